@@ -1,0 +1,1 @@
+//! Service manager protocol, client side.

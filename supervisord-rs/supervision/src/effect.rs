@@ -1,0 +1,98 @@
+//! What the machine wants done.
+
+use core::time::Duration;
+
+use crate::ending::Ending;
+use crate::event::Refusal;
+use crate::id::{DomainId, FaultId, Incarnation, RequestId};
+use crate::incident::Incident;
+use crate::machine::Phase;
+
+/// Something to do, in the order given. Drivers answer with events, never by calling back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Launch it. Answered once, by `Launched` or `LaunchFailed`. A cell that is not up is brought up by this.
+    Launch {
+        /// Whom.
+        incarnation: Incarnation,
+    },
+    /// Reap every exit, then say whether this one still lives. Answered by `Confirmed`, or by its ending.
+    Confirm {
+        /// Whom.
+        incarnation: Incarnation,
+    },
+    /// Ask it to stop: its stop signal, or the stop order on its board.
+    Stop {
+        /// Whom.
+        incarnation: Incarnation,
+    },
+    /// Kill the process. Never given for a thread.
+    Kill {
+        /// Whom.
+        incarnation: Incarnation,
+    },
+    /// Forget this thread: it is counted as left behind, and nothing it says counts any more. No answer.
+    Abandon {
+        /// Whom.
+        incarnation: Incarnation,
+    },
+    /// End the whole fault domain: kill the cell; for the supervisor's own domain, end the supervisor by SIGABRT.
+    Recycle {
+        /// Which.
+        domain: DomainId,
+        /// Because of whom.
+        culprit: Incarnation,
+    },
+    /// Say when it last gave a sign of life. Answered by `Heartbeat`.
+    ReadHeartbeat {
+        /// Whom.
+        incarnation: Incarnation,
+    },
+    /// Commit this fault in it.
+    Inject {
+        /// In whom.
+        incarnation: Incarnation,
+        /// Which.
+        fault: FaultId,
+    },
+    /// Send it a signal.
+    Signal {
+        /// To whom.
+        incarnation: Incarnation,
+        /// Which.
+        signal: i32,
+    },
+    /// For the record: a phase changed.
+    Transition(Transition),
+    /// For the record: something failed. Look now at what is left; the last outputs and counters are still there.
+    IncidentOpened(Incident),
+    /// For the record: everyone lost is back, or will not come back by itself.
+    IncidentClosed(Incident),
+    /// Answer to a command.
+    Reply {
+        /// Which.
+        request: RequestId,
+        /// Accepted or not. Acceptance says that the order stands, not that it is carried out.
+        result: Result<(), Refusal>,
+    },
+    /// Everything has stopped: end the supervisor. The last effect there is.
+    Exit {
+        /// False when a group escalated: the supervisor gave up.
+        orderly: bool,
+    },
+}
+
+/// A change of phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// Of whom.
+    pub incarnation: Incarnation,
+    /// From.
+    pub from: Phase,
+    /// To.
+    pub to: Phase,
+    /// How it ended, where the change is an ending.
+    pub ending: Option<Ending>,
+    /// For `to == Backoff`, and for quarantine with slow retry: when it is tried again, on the machine's clock.
+    pub retry_at: Option<Duration>,
+}

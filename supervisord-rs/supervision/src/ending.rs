@@ -1,0 +1,122 @@
+//! How an incarnation ended: what the kernel said (status), and why we think so (cause).
+
+/// How an incarnation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// What was observed.
+    pub status: Status,
+    /// Why. The driver fills in what its evidence says (last words, breadcrumb); the machine overrides it where the
+    /// ending was its own doing ([`Cause::Requested`], [`Cause::Hang`], [`Cause::StartTimeout`], ...).
+    pub cause: Cause,
+}
+
+/// What was observed of the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The process exited with this code.
+    Exited(i32),
+    /// The process was ended by a signal.
+    Signaled {
+        /// Its number.
+        signal: i32,
+        /// Whether a core was dumped.
+        core_dumped: bool,
+    },
+    /// The thread returned `Ok`.
+    Returned,
+    /// The thread returned an error.
+    Failed,
+    /// The thread unwound from a panic, and the panic was contained.
+    Panicked,
+    /// The thread would not stop and was left behind.
+    Abandoned,
+    /// It never ran.
+    NotLaunched(LaunchFailure),
+    /// Nobody saw how (the supervisor was dead at the time).
+    Unknown,
+}
+
+/// Why a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Its work was done: exit code 0 or `Ok`, unasked.
+    Finished,
+    /// It was told to.
+    Requested,
+    /// A non-zero exit code, or `Err`.
+    Error,
+    /// A panic.
+    Panic,
+    /// A panic while panicking, or one that could not unwind.
+    PanicNoUnwind,
+    /// A bad memory access.
+    Segfault,
+    /// It ran out of stack.
+    StackOverflow,
+    /// `abort()`, also by the allocator that found its heap corrupt.
+    Abort,
+    /// An illegal instruction.
+    IllegalInstruction,
+    /// An arithmetic exception.
+    FloatingPoint,
+    /// A bus error.
+    Bus,
+    /// Its heartbeat stopped.
+    Hang,
+    /// It did not become ready in time.
+    StartTimeout,
+    /// It did not stop in time and was killed.
+    StopTimeout,
+    /// SIGKILL by someone else (a person, the kernel's OOM killer).
+    Killed,
+    /// Another signal.
+    Signal,
+    /// It could not be launched.
+    LaunchFailure,
+    /// Another worker of its fault domain took it along.
+    DomainLost,
+    /// A group strategy or a dependency had it restarted.
+    Collateral,
+    /// Its thread is gone without a word (it returned to nobody, e.g. by `pthread_exit`).
+    Vanished,
+    /// No evidence.
+    Unknown,
+}
+
+/// A launch that failed: the stage and the errno say what to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaunchFailure {
+    /// Which step.
+    pub stage: LaunchStage,
+    /// The errno of that step.
+    pub errno: i32,
+}
+
+/// The steps of a launch, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaunchStage {
+    /// Creating the worker's board.
+    Board,
+    /// Creating the pipes that capture its output.
+    Pipes,
+    /// Creating the process (`clone`).
+    Clone,
+    /// Creating the thread.
+    Thread,
+    /// A session of its own (`setsid`).
+    Session,
+    /// The signal that ends it with the supervisor (`PR_SET_PDEATHSIG`).
+    ParentDeathSignal,
+    /// The working directory (`chdir`).
+    Directory,
+    /// Its file descriptors (`dup2`).
+    Descriptors,
+    /// Its resource limits (`setrlimit`).
+    Limits,
+    /// The program itself (`execve`).
+    Exec,
+    /// Handing the launch order to the cell.
+    Cell,
+    /// The program started but does not know this worker (`worker:` not registered, bad `args:`).
+    Registration,
+}

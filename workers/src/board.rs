@@ -1,0 +1,320 @@
+//! The board: one page of shared memory per worker, through which it shows its progress and gets its orders.
+//!
+//! The layout is fixed and versioned, every field is atomic, and a process maps its own page only. It outlives its
+//! worker. To the supervisor it is hostile input: [`Board::read`] validates every value that it hands out.
+//! Times are nanoseconds of `CLOCK_MONOTONIC`, which all processes of a machine share.
+
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+/// Size of a board: one page.
+pub const SIZE: usize = 4096;
+/// First word of a board: `SVBOARD` and the version of the layout.
+pub const MAGIC: u64 = u64::from_be_bytes(*b"SVBOARD\x01");
+/// Longest name on a board, in bytes; longer ones are cut.
+pub const NAME_MAX: usize = 64;
+/// Longest text of last words, in bytes; longer ones are cut.
+pub const TEXT_MAX: usize = 512;
+
+/// What the worker is doing, as far as the host knows. Stored in [`Board::state`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum State {
+    /// Nobody has used this board yet.
+    Empty = 0,
+    /// The host has begun to run the worker.
+    Launched = 1,
+    /// The worker has said that it is ready.
+    Ready = 2,
+    /// It returned `Ok`.
+    Returned = 3,
+    /// It returned an error; the text says which.
+    Failed = 4,
+    /// It panicked, and the panic was contained; the text is the message.
+    Panicked = 5,
+    /// The host does not know this worker, or could not read its `args`; the text says what.
+    Unregistered = 6,
+    /// The host could not create the thread.
+    NotStarted = 7,
+}
+
+/// What the supervisor wants. Stored in [`Board::order`], which is also a futex word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Order {
+    /// Go on.
+    Run = 0,
+    /// Stop soon.
+    Stop = 1,
+}
+
+/// What kind of last words stand on the board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum LastWords {
+    /// None.
+    None = 0,
+    /// A panic (first of all: a panic that aborts).
+    Panic = 1,
+    /// A panic while panicking, or one that cannot unwind.
+    PanicNoUnwind = 2,
+    /// A fatal signal; signal, code and address are set.
+    Signal = 3,
+    /// A fatal signal whose address lies at the end of the thread's stack.
+    StackOverflow = 4,
+    /// Its heartbeat stopped and its domain was ended because of it.
+    Hang = 5,
+}
+
+/// The page itself. Create it with [`Mapping`]; a zeroed page is a valid, empty board.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Board {
+    magic: AtomicU64,
+    name_length: AtomicU32,
+    /// A [`State`].
+    pub state: AtomicU32,
+    name: [AtomicU64; NAME_MAX / 8],
+    /// The generation that uses this board.
+    pub generation: AtomicU64,
+    /// The process it runs in.
+    pub pid: AtomicI32,
+    /// The thread it runs on.
+    pub tid: AtomicI32,
+
+    /// One more at each sign of life.
+    pub heartbeats: AtomicU64,
+    /// When the last sign of life was.
+    pub heartbeat_at: AtomicU64,
+    /// Units of work done. Counts up over all generations.
+    pub progress: AtomicU64,
+    /// Units of work begun and not done.
+    pub in_flight: AtomicU64,
+    /// Not 0 while the worker waits inside the SDK, where it wakes for orders: such a worker is not hung.
+    pub waiting: AtomicU32,
+    /// The last operation begun (a [`crate::fault::Fault`]'s code + [`BREADCRUMB_FAULT`], or the worker's own number).
+    pub breadcrumb: AtomicU32,
+
+    /// An [`Order`]; a futex word: wake it after each store here or to `fault`.
+    pub order: AtomicU32,
+    /// The code of a fault to commit at the next checkpoint, 0 for none. Consumed by compare-exchange.
+    pub fault: AtomicU32,
+    /// Its parameter; stored before `fault`.
+    pub fault_parameter: AtomicU64,
+    /// When the worker was about to commit it.
+    pub fault_at: AtomicU64,
+
+    /// A [`LastWords`], stored last: what follows is valid when it is not 0.
+    pub last_words: AtomicU32,
+    /// The signal.
+    pub signal: AtomicI32,
+    /// Its `si_code`.
+    pub code: AtomicI32,
+    /// The thread that it hit.
+    pub signal_tid: AtomicI32,
+    /// Its `si_addr`.
+    pub address: AtomicU64,
+    /// When.
+    pub last_words_at: AtomicU64,
+    text_length: AtomicU32,
+    _reserved: AtomicU32,
+    text: [AtomicU64; TEXT_MAX / 8],
+}
+
+/// Added to the code of a fault in [`Board::breadcrumb`] just before it is committed.
+pub const BREADCRUMB_FAULT: u32 = 0x8000_0000;
+
+const _: () = assert!(size_of::<Board>() <= SIZE);
+
+/// Now, in nanoseconds of `CLOCK_MONOTONIC`. Async-signal-safe (clock_gettime(2) is on the list of signal-safety(7)).
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: needed because std's Instant does not show its value. `now` is a valid timespec that outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
+
+impl Board {
+    /// Starts a new incarnation: clears all but progress, then writes who it is. The caller is the only writer.
+    pub fn begin(&self, name: &str, generation: u64) {
+        self.state.store(State::Empty as u32, Ordering::SeqCst);
+        for word in [&self.waiting, &self.breadcrumb, &self.order, &self.fault, &self.last_words, &self.text_length] {
+            word.store(0, Ordering::Relaxed);
+        }
+        for word in
+            [&self.in_flight, &self.fault_parameter, &self.fault_at, &self.address, &self.last_words_at]
+        {
+            word.store(0, Ordering::Relaxed);
+        }
+        for word in [&self.pid, &self.tid, &self.signal, &self.code, &self.signal_tid] {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.heartbeat_at.store(monotonic_ns(), Ordering::Relaxed);
+        store_text(&self.name, &self.name_length, name.as_bytes());
+        self.generation.store(generation, Ordering::Relaxed);
+        self.magic.store(MAGIC, Ordering::SeqCst);
+    }
+
+    /// A sign of life: two stores and a look at the clock (vDSO), no system call.
+    pub fn beat(&self) {
+        self.heartbeats.fetch_add(1, Ordering::Relaxed);
+        self.heartbeat_at.store(monotonic_ns(), Ordering::Release);
+    }
+
+    /// Orders the worker to stop and wakes it.
+    pub fn order_stop(&self) {
+        self.order.store(Order::Stop as u32, Ordering::Release);
+        self.wake();
+    }
+
+    /// Orders the worker to commit a fault at its next checkpoint and wakes it.
+    pub fn order_fault(&self, code: u32, parameter: u64) {
+        self.fault_parameter.store(parameter, Ordering::Relaxed);
+        self.fault.store(code, Ordering::Release);
+        self.wake();
+    }
+
+    /// Wakes whoever waits on [`Board::order`] (futex(2), shared between processes).
+    pub fn wake(&self) {
+        // SAFETY: needed because std has no futex. FUTEX_WAKE reads nothing but the address, which is ours.
+        unsafe { libc::syscall(libc::SYS_futex, self.order.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+    }
+
+    /// Whether the worker has been told to stop.
+    #[must_use]
+    pub fn stop_requested(&self) -> bool {
+        self.order.load(Ordering::Acquire) == Order::Stop as u32
+    }
+
+    /// Writes text for people; at most [`TEXT_MAX`] bytes of it. Async-signal-safe.
+    pub fn write_text(&self, text: &[u8]) {
+        store_text(&self.text, &self.text_length, text);
+    }
+
+    /// Writes last words unless some stand there already: the first are the cause, later ones its consequence.
+    /// Async-signal-safe.
+    pub fn write_last_words(&self, kind: LastWords, signal: i32, code: i32, address: u64, tid: i32) {
+        if self.last_words.load(Ordering::Acquire) != LastWords::None as u32 {
+            return;
+        }
+        self.signal.store(signal, Ordering::Relaxed);
+        self.code.store(code, Ordering::Relaxed);
+        self.address.store(address, Ordering::Relaxed);
+        self.signal_tid.store(tid, Ordering::Relaxed);
+        self.last_words_at.store(monotonic_ns(), Ordering::Relaxed);
+        self.last_words.store(kind as u32, Ordering::Release);
+    }
+
+    /// Reads everything, validated: whatever a hostile worker wrote, the result is well-formed. `None` when this is
+    /// no board of our version.
+    #[must_use]
+    pub fn read(&self) -> Option<Reading> {
+        if self.magic.load(Ordering::Acquire) != MAGIC {
+            return None;
+        }
+        let last_words = match self.last_words.load(Ordering::Acquire) {
+            1 => LastWords::Panic,
+            2 => LastWords::PanicNoUnwind,
+            3 => LastWords::Signal,
+            4 => LastWords::StackOverflow,
+            5 => LastWords::Hang,
+            _ => LastWords::None,
+        };
+        let state = match self.state.load(Ordering::Acquire) {
+            0 => State::Empty,
+            1 => State::Launched,
+            2 => State::Ready,
+            3 => State::Returned,
+            4 => State::Failed,
+            5 => State::Panicked,
+            6 => State::Unregistered,
+            7 => State::NotStarted,
+            _ => return None,
+        };
+        let now = monotonic_ns();
+        let past = |time: &AtomicU64| Some(time.load(Ordering::Acquire)).filter(|&at| at != 0 && at <= now);
+        Some(Reading {
+            name: load_text(&self.name, &self.name_length),
+            state,
+            generation: self.generation.load(Ordering::Relaxed),
+            pid: self.pid.load(Ordering::Relaxed),
+            tid: self.tid.load(Ordering::Relaxed),
+            heartbeats: self.heartbeats.load(Ordering::Relaxed),
+            heartbeat_at: past(&self.heartbeat_at),
+            progress: self.progress.load(Ordering::Relaxed),
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+            is_waiting: self.waiting.load(Ordering::Acquire) != 0,
+            breadcrumb: self.breadcrumb.load(Ordering::Relaxed),
+            fault_pending: self.fault.load(Ordering::Relaxed) != 0,
+            fault_at: past(&self.fault_at),
+            last_words,
+            signal: self.signal.load(Ordering::Relaxed),
+            code: self.code.load(Ordering::Relaxed),
+            address: self.address.load(Ordering::Relaxed),
+            signal_tid: self.signal_tid.load(Ordering::Relaxed),
+            last_words_at: past(&self.last_words_at),
+            text: load_text(&self.text, &self.text_length),
+        })
+    }
+}
+
+/// A validated copy of a board.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Who.
+    pub name: String,
+    /// See [`State`].
+    pub state: State,
+    /// Which run.
+    pub generation: u64,
+    /// As the worker claims.
+    pub pid: i32,
+    /// As the worker claims.
+    pub tid: i32,
+    /// Signs of life.
+    pub heartbeats: u64,
+    /// The last of them; `None` when it claims to be in the future.
+    pub heartbeat_at: Option<u64>,
+    /// Units of work done.
+    pub progress: u64,
+    /// Units of work begun and not done.
+    pub in_flight: u64,
+    /// Whether it waits inside the SDK.
+    pub is_waiting: bool,
+    /// The last operation begun.
+    pub breadcrumb: u32,
+    /// Whether an injection was ordered and not begun.
+    pub fault_pending: bool,
+    /// When it was about to commit an injected fault.
+    pub fault_at: Option<u64>,
+    /// See [`LastWords`].
+    pub last_words: LastWords,
+    /// The fatal signal.
+    pub signal: i32,
+    /// Its `si_code`.
+    pub code: i32,
+    /// Its `si_addr`.
+    pub address: u64,
+    /// The thread that it hit.
+    pub signal_tid: i32,
+    /// When.
+    pub last_words_at: Option<u64>,
+    /// A panic message or an error.
+    pub text: String,
+}
+
+fn store_text(words: &[AtomicU64], length: &AtomicU32, text: &[u8]) {
+    let cut = text.len().min(words.len() * 8);
+    for (word, bytes) in words.iter().zip(text[..cut].chunks(8)) {
+        let mut padded = [0; 8];
+        padded[..bytes.len()].copy_from_slice(bytes);
+        word.store(u64::from_ne_bytes(padded), Ordering::Relaxed);
+    }
+    length.store(u32::try_from(cut).unwrap_or(0), Ordering::Release);
+}
+
+fn load_text(words: &[AtomicU64], length: &AtomicU32) -> String {
+    let length = (length.load(Ordering::Acquire) as usize).min(words.len() * 8);
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()).collect();
+    String::from_utf8_lossy(&bytes[..length]).into_owned()
+}

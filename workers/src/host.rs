@@ -1,0 +1,1 @@
+//! Runs workers inside a child.
