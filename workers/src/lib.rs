@@ -12,3 +12,4 @@ pub mod mapping;
 pub mod worker;
 
 pub use worker::{Context, Registry, Worker, WorkerError};
+pub mod run;

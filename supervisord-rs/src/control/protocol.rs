@@ -1,0 +1,249 @@
+//! What the control API speaks: the published shapes, version 1. Times called `_us` are microseconds of monotonic
+//! time; those called `at` are RFC 3339 wall time in UTC.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of these shapes; in every path (`/v1/...`).
+pub const VERSION: u32 = 1;
+
+/// `GET /v1/status`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Of the supervisor itself.
+    pub supervisor: SupervisorStatus,
+    /// In the order of the configuration.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// The supervisor itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SupervisorStatus {
+    /// Its process.
+    pub pid: i32,
+    /// `running` or `stopping`.
+    pub phase: String,
+    /// Wall time of its start.
+    pub started_at: String,
+    /// The configuration file.
+    pub config: String,
+    /// The guardian's process, if there is one.
+    pub guardian: Option<i32>,
+    /// Version of the program.
+    pub version: String,
+    /// Whether `inject` is allowed.
+    pub fault_injection: bool,
+    /// Messages about older incarnations, dropped.
+    pub stale_events: u64,
+    /// Records lost because a disk or a reader was too slow.
+    pub lost_records: u64,
+    /// Threads left behind, of all workers.
+    pub abandoned_threads: u32,
+}
+
+/// One worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its name.
+    pub name: String,
+    /// `idle`, `launching`, `starting`, `running`, `stopping`, `killing`, `backoff`, `quarantined` or `finished`.
+    pub phase: String,
+    /// `thread`, `cell` or `process`.
+    pub isolation: String,
+    /// The cell, for isolation `cell`.
+    pub cell: Option<String>,
+    /// The fault domain: `supervisor`, the cell's name or its own.
+    pub domain: String,
+    /// The process it runs in, while it lives.
+    pub pid: Option<i32>,
+    /// The thread it runs on, for SDK workers, while it lives.
+    pub tid: Option<i32>,
+    /// One more at each launch.
+    pub generation: u64,
+    /// Launches after the first.
+    pub restarts: u64,
+    /// Units of work done (SDK workers), over all generations that share a board.
+    pub progress: Option<u64>,
+    /// Units of work begun and not done (SDK workers).
+    pub in_flight: Option<u64>,
+    /// Wall time of its last change of phase.
+    pub since: String,
+    /// Milliseconds until it is tried again (backoff, slow retry).
+    pub retry_in_ms: Option<u64>,
+    /// Dependencies that it waits for.
+    pub waits_for: Vec<String>,
+    /// Whether a person stopped it.
+    pub stopped: bool,
+    /// How its last incarnation ended, in words.
+    pub ending: Option<EndingReport>,
+    /// Number of its last incident.
+    pub last_incident: Option<u64>,
+    /// Threads of it left behind.
+    pub abandoned: u32,
+}
+
+/// How an incarnation ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndingReport {
+    /// `exited`, `signal`, `returned`, `failed`, `panicked`, `abandoned`, `not-launched` or `unknown`.
+    pub status: String,
+    /// Why: `segfault`, `panic`, `hang`, `requested`, ...
+    pub cause: String,
+    /// For `exited`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub exit_code: Option<i32>,
+    /// For `signal`: its name (`SIGSEGV`).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signal: Option<String>,
+    /// Whether a core was dumped.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub core_dumped: bool,
+    /// `si_code` by name, where a handler saw it (`SEGV_MAPERR`).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub code: Option<String>,
+    /// `si_addr`, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub address: Option<String>,
+    /// A panic message, an error, or what to do about a launch that failed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub message: Option<String>,
+}
+
+/// One incident: a line of `incidents.jsonl`, and `GET /v1/incidents`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IncidentRecord {
+    /// Counts up from 1.
+    pub id: u64,
+    /// Wall time of its detection.
+    pub at: String,
+    /// The worker whose doing it was; `None` when nobody knows.
+    pub worker: Option<String>,
+    /// Its generation then.
+    pub generation: Option<u64>,
+    /// Its isolation.
+    pub isolation: Option<String>,
+    /// The fault domain.
+    pub domain: String,
+    /// What went wrong.
+    pub fault: FaultReport,
+    /// How the worker or its domain ended.
+    pub ending: EndingReport,
+    /// Whether the supervisor itself died of it.
+    pub supervisor_died: bool,
+    /// Who was running just before.
+    pub running: Vec<String>,
+    /// Who was lost, as observed.
+    pub lost: Vec<String>,
+    /// Of these, who was restarted by us because its group or a dependency demands it.
+    #[serde(default)]
+    pub collateral: Vec<String>,
+    /// Who was not: the same incarnation still runs.
+    pub survived: Vec<String>,
+    /// Survivors that made no progress since, though they had before (silent victims).
+    #[serde(default)]
+    pub stalled: Vec<String>,
+    /// From the fault to its detection; `None` when nobody saw the moment of the fault.
+    pub detected_us: Option<u64>,
+    /// From the fault (or else from its detection) until everyone lost was running again; `None`: not (yet) so.
+    pub recovered_us: Option<u64>,
+    /// Work lost.
+    pub work: WorkReport,
+    /// Threads left behind, ... by this incident.
+    #[serde(default)]
+    pub leftovers: Vec<String>,
+    /// The one line for people.
+    pub sentence: String,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FaultReport {
+    /// The injected fault's name, or else the cause.
+    pub kind: String,
+    /// Whether it was injected.
+    pub injected: bool,
+}
+
+/// Work done and lost, in the worker's own units.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct WorkReport {
+    /// Done by the lost workers before.
+    pub done: u64,
+    /// Begun and not done when they were lost.
+    pub in_flight_lost: u64,
+}
+
+/// One event of `GET /v1/events` (JSON lines).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// Counts up from 1 in each supervisor; a gap is a loss, and `kind: lost` says how many.
+    pub seq: u64,
+    /// Wall time.
+    pub at: String,
+    /// Monotonic time since boot.
+    pub monotonic_us: u64,
+    /// `phase`, `incident-opened`, `incident`, `injected`, `command`, `lost`, ...
+    pub kind: String,
+    /// Who.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub worker: Option<String>,
+    /// Which run.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub generation: Option<u64>,
+    /// The rest, by kind.
+    pub detail: serde_json::Value,
+}
+
+/// `POST /v1/start`, `/v1/stop`, `/v1/restart`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct WorkersRequest {
+    /// Names; `all` alone means every worker; a group's name with a colon (`payments:`) means its workers.
+    pub workers: Vec<String>,
+    /// Whether to answer only when the order is carried out (or has failed).
+    #[serde(default)]
+    pub wait: bool,
+}
+
+/// `POST /v1/signal`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SignalRequest {
+    /// To whom.
+    pub worker: String,
+    /// Number of the signal.
+    pub signal: i32,
+}
+
+/// `POST /v1/inject`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InjectRequest {
+    /// In whom.
+    pub worker: String,
+    /// The fault as written: `segfault`, `exit:3`, `leak:64MiB`.
+    pub fault: String,
+}
+
+/// `POST /v1/shutdown`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ShutdownRequest {
+    /// Kill instead of asking.
+    #[serde(default)]
+    pub now: bool,
+}
+
+/// Answer to a request that changes something.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Done {
+    /// What was done, for people.
+    pub message: String,
+    /// With `wait`: the workers concerned, as they are now.
+    #[serde(default)]
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// Answer to a request that was not carried out.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Failure {
+    /// `unknown-worker` (404), `refused` (403), `not-running` (409), `invalid` (400), `shutting-down` (503), `failed` (409).
+    pub error: String,
+    /// What is wrong and what to do about it.
+    pub message: String,
+}

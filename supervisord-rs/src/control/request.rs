@@ -1,0 +1,52 @@
+//! What the control server asks of the daemon's loop: one bounded queue, an answer to each.
+
+use tokio::sync::{broadcast, oneshot};
+
+use super::protocol::{
+    Done, EventRecord, Failure, IncidentRecord, InjectRequest, ShutdownRequest, SignalRequest, StatusReport,
+    WorkersRequest,
+};
+
+/// Who asks: the peer credentials of the connection (`SO_PEERCRED`, unix(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its process when it connected; 0 for the supervisor itself.
+    pub pid: i32,
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+/// The sender of an answer; a client that went away is no error.
+pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
+
+/// One request with the way back.
+#[derive(Debug)]
+pub enum Request {
+    /// Everything there is to see now.
+    Status(Answer<StatusReport>),
+    /// The newest incidents, oldest first: at most `last`, or the one with `id`.
+    Incidents {
+        /// At most so many.
+        last: usize,
+        /// Only this one.
+        id: Option<u64>,
+        /// The way back.
+        answer: Answer<Vec<IncidentRecord>>,
+    },
+    /// Every event from now on. A reader that is too slow loses the oldest, and sees that it did.
+    Events(Answer<broadcast::Receiver<EventRecord>>),
+    /// Start workers.
+    Start(WorkersRequest, Peer, Answer<Done>),
+    /// Stop workers.
+    Stop(WorkersRequest, Peer, Answer<Done>),
+    /// Restart workers.
+    Restart(WorkersRequest, Peer, Answer<Done>),
+    /// Signal a worker.
+    Signal(SignalRequest, Peer, Answer<Done>),
+    /// Commit a fault in a worker.
+    Inject(InjectRequest, Peer, Answer<Done>),
+    /// Stop everything and end.
+    Shutdown(ShutdownRequest, Peer, Answer<Done>),
+}
