@@ -37,7 +37,7 @@ pub enum State {
     NotStarted = 7,
 }
 
-/// What the supervisor wants. Stored in [`Board::order`], which is also a futex word.
+/// What the supervisor wants. Stored in [`Board::order`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Order {
@@ -94,7 +94,7 @@ pub struct Board {
     /// The last operation begun (a [`crate::fault::Fault`]'s code + [`BREADCRUMB_FAULT`], or the worker's own number).
     pub breadcrumb: AtomicU32,
 
-    /// An [`Order`]; a futex word: wake it after each store here or to `fault`.
+    /// An [`Order`].
     pub order: AtomicU32,
     /// The code of a fault to commit at the next checkpoint, 0 for none. Consumed by compare-exchange.
     pub fault: AtomicU32,
@@ -138,7 +138,9 @@ impl Board {
     /// Starts a new incarnation: clears all but progress, then writes who it is. The caller is the only writer.
     pub fn begin(&self, name: &str, generation: u64) {
         self.state.store(State::Empty as u32, Ordering::SeqCst);
-        for word in [&self.waiting, &self.breadcrumb, &self.order, &self.fault, &self.last_words, &self.text_length] {
+        for word in
+            [&self.waiting, &self.breadcrumb, &self.order, &self.fault, &self.last_words, &self.text_length]
+        {
             word.store(0, Ordering::Relaxed);
         }
         for word in
@@ -161,23 +163,25 @@ impl Board {
         self.heartbeat_at.store(monotonic_ns(), Ordering::Release);
     }
 
-    /// Orders the worker to stop and wakes it.
+    /// Orders the worker to stop. Whoever orders also makes the incarnation's `wake` eventfd readable.
     pub fn order_stop(&self) {
         self.order.store(Order::Stop as u32, Ordering::Release);
-        self.wake();
     }
 
-    /// Orders the worker to commit a fault at its next checkpoint and wakes it.
+    /// Orders the worker to commit a fault at its next checkpoint; wake it as for [`order_stop`](Self::order_stop).
     pub fn order_fault(&self, code: u32, parameter: u64) {
         self.fault_parameter.store(parameter, Ordering::Relaxed);
         self.fault.store(code, Ordering::Release);
-        self.wake();
     }
 
-    /// Wakes whoever waits on [`Board::order`] (futex(2), shared between processes).
-    pub fn wake(&self) {
-        // SAFETY: needed because std has no futex. FUTEX_WAKE reads nothing but the address, which is ours.
-        unsafe { libc::syscall(libc::SYS_futex, self.order.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+    /// Takes the ordered fault, once: two checkpoints never commit the same order.
+    #[must_use]
+    pub fn take_fault(&self) -> Option<(u32, u64)> {
+        let code = self.fault.load(Ordering::Acquire);
+        let parameter = self.fault_parameter.load(Ordering::Relaxed);
+        let taken =
+            code != 0 && self.fault.compare_exchange(code, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        taken.then_some((code, parameter))
     }
 
     /// Whether the worker has been told to stop.

@@ -1,15 +1,34 @@
 //! The worker SDK: write a worker once, run it as a thread, in a cell or as a process.
+//!
+//! A worker is a type with [`Worker::run`]; a [`Registry`] gives it a name that the configuration can use. This is a
+//! whole program, with a worker of its own beside the built-in ones (`workers/examples/greeter.rs`):
+//!
+//! ```ignore
+#![doc = include_str!("../examples/greeter.rs")]
+//! ```
+//!
+//! What a worker owes in return: it calls [`Context::tick`] (or another method of the context) often enough for its
+//! `heartbeat:`, waits through the context and not by itself, and returns soon after
+//! [`Context::stop_requested`] says so.
+//!
+//! This crate knows nothing of the supervisor: they share the [`board`].
 
 #[cfg(panic = "abort")]
-compile_error!("supervisord-rs needs `panic = \"unwind\"`: with `panic = \"abort\"` a thread worker could never be contained");
+compile_error!(
+    "supervisord-rs needs `panic = \"unwind\"`: with `panic = \"abort\"` no panic of a thread worker could be contained"
+);
 
 pub mod board;
 pub mod builtin;
+pub mod context;
 pub mod crash;
 pub mod fault;
 pub mod host;
 pub mod mapping;
+pub mod registry;
+pub mod run;
 pub mod worker;
 
-pub use worker::{Context, Registry, Worker, WorkerError};
-pub mod run;
+pub use context::Context;
+pub use registry::Registry;
+pub use worker::{Worker, WorkerError};

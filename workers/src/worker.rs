@@ -1,16 +1,48 @@
 //! What a worker is.
 
-/// The workers that a binary knows, by name.
-#[derive(Debug, Default)]
-pub struct Registry {}
+use std::fmt;
 
-/// What a worker gets.
+use crate::context::Context;
+
+/// Something that works until it is told to stop. The same code runs in every isolation.
+pub trait Worker: Send {
+    /// Does the work. Returns when it is done, or soon after [`Context::stop_requested`] has become true.
+    ///
+    /// # Errors
+    /// What makes it give up: a failure, which the restart policy then deals with.
+    fn run(&mut self, context: &Context) -> Result<(), WorkerError>;
+}
+
+/// Why a worker gave up. Made from any error or text by `?` or `into`.
 #[derive(Debug)]
-pub struct Context {}
+pub struct WorkerError(String);
 
-/// Why a worker gave up.
-#[derive(Debug)]
-pub struct WorkerError {}
+impl fmt::Display for WorkerError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
 
-/// A worker.
-pub trait Worker {}
+impl From<String> for WorkerError {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<&str> for WorkerError {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl From<std::io::Error> for WorkerError {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<serde_json::Error> for WorkerError {
+    fn from(error: serde_json::Error) -> Self {
+        Self(error.to_string())
+    }
+}

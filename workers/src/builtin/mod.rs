@@ -1,7 +1,29 @@
-//! Workers that do real things.
+//! Workers that do real things: to try the supervisor with, to break, and to read.
+
+mod cpu_burner;
+mod duration;
+mod echo_server;
+mod file_hasher;
+mod sleeper;
+mod ticker;
+
+use crate::registry::Registry;
 
 /// The built-in workers by name.
 #[must_use]
-pub fn registry() -> crate::Registry {
-    crate::Registry::default()
+pub fn registry() -> Registry {
+    Registry::default()
+        .with("cpu-burner", "counts primes; args: chunk (numbers between two signs of life)", CpuBurner::new)
+        .with("echo-server", "sends back what it gets by TCP; args: listen (ADDRESS:PORT)", EchoServer::new)
+        .with(
+            "file-hasher",
+            "hashes files; args: directory, every (a duration), chunk (bytes)",
+            FileHasher::new,
+        )
+        .with("sleeper", "waits for the order to stop; no args", Sleeper::new)
+        .with(
+            "ticker",
+            "one unit of work each interval; args: interval (a duration), say (a line)",
+            Ticker::new,
+        )
 }

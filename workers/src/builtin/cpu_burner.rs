@@ -1,0 +1,72 @@
+//! Counts primes by trial division: work that never waits.
+
+use std::hint::black_box;
+
+use serde::Deserialize;
+
+use crate::context::Context;
+use crate::worker::{Worker, WorkerError};
+
+/// `args:` of a cpu-burner.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Args {
+    /// Numbers tried between two signs of life, 1 to 1 000 000; each chunk is one unit of work. Default 1000.
+    chunk: u32,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self { chunk: 1000 }
+    }
+}
+
+/// See [`Args`].
+#[derive(Debug)]
+pub(super) struct CpuBurner {
+    chunk: u64,
+}
+
+impl CpuBurner {
+    pub(super) fn new(args: Args) -> Result<Self, WorkerError> {
+        if !(1..=1_000_000).contains(&args.chunk) {
+            return Err(format!("chunk: {} is not from 1 to 1000000", args.chunk).into());
+        }
+        Ok(Self { chunk: args.chunk.into() })
+    }
+}
+
+impl Worker for CpuBurner {
+    fn run(&mut self, context: &Context) -> Result<(), WorkerError> {
+        let mut primes = 0_u64;
+        let mut next = 2_u64;
+        while !context.stop_requested() {
+            let unit = context.begin(1);
+            primes += (next..next + self.chunk).filter(|&number| is_prime(number)).count() as u64;
+            next += self.chunk;
+            black_box(primes);
+            unit.done();
+            // Back to the start before a single chunk would outlast a heartbeat.
+            if next > 10_000_000 {
+                context.say(format!("{primes} primes below {next}"));
+                (primes, next) = (0, 2);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_prime(number: u64) -> bool {
+    number >= 2
+        && (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| number % divisor != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn primes_below_a_hundred_are_twenty_five() {
+        assert_eq!((0..100).filter(|&number| is_prime(number)).count(), 25);
+    }
+}

@@ -1,0 +1,83 @@
+//! Sends back what it gets: a TCP server with a thread for each client.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+
+use serde::Deserialize;
+
+use crate::context::Context;
+use crate::worker::{Worker, WorkerError};
+
+/// `args:` of an echo-server.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Args {
+    /// Where to listen. Default `127.0.0.1:0`: any free port, which it says in its output.
+    listen: SocketAddr,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 0)) }
+    }
+}
+
+/// See [`Args`]. A message echoed is a unit of work; it is in flight from the first byte read to the last byte sent.
+#[derive(Debug)]
+pub(super) struct EchoServer {
+    listen: SocketAddr,
+}
+
+impl EchoServer {
+    pub(super) fn new(args: Args) -> Result<Self, WorkerError> {
+        Ok(Self { listen: args.listen })
+    }
+}
+
+impl Worker for EchoServer {
+    fn run(&mut self, context: &Context) -> Result<(), WorkerError> {
+        let listener = TcpListener::bind(self.listen)
+            .map_err(|error| format!("cannot listen on {}: {error}", self.listen))?;
+        listener.set_nonblocking(true)?;
+        context.say(format!("listening on {}", listener.local_addr()?));
+        std::thread::scope(|clients| {
+            while !context.stop_requested() {
+                if !context.wait_readable(listener.as_fd(), None) {
+                    continue;
+                }
+                match listener.accept() {
+                    Ok((client, _)) => {
+                        clients.spawn(|| serve(client, context));
+                    }
+                    // The client left before we came, or we have no descriptor left for it.
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(error) => context.say(format!("cannot accept: {error}")),
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Until the client leaves or we stop. Waits in slices: an order wakes one waiter only, the listening thread.
+fn serve(mut client: TcpStream, context: &Context) {
+    let mut buffer = [0; 4096];
+    if client.set_read_timeout(Some(std::time::Duration::from_millis(200))).is_err() {
+        return;
+    }
+    while !context.stop_requested() {
+        match client.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(length) => {
+                let message = context.begin(1);
+                if client.write_all(&buffer[..length]).is_err() {
+                    return;
+                }
+                message.done();
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What a worker has of its surroundings: signs of life out, orders in. The same in every isolation.
+//!
+//! Every method is a *checkpoint*: an injected fault is committed there, and nowhere else.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::board::{BREADCRUMB_FAULT, Board, State, monotonic_ns};
+use crate::fault::Fault;
+use crate::mapping::Mapping;
+
+/// One incarnation's view of the world. Cheap to clone, so that a worker's own threads can have one each.
+#[derive(Clone, Debug)]
+pub struct Context {
+    shared: Arc<Shared>,
+}
+
+/// What an incarnation shares with the supervisor.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) generation: u64,
+    pub(crate) mapping: Arc<Mapping>,
+    pub(crate) page: usize,
+    /// Makes the supervisor look at the boards of this fault domain.
+    pub(crate) poke: Arc<OwnedFd>,
+    /// Readable when there is an order.
+    pub(crate) wake: OwnedFd,
+    /// Captured by the supervisor.
+    pub(crate) output: OwnedFd,
+    /// Whether it has said that it is ready.
+    pub(crate) is_ready: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn board(&self) -> &Board {
+        self.mapping.nth(self.page)
+    }
+
+    /// False for a thread that was abandoned: its board belongs to its successor now, and it must not touch it.
+    pub(crate) fn is_current(&self) -> bool {
+        self.board().generation.load(Ordering::Acquire) == self.generation
+    }
+
+    pub(crate) fn poke(&self) {
+        ring(self.poke.as_fd());
+    }
+}
+
+impl Context {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The worker's name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Which run of the worker this is, from 1.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.shared.generation
+    }
+
+    /// Says that the worker is ready. The first sign of life says so too; call this when it would come late.
+    pub fn ready(&self) {
+        if self.shared.is_current() && !self.shared.is_ready.swap(true, Ordering::AcqRel) {
+            self.board().state.store(State::Ready as u32, Ordering::Release);
+            self.shared.poke();
+        }
+        self.checkpoint();
+    }
+
+    /// A sign of life: a few atomic stores, no system call. Call it at least twice within `heartbeat:`.
+    pub fn tick(&self) {
+        if self.shared.is_current() {
+            self.board().beat();
+        }
+        self.ready();
+    }
+
+    /// Counts units of work done. A sign of life.
+    pub fn progress(&self, units: u64) {
+        if self.shared.is_current() {
+            self.board().progress.fetch_add(units, Ordering::Relaxed);
+        }
+        self.tick();
+    }
+
+    /// Counts units of work begun; they are done when the guard is dropped in order, and lost when the worker dies
+    /// before. Dropping it by a panic leaves them lost.
+    #[must_use]
+    pub fn begin(&self, units: u64) -> InFlight<'_> {
+        if self.shared.is_current() {
+            self.board().in_flight.fetch_add(units, Ordering::Relaxed);
+        }
+        self.tick();
+        InFlight { context: self, units }
+    }
+
+    /// Leaves a breadcrumb: the number of the operation that comes next, shown by an incident even after SIGKILL.
+    pub fn breadcrumb(&self, operation: u32) {
+        if self.shared.is_current() {
+            self.board().breadcrumb.store(operation & !BREADCRUMB_FAULT, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the worker shall return soon.
+    #[must_use]
+    pub fn stop_requested(&self) -> bool {
+        !self.shared.is_current() || self.board().stop_requested()
+    }
+
+    /// Sleeps, unless an order to stop comes. True: go on; false: return soon.
+    ///
+    /// A worker that sleeps here is not hung, however long it sleeps. Costs the supervisor nothing.
+    #[must_use]
+    pub fn sleep(&self, duration: Duration) -> bool {
+        self.wait(None, Some(duration));
+        !self.stop_requested()
+    }
+
+    /// Waits for the order to stop.
+    pub fn wait_for_stop(&self) {
+        while !self.stop_requested() {
+            self.wait(None, None);
+        }
+    }
+
+    /// Waits until `fd` can be read (or has hung up), at most `timeout`. True: it can; false: an order came or the time
+    /// is up. For workers that wait for the world: sockets, pipes.
+    #[must_use]
+    pub fn wait_readable(&self, fd: BorrowedFd<'_>, timeout: Option<Duration>) -> bool {
+        self.wait(Some(fd), timeout) && !self.stop_requested()
+    }
+
+    /// Writes a line to the worker's captured output. A reader that is gone is no error.
+    pub fn say(&self, line: impl AsRef<str>) {
+        let mut text = line.as_ref().to_owned();
+        text.push('\n');
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            match nix::unistd::write(&self.shared.output, rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(Errno::EINTR) => {}
+                Err(_) => break,
+            }
+        }
+        self.tick();
+    }
+
+    fn board(&self) -> &Board {
+        self.shared.board()
+    }
+
+    /// Waits for `fd`, the time, or orders, committing a fault that is ordered meanwhile. True when `fd` is readable.
+    fn wait(&self, fd: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> bool {
+        let end = timeout.map(|timeout| Instant::now() + timeout);
+        self.tick();
+        loop {
+            if self.stop_requested() {
+                return false;
+            }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            self.set_waiting(true);
+            let (woken, readable) = self.poll(fd, left);
+            self.set_waiting(false);
+            if woken {
+                hush(self.shared.wake.as_fd());
+            }
+            self.tick();
+            if readable {
+                return true;
+            }
+            if left == Some(Duration::ZERO) {
+                return false;
+            }
+        }
+    }
+
+    fn poll(&self, fd: Option<BorrowedFd<'_>>, left: Option<Duration>) -> (bool, bool) {
+        let wake = self.shared.wake.as_fd();
+        let mut fds = vec![PollFd::new(wake, PollFlags::POLLIN)];
+        fds.extend(fd.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        // Rounded up: waking early would spin through the last millisecond.
+        let timeout = left.map_or(PollTimeout::NONE, |left| {
+            PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
+        });
+        if poll(&mut fds, timeout).is_err() {
+            return (false, false);
+        }
+        let is_ready = |index: usize| fds.get(index).and_then(PollFd::any).unwrap_or(false);
+        (is_ready(0), is_ready(1))
+    }
+
+    fn set_waiting(&self, waiting: bool) {
+        if self.shared.is_current() {
+            self.board().waiting.store(u32::from(waiting), Ordering::Release);
+        }
+    }
+
+    /// Commits the fault that is ordered, if any.
+    fn checkpoint(&self) {
+        if self.board().fault.load(Ordering::Acquire) == 0 || !self.shared.is_current() {
+            return;
+        }
+        let Some((code, parameter)) = self.board().take_fault() else { return };
+        let Some(fault) = Fault::from_code(code) else { return };
+        self.board().breadcrumb.store(BREADCRUMB_FAULT | code, Ordering::Relaxed);
+        self.board().fault_at.store(monotonic_ns(), Ordering::Release);
+        fault.commit(parameter);
+    }
+}
+
+/// Units of work begun, see [`Context::begin`].
+#[derive(Debug)]
+pub struct InFlight<'a> {
+    context: &'a Context,
+    units: u64,
+}
+
+impl InFlight<'_> {
+    /// The units are done: they count as progress.
+    pub fn done(self) {
+        self.context.progress(self.units);
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() && self.context.shared.is_current() {
+            self.context.board().in_flight.fetch_sub(self.units, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Makes an eventfd readable. Async-signal-safe: one write(2). A full counter is readable already.
+pub(crate) fn ring(fd: BorrowedFd<'_>) {
+    let _ = nix::unistd::write(fd, &1_u64.to_ne_bytes());
+}
+
+fn hush(fd: BorrowedFd<'_>) {
+    let _ = nix::unistd::read(fd, &mut [0; 8]);
+}
