@@ -1,9 +1,13 @@
 //! supervisord-rs: a fault-isolation supervisor. Fault isolation is a setting; blast radius is a measurement.
+//!
+//! A program of your own with workers of your own is one call: [`main`] with a [`workers::Registry`]. The rest is
+//! public for the tests, and to be read: `docs/ARCHITECTURE.md` says where to begin.
 #![deny(unsafe_code)]
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-pub mod cli;
+mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
@@ -14,8 +18,15 @@ pub mod record;
 pub mod service_manager;
 
 /// Runs the whole program with these workers: reads the arguments, does what they say, gives the exit status.
+///
+/// The supervisor starts its process workers from the same binary (`/proc/self/exe`), which is why a program with
+/// workers of its own needs nothing else.
 #[must_use]
 pub fn main(registry: workers::Registry) -> ExitCode {
-    let _ = registry;
-    ExitCode::SUCCESS
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // Not a verb: the other half of a worker, started by a supervisor with its descriptors in place.
+    if arguments.get(1).is_some_and(|verb| verb == "__host") {
+        workers::host::main(&registry);
+    }
+    cli::main(&arguments, registry)
 }

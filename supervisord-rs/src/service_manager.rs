@@ -1,1 +1,261 @@
-//! Service manager protocol, client side.
+//! The service manager's protocol, client side: what the supervisor says to systemd or to the guardian, and what it
+//! learns from the guardian. The datagrams are those of sd_notify(3); the guardian speaks the same protocol, so there
+//! is one code path for both.
+//!
+//! It reads the environment and sends datagrams. It never waits for an answer and never changes the environment:
+//! children are launched with [`NOT_FOR_CHILDREN`] removed.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// Where to send datagrams: a path, or `@` and an abstract name.
+pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+/// Set by the guardian to its own pid.
+pub const GUARDIAN: &str = "SUPERVISORD_RS_GUARDIAN";
+/// Set by the guardian on a restart: see [`Predecessor`].
+pub const PREDECESSOR: &str = "SUPERVISORD_RS_PREDECESSOR";
+
+/// The variables that no child of the supervisor may inherit: a worker that speaks sd_notify would otherwise speak to
+/// the supervisor's own manager, and a nested supervisor would believe that it has a guardian.
+pub const NOT_FOR_CHILDREN: [&str; 6] =
+    [NOTIFY_SOCKET, GUARDIAN, PREDECESSOR, "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS"];
+
+/// How long a state that must not get lost may wait for room in the receiver's queue, in milliseconds. Too short, and
+/// a busy machine makes an orderly stop look like a crash; too long, and a dead manager delays the end.
+const ROOM_TIMEOUT_MS: u16 = 500;
+
+/// A line to the service manager.
+#[derive(Debug)]
+pub struct ServiceManager {
+    socket: UnixDatagram,
+    address: SocketAddr,
+}
+
+impl ServiceManager {
+    /// Opens the line that `NOTIFY_SOCKET` names; `None` when there is none or it makes no sense (then nobody listens,
+    /// and that is no reason not to work).
+    #[must_use]
+    pub fn from_env() -> Option<Self> {
+        Self::to(&std::env::var_os(NOTIFY_SOCKET)?).ok()
+    }
+
+    /// Opens a line to a name in the form of `NOTIFY_SOCKET`.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the name is neither an absolute path nor `@` and a name, or is too long; what socket(2) says.
+    pub fn to(name: &OsStr) -> io::Result<Self> {
+        let address = match name.as_bytes() {
+            [b'@', abstract_name @ ..] if !abstract_name.is_empty() => {
+                SocketAddr::from_abstract_name(abstract_name)?
+            }
+            [b'/', ..] => SocketAddr::from_pathname(name)?,
+            _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither a path nor @ and a name")),
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, address })
+    }
+
+    /// Says that start-up is over. From now on any exit without [`Self::stopping`] is a crash to the guardian, so say
+    /// it before the first thread worker is launched: one of them may call `exit`.
+    ///
+    /// Best effort; waits at most half a second, and only when the receiver's queue is full.
+    pub fn ready(&self) {
+        self.send_when_room(b"READY=1");
+    }
+
+    /// Says in one line what is going on; newlines become spaces. Best effort, never waits: lost when the queue is full.
+    pub fn status(&self, text: &str) {
+        let line: String = text.chars().map(|c| if c == '\n' { ' ' } else { c }).collect();
+        let _ = self.send(format!("STATUS={line}").as_bytes());
+    }
+
+    /// Says that the end has begun and is wanted. Best effort; waits as [`Self::ready`] does.
+    pub fn stopping(&self) {
+        self.send_when_room(b"STOPPING=1");
+    }
+
+    /// Sends a datagram as it is. Never waits.
+    ///
+    /// # Errors
+    /// What sendto(2) says: `WouldBlock` when the queue is full, `ConnectionRefused` when nobody listens.
+    pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
+        self.socket.send_to_addr(datagram, &self.address).map(drop)
+    }
+
+    fn send_when_room(&self, datagram: &[u8]) {
+        let Err(error) = self.send(datagram) else { return };
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return;
+        }
+        // Only a connected socket waits for room at the receiver (unix(7)); others are always writable.
+        let Ok(()) = self.socket.connect_addr(&self.address) else { return };
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
+        if poll(&mut fds, PollTimeout::from(ROOM_TIMEOUT_MS)).is_ok_and(|ready| ready > 0) {
+            let _ = self.socket.send(datagram);
+        }
+    }
+}
+
+/// How a supervisor ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It exited with this code.
+    Exited(i32),
+    /// This signal ended it.
+    Signaled(i32),
+}
+
+impl std::fmt::Display for Ending {
+    /// `exited with code 3`, `died of SIGSEGV`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Self::Exited(code) => write!(f, "exited with code {code}"),
+            Self::Signaled(signal) => match nix::sys::signal::Signal::try_from(signal) {
+                Ok(name) => write!(f, "died of {name}"),
+                Err(_) => write!(f, "died of signal {signal}"),
+            },
+        }
+    }
+}
+
+/// The supervisor before this one, as the guardian saw it end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Predecessor {
+    /// Its pid.
+    pub pid: i32,
+    /// How it ended.
+    pub ending: Ending,
+    /// When the guardian saw it, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub died_at_ns: u64,
+}
+
+impl Predecessor {
+    /// Reads what [`Self`]'s `Display` writes; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (mut pid, mut ending, mut died_at_ns) = (None, None, None);
+        for word in text.split(' ') {
+            match word.split_once('=')? {
+                ("pid", value) => pid = Some(value.parse().ok()?),
+                ("exit", value) => ending = Some(Ending::Exited(value.parse().ok()?)),
+                ("signal", value) => ending = Some(Ending::Signaled(value.parse().ok()?)),
+                ("died_at_ns", value) => died_at_ns = Some(value.parse().ok()?),
+                _ => return None,
+            }
+        }
+        Some(Self { pid: pid?, ending: ending?, died_at_ns: died_at_ns? })
+    }
+}
+
+impl std::fmt::Display for Predecessor {
+    /// `pid=12 signal=11 died_at_ns=1234` or `pid=12 exit=0 died_at_ns=1234`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (key, value) = match self.ending {
+            Ending::Exited(code) => ("exit", code),
+            Ending::Signaled(signal) => ("signal", signal),
+        };
+        write!(f, "pid={} {key}={value} died_at_ns={}", self.pid, self.died_at_ns)
+    }
+}
+
+/// The guardian's pid, when this process is a supervisor under a guardian. A variable that some ancestor left behind
+/// does not count: the guardian is our parent.
+#[must_use]
+pub fn guardian_pid() -> Option<i32> {
+    let claimed = std::env::var(GUARDIAN).ok()?.parse().ok()?;
+    (nix::unistd::getppid().as_raw() == claimed).then_some(claimed)
+}
+
+/// Whether somebody else restarts us: the guardian, or systemd as our parent.
+#[must_use]
+pub fn is_managed() -> bool {
+    let is_unit = std::env::var_os("INVOCATION_ID").is_some() && nix::unistd::getppid().as_raw() == 1;
+    guardian_pid().is_some() || is_unit || std::env::var_os(NOTIFY_SOCKET).is_some()
+}
+
+/// The supervisor before this one, when the guardian started this one in its place.
+#[must_use]
+pub fn predecessor() -> Option<Predecessor> {
+    guardian_pid()?;
+    Predecessor::parse(&std::env::var(PREDECESSOR).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_predecessor_reads_back_what_it_writes_and_nothing_else() {
+        for ending in [Ending::Exited(0), Ending::Exited(255), Ending::Signaled(11)] {
+            let predecessor = Predecessor { pid: 12, ending, died_at_ns: u64::MAX };
+            assert_eq!(Predecessor::parse(&predecessor.to_string()), Some(predecessor));
+        }
+        for text in [
+            "",
+            "pid=1",
+            "pid=1 signal=11",
+            "pid=x signal=11 died_at_ns=1",
+            "pid=1 exit=0 died_at_ns=1 more=1",
+        ] {
+            assert_eq!(Predecessor::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn datagrams_arrive_at_a_path_and_at_an_abstract_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let by_path = UnixDatagram::bind(&path).unwrap();
+        let name = format!("supervisord-rs-test-{}", std::process::id());
+        let by_name = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        for (receiver, target) in [(by_path, path.into_os_string()), (by_name, format!("@{name}").into())] {
+            let manager = ServiceManager::to(&target).unwrap();
+            manager.ready();
+            manager.status("two\nlines");
+            manager.stopping();
+            let mut received = Vec::new();
+            for _ in 0..3 {
+                let mut buffer = [0; 64];
+                let length = receiver.recv(&mut buffer).unwrap();
+                received.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
+            }
+            assert_eq!(received, ["READY=1", "STATUS=two lines", "STOPPING=1"]);
+        }
+    }
+
+    #[test]
+    fn a_manager_that_does_not_listen_disturbs_nobody() {
+        assert!(ServiceManager::to(OsStr::new("relative")).is_err());
+        assert!(ServiceManager::to(OsStr::new("@")).is_err());
+        ServiceManager::to(OsStr::new("/nowhere/at/all")).unwrap().ready();
+    }
+
+    #[test]
+    fn a_full_queue_gives_a_status_up_and_waits_for_a_ready() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let receiver = UnixDatagram::bind(&path).unwrap();
+        let manager = ServiceManager::to(path.as_os_str()).unwrap();
+        while manager.send(b"STATUS=filling").is_ok() {}
+        manager.status("lost");
+        let reader = std::thread::spawn(move || {
+            let mut buffer = [0; 64];
+            loop {
+                let length = receiver.recv(&mut buffer).unwrap();
+                assert_ne!(&buffer[..length], b"STATUS=lost");
+                if &buffer[..length] == b"READY=1" {
+                    return;
+                }
+            }
+        });
+        manager.ready();
+        reader.join().unwrap();
+    }
+}

@@ -1,5 +1,65 @@
-//! YAML → document as written → [`Settings`]; every problem at once, each with its place.
+//! YAML → tree with places → document as written → [`Settings`]; every problem at once, each with its place.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `tree` | the text as a tree that knows where everything stands |
+//! | `diagnostics` | problems, for people and for machines |
+//! | `reader` | typed values out of the tree |
+//! | `document` | the keys that there are, as written |
+//! | `assemble` | names become ids, defaults are filled in, contradictions found |
+//! | `places` | the directories where nothing is said |
+//! | `settings` | the result |
 
+mod assemble;
+mod diagnostics;
+mod document;
+mod places;
+mod reader;
 mod settings;
+mod tree;
 
+use std::path::{Path, PathBuf};
+
+pub use diagnostics::{Diagnostics, Problem};
+pub use places::SYSTEM_FILE;
 pub use settings::{Isolation, Launch, Program, Settings, SupervisorSettings, default};
+use workers::Registry;
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// Everything that is wrong with it, or why it cannot be read.
+pub fn load(path: &Path, registry: &Registry) -> Result<Settings, Diagnostics> {
+    let bytes = std::fs::read(path).map_err(|error| Diagnostics::unreadable(path, &error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        Diagnostics::unreadable(path, &format!("it is not UTF-8: {}", error.utf8_error()))
+    })?;
+    parse(&text, path, registry)
+}
+
+/// Checks the text of a configuration. `path` is for messages, and for relative directories.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(text: &str, path: &Path, registry: &Registry) -> Result<Settings, Diagnostics> {
+    let mut problems = Vec::new();
+    let document = tree::parse(text, &mut problems).and_then(|tree| document::read(&tree, &mut problems));
+    let settings = document.and_then(|document| assemble::assemble(document, path, registry, &mut problems));
+    match settings {
+        Some(settings) if problems.is_empty() => Ok(settings),
+        _ => Err(Diagnostics::new(path, text, problems)),
+    }
+}
+
+/// The runtime directory of a configuration, as far as it can be told without checking the rest: for clients that look
+/// for the socket. Without a file, or with one that cannot be read: the default.
+#[must_use]
+pub fn runtime_dir(file: Option<&Path>) -> PathBuf {
+    let named = file.and_then(|path| {
+        let text = std::fs::read_to_string(path).ok()?;
+        let tree = tree::parse(&text, &mut Vec::new())?;
+        let written = tree.get("supervisor")?.get("runtime_dir")?.text()?.to_owned();
+        Some(places::relative_to(path, Path::new(&written)))
+    });
+    named.unwrap_or_else(places::runtime_dir)
+}

@@ -1,4 +1,15 @@
 //! The control API: HTTP/1.1 and JSON on a Unix socket. The CLI is a client of it and has no other way in.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `protocol` | the published shapes |
+//! | `request` | what the server asks of the daemon's loop |
+//! | `socket` | the listening socket: made, replaced, its peers checked |
+//! | `server` | HTTP → requests → answers; bounded in clients, bytes and time |
+//! | `client` | the other side, blocking |
 
+pub mod client;
 pub mod protocol;
 pub mod request;
+pub mod server;
+pub mod socket;

@@ -79,6 +79,10 @@ pub struct WorkerStatus {
     pub last_incident: Option<u64>,
     /// Threads of it left behind.
     pub abandoned: u32,
+    /// The file that its standard output goes to.
+    pub stdout: String,
+    /// The file that its standard error goes to; mostly the same.
+    pub stderr: String,
 }
 
 /// How an incarnation ended.

@@ -1,1 +1,9 @@
-//! record.
+//! What is written down: captured output, incidents, events, the black box.
+
+pub mod black_box;
+pub mod events;
+pub mod incidents;
+pub mod log_capture;
+pub mod post_mortem;
+pub mod scribe;
+pub mod words;

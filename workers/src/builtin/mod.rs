@@ -13,17 +13,25 @@ use crate::registry::Registry;
 #[must_use]
 pub fn registry() -> Registry {
     Registry::default()
-        .with("cpu-burner", "counts primes; args: chunk (numbers between two signs of life)", CpuBurner::new)
-        .with("echo-server", "sends back what it gets by TCP; args: listen (ADDRESS:PORT)", EchoServer::new)
+        .with(
+            "cpu-burner",
+            "counts primes; args: chunk (numbers between two signs of life)",
+            cpu_burner::CpuBurner::new,
+        )
+        .with(
+            "echo-server",
+            "sends back what it gets by TCP; args: listen (ADDRESS:PORT)",
+            echo_server::EchoServer::new,
+        )
         .with(
             "file-hasher",
             "hashes files; args: directory, every (a duration), chunk (bytes)",
-            FileHasher::new,
+            file_hasher::FileHasher::new,
         )
-        .with("sleeper", "waits for the order to stop; no args", Sleeper::new)
+        .with("sleeper", "waits for the order to stop; no args", sleeper::Sleeper::new)
         .with(
             "ticker",
             "one unit of work each interval; args: interval (a duration), say (a line)",
-            Ticker::new,
+            ticker::Ticker::new,
         )
 }

@@ -1,0 +1,52 @@
+//! `check`: is a configuration valid?
+
+use std::path::PathBuf;
+
+use clap::Args;
+use workers::Registry;
+
+use super::output::{json, line};
+use super::{Exit, Place};
+use crate::config;
+
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// The file. Default: as for `run`.
+    file: Option<PathBuf>,
+    /// JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(options: &Options, place: &Place, registry: &Registry) -> Exit {
+    let named = options.file.clone().or_else(|| place.config.clone());
+    let Some(file) = named.or_else(super::run::default_file) else {
+        eprintln!("supervisord-rs: no configuration: name a file");
+        return Exit::Usage;
+    };
+    match config::load(&file, registry) {
+        Ok(settings) => {
+            if options.json {
+                json(
+                    &serde_json::json!({ "valid": true, "problems": [], "workers": settings.launches.len() }),
+                );
+            } else {
+                let count = settings.launches.len();
+                line(&format!(
+                    "{}: valid, {count} worker{}",
+                    file.display(),
+                    if count == 1 { "" } else { "s" }
+                ));
+            }
+            Exit::Done
+        }
+        Err(problems) => {
+            if options.json {
+                json(&serde_json::json!({ "valid": false, "problems": problems.to_json() }));
+            } else {
+                eprintln!("{problems}");
+            }
+            Exit::InvalidConfiguration
+        }
+    }
+}

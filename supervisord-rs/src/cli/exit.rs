@@ -1,0 +1,53 @@
+//! Exit statuses, by the habits of LSB and sysexits: one place for all verbs.
+
+use std::process::ExitCode;
+
+use crate::control::client::ClientError;
+
+/// How a verb ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    Done,
+    Failed,
+    Usage,
+    /// `status`: something asked about is not running.
+    NotRunning,
+    /// `status`: unknown worker or no supervisor; other verbs: refused.
+    RefusedOrUnknown,
+    NoSuchWorker,
+    NoSupervisor,
+    InvalidConfiguration,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::NotRunning => 3,
+            Exit::RefusedOrUnknown => 4,
+            Exit::NoSuchWorker => 5,
+            Exit::NoSupervisor => 7,
+            Exit::InvalidConfiguration => 78,
+        })
+    }
+}
+
+/// Says what went wrong, and how a verb other than `status` ends because of it.
+pub(super) fn report(error: &ClientError) -> Exit {
+    eprintln!("supervisord-rs: {error}");
+    match error {
+        ClientError::NoSupervisor { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            Exit::RefusedOrUnknown
+        }
+        ClientError::NoSupervisor { .. } => Exit::NoSupervisor,
+        ClientError::Protocol(_) => Exit::Failed,
+        ClientError::Failed(failure) => match failure.error.as_str() {
+            "unknown-worker" => Exit::NoSuchWorker,
+            "refused" => Exit::RefusedOrUnknown,
+            "invalid" => Exit::Usage,
+            _ => Exit::Failed,
+        },
+    }
+}

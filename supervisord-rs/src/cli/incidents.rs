@@ -1,0 +1,86 @@
+//! `incidents` and `events`: what happened.
+
+use clap::Args;
+
+use super::exit::{Exit, report};
+use super::output::{json, line};
+use crate::control::client::Client;
+use crate::control::protocol::IncidentRecord;
+
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// Only this one.
+    id: Option<u64>,
+    /// The newest so many.
+    #[arg(long, short = 'n', default_value_t = 20)]
+    last: usize,
+    /// JSON instead of sentences.
+    #[arg(long)]
+    json: bool,
+    /// Go on with those that come, until interrupted.
+    #[arg(long, short)]
+    follow: bool,
+}
+
+pub(super) fn run(options: &Options, client: &Client) -> Exit {
+    let found = match options.id {
+        Some(id) => client.incident(id).map(|found| found.into_iter().collect()),
+        None => client.incidents(options.last),
+    };
+    let records: Vec<IncidentRecord> = match found {
+        Ok(records) => records,
+        Err(error) => return report(&error),
+    };
+    if let (Some(id), true) = (options.id, records.is_empty()) {
+        eprintln!(
+            "supervisord-rs: no incident has the number {id} (open ones are shown when they are settled)"
+        );
+        return Exit::Failed;
+    }
+    match (options.json, options.id) {
+        (true, Some(_)) => records.iter().for_each(json),
+        (true, None) => json(&records),
+        (false, _) => {
+            for record in &records {
+                if !line(&format!("{}  {}", record.at, record.sentence)) {
+                    return Exit::Done;
+                }
+            }
+        }
+    }
+    if options.follow { follow(options.json, client) } else { Exit::Done }
+}
+
+fn follow(as_json: bool, client: &Client) -> Exit {
+    each_event(client, |event| {
+        if event.kind != "incident" {
+            return true;
+        }
+        let Ok(record) = serde_json::from_value::<IncidentRecord>(event.detail.clone()) else { return true };
+        if as_json {
+            line(&event.detail.to_string())
+        } else {
+            line(&format!("{}  {}", record.at, record.sentence))
+        }
+    })
+}
+
+pub(super) fn events(client: &Client) -> Exit {
+    each_event(client, |event| line(&serde_json::to_string(event).expect("an event is valid JSON")))
+}
+
+/// Until `show` says that nobody reads, or the supervisor ends.
+fn each_event(client: &Client, mut show: impl FnMut(&crate::control::protocol::EventRecord) -> bool) -> Exit {
+    let events = match client.events() {
+        Ok(events) => events,
+        Err(error) => return report(&error),
+    };
+    for event in events {
+        match event {
+            Ok(event) if show(&event) => {}
+            Ok(_) => return Exit::Done,
+            Err(error) => return report(&error),
+        }
+    }
+    Exit::Done
+}

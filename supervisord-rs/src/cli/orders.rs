@@ -1,0 +1,168 @@
+//! The verbs that change something: `start`, `stop`, `restart`, `signal`, `inject`, `shutdown`.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::exit::{Exit, report};
+use super::follow::wait_for;
+use super::output::{json, line};
+use crate::control::client::{Client, ClientError};
+use crate::control::protocol::Done;
+
+/// For an injected fault to become an incident that is settled.
+const INCIDENT_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// Workers, groups as `GROUP:`, or `all`.
+    #[arg(required = true)]
+    workers: Vec<String>,
+    /// Return as soon as the order is accepted.
+    #[arg(long)]
+    no_wait: bool,
+    /// JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct SignalOptions {
+    worker: String,
+    /// A name (`HUP`, `SIGHUP`) or a number.
+    signal: String,
+    /// JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct InjectOptions {
+    worker: String,
+    /// A fault of `supervisord-rs faults`, with its parameter after a colon: `exit:3`, `leak:64MiB`.
+    fault: String,
+    /// Return as soon as the order is accepted, not when its incident is settled.
+    #[arg(long)]
+    no_wait: bool,
+    /// JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ShutdownOptions {
+    /// Kill instead of asking.
+    #[arg(long)]
+    now: bool,
+    /// Return as soon as the order is accepted.
+    #[arg(long)]
+    no_wait: bool,
+}
+
+pub(super) fn start(options: &Options, client: &Client) -> Exit {
+    answer(client.start(&options.workers, !options.no_wait), options.json)
+}
+
+pub(super) fn stop(options: &Options, client: &Client) -> Exit {
+    answer(client.stop(&options.workers, !options.no_wait), options.json)
+}
+
+pub(super) fn restart(options: &Options, client: &Client) -> Exit {
+    answer(client.restart(&options.workers, !options.no_wait), options.json)
+}
+
+pub(super) fn signal(options: &SignalOptions, client: &Client) -> Exit {
+    match number(&options.signal) {
+        Some(signal) => answer(client.signal(&options.worker, signal), options.json),
+        None => {
+            eprintln!(
+                "supervisord-rs: `{}` is no signal: write a name such as HUP, or a number",
+                options.signal
+            );
+            Exit::Usage
+        }
+    }
+}
+
+pub(super) fn inject(options: &InjectOptions, client: &Client) -> Exit {
+    let known = match client.incidents(1) {
+        Ok(incidents) => incidents.last().map_or(0, |last| last.id),
+        Err(error) => return report(&error),
+    };
+    let done = match client.inject(&options.worker, &options.fault) {
+        Ok(done) => done,
+        Err(error) => return report(&error),
+    };
+    // These do their harm without anybody noticing: there is no incident to wait for.
+    let is_silent = ["leak", "signal-stop"].iter().any(|silent| options.fault.starts_with(silent));
+    if options.no_wait || is_silent {
+        return answer(Ok(done), options.json);
+    }
+    // The fault may take the supervisor along: ask until its successor answers.
+    let incident = wait_for(INCIDENT_TIMEOUT, || {
+        client.incidents(1000).ok()?.into_iter().find(|record| record.id > known)
+    });
+    match incident {
+        Some(incident) if options.json => json(&incident),
+        Some(incident) => drop(line(&incident.sentence)),
+        None => {
+            eprintln!(
+                "supervisord-rs: {} was ordered, and no incident came of it within {} s",
+                options.fault,
+                INCIDENT_TIMEOUT.as_secs()
+            );
+            return Exit::Failed;
+        }
+    }
+    Exit::Done
+}
+
+pub(super) fn shutdown(options: &ShutdownOptions, client: &Client) -> Exit {
+    let done = match client.shutdown(options.now) {
+        Ok(done) => done,
+        Err(error) => return report(&error),
+    };
+    if options.no_wait {
+        return answer(Ok(done), false);
+    }
+    let begun = Instant::now();
+    // As long as it takes: the supervisor has its own timeout.
+    let gone = wait_for(Duration::MAX, || {
+        matches!(client.status(), Err(ClientError::NoSupervisor { .. })).then_some(())
+    });
+    debug_assert!(gone.is_some(), "an endless wait ends when its condition holds");
+    line(&format!("stopped after {} ms", begun.elapsed().as_millis()));
+    Exit::Done
+}
+
+fn answer(result: Result<Done, ClientError>, as_json: bool) -> Exit {
+    match result {
+        Ok(done) if as_json => json(&done),
+        Ok(done) => drop(line(&done.message)),
+        Err(error) => return report(&error),
+    }
+    Exit::Done
+}
+
+/// `HUP`, `SIGHUP`, `sighup`, `1`.
+fn number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse() {
+        return Some(number);
+    }
+    let name = text.to_ascii_uppercase();
+    let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
+    name.parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_names_with_and_without_prefix_and_numbers() {
+        for text in ["HUP", "hup", "SIGHUP", "1"] {
+            assert_eq!(number(text), Some(1), "{text}");
+        }
+        assert_eq!(number("HAP"), None);
+    }
+}

@@ -1,0 +1,70 @@
+//! `run`: the guardian, or the supervisor itself.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+use workers::Registry;
+
+use super::{Exit, Place};
+use crate::service_manager;
+use crate::{config, daemon, guardian};
+
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// Be the supervisor itself, without a guardian: it dies of the signal that kills it.
+    #[arg(long)]
+    no_guardian: bool,
+    /// The supervisor's own log as JSON lines.
+    #[arg(long)]
+    log_json: bool,
+}
+
+pub(super) fn run(options: &Options, place: &Place, registry: Registry, arguments: &[OsString]) -> ExitCode {
+    let Some(file) = place.config.clone().or_else(default_file) else {
+        eprintln!(
+            "supervisord-rs: no configuration: name one with -c FILE, or write ./supervisord-rs.yaml or {}",
+            config::SYSTEM_FILE
+        );
+        return Exit::InvalidConfiguration.into();
+    };
+    // Before the guardian too: an invalid file is said once, not by a supervisor that is started again and again.
+    let settings = match config::load(&file, &registry) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return Exit::InvalidConfiguration.into();
+        }
+    };
+    if options.no_guardian || service_manager::is_managed() {
+        start_log(options.log_json);
+        daemon::run(settings, registry)
+    } else {
+        guardian::run(arguments)
+    }
+}
+
+/// `supervisord-rs.yaml` here, else the system's.
+pub(super) fn default_file() -> Option<PathBuf> {
+    ["supervisord-rs.yaml", config::SYSTEM_FILE]
+        .into_iter()
+        .map(Path::new)
+        .find(|path| path.exists())
+        .map(Into::into)
+}
+
+/// The supervisor's own log goes to standard error; `RUST_LOG` chooses what of it, `info` by default.
+fn start_log(json: bool) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    let started = if json { log.json().try_init() } else { log.compact().with_target(false).try_init() };
+    if let Err(error) = started {
+        eprintln!("supervisord-rs: no log: {error}");
+    }
+}

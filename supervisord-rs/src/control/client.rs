@@ -1,0 +1,221 @@
+//! The other side of the control API, blocking: for the CLI, for comparisons, for tests.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::runtime::Runtime;
+
+use super::protocol::{
+    Done, EventRecord, Failure, IncidentRecord, InjectRequest, ShutdownRequest, SignalRequest, StatusReport,
+    WorkersRequest,
+};
+
+/// Why a request was not answered as hoped.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there.
+    #[error("no supervisor answers on {}: {source}; start one with `supervisord-rs run`, or name its socket with `--socket`", socket.display())]
+    NoSupervisor {
+        /// Where.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It answered that it would not, or could not.
+    #[error("{}", .0.message)]
+    Failed(Failure),
+    /// It broke off, or speaks another language.
+    #[error("the supervisor's answer broke off: {0}")]
+    Protocol(String),
+}
+
+/// A client of one supervisor. Each call is a connection of its own.
+#[derive(Debug)]
+pub struct Client {
+    socket: PathBuf,
+    runtime: Runtime,
+}
+
+impl Client {
+    /// A client of the supervisor at this socket. Does not connect yet.
+    ///
+    /// # Panics
+    /// When the process has no descriptors left for an event loop.
+    #[must_use]
+    pub fn new(socket: &Path) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Self { socket: socket.into(), runtime: runtime.expect("descriptors for an event loop") }
+    }
+
+    /// Where it connects to.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Everything there is to see now.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; the same for every call below.
+    pub fn status(&self) -> Result<StatusReport, ClientError> {
+        self.call("GET", "/v1/status", &())
+    }
+
+    /// The newest incidents, oldest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn incidents(&self, last: usize) -> Result<Vec<IncidentRecord>, ClientError> {
+        self.call("GET", &format!("/v1/incidents?last={last}"), &())
+    }
+
+    /// One incident; `None` when there is none of this number.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn incident(&self, id: u64) -> Result<Option<IncidentRecord>, ClientError> {
+        let mut found: Vec<IncidentRecord> = self.call("GET", &format!("/v1/incidents/{id}"), &())?;
+        Ok(found.pop())
+    }
+
+    /// Starts workers; with `wait` the answer comes when they run or have failed to.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn start(&self, workers: &[String], wait: bool) -> Result<Done, ClientError> {
+        self.call("POST", "/v1/start", &WorkersRequest { workers: workers.to_vec(), wait })
+    }
+
+    /// Stops workers; with `wait` the answer comes when they are down.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn stop(&self, workers: &[String], wait: bool) -> Result<Done, ClientError> {
+        self.call("POST", "/v1/stop", &WorkersRequest { workers: workers.to_vec(), wait })
+    }
+
+    /// Restarts workers; with `wait` the answer comes when they run again or have failed to.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn restart(&self, workers: &[String], wait: bool) -> Result<Done, ClientError> {
+        self.call("POST", "/v1/restart", &WorkersRequest { workers: workers.to_vec(), wait })
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn signal(&self, worker: &str, signal: i32) -> Result<Done, ClientError> {
+        self.call("POST", "/v1/signal", &SignalRequest { worker: worker.into(), signal })
+    }
+
+    /// Orders a fault.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn inject(&self, worker: &str, fault: &str) -> Result<Done, ClientError> {
+        self.call("POST", "/v1/inject", &InjectRequest { worker: worker.into(), fault: fault.into() })
+    }
+
+    /// Orders the supervisor to stop everything and end.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn shutdown(&self, now: bool) -> Result<Done, ClientError> {
+        self.call("POST", "/v1/shutdown", &ShutdownRequest { now })
+    }
+
+    /// Every event from now on.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn events(&self) -> Result<Events<'_>, ClientError> {
+        let body = self.runtime.block_on(async {
+            let mut sender = self.connect().await?;
+            let response = sender.send_request(request("GET", "/v1/events", Bytes::new())?).await;
+            response.map(hyper::Response::into_body).map_err(|error| broken(&error))
+        })?;
+        Ok(Events { client: self, body, buffer: Vec::new() })
+    }
+
+    fn call<B: Serialize, T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: &B,
+    ) -> Result<T, ClientError> {
+        let body = if method == "GET" {
+            Vec::new()
+        } else {
+            serde_json::to_vec(body).map_err(|error| broken(&error))?
+        };
+        self.runtime.block_on(async {
+            let mut sender = self.connect().await?;
+            let response = sender.send_request(request(method, path, body.into())?).await;
+            let response = response.map_err(|error| broken(&error))?;
+            let status = response.status();
+            let bytes = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
+            if status.is_success() {
+                serde_json::from_slice(&bytes).map_err(|error| broken(&error))
+            } else {
+                Err(ClientError::Failed(serde_json::from_slice(&bytes).map_err(|error| broken(&error))?))
+            }
+        })
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+        let stream = tokio::net::UnixStream::connect(&self.socket)
+            .await
+            .map_err(|source| ClientError::NoSupervisor { socket: self.socket.clone(), source })?;
+        let shaken = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = shaken.map_err(|error| broken(&error))?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+}
+
+/// The stream of events; ends when the supervisor does.
+#[derive(Debug)]
+pub struct Events<'a> {
+    client: &'a Client,
+    body: Incoming,
+    buffer: Vec<u8>,
+}
+
+impl Iterator for Events<'_> {
+    type Item = Result<EventRecord, ClientError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).map_err(|error| broken(&error)));
+            }
+            match self.client.runtime.block_on(self.body.frame())? {
+                Ok(frame) => self.buffer.extend(frame.into_data().unwrap_or_default()),
+                Err(error) => return Some(Err(broken(&error))),
+            }
+        }
+    }
+}
+
+fn request(method: &str, path: &str, body: Bytes) -> Result<hyper::Request<Full<Bytes>>, ClientError> {
+    hyper::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "supervisord-rs")
+        .header("content-type", "application/json")
+        .body(Full::new(body))
+        .map_err(|error| broken(&error))
+}
+
+fn broken(error: &dyn std::error::Error) -> ClientError {
+    ClientError::Protocol(error.to_string())
+}

@@ -1,0 +1,212 @@
+//! HTTP → requests to the loop → answers. Bounded in clients, bytes and time: nothing that a client does, or leaves
+//! undone, disturbs the loop or another client.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::protocol::{EventRecord, Failure, VERSION};
+use super::request::{Answer, Peer, Request};
+use super::socket::Admission;
+
+/// Clients served at once; further ones wait until one leaves.
+pub const CLIENTS_MAX: usize = 64;
+/// Largest body, in bytes.
+const BODY_MAX: usize = 64 * 1024;
+/// For the head of a request, and again for its body.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Incidents given when no number is.
+const LAST_DEFAULT: usize = 20;
+
+type Requests = mpsc::Sender<Request>;
+
+/// Serves until the loop is gone.
+pub async fn serve(listener: UnixListener, admission: Admission, requests: Requests) {
+    let places = Arc::new(Semaphore::new(CLIENTS_MAX));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let requests = requests.clone();
+                tokio::spawn(async move {
+                    serve_client(stream, admission, requests).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // EMFILE as a rule: the client stays in the backlog, and trying again at once would spin.
+                tracing::warn!(%error, "cannot accept a client of the control API");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve_client(stream: UnixStream, admission: Admission, requests: Requests) {
+    let Ok(credentials) = stream.peer_cred() else { return };
+    let peer = Peer { pid: credentials.pid().unwrap_or(0), uid: credentials.uid(), gid: credentials.gid() };
+    let router = if admission.admits(peer) { api(requests, peer) } else { closed(peer) };
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(READ_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // A client that breaks off, or sends no HTTP, is its own affair.
+    if let Err(error) = served.await {
+        tracing::debug!(%error, pid = peer.pid, "a client of the control API broke off");
+    }
+}
+
+fn api(requests: Requests, peer: Peer) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/incidents", get(incidents))
+        .route("/v1/incidents/{id}", get(incident))
+        .route("/v1/events", get(events))
+        .route("/v1/start", post(|requests, peer, body| order(requests, peer, body, Request::Start)))
+        .route("/v1/stop", post(|requests, peer, body| order(requests, peer, body, Request::Stop)))
+        .route("/v1/restart", post(|requests, peer, body| order(requests, peer, body, Request::Restart)))
+        .route("/v1/signal", post(|requests, peer, body| order(requests, peer, body, Request::Signal)))
+        .route("/v1/inject", post(|requests, peer, body| order(requests, peer, body, Request::Inject)))
+        .route("/v1/shutdown", post(|requests, peer, body| order(requests, peer, body, Request::Shutdown)))
+        .fallback(|| async {
+            refuse(StatusCode::NOT_FOUND, "invalid", format!("no such path; this is version {VERSION}"))
+        })
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(Extension(peer))
+        .with_state(requests)
+}
+
+fn closed(peer: Peer) -> Router {
+    Router::new().fallback(move || async move {
+        let message = format!(
+            "user {} may not control this supervisor: be root or its own user, or set `supervisor: {{ control: {{ group: ... }} }}`",
+            peer.uid
+        );
+        refuse(StatusCode::FORBIDDEN, "refused", message)
+    })
+}
+
+async fn status(State(requests): State<Requests>) -> Response {
+    ask(&requests, Request::Status).await
+}
+
+#[derive(Deserialize)]
+struct Last {
+    last: Option<usize>,
+}
+
+async fn incidents(State(requests): State<Requests>, Query(Last { last }): Query<Last>) -> Response {
+    let last = last.unwrap_or(LAST_DEFAULT);
+    ask(&requests, |answer| Request::Incidents { last, id: None, answer }).await
+}
+
+async fn incident(State(requests): State<Requests>, Path(id): Path<u64>) -> Response {
+    ask(&requests, |answer| Request::Incidents { last: 1, id: Some(id), answer }).await
+}
+
+/// JSON lines until the client leaves. A reader that is too slow loses the oldest, and is told how many.
+async fn events(State(requests): State<Requests>) -> Response {
+    let receiver = match call(&requests, Request::Events).await {
+        Ok(receiver) => receiver,
+        Err(failure) => return fail(&failure),
+    };
+    let lines = futures_util::stream::unfold(receiver, |mut receiver| async {
+        let record = match receiver.recv().await {
+            Ok(record) => record,
+            Err(RecvError::Lagged(lost)) => lost_events(lost),
+            Err(RecvError::Closed) => return None,
+        };
+        let mut line = serde_json::to_vec(&record).expect("a record is valid JSON");
+        line.push(b'\n');
+        Some((Ok::<_, Infallible>(Bytes::from(line)), receiver))
+    });
+    ([("content-type", "application/jsonl")], Body::from_stream(lines)).into_response()
+}
+
+fn lost_events(lost: u64) -> EventRecord {
+    EventRecord {
+        seq: 0,
+        at: crate::record::events::wall(std::time::SystemTime::now()),
+        monotonic_us: workers::board::monotonic_ns() / 1000,
+        kind: "lost".into(),
+        worker: None,
+        generation: None,
+        detail: serde_json::json!({ "events": lost }),
+    }
+}
+
+/// A verb that changes something: its body is read within its time, its answer comes when the loop gives it.
+async fn order<B: DeserializeOwned, T: Serialize>(
+    State(requests): State<Requests>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+    request: impl FnOnce(B, Peer, Answer<T>) -> Request,
+) -> Response {
+    let read = timeout(READ_TIMEOUT, axum::body::to_bytes(body, BODY_MAX)).await;
+    let bytes = match read {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(_)) => {
+            let message = format!("the body is larger than {BODY_MAX} bytes or broke off");
+            return refuse(StatusCode::PAYLOAD_TOO_LARGE, "invalid", message);
+        }
+        Err(_) => {
+            let message = format!("the body did not come within {} s", READ_TIMEOUT.as_secs());
+            return refuse(StatusCode::REQUEST_TIMEOUT, "invalid", message);
+        }
+    };
+    let body: B = match serde_json::from_slice(if bytes.is_empty() { b"{}" } else { &bytes }) {
+        Ok(body) => body,
+        Err(error) => {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                "invalid",
+                format!("the body is not what this path takes: {error}"),
+            );
+        }
+    };
+    ask(&requests, |answer| request(body, peer, answer)).await
+}
+
+async fn ask<T: Serialize>(requests: &Requests, request: impl FnOnce(Answer<T>) -> Request) -> Response {
+    match call(requests, request).await {
+        Ok(value) => axum::Json(value).into_response(),
+        Err(failure) => fail(&failure),
+    }
+}
+
+async fn call<T>(requests: &Requests, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, Failure> {
+    let (answer, answered) = oneshot::channel();
+    let gone =
+        || Failure { error: "shutting-down".into(), message: "the supervisor is shutting down".into() };
+    requests.send(request(answer)).await.map_err(|_| gone())?;
+    answered.await.unwrap_or_else(|_| Err(gone()))
+}
+
+fn fail(failure: &Failure) -> Response {
+    let status = match failure.error.as_str() {
+        "unknown-worker" => StatusCode::NOT_FOUND,
+        "refused" => StatusCode::FORBIDDEN,
+        "not-running" | "failed" => StatusCode::CONFLICT,
+        "shutting-down" => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    (status, axum::Json(failure)).into_response()
+}
+
+fn refuse(status: StatusCode, error: &str, message: String) -> Response {
+    (status, axum::Json(Failure { error: error.into(), message })).into_response()
+}

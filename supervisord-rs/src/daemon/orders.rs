@@ -1,0 +1,221 @@
+//! Orders of clients: names become ids, the machine decides, the answer goes back.
+
+use std::str::FromStr;
+
+use serde_json::json;
+use supervision::{Command, Event, FaultId, Refusal, RequestId, WorkerId};
+use workers::fault::Fault;
+
+use super::Daemon;
+use super::waiters::{Goal, Waiter};
+use crate::config::Program;
+use crate::control::protocol::{Done, Failure, InjectRequest, SignalRequest, WorkersRequest};
+use crate::control::request::{Answer, Peer, Request};
+
+/// An order that the machine has not answered yet.
+#[derive(Debug)]
+pub(super) struct Pending {
+    answer: Answer<Done>,
+    message: String,
+    /// What must hold before the client is answered; `None`: acceptance is enough.
+    goal: Option<(Vec<WorkerId>, Goal)>,
+    /// Who asked for what, for the refusals' sentences.
+    subject: String,
+}
+
+impl Daemon {
+    pub(super) fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Status(answer) => {
+                let _ = answer.send(Ok(self.status()));
+            }
+            Request::Incidents { last, id, answer } => {
+                let _ = answer.send(Ok(self.incidents.newest(last, id)));
+            }
+            Request::Events(answer) => {
+                let _ = answer.send(Ok(self.events.subscribe()));
+            }
+            Request::Start(request, peer, answer) => {
+                self.order_workers("start", &request, peer, answer, Command::Start, |_| Goal::Up);
+            }
+            Request::Stop(request, peer, answer) => {
+                self.order_workers("stop", &request, peer, answer, Command::Stop, |_| Goal::Down);
+            }
+            Request::Restart(request, peer, answer) => {
+                let goal = |daemon: &Self| Goal::Renewed(daemon.generations());
+                self.order_workers("restart", &request, peer, answer, Command::Restart, goal);
+            }
+            Request::Signal(request, peer, answer) => self.order_signal(&request, peer, answer),
+            Request::Inject(request, peer, answer) => self.order_fault(&request, peer, answer),
+            Request::Shutdown(request, peer, answer) => {
+                self.log_order("shutdown", "", peer);
+                self.around.announce_stopping();
+                let message = "shutting down".to_owned();
+                let pending = Pending { answer, message, goal: None, subject: String::new() };
+                self.order(Command::Shutdown { now: request.now }, pending);
+            }
+        }
+    }
+
+    fn order_workers(
+        &mut self,
+        verb: &str,
+        request: &WorkersRequest,
+        peer: Peer,
+        answer: Answer<Done>,
+        command: impl Fn(Vec<WorkerId>) -> Command,
+        goal: impl Fn(&Self) -> Goal,
+    ) {
+        let ids = match self.resolve(&request.workers) {
+            Ok(ids) => ids,
+            Err(failure) => return drop(answer.send(Err(failure))),
+        };
+        let subject = request.workers.join(" ");
+        self.log_order(verb, &subject, peer);
+        let goal = request.wait.then(|| (ids.clone(), goal(self)));
+        let message = format!("{verb} {subject}: {}", if request.wait { "done" } else { "ordered" });
+        self.order(command(ids), Pending { answer, message, goal, subject });
+    }
+
+    fn order_signal(&mut self, request: &SignalRequest, peer: Peer, answer: Answer<Done>) {
+        let worker = match self.resolve_one(&request.worker) {
+            Ok(worker) => worker,
+            Err(failure) => return drop(answer.send(Err(failure))),
+        };
+        let name = crate::record::words::signal(request.signal);
+        if !(1..=64).contains(&request.signal) {
+            let message =
+                format!("{} is no signal: use a name such as TERM or a number from 1 to 64", request.signal);
+            return drop(answer.send(Err(Failure { error: "invalid".into(), message })));
+        }
+        self.log_order("signal", &format!("{} {name}", request.worker), peer);
+        let message = format!("{name} sent to {}", request.worker);
+        let pending = Pending { answer, message, goal: None, subject: request.worker.clone() };
+        self.order(Command::Signal { worker, signal: request.signal }, pending);
+    }
+
+    fn order_fault(&mut self, request: &InjectRequest, peer: Peer, answer: Answer<Done>) {
+        match self.fault(request) {
+            Err(failure) => drop(answer.send(Err(failure))),
+            Ok((worker, fault)) => {
+                self.log_order("inject", &format!("{} {}", request.worker, request.fault), peer);
+                let message = format!("{} ordered in {}", request.fault, request.worker);
+                let pending = Pending { answer, message, goal: None, subject: request.worker.clone() };
+                self.order(Command::Inject { worker, fault }, pending);
+            }
+        }
+    }
+
+    fn fault(&self, request: &InjectRequest) -> Result<(WorkerId, FaultId), Failure> {
+        let worker = self.resolve_one(&request.worker)?;
+        let invalid = |message: String| Failure { error: "invalid".into(), message };
+        let fault = workers::fault::Injection::from_str(&request.fault)
+            .map_err(|error| invalid(error.to_string()))?;
+        let is_command = matches!(self.settings.launches[worker.index()].program, Program::Command(_));
+        if is_command && fault.fault.signal().is_none() {
+            return Err(invalid(format!(
+                "{} is a command: only faults from outside can be committed in it ({})",
+                request.worker,
+                Fault::all()
+                    .filter(|fault| fault.signal().is_some())
+                    .map(|fault| fault.name())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            )));
+        }
+        Ok((worker, FaultId { code: fault.fault.code(), parameter: fault.parameter }))
+    }
+
+    fn order(&mut self, command: Command, pending: Pending) {
+        let request = self.request_id();
+        self.pending.insert(request, pending);
+        self.turn(Some(Event::Command { request, command }));
+    }
+
+    /// The machine has accepted or refused.
+    pub(super) fn on_reply(&mut self, request: RequestId, result: Result<(), Refusal>) {
+        // Orders that came by signal have nobody waiting.
+        let Some(pending) = self.pending.remove(&request) else { return };
+        let Pending { answer, message, goal, subject } = pending;
+        match (result, goal) {
+            (Err(refusal), _) => drop(answer.send(Err(explain(refusal, &subject)))),
+            (Ok(()), None) => drop(answer.send(Ok(Done { message, workers: Vec::new() }))),
+            (Ok(()), Some((workers, goal))) => self.waiters.add(Waiter { workers, goal, message, answer }),
+        }
+    }
+
+    pub(super) fn request_id(&mut self) -> RequestId {
+        self.next_request += 1;
+        RequestId(self.next_request)
+    }
+
+    fn generations(&self) -> Vec<u64> {
+        let ids =
+            (0..self.names.workers.len()).map(|index| WorkerId(u32::try_from(index).unwrap_or(u32::MAX)));
+        ids.map(|id| self.machine.worker(id).map_or(0, |view| view.generation.0)).collect()
+    }
+
+    fn resolve(&self, names: &[String]) -> Result<Vec<WorkerId>, Failure> {
+        let mut ids = Vec::new();
+        for name in names {
+            match name.strip_suffix(':') {
+                _ if name == "all" => ids.extend(self.all_workers()),
+                Some(group) => {
+                    let group = self.machine.spec().groups.iter().find(|known| known.name == group);
+                    ids.extend(
+                        group.ok_or_else(|| unknown("group", name, &self.group_names()))?.workers.iter(),
+                    );
+                }
+                None => ids.push(self.resolve_one(name)?),
+            }
+        }
+        if ids.is_empty() {
+            let message = "name at least one worker, a group as `GROUP:`, or `all`".into();
+            return Err(Failure { error: "invalid".into(), message });
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    fn resolve_one(&self, name: &str) -> Result<WorkerId, Failure> {
+        let found = self.all_workers().find(|id| self.names.worker(*id) == name);
+        found.ok_or_else(|| unknown("worker", name, &self.names.workers))
+    }
+
+    pub(super) fn all_workers(&self) -> impl Iterator<Item = WorkerId> + use<> {
+        (0..u32::try_from(self.names.workers.len()).unwrap_or(u32::MAX)).map(WorkerId)
+    }
+
+    fn group_names(&self) -> Vec<String> {
+        self.machine.spec().groups.iter().map(|group| format!("{}:", group.name)).collect()
+    }
+
+    fn log_order(&mut self, verb: &str, subject: &str, peer: Peer) {
+        tracing::info!(verb, subject, pid = peer.pid, uid = peer.uid, "order");
+        self.publish(
+            "command",
+            None,
+            json!({ "verb": verb, "subject": subject, "uid": peer.uid, "pid": peer.pid }),
+        );
+    }
+}
+
+fn explain(refusal: Refusal, subject: &str) -> Failure {
+    let (error, message) = match refusal {
+        Refusal::ShuttingDown => ("shutting-down", "the supervisor is shutting down".to_owned()),
+        Refusal::InjectionDenied => (
+            "refused",
+            "crash injection is off: set `supervisor: { fault_injection: allow }` and run again".to_owned(),
+        ),
+        Refusal::NotRunning => ("not-running", format!("{subject} is not running: start it first")),
+        Refusal::UnknownWorker => ("unknown-worker", format!("no worker is called {subject}")),
+    };
+    Failure { error: error.into(), message }
+}
+
+fn unknown(what: &str, name: &str, known: &[String]) -> Failure {
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let message = format!("no {what} is called {name}; there are: {known}");
+    Failure { error: "unknown-worker".into(), message }
+}

@@ -1,0 +1,70 @@
+//! What `status` shows.
+
+use supervision::WorkerId;
+
+use super::Daemon;
+use crate::config::Isolation;
+use crate::control::protocol::{StatusReport, SupervisorStatus, WorkerStatus};
+use crate::record::words;
+
+impl Daemon {
+    /// Everything there is to see now.
+    pub(super) fn status(&self) -> StatusReport {
+        let drivers = &self.drivers;
+        let workers: Vec<WorkerStatus> = self.all_workers().map(|id| self.worker_status(id)).collect();
+        StatusReport {
+            supervisor: SupervisorStatus {
+                pid: nix::unistd::getpid().as_raw(),
+                phase: if self.machine.is_shutting_down() { "stopping" } else { "running" }.to_owned(),
+                started_at: self.around.started_at.clone(),
+                config: self.settings.file.display().to_string(),
+                guardian: self.around.guardian,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                fault_injection: self.machine.spec().fault_injection,
+                stale_events: self.machine.stale_events(),
+                lost_records: drivers.lost_records(),
+                abandoned_threads: workers.iter().map(|worker| worker.abandoned).sum(),
+            },
+            workers,
+        }
+    }
+
+    /// One worker.
+    pub(super) fn worker_status(&self, id: WorkerId) -> WorkerStatus {
+        let view = self.machine.worker(id).expect("ids come from the machine's own spec");
+        let launch = &self.settings.launches[id.index()];
+        let drivers = &self.drivers;
+        let (isolation, cell) = match &launch.isolation {
+            Isolation::Thread => ("thread", None),
+            Isolation::Cell(cell) => ("cell", Some(cell.clone())),
+            Isolation::Process => ("process", None),
+        };
+        let reading = drivers.reading(id);
+        let pid = drivers.pid(id);
+        let now = self.now();
+        WorkerStatus {
+            name: launch.name.clone(),
+            phase: words::phase(view.phase).to_owned(),
+            isolation: isolation.to_owned(),
+            cell,
+            domain: self.names.domains[self.machine.spec().workers[id.index()].domain.index()].clone(),
+            pid,
+            tid: pid.and(reading.as_ref().map(|reading| reading.tid)).filter(|&tid| tid > 0),
+            generation: view.generation.0,
+            restarts: view.restarts,
+            progress: reading.as_ref().map(|reading| reading.progress),
+            in_flight: pid.and(reading.as_ref().map(|reading| reading.in_flight)),
+            since: crate::record::events::wall(self.since[id.index()]),
+            retry_in_ms: view
+                .retry_at
+                .map(|at| u64::try_from(at.saturating_sub(now).as_millis()).unwrap_or(u64::MAX)),
+            waits_for: view.waits_for.iter().map(|&on| self.names.worker(on).to_owned()).collect(),
+            stopped: view.stopped,
+            ending: self.endings[id.index()].clone(),
+            last_incident: view.last_incident.map(|id| id.0),
+            abandoned: view.abandoned,
+            stdout: launch.stdout.display().to_string(),
+            stderr: launch.stderr.display().to_string(),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The headline: the same four workers under each isolation, one of them broken, and who died with it.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+use super::report;
+use super::trial::{self, Isolation, Setting, Trial};
+
+/// What to compare.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The faults, as written.
+    pub faults: Vec<String>,
+    /// Where the workers live.
+    pub isolations: Vec<Isolation>,
+    /// Whether to print JSON.
+    pub json: bool,
+}
+
+/// Faults that are compared when none is named.
+pub const DEFAULT_FAULTS: [&str; 3] = ["panic", "segfault", "hang"];
+
+/// `compare --json`, version 1.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Version of this shape.
+    pub version: u32,
+    /// Where it was measured: times are of this machine, counts are not.
+    pub machine: Machine,
+    /// One each.
+    pub trials: Vec<Trial>,
+}
+
+/// Where it was measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Machine {
+    /// `uname -s -r`.
+    pub kernel: String,
+    /// Processors that this process may use.
+    pub cpus: usize,
+    /// Version of the program.
+    pub version: String,
+}
+
+/// Runs every trial, shows progress while it runs, and prints the table or JSON.
+///
+/// Exit status 0: every trial was finished, and every incident says what was seen from outside; else 1.
+#[must_use]
+pub fn run(options: &Options) -> ExitCode {
+    let settings = settings(options);
+    let mut trials = Vec::new();
+    let mut failed = false;
+    for (index, setting) in settings.iter().enumerate() {
+        progress(index + 1, settings.len(), setting);
+        match trial::run(*setting) {
+            Ok(trial) => trials.push(trial),
+            Err(error) => {
+                failed = true;
+                clear_progress();
+                eprintln!("supervisord-rs: {}: {error}", report::describe(setting));
+            }
+        }
+    }
+    clear_progress();
+    let comparison = Comparison { version: 1, machine: machine(), trials };
+    let text = if options.json {
+        serde_json::to_string_pretty(&comparison).expect("strings and numbers are valid JSON")
+    } else {
+        report::table(&comparison)
+    };
+    // A reader that went away (`| head`) is no failure of ours.
+    let _ = writeln!(std::io::stdout(), "{text}");
+    let lies = comparison.trials.iter().filter(|trial| !trial.incident_agrees);
+    for trial in lies {
+        failed = true;
+        eprintln!(
+            "supervisord-rs: {} in {}: the incident does not say what was seen from outside (lost {}, survived {}): {}",
+            trial.fault,
+            trial.isolation.name(),
+            trial.lost.join(" "),
+            trial.survived.join(" "),
+            trial.sentence
+        );
+    }
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Each fault in each isolation; a panic in shared memory also contained, since the answer differs.
+fn settings(options: &Options) -> Vec<Setting<'_>> {
+    let mut settings = Vec::new();
+    for fault in &options.faults {
+        for &isolation in &options.isolations {
+            settings.push(Setting { fault, isolation, contain: false });
+        }
+        for &isolation in &options.isolations {
+            if fault == "panic" && isolation != Isolation::Process {
+                settings.push(Setting { fault, isolation, contain: true });
+            }
+        }
+    }
+    settings
+}
+
+fn machine() -> Machine {
+    let kernel = nix::sys::utsname::uname().map_or_else(
+        |_| "unknown".to_owned(),
+        |name| format!("{} {}", name.sysname().to_string_lossy(), name.release().to_string_lossy()),
+    );
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    Machine { kernel, cpus, version: env!("CARGO_PKG_VERSION").to_owned() }
+}
+
+fn progress(index: usize, count: usize, setting: &Setting<'_>) {
+    let text = report::describe(setting);
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K[{index}/{count}] {text} ...");
+    } else {
+        eprintln!("[{index}/{count}] {text}");
+    }
+}
+
+fn clear_progress() {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K");
+    }
+}

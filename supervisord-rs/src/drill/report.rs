@@ -1,0 +1,95 @@
+//! The table and the two sentences of a comparison.
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::compare::Comparison;
+use super::trial::{Setting, Trial};
+use crate::record::words::duration_us;
+
+/// `segfault in b, four threads of the supervisor`.
+#[must_use]
+pub(super) fn describe(setting: &Setting<'_>) -> String {
+    let contained = if setting.contain { ", contained" } else { "" };
+    format!("{} in b of a b c d, isolation {}{contained}", setting.fault, setting.isolation.name())
+}
+
+/// The whole report for people.
+#[must_use]
+pub(super) fn table(comparison: &Comparison) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header([
+        "fault in b",
+        "isolation",
+        "workers lost",
+        "supervisor",
+        "seen after",
+        "back after",
+        "work lost",
+        "left behind",
+    ]);
+    for trial in &comparison.trials {
+        table.add_row(row(trial));
+    }
+    for column in 4..=6 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let machine = &comparison.machine;
+    format!(
+        "{table}\n\n{}\n\n{} CPUs, {}; times are of this machine, counts are not.",
+        meaning(&comparison.trials),
+        machine.cpus,
+        machine.kernel
+    )
+}
+
+fn row(trial: &Trial) -> [String; 8] {
+    let time = |us: Option<u64>| us.map_or_else(|| "-".to_owned(), duration_us);
+    let contained = trial.on_panic == "contain";
+    [
+        trial.fault.clone(),
+        format!("{}{}", trial.isolation.name(), if contained { " (on_panic: contain)" } else { "" }),
+        format!("{} of {}: {}", trial.lost.len(), trial.running.len(), trial.lost.join(" ")),
+        if trial.supervisor_died { "died" } else { "alive" }.to_owned(),
+        time(trial.seen_after_us),
+        time(trial.back_after_us),
+        trial.work_lost.to_string(),
+        if trial.leftovers.is_empty() { "-".to_owned() } else { trial.leftovers.join(", ") },
+    ]
+}
+
+/// What it means, from what was measured.
+fn meaning(trials: &[Trial]) -> String {
+    let worst = trials.iter().max_by_key(|trial| (trial.supervisor_died, trial.lost.len()));
+    let best =
+        trials.iter().min_by_key(|trial| (trial.supervisor_died, trial.lost.len(), trial.leftovers.len()));
+    let (Some(worst), Some(best)) = (worst, best) else { return "Nothing was measured.".to_owned() };
+    let place = |trial: &Trial| match trial.isolation {
+        super::trial::Isolation::Thread => "threads of the supervisor",
+        super::trial::Isolation::Cell => "threads of a cell",
+        super::trial::Isolation::Process => "processes",
+    };
+    format!(
+        "At worst, {} in one of {} {} took {} of them{}: what shares memory shares its fate.\n\
+         At best, {} in one of {} {} took {}: the others kept their processes and went on working.",
+        trial_name(worst),
+        worst.running.len(),
+        place(worst),
+        worst.lost.len(),
+        if worst.supervisor_died { " and the supervisor" } else { "" },
+        trial_name(best),
+        best.running.len(),
+        place(best),
+        if best.lost.len() == 1 {
+            "only that one".to_owned()
+        } else {
+            format!("{} of them", best.lost.len())
+        },
+    )
+}
+
+fn trial_name(trial: &Trial) -> String {
+    format!("a {}", trial.fault)
+}

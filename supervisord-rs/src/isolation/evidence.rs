@@ -1,0 +1,142 @@
+//! From what was left behind to an ending and its cause.
+//!
+//! Three sources, each incomplete alone: the wait status (SIGABRT has six causes), the last words that the crash handler
+//! or the panic hook left on the board, and the breadcrumb of the operation begun (there even after SIGKILL).
+
+use nix::libc::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV};
+use supervision::{Cause, Ending, Status};
+use workers::board::{LastWords, Reading, State};
+
+/// What is known of an incarnation that has just ended, kept until its incident is written.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// Its board, read after its death.
+    pub reading: Option<Reading>,
+    /// When we first knew, in nanoseconds of the monotonic clock.
+    pub seen_at: u64,
+    /// When the fault struck, where anybody knows.
+    pub struck_at: Option<u64>,
+    /// Units done, and begun and not done, where there is no board to tell.
+    pub work: Option<(u64, u64)>,
+    /// A sentence for people: a panic message, an error, what to do about a failed launch.
+    pub message: Option<String>,
+}
+
+impl Evidence {
+    /// Of an incarnation with this board, if it had one; `struck_at` where we struck ourselves.
+    #[must_use]
+    pub fn new(reading: Option<Reading>, seen_at: u64, struck_at: Option<u64>) -> Self {
+        let message = reading.as_ref().map(|reading| reading.text.clone()).filter(|text| !text.is_empty());
+        let felt = reading.as_ref().and_then(|reading| reading.fault_at.or(reading.last_words_at));
+        let struck_at = struck_at.or(felt).filter(|&at| at <= seen_at);
+        Self { reading, seen_at, struck_at, work: None, message }
+    }
+}
+
+impl Evidence {
+    /// Units done, and begun and not done.
+    #[must_use]
+    pub fn work(&self) -> (u64, u64) {
+        self.reading
+            .as_ref()
+            .map(|reading| (reading.progress, reading.in_flight))
+            .or(self.work)
+            .unwrap_or((0, 0))
+    }
+}
+
+/// How a process that ran one worker ended.
+#[must_use]
+pub fn of_process(status: Status, reading: Option<&Reading>) -> Ending {
+    let Some(reading) = reading else {
+        return Ending { status, cause: of_status(status, None) };
+    };
+    let cause = match (status, reading.state) {
+        (Status::Exited(0), State::Returned) => Cause::Finished,
+        (Status::Exited(_), State::Failed) => Cause::Error,
+        (Status::Exited(_), State::Panicked) => Cause::Panic,
+        (Status::Exited(_), State::Unregistered | State::NotStarted) => Cause::LaunchFailure,
+        // It called exit() itself: its status may claim success, but the worker has not returned.
+        (Status::Exited(_), State::Empty | State::Launched | State::Ready | State::Returned) => Cause::Error,
+        _ => of_status(status, Some(reading)),
+    };
+    Ending { status, cause }
+}
+
+/// How a whole domain ended, by its status and by the board of the one that did it, if known.
+#[must_use]
+pub fn of_domain(status: Status, culprit: Option<&Reading>) -> Ending {
+    let cause = match status {
+        // A cell never exits by itself: a worker in it called exit().
+        Status::Exited(_) => Cause::Error,
+        Status::Signaled { .. }
+        | Status::Returned
+        | Status::Failed
+        | Status::Panicked
+        | Status::Abandoned
+        | Status::NotLaunched(_)
+        | Status::Unknown => of_status(status, culprit),
+    };
+    Ending { status, cause }
+}
+
+/// How a thread ended that reached its end, by what its host wrote.
+#[must_use]
+pub fn of_thread(state: State) -> Option<Ending> {
+    let (status, cause) = match state {
+        State::Empty | State::Launched | State::Ready => return None,
+        State::Returned => (Status::Returned, Cause::Finished),
+        State::Failed => (Status::Failed, Cause::Error),
+        State::Panicked => (Status::Panicked, Cause::Panic),
+        State::Unregistered | State::NotStarted => (Status::Failed, Cause::LaunchFailure),
+    };
+    Some(Ending { status, cause })
+}
+
+/// What last words say by themselves; `None` when there are none.
+#[must_use]
+pub fn of_last_words(reading: &Reading) -> Option<Cause> {
+    match reading.last_words {
+        LastWords::None => None,
+        LastWords::Panic => Some(Cause::Panic),
+        LastWords::PanicNoUnwind => Some(Cause::PanicNoUnwind),
+        LastWords::StackOverflow => Some(Cause::StackOverflow),
+        LastWords::Hang => Some(Cause::Hang),
+        LastWords::Signal => Some(of_signal(reading.signal)),
+    }
+}
+
+fn of_status(status: Status, reading: Option<&Reading>) -> Cause {
+    match status {
+        Status::Signaled { signal, .. } if signal == SIGKILL => Cause::Killed,
+        Status::Signaled { signal, .. } => {
+            reading.and_then(of_last_words).unwrap_or_else(|| of_signal(signal))
+        }
+        Status::Exited(0) | Status::Returned => Cause::Finished,
+        Status::Exited(_) | Status::Failed => Cause::Error,
+        Status::Panicked => Cause::Panic,
+        Status::Abandoned => Cause::Hang,
+        Status::NotLaunched(_) => Cause::LaunchFailure,
+        Status::Unknown => reading.and_then(of_last_words).unwrap_or(Cause::Unknown),
+    }
+}
+
+fn of_signal(signal: i32) -> Cause {
+    match signal {
+        SIGSEGV => Cause::Segfault,
+        SIGABRT => Cause::Abort,
+        SIGBUS => Cause::Bus,
+        SIGILL => Cause::IllegalInstruction,
+        SIGFPE => Cause::FloatingPoint,
+        SIGKILL => Cause::Killed,
+        _ => Cause::Signal,
+    }
+}
+
+/// Whose doing the death of a domain was: the one that left last words; else the only one that had begun a fault.
+#[must_use]
+pub fn culprit<'a, T: Copy>(members: impl Iterator<Item = (T, &'a Reading)> + Clone) -> Option<T> {
+    let spoke = members.clone().find(|(_, reading)| reading.last_words != LastWords::None);
+    let fell = || members.clone().find(|(_, reading)| reading.fault_at.is_some());
+    spoke.or_else(fell).map(|(member, _)| member)
+}

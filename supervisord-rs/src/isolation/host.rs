@@ -1,0 +1,89 @@
+//! SDK code in a child process: the same binary, started as `__host`. A cell gets several workers, a worker's own
+//! process gets one; to the host it is the same.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use supervision::{LaunchFailure, LaunchStage};
+use workers::host::HostOrder;
+
+use super::launch::{Child, Plan, failure};
+use super::live::Sdk;
+use super::thread::{Order, from_io};
+
+/// A child that runs SDK code.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) child: Child,
+    /// Orders go down here; its end tells the host that the supervisor is gone.
+    socket: OwnedFd,
+}
+
+/// Where a host's own output goes, and what surrounds it.
+pub(super) struct Surroundings<'a> {
+    /// `cell batch`, `worker b`: what it is called in `ps`.
+    pub(super) title: &'a str,
+    pub(super) environment: &'a BTreeMap<std::ffi::OsString, std::ffi::OsString>,
+    pub(super) directory: Option<&'a Path>,
+    pub(super) stdout: BorrowedFd<'a>,
+    pub(super) stderr: BorrowedFd<'a>,
+}
+
+impl Host {
+    /// Starts the child. It waits for orders.
+    pub(super) fn launch(
+        surroundings: &Surroundings<'_>,
+        poke: &Arc<OwnedFd>,
+    ) -> Result<Self, LaunchFailure> {
+        let (socket, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .map_err(|errno| failure(LaunchStage::Cell, errno))?;
+        // Ours only: the loop never waits for a worker. The two ends have flags of their own.
+        fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+            .map_err(|errno| failure(LaunchStage::Cell, errno))?;
+        let program = OsStr::new("/proc/self/exe");
+        let argv = ["supervisord-rs", "__host", surroundings.title];
+        let mut plan = Plan::new(program, &argv, OsStr::new(""))?
+            .environment(surroundings.environment.iter().map(|(name, value)| (&**name, &**value)))?
+            .descriptor(null()?.as_fd())?
+            .descriptor(surroundings.stdout)?
+            .descriptor(surroundings.stderr)?
+            .descriptor(theirs.as_fd())?
+            .descriptor(poke.as_fd())?;
+        if let Some(directory) = surroundings.directory {
+            plan = plan.directory(directory)?;
+        }
+        Ok(Self { child: plan.launch()?, socket })
+    }
+
+    /// Hands a worker to the host. Does not block: a host that reads no orders is a failed launch.
+    pub(super) fn order(
+        &self,
+        order: &Order<'_>,
+        is_single: bool,
+        sdk: &Sdk,
+        output: BorrowedFd<'_>,
+    ) -> Result<(), LaunchFailure> {
+        let order = HostOrder {
+            name: order.name.to_owned(),
+            kind: order.kind.to_owned(),
+            generation: order.generation,
+            args: order.args.clone(),
+            on_panic: order.on_panic,
+            single: is_single,
+        };
+        workers::host::send(self.socket.as_fd(), &order, [sdk.page.mapping.fd(), sdk.wake.as_fd(), output])
+            .map_err(|error| from_io(LaunchStage::Cell, &error))
+    }
+}
+
+/// `/dev/null` as standard input: a worker that reads from the supervisor's terminal would fight it for the keys.
+pub(super) fn null() -> Result<File, LaunchFailure> {
+    File::open("/dev/null").map_err(|error| from_io(LaunchStage::Descriptors, &error))
+}

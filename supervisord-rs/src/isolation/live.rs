@@ -1,0 +1,93 @@
+//! One incarnation, while it lives: where its board is, how it is woken, what captures its output.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use supervision::{DomainId, Incarnation, LaunchFailure, LaunchStage};
+use workers::board::{Board, Reading};
+use workers::mapping::Mapping;
+
+use super::launch::failure;
+use crate::record::log_capture::StreamId;
+
+/// A page of shared memory that is one worker's board.
+#[derive(Clone, Debug)]
+pub(super) struct Page {
+    pub(super) mapping: Arc<Mapping>,
+    pub(super) number: usize,
+}
+
+impl Page {
+    pub(super) fn board(&self) -> &Board {
+        self.mapping.nth(self.number)
+    }
+}
+
+/// What the supervisor holds of an incarnation.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) incarnation: Incarnation,
+    pub(super) domain: DomainId,
+    /// `None` for a `command:`.
+    pub(super) sdk: Option<Sdk>,
+    /// Its captured streams, read until it is gone.
+    pub(super) streams: Vec<StreamId>,
+    /// When a fault was committed from outside, by a signal of ours.
+    pub(super) struck_at: Option<u64>,
+    /// Whether it has said that it is ready, and that has been passed on.
+    pub(super) is_ready: bool,
+}
+
+/// What the supervisor shares with SDK code.
+#[derive(Debug)]
+pub(super) struct Sdk {
+    pub(super) page: Page,
+    /// An eventfd that becomes readable when there is an order, for workers that wait in poll(2).
+    pub(super) wake: OwnedFd,
+}
+
+impl Sdk {
+    pub(super) fn new(page: Page, name: &str, incarnation: Incarnation) -> Result<Self, LaunchFailure> {
+        page.board().begin(name, incarnation.generation.0);
+        Ok(Self { page, wake: event_fd()? })
+    }
+
+    pub(super) fn board(&self) -> &Board {
+        self.page.board()
+    }
+
+    /// What stands on the board, if it is this incarnation's and well-formed.
+    pub(super) fn reading(&self, incarnation: Incarnation) -> Option<Reading> {
+        self.board().read().filter(|reading| reading.generation == incarnation.generation.0)
+    }
+
+    pub(super) fn order_stop(&self) {
+        self.board().order_stop();
+        ring(self.wake.as_fd());
+    }
+
+    pub(super) fn order_fault(&self, code: u32, parameter: u64) {
+        self.board().order_fault(code, parameter);
+        ring(self.wake.as_fd());
+    }
+}
+
+/// A non-blocking eventfd.
+pub(super) fn event_fd() -> Result<OwnedFd, LaunchFailure> {
+    EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+        .map(OwnedFd::from)
+        .map_err(|errno| failure(LaunchStage::Board, errno))
+}
+
+/// Makes an eventfd readable. A full counter (EAGAIN) is readable already.
+pub(super) fn ring(fd: BorrowedFd<'_>) {
+    let result = nix::unistd::write(fd, &1_u64.to_ne_bytes());
+    debug_assert!(matches!(result, Ok(_) | Err(Errno::EAGAIN)), "eventfd: {result:?}");
+}
+
+/// Takes what an eventfd has counted.
+pub(super) fn hush(fd: BorrowedFd<'_>) {
+    let _ = nix::unistd::read(fd, &mut [0; 8]);
+}

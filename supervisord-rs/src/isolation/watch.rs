@@ -1,0 +1,112 @@
+//! The one epoll set behind every process, board and captured stream.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// What a descriptor in the set means. `serial` tells a new owner of a slot from the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Token {
+    /// A process has exited. First in the order: exits are seen before anything that would promote.
+    Exit {
+        /// The fault domain.
+        domain: u32,
+    },
+    /// Somebody wants its boards looked at.
+    Poke {
+        /// The fault domain.
+        domain: u32,
+    },
+    /// A captured stream has something to read, or has ended.
+    Output {
+        /// The stream.
+        stream: u32,
+    },
+}
+
+const KIND_SHIFT: u32 = 32;
+
+impl Token {
+    fn encode(self) -> u64 {
+        match self {
+            Self::Exit { domain } => u64::from(domain),
+            Self::Poke { domain } => 1 << KIND_SHIFT | u64::from(domain),
+            Self::Output { stream } => 2 << KIND_SHIFT | u64::from(stream),
+        }
+    }
+
+    fn decode(data: u64) -> Self {
+        let index = u32::try_from(data & u64::from(u32::MAX)).expect("masked to 32 bits");
+        match data >> KIND_SHIFT {
+            0 => Self::Exit { domain: index },
+            1 => Self::Poke { domain: index },
+            _ => Self::Output { stream: index },
+        }
+    }
+}
+
+/// The set. Its own descriptor becomes readable when anything in it is.
+#[derive(Debug)]
+pub(super) struct Watch {
+    epoll: Epoll,
+}
+
+impl Watch {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)? })
+    }
+
+    /// Watches `fd` until it is closed.
+    pub(super) fn add(&self, fd: BorrowedFd<'_>, token: Token) -> nix::Result<()> {
+        self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token.encode()))
+    }
+
+    /// Stops watching `fd`. A descriptor that was handed to a child is not forgotten by closing our copy alone.
+    pub(super) fn remove(&self, fd: impl AsFd) {
+        let _ = self.epoll.delete(fd);
+    }
+
+    /// What is ready now, exits first. Does not block; empty when nothing is.
+    pub(super) fn ready(&self) -> Vec<Token> {
+        let mut events = [EpollEvent::empty(); 256];
+        let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
+        let mut tokens: Vec<Token> =
+            events.iter().take(count).map(|event| Token::decode(event.data())).collect();
+        tokens.sort_unstable();
+        tokens
+    }
+}
+
+/// Says when anything in a [`Watch`] is ready, to the event loop.
+#[derive(Debug)]
+pub struct Wakeup(AsyncFd<OwnedFd>);
+
+impl Wakeup {
+    /// For the loop that runs now.
+    ///
+    /// # Errors
+    /// EMFILE, or what epoll_ctl(2) says.
+    pub(super) fn new(watch: &Watch) -> io::Result<Self> {
+        let fd = watch.epoll.0.try_clone()?;
+        #[expect(unsafe_code, reason = "tokio leaves the lifetime of the descriptor to its caller")]
+        // SAFETY: needed because the safe constructors are deprecated as unsound for types that could change their
+        // descriptor. An OwnedFd keeps the same open descriptor until the AsyncFd, which owns it, is dropped.
+        let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+        registered.map(Self).map_err(io::Error::from)
+    }
+
+    /// Waits until something is ready, then has it taken by `collect`, which says whether there may be more.
+    ///
+    /// # Errors
+    /// When the event loop is gone.
+    pub async fn wait(&self, collect: impl FnOnce() -> bool) -> io::Result<()> {
+        let mut guard = self.0.readable().await?;
+        if !collect() {
+            guard.clear_ready();
+        }
+        Ok(())
+    }
+}

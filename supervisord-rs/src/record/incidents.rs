@@ -1,0 +1,255 @@
+//! The record of failures: what the machine decided, joined with what was observed.
+//!
+//! An incident is opened when the failure is seen and written when it is settled: `lost` and `survived` are what was
+//! observed then (the same incarnation still lives, or not), not what was expected.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use supervision::{Incarnation, Incident, IncidentId, Outcome, WorkerId};
+use workers::fault::Fault;
+
+use super::events::wall;
+use super::words;
+use crate::control::protocol::{EndingReport, FaultReport, IncidentRecord, WorkReport};
+use crate::isolation::Evidence;
+
+/// Incidents kept in memory for `incidents`; older ones are in the file.
+const KEPT: usize = 1000;
+
+/// Names that records use.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// By worker.
+    pub workers: Vec<String>,
+    /// By worker: `thread`, `cell` or `process`.
+    pub isolations: Vec<&'static str>,
+    /// By domain.
+    pub domains: Vec<String>,
+}
+
+impl Names {
+    /// A worker's name.
+    #[must_use]
+    pub fn worker(&self, worker: WorkerId) -> &str {
+        &self.workers[worker.index()]
+    }
+}
+
+/// What was seen when an incident was opened, and is gone when it is settled.
+#[derive(Debug)]
+pub struct Opened {
+    /// Wall time.
+    pub at: SystemTime,
+    /// When it was seen, in monotonic nanoseconds.
+    pub seen_at: u64,
+    /// When the fault struck, where anybody knows.
+    pub struck_at: Option<u64>,
+    /// Units done by those lost, and begun and not done.
+    pub work: WorkReport,
+    /// How it ended, in words.
+    pub ending: EndingReport,
+    /// Whether the supervisor died of it.
+    pub supervisor_died: bool,
+}
+
+impl Opened {
+    /// Joins what is known of everyone lost.
+    #[must_use]
+    pub fn new(incident: &Incident, evidence: &BTreeMap<Incarnation, Evidence>, now: u64) -> Self {
+        let culprit = incident.culprit.and_then(|culprit| evidence.get(&culprit));
+        let work = || evidence.values().map(Evidence::work);
+        Self {
+            at: SystemTime::now(),
+            seen_at: evidence.values().map(|evidence| evidence.seen_at).min().unwrap_or(now),
+            struck_at: culprit.and_then(|evidence| evidence.struck_at),
+            work: WorkReport {
+                done: work().map(|(done, _)| done).fold(0, u64::saturating_add),
+                in_flight_lost: work().map(|(_, begun)| begun).fold(0, u64::saturating_add),
+            },
+            ending: words::ending(
+                incident.ending,
+                culprit.and_then(|evidence| evidence.reading.as_ref()),
+                culprit.and_then(|evidence| evidence.message.as_deref()),
+            ),
+            supervisor_died: false,
+        }
+    }
+}
+
+/// All incidents: those that are open, and the newest of those that are settled.
+#[derive(Debug)]
+pub struct Incidents {
+    names: Names,
+    open: BTreeMap<IncidentId, Opened>,
+    settled: VecDeque<IncidentRecord>,
+    path: Arc<Path>,
+}
+
+impl Incidents {
+    /// Reads back the newest of the file, if there is one. A line that is none of ours is passed over.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn load(path: Arc<Path>, names: Names) -> io::Result<Self> {
+        let mut settled = VecDeque::new();
+        match File::open(&path) {
+            Ok(file) => {
+                for line in BufReader::new(file).split(b'\n') {
+                    if let Ok(record) = serde_json::from_slice::<IncidentRecord>(&line?) {
+                        settled.push_back(record);
+                        if settled.len() > KEPT {
+                            settled.pop_front();
+                        }
+                    }
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Self { names, open: BTreeMap::new(), settled, path })
+    }
+
+    /// The highest number so far.
+    #[must_use]
+    pub fn last_id(&self) -> Option<u64> {
+        self.settled.iter().map(|record| record.id).max()
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Arc<Path> {
+        &self.path
+    }
+
+    /// Notes what was seen at the opening.
+    pub fn open(&mut self, id: IncidentId, opened: Opened) {
+        self.open.insert(id, opened);
+    }
+
+    /// Settles an incident: `is_live` says whether an incarnation still lives, `is_stalled` whether it has stopped
+    /// giving signs of life, `base` is the origin of the machine's clock in monotonic nanoseconds.
+    pub fn settle(
+        &mut self,
+        incident: &Incident,
+        base: u64,
+        is_live: impl Fn(Incarnation) -> bool,
+        is_stalled: impl Fn(Incarnation) -> bool,
+    ) -> IncidentRecord {
+        let opened =
+            self.open.remove(&incident.id).unwrap_or_else(|| Opened::new(incident, &BTreeMap::new(), base));
+        let name = |incarnation: Incarnation| self.names.worker(incarnation.worker).to_owned();
+        let lost_ones: Vec<Incarnation> = incident.lost.iter().map(|loss| loss.incarnation).collect();
+        let survivors: Vec<Incarnation> = incident
+            .running
+            .iter()
+            .copied()
+            .filter(|incarnation| !lost_ones.contains(incarnation) && is_live(*incarnation))
+            .collect();
+        let recovered = incident.lost.iter().all(|loss| matches!(loss.outcome, Outcome::Recovered { .. }));
+        let origin = opened.struck_at.unwrap_or(opened.seen_at);
+        let closed = incident.closed.filter(|_| recovered && !incident.lost.is_empty()).map(|closed| {
+            base.saturating_add(u64::try_from(closed.as_nanos()).unwrap_or(u64::MAX)).saturating_sub(origin)
+                / 1000
+        });
+        let mut record = IncidentRecord {
+            id: incident.id.0,
+            at: wall(opened.at),
+            worker: incident.culprit.map(name),
+            generation: incident.culprit.map(|culprit| culprit.generation.0),
+            isolation: incident
+                .culprit
+                .map(|culprit| self.names.isolations[culprit.worker.index()].to_owned()),
+            domain: self.names.domains[incident.domain.index()].clone(),
+            fault: fault(incident),
+            ending: opened.ending,
+            supervisor_died: opened.supervisor_died,
+            running: incident.running.iter().copied().map(name).collect(),
+            lost: lost_ones.iter().copied().map(name).collect(),
+            collateral: incident
+                .lost
+                .iter()
+                .filter(|loss| loss.collateral)
+                .map(|loss| name(loss.incarnation))
+                .collect(),
+            stalled: survivors.iter().copied().filter(|survivor| is_stalled(*survivor)).map(name).collect(),
+            survived: survivors.iter().copied().map(name).collect(),
+            detected_us: opened.struck_at.map(|struck| opened.seen_at.saturating_sub(struck) / 1000),
+            recovered_us: closed,
+            work: opened.work,
+            leftovers: leftovers(incident, opened.supervisor_died),
+            sentence: String::new(),
+        };
+        record.sentence = sentence(&record);
+        self.settled.push_back(record.clone());
+        if self.settled.len() > KEPT {
+            self.settled.pop_front();
+        }
+        record
+    }
+
+    /// The newest settled ones, oldest first.
+    #[must_use]
+    pub fn newest(&self, last: usize, id: Option<u64>) -> Vec<IncidentRecord> {
+        let chosen: Vec<&IncidentRecord> =
+            self.settled.iter().filter(|record| id.is_none_or(|id| record.id == id)).collect();
+        chosen[chosen.len().saturating_sub(last)..].iter().map(|&record| record.clone()).collect()
+    }
+}
+
+fn fault(incident: &Incident) -> FaultReport {
+    match incident.injected.and_then(|fault| Fault::from_code(fault.code)) {
+        Some(fault) => FaultReport { kind: fault.name().to_owned(), injected: true },
+        None => FaultReport { kind: words::cause(incident.ending.cause).to_owned(), injected: false },
+    }
+}
+
+fn leftovers(incident: &Incident, supervisor_died: bool) -> Vec<String> {
+    let abandoned = matches!(incident.ending.status, supervision::Status::Abandoned) && !supervisor_died;
+    abandoned.then(|| "1 thread".to_owned()).into_iter().collect()
+}
+
+/// An incident in one line for people.
+#[must_use]
+pub fn sentence(record: &IncidentRecord) -> String {
+    use std::fmt::Write as _;
+    let list = |names: &[String]| if names.is_empty() { "nobody".to_owned() } else { names.join(" ") };
+    let place = match (record.isolation.as_deref(), record.domain.as_str()) {
+        (Some("thread"), _) => "thread of the supervisor".to_owned(),
+        (Some("cell"), cell) => format!("thread of cell {cell}"),
+        (Some(_), _) => "process".to_owned(),
+        (None, "supervisor") => "the supervisor".to_owned(),
+        (None, cell) => format!("cell {cell}"),
+    };
+    let who = record.worker.as_deref().unwrap_or("somebody");
+    let mut text = format!("incident {}: {} in {who} ({place}): ", record.id, record.fault.kind);
+    if record.supervisor_died {
+        text.push_str("the supervisor died, ");
+    }
+    let _ = write!(text, "lost {}, survived {}", list(&record.lost), list(&record.survived));
+    if !record.stalled.is_empty() {
+        let _ = write!(text, " (stalled: {})", list(&record.stalled));
+    }
+    text.push_str("; ");
+    if let Some(detected) = record.detected_us {
+        let _ = write!(text, "seen after {}, ", words::duration_us(detected));
+    }
+    match record.recovered_us {
+        Some(recovered) => {
+            let _ = write!(text, "all back after {}", words::duration_us(recovered));
+        }
+        None => text.push_str("not all back"),
+    }
+    let _ = write!(text, ", {} units of work lost", record.work.in_flight_lost);
+    for leftover in &record.leftovers {
+        let _ = write!(text, ", left behind: {leftover}");
+    }
+    if let Some(message) = &record.ending.message {
+        let _ = write!(text, " [{}]", message.trim_end().replace('\n', " "));
+    }
+    text
+}

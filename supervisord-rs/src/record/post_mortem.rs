@@ -1,0 +1,330 @@
+//! The story that a black box tells. The file is hostile: cut off, overwritten, from another version or another boot;
+//! whatever is in it, the result is well-formed or an error that says what is wrong.
+#![expect(unsafe_code, reason = "pages of the file are read as what they are")]
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use supervision::{Cause, Ending, FaultId, Phase, Status};
+use workers::board::{Board, LastWords, Reading, SIZE, monotonic_ns};
+
+use super::black_box::{FILE, Header, MAGIC, NOTE, Note, boot, phase};
+use crate::isolation::{Evidence, evidence};
+use crate::service_manager;
+
+/// What is known of a dead supervisor.
+#[derive(Debug)]
+pub struct PostMortem {
+    /// Whether it ended in order.
+    pub is_clean: bool,
+    /// Its process.
+    pub pid: i32,
+    /// When it died, in monotonic nanoseconds, if it had the time to say.
+    pub died_at: Option<u64>,
+    /// The number of its last incident; 0 for none.
+    pub last_incident: u64,
+    /// Its workers.
+    pub workers: Vec<PastWorker>,
+    signal: i32,
+}
+
+/// What is known of one of its workers.
+#[derive(Debug)]
+pub struct PastWorker {
+    /// Its name.
+    pub name: String,
+    /// Its last generation.
+    pub generation: u64,
+    /// Its process then.
+    pub pid: i32,
+    /// Where it was in its life.
+    pub phase: Phase,
+    /// Whether it had been launched and had not ended.
+    pub was_running: bool,
+    /// Whether a person had stopped it.
+    pub stopped: bool,
+    /// Launches after the first.
+    pub restarts: u64,
+    /// Attempts since it was last stable.
+    pub attempt: u32,
+    /// When its recent failures were, oldest first.
+    pub failures: Vec<u64>,
+    /// Units of work done.
+    pub progress: u64,
+    /// Units of work begun and not done.
+    pub in_flight: u64,
+    fault: Option<(FaultId, u64)>,
+    reading: Option<Reading>,
+}
+
+/// Why a black box tells nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum BlackBoxError {
+    /// It cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is none of ours, or of another version.
+    #[error("{} is no black box of this version; it was set aside as blackbox.bad", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is shorter than it says.
+    #[error("{} is cut off after {length} bytes; it was set aside as blackbox.bad", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        length: usize,
+    },
+}
+
+/// A page of the file, aligned for what is read from it.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+struct Page([u8; SIZE]);
+
+impl PostMortem {
+    /// Reads the black box of the predecessor. `None`: there was none, or it belongs to another boot of the machine.
+    /// A bad one is set aside, so that it is complained of once.
+    ///
+    /// # Errors
+    /// See [`BlackBoxError`]. Nothing is known then.
+    pub fn read(runtime_dir: &Path) -> Result<Option<Self>, BlackBoxError> {
+        let path = runtime_dir.join(FILE);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(BlackBoxError::Io { path, source }),
+        };
+        let story = Self::parse(&bytes, &path);
+        if story.is_err() {
+            let _ = fs::rename(&path, runtime_dir.join("blackbox.bad"));
+        }
+        story
+    }
+
+    fn parse(bytes: &[u8], path: &Path) -> Result<Option<Self>, BlackBoxError> {
+        let truncated = || BlackBoxError::Truncated { path: path.into(), length: bytes.len() };
+        let pages: Vec<Page> = bytes
+            .chunks_exact(SIZE)
+            .map(|chunk| {
+                let mut page = Page([0; SIZE]);
+                page.0.copy_from_slice(chunk);
+                page
+            })
+            .collect();
+        let first = pages.first().ok_or_else(truncated)?;
+        // SAFETY: a page is larger than the header and aligned for it; every bit pattern is valid for atomics.
+        let header = unsafe { &*std::ptr::from_ref(first).cast::<Header>() };
+        if header.magic.load(Ordering::Relaxed) != MAGIC {
+            return Err(BlackBoxError::Foreign { path: path.into() });
+        }
+        if pages.len() != header.workers.load(Ordering::Relaxed) as usize + 1 {
+            return Err(truncated());
+        }
+        if header.boot.load(Ordering::Relaxed) != boot() {
+            return Ok(None);
+        }
+        let now = monotonic_ns();
+        let died_at = Some(header.died_at.load(Ordering::Relaxed)).filter(|&at| at != 0 && at <= now);
+        Ok(Some(Self {
+            is_clean: header.is_clean.load(Ordering::Relaxed) == 1,
+            pid: header.pid.load(Ordering::Relaxed),
+            died_at,
+            last_incident: header.last_incident.load(Ordering::Relaxed).min(u64::from(u32::MAX)),
+            workers: pages[1..].iter().filter_map(PastWorker::read).collect(),
+            signal: header.signal.load(Ordering::Relaxed),
+        }))
+    }
+
+    /// Whose doing it was: the worker that left last words; else the only one that had begun a fault.
+    #[must_use]
+    pub fn culprit(&self) -> Option<&PastWorker> {
+        let alive = self.workers.iter().filter(|worker| worker.was_running);
+        let readings = alive.filter_map(|worker| Some((worker, worker.reading.as_ref()?)));
+        evidence::culprit(readings)
+    }
+
+    /// How the supervisor ended: what the guardian saw, else what the last words say.
+    #[must_use]
+    pub fn ending(&self, seen: Option<service_manager::Predecessor>) -> Ending {
+        let seen = seen.filter(|seen| seen.pid == self.pid).map(|seen| seen.ending);
+        let status = match seen {
+            Some(service_manager::Ending::Exited(code)) => Status::Exited(code),
+            Some(service_manager::Ending::Signaled(signal)) => {
+                Status::Signaled { signal, core_dumped: false }
+            }
+            None if self.signal > 0 && self.signal <= 64 => {
+                Status::Signaled { signal: self.signal, core_dumped: false }
+            }
+            None => Status::Unknown,
+        };
+        let reading = self.culprit().and_then(|culprit| culprit.reading.as_ref());
+        match status {
+            Status::Unknown if reading.is_none() => Ending { status, cause: Cause::Unknown },
+            _ => evidence::of_domain(status, reading),
+        }
+    }
+}
+
+impl PastWorker {
+    /// `None` when the page makes no sense.
+    fn read(page: &Page) -> Option<Self> {
+        // SAFETY: the note lies in the upper half of the page, aligned; the board in the lower. Atomics take any bits.
+        let (board, note) = unsafe {
+            let start = std::ptr::from_ref(page);
+            (&*start.cast::<Board>(), &*start.byte_add(NOTE).cast::<Note>())
+        };
+        let phase = phase(note.phase.load(Ordering::Relaxed))?;
+        let length = (note.name_length.load(Ordering::Relaxed) as usize).min(note.name.len() * 8);
+        let name: Vec<u8> =
+            note.name.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()).collect();
+        let generation = note.generation.load(Ordering::Relaxed);
+        // The board is this incarnation's for threads of the supervisor; others have theirs in memory that is gone.
+        let reading = board.read().filter(|reading| reading.generation == generation && generation != 0);
+        let now = monotonic_ns();
+        let mut failures: Vec<u64> = note
+            .failures
+            .iter()
+            .map(|at| at.load(Ordering::Relaxed))
+            .filter(|&at| at != 0 && at <= now)
+            .collect();
+        failures.sort_unstable();
+        let fault = FaultId {
+            code: note.fault.load(Ordering::Relaxed),
+            parameter: note.fault_parameter.load(Ordering::Relaxed),
+        };
+        let ordered_at = note.fault_ordered_at.load(Ordering::Relaxed);
+        let (progress, in_flight) = match &reading {
+            Some(reading) => (reading.progress, reading.in_flight),
+            None => (note.progress.load(Ordering::Relaxed), note.in_flight.load(Ordering::Relaxed)),
+        };
+        Some(Self {
+            name: String::from_utf8(name[..length].to_vec()).ok()?,
+            generation,
+            pid: note.pid.load(Ordering::Relaxed),
+            phase,
+            was_running: match phase {
+                Phase::Starting | Phase::Running | Phase::Stopping | Phase::Killing => true,
+                Phase::Idle | Phase::Launching | Phase::Backoff | Phase::Quarantined | Phase::Finished => {
+                    false
+                }
+            },
+            stopped: note.is_stopped.load(Ordering::Relaxed) == 1,
+            restarts: note.restarts.load(Ordering::Relaxed),
+            attempt: note.attempt.load(Ordering::Relaxed),
+            failures,
+            progress,
+            in_flight,
+            fault: (fault.code != 0 && ordered_at <= now).then_some((fault, ordered_at)),
+            reading,
+        })
+    }
+
+    /// The fault last ordered for this incarnation.
+    #[must_use]
+    pub fn fault_ordered(&self) -> Option<FaultId> {
+        self.fault.map(|(fault, _)| fault)
+    }
+
+    /// What its incident is told from: seen at `seen_at` by the successor; struck when its board says so, else when the
+    /// supervisor died.
+    #[must_use]
+    pub fn evidence(&self, seen_at: u64, died_at: Option<u64>) -> Evidence {
+        let mut known = Evidence::new(self.reading.clone(), seen_at, None);
+        known.struck_at = known.struck_at.or(died_at);
+        if known.reading.is_none() {
+            known.work = Some((self.progress, self.in_flight));
+        }
+        known
+    }
+
+    /// Whether it left last words.
+    #[must_use]
+    pub fn spoke(&self) -> bool {
+        self.reading.as_ref().is_some_and(|reading| reading.last_words != LastWords::None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::black_box::BlackBox;
+    use super::*;
+
+    fn recorded(directory: &Path) -> Vec<u8> {
+        let black_box = BlackBox::create(directory, &["a", "b"]).unwrap();
+        for worker in 0..2 {
+            let mapping = black_box.mapping();
+            let board = mapping.nth(black_box.page(worker));
+            board.begin(["a", "b"][worker], 7);
+            board.progress.store(40 + worker as u64, Ordering::Relaxed);
+            let note = black_box.note(worker);
+            note.set_generation(7);
+            note.set_phase(Phase::Running);
+            note.set_failures([1, 2, 3].into_iter());
+        }
+        let mapping = black_box.mapping();
+        mapping.nth(black_box.page(1)).write_last_words(LastWords::Signal, 11, 1, 0x10, 99);
+        black_box.set_last_incident(5);
+        fs::read(directory.join(FILE)).unwrap()
+    }
+
+    #[test]
+    fn a_black_box_tells_who_was_there_and_whose_doing_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        recorded(directory.path());
+        let story = PostMortem::read(directory.path()).unwrap().unwrap();
+        assert!(!story.is_clean);
+        assert_eq!((story.pid, story.last_incident), (std::process::id() as i32, 5));
+        let culprit = story.culprit().unwrap();
+        assert_eq!((culprit.name.as_str(), culprit.generation, culprit.progress), ("b", 7, 41));
+        assert_eq!(culprit.failures, [1, 2, 3]);
+        assert_eq!(story.ending(None).cause, Cause::Segfault);
+    }
+
+    #[test]
+    fn a_truncated_black_box_is_said_and_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let bytes = recorded(directory.path());
+        for length in [0, 1, SIZE - 1, SIZE, SIZE + 1, 2 * SIZE, 3 * SIZE - 1] {
+            fs::write(directory.path().join(FILE), &bytes[..length]).unwrap();
+            let error = PostMortem::read(directory.path()).unwrap_err();
+            assert!(matches!(error, BlackBoxError::Truncated { .. }), "{length}: {error}");
+            assert!(directory.path().join("blackbox.bad").exists());
+            assert!(PostMortem::read(directory.path()).unwrap().is_none(), "{length}");
+        }
+    }
+
+    #[test]
+    fn garbage_never_panics_and_never_makes_nonsense() {
+        let directory = tempfile::tempdir().unwrap();
+        let bytes = recorded(directory.path());
+        let mut state = 0x1234_5678_u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for _ in 0..5000 {
+            let mut bad = bytes.clone();
+            for _ in 0..random() % 32 {
+                let index = random() as usize % bad.len();
+                bad[index] = random() as u8;
+            }
+            if let Ok(Some(story)) = PostMortem::parse(&bad, Path::new("x")) {
+                let now = monotonic_ns();
+                assert!(story.died_at.is_none_or(|at| at <= now));
+                let _ = (story.culprit().map(|culprit| &culprit.name), story.ending(None));
+            }
+        }
+    }
+}

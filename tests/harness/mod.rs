@@ -1,0 +1,273 @@
+//! A real supervisor in a directory of its own, and the means to look at it from outside.
+//!
+//! Every wait is for a condition with a deadline, and prints the supervisor's log when it does not come. A supervisor
+//! that is dropped has left no process behind: that is asserted, in every test.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use supervisord_rs::control::client::Client;
+use supervisord_rs::control::protocol::{IncidentRecord, StatusReport, WorkerStatus};
+use tempfile::TempDir;
+
+/// Long enough for a loaded machine; a condition that holds is seen at once.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Policy that gets in nobody's way: restarts at once, as often as it takes.
+pub const EAGER: &str =
+    "restart: { policy: on-failure, backoff: { initial: 0s, jitter: 0 }, limit: { restarts: 1000000, within: 60s } }";
+
+/// The program under test.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisord-rs"));
+    for variable in ["NOTIFY_SOCKET", "INVOCATION_ID", "SUPERVISORD_RS_SOCKET", "SUPERVISORD_RS_GUARDIAN"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// A file of the repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// A directory for one supervisor after another.
+pub struct Bed {
+    pub directory: TempDir,
+}
+
+impl Bed {
+    pub fn new() -> Self {
+        Self { directory: TempDir::with_prefix("supervisord-rs-test-").expect("a temporary directory") }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).expect("a file in the temporary directory");
+        path
+    }
+
+    /// The program, told to keep to this directory.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = program();
+        command
+            .args(arguments)
+            .env("RUNTIME_DIRECTORY", self.path("run"))
+            .env("STATE_DIRECTORY", self.path("state"))
+            .env("LOGS_DIRECTORY", self.path("logs"))
+            .env("SUPERVISORD_RS_SOCKET", self.path("run/control.sock"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a verb to its end.
+    pub fn verb(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the program runs")
+    }
+
+    pub fn start(&self, yaml: &str) -> Supervisor<'_> {
+        self.start_with(yaml, &[])
+    }
+
+    pub fn start_with(&self, yaml: &str, options: &[&str]) -> Supervisor<'_> {
+        let supervisor = self.launch(yaml, options);
+        supervisor.wait("the supervisor to answer", |supervisor| supervisor.client.status().ok());
+        supervisor
+    }
+
+    /// Starts it without waiting for an answer.
+    pub fn launch(&self, yaml: &str, options: &[&str]) -> Supervisor<'_> {
+        let file = self.write("supervisord-rs.yaml", yaml);
+        let log = File::options().create(true).append(true).open(self.path("supervisor.log")).expect("a log");
+        let child = self
+            .command(&["run", "-c"])
+            .arg(file)
+            .args(options)
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .expect("the program starts");
+        Supervisor { bed: self, child, client: Client::new(&self.path("run/control.sock")) }
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("supervisor.log")).unwrap_or_default()
+    }
+
+    /// Processes that belong to this bed: it stands in their environment.
+    pub fn processes(&self) -> Vec<i32> {
+        let mark = self.directory.path().as_os_str().as_encoded_bytes();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+            if pid != std::process::id() as i32
+                && environment.windows(mark.len()).any(|window| window == mark)
+            {
+                found.push(pid);
+            }
+        }
+        found
+    }
+}
+
+/// A supervisor that runs.
+pub struct Supervisor<'a> {
+    pub bed: &'a Bed,
+    /// The guardian, or the supervisor itself with `--no-guardian`.
+    pub child: Child,
+    pub client: Client,
+}
+
+impl Supervisor<'_> {
+    /// Waits for a condition.
+    #[track_caller]
+    pub fn wait<T>(&self, what: &str, condition: impl FnMut(&Self) -> Option<T>) -> T {
+        self.wait_for(DEADLINE, what, condition)
+    }
+
+    #[track_caller]
+    pub fn wait_for<T>(&self, limit: Duration, what: &str, mut condition: impl FnMut(&Self) -> Option<T>) -> T {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(value) = condition(self) {
+                return value;
+            }
+            if Instant::now() > end {
+                let status = self.client.status();
+                panic!("waited in vain for {what}\nstatus: {status:#?}\nlog:\n{}", self.bed.log());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    #[track_caller]
+    pub fn status(&self) -> StatusReport {
+        self.wait("an answer", |supervisor| supervisor.client.status().ok())
+    }
+
+    #[track_caller]
+    pub fn worker(&self, name: &str) -> WorkerStatus {
+        find(&self.status(), name)
+    }
+
+    /// Waits until every worker runs (and those with a board have made progress, if asked).
+    #[track_caller]
+    pub fn wait_running(&self) -> StatusReport {
+        self.wait("all workers to run", |supervisor| {
+            let status = supervisor.client.status().ok()?;
+            status.workers.iter().all(|worker| worker.phase == "running").then_some(status)
+        })
+    }
+
+    /// Waits until every worker runs and has made progress beyond `past`.
+    #[track_caller]
+    pub fn wait_progress(&self, past: Option<&StatusReport>) -> StatusReport {
+        self.wait("all workers to make progress", |supervisor| {
+            let status = supervisor.client.status().ok()?;
+            let went_on = |worker: &WorkerStatus| {
+                let before = past.map(|past| find(past, &worker.name)).and_then(|past| past.progress).unwrap_or(0);
+                worker.phase == "running" && worker.progress.is_none_or(|progress| progress > before)
+            };
+            status.workers.iter().all(went_on).then_some(status)
+        })
+    }
+
+    /// Waits for the settled incident with a number above `known`.
+    #[track_caller]
+    pub fn wait_incident(&self, known: u64) -> IncidentRecord {
+        self.wait("an incident", |supervisor| {
+            supervisor.client.incidents(1000).ok()?.into_iter().find(|record| record.id > known)
+        })
+    }
+
+    pub fn incidents(&self) -> Vec<IncidentRecord> {
+        self.client.incidents(100_000).expect("incidents")
+    }
+
+    /// Waits until the whole thing has ended by itself.
+    #[track_caller]
+    pub fn wait_exit(&mut self) -> ExitStatus {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                return status;
+            }
+            assert!(Instant::now() < end, "it does not end; log:\n{}", self.bed.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Stops it in order, and proves that nothing is left.
+    #[track_caller]
+    pub fn stop(mut self) -> ExitStatus {
+        self.client.shutdown(false).expect("an order to shut down");
+        let status = self.wait_exit();
+        assert_eq!(self.bed.processes(), [], "left behind after an orderly end; log:\n{}", self.bed.log());
+        status
+    }
+}
+
+impl Drop for Supervisor<'_> {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        let end = Instant::now() + DEADLINE;
+        while !self.bed.processes().is_empty() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let left = self.bed.processes();
+        if !left.is_empty() {
+            for &pid in &left {
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+            }
+            let _ = writeln!(std::io::stderr(), "left behind: {left:?}");
+            assert!(std::thread::panicking(), "processes left behind: {left:?}; log:\n{}", self.bed.log());
+        }
+    }
+}
+
+/// A worker of a report.
+#[track_caller]
+pub fn find(status: &StatusReport, name: &str) -> WorkerStatus {
+    let found = status.workers.iter().find(|worker| worker.name == name);
+    found.unwrap_or_else(|| panic!("no worker {name} in {status:?}")).clone()
+}
+
+/// A number of `/proc/PID/status`, such as `VmRSS` (kB) or `voluntary_ctxt_switches`.
+pub fn proc_status(path: &Path, field: &str) -> u64 {
+    let text = fs::read_to_string(path.join("status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// The sum of a field over all threads of a process.
+pub fn proc_threads(pid: i32, field: &str) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a live process");
+    tasks.flatten().map(|task| proc_status(&task.path(), field)).sum()
+}
+
+/// Open descriptors of a process.
+pub fn open_files(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).expect("a live process").count()
+}
+
+pub fn kill(pid: i32, signal: nix::sys::signal::Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("a live process");
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
