@@ -6,7 +6,7 @@ use crate::ending::Ending;
 use crate::event::Refusal;
 use crate::id::{DomainId, FaultId, Incarnation, RequestId};
 use crate::incident::Incident;
-use crate::machine::Phase;
+use crate::worker::Phase;
 
 /// Something to do, in the order given. Drivers answer with events, never by calling back.
 #[derive(Clone, Debug, PartialEq, Eq)]

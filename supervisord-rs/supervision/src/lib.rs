@@ -3,23 +3,49 @@
 //! Events go in ([`Machine::handle`]), effects come out ([`Machine::poll_effect`]), and time is an argument: a
 //! [`core::time::Duration`] since the start of the supervisor on the monotonic clock. There is no clock, no I/O and
 //! no randomness in this crate, so that a schedule of events replays bit for bit.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `spec` | what is to be kept running: policy only |
+//! | `event`, `effect` | what the machine is told, and what it wants done |
+//! | `ending`, `incident` | how an incarnation ended; the record of one failure |
+//! | `machine` | the API, and what is inherited from a dead supervisor |
+//! | `worker` | one worker, and the total life-cycle table |
+//! | `life_cycle` | the table's reactions carried out |
+//! | `failure` | what follows an ending: incident, backoff, quarantine, finish |
+//! | `group` | strategies: who else is restarted, and when a group gives up |
+//! | `command` | what people want: start, stop, restart, signal, inject, shut down |
+//! | `injection` | faults on schedule |
+//! | `dependencies` | who waits for whom |
+//! | `restart`, `timers`, `ledger` | arithmetic of delays and windows; what falls due; open incidents |
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+mod command;
+mod dependencies;
 pub mod effect;
 pub mod ending;
 pub mod event;
+mod failure;
+mod group;
 pub mod id;
 pub mod incident;
+mod injection;
+mod ledger;
+mod life_cycle;
 pub mod machine;
+mod restart;
 pub mod spec;
+mod timers;
+mod worker;
 
 pub use effect::{Effect, Transition};
 pub use ending::{Cause, Ending, LaunchFailure, LaunchStage, Status};
 pub use event::{Command, Event, Refusal};
 pub use id::{DomainId, FaultId, Generation, GroupId, Incarnation, IncidentId, RequestId, WorkerId};
 pub use incident::{Incident, Loss, Outcome};
-pub use machine::{Inherited, InheritedDeath, InheritedWorker, Machine, Phase, WorkerView};
+pub use machine::{Inherited, InheritedDeath, InheritedWorker, Machine, WorkerView};
 pub use spec::Spec;
+pub use worker::Phase;

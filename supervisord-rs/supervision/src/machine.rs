@@ -1,36 +1,18 @@
-//! The machine: (written by its owner)
+//! The API: events in, effects out. Also what a machine takes over from a supervisor that died.
 
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::effect::Effect;
+use crate::dependencies::{Index, ids};
+use crate::effect::{Effect, Transition};
 use crate::ending::Ending;
 use crate::event::Event;
 use crate::id::{FaultId, Generation, Incarnation, IncidentId, WorkerId};
+use crate::ledger::Ledger;
 use crate::spec::Spec;
-
-/// Where a worker is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Phase {
-    /// Not started, or stopped by hand, or waiting for what it depends on.
-    Idle,
-    /// A launch was ordered and is not answered yet.
-    Launching,
-    /// Launched, not running yet.
-    Starting,
-    /// It does its work.
-    Running,
-    /// It was asked to stop.
-    Stopping,
-    /// It was killed (or abandoned) and its end is not reported yet.
-    Killing,
-    /// It waits for its next attempt.
-    Backoff,
-    /// It failed too often: a person, or the slow retry, may try again.
-    Quarantined,
-    /// It ended and its policy does not bring it back.
-    Finished,
-}
+use crate::timers::{Due, Timer, Timers};
+use crate::worker::{Phase, Signal, Worker};
 
 /// What a new machine takes over from a supervisor that died.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,28 +87,87 @@ pub struct WorkerView {
 /// The supervision machine.
 #[derive(Debug)]
 pub struct Machine {
-    spec: Spec,
+    pub(crate) spec: Spec,
+    pub(crate) index: Index,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) timers: Timers,
+    pub(crate) ledger: Ledger,
+    /// Failures of each group within its window.
+    pub(crate) group_failures: Vec<crate::restart::Window>,
+    /// Workers that may be ready to be launched: looked at at the end of each turn.
+    pub(crate) launches: BTreeSet<WorkerId>,
+    /// Workers with an order to stop that may be carried out: looked at at the end of each turn.
+    pub(crate) stops: BTreeSet<WorkerId>,
+    pub(crate) effects: VecDeque<Effect>,
+    pub(crate) shutdown: Option<Shutdown>,
+    pub(crate) stale: u64,
+    /// The present moment: that of the last event.
+    pub(crate) now: Duration,
+}
+
+/// An order to shut down that stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shutdown {
+    /// False when a group gave up.
+    pub(crate) orderly: bool,
+    /// Whether processes are killed and threads abandoned without being asked.
+    pub(crate) forced: bool,
+    /// Whether the last effect has been given.
+    pub(crate) is_over: bool,
 }
 
 impl Machine {
     /// Creates it and starts every worker with `autostart`. Effects wait in [`poll_effect`](Self::poll_effect).
     #[must_use]
-    pub fn new(spec: Spec, _inherited: Inherited) -> Self {
-        Self { spec }
+    pub fn new(spec: Spec, inherited: Inherited) -> Self {
+        let workers = spec.workers.iter().map(|worker| Worker::new(worker.injections.len())).collect();
+        let group_failures = spec.groups.iter().map(|_| crate::restart::Window::default()).collect();
+        let mut machine = Self {
+            index: Index::new(&spec),
+            spec,
+            workers,
+            timers: Timers::default(),
+            ledger: Ledger::after(inherited.last_incident),
+            group_failures,
+            launches: BTreeSet::new(),
+            stops: BTreeSet::new(),
+            effects: VecDeque::new(),
+            shutdown: None,
+            stale: 0,
+            now: Duration::ZERO,
+        };
+        machine.inherit(inherited);
+        machine.settle();
+        machine
     }
 
     /// Takes one event at the time `now`; never blocks, never panics on any sequence of events.
-    pub fn handle(&mut self, _now: Duration, _event: Event) {}
+    ///
+    /// Time does not run backwards here: an earlier `now` than before counts as the same moment.
+    pub fn handle(&mut self, now: Duration, event: Event) {
+        self.now = self.now.max(now);
+        if self.shutdown.is_some_and(|shutdown| shutdown.is_over) {
+            self.refuse_after_the_end(&event);
+            return;
+        }
+        // The event first: an exit that came with a deadline is heard before the deadline promotes anything.
+        self.dispatch(event);
+        self.settle();
+        while let Some((_, timer)) = self.timers.take_due(self.now) {
+            self.on_timer(timer);
+            self.settle();
+        }
+    }
 
     /// When [`Event::Deadline`] is due: never, or later than the `now` of the last call of `handle`.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        None
+        self.timers.next()
     }
 
     /// The next thing to do; call until `None` after each `handle`.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        None
+        self.effects.pop_front()
     }
 
     /// What it was told to keep running.
@@ -137,19 +178,151 @@ impl Machine {
 
     /// What can be seen of a worker; `None` when no worker has this id.
     #[must_use]
-    pub fn worker(&self, _worker: WorkerId) -> Option<WorkerView> {
-        None
+    pub fn worker(&self, worker: WorkerId) -> Option<WorkerView> {
+        let state = self.workers.get(worker.index())?;
+        let waits = state.phase == Phase::Idle && state.wanted;
+        Some(WorkerView {
+            phase: state.phase,
+            generation: state.generation,
+            restarts: state.restarts,
+            attempt: state.attempt,
+            failures: state.failures.recent(self.now, &self.spec.workers[worker.index()].restart.limit),
+            since: state.since,
+            retry_at: state.retry_at,
+            stopped: state.stopped,
+            last_ending: state.last_ending,
+            last_incident: state.last_incident,
+            abandoned: state.abandoned,
+            waits_for: if waits { self.unmet(worker).collect() } else { Vec::new() },
+        })
     }
 
     /// Events about other than present incarnations, dropped so far.
     #[must_use]
     pub fn stale_events(&self) -> u64 {
-        0
+        self.stale
     }
 
     /// Whether an order to shut down stands.
     #[must_use]
     pub fn is_shutting_down(&self) -> bool {
-        false
+        self.shutdown.is_some()
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        match event {
+            Event::Launched { incarnation } => self.on_incarnation(incarnation, Signal::Launched, None),
+            Event::LaunchFailed { incarnation, failure } => {
+                let ending = Ending {
+                    status: crate::ending::Status::NotLaunched(failure),
+                    cause: crate::ending::Cause::LaunchFailure,
+                };
+                self.on_incarnation(incarnation, Signal::LaunchFailed, Some(ending));
+            }
+            Event::Ready { incarnation } => self.on_incarnation(incarnation, Signal::Ready, None),
+            Event::Confirmed { incarnation } => self.on_incarnation(incarnation, Signal::Confirmed, None),
+            Event::Ended { incarnation, ending } => {
+                self.on_incarnation(incarnation, Signal::Ended, Some(ending))
+            }
+            Event::DomainEnded { domain, members, culprit, ending } => {
+                self.on_domain_ended(domain, &members, culprit, ending);
+            }
+            Event::Heartbeat { incarnation, last_beat } => self.on_heartbeat(incarnation, last_beat),
+            Event::Command { request, command } => self.on_command(request, command),
+            Event::Deadline => {}
+        }
+    }
+
+    fn on_incarnation(&mut self, incarnation: Incarnation, signal: Signal, ending: Option<Ending>) {
+        if self.is_present(incarnation) {
+            self.react(incarnation.worker, signal, ending);
+        } else {
+            self.stale += 1;
+        }
+    }
+
+    /// Whether this is the generation that the worker is at. Whether it lives is the table's question.
+    pub(crate) fn is_present(&self, incarnation: Incarnation) -> bool {
+        let worker = self.workers.get(incarnation.worker.index());
+        worker.is_some_and(|worker| worker.generation == incarnation.generation)
+    }
+
+    fn on_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Worker(worker, Due::Phase) => self.react(worker, Signal::PhaseDue, None),
+            Timer::Worker(worker, Due::Heartbeat) => self.react(worker, Signal::HeartbeatDue, None),
+            Timer::Worker(worker, Due::Injection(position)) => self.on_injection_due(worker, position),
+            Timer::Shutdown => self.force_shutdown(),
+        }
+    }
+
+    /// Sets a worker's timer; never for a moment that is not in the future, so that every deadline lies ahead.
+    pub(crate) fn set_timer(&mut self, timer: Timer, at: Duration) {
+        let soonest = self.now.saturating_add(Duration::from_nanos(1));
+        self.timers.set(timer, at.max(soonest));
+    }
+
+    /// Carries out what has become possible: stops whose dependents are gone, launches whose dependencies hold.
+    fn settle(&mut self) {
+        loop {
+            if let Some(worker) = self.stops.pop_last() {
+                self.stop_if_alone(worker);
+            } else if let Some(worker) = self.launches.pop_first() {
+                self.launch_if_possible(worker);
+            } else {
+                break;
+            }
+        }
+        self.end_if_over();
+    }
+
+    pub(crate) fn incarnation(&self, worker: WorkerId) -> Incarnation {
+        Incarnation { worker, generation: self.workers[worker.index()].generation }
+    }
+
+    /// Changes the phase, for the record too, and wakes whoever waited for that.
+    pub(crate) fn enter(&mut self, worker: WorkerId, to: Phase, ending: Option<Ending>) {
+        let state = &mut self.workers[worker.index()];
+        let from = core::mem::replace(&mut state.phase, to);
+        state.since = self.now;
+        let retry_at = state.retry_at;
+        let incarnation = self.incarnation(worker);
+        self.effects.push_back(Effect::Transition(Transition { incarnation, from, to, ending, retry_at }));
+        self.wake_dependents(worker);
+        if !to.is_live() {
+            // Whoever it depends on may have waited for its end with stopping.
+            let waiting = self.spec.workers[worker.index()].depends_on.iter().map(|dependency| dependency.on);
+            let known =
+                waiting.filter(|on| self.workers.get(on.index()).is_some_and(|on| on.order.is_some()));
+            self.stops.extend(known);
+        }
+    }
+
+    fn inherit(&mut self, inherited: Inherited) {
+        for past in &inherited.workers {
+            let Some(state) = self.workers.get_mut(past.worker.index()) else { continue };
+            state.generation = past.generation;
+            state.restarts = past.restarts;
+            state.attempt = past.attempt;
+            state.stopped = past.stopped;
+            state.failures = crate::restart::Window::inherited(&past.failures_ago);
+        }
+        let was_running = |worker: WorkerId| {
+            inherited
+                .death
+                .as_ref()
+                .is_some_and(|death| death.running.iter().any(|lost| lost.worker == worker))
+        };
+        for worker in ids(self.workers.len()) {
+            let wanted = self.spec.workers[worker.index()].autostart || was_running(worker);
+            let state = &mut self.workers[worker.index()];
+            state.wanted = wanted && !state.stopped;
+            if state.wanted {
+                self.launches.insert(worker);
+            }
+        }
+        if let Some(death) = inherited.death {
+            self.on_inherited_death(death);
+        }
     }
 }

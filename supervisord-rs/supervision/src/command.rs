@@ -1,0 +1,212 @@
+//! What people want. The last command wins; acceptance is answered at once, and says that the order stands.
+
+use alloc::vec::Vec;
+
+use crate::dependencies::ids;
+use crate::effect::Effect;
+use crate::event::{Command, Event, Refusal};
+use crate::id::{FaultId, RequestId, WorkerId};
+use crate::incident::Outcome;
+use crate::machine::{Machine, Shutdown};
+use crate::timers::Timer;
+use crate::worker::{Phase, Signal, Why};
+
+impl Machine {
+    pub(crate) fn on_command(&mut self, request: RequestId, command: Command) {
+        let result = self.carry_out(command);
+        self.effects.push_back(Effect::Reply { request, result });
+    }
+
+    fn carry_out(&mut self, command: Command) -> Result<(), Refusal> {
+        if let Command::Shutdown { now } = command {
+            let again = self.shutdown.is_some();
+            self.begin_shutdown(true);
+            if now || again {
+                self.force_shutdown();
+            }
+            return Ok(());
+        }
+        if self.shutdown.is_some() {
+            return Err(Refusal::ShuttingDown);
+        }
+        match command {
+            Command::Start(workers) => {
+                self.known(&workers)?;
+                self.start(&workers);
+            }
+            Command::Stop(workers) => {
+                self.known(&workers)?;
+                self.stop(&workers);
+            }
+            Command::Restart(workers) => {
+                self.known(&workers)?;
+                self.restart(&workers);
+            }
+            Command::Signal { worker, signal } => {
+                self.known(&[worker])?;
+                if !matches!(
+                    self.workers[worker.index()].phase,
+                    Phase::Starting | Phase::Running | Phase::Stopping
+                ) {
+                    return Err(Refusal::NotRunning);
+                }
+                let incarnation = self.incarnation(worker);
+                self.effects.push_back(Effect::Signal { incarnation, signal });
+            }
+            Command::Inject { worker, fault } => self.inject(worker, fault)?,
+            Command::Shutdown { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn known(&self, workers: &[WorkerId]) -> Result<(), Refusal> {
+        let all_known = workers.iter().all(|worker| worker.index() < self.workers.len());
+        if all_known { Ok(()) } else { Err(Refusal::UnknownWorker) }
+    }
+
+    /// These and what they wait for; counts and quarantine are cleared.
+    fn start(&mut self, workers: &[WorkerId]) {
+        let all = self.with_unmet(workers);
+        for worker in all {
+            let is_named = workers.contains(&worker);
+            let state = &mut self.workers[worker.index()];
+            // A dependency that has finished has done what was wanted of it, unless it is meant itself.
+            if !is_named && state.phase == Phase::Finished {
+                continue;
+            }
+            state.stopped = false;
+            state.wanted = true;
+            if is_named || matches!(state.phase, Phase::Backoff | Phase::Quarantined) {
+                state.failures.clear();
+                state.attempt = 0;
+            }
+            self.react(worker, Signal::Start, None);
+            self.launches.insert(worker);
+        }
+    }
+
+    /// These, after all that leans on them. What leaned on them comes back when they do.
+    fn stop(&mut self, workers: &[WorkerId]) {
+        for &worker in workers {
+            let state = &mut self.workers[worker.index()];
+            state.stopped = true;
+            state.wanted = false;
+        }
+        self.take_down(workers);
+    }
+
+    fn restart(&mut self, workers: &[WorkerId]) {
+        for &worker in workers {
+            let state = &mut self.workers[worker.index()];
+            state.stopped = false;
+            state.wanted = true;
+            state.failures.clear();
+            state.attempt = 0;
+        }
+        self.take_down(workers);
+        for &worker in workers {
+            if !self.workers[worker.index()].phase.is_live() {
+                self.react(worker, Signal::Start, None);
+            }
+        }
+    }
+
+    fn take_down(&mut self, workers: &[WorkerId]) {
+        for worker in self.with_leaning(workers) {
+            // One that leans and is down waits as it did, or stays as it is.
+            let is_named = workers.contains(&worker);
+            if is_named || self.workers[worker.index()].phase.is_live() {
+                self.react(worker, Signal::Stop, None);
+            }
+            let state = &mut self.workers[worker.index()];
+            if matches!(state.phase, Phase::Stopping | Phase::Killing) && state.order.is_none() {
+                state.order = Some(Why::Requested);
+            }
+            if is_named
+                && !self.workers[worker.index()].wanted
+                && !self.workers[worker.index()].phase.is_live()
+            {
+                self.settle_loss(worker, Outcome::Down);
+            }
+        }
+    }
+
+    fn inject(&mut self, worker: WorkerId, fault: FaultId) -> Result<(), Refusal> {
+        if !self.spec.fault_injection {
+            return Err(Refusal::InjectionDenied);
+        }
+        self.known(&[worker])?;
+        if !matches!(self.workers[worker.index()].phase, Phase::Starting | Phase::Running) {
+            return Err(Refusal::NotRunning);
+        }
+        self.commit(worker, fault);
+        Ok(())
+    }
+
+    /// Everything is to end: dependents before what they lean on, later ones of the file first.
+    pub(crate) fn begin_shutdown(&mut self, orderly: bool) {
+        if self.shutdown.is_some() {
+            return;
+        }
+        self.shutdown = Some(Shutdown { orderly, forced: false, is_over: false });
+        self.launches.clear();
+        let all: Vec<WorkerId> = ids(self.workers.len()).collect();
+        for &worker in &all {
+            self.workers[worker.index()].wanted = false;
+        }
+        for &worker in all.iter().rev() {
+            self.react(worker, Signal::Stop, None);
+            self.settle_if_down(worker);
+        }
+        if self.spec.shutdown_timeout.is_zero() {
+            self.force_shutdown();
+        } else {
+            self.set_timer(Timer::Shutdown, self.now.saturating_add(self.spec.shutdown_timeout));
+        }
+    }
+
+    fn settle_if_down(&mut self, worker: WorkerId) {
+        if !self.workers[worker.index()].phase.is_live() {
+            self.settle_loss(worker, Outcome::Down);
+        }
+    }
+
+    /// The time to stop is over: whatever lives is killed, whatever thread lives is abandoned.
+    pub(crate) fn force_shutdown(&mut self) {
+        let Some(shutdown) = &mut self.shutdown else { return };
+        shutdown.forced = true;
+        for worker in ids(self.workers.len()).rev() {
+            match self.workers[worker.index()].phase {
+                Phase::Starting | Phase::Running | Phase::Stopping => {
+                    self.workers[worker.index()].order = Some(Why::Requested);
+                    self.force(worker);
+                }
+                // Its launch is answered first.
+                Phase::Launching => self.workers[worker.index()].order = Some(Why::Requested),
+                Phase::Idle | Phase::Killing | Phase::Backoff | Phase::Quarantined | Phase::Finished => {}
+            }
+        }
+    }
+
+    pub(crate) fn is_forced(&self) -> bool {
+        self.shutdown.is_some_and(|shutdown| shutdown.forced)
+    }
+
+    /// After the last effect commands are still answered; everything else is stale.
+    pub(crate) fn refuse_after_the_end(&mut self, event: &Event) {
+        match event {
+            Event::Command { request, .. } => {
+                let result = Err(Refusal::ShuttingDown);
+                self.effects.push_back(Effect::Reply { request: *request, result });
+            }
+            Event::Deadline => {}
+            Event::Launched { .. }
+            | Event::LaunchFailed { .. }
+            | Event::Ready { .. }
+            | Event::Confirmed { .. }
+            | Event::Ended { .. }
+            | Event::DomainEnded { .. }
+            | Event::Heartbeat { .. } => self.stale += 1,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Who waits for whom, and who belongs together: looked up by index, so that no event costs a walk over all workers.
+
+use alloc::collections::BTreeSet;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::ending::Cause;
+use crate::id::{DomainId, GroupId, WorkerId};
+use crate::machine::Machine;
+use crate::spec::{Condition, Dependency, DomainKind, Spec};
+use crate::worker::Phase;
+
+/// The specification, turned round. References to nowhere are left out.
+#[derive(Debug)]
+pub(crate) struct Index {
+    /// For each worker those that depend on it, and how.
+    dependents: Vec<Vec<(WorkerId, Condition)>>,
+    groups: Vec<Option<GroupId>>,
+    domains: Vec<Vec<WorkerId>>,
+}
+
+impl Index {
+    /// Turns the specification round.
+    pub(crate) fn new(spec: &Spec) -> Self {
+        let count = spec.workers.len();
+        let mut index = Self {
+            dependents: vec![Vec::new(); count],
+            groups: vec![None; count],
+            domains: vec![Vec::new(); spec.domains.len()],
+        };
+        for (id, worker) in ids(count).zip(&spec.workers) {
+            for dependency in &worker.depends_on {
+                if let Some(list) = index.dependents.get_mut(dependency.on.index()) {
+                    list.push((id, dependency.condition));
+                }
+            }
+            if let Some(list) = index.domains.get_mut(worker.domain.index()) {
+                list.push(id);
+            }
+        }
+        for (position, group) in (0_u32..).zip(&spec.groups) {
+            for member in &group.workers {
+                if let Some(slot) = index.groups.get_mut(member.index()) {
+                    *slot = Some(GroupId(position));
+                }
+            }
+        }
+        index
+    }
+
+    /// The group of a worker.
+    pub(crate) fn group(&self, worker: WorkerId) -> Option<GroupId> {
+        self.groups[worker.index()]
+    }
+
+    /// The workers of a fault domain; none of an unknown one.
+    pub(crate) fn members(&self, domain: DomainId) -> &[WorkerId] {
+        self.domains.get(domain.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Those that wait for anything of this worker.
+    pub(crate) fn dependents(&self, worker: WorkerId) -> impl Iterator<Item = WorkerId> + '_ {
+        self.dependents[worker.index()].iter().map(|(dependent, _)| *dependent)
+    }
+
+    /// Those that need this worker up: they are stopped before it. One that only waited for its finish is not.
+    pub(crate) fn leaning(&self, worker: WorkerId) -> impl Iterator<Item = WorkerId> + '_ {
+        let leans = |condition: Condition| match condition {
+            Condition::Started | Condition::Ready => true,
+            Condition::Finished => false,
+        };
+        let all = self.dependents[worker.index()].iter();
+        all.filter(move |(_, condition)| leans(*condition)).map(|(dependent, _)| *dependent)
+    }
+}
+
+/// The ids of so many workers, in the order of the file.
+pub(crate) fn ids(count: usize) -> impl DoubleEndedIterator<Item = WorkerId> + ExactSizeIterator {
+    // A specification is read from a file of bounded size: it has far less than 2^32 workers.
+    let ids: Vec<WorkerId> = (0_u32..).take(count).map(WorkerId).collect();
+    ids.into_iter()
+}
+
+impl Machine {
+    /// What kind of thing the worker's fault domain is.
+    pub(crate) fn domain_kind(&self, worker: WorkerId) -> DomainKind {
+        let domain = self.spec.workers[worker.index()].domain;
+        self.spec.domains.get(domain.index()).map_or(DomainKind::Process, |domain| domain.kind)
+    }
+
+    /// Whether a dependency holds at this moment. What is about to stop does not count as up.
+    pub(crate) fn holds(&self, dependency: &Dependency) -> bool {
+        let Some(on) = self.workers.get(dependency.on.index()) else { return true };
+        match dependency.condition {
+            Condition::Started => on.stays_up(),
+            Condition::Ready => on.stays_up() && on.phase == Phase::Running,
+            Condition::Finished => {
+                on.phase == Phase::Finished
+                    && on.last_ending.is_some_and(|ending| ending.cause == Cause::Finished)
+            }
+        }
+    }
+
+    /// What this worker waits for before it can be launched.
+    pub(crate) fn unmet(&self, worker: WorkerId) -> impl Iterator<Item = WorkerId> + '_ {
+        let all = self.spec.workers[worker.index()].depends_on.iter();
+        all.filter(|dependency| !self.holds(dependency)).map(|dependency| dependency.on)
+    }
+
+    /// These and all that needs them up, however far away.
+    pub(crate) fn with_leaning(&self, workers: &[WorkerId]) -> BTreeSet<WorkerId> {
+        self.closure(workers, |worker| self.index.leaning(worker).collect())
+    }
+
+    /// These and all that they still wait for, however far away.
+    pub(crate) fn with_unmet(&self, workers: &[WorkerId]) -> BTreeSet<WorkerId> {
+        self.closure(workers, |worker| {
+            // A dependency that is up may itself be about to go: look through it as well.
+            let all = self.spec.workers[worker.index()].depends_on.iter();
+            let known = all.filter(|dependency| dependency.on.index() < self.workers.len());
+            known
+                .filter(|dependency| dependency.condition != Condition::Finished || !self.holds(dependency))
+                .map(|dependency| dependency.on)
+                .collect()
+        })
+    }
+
+    fn closure(&self, workers: &[WorkerId], next: impl Fn(WorkerId) -> Vec<WorkerId>) -> BTreeSet<WorkerId> {
+        let mut found: BTreeSet<WorkerId> = workers.iter().copied().collect();
+        let mut open: Vec<WorkerId> = workers.to_vec();
+        while let Some(worker) = open.pop() {
+            open.extend(next(worker).into_iter().filter(|other| found.insert(*other)));
+        }
+        found
+    }
+
+    /// Has those tried again that may have waited for a change of this worker.
+    pub(crate) fn wake_dependents(&mut self, worker: WorkerId) {
+        let Self { index, launches, workers, .. } = self;
+        let idle = |other: &WorkerId| {
+            let other = &workers[other.index()];
+            other.wanted && other.phase == Phase::Idle
+        };
+        launches.extend(index.dependents(worker).filter(idle));
+    }
+}

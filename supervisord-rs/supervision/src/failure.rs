@@ -1,0 +1,304 @@
+//! What follows an ending: an incident if it is a failure; then another attempt, quarantine, or rest.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::dependencies::ids;
+use crate::effect::Effect;
+use crate::ending::{Cause, Ending};
+use crate::id::{DomainId, FaultId, Incarnation, WorkerId};
+use crate::incident::{Incident, Loss, Outcome};
+use crate::machine::{InheritedDeath, Machine};
+use crate::restart::delay;
+use crate::spec::RestartPolicy;
+use crate::timers::{Due, Timer};
+use crate::worker::{Phase, Why};
+
+impl Machine {
+    /// The present incarnation of a worker is over, alone.
+    pub(crate) fn on_end(&mut self, worker: WorkerId, observed: Ending) {
+        let ending = self.judge(worker, observed);
+        let incarnation = self.incarnation(worker);
+        if is_failure(ending.cause) {
+            let domain = self.spec.workers[worker.index()].domain;
+            let injected = self.workers[worker.index()].injected;
+            self.open_incident(domain, Some(incarnation), ending, injected, &[incarnation]);
+        }
+        self.bury(worker, ending);
+        self.follow(worker, ending, true);
+    }
+
+    /// A fault domain died with everyone in it: one incident, whoever was lost.
+    pub(crate) fn on_domain_ended(
+        &mut self,
+        domain: DomainId,
+        members: &[Incarnation],
+        culprit: Option<Incarnation>,
+        observed: Ending,
+    ) {
+        let mut lost: Vec<Incarnation> = Vec::new();
+        for &member in members {
+            let is_live = self.is_present(member) && self.workers[member.worker.index()].phase.is_live();
+            let is_there = is_live && self.spec.workers[member.worker.index()].domain == domain;
+            if is_there && !lost.contains(&member) {
+                lost.push(member);
+            } else {
+                self.stale += 1;
+            }
+        }
+        if lost.is_empty() {
+            return;
+        }
+        let culprit = culprit.filter(|culprit| lost.contains(culprit));
+        let recycled =
+            culprit.and_then(|culprit| self.workers[culprit.worker.index()].order.and_then(own_doing));
+        let ending = Ending { cause: recycled.unwrap_or(observed.cause), ..observed };
+        let injected = culprit.and_then(|culprit| self.workers[culprit.worker.index()].injected);
+        self.open_incident(domain, culprit, ending, injected, &lost);
+        for &member in &lost {
+            let is_innocent = culprit.is_some_and(|culprit| culprit != member);
+            let cause = if is_innocent { Cause::DomainLost } else { ending.cause };
+            self.bury(member.worker, Ending { cause, ..ending });
+        }
+        for member in lost {
+            let is_innocent = culprit.is_some_and(|culprit| culprit != member);
+            let ending = self.workers[member.worker.index()].last_ending.unwrap_or(ending);
+            self.follow(member.worker, ending, !is_innocent);
+        }
+    }
+
+    /// The predecessor died: the first incident of all. Its culprit has failed; the others are launched as they were.
+    pub(crate) fn on_inherited_death(&mut self, death: InheritedDeath) {
+        let known = |lost: &Incarnation| lost.worker.index() < self.workers.len();
+        let running: Vec<Incarnation> = death.running.iter().copied().filter(known).collect();
+        let culprit = death.culprit.filter(|culprit| running.contains(culprit));
+        self.open_incident(DomainId(0), culprit, death.ending, death.injected, &running);
+        for &lost in &running {
+            let is_innocent = culprit != Some(lost);
+            let cause = if is_innocent { Cause::DomainLost } else { death.ending.cause };
+            let ending = Ending { cause, ..death.ending };
+            let state = &mut self.workers[lost.worker.index()];
+            state.last_ending = Some(ending);
+            if state.stopped {
+                self.settle_loss(lost.worker, Outcome::Down);
+            } else if !is_innocent {
+                self.launches.remove(&lost.worker);
+                self.follow(lost.worker, ending, true);
+            }
+        }
+    }
+
+    /// What an ending was, knowing what we ordered.
+    fn judge(&self, worker: WorkerId, observed: Ending) -> Ending {
+        let state = &self.workers[worker.index()];
+        let is_ending = matches!(state.phase, Phase::Stopping | Phase::Killing) || self.is_forced();
+        let Some(why) = state.order.filter(|_| is_ending) else { return observed };
+        let is_forced = state.phase == Phase::Killing;
+        let cause = match own_doing(why) {
+            Some(cause) => cause,
+            // It crashed by itself while it was asked to stop. Its exit code and the signal that asked it do not count.
+            None if !is_forced && is_crash(observed.cause) => observed.cause,
+            None if state.overdue && is_forced => Cause::StopTimeout,
+            None if why == Why::Collateral => Cause::Collateral,
+            None => Cause::Requested,
+        };
+        Ending { cause, ..observed }
+    }
+
+    /// The incarnation is no more: what was its own is forgotten, and why it was to end is kept for what follows.
+    fn bury(&mut self, worker: WorkerId, ending: Ending) {
+        self.timers.cancel_worker(worker);
+        let stable = self.spec.workers[worker.index()].restart.reset_after;
+        let state = &mut self.workers[worker.index()];
+        if state.phase == Phase::Running && self.now.saturating_sub(state.since) >= stable {
+            state.attempt = 0;
+        }
+        state.last_ending = Some(ending);
+    }
+
+    /// What comes after an ending. `counts`: whether it was the worker's own doing, and counts against its limit.
+    fn follow(&mut self, worker: WorkerId, ending: Ending, counts: bool) {
+        let order = self.workers[worker.index()].order;
+        self.workers[worker.index()].forget_incarnation();
+        let failed = is_failure(ending.cause);
+        if order == Some(Why::GroupQuarantine) {
+            self.quarantine(worker, Some(ending));
+        } else if !self.workers[worker.index()].wanted || self.shutdown.is_some() {
+            self.rest(worker, Phase::Idle, ending);
+        } else if matches!(order, Some(Why::Requested | Why::Collateral)) {
+            // It was to end and to come back: at once, whatever its ending.
+            self.enter(worker, Phase::Idle, Some(ending));
+            self.launches.insert(worker);
+        } else {
+            match (self.spec.workers[worker.index()].restart.policy, failed) {
+                (RestartPolicy::Never, _) | (RestartPolicy::OnFailure, false) => {
+                    self.workers[worker.index()].wanted = false;
+                    self.rest(worker, Phase::Finished, ending);
+                }
+                (RestartPolicy::Always, _) | (RestartPolicy::OnFailure, true) if counts => {
+                    self.try_again(worker, ending, failed);
+                }
+                (RestartPolicy::Always, _) | (RestartPolicy::OnFailure, true) => {
+                    self.enter(worker, Phase::Idle, Some(ending));
+                    self.launches.insert(worker);
+                }
+            }
+        }
+        self.release_group(worker);
+    }
+
+    fn rest(&mut self, worker: WorkerId, phase: Phase, ending: Ending) {
+        self.enter(worker, phase, Some(ending));
+        self.settle_loss(worker, Outcome::Down);
+    }
+
+    /// Another attempt, after its delay; none when there were too many.
+    fn try_again(&mut self, worker: WorkerId, ending: Ending, failed: bool) {
+        let restart = &self.spec.workers[worker.index()].restart;
+        let (limit, backoff) = (restart.limit, restart.backoff);
+        let state = &mut self.workers[worker.index()];
+        if state.failures.count(self.now, &limit) {
+            self.quarantine(worker, Some(ending));
+            return;
+        }
+        let delay = delay(&backoff, worker, state.attempt);
+        state.attempt = state.attempt.saturating_add(1);
+        if failed && !self.restart_group(worker) {
+            // The group has given up, and this worker with it.
+            return;
+        }
+        if delay.is_zero() {
+            self.enter(worker, Phase::Idle, Some(ending));
+            self.launches.insert(worker);
+        } else {
+            let at = self.now.saturating_add(delay);
+            self.workers[worker.index()].retry_at = Some(at);
+            self.enter(worker, Phase::Backoff, Some(ending));
+            self.set_timer(Timer::Worker(worker, Due::Phase), at);
+        }
+    }
+
+    /// No further attempt by itself, but perhaps a slow one.
+    pub(crate) fn quarantine(&mut self, worker: WorkerId, ending: Option<Ending>) {
+        self.timers.cancel_worker(worker);
+        let at =
+            self.spec.workers[worker.index()].restart.slow_retry.map(|retry| self.now.saturating_add(retry));
+        let state = &mut self.workers[worker.index()];
+        state.wanted = false;
+        state.held = false;
+        state.retry_at = at;
+        self.enter(worker, Phase::Quarantined, ending);
+        if let Some(at) = at {
+            self.set_timer(Timer::Worker(worker, Due::Phase), at);
+        }
+        self.settle_loss(worker, Outcome::Down);
+    }
+
+    fn open_incident(
+        &mut self,
+        domain: DomainId,
+        culprit: Option<Incarnation>,
+        ending: Ending,
+        injected: Option<FaultId>,
+        lost: &[Incarnation],
+    ) {
+        let is_up = |worker: &WorkerId| self.workers[worker.index()].phase == Phase::Running;
+        let up = ids(self.workers.len()).filter(is_up).map(|worker| self.incarnation(worker));
+        let mut running: Vec<Incarnation> = up.chain(lost.iter().copied()).collect();
+        running.sort_unstable();
+        running.dedup();
+        let id = self.ledger.next_id();
+        for lost in lost {
+            self.settle_loss(lost.worker, Outcome::FailedAgain);
+            let state = &mut self.workers[lost.worker.index()];
+            state.open_incident = Some(id);
+            state.last_incident = Some(id);
+        }
+        let loss =
+            |lost: &Incarnation| Loss { incarnation: *lost, collateral: false, outcome: Outcome::Pending };
+        let lost = lost.iter().map(loss).collect();
+        let incident =
+            Incident { id, domain, culprit, ending, injected, opened: self.now, closed: None, running, lost };
+        self.effects.push_back(Effect::IncidentOpened(incident.clone()));
+        self.ledger.open(incident);
+        // A death in which nobody was lost is settled as it is opened.
+        self.close_settled(vec![id]);
+    }
+
+    /// Says what became of a worker that was lost.
+    pub(crate) fn settle_loss(&mut self, worker: WorkerId, outcome: Outcome) {
+        let Some(id) = self.workers[worker.index()].open_incident else { return };
+        if self.ledger.settle(id, worker, outcome) {
+            self.workers[worker.index()].open_incident = None;
+            self.close_settled(vec![id]);
+        }
+    }
+
+    fn close_settled(&mut self, ids: Vec<crate::id::IncidentId>) {
+        for id in ids {
+            if let Some(incident) = self.ledger.close(id, self.now) {
+                self.effects.push_back(Effect::IncidentClosed(incident));
+            }
+        }
+    }
+}
+
+/// The cause when the ending was the machine's own doing for a reason that is a failure.
+fn own_doing(why: Why) -> Option<Cause> {
+    match why {
+        Why::Hang => Some(Cause::Hang),
+        Why::StartTimeout => Some(Cause::StartTimeout),
+        Why::Requested | Why::Collateral | Why::GroupQuarantine => None,
+    }
+}
+
+/// Whether an ending is a failure, and so an incident.
+pub(crate) const fn is_failure(cause: Cause) -> bool {
+    match cause {
+        Cause::Finished | Cause::Requested | Cause::StopTimeout | Cause::Collateral => false,
+        Cause::Error
+        | Cause::Panic
+        | Cause::PanicNoUnwind
+        | Cause::Segfault
+        | Cause::StackOverflow
+        | Cause::Abort
+        | Cause::IllegalInstruction
+        | Cause::FloatingPoint
+        | Cause::Bus
+        | Cause::Hang
+        | Cause::StartTimeout
+        | Cause::Killed
+        | Cause::Signal
+        | Cause::LaunchFailure
+        | Cause::DomainLost
+        | Cause::Vanished
+        | Cause::Unknown => true,
+    }
+}
+
+/// Whether a worker that was asked to stop went down by itself instead.
+const fn is_crash(cause: Cause) -> bool {
+    match cause {
+        Cause::Panic
+        | Cause::PanicNoUnwind
+        | Cause::Segfault
+        | Cause::StackOverflow
+        | Cause::Abort
+        | Cause::IllegalInstruction
+        | Cause::FloatingPoint
+        | Cause::Bus
+        | Cause::Vanished => true,
+        Cause::Finished
+        | Cause::Requested
+        | Cause::Error
+        | Cause::Hang
+        | Cause::StartTimeout
+        | Cause::StopTimeout
+        | Cause::Killed
+        | Cause::Signal
+        | Cause::LaunchFailure
+        | Cause::DomainLost
+        | Cause::Collateral
+        | Cause::Unknown => false,
+    }
+}

@@ -1,0 +1,131 @@
+//! Group strategies: who else is restarted when a member fails, and when a group gives up.
+//!
+//! The members concerned are stopped, those later in the group first. All of them, the failed one included, are held
+//! back until the last one has ended and the failed one's delay is over; then they are launched together, in order.
+
+use alloc::vec::Vec;
+
+use crate::effect::Effect;
+use crate::id::{GroupId, WorkerId};
+use crate::incident::Outcome;
+use crate::machine::Machine;
+use crate::spec::Strategy;
+use crate::worker::{Phase, Why};
+
+impl Machine {
+    /// A member has failed and will be tried again: does to the others what the strategy says. False when the group
+    /// gives up instead; the member is in quarantine then.
+    pub(crate) fn restart_group(&mut self, worker: WorkerId) -> bool {
+        let Some(group) = self.index.group(worker) else { return true };
+        let spec = &self.spec.groups[group.index()];
+        let (strategy, escalate) = (spec.strategy, spec.escalate);
+        if let Some(limit) = spec.limit
+            && self.group_failures[group.index()].count(self.now, &limit)
+        {
+            self.give_up(group, worker, escalate);
+            return false;
+        }
+        let concerned = self.concerned(group, worker, strategy);
+        if concerned.is_empty() {
+            return true;
+        }
+        let incident = self.workers[worker.index()].open_incident;
+        self.workers[worker.index()].held = true;
+        for other in concerned {
+            let state = &mut self.workers[other.index()];
+            state.held = true;
+            if state.phase.is_live() {
+                if state.order.is_none() {
+                    state.order = Some(Why::Collateral);
+                }
+                self.stops.insert(other);
+                let was_running = self.workers[other.index()].phase == Phase::Running;
+                if let Some(id) = incident.filter(|_| was_running) {
+                    self.settle_loss(other, Outcome::FailedAgain);
+                    let incarnation = self.incarnation(other);
+                    if self.ledger.add_collateral(id, incarnation) {
+                        self.workers[other.index()].open_incident = Some(id);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// The other members that a failure of `worker` concerns and that shall be up.
+    fn concerned(&self, group: GroupId, worker: WorkerId, strategy: Strategy) -> Vec<WorkerId> {
+        let members = &self.spec.groups[group.index()].workers;
+        let position = members.iter().position(|member| *member == worker).unwrap_or(0);
+        let is_concerned = |at: usize| match strategy {
+            Strategy::OneForOne => false,
+            Strategy::OneForAll => at != position,
+            Strategy::RestForOne => at > position,
+        };
+        let chosen =
+            members.iter().enumerate().filter(|(at, _)| is_concerned(*at)).map(|(_, member)| *member);
+        chosen
+            .filter(|member| {
+                self.workers
+                    .get(member.index())
+                    .is_some_and(|state| state.wanted && state.phase != Phase::Backoff)
+            })
+            .collect()
+    }
+
+    /// Lets the members of a group go that were held, if nobody is missing any more: none is still being stopped, none
+    /// waits for its delay.
+    pub(crate) fn release_group(&mut self, worker: WorkerId) {
+        let Some(group) = self.index.group(worker) else { return };
+        let members: Vec<WorkerId> = self.spec.groups[group.index()].workers.clone();
+        let members: Vec<WorkerId> =
+            members.into_iter().filter(|member| member.index() < self.workers.len()).collect();
+        let is_missing = |member: &WorkerId| {
+            let state = &self.workers[member.index()];
+            state.held && (state.phase == Phase::Backoff || state.phase.is_live())
+        };
+        if members.iter().any(is_missing) {
+            return;
+        }
+        for member in members {
+            if core::mem::replace(&mut self.workers[member.index()].held, false) {
+                self.launches.insert(member);
+            }
+        }
+    }
+
+    /// Too many failures of a group: all of it is quarantined, or it takes the supervisor along.
+    fn give_up(&mut self, group: GroupId, worker: WorkerId, escalate: bool) {
+        let ending = self.workers[worker.index()].last_ending;
+        self.quarantine(worker, ending);
+        if escalate {
+            self.begin_shutdown(false);
+            return;
+        }
+        for member in self.spec.groups[group.index()].workers.clone() {
+            let Some(state) = self.workers.get_mut(member.index()).filter(|_| member != worker) else {
+                continue;
+            };
+            match state.phase {
+                Phase::Launching | Phase::Starting | Phase::Running => {
+                    state.order = Some(Why::GroupQuarantine);
+                    self.stops.insert(member);
+                }
+                Phase::Stopping | Phase::Killing => state.order = Some(Why::GroupQuarantine),
+                Phase::Idle if state.wanted => self.quarantine(member, None),
+                Phase::Backoff => self.quarantine(member, None),
+                Phase::Idle | Phase::Quarantined | Phase::Finished => {}
+            }
+        }
+    }
+
+    /// The last effect, once everything is down.
+    pub(crate) fn end_if_over(&mut self) {
+        let Some(shutdown) = self.shutdown.filter(|shutdown| !shutdown.is_over) else { return };
+        if self.workers.iter().any(|worker| worker.phase.is_live()) {
+            return;
+        }
+        self.timers.clear();
+        self.shutdown = Some(crate::machine::Shutdown { is_over: true, ..shutdown });
+        self.effects.push_back(Effect::Exit { orderly: shutdown.orderly });
+    }
+}

@@ -1,0 +1,67 @@
+//! The incidents that are open: each is opened once, and closed once when every loss in it is settled.
+
+use alloc::collections::BTreeMap;
+use core::time::Duration;
+
+use crate::id::{Incarnation, IncidentId, WorkerId};
+use crate::incident::{Incident, Loss, Outcome};
+
+/// The open incidents, and the number of the last.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    open: BTreeMap<IncidentId, Incident>,
+    last: u64,
+}
+
+impl Ledger {
+    /// Goes on counting after this one.
+    pub(crate) fn after(last: Option<IncidentId>) -> Self {
+        Self { open: BTreeMap::new(), last: last.map_or(0, |id| id.0) }
+    }
+
+    /// The number of the next incident.
+    pub(crate) fn next_id(&mut self) -> IncidentId {
+        self.last = self.last.saturating_add(1);
+        IncidentId(self.last)
+    }
+
+    /// Keeps an incident until it is settled.
+    pub(crate) fn open(&mut self, incident: Incident) {
+        self.open.insert(incident.id, incident);
+    }
+
+    /// Adds one that the machine restarts because of an open incident; false when that is settled already.
+    pub(crate) fn add_collateral(&mut self, id: IncidentId, incarnation: Incarnation) -> bool {
+        let Some(incident) = self.open.get_mut(&id) else { return false };
+        incident.lost.push(Loss { incarnation, collateral: true, outcome: Outcome::Pending });
+        true
+    }
+
+    /// Says what became of a worker; false when that settles nothing, as when the one that is running is the very
+    /// one that is about to be stopped.
+    pub(crate) fn settle(&mut self, id: IncidentId, worker: WorkerId, outcome: Outcome) -> bool {
+        let Some(incident) = self.open.get_mut(&id) else { return true };
+        let mut settled = true;
+        for loss in incident.lost.iter_mut().filter(|loss| loss.incarnation.worker == worker) {
+            if let Outcome::Recovered { incarnation, .. } = outcome
+                && incarnation.generation <= loss.incarnation.generation
+            {
+                settled = false;
+            } else if loss.outcome == Outcome::Pending {
+                loss.outcome = outcome;
+            }
+        }
+        settled
+    }
+
+    /// Takes the incident out when nothing in it is pending any more.
+    pub(crate) fn close(&mut self, id: IncidentId, now: Duration) -> Option<Incident> {
+        let pending = self.open.get(&id)?.lost.iter().any(|loss| loss.outcome == Outcome::Pending);
+        if pending {
+            return None;
+        }
+        let mut incident = self.open.remove(&id)?;
+        incident.closed = Some(now);
+        Some(incident)
+    }
+}

@@ -1,0 +1,246 @@
+//! The reactions of the life-cycle table carried out.
+
+use core::time::Duration;
+
+use crate::effect::Effect;
+use crate::ending::{Cause, Ending, Status};
+use crate::id::{Incarnation, WorkerId};
+use crate::incident::Outcome;
+use crate::machine::Machine;
+use crate::spec::{DomainKind, OnHang, Readiness};
+use crate::timers::{Due, Timer};
+use crate::worker::{Phase, Reaction, Signal, Why, react};
+
+impl Machine {
+    /// Looks a signal up in the table, and does what stands there. `ending` comes with the signals that are one.
+    pub(crate) fn react(&mut self, worker: WorkerId, signal: Signal, ending: Option<Ending>) {
+        match react(self.workers[worker.index()].phase, signal) {
+            Reaction::Begin => self.begin(worker),
+            Reaction::FailLaunch | Reaction::End => {
+                let unknown = Ending { status: Status::Unknown, cause: Cause::Unknown };
+                self.on_end(worker, ending.unwrap_or(unknown));
+            }
+            Reaction::RememberReady => self.workers[worker.index()].said_ready = true,
+            Reaction::AskConfirm => self.on_ready(worker),
+            Reaction::Promote => self.promote(worker),
+            // Carried out by `on_heartbeat`, which has the time of the last beat.
+            Reaction::JudgeHeartbeat | Reaction::Ignore | Reaction::StayDown => {}
+            Reaction::EndStart => self.end_start(worker),
+            Reaction::Escalate => {
+                self.workers[worker.index()].overdue = true;
+                self.force(worker);
+            }
+            Reaction::Retry => self.retry(worker),
+            Reaction::AskHeartbeat => {
+                self.workers[worker.index()].listening = true;
+                let incarnation = self.incarnation(worker);
+                self.effects.push_back(Effect::ReadHeartbeat { incarnation });
+            }
+            // Carried out by `on_injection_due`, which has its position.
+            Reaction::Inject => {}
+            Reaction::Launch => drop(self.launches.insert(worker)),
+            Reaction::Revive | Reaction::GiveUp => self.lay_down(worker),
+            Reaction::KeepUp => self.withdraw_order(worker),
+            Reaction::AgainAfterEnd => {}
+            Reaction::OrderStop => {
+                self.workers[worker.index()].order.get_or_insert(Why::Requested);
+                self.stops.insert(worker);
+            }
+            Reaction::Stale => self.stale += 1,
+        }
+    }
+
+    /// Launches a worker that is wanted and idle, if its dependencies hold and its group lets it.
+    pub(crate) fn launch_if_possible(&mut self, worker: WorkerId) {
+        let state = &self.workers[worker.index()];
+        let may = state.wanted && !state.held && state.phase == Phase::Idle && self.shutdown.is_none();
+        if !may || self.unmet(worker).next().is_some() {
+            return;
+        }
+        let state = &mut self.workers[worker.index()];
+        state.forget_incarnation();
+        if state.generation.0 > 0 {
+            state.restarts += 1;
+        }
+        state.generation = state.generation.next();
+        let incarnation = self.incarnation(worker);
+        self.enter(worker, Phase::Launching, None);
+        self.effects.push_back(Effect::Launch { incarnation });
+    }
+
+    fn begin(&mut self, worker: WorkerId) {
+        self.enter(worker, Phase::Starting, None);
+        if self.is_forced() {
+            self.workers[worker.index()].order = Some(Why::Requested);
+            self.force(worker);
+        } else if self.workers[worker.index()].order.is_some() {
+            self.stops.insert(worker);
+        }
+        if self.workers[worker.index()].phase != Phase::Starting {
+            return;
+        }
+        match self.spec.workers[worker.index()].readiness {
+            Readiness::Notified { timeout } => {
+                self.set_timer(Timer::Worker(worker, Due::Phase), self.now.saturating_add(timeout));
+                if self.workers[worker.index()].said_ready {
+                    self.confirm(worker);
+                }
+            }
+            Readiness::After(Duration::ZERO) => self.confirm(worker),
+            Readiness::After(time) => {
+                self.set_timer(Timer::Worker(worker, Due::Phase), self.now.saturating_add(time));
+            }
+        }
+    }
+
+    /// It says that it is ready. One whose readiness is a matter of time says so in vain.
+    fn on_ready(&mut self, worker: WorkerId) {
+        match self.spec.workers[worker.index()].readiness {
+            Readiness::Notified { .. } => self.confirm(worker),
+            Readiness::After(_) => {}
+        }
+    }
+
+    /// Nothing is promoted before every exit has been reaped: the driver says whether it still lives.
+    fn confirm(&mut self, worker: WorkerId) {
+        if !core::mem::replace(&mut self.workers[worker.index()].confirming, true) {
+            let incarnation = self.incarnation(worker);
+            self.effects.push_back(Effect::Confirm { incarnation });
+        }
+    }
+
+    fn promote(&mut self, worker: WorkerId) {
+        if !core::mem::replace(&mut self.workers[worker.index()].confirming, false) {
+            self.stale += 1;
+            return;
+        }
+        self.timers.cancel_worker(worker);
+        self.enter(worker, Phase::Running, None);
+        let incarnation = self.incarnation(worker);
+        self.settle_loss(worker, Outcome::Recovered { incarnation, at: self.now });
+        if let Some(heartbeat) = self.heartbeat(worker) {
+            self.set_timer(Timer::Worker(worker, Due::Heartbeat), self.now.saturating_add(heartbeat));
+        }
+        self.schedule_injections(worker);
+    }
+
+    fn end_start(&mut self, worker: WorkerId) {
+        match self.spec.workers[worker.index()].readiness {
+            Readiness::After(_) => self.confirm(worker),
+            Readiness::Notified { .. } => {
+                self.workers[worker.index()].order = Some(Why::StartTimeout);
+                self.force(worker);
+            }
+        }
+    }
+
+    /// Carries out an order to stop as soon as nobody that leans on the worker is up.
+    pub(crate) fn stop_if_alone(&mut self, worker: WorkerId) {
+        let state = &self.workers[worker.index()];
+        let may = state.order.is_some() && matches!(state.phase, Phase::Starting | Phase::Running);
+        let is_leaned_on = || {
+            self.index.leaning(worker).any(|other| {
+                let other = &self.workers[other.index()];
+                other.phase.is_live() && (other.order.is_some() || other.is_ending())
+            })
+        };
+        if !may || is_leaned_on() {
+            return;
+        }
+        let timeout = self.spec.workers[worker.index()].stop.timeout;
+        if timeout.is_zero() || self.is_forced() {
+            self.workers[worker.index()].overdue = !self.is_forced();
+            self.force(worker);
+            return;
+        }
+        self.timers.cancel_worker(worker);
+        let incarnation = self.incarnation(worker);
+        self.enter(worker, Phase::Stopping, None);
+        self.effects.push_back(Effect::Stop { incarnation });
+        self.set_timer(Timer::Worker(worker, Due::Phase), self.now.saturating_add(timeout));
+    }
+
+    /// Ends a live incarnation without asking: a process is killed; a thread, which cannot be, is abandoned or takes
+    /// its domain along.
+    pub(crate) fn force(&mut self, worker: WorkerId) {
+        if self.workers[worker.index()].phase == Phase::Killing {
+            return;
+        }
+        self.timers.cancel_worker(worker);
+        let incarnation = self.incarnation(worker);
+        match (self.domain_kind(worker), self.spec.workers[worker.index()].on_hang) {
+            (DomainKind::Process, _) => {
+                self.enter(worker, Phase::Killing, None);
+                self.effects.push_back(Effect::Kill { incarnation });
+            }
+            (DomainKind::Supervisor | DomainKind::Cell, OnHang::Recycle) if self.shutdown.is_none() => {
+                self.enter(worker, Phase::Killing, None);
+                let domain = self.spec.workers[worker.index()].domain;
+                self.effects.push_back(Effect::Recycle { domain, culprit: incarnation });
+            }
+            (DomainKind::Supervisor | DomainKind::Cell, _) => {
+                self.enter(worker, Phase::Killing, None);
+                self.workers[worker.index()].abandoned += 1;
+                self.effects.push_back(Effect::Abandon { incarnation });
+                self.on_end(worker, Ending { status: Status::Abandoned, cause: Cause::Hang });
+            }
+        }
+    }
+
+    pub(crate) fn on_heartbeat(&mut self, incarnation: Incarnation, last_beat: Duration) {
+        let worker = incarnation.worker;
+        if !self.is_present(incarnation) {
+            self.stale += 1;
+            return;
+        }
+        let asked = core::mem::replace(&mut self.workers[worker.index()].listening, false);
+        self.react(worker, Signal::Heartbeat, None);
+        let limit =
+            self.heartbeat(worker).filter(|_| asked && self.workers[worker.index()].phase == Phase::Running);
+        let Some(limit) = limit else { return };
+        // A beat from the future is no better than one now.
+        let due = last_beat.min(self.now).saturating_add(limit);
+        if due <= self.now {
+            self.workers[worker.index()].order = Some(Why::Hang);
+            self.force(worker);
+        } else {
+            self.set_timer(Timer::Worker(worker, Due::Heartbeat), due);
+        }
+    }
+
+    fn heartbeat(&self, worker: WorkerId) -> Option<Duration> {
+        self.spec.workers[worker.index()].heartbeat.filter(|limit| !limit.is_zero())
+    }
+
+    /// The next attempt of one in backoff or quarantine.
+    fn retry(&mut self, worker: WorkerId) {
+        self.timers.cancel_worker(worker);
+        self.workers[worker.index()].retry_at = None;
+        self.workers[worker.index()].wanted = true;
+        self.enter(worker, Phase::Idle, None);
+        self.launches.insert(worker);
+        self.release_group(worker);
+    }
+
+    /// Back to idle from a phase without an incarnation.
+    pub(crate) fn lay_down(&mut self, worker: WorkerId) {
+        self.timers.cancel_worker(worker);
+        self.workers[worker.index()].retry_at = None;
+        self.enter(worker, Phase::Idle, None);
+        if self.workers[worker.index()].wanted {
+            self.launches.insert(worker);
+        } else {
+            self.settle_loss(worker, Outcome::Down);
+        }
+        self.release_group(worker);
+    }
+
+    /// An order to stop that was not carried out yet is void: the last command wins.
+    fn withdraw_order(&mut self, worker: WorkerId) {
+        let state = &mut self.workers[worker.index()];
+        if state.order == Some(Why::Requested) && self.shutdown.is_none() {
+            state.order = None;
+            self.wake_dependents(worker);
+        }
+    }
+}

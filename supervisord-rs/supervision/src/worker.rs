@@ -1,0 +1,276 @@
+//! One worker: where it is in its life, and the total table of what each signal means in each phase.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::ending::Ending;
+use crate::id::{FaultId, Generation, IncidentId};
+use crate::restart::Window;
+
+/// Where a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Not started, or stopped by hand, or waiting for what it depends on.
+    Idle,
+    /// A launch was ordered and is not answered yet.
+    Launching,
+    /// Launched, not running yet.
+    Starting,
+    /// It does its work.
+    Running,
+    /// It was asked to stop.
+    Stopping,
+    /// It was killed (or abandoned) and its end is not reported yet.
+    Killing,
+    /// It waits for its next attempt.
+    Backoff,
+    /// It failed too often: a person, or the slow retry, may try again.
+    Quarantined,
+    /// It ended and its policy does not bring it back.
+    Finished,
+}
+
+impl Phase {
+    /// Whether there is an incarnation now, or may be: from the order to launch until the end is reported.
+    #[must_use]
+    pub const fn is_live(self) -> bool {
+        match self {
+            Self::Launching | Self::Starting | Self::Running | Self::Stopping | Self::Killing => true,
+            Self::Idle | Self::Backoff | Self::Quarantined | Self::Finished => false,
+        }
+    }
+}
+
+/// Why the machine ends an incarnation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// A person said so, or the shutdown.
+    Requested,
+    /// Its group is restarted.
+    Collateral,
+    /// Its group failed too often.
+    GroupQuarantine,
+    /// Its heartbeat stopped.
+    Hang,
+    /// It did not become ready in time.
+    StartTimeout,
+}
+
+/// All that the machine knows of one worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) phase: Phase,
+    pub(crate) since: Duration,
+    pub(crate) generation: Generation,
+    pub(crate) restarts: u64,
+    pub(crate) attempt: u32,
+    pub(crate) failures: Window,
+    pub(crate) retry_at: Option<Duration>,
+    /// Whether it shall be up, now or as soon as it can be.
+    pub(crate) wanted: bool,
+    /// Whether a person stopped it.
+    pub(crate) stopped: bool,
+    /// Whether its next launch waits for its group.
+    pub(crate) held: bool,
+    /// Why it shall end. In launching, starting and running: an order that waits (for the launch, or for dependents).
+    pub(crate) order: Option<Why>,
+    /// Whether it was asked to stop and let the time pass.
+    pub(crate) overdue: bool,
+    /// Whether `Confirm` waits for its answer.
+    pub(crate) confirming: bool,
+    /// Whether it said that it is ready before the launch was answered.
+    pub(crate) said_ready: bool,
+    /// Whether `ReadHeartbeat` waits for its answer.
+    pub(crate) listening: bool,
+    /// The last fault ordered for this incarnation.
+    pub(crate) injected: Option<FaultId>,
+    /// One for each injection of its specification.
+    pub(crate) injections: Vec<Committed>,
+    pub(crate) last_ending: Option<Ending>,
+    pub(crate) last_incident: Option<IncidentId>,
+    /// The incident in which its loss is not settled yet.
+    pub(crate) open_incident: Option<IncidentId>,
+    pub(crate) abandoned: u32,
+}
+
+/// How often an injection fell due, and how often it was committed, over all incarnations.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Committed {
+    pub(crate) draws: u64,
+    pub(crate) times: u32,
+}
+
+impl Worker {
+    /// One that has never been launched.
+    pub(crate) fn new(injections: usize) -> Self {
+        Self {
+            phase: Phase::Idle,
+            since: Duration::ZERO,
+            generation: Generation(0),
+            restarts: 0,
+            attempt: 0,
+            failures: Window::default(),
+            retry_at: None,
+            wanted: false,
+            stopped: false,
+            held: false,
+            order: None,
+            overdue: false,
+            confirming: false,
+            said_ready: false,
+            listening: false,
+            injected: None,
+            injections: alloc::vec![Committed::default(); injections],
+            last_ending: None,
+            last_incident: None,
+            open_incident: None,
+            abandoned: 0,
+        }
+    }
+
+    /// Forgets what concerns one incarnation only.
+    pub(crate) fn forget_incarnation(&mut self) {
+        self.order = None;
+        self.overdue = false;
+        self.confirming = false;
+        self.said_ready = false;
+        self.listening = false;
+        self.injected = None;
+    }
+
+    /// Whether it is up and nothing stands against its staying up.
+    pub(crate) fn stays_up(&self) -> bool {
+        self.order.is_none() && matches!(self.phase, Phase::Starting | Phase::Running)
+    }
+
+    /// Whether it is on its way out and will go without a further order.
+    pub(crate) fn is_ending(&self) -> bool {
+        match self.phase {
+            Phase::Stopping | Phase::Killing => true,
+            Phase::Launching => self.order.is_some(),
+            Phase::Idle
+            | Phase::Starting
+            | Phase::Running
+            | Phase::Backoff
+            | Phase::Quarantined
+            | Phase::Finished => false,
+        }
+    }
+}
+
+/// What can happen to a worker in the course of its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Launched,
+    LaunchFailed,
+    Ready,
+    Confirmed,
+    Ended,
+    Heartbeat,
+    PhaseDue,
+    HeartbeatDue,
+    InjectionDue,
+    Start,
+    Stop,
+}
+
+/// What a signal means in a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reaction {
+    /// It is up: wait until it is ready, or carry out an order that waits.
+    Begin,
+    /// It never ran: a failure.
+    FailLaunch,
+    /// It was ready before we heard of its launch.
+    RememberReady,
+    /// Ask the driver whether it still lives.
+    AskConfirm,
+    /// It is running, if we asked.
+    Promote,
+    /// The incarnation is over.
+    End,
+    /// Is the heartbeat recent enough, if we asked?
+    JudgeHeartbeat,
+    /// Ready by staying up, or too late.
+    EndStart,
+    /// It let the grace period pass.
+    Escalate,
+    /// The next attempt is due.
+    Retry,
+    /// Ask the driver for the heartbeat.
+    AskHeartbeat,
+    /// A fault on schedule is due.
+    Inject,
+    /// Launch it as soon as its dependencies allow.
+    Launch,
+    /// It ended and is wanted again: back to idle, then launch it.
+    Revive,
+    /// It is up or coming up: withdraw an order to stop that waits.
+    KeepUp,
+    /// Launch it again when it has ended.
+    AgainAfterEnd,
+    /// Carry out the order to stop as soon as its dependents are gone.
+    OrderStop,
+    /// There will be no next attempt.
+    GiveUp,
+    /// There is nothing to stop.
+    StayDown,
+    /// A late answer to a question that no longer matters.
+    Ignore,
+    /// It cannot happen: drop and count it.
+    Stale,
+}
+
+/// The life-cycle table. It is total: each pair stands here, and a new phase or signal does not compile without its row.
+pub(crate) const fn react(phase: Phase, signal: Signal) -> Reaction {
+    use Phase::{Backoff, Finished, Idle, Killing, Launching, Quarantined, Running, Starting, Stopping};
+    match (signal, phase) {
+        (Signal::Launched, Launching) => Reaction::Begin,
+        (
+            Signal::Launched,
+            Idle | Starting | Running | Stopping | Killing | Backoff | Quarantined | Finished,
+        ) => Reaction::Stale,
+        (Signal::LaunchFailed, Launching) => Reaction::FailLaunch,
+        (
+            Signal::LaunchFailed,
+            Idle | Starting | Running | Stopping | Killing | Backoff | Quarantined | Finished,
+        ) => Reaction::Stale,
+        (Signal::Ready, Launching) => Reaction::RememberReady,
+        (Signal::Ready, Starting) => Reaction::AskConfirm,
+        (Signal::Ready, Running | Stopping | Killing) => Reaction::Ignore,
+        (Signal::Ready, Idle | Backoff | Quarantined | Finished) => Reaction::Stale,
+        (Signal::Confirmed, Starting) => Reaction::Promote,
+        (Signal::Confirmed, Stopping | Killing) => Reaction::Ignore,
+        (Signal::Confirmed, Idle | Launching | Running | Backoff | Quarantined | Finished) => Reaction::Stale,
+        // An end in launching overtook the answer to the launch; what is over is over.
+        (Signal::Ended, Launching | Starting | Running | Stopping | Killing) => Reaction::End,
+        (Signal::Ended, Idle | Backoff | Quarantined | Finished) => Reaction::Stale,
+        (Signal::Heartbeat, Running) => Reaction::JudgeHeartbeat,
+        (Signal::Heartbeat, Stopping | Killing) => Reaction::Ignore,
+        (Signal::Heartbeat, Idle | Launching | Starting | Backoff | Quarantined | Finished) => {
+            Reaction::Stale
+        }
+        (Signal::PhaseDue, Starting) => Reaction::EndStart,
+        (Signal::PhaseDue, Stopping) => Reaction::Escalate,
+        (Signal::PhaseDue, Backoff | Quarantined) => Reaction::Retry,
+        (Signal::PhaseDue, Idle | Launching | Running | Killing | Finished) => Reaction::Ignore,
+        (Signal::HeartbeatDue, Running) => Reaction::AskHeartbeat,
+        (
+            Signal::HeartbeatDue,
+            Idle | Launching | Starting | Stopping | Killing | Backoff | Quarantined | Finished,
+        ) => Reaction::Ignore,
+        (Signal::InjectionDue, Running) => Reaction::Inject,
+        (
+            Signal::InjectionDue,
+            Idle | Launching | Starting | Stopping | Killing | Backoff | Quarantined | Finished,
+        ) => Reaction::Ignore,
+        (Signal::Start, Idle) => Reaction::Launch,
+        (Signal::Start, Launching | Starting | Running) => Reaction::KeepUp,
+        (Signal::Start, Stopping | Killing) => Reaction::AgainAfterEnd,
+        (Signal::Start, Backoff | Quarantined) => Reaction::Retry,
+        (Signal::Start, Finished) => Reaction::Revive,
+        (Signal::Stop, Launching | Starting | Running) => Reaction::OrderStop,
+        (Signal::Stop, Backoff | Quarantined) => Reaction::GiveUp,
+        (Signal::Stop, Idle | Stopping | Killing | Finished) => Reaction::StayDown,
+    }
+}
