@@ -73,7 +73,8 @@ fn lost(before: &StatusReport, after: &StatusReport) -> Vec<String> {
 
 /// The incident says what was seen from outside.
 fn agrees(incident: &IncidentRecord, lost: &[String], died: bool, name: &str) {
-    let survived: Vec<&str> = NAMES.into_iter().filter(|name| !lost.iter().any(|lost| lost == name)).collect();
+    let survived: Vec<&str> =
+        NAMES.into_iter().filter(|name| !lost.iter().any(|lost| lost == name)).collect();
     assert_eq!(incident.lost, lost, "{name}: {}", incident.sentence);
     assert_eq!(incident.survived, survived, "{name}: {}", incident.sentence);
     assert_eq!(incident.supervisor_died, died, "{name}: {}", incident.sentence);

@@ -33,6 +33,9 @@ use waiters::Waiters;
 /// Requests of clients that wait for their turn; a client beyond that waits for a place.
 const REQUESTS: usize = 64;
 
+/// For the answers that are on their way when the supervisor ends.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// Runs the supervisor until it has stopped everything, on this thread: it must be the main one, since the life of
 /// every process worker hangs on the thread that launched it (`PR_SET_PDEATHSIG`, prctl(2)).
 ///
@@ -129,7 +132,7 @@ impl Daemon {
             }
         }
         let orderly = self.exit.unwrap_or(false);
-        self.end();
+        self.end().await;
         Ok(orderly)
     }
 
@@ -289,8 +292,14 @@ impl Daemon {
     }
 
     /// Nothing runs any more that we were told to run: leave nothing else behind either.
-    fn end(&mut self) {
+    async fn end(mut self) {
         self.drivers.end_all();
+        // Streams of events end with their source; everyone else gets the answer that is on its way.
+        self.events = Events::default();
+        self.requests.close();
+        if let Some(server) = self.around.server.take() {
+            server.end(LAST_ANSWERS).await;
+        }
         self.around.end();
         tracing::info!("stopped");
         self.drivers.scribe().flush(Duration::from_secs(5));

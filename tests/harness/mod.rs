@@ -2,7 +2,7 @@
 //!
 //! Every wait is for a condition with a deadline, and prints the supervisor's log when it does not come. A supervisor
 //! that is dropped has left no process behind: that is asserted, in every test.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -19,8 +19,7 @@ use tempfile::TempDir;
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Policy that gets in nobody's way: restarts at once, as often as it takes.
-pub const EAGER: &str =
-    "restart: { policy: on-failure, backoff: { initial: 0s, jitter: 0 }, limit: { restarts: 1000000, within: 60s } }";
+pub const EAGER: &str = "restart: { policy: on-failure, backoff: { initial: 0s, jitter: 0 }, limit: { restarts: 1000000, within: 60s } }";
 
 /// The program under test.
 pub fn program() -> Command {
@@ -137,7 +136,12 @@ impl Supervisor<'_> {
     }
 
     #[track_caller]
-    pub fn wait_for<T>(&self, limit: Duration, what: &str, mut condition: impl FnMut(&Self) -> Option<T>) -> T {
+    pub fn wait_for<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        mut condition: impl FnMut(&Self) -> Option<T>,
+    ) -> T {
         let end = Instant::now() + limit;
         loop {
             if let Some(value) = condition(self) {
@@ -176,7 +180,8 @@ impl Supervisor<'_> {
         self.wait("all workers to make progress", |supervisor| {
             let status = supervisor.client.status().ok()?;
             let went_on = |worker: &WorkerStatus| {
-                let before = past.map(|past| find(past, &worker.name)).and_then(|past| past.progress).unwrap_or(0);
+                let before =
+                    past.map(|past| find(past, &worker.name)).and_then(|past| past.progress).unwrap_or(0);
                 worker.phase == "running" && worker.progress.is_none_or(|progress| progress > before)
             };
             status.workers.iter().all(went_on).then_some(status)
@@ -213,7 +218,12 @@ impl Supervisor<'_> {
     pub fn stop(mut self) -> ExitStatus {
         self.client.shutdown(false).expect("an order to shut down");
         let status = self.wait_exit();
-        assert_eq!(self.bed.processes(), [], "left behind after an orderly end; log:\n{}", self.bed.log());
+        assert_eq!(
+            self.bed.processes(),
+            Vec::<i32>::new(),
+            "left behind after an orderly end; log:\n{}",
+            self.bed.log()
+        );
         status
     }
 }
@@ -231,7 +241,10 @@ impl Drop for Supervisor<'_> {
         let left = self.bed.processes();
         if !left.is_empty() {
             for &pid in &left {
-                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
             }
             let _ = writeln!(std::io::stderr(), "left behind: {left:?}");
             assert!(std::thread::panicking(), "processes left behind: {left:?}; log:\n{}", self.bed.log());

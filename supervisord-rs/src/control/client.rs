@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 use super::protocol::{
     Done, EventRecord, Failure, IncidentRecord, InjectRequest, ShutdownRequest, SignalRequest, StatusReport,
@@ -30,8 +31,11 @@ pub enum ClientError {
     /// It answered that it would not, or could not.
     #[error("{}", .0.message)]
     Failed(Failure),
-    /// It broke off, or speaks another language.
-    #[error("the supervisor's answer broke off: {0}")]
+    /// It broke off before it had answered: it may have died.
+    #[error("the supervisor broke off before it had answered: {0}")]
+    BrokenOff(String),
+    /// It speaks another language.
+    #[error("the supervisor's answer makes no sense: {0}")]
     Protocol(String),
 }
 
@@ -116,12 +120,20 @@ impl Client {
         self.call("POST", "/v1/signal", &SignalRequest { worker: worker.into(), signal })
     }
 
-    /// Orders a fault.
+    /// Orders a fault. A supervisor that shares its worker's fate may be gone before it has answered: that it broke
+    /// off then is an answer too.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub fn inject(&self, worker: &str, fault: &str) -> Result<Done, ClientError> {
-        self.call("POST", "/v1/inject", &InjectRequest { worker: worker.into(), fault: fault.into() })
+        let request = InjectRequest { worker: worker.into(), fault: fault.into() };
+        match self.call("POST", "/v1/inject", &request) {
+            Err(ClientError::BrokenOff(_)) => {
+                let message = format!("{fault} ordered in {worker}; the supervisor broke off");
+                Ok(Done { message, workers: Vec::new() })
+            }
+            answer => answer,
+        }
     }
 
     /// Orders the supervisor to stop everything and end.
@@ -138,7 +150,7 @@ impl Client {
     /// See [`ClientError`].
     pub fn events(&self) -> Result<Events<'_>, ClientError> {
         let body = self.runtime.block_on(async {
-            let mut sender = self.connect().await?;
+            let (mut sender, _connection) = self.connect().await?;
             let response = sender.send_request(request("GET", "/v1/events", Bytes::new())?).await;
             response.map(hyper::Response::into_body).map_err(|error| broken(&error))
         })?;
@@ -157,11 +169,14 @@ impl Client {
             serde_json::to_vec(body).map_err(|error| broken(&error))?
         };
         self.runtime.block_on(async {
-            let mut sender = self.connect().await?;
+            let (mut sender, connection) = self.connect().await?;
             let response = sender.send_request(request(method, path, body.into())?).await;
-            let response = response.map_err(|error| broken(&error))?;
+            let response = response.map_err(|error| ClientError::BrokenOff(error.to_string()))?;
             let status = response.status();
             let bytes = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
+            // Closed now, not when this client happens to be used again: the supervisor shall be at rest.
+            drop(sender);
+            let _ = connection.await;
             if status.is_success() {
                 serde_json::from_slice(&bytes).map_err(|error| broken(&error))
             } else {
@@ -170,14 +185,15 @@ impl Client {
         })
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+    async fn connect(
+        &self,
+    ) -> Result<(SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>), ClientError> {
         let stream = tokio::net::UnixStream::connect(&self.socket)
             .await
             .map_err(|source| ClientError::NoSupervisor { socket: self.socket.clone(), source })?;
         let shaken = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(|error| broken(&error))?;
-        tokio::spawn(connection);
-        Ok(sender)
+        Ok((sender, tokio::spawn(connection)))
     }
 }
 
@@ -211,6 +227,7 @@ fn request(method: &str, path: &str, body: Bytes) -> Result<hyper::Request<Full<
         .method(method)
         .uri(path)
         .header("host", "supervisord-rs")
+        .header("connection", "close")
         .header("content-type", "application/json")
         .body(Full::new(body))
         .map_err(|error| broken(&error))

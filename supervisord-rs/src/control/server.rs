@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::protocol::{EventRecord, Failure, VERSION};
@@ -35,15 +35,48 @@ const LAST_DEFAULT: usize = 20;
 
 type Requests = mpsc::Sender<Request>;
 
-/// Serves until the loop is gone.
-pub async fn serve(listener: UnixListener, admission: Admission, requests: Requests) {
-    let places = Arc::new(Semaphore::new(CLIENTS_MAX));
+/// A server that runs, and the means to end it.
+#[derive(Debug)]
+pub struct Server {
+    places: Arc<Semaphore>,
+    closing: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Starts to serve, as a task of the runtime that runs now.
+    #[must_use]
+    pub fn start(listener: UnixListener, admission: Admission, requests: Requests) -> Self {
+        let places = Arc::new(Semaphore::new(CLIENTS_MAX));
+        let (closing, closed) = watch::channel(false);
+        tokio::spawn(serve(listener, admission, requests, Arc::clone(&places), closed));
+        Self { places, closing }
+    }
+
+    /// Takes no more clients, and waits until those that are there have their answers: at most `limit`.
+    pub async fn end(self, limit: Duration) {
+        self.closing.send_replace(true);
+        let all = u32::try_from(CLIENTS_MAX).unwrap_or(u32::MAX);
+        let _ = timeout(limit, self.places.acquire_many(all)).await;
+    }
+}
+
+async fn serve(
+    listener: UnixListener,
+    admission: Admission,
+    requests: Requests,
+    places: Arc<Semaphore>,
+    mut closed: watch::Receiver<bool>,
+) {
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = end(&mut closed) => return,
+        };
+        match accepted {
             Ok((stream, _)) => {
-                let requests = requests.clone();
+                let (requests, closed) = (requests.clone(), closed.clone());
                 tokio::spawn(async move {
-                    serve_client(stream, admission, requests).await;
+                    serve_client(stream, admission, requests, closed).await;
                     drop(place);
                 });
             }
@@ -56,16 +89,37 @@ pub async fn serve(listener: UnixListener, admission: Admission, requests: Reque
     }
 }
 
-async fn serve_client(stream: UnixStream, admission: Admission, requests: Requests) {
+/// Until the server is to end.
+async fn end(closed: &mut watch::Receiver<bool>) {
+    // An error says that the server is gone, which is an end too.
+    let _ = closed.wait_for(|closed| *closed).await;
+}
+
+async fn serve_client(
+    stream: UnixStream,
+    admission: Admission,
+    requests: Requests,
+    mut closed: watch::Receiver<bool>,
+) {
     let Ok(credentials) = stream.peer_cred() else { return };
     let peer = Peer { pid: credentials.pid().unwrap_or(0), uid: credentials.uid(), gid: credentials.gid() };
-    let router = if admission.admits(peer) { api(requests, peer) } else { closed(peer) };
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(READ_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let router = if admission.admits(peer) { api(requests, peer) } else { self::closed(peer) };
+    let mut served = std::pin::pin!(
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(READ_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+    );
+    let result = tokio::select! {
+        result = served.as_mut() => result,
+        () = end(&mut closed) => {
+            // What is being answered is answered to its end; a connection at rest is closed.
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
     // A client that breaks off, or sends no HTTP, is its own affair.
-    if let Err(error) = served.await {
+    if let Err(error) = result {
         tracing::debug!(%error, pid = peer.pid, "a client of the control API broke off");
     }
 }

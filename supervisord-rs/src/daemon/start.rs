@@ -67,6 +67,7 @@ pub(super) struct Surroundings {
     /// Whether the first incident is the predecessor's death; when it died, as its guardian saw it.
     pub(super) inherited_death: Option<Option<u64>>,
     service_manager: Option<ServiceManager>,
+    pub(super) server: Option<control::server::Server>,
     socket: PathBuf,
     /// Held as long as we live; the kernel lets go of it however we die.
     _lock: RuntimeLock,
@@ -101,7 +102,7 @@ pub(super) fn start(settings: Settings, registry: Registry) -> Result<Started, S
                 Ok((tokio::net::UnixListener::from_std(listener)?, admission))
             })
             .map_err(|source| StartError::Control { path: socket.clone(), source })?;
-    tokio::spawn(control::server::serve(listener, admission, sender));
+    let server = control::server::Server::start(listener, admission, sender);
 
     let scribe = Scribe::start(has_audience())?;
     let capture = LogCapture::new(&supervisor.log_dir, scribe);
@@ -117,6 +118,7 @@ pub(super) fn start(settings: Settings, registry: Registry) -> Result<Started, S
         inherited_evidence: Some(evidence),
         inherited_death,
         service_manager: ServiceManager::from_env(),
+        server: Some(server),
         socket,
         _lock: lock,
     };

@@ -622,9 +622,12 @@ impl Drivers {
         match kind {
             DomainKind::Process => {
                 for incarnation in members {
-                    let reading =
-                        self.live(incarnation).and_then(|live| live.sdk.as_ref()?.reading(incarnation));
-                    self.end(incarnation, evidence::of_process(status, reading.as_ref()));
+                    let sdk = self.live(incarnation).and_then(|live| live.sdk.as_ref());
+                    let ending = match sdk {
+                        Some(sdk) => evidence::of_process(status, sdk.reading(incarnation).as_ref()),
+                        None => evidence::of_command(status),
+                    };
+                    self.end(incarnation, ending);
                 }
             }
             DomainKind::Cell | DomainKind::Supervisor => {

@@ -45,20 +45,23 @@ impl Evidence {
     }
 }
 
-/// How a process that ran one worker ended.
+/// How the process of a `command:` ended.
+#[must_use]
+pub fn of_command(status: Status) -> Ending {
+    Ending { status, cause: of_status(status, None) }
+}
+
+/// How a process that ran one SDK worker ended. `None`: its board is garbage, or not its own.
 #[must_use]
 pub fn of_process(status: Status, reading: Option<&Reading>) -> Ending {
-    let Some(reading) = reading else {
-        return Ending { status, cause: of_status(status, None) };
-    };
-    let cause = match (status, reading.state) {
-        (Status::Exited(0), State::Returned) => Cause::Finished,
-        (Status::Exited(_), State::Failed) => Cause::Error,
-        (Status::Exited(_), State::Panicked) => Cause::Panic,
-        (Status::Exited(_), State::Unregistered | State::NotStarted) => Cause::LaunchFailure,
-        // It called exit() itself: its status may claim success, but the worker has not returned.
-        (Status::Exited(_), State::Empty | State::Launched | State::Ready | State::Returned) => Cause::Error,
-        _ => of_status(status, Some(reading)),
+    let cause = match (status, reading.map(|reading| reading.state)) {
+        (Status::Exited(0), Some(State::Returned)) => Cause::Finished,
+        (Status::Exited(_), Some(State::Panicked)) => Cause::Panic,
+        (Status::Exited(_), Some(State::Unregistered | State::NotStarted)) => Cause::LaunchFailure,
+        // It failed, or it called exit() itself: its status may claim success, but the worker has not returned, or
+        // nobody can tell.
+        (Status::Exited(_), _) => Cause::Error,
+        _ => of_status(status, reading),
     };
     Ending { status, cause }
 }

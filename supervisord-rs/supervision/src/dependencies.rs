@@ -5,7 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::ending::Cause;
-use crate::id::{DomainId, GroupId, WorkerId};
+use crate::id::{GroupId, WorkerId};
 use crate::machine::Machine;
 use crate::spec::{Condition, Dependency, DomainKind, Spec};
 use crate::worker::Phase;
@@ -16,26 +16,18 @@ pub(crate) struct Index {
     /// For each worker those that depend on it, and how.
     dependents: Vec<Vec<(WorkerId, Condition)>>,
     groups: Vec<Option<GroupId>>,
-    domains: Vec<Vec<WorkerId>>,
 }
 
 impl Index {
     /// Turns the specification round.
     pub(crate) fn new(spec: &Spec) -> Self {
         let count = spec.workers.len();
-        let mut index = Self {
-            dependents: vec![Vec::new(); count],
-            groups: vec![None; count],
-            domains: vec![Vec::new(); spec.domains.len()],
-        };
+        let mut index = Self { dependents: vec![Vec::new(); count], groups: vec![None; count] };
         for (id, worker) in ids(count).zip(&spec.workers) {
             for dependency in &worker.depends_on {
                 if let Some(list) = index.dependents.get_mut(dependency.on.index()) {
                     list.push((id, dependency.condition));
                 }
-            }
-            if let Some(list) = index.domains.get_mut(worker.domain.index()) {
-                list.push(id);
             }
         }
         for (position, group) in (0_u32..).zip(&spec.groups) {
@@ -51,11 +43,6 @@ impl Index {
     /// The group of a worker.
     pub(crate) fn group(&self, worker: WorkerId) -> Option<GroupId> {
         self.groups[worker.index()]
-    }
-
-    /// The workers of a fault domain; none of an unknown one.
-    pub(crate) fn members(&self, domain: DomainId) -> &[WorkerId] {
-        self.domains.get(domain.index()).map_or(&[], Vec::as_slice)
     }
 
     /// Those that wait for anything of this worker.

@@ -91,7 +91,8 @@ impl Machine {
     /// What an ending was, knowing what we ordered.
     fn judge(&self, worker: WorkerId, observed: Ending) -> Ending {
         let state = &self.workers[worker.index()];
-        let is_ending = matches!(state.phase, Phase::Stopping | Phase::Killing) || self.is_forced();
+        // In any other phase an order still waits, and the end came by itself.
+        let is_ending = matches!(state.phase, Phase::Stopping | Phase::Killing);
         let Some(why) = state.order.filter(|_| is_ending) else { return observed };
         let is_forced = state.phase == Phase::Killing;
         let cause = match own_doing(why) {

@@ -1,0 +1,452 @@
+//! The rules, one scenario each, in virtual time.
+
+mod world;
+
+use supervision::spec::{
+    Condition, DomainKind, DomainSpec, Limit, OnHang, Readiness, RestartPolicy, Strategy,
+};
+use supervision::{
+    Cause, Command, DomainId, Effect, Ending, Event, FaultId, IncidentId, Inherited, InheritedDeath,
+    InheritedWorker, Outcome, Phase, Status, WorkerId,
+};
+use world::{EXIT_1, FINISHED, MS, SEGFAULT, TERMINATED, World, depends, generation, group, injection, spec};
+
+const A: WorkerId = WorkerId(0);
+const B: WorkerId = WorkerId(1);
+
+fn up(spec: supervision::Spec) -> World {
+    let mut world = World::new(spec);
+    world.settle();
+    world
+}
+
+/// The worker of the last `Launch`es, in order.
+fn launches(world: &World, from: usize) -> Vec<u32> {
+    let launched = world.log[from..].iter().filter_map(|effect| match effect {
+        Effect::Launch { incarnation } => Some(incarnation.worker.0),
+        _ => None,
+    });
+    launched.collect()
+}
+
+#[test]
+fn a_crash_is_one_incident_and_the_worker_comes_back_after_its_backoff() {
+    let mut world = up(spec(&["a", "b"]));
+    world.crash(0);
+    assert_eq!((world.phase(0), world.phase(1)), (Phase::Backoff, Phase::Running));
+    world.pass(99 * MS);
+    assert_eq!(world.phase(0), Phase::Backoff);
+    world.pass(MS);
+    assert_eq!((world.phase(0), world.view(0).generation), (Phase::Running, generation(2)));
+    let incident = &world.closed[&1];
+    assert_eq!(incident.lost.len(), 1);
+    assert_eq!(incident.running.len(), 2);
+    assert!(matches!(incident.lost[0].outcome, Outcome::Recovered { at, .. } if at == 100 * MS));
+}
+
+#[test]
+fn the_delay_doubles_is_capped_and_resets_after_a_stable_time() {
+    let mut spec = spec(&["a"]);
+    spec.workers[0].restart.limit.restarts = 100;
+    let mut world = up(spec);
+    let mut delays = Vec::new();
+    for _ in 0..6 {
+        world.crash(0);
+        let retry = world.view(0).retry_at.expect("backoff");
+        delays.push((retry - world.now).as_millis());
+        world.pass(retry - world.now);
+    }
+    assert_eq!(delays, [100, 200, 400, 800, 1000, 1000]);
+    world.pass(10_000 * MS);
+    world.crash(0);
+    assert_eq!(world.view(0).retry_at, Some(world.now + 100 * MS));
+}
+
+#[test]
+fn beyond_its_limit_a_worker_is_quarantined_until_somebody_starts_it() {
+    let mut world = up(spec(&["a"]));
+    for _ in 0..3 {
+        world.crash(0);
+        world.pass(1000 * MS);
+    }
+    world.crash(0);
+    assert_eq!(world.phase(0), Phase::Quarantined);
+    assert_eq!(world.closed.len(), 4, "quarantine settles the incident");
+    world.pass(1_000_000 * MS);
+    assert_eq!(world.phase(0), Phase::Quarantined);
+    world.command(Command::Start(vec![A]));
+    world.settle();
+    assert_eq!((world.phase(0), world.view(0).attempt, world.view(0).failures.len()), (Phase::Running, 0, 0));
+}
+
+#[test]
+fn slow_retry_tries_again_without_anybody() {
+    let mut spec = spec(&["a"]);
+    spec.workers[0].restart.limit.restarts = 0;
+    spec.workers[0].restart.slow_retry = Some(5000 * MS);
+    let mut world = up(spec);
+    world.crash(0);
+    assert_eq!(world.phase(0), Phase::Quarantined);
+    world.pass(5000 * MS);
+    assert_eq!(world.phase(0), Phase::Running);
+}
+
+#[test]
+fn policies_say_which_endings_are_followed_by_a_restart() {
+    for (policy, ending, expected) in [
+        (RestartPolicy::Always, FINISHED, Phase::Backoff),
+        (RestartPolicy::Always, EXIT_1, Phase::Backoff),
+        (RestartPolicy::OnFailure, FINISHED, Phase::Finished),
+        (RestartPolicy::OnFailure, EXIT_1, Phase::Backoff),
+        (RestartPolicy::Never, FINISHED, Phase::Finished),
+        (RestartPolicy::Never, SEGFAULT, Phase::Finished),
+    ] {
+        let mut spec = spec(&["a"]);
+        spec.workers[0].restart.policy = policy;
+        let mut world = up(spec);
+        world.end(world.present(0), ending);
+        assert_eq!(world.phase(0), expected, "{policy:?} {ending:?}");
+        assert_eq!(world.opened.len(), usize::from(ending != FINISHED), "{policy:?} {ending:?}");
+    }
+}
+
+#[test]
+fn what_has_exited_is_never_promoted() {
+    let mut spec = spec(&["a"]);
+    spec.workers[0].readiness = Readiness::After(1000 * MS);
+    let mut world = World::new(spec);
+    world.answer();
+    // The deadline and the exit come at the same moment: the exit is heard before the promotion is confirmed.
+    world.now = 1000 * MS;
+    world.tell(Event::Deadline);
+    assert_eq!(world.phase(0), Phase::Starting);
+    world.end(world.present(0), EXIT_1);
+    world.settle();
+    assert!(world.transitions.iter().all(|transition| transition.to != Phase::Running));
+}
+
+#[test]
+fn one_that_does_not_become_ready_is_killed_and_that_is_an_incident() {
+    let mut world = World::new(spec(&["a"]));
+    let Some(Effect::Launch { incarnation }) = world.questions.pop_front() else { panic!("a launch") };
+    world.truth.insert(incarnation, world::Truth::Alive);
+    world.tell(Event::Launched { incarnation });
+    world.pass(500 * MS);
+    assert_eq!(world.opened[&1].ending.cause, Cause::StartTimeout);
+    assert_eq!(world.phase(0), Phase::Backoff);
+}
+
+#[test]
+fn stop_asks_first_and_kills_after_the_timeout() {
+    let mut world = up(spec(&["a"]));
+    world.command(Command::Stop(vec![A]));
+    assert_eq!(world.phase(0), Phase::Stopping);
+    assert_eq!(world.questions.pop_front(), Some(Effect::Stop { incarnation: world.present(0) }));
+    world.pass(199 * MS);
+    assert_eq!(world.phase(0), Phase::Stopping);
+    world.pass(MS);
+    assert_eq!(world.phase(0), Phase::Idle);
+    assert_eq!(world.view(0).last_ending.map(|ending| ending.cause), Some(Cause::StopTimeout));
+    assert!(world.opened.is_empty(), "a stop is no incident");
+    assert!(world.view(0).stopped);
+}
+
+#[test]
+fn a_crash_while_stopping_is_an_incident_and_no_restart() {
+    let mut world = up(spec(&["a"]));
+    world.command(Command::Stop(vec![A]));
+    world.end(world.present(0), SEGFAULT);
+    assert_eq!((world.phase(0), world.closed.len()), (Phase::Idle, 1));
+}
+
+#[test]
+fn the_last_command_wins_and_there_is_never_a_second_copy() {
+    let mut world = up(spec(&["a"]));
+    world.command(Command::Stop(vec![A]));
+    world.command(Command::Start(vec![A]));
+    world.command(Command::Restart(vec![A]));
+    world.settle();
+    assert_eq!((world.phase(0), world.view(0).generation), (Phase::Running, generation(2)));
+    world.crash(0);
+    world.command(Command::Stop(vec![A]));
+    world.pass(10_000 * MS);
+    assert_eq!(world.phase(0), Phase::Idle);
+    world.command(Command::Start(vec![A]));
+    world.command(Command::Stop(vec![A]));
+    world.settle();
+    assert_eq!(world.phase(0), Phase::Idle);
+}
+
+#[test]
+fn dependents_wait_stop_first_and_come_back() {
+    let mut spec = spec(&["api", "db"]);
+    spec.workers[0].depends_on.push(depends(1, Condition::Ready));
+    let mut world = World::new(spec);
+    assert_eq!(world.view(0).waits_for, [B]);
+    world.settle();
+    assert_eq!(launches(&world, 0), [1, 0]);
+    world.command(Command::Stop(vec![B]));
+    assert_eq!((world.phase(0), world.phase(1)), (Phase::Stopping, Phase::Running));
+    world.settle();
+    assert_eq!((world.phase(0), world.phase(1)), (Phase::Idle, Phase::Idle));
+    world.command(Command::Start(vec![A]));
+    world.settle();
+    assert_eq!((world.phase(0), world.phase(1)), (Phase::Running, Phase::Running));
+}
+
+#[test]
+fn a_dependency_that_must_finish_is_waited_for() {
+    let mut spec = spec(&["main", "setup"]);
+    spec.workers[0].depends_on.push(depends(1, Condition::Finished));
+    let mut world = up(spec);
+    assert_eq!(world.phase(0), Phase::Idle);
+    world.end(world.present(1), FINISHED);
+    world.settle();
+    assert_eq!((world.phase(0), world.phase(1)), (Phase::Running, Phase::Finished));
+}
+
+#[test]
+fn a_cell_dies_as_one_incident_and_only_the_culprit_has_failed() {
+    let mut spec = spec(&["a", "b", "c"]);
+    spec.domains.push(DomainSpec { name: "cell".into(), kind: DomainKind::Cell });
+    let cell = DomainId(spec.domains.len() as u32 - 1);
+    spec.workers[0].domain = cell;
+    spec.workers[1].domain = cell;
+    let mut world = up(spec);
+    world.end_domain(cell, Some(world.present(1)), SEGFAULT);
+    let incident = &world.opened[&1];
+    assert_eq!((incident.lost.len(), incident.running.len()), (2, 3));
+    assert_eq!(world.phase(1), Phase::Backoff, "the culprit waits");
+    world.settle();
+    assert_eq!(
+        (world.phase(0), world.view(0).failures.len()),
+        (Phase::Running, 0),
+        "the innocent is back at once"
+    );
+    assert_eq!(world.view(2).generation, generation(1), "outside the cell nothing happened");
+}
+
+#[test]
+fn a_hung_process_is_killed_and_a_hung_thread_is_abandoned() {
+    for thread in [false, true] {
+        let mut spec = spec(&["a"]);
+        spec.workers[0].heartbeat = Some(100 * MS);
+        if thread {
+            spec.workers[0].domain = DomainId(0);
+        }
+        let mut world = up(spec);
+        world.pass(1000 * MS);
+        assert!(world.opened.is_empty(), "it beats");
+        let beaten = world.now;
+        world.now = world.machine.next_deadline().expect("a look at the heartbeat");
+        world.tell(Event::Deadline);
+        assert!(matches!(world.questions.pop_front(), Some(Effect::ReadHeartbeat { .. })));
+        world.now = beaten + 200 * MS;
+        let incarnation = world.present(0);
+        world.failures_told += u64::from(thread);
+        world.tell(Event::Heartbeat { incarnation, last_beat: beaten });
+        world.settle();
+        assert_eq!(world.opened[&1].ending.cause, Cause::Hang);
+        assert_eq!(world.view(0).abandoned, u32::from(thread));
+        world.pass(1000 * MS);
+        assert_eq!(world.phase(0), Phase::Running);
+    }
+}
+
+#[test]
+fn on_hang_recycle_takes_the_domain_along() {
+    let mut spec = spec(&["a", "b"]);
+    spec.domains.push(DomainSpec { name: "cell".into(), kind: DomainKind::Cell });
+    for worker in &mut spec.workers {
+        worker.domain = DomainId(3);
+        worker.on_hang = OnHang::Recycle;
+    }
+    spec.workers[0].heartbeat = Some(100 * MS);
+    let mut world = up(spec);
+    world.now = 100 * MS;
+    world.tell(Event::Deadline);
+    world.questions.clear();
+    let incarnation = world.present(0);
+    world.tell(Event::Heartbeat { incarnation, last_beat: core::time::Duration::ZERO });
+    world.settle();
+    let incident = &world.opened[&1];
+    assert_eq!((incident.ending.cause, incident.lost.len()), (Cause::Hang, 2));
+    assert_eq!(incident.culprit, Some(incarnation));
+}
+
+#[test]
+fn group_strategies_say_who_else_is_restarted() {
+    for (strategy, expected) in [
+        (Strategy::OneForOne, vec![1]),
+        (Strategy::OneForAll, vec![0, 1, 2]),
+        (Strategy::RestForOne, vec![1, 2]),
+    ] {
+        let mut spec = spec(&["a", "b", "c", "outside"]);
+        spec.groups.push(group("g", strategy, &[0, 1, 2]));
+        let mut world = up(spec);
+        let before = world.log.len();
+        world.crash(1);
+        world.pass(100 * MS);
+        assert_eq!(launches(&world, before), expected, "{strategy:?}: together, in order");
+        let incident = &world.closed[&1];
+        assert_eq!(incident.lost.len(), expected.len(), "{strategy:?}: one incident with all of them");
+        assert_eq!(incident.lost.iter().filter(|loss| loss.collateral).count(), expected.len() - 1);
+        assert_eq!(world.view(3).generation, generation(1));
+    }
+}
+
+#[test]
+fn a_group_beyond_its_limit_is_quarantined_or_ends_the_supervisor() {
+    for escalate in [false, true] {
+        let mut spec = spec(&["a", "b"]);
+        let mut members = group("g", Strategy::OneForOne, &[0, 1]);
+        members.limit = Some(Limit { restarts: 1, within: 60_000 * MS });
+        members.escalate = escalate;
+        spec.groups.push(members);
+        let mut world = up(spec);
+        world.crash(0);
+        world.pass(1000 * MS);
+        world.crash(1);
+        world.pass(1000 * MS);
+        if escalate {
+            assert_eq!(world.exited, Some(false));
+        } else {
+            assert_eq!((world.phase(0), world.phase(1)), (Phase::Quarantined, Phase::Quarantined));
+            assert_eq!(world.exited, None);
+        }
+    }
+}
+
+#[test]
+fn shutdown_stops_dependents_first_and_then_the_later_ones_and_ends() {
+    let mut spec = spec(&["a", "b", "c"]);
+    spec.workers[1].depends_on.push(depends(2, Condition::Ready));
+    let mut world = up(spec);
+    world.command(Command::Shutdown { now: false });
+    world.settle();
+    let stopped: Vec<u32> = world
+        .log
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Stop { incarnation } => Some(incarnation.worker.0),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(stopped, [1, 0, 2]);
+    assert_eq!(world.exited, Some(true));
+}
+
+#[test]
+fn a_shutdown_that_nobody_obeys_ends_within_its_timeout() {
+    let mut spec = spec(&["a", "thread"]);
+    spec.workers[1].domain = DomainId(0);
+    for worker in &mut spec.workers {
+        worker.stop.timeout = 60_000 * MS;
+    }
+    let mut world = up(spec);
+    world.command(Command::Shutdown { now: false });
+    world.questions.clear();
+    world.pass(1000 * MS);
+    assert_eq!(world.exited, Some(true));
+    assert_eq!(world.view(1).abandoned, 1);
+}
+
+#[test]
+fn a_second_order_to_shut_down_kills_at_once() {
+    let mut world = up(spec(&["a"]));
+    world.command(Command::Shutdown { now: false });
+    world.questions.clear();
+    world.command(Command::Shutdown { now: false });
+    world.settle();
+    assert_eq!(world.exited, Some(true));
+    let refused = world.command(Command::Start(vec![A]));
+    assert!(!world.replies[&refused]);
+}
+
+#[test]
+fn injections_come_on_schedule_and_never_when_they_are_denied() {
+    for allowed in [true, false] {
+        let mut spec = spec(&["a"]);
+        spec.fault_injection = allowed;
+        let mut due = injection(100 * MS);
+        due.every = Some(50 * MS);
+        due.times = Some(3);
+        spec.workers[0].injections.push(due);
+        let mut world = up(spec);
+        world.pass(10_000 * MS);
+        let injected = world.log.iter().filter(|effect| matches!(effect, Effect::Inject { .. })).count();
+        assert_eq!(injected, if allowed { 3 } else { 0 });
+        let fault = FaultId { code: 1, parameter: 0 };
+        let request = world.command(Command::Inject { worker: A, fault });
+        assert_eq!(world.replies[&request], allowed);
+    }
+}
+
+#[test]
+fn probability_is_decided_by_the_seed() {
+    let count = |seed| {
+        let mut spec = spec(&["a"]);
+        let mut due = injection(MS);
+        due.every = Some(MS);
+        due.probability_permille = 250;
+        due.seed = seed;
+        spec.workers[0].injections.push(due);
+        let mut world = up(spec);
+        world.pass(1000 * MS);
+        world.log.iter().filter(|effect| matches!(effect, Effect::Inject { .. })).count()
+    };
+    assert!((200..300).contains(&count(1)), "{}", count(1));
+    assert_eq!(count(1), count(1));
+    assert_ne!(count(1), count(2));
+}
+
+#[test]
+fn a_successor_opens_the_incident_of_its_predecessor_and_goes_on_counting() {
+    let past = |worker, stopped| InheritedWorker {
+        worker,
+        generation: generation(7),
+        restarts: 6,
+        attempt: 0,
+        failures_ago: Vec::new(),
+        stopped,
+    };
+    let mut spec = spec(&["a", "b", "c"]);
+    spec.workers[0].domain = DomainId(0);
+    let lost = |worker| supervision::Incarnation { worker, generation: generation(7) };
+    let ending =
+        Ending { status: Status::Signaled { signal: 11, core_dumped: false }, cause: Cause::Segfault };
+    let inherited = Inherited {
+        workers: vec![past(A, false), past(B, false), past(WorkerId(2), true)],
+        death: Some(InheritedDeath {
+            running: vec![lost(A), lost(B)],
+            culprit: Some(lost(A)),
+            ending,
+            injected: None,
+        }),
+        last_incident: Some(IncidentId(41)),
+    };
+    let mut world = World::inheriting(spec, inherited);
+    world.failures_told = 1;
+    let incident = &world.opened[&42];
+    assert_eq!((incident.culprit, incident.lost.len()), (Some(lost(A)), 2));
+    assert_eq!(
+        world.phase(0),
+        Phase::Backoff,
+        "a thread that kills its supervisor is not started at once for ever"
+    );
+    world.pass(100 * MS);
+    assert_eq!(world.view(0).generation, generation(8));
+    assert_eq!(world.phase(2), Phase::Idle, "who was stopped by hand stays down");
+    assert!(world.closed.contains_key(&42));
+}
+
+#[test]
+fn endings_in_every_other_phase_are_stale() {
+    let mut world = up(spec(&["a"]));
+    let gone = world.present(0);
+    world.end(gone, TERMINATED);
+    let before = world.machine.stale_events();
+    world.tell(Event::Ended { incarnation: gone, ending: SEGFAULT });
+    world.tell(Event::Launched { incarnation: gone });
+    assert_eq!(world.machine.stale_events(), before + 2);
+}

@@ -1,0 +1,455 @@
+//! A world in virtual time around the machine: it answers effects as drivers would, and checks every invariant after
+//! every step with a model of its own.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use supervision::spec::{
+    Backoff, Condition, Dependency, DomainKind, DomainSpec, GroupSpec, InjectionSpec, Limit, OnHang,
+    Readiness, Restart, RestartPolicy, Stop, Strategy, WorkerSpec,
+};
+use supervision::{
+    Cause, Command, DomainId, Effect, Ending, Event, FaultId, Generation, Incarnation, Incident, Inherited,
+    LaunchFailure, LaunchStage, Machine, Outcome, Phase, RequestId, Spec, Status, Transition, WorkerId,
+};
+
+pub const MS: Duration = Duration::from_millis(1);
+
+/// A specification of process workers with plain policies, to be changed by each test.
+pub fn spec(names: &[&str]) -> Spec {
+    let mut domains = vec![DomainSpec { name: "supervisor".into(), kind: DomainKind::Supervisor }];
+    let workers = names
+        .iter()
+        .map(|name| {
+            domains.push(DomainSpec { name: (*name).into(), kind: DomainKind::Process });
+            worker(name, DomainId(domains.len() as u32 - 1))
+        })
+        .collect();
+    Spec { workers, groups: Vec::new(), domains, shutdown_timeout: 1000 * MS, fault_injection: true }
+}
+
+pub fn worker(name: &str, domain: DomainId) -> WorkerSpec {
+    WorkerSpec {
+        name: name.into(),
+        domain,
+        autostart: true,
+        restart: Restart {
+            policy: RestartPolicy::OnFailure,
+            backoff: Backoff { initial: 100 * MS, factor_permille: 2000, max: 1000 * MS, jitter_permille: 0 },
+            limit: Limit { restarts: 3, within: 60_000 * MS },
+            reset_after: 10_000 * MS,
+            slow_retry: None,
+        },
+        readiness: Readiness::Notified { timeout: 500 * MS },
+        depends_on: Vec::new(),
+        stop: Stop { timeout: 200 * MS },
+        heartbeat: None,
+        on_hang: OnHang::Abandon,
+        injections: Vec::new(),
+    }
+}
+
+pub const SEGFAULT: Ending =
+    Ending { status: Status::Signaled { signal: 11, core_dumped: false }, cause: Cause::Segfault };
+pub const KILLED: Ending =
+    Ending { status: Status::Signaled { signal: 9, core_dumped: false }, cause: Cause::Killed };
+pub const TERMINATED: Ending =
+    Ending { status: Status::Signaled { signal: 15, core_dumped: false }, cause: Cause::Signal };
+pub const FINISHED: Ending = Ending { status: Status::Exited(0), cause: Cause::Finished };
+pub const EXIT_1: Ending = Ending { status: Status::Exited(1), cause: Cause::Error };
+
+/// What the world knows of an incarnation, from effects and its own answers alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    Launching,
+    Alive,
+    Gone,
+}
+
+pub struct World {
+    pub machine: Machine,
+    pub now: Duration,
+    pub truth: BTreeMap<Incarnation, Truth>,
+    pub confirmed: BTreeSet<Incarnation>,
+    /// Answered by the world itself, in this order.
+    pub questions: VecDeque<Effect>,
+    pub replies: BTreeMap<RequestId, bool>,
+    pub asked: BTreeSet<RequestId>,
+    pub opened: BTreeMap<u64, Incident>,
+    pub closed: BTreeMap<u64, Incident>,
+    pub transitions: Vec<Transition>,
+    pub log: Vec<Effect>,
+    pub exited: Option<bool>,
+    /// Failures that the world told of: each must be one incident.
+    pub failures_told: u64,
+    /// Events that the machine has been told.
+    pub events: u64,
+    shutdown_ordered: bool,
+    next_request: u64,
+}
+
+impl World {
+    pub fn new(spec: Spec) -> Self {
+        Self::inheriting(spec, Inherited::default())
+    }
+
+    pub fn inheriting(spec: Spec, inherited: Inherited) -> Self {
+        let mut world = Self {
+            machine: Machine::new(spec, inherited),
+            now: Duration::ZERO,
+            truth: BTreeMap::new(),
+            confirmed: BTreeSet::new(),
+            questions: VecDeque::new(),
+            replies: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            opened: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            transitions: Vec::new(),
+            log: Vec::new(),
+            exited: None,
+            failures_told: 0,
+            events: 0,
+            shutdown_ordered: false,
+            next_request: 0,
+        };
+        world.drain();
+        world
+    }
+
+    /// Tells the machine something, takes its effects, and checks everything.
+    pub fn tell(&mut self, event: Event) {
+        self.events += 1;
+        self.machine.handle(self.now, event);
+        self.drain();
+        let deadline = self.machine.next_deadline();
+        assert!(
+            deadline.is_none_or(|at| at > self.now),
+            "the next deadline {deadline:?} is not after {:?}",
+            self.now
+        );
+        self.check();
+    }
+
+    pub fn command(&mut self, command: Command) -> RequestId {
+        self.next_request += 1;
+        let request = RequestId(self.next_request);
+        self.asked.insert(request);
+        self.shutdown_ordered |= matches!(command, Command::Shutdown { .. });
+        self.tell(Event::Command { request, command });
+        assert!(self.replies.contains_key(&request), "a command is answered at once");
+        request
+    }
+
+    fn drain(&mut self) {
+        while let Some(effect) = self.machine.poll_effect() {
+            assert!(
+                self.exited.is_none() || matches!(effect, Effect::Reply { .. }),
+                "after the last effect: {effect:?}"
+            );
+            self.take(effect);
+        }
+    }
+
+    fn take(&mut self, effect: Effect) {
+        self.log.push(effect.clone());
+        match effect {
+            Effect::Launch { incarnation } => {
+                assert!(!self.shutdown_ordered, "launched after an order to shut down");
+                let others = self
+                    .truth
+                    .iter()
+                    .filter(|(other, truth)| other.worker == incarnation.worker && **truth != Truth::Gone);
+                assert_eq!(others.count(), 0, "a second copy of {incarnation:?}");
+                let before = self.truth.insert(incarnation, Truth::Launching);
+                assert_eq!(before, None, "a generation twice: {incarnation:?}");
+                self.questions.push_back(Effect::Launch { incarnation });
+            }
+            Effect::Confirm { .. }
+            | Effect::Stop { .. }
+            | Effect::Kill { .. }
+            | Effect::ReadHeartbeat { .. }
+            | Effect::Recycle { .. } => {
+                self.questions.push_back(effect);
+            }
+            Effect::Abandon { incarnation } => {
+                assert_eq!(
+                    self.truth.insert(incarnation, Truth::Gone),
+                    Some(Truth::Alive),
+                    "abandoned: {incarnation:?}"
+                );
+            }
+            Effect::Inject { incarnation, .. } => {
+                assert!(self.machine.spec().fault_injection, "injected though it is denied");
+                assert_eq!(self.truth.get(&incarnation), Some(&Truth::Alive), "injected into the dead");
+            }
+            Effect::Signal { incarnation, .. } => {
+                assert_eq!(self.truth.get(&incarnation), Some(&Truth::Alive), "signalled the dead");
+            }
+            Effect::Transition(transition) => {
+                assert_ne!(transition.from, transition.to, "no change is no transition");
+                if transition.to == Phase::Running {
+                    let who = transition.incarnation;
+                    assert!(self.confirmed.contains(&who), "running without having been confirmed: {who:?}");
+                    assert_eq!(self.truth.get(&who), Some(&Truth::Alive), "the dead are running: {who:?}");
+                }
+                self.transitions.push(transition);
+            }
+            Effect::IncidentOpened(incident) => {
+                let before = self.opened.insert(incident.id.0, incident);
+                assert_eq!(before, None, "an incident opened twice");
+            }
+            Effect::IncidentClosed(incident) => {
+                assert!(self.opened.contains_key(&incident.id.0), "closed before it was opened");
+                assert!(incident.lost.iter().all(|loss| loss.outcome != Outcome::Pending), "{incident:?}");
+                assert!(incident.closed >= Some(incident.opened), "{incident:?}");
+                let before = self.closed.insert(incident.id.0, incident);
+                assert_eq!(before, None, "an incident closed twice");
+            }
+            Effect::Reply { request, result } => {
+                assert!(self.asked.contains(&request), "an answer to nobody");
+                assert_eq!(self.replies.insert(request, result.is_ok()), None, "two answers");
+            }
+            Effect::Exit { orderly } => {
+                assert!(
+                    self.truth.values().all(|truth| *truth == Truth::Gone),
+                    "the end, and something lives"
+                );
+                self.exited = Some(orderly);
+            }
+        }
+    }
+
+    /// What can be seen agrees with what is true.
+    fn check(&self) {
+        for index in 0..self.machine.spec().workers.len() {
+            let worker = WorkerId(index as u32);
+            let view = self.machine.worker(worker).expect("it exists");
+            let present = Incarnation { worker, generation: view.generation };
+            let truth = self.truth.get(&present).copied().unwrap_or(Truth::Gone);
+            let is_right = match view.phase {
+                Phase::Launching => truth == Truth::Launching,
+                Phase::Starting | Phase::Running | Phase::Stopping | Phase::Killing => truth == Truth::Alive,
+                Phase::Idle | Phase::Backoff | Phase::Quarantined | Phase::Finished => truth == Truth::Gone,
+            };
+            assert!(is_right, "{} is {:?} and in truth {truth:?}", index, view.phase);
+        }
+        assert_eq!(
+            self.opened.len() as u64,
+            self.failures_told,
+            "each failure is exactly one incident; last effects: {:#?}",
+            &self.log[self.log.len().saturating_sub(12)..]
+        );
+    }
+
+    pub fn view(&self, worker: u32) -> supervision::WorkerView {
+        self.machine.worker(WorkerId(worker)).expect("it exists")
+    }
+
+    pub fn phase(&self, worker: u32) -> Phase {
+        self.view(worker).phase
+    }
+
+    pub fn present(&self, worker: u32) -> Incarnation {
+        Incarnation { worker: WorkerId(worker), generation: self.view(worker).generation }
+    }
+
+    pub fn is_alive(&self, incarnation: Incarnation) -> bool {
+        self.truth.get(&incarnation) == Some(&Truth::Alive)
+    }
+
+    /// Whether telling this ending now is a failure: the world's own opinion.
+    fn is_failure(&self, incarnation: Incarnation, ending: Ending) -> bool {
+        let view = self.view(incarnation.worker.0);
+        match view.phase {
+            Phase::Starting | Phase::Running => ending.cause != Cause::Finished,
+            // It was asked to: only a crash of its own counts.
+            Phase::Stopping => matches!(ending.cause, Cause::Segfault | Cause::Panic),
+            Phase::Idle
+            | Phase::Launching
+            | Phase::Killing
+            | Phase::Backoff
+            | Phase::Quarantined
+            | Phase::Finished => false,
+        }
+    }
+
+    /// An incarnation that lives ends.
+    pub fn end(&mut self, incarnation: Incarnation, ending: Ending) {
+        assert!(self.is_alive(incarnation), "the test ends the dead");
+        self.truth.insert(incarnation, Truth::Gone);
+        self.failures_told += u64::from(self.is_failure(incarnation, ending));
+        self.tell(Event::Ended { incarnation, ending });
+    }
+
+    pub fn crash(&mut self, worker: u32) {
+        self.end(self.present(worker), SEGFAULT);
+    }
+
+    /// The answer of a well-behaved world to one question; `None` when there is none.
+    pub fn answer(&mut self) -> Option<()> {
+        let question = self.questions.pop_front()?;
+        match question {
+            Effect::Launch { incarnation } => {
+                if self.truth.get(&incarnation) == Some(&Truth::Launching) {
+                    self.truth.insert(incarnation, Truth::Alive);
+                    self.tell(Event::Launched { incarnation });
+                    self.say_ready(incarnation);
+                }
+            }
+            Effect::Confirm { incarnation } => {
+                if self.is_alive(incarnation) {
+                    self.confirmed.insert(incarnation);
+                    self.tell(Event::Confirmed { incarnation });
+                }
+            }
+            Effect::Stop { incarnation } => {
+                if self.is_alive(incarnation) {
+                    self.end(incarnation, TERMINATED);
+                }
+            }
+            Effect::Kill { incarnation } => self.die(incarnation),
+            Effect::ReadHeartbeat { incarnation } => {
+                if self.is_alive(incarnation) {
+                    let last_beat = self.now;
+                    self.tell(Event::Heartbeat { incarnation, last_beat });
+                }
+            }
+            Effect::Recycle { domain, culprit } => self.end_domain(domain, Some(culprit), KILLED),
+            _ => {}
+        }
+        Some(())
+    }
+
+    pub fn say_ready(&mut self, incarnation: Incarnation) {
+        let readiness = self.machine.spec().workers[incarnation.worker.index()].readiness;
+        if matches!(readiness, Readiness::Notified { .. }) && self.is_alive(incarnation) {
+            self.tell(Event::Ready { incarnation });
+        }
+    }
+
+    /// Killed by our order. A hang or a missed start is an incident, a stop is none.
+    pub fn die(&mut self, incarnation: Incarnation) {
+        if !self.is_alive(incarnation) {
+            return;
+        }
+        self.truth.insert(incarnation, Truth::Gone);
+        let before = self.opened.len() as u64;
+        self.events += 1;
+        self.machine.handle(self.now, Event::Ended { incarnation, ending: KILLED });
+        self.drain();
+        let opened = self.opened.len() as u64 - before;
+        assert!(opened <= 1, "one death, {opened} incidents");
+        self.failures_told += opened;
+        self.check();
+    }
+
+    /// A whole domain dies with everyone who lives in it.
+    pub fn end_domain(&mut self, domain: DomainId, culprit: Option<Incarnation>, ending: Ending) {
+        let spec = self.machine.spec();
+        let members: Vec<Incarnation> = self
+            .truth
+            .iter()
+            .filter(|(who, truth)| {
+                **truth == Truth::Alive && spec.workers[who.worker.index()].domain == domain
+            })
+            .map(|(who, _)| *who)
+            .collect();
+        for member in &members {
+            self.truth.insert(*member, Truth::Gone);
+        }
+        self.failures_told += u64::from(!members.is_empty());
+        self.tell(Event::DomainEnded { domain, members, culprit, ending });
+    }
+
+    /// Answers every question, without letting time pass.
+    pub fn settle(&mut self) {
+        for _ in 0..100_000 {
+            if self.answer().is_none() {
+                return;
+            }
+        }
+        panic!("the machine never comes to rest");
+    }
+
+    /// Lets time pass, deadline by deadline, answering everything.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.settle();
+        let mut steps = 0;
+        while let Some(deadline) = self.machine.next_deadline().filter(|at| *at <= end) {
+            self.now = deadline;
+            let before = self.opened.len() as u64;
+            self.events += 1;
+            self.machine.handle(self.now, Event::Deadline);
+            self.drain();
+            // A thread that hangs, or does not start, fails by the machine's own judgement.
+            self.failures_told += self.opened.len() as u64 - before;
+            self.check();
+            self.settle();
+            steps += 1;
+            assert!(steps < 1_000_000, "time does not pass");
+        }
+        self.now = end;
+    }
+}
+
+pub fn launch_failure() -> LaunchFailure {
+    LaunchFailure { stage: LaunchStage::Exec, errno: 2 }
+}
+
+pub fn group(name: &str, strategy: Strategy, workers: &[u32]) -> GroupSpec {
+    let workers = workers.iter().copied().map(WorkerId).collect();
+    GroupSpec { name: name.into(), strategy, workers, limit: None, escalate: false }
+}
+
+pub fn depends(on: u32, condition: Condition) -> Dependency {
+    Dependency { on: WorkerId(on), condition }
+}
+
+pub fn injection(after: Duration) -> InjectionSpec {
+    InjectionSpec {
+        fault: FaultId { code: 10, parameter: 0 },
+        after,
+        every: None,
+        times: None,
+        probability_permille: 1000,
+        seed: 0,
+    }
+}
+
+pub fn generation(number: u64) -> Generation {
+    Generation(number)
+}
+
+impl World {
+    /// After something that the machine judges by itself (a deadline, a forced end): what it opened counts.
+    pub fn resync(&mut self, opened_before: u64) {
+        self.drain();
+        let told = self.opened.len() as u64;
+        assert!(told >= opened_before);
+        self.failures_told = told;
+        self.check();
+    }
+
+    /// A command; one that ends threads by force may open incidents for nobody.
+    pub fn command_counted(&mut self, command: Command) {
+        let before = self.opened.len();
+        self.command(command);
+        assert_eq!(self.opened.len(), before, "no command is a failure");
+    }
+
+    /// Lets the world be well-behaved until nothing more is due.
+    pub fn quiesce(&mut self) {
+        for _ in 0..10_000 {
+            self.settle();
+            let Some(deadline) = self.machine.next_deadline() else { return };
+            self.now = deadline;
+            let before = self.opened.len() as u64;
+            self.events += 1;
+            self.machine.handle(self.now, Event::Deadline);
+            self.resync(before);
+        }
+        panic!("deadlines without end");
+    }
+}

@@ -1,0 +1,316 @@
+//! Bad input yields a clear error, and nothing else is disturbed.
+
+mod harness;
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use harness::{Bed, EAGER, find, text};
+
+const ONE: &str = "version: 1\nworkers:\n  a: { worker: ticker }\n";
+
+#[track_caller]
+fn refused(yaml: &str, expected: &[&str]) {
+    let bed = Bed::new();
+    let file = bed.write("bad.yaml", yaml);
+    for verb in ["check", "run"] {
+        let mut command = bed.command(&[verb]);
+        command.args(if verb == "run" { vec!["-c"] } else { vec![] }).arg(&file);
+        let output = command.output().expect("the program runs");
+        assert_eq!(output.status.code(), Some(78), "{verb}: {}", text(&output.stderr));
+        let message = text(&output.stderr);
+        for words in expected {
+            assert!(message.contains(words), "{verb}: `{words}` is not in:\n{message}");
+        }
+    }
+    assert!(!bed.path("run").exists(), "nothing was touched");
+}
+
+#[test]
+fn every_problem_of_a_configuration_is_said_at_once_with_its_place() {
+    let yaml = "version: 1\nworkers:\n  api:\n    comand: [sleep, 1d]\n    restart: sometimes\n  db:\n    \
+                command: [sleep, 1d]\n    isolation: thread\n    heartbeat: 10\n    depends_on: { dbb: ready }\n  db: {}\n";
+    refused(
+        yaml,
+        &[
+            "bad.yaml:4:5",
+            "comand",
+            "did you mean `command`?",
+            "bad.yaml:5:14",
+            "workers.api.restart",
+            "one of: always, on-failure, never",
+            "a thread cannot run an executable",
+            "bad.yaml:8:16",
+            "a duration with its unit",
+            "the key `db` is there twice",
+        ],
+    );
+}
+
+#[test]
+fn invalid_yaml_is_said_with_its_place() {
+    refused("version: 1\nworkers: [\n", &["this is no valid YAML"]);
+    refused("", &["the file is empty"]);
+    refused("just a word\n", &["`just a word` is not what goes here", "expected a mapping"]);
+    refused("version: 2\nworkers: {}\n", &["version 2 is not known"]);
+}
+
+#[test]
+fn keys_of_later_versions_are_refused_and_never_ignored() {
+    let yaml = "version: 1\nsupervisor: { on_death: keep }\nworkers:\n  a:\n    command: [sleep, 1d]\n    user: nobody\n    \
+                limits: { memory: 1MiB }\n    ready: { tcp: 127.0.0.1:1 }\n";
+    refused(
+        yaml,
+        &[
+            "workers.a.user: this key is not supported yet",
+            "workers.a.limits",
+            "workers.a.ready.tcp",
+            "`keep` is not supported yet",
+        ],
+    );
+}
+
+#[test]
+fn a_cycle_is_named_in_full() {
+    let yaml = "version: 1\ndefaults: {}\nworkers:\n  a: { worker: sleeper, depends_on: [b] }\n  \
+                b: { worker: sleeper, depends_on: [c] }\n  c: { worker: sleeper, depends_on: [a] }\n";
+    refused(yaml, &["a → b → c → a"]);
+}
+
+#[test]
+fn arguments_and_faults_are_checked_before_anything_runs() {
+    let yaml = "version: 1\nworkers:\n  a: { worker: ticker, args: { intervall: 5ms } }\n  b: { worker: tickr }\n  \
+                c: { worker: ticker, inject: [ { fault: segfalt } ] }\n  d: { worker: ticker, inject: [ { fault: segfault } ] }\n";
+    refused(
+        yaml,
+        &["intervall", "did you mean `ticker`?", "did you mean `segfault`?", "crash injection is off"],
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_said() {
+    let bed = Bed::new();
+    for (file, words) in [("/nowhere/x.yaml", "No such file"), ("/", "Is a directory")] {
+        let output = bed.verb(&["check", file]);
+        assert_eq!(output.status.code(), Some(78));
+        assert!(text(&output.stderr).contains(words), "{}", text(&output.stderr));
+    }
+    let file = bed.path("latin1.yaml");
+    std::fs::write(&file, b"version: 1\nworkers: { \xe4: 1 }\n").expect("a file");
+    let output = bed.verb(&["check", file.to_str().expect("UTF-8")]);
+    assert!(text(&output.stderr).contains("not UTF-8"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_missing_executable_is_an_incident_that_says_what_to_do_and_disturbs_nobody() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  good: { worker: ticker }\n  bad:\n    command: [no-such-program-anywhere]\n    \
+                restart: { backoff: { initial: 1ms }, limit: { restarts: 2, within: 60s } }\n  \
+                dir: { command: [\"true\"], cwd: /no/such/directory, restart: never }\n";
+    let supervisor = bed.start(yaml);
+    let status = supervisor.wait("quarantine", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (find(&status, "bad").phase == "quarantined" && find(&status, "good").phase == "running")
+            .then_some(status)
+    });
+    let message = find(&status, "bad").ending.and_then(|ending| ending.message).expect("a message");
+    assert_eq!(
+        message,
+        "cannot execute no-such-program-anywhere: No such file or directory: install it, or write its full path in `command:`"
+    );
+    let message = find(&status, "dir").ending.and_then(|ending| ending.message).expect("a message");
+    assert!(message.contains("cannot enter its working directory") && message.contains("cwd:"), "{message}");
+    assert_eq!(find(&status, "good").generation, 1);
+    supervisor.stop();
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_said() {
+    let bed = Bed::new();
+    let file = bed.write("one.yaml", ONE);
+    let output = bed
+        .command(&["run", "--no-guardian", "-c"])
+        .arg(file)
+        .env("RUNTIME_DIRECTORY", "/proc/no-place-for-directories")
+        .output()
+        .expect("the program runs");
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(
+        message.contains("/proc/no-place-for-directories") && message.contains("supervisor.runtime_dir"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_second_supervisor_on_the_same_directory_is_refused_and_the_first_goes_on() {
+    let bed = Bed::new();
+    let supervisor = bed.start(ONE);
+    let before = supervisor.wait_progress(None);
+    let output =
+        bed.command(&["run", "-c"]).arg(bed.path("supervisord-rs.yaml")).output().expect("the program runs");
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(message.contains(&format!("another supervisor (pid {})", before.supervisor.pid)), "{message}");
+    let after = supervisor.wait_progress(Some(&before));
+    assert_eq!(find(&after, "a").pid, find(&before, "a").pid);
+    supervisor.stop();
+}
+
+#[test]
+fn a_bad_black_box_is_set_aside_and_said() {
+    for garbage in [&b"not a black box"[..], &[0xff; 8192], &[0; 4096]] {
+        let bed = Bed::new();
+        std::fs::create_dir(bed.path("run")).expect("a directory");
+        std::fs::write(bed.path("run/blackbox"), garbage).expect("a file");
+        let supervisor = bed.start(ONE);
+        supervisor.wait_running();
+        assert!(bed.log().contains("set aside as blackbox.bad"), "{}", bed.log());
+        assert!(supervisor.incidents().is_empty());
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn a_board_full_of_garbage_is_no_sign_of_life_and_harms_only_its_worker() {
+    // The board is descriptor 5 of a worker's own process: the first that its host was handed.
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ heartbeat: 300ms, {EAGER} }}\nworkers:\n  a: {{ worker: ticker }}\n  b: {{ worker: ticker }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    let before = supervisor.wait_progress(None);
+    let pid = find(&before, "b").pid.expect("running");
+    let board = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("a live process")
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| {
+            std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains("memfd:b"))
+        })
+        .expect("the board of b");
+    let garbage: Vec<u8> =
+        (0..4096_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(board)
+        .and_then(|mut file| file.write_all(&garbage))
+        .expect("written");
+    let incident = supervisor.wait_incident(0);
+    assert_eq!(incident.lost, ["b"], "{}", incident.sentence);
+    let after = supervisor.wait_progress(None);
+    assert_eq!(find(&after, "a").pid, find(&before, "a").pid);
+    supervisor.stop();
+}
+
+#[test]
+fn a_client_that_sends_half_a_request_and_stays_disturbs_nobody() {
+    let bed = Bed::new();
+    let supervisor = bed.start(ONE);
+    let socket = bed.path("run/control.sock");
+    let mut stuck: Vec<UnixStream> =
+        (0..32).map(|_| UnixStream::connect(&socket).expect("a connection")).collect();
+    for (index, client) in stuck.iter_mut().enumerate() {
+        let half: &[u8] = match index % 4 {
+            0 => b"GET /v1/sta",
+            1 => b"POST /v1/stop HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{\"wor",
+            2 => b"\x00\xff\xfe garbage \r\n\r\n",
+            _ => b"",
+        };
+        client.write_all(half).expect("written");
+    }
+    for _ in 0..20 {
+        supervisor.client.status().expect("others are served");
+    }
+    // The half request is given up by the supervisor, not by us.
+    stuck[0].set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let mut rest = Vec::new();
+    stuck[0].read_to_end(&mut rest).expect("the supervisor closes it");
+    assert_eq!(supervisor.worker("a").phase, "running");
+    drop(stuck);
+    supervisor.stop();
+}
+
+#[test]
+fn requests_that_make_no_sense_are_answered_with_what_is_wrong() {
+    let bed = Bed::new();
+    let supervisor = bed.start(ONE);
+    let ask = |request: &str| {
+        let mut stream = UnixStream::connect(bed.path("run/control.sock")).expect("a connection");
+        stream.write_all(request.as_bytes()).expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    };
+    let post = |path: &str, body: &str| {
+        ask(&format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    };
+    assert!(post("/v1/stop", "{nonsense").starts_with("HTTP/1.1 400"));
+    assert!(post("/v1/stop", "{\"workers\":[\"zz\"]}").starts_with("HTTP/1.1 404"));
+    assert!(
+        post("/v1/stop", &format!("{{\"workers\":[\"{}\"]}}", "x".repeat(100_000)))
+            .starts_with("HTTP/1.1 413")
+    );
+    assert!(post("/v2/stop", "{}").starts_with("HTTP/1.1 404"));
+    assert!(post("/v1/inject", "{\"worker\":\"a\",\"fault\":\"panic\"}").starts_with("HTTP/1.1 403"));
+    assert!(post("/v1/signal", "{\"worker\":\"a\",\"signal\":99}").starts_with("HTTP/1.1 400"));
+    assert_eq!(supervisor.worker("a").phase, "running");
+    supervisor.stop();
+}
+
+#[test]
+fn injection_is_impossible_unless_the_configuration_allows_it() {
+    let bed = Bed::new();
+    let supervisor = bed.start(ONE);
+    supervisor.wait_running();
+    let output = bed.verb(&["inject", "a", "segfault"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(text(&output.stderr).contains("fault_injection: allow"), "{}", text(&output.stderr));
+    assert_eq!(supervisor.worker("a").generation, 1);
+    supervisor.stop();
+}
+
+#[test]
+fn exit_statuses_are_those_that_are_documented() {
+    let bed = Bed::new();
+    assert_eq!(bed.verb(&["status"]).status.code(), Some(4), "no supervisor");
+    assert_eq!(bed.verb(&["stop", "a"]).status.code(), Some(7), "no supervisor");
+    assert_eq!(bed.verb(&["fly"]).status.code(), Some(2), "no such verb");
+    let supervisor = bed.start(ONE);
+    supervisor.wait_running();
+    assert_eq!(bed.verb(&["status"]).status.code(), Some(0));
+    assert_eq!(bed.verb(&["status", "zz"]).status.code(), Some(4));
+    assert_eq!(bed.verb(&["stop", "zz"]).status.code(), Some(5));
+    assert_eq!(bed.verb(&["signal", "a", "NOPE"]).status.code(), Some(2));
+    assert_eq!(bed.verb(&["stop", "a"]).status.code(), Some(0));
+    assert_eq!(bed.verb(&["status"]).status.code(), Some(3), "stopped");
+    assert_eq!(bed.verb(&["start", "a"]).status.code(), Some(0));
+    let json: serde_json::Value =
+        serde_json::from_slice(&bed.verb(&["status", "--json"]).stdout).expect("JSON");
+    for key in [
+        "name",
+        "phase",
+        "isolation",
+        "cell",
+        "domain",
+        "pid",
+        "tid",
+        "generation",
+        "restarts",
+        "progress",
+        "in_flight",
+        "since",
+        "ending",
+        "last_incident",
+    ] {
+        assert!(json["workers"][0].get(key).is_some(), "{key} is missing in {json}");
+    }
+    for key in ["pid", "phase", "started_at", "config", "guardian"] {
+        assert!(json["supervisor"].get(key).is_some(), "{key} is missing in {json}");
+    }
+    supervisor.stop();
+}

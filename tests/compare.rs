@@ -1,0 +1,63 @@
+//! The headline tells the truth.
+
+mod harness;
+
+use harness::{program, text};
+use supervisord_rs::drill::compare::Comparison;
+
+fn compare(arguments: &[&str]) -> Comparison {
+    let output = program().arg("compare").arg("--json").args(arguments).output().expect("the program runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn threads_share_their_fate_and_processes_do_not() {
+    let comparison = compare(&["--fault", "panic,segfault"]);
+    let found: Vec<(String, &str, &str, usize, bool)> = comparison
+        .trials
+        .iter()
+        .map(|trial| {
+            assert_eq!(trial.running.len(), 4);
+            assert_eq!(trial.leftovers, Vec::<String>::new());
+            assert!(trial.seen_after_us.is_some() && trial.back_after_us.is_some(), "{trial:?}");
+            (
+                trial.fault.clone(),
+                trial.isolation.name(),
+                trial.on_panic.as_str(),
+                trial.lost.len(),
+                trial.supervisor_died,
+            )
+        })
+        .collect();
+    let expected = [
+        ("panic", "thread", "abort", 4, true),
+        ("panic", "cell", "abort", 4, false),
+        ("panic", "process", "abort", 1, false),
+        ("panic", "thread", "contain", 1, false),
+        ("panic", "cell", "contain", 1, false),
+        ("segfault", "thread", "abort", 4, true),
+        ("segfault", "cell", "abort", 4, false),
+        ("segfault", "process", "abort", 1, false),
+    ];
+    let expected = expected
+        .map(|(fault, isolation, on_panic, lost, died)| (fault.to_owned(), isolation, on_panic, lost, died));
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_table_has_a_row_for_each_trial_and_two_sentences() {
+    let output =
+        program().args(["compare", "--fault", "hang", "--isolation", "process"]).output().expect("it runs");
+    let table = text(&output.stdout);
+    assert!(table.contains("| hang ") && table.contains("1 of 4: b") && table.contains("alive"), "{table}");
+    assert!(table.contains("At worst, ") && table.contains("At best, "), "{table}");
+    assert!(text(&output.stderr).contains("[1/1]"), "progress while it runs");
+}
+
+#[test]
+fn an_unknown_fault_is_a_usage_error_that_lists_the_known_ones() {
+    let output = program().args(["compare", "--fault", "sneeze"]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("stack-overflow"));
+}
