@@ -34,3 +34,72 @@ fn thread_cell_and_process_differ_in_one_line_only() {
         );
     }
 }
+
+#[test]
+fn the_reference_states_the_real_defaults() {
+    let written = std::fs::read_to_string(repository("config/reference.yaml")).expect("reference.yaml");
+    let bare = "version: 1\ngroups: { together: { workers: [program, code] } }\nworkers:\n  program: { command: [sleep, 1d] }\n  code: { worker: sleeper }\n";
+    let registry = workers::builtin::registry();
+    let parse = |text: &str| {
+        supervisord_rs::config::parse(text, std::path::Path::new("x.yaml"), &registry).expect("valid")
+    };
+    let (written, bare) = (parse(&written), parse(bare));
+    assert_eq!(written.spec, bare.spec);
+    assert_eq!(format!("{:?}", written.launches), format!("{:?}", bare.launches));
+    assert_eq!(format!("{:?}", written.supervisor), format!("{:?}", bare.supervisor));
+}
+
+#[test]
+fn the_documented_faults_are_those_of_the_catalogue() {
+    let text = std::fs::read_to_string(repository("docs/faults.md")).expect("faults.md");
+    for fault in workers::fault::Fault::all() {
+        let entry = fault.entry();
+        let row = format!(
+            "| `{}` | {} | {} | {} | {} | {} |",
+            entry.name,
+            entry.summary,
+            entry.ending,
+            entry.shared.word(),
+            entry.shared_contain.word(),
+            entry.process.word()
+        );
+        assert!(text.contains(&row), "not in docs/faults.md:\n{row}");
+    }
+}
+
+#[test]
+fn no_mutation_of_a_configuration_panics() {
+    let text = std::fs::read_to_string(repository("config/mixed.yaml")).expect("mixed.yaml");
+    let registry = workers::builtin::registry();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as usize
+    };
+    for _ in 0..5000 {
+        let mut bytes = text.clone().into_bytes();
+        for _ in 0..=random() % 4 {
+            let at = random() % bytes.len();
+            match random() % 4 {
+                0 => bytes[at] = b"{}[]:,&*!|>'\"%@\n\t -#~0a"[random() % 23],
+                1 => drop(bytes.remove(at)),
+                2 => bytes.insert(at, (random() % 128) as u8),
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        let mutated = String::from_utf8_lossy(&bytes);
+        if let Err(problems) =
+            supervisord_rs::config::parse(&mutated, std::path::Path::new("x.yaml"), &registry)
+        {
+            assert!(!problems.problems().is_empty(), "refused without a reason:\n{mutated}");
+            let _ = (problems.to_string(), problems.to_json());
+        }
+    }
+    let bomb = "version: 1\na: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
+                d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n";
+    for hostile in [bomb.to_owned(), "[".repeat(100_000), "a: ".repeat(10_000)] {
+        assert!(supervisord_rs::config::parse(&hostile, std::path::Path::new("x.yaml"), &registry).is_err());
+    }
+}

@@ -64,7 +64,10 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         };
         ends.push((path, label, end));
     }
-    while options.follow {
+    if !options.follow {
+        return Exit::Done;
+    }
+    loop {
         for (path, label, end) in &mut ends {
             let Ok(bytes) = since(path, end) else { continue };
             if !print(label, &bytes) {
@@ -73,7 +76,6 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         }
         std::thread::sleep(PAUSE);
     }
-    Exit::Done
 }
 
 /// The last lines, and where the file ends.

@@ -290,30 +290,22 @@ impl World {
     pub fn answer(&mut self) -> Option<()> {
         let question = self.questions.pop_front()?;
         match question {
-            Effect::Launch { incarnation } => {
-                if self.truth.get(&incarnation) == Some(&Truth::Launching) {
-                    self.truth.insert(incarnation, Truth::Alive);
-                    self.tell(Event::Launched { incarnation });
-                    self.say_ready(incarnation);
-                }
+            Effect::Launch { incarnation } if self.truth.get(&incarnation) == Some(&Truth::Launching) => {
+                self.truth.insert(incarnation, Truth::Alive);
+                self.tell(Event::Launched { incarnation });
+                self.say_ready(incarnation);
             }
-            Effect::Confirm { incarnation } => {
-                if self.is_alive(incarnation) {
-                    self.confirmed.insert(incarnation);
-                    self.tell(Event::Confirmed { incarnation });
-                }
+            Effect::Confirm { incarnation } if self.is_alive(incarnation) => {
+                self.confirmed.insert(incarnation);
+                self.tell(Event::Confirmed { incarnation });
             }
-            Effect::Stop { incarnation } => {
-                if self.is_alive(incarnation) {
-                    self.end(incarnation, TERMINATED);
-                }
+            Effect::Stop { incarnation } if self.is_alive(incarnation) => {
+                self.end(incarnation, TERMINATED);
             }
             Effect::Kill { incarnation } => self.die(incarnation),
-            Effect::ReadHeartbeat { incarnation } => {
-                if self.is_alive(incarnation) {
-                    let last_beat = self.now;
-                    self.tell(Event::Heartbeat { incarnation, last_beat });
-                }
+            Effect::ReadHeartbeat { incarnation } if self.is_alive(incarnation) => {
+                let last_beat = self.now;
+                self.tell(Event::Heartbeat { incarnation, last_beat });
             }
             Effect::Recycle { domain, culprit } => self.end_domain(domain, Some(culprit), KILLED),
             _ => {}
