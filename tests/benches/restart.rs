@@ -69,7 +69,7 @@ fn main() {
 }
 
 fn row(name: &str, supervised: &mut [u64], bare: &mut [u64]) {
-    let mut at = |list: &mut [u64], percent: usize| {
+    let at = |list: &mut [u64], percent: usize| {
         list.sort_unstable();
         list[list.len() * percent / 100]
     };

@@ -1,3 +1,4 @@
+//! A worker of one's own, in a binary of one's own.
 use std::{process::ExitCode, time::Duration};
 
 use workers::{Context, Worker, WorkerError, builtin};

@@ -3,7 +3,7 @@
 //! A worker is a type with [`Worker::run`]; a [`Registry`] gives it a name that the configuration can use. This is a
 //! whole program, with a worker of its own beside the built-in ones (`workers/examples/greeter.rs`):
 //!
-//! ```ignore
+//! ```no_run
 #![doc = include_str!("../examples/greeter.rs")]
 //! ```
 //!

@@ -102,30 +102,33 @@ impl Assembly<'_> {
 
     fn worker(&mut self, worker: &Worker) -> Option<(WorkerSpec, Launch)> {
         self.name(&worker.name);
-        let program = self.program(worker)?;
-        let is_sdk = matches!(program, Program::Worker { .. });
-        let (domain, isolation) = self.isolation(worker, is_sdk)?;
-        self.check_fit(worker, is_sdk, &isolation);
+        // Everything is looked at before anything is given up: all problems at once.
+        let is_sdk = worker.kind.is_some();
         let keys = &worker.keys;
+        let restart = self.restart(worker);
+        let depends_on = self.dependencies(worker);
+        let stop_signal = self.stop_signal(worker);
+        let injections =
+            keys.inject.iter().filter_map(|injection| self.injection(injection, is_sdk)).collect();
+        let program = self.program(worker);
+        let place = self.isolation(worker, is_sdk);
+        let (program, (domain, isolation)) = (program?, place?);
+        self.check_fit(worker, is_sdk, &isolation);
         let spec = WorkerSpec {
             name: worker.name.value.clone(),
             domain,
             autostart: keys.autostart.as_ref().is_none_or(|autostart| autostart.value),
-            restart: self.restart(worker),
+            restart,
             readiness: if is_sdk {
                 Readiness::Notified { timeout: value(keys.ready_timeout.as_ref(), default::READY_TIMEOUT) }
             } else {
                 Readiness::After(value(keys.ready_after.as_ref(), default::READY_AFTER))
             },
-            depends_on: self.dependencies(worker),
+            depends_on,
             stop: Stop { timeout: value(keys.stop_timeout.as_ref(), default::STOP_TIMEOUT) },
             heartbeat: keys.heartbeat.as_ref().filter(|_| is_sdk).map(|heartbeat| heartbeat.value),
             on_hang: keys.on_hang.as_ref().map_or(OnHang::Abandon, |on_hang| on_hang.value),
-            injections: keys
-                .inject
-                .iter()
-                .filter_map(|injection| self.injection(injection, is_sdk))
-                .collect(),
+            injections,
         };
         let stdout = self.log(keys.stdout.as_ref(), &worker.name.value);
         let launch = Launch {
@@ -135,7 +138,7 @@ impl Assembly<'_> {
             env: keys.env.as_ref().map(|env| env.value.clone()).unwrap_or_default(),
             cwd: keys.cwd.as_ref().map(|cwd| places::relative_to(self.file, Path::new(&cwd.value))),
             on_panic: keys.on_panic.as_ref().map(|on_panic| on_panic.value).unwrap_or_default(),
-            stop_signal: self.stop_signal(worker),
+            stop_signal,
             stderr: keys
                 .stderr
                 .as_ref()
