@@ -65,7 +65,7 @@ pub enum LastWords {
     Hang = 5,
 }
 
-/// The page itself. Create it with [`Mapping`]; a zeroed page is a valid, empty board.
+/// The page itself. Create it with [`Mapping`](crate::mapping::Mapping); a zeroed page is a valid, empty board.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Board {

@@ -1,7 +1,7 @@
 //! The catalogue of faults: every way to fail that can be ordered, with what it is expected to destroy.
 //!
-//! A fault is really committed: a segfault is a bad access, not a `raise`. How, stands in [`commit`]; what is known of
-//! each, in [`catalogue`].
+//! A fault is really committed: a segfault is a bad access, not a `raise`. How, stands in `fault/commit.rs`; what is known of
+//! each, in its [`Entry`].
 
 mod catalogue;
 mod commit;

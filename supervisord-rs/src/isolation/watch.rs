@@ -80,7 +80,7 @@ impl Watch {
     }
 }
 
-/// Says when anything in a [`Watch`] is ready, to the event loop.
+/// Says when anything in the epoll set is ready, to the event loop.
 #[derive(Debug)]
 pub struct Wakeup(AsyncFd<OwnedFd>);
 
