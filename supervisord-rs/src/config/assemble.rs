@@ -12,6 +12,7 @@ use supervision::{DomainId, FaultId, Spec, WorkerId};
 use workers::Registry;
 use workers::fault::{Fault, Injection as Ordered};
 
+use super::cycles;
 use super::diagnostics::{Problem, nearest};
 use super::document::{Document, Group, Injection, Place, Worker};
 use super::places;
@@ -459,62 +460,12 @@ impl Assembly<'_> {
         if workers.len() != self.names.len() {
             return;
         }
-        let mut state = vec![Visit::Never; workers.len()];
-        for start in 0..workers.len() {
-            let mut path = Vec::new();
-            if let Some(cycle) = visit(start, workers, &mut state, &mut path) {
-                let names: Vec<&str> = cycle.iter().map(|&index| workers[index].name.as_str()).collect();
-                let message = format!("these wait for each other for ever: {}", names.join(" → "));
-                self.report(written[cycle[0]].name.problem(message), "dependencies without a circle");
-            }
+        for cycle in cycles::find(workers) {
+            let names: Vec<&str> = cycle.iter().map(|&index| workers[index].name.as_str()).collect();
+            let message = format!("these wait for each other for ever: {}", names.join(" → "));
+            self.report(written[cycle[0]].name.problem(message), "dependencies without a circle");
         }
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Visit {
-    Never,
-    Open,
-    Done,
-}
-
-/// Follows dependencies; a worker met again on the way is a cycle. Not recursive: a chain may be as long as the file.
-fn visit(
-    start: usize,
-    workers: &[WorkerSpec],
-    state: &mut [Visit],
-    path: &mut Vec<usize>,
-) -> Option<Vec<usize>> {
-    if state[start] != Visit::Never {
-        return None;
-    }
-    let mut next = vec![0];
-    path.push(start);
-    state[start] = Visit::Open;
-    let mut found = None;
-    while let (Some(&worker), Some(position)) = (path.last(), next.last_mut()) {
-        let Some(dependency) = workers[worker].depends_on.get(*position) else {
-            state[worker] = Visit::Done;
-            path.pop();
-            next.pop();
-            continue;
-        };
-        *position += 1;
-        let on = dependency.on.index();
-        match state[on] {
-            Visit::Never => {
-                state[on] = Visit::Open;
-                path.push(on);
-                next.push(0);
-            }
-            Visit::Open if found.is_none() => {
-                let begin = path.iter().position(|&index| index == on).unwrap_or(0);
-                found = Some(path[begin..].iter().copied().chain([on]).collect());
-            }
-            Visit::Open | Visit::Done => {}
-        }
-    }
-    found
 }
 
 fn limit(written: &super::document::Limit) -> Limit {

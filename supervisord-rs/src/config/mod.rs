@@ -7,10 +7,12 @@
 //! | `reader` | typed values out of the tree |
 //! | `document` | the keys that there are, as written |
 //! | `assemble` | names become ids, defaults are filled in, contradictions found |
+//! | `cycles` | workers that wait for each other for ever |
 //! | `places` | the directories where nothing is said |
 //! | `settings` | the result |
 
 mod assemble;
+mod cycles;
 mod diagnostics;
 mod document;
 mod places;

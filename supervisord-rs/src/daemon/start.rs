@@ -17,11 +17,12 @@ use super::REQUESTS;
 use crate::config::{Isolation, Settings};
 use crate::control::{self, request::Request};
 use crate::isolation::{Drivers, Evidence};
-use crate::record::black_box::{BlackBox, LockError, RuntimeLock};
+use crate::record::black_box::BlackBox;
 use crate::record::events::{Events, wall};
 use crate::record::incidents::{Incidents, Names};
 use crate::record::log_capture::LogCapture;
 use crate::record::post_mortem::PostMortem;
+use crate::record::runtime_lock::{LockError, RuntimeLock};
 use crate::record::scribe::{Scribe, has_audience, shared_path};
 use crate::service_manager::{self, ServiceManager};
 

@@ -5,7 +5,7 @@
 //!
 //! | file | concept |
 //! |---|---|
-//! | `drivers` | the contract: effects in, events out; who lives where |
+//! | `drivers` | the contract: effects in, events out; who lives where; `launching` and `endings` behind it |
 //! | `live` | one incarnation, while it lives |
 //! | `thread` | SDK code on a thread of the supervisor |
 //! | `host` | SDK code in a child: a cell, or a worker's own process |

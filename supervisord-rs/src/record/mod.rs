@@ -5,5 +5,6 @@ pub mod events;
 pub mod incidents;
 pub mod log_capture;
 pub mod post_mortem;
+pub mod runtime_lock;
 pub mod scribe;
 pub mod words;

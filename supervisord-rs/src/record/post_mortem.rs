@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use supervision::{Cause, Ending, FaultId, Phase, Status};
-use workers::board::{Board, LastWords, Reading, SIZE, monotonic_ns};
+use workers::board::{Board, Reading, SIZE, monotonic_ns};
 
 use super::black_box::{FILE, Header, MAGIC, NOTE, Note, boot, phase};
 use crate::isolation::{Evidence, evidence};
@@ -246,17 +246,13 @@ impl PastWorker {
         }
         known
     }
-
-    /// Whether it left last words.
-    #[must_use]
-    pub fn spoke(&self) -> bool {
-        self.reading.as_ref().is_some_and(|reading| reading.last_words != LastWords::None)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::black_box::BlackBox;
+    use workers::board::LastWords;
+
     use super::*;
 
     fn recorded(directory: &Path) -> Vec<u8> {
