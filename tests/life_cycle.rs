@@ -142,6 +142,26 @@ fn a_worker_that_ignores_its_stop_signal_is_killed_with_its_children() {
 }
 
 #[test]
+fn a_thread_that_ignores_its_stop_order_is_left_behind_counted_and_shown() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { isolation: thread, stop: { timeout: 100ms } }\n\
+                workers:\n  a: { worker: ticker }\n  b: { worker: ticker }\n";
+    let supervisor = bed.start(yaml);
+    let before = supervisor.wait_progress(None);
+    supervisor.client.inject("b", "busy-loop").expect("allowed");
+    let done = supervisor.client.stop(&["b".into()], true).expect("stopped");
+    assert_eq!((done.workers[0].phase.as_str(), done.workers[0].abandoned), ("idle", 1));
+    assert_eq!(done.workers[0].ending.as_ref().map(|ending| ending.cause.as_str()), Some("stop-timeout"));
+    assert_eq!(supervisor.status().supervisor.abandoned_threads, 1);
+    assert!(text(&bed.verb(&["status"]).stdout).contains("1 thread left behind"));
+    // Its successor works, and the one left behind does not touch its board.
+    supervisor.client.start(&["b".into()], true).expect("started");
+    supervisor.wait_progress(Some(&before));
+    assert_eq!(supervisor.status().supervisor.pid, before.supervisor.pid);
+    supervisor.stop();
+}
+
+#[test]
 fn the_last_command_wins() {
     let bed = Bed::new();
     let supervisor = bed.start(&four("{ worker: sleeper }"));

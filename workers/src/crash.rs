@@ -4,7 +4,6 @@
 //! to an eventfd, sigaction, tgkill. Rust's own handler stays behind it in the chain, so that a stack overflow is still
 //! reported in its words; it would swallow the first SIGSEGV that is *sent* (rust-lang/rust issue 140662), so that
 //! sent signals never reach it.
-#![allow(clippy::missing_panics_doc)]
 
 use std::io;
 use std::mem::MaybeUninit;

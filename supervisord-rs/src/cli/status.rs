@@ -106,7 +106,8 @@ fn note(worker: &WorkerStatus) -> String {
         notes.push(format!("again in {retry} ms"));
     }
     if worker.abandoned > 0 {
-        notes.push(format!("{} threads left behind", worker.abandoned));
+        let threads = if worker.abandoned == 1 { "thread" } else { "threads" };
+        notes.push(format!("{} {threads} left behind", worker.abandoned));
     }
     if worker.phase != "running"
         && let Some(ending) = &worker.ending
