@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use supervision::{Effect, Event, Incarnation, Incident, Machine, Phase, RequestId, Transition};
+use supervision::{Effect, Event, Incarnation, Machine, Phase, RequestId, Transition};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use workers::Registry;
@@ -16,13 +16,19 @@ use workers::board::monotonic_ns;
 
 use crate::config::Settings;
 use crate::control::request::Request;
-use crate::isolation::{Drivers, Evidence};
+use crate::hooks::Hooks;
+use crate::isolation::Drivers;
+use crate::isolation::drivers::Remark;
+use crate::probing::Probing;
 use crate::record::events::Events;
-use crate::record::incidents::{Incidents, Names, Opened};
+use crate::record::incidents::{Incidents, Names};
 use crate::record::words;
 
+mod beside;
+mod failures;
 mod orders;
 mod report;
+mod scaling;
 mod signals;
 mod start;
 mod waiters;
@@ -33,14 +39,18 @@ use waiters::Waiters;
 /// Requests of clients that wait for their turn; a client beyond that waits for a place.
 const REQUESTS: usize = 64;
 
+/// Events of one turn before other inputs get their chance.
+const ROUNDS: usize = 4096;
+
 /// For the answers that are on their way when the supervisor ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Runs the supervisor until it has stopped everything, on this thread: it must be the main one, since the life of
 /// every process worker hangs on the thread that launched it (`PR_SET_PDEATHSIG`, prctl(2)).
 ///
-/// Exit status: 0 after an orderly shutdown; 1 when a group escalated or the supervisor could not start; 78 is the
-/// caller's, for an invalid configuration.
+/// Exit status: 0 after an orderly shutdown; that of the critical worker because of which it ended (128 + n for a
+/// signal); 1 when a group escalated or the supervisor could not start; 78 is the caller's, for an invalid
+/// configuration.
 #[must_use]
 pub fn run(settings: Settings, registry: Registry) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -57,8 +67,7 @@ pub fn run(settings: Settings, registry: Registry) -> ExitCode {
     // Tasks of clients are dropped, not waited for.
     runtime.shutdown_background();
     match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("supervisord-rs: {error}");
             ExitCode::FAILURE
@@ -84,8 +93,16 @@ struct Daemon {
     endings: Vec<Option<crate::control::protocol::EndingReport>>,
     requests: mpsc::Receiver<Request>,
     around: start::Surroundings,
-    /// Set by the last effect.
-    exit: Option<bool>,
+    probing: Probing,
+    hooks: Hooks,
+    /// What goes on beside the loop, and what it has to say.
+    beside: beside::Beside,
+    /// Incidents that wait for the last lines of their culprit.
+    unwritten: Vec<failures::Unwritten>,
+    /// Whether a turn was broken off so that other inputs get their chance.
+    has_more: bool,
+    /// Exit status; set by the last effect.
+    exit: Option<u8>,
 }
 
 impl Daemon {
@@ -106,12 +123,17 @@ impl Daemon {
             endings: vec![None; count],
             requests,
             around,
+            probing: Probing::default(),
+            hooks: Hooks::default(),
+            beside: beside::Beside::new(),
+            unwritten: Vec::new(),
+            has_more: false,
             exit: None,
         }
     }
 
-    /// True when everything ended in order.
-    async fn run(mut self) -> Result<bool, start::StartError> {
+    /// The exit status.
+    async fn run(mut self) -> Result<u8, start::StartError> {
         let mut signals = signals::Signals::new().map_err(start::StartError::Signals)?;
         let wakeup = self.drivers.wakeup()?;
         // Before the first thread worker runs: one that calls exit() at once is a death, not a failure to start.
@@ -119,7 +141,7 @@ impl Daemon {
         self.open_inherited();
         self.turn(None);
         while self.exit.is_none() {
-            let deadline = self.machine.next_deadline();
+            let deadline = self.next_deadline();
             tokio::select! {
                 biased;
                 ready = wakeup.wait(|| self.drivers.collect()) => match ready {
@@ -127,26 +149,65 @@ impl Daemon {
                     Err(error) => return Err(error.into()),
                 },
                 signal = signals.next() => self.on_signal(signal),
+                said = self.beside.next() => self.on_said(said),
                 Some(request) = self.requests.recv() => self.on_request(request),
-                () = until(self.around.base, deadline) => self.turn(Some(Event::Deadline)),
+                () = until(self.around.base, deadline) => self.on_deadline(),
             }
         }
-        let orderly = self.exit.unwrap_or(false);
+        let code = self.exit.unwrap_or(1);
         self.end().await;
-        Ok(orderly)
+        Ok(code)
     }
 
     /// Tells the machine what has happened, and does what it wants, until both have nothing more to say.
     fn turn(&mut self, event: Option<Event>) {
         let mut next = event;
-        loop {
+        self.has_more = false;
+        for round in 0.. {
             while let Some(effect) = self.machine.poll_effect() {
                 self.apply(effect);
+            }
+            if round > ROUNDS {
+                // Something goes round in circles, such as a launch that fails at once: others get their turn.
+                self.has_more = true;
+                break;
             }
             let Some(event) = next.take().or_else(|| self.drivers.next_event()) else { break };
             self.machine.handle(self.now(), event);
         }
+        while let Some(remark) = self.drivers.next_remark() {
+            self.remark(remark);
+        }
+        self.go_on_beside();
+        self.write_settled(false);
         self.answer_waiters();
+    }
+
+    /// When something is due next: for the machine, for a probe, for those that are dying, for an incident.
+    fn next_deadline(&self) -> Option<Duration> {
+        let base = self.around.base;
+        let look = self.drivers.next_look().map(|at| Duration::from_nanos(at.saturating_sub(base)));
+        let incident = self
+            .next_unwritten()
+            .map(|at| self.now().saturating_add(at.saturating_duration_since(std::time::Instant::now())));
+        let at_once = self.has_more.then_some(Duration::ZERO);
+        [at_once, self.machine.next_deadline(), self.probing.next_due(), look, incident]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn on_deadline(&mut self) {
+        self.drivers.look_at_remains();
+        self.turn(Some(Event::Deadline));
+    }
+
+    fn remark(&mut self, remark: Remark) {
+        if let Some(warning) = remark.warning {
+            let worker = remark.incarnation.map_or("", |who| self.names.worker(who.worker));
+            tracing::warn!(worker, "{warning}");
+        }
+        self.publish(remark.kind, remark.incarnation, remark.detail);
     }
 
     fn now(&self) -> Duration {
@@ -154,7 +215,6 @@ impl Daemon {
     }
 
     fn apply(&mut self, effect: Effect) {
-        let base = self.around.base;
         let drivers = &mut self.drivers;
         match effect {
             Effect::Launch { incarnation } => {
@@ -171,7 +231,10 @@ impl Daemon {
             Effect::Kill { incarnation } => drivers.kill(incarnation),
             Effect::Abandon { incarnation } => drivers.abandon(incarnation),
             Effect::Recycle { domain, culprit } => drivers.recycle(domain, culprit),
-            Effect::ReadHeartbeat { incarnation } => drivers.read_heartbeat(incarnation, base),
+            Effect::ReadHeartbeat { incarnation } => drivers.read_heartbeat(incarnation),
+            Effect::Pause { incarnation } => drivers.pause(incarnation),
+            Effect::Resume { incarnation } => drivers.resume(incarnation),
+            Effect::ReportRemains { incarnation } => self.report_remains(incarnation),
             Effect::Inject { incarnation, fault } => {
                 let note = self.around.black_box.note(incarnation.worker.index());
                 note.set_fault_ordered(fault.code, fault.parameter, monotonic_ns());
@@ -185,7 +248,7 @@ impl Daemon {
             Effect::IncidentOpened(incident) => self.on_incident_opened(&incident),
             Effect::IncidentClosed(incident) => self.on_incident_closed(&incident),
             Effect::Reply { request, result } => self.on_reply(request, result),
-            Effect::Exit { orderly } => self.exit = Some(orderly),
+            Effect::Exit { orderly, critical } => self.exit = Some(exit_code(orderly, critical)),
         }
     }
 
@@ -209,6 +272,21 @@ impl Daemon {
         let worker = self.names.worker(incarnation.worker);
         let (from, to) = (words::phase(from), words::phase(to));
         tracing::debug!(worker, generation = incarnation.generation.0, from, to, "phase");
+        let launch = self.drivers.launch_of(incarnation.worker);
+        let (ready, health) = (launch.ready.clone(), launch.health.clone());
+        let now = self.now();
+        self.probing.on_phase(incarnation, transition.to, &ready, &health, now);
+        self.fire_transition(transition);
+    }
+
+    /// What was killed is still there: who, and in what state.
+    fn report_remains(&mut self, incarnation: Incarnation) {
+        let members = self.drivers.family_of(incarnation.worker);
+        let named: Vec<String> =
+            members.iter().map(|member| format!("{} {} {}", member.pid, member.name, member.state)).collect();
+        let worker = self.names.worker(incarnation.worker).to_owned();
+        tracing::error!(worker, processes = ?named, "killed, and still there: the kernel does not let them die (state D)");
+        self.publish("remains", Some(incarnation), json!({ "processes": named }));
     }
 
     /// Writes to the black box what a successor needs.
@@ -223,69 +301,6 @@ impl Daemon {
         note.set_failures(view.failures.iter().map(|at| base.saturating_add(nanos(*at))));
     }
 
-    fn on_incident_opened(&mut self, incident: &Incident) {
-        let now = monotonic_ns();
-        let drivers = &mut self.drivers;
-        let mut evidence: BTreeMap<Incarnation, Evidence> = BTreeMap::new();
-        let concerned = incident.lost.iter().map(|loss| loss.incarnation).chain(incident.culprit);
-        for incarnation in concerned {
-            if let Some(found) = drivers.evidence_or_now(incarnation) {
-                evidence.insert(incarnation, found);
-            }
-        }
-        let mut opened = Opened::new(incident, &evidence, now);
-        // The first of all is the predecessor's death, where there was one.
-        if let Some(died_at) = self.around.inherited_death.take() {
-            opened.supervisor_died = true;
-            opened.struck_at = opened.struck_at.or(died_at.filter(|&at| at <= opened.seen_at));
-        }
-        self.around.black_box.set_last_incident(incident.id.0);
-        let domain = &self.names.domains[incident.domain.index()];
-        let detail = json!({
-            "id": incident.id.0,
-            "domain": domain,
-            "cause": words::cause(incident.ending.cause),
-            "ending": opened.ending,
-            "lost": incident.lost.iter().map(|loss| self.names.worker(loss.incarnation.worker)).collect::<Vec<_>>(),
-        });
-        self.incidents.open(incident.id, opened);
-        self.publish("incident-opened", incident.culprit, detail);
-    }
-
-    fn on_incident_closed(&mut self, incident: &Incident) {
-        let drivers = &self.drivers;
-        let now = self.now();
-        let machine = &self.machine;
-        let is_stalled = |incarnation: Incarnation| {
-            let limit = machine.spec().workers[incarnation.worker.index()].heartbeat;
-            let reading = drivers.reading(incarnation.worker);
-            limit.zip(reading).is_some_and(|(limit, reading)| {
-                let silent = monotonic_ns().saturating_sub(reading.heartbeat_at.unwrap_or(0));
-                !reading.is_waiting && Duration::from_nanos(silent) > limit && now > limit
-            })
-        };
-        let is_live = |incarnation| drivers.is_live(incarnation);
-        let record = self.incidents.settle(incident, self.around.base, is_live, is_stalled);
-        tracing::warn!(incident = record.id, "{}", record.sentence);
-        let line = serde_json::to_string(&record).expect("a record of strings and numbers is valid JSON");
-        let path = std::sync::Arc::clone(self.incidents.path());
-        if !self.drivers.scribe().record(&path, line) {
-            tracing::error!(
-                incident = record.id,
-                "incident not written: the disk is too slow; it is kept in memory"
-            );
-        }
-        let detail = serde_json::to_value(&record).expect("as above");
-        self.publish("incident", incident.culprit, detail);
-    }
-
-    /// The incident of the predecessor's death was seen by us, but what is known of it is in its black box.
-    fn open_inherited(&mut self) {
-        if let Some(evidence) = self.around.inherited_evidence.take() {
-            self.drivers.adopt_evidence(evidence);
-        }
-    }
-
     fn publish(&mut self, kind: &str, who: Option<Incarnation>, detail: serde_json::Value) {
         let who = who.map(|who| (self.names.worker(who.worker), who.generation.0));
         self.events.publish(kind, who, detail);
@@ -293,7 +308,9 @@ impl Daemon {
 
     /// Nothing runs any more that we were told to run: leave nothing else behind either.
     async fn end(mut self) {
+        self.end_beside().await;
         self.drivers.end_all();
+        self.write_settled(true);
         // Streams of events end with their source; everyone else gets the answer that is on its way.
         self.events = Events::default();
         self.requests.close();
@@ -302,7 +319,7 @@ impl Daemon {
         }
         self.around.end();
         tracing::info!("stopped");
-        self.drivers.scribe().flush(Duration::from_secs(5));
+        self.around.scribe.flush(Duration::from_secs(5));
     }
 }
 
@@ -325,4 +342,18 @@ async fn until(base: u64, deadline: Option<Duration>) {
             tokio::time::sleep_until(Instant::now() + deadline.saturating_sub(elapsed)).await;
         }
     }
+}
+
+/// The exit status of a supervisor that ends because of a critical worker is that worker's, as a shell has it.
+fn exit_code(orderly: bool, critical: Option<supervision::Ending>) -> u8 {
+    use supervision::Status;
+    let code = match critical.map(|ending| ending.status) {
+        None => i32::from(!orderly),
+        Some(Status::Exited(code)) => code,
+        Some(Status::Signaled { signal, .. }) => 128 + signal,
+        Some(Status::Returned) => 0,
+        Some(Status::NotLaunched(failure)) => crate::isolation::launch::exit_code(failure),
+        Some(Status::Failed | Status::Panicked | Status::Abandoned | Status::Unknown) => 1,
+    };
+    u8::try_from(code).unwrap_or(1)
 }

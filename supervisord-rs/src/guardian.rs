@@ -9,9 +9,7 @@
 //! |---|---|
 //! | `policy` | what a death means: pure, with time as an argument |
 //! | `notify` | the datagrams of the supervisor |
-//! | `family` | orphans: reaped, and at the end killed |
 
-mod family;
 mod notify;
 mod policy;
 
@@ -29,6 +27,7 @@ use supervision::{LaunchFailure, Status};
 use workers::board::monotonic_ns;
 
 use crate::isolation::launch::{Child, Plan, advice};
+use crate::isolation::orphans::{self, Killed};
 use crate::isolation::reaper;
 use crate::service_manager::{self, Ending, Predecessor, ServiceManager};
 use notify::Notify;
@@ -106,7 +105,10 @@ impl Guardian {
         loop {
             let child = self.launch(predecessor)?;
             let death = self.watch(&child)?;
-            let left = family::kill_all();
+            let Killed { reaped: left, left: undead } = orphans::kill_all();
+            if !undead.is_empty() {
+                say(&format!("these processes do not die of SIGKILL: {undead:?}"));
+            }
             match self.policy.on_death(now(), death) {
                 Verdict::Exit(code) => return Ok(code),
                 Verdict::GiveUp => {
@@ -194,7 +196,8 @@ impl Guardian {
             while let Ok(Some(signal)) = self.signals.read_signal() {
                 self.on_signal(signal.ssi_signo, Some(child));
             }
-            family::reap_orphans(child.pid);
+            // The supervisor's status belongs to its watcher, who comes to it at once.
+            orphans::reap(|pid| pid == child.pid);
         }
     }
 

@@ -7,15 +7,19 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+pub mod accounts;
 mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod drill;
 pub mod guardian;
+pub mod hooks;
 pub mod isolation;
+pub mod probing;
 pub mod record;
 pub mod service_manager;
+pub mod usage;
 
 /// Runs the whole program with these workers: reads the arguments, does what they say, gives the exit status.
 ///

@@ -10,6 +10,7 @@ mod orders;
 mod output;
 mod run;
 mod status;
+mod top;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -97,6 +98,20 @@ Examples:
     /// Stop workers, then start them.
     #[command(after_help = "Examples:\n  supervisord-rs restart api\n  supervisord-rs restart payments:")]
     Restart(orders::Options),
+    /// Suspend workers with all that they have started (SIGSTOP). Their heartbeats and probes are not missed.
+    #[command(after_help = "Examples:\n  supervisord-rs pause api\n  supervisord-rs resume api")]
+    Pause(orders::PauseOptions),
+    /// Let suspended workers go on (SIGCONT).
+    #[command(after_help = "Examples:\n  supervisord-rs resume api\n  supervisord-rs resume payments:")]
+    Resume(orders::PauseOptions),
+    /// Change the number of a worker's instances; the others are not touched.
+    #[command(after_help = "\
+It needs `instances:` in the worker's configuration, and holds until the supervisor ends.
+
+Examples:
+  supervisord-rs scale api 6
+  supervisord-rs scale api 0 --no-wait")]
+    Scale(orders::ScaleOptions),
     /// Send a signal to a worker's process.
     #[command(after_help = "Examples:\n  supervisord-rs signal api HUP\n  supervisord-rs signal db 9")]
     Signal(orders::SignalOptions),
@@ -108,6 +123,11 @@ Examples:
     /// Show the captured output of workers.
     #[command(after_help = "Examples:\n  supervisord-rs logs api -n 50\n  supervisord-rs logs -f")]
     Logs(logs::Options),
+    /// Watch workers by fault domain, with what they use; start, stop, restart them and follow their logs by a key.
+    #[command(
+        after_help = "Keys: arrows or j k choose, s start, x stop, r restart, p pause or resume, l logs, q quit."
+    )]
+    Top(top::Options),
     /// List the faults that can be committed, and what each is expected to destroy.
     #[command(after_help = "Examples:\n  supervisord-rs faults\n  supervisord-rs faults --json")]
     Faults(faults::Options),
@@ -175,6 +195,10 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
         Verb::Start(options) => orders::start(&options, &client(place)),
         Verb::Stop(options) => orders::stop(&options, &client(place)),
         Verb::Restart(options) => orders::restart(&options, &client(place)),
+        Verb::Pause(options) => orders::pause(&options, &client(place)),
+        Verb::Resume(options) => orders::resume(&options, &client(place)),
+        Verb::Scale(options) => orders::scale(&options, &client(place)),
+        Verb::Top(options) => top::run(&options, &client(place)),
         Verb::Signal(options) => orders::signal(&options, &client(place)),
         Verb::Inject(options) => orders::inject(&options, &client(place)),
         Verb::Logs(options) => logs::run(&options, &client(place)),

@@ -27,6 +27,31 @@ pub(super) struct Options {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct PauseOptions {
+    /// Workers, groups as `GROUP:`, or `all`.
+    #[arg(required = true)]
+    workers: Vec<String>,
+    /// JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ScaleOptions {
+    /// The worker's name, without a number.
+    worker: String,
+    /// How many there shall be.
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=i64::from(crate::config::instances::INSTANCES_MAX)))]
+    instances: u32,
+    /// Return as soon as the order is accepted.
+    #[arg(long)]
+    no_wait: bool,
+    /// JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct SignalOptions {
     worker: String,
     /// A name (`HUP`, `SIGHUP`) or a number.
@@ -69,6 +94,18 @@ pub(super) fn stop(options: &Options, client: &Client) -> Exit {
 
 pub(super) fn restart(options: &Options, client: &Client) -> Exit {
     answer(client.restart(&options.workers, !options.no_wait), options.json)
+}
+
+pub(super) fn pause(options: &PauseOptions, client: &Client) -> Exit {
+    answer(client.pause(&options.workers), options.json)
+}
+
+pub(super) fn resume(options: &PauseOptions, client: &Client) -> Exit {
+    answer(client.resume(&options.workers), options.json)
+}
+
+pub(super) fn scale(options: &ScaleOptions, client: &Client) -> Exit {
+    answer(client.scale(&options.worker, options.instances, !options.no_wait), options.json)
 }
 
 pub(super) fn signal(options: &SignalOptions, client: &Client) -> Exit {

@@ -62,6 +62,8 @@ fn start_log(json: bool) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A closed terminal is no reason to die: by default, a failed write is reported on it, which panics.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let started = if json { log.json().try_init() } else { log.compact().with_target(false).try_init() };
     if let Err(error) = started {

@@ -7,11 +7,11 @@ use clap::Args;
 use super::Exit;
 use super::output::{has_colour, json, line, table};
 use crate::control::client::{Client, ClientError};
-use crate::control::protocol::{StatusReport, WorkerStatus};
+use crate::control::protocol::{StatusReport, Usage, WorkerStatus};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
-    /// Only these workers.
+    /// Only these workers, groups as `GROUP:`, or the name that instances share.
     workers: Vec<String>,
     /// JSON instead of a table.
     #[arg(long)]
@@ -30,14 +30,15 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
 }
 
 fn show(options: &Options, client: &Client) -> Exit {
-    let mut report = match client.status() {
+    let mut report = match client.status_with_usage() {
         Ok(report) => report,
         Err(error) => return unreachable(&error),
     };
     let known: Vec<String> = report.workers.iter().map(|worker| worker.name.clone()).collect();
-    let unknown: Vec<&String> = options.workers.iter().filter(|name| !known.contains(name)).collect();
+    let is_unknown = |name: &&String| !report.workers.iter().any(|worker| is_meant(worker, name));
+    let unknown: Vec<&String> = options.workers.iter().filter(is_unknown).collect();
     if !options.workers.is_empty() {
-        report.workers.retain(|worker| options.workers.contains(&worker.name));
+        report.workers.retain(|worker| options.workers.iter().any(|name| is_meant(worker, name)));
     }
     if options.json {
         json(&report);
@@ -76,7 +77,22 @@ fn watch(options: &Options, client: &Client) {
 }
 
 fn text(report: &StatusReport) -> String {
-    let header = ["WORKER", "PHASE", "ISOLATION", "PID", "GEN", "RESTARTS", "PROGRESS", "SINCE", "NOTE"];
+    let header = [
+        "WORKER",
+        "PHASE",
+        "ISOLATION",
+        "PID",
+        "GEN",
+        "RESTARTS",
+        "PROGRESS",
+        "CPU",
+        "MEMORY",
+        "THREADS",
+        "FDS",
+        "SWITCHES",
+        "SINCE",
+        "NOTE",
+    ];
     let rows = report.workers.iter().map(|worker| {
         let cell = worker.cell.as_ref().map_or_else(String::new, |cell| format!(" {cell}"));
         vec![
@@ -87,6 +103,11 @@ fn text(report: &StatusReport) -> String {
             worker.generation.to_string(),
             worker.restarts.to_string(),
             worker.progress.map_or_else(|| "-".into(), |progress| progress.to_string()),
+            figure(worker, |usage| Some(seconds(usage.cpu_us))),
+            figure(worker, |usage| usage.pss_kib.or(usage.rss_kib).map(memory)),
+            figure(worker, |usage| Some(usage.threads.to_string())),
+            figure(worker, |usage| usage.fds.map(|fds| fds.to_string())),
+            figure(worker, |usage| Some((usage.voluntary_switches + usage.involuntary_switches).to_string())),
             worker.since.clone(),
             note(worker),
         ]
@@ -94,8 +115,53 @@ fn text(report: &StatusReport) -> String {
     table(&header, rows)
 }
 
-fn note(worker: &WorkerStatus) -> String {
+fn figure(worker: &WorkerStatus, figure: impl Fn(&Usage) -> Option<String>) -> String {
+    worker.usage.as_ref().and_then(figure).unwrap_or_else(|| "-".into())
+}
+
+/// Processor time for people.
+pub(super) fn seconds(us: u64) -> String {
+    format!("{}.{:02}s", us / 1_000_000, us / 10_000 % 100)
+}
+
+/// Memory for people.
+pub(super) fn memory(kib: u64) -> String {
+    match kib {
+        0..=9_999 => format!("{kib}K"),
+        10_000..=9_999_999 => format!("{}M", kib / 1024),
+        _ => format!("{}G", kib / 1024 / 1024),
+    }
+}
+
+/// Its own name, the one that instances share, or its group as `GROUP:`.
+fn is_meant(worker: &WorkerStatus, name: &str) -> bool {
+    let group = name.strip_suffix(':');
+    worker.name == name
+        || worker.base == name
+        || group.is_some_and(|group| worker.group == group || worker.base == group)
+}
+
+/// What is worth saying of a worker, in a few words.
+pub(super) fn note(worker: &WorkerStatus) -> String {
     let mut notes = Vec::new();
+    if worker.paused {
+        notes.push("suspended".to_owned());
+    }
+    if !worker.health.ready {
+        notes.push("not ready by its probe".to_owned());
+    }
+    if worker.reloading {
+        notes.push("reloading".to_owned());
+    }
+    if let Some(text) = &worker.status_text {
+        notes.push(format!("\"{text}\""));
+    }
+    if worker.lost_output > 0 {
+        notes.push(format!("{} bytes of output lost", worker.lost_output));
+    }
+    if !worker.remains.is_empty() {
+        notes.push(format!("still there: {}", worker.remains.join(", ")));
+    }
     if worker.stopped {
         notes.push("stopped by hand".to_owned());
     }

@@ -47,7 +47,8 @@ pub struct Located {
 impl Diagnostics {
     pub(super) fn new(file: &Path, text: &str, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| problem.span.start);
-        problems.dedup();
+        // What stands under `defaults:` is wrong for every worker, and said once; so is what all instances share.
+        problems.dedup_by(|one, other| one.span == other.span && one.message == other.message);
         Self { file: file.into(), text: text.into(), problems }
     }
 

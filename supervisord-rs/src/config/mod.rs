@@ -2,11 +2,13 @@
 //!
 //! | file | concept |
 //! |---|---|
-//! | `tree` | the text as a tree that knows where everything stands |
+//! | `tree` | the text as a tree that knows where everything stands; `defaults:` under it |
 //! | `diagnostics` | problems, for people and for machines |
 //! | `reader` | typed values out of the tree |
-//! | `document` | the keys that there are, as written |
-//! | `assemble` | names become ids, defaults are filled in, contradictions found |
+//! | `assemble` | the whole file: names become ids, contradictions found |
+//! | `supervisor` | the supervisor's own part |
+//! | `worker` | one worker; its keys are read by `surroundings`, `restart`, `probes`, `sockets`, `logs`, `hooks`, `injections` |
+//! | `instances` | one entry, several workers |
 //! | `cycles` | workers that wait for each other for ever |
 //! | `places` | the directories where nothing is said |
 //! | `settings` | the result |
@@ -14,11 +16,20 @@
 mod assemble;
 mod cycles;
 mod diagnostics;
-mod document;
+mod hooks;
+mod injections;
+pub mod instances;
+mod logs;
 mod places;
+pub mod probes;
 mod reader;
-mod settings;
+mod restart;
+pub mod settings;
+mod sockets;
+mod supervisor;
+mod surroundings;
 mod tree;
+mod worker;
 
 use std::path::{Path, PathBuf};
 
@@ -45,8 +56,10 @@ pub fn load(path: &Path, registry: &Registry) -> Result<Settings, Diagnostics> {
 /// Everything that is wrong with it.
 pub fn parse(text: &str, path: &Path, registry: &Registry) -> Result<Settings, Diagnostics> {
     let mut problems = Vec::new();
-    let document = tree::parse(text, &mut problems).and_then(|tree| document::read(&tree, &mut problems));
-    let settings = document.and_then(|document| assemble::assemble(document, path, registry, &mut problems));
+    let collected = reader::Problems::default();
+    let tree = tree::parse(text, &mut problems);
+    let settings = tree.and_then(|tree| assemble::assemble(&tree, path, registry, &collected));
+    problems.append(&mut collected.take());
     match settings {
         Some(settings) if problems.is_empty() => Ok(settings),
         _ => Err(Diagnostics::new(path, text, problems)),

@@ -13,8 +13,8 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::protocol::{
-    Done, EventRecord, Failure, IncidentRecord, InjectRequest, ShutdownRequest, SignalRequest, StatusReport,
-    WorkersRequest,
+    Done, EventRecord, Failure, IncidentRecord, InjectRequest, ScaleRequest, ShutdownRequest, SignalRequest,
+    StatusReport, WorkersRequest,
 };
 
 /// Why a request was not answered as hoped.
@@ -71,6 +71,14 @@ impl Client {
         self.call("GET", "/v1/status", &())
     }
 
+    /// The same, with what everyone uses. Takes as long as /proc takes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn status_with_usage(&self) -> Result<StatusReport, ClientError> {
+        self.call("GET", "/v1/status?usage=true", &())
+    }
+
     /// The newest incidents, oldest first.
     ///
     /// # Errors
@@ -110,6 +118,31 @@ impl Client {
     /// See [`ClientError`].
     pub fn restart(&self, workers: &[String], wait: bool) -> Result<Done, ClientError> {
         self.call("POST", "/v1/restart", &WorkersRequest { workers: workers.to_vec(), wait })
+    }
+
+    /// Suspends workers with all that they have started.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn pause(&self, workers: &[String]) -> Result<Done, ClientError> {
+        self.call("POST", "/v1/pause", &WorkersRequest { workers: workers.to_vec(), wait: false })
+    }
+
+    /// Lets suspended workers go on.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn resume(&self, workers: &[String]) -> Result<Done, ClientError> {
+        self.call("POST", "/v1/resume", &WorkersRequest { workers: workers.to_vec(), wait: false })
+    }
+
+    /// Changes the number of a worker's instances; with `wait` the answer comes when the new ones run and the others
+    /// are gone.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn scale(&self, worker: &str, instances: u32, wait: bool) -> Result<Done, ClientError> {
+        self.call("POST", "/v1/scale", &ScaleRequest { worker: worker.into(), instances, wait })
     }
 
     /// Sends a signal.

@@ -36,6 +36,15 @@ pub struct SupervisorStatus {
     pub stale_events: u64,
     /// Records lost because a disk or a reader was too slow.
     pub lost_records: u64,
+    /// Bytes of workers' output lost, because what they go to took no writes or hung.
+    #[serde(default)]
+    pub lost_output: u64,
+    /// Hooks dropped because too many waited.
+    #[serde(default)]
+    pub dropped_hooks: u64,
+    /// What the supervisor itself uses; with `?usage=true`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub usage: Option<Usage>,
     /// Threads left behind, of all workers.
     pub abandoned_threads: u32,
 }
@@ -79,10 +88,76 @@ pub struct WorkerStatus {
     pub last_incident: Option<u64>,
     /// Threads of it left behind.
     pub abandoned: u32,
-    /// The file that its standard output goes to.
+    /// The entry of the configuration that it comes from: its own name, or the one that instances share.
+    #[serde(default)]
+    pub base: String,
+    /// The group it is in; its base where it is in none.
+    #[serde(default)]
+    pub group: String,
+    /// Whether it is suspended.
+    #[serde(default)]
+    pub paused: bool,
+    /// What its probes say; true where there is none, or none has said otherwise yet.
+    #[serde(default)]
+    pub health: HealthReport,
+    /// What it says of itself (`STATUS=`, sd_notify(3)).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status_text: Option<String>,
+    /// Whether it says that it is reloading.
+    #[serde(default)]
+    pub reloading: bool,
+    /// The process that it calls its main one, where that is another than `pid`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub main_pid: Option<i32>,
+    /// Bytes of its output that were lost.
+    #[serde(default)]
+    pub lost_output: u64,
+    /// In phase killing: what is left of it, as `PID NAME STATE`.
+    #[serde(default)]
+    pub remains: Vec<String>,
+    /// What it uses; with `?usage=true`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub usage: Option<Usage>,
+    /// Where its standard output goes: a file, or `terminal`, `journald`, `syslog`, `null`, `inherit`.
     pub stdout: String,
-    /// The file that its standard error goes to; mostly the same.
+    /// Where its standard error goes; mostly the same.
     pub stderr: String,
+}
+
+/// What probes say of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthReport {
+    /// Whether others may depend on it.
+    pub ready: bool,
+    /// Whether it is of any use.
+    pub alive: bool,
+}
+
+impl Default for HealthReport {
+    fn default() -> Self {
+        Self { ready: true, alive: true }
+    }
+}
+
+/// What a worker uses, or the supervisor. A thread has only what the kernel keeps by thread.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Processor time so far, in microseconds.
+    pub cpu_us: u64,
+    /// Memory with shared pages counted by share (PSS), in KiB; `None` where it may not be read.
+    pub pss_kib: Option<u64>,
+    /// Memory in RAM (RSS), in KiB.
+    pub rss_kib: Option<u64>,
+    /// Threads.
+    pub threads: u64,
+    /// Processes.
+    pub processes: u64,
+    /// Open descriptors.
+    pub fds: Option<u64>,
+    /// Context switches because it waited.
+    pub voluntary_switches: u64,
+    /// Context switches because its time was over.
+    pub involuntary_switches: u64,
 }
 
 /// How an incarnation ended.
@@ -151,6 +226,9 @@ pub struct IncidentRecord {
     pub recovered_us: Option<u64>,
     /// Work lost.
     pub work: WorkReport,
+    /// The last lines that the culprit wrote.
+    #[serde(default)]
+    pub last_output: Vec<String>,
     /// Threads left behind, ... by this incident.
     #[serde(default)]
     pub leftovers: Vec<String>,
@@ -203,6 +281,18 @@ pub struct WorkersRequest {
     /// Names; `all` alone means every worker; a group's name with a colon (`payments:`) means its workers.
     pub workers: Vec<String>,
     /// Whether to answer only when the order is carried out (or has failed).
+    #[serde(default)]
+    pub wait: bool,
+}
+
+/// `POST /v1/scale`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ScaleRequest {
+    /// A worker with `instances:`.
+    pub worker: String,
+    /// How many there shall be.
+    pub instances: u32,
+    /// Whether to answer only when they are.
     #[serde(default)]
     pub wait: bool,
 }

@@ -3,8 +3,8 @@
 use tokio::sync::{broadcast, oneshot};
 
 use super::protocol::{
-    Done, EventRecord, Failure, IncidentRecord, InjectRequest, ShutdownRequest, SignalRequest, StatusReport,
-    WorkersRequest,
+    Done, EventRecord, Failure, IncidentRecord, InjectRequest, ScaleRequest, ShutdownRequest, SignalRequest,
+    StatusReport, WorkersRequest,
 };
 
 /// Who asks: the peer credentials of the connection (`SO_PEERCRED`, unix(7)).
@@ -43,6 +43,12 @@ pub enum Request {
     Stop(WorkersRequest, Peer, Answer<Done>),
     /// Restart workers.
     Restart(WorkersRequest, Peer, Answer<Done>),
+    /// Suspend workers.
+    Pause(WorkersRequest, Peer, Answer<Done>),
+    /// Let workers go on.
+    Resume(WorkersRequest, Peer, Answer<Done>),
+    /// Change the number of a worker's instances.
+    Scale(ScaleRequest, Peer, Answer<Done>),
     /// Signal a worker.
     Signal(SignalRequest, Peer, Answer<Done>),
     /// Commit a fault in a worker.

@@ -133,6 +133,9 @@ fn api(requests: Requests, peer: Peer) -> Router {
         .route("/v1/start", post(|requests, peer, body| order(requests, peer, body, Request::Start)))
         .route("/v1/stop", post(|requests, peer, body| order(requests, peer, body, Request::Stop)))
         .route("/v1/restart", post(|requests, peer, body| order(requests, peer, body, Request::Restart)))
+        .route("/v1/pause", post(|requests, peer, body| order(requests, peer, body, Request::Pause)))
+        .route("/v1/resume", post(|requests, peer, body| order(requests, peer, body, Request::Resume)))
+        .route("/v1/scale", post(|requests, peer, body| order(requests, peer, body, Request::Scale)))
         .route("/v1/signal", post(|requests, peer, body| order(requests, peer, body, Request::Signal)))
         .route("/v1/inject", post(|requests, peer, body| order(requests, peer, body, Request::Inject)))
         .route("/v1/shutdown", post(|requests, peer, body| order(requests, peer, body, Request::Shutdown)))
@@ -154,8 +157,29 @@ fn closed(peer: Peer) -> Router {
     })
 }
 
-async fn status(State(requests): State<Requests>) -> Response {
-    ask(&requests, Request::Status).await
+#[derive(Deserialize)]
+struct With {
+    #[serde(default)]
+    usage: bool,
+}
+
+async fn status(State(requests): State<Requests>, Query(With { usage }): Query<With>) -> Response {
+    if !usage {
+        return ask(&requests, Request::Status).await;
+    }
+    match call(&requests, Request::Status).await {
+        // Beside the loop: /proc takes its time.
+        Ok(mut report) => match tokio::task::spawn_blocking(move || {
+            crate::usage::fill(&mut report);
+            report
+        })
+        .await
+        {
+            Ok(report) => axum::Json(report).into_response(),
+            Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "failed", "cannot read /proc".into()),
+        },
+        Err(failure) => fail(&failure),
+    }
 }
 
 #[derive(Deserialize)]

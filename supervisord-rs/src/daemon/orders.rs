@@ -15,12 +15,12 @@ use crate::control::request::{Answer, Peer, Request};
 /// An order that the machine has not answered yet.
 #[derive(Debug)]
 pub(super) struct Pending {
-    answer: Answer<Done>,
-    message: String,
+    pub(super) answer: Answer<Done>,
+    pub(super) message: String,
     /// What must hold before the client is answered; `None`: acceptance is enough.
-    goal: Option<(Vec<WorkerId>, Goal)>,
+    pub(super) goal: Option<(Vec<WorkerId>, Goal)>,
     /// Who asked for what, for the refusals' sentences.
-    subject: String,
+    pub(super) subject: String,
 }
 
 impl Daemon {
@@ -45,6 +45,15 @@ impl Daemon {
                 let goal = |daemon: &Self| Goal::Renewed(daemon.generations());
                 self.order_workers("restart", &request, peer, answer, Command::Restart, goal);
             }
+            Request::Pause(request, peer, answer) => {
+                let request = WorkersRequest { wait: false, ..request };
+                self.order_workers("pause", &request, peer, answer, Command::Pause, |_| Goal::Up);
+            }
+            Request::Resume(request, peer, answer) => {
+                let request = WorkersRequest { wait: false, ..request };
+                self.order_workers("resume", &request, peer, answer, Command::Resume, |_| Goal::Up);
+            }
+            Request::Scale(request, peer, answer) => self.order_scale(&request, peer, answer),
             Request::Signal(request, peer, answer) => self.order_signal(&request, peer, answer),
             Request::Inject(request, peer, answer) => self.order_fault(&request, peer, answer),
             Request::Shutdown(request, peer, answer) => {
@@ -111,7 +120,7 @@ impl Daemon {
         let invalid = |message: String| Failure { error: "invalid".into(), message };
         let fault = workers::fault::Injection::from_str(&request.fault)
             .map_err(|error| invalid(error.to_string()))?;
-        let is_command = matches!(self.settings.launches[worker.index()].program, Program::Command(_));
+        let is_command = matches!(self.drivers.launch_of(worker).program, Program::Command(_));
         if is_command && fault.fault.signal().is_none() {
             return Err(invalid(format!(
                 "{} is a command: only faults from outside can be committed in it ({})",
@@ -126,7 +135,7 @@ impl Daemon {
         Ok((worker, FaultId { code: fault.fault.code(), parameter: fault.parameter }))
     }
 
-    fn order(&mut self, command: Command, pending: Pending) {
+    pub(super) fn order(&mut self, command: Command, pending: Pending) {
         let request = self.request_id();
         self.pending.insert(request, pending);
         self.turn(Some(Event::Command { request, command }));
@@ -160,12 +169,12 @@ impl Daemon {
         for name in names {
             match name.strip_suffix(':') {
                 _ if name == "all" => ids.extend(self.all_workers()),
-                Some(group) => {
-                    let group = self.machine.spec().groups.iter().find(|known| known.name == group);
-                    ids.extend(
-                        group.ok_or_else(|| unknown("group", name, &self.group_names()))?.workers.iter(),
-                    );
-                }
+                Some(name) => match self.machine.spec().groups.iter().find(|known| known.name == name) {
+                    Some(group) => ids.extend(group.workers.iter().filter(|id| !self.is_retired(**id))),
+                    None if self.instances_of(name).next().is_some() => ids.extend(self.instances_of(name)),
+                    None => return Err(unknown("group", name, &self.group_names())),
+                },
+                None if self.instances_of(name).next().is_some() => ids.extend(self.instances_of(name)),
                 None => ids.push(self.resolve_one(name)?),
             }
         }
@@ -178,12 +187,28 @@ impl Daemon {
         Ok(ids)
     }
 
-    fn resolve_one(&self, name: &str) -> Result<WorkerId, Failure> {
+    fn instances_of(&self, base: &str) -> impl Iterator<Item = WorkerId> {
+        self.all_workers().filter(move |id| {
+            let launch = self.drivers.launch_of(*id);
+            launch.instance.is_some() && launch.base == base
+        })
+    }
+
+    pub(super) fn resolve_one(&self, name: &str) -> Result<WorkerId, Failure> {
         let found = self.all_workers().find(|id| self.names.worker(*id) == name);
         found.ok_or_else(|| unknown("worker", name, &self.names.workers))
     }
 
-    pub(super) fn all_workers(&self) -> impl Iterator<Item = WorkerId> + use<> {
+    /// Those that people see: all but instances that were scaled away and are gone.
+    pub(super) fn all_workers(&self) -> impl Iterator<Item = WorkerId> {
+        self.every_worker().filter(|id| !self.is_retired(*id))
+    }
+
+    fn is_retired(&self, id: WorkerId) -> bool {
+        self.machine.worker(id).is_some_and(|view| view.retired && !view.phase.is_live())
+    }
+
+    pub(super) fn every_worker(&self) -> impl Iterator<Item = WorkerId> + use<> {
         (0..u32::try_from(self.names.workers.len()).unwrap_or(u32::MAX)).map(WorkerId)
     }
 
@@ -191,7 +216,7 @@ impl Daemon {
         self.machine.spec().groups.iter().map(|group| format!("{}:", group.name)).collect()
     }
 
-    fn log_order(&mut self, verb: &str, subject: &str, peer: Peer) {
+    pub(super) fn log_order(&mut self, verb: &str, subject: &str, peer: Peer) {
         tracing::info!(verb, subject, pid = peer.pid, uid = peer.uid, "order");
         self.publish(
             "command",
@@ -207,6 +232,10 @@ fn explain(refusal: Refusal, subject: &str) -> Failure {
         Refusal::InjectionDenied => (
             "refused",
             "crash injection is off: set `supervisor: { fault_injection: allow }` and run again".to_owned(),
+        ),
+        Refusal::CannotPause => (
+            "invalid",
+            format!("{subject}: a thread cannot be suspended without its process; use `isolation: process`"),
         ),
         Refusal::NotRunning => ("not-running", format!("{subject} is not running: start it first")),
         Refusal::UnknownWorker => ("unknown-worker", format!("no worker is called {subject}")),

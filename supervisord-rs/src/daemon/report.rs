@@ -4,7 +4,9 @@ use supervision::WorkerId;
 
 use super::Daemon;
 use crate::config::Isolation;
-use crate::control::protocol::{StatusReport, SupervisorStatus, WorkerStatus};
+use crate::config::settings::Sink;
+use crate::control::protocol::{HealthReport, StatusReport, SupervisorStatus, WorkerStatus};
+use crate::probing::Kind;
 use crate::record::words;
 
 impl Daemon {
@@ -22,7 +24,10 @@ impl Daemon {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 fault_injection: self.machine.spec().fault_injection,
                 stale_events: self.machine.stale_events(),
-                lost_records: drivers.lost_records(),
+                lost_records: self.around.scribe.lost(),
+                lost_output: drivers.lost_output_total(),
+                dropped_hooks: self.hooks.dropped(),
+                usage: None,
                 abandoned_threads: workers.iter().map(|worker| worker.abandoned).sum(),
             },
             workers,
@@ -32,13 +37,15 @@ impl Daemon {
     /// One worker.
     pub(super) fn worker_status(&self, id: WorkerId) -> WorkerStatus {
         let view = self.machine.worker(id).expect("ids come from the machine's own spec");
-        let launch = &self.settings.launches[id.index()];
         let drivers = &self.drivers;
+        let launch = drivers.launch_of(id);
         let (isolation, cell) = match &launch.isolation {
             Isolation::Thread => ("thread", None),
             Isolation::Cell(cell) => ("cell", Some(cell.clone())),
             Isolation::Process => ("process", None),
         };
+        let (status_text, reloading) = drivers.said(id);
+        let verdict = |kind| self.probing.verdict(id, kind).unwrap_or(true);
         let reading = drivers.reading(id);
         let pid = drivers.pid(id);
         let now = self.now();
@@ -63,8 +70,38 @@ impl Daemon {
             ending: self.endings[id.index()].clone(),
             last_incident: view.last_incident.map(|id| id.0),
             abandoned: view.abandoned,
-            stdout: launch.stdout.display().to_string(),
-            stderr: launch.stderr.display().to_string(),
+            base: launch.base.clone(),
+            group: launch.group.clone(),
+            paused: view.paused,
+            health: HealthReport { ready: verdict(Kind::Readiness), alive: verdict(Kind::Liveness) },
+            status_text,
+            reloading,
+            main_pid: drivers.main_pid(id),
+            lost_output: drivers.lost_output(id),
+            remains: self.remains(id, view.phase),
+            usage: None,
+            stdout: target(&launch.logs.stdout),
+            stderr: target(launch.logs.stderr.as_ref().unwrap_or(&launch.logs.stdout)),
         }
+    }
+
+    /// What would not die, where the worker is being killed.
+    fn remains(&self, id: WorkerId, phase: supervision::Phase) -> Vec<String> {
+        if phase != supervision::Phase::Killing {
+            return Vec::new();
+        }
+        let members = self.drivers.family_of(id);
+        members.iter().map(|member| format!("{} {} {}", member.pid, member.name, member.state)).collect()
+    }
+}
+
+fn target(sink: &Sink) -> String {
+    match sink {
+        Sink::File(path) => path.display().to_string(),
+        Sink::Terminal => "terminal".into(),
+        Sink::Journald => "journald".into(),
+        Sink::Syslog => "syslog".into(),
+        Sink::Null => "null".into(),
+        Sink::Inherit => "inherit".into(),
     }
 }

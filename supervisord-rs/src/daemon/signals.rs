@@ -1,10 +1,10 @@
-//! What signals mean to the supervisor: TERM, INT and QUIT stop everything, a second one kills; HUP and USR2 say what
-//! they will do one day. The others are left alone.
+//! What signals mean to the supervisor: TERM, INT and QUIT stop everything, a second one kills; USR2 reopens logs and the
+//! control socket; CHLD has orphans reaped; HUP says what it will do one day. The others are left alone.
 
 use std::io;
 
 use futures_util::StreamExt;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR2};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR2};
 use supervision::Event;
 
 use super::Daemon;
@@ -14,7 +14,7 @@ pub(super) struct Signals(signal_hook_tokio::Signals);
 
 impl Signals {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self(signal_hook_tokio::Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR2])?))
+        Ok(Self(signal_hook_tokio::Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR2, SIGCHLD])?))
     }
 
     pub(super) async fn next(&mut self) -> i32 {
@@ -36,6 +36,17 @@ impl Daemon {
                 let request = self.request_id();
                 let command = supervision::Command::Shutdown { now: self.machine.is_shutting_down() };
                 self.turn(Some(Event::Command { request, command }));
+            }
+            SIGCHLD => {
+                self.drivers.reap_orphans();
+                self.turn(None);
+            }
+            SIGUSR2 => {
+                self.drivers.reopen_logs();
+                tracing::info!("logs are reopened");
+                if let Err(error) = self.around.reopen_control(&self.settings) {
+                    tracing::error!(%error, "the control socket is gone and cannot be made anew");
+                }
             }
             _ => tracing::warn!(signal = name, "not supported yet: nothing is done"),
         }

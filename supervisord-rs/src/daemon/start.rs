@@ -20,11 +20,14 @@ use crate::isolation::{Drivers, Evidence};
 use crate::record::black_box::BlackBox;
 use crate::record::events::{Events, wall};
 use crate::record::incidents::{Incidents, Names};
-use crate::record::log_capture::LogCapture;
+use crate::record::logs::Logs;
 use crate::record::post_mortem::PostMortem;
 use crate::record::runtime_lock::{LockError, RuntimeLock};
 use crate::record::scribe::{Scribe, has_audience, shared_path};
 use crate::service_manager::{self, ServiceManager};
+
+/// Instances that can be added while the supervisor runs.
+const SPARE_PAGES: usize = 256;
 
 /// Why the supervisor could not start. Nothing has been launched then.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +70,8 @@ pub(super) struct Surroundings {
     pub(super) inherited_evidence: Option<Vec<(Incarnation, Evidence)>>,
     /// Whether the first incident is the predecessor's death; when it died, as its guardian saw it.
     pub(super) inherited_death: Option<Option<u64>>,
+    pub(super) scribe: Scribe,
+    requests: mpsc::Sender<Request>,
     service_manager: Option<ServiceManager>,
     pub(super) server: Option<control::server::Server>,
     socket: PathBuf,
@@ -96,18 +101,13 @@ pub(super) fn start(settings: Settings, registry: Registry) -> Result<Started, S
 
     let (sender, requests) = mpsc::channel(REQUESTS);
     let socket = supervisor.runtime_dir.join("control.sock");
-    let (listener, admission) =
-        control::socket::bind(&socket, supervisor.control_mode, supervisor.control_group.as_deref())
-            .and_then(|(listener, admission)| {
-                listener.set_nonblocking(true)?;
-                Ok((tokio::net::UnixListener::from_std(listener)?, admission))
-            })
-            .map_err(|source| StartError::Control { path: socket.clone(), source })?;
-    let server = control::server::Server::start(listener, admission, sender);
+    let server = serve(&socket, &settings, sender.clone())
+        .map_err(|source| StartError::Control { path: socket.clone(), source })?;
 
-    let scribe = Scribe::start(has_audience())?;
-    let capture = LogCapture::new(&supervisor.log_dir, scribe);
-    let drivers = Drivers::new(&settings, registry, environment(), capture, Rc::clone(&black_box))?;
+    let scribe = Scribe::start()?;
+    let echo = has_audience(supervisor.echo).then(|| scribe.echo());
+    let logs = Logs::start(echo, supervisor.log_cap)?;
+    let drivers = Drivers::new(&settings, registry, environment(), logs, Rc::clone(&black_box), base)?;
     let inherited_death =
         inherited.death.is_some().then(|| service_manager::predecessor().map(|past| past.died_at_ns));
     let machine = Machine::new(settings.spec.clone(), inherited);
@@ -118,6 +118,8 @@ pub(super) fn start(settings: Settings, registry: Registry) -> Result<Started, S
         black_box,
         inherited_evidence: Some(evidence),
         inherited_death,
+        scribe,
+        requests: sender,
         service_manager: ServiceManager::from_env(),
         server: Some(server),
         socket,
@@ -141,12 +143,37 @@ impl Surroundings {
         }
     }
 
+    /// Makes the control socket anew where somebody has removed it.
+    pub(super) fn reopen_control(&mut self, settings: &Settings) -> io::Result<()> {
+        if self.socket.exists() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&settings.supervisor.runtime_dir)?;
+        let server = serve(&self.socket, settings, self.requests.clone())?;
+        // Whoever is connected to the old one is served to the end.
+        self.server = Some(server);
+        Ok(())
+    }
+
     /// After the last worker: the mark that tells a clean end from a death.
     pub(super) fn end(&self) {
         self.announce_stopping();
         self.black_box.mark_clean();
         let _ = std::fs::remove_file(&self.socket);
     }
+}
+
+fn serve(
+    socket: &Path,
+    settings: &Settings,
+    requests: mpsc::Sender<Request>,
+) -> io::Result<control::server::Server> {
+    let supervisor = &settings.supervisor;
+    let (listener, admission) =
+        control::socket::bind(socket, supervisor.control_mode, supervisor.control_group.as_deref())?;
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    Ok(control::server::Server::start(listener, admission, requests))
 }
 
 fn directory(path: &Path, what: &'static str, key: &'static str) -> Result<(), StartError> {
@@ -166,7 +193,7 @@ fn names(settings: &Settings) -> Names {
     }
 }
 
-fn isolation(isolation: &Isolation) -> &'static str {
+pub(super) fn isolation(isolation: &Isolation) -> &'static str {
     match isolation {
         Isolation::Thread => "thread",
         Isolation::Cell(_) => "cell",
@@ -188,7 +215,9 @@ fn predecessor(runtime_dir: &Path) -> Option<PostMortem> {
 fn create_black_box(settings: &Settings, story: Option<&PostMortem>) -> Result<BlackBox, StartError> {
     let pages: Vec<&str> = settings.launches.iter().map(|launch| launch.name.as_str()).collect();
     let runtime_dir = &settings.supervisor.runtime_dir;
-    let black_box = BlackBox::create(runtime_dir, &pages)
+    // Room for instances that are added while we run.
+    let spare = if settings.templates.is_empty() { 0 } else { SPARE_PAGES };
+    let black_box = BlackBox::create(runtime_dir, &pages, spare)
         .map_err(|source| StartError::BlackBox { path: runtime_dir.clone(), source })?;
     // Progress goes on where it was: the units were done.
     for worker in story.iter().flat_map(|story| &story.workers) {

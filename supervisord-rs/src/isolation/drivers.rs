@@ -1,34 +1,56 @@
 //! The contract: effects in, events out; who lives where.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `drivers` | the effects, one method each |
+//! | `launching` | from an incarnation to something that runs |
+//! | `endings` | from an exit, or from what a board says, to an event |
+//! | `hearing` | what workers say: notify sockets, readiness pipes, lines of output |
+//! | `views` | what can be seen |
 
 mod endings;
+mod hearing;
 mod launching;
+mod views;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use serde_json::Value;
 use supervision::spec::DomainKind;
 use supervision::{Cause, DomainId, Ending, Event, FaultId, Incarnation, Spec, Status, WorkerId};
 use workers::Registry;
-use workers::board::{LastWords, Reading, monotonic_ns};
+use workers::board::{LastWords, monotonic_ns};
 use workers::fault::Fault;
 
+use super::cgroup::Cgroups;
 use super::evidence::Evidence;
+use super::family::Family;
+use super::helper::Helper;
 use super::host::Host;
 use super::launch::{Child, advice};
 use super::live::{Live, Page};
+use super::notify::Notify;
+use super::orphans;
 use super::reaper;
+use super::sockets::Sockets;
 use super::watch::{Token, Wakeup, Watch};
 use crate::config::{Launch, Settings};
 use crate::record::black_box::BlackBox;
-use crate::record::log_capture::{LogCapture, StreamId};
-use crate::record::scribe::Scribe;
+use crate::record::logs::{Logs, StreamId};
 
-/// Turns of reading before other inputs get their chance: a worker that floods must not starve operators.
+/// Turns of reading before other inputs get their chance.
 const ROUNDS: usize = 16;
+/// Between two looks at those whose main process is gone and whose family is not: at first, and at most.
+const LOOK_FIRST: Duration = Duration::from_millis(1);
+const LOOK_MAX: Duration = Duration::from_millis(50);
+/// For what is left at the very end to die.
+const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// Everything that runs, and the means to start and end it.
 #[derive(Debug)]
@@ -40,14 +62,43 @@ pub struct Drivers {
     live: Vec<Option<Live>>,
     /// By worker: the memory of its board, kept from one incarnation to the next so that progress goes on.
     pages: Vec<Option<Page>>,
+    /// By worker: its captured streams, kept likewise.
+    streams: Vec<Option<Vec<StreamId>>>,
+    /// By worker: its notify socket, made when first needed.
+    notify: Vec<Option<Notify>>,
     /// By worker: what is known of its last incarnation that ended.
     evidence: HashMap<WorkerId, (Incarnation, Evidence)>,
     events: VecDeque<Event>,
+    remarks: VecDeque<Remark>,
+    stop_commands: VecDeque<(Incarnation, Helper)>,
     environment: BTreeMap<OsString, OsString>,
     registry: Registry,
-    capture: LogCapture,
+    logs: Logs,
+    sockets: Sockets,
+    cgroups: Cgroups,
+    log_dir: std::path::PathBuf,
     black_box: Rc<BlackBox>,
     watch: Watch,
+    /// Domains whose main process is gone and whose family is not, or may not be.
+    remains: BTreeSet<DomainId>,
+    /// When to look at them next, in monotonic nanoseconds, and how long to wait after that.
+    next_look: Option<(u64, Duration)>,
+    patience: orphans::Patience,
+    /// The origin of the machine's clock, in monotonic nanoseconds.
+    base: u64,
+}
+
+/// Something that is no event of the machine, and that people should know.
+#[derive(Clone, Debug)]
+pub struct Remark {
+    /// Of whom.
+    pub incarnation: Option<Incarnation>,
+    /// The kind of the event that it becomes.
+    pub kind: &'static str,
+    /// Its detail.
+    pub detail: Value,
+    /// One line for the log; `None`: not worth one.
+    pub warning: Option<String>,
 }
 
 /// A fault domain as it is now.
@@ -57,6 +108,10 @@ struct Domain {
     kind: DomainKind,
     /// Written to by whoever wants its boards looked at; made when first needed.
     poke: Option<Arc<OwnedFd>>,
+    /// Its process and all that it starts; made when first needed, since it may be a cgroup.
+    family: Option<Rc<Family>>,
+    /// Where a cell's own output goes.
+    output: Option<StreamId>,
     resident: Option<Resident>,
 }
 
@@ -64,10 +119,11 @@ struct Domain {
 #[derive(Debug)]
 struct Resident {
     process: Process,
-    /// A cell's own output; a worker's own streams belong to its `Live`.
-    streams: Vec<StreamId>,
+    family: Rc<Family>,
     /// Who was last told to end it whole.
     recycled_for: Option<Incarnation>,
+    /// How the main process ended, when something of its family is left.
+    exited: Option<Status>,
 }
 
 #[derive(Debug)]
@@ -85,8 +141,15 @@ impl Process {
     }
 }
 
+impl Domain {
+    fn new(spec: &supervision::spec::DomainSpec) -> Self {
+        let (name, kind) = (spec.name.clone(), spec.kind);
+        Self { name, kind, poke: None, family: None, output: None, resident: None }
+    }
+}
+
 impl Drivers {
-    /// Nothing runs yet. `environment` is what processes inherit.
+    /// Nothing runs yet. `environment` is what processes inherit, `base` the origin of the machine's clock.
     ///
     /// # Errors
     /// EMFILE, ENFILE or ENOMEM from epoll_create1(2).
@@ -94,28 +157,54 @@ impl Drivers {
         settings: &Settings,
         registry: Registry,
         environment: BTreeMap<OsString, OsString>,
-        capture: LogCapture,
+        logs: Logs,
         black_box: Rc<BlackBox>,
+        base: u64,
     ) -> io::Result<Self> {
         let Spec { workers, domains, .. } = &settings.spec;
-        let domains = domains
-            .iter()
-            .map(|domain| Domain { name: domain.name.clone(), kind: domain.kind, poke: None, resident: None })
-            .collect();
+        let watch = Watch::new()?;
+        watch.add(logs.wakeup(), Token::Logs)?;
+        // Orphans of workers come to us: nothing that a worker started is out of sight (prctl(2)).
+        nix::sys::prctl::set_child_subreaper(true)?;
+        super::launch::raise_open_files();
         Ok(Self {
             launches: settings.launches.clone(),
-            domains,
+            domains: domains.iter().map(Domain::new).collect(),
             domain_of: workers.iter().map(|worker| worker.domain).collect(),
             live: workers.iter().map(|_| None).collect(),
             pages: workers.iter().map(|_| None).collect(),
+            streams: workers.iter().map(|_| None).collect(),
+            notify: workers.iter().map(|_| None).collect(),
             evidence: HashMap::new(),
             events: VecDeque::new(),
+            remarks: VecDeque::new(),
+            stop_commands: VecDeque::new(),
             environment,
             registry,
-            capture,
+            logs,
+            sockets: Sockets::default(),
+            cgroups: Cgroups::discover(&settings.supervisor.runtime_dir),
+            log_dir: settings.supervisor.log_dir.clone(),
             black_box,
-            watch: Watch::new()?,
+            watch,
+            remains: BTreeSet::new(),
+            next_look: None,
+            patience: orphans::Patience::default(),
+            base,
         })
+    }
+
+    /// More workers, each with what it is launched with. Their domains are appended likewise.
+    pub fn extend(&mut self, workers: &[(DomainId, Launch)], domains: &[supervision::spec::DomainSpec]) {
+        self.domains.extend(domains.iter().map(Domain::new));
+        for (domain, launch) in workers {
+            self.launches.push(launch.clone());
+            self.domain_of.push(*domain);
+            self.live.push(None);
+            self.pages.push(None);
+            self.streams.push(None);
+            self.notify.push(None);
+        }
     }
 
     // Effects.
@@ -124,13 +213,14 @@ impl Drivers {
     pub fn launch(&mut self, incarnation: Incarnation) {
         let event = match self.try_launch(incarnation) {
             Ok(()) => Event::Launched { incarnation },
-            Err(failure) => {
-                let message = Some(advice(failure, &self.program(incarnation.worker)));
+            Err(failed) => {
+                let subject = failed.subject.unwrap_or_else(|| self.program(incarnation.worker));
+                let message = Some(advice(failed.failure, &subject));
                 let now = monotonic_ns();
                 let evidence = Evidence { seen_at: now, message, ..Evidence::default() };
                 self.evidence.insert(incarnation.worker, (incarnation, evidence));
                 self.release(incarnation.worker);
-                Event::LaunchFailed { incarnation, failure }
+                Event::LaunchFailed { incarnation, failure: failed.failure }
             }
         };
         self.events.push_back(event);
@@ -141,28 +231,70 @@ impl Drivers {
         let domain = self.domain_of[incarnation.worker.index()];
         self.reap(domain);
         self.look_at_boards(domain);
-        if self.live(incarnation).is_some() {
+        let has_exited = self.resident(domain).is_some_and(|resident| resident.exited.is_some());
+        if self.live(incarnation).is_some() && !has_exited {
             self.events.push_back(Event::Confirmed { incarnation });
         }
     }
 
-    /// Asks an incarnation to stop: SDK code through its board, a command by its stop signal.
+    /// Asks an incarnation to stop: SDK code through its board, a command by its stop command and its stop signal.
     pub fn stop(&mut self, incarnation: Incarnation) {
-        let signal = self.launches[incarnation.worker.index()].stop_signal;
-        let Some(live) = self.live(incarnation) else { return };
+        let means = self.launches[incarnation.worker.index()].stop.clone();
+        let Some(live) = self.live_mut(incarnation) else { return };
+        live.is_stopping = true;
+        let domain = live.domain;
         if let Some(sdk) = &live.sdk {
             sdk.order_stop();
-        } else if let Some(child) = self.child(live.domain) {
-            reaper::signal_group(child, signal);
-            // A stopped process keeps a signal for later: let it go on, so that it can end.
-            reaper::signal_group(child, nix::libc::SIGCONT);
+            // One that is suspended reads no orders.
+            if self.domains[domain.index()].kind == DomainKind::Process {
+                self.signal_family(domain, libc::SIGCONT);
+            }
+            return;
+        }
+        match means.command {
+            Some(command) => self.run_stop_command(incarnation, &command),
+            None => self.signal_stop(incarnation),
         }
     }
 
-    /// Kills the process of an incarnation, with its process group.
+    /// Sends the stop signal to all that belongs to a worker, or to its main process alone.
+    pub fn signal_stop(&mut self, incarnation: Incarnation) {
+        let means = &self.launches[incarnation.worker.index()].stop;
+        let Some(live) = self.live(incarnation) else { return };
+        if means.main_only {
+            if let Some(child) = self.child(live.domain) {
+                let main = live.said.main.as_ref().unwrap_or(child);
+                let _ = reaper::signal(main, means.signal);
+            }
+        } else {
+            self.signal_family(live.domain, means.signal);
+        }
+        // A stopped process keeps a signal for later: let it go on, so that it can end.
+        self.signal_family(live.domain, libc::SIGCONT);
+    }
+
+    /// Kills all that belongs to an incarnation.
     pub fn kill(&mut self, incarnation: Incarnation) {
-        if let Some(child) = self.live(incarnation).and_then(|live| self.child(live.domain)) {
-            reaper::signal_group(child, nix::libc::SIGKILL);
+        let Some(domain) = self.live(incarnation).map(|live| live.domain) else { return };
+        if let Some(resident) = self.resident(domain) {
+            resident.family.kill(resident.process.child());
+            self.look_soon(domain);
+        }
+    }
+
+    /// Suspends all that belongs to an incarnation.
+    pub fn pause(&self, incarnation: Incarnation) {
+        if let Some(live) = self.live(incarnation) {
+            self.signal_family(live.domain, libc::SIGSTOP);
+        }
+    }
+
+    /// Lets it go on.
+    pub fn resume(&mut self, incarnation: Incarnation) {
+        if let Some(live) = self.live_mut(incarnation) {
+            live.said.alive_at = monotonic_ns();
+            let domain = live.domain;
+            self.signal_family(domain, libc::SIGCONT);
         }
     }
 
@@ -189,30 +321,34 @@ impl Drivers {
             }
             (DomainKind::Cell | DomainKind::Process, Some(resident)) => {
                 resident.recycled_for = Some(culprit);
-                reaper::signal_group(resident.process.child(), nix::libc::SIGKILL);
+                resident.family.kill(resident.process.child());
             }
             (DomainKind::Cell | DomainKind::Process, None) => {}
         }
     }
 
     /// Reads the last sign of life. Answered by `Heartbeat`, or by the ending of one that is gone without a word.
-    pub fn read_heartbeat(&mut self, incarnation: Incarnation, base: u64) {
+    pub fn read_heartbeat(&mut self, incarnation: Incarnation) {
         let Some(live) = self.live(incarnation) else { return };
-        let Some(sdk) = &live.sdk else { return };
         let now = monotonic_ns();
-        let reading = sdk.reading(incarnation);
-        if reading.as_ref().is_some_and(|reading| self.is_thread_gone(live.domain, reading)) {
-            let ending = Ending { status: Status::Unknown, cause: Cause::Vanished };
-            self.end(incarnation, ending);
-            return;
-        }
-        let last = match &reading {
-            Some(reading) if reading.is_waiting => now,
-            Some(reading) => reading.heartbeat_at.unwrap_or(0),
-            // Garbage on the board is no sign of life.
-            None => 0,
+        let last = match &live.sdk {
+            None => live.said.alive_at,
+            Some(sdk) => {
+                let reading = sdk.reading(incarnation);
+                if reading.as_ref().is_some_and(|reading| self.is_thread_gone(live.domain, reading)) {
+                    let ending = Ending { status: Status::Unknown, cause: Cause::Vanished };
+                    self.end(incarnation, ending);
+                    return;
+                }
+                match &reading {
+                    Some(reading) if reading.is_waiting => now,
+                    Some(reading) => reading.heartbeat_at.unwrap_or(0),
+                    // Garbage on the board is no sign of life.
+                    None => 0,
+                }
+            }
         };
-        let last_beat = std::time::Duration::from_nanos(last.saturating_sub(base));
+        let last_beat = Duration::from_nanos(last.saturating_sub(self.base));
         self.events.push_back(Event::Heartbeat { incarnation, last_beat });
     }
 
@@ -230,7 +366,7 @@ impl Drivers {
         }
     }
 
-    /// Sends a signal to the process of an incarnation. Threads share their domain's process: it gets the signal.
+    /// Sends a signal to the main process of an incarnation. Threads share their domain's process: it gets the signal.
     pub fn signal(&mut self, incarnation: Incarnation, signal: i32) {
         let Some(live) = self.live(incarnation) else { return };
         match self.domains[live.domain.index()].kind {
@@ -242,25 +378,34 @@ impl Drivers {
             }
             DomainKind::Cell | DomainKind::Process => {
                 if let Some(child) = self.child(live.domain) {
-                    let _ = reaper::signal(child, signal);
+                    let _ = reaper::signal(live.said.main.as_ref().unwrap_or(child), signal);
                 }
             }
         }
     }
 
     /// Ends every process that is left, and waits for it. For the very end: everything has been stopped before, and
-    /// what is left are cells without workers.
+    /// what is left are cells without workers, and orphans that nobody can be held responsible for.
     pub fn end_all(&mut self) {
+        let end = std::time::Instant::now() + LAST_WAIT;
         for domain in &mut self.domains {
             if let Some(resident) = domain.resident.take() {
                 let child = resident.process.child();
-                reaper::signal_group(child, nix::libc::SIGKILL);
-                reaper::discard(&child.pidfd);
-                for stream in resident.streams {
-                    self.capture.close(stream);
+                resident.family.kill(child);
+                while resident.family.has_others(child.pid) && std::time::Instant::now() < end {
+                    std::thread::sleep(LOOK_FIRST);
                 }
+                reaper::discard(&child.pidfd);
             }
+            domain.family = None;
         }
+        let killed = orphans::kill_all();
+        if !killed.left.is_empty() {
+            tracing::error!(pids = ?killed.left, "these processes do not die of SIGKILL");
+        }
+        self.sockets.remove();
+        self.cgroups.remove();
+        let _ = self.logs.flush(LAST_WAIT);
     }
 
     // Events.
@@ -284,15 +429,55 @@ impl Drivers {
                 match token {
                     Token::Exit { domain } => self.reap(DomainId(domain)),
                     Token::Poke { domain } => self.answer_poke(DomainId(domain)),
-                    Token::Output { stream } => {
-                        if self.capture.read(StreamId(stream)) {
-                            self.unwatch(StreamId(stream));
-                        }
-                    }
+                    Token::Newline { worker } => self.hear_newline(WorkerId(worker)),
+                    Token::Notify { worker } => self.hear(WorkerId(worker)),
+                    Token::Logs => self.hear_logs(),
                 }
             }
         }
         true
+    }
+
+    /// When [`look_at_remains`](Self::look_at_remains) is due, in monotonic nanoseconds; `None` as a rule.
+    #[must_use]
+    pub fn next_look(&self) -> Option<u64> {
+        self.next_look.map(|(at, _)| at)
+    }
+
+    /// Looks at those whose main process is gone, if it is time.
+    pub fn look_at_remains(&mut self) {
+        let Some((at, pause)) = self.next_look.filter(|(at, _)| *at <= monotonic_ns()) else { return };
+        for domain in std::mem::take(&mut self.remains) {
+            self.reap(domain);
+        }
+        let pause = (pause * 2).min(LOOK_MAX);
+        let next = at.max(monotonic_ns()) + u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
+        self.next_look = (!self.remains.is_empty()).then_some((next, pause));
+    }
+
+    fn look_soon(&mut self, domain: DomainId) {
+        self.remains.insert(domain);
+        let soon = monotonic_ns() + u64::try_from(LOOK_FIRST.as_nanos()).unwrap_or(0);
+        self.next_look = Some((soon, LOOK_FIRST));
+    }
+
+    /// Waits for orphans that came to us and have exited.
+    pub fn reap_orphans(&mut self) {
+        let mains: BTreeSet<i32> = self
+            .domains
+            .iter()
+            .filter_map(|domain| Some(domain.resident.as_ref()?.process.child().pid))
+            .collect();
+        let called: BTreeSet<i32> =
+            self.live.iter().flatten().filter_map(|live| Some(live.said.main.as_ref()?.pid)).collect();
+        let is_ours =
+            |pid: i32| mains.contains(&pid) || called.contains(&pid) || super::helper::is_helper(pid);
+        let has_threads = self
+            .live
+            .iter()
+            .flatten()
+            .any(|live| self.domains[live.domain.index()].kind == DomainKind::Supervisor);
+        if has_threads { self.patience.reap(is_ours) } else { orphans::reap(is_ours) }
     }
 
     /// The next event.
@@ -300,66 +485,9 @@ impl Drivers {
         self.events.pop_front()
     }
 
-    // Views.
-
-    /// What is known of a worker's incarnation that has ended; the last one's only.
-    #[must_use]
-    pub fn evidence(&self, incarnation: Incarnation) -> Option<&Evidence> {
-        self.evidence
-            .get(&incarnation.worker)
-            .filter(|(of, _)| *of == incarnation)
-            .map(|(_, evidence)| evidence)
-    }
-
-    /// The same; for one that has not ended, what can be seen of it now.
-    #[must_use]
-    pub fn evidence_or_now(&self, incarnation: Incarnation) -> Option<Evidence> {
-        if let Some(known) = self.evidence(incarnation) {
-            return Some(known.clone());
-        }
-        let live = self.live(incarnation)?;
-        let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
-        Some(Evidence::new(reading, monotonic_ns(), live.struck_at))
-    }
-
-    /// Takes over what a predecessor's black box says of its incarnations.
-    pub fn adopt_evidence(&mut self, evidence: Vec<(Incarnation, Evidence)>) {
-        for (incarnation, evidence) in evidence {
-            self.evidence.insert(incarnation.worker, (incarnation, evidence));
-        }
-    }
-
-    /// The present process of a worker's incarnation; the supervisor's own for a thread.
-    #[must_use]
-    pub fn pid(&self, worker: WorkerId) -> Option<i32> {
-        let live = self.live[worker.index()].as_ref()?;
-        match self.domains[live.domain.index()].kind {
-            DomainKind::Supervisor => Some(nix::unistd::getpid().as_raw()),
-            DomainKind::Cell | DomainKind::Process => self.child(live.domain).map(|child| child.pid),
-        }
-    }
-
-    /// What stands on a worker's board now; `None` for a command, for one that never ran, and for garbage.
-    #[must_use]
-    pub fn reading(&self, worker: WorkerId) -> Option<Reading> {
-        self.pages[worker.index()].as_ref()?.board().read()
-    }
-
-    /// Whether this incarnation is the present one and has not ended.
-    #[must_use]
-    pub fn is_live(&self, incarnation: Incarnation) -> bool {
-        self.live(incarnation).is_some()
-    }
-
-    /// Records and pieces of output lost so far, because the disk was too slow or took no writes.
-    #[must_use]
-    pub fn lost_records(&self) -> u64 {
-        self.capture.lost()
-    }
-
-    /// The hand that writes records.
-    pub fn scribe(&mut self) -> &mut Scribe {
-        self.capture.scribe()
+    /// The next remark.
+    pub fn next_remark(&mut self) -> Option<Remark> {
+        self.remarks.pop_front()
     }
 
     // Look-ups.
@@ -372,7 +500,41 @@ impl Drivers {
         self.live.get_mut(incarnation.worker.index())?.as_mut().filter(|live| live.incarnation == incarnation)
     }
 
+    fn resident(&self, domain: DomainId) -> Option<&Resident> {
+        self.domains[domain.index()].resident.as_ref()
+    }
+
     fn child(&self, domain: DomainId) -> Option<&Child> {
-        self.domains[domain.index()].resident.as_ref().map(|resident| resident.process.child())
+        self.resident(domain).map(|resident| resident.process.child())
+    }
+
+    fn signal_family(&self, domain: DomainId, signal: i32) {
+        if let Some(resident) = self.resident(domain) {
+            resident.family.signal(resident.process.child(), signal);
+        }
+    }
+
+    /// Runs the stop command; the stop signal follows when it has ended. It is one of the family: what kills the worker
+    /// kills it too.
+    fn run_stop_command(&mut self, incarnation: Incarnation, command: &[String]) {
+        let pid = self.child(self.domain_of[incarnation.worker.index()]).map_or(0, |child| child.pid);
+        let extra = [("MAINPID".to_owned(), pid.to_string())];
+        match self.launch_helper(incarnation.worker, command, &extra) {
+            Ok(helper) => self.stop_commands.push_back((incarnation, helper)),
+            Err(error) => {
+                self.remarks.push_back(Remark {
+                    incarnation: Some(incarnation),
+                    kind: "stop-command",
+                    detail: serde_json::json!({ "error": error }),
+                    warning: Some(format!("its stop command: {error}; the stop signal is sent at once")),
+                });
+                self.signal_stop(incarnation);
+            }
+        }
+    }
+
+    /// A stop command that has begun, to be waited for beside the loop; then [`signal_stop`](Self::signal_stop).
+    pub fn next_stop_command(&mut self) -> Option<(Incarnation, Helper)> {
+        self.stop_commands.pop_front()
     }
 }

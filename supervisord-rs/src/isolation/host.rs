@@ -1,11 +1,9 @@
 //! SDK code in a child process: the same binary, started as `__host`. A cell gets several workers, a worker's own
 //! process gets one; to the host it is the same.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -13,9 +11,12 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use supervision::{LaunchFailure, LaunchStage};
 use workers::host::HostOrder;
 
+use super::family::Family;
 use super::launch::{Child, Plan, failure};
 use super::live::Sdk;
+use super::surroundings::{Prepared, Result};
 use super::thread::{Order, from_io};
+use crate::config::settings::Surroundings;
 
 /// A child that runs SDK code.
 #[derive(Debug)]
@@ -25,22 +26,20 @@ pub(super) struct Host {
     socket: OwnedFd,
 }
 
-/// Where a host's own output goes, and what surrounds it.
-pub(super) struct Surroundings<'a> {
+/// What surrounds a host.
+pub(super) struct Setting<'a> {
     /// `cell batch`, `worker b`: what it is called in `ps`.
     pub(super) title: &'a str,
-    pub(super) environment: &'a BTreeMap<std::ffi::OsString, std::ffi::OsString>,
-    pub(super) directory: Option<&'a Path>,
+    pub(super) prepared: Prepared,
+    pub(super) surroundings: &'a Surroundings,
+    pub(super) family: &'a Family,
     pub(super) stdout: BorrowedFd<'a>,
     pub(super) stderr: BorrowedFd<'a>,
 }
 
 impl Host {
     /// Starts the child. It waits for orders.
-    pub(super) fn launch(
-        surroundings: &Surroundings<'_>,
-        poke: &Arc<OwnedFd>,
-    ) -> Result<Self, LaunchFailure> {
+    pub(super) fn launch(setting: Setting<'_>, poke: &Arc<OwnedFd>) -> Result<Self> {
         let (socket, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
                 .map_err(|errno| failure(LaunchStage::Cell, errno))?;
@@ -48,18 +47,15 @@ impl Host {
         fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
             .map_err(|errno| failure(LaunchStage::Cell, errno))?;
         let program = OsStr::new("/proc/self/exe");
-        let argv = ["supervisord-rs", "__host", surroundings.title];
-        let mut plan = Plan::new(program, &argv, OsStr::new(""))?
-            .environment(surroundings.environment.iter().map(|(name, value)| (&**name, &**value)))?
+        let argv = ["supervisord-rs", "__host", setting.title];
+        let plan = Plan::new(program, &argv, OsStr::new(""))?
             .descriptor(null()?.as_fd())?
-            .descriptor(surroundings.stdout)?
-            .descriptor(surroundings.stderr)?
+            .descriptor(setting.stdout)?
+            .descriptor(setting.stderr)?
             .descriptor(theirs.as_fd())?
             .descriptor(poke.as_fd())?;
-        if let Some(directory) = surroundings.directory {
-            plan = plan.directory(directory)?;
-        }
-        Ok(Self { child: plan.launch()?, socket })
+        let plan = setting.prepared.apply(plan, setting.surroundings)?;
+        Ok(Self { child: plan.cgroup(setting.family.birthplace()).launch()?, socket })
     }
 
     /// Hands a worker to the host. Does not block: a host that reads no orders is a failed launch.
@@ -69,7 +65,7 @@ impl Host {
         is_single: bool,
         sdk: &Sdk,
         output: BorrowedFd<'_>,
-    ) -> Result<(), LaunchFailure> {
+    ) -> std::result::Result<(), LaunchFailure> {
         let order = HostOrder {
             name: order.name.to_owned(),
             kind: order.kind.to_owned(),
@@ -84,6 +80,6 @@ impl Host {
 }
 
 /// `/dev/null` as standard input: a worker that reads from the supervisor's terminal would fight it for the keys.
-pub(super) fn null() -> Result<File, LaunchFailure> {
+pub(super) fn null() -> std::result::Result<File, LaunchFailure> {
     File::open("/dev/null").map_err(|error| from_io(LaunchStage::Descriptors, &error))
 }

@@ -1,36 +1,62 @@
-//! From a plan to a running process: `clone` with `CLONE_VM | CLONE_VFORK`, some system calls, `execve`.
+//! From a plan to a running process: `clone3` with `CLONE_VM | CLONE_VFORK`, some system calls, `execve`.
 //!
-//! Why not `std::process::Command`: anything between fork and exec (`pre_exec`) makes it copy the page tables of the
-//! supervisor, which thread workers make large (25 ms instead of 0.5 ms beside 512 MB). A child that borrows our
+//! Why not `std::process::Command`: anything between fork and exec (`pre_exec`, a user) makes it copy the page tables
+//! of the supervisor, which thread workers make large (25 ms instead of 0.5 ms beside 512 MB). A child that borrows our
 //! memory until its `execve` costs the same however large we are; a failed step is written straight into the plan, so
-//! that no pipe is needed to report it; and the pidfd comes with the process, so that its number can never be
-//! somebody else's (clone(2), `CLONE_PIDFD`, Linux 5.2).
-#![expect(unsafe_code, reason = "clone(2) has no safe form")]
+//! that no pipe is needed to report it; the pidfd comes with the process, so that its number can never be somebody
+//! else's (clone(2), `CLONE_PIDFD`, Linux 5.2); and it is born in its cgroup (`CLONE_INTO_CGROUP`, Linux 5.7): moving
+//! a process later waits for all processors (milliseconds), and leaves a moment in which it is elsewhere.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `launch` | the plan, made with all allocations before the child exists |
+//! | `birth` | the system call that makes the child, by architecture |
+//! | `child` | what the child does until its `execve`; async-signal-safe |
+//! | `advice` | a failed step in words, and what to do about it |
 
-use std::ffi::{CString, OsStr, c_int, c_void};
+mod advice;
+mod birth;
+mod child;
+
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
+use nix::sys::signal::Signal;
 use supervision::{LaunchFailure, LaunchStage};
 
+pub use advice::{advice, exit_code};
+
 /// Where descriptors meant for the child are kept in us: above every number that they get in the child.
-const LOWEST_SOURCE: RawFd = 64;
-/// Stack of the child until its `execve`; it makes a dozen system calls and calls nothing deep.
-const STACK_SIZE: usize = 64 * 1024;
+const LOWEST_SOURCE: RawFd = 300;
 
 /// A process that we have just created.
 #[derive(Debug)]
 pub struct Child {
-    /// Its number; also that of its session and process group.
+    /// Its number; also that of its process group, and mostly of its session.
     pub pid: i32,
     /// The handle to wait for it and to signal it.
     pub pidfd: OwnedFd,
 }
+
+/// Who the child is, in the kernel's numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// User; `None`: ours.
+    pub uid: Option<u32>,
+    /// Group; `None`: ours.
+    pub gid: Option<u32>,
+    /// Supplementary groups; `None`: ours.
+    pub groups: Option<Vec<u32>>,
+}
+
+/// A resource limit: number, soft, hard.
+pub type Limit = (u32, u64, Option<u64>);
 
 /// What to execute, and with what.
 #[derive(Debug)]
@@ -38,9 +64,19 @@ pub struct Plan {
     candidates: Vec<CString>,
     argv: Vec<CString>,
     environment: Vec<CString>,
+    has_listen_pid: bool,
     directory: Option<CString>,
-    descriptors: Vec<OwnedFd>,
+    descriptors: Vec<(OwnedFd, RawFd)>,
     parent_death_signal: Signal,
+    pub(super) credentials: Credentials,
+    pub(super) umask: Option<u32>,
+    pub(super) limits: Vec<Limit>,
+    pub(super) nice: Option<i32>,
+    pub(super) io_priority: Option<i32>,
+    oom_score_adj: Option<CString>,
+    pub(super) cpus: Vec<usize>,
+    pub(super) own_session: bool,
+    cgroup: Option<OwnedFd>,
 }
 
 impl Plan {
@@ -56,9 +92,19 @@ impl Plan {
             candidates,
             argv,
             environment: Vec::new(),
+            has_listen_pid: false,
             directory: None,
             descriptors: Vec::new(),
             parent_death_signal: Signal::SIGKILL,
+            credentials: Credentials::default(),
+            umask: None,
+            limits: Vec::new(),
+            nice: None,
+            io_priority: None,
+            oom_score_adj: None,
+            cpus: Vec::new(),
+            own_session: true,
+            cgroup: None,
         })
     }
 
@@ -79,6 +125,13 @@ impl Plan {
         Ok(self)
     }
 
+    /// Adds `LISTEN_PID` with the child's own number to its environment, as sd_listen_fds(3) wants it.
+    #[must_use]
+    pub fn listen_pid(mut self) -> Self {
+        self.has_listen_pid = true;
+        self
+    }
+
     /// The working directory of the child.
     ///
     /// # Errors
@@ -93,12 +146,32 @@ impl Plan {
     ///
     /// # Errors
     /// `Descriptors` with EMFILE or ENFILE.
-    pub fn descriptor(mut self, fd: BorrowedFd<'_>) -> Result<Self, LaunchFailure> {
+    pub fn descriptor(self, fd: BorrowedFd<'_>) -> Result<Self, LaunchFailure> {
+        let next = self.next_descriptor();
+        self.descriptor_at(fd, next)
+    }
+
+    /// Gives the child a copy of `fd` as its descriptor `target`, which must be below 256.
+    ///
+    /// # Errors
+    /// `Descriptors` with EMFILE or ENFILE; EINVAL when the number is too high or taken.
+    pub fn descriptor_at(mut self, fd: BorrowedFd<'_>, target: RawFd) -> Result<Self, LaunchFailure> {
+        if target >= LOWEST_SOURCE || self.descriptors.iter().any(|(_, taken)| *taken == target) {
+            return Err(failure(LaunchStage::Descriptors, Errno::EINVAL));
+        }
         let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(LOWEST_SOURCE))
             .map_err(|errno| failure(LaunchStage::Descriptors, errno))?;
-        // SAFETY: needed because nix returns a number. The kernel has just given us this descriptor, nobody else has it.
-        self.descriptors.push(unsafe { OwnedFd::from_raw_fd(copy) });
+        #[expect(unsafe_code, reason = "nix returns a number")]
+        // SAFETY: the kernel has just given us this descriptor, nobody else has it.
+        let copy = unsafe { OwnedFd::from_raw_fd(copy) };
+        self.descriptors.push((copy, target));
         Ok(self)
+    }
+
+    /// The number that [`descriptor`](Self::descriptor) would give.
+    #[must_use]
+    pub fn next_descriptor(&self) -> RawFd {
+        (0..).find(|number| !self.descriptors.iter().any(|(_, taken)| taken == number)).unwrap_or(0)
     }
 
     /// The signal that the child gets when the thread that launches it ends; SIGKILL when nothing is said.
@@ -108,29 +181,61 @@ impl Plan {
         self
     }
 
+    /// Its weight for the OOM killer, -1000 to 1000.
+    #[must_use]
+    pub fn oom_score_adj(mut self, score: Option<i32>) -> Self {
+        self.oom_score_adj = score.and_then(|score| CString::new(score.to_string()).ok());
+        self
+    }
+
+    /// The directory of the cgroup (version 2) that it is born in.
+    #[must_use]
+    pub fn cgroup(mut self, directory: Option<OwnedFd>) -> Self {
+        self.cgroup = directory;
+        self
+    }
+
     /// Creates the process and waits until it has executed its program, or failed to.
     ///
-    /// The child leads a session of its own, has default signal dispositions and an empty mask whatever ours are,
-    /// dumps no core (a dump would delay the notice of its death by half a second), and gets its parent-death signal
-    /// when the thread that calls this ends: call it on the main thread only (`PR_SET_PDEATHSIG`, prctl(2)).
+    /// The child leads a session or process group of its own, has default signal dispositions and an empty mask whatever
+    /// ours are, dumps no core unless its limits say so (a dump would delay the notice of its death by half a second),
+    /// has our *original* limit of open files, and gets its parent-death signal when the thread that calls this ends:
+    /// call it on the main thread only (`PR_SET_PDEATHSIG`, prctl(2)).
     ///
     /// # Errors
     /// The stage that failed, with its errno. There is no process then.
     pub fn launch(self) -> Result<Child, LaunchFailure> {
+        let mut listen_pid = *b"LISTEN_PID=0\0\0\0\0\0\0\0\0\0\0";
+        let mut environment = pointers(&self.environment);
+        if self.has_listen_pid {
+            environment.insert(0, listen_pid.as_ptr().cast());
+        }
         let argv = pointers(&self.argv);
-        let environment = pointers(&self.environment);
-        let descriptors: Vec<RawFd> = self.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-        let mut orders = Orders {
+        let mut descriptors: Vec<(RawFd, RawFd)> =
+            self.descriptors.iter().map(|(source, target)| (source.as_raw_fd(), *target)).collect();
+        descriptors.sort_unstable_by_key(|(_, target)| *target);
+        let mut orders = child::Orders {
             candidates: &self.candidates,
             argv: argv.as_ptr(),
             environment: environment.as_ptr(),
+            listen_pid: if self.has_listen_pid { listen_pid.as_mut_ptr() } else { ptr::null_mut() },
             directory: self.directory.as_ref().map_or(ptr::null(), |directory| directory.as_ptr()),
             descriptors: &descriptors,
             parent: nix::unistd::getpid().as_raw(),
-            parent_death_signal: self.parent_death_signal as c_int,
+            parent_death_signal: self.parent_death_signal as libc::c_int,
+            credentials: &self.credentials,
+            umask: self.umask,
+            limits: &self.limits,
+            open_files: ORIGINAL_OPEN_FILES.get().copied(),
+            nice: self.nice,
+            io_priority: self.io_priority,
+            oom_score_adj: self.oom_score_adj.as_deref(),
+            cpus: if self.cpus.is_empty() { None } else { Some(child::cpu_set(&self.cpus)) },
+            own_session: self.own_session,
+            cgroup_procs: -1,
             failed: None,
         };
-        let (pid, pidfd) = clone_and_wait(&mut orders).map_err(|errno| failure(LaunchStage::Clone, errno))?;
+        let (pid, pidfd) = birth::give(&mut orders, self.cgroup.as_ref())?;
         match orders.failed {
             None => Ok(Child { pid, pidfd }),
             Some(failure) => {
@@ -142,122 +247,24 @@ impl Plan {
     }
 }
 
-/// What the child reads and writes in our memory while we wait.
-struct Orders<'a> {
-    candidates: &'a [CString],
-    argv: *const *const libc::c_char,
-    environment: *const *const libc::c_char,
-    directory: *const libc::c_char,
-    descriptors: &'a [RawFd],
-    parent: i32,
-    parent_death_signal: c_int,
-    failed: Option<LaunchFailure>,
-}
+/// The limit of open files that we were started with, once we have raised our own.
+static ORIGINAL_OPEN_FILES: OnceLock<(u64, u64)> = OnceLock::new();
 
-fn clone_and_wait(orders: &mut Orders<'_>) -> nix::Result<(i32, OwnedFd)> {
-    let mut stack = vec![0_u128; STACK_SIZE / size_of::<u128>()];
-    let mut pidfd: c_int = -1;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
-
-    // A handler of ours that ran in the child would run in our memory, on its stack: no signal until it has executed.
-    let mut before = SigSet::empty();
-    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
-    // SAFETY: needed because only clone(2) gives a child that borrows memory, with a pidfd. Sound because CLONE_VFORK
-    // suspends this thread until the child has executed or exited, so that `stack`, `orders` and all that it points to
-    // outlive the child's use of them and are not touched meanwhile; the stack is 16-byte aligned, grows down from its
-    // end, and is only the child's; `child` makes async-signal-safe calls only, allocates nothing, and never returns.
-    // Other threads go on: the child touches nothing of theirs.
-    let pid = unsafe {
-        libc::clone(
-            child,
-            stack.as_mut_ptr_range().end.cast(),
-            flags,
-            ptr::from_mut(orders).cast(),
-            &raw mut pidfd,
-        )
-    };
-    let result = Errno::result(pid);
-    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
-    let pid = result?;
-    // SAFETY: clone succeeded, so the kernel stored a new descriptor there, which is ours alone.
-    Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
-}
-
-/// The child, from birth to `execve`. Async-signal-safe calls only.
-extern "C" fn child(orders: *mut c_void) -> c_int {
-    // SAFETY: `clone_and_wait` passes a valid `Orders` that nobody else uses while we run.
-    let orders = unsafe { &mut *orders.cast::<Orders<'_>>() };
-    let failed = prepare(orders).and_then(|()| execute(orders)).err();
-    orders.failed = failed;
-    // SAFETY: _exit is async-signal-safe and runs nothing of the parent's.
-    unsafe { libc::_exit(127) }
-}
-
-fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
-    // SAFETY: needed because this runs between clone and exec, where only bare system calls are allowed; each of these
-    // is listed in signal-safety(7) or is a bare system call. All pointers are valid for the calls (see `Orders`).
-    unsafe {
-        let mut default: libc::sigaction = std::mem::zeroed();
-        default.sa_sigaction = libc::SIG_DFL;
-        for signal in 1..=64 {
-            // Fails for KILL, STOP and the two that the C library keeps; those need nothing.
-            libc::sigaction(signal, &raw const default, ptr::null_mut());
-        }
-        check(LaunchStage::Session, libc::setsid())?;
-        check(
-            LaunchStage::ParentDeathSignal,
-            libc::prctl(libc::PR_SET_PDEATHSIG, orders.parent_death_signal),
-        )?;
-        if libc::getppid() != orders.parent {
-            // The supervisor died before the line above: nobody would end us.
-            return Err(failure(LaunchStage::ParentDeathSignal, Errno::ESRCH));
-        }
-        let no_core = libc::rlimit { rlim_cur: 0, rlim_max: libc::RLIM_INFINITY };
-        let mut core = no_core;
-        if libc::getrlimit(libc::RLIMIT_CORE, &raw mut core) == 0 {
-            core.rlim_cur = 0;
-            check(LaunchStage::Limits, libc::setrlimit(libc::RLIMIT_CORE, &raw const core))?;
-        }
-        if !orders.directory.is_null() {
-            check(LaunchStage::Directory, libc::chdir(orders.directory))?;
-        }
-        let mut target = 0;
-        for &source in orders.descriptors {
-            check(LaunchStage::Descriptors, libc::dup2(source, target))?;
-            target += 1;
-        }
-        // Whatever a library opened without close-on-exec ends here. Fails before Linux 5.11: then only our own
-        // discipline counts.
-        libc::syscall(libc::SYS_close_range, target, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+/// Raises our own limit of open files to the hard one: a worker costs us half a dozen. Children get back what we had,
+/// since programs that use select(2) break beyond 1024.
+pub fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    if ORIGINAL_OPEN_FILES.set((soft, hard)).is_ok() && soft < hard {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
-    Ok(())
 }
 
-/// Tries each candidate as execvp(3) does: a missing one is passed over, one without permission is remembered.
-fn execute(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
-    let mut worst = Errno::ENOENT;
-    for candidate in orders.candidates {
-        // SAFETY: as in `prepare`; argv and environment are arrays of C strings that end with a null pointer.
-        unsafe { libc::execve(candidate.as_ptr(), orders.argv, orders.environment) };
-        match Errno::last() {
-            Errno::ENOENT | Errno::ENOTDIR => {}
-            Errno::EACCES => worst = Errno::EACCES,
-            other => return Err(failure(LaunchStage::Exec, other)),
-        }
-    }
-    Err(failure(LaunchStage::Exec, worst))
-}
-
-fn check(stage: LaunchStage, result: c_int) -> Result<(), LaunchFailure> {
-    Errno::result(result).map(drop).map_err(|errno| failure(stage, errno))
-}
-
-/// A failed step.
+/// A failed step. What the machine is short of now it may have later.
+#[must_use]
 pub(super) const fn failure(stage: LaunchStage, errno: Errno) -> LaunchFailure {
-    LaunchFailure { stage, errno: errno as i32 }
+    let transient = matches!(errno, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE);
+    LaunchFailure { stage, errno: errno as i32, transient }
 }
 
 fn candidates(program: &OsStr, path: &OsStr) -> Result<Vec<CString>, LaunchFailure> {
@@ -273,41 +280,4 @@ fn c_string(text: &OsStr) -> Result<CString, LaunchFailure> {
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
-}
-
-/// What to do about a launch that failed, in a sentence; `program` is what was to be executed.
-#[must_use]
-pub fn advice(failure: LaunchFailure, program: &str) -> String {
-    let errno = Errno::from_raw(failure.errno);
-    let what = match failure.stage {
-        LaunchStage::Board => "cannot create its board (memfd)".to_owned(),
-        LaunchStage::Pipes => "cannot create the pipes that capture its output".to_owned(),
-        LaunchStage::Clone => "cannot create a process".to_owned(),
-        LaunchStage::Thread => "cannot create a thread".to_owned(),
-        LaunchStage::Session => "cannot create a session (setsid)".to_owned(),
-        LaunchStage::ParentDeathSignal => "cannot tie its life to the supervisor's".to_owned(),
-        LaunchStage::Directory => "cannot enter its working directory".to_owned(),
-        LaunchStage::Descriptors => "cannot hand over its file descriptors".to_owned(),
-        LaunchStage::Limits => "cannot set its resource limits".to_owned(),
-        LaunchStage::Exec => format!("cannot execute {program}"),
-        LaunchStage::Cell => "cannot hand the launch order to its cell".to_owned(),
-        LaunchStage::Registration => {
-            return format!("{program} refused to start this worker: see its message");
-        }
-    };
-    let hint = match (failure.stage, errno) {
-        (LaunchStage::Exec, Errno::ENOENT) => ": install it, or write its full path in `command:`",
-        (LaunchStage::Exec, Errno::EACCES) => {
-            ": it is not executable for this user; check its mode and its directory's"
-        }
-        (LaunchStage::Exec, Errno::ENOEXEC) => {
-            ": it is neither a binary of this machine nor a script with `#!`"
-        }
-        (LaunchStage::Directory, Errno::ENOENT) => ": create it, or correct `cwd:`",
-        (_, Errno::EMFILE | Errno::ENFILE) => ": raise the limit of open files (`ulimit -n`, `LimitNOFILE=`)",
-        (_, Errno::EAGAIN) => ": raise the limit of processes (`ulimit -u`, `TasksMax=`, cgroup `pids.max`)",
-        (_, Errno::ENOMEM) => ": the machine or the cgroup is out of memory",
-        _ => "",
-    };
-    format!("{what}: {}{hint}", errno.desc())
 }

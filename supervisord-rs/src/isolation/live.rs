@@ -9,8 +9,7 @@ use supervision::{DomainId, Incarnation, LaunchFailure, LaunchStage};
 use workers::board::{Board, Reading};
 use workers::mapping::Mapping;
 
-use super::launch::failure;
-use crate::record::log_capture::StreamId;
+use super::launch::{Child, failure};
 
 /// A page of shared memory that is one worker's board.
 #[derive(Clone, Debug)]
@@ -32,12 +31,47 @@ pub(super) struct Live {
     pub(super) domain: DomainId,
     /// `None` for a `command:`.
     pub(super) sdk: Option<Sdk>,
-    /// Its captured streams, read until it is gone.
-    pub(super) streams: Vec<StreamId>,
     /// When a fault was committed from outside, by a signal of ours.
     pub(super) struck_at: Option<u64>,
     /// Whether it has said that it is ready, and that has been passed on.
     pub(super) is_ready: bool,
+    /// Whether it was asked to stop: what it started has the rest of its grace period then.
+    pub(super) is_stopping: bool,
+    /// The pipe on which it writes a newline when it is ready.
+    pub(super) newline: Option<OwnedFd>,
+    /// What it said on its notify socket.
+    pub(super) said: Said,
+}
+
+/// What a worker said on its notify socket, sd_notify(3).
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// Its last `STATUS`.
+    pub(super) status: Option<String>,
+    /// Between `RELOADING` and `READY`.
+    pub(super) is_reloading: bool,
+    /// Its last sign of life, in monotonic nanoseconds.
+    pub(super) alive_at: u64,
+    /// The process that it calls its main one, which is one of its family.
+    pub(super) main: Option<Child>,
+    /// Datagrams that were refused.
+    pub(super) refused: u64,
+}
+
+impl Live {
+    pub(super) fn new(incarnation: Incarnation, domain: DomainId, sdk: Option<Sdk>) -> Self {
+        let said = Said { alive_at: workers::board::monotonic_ns(), ..Said::default() };
+        Self {
+            incarnation,
+            domain,
+            sdk,
+            struck_at: None,
+            is_ready: false,
+            is_stopping: false,
+            newline: None,
+            said,
+        }
+    }
 }
 
 /// What the supervisor shares with SDK code.

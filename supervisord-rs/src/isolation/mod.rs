@@ -1,27 +1,38 @@
 //! Isolation drivers: they launch, signal and reap, and know no policy.
 //!
-//! The daemon gives them effects and takes events from them; they never call back. One epoll set watches every process,
-//! every board and every captured stream, so that a worker costs the supervisor no task, no thread and no timer.
+//! The daemon gives them effects and takes events from them; they never call back. One epoll set watches every process
+//! and board, so that a worker costs the supervisor no task, no thread and no timer.
 //!
 //! | file | concept |
 //! |---|---|
-//! | `drivers` | the contract: effects in, events out; who lives where; `launching` and `endings` behind it |
+//! | `drivers` | the contract: effects in, events out; who lives where |
 //! | `live` | one incarnation, while it lives |
 //! | `thread` | SDK code on a thread of the supervisor |
 //! | `host` | SDK code in a child: a cell, or a worker's own process |
 //! | `command` | an executable in its own process |
+//! | `surroundings` | who a process is and what surrounds it, looked up before it exists |
 //! | `launch` | from a plan to a running process, or to (stage, errno) |
+//! | `family`, `cgroup`, `orphans` | a process and all that it started: found, signalled, killed, proved to be gone |
 //! | `reaper` | the one owner of wait statuses |
+//! | `sockets`, `notify` | listening sockets that are passed on; what workers say with sd_notify(3) |
+//! | `helper` | small processes of our own: probes, stop commands, hooks |
 //! | `evidence` | from what was left behind to an ending and its cause |
 //! | `watch` | the one epoll set |
 
+mod cgroup;
 mod command;
 pub mod drivers;
 pub mod evidence;
+pub mod family;
+pub mod helper;
 mod host;
 pub mod launch;
 mod live;
+mod notify;
+pub mod orphans;
 pub mod reaper;
+mod sockets;
+mod surroundings;
 mod thread;
 mod watch;
 

@@ -1,8 +1,9 @@
 //! The one owner of wait statuses: by pidfd, never `waitpid(-1)`, so that nobody's child loses its status to us.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
@@ -10,53 +11,85 @@ use supervision::Status;
 
 use super::launch::Child;
 
-/// Takes the status of `child` if it has exited, and ends what is left of its process group.
+/// How `child` ended, if it has. The zombie stays: as long as it holds its number, neither a process nor a process group
+/// of strangers can have it (credentials(7)), so that its family can still be signalled. [`discard`] it at last.
 ///
-/// The group is killed *before* the zombie is reaped: as long as the zombie holds the number, no stranger's group can
-/// have it (a number is reused only when neither a process nor a group has it, credentials(7)).
+/// Does not block. `None`: it lives.
+#[must_use]
+pub fn peek(child: &Child) -> Option<Status> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    match waitid(Id::PIDFd(child.pidfd.as_fd()), flags) {
+        Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => None,
+        Ok(status) => Some(translate(status)),
+        // Real-time signals have no name in nix: it answers EINVAL. Else someone took it (a worker thread that calls
+        // waitpid(-1)): it is gone, and nobody knows how.
+        Err(_) => Some(Status::Unknown),
+    }
+}
+
+/// Takes the status of `child` if it has exited, and ends what is left of its process group first.
+///
 /// Does not block. `None`: it lives.
 #[must_use]
 pub fn reap(child: &Child) -> Option<Status> {
-    let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    match waitid(Id::PIDFd(child.pidfd.as_fd()), peek) {
-        Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return None,
-        Ok(_) => {}
-        // Someone else took it (a worker thread that calls waitpid(-1)): it is gone, and nobody knows how.
-        Err(_) => return Some(Status::Unknown),
-    }
+    let status = peek(child)?;
     let _ = killpg(Pid::from_raw(child.pid), Signal::SIGKILL);
-    Some(take(&child.pidfd))
+    discard(&child.pidfd);
+    Some(status)
 }
 
 /// Reaps a child that is known to have exited and whose status is of no interest.
 pub fn discard(pidfd: &OwnedFd) {
-    let _ = take(pidfd);
+    while waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) == Err(Errno::EINTR) {}
 }
 
-fn take(pidfd: &OwnedFd) -> Status {
-    loop {
-        return match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) {
-            Ok(WaitStatus::Exited(_, code)) => Status::Exited(code),
-            Ok(WaitStatus::Signaled(_, signal, core_dumped)) => {
-                Status::Signaled { signal: signal as i32, core_dumped }
-            }
-            Err(Errno::EINTR) => continue,
-            // Real-time signals have no name in nix: it answers EINVAL, after the kernel has reaped.
-            Ok(_) | Err(_) => Status::Unknown,
-        };
+fn translate(status: WaitStatus) -> Status {
+    match status {
+        WaitStatus::Exited(_, code) => Status::Exited(code),
+        WaitStatus::Signaled(_, signal, core_dumped) => {
+            Status::Signaled { signal: signal as i32, core_dumped }
+        }
+        _ => Status::Unknown,
     }
+}
+
+/// A handle to a process by its number: whose it is has to be looked at after this.
+///
+/// # Errors
+/// What pidfd_open(2) says; ESRCH when there is none.
+#[expect(unsafe_code, reason = "nix has no pidfd_open")]
+pub fn open(pid: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: the call has no memory effects; its result is a new descriptor that is ours alone.
+    unsafe {
+        let fd = Errno::result(libc::syscall(libc::SYS_pidfd_open, pid, 0))?;
+        Ok(OwnedFd::from_raw_fd(i32::try_from(fd).map_err(|_| Errno::EMFILE)?))
+    }
+}
+
+/// Whether the process behind a pidfd has exited.
+#[must_use]
+pub fn has_exited(pidfd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// Sends a signal to the process behind a pidfd: never to a stranger that got its number. ESRCH when it has exited.
 ///
 /// # Errors
 /// What pidfd_send_signal(2) says.
-#[expect(unsafe_code, reason = "nix has no pidfd_send_signal")]
 pub fn signal(child: &Child, signal: i32) -> nix::Result<()> {
+    signal_by(&child.pidfd, signal)
+}
+
+/// The same, by the handle alone.
+///
+/// # Errors
+/// What pidfd_send_signal(2) says.
+#[expect(unsafe_code, reason = "nix has no pidfd_send_signal")]
+pub fn signal_by(pidfd: &OwnedFd, signal: i32) -> nix::Result<()> {
     let none: *const libc::siginfo_t = std::ptr::null();
     // SAFETY: needed because nix lacks this call. The descriptor is open, and a null siginfo means "as kill(2)".
-    let result =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, child.pidfd.as_raw_fd(), signal, none, 0) };
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0) };
     Errno::result(result).map(drop)
 }
 

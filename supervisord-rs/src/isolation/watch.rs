@@ -7,7 +7,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// What a descriptor in the set means. `serial` tells a new owner of a slot from the one before.
+/// What a descriptor in the set means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Token {
     /// A process has exited. First in the order: exits are seen before anything that would promote.
@@ -20,11 +20,18 @@ pub(super) enum Token {
         /// The fault domain.
         domain: u32,
     },
-    /// A captured stream has something to read, or has ended.
-    Output {
-        /// The stream.
-        stream: u32,
+    /// A worker has written on its readiness pipe, or closed it.
+    Newline {
+        /// The worker.
+        worker: u32,
     },
+    /// A worker, or somebody else, has said something on its notify socket.
+    Notify {
+        /// The worker.
+        worker: u32,
+    },
+    /// The captured streams have something to tell.
+    Logs,
 }
 
 const KIND_SHIFT: u32 = 32;
@@ -34,7 +41,9 @@ impl Token {
         match self {
             Self::Exit { domain } => u64::from(domain),
             Self::Poke { domain } => 1 << KIND_SHIFT | u64::from(domain),
-            Self::Output { stream } => 2 << KIND_SHIFT | u64::from(stream),
+            Self::Newline { worker } => 2 << KIND_SHIFT | u64::from(worker),
+            Self::Notify { worker } => 3 << KIND_SHIFT | u64::from(worker),
+            Self::Logs => 4 << KIND_SHIFT,
         }
     }
 
@@ -43,7 +52,9 @@ impl Token {
         match data >> KIND_SHIFT {
             0 => Self::Exit { domain: index },
             1 => Self::Poke { domain: index },
-            _ => Self::Output { stream: index },
+            2 => Self::Newline { worker: index },
+            3 => Self::Notify { worker: index },
+            _ => Self::Logs,
         }
     }
 }

@@ -147,6 +147,8 @@ pub(super) fn phase(code: u32) -> Option<Phase> {
 /// The black box of this supervisor.
 pub struct BlackBox {
     mapping: Arc<Mapping>,
+    /// Workers that it has pages for.
+    capacity: usize,
 }
 
 /// What the handler of a fatal signal copies: from a worker's own board to its note. Set while the worker lives.
@@ -155,13 +157,13 @@ static MIRRORED: [AtomicPtr<Board>; WORKERS_MAX] = [const { AtomicPtr::new(ptr::
 static PAGES: AtomicPtr<Header> = AtomicPtr::new(ptr::null_mut());
 
 impl BlackBox {
-    /// Creates the file anew: whole under another name, then renamed, so that a predecessor's file is never truncated
+    /// Creates the file anew, with pages for `spare` workers more: whole under another name, then renamed, so that a predecessor's file is never truncated
     /// under whoever maps it. It lives until the process ends: the handler of fatal signals writes to it.
     ///
     /// # Errors
     /// What open(2), posix_fallocate(3), mmap(2) or rename(2) say; ENOSPC when the directory is full.
-    pub fn create(runtime_dir: &Path, workers: &[&str]) -> io::Result<Self> {
-        if workers.len() > WORKERS_MAX {
+    pub fn create(runtime_dir: &Path, workers: &[&str], spare: usize) -> io::Result<Self> {
+        if workers.len() + spare > WORKERS_MAX {
             return Err(io::Error::other(format!("more than {WORKERS_MAX} workers")));
         }
         let hidden = runtime_dir.join("blackbox.new");
@@ -172,8 +174,8 @@ impl BlackBox {
             .truncate(true)
             .mode(0o600)
             .open(&hidden)?;
-        let mapping = Mapping::file(file, NonZeroUsize::MIN.saturating_add(workers.len()))?;
-        let black_box = Self { mapping: Arc::new(mapping) };
+        let mapping = Mapping::file(file, NonZeroUsize::MIN.saturating_add(workers.len() + spare))?;
+        let black_box = Self { mapping: Arc::new(mapping), capacity: workers.len() + spare };
         for (index, name) in workers.iter().enumerate() {
             store_name(black_box.note(index), name);
         }
@@ -209,6 +211,21 @@ impl BlackBox {
         // SAFETY: needed because a mapped page has no type. The page is SIZE bytes long, NOTE is half of that and a
         // multiple of the note's alignment, every bit pattern is valid for atomics, and the board ends before NOTE.
         unsafe { &*page.byte_add(NOTE).cast::<Note>() }
+    }
+
+    /// How many more workers it has pages for, beside so many.
+    #[must_use]
+    pub const fn room(&self, workers: usize) -> usize {
+        self.capacity.saturating_sub(workers)
+    }
+
+    /// One more worker, at the end.
+    pub fn add(&self, worker: usize, name: &str) {
+        if worker < self.capacity {
+            store_name(self.note(worker), name);
+            let count = u32::try_from(worker + 1).unwrap_or(u32::MAX);
+            self.header().workers.store(count, Ordering::Relaxed);
+        }
     }
 
     /// Goes on counting a worker's progress where its predecessor's ended.

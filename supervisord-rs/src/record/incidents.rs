@@ -14,6 +14,7 @@ use supervision::{Incarnation, Incident, IncidentId, Outcome, WorkerId};
 use workers::fault::Fault;
 
 use super::events::wall;
+use super::logs::Tail;
 use super::words;
 use crate::control::protocol::{EndingReport, FaultReport, IncidentRecord, WorkReport};
 use crate::isolation::Evidence;
@@ -55,6 +56,8 @@ pub struct Opened {
     pub ending: EndingReport,
     /// Whether the supervisor died of it.
     pub supervisor_died: bool,
+    /// The last lines of the culprit, as soon as they have been taken.
+    pub tail: Option<Tail>,
 }
 
 impl Opened {
@@ -77,6 +80,7 @@ impl Opened {
                 culprit.and_then(|evidence| evidence.message.as_deref()),
             ),
             supervisor_died: false,
+            tail: None,
         }
     }
 }
@@ -139,8 +143,8 @@ impl Incidents {
         base: u64,
         is_live: impl Fn(Incarnation) -> bool,
         is_stalled: impl Fn(Incarnation) -> bool,
-    ) -> IncidentRecord {
-        let opened =
+    ) -> (IncidentRecord, Option<Tail>) {
+        let mut opened =
             self.open.remove(&incident.id).unwrap_or_else(|| Opened::new(incident, &BTreeMap::new(), base));
         let name = |incarnation: Incarnation| self.names.worker(incarnation.worker).to_owned();
         let lost_ones: Vec<Incarnation> = incident.lost.iter().map(|loss| loss.incarnation).collect();
@@ -156,6 +160,7 @@ impl Incidents {
             base.saturating_add(u64::try_from(closed.as_nanos()).unwrap_or(u64::MAX)).saturating_sub(origin)
                 / 1000
         });
+        let tail = opened.tail.take();
         let mut record = IncidentRecord {
             id: incident.id.0,
             at: wall(opened.at),
@@ -182,14 +187,24 @@ impl Incidents {
             recovered_us: closed,
             work: opened.work,
             leftovers: leftovers(incident, opened.supervisor_died),
+            last_output: Vec::new(),
             sentence: String::new(),
         };
         record.sentence = sentence(&record);
-        self.settled.push_back(record.clone());
+        (record, tail)
+    }
+
+    /// Keeps a record that is complete.
+    pub fn keep(&mut self, record: IncidentRecord) {
+        self.settled.push_back(record);
         if self.settled.len() > KEPT {
             self.settled.pop_front();
         }
-        record
+    }
+
+    /// There are more workers than there were.
+    pub fn rename(&mut self, names: Names) {
+        self.names = names;
     }
 
     /// The newest settled ones, oldest first.

@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     fn recorded(directory: &Path) -> Vec<u8> {
-        let black_box = BlackBox::create(directory, &["a", "b"]).unwrap();
+        let black_box = BlackBox::create(directory, &["a", "b"], 0).unwrap();
         for worker in 0..2 {
             let mapping = black_box.mapping();
             let board = mapping.nth(black_box.page(worker));

@@ -39,6 +39,7 @@ pub const fn cause(cause: Cause) -> &'static str {
         Cause::Bus => "bus-error",
         Cause::Hang => "hang",
         Cause::StartTimeout => "start-timeout",
+        Cause::Unhealthy => "unhealthy",
         Cause::StopTimeout => "stop-timeout",
         Cause::Killed => "killed",
         Cause::Signal => "signal",
@@ -89,7 +90,10 @@ pub fn ending(ending: Ending, reading: Option<&Reading>, message: Option<&str>) 
         Status::Failed => ("failed", None, None, false),
         Status::Panicked => ("panicked", None, None, false),
         Status::Abandoned => ("abandoned", None, None, false),
-        Status::NotLaunched(_) => ("not-launched", None, None, false),
+        // As a shell has it: 127 for what is not there, 126 for what cannot be executed.
+        Status::NotLaunched(failure) => {
+            ("not-launched", Some(crate::isolation::launch::exit_code(failure)), None, false)
+        }
         Status::Unknown => ("unknown", None, None, false),
     };
     // The handler's record belongs to this death only if it is about this signal, or about the one that led to it.

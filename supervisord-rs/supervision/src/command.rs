@@ -4,11 +4,13 @@ use alloc::vec::Vec;
 
 use crate::dependencies::ids;
 use crate::effect::Effect;
+use crate::ending::Ending;
 use crate::event::{Command, Event, Refusal};
 use crate::id::{FaultId, RequestId, WorkerId};
 use crate::incident::Outcome;
 use crate::machine::{Machine, Shutdown};
-use crate::timers::Timer;
+use crate::spec::DomainKind;
+use crate::timers::{Due, Timer};
 use crate::worker::{Phase, Signal, Why};
 
 impl Machine {
@@ -20,7 +22,7 @@ impl Machine {
     fn carry_out(&mut self, command: Command) -> Result<(), Refusal> {
         if let Command::Shutdown { now } = command {
             let again = self.shutdown.is_some();
-            self.begin_shutdown(true);
+            self.begin_shutdown(true, None);
             if now || again {
                 self.force_shutdown();
             }
@@ -53,6 +55,18 @@ impl Machine {
                 let incarnation = self.incarnation(worker);
                 self.effects.push_back(Effect::Signal { incarnation, signal });
             }
+            Command::Pause(workers) => {
+                self.known(&workers)?;
+                self.pause(&workers)?;
+            }
+            Command::Resume(workers) => {
+                self.known(&workers)?;
+                self.resume(&workers);
+            }
+            Command::Retire(workers) => {
+                self.known(&workers)?;
+                self.retire(&workers);
+            }
             Command::Inject { worker, fault } => self.inject(worker, fault)?,
             Command::Shutdown { .. } => {}
         }
@@ -76,6 +90,7 @@ impl Machine {
             }
             state.stopped = false;
             state.wanted = true;
+            state.retired = false;
             if is_named || matches!(state.phase, Phase::Backoff | Phase::Quarantined) {
                 state.failures.clear();
                 state.attempt = 0;
@@ -131,6 +146,35 @@ impl Machine {
         }
     }
 
+    /// All or none: a thread among them has the command refused.
+    fn pause(&mut self, workers: &[WorkerId]) -> Result<(), Refusal> {
+        if workers.iter().any(|worker| self.domain_kind(*worker) != DomainKind::Process) {
+            return Err(Refusal::CannotPause);
+        }
+        if workers.iter().any(|worker| self.workers[worker.index()].phase != Phase::Running) {
+            return Err(Refusal::NotRunning);
+        }
+        for &worker in workers {
+            self.workers[worker.index()].paused = true;
+            let incarnation = self.incarnation(worker);
+            self.effects.push_back(Effect::Pause { incarnation });
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self, workers: &[WorkerId]) {
+        for &worker in workers {
+            if !core::mem::replace(&mut self.workers[worker.index()].paused, false) {
+                continue;
+            }
+            let incarnation = self.incarnation(worker);
+            self.effects.push_back(Effect::Resume { incarnation });
+            if let Some(heartbeat) = self.heartbeat(worker) {
+                self.set_timer(Timer::Worker(worker, Due::Heartbeat), self.now.saturating_add(heartbeat));
+            }
+        }
+    }
+
     fn inject(&mut self, worker: WorkerId, fault: FaultId) -> Result<(), Refusal> {
         if !self.spec.fault_injection {
             return Err(Refusal::InjectionDenied);
@@ -144,12 +188,13 @@ impl Machine {
     }
 
     /// Everything is to end: dependents before what they lean on, later ones of the file first.
-    pub(crate) fn begin_shutdown(&mut self, orderly: bool) {
+    pub(crate) fn begin_shutdown(&mut self, orderly: bool, critical: Option<Ending>) {
         if self.shutdown.is_some() {
             return;
         }
-        self.shutdown = Some(Shutdown { orderly, forced: false, is_over: false });
+        self.shutdown = Some(Shutdown { orderly, critical, forced: false, is_over: false });
         self.launches.clear();
+        self.queue.clear();
         let all: Vec<WorkerId> = ids(self.workers.len()).collect();
         for &worker in &all {
             self.workers[worker.index()].wanted = false;
@@ -206,6 +251,11 @@ impl Machine {
             | Event::Confirmed { .. }
             | Event::Ended { .. }
             | Event::DomainEnded { .. }
+            | Event::Exited { .. }
+            | Event::Readiness { .. }
+            | Event::Unhealthy { .. }
+            | Event::Extended { .. }
+            | Event::Extend(_)
             | Event::Heartbeat { .. } => self.stale += 1,
         }
     }

@@ -8,13 +8,13 @@ use crate::ending::Cause;
 use crate::id::{GroupId, WorkerId};
 use crate::machine::Machine;
 use crate::spec::{Condition, Dependency, DomainKind, Spec};
-use crate::worker::Phase;
+use crate::worker::{Phase, Worker};
 
 /// The specification, turned round. References to nowhere are left out.
 #[derive(Debug)]
 pub(crate) struct Index {
-    /// For each worker those that depend on it, and how.
-    dependents: Vec<Vec<(WorkerId, Condition)>>,
+    /// For each worker those that depend on it, how, and whether they need it.
+    dependents: Vec<Vec<(WorkerId, Condition, bool)>>,
     groups: Vec<Option<GroupId>>,
 }
 
@@ -26,7 +26,7 @@ impl Index {
         for (id, worker) in ids(count).zip(&spec.workers) {
             for dependency in &worker.depends_on {
                 if let Some(list) = index.dependents.get_mut(dependency.on.index()) {
-                    list.push((id, dependency.condition));
+                    list.push((id, dependency.condition, !dependency.soft));
                 }
             }
         }
@@ -47,7 +47,7 @@ impl Index {
 
     /// Those that wait for anything of this worker.
     pub(crate) fn dependents(&self, worker: WorkerId) -> impl Iterator<Item = WorkerId> + '_ {
-        self.dependents[worker.index()].iter().map(|(dependent, _)| *dependent)
+        self.dependents[worker.index()].iter().map(|(dependent, ..)| *dependent)
     }
 
     /// Those that need this worker up: they are stopped before it. One that only waited for its finish is not.
@@ -57,7 +57,7 @@ impl Index {
             Condition::Finished => false,
         };
         let all = self.dependents[worker.index()].iter();
-        all.filter(move |(_, condition)| leans(*condition)).map(|(dependent, _)| *dependent)
+        all.filter(move |(_, condition, needs)| *needs && leans(*condition)).map(|(dependent, ..)| *dependent)
     }
 }
 
@@ -66,6 +66,15 @@ pub(crate) fn ids(count: usize) -> impl DoubleEndedIterator<Item = WorkerId> + E
     // A specification is read from a file of bounded size: it has far less than 2^32 workers.
     let ids: Vec<WorkerId> = (0_u32..).take(count).map(WorkerId).collect();
     ids.into_iter()
+}
+
+/// Whether one that is depended on softly is not worth waiting for: it is down, and not because its turn has not come.
+fn has_given_up(worker: &Worker) -> bool {
+    match worker.phase {
+        Phase::Backoff | Phase::Quarantined | Phase::Finished => true,
+        Phase::Idle => !worker.wanted,
+        Phase::Launching | Phase::Starting | Phase::Running | Phase::Stopping | Phase::Killing => false,
+    }
 }
 
 impl Machine {
@@ -78,9 +87,12 @@ impl Machine {
     /// Whether a dependency holds at this moment. What is about to stop does not count as up.
     pub(crate) fn holds(&self, dependency: &Dependency) -> bool {
         let Some(on) = self.workers.get(dependency.on.index()) else { return true };
+        if on.retired || (dependency.soft && has_given_up(on)) {
+            return true;
+        }
         match dependency.condition {
             Condition::Started => on.stays_up(),
-            Condition::Ready => on.stays_up() && on.phase == Phase::Running,
+            Condition::Ready => on.stays_up() && on.phase == Phase::Running && !on.unready,
             Condition::Finished => {
                 on.phase == Phase::Finished
                     && on.last_ending.is_some_and(|ending| ending.cause == Cause::Finished)

@@ -62,6 +62,21 @@ pub enum Effect {
         /// Which.
         signal: i32,
     },
+    /// Suspend its processes.
+    Pause {
+        /// Whose.
+        incarnation: Incarnation,
+    },
+    /// Let them go on.
+    Resume {
+        /// Whose.
+        incarnation: Incarnation,
+    },
+    /// It was killed a while ago and something of it is still there: say what, with its state.
+    ReportRemains {
+        /// Of whom.
+        incarnation: Incarnation,
+    },
     /// For the record: a phase changed.
     Transition(Transition),
     /// For the record: something failed. Look now at what is left; the last outputs and counters are still there.
@@ -77,8 +92,10 @@ pub enum Effect {
     },
     /// Everything has stopped: end the supervisor. The last effect there is.
     Exit {
-        /// False when a group escalated: the supervisor gave up.
+        /// False when a group escalated, or a critical worker failed: the supervisor gave up.
         orderly: bool,
+        /// How the critical worker ended because of which the supervisor ends.
+        critical: Option<Ending>,
     },
 }
 

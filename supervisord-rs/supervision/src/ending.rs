@@ -65,6 +65,8 @@ pub enum Cause {
     Hang,
     /// It did not become ready in time.
     StartTimeout,
+    /// Its liveness probe gave it up.
+    Unhealthy,
     /// It did not stop in time and was killed.
     StopTimeout,
     /// SIGKILL by someone else (a person, the kernel's OOM killer).
@@ -90,6 +92,9 @@ pub struct LaunchFailure {
     pub stage: LaunchStage,
     /// The errno of that step.
     pub errno: i32,
+    /// Whether the machine was short of something (descriptors, processes, memory): the attempt does not count against
+    /// the worker's limit, and is made again.
+    pub transient: bool,
 }
 
 /// The steps of a launch, in order.
@@ -103,7 +108,15 @@ pub enum LaunchStage {
     Clone,
     /// Creating the thread.
     Thread,
-    /// A session of its own (`setsid`).
+    /// Opening its listening sockets.
+    Socket,
+    /// Reading its environment from a file.
+    EnvFile,
+    /// Reading a secret.
+    Secret,
+    /// Its own cgroup.
+    Cgroup,
+    /// A session or process group of its own (`setsid`, `setpgid`).
     Session,
     /// The signal that ends it with the supervisor (`PR_SET_PDEATHSIG`).
     ParentDeathSignal,
@@ -113,6 +126,18 @@ pub enum LaunchStage {
     Descriptors,
     /// Its resource limits (`setrlimit`).
     Limits,
+    /// Its scheduling priority (`setpriority`).
+    Nice,
+    /// Its I/O priority (`ioprio_set`).
+    IoPriority,
+    /// Its weight for the OOM killer (`/proc/self/oom_score_adj`).
+    OomScore,
+    /// Its processors (`sched_setaffinity`).
+    Affinity,
+    /// Its group and supplementary groups (`setgroups`, `setgid`).
+    Group,
+    /// Its user (`setuid`).
+    User,
     /// The program itself (`execve`).
     Exec,
     /// Handing the launch order to the cell.

@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::ending::{Ending, LaunchFailure};
-use crate::id::{DomainId, FaultId, Incarnation, RequestId, WorkerId};
+use crate::id::{DomainId, FaultId, GroupId, Incarnation, RequestId, WorkerId};
+use crate::spec::{Dependency, DomainSpec, WorkerSpec};
 
 /// Something happened. Events about incarnations other than the present one are dropped and counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,12 @@ pub enum Event {
         /// Of whom.
         incarnation: Incarnation,
     },
-    /// This incarnation ended, alone.
+    /// Its main process has exited, and something of its process tree is left. `Ended` follows when nothing is.
+    Exited {
+        /// Of whom.
+        incarnation: Incarnation,
+    },
+    /// This incarnation ended, alone: nothing of it is left.
     Ended {
         /// Of whom.
         incarnation: Incarnation,
@@ -56,6 +62,27 @@ pub enum Event {
         /// When the last beat was; the present moment for one that waits inside the SDK.
         last_beat: Duration,
     },
+    /// Its readiness probe has changed its mind. A worker that has just become running counts as ready.
+    Readiness {
+        /// Of whom.
+        incarnation: Incarnation,
+        /// Whether it may be depended on.
+        ready: bool,
+    },
+    /// Its liveness probe gave it up: it is stopped, and has failed.
+    Unhealthy {
+        /// Of whom.
+        incarnation: Incarnation,
+    },
+    /// It asked for more time to start or to stop (`EXTEND_TIMEOUT_USEC`, sd_notify(3)).
+    Extended {
+        /// Of whom.
+        incarnation: Incarnation,
+        /// On the machine's clock; never sooner than it was.
+        until: Duration,
+    },
+    /// There are more workers from now on. Ids of those that there are do not change.
+    Extend(Extension),
     /// A person, or a program on behalf of one, wants something.
     Command {
         /// To be answered by `Reply`.
@@ -67,6 +94,19 @@ pub enum Event {
     Deadline,
 }
 
+/// Workers that are added to a machine that runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extension {
+    /// Appended to those that there are; started if they have `autostart`.
+    pub workers: Vec<WorkerSpec>,
+    /// Appended likewise.
+    pub domains: Vec<DomainSpec>,
+    /// Members, old or new, that groups gain, at the end.
+    pub members: Vec<(GroupId, WorkerId)>,
+    /// Dependencies that workers gain.
+    pub dependencies: Vec<(WorkerId, Dependency)>,
+}
+
 /// What people can want.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -76,6 +116,12 @@ pub enum Command {
     Stop(Vec<WorkerId>),
     /// Stop, then start.
     Restart(Vec<WorkerId>),
+    /// Suspend these processes with all that they have started (SIGSTOP). Their heartbeats are not missed.
+    Pause(Vec<WorkerId>),
+    /// Let these go on (SIGCONT).
+    Resume(Vec<WorkerId>),
+    /// Stop these, and nobody who depends on them: they are no longer wanted, and nobody waits for them.
+    Retire(Vec<WorkerId>),
     /// Send a signal.
     Signal {
         /// To whom.
@@ -106,6 +152,8 @@ pub enum Refusal {
     InjectionDenied,
     /// The worker is not launched: there is nobody to signal or to break.
     NotRunning,
+    /// A thread cannot be suspended without its process.
+    CannotPause,
     /// No worker has this id.
     UnknownWorker,
 }

@@ -2,15 +2,16 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::dependencies::ids;
 use crate::effect::Effect;
-use crate::ending::{Cause, Ending};
+use crate::ending::{Cause, Ending, Status};
 use crate::id::{DomainId, FaultId, Incarnation, WorkerId};
 use crate::incident::{Incident, Loss, Outcome};
 use crate::machine::{InheritedDeath, Machine};
 use crate::restart::delay;
-use crate::spec::RestartPolicy;
+use crate::spec::{Exit, RestartPolicy};
 use crate::timers::{Due, Timer};
 use crate::worker::{Phase, Why};
 
@@ -92,8 +93,10 @@ impl Machine {
     fn judge(&self, worker: WorkerId, observed: Ending) -> Ending {
         let state = &self.workers[worker.index()];
         // In any other phase an order still waits, and the end came by itself.
-        let is_ending = matches!(state.phase, Phase::Stopping | Phase::Killing);
-        let Some(why) = state.order.filter(|_| is_ending) else { return observed };
+        let is_ending = matches!(state.phase, Phase::Stopping | Phase::Killing) && !state.exited;
+        let Some(why) = state.order.filter(|_| is_ending) else {
+            return self.as_configured(worker, observed);
+        };
         let is_forced = state.phase == Phase::Killing;
         let cause = match own_doing(why) {
             Some(cause) => cause,
@@ -104,6 +107,16 @@ impl Machine {
             None => Cause::Requested,
         };
         Ending { cause, ..observed }
+    }
+
+    /// An ending that the configuration calls a success is none of the failures.
+    fn as_configured(&self, worker: WorkerId, observed: Ending) -> Ending {
+        let is_success = names(&self.spec.workers[worker.index()].restart.success, observed);
+        if is_success && is_failure(observed.cause) {
+            Ending { cause: Cause::Finished, ..observed }
+        } else {
+            observed
+        }
     }
 
     /// The incarnation is no more: what was its own is forgotten, and why it was to end is kept for what follows.
@@ -151,14 +164,31 @@ impl Machine {
     fn rest(&mut self, worker: WorkerId, phase: Phase, ending: Ending) {
         self.enter(worker, phase, Some(ending));
         self.settle_loss(worker, Outcome::Down);
+        if phase == Phase::Finished {
+            self.end_if_critical(worker, Some(ending));
+        }
+    }
+
+    /// A critical worker that is down for good takes the supervisor along.
+    fn end_if_critical(&mut self, worker: WorkerId, ending: Option<Ending>) {
+        if self.spec.workers[worker.index()].critical {
+            let orderly = ending.is_some_and(|ending| !is_failure(ending.cause));
+            self.giving_up.get_or_insert((orderly, ending));
+        }
     }
 
     /// Another attempt, after its delay; none when there were too many.
     fn try_again(&mut self, worker: WorkerId, ending: Ending, failed: bool) {
         let restart = &self.spec.workers[worker.index()].restart;
         let (limit, backoff) = (restart.limit, restart.backoff);
+        let is_vain = names(&restart.never_on, ending);
+        if is_vain {
+            self.quarantine_for_good(worker, ending);
+            return;
+        }
         let state = &mut self.workers[worker.index()];
-        if state.failures.count(self.now, &limit) {
+        // A machine short of memory or processes is not the worker's failure.
+        if !is_transient(ending) && state.failures.count(self.now, &limit) {
             self.quarantine(worker, Some(ending));
             return;
         }
@@ -181,9 +211,18 @@ impl Machine {
 
     /// No further attempt by itself, but perhaps a slow one.
     pub(crate) fn quarantine(&mut self, worker: WorkerId, ending: Option<Ending>) {
+        let retry = self.spec.workers[worker.index()].restart.slow_retry;
+        self.set_aside(worker, ending, retry);
+    }
+
+    /// No further attempt but by hand.
+    fn quarantine_for_good(&mut self, worker: WorkerId, ending: Ending) {
+        self.set_aside(worker, Some(ending), None);
+    }
+
+    fn set_aside(&mut self, worker: WorkerId, ending: Option<Ending>, retry: Option<Duration>) {
         self.timers.cancel_worker(worker);
-        let at =
-            self.spec.workers[worker.index()].restart.slow_retry.map(|retry| self.now.saturating_add(retry));
+        let at = retry.map(|retry| self.now.saturating_add(retry));
         let state = &mut self.workers[worker.index()];
         state.wanted = false;
         state.held = false;
@@ -193,6 +232,10 @@ impl Machine {
             self.set_timer(Timer::Worker(worker, Due::Phase), at);
         }
         self.settle_loss(worker, Outcome::Down);
+        if at.is_none() {
+            let ending = ending.or(self.workers[worker.index()].last_ending);
+            self.end_if_critical(worker, ending);
+        }
     }
 
     fn open_incident(
@@ -244,11 +287,31 @@ impl Machine {
     }
 }
 
+/// Whether the configuration names this ending. Only what the process did by itself has a name there.
+fn names(exits: &[Exit], ending: Ending) -> bool {
+    let exit = match ending.status {
+        Status::Exited(code) => Exit::Code(code),
+        Status::Signaled { signal, .. } => Exit::Signal(signal),
+        Status::Returned
+        | Status::Failed
+        | Status::Panicked
+        | Status::Abandoned
+        | Status::NotLaunched(_)
+        | Status::Unknown => return false,
+    };
+    exits.contains(&exit)
+}
+
+fn is_transient(ending: Ending) -> bool {
+    matches!(ending.status, Status::NotLaunched(failure) if failure.transient)
+}
+
 /// The cause when the ending was the machine's own doing for a reason that is a failure.
 fn own_doing(why: Why) -> Option<Cause> {
     match why {
         Why::Hang => Some(Cause::Hang),
         Why::StartTimeout => Some(Cause::StartTimeout),
+        Why::Unhealthy => Some(Cause::Unhealthy),
         Why::Requested | Why::Collateral | Why::GroupQuarantine => None,
     }
 }
@@ -268,6 +331,7 @@ pub(crate) const fn is_failure(cause: Cause) -> bool {
         | Cause::Bus
         | Cause::Hang
         | Cause::StartTimeout
+        | Cause::Unhealthy
         | Cause::Killed
         | Cause::Signal
         | Cause::LaunchFailure
@@ -294,6 +358,7 @@ const fn is_crash(cause: Cause) -> bool {
         | Cause::Error
         | Cause::Hang
         | Cause::StartTimeout
+        | Cause::Unhealthy
         | Cause::StopTimeout
         | Cause::Killed
         | Cause::Signal

@@ -98,7 +98,7 @@ impl Machine {
         let ending = self.workers[worker.index()].last_ending;
         self.quarantine(worker, ending);
         if escalate {
-            self.begin_shutdown(false);
+            self.giving_up.get_or_insert((false, None));
             return;
         }
         for member in self.spec.groups[group.index()].workers.clone() {
@@ -126,6 +126,6 @@ impl Machine {
         }
         self.timers.clear();
         self.shutdown = Some(crate::machine::Shutdown { is_over: true, ..shutdown });
-        self.effects.push_back(Effect::Exit { orderly: shutdown.orderly });
+        self.effects.push_back(Effect::Exit { orderly: shutdown.orderly, critical: shutdown.critical });
     }
 }

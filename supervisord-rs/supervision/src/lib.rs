@@ -12,6 +12,7 @@
 //! | `machine` | the API, and what is inherited from a dead supervisor |
 //! | `worker` | one worker, and the total life-cycle table |
 //! | `life_cycle` | the table's reactions carried out |
+//! | `admission` | how many start at once; workers that are added and taken away |
 //! | `failure` | what follows an ending: incident, backoff, quarantine, finish |
 //! | `group` | strategies: who else is restarted, and when a group gives up |
 //! | `command` | what people want: start, stop, restart, signal, inject, shut down |
@@ -23,6 +24,7 @@
 
 extern crate alloc;
 
+mod admission;
 mod command;
 mod dependencies;
 pub mod effect;
@@ -43,7 +45,7 @@ mod worker;
 
 pub use effect::{Effect, Transition};
 pub use ending::{Cause, Ending, LaunchFailure, LaunchStage, Status};
-pub use event::{Command, Event, Refusal};
+pub use event::{Command, Event, Extension, Refusal};
 pub use id::{DomainId, FaultId, Generation, GroupId, Incarnation, IncidentId, RequestId, WorkerId};
 pub use incident::{Incident, Loss, Outcome};
 pub use machine::{Inherited, InheritedDeath, InheritedWorker, Machine, WorkerView};

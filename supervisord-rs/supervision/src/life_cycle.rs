@@ -11,11 +11,17 @@ use crate::spec::{DomainKind, OnHang, Readiness};
 use crate::timers::{Due, Timer};
 use crate::worker::{Phase, Reaction, Signal, Why, react};
 
+/// From a kill until what is left of the killed is named; SIGKILL takes microseconds, where the kernel lets it.
+const REMAINS_FIRST: Duration = Duration::from_secs(5);
+/// And again, as long as it is there.
+const REMAINS_AGAIN: Duration = Duration::from_secs(60);
+
 impl Machine {
     /// Looks a signal up in the table, and does what stands there. `ending` comes with the signals that are one.
     pub(crate) fn react(&mut self, worker: WorkerId, signal: Signal, ending: Option<Ending>) {
         match react(self.workers[worker.index()].phase, signal) {
             Reaction::Begin => self.begin(worker),
+            Reaction::ClearAway => self.clear_away(worker),
             Reaction::FailLaunch | Reaction::End => {
                 let unknown = Ending { status: Status::Unknown, cause: Cause::Unknown };
                 self.on_end(worker, ending.unwrap_or(unknown));
@@ -24,13 +30,28 @@ impl Machine {
             Reaction::AskConfirm => self.on_ready(worker),
             Reaction::Promote => self.promote(worker),
             // Carried out by `on_heartbeat`, which has the time of the last beat.
-            Reaction::JudgeHeartbeat | Reaction::Ignore | Reaction::StayDown => {}
+            // So are `on_readiness` and `on_extended`, which have what was said.
+            Reaction::JudgeHeartbeat
+            | Reaction::NoteReadiness
+            | Reaction::Extend
+            | Reaction::Ignore
+            | Reaction::StayDown => {}
+            Reaction::GiveUpOn => {
+                self.workers[worker.index()].order.get_or_insert(Why::Unhealthy);
+                self.stops.insert(worker);
+            }
+            Reaction::ReportRemains => {
+                let incarnation = self.incarnation(worker);
+                self.effects.push_back(Effect::ReportRemains { incarnation });
+                self.set_timer(Timer::Worker(worker, Due::Phase), self.now.saturating_add(REMAINS_AGAIN));
+            }
             Reaction::EndStart => self.end_start(worker),
             Reaction::Escalate => {
                 self.workers[worker.index()].overdue = true;
                 self.force(worker);
             }
             Reaction::Retry => self.retry(worker),
+            Reaction::AskHeartbeat if self.workers[worker.index()].paused => {}
             Reaction::AskHeartbeat => {
                 self.workers[worker.index()].listening = true;
                 let incarnation = self.incarnation(worker);
@@ -54,7 +75,7 @@ impl Machine {
     pub(crate) fn launch_if_possible(&mut self, worker: WorkerId) {
         let state = &self.workers[worker.index()];
         let may = state.wanted && !state.held && state.phase == Phase::Idle && self.shutdown.is_none();
-        if !may || self.unmet(worker).next().is_some() {
+        if !may || self.unmet(worker).next().is_some() || !self.is_admitted(worker) {
             return;
         }
         let state = &mut self.workers[worker.index()];
@@ -169,10 +190,7 @@ impl Machine {
         self.timers.cancel_worker(worker);
         let incarnation = self.incarnation(worker);
         match (self.domain_kind(worker), self.spec.workers[worker.index()].on_hang) {
-            (DomainKind::Process, _) => {
-                self.enter(worker, Phase::Killing, None);
-                self.effects.push_back(Effect::Kill { incarnation });
-            }
+            (DomainKind::Process, _) => self.kill(worker),
             (DomainKind::Supervisor | DomainKind::Cell, OnHang::Recycle) if self.shutdown.is_none() => {
                 self.enter(worker, Phase::Killing, None);
                 let domain = self.spec.workers[worker.index()].domain;
@@ -187,6 +205,48 @@ impl Machine {
         }
     }
 
+    fn kill(&mut self, worker: WorkerId) {
+        let incarnation = self.incarnation(worker);
+        self.enter(worker, Phase::Killing, None);
+        self.effects.push_back(Effect::Kill { incarnation });
+        self.set_timer(Timer::Worker(worker, Due::Phase), self.now.saturating_add(REMAINS_FIRST));
+    }
+
+    /// Its main process is gone: it is not running any more, and ends when what it left behind is gone too.
+    fn clear_away(&mut self, worker: WorkerId) {
+        self.timers.cancel_worker(worker);
+        self.workers[worker.index()].exited = true;
+        self.kill(worker);
+    }
+
+    pub(crate) fn on_readiness(&mut self, incarnation: Incarnation, ready: bool) {
+        if !self.is_present(incarnation) {
+            self.stale += 1;
+            return;
+        }
+        let worker = incarnation.worker;
+        if react(self.workers[worker.index()].phase, Signal::Readiness) == Reaction::NoteReadiness {
+            self.workers[worker.index()].unready = !ready;
+            self.wake_dependents(worker);
+        } else {
+            self.react(worker, Signal::Readiness, None);
+        }
+    }
+
+    pub(crate) fn on_extended(&mut self, incarnation: Incarnation, until: Duration) {
+        if !self.is_present(incarnation) {
+            self.stale += 1;
+            return;
+        }
+        let timer = Timer::Worker(incarnation.worker, Due::Phase);
+        let is_due = self.timers.at(timer);
+        if react(self.workers[incarnation.worker.index()].phase, Signal::Extended) != Reaction::Extend {
+            self.react(incarnation.worker, Signal::Extended, None);
+        } else if is_due.is_some_and(|due| due < until) {
+            self.set_timer(timer, until);
+        }
+    }
+
     pub(crate) fn on_heartbeat(&mut self, incarnation: Incarnation, last_beat: Duration) {
         let worker = incarnation.worker;
         if !self.is_present(incarnation) {
@@ -195,8 +255,11 @@ impl Machine {
         }
         let asked = core::mem::replace(&mut self.workers[worker.index()].listening, false);
         self.react(worker, Signal::Heartbeat, None);
-        let limit =
-            self.heartbeat(worker).filter(|_| asked && self.workers[worker.index()].phase == Phase::Running);
+        let limit = self.heartbeat(worker).filter(|_| {
+            asked
+                && !self.workers[worker.index()].paused
+                && self.workers[worker.index()].phase == Phase::Running
+        });
         let Some(limit) = limit else { return };
         // A beat from the future is no better than one now.
         let due = last_beat.min(self.now).saturating_add(limit);
@@ -208,7 +271,7 @@ impl Machine {
         }
     }
 
-    fn heartbeat(&self, worker: WorkerId) -> Option<Duration> {
+    pub(crate) fn heartbeat(&self, worker: WorkerId) -> Option<Duration> {
         self.spec.workers[worker.index()].heartbeat.filter(|limit| !limit.is_zero())
     }
 

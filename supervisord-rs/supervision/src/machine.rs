@@ -80,6 +80,12 @@ pub struct WorkerView {
     pub last_incident: Option<IncidentId>,
     /// Threads of it left behind.
     pub abandoned: u32,
+    /// Whether it is suspended.
+    pub paused: bool,
+    /// Whether its readiness probe lets others depend on it; true where there is none.
+    pub ready: bool,
+    /// Whether it was scaled away.
+    pub retired: bool,
     /// In phase idle: the dependencies it waits for.
     pub waits_for: Vec<WorkerId>,
 }
@@ -98,8 +104,16 @@ pub struct Machine {
     pub(crate) launches: BTreeSet<WorkerId>,
     /// Workers with an order to stop that may be carried out: looked at at the end of each turn.
     pub(crate) stops: BTreeSet<WorkerId>,
+    /// Workers whose launch waits for a place or for the time between launches.
+    pub(crate) queue: BTreeSet<WorkerId>,
+    /// Workers that are launching or starting.
+    pub(crate) coming_up: u32,
+    pub(crate) last_launch: Option<Duration>,
     pub(crate) effects: VecDeque<Effect>,
     pub(crate) shutdown: Option<Shutdown>,
+    /// Why the supervisor is to end, once the event that is being handled has had all its consequences: whether that
+    /// is orderly, and the critical worker's ending.
+    pub(crate) giving_up: Option<(bool, Option<Ending>)>,
     pub(crate) stale: u64,
     /// The present moment: that of the last event.
     pub(crate) now: Duration,
@@ -108,8 +122,10 @@ pub struct Machine {
 /// An order to shut down that stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shutdown {
-    /// False when a group gave up.
+    /// False when a group gave up, or a critical worker failed.
     pub(crate) orderly: bool,
+    /// How the critical worker ended that is the reason.
+    pub(crate) critical: Option<Ending>,
     /// Whether processes are killed and threads abandoned without being asked.
     pub(crate) forced: bool,
     /// Whether the last effect has been given.
@@ -131,8 +147,12 @@ impl Machine {
             group_failures,
             launches: BTreeSet::new(),
             stops: BTreeSet::new(),
+            queue: BTreeSet::new(),
+            coming_up: 0,
+            last_launch: None,
             effects: VecDeque::new(),
             shutdown: None,
+            giving_up: None,
             stale: 0,
             now: Duration::ZERO,
         };
@@ -193,6 +213,9 @@ impl Machine {
             last_ending: state.last_ending,
             last_incident: state.last_incident,
             abandoned: state.abandoned,
+            paused: state.paused,
+            ready: !state.unready,
+            retired: state.retired,
             waits_for: if waits { self.unmet(worker).collect() } else { Vec::new() },
         })
     }
@@ -221,6 +244,7 @@ impl Machine {
             }
             Event::Ready { incarnation } => self.on_incarnation(incarnation, Signal::Ready, None),
             Event::Confirmed { incarnation } => self.on_incarnation(incarnation, Signal::Confirmed, None),
+            Event::Exited { incarnation } => self.on_incarnation(incarnation, Signal::Exited, None),
             Event::Ended { incarnation, ending } => {
                 self.on_incarnation(incarnation, Signal::Ended, Some(ending))
             }
@@ -228,6 +252,10 @@ impl Machine {
                 self.on_domain_ended(domain, &members, culprit, ending);
             }
             Event::Heartbeat { incarnation, last_beat } => self.on_heartbeat(incarnation, last_beat),
+            Event::Readiness { incarnation, ready } => self.on_readiness(incarnation, ready),
+            Event::Unhealthy { incarnation } => self.on_incarnation(incarnation, Signal::Unhealthy, None),
+            Event::Extended { incarnation, until } => self.on_extended(incarnation, until),
+            Event::Extend(extension) => self.extend(extension),
             Event::Command { request, command } => self.on_command(request, command),
             Event::Deadline => {}
         }
@@ -252,6 +280,7 @@ impl Machine {
             Timer::Worker(worker, Due::Phase) => self.react(worker, Signal::PhaseDue, None),
             Timer::Worker(worker, Due::Heartbeat) => self.react(worker, Signal::HeartbeatDue, None),
             Timer::Worker(worker, Due::Injection(position)) => self.on_injection_due(worker, position),
+            Timer::Stagger => self.admit_queue(),
             Timer::Shutdown => self.force_shutdown(),
         }
     }
@@ -265,7 +294,9 @@ impl Machine {
     /// Carries out what has become possible: stops whose dependents are gone, launches whose dependencies hold.
     fn settle(&mut self) {
         loop {
-            if let Some(worker) = self.stops.pop_last() {
+            if let Some((orderly, critical)) = self.giving_up.take() {
+                self.begin_shutdown(orderly, critical);
+            } else if let Some(worker) = self.stops.pop_last() {
                 self.stop_if_alone(worker);
             } else if let Some(worker) = self.launches.pop_first() {
                 self.launch_if_possible(worker);
@@ -285,6 +316,8 @@ impl Machine {
         let state = &mut self.workers[worker.index()];
         let from = core::mem::replace(&mut state.phase, to);
         state.since = self.now;
+        self.count_coming_up(from, to);
+        let state = &self.workers[worker.index()];
         let retry_at = state.retry_at;
         let incarnation = self.incarnation(worker);
         self.effects.push_back(Effect::Transition(Transition { incarnation, from, to, ending, retry_at }));

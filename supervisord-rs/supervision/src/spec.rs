@@ -19,6 +19,17 @@ pub struct Spec {
     pub shutdown_timeout: Duration,
     /// Whether injections are accepted at all. False refuses the command and ignores `injections`.
     pub fault_injection: bool,
+    /// How many start at once, and how soon after each other.
+    pub start: StartLimits,
+}
+
+/// How fast workers are launched: at the start of the supervisor, and when many have failed at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StartLimits {
+    /// At most so many are launching or starting at a time; `None`: no bound.
+    pub concurrency: Option<u32>,
+    /// At least so long between two launches. Zero: at once.
+    pub stagger: Duration,
 }
 
 /// A fault domain.
@@ -64,6 +75,8 @@ pub struct WorkerSpec {
     pub on_hang: OnHang,
     /// Faults on schedule.
     pub injections: Vec<InjectionSpec>,
+    /// Whether the supervisor ends when this one is down for good: finished, or quarantined without a slow retry.
+    pub critical: bool,
 }
 
 /// What happens after a worker ended.
@@ -79,6 +92,19 @@ pub struct Restart {
     pub reset_after: Duration,
     /// A quarantined worker is tried again after this long; `None`: only by hand.
     pub slow_retry: Option<Duration>,
+    /// Endings that are no failure, besides exit code 0.
+    pub success: Vec<Exit>,
+    /// Endings after which another attempt is vain: the worker is quarantined at once, without a slow retry.
+    pub never_on: Vec<Exit>,
+}
+
+/// An ending of a process, as a configuration names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// This exit code.
+    Code(i32),
+    /// This signal.
+    Signal(i32),
 }
 
 /// Which endings are followed by a restart.
@@ -133,6 +159,9 @@ pub struct Dependency {
     pub on: WorkerId,
     /// What must hold of it before the dependent is launched.
     pub condition: Condition,
+    /// An order of starting, not a need: one that has failed, finished or was stopped is not waited for, and its end
+    /// does not stop the dependent.
+    pub soft: bool,
 }
 
 /// A condition of a dependency.
@@ -140,7 +169,7 @@ pub struct Dependency {
 pub enum Condition {
     /// It has been launched (starting or running).
     Started,
-    /// It is running.
+    /// It is running, and its readiness probe, if it has one, does not say otherwise.
     Ready,
     /// It has finished well.
     Finished,

@@ -11,6 +11,8 @@ use crate::id::WorkerId;
 pub(crate) enum Timer {
     /// One of a worker's; all of these go when its phase changes.
     Worker(WorkerId, Due),
+    /// The next launch may follow the last.
+    Stagger,
     /// The time to stop everything is over.
     Shutdown,
 }
@@ -39,6 +41,11 @@ impl Timers {
         self.cancel(timer);
         self.by_key.insert(timer, at);
         self.by_time.insert((at, timer));
+    }
+
+    /// When the timer is due, if it is set.
+    pub(crate) fn at(&self, timer: Timer) -> Option<Duration> {
+        self.by_key.get(&timer).copied()
     }
 
     /// Forgets the timer, if it is set.

@@ -54,6 +54,8 @@ pub(crate) enum Why {
     Hang,
     /// It did not become ready in time.
     StartTimeout,
+    /// Its liveness probe gave it up.
+    Unhealthy,
 }
 
 /// All that the machine knows of one worker.
@@ -76,6 +78,14 @@ pub(crate) struct Worker {
     pub(crate) order: Option<Why>,
     /// Whether it was asked to stop and let the time pass.
     pub(crate) overdue: bool,
+    /// Whether its main process exited unasked, and what it left behind is being cleared away.
+    pub(crate) exited: bool,
+    /// Whether it is suspended.
+    pub(crate) paused: bool,
+    /// Whether its readiness probe says that it is not to be depended on.
+    pub(crate) unready: bool,
+    /// Whether it was scaled away: nobody waits for it.
+    pub(crate) retired: bool,
     /// Whether `Confirm` waits for its answer.
     pub(crate) confirming: bool,
     /// Whether it said that it is ready before the launch was answered.
@@ -116,6 +126,10 @@ impl Worker {
             held: false,
             order: None,
             overdue: false,
+            exited: false,
+            paused: false,
+            unready: false,
+            retired: false,
             confirming: false,
             said_ready: false,
             listening: false,
@@ -132,6 +146,9 @@ impl Worker {
     pub(crate) fn forget_incarnation(&mut self) {
         self.order = None;
         self.overdue = false;
+        self.exited = false;
+        self.paused = false;
+        self.unready = false;
         self.confirming = false;
         self.said_ready = false;
         self.listening = false;
@@ -165,8 +182,12 @@ pub(crate) enum Signal {
     LaunchFailed,
     Ready,
     Confirmed,
+    Exited,
     Ended,
     Heartbeat,
+    Readiness,
+    Unhealthy,
+    Extended,
     PhaseDue,
     HeartbeatDue,
     InjectionDue,
@@ -187,8 +208,18 @@ pub(crate) enum Reaction {
     AskConfirm,
     /// It is running, if we asked.
     Promote,
+    /// What its main process left behind must go.
+    ClearAway,
     /// The incarnation is over.
     End,
+    /// It may be depended on, or not.
+    NoteReadiness,
+    /// It is alive and of no use: stop it.
+    GiveUpOn,
+    /// It needs longer.
+    Extend,
+    /// What was killed is still there.
+    ReportRemains,
     /// Is the heartbeat recent enough, if we asked?
     JudgeHeartbeat,
     /// Ready by staying up, or too late.
@@ -242,6 +273,10 @@ pub(crate) const fn react(phase: Phase, signal: Signal) -> Reaction {
         (Signal::Confirmed, Starting) => Reaction::Promote,
         (Signal::Confirmed, Stopping | Killing) => Reaction::Ignore,
         (Signal::Confirmed, Idle | Launching | Running | Backoff | Quarantined | Finished) => Reaction::Stale,
+        // Whoever was asked to stop has its grace period for all that it started.
+        (Signal::Exited, Launching | Starting | Running) => Reaction::ClearAway,
+        (Signal::Exited, Stopping | Killing) => Reaction::Ignore,
+        (Signal::Exited, Idle | Backoff | Quarantined | Finished) => Reaction::Stale,
         // An end in launching overtook the answer to the launch; what is over is over.
         (Signal::Ended, Launching | Starting | Running | Stopping | Killing) => Reaction::End,
         (Signal::Ended, Idle | Backoff | Quarantined | Finished) => Reaction::Stale,
@@ -250,10 +285,22 @@ pub(crate) const fn react(phase: Phase, signal: Signal) -> Reaction {
         (Signal::Heartbeat, Idle | Launching | Starting | Backoff | Quarantined | Finished) => {
             Reaction::Stale
         }
+        (Signal::Readiness, Running) => Reaction::NoteReadiness,
+        (Signal::Readiness, Stopping | Killing) => Reaction::Ignore,
+        (Signal::Readiness, Idle | Launching | Starting | Backoff | Quarantined | Finished) => {
+            Reaction::Stale
+        }
+        (Signal::Unhealthy, Starting | Running) => Reaction::GiveUpOn,
+        (Signal::Unhealthy, Stopping | Killing) => Reaction::Ignore,
+        (Signal::Unhealthy, Idle | Launching | Backoff | Quarantined | Finished) => Reaction::Stale,
+        (Signal::Extended, Starting | Stopping) => Reaction::Extend,
+        (Signal::Extended, Running | Killing) => Reaction::Ignore,
+        (Signal::Extended, Idle | Launching | Backoff | Quarantined | Finished) => Reaction::Stale,
         (Signal::PhaseDue, Starting) => Reaction::EndStart,
         (Signal::PhaseDue, Stopping) => Reaction::Escalate,
         (Signal::PhaseDue, Backoff | Quarantined) => Reaction::Retry,
-        (Signal::PhaseDue, Idle | Launching | Running | Killing | Finished) => Reaction::Ignore,
+        (Signal::PhaseDue, Killing) => Reaction::ReportRemains,
+        (Signal::PhaseDue, Idle | Launching | Running | Finished) => Reaction::Ignore,
         (Signal::HeartbeatDue, Running) => Reaction::AskHeartbeat,
         (
             Signal::HeartbeatDue,

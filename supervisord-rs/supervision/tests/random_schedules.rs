@@ -6,9 +6,10 @@ mod world;
 use std::time::{Duration, Instant};
 
 use supervision::spec::{
-    Backoff, Condition, DomainKind, DomainSpec, Limit, OnHang, Readiness, RestartPolicy, Strategy,
+    Backoff, Condition, DomainKind, DomainSpec, Exit, Limit, OnHang, Readiness, RestartPolicy, StartLimits,
+    Strategy,
 };
-use supervision::{Command, DomainId, Effect, Event, FaultId, Incarnation, Phase, Spec, WorkerId};
+use supervision::{Command, DomainId, Effect, Event, Extension, FaultId, Incarnation, Phase, Spec, WorkerId};
 use world::{
     EXIT_1, FINISHED, MS, SEGFAULT, TERMINATED, Truth, World, depends, generation, group, injection, worker,
 };
@@ -92,7 +93,9 @@ fn random_spec(random: &mut Random) -> Spec {
         // On earlier ones only: a specification has no cycles.
         if index > 0 && random.chance(40) {
             let condition = random.pick(&[Condition::Started, Condition::Ready, Condition::Finished]);
-            spec.depends_on.push(depends(random.below(index.into()) as u32, condition));
+            let mut dependency = depends(random.below(index.into()) as u32, condition);
+            dependency.soft = random.chance(30);
+            spec.depends_on.push(dependency);
         }
         if random.chance(15) {
             let mut due = injection(random.time());
@@ -100,6 +103,13 @@ fn random_spec(random: &mut Random) -> Spec {
             due.times = random.chance(50).then(|| random.below(3) as u32);
             due.probability_permille = random.pick(&[0, 500, 1000]);
             spec.injections.push(due);
+        }
+        spec.critical = random.chance(5);
+        if random.chance(20) {
+            spec.restart.success.push(random.pick(&[Exit::Code(1), Exit::Signal(15)]));
+        }
+        if random.chance(20) {
+            spec.restart.never_on.push(random.pick(&[Exit::Code(1), Exit::Signal(11)]));
         }
         workers.push(spec);
     }
@@ -113,14 +123,50 @@ fn random_spec(random: &mut Random) -> Spec {
         group.escalate = random.chance(20);
         groups.push(group);
     }
-    Spec { workers, groups, domains, shutdown_timeout: random.time(), fault_injection: random.chance(70) }
+    let start = StartLimits {
+        concurrency: random.chance(30).then(|| random.below(3) as u32),
+        stagger: if random.chance(20) { random.time() } else { Duration::ZERO },
+    };
+    Spec {
+        workers,
+        groups,
+        domains,
+        shutdown_timeout: random.time(),
+        fault_injection: random.chance(70),
+        start,
+    }
 }
 
 /// One random thing happens.
 fn step(world: &mut World, random: &mut Random) {
     let count = world.machine.spec().workers.len() as u64;
     let someone = random.below(count) as u32;
-    match random.below(20) {
+    match random.below(24) {
+        20 => exit_first(world, random, someone),
+        21 => {
+            let incarnation = world.present(someone);
+            if world.is_alive(incarnation) {
+                let until = world.now + random.time();
+                let ready = random.chance(50);
+                let before = world.counted();
+                world.events += 1;
+                let event = random.pick(&[0, 1, 2]);
+                if event == 1 {
+                    world.given_up.insert(incarnation);
+                }
+                world.machine.handle(
+                    world.now,
+                    match event {
+                        0 => Event::Readiness { incarnation, ready },
+                        1 => Event::Unhealthy { incarnation },
+                        _ => Event::Extended { incarnation, until },
+                    },
+                );
+                // A thread that does not stop at once fails by the machine's own judgement.
+                world.resync(before);
+            }
+        }
+        22 => extend(world, random),
         0..=8 => drop(world.answer()),
         9 | 10 => {
             let present = world.present(someone);
@@ -145,7 +191,7 @@ fn step(world: &mut World, random: &mut Random) {
             let next = world.machine.next_deadline().unwrap_or(world.now);
             let time = if random.chance(50) { next.saturating_sub(world.now) } else { time };
             // Without answering what is asked: the world is slow.
-            let before = world.opened.len() as u64;
+            let before = world.counted();
             world.now += time;
             world.events += 1;
             world.machine.handle(world.now, Event::Deadline);
@@ -157,6 +203,40 @@ fn step(world: &mut World, random: &mut Random) {
         }
         _ => command(world, random, someone, count),
     }
+}
+
+/// A main process is gone and its children are not; they go when they are killed.
+fn exit_first(world: &mut World, random: &mut Random, someone: u32) {
+    let present = world.present(someone);
+    let spec = world.machine.spec();
+    let domain = spec.workers[someone as usize].domain;
+    let is_process = spec.domains[domain.index()].kind == DomainKind::Process;
+    if is_process && world.is_alive(present) && !world.exited_first.contains_key(&present) {
+        let ending = random.pick(&[SEGFAULT, FINISHED]);
+        // What the configuration calls a success is judged by the machine: leave those out.
+        if !spec.workers[someone as usize].restart.success.is_empty() {
+            return;
+        }
+        world.exit_first(present, ending);
+    }
+}
+
+/// The supervisor scales up.
+fn extend(world: &mut World, random: &mut Random) {
+    let spec = world.machine.spec();
+    if spec.workers.len() >= 10 || !random.chance(20) {
+        return;
+    }
+    let mut extension = Extension::default();
+    let domain = DomainId(spec.domains.len() as u32);
+    let name = format!("x{}", domain.0);
+    extension.domains.push(DomainSpec { name: name.clone(), kind: DomainKind::Process });
+    extension.workers.push(worker(&name, domain));
+    let id = WorkerId(spec.workers.len() as u32);
+    if !spec.groups.is_empty() && random.chance(50) {
+        extension.members.push((supervision::GroupId(0), id));
+    }
+    world.tell(Event::Extend(extension));
 }
 
 fn fail_a_launch(world: &mut World) {
@@ -194,7 +274,7 @@ fn stale(world: &mut World, random: &mut Random, someone: u32) {
         _ => Event::Ended { incarnation: wrong, ending: SEGFAULT },
     });
     assert_eq!(world.machine.stale_events(), before + 1, "a stale event is counted");
-    assert_eq!(world.log.len(), effects, "a stale event has no effect");
+    assert_eq!(world.log.len(), effects, "a stale event has no effect: {:?}", &world.log[effects..]);
 }
 
 fn command(world: &mut World, random: &mut Random, someone: u32, count: u64) {
@@ -205,8 +285,11 @@ fn command(world: &mut World, random: &mut Random, someone: u32, count: u64) {
     let fault = FaultId { code: 1, parameter: 0 };
     let worker = WorkerId(someone);
     let command = match random.below(24) {
-        0..=6 => Command::Start(workers),
-        7..=13 => Command::Stop(workers),
+        0..=5 => Command::Start(workers),
+        6 => Command::Pause(workers),
+        7 => Command::Resume(workers),
+        8 => Command::Retire(workers),
+        9..=13 => Command::Stop(workers),
         14..=18 => Command::Restart(workers),
         19 => Command::Signal { worker, signal: 1 },
         20 | 21 => Command::Inject { worker, fault },

@@ -1,32 +1,97 @@
 //! From an exit, or from what a board says, to an event: with the evidence kept before anything is given back.
+//!
+//! A worker has ended when nothing of its family is left. Its main process stays a zombie until then, so that its number,
+//! which is its group's, is nobody else's.
+
+use std::os::fd::AsFd;
 
 use supervision::spec::DomainKind;
 use supervision::{DomainId, Ending, Event, Incarnation, Status, WorkerId};
 use workers::board::{Reading, State, monotonic_ns};
 
-use super::Drivers;
+use super::{Drivers, Process};
 use crate::isolation::evidence::{self, Evidence};
 use crate::isolation::live::hush;
 use crate::isolation::reaper;
-use std::os::fd::AsFd;
+use crate::isolation::watch::Token;
 
 impl Drivers {
+    /// Looks whether the main process of a domain has exited, and whether anything of its family is left.
     pub(super) fn reap(&mut self, domain: DomainId) {
-        let slot = &mut self.domains[domain.index()];
-        let Some(resident) = &slot.resident else { return };
-        let Some(status) = reaper::reap(resident.process.child()) else { return };
-        let resident = slot.resident.take().expect("looked at above");
-        let kind = slot.kind;
-        for stream in resident.streams {
-            self.capture.close(stream);
+        let Some(resident) = &self.domains[domain.index()].resident else { return };
+        let main = resident.process.child();
+        let (status, is_news) = match resident.exited {
+            Some(status) => (status, false),
+            None => match reaper::peek(main) {
+                Some(status) => (status, true),
+                None => return,
+            },
+        };
+        if is_news && self.hand_over(domain) {
+            return;
         }
-        let members: Vec<Incarnation> = self
-            .live
-            .iter()
-            .flatten()
-            .filter(|live| live.domain == domain)
-            .map(|live| live.incarnation)
-            .collect();
+        let Some(resident) = &self.domains[domain.index()].resident else { return };
+        if !resident.family.has_others(resident.process.child().pid) {
+            self.bury(domain, status);
+            return;
+        }
+        if is_news {
+            self.leave_remains(domain, status);
+        } else {
+            self.remains.insert(domain);
+        }
+    }
+
+    /// The main process has exited, and it had called another one its main process (`MAINPID=`, sd_notify(3)): that one
+    /// is followed from now on, since we became its parent.
+    fn hand_over(&mut self, domain: DomainId) -> bool {
+        let is_of_domain = |live: &&mut super::Live| live.domain == domain;
+        let Some(live) = self.live.iter_mut().flatten().find(is_of_domain) else { return false };
+        let is_heir = |main: &super::Child| !reaper::has_exited(&main.pidfd);
+        if !live.said.main.as_ref().is_some_and(is_heir) {
+            return false;
+        }
+        let Some(heir) = live.said.main.take() else { return false };
+        let Some(resident) = &mut self.domains[domain.index()].resident else { return false };
+        let before = resident.process.child();
+        if heir.pid == before.pid {
+            return false;
+        }
+        if self.watch.add(heir.pidfd.as_fd(), Token::Exit { domain: domain.0 }).is_err() {
+            return false;
+        }
+        self.watch.remove(before.pidfd.as_fd());
+        reaper::discard(&before.pidfd);
+        resident.process = Process::Command(heir);
+        true
+    }
+
+    /// What the main process has left behind: killed by the machine's order, unless the worker was asked to stop and has
+    /// time.
+    fn leave_remains(&mut self, domain: DomainId, status: Status) {
+        let Some(resident) = &mut self.domains[domain.index()].resident else { return };
+        resident.exited = Some(status);
+        // It would be ready for ever.
+        self.watch.remove(resident.process.child().pidfd.as_fd());
+        let members: Vec<Incarnation> = self.members(domain);
+        for incarnation in members {
+            self.events.push_back(Event::Exited { incarnation });
+        }
+        self.look_soon(domain);
+    }
+
+    fn members(&self, domain: DomainId) -> Vec<Incarnation> {
+        let of_domain = self.live.iter().flatten().filter(|live| live.domain == domain);
+        of_domain.map(|live| live.incarnation).collect()
+    }
+
+    /// Nothing is left of a domain.
+    fn bury(&mut self, domain: DomainId, status: Status) {
+        let slot = &mut self.domains[domain.index()];
+        let Some(resident) = slot.resident.take() else { return };
+        let kind = slot.kind;
+        reaper::discard(&resident.process.child().pidfd);
+        let members = self.members(domain);
         match kind {
             DomainKind::Process => {
                 for incarnation in members {
@@ -44,7 +109,7 @@ impl Drivers {
         }
     }
 
-    pub(super) fn end_domain(
+    fn end_domain(
         &mut self,
         domain: DomainId,
         status: Status,
@@ -82,8 +147,7 @@ impl Drivers {
     }
 
     pub(super) fn release(&mut self, worker: WorkerId) {
-        if let Some(live) = self.live[worker.index()].take() {
-            self.capture.close_all(Some(live.streams));
+        if self.live[worker.index()].take().is_some() {
             self.black_box.mirror(worker.index(), None);
         }
     }

@@ -1,8 +1,8 @@
 //! From an incarnation to something that runs: board, captured streams, thread or process, and what watches them.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -11,18 +11,24 @@ use supervision::{DomainId, Incarnation, LaunchFailure, LaunchStage, WorkerId};
 use workers::mapping::Mapping;
 
 use super::{Drivers, Process, Resident};
-use crate::config::{Isolation, Launch, Program};
-use crate::isolation::host::{Host, Surroundings};
-use crate::isolation::launch::failure;
+use crate::config::probes::Ready;
+use crate::config::settings::{LineFormat, Rotate, Sink};
+use crate::config::{Isolation, Launch, Program, default};
+use crate::isolation::family::{Family, MARK};
+use crate::isolation::helper::Helper;
+use crate::isolation::host::{self, Host};
+use crate::isolation::launch::{Plan, advice, failure};
 use crate::isolation::live::{Live, Page, Sdk, event_fd};
+use crate::isolation::notify::Notify;
+use crate::isolation::surroundings::{self, Failed, Prepared, Result};
 use crate::isolation::thread::{Order, from_io};
 use crate::isolation::watch::Token;
 use crate::isolation::{command, reaper, thread};
-use crate::record::log_capture::StreamId;
+use crate::record::logs::StreamPlan;
 
 impl Drivers {
-    pub(super) fn try_launch(&mut self, incarnation: Incarnation) -> Result<(), LaunchFailure> {
-        self.capture.close_all(self.live[incarnation.worker.index()].take().map(|live| live.streams));
+    pub(super) fn try_launch(&mut self, incarnation: Incarnation) -> Result<()> {
+        self.live[incarnation.worker.index()] = None;
         let launch = self.launches[incarnation.worker.index()].clone();
         match (&launch.program, &launch.isolation) {
             (Program::Command(argv), _) => self.launch_command(incarnation, &launch, argv),
@@ -43,150 +49,236 @@ impl Drivers {
         }
     }
 
-    pub(super) fn launch_command(
-        &mut self,
-        incarnation: Incarnation,
-        launch: &Launch,
-        argv: &[String],
-    ) -> Result<(), LaunchFailure> {
-        let (streams, stdout, stderr) = self.open_streams(launch)?;
-        let environment = self.environment_of(launch);
-        let child = command::launch(
+    fn launch_command(&mut self, incarnation: Incarnation, launch: &Launch, argv: &[String]) -> Result<()> {
+        let domain = self.domain_of[incarnation.worker.index()];
+        self.sockets.open(&launch.sockets)?;
+        let outputs = self.outputs(incarnation.worker, launch)?;
+        self.open_notify(incarnation.worker, launch)?;
+        let family = self.family(domain);
+        let started = command::launch(command::Setting {
             argv,
-            &environment,
-            launch.cwd.as_deref(),
-            stdout.as_fd(),
-            stderr.as_ref().unwrap_or(&stdout).as_fd(),
-        );
-        self.settle(incarnation, streams, None, Some(child.map(Process::Command)))
+            launch,
+            prepared: self.prepare(launch, &family)?,
+            family: &family,
+            sockets: &self.sockets,
+            notify: self.notify[incarnation.worker.index()].as_ref().map(Notify::address),
+            stdout: outputs.stdout.as_fd(),
+            stderr: outputs.stderr().as_fd(),
+        })?;
+        self.house(domain, Process::Command(started.child), family)?;
+        let mut live = Live::new(incarnation, domain, None);
+        if let Some(newline) = started.newline {
+            let worker = incarnation.worker.0;
+            self.watch
+                .add(newline.as_fd(), Token::Newline { worker })
+                .map_err(|errno| failure(LaunchStage::Pipes, errno))?;
+            live.newline = Some(newline);
+        }
+        self.live[incarnation.worker.index()] = Some(live);
+        self.watch_for_line(incarnation, launch);
+        Ok(())
     }
 
-    pub(super) fn launch_process(
-        &mut self,
-        incarnation: Incarnation,
-        launch: &Launch,
-        order: &Order<'_>,
-    ) -> Result<(), LaunchFailure> {
+    fn launch_process(&mut self, incarnation: Incarnation, launch: &Launch, order: &Order<'_>) -> Result<()> {
+        let domain = self.domain_of[incarnation.worker.index()];
         let sdk = self.prepare_board(incarnation, &launch.name)?;
-        let (streams, stdout, stderr) = self.open_streams(launch)?;
-        let poke = self.poke(self.domain_of[incarnation.worker.index()])?;
-        let surroundings = Surroundings {
+        let outputs = self.outputs(incarnation.worker, launch)?;
+        let poke = self.poke(domain)?;
+        let family = self.family(domain);
+        let setting = host::Setting {
             title: &launch.name,
-            environment: &self.environment_of(launch),
-            directory: launch.cwd.as_deref(),
-            stdout: stdout.as_fd(),
-            stderr: stderr.as_ref().unwrap_or(&stdout).as_fd(),
+            prepared: self.prepare(launch, &family)?,
+            surroundings: &launch.surroundings,
+            family: &family,
+            stdout: outputs.stdout.as_fd(),
+            stderr: outputs.stderr().as_fd(),
         };
-        let host = Host::launch(&surroundings, &poke).and_then(|host| {
-            let ordered = host.order(order, true, &sdk, stdout.as_fd());
-            ordered.map(|()| host)
-        });
-        self.settle(incarnation, streams, Some(sdk), Some(host.map(Process::Host)))
+        let host = Host::launch(setting, &poke)?;
+        if let Err(failed) = host.order(order, true, &sdk, outputs.stdout.as_fd()) {
+            family.kill(&host.child);
+            reaper::discard(&host.child.pidfd);
+            return Err(failed.into());
+        }
+        self.house(domain, Process::Host(host), family)?;
+        self.settle(incarnation, domain, sdk);
+        Ok(())
     }
 
-    pub(super) fn launch_in_cell(
-        &mut self,
-        incarnation: Incarnation,
-        launch: &Launch,
-        order: &Order<'_>,
-    ) -> Result<(), LaunchFailure> {
+    fn launch_in_cell(&mut self, incarnation: Incarnation, launch: &Launch, order: &Order<'_>) -> Result<()> {
         let domain = self.domain_of[incarnation.worker.index()];
         self.bring_up_cell(domain)?;
         let sdk = self.prepare_board(incarnation, &launch.name)?;
-        let (streams, stdout, _stderr) = self.open_streams(launch)?;
+        let outputs = self.outputs(incarnation.worker, launch)?;
         let resident = self.domains[domain.index()].resident.as_ref().expect("brought up above");
         let Process::Host(host) = &resident.process else {
             unreachable!("a cell's process is a host: bring_up_cell makes no other");
         };
-        if let Err(failure) = host.order(order, false, &sdk, stdout.as_fd()) {
-            self.capture.close_all(Some(streams));
-            return Err(failure);
-        }
-        self.settle(incarnation, streams, Some(sdk), None)
+        host.order(order, false, &sdk, outputs.stdout.as_fd())?;
+        self.settle(incarnation, domain, sdk);
+        Ok(())
     }
 
-    pub(super) fn launch_thread(
-        &mut self,
-        incarnation: Incarnation,
-        launch: &Launch,
-        order: &Order<'_>,
-    ) -> Result<(), LaunchFailure> {
-        let sdk = self.prepare_board(incarnation, &launch.name)?;
-        let (streams, stdout, _stderr) = self.open_streams(launch)?;
-        let poke = self.poke(self.domain_of[incarnation.worker.index()])?;
-        if let Err(failure) = thread::launch(&sdk, order, &self.registry, &poke, stdout) {
-            self.capture.close_all(Some(streams));
-            return Err(failure);
-        }
-        self.settle(incarnation, streams, Some(sdk), None)
-    }
-
-    /// Writes down who lives now, with the process of its own that it may have.
-    pub(super) fn settle(
-        &mut self,
-        incarnation: Incarnation,
-        streams: Vec<StreamId>,
-        sdk: Option<Sdk>,
-        process: Option<Result<Process, LaunchFailure>>,
-    ) -> Result<(), LaunchFailure> {
+    fn launch_thread(&mut self, incarnation: Incarnation, launch: &Launch, order: &Order<'_>) -> Result<()> {
         let domain = self.domain_of[incarnation.worker.index()];
-        let housed = process.map_or(Ok(()), |process| self.house(domain, process?, Vec::new()));
-        if let Err(failure) = housed {
-            self.capture.close_all(Some(streams));
-            return Err(failure);
-        }
-        self.watch_streams(&streams);
-        let is_thread = self.domains[domain.index()].kind == DomainKind::Supervisor;
-        if let Some(sdk) = sdk.as_ref().filter(|_| !is_thread) {
+        let sdk = self.prepare_board(incarnation, &launch.name)?;
+        let outputs = self.outputs(incarnation.worker, launch)?;
+        let poke = self.poke(domain)?;
+        thread::launch(&sdk, order, &self.registry, &poke, outputs.stdout)?;
+        self.settle(incarnation, domain, sdk);
+        Ok(())
+    }
+
+    /// Starts a small process of ours with the surroundings of a worker, in its family.
+    ///
+    /// # Errors
+    /// What went wrong, in a sentence.
+    pub fn launch_helper(
+        &mut self,
+        worker: WorkerId,
+        argv: &[String],
+        extra: &[(String, String)],
+    ) -> std::result::Result<Helper, String> {
+        let launch = self.launches[worker.index()].clone();
+        let domain = self.domain_of[worker.index()];
+        let family = self.family(domain);
+        let launched = self.prepare(&launch, &family).and_then(|mut prepared| {
+            for (name, value) in extra {
+                prepared.environment.insert(name.into(), value.into());
+            }
+            let null = host::null()?;
+            let plan = plan(argv, &prepared)?
+                .descriptor(null.as_fd())?
+                .descriptor(null.as_fd())?
+                .descriptor(null.as_fd())?;
+            Ok(prepared.apply(plan, &launch.surroundings)?.cgroup(family.birthplace()).launch()?)
+        });
+        let program = argv.first().cloned().unwrap_or_default();
+        launched
+            .map(Helper::new)
+            .map_err(|failed| advice(failed.failure, failed.subject.as_deref().unwrap_or(&program)))
+    }
+
+    /// Starts a small process of ours that belongs to no worker, with this on its standard input.
+    ///
+    /// # Errors
+    /// What went wrong, in a sentence.
+    pub fn launch_hook(&self, argv: &[String], input: &File) -> std::result::Result<Helper, String> {
+        let launched = (|| {
+            let null = host::null()?;
+            let out = null.as_fd();
+            let path = self.environment.get(std::ffi::OsStr::new("PATH")).cloned().unwrap_or_default();
+            let program = argv.first().map_or("", String::as_str);
+            Plan::new(std::ffi::OsStr::new(program), argv, &path)?
+                .environment(self.environment.iter().map(|(name, value)| (&**name, &**value)))?
+                .descriptor(input.as_fd())?
+                .descriptor(out)?
+                .descriptor(out)?
+                .launch()
+        })();
+        let program = argv.first().cloned().unwrap_or_default();
+        launched.map(Helper::new).map_err(|failure| advice(failure, &program))
+    }
+
+    fn prepare(&self, launch: &Launch, family: &Family) -> Result<Prepared> {
+        let mut prepared = surroundings::prepare(launch, &self.environment)?;
+        prepared.environment.insert(MARK.into(), family.mark().into());
+        Ok(prepared)
+    }
+
+    /// The family of a domain, made when it is first needed.
+    fn family(&mut self, domain: DomainId) -> Rc<Family> {
+        let slot = &mut self.domains[domain.index()];
+        let name = match slot.kind {
+            DomainKind::Cell => format!("cell-{}", slot.name),
+            DomainKind::Supervisor | DomainKind::Process => format!("worker-{}", slot.name),
+        };
+        let cgroups = &self.cgroups;
+        let family = slot.family.get_or_insert_with(|| Rc::new(Family::new(cgroups.leaf(&name), &name)));
+        Rc::clone(family)
+    }
+
+    /// Writes down which SDK code lives now.
+    fn settle(&mut self, incarnation: Incarnation, domain: DomainId, sdk: Sdk) {
+        if self.domains[domain.index()].kind != DomainKind::Supervisor {
             self.black_box.mirror(incarnation.worker.index(), Some(sdk.board()));
         }
-        let live = Live { incarnation, domain, sdk, streams, struck_at: None, is_ready: false };
-        self.live[incarnation.worker.index()] = Some(live);
-        Ok(())
+        self.live[incarnation.worker.index()] = Some(Live::new(incarnation, domain, Some(sdk)));
     }
 
     /// Gives a domain its process, and watches it. A process that cannot be watched is ended at once.
-    pub(super) fn house(
-        &mut self,
-        domain: DomainId,
-        process: Process,
-        streams: Vec<StreamId>,
-    ) -> Result<(), LaunchFailure> {
+    fn house(&mut self, domain: DomainId, process: Process, family: Rc<Family>) -> Result<()> {
         let watched = self.watch.add(process.child().pidfd.as_fd(), Token::Exit { domain: domain.0 });
         if let Err(errno) = watched {
-            reaper::signal_group(process.child(), nix::libc::SIGKILL);
+            family.kill(process.child());
             reaper::discard(&process.child().pidfd);
-            self.capture.close_all(Some(streams));
-            return Err(failure(LaunchStage::Descriptors, errno));
+            return Err(failure(LaunchStage::Descriptors, errno).into());
         }
-        self.domains[domain.index()].resident = Some(Resident { process, streams, recycled_for: None });
+        let resident = Resident { process, family, recycled_for: None, exited: None };
+        self.domains[domain.index()].resident = Some(resident);
         Ok(())
     }
 
-    pub(super) fn bring_up_cell(&mut self, domain: DomainId) -> Result<(), LaunchFailure> {
-        if self.domains[domain.index()].resident.is_some() {
-            return Ok(());
+    fn bring_up_cell(&mut self, domain: DomainId) -> Result<()> {
+        // One that has died and was not looked at yet would take no orders, again and again.
+        self.reap(domain);
+        if let Some(resident) = &self.domains[domain.index()].resident {
+            return match resident.exited {
+                None => Ok(()),
+                Some(_) => Err(failure(LaunchStage::Cell, Errno::EAGAIN).into()),
+            };
         }
         let name = self.domains[domain.index()].name.clone();
-        let (stream, output) = self.capture.open_cell(&name).map_err(|errno| from_pipes(&errno))?;
+        let output = self.cell_output(domain, &name)?;
         let poke = self.poke(domain)?;
-        let surroundings = Surroundings {
+        let family = self.family(domain);
+        // A cell has the supervisor's surroundings.
+        let surroundings = crate::config::settings::Surroundings { own_session: true, ..Default::default() };
+        let mut prepared = Prepared::inherited(&self.environment);
+        prepared.environment.insert(MARK.into(), family.mark().into());
+        let setting = host::Setting {
             title: &format!("cell {name}"),
-            environment: &self.environment,
-            directory: None,
+            prepared,
+            surroundings: &surroundings,
+            family: &family,
             stdout: output.as_fd(),
             stderr: output.as_fd(),
         };
-        let host = Host::launch(&surroundings, &poke).inspect_err(|_| self.capture.close(stream))?;
-        self.watch_streams(&[stream]);
-        self.house(domain, Process::Host(host), vec![stream])
+        let host = Host::launch(setting, &poke)?;
+        self.house(domain, Process::Host(host), family)
     }
 
-    pub(super) fn prepare_board(
+    /// The cell's own output, which belongs to none of its workers: `cell-NAME.log`.
+    fn cell_output(&mut self, domain: DomainId, name: &str) -> Result<OwnedFd> {
+        let stream = match self.domains[domain.index()].output {
+            Some(stream) => stream,
+            None => {
+                let directory = self.log_dir.clone();
+                let plan = StreamPlan {
+                    worker: format!("cell {name}"),
+                    stream: "stdout",
+                    sink: Sink::File(directory.join(format!("cell-{name}.log"))),
+                    rotate: Rotate {
+                        size: Some(default::ROTATE_SIZE),
+                        every: None,
+                        keep: default::ROTATE_KEEP,
+                        compress: false,
+                    },
+                    cap: None,
+                    line: LineFormat::default(),
+                };
+                let stream = self.logs.open(&plan).map_err(from_pipes)?;
+                self.domains[domain.index()].output = Some(stream);
+                stream
+            }
+        };
+        self.logs.writer(stream).ok_or_else(|| from_pipes(Errno::EMFILE).into())
+    }
+
+    fn prepare_board(
         &mut self,
         incarnation: Incarnation,
         name: &str,
-    ) -> Result<Sdk, LaunchFailure> {
+    ) -> std::result::Result<Sdk, LaunchFailure> {
         let index = incarnation.worker.index();
         let domain = &self.domains[self.domain_of[index].index()];
         let page = match (domain.kind, &self.pages[index]) {
@@ -203,39 +295,83 @@ impl Drivers {
         Sdk::new(page, name, incarnation)
     }
 
-    pub(super) fn open_streams(
-        &mut self,
-        launch: &Launch,
-    ) -> Result<(Vec<StreamId>, OwnedFd, Option<OwnedFd>), LaunchFailure> {
-        let opened = self.capture.open(&launch.name, &launch.stdout);
-        let (first, stdout) = opened.map_err(|errno| from_pipes(&errno))?;
-        if launch.stdout == launch.stderr {
-            return Ok((vec![first], stdout, None));
-        }
-        match self.capture.open(&launch.name, &launch.stderr) {
-            Ok((second, stderr)) => Ok((vec![first, second], stdout, Some(stderr))),
-            Err(errno) => {
-                self.capture.close(first);
-                Err(from_pipes(&errno))
+    /// Where the output of a worker goes: into its captured streams, opened when first needed, or past us.
+    fn outputs(&mut self, worker: WorkerId, launch: &Launch) -> Result<Outputs> {
+        let logs = &launch.logs;
+        let sinks = [Some(("stdout", &logs.stdout)), logs.stderr.as_ref().map(|sink| ("stderr", sink))];
+        if self.streams[worker.index()].is_none() {
+            let mut streams = Vec::new();
+            for (stream, sink) in sinks.into_iter().flatten() {
+                if matches!(sink, Sink::Null | Sink::Inherit) {
+                    continue;
+                }
+                let plan = StreamPlan {
+                    worker: launch.name.clone(),
+                    stream,
+                    sink: sink.clone(),
+                    rotate: logs.rotate,
+                    cap: logs.cap,
+                    line: logs.line,
+                };
+                match self.logs.open(&plan) {
+                    Ok(stream) => streams.push(stream),
+                    Err(errno) => {
+                        streams.into_iter().for_each(|stream| self.logs.close(stream));
+                        return Err(from_pipes(errno).into());
+                    }
+                }
             }
+            self.streams[worker.index()] = Some(streams);
+        }
+        let mut captured = self.streams[worker.index()].iter().flatten();
+        let mut target = |stream: &str, sink: &Sink| -> Result<OwnedFd> {
+            let opened = match sink {
+                Sink::Null => File::options().write(true).open("/dev/null").map(OwnedFd::from),
+                Sink::Inherit if stream == "stderr" => std::io::stderr().as_fd().try_clone_to_owned(),
+                Sink::Inherit => std::io::stdout().as_fd().try_clone_to_owned(),
+                Sink::File(_) | Sink::Terminal | Sink::Journald | Sink::Syslog => {
+                    let stream = captured.next().copied();
+                    return stream
+                        .and_then(|stream| self.logs.writer(stream))
+                        .ok_or_else(|| from_pipes(Errno::EMFILE).into());
+                }
+            };
+            opened.map_err(|error| Failed::from(from_io(LaunchStage::Pipes, &error)))
+        };
+        let stdout = target("stdout", &logs.stdout)?;
+        let stderr = logs.stderr.as_ref().map(|sink| target("stderr", sink)).transpose()?;
+        Ok(Outputs { stdout, stderr })
+    }
+
+    /// A worker that is to speak gets its socket; what was said to its predecessor is forgotten.
+    fn open_notify(&mut self, worker: WorkerId, launch: &Launch) -> Result<()> {
+        let speaks = launch.ready == Ready::Notify || launch.watchdog.is_some();
+        if !speaks {
+            return Ok(());
+        }
+        if let Some(notify) = &self.notify[worker.index()] {
+            notify.drain();
+            return Ok(());
+        }
+        let notify = Notify::new(worker.0).map_err(|error| from_io(LaunchStage::Descriptors, &error))?;
+        self.watch
+            .add(notify.as_fd(), Token::Notify { worker: worker.0 })
+            .map_err(|errno| failure(LaunchStage::Descriptors, errno))?;
+        self.notify[worker.index()] = Some(notify);
+        Ok(())
+    }
+
+    /// Has the output looked at for the line that says that it is ready.
+    fn watch_for_line(&self, incarnation: Incarnation, launch: &Launch) {
+        let Ready::Log(pattern) = &launch.ready else { return };
+        // Checked when the configuration was read.
+        let Ok(pattern) = regex::bytes::Regex::new(pattern) else { return };
+        for stream in self.streams[incarnation.worker.index()].iter().flatten() {
+            self.logs.watch_for(*stream, &pattern, line_token(incarnation));
         }
     }
 
-    pub(super) fn watch_streams(&self, streams: &[StreamId]) {
-        for &stream in streams {
-            if let Some(fd) = self.capture.fd(stream) {
-                let _ = self.watch.add(fd, Token::Output { stream: stream.0 });
-            }
-        }
-    }
-
-    pub(super) fn unwatch(&mut self, stream: StreamId) {
-        if let Some(fd) = self.capture.fd(stream) {
-            self.watch.remove(fd);
-        }
-    }
-
-    pub(super) fn poke(&mut self, domain: DomainId) -> Result<Arc<OwnedFd>, LaunchFailure> {
+    fn poke(&mut self, domain: DomainId) -> std::result::Result<Arc<OwnedFd>, LaunchFailure> {
         if let Some(poke) = &self.domains[domain.index()].poke {
             return Ok(Arc::clone(poke));
         }
@@ -247,12 +383,6 @@ impl Drivers {
         Ok(poke)
     }
 
-    pub(super) fn environment_of(&self, launch: &Launch) -> BTreeMap<OsString, OsString> {
-        let mut environment = self.environment.clone();
-        environment.extend(launch.env.iter().map(|(name, value)| (name.into(), value.into())));
-        environment
-    }
-
     pub(super) fn program(&self, worker: WorkerId) -> String {
         match &self.launches[worker.index()].program {
             Program::Command(argv) => argv.first().cloned().unwrap_or_default(),
@@ -261,6 +391,29 @@ impl Drivers {
     }
 }
 
-fn from_pipes(errno: &Errno) -> LaunchFailure {
-    failure(LaunchStage::Pipes, *errno)
+/// The descriptors that a worker's output goes to.
+struct Outputs {
+    stdout: OwnedFd,
+    stderr: Option<OwnedFd>,
+}
+
+impl Outputs {
+    fn stderr(&self) -> &OwnedFd {
+        self.stderr.as_ref().unwrap_or(&self.stdout)
+    }
+}
+
+fn plan(argv: &[String], prepared: &Prepared) -> std::result::Result<Plan, LaunchFailure> {
+    let program = argv.first().map_or("", String::as_str);
+    Plan::new(std::ffi::OsStr::new(program), argv, &prepared.path())
+}
+
+/// What a matched line is told with: of whom it was. Generations beyond 2^32 are the same as far lower ones, which is
+/// no worse than a line that matches twice.
+fn line_token(incarnation: Incarnation) -> u64 {
+    u64::from(incarnation.worker.0) << 32 | (incarnation.generation.0 & u64::from(u32::MAX))
+}
+
+fn from_pipes(errno: Errno) -> LaunchFailure {
+    failure(LaunchStage::Pipes, errno)
 }

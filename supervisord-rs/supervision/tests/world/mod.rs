@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use supervision::spec::{
-    Backoff, Condition, Dependency, DomainKind, DomainSpec, GroupSpec, InjectionSpec, Limit, OnHang,
-    Readiness, Restart, RestartPolicy, Stop, Strategy, WorkerSpec,
+    Backoff, Condition, Dependency, DomainKind, DomainSpec, Exit, GroupSpec, InjectionSpec, Limit, OnHang,
+    Readiness, Restart, RestartPolicy, StartLimits, Stop, Strategy, WorkerSpec,
 };
 use supervision::{
     Cause, Command, DomainId, Effect, Ending, Event, FaultId, Generation, Incarnation, Incident, Inherited,
@@ -26,7 +26,14 @@ pub fn spec(names: &[&str]) -> Spec {
             worker(name, DomainId(domains.len() as u32 - 1))
         })
         .collect();
-    Spec { workers, groups: Vec::new(), domains, shutdown_timeout: 1000 * MS, fault_injection: true }
+    Spec {
+        workers,
+        groups: Vec::new(),
+        domains,
+        shutdown_timeout: 1000 * MS,
+        fault_injection: true,
+        start: StartLimits::default(),
+    }
 }
 
 pub fn worker(name: &str, domain: DomainId) -> WorkerSpec {
@@ -40,6 +47,8 @@ pub fn worker(name: &str, domain: DomainId) -> WorkerSpec {
             limit: Limit { restarts: 3, within: 60_000 * MS },
             reset_after: 10_000 * MS,
             slow_retry: None,
+            success: Vec::new(),
+            never_on: Vec::new(),
         },
         readiness: Readiness::Notified { timeout: 500 * MS },
         depends_on: Vec::new(),
@@ -47,6 +56,7 @@ pub fn worker(name: &str, domain: DomainId) -> WorkerSpec {
         heartbeat: None,
         on_hang: OnHang::Abandon,
         injections: Vec::new(),
+        critical: false,
     }
 }
 
@@ -72,6 +82,11 @@ pub struct World {
     pub now: Duration,
     pub truth: BTreeMap<Incarnation, Truth>,
     pub confirmed: BTreeSet<Incarnation>,
+    /// Whose main process is gone, and not what it started: and how it ended.
+    pub exited_first: BTreeMap<Incarnation, Ending>,
+    /// Whom a liveness probe has given up. Whether that is why they end is the machine's to judge.
+    pub given_up: BTreeSet<Incarnation>,
+    pub incidents_of_given_up: u64,
     /// Answered by the world itself, in this order.
     pub questions: VecDeque<Effect>,
     pub replies: BTreeMap<RequestId, bool>,
@@ -100,6 +115,9 @@ impl World {
             now: Duration::ZERO,
             truth: BTreeMap::new(),
             confirmed: BTreeSet::new(),
+            exited_first: BTreeMap::new(),
+            given_up: BTreeSet::new(),
+            incidents_of_given_up: 0,
             questions: VecDeque::new(),
             replies: BTreeMap::new(),
             asked: BTreeSet::new(),
@@ -183,7 +201,10 @@ impl World {
                 assert!(self.machine.spec().fault_injection, "injected though it is denied");
                 assert_eq!(self.truth.get(&incarnation), Some(&Truth::Alive), "injected into the dead");
             }
-            Effect::Signal { incarnation, .. } => {
+            Effect::ReportRemains { .. } => {}
+            Effect::Signal { incarnation, .. }
+            | Effect::Pause { incarnation }
+            | Effect::Resume { incarnation } => {
                 assert_eq!(self.truth.get(&incarnation), Some(&Truth::Alive), "signalled the dead");
             }
             Effect::Transition(transition) => {
@@ -192,10 +213,13 @@ impl World {
                     let who = transition.incarnation;
                     assert!(self.confirmed.contains(&who), "running without having been confirmed: {who:?}");
                     assert_eq!(self.truth.get(&who), Some(&Truth::Alive), "the dead are running: {who:?}");
+                    assert!(!self.exited_first.contains_key(&who), "what has exited is running: {who:?}");
                 }
                 self.transitions.push(transition);
             }
             Effect::IncidentOpened(incident) => {
+                let is_given_up = incident.culprit.is_some_and(|culprit| self.given_up.contains(&culprit));
+                self.incidents_of_given_up += u64::from(is_given_up);
                 let before = self.opened.insert(incident.id.0, incident);
                 assert_eq!(before, None, "an incident opened twice");
             }
@@ -210,7 +234,7 @@ impl World {
                 assert!(self.asked.contains(&request), "an answer to nobody");
                 assert_eq!(self.replies.insert(request, result.is_ok()), None, "two answers");
             }
-            Effect::Exit { orderly } => {
+            Effect::Exit { orderly, .. } => {
                 assert!(
                     self.truth.values().all(|truth| *truth == Truth::Gone),
                     "the end, and something lives"
@@ -218,6 +242,11 @@ impl World {
                 self.exited = Some(orderly);
             }
         }
+    }
+
+    /// Incidents that the world can predict.
+    pub fn counted(&self) -> u64 {
+        self.opened.len() as u64 - self.incidents_of_given_up
     }
 
     /// What can be seen agrees with what is true.
@@ -235,7 +264,7 @@ impl World {
             assert!(is_right, "{} is {:?} and in truth {truth:?}", index, view.phase);
         }
         assert_eq!(
-            self.opened.len() as u64,
+            self.counted(),
             self.failures_told,
             "each failure is exactly one incident; last effects: {:#?}",
             &self.log[self.log.len().saturating_sub(12)..]
@@ -262,7 +291,15 @@ impl World {
     fn is_failure(&self, incarnation: Incarnation, ending: Ending) -> bool {
         let view = self.view(incarnation.worker.0);
         match view.phase {
-            Phase::Starting | Phase::Running => ending.cause != Cause::Finished,
+            Phase::Starting | Phase::Running => {
+                let spec = &self.machine.spec().workers[incarnation.worker.index()];
+                let is_success = spec.restart.success.iter().any(|exit| match (exit, ending.status) {
+                    (Exit::Code(code), Status::Exited(exited)) => *code == exited,
+                    (Exit::Signal(signal), Status::Signaled { signal: by, .. }) => *signal == by,
+                    _ => false,
+                });
+                ending.cause != Cause::Finished && !is_success
+            }
             // It was asked to: only a crash of its own counts.
             Phase::Stopping => matches!(ending.cause, Cause::Segfault | Cause::Panic),
             Phase::Idle
@@ -277,9 +314,21 @@ impl World {
     /// An incarnation that lives ends.
     pub fn end(&mut self, incarnation: Incarnation, ending: Ending) {
         assert!(self.is_alive(incarnation), "the test ends the dead");
+        if self.exited_first.contains_key(&incarnation) || self.given_up.contains(&incarnation) {
+            return self.die_of(incarnation, ending);
+        }
         self.truth.insert(incarnation, Truth::Gone);
         self.failures_told += u64::from(self.is_failure(incarnation, ending));
         self.tell(Event::Ended { incarnation, ending });
+    }
+
+    /// The main process of an incarnation exits, and something that it started is left.
+    pub fn exit_first(&mut self, incarnation: Incarnation, ending: Ending) {
+        assert!(self.is_alive(incarnation), "the test ends the dead");
+        if !matches!(self.phase(incarnation.worker.0), Phase::Stopping | Phase::Killing) {
+            self.exited_first.insert(incarnation, ending);
+        }
+        self.tell(Event::Exited { incarnation });
     }
 
     pub fn crash(&mut self, worker: u32) {
@@ -295,7 +344,9 @@ impl World {
                 self.tell(Event::Launched { incarnation });
                 self.say_ready(incarnation);
             }
-            Effect::Confirm { incarnation } if self.is_alive(incarnation) => {
+            Effect::Confirm { incarnation }
+                if self.is_alive(incarnation) && !self.exited_first.contains_key(&incarnation) =>
+            {
                 self.confirmed.insert(incarnation);
                 self.tell(Event::Confirmed { incarnation });
             }
@@ -322,16 +373,30 @@ impl World {
 
     /// Killed by our order. A hang or a missed start is an incident, a stop is none.
     pub fn die(&mut self, incarnation: Incarnation) {
+        self.die_of(incarnation, KILLED);
+    }
+
+    fn die_of(&mut self, incarnation: Incarnation, ending: Ending) {
         if !self.is_alive(incarnation) {
             return;
         }
         self.truth.insert(incarnation, Truth::Gone);
-        let before = self.opened.len() as u64;
+        let before = self.counted();
         self.events += 1;
-        self.machine.handle(self.now, Event::Ended { incarnation, ending: KILLED });
+        let ending = self.exited_first.get(&incarnation).copied().unwrap_or(ending);
+        self.machine.handle(self.now, Event::Ended { incarnation, ending });
         self.drain();
-        let opened = self.opened.len() as u64 - before;
+        let opened = self.counted() - before;
         assert!(opened <= 1, "one death, {opened} incidents");
+        if let Some(ending) =
+            self.exited_first.get(&incarnation).filter(|_| !self.given_up.contains(&incarnation))
+        {
+            assert_eq!(
+                opened,
+                u64::from(ending.cause != Cause::Finished),
+                "how the main process ended counts"
+            );
+        }
         self.failures_told += opened;
         self.check();
     }
@@ -350,7 +415,9 @@ impl World {
         for member in &members {
             self.truth.insert(*member, Truth::Gone);
         }
-        self.failures_told += u64::from(!members.is_empty());
+        let is_given_up =
+            culprit.is_some_and(|culprit| members.contains(&culprit) && self.given_up.contains(&culprit));
+        self.failures_told += u64::from(!members.is_empty() && !is_given_up);
         self.tell(Event::DomainEnded { domain, members, culprit, ending });
     }
 
@@ -371,12 +438,12 @@ impl World {
         let mut steps = 0;
         while let Some(deadline) = self.machine.next_deadline().filter(|at| *at <= end) {
             self.now = deadline;
-            let before = self.opened.len() as u64;
+            let before = self.counted();
             self.events += 1;
             self.machine.handle(self.now, Event::Deadline);
             self.drain();
             // A thread that hangs, or does not start, fails by the machine's own judgement.
-            self.failures_told += self.opened.len() as u64 - before;
+            self.failures_told += self.counted() - before;
             self.check();
             self.settle();
             steps += 1;
@@ -387,7 +454,7 @@ impl World {
 }
 
 pub fn launch_failure() -> LaunchFailure {
-    LaunchFailure { stage: LaunchStage::Exec, errno: 2 }
+    LaunchFailure { stage: LaunchStage::Exec, errno: 2, transient: false }
 }
 
 pub fn group(name: &str, strategy: Strategy, workers: &[u32]) -> GroupSpec {
@@ -396,7 +463,7 @@ pub fn group(name: &str, strategy: Strategy, workers: &[u32]) -> GroupSpec {
 }
 
 pub fn depends(on: u32, condition: Condition) -> Dependency {
-    Dependency { on: WorkerId(on), condition }
+    Dependency { on: WorkerId(on), condition, soft: false }
 }
 
 pub fn injection(after: Duration) -> InjectionSpec {
@@ -418,7 +485,7 @@ impl World {
     /// After something that the machine judges by itself (a deadline, a forced end): what it opened counts.
     pub fn resync(&mut self, opened_before: u64) {
         self.drain();
-        let told = self.opened.len() as u64;
+        let told = self.counted();
         assert!(told >= opened_before);
         self.failures_told = told;
         self.check();
@@ -437,7 +504,7 @@ impl World {
             self.settle();
             let Some(deadline) = self.machine.next_deadline() else { return };
             self.now = deadline;
-            let before = self.opened.len() as u64;
+            let before = self.counted();
             self.events += 1;
             self.machine.handle(self.now, Event::Deadline);
             self.resync(before);

@@ -1,0 +1,293 @@
+//! `top`: workers by fault domain, alive, with what they use, and keys to act on them.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::layout::{Constraint, Layout};
+use ratatui::style::{Color, Modifier, Style, Stylize};
+use ratatui::text::Line;
+use ratatui::widgets::{Cell, Paragraph, Row, Table, TableState};
+use ratatui::{DefaultTerminal, Frame};
+
+use super::Exit;
+use super::exit::report;
+use super::status::{memory, note};
+use crate::control::client::{Client, ClientError};
+use crate::control::protocol::{Done, StatusReport, WorkerStatus};
+
+/// Lines of a log that are shown below.
+const LOG_LINES: usize = 12;
+
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// Seconds between two looks.
+    #[arg(short, long, default_value_t = 1.0, value_parser = interval)]
+    interval: f64,
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds, such as 0.5")?;
+    if (0.1..=60.0).contains(&seconds) { Ok(seconds) } else { Err("from 0.1 to 60 seconds".into()) }
+}
+
+pub(super) fn run(options: &Options, client: &Client) -> Exit {
+    if !std::io::stdout().is_terminal() {
+        eprintln!("supervisord-rs: top needs a terminal; `status --json` has the same figures for machines");
+        return Exit::Usage;
+    }
+    let mut top = match Top::new(client) {
+        Ok(top) => top,
+        Err(error) => return report(&error),
+    };
+    let mut terminal = ratatui::init();
+    let result = top.show(&mut terminal, Duration::from_secs_f64(options.interval));
+    ratatui::restore();
+    match result {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            eprintln!("supervisord-rs: {error}");
+            Exit::Failed
+        }
+    }
+}
+
+/// What is shown.
+struct Top<'a> {
+    client: &'a Client,
+    report: StatusReport,
+    /// Processor time at the last look, by worker: what has come since is the load.
+    cpu: BTreeMap<String, (Instant, u64)>,
+    load: BTreeMap<String, f64>,
+    state: TableState,
+    message: String,
+    shows_log: bool,
+}
+
+impl<'a> Top<'a> {
+    fn new(client: &'a Client) -> Result<Self, ClientError> {
+        let report = client.status_with_usage()?;
+        let mut top = Self {
+            client,
+            report,
+            cpu: BTreeMap::new(),
+            load: BTreeMap::new(),
+            state: TableState::default().with_selected(0),
+            message: String::new(),
+            shows_log: false,
+        };
+        top.sort();
+        Ok(top)
+    }
+
+    fn show(&mut self, terminal: &mut DefaultTerminal, interval: Duration) -> std::io::Result<()> {
+        loop {
+            terminal.draw(|frame| self.draw(frame))?;
+            if event::poll(interval)? {
+                match event::read()? {
+                    Event::Key(key) if key.kind == KeyEventKind::Press && !self.on_key(key) => {
+                        return Ok(());
+                    }
+                    _ => {}
+                }
+            }
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        match self.client.status_with_usage() {
+            Ok(report) => {
+                self.report = report;
+                self.sort();
+                self.measure();
+            }
+            // It may be on its way back: a fault in a thread of it is what this product is about.
+            Err(error) => self.message = error.to_string(),
+        }
+    }
+
+    /// By domain, the supervisor's own first; the order of the configuration within.
+    fn sort(&mut self) {
+        self.report.workers.sort_by_key(|worker| {
+            let rank = match worker.isolation.as_str() {
+                "thread" => 0,
+                "cell" => 1,
+                _ => 2,
+            };
+            (rank, if rank == 1 { worker.domain.clone() } else { String::new() })
+        });
+    }
+
+    fn measure(&mut self) {
+        let now = Instant::now();
+        let mut cpu = BTreeMap::new();
+        for worker in &self.report.workers {
+            let Some(usage) = &worker.usage else { continue };
+            if let Some((then, before)) = self.cpu.get(&worker.name) {
+                let passed = now.duration_since(*then).as_secs_f64().max(0.001);
+                #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
+                let used = usage.cpu_us.saturating_sub(*before) as f64 / 1e6;
+                self.load.insert(worker.name.clone(), 100.0 * used / passed);
+            }
+            cpu.insert(worker.name.clone(), (now, usage.cpu_us));
+        }
+        self.cpu = cpu;
+    }
+
+    fn chosen(&self) -> Option<&WorkerStatus> {
+        self.report.workers.get(self.state.selected()?)
+    }
+
+    /// False when it is enough.
+    fn on_key(&mut self, key: KeyEvent) -> bool {
+        if key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL) {
+            return false;
+        }
+        match key.code {
+            KeyCode::Char('q') | KeyCode::Esc => return false,
+            KeyCode::Down | KeyCode::Char('j') => self.state.select_next(),
+            KeyCode::Up | KeyCode::Char('k') => self.state.select_previous(),
+            KeyCode::Char('l') => self.shows_log = !self.shows_log,
+            KeyCode::Char('s') => self.order(|client, worker| client.start(worker, false)),
+            KeyCode::Char('x') => self.order(|client, worker| client.stop(worker, false)),
+            KeyCode::Char('r') => self.order(|client, worker| client.restart(worker, false)),
+            KeyCode::Char('p') if self.chosen().is_some_and(|worker| worker.paused) => {
+                self.order(|client, worker| client.resume(worker));
+            }
+            KeyCode::Char('p') => self.order(|client, worker| client.pause(worker)),
+            _ => {}
+        }
+        true
+    }
+
+    fn order(&mut self, order: impl Fn(&Client, &[String]) -> Result<Done, ClientError>) {
+        let Some(name) = self.chosen().map(|worker| worker.name.clone()) else { return };
+        self.message = match order(self.client, &[name]) {
+            Ok(done) => done.message,
+            Err(error) => error.to_string(),
+        };
+    }
+
+    fn draw(&mut self, frame: &mut Frame<'_>) {
+        let log_height = if self.shows_log { u16::try_from(LOG_LINES + 1).unwrap_or(13) } else { 0 };
+        let [head, body, log, foot] = Layout::vertical([
+            Constraint::Length(1),
+            Constraint::Min(3),
+            Constraint::Length(log_height),
+            Constraint::Length(1),
+        ])
+        .areas(frame.area());
+        frame.render_widget(Paragraph::new(self.headline()), head);
+        let table = self.table();
+        frame.render_stateful_widget(table, body, &mut self.state);
+        if self.shows_log {
+            frame.render_widget(Paragraph::new(self.log()), log);
+        }
+        let keys = "s start  x stop  r restart  p pause  l logs  q quit";
+        let foot_text =
+            if self.message.is_empty() { keys.to_owned() } else { format!("{keys}   {}", self.message) };
+        frame.render_widget(Paragraph::new(foot_text.dim()), foot);
+    }
+
+    fn headline(&self) -> Line<'static> {
+        let up = self.report.workers.iter().filter(|worker| worker.phase == "running").count();
+        let own = self
+            .report
+            .supervisor
+            .usage
+            .as_ref()
+            .and_then(|usage| usage.pss_kib)
+            .map_or_else(String::new, |pss| format!(", {} of its own", memory(pss)));
+        Line::from(format!(
+            "supervisor {} ({}){own}: {up} of {} running",
+            self.report.supervisor.pid,
+            self.report.supervisor.phase,
+            self.report.workers.len()
+        ))
+        .bold()
+    }
+
+    fn table(&self) -> Table<'static> {
+        const WIDTHS: [Constraint; 11] = [
+            Constraint::Max(20),
+            Constraint::Max(24),
+            Constraint::Length(11),
+            Constraint::Length(8),
+            Constraint::Length(6),
+            Constraint::Length(7),
+            Constraint::Length(4),
+            Constraint::Length(5),
+            Constraint::Length(9),
+            Constraint::Length(5),
+            Constraint::Fill(1),
+        ];
+        let header =
+            ["DOMAIN", "WORKER", "PHASE", "PID", "CPU%", "MEMORY", "THR", "FDS", "SWITCHES", "RST", "NOTE"];
+        let mut last = String::new();
+        let rows = self.report.workers.iter().map(|worker| {
+            let domain = match worker.isolation.as_str() {
+                "thread" => "supervisor".to_owned(),
+                "cell" => format!("cell {}", worker.domain),
+                _ => String::new(),
+            };
+            let shown = if domain == last { String::new() } else { domain.clone() };
+            last = domain;
+            self.row(worker, shown)
+        });
+        let rows: Vec<Row<'static>> = rows.collect();
+        Table::new(rows, WIDTHS)
+            .header(Row::new(header).style(Style::new().add_modifier(Modifier::BOLD)))
+            .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
+    }
+
+    fn row(&self, worker: &WorkerStatus, domain: String) -> Row<'static> {
+        let usage = worker.usage.as_ref();
+        let number = |figure: Option<u64>| figure.map_or_else(|| "-".into(), |figure| figure.to_string());
+        let load = self.load.get(&worker.name).map_or_else(|| "-".into(), |load| format!("{load:.1}"));
+        let switches = usage.map(|usage| usage.voluntary_switches + usage.involuntary_switches);
+        let cells: [Cell<'static>; 11] = [
+            domain.into(),
+            worker.name.clone().into(),
+            Cell::from(worker.phase.clone()).style(Style::new().fg(colour(&worker.phase))),
+            number(worker.pid.and_then(|pid| u64::try_from(pid).ok())).into(),
+            load.into(),
+            usage.and_then(|usage| usage.pss_kib.or(usage.rss_kib)).map_or_else(|| "-".into(), memory).into(),
+            number(usage.map(|usage| usage.threads)).into(),
+            number(usage.and_then(|usage| usage.fds)).into(),
+            number(switches).into(),
+            worker.restarts.to_string().into(),
+            note(worker).into(),
+        ];
+        Row::new(cells)
+    }
+
+    /// The last lines of the chosen worker.
+    fn log(&self) -> Vec<Line<'static>> {
+        let Some(worker) = self.chosen() else { return Vec::new() };
+        let mut lines = vec![Line::from(format!("── {} ──", worker.stdout)).bold()];
+        let text =
+            std::fs::File::open(&worker.stdout).and_then(|mut file| super::logs::tail(&mut file, LOG_LINES));
+        match text {
+            Ok(bytes) => {
+                let text = String::from_utf8_lossy(&bytes);
+                let clean =
+                    |line: &str| line.chars().filter(|letter| !letter.is_control()).collect::<String>();
+                lines.extend(text.lines().map(|line| Line::from(clean(line))));
+            }
+            Err(error) => lines.push(Line::from(error.to_string())),
+        }
+        lines
+    }
+}
+
+fn colour(phase: &str) -> Color {
+    match phase {
+        "running" => Color::Green,
+        "quarantined" | "backoff" => Color::Red,
+        "finished" | "idle" => Color::DarkGray,
+        _ => Color::Yellow,
+    }
+}

@@ -1,0 +1,58 @@
+//! `inject:`: faults on schedule.
+
+use std::time::Duration;
+
+use supervision::FaultId;
+use supervision::spec::InjectionSpec;
+use workers::fault::{Fault, Injection};
+
+use super::diagnostics::{Problem, nearest};
+use super::reader::{Cursor, Section};
+
+/// Reads them. `is_sdk`: whether the worker can commit faults itself; `is_allowed`: whether anybody may at all.
+pub(super) fn read(worker: &Section<'_>, is_sdk: bool, is_allowed: bool) -> Vec<InjectionSpec> {
+    let list = worker.get("inject").and_then(|cursor| cursor.list()).unwrap_or_default();
+    list.iter().filter_map(|cursor| injection(cursor, is_sdk, is_allowed)).collect()
+}
+
+fn injection(cursor: &Cursor<'_>, is_sdk: bool, is_allowed: bool) -> Option<InjectionSpec> {
+    let section = cursor.section(&["fault", "after", "every", "times", "probability", "seed"], &[])?;
+    let Some(written) = section.get("fault") else {
+        cursor.refuse("the fault is missing", "fault: segfault");
+        return None;
+    };
+    let text = written.string()?;
+    let fault = match text.value.parse::<Injection>() {
+        Ok(fault) => fault,
+        Err(error) => {
+            let nearest = nearest(&text.value, Fault::all().map(Fault::name));
+            cursor.problems.push(Problem { nearest, ..text.problem(error.to_string()) });
+            return None;
+        }
+    };
+    if !is_allowed {
+        written.refuse(
+            "crash injection is off, so this would never happen",
+            "`supervisor: { fault_injection: allow }`",
+        );
+    }
+    if !is_sdk && fault.fault.signal().is_none() {
+        let outside = Fault::all().filter(|fault| fault.signal().is_some()).map(Fault::name);
+        written.refuse(
+            format!("a command cannot commit `{}` itself", fault.fault.name()),
+            &format!("one from outside: {}", outside.collect::<Vec<_>>().join(", ")),
+        );
+    }
+    let seed = section.get("seed").and_then(|cursor| cursor.integer(0, i64::MAX));
+    Some(InjectionSpec {
+        fault: FaultId { code: fault.fault.code(), parameter: fault.parameter },
+        after: section.duration("after").unwrap_or(Duration::ZERO),
+        every: section.duration("every"),
+        times: section.count("times", 0),
+        probability_permille: section
+            .get("probability")
+            .and_then(|cursor| cursor.permille((0, 1000)))
+            .map_or(1000, |probability| probability.value),
+        seed: seed.and_then(|seed| u64::try_from(seed.value).ok()).unwrap_or(0),
+    })
+}

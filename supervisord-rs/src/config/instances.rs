@@ -1,0 +1,92 @@
+//! `instances:`: one entry of the file, several workers; and one more of them while the supervisor runs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use supervision::WorkerId;
+use supervision::spec::WorkerSpec;
+use workers::Registry;
+
+use super::reader::{Cursor, Problems};
+use super::settings::Launch;
+use super::tree::Node;
+use super::worker::{self, Context, Identity};
+
+/// Most instances of one worker.
+pub const INSTANCES_MAX: u32 = 1000;
+
+/// How to make one more instance of a worker: its entry, with the defaults under it.
+#[derive(Clone, Debug)]
+pub struct Template {
+    base: String,
+    node: Node,
+    file: PathBuf,
+    log_dir: PathBuf,
+    fault_injection: bool,
+}
+
+impl Template {
+    pub(super) fn new(base: &str, node: Node, context: Context<'_>) -> Self {
+        Self {
+            base: base.to_owned(),
+            node,
+            file: context.file.to_owned(),
+            log_dir: context.log_dir.to_owned(),
+            fault_injection: context.fault_injection,
+        }
+    }
+
+    /// Instance number `index`. `names` are those of all workers. The domain of the result is not chosen yet.
+    ///
+    /// # Errors
+    /// What is wrong with it, such as an address that its number makes invalid.
+    pub fn instantiate(
+        &self,
+        index: u32,
+        registry: &Registry,
+        names: &BTreeMap<String, Vec<WorkerId>>,
+    ) -> Result<(WorkerSpec, Launch), String> {
+        let problems = Problems::default();
+        let context = Context {
+            file: &self.file,
+            registry,
+            log_dir: &self.log_dir,
+            fault_injection: self.fault_injection,
+            names,
+        };
+        let read = read(&self.base, index, &self.node, context, &problems);
+        let problems = problems.take();
+        match read {
+            Some(read) if problems.is_empty() => Ok(read),
+            _ => Err(problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ")),
+        }
+    }
+}
+
+/// The name of an instance.
+#[must_use]
+pub fn name(base: &str, index: u32) -> String {
+    format!("{base}.{index}")
+}
+
+/// Reads instance number `index` of an entry: `${instance}` and `${name}` in its texts become its number and its name.
+pub(super) fn read(
+    base: &str,
+    index: u32,
+    node: &Node,
+    context: Context<'_>,
+    problems: &Problems,
+) -> Option<(WorkerSpec, Launch)> {
+    let name = name(base, index);
+    let number = index.to_string();
+    let node = node.clone().map_texts(&|text| text.replace("${instance}", &number).replace("${name}", &name));
+    let cursor = Cursor { node: &node, path: format!("workers.{base}"), problems };
+    worker::read(&cursor, Identity { name, base: base.to_owned(), instance: Some(index) }, context)
+}
+
+/// Where instance files of a log go when all would write to one: each to its own.
+pub(super) fn is_shared(path: &Path, others: &[Launch]) -> bool {
+    use super::settings::Sink;
+    let is_it = |sink: &Sink| matches!(sink, Sink::File(other) if other == path);
+    others.iter().any(|launch| is_it(&launch.logs.stdout) || launch.logs.stderr.as_ref().is_some_and(is_it))
+}

@@ -1,0 +1,84 @@
+//! `logs:`: where output goes, when files are rotated, what lines get.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::reader::{Cursor, Section};
+use super::settings::{LineFormat, Logs, Rotate, Sink, default};
+
+/// Reads them; `name` is the worker's, whose file is `NAME.log` where nothing is said.
+pub(super) fn read(worker: &Section<'_>, is_command: bool, name: &str, log_dir: &Path) -> Logs {
+    let mut logs = Logs {
+        stdout: Sink::File(log_dir.join(format!("{name}.log"))),
+        stderr: None,
+        rotate: Rotate {
+            size: Some(default::ROTATE_SIZE),
+            every: None,
+            keep: default::ROTATE_KEEP,
+            compress: false,
+        },
+        cap: None,
+        line: LineFormat::default(),
+    };
+    let known = ["stdout", "stderr", "rotate", "cap", "timestamps", "prefix", "format"];
+    let Some(section) = worker.get("logs").and_then(|cursor| cursor.section(&known, &[])) else {
+        return logs;
+    };
+    if let Some(stdout) = section.get("stdout").and_then(|cursor| sink(&cursor, log_dir)) {
+        logs.stdout = stdout;
+    }
+    let stderr = section.get("stderr").and_then(|cursor| sink(&cursor, log_dir));
+    logs.stderr = stderr.filter(|stderr| *stderr != logs.stdout);
+    if let Some(cursor) = section.get("rotate") {
+        rotate(&cursor, &mut logs.rotate);
+    }
+    logs.cap = section.size("cap");
+    logs.line = LineFormat {
+        timestamps: section.boolean("timestamps").unwrap_or(false),
+        prefix: section.boolean("prefix").unwrap_or(false),
+        json: section.choice("format", &[("raw", false), ("json", true)]).unwrap_or(false),
+    };
+    if !is_command && (logs.stdout == Sink::Inherit || logs.stderr == Some(Sink::Inherit)) {
+        let cursor = section.get("stdout").or_else(|| section.get("stderr"));
+        if let Some(cursor) = cursor {
+            cursor.refuse("registered code has its output captured", "`inherit` for a `command:` only");
+        }
+    }
+    logs
+}
+
+fn sink(cursor: &Cursor<'_>, log_dir: &Path) -> Option<Sink> {
+    if cursor.node.is_null() {
+        return Some(Sink::Null);
+    }
+    let written = cursor.string()?.value;
+    Some(match written.as_str() {
+        "terminal" => Sink::Terminal,
+        "journald" => Sink::Journald,
+        "syslog" => Sink::Syslog,
+        "null" => Sink::Null,
+        "inherit" => Sink::Inherit,
+        path => Sink::File(log_dir.join(path)),
+    })
+}
+
+/// `never`, or when and how.
+fn rotate(cursor: &Cursor<'_>, rotate: &mut Rotate) {
+    if cursor.is_scalar() {
+        if cursor.choice(&[("never", ())]).is_some() {
+            (rotate.size, rotate.every) = (None, None);
+        }
+        return;
+    }
+    let Some(section) = cursor.section(&["size", "every", "keep", "compress"], &[]) else { return };
+    match section.get("size") {
+        Some(size) if size.node.text() == Some("never") => rotate.size = None,
+        Some(size) => rotate.size = size.size().map(|size| size.value.max(1)),
+        None => {}
+    }
+    rotate.every = section.duration("every").map(|every| every.max(Duration::from_secs(1)));
+    if let Some(keep) = section.count("keep", 0) {
+        rotate.keep = keep;
+    }
+    rotate.compress = section.boolean("compress").unwrap_or(false);
+}

@@ -1,0 +1,278 @@
+//! `ready:` and `health:`: how a worker tells that it is ready, and how its health is watched.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::reader::{Cursor, Section};
+use super::settings::default;
+
+/// How a worker tells that it is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// Registered code says so on its board; a command that cannot say so is ready when it has stayed up for a time,
+    /// which is the machine's business.
+    ByItself,
+    /// `READY=1` on `NOTIFY_SOCKET`, sd_notify(3).
+    Notify,
+    /// A newline on this descriptor (s6 calls it its notification-fd).
+    Newline(i32),
+    /// A line of its output that matches this regular expression.
+    Log(String),
+    /// It is asked.
+    Probe(Probe),
+}
+
+/// How a worker's health is watched while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Says whether others may depend on it.
+    pub readiness: Option<Probe>,
+    /// Says whether it is of any use; if not, it is stopped, and has failed.
+    pub liveness: Option<Probe>,
+}
+
+/// A question that is asked again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// What is asked.
+    pub check: Check,
+    /// From one question to the next.
+    pub every: Duration,
+    /// For the answer; no answer by then is a bad one.
+    pub timeout: Duration,
+    /// So many good answers in a row make it good.
+    pub successes: u32,
+    /// So many bad ones in a row make it bad; `None`: never.
+    pub failures: Option<u32>,
+    /// Bad answers do not count for so long after the launch.
+    pub start_period: Duration,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Whether somebody accepts a connection.
+    Tcp(Address),
+    /// Whether `GET` is answered with a status from 200 to 399.
+    Http {
+        /// Where.
+        address: Address,
+        /// For the `Host` header.
+        host: String,
+        /// Path and query.
+        path: String,
+    },
+    /// Whether this command ends with exit status 0. It runs with the worker's surroundings.
+    Exec(Vec<String>),
+}
+
+/// Where somebody listens. Names are not looked up: a resolver that hangs would hang the probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// An IP address and a port.
+    Ip(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// `127.0.0.1:80`, `[::1]:80`, `localhost:80`, `unix:/run/x.sock` or `/run/x.sock`; with `any`, also `:80` and `80`
+    /// for every address of the machine.
+    #[must_use]
+    pub fn parse(text: &str, any: bool) -> Option<Self> {
+        if let Some(path) = text.strip_prefix("unix:").or_else(|| text.starts_with('/').then_some(text)) {
+            return path.starts_with('/').then(|| Self::Unix(path.into()));
+        }
+        let text = match text.strip_prefix("localhost:") {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => text.to_owned(),
+        };
+        let everywhere = || text.trim_start_matches(':').parse().ok().filter(|_| any);
+        let ip =
+            text.parse().ok().or_else(|| everywhere().map(|port: u16| SocketAddr::from(([0; 4], port))))?;
+        Some(Self::Ip(ip))
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(formatter),
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
+}
+
+const MEANS: [&str; 3] = ["tcp", "http", "exec"];
+const PACE: [&str; 5] = ["every", "timeout", "successes", "failures", "start_period"];
+const ADDRESS: &str =
+    "an address and a port, such as 127.0.0.1:6379 or [::1]:80, or unix:/path; names are not looked up";
+
+/// What `ready:` says: how, and how long it may take; `after` where it is a matter of time.
+#[derive(Debug, Default)]
+pub(super) struct WrittenReady {
+    pub(super) ready: Option<Ready>,
+    pub(super) after: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
+}
+
+/// `ready:` of a command.
+pub(super) fn ready(worker: &Section<'_>) -> WrittenReady {
+    let Some(cursor) = worker.get("ready") else { return WrittenReady::default() };
+    if cursor.is_scalar() {
+        let ready = cursor.choice(&[("notify", ())]).map(|_| Ready::Notify);
+        return WrittenReady { ready, ..WrittenReady::default() };
+    }
+    let known = ["after", "timeout", "notify", "fd", "log", "tcp", "http", "exec", "every"];
+    let Some(section) = cursor.section(&known, &[]) else { return WrittenReady::default() };
+    let after = section.duration("after");
+    let mut means = Vec::new();
+    if section.boolean("notify") == Some(true) {
+        means.push(Ready::Notify);
+    }
+    if let Some(fd) = section.get("fd").and_then(|cursor| cursor.integer(3, 255)) {
+        means.push(Ready::Newline(i32::try_from(fd.value).unwrap_or(3)));
+    }
+    if let Some(pattern) = section.string("log") {
+        match regex::bytes::Regex::new(&pattern.value) {
+            Ok(_) => means.push(Ready::Log(pattern.value)),
+            Err(error) => cursor.refuse(
+                format!("`log` is no regular expression: {error}"),
+                "a pattern such as `ready to accept connections`",
+            ),
+        }
+    }
+    let every = section.duration("every").unwrap_or(Duration::from_millis(100));
+    let every = every.max(Duration::from_millis(1));
+    means.extend(check(&section, &cursor).into_iter().map(|check| {
+        let timeout = Duration::from_secs(1);
+        Ready::Probe(Probe {
+            check,
+            every,
+            timeout,
+            successes: 1,
+            failures: None,
+            start_period: Duration::ZERO,
+        })
+    }));
+    if means.len() + usize::from(after.is_some()) > 1 {
+        cursor.refuse(
+            "a worker tells in one way that it is ready",
+            "one of: after, notify, fd, log, tcp, http, exec",
+        );
+    }
+    WrittenReady { ready: means.pop(), after, timeout: section.duration("timeout") }
+}
+
+/// `health:` of a command: the probes while it runs, and the one that says that it has started, if that is asked here.
+pub(super) fn health(worker: &Section<'_>) -> (Health, Option<Probe>) {
+    let Some(cursor) = worker.get("health") else { return (Health::default(), None) };
+    let known: Vec<&str> =
+        ["startup", "readiness", "liveness"].into_iter().chain(MEANS).chain(PACE).collect();
+    let Some(section) = cursor.section(&known, &[]) else { return (Health::default(), None) };
+    // The short form is what is most often meant: is it of any use?
+    if MEANS.iter().any(|means| section.get(means).is_some()) {
+        if ["startup", "readiness", "liveness"].iter().any(|kind| section.get(kind).is_some()) {
+            cursor.refuse(
+                "a probe stands beside `startup`, `readiness` or `liveness`",
+                "the short form for liveness alone, or each probe under its own key",
+            );
+        }
+        return (Health { readiness: None, liveness: pace(&section, &cursor) }, None);
+    }
+    let probe = |key: &str| {
+        let cursor = section.get(key)?;
+        let known: Vec<&str> = MEANS.into_iter().chain(PACE).collect();
+        pace(&cursor.section(&known, &[])?, &cursor)
+    };
+    (Health { readiness: probe("readiness"), liveness: probe("liveness") }, probe("startup"))
+}
+
+fn pace(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Probe> {
+    let check = check(section, cursor);
+    let probe = Probe {
+        check: check.or_else(|| {
+            if MEANS.iter().all(|means| section.get(means).is_none()) {
+                cursor.refuse("it is not said what is asked", "one of: tcp, http, exec");
+            }
+            None
+        })?,
+        every: section.duration("every").unwrap_or(Duration::from_secs(10)).max(Duration::from_millis(1)),
+        timeout: section.duration("timeout").unwrap_or(Duration::from_secs(1)),
+        successes: section.count("successes", 1).unwrap_or(1),
+        failures: Some(section.count("failures", 1).unwrap_or(3)),
+        start_period: section.duration("start_period").unwrap_or(Duration::ZERO),
+    };
+    Some(probe)
+}
+
+fn check(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Check> {
+    let mut checks = Vec::new();
+    if let Some(at) = section.string("tcp") {
+        match Address::parse(&at.value, false) {
+            Some(address) => checks.push(Check::Tcp(address)),
+            None => section.get("tcp")?.refuse(format!("`{}` is no address", at.value), ADDRESS),
+        }
+    }
+    if let Some(at) = section.string("http") {
+        match http(&at.value) {
+            Some(check) => checks.push(check),
+            None => section.get("http")?.refuse(
+                format!("`{}` cannot be asked", at.value),
+                "http:// with an IP address or localhost, such as http://127.0.0.1:8080/health",
+            ),
+        }
+    }
+    if let Some(command) = section.get("exec").and_then(|cursor| cursor.command()) {
+        checks.push(Check::Exec(command.value));
+    }
+    if checks.len() > 1 {
+        cursor.refuse("a probe asks in one way", "one of: tcp, http, exec");
+    }
+    checks.pop()
+}
+
+fn http(url: &str) -> Option<Check> {
+    let rest = url.strip_prefix("http://")?;
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let path = if path.is_empty() { "/" } else { path };
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let address = if has_port { host.to_owned() } else { format!("{host}:80") };
+    match Address::parse(&address, false)? {
+        Address::Unix(_) => None,
+        address @ Address::Ip(_) if path.parse::<hyper::Uri>().is_ok() => {
+            Some(Check::Http { address, host: host.to_owned(), path: path.to_owned() })
+        }
+        Address::Ip(_) => None,
+    }
+}
+
+/// When a worker counts as running, and how that is found out.
+pub(super) fn readiness(
+    written: WrittenReady,
+    startup: Option<Probe>,
+    cursor: Option<&Cursor<'_>>,
+) -> (supervision::spec::Readiness, Ready) {
+    use supervision::spec::Readiness;
+    let WrittenReady { ready, after, timeout } = written;
+    let notified = || Readiness::Notified { timeout: timeout.unwrap_or(default::READY_TIMEOUT) };
+    if let (Some(_), Some(cursor)) = (&startup, cursor)
+        && (ready.is_some() || after.is_some())
+    {
+        cursor.refuse("both `ready:` and `health.startup` say when it is ready", "one of them");
+    }
+    match (ready, startup) {
+        (Some(ready), _) => (notified(), ready),
+        (None, Some(probe)) => (notified(), Ready::Probe(probe)),
+        (None, None) => {
+            if let (Some(_), None, Some(cursor)) = (timeout, after, cursor) {
+                cursor.refuse(
+                    "a start has a time limit only where the worker tells that it is ready",
+                    "`timeout` beside one of: notify, fd, log, tcp, http, exec",
+                );
+            }
+            (Readiness::After(after.unwrap_or(default::READY_AFTER)), Ready::ByItself)
+        }
+    }
+}

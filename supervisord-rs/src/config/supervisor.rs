@@ -1,0 +1,81 @@
+//! `supervisor:`: the supervisor's own part.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use supervision::spec::StartLimits;
+
+use super::places;
+use super::reader::Section;
+use super::settings::{Echo, SupervisorSettings, default};
+
+/// What stands there.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) settings: SupervisorSettings,
+    pub(super) fault_injection: bool,
+    pub(super) shutdown_timeout: Duration,
+    pub(super) start: StartLimits,
+}
+
+const KEYS: [&str; 10] = [
+    "runtime_dir",
+    "state_dir",
+    "log_dir",
+    "control",
+    "fault_injection",
+    "on_death",
+    "shutdown_timeout",
+    "start",
+    "echo",
+    "log_cap",
+];
+
+/// Reads it; everything has a default.
+pub(super) fn read(top: &Section<'_>, file: &Path) -> Written {
+    let section = top.get("supervisor").and_then(|cursor| cursor.section(&KEYS, &["metrics", "http"]));
+    let section = section.as_ref();
+    let directory = |key: &str, otherwise: fn() -> PathBuf| {
+        let written = section.and_then(|section| section.string(key));
+        written.map_or_else(otherwise, |path| places::relative_to(file, Path::new(&path.value)))
+    };
+    let control = section
+        .and_then(|section| section.get("control"))
+        .and_then(|cursor| cursor.section(&["mode", "group"], &["tcp", "token"]));
+    if let Some(cursor) = section.and_then(|section| section.get("on_death"))
+        && cursor.choice(&[("kill", false), ("keep", true)]).is_some_and(|keep| keep.value)
+    {
+        cursor.refuse("`keep` is not supported yet", "kill: process workers end with the supervisor");
+    }
+    let start = section
+        .and_then(|section| section.get("start"))
+        .and_then(|cursor| cursor.section(&["concurrency", "stagger"], &[]));
+    let echo = [("auto", Echo::Auto), ("always", Echo::Always), ("never", Echo::Never)];
+    Written {
+        settings: SupervisorSettings {
+            runtime_dir: directory("runtime_dir", places::runtime_dir),
+            state_dir: directory("state_dir", places::state_dir),
+            log_dir: directory("log_dir", places::log_dir),
+            control_mode: control
+                .as_ref()
+                .and_then(|control| control.get("mode")?.mode())
+                .map_or(0o600, |mode| mode.value),
+            control_group: control
+                .as_ref()
+                .and_then(|control| control.string("group"))
+                .map(|group| group.value),
+            echo: section.and_then(|section| section.choice("echo", &echo)).unwrap_or(Echo::Auto),
+            log_cap: section.and_then(|section| section.size("log_cap")),
+        },
+        fault_injection: section
+            .and_then(|section| section.choice("fault_injection", &[("deny", false), ("allow", true)]))
+            .unwrap_or(false),
+        shutdown_timeout: section
+            .and_then(|section| section.duration("shutdown_timeout"))
+            .unwrap_or(default::SHUTDOWN_TIMEOUT),
+        start: StartLimits {
+            concurrency: start.as_ref().and_then(|start| start.count("concurrency", 1)),
+            stagger: start.as_ref().and_then(|start| start.duration("stagger")).unwrap_or(Duration::ZERO),
+        },
+    }
+}

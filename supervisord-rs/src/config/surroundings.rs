@@ -1,0 +1,193 @@
+//! Who a process is and what surrounds it: user, environment, directory, limits, priorities.
+
+use std::path::Path;
+
+use super::places;
+use super::reader::{Cursor, Section};
+use super::settings::{InheritEnv, ResourceLimit, Surroundings};
+use crate::accounts;
+
+/// Keys that only a process can have.
+pub(super) const KEYS: [&str; 16] = [
+    "user",
+    "group",
+    "groups",
+    "cwd",
+    "umask",
+    "inherit_env",
+    "env_file",
+    "env",
+    "secrets",
+    "limits",
+    "nice",
+    "io_priority",
+    "oom_score_adj",
+    "cpus",
+    "session",
+    "shell",
+];
+
+/// Resources by name; what they are counted in decides how they are written.
+const RESOURCES: &[(&str, u32, Unit)] = &[
+    ("address_space", libc::RLIMIT_AS, Unit::Bytes),
+    ("core", libc::RLIMIT_CORE, Unit::Bytes),
+    ("cpu_time", libc::RLIMIT_CPU, Unit::Seconds),
+    ("data", libc::RLIMIT_DATA, Unit::Bytes),
+    ("file_size", libc::RLIMIT_FSIZE, Unit::Bytes),
+    ("locked_memory", libc::RLIMIT_MEMLOCK, Unit::Bytes),
+    ("message_queues", libc::RLIMIT_MSGQUEUE, Unit::Bytes),
+    ("open_files", libc::RLIMIT_NOFILE, Unit::Count),
+    ("processes", libc::RLIMIT_NPROC, Unit::Count),
+    ("realtime_priority", libc::RLIMIT_RTPRIO, Unit::Count),
+    ("pending_signals", libc::RLIMIT_SIGPENDING, Unit::Count),
+    ("stack", libc::RLIMIT_STACK, Unit::Bytes),
+];
+
+#[derive(Clone, Copy)]
+enum Unit {
+    Bytes,
+    Seconds,
+    Count,
+}
+
+/// Reads them. `is_process`: whether this worker can have them at all.
+pub(super) fn read(worker: &Section<'_>, is_process: bool, file: &Path) -> Surroundings {
+    let get = |key: &'static str| {
+        let message = format!("a thread has the {} of its process", spoken(key));
+        worker.get_if(is_process, key, &message, "`isolation: process` for one of its own")
+    };
+    let user = get("user").and_then(|cursor| user(&cursor));
+    Surroundings {
+        user,
+        group: get("group").and_then(|cursor| group(&cursor)),
+        groups: get("groups")
+            .and_then(|cursor| Some(cursor.list()?.iter().filter_map(group).collect::<Vec<_>>())),
+        cwd: get("cwd")
+            .and_then(|cursor| cursor.string())
+            .map(|cwd| places::relative_to(file, Path::new(&cwd.value))),
+        umask: get("umask").and_then(|cursor| cursor.mode()).map(|mode| mode.value),
+        inherit_env: get("inherit_env").map_or(InheritEnv::All, |cursor| inherit_env(&cursor)),
+        env_files: get("env_file")
+            .and_then(|cursor| cursor.one_or_more())
+            .unwrap_or_default()
+            .iter()
+            .filter_map(Cursor::string)
+            .map(|path| places::relative_to(file, Path::new(&path.value)))
+            .collect(),
+        env: get("env").and_then(|cursor| cursor.texts()).unwrap_or_default(),
+        secrets: get("secrets")
+            .and_then(|cursor| cursor.texts())
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, path)| (name, places::relative_to(file, Path::new(&path))))
+            .collect(),
+        limits: get("limits").map(|cursor| limits(&cursor)).unwrap_or_default(),
+        nice: get("nice").and_then(|cursor| small(&cursor, -20, 19)),
+        io_priority: get("io_priority").and_then(|cursor| io_priority(&cursor)),
+        oom_score_adj: get("oom_score_adj").and_then(|cursor| small(&cursor, -1000, 1000)),
+        cpus: get("cpus").map(|cursor| cpus(&cursor)).unwrap_or_default(),
+        own_session: get("session").and_then(|cursor| cursor.boolean()).is_none_or(|own| own.value),
+    }
+}
+
+fn spoken(key: &str) -> &str {
+    match key {
+        "cwd" => "working directory",
+        "env" | "inherit_env" | "env_file" | "secrets" => "environment",
+        "limits" => "limits",
+        "nice" | "io_priority" => "priority",
+        "oom_score_adj" => "OOM score",
+        "cpus" => "processors",
+        other => other,
+    }
+}
+
+fn small(cursor: &Cursor<'_>, low: i32, high: i32) -> Option<i32> {
+    cursor.integer(low.into(), high.into()).and_then(|number| i32::try_from(number.value).ok())
+}
+
+fn user(cursor: &Cursor<'_>) -> Option<String> {
+    let name = cursor.string()?.value;
+    if accounts::user(&name).is_none() {
+        cursor.refuse(format!("no user is called `{name}`"), "the name or number of a user of this machine");
+    }
+    Some(name)
+}
+
+fn group(cursor: &Cursor<'_>) -> Option<String> {
+    let name = cursor.string()?.value;
+    if accounts::group(&name).is_none() {
+        cursor
+            .refuse(format!("no group is called `{name}`"), "the name or number of a group of this machine");
+    }
+    Some(name)
+}
+
+/// `true`, `false`, or the names that are inherited.
+fn inherit_env(cursor: &Cursor<'_>) -> InheritEnv {
+    if cursor.is_scalar() {
+        return match cursor.boolean() {
+            Some(all) if !all.value => InheritEnv::Only(Vec::new()),
+            Some(_) | None => InheritEnv::All,
+        };
+    }
+    InheritEnv::Only(cursor.strings().unwrap_or_default().into_iter().map(|name| name.value).collect())
+}
+
+/// `limits: { open_files: 4096, core: unlimited, stack: { soft: 8MiB, hard: 64MiB } }`
+fn limits(cursor: &Cursor<'_>) -> Vec<ResourceLimit> {
+    let known: Vec<&str> = RESOURCES.iter().map(|(name, ..)| *name).collect();
+    let Some(section) = cursor.section(&known, &["memory", "cpu", "pids", "io"]) else { return Vec::new() };
+    let limit = |&(name, resource, unit): &(&'static str, u32, Unit)| {
+        let cursor = section.get(name)?;
+        if cursor.is_scalar() {
+            return Some(ResourceLimit { resource, name, soft: amount(&cursor, unit)?, hard: None });
+        }
+        let both = cursor.section(&["soft", "hard"], &[])?;
+        let hard = both.get("hard").and_then(|cursor| amount(&cursor, unit));
+        let soft = both.get("soft").and_then(|cursor| amount(&cursor, unit)).or(hard)?;
+        if hard.is_some_and(|hard| soft > hard) {
+            cursor.refuse("the soft limit is above the hard one", "`soft` no higher than `hard`");
+        }
+        Some(ResourceLimit { resource, name, soft, hard })
+    };
+    RESOURCES.iter().filter_map(limit).collect()
+}
+
+fn amount(cursor: &Cursor<'_>, unit: Unit) -> Option<u64> {
+    if cursor.node.text() == Some("unlimited") {
+        return Some(u64::MAX);
+    }
+    match unit {
+        Unit::Bytes => cursor.size().map(|size| size.value),
+        Unit::Seconds => cursor.duration().map(|time| time.value.as_secs().max(1)),
+        Unit::Count => cursor.integer(0, i64::MAX).and_then(|count| u64::try_from(count.value).ok()),
+    }
+}
+
+/// `idle`, `best-effort` or `{ class: best-effort, level: 4 }`, packed as ioprio_set(2) takes it.
+fn io_priority(cursor: &Cursor<'_>) -> Option<i32> {
+    const CLASS_SHIFT: i32 = 13;
+    const CLASSES: [(&str, i32); 3] = [("realtime", 1), ("best-effort", 2), ("idle", 3)];
+    if cursor.is_scalar() {
+        return cursor.choice(&CLASSES).map(|class| class.value << CLASS_SHIFT | 4);
+    }
+    let section = cursor.section(&["class", "level"], &[])?;
+    let class = section.choice("class", &CLASSES)?;
+    let level = section.get("level").and_then(|cursor| small(&cursor, 0, 7)).unwrap_or(4);
+    Some(class << CLASS_SHIFT | level)
+}
+
+/// `[0, 2-3]`, `0`, `0-3`.
+fn cpus(cursor: &Cursor<'_>) -> Vec<usize> {
+    let mut found = Vec::new();
+    for item in cursor.one_or_more().unwrap_or_default() {
+        let text = item.node.text().unwrap_or_default();
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        match (first.trim().parse::<usize>(), last.trim().parse::<usize>()) {
+            (Ok(first), Ok(last)) if first <= last && last < 1024 => found.extend(first..=last),
+            _ => item.refuse(format!("`{text}` is no processor"), "numbers and ranges, such as [0, 2-3]"),
+        }
+    }
+    found
+}

@@ -1,0 +1,206 @@
+//! What goes on beside the loop: probes that are asked, hooks and stop commands that run. Each is a task for as long as
+//! it takes, bounded in time and number; what it has to say comes back through one channel.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use supervision::{Event, Incarnation, Phase, Transition};
+use tokio::sync::mpsc;
+
+use super::Daemon;
+use crate::config::probes::Check;
+use crate::config::settings::HookEvent;
+use crate::hooks;
+use crate::isolation::helper::Helper;
+use crate::probing::{self, Kind, ask};
+use crate::record::words;
+
+/// For hooks that run when the supervisor ends.
+const LAST_HOOKS: Duration = Duration::from_secs(5);
+
+/// Something that went on beside the loop is over.
+#[derive(Debug)]
+pub(super) enum Said {
+    Answer { incarnation: Incarnation, kind: Kind, good: Option<bool> },
+    StopCommandEnded { incarnation: Incarnation },
+    HookEnded { command: String, failure: Option<String> },
+}
+
+/// The channel. It holds no more than what runs at once, which is bounded.
+#[derive(Debug)]
+pub(super) struct Beside {
+    sender: mpsc::UnboundedSender<Said>,
+    receiver: mpsc::UnboundedReceiver<Said>,
+}
+
+impl Beside {
+    pub(super) fn new() -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { sender, receiver }
+    }
+
+    pub(super) async fn next(&mut self) -> Said {
+        match self.receiver.recv().await {
+            Some(said) => said,
+            // Never: we hold a sender ourselves.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn spawn(&self, task: impl Future<Output = Said> + Send + 'static) {
+        let sender = self.sender.clone();
+        tokio::spawn(async move {
+            let _ = sender.send(task.await);
+        });
+    }
+}
+
+impl Daemon {
+    pub(super) fn on_said(&mut self, said: Said) {
+        match said {
+            Said::Answer { incarnation, kind, good } => self.on_answer(incarnation, kind, good),
+            Said::StopCommandEnded { incarnation } => {
+                self.drivers.signal_stop(incarnation);
+                self.turn(None);
+            }
+            Said::HookEnded { command, failure } => {
+                self.hooks.ended();
+                if let Some(why) = failure {
+                    tracing::warn!(hook = command, "a hook failed: {why}");
+                    self.publish("hook-failed", None, json!({ "command": command, "why": why }));
+                }
+                self.turn(None);
+            }
+        }
+    }
+
+    fn on_answer(&mut self, incarnation: Incarnation, kind: Kind, good: Option<bool>) {
+        let now = self.now();
+        // One that is suspended cannot answer, and that is no fault of its.
+        let is_paused = self.machine.worker(incarnation.worker).is_some_and(|view| view.paused);
+        let good = good.filter(|good| *good || !is_paused);
+        let event = self.probing.answer(incarnation, kind, good, now);
+        if let Some(event) = &event {
+            let detail = json!({ "probe": format!("{kind:?}").to_lowercase(), "good": good });
+            if matches!(event, Event::Readiness { ready: false, .. }) {
+                self.fire(HookEvent::Unready, Some(incarnation), &detail);
+            }
+            if good == Some(false) {
+                let worker = self.names.worker(incarnation.worker).to_owned();
+                tracing::warn!(worker, probe = ?kind, "its probe gives it up");
+            }
+            self.publish("probe", Some(incarnation), detail);
+        }
+        self.turn(event);
+    }
+
+    /// Asks what is due, runs the hooks that have a place, and the stop commands that were ordered.
+    pub(super) fn go_on_beside(&mut self) {
+        for question in self.probing.questions(self.now()) {
+            let probing::Question { incarnation, kind, check, timeout } = question;
+            let answer = move |good| Said::Answer { incarnation, kind, good };
+            match check {
+                Check::Exec(command) => {
+                    match self.drivers.launch_helper(incarnation.worker, &command, &[]) {
+                        Ok(helper) => self.beside.spawn(async move {
+                            let status = helper.wait(timeout).await;
+                            answer(Some(status == Some(supervision::Status::Exited(0))))
+                        }),
+                        Err(error) => {
+                            let worker = self.names.worker(incarnation.worker).to_owned();
+                            tracing::warn!(worker, "its probe: {error}");
+                            // What the machine is short of says nothing about the worker; a missing program does.
+                            self.beside.spawn(async move { answer(Some(false)) });
+                        }
+                    }
+                }
+                check @ (Check::Tcp(_) | Check::Http { .. }) => {
+                    self.beside.spawn(async move { answer(Some(ask::ask(&check, timeout).await)) });
+                }
+            }
+        }
+        while let Some((incarnation, helper)) = self.drivers.next_stop_command() {
+            self.wait_for_stop_command(incarnation, helper);
+        }
+        while let Some((hook, record)) = self.hooks.next_to_run() {
+            let command = hook.command.join(" ");
+            let launched = hooks::input(&record)
+                .map_err(|error| error.to_string())
+                .and_then(|input| self.drivers.launch_hook(&hook.command, &input));
+            self.beside.spawn(async move {
+                let failure = match launched {
+                    Err(error) => Some(error),
+                    Ok(helper) => match helper.wait(hook.timeout).await {
+                        Some(supervision::Status::Exited(0)) => None,
+                        Some(status) => Some(format!("it ended with {status:?}")),
+                        None => Some(format!("it was killed after {:?}", hook.timeout)),
+                    },
+                };
+                Said::HookEnded { command, failure }
+            });
+        }
+    }
+
+    /// As long as it takes: the machine kills the worker, and the command with it, when its time to stop is over.
+    fn wait_for_stop_command(&mut self, incarnation: Incarnation, helper: Helper) {
+        self.beside.spawn(async move {
+            let _ = helper.wait(Duration::from_secs(24 * 3600)).await;
+            Said::StopCommandEnded { incarnation }
+        });
+    }
+
+    /// Runs the hooks of a worker, and those of everyone, for this event.
+    pub(super) fn fire(&mut self, event: HookEvent, who: Option<Incarnation>, detail: &Value) {
+        let own = who.map(|who| self.drivers.launch_of(who.worker).hooks.as_slice()).unwrap_or_default();
+        let all = || own.iter().chain(&self.settings.hooks);
+        if all().all(|hook| !hook.on.contains(&event)) {
+            return;
+        }
+        let record = json!({
+            "event": event.name(),
+            "at": crate::record::events::wall(std::time::SystemTime::now()),
+            "worker": who.map(|who| self.names.worker(who.worker)),
+            "generation": who.map(|who| who.generation.0),
+            "detail": detail,
+        });
+        if !self.hooks.fire(all(), event, &record) {
+            tracing::warn!(event = event.name(), "a hook was dropped: too many wait");
+        }
+    }
+
+    pub(super) fn fire_transition(&mut self, transition: &Transition) {
+        let event = match transition.to {
+            Phase::Running => HookEvent::Running,
+            Phase::Quarantined => HookEvent::Quarantined,
+            Phase::Finished => HookEvent::Stopped,
+            Phase::Idle if transition.ending.is_some() => HookEvent::Stopped,
+            Phase::Idle
+            | Phase::Launching
+            | Phase::Starting
+            | Phase::Stopping
+            | Phase::Killing
+            | Phase::Backoff => {
+                return;
+            }
+        };
+        let detail = json!({
+            "from": words::phase(transition.from),
+            "to": words::phase(transition.to),
+            "ending": transition.ending.and(self.endings[transition.incarnation.worker.index()].as_ref()),
+        });
+        self.fire(event, Some(transition.incarnation), &detail);
+    }
+
+    /// At the very end: hooks that run have a little time.
+    pub(super) async fn end_beside(&mut self) {
+        let end = tokio::time::Instant::now() + LAST_HOOKS;
+        while !self.hooks.are_over() {
+            self.go_on_beside();
+            match tokio::time::timeout_at(end, self.beside.next()).await {
+                Ok(Said::HookEnded { .. }) => self.hooks.ended(),
+                Ok(Said::Answer { .. } | Said::StopCommandEnded { .. }) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}

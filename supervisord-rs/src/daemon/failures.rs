@@ -1,0 +1,134 @@
+//! Incidents on their way to the record: opened with what is seen now, settled by the machine, written when the last
+//! lines of their culprit are there.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use supervision::{Incarnation, Incident, Outcome};
+use workers::board::monotonic_ns;
+
+use super::Daemon;
+use crate::config::settings::HookEvent;
+use crate::control::protocol::IncidentRecord;
+use crate::isolation::Evidence;
+use crate::record::incidents::Opened;
+use crate::record::logs::Tail;
+use crate::record::words;
+
+/// For the last lines to be taken: where a log hangs, the incident is written without them.
+const TAIL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// An incident that is settled and waits for the last lines of its culprit.
+#[derive(Debug)]
+pub(super) struct Unwritten {
+    record: IncidentRecord,
+    culprit: Option<Incarnation>,
+    recovered: bool,
+    tail: Tail,
+    until: Instant,
+}
+
+impl Daemon {
+    pub(super) fn on_incident_opened(&mut self, incident: &Incident) {
+        let now = monotonic_ns();
+        let drivers = &mut self.drivers;
+        let mut evidence: BTreeMap<Incarnation, Evidence> = BTreeMap::new();
+        let concerned = incident.lost.iter().map(|loss| loss.incarnation).chain(incident.culprit);
+        for incarnation in concerned {
+            if let Some(found) = drivers.evidence_or_now(incarnation) {
+                evidence.insert(incarnation, found);
+            }
+        }
+        let mut opened = Opened::new(incident, &evidence, now);
+        opened.tail = incident.culprit.and_then(|culprit| drivers.tail(culprit.worker));
+        // The first of all is the predecessor's death, where there was one.
+        if let Some(died_at) = self.around.inherited_death.take() {
+            opened.supervisor_died = true;
+            opened.struck_at = opened.struck_at.or(died_at.filter(|&at| at <= opened.seen_at));
+        }
+        self.around.black_box.set_last_incident(incident.id.0);
+        let domain = &self.names.domains[incident.domain.index()];
+        let detail = json!({
+            "id": incident.id.0,
+            "domain": domain,
+            "cause": words::cause(incident.ending.cause),
+            "ending": opened.ending,
+            "lost": incident.lost.iter().map(|loss| self.names.worker(loss.incarnation.worker)).collect::<Vec<_>>(),
+        });
+        self.incidents.open(incident.id, opened);
+        self.fire(HookEvent::Failed, incident.culprit, &detail);
+        self.publish("incident-opened", incident.culprit, detail);
+    }
+
+    pub(super) fn on_incident_closed(&mut self, incident: &Incident) {
+        let drivers = &self.drivers;
+        let now = self.now();
+        let machine = &self.machine;
+        let is_stalled = |incarnation: Incarnation| {
+            let limit = machine.spec().workers[incarnation.worker.index()].heartbeat;
+            let reading = drivers.reading(incarnation.worker);
+            limit.zip(reading).is_some_and(|(limit, reading)| {
+                let silent = monotonic_ns().saturating_sub(reading.heartbeat_at.unwrap_or(0));
+                !reading.is_waiting && Duration::from_nanos(silent) > limit && now > limit
+            })
+        };
+        let is_live = |incarnation| drivers.is_live(incarnation);
+        let (record, tail) = self.incidents.settle(incident, self.around.base, is_live, is_stalled);
+        let recovered = incident.lost.iter().all(|loss| matches!(loss.outcome, Outcome::Recovered { .. }));
+        let until = Instant::now() + TAIL_TIMEOUT;
+        let unwritten =
+            Unwritten { record, culprit: incident.culprit, recovered, tail: tail.unwrap_or_default(), until };
+        match unwritten.tail.get() {
+            // What concerns our own threads is written at once: the next fault in one is our end.
+            None if incident.domain != supervision::DomainId(0)
+                && incident.culprit.is_some_and(|culprit| self.drivers.has_output(culprit.worker)) =>
+            {
+                self.unwritten.push(unwritten);
+            }
+            Some(_) | None => self.write_incident(unwritten),
+        }
+    }
+
+    /// Writes those whose last lines have come, or have not come in time. `all`: at the very end.
+    pub(super) fn write_settled(&mut self, all: bool) {
+        let now = Instant::now();
+        let is_due = |unwritten: &Unwritten| all || unwritten.tail.get().is_some() || unwritten.until <= now;
+        let (due, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.unwritten).into_iter().partition(is_due);
+        self.unwritten = waiting;
+        due.into_iter().for_each(|unwritten| self.write_incident(unwritten));
+    }
+
+    /// When [`write_settled`](Self::write_settled) is due at the latest.
+    pub(super) fn next_unwritten(&self) -> Option<Instant> {
+        self.unwritten.iter().map(|unwritten| unwritten.until).min()
+    }
+
+    fn write_incident(&mut self, unwritten: Unwritten) {
+        let Unwritten { mut record, culprit, recovered, tail, .. } = unwritten;
+        record.last_output = tail.get().cloned().unwrap_or_default();
+        tracing::warn!(incident = record.id, "{}", record.sentence);
+        let line = serde_json::to_string(&record).expect("a record of strings and numbers is valid JSON");
+        let path = std::sync::Arc::clone(self.incidents.path());
+        if !self.around.scribe.record(&path, line) {
+            tracing::error!(
+                incident = record.id,
+                "incident not written: the disk is too slow; it is kept in memory"
+            );
+        }
+        let detail = serde_json::to_value(&record).expect("as above");
+        self.incidents.keep(record);
+        if recovered {
+            self.fire(HookEvent::Recovered, culprit, &detail);
+        }
+        self.publish("incident", culprit, detail);
+    }
+
+    /// The incident of the predecessor's death was seen by us, but what is known of it is in its black box.
+    pub(super) fn open_inherited(&mut self) {
+        if let Some(evidence) = self.around.inherited_evidence.take() {
+            self.drivers.adopt_evidence(evidence);
+        }
+    }
+}

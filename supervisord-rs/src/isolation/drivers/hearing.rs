@@ -1,0 +1,164 @@
+//! What workers say: on notify sockets, on readiness pipes, in lines of their output.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use serde_json::json;
+use supervision::{Event, Generation, Incarnation, WorkerId};
+use workers::board::monotonic_ns;
+
+use super::{Drivers, Remark};
+use crate::config::probes::Ready;
+use crate::isolation::launch::Child;
+use crate::isolation::notify::Word;
+use crate::isolation::reaper;
+use crate::record::logs::Notice;
+
+/// Datagrams of one worker before others get their turn.
+const DATAGRAMS: usize = 32;
+
+impl Drivers {
+    /// Takes what was said on a worker's notify socket.
+    pub(super) fn hear(&mut self, worker: WorkerId) {
+        for _ in 0..DATAGRAMS {
+            let Some(datagram) = self.notify[worker.index()].as_ref().and_then(|notify| notify.receive())
+            else {
+                return;
+            };
+            // Said by, or to, somebody who is no more.
+            let Some(live) = self.live[worker.index()].as_ref() else { continue };
+            let (incarnation, domain) = (live.incarnation, live.domain);
+            let is_family = self.resident(domain).is_some_and(|resident| {
+                let main = resident.process.child().pid;
+                resident.family.contains(main, datagram.sender)
+            });
+            match datagram.words {
+                _ if !is_family => {
+                    self.refuse(incarnation, datagram.sender, "the sender is none of its processes")
+                }
+                None => self.refuse(incarnation, datagram.sender, "it makes no sense"),
+                Some(words) => words.into_iter().for_each(|word| self.take_word(incarnation, word)),
+            }
+        }
+    }
+
+    /// Counted, and said once for each incarnation: whoever floods us with nonsense shall not flood the log.
+    fn refuse(&mut self, incarnation: Incarnation, sender: i32, why: &str) {
+        let Some(live) = self.live_mut(incarnation) else { return };
+        live.said.refused += 1;
+        if live.said.refused == 1 {
+            self.remarks.push_back(Remark {
+                incarnation: Some(incarnation),
+                kind: "notify-refused",
+                detail: json!({ "sender": sender, "why": why }),
+                warning: Some(format!(
+                    "a message of process {sender} on its notify socket is refused: {why}"
+                )),
+            });
+        }
+    }
+
+    fn take_word(&mut self, incarnation: Incarnation, word: Word) {
+        let index = incarnation.worker.index();
+        let waits_for_notify = self.launches[index].ready == Ready::Notify;
+        let base = self.base;
+        let Some(live) = self.live_mut(incarnation) else { return };
+        let now = monotonic_ns();
+        live.said.alive_at = now;
+        match word {
+            Word::Ready => {
+                live.said.is_reloading = false;
+                if waits_for_notify && !std::mem::replace(&mut live.is_ready, true) {
+                    self.events.push_back(Event::Ready { incarnation });
+                }
+            }
+            Word::Reloading => live.said.is_reloading = true,
+            Word::Stopping => live.said.status = Some("stopping".into()),
+            Word::Status(text) => live.said.status = Some(text),
+            Word::Alive => {}
+            Word::Trigger => self.events.push_back(Event::Unhealthy { incarnation }),
+            Word::Extend(time) => {
+                let until = Duration::from_nanos(now.saturating_sub(base)).saturating_add(time);
+                self.events.push_back(Event::Extended { incarnation, until });
+            }
+            Word::MainPid(pid) => self.take_main_pid(incarnation, pid),
+        }
+    }
+
+    /// Only a process of the family can be its main one. The handle is taken first, so that the number means it.
+    fn take_main_pid(&mut self, incarnation: Incarnation, pid: i32) {
+        let domain = self.domain_of[incarnation.worker.index()];
+        let Ok(pidfd) = reaper::open(pid) else { return };
+        let Some(resident) = self.resident(domain) else { return };
+        let main = resident.process.child().pid;
+        if !resident.family.contains(main, pid) {
+            self.refuse(incarnation, pid, "its MAINPID is none of its processes");
+            return;
+        }
+        if let Some(live) = self.live_mut(incarnation) {
+            live.said.main = (pid != main).then_some(Child { pid, pidfd });
+        }
+    }
+
+    /// A newline on the readiness pipe says that it is ready; the end of the pipe says that it never will.
+    pub(super) fn hear_newline(&mut self, worker: WorkerId) {
+        let Some(live) = self.live[worker.index()].as_mut() else { return };
+        let Some(pipe) = &live.newline else { return };
+        let mut bytes = [0; 256];
+        let (is_over, is_ready) = match nix::unistd::read(pipe, &mut bytes) {
+            Ok(0) => (true, false),
+            Ok(count) => {
+                let has_newline = bytes[..count].contains(&b'\n');
+                (has_newline, has_newline)
+            }
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => return,
+            Err(_) => (true, false),
+        };
+        if !is_over {
+            return;
+        }
+        let incarnation = live.incarnation;
+        if let Some(pipe) = live.newline.take() {
+            self.watch.remove(pipe.as_fd());
+        }
+        if is_ready && !std::mem::replace(&mut live.is_ready, true) {
+            self.events.push_back(Event::Ready { incarnation });
+        }
+    }
+
+    /// Takes what the captured streams have to tell.
+    pub(super) fn hear_logs(&mut self) {
+        for notice in self.logs.notices() {
+            match notice {
+                Notice::Matched(token) => self.hear_line(token),
+                Notice::Trouble { worker, target, error } => self.remarks.push_back(Remark {
+                    incarnation: None,
+                    kind: "log-trouble",
+                    detail: json!({ "worker": worker, "target": target, "error": error }),
+                    warning: Some(format!(
+                        "the output of {worker} cannot be written to {target}: {error}; what is lost is counted"
+                    )),
+                }),
+                Notice::Recovered { worker, target, lost } => self.remarks.push_back(Remark {
+                    incarnation: None,
+                    kind: "log-recovered",
+                    detail: json!({ "worker": worker, "target": target, "lost_bytes": lost }),
+                    warning: Some(format!(
+                        "the output of {worker} is written to {target} again; {lost} bytes of it were lost"
+                    )),
+                }),
+            }
+        }
+    }
+
+    fn hear_line(&mut self, token: u64) {
+        let worker = WorkerId(u32::try_from(token >> 32).unwrap_or(u32::MAX));
+        let generation = token & u64::from(u32::MAX);
+        let Some(Some(live)) = self.live.get_mut(worker.index()) else { return };
+        let is_present = live.incarnation.generation.0 & u64::from(u32::MAX) == generation;
+        if is_present && !std::mem::replace(&mut live.is_ready, true) {
+            let generation = Generation(live.incarnation.generation.0);
+            self.events.push_back(Event::Ready { incarnation: Incarnation { worker, generation } });
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What can be seen.
+
+use supervision::spec::DomainKind;
+use supervision::{DomainId, Incarnation, WorkerId};
+use workers::Registry;
+use workers::board::{Reading, monotonic_ns};
+
+use super::Drivers;
+use crate::config::Launch;
+use crate::isolation::evidence::Evidence;
+use crate::isolation::family::Member;
+use crate::isolation::launch::Child;
+use crate::record::logs::Tail;
+
+impl Drivers {
+    /// What is known of a worker's incarnation that has ended; the last one's only.
+    #[must_use]
+    pub fn evidence(&self, incarnation: Incarnation) -> Option<&Evidence> {
+        self.evidence
+            .get(&incarnation.worker)
+            .filter(|(of, _)| *of == incarnation)
+            .map(|(_, evidence)| evidence)
+    }
+
+    /// The same; for one that has not ended, what can be seen of it now.
+    #[must_use]
+    pub fn evidence_or_now(&self, incarnation: Incarnation) -> Option<Evidence> {
+        if let Some(known) = self.evidence(incarnation) {
+            return Some(known.clone());
+        }
+        let live = self.live(incarnation)?;
+        let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
+        Some(Evidence::new(reading, monotonic_ns(), live.struck_at))
+    }
+
+    /// Takes over what a predecessor's black box says of its incarnations.
+    pub fn adopt_evidence(&mut self, evidence: Vec<(Incarnation, Evidence)>) {
+        for (incarnation, evidence) in evidence {
+            self.evidence.insert(incarnation.worker, (incarnation, evidence));
+        }
+    }
+
+    /// The present process of a worker's incarnation; the supervisor's own for a thread.
+    #[must_use]
+    pub fn pid(&self, worker: WorkerId) -> Option<i32> {
+        let live = self.live[worker.index()].as_ref()?;
+        match self.domains[live.domain.index()].kind {
+            DomainKind::Supervisor => Some(nix::unistd::getpid().as_raw()),
+            DomainKind::Cell | DomainKind::Process => self.child(live.domain).map(|child| child.pid),
+        }
+    }
+
+    /// The process that a worker calls its main one (`MAINPID=`), where that is another than ours.
+    #[must_use]
+    pub fn main_pid(&self, worker: WorkerId) -> Option<i32> {
+        self.live[worker.index()].as_ref()?.said.main.as_ref().map(|main: &Child| main.pid)
+    }
+
+    /// What a worker says of itself (`STATUS=`), and whether it is reloading.
+    #[must_use]
+    pub fn said(&self, worker: WorkerId) -> (Option<String>, bool) {
+        let said = self.live[worker.index()].as_ref().map(|live| &live.said);
+        said.map_or((None, false), |said| (said.status.clone(), said.is_reloading))
+    }
+
+    /// Everyone who lives of a worker's process; none for a thread of the supervisor. Reads the cgroup or the process
+    /// table.
+    #[must_use]
+    pub fn family_of(&self, worker: WorkerId) -> Vec<Member> {
+        let domain = self.domain_of[worker.index()];
+        self.resident(domain)
+            .map_or_else(Vec::new, |resident| resident.family.describe(resident.process.child().pid))
+    }
+
+    /// What stands on a worker's board now; `None` for a command, for one that never ran, and for garbage.
+    #[must_use]
+    pub fn reading(&self, worker: WorkerId) -> Option<Reading> {
+        self.pages[worker.index()].as_ref()?.board().read()
+    }
+
+    /// Whether this incarnation is the present one and has not ended.
+    #[must_use]
+    pub fn is_live(&self, incarnation: Incarnation) -> bool {
+        self.live(incarnation).is_some()
+    }
+
+    /// Whether any output of a worker is captured.
+    #[must_use]
+    pub fn has_output(&self, worker: WorkerId) -> bool {
+        self.streams[worker.index()].as_ref().is_some_and(|streams| !streams.is_empty())
+    }
+
+    /// The last lines of a worker, as soon as all that it wrote up to now has been taken.
+    #[must_use]
+    pub fn tail(&self, worker: WorkerId) -> Option<Tail> {
+        let streams = self.streams[worker.index()].as_ref().filter(|streams| !streams.is_empty())?;
+        Some(self.logs.tail(streams))
+    }
+
+    /// Bytes of a worker's output that were dropped.
+    #[must_use]
+    pub fn lost_output(&self, worker: WorkerId) -> u64 {
+        self.streams[worker.index()].iter().flatten().map(|stream| self.logs.lost(*stream)).sum()
+    }
+
+    /// Bytes of all output that were dropped.
+    #[must_use]
+    pub fn lost_output_total(&self) -> u64 {
+        self.logs.lost_total()
+    }
+
+    /// Closes every log and opens it anew under its name.
+    pub fn reopen_logs(&self) {
+        self.logs.reopen();
+    }
+
+    /// How a worker is launched.
+    #[must_use]
+    pub fn launch_of(&self, worker: WorkerId) -> &Launch {
+        &self.launches[worker.index()]
+    }
+
+    /// The code that is registered.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// How many domains there are: the number of the next one.
+    #[must_use]
+    pub fn domains(&self) -> u32 {
+        u32::try_from(self.domains.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The domain of a worker.
+    #[must_use]
+    pub fn domain_of(&self, worker: WorkerId) -> DomainId {
+        self.domain_of[worker.index()]
+    }
+}

@@ -1,0 +1,198 @@
+//! The main process of a worker and all that it started, wherever that has gone.
+//!
+//! Where the worker has a cgroup, that is the family. Else it is found in the process table: whoever descends from the
+//! main process, shares its session, or has become an orphan and carries the mark of the family in its environment
+//! (we are a child subreaper, so that orphans come to us, prctl(2)). A process that changes its session, loses its
+//! parent *and* wipes its environment escapes the walk, not the cgroup.
+//!
+//! No number is signalled that could have a new owner: a pidfd is opened first, and then it is looked at once more
+//! whether the number is still in the family (pidfd_open(2)).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::fd::OwnedFd;
+
+use super::cgroup::Leaf;
+use super::launch::Child;
+use super::reaper;
+
+/// The variable that marks a family: `SUPERVISOR-PID:DOMAIN`.
+pub(super) const MARK: &str = "SUPERVISORD_RS_FAMILY";
+
+/// A family.
+#[derive(Debug)]
+pub(super) struct Family {
+    leaf: Option<Leaf>,
+    mark: String,
+}
+
+/// A member that would not die, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its number.
+    pub pid: i32,
+    /// What it calls itself.
+    pub name: String,
+    /// Its state, as proc_pid_stat(5) has it: `D` is stuck in the kernel.
+    pub state: char,
+}
+
+impl Family {
+    pub(super) fn new(leaf: Option<Leaf>, domain: &str) -> Self {
+        Self { leaf, mark: format!("{}:{domain}", std::process::id()) }
+    }
+
+    /// The value of [`MARK`].
+    pub(super) fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    /// The cgroup to be born in.
+    pub(super) fn birthplace(&self) -> Option<OwnedFd> {
+        self.leaf.as_ref()?.directory().ok()
+    }
+
+    /// Everyone who lives, the main process included.
+    pub(super) fn members(&self, main: i32) -> Vec<i32> {
+        match &self.leaf {
+            Some(leaf) => leaf.pids(),
+            None => self.walk(main).into_keys().collect(),
+        }
+    }
+
+    /// Whether anybody but the main process lives.
+    pub(super) fn has_others(&self, main: i32) -> bool {
+        match &self.leaf {
+            // The main process may count for a moment after its exit.
+            Some(leaf) => !leaf.is_empty() && leaf.pids().iter().any(|pid| *pid != main),
+            None => self.walk(main).into_keys().any(|pid| pid != main),
+        }
+    }
+
+    /// Whether a process is one of the family. Whoever has exited and was waited for is not.
+    pub(super) fn contains(&self, main: i32, pid: i32) -> bool {
+        pid == main
+            || match &self.leaf {
+                Some(leaf) => leaf.contains(pid),
+                None => self.walk(main).contains_key(&pid),
+            }
+    }
+
+    /// Sends a signal to everyone. The main process must not have been waited for: its number is its group's.
+    pub(super) fn signal(&self, main: &Child, signal: i32) {
+        reaper::signal_group(main, signal);
+        for pid in self.members(main.pid) {
+            if pid != main.pid && group_of(pid) != Some(main.pid) {
+                self.signal_one(main.pid, pid, signal);
+            }
+        }
+    }
+
+    /// Kills everyone. What is stuck in the kernel dies when it comes out.
+    pub(super) fn kill(&self, main: &Child) {
+        reaper::signal_group(main, libc::SIGKILL);
+        if let Some(leaf) = &self.leaf
+            && leaf.kill().is_ok()
+        {
+            return;
+        }
+        // Whoever forks while we walk has a child that the next round finds.
+        let mut killed = BTreeSet::new();
+        for _ in 0..64 {
+            let new: Vec<i32> =
+                self.members(main.pid).into_iter().filter(|pid| killed.insert(*pid)).collect();
+            if new.is_empty() {
+                return;
+            }
+            for pid in new {
+                self.signal_one(main.pid, pid, libc::SIGKILL);
+            }
+        }
+    }
+
+    /// Who is left, and in what state.
+    pub(super) fn describe(&self, main: i32) -> Vec<Member> {
+        let members = self.members(main).into_iter();
+        members
+            .filter_map(|pid| stat(pid).map(|stat| Member { pid, name: stat.name, state: stat.state }))
+            .collect()
+    }
+
+    fn signal_one(&self, main: i32, pid: i32, signal: i32) {
+        if let Ok(pidfd) = reaper::open(pid)
+            && self.contains(main, pid)
+        {
+            let _ = reaper::signal_by(&pidfd, signal);
+        }
+    }
+
+    /// The family by the process table.
+    fn walk(&self, main: i32) -> BTreeMap<i32, Stat> {
+        let processes = snapshot();
+        let own = i32::try_from(std::process::id()).unwrap_or(0);
+        let is_orphan = |stat: &Stat| stat.parent == own || stat.parent == 1 || stat.parent == parent_of(own);
+        let mut found: BTreeSet<i32> = processes
+            .iter()
+            .filter(|(pid, stat)| {
+                **pid == main || stat.session == main || (is_orphan(stat) && has_mark(**pid, &self.mark))
+            })
+            .map(|(pid, _)| *pid)
+            .collect();
+        loop {
+            let more: Vec<i32> = processes
+                .iter()
+                .filter(|(pid, stat)| found.contains(&stat.parent) && !found.contains(pid))
+                .map(|(pid, _)| *pid)
+                .collect();
+            if more.is_empty() {
+                break;
+            }
+            found.extend(more);
+        }
+        processes
+            .into_iter()
+            .filter(|(pid, stat)| found.contains(pid) && !matches!(stat.state, 'Z' | 'X'))
+            .collect()
+    }
+}
+
+/// What proc_pid_stat(5) says of a process.
+#[derive(Clone, Debug)]
+struct Stat {
+    name: String,
+    state: char,
+    parent: i32,
+    session: i32,
+}
+
+fn snapshot() -> BTreeMap<i32, Stat> {
+    let Ok(entries) = fs::read_dir("/proc") else { return BTreeMap::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(|pid| Some((pid, stat(pid)?))).collect()
+}
+
+fn stat(pid: i32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything, brackets too.
+    let (before, after) = text.rsplit_once(')')?;
+    let name = before.split_once('(')?.1.to_owned();
+    let mut fields = after.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    Some(Stat { name, state, parent, session })
+}
+
+fn parent_of(pid: i32) -> i32 {
+    stat(pid).map_or(0, |stat| stat.parent)
+}
+
+fn group_of(pid: i32) -> Option<i32> {
+    nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid))).ok().map(nix::unistd::Pid::as_raw)
+}
+
+fn has_mark(pid: i32, mark: &str) -> bool {
+    let wanted = format!("{MARK}={mark}");
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|&byte| byte == 0).any(|variable| variable == wanted.as_bytes())
+}

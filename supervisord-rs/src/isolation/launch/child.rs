@@ -1,0 +1,220 @@
+//! The child, from birth to `execve`. It runs in our memory while we wait: system calls that signal-safety(7) lists, or
+//! bare ones, and nothing else. Nothing is allocated, and nothing that the C library keeps for all threads is touched:
+//! its `setuid` would change the user of *our* threads, the bare system call changes the child alone.
+#![expect(unsafe_code, reason = "between clone and exec only bare system calls are allowed")]
+
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::os::fd::RawFd;
+use std::ptr;
+
+use nix::errno::Errno;
+use supervision::{LaunchFailure, LaunchStage};
+
+use super::{Credentials, Limit, failure};
+
+/// What the child reads and writes in our memory while we wait.
+pub(super) struct Orders<'a> {
+    pub(super) candidates: &'a [CString],
+    pub(super) argv: *const *const libc::c_char,
+    pub(super) environment: *const *const libc::c_char,
+    /// `LISTEN_PID=` with room for ten digits and a NUL, or null.
+    pub(super) listen_pid: *mut u8,
+    pub(super) directory: *const libc::c_char,
+    /// From our number to the child's, ascending by the child's.
+    pub(super) descriptors: &'a [(RawFd, RawFd)],
+    pub(super) parent: i32,
+    pub(super) parent_death_signal: c_int,
+    pub(super) credentials: &'a Credentials,
+    pub(super) umask: Option<u32>,
+    pub(super) limits: &'a [Limit],
+    pub(super) open_files: Option<(u64, u64)>,
+    pub(super) nice: Option<i32>,
+    pub(super) io_priority: Option<i32>,
+    pub(super) oom_score_adj: Option<&'a CStr>,
+    pub(super) cpus: Option<libc::cpu_set_t>,
+    pub(super) own_session: bool,
+    /// `cgroup.procs` of the cgroup to move to, or -1.
+    pub(super) cgroup_procs: RawFd,
+    pub(super) failed: Option<LaunchFailure>,
+}
+
+/// The processors as the kernel wants them.
+pub(super) fn cpu_set(cpus: &[usize]) -> libc::cpu_set_t {
+    // SAFETY: a cpu_set_t is a bit mask; all zero is the empty set. CPU_SET ignores numbers beyond its size.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        for &cpu in cpus {
+            libc::CPU_SET(cpu, &mut set);
+        }
+        set
+    }
+}
+
+/// Where the child begins, and ends if a step fails.
+pub(super) extern "C" fn child(orders: *mut c_void) -> c_int {
+    // SAFETY: `birth` passes a valid `Orders` that nobody else uses while we run.
+    let orders = unsafe { &mut *orders.cast::<Orders<'_>>() };
+    let failed = prepare(orders).and_then(|()| execute(orders)).err();
+    orders.failed = failed;
+    // SAFETY: _exit is async-signal-safe and runs nothing of the parent's.
+    unsafe { libc::_exit(127) }
+}
+
+/// In the order of [`LaunchStage`]: what needs our rights comes before they are given up.
+fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
+    // SAFETY: needed because this runs between clone and exec, where only bare system calls are allowed; each of these
+    // is listed in signal-safety(7) or is a bare system call. All pointers are valid for the calls (see `Orders`).
+    unsafe {
+        let mut default: libc::sigaction = std::mem::zeroed();
+        default.sa_sigaction = libc::SIG_DFL;
+        for signal in 1..=64 {
+            // Fails for KILL, STOP and the two that the C library keeps; those need nothing.
+            libc::sigaction(signal, &raw const default, ptr::null_mut());
+        }
+        if orders.cgroup_procs >= 0 {
+            let written = libc::write(orders.cgroup_procs, c"0".as_ptr().cast(), 1);
+            check(LaunchStage::Cgroup, if written == 1 { 0 } else { -1 })?;
+        }
+        check(LaunchStage::Session, if orders.own_session { libc::setsid() } else { libc::setpgid(0, 0) })?;
+        if let Some(mask) = orders.umask {
+            libc::umask(mask);
+        }
+        limit(orders)?;
+        if let Some(nice) = orders.nice {
+            check(LaunchStage::Nice, libc::setpriority(libc::PRIO_PROCESS, 0, nice))?;
+        }
+        if let Some(priority) = orders.io_priority {
+            const WHO_PROCESS: c_int = 1;
+            let result = libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, priority);
+            check(LaunchStage::IoPriority, if result < 0 { -1 } else { 0 })?;
+        }
+        if let Some(score) = orders.oom_score_adj {
+            let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            check(LaunchStage::OomScore, file)?;
+            let written = libc::write(file, score.as_ptr().cast(), score.count_bytes());
+            check(LaunchStage::OomScore, if written < 0 { -1 } else { 0 })?;
+            libc::close(file);
+        }
+        if let Some(cpus) = &orders.cpus {
+            check(LaunchStage::Affinity, libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), cpus))?;
+        }
+        become_user(orders.credentials)?;
+        // After the change of user, which clears it.
+        check(
+            LaunchStage::ParentDeathSignal,
+            libc::prctl(libc::PR_SET_PDEATHSIG, orders.parent_death_signal),
+        )?;
+        if libc::getppid() != orders.parent {
+            // The supervisor died before the line above: nobody would end us.
+            return Err(failure(LaunchStage::ParentDeathSignal, Errno::ESRCH));
+        }
+        if !orders.directory.is_null() {
+            check(LaunchStage::Directory, libc::chdir(orders.directory))?;
+        }
+        let mut next = 0;
+        for &(source, target) in orders.descriptors {
+            close_on_exec(next, target - 1);
+            check(LaunchStage::Descriptors, libc::dup2(source, target))?;
+            next = target + 1;
+        }
+        close_on_exec(next, c_int::MAX);
+        if !orders.listen_pid.is_null() {
+            write_pid(orders.listen_pid.add(b"LISTEN_PID=".len()));
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+    }
+    Ok(())
+}
+
+/// Whatever a library opened without close-on-exec ends at the exec. Fails before Linux 5.11: then only our own
+/// discipline counts.
+fn close_on_exec(first: c_int, last: c_int) {
+    if first <= last {
+        // SAFETY: see `prepare`; the child's table of descriptors is its own.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
+    }
+}
+
+/// No core unless it is asked for; the limit of open files that we were started with; then what is configured.
+fn limit(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
+    // SAFETY: see `prepare`; the pointers are to locals.
+    unsafe {
+        let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        if libc::getrlimit(libc::RLIMIT_CORE, &raw mut now) == 0 {
+            now.rlim_cur = 0;
+            check(LaunchStage::Limits, libc::setrlimit(libc::RLIMIT_CORE, &raw const now))?;
+        }
+        if let Some((soft, hard)) = orders.open_files {
+            let original = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const original);
+        }
+        for &(resource, soft, hard) in orders.limits {
+            check(LaunchStage::Limits, libc::getrlimit(resource, &raw mut now))?;
+            now.rlim_max = hard.unwrap_or(if now.rlim_max > soft { now.rlim_max } else { soft });
+            now.rlim_cur = soft;
+            check(LaunchStage::Limits, libc::setrlimit(resource, &raw const now))?;
+        }
+    }
+    Ok(())
+}
+
+fn become_user(credentials: &Credentials) -> Result<(), LaunchFailure> {
+    let result = |result: libc::c_long| if result < 0 { -1 } else { 0 };
+    // SAFETY: bare system calls, which change this process alone; the list of groups outlives the call.
+    unsafe {
+        if let Some(groups) = &credentials.groups {
+            let done = libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr());
+            check(LaunchStage::Group, result(done))?;
+        }
+        if let Some(gid) = credentials.gid {
+            check(LaunchStage::Group, result(libc::syscall(libc::SYS_setresgid, gid, gid, gid)))?;
+        }
+        if let Some(uid) = credentials.uid {
+            check(LaunchStage::User, result(libc::syscall(libc::SYS_setresuid, uid, uid, uid)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes our own number as decimal digits and a NUL.
+///
+/// # Safety
+/// There is room for eleven bytes.
+unsafe fn write_pid(place: *mut u8) {
+    // SAFETY: getpid has no effects; ten digits hold every pid, and the caller gives room for them.
+    unsafe {
+        let mut pid = libc::getpid().unsigned_abs();
+        let mut digits = [0_u8; 10];
+        let mut count = 0;
+        while pid > 0 && count < digits.len() {
+            digits[count] = b'0' + u8::try_from(pid % 10).unwrap_or(0);
+            pid /= 10;
+            count += 1;
+        }
+        for index in 0..count {
+            *place.add(index) = digits[count - 1 - index];
+        }
+        *place.add(count) = 0;
+    }
+}
+
+/// Tries each candidate as execvp(3) does: a missing one is passed over, one without permission is remembered.
+fn execute(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
+    let mut worst = Errno::ENOENT;
+    for candidate in orders.candidates {
+        // SAFETY: as in `prepare`; argv and environment are arrays of C strings that end with a null pointer.
+        unsafe { libc::execve(candidate.as_ptr(), orders.argv, orders.environment) };
+        match Errno::last() {
+            Errno::ENOENT | Errno::ENOTDIR => {}
+            Errno::EACCES => worst = Errno::EACCES,
+            other => return Err(failure(LaunchStage::Exec, other)),
+        }
+    }
+    Err(failure(LaunchStage::Exec, worst))
+}
+
+fn check(stage: LaunchStage, result: c_int) -> Result<(), LaunchFailure> {
+    if result >= 0 { Ok(()) } else { Err(failure(stage, Errno::last())) }
+}

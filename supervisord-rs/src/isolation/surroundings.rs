@@ -1,0 +1,231 @@
+//! What surrounds a process, from the configuration to the kernel's numbers: accounts, environment, secrets.
+//!
+//! All of it is looked up before the child exists: names of users may need files or a name service, and between clone
+//! and exec nothing may.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use supervision::{LaunchFailure, LaunchStage};
+
+use super::launch::{Credentials, Plan, failure};
+use crate::accounts;
+use crate::config::settings::{InheritEnv, Launch, Surroundings};
+
+/// Largest `env_file` and secret.
+const FILE_MAX: u64 = 1024 * 1024;
+
+/// A launch that failed, and what the failed step was about, where that is not the program.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) failure: LaunchFailure,
+    pub(super) subject: Option<String>,
+}
+
+impl From<LaunchFailure> for Failed {
+    fn from(failure: LaunchFailure) -> Self {
+        Self { failure, subject: None }
+    }
+}
+
+impl Failed {
+    pub(super) fn about(stage: LaunchStage, errno: Errno, subject: impl Into<String>) -> Self {
+        Self { failure: failure(stage, errno), subject: Some(subject.into()) }
+    }
+
+    fn io(stage: LaunchStage, error: &std::io::Error, path: &Path) -> Self {
+        let errno = error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw);
+        Self::about(stage, errno, path.display().to_string())
+    }
+}
+
+pub(super) type Result<T> = std::result::Result<T, Failed>;
+
+/// Everything of a worker's surroundings that has been looked up.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) environment: BTreeMap<OsString, OsString>,
+    /// Variable and content, as memory that can be handed over.
+    secrets: Vec<(String, OwnedFd)>,
+    credentials: Credentials,
+}
+
+/// Looks everything up. `inherited` is what the supervisor has to give. May read files; does not wait for the network
+/// unless the machine's accounts do.
+pub(super) fn prepare(launch: &Launch, inherited: &BTreeMap<OsString, OsString>) -> Result<Prepared> {
+    let surroundings = &launch.surroundings;
+    let mut environment = match &surroundings.inherit_env {
+        InheritEnv::All => inherited.clone(),
+        InheritEnv::Only(names) => {
+            let is_wanted = |name: &OsStr| names.iter().any(|wanted| name == OsStr::new(wanted));
+            inherited
+                .iter()
+                .filter(|(name, _)| is_wanted(name))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect()
+        }
+    };
+    let mut set = |name: &str, value: &OsStr| drop(environment.insert(name.into(), value.into()));
+    let credentials = credentials(surroundings, &mut set)?;
+    set("SUPERVISOR_ENABLED", OsStr::new("1"));
+    set("SUPERVISOR_PROCESS_NAME", OsStr::new(&launch.name));
+    set("SUPERVISOR_GROUP_NAME", OsStr::new(&launch.group));
+    if let Some(instance) = launch.instance {
+        set("SUPERVISOR_INSTANCE", OsStr::new(&instance.to_string()));
+    }
+    for path in &surroundings.env_files {
+        for (name, value) in env_file(path)? {
+            set(&name, OsStr::new(&value));
+        }
+    }
+    for (name, value) in &surroundings.env {
+        set(name, OsStr::new(value));
+    }
+    let secrets = surroundings
+        .secrets
+        .iter()
+        .map(|(name, path)| Ok((name.clone(), secret(path)?)))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Prepared { environment, secrets, credentials })
+}
+
+impl Prepared {
+    /// The supervisor's own, as cells have it.
+    pub(super) fn inherited(environment: &BTreeMap<OsString, OsString>) -> Self {
+        Self { environment: environment.clone(), secrets: Vec::new(), credentials: Credentials::default() }
+    }
+
+    /// Puts everything but the descriptors 0 to 2, which the caller has given, into a plan.
+    pub(super) fn apply(mut self, mut plan: Plan, surroundings: &Surroundings) -> Result<Plan> {
+        for (name, content) in std::mem::take(&mut self.secrets) {
+            let number = plan.next_descriptor();
+            plan = plan.descriptor(content.as_fd())?;
+            self.environment.insert(name.into(), format!("/dev/fd/{number}").into());
+        }
+        plan = plan.environment(self.environment.iter().map(|(name, value)| (&**name, &**value)))?;
+        plan = plan.oom_score_adj(surroundings.oom_score_adj);
+        if let Some(directory) = &surroundings.cwd {
+            plan = plan.directory(directory)?;
+        }
+        plan.credentials = self.credentials;
+        plan.umask = surroundings.umask;
+        plan.limits =
+            surroundings.limits.iter().map(|limit| (limit.resource, limit.soft, limit.hard)).collect();
+        plan.nice = surroundings.nice;
+        plan.io_priority = surroundings.io_priority;
+        plan.cpus.clone_from(&surroundings.cpus);
+        plan.own_session = surroundings.own_session;
+        Ok(plan)
+    }
+
+    /// Where programs are looked up: the `PATH` of the worker's own environment, else that of confstr(3) and execvp(3).
+    pub(super) fn path(&self) -> OsString {
+        self.environment.get(OsStr::new("PATH")).cloned().unwrap_or_else(|| "/bin:/usr/bin".into())
+    }
+}
+
+/// The numbers of its accounts; with a user come `USER`, `LOGNAME`, `HOME` and `SHELL`, as login(1) sets them.
+fn credentials(surroundings: &Surroundings, set: &mut impl FnMut(&str, &OsStr)) -> Result<Credentials> {
+    let group = |name: &String| {
+        accounts::group(name).ok_or_else(|| Failed::about(LaunchStage::Group, Errno::ENOENT, name.clone()))
+    };
+    let mut credentials = Credentials::default();
+    if let Some(name) = &surroundings.user {
+        let user = accounts::user(name)
+            .ok_or_else(|| Failed::about(LaunchStage::User, Errno::ENOENT, name.clone()))?;
+        set("USER", OsStr::new(&user.name));
+        set("LOGNAME", OsStr::new(&user.name));
+        set("HOME", user.home.as_os_str());
+        set("SHELL", user.shell.as_os_str());
+        credentials.uid = Some(user.uid);
+        credentials.gid = Some(user.gid);
+        credentials.groups = Some(accounts::groups_of(&user));
+    }
+    if let Some(name) = &surroundings.group {
+        credentials.gid = Some(group(name)?);
+        credentials.groups.get_or_insert_default();
+    }
+    if let Some(names) = &surroundings.groups {
+        credentials.groups = Some(names.iter().map(group).collect::<Result<Vec<_>>>()?);
+    }
+    // Changing to what we are needs no right, and asking for it would.
+    let own = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    if own.0 != 0
+        && credentials.uid.is_none_or(|uid| uid == own.0)
+        && credentials.gid.is_none_or(|gid| gid == own.1)
+    {
+        credentials = Credentials::default();
+    }
+    Ok(credentials)
+}
+
+/// `NAME=value` lines; `export ` in front, comments, and one pair of quotes around a value are taken off.
+fn env_file(path: &Path) -> Result<Vec<(String, String)>> {
+    let text = read(LaunchStage::EnvFile, path)?;
+    let text = String::from_utf8(text)
+        .map_err(|_| Failed::about(LaunchStage::EnvFile, Errno::EINVAL, path.display().to_string()))?;
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        if line.is_empty() || line.starts_with('#') || line.starts_with(';') {
+            continue;
+        }
+        let Some((name, value)) = line.split_once('=').filter(|(name, _)| is_name(name.trim())) else {
+            let subject = format!("{} (line {})", path.display(), number + 1);
+            return Err(Failed::about(LaunchStage::EnvFile, Errno::EINVAL, subject));
+        };
+        let value = value.trim();
+        let quoted = ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
+        found.push((name.trim().to_owned(), quoted.unwrap_or(value).to_owned()));
+    }
+    Ok(found)
+}
+
+fn is_name(name: &str) -> bool {
+    let mut letters = name.chars();
+    letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+}
+
+fn read(stage: LaunchStage, path: &Path) -> Result<Vec<u8>> {
+    use std::io::Read;
+    let mut content = Vec::new();
+    let file = File::open(path).map_err(|error| Failed::io(stage, &error, path))?;
+    // A pipe or a device has no end, and would hold the supervisor.
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Err(Failed::about(stage, Errno::EINVAL, format!("{} (no regular file)", path.display())));
+    }
+    file.take(FILE_MAX).read_to_end(&mut content).map_err(|error| Failed::io(stage, &error, path))?;
+    Ok(content)
+}
+
+/// A secret as memory that only its holder can read: it is in no file system, no argument and no environment.
+fn secret(path: &Path) -> Result<OwnedFd> {
+    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    let content = read(LaunchStage::Secret, path)?;
+    let failed = |errno| Failed::about(LaunchStage::Secret, errno, path.display().to_string());
+    let name = CString::new("secret").unwrap_or_default();
+    let memory =
+        memfd_create(name.as_c_str(), MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).map_err(failed)?;
+    let mut file = File::from(memory);
+    file.write_all(&content).map_err(|error| Failed::io(LaunchStage::Secret, &error, path))?;
+    // Its reader opens /dev/fd/N, which is an open of its own: whoever holds the descriptor may, and nobody may write.
+    fs::set_permissions(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file)), mode(0o444))
+        .map_err(|error| Failed::io(LaunchStage::Secret, &error, path))?;
+    let seals =
+        SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).map_err(failed)?;
+    std::io::Seek::rewind(&mut file).map_err(|error| Failed::io(LaunchStage::Secret, &error, path))?;
+    Ok(file.into())
+}
+
+fn mode(bits: u32) -> fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(bits)
+}

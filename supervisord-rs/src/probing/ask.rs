@@ -1,0 +1,52 @@
+//! Asking: a connection, a request. None of it waits longer than it is told to, and none of it waits in the loop.
+
+use std::time::Duration;
+
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::config::probes::{Address, Check};
+
+/// Asks. True: a good answer within `limit`. A `Check::Exec` is none of these, and never good here.
+pub async fn ask(check: &Check, limit: Duration) -> bool {
+    let answer = async {
+        match check {
+            Check::Tcp(address) => connect(address).await.is_some(),
+            Check::Http { address, host, path } => match connect(address).await {
+                Some(stream) => get(stream, host, path).await == Some(true),
+                None => false,
+            },
+            Check::Exec(_) => false,
+        }
+    };
+    tokio::time::timeout(limit, answer).await.unwrap_or(false)
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+async fn connect(address: &Address) -> Option<Box<dyn Stream>> {
+    match address {
+        Address::Ip(address) => Some(Box::new(TcpStream::connect(address).await.ok()?)),
+        Address::Unix(path) => Some(Box::new(UnixStream::connect(path).await.ok()?)),
+    }
+}
+
+/// The head of the answer says it all: its body may have no end.
+async fn get(stream: Box<dyn Stream>, host: &str, path: &str) -> Option<bool> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let request = hyper::Request::get(path)
+        .header("host", host)
+        .header("user-agent", concat!("supervisord-rs/", env!("CARGO_PKG_VERSION")))
+        .header("connection", "close")
+        .body(Empty::<Bytes>::new())
+        .ok()?;
+    let response = tokio::select! {
+        response = sender.send_request(request) => response.ok()?,
+        _ = connection => return None,
+    };
+    Some((200..400).contains(&response.status().as_u16()))
+}

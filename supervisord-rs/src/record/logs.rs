@@ -1,0 +1,213 @@
+//! Captured output: one pipe for each stream of a worker, kept from one incarnation to the next, and a few threads that
+//! carry what comes to where it goes. The loop never sees output, and never waits for a disk.
+//!
+//! We hold both ends of every pipe: what a worker wrote just before it crashed is there when it is gone, and its
+//! successor's output follows it in order. Where no line has to be looked at, bytes go from pipe to file by splice(2),
+//! without passing through our memory.
+//!
+//! Nobody blocks for ever: a thread that hangs in a write (a dead disk, a reader that stopped) holds one stream, and
+//! another thread takes its place; after some seconds what the worker writes is dropped, so that the worker goes on.
+//! What is dropped is counted, shown in `status`, and marked in the file when it takes writes again.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `logs` | the handle: open, watch, tail, reopen, flush |
+//! | `pool` | the threads: always one that waits, never more than a few |
+//! | `stream` | one captured stream: pipe → bytes or lines → sink |
+//! | `file` | a file that is rotated, capped, reopened, and may be full |
+//! | `line` | what a line gets on its way |
+//! | `syslog`, `journal` | the datagrams of those who collect logs |
+
+mod file;
+mod journal;
+mod line;
+mod pool;
+mod stream;
+mod syslog;
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use crate::config::settings::{LineFormat, Rotate, Sink};
+use crate::record::scribe::Echo;
+use file::LogFile;
+use pool::{Job, Pool};
+use stream::{Output, Stream};
+
+/// One captured stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamId(u32);
+
+/// What is to be captured, and how.
+#[derive(Clone, Debug)]
+pub struct StreamPlan {
+    /// Whose it is.
+    pub worker: String,
+    /// `stdout` or `stderr`.
+    pub stream: &'static str,
+    /// Where it goes.
+    pub sink: Sink,
+    /// When its file is rotated.
+    pub rotate: Rotate,
+    /// Most bytes of its files together.
+    pub cap: Option<u64>,
+    /// What each line gets.
+    pub line: LineFormat,
+}
+
+/// Something that the loop should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A line matched the pattern that was watched for; the token that came with it.
+    Matched(u64),
+    /// A file, or somebody who collects logs, takes no writes: what comes is lost and counted.
+    Trouble {
+        /// Whose output.
+        worker: String,
+        /// Where it should go.
+        target: String,
+        /// Why not.
+        error: String,
+    },
+    /// It takes writes again.
+    Recovered {
+        /// Whose output.
+        worker: String,
+        /// Where it goes.
+        target: String,
+        /// Bytes lost meanwhile.
+        lost: u64,
+    },
+}
+
+/// The last lines of a worker, filled in by a thread as soon as all output has been taken.
+pub type Tail = Arc<OnceLock<Vec<String>>>;
+
+/// All captured streams.
+#[derive(Debug)]
+pub struct Logs {
+    pool: Arc<Pool>,
+    files: HashMap<PathBuf, Arc<Mutex<LogFile>>>,
+    echo: Option<Echo>,
+}
+
+impl Logs {
+    /// Starts the first thread. `echo`: where output is shown besides; `cap`: most bytes of all log files together.
+    ///
+    /// # Errors
+    /// EMFILE or EAGAIN.
+    pub fn start(echo: Option<Echo>, cap: Option<u64>) -> io::Result<Self> {
+        Ok(Self { pool: Pool::start(cap)?, files: HashMap::new(), echo })
+    }
+
+    /// Opens a stream. It stays until it is closed.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE or ENOMEM from pipe2(2).
+    pub fn open(&mut self, plan: &StreamPlan) -> nix::Result<StreamId> {
+        let output = match &plan.sink {
+            Sink::File(path) => Output::File(self.file(path, plan)),
+            Sink::Terminal => Output::Terminal,
+            Sink::Journald => Output::Journal,
+            Sink::Syslog => Output::Syslog,
+            Sink::Null | Sink::Inherit => return Err(Errno::EINVAL),
+        };
+        let echo = self.echo.clone().filter(|_| matches!(output, Output::File(_)));
+        let stream = Stream::new(plan, output, echo)?;
+        self.pool.add(stream).map(StreamId)
+    }
+
+    fn file(&mut self, path: &Path, plan: &StreamPlan) -> Arc<Mutex<LogFile>> {
+        // Whoever writes to one file writes through one hand: two would overwrite each other.
+        let file = self.files.entry(path.into()).or_insert_with(|| {
+            let file = LogFile::new(path, plan.rotate, plan.cap);
+            self.pool.know(path);
+            Arc::new(Mutex::new(file))
+        });
+        Arc::clone(file)
+    }
+
+    /// The end that a worker writes to.
+    #[must_use]
+    pub fn writer(&self, stream: StreamId) -> Option<OwnedFd> {
+        self.pool.stream(stream.0)?.writer().ok()
+    }
+
+    /// Has the next lines looked at: the first that matches is told once, with this token. Lines that are in the pipe
+    /// now were written by somebody who is no more, and do not count.
+    pub fn watch_for(&self, stream: StreamId, pattern: &regex::bytes::Regex, token: u64) {
+        if let Some(stream) = self.pool.stream(stream.0) {
+            stream.watch_for(pattern.clone(), token);
+        }
+    }
+
+    /// The last lines of some streams, as soon as what was written up to now has been taken.
+    #[must_use]
+    pub fn tail(&self, streams: &[StreamId]) -> Tail {
+        let tail = Tail::default();
+        let streams = streams.iter().filter_map(|stream| self.pool.stream(stream.0)).collect();
+        self.pool.give(Job::Tail { streams, tail: Arc::clone(&tail) });
+        tail
+    }
+
+    /// Takes all that is there, then forgets the stream.
+    pub fn close(&self, stream: StreamId) {
+        self.pool.give(Job::Close(stream.0));
+    }
+
+    /// Closes every file and opens it anew under its name, as after `logrotate`.
+    pub fn reopen(&self) {
+        for file in self.files.values() {
+            self.pool.give(Job::Reopen(Arc::clone(file)));
+        }
+    }
+
+    /// Bytes of a stream that were dropped.
+    #[must_use]
+    pub fn lost(&self, stream: StreamId) -> u64 {
+        self.pool.stream(stream.0).map_or(0, |stream| stream.lost.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of all streams that were dropped.
+    #[must_use]
+    pub fn lost_total(&self) -> u64 {
+        self.pool.lost()
+    }
+
+    /// What has happened. Becomes ready with [`wakeup`](Self::wakeup).
+    #[must_use]
+    pub fn notices(&self) -> Vec<Notice> {
+        self.pool.take_notices()
+    }
+
+    /// Readable when there are notices or a tail has come.
+    #[must_use]
+    pub fn wakeup(&self) -> BorrowedFd<'_> {
+        self.pool.wakeup()
+    }
+
+    /// Waits until everything that was written is taken, at most `timeout`. False when it was not.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        let (done, finished): (_, Receiver<()>) = channel();
+        self.pool.give(Job::Flush(done));
+        finished.recv_timeout(timeout).is_ok()
+    }
+}
+
+/// A mutex whose holder panicked holds what it held: logs go on.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A descriptor's borrowed form, for the few calls that want it.
+fn borrowed(fd: &OwnedFd) -> BorrowedFd<'_> {
+    fd.as_fd()
+}

@@ -1,0 +1,328 @@
+//! A file that is rotated by size and time, kept to a cap, reopened on demand, and may be full or removed underneath.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use nix::fcntl::{SpliceFFlags, splice};
+
+use crate::config::settings::Rotate;
+
+/// How far back from its end a file is searched for the end of its last whole line.
+const LINE_MAX: u64 = 64 * 1024;
+/// Before a file that could not be opened is tried again.
+const OPEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// The file behind one or several streams.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    path: PathBuf,
+    rotate: Rotate,
+    cap: Option<u64>,
+    open: Option<Open>,
+    is_compressing: bool,
+    failed_at: Option<SystemTime>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    /// Where the next byte goes; splice(2) refuses files opened for appending.
+    length: u64,
+    /// A file can be put aside; a FIFO or a terminal cannot.
+    is_regular: bool,
+    /// Which span of `rotate.every` it was begun in.
+    span: u64,
+}
+
+/// What a rotation leaves to do.
+#[derive(Debug)]
+pub(super) struct Rotated {
+    pub(super) to_compress: Option<PathBuf>,
+}
+
+impl LogFile {
+    pub(super) fn new(path: &Path, rotate: Rotate, cap: Option<u64>) -> Self {
+        Self { path: path.into(), rotate, cap, open: None, is_compressing: false, failed_at: None }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The next write opens it anew under its name.
+    pub(super) fn close(&mut self) {
+        self.open = None;
+        self.failed_at = None;
+    }
+
+    /// A rotated file has been compressed: the next rotation may move it.
+    pub(super) fn compressed(&mut self) {
+        self.is_compressing = false;
+    }
+
+    /// Appends all of it, or fails.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let open = self.opened()?;
+        if !open.is_regular {
+            return (&open.file).write_all(bytes);
+        }
+        let start = open.length;
+        let result = open.file.write_all_at(bytes, start);
+        match result {
+            Ok(()) => open.length += bytes.len() as u64,
+            // What was written of it is taken back: a line is there or it is not.
+            Err(_) => drop(open.file.set_len(start)),
+        }
+        result
+    }
+
+    /// Takes `count` bytes out of a pipe. How many it took; an error after some counts as those.
+    pub(super) fn splice(&mut self, pipe: &OwnedFd, count: usize) -> io::Result<usize> {
+        let open = self.opened()?;
+        let mut done = 0;
+        while done < count {
+            let mut offset = i64::try_from(open.length).unwrap_or(i64::MAX);
+            let place = open.is_regular.then_some(&mut offset);
+            match splice(pipe, None, &open.file, place, count - done, SpliceFFlags::SPLICE_F_MOVE) {
+                Ok(0) => break,
+                Ok(written) => {
+                    done += written;
+                    open.length += written as u64;
+                }
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(errno) if done == 0 => return Err(errno.into()),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    /// The last bytes.
+    pub(super) fn end(&mut self, most: usize) -> Vec<u8> {
+        let Some(open) = self.open.as_ref().filter(|open| open.is_regular) else { return Vec::new() };
+        let start = open.length.saturating_sub(most as u64);
+        read_at(&open.file, &self.path, start, open.length - start).unwrap_or_default()
+    }
+
+    /// Puts the file aside if it is large or old enough. Whole lines: what is not finished begins the new file.
+    pub(super) fn rotate_if_due(&mut self) -> io::Result<Option<Rotated>> {
+        let Some(open) = self.open.as_ref().filter(|open| open.is_regular && open.length > 0) else {
+            return Ok(None);
+        };
+        let is_large = self.rotate.size.is_some_and(|size| open.length >= size);
+        let is_old = open.span != span(self.rotate.every, SystemTime::now());
+        // The one before is still being read: it keeps its name until then.
+        if !(is_large || is_old) || self.is_compressing {
+            return Ok(None);
+        }
+        let (unfinished, end) = unfinished(open, &self.path)?;
+        open.file.set_len(end)?;
+        if self.rotate.keep == 0 {
+            open.file.set_len(0)?;
+        } else {
+            self.shift()?;
+        }
+        self.open = None;
+        if !unfinished.is_empty() {
+            self.write(&unfinished)?;
+        }
+        if let Some(cap) = self.cap {
+            keep_to_cap(std::slice::from_ref(&self.path), cap);
+        }
+        let first = numbered(&self.path, 1, false);
+        self.is_compressing = self.rotate.compress && self.rotate.keep > 0;
+        Ok(Some(Rotated { to_compress: self.is_compressing.then_some(first) }))
+    }
+
+    /// `x.log.2` → `x.log.3`, ..., `x.log` → `x.log.1`; the oldest goes.
+    fn shift(&self) -> io::Result<()> {
+        for is_compressed in [false, true] {
+            remove(&numbered(&self.path, self.rotate.keep, is_compressed))?;
+            for number in (1..self.rotate.keep).rev() {
+                let from = numbered(&self.path, number, is_compressed);
+                match fs::rename(&from, numbered(&self.path, number + 1, is_compressed)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+        }
+        match fs::rename(&self.path, numbered(&self.path, 1, false)) {
+            // Somebody removed it: there is nothing to put aside.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn opened(&mut self) -> io::Result<&mut Open> {
+        let is_gone = self.open.as_mut().is_some_and(Open::is_gone);
+        if is_gone {
+            self.open = None;
+        }
+        if self.open.is_none() {
+            let now = SystemTime::now();
+            let is_soon =
+                self.failed_at.is_some_and(|at| now.duration_since(at).is_ok_and(|since| since < OPEN_AGAIN));
+            if is_soon {
+                return Err(io::Error::other("it could not be opened a moment ago"));
+            }
+            match Open::new(&self.path, self.rotate.every) {
+                Ok(open) => (self.open, self.failed_at) = (Some(open), None),
+                Err(error) => {
+                    self.failed_at = Some(now);
+                    return Err(error);
+                }
+            }
+        }
+        self.open.as_mut().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+}
+
+impl Open {
+    fn new(path: &Path, every: Option<Duration>) -> io::Result<Self> {
+        let is_fifo = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+        let mut options = OpenOptions::new();
+        // A FIFO opened for both never waits for its reader, and outlives it (fifo(7)).
+        options.write(true).create(true).truncate(false).mode(0o640).read(is_fifo);
+        let file = match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // The directory has vanished.
+                fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+                options.open(path)?
+            }
+            other => other?,
+        };
+        let metadata = file.metadata()?;
+        let is_regular = metadata.is_file();
+        let begun = metadata.modified().ok().filter(|_| metadata.len() > 0).unwrap_or_else(SystemTime::now);
+        Ok(Self {
+            length: if is_regular { metadata.len() } else { 0 },
+            is_regular,
+            span: span(every, begun),
+            file,
+        })
+    }
+
+    /// Whether the file has been removed, or cut short, under us.
+    fn is_gone(&mut self) -> bool {
+        let Ok(metadata) = self.file.metadata() else { return true };
+        if self.is_regular && metadata.len() < self.length {
+            self.length = metadata.len();
+        }
+        metadata.nlink() == 0
+    }
+}
+
+fn span(every: Option<Duration>, at: SystemTime) -> u64 {
+    let Some(every) = every else { return 0 };
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()) / every.as_secs().max(1)
+}
+
+/// The bytes after the last newline, and where it ends. A line longer than [`LINE_MAX`] is cut.
+fn unfinished(open: &Open, path: &Path) -> io::Result<(Vec<u8>, u64)> {
+    let start = open.length.saturating_sub(LINE_MAX);
+    let mut bytes = read_at(&open.file, path, start, open.length - start)?;
+    match bytes.iter().rposition(|&byte| byte == b'\n') {
+        Some(newline) => {
+            let rest = bytes.split_off(newline + 1);
+            let end = open.length - rest.len() as u64;
+            Ok((rest, end))
+        }
+        None => Ok((Vec::new(), open.length)),
+    }
+}
+
+/// Our own descriptor is for writing only.
+fn read_at(file: &File, path: &Path, start: u64, length: u64) -> io::Result<Vec<u8>> {
+    let reader = File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file)))
+        .or_else(|_| File::open(path))?;
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    reader.read_exact_at(&mut bytes, start)?;
+    Ok(bytes)
+}
+
+fn numbered(path: &Path, number: u32, is_compressed: bool) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}{}", if is_compressed { ".gz" } else { "" }));
+    name.into()
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// `x.log.1` → `x.log.1.gz`: whole, or not at all.
+pub(super) fn compress(path: &Path) -> io::Result<()> {
+    let target = {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".gz");
+        PathBuf::from(name)
+    };
+    let hidden = target.with_extension("gz.new");
+    let mut source = File::open(path)?;
+    let result = (|| {
+        let mut encoder = GzEncoder::new(File::create(&hidden)?, Compression::default());
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            let count = source.read(&mut buffer)?;
+            if count == 0 {
+                break;
+            }
+            encoder.write_all(&buffer[..count])?;
+        }
+        encoder.finish()?.sync_all()?;
+        fs::rename(&hidden, &target)?;
+        fs::remove_file(path)
+    })();
+    if result.is_err() {
+        let _ = fs::remove_file(&hidden);
+    }
+    result
+}
+
+/// Removes rotated files, the oldest first, until these and the present ones together take at most `cap` bytes.
+pub(super) fn keep_to_cap(paths: &[PathBuf], cap: u64) {
+    let mut total: u64 = paths.iter().filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum();
+    let mut rotated: Vec<(SystemTime, PathBuf, u64)> = Vec::new();
+    for path in paths {
+        for (candidate, metadata) in siblings(path) {
+            total += metadata.len();
+            rotated.push((metadata.modified().unwrap_or(UNIX_EPOCH), candidate, metadata.len()));
+        }
+    }
+    rotated.sort();
+    for (_, path, size) in rotated {
+        if total <= cap {
+            return;
+        }
+        if fs::remove_file(&path).is_ok() {
+            total -= size;
+        }
+    }
+}
+
+/// The rotated files of a log.
+fn siblings(path: &Path) -> Vec<(PathBuf, fs::Metadata)> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
+    else {
+        return Vec::new();
+    };
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let is_rotated = |other: &str| {
+        let number = other.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+        number.is_some_and(|number| number.trim_end_matches(".gz").parse::<u32>().is_ok())
+    };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_str().is_some_and(is_rotated))
+        .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
+        .collect()
+}

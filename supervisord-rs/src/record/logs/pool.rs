@@ -1,0 +1,281 @@
+//! The threads: one always waits, so that a stream whose target hangs holds up nobody else.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use workers::board::monotonic_ns;
+
+use super::file::{self, LogFile};
+use super::stream::{Scratch, Stream};
+use super::{Notice, Tail, lock};
+
+/// Most threads: so many targets may hang at once before others have to wait.
+const THREADS_MAX: usize = 32;
+/// Threads that stay when there is nothing to do: one that works and one that waits.
+const THREADS_KEPT: usize = 2;
+/// A write that takes longer than this hangs: what the worker writes is dropped until it returns.
+const STALL: Duration = Duration::from_secs(5);
+/// Between two looks at those that may hang.
+const LOOK_MS: u16 = 500;
+/// Notices that wait for the loop at most.
+const NOTICES_MAX: usize = 1024;
+/// Marks the descriptor by which jobs are announced.
+const JOBS: u64 = u64::MAX;
+
+/// Something to do besides carrying output.
+#[derive(Debug)]
+pub(super) enum Job {
+    Tail { streams: Vec<Arc<Stream>>, tail: Tail },
+    Close(u32),
+    Reopen(Arc<Mutex<LogFile>>),
+    Compress(PathBuf, Arc<Mutex<LogFile>>),
+    Flush(Sender<()>),
+}
+
+#[derive(Debug)]
+pub(super) struct Pool {
+    epoll: Epoll,
+    streams: RwLock<Vec<Option<Arc<Stream>>>>,
+    jobs: Mutex<Vec<Job>>,
+    has_jobs: EventFd,
+    notices: Mutex<Vec<Notice>>,
+    /// Told to the loop.
+    wakeup: EventFd,
+    threads: AtomicUsize,
+    idle: AtomicUsize,
+    /// Most bytes of all log files together, and which there are.
+    cap: Option<u64>,
+    paths: Mutex<Vec<PathBuf>>,
+    lost_by_closed: std::sync::atomic::AtomicU64,
+}
+
+impl Pool {
+    pub(super) fn start(cap: Option<u64>) -> io::Result<Arc<Self>> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let pool = Arc::new(Self {
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            streams: RwLock::default(),
+            jobs: Mutex::default(),
+            has_jobs: EventFd::from_value_and_flags(0, flags)?,
+            notices: Mutex::default(),
+            wakeup: EventFd::from_value_and_flags(0, flags)?,
+            threads: AtomicUsize::new(0),
+            idle: AtomicUsize::new(0),
+            cap,
+            paths: Mutex::default(),
+            lost_by_closed: std::sync::atomic::AtomicU64::new(0),
+        });
+        pool.epoll.add(&pool.has_jobs, EpollEvent::new(EpollFlags::EPOLLIN, JOBS))?;
+        pool.spawn()?;
+        Ok(pool)
+    }
+
+    pub(super) fn add(&self, stream: Stream) -> nix::Result<u32> {
+        let mut streams = self.streams.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let index = streams.iter().position(Option::is_none).unwrap_or(streams.len());
+        let id = u32::try_from(index).map_err(|_| Errno::EMFILE)?;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, id.into());
+        self.epoll.add(stream.pipe(), event)?;
+        let slot = Some(Arc::new(stream));
+        match streams.get_mut(index) {
+            Some(free) => *free = slot,
+            None => streams.push(slot),
+        }
+        Ok(id)
+    }
+
+    pub(super) fn stream(&self, id: u32) -> Option<Arc<Stream>> {
+        let streams = self.streams.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        streams.get(id as usize)?.clone()
+    }
+
+    fn all(&self) -> Vec<Arc<Stream>> {
+        let streams = self.streams.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        streams.iter().flatten().cloned().collect()
+    }
+
+    pub(super) fn know(&self, path: &Path) {
+        lock(&self.paths).push(path.into());
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        let open: u64 = self.all().iter().map(|stream| stream.lost.load(Ordering::Relaxed)).sum();
+        open + self.lost_by_closed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn give(&self, job: Job) {
+        lock(&self.jobs).push(job);
+        let _ = self.has_jobs.write(1);
+    }
+
+    pub(super) fn tell(&self, notice: Notice) {
+        let mut notices = lock(&self.notices);
+        if notices.len() < NOTICES_MAX {
+            notices.push(notice);
+        }
+        drop(notices);
+        let _ = self.wakeup.write(1);
+    }
+
+    pub(super) fn take_notices(&self) -> Vec<Notice> {
+        let _ = self.wakeup.read();
+        std::mem::take(&mut lock(&self.notices))
+    }
+
+    pub(super) fn wakeup(&self) -> BorrowedFd<'_> {
+        self.wakeup.as_fd()
+    }
+
+    fn spawn(self: &Arc<Self>) -> io::Result<()> {
+        let pool = Arc::clone(self);
+        self.threads.fetch_add(1, Ordering::SeqCst);
+        self.idle.fetch_add(1, Ordering::SeqCst);
+        let spawned =
+            std::thread::Builder::new().name("logs".into()).stack_size(256 * 1024).spawn(move || pool.work());
+        if let Err(error) = spawned {
+            self.threads.fetch_sub(1, Ordering::SeqCst);
+            self.idle.fetch_sub(1, Ordering::SeqCst);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn work(self: Arc<Self>) {
+        // Without a pipe of its own a thread cannot splice; it copies then.
+        let mut scratch = Scratch::new();
+        loop {
+            let somebody_works = self.threads.load(Ordering::SeqCst) > self.idle.load(Ordering::SeqCst);
+            let timeout = if somebody_works { EpollTimeout::from(LOOK_MS) } else { EpollTimeout::NONE };
+            let mut events = [EpollEvent::empty()];
+            let count = self.epoll.wait(&mut events, timeout);
+            if self.idle.fetch_sub(1, Ordering::SeqCst) == 1
+                && self.threads.load(Ordering::SeqCst) < THREADS_MAX
+            {
+                // Short of threads: then this one works, and whoever comes has to wait for it.
+                let _ = self.spawn();
+            }
+            match count {
+                Ok(0) | Err(_) => self.relieve_stalled(),
+                Ok(_) if events[0].data() == JOBS => self.do_jobs(&mut scratch),
+                Ok(_) => self.serve(events[0].data(), &mut scratch),
+            }
+            if self.idle.fetch_add(1, Ordering::SeqCst) >= THREADS_KEPT {
+                self.idle.fetch_sub(1, Ordering::SeqCst);
+                self.threads.fetch_sub(1, Ordering::SeqCst);
+                return;
+            }
+        }
+    }
+
+    fn serve(self: &Arc<Self>, data: u64, scratch: &mut Scratch) {
+        let Some((id, stream)) = u32::try_from(data).ok().and_then(|id| Some((id, self.stream(id)?))) else {
+            return;
+        };
+        stream.carry(self, scratch);
+        self.arm(id, &stream);
+    }
+
+    fn arm(&self, id: u32, stream: &Stream) {
+        let mut event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, id.into());
+        let _ = self.epoll.modify(stream.pipe(), &mut event);
+    }
+
+    /// Drops what workers write whose target hangs.
+    fn relieve_stalled(&self) {
+        let now = monotonic_ns();
+        for stream in self.all() {
+            let since = stream.busy_since.load(Ordering::Relaxed);
+            let is_stalled = since > 0 && Duration::from_nanos(now.saturating_sub(since)) > STALL;
+            if is_stalled && stream.discard() > 0 && !stream.said_stalled.swap(true, Ordering::Relaxed) {
+                self.tell(Notice::Trouble {
+                    worker: stream.worker.clone(),
+                    target: stream.target(),
+                    error: format!("a write has been hanging for more than {} s", STALL.as_secs()),
+                });
+            }
+        }
+    }
+
+    fn do_jobs(self: &Arc<Self>, scratch: &mut Scratch) {
+        // One at a time, so that another thread takes the next while this one hangs.
+        loop {
+            let mut jobs = lock(&self.jobs);
+            if jobs.is_empty() {
+                let _ = self.has_jobs.read();
+                return;
+            }
+            let job = jobs.remove(0);
+            drop(jobs);
+            self.do_job(job, scratch);
+        }
+    }
+
+    fn do_job(self: &Arc<Self>, job: Job, scratch: &mut Scratch) {
+        match job {
+            Job::Tail { streams, tail } => {
+                let mut lines = Vec::new();
+                for stream in streams {
+                    stream.carry(self, scratch);
+                    lines.extend(stream.last_lines());
+                }
+                let _ = tail.set(lines);
+                let _ = self.wakeup.write(1);
+            }
+            Job::Close(id) => {
+                let Some(stream) = self.stream(id) else { return };
+                stream.carry(self, scratch);
+                let _ = self.epoll.delete(stream.pipe());
+                self.lost_by_closed.fetch_add(stream.lost.load(Ordering::Relaxed), Ordering::Relaxed);
+                let mut streams = self.streams.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if let Some(slot) = streams.get_mut(id as usize) {
+                    *slot = None;
+                }
+            }
+            Job::Reopen(file) => lock(&file).close(),
+            Job::Compress(path, file) => {
+                let result = file::compress(&path);
+                lock(&file).compressed();
+                if let Err(error) = result {
+                    tracing::warn!(path = %path.display(), %error, "a rotated log is kept uncompressed");
+                }
+                self.keep_to_cap();
+            }
+            Job::Flush(done) => {
+                for stream in self.all() {
+                    stream.carry(self, scratch);
+                    stream.finish(self);
+                }
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// After a rotation: what it left to do.
+    pub(super) fn after_rotation(self: &Arc<Self>, file: &Arc<Mutex<LogFile>>, to_compress: Option<PathBuf>) {
+        match to_compress {
+            Some(path) => self.give(Job::Compress(path, Arc::clone(file))),
+            None => self.keep_to_cap(),
+        }
+    }
+
+    /// Removes the oldest rotated files until all files together are within the cap.
+    fn keep_to_cap(&self) {
+        if let Some(cap) = self.cap {
+            let paths = lock(&self.paths).clone();
+            file::keep_to_cap(&paths, cap);
+        }
+    }
+}
+
+/// A pipe of our own has no other holder.
+pub(super) fn pipe() -> Option<(OwnedFd, OwnedFd)> {
+    nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).ok()
+}

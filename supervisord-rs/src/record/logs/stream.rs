@@ -1,0 +1,376 @@
+//! One captured stream: what comes out of its pipe goes to its sink, as bytes where nobody has to look at lines.
+
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
+use nix::unistd::{pipe2, read};
+use workers::board::monotonic_ns;
+
+use super::file::LogFile;
+use super::line::Formatter;
+use super::pool::{self, Pool};
+use super::{Notice, StreamPlan, borrowed, journal, lock, syslog};
+use crate::record::scribe::Echo;
+
+/// Largest piece that is carried at once.
+const CHUNK: usize = 64 * 1024;
+/// Pieces before another stream gets its turn.
+const ROUNDS: usize = 64;
+/// Bytes of the end that are kept for incidents, where they are in no file.
+const RECENT: usize = 4096;
+/// Last lines that an incident shows.
+const LAST_LINES: usize = 10;
+
+/// Where a stream goes.
+#[derive(Clone, Debug)]
+pub(super) enum Output {
+    File(Arc<Mutex<LogFile>>),
+    Terminal,
+    Journal,
+    Syslog,
+}
+
+/// A pipe of a thread's own: bytes on their way from a worker's pipe to a file. The worker's pipe is not locked while
+/// the file hangs.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    pipe: Option<(OwnedFd, OwnedFd)>,
+    pub(super) buffer: Vec<u8>,
+}
+
+impl Scratch {
+    pub(super) fn new() -> Self {
+        let pipe = pool::pipe();
+        Self { pipe, buffer: vec![0; CHUNK] }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) worker: String,
+    output: Output,
+    ours: OwnedFd,
+    theirs: OwnedFd,
+    /// Bytes taken out of the pipe; locked for the taking itself, so that a count and the pipe agree.
+    taken: Mutex<u64>,
+    /// Held by the thread that carries.
+    carrier: Mutex<Carrier>,
+    watched: Mutex<Option<Watched>>,
+    looks_at_lines: bool,
+    echo: Option<Echo>,
+    /// When the thread that carries began, in monotonic nanoseconds; 0: nobody does.
+    pub(super) busy_since: AtomicU64,
+    pub(super) said_stalled: AtomicBool,
+    /// Dropped in all.
+    pub(super) lost: AtomicU64,
+    /// Dropped and not marked in the file yet.
+    unmarked: AtomicU64,
+}
+
+/// What only the thread that carries knows.
+#[derive(Debug)]
+struct Carrier {
+    format: Formatter,
+    recent: Vec<u8>,
+    in_trouble: bool,
+    lost_in_trouble: u64,
+}
+
+/// A pattern that is waited for.
+#[derive(Debug)]
+struct Watched {
+    pattern: regex::bytes::Regex,
+    token: u64,
+    /// Lines that begin before this many bytes were taken do not count.
+    from: u64,
+    partial: Vec<u8>,
+}
+
+impl Stream {
+    pub(super) fn new(plan: &StreamPlan, output: Output, echo: Option<Echo>) -> nix::Result<Self> {
+        let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
+        // Only our end: the two ends are separate open file descriptions, and the worker expects a blocking one.
+        fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let is_file = matches!(output, Output::File(_));
+        Ok(Self {
+            worker: plan.worker.clone(),
+            looks_at_lines: plan.line.changes_lines() || !is_file || echo.is_some(),
+            output,
+            ours,
+            theirs,
+            taken: Mutex::new(0),
+            carrier: Mutex::new(Carrier {
+                format: Formatter::new(&plan.worker, plan.stream, plan.line),
+                recent: Vec::new(),
+                in_trouble: false,
+                lost_in_trouble: 0,
+            }),
+            watched: Mutex::new(None),
+            echo,
+            busy_since: AtomicU64::new(0),
+            said_stalled: AtomicBool::new(false),
+            lost: AtomicU64::new(0),
+            unmarked: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn pipe(&self) -> &OwnedFd {
+        &self.ours
+    }
+
+    pub(super) fn writer(&self) -> io::Result<OwnedFd> {
+        self.theirs.try_clone()
+    }
+
+    pub(super) fn target(&self) -> String {
+        match &self.output {
+            Output::File(file) => match file.try_lock() {
+                Ok(file) => file.path().display().to_string(),
+                Err(_) => "its file".into(),
+            },
+            Output::Terminal => "the terminal".into(),
+            Output::Journal => "journald".into(),
+            Output::Syslog => "syslog".into(),
+        }
+    }
+
+    pub(super) fn watch_for(&self, pattern: regex::bytes::Regex, token: u64) {
+        let taken = lock(&self.taken);
+        let from = *taken + waiting(&self.ours);
+        *lock(&self.watched) = Some(Watched { pattern, token, from, partial: Vec::new() });
+    }
+
+    /// Carries what is there, at most so much that others get their turn.
+    pub(super) fn carry(&self, pool: &Arc<Pool>, scratch: &mut Scratch) {
+        let mut carrier = lock(&self.carrier);
+        self.busy_since.store(monotonic_ns().max(1), Ordering::Relaxed);
+        for _ in 0..ROUNDS {
+            let looks = self.looks_at_lines || lock(&self.watched).is_some();
+            let carried = match (&self.output, &scratch.pipe) {
+                (Output::File(file), Some((out, into))) if !looks => {
+                    self.splice(&mut carrier, file, (out, into), pool)
+                }
+                _ => self.copy(&mut carrier, &mut scratch.buffer, pool),
+            };
+            if carried == 0 {
+                break;
+            }
+        }
+        self.busy_since.store(0, Ordering::Relaxed);
+        self.said_stalled.store(false, Ordering::Relaxed);
+    }
+
+    /// From pipe to file without passing through our memory. How many bytes; 0: there is nothing.
+    fn splice(
+        &self,
+        carrier: &mut Carrier,
+        file: &Arc<Mutex<LogFile>>,
+        (out, into): (&OwnedFd, &OwnedFd),
+        pool: &Arc<Pool>,
+    ) -> usize {
+        let mut taken = lock(&self.taken);
+        let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
+        let count = match splice(&self.ours, None, into, None, CHUNK, flags) {
+            Ok(count) => count,
+            Err(_) => return 0,
+        };
+        *taken += count as u64;
+        drop(taken);
+        let mut held = lock(file);
+        let written = self.mark(&mut held).and_then(|()| held.splice(out, count));
+        let done = *written.as_ref().unwrap_or(&0);
+        // What the file did not take is dropped: the scratch pipe must be empty for the next.
+        let mut rest = count - done;
+        let mut buffer = [0; 4096];
+        while rest > 0 {
+            match read(out, &mut buffer[..rest.min(4096)]) {
+                Ok(0) | Err(_) => break,
+                Ok(dropped) => rest -= dropped,
+            }
+        }
+        self.account(carrier, count - done, written.err(), pool);
+        self.rotate(file, held, pool);
+        count
+    }
+
+    /// Through our memory, since lines are looked at. How many bytes; 0: there is nothing.
+    fn copy(&self, carrier: &mut Carrier, buffer: &mut [u8], pool: &Arc<Pool>) -> usize {
+        let mut taken = lock(&self.taken);
+        let count = match read(&self.ours, buffer) {
+            Ok(count) => count,
+            Err(_) => return 0,
+        };
+        let start = *taken;
+        *taken += count as u64;
+        drop(taken);
+        let bytes = &buffer[..count];
+        self.look(bytes, start, pool);
+        if let Some(echo) = &self.echo {
+            echo.show(&self.worker, bytes);
+        }
+        if !matches!(self.output, Output::File(_)) {
+            carrier.recent.extend_from_slice(bytes);
+            let excess = carrier.recent.len().saturating_sub(RECENT);
+            carrier.recent.drain(..excess);
+        }
+        let text = carrier.format.feed(bytes);
+        self.put(carrier, &text, pool);
+        count
+    }
+
+    /// The line that was not finished is written as it is: nobody will finish it.
+    pub(super) fn finish(&self, pool: &Arc<Pool>) {
+        let mut carrier = lock(&self.carrier);
+        let text = carrier.format.finish();
+        self.put(&mut carrier, &text, pool);
+    }
+
+    fn put(&self, carrier: &mut Carrier, text: &[u8], pool: &Arc<Pool>) {
+        if text.is_empty() {
+            return;
+        }
+        match &self.output {
+            Output::File(file) => {
+                let mut held = lock(file);
+                let written = self.mark(&mut held).and_then(|()| held.write(text));
+                let lost = if written.is_ok() { 0 } else { text.len() };
+                self.account(carrier, lost, written.err(), pool);
+                self.rotate(file, held, pool);
+            }
+            Output::Terminal => {
+                let mut stdout = io::stdout().lock();
+                let written = stdout.write_all(text).and_then(|()| stdout.flush());
+                let lost = if written.is_ok() { 0 } else { text.len() };
+                self.account(carrier, lost, written.err(), pool);
+            }
+            Output::Journal | Output::Syslog => {
+                let send = if matches!(self.output, Output::Journal) { journal::send } else { syslog::send };
+                let mut lost = 0;
+                let mut failed = None;
+                for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+                    if let Err(error) = send(&self.worker, line) {
+                        lost += line.len() + 1;
+                        failed = Some(error);
+                    }
+                }
+                self.account(carrier, lost, failed, pool);
+            }
+        }
+    }
+
+    /// Looks for the pattern in whole lines.
+    fn look(&self, bytes: &[u8], start: u64, pool: &Arc<Pool>) {
+        let mut watched = lock(&self.watched);
+        let Some(watch) = watched.as_mut() else { return };
+        let old = usize::try_from(watch.from.saturating_sub(start)).unwrap_or(usize::MAX).min(bytes.len());
+        watch.partial.extend_from_slice(&bytes[old..]);
+        let Some(end) = watch.partial.iter().rposition(|&byte| byte == b'\n') else {
+            // A line without end is not searched again and again.
+            let excess = watch.partial.len().saturating_sub(CHUNK);
+            watch.partial.drain(..excess);
+            return;
+        };
+        let is_found =
+            watch.partial[..end].split(|&byte| byte == b'\n').any(|line| watch.pattern.is_match(line));
+        if is_found {
+            pool.tell(Notice::Matched(watch.token));
+            *watched = None;
+        } else {
+            watch.partial.drain(..=end);
+        }
+    }
+
+    /// Where something was dropped, the file says so.
+    fn mark(&self, file: &mut LogFile) -> io::Result<()> {
+        let lost = self.unmarked.load(Ordering::Relaxed);
+        if lost == 0 {
+            return Ok(());
+        }
+        file.write(format!("\n[supervisord-rs: {lost} bytes of {} lost here]\n", self.worker).as_bytes())?;
+        self.unmarked.fetch_sub(lost, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn account(&self, carrier: &mut Carrier, lost: usize, error: Option<io::Error>, pool: &Arc<Pool>) {
+        let lost = lost as u64;
+        self.lost.fetch_add(lost, Ordering::Relaxed);
+        self.unmarked.fetch_add(lost, Ordering::Relaxed);
+        carrier.lost_in_trouble += lost;
+        let worker = self.worker.clone();
+        match error {
+            Some(error) if !carrier.in_trouble => {
+                carrier.in_trouble = true;
+                let target = self.target();
+                pool.tell(Notice::Trouble { worker, target, error: error.to_string() });
+            }
+            None if carrier.in_trouble => {
+                carrier.in_trouble = false;
+                let lost = std::mem::take(&mut carrier.lost_in_trouble);
+                pool.tell(Notice::Recovered { worker, target: self.target(), lost });
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    fn rotate(
+        &self,
+        file: &Arc<Mutex<LogFile>>,
+        mut held: std::sync::MutexGuard<'_, LogFile>,
+        pool: &Arc<Pool>,
+    ) {
+        match held.rotate_if_due() {
+            Ok(None) => {}
+            Ok(Some(rotated)) => {
+                drop(held);
+                pool.after_rotation(file, rotated.to_compress);
+            }
+            Err(error) => {
+                let target = held.path().display().to_string();
+                drop(held);
+                let error = format!("cannot rotate: {error}");
+                pool.tell(Notice::Trouble { worker: self.worker.clone(), target, error });
+            }
+        }
+    }
+
+    /// Drops what is in the pipe, since its target hangs. How many bytes.
+    pub(super) fn discard(&self) -> u64 {
+        let Ok(mut taken) = self.taken.try_lock() else { return 0 };
+        let mut buffer = vec![0; CHUNK];
+        let mut dropped = 0;
+        while let Ok(count) = read(&self.ours, &mut buffer) {
+            if count == 0 {
+                break;
+            }
+            dropped += count as u64;
+        }
+        *taken += dropped;
+        self.lost.fetch_add(dropped, Ordering::Relaxed);
+        self.unmarked.fetch_add(dropped, Ordering::Relaxed);
+        dropped
+    }
+
+    /// The last lines that were written, as text.
+    pub(super) fn last_lines(&self) -> Vec<String> {
+        let bytes = match &self.output {
+            Output::File(file) => lock(file).end(RECENT),
+            Output::Terminal | Output::Journal | Output::Syslog => lock(&self.carrier).recent.clone(),
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(|line| (*line).to_owned()).collect()
+    }
+}
+
+/// Bytes that are in a pipe now.
+#[expect(unsafe_code, reason = "nix has no FIONREAD without a macro of its own")]
+fn waiting(pipe: &OwnedFd) -> u64 {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD stores an int at the address given (pipe(7)); it is a local of ours.
+    let result = unsafe { libc::ioctl(borrowed(pipe).as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    if Errno::result(result).is_ok() { u64::try_from(count).unwrap_or(0) } else { 0 }
+}

@@ -1,0 +1,126 @@
+//! What workers use: processor time, memory, threads, descriptors, context switches, from /proc (proc(5)).
+//!
+//! A worker's figures are those of its process and all that descends from it; a thread's are its own, where the kernel
+//! keeps them by thread. Reading memory by share (PSS) takes the kernel a look at every page: do it beside the loop.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::control::protocol::{StatusReport, Usage, WorkerStatus};
+
+/// Fills in the figures of a report. Blocks for as long as /proc takes: milliseconds, with large workers more.
+pub fn fill(report: &mut StatusReport) {
+    let children = children();
+    report.supervisor.usage = process(report.supervisor.pid);
+    for worker in &mut report.workers {
+        worker.usage = of_worker(worker, report.supervisor.pid, &children);
+    }
+}
+
+fn of_worker(worker: &WorkerStatus, supervisor: i32, children: &BTreeMap<i32, Vec<i32>>) -> Option<Usage> {
+    let pid = worker.pid?;
+    if worker.isolation != "process" {
+        return thread(pid, worker.tid?);
+    }
+    debug_assert_ne!(pid, supervisor, "a process worker has a process of its own");
+    let mut sum = process(pid)?;
+    let mut open = vec![pid];
+    while let Some(parent) = open.pop() {
+        for &child in children.get(&parent).into_iter().flatten() {
+            open.push(child);
+            if let Some(usage) = process(child) {
+                sum.add(&usage);
+            }
+        }
+    }
+    Some(sum)
+}
+
+impl Usage {
+    fn add(&mut self, other: &Self) {
+        self.cpu_us += other.cpu_us;
+        self.rss_kib = sum(self.rss_kib, other.rss_kib);
+        self.pss_kib = sum(self.pss_kib, other.pss_kib);
+        self.fds = sum(self.fds, other.fds);
+        self.threads += other.threads;
+        self.processes += other.processes;
+        self.voluntary_switches += other.voluntary_switches;
+        self.involuntary_switches += other.involuntary_switches;
+    }
+}
+
+fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    Some(one? + other?)
+}
+
+/// A process by itself; `None` when it is gone.
+fn process(pid: i32) -> Option<Usage> {
+    let root = format!("/proc/{pid}");
+    let root = Path::new(&root);
+    let (cpu_us, threads) = stat(&root.join("stat"))?;
+    let mut usage = Usage {
+        cpu_us,
+        threads,
+        processes: 1,
+        rss_kib: field(&root.join("status"), "VmRSS:"),
+        pss_kib: field(&root.join("smaps_rollup"), "Pss:"),
+        fds: fs::read_dir(root.join("fd")).ok().map(|entries| entries.count() as u64),
+        ..Usage::default()
+    };
+    // The kernel counts switches by thread.
+    for task in fs::read_dir(root.join("task")).ok()?.flatten() {
+        let (voluntary, involuntary) = switches(&task.path());
+        usage.voluntary_switches += voluntary;
+        usage.involuntary_switches += involuntary;
+    }
+    Some(usage)
+}
+
+/// A thread by itself: what it shares with its process is not its own.
+fn thread(pid: i32, tid: i32) -> Option<Usage> {
+    let root = format!("/proc/{pid}/task/{tid}");
+    let (cpu_us, _) = stat(&Path::new(&root).join("stat"))?;
+    let (voluntary_switches, involuntary_switches) = switches(Path::new(&root));
+    Some(Usage { cpu_us, threads: 1, voluntary_switches, involuntary_switches, ..Usage::default() })
+}
+
+fn switches(task: &Path) -> (u64, u64) {
+    let status = task.join("status");
+    let count = |name| field(&status, name).unwrap_or(0);
+    (count("voluntary_ctxt_switches:"), count("nonvoluntary_ctxt_switches:"))
+}
+
+/// Processor time in microseconds, and the number of threads: fields 14, 15 and 20 of proc_pid_stat(5).
+fn stat(path: &Path) -> Option<(u64, u64)> {
+    let text = fs::read_to_string(path).ok()?;
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+    let ticks = number(11)? + number(12)?;
+    Some((ticks * (1_000_000 / ticks_per_second()), number(17)?))
+}
+
+fn ticks_per_second() -> u64 {
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
+    ticks.and_then(|ticks| u64::try_from(ticks).ok()).filter(|ticks| *ticks > 0).unwrap_or(100)
+}
+
+fn field(path: &Path, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// By process, its children.
+fn children() -> BTreeMap<i32, Vec<i32>> {
+    let mut found: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        if let Some(parent) = parent {
+            found.entry(parent).or_default().push(pid);
+        }
+    }
+    found
+}
