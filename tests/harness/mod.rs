@@ -78,25 +78,41 @@ impl Bed {
     }
 
     pub fn start_with(&self, yaml: &str, options: &[&str]) -> Supervisor<'_> {
-        let supervisor = self.launch(yaml, options);
+        self.start_in(yaml, options, &[])
+    }
+
+    /// With these variables in its environment.
+    pub fn start_in(&self, yaml: &str, options: &[&str], environment: &[(&str, &str)]) -> Supervisor<'_> {
+        let supervisor = self.launch_in(yaml, options, environment);
         supervisor.wait("the supervisor to answer", |supervisor| supervisor.client.status().ok());
         supervisor
     }
 
     /// Starts it without waiting for an answer.
     pub fn launch(&self, yaml: &str, options: &[&str]) -> Supervisor<'_> {
+        self.launch_in(yaml, options, &[])
+    }
+
+    pub fn launch_in(&self, yaml: &str, options: &[&str], environment: &[(&str, &str)]) -> Supervisor<'_> {
         let file = self.write("supervisord-rs.yaml", yaml);
         let log = File::options().create(true).append(true).open(self.path("supervisor.log")).expect("a log");
         let child = self
             .command(&["run", "-c"])
             .arg(file)
             .args(options)
+            .envs(environment.iter().copied())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
             .process_group(0)
             .spawn()
             .expect("the program starts");
         Supervisor { bed: self, child, client: Client::new(&self.path("run/control.sock")) }
+    }
+
+    /// The captured output of a worker.
+    pub fn output(&self, worker: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.path("logs").join(format!("{worker}.log"))).unwrap_or_default())
+            .into_owned()
     }
 
     pub fn log(&self) -> String {
@@ -188,6 +204,33 @@ impl Supervisor<'_> {
         })
     }
 
+    /// Waits until a worker is in a phase.
+    #[track_caller]
+    pub fn wait_phase(&self, name: &str, phase: &str) -> WorkerStatus {
+        self.wait(&format!("{name} to be {phase}"), |supervisor| {
+            let worker = find(&supervisor.client.status().ok()?, name);
+            (worker.phase == phase).then_some(worker)
+        })
+    }
+
+    /// Waits until a worker has been launched as this generation, or a later one.
+    #[track_caller]
+    pub fn wait_generation(&self, name: &str, generation: u64) -> WorkerStatus {
+        self.wait(&format!("generation {generation} of {name}"), |supervisor| {
+            let worker = find(&supervisor.client.status().ok()?, name);
+            (worker.generation >= generation).then_some(worker)
+        })
+    }
+
+    /// Waits for words in the captured output of a worker.
+    #[track_caller]
+    pub fn wait_output(&self, worker: &str, words: &str) -> String {
+        self.wait(&format!("`{words}` in the output of {worker}"), |supervisor| {
+            let output = supervisor.bed.output(worker);
+            output.contains(words).then_some(output)
+        })
+    }
+
     /// Waits for the settled incident with a number above `known`.
     #[track_caller]
     pub fn wait_incident(&self, known: u64) -> IncidentRecord {
@@ -275,6 +318,16 @@ pub fn proc_threads(pid: i32, field: &str) -> u64 {
 /// Open descriptors of a process.
 pub fn open_files(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("a live process").count()
+}
+
+/// Whether a process is there and is no zombie.
+pub fn is_alive(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
 }
 
 pub fn kill(pid: i32, signal: nix::sys::signal::Signal) {

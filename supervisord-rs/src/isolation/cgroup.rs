@@ -15,6 +15,9 @@ use supervision::LaunchStage;
 
 use super::launch::Plan;
 
+/// `SUPERVISORD_RS_CGROUPS=off` has process trees walked even where there are cgroups.
+pub const SWITCH: &str = "SUPERVISORD_RS_CGROUPS";
+
 /// Where our leaves are.
 #[derive(Debug)]
 pub(super) struct Cgroups {
@@ -25,6 +28,9 @@ impl Cgroups {
     /// Makes our directory below our own cgroup, named after the runtime directory: the successor of a supervisor that
     /// died finds it again, and ends what is left in it.
     pub(super) fn discover(runtime_dir: &Path) -> Self {
+        if std::env::var_os(SWITCH).is_some_and(|value| value == "off") {
+            return Self { root: None };
+        }
         let root = own().map(|own| own.join(format!("supervisord-rs-{:016x}", hash(runtime_dir))));
         let Some(root) = root else { return Self { root: None } };
         if let Err(error) = fs::create_dir(&root)

@@ -65,11 +65,13 @@ fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     // SAFETY: needed because this runs between clone and exec, where only bare system calls are allowed; each of these
     // is listed in signal-safety(7) or is a bare system call. All pointers are valid for the calls (see `Orders`).
     unsafe {
-        let mut default: libc::sigaction = std::mem::zeroed();
-        default.sa_sigaction = libc::SIG_DFL;
+        // The kernel's own structure, all zero: the default action, no flags, no mask. The C library would refuse the two
+        // signals that it keeps for itself, and whoever started us may have had them ignored.
+        let default = [0_u64; 4];
         for signal in 1..=64 {
-            // Fails for KILL, STOP and the two that the C library keeps; those need nothing.
-            libc::sigaction(signal, &raw const default, ptr::null_mut());
+            // Fails for KILL and STOP, which need nothing.
+            let none: *mut c_void = ptr::null_mut();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, size_of::<u64>());
         }
         if orders.cgroup_procs >= 0 {
             let written = libc::write(orders.cgroup_procs, c"0".as_ptr().cast(), 1);

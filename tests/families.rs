@@ -1,0 +1,239 @@
+//! Stop means gone: whatever a worker started, and wherever that went. Each by cgroup and by the walk of the process
+//! table, where this machine has both.
+
+mod harness;
+
+use std::time::{Duration, Instant};
+
+use harness::{Bed, EAGER, Supervisor, find, is_alive, kill};
+use nix::sys::signal::Signal;
+
+/// A worker whose children ignore TERM: one in its group, one in a session of its own, one orphaned by a double fork.
+const PARENT: &str = r#"
+import os, signal, sys, time
+def child(kind):
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if kind != 'group':
+            os.setsid()
+        if kind == 'double' and os.fork():
+            os._exit(0)
+        os.write(1, f'{kind} {os.getpid()}\n'.encode())
+        time.sleep(10**6)
+    return pid
+for kind in ('group', 'setsid', 'double'):
+    pid = child(kind)
+    if kind == 'double':
+        os.waitpid(pid, 0)
+os.write(1, f'parent {os.getpid()}\n'.encode())
+if len(sys.argv) > 1 and sys.argv[1] == 'exit':
+    time.sleep(0.2)
+    sys.exit(3)
+signal.pause()
+"#;
+
+fn families() -> Vec<(&'static str, Bed)> {
+    vec![("cgroup", Bed::new()), ("walk", Bed::new())]
+}
+
+fn start<'a>(bed: &'a Bed, how: &str, yaml: &str) -> Supervisor<'a> {
+    bed.write("parent.py", PARENT);
+    let value = if how == "walk" { "off" } else { "on" };
+    bed.start_in(yaml, &[], &[("SUPERVISORD_RS_CGROUPS", value)])
+}
+
+/// The numbers that the worker has printed.
+fn pids(supervisor: &Supervisor<'_>) -> Vec<i32> {
+    supervisor.wait("all of the family", |supervisor| {
+        let output = supervisor.bed.output("w");
+        let pids: Vec<i32> =
+            output.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse().ok()).collect();
+        (pids.len() >= 4).then_some(pids)
+    })
+}
+
+fn yaml(rest: &str) -> String {
+    format!(
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  w:\n    shell: true\n    command: 'exec python3 parent.py {rest}'\n    cwd: .\n    \
+         ready: {{ after: 0s }}\n    stop: {{ timeout: 300ms }}\n  other: {{ worker: ticker }}\n"
+    )
+}
+
+#[test]
+fn stop_means_that_nothing_of_the_tree_is_left() {
+    for (how, bed) in families() {
+        let supervisor = start(&bed, how, &yaml(""));
+        let family = pids(&supervisor);
+        assert!(family.iter().all(|pid| is_alive(*pid)));
+        let other = supervisor.wait_phase("other", "running");
+        let begun = Instant::now();
+        supervisor.client.stop(&["w".into()], true).expect("stopped");
+        let left: Vec<i32> = family.iter().copied().filter(|pid| is_alive(*pid)).collect();
+        assert_eq!(left, Vec::<i32>::new(), "{how}: alive after stop");
+        assert!(begun.elapsed() >= Duration::from_millis(300), "{how}: children that ignore TERM had their time");
+        assert_eq!(supervisor.worker("w").phase, "idle");
+        assert_eq!(supervisor.worker("other").pid, other.pid);
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn a_crash_takes_what_the_crashed_one_had_started_and_only_then_is_it_replaced() {
+    for (how, bed) in families() {
+        let supervisor = start(&bed, how, &yaml(""));
+        let family = pids(&supervisor);
+        kill(supervisor.worker("w").pid.expect("running"), Signal::SIGSEGV);
+        let incident = supervisor.wait_incident(0);
+        assert_eq!((incident.lost.as_slice(), incident.fault.kind.as_str()), (&["w".to_owned()][..], "segfault"), "{how}");
+        let left: Vec<i32> = family.iter().copied().filter(|pid| is_alive(*pid)).collect();
+        assert_eq!(left, Vec::<i32>::new(), "{how}: outlived its parent");
+        assert_eq!(supervisor.wait_phase("w", "running").generation, 2, "{how}");
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn one_that_exits_with_children_left_is_never_shown_running() {
+    let bed = Bed::new();
+    let supervisor = start(&bed, "cgroup", &yaml("exit").replace("after: 0s", "after: 10s").replace("restart: { policy: on-failure", "restart: { policy: never"));
+    let worker = supervisor.wait("the end", |supervisor| {
+        let worker = find(&supervisor.client.status().ok()?, "w");
+        assert_ne!(worker.phase, "running");
+        (worker.phase == "finished").then_some(worker)
+    });
+    assert_eq!(worker.ending.expect("an ending").exit_code, Some(3), "how the main process ended counts");
+    let family = pids(&supervisor);
+    assert!(family.iter().all(|pid| !is_alive(*pid)));
+    supervisor.stop();
+}
+
+#[test]
+fn an_orderly_main_process_leaves_its_children_the_rest_of_the_grace_period() {
+    let bed = Bed::new();
+    let script = "trap 'exit 0' TERM; (trap 'sleep 0.3; echo CHILD-DONE; exit' TERM; while :; do sleep 0.05; done) & echo UP; while :; do sleep 0.05; done";
+    let yaml = format!(
+        "version: 1\nworkers:\n  w:\n    command: [sh, -c, {}]\n    ready: {{ after: 0s }}\n    stop: {{ timeout: 10s }}\n",
+        serde_json::to_string(script).expect("a string")
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_output("w", "UP");
+    supervisor.client.stop(&["w".into()], true).expect("stopped");
+    supervisor.wait_output("w", "CHILD-DONE");
+    supervisor.stop();
+}
+
+#[test]
+fn a_stop_command_asks_first_and_the_signal_follows() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  w:\n    command: [sh, -c, \"trap 'echo GOT-TERM; exit 0' TERM; echo UP; while :; do sleep 0.02; done\"]\n    \
+                ready: { after: 0s }\n    stop: { command: [sh, -c, 'echo $MAINPID > asked'], timeout: 10s }\n    cwd: .\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_output("w", "UP");
+    let pid = supervisor.worker("w").pid.expect("running");
+    supervisor.client.stop(&["w".into()], true).expect("stopped");
+    assert_eq!(std::fs::read_to_string(bed.path("asked")).expect("it ran").trim(), pid.to_string());
+    supervisor.wait_output("w", "GOT-TERM");
+    supervisor.stop();
+}
+
+#[test]
+fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_lets_it_go_on() {
+    for (how, bed) in families() {
+        let supervisor = start(
+            &bed,
+            how,
+            "version: 1\nworkers:\n  w:\n    command: [sh, -c, 'while :; do echo tick; sleep 0.01; done']\n    ready: { after: 0s }\n  \
+             t: { worker: ticker, heartbeat: 200ms, args: { interval: 5ms } }\n  th: { worker: ticker, isolation: thread }\n",
+        );
+        supervisor.wait_output("w", "tick\ntick\n");
+        supervisor.wait_phase("t", "running");
+        supervisor.client.pause(&["w".into(), "t".into()]).expect("paused");
+        assert!(supervisor.worker("w").paused);
+        let pid = supervisor.worker("w").pid.expect("running");
+        supervisor.wait("it to be stopped", |_| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            stat.contains(") T ").then_some(())
+        });
+        let before = bed.output("w").len();
+        let progress = supervisor.worker("t").progress;
+        std::thread::sleep(Duration::from_millis(600));
+        assert_eq!(bed.output("w").len(), before, "{how}: it went on");
+        assert_eq!(supervisor.worker("t").progress, progress, "{how}");
+        assert_eq!(supervisor.incidents().len(), 0, "{how}: a suspended heartbeat is no hang");
+        supervisor.client.resume(&["all".into()]).expect("resumed");
+        supervisor.wait("output again", |supervisor| (supervisor.bed.output("w").len() > before).then_some(()));
+        let refused = supervisor.client.pause(&["th".into()]).expect_err("a thread").to_string();
+        assert!(refused.contains("thread"), "{refused}");
+        // Stopping one that is suspended does not take its whole grace period.
+        supervisor.client.pause(&["w".into()]).expect("paused");
+        let begun = Instant::now();
+        supervisor.client.stop(&["w".into()], true).expect("stopped");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{how}");
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn a_second_term_and_shutdown_now_force() {
+    for second in ["signal", "now"] {
+        let bed = Bed::new();
+        let yaml = "version: 1\nsupervisor: { shutdown_timeout: 1h }\nworkers:\n  w:\n    command: [sh, -c, \"trap '' TERM; echo UP; while :; do sleep 1; done\"]\n    \
+                    ready: { after: 0s }\n    stop: { timeout: 1h }\n";
+        let mut supervisor = bed.start_with(yaml, &["--no-guardian"]);
+        supervisor.wait_output("w", "UP");
+        let pid = supervisor.child.id() as i32;
+        kill(pid, Signal::SIGTERM);
+        supervisor.wait_phase("w", "stopping");
+        if second == "signal" {
+            kill(pid, Signal::SIGTERM);
+        } else {
+            supervisor.client.shutdown(true).expect("forced");
+        }
+        assert_eq!(supervisor.wait_exit().code(), Some(0));
+        assert_eq!(bed.processes(), Vec::<i32>::new());
+    }
+}
+
+#[test]
+fn orphans_are_reaped_and_leave_no_zombie() {
+    for (how, bed) in families() {
+        let script = "for i in 1 2 3 4 5; do (sh -c 'exit 0' & exec true); (setsid sh -c 'sleep 0.05' &) ; done; sleep 0.3; echo UP; exec sleep 1d";
+        let yaml = format!(
+            "version: 1\nworkers:\n  w: {{ command: [sh, -c, {}], ready: {{ after: 0s }} }}\n",
+            serde_json::to_string(script).expect("a string")
+        );
+        let supervisor = start(&bed, how, &yaml);
+        supervisor.wait_output("w", "UP");
+        let own = supervisor.status().supervisor.pid;
+        supervisor.wait("no zombies", |_| {
+            let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).ok()?;
+            let dead = children.split_whitespace().filter(|pid| !is_alive(pid.parse().unwrap_or(0))).count();
+            (dead == 0).then_some(())
+        });
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn a_thousand_instant_exits_are_never_called_running() {
+    const EXITS: u64 = 1000;
+    let bed = Bed::new();
+    let yaml = format!("version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  hasty: {{ command: [sh, -c, exit 1], ready: {{ after: 30ms }} }}\n");
+    let mut events = bed.command(&["events"]);
+    let supervisor = bed.start(&yaml);
+    let stream = bed.path("events.jsonl");
+    let file = std::fs::File::create(&stream).expect("a file");
+    let mut reader = events.stdout(file).spawn().expect("it runs");
+    supervisor.wait_for(Duration::from_secs(60), "a thousand exits", |supervisor| {
+        let worker = find(&supervisor.client.status().ok()?, "hasty");
+        assert_ne!(worker.phase, "running");
+        (worker.generation > EXITS).then_some(())
+    });
+    reader.kill().expect("our child");
+    reader.wait().expect("our child");
+    let text = std::fs::read_to_string(&stream).expect("events");
+    assert!(text.lines().count() > 500, "events were seen");
+    assert_eq!(text.matches("\"to\":\"running\"").count(), 0, "promoted though it had exited");
+    supervisor.stop();
+}

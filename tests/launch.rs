@@ -1,0 +1,178 @@
+//! Who a worker is and what surrounds it: each setting is asked of the worker itself.
+
+mod harness;
+
+use harness::{Bed, is_root};
+
+/// Starts one worker that prints what `script` says, and gives its output.
+#[track_caller]
+fn printed(keys: &str, script: &str) -> String {
+    let bed = Bed::new();
+    bed.write("env", "# a comment\nexport FROM_FILE=\"two words\"\nBOTH=file\n");
+    bed.write("secret", "hush");
+    let script = script.replace('\n', "\n        ");
+    let yaml = format!(
+        "version: 1\nworkers:\n  w:\n    shell: true\n    command: |\n        {script}\n        echo END; exec sleep 1d\n    ready: {{ after: 0s }}\n{keys}"
+    );
+    let supervisor = bed.start(&yaml);
+    let output = supervisor.wait_output("w", "END\n");
+    supervisor.stop();
+    output
+}
+
+/// A single launch that fails, and the words of its failure.
+#[track_caller]
+fn failure(keys: &str) -> (String, Option<i32>) {
+    let bed = Bed::new();
+    let yaml = format!("version: 1\nworkers:\n  good: {{ worker: ticker }}\n  w:\n    restart: never\n{keys}");
+    let supervisor = bed.start(&yaml);
+    let worker = supervisor.wait_phase("w", "finished");
+    supervisor.wait_phase("good", "running");
+    let ending = worker.ending.expect("an ending");
+    assert_eq!(ending.status, "not-launched", "{ending:?}");
+    supervisor.stop();
+    (ending.message.unwrap_or_default(), ending.exit_code)
+}
+
+#[test]
+fn user_and_groups_are_changed_with_what_a_login_sets() {
+    assert!(is_root(), "this test changes users: run it as root");
+    let output = printed(
+        "    user: nobody\n    groups: [daemon, adm]\n    cwd: /\n",
+        "id -un; id -Gn; echo $USER $HOME; grep -E 'Uid|Gid' /proc/self/status",
+    );
+    assert!(output.starts_with("nobody\n"), "{output}");
+    let groups = output.lines().nth(1).expect("groups");
+    assert!(groups.contains("nogroup") && groups.contains("daemon") && groups.contains("adm"), "{output}");
+    assert!(!groups.contains("root"), "{output}");
+    assert!(output.contains("nobody /nonexistent"), "{output}");
+    assert!(output.contains("Uid:\t65534\t65534\t65534\t65534"), "{output}");
+}
+
+#[test]
+fn priorities_limits_and_masks_are_those_of_the_configuration() {
+    let output = printed(
+        "    umask: \"027\"\n    nice: 5\n    io_priority: idle\n    oom_score_adj: 500\n    cpus: [0]\n    \
+         limits: { open_files: 512, core: 0, stack: { soft: 1MiB, hard: 2MiB } }\n    cwd: /usr\n",
+        "umask; nice; ionice; cat /proc/self/oom_score_adj; ulimit -Sn; ulimit -Hn; ulimit -Ss; ulimit -Hs; pwd; taskset -pc $$",
+    );
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!(&lines[..5], ["0027", "5", "idle", "500", "512"], "{output}");
+    assert_ne!(lines[5], "512", "the hard limit is not lowered by a soft one: {output}");
+    assert_eq!(&lines[6..9], ["1024", "2048", "/usr"], "{output}");
+    assert!(lines[9].ends_with("affinity list: 0"), "{output}");
+}
+
+#[test]
+fn the_environment_is_inherited_or_clean_and_later_sources_win() {
+    let keys = "    env_file: env\n    env: { BOTH: own, EMPTY: \"\" }\n";
+    let output = printed(keys, "echo \"$FROM_FILE|$BOTH|${EMPTY-unset}|${LOGS_DIRECTORY:+inherited}\"; env | grep ^SUPERVISOR_ | sort");
+    assert!(output.starts_with("two words|own||inherited\n"), "{output}");
+    for variable in ["SUPERVISOR_ENABLED=1", "SUPERVISOR_PROCESS_NAME=w", "SUPERVISOR_GROUP_NAME=w"] {
+        assert!(output.contains(variable), "{output}");
+    }
+    let clean = printed("    inherit_env: [PATH]\n", "echo \"${LOGS_DIRECTORY-clean}\"; echo $PATH");
+    assert!(clean.starts_with("clean\n/"), "{clean}");
+}
+
+#[test]
+fn a_secret_is_read_by_descriptor_and_stands_nowhere_else() {
+    let bed = Bed::new();
+    bed.write("secret", "hush-hush-4711");
+    let user = if is_root() { "    user: nobody\n    cwd: /\n" } else { "" };
+    let yaml = format!(
+        "version: 1\nworkers:\n  w:\n    shell: true\n    command: 'test \"$(cat $PASSWORD_FILE)\" = hush-hush-4711 && echo MATCH; (echo x > $PASSWORD_FILE) 2>/dev/null || echo READONLY; exec sleep 1d'\n    \
+         secrets: {{ PASSWORD_FILE: secret }}\n    ready: {{ after: 0s }}\n{user}"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_output("w", "READONLY");
+    assert!(bed.output("w").contains("MATCH"));
+    let worker = supervisor.worker("w");
+    let pid = worker.pid.expect("running");
+    for place in ["environ", "cmdline"] {
+        let text = String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/{place}")).expect("readable")).into_owned();
+        assert!(!text.contains("4711"), "in {place}: {text}");
+    }
+    assert!(!format!("{:?}{}", supervisor.status(), bed.log()).contains("4711"));
+    supervisor.stop();
+}
+
+#[test]
+fn nothing_leaks_into_a_worker() {
+    let output = printed(
+        "",
+        "ls /proc/self/fd | tr '\\n' ' '; echo; readlink /proc/self/fd/0; grep -E 'SigBlk|SigIgn' /proc/self/status; ps -o sid= -p $$ | tr -d ' ' | sed \"s/^$$\\$/leader/\"; echo \"${NOTIFY_SOCKET-none} ${LISTEN_FDS-none}\"",
+    );
+    let lines: Vec<&str> = output.lines().collect();
+    // 3 is the directory that ls itself reads.
+    assert_eq!(lines[0].trim(), "0 1 2 3", "{output}");
+    assert_eq!(lines[1], "/dev/null");
+    assert_eq!(lines[2..4], ["SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000"], "{output}");
+    assert_eq!(&lines[4..6], ["leader", "none none"], "{output}");
+}
+
+#[test]
+fn signals_that_we_ignore_are_not_ignored_by_workers() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  w: { command: [grep, SigIgn, /proc/self/status], restart: never, ready: { after: 0s } }\n";
+    let file = bed.write("c.yaml", yaml);
+    // nohup-like: HUP and PIPE ignored, and USR1 blocked, in whoever starts us.
+    let script = format!("trap '' HUP PIPE QUIT; exec \"$0\" run -c {} --no-guardian", file.display());
+    let mut child = bed.command(&[]);
+    let program = child.get_program().to_owned();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]).arg(&program).envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let _ = &mut child;
+    let mut running = shell.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().expect("sh");
+    let end = std::time::Instant::now() + harness::DEADLINE;
+    while !bed.output("w").contains("SigIgn") {
+        assert!(std::time::Instant::now() < end, "no output");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(bed.output("w").contains("SigIgn:\t0000000000000000"), "{}", bed.output("w"));
+    let _ = bed.verb(&["shutdown"]);
+    running.wait().expect("our child");
+}
+
+#[test]
+fn a_step_that_fails_is_named_with_what_to_do() {
+    let (message, code) = failure("    command: [no-such-program]\n");
+    assert!(message.contains("cannot execute no-such-program") && message.contains("install it"), "{message}");
+    assert_eq!(code, Some(127));
+    let (message, code) = failure("    command: [/etc/passwd]\n");
+    assert!(message.contains("not executable"), "{message}");
+    assert_eq!(code, Some(126));
+    for (keys, words) in [
+        ("    command: [sleep, 1d]\n    env_file: nowhere.env\n", ["env_file", "nowhere.env"]),
+        ("    command: [sleep, 1d]\n    secrets: { KEY: /nowhere/key }\n", ["the secret", "/nowhere/key"]),
+        ("    command: [sleep, 1d]\n    secrets: { KEY: /dev/zero }\n", ["the secret", "no regular file"]),
+        ("    command: [sleep, 1d]\n    cwd: /nowhere\n", ["working directory", "create it"]),
+        ("    command: [sleep, 1d]\n    cpus: [1023]\n", ["processors", "none of these"]),
+        ("    command: [sleep, 1d]\n    limits: { open_files: 99999999999 }\n", ["resource limits", "above"]),
+    ] {
+        let (message, code) = failure(keys);
+        assert!(words.iter().all(|words| message.contains(words)), "{message}");
+        assert_eq!(code, Some(126));
+    }
+}
+
+#[test]
+fn a_malformed_env_file_is_said_with_its_line() {
+    let bed = Bed::new();
+    bed.write("bad.env", "A=1\nthis is none\n");
+    let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d], env_file: bad.env, restart: never }\n";
+    let supervisor = bed.start(yaml);
+    let ending = supervisor.wait_phase("w", "finished").ending.expect("an ending");
+    let message = ending.message.expect("a message");
+    assert!(message.contains("bad.env (line 2)") && message.contains("NAME=value"), "{message}");
+    supervisor.stop();
+}
+
+#[test]
+fn a_worker_can_have_a_group_of_its_own_in_our_session() {
+    let output = printed(
+        "    session: false\n",
+        "ps -o pgid= -p $$ | tr -d ' ' | sed \"s/^$$\\$/own group/\"; ps -o sid= -p $$ | tr -d ' ' | sed \"s/^$$\\$/own session/\"",
+    );
+    assert!(output.starts_with("own group\n") && !output.contains("own session"), "{output}");
+}
