@@ -71,7 +71,10 @@ fn stop_means_that_nothing_of_the_tree_is_left() {
         supervisor.client.stop(&["w".into()], true).expect("stopped");
         let left: Vec<i32> = family.iter().copied().filter(|pid| is_alive(*pid)).collect();
         assert_eq!(left, Vec::<i32>::new(), "{how}: alive after stop");
-        assert!(begun.elapsed() >= Duration::from_millis(300), "{how}: children that ignore TERM had their time");
+        assert!(
+            begun.elapsed() >= Duration::from_millis(300),
+            "{how}: children that ignore TERM had their time"
+        );
         assert_eq!(supervisor.worker("w").phase, "idle");
         assert_eq!(supervisor.worker("other").pid, other.pid);
         supervisor.stop();
@@ -85,7 +88,11 @@ fn a_crash_takes_what_the_crashed_one_had_started_and_only_then_is_it_replaced()
         let family = pids(&supervisor);
         kill(supervisor.worker("w").pid.expect("running"), Signal::SIGSEGV);
         let incident = supervisor.wait_incident(0);
-        assert_eq!((incident.lost.as_slice(), incident.fault.kind.as_str()), (&["w".to_owned()][..], "segfault"), "{how}");
+        assert_eq!(
+            (incident.lost.as_slice(), incident.fault.kind.as_str()),
+            (&["w".to_owned()][..], "segfault"),
+            "{how}"
+        );
         let left: Vec<i32> = family.iter().copied().filter(|pid| is_alive(*pid)).collect();
         assert_eq!(left, Vec::<i32>::new(), "{how}: outlived its parent");
         assert_eq!(supervisor.wait_phase("w", "running").generation, 2, "{how}");
@@ -96,7 +103,13 @@ fn a_crash_takes_what_the_crashed_one_had_started_and_only_then_is_it_replaced()
 #[test]
 fn one_that_exits_with_children_left_is_never_shown_running() {
     let bed = Bed::new();
-    let supervisor = start(&bed, "cgroup", &yaml("exit").replace("after: 0s", "after: 10s").replace("restart: { policy: on-failure", "restart: { policy: never"));
+    let supervisor = start(
+        &bed,
+        "cgroup",
+        &yaml("exit")
+            .replace("after: 0s", "after: 10s")
+            .replace("restart: { policy: on-failure", "restart: { policy: never"),
+    );
     let worker = supervisor.wait("the end", |supervisor| {
         let worker = find(&supervisor.client.status().ok()?, "w");
         assert_ne!(worker.phase, "running");
@@ -162,7 +175,8 @@ fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_lets_it_go_o
         assert_eq!(supervisor.worker("t").progress, progress, "{how}");
         assert_eq!(supervisor.incidents().len(), 0, "{how}: a suspended heartbeat is no hang");
         supervisor.client.resume(&["all".into()]).expect("resumed");
-        supervisor.wait("output again", |supervisor| (supervisor.bed.output("w").len() > before).then_some(()));
+        supervisor
+            .wait("output again", |supervisor| (supervisor.bed.output("w").len() > before).then_some(()));
         let refused = supervisor.client.pause(&["th".into()]).expect_err("a thread").to_string();
         assert!(refused.contains("thread"), "{refused}");
         // Stopping one that is suspended does not take its whole grace period.
@@ -219,7 +233,9 @@ fn orphans_are_reaped_and_leave_no_zombie() {
 fn a_thousand_instant_exits_are_never_called_running() {
     const EXITS: u64 = 1000;
     let bed = Bed::new();
-    let yaml = format!("version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  hasty: {{ command: [sh, -c, exit 1], ready: {{ after: 30ms }} }}\n");
+    let yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  hasty: {{ command: [sh, -c, exit 1], ready: {{ after: 30ms }} }}\n"
+    );
     let mut events = bed.command(&["events"]);
     let supervisor = bed.start(&yaml);
     let stream = bed.path("events.jsonl");

@@ -43,7 +43,8 @@ fn scaling_touches_only_the_difference() {
         assert_eq!(find(&more, &worker.name).pid, worker.pid, "{} was touched", worker.name);
     }
     assert!(more.workers.iter().filter(|worker| worker.base == "api").all(|worker| worker.group == "web"));
-    let gone: Vec<i32> = ["api.2", "api.3", "api.4", "api.5"].iter().filter_map(|name| find(&more, name).pid).collect();
+    let gone: Vec<i32> =
+        ["api.2", "api.3", "api.4", "api.5"].iter().filter_map(|name| find(&more, name).pid).collect();
     supervisor.client.scale("api", 1, true).expect("scaled");
     let fewer = supervisor.status();
     let names: Vec<&str> = fewer.workers.iter().map(|worker| worker.name.as_str()).collect();
@@ -104,15 +105,19 @@ fn dependents_come_back_when_the_dependency_does() {
 fn no_more_start_at_once_than_is_allowed_and_none_sooner() {
     let bed = Bed::new();
     let worker = "command: [sh, -c, 'date +%s%N >> starts; exec sleep 1d'], cwd: ., ready: { after: 100ms }";
-    let mut yaml = "version: 1\nsupervisor: { start: { concurrency: 2, stagger: 30ms } }\nworkers:\n".to_owned();
+    let mut yaml =
+        "version: 1\nsupervisor: { start: { concurrency: 2, stagger: 30ms } }\nworkers:\n".to_owned();
     for index in 0..6 {
         yaml.push_str(&format!("  w{index}: {{ {worker} }}\n"));
     }
     let supervisor = bed.start(&yaml);
     supervisor.wait("all to run", |supervisor| {
         let status = supervisor.client.status().ok()?;
-        let starting =
-            status.workers.iter().filter(|worker| ["launching", "starting"].contains(&worker.phase.as_str())).count();
+        let starting = status
+            .workers
+            .iter()
+            .filter(|worker| ["launching", "starting"].contains(&worker.phase.as_str()))
+            .count();
         assert!(starting <= 2, "{starting} at once");
         status.workers.iter().all(|worker| worker.phase == "running").then_some(())
     });

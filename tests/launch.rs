@@ -24,7 +24,8 @@ fn printed(keys: &str, script: &str) -> String {
 #[track_caller]
 fn failure(keys: &str) -> (String, Option<i32>) {
     let bed = Bed::new();
-    let yaml = format!("version: 1\nworkers:\n  good: {{ worker: ticker }}\n  w:\n    restart: never\n{keys}");
+    let yaml =
+        format!("version: 1\nworkers:\n  good: {{ worker: ticker }}\n  w:\n    restart: never\n{keys}");
     let supervisor = bed.start(&yaml);
     let worker = supervisor.wait_phase("w", "finished");
     supervisor.wait_phase("good", "running");
@@ -66,7 +67,10 @@ fn priorities_limits_and_masks_are_those_of_the_configuration() {
 #[test]
 fn the_environment_is_inherited_or_clean_and_later_sources_win() {
     let keys = "    env_file: env\n    env: { BOTH: own, EMPTY: \"\" }\n";
-    let output = printed(keys, "echo \"$FROM_FILE|$BOTH|${EMPTY-unset}|${LOGS_DIRECTORY:+inherited}\"; env | grep ^SUPERVISOR_ | sort");
+    let output = printed(
+        keys,
+        "echo \"$FROM_FILE|$BOTH|${EMPTY-unset}|${LOGS_DIRECTORY:+inherited}\"; env | grep ^SUPERVISOR_ | sort",
+    );
     assert!(output.starts_with("two words|own||inherited\n"), "{output}");
     for variable in ["SUPERVISOR_ENABLED=1", "SUPERVISOR_PROCESS_NAME=w", "SUPERVISOR_GROUP_NAME=w"] {
         assert!(output.contains(variable), "{output}");
@@ -90,7 +94,8 @@ fn a_secret_is_read_by_descriptor_and_stands_nowhere_else() {
     let worker = supervisor.worker("w");
     let pid = worker.pid.expect("running");
     for place in ["environ", "cmdline"] {
-        let text = String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/{place}")).expect("readable")).into_owned();
+        let text = String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/{place}")).expect("readable"))
+            .into_owned();
         assert!(!text.contains("4711"), "in {place}: {text}");
     }
     assert!(!format!("{:?}{}", supervisor.status(), bed.log()).contains("4711"));
@@ -121,9 +126,13 @@ fn signals_that_we_ignore_are_not_ignored_by_workers() {
     let mut child = bed.command(&[]);
     let program = child.get_program().to_owned();
     let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", &script]).arg(&program).envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell
+        .args(["-c", &script])
+        .arg(&program)
+        .envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let _ = &mut child;
-    let mut running = shell.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().expect("sh");
+    let mut running =
+        shell.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().expect("sh");
     let end = std::time::Instant::now() + harness::DEADLINE;
     while !bed.output("w").contains("SigIgn") {
         assert!(std::time::Instant::now() < end, "no output");
@@ -137,7 +146,10 @@ fn signals_that_we_ignore_are_not_ignored_by_workers() {
 #[test]
 fn a_step_that_fails_is_named_with_what_to_do() {
     let (message, code) = failure("    command: [no-such-program]\n");
-    assert!(message.contains("cannot execute no-such-program") && message.contains("install it"), "{message}");
+    assert!(
+        message.contains("cannot execute no-such-program") && message.contains("install it"),
+        "{message}"
+    );
     assert_eq!(code, Some(127));
     let (message, code) = failure("    command: [/etc/passwd]\n");
     assert!(message.contains("not executable"), "{message}");

@@ -35,7 +35,9 @@ fn ready_by_notify_is_starting_until_it_says_so_and_its_words_are_shown() {
     let script = notifying(
         "say('STATUS=warming up')\nwhile not os.path.exists('go'): time.sleep(0.01)\nsay('READY=1', 'STATUS=serving')\nwhile not os.path.exists('reload'): time.sleep(0.01)\nsay('RELOADING=1')\nwhile not os.path.exists('reloaded'): time.sleep(0.01)\nsay('READY=1')\ntime.sleep(10**6)",
     );
-    let yaml = format!("version: 1\nworkers:\n  w:\n    {script}\n    ready: notify\n    cwd: .\n  after: {{ worker: ticker, depends_on: [w] }}\n");
+    let yaml = format!(
+        "version: 1\nworkers:\n  w:\n    {script}\n    ready: notify\n    cwd: .\n  after: {{ worker: ticker, depends_on: [w] }}\n"
+    );
     let supervisor = bed.start(&yaml);
     let has_said = |words: &str| {
         supervisor.wait(words, |supervisor| {
@@ -97,7 +99,9 @@ fn strangers_and_nonsense_on_a_notify_socket_are_refused_counted_and_change_noth
     let script = notifying(
         "print(os.environ['NOTIFY_SOCKET'], flush=True)\nsay('READY')\nsay('MAINPID=1')\nsay('\\x00\\xff')\nsay('A' * 5000)\nsay('MAINPID=x')\nopen('said', 'w')\ntime.sleep(10**6)",
     );
-    let yaml = format!("version: 1\nworkers:\n  w:\n    {script}\n    ready: {{ notify: true, timeout: 1h }}\n    cwd: .\n  other: {{ worker: ticker }}\n");
+    let yaml = format!(
+        "version: 1\nworkers:\n  w:\n    {script}\n    ready: {{ notify: true, timeout: 1h }}\n    cwd: .\n  other: {{ worker: ticker }}\n"
+    );
     let supervisor = bed.start(&yaml);
     supervisor.wait("nonsense", |supervisor| supervisor.bed.path("said").exists().then_some(()));
     let output = supervisor.wait_output("w", "@supervisord-rs/notify/");
@@ -121,12 +125,16 @@ fn mainpid_is_followed_when_the_first_process_leaves() {
     let script = notifying(
         "if os.fork():\n    while not os.path.exists('gone'): time.sleep(0.01)\n    sys.exit(0)\nos.setsid()\nsay('READY=1', 'MAINPID=%d' % os.getpid())\nprint('heir', os.getpid(), flush=True)\ntime.sleep(10**6)",
     );
-    let yaml = format!("version: 1\nworkers:\n  w:\n    {script}\n    ready: notify\n    cwd: .\n    restart: {{ policy: always, backoff: {{ initial: 0s }} }}\n");
+    let yaml = format!(
+        "version: 1\nworkers:\n  w:\n    {script}\n    ready: notify\n    cwd: .\n    restart: {{ policy: always, backoff: {{ initial: 0s }} }}\n"
+    );
     let supervisor = bed.start(&yaml);
     let heir = supervisor.wait("the heir", |supervisor| supervisor.worker("w").main_pid);
     supervisor.wait_phase("w", "running");
     bed.write("gone", "");
-    supervisor.wait("the heir to be the process", |supervisor| (supervisor.worker("w").pid == Some(heir)).then_some(()));
+    supervisor.wait("the heir to be the process", |supervisor| {
+        (supervisor.worker("w").pid == Some(heir)).then_some(())
+    });
     let worker = supervisor.worker("w");
     assert_eq!((worker.phase.as_str(), worker.generation), ("running", 1));
     harness::kill(heir, nix::sys::signal::Signal::SIGKILL);

@@ -103,6 +103,15 @@ impl ServiceManager {
     }
 }
 
+/// A name that nobody else has. Abstract sockets belong to a network namespace, which processes of several PID
+/// namespaces may share: our number is not enough.
+///
+/// # Errors
+/// When /proc is not mounted.
+pub fn unique() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().to_owned())
+}
+
 /// How a supervisor ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {

@@ -88,6 +88,14 @@ impl Bed {
         supervisor
     }
 
+    /// A supervisor that was to be started in a way of its own.
+    pub fn attach(&self, mut command: Command) -> Supervisor<'_> {
+        let child = command.spawn().expect("the program starts");
+        let supervisor = Supervisor { bed: self, child, client: Client::new(&self.path("run/control.sock")) };
+        supervisor.wait("the supervisor to answer", |supervisor| supervisor.client.status().ok());
+        supervisor
+    }
+
     /// Starts it without waiting for an answer.
     pub fn launch(&self, yaml: &str, options: &[&str]) -> Supervisor<'_> {
         self.launch_in(yaml, options, &[])
@@ -111,8 +119,10 @@ impl Bed {
 
     /// The captured output of a worker.
     pub fn output(&self, worker: &str) -> String {
-        String::from_utf8_lossy(&fs::read(self.path("logs").join(format!("{worker}.log"))).unwrap_or_default())
-            .into_owned()
+        String::from_utf8_lossy(
+            &fs::read(self.path("logs").join(format!("{worker}.log"))).unwrap_or_default(),
+        )
+        .into_owned()
     }
 
     pub fn log(&self) -> String {

@@ -45,6 +45,10 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
                 if !line(&format!("{}  {}", record.at, record.sentence)) {
                     return Exit::Done;
                 }
+                // One that was asked for is shown with what its culprit last wrote.
+                if options.id.is_some() {
+                    let _ = record.last_output.iter().all(|text| line(&format!("    | {text}")));
+                }
             }
         }
     }

@@ -131,7 +131,7 @@ pub(super) fn ready(worker: &Section<'_>) -> WrittenReady {
     if section.boolean("notify") == Some(true) {
         means.push(Ready::Notify);
     }
-    if let Some(fd) = section.get("fd").and_then(|cursor| cursor.integer(3, 255)) {
+    if let Some(fd) = section.get("fd").and_then(|cursor| cursor.integer(3, 63)) {
         means.push(Ready::Newline(i32::try_from(fd.value).unwrap_or(3)));
     }
     if let Some(pattern) = section.string("log") {

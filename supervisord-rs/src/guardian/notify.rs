@@ -8,7 +8,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt};
 
-use crate::service_manager::ServiceManager;
+use crate::service_manager::{self, ServiceManager};
 
 /// Largest datagram that is read; longer ones are cut.
 const DATAGRAM_MAX: usize = 4096;
@@ -24,7 +24,7 @@ pub(super) struct Notify {
 
 impl Notify {
     pub(super) fn new() -> io::Result<Self> {
-        let name = format!("supervisord-rs/guardian/{}", std::process::id());
+        let name = format!("supervisord-rs/guardian/{}", service_manager::unique()?);
         let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;

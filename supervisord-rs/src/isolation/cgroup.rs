@@ -16,7 +16,7 @@ use supervision::LaunchStage;
 use super::launch::Plan;
 
 /// `SUPERVISORD_RS_CGROUPS=off` has process trees walked even where there are cgroups.
-pub const SWITCH: &str = "SUPERVISORD_RS_CGROUPS";
+const SWITCH: &str = "SUPERVISORD_RS_CGROUPS";
 
 /// Where our leaves are.
 #[derive(Debug)]

@@ -33,7 +33,7 @@ use supervision::{LaunchFailure, LaunchStage};
 pub use advice::{advice, exit_code};
 
 /// Where descriptors meant for the child are kept in us: above every number that they get in the child.
-const LOWEST_SOURCE: RawFd = 300;
+const LOWEST_SOURCE: RawFd = 64;
 
 /// A process that we have just created.
 #[derive(Debug)]
@@ -151,7 +151,7 @@ impl Plan {
         self.descriptor_at(fd, next)
     }
 
-    /// Gives the child a copy of `fd` as its descriptor `target`, which must be below 256.
+    /// Gives the child a copy of `fd` as its descriptor `target`, which must be below 64.
     ///
     /// # Errors
     /// `Descriptors` with EMFILE or ENFILE; EINVAL when the number is too high or taken.

@@ -7,6 +7,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+use crate::service_manager;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt};
 
 /// Largest datagram that is read; longer ones are refused.
@@ -53,10 +54,8 @@ pub(super) struct Datagram {
 
 impl Notify {
     /// A socket with an abstract name: it needs no directory that the worker's user may enter, and goes with us.
-    pub(super) fn new(domain: u32) -> io::Result<Self> {
-        let own = std::process::id();
-        let started = workers::board::monotonic_ns();
-        let name = format!("supervisord-rs/notify/{own}/{domain}/{started:x}");
+    pub(super) fn new() -> io::Result<Self> {
+        let name = format!("supervisord-rs/notify/{}", service_manager::unique()?);
         let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;

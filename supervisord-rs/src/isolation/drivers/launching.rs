@@ -353,7 +353,7 @@ impl Drivers {
             notify.drain();
             return Ok(());
         }
-        let notify = Notify::new(worker.0).map_err(|error| from_io(LaunchStage::Descriptors, &error))?;
+        let notify = Notify::new().map_err(|error| from_io(LaunchStage::Descriptors, &error))?;
         self.watch
             .add(notify.as_fd(), Token::Notify { worker: worker.0 })
             .map_err(|errno| failure(LaunchStage::Descriptors, errno))?;

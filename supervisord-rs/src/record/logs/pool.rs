@@ -27,6 +27,8 @@ const STALL: Duration = Duration::from_secs(5);
 const LOOK_MS: u16 = 500;
 /// Notices that wait for the loop at most.
 const NOTICES_MAX: usize = 1024;
+/// The compressor alone wants some hundred KiB in a debug build; what is not touched costs nothing.
+const STACK: usize = 2 * 1024 * 1024;
 /// Marks the descriptor by which jobs are announced.
 const JOBS: u64 = u64::MAX;
 
@@ -139,7 +141,7 @@ impl Pool {
         self.threads.fetch_add(1, Ordering::SeqCst);
         self.idle.fetch_add(1, Ordering::SeqCst);
         let spawned =
-            std::thread::Builder::new().name("logs".into()).stack_size(256 * 1024).spawn(move || pool.work());
+            std::thread::Builder::new().name("logs".into()).stack_size(STACK).spawn(move || pool.work());
         if let Err(error) = spawned {
             self.threads.fetch_sub(1, Ordering::SeqCst);
             self.idle.fetch_sub(1, Ordering::SeqCst);
