@@ -44,9 +44,12 @@ async fn get(stream: Box<dyn Stream>, host: &str, path: &str) -> Option<bool> {
         .header("connection", "close")
         .body(Empty::<Bytes>::new())
         .ok()?;
+    let mut response = std::pin::pin!(sender.send_request(request));
+    let mut connection = std::pin::pin!(connection);
     let response = tokio::select! {
-        response = sender.send_request(request) => response.ok()?,
-        _ = connection => return None,
+        response = response.as_mut() => response.ok()?,
+        // The other side may close in the same moment: the answer that it gave before counts.
+        _ = connection.as_mut() => response.await.ok()?,
     };
     Some((200..400).contains(&response.status().as_u16()))
 }
