@@ -313,3 +313,74 @@ fn exit_statuses_are_those_that_are_documented() {
     }
     supervisor.stop();
 }
+
+#[test]
+fn what_this_machine_does_not_have_is_said_before_anything_runs() {
+    let yaml = "version: 1\nhooks: [ { on: exploded, command: [x] }, { on: failed } ]\nworkers:\n  a:\n    command: [sleep, 1d]\n    \
+                user: no-such-user\n    group: no-such-group\n    limits: { open_file: 3, core: lots, stack: { soft: 2MiB, hard: 1MiB } }\n    \
+                nice: 40\n    cpus: [x]\n    umask: \"999\"\n    sockets: [ nowhere, { listen: '127.0.0.1:80', mode: \"0600\" } ]\n    \
+                ready: { tcp: 'example.org:80', log: '(' }\n    health: { liveness: { every: 1s } }\n    depends_on: { b: ready }\n    logs: { rotate: { size: big } }\n";
+    refused(
+        yaml,
+        &[
+            "no user is called `no-such-user`",
+            "no group is called `no-such-group`",
+            "did you mean `open_files`?",
+            "`lots` is not what goes here",
+            "the soft limit is above the hard one",
+            "a whole number from -20 to 19",
+            "`x` is no processor",
+            "permission bits in octal",
+            "`nowhere` is no place to listen at",
+            "only a Unix socket has a mode",
+            "names are not looked up",
+            "`log` is no regular expression",
+            "it is not said what is asked",
+            "no worker is called `b`",
+            "a size, such as 512KiB",
+            "one of: failed, recovered",
+            "a hook says on what it runs, and what",
+        ],
+    );
+}
+
+#[test]
+fn what_a_thread_or_registered_code_cannot_have_is_refused_where_it_is_said() {
+    let yaml = "version: 1\ndefaults: { user: nobody, env: { A: b }, sockets: [ '127.0.0.1:1' ] }\nworkers:\n  \
+                fine: { worker: ticker, isolation: thread }\n  t: { worker: ticker, isolation: thread, user: nobody, env: { A: b } }\n  \
+                s: { worker: ticker, sockets: [ '127.0.0.1:1' ], stop: { signal: INT }, ready: { tcp: '127.0.0.1:1' } }\n  \
+                i: { command: [sleep, 1d], instances: 2, logs: { stdout: same.log } }\n";
+    refused(
+        yaml,
+        &[
+            "workers.t.user: a thread has the user of its process",
+            "workers.t.env: a thread has the environment of its process",
+            "registered code opens its own sockets",
+            "through its board, not by a signal",
+            "registered code says itself when it is ready",
+            "the instances would write to one file",
+        ],
+    );
+}
+
+#[test]
+fn only_those_who_may_can_reach_the_control_socket() {
+    assert!(harness::is_root(), "this test asks as another user: run it as root");
+    let bed = Bed::new();
+    let supervisor = bed.start(&format!("{ONE}supervisor: {{ control: {{ mode: \"0666\" }} }}\n"));
+    // Even where the mode and the directories would let them in.
+    for path in [bed.directory.path().to_path_buf(), bed.path("run")] {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
+    }
+    let mut stranger = std::process::Command::new("setpriv");
+    stranger.args(["--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c"]).arg(
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b'GET /v1/status HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n'); print(s.makefile().read())",
+    );
+    let answer = stranger.arg(bed.path("run/control.sock")).output().expect("it runs");
+    let answer = text(&answer.stdout);
+    assert!(
+        answer.starts_with("HTTP/1.1 403") && answer.contains("may not control this supervisor"),
+        "{answer}"
+    );
+    supervisor.stop();
+}

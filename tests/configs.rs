@@ -8,7 +8,8 @@ use harness::{Bed, repository, text};
 fn every_configuration_is_valid() {
     let bed = Bed::new();
     let mut count = 0;
-    for entry in std::fs::read_dir(repository("config")).expect("config/").flatten() {
+    let directories = ["config", "config/real"].map(|name| std::fs::read_dir(repository(name)).expect(name));
+    for entry in directories.into_iter().flatten().flatten() {
         let path = entry.path();
         if path.extension().is_some_and(|extension| extension == "yaml") {
             let output = bed.command(&["check"]).arg(&path).output().expect("it runs");
@@ -16,7 +17,7 @@ fn every_configuration_is_valid() {
             count += 1;
         }
     }
-    assert!(count >= 5, "{count}");
+    assert!(count >= 12, "{count}");
 }
 
 #[test]
@@ -102,4 +103,19 @@ fn no_mutation_of_a_configuration_panics() {
     for hostile in [bomb.to_owned(), "[".repeat(100_000), "a: ".repeat(10_000)] {
         assert!(supervisord_rs::config::parse(&hostile, std::path::Path::new("x.yaml"), &registry).is_err());
     }
+}
+
+#[test]
+fn each_claim_of_the_comparison_has_its_test() {
+    let text =
+        std::fs::read_to_string(repository("docs/comparison.md")).expect("comparison.md").replace('\n', " ");
+    let mut count = 0;
+    for (before, after) in text.match_indices("](../").map(|(at, _)| text.split_at(at)) {
+        let name = before.rsplit_once('[').expect("a link").1.replace(' ', "_");
+        let file = after["](../".len()..].split_once(')').expect("a link").0;
+        let tests = std::fs::read_to_string(repository(file)).expect(file);
+        assert!(tests.contains(&format!("\n#[test]\nfn {name}()")), "no test {name} in {file}");
+        count += 1;
+    }
+    assert!(count > 80, "{count}");
 }

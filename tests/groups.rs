@@ -198,3 +198,22 @@ fn a_stop_during_a_restart_loop_is_prompt_and_lasts() {
     assert_eq!(supervisor.worker("loop").generation, generation);
     supervisor.stop();
 }
+
+#[test]
+fn waiting_for_an_order_has_a_limit() {
+    let bed = Bed::new();
+    let yaml =
+        "version: 1\nworkers:\n  slow: { command: [sleep, 1d], autostart: false, ready: { after: 1h } }\n";
+    let supervisor = bed.start(yaml);
+    let begun = Instant::now();
+    let output = bed.verb(&["start", "slow", "--timeout", "200ms"]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = harness::text(&output.stderr);
+    assert!(
+        message.contains("no outcome within 200ms") && begun.elapsed() < Duration::from_secs(10),
+        "{message}"
+    );
+    assert_eq!(supervisor.worker("slow").phase, "starting", "the order stands");
+    assert!(bed.verb(&["restart", "slow", "--no-wait"]).status.success());
+    supervisor.stop();
+}

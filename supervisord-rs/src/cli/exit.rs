@@ -42,7 +42,7 @@ pub(super) fn report(error: &ClientError) -> Exit {
             Exit::RefusedOrUnknown
         }
         ClientError::NoSupervisor { .. } => Exit::NoSupervisor,
-        ClientError::BrokenOff(_) | ClientError::Protocol(_) => Exit::Failed,
+        ClientError::TimedOut(_) | ClientError::BrokenOff(_) | ClientError::Protocol(_) => Exit::Failed,
         ClientError::Failed(failure) => match failure.error.as_str() {
             "unknown-worker" => Exit::NoSuchWorker,
             "refused" => Exit::RefusedOrUnknown,

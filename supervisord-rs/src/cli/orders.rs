@@ -21,6 +21,9 @@ pub(super) struct Options {
     /// Return as soon as the order is accepted.
     #[arg(long)]
     no_wait: bool,
+    /// Wait at most this long for the outcome, such as 10s; the order stands all the same.
+    #[arg(long, value_parser = humantime::parse_duration, conflicts_with = "no_wait")]
+    timeout: Option<Duration>,
     /// JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -85,14 +88,17 @@ pub(super) struct ShutdownOptions {
 }
 
 pub(super) fn start(options: &Options, client: &Client) -> Exit {
+    let client = client.clone_with(options.timeout);
     answer(client.start(&options.workers, !options.no_wait), options.json)
 }
 
 pub(super) fn stop(options: &Options, client: &Client) -> Exit {
+    let client = client.clone_with(options.timeout);
     answer(client.stop(&options.workers, !options.no_wait), options.json)
 }
 
 pub(super) fn restart(options: &Options, client: &Client) -> Exit {
+    let client = client.clone_with(options.timeout);
     answer(client.restart(&options.workers, !options.no_wait), options.json)
 }
 

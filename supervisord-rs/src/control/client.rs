@@ -34,16 +34,23 @@ pub enum ClientError {
     /// It broke off before it had answered: it may have died.
     #[error("the supervisor broke off before it had answered: {0}")]
     BrokenOff(String),
+    /// It has not answered in time. What was ordered stands.
+    #[error("no outcome within {:?}; the order stands (see `status`)", .0)]
+    TimedOut(std::time::Duration),
     /// It speaks another language.
     #[error("the supervisor's answer makes no sense: {0}")]
     Protocol(String),
 }
+
+/// No limit that anybody would meet.
+const FOR_EVER: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
 
 /// A client of one supervisor. Each call is a connection of its own.
 #[derive(Debug)]
 pub struct Client {
     socket: PathBuf,
     runtime: Runtime,
+    limit: Option<std::time::Duration>,
 }
 
 impl Client {
@@ -54,7 +61,13 @@ impl Client {
     #[must_use]
     pub fn new(socket: &Path) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        Self { socket: socket.into(), runtime: runtime.expect("descriptors for an event loop") }
+        Self { socket: socket.into(), runtime: runtime.expect("descriptors for an event loop"), limit: None }
+    }
+
+    /// Another client of the same supervisor, whose calls take at most so long.
+    #[must_use]
+    pub fn clone_with(&self, limit: Option<std::time::Duration>) -> Self {
+        Self { limit, ..Self::new(&self.socket) }
     }
 
     /// Where it connects to.
@@ -201,7 +214,8 @@ impl Client {
         } else {
             serde_json::to_vec(body).map_err(|error| broken(&error))?
         };
-        self.runtime.block_on(async {
+        let limit = self.limit.unwrap_or(FOR_EVER);
+        let call = async {
             let (mut sender, connection) = self.connect().await?;
             let response = sender.send_request(request(method, path, body.into())?).await;
             let response = response.map_err(|error| ClientError::BrokenOff(error.to_string()))?;
@@ -215,7 +229,9 @@ impl Client {
             } else {
                 Err(ClientError::Failed(serde_json::from_slice(&bytes).map_err(|error| broken(&error))?))
             }
-        })
+        };
+        let timed = async { tokio::time::timeout(limit, call).await };
+        self.runtime.block_on(timed).unwrap_or(Err(ClientError::TimedOut(limit)))
     }
 
     async fn connect(

@@ -1,5 +1,8 @@
 //! What the control server asks of the daemon's loop: one bounded queue, an answer to each.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use tokio::sync::{broadcast, oneshot};
 
 use super::protocol::{
@@ -26,15 +29,8 @@ pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
 pub enum Request {
     /// Everything there is to see now.
     Status(Answer<StatusReport>),
-    /// The newest incidents, oldest first: at most `last`, or the one with `id`.
-    Incidents {
-        /// At most so many.
-        last: usize,
-        /// Only this one.
-        id: Option<u64>,
-        /// The way back.
-        answer: Answer<Vec<IncidentRecord>>,
-    },
+    /// The newest incidents that are in memory, oldest first, at most so many; and the file that has the others.
+    Incidents(usize, Answer<(Vec<IncidentRecord>, Arc<Path>)>),
     /// Every event from now on. A reader that is too slow loses the oldest, and sees that it did.
     Events(Answer<broadcast::Receiver<EventRecord>>),
     /// Start workers.

@@ -20,9 +20,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::protocol::{EventRecord, Failure, VERSION};
+use super::protocol::{EventRecord, Failure, IncidentRecord, VERSION};
 use super::request::{Answer, Peer, Request};
 use super::socket::Admission;
+use crate::record::incidents::read_older;
 
 /// Clients served at once; further ones wait until one leaves.
 pub const CLIENTS_MAX: usize = 64;
@@ -188,12 +189,39 @@ struct Last {
 }
 
 async fn incidents(State(requests): State<Requests>, Query(Last { last }): Query<Last>) -> Response {
-    let last = last.unwrap_or(LAST_DEFAULT);
-    ask(&requests, |answer| Request::Incidents { last, id: None, answer }).await
+    match newest(&requests, last.unwrap_or(LAST_DEFAULT)).await {
+        Ok(records) => axum::Json(records).into_response(),
+        Err(failure) => fail(&failure),
+    }
 }
 
 async fn incident(State(requests): State<Requests>, Path(id): Path<u64>) -> Response {
-    ask(&requests, |answer| Request::Incidents { last: 1, id: Some(id), answer }).await
+    match newest(&requests, usize::MAX).await {
+        Ok(records) => {
+            let found: Vec<IncidentRecord> = records.into_iter().filter(|record| record.id == id).collect();
+            axum::Json(found).into_response()
+        }
+        Err(failure) => fail(&failure),
+    }
+}
+
+/// The newest incidents, oldest first: from memory, and the older ones from the file, beside the loop.
+async fn newest(requests: &Requests, last: usize) -> Result<Vec<IncidentRecord>, Failure> {
+    let (mut records, path) = call(requests, |answer| Request::Incidents(last, answer)).await?;
+    let missing = last - records.len().min(last);
+    if missing == 0 {
+        return Ok(records);
+    }
+    let before = records.first().map(|record| record.id);
+    let older = tokio::task::spawn_blocking(move || read_older(&path, before, missing)).await;
+    let failed = |why: String| Failure {
+        error: "failed".into(),
+        message: format!("cannot read older incidents: {why}"),
+    };
+    let mut all =
+        older.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+    all.append(&mut records);
+    Ok(all)
 }
 
 /// JSON lines until the client leaves. A reader that is too slow loses the oldest, and is told how many.

@@ -29,8 +29,9 @@ impl Daemon {
             Request::Status(answer) => {
                 let _ = answer.send(Ok(self.status()));
             }
-            Request::Incidents { last, id, answer } => {
-                let _ = answer.send(Ok(self.incidents.newest(last, id)));
+            Request::Incidents(last, answer) => {
+                let _ = answer
+                    .send(Ok((self.incidents.newest(last), std::sync::Arc::clone(self.incidents.path()))));
             }
             Request::Events(answer) => {
                 let _ = answer.send(Ok(self.events.subscribe()));

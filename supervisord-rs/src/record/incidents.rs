@@ -19,8 +19,8 @@ use super::words;
 use crate::control::protocol::{EndingReport, FaultReport, IncidentRecord, WorkReport};
 use crate::isolation::Evidence;
 
-/// Incidents kept in memory for `incidents`; older ones are in the file.
-const KEPT: usize = 1000;
+/// Incidents kept in memory for `incidents`; older ones are read from the file. Each names everyone who was running.
+const KEPT: usize = 100;
 
 /// Names that records use.
 #[derive(Clone, Debug)]
@@ -85,6 +85,30 @@ impl Opened {
     }
 }
 
+/// Reads settled incidents older than `before` from the file: the newest `most`, oldest first. A line that is none of
+/// ours is passed over. Blocks; for a thread beside the loop.
+///
+/// # Errors
+/// When the file is there and cannot be read.
+pub fn read_older(path: &Path, before: Option<u64>, most: usize) -> io::Result<Vec<IncidentRecord>> {
+    let mut found = VecDeque::new();
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    for line in BufReader::new(file).split(b'\n') {
+        let Ok(record) = serde_json::from_slice::<IncidentRecord>(&line?) else { continue };
+        if before.is_none_or(|before| record.id < before) {
+            found.push_back(record);
+            if found.len() > most {
+                found.pop_front();
+            }
+        }
+    }
+    Ok(found.into())
+}
+
 /// All incidents: those that are open, and the newest of those that are settled.
 #[derive(Debug)]
 pub struct Incidents {
@@ -100,21 +124,7 @@ impl Incidents {
     /// # Errors
     /// When the file is there and cannot be read.
     pub fn load(path: Arc<Path>, names: Names) -> io::Result<Self> {
-        let mut settled = VecDeque::new();
-        match File::open(&path) {
-            Ok(file) => {
-                for line in BufReader::new(file).split(b'\n') {
-                    if let Ok(record) = serde_json::from_slice::<IncidentRecord>(&line?) {
-                        settled.push_back(record);
-                        if settled.len() > KEPT {
-                            settled.pop_front();
-                        }
-                    }
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
+        let settled = read_older(&path, None, KEPT)?.into();
         Ok(Self { names, open: BTreeMap::new(), settled, path })
     }
 
@@ -207,12 +217,10 @@ impl Incidents {
         self.names = names;
     }
 
-    /// The newest settled ones, oldest first.
+    /// The newest settled ones that are in memory, oldest first.
     #[must_use]
-    pub fn newest(&self, last: usize, id: Option<u64>) -> Vec<IncidentRecord> {
-        let chosen: Vec<&IncidentRecord> =
-            self.settled.iter().filter(|record| id.is_none_or(|id| record.id == id)).collect();
-        chosen[chosen.len().saturating_sub(last)..].iter().map(|&record| record.clone()).collect()
+    pub fn newest(&self, last: usize) -> Vec<IncidentRecord> {
+        self.settled.iter().skip(self.settled.len().saturating_sub(last)).cloned().collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod world;
 
+use supervision::Extension;
 use supervision::spec::{
     Condition, DomainKind, DomainSpec, Limit, OnHang, Readiness, RestartPolicy, Strategy,
 };
@@ -449,4 +450,191 @@ fn endings_in_every_other_phase_are_stale() {
     world.tell(Event::Ended { incarnation: gone, ending: SEGFAULT });
     world.tell(Event::Launched { incarnation: gone });
     assert_eq!(world.machine.stale_events(), before + 2);
+}
+
+#[test]
+fn jitter_changes_the_delay_within_its_share_and_never_beyond_the_cap() {
+    let mut seen = std::collections::BTreeSet::new();
+    let mut spec = spec(&["a", "b", "c", "d", "e", "f", "g", "h"]);
+    for worker in &mut spec.workers {
+        worker.restart.backoff.jitter_permille = 200;
+        worker.restart.backoff.max = 110 * MS;
+    }
+    let mut world = up(spec);
+    for worker in 0..8 {
+        world.crash(worker);
+        let delay = world.view(worker).retry_at.expect("backoff") - world.now;
+        assert!(delay >= 80 * MS && delay <= 110 * MS, "{delay:?}");
+        seen.insert(delay);
+    }
+    assert!(seen.len() > 4, "they do not all come back at once: {seen:?}");
+}
+
+#[test]
+fn one_whose_main_process_is_gone_is_killing_until_nothing_is_left_and_its_own_ending_counts() {
+    let mut world = up(spec(&["a"]));
+    let first = world.present(0);
+    world.exit_first(first, EXIT_1);
+    assert_eq!(world.phase(0), Phase::Killing);
+    assert!(world.log.iter().any(|effect| *effect == Effect::Kill { incarnation: first }));
+    world.settle();
+    assert_eq!(world.phase(0), Phase::Backoff);
+    assert_eq!(world.view(0).last_ending.map(|ending| ending.cause), Some(Cause::Error));
+}
+
+#[test]
+fn one_that_was_asked_to_stop_leaves_its_children_the_rest_of_its_time() {
+    let mut world = up(spec(&["a"]));
+    world.command(Command::Stop(vec![A]));
+    world.questions.clear();
+    let present = world.present(0);
+    world.tell(Event::Exited { incarnation: present });
+    assert_eq!(world.phase(0), Phase::Stopping, "not killed before its time");
+    world.now += 200 * MS;
+    world.tell(Event::Deadline);
+    assert_eq!(world.phase(0), Phase::Killing);
+    world.settle();
+    assert_eq!((world.phase(0), world.opened.len()), (Phase::Idle, 0));
+}
+
+#[test]
+fn what_would_not_die_is_reported_again_and_again() {
+    let mut world = up(spec(&["a"]));
+    world.command(Command::Stop(vec![A]));
+    world.questions.clear();
+    for _ in 0..4 {
+        world.now = world.machine.next_deadline().expect("a deadline");
+        world.tell(Event::Deadline);
+        world.questions.clear();
+    }
+    let reports = world.log.iter().filter(|effect| matches!(effect, Effect::ReportRemains { .. })).count();
+    assert_eq!((world.phase(0), reports), (Phase::Killing, 3));
+}
+
+#[test]
+fn a_start_is_extended_and_never_shortened() {
+    let mut world = World::new(spec(&["a"]));
+    world.questions.clear();
+    let incarnation = world.present(0);
+    world.truth.insert(incarnation, world::Truth::Alive);
+    world.tell(Event::Launched { incarnation });
+    world.tell(Event::Extended { incarnation, until: 2000 * MS });
+    world.tell(Event::Extended { incarnation, until: 10 * MS });
+    assert_eq!(world.machine.next_deadline(), Some(2000 * MS));
+}
+
+#[test]
+fn an_unhealthy_worker_is_asked_to_stop_and_has_failed() {
+    let mut world = up(spec(&["a"]));
+    let incarnation = world.present(0);
+    world.given_up.insert(incarnation);
+    world.tell(Event::Unhealthy { incarnation });
+    assert_eq!(world.phase(0), Phase::Stopping);
+    world.settle();
+    assert_eq!(world.phase(0), Phase::Backoff);
+    assert_eq!(world.view(0).last_ending.map(|ending| ending.cause), Some(Cause::Unhealthy));
+}
+
+#[test]
+fn what_is_not_ready_holds_up_those_that_come_and_nobody_who_is_there() {
+    let mut spec = spec(&["a", "b", "c"]);
+    spec.workers[1].depends_on.push(depends(0, Condition::Ready));
+    spec.workers[2].depends_on.push(depends(0, Condition::Ready));
+    spec.workers[2].autostart = false;
+    let mut world = up(spec);
+    let incarnation = world.present(0);
+    world.tell(Event::Readiness { incarnation, ready: false });
+    world.command(Command::Start(vec![WorkerId(2)]));
+    world.settle();
+    assert_eq!((world.phase(1), world.phase(2)), (Phase::Running, Phase::Idle));
+    world.tell(Event::Readiness { incarnation, ready: true });
+    world.settle();
+    assert_eq!(world.phase(2), Phase::Running);
+}
+
+#[test]
+fn what_the_machine_lacks_is_no_failure_of_the_worker() {
+    let mut world = World::new(spec(&["a"]));
+    let failure = supervision::LaunchFailure { transient: true, ..world::launch_failure() };
+    for _ in 0..20 {
+        let incarnation = world.present(0);
+        world.questions.clear();
+        world.truth.insert(incarnation, world::Truth::Gone);
+        world.failures_told += 1;
+        world.tell(Event::LaunchFailed { incarnation, failure });
+        assert_eq!(world.phase(0), Phase::Backoff, "never quarantined");
+        world.now = world.machine.next_deadline().expect("the next attempt");
+        world.tell(Event::Deadline);
+    }
+    world.settle();
+    assert_eq!(world.phase(0), Phase::Running);
+}
+
+#[test]
+fn a_critical_worker_that_is_down_for_good_ends_everything() {
+    for (ending, orderly) in [(FINISHED, true), (EXIT_1, false)] {
+        let mut spec = spec(&["a", "b"]);
+        spec.workers[0].critical = true;
+        spec.workers[0].restart.policy = RestartPolicy::Never;
+        let mut world = up(spec);
+        world.end(world.present(0), ending);
+        world.settle();
+        assert_eq!(world.exited, Some(orderly));
+        let exit = world.log.last().expect("the last effect");
+        assert_eq!(*exit, Effect::Exit { orderly, critical: Some(ending) });
+    }
+}
+
+#[test]
+fn places_are_given_one_by_one_and_not_too_soon() {
+    let mut spec = spec(&["a", "b", "c"]);
+    spec.start = supervision::spec::StartLimits { concurrency: Some(1), stagger: 50 * MS };
+    let mut world = World::new(spec);
+    assert_eq!(launches(&world, 0), [0]);
+    world.settle();
+    assert_eq!(launches(&world, 0), [0], "there is a place, and it is too soon");
+    world.pass(49 * MS);
+    assert_eq!(launches(&world, 0), [0]);
+    world.pass(MS);
+    assert_eq!(launches(&world, 0), [0, 1]);
+    world.pass(50 * MS);
+    assert_eq!(launches(&world, 0), [0, 1, 2]);
+}
+
+#[test]
+fn workers_are_added_and_retired_and_nobody_waits_for_the_retired() {
+    let mut spec = spec(&["a", "b"]);
+    spec.workers[1].depends_on.push(depends(0, Condition::Ready));
+    let mut world = up(spec.clone());
+    let domain = DomainId(spec.domains.len() as u32);
+    let extension = Extension {
+        workers: vec![world::worker("c", domain)],
+        domains: vec![DomainSpec { name: "c".into(), kind: DomainKind::Process }],
+        ..Extension::default()
+    };
+    world.tell(Event::Extend(extension));
+    world.settle();
+    assert_eq!(world.phase(2), Phase::Running);
+    world.command(Command::Retire(vec![A]));
+    world.settle();
+    assert_eq!((world.phase(0), world.phase(1)), (Phase::Idle, Phase::Running));
+    world.command(Command::Restart(vec![B]));
+    world.settle();
+    assert_eq!(world.phase(1), Phase::Running, "it does not wait for one that was retired");
+    world.command(Command::Start(vec![A]));
+    world.settle();
+    assert_eq!(world.phase(0), Phase::Running);
+}
+
+#[test]
+fn a_suspended_worker_misses_no_heartbeat() {
+    let mut spec = spec(&["a"]);
+    spec.workers[0].heartbeat = Some(100 * MS);
+    let mut world = up(spec);
+    world.command(Command::Pause(vec![A]));
+    world.pass(10_000 * MS);
+    assert!(world.view(0).paused && world.opened.is_empty());
+    world.command(Command::Resume(vec![A]));
+    world.pass(1000 * MS);
+    assert_eq!((world.phase(0), world.view(0).paused, world.opened.len()), (Phase::Running, false, 0));
 }
