@@ -107,7 +107,7 @@ impl Patience {
     /// How long a thread may take to wait for its own child.
     const LIMIT: Duration = Duration::from_secs(5);
 
-    /// Reaps as [`reap`] does, but each stranger only after [`Self::LIMIT`].
+    /// Reaps as [`reap`] does, but each stranger only after a while.
     pub fn reap(&mut self, is_ours: impl Fn(i32) -> bool) {
         let now = Instant::now();
         let dead: Vec<i32> = children().into_iter().filter(|pid| !is_ours(*pid) && is_zombie(*pid)).collect();

@@ -476,7 +476,7 @@ fn one_whose_main_process_is_gone_is_killing_until_nothing_is_left_and_its_own_e
     let first = world.present(0);
     world.exit_first(first, EXIT_1);
     assert_eq!(world.phase(0), Phase::Killing);
-    assert!(world.log.iter().any(|effect| *effect == Effect::Kill { incarnation: first }));
+    assert!(world.log.contains(&Effect::Kill { incarnation: first }));
     world.settle();
     assert_eq!(world.phase(0), Phase::Backoff);
     assert_eq!(world.view(0).last_ending.map(|ending| ending.cause), Some(Cause::Error));
