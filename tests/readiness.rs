@@ -62,11 +62,10 @@ fn ready_by_notify_is_starting_until_it_says_so_and_its_words_are_shown() {
 fn a_start_takes_no_longer_than_its_timeout_unless_the_worker_asks_for_more() {
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\ndefaults: {{ restart: never, ready: {{ notify: true, timeout: 300ms }} }}\nworkers:\n  silent: {{ {} }}\n  slow: {{ {} }}\n",
+        "version: 1\ndefaults: {{ restart: never, ready: {{ notify: true, timeout: 2s }} }}\nworkers:\n  silent: {{ {} }}\n  slow: {{ {} }}\n",
         notifying("time.sleep(10**6)"),
-        notifying("say('EXTEND_TIMEOUT_USEC=20000000')\ntime.sleep(1)\nsay('READY=1')\ntime.sleep(10**6)"),
-    )
-    .replace("command: [", "command: [");
+        notifying("say('EXTEND_TIMEOUT_USEC=20000000')\ntime.sleep(3)\nsay('READY=1')\ntime.sleep(10**6)"),
+    );
     let supervisor = bed.start(&yaml);
     let silent = supervisor.wait_phase("silent", "finished");
     assert_eq!(silent.ending.expect("an ending").cause, "start-timeout");

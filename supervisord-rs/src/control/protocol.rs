@@ -161,7 +161,7 @@ pub struct Usage {
 }
 
 /// How an incarnation ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndingReport {
     /// `exited`, `signal`, `returned`, `failed`, `panicked`, `abandoned`, `not-launched` or `unknown`.
     pub status: String,
@@ -188,7 +188,7 @@ pub struct EndingReport {
 }
 
 /// One incident: a line of `incidents.jsonl`, and `GET /v1/incidents`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct IncidentRecord {
     /// Counts up from 1.
     pub id: u64,
@@ -237,7 +237,7 @@ pub struct IncidentRecord {
 }
 
 /// What went wrong.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct FaultReport {
     /// The injected fault's name, or else the cause.
     pub kind: String,

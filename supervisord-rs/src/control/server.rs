@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use super::protocol::{EventRecord, Failure, IncidentRecord, VERSION};
 use super::request::{Answer, Peer, Request};
 use super::socket::Admission;
-use crate::record::incidents::read_older;
+use crate::record::incidents::read_others;
 
 /// Clients served at once; further ones wait until one leaves.
 pub const CLIENTS_MAX: usize = 64;
@@ -212,8 +212,8 @@ async fn newest(requests: &Requests, last: usize) -> Result<Vec<IncidentRecord>,
     if missing == 0 {
         return Ok(records);
     }
-    let before = records.first().map(|record| record.id);
-    let older = tokio::task::spawn_blocking(move || read_older(&path, before, missing)).await;
+    let known = records.iter().map(|record| record.id).collect();
+    let older = tokio::task::spawn_blocking(move || read_others(&path, &known, missing)).await;
     let failed = |why: String| Failure {
         error: "failed".into(),
         message: format!("cannot read older incidents: {why}"),
@@ -221,6 +221,7 @@ async fn newest(requests: &Requests, last: usize) -> Result<Vec<IncidentRecord>,
     let mut all =
         older.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
     all.append(&mut records);
+    all.sort_by_key(|record| record.id);
     Ok(all)
 }
 

@@ -3,7 +3,7 @@
 //! An incident is opened when the failure is seen and written when it is settled: `lost` and `survived` are what was
 //! observed then (the same incarnation still lives, or not), not what was expected.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
@@ -85,12 +85,13 @@ impl Opened {
     }
 }
 
-/// Reads settled incidents older than `before` from the file: the newest `most`, oldest first. A line that is none of
-/// ours is passed over. Blocks; for a thread beside the loop.
+/// Reads settled incidents from the file that are not among the `known` numbers: the last `most` that were written, in
+/// the order in which they were settled, which is not that of their numbers. A line that is none of ours is passed over.
+/// Blocks; for a thread beside the loop.
 ///
 /// # Errors
 /// When the file is there and cannot be read.
-pub fn read_older(path: &Path, before: Option<u64>, most: usize) -> io::Result<Vec<IncidentRecord>> {
+pub fn read_others(path: &Path, known: &BTreeSet<u64>, most: usize) -> io::Result<Vec<IncidentRecord>> {
     let mut found = VecDeque::new();
     let file = match File::open(path) {
         Ok(file) => file,
@@ -99,7 +100,7 @@ pub fn read_older(path: &Path, before: Option<u64>, most: usize) -> io::Result<V
     };
     for line in BufReader::new(file).split(b'\n') {
         let Ok(record) = serde_json::from_slice::<IncidentRecord>(&line?) else { continue };
-        if before.is_none_or(|before| record.id < before) {
+        if !known.contains(&record.id) {
             found.push_back(record);
             if found.len() > most {
                 found.pop_front();
@@ -124,7 +125,7 @@ impl Incidents {
     /// # Errors
     /// When the file is there and cannot be read.
     pub fn load(path: Arc<Path>, names: Names) -> io::Result<Self> {
-        let settled = read_older(&path, None, KEPT)?.into();
+        let settled = read_others(&path, &BTreeSet::new(), KEPT)?.into();
         Ok(Self { names, open: BTreeMap::new(), settled, path })
     }
 
@@ -275,4 +276,28 @@ pub fn sentence(record: &IncidentRecord) -> String {
         let _ = write!(text, " [{}]", message.trim_end().replace('\n', " "));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_in_memory_comes_from_the_file_whatever_the_order_of_the_numbers() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("incidents.jsonl");
+        let line = |id: u64| {
+            serde_json::to_string(&IncidentRecord { id, ..IncidentRecord::default() }).unwrap() + "\n"
+        };
+        // Incident 2 was settled last of all.
+        let text: String = [1, 3, 4, 5, 2].into_iter().map(line).collect();
+        std::fs::write(&path, text + "no record\n").unwrap();
+        let ids = |known: &[u64], most| {
+            let others = read_others(&path, &known.iter().copied().collect(), most).unwrap();
+            others.iter().map(|record| record.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&[], usize::MAX), [1, 3, 4, 5, 2]);
+        assert_eq!(ids(&[5, 2], usize::MAX), [1, 3, 4], "neither lost nor twice");
+        assert_eq!(ids(&[5, 2], 2), [3, 4]);
+    }
 }
