@@ -61,7 +61,7 @@ impl Machine {
             }
             Command::Resume(workers) => {
                 self.known(&workers)?;
-                self.resume(&workers);
+                self.let_go_on(&workers);
             }
             Command::Retire(workers) => {
                 self.known(&workers)?;
@@ -162,7 +162,7 @@ impl Machine {
         Ok(())
     }
 
-    fn resume(&mut self, workers: &[WorkerId]) {
+    fn let_go_on(&mut self, workers: &[WorkerId]) {
         for &worker in workers {
             if !core::mem::replace(&mut self.workers[worker.index()].paused, false) {
                 continue;

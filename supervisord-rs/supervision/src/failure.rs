@@ -9,7 +9,7 @@ use crate::effect::Effect;
 use crate::ending::{Cause, Ending, Status};
 use crate::id::{DomainId, FaultId, Incarnation, WorkerId};
 use crate::incident::{Incident, Loss, Outcome};
-use crate::machine::{InheritedDeath, Machine};
+use crate::machine::Machine;
 use crate::restart::delay;
 use crate::spec::{Exit, RestartPolicy};
 use crate::timers::{Due, Timer};
@@ -68,27 +68,6 @@ impl Machine {
         }
     }
 
-    /// The predecessor died: the first incident of all. Its culprit has failed; the others are launched as they were.
-    pub(crate) fn on_inherited_death(&mut self, death: InheritedDeath) {
-        let known = |lost: &Incarnation| lost.worker.index() < self.workers.len();
-        let running: Vec<Incarnation> = death.running.iter().copied().filter(known).collect();
-        let culprit = death.culprit.filter(|culprit| running.contains(culprit));
-        self.open_incident(DomainId(0), culprit, death.ending, death.injected, &running);
-        for &lost in &running {
-            let is_innocent = culprit != Some(lost);
-            let cause = if is_innocent { Cause::DomainLost } else { death.ending.cause };
-            let ending = Ending { cause, ..death.ending };
-            let state = &mut self.workers[lost.worker.index()];
-            state.last_ending = Some(ending);
-            if state.stopped {
-                self.settle_loss(lost.worker, Outcome::Down);
-            } else if !is_innocent {
-                self.launches.remove(&lost.worker);
-                self.follow(lost.worker, ending, true);
-            }
-        }
-    }
-
     /// What an ending was, knowing what we ordered.
     fn judge(&self, worker: WorkerId, observed: Ending) -> Ending {
         let state = &self.workers[worker.index()];
@@ -121,7 +100,7 @@ impl Machine {
 
     /// The incarnation is no more: what was its own is forgotten, and why it was to end is kept for what follows.
     fn bury(&mut self, worker: WorkerId, ending: Ending) {
-        self.timers.cancel_worker(worker);
+        self.cancel_timers(worker);
         let stable = self.spec.workers[worker.index()].restart.reset_after;
         let state = &mut self.workers[worker.index()];
         if state.phase == Phase::Running && self.now.saturating_sub(state.since) >= stable {
@@ -131,7 +110,7 @@ impl Machine {
     }
 
     /// What comes after an ending. `counts`: whether it was the worker's own doing, and counts against its limit.
-    fn follow(&mut self, worker: WorkerId, ending: Ending, counts: bool) {
+    pub(crate) fn follow(&mut self, worker: WorkerId, ending: Ending, counts: bool) {
         let order = self.workers[worker.index()].order;
         self.workers[worker.index()].forget_incarnation();
         let failed = is_failure(ending.cause);
@@ -221,7 +200,7 @@ impl Machine {
     }
 
     fn set_aside(&mut self, worker: WorkerId, ending: Option<Ending>, retry: Option<Duration>) {
-        self.timers.cancel_worker(worker);
+        self.cancel_timers(worker);
         let at = retry.map(|retry| self.now.saturating_add(retry));
         let state = &mut self.workers[worker.index()];
         state.wanted = false;
@@ -238,7 +217,7 @@ impl Machine {
         }
     }
 
-    fn open_incident(
+    pub(crate) fn open_incident(
         &mut self,
         domain: DomainId,
         culprit: Option<Incarnation>,

@@ -124,6 +124,9 @@ impl Machine {
         if self.workers.iter().any(|worker| worker.phase.is_live()) {
             return;
         }
+        for worker in 0..self.workers.len() {
+            self.workers.touch(worker);
+        }
         self.timers.clear();
         self.shutdown = Some(crate::machine::Shutdown { is_over: true, ..shutdown });
         self.effects.push_back(Effect::Exit { orderly: shutdown.orderly, critical: shutdown.critical });

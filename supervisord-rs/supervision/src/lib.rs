@@ -1,7 +1,7 @@
 //! The supervision machine: it decides everything and does nothing.
 //!
 //! Events go in ([`Machine::handle`]), effects come out ([`Machine::poll_effect`]), and time is an argument: a
-//! [`core::time::Duration`] since the start of the supervisor on the monotonic clock. There is no clock, no I/O and
+//! [`core::time::Duration`] on the monotonic clock. There is no clock, no I/O and
 //! no randomness in this crate, so that a schedule of events replays bit for bit.
 //!
 //! | file | concept |
@@ -9,7 +9,8 @@
 //! | `spec` | what is to be kept running: policy only |
 //! | `event`, `effect` | what the machine is told, and what it wants done |
 //! | `ending`, `incident` | how an incarnation ended; the record of one failure |
-//! | `machine` | the API, and what is inherited from a dead supervisor |
+//! | `machine` | the API |
+//! | `succession` | what a machine remembers for its successor, and how that one goes on |
 //! | `worker` | one worker, and the total life-cycle table |
 //! | `life_cycle` | the table's reactions carried out |
 //! | `admission` | how many start at once; workers that are added and taken away |
@@ -18,7 +19,7 @@
 //! | `command` | what people want: start, stop, restart, signal, inject, shut down |
 //! | `injection` | faults on schedule |
 //! | `dependencies` | who waits for whom |
-//! | `restart`, `timers`, `ledger` | arithmetic of delays and windows; what falls due; open incidents |
+//! | `restart`, `timers`, `ledger`, `roster` | arithmetic of delays and windows; what falls due; open incidents; who has changed |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -39,7 +40,9 @@ mod ledger;
 mod life_cycle;
 pub mod machine;
 mod restart;
+mod roster;
 pub mod spec;
+pub mod succession;
 mod timers;
 mod worker;
 
@@ -48,6 +51,7 @@ pub use ending::{Cause, Ending, LaunchFailure, LaunchStage, Status};
 pub use event::{Command, Event, Extension, Refusal};
 pub use id::{DomainId, FaultId, Generation, GroupId, Incarnation, IncidentId, RequestId, WorkerId};
 pub use incident::{Incident, Loss, Outcome};
-pub use machine::{Inherited, InheritedDeath, InheritedWorker, Machine, WorkerView};
+pub use machine::{Machine, WorkerView};
 pub use spec::Spec;
-pub use worker::Phase;
+pub use succession::{Fate, Inherited, InheritedDeath, InheritedWorker, InjectionMemo, Marks, Memo};
+pub use worker::{Phase, Why};

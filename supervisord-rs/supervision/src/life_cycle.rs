@@ -123,7 +123,7 @@ impl Machine {
     }
 
     /// Nothing is promoted before every exit has been reaped: the driver says whether it still lives.
-    fn confirm(&mut self, worker: WorkerId) {
+    pub(crate) fn confirm(&mut self, worker: WorkerId) {
         if !core::mem::replace(&mut self.workers[worker.index()].confirming, true) {
             let incarnation = self.incarnation(worker);
             self.effects.push_back(Effect::Confirm { incarnation });
@@ -135,7 +135,7 @@ impl Machine {
             self.stale += 1;
             return;
         }
-        self.timers.cancel_worker(worker);
+        self.cancel_timers(worker);
         self.enter(worker, Phase::Running, None);
         let incarnation = self.incarnation(worker);
         self.settle_loss(worker, Outcome::Recovered { incarnation, at: self.now });
@@ -174,7 +174,7 @@ impl Machine {
             self.force(worker);
             return;
         }
-        self.timers.cancel_worker(worker);
+        self.cancel_timers(worker);
         let incarnation = self.incarnation(worker);
         self.enter(worker, Phase::Stopping, None);
         self.effects.push_back(Effect::Stop { incarnation });
@@ -187,7 +187,7 @@ impl Machine {
         if self.workers[worker.index()].phase == Phase::Killing {
             return;
         }
-        self.timers.cancel_worker(worker);
+        self.cancel_timers(worker);
         let incarnation = self.incarnation(worker);
         match (self.domain_kind(worker), self.spec.workers[worker.index()].on_hang) {
             (DomainKind::Process, _) => self.kill(worker),
@@ -214,7 +214,7 @@ impl Machine {
 
     /// Its main process is gone: it is not running any more, and ends when what it left behind is gone too.
     fn clear_away(&mut self, worker: WorkerId) {
-        self.timers.cancel_worker(worker);
+        self.cancel_timers(worker);
         self.workers[worker.index()].exited = true;
         self.kill(worker);
     }
@@ -277,7 +277,7 @@ impl Machine {
 
     /// The next attempt of one in backoff or quarantine.
     fn retry(&mut self, worker: WorkerId) {
-        self.timers.cancel_worker(worker);
+        self.cancel_timers(worker);
         self.workers[worker.index()].retry_at = None;
         self.workers[worker.index()].wanted = true;
         self.enter(worker, Phase::Idle, None);
@@ -287,7 +287,7 @@ impl Machine {
 
     /// Back to idle from a phase without an incarnation.
     pub(crate) fn lay_down(&mut self, worker: WorkerId) {
-        self.timers.cancel_worker(worker);
+        self.cancel_timers(worker);
         self.workers[worker.index()].retry_at = None;
         self.enter(worker, Phase::Idle, None);
         if self.workers[worker.index()].wanted {

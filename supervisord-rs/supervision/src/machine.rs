@@ -1,59 +1,20 @@
-//! The API: events in, effects out. Also what a machine takes over from a supervisor that died.
+//! The API: events in, effects out.
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::dependencies::{Index, ids};
+use crate::dependencies::Index;
 use crate::effect::{Effect, Transition};
 use crate::ending::Ending;
 use crate::event::Event;
-use crate::id::{FaultId, Generation, Incarnation, IncidentId, WorkerId};
+use crate::id::{Generation, Incarnation, IncidentId, WorkerId};
 use crate::ledger::Ledger;
+use crate::roster::Roster;
 use crate::spec::Spec;
+use crate::succession::Inherited;
 use crate::timers::{Due, Timer, Timers};
 use crate::worker::{Phase, Signal, Worker};
-
-/// What a new machine takes over from a supervisor that died.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Inherited {
-    /// One for each worker that both knew.
-    pub workers: Vec<InheritedWorker>,
-    /// The death, if it was not a clean shutdown.
-    pub death: Option<InheritedDeath>,
-    /// The number of the last incident.
-    pub last_incident: Option<IncidentId>,
-}
-
-/// What is known of one worker of the dead supervisor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InheritedWorker {
-    /// Who.
-    pub worker: WorkerId,
-    /// Its last generation; the next launch is one more.
-    pub generation: Generation,
-    /// Its restarts so far.
-    pub restarts: u64,
-    /// Attempts since it was last stable.
-    pub attempt: u32,
-    /// How long ago, at the start of this machine, its recent failures were (for its limit).
-    pub failures_ago: Vec<Duration>,
-    /// Whether a person had stopped it: then it stays down, whatever `autostart` says.
-    pub stopped: bool,
-}
-
-/// The death of the predecessor: an incident that this machine opens first of all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InheritedDeath {
-    /// Who was running.
-    pub running: Vec<Incarnation>,
-    /// Whose doing, as far as known. It counts as a failure of that worker, so that backoff and quarantine apply.
-    pub culprit: Option<Incarnation>,
-    /// How the supervisor ended.
-    pub ending: Ending,
-    /// The fault ordered for the culprit, if any.
-    pub injected: Option<FaultId>,
-}
 
 /// What can be seen of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +56,7 @@ pub struct WorkerView {
 pub struct Machine {
     pub(crate) spec: Spec,
     pub(crate) index: Index,
-    pub(crate) workers: Vec<Worker>,
+    pub(crate) workers: Roster,
     pub(crate) timers: Timers,
     pub(crate) ledger: Ledger,
     /// Failures of each group within its window.
@@ -133,7 +94,7 @@ pub(crate) struct Shutdown {
 }
 
 impl Machine {
-    /// Creates it and starts every worker with `autostart`. Effects wait in [`poll_effect`](Self::poll_effect).
+    /// Creates it, goes on with what is inherited, and starts every other worker with `autostart`. Effects wait in [`poll_effect`](Self::poll_effect).
     #[must_use]
     pub fn new(spec: Spec, inherited: Inherited) -> Self {
         let workers = spec.workers.iter().map(|worker| Worker::new(worker.injections.len())).collect();
@@ -177,6 +138,12 @@ impl Machine {
             self.on_timer(timer);
             self.settle();
         }
+    }
+
+    /// A worker whose [`memo`](Self::memo) may be another than it was; call until `None` after each `handle`, and before
+    /// the effects are carried out: what was ordered and not remembered would be forgotten.
+    pub fn poll_changed(&mut self) -> Option<WorkerId> {
+        self.workers.take_touched()
     }
 
     /// When [`Event::Deadline`] is due: never, or later than the `now` of the last call of `handle`.
@@ -276,6 +243,9 @@ impl Machine {
     }
 
     fn on_timer(&mut self, timer: Timer) {
+        if let Timer::Worker(worker, _) = timer {
+            self.workers.touch(worker.index());
+        }
         match timer {
             Timer::Worker(worker, Due::Phase) => self.react(worker, Signal::PhaseDue, None),
             Timer::Worker(worker, Due::Heartbeat) => self.react(worker, Signal::HeartbeatDue, None),
@@ -288,7 +258,15 @@ impl Machine {
     /// Sets a worker's timer; never for a moment that is not in the future, so that every deadline lies ahead.
     pub(crate) fn set_timer(&mut self, timer: Timer, at: Duration) {
         let soonest = self.now.saturating_add(Duration::from_nanos(1));
+        if let Timer::Worker(worker, _) = timer {
+            self.workers.touch(worker.index());
+        }
         self.timers.set(timer, at.max(soonest));
+    }
+
+    pub(crate) fn cancel_timers(&mut self, worker: WorkerId) {
+        self.workers.touch(worker.index());
+        self.timers.cancel_worker(worker);
     }
 
     /// Carries out what has become possible: stops whose dependents are gone, launches whose dependencies hold.
@@ -328,34 +306,6 @@ impl Machine {
             let known =
                 waiting.filter(|on| self.workers.get(on.index()).is_some_and(|on| on.order.is_some()));
             self.stops.extend(known);
-        }
-    }
-
-    fn inherit(&mut self, inherited: Inherited) {
-        for past in &inherited.workers {
-            let Some(state) = self.workers.get_mut(past.worker.index()) else { continue };
-            state.generation = past.generation;
-            state.restarts = past.restarts;
-            state.attempt = past.attempt;
-            state.stopped = past.stopped;
-            state.failures = crate::restart::Window::inherited(&past.failures_ago);
-        }
-        let was_running = |worker: WorkerId| {
-            inherited
-                .death
-                .as_ref()
-                .is_some_and(|death| death.running.iter().any(|lost| lost.worker == worker))
-        };
-        for worker in ids(self.workers.len()) {
-            let wanted = self.spec.workers[worker.index()].autostart || was_running(worker);
-            let state = &mut self.workers[worker.index()];
-            state.wanted = wanted && !state.stopped;
-            if state.wanted {
-                self.launches.insert(worker);
-            }
-        }
-        if let Some(death) = inherited.death {
-            self.on_inherited_death(death);
         }
     }
 }

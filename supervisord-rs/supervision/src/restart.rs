@@ -57,25 +57,22 @@ const fn mix(mut x: u64) -> u64 {
 }
 
 /// The recent failures that a [`Limit`] looks at.
-///
-/// Kept in signed nanoseconds on the machine's clock, since inherited failures happened before its start.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Window {
-    failures: VecDeque<i128>,
+    failures: VecDeque<Duration>,
 }
 
 impl Window {
-    /// Failures that were this long ago when the clock started.
-    pub(crate) fn inherited(ages: &[Duration]) -> Self {
-        let mut failures: Vec<i128> = ages.iter().map(|age| -nanos(*age)).collect();
+    /// Failures at these moments.
+    pub(crate) fn of(moments: &[Duration]) -> Self {
+        let mut failures = moments.to_vec();
         failures.sort_unstable();
         Self { failures: failures.into() }
     }
 
     /// Counts one more; true when that is beyond the limit.
     pub(crate) fn count(&mut self, now: Duration, limit: &Limit) -> bool {
-        let now = nanos(now);
-        while self.failures.front().is_some_and(|at| now - at >= nanos(limit.within)) {
+        while self.failures.front().is_some_and(|at| now.saturating_sub(*at) >= limit.within) {
             self.failures.pop_front();
         }
         let beyond = self.failures.len() >= limit.restarts as usize;
@@ -83,19 +80,14 @@ impl Window {
         beyond
     }
 
-    /// Those within the window that ends now; one from before the start of the clock shows as zero.
+    /// Those within the window that ends now.
     pub(crate) fn recent(&self, now: Duration, limit: &Limit) -> Vec<Duration> {
-        let start = nanos(now) - nanos(limit.within);
-        let recent = self.failures.iter().filter(|at| **at > start);
-        recent.map(|at| from_nanos(u128::try_from(*at).unwrap_or(0))).collect()
+        let is_recent = |at: &&Duration| now.saturating_sub(**at) < limit.within;
+        self.failures.iter().filter(is_recent).copied().collect()
     }
 
     /// A person said to start afresh.
     pub(crate) fn clear(&mut self) {
         self.failures.clear();
     }
-}
-
-fn nanos(duration: Duration) -> i128 {
-    i128::try_from(duration.as_nanos()).expect("a duration is below 2^94 nanoseconds")
 }

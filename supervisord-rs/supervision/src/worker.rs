@@ -43,7 +43,7 @@ impl Phase {
 
 /// Why the machine ends an incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
+pub enum Why {
     /// A person said so, or the shutdown.
     Requested,
     /// Its group is restarted.

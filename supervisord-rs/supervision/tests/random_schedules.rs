@@ -141,7 +141,8 @@ fn random_spec(random: &mut Random) -> Spec {
 fn step(world: &mut World, random: &mut Random) {
     let count = world.machine.spec().workers.len() as u64;
     let someone = random.below(count) as u32;
-    match random.below(24) {
+    match random.below(25) {
+        24 => succeed(world, random),
         20 => exit_first(world, random, someone),
         21 => {
             let incarnation = world.present(someone);
@@ -203,6 +204,18 @@ fn step(world: &mut World, random: &mut Random) {
         }
         _ => command(world, random, someone, count),
     }
+}
+
+/// The supervisor dies, or gives way to another; threads die with it, processes are taken over or not.
+fn succeed(world: &mut World, random: &mut Random) {
+    if world.exited.is_some() || world.machine.is_shutting_down() || !random.chance(30) {
+        return;
+    }
+    let spec = world.machine.spec();
+    let is_thread: Vec<bool> = spec.workers.iter().map(|worker| worker.domain == DomainId(0)).collect();
+    let luck = random.next();
+    let is_death = random.chance(70);
+    world.succeed(is_death, |who| !is_thread[who.worker.index()] && (luck >> (who.worker.0 % 16)) % 8 != 0);
 }
 
 /// A main process is gone and its children are not; they go when they are killed.

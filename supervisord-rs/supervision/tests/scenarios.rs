@@ -7,8 +7,8 @@ use supervision::spec::{
     Condition, DomainKind, DomainSpec, Limit, OnHang, Readiness, RestartPolicy, Strategy,
 };
 use supervision::{
-    Cause, Command, DomainId, Effect, Ending, Event, FaultId, IncidentId, Inherited, InheritedDeath,
-    InheritedWorker, Outcome, Phase, Status, WorkerId,
+    Cause, Command, DomainId, Effect, Ending, Event, Fate, FaultId, IncidentId, Inherited, InheritedDeath,
+    InheritedWorker, Marks, Memo, Outcome, Phase, Status, WorkerId,
 };
 use world::{EXIT_1, FINISHED, MS, SEGFAULT, TERMINATED, World, depends, generation, group, injection, spec};
 
@@ -405,11 +405,14 @@ fn probability_is_decided_by_the_seed() {
 fn a_successor_opens_the_incident_of_its_predecessor_and_goes_on_counting() {
     let past = |worker, stopped| InheritedWorker {
         worker,
-        generation: generation(7),
-        restarts: 6,
-        attempt: 0,
-        failures_ago: Vec::new(),
-        stopped,
+        memo: Memo {
+            phase: if stopped { Phase::Idle } else { Phase::Running },
+            generation: generation(7),
+            restarts: 6,
+            marks: Marks { stopped, wanted: !stopped, ..Marks::default() },
+            ..world::memo()
+        },
+        fate: Fate::Lost,
     };
     let mut spec = spec(&["a", "b", "c"]);
     spec.workers[0].domain = DomainId(0);
@@ -417,13 +420,9 @@ fn a_successor_opens_the_incident_of_its_predecessor_and_goes_on_counting() {
     let ending =
         Ending { status: Status::Signaled { signal: 11, core_dumped: false }, cause: Cause::Segfault };
     let inherited = Inherited {
+        now: 0 * MS,
         workers: vec![past(A, false), past(B, false), past(WorkerId(2), true)],
-        death: Some(InheritedDeath {
-            running: vec![lost(A), lost(B)],
-            culprit: Some(lost(A)),
-            ending,
-            injected: None,
-        }),
+        death: Some(InheritedDeath { culprit: Some(lost(A)), ending, injected: None }),
         last_incident: Some(IncidentId(41)),
     };
     let mut world = World::inheriting(spec, inherited);
@@ -439,6 +438,61 @@ fn a_successor_opens_the_incident_of_its_predecessor_and_goes_on_counting() {
     assert_eq!(world.view(0).generation, generation(8));
     assert_eq!(world.phase(2), Phase::Idle, "who was stopped by hand stays down");
     assert!(world.closed.contains_key(&42));
+}
+
+#[test]
+fn a_successor_goes_on_where_its_predecessor_stood() {
+    let mut spec = spec(&["up", "backoff", "stopping", "stopped", "quarantined"]);
+    spec.workers[0].restart.reset_after = 1000 * MS;
+    spec.workers[1].restart.backoff.initial = 400 * MS;
+    spec.workers[2].stop.timeout = 300 * MS;
+    spec.workers[4].restart.slow_retry = Some(5000 * MS);
+    spec.workers[4].restart.limit.restarts = 0;
+    let mut world = up(spec);
+    world.crash(1);
+    world.command(Command::Stop(vec![WorkerId(2)]));
+    world.command(Command::Stop(vec![WorkerId(3)]));
+    let stopped = world.present(3);
+    world.end(stopped, TERMINATED);
+    world.crash(4);
+    world.now += 100 * MS;
+    let before: Vec<_> = (0..5).map(|worker| world.view(worker)).collect();
+    world.succeed(true, |_| true);
+    let incident = world.opened.values().next_back().expect("the death").clone();
+    assert!(incident.lost.is_empty(), "{incident:?}");
+    assert_eq!(incident.running, [world.present(0)], "who ran is known, and went on");
+    for worker in 0..5 {
+        let (view, before) = (world.view(worker), &before[worker as usize]);
+        assert_eq!(
+            (view.phase, view.generation, view.since, view.retry_at, view.stopped, view.restarts),
+            (before.phase, before.generation, before.since, before.retry_at, before.stopped, before.restarts)
+        );
+    }
+    // The rest of each time is what was left of it.
+    assert!(world.log.contains(&Effect::Stop { incarnation: world.present(2) }), "the order is given again");
+    world.questions.clear();
+    world.pass(199 * MS);
+    assert_eq!(world.phase(2), Phase::Stopping);
+    world.pass(MS);
+    assert_eq!((world.phase(2), world.phase(1)), (Phase::Idle, Phase::Backoff));
+    world.pass(100 * MS);
+    assert_eq!(world.phase(1), Phase::Running);
+    world.pass(4500 * MS);
+    assert_eq!(world.phase(4), Phase::Quarantined);
+    world.pass(100 * MS);
+    assert_eq!(world.phase(4), Phase::Running);
+    assert_eq!(world.view(0).generation, generation(1), "nothing happened to it");
+}
+
+#[test]
+fn a_launch_that_nobody_answered_is_made_again_and_is_no_loss() {
+    let mut world = World::new(spec(&["a"]));
+    assert_eq!(world.phase(0), Phase::Launching);
+    world.succeed(true, |_| true);
+    let incident = world.opened.values().next_back().expect("the death").clone();
+    assert!(incident.lost.is_empty() && incident.running.is_empty(), "{incident:?}");
+    world.settle();
+    assert_eq!((world.phase(0), world.view(0).generation), (Phase::Running, generation(2)));
 }
 
 #[test]

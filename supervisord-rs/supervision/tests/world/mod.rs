@@ -10,8 +10,9 @@ use supervision::spec::{
     Readiness, Restart, RestartPolicy, StartLimits, Stop, Strategy, WorkerSpec,
 };
 use supervision::{
-    Cause, Command, DomainId, Effect, Ending, Event, FaultId, Generation, Incarnation, Incident, Inherited,
-    LaunchFailure, LaunchStage, Machine, Outcome, Phase, RequestId, Spec, Status, Transition, WorkerId,
+    Cause, Command, DomainId, Effect, Ending, Event, Fate, FaultId, Generation, Incarnation, Incident,
+    Inherited, InheritedDeath, InheritedWorker, LaunchFailure, LaunchStage, Machine, Memo, Outcome, Phase,
+    RequestId, Spec, Status, Transition, WorkerId,
 };
 
 pub const MS: Duration = Duration::from_millis(1);
@@ -95,6 +96,8 @@ pub struct World {
     pub closed: BTreeMap<u64, Incident>,
     pub transitions: Vec<Transition>,
     pub log: Vec<Effect>,
+    /// What was remembered of each worker when it last changed.
+    pub memos: BTreeMap<WorkerId, Memo>,
     pub exited: Option<bool>,
     /// Failures that the world told of: each must be one incident.
     pub failures_told: u64,
@@ -125,6 +128,7 @@ impl World {
             closed: BTreeMap::new(),
             transitions: Vec::new(),
             log: Vec::new(),
+            memos: BTreeMap::new(),
             exited: None,
             failures_told: 0,
             events: 0,
@@ -160,6 +164,9 @@ impl World {
     }
 
     fn drain(&mut self) {
+        while let Some(worker) = self.machine.poll_changed() {
+            self.memos.insert(worker, self.machine.memo(worker).expect("it exists"));
+        }
         while let Some(effect) = self.machine.poll_effect() {
             assert!(
                 self.exited.is_none() || matches!(effect, Effect::Reply { .. }),
@@ -251,6 +258,12 @@ impl World {
 
     /// What can be seen agrees with what is true.
     fn check(&self) {
+        for (worker, remembered) in &self.memos {
+            // Failures leave the window as time passes.
+            let now = Memo { failures: Vec::new(), ..self.machine.memo(*worker).expect("it exists") };
+            let remembered = Memo { failures: Vec::new(), ..remembered.clone() };
+            assert_eq!(now, remembered, "{worker:?} has changed and nobody was told");
+        }
         for index in 0..self.machine.spec().workers.len() {
             let worker = WorkerId(index as u32);
             let view = self.machine.worker(worker).expect("it exists");
@@ -453,6 +466,11 @@ impl World {
     }
 }
 
+/// Of a worker that was never launched.
+pub fn memo() -> Memo {
+    Machine::new(spec(&["a"]), Inherited::default()).memo(WorkerId(0)).expect("it exists")
+}
+
 pub fn launch_failure() -> LaunchFailure {
     LaunchFailure { stage: LaunchStage::Exec, errno: 2, transient: false }
 }
@@ -482,6 +500,43 @@ pub fn generation(number: u64) -> Generation {
 }
 
 impl World {
+    /// The supervisor dies at this moment, with all that it had not carried out. Another goes on from what was
+    /// remembered: `survives` says whose process is still there and was taken over.
+    pub fn succeed(&mut self, is_death: bool, survives: impl Fn(Incarnation) -> bool) {
+        let spec = self.machine.spec().clone();
+        self.questions.clear();
+        let mut workers = Vec::new();
+        let mut last_incident = self.opened.keys().next_back().copied();
+        for (&worker, memo) in &self.memos {
+            let present = Incarnation { worker, generation: memo.generation };
+            let truth = self.truth.get(&present).copied();
+            let fate = match truth {
+                Some(Truth::Alive) if survives(present) => Fate::Resumed,
+                Some(Truth::Alive | Truth::Launching) => {
+                    self.truth.insert(present, Truth::Gone);
+                    Fate::Lost
+                }
+                Some(Truth::Gone) | None => Fate::Resumed,
+            };
+            workers.push(InheritedWorker { worker, memo: memo.clone(), fate });
+        }
+        // What was open at the death is settled by whoever reads the record.
+        for (id, incident) in &self.opened {
+            self.closed.entry(*id).or_insert_with(|| incident.clone());
+        }
+        let ending = KILLED;
+        let death = is_death.then_some(InheritedDeath { culprit: None, ending, injected: None });
+        if is_death {
+            self.failures_told += 1;
+            last_incident = last_incident.max(Some(0));
+        }
+        let last_incident = last_incident.map(supervision::IncidentId);
+        self.memos.clear();
+        self.machine = Machine::new(spec, Inherited { now: self.now, workers, death, last_incident });
+        self.drain();
+        self.check();
+    }
+
     /// After something that the machine judges by itself (a deadline, a forced end): what it opened counts.
     pub fn resync(&mut self, opened_before: u64) {
         self.drain();

@@ -1,0 +1,336 @@
+//! From one supervisor to the next: what a machine remembers of each worker in case it is not there any more, and how
+//! another goes on from that. A supervisor that dies loses nothing but what died with it.
+//!
+//! Times are those of the clock that both machines share: the daemon gives them the time since the machine booted.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::dependencies::ids;
+use crate::effect::Effect;
+use crate::ending::{Cause, Ending};
+use crate::id::{DomainId, FaultId, Generation, Incarnation, IncidentId, WorkerId};
+use crate::incident::Outcome;
+use crate::machine::Machine;
+use crate::restart::Window;
+use crate::spec::Readiness;
+use crate::timers::{Due, Timer};
+use crate::worker::{Committed, Phase, Why};
+
+/// All that is needed to go on with a worker where it stands. Small, and without references, so that it can be kept in
+/// memory that survives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memo {
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Its present or last generation.
+    pub generation: Generation,
+    /// Since when it is in this phase.
+    pub since: Duration,
+    /// When its phase ends by itself: the end of a grace period, the next attempt.
+    pub due: Option<Duration>,
+    /// Launches after the first.
+    pub restarts: u64,
+    /// Attempts since it was last stable.
+    pub attempt: u32,
+    /// When its failures within its limit's window were, oldest first.
+    pub failures: Vec<Duration>,
+    /// Why it is to end, if it is.
+    pub order: Option<Why>,
+    /// What else is true of it.
+    pub marks: Marks,
+    /// Threads of it left behind.
+    pub abandoned: u32,
+    /// How its last incarnation ended.
+    pub last_ending: Option<Ending>,
+    /// Its last incident.
+    pub last_incident: Option<IncidentId>,
+    /// The last fault ordered for this incarnation.
+    pub injected: Option<FaultId>,
+    /// One for each injection of its specification.
+    pub injections: Vec<InjectionMemo>,
+}
+
+/// What is true of a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and they come in all combinations"
+)]
+pub struct Marks {
+    /// It shall be up.
+    pub wanted: bool,
+    /// A person stopped it.
+    pub stopped: bool,
+    /// Its next launch waits for its group.
+    pub held: bool,
+    /// It was asked to stop and let the time pass.
+    pub overdue: bool,
+    /// Its main process exited unasked, and what it left behind is being cleared away.
+    pub exited: bool,
+    /// It is suspended.
+    pub paused: bool,
+    /// Its readiness probe says that it is not to be depended on.
+    pub unready: bool,
+    /// It was scaled away.
+    pub retired: bool,
+}
+
+/// How far an injection has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InjectionMemo {
+    /// How often it fell due.
+    pub draws: u64,
+    /// How often it was committed.
+    pub times: u32,
+    /// When it is due next.
+    pub due: Option<Duration>,
+}
+
+/// What a new machine takes over from the supervisor before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inherited {
+    /// The present moment.
+    pub now: Duration,
+    /// One for each worker that both know.
+    pub workers: Vec<InheritedWorker>,
+    /// The death, if it was not a clean shutdown, nor an upgrade.
+    pub death: Option<InheritedDeath>,
+    /// The number of the last incident.
+    pub last_incident: Option<IncidentId>,
+}
+
+/// What is known of one worker of the predecessor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InheritedWorker {
+    /// Who.
+    pub worker: WorkerId,
+    /// What the predecessor remembered.
+    pub memo: Memo,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What became of a worker when its supervisor was no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The supervisor had stopped everything: its counts go on, and whether a person stopped it. It is started as the
+    /// specification says.
+    Closed,
+    /// It goes on where it stood: its incarnation was taken over, or it had none. How one ended that died meanwhile is
+    /// told by an event, as always.
+    Resumed,
+    /// Its incarnation, if it had one, died with the supervisor; so did a launch that was not answered.
+    Lost,
+}
+
+/// The death of the predecessor: an incident that this machine opens first of all. Those with the fate
+/// [`Lost`](Fate::Lost) that had an incarnation were lost in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InheritedDeath {
+    /// Whose doing, as far as known. It counts as a failure of that worker, so that backoff and quarantine apply.
+    pub culprit: Option<Incarnation>,
+    /// How the supervisor ended.
+    pub ending: Ending,
+    /// The fault ordered for the culprit, if any.
+    pub injected: Option<FaultId>,
+}
+
+impl Machine {
+    /// What a successor would have to know of a worker now; `None` when no worker has this id.
+    #[must_use]
+    pub fn memo(&self, worker: WorkerId) -> Option<Memo> {
+        let state = self.workers.get(worker.index())?;
+        let limit = &self.spec.workers[worker.index()].restart.limit;
+        let due = |position| self.timers.at(Timer::Worker(worker, Due::Injection(position)));
+        let injections = state.injections.iter().enumerate();
+        Some(Memo {
+            phase: state.phase,
+            generation: state.generation,
+            since: state.since,
+            due: self.timers.at(Timer::Worker(worker, Due::Phase)),
+            restarts: state.restarts,
+            attempt: state.attempt,
+            failures: state.failures.recent(self.now, limit),
+            order: state.order,
+            marks: Marks {
+                wanted: state.wanted,
+                stopped: state.stopped,
+                held: state.held,
+                overdue: state.overdue,
+                exited: state.exited,
+                paused: state.paused,
+                unready: state.unready,
+                retired: state.retired,
+            },
+            abandoned: state.abandoned,
+            last_ending: state.last_ending,
+            last_incident: state.last_incident,
+            injected: state.injected,
+            injections: injections
+                .map(|(position, done)| InjectionMemo {
+                    draws: done.draws,
+                    times: done.times,
+                    due: due(position),
+                })
+                .collect(),
+        })
+    }
+
+    /// Takes over what the predecessor left, and wants up what is to be up.
+    pub(crate) fn inherit(&mut self, inherited: Inherited) {
+        self.now = inherited.now;
+        for worker in ids(self.workers.len()) {
+            let state = &mut self.workers[worker.index()];
+            state.since = self.now;
+            state.wanted = self.spec.workers[worker.index()].autostart;
+        }
+        let known = |past: &&InheritedWorker| past.worker.index() < self.spec.workers.len();
+        let known: Vec<&InheritedWorker> = inherited.workers.iter().filter(known).collect();
+        for past in &known {
+            self.recall(past);
+        }
+        let lost: Vec<Incarnation> = known
+            .iter()
+            .filter(|past| past.fate == Fate::Lost && had_incarnation(past.memo.phase))
+            .map(|past| Incarnation { worker: past.worker, generation: past.memo.generation })
+            .collect();
+        for worker in ids(self.workers.len()) {
+            let state = &self.workers[worker.index()];
+            if state.wanted && state.phase == Phase::Idle {
+                self.launches.insert(worker);
+            }
+        }
+        if let Some(death) = inherited.death {
+            self.on_inherited_death(&death, &lost);
+        }
+        for worker in ids(self.workers.len()) {
+            self.release_group(worker);
+        }
+    }
+
+    /// What is remembered of one worker becomes true again, as far as it still is.
+    fn recall(&mut self, past: &InheritedWorker) {
+        let InheritedWorker { worker, memo, fate } = past;
+        let worker = *worker;
+        let autostart = self.spec.workers[worker.index()].autostart;
+        let state = &mut self.workers[worker.index()];
+        state.generation = memo.generation;
+        state.restarts = memo.restarts;
+        state.attempt = memo.attempt;
+        state.failures = Window::of(&memo.failures);
+        state.stopped = memo.marks.stopped;
+        state.last_incident = memo.last_incident;
+        for (done, past) in state.injections.iter_mut().zip(&memo.injections) {
+            *done = Committed { draws: past.draws, times: past.times };
+        }
+        match fate {
+            Fate::Closed => state.wanted = autostart && !state.stopped,
+            Fate::Lost => {
+                state.wanted = memo.marks.wanted;
+                state.held = memo.marks.held;
+                state.retired = memo.marks.retired;
+                state.last_ending = memo.last_ending;
+            }
+            Fate::Resumed => self.resume(worker, memo),
+        }
+    }
+
+    fn resume(&mut self, worker: WorkerId, memo: &Memo) {
+        let state = &mut self.workers[worker.index()];
+        state.wanted = memo.marks.wanted;
+        state.held = memo.marks.held;
+        state.retired = memo.marks.retired;
+        state.abandoned = memo.abandoned;
+        state.last_ending = memo.last_ending;
+        // A launch that nobody answered is to be made again.
+        state.phase = if memo.phase == Phase::Launching { Phase::Idle } else { memo.phase };
+        state.since = memo.since.min(self.now);
+        if state.phase.is_live() {
+            state.order = memo.order;
+            state.overdue = memo.marks.overdue;
+            state.exited = memo.marks.exited;
+            state.paused = memo.marks.paused;
+            state.unready = memo.marks.unready;
+            state.injected = memo.injected;
+        }
+        let phase = state.phase;
+        self.count_coming_up(Phase::Idle, phase);
+        let phase_timer = Timer::Worker(worker, Due::Phase);
+        if let Some(due) = memo.due {
+            self.set_timer(phase_timer, due);
+        }
+        let incarnation = self.incarnation(worker);
+        match phase {
+            Phase::Starting => {
+                let is_unasked = memo.due.is_none();
+                if matches!(self.spec.workers[worker.index()].readiness, Readiness::After(_)) && is_unasked {
+                    self.confirm(worker);
+                }
+                self.obey_order(worker);
+            }
+            Phase::Running => {
+                if let Some(heartbeat) = self.heartbeat(worker) {
+                    let at = self.now.saturating_add(heartbeat);
+                    self.set_timer(Timer::Worker(worker, Due::Heartbeat), at);
+                }
+                if self.spec.fault_injection {
+                    for (position, past) in memo.injections.iter().enumerate() {
+                        let is_there = position < self.spec.workers[worker.index()].injections.len();
+                        if let Some(due) = past.due.filter(|_| is_there) {
+                            self.set_timer(Timer::Worker(worker, Due::Injection(position)), due);
+                        }
+                    }
+                }
+                self.obey_order(worker);
+            }
+            // Whether the order was carried out nobody knows: it is given again.
+            Phase::Stopping => self.effects.push_back(Effect::Stop { incarnation }),
+            Phase::Killing => {
+                self.effects.push_back(Effect::Kill { incarnation });
+                if memo.due.is_none() {
+                    self.set_timer(phase_timer, self.now);
+                }
+            }
+            // Its end was written down and not what followed: it is tried again at once.
+            Phase::Backoff if memo.due.is_none() => {
+                self.workers[worker.index()].phase = Phase::Idle;
+            }
+            Phase::Backoff | Phase::Quarantined => self.workers[worker.index()].retry_at = memo.due,
+            Phase::Idle | Phase::Launching | Phase::Finished => {}
+        }
+    }
+
+    fn obey_order(&mut self, worker: WorkerId) {
+        if self.workers[worker.index()].order.is_some() {
+            self.stops.insert(worker);
+        }
+    }
+
+    /// The predecessor died: the first incident of all. Its culprit has failed; the others are launched as they were.
+    fn on_inherited_death(&mut self, death: &InheritedDeath, lost: &[Incarnation]) {
+        let culprit = death.culprit.filter(|culprit| lost.contains(culprit));
+        self.open_incident(DomainId(0), culprit, death.ending, death.injected, lost);
+        for &lost in lost {
+            let is_innocent = culprit != Some(lost);
+            let cause = if is_innocent { Cause::DomainLost } else { death.ending.cause };
+            let ending = Ending { cause, ..death.ending };
+            let state = &mut self.workers[lost.worker.index()];
+            state.last_ending = Some(ending);
+            if !state.wanted {
+                self.settle_loss(lost.worker, Outcome::Down);
+            } else if !is_innocent {
+                self.launches.remove(&lost.worker);
+                self.follow(lost.worker, ending, true);
+            }
+        }
+    }
+}
+
+/// Whether something ran in this phase. What was launching had not been answered: nobody knew of it.
+const fn had_incarnation(phase: Phase) -> bool {
+    match phase {
+        Phase::Starting | Phase::Running | Phase::Stopping | Phase::Killing => true,
+        Phase::Idle | Phase::Launching | Phase::Backoff | Phase::Quarantined | Phase::Finished => false,
+    }
+}
