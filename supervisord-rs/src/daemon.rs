@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use supervision::{Effect, Event, Incarnation, Machine, Phase, RequestId, Transition};
+use supervision::{Effect, Event, Incarnation, Machine, RequestId, Transition};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use workers::Registry;
@@ -23,6 +23,7 @@ use crate::probing::Probing;
 use crate::record::events::Events;
 use crate::record::incidents::{Incidents, Names};
 use crate::record::words;
+use crate::service_manager::Heritage;
 
 mod beside;
 mod failures;
@@ -31,6 +32,7 @@ mod report;
 mod scaling;
 mod signals;
 mod start;
+mod succession;
 mod waiters;
 
 use start::Started;
@@ -48,11 +50,13 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Runs the supervisor until it has stopped everything, on this thread: it must be the main one, since the life of
 /// every process worker hangs on the thread that launched it (`PR_SET_PDEATHSIG`, prctl(2)).
 ///
+/// `heritage` is what the service manager has passed on, which is taken over.
+///
 /// Exit status: 0 after an orderly shutdown; that of the critical worker because of which it ended (128 + n for a
 /// signal); 1 when a group escalated or the supervisor could not start; 78 is the caller's, for an invalid
 /// configuration.
 #[must_use]
-pub fn run(settings: Settings, registry: Registry) -> ExitCode {
+pub fn run(settings: Settings, registry: Registry, heritage: Heritage) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -61,7 +65,7 @@ pub fn run(settings: Settings, registry: Registry) -> ExitCode {
         }
     };
     let result = runtime.block_on(async {
-        let started = start::start(settings, registry)?;
+        let started = start::start(settings, registry, heritage)?;
         Daemon::new(started).run().await
     });
     // Tasks of clients are dropped, not waited for.
@@ -139,6 +143,7 @@ impl Daemon {
         // Before the first thread worker runs: one that calls exit() at once is a death, not a failure to start.
         self.around.announce_ready(self.names.workers.len());
         self.open_inherited();
+        self.resume_adopted();
         self.turn(None);
         while self.exit.is_none() {
             let deadline = self.next_deadline();
@@ -151,7 +156,7 @@ impl Daemon {
                 signal = signals.next() => self.on_signal(signal),
                 said = self.beside.next() => self.on_said(said),
                 Some(request) = self.requests.recv() => self.on_request(request),
-                () = until(self.around.base, deadline) => self.on_deadline(),
+                () = until(deadline) => self.on_deadline(),
             }
         }
         let code = self.exit.unwrap_or(1);
@@ -164,6 +169,7 @@ impl Daemon {
         let mut next = event;
         self.has_more = false;
         for round in 0.. {
+            self.remember();
             while let Some(effect) = self.machine.poll_effect() {
                 self.apply(effect);
             }
@@ -185,8 +191,7 @@ impl Daemon {
 
     /// When something is due next: for the machine, for a probe, for those that are dying, for an incident.
     fn next_deadline(&self) -> Option<Duration> {
-        let base = self.around.base;
-        let look = self.drivers.next_look().map(|at| Duration::from_nanos(at.saturating_sub(base)));
+        let look = self.drivers.next_look().map(Duration::from_nanos);
         let incident = self
             .next_unwritten()
             .map(|at| self.now().saturating_add(at.saturating_duration_since(std::time::Instant::now())));
@@ -210,21 +215,17 @@ impl Daemon {
         self.publish(remark.kind, remark.incarnation, remark.detail);
     }
 
+    /// The machine's clock is `CLOCK_MONOTONIC` itself, so that times hold for a successor too.
     fn now(&self) -> Duration {
-        Duration::from_nanos(monotonic_ns().saturating_sub(self.around.base))
+        Duration::from_nanos(monotonic_ns())
     }
 
     fn apply(&mut self, effect: Effect) {
         let drivers = &mut self.drivers;
         match effect {
             Effect::Launch { incarnation } => {
-                self.around
-                    .black_box
-                    .note(incarnation.worker.index())
-                    .set_generation(incarnation.generation.0);
+                self.around.black_box.note(incarnation.worker.index()).begin_launch();
                 drivers.launch(incarnation);
-                let pid = drivers.pid(incarnation.worker).unwrap_or(0);
-                self.around.black_box.note(incarnation.worker.index()).set_pid(pid);
             }
             Effect::Confirm { incarnation } => drivers.confirm(incarnation),
             Effect::Stop { incarnation } => drivers.stop(incarnation),
@@ -262,7 +263,6 @@ impl Daemon {
             let message = evidence.and_then(|evidence| evidence.message.as_deref());
             self.endings[index] = Some(words::ending(ending, reading, message));
         }
-        self.note(incarnation, to);
         let detail = json!({
             "from": words::phase(from),
             "to": words::phase(to),
@@ -289,16 +289,14 @@ impl Daemon {
         self.publish("remains", Some(incarnation), json!({ "processes": named }));
     }
 
-    /// Writes to the black box what a successor needs.
-    fn note(&self, incarnation: Incarnation, phase: Phase) {
-        let Some(view) = self.machine.worker(incarnation.worker) else { return };
-        let note = self.around.black_box.note(incarnation.worker.index());
-        note.set_phase(phase);
-        note.set_stopped(view.stopped);
-        note.set_restarts(view.restarts);
-        note.set_attempt(view.attempt);
-        let base = self.around.base;
-        note.set_failures(view.failures.iter().map(|at| base.saturating_add(nanos(*at))));
+    /// Writes to the black box what a successor needs to go on from here: before anything is done, so that what is being
+    /// done when we die is known.
+    fn remember(&mut self) {
+        while let Some(worker) = self.machine.poll_changed() {
+            if let Some(memo) = self.machine.memo(worker) {
+                self.around.black_box.note(worker.index()).remember(&memo);
+            }
+        }
     }
 
     fn publish(&mut self, kind: &str, who: Option<Incarnation>, detail: serde_json::Value) {
@@ -325,20 +323,16 @@ impl Daemon {
 
 impl std::fmt::Debug for start::Surroundings {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Surroundings").field("base", &self.base).finish_non_exhaustive()
+        formatter.debug_struct("Surroundings").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Until `deadline` on the machine's clock; for ever without one. No timer is armed then.
-async fn until(base: u64, deadline: Option<Duration>) {
+/// Until `deadline`; for ever without one. No timer is armed then.
+async fn until(deadline: Option<Duration>) {
     match deadline {
         None => std::future::pending().await,
         Some(deadline) => {
-            let elapsed = Duration::from_nanos(monotonic_ns().saturating_sub(base));
+            let elapsed = Duration::from_nanos(monotonic_ns());
             tokio::time::sleep_until(Instant::now() + deadline.saturating_sub(elapsed)).await;
         }
     }

@@ -1,17 +1,25 @@
-//! The guardian: the tiny parent that starts the supervisor again after a fatal thread fault, and leaves nothing behind.
+//! The guardian: the tiny parent that starts the supervisor again after its death, keeps its descriptors meanwhile, and
+//! leaves nothing behind.
 //!
 //! Where systemd runs us, systemd does this. The guardian is single-threaded, knows nothing of workers, parses nothing
 //! but datagrams of sd_notify(3), and waits for three things at once: a signal, a datagram, the supervisor's death. It
-//! is a child subreaper (prctl(2)): orphans of workers come to it and are reaped; when the supervisor has died, every
-//! process that is left is killed before the next one starts, so that nothing ever runs twice.
+//! is a child subreaper (prctl(2)): orphans of workers come to it and are reaped, and how they ended is passed on.
+//!
+//! A supervisor that had descriptors kept wants its processes to outlive it: its successor finds them, and ends what it
+//! cannot account for. One that kept nothing leaves nothing: every process that is left is killed before the next one
+//! starts. In either case nothing ever runs twice.
 //!
 //! | file | concept |
 //! |---|---|
 //! | `policy` | what a death means: pure, with time as an argument |
 //! | `notify` | the datagrams of the supervisor |
+//! | `store` | the descriptors that it has kept |
+//! | `obituary` | how orphans ended, for whoever has adopted them |
 
 mod notify;
+pub mod obituary;
 mod policy;
+mod store;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -26,11 +34,12 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use supervision::{LaunchFailure, Status};
 use workers::board::monotonic_ns;
 
-use crate::isolation::launch::{Child, Plan, advice};
+use crate::isolation::launch::{Child, OPEN_FILES, Plan, advice, original_open_files, raise_open_files};
 use crate::isolation::orphans::{self, Killed};
 use crate::isolation::reaper;
 use crate::service_manager::{self, Ending, Predecessor, ServiceManager};
 use notify::Notify;
+use obituary::{OBITUARIES, Obituaries};
 use policy::{Death, Policy, Verdict};
 
 /// Exit status when the supervisor died too often: EX_SOFTWARE of sysexits.h.
@@ -74,6 +83,9 @@ struct Guardian {
     arguments: Vec<OsString>,
     signals: SignalFd,
     notify: Notify,
+    obituaries: Obituaries,
+    /// The supervisor in whose place another one was named, as long as it lives.
+    before: Option<Child>,
     /// Our own service manager, if there is one after all.
     upstream: Option<ServiceManager>,
     policy: Policy,
@@ -82,6 +94,7 @@ struct Guardian {
 impl Guardian {
     fn new(arguments: &[OsString]) -> Result<Self, GuardianError> {
         prctl::set_child_subreaper(true)?;
+        raise_open_files();
         // It may be inherited as ignored, and then nobody could be waited for.
         #[expect(unsafe_code, reason = "signal dispositions have no safe form")]
         // SAFETY: the default action runs no code of ours.
@@ -95,6 +108,8 @@ impl Guardian {
             arguments: arguments.to_vec(),
             signals: SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?,
             notify: Notify::new()?,
+            obituaries: Obituaries::new()?,
+            before: None,
             upstream: ServiceManager::from_env(),
             policy: Policy::default(),
         })
@@ -103,13 +118,14 @@ impl Guardian {
     fn run(mut self) -> Result<u8, GuardianError> {
         let mut predecessor = None;
         loop {
-            let child = self.launch(predecessor)?;
-            let death = self.watch(&child)?;
-            let Killed { reaped: left, left: undead } = orphans::kill_all();
-            if !undead.is_empty() {
-                say(&format!("these processes do not die of SIGKILL: {undead:?}"));
-            }
-            match self.policy.on_death(now(), death) {
+            let mut child = self.launch(predecessor)?;
+            let death = self.watch(&mut child)?;
+            let died_at_ns = monotonic_ns();
+            let verdict = self.policy.on_death(now(), death);
+            // What had descriptors kept is the successor's business, if there will be one.
+            let is_kept = matches!(verdict, Verdict::Restart { .. }) && !self.notify.store().is_empty();
+            let left = if is_kept { 0 } else { kill_what_is_left() };
+            match verdict {
                 Verdict::Exit(code) => return Ok(code),
                 Verdict::GiveUp => {
                     say(&format!(
@@ -122,12 +138,9 @@ impl Guardian {
                     let left =
                         if left == 0 { String::new() } else { format!("; {left} processes ended with it") };
                     say(&format!("supervisor (pid {}) {}{left}; starting it again", child.pid, death.ending));
-                    predecessor = Some(Predecessor {
-                        pid: child.pid,
-                        ending: death.ending,
-                        died_at_ns: monotonic_ns(),
-                    });
+                    predecessor = Some(Predecessor { pid: child.pid, ending: death.ending, died_at_ns });
                     if let Some(code) = self.pause(after)? {
+                        let _ = kill_what_is_left();
                         return Ok(code);
                     }
                 }
@@ -137,10 +150,16 @@ impl Guardian {
 
     fn launch(&mut self, predecessor: Option<Predecessor>) -> Result<Child, GuardianError> {
         self.notify.reset();
+        let kept = self.notify.store().iter().map(|(name, _)| name.as_str());
+        let names: Vec<&str> = kept.chain([OBITUARIES]).collect();
         let own = [
             (service_manager::GUARDIAN, std::process::id().to_string()),
             (service_manager::NOTIFY_SOCKET, self.notify.address().to_owned()),
             (service_manager::PREDECESSOR, predecessor.map(|past| past.to_string()).unwrap_or_default()),
+            (service_manager::FDSTORE, store::MOST.to_string()),
+            ("LISTEN_FDS", (self.notify.store().iter().count() + 1).to_string()),
+            ("LISTEN_FDNAMES", names.join(":")),
+            (OPEN_FILES, original_open_files().unwrap_or(0).to_string()),
         ];
         let inherited: Vec<(OsString, OsString)> =
             std::env::vars_os().filter(|(name, _)| own.iter().all(|(known, _)| name != known)).collect();
@@ -149,20 +168,24 @@ impl Guardian {
             .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
             .chain(own.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value))));
         let launch = || -> Result<Child, LaunchFailure> {
-            Plan::new(OsStr::new("/proc/self/exe"), &self.arguments, OsStr::new(""))?
+            let plan = Plan::new(OsStr::new("/proc/self/exe"), &self.arguments, OsStr::new(""))?
                 .environment(environment)?
                 .descriptor(io::stdin().as_fd())?
                 .descriptor(io::stdout().as_fd())?
-                .descriptor(io::stderr().as_fd())?
+                .descriptor(io::stderr().as_fd())?;
+            let kept = self.notify.store().iter().map(|(_, descriptor)| descriptor.as_fd());
+            let handed_over: Vec<_> = kept.chain([self.obituaries.reader()]).collect();
+            plan.many_descriptors(&handed_over)?
+                .listen_pid()
                 // A supervisor without its guardian stops in order, and takes its workers along.
-                .parent_death_signal(Signal::SIGTERM)
+                .parent_death_signal(Some(Signal::SIGTERM))
                 .launch()
         };
         launch().map_err(|failure| GuardianError::Launch(advice(failure, "/proc/self/exe")))
     }
 
     /// Until the supervisor is dead: signals to it, its datagrams from it, orphans reaped.
-    fn watch(&mut self, child: &Child) -> Result<Death, GuardianError> {
+    fn watch(&mut self, child: &mut Child) -> Result<Death, GuardianError> {
         loop {
             let mut fds = [
                 PollFd::new(child.pidfd.as_fd(), PollFlags::POLLIN),
@@ -175,7 +198,18 @@ impl Guardian {
             }
             // Datagrams first: what it said before it died counts.
             self.notify.receive(child.pid, self.upstream.as_ref());
-            if let Some(status) = reaper::reap(child) {
+            self.follow(child);
+            if reaper::has_exited(&child.pidfd)
+                && let Some(before) = self.before.take()
+                && !reaper::has_exited(&before.pidfd)
+            {
+                // The one that was to take its place is dead, and it lives: it goes on.
+                *child = before;
+                continue;
+            }
+            if reaper::has_exited(&child.pidfd)
+                && let Some(status) = reaper::reap(child)
+            {
                 self.notify.receive(child.pid, self.upstream.as_ref());
                 let ending = match status {
                     Status::Exited(code) => Ending::Exited(code),
@@ -197,7 +231,23 @@ impl Guardian {
                 self.on_signal(signal.ssi_signo, Some(child));
             }
             // The supervisor's status belongs to its watcher, who comes to it at once.
-            orphans::reap(|pid| pid == child.pid);
+            let obituaries = &mut self.obituaries;
+            orphans::reap(|pid| pid == child.pid, |status| obituaries.write(status));
+        }
+    }
+
+    /// The supervisor has named another process in its place: that one is watched from now on. It becomes our child when
+    /// the old one ends.
+    fn follow(&mut self, child: &mut Child) {
+        let Some(pid) = self.notify.take_main_pid().filter(|pid| *pid != child.pid) else { return };
+        match reaper::open(pid) {
+            Ok(pidfd) => {
+                self.before =
+                    Some(std::mem::replace(child, Child { pid, pidfd, start_time: 0, is_adopted: false }))
+            }
+            Err(error) => {
+                say(&format!("the supervisor names process {pid} in its place, and that is none: {error}"))
+            }
         }
     }
 
@@ -239,6 +289,15 @@ impl Guardian {
             let _ = reaper::signal(child, signal as i32);
         }
     }
+}
+
+/// Ends every process that is left. How many they were.
+fn kill_what_is_left() -> usize {
+    let Killed { reaped, left } = orphans::kill_all();
+    if !left.is_empty() {
+        say(&format!("these processes do not die of SIGKILL: {left:?}"));
+    }
+    reaped
 }
 
 fn now() -> Duration {

@@ -2,8 +2,17 @@
 //! learns from the guardian. The datagrams are those of sd_notify(3); the guardian speaks the same protocol, so there
 //! is one code path for both.
 //!
+//! | file | concept |
+//! |---|---|
+//! | `service_manager` | what is said; who the manager is; how the predecessor ended |
+//! | `store` | descriptors that the manager keeps for a successor |
+//! | `heritage` | descriptors that it hands over |
+//!
 //! It reads the environment and sends datagrams. It never waits for an answer and never changes the environment:
 //! children are launched with [`NOT_FOR_CHILDREN`] removed.
+
+mod heritage;
+mod store;
 
 use std::ffi::OsStr;
 use std::io;
@@ -14,6 +23,9 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+pub use heritage::Heritage;
+pub use store::{FDSTORE, FDSTORE_OF_UNIT, FdStore};
+
 /// Where to send datagrams: a path, or `@` and an abstract name.
 pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// Set by the guardian to its own pid.
@@ -23,8 +35,19 @@ pub const PREDECESSOR: &str = "SUPERVISORD_RS_PREDECESSOR";
 
 /// The variables that no child of the supervisor may inherit: a worker that speaks sd_notify would otherwise speak to
 /// the supervisor's own manager, and a nested supervisor would believe that it has a guardian.
-pub const NOT_FOR_CHILDREN: [&str; 6] =
-    [NOTIFY_SOCKET, GUARDIAN, PREDECESSOR, "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS"];
+pub const NOT_FOR_CHILDREN: [&str; 11] = [
+    NOTIFY_SOCKET,
+    GUARDIAN,
+    PREDECESSOR,
+    FDSTORE,
+    FDSTORE_OF_UNIT,
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    crate::isolation::launch::OPEN_FILES,
+];
 
 /// How long a state that must not get lost may wait for room in the receiver's queue, in milliseconds. Too short, and
 /// a busy machine makes an orderly stop look like a crash; too long, and a dead manager delays the end.
@@ -180,6 +203,12 @@ impl std::fmt::Display for Predecessor {
 pub fn guardian_pid() -> Option<i32> {
     let claimed = std::env::var(GUARDIAN).ok()?.parse().ok()?;
     (nix::unistd::getppid().as_raw() == claimed).then_some(claimed)
+}
+
+/// The supervisor that waits for us to take its place, if we were started by one.
+#[must_use]
+pub fn hand_over_from() -> Option<i32> {
+    None
 }
 
 /// Whether somebody else restarts us: the guardian, or systemd as our parent.

@@ -54,6 +54,18 @@ impl Mapping {
         Self::map(fd, NonZeroUsize::MIN)
     }
 
+    /// Maps the one board that a supervisor before this one had made.
+    ///
+    /// # Errors
+    /// As of [`Self::inherited`]; `InvalidData` when somebody could shrink it under us.
+    pub fn adopted(fd: OwnedFd) -> io::Result<Self> {
+        let seals = SealFlag::from_bits_truncate(fcntl(&fd, FcntlArg::F_GET_SEALS)?);
+        if !seals.contains(SealFlag::F_SEAL_SHRINK) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not sealed against shrinking"));
+        }
+        Self::inherited(fd)
+    }
+
     /// Maps `pages` boards of a file, which is made that long. Nobody else may shrink it while it is mapped.
     ///
     /// # Errors

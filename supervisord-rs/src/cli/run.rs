@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 use workers::Registry;
 
 use super::{Exit, Place};
-use crate::service_manager;
+use crate::service_manager::{self, Heritage};
 use crate::{config, daemon, guardian};
 
 #[derive(Args, Debug)]
@@ -24,6 +24,8 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options, place: &Place, registry: Registry, arguments: &[OsString]) -> ExitCode {
+    // First of all: what is opened or closed before this would be in its way.
+    let heritage = Heritage::take();
     let Some(file) = place.config.clone().or_else(default_file) else {
         eprintln!(
             "supervisord-rs: no configuration: name one with -c FILE, or write ./supervisord-rs.yaml or {}",
@@ -41,7 +43,7 @@ pub(super) fn run(options: &Options, place: &Place, registry: Registry, argument
     };
     if options.no_guardian || service_manager::is_managed() {
         start_log(options.log_json);
-        daemon::run(settings, registry)
+        daemon::run(settings, registry, heritage)
     } else {
         guardian::run(arguments)
     }

@@ -7,6 +7,7 @@ use supervision::spec::{DomainKind, DomainSpec, GroupSpec, Strategy, WorkerSpec}
 use supervision::{DomainId, Spec, WorkerId};
 use workers::Registry;
 
+use super::Scale;
 use super::diagnostics::{Problem, nearest};
 use super::instances::{self, INSTANCES_MAX, Template};
 use super::reader::{At, Cursor, Problems, Section};
@@ -20,6 +21,7 @@ pub(super) fn assemble(
     tree: &Node,
     file: &Path,
     registry: &Registry,
+    scale: &Scale,
     problems: &Problems,
 ) -> Option<Settings> {
     let top = Cursor { node: tree, path: String::new(), problems };
@@ -27,7 +29,7 @@ pub(super) fn assemble(
     let section = top.section(&known, &["include"])?;
     version(&section, tree, problems);
     let supervisor = supervisor::read(&section, file);
-    let entries = entries(&section, problems);
+    let entries = entries(&section, scale, problems);
     let names = names(&entries);
     let context = Context {
         file,
@@ -85,7 +87,7 @@ struct Entry {
     count: Option<u32>,
 }
 
-fn entries(top: &Section<'_>, problems: &Problems) -> Vec<Entry> {
+fn entries(top: &Section<'_>, scale: &Scale, problems: &Problems) -> Vec<Entry> {
     let defaults = top.get("defaults").filter(|cursor| !cursor.node.is_null());
     if let Some(defaults) = &defaults {
         worker::check_defaults(defaults);
@@ -102,6 +104,8 @@ fn entries(top: &Section<'_>, problems: &Problems) -> Vec<Entry> {
             Cursor { node: count, path, problems }.integer(0, INSTANCES_MAX.into())
         });
         let count = count.and_then(|count| u32::try_from(count.value).ok());
+        let scaled = scale.get(&name.value).copied().unwrap_or(0).min(INSTANCES_MAX);
+        let count = count.map(|count| count.max(scaled));
         Entry { name, node, count }
     };
     written.into_iter().map(entry).collect()

@@ -31,6 +31,7 @@ mod surroundings;
 mod tree;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use diagnostics::{Diagnostics, Problem};
@@ -43,11 +44,22 @@ use workers::Registry;
 /// # Errors
 /// Everything that is wrong with it, or why it cannot be read.
 pub fn load(path: &Path, registry: &Registry) -> Result<Settings, Diagnostics> {
+    load_scaled(path, registry, &Scale::new())
+}
+
+/// How many instances there are to be at least, by the name that stands in the file, whatever the file says.
+pub type Scale = BTreeMap<String, u32>;
+
+/// The same, with as many instances as a predecessor had been told to have.
+///
+/// # Errors
+/// Everything that is wrong with it, or why it cannot be read.
+pub fn load_scaled(path: &Path, registry: &Registry, scale: &Scale) -> Result<Settings, Diagnostics> {
     let bytes = std::fs::read(path).map_err(|error| Diagnostics::unreadable(path, &error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         Diagnostics::unreadable(path, &format!("it is not UTF-8: {}", error.utf8_error()))
     })?;
-    parse(&text, path, registry)
+    parse_scaled(&text, path, registry, scale)
 }
 
 /// Checks the text of a configuration. `path` is for messages, and for relative directories.
@@ -55,10 +67,19 @@ pub fn load(path: &Path, registry: &Registry) -> Result<Settings, Diagnostics> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(text: &str, path: &Path, registry: &Registry) -> Result<Settings, Diagnostics> {
+    parse_scaled(text, path, registry, &Scale::new())
+}
+
+fn parse_scaled(
+    text: &str,
+    path: &Path,
+    registry: &Registry,
+    scale: &Scale,
+) -> Result<Settings, Diagnostics> {
     let mut problems = Vec::new();
     let collected = reader::Problems::default();
     let tree = tree::parse(text, &mut problems);
-    let settings = tree.and_then(|tree| assemble::assemble(&tree, path, registry, &collected));
+    let settings = tree.and_then(|tree| assemble::assemble(&tree, path, registry, scale, &collected));
     problems.append(&mut collected.take());
     match settings {
         Some(settings) if problems.is_empty() => Ok(settings),

@@ -42,6 +42,8 @@ pub struct SupervisorSettings {
     pub control_group: Option<String>,
     /// Whether captured output is shown on the supervisor's standard output too.
     pub echo: Echo,
+    /// What becomes of process workers when the supervisor dies.
+    pub on_death: OnDeath,
     /// Most bytes that all log files together take; the oldest rotated ones go first.
     pub log_cap: Option<u64>,
 }
@@ -55,6 +57,16 @@ pub enum Echo {
     Always,
     /// Never.
     Never,
+}
+
+/// What becomes of process workers when the supervisor dies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDeath {
+    /// They go on, and the next supervisor takes them over: where somebody keeps its descriptors meanwhile.
+    #[default]
+    Keep,
+    /// They end with it.
+    Kill,
 }
 
 /// How one worker is launched.
@@ -90,6 +102,16 @@ pub struct Launch {
     pub hooks: Vec<Hook>,
     /// The limit of its heartbeat, which a `command:` is told as `WATCHDOG_USEC`.
     pub watchdog: Option<Duration>,
+}
+
+impl Launch {
+    /// Its streams that pass through the supervisor, and where they go.
+    pub fn captured(&self) -> impl Iterator<Item = (&'static str, &Sink)> {
+        let all =
+            [Some(("stdout", &self.logs.stdout)), self.logs.stderr.as_ref().map(|sink| ("stderr", sink))];
+        let is_captured = |(_, sink): &(&str, &Sink)| !matches!(sink, Sink::Null | Sink::Inherit);
+        all.into_iter().flatten().filter(is_captured)
+    }
 }
 
 /// Where a worker runs.

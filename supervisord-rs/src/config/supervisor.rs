@@ -7,7 +7,7 @@ use supervision::spec::StartLimits;
 
 use super::places;
 use super::reader::Section;
-use super::settings::{Echo, SupervisorSettings, default};
+use super::settings::{Echo, OnDeath, SupervisorSettings, default};
 
 /// What stands there.
 #[derive(Debug)]
@@ -42,11 +42,6 @@ pub(super) fn read(top: &Section<'_>, file: &Path) -> Written {
     let control = section
         .and_then(|section| section.get("control"))
         .and_then(|cursor| cursor.section(&["mode", "group"], &["tcp", "token"]));
-    if let Some(cursor) = section.and_then(|section| section.get("on_death"))
-        && cursor.choice(&[("kill", false), ("keep", true)]).is_some_and(|keep| keep.value)
-    {
-        cursor.refuse("`keep` is not supported yet", "kill: process workers end with the supervisor");
-    }
     let start = section
         .and_then(|section| section.get("start"))
         .and_then(|cursor| cursor.section(&["concurrency", "stagger"], &[]));
@@ -65,6 +60,11 @@ pub(super) fn read(top: &Section<'_>, file: &Path) -> Written {
                 .and_then(|control| control.string("group"))
                 .map(|group| group.value),
             echo: section.and_then(|section| section.choice("echo", &echo)).unwrap_or(Echo::Auto),
+            on_death: section
+                .and_then(|section| {
+                    section.choice("on_death", &[("keep", OnDeath::Keep), ("kill", OnDeath::Kill)])
+                })
+                .unwrap_or_default(),
             log_cap: section.and_then(|section| section.size("log_cap")),
         },
         fault_injection: section

@@ -53,6 +53,15 @@ pub fn bind(path: &Path, mode: u32, group: Option<&str>) -> io::Result<(UnixList
     Ok((listener, Admission { owner: getuid().as_raw(), group }))
 }
 
+/// Who may use a socket that was bound before, by a predecessor or by a service manager.
+///
+/// # Errors
+/// `NotFound` for an unknown group.
+pub fn admission(group: Option<&str>) -> io::Result<Admission> {
+    let group = group.map(group_id).transpose()?;
+    Ok(Admission { owner: getuid().as_raw(), group })
+}
+
 fn group_id(name: &str) -> io::Result<u32> {
     let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no group is called {name}"));
     Group::from_name(name).map_err(io::Error::from)?.map(|group| group.gid.as_raw()).ok_or_else(unknown)

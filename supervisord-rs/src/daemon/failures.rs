@@ -74,7 +74,7 @@ impl Daemon {
             })
         };
         let is_live = |incarnation| drivers.is_live(incarnation);
-        let (record, tail) = self.incidents.settle(incident, self.around.base, is_live, is_stalled);
+        let (record, tail) = self.incidents.settle(incident, is_live, is_stalled);
         let recovered = incident.lost.iter().all(|loss| matches!(loss.outcome, Outcome::Recovered { .. }));
         let until = Instant::now() + TAIL_TIMEOUT;
         let unwritten =

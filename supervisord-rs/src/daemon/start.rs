@@ -3,29 +3,34 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::num::NonZeroU64;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use supervision::{Incarnation, IncidentId, Inherited, InheritedDeath, InheritedWorker, Machine, WorkerId};
+use supervision::{Incarnation, Machine};
 use tokio::sync::mpsc;
 use workers::Registry;
-use workers::board::monotonic_ns;
 
-use super::REQUESTS;
-use crate::config::{Isolation, Settings};
+use super::{REQUESTS, succession};
+use crate::config::settings::OnDeath;
+use crate::config::{self, Isolation, Settings, SupervisorSettings};
 use crate::control::{self, request::Request};
+use crate::guardian::obituary::OBITUARIES;
+use crate::isolation::drivers::Keeping;
 use crate::isolation::{Drivers, Evidence};
 use crate::record::black_box::BlackBox;
 use crate::record::events::{Events, wall};
 use crate::record::incidents::{Incidents, Names};
-use crate::record::logs::Logs;
+use crate::record::logs::{Logs, Surviving};
 use crate::record::post_mortem::PostMortem;
 use crate::record::runtime_lock::{LockError, RuntimeLock};
 use crate::record::scribe::{Scribe, has_audience, shared_path};
-use crate::service_manager::{self, ServiceManager};
+use crate::service_manager::{self, FdStore, Heritage, ServiceManager};
 
+/// The control socket in the store, and in a socket unit (`FileDescriptorName=`, systemd.socket(5)).
+const CONTROL: &str = "control";
 /// Instances that can be added while the supervisor runs.
 const SPARE_PAGES: usize = 256;
 
@@ -62,8 +67,6 @@ pub(super) struct Started {
 
 /// What stays as it is while the supervisor runs.
 pub(super) struct Surroundings {
-    /// The origin of the machine's clock, in monotonic nanoseconds.
-    pub(super) base: u64,
     pub(super) started_at: String,
     pub(super) guardian: Option<i32>,
     pub(super) black_box: Rc<BlackBox>,
@@ -74,26 +77,34 @@ pub(super) struct Surroundings {
     requests: mpsc::Sender<Request>,
     service_manager: Option<ServiceManager>,
     pub(super) server: Option<control::server::Server>,
-    socket: PathBuf,
+    pub(super) socket: PathBuf,
+    store: FdStore,
     /// Held as long as we live; the kernel lets go of it however we die.
     _lock: RuntimeLock,
 }
 
-/// Makes everything ready. Must be called within the runtime, on the main thread.
-pub(super) fn start(settings: Settings, registry: Registry) -> Result<Started, StartError> {
+/// Makes everything ready, and takes over what a predecessor left. Must be called within the runtime, on the main thread.
+///
+/// Until the new black box is published the predecessor's is what counts: whoever comes after a death in between starts
+/// over from that.
+pub(super) fn start(
+    settings: Settings,
+    registry: Registry,
+    mut heritage: Heritage,
+) -> Result<Started, StartError> {
+    directory(&settings.supervisor.runtime_dir, "the runtime directory", "supervisor.runtime_dir")?;
+    directory(&settings.supervisor.state_dir, "the state directory", "supervisor.state_dir")?;
+    directory(&settings.supervisor.log_dir, "the log directory", "supervisor.log_dir")?;
+    let lock = RuntimeLock::acquire(&settings.supervisor.runtime_dir)?;
+    let story = predecessor(&settings.supervisor.runtime_dir);
+    let settings = with_its_scale(settings, &registry, story.as_ref());
     let supervisor = &settings.supervisor;
-    directory(&supervisor.runtime_dir, "the runtime directory", "supervisor.runtime_dir")?;
-    directory(&supervisor.state_dir, "the state directory", "supervisor.state_dir")?;
-    directory(&supervisor.log_dir, "the log directory", "supervisor.log_dir")?;
-    let lock = RuntimeLock::acquire(&supervisor.runtime_dir)?;
-    let base = monotonic_ns();
+    let store = fd_store(supervisor, &heritage);
 
     let names = names(&settings);
     let path = shared_path(&supervisor.state_dir, "incidents.jsonl");
     let incidents = Incidents::load(std::sync::Arc::clone(&path), names.clone())
         .map_err(|source| StartError::Incidents { path: path.to_path_buf(), source })?;
-    let story = predecessor(&supervisor.runtime_dir);
-    let (inherited, evidence) = inherit(&settings, story.as_ref(), incidents.last_id(), base);
 
     let black_box = Rc::new(create_black_box(&settings, story.as_ref())?);
     workers::crash::on_fatal(BlackBox::on_fatal);
@@ -101,18 +112,36 @@ pub(super) fn start(settings: Settings, registry: Registry) -> Result<Started, S
 
     let (sender, requests) = mpsc::channel(REQUESTS);
     let socket = supervisor.runtime_dir.join("control.sock");
-    let server = serve(&socket, &settings, sender.clone())
+    let server = serve(&socket, &settings, sender.clone(), heritage.claim(CONTROL), &store)
         .map_err(|source| StartError::Control { path: socket.clone(), source })?;
 
     let scribe = Scribe::start()?;
     let echo = has_audience(supervisor.echo).then(|| scribe.echo());
-    let logs = Logs::start(echo, supervisor.log_cap)?;
-    let drivers = Drivers::new(&settings, registry, environment(), logs, Rc::clone(&black_box), base)?;
+    let carried = story.as_ref().map(|story| story.carried.clone()).unwrap_or_default();
+    let surviving = Surviving { carriers: black_box.carriers(), carried, store: store.clone() };
+    let logs = Logs::start(echo, supervisor.log_cap, surviving)?;
+    let keeping = Keeping { store: store.clone(), obituaries: heritage.claim(OBITUARIES) };
+    let mut drivers = Drivers::new(&settings, registry, environment(), logs, Rc::clone(&black_box), keeping)?;
+
+    let past = succession::past(&settings, story.as_ref());
+    let fates = drivers.adopt(&mut heritage, &past);
+    let (inherited, evidence) = succession::inherit(story.as_ref(), &past, &fates, incidents.last_id());
     let inherited_death =
         inherited.death.is_some().then(|| service_manager::predecessor().map(|past| past.died_at_ns));
-    let machine = Machine::new(settings.spec.clone(), inherited);
+    let mut machine = Machine::new(settings.spec.clone(), inherited);
+    while let Some(worker) = machine.poll_changed() {
+        if let Some(memo) = machine.memo(worker) {
+            black_box.note(worker.index()).remember(&memo);
+        }
+    }
+    if let Some(last) = incidents.last_id().max(story.as_ref().map(|story| story.last_incident)) {
+        black_box.set_last_incident(last);
+    }
+    let published = black_box.publish();
+    published.map_err(|source| StartError::BlackBox { path: supervisor.runtime_dir.clone(), source })?;
+    drivers.forget_heritage(&heritage);
+
     let around = Surroundings {
-        base,
         started_at: wall(SystemTime::now()),
         guardian: service_manager::guardian_pid(),
         black_box,
@@ -123,9 +152,41 @@ pub(super) fn start(settings: Settings, registry: Registry) -> Result<Started, S
         service_manager: ServiceManager::from_env(),
         server: Some(server),
         socket,
+        store,
         _lock: lock,
     };
     Ok(Started { settings, machine, drivers, names, events: Events::default(), incidents, requests, around })
+}
+
+/// With as many instances as the predecessor had been told to have.
+fn with_its_scale(settings: Settings, registry: &Registry, story: Option<&PostMortem>) -> Settings {
+    let scale = story.map(|story| succession::scale(&settings, story)).unwrap_or_default();
+    if scale.is_empty() {
+        return settings;
+    }
+    match config::load_scaled(&settings.file, registry, &scale) {
+        Ok(scaled) => scaled,
+        Err(problems) => {
+            tracing::warn!(
+                "the configuration cannot be read with as many instances as there were: {problems}"
+            );
+            settings
+        }
+    }
+}
+
+/// Where descriptors are kept for a successor, if anything is to outlive us and there is such a place.
+fn fd_store(supervisor: &SupervisorSettings, heritage: &Heritage) -> FdStore {
+    let store = match supervisor.on_death {
+        OnDeath::Kill => FdStore::none(),
+        OnDeath::Keep => FdStore::from_env(heritage.names()),
+    };
+    if !store.is_there() && supervisor.on_death == OnDeath::Keep {
+        tracing::info!(
+            "process workers end with this supervisor: nobody keeps its descriptors (run it under its guardian, or as a unit with FileDescriptorStoreMax=)"
+        );
+    }
+    store
 }
 
 impl Surroundings {
@@ -149,7 +210,8 @@ impl Surroundings {
             return Ok(());
         }
         std::fs::create_dir_all(&settings.supervisor.runtime_dir)?;
-        let server = serve(&self.socket, settings, self.requests.clone())?;
+        self.store.forget(CONTROL);
+        let server = serve(&self.socket, settings, self.requests.clone(), None, &self.store)?;
         // Whoever is connected to the old one is served to the end.
         self.server = Some(server);
         Ok(())
@@ -167,10 +229,21 @@ fn serve(
     socket: &Path,
     settings: &Settings,
     requests: mpsc::Sender<Request>,
+    inherited: Option<OwnedFd>,
+    store: &FdStore,
 ) -> io::Result<control::server::Server> {
     let supervisor = &settings.supervisor;
-    let (listener, admission) =
-        control::socket::bind(socket, supervisor.control_mode, supervisor.control_group.as_deref())?;
+    let group = supervisor.control_group.as_deref();
+    // Whoever asked while there was no supervisor waits in its queue.
+    let inherited = inherited.map(UnixListener::from).filter(|_| socket.exists());
+    let (listener, admission) = match inherited {
+        Some(listener) => (listener, control::socket::admission(group)?),
+        None => {
+            store.forget(CONTROL);
+            control::socket::bind(socket, supervisor.control_mode, group)?
+        }
+    };
+    store.keep(CONTROL, &[listener.as_fd()]);
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
     Ok(control::server::Server::start(listener, admission, requests))
@@ -233,63 +306,4 @@ fn environment() -> BTreeMap<OsString, OsString> {
     std::env::vars_os()
         .filter(|(name, _)| !service_manager::NOT_FOR_CHILDREN.iter().any(|own| name == own))
         .collect()
-}
-
-/// Turns the predecessor's story into what the machine and the record take over.
-fn inherit(
-    settings: &Settings,
-    story: Option<&PostMortem>,
-    last_recorded: Option<u64>,
-    base: u64,
-) -> (Inherited, Vec<(Incarnation, Evidence)>) {
-    let Some(story) = story else {
-        let last_incident = last_recorded.map(IncidentId);
-        return (Inherited { last_incident, ..Inherited::default() }, Vec::new());
-    };
-    let id = |name: &str| {
-        let index = settings.launches.iter().position(|launch| launch.name == name)?;
-        Some(WorkerId(u32::try_from(index).ok()?))
-    };
-    let known: Vec<_> = story.workers.iter().filter_map(|worker| Some((id(&worker.name)?, worker))).collect();
-    let workers = known
-        .iter()
-        .map(|(worker, past)| InheritedWorker {
-            worker: *worker,
-            generation: supervision::Generation(past.generation),
-            restarts: past.restarts,
-            attempt: past.attempt,
-            failures_ago: past
-                .failures
-                .iter()
-                .map(|at| Duration::from_nanos(base.saturating_sub(*at)))
-                .collect(),
-            stopped: past.stopped,
-        })
-        .collect();
-    let last_incident = [last_recorded, NonZeroU64::new(story.last_incident).map(NonZeroU64::get)]
-        .into_iter()
-        .flatten()
-        .max()
-        .map(IncidentId);
-    let incarnation = |worker: WorkerId, generation| Incarnation {
-        worker,
-        generation: supervision::Generation(generation),
-    };
-    let running: Vec<Incarnation> = known
-        .iter()
-        .filter(|(_, past)| past.was_running)
-        .map(|(worker, past)| incarnation(*worker, past.generation))
-        .collect();
-    let culprit = story.culprit().and_then(|past| Some(incarnation(id(&past.name)?, past.generation)));
-    let death = (!story.is_clean).then(|| InheritedDeath {
-        running,
-        culprit,
-        ending: story.ending(service_manager::predecessor()),
-        injected: story.culprit().and_then(|past| past.fault_ordered()),
-    });
-    let evidence = known
-        .iter()
-        .map(|(worker, past)| (incarnation(*worker, past.generation), past.evidence(base, story.died_at)))
-        .collect();
-    (Inherited { workers, death, last_incident }, evidence)
 }

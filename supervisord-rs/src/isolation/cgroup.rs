@@ -10,13 +10,20 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use supervision::LaunchStage;
 
+use super::family::house_of;
 use super::launch::Plan;
 
 /// `SUPERVISORD_RS_CGROUPS=off` has process trees walked even where there are cgroups.
 const SWITCH: &str = "SUPERVISORD_RS_CGROUPS";
+/// Between the name of a leaf and the number of those before it that were killed.
+const SERIAL: char = '~';
+/// For a leaf of a predecessor to become empty, and between two looks.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Where our leaves are.
 #[derive(Debug)]
@@ -31,7 +38,7 @@ impl Cgroups {
         if std::env::var_os(SWITCH).is_some_and(|value| value == "off") {
             return Self { root: None };
         }
-        let root = own().map(|own| own.join(format!("supervisord-rs-{:016x}", hash(runtime_dir))));
+        let root = own().map(|own| own.join(format!("supervisord-rs-{}", house_of(runtime_dir))));
         let Some(root) = root else { return Self { root: None } };
         if let Err(error) = fs::create_dir(&root)
             && error.kind() != io::ErrorKind::AlreadyExists
@@ -45,7 +52,6 @@ impl Cgroups {
             let _ = fs::remove_dir(&root);
             return Self { root: None };
         }
-        let _ = fs::write(root.join("cgroup.kill"), "1");
         let cgroups = Self { root: Some(root) };
         if cgroups.is_usable() {
             return cgroups;
@@ -74,6 +80,35 @@ impl Cgroups {
             }
         }
         Some(leaf)
+    }
+
+    /// The leaf with this name that a process lives in; `None`: it lives elsewhere.
+    pub(super) fn leaf_of(&self, name: &str, pid: i32) -> Option<Leaf> {
+        let root = self.root.as_ref()?;
+        let place = place_of(&format!("/proc/{pid}/cgroup"))?;
+        // What it made below is its own.
+        let found = place.strip_prefix(root).ok()?.components().next()?.as_os_str().to_str()?;
+        let serial =
+            found.strip_prefix(name)?.strip_prefix(SERIAL).map_or(Some(0), |serial| serial.parse().ok())?;
+        Some(Leaf {
+            first: root.join(name),
+            path: RefCell::new(root.join(found)),
+            serial: Cell::new(serial),
+            is_spent: Cell::new(false),
+        })
+    }
+
+    /// Ends everyone in leaves of a predecessor, but for those that are `kept`.
+    pub(super) fn end_others(&self, kept: &[PathBuf]) {
+        let Some(root) = &self.root else { return };
+        for leaf in directories(root).into_iter().filter(|leaf| !kept.contains(leaf)) {
+            let _ = fs::write(leaf.join("cgroup.kill"), "1");
+            let end = Instant::now() + LAST_WAIT;
+            while is_populated(&leaf) && Instant::now() < end {
+                std::thread::sleep(PAUSE);
+            }
+            remove_tree(&leaf);
+        }
     }
 
     /// Whether a process can be born in a leaf and live. Linux 6.12 and later kill whoever is born in a cgroup that was
@@ -113,7 +148,7 @@ pub(super) struct Leaf {
 }
 
 impl Leaf {
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.path.borrow().clone()
     }
 
@@ -123,7 +158,7 @@ impl Leaf {
             remove_tree(&self.path());
             self.serial.set(self.serial.get().wrapping_add(1));
             let mut next = self.first.clone().into_os_string();
-            next.push(format!(".{}", self.serial.get()));
+            next.push(format!("{SERIAL}{}", self.serial.get()));
             match fs::create_dir(&next) {
                 Ok(()) => self.is_spent.set(false),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -149,8 +184,7 @@ impl Leaf {
 
     /// Whether nobody is in it. Cheap: one small read, mostly.
     pub(super) fn is_empty(&self) -> bool {
-        let events = fs::read_to_string(self.path().join("cgroup.events")).unwrap_or_default();
-        !events.lines().any(|line| line == "populated 1")
+        !is_populated(&self.path())
     }
 
     /// Whether a process is in it, or below it.
@@ -186,9 +220,20 @@ fn directories(path: &Path) -> Vec<PathBuf> {
     entries.flatten().filter(is_directory).map(|entry| entry.path()).collect()
 }
 
-/// The directory of our own cgroup: the mount point, and our path below it (cgroups(7), proc_pid_mountinfo(5)).
+fn is_populated(path: &Path) -> bool {
+    let events = fs::read_to_string(path.join("cgroup.events")).unwrap_or_default();
+    events.lines().any(|line| line == "populated 1")
+}
+
+/// The directory of our own cgroup.
 fn own() -> Option<PathBuf> {
-    let cgroup = fs::read_to_string("/proc/self/cgroup").ok()?;
+    place_of("/proc/self/cgroup")
+}
+
+/// The directory of the cgroup that stands there: the mount point, and the path below it (cgroups(7),
+/// proc_pid_mountinfo(5)).
+fn place_of(file: &str) -> Option<PathBuf> {
+    let cgroup = fs::read_to_string(file).ok()?;
     let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?.trim_start_matches('/').to_owned();
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let mount = mounts.lines().find_map(|line| {
@@ -198,12 +243,4 @@ fn own() -> Option<PathBuf> {
         (after.starts_with("cgroup2 ") && root == "/").then(|| point.to_owned())
     })?;
     Some(Path::new(&mount).join(path))
-}
-
-/// A number for a path; the same in each run of this build.
-fn hash(path: &Path) -> u64 {
-    use std::hash::{Hash, Hasher};
-    let mut hasher = std::hash::DefaultHasher::new();
-    path.hash(&mut hasher);
-    hasher.finish()
 }

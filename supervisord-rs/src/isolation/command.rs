@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::Signal;
 use supervision::LaunchStage;
 
 use super::family::Family;
@@ -26,6 +27,8 @@ pub(super) struct Setting<'a> {
     pub(super) notify: Option<&'a str>,
     pub(super) stdout: BorrowedFd<'a>,
     pub(super) stderr: BorrowedFd<'a>,
+    /// What it gets when the supervisor ends; `None`: it goes on.
+    pub(super) parent_death_signal: Option<Signal>,
 }
 
 /// A command that was started.
@@ -37,7 +40,8 @@ pub(super) struct Started {
 
 /// Starts it, looked up in the `PATH` of its own environment.
 pub(super) fn launch(setting: Setting<'_>) -> Result<Started> {
-    let Setting { argv, launch, mut prepared, family, sockets, notify, stdout, stderr } = setting;
+    let Setting { argv, launch, mut prepared, family, sockets, notify, stdout, stderr, parent_death_signal } =
+        setting;
     let path = prepared.path();
     let program = argv.first().map_or("", String::as_str);
     let mut plan = Plan::new(OsStr::new(program), argv, &path)?
@@ -70,6 +74,6 @@ pub(super) fn launch(setting: Setting<'_>) -> Result<Started> {
     if let Some(watchdog) = launch.watchdog {
         set("WATCHDOG_USEC", watchdog.as_micros().to_string());
     }
-    let plan = prepared.apply(plan, &launch.surroundings)?;
+    let plan = prepared.apply(plan, &launch.surroundings)?.parent_death_signal(parent_death_signal);
     Ok(Started { child: plan.cgroup(family.birthplace()).launch()?, newline })
 }

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `drivers` | the effects, one method each |
 //! | `launching` | from an incarnation to something that runs |
+//! | `adopting` | taking over what a predecessor's workers left |
 //! | `endings` | from an exit, or from what a board says, to an event |
 //! | `hearing` | what workers say: notify sockets, readiness pipes, lines of output |
 //! | `views` | what can be seen |
 
+pub mod adopting;
 mod endings;
 mod hearing;
 mod launching;
@@ -28,9 +30,10 @@ use workers::Registry;
 use workers::board::{LastWords, monotonic_ns};
 use workers::fault::Fault;
 
+use super::adopted::Obituaries;
 use super::cgroup::Cgroups;
 use super::evidence::Evidence;
-use super::family::Family;
+use super::family::{Family, house_of};
 use super::helper::Helper;
 use super::host::Host;
 use super::launch::{Child, advice};
@@ -43,6 +46,7 @@ use super::watch::{Token, Wakeup, Watch};
 use crate::config::{Launch, Settings};
 use crate::record::black_box::BlackBox;
 use crate::record::logs::{Logs, StreamId};
+use crate::service_manager::FdStore;
 
 /// Turns of reading before other inputs get their chance.
 const ROUNDS: usize = 16;
@@ -76,6 +80,11 @@ pub struct Drivers {
     logs: Logs,
     sockets: Sockets,
     cgroups: Cgroups,
+    /// What is kept for a successor.
+    store: FdStore,
+    obituaries: Obituaries,
+    /// What tells our families from those of others.
+    house: String,
     log_dir: std::path::PathBuf,
     black_box: Rc<BlackBox>,
     watch: Watch,
@@ -84,8 +93,15 @@ pub struct Drivers {
     /// When to look at them next, in monotonic nanoseconds, and how long to wait after that.
     next_look: Option<(u64, Duration)>,
     patience: orphans::Patience,
-    /// The origin of the machine's clock, in monotonic nanoseconds.
-    base: u64,
+}
+
+/// What outlives us, and what outlived our predecessor.
+#[derive(Debug)]
+pub struct Keeping {
+    /// Where descriptors are kept for a successor.
+    pub store: FdStore,
+    /// How orphans ended, as the guardian writes it down.
+    pub obituaries: Option<OwnedFd>,
 }
 
 /// Something that is no event of the machine, and that people should know.
@@ -124,6 +140,8 @@ struct Resident {
     recycled_for: Option<Incarnation>,
     /// How the main process ended, when something of its family is left.
     exited: Option<Status>,
+    /// Since when it is known that an adopted one has exited, and not how; in monotonic nanoseconds.
+    unsettled_since: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -149,7 +167,7 @@ impl Domain {
 }
 
 impl Drivers {
-    /// Nothing runs yet. `environment` is what processes inherit, `base` the origin of the machine's clock.
+    /// Nothing runs yet. `environment` is what processes inherit.
     ///
     /// # Errors
     /// EMFILE, ENFILE or ENOMEM from epoll_create1(2).
@@ -159,8 +177,9 @@ impl Drivers {
         environment: BTreeMap<OsString, OsString>,
         logs: Logs,
         black_box: Rc<BlackBox>,
-        base: u64,
+        keeping: Keeping,
     ) -> io::Result<Self> {
+        let Keeping { store, obituaries } = keeping;
         let Spec { workers, domains, .. } = &settings.spec;
         let watch = Watch::new()?;
         watch.add(logs.wakeup(), Token::Logs)?;
@@ -182,15 +201,17 @@ impl Drivers {
             environment,
             registry,
             logs,
-            sockets: Sockets::default(),
+            sockets: Sockets::new(store.clone()),
             cgroups: Cgroups::discover(&settings.supervisor.runtime_dir),
+            store,
+            obituaries: Obituaries::new(obituaries),
+            house: house_of(&settings.supervisor.runtime_dir),
             log_dir: settings.supervisor.log_dir.clone(),
             black_box,
             watch,
             remains: BTreeSet::new(),
             next_look: None,
             patience: orphans::Patience::default(),
-            base,
         })
     }
 
@@ -242,6 +263,7 @@ impl Drivers {
         let means = self.launches[incarnation.worker.index()].stop.clone();
         let Some(live) = self.live_mut(incarnation) else { return };
         live.is_stopping = true;
+        let was_ordered = std::mem::take(&mut live.stop_was_ordered);
         let domain = live.domain;
         if let Some(sdk) = &live.sdk {
             sdk.order_stop();
@@ -252,9 +274,14 @@ impl Drivers {
             return;
         }
         match means.command {
+            // The predecessor's has ended with it.
+            Some(_) if was_ordered => self.signal_stop(incarnation),
             Some(command) => self.run_stop_command(incarnation, &command),
+            // A second signal means "at once" to some programs.
+            None if was_ordered => {}
             None => self.signal_stop(incarnation),
         }
+        self.black_box.note(incarnation.worker.index()).set_stop_ordered(incarnation.generation.0);
     }
 
     /// Sends the stop signal to all that belongs to a worker, or to its main process alone.
@@ -348,7 +375,7 @@ impl Drivers {
                 }
             }
         };
-        let last_beat = Duration::from_nanos(last.saturating_sub(self.base));
+        let last_beat = Duration::from_nanos(last);
         self.events.push_back(Event::Heartbeat { incarnation, last_beat });
     }
 
@@ -392,10 +419,10 @@ impl Drivers {
             if let Some(resident) = domain.resident.take() {
                 let child = resident.process.child();
                 resident.family.kill(child);
-                while resident.family.has_others(child.pid) && std::time::Instant::now() < end {
+                while resident.family.has_others(child) && std::time::Instant::now() < end {
                     std::thread::sleep(LOOK_FIRST);
                 }
-                reaper::discard(&child.pidfd);
+                reaper::forget(child);
             }
             domain.family = None;
         }
@@ -404,6 +431,7 @@ impl Drivers {
             tracing::error!(pids = ?killed.left, "these processes do not die of SIGKILL");
         }
         self.sockets.remove();
+        self.store.forget_all(|_| true);
         self.cgroups.remove();
         let _ = self.logs.flush(LAST_WAIT);
     }
@@ -477,7 +505,7 @@ impl Drivers {
             .iter()
             .flatten()
             .any(|live| self.domains[live.domain.index()].kind == DomainKind::Supervisor);
-        if has_threads { self.patience.reap(is_ours) } else { orphans::reap(is_ours) }
+        if has_threads { self.patience.reap(is_ours) } else { orphans::reap(is_ours, |_| {}) }
     }
 
     /// The next event.

@@ -9,15 +9,25 @@
 //! whether the number is still in the family (pidfd_open(2)).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use super::cgroup::Leaf;
 use super::launch::Child;
+use super::process::{self, Stat, stat};
 use super::reaper;
 
-/// The variable that marks a family: `SUPERVISOR-PID:DOMAIN`.
+/// The variable that marks a family: `HASH-OF-THE-RUNTIME-DIRECTORY:DOMAIN`, the same for one supervisor after the other.
 pub(super) const MARK: &str = "SUPERVISORD_RS_FAMILY";
+
+/// What tells the families of this supervisor and its successors from those of any other: a number for the runtime
+/// directory, which only one can have at a time (FNV-1a, the same in every release).
+pub(super) fn house_of(runtime_dir: &Path) -> String {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = runtime_dir.as_os_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, step);
+    format!("{hash:016x}")
+}
 
 /// A family.
 #[derive(Debug)]
@@ -38,8 +48,9 @@ pub struct Member {
 }
 
 impl Family {
-    pub(super) fn new(leaf: Option<Leaf>, domain: &str) -> Self {
-        Self { leaf, mark: format!("{}:{domain}", std::process::id()) }
+    /// `house` is what tells the families of one supervisor from those of another.
+    pub(super) fn new(leaf: Option<Leaf>, house: &str, domain: &str) -> Self {
+        Self { leaf, mark: format!("{house}:{domain}") }
     }
 
     /// The value of [`MARK`].
@@ -52,8 +63,13 @@ impl Family {
         self.leaf.as_ref()?.directory().ok()
     }
 
+    /// Where its cgroup is.
+    pub(super) fn place(&self) -> Option<PathBuf> {
+        self.leaf.as_ref().map(Leaf::path)
+    }
+
     /// Everyone who lives, the main process included.
-    pub(super) fn members(&self, main: i32) -> Vec<i32> {
+    pub(super) fn members(&self, main: &Child) -> Vec<i32> {
         match &self.leaf {
             Some(leaf) => leaf.pids(),
             None => self.walk(main).into_keys().collect(),
@@ -61,36 +77,37 @@ impl Family {
     }
 
     /// Whether anybody but the main process lives.
-    pub(super) fn has_others(&self, main: i32) -> bool {
+    pub(super) fn has_others(&self, main: &Child) -> bool {
         match &self.leaf {
             // The main process may count for a moment after its exit.
-            Some(leaf) => !leaf.is_empty() && leaf.pids().iter().any(|pid| *pid != main),
-            None => self.walk(main).into_keys().any(|pid| pid != main),
+            Some(leaf) => !leaf.is_empty() && leaf.pids().iter().any(|pid| *pid != main.pid),
+            None => self.walk(main).into_keys().any(|pid| pid != main.pid),
         }
     }
 
     /// Whether a process is one of the family. Whoever has exited and was waited for is not.
-    pub(super) fn contains(&self, main: i32, pid: i32) -> bool {
-        pid == main
+    pub(super) fn contains(&self, main: &Child, pid: i32) -> bool {
+        (pid == main.pid && !is_over(main))
             || match &self.leaf {
                 Some(leaf) => leaf.contains(pid),
                 None => self.walk(main).contains_key(&pid),
             }
     }
 
-    /// Sends a signal to everyone. The main process must not have been waited for: its number is its group's.
+    /// Sends a signal to everyone. The main process must not have been waited for, unless it is an adopted one: its
+    /// number is its group's.
     pub(super) fn signal(&self, main: &Child, signal: i32) {
-        reaper::signal_group(main, signal);
-        for pid in self.members(main.pid) {
-            if pid != main.pid && group_of(pid) != Some(main.pid) {
-                self.signal_one(main.pid, pid, signal);
+        let is_group = signal_main(main, signal);
+        for pid in self.members(main) {
+            if pid != main.pid && !(is_group && group_of(pid) == Some(main.pid)) {
+                self.signal_one(main, pid, signal);
             }
         }
     }
 
     /// Kills everyone. What is stuck in the kernel dies when it comes out.
     pub(super) fn kill(&self, main: &Child) {
-        reaper::signal_group(main, libc::SIGKILL);
+        signal_main(main, libc::SIGKILL);
         if let Some(leaf) = &self.leaf
             && leaf.kill().is_ok()
         {
@@ -99,26 +116,25 @@ impl Family {
         // Whoever forks while we walk has a child that the next round finds.
         let mut killed = BTreeSet::new();
         for _ in 0..64 {
-            let new: Vec<i32> =
-                self.members(main.pid).into_iter().filter(|pid| killed.insert(*pid)).collect();
+            let new: Vec<i32> = self.members(main).into_iter().filter(|pid| killed.insert(*pid)).collect();
             if new.is_empty() {
                 return;
             }
             for pid in new {
-                self.signal_one(main.pid, pid, libc::SIGKILL);
+                self.signal_one(main, pid, libc::SIGKILL);
             }
         }
     }
 
     /// Who is left, and in what state.
-    pub(super) fn describe(&self, main: i32) -> Vec<Member> {
+    pub(super) fn describe(&self, main: &Child) -> Vec<Member> {
         let members = self.members(main).into_iter();
         members
             .filter_map(|pid| stat(pid).map(|stat| Member { pid, name: stat.name, state: stat.state }))
             .collect()
     }
 
-    fn signal_one(&self, main: i32, pid: i32, signal: i32) {
+    fn signal_one(&self, main: &Child, pid: i32, signal: i32) {
         if let Ok(pidfd) = reaper::open(pid)
             && self.contains(main, pid)
         {
@@ -127,14 +143,19 @@ impl Family {
     }
 
     /// The family by the process table.
-    fn walk(&self, main: i32) -> BTreeMap<i32, Stat> {
+    fn walk(&self, main: &Child) -> BTreeMap<i32, Stat> {
         let processes = snapshot();
+        // An adopted one is reaped by its new parent, and its number may be a stranger's then; so may its session. A
+        // number that is in use as a session is given to nobody (credentials(7)).
+        let is_taken = processes.get(&main.pid).is_some_and(|stat| is_stranger(main, stat));
+        let main = main.pid;
         let own = i32::try_from(std::process::id()).unwrap_or(0);
         let is_orphan = |stat: &Stat| stat.parent == own || stat.parent == 1 || stat.parent == parent_of(own);
         let mut found: BTreeSet<i32> = processes
             .iter()
             .filter(|(pid, stat)| {
-                **pid == main || stat.session == main || (is_orphan(stat) && has_mark(**pid, &self.mark))
+                (!is_taken && (**pid == main || stat.session == main))
+                    || (is_orphan(stat) && has_mark(**pid, &self.mark))
             })
             .map(|(pid, _)| *pid)
             .collect();
@@ -156,31 +177,28 @@ impl Family {
     }
 }
 
-/// What proc_pid_stat(5) says of a process.
-#[derive(Clone, Debug)]
-struct Stat {
-    name: String,
-    state: char,
-    parent: i32,
-    session: i32,
+/// Whether somebody else has the number.
+fn is_stranger(main: &Child, stat: &Stat) -> bool {
+    main.start_time != 0 && stat.start_time != main.start_time
+}
+
+/// Whether it has exited and may have been reaped.
+fn is_over(main: &Child) -> bool {
+    main.is_adopted && reaper::has_exited(&main.pidfd)
+}
+
+/// Sends a signal to the main process, and to its group where its number surely is the group's. Whether it was.
+fn signal_main(main: &Child, signal: i32) -> bool {
+    if main.is_adopted {
+        let _ = reaper::signal(main, signal);
+        return false;
+    }
+    reaper::signal_group(main, signal);
+    true
 }
 
 fn snapshot() -> BTreeMap<i32, Stat> {
-    let Ok(entries) = fs::read_dir("/proc") else { return BTreeMap::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter_map(|pid| Some((pid, stat(pid)?))).collect()
-}
-
-fn stat(pid: i32) -> Option<Stat> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold anything, brackets too.
-    let (before, after) = text.rsplit_once(')')?;
-    let name = before.split_once('(')?.1.to_owned();
-    let mut fields = after.split_whitespace();
-    let state = fields.next()?.chars().next()?;
-    let parent = fields.next()?.parse().ok()?;
-    let session = fields.nth(1)?.parse().ok()?;
-    Some(Stat { name, state, parent, session })
+    process::all().into_iter().filter_map(|pid| Some((pid, stat(pid)?))).collect()
 }
 
 fn parent_of(pid: i32) -> i32 {
@@ -192,7 +210,5 @@ fn group_of(pid: i32) -> Option<i32> {
 }
 
 fn has_mark(pid: i32, mark: &str) -> bool {
-    let wanted = format!("{MARK}={mark}");
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environment.split(|&byte| byte == 0).any(|variable| variable == wanted.as_bytes())
+    process::variable(pid, MARK).is_some_and(|found| found == mark.as_bytes())
 }

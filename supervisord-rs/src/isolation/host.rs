@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use supervision::{LaunchFailure, LaunchStage};
 use workers::host::HostOrder;
@@ -35,6 +36,8 @@ pub(super) struct Setting<'a> {
     pub(super) family: &'a Family,
     pub(super) stdout: BorrowedFd<'a>,
     pub(super) stderr: BorrowedFd<'a>,
+    /// What it gets when the supervisor ends; `None`: it goes on.
+    pub(super) parent_death_signal: Option<Signal>,
 }
 
 impl Host {
@@ -54,8 +57,21 @@ impl Host {
             .descriptor(setting.stderr)?
             .descriptor(theirs.as_fd())?
             .descriptor(poke.as_fd())?;
-        let plan = setting.prepared.apply(plan, setting.surroundings)?;
+        let plan = setting
+            .prepared
+            .apply(plan, setting.surroundings)?
+            .parent_death_signal(setting.parent_death_signal);
         Ok(Self { child: plan.cgroup(setting.family.birthplace()).launch()?, socket })
+    }
+
+    /// One that a predecessor had started.
+    pub(super) fn adopted(child: Child, socket: OwnedFd) -> Self {
+        Self { child, socket }
+    }
+
+    /// Where orders go down.
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// Hands a worker to the host. Does not block: a host that reads no orders is a failed launch.

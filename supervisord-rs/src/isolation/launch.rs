@@ -19,7 +19,7 @@ mod birth;
 mod child;
 
 use std::ffi::{CString, OsStr};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
@@ -30,18 +30,26 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
 use supervision::{LaunchFailure, LaunchStage};
 
+use super::process;
+
 pub use advice::{advice, exit_code};
 
 /// Where descriptors meant for the child are kept in us: above every number that they get in the child.
 const LOWEST_SOURCE: RawFd = 64;
 
-/// A process that we have just created.
+/// A process that we have created, or taken over.
 #[derive(Debug)]
 pub struct Child {
     /// Its number; also that of its process group, and mostly of its session.
     pub pid: i32,
     /// The handle to wait for it and to signal it.
     pub pidfd: OwnedFd,
+    /// When it was born, in clock ticks since boot (proc_pid_stat(5)); with the number it means this process for ever.
+    /// 0: not known.
+    pub start_time: u64,
+    /// Whether another supervisor was its parent: then we cannot wait for it, and its number may become somebody else's
+    /// as soon as it has exited.
+    pub is_adopted: bool,
 }
 
 /// Who the child is, in the kernel's numbers.
@@ -67,7 +75,7 @@ pub struct Plan {
     has_listen_pid: bool,
     directory: Option<CString>,
     descriptors: Vec<(OwnedFd, RawFd)>,
-    parent_death_signal: Signal,
+    parent_death_signal: Option<Signal>,
     pub(super) credentials: Credentials,
     pub(super) umask: Option<u32>,
     pub(super) limits: Vec<Limit>,
@@ -77,6 +85,7 @@ pub struct Plan {
     pub(super) cpus: Vec<usize>,
     pub(super) own_session: bool,
     cgroup: Option<OwnedFd>,
+    keeps_open_files: bool,
 }
 
 impl Plan {
@@ -95,7 +104,7 @@ impl Plan {
             has_listen_pid: false,
             directory: None,
             descriptors: Vec::new(),
-            parent_death_signal: Signal::SIGKILL,
+            parent_death_signal: Some(Signal::SIGKILL),
             credentials: Credentials::default(),
             umask: None,
             limits: Vec::new(),
@@ -105,6 +114,7 @@ impl Plan {
             cpus: Vec::new(),
             own_session: true,
             cgroup: None,
+            keeps_open_files: false,
         })
     }
 
@@ -159,12 +169,7 @@ impl Plan {
         if target >= LOWEST_SOURCE || self.descriptors.iter().any(|(_, taken)| *taken == target) {
             return Err(failure(LaunchStage::Descriptors, Errno::EINVAL));
         }
-        let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(LOWEST_SOURCE))
-            .map_err(|errno| failure(LaunchStage::Descriptors, errno))?;
-        #[expect(unsafe_code, reason = "nix returns a number")]
-        // SAFETY: the kernel has just given us this descriptor, nobody else has it.
-        let copy = unsafe { OwnedFd::from_raw_fd(copy) };
-        self.descriptors.push((copy, target));
+        self.descriptors.push((copy_above(fd, LOWEST_SOURCE)?, target));
         Ok(self)
     }
 
@@ -174,9 +179,35 @@ impl Plan {
         (0..).find(|number| !self.descriptors.iter().any(|(_, taken)| taken == number)).unwrap_or(0)
     }
 
-    /// The signal that the child gets when the thread that launches it ends; SIGKILL when nothing is said.
+    /// Gives the child copies of these as its next descriptors, however many they are, and our own limit of open files,
+    /// so that it can have them.
+    ///
+    /// # Errors
+    /// `Descriptors` with EMFILE or ENFILE.
+    pub fn many_descriptors(mut self, descriptors: &[BorrowedFd<'_>]) -> Result<Self, LaunchFailure> {
+        let first = self.next_descriptor();
+        let count = RawFd::try_from(descriptors.len())
+            .map_err(|_| failure(LaunchStage::Descriptors, Errno::EMFILE))?;
+        // Above every number that they get in the child, so that none is overwritten before it is copied.
+        let lowest = LOWEST_SOURCE.max(first + count);
+        for (descriptor, target) in descriptors.iter().zip(first..) {
+            let copy = copy_above(*descriptor, lowest)?;
+            self.descriptors.push((copy, target));
+        }
+        // Those that were given before may lie where the new ones go.
+        for (source, _) in &mut self.descriptors {
+            if source.as_raw_fd() < lowest {
+                *source = copy_above(source.as_fd(), lowest)?;
+            }
+        }
+        self.keeps_open_files = true;
+        Ok(self)
+    }
+
+    /// The signal that the child gets when the thread that launches it ends; SIGKILL when nothing is said. `None`: it
+    /// goes on.
     #[must_use]
-    pub fn parent_death_signal(mut self, signal: Signal) -> Self {
+    pub fn parent_death_signal(mut self, signal: Option<Signal>) -> Self {
         self.parent_death_signal = signal;
         self
     }
@@ -222,11 +253,11 @@ impl Plan {
             directory: self.directory.as_ref().map_or(ptr::null(), |directory| directory.as_ptr()),
             descriptors: &descriptors,
             parent: nix::unistd::getpid().as_raw(),
-            parent_death_signal: self.parent_death_signal as libc::c_int,
+            parent_death_signal: self.parent_death_signal.map_or(0, |signal| signal as libc::c_int),
             credentials: &self.credentials,
             umask: self.umask,
             limits: &self.limits,
-            open_files: ORIGINAL_OPEN_FILES.get().copied(),
+            open_files: ORIGINAL_OPEN_FILES.get().copied().filter(|_| !self.keeps_open_files),
             nice: self.nice,
             io_priority: self.io_priority,
             oom_score_adj: self.oom_score_adj.as_deref(),
@@ -237,7 +268,9 @@ impl Plan {
         };
         let (pid, pidfd) = birth::give(&mut orders, self.cgroup.as_ref())?;
         match orders.failed {
-            None => Ok(Child { pid, pidfd }),
+            None => {
+                Ok(Child { pid, pidfd, start_time: process::start_time(pid).unwrap_or(0), is_adopted: false })
+            }
             Some(failure) => {
                 // It has exited already: vfork semantics made us wait for that. Nothing but its zombie is left.
                 super::reaper::discard(&pidfd);
@@ -250,11 +283,23 @@ impl Plan {
 /// The limit of open files that we were started with, once we have raised our own.
 static ORIGINAL_OPEN_FILES: OnceLock<(u64, u64)> = OnceLock::new();
 
+/// The soft limit of open files that a guardian was started with, for the supervisor, which gets its raised one.
+pub const OPEN_FILES: &str = "SUPERVISORD_RS_OPEN_FILES";
+
+/// The soft limit that we were started with, once we have raised our own.
+#[must_use]
+pub fn original_open_files() -> Option<u64> {
+    ORIGINAL_OPEN_FILES.get().map(|(soft, _)| *soft)
+}
+
 /// Raises our own limit of open files to the hard one: a worker costs us half a dozen. Children get back what we had,
 /// since programs that use select(2) break beyond 1024.
 pub fn raise_open_files() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    let of_guardian =
+        crate::service_manager::guardian_pid().and_then(|_| std::env::var(OPEN_FILES).ok()?.parse().ok());
+    let soft = of_guardian.map_or(soft, |original: u64| original.min(hard));
     if ORIGINAL_OPEN_FILES.set((soft, hard)).is_ok() && soft < hard {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
@@ -265,6 +310,14 @@ pub fn raise_open_files() {
 pub(super) const fn failure(stage: LaunchStage, errno: Errno) -> LaunchFailure {
     let transient = matches!(errno, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE);
     LaunchFailure { stage, errno: errno as i32, transient }
+}
+
+fn copy_above(fd: BorrowedFd<'_>, lowest: RawFd) -> Result<OwnedFd, LaunchFailure> {
+    let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(lowest))
+        .map_err(|errno| failure(LaunchStage::Descriptors, errno))?;
+    #[expect(unsafe_code, reason = "nix returns a number")]
+    // SAFETY: the kernel has just given us this descriptor, nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 fn candidates(program: &OsStr, path: &OsStr) -> Result<Vec<CString>, LaunchFailure> {

@@ -37,6 +37,8 @@ pub(super) struct Live {
     pub(super) is_ready: bool,
     /// Whether it was asked to stop: what it started has the rest of its grace period then.
     pub(super) is_stopping: bool,
+    /// Whether a predecessor had asked it to stop already.
+    pub(super) stop_was_ordered: bool,
     /// The pipe on which it writes a newline when it is ready.
     pub(super) newline: Option<OwnedFd>,
     /// What it said on its notify socket.
@@ -68,6 +70,7 @@ impl Live {
             struck_at: None,
             is_ready: false,
             is_stopping: false,
+            stop_was_ordered: false,
             newline: None,
             said,
         }
@@ -86,6 +89,11 @@ impl Sdk {
     pub(super) fn new(page: Page, name: &str, incarnation: Incarnation) -> Result<Self, LaunchFailure> {
         page.board().begin(name, incarnation.generation.0);
         Ok(Self { page, wake: event_fd()? })
+    }
+
+    /// Of an incarnation that lives already; of one that is no more without what wakes it.
+    pub(super) fn adopted(page: Page, wake: Option<OwnedFd>) -> Result<Self, LaunchFailure> {
+        Ok(Self { page, wake: wake.map_or_else(event_fd, Ok)? })
     }
 
     pub(super) fn board(&self) -> &Board {

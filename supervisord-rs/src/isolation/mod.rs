@@ -13,12 +13,16 @@
 //! | `surroundings` | who a process is and what surrounds it, looked up before it exists |
 //! | `launch` | from a plan to a running process, or to (stage, errno) |
 //! | `family`, `cgroup`, `orphans` | a process and all that it started: found, signalled, killed, proved to be gone |
+//! | `adopted` | how a process ended that another supervisor had started |
+//! | `process` | what the process table says of one process |
+//! | `sweep` | what a predecessor left and nobody has taken over |
 //! | `reaper` | the one owner of wait statuses |
 //! | `sockets`, `notify` | listening sockets that are passed on; what workers say with sd_notify(3) |
 //! | `helper` | small processes of our own: probes, stop commands, hooks |
 //! | `evidence` | from what was left behind to an ending and its cause |
 //! | `watch` | the one epoll set |
 
+mod adopted;
 mod cgroup;
 mod command;
 pub mod drivers;
@@ -30,9 +34,11 @@ pub mod launch;
 mod live;
 mod notify;
 pub mod orphans;
+mod process;
 pub mod reaper;
 mod sockets;
 mod surroundings;
+mod sweep;
 mod thread;
 mod watch;
 

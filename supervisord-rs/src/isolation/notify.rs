@@ -67,17 +67,38 @@ impl Notify {
         &self.address
     }
 
-    /// Forgets what is there: it was said to an incarnation that is no more.
-    pub(super) fn drain(&self) {
-        while self.receive().is_some() {}
+    /// One that a predecessor had opened.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(super) fn adopted(socket: OwnedFd) -> io::Result<Self> {
+        let socket = UnixDatagram::from(socket);
+        let address = socket.local_addr()?;
+        let name = address.as_abstract_name().and_then(|name| std::str::from_utf8(name).ok());
+        let address = name.map(|name| format!("@{name}")).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { socket, address })
     }
 
-    /// The next datagram. Descriptors that came with it are closed, which is what `BARRIER=1` waits for.
-    pub(super) fn receive(&self) -> Option<Datagram> {
+    /// Forgets what is there: it was said to an incarnation that is no more.
+    pub(super) fn drain(&self) {
+        while self.take().is_some() {}
+    }
+
+    /// The next datagram, which stays where it is.
+    pub(super) fn look(&self) -> Option<Datagram> {
+        self.receive(MsgFlags::MSG_PEEK)
+    }
+
+    /// Takes the next datagram away. Descriptors that came with it are closed, which is what `BARRIER=1` waits for.
+    pub(super) fn take(&self) -> Option<Datagram> {
+        self.receive(MsgFlags::empty())
+    }
+
+    fn receive(&self, how: MsgFlags) -> Option<Datagram> {
         let mut bytes = vec![0; DATAGRAM_MAX + 1];
         let mut space = nix::cmsg_space!(UnixCredentials, [RawFd; DESCRIPTORS_MAX]);
         let mut parts = [IoSliceMut::new(&mut bytes)];
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+        let flags = how | MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
         let message = recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut space), flags).ok()?;
         let mut sender = 0;
         for control in message.cmsgs().into_iter().flatten() {

@@ -25,18 +25,25 @@ pub struct Killed {
     pub left: Vec<i32>,
 }
 
-/// Reaps every dead child of which `is_ours` does not say that somebody waits for it. Does not block.
+/// Reaps every dead child of which `is_ours` does not say that somebody waits for it, and says how it ended. Does not
+/// block.
 ///
 /// By number, after a look: `waitpid(-1)` would take the status from under its owner.
-pub fn reap(is_ours: impl Fn(i32) -> bool) {
+pub fn reap(is_ours: impl Fn(i32) -> bool, mut ended: impl FnMut(&WaitStatus)) {
     let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     while let Ok(status) = waitid(Id::All, peek) {
         match status.pid() {
-            Some(pid) if !is_ours(pid.as_raw()) => drop(waitpid(pid, Some(WaitPidFlag::WNOHANG))),
+            Some(pid) if !is_ours(pid.as_raw()) => {
+                if let Ok(status) = waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+                    ended(&status);
+                }
+            }
             // One of ours is first in line and hides those behind it: ask for each by its number.
             Some(_) => {
                 for pid in children().into_iter().filter(|pid| !is_ours(*pid)) {
-                    let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+                    if let Ok(status) = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)) {
+                        ended(&status);
+                    }
                 }
                 return;
             }

@@ -43,6 +43,13 @@ pub fn discard(pidfd: &OwnedFd) {
     while waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) == Err(Errno::EINTR) {}
 }
 
+/// Lets go of a process that is known to have exited: reaps it, unless that is somebody else's business.
+pub fn forget(child: &Child) {
+    if !child.is_adopted {
+        discard(&child.pidfd);
+    }
+}
+
 fn translate(status: WaitStatus) -> Status {
     match status {
         WaitStatus::Exited(_, code) => Status::Exited(code),

@@ -16,27 +16,55 @@ use super::surroundings::{Failed, Result};
 use crate::accounts;
 use crate::config::probes::Address;
 use crate::config::settings::{SocketKind, SocketSpec};
+use crate::service_manager::{FdStore, Heritage};
 
 /// All that are open. Workers that name the same one share it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sockets {
     open: HashMap<(String, SocketKindKey), OwnedFd>,
     paths: Vec<PathBuf>,
+    /// What a predecessor had opened and nobody has asked for yet, by name in the store.
+    inherited: HashMap<String, OwnedFd>,
+    store: FdStore,
 }
 
 type SocketKindKey = u8;
 
+/// Begins their names in the store.
+const PREFIX: &str = "socket/";
+
 impl Sockets {
+    /// None is open. Those that will be are kept for a successor.
+    pub(super) fn new(store: FdStore) -> Self {
+        Self { open: HashMap::new(), paths: Vec::new(), inherited: HashMap::new(), store }
+    }
+
+    /// Takes over those of a predecessor: clients wait in their queues.
+    pub(super) fn adopt(&mut self, heritage: &mut Heritage) {
+        let found = heritage.claim_all(PREFIX).into_iter();
+        self.inherited = found.map(|(name, socket)| (format!("{PREFIX}{name}"), socket)).collect();
+    }
+
+    /// Lets go of what a predecessor had opened and no worker of ours has.
+    pub(super) fn forget_inherited(&mut self) {
+        for (name, _) in self.inherited.drain() {
+            self.store.forget(&name);
+        }
+    }
+
     /// Opens those that are not open yet. They stay open until the supervisor ends.
     pub(super) fn open(&mut self, specs: &[SocketSpec]) -> Result<()> {
         for spec in specs {
             if self.get(spec).is_some() {
                 continue;
             }
-            let socket = listen(spec).map_err(|error| {
+            let name = format!("{PREFIX}{}/{}", spec.kind as SocketKindKey, spec.address);
+            let inherited = self.inherited.remove(&name).filter(|socket| is_bound_to(socket, &spec.address));
+            let socket = inherited.map_or_else(|| listen(spec), Ok).map_err(|error| {
                 let errno = error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw);
                 Failed::about(LaunchStage::Socket, errno, spec.listen.clone())
             })?;
+            self.store.keep(&name, &[socket.as_fd()]);
             if let Address::Unix(path) = &spec.address {
                 self.paths.push(path.clone());
             }
@@ -56,6 +84,16 @@ impl Sockets {
         for path in self.paths.drain(..) {
             let _ = fs::remove_file(path);
         }
+    }
+}
+
+/// Whether it is what its name says, and, with a name in the file system, still to be reached by it.
+fn is_bound_to(socket: &OwnedFd, address: &Address) -> bool {
+    let Ok(bound) = socket2::SockRef::from(socket).local_addr() else { return false };
+    match address {
+        Address::Ip(wanted) => bound.as_socket().is_some_and(|bound| bound == *wanted),
+        // It was bound under another name and renamed.
+        Address::Unix(path) => bound.is_unix() && path.exists(),
     }
 }
 

@@ -9,23 +9,25 @@ use std::fs::OpenOptions;
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use supervision::Phase;
+use supervision::Memo;
 use workers::board::{Board, SIZE, monotonic_ns};
 use workers::mapping::Mapping;
 
+use super::memo::Words;
+
 /// Name of the file in the runtime directory.
 pub const FILE: &str = "blackbox";
+/// Its name until it is complete.
+const HIDDEN: &str = "blackbox.new";
 /// First word: `SVBLBOX` and the version of the layout.
-pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"SVBLBOX\x01");
+pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"SVBLBOX\x02");
 /// Where a worker's note begins in its page.
 pub(super) const NOTE: usize = SIZE / 2;
-/// Failures that a successor hears of.
-pub(super) const FAILURES: usize = 16;
 /// Most workers.
 const WORKERS_MAX: usize = 16 * 1024;
 
@@ -47,23 +49,62 @@ pub(super) struct Header {
     pub(super) tid: AtomicI32,
     pub(super) address: AtomicU64,
     pub(super) died_at: AtomicU64,
+    /// Not 0: it gives way to another, which is no death.
+    pub(super) gives_way: AtomicU32,
+    /// What the threads that carry output have in their own pipes: whose it is, and how far it has come.
+    pub(super) carried: [Carried; CARRIERS],
 }
 
-/// What a successor needs to know of a worker, beside its board.
+/// Threads that carry output at most.
+pub const CARRIERS: usize = 32;
+
+/// Bytes between a worker's pipe and its file, in a pipe that survives.
+#[repr(C)]
+pub struct Carried {
+    /// The stream, as a number; 0: none.
+    pub stream: AtomicU64,
+    /// Where in its file they were to be written, and how many bytes that makes; 0 bytes: not begun.
+    pub place: AtomicU64,
+    /// See `place`; stored after it.
+    pub length: AtomicU64,
+}
+
+/// The part of the black box that belongs to the threads that carry output.
+#[derive(Clone, Debug)]
+pub struct Carriers(Arc<Mapping>);
+
+impl Carriers {
+    /// The words of one of them.
+    #[must_use]
+    pub fn slot(&self, carrier: usize) -> Option<&Carried> {
+        header(&self.0).carried.get(carrier)
+    }
+}
+
+/// What a successor needs to know of a worker, beside its board. Each group of words is written so that a death at any
+/// instant leaves the old or the new: a memo is written beside the one that counts, and then counts; a process is
+/// erased, written, and then named by its generation.
 #[repr(C, align(64))]
 pub struct Note {
     pub(super) name_length: AtomicU32,
-    pub(super) phase: AtomicU32,
+    /// Which of the memos counts.
+    pub(super) current: AtomicU32,
     pub(super) name: [AtomicU64; 8],
-    pub(super) generation: AtomicU64,
-    pub(super) restarts: AtomicU64,
-    pub(super) attempt: AtomicU32,
+    pub(super) memos: [Words; 2],
+    /// Of which generation the process below is; 0: of none. Stored last.
+    pub(super) process_generation: AtomicU64,
     pub(super) pid: AtomicI32,
-    pub(super) is_stopped: AtomicU32,
+    pub(super) main_pid: AtomicI32,
+    pub(super) start_time: AtomicU64,
+    pub(super) main_start_time: AtomicU64,
+    /// What was done and said in the generation that stands there.
+    pub(super) ready_generation: AtomicU64,
+    pub(super) stop_generation: AtomicU64,
+    /// How it is launched, as a number: another one, and its process is not what the configuration wants.
+    pub(super) plan: AtomicU64,
     pub(super) fault: AtomicU32,
     pub(super) fault_parameter: AtomicU64,
     pub(super) fault_ordered_at: AtomicU64,
-    pub(super) failures: [AtomicU64; FAILURES],
     /// Copied from the worker's own board by the handler of a fatal signal.
     pub(super) progress: AtomicU64,
     pub(super) in_flight: AtomicU64,
@@ -72,46 +113,56 @@ pub struct Note {
 const _: () =
     assert!(size_of::<Board>() <= NOTE && size_of::<Note>() <= SIZE - NOTE && size_of::<Header>() <= SIZE);
 
+/// A process, so that it is not mistaken for another that has its number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessMark {
+    /// Its number; 0: none.
+    pub pid: i32,
+    /// When it was born, in clock ticks since boot (`starttime`, proc_pid_stat(5)).
+    pub start_time: u64,
+}
+
 impl Note {
-    /// Before a launch: the generation, and that nothing has been ordered for it.
-    pub fn set_generation(&self, generation: u64) {
+    /// Remembers where the worker stands.
+    pub fn remember(&self, memo: &Memo) {
+        let next = usize::from(self.current.load(Ordering::Relaxed) == 0);
+        self.memos[next].write(memo);
+        self.current.store(u32::from(next == 1), Ordering::SeqCst);
+    }
+
+    /// Before a launch: nothing has been ordered for the new generation, and it has no process yet.
+    pub fn begin_launch(&self) {
+        self.process_generation.store(0, Ordering::SeqCst);
         self.fault.store(0, Ordering::Relaxed);
         self.progress.store(0, Ordering::Relaxed);
         self.in_flight.store(0, Ordering::Relaxed);
-        self.generation.store(generation, Ordering::Release);
     }
 
-    /// Its process; 0 for none.
-    pub fn set_pid(&self, pid: i32) {
-        self.pid.store(pid, Ordering::Relaxed);
+    /// A generation has this process; and the other one if that is what it calls its main one. Its successor may take
+    /// it over from now on.
+    pub fn set_process(&self, generation: u64, process: ProcessMark, main: Option<ProcessMark>) {
+        self.process_generation.store(0, Ordering::SeqCst);
+        self.pid.store(process.pid, Ordering::Relaxed);
+        self.start_time.store(process.start_time, Ordering::Relaxed);
+        let main = main.unwrap_or_default();
+        self.main_pid.store(main.pid, Ordering::Relaxed);
+        self.main_start_time.store(main.start_time, Ordering::Relaxed);
+        self.process_generation.store(generation, Ordering::SeqCst);
     }
 
-    /// Where it is in its life.
-    pub fn set_phase(&self, phase: Phase) {
-        self.phase.store(code(phase), Ordering::Release);
+    /// It has said that it is ready.
+    pub fn set_ready(&self, generation: u64) {
+        self.ready_generation.store(generation, Ordering::SeqCst);
     }
 
-    /// Whether a person stopped it.
-    pub fn set_stopped(&self, stopped: bool) {
-        self.is_stopped.store(u32::from(stopped), Ordering::Relaxed);
+    /// It has been asked to stop.
+    pub fn set_stop_ordered(&self, generation: u64) {
+        self.stop_generation.store(generation, Ordering::SeqCst);
     }
 
-    /// Launches after the first.
-    pub fn set_restarts(&self, restarts: u64) {
-        self.restarts.store(restarts, Ordering::Relaxed);
-    }
-
-    /// Attempts since it was last stable.
-    pub fn set_attempt(&self, attempt: u32) {
-        self.attempt.store(attempt, Ordering::Relaxed);
-    }
-
-    /// When its recent failures were, in monotonic nanoseconds, oldest first; the newest 16 are kept.
-    pub fn set_failures(&self, failures: impl DoubleEndedIterator<Item = u64>) {
-        let mut newest = failures.rev();
-        for slot in &self.failures {
-            slot.store(newest.next().unwrap_or(0), Ordering::Relaxed);
-        }
+    /// How it is launched, as a number.
+    pub fn set_plan(&self, plan: u64) {
+        self.plan.store(plan, Ordering::Relaxed);
     }
 
     /// The fault just ordered, and when.
@@ -122,33 +173,12 @@ impl Note {
     }
 }
 
-/// Phases as stored: stable numbers.
-const PHASES: [Phase; 9] = [
-    Phase::Idle,
-    Phase::Launching,
-    Phase::Starting,
-    Phase::Running,
-    Phase::Stopping,
-    Phase::Killing,
-    Phase::Backoff,
-    Phase::Quarantined,
-    Phase::Finished,
-];
-
-fn code(phase: Phase) -> u32 {
-    PHASES.iter().position(|known| *known == phase).and_then(|index| u32::try_from(index).ok()).unwrap_or(0)
-}
-
-/// The phase with this number.
-pub(super) fn phase(code: u32) -> Option<Phase> {
-    PHASES.get(usize::try_from(code).ok()?).copied()
-}
-
 /// The black box of this supervisor.
 pub struct BlackBox {
     mapping: Arc<Mapping>,
     /// Workers that it has pages for.
     capacity: usize,
+    runtime_dir: PathBuf,
 }
 
 /// What the handler of a fatal signal copies: from a worker's own board to its note. Set while the worker lives.
@@ -157,25 +187,25 @@ static MIRRORED: [AtomicPtr<Board>; WORKERS_MAX] = [const { AtomicPtr::new(ptr::
 static PAGES: AtomicPtr<Header> = AtomicPtr::new(ptr::null_mut());
 
 impl BlackBox {
-    /// Creates the file anew, with pages for `spare` workers more: whole under another name, then renamed, so that a predecessor's file is never truncated
-    /// under whoever maps it. It lives until the process ends: the handler of fatal signals writes to it.
+    /// Creates the file anew under another name, with pages for `spare` workers more: nobody reads it before it is
+    /// [published](Self::publish). It lives until the process ends: the handler of fatal signals writes to it.
     ///
     /// # Errors
-    /// What open(2), posix_fallocate(3), mmap(2) or rename(2) say; ENOSPC when the directory is full.
+    /// What open(2), posix_fallocate(3) or mmap(2) say; ENOSPC when the directory is full.
     pub fn create(runtime_dir: &Path, workers: &[&str], spare: usize) -> io::Result<Self> {
         if workers.len() + spare > WORKERS_MAX {
             return Err(io::Error::other(format!("more than {WORKERS_MAX} workers")));
         }
-        let hidden = runtime_dir.join("blackbox.new");
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
-            .open(&hidden)?;
+            .open(runtime_dir.join(HIDDEN))?;
         let mapping = Mapping::file(file, NonZeroUsize::MIN.saturating_add(workers.len() + spare))?;
-        let black_box = Self { mapping: Arc::new(mapping), capacity: workers.len() + spare };
+        let capacity = workers.len() + spare;
+        let black_box = Self { mapping: Arc::new(mapping), capacity, runtime_dir: runtime_dir.into() };
         for (index, name) in workers.iter().enumerate() {
             store_name(black_box.note(index), name);
         }
@@ -185,11 +215,31 @@ impl BlackBox {
         header.workers.store(u32::try_from(workers.len()).unwrap_or(0), Ordering::Relaxed);
         header.started_at.store(monotonic_ns(), Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::SeqCst);
-        std::fs::rename(&hidden, runtime_dir.join(FILE))?;
-        PAGES.store(ptr::from_ref(header).cast_mut(), Ordering::Release);
         // Never unmapped: the handler may run at any time until the process is gone.
         std::mem::forget(Arc::clone(&black_box.mapping));
         Ok(black_box)
+    }
+
+    /// From now on this is what a successor reads, and no longer the predecessor's: by renaming, so that there is always
+    /// one of them, whole, and a predecessor's is never truncated under whoever maps it.
+    ///
+    /// # Errors
+    /// What rename(2) says.
+    pub fn publish(&self) -> io::Result<()> {
+        std::fs::rename(self.runtime_dir.join(HIDDEN), self.runtime_dir.join(FILE))?;
+        PAGES.store(ptr::from_ref(self.header()).cast_mut(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Says that another supervisor takes over while we live: our end is no death.
+    pub fn give_way(&self, gives_way: bool) {
+        self.header().gives_way.store(u32::from(gives_way), Ordering::SeqCst);
+    }
+
+    /// Where the threads that carry output write down what they have in their hands.
+    #[must_use]
+    pub fn carriers(&self) -> Carriers {
+        Carriers(Arc::clone(&self.mapping))
     }
 
     /// The memory, for the boards of the supervisor's own threads.
@@ -281,10 +331,14 @@ impl BlackBox {
     }
 
     fn header(&self) -> &Header {
-        let page = ptr::from_ref(self.mapping.nth(0));
-        // SAFETY: as in `note`; page 0 is used as a header only.
-        unsafe { &*page.cast::<Header>() }
+        header(&self.mapping)
     }
+}
+
+fn header(mapping: &Mapping) -> &Header {
+    let page = ptr::from_ref(mapping.nth(0));
+    // SAFETY: as in `note`; page 0 is used as a header only.
+    unsafe { &*page.cast::<Header>() }
 }
 
 impl std::fmt::Debug for BlackBox {

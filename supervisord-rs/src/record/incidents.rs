@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use supervision::{Incarnation, Incident, IncidentId, Outcome, WorkerId};
 use workers::fault::Fault;
@@ -147,16 +147,18 @@ impl Incidents {
     }
 
     /// Settles an incident: `is_live` says whether an incarnation still lives, `is_stalled` whether it has stopped
-    /// giving signs of life, `base` is the origin of the machine's clock in monotonic nanoseconds.
+    /// giving signs of life.
     pub fn settle(
         &mut self,
         incident: &Incident,
-        base: u64,
         is_live: impl Fn(Incarnation) -> bool,
         is_stalled: impl Fn(Incarnation) -> bool,
     ) -> (IncidentRecord, Option<Tail>) {
-        let mut opened =
-            self.open.remove(&incident.id).unwrap_or_else(|| Opened::new(incident, &BTreeMap::new(), base));
+        let nanos = |at: Duration| u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+        let mut opened = self
+            .open
+            .remove(&incident.id)
+            .unwrap_or_else(|| Opened::new(incident, &BTreeMap::new(), nanos(incident.opened)));
         let name = |incarnation: Incarnation| self.names.worker(incarnation.worker).to_owned();
         let lost_ones: Vec<Incarnation> = incident.lost.iter().map(|loss| loss.incarnation).collect();
         let survivors: Vec<Incarnation> = incident
@@ -167,10 +169,10 @@ impl Incidents {
             .collect();
         let recovered = incident.lost.iter().all(|loss| matches!(loss.outcome, Outcome::Recovered { .. }));
         let origin = opened.struck_at.unwrap_or(opened.seen_at);
-        let closed = incident.closed.filter(|_| recovered && !incident.lost.is_empty()).map(|closed| {
-            base.saturating_add(u64::try_from(closed.as_nanos()).unwrap_or(u64::MAX)).saturating_sub(origin)
-                / 1000
-        });
+        let closed = incident
+            .closed
+            .filter(|_| recovered && !incident.lost.is_empty())
+            .map(|closed| nanos(closed).saturating_sub(origin) / 1000);
         let tail = opened.tail.take();
         let mut record = IncidentRecord {
             id: incident.id.0,

@@ -14,18 +14,20 @@
 //! | `logs` | the handle: open, watch, tail, reopen, flush |
 //! | `pool` | the threads: always one that waits, never more than a few |
 //! | `stream` | one captured stream: pipe → bytes or lines → sink |
+//! | `hands` | what a thread has taken and not written yet |
 //! | `file` | a file that is rotated, capped, reopened, and may be full |
 //! | `line` | what a line gets on its way |
 //! | `syslog`, `journal` | the datagrams of those who collect logs |
 
 mod file;
+mod hands;
 mod journal;
 mod line;
 mod pool;
 mod stream;
 mod syslog;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -37,8 +39,12 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::config::settings::{LineFormat, Rotate, Sink};
+use crate::record::black_box::Carriers;
+use crate::record::post_mortem::PastCarried;
 use crate::record::scribe::Echo;
+use crate::service_manager::{FdStore, Heritage};
 use file::LogFile;
+use hands::Leftover;
 use pool::{Job, Pool};
 use stream::{Output, Stream};
 
@@ -49,6 +55,8 @@ pub struct StreamId(u32);
 /// What is to be captured, and how.
 #[derive(Clone, Debug)]
 pub struct StreamPlan {
+    /// What its pipe is called in the store of a service manager.
+    pub name: String,
     /// Whose it is.
     pub worker: String,
     /// `stdout` or `stderr`.
@@ -97,6 +105,23 @@ pub struct Logs {
     pool: Arc<Pool>,
     files: HashMap<PathBuf, Arc<Mutex<LogFile>>>,
     echo: Option<Echo>,
+    /// Pipes of a predecessor that nobody has asked for yet, by name, and what its threads had in their hands.
+    pipes: HashMap<String, OwnedFd>,
+    leftovers: Vec<Leftover>,
+    /// Streams that go on with a predecessor's pipe.
+    inherited: HashSet<StreamId>,
+    carried: Vec<PastCarried>,
+}
+
+/// What outlives us, and what outlived our predecessor.
+#[derive(Debug)]
+pub struct Surviving {
+    /// Where the threads write down what they have in their hands.
+    pub carriers: Carriers,
+    /// What the predecessor's threads had written down.
+    pub carried: Vec<PastCarried>,
+    /// Where pipes are kept.
+    pub store: FdStore,
 }
 
 impl Logs {
@@ -104,8 +129,53 @@ impl Logs {
     ///
     /// # Errors
     /// EMFILE or EAGAIN.
-    pub fn start(echo: Option<Echo>, cap: Option<u64>) -> io::Result<Self> {
-        Ok(Self { pool: Pool::start(cap)?, files: HashMap::new(), echo })
+    pub fn start(echo: Option<Echo>, cap: Option<u64>, surviving: Surviving) -> io::Result<Self> {
+        let Surviving { carriers, carried, store } = surviving;
+        Ok(Self {
+            pool: Pool::start(cap, carriers, store)?,
+            files: HashMap::new(),
+            echo,
+            pipes: HashMap::new(),
+            leftovers: Vec::new(),
+            inherited: HashSet::new(),
+            carried,
+        })
+    }
+
+    /// Takes over a predecessor's pipes, and what it had taken out of them and not written. They are carried on as their
+    /// streams are opened.
+    pub fn adopt(&mut self, heritage: &mut Heritage) {
+        self.leftovers = hands::leftovers(heritage, &self.carried, self.pool.store());
+        for prefix in ["worker-", "cell-"] {
+            let is_pipe = |name: &str| name.ends_with("/stdout") || name.ends_with("/stderr");
+            self.pipes.extend(heritage.claim_some(prefix, is_pipe));
+        }
+    }
+
+    /// Whether a predecessor's pipe with this name waits to be carried on.
+    #[must_use]
+    pub fn has_heritage(&self, name: &str) -> bool {
+        self.pipes.contains_key(name)
+    }
+
+    /// Whether any of these streams has a pipe of its own that nobody had before.
+    #[must_use]
+    pub fn is_renewed<'a>(&self, mut streams: impl Iterator<Item = &'a StreamId>) -> bool {
+        streams.any(|stream| !self.inherited.contains(stream))
+    }
+
+    /// Lets go of what a predecessor's workers had and nobody of ours has. Gives the names.
+    pub fn forget_heritage(&mut self) {
+        self.pipes.clear();
+        for leftover in self.leftovers.drain(..) {
+            tracing::warn!(name = leftover.name, "output of a worker that is no more is dropped");
+        }
+    }
+
+    /// Has the pipe of a stream kept for a successor. Whether it is.
+    #[must_use]
+    pub fn keep(&self, stream: StreamId, name: &str, store: &FdStore) -> bool {
+        self.pool.stream(stream.0).is_some_and(|stream| store.keep(name, &[stream.pipe().as_fd()]))
     }
 
     /// Opens a stream. It stays until it is closed.
@@ -121,8 +191,20 @@ impl Logs {
             Sink::Null | Sink::Inherit => return Err(Errno::EINVAL),
         };
         let echo = self.echo.clone().filter(|_| matches!(output, Output::File(_)));
-        let stream = Stream::new(plan, output, echo)?;
-        self.pool.add(stream).map(StreamId)
+        let pipe = self.pipes.remove(&plan.name);
+        let number = stream::number(&plan.name);
+        let position = self.leftovers.iter().position(|leftover| leftover.stream == number);
+        let leftover = position.map(|position| self.leftovers.remove(position));
+        let (is_inherited, has_leftover) = (pipe.is_some(), leftover.is_some());
+        let stream = Stream::new(plan, output, echo, pipe, leftover)?;
+        let id = self.pool.add(stream).map(StreamId)?;
+        if is_inherited {
+            self.inherited.insert(id);
+        }
+        if has_leftover {
+            self.pool.give(Job::Carry(id.0));
+        }
+        Ok(id)
     }
 
     fn file(&mut self, path: &Path, plan: &StreamPlan) -> Arc<Mutex<LogFile>> {

@@ -5,12 +5,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use supervision::{Cause, Ending, FaultId, Phase, Status};
+use supervision::{Cause, Ending, FaultId, Memo, Phase, Status};
 use workers::board::{Board, Reading, SIZE, monotonic_ns};
 
-use super::black_box::{FILE, Header, MAGIC, NOTE, Note, boot, phase};
+use super::black_box::{Carried, FILE, Header, MAGIC, NOTE, Note, ProcessMark, boot};
 use crate::isolation::{Evidence, evidence};
 use crate::service_manager;
 
@@ -27,7 +28,20 @@ pub struct PostMortem {
     pub last_incident: u64,
     /// Its workers.
     pub workers: Vec<PastWorker>,
+    /// Whether it gave way to us, which is no death.
+    pub gave_way: bool,
+    /// Output that was on its way, by carrier.
+    pub carried: Vec<PastCarried>,
     signal: i32,
+}
+
+/// What a thread that carried output had in its hands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PastCarried {
+    /// Whose it is, as a number.
+    pub stream: u64,
+    /// Where in its file it was to be written, and how many bytes that makes; `None`: that had not begun.
+    pub place: Option<(u64, u64)>,
 }
 
 /// What is known of one of its workers.
@@ -35,22 +49,16 @@ pub struct PostMortem {
 pub struct PastWorker {
     /// Its name.
     pub name: String,
-    /// Its last generation.
-    pub generation: u64,
-    /// Its process then.
-    pub pid: i32,
-    /// Where it was in its life.
-    pub phase: Phase,
-    /// Whether it had been launched and had not ended.
-    pub was_running: bool,
-    /// Whether a person had stopped it.
-    pub stopped: bool,
-    /// Launches after the first.
-    pub restarts: u64,
-    /// Attempts since it was last stable.
-    pub attempt: u32,
-    /// When its recent failures were, oldest first.
-    pub failures: Vec<u64>,
+    /// Where it stood.
+    pub memo: Memo,
+    /// The process of its incarnation, and the one that it calls its main one; `None`: none is known.
+    pub process: Option<(ProcessMark, Option<ProcessMark>)>,
+    /// Whether its incarnation had said that it is ready.
+    pub said_ready: bool,
+    /// Whether its incarnation had been asked to stop.
+    pub stop_ordered: bool,
+    /// How it was launched, as a number.
+    pub plan: u64,
     /// Units of work done.
     pub progress: u64,
     /// Units of work begun and not done.
@@ -127,7 +135,9 @@ impl PostMortem {
         if header.magic.load(Ordering::Relaxed) != MAGIC {
             return Err(BlackBoxError::Foreign { path: path.into() });
         }
-        if pages.len() != header.workers.load(Ordering::Relaxed) as usize + 1 {
+        // There may be more: room for workers that were not added.
+        let workers = header.workers.load(Ordering::Relaxed) as usize;
+        if pages.len() <= workers || !bytes.len().is_multiple_of(SIZE) {
             return Err(truncated());
         }
         if header.boot.load(Ordering::Relaxed) != boot() {
@@ -140,7 +150,9 @@ impl PostMortem {
             pid: header.pid.load(Ordering::Relaxed),
             died_at,
             last_incident: header.last_incident.load(Ordering::Relaxed).min(u64::from(u32::MAX)),
-            workers: pages[1..].iter().filter_map(PastWorker::read).collect(),
+            workers: pages[1..=workers].iter().filter_map(PastWorker::read).collect(),
+            gave_way: header.gives_way.load(Ordering::Relaxed) == 1,
+            carried: header.carried.iter().map(PastCarried::read).collect(),
             signal: header.signal.load(Ordering::Relaxed),
         }))
     }
@@ -148,7 +160,7 @@ impl PostMortem {
     /// Whose doing it was: the worker that left last words; else the only one that had begun a fault.
     #[must_use]
     pub fn culprit(&self) -> Option<&PastWorker> {
-        let alive = self.workers.iter().filter(|worker| worker.was_running);
+        let alive = self.workers.iter().filter(|worker| worker.was_running());
         let readings = alive.filter_map(|worker| Some((worker, worker.reading.as_ref()?)));
         evidence::culprit(readings)
     }
@@ -175,6 +187,16 @@ impl PostMortem {
     }
 }
 
+impl PastCarried {
+    fn read(carried: &Carried) -> Self {
+        let length = carried.length.load(Ordering::Relaxed);
+        Self {
+            stream: carried.stream.load(Ordering::Relaxed),
+            place: (length > 0).then(|| (carried.place.load(Ordering::Relaxed), length)),
+        }
+    }
+}
+
 impl PastWorker {
     /// `None` when the page makes no sense.
     fn read(page: &Page) -> Option<Self> {
@@ -183,21 +205,19 @@ impl PastWorker {
             let start = std::ptr::from_ref(page);
             (&*start.cast::<Board>(), &*start.byte_add(NOTE).cast::<Note>())
         };
-        let phase = phase(note.phase.load(Ordering::Relaxed))?;
+        let now = monotonic_ns();
+        let current = usize::from(note.current.load(Ordering::Relaxed) == 1);
+        let memo = note.memos[current].read(Duration::from_nanos(now))?;
         let length = (note.name_length.load(Ordering::Relaxed) as usize).min(note.name.len() * 8);
         let name: Vec<u8> =
             note.name.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()).collect();
-        let generation = note.generation.load(Ordering::Relaxed);
-        // The board is this incarnation's for threads of the supervisor; others have theirs in memory that is gone.
+        let generation = memo.generation.0;
+        let is_present = |word: &AtomicU64| generation != 0 && word.load(Ordering::Relaxed) == generation;
+        // The board is this incarnation's for threads of the supervisor; others have theirs elsewhere.
         let reading = board.read().filter(|reading| reading.generation == generation && generation != 0);
-        let now = monotonic_ns();
-        let mut failures: Vec<u64> = note
-            .failures
-            .iter()
-            .map(|at| at.load(Ordering::Relaxed))
-            .filter(|&at| at != 0 && at <= now)
-            .collect();
-        failures.sort_unstable();
+        let mark = |pid: i32, start_time: u64| (pid > 0).then_some(ProcessMark { pid, start_time });
+        let process = mark(note.pid.load(Ordering::Relaxed), note.start_time.load(Ordering::Relaxed));
+        let main = mark(note.main_pid.load(Ordering::Relaxed), note.main_start_time.load(Ordering::Relaxed));
         let fault = FaultId {
             code: note.fault.load(Ordering::Relaxed),
             parameter: note.fault_parameter.load(Ordering::Relaxed),
@@ -209,24 +229,25 @@ impl PastWorker {
         };
         Some(Self {
             name: String::from_utf8(name[..length].to_vec()).ok()?,
-            generation,
-            pid: note.pid.load(Ordering::Relaxed),
-            phase,
-            was_running: match phase {
-                Phase::Starting | Phase::Running | Phase::Stopping | Phase::Killing => true,
-                Phase::Idle | Phase::Launching | Phase::Backoff | Phase::Quarantined | Phase::Finished => {
-                    false
-                }
-            },
-            stopped: note.is_stopped.load(Ordering::Relaxed) == 1,
-            restarts: note.restarts.load(Ordering::Relaxed),
-            attempt: note.attempt.load(Ordering::Relaxed),
-            failures,
+            process: process.filter(|_| is_present(&note.process_generation)).map(|process| (process, main)),
+            said_ready: is_present(&note.ready_generation),
+            stop_ordered: is_present(&note.stop_generation),
+            plan: note.plan.load(Ordering::Relaxed),
+            memo,
             progress,
             in_flight,
             fault: (fault.code != 0 && ordered_at <= now).then_some((fault, ordered_at)),
             reading,
         })
+    }
+
+    /// Whether it had been launched and had not ended.
+    #[must_use]
+    pub fn was_running(&self) -> bool {
+        match self.memo.phase {
+            Phase::Starting | Phase::Running | Phase::Stopping | Phase::Killing => true,
+            Phase::Idle | Phase::Launching | Phase::Backoff | Phase::Quarantined | Phase::Finished => false,
+        }
     }
 
     /// The fault last ordered for this incarnation.
@@ -251,9 +272,30 @@ impl PastWorker {
 #[cfg(test)]
 mod tests {
     use super::super::black_box::BlackBox;
+    use supervision::Generation;
     use workers::board::LastWords;
 
     use super::*;
+
+    /// Of a worker that was never launched.
+    fn memo() -> Memo {
+        Memo {
+            phase: Phase::Idle,
+            generation: Generation(0),
+            since: Duration::ZERO,
+            due: None,
+            restarts: 0,
+            attempt: 0,
+            failures: Vec::new(),
+            order: None,
+            marks: supervision::Marks::default(),
+            abandoned: 0,
+            last_ending: None,
+            last_incident: None,
+            injected: None,
+            injections: Vec::new(),
+        }
+    }
 
     fn recorded(directory: &Path) -> Vec<u8> {
         let black_box = BlackBox::create(directory, &["a", "b"], 0).unwrap();
@@ -263,10 +305,12 @@ mod tests {
             board.begin(["a", "b"][worker], 7);
             board.progress.store(40 + worker as u64, Ordering::Relaxed);
             let note = black_box.note(worker);
-            note.set_generation(7);
-            note.set_phase(Phase::Running);
-            note.set_failures([1, 2, 3].into_iter());
+            note.begin_launch();
+            note.set_process(7, ProcessMark { pid: 42, start_time: 5 }, None);
+            let failures = [1, 2, 3].map(Duration::from_nanos).to_vec();
+            note.remember(&Memo { phase: Phase::Running, generation: Generation(7), failures, ..memo() });
         }
+        black_box.publish().unwrap();
         let mapping = black_box.mapping();
         mapping.nth(black_box.page(1)).write_last_words(LastWords::Signal, 11, 1, 0x10, 99);
         black_box.set_last_incident(5);
@@ -281,8 +325,9 @@ mod tests {
         assert!(!story.is_clean);
         assert_eq!((story.pid, story.last_incident), (std::process::id() as i32, 5));
         let culprit = story.culprit().unwrap();
-        assert_eq!((culprit.name.as_str(), culprit.generation, culprit.progress), ("b", 7, 41));
-        assert_eq!(culprit.failures, [1, 2, 3]);
+        assert_eq!((culprit.name.as_str(), culprit.memo.generation.0, culprit.progress), ("b", 7, 41));
+        assert_eq!(culprit.memo.failures, [1, 2, 3].map(Duration::from_nanos));
+        assert_eq!(culprit.process, Some((ProcessMark { pid: 42, start_time: 5 }, None)));
         assert_eq!(story.ending(None).cause, Cause::Segfault);
     }
 

@@ -215,7 +215,9 @@ fn succeed(world: &mut World, random: &mut Random) {
     let is_thread: Vec<bool> = spec.workers.iter().map(|worker| worker.domain == DomainId(0)).collect();
     let luck = random.next();
     let is_death = random.chance(70);
-    world.succeed(is_death, |who| !is_thread[who.worker.index()] && (luck >> (who.worker.0 % 16)) % 8 != 0);
+    world.succeed(is_death, |who| {
+        !is_thread[who.worker.index()] && !(luck >> (who.worker.0 % 16)).is_multiple_of(8)
+    });
 }
 
 /// A main process is gone and its children are not; they go when they are killed.

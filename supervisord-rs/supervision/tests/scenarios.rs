@@ -420,7 +420,7 @@ fn a_successor_opens_the_incident_of_its_predecessor_and_goes_on_counting() {
     let ending =
         Ending { status: Status::Signaled { signal: 11, core_dumped: false }, cause: Cause::Segfault };
     let inherited = Inherited {
-        now: 0 * MS,
+        now: MS - MS,
         workers: vec![past(A, false), past(B, false), past(WorkerId(2), true)],
         death: Some(InheritedDeath { culprit: Some(lost(A)), ending, injected: None }),
         last_incident: Some(IncidentId(41)),

@@ -4,25 +4,29 @@
 //! which is its group's, is nobody else's.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use supervision::spec::DomainKind;
 use supervision::{DomainId, Ending, Event, Incarnation, Status, WorkerId};
 use workers::board::{Reading, State, monotonic_ns};
 
 use super::{Drivers, Process};
+use crate::isolation::adopted::Look;
 use crate::isolation::evidence::{self, Evidence};
 use crate::isolation::live::hush;
 use crate::isolation::reaper;
 use crate::isolation::watch::Token;
 
+/// For whoever reaped an adopted process to say how it ended.
+const OBITUARY_LIMIT: Duration = Duration::from_millis(250);
+
 impl Drivers {
     /// Looks whether the main process of a domain has exited, and whether anything of its family is left.
     pub(super) fn reap(&mut self, domain: DomainId) {
         let Some(resident) = &self.domains[domain.index()].resident else { return };
-        let main = resident.process.child();
         let (status, is_news) = match resident.exited {
             Some(status) => (status, false),
-            None => match reaper::peek(main) {
+            None => match self.look_at_main(domain) {
                 Some(status) => (status, true),
                 None => return,
             },
@@ -31,7 +35,7 @@ impl Drivers {
             return;
         }
         let Some(resident) = &self.domains[domain.index()].resident else { return };
-        if !resident.family.has_others(resident.process.child().pid) {
+        if !resident.family.has_others(resident.process.child()) {
             self.bury(domain, status);
             return;
         }
@@ -39,6 +43,31 @@ impl Drivers {
             self.leave_remains(domain, status);
         } else {
             self.remains.insert(domain);
+        }
+    }
+
+    /// How the main process of a domain ended, if it has. One that was taken over is not waited for by us: what is not
+    /// known at once is looked for a while.
+    fn look_at_main(&mut self, domain: DomainId) -> Option<Status> {
+        let resident = self.domains[domain.index()].resident.as_mut()?;
+        let main = resident.process.child();
+        if !main.is_adopted {
+            return reaper::peek(main);
+        }
+        match self.obituaries.look(main) {
+            Look::Alive => None,
+            Look::Exited(status) => Some(status),
+            Look::Unsettled => {
+                let now = monotonic_ns();
+                let since = *resident.unsettled_since.get_or_insert(now);
+                if Duration::from_nanos(now.saturating_sub(since)) >= OBITUARY_LIMIT {
+                    return Some(Status::Unknown);
+                }
+                // It would be ready for ever.
+                self.watch.remove(main.pidfd.as_fd());
+                self.look_soon(domain);
+                None
+            }
         }
     }
 
@@ -61,8 +90,10 @@ impl Drivers {
             return false;
         }
         self.watch.remove(before.pidfd.as_fd());
-        reaper::discard(&before.pidfd);
+        reaper::forget(before);
         resident.process = Process::Command(heir);
+        let worker = live.incarnation.worker;
+        self.note_process(worker);
         true
     }
 
@@ -89,27 +120,16 @@ impl Drivers {
     fn bury(&mut self, domain: DomainId, status: Status) {
         let slot = &mut self.domains[domain.index()];
         let Some(resident) = slot.resident.take() else { return };
-        let kind = slot.kind;
-        reaper::discard(&resident.process.child().pidfd);
+        let child = resident.process.child();
+        reaper::forget(child);
+        let name = self.family_name(domain);
+        self.store.forget(&format!("{name}/process/{}", child.pid));
+        self.store.forget(&format!("{name}/host/{}", child.pid));
         let members = self.members(domain);
-        match kind {
-            DomainKind::Process => {
-                for incarnation in members {
-                    let sdk = self.live(incarnation).and_then(|live| live.sdk.as_ref());
-                    let ending = match sdk {
-                        Some(sdk) => evidence::of_process(status, sdk.reading(incarnation).as_ref()),
-                        None => evidence::of_command(status),
-                    };
-                    self.end(incarnation, ending);
-                }
-            }
-            DomainKind::Cell | DomainKind::Supervisor => {
-                self.end_domain(domain, status, members, resident.recycled_for);
-            }
-        }
+        self.end_members(domain, status, members, resident.recycled_for);
     }
 
-    fn end_domain(
+    pub(super) fn end_domain(
         &mut self,
         domain: DomainId,
         status: Status,
@@ -147,8 +167,12 @@ impl Drivers {
     }
 
     pub(super) fn release(&mut self, worker: WorkerId) {
-        if self.live[worker.index()].take().is_some() {
+        if let Some(live) = self.live[worker.index()].take() {
             self.black_box.mirror(worker.index(), None);
+            let (name, generation) = (&self.launches[worker.index()].name, live.incarnation.generation.0);
+            for what in ["wake", "newline"] {
+                self.store.forget(&format!("worker-{name}/{what}/{generation}"));
+            }
         }
     }
 
@@ -172,13 +196,12 @@ impl Drivers {
         for (incarnation, state) in said {
             // The end of a process is its exit, whatever its board says.
             let ending = evidence::of_thread(state).filter(|_| !is_process);
-            let Some(live) = self.live_mut(incarnation) else { continue };
+            let Some(live) = self.live(incarnation) else { continue };
             let was_ready = live.is_ready;
-            live.is_ready = was_ready || state == State::Ready;
             if let Some(ending) = ending {
                 self.end(incarnation, ending);
             } else if state == State::Ready && !was_ready {
-                self.events.push_back(Event::Ready { incarnation });
+                self.note_ready(incarnation);
             }
         }
     }

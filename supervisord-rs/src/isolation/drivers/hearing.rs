@@ -4,13 +4,14 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use serde_json::json;
-use supervision::{Event, Generation, Incarnation, WorkerId};
+use supervision::{Event, Incarnation, WorkerId};
 use workers::board::monotonic_ns;
 
 use super::{Drivers, Remark};
 use crate::config::probes::Ready;
 use crate::isolation::launch::Child;
-use crate::isolation::notify::Word;
+use crate::isolation::notify::{Datagram, Notify, Word};
+use crate::isolation::process;
 use crate::isolation::reaper;
 use crate::record::logs::Notice;
 
@@ -21,24 +22,28 @@ impl Drivers {
     /// Takes what was said on a worker's notify socket.
     pub(super) fn hear(&mut self, worker: WorkerId) {
         for _ in 0..DATAGRAMS {
-            let Some(datagram) = self.notify[worker.index()].as_ref().and_then(|notify| notify.receive())
-            else {
-                return;
-            };
-            // Said by, or to, somebody who is no more.
-            let Some(live) = self.live[worker.index()].as_ref() else { continue };
-            let (incarnation, domain) = (live.incarnation, live.domain);
-            let is_family = self.resident(domain).is_some_and(|resident| {
-                let main = resident.process.child().pid;
-                resident.family.contains(main, datagram.sender)
-            });
-            match datagram.words {
-                _ if !is_family => {
-                    self.refuse(incarnation, datagram.sender, "the sender is none of its processes")
-                }
-                None => self.refuse(incarnation, datagram.sender, "it makes no sense"),
-                Some(words) => words.into_iter().for_each(|word| self.take_word(incarnation, word)),
+            // Looked at first and taken after: a supervisor that dies between leaves it to its successor.
+            let Some(datagram) = self.notify[worker.index()].as_ref().and_then(Notify::look) else { return };
+            self.take(worker, datagram);
+            if let Some(notify) = &self.notify[worker.index()] {
+                notify.take();
             }
+        }
+    }
+
+    fn take(&mut self, worker: WorkerId, datagram: Datagram) {
+        // Said by, or to, somebody who is no more.
+        let Some(live) = self.live[worker.index()].as_ref() else { return };
+        let (incarnation, domain) = (live.incarnation, live.domain);
+        let is_family = self
+            .resident(domain)
+            .is_some_and(|resident| resident.family.contains(resident.process.child(), datagram.sender));
+        match datagram.words {
+            _ if !is_family => {
+                self.refuse(incarnation, datagram.sender, "the sender is none of its processes");
+            }
+            None => self.refuse(incarnation, datagram.sender, "it makes no sense"),
+            Some(words) => words.into_iter().for_each(|word| self.take_word(incarnation, word)),
         }
     }
 
@@ -61,15 +66,14 @@ impl Drivers {
     fn take_word(&mut self, incarnation: Incarnation, word: Word) {
         let index = incarnation.worker.index();
         let waits_for_notify = self.launches[index].ready == Ready::Notify;
-        let base = self.base;
         let Some(live) = self.live_mut(incarnation) else { return };
         let now = monotonic_ns();
         live.said.alive_at = now;
         match word {
             Word::Ready => {
                 live.said.is_reloading = false;
-                if waits_for_notify && !std::mem::replace(&mut live.is_ready, true) {
-                    self.events.push_back(Event::Ready { incarnation });
+                if waits_for_notify {
+                    self.note_ready(incarnation);
                 }
             }
             Word::Reloading => live.said.is_reloading = true,
@@ -78,7 +82,7 @@ impl Drivers {
             Word::Alive => {}
             Word::Trigger => self.events.push_back(Event::Unhealthy { incarnation }),
             Word::Extend(time) => {
-                let until = Duration::from_nanos(now.saturating_sub(base)).saturating_add(time);
+                let until = Duration::from_nanos(now).saturating_add(time);
                 self.events.push_back(Event::Extended { incarnation, until });
             }
             Word::MainPid(pid) => self.take_main_pid(incarnation, pid),
@@ -90,14 +94,17 @@ impl Drivers {
         let domain = self.domain_of[incarnation.worker.index()];
         let Ok(pidfd) = reaper::open(pid) else { return };
         let Some(resident) = self.resident(domain) else { return };
-        let main = resident.process.child().pid;
-        if !resident.family.contains(main, pid) {
+        let main = resident.process.child();
+        let (main, is_adopted, is_family) = (main.pid, main.is_adopted, resident.family.contains(main, pid));
+        if !is_family {
             self.refuse(incarnation, pid, "its MAINPID is none of its processes");
             return;
         }
         if let Some(live) = self.live_mut(incarnation) {
-            live.said.main = (pid != main).then_some(Child { pid, pidfd });
+            let start_time = process::start_time(pid).unwrap_or(0);
+            live.said.main = (pid != main).then_some(Child { pid, pidfd, start_time, is_adopted });
         }
+        self.note_process(incarnation.worker);
     }
 
     /// A newline on the readiness pipe says that it is ready; the end of the pipe says that it never will.
@@ -121,7 +128,16 @@ impl Drivers {
         if let Some(pipe) = live.newline.take() {
             self.watch.remove(pipe.as_fd());
         }
-        if is_ready && !std::mem::replace(&mut live.is_ready, true) {
+        if is_ready {
+            self.note_ready(incarnation);
+        }
+    }
+
+    /// It has said that it is ready: once is enough.
+    pub(super) fn note_ready(&mut self, incarnation: Incarnation) {
+        self.black_box.note(incarnation.worker.index()).set_ready(incarnation.generation.0);
+        let Some(live) = self.live_mut(incarnation) else { return };
+        if !std::mem::replace(&mut live.is_ready, true) {
             self.events.push_back(Event::Ready { incarnation });
         }
     }
@@ -154,11 +170,10 @@ impl Drivers {
     fn hear_line(&mut self, token: u64) {
         let worker = WorkerId(u32::try_from(token >> 32).unwrap_or(u32::MAX));
         let generation = token & u64::from(u32::MAX);
-        let Some(Some(live)) = self.live.get_mut(worker.index()) else { return };
-        let is_present = live.incarnation.generation.0 & u64::from(u32::MAX) == generation;
-        if is_present && !std::mem::replace(&mut live.is_ready, true) {
-            let generation = Generation(live.incarnation.generation.0);
-            self.events.push_back(Event::Ready { incarnation: Incarnation { worker, generation } });
+        let Some(Some(live)) = self.live.get(worker.index()) else { return };
+        let incarnation = live.incarnation;
+        if incarnation.generation.0 & u64::from(u32::MAX) == generation {
+            self.note_ready(incarnation);
         }
     }
 }

@@ -6,10 +6,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use supervision::spec::DomainKind;
 use supervision::{DomainId, Incarnation, LaunchFailure, LaunchStage, WorkerId};
 use workers::mapping::Mapping;
 
+use super::adopting::stream_name;
 use super::{Drivers, Process, Resident};
 use crate::config::probes::Ready;
 use crate::config::settings::{LineFormat, Rotate, Sink};
@@ -55,7 +57,9 @@ impl Drivers {
         let outputs = self.outputs(incarnation.worker, launch)?;
         self.open_notify(incarnation.worker, launch)?;
         let family = self.family(domain);
+        let is_kept = self.is_kept(incarnation.worker);
         let started = command::launch(command::Setting {
+            parent_death_signal: death_signal(is_kept),
             argv,
             launch,
             prepared: self.prepare(launch, &family)?,
@@ -68,7 +72,8 @@ impl Drivers {
         self.house(domain, Process::Command(started.child), family)?;
         let mut live = Live::new(incarnation, domain, None);
         if let Some(newline) = started.newline {
-            let worker = incarnation.worker.0;
+            let (worker, generation) = (incarnation.worker.0, incarnation.generation.0);
+            self.store.keep(&format!("worker-{}/newline/{generation}", launch.name), &[newline.as_fd()]);
             self.watch
                 .add(newline.as_fd(), Token::Newline { worker })
                 .map_err(|errno| failure(LaunchStage::Pipes, errno))?;
@@ -76,6 +81,7 @@ impl Drivers {
         }
         self.live[incarnation.worker.index()] = Some(live);
         self.watch_for_line(incarnation, launch);
+        self.commit(incarnation, is_kept);
         Ok(())
     }
 
@@ -85,7 +91,9 @@ impl Drivers {
         let outputs = self.outputs(incarnation.worker, launch)?;
         let poke = self.poke(domain)?;
         let family = self.family(domain);
+        let is_kept = self.is_kept(incarnation.worker) && self.keep_wake(incarnation, &launch.name, &sdk);
         let setting = host::Setting {
+            parent_death_signal: death_signal(is_kept),
             title: &launch.name,
             prepared: self.prepare(launch, &family)?,
             surroundings: &launch.surroundings,
@@ -101,6 +109,7 @@ impl Drivers {
         }
         self.house(domain, Process::Host(host), family)?;
         self.settle(incarnation, domain, sdk);
+        self.commit(incarnation, is_kept);
         Ok(())
     }
 
@@ -114,7 +123,9 @@ impl Drivers {
             unreachable!("a cell's process is a host: bring_up_cell makes no other");
         };
         host.order(order, false, &sdk, outputs.stdout.as_fd())?;
+        let is_kept = self.is_kept(incarnation.worker) && self.keep_wake(incarnation, &launch.name, &sdk);
         self.settle(incarnation, domain, sdk);
+        self.commit(incarnation, is_kept);
         Ok(())
     }
 
@@ -179,6 +190,51 @@ impl Drivers {
         launched.map(Helper::new).map_err(|failure| advice(failure, &program))
     }
 
+    /// Whether a worker's process will be left to a successor: everything is kept that ties it to us.
+    fn is_kept(&self, worker: WorkerId) -> bool {
+        let launch = &self.launches[worker.index()];
+        let index = worker.index();
+        let is_notify_kept = self.notify[index].as_ref().is_none_or(|notify| {
+            self.store.keep(&format!("worker-{}/notify", launch.name), &[notify.as_fd()])
+        });
+        let is_board_kept = self.pages[index].as_ref().is_none_or(|page| {
+            self.store.keep(&format!("worker-{}/board", launch.name), &[page.mapping.fd()])
+        });
+        let domain = self.domain_of[index];
+        let is_poke_kept = self.domains[domain.index()].poke.as_ref().is_none_or(|poke| {
+            self.store.keep(&format!("{}/poke", self.family_name(domain)), &[poke.as_fd()])
+        });
+        let streams = self.streams[index].iter().flatten();
+        let mut are_streams_kept = true;
+        for ((stream, _), id) in launch.captured().zip(streams) {
+            are_streams_kept &= self.logs.keep(*id, &stream_name(&launch.name, stream), &self.store);
+        }
+        self.store.is_there() && is_notify_kept && is_board_kept && is_poke_kept && are_streams_kept
+    }
+
+    fn keep_wake(&self, incarnation: Incarnation, name: &str, sdk: &Sdk) -> bool {
+        self.store.keep(&format!("worker-{name}/wake/{}", incarnation.generation.0), &[sdk.wake.as_fd()])
+    }
+
+    /// The last step of a launch: from now on a successor may take the process over.
+    fn commit(&mut self, incarnation: Incarnation, is_kept: bool) {
+        let domain = self.domain_of[incarnation.worker.index()];
+        let name = self.family_name(domain);
+        let Some(resident) = self.resident(domain) else { return };
+        let child = resident.process.child();
+        let socket = match &resident.process {
+            Process::Command(_) => None,
+            Process::Host(host) => Some(host.socket()),
+        };
+        let is_kept = is_kept
+            && socket.is_none_or(|socket| self.store.keep(&format!("{name}/host/{}", child.pid), &[socket]));
+        if is_kept {
+            // Not needed to find it again: it tells how it ended when nobody else can.
+            self.store.keep(&format!("{name}/process/{}", child.pid), &[child.pidfd.as_fd()]);
+            self.note_process(incarnation.worker);
+        }
+    }
+
     fn prepare(&self, launch: &Launch, family: &Family) -> Result<Prepared> {
         let mut prepared = surroundings::prepare(launch, &self.environment)?;
         prepared.environment.insert(MARK.into(), family.mark().into());
@@ -187,13 +243,11 @@ impl Drivers {
 
     /// The family of a domain, made when it is first needed.
     fn family(&mut self, domain: DomainId) -> Rc<Family> {
+        let name = self.family_name(domain);
+        let (cgroups, house) = (&self.cgroups, &self.house);
         let slot = &mut self.domains[domain.index()];
-        let name = match slot.kind {
-            DomainKind::Cell => format!("cell-{}", slot.name),
-            DomainKind::Supervisor | DomainKind::Process => format!("worker-{}", slot.name),
-        };
-        let cgroups = &self.cgroups;
-        let family = slot.family.get_or_insert_with(|| Rc::new(Family::new(cgroups.leaf(&name), &name)));
+        let family =
+            slot.family.get_or_insert_with(|| Rc::new(Family::new(cgroups.leaf(&name), house, &name)));
         Rc::clone(family)
     }
 
@@ -213,7 +267,7 @@ impl Drivers {
             reaper::discard(&process.child().pidfd);
             return Err(failure(LaunchStage::Descriptors, errno).into());
         }
-        let resident = Resident { process, family, recycled_for: None, exited: None };
+        let resident = Resident { process, family, recycled_for: None, exited: None, unsettled_since: None };
         self.domains[domain.index()].resident = Some(resident);
         Ok(())
     }
@@ -235,7 +289,12 @@ impl Drivers {
         let surroundings = crate::config::settings::Surroundings { own_session: true, ..Default::default() };
         let mut prepared = Prepared::inherited(&self.environment);
         prepared.environment.insert(MARK.into(), family.mark().into());
+        let is_kept = self.domains[domain.index()]
+            .output
+            .is_some_and(|output| self.logs.keep(output, &format!("cell-{name}/stdout"), &self.store))
+            && self.store.keep(&format!("cell-{name}/poke"), &[poke.as_fd()]);
         let setting = host::Setting {
+            parent_death_signal: death_signal(is_kept),
             title: &format!("cell {name}"),
             prepared,
             surroundings: &surroundings,
@@ -248,12 +307,13 @@ impl Drivers {
     }
 
     /// The cell's own output, which belongs to none of its workers: `cell-NAME.log`.
-    fn cell_output(&mut self, domain: DomainId, name: &str) -> Result<OwnedFd> {
+    pub(super) fn cell_output(&mut self, domain: DomainId, name: &str) -> Result<OwnedFd> {
         let stream = match self.domains[domain.index()].output {
             Some(stream) => stream,
             None => {
                 let directory = self.log_dir.clone();
                 let plan = StreamPlan {
+                    name: format!("cell-{name}/stdout"),
                     worker: format!("cell {name}"),
                     stream: "stdout",
                     sink: Sink::File(directory.join(format!("cell-{name}.log"))),
@@ -296,16 +356,13 @@ impl Drivers {
     }
 
     /// Where the output of a worker goes: into its captured streams, opened when first needed, or past us.
-    fn outputs(&mut self, worker: WorkerId, launch: &Launch) -> Result<Outputs> {
+    pub(super) fn outputs(&mut self, worker: WorkerId, launch: &Launch) -> Result<Outputs> {
         let logs = &launch.logs;
-        let sinks = [Some(("stdout", &logs.stdout)), logs.stderr.as_ref().map(|sink| ("stderr", sink))];
         if self.streams[worker.index()].is_none() {
             let mut streams = Vec::new();
-            for (stream, sink) in sinks.into_iter().flatten() {
-                if matches!(sink, Sink::Null | Sink::Inherit) {
-                    continue;
-                }
+            for (stream, sink) in launch.captured() {
                 let plan = StreamPlan {
+                    name: stream_name(&launch.name, stream),
                     worker: launch.name.clone(),
                     stream,
                     sink: sink.clone(),
@@ -314,7 +371,10 @@ impl Drivers {
                     line: logs.line,
                 };
                 match self.logs.open(&plan) {
-                    Ok(stream) => streams.push(stream),
+                    Ok(id) => {
+                        let _ = self.logs.keep(id, &plan.name, &self.store);
+                        streams.push(id);
+                    }
                     Err(errno) => {
                         streams.into_iter().for_each(|stream| self.logs.close(stream));
                         return Err(from_pipes(errno).into());
@@ -391,8 +451,13 @@ impl Drivers {
     }
 }
 
+/// What a process gets when we end: nothing, if somebody takes it over.
+fn death_signal(is_kept: bool) -> Option<Signal> {
+    (!is_kept).then_some(Signal::SIGKILL)
+}
+
 /// The descriptors that a worker's output goes to.
-struct Outputs {
+pub(super) struct Outputs {
     stdout: OwnedFd,
     stderr: Option<OwnedFd>,
 }

@@ -69,7 +69,7 @@ impl Drivers {
     pub fn family_of(&self, worker: WorkerId) -> Vec<Member> {
         let domain = self.domain_of[worker.index()];
         self.resident(domain)
-            .map_or_else(Vec::new, |resident| resident.family.describe(resident.process.child().pid))
+            .map_or_else(Vec::new, |resident| resident.family.describe(resident.process.child()))
     }
 
     /// What stands on a worker's board now; `None` for a command, for one that never ran, and for garbage.

@@ -13,7 +13,7 @@ use nix::fcntl::{SpliceFFlags, splice};
 
 use crate::config::settings::Rotate;
 
-/// How far back from its end a file is searched for the end of its last whole line.
+/// How far beyond its size a file grows while it waits for the end of a line.
 const LINE_MAX: u64 = 64 * 1024;
 /// Before a file that could not be opened is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
@@ -103,6 +103,22 @@ impl LogFile {
         Ok(done)
     }
 
+    /// Where the next byte goes; `None` for what is no regular file.
+    pub(super) fn length(&mut self) -> io::Result<Option<u64>> {
+        let open = self.opened()?;
+        Ok(open.is_regular.then_some(open.length))
+    }
+
+    /// Takes back what was written after this place.
+    pub(super) fn cut(&mut self, place: u64) -> io::Result<()> {
+        let open = self.opened()?;
+        if open.is_regular && open.length > place {
+            open.file.set_len(place)?;
+            open.length = place;
+        }
+        Ok(())
+    }
+
     /// The last bytes.
     pub(super) fn end(&mut self, most: usize) -> Vec<u8> {
         let Some(open) = self.open.as_ref().filter(|open| open.is_regular) else { return Vec::new() };
@@ -110,28 +126,28 @@ impl LogFile {
         read_at(&open.file, &self.path, start, open.length - start).unwrap_or_default()
     }
 
-    /// Puts the file aside if it is large or old enough. Whole lines: what is not finished begins the new file.
+    /// Puts the file aside if it is large or old enough, at the end of a line: nothing is moved from one file to the
+    /// other, so that a death at any instant leaves every byte in one place.
     pub(super) fn rotate_if_due(&mut self) -> io::Result<Option<Rotated>> {
         let Some(open) = self.open.as_ref().filter(|open| open.is_regular && open.length > 0) else {
             return Ok(None);
         };
-        let is_large = self.rotate.size.is_some_and(|size| open.length >= size);
+        let beyond = self.rotate.size.and_then(|size| open.length.checked_sub(size));
         let is_old = open.span != span(self.rotate.every, SystemTime::now());
         // The one before is still being read: it keeps its name until then.
-        if !(is_large || is_old) || self.is_compressing {
+        if !(beyond.is_some() || is_old) || self.is_compressing {
             return Ok(None);
         }
-        let (unfinished, end) = unfinished(open, &self.path)?;
-        open.file.set_len(end)?;
+        // A line longer than that is cut.
+        if beyond.is_none_or(|beyond| beyond < LINE_MAX) && !ends_with_newline(open, &self.path)? {
+            return Ok(None);
+        }
         if self.rotate.keep == 0 {
             open.file.set_len(0)?;
         } else {
             self.shift()?;
         }
         self.open = None;
-        if !unfinished.is_empty() {
-            self.write(&unfinished)?;
-        }
         if let Some(cap) = self.cap {
             keep_to_cap(std::slice::from_ref(&self.path), cap);
         }
@@ -223,18 +239,8 @@ fn span(every: Option<Duration>, at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()) / every.as_secs().max(1)
 }
 
-/// The bytes after the last newline, and where it ends. A line longer than [`LINE_MAX`] is cut.
-fn unfinished(open: &Open, path: &Path) -> io::Result<(Vec<u8>, u64)> {
-    let start = open.length.saturating_sub(LINE_MAX);
-    let mut bytes = read_at(&open.file, path, start, open.length - start)?;
-    match bytes.iter().rposition(|&byte| byte == b'\n') {
-        Some(newline) => {
-            let rest = bytes.split_off(newline + 1);
-            let end = open.length - rest.len() as u64;
-            Ok((rest, end))
-        }
-        None => Ok((Vec::new(), open.length)),
-    }
+fn ends_with_newline(open: &Open, path: &Path) -> io::Result<bool> {
+    Ok(read_at(&open.file, path, open.length.saturating_sub(1), 1)? == b"\n")
 }
 
 /// Our own descriptor is for writing only.

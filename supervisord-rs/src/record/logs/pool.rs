@@ -1,7 +1,7 @@
 //! The threads: one always waits, so that a stream whose target hangs holds up nobody else.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
@@ -14,11 +14,14 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use workers::board::monotonic_ns;
 
 use super::file::{self, LogFile};
-use super::stream::{Scratch, Stream};
+use super::hands::Hands;
+use super::stream::Stream;
 use super::{Notice, Tail, lock};
+use crate::record::black_box::{CARRIERS, Carriers};
+use crate::service_manager::FdStore;
 
 /// Most threads: so many targets may hang at once before others have to wait.
-const THREADS_MAX: usize = 32;
+const THREADS_MAX: usize = CARRIERS;
 /// Threads that stay when there is nothing to do: one that works and one that waits.
 const THREADS_KEPT: usize = 2;
 /// A write that takes longer than this hangs: what the worker writes is dropped until it returns.
@@ -36,6 +39,7 @@ const JOBS: u64 = u64::MAX;
 #[derive(Debug)]
 pub(super) enum Job {
     Tail { streams: Vec<Arc<Stream>>, tail: Tail },
+    Carry(u32),
     Close(u32),
     Reopen(Arc<Mutex<LogFile>>),
     Compress(PathBuf, Arc<Mutex<LogFile>>),
@@ -57,10 +61,14 @@ pub(super) struct Pool {
     cap: Option<u64>,
     paths: Mutex<Vec<PathBuf>>,
     lost_by_closed: std::sync::atomic::AtomicU64,
+    /// Hands that no thread has at the moment, and how many there have been.
+    hands: Mutex<(Vec<Hands>, usize)>,
+    carriers: Carriers,
+    store: FdStore,
 }
 
 impl Pool {
-    pub(super) fn start(cap: Option<u64>) -> io::Result<Arc<Self>> {
+    pub(super) fn start(cap: Option<u64>, carriers: Carriers, store: FdStore) -> io::Result<Arc<Self>> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let pool = Arc::new(Self {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
@@ -74,6 +82,9 @@ impl Pool {
             cap,
             paths: Mutex::default(),
             lost_by_closed: std::sync::atomic::AtomicU64::new(0),
+            hands: Mutex::default(),
+            carriers,
+            store,
         });
         pool.epoll.add(&pool.has_jobs, EpollEvent::new(EpollFlags::EPOLLIN, JOBS))?;
         pool.spawn()?;
@@ -102,6 +113,20 @@ impl Pool {
     fn all(&self) -> Vec<Arc<Stream>> {
         let streams = self.streams.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         streams.iter().flatten().cloned().collect()
+    }
+
+    /// Where pipes are kept for a successor.
+    pub(super) fn store(&self) -> &FdStore {
+        &self.store
+    }
+
+    fn hands(&self) -> Hands {
+        let mut hands = lock(&self.hands);
+        hands.0.pop().unwrap_or_else(|| {
+            let slot = hands.1;
+            hands.1 += 1;
+            Hands::new(slot, self.carriers.clone(), &self.store)
+        })
     }
 
     pub(super) fn know(&self, path: &Path) {
@@ -151,8 +176,7 @@ impl Pool {
     }
 
     fn work(self: Arc<Self>) {
-        // Without a pipe of its own a thread cannot splice; it copies then.
-        let mut scratch = Scratch::new();
+        let mut hands = self.hands();
         loop {
             let somebody_works = self.threads.load(Ordering::SeqCst) > self.idle.load(Ordering::SeqCst);
             let timeout = if somebody_works { EpollTimeout::from(LOOK_MS) } else { EpollTimeout::NONE };
@@ -166,22 +190,23 @@ impl Pool {
             }
             match count {
                 Ok(0) | Err(_) => self.relieve_stalled(),
-                Ok(_) if events[0].data() == JOBS => self.do_jobs(&mut scratch),
-                Ok(_) => self.serve(events[0].data(), &mut scratch),
+                Ok(_) if events[0].data() == JOBS => self.do_jobs(&mut hands),
+                Ok(_) => self.serve(events[0].data(), &mut hands),
             }
             if self.idle.fetch_add(1, Ordering::SeqCst) >= THREADS_KEPT {
                 self.idle.fetch_sub(1, Ordering::SeqCst);
                 self.threads.fetch_sub(1, Ordering::SeqCst);
+                lock(&self.hands).0.push(hands);
                 return;
             }
         }
     }
 
-    fn serve(self: &Arc<Self>, data: u64, scratch: &mut Scratch) {
+    fn serve(self: &Arc<Self>, data: u64, hands: &mut Hands) {
         let Some((id, stream)) = u32::try_from(data).ok().and_then(|id| Some((id, self.stream(id)?))) else {
             return;
         };
-        stream.carry(self, scratch);
+        stream.carry(self, hands);
         self.arm(id, &stream);
     }
 
@@ -206,7 +231,7 @@ impl Pool {
         }
     }
 
-    fn do_jobs(self: &Arc<Self>, scratch: &mut Scratch) {
+    fn do_jobs(self: &Arc<Self>, hands: &mut Hands) {
         // One at a time, so that another thread takes the next while this one hangs.
         loop {
             let mut jobs = lock(&self.jobs);
@@ -216,24 +241,29 @@ impl Pool {
             }
             let job = jobs.remove(0);
             drop(jobs);
-            self.do_job(job, scratch);
+            self.do_job(job, hands);
         }
     }
 
-    fn do_job(self: &Arc<Self>, job: Job, scratch: &mut Scratch) {
+    fn do_job(self: &Arc<Self>, job: Job, hands: &mut Hands) {
         match job {
             Job::Tail { streams, tail } => {
                 let mut lines = Vec::new();
                 for stream in streams {
-                    stream.carry(self, scratch);
+                    stream.carry(self, hands);
                     lines.extend(stream.last_lines());
                 }
                 let _ = tail.set(lines);
                 let _ = self.wakeup.write(1);
             }
+            Job::Carry(id) => {
+                if let Some(stream) = self.stream(id) {
+                    stream.carry(self, hands);
+                }
+            }
             Job::Close(id) => {
                 let Some(stream) = self.stream(id) else { return };
-                stream.carry(self, scratch);
+                stream.carry(self, hands);
                 let _ = self.epoll.delete(stream.pipe());
                 self.lost_by_closed.fetch_add(stream.lost.load(Ordering::Relaxed), Ordering::Relaxed);
                 let mut streams = self.streams.write().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -252,7 +282,7 @@ impl Pool {
             }
             Job::Flush(done) => {
                 for stream in self.all() {
-                    stream.carry(self, scratch);
+                    stream.carry(self, hands);
                     stream.finish(self);
                 }
                 let _ = done.send(());
@@ -275,9 +305,4 @@ impl Pool {
             file::keep_to_cap(&paths, cap);
         }
     }
-}
-
-/// A pipe of our own has no other holder.
-pub(super) fn pipe() -> Option<(OwnedFd, OwnedFd)> {
-    nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).ok()
 }

@@ -6,18 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{pipe2, read};
 use workers::board::monotonic_ns;
 
 use super::file::LogFile;
+use super::hands::{self, CHUNK, Hands, Leftover};
 use super::line::Formatter;
-use super::pool::{self, Pool};
+use super::pool::Pool;
 use super::{Notice, StreamPlan, borrowed, journal, lock, syslog};
 use crate::record::scribe::Echo;
 
-/// Largest piece that is carried at once.
-const CHUNK: usize = 64 * 1024;
 /// Pieces before another stream gets its turn.
 const ROUNDS: usize = 64;
 /// Bytes of the end that are kept for incidents, where they are in no file.
@@ -34,24 +33,11 @@ pub(super) enum Output {
     Syslog,
 }
 
-/// A pipe of a thread's own: bytes on their way from a worker's pipe to a file. The worker's pipe is not locked while
-/// the file hangs.
-#[derive(Debug)]
-pub(super) struct Scratch {
-    pipe: Option<(OwnedFd, OwnedFd)>,
-    pub(super) buffer: Vec<u8>,
-}
-
-impl Scratch {
-    pub(super) fn new() -> Self {
-        let pipe = pool::pipe();
-        Self { pipe, buffer: vec![0; CHUNK] }
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) worker: String,
+    /// It stands for the stream in the black box.
+    number: u64,
     output: Output,
     ours: OwnedFd,
     theirs: OwnedFd,
@@ -78,6 +64,8 @@ struct Carrier {
     recent: Vec<u8>,
     in_trouble: bool,
     lost_in_trouble: u64,
+    /// What a predecessor had taken out of the pipe and not written.
+    leftover: Option<Leftover>,
 }
 
 /// A pattern that is waited for.
@@ -91,13 +79,26 @@ struct Watched {
 }
 
 impl Stream {
-    pub(super) fn new(plan: &StreamPlan, output: Output, echo: Option<Echo>) -> nix::Result<Self> {
-        let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
+    pub(super) fn new(
+        plan: &StreamPlan,
+        output: Output,
+        echo: Option<Echo>,
+        pipe: Option<OwnedFd>,
+        leftover: Option<Leftover>,
+    ) -> nix::Result<Self> {
+        let (ours, theirs) = match pipe {
+            Some(ours) => {
+                let theirs = other_end(&ours)?;
+                (ours, theirs)
+            }
+            None => pipe2(OFlag::O_CLOEXEC)?,
+        };
         // Only our end: the two ends are separate open file descriptions, and the worker expects a blocking one.
         fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let is_file = matches!(output, Output::File(_));
         Ok(Self {
             worker: plan.worker.clone(),
+            number: number(&plan.name),
             looks_at_lines: plan.line.changes_lines() || !is_file || echo.is_some(),
             output,
             ours,
@@ -108,6 +109,7 @@ impl Stream {
                 recent: Vec::new(),
                 in_trouble: false,
                 lost_in_trouble: 0,
+                leftover,
             }),
             watched: Mutex::new(None),
             echo,
@@ -145,16 +147,21 @@ impl Stream {
     }
 
     /// Carries what is there, at most so much that others get their turn.
-    pub(super) fn carry(&self, pool: &Arc<Pool>, scratch: &mut Scratch) {
+    pub(super) fn carry(&self, pool: &Arc<Pool>, hands: &mut Hands) {
         let mut carrier = lock(&self.carrier);
         self.busy_since.store(monotonic_ns().max(1), Ordering::Relaxed);
+        if let Some(leftover) = carrier.leftover.take() {
+            self.carry_leftover(&mut carrier, &leftover, pool);
+        }
         for _ in 0..ROUNDS {
             let looks = self.looks_at_lines || lock(&self.watched).is_some();
-            let carried = match (&self.output, &scratch.pipe) {
-                (Output::File(file), Some((out, into))) if !looks => {
-                    self.splice(&mut carrier, file, (out, into), pool)
+            let carried = match &self.output {
+                Output::File(file) if !looks && hands.can_hold() => {
+                    self.splice(&mut carrier, file, hands, pool)
                 }
-                _ => self.copy(&mut carrier, &mut scratch.buffer, pool),
+                Output::File(_) | Output::Terminal | Output::Journal | Output::Syslog => {
+                    self.copy(&mut carrier, hands, pool)
+                }
             };
             if carried == 0 {
                 break;
@@ -164,50 +171,61 @@ impl Stream {
         self.said_stalled.store(false, Ordering::Relaxed);
     }
 
+    /// What a predecessor had taken and not written, or not wholly. First of all: it was written first.
+    fn carry_leftover(&self, carrier: &mut Carrier, leftover: &Leftover, pool: &Arc<Pool>) {
+        if let (Output::File(file), Some((place, length))) = (&self.output, leftover.place) {
+            let mut held = lock(file);
+            if matches!(held.length(), Ok(Some(now)) if now >= place.saturating_add(length)) {
+                pool.store().forget(&leftover.name);
+                return;
+            }
+            let _ = held.cut(place);
+        }
+        let Ok(bytes) = hands::drain(&leftover.pipe) else { return };
+        let text = carrier.format.feed(&bytes);
+        self.put(carrier, &text, None, pool);
+        pool.store().forget(&leftover.name);
+    }
+
     /// From pipe to file without passing through our memory. How many bytes; 0: there is nothing.
     fn splice(
         &self,
         carrier: &mut Carrier,
         file: &Arc<Mutex<LogFile>>,
-        (out, into): (&OwnedFd, &OwnedFd),
+        hands: &Hands,
         pool: &Arc<Pool>,
     ) -> usize {
         let mut taken = lock(&self.taken);
-        let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
-        let count = match splice(&self.ours, None, into, None, CHUNK, flags) {
-            Ok(count) => count,
-            Err(_) => return 0,
-        };
+        let count = hands.take(&self.ours, self.number);
         *taken += count as u64;
         drop(taken);
-        let mut held = lock(file);
-        let written = self.mark(&mut held).and_then(|()| held.splice(out, count));
+        let Some(held) = hands.held().filter(|_| count > 0) else { return 0 };
+        let mut file_held = lock(file);
+        let written = self.mark(&mut file_held).and_then(|()| file_held.splice(held, count));
         let done = *written.as_ref().unwrap_or(&0);
-        // What the file did not take is dropped: the scratch pipe must be empty for the next.
-        let mut rest = count - done;
-        let mut buffer = [0; 4096];
-        while rest > 0 {
-            match read(out, &mut buffer[..rest.min(4096)]) {
-                Ok(0) | Err(_) => break,
-                Ok(dropped) => rest -= dropped,
-            }
-        }
+        // What the file did not take is dropped: the hands must be empty for the next.
+        hands.empty(count - done);
         self.account(carrier, count - done, written.err(), pool);
-        self.rotate(file, held, pool);
+        self.rotate(file, file_held, pool);
         count
     }
 
     /// Through our memory, since lines are looked at. How many bytes; 0: there is nothing.
-    fn copy(&self, carrier: &mut Carrier, buffer: &mut [u8], pool: &Arc<Pool>) -> usize {
+    fn copy(&self, carrier: &mut Carrier, hands: &mut Hands, pool: &Arc<Pool>) -> usize {
         let mut taken = lock(&self.taken);
-        let count = match read(&self.ours, buffer) {
-            Ok(count) => count,
-            Err(_) => return 0,
+        let (count, is_held) = if hands.can_hold() {
+            let count = hands.take(&self.ours, self.number);
+            (count, count > 0 && hands.look(count))
+        } else {
+            (read(&self.ours, &mut hands.buffer).unwrap_or(0), false)
         };
         let start = *taken;
         *taken += count as u64;
         drop(taken);
-        let bytes = &buffer[..count];
+        if count == 0 {
+            return 0;
+        }
+        let bytes = &hands.buffer[..count];
         self.look(bytes, start, pool);
         if let Some(echo) = &self.echo {
             echo.show(&self.worker, bytes);
@@ -218,7 +236,7 @@ impl Stream {
             carrier.recent.drain(..excess);
         }
         let text = carrier.format.feed(bytes);
-        self.put(carrier, &text, pool);
+        self.put(carrier, &text, is_held.then_some((&*hands, count)), pool);
         count
     }
 
@@ -226,24 +244,40 @@ impl Stream {
     pub(super) fn finish(&self, pool: &Arc<Pool>) {
         let mut carrier = lock(&self.carrier);
         let text = carrier.format.finish();
-        self.put(&mut carrier, &text, pool);
+        self.put(&mut carrier, &text, None, pool);
     }
 
-    fn put(&self, carrier: &mut Carrier, text: &[u8], pool: &Arc<Pool>) {
+    /// Writes text that was made of what is `held`, which is dropped when the text is written.
+    fn put(&self, carrier: &mut Carrier, text: &[u8], held: Option<(&Hands, usize)>, pool: &Arc<Pool>) {
+        let let_go = || {
+            if let Some((hands, count)) = held {
+                hands.empty(count);
+            }
+        };
         if text.is_empty() {
+            let_go();
             return;
         }
         match &self.output {
             Output::File(file) => {
-                let mut held = lock(file);
-                let written = self.mark(&mut held).and_then(|()| held.write(text));
+                let mut file_held = lock(file);
+                let written = self.mark(&mut file_held).and_then(|()| {
+                    if let (Some((hands, _)), Some(place)) = (held, file_held.length()?) {
+                        hands.begin_write(place, text.len() as u64);
+                    }
+                    file_held.write(text)
+                });
+                // Before anybody else writes to the file: its length tells a successor whether this was done.
+                let_go();
                 let lost = if written.is_ok() { 0 } else { text.len() };
+                let held = file_held;
                 self.account(carrier, lost, written.err(), pool);
                 self.rotate(file, held, pool);
             }
             Output::Terminal => {
                 let mut stdout = io::stdout().lock();
                 let written = stdout.write_all(text).and_then(|()| stdout.flush());
+                let_go();
                 let lost = if written.is_ok() { 0 } else { text.len() };
                 self.account(carrier, lost, written.err(), pool);
             }
@@ -257,6 +291,7 @@ impl Stream {
                         failed = Some(error);
                     }
                 }
+                let_go();
                 self.account(carrier, lost, failed, pool);
             }
         }
@@ -366,9 +401,22 @@ impl Stream {
     }
 }
 
+/// A number that stands for a stream, by its name: never 0 (FNV-1a).
+pub(super) fn number(name: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, step).max(1)
+}
+
+/// A writing end of a pipe of which we have the reading one: opening it anew through /proc makes one (proc(5)).
+fn other_end(pipe: &OwnedFd) -> nix::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    let opened = std::fs::OpenOptions::new().write(true).open(path);
+    opened.map(OwnedFd::from).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+}
+
 /// Bytes that are in a pipe now.
 #[expect(unsafe_code, reason = "nix has no FIONREAD without a macro of its own")]
-fn waiting(pipe: &OwnedFd) -> u64 {
+pub(super) fn waiting(pipe: &OwnedFd) -> u64 {
     let mut count: libc::c_int = 0;
     // SAFETY: FIONREAD stores an int at the address given (pipe(7)); it is a local of ours.
     let result = unsafe { libc::ioctl(borrowed(pipe).as_raw_fd(), libc::FIONREAD, &raw mut count) };

@@ -1,0 +1,103 @@
+//! From the predecessor's story to what the machine and the record go on with.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::time::{Duration, SystemTime};
+
+use supervision::{Fate, Incarnation, IncidentId, Inherited, InheritedDeath, InheritedWorker, WorkerId};
+use workers::board::monotonic_ns;
+
+use super::Daemon;
+use crate::config::{Scale, Settings};
+use crate::isolation::Evidence;
+use crate::isolation::drivers::adopting::Past;
+use crate::record::post_mortem::{PastWorker, PostMortem};
+use crate::record::words;
+use crate::service_manager;
+
+/// The instances that the predecessor had been told to have, where they are more than the file says.
+pub(super) fn scale(settings: &Settings, story: &PostMortem) -> Scale {
+    let mut scale = Scale::new();
+    for worker in story.workers.iter().filter(|worker| !story.is_clean && !worker.memo.marks.retired) {
+        let Some((base, number)) = worker.name.rsplit_once('.') else { continue };
+        let Ok(number) = number.parse::<u32>() else { continue };
+        if settings.templates.contains_key(base) {
+            let most = scale.entry(base.to_owned()).or_insert(0);
+            *most = (*most).max(number);
+        }
+    }
+    scale
+}
+
+/// What the predecessor knew of our workers.
+pub(super) fn past<'a>(settings: &Settings, story: Option<&'a PostMortem>) -> Past<'a> {
+    let by_name: BTreeMap<&str, &PastWorker> =
+        story.iter().flat_map(|story| &story.workers).map(|worker| (worker.name.as_str(), worker)).collect();
+    let ours = (0_u32..).zip(&settings.launches);
+    ours.filter_map(|(id, launch)| Some((WorkerId(id), *by_name.get(launch.name.as_str())?))).collect()
+}
+
+/// What the machine and the record take over.
+pub(super) fn inherit(
+    story: Option<&PostMortem>,
+    past: &Past<'_>,
+    fates: &BTreeMap<WorkerId, Fate>,
+    last_recorded: Option<u64>,
+) -> (Inherited, Vec<(Incarnation, Evidence)>) {
+    let seen_at = monotonic_ns();
+    let now = Duration::from_nanos(seen_at);
+    let Some(story) = story else {
+        let last_incident = last_recorded.map(IncidentId);
+        return (Inherited { now, last_incident, ..Inherited::default() }, Vec::new());
+    };
+    let incarnation =
+        |worker: WorkerId, past: &PastWorker| Incarnation { worker, generation: past.memo.generation };
+    let workers = past.iter().map(|(&worker, past)| {
+        let fate = fates.get(&worker).copied().unwrap_or(Fate::Lost);
+        let fate = if story.is_clean { Fate::Closed } else { fate };
+        InheritedWorker { worker, memo: past.memo.clone(), fate }
+    });
+    let last_incident =
+        last_recorded.into_iter().chain(NonZeroU64::new(story.last_incident).map(NonZeroU64::get)).max();
+    let id_of = |name: &str| past.iter().find(|(_, past)| past.name == name).map(|(id, _)| *id);
+    let culprit = story.culprit().and_then(|past| Some(incarnation(id_of(&past.name)?, past)));
+    let death = (!story.is_clean && !story.gave_way).then(|| InheritedDeath {
+        culprit,
+        ending: story.ending(service_manager::predecessor()),
+        injected: story.culprit().and_then(PastWorker::fault_ordered),
+    });
+    let evidence = past
+        .iter()
+        .filter(|(worker, _)| fates.get(worker) == Some(&Fate::Lost))
+        .map(|(&worker, past)| (incarnation(worker, past), past.evidence(seen_at, story.died_at)))
+        .collect();
+    let inherited =
+        Inherited { now, workers: workers.collect(), death, last_incident: last_incident.map(IncidentId) };
+    (inherited, evidence)
+}
+
+impl Daemon {
+    /// Goes on with those who were taken over as if they had been ours from the beginning.
+    pub(super) fn resume_adopted(&mut self) {
+        let now = self.now();
+        let wall = SystemTime::now();
+        for worker in self.every_worker().collect::<Vec<_>>() {
+            let Some(view) = self.machine.worker(worker) else { continue };
+            let index = worker.index();
+            self.since[index] = wall.checked_sub(now.saturating_sub(view.since)).unwrap_or(wall);
+            self.endings[index] = view.last_ending.map(|ending| words::ending(ending, None, None));
+            let incarnation = Incarnation { worker, generation: view.generation };
+            if !self.drivers.is_live(incarnation) {
+                continue;
+            }
+            let launch = self.drivers.launch_of(worker);
+            let (ready, health) = (launch.ready.clone(), launch.health.clone());
+            self.probing.on_phase(incarnation, view.phase, &ready, &health, now);
+            let pid = self.drivers.pid(worker);
+            let name = self.names.worker(worker);
+            tracing::info!(worker = name, pid, phase = words::phase(view.phase), "adopted");
+            let detail = serde_json::json!({ "pid": pid, "phase": words::phase(view.phase) });
+            self.publish("adopted", Some(incarnation), detail);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! How orphans ended: the guardian reaps them, and the supervisor that has adopted them cannot (waitpid(2) is for
+//! parents). So the guardian writes it down in a pipe, which one supervisor after the other reads.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::fcntl::OFlag;
+use nix::sys::wait::WaitStatus;
+use supervision::Status;
+
+/// The name of the reading end among what the supervisor inherits.
+pub const OBITUARIES: &str = "obituaries";
+/// Bytes of one record: pid, what kind of status, its number, and when it was reaped.
+const RECORD: usize = 24;
+
+/// One process that has been reaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Obituary {
+    /// Its number, which may be somebody else's by now.
+    pub pid: i32,
+    /// How it ended.
+    pub status: Status,
+    /// When it was reaped, in nanoseconds of `CLOCK_BOOTTIME`, the clock of start times.
+    pub at: u64,
+}
+
+/// The guardian's end of the pipe.
+#[derive(Debug)]
+pub(super) struct Obituaries {
+    reader: OwnedFd,
+    writer: File,
+}
+
+impl Obituaries {
+    pub(super) fn new() -> nix::Result<Self> {
+        let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        Ok(Self { reader, writer: writer.into() })
+    }
+
+    pub(super) fn reader(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+
+    /// Writes one down. A pipe that is full has no reader who cares: then it is not known how it ended.
+    pub(super) fn write(&mut self, status: &WaitStatus) {
+        let (pid, kind, number) = match *status {
+            WaitStatus::Exited(pid, code) => (pid, 0, code),
+            WaitStatus::Signaled(pid, signal, core_dumped) => {
+                (pid, 1 + i32::from(core_dumped), signal as i32)
+            }
+            _ => return,
+        };
+        let mut record = [0; RECORD];
+        record[..4].copy_from_slice(&pid.as_raw().to_ne_bytes());
+        record[4..8].copy_from_slice(&kind.to_ne_bytes());
+        record[8..12].copy_from_slice(&number.to_ne_bytes());
+        record[16..].copy_from_slice(&boottime_ns().to_ne_bytes());
+        // Shorter than PIPE_BUF: all of it or nothing (pipe(7)).
+        let _ = self.writer.write(&record);
+    }
+}
+
+/// Takes what has been written.
+pub fn read(pipe: &OwnedFd) -> Vec<Obituary> {
+    let Ok(handle) = pipe.try_clone() else { return Vec::new() };
+    let mut file = File::from(handle);
+    let mut bytes = vec![0; RECORD * 512];
+    let mut found = Vec::new();
+    while let Ok(count) = file.read(&mut bytes) {
+        if count == 0 {
+            break;
+        }
+        found.extend(bytes[..count].chunks_exact(RECORD).filter_map(parse));
+    }
+    found
+}
+
+fn parse(record: &[u8]) -> Option<Obituary> {
+    let word = |at: usize| Some(i32::from_ne_bytes(record.get(at..at + 4)?.try_into().ok()?));
+    let number = word(8)?;
+    let status = match word(4)? {
+        0 => Status::Exited(number),
+        1 => Status::Signaled { signal: number, core_dumped: false },
+        2 => Status::Signaled { signal: number, core_dumped: true },
+        _ => return None,
+    };
+    Some(Obituary { pid: word(0)?, status, at: u64::from_ne_bytes(record.get(16..24)?.try_into().ok()?) })
+}
+
+fn boottime_ns() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    now.map_or(0, |now| {
+        u64::try_from(now.tv_sec()).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap_or(0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::Signal;
+    use nix::unistd::Pid;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_down_is_read_once() {
+        let mut obituaries = Obituaries::new().unwrap();
+        obituaries.write(&WaitStatus::Exited(Pid::from_raw(7), 3));
+        obituaries.write(&WaitStatus::StillAlive);
+        obituaries.write(&WaitStatus::Signaled(Pid::from_raw(8), Signal::SIGSEGV, true));
+        let read_them =
+            || read(&obituaries.reader).into_iter().map(|one| (one.pid, one.status)).collect::<Vec<_>>();
+        let core = Status::Signaled { signal: 11, core_dumped: true };
+        assert_eq!(read_them(), [(7, Status::Exited(3)), (8, core)]);
+        assert_eq!(read_them(), []);
+    }
+}

@@ -1,0 +1,89 @@
+//! The fd store, server side: descriptors that the supervisor wants kept for its successor, in the datagrams of
+//! sd_notify(3). The guardian does not look at them: it keeps them, and hands them over.
+
+use std::os::fd::OwnedFd;
+
+/// Most descriptors. So many are within the limit of open files that a system gives as a rule; see `raise_open_files`.
+pub(super) const MOST: usize = 65_536;
+
+/// What is kept, in the order in which it came.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    entries: Vec<(String, OwnedFd)>,
+}
+
+impl Store {
+    /// Keeps a descriptor. One too many is closed.
+    pub(super) fn keep(&mut self, name: &str, descriptor: OwnedFd) {
+        if self.entries.len() < MOST {
+            self.entries.push((name.to_owned(), descriptor));
+        }
+    }
+
+    /// Lets go of all with this name.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.entries.retain(|(kept, _)| kept != name);
+    }
+
+    /// Whether there is nothing: then nothing of the supervisor's is meant to outlive it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(String, OwnedFd)> {
+        self.entries.iter()
+    }
+}
+
+/// What one datagram asks of the store.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Request<'a> {
+    pub(super) keep: bool,
+    pub(super) forget: bool,
+    pub(super) name: &'a str,
+}
+
+impl<'a> Request<'a> {
+    /// Reads it; names without a meaning are none of the store's business.
+    pub(super) fn parse(datagram: &'a [u8]) -> Self {
+        let mut request = Self { name: "stored", ..Self::default() };
+        for line in datagram.split(|&byte| byte == b'\n') {
+            match line {
+                b"FDSTORE=1" => request.keep = true,
+                b"FDSTOREREMOVE=1" => request.forget = true,
+                _ => {
+                    let name = line.strip_prefix(b"FDNAME=").and_then(|name| std::str::from_utf8(name).ok());
+                    request.name = name.unwrap_or(request.name);
+                }
+            }
+        }
+        request
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_kept_by_name_and_let_go_by_name() {
+        let mut store = Store::default();
+        let any = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        for name in ["a", "b", "a"] {
+            store.keep(name, any());
+        }
+        store.forget("a");
+        store.forget("unknown");
+        assert_eq!(store.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn requests_are_read_from_datagrams() {
+        let keep = Request::parse(b"FDSTORE=1\nFDNAME=worker-a/board\nFDPOLL=0");
+        assert_eq!(keep, Request { keep: true, forget: false, name: "worker-a/board" });
+        let forget = Request::parse(b"FDSTOREREMOVE=1\nFDNAME=x");
+        assert_eq!(forget, Request { keep: false, forget: true, name: "x" });
+        assert_eq!(Request::parse(b"FDSTORE=1").name, "stored", "as systemd calls it");
+        assert_eq!(Request::parse(b"READY=1\n\xff"), Request { name: "stored", ..Request::default() });
+    }
+}

@@ -1,0 +1,150 @@
+//! How a process ended that was taken over from another supervisor. We are not its parent and cannot wait for it; what
+//! can be known comes from the process table while it is a zombie, from its pidfd (Linux 6.15), or from whoever reaped
+//! it: the guardian writes that down.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use supervision::Status;
+
+use super::launch::Child;
+use super::process;
+use super::reaper;
+use crate::guardian::obituary::{self, Obituary};
+
+/// Obituaries that are kept at most: of orphans nobody asks for, the oldest go.
+const KEPT: usize = 1024;
+
+/// What is known of those who were reaped by somebody else.
+#[derive(Debug, Default)]
+pub(super) struct Obituaries {
+    pipe: Option<OwnedFd>,
+    known: BTreeMap<i32, Obituary>,
+}
+
+/// What can be said of an adopted process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// It lives.
+    Alive,
+    /// It has exited, and this is how.
+    Exited(Status),
+    /// It has exited, and how is not known yet, or never will be.
+    Unsettled,
+}
+
+impl Obituaries {
+    pub(super) fn new(pipe: Option<OwnedFd>) -> Self {
+        Self { pipe, known: BTreeMap::new() }
+    }
+
+    /// Looks at an adopted process.
+    pub(super) fn look(&mut self, child: &Child) -> Look {
+        if !reaper::has_exited(&child.pidfd) {
+            return Look::Alive;
+        }
+        self.status(child.pid, child.start_time, Some(&child.pidfd)).map_or(Look::Unsettled, Look::Exited)
+    }
+
+    /// How a process ended that was born at `start_time` (in clock ticks since boot).
+    pub(super) fn status(&mut self, pid: i32, start_time: u64, pidfd: Option<&OwnedFd>) -> Option<Status> {
+        let zombie = process::stat(pid).filter(|stat| stat.start_time == start_time);
+        let by_table = zombie.and_then(|stat| stat.exit_status).map(from_wait_status);
+        by_table
+            .or_else(|| pidfd.and_then(exit_of).map(from_wait_status))
+            .or_else(|| self.by_obituary(pid, start_time))
+    }
+
+    fn by_obituary(&mut self, pid: i32, start_time: u64) -> Option<Status> {
+        if let Some(pipe) = &self.pipe {
+            for obituary in obituary::read(pipe) {
+                self.known.insert(obituary.pid, obituary);
+            }
+        }
+        while self.known.len() > KEPT {
+            let oldest = self.known.values().min_by_key(|obituary| obituary.at).map(|obituary| obituary.pid);
+            oldest.and_then(|pid| self.known.remove(&pid));
+        }
+        // One of an earlier process with the same number is not meant.
+        let known = self.known.get(&pid).filter(|known| known.at >= nanoseconds(start_time));
+        known.map(|known| known.status)
+    }
+}
+
+/// Clock ticks are a hundredth of a second in all that the kernel tells (`USER_HZ`, time(7)).
+fn nanoseconds(ticks: u64) -> u64 {
+    let tick = Duration::from_millis(10).as_nanos();
+    ticks.saturating_mul(u64::try_from(tick).unwrap_or(0))
+}
+
+/// As wait(2) encodes it.
+fn from_wait_status(status: i32) -> Status {
+    if libc::WIFEXITED(status) {
+        Status::Exited(libc::WEXITSTATUS(status))
+    } else if libc::WIFSIGNALED(status) {
+        Status::Signaled { signal: libc::WTERMSIG(status), core_dumped: libc::WCOREDUMP(status) }
+    } else {
+        Status::Unknown
+    }
+}
+
+/// The wait status of a process that has been reaped, by its pidfd: `PIDFD_GET_INFO` with `PIDFD_INFO_EXIT`, Linux 6.15.
+#[expect(unsafe_code, reason = "nix has no such ioctl")]
+fn exit_of(pidfd: &OwnedFd) -> Option<i32> {
+    /// `struct pidfd_info` of linux/pidfd.h, as of its first version.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        ids: [u32; 11],
+        exit_code: i32,
+    }
+    const PIDFD_INFO_EXIT: u64 = 1 << 3;
+    // _IOWR(0xFF, 11, struct pidfd_info)
+    const PIDFD_GET_INFO: libc::c_ulong = 3 << 30 | 64 << 16 | 0xFF << 8 | 11;
+    const _: () = assert!(size_of::<Info>() == 64);
+    let mut info = Info { mask: PIDFD_INFO_EXIT, ..Info::default() };
+    // SAFETY: needed because nothing else tells. The kernel writes at most as many bytes as the number of the call says,
+    // which is the size of our structure; the descriptor is open.
+    let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
+    (Errno::result(result).is_ok() && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn an_adopted_process_tells_how_it_ended_as_long_as_it_is_a_zombie_and_an_older_one_tells_nothing() {
+        let mut spawned = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
+        let pid = i32::try_from(spawned.id()).unwrap();
+        let pidfd = reaper::open(pid).unwrap();
+        let start_time = process::start_time(pid).unwrap();
+        let child = Child { pid, pidfd, start_time, is_adopted: true };
+        let mut obituaries = Obituaries::default();
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        let look = loop {
+            match obituaries.look(&child) {
+                Look::Alive => assert!(std::time::Instant::now() < end, "it does not end"),
+                look => break look,
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(look, Look::Exited(Status::Exited(7)));
+        spawned.wait().unwrap();
+        let known = Obituary { pid, status: Status::Exited(3), at: 1 };
+        obituaries.known.insert(pid, known);
+        assert_ne!(
+            obituaries.status(pid, start_time, None),
+            Some(Status::Exited(3)),
+            "that was somebody else"
+        );
+        obituaries.known.insert(pid, Obituary { at: u64::MAX, ..known });
+        assert_eq!(obituaries.status(pid, start_time, None), Some(Status::Exited(3)));
+    }
+}

@@ -1,0 +1,396 @@
+//! Taking over what the predecessor's workers left: boards, captured streams, sockets, and the processes themselves.
+//!
+//! A process is taken over when it is surely the one that the predecessor had written down (its number and its time of
+//! birth), and when everything is there that ties it to us. What is not taken over is ended by the sweep, so that
+//! nothing is ever started twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use supervision::spec::DomainKind;
+use supervision::{DomainId, Event, Fate, Generation, Incarnation, Phase, Status, WorkerId};
+use workers::mapping::Mapping;
+
+use super::{Drivers, Process, Remark, Resident};
+use crate::config::probes::Ready;
+use crate::config::{Isolation, Program};
+use crate::isolation::evidence;
+use crate::isolation::family::Family;
+use crate::isolation::host::Host;
+use crate::isolation::launch::Child;
+use crate::isolation::live::{Live, Page, Sdk};
+use crate::isolation::notify::Notify;
+use crate::isolation::watch::Token;
+use crate::isolation::{process, reaper, sweep};
+use crate::record::black_box::ProcessMark;
+use crate::record::post_mortem::PastWorker;
+use crate::service_manager::Heritage;
+
+/// For what the predecessor has left to die of SIGKILL.
+const SWEEP_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the predecessor knew of a worker of ours.
+pub type Past<'a> = BTreeMap<WorkerId, &'a PastWorker>;
+
+impl Drivers {
+    /// Takes over what can be, and ends the rest. Says what became of each worker.
+    pub fn adopt(&mut self, heritage: &mut Heritage, past: &Past<'_>) -> BTreeMap<WorkerId, Fate> {
+        self.sockets.adopt(heritage);
+        self.adopt_memory(heritage);
+        self.adopt_streams(heritage);
+        let mut fates = BTreeMap::new();
+        let domains = (0_u32..).take(self.domains.len()).map(DomainId);
+        for domain in domains.collect::<Vec<_>>() {
+            let members: Vec<WorkerId> =
+                past.keys().copied().filter(|worker| self.domain_of[worker.index()] == domain).collect();
+            let known = members.iter().filter(|worker| past[worker].was_running()).copied();
+            let known: Vec<WorkerId> = known.collect();
+            let is_adopted = !known.is_empty()
+                && self.domains[domain.index()].kind != DomainKind::Supervisor
+                && self.adopt_domain(domain, &known, heritage, past);
+            for worker in members {
+                let has_no_incarnation =
+                    !past[&worker].was_running() && past[&worker].memo.phase != Phase::Launching;
+                let fate = if has_no_incarnation || is_adopted { Fate::Resumed } else { Fate::Lost };
+                fates.insert(worker, fate);
+            }
+        }
+        self.end_the_rest();
+        fates
+    }
+
+    /// Lets go of everything in the store that nobody has taken over. Only when it is sure that nobody needs it any more.
+    pub fn forget_heritage(&mut self, heritage: &Heritage) {
+        for name in heritage.unclaimed() {
+            if !is_name_of_ours(&name) {
+                tracing::warn!(
+                    name,
+                    "the service manager had kept a descriptor that nobody knows: it is closed"
+                );
+            }
+            self.store.forget(&name);
+        }
+        self.sockets.forget_inherited();
+        self.logs.forget_heritage();
+        let mut current: BTreeSet<String> = BTreeSet::new();
+        for live in self.live.iter().flatten() {
+            let (name, generation) =
+                (&self.launches[live.incarnation.worker.index()].name, live.incarnation.generation.0);
+            current.extend(["wake", "newline"].map(|what| format!("worker-{name}/{what}/{generation}")));
+            if let Some(child) = self.child(live.domain) {
+                let family = self.family_name(live.domain);
+                current.extend(["process", "host"].map(|what| format!("{family}/{what}/{}", child.pid)));
+            }
+        }
+        let names: BTreeSet<&str> = self.launches.iter().map(|launch| launch.name.as_str()).collect();
+        let is_stale = |name: &str| match name.split('/').collect::<Vec<_>>()[..] {
+            [_, "wake" | "newline" | "process" | "host", _] => !current.contains(name),
+            // What belongs to workers that are no more.
+            [family, "board" | "notify" | "stdout" | "stderr"] => {
+                family.strip_prefix("worker-").is_some_and(|worker| !names.contains(worker))
+            }
+            _ => false,
+        };
+        self.store.forget_all(is_stale);
+    }
+
+    /// Boards and notify sockets belong to workers, not to incarnations.
+    fn adopt_memory(&mut self, heritage: &mut Heritage) {
+        for index in 0..self.launches.len() {
+            let name = self.launches[index].name.clone();
+            let is_thread = self.domains[self.domain_of[index].index()].kind == DomainKind::Supervisor;
+            if let Some(board) = heritage.claim(&format!("worker-{name}/board")).filter(|_| !is_thread)
+                && let Ok(mapping) = Mapping::adopted(board)
+            {
+                self.pages[index] = Some(Page { mapping: Arc::new(mapping), number: 0 });
+            }
+            if let Some(socket) = heritage.claim(&format!("worker-{name}/notify"))
+                && let Ok(notify) = Notify::adopted(socket)
+                && let Ok(worker) = u32::try_from(index)
+                && self.watch.add(notify.as_fd(), Token::Notify { worker }).is_ok()
+            {
+                self.notify[index] = Some(notify);
+            }
+        }
+    }
+
+    /// Pipes with what was written and not carried yet, also by those who are no more.
+    fn adopt_streams(&mut self, heritage: &mut Heritage) {
+        self.logs.adopt(heritage);
+        for index in 0..self.launches.len() {
+            let launch = self.launches[index].clone();
+            let Ok(worker) = u32::try_from(index) else { return };
+            let captures = launch.captured().map(|(stream, _)| stream_name(&launch.name, stream));
+            // Those that were not passed on are opened when they are needed.
+            if captures.into_iter().any(|name| self.logs.has_heritage(&name)) {
+                let _ = self.outputs(WorkerId(worker), &launch);
+            }
+        }
+        for domain in 0..self.domains.len() {
+            let name = self.domains[domain].name.clone();
+            let is_cell = self.domains[domain].kind == DomainKind::Cell;
+            if is_cell && self.logs.has_heritage(&format!("cell-{name}/stdout")) {
+                let _ = u32::try_from(domain).map(|domain| self.cell_output(DomainId(domain), &name));
+            }
+        }
+    }
+
+    /// One process and everyone in it. False: it is not ours to take over.
+    fn adopt_domain(
+        &mut self,
+        domain: DomainId,
+        members: &[WorkerId],
+        heritage: &mut Heritage,
+        past: &Past<'_>,
+    ) -> bool {
+        let marks: Vec<_> = members.iter().map(|worker| past[worker].process).collect();
+        let Some(Some((mark, main))) = marks.first().copied() else { return false };
+        if marks.iter().any(|other| other.map(|(other, _)| other) != Some(mark)) {
+            return false;
+        }
+        let prefix = self.family_name(domain);
+        let kept = heritage.claim(&format!("{prefix}/process/{}", mark.pid));
+        let handle = self.handle_of(mark, kept.as_ref());
+        let Some(pidfd) = handle else {
+            return self.adopt_the_dead(domain, members, mark, kept.as_ref(), past);
+        };
+        let child = Child { pid: mark.pid, pidfd, start_time: mark.start_time, is_adopted: true };
+        match self.tie(domain, members, child, heritage, past) {
+            Ok(()) => {
+                self.adopt_main(domain, main);
+                true
+            }
+            Err(missing) => {
+                let who = members.first().map(|worker| present(*worker, past));
+                self.remarks.push_back(Remark {
+                    incarnation: who,
+                    kind: "not-adopted",
+                    detail: json!({ "pid": mark.pid, "missing": missing }),
+                    warning: Some(format!("process {} is not taken over: {missing}", mark.pid)),
+                });
+                false
+            }
+        }
+    }
+
+    /// A handle to the process, if it is still the same one and lives.
+    fn handle_of(&self, mark: ProcessMark, kept: Option<&OwnedFd>) -> Option<OwnedFd> {
+        if mark.start_time == 0 {
+            return None;
+        }
+        // The handle first: what is looked up by the number after that is the handle's, or the handle has exited.
+        let opened = reaper::open(mark.pid).ok()?;
+        let is_same = process::start_time(mark.pid) == Some(mark.start_time);
+        let is_over = reaper::has_exited(&opened) || kept.is_some_and(reaper::has_exited);
+        (is_same && !is_over).then_some(opened)
+    }
+
+    /// Whose process ended while there was no supervisor: how, is told as always.
+    fn adopt_the_dead(
+        &mut self,
+        domain: DomainId,
+        members: &[WorkerId],
+        mark: ProcessMark,
+        kept: Option<&OwnedFd>,
+        past: &Past<'_>,
+    ) -> bool {
+        let status = self.obituaries.status(mark.pid, mark.start_time, kept).unwrap_or(Status::Unknown);
+        for &worker in members {
+            let incarnation = present(worker, past);
+            let sdk = self.pages[worker.index()].clone().and_then(|page| Sdk::adopted(page, None).ok());
+            self.live[worker.index()] = Some(Live::new(incarnation, domain, sdk));
+        }
+        let incarnations = members.iter().map(|worker| present(*worker, past)).collect();
+        self.end_members(domain, status, incarnations, None);
+        true
+    }
+
+    /// Ties a living process to us.
+    fn tie(
+        &mut self,
+        domain: DomainId,
+        members: &[WorkerId],
+        child: Child,
+        heritage: &mut Heritage,
+        past: &Past<'_>,
+    ) -> Result<(), String> {
+        let prefix = self.family_name(domain);
+        let leaf = self.cgroups.leaf_of(&prefix, child.pid);
+        let family = Rc::new(Family::new(leaf, &self.house, &prefix));
+        let mut lives = Vec::new();
+        for &worker in members {
+            lives.push(self.revive(domain, worker, heritage, past)?);
+        }
+        let is_sdk = lives.iter().any(|live| live.sdk.is_some());
+        let process = if is_sdk {
+            let socket = heritage.claim(&format!("{prefix}/host/{}", child.pid));
+            let poke = heritage.claim(&format!("{prefix}/poke"));
+            let (Some(socket), Some(poke)) = (socket, poke) else {
+                return Err("its sockets are not in the store".into());
+            };
+            self.watch
+                .add(poke.as_fd(), Token::Poke { domain: domain.0 })
+                .map_err(|errno| errno.to_string())?;
+            self.domains[domain.index()].poke = Some(Arc::new(poke));
+            Process::Host(Host::adopted(child, socket))
+        } else {
+            Process::Command(child)
+        };
+        let watched = self.watch.add(process.child().pidfd.as_fd(), Token::Exit { domain: domain.0 });
+        watched.map_err(|errno| errno.to_string())?;
+        let slot = &mut self.domains[domain.index()];
+        slot.family = Some(Rc::clone(&family));
+        slot.resident =
+            Some(Resident { process, family, recycled_for: None, exited: None, unsettled_since: None });
+        for live in lives {
+            self.settle_adopted(live);
+        }
+        Ok(())
+    }
+
+    /// What we hold of an incarnation, as the predecessor held it.
+    fn revive(
+        &mut self,
+        domain: DomainId,
+        worker: WorkerId,
+        heritage: &mut Heritage,
+        past: &Past<'_>,
+    ) -> Result<Live, String> {
+        let launch = self.launches[worker.index()].clone();
+        let (name, known) = (&launch.name, past[&worker]);
+        let incarnation = present(worker, past);
+        let captured = launch.captured().count();
+        let open = self.streams[worker.index()].as_ref().map_or(0, Vec::len);
+        if captured != open || self.logs.is_renewed(self.streams[worker.index()].iter().flatten()) {
+            return Err("the pipe of its output is not in the store".into());
+        }
+        let generation = incarnation.generation.0;
+        let wake = heritage.claim(&format!("worker-{name}/wake/{generation}"));
+        let sdk = match (&launch.program, &launch.isolation) {
+            (Program::Command(_), _) => None,
+            (Program::Worker { .. }, Isolation::Thread) => return Err("it is to be a thread".into()),
+            (Program::Worker { .. }, Isolation::Cell(_) | Isolation::Process) => {
+                let page = self.pages[worker.index()].clone().ok_or("its board is not in the store")?;
+                if wake.is_none() {
+                    return Err("what wakes it is not in the store".into());
+                }
+                Some(Sdk::adopted(page, wake).map_err(|failure| format!("{failure:?}"))?)
+            }
+        };
+        let mut live = Live::new(incarnation, domain, sdk);
+        live.is_ready = known.said_ready || matches!(known.memo.phase, Phase::Running);
+        live.is_stopping = known.memo.phase == Phase::Stopping;
+        live.stop_was_ordered = known.stop_ordered;
+        if matches!(launch.ready, Ready::Newline(_)) && !live.is_ready {
+            live.newline = heritage.claim(&format!("worker-{name}/newline/{generation}"));
+            if let Some(newline) = &live.newline {
+                let _ = self.watch.add(newline.as_fd(), Token::Newline { worker: worker.0 });
+            }
+        }
+        if known.said_ready && known.memo.phase == Phase::Starting {
+            self.events.push_back(Event::Ready { incarnation });
+        }
+        Ok(live)
+    }
+
+    fn settle_adopted(&mut self, live: Live) {
+        let (worker, domain) = (live.incarnation.worker, live.domain);
+        if let Some(sdk) = &live.sdk {
+            self.black_box.mirror(worker.index(), Some(sdk.board()));
+        }
+        self.live[worker.index()] = Some(live);
+        self.note_process(worker);
+        self.look_at_boards(domain);
+    }
+
+    /// The process that a worker had called its main one.
+    fn adopt_main(&mut self, domain: DomainId, main: Option<ProcessMark>) {
+        let Some(main) = main else { return };
+        let Some(pidfd) = self.handle_of(main, None) else { return };
+        let heir = Child { pid: main.pid, pidfd, start_time: main.start_time, is_adopted: true };
+        if let Some(live) = self.live.iter_mut().flatten().find(|live| live.domain == domain) {
+            live.said.main = Some(heir);
+        }
+    }
+
+    /// Ends whatever the predecessor started and nobody has taken over.
+    fn end_the_rest(&mut self) {
+        let adopted: Vec<String> = self
+            .domains
+            .iter()
+            .filter(|domain| domain.resident.is_some())
+            .filter_map(|domain| domain.family.as_ref().map(|family| family.mark().to_owned()))
+            .collect();
+        let kept = self.domains.iter().filter_map(|domain| domain.family.as_ref()?.place());
+        self.cgroups.end_others(&kept.collect::<Vec<_>>());
+        let left = sweep::end_strays(&self.house, &adopted, SWEEP_LIMIT);
+        if !left.is_empty() {
+            tracing::error!(pids = ?left, "these processes of the predecessor do not die of SIGKILL");
+        }
+    }
+
+    /// Writes down which process a worker's incarnation has.
+    pub(super) fn note_process(&self, worker: WorkerId) {
+        let Some(live) = &self.live[worker.index()] else { return };
+        let Some(child) = self.child(live.domain) else { return };
+        let mark = |child: &Child| ProcessMark { pid: child.pid, start_time: child.start_time };
+        let main = live.said.main.as_ref().map(mark);
+        let note = self.black_box.note(worker.index());
+        note.set_process(live.incarnation.generation.0, mark(child), main);
+    }
+
+    /// The name of a domain's family.
+    pub(super) fn family_name(&self, domain: DomainId) -> String {
+        let slot = &self.domains[domain.index()];
+        match slot.kind {
+            DomainKind::Cell => format!("cell-{}", slot.name),
+            DomainKind::Supervisor | DomainKind::Process => format!("worker-{}", slot.name),
+        }
+    }
+
+    /// How everybody in a domain ended whose process has this status.
+    pub(super) fn end_members(
+        &mut self,
+        domain: DomainId,
+        status: Status,
+        members: Vec<Incarnation>,
+        recycled_for: Option<Incarnation>,
+    ) {
+        match self.domains[domain.index()].kind {
+            DomainKind::Process => {
+                for incarnation in members {
+                    let sdk = self.live(incarnation).and_then(|live| live.sdk.as_ref());
+                    let ending = match sdk {
+                        Some(sdk) => evidence::of_process(status, sdk.reading(incarnation).as_ref()),
+                        None => evidence::of_command(status),
+                    };
+                    self.end(incarnation, ending);
+                }
+            }
+            DomainKind::Cell | DomainKind::Supervisor => {
+                self.end_domain(domain, status, members, recycled_for);
+            }
+        }
+    }
+}
+
+fn present(worker: WorkerId, past: &Past<'_>) -> Incarnation {
+    let generation = past.get(&worker).map_or(Generation(0), |past| past.memo.generation);
+    Incarnation { worker, generation }
+}
+
+/// Whether it is the name of something that a supervisor keeps.
+fn is_name_of_ours(name: &str) -> bool {
+    let kinds = ["board", "notify", "poke", "stdout", "stderr", "wake", "newline", "process", "host"];
+    let is_family = name.starts_with("worker-") || name.starts_with("cell-");
+    is_family && name.split('/').nth(1).is_some_and(|kind| kinds.contains(&kind))
+}
+
+/// The name of a captured stream in the store.
+pub(super) fn stream_name(worker: &str, stream: &str) -> String {
+    format!("worker-{worker}/{stream}")
+}

@@ -1,0 +1,67 @@
+//! What a predecessor started and nobody has taken over: found by the mark in its environment, and ended. Also a process
+//! that was just being born when the predecessor died, and is still the image of it.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::family::MARK;
+use super::process::{self, stat};
+use super::reaper;
+use crate::service_manager;
+
+/// Between two looks at those that are dying.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Kills everyone who bears a mark of this house that is not among the `adopted`, and waits for it. Who does not die
+/// within `limit` is given back.
+pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Vec<i32> {
+    let end = Instant::now() + limit;
+    let mut killed = BTreeSet::new();
+    loop {
+        let strays: Vec<i32> =
+            process::all().into_iter().filter(|pid| is_stray(*pid, house, adopted)).collect();
+        if strays.is_empty() || Instant::now() >= end {
+            return strays;
+        }
+        for &pid in &strays {
+            // The handle first, and then once more whether the number means the same.
+            if let Ok(pidfd) = reaper::open(pid)
+                && is_stray(pid, house, adopted)
+            {
+                let _ = reaper::signal_by(&pidfd, libc::SIGKILL);
+                if killed.insert(pid) {
+                    tracing::info!(pid, "ended what the predecessor had left and nobody could take over");
+                }
+            }
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn is_stray(pid: i32, house: &str, adopted: &[String]) -> bool {
+    if i64::from(pid) == i64::from(std::process::id())
+        || stat(pid).is_none_or(|stat| matches!(stat.state, 'Z' | 'X'))
+    {
+        return false;
+    }
+    let mark = process::variable(pid, MARK);
+    let mark = mark.as_deref().and_then(|mark| std::str::from_utf8(mark).ok());
+    match mark {
+        Some(mark) => {
+            let is_of_house = mark.strip_prefix(house).is_some_and(|rest| rest.starts_with(':'));
+            is_of_house && !adopted.iter().any(|known| known == mark)
+        }
+        None => is_unfinished(pid),
+    }
+}
+
+/// Whether it has our guardian for a parent and the memory of a supervisor of it: between clone and exec a child is an
+/// image of its parent, and the parent is dead.
+fn is_unfinished(pid: i32) -> bool {
+    let Some(guardian) = service_manager::guardian_pid() else { return false };
+    let is_child = stat(pid).is_some_and(|stat| stat.parent == guardian);
+    let named = || process::variable(pid, service_manager::GUARDIAN);
+    is_child
+        && service_manager::hand_over_from() != Some(pid)
+        && named().is_some_and(|named| named == guardian.to_string().as_bytes())
+}

@@ -1,0 +1,149 @@
+//! What a thread that carries output has in its hands: a pipe of its own, into which bytes are moved from the worker's
+//! pipe before they are written. The worker's pipe is not locked while the file hangs; and since this pipe is kept for a
+//! successor, and it stands in the black box whose bytes are in it, nothing is lost or written twice when the supervisor
+//! dies in between: moving from pipe to pipe, and from pipe to file, is all or nothing for each byte (splice(2)).
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+use nix::fcntl::{OFlag, SpliceFFlags, splice, tee};
+use nix::unistd::{pipe2, read};
+
+use crate::record::black_box::{CARRIERS, Carriers};
+use crate::record::post_mortem::PastCarried;
+use crate::service_manager::{FdStore, Heritage};
+
+/// Largest piece that is carried at once: what a pipe holds as a rule.
+pub(super) const CHUNK: usize = 64 * 1024;
+/// Begins their names in the store.
+const PREFIX: &str = "hands/";
+
+/// A pipe.
+type Pipe = (OwnedFd, OwnedFd);
+
+/// The hands of one thread.
+#[derive(Debug)]
+pub(super) struct Hands {
+    /// None where descriptors are short: bytes pass through memory then.
+    pipe: Option<Pipe>,
+    /// For a look at what is in the pipe without taking it.
+    glass: Option<Pipe>,
+    slot: usize,
+    carriers: Carriers,
+    pub(super) buffer: Vec<u8>,
+}
+
+impl Hands {
+    /// The hands with this number; there are [`CARRIERS`].
+    pub(super) fn new(slot: usize, carriers: Carriers, store: &FdStore) -> Self {
+        let pipe = (slot < CARRIERS).then(|| pipe2(OFlag::O_CLOEXEC).ok()).flatten();
+        if let Some((out, _)) = &pipe {
+            store.keep(&format!("{PREFIX}{slot}/{}", std::process::id()), &[out.as_fd()]);
+        }
+        let glass = pipe.as_ref().and_then(|_| pipe2(OFlag::O_CLOEXEC).ok());
+        Self { pipe, glass, slot, carriers, buffer: vec![0; CHUNK] }
+    }
+
+    pub(super) fn can_hold(&self) -> bool {
+        self.pipe.is_some()
+    }
+
+    /// Moves what is in a worker's pipe into this one. How many bytes; 0: there is nothing.
+    pub(super) fn take(&self, from: &OwnedFd, stream: u64) -> usize {
+        let Some((_, into)) = &self.pipe else { return 0 };
+        if let Some(carried) = self.carriers.slot(self.slot) {
+            carried.length.store(0, Ordering::Relaxed);
+            carried.stream.store(stream, Ordering::SeqCst);
+        }
+        let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
+        splice(from, None, into, None, CHUNK, flags).unwrap_or(0)
+    }
+
+    /// What was taken, to be moved on.
+    pub(super) fn held(&self) -> Option<&OwnedFd> {
+        self.pipe.as_ref().map(|(out, _)| out)
+    }
+
+    /// Copies what was taken to the buffer; it stays in the pipe. False when that cannot be: the buffer has it, and the
+    /// pipe has not.
+    pub(super) fn look(&mut self, count: usize) -> bool {
+        let Some((out, _)) = &self.pipe else { return false };
+        if let Some((glass, into)) = &self.glass
+            && tee(out, into, count, SpliceFFlags::SPLICE_F_NONBLOCK) == Ok(count)
+        {
+            return read_all(glass, &mut self.buffer[..count]);
+        }
+        let _ = read_all(out, &mut self.buffer[..count]);
+        false
+    }
+
+    /// Before the write of what was looked at: where, and how many bytes that makes.
+    pub(super) fn begin_write(&self, place: u64, length: u64) {
+        if let Some(carried) = self.carriers.slot(self.slot) {
+            carried.place.store(place, Ordering::Relaxed);
+            carried.length.store(length, Ordering::SeqCst);
+        }
+    }
+
+    /// Drops what is left of what was taken: it is written, or cannot be.
+    pub(super) fn empty(&self, mut count: usize) {
+        let mut buffer = [0; 4096];
+        while let Some((out, _)) = self.pipe.as_ref().filter(|_| count > 0) {
+            match read(out, &mut buffer[..count.min(4096)]) {
+                Ok(0) | Err(_) => break,
+                Ok(dropped) => count -= dropped,
+            }
+        }
+        if let Some(carried) = self.carriers.slot(self.slot) {
+            carried.length.store(0, Ordering::SeqCst);
+        }
+    }
+}
+
+/// What a predecessor's thread had in its hands.
+#[derive(Debug)]
+pub(super) struct Leftover {
+    pub(super) pipe: OwnedFd,
+    /// Where it was to be written, if that had begun, and how many bytes that makes.
+    pub(super) place: Option<(u64, u64)>,
+    pub(super) stream: u64,
+    /// Its name in the store, from which it goes when it is written.
+    pub(super) name: String,
+}
+
+/// All of them; empty hands are let go.
+pub(super) fn leftovers(heritage: &mut Heritage, carried: &[PastCarried], store: &FdStore) -> Vec<Leftover> {
+    let mut found = Vec::new();
+    for (rest, pipe) in heritage.claim_all(PREFIX) {
+        let name = format!("{PREFIX}{rest}");
+        let slot = rest.split('/').next().and_then(|slot| slot.parse::<usize>().ok());
+        let past = slot.and_then(|slot| carried.get(slot)).copied().unwrap_or_default();
+        if super::stream::waiting(&pipe) > 0 {
+            found.push(Leftover { pipe, place: past.place, stream: past.stream, name });
+        } else {
+            store.forget(&name);
+        }
+    }
+    found
+}
+
+fn read_all(pipe: &OwnedFd, buffer: &mut [u8]) -> bool {
+    let mut done = 0;
+    while done < buffer.len() {
+        match read(pipe, &mut buffer[done..]) {
+            Ok(0) => return false,
+            Ok(count) => done += count,
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// All that is in a pipe, which nobody writes to any more.
+pub(super) fn drain(pipe: &OwnedFd) -> io::Result<Vec<u8>> {
+    let count = usize::try_from(super::stream::waiting(pipe)).unwrap_or(0);
+    let mut bytes = vec![0; count];
+    if read_all(pipe, &mut bytes) { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}

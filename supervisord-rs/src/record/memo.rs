@@ -1,0 +1,261 @@
+//! A worker's memo as words of shared memory, and back. What is read may be anything: it becomes a memo that makes sense,
+//! or none.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use supervision::{
+    Cause, Ending, FaultId, Generation, IncidentId, InjectionMemo, LaunchFailure, LaunchStage, Marks, Memo,
+    Phase, Status, Why,
+};
+
+/// Failures that a successor hears of; the newest.
+pub(super) const FAILURES: usize = 16;
+/// Injections of which it hears how far they are; the first of the configuration.
+const INJECTIONS: usize = 8;
+const FIXED: usize = 12;
+/// Words of a memo.
+const WORDS: usize = FIXED + FAILURES + 3 * INJECTIONS;
+/// Stands for "never".
+const NEVER: u64 = u64::MAX;
+
+/// A memo in memory.
+#[repr(C)]
+pub(super) struct Words([AtomicU64; WORDS]);
+
+// Numbers as stored: positions in these lists. New ones go to the end.
+const PHASES: [Phase; 9] = [
+    Phase::Idle,
+    Phase::Launching,
+    Phase::Starting,
+    Phase::Running,
+    Phase::Stopping,
+    Phase::Killing,
+    Phase::Backoff,
+    Phase::Quarantined,
+    Phase::Finished,
+];
+const WHYS: [Why; 6] =
+    [Why::Requested, Why::Collateral, Why::GroupQuarantine, Why::Hang, Why::StartTimeout, Why::Unhealthy];
+const CAUSES: [Cause; 22] = [
+    Cause::Unknown,
+    Cause::Finished,
+    Cause::Requested,
+    Cause::Error,
+    Cause::Panic,
+    Cause::PanicNoUnwind,
+    Cause::Segfault,
+    Cause::StackOverflow,
+    Cause::Abort,
+    Cause::IllegalInstruction,
+    Cause::FloatingPoint,
+    Cause::Bus,
+    Cause::Hang,
+    Cause::StartTimeout,
+    Cause::Unhealthy,
+    Cause::StopTimeout,
+    Cause::Killed,
+    Cause::Signal,
+    Cause::LaunchFailure,
+    Cause::DomainLost,
+    Cause::Collateral,
+    Cause::Vanished,
+];
+
+impl Words {
+    /// Writes a memo. Whoever may read at the same time looks at other words.
+    pub(super) fn write(&self, memo: &Memo) {
+        let mut words = [0; WORDS];
+        let order = memo.order.map_or(0, |why| code(&WHYS, why) + 1);
+        words[0] = code(&PHASES, memo.phase) | order << 8 | marks(memo.marks) << 16;
+        words[1] = memo.generation.0;
+        words[2] = nanos(memo.since);
+        words[3] = memo.due.map_or(NEVER, nanos);
+        words[4] = memo.restarts;
+        words[5] = u64::from(memo.attempt) | u64::from(memo.abandoned) << 32;
+        (words[6], words[7]) = memo.last_ending.map_or((NEVER, 0), ending);
+        words[8] = memo.last_incident.map_or(0, |id| id.0);
+        words[9] = memo.injected.map_or(0, |fault| u64::from(fault.code));
+        words[10] = memo.injected.map_or(0, |fault| fault.parameter);
+        let newest = memo.failures.iter().rev().take(FAILURES);
+        for (word, at) in words[FIXED..].iter_mut().zip(newest) {
+            *word = nanos(*at).max(1);
+        }
+        for (three, injection) in words[FIXED + FAILURES..].chunks_exact_mut(3).zip(&memo.injections) {
+            three[0] = injection.draws;
+            three[1] = u64::from(injection.times);
+            three[2] = injection.due.map_or(NEVER, nanos);
+        }
+        for (place, word) in self.0.iter().zip(words) {
+            place.store(word, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads it back; `None` when it makes no sense. Times that lie after `now` are `now`, but for what is due.
+    pub(super) fn read(&self, now: Duration) -> Option<Memo> {
+        let word = |index: usize| self.0.get(index).map_or(0, |word| word.load(Ordering::Relaxed));
+        let time = |word: u64| Some(Duration::from_nanos(word)).filter(|_| word != NEVER);
+        let code = u64::from(u32::try_from(word(9)).ok()?);
+        let mut failures: Vec<Duration> = (FIXED..FIXED + FAILURES)
+            .map(|index| Duration::from_nanos(word(index)))
+            .filter(|at| !at.is_zero() && *at <= now)
+            .collect();
+        failures.sort_unstable();
+        let injections = (0..INJECTIONS).map(|position| {
+            let at = FIXED + FAILURES + 3 * position;
+            let times = u32::try_from(word(at + 1)).unwrap_or(u32::MAX);
+            InjectionMemo { draws: word(at), times, due: time(word(at + 2)).filter(|_| word(at + 2) != 0) }
+        });
+        Some(Memo {
+            phase: *PHASES.get(index(word(0) & 0xff))?,
+            order: match word(0) >> 8 & 0xff {
+                0 => None,
+                order => Some(*WHYS.get(index(order - 1))?),
+            },
+            marks: read_marks(word(0) >> 16),
+            generation: Generation(word(1)),
+            since: Duration::from_nanos(word(2)).min(now),
+            due: time(word(3)),
+            restarts: word(4),
+            attempt: u32::try_from(word(5) & u64::from(u32::MAX)).ok()?,
+            abandoned: u32::try_from(word(5) >> 32).ok()?,
+            last_ending: read_ending(word(6), word(7)),
+            last_incident: Some(IncidentId(word(8))).filter(|id| id.0 != 0),
+            injected: (code != 0)
+                .then(|| FaultId { code: u32::try_from(code).unwrap_or(0), parameter: word(10) }),
+            failures,
+            injections: injections.collect(),
+        })
+    }
+}
+
+fn code<T: PartialEq>(list: &[T], wanted: T) -> u64 {
+    list.iter().position(|known| *known == wanted).map_or(0, |index| index as u64)
+}
+
+fn index(word: u64) -> usize {
+    usize::try_from(word).unwrap_or(usize::MAX)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(NEVER - 1)
+}
+
+fn marks(marks: Marks) -> u64 {
+    let Marks { wanted, stopped, held, overdue, exited, paused, unready, retired } = marks;
+    let all = [wanted, stopped, held, overdue, exited, paused, unready, retired];
+    all.iter().enumerate().map(|(bit, is_set)| u64::from(*is_set) << bit).sum()
+}
+
+fn read_marks(word: u64) -> Marks {
+    let is_set = |bit: u32| word >> bit & 1 == 1;
+    Marks {
+        wanted: is_set(0),
+        stopped: is_set(1),
+        held: is_set(2),
+        overdue: is_set(3),
+        exited: is_set(4),
+        paused: is_set(5),
+        unready: is_set(6),
+        retired: is_set(7),
+    }
+}
+
+fn ending(ending: Ending) -> (u64, u64) {
+    let number = |number: i32| u64::from(number.cast_unsigned());
+    let (kind, value) = match ending.status {
+        Status::Unknown => (0, 0),
+        Status::Exited(exit) => (1, number(exit)),
+        Status::Signaled { signal, core_dumped: false } => (2, number(signal)),
+        Status::Signaled { signal, core_dumped: true } => (3, number(signal)),
+        Status::Returned => (4, 0),
+        Status::Failed => (5, 0),
+        Status::Panicked => (6, 0),
+        Status::Abandoned => (7, 0),
+        // At which step is for the record, not for the successor.
+        Status::NotLaunched(failure) => (8 + u64::from(failure.transient), number(failure.errno)),
+    };
+    (kind | code(&CAUSES, ending.cause) << 8, value)
+}
+
+fn read_ending(word: u64, value: u64) -> Option<Ending> {
+    let number = u32::try_from(value).ok()?.cast_signed();
+    let not_launched =
+        |transient| Status::NotLaunched(LaunchFailure { stage: LaunchStage::Exec, errno: number, transient });
+    let status = match word & 0xff {
+        0 => Status::Unknown,
+        1 => Status::Exited(number),
+        2 => Status::Signaled { signal: number, core_dumped: false },
+        3 => Status::Signaled { signal: number, core_dumped: true },
+        4 => Status::Returned,
+        5 => Status::Failed,
+        6 => Status::Panicked,
+        7 => Status::Abandoned,
+        8 => not_launched(false),
+        9 => not_launched(true),
+        _ => return None,
+    };
+    Some(Ending { status, cause: *CAUSES.get(index(word >> 8))? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words() -> Words {
+        Words([const { AtomicU64::new(0) }; WORDS])
+    }
+
+    #[test]
+    fn a_memo_comes_back_as_it_was() {
+        let seconds = Duration::from_secs;
+        let memo = Memo {
+            phase: Phase::Stopping,
+            generation: Generation(7),
+            since: seconds(3),
+            due: Some(seconds(99)),
+            restarts: 6,
+            attempt: 2,
+            failures: vec![seconds(1), seconds(2)],
+            order: Some(Why::Collateral),
+            marks: Marks { wanted: true, held: true, unready: true, ..Marks::default() },
+            abandoned: 1,
+            last_ending: Some(Ending {
+                status: Status::Signaled { signal: 11, core_dumped: true },
+                cause: Cause::Segfault,
+            }),
+            last_incident: Some(IncidentId(4)),
+            injected: Some(FaultId { code: 3, parameter: 9 }),
+            injections: (0..INJECTIONS as u64)
+                .map(|position| InjectionMemo { draws: position, times: 1, due: Some(seconds(5)) })
+                .collect(),
+        };
+        let words = words();
+        words.write(&memo);
+        assert_eq!(words.read(seconds(10)), Some(memo));
+    }
+
+    #[test]
+    fn every_cause_has_a_number_of_its_own() {
+        for (position, cause) in CAUSES.iter().enumerate() {
+            assert_eq!(code(&CAUSES, *cause), position as u64, "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn garbage_is_no_memo_or_one_that_makes_sense() {
+        let now = Duration::from_secs(10);
+        for seed in 0..2000_u64 {
+            let words = words();
+            for (position, word) in (0_u64..).zip(&words.0) {
+                let mixed = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(position as u32 % 64);
+                word.store(mixed & (u64::MAX >> (seed % 64)), Ordering::Relaxed);
+            }
+            if let Some(memo) = words.read(now) {
+                assert!(memo.since <= now && memo.failures.iter().all(|at| *at <= now), "{memo:?}");
+            }
+        }
+        let fresh = words().read(now).expect("nothing happened yet");
+        assert_eq!((fresh.phase, fresh.generation), (Phase::Idle, Generation(0)));
+    }
+}

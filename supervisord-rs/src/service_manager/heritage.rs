@@ -1,0 +1,88 @@
+//! What the service manager hands to a supervisor that starts: descriptors that its predecessor had kept in the store,
+//! and sockets of socket units (sd_listen_fds(3)).
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+use super::store::unescape;
+
+/// The first descriptor that is passed.
+const FIRST: i32 = 3;
+
+/// Descriptors by name. What nobody asks for is closed with this.
+#[derive(Debug, Default)]
+pub struct Heritage {
+    descriptors: BTreeMap<String, Vec<OwnedFd>>,
+}
+
+impl Heritage {
+    /// Takes what was passed to this process; nothing when it was meant for another (`LISTEN_PID`). Call it once, before
+    /// any descriptor is opened or closed.
+    #[must_use]
+    pub fn take() -> Self {
+        let number = |name: &str| std::env::var(name).ok()?.parse::<i32>().ok();
+        let is_ours = number("LISTEN_PID") == i32::try_from(std::process::id()).ok();
+        let count = number("LISTEN_FDS").filter(|_| is_ours).unwrap_or(0).clamp(0, i32::MAX - FIRST);
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':');
+        let mut heritage = Self::default();
+        for descriptor in FIRST..FIRST + count {
+            let name = names.next().map(unescape).unwrap_or_default();
+            #[expect(unsafe_code, reason = "inherited descriptors come as numbers")]
+            // SAFETY: needed because inheritance has no other form. The number was passed to this very process
+            // (LISTEN_PID), nobody has opened or closed anything since (the caller's duty), and each is taken once.
+            let descriptor = unsafe {
+                if libc::fcntl(descriptor, libc::F_GETFD) < 0 {
+                    continue;
+                }
+                <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(descriptor)
+            };
+            let _ = fcntl(&descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+            heritage.descriptors.entry(name).or_default().push(descriptor);
+        }
+        heritage
+    }
+
+    /// What is known of it, for the way to the store.
+    #[must_use]
+    pub fn names(&self) -> BTreeMap<String, usize> {
+        self.descriptors.iter().map(|(name, list)| (name.clone(), list.len())).collect()
+    }
+
+    /// The one with this name.
+    pub fn claim(&mut self, name: &str) -> Option<OwnedFd> {
+        let list = self.descriptors.get_mut(name)?;
+        let claimed = list.pop();
+        if list.is_empty() {
+            self.descriptors.remove(name);
+        }
+        claimed
+    }
+
+    /// All whose names begin with this, each with the rest of its name.
+    pub fn claim_all(&mut self, prefix: &str) -> Vec<(String, OwnedFd)> {
+        let names: Vec<String> =
+            self.descriptors.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
+        let mut claimed = Vec::new();
+        for name in names {
+            let list = self.descriptors.remove(&name).unwrap_or_default();
+            claimed.extend(list.into_iter().map(|descriptor| (name[prefix.len()..].to_owned(), descriptor)));
+        }
+        claimed
+    }
+
+    /// One for each name that begins with this and for which that is true.
+    pub fn claim_some(&mut self, prefix: &str, wanted: impl Fn(&str) -> bool) -> Vec<(String, OwnedFd)> {
+        let is_wanted = |name: &&String| name.starts_with(prefix) && wanted(name);
+        let names: Vec<String> = self.descriptors.keys().filter(is_wanted).cloned().collect();
+        names.into_iter().filter_map(|name| Some((name.clone(), self.claim(&name)?))).collect()
+    }
+
+    /// The names of what nobody has claimed.
+    #[must_use]
+    pub fn unclaimed(&self) -> Vec<String> {
+        self.descriptors.keys().cloned().collect()
+    }
+}
