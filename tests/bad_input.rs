@@ -58,14 +58,14 @@ fn invalid_yaml_is_said_with_its_place() {
 
 #[test]
 fn keys_of_later_versions_are_refused_and_never_ignored() {
-    let yaml = "version: 1\nsupervisor: { on_death: keep }\nworkers:\n  a:\n    command: [sleep, 1d]\n    plugin: x.so\n    \
+    let yaml = "version: 1\nsupervisor: { metrics: on }\nworkers:\n  a:\n    command: [sleep, 1d]\n    plugin: x.so\n    \
                 limits: { memory: 1MiB }\n";
     refused(
         yaml,
         &[
             "workers.a.plugin: this key is not supported yet",
             "workers.a.limits.memory: this key is not supported yet",
-            "`keep` is not supported yet",
+            "supervisor.metrics: this key is not supported yet",
         ],
     );
 }

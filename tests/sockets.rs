@@ -88,9 +88,10 @@ fn clients_are_never_refused_while_workers_restart_and_instances_share_the_load(
     assert!(pids.len() > 5, "served by many incarnations: {pids:?}");
     // Killed, it takes along what it had accepted, and still nobody is refused.
     for _ in 0..20 {
-        kill(supervisor.worker("web.1").pid.expect("running"), Signal::SIGKILL);
+        let before = supervisor.wait_phase("web.1", "running");
+        kill(before.pid.expect("running"), Signal::SIGKILL);
         TcpStream::connect(("127.0.0.1", port)).expect("nobody is refused");
-        supervisor.wait_phase("web.1", "running");
+        supervisor.wait_generation("web.1", before.generation + 1);
     }
     supervisor.stop();
     TcpStream::connect(("127.0.0.1", port)).expect_err("closed with the supervisor");

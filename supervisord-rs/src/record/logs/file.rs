@@ -13,7 +13,7 @@ use nix::fcntl::{SpliceFFlags, splice};
 
 use crate::config::settings::Rotate;
 
-/// How far beyond its size a file grows while it waits for the end of a line.
+/// A line longer than this does not keep a file from being put aside.
 const LINE_MAX: u64 = 64 * 1024;
 /// Before a file that could not be opened is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
@@ -126,6 +126,34 @@ impl LogFile {
         read_at(&open.file, &self.path, start, open.length - start).unwrap_or_default()
     }
 
+    /// How many of the bytes that come next still belong into this file, for the next one to begin with a line; all of
+    /// them where it is not to be put aside yet.
+    pub(super) fn share(&mut self, bytes: &[u8]) -> usize {
+        if !self.is_due_within(bytes.len()) {
+            return bytes.len();
+        }
+        let length = self.open.as_ref().map_or(0, |open| open.length);
+        let is_old = self.is_old();
+        // Up to the end of the first line that ends beyond the size.
+        let missing = self.rotate.size.map_or(0, |size| size.saturating_sub(length));
+        let missing = if is_old { 1 } else { usize::try_from(missing).unwrap_or(usize::MAX).max(1) };
+        let from = (missing - 1).min(bytes.len());
+        bytes[from..].iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |newline| from + newline + 1)
+    }
+
+    /// Whether it is to be put aside by the time that it has so many bytes more.
+    pub(super) fn is_due_within(&self, more: usize) -> bool {
+        let Some(open) = self.open.as_ref().filter(|open| open.is_regular) else { return false };
+        let will_be_large =
+            self.rotate.size.is_some_and(|size| open.length.saturating_add(more as u64) >= size);
+        will_be_large || self.is_old()
+    }
+
+    fn is_old(&self) -> bool {
+        let span_now = span(self.rotate.every, SystemTime::now());
+        self.open.as_ref().is_some_and(|open| open.is_regular && open.length > 0 && open.span != span_now)
+    }
+
     /// Puts the file aside if it is large or old enough, at the end of a line: nothing is moved from one file to the
     /// other, so that a death at any instant leaves every byte in one place.
     pub(super) fn rotate_if_due(&mut self) -> io::Result<Option<Rotated>> {
@@ -133,13 +161,12 @@ impl LogFile {
             return Ok(None);
         };
         let beyond = self.rotate.size.and_then(|size| open.length.checked_sub(size));
-        let is_old = open.span != span(self.rotate.every, SystemTime::now());
+        let is_old = self.is_old();
         // The one before is still being read: it keeps its name until then.
         if !(beyond.is_some() || is_old) || self.is_compressing {
             return Ok(None);
         }
-        // A line longer than that is cut.
-        if beyond.is_none_or(|beyond| beyond < LINE_MAX) && !ends_with_newline(open, &self.path)? {
+        if !ends_with_newline(open, &self.path)? && !ends_with_endless_line(open, &self.path)? {
             return Ok(None);
         }
         if self.rotate.keep == 0 {
@@ -241,6 +268,12 @@ fn span(every: Option<Duration>, at: SystemTime) -> u64 {
 
 fn ends_with_newline(open: &Open, path: &Path) -> io::Result<bool> {
     Ok(read_at(&open.file, path, open.length.saturating_sub(1), 1)? == b"\n")
+}
+
+/// A line longer than [`LINE_MAX`] is cut.
+fn ends_with_endless_line(open: &Open, path: &Path) -> io::Result<bool> {
+    let Some(start) = open.length.checked_sub(LINE_MAX) else { return Ok(false) };
+    Ok(!read_at(&open.file, path, start, LINE_MAX)?.contains(&b'\n'))
 }
 
 /// Our own descriptor is for writing only.

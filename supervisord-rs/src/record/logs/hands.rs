@@ -65,17 +65,18 @@ impl Hands {
         self.pipe.as_ref().map(|(out, _)| out)
     }
 
-    /// Copies what was taken to the buffer; it stays in the pipe. False when that cannot be: the buffer has it, and the
-    /// pipe has not.
-    pub(super) fn look(&mut self, count: usize) -> bool {
-        let Some((out, _)) = &self.pipe else { return false };
+    /// Copies the first of the `count` bytes that were taken to the buffer: how many, and whether they are in the pipe
+    /// still. Where they cannot be copied they are taken out.
+    pub(super) fn look(&mut self, count: usize) -> (usize, bool) {
+        let Some((out, _)) = &self.pipe else { return (0, false) };
         if let Some((glass, into)) = &self.glass
-            && tee(out, into, count, SpliceFFlags::SPLICE_F_NONBLOCK) == Ok(count)
+            && let Ok(seen) = tee(out, into, count, SpliceFFlags::SPLICE_F_NONBLOCK)
+            && seen > 0
+            && read_all(glass, &mut self.buffer[..seen])
         {
-            return read_all(glass, &mut self.buffer[..count]);
+            return (seen, true);
         }
-        let _ = read_all(out, &mut self.buffer[..count]);
-        false
+        (read(out, &mut self.buffer[..count]).unwrap_or(0), false)
     }
 
     /// Before the write of what was looked at: where, and how many bytes that makes.

@@ -192,40 +192,90 @@ impl Stream {
         &self,
         carrier: &mut Carrier,
         file: &Arc<Mutex<LogFile>>,
-        hands: &Hands,
+        hands: &mut Hands,
         pool: &Arc<Pool>,
     ) -> usize {
         let mut taken = lock(&self.taken);
         let count = hands.take(&self.ours, self.number);
         *taken += count as u64;
         drop(taken);
-        let Some(held) = hands.held().filter(|_| count > 0) else { return 0 };
-        let mut file_held = lock(file);
-        let written = self.mark(&mut file_held).and_then(|()| file_held.splice(held, count));
-        let done = *written.as_ref().unwrap_or(&0);
+        if count == 0 {
+            return 0;
+        }
+        let mut held = lock(file);
+        let mut rest = count;
+        let mut failed = self.mark(&mut held).err();
+        while rest > 0 && failed.is_none() {
+            match self.move_piece(&mut held, hands, rest) {
+                Ok(0) => break,
+                Ok(done) => rest -= done,
+                Err(error) => failed = Some(error),
+            }
+            self.rotate(file, &mut held, pool);
+        }
         // What the file did not take is dropped: the hands must be empty for the next.
-        hands.empty(count - done);
-        self.account(carrier, count - done, written.err(), pool);
-        self.rotate(file, file_held, pool);
+        hands.empty(rest);
+        self.account(carrier, rest, failed, pool);
         count
+    }
+
+    /// Moves as much of `rest` bytes as belongs into this file. It is looked at only where a file ends.
+    fn move_piece(&self, file: &mut LogFile, hands: &mut Hands, rest: usize) -> io::Result<usize> {
+        // Opens it, so that it is known how long it is.
+        file.length()?;
+        if !file.is_due_within(rest) {
+            return hands.held().map_or(Ok(0), |held| file.splice(held, rest));
+        }
+        let (seen, is_held) = hands.look(rest);
+        let share = file.share(&hands.buffer[..seen]);
+        if is_held {
+            return hands.held().map_or(Ok(0), |held| file.splice(held, share));
+        }
+        file.write(&hands.buffer[..seen]).map(|()| seen)
     }
 
     /// Through our memory, since lines are looked at. How many bytes; 0: there is nothing.
     fn copy(&self, carrier: &mut Carrier, hands: &mut Hands, pool: &Arc<Pool>) -> usize {
         let mut taken = lock(&self.taken);
-        let (count, is_held) = if hands.can_hold() {
-            let count = hands.take(&self.ours, self.number);
-            (count, count > 0 && hands.look(count))
+        let mut start = *taken;
+        let count = if hands.can_hold() {
+            hands.take(&self.ours, self.number)
         } else {
-            (read(&self.ours, &mut hands.buffer).unwrap_or(0), false)
+            read(&self.ours, &mut hands.buffer).unwrap_or(0)
         };
-        let start = *taken;
         *taken += count as u64;
         drop(taken);
-        if count == 0 {
-            return 0;
+        if !hands.can_hold() {
+            self.take_in(carrier, hands, count, start, false, pool);
+            return count;
         }
+        let mut rest = count;
+        while rest > 0 {
+            let (seen, is_held) = hands.look(rest);
+            if seen == 0 {
+                break;
+            }
+            self.take_in(carrier, hands, seen, start, is_held, pool);
+            rest -= seen;
+            start += seen as u64;
+        }
+        count
+    }
+
+    /// What is in the buffer: looked at, made to lines, and written. `start`: how many bytes came before.
+    fn take_in(
+        &self,
+        carrier: &mut Carrier,
+        hands: &Hands,
+        count: usize,
+        start: u64,
+        is_held: bool,
+        pool: &Arc<Pool>,
+    ) {
         let bytes = &hands.buffer[..count];
+        if bytes.is_empty() {
+            return;
+        }
         self.look(bytes, start, pool);
         if let Some(echo) = &self.echo {
             echo.show(&self.worker, bytes);
@@ -236,8 +286,7 @@ impl Stream {
             carrier.recent.drain(..excess);
         }
         let text = carrier.format.feed(bytes);
-        self.put(carrier, &text, is_held.then_some((&*hands, count)), pool);
-        count
+        self.put(carrier, &text, is_held.then_some((hands, count)), pool);
     }
 
     /// The line that was not finished is written as it is: nobody will finish it.
@@ -261,18 +310,18 @@ impl Stream {
         match &self.output {
             Output::File(file) => {
                 let mut file_held = lock(file);
+                // All of it into one file: its length tells a successor whether this was done.
                 let written = self.mark(&mut file_held).and_then(|()| {
                     if let (Some((hands, _)), Some(place)) = (held, file_held.length()?) {
                         hands.begin_write(place, text.len() as u64);
                     }
                     file_held.write(text)
                 });
-                // Before anybody else writes to the file: its length tells a successor whether this was done.
+                // Before anybody else writes to the file.
                 let_go();
                 let lost = if written.is_ok() { 0 } else { text.len() };
-                let held = file_held;
                 self.account(carrier, lost, written.err(), pool);
-                self.rotate(file, held, pool);
+                self.rotate(file, &mut file_held, pool);
             }
             Output::Terminal => {
                 let mut stdout = io::stdout().lock();
@@ -351,21 +400,12 @@ impl Stream {
         }
     }
 
-    fn rotate(
-        &self,
-        file: &Arc<Mutex<LogFile>>,
-        mut held: std::sync::MutexGuard<'_, LogFile>,
-        pool: &Arc<Pool>,
-    ) {
+    fn rotate(&self, file: &Arc<Mutex<LogFile>>, held: &mut LogFile, pool: &Arc<Pool>) {
         match held.rotate_if_due() {
             Ok(None) => {}
-            Ok(Some(rotated)) => {
-                drop(held);
-                pool.after_rotation(file, rotated.to_compress);
-            }
+            Ok(Some(rotated)) => pool.after_rotation(file, rotated.to_compress),
             Err(error) => {
                 let target = held.path().display().to_string();
-                drop(held);
                 let error = format!("cannot rotate: {error}");
                 pool.tell(Notice::Trouble { worker: self.worker.clone(), target, error });
             }
