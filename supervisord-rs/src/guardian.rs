@@ -15,7 +15,7 @@ mod policy;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use supervision::{LaunchFailure, Status};
 use workers::board::monotonic_ns;
 
+use crate::isolation::inherited;
 use crate::isolation::launch::{Child, Plan, advice};
 use crate::isolation::orphans::{self, Killed};
 use crate::isolation::reaper;
@@ -60,8 +61,8 @@ impl From<nix::errno::Errno> for GuardianError {
 /// Call it before there is any other thread. Exit status: the supervisor's own; 128 + n when a signal that we passed
 /// on ended it; [`EXIT_GAVE_UP`].
 #[must_use]
-pub fn run(arguments: &[OsString]) -> ExitCode {
-    match Guardian::new(arguments).and_then(Guardian::run) {
+pub fn run(arguments: &[OsString], secrets: &[RawFd]) -> ExitCode {
+    match Guardian::new(arguments, secrets).and_then(Guardian::run) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             say(&error.to_string());
@@ -72,6 +73,8 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
 
 struct Guardian {
     arguments: Vec<OsString>,
+    /// Numbers of the descriptors that hold secrets: each supervisor gets them.
+    secrets: Vec<RawFd>,
     signals: SignalFd,
     notify: Notify,
     /// Our own service manager, if there is one after all.
@@ -80,7 +83,7 @@ struct Guardian {
 }
 
 impl Guardian {
-    fn new(arguments: &[OsString]) -> Result<Self, GuardianError> {
+    fn new(arguments: &[OsString], secrets: &[RawFd]) -> Result<Self, GuardianError> {
         prctl::set_child_subreaper(true)?;
         // It may be inherited as ignored, and then nobody could be waited for.
         #[expect(unsafe_code, reason = "signal dispositions have no safe form")]
@@ -93,6 +96,7 @@ impl Guardian {
         mask.thread_block()?;
         Ok(Self {
             arguments: arguments.to_vec(),
+            secrets: secrets.to_vec(),
             signals: SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?,
             notify: Notify::new()?,
             upstream: ServiceManager::from_env(),
@@ -149,14 +153,20 @@ impl Guardian {
             .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
             .chain(own.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value))));
         let launch = || -> Result<Child, LaunchFailure> {
-            Plan::new(OsStr::new("/proc/self/exe"), &self.arguments, OsStr::new(""))?
+            let mut plan = Plan::new(OsStr::new("/proc/self/exe"), &self.arguments, OsStr::new(""))?
                 .environment(environment)?
                 .descriptor(io::stdin().as_fd())?
                 .descriptor(io::stdout().as_fd())?
                 .descriptor(io::stderr().as_fd())?
                 // A supervisor without its guardian stops in order, and takes its workers along.
-                .parent_death_signal(Signal::SIGTERM)
-                .launch()
+                .parent_death_signal(Signal::SIGTERM);
+            for &number in &self.secrets {
+                // One that cannot be passed on is missed, and named, by the supervisor.
+                if let Ok(secret) = inherited::duplicate(number) {
+                    plan = plan.descriptor_at(secret.as_fd(), number)?;
+                }
+            }
+            plan.launch()
         };
         launch().map_err(|failure| GuardianError::Launch(advice(failure, "/proc/self/exe")))
     }

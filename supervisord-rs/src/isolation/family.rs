@@ -1,7 +1,7 @@
 //! The main process of a worker and all that it started, wherever that has gone.
 //!
 //! Where the worker has a cgroup, that is the family. Else it is found in the process table: whoever descends from the
-//! main process, shares its session, or has become an orphan and carries the mark of the family in its environment
+//! main process, shares its session or process group, or has become an orphan and carries the mark of the family in its environment
 //! (we are a child subreaper, so that orphans come to us, prctl(2)). A process that changes its session, loses its
 //! parent *and* wipes its environment escapes the walk, not the cgroup.
 //!
@@ -134,7 +134,8 @@ impl Family {
         let mut found: BTreeSet<i32> = processes
             .iter()
             .filter(|(pid, stat)| {
-                **pid == main || stat.session == main || (is_orphan(stat) && has_mark(**pid, &self.mark))
+                let is_of_group = stat.session == main || stat.group == main;
+                **pid == main || is_of_group || (is_orphan(stat) && has_mark(**pid, &self.mark))
             })
             .map(|(pid, _)| *pid)
             .collect();
@@ -162,6 +163,7 @@ struct Stat {
     name: String,
     state: char,
     parent: i32,
+    group: i32,
     session: i32,
 }
 
@@ -179,8 +181,9 @@ fn stat(pid: i32) -> Option<Stat> {
     let mut fields = after.split_whitespace();
     let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
-    let session = fields.nth(1)?.parse().ok()?;
-    Some(Stat { name, state, parent, session })
+    let group = fields.next()?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
+    Some(Stat { name, state, parent, group, session })
 }
 
 fn parent_of(pid: i32) -> i32 {

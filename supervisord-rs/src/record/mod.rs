@@ -4,6 +4,7 @@ pub mod black_box;
 pub mod events;
 pub mod incidents;
 pub mod logs;
+pub mod own_log;
 pub mod post_mortem;
 pub mod runtime_lock;
 pub mod scribe;
