@@ -15,15 +15,19 @@
 //! | `pool` | the threads: always one that waits, never more than a few |
 //! | `stream` | one captured stream: pipe → bytes or lines → sink |
 //! | `file` | a file that is rotated, capped, reopened, and may be full |
+//! | `aside` | files that were put aside: compressed, removed |
 //! | `line` | what a line gets on its way |
+//! | `turn` | who may write to a target that several streams go to |
 //! | `syslog`, `journal` | the datagrams of those who collect logs |
 
+mod aside;
 mod file;
 mod journal;
 mod line;
 mod pool;
 mod stream;
 mod syslog;
+mod turn;
 
 use std::collections::HashMap;
 use std::io;
@@ -41,6 +45,7 @@ use crate::record::scribe::Echo;
 use file::LogFile;
 use pool::{Job, Pool};
 use stream::{Output, Stream};
+use turn::Turn;
 
 /// One captured stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,7 +100,9 @@ pub type Tail = Arc<OnceLock<Vec<String>>>;
 #[derive(Debug)]
 pub struct Logs {
     pool: Arc<Pool>,
-    files: HashMap<PathBuf, Arc<Mutex<LogFile>>>,
+    files: HashMap<PathBuf, (Arc<Mutex<LogFile>>, Arc<Turn>)>,
+    /// Of the terminal, which is one however many write to it.
+    terminal: Arc<Turn>,
     echo: Option<Echo>,
 }
 
@@ -105,7 +112,7 @@ impl Logs {
     /// # Errors
     /// EMFILE or EAGAIN.
     pub fn start(echo: Option<Echo>, cap: Option<u64>) -> io::Result<Self> {
-        Ok(Self { pool: Pool::start(cap)?, files: HashMap::new(), echo })
+        Ok(Self { pool: Pool::start(cap)?, files: HashMap::new(), terminal: Arc::default(), echo })
     }
 
     /// Opens a stream. It stays until it is closed.
@@ -113,26 +120,30 @@ impl Logs {
     /// # Errors
     /// EMFILE, ENFILE or ENOMEM from pipe2(2).
     pub fn open(&mut self, plan: &StreamPlan) -> nix::Result<StreamId> {
-        let output = match &plan.sink {
-            Sink::File(path) => Output::File(self.file(path, plan)),
-            Sink::Terminal => Output::Terminal,
-            Sink::Journald => Output::Journal,
-            Sink::Syslog => Output::Syslog,
+        let (output, turn) = match &plan.sink {
+            Sink::File(path) => {
+                let (file, turn) = self.file(path, plan);
+                (Output::File(file), turn)
+            }
+            Sink::Terminal => (Output::Terminal, Arc::clone(&self.terminal)),
+            // Their datagrams never wait.
+            Sink::Journald => (Output::Journal, Arc::default()),
+            Sink::Syslog => (Output::Syslog, Arc::default()),
             Sink::Null | Sink::Inherit => return Err(Errno::EINVAL),
         };
         let echo = self.echo.clone().filter(|_| matches!(output, Output::File(_)));
-        let stream = Stream::new(plan, output, echo)?;
+        let stream = Stream::new(plan, output, turn, echo)?;
         self.pool.add(stream).map(StreamId)
     }
 
-    fn file(&mut self, path: &Path, plan: &StreamPlan) -> Arc<Mutex<LogFile>> {
+    fn file(&mut self, path: &Path, plan: &StreamPlan) -> (Arc<Mutex<LogFile>>, Arc<Turn>) {
         // Whoever writes to one file writes through one hand: two would overwrite each other.
         let file = self.files.entry(path.into()).or_insert_with(|| {
-            let file = LogFile::new(path, plan.rotate, plan.cap);
-            self.pool.know(path);
-            Arc::new(Mutex::new(file))
+            let file = Arc::new(Mutex::new(LogFile::new(path, plan.rotate, plan.cap)));
+            self.pool.know(path.into(), Arc::clone(&file));
+            (file, Arc::default())
         });
-        Arc::clone(file)
+        file.clone()
     }
 
     /// The end that a worker writes to.
@@ -165,7 +176,7 @@ impl Logs {
 
     /// Closes every file and opens it anew under its name, as after `logrotate`.
     pub fn reopen(&self) {
-        for file in self.files.values() {
+        for (file, _) in self.files.values() {
             self.pool.give(Job::Reopen(Arc::clone(file)));
         }
     }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
@@ -13,6 +13,7 @@ use workers::board::monotonic_ns;
 use super::file::LogFile;
 use super::line::Formatter;
 use super::pool::{self, Pool};
+use super::turn::Turn;
 use super::{Notice, StreamPlan, borrowed, journal, lock, syslog};
 use crate::record::scribe::Echo;
 
@@ -53,6 +54,8 @@ impl Scratch {
 pub(super) struct Stream {
     pub(super) worker: String,
     output: Output,
+    /// Held by the thread that carries, where others go to the same place.
+    pub(super) turn: Arc<Turn>,
     ours: OwnedFd,
     theirs: OwnedFd,
     /// Bytes taken out of the pipe; locked for the taking itself, so that a count and the pipe agree.
@@ -62,7 +65,7 @@ pub(super) struct Stream {
     watched: Mutex<Option<Watched>>,
     looks_at_lines: bool,
     echo: Option<Echo>,
-    /// When the thread that carries began, in monotonic nanoseconds; 0: nobody does.
+    /// When its output began to be carried, or to wait for its turn, in monotonic nanoseconds; 0: neither.
     pub(super) busy_since: AtomicU64,
     pub(super) said_stalled: AtomicBool,
     /// Dropped in all.
@@ -91,7 +94,12 @@ struct Watched {
 }
 
 impl Stream {
-    pub(super) fn new(plan: &StreamPlan, output: Output, echo: Option<Echo>) -> nix::Result<Self> {
+    pub(super) fn new(
+        plan: &StreamPlan,
+        output: Output,
+        turn: Arc<Turn>,
+        echo: Option<Echo>,
+    ) -> nix::Result<Self> {
         let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
         // Only our end: the two ends are separate open file descriptions, and the worker expects a blocking one.
         fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
@@ -100,11 +108,12 @@ impl Stream {
             worker: plan.worker.clone(),
             looks_at_lines: plan.line.changes_lines() || !is_file || echo.is_some(),
             output,
+            turn,
             ours,
             theirs,
             taken: Mutex::new(0),
             carrier: Mutex::new(Carrier {
-                format: Formatter::new(&plan.worker, plan.stream, plan.line),
+                format: Formatter::new(&plan.worker, plan.stream, plan.line, !is_file),
                 recent: Vec::new(),
                 in_trouble: false,
                 lost_in_trouble: 0,
@@ -144,7 +153,13 @@ impl Stream {
         *lock(&self.watched) = Some(Watched { pattern, token, from, partial: Vec::new() });
     }
 
-    /// Carries what is there, at most so much that others get their turn.
+    /// Its target is somebody else's now.
+    pub(super) fn begin_to_wait(&self) {
+        let _ =
+            self.busy_since.compare_exchange(0, monotonic_ns().max(1), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Carries what is there, at most so much that others get their turn. The caller has the stream's turn.
     pub(super) fn carry(&self, pool: &Arc<Pool>, scratch: &mut Scratch) {
         let mut carrier = lock(&self.carrier);
         self.busy_since.store(monotonic_ns().max(1), Ordering::Relaxed);
@@ -180,9 +195,10 @@ impl Stream {
         };
         *taken += count as u64;
         drop(taken);
-        let mut held = lock(file);
+        let mut held = self.present(file, pool);
         let written = self.mark(&mut held).and_then(|()| held.splice(out, count));
         let done = *written.as_ref().unwrap_or(&0);
+        pool.wrote(done);
         // What the file did not take is dropped: the scratch pipe must be empty for the next.
         let mut rest = count - done;
         let mut buffer = [0; 4096];
@@ -235,9 +251,10 @@ impl Stream {
         }
         match &self.output {
             Output::File(file) => {
-                let mut held = lock(file);
+                let mut held = self.present(file, pool);
                 let written = self.mark(&mut held).and_then(|()| held.write(text));
                 let lost = if written.is_ok() { 0 } else { text.len() };
+                pool.wrote(text.len() - lost);
                 self.account(carrier, lost, written.err(), pool);
                 self.rotate(file, held, pool);
             }
@@ -316,16 +333,23 @@ impl Stream {
         }
     }
 
-    fn rotate(
-        &self,
-        file: &Arc<Mutex<LogFile>>,
-        mut held: std::sync::MutexGuard<'_, LogFile>,
-        pool: &Arc<Pool>,
-    ) {
+    /// The file that what comes now belongs into: yesterday's is put aside before it gets today's first line.
+    fn present<'a>(&self, file: &'a Arc<Mutex<LogFile>>, pool: &Arc<Pool>) -> MutexGuard<'a, LogFile> {
+        let held = lock(file);
+        if !held.is_of_the_past() {
+            return held;
+        }
+        self.rotate(file, held, pool);
+        lock(file)
+    }
+
+    fn rotate(&self, file: &Arc<Mutex<LogFile>>, mut held: MutexGuard<'_, LogFile>, pool: &Arc<Pool>) {
         match held.rotate_if_due() {
             Ok(None) => {}
             Ok(Some(rotated)) => {
                 drop(held);
+                self.lost.fetch_add(rotated.lost as u64, Ordering::Relaxed);
+                self.unmarked.fetch_add(rotated.lost as u64, Ordering::Relaxed);
                 pool.after_rotation(file, rotated.to_compress);
             }
             Err(error) => {
