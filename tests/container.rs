@@ -78,7 +78,7 @@ fn process_1_reaps_strangers_passes_signals_on_and_gives_the_critical_workers_ex
         assert_eq!(status.code(), Some(0), "an orderly end: {}", bed.log());
         assert!(!is_alive(init));
 
-        let yaml = "version: 1\nworkers:\n  job: { command: [sh, -c, exit 9], critical: true, restart: never, ready: { after: 5s } }\n";
+        let yaml = "version: 1\nworkers:\n  job: { command: [sh, -c, exit 9], critical: true, restart: never, ready: { after: 1h } }\n";
         let mut unshare = as_init(&bed, yaml, options);
         assert_eq!(unshare.0.wait().expect("our child").code(), Some(9), "{}", bed.log());
     }

@@ -107,7 +107,7 @@ fn one_that_exits_with_children_left_is_never_shown_running() {
         &bed,
         "cgroup",
         &yaml("exit")
-            .replace("after: 0s", "after: 10s")
+            .replace("after: 0s", "after: 1h")
             .replace("restart: { policy: on-failure", "restart: { policy: never"),
     );
     let worker = supervisor.wait("the end", |supervisor| {
@@ -156,8 +156,8 @@ fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_lets_it_go_o
         let supervisor = start(
             &bed,
             how,
-            "version: 1\nworkers:\n  w:\n    command: [sh, -c, 'while :; do echo tick; sleep 0.01; done']\n    ready: { after: 0s }\n  \
-             t: { worker: ticker, heartbeat: 200ms, args: { interval: 5ms } }\n  th: { worker: ticker, isolation: thread }\n",
+            "version: 1\nworkers:\n  w:\n    command: [sh, -c, 'while :; do echo tick; sleep 0.01; done']\n    ready: { after: 0s }\n    stop: { timeout: 1h }\n  \
+             t: { worker: ticker, heartbeat: 2s, args: { interval: 5ms } }\n  th: { worker: ticker, isolation: thread }\n",
         );
         supervisor.wait_output("w", "tick\ntick\n");
         supervisor.wait_phase("t", "running");
@@ -170,7 +170,8 @@ fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_lets_it_go_o
         });
         let before = bed.output("w").len();
         let progress = supervisor.worker("t").progress;
-        std::thread::sleep(Duration::from_millis(600));
+        // Longer than its heartbeat: that is what is measured.
+        std::thread::sleep(Duration::from_millis(2500));
         assert_eq!(bed.output("w").len(), before, "{how}: it went on");
         assert_eq!(supervisor.worker("t").progress, progress, "{how}");
         assert_eq!(supervisor.incidents().len(), 0, "{how}: a suspended heartbeat is no hang");
@@ -181,9 +182,8 @@ fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_lets_it_go_o
         assert!(refused.contains("thread"), "{refused}");
         // Stopping one that is suspended does not take its whole grace period.
         supervisor.client.pause(&["w".into()]).expect("paused");
-        let begun = Instant::now();
-        supervisor.client.stop(&["w".into()], true).expect("stopped");
-        assert!(begun.elapsed() < Duration::from_secs(5), "{how}");
+        supervisor.client.stop(&["w".into()], false).expect("ordered");
+        supervisor.wait_phase("w", "idle");
         supervisor.stop();
     }
 }
@@ -234,7 +234,7 @@ fn a_thousand_instant_exits_are_never_called_running() {
     const EXITS: u64 = 1000;
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  hasty: {{ command: [sh, -c, exit 1], ready: {{ after: 30ms }} }}\n"
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  hasty: {{ command: [sh, -c, exit 1], ready: {{ after: 1s }} }}\n"
     );
     let mut events = bed.command(&["events"]);
     let supervisor = bed.start(&yaml);
