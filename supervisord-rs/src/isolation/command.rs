@@ -71,5 +71,8 @@ pub(super) fn launch(setting: Setting<'_>) -> Result<Started> {
         set("WATCHDOG_USEC", watchdog.as_micros().to_string());
     }
     let plan = prepared.apply(plan, &launch.surroundings)?;
-    Ok(Started { child: plan.cgroup(family.birthplace()).launch()?, newline })
+    Ok(Started {
+        child: plan.cgroup(family.birthplace()).family_mark(family.limit_mark()).launch()?,
+        newline,
+    })
 }

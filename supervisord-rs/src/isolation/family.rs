@@ -1,9 +1,9 @@
 //! The main process of a worker and all that it started, wherever that has gone.
 //!
 //! Where the worker has a cgroup, that is the family. Else it is found in the process table: whoever descends from the
-//! main process, shares its session or process group, or has become an orphan and carries the mark of the family in its environment
-//! (we are a child subreaper, so that orphans come to us, prctl(2)). A process that changes its session, loses its
-//! parent *and* wipes its environment escapes the walk, not the cgroup.
+//! main process, shares its session or process group, or has become an orphan and bears the mark of the family
+//! (we are a child subreaper, so that orphans come to us, prctl(2)): in its environment, or, where that was wiped, as a
+//! resource limit. A process that does away with all of these escapes the walk, not the cgroup.
 //!
 //! No number is signalled that could have a new owner: a pidfd is opened first, and then it is looked at once more
 //! whether the number is still in the family (pidfd_open(2)).
@@ -19,11 +19,16 @@ use super::reaper;
 /// The variable that marks a family: `SUPERVISOR-PID:DOMAIN`.
 pub(super) const MARK: &str = "SUPERVISORD_RS_FAMILY";
 
+/// The least limit of real-time processor time that is a mark: 146 thousand years, which limits nobody.
+const LIMIT_MARK: u64 = 1 << 62;
+
 /// A family.
 #[derive(Debug)]
 pub(super) struct Family {
     leaf: Option<Leaf>,
     mark: String,
+    /// The same as a resource limit, `RLIMIT_RTTIME`: environments are wiped (sudo, `env -i`), limits are inherited.
+    limit_mark: u64,
 }
 
 /// A member that would not die, for people.
@@ -39,7 +44,17 @@ pub struct Member {
 
 impl Family {
     pub(super) fn new(leaf: Option<Leaf>, domain: &str) -> Self {
-        Self { leaf, mark: format!("{}:{domain}", std::process::id()) }
+        use std::hash::{Hash, Hasher};
+        let mark = format!("{}:{domain}", std::process::id());
+        let mut hasher = std::hash::DefaultHasher::new();
+        mark.hash(&mut hasher);
+        let limit_mark = LIMIT_MARK | (hasher.finish() & (LIMIT_MARK - 1));
+        Self { leaf, mark, limit_mark }
+    }
+
+    /// The mark that it is born with, where it is told by that.
+    pub(super) fn limit_mark(&self) -> Option<u64> {
+        self.leaf.is_none().then_some(self.limit_mark)
     }
 
     /// The value of [`MARK`].
@@ -126,6 +141,19 @@ impl Family {
         }
     }
 
+    /// Whether an orphan bears our mark, in its environment or as a limit.
+    fn has_mark(&self, pid: i32) -> bool {
+        let wanted = format!("{MARK}={}", self.mark);
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        if environment.split(|&byte| byte == 0).any(|variable| variable == wanted.as_bytes()) {
+            return true;
+        }
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+        let ours = self.limit_mark.to_string();
+        let mut words = limits.lines().filter(|line| line.starts_with("Max realtime timeout"));
+        words.any(|line| line.split_whitespace().any(|word| word == ours))
+    }
+
     /// The family by the process table.
     fn walk(&self, main: i32) -> BTreeMap<i32, Stat> {
         let processes = snapshot();
@@ -135,7 +163,7 @@ impl Family {
             .iter()
             .filter(|(pid, stat)| {
                 let is_of_group = stat.session == main || stat.group == main;
-                **pid == main || is_of_group || (is_orphan(stat) && has_mark(**pid, &self.mark))
+                **pid == main || is_of_group || (is_orphan(stat) && self.has_mark(**pid))
             })
             .map(|(pid, _)| *pid)
             .collect();
@@ -192,10 +220,4 @@ fn parent_of(pid: i32) -> i32 {
 
 fn group_of(pid: i32) -> Option<i32> {
     nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid))).ok().map(nix::unistd::Pid::as_raw)
-}
-
-fn has_mark(pid: i32, mark: &str) -> bool {
-    let wanted = format!("{MARK}={mark}");
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environment.split(|&byte| byte == 0).any(|variable| variable == wanted.as_bytes())
 }

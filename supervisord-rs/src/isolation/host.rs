@@ -55,7 +55,8 @@ impl Host {
             .descriptor(theirs.as_fd())?
             .descriptor(poke.as_fd())?;
         let plan = setting.prepared.apply(plan, setting.surroundings)?;
-        Ok(Self { child: plan.cgroup(setting.family.birthplace()).launch()?, socket })
+        let plan = plan.cgroup(setting.family.birthplace()).family_mark(setting.family.limit_mark());
+        Ok(Self { child: plan.launch()?, socket })
     }
 
     /// Hands a worker to the host. Does not block: a host that reads no orders is a failed launch.

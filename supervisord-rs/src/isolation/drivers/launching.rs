@@ -153,7 +153,8 @@ impl Drivers {
                 .descriptor(null.as_fd())?
                 .descriptor(null.as_fd())?
                 .descriptor(null.as_fd())?;
-            Ok(prepared.apply(plan, &launch.surroundings)?.cgroup(family.birthplace()).launch()?)
+            let plan = prepared.apply(plan, &launch.surroundings)?;
+            Ok(plan.cgroup(family.birthplace()).family_mark(family.limit_mark()).launch()?)
         });
         let program = argv.first().cloned().unwrap_or_default();
         launched.map(|child| Helper::new(child, Some(worker))).map_err(|failed| NotLaunched {

@@ -198,7 +198,9 @@ impl LogFile {
             self.shift()?;
             open.file.set_len(end)?;
         }
-        self.before = before;
+        self.before.extend(before);
+        let excess = self.before.len().saturating_sub(BEFORE_MAX as usize);
+        self.before.drain(..excess);
         self.open = None;
         let is_written = unfinished.is_empty() || self.write(&unfinished).is_ok();
         Ok(if is_written { 0 } else { unfinished.len() })

@@ -196,11 +196,15 @@ impl Stream {
         *taken += count as u64;
         drop(taken);
         let mut held = self.present(file, pool);
-        let written = self.mark(&mut held).and_then(|()| held.splice(out, count));
+        let mut written = self.mark(&mut held).and_then(|()| held.splice(out, count));
+        if written.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL)) {
+            // Not everything takes bytes from a pipe (splice(2)): some devices want them from memory.
+            written = take(out, count).and_then(|bytes| held.write(&bytes)).map(|()| count);
+        }
         let done = *written.as_ref().unwrap_or(&0);
         pool.wrote(done);
         // What the file did not take is dropped: the scratch pipe must be empty for the next.
-        let mut rest = count - done;
+        let mut rest = (count - done).min(usize::try_from(waiting(out)).unwrap_or(0));
         let mut buffer = [0; 4096];
         while rest > 0 {
             match read(out, &mut buffer[..rest.min(4096)]) {
@@ -388,6 +392,20 @@ impl Stream {
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(|line| (*line).to_owned()).collect()
     }
+}
+
+/// So many bytes out of a pipe that holds them.
+fn take(pipe: &OwnedFd, count: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; count];
+    let mut done = 0;
+    while done < count {
+        match read(pipe, &mut bytes[done..])? {
+            0 => break,
+            more => done += more,
+        }
+    }
+    bytes.truncate(done);
+    Ok(bytes)
 }
 
 /// Bytes that are in a pipe now.
