@@ -176,7 +176,7 @@ fn a_board_full_of_garbage_is_no_sign_of_life_and_harms_only_its_worker() {
     // The board is descriptor 5 of a worker's own process: the first that its host was handed.
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\ndefaults: {{ heartbeat: 300ms, {EAGER} }}\nworkers:\n  a: {{ worker: ticker }}\n  b: {{ worker: ticker }}\n"
+        "version: 1\ndefaults: {{ heartbeat: 2s, {EAGER} }}\nworkers:\n  a: {{ worker: ticker }}\n  b: {{ worker: ticker }}\n"
     );
     let supervisor = bed.start(&yaml);
     let before = supervisor.wait_progress(None);

@@ -11,7 +11,7 @@ const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 /// Four workers in one place; `b` is broken.
 fn configuration(place: &str) -> String {
     let mut yaml = format!(
-        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults:\n  {place}\n  heartbeat: 300ms\n  {EAGER}\nworkers:\n"
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults:\n  {place}\n  heartbeat: 1s\n  {EAGER}\nworkers:\n"
     );
     for name in NAMES {
         yaml.push_str(&format!("  {name}: {{ worker: ticker, args: {{ interval: 5ms }} }}\n"));

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use harness::{Bed, EAGER, Supervisor, find, is_alive, kill};
 use nix::sys::signal::Signal;
 
-/// A worker whose children ignore TERM: one in its group, one in a session of its own, one orphaned by a double fork.
+/// A worker whose children ignore TERM: one in its group, one in a session of its own, one orphaned by a double fork, one
+/// that has wiped its environment besides, as sudo does.
 const PARENT: &str = r#"
 import os, signal, sys, time
 def child(kind):
@@ -17,14 +18,16 @@ def child(kind):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if kind != 'group':
             os.setsid()
-        if kind == 'double' and os.fork():
+        if kind in ('double', 'wiped') and os.fork():
             os._exit(0)
         os.write(1, f'{kind} {os.getpid()}\n'.encode())
+        if kind == 'wiped':
+            os.execve('/bin/sleep', ['sleep', '1000000'], {})
         time.sleep(10**6)
     return pid
-for kind in ('group', 'setsid', 'double'):
+for kind in ('group', 'setsid', 'double', 'wiped'):
     pid = child(kind)
-    if kind == 'double':
+    if kind in ('double', 'wiped'):
         os.waitpid(pid, 0)
 os.write(1, f'parent {os.getpid()}\n'.encode())
 if len(sys.argv) > 1 and sys.argv[1] == 'exit':
@@ -49,7 +52,7 @@ fn pids(supervisor: &Supervisor<'_>) -> Vec<i32> {
         let output = supervisor.bed.output("w");
         let pids: Vec<i32> =
             output.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse().ok()).collect();
-        (pids.len() >= 4).then_some(pids)
+        (pids.len() >= 5).then_some(pids)
     })
 }
 
@@ -66,6 +69,13 @@ fn stop_means_that_nothing_of_the_tree_is_left() {
         let supervisor = start(&bed, how, &yaml(""));
         let family = pids(&supervisor);
         assert!(family.iter().all(|pid| is_alive(*pid)));
+        let cgroup = std::fs::read_to_string(format!("/proc/{}/cgroup", family[0])).expect("readable");
+        let is_born_in_ours = cgroup.contains("/supervisord-rs-");
+        match how {
+            "cgroup" if !is_born_in_ours => eprintln!("SKIPPED: no cgroup of version 2 that we may write to"),
+            "cgroup" => {}
+            _ => assert!(!is_born_in_ours, "{cgroup}"),
+        }
         let other = supervisor.wait_phase("other", "running");
         let begun = Instant::now();
         supervisor.client.stop(&["w".into()], true).expect("stopped");
@@ -107,7 +117,7 @@ fn one_that_exits_with_children_left_is_never_shown_running() {
         &bed,
         "cgroup",
         &yaml("exit")
-            .replace("after: 0s", "after: 10s")
+            .replace("after: 0s", "after: 1h")
             .replace("restart: { policy: on-failure", "restart: { policy: never"),
     );
     let worker = supervisor.wait("the end", |supervisor| {
@@ -156,8 +166,8 @@ fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_lets_it_go_o
         let supervisor = start(
             &bed,
             how,
-            "version: 1\nworkers:\n  w:\n    command: [sh, -c, 'while :; do echo tick; sleep 0.01; done']\n    ready: { after: 0s }\n  \
-             t: { worker: ticker, heartbeat: 200ms, args: { interval: 5ms } }\n  th: { worker: ticker, isolation: thread }\n",
+            "version: 1\nworkers:\n  w:\n    command: [sh, -c, 'while :; do echo tick; sleep 0.01; done']\n    ready: { after: 0s }\n    stop: { timeout: 1h }\n  \
+             t: { worker: ticker, heartbeat: 2s, args: { interval: 5ms } }\n  th: { worker: ticker, isolation: thread }\n",
         );
         supervisor.wait_output("w", "tick\ntick\n");
         supervisor.wait_phase("t", "running");
@@ -170,7 +180,8 @@ fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_lets_it_go_o
         });
         let before = bed.output("w").len();
         let progress = supervisor.worker("t").progress;
-        std::thread::sleep(Duration::from_millis(600));
+        // Longer than its heartbeat: that is what is measured.
+        std::thread::sleep(Duration::from_millis(2500));
         assert_eq!(bed.output("w").len(), before, "{how}: it went on");
         assert_eq!(supervisor.worker("t").progress, progress, "{how}");
         assert_eq!(supervisor.incidents().len(), 0, "{how}: a suspended heartbeat is no hang");
@@ -181,9 +192,8 @@ fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_lets_it_go_o
         assert!(refused.contains("thread"), "{refused}");
         // Stopping one that is suspended does not take its whole grace period.
         supervisor.client.pause(&["w".into()]).expect("paused");
-        let begun = Instant::now();
-        supervisor.client.stop(&["w".into()], true).expect("stopped");
-        assert!(begun.elapsed() < Duration::from_secs(5), "{how}");
+        supervisor.client.stop(&["w".into()], false).expect("ordered");
+        supervisor.wait_phase("w", "idle");
         supervisor.stop();
     }
 }
@@ -234,7 +244,7 @@ fn a_thousand_instant_exits_are_never_called_running() {
     const EXITS: u64 = 1000;
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  hasty: {{ command: [sh, -c, exit 1], ready: {{ after: 30ms }} }}\n"
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  hasty: {{ command: [sh, -c, exit 1], ready: {{ after: 1s }} }}\n"
     );
     let mut events = bed.command(&["events"]);
     let supervisor = bed.start(&yaml);

@@ -2,8 +2,6 @@
 
 mod harness;
 
-use std::time::{Duration, Instant};
-
 use harness::{Bed, find};
 
 #[test]
@@ -11,7 +9,7 @@ fn hooks_get_the_event_as_json_and_each_transition_its_own() {
     let bed = Bed::new();
     let yaml = "version: 1\nhooks:\n  - { on: [failed, recovered, quarantined, running, stopped], command: [sh, -c, 'cat >> HOOKS'] }\nworkers:\n  \
         w: { command: [sh, -c, 'test -e once && exec sleep 1d; touch once; exit 5'], cwd: DIR, ready: { after: 50ms }, restart: { backoff: { initial: 10ms } } }\n  \
-        q: { command: [sh, -c, exit 1], ready: { after: 5s }, restart: { limit: { restarts: 0, within: 60s } }, hooks: [ { on: quarantined, command: [sh, -c, 'cat > OWN'] } ] }\n"
+        q: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { limit: { restarts: 0, within: 60s } }, hooks: [ { on: quarantined, command: [sh, -c, 'cat > OWN'] } ] }\n"
         .replace("HOOKS", bed.path("hooks.jsonl").to_str().expect("UTF-8"))
         .replace("OWN", bed.path("own.json").to_str().expect("UTF-8"))
         .replace("DIR", bed.directory.path().to_str().expect("UTF-8"));
@@ -45,10 +43,9 @@ fn hooks_get_the_event_as_json_and_each_transition_its_own() {
 fn a_hook_that_hangs_fails_or_is_missing_disturbs_nobody() {
     let bed = Bed::new();
     let yaml = "version: 1\nhooks:\n  - { on: failed, command: [sleep, 1d], timeout: 300ms }\n  - { on: failed, command: [no-such-hook] }\n  - { on: failed, command: ['false'] }\nworkers:\n  \
-        w: { command: [sh, -c, exit 1], ready: { after: 5s }, restart: { backoff: { initial: 1ms, max: 1ms }, limit: { restarts: 1000000, within: 60s } } }\n  good: { worker: ticker }\n";
+        w: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { backoff: { initial: 1ms, max: 1ms }, limit: { restarts: 1000000, within: 60s } } }\n  good: { worker: ticker }\n";
     let supervisor = bed.start(yaml);
     let good = supervisor.wait_phase("good", "running");
-    let begun = Instant::now();
     supervisor.wait("many failures", |supervisor| {
         (find(&supervisor.client.status().ok()?, "w").generation > 500).then_some(())
     });
@@ -75,7 +72,6 @@ fn a_hook_that_hangs_fails_or_is_missing_disturbs_nobody() {
             && log.contains("Exited(1)"))
         .then_some(())
     });
-    assert!(begun.elapsed() < Duration::from_secs(30));
     assert_eq!(supervisor.worker("good").pid, good.pid);
     supervisor.stop();
 }

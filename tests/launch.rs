@@ -103,6 +103,61 @@ fn a_secret_is_read_by_descriptor_and_stands_nowhere_else() {
 }
 
 #[test]
+fn a_secret_can_come_as_a_descriptor_and_is_there_at_every_launch() {
+    for options in [&[][..], &["--no-guardian"]] {
+        let bed = Bed::new();
+        let yaml = "version: 1\nworkers:\n  w:\n    command: [sh, -c, 'test \"$(cat $KEY)\" = hush-4711 && echo MATCH; ls /proc/self/fd | wc -w; exec sleep 1d']\n    \
+                    secrets: { KEY: \"fd:7\" }\n    ready: { after: 0s }\n    restart: { policy: always, backoff: { initial: 0s } }\n";
+        let file = bed.write("supervisord-rs.yaml", yaml);
+        // A pipe: it can be read once.
+        let mut shell = std::process::Command::new("sh");
+        let inner = bed.command(&[]);
+        let log = bed.path("supervisor.log");
+        shell
+            .args(["-c", "printf hush-4711 | exec \"$0\" \"$@\" 7<&0 </dev/null 2>\"$LOG\""])
+            .arg(inner.get_program())
+            .args(["run", "-c"])
+            .arg(file)
+            .args(options)
+            .env("LOG", &log)
+            .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let supervisor = bed.attach(shell);
+        supervisor.wait_output("w", "MATCH\n5\n");
+        supervisor.wait_phase("w", "running");
+        harness::kill(supervisor.worker("w").pid.expect("running"), nix::sys::signal::Signal::SIGKILL);
+        supervisor.wait_output("w", "MATCH\n5\nMATCH\n5\n");
+        if options.is_empty() {
+            // The next supervisor has it from the guardian.
+            harness::kill(supervisor.status().supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+            supervisor.wait_output("w", "MATCH\n5\nMATCH\n5\nMATCH\n5\n");
+            supervisor.wait_phase("w", "running");
+        }
+        assert!(!format!("{:?}{}", supervisor.status(), bed.log()).contains("4711"));
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn a_secret_that_does_not_come_is_said_at_once() {
+    let bed = Bed::new();
+    let yaml = |number: &str| {
+        format!(
+            "version: 1\nworkers:\n  w: {{ command: [sleep, 1d], secrets: {{ KEY: \"fd:{number}\" }} }}\n"
+        )
+    };
+    for options in [&[][..], &["--no-guardian"]] {
+        let mut supervisor = bed.launch(&yaml("42"), options);
+        assert_eq!(supervisor.wait_exit().code(), Some(1));
+        assert!(bed.log().contains("cannot read the secret on descriptor 42: "), "{}", bed.log());
+    }
+    for number in ["1", "64", "x"] {
+        let mut supervisor = bed.launch(&yaml(number), &[]);
+        assert_eq!(supervisor.wait_exit().code(), Some(78));
+    }
+    assert!(bed.log().contains("workers.w.secrets.KEY: `fd:64` is no descriptor"), "{}", bed.log());
+}
+
+#[test]
 fn nothing_leaks_into_a_worker() {
     let output = printed(
         "",
@@ -166,6 +221,18 @@ fn a_step_that_fails_is_named_with_what_to_do() {
         assert!(words.iter().all(|words| message.contains(words)), "{message}");
         assert_eq!(code, Some(126));
     }
+}
+
+#[test]
+fn half_a_secret_is_none() {
+    let bed = Bed::new();
+    std::fs::write(bed.path("large"), vec![b'x'; 1024 * 1024 + 1]).expect("written");
+    let yaml =
+        "version: 1\nworkers:\n  w: { command: [sleep, 1d], secrets: { KEY: large }, restart: never }\n";
+    let supervisor = bed.start(yaml);
+    let message = supervisor.wait_phase("w", "finished").ending.and_then(|ending| ending.message);
+    assert!(message.as_deref().is_some_and(|message| message.contains("1 MiB at most")), "{message:?}");
+    supervisor.stop();
 }
 
 #[test]

@@ -61,27 +61,58 @@ fn ready_by_notify_is_starting_until_it_says_so_and_its_words_are_shown() {
 #[test]
 fn a_start_takes_no_longer_than_its_timeout_unless_the_worker_asks_for_more() {
     let bed = Bed::new();
+    // The one that is silent begins after the one that asks: when its time is over, so was the other's. Long enough for an
+    // interpreter to start on a busy machine.
     let yaml = format!(
-        "version: 1\ndefaults: {{ restart: never, ready: {{ notify: true, timeout: 2s }} }}\nworkers:\n  silent: {{ {} }}\n  slow: {{ {} }}\n",
-        notifying("time.sleep(10**6)"),
-        notifying("say('EXTEND_TIMEOUT_USEC=20000000')\ntime.sleep(3)\nsay('READY=1')\ntime.sleep(10**6)"),
+        "version: 1\ndefaults: {{ restart: never, cwd: ., ready: {{ notify: true, timeout: 6s }} }}\nworkers:\n  slow: {{ {} }}\n  silent: {{ command: [sleep, 1d], depends_on: {{ slow: started }} }}\n",
+        notifying(
+            "say('EXTEND_TIMEOUT_USEC=3600000000')\nwhile not os.path.exists('go'): time.sleep(0.01)\nsay('READY=1')\ntime.sleep(10**6)"
+        ),
     );
     let supervisor = bed.start(&yaml);
     let silent = supervisor.wait_phase("silent", "finished");
     assert_eq!(silent.ending.expect("an ending").cause, "start-timeout");
+    assert_eq!(supervisor.worker("slow").phase, "starting");
+    bed.write("go", "");
     supervisor.wait_phase("slow", "running");
+    supervisor.stop();
+}
+
+#[test]
+fn a_stop_takes_no_longer_than_its_timeout_unless_the_worker_asks_for_more() {
+    let bed = Bed::new();
+    let script = notifying(
+        "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\nsay('READY=1')\nsignal.sigwait([signal.SIGTERM])\nsay('STOPPING=1', 'EXTEND_TIMEOUT_USEC=3600000000')\nwhile not os.path.exists('go'): time.sleep(0.01)\nopen('orderly', 'w')",
+    );
+    let yaml = format!(
+        "version: 1\ndefaults: {{ ready: notify, cwd: ., stop: {{ timeout: 3s }} }}\nworkers:\n  slow: {{ {script} }}\n  \
+         deaf: {{ command: [sh, -c, \"trap '' TERM; echo UP; while :; do sleep 0.1; done\"], ready: {{ after: 0s }} }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_running();
+    supervisor.wait_output("deaf", "UP");
+    supervisor.client.stop(&["slow".into(), "deaf".into()], false).expect("ordered");
+    let deaf = supervisor.wait_phase("deaf", "idle");
+    assert_eq!(deaf.ending.expect("an ending").cause, "stop-timeout");
+    let slow = supervisor.worker("slow");
+    assert_eq!((slow.phase.as_str(), slow.status_text.as_deref()), ("stopping", Some("stopping")));
+    bed.write("go", "");
+    let slow = supervisor.wait_phase("slow", "idle");
+    assert_eq!(slow.ending.expect("an ending").exit_code, Some(0));
+    assert!(bed.path("orderly").exists());
     supervisor.stop();
 }
 
 #[test]
 fn a_watchdog_that_is_not_fed_is_a_hang_and_trigger_is_at_once() {
     let bed = Bed::new();
-    let feed = "say('READY=1')\nassert os.environ['WATCHDOG_USEC'] == '500000'\nwhile True:\n    say('WATCHDOG=1')\n    time.sleep(0.1)";
+    let feed = "assert os.environ['WATCHDOG_USEC'] == '4000000'\nsay('READY=1')\nwhile True:\n    say('WATCHDOG=1')\n    time.sleep(0.1)";
+    // The one that starves begins after the one that feeds: when its time is over, so were the other's.
     let yaml = format!(
-        "version: 1\ndefaults: {{ restart: never, ready: notify, heartbeat: 500ms }}\nworkers:\n  fed: {{ {} }}\n  starved: {{ {} }}\n  trigger: {{ {} }}\n",
+        "version: 1\ndefaults: {{ restart: never, ready: notify, heartbeat: 4s }}\nworkers:\n  fed: {{ {} }}\n  starved: {{ {}, depends_on: [fed] }}\n  trigger: {{ {}, heartbeat: 1h }}\n",
         notifying(feed),
         notifying("say('READY=1')\ntime.sleep(10**6)"),
-        notifying("say('READY=1')\ntime.sleep(0.3)\nsay('WATCHDOG=trigger')\ntime.sleep(10**6)"),
+        notifying("say('READY=1')\nsay('WATCHDOG=trigger')\ntime.sleep(10**6)"),
     );
     let supervisor = bed.start(&yaml);
     let starved = supervisor.wait_phase("starved", "finished");
@@ -189,8 +220,8 @@ fn liveness_restarts_what_is_of_no_use_and_readiness_only_says_so() {
     bed.write("good", "");
     bed.write("ready", "");
     let yaml = "version: 1\ndefaults: { cwd: ., ready: { after: 0s } }\nworkers:\n  \
-        alive: { command: [sleep, 1d], health: { exec: [test, -e, good], every: 30ms, failures: 2 } }\n  \
-        open: { command: [sleep, 1d], health: { readiness: { exec: [test, -e, ready], every: 30ms, failures: 1 } } }\n  \
+        alive: { command: [sleep, 1d], health: { exec: [test, -e, good], every: 30ms, timeout: 30s, failures: 2 } }\n  \
+        open: { command: [sleep, 1d], health: { readiness: { exec: [test, -e, ready], every: 30ms, timeout: 30s, failures: 1 } } }\n  \
         late: { command: [sleep, 1d], depends_on: { open: ready }, autostart: false }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_phase("alive", "running");

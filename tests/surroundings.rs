@@ -142,15 +142,11 @@ fn short_of_processes_it_tries_again_and_does_not_fail() {
 
 #[test]
 fn clocks_that_jump_a_day_disturb_no_schedule() {
-    let library = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
-        .map(|machine| format!("/usr/lib/{machine}/faketime/libfaketime.so.1"))
-        .into_iter()
-        .find(|path| std::path::Path::new(path).exists())
-        .expect("libfaketime is installed (Debian: faketime)");
+    let library = faketime();
     let bed = Bed::new();
     let jump = bed.write("jump", "+0\n");
     let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
-        steady: { worker: ticker, heartbeat: 1s }\n  back: { command: [sh, -c, exit 1], ready: { after: 5s }, restart: { backoff: { initial: 300ms, factor: 1, max: 300ms, jitter: 0 }, limit: { restarts: 1000, within: 60s } } }\n";
+        steady: { worker: ticker, heartbeat: 20s }\n  back: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { backoff: { initial: 300ms, factor: 1, max: 300ms, jitter: 0 }, limit: { restarts: 1000, within: 60s } } }\n";
     let supervisor = bed.start_in(
         yaml,
         &["--no-guardian"],
@@ -171,10 +167,7 @@ fn clocks_that_jump_a_day_disturb_no_schedule() {
             (supervisor.worker("back").generation >= before + 3).then_some(())
         });
         let passed = at.elapsed();
-        assert!(
-            (Duration::from_millis(500)..Duration::from_secs(5)).contains(&passed),
-            "{offset}: {passed:?}"
-        );
+        assert!(passed >= Duration::from_millis(500), "{offset}: {passed:?}");
         let shown = supervisor.worker("back").since;
         assert_eq!(shown[..10] == begun[..10], offset == "+0", "the wall clock is shown as it is: {shown}");
     }
@@ -187,7 +180,7 @@ fn clocks_that_jump_a_day_disturb_no_schedule() {
 fn vanished_directories_come_back_and_the_control_socket_with_them() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo x; sleep 0.01; done'], ready: { after: 0s } }\n  \
-                crash: { command: [sh, -c, 'sleep 0.05; exit 1'], ready: { after: 5s }, restart: { backoff: { initial: 10ms, max: 10ms }, limit: { restarts: 100000, within: 60s } } }\n";
+                crash: { command: [sh, -c, 'sleep 0.05; exit 1'], ready: { after: 1h }, restart: { backoff: { initial: 10ms, max: 10ms }, limit: { restarts: 100000, within: 60s } } }\n";
     let supervisor = bed.start_with(yaml, &["--no-guardian"]);
     let worker = supervisor.wait_phase("w", "running");
     for directory in ["logs", "state", "run"] {
@@ -207,9 +200,9 @@ fn vanished_directories_come_back_and_the_control_socket_with_them() {
 fn a_terminal_that_closes_ends_nothing() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo x; sleep 0.005; done'], ready: { after: 0s } }\n  \
-                crash: { command: [sh, -c, 'sleep 0.05; exit 1'], ready: { after: 5s }, restart: { backoff: { initial: 10ms, max: 10ms }, limit: { restarts: 100000, within: 60s } } }\n";
+                crash: { command: [sh, -c, 'sleep 0.05; exit 1'], ready: { after: 1h }, restart: { backoff: { initial: 10ms, max: 10ms }, limit: { restarts: 100000, within: 60s } } }\n";
     let file = bed.write("supervisord-rs.yaml", yaml);
-    let terminal = nix::pty::openpty(None, None).expect("a terminal");
+    let terminal = harness::terminal(None);
     let slave = std::fs::File::from(terminal.slave);
     let mut command = bed.command(&["run", "-c"]);
     command.arg(file);
@@ -236,4 +229,59 @@ fn a_terminal_that_closes_ends_nothing() {
     assert_eq!(supervisor.worker("w").pid, before.pid);
     assert_eq!(supervisor.worker("w").lost_output, 0);
     supervisor.stop();
+}
+
+#[test]
+fn closed_descriptors_and_jumping_clocks_cost_no_processor_time() {
+    let bed = Bed::new();
+    let jump = bed.write("jump", "+0\n");
+    // Whoever could be asked again and again: output that ends, a readiness pipe that is closed unused, a probe of nobody,
+    // a client that went away, and the supervisor's own output that nobody takes.
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        mute: { command: [sh, -c, 'exec sleep 1d >&- 2>&-'] }\n  never: { command: [sh, -c, 'exec sleep 1d 5>&-'], ready: { fd: 5, timeout: 1h } }\n  \
+        asked: { command: [sleep, 1d], health: { readiness: { tcp: '127.0.0.1:1', every: 10s } } }\n  told: { command: [sleep, 1d], ready: { notify: true, timeout: 1h } }\n";
+    let file = bed.write("supervisord-rs.yaml", yaml);
+    let mut command = bed.command(&["run", "--no-guardian", "-c"]);
+    command
+        .arg(file)
+        .env("LD_PRELOAD", faketime())
+        .env("FAKETIME_TIMESTAMP_FILE", &jump)
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("FAKETIME_NO_CACHE", "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut supervisor = bed.attach(command);
+    drop((supervisor.child.stdout.take(), supervisor.child.stderr.take()));
+    for name in ["mute", "asked"] {
+        supervisor.wait_phase(name, "running");
+    }
+    drop(supervisor.client.events().expect("events"));
+    let pid = supervisor.status().supervisor.pid;
+    for offset in ["+0", "+1d", "-2d"] {
+        bed.write("jump", &format!("{offset}\n"));
+        // The measurement itself: a spin would take all of this second.
+        let before = processor_time(pid);
+        std::thread::sleep(Duration::from_secs(1));
+        let spent = processor_time(pid) - before;
+        assert!(spent < Duration::from_millis(200), "{offset}: {spent:?} of a second");
+    }
+    supervisor.stop();
+}
+
+/// What a process has spent up to now.
+fn processor_time(pid: i32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a live process");
+    let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+    // utime and stime, in hundredths of a second on every Linux (proc_pid_stat(5)).
+    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// The library that fakes the wall clock (Debian: faketime).
+fn faketime() -> String {
+    ["x86_64-linux-gnu", "aarch64-linux-gnu"]
+        .map(|machine| format!("/usr/lib/{machine}/faketime/libfaketime.so.1"))
+        .into_iter()
+        .find(|path| std::path::Path::new(path).exists())
+        .expect("libfaketime is installed (Debian: faketime)")
 }

@@ -49,7 +49,7 @@ fn top_shows_workers_by_domain_and_its_keys_act() {
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
     let size = nix::pty::Winsize { ws_row: 40, ws_col: 160, ws_xpixel: 0, ws_ypixel: 0 };
-    let terminal = nix::pty::openpty(Some(&size), None).expect("a terminal");
+    let terminal = harness::terminal(Some(&size));
     let slave = File::from(terminal.slave);
     let mut command = bed.command(&["top", "--interval", "0.1"]);
     command.env("TERM", "xterm-256color");

@@ -22,6 +22,7 @@ use crate::isolation::drivers::Remark;
 use crate::probing::Probing;
 use crate::record::events::Events;
 use crate::record::incidents::{Incidents, Names};
+use crate::record::own_log;
 use crate::record::words;
 use crate::service_manager::Heritage;
 
@@ -47,6 +48,9 @@ const ROUNDS: usize = 4096;
 /// For the answers that are on their way when the supervisor ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// For the last lines of our own log.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// Runs the supervisor until it has stopped everything, on this thread: it must be the main one, since the life of
 /// every process worker hangs on the thread that launched it (`PR_SET_PDEATHSIG`, prctl(2)).
 ///
@@ -70,6 +74,7 @@ pub fn run(settings: Settings, registry: Registry, heritage: Heritage) -> ExitCo
     });
     // Tasks of clients are dropped, not waited for.
     runtime.shutdown_background();
+    own_log::flush(LAST_LINES);
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

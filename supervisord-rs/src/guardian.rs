@@ -34,6 +34,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use supervision::{LaunchFailure, Status};
 use workers::board::monotonic_ns;
 
+use crate::isolation::inherited;
 use crate::isolation::launch::{Child, OPEN_FILES, Plan, advice, original_open_files, raise_open_files};
 use crate::isolation::orphans::{self, Killed};
 use crate::isolation::reaper;
@@ -151,13 +152,14 @@ impl Guardian {
     fn launch(&mut self, predecessor: Option<Predecessor>) -> Result<Child, GuardianError> {
         self.notify.reset();
         let kept = self.notify.store().iter().map(|(name, _)| name.as_str());
-        let names: Vec<&str> = kept.chain([OBITUARIES]).collect();
+        let secrets: Vec<String> = inherited::all().map(|(name, _)| name).collect();
+        let names: Vec<&str> = kept.chain(secrets.iter().map(String::as_str)).chain([OBITUARIES]).collect();
         let own = [
             (service_manager::GUARDIAN, std::process::id().to_string()),
             (service_manager::NOTIFY_SOCKET, self.notify.address().to_owned()),
             (service_manager::PREDECESSOR, predecessor.map(|past| past.to_string()).unwrap_or_default()),
             (service_manager::FDSTORE, store::MOST.to_string()),
-            ("LISTEN_FDS", (self.notify.store().iter().count() + 1).to_string()),
+            ("LISTEN_FDS", names.len().to_string()),
             ("LISTEN_FDNAMES", names.join(":")),
             (OPEN_FILES, original_open_files().unwrap_or(0).to_string()),
         ];
@@ -174,7 +176,8 @@ impl Guardian {
                 .descriptor(io::stdout().as_fd())?
                 .descriptor(io::stderr().as_fd())?;
             let kept = self.notify.store().iter().map(|(_, descriptor)| descriptor.as_fd());
-            let handed_over: Vec<_> = kept.chain([self.obituaries.reader()]).collect();
+            let secrets = inherited::all().map(|(_, secret)| secret.as_fd());
+            let handed_over: Vec<_> = kept.chain(secrets).chain([self.obituaries.reader()]).collect();
             plan.many_descriptors(&handed_over)?
                 .listen_pid()
                 // A supervisor without its guardian stops in order, and takes its workers along.

@@ -336,6 +336,16 @@ pub fn is_alive(pid: i32) -> bool {
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
+/// A terminal that no child of ours inherits: it is closed when we close it.
+pub fn terminal(size: Option<&nix::pty::Winsize>) -> nix::pty::OpenptyResult {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    let terminal = nix::pty::openpty(size, None).expect("a terminal");
+    for side in [&terminal.master, &terminal.slave] {
+        fcntl(side, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a descriptor of ours");
+    }
+    terminal
+}
+
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }

@@ -1,12 +1,10 @@
 //! `logs`: the captured output of workers, from their files.
 //!
-//! What comes is followed by inotify(7): nothing is read while nobody writes, and a rotated file is read to its end
-//! before the new one is begun.
+//! What comes is followed by inotify(7): nothing is read while nobody writes. Lines of several files are put in the order
+//! of their times, as far as they have any.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,11 +12,9 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::Exit;
 use super::exit::report;
+use super::log_file::LogFile;
 use crate::control::client::Client;
 use crate::control::protocol::WorkerStatus;
-
-/// How much of a file's end is searched for its last lines.
-const TAIL_MAX: u64 = 4 * 1024 * 1024;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -27,18 +23,17 @@ pub(super) struct Options {
     /// Go on with what comes, until interrupted.
     #[arg(short, long)]
     follow: bool,
-    /// Lines of each worker to begin with.
+    /// Lines of each file to begin with, rotated ones included.
     #[arg(short = 'n', long, default_value_t = 10)]
     lines: usize,
 }
 
 /// A file that is shown.
 struct Shown {
-    path: PathBuf,
+    file: LogFile,
     label: String,
-    file: Option<File>,
-    /// The file's number, to tell a new one of the same name.
-    inode: u64,
+    /// The time of its last line that had one.
+    time: Vec<u8>,
 }
 
 pub(super) fn run(options: &Options, client: &Client) -> Exit {
@@ -70,14 +65,15 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
     let has_names = files.len() > 1;
     let mut shown: Vec<Shown> = files
         .into_iter()
-        .map(|(path, name)| {
-            let label = if has_names { format!("{name} | ") } else { String::new() };
-            Shown { path, label, file: None, inode: 0 }
+        .map(|(path, name)| Shown {
+            file: LogFile::new(path),
+            label: if has_names { format!("{name} | ") } else { String::new() },
+            time: Vec::new(),
         })
         .collect();
     // Before the first look, so that nothing falls between.
     let watch = options.follow.then(|| watch(&shown));
-    if !show_tails(&mut shown, options.lines) {
+    if !print(&mut shown, |file| file.last_lines(options.lines)) {
         return Exit::Done;
     }
     match watch {
@@ -99,32 +95,6 @@ fn is_meant(worker: &WorkerStatus, name: &str) -> bool {
         || group.is_some_and(|group| worker.group == group || worker.base == group)
 }
 
-/// The last lines of each; by time where every line begins with one (`timestamps: true`). False when nobody reads.
-fn show_tails(shown: &mut [Shown], lines: usize) -> bool {
-    let mut all: Vec<(String, Vec<u8>)> = Vec::new();
-    for file in shown.iter_mut() {
-        // A worker that has not written yet has no file yet.
-        let Ok(mut opened) = File::open(&file.path) else { continue };
-        file.inode = opened.metadata().map_or(0, |metadata| metadata.ino());
-        let tail = tail(&mut opened, lines).unwrap_or_default();
-        file.file = Some(opened);
-        all.extend(
-            tail.split_inclusive(|&byte| byte == b'\n').map(|line| (file.label.clone(), line.to_vec())),
-        );
-    }
-    if all.iter().all(|(_, line)| has_time(line)) {
-        all.sort_by(|(_, one), (_, other)| one[..TIME].cmp(&other[..TIME]));
-    }
-    all.iter().all(|(label, line)| print(label, line))
-}
-
-/// Length of `2026-01-02T03:04:05.678Z`.
-const TIME: usize = 24;
-
-fn has_time(line: &[u8]) -> bool {
-    line.get(..TIME).is_some_and(|time| time[4] == b'-' && time[10] == b'T' && time[TIME - 1] == b'Z')
-}
-
 /// Watches the directories: files in them come and go.
 fn watch(shown: &[Shown]) -> nix::Result<Inotify> {
     let watch = Inotify::init(InitFlags::IN_CLOEXEC)?;
@@ -132,7 +102,7 @@ fn watch(shown: &[Shown]) -> nix::Result<Inotify> {
         | AddWatchFlags::IN_CREATE
         | AddWatchFlags::IN_MOVED_FROM
         | AddWatchFlags::IN_MOVED_TO;
-    let mut directories: Vec<&Path> = shown.iter().filter_map(|file| file.path.parent()).collect();
+    let mut directories: Vec<&Path> = shown.iter().filter_map(|shown| shown.file.path().parent()).collect();
     directories.sort_unstable();
     directories.dedup();
     for directory in directories {
@@ -143,8 +113,9 @@ fn watch(shown: &[Shown]) -> nix::Result<Inotify> {
 
 fn follow(watch: &Inotify, shown: &mut [Shown]) -> Exit {
     loop {
-        for file in shown.iter_mut() {
-            if !file.show_news() {
+        // As long as there is more than is read at once.
+        while shown.iter_mut().any(|shown| shown.file.has_news()) {
+            if !print(shown, LogFile::news) {
                 return Exit::Done;
             }
         }
@@ -159,59 +130,40 @@ fn follow(watch: &Inotify, shown: &mut [Shown]) -> Exit {
     }
 }
 
-impl Shown {
-    /// Prints what was written since, whole lines only. False when nobody reads any more.
-    fn show_news(&mut self) -> bool {
-        loop {
-            if let Some(file) = &mut self.file {
-                match news(file) {
-                    Ok(bytes) if !print(&self.label, &bytes) => return false,
-                    Ok(_) | Err(_) => {}
-                }
+/// Length of `2026-01-02T03:04:05.678Z`.
+const TIME: usize = 24;
+
+/// When a line was written, where it says so: `timestamps: true`, or `format: json`.
+fn time(line: &[u8]) -> Option<&[u8]> {
+    let line = line.strip_prefix(br#"{"at":""#).unwrap_or(line);
+    line.get(..TIME).filter(|time| time[4] == b'-' && time[10] == b'T' && time[TIME - 1] == b'Z')
+}
+
+/// Takes lines of each file and prints them by time. A line without one was written when the one before it was; a file
+/// without any, when it was last written to. Bytes are printed as they are: output need not be UTF-8. False when
+/// nobody reads any more.
+fn print(shown: &mut [Shown], mut take: impl FnMut(&mut LogFile) -> Vec<u8>) -> bool {
+    let mut all: Vec<(Vec<u8>, usize, Vec<u8>)> = Vec::new();
+    for (index, shown) in shown.iter_mut().enumerate() {
+        let bytes = take(&mut shown.file);
+        let lines = || bytes.split_inclusive(|&byte| byte == b'\n');
+        if shown.time.is_empty() {
+            let first = lines().find_map(time).map(<[u8]>::to_vec);
+            shown.time = first.unwrap_or_else(|| shown.file.modified().into_bytes());
+        }
+        for line in lines() {
+            if let Some(time) = time(line) {
+                shown.time = time.to_vec();
             }
-            // The old one has been read to its end; is there a new one of this name?
-            let inode = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.ino());
-            if inode == self.inode || inode == 0 {
-                return true;
-            }
-            self.inode = inode;
-            self.file = File::open(&self.path).ok();
+            all.push((shown.time.clone(), index, line.to_vec()));
         }
     }
-}
-
-/// The last lines; the file is read up to its end.
-pub(super) fn tail(file: &mut File, lines: usize) -> std::io::Result<Vec<u8>> {
-    let end = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(end.saturating_sub(TAIL_MAX)))?;
-    let mut bytes = Vec::new();
-    file.take(TAIL_MAX).read_to_end(&mut bytes)?;
-    let newlines = bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(index, _)| index);
-    let skipped = usize::from(bytes.ends_with(b"\n"));
-    let start = newlines.skip(skipped).nth(lines.saturating_sub(1)).map_or(0, |index| index + 1);
-    Ok(if lines == 0 { Vec::new() } else { bytes.split_off(start) })
-}
-
-/// What was written since; whole lines only. A file that became shorter is read from its start.
-fn news(file: &mut File) -> std::io::Result<Vec<u8>> {
-    let position = file.stream_position()?;
-    if file.metadata()?.len() < position {
-        file.rewind()?;
-    }
-    let position = file.stream_position()?;
-    let mut bytes = Vec::new();
-    Read::by_ref(file).take(TAIL_MAX).read_to_end(&mut bytes)?;
-    bytes.truncate(bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |index| index + 1));
-    file.seek(SeekFrom::Start(position + bytes.len() as u64))?;
-    Ok(bytes)
-}
-
-/// Bytes as they are: output need not be UTF-8. False when nobody reads any more.
-fn print(label: &str, bytes: &[u8]) -> bool {
+    // Stable: the lines of one file stay in their order.
+    all.sort_by(|one, other| one.0.cmp(&other.0));
     let mut stdout = std::io::stdout().lock();
     let mut write = || -> std::io::Result<()> {
-        for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-            stdout.write_all(label.as_bytes())?;
+        for (_, index, line) in &all {
+            stdout.write_all(shown[*index].label.as_bytes())?;
             stdout.write_all(line)?;
             if !line.ends_with(b"\n") {
                 stdout.write_all(b"\n")?;
@@ -220,4 +172,17 @@ fn print(label: &str, bytes: &[u8]) -> bool {
         stdout.flush()
     };
     write().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::time;
+
+    #[test]
+    fn times_are_those_of_text_and_json() {
+        let at = "2026-01-02T03:04:05.678Z";
+        assert_eq!(time(format!("{at} x").as_bytes()), Some(at.as_bytes()));
+        assert_eq!(time(format!("{{\"at\":\"{at}\",\"message\":1}}").as_bytes()), Some(at.as_bytes()));
+        assert_eq!(time(b"a line without a time, and long enough"), None);
+    }
 }

@@ -5,6 +5,7 @@ mod exit;
 mod faults;
 mod follow;
 mod incidents;
+mod log_file;
 mod logs;
 mod orders;
 mod output;

@@ -10,6 +10,8 @@ use tracing_subscriber::EnvFilter;
 use workers::Registry;
 
 use super::{Exit, Place};
+use crate::isolation::inherited;
+use crate::record::own_log::OwnLog;
 use crate::service_manager::{self, Heritage};
 use crate::{config, daemon, guardian};
 
@@ -25,7 +27,7 @@ pub(super) struct Options {
 
 pub(super) fn run(options: &Options, place: &Place, registry: Registry, arguments: &[OsString]) -> ExitCode {
     // First of all: what is opened or closed before this would be in its way.
-    let heritage = Heritage::take();
+    let mut heritage = Heritage::take();
     let Some(file) = place.config.clone().or_else(default_file) else {
         eprintln!(
             "supervisord-rs: no configuration: name one with -c FILE, or write ./supervisord-rs.yaml or {}",
@@ -41,6 +43,12 @@ pub(super) fn run(options: &Options, place: &Place, registry: Registry, argument
             return Exit::InvalidConfiguration.into();
         }
     };
+    // Before anything else opens descriptors.
+    if let Err(error) = inherited::adopt(&settings, &mut heritage) {
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        eprintln!("supervisord-rs: {error}: {source}");
+        return Exit::Failed.into();
+    }
     if options.no_guardian || service_manager::is_managed() {
         start_log(options.log_json);
         daemon::run(settings, registry, heritage)
@@ -61,9 +69,12 @@ pub(super) fn default_file() -> Option<PathBuf> {
 /// The supervisor's own log goes to standard error; `RUST_LOG` chooses what of it, `info` by default.
 fn start_log(json: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    if let Err(error) = OwnLog::start(json) {
+        eprintln!("supervisord-rs: no thread for the log, whose reader can hold us now: {error}");
+    }
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(OwnLog::default)
         // A closed terminal is no reason to die: by default, a failed write is reported on it, which panics.
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());

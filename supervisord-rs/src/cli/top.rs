@@ -268,8 +268,8 @@ impl<'a> Top<'a> {
     fn log(&self) -> Vec<Line<'static>> {
         let Some(worker) = self.chosen() else { return Vec::new() };
         let mut lines = vec![Line::from(format!("── {} ──", worker.stdout)).bold()];
-        let text =
-            std::fs::File::open(&worker.stdout).and_then(|mut file| super::logs::tail(&mut file, LOG_LINES));
+        let text = std::fs::File::open(&worker.stdout)
+            .and_then(|mut file| super::log_file::tail(&mut file, LOG_LINES));
         match text {
             Ok(bytes) => {
                 let text = String::from_utf8_lossy(&bytes);

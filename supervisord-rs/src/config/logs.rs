@@ -33,6 +33,14 @@ pub(super) fn read(worker: &Section<'_>, is_command: bool, name: &str, log_dir: 
         rotate(&cursor, &mut logs.rotate);
     }
     logs.cap = section.size("cap");
+    if let Some(cap) =
+        section.get("cap").filter(|_| logs.rotate.size.is_none() && logs.rotate.every.is_none())
+    {
+        cap.refuse(
+            "a file that is never rotated cannot be kept to a cap",
+            "`rotate: { size: ... }` beside it",
+        );
+    }
     logs.line = LineFormat {
         timestamps: section.boolean("timestamps").unwrap_or(false),
         prefix: section.boolean("prefix").unwrap_or(false),

@@ -158,8 +158,8 @@ pub struct Surroundings {
     pub env_files: Vec<PathBuf>,
     /// Added to the environment; wins over files.
     pub env: BTreeMap<String, String>,
-    /// Variable → file: the content is passed in memory, and the variable is the path to read it at (`/dev/fd/N`).
-    pub secrets: BTreeMap<String, PathBuf>,
+    /// Variable → source: the content is passed in memory, and the variable is the path to read it at (`/dev/fd/N`).
+    pub secrets: BTreeMap<String, SecretSource>,
     /// Resource limits.
     pub limits: Vec<ResourceLimit>,
     /// −20 to 19, getpriority(2).
@@ -172,6 +172,15 @@ pub struct Surroundings {
     pub cpus: Vec<usize>,
     /// Whether it leads a session of its own, or only a process group of its own.
     pub own_session: bool,
+}
+
+/// Where a secret comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A file, read at each launch.
+    File(PathBuf),
+    /// A descriptor that whoever starts the supervisor hands to it, read once.
+    Descriptor(i32),
 }
 
 /// What a process inherits of the supervisor's environment.

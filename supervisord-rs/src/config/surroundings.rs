@@ -1,10 +1,12 @@
 //! Who a process is and what surrounds it: user, environment, directory, limits, priorities.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::places;
 use super::reader::{Cursor, Section};
-use super::settings::{InheritEnv, ResourceLimit, Surroundings};
+use super::settings::{InheritEnv, ResourceLimit, SecretSource, Surroundings};
 use crate::accounts;
 
 /// Keys that only a process can have.
@@ -43,6 +45,9 @@ const RESOURCES: &[(&str, u32, Unit)] = &[
     ("stack", libc::RLIMIT_STACK, Unit::Bytes),
 ];
 
+/// Descriptors that can be handed to the supervisor with a secret: those above its own three, as far as it passes any.
+const INHERITED: RangeInclusive<i32> = 3..=63;
+
 #[derive(Clone, Copy)]
 enum Unit {
     Bytes,
@@ -75,12 +80,7 @@ pub(super) fn read(worker: &Section<'_>, is_process: bool, file: &Path) -> Surro
             .map(|path| places::relative_to(file, Path::new(&path.value)))
             .collect(),
         env: get("env").and_then(|cursor| cursor.texts()).unwrap_or_default(),
-        secrets: get("secrets")
-            .and_then(|cursor| cursor.texts())
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(name, path)| (name, places::relative_to(file, Path::new(&path))))
-            .collect(),
+        secrets: get("secrets").map(|cursor| secrets(&cursor, file)).unwrap_or_default(),
         limits: get("limits").map(|cursor| limits(&cursor)).unwrap_or_default(),
         nice: get("nice").and_then(|cursor| small(&cursor, -20, 19)),
         io_priority: get("io_priority").and_then(|cursor| io_priority(&cursor)),
@@ -100,6 +100,29 @@ fn spoken(key: &str) -> &str {
         "cpus" => "processors",
         other => other,
     }
+}
+
+/// `{ PASSWORD: /etc/secret, TOKEN: "fd:5" }`
+fn secrets(cursor: &Cursor<'_>, file: &Path) -> BTreeMap<String, SecretSource> {
+    let mut found = BTreeMap::new();
+    for (name, cursor) in cursor.entries().unwrap_or_default() {
+        let Some(text) = cursor.string().map(|text| text.value) else { continue };
+        let source = match text.strip_prefix("fd:") {
+            None => SecretSource::File(places::relative_to(file, Path::new(&text))),
+            Some(number) => match number.parse::<i32>() {
+                Ok(number) if INHERITED.contains(&number) => SecretSource::Descriptor(number),
+                Ok(_) | Err(_) => {
+                    cursor.refuse(
+                        format!("`{text}` is no descriptor that can be inherited"),
+                        "a file, or `fd:3` to `fd:63`",
+                    );
+                    continue;
+                }
+            },
+        };
+        found.insert(name.value, source);
+    }
+    found
 }
 
 fn small(cursor: &Cursor<'_>, low: i32, high: i32) -> Option<i32> {

@@ -11,7 +11,7 @@ use super::Daemon;
 use crate::config::probes::Check;
 use crate::config::settings::HookEvent;
 use crate::hooks;
-use crate::isolation::helper::Helper;
+use crate::isolation::helper::{self, Helper};
 use crate::probing::{self, Kind, ask};
 use crate::record::words;
 
@@ -100,17 +100,22 @@ impl Daemon {
             let probing::Question { incarnation, kind, check, timeout } = question;
             let answer = move |good| Said::Answer { incarnation, kind, good };
             match check {
+                // The last one that was asked was killed and is still there: this is no better answer than its was.
+                Check::Exec(_) if helper::stuck(Some(incarnation.worker)) > 0 => {
+                    self.beside.spawn(async move { answer(Some(false)) });
+                }
                 Check::Exec(command) => {
                     match self.drivers.launch_helper(incarnation.worker, &command, &[]) {
                         Ok(helper) => self.beside.spawn(async move {
                             let status = helper.wait(timeout).await;
                             answer(Some(status == Some(supervision::Status::Exited(0))))
                         }),
-                        Err(error) => {
+                        Err(failed) => {
                             let worker = self.names.worker(incarnation.worker).to_owned();
-                            tracing::warn!(worker, "its probe: {error}");
+                            tracing::warn!(worker, "its probe: {}", failed.message);
                             // What the machine is short of says nothing about the worker; a missing program does.
-                            self.beside.spawn(async move { answer(Some(false)) });
+                            let good = (!failed.transient).then_some(false);
+                            self.beside.spawn(async move { answer(good) });
                         }
                     }
                 }
@@ -122,7 +127,7 @@ impl Daemon {
         while let Some((incarnation, helper)) = self.drivers.next_stop_command() {
             self.wait_for_stop_command(incarnation, helper);
         }
-        while let Some((hook, record)) = self.hooks.next_to_run() {
+        while let Some((hook, record)) = self.hooks.next_to_run(helper::stuck(None)) {
             let command = hook.command.join(" ");
             let launched = hooks::input(&record)
                 .map_err(|error| error.to_string())

@@ -15,6 +15,8 @@ mod hearing;
 mod launching;
 mod views;
 
+pub use launching::NotLaunched;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
@@ -53,6 +55,8 @@ const ROUNDS: usize = 16;
 /// Between two looks at those whose main process is gone and whose family is not: at first, and at most.
 const LOOK_FIRST: Duration = Duration::from_millis(1);
 const LOOK_MAX: Duration = Duration::from_millis(50);
+/// For the last lines of our own log before we abort.
+const LAST_LINES: Duration = Duration::from_millis(200);
 /// For what is left at the very end to die.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -344,6 +348,7 @@ impl Drivers {
         match (&slot.kind, &mut slot.resident) {
             (DomainKind::Supervisor, _) => {
                 tracing::error!("a thread of the supervisor hangs and `on_hang: recycle` is set: aborting");
+                crate::record::own_log::flush(LAST_LINES);
                 std::process::abort();
             }
             (DomainKind::Cell | DomainKind::Process, Some(resident)) => {
@@ -419,10 +424,14 @@ impl Drivers {
             if let Some(resident) = domain.resident.take() {
                 let child = resident.process.child();
                 resident.family.kill(child);
-                while resident.family.has_others(child) && std::time::Instant::now() < end {
+                // One that is stuck in the kernel is named below, and not waited for.
+                let is_there = || !reaper::has_exited(&child.pidfd) || resident.family.has_others(child);
+                while is_there() && std::time::Instant::now() < end {
                     std::thread::sleep(LOOK_FIRST);
                 }
-                reaper::forget(child);
+                if reaper::has_exited(&child.pidfd) {
+                    reaper::forget(child);
+                }
             }
             domain.family = None;
         }
@@ -549,7 +558,7 @@ impl Drivers {
         let extra = [("MAINPID".to_owned(), pid.to_string())];
         match self.launch_helper(incarnation.worker, command, &extra) {
             Ok(helper) => self.stop_commands.push_back((incarnation, helper)),
-            Err(error) => {
+            Err(NotLaunched { message: error, .. }) => {
                 self.remarks.push_back(Remark {
                     incarnation: Some(incarnation),
                     kind: "stop-command",

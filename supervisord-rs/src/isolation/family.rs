@@ -1,9 +1,9 @@
 //! The main process of a worker and all that it started, wherever that has gone.
 //!
 //! Where the worker has a cgroup, that is the family. Else it is found in the process table: whoever descends from the
-//! main process, shares its session, or has become an orphan and carries the mark of the family in its environment
-//! (we are a child subreaper, so that orphans come to us, prctl(2)). A process that changes its session, loses its
-//! parent *and* wipes its environment escapes the walk, not the cgroup.
+//! main process, shares its session or process group, or has become an orphan and bears the mark of the family
+//! (we are a child subreaper, so that orphans come to us, prctl(2)): in its environment, or, where that was wiped, as a
+//! resource limit. A process that does away with all of these escapes the walk, not the cgroup.
 //!
 //! No number is signalled that could have a new owner: a pidfd is opened first, and then it is looked at once more
 //! whether the number is still in the family (pidfd_open(2)).
@@ -24,16 +24,23 @@ pub(super) const MARK: &str = "SUPERVISORD_RS_FAMILY";
 /// What tells the families of this supervisor and its successors from those of any other: a number for the runtime
 /// directory, which only one can have at a time (FNV-1a, the same in every release).
 pub(super) fn house_of(runtime_dir: &Path) -> String {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = runtime_dir.as_os_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, step);
-    format!("{hash:016x}")
+    format!("{:016x}", hash(runtime_dir.as_os_str().as_bytes()))
 }
+
+fn hash(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
+}
+/// The least limit of real-time processor time that is a mark: 146 thousand years, which limits nobody.
+const LIMIT_MARK: u64 = 1 << 62;
 
 /// A family.
 #[derive(Debug)]
 pub(super) struct Family {
     leaf: Option<Leaf>,
     mark: String,
+    /// The same as a resource limit, `RLIMIT_RTTIME`: environments are wiped (sudo, `env -i`), limits are inherited.
+    limit_mark: u64,
 }
 
 /// A member that would not die, for people.
@@ -50,7 +57,14 @@ pub struct Member {
 impl Family {
     /// `house` is what tells the families of one supervisor from those of another.
     pub(super) fn new(leaf: Option<Leaf>, house: &str, domain: &str) -> Self {
-        Self { leaf, mark: format!("{house}:{domain}") }
+        let mark = format!("{house}:{domain}");
+        let limit_mark = LIMIT_MARK | (hash(mark.as_bytes()) & (LIMIT_MARK - 1));
+        Self { leaf, mark, limit_mark }
+    }
+
+    /// The mark that it is born with, where it is told by that.
+    pub(super) fn limit_mark(&self) -> Option<u64> {
+        self.leaf.is_none().then_some(self.limit_mark)
     }
 
     /// The value of [`MARK`].
@@ -142,6 +156,17 @@ impl Family {
         }
     }
 
+    /// Whether an orphan bears our mark, in its environment or as a limit.
+    fn has_mark(&self, pid: i32) -> bool {
+        if process::variable(pid, MARK).is_some_and(|found| found == self.mark.as_bytes()) {
+            return true;
+        }
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+        let ours = self.limit_mark.to_string();
+        let mut words = limits.lines().filter(|line| line.starts_with("Max realtime timeout"));
+        words.any(|line| line.split_whitespace().any(|word| word == ours))
+    }
+
     /// The family by the process table.
     fn walk(&self, main: &Child) -> BTreeMap<i32, Stat> {
         let processes = snapshot();
@@ -154,8 +179,8 @@ impl Family {
         let mut found: BTreeSet<i32> = processes
             .iter()
             .filter(|(pid, stat)| {
-                (!is_taken && (**pid == main || stat.session == main))
-                    || (is_orphan(stat) && has_mark(**pid, &self.mark))
+                let is_of_group = stat.session == main || stat.group == main;
+                (!is_taken && (**pid == main || is_of_group)) || (is_orphan(stat) && self.has_mark(**pid))
             })
             .map(|(pid, _)| *pid)
             .collect();
@@ -207,8 +232,4 @@ fn parent_of(pid: i32) -> i32 {
 
 fn group_of(pid: i32) -> Option<i32> {
     nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid))).ok().map(nix::unistd::Pid::as_raw)
-}
-
-fn has_mark(pid: i32, mark: &str) -> bool {
-    process::variable(pid, MARK).is_some_and(|found| found == mark.as_bytes())
 }

@@ -60,8 +60,10 @@ impl Host {
         let plan = setting
             .prepared
             .apply(plan, setting.surroundings)?
-            .parent_death_signal(setting.parent_death_signal);
-        Ok(Self { child: plan.cgroup(setting.family.birthplace()).launch()?, socket })
+            .parent_death_signal(setting.parent_death_signal)
+            .cgroup(setting.family.birthplace())
+            .family_mark(setting.family.limit_mark());
+        Ok(Self { child: plan.launch()?, socket })
     }
 
     /// One that a predecessor had started.

@@ -86,6 +86,7 @@ pub struct Plan {
     pub(super) own_session: bool,
     cgroup: Option<OwnedFd>,
     keeps_open_files: bool,
+    family_mark: Option<u64>,
 }
 
 impl Plan {
@@ -115,6 +116,7 @@ impl Plan {
             own_session: true,
             cgroup: None,
             keeps_open_files: false,
+            family_mark: None,
         })
     }
 
@@ -226,6 +228,13 @@ impl Plan {
         self
     }
 
+    /// A limit of real-time processor time that limits nothing and tells whose it is, with all that it starts.
+    #[must_use]
+    pub fn family_mark(mut self, mark: Option<u64>) -> Self {
+        self.family_mark = mark;
+        self
+    }
+
     /// Creates the process and waits until it has executed its program, or failed to.
     ///
     /// The child leads a session or process group of its own, has default signal dispositions and an empty mask whatever
@@ -258,6 +267,7 @@ impl Plan {
             umask: self.umask,
             limits: &self.limits,
             open_files: ORIGINAL_OPEN_FILES.get().copied().filter(|_| !self.keeps_open_files),
+            family_mark: self.family_mark,
             nice: self.nice,
             io_priority: self.io_priority,
             oom_score_adj: self.oom_score_adj.as_deref(),

@@ -11,6 +11,7 @@
 //! | `host` | SDK code in a child: a cell, or a worker's own process |
 //! | `command` | an executable in its own process |
 //! | `surroundings` | who a process is and what surrounds it, looked up before it exists |
+//! | `inherited` | secrets that came as descriptors |
 //! | `launch` | from a plan to a running process, or to (stage, errno) |
 //! | `family`, `cgroup`, `orphans` | a process and all that it started: found, signalled, killed, proved to be gone |
 //! | `adopted` | how a process ended that another supervisor had started |
@@ -30,6 +31,7 @@ pub mod evidence;
 pub mod family;
 pub mod helper;
 mod host;
+pub mod inherited;
 pub mod launch;
 mod live;
 mod notify;

@@ -9,6 +9,7 @@ pub(super) struct Stat {
     pub(super) name: String,
     pub(super) state: char,
     pub(super) parent: i32,
+    pub(super) group: i32,
     pub(super) session: i32,
     /// In clock ticks since boot.
     pub(super) start_time: u64,
@@ -18,6 +19,7 @@ pub(super) struct Stat {
 
 /// Field of the parent after the name: state is the first.
 const PARENT: usize = 1;
+const GROUP: usize = 2;
 const SESSION: usize = 3;
 const START_TIME: usize = 19;
 const EXIT_CODE: usize = 49;
@@ -34,6 +36,7 @@ pub(super) fn stat(pid: i32) -> Option<Stat> {
         name,
         state,
         parent: fields.get(PARENT)?.parse().ok()?,
+        group: fields.get(GROUP)?.parse().ok()?,
         session: fields.get(SESSION)?.parse().ok()?,
         start_time: fields.get(START_TIME)?.parse().ok()?,
         exit_status: fields.get(EXIT_CODE).and_then(|code| code.parse().ok()).filter(|_| state == 'Z'),

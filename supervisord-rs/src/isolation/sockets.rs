@@ -131,9 +131,12 @@ fn bind_path(path: &Path, kind: Type, spec: &SocketSpec) -> io::Result<Socket> {
     if let Ok(found) = fs::symlink_metadata(path) {
         let is_served = || {
             let probe = Socket::new(Domain::UNIX, kind, None)?;
+            // A server that accepts nobody has a full queue, and would hold us (connect(2), EAGAIN).
+            probe.set_nonblocking(true)?;
             probe.connect(&SockAddr::unix(path)?)
         };
-        if !found.file_type().is_socket() || is_served().is_ok() {
+        let is_taken = is_served().map_or_else(|error| error.kind() == io::ErrorKind::WouldBlock, |()| true);
+        if !found.file_type().is_socket() || is_taken {
             return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
         }
     }

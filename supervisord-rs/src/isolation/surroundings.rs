@@ -4,21 +4,22 @@
 //! and exec nothing may.
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use supervision::{LaunchFailure, LaunchStage};
 
+use super::inherited;
 use super::launch::{Credentials, Plan, failure};
 use crate::accounts;
-use crate::config::settings::{InheritEnv, Launch, Surroundings};
+use crate::config::settings::{InheritEnv, Launch, SecretSource, Surroundings};
 
 /// Largest `env_file` and secret.
-const FILE_MAX: u64 = 1024 * 1024;
+pub(super) const SECRET_MAX: u64 = 1024 * 1024;
 
 /// A launch that failed, and what the failed step was about, where that is not the program.
 #[derive(Debug)]
@@ -89,7 +90,7 @@ pub(super) fn prepare(launch: &Launch, inherited: &BTreeMap<OsString, OsString>)
     let secrets = surroundings
         .secrets
         .iter()
-        .map(|(name, path)| Ok((name.clone(), secret(path)?)))
+        .map(|(name, source)| Ok((name.clone(), secret(source)?)))
         .collect::<Result<Vec<_>>>()?;
     Ok(Prepared { environment, secrets, credentials })
 }
@@ -194,35 +195,49 @@ fn is_name(name: &str) -> bool {
 }
 
 fn read(stage: LaunchStage, path: &Path) -> Result<Vec<u8>> {
-    use std::io::Read;
-    let mut content = Vec::new();
     let file = File::open(path).map_err(|error| Failed::io(stage, &error, path))?;
     // A pipe or a device has no end, and would hold the supervisor.
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return Err(Failed::about(stage, Errno::EINVAL, format!("{} (no regular file)", path.display())));
     }
-    file.take(FILE_MAX).read_to_end(&mut content).map_err(|error| Failed::io(stage, &error, path))?;
-    Ok(content)
+    whole(file).map_err(|error| Failed::io(stage, &error, path))
+}
+
+/// All of a file; EFBIG when that is too much: half a secret is none.
+pub(super) fn whole(file: File) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file.take(SECRET_MAX + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > SECRET_MAX { Err(Errno::EFBIG.into()) } else { Ok(content) }
 }
 
 /// A secret as memory that only its holder can read: it is in no file system, no argument and no environment.
-fn secret(path: &Path) -> Result<OwnedFd> {
+fn secret(source: &SecretSource) -> Result<OwnedFd> {
+    let (path, content) = match source {
+        SecretSource::File(path) => (path.clone(), read(LaunchStage::Secret, path)?),
+        SecretSource::Descriptor(number) => {
+            let path = PathBuf::from(format!("fd:{number}"));
+            let content = inherited::open(*number).and_then(whole);
+            let content = content.map_err(|error| Failed::io(LaunchStage::Secret, &error, &path))?;
+            (path, content)
+        }
+    };
+    sealed(&content).map_err(|error| Failed::io(LaunchStage::Secret, &error, &path))
+}
+
+/// Memory with this content, to be read from its start, that nobody can change any more.
+pub(super) fn sealed(content: &[u8]) -> io::Result<OwnedFd> {
     use nix::fcntl::{FcntlArg, SealFlag, fcntl};
     use nix::sys::memfd::{MFdFlags, memfd_create};
-    let content = read(LaunchStage::Secret, path)?;
-    let failed = |errno| Failed::about(LaunchStage::Secret, errno, path.display().to_string());
-    let name = CString::new("secret").unwrap_or_default();
-    let memory =
-        memfd_create(name.as_c_str(), MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).map_err(failed)?;
-    let mut file = File::from(memory);
-    file.write_all(&content).map_err(|error| Failed::io(LaunchStage::Secret, &error, path))?;
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let mut file = File::from(memfd_create(c"secret", flags)?);
+    file.write_all(content)?;
     // Its reader opens /dev/fd/N, which is an open of its own: whoever holds the descriptor may, and nobody may write.
-    fs::set_permissions(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file)), mode(0o444))
-        .map_err(|error| Failed::io(LaunchStage::Secret, &error, path))?;
+    let name = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    fs::set_permissions(name, mode(0o444))?;
     let seals =
         SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
-    fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).map_err(failed)?;
-    std::io::Seek::rewind(&mut file).map_err(|error| Failed::io(LaunchStage::Secret, &error, path))?;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    file.rewind()?;
     Ok(file.into())
 }
 

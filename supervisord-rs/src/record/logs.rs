@@ -16,9 +16,12 @@
 //! | `stream` | one captured stream: pipe → bytes or lines → sink |
 //! | `hands` | what a thread has taken and not written yet |
 //! | `file` | a file that is rotated, capped, reopened, and may be full |
+//! | `aside` | files that were put aside: compressed, removed |
 //! | `line` | what a line gets on its way |
+//! | `turn` | who may write to a target that several streams go to |
 //! | `syslog`, `journal` | the datagrams of those who collect logs |
 
+mod aside;
 mod file;
 mod hands;
 mod journal;
@@ -26,6 +29,7 @@ mod line;
 mod pool;
 mod stream;
 mod syslog;
+mod turn;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -46,7 +50,8 @@ use crate::service_manager::{FdStore, Heritage};
 use file::LogFile;
 use hands::Leftover;
 use pool::{Job, Pool};
-use stream::{Output, Stream};
+use stream::{Output, Past, Stream};
+use turn::Turn;
 
 /// One captured stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,7 +108,9 @@ pub type Tail = Arc<OnceLock<Vec<String>>>;
 #[derive(Debug)]
 pub struct Logs {
     pool: Arc<Pool>,
-    files: HashMap<PathBuf, Arc<Mutex<LogFile>>>,
+    files: HashMap<PathBuf, (Arc<Mutex<LogFile>>, Arc<Turn>)>,
+    /// Of the terminal, which is one however many write to it.
+    terminal: Arc<Turn>,
     echo: Option<Echo>,
     /// Pipes of a predecessor that nobody has asked for yet, by name, and what its threads had in their hands.
     pipes: HashMap<String, OwnedFd>,
@@ -134,6 +141,7 @@ impl Logs {
         Ok(Self {
             pool: Pool::start(cap, carriers, store)?,
             files: HashMap::new(),
+            terminal: Arc::default(),
             echo,
             pipes: HashMap::new(),
             leftovers: Vec::new(),
@@ -183,11 +191,15 @@ impl Logs {
     /// # Errors
     /// EMFILE, ENFILE or ENOMEM from pipe2(2).
     pub fn open(&mut self, plan: &StreamPlan) -> nix::Result<StreamId> {
-        let output = match &plan.sink {
-            Sink::File(path) => Output::File(self.file(path, plan)),
-            Sink::Terminal => Output::Terminal,
-            Sink::Journald => Output::Journal,
-            Sink::Syslog => Output::Syslog,
+        let (output, turn) = match &plan.sink {
+            Sink::File(path) => {
+                let (file, turn) = self.file(path, plan);
+                (Output::File(file), turn)
+            }
+            Sink::Terminal => (Output::Terminal, Arc::clone(&self.terminal)),
+            // Their datagrams never wait.
+            Sink::Journald => (Output::Journal, Arc::default()),
+            Sink::Syslog => (Output::Syslog, Arc::default()),
             Sink::Null | Sink::Inherit => return Err(Errno::EINVAL),
         };
         let echo = self.echo.clone().filter(|_| matches!(output, Output::File(_)));
@@ -196,7 +208,7 @@ impl Logs {
         let position = self.leftovers.iter().position(|leftover| leftover.stream == number);
         let leftover = position.map(|position| self.leftovers.remove(position));
         let (is_inherited, has_leftover) = (pipe.is_some(), leftover.is_some());
-        let stream = Stream::new(plan, output, echo, pipe, leftover)?;
+        let stream = Stream::new(plan, output, turn, echo, Past { pipe, leftover })?;
         let id = self.pool.add(stream).map(StreamId)?;
         if is_inherited {
             self.inherited.insert(id);
@@ -207,14 +219,14 @@ impl Logs {
         Ok(id)
     }
 
-    fn file(&mut self, path: &Path, plan: &StreamPlan) -> Arc<Mutex<LogFile>> {
+    fn file(&mut self, path: &Path, plan: &StreamPlan) -> (Arc<Mutex<LogFile>>, Arc<Turn>) {
         // Whoever writes to one file writes through one hand: two would overwrite each other.
         let file = self.files.entry(path.into()).or_insert_with(|| {
-            let file = LogFile::new(path, plan.rotate, plan.cap);
-            self.pool.know(path);
-            Arc::new(Mutex::new(file))
+            let file = Arc::new(Mutex::new(LogFile::new(path, plan.rotate, plan.cap)));
+            self.pool.know(path.into(), Arc::clone(&file));
+            (file, Arc::default())
         });
-        Arc::clone(file)
+        file.clone()
     }
 
     /// The end that a worker writes to.
@@ -247,7 +259,7 @@ impl Logs {
 
     /// Closes every file and opens it anew under its name, as after `logrotate`.
     pub fn reopen(&self) {
-        for file in self.files.values() {
+        for (file, _) in self.files.values() {
             self.pool.give(Job::Reopen(Arc::clone(file)));
         }
     }

@@ -5,6 +5,7 @@ pub mod events;
 pub mod incidents;
 pub mod logs;
 mod memo;
+pub mod own_log;
 pub mod post_mortem;
 pub mod runtime_lock;
 pub mod scribe;

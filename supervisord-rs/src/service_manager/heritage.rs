@@ -15,6 +15,8 @@ const FIRST: i32 = 3;
 #[derive(Debug, Default)]
 pub struct Heritage {
     descriptors: BTreeMap<String, Vec<OwnedFd>>,
+    /// How many were passed.
+    count: i32,
 }
 
 impl Heritage {
@@ -27,7 +29,7 @@ impl Heritage {
         let count = number("LISTEN_FDS").filter(|_| is_ours).unwrap_or(0).clamp(0, i32::MAX - FIRST);
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
-        let mut heritage = Self::default();
+        let mut heritage = Self { count, ..Self::default() };
         for descriptor in FIRST..FIRST + count {
             let name = names.next().map(unescape).unwrap_or_default();
             #[expect(unsafe_code, reason = "inherited descriptors come as numbers")]
@@ -43,6 +45,12 @@ impl Heritage {
             heritage.descriptors.entry(name).or_default().push(descriptor);
         }
         heritage
+    }
+
+    /// Whether a number is that of something that was passed.
+    #[must_use]
+    pub fn covers(&self, number: i32) -> bool {
+        (FIRST..FIRST + self.count).contains(&number)
     }
 
     /// What is known of it, for the way to the store.

@@ -118,17 +118,25 @@ impl Machine {
         }
     }
 
-    /// The last effect, once everything is down.
+    /// The last effect, once everything is down. What was killed, named, and does not die is not waited for: the end has a
+    /// bound, and is not in order then.
     pub(crate) fn end_if_over(&mut self) {
         let Some(shutdown) = self.shutdown.filter(|shutdown| !shutdown.is_over) else { return };
-        if self.workers.iter().any(|worker| worker.phase.is_live()) {
+        if self.workers.iter().any(|worker| worker.phase.is_live() && !worker.undead) {
             return;
         }
         for worker in 0..self.workers.len() {
             self.workers.touch(worker);
         }
+        let left: Vec<WorkerId> = crate::dependencies::ids(self.workers.len())
+            .filter(|worker| self.workers[worker.index()].phase.is_live())
+            .collect();
+        for &worker in &left {
+            self.settle_loss(worker, Outcome::Down);
+        }
+        let orderly = shutdown.orderly && left.is_empty();
         self.timers.clear();
         self.shutdown = Some(crate::machine::Shutdown { is_over: true, ..shutdown });
-        self.effects.push_back(Effect::Exit { orderly: shutdown.orderly, critical: shutdown.critical });
+        self.effects.push_back(Effect::Exit { orderly, critical: shutdown.critical });
     }
 }

@@ -41,6 +41,7 @@ impl Machine {
                 self.stops.insert(worker);
             }
             Reaction::ReportRemains => {
+                self.workers[worker.index()].undead = true;
                 let incarnation = self.incarnation(worker);
                 self.effects.push_back(Effect::ReportRemains { incarnation });
                 self.set_timer(Timer::Worker(worker, Due::Phase), self.now.saturating_add(REMAINS_AGAIN));

@@ -78,6 +78,8 @@ pub(crate) struct Worker {
     pub(crate) order: Option<Why>,
     /// Whether it was asked to stop and let the time pass.
     pub(crate) overdue: bool,
+    /// Whether it was killed long ago and is still there.
+    pub(crate) undead: bool,
     /// Whether its main process exited unasked, and what it left behind is being cleared away.
     pub(crate) exited: bool,
     /// Whether it is suspended.
@@ -126,6 +128,7 @@ impl Worker {
             held: false,
             order: None,
             overdue: false,
+            undead: false,
             exited: false,
             paused: false,
             unready: false,
@@ -146,6 +149,7 @@ impl Worker {
     pub(crate) fn forget_incarnation(&mut self) {
         self.order = None;
         self.overdue = false;
+        self.undead = false;
         self.exited = false;
         self.paused = false;
         self.unready = false;

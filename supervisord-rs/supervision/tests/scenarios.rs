@@ -353,6 +353,31 @@ fn a_shutdown_that_nobody_obeys_ends_within_its_timeout() {
 }
 
 #[test]
+fn what_does_not_die_is_named_again_and_again_and_does_not_hold_up_the_end() {
+    let mut world = up(spec(&["a", "b"]));
+    world.undying.insert(world.present(0));
+    world.command(Command::Stop(vec![A]));
+    world.pass(60_000 * MS);
+    assert_eq!(
+        (world.phase(0), world.phase(1)),
+        (Phase::Killing, Phase::Running),
+        "it is not called stopped"
+    );
+    assert!(world.named.contains(&world.present(0)));
+    world.command(Command::Shutdown { now: false });
+    world.settle();
+    assert_eq!(world.exited, Some(false), "the end is not in order");
+
+    let mut world = up(spec(&["a", "b"]));
+    world.undying.insert(world.present(0));
+    world.command(Command::Shutdown { now: false });
+    world.pass(4_000 * MS);
+    assert_eq!(world.exited, None, "it has some time to die");
+    world.pass(60_000 * MS);
+    assert_eq!(world.exited, Some(false));
+}
+
+#[test]
 fn a_second_order_to_shut_down_kills_at_once() {
     let mut world = up(spec(&["a"]));
     world.command(Command::Shutdown { now: false });

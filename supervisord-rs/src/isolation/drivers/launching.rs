@@ -69,16 +69,19 @@ impl Drivers {
             stdout: outputs.stdout.as_fd(),
             stderr: outputs.stderr().as_fd(),
         })?;
-        self.house(domain, Process::Command(started.child), family)?;
         let mut live = Live::new(incarnation, domain, None);
         if let Some(newline) = started.newline {
             let (worker, generation) = (incarnation.worker.0, incarnation.generation.0);
             self.store.keep(&format!("worker-{}/newline/{generation}", launch.name), &[newline.as_fd()]);
-            self.watch
-                .add(newline.as_fd(), Token::Newline { worker })
-                .map_err(|errno| failure(LaunchStage::Pipes, errno))?;
+            if let Err(errno) = self.watch.add(newline.as_fd(), Token::Newline { worker }) {
+                // It runs already, and nobody would know.
+                family.kill(&started.child);
+                reaper::discard(&started.child.pidfd);
+                return Err(failure(LaunchStage::Pipes, errno).into());
+            }
             live.newline = Some(newline);
         }
+        self.house(domain, Process::Command(started.child), family)?;
         self.live[incarnation.worker.index()] = Some(live);
         self.watch_for_line(incarnation, launch);
         self.commit(incarnation, is_kept);
@@ -142,13 +145,13 @@ impl Drivers {
     /// Starts a small process of ours with the surroundings of a worker, in its family.
     ///
     /// # Errors
-    /// What went wrong, in a sentence.
+    /// What went wrong.
     pub fn launch_helper(
         &mut self,
         worker: WorkerId,
         argv: &[String],
         extra: &[(String, String)],
-    ) -> std::result::Result<Helper, String> {
+    ) -> std::result::Result<Helper, NotLaunched> {
         let launch = self.launches[worker.index()].clone();
         let domain = self.domain_of[worker.index()];
         let family = self.family(domain);
@@ -161,12 +164,14 @@ impl Drivers {
                 .descriptor(null.as_fd())?
                 .descriptor(null.as_fd())?
                 .descriptor(null.as_fd())?;
-            Ok(prepared.apply(plan, &launch.surroundings)?.cgroup(family.birthplace()).launch()?)
+            let plan = prepared.apply(plan, &launch.surroundings)?;
+            Ok(plan.cgroup(family.birthplace()).family_mark(family.limit_mark()).launch()?)
         });
         let program = argv.first().cloned().unwrap_or_default();
-        launched
-            .map(Helper::new)
-            .map_err(|failed| advice(failed.failure, failed.subject.as_deref().unwrap_or(&program)))
+        launched.map(|child| Helper::new(child, Some(worker))).map_err(|failed| NotLaunched {
+            transient: failed.failure.transient,
+            message: advice(failed.failure, failed.subject.as_deref().unwrap_or(&program)),
+        })
     }
 
     /// Starts a small process of ours that belongs to no worker, with this on its standard input.
@@ -187,7 +192,7 @@ impl Drivers {
                 .launch()
         })();
         let program = argv.first().cloned().unwrap_or_default();
-        launched.map(Helper::new).map_err(|failure| advice(failure, &program))
+        launched.map(|child| Helper::new(child, None)).map_err(|failure| advice(failure, &program))
     }
 
     /// Whether a worker's process will be left to a successor: everything is kept that ties it to us.
@@ -454,6 +459,15 @@ impl Drivers {
 /// What a process gets when we end: nothing, if somebody takes it over.
 fn death_signal(is_kept: bool) -> Option<Signal> {
     (!is_kept).then_some(Signal::SIGKILL)
+}
+
+/// A small process that could not be started.
+#[derive(Debug)]
+pub struct NotLaunched {
+    /// The machine is short of something now: it says nothing about the worker.
+    pub transient: bool,
+    /// What went wrong, in a sentence.
+    pub message: String,
 }
 
 /// The descriptors that a worker's output goes to.

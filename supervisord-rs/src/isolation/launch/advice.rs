@@ -54,6 +54,7 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
         (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EACCES) => {
             ": the supervisor's user may not read it"
         }
+        (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EFBIG) => ": it may have 1 MiB at most",
         (LaunchStage::EnvFile, Errno::EINVAL) => ": a line is not NAME=value",
         (LaunchStage::Limits, Errno::EPERM) => {
             ": a limit is above the hard limit that we have, and only root may raise it"

@@ -28,6 +28,7 @@ pub(super) struct Orders<'a> {
     pub(super) umask: Option<u32>,
     pub(super) limits: &'a [Limit],
     pub(super) open_files: Option<(u64, u64)>,
+    pub(super) family_mark: Option<u64>,
     pub(super) nice: Option<i32>,
     pub(super) io_priority: Option<i32>,
     pub(super) oom_score_adj: Option<&'a CStr>,
@@ -151,6 +152,11 @@ fn limit(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
         if let Some((soft, hard)) = orders.open_files {
             let original = libc::rlimit { rlim_cur: soft, rlim_max: hard };
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const original);
+        }
+        if let Some(mark) = orders.family_mark {
+            // Where ours is lower already, and we may not raise it, there is no mark.
+            let mark = libc::rlimit { rlim_cur: mark, rlim_max: mark };
+            libc::setrlimit(libc::RLIMIT_RTTIME, &raw const mark);
         }
         for &(resource, soft, hard) in orders.limits {
             check(LaunchStage::Limits, libc::getrlimit(resource, &raw mut now))?;

@@ -1,22 +1,25 @@
 //! A file that is rotated by size and time, kept to a cap, reopened on demand, and may be full or removed underneath.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use nix::fcntl::{SpliceFFlags, splice};
 
+use super::aside::{keep_to_cap, numbered, remove};
 use crate::config::settings::Rotate;
 
 /// A line longer than this does not keep a file from being put aside.
 const LINE_MAX: u64 = 64 * 1024;
 /// Before a file that could not be opened is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
+/// Before a file that could not be put aside is tried again.
+const ASIDE_AGAIN: Duration = Duration::from_secs(10);
+/// How much of the end of a file that was put aside is remembered.
+const BEFORE_MAX: u64 = 4096;
 
 /// The file behind one or several streams.
 #[derive(Debug)]
@@ -27,6 +30,12 @@ pub(super) struct LogFile {
     open: Option<Open>,
     is_compressing: bool,
     failed_at: Option<SystemTime>,
+    /// It shall be put aside as soon as a line ends: there is too much of all files together.
+    is_wanted_aside: bool,
+    /// When it could not be put aside.
+    stuck_at: Option<SystemTime>,
+    /// The end of what was put aside last: the last lines of a worker may be there.
+    before: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -48,7 +57,17 @@ pub(super) struct Rotated {
 
 impl LogFile {
     pub(super) fn new(path: &Path, rotate: Rotate, cap: Option<u64>) -> Self {
-        Self { path: path.into(), rotate, cap, open: None, is_compressing: false, failed_at: None }
+        Self {
+            path: path.into(),
+            rotate,
+            cap,
+            open: None,
+            is_compressing: false,
+            failed_at: None,
+            is_wanted_aside: false,
+            stuck_at: None,
+            before: Vec::new(),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -119,68 +138,110 @@ impl LogFile {
         Ok(())
     }
 
-    /// The last bytes.
+    /// The last bytes, those of the file that was put aside last included.
     pub(super) fn end(&mut self, most: usize) -> Vec<u8> {
-        let Some(open) = self.open.as_ref().filter(|open| open.is_regular) else { return Vec::new() };
+        let Some(open) = self.open.as_ref().filter(|open| open.is_regular) else {
+            return self.before.clone();
+        };
         let start = open.length.saturating_sub(most as u64);
-        read_at(&open.file, &self.path, start, open.length - start).unwrap_or_default()
+        let mut bytes = read_at(&open.file, &self.path, start, open.length - start).unwrap_or_default();
+        let missing = most.saturating_sub(bytes.len()).min(self.before.len());
+        bytes.splice(..0, self.before[self.before.len() - missing..].iter().copied());
+        bytes
+    }
+
+    /// Whether it was begun in an earlier span of time: what comes now belongs into the next one.
+    pub(super) fn is_of_the_past(&self) -> bool {
+        let open = self.open.as_ref().filter(|open| open.is_regular && open.length > 0);
+        open.is_some_and(|open| open.span != span(self.rotate.every, SystemTime::now()))
     }
 
     /// How many of the bytes that come next still belong into this file, for the next one to begin with a line; all of
     /// them where it is not to be put aside yet.
-    pub(super) fn share(&mut self, bytes: &[u8]) -> usize {
+    pub(super) fn share(&self, bytes: &[u8]) -> usize {
         if !self.is_due_within(bytes.len()) {
             return bytes.len();
         }
         let length = self.open.as_ref().map_or(0, |open| open.length);
-        let is_old = self.is_old();
         // Up to the end of the first line that ends beyond the size.
-        let missing = self.rotate.size.map_or(0, |size| size.saturating_sub(length));
-        let missing = if is_old { 1 } else { usize::try_from(missing).unwrap_or(usize::MAX).max(1) };
+        let missing = self.largest().map_or(0, |size| size.saturating_sub(length));
+        let is_due_now = self.is_wanted_aside || self.is_of_the_past();
+        let missing = if is_due_now { 1 } else { usize::try_from(missing).unwrap_or(usize::MAX).max(1) };
         let from = (missing - 1).min(bytes.len());
         bytes[from..].iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |newline| from + newline + 1)
     }
 
-    /// Whether it is to be put aside by the time that it has so many bytes more.
+    /// Whether it is to be put aside by the time that it has so many bytes more, and can be.
     pub(super) fn is_due_within(&self, more: usize) -> bool {
         let Some(open) = self.open.as_ref().filter(|open| open.is_regular) else { return false };
-        let will_be_large =
-            self.rotate.size.is_some_and(|size| open.length.saturating_add(more as u64) >= size);
-        will_be_large || self.is_old()
+        let length = open.length.saturating_add(more as u64);
+        let is_due = length > 0
+            && (self.largest().is_some_and(|size| length >= size)
+                || self.is_wanted_aside
+                || self.is_of_the_past());
+        let is_never = self.rotate.size.is_none() && self.rotate.every.is_none();
+        let is_stuck = self
+            .stuck_at
+            .is_some_and(|at| SystemTime::now().duration_since(at).is_ok_and(|since| since < ASIDE_AGAIN));
+        // The one before is still being read: it keeps its name until then.
+        is_due && !is_never && !is_stuck && !self.is_compressing
     }
 
-    fn is_old(&self) -> bool {
-        let span_now = span(self.rotate.every, SystemTime::now());
-        self.open.as_ref().is_some_and(|open| open.is_regular && open.length > 0 && open.span != span_now)
+    /// How large the file may become: with a cap, half of that at most, so that there is room for one put aside.
+    fn largest(&self) -> Option<u64> {
+        let half = self.cap.map(|cap| (cap / 2).max(1));
+        self.rotate.size.into_iter().chain(half).min()
     }
 
     /// Puts the file aside if it is large or old enough, at the end of a line: nothing is moved from one file to the
     /// other, so that a death at any instant leaves every byte in one place.
+    ///
+    /// # Errors
+    /// It cannot be put aside. Said once; it is tried again after a while.
     pub(super) fn rotate_if_due(&mut self) -> io::Result<Option<Rotated>> {
-        let Some(open) = self.open.as_ref().filter(|open| open.is_regular && open.length > 0) else {
+        let Some(open) = self.open.as_ref().filter(|open| open.length > 0 && self.is_due_within(0)) else {
             return Ok(None);
         };
-        let beyond = self.rotate.size.and_then(|size| open.length.checked_sub(size));
-        let is_old = self.is_old();
-        // The one before is still being read: it keeps its name until then.
-        if !(beyond.is_some() || is_old) || self.is_compressing {
-            return Ok(None);
-        }
         if !ends_with_newline(open, &self.path)? && !ends_with_endless_line(open, &self.path)? {
             return Ok(None);
         }
+        match self.begin_anew() {
+            Ok(()) => {
+                (self.stuck_at, self.is_wanted_aside) = (None, false);
+                if let Some(cap) = self.cap {
+                    let own = self.largest().unwrap_or(0);
+                    keep_to_cap(std::slice::from_ref(&self.path), cap.saturating_sub(own));
+                }
+                let first = numbered(&self.path, 1, false);
+                self.is_compressing = self.rotate.compress && self.rotate.keep > 0;
+                Ok(Some(Rotated { to_compress: self.is_compressing.then_some(first) }))
+            }
+            Err(error) => {
+                let was_said = self.stuck_at.replace(SystemTime::now()).is_some();
+                if was_said { Ok(None) } else { Err(error) }
+            }
+        }
+    }
+
+    /// The same at the end of the present line, whether it is due or not; nothing where the configuration says that it is
+    /// never rotated.
+    pub(super) fn put_aside(&mut self) -> io::Result<Option<Rotated>> {
+        self.is_wanted_aside = true;
+        self.rotate_if_due()
+    }
+
+    fn begin_anew(&mut self) -> io::Result<()> {
+        let Some(open) = self.open.as_ref() else { return Ok(()) };
+        let start = open.length.saturating_sub(BEFORE_MAX);
+        let before = read_at(&open.file, &self.path, start, open.length - start).unwrap_or_default();
         if self.rotate.keep == 0 {
             open.file.set_len(0)?;
         } else {
             self.shift()?;
         }
+        self.before = before;
         self.open = None;
-        if let Some(cap) = self.cap {
-            keep_to_cap(std::slice::from_ref(&self.path), cap);
-        }
-        let first = numbered(&self.path, 1, false);
-        self.is_compressing = self.rotate.compress && self.rotate.keep > 0;
-        Ok(Some(Rotated { to_compress: self.is_compressing.then_some(first) }))
+        Ok(())
     }
 
     /// `x.log.2` → `x.log.3`, ..., `x.log` → `x.log.1`; the oldest goes.
@@ -283,85 +344,4 @@ fn read_at(file: &File, path: &Path, start: u64, length: u64) -> io::Result<Vec<
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
     reader.read_exact_at(&mut bytes, start)?;
     Ok(bytes)
-}
-
-fn numbered(path: &Path, number: u32, is_compressed: bool) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}{}", if is_compressed { ".gz" } else { "" }));
-    name.into()
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-/// `x.log.1` → `x.log.1.gz`: whole, or not at all.
-pub(super) fn compress(path: &Path) -> io::Result<()> {
-    let target = {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".gz");
-        PathBuf::from(name)
-    };
-    let hidden = target.with_extension("gz.new");
-    let mut source = File::open(path)?;
-    let result = (|| {
-        let mut encoder = GzEncoder::new(File::create(&hidden)?, Compression::default());
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            let count = source.read(&mut buffer)?;
-            if count == 0 {
-                break;
-            }
-            encoder.write_all(&buffer[..count])?;
-        }
-        encoder.finish()?.sync_all()?;
-        fs::rename(&hidden, &target)?;
-        fs::remove_file(path)
-    })();
-    if result.is_err() {
-        let _ = fs::remove_file(&hidden);
-    }
-    result
-}
-
-/// Removes rotated files, the oldest first, until these and the present ones together take at most `cap` bytes.
-pub(super) fn keep_to_cap(paths: &[PathBuf], cap: u64) {
-    let mut total: u64 = paths.iter().filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum();
-    let mut rotated: Vec<(SystemTime, PathBuf, u64)> = Vec::new();
-    for path in paths {
-        for (candidate, metadata) in siblings(path) {
-            total += metadata.len();
-            rotated.push((metadata.modified().unwrap_or(UNIX_EPOCH), candidate, metadata.len()));
-        }
-    }
-    rotated.sort();
-    for (_, path, size) in rotated {
-        if total <= cap {
-            return;
-        }
-        if fs::remove_file(&path).is_ok() {
-            total -= size;
-        }
-    }
-}
-
-/// The rotated files of a log.
-fn siblings(path: &Path) -> Vec<(PathBuf, fs::Metadata)> {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
-    else {
-        return Vec::new();
-    };
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let is_rotated = |other: &str| {
-        let number = other.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
-        number.is_some_and(|number| number.trim_end_matches(".gz").parse::<u32>().is_ok())
-    };
-    entries
-        .flatten()
-        .filter(|entry| entry.file_name().to_str().is_some_and(is_rotated))
-        .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
-        .collect()
 }

@@ -16,17 +16,20 @@ pub(super) struct Formatter {
     worker: String,
     stream: &'static str,
     format: LineFormat,
+    /// Whether bytes wait for the end of their line: they are changed line by line, or go where others' lines go.
+    by_line: bool,
     partial: Vec<u8>,
 }
 
 impl Formatter {
-    pub(super) fn new(worker: &str, stream: &'static str, format: LineFormat) -> Self {
-        Self { worker: worker.to_owned(), stream, format, partial: Vec::new() }
+    pub(super) fn new(worker: &str, stream: &'static str, format: LineFormat, by_line: bool) -> Self {
+        let by_line = by_line || format.changes_lines();
+        Self { worker: worker.to_owned(), stream, format, by_line, partial: Vec::new() }
     }
 
-    /// What can be written now. Without anything to add, the bytes as they are.
+    /// What can be written now: the bytes as they are, or whole lines.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Vec<u8> {
-        if !self.format.changes_lines() {
+        if !self.by_line {
             return bytes.to_vec();
         }
         self.partial.extend_from_slice(bytes);
@@ -89,19 +92,21 @@ mod tests {
     #[test]
     fn lines_get_what_is_asked_for_and_bytes_are_kept() {
         let prefixed = LineFormat { prefix: true, ..LineFormat::default() };
-        let mut formatter = Formatter::new("api", "stdout", prefixed);
+        let mut formatter = Formatter::new("api", "stdout", prefixed, false);
         assert_eq!(formatter.feed(b"one\ntw"), b"api | one\n");
         assert_eq!(formatter.feed(b"o\xff\n"), b"api | two\xff\n");
         assert_eq!(formatter.feed(b"rest"), b"");
         assert_eq!(formatter.finish(), b"api | rest\n");
-        let mut raw = Formatter::new("api", "stdout", LineFormat::default());
+        let mut raw = Formatter::new("api", "stdout", LineFormat::default(), false);
         assert_eq!(raw.feed(b"\x00\xff"), b"\x00\xff");
+        let mut whole = Formatter::new("api", "stdout", LineFormat::default(), true);
+        assert_eq!((whole.feed(b"one "), whole.feed(b"line\nan")), (b"".to_vec(), b"one line\n".to_vec()));
     }
 
     #[test]
     fn json_escapes_and_keeps_what_is_no_text() {
         let format = LineFormat { json: true, ..LineFormat::default() };
-        let line = Formatter::new("api", "stderr", format).feed(b"a\"\xfe\n");
+        let line = Formatter::new("api", "stderr", format, false).feed(b"a\"\xfe\n");
         let record: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
         assert_eq!(record["message"], "a\"\u{fffd}");
         assert_eq!(record["bytes"], "6122fe");

@@ -2,18 +2,19 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use workers::board::monotonic_ns;
 
-use super::file::{self, LogFile};
+use super::aside;
+use super::file::LogFile;
 use super::hands::Hands;
 use super::stream::Stream;
 use super::{Notice, Tail, lock};
@@ -26,6 +27,8 @@ const THREADS_MAX: usize = CARRIERS;
 const THREADS_KEPT: usize = 2;
 /// A write that takes longer than this hangs: what the worker writes is dropped until it returns.
 const STALL: Duration = Duration::from_secs(5);
+/// How long the last lines of a worker wait for a target that somebody else writes to.
+const TURN_WAIT: Duration = Duration::from_secs(1);
 /// Between two looks at those that may hang.
 const LOOK_MS: u16 = 500;
 /// Notices that wait for the loop at most.
@@ -43,6 +46,7 @@ pub(super) enum Job {
     Close(u32),
     Reopen(Arc<Mutex<LogFile>>),
     Compress(PathBuf, Arc<Mutex<LogFile>>),
+    Weigh,
     Flush(Sender<()>),
 }
 
@@ -57,10 +61,11 @@ pub(super) struct Pool {
     wakeup: EventFd,
     threads: AtomicUsize,
     idle: AtomicUsize,
-    /// Most bytes of all log files together, and which there are.
+    /// Most bytes of all log files together, which there are, and how much was written since they were looked at.
     cap: Option<u64>,
-    paths: Mutex<Vec<PathBuf>>,
-    lost_by_closed: std::sync::atomic::AtomicU64,
+    files: Mutex<Vec<(PathBuf, Arc<Mutex<LogFile>>)>>,
+    unweighed: AtomicU64,
+    lost_by_closed: AtomicU64,
     /// Hands that no thread has at the moment, and how many there have been.
     hands: Mutex<(Vec<Hands>, usize)>,
     carriers: Carriers,
@@ -80,8 +85,9 @@ impl Pool {
             threads: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
             cap,
-            paths: Mutex::default(),
-            lost_by_closed: std::sync::atomic::AtomicU64::new(0),
+            files: Mutex::default(),
+            unweighed: AtomicU64::new(0),
+            lost_by_closed: AtomicU64::new(0),
             hands: Mutex::default(),
             carriers,
             store,
@@ -129,8 +135,18 @@ impl Pool {
         })
     }
 
-    pub(super) fn know(&self, path: &Path) {
-        lock(&self.paths).push(path.into());
+    pub(super) fn know(&self, path: PathBuf, file: Arc<Mutex<LogFile>>) {
+        lock(&self.files).push((path, file));
+    }
+
+    /// So many bytes have gone into a file: now and then all of them are weighed.
+    pub(super) fn wrote(&self, bytes: usize) {
+        let Some(cap) = self.cap else { return };
+        let step = (cap / 16).max(1);
+        if self.unweighed.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64 >= step {
+            self.unweighed.store(0, Ordering::Relaxed);
+            self.give(Job::Weigh);
+        }
     }
 
     pub(super) fn lost(&self) -> u64 {
@@ -206,8 +222,36 @@ impl Pool {
         let Some((id, stream)) = u32::try_from(data).ok().and_then(|id| Some((id, self.stream(id)?))) else {
             return;
         };
+        if !stream.turn.take_or_wait(id) {
+            // Whoever has the turn arms it again.
+            stream.begin_to_wait();
+            return;
+        }
         stream.carry(self, hands);
         self.arm(id, &stream);
+        self.give_back(&stream);
+    }
+
+    /// Whoever waited for the same target comes again.
+    fn give_back(&self, stream: &Stream) {
+        for id in stream.turn.give_back() {
+            if let Some(waiting) = self.stream(id) {
+                waiting.busy_since.store(0, Ordering::Relaxed);
+                self.arm(id, &waiting);
+            }
+        }
+    }
+
+    /// Takes what a stream holds, outside of its turn in the epoll set; not from one whose target hangs beyond `end`.
+    fn carry_until(self: &Arc<Self>, stream: &Stream, hands: &mut Hands, end: Instant) -> bool {
+        if !stream.turn.take_until(end) {
+            return false;
+        }
+        stream.carry(self, hands);
+        // Whoever wrote a line without an end is gone, and will not finish it.
+        stream.finish(self);
+        self.give_back(stream);
+        true
     }
 
     fn arm(&self, id: u32, stream: &Stream) {
@@ -250,7 +294,7 @@ impl Pool {
             Job::Tail { streams, tail } => {
                 let mut lines = Vec::new();
                 for stream in streams {
-                    stream.carry(self, hands);
+                    self.carry_until(&stream, hands, Instant::now() + TURN_WAIT);
                     lines.extend(stream.last_lines());
                 }
                 let _ = tail.set(lines);
@@ -258,12 +302,14 @@ impl Pool {
             }
             Job::Carry(id) => {
                 if let Some(stream) = self.stream(id) {
-                    stream.carry(self, hands);
+                    self.carry_until(&stream, hands, Instant::now() + TURN_WAIT);
                 }
             }
             Job::Close(id) => {
                 let Some(stream) = self.stream(id) else { return };
-                stream.carry(self, hands);
+                if !self.carry_until(&stream, hands, Instant::now() + TURN_WAIT) {
+                    stream.discard();
+                }
                 let _ = self.epoll.delete(stream.pipe());
                 self.lost_by_closed.fetch_add(stream.lost.load(Ordering::Relaxed), Ordering::Relaxed);
                 let mut streams = self.streams.write().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -273,17 +319,21 @@ impl Pool {
             }
             Job::Reopen(file) => lock(&file).close(),
             Job::Compress(path, file) => {
-                let result = file::compress(&path);
+                let result = aside::compress(&path);
                 lock(&file).compressed();
                 if let Err(error) = result {
                     tracing::warn!(path = %path.display(), %error, "a rotated log is kept uncompressed");
                 }
                 self.keep_to_cap();
             }
+            Job::Weigh => self.keep_to_cap(),
             Job::Flush(done) => {
-                for stream in self.all() {
-                    stream.carry(self, hands);
-                    stream.finish(self);
+                // First everyone whose target is free: one that hangs shall cost nobody else his last lines.
+                let now = Instant::now();
+                let mut rest = self.all();
+                rest.retain(|stream| !self.carry_until(stream, hands, now));
+                for stream in rest {
+                    self.carry_until(&stream, hands, now + TURN_WAIT);
                 }
                 let _ = done.send(());
             }
@@ -298,11 +348,24 @@ impl Pool {
         }
     }
 
-    /// Removes the oldest rotated files until all files together are within the cap.
+    /// Removes the oldest files that were put aside until all together are within the cap. Where that is not enough,
+    /// the largest of the present ones is put aside too.
     fn keep_to_cap(&self) {
-        if let Some(cap) = self.cap {
-            let paths = lock(&self.paths).clone();
-            file::keep_to_cap(&paths, cap);
+        let Some(cap) = self.cap else { return };
+        let files = lock(&self.files).clone();
+        let paths: Vec<PathBuf> = files.iter().map(|(path, _)| path.clone()).collect();
+        let mut present: Vec<(u64, Arc<Mutex<LogFile>>)> = Vec::new();
+        for (path, file) in files {
+            let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+            present.push((size, file));
+        }
+        present.sort_by_key(|(size, _)| *size);
+        while aside::keep_to_cap(&paths, cap) > cap {
+            let Some((_, file)) = present.pop() else { return };
+            // One that hangs is not waited for.
+            if let Ok(mut file) = file.try_lock() {
+                let _ = file.put_aside();
+            }
         }
     }
 }

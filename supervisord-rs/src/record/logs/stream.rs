@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -14,6 +14,7 @@ use super::file::LogFile;
 use super::hands::{self, CHUNK, Hands, Leftover};
 use super::line::Formatter;
 use super::pool::Pool;
+use super::turn::Turn;
 use super::{Notice, StreamPlan, borrowed, journal, lock, syslog};
 use crate::record::scribe::Echo;
 
@@ -39,6 +40,8 @@ pub(super) struct Stream {
     /// It stands for the stream in the black box.
     number: u64,
     output: Output,
+    /// Held by the thread that carries, where others go to the same place.
+    pub(super) turn: Arc<Turn>,
     ours: OwnedFd,
     theirs: OwnedFd,
     /// Bytes taken out of the pipe; locked for the taking itself, so that a count and the pipe agree.
@@ -48,13 +51,22 @@ pub(super) struct Stream {
     watched: Mutex<Option<Watched>>,
     looks_at_lines: bool,
     echo: Option<Echo>,
-    /// When the thread that carries began, in monotonic nanoseconds; 0: nobody does.
+    /// When its output began to be carried, or to wait for its turn, in monotonic nanoseconds; 0: neither.
     pub(super) busy_since: AtomicU64,
     pub(super) said_stalled: AtomicBool,
     /// Dropped in all.
     pub(super) lost: AtomicU64,
     /// Dropped and not marked in the file yet.
     unmarked: AtomicU64,
+}
+
+/// What a predecessor had of a stream.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    /// The reading end of its pipe.
+    pub(super) pipe: Option<OwnedFd>,
+    /// What it had taken out of it and not written.
+    pub(super) leftover: Option<Leftover>,
 }
 
 /// What only the thread that carries knows.
@@ -82,10 +94,11 @@ impl Stream {
     pub(super) fn new(
         plan: &StreamPlan,
         output: Output,
+        turn: Arc<Turn>,
         echo: Option<Echo>,
-        pipe: Option<OwnedFd>,
-        leftover: Option<Leftover>,
+        past: Past,
     ) -> nix::Result<Self> {
+        let Past { pipe, leftover } = past;
         let (ours, theirs) = match pipe {
             Some(ours) => {
                 let theirs = other_end(&ours)?;
@@ -101,11 +114,12 @@ impl Stream {
             number: number(&plan.name),
             looks_at_lines: plan.line.changes_lines() || !is_file || echo.is_some(),
             output,
+            turn,
             ours,
             theirs,
             taken: Mutex::new(0),
             carrier: Mutex::new(Carrier {
-                format: Formatter::new(&plan.worker, plan.stream, plan.line),
+                format: Formatter::new(&plan.worker, plan.stream, plan.line, !is_file),
                 recent: Vec::new(),
                 in_trouble: false,
                 lost_in_trouble: 0,
@@ -146,7 +160,13 @@ impl Stream {
         *lock(&self.watched) = Some(Watched { pattern, token, from, partial: Vec::new() });
     }
 
-    /// Carries what is there, at most so much that others get their turn.
+    /// Its target is somebody else's now.
+    pub(super) fn begin_to_wait(&self) {
+        let _ =
+            self.busy_since.compare_exchange(0, monotonic_ns().max(1), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Carries what is there, at most so much that others get their turn. The caller has the stream's turn.
     pub(super) fn carry(&self, pool: &Arc<Pool>, hands: &mut Hands) {
         let mut carrier = lock(&self.carrier);
         self.busy_since.store(monotonic_ns().max(1), Ordering::Relaxed);
@@ -202,7 +222,7 @@ impl Stream {
         if count == 0 {
             return 0;
         }
-        let mut held = lock(file);
+        let mut held = self.present(file, pool);
         let mut rest = count;
         let mut failed = self.mark(&mut held).err();
         while rest > 0 && failed.is_none() {
@@ -213,6 +233,7 @@ impl Stream {
             }
             self.rotate(file, &mut held, pool);
         }
+        pool.wrote(count - rest);
         // What the file did not take is dropped: the hands must be empty for the next.
         hands.empty(rest);
         self.account(carrier, rest, failed, pool);
@@ -224,7 +245,11 @@ impl Stream {
         // Opens it, so that it is known how long it is.
         file.length()?;
         if !file.is_due_within(rest) {
-            return hands.held().map_or(Ok(0), |held| file.splice(held, rest));
+            let moved = hands.held().map_or(Ok(0), |held| file.splice(held, rest));
+            if !moved.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL)) {
+                return moved;
+            }
+            // Not everything takes bytes from a pipe (splice(2)): some devices want them from memory.
         }
         let (seen, is_held) = hands.look(rest);
         let share = file.share(&hands.buffer[..seen]);
@@ -309,7 +334,7 @@ impl Stream {
         }
         match &self.output {
             Output::File(file) => {
-                let mut file_held = lock(file);
+                let mut file_held = self.present(file, pool);
                 // All of it into one file: its length tells a successor whether this was done.
                 let written = self.mark(&mut file_held).and_then(|()| {
                     if let (Some((hands, _)), Some(place)) = (held, file_held.length()?) {
@@ -320,6 +345,7 @@ impl Stream {
                 // Before anybody else writes to the file.
                 let_go();
                 let lost = if written.is_ok() { 0 } else { text.len() };
+                pool.wrote(text.len() - lost);
                 self.account(carrier, lost, written.err(), pool);
                 self.rotate(file, &mut file_held, pool);
             }
@@ -398,6 +424,15 @@ impl Stream {
             }
             Some(_) | None => {}
         }
+    }
+
+    /// The file that what comes now belongs into: yesterday's is put aside before it gets today's first line.
+    fn present<'a>(&self, file: &'a Arc<Mutex<LogFile>>, pool: &Arc<Pool>) -> MutexGuard<'a, LogFile> {
+        let mut held = lock(file);
+        if held.is_of_the_past() {
+            self.rotate(file, &mut held, pool);
+        }
+        held
     }
 
     fn rotate(&self, file: &Arc<Mutex<LogFile>>, held: &mut LogFile, pool: &Arc<Pool>) {

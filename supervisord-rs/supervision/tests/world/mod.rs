@@ -85,6 +85,9 @@ pub struct World {
     pub confirmed: BTreeSet<Incarnation>,
     /// Whose main process is gone, and not what it started: and how it ended.
     pub exited_first: BTreeMap<Incarnation, Ending>,
+    /// Whom no signal ends, and those of them that were named for it.
+    pub undying: BTreeSet<Incarnation>,
+    pub named: BTreeSet<Incarnation>,
     /// Whom a liveness probe has given up. Whether that is why they end is the machine's to judge.
     pub given_up: BTreeSet<Incarnation>,
     pub incidents_of_given_up: u64,
@@ -119,6 +122,8 @@ impl World {
             truth: BTreeMap::new(),
             confirmed: BTreeSet::new(),
             exited_first: BTreeMap::new(),
+            undying: BTreeSet::new(),
+            named: BTreeSet::new(),
             given_up: BTreeSet::new(),
             incidents_of_given_up: 0,
             questions: VecDeque::new(),
@@ -208,7 +213,7 @@ impl World {
                 assert!(self.machine.spec().fault_injection, "injected though it is denied");
                 assert_eq!(self.truth.get(&incarnation), Some(&Truth::Alive), "injected into the dead");
             }
-            Effect::ReportRemains { .. } => {}
+            Effect::ReportRemains { incarnation } => drop(self.named.insert(incarnation)),
             Effect::Signal { incarnation, .. }
             | Effect::Pause { incarnation }
             | Effect::Resume { incarnation } => {
@@ -242,10 +247,14 @@ impl World {
                 assert_eq!(self.replies.insert(request, result.is_ok()), None, "two answers");
             }
             Effect::Exit { orderly, .. } => {
-                assert!(
-                    self.truth.values().all(|truth| *truth == Truth::Gone),
-                    "the end, and something lives"
-                );
+                let left: BTreeSet<Incarnation> = self
+                    .truth
+                    .iter()
+                    .filter(|(_, truth)| **truth != Truth::Gone)
+                    .map(|(who, _)| *who)
+                    .collect();
+                assert!(left.is_subset(&self.named), "the end, and something lives: {left:?}");
+                assert!(left.is_empty() || !orderly, "an end in order leaves nothing");
                 self.exited = Some(orderly);
             }
         }
@@ -268,6 +277,10 @@ impl World {
             let worker = WorkerId(index as u32);
             let view = self.machine.worker(worker).expect("it exists");
             let present = Incarnation { worker, generation: view.generation };
+            if self.exited.is_some() && self.named.contains(&present) {
+                // It did not die in time, and the machine is over: whether it does now is nobody's to know.
+                continue;
+            }
             let truth = self.truth.get(&present).copied().unwrap_or(Truth::Gone);
             let is_right = match view.phase {
                 Phase::Launching => truth == Truth::Launching,
@@ -363,6 +376,8 @@ impl World {
                 self.confirmed.insert(incarnation);
                 self.tell(Event::Confirmed { incarnation });
             }
+            Effect::Stop { incarnation } | Effect::Kill { incarnation }
+                if self.undying.contains(&incarnation) => {}
             Effect::Stop { incarnation } if self.is_alive(incarnation) => {
                 self.end(incarnation, TERMINATED);
             }
@@ -394,6 +409,10 @@ impl World {
             return;
         }
         self.truth.insert(incarnation, Truth::Gone);
+        if self.exited.is_some() && self.named.contains(&incarnation) {
+            // Nobody is there any more to be told.
+            return;
+        }
         let before = self.counted();
         self.events += 1;
         let ending = self.exited_first.get(&incarnation).copied().unwrap_or(ending);

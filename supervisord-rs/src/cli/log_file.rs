@@ -1,0 +1,249 @@
+//! One file of captured output as its reader sees it: its last lines, and what comes, through every rotation.
+//!
+//! `x.log` becomes `x.log.1`, that `x.log.2`, or `x.log.2.gz`: a file is known by its number, whatever its name is now.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+
+/// How much of a file's end is searched for its last lines, and how much of what comes is read at once.
+const PIECE_MAX: u64 = 4 * 1024 * 1024;
+/// Most that is taken out of a compressed file.
+const UNPACKED_MAX: u64 = 256 * 1024 * 1024;
+
+#[derive(Debug)]
+pub(super) struct LogFile {
+    path: PathBuf,
+    file: Option<File>,
+    inode: u64,
+}
+
+impl LogFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, file: None, inode: 0 }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// When it was last written to, as lines have it; nothing when there is none.
+    pub(super) fn modified(&self) -> String {
+        let modified = std::fs::metadata(&self.path).and_then(|metadata| metadata.modified());
+        modified.map(crate::record::events::wall).unwrap_or_default()
+    }
+
+    /// The last lines, taken from rotated files too where the present one has fewer. What comes later is
+    /// [`news`](Self::news).
+    pub(super) fn last_lines(&mut self, lines: usize) -> Vec<u8> {
+        // A worker that has not written yet has no file yet.
+        self.open(&self.path.clone());
+        let mut bytes = self.file.as_mut().and_then(|file| tail(file, lines).ok()).unwrap_or_default();
+        for number in 1.. {
+            let missing = lines.saturating_sub(count(&bytes));
+            if missing == 0 {
+                break;
+            }
+            let older = match File::open(numbered(&self.path, number)) {
+                // It was rotated after we opened it.
+                Ok(file) if inode(&file) == self.inode => continue,
+                Ok(mut file) => tail(&mut file, missing),
+                Err(_) => match File::open(compressed(&self.path, number)) {
+                    Ok(file) => unpacked(file).map(|bytes| last(bytes, missing)),
+                    Err(_) => break,
+                },
+            };
+            let mut older = older.unwrap_or_default();
+            if !older.is_empty() && !older.ends_with(b"\n") {
+                older.push(b'\n');
+            }
+            older.append(&mut bytes);
+            bytes = older;
+        }
+        bytes
+    }
+
+    /// Whether there is something to read that was not read yet.
+    pub(super) fn has_news(&mut self) -> bool {
+        let has_more = self.file.as_mut().is_some_and(|file| {
+            let position = file.stream_position().unwrap_or(0);
+            // Shorter means cut: it is read from its start.
+            file.metadata().is_ok_and(|metadata| metadata.len() != position) && has_line(file, position)
+        });
+        has_more || self.next_file().is_some()
+    }
+
+    /// What was written since; whole lines only, unless nobody will finish them.
+    pub(super) fn news(&mut self) -> Vec<u8> {
+        let mut bytes = self.file.as_mut().and_then(|file| news(file).ok()).unwrap_or_default();
+        // Files that were begun and put aside since are read one after the other.
+        while (bytes.len() as u64) < PIECE_MAX
+            && let Some(next) = self.next_file()
+        {
+            if let Some(file) = &mut self.file {
+                let _ = file.read_to_end(&mut bytes);
+            }
+            if !self.open(&next) {
+                break;
+            }
+            bytes.extend(self.file.as_mut().and_then(|file| news(file).ok()).unwrap_or_default());
+        }
+        bytes
+    }
+
+    /// Opens a file to be read from its start. False when there is none.
+    fn open(&mut self, path: &Path) -> bool {
+        self.file = File::open(path).ok();
+        self.inode = self.file.as_ref().map_or(0, inode);
+        self.file.is_some()
+    }
+
+    /// The file that came after the one that is open, if one has.
+    fn next_file(&self) -> Option<PathBuf> {
+        let is_open = |path: &Path| {
+            std::fs::metadata(path).map(|metadata| metadata.ino() == self.inode).map_err(|_| ())
+        };
+        if is_open(&self.path) != Ok(false) {
+            return None;
+        }
+        let mut newer = self.path.clone();
+        for number in 1.. {
+            let path = numbered(&self.path, number);
+            match is_open(&path) {
+                Ok(true) => return Some(newer),
+                Ok(false) => newer = path,
+                Err(()) if compressed(&self.path, number).exists() => {}
+                // It was removed, or compressed: the present one is what is left to read.
+                Err(()) => return Some(self.path.clone()),
+            }
+        }
+        None
+    }
+}
+
+fn inode(file: &File) -> u64 {
+    file.metadata().map_or(0, |metadata| metadata.ino())
+}
+
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
+fn compressed(path: &Path, number: u32) -> PathBuf {
+    let mut name = numbered(path, number).into_os_string();
+    name.push(".gz");
+    name.into()
+}
+
+fn unpacked(file: File) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    GzDecoder::new(file).take(UNPACKED_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The last lines; the file is read up to its end.
+pub(super) fn tail(file: &mut File, lines: usize) -> std::io::Result<Vec<u8>> {
+    let end = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(end.saturating_sub(PIECE_MAX)))?;
+    let mut bytes = Vec::new();
+    file.take(PIECE_MAX).read_to_end(&mut bytes)?;
+    Ok(last(bytes, lines))
+}
+
+fn last(mut bytes: Vec<u8>, lines: usize) -> Vec<u8> {
+    let newlines = bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(index, _)| index);
+    let skipped = usize::from(bytes.ends_with(b"\n"));
+    let start = newlines.skip(skipped).nth(lines.saturating_sub(1)).map_or(0, |index| index + 1);
+    if lines == 0 { Vec::new() } else { bytes.split_off(start) }
+}
+
+fn count(bytes: &[u8]) -> usize {
+    bytes.split_inclusive(|&byte| byte == b'\n').count()
+}
+
+/// Whether there is a whole line from here on, or the file was cut. The position stays.
+fn has_line(file: &mut File, position: u64) -> bool {
+    if file.metadata().is_ok_and(|metadata| metadata.len() < position) {
+        return true;
+    }
+    let mut bytes = Vec::new();
+    let is_there =
+        Read::by_ref(file).take(PIECE_MAX).read_to_end(&mut bytes).is_ok() && bytes.contains(&b'\n');
+    let _ = file.seek(SeekFrom::Start(position));
+    is_there
+}
+
+/// What was written since; whole lines only. A file that became shorter is read from its start.
+fn news(file: &mut File) -> std::io::Result<Vec<u8>> {
+    let position = file.stream_position()?;
+    if file.metadata()?.len() < position {
+        file.rewind()?;
+    }
+    let position = file.stream_position()?;
+    let mut bytes = Vec::new();
+    Read::by_ref(file).take(PIECE_MAX).read_to_end(&mut bytes)?;
+    bytes.truncate(bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |index| index + 1));
+    file.seek(SeekFrom::Start(position + bytes.len() as u64))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    #[test]
+    fn last_lines_are_taken_from_rotated_and_compressed_files_too() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x.log");
+        let mut encoder =
+            GzEncoder::new(File::create(compressed(&path, 2)).expect("a file"), Compression::default());
+        encoder.write_all(b"1\n2\n").expect("written");
+        encoder.finish().expect("written");
+        std::fs::write(numbered(&path, 1), "3\n4\n").expect("written");
+        std::fs::write(&path, "5\n").expect("written");
+        for (lines, expected) in
+            [(1, "5\n"), (2, "4\n5\n"), (4, "2\n3\n4\n5\n"), (9, "1\n2\n3\n4\n5\n"), (0, "")]
+        {
+            assert_eq!(LogFile::new(path.clone()).last_lines(lines), expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn what_comes_is_followed_through_several_rotations_at_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x.log");
+        std::fs::write(&path, "1\n").expect("written");
+        let mut file = LogFile::new(path.clone());
+        assert_eq!(file.last_lines(10), b"1\n");
+        assert!(!file.has_news());
+        let append = |path: &Path, text: &str| {
+            let mut file = File::options().append(true).create(true).open(path).expect("a file");
+            file.write_all(text.as_bytes()).expect("written");
+        };
+        append(&path, "2\n");
+        for text in ["3\n4\n", "5\n", "6\n7"] {
+            for number in (1..5).rev() {
+                let _ = std::fs::rename(numbered(&path, number), numbered(&path, number + 1));
+            }
+            std::fs::rename(&path, numbered(&path, 1)).expect("rotated");
+            append(&path, text);
+        }
+        assert!(file.has_news());
+        assert_eq!(file.news(), b"2\n3\n4\n5\n6\n");
+        assert!(!file.has_news(), "half a line is none");
+        append(&path, "\n");
+        assert_eq!(file.news(), b"7\n");
+        std::fs::write(&path, "8\n").expect("cut");
+        assert_eq!(file.news(), b"8\n");
+    }
+}

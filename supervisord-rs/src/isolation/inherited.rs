@@ -1,0 +1,114 @@
+//! Secrets that came as descriptors of whoever started us (`secrets: { KEY: fd:5 }`): read once, at the very start, and kept
+//! as sealed memory. So a pipe can be asked again at each launch, and it can be passed on: by the guardian to each
+//! supervisor, and through the fd store to a successor.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use thiserror::Error;
+
+use super::surroundings::{SECRET_MAX, sealed};
+use crate::config::Settings;
+use crate::config::settings::SecretSource;
+use crate::service_manager::Heritage;
+
+/// For its writer to write it and to close its end. Longer, and it hangs; a start that waits for ever says nothing.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A secret that did not come.
+#[derive(Debug, Error)]
+#[error("cannot read the secret on descriptor {number}")]
+pub struct MissingSecret {
+    number: RawFd,
+    #[source]
+    source: io::Error,
+}
+
+/// Those that have been read, by the number that stands in the configuration.
+static SECRETS: OnceLock<BTreeMap<RawFd, OwnedFd>> = OnceLock::new();
+
+/// Begins their names among what a supervisor hands to the next.
+const PREFIX: &str = "secret/";
+
+/// Reads every secret that is to come as a descriptor: handed over by name, or under its number. Call it before anything
+/// else opens descriptors.
+///
+/// # Errors
+/// There is no such descriptor, it cannot be read, is larger than 1 MiB, or has no end within ten seconds.
+pub fn adopt(settings: &Settings, heritage: &mut Heritage) -> Result<(), MissingSecret> {
+    let sources = settings.launches.iter().flat_map(|launch| launch.surroundings.secrets.values());
+    let numbers: BTreeSet<RawFd> = sources
+        .filter_map(|source| match source {
+            SecretSource::Descriptor(number) => Some(*number),
+            SecretSource::File(_) => None,
+        })
+        .collect();
+    let mut secrets = BTreeMap::new();
+    for number in numbers {
+        let handed_over = heritage.claim(&format!("{PREFIX}{number}"));
+        let memory = match handed_over {
+            Some(memory) => Ok(memory),
+            None => take(number, heritage).and_then(|inherited| sealed(&read(File::from(inherited))?)),
+        };
+        secrets.insert(number, memory.map_err(|source| MissingSecret { number, source })?);
+    }
+    let _ = SECRETS.set(secrets);
+    Ok(())
+}
+
+/// What was inherited under a number that means nothing else.
+#[expect(unsafe_code, reason = "a descriptor that was inherited is a number, and nobody's yet")]
+fn take(number: RawFd, heritage: &Heritage) -> io::Result<OwnedFd> {
+    // SAFETY: the call has no memory effects, and only asks.
+    let is_open = unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;
+    if !is_open || heritage.covers(number) {
+        return Err(nix::errno::Errno::EBADF.into());
+    }
+    // SAFETY: it is open, as was just asked; it was inherited, and nobody of this process owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// All that were read, with the names by which they are handed over.
+pub fn all() -> impl Iterator<Item = (String, &'static OwnedFd)> {
+    SECRETS.get().into_iter().flatten().map(|(number, memory)| (format!("{PREFIX}{number}"), memory))
+}
+
+fn read(mut file: File) -> io::Result<Vec<u8>> {
+    if file.metadata()?.is_file() {
+        // Whoever handed it to us shares the position with us, and our predecessor has read it.
+        file.rewind()?;
+        return super::surroundings::whole(file);
+    }
+    let end = Instant::now() + PATIENCE;
+    let mut content = Vec::new();
+    loop {
+        let rest = end.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(rest).unwrap_or(PollTimeout::ZERO);
+        if poll(&mut fds, timeout)? == 0 {
+            return Err(io::Error::other("its writer has not closed it within ten seconds"));
+        }
+        let mut piece = [0; 4096];
+        match file.read(&mut piece)? {
+            0 => return Ok(content),
+            count => content.extend_from_slice(&piece[..count]),
+        }
+        if content.len() as u64 > SECRET_MAX {
+            return Err(nix::errno::Errno::EFBIG.into());
+        }
+    }
+}
+
+/// A handle to one that was read.
+///
+/// # Errors
+/// EBADF when it was not; what open(2) says.
+pub(super) fn open(number: RawFd) -> io::Result<File> {
+    let memory = SECRETS.get().and_then(|secrets| secrets.get(&number)).ok_or(nix::errno::Errno::EBADF)?;
+    File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(memory)))
+}

@@ -1,0 +1,144 @@
+//! `logs`: last lines and what comes, of workers, groups or all, in the order of their times, through every rotation.
+
+mod harness;
+
+use std::io::Read;
+use std::process::{Child, ChildStdout, Stdio};
+
+use harness::{Bed, text};
+
+/// `logs -f`, and what it has printed so far.
+struct Follower {
+    child: Child,
+    output: ChildStdout,
+    seen: Vec<u8>,
+}
+
+impl Follower {
+    fn new(bed: &Bed, arguments: &[&str]) -> Self {
+        let mut child = bed.command(arguments).stdout(Stdio::piped()).spawn().expect("it runs");
+        let output = child.stdout.take().expect("piped");
+        Self { child, output, seen: Vec::new() }
+    }
+
+    /// Reads until this is seen. What never comes ends with the test's own time.
+    fn until(&mut self, is_enough: impl Fn(&str) -> bool) -> String {
+        let mut buffer = [0; 4096];
+        while !is_enough(&text(&self.seen)) {
+            let count = self.output.read(&mut buffer).expect("readable");
+            assert!(count > 0, "it ended; it has printed:\n{}", text(&self.seen));
+            self.seen.extend_from_slice(&buffer[..count]);
+        }
+        text(&self.seen)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Says a line each time that the file `WORKER.NUMBER` comes.
+fn on_demand(name: &str) -> String {
+    format!(
+        "[sh, -c, 'n=1; while :; do while [ ! -e {name}.$n ]; do sleep 0.005; done; echo {name}$n; n=$((n+1)); done']"
+    )
+}
+
+#[test]
+fn lines_of_several_workers_are_shown_in_the_order_in_which_they_were_written() {
+    for format in ["timestamps: true", "format: json"] {
+        let bed = Bed::new();
+        let yaml = format!(
+            "version: 1\ngroups: {{ g: {{ workers: [a, b] }} }}\ndefaults: {{ cwd: ., ready: {{ after: 0s }}, logs: {{ {format} }} }}\nworkers:\n  a: {{ command: {} }}\n  b: {{ command: {} }}\n  c: {{ command: {} }}\n",
+            on_demand("a"),
+            on_demand("b"),
+            on_demand("c"),
+        );
+        let supervisor = bed.start(&yaml);
+        let mut expected = Vec::new();
+        let say = |name: &str, number: u32| {
+            bed.write(&format!("{name}.{number}"), "");
+            supervisor.wait_output(name, &format!("{name}{number}"));
+            // Times have milliseconds.
+            let said = std::time::Instant::now();
+            supervisor.wait("the clock", |_| (said.elapsed().as_millis() >= 2).then_some(()));
+            format!("{name}{number}")
+        };
+        for (name, number) in [("b", 1), ("a", 1), ("c", 1), ("b", 2), ("a", 2)] {
+            expected.push(say(name, number));
+        }
+        let order = |shown: &str| -> Vec<String> {
+            let is_name = |at: usize| {
+                let rest = &shown.as_bytes()[at..];
+                let before = at.checked_sub(1).map(|at| shown.as_bytes()[at]);
+                matches!(rest, [b'a'..=b'c', b'1'..=b'9', ..]) && matches!(before, Some(b' ' | b'"'))
+            };
+            (0..shown.len().saturating_sub(1))
+                .filter(|at| is_name(*at))
+                .map(|at| shown[at..at + 2].to_owned())
+                .collect()
+        };
+        let shown = text(&bed.verb(&["logs"]).stdout);
+        assert_eq!(order(&shown), expected, "{format}: {shown}");
+        let group = text(&bed.verb(&["logs", "g:", "-n", "1"]).stdout);
+        assert_eq!(order(&group), ["b2", "a2"], "{format}: {group}");
+        let mut follower = Follower::new(&bed, &["logs", "-f", "g:", "-n", "1"]);
+        follower.until(|seen| seen.contains("a2"));
+        say("a", 3);
+        say("c", 2);
+        say("b", 3);
+        let seen = follower.until(|seen| seen.contains("b3"));
+        assert_eq!(order(&seen), ["b2", "a2", "a3", "b3"], "{format}: {seen}");
+        drop(follower);
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn last_lines_reach_back_through_rotation_and_following_goes_on_through_it() {
+    for compress in [false, true] {
+        let bed = Bed::new();
+        let yaml = format!(
+            "version: 1\nworkers:\n  w:\n    command: [sh, -c, 'seq -f \"line %.0f\" 1000; while [ ! -e go ]; do sleep 0.01; done; seq -f \"line %.0f\" 1001 30000; exec sleep 1d']\n    \
+             cwd: .\n    ready: {{ after: 0s }}\n    logs: {{ rotate: {{ size: 4KiB, keep: 10000, compress: {compress} }} }}\n"
+        );
+        let supervisor = bed.start(&yaml);
+        supervisor.wait_output("w", "line 1000\n");
+        let numbers = |shown: &str| -> Vec<u32> {
+            shown.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect()
+        };
+        let shown = text(&bed.verb(&["logs", "w", "-n", "900"]).stdout);
+        assert_eq!(numbers(&shown), (101..=1000).collect::<Vec<_>>(), "compress: {compress}");
+        let mut follower = Follower::new(&bed, &["logs", "-f", "w", "-n", "2"]);
+        follower.until(|seen| seen.contains("line 1000\n"));
+        bed.write("go", "");
+        let seen = follower.until(|seen| seen.contains("line 30000\n"));
+        if !compress {
+            // A file can be compressed, and gone, before it is looked at.
+            assert_eq!(numbers(&seen), (999..=30_000).collect::<Vec<_>>(), "a hole");
+        }
+        drop(follower);
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_disturbs_nobody_and_unknown_names_are_said() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo x; sleep 0.001; done'], ready: { after: 0s } }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_output("w", "x\nx\n");
+    let mut follower = Follower::new(&bed, &["logs", "-f", "w"]);
+    follower.until(|seen| seen.contains('x'));
+    // Its reader closes the pipe: it ends, without a complaint, by itself.
+    let Follower { output, .. } = &mut follower;
+    let null = std::fs::File::open("/dev/null").expect("/dev/null");
+    *output = ChildStdout::from(std::os::fd::OwnedFd::from(null));
+    supervisor.wait("its end", |_| follower.child.try_wait().expect("our child"));
+    assert_eq!(supervisor.worker("w").generation, 1);
+    assert_eq!(bed.verb(&["logs", "nobody"]).status.code(), Some(5));
+    supervisor.stop();
+}
