@@ -75,5 +75,5 @@ pub(super) fn launch(setting: Setting<'_>) -> Result<Started> {
         set("WATCHDOG_USEC", watchdog.as_micros().to_string());
     }
     let plan = prepared.apply(plan, &launch.surroundings)?.parent_death_signal(parent_death_signal);
-    Ok(Started { child: plan.cgroup(family.birthplace()).launch()?, newline })
+    Ok(Started { child: plan.cgroup(family.birthplace()?).launch()?, newline })
 }

@@ -84,10 +84,11 @@ pub fn of_domain(status: Status, culprit: Option<&Reading>) -> Ending {
 }
 
 /// The same, knowing whether the OOM killer struck in its cgroup since it was launched: the kernel sends the same
-/// SIGKILL as a person, and the counter alone tells them apart. What ended in another way has a cause of its own.
+/// SIGKILL as a person, and the counter alone tells them apart. Where nobody saw the status, it tells the cause as well. What
+/// ended in another way has a cause of its own.
 #[must_use]
 pub fn with_memory(ending: Ending, was_oom_killed: bool) -> Ending {
-    if was_oom_killed && ending.cause == Cause::Killed {
+    if was_oom_killed && (ending.cause == Cause::Killed || ending.status == Status::Unknown) {
         return Ending { cause: Cause::OutOfMemory, ..ending };
     }
     ending
@@ -167,6 +168,8 @@ mod tests {
         assert_eq!(with_memory(killed_by(SIGKILL), true).cause, Cause::OutOfMemory);
         assert_eq!(with_memory(killed_by(SIGKILL), false).cause, Cause::Killed);
         assert_eq!(with_memory(killed_by(SIGSEGV), true).cause, Cause::Segfault);
+        assert_eq!(with_memory(of_command(Status::Unknown), true).cause, Cause::OutOfMemory);
+        assert_eq!(with_memory(of_command(Status::Unknown), false).cause, Cause::Unknown);
         assert_eq!(with_memory(of_command(Status::Exited(0)), true).cause, Cause::Finished);
         assert_eq!(with_memory(of_command(Status::Exited(1)), true).cause, Cause::Error);
     }

@@ -61,7 +61,7 @@ impl Host {
             .prepared
             .apply(plan, setting.surroundings)?
             .parent_death_signal(setting.parent_death_signal);
-        Ok(Self { child: plan.cgroup(setting.family.birthplace()).launch()?, socket })
+        Ok(Self { child: plan.cgroup(setting.family.birthplace()?).launch()?, socket })
     }
 
     /// One that a predecessor had started.
