@@ -173,8 +173,13 @@ fn enforced(ground: &Ground, bed: &Bed, yaml: &str) {
     supervisor.stop();
 }
 
+/// The same without the patience of [`EAGER`]: a launch that is refused is refused again at once.
+fn tired(yaml: &str) -> String {
+    yaml.replace("limit: { restarts: 1000000", "limit: { restarts: 2")
+}
+
 fn refused(bed: &Bed, yaml: &str) {
-    let supervisor = bed.start(&yaml.replace("limit: { restarts: 1000000", "limit: { restarts: 2"));
+    let supervisor = bed.start(&tired(yaml));
     for name in ["eater", "boxed"] {
         let worker = supervisor.wait_phase(name, "quarantined");
         let ending = worker.ending.expect("an ending");
@@ -245,6 +250,60 @@ fn a_supervisor_in_a_cgroup_of_its_own_moves_below_and_leaves_it_as_it_was() {
         }
         supervisor.stop();
     }
+}
+
+/// Waits for a signal, and then eats.
+const PATIENT: &str = "import signal\nsignal.signal(signal.SIGUSR1, lambda *_: None)\nsignal.pause()\n";
+
+#[test]
+fn limits_hold_on_for_one_that_was_taken_over_and_are_refused_where_they_never_held() {
+    let bed = Bed::new();
+    bed.write("patient.py", &format!("{PATIENT}{EATER}"));
+    let yaml = format!(
+        "version: 1\nsupervisor: {{ on_death: keep }}\ndefaults: {{ ready: {{ after: 0s }}, {EAGER} }}\nworkers:\n  \
+         eater: {{ command: [python3, patient.py], cwd: ., limits: {{ memory: 64MiB, cpu: 100%, pids: 9 }} }}\n  \
+         other: {{ command: [sleep, 1d] }}\n"
+    );
+    let Some(ground) = Ground::new("adopt") else {
+        let supervisor = bed.start(&tired(&yaml));
+        let ending = supervisor.wait_phase("eater", "quarantined").ending.expect("an ending");
+        assert!(ending.message.is_some_and(|message| message.starts_with("cannot enforce its limits: ")));
+        let other = supervisor.wait_phase("other", "running");
+        kill(supervisor.status().supervisor.pid, Signal::SIGKILL);
+        supervisor.wait("the other to be kept", |supervisor| {
+            let status = supervisor.client.status().ok()?;
+            (find(&status, "other").pid == other.pid).then_some(())
+        });
+        supervisor.stop();
+        return;
+    };
+    let supervisor = ground.start(&bed, &yaml, &[]);
+    let before = supervisor.wait_running();
+    let pid = find(&before, "eater").pid.expect("running");
+    // Until its handler is there, the signal would end it.
+    supervisor.wait("python to wait", |_| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+        (caught & 1 << (nix::libc::SIGUSR1 - 1) != 0).then_some(())
+    });
+    let place = leaf(pid);
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = supervisor.wait("a successor", |supervisor| {
+        let now = supervisor.client.status().ok()?;
+        (now.supervisor.pid != before.supervisor.pid).then_some(now)
+    });
+    assert_eq!((find(&after, "eater").pid, leaf(pid)), (Some(pid), place.clone()), "it was taken over");
+    assert_eq!(content(place.join("memory.max")), (64_u64 << 20).to_string());
+    let other = find(&after, "other").pid;
+    kill(pid, Signal::SIGUSR1);
+    let incident = supervisor.wait("the eater's incident", |supervisor| {
+        let all = supervisor.client.incidents(1000).ok()?;
+        all.into_iter().find(|incident| incident.worker.as_deref() == Some("eater"))
+    });
+    assert_eq!(incident.fault.kind, "out-of-memory", "{incident:?}");
+    assert_eq!(supervisor.worker("other").pid, other, "nobody else was touched");
+    supervisor.stop();
 }
 
 #[test]
