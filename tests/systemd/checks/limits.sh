@@ -52,6 +52,14 @@ leaf() { # WORKER: where it is, once it runs
         sleep 0.1
     done
 }
+# How much a counter grows in a second, by the clock and not by what we slept: the machine may be slow.
+rate() { # FILE SED-SCRIPT
+    local at count
+    at=$(now) count=$(sed -n "$2" "$1")
+    sleep 4
+    echo $((($(sed -n "$2" "$1") - count) * 100 / ($(now) - at)))
+}
+now() { cut -d' ' -f1 /proc/uptime | tr -d .; }
 has_restarted() { [ "$(field "$1" restarts)" -gt 0 ]; }
 has_refused_forks() { grep -q '^max [1-9]' "$(leaf forker)/pids.events"; }
 has_successor() { # OLD-PID
@@ -129,22 +137,20 @@ check_enforced() { # WAY
     [ "$(cat "$(leaf forker)/pids.current")" -le 6 ] || fail "$1: more processes than allowed"
     supervisord-rs stop forker >/dev/null
 
-    local before after
-    before=$(sed -n 's/^usage_usec //p' "$(leaf burner)/cpu.stat")
-    sleep 2
-    after=$(sed -n 's/^usage_usec //p' "$(leaf burner)/cpu.stat")
-    # 20% of two seconds are 400 ms; a period more is within the rule.
-    say "$1: cpu: 20% took $(((after - before) / 1000)) ms of 2 s"
-    [ $((after - before)) -lt 550000 ] || fail "$1: cpu.max does not hold"
+    # 20% are 200 ms of a second; a period more is within the rule.
+    local place used
+    place=$(leaf burner)
+    used=$(rate "$place/cpu.stat" 's/^usage_usec //p')
+    say "$1: cpu: 20% took $((used / 1000)) ms a second"
+    [ "$used" -gt 0 ] && [ "$used" -lt 260000 ] || fail "$1: cpu.max does not hold"
 
     if [ -n "$loop" ]; then
         supervisord-rs start reader >/dev/null
-        wait_for "a reader" is reader phase running
-        before=$(sed -n 's/.*rbytes=\([0-9]*\).*/\1/p' "$(leaf reader)/io.stat")
-        sleep 2
-        after=$(sed -n 's/.*rbytes=\([0-9]*\).*/\1/p' "$(leaf reader)/io.stat")
-        say "$1: io: 1 MiB/s read $(((after - ${before:-0}) / 1024)) KiB in 2 s"
-        [ $((after - ${before:-0})) -lt $((4 << 20)) ] || fail "$1: io.max does not hold"
+        place=$(leaf reader)
+        wait_for "a reader" grep -q rbytes= "$place/io.stat"
+        used=$(rate "$place/io.stat" 's/.*rbytes=\([0-9]*\).*/\1/p')
+        say "$1: io: 1 MiB/s read $((used / 1024)) KiB a second"
+        [ "$used" -gt 0 ] && [ "$used" -lt $((3 << 19)) ] || fail "$1: io.max does not hold"
         supervisord-rs stop reader >/dev/null
     fi
 
