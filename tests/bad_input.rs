@@ -59,12 +59,12 @@ fn invalid_yaml_is_said_with_its_place() {
 #[test]
 fn keys_of_later_versions_are_refused_and_never_ignored() {
     let yaml = "version: 1\nsupervisor: { metrics: on }\nworkers:\n  a:\n    command: [sleep, 1d]\n    plugin: x.so\n    \
-                limits: { memory: 1MiB }\n";
+                sandbox: {}\n";
     refused(
         yaml,
         &[
             "workers.a.plugin: this key is not supported yet",
-            "workers.a.limits.memory: this key is not supported yet",
+            "workers.a.sandbox: this key is not supported yet",
             "supervisor.metrics: this key is not supported yet",
         ],
     );

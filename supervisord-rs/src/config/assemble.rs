@@ -11,10 +11,10 @@ use super::Scale;
 use super::diagnostics::{Problem, nearest};
 use super::instances::{self, INSTANCES_MAX, Template};
 use super::reader::{At, Cursor, Problems, Section};
-use super::settings::{Isolation, Launch, Settings, Sink};
+use super::settings::{Isolation, Launch, Limits, Settings, Sink};
 use super::tree::{Node, Value};
 use super::worker::{self, Context, Identity};
-use super::{cycles, hooks, restart, supervisor};
+use super::{cycles, hooks, limits, restart, supervisor};
 
 /// Reads the whole tree. `None` when it is no document of ours at all; else problems tell.
 pub(super) fn assemble(
@@ -48,7 +48,7 @@ pub(super) fn assemble(
     {
         assembly.cycles(&entries);
     }
-    let Assembly { workers, launches, domains, templates, .. } = assembly;
+    let Assembly { workers, launches, domains, templates, cell_limits, .. } = assembly;
     let spec = Spec {
         workers,
         groups,
@@ -58,7 +58,15 @@ pub(super) fn assemble(
         start: supervisor.start,
     };
     let hooks = hooks::read(&section);
-    Some(Settings { file: file.into(), supervisor: supervisor.settings, spec, launches, templates, hooks })
+    Some(Settings {
+        file: file.into(),
+        supervisor: supervisor.settings,
+        spec,
+        launches,
+        cells: cell_limits,
+        templates,
+        hooks,
+    })
 }
 
 fn version(section: &Section<'_>, tree: &Node, problems: &Problems) {
@@ -135,6 +143,7 @@ fn names(entries: &[Entry]) -> BTreeMap<String, Vec<WorkerId>> {
 struct Assembly<'a> {
     /// `None`: no `cells:` is written, and any name is one.
     cells: Option<Vec<At<String>>>,
+    cell_limits: BTreeMap<String, Limits>,
     workers: Vec<WorkerSpec>,
     launches: Vec<Launch>,
     domains: Vec<DomainSpec>,
@@ -145,15 +154,20 @@ struct Assembly<'a> {
 
 impl<'a> Assembly<'a> {
     fn new(top: &Section<'_>, problems: &'a Problems) -> Self {
+        let mut cell_limits = BTreeMap::new();
         let cells = top.get("cells").map(|cursor| {
             let entries = cursor.entries().unwrap_or_default();
-            for (_, cell) in entries.iter().filter(|(_, cell)| !cell.node.is_null()) {
-                let _ = cell.section(&[], &["limits", "env", "cwd", "logs"]);
+            for (name, cell) in entries.iter().filter(|(_, cell)| !cell.node.is_null()) {
+                let section = cell.section(&["limits"], &["env", "cwd", "logs"]);
+                if let Some(written) = section.and_then(|section| section.get("limits")) {
+                    cell_limits.insert(name.value.clone(), limits::read(&written));
+                }
             }
             entries.into_iter().map(|(name, _)| name).collect()
         });
         Self {
             cells,
+            cell_limits,
             workers: Vec::new(),
             launches: Vec::new(),
             domains: vec![DomainSpec { name: "supervisor".into(), kind: DomainKind::Supervisor }],

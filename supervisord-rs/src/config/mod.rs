@@ -7,7 +7,7 @@
 //! | `reader` | typed values out of the tree |
 //! | `assemble` | the whole file: names become ids, contradictions found |
 //! | `supervisor` | the supervisor's own part |
-//! | `worker` | one worker; its keys are read by `surroundings`, `restart`, `probes`, `sockets`, `logs`, `hooks`, `injections` |
+//! | `worker` | one worker; its keys are read by `surroundings`, `limits`, `restart`, `probes`, `sockets`, `logs`, `hooks`, `injections` |
 //! | `instances` | one entry, several workers |
 //! | `cycles` | workers that wait for each other for ever |
 //! | `places` | the directories where nothing is said |
@@ -19,6 +19,7 @@ mod diagnostics;
 mod hooks;
 mod injections;
 pub mod instances;
+pub mod limits;
 mod logs;
 mod places;
 pub mod probes;

@@ -8,6 +8,7 @@ use supervision::Spec;
 use workers::run::OnPanic;
 
 pub use super::instances::Template;
+pub use super::limits::{CgroupLimits, IoLimit, Limits};
 pub use super::probes::{Address, Check, Health, Probe, Ready};
 
 /// A whole, valid configuration.
@@ -21,6 +22,8 @@ pub struct Settings {
     pub spec: Spec,
     /// How each worker is launched; the position is its `WorkerId`.
     pub launches: Vec<Launch>,
+    /// The limits of cells that have any, by name.
+    pub cells: BTreeMap<String, Limits>,
     /// Workers with `instances:`, by the name that stands in the file: how to make one more.
     pub templates: BTreeMap<String, Template>,
     /// Commands that are run when something happens to any worker.
@@ -160,8 +163,8 @@ pub struct Surroundings {
     pub env: BTreeMap<String, String>,
     /// Variable → source: the content is passed in memory, and the variable is the path to read it at (`/dev/fd/N`).
     pub secrets: BTreeMap<String, SecretSource>,
-    /// Resource limits.
-    pub limits: Vec<ResourceLimit>,
+    /// Limits of its process, and of the cgroup that it and its descendants share.
+    pub limits: Limits,
     /// −20 to 19, getpriority(2).
     pub nice: Option<i32>,
     /// I/O priority as ioprio_set(2) takes it: class and level.

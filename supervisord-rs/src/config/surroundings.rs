@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use super::places;
 use super::reader::{Cursor, Section};
-use super::settings::{InheritEnv, ResourceLimit, SecretSource, Surroundings};
+use super::settings::{InheritEnv, SecretSource, Surroundings};
+use super::{limits, places};
 use crate::accounts;
 
 /// Keys that only a process can have.
@@ -29,37 +29,18 @@ pub(super) const KEYS: [&str; 16] = [
     "shell",
 ];
 
-/// Resources by name; what they are counted in decides how they are written.
-const RESOURCES: &[(&str, u32, Unit)] = &[
-    ("address_space", libc::RLIMIT_AS, Unit::Bytes),
-    ("core", libc::RLIMIT_CORE, Unit::Bytes),
-    ("cpu_time", libc::RLIMIT_CPU, Unit::Seconds),
-    ("data", libc::RLIMIT_DATA, Unit::Bytes),
-    ("file_size", libc::RLIMIT_FSIZE, Unit::Bytes),
-    ("locked_memory", libc::RLIMIT_MEMLOCK, Unit::Bytes),
-    ("message_queues", libc::RLIMIT_MSGQUEUE, Unit::Bytes),
-    ("open_files", libc::RLIMIT_NOFILE, Unit::Count),
-    ("processes", libc::RLIMIT_NPROC, Unit::Count),
-    ("realtime_priority", libc::RLIMIT_RTPRIO, Unit::Count),
-    ("pending_signals", libc::RLIMIT_SIGPENDING, Unit::Count),
-    ("stack", libc::RLIMIT_STACK, Unit::Bytes),
-];
-
 /// Descriptors that can be handed to the supervisor with a secret: those above its own three, as far as it passes any.
 const INHERITED: RangeInclusive<i32> = 3..=63;
-
-#[derive(Clone, Copy)]
-enum Unit {
-    Bytes,
-    Seconds,
-    Count,
-}
 
 /// Reads them. `is_process`: whether this worker can have them at all.
 pub(super) fn read(worker: &Section<'_>, is_process: bool, file: &Path) -> Surroundings {
     let get = |key: &'static str| {
         let message = format!("a thread has the {} of its process", spoken(key));
-        worker.get_if(is_process, key, &message, "`isolation: process` for one of its own")
+        let expected = match key {
+            "limits" => "`isolation: process`, or the limits of its cell: `cells: { NAME: { limits: ... } }`",
+            _ => "`isolation: process` for one of its own",
+        };
+        worker.get_if(is_process, key, &message, expected)
     };
     let user = get("user").and_then(|cursor| user(&cursor));
     Surroundings {
@@ -81,7 +62,7 @@ pub(super) fn read(worker: &Section<'_>, is_process: bool, file: &Path) -> Surro
             .collect(),
         env: get("env").and_then(|cursor| cursor.texts()).unwrap_or_default(),
         secrets: get("secrets").map(|cursor| secrets(&cursor, file)).unwrap_or_default(),
-        limits: get("limits").map(|cursor| limits(&cursor)).unwrap_or_default(),
+        limits: get("limits").map(|cursor| limits::read(&cursor)).unwrap_or_default(),
         nice: get("nice").and_then(|cursor| small(&cursor, -20, 19)),
         io_priority: get("io_priority").and_then(|cursor| io_priority(&cursor)),
         oom_score_adj: get("oom_score_adj").and_then(|cursor| small(&cursor, -1000, 1000)),
@@ -155,37 +136,6 @@ fn inherit_env(cursor: &Cursor<'_>) -> InheritEnv {
         };
     }
     InheritEnv::Only(cursor.strings().unwrap_or_default().into_iter().map(|name| name.value).collect())
-}
-
-/// `limits: { open_files: 4096, core: unlimited, stack: { soft: 8MiB, hard: 64MiB } }`
-fn limits(cursor: &Cursor<'_>) -> Vec<ResourceLimit> {
-    let known: Vec<&str> = RESOURCES.iter().map(|(name, ..)| *name).collect();
-    let Some(section) = cursor.section(&known, &["memory", "cpu", "pids", "io"]) else { return Vec::new() };
-    let limit = |&(name, resource, unit): &(&'static str, u32, Unit)| {
-        let cursor = section.get(name)?;
-        if cursor.is_scalar() {
-            return Some(ResourceLimit { resource, name, soft: amount(&cursor, unit)?, hard: None });
-        }
-        let both = cursor.section(&["soft", "hard"], &[])?;
-        let hard = both.get("hard").and_then(|cursor| amount(&cursor, unit));
-        let soft = both.get("soft").and_then(|cursor| amount(&cursor, unit)).or(hard)?;
-        if hard.is_some_and(|hard| soft > hard) {
-            cursor.refuse("the soft limit is above the hard one", "`soft` no higher than `hard`");
-        }
-        Some(ResourceLimit { resource, name, soft, hard })
-    };
-    RESOURCES.iter().filter_map(limit).collect()
-}
-
-fn amount(cursor: &Cursor<'_>, unit: Unit) -> Option<u64> {
-    if cursor.node.text() == Some("unlimited") {
-        return Some(u64::MAX);
-    }
-    match unit {
-        Unit::Bytes => cursor.size().map(|size| size.value),
-        Unit::Seconds => cursor.duration().map(|time| time.value.as_secs().max(1)),
-        Unit::Count => cursor.integer(0, i64::MAX).and_then(|count| u64::try_from(count.value).ok()),
-    }
 }
 
 /// `idle`, `best-effort` or `{ class: best-effort, level: 4 }`, packed as ioprio_set(2) takes it.

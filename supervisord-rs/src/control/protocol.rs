@@ -118,6 +118,9 @@ pub struct WorkerStatus {
     /// What it uses; with `?usage=true`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub usage: Option<Usage>,
+    /// The limits of its cgroup, for a thread in a cell the cell's; none where nothing is limited.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limits: Option<LimitsReport>,
     /// Where its standard output goes: a file, or `terminal`, `journald`, `syslog`, `null`, `inherit`.
     pub stdout: String,
     /// Where its standard error goes; mostly the same.
@@ -137,6 +140,40 @@ impl Default for HealthReport {
     fn default() -> Self {
         Self { ready: true, alive: true }
     }
+}
+
+/// What the cgroup of a worker may use, and does. `None`: no limit, or nobody counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsReport {
+    /// Bytes beyond which it is ended (`memory.max`).
+    pub memory: Option<u64>,
+    /// Bytes beyond which it is slowed down (`memory.high`).
+    pub memory_high: Option<u64>,
+    /// Percent of one processor (`cpu.max`).
+    pub cpu_percent: Option<u32>,
+    /// Processes and threads (`pids.max`).
+    pub pids: Option<u64>,
+    /// Reading and writing, by block device (`io.max`).
+    pub io: Vec<IoLimitReport>,
+    /// Bytes of memory in use now (`memory.current`); all incarnations share the count.
+    pub memory_current: Option<u64>,
+    /// Most bytes of memory in use so far (`memory.peak`, Linux 5.19).
+    pub memory_peak: Option<u64>,
+}
+
+/// What may be read and written of a block device in a second.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoLimitReport {
+    /// The device, as configured.
+    pub device: String,
+    /// Bytes.
+    pub read_bytes: Option<u64>,
+    /// Bytes.
+    pub write_bytes: Option<u64>,
+    /// Operations.
+    pub read_operations: Option<u64>,
+    /// Operations.
+    pub write_operations: Option<u64>,
 }
 
 /// What a worker uses, or the supervisor. A thread has only what the kernel keeps by thread.

@@ -4,8 +4,10 @@ use supervision::WorkerId;
 
 use super::Daemon;
 use crate::config::Isolation;
-use crate::config::settings::Sink;
-use crate::control::protocol::{HealthReport, StatusReport, SupervisorStatus, WorkerStatus};
+use crate::config::settings::{CgroupLimits, Sink};
+use crate::control::protocol::{
+    HealthReport, IoLimitReport, LimitsReport, StatusReport, SupervisorStatus, WorkerStatus,
+};
 use crate::probing::Kind;
 use crate::record::words;
 
@@ -80,9 +82,33 @@ impl Daemon {
             lost_output: drivers.lost_output(id),
             remains: self.remains(id, view.phase),
             usage: None,
+            limits: self.limits(id),
             stdout: target(&launch.logs.stdout),
             stderr: target(launch.logs.stderr.as_ref().unwrap_or(&launch.logs.stdout)),
         }
+    }
+
+    /// What its cgroup may use, and what it does use.
+    fn limits(&self, id: WorkerId) -> Option<LimitsReport> {
+        let limits = self.drivers.limits_of(id).filter(|limits| !limits.is_empty())?;
+        let (memory_current, memory_peak) = self.drivers.memory_of(id);
+        let CgroupLimits { memory, memory_high, cpu, pids, io } = limits;
+        let io = io.iter().map(|limit| IoLimitReport {
+            device: limit.device.display().to_string(),
+            read_bytes: limit.read_bytes,
+            write_bytes: limit.write_bytes,
+            read_operations: limit.read_operations,
+            write_operations: limit.write_operations,
+        });
+        Some(LimitsReport {
+            memory: *memory,
+            memory_high: *memory_high,
+            cpu_percent: *cpu,
+            pids: *pids,
+            io: io.collect(),
+            memory_current,
+            memory_peak,
+        })
     }
 
     /// What would not die, where the worker is being killed.

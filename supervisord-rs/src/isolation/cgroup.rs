@@ -2,7 +2,21 @@
 //! cannot leave this.
 //!
 //! A leaf needs no controller, so this works wherever we may make directories below our own cgroup: as root, or where
-//! a service manager delegated it (`Delegate=yes`). Elsewhere `family` walks the process table.
+//! a service manager delegated it (`Delegate=yes`). Elsewhere `family` walks the process table. Limits need controllers: where
+//! those cannot be had, a worker with limits is not launched.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `cgroup` | our directory and its leaves |
+//! | `place` | where that is, and controllers |
+//! | `delegation` | whether that place is ours to manage |
+//! | `limits` | from the configuration to the kernel's files |
+//! | `refusal` | why a limit cannot be enforced, and what to do |
+
+mod delegation;
+mod limits;
+mod place;
+mod refusal;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
@@ -10,12 +24,16 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use supervision::LaunchStage;
 
 use super::family::house_of;
 use super::launch::Plan;
+use crate::config::settings::CgroupLimits;
+use place::Place;
+pub(super) use refusal::Refusal;
 
 /// `SUPERVISORD_RS_CGROUPS=off` has process trees walked even where there are cgroups.
 const SWITCH: &str = "SUPERVISORD_RS_CGROUPS";
@@ -25,83 +43,97 @@ const SERIAL: char = '~';
 const LAST_WAIT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Where our leaves are.
+/// Where our leaves are, or why there are none.
 #[derive(Debug)]
 pub(super) struct Cgroups {
-    root: Option<PathBuf>,
+    root: Result<Rc<Root>, Refusal>,
+}
+
+/// The directory that all leaves are in.
+#[derive(Debug)]
+struct Root {
+    path: PathBuf,
+    place: Place,
 }
 
 impl Cgroups {
     /// Makes our directory below our own cgroup, named after the runtime directory: the successor of a supervisor that
     /// died finds it again, and ends what is left in it.
     pub(super) fn discover(runtime_dir: &Path) -> Self {
-        if std::env::var_os(SWITCH).is_some_and(|value| value == "off") {
-            return Self { root: None };
+        let root = Root::discover(runtime_dir);
+        if let Err(refusal) = &root {
+            tracing::debug!(?refusal, "no cgroups: process trees are walked instead");
         }
-        let root = own().map(|own| own.join(format!("supervisord-rs-{}", house_of(runtime_dir))));
-        let Some(root) = root else { return Self { root: None } };
-        if let Err(error) = fs::create_dir(&root)
-            && error.kind() != io::ErrorKind::AlreadyExists
-        {
-            tracing::debug!(%error, root = %root.display(), "no cgroups: process trees are walked instead");
-            return Self { root: None };
-        }
-        // `cgroup.kill` came with Linux 5.14; a leaf that we could not end is worth nothing to us.
-        let has_kill = fs::exists(root.join("cgroup.kill")).unwrap_or(false);
-        if !has_kill {
-            let _ = fs::remove_dir(&root);
-            return Self { root: None };
-        }
-        let cgroups = Self { root: Some(root) };
-        if cgroups.is_usable() {
+        let cgroups = Self { root: root.map(Rc::new) };
+        if cgroups.root.is_err() || cgroups.is_usable() {
             return cgroups;
         }
         tracing::debug!("no process lives in a cgroup of ours: process trees are walked instead");
         cgroups.remove();
-        Self { root: None }
+        let why = "a process that is born there is killed; start the supervisor in a new cgroup";
+        Self { root: cgroups.root.and_then(|root| Err(Refusal::not_usable(root.place.base(), why))) }
     }
 
-    /// The leaf with this name, made if it is not there; `None` where there are no cgroups.
-    pub(super) fn leaf(&self, name: &str) -> Option<Leaf> {
-        let first = self.root.as_ref()?.join(name);
+    /// The leaf with this name, made if it is not there; `None` where there are no cgroups, and nothing is limited.
+    pub(super) fn leaf(&self, name: &str, limits: &CgroupLimits) -> Result<Option<Leaf>, Refusal> {
+        let root = match &self.root {
+            Ok(root) => root,
+            Err(_) if limits.is_empty() => return Ok(None),
+            Err(refusal) => return Err(refusal.clone()),
+        };
+        let first = root.path.join(name);
         let leaf = Leaf {
+            root: Rc::clone(root),
+            limits: limits.clone(),
             first: first.clone(),
             path: RefCell::new(first),
             serial: Cell::new(0),
             is_spent: Cell::new(false),
+            oom_kills: Cell::new(0),
         };
         match fs::create_dir(leaf.path()) {
             Ok(()) => {}
             // A predecessor's, which was killed.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => leaf.is_spent.set(true),
-            Err(error) => {
+            Err(error) if limits.is_empty() => {
                 tracing::debug!(%error, path = %leaf.path().display(), "no cgroup");
-                return None;
+                return Ok(None);
             }
+            Err(error) => return Err(Refusal::write(&leaf.path(), "directory", &error)),
         }
-        Some(leaf)
+        Ok(Some(leaf))
     }
 
-    /// The leaf with this name that a process lives in; `None`: it lives elsewhere.
-    pub(super) fn leaf_of(&self, name: &str, pid: i32) -> Option<Leaf> {
-        let root = self.root.as_ref()?;
-        let place = place_of(&format!("/proc/{pid}/cgroup"))?;
+    /// The leaf with this name that a process lives in, with its limits in force again: whoever made room for us may have
+    /// had to lift them. `None`: it lives elsewhere.
+    pub(super) fn leaf_of(&self, name: &str, pid: i32, limits: &CgroupLimits) -> Option<Leaf> {
+        let root = self.root.as_ref().ok()?;
+        let (_, place) = place::of(&format!("/proc/{pid}/cgroup"))?;
         // What it made below is its own.
-        let found = place.strip_prefix(root).ok()?.components().next()?.as_os_str().to_str()?;
+        let found = place.strip_prefix(&root.path).ok()?.components().next()?.as_os_str().to_str()?;
         let serial =
             found.strip_prefix(name)?.strip_prefix(SERIAL).map_or(Some(0), |serial| serial.parse().ok())?;
-        Some(Leaf {
-            first: root.join(name),
-            path: RefCell::new(root.join(found)),
+        let leaf = Leaf {
+            root: Rc::clone(root),
+            limits: limits.clone(),
+            first: root.path.join(name),
+            path: RefCell::new(root.path.join(found)),
             serial: Cell::new(serial),
             is_spent: Cell::new(false),
-        })
+            oom_kills: Cell::new(0),
+        };
+        if let Err(refusal) = leaf.enforce() {
+            tracing::error!(name, pid, "{refusal}: it was taken over, and its limits do not hold");
+        }
+        // What has struck before has not ended this one.
+        let _ = leaf.take_oom_kill();
+        Some(leaf)
     }
 
     /// Ends everyone in leaves of a predecessor, but for those that are `kept`.
     pub(super) fn end_others(&self, kept: &[PathBuf]) {
-        let Some(root) = &self.root else { return };
-        for leaf in directories(root).into_iter().filter(|leaf| !kept.contains(leaf)) {
+        let Ok(root) = &self.root else { return };
+        for leaf in directories(&root.path).into_iter().filter(|leaf| !kept.contains(leaf)) {
             let _ = fs::write(leaf.join("cgroup.kill"), "1");
             let end = Instant::now() + LAST_WAIT;
             while is_populated(&leaf) && Instant::now() < end {
@@ -115,7 +147,7 @@ impl Cgroups {
     /// killed less or more often than its parent's own (`kill_seq` is compared across the two): where that has happened
     /// to ours, leaves are of no use.
     fn is_usable(&self) -> bool {
-        let Some(leaf) = self.leaf("probe") else { return false };
+        let Ok(Some(leaf)) = self.leaf("probe", &CgroupLimits::default()) else { return false };
         let Ok(birthplace) = leaf.directory() else { return false };
         let nothing: [&str; 1] = ["nothing"];
         let plan = Plan::new(OsStr::new("/nonexistent/supervisord-rs"), &nothing, OsStr::new(""));
@@ -131,20 +163,47 @@ impl Cgroups {
 
     /// Removes everything of ours; what is not empty stays.
     pub(super) fn remove(&self) {
-        if let Some(root) = &self.root {
-            remove_tree(root);
+        if let Ok(root) = &self.root {
+            remove_tree(&root.path);
+            root.place.restore();
         }
+    }
+}
+
+impl Root {
+    fn discover(runtime_dir: &Path) -> Result<Self, Refusal> {
+        if std::env::var_os(SWITCH).is_some_and(|value| value == "off") {
+            return Err(Refusal::switched_off(SWITCH));
+        }
+        let place = Place::find().ok_or_else(Refusal::no_hierarchy)?;
+        let path = place.base().join(format!("supervisord-rs-{}", house_of(runtime_dir)));
+        if let Err(error) = fs::create_dir(&path)
+            && error.kind() != io::ErrorKind::AlreadyExists
+        {
+            return Err(Refusal::write(&path, "directory", &error));
+        }
+        // A leaf that we could not end is worth nothing to us.
+        let has_kill = fs::exists(path.join("cgroup.kill")).unwrap_or(false);
+        if !has_kill {
+            let _ = fs::remove_dir(&path);
+            return Err(Refusal::not_usable(place.base(), "`cgroup.kill` came with Linux 5.14"));
+        }
+        Ok(Self { path, place })
     }
 }
 
 /// The cgroup of one process and all that it starts.
 #[derive(Debug)]
 pub(super) struct Leaf {
+    root: Rc<Root>,
+    limits: CgroupLimits,
     first: PathBuf,
     path: RefCell<PathBuf>,
     serial: Cell<u32>,
     /// Whether it was killed: nobody could be born in it any more (see [`Cgroups::is_usable`]).
     is_spent: Cell<bool>,
+    /// What the OOM killer had done in it when somebody last asked.
+    oom_kills: Cell<u64>,
 }
 
 impl Leaf {
@@ -152,8 +211,8 @@ impl Leaf {
         self.path.borrow().clone()
     }
 
-    /// To be born in it. One that was killed is empty by now, and another takes its place.
-    pub(super) fn directory(&self) -> io::Result<OwnedFd> {
+    /// To be born in it, with its limits in force. One that was killed is empty by now, and another takes its place.
+    pub(super) fn directory(&self) -> Result<OwnedFd, Refusal> {
         while self.is_spent.get() {
             remove_tree(&self.path());
             self.serial.set(self.serial.get().wrapping_add(1));
@@ -162,11 +221,33 @@ impl Leaf {
             match fs::create_dir(&next) {
                 Ok(()) => self.is_spent.set(false),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(Refusal::write(Path::new(&next), "directory", &error)),
             }
             self.path.replace(next.into());
+            self.oom_kills.set(0);
         }
-        Ok(File::open(self.path())?.into())
+        self.enforce()?;
+        let path = self.path();
+        Ok(File::open(&path).map_err(|error| Refusal::write(&path, "directory", &error))?.into())
+    }
+
+    fn enforce(&self) -> Result<(), Refusal> {
+        if self.limits.is_empty() {
+            return Ok(());
+        }
+        self.root.place.enable(&self.root.path, &limits::controllers(&self.limits))?;
+        limits::apply(&self.limits, &self.path())
+    }
+
+    /// Whether the OOM killer has ended anybody in it since this was last asked, or since it was made.
+    pub(super) fn take_oom_kill(&self) -> bool {
+        let now = limits::oom_kills(&self.path());
+        now > self.oom_kills.replace(now)
+    }
+
+    /// Bytes of memory that it uses, and at most has used; none without limits, or without the controller.
+    pub(super) fn memory(&self) -> (Option<u64>, Option<u64>) {
+        if self.limits.is_empty() { (None, None) } else { limits::memory(&self.path()) }
     }
 
     /// Kills everyone in it, whatever they fork meanwhile.
@@ -200,8 +281,7 @@ impl Drop for Leaf {
 }
 
 fn collect(path: &Path, pids: &mut Vec<i32>) {
-    let text = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
-    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    pids.extend(place::processes(path));
     for below in directories(path) {
         collect(&below, pids);
     }
@@ -223,24 +303,4 @@ fn directories(path: &Path) -> Vec<PathBuf> {
 fn is_populated(path: &Path) -> bool {
     let events = fs::read_to_string(path.join("cgroup.events")).unwrap_or_default();
     events.lines().any(|line| line == "populated 1")
-}
-
-/// The directory of our own cgroup.
-fn own() -> Option<PathBuf> {
-    place_of("/proc/self/cgroup")
-}
-
-/// The directory of the cgroup that stands there: the mount point, and the path below it (cgroups(7),
-/// proc_pid_mountinfo(5)).
-fn place_of(file: &str) -> Option<PathBuf> {
-    let cgroup = fs::read_to_string(file).ok()?;
-    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?.trim_start_matches('/').to_owned();
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let mount = mounts.lines().find_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        let mut fields = before.split(' ');
-        let (root, point) = (fields.nth(3)?, fields.next()?);
-        (after.starts_with("cgroup2 ") && root == "/").then(|| point.to_owned())
-    })?;
-    Some(Path::new(&mount).join(path))
 }

@@ -75,8 +75,6 @@ pub(super) fn launch(setting: Setting<'_>) -> Result<Started> {
         set("WATCHDOG_USEC", watchdog.as_micros().to_string());
     }
     let plan = prepared.apply(plan, &launch.surroundings)?.parent_death_signal(parent_death_signal);
-    Ok(Started {
-        child: plan.cgroup(family.birthplace()).family_mark(family.limit_mark()).launch()?,
-        newline,
-    })
+    let plan = plan.cgroup(family.birthplace()?).family_mark(family.limit_mark());
+    Ok(Started { child: plan.launch()?, newline })
 }

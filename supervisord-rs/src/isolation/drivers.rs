@@ -45,6 +45,7 @@ use super::orphans;
 use super::reaper;
 use super::sockets::Sockets;
 use super::watch::{Token, Wakeup, Watch};
+use crate::config::settings::Limits;
 use crate::config::{Launch, Settings};
 use crate::record::black_box::BlackBox;
 use crate::record::logs::{Logs, StreamId};
@@ -89,6 +90,7 @@ pub struct Drivers {
     obituaries: Obituaries,
     /// What tells our families from those of others.
     house: String,
+    cells: BTreeMap<String, Limits>,
     log_dir: std::path::PathBuf,
     black_box: Rc<BlackBox>,
     watch: Watch,
@@ -210,6 +212,7 @@ impl Drivers {
             store,
             obituaries: Obituaries::new(obituaries),
             house: house_of(&settings.supervisor.runtime_dir),
+            cells: settings.cells.clone(),
             log_dir: settings.supervisor.log_dir.clone(),
             black_box,
             watch,

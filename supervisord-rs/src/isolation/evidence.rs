@@ -83,6 +83,17 @@ pub fn of_domain(status: Status, culprit: Option<&Reading>) -> Ending {
     Ending { status, cause }
 }
 
+/// The same, knowing whether the OOM killer struck in its cgroup since it was launched: the kernel sends the same
+/// SIGKILL as a person, and the counter alone tells them apart. Where nobody saw the status, it tells the cause as well. What
+/// ended in another way has a cause of its own.
+#[must_use]
+pub fn with_memory(ending: Ending, was_oom_killed: bool) -> Ending {
+    if was_oom_killed && (ending.cause == Cause::Killed || ending.status == Status::Unknown) {
+        return Ending { cause: Cause::OutOfMemory, ..ending };
+    }
+    ending
+}
+
 /// How a thread ended that reached its end, by what its host wrote.
 #[must_use]
 pub fn of_thread(state: State) -> Option<Ending> {
@@ -142,4 +153,24 @@ pub fn culprit<'a, T: Copy>(members: impl Iterator<Item = (T, &'a Reading)> + Cl
     let spoke = members.clone().find(|(_, reading)| reading.last_words != LastWords::None);
     let fell = || members.clone().find(|(_, reading)| reading.fault_at.is_some());
     spoke.or_else(fell).map(|(member, _)| member)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn killed_by(signal: i32) -> Ending {
+        of_command(Status::Signaled { signal, core_dumped: false })
+    }
+
+    #[test]
+    fn a_sigkill_is_out_of_memory_only_where_the_cgroup_counted_one() {
+        assert_eq!(with_memory(killed_by(SIGKILL), true).cause, Cause::OutOfMemory);
+        assert_eq!(with_memory(killed_by(SIGKILL), false).cause, Cause::Killed);
+        assert_eq!(with_memory(killed_by(SIGSEGV), true).cause, Cause::Segfault);
+        assert_eq!(with_memory(of_command(Status::Unknown), true).cause, Cause::OutOfMemory);
+        assert_eq!(with_memory(of_command(Status::Unknown), false).cause, Cause::Unknown);
+        assert_eq!(with_memory(of_command(Status::Exited(0)), true).cause, Cause::Finished);
+        assert_eq!(with_memory(of_command(Status::Exited(1)), true).cause, Cause::Error);
+    }
 }

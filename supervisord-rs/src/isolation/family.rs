@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::cgroup::Leaf;
+use super::cgroup::{Leaf, Refusal};
 use super::launch::Child;
 use super::process::{self, Stat, stat};
 use super::reaper;
@@ -72,9 +72,19 @@ impl Family {
         &self.mark
     }
 
-    /// The cgroup to be born in.
-    pub(super) fn birthplace(&self) -> Option<OwnedFd> {
-        self.leaf.as_ref()?.directory().ok()
+    /// The cgroup to be born in, with its limits in force.
+    pub(super) fn birthplace(&self) -> Result<Option<OwnedFd>, Refusal> {
+        self.leaf.as_ref().map(Leaf::directory).transpose()
+    }
+
+    /// Whether the OOM killer has ended any of the family since this was last asked. Only a cgroup counts that.
+    pub(super) fn take_oom_kill(&self) -> bool {
+        self.leaf.as_ref().is_some_and(Leaf::take_oom_kill)
+    }
+
+    /// Bytes of memory that the family's cgroup uses, and at most has used, where the kernel counts that.
+    pub(super) fn memory(&self) -> (Option<u64>, Option<u64>) {
+        self.leaf.as_ref().map_or((None, None), Leaf::memory)
     }
 
     /// Where its cgroup is.
@@ -226,7 +236,8 @@ fn snapshot() -> BTreeMap<i32, Stat> {
     process::all().into_iter().filter_map(|pid| Some((pid, stat(pid)?))).collect()
 }
 
-fn parent_of(pid: i32) -> i32 {
+/// The parent of a process; 0 where there is none, or no such process.
+pub(super) fn parent_of(pid: i32) -> i32 {
     stat(pid).map_or(0, |stat| stat.parent)
 }
 

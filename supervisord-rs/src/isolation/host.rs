@@ -61,7 +61,7 @@ impl Host {
             .prepared
             .apply(plan, setting.surroundings)?
             .parent_death_signal(setting.parent_death_signal)
-            .cgroup(setting.family.birthplace())
+            .cgroup(setting.family.birthplace()?)
             .family_mark(setting.family.limit_mark());
         Ok(Self { child: plan.launch()?, socket })
     }

@@ -115,8 +115,12 @@ impl Prepared {
         }
         plan.credentials = self.credentials;
         plan.umask = surroundings.umask;
-        plan.limits =
-            surroundings.limits.iter().map(|limit| (limit.resource, limit.soft, limit.hard)).collect();
+        plan.limits = surroundings
+            .limits
+            .resources
+            .iter()
+            .map(|limit| (limit.resource, limit.soft, limit.hard))
+            .collect();
         plan.nice = surroundings.nice;
         plan.io_priority = surroundings.io_priority;
         plan.cpus.clone_from(&surroundings.cpus);

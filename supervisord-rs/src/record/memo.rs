@@ -37,7 +37,7 @@ const PHASES: [Phase; 9] = [
 ];
 const WHYS: [Why; 6] =
     [Why::Requested, Why::Collateral, Why::GroupQuarantine, Why::Hang, Why::StartTimeout, Why::Unhealthy];
-const CAUSES: [Cause; 22] = [
+const CAUSES: [Cause; 23] = [
     Cause::Unknown,
     Cause::Finished,
     Cause::Requested,
@@ -60,6 +60,7 @@ const CAUSES: [Cause; 22] = [
     Cause::DomainLost,
     Cause::Collateral,
     Cause::Vanished,
+    Cause::OutOfMemory,
 ];
 
 impl Words {

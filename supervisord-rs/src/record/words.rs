@@ -42,6 +42,7 @@ pub const fn cause(cause: Cause) -> &'static str {
         Cause::Unhealthy => "unhealthy",
         Cause::StopTimeout => "stop-timeout",
         Cause::Killed => "killed",
+        Cause::OutOfMemory => "out-of-memory",
         Cause::Signal => "signal",
         Cause::LaunchFailure => "launch-failure",
         Cause::DomainLost => "domain-lost",

@@ -69,8 +69,10 @@ pub enum Cause {
     Unhealthy,
     /// It did not stop in time and was killed.
     StopTimeout,
-    /// SIGKILL by someone else (a person, the kernel's OOM killer).
+    /// SIGKILL by someone else: a person, or the kernel's OOM killer where no cgroup of its own counted it.
     Killed,
+    /// The kernel's OOM killer ended it: it, or what it started, reached the memory limit of its cgroup.
+    OutOfMemory,
     /// Another signal.
     Signal,
     /// It could not be launched.
@@ -116,6 +118,8 @@ pub enum LaunchStage {
     Secret,
     /// Its own cgroup.
     Cgroup,
+    /// The limits of its cgroup (`memory.max`, `cpu.max`, ...).
+    CgroupLimits,
     /// A session or process group of its own (`setsid`, `setpgid`).
     Session,
     /// The signal that ends it with the supervisor (`PR_SET_PDEATHSIG`).

@@ -312,6 +312,7 @@ pub(crate) const fn is_failure(cause: Cause) -> bool {
         | Cause::StartTimeout
         | Cause::Unhealthy
         | Cause::Killed
+        | Cause::OutOfMemory
         | Cause::Signal
         | Cause::LaunchFailure
         | Cause::DomainLost
@@ -331,6 +332,7 @@ const fn is_crash(cause: Cause) -> bool {
         | Cause::IllegalInstruction
         | Cause::FloatingPoint
         | Cause::Bus
+        | Cause::OutOfMemory
         | Cause::Vanished => true,
         Cause::Finished
         | Cause::Requested

@@ -205,7 +205,8 @@ impl Drivers {
             self.live[worker.index()] = Some(Live::new(incarnation, domain, sdk));
         }
         let incarnations = members.iter().map(|worker| present(*worker, past)).collect();
-        self.end_members(domain, status, incarnations, None);
+        // What its cgroup has counted says nothing of this one alone: a predecessor may have told of others.
+        self.end_members(domain, (status, false), incarnations, None);
         true
     }
 
@@ -219,7 +220,8 @@ impl Drivers {
         past: &Past<'_>,
     ) -> Result<(), String> {
         let prefix = self.family_name(domain);
-        let leaf = self.cgroups.leaf_of(&prefix, child.pid);
+        let limits = members.first().and_then(|worker| self.limits_of(*worker)).cloned().unwrap_or_default();
+        let leaf = self.cgroups.leaf_of(&prefix, child.pid, &limits);
         let family = Rc::new(Family::new(leaf, &self.house, &prefix));
         let mut lives = Vec::new();
         for &worker in members {
@@ -352,11 +354,11 @@ impl Drivers {
         }
     }
 
-    /// How everybody in a domain ended whose process has this status.
+    /// How everybody in a domain ended whose process has this status, and whether its cgroup ran out of memory.
     pub(super) fn end_members(
         &mut self,
         domain: DomainId,
-        status: Status,
+        (status, was_oom_killed): (Status, bool),
         members: Vec<Incarnation>,
         recycled_for: Option<Incarnation>,
     ) {
@@ -368,11 +370,13 @@ impl Drivers {
                         Some(sdk) => evidence::of_process(status, sdk.reading(incarnation).as_ref()),
                         None => evidence::of_command(status),
                     };
+                    let ending = evidence::with_memory(ending, was_oom_killed);
                     self.end(incarnation, ending);
+                    self.explain(incarnation, ending);
                 }
             }
             DomainKind::Cell | DomainKind::Supervisor => {
-                self.end_domain(domain, status, members, recycled_for);
+                self.end_domain(domain, (status, was_oom_killed), members, recycled_for);
             }
         }
     }

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use supervision::spec::DomainKind;
-use supervision::{DomainId, Ending, Event, Incarnation, Status, WorkerId};
+use supervision::{Cause, DomainId, Ending, Event, Incarnation, Status, WorkerId};
 use workers::board::{Reading, State, monotonic_ns};
 
 use super::{Drivers, Process};
@@ -125,14 +125,15 @@ impl Drivers {
         let name = self.family_name(domain);
         self.store.forget(&format!("{name}/process/{}", child.pid));
         self.store.forget(&format!("{name}/host/{}", child.pid));
+        let was_oom_killed = resident.family.take_oom_kill();
         let members = self.members(domain);
-        self.end_members(domain, status, members, resident.recycled_for);
+        self.end_members(domain, (status, was_oom_killed), members, resident.recycled_for);
     }
 
     pub(super) fn end_domain(
         &mut self,
         domain: DomainId,
-        status: Status,
+        (status, was_oom_killed): (Status, bool),
         members: Vec<Incarnation>,
         recycled_for: Option<Incarnation>,
     ) {
@@ -144,9 +145,10 @@ impl Drivers {
         let culprit = recycled_for
             .or_else(|| evidence::culprit(readings.iter().map(|(member, reading)| (*member, reading))));
         let spoken = readings.iter().find(|(member, _)| Some(*member) == culprit).map(|(_, reading)| reading);
-        let ending = evidence::of_domain(status, spoken);
+        let ending = evidence::with_memory(evidence::of_domain(status, spoken), was_oom_killed);
         for &member in &members {
             self.note_end(member, now);
+            self.explain(member, ending);
             self.release(member.worker);
         }
         self.events.push_back(Event::DomainEnded { domain, members, culprit, ending });
@@ -164,6 +166,23 @@ impl Drivers {
         let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
         let evidence = Evidence::new(reading, now, live.struck_at);
         self.evidence.insert(incarnation.worker, (incarnation, evidence));
+    }
+
+    /// Adds to what is known of one that ran out of memory how much it may have.
+    pub(super) fn explain(&mut self, incarnation: Incarnation, ending: Ending) {
+        if ending.cause != Cause::OutOfMemory {
+            return;
+        }
+        let limit = self.limits_of(incarnation.worker).and_then(|limits| limits.memory);
+        let text = match limit {
+            Some(limit) => format!("out of memory: its limit is {} KiB", limit / 1024),
+            None => {
+                "out of memory: it has no limit of its own, the machine or a cgroup above it has".to_owned()
+            }
+        };
+        if let Some((_, evidence)) = self.evidence.get_mut(&incarnation.worker) {
+            evidence.message.get_or_insert(text);
+        }
     }
 
     pub(super) fn release(&mut self, worker: WorkerId) {

@@ -14,7 +14,7 @@ use workers::mapping::Mapping;
 use super::adopting::stream_name;
 use super::{Drivers, Process, Resident};
 use crate::config::probes::Ready;
-use crate::config::settings::{LineFormat, Rotate, Sink};
+use crate::config::settings::{Limits, LineFormat, Rotate, Sink, Surroundings};
 use crate::config::{Isolation, Launch, Program, default};
 use crate::isolation::family::{Family, MARK};
 use crate::isolation::helper::Helper;
@@ -56,7 +56,7 @@ impl Drivers {
         self.sockets.open(&launch.sockets)?;
         let outputs = self.outputs(incarnation.worker, launch)?;
         self.open_notify(incarnation.worker, launch)?;
-        let family = self.family(domain);
+        let family = self.family(domain, &launch.surroundings.limits)?;
         let is_kept = self.is_kept(incarnation.worker);
         let started = command::launch(command::Setting {
             parent_death_signal: death_signal(is_kept),
@@ -93,7 +93,7 @@ impl Drivers {
         let sdk = self.prepare_board(incarnation, &launch.name)?;
         let outputs = self.outputs(incarnation.worker, launch)?;
         let poke = self.poke(domain)?;
-        let family = self.family(domain);
+        let family = self.family(domain, &launch.surroundings.limits)?;
         let is_kept = self.is_kept(incarnation.worker) && self.keep_wake(incarnation, &launch.name, &sdk);
         let setting = host::Setting {
             parent_death_signal: death_signal(is_kept),
@@ -154,8 +154,9 @@ impl Drivers {
     ) -> std::result::Result<Helper, NotLaunched> {
         let launch = self.launches[worker.index()].clone();
         let domain = self.domain_of[worker.index()];
-        let family = self.family(domain);
-        let launched = self.prepare(&launch, &family).and_then(|mut prepared| {
+        let family = self.family(domain, &launch.surroundings.limits);
+        let launched = family.and_then(|family| {
+            let mut prepared = self.prepare(&launch, &family)?;
             for (name, value) in extra {
                 prepared.environment.insert(name.into(), value.into());
             }
@@ -165,7 +166,7 @@ impl Drivers {
                 .descriptor(null.as_fd())?
                 .descriptor(null.as_fd())?;
             let plan = prepared.apply(plan, &launch.surroundings)?;
-            Ok(plan.cgroup(family.birthplace()).family_mark(family.limit_mark()).launch()?)
+            Ok(plan.cgroup(family.birthplace()?).family_mark(family.limit_mark()).launch()?)
         });
         let program = argv.first().cloned().unwrap_or_default();
         launched.map(|child| Helper::new(child, Some(worker))).map_err(|failed| NotLaunched {
@@ -247,13 +248,15 @@ impl Drivers {
     }
 
     /// The family of a domain, made when it is first needed.
-    fn family(&mut self, domain: DomainId) -> Rc<Family> {
+    fn family(&mut self, domain: DomainId, limits: &Limits) -> Result<Rc<Family>> {
+        if let Some(family) = &self.domains[domain.index()].family {
+            return Ok(Rc::clone(family));
+        }
         let name = self.family_name(domain);
-        let (cgroups, house) = (&self.cgroups, &self.house);
-        let slot = &mut self.domains[domain.index()];
-        let family =
-            slot.family.get_or_insert_with(|| Rc::new(Family::new(cgroups.leaf(&name), house, &name)));
-        Rc::clone(family)
+        let leaf = self.cgroups.leaf(&name, &limits.cgroup)?;
+        let family = Rc::new(Family::new(leaf, &self.house, &name));
+        self.domains[domain.index()].family = Some(Rc::clone(&family));
+        Ok(family)
     }
 
     /// Writes down which SDK code lives now.
@@ -289,9 +292,10 @@ impl Drivers {
         let name = self.domains[domain.index()].name.clone();
         let output = self.cell_output(domain, &name)?;
         let poke = self.poke(domain)?;
-        let family = self.family(domain);
-        // A cell has the supervisor's surroundings.
-        let surroundings = crate::config::settings::Surroundings { own_session: true, ..Default::default() };
+        let limits = self.cells.get(&name).cloned().unwrap_or_default();
+        let family = self.family(domain, &limits)?;
+        // A cell has the supervisor's surroundings, but for its limits.
+        let surroundings = Surroundings { own_session: true, limits, ..Surroundings::default() };
         let mut prepared = Prepared::inherited(&self.environment);
         prepared.environment.insert(MARK.into(), family.mark().into());
         let is_kept = self.domains[domain.index()]

@@ -6,7 +6,8 @@ use workers::Registry;
 use workers::board::{Reading, monotonic_ns};
 
 use super::Drivers;
-use crate::config::Launch;
+use crate::config::settings::CgroupLimits;
+use crate::config::{Isolation, Launch};
 use crate::isolation::evidence::Evidence;
 use crate::isolation::family::Member;
 use crate::isolation::launch::Child;
@@ -70,6 +71,24 @@ impl Drivers {
         let domain = self.domain_of[worker.index()];
         self.resident(domain)
             .map_or_else(Vec::new, |resident| resident.family.describe(resident.process.child()))
+    }
+
+    /// The limits of the cgroup that a worker runs in: its own, or its cell's. `None` for a thread of the supervisor.
+    #[must_use]
+    pub fn limits_of(&self, worker: WorkerId) -> Option<&CgroupLimits> {
+        let launch = &self.launches[worker.index()];
+        match &launch.isolation {
+            Isolation::Thread => None,
+            Isolation::Cell(cell) => self.cells.get(cell).map(|limits| &limits.cgroup),
+            Isolation::Process => Some(&launch.surroundings.limits.cgroup),
+        }
+    }
+
+    /// Bytes of memory that this cgroup uses, and at most has used, where it has limits and the kernel counts.
+    #[must_use]
+    pub fn memory_of(&self, worker: WorkerId) -> (Option<u64>, Option<u64>) {
+        let domain = &self.domains[self.domain_of[worker.index()].index()];
+        domain.family.as_ref().map_or((None, None), |family| family.memory())
     }
 
     /// What stands on a worker's board now; `None` for a command, for one that never ran, and for garbage.

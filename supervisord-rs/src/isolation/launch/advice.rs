@@ -17,6 +17,8 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
         LaunchStage::EnvFile => format!("cannot read its env_file {subject}"),
         LaunchStage::Secret => format!("cannot read the secret {subject}"),
         LaunchStage::Cgroup => "cannot create it in its cgroup".to_owned(),
+        // Whoever refused says why, and what to do.
+        LaunchStage::CgroupLimits => return format!("cannot enforce its limits: {subject}"),
         LaunchStage::Session => "cannot create a session or process group (setsid, setpgid)".to_owned(),
         LaunchStage::ParentDeathSignal => "cannot tie its life to the supervisor's".to_owned(),
         LaunchStage::Directory => "cannot enter its working directory".to_owned(),

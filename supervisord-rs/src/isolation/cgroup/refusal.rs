@@ -1,0 +1,99 @@
+//! Why the limits of a cgroup cannot be enforced, and what to do about it. A limit that is configured and does not hold is
+//! never passed over in silence: the launch fails.
+
+use std::io;
+use std::path::Path;
+
+use nix::errno::Errno;
+use supervision::LaunchStage;
+
+use crate::isolation::surroundings::Failed;
+
+/// What to do in most cases.
+const ADVICE: &str = "under systemd set `Delegate=yes` in the supervisor's unit; elsewhere start it as root in a cgroup (v2) of its own";
+
+/// A sentence for people, with the errno that comes nearest to it.
+#[derive(Clone, Debug)]
+pub(in crate::isolation) struct Refusal {
+    errno: Errno,
+    text: String,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl From<Refusal> for Failed {
+    fn from(refusal: Refusal) -> Self {
+        Self::about(LaunchStage::CgroupLimits, refusal.errno, refusal.text)
+    }
+}
+
+impl Refusal {
+    fn new(errno: Errno, text: String) -> Self {
+        Self { errno, text }
+    }
+
+    pub(super) fn switched_off(switch: &str) -> Self {
+        Self::new(Errno::EOPNOTSUPP, format!("cgroups are switched off ({switch}=off in our environment)"))
+    }
+
+    pub(super) fn no_hierarchy() -> Self {
+        let text = "there is no cgroup v2 here; mount it, or boot with `systemd.unified_cgroup_hierarchy=1`";
+        Self::new(Errno::EOPNOTSUPP, text.into())
+    }
+
+    pub(super) fn not_usable(base: &Path, why: &str) -> Self {
+        Self::new(Errno::EOPNOTSUPP, format!("no cgroup of ours can be used in {}: {why}", base.display()))
+    }
+
+    pub(super) fn no_controller(name: &str, base: &Path) -> Self {
+        let text = format!(
+            "the controller `{name}` is not available in {} (it is with cgroup v1, or not passed on from above): {ADVICE}",
+            base.display()
+        );
+        Self::new(Errno::EOPNOTSUPP, text)
+    }
+
+    pub(super) fn hierarchy_root(base: &Path, controllers: &[&str]) -> Self {
+        let on: Vec<String> = controllers.iter().map(|name| format!("+{name}")).collect();
+        let text = format!(
+            "we run in the root of all cgroups, which is not ours to change: write `{}` into {}, or {ADVICE}",
+            on.join(" "),
+            base.join("cgroup.subtree_control").display()
+        );
+        Self::new(Errno::EPERM, text)
+    }
+
+    pub(super) fn not_delegated(unit: &str) -> Self {
+        let text = format!("our cgroup belongs to systemd ({unit}), which has not delegated it: {ADVICE}");
+        Self::new(Errno::EPERM, text)
+    }
+
+    pub(super) fn others(base: &Path, pids: &[i32]) -> Self {
+        let text = format!(
+            "other processes live in our cgroup {} ({pids:?}), which must be empty to pass controllers on: {ADVICE}",
+            base.display()
+        );
+        Self::new(Errno::EBUSY, text)
+    }
+
+    pub(super) fn write(file: &Path, value: &str, error: &io::Error) -> Self {
+        let errno = error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw);
+        let hint = match errno {
+            Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::EBUSY => format!(": {ADVICE}"),
+            _ => String::new(),
+        };
+        let text = format!("`{value}` cannot be written into {}: {}{hint}", file.display(), errno.desc());
+        Self::new(errno, text)
+    }
+
+    pub(super) fn device(device: &Path, why: &str) -> Self {
+        Self::new(
+            Errno::ENODEV,
+            format!("`io` is limited by block device, and {} is none: {why}", device.display()),
+        )
+    }
+}
