@@ -5,8 +5,9 @@ mod harness;
 
 use std::os::unix::process::ExitStatusExt;
 
-use harness::{Bed, find, kill, repository};
+use harness::{Bed, EAGER, Supervisor, find, kill, repository};
 use nix::sys::signal::Signal;
+use supervisord_rs::control::protocol::StatusReport;
 
 fn configuration(name: &str) -> String {
     std::fs::read_to_string(repository(&format!("config/{name}.yaml")))
@@ -36,33 +37,139 @@ fn without_a_guardian_it_dies_of_the_real_signal_and_the_next_run_tells_the_stor
     next.stop();
 }
 
+/// Waits for another supervisor than this one, with everybody running.
+fn successor(supervisor: &Supervisor<'_>, before: &StatusReport) -> StatusReport {
+    supervisor.wait("the successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        let is_next = status.supervisor.pid != before.supervisor.pid;
+        (is_next && status.workers.iter().all(|worker| worker.phase == "running")).then_some(status)
+    })
+}
+
 #[test]
-fn a_supervisor_that_is_killed_is_replaced_and_nothing_runs_twice() {
+fn a_supervisor_that_is_killed_is_replaced_and_its_processes_are_taken_over() {
     let bed = Bed::new();
     let supervisor = bed.start(&configuration("process"));
     let mut before = supervisor.wait_progress(None);
     for round in 1..=5 {
         kill(before.supervisor.pid, Signal::SIGKILL);
-        let after = supervisor.wait("the successor", |supervisor| {
-            let status = supervisor.client.status().ok()?;
-            let is_next = status.supervisor.pid != before.supervisor.pid;
-            (is_next && status.workers.iter().all(|worker| worker.phase == "running")).then_some(status)
-        });
+        let after = successor(&supervisor, &before);
         let processes = bed.processes();
         assert_eq!(processes.len(), 6, "guardian, supervisor, four workers: {processes:?}");
-        for worker in &before.workers {
-            assert!(
-                !processes.contains(&worker.pid.expect("it ran")),
-                "{} outlived its supervisor",
-                worker.name
-            );
+        for (new, old) in after.workers.iter().zip(&before.workers) {
+            assert_eq!((new.pid, new.generation), (old.pid, old.generation), "{}", new.name);
+            assert!(new.progress >= old.progress, "{} lost its progress", new.name);
         }
         let incident = supervisor.wait_incident(round - 1);
-        assert!(incident.supervisor_died && incident.lost == ["a", "b", "c", "d"], "{incident:?}");
+        assert!(incident.supervisor_died && incident.lost.is_empty(), "{incident:?}");
+        assert_eq!(incident.survived, ["a", "b", "c", "d"]);
         assert_eq!(incident.ending.signal.as_deref(), Some("SIGKILL"));
         assert_eq!(incident.worker, None, "nobody's doing that anybody knows");
-        before = after;
+        before = supervisor.wait_progress(Some(&after));
     }
+    // What was taken over is crashed and stopped as always.
+    supervisor.client.inject("b", "segfault").expect("allowed");
+    let incident = supervisor.wait_incident(5);
+    assert_eq!((incident.lost.as_slice(), incident.supervisor_died), (&["b".to_owned()][..], false));
+    assert_eq!(incident.ending.signal.as_deref(), Some("SIGSEGV"), "{incident:?}");
+    supervisor.stop();
+}
+
+#[test]
+fn with_on_death_kill_nothing_outlives_the_supervisor() {
+    let bed = Bed::new();
+    let allow = "fault_injection: allow";
+    let yaml = configuration("process").replacen(allow, &format!("{allow}, on_death: kill"), 1);
+    assert!(yaml.contains("on_death: kill"), "{yaml}");
+    let supervisor = bed.start(&yaml);
+    let before = supervisor.wait_progress(None);
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = successor(&supervisor, &before);
+    let processes = bed.processes();
+    for worker in &before.workers {
+        assert!(!processes.contains(&worker.pid.expect("it ran")), "{} outlived its supervisor", worker.name);
+    }
+    assert!(after.workers.iter().all(|worker| worker.generation == 2), "{after:?}");
+    let incident = supervisor.wait_incident(0);
+    assert!(incident.supervisor_died && incident.lost == ["a", "b", "c", "d"], "{incident:?}");
+    supervisor.stop();
+}
+
+#[test]
+fn a_thread_that_kills_the_supervisor_costs_processes_nothing() {
+    let bed = Bed::new();
+    let supervisor = bed.start(&configuration("mixed"));
+    let before = supervisor.wait_running();
+    let thread = before.workers.iter().find(|worker| worker.isolation == "thread").expect("one").clone();
+    supervisor.client.inject(&thread.name, "segfault").expect("allowed");
+    let incident = supervisor.wait_incident(0);
+    assert!(incident.supervisor_died && incident.worker.as_deref() == Some(&thread.name), "{incident:?}");
+    let after = successor(&supervisor, &before);
+    for (new, old) in after.workers.iter().zip(&before.workers) {
+        if old.isolation == "thread" {
+            assert!(incident.lost.contains(&old.name) && new.generation > old.generation, "{new:?}");
+        } else {
+            assert!(incident.survived.contains(&old.name), "{incident:?}");
+            assert_eq!((new.pid, new.generation), (old.pid, old.generation), "{}", new.name);
+        }
+    }
+    let primes = find(&after, "primes").progress;
+    supervisor
+        .wait("work to go on", |supervisor| (supervisor.worker("primes").progress > primes).then_some(()));
+    supervisor.stop();
+}
+
+#[test]
+fn whoever_ends_while_there_is_no_supervisor_is_accounted_for() {
+    let bed = Bed::new();
+    // The end of the supervisor is what it waits for.
+    let script = "while kill -0 $PPID 2>/dev/null && [ \"$(ps -o ppid= -p $$ | tr -d ' ')\" = $PPID ]; do sleep 0.01; done; exit 7";
+    let yaml = format!(
+        "version: 1\ndefaults: {{ ready: {{ after: 0s }}, {EAGER} }}\nworkers:\n  w: {{ command: [sh, -c, {}] }}\n",
+        serde_json::to_string(script).expect("a string")
+    );
+    let supervisor = bed.start(&yaml);
+    let before = supervisor.wait_running();
+    let guardian = supervisor.child.id() as i32;
+    // The guardian is held, so that nobody is there when the worker ends.
+    kill(guardian, Signal::SIGSTOP);
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let worker = before.workers[0].pid.expect("it runs");
+    supervisor.wait("the worker to end", |_| (!harness::is_alive(worker)).then_some(()));
+    kill(guardian, Signal::SIGCONT);
+    let incidents = supervisor.wait("both incidents", |supervisor| {
+        let incidents = supervisor.incidents();
+        (incidents.len() >= 2).then_some(incidents)
+    });
+    assert!(incidents[0].supervisor_died && incidents[0].lost.is_empty(), "{incidents:?}");
+    assert_eq!(incidents[1].worker.as_deref(), Some("w"));
+    assert_eq!(incidents[1].ending.exit_code, Some(7), "{incidents:?}");
+    supervisor.stop();
+}
+
+#[test]
+fn scaled_instances_paused_ones_and_backoff_go_on_where_they_stood() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  w: { command: [sleep, 1d], instances: 1 }\n  \
+                p: { command: [sleep, 1d] }\n  \
+                b: { command: [sh, -c, exit 1], ready: { after: 10s }, restart: { backoff: { initial: 1h, max: 1h, jitter: 0 } } }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.client.scale("w", 3, true).expect("scaled");
+    supervisor.client.pause(&["p".into()]).expect("paused");
+    let backoff = supervisor.wait_phase("b", "backoff");
+    let before = supervisor.status();
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = supervisor.wait("the successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != before.supervisor.pid).then_some(status)
+    });
+    for name in ["w.1", "w.2", "w.3", "p"] {
+        assert_eq!(find(&after, name).pid, find(&before, name).pid, "{name}");
+    }
+    assert!(find(&after, "p").paused);
+    let now = find(&after, "b");
+    assert_eq!((now.phase.as_str(), now.generation), ("backoff", backoff.generation), "{now:?}");
+    supervisor.client.resume(&["p".into()]).expect("resumed");
     supervisor.stop();
 }
 

@@ -67,11 +67,13 @@ impl From<nix::errno::Errno> for GuardianError {
 
 /// Runs the supervisor as a child with the same arguments, until it has ended in order or has died too often.
 ///
+/// `is_storm`: whether it is killed on purpose, so that each death is followed by another start at once and for ever.
+///
 /// Call it before there is any other thread. Exit status: the supervisor's own; 128 + n when a signal that we passed
 /// on ended it; [`EXIT_GAVE_UP`].
 #[must_use]
-pub fn run(arguments: &[OsString]) -> ExitCode {
-    match Guardian::new(arguments).and_then(Guardian::run) {
+pub fn run(arguments: &[OsString], is_storm: bool) -> ExitCode {
+    match Guardian::new(arguments, is_storm).and_then(Guardian::run) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             say(&error.to_string());
@@ -93,7 +95,7 @@ struct Guardian {
 }
 
 impl Guardian {
-    fn new(arguments: &[OsString]) -> Result<Self, GuardianError> {
+    fn new(arguments: &[OsString], is_storm: bool) -> Result<Self, GuardianError> {
         prctl::set_child_subreaper(true)?;
         raise_open_files();
         // It may be inherited as ignored, and then nobody could be waited for.
@@ -112,7 +114,7 @@ impl Guardian {
             obituaries: Obituaries::new()?,
             before: None,
             upstream: ServiceManager::from_env(),
-            policy: Policy::default(),
+            policy: Policy::new(is_storm),
         })
     }
 

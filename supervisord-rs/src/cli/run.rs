@@ -23,6 +23,9 @@ pub(super) struct Options {
     /// The supervisor's own log as JSON lines.
     #[arg(long)]
     log_json: bool,
+    /// Start the supervisor again at once and for ever, however often it dies: for tests that kill it on purpose.
+    #[arg(long, hide = true)]
+    storm: bool,
 }
 
 pub(super) fn run(options: &Options, place: &Place, registry: Registry, arguments: &[OsString]) -> ExitCode {
@@ -53,7 +56,7 @@ pub(super) fn run(options: &Options, place: &Place, registry: Registry, argument
         start_log(options.log_json);
         daemon::run(settings, registry, heritage)
     } else {
-        guardian::run(arguments)
+        guardian::run(arguments, options.storm)
     }
 }
 

@@ -41,9 +41,15 @@ pub(super) enum Verdict {
 pub(super) struct Policy {
     deaths: VecDeque<Duration>,
     ordered_to_end: Option<i32>,
+    /// Whether deaths are what is wanted: a test kills the supervisor again and again.
+    is_storm: bool,
 }
 
 impl Policy {
+    pub(super) fn new(is_storm: bool) -> Self {
+        Self { is_storm, ..Self::default() }
+    }
+
     /// A person or a service manager wants us to end.
     pub(super) fn on_order_to_end(&mut self, signal: i32) {
         self.ordered_to_end = Some(signal);
@@ -63,6 +69,9 @@ impl Policy {
             Ending::Signaled(signal) if is_wanted => return Verdict::Exit(by_signal(signal)),
             // Also exit code 0: a thread worker that calls exit() claims success for all of us.
             Ending::Exited(_) | Ending::Signaled(_) => {}
+        }
+        if self.is_storm {
+            return Verdict::Restart { after: Duration::ZERO };
         }
         while self.deaths.front().is_some_and(|at| now.saturating_sub(*at) > WINDOW) {
             self.deaths.pop_front();

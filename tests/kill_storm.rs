@@ -1,0 +1,230 @@
+//! The supervisor is killed again and again, at any moment: while it starts, while workers restart, while logs rotate and
+//! descriptors are handed over. Process workers, cells, shared sockets and numbered lines of output go on as if nothing
+//! had happened.
+//!
+//! `KILL_STORM=1000 cargo test -p supervisord-rs --test kill_storm -- --nocapture` runs it at full length;
+//! `KILL_STORM_SEED` replays the moments.
+
+mod harness;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use harness::{Bed, EAGER, Supervisor, kill, open_files};
+use nix::sys::signal::Signal;
+use supervisord_rs::control::protocol::StatusReport;
+
+/// Deaths in the suite; the whole storm is a thousand.
+const DEATHS: u64 = 40;
+const PORT: u16 = 18_417;
+
+/// xorshift64*: a seed replays on every machine.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % bound
+    }
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+/// Twenty process workers (two of them serve, three write numbered lines through rotation), two cells of two, and one that
+/// fails by itself again and again.
+fn configuration() -> String {
+    let lines = "i=0; while :; do i=$((i+1)); echo $i; [ $((i % 50)) = 0 ] && sleep 0.02; done";
+    let server = "import os, socket\nlisten = socket.socket(fileno=3)\nwhile True:\n    peer = listen.accept()[0]\n    peer.recv(4096)\n    peer.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n%d' % os.getpid())\n    peer.close()";
+    let text = |text: &str| serde_json::to_string(text).expect("a string");
+    let mut yaml = format!(
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults: {{ ready: {{ after: 0s }}, {EAGER} }}\nworkers:\n"
+    );
+    for number in 0..14 {
+        yaml.push_str(&format!("  sleep{number}: {{ command: [sleep, 1d] }}\n"));
+    }
+    for number in 0..3 {
+        yaml.push_str(&format!(
+            "  lines{number}: {{ command: [sh, -c, {}], logs: {{ rotate: {{ size: 20KiB, keep: 100000 }} }} }}\n",
+            text(lines)
+        ));
+    }
+    yaml.push_str(&format!(
+        "  web: {{ command: [python3, -c, {}], instances: 2, sockets: [ {{ listen: \"127.0.0.1:{PORT}\" }} ] }}\n",
+        text(server)
+    ));
+    yaml.push_str("  code: { worker: ticker, isolation: process }\n");
+    for number in 0..4 {
+        yaml.push_str(&format!(
+            "  cell{number}: {{ worker: ticker, isolation: thread, cell: batch{} }}\n",
+            number % 2
+        ));
+    }
+    yaml.push_str("  restless: { command: [sh, -c, sleep 0.1], restart: always }\n");
+    yaml
+}
+
+/// Everybody but the one that ends by itself: name → pid.
+fn pids(status: &StatusReport) -> BTreeMap<String, Option<i32>> {
+    let others = status.workers.iter().filter(|worker| worker.name != "restless");
+    others.map(|worker| (worker.name.clone(), worker.pid)).collect()
+}
+
+/// Asks the web workers again and again. What fails is kept.
+fn clients(stop: &Arc<AtomicBool>, served: &Arc<AtomicU64>, failed: &Arc<Mutex<Vec<String>>>) {
+    while !stop.load(Ordering::Relaxed) {
+        let answer = TcpStream::connect(("127.0.0.1", PORT)).and_then(|mut stream| {
+            stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        });
+        match answer {
+            Ok(answer) if answer.contains("200 OK") => drop(served.fetch_add(1, Ordering::Relaxed)),
+            other => failed.lock().expect("not poisoned").push(format!("{other:?}")),
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Looks at the whole bed again and again: nobody may be there twice.
+fn watch(bed: &std::path::Path, stop: &Arc<AtomicBool>, doubled: &Arc<Mutex<Vec<String>>>) {
+    let mark = bed.as_os_str().as_encoded_bytes().to_vec();
+    while !stop.load(Ordering::Relaxed) {
+        let mut seen: BTreeMap<Vec<u8>, Vec<String>> = BTreeMap::new();
+        for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            if !environment.windows(mark.len()).any(|window| window == mark) || !harness::is_alive(pid) {
+                continue;
+            }
+            let name = environment
+                .split(|&byte| byte == 0)
+                .find_map(|variable| variable.strip_prefix(b"SUPERVISOR_PROCESS_NAME="));
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            let fields: Vec<&str> =
+                stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
+            // Only the leaders of sessions: what a worker starts itself is its own business.
+            let is_leader = fields.get(3).is_some_and(|session| *session == pid.to_string());
+            if let (Some(name), true) = (name, is_leader) {
+                seen.entry(name.to_vec()).or_default().push(format!("{pid} {}", stat.trim()));
+            }
+        }
+        let twice = seen.into_iter().filter(|(_, all)| all.len() > 1);
+        doubled
+            .lock()
+            .expect("not poisoned")
+            .extend(twice.map(|(name, all)| format!("{}: {all:?}", harness::text(&name))));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Every line of a counting worker is there once, in order, whichever file it is in.
+fn check_lines(bed: &Bed, name: &str) -> usize {
+    let logs = bed.path("logs");
+    let mut files: BTreeMap<u32, std::path::PathBuf> = BTreeMap::new();
+    for entry in std::fs::read_dir(&logs).expect("logs").flatten() {
+        let file = entry.file_name().into_string().expect("UTF-8");
+        let number = file.strip_prefix(&format!("{name}.log.")).and_then(|number| number.parse().ok());
+        if let Some(number) = number {
+            files.insert(number, entry.path());
+        }
+    }
+    let mut text = String::new();
+    for file in files.into_values().rev().chain([logs.join(format!("{name}.log"))]) {
+        text.push_str(&std::fs::read_to_string(&file).expect("a log"));
+    }
+    let mut count = 0;
+    for line in text.lines() {
+        count += 1;
+        assert_eq!(line, count.to_string(), "{name}: a line is missing, twice, or torn");
+    }
+    count
+}
+
+fn next_supervisor(supervisor: &Supervisor<'_>, before: i32) -> StatusReport {
+    supervisor.wait("the next supervisor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != before).then_some(status)
+    })
+}
+
+#[test]
+fn a_storm_of_deaths_costs_nobody_anything() {
+    let deaths = number("KILL_STORM", DEATHS);
+    let seed = number("KILL_STORM_SEED", u64::from(std::process::id()));
+    println!("KILL_STORM_SEED={seed}");
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let bed = Bed::new();
+    // The guardian gives up after ten deaths within a minute, unless it is told that this is a storm.
+    let supervisor = bed.start_with(&configuration(), &["--storm"]);
+    let first = supervisor.wait("all to run", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        status
+            .workers
+            .iter()
+            .all(|worker| worker.phase == "running" || worker.name == "restless")
+            .then_some(status)
+    });
+    let before = pids(&first);
+    let files_before = open_files(supervisor.child.id() as i32);
+
+    let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (failed, doubled) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let client = std::thread::spawn({
+        let (stop, served, failed) = (Arc::clone(&stop), Arc::clone(&served), Arc::clone(&failed));
+        move || clients(&stop, &served, &failed)
+    });
+    let watcher = std::thread::spawn({
+        let (stop, doubled, path) =
+            (Arc::clone(&stop), Arc::clone(&doubled), bed.directory.path().to_owned());
+        move || watch(&path, &stop, &doubled)
+    });
+
+    let begun = Instant::now();
+    let lock = bed.path("run/supervisor.lock");
+    let mut last = first.supervisor.pid;
+    for death in 0..deaths {
+        // At any moment: while the next one starts as well as long after.
+        let moment = Duration::from_micros(random.below(if death % 4 == 0 { 300_000 } else { 40_000 }));
+        std::thread::sleep(moment);
+        let pid = supervisor.wait("a supervisor", |_| {
+            let pid: i32 = std::fs::read_to_string(&lock).ok()?.trim().parse().ok()?;
+            (pid != last && harness::is_alive(pid) || death == 0).then_some(pid)
+        });
+        kill(pid, Signal::SIGKILL);
+        last = pid;
+        if death % 20 == 19 {
+            let status = next_supervisor(&supervisor, last);
+            assert_eq!(pids(&status), before, "after {} deaths; log:\n{}", death + 1, bed.log());
+        }
+    }
+    let status = next_supervisor(&supervisor, last);
+    println!("{deaths} deaths in {:?}, {} requests", begun.elapsed(), served.load(Ordering::Relaxed));
+    assert_eq!(pids(&status), before, "no process changed that had no fault of its own; log:\n{}", bed.log());
+    let asked = served.load(Ordering::Relaxed);
+    supervisor.wait("more requests", |_| (served.load(Ordering::Relaxed) > asked + 20).then_some(()));
+    stop.store(true, Ordering::Relaxed);
+    client.join().expect("the client");
+    watcher.join().expect("the watcher");
+    assert_eq!(*failed.lock().expect("not poisoned"), Vec::<String>::new(), "failed requests");
+    assert_eq!(*doubled.lock().expect("not poisoned"), Vec::<String>::new(), "somebody ran twice");
+    // Descriptors in the store are those of the living: what the restless one has comes and goes.
+    let files_after = open_files(supervisor.child.id() as i32);
+    assert!(files_after <= files_before + 12, "{files_before} descriptors before, {files_after} after");
+    supervisor.client.stop(&["lines0".into(), "lines1".into(), "lines2".into()], true).expect("stopped");
+    supervisor.stop();
+    for name in ["lines0", "lines1", "lines2"] {
+        assert!(check_lines(&bed, name) > 100, "{name} wrote");
+    }
+}
