@@ -139,7 +139,7 @@ pub(super) fn start(
     }
     let published = black_box.publish();
     published.map_err(|source| StartError::BlackBox { path: supervisor.runtime_dir.clone(), source })?;
-    drivers.forget_heritage(&heritage);
+    drivers.begin(&heritage);
 
     let around = Surroundings {
         started_at: wall(SystemTime::now()),

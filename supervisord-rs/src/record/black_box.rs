@@ -19,6 +19,7 @@ use workers::board::{Board, SIZE, monotonic_ns};
 use workers::mapping::Mapping;
 
 use super::memo::Words;
+use super::post_mortem::PastCarried;
 
 /// Name of the file in the runtime directory.
 pub const FILE: &str = "blackbox";
@@ -52,15 +53,19 @@ pub(super) struct Header {
     /// Not 0: it gives way to another, which is no death.
     pub(super) gives_way: AtomicU32,
     /// What the threads that carry output have in their own pipes: whose it is, and how far it has come.
-    pub(super) carried: [Carried; CARRIERS],
+    pub(super) carried: [Carried; CARRIERS + PAST_HANDS],
 }
 
 /// Threads that carry output at most.
 pub const CARRIERS: usize = 32;
+/// What predecessors had in their hands and nobody has written yet, at most.
+const PAST_HANDS: usize = 48;
 
 /// Bytes between a worker's pipe and its file, in a pipe that survives.
 #[repr(C)]
 pub struct Carried {
+    /// Whose hands: the supervisor's pid and the number of the thread's hands; 0: nobody's.
+    pub owner: AtomicU64,
     /// The stream, as a number; 0: none.
     pub stream: AtomicU64,
     /// Where in its file they were to be written, and how many bytes that makes; 0 bytes: not begun.
@@ -77,7 +82,21 @@ impl Carriers {
     /// The words of one of them.
     #[must_use]
     pub fn slot(&self, carrier: usize) -> Option<&Carried> {
-        header(&self.0).carried.get(carrier)
+        header(&self.0).carried[..CARRIERS].get(carrier)
+    }
+
+    /// Passes on what stood in a predecessor's black box, for whoever comes after us before it is written. False: there
+    /// is no room.
+    pub fn pass_on(&self, past: &PastCarried) -> bool {
+        let free =
+            header(&self.0).carried[CARRIERS..].iter().find(|slot| slot.owner.load(Ordering::Relaxed) == 0);
+        let Some(slot) = free else { return false };
+        slot.stream.store(past.stream, Ordering::Relaxed);
+        let (place, length) = past.place.unwrap_or((0, 0));
+        slot.place.store(place, Ordering::Relaxed);
+        slot.length.store(length, Ordering::Relaxed);
+        slot.owner.store(past.owner, Ordering::SeqCst);
+        true
     }
 }
 

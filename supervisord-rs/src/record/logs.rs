@@ -118,6 +118,8 @@ pub struct Logs {
     /// Streams that go on with a predecessor's pipe.
     inherited: HashSet<StreamId>,
     carried: Vec<PastCarried>,
+    /// Streams with something that a predecessor had in its hands.
+    unfinished: Vec<StreamId>,
 }
 
 /// What outlives us, and what outlived our predecessor.
@@ -132,7 +134,7 @@ pub struct Surviving {
 }
 
 impl Logs {
-    /// Starts the first thread. `echo`: where output is shown besides; `cap`: most bytes of all log files together.
+    /// Starts the first thread. Nothing is taken before [`begin`](Self::begin). `echo`: where output is shown besides; `cap`: most bytes of all log files together.
     ///
     /// # Errors
     /// EMFILE or EAGAIN.
@@ -147,17 +149,26 @@ impl Logs {
             leftovers: Vec::new(),
             inherited: HashSet::new(),
             carried,
+            unfinished: Vec::new(),
         })
     }
 
     /// Takes over a predecessor's pipes, and what it had taken out of them and not written. They are carried on as their
     /// streams are opened.
     pub fn adopt(&mut self, heritage: &mut Heritage) {
-        self.leftovers = hands::leftovers(heritage, &self.carried, self.pool.store());
+        self.leftovers = hands::leftovers(heritage, &self.carried, self.pool.carriers(), self.pool.store());
         for prefix in ["worker-", "cell-"] {
             let is_pipe = |name: &str| name.ends_with("/stdout") || name.ends_with("/stderr");
             self.pipes.extend(heritage.claim_some(prefix, is_pipe));
         }
+    }
+
+    /// From now on output is taken: what is in our hands stands where a successor reads it.
+    pub fn begin(&mut self) {
+        for stream in self.unfinished.drain(..) {
+            self.pool.give(Job::Carry(stream.0));
+        }
+        self.pool.begin();
     }
 
     /// Whether a predecessor's pipe with this name waits to be carried on.
@@ -177,6 +188,7 @@ impl Logs {
         self.pipes.clear();
         for leftover in self.leftovers.drain(..) {
             tracing::warn!(name = leftover.name, "output of a worker that is no more is dropped");
+            self.pool.store().forget(&leftover.name);
         }
     }
 
@@ -214,7 +226,7 @@ impl Logs {
             self.inherited.insert(id);
         }
         if has_leftover {
-            self.pool.give(Job::Carry(id.0));
+            self.unfinished.push(id);
         }
         Ok(id)
     }

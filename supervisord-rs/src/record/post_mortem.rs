@@ -30,7 +30,7 @@ pub struct PostMortem {
     pub workers: Vec<PastWorker>,
     /// Whether it gave way to us, which is no death.
     pub gave_way: bool,
-    /// Output that was on its way, by carrier.
+    /// Output that was on its way.
     pub carried: Vec<PastCarried>,
     signal: i32,
 }
@@ -38,6 +38,8 @@ pub struct PostMortem {
 /// What a thread that carried output had in its hands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PastCarried {
+    /// Whose hands, as a number.
+    pub owner: u64,
     /// Whose it is, as a number.
     pub stream: u64,
     /// Where in its file it was to be written, and how many bytes that makes; `None`: that had not begun.
@@ -191,6 +193,7 @@ impl PastCarried {
     fn read(carried: &Carried) -> Self {
         let length = carried.length.load(Ordering::Relaxed);
         Self {
+            owner: carried.owner.load(Ordering::Relaxed),
             stream: carried.stream.load(Ordering::Relaxed),
             place: (length > 0).then(|| (carried.place.load(Ordering::Relaxed), length)),
         }

@@ -4,7 +4,9 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 /// Why the runtime directory could not be taken.
@@ -28,12 +30,28 @@ pub enum LockError {
     },
 }
 
+/// For a process to execute its program or end that a supervisor was just launching when it died: until then it has all
+/// of its descriptors, this lock too.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Whether the supervisor that had the lock is no more.
+fn is_of_the_dead(file: &Path) -> bool {
+    let pid = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    let stat = pid.and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+    // Its zombie holds nothing.
+    let lives = stat.is_some_and(|stat| {
+        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    });
+    pid.is_some() && !lives
+}
+
 /// The proof that this is the only supervisor of a runtime directory. The kernel lets go of it however we die.
 #[derive(Debug)]
 pub struct RuntimeLock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 
 impl RuntimeLock {
-    /// Takes the lock. Does not wait.
+    /// Takes the lock. Waits only for what a dead supervisor has left: at most ten seconds.
     ///
     /// # Errors
     /// See [`LockError`].
@@ -41,9 +59,25 @@ impl RuntimeLock {
         let path = runtime_dir.to_path_buf();
         let at = |source: io::Error| LockError::Io { path: path.clone(), source };
         let file = runtime_dir.join("supervisor.lock");
-        let open =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&file);
-        match Flock::lock(open.map_err(at)?, FlockArg::LockExclusiveNonblock) {
+        let end = Instant::now() + PATIENCE;
+        let mut open = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&file)
+            .map_err(at)?;
+        let locked = loop {
+            match Flock::lock(open, FlockArg::LockExclusiveNonblock) {
+                Err((again, Errno::EWOULDBLOCK)) if is_of_the_dead(&file) && Instant::now() < end => {
+                    open = again;
+                    std::thread::sleep(PAUSE);
+                }
+                other => break other,
+            }
+        };
+        match locked {
             Ok(lock) => {
                 let written = lock.set_len(0).and_then(|()| {
                     io::Write::write_all(&mut &*lock, format!("{}\n", std::process::id()).as_bytes())
@@ -51,7 +85,7 @@ impl RuntimeLock {
                 written.map_err(at)?;
                 Ok(Self(lock))
             }
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+            Err((_, Errno::EWOULDBLOCK)) => {
                 let pid = std::fs::read_to_string(&file).unwrap_or_default();
                 let pid = if pid.trim().is_empty() { "?".to_owned() } else { pid.trim().to_owned() };
                 Err(LockError::Held { pid, path })

@@ -63,8 +63,10 @@ impl Drivers {
         fates
     }
 
-    /// Lets go of everything in the store that nobody has taken over. Only when it is sure that nobody needs it any more.
-    pub fn forget_heritage(&mut self, heritage: &Heritage) {
+    /// What was taken over is ours from now on: output is carried, and everything in the store is let go that nobody has
+    /// taken over. Only when it is sure that nobody needs it any more.
+    pub fn begin(&mut self, heritage: &Heritage) {
+        self.logs.begin();
         for name in heritage.unclaimed() {
             if !is_name_of_ours(&name) {
                 tracing::warn!(

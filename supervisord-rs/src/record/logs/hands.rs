@@ -38,6 +38,10 @@ impl Hands {
     /// The hands with this number; there are [`CARRIERS`].
     pub(super) fn new(slot: usize, carriers: Carriers, store: &FdStore) -> Self {
         let pipe = (slot < CARRIERS).then(|| pipe2(OFlag::O_CLOEXEC).ok()).flatten();
+        if let Some(carried) = carriers.slot(slot) {
+            carried.stream.store(0, Ordering::Relaxed);
+            carried.owner.store(owner(std::process::id().into(), slot as u64), Ordering::SeqCst);
+        }
         if let Some((out, _)) = &pipe {
             store.keep(&format!("{PREFIX}{slot}/{}", std::process::id()), &[out.as_fd()]);
         }
@@ -113,16 +117,32 @@ pub(super) struct Leftover {
     pub(super) name: String,
 }
 
-/// All of them; empty hands are let go.
-pub(super) fn leftovers(heritage: &mut Heritage, carried: &[PastCarried], store: &FdStore) -> Vec<Leftover> {
+/// Stands for the hands of one thread of one supervisor.
+fn owner(pid: u64, slot: u64) -> u64 {
+    pid << 16 | slot
+}
+
+/// All of them, also those that the predecessor had from its own; empty hands are let go. They are passed on at once, so
+/// that they are not forgotten if we die before they are written.
+pub(super) fn leftovers(
+    heritage: &mut Heritage,
+    carried: &[PastCarried],
+    carriers: &Carriers,
+    store: &FdStore,
+) -> Vec<Leftover> {
     let mut found = Vec::new();
     for (rest, pipe) in heritage.claim_all(PREFIX) {
         let name = format!("{PREFIX}{rest}");
-        let slot = rest.split('/').next().and_then(|slot| slot.parse::<usize>().ok());
-        let past = slot.and_then(|slot| carried.get(slot)).copied().unwrap_or_default();
-        if super::stream::waiting(&pipe) > 0 {
+        let numbers =
+            rest.split_once('/').and_then(|(slot, pid)| Some(owner(pid.parse().ok()?, slot.parse().ok()?)));
+        let past = carried.iter().find(|past| past.owner != 0 && Some(past.owner) == numbers);
+        if super::stream::waiting(&pipe) == 0 {
+            store.forget(&name);
+        } else if let Some(past) = past {
+            carriers.pass_on(past);
             found.push(Leftover { pipe, place: past.place, stream: past.stream, name });
         } else {
+            tracing::warn!(name, "nobody knows whose output this is: it is dropped");
             store.forget(&name);
         }
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
@@ -70,6 +70,7 @@ pub(super) struct Pool {
     hands: Mutex<(Vec<Hands>, usize)>,
     carriers: Carriers,
     store: FdStore,
+    has_begun: AtomicBool,
 }
 
 impl Pool {
@@ -91,6 +92,7 @@ impl Pool {
             hands: Mutex::default(),
             carriers,
             store,
+            has_begun: AtomicBool::new(false),
         });
         pool.epoll.add(&pool.has_jobs, EpollEvent::new(EpollFlags::EPOLLIN, JOBS))?;
         pool.spawn()?;
@@ -101,8 +103,10 @@ impl Pool {
         let mut streams = self.streams.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let index = streams.iter().position(Option::is_none).unwrap_or(streams.len());
         let id = u32::try_from(index).map_err(|_| Errno::EMFILE)?;
-        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, id.into());
-        self.epoll.add(stream.pipe(), event)?;
+        // Until we begin, nothing is taken: what we take stands in a black box that nobody would read.
+        let wanted =
+            if self.has_begun.load(Ordering::SeqCst) { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
+        self.epoll.add(stream.pipe(), EpollEvent::new(wanted | EpollFlags::EPOLLONESHOT, id.into()))?;
         let slot = Some(Arc::new(stream));
         match streams.get_mut(index) {
             Some(free) => *free = slot,
@@ -121,9 +125,24 @@ impl Pool {
         streams.iter().flatten().cloned().collect()
     }
 
+    /// From now on output is taken.
+    pub(super) fn begin(&self) {
+        self.has_begun.store(true, Ordering::SeqCst);
+        let streams = self.streams.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (id, stream) in (0..).zip(streams.iter()) {
+            if let Some(stream) = stream {
+                self.arm(id, stream);
+            }
+        }
+    }
+
     /// Where pipes are kept for a successor.
     pub(super) fn store(&self) -> &FdStore {
         &self.store
+    }
+
+    pub(super) fn carriers(&self) -> &Carriers {
+        &self.carriers
     }
 
     fn hands(&self) -> Hands {

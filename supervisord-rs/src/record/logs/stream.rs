@@ -201,6 +201,15 @@ impl Stream {
             }
             let _ = held.cut(place);
         }
+        if let (Output::File(file), false) = (&self.output, self.looks_at_lines) {
+            // As it is, and each byte either there or here.
+            let mut held = lock(file);
+            while let count @ 1.. = usize::try_from(waiting(&leftover.pipe)).unwrap_or(0) {
+                if !matches!(held.splice(&leftover.pipe, count), Ok(1..)) {
+                    break;
+                }
+            }
+        }
         let Ok(bytes) = hands::drain(&leftover.pipe) else { return };
         let text = carrier.format.feed(&bytes);
         self.put(carrier, &text, None, pool);
