@@ -126,7 +126,10 @@ fn a_container_needs_nothing_but_the_static_program_and_a_configuration() {
     std::fs::write(root.join("etc/group"), "app:x:4242:\n").expect("written");
     // As the documentation has it. The program is its own worker: there is no other executable in this container.
     let recipe = std::fs::read_to_string(repository("docs/container.md")).expect("the recipe");
-    assert!(recipe.contains("RUSTFLAGS=\"-C target-feature=+crt-static\" cargo build"), "as it is built here");
+    assert!(
+        recipe.contains("RUSTFLAGS=\"-C target-feature=+crt-static\" cargo build"),
+        "as it is built here"
+    );
     let (_, yaml) = recipe.split_once("```yaml\n").expect("a configuration");
     let (yaml, _) = yaml.split_once("```").expect("its end");
     std::fs::write(root.join("etc/supervisord-rs/supervisord-rs.yaml"), yaml).expect("written");

@@ -16,6 +16,8 @@
 //! | `stream` | one captured stream: pipe → bytes or lines → sink |
 //! | `file` | a file that is rotated, capped, reopened, and may be full |
 //! | `aside` | files that were put aside: compressed, removed |
+//! | `pipe` | the pipes in between |
+//! | `watched` | a line that is waited for |
 //! | `line` | what a line gets on its way |
 //! | `turn` | who may write to a target that several streams go to |
 //! | `syslog`, `journal` | the datagrams of those who collect logs |
@@ -24,10 +26,12 @@ mod aside;
 mod file;
 mod journal;
 mod line;
+mod pipe;
 mod pool;
 mod stream;
 mod syslog;
 mod turn;
+mod watched;
 
 use std::collections::HashMap;
 use std::io;

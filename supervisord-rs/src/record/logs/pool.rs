@@ -1,7 +1,7 @@
 //! The threads: one always waits, so that a stream whose target hangs holds up nobody else.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
@@ -15,7 +15,8 @@ use workers::board::monotonic_ns;
 
 use super::aside;
 use super::file::LogFile;
-use super::stream::{Scratch, Stream};
+use super::pipe::Scratch;
+use super::stream::Stream;
 use super::{Notice, Tail, lock};
 
 /// Most threads: so many targets may hang at once before others have to wait.
@@ -338,9 +339,4 @@ impl Pool {
             }
         }
     }
-}
-
-/// A pipe of our own has no other holder.
-pub(super) fn pipe() -> Option<(OwnedFd, OwnedFd)> {
-    nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).ok()
 }

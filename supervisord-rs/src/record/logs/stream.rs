@@ -1,24 +1,25 @@
 //! One captured stream: what comes out of its pipe goes to its sink, as bytes where nobody has to look at lines.
 
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::unistd::{pipe2, read};
 use workers::board::monotonic_ns;
 
 use super::file::LogFile;
 use super::line::Formatter;
-use super::pool::{self, Pool};
+use super::pipe::{Scratch, take, waiting};
+use super::pool::Pool;
 use super::turn::Turn;
-use super::{Notice, StreamPlan, borrowed, journal, lock, syslog};
+use super::watched::Watched;
+use super::{Notice, StreamPlan, journal, lock, syslog};
 use crate::record::scribe::Echo;
 
 /// Largest piece that is carried at once.
-const CHUNK: usize = 64 * 1024;
+pub(super) const CHUNK: usize = 64 * 1024;
 /// Pieces before another stream gets its turn.
 const ROUNDS: usize = 64;
 /// Bytes of the end that are kept for incidents, where they are in no file.
@@ -33,21 +34,6 @@ pub(super) enum Output {
     Terminal,
     Journal,
     Syslog,
-}
-
-/// A pipe of a thread's own: bytes on their way from a worker's pipe to a file. The worker's pipe is not locked while
-/// the file hangs.
-#[derive(Debug)]
-pub(super) struct Scratch {
-    pipe: Option<(OwnedFd, OwnedFd)>,
-    pub(super) buffer: Vec<u8>,
-}
-
-impl Scratch {
-    pub(super) fn new() -> Self {
-        let pipe = pool::pipe();
-        Self { pipe, buffer: vec![0; CHUNK] }
-    }
 }
 
 #[derive(Debug)]
@@ -81,16 +67,6 @@ struct Carrier {
     recent: Vec<u8>,
     in_trouble: bool,
     lost_in_trouble: u64,
-}
-
-/// A pattern that is waited for.
-#[derive(Debug)]
-struct Watched {
-    pattern: regex::bytes::Regex,
-    token: u64,
-    /// Lines that begin before this many bytes were taken do not count.
-    from: u64,
-    partial: Vec<u8>,
 }
 
 impl Stream {
@@ -150,7 +126,7 @@ impl Stream {
     pub(super) fn watch_for(&self, pattern: regex::bytes::Regex, token: u64) {
         let taken = lock(&self.taken);
         let from = *taken + waiting(&self.ours);
-        *lock(&self.watched) = Some(Watched { pattern, token, from, partial: Vec::new() });
+        *lock(&self.watched) = Some(Watched::new(pattern, token, from));
     }
 
     /// Its target is somebody else's now.
@@ -228,7 +204,12 @@ impl Stream {
         *taken += count as u64;
         drop(taken);
         let bytes = &buffer[..count];
-        self.look(bytes, start, pool);
+        let mut watched = lock(&self.watched);
+        if let Some(token) = watched.as_mut().and_then(|watch| watch.look(bytes, start)) {
+            *watched = None;
+            pool.tell(Notice::Matched(token));
+        }
+        drop(watched);
         if let Some(echo) = &self.echo {
             echo.show(&self.worker, bytes);
         }
@@ -280,28 +261,6 @@ impl Stream {
                 }
                 self.account(carrier, lost, failed, pool);
             }
-        }
-    }
-
-    /// Looks for the pattern in whole lines.
-    fn look(&self, bytes: &[u8], start: u64, pool: &Arc<Pool>) {
-        let mut watched = lock(&self.watched);
-        let Some(watch) = watched.as_mut() else { return };
-        let old = usize::try_from(watch.from.saturating_sub(start)).unwrap_or(usize::MAX).min(bytes.len());
-        watch.partial.extend_from_slice(&bytes[old..]);
-        let Some(end) = watch.partial.iter().rposition(|&byte| byte == b'\n') else {
-            // A line without end is not searched again and again.
-            let excess = watch.partial.len().saturating_sub(CHUNK);
-            watch.partial.drain(..excess);
-            return;
-        };
-        let is_found =
-            watch.partial[..end].split(|&byte| byte == b'\n').any(|line| watch.pattern.is_match(line));
-        if is_found {
-            pool.tell(Notice::Matched(watch.token));
-            *watched = None;
-        } else {
-            watch.partial.drain(..=end);
         }
     }
 
@@ -392,27 +351,4 @@ impl Stream {
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(|line| (*line).to_owned()).collect()
     }
-}
-
-/// So many bytes out of a pipe that holds them.
-fn take(pipe: &OwnedFd, count: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; count];
-    let mut done = 0;
-    while done < count {
-        match read(pipe, &mut bytes[done..])? {
-            0 => break,
-            more => done += more,
-        }
-    }
-    bytes.truncate(done);
-    Ok(bytes)
-}
-
-/// Bytes that are in a pipe now.
-#[expect(unsafe_code, reason = "nix has no FIONREAD without a macro of its own")]
-fn waiting(pipe: &OwnedFd) -> u64 {
-    let mut count: libc::c_int = 0;
-    // SAFETY: FIONREAD stores an int at the address given (pipe(7)); it is a local of ours.
-    let result = unsafe { libc::ioctl(borrowed(pipe).as_raw_fd(), libc::FIONREAD, &raw mut count) };
-    if Errno::result(result).is_ok() { u64::try_from(count).unwrap_or(0) } else { 0 }
 }
