@@ -183,10 +183,10 @@ fn caps_hold_for_each_file_and_for_all_together() {
         (1..=5).all(|number| supervisor.bed.path(&format!("done.{number}")).exists()).then_some(())
     });
     supervisor.stop();
-    // Weighed each time that a sixteenth has come: until then there is so much more, and what the threads carry.
-    assert!(most <= 5 * 1024 * 1024, "{most} bytes at worst");
+    // Weighed each time that a sixteenth has come, by a thread that may have to wait; without it there would be 50 MiB.
+    assert!(most <= 8 * 1024 * 1024, "{most} bytes at worst");
     let (all, own) = (weight(&bed.path("logs")), weight(&bed.path("own")));
-    assert!((1024 * 1024..=5 * 1024 * 1024).contains(&all), "{all} bytes");
+    assert!((1024 * 1024..=8 * 1024 * 1024).contains(&all), "{all} bytes");
     assert!((256 * 1024..=1024 * 1024 + 128 * 1024).contains(&own), "{own} bytes");
     let last = bed.output("w.1");
     assert!(

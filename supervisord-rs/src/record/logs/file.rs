@@ -208,9 +208,17 @@ impl LogFile {
 
     /// `x.log.2` → `x.log.3`, ..., `x.log` → `x.log.1`; the oldest goes.
     fn shift(&self) -> io::Result<()> {
+        let is_there = |number: &u32| {
+            [false, true].iter().any(|is_compressed| numbered(&self.path, *number, *is_compressed).exists())
+        };
+        // Of those that may be kept only few are there, as a rule.
+        let there = (1..=self.rotate.keep).take_while(is_there).count();
+        let last = u32::try_from(there).unwrap_or(u32::MAX);
         for is_compressed in [false, true] {
-            remove(&numbered(&self.path, self.rotate.keep, is_compressed))?;
-            for number in (1..self.rotate.keep).rev() {
+            if last == self.rotate.keep {
+                remove(&numbered(&self.path, last, is_compressed))?;
+            }
+            for number in (1..=last.min(self.rotate.keep - 1)).rev() {
                 let from = numbered(&self.path, number, is_compressed);
                 match fs::rename(&from, numbered(&self.path, number + 1, is_compressed)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
