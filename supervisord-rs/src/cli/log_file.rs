@@ -39,8 +39,10 @@ impl LogFile {
     /// The last lines, taken from rotated files too where the present one has fewer. What comes later is
     /// [`news`](Self::news).
     pub(super) fn last_lines(&mut self, lines: usize) -> Vec<u8> {
-        // A worker that has not written yet has no file yet.
-        self.open(&self.path.clone());
+        // A worker that has not written yet has no file yet; one whose file was just put aside has that.
+        if !self.open(&self.path.clone()) {
+            self.open(&numbered(&self.path, 1));
+        }
         let mut bytes = self.file.as_mut().and_then(|file| tail(file, lines).ok()).unwrap_or_default();
         let mut seen = vec![self.inode];
         for number in 1.. {

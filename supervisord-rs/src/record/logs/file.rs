@@ -18,6 +18,8 @@ const LINE_MAX: u64 = 64 * 1024;
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
 /// Before a file that could not be put aside is tried again.
 const ASIDE_AGAIN: Duration = Duration::from_secs(10);
+/// Most that is written at once.
+const PIECE: u64 = super::stream::CHUNK as u64;
 /// How much of the end of a file that was put aside is remembered.
 const BEFORE_MAX: u64 = 4096;
 
@@ -151,10 +153,11 @@ impl LogFile {
         if is_large || self.is_of_the_past() { self.put_aside() } else { Ok(None) }
     }
 
-    /// How large the file may become: with a cap, half of that at most, so that there is room for one put aside.
+    /// How large the file may become: with a cap, so much less than half of it that one put aside has room, with the piece
+    /// by which it was too large.
     fn largest(&self) -> Option<u64> {
-        let half = self.cap.map(|cap| (cap / 2).max(1));
-        self.rotate.size.into_iter().chain(half).min()
+        let share = self.cap.map(|cap| (cap / 2).saturating_sub(PIECE).max(cap / 4).max(1));
+        self.rotate.size.into_iter().chain(share).min()
     }
 
     /// The same, whether it is due or not; nothing where the configuration says that it is never rotated.
