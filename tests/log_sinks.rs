@@ -189,7 +189,9 @@ fn caps_hold_for_each_file_and_for_all_together() {
     assert!((1024 * 1024..=8 * 1024 * 1024).contains(&all), "{all} bytes");
     // Its rotated ones are the first to go where all together are too many.
     assert!((1..=1024 * 1024 + 128 * 1024).contains(&own), "{own} bytes");
-    let last = bed.output("w.1");
+    // It may have been put aside after its last line.
+    let aside = fs::read(bed.path("logs/w.1.log.1")).map(|bytes| text(&bytes)).unwrap_or_default();
+    let last = if bed.output("w.1").is_empty() { aside } else { bed.output("w.1") };
     assert!(
         last.ends_with("line 1000000\n"),
         "the newest are kept: {}",
