@@ -251,7 +251,7 @@ fn a_thousand_instant_exits_are_never_called_running() {
     let stream = bed.path("events.jsonl");
     let file = std::fs::File::create(&stream).expect("a file");
     let mut reader = events.stdout(file).spawn().expect("it runs");
-    supervisor.wait_for(Duration::from_secs(60), "a thousand exits", |supervisor| {
+    supervisor.wait_for(Duration::from_secs(300), "a thousand exits", |supervisor| {
         let worker = find(&supervisor.client.status().ok()?, "hasty");
         assert_ne!(worker.phase, "running");
         (worker.generation > EXITS).then_some(())

@@ -161,6 +161,27 @@ fn a_critical_worker_takes_the_supervisor_along_with_its_exit_code() {
 }
 
 #[test]
+fn a_group_that_keeps_failing_ends_the_supervisor_where_it_says_so() {
+    let yaml = |escalate: bool| {
+        format!(
+            "version: 1\ngroups: {{ g: {{ workers: [w, other], limit: {{ restarts: 2, within: 60s }}, escalate: {escalate} }} }}\nworkers:\n  \
+             w: {{ command: [sh, -c, exit 1], ready: {{ after: 1h }}, restart: {{ backoff: {{ initial: 1ms }} }} }}\n  other: {{ worker: ticker }}\n  good: {{ worker: ticker }}\n"
+        )
+    };
+    for options in [&[][..], &["--no-guardian"]] {
+        let bed = Bed::new();
+        let mut supervisor = bed.launch(&yaml(true), options);
+        assert_eq!(supervisor.wait_exit().code(), Some(1), "{}", bed.log());
+        assert_eq!(bed.processes(), Vec::<i32>::new());
+    }
+    let bed = Bed::new();
+    let supervisor = bed.start(&yaml(false));
+    supervisor.wait_phase("w", "quarantined");
+    supervisor.wait_phase("good", "running");
+    supervisor.stop();
+}
+
+#[test]
 fn success_codes_are_no_failures_and_some_endings_are_final() {
     let bed = Bed::new();
     let yaml = "version: 1\ndefaults: { ready: { after: 1h } }\nworkers:\n  \

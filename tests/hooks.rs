@@ -47,7 +47,7 @@ fn a_hook_that_hangs_fails_or_is_missing_disturbs_nobody() {
     let supervisor = bed.start(yaml);
     let good = supervisor.wait_phase("good", "running");
     supervisor.wait("many failures", |supervisor| {
-        (find(&supervisor.client.status().ok()?, "w").generation > 500).then_some(())
+        (find(&supervisor.client.status().ok()?, "w").generation > 200).then_some(())
     });
     supervisor
         .wait("dropped hooks", |supervisor| (supervisor.status().supervisor.dropped_hooks > 0).then_some(()));

@@ -206,6 +206,16 @@ fn a_step_that_fails_is_named_with_what_to_do() {
         "{message}"
     );
     assert_eq!(code, Some(127));
+    let scripts = Bed::new();
+    let script = scripts.write("script", "#!/no/such/interpreter\n");
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
+    let (message, code) = failure(&format!("    command: [{}]\n", script.display()));
+    assert!(message.contains("it is there; the interpreter"), "{message}");
+    assert_eq!(code, Some(127));
+    scripts.write("script", "echo no interpreter named\n");
+    let (message, code) = failure(&format!("    command: [{}]\n", script.display()));
+    assert!(message.contains("nor a script with `#!`"), "{message}");
+    assert_eq!(code, Some(126));
     let (message, code) = failure("    command: [/etc/passwd]\n");
     assert!(message.contains("not executable"), "{message}");
     assert_eq!(code, Some(126));

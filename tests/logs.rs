@@ -53,7 +53,7 @@ fn a_thousand_crashes_through_rotation_lose_no_line_and_double_none() {
         crashing(LINES)
     );
     let supervisor = bed.start(&yaml);
-    supervisor.wait_for(Duration::from_secs(120), "a thousand crashes", |supervisor| {
+    supervisor.wait_for(Duration::from_secs(300), "a thousand crashes", |supervisor| {
         (supervisor.client.status().ok()?.workers[0].generation > CRASHES).then_some(())
     });
     supervisor.client.stop(&["w".into()], true).expect("stopped");

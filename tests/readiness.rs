@@ -174,6 +174,30 @@ fn mainpid_is_followed_when_the_first_process_leaves() {
 }
 
 #[test]
+fn a_main_process_whose_parent_lives_is_followed_too() {
+    let bed = Bed::new();
+    // The first leaves; its child stays, and is the parent of the one that counts.
+    let script = notifying(
+        "if os.fork():\n    while not os.path.exists('named'): time.sleep(0.01)\n    sys.exit(0)\nif os.fork():\n    time.sleep(10**6)\nsay('MAINPID=%d' % os.getpid())\nopen('named', 'w')\nprint(os.getpid(), flush=True)\nwhile not os.path.exists('go'): time.sleep(0.01)\nsay('READY=1')\nwhile not os.path.exists('end'): time.sleep(0.01)",
+    );
+    let yaml = format!(
+        "version: 1\nworkers:\n  w:\n    {script}\n    ready: notify\n    cwd: .\n    restart: never\n"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait("the first to leave", |supervisor| {
+        let heir: i32 = supervisor.bed.output("w").trim().parse().ok()?;
+        (supervisor.worker("w").pid == Some(heir)).then_some(())
+    });
+    bed.write("go", "");
+    let worker = supervisor.wait_phase("w", "running");
+    assert_eq!(worker.generation, 1);
+    bed.write("end", "");
+    // Its status is its parent's to know; that it has ended is ours.
+    supervisor.wait("its end", |supervisor| (supervisor.worker("w").phase != "running").then_some(()));
+    supervisor.stop();
+}
+
+#[test]
 fn ready_by_newline_by_a_line_of_output_by_a_port_by_http_and_by_a_command() {
     let bed = Bed::new();
     let (tcp, http) = (free_port(), free_port());

@@ -17,7 +17,7 @@ fn a_thousand_workers_start_are_all_killed_come_back_and_stop() {
          w: {{ instances: {WORKERS}, command: [sleep, 1d], ready: {{ after: 0s }} }}\n"
     );
     let supervisor = bed.start(&yaml);
-    let limit = Duration::from_secs(120);
+    let limit = Duration::from_secs(300);
     let all_run = |generation: u64| {
         supervisor.wait_for(limit, "all to run", |supervisor| {
             let status = supervisor.client.status().ok()?;

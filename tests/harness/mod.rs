@@ -16,7 +16,7 @@ use supervisord_rs::control::protocol::{IncidentRecord, StatusReport, WorkerStat
 use tempfile::TempDir;
 
 /// Long enough for a loaded machine; a condition that holds is seen at once.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Policy that gets in nobody's way: restarts at once, as often as it takes.
 pub const EAGER: &str = "restart: { policy: on-failure, backoff: { initial: 0s, jitter: 0 }, limit: { restarts: 1000000, within: 60s } }";

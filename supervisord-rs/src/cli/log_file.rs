@@ -39,20 +39,28 @@ impl LogFile {
     /// The last lines, taken from rotated files too where the present one has fewer. What comes later is
     /// [`news`](Self::news).
     pub(super) fn last_lines(&mut self, lines: usize) -> Vec<u8> {
-        // A worker that has not written yet has no file yet.
-        self.open(&self.path.clone());
+        // A worker that has not written yet has no file yet; one whose file was just put aside has that.
+        if !self.open(&self.path.clone()) {
+            self.open(&numbered(&self.path, 1));
+        }
         let mut bytes = self.file.as_mut().and_then(|file| tail(file, lines).ok()).unwrap_or_default();
+        let mut seen = vec![self.inode];
         for number in 1.. {
             let missing = lines.saturating_sub(count(&bytes));
             if missing == 0 {
                 break;
             }
             let older = match File::open(numbered(&self.path, number)) {
-                // It was rotated after we opened it.
-                Ok(file) if inode(&file) == self.inode => continue,
-                Ok(mut file) => tail(&mut file, missing),
+                // It was put one place further while we looked.
+                Ok(file) if seen.contains(&inode(&file)) => continue,
+                Ok(mut file) => {
+                    seen.push(inode(&file));
+                    tail(&mut file, missing)
+                }
                 Err(_) => match File::open(compressed(&self.path, number)) {
                     Ok(file) => unpacked(file).map(|bytes| last(bytes, missing)),
+                    // For a moment of each rotation one number is missing.
+                    Err(_) if is_there(&self.path, number + 1) => continue,
                     Err(_) => break,
                 },
             };
@@ -138,6 +146,10 @@ fn compressed(path: &Path, number: u32) -> PathBuf {
     let mut name = numbered(path, number).into_os_string();
     name.push(".gz");
     name.into()
+}
+
+fn is_there(path: &Path, number: u32) -> bool {
+    numbered(path, number).exists() || compressed(path, number).exists()
 }
 
 fn unpacked(file: File) -> std::io::Result<Vec<u8>> {

@@ -42,6 +42,8 @@ pub enum ClientError {
     Protocol(String),
 }
 
+/// For the answer to a question; orders are waited for.
+const ANSWER: std::time::Duration = std::time::Duration::from_secs(15);
 /// No limit that anybody would meet.
 const FOR_EVER: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
 
@@ -214,7 +216,8 @@ impl Client {
         } else {
             serde_json::to_vec(body).map_err(|error| broken(&error))?
         };
-        let limit = self.limit.unwrap_or(FOR_EVER);
+        // What is only asked is answered at once: a supervisor that does not, hangs.
+        let limit = self.limit.unwrap_or(if method == "GET" { ANSWER } else { FOR_EVER });
         let call = async {
             let (mut sender, connection) = self.connect().await?;
             let response = sender.send_request(request(method, path, body.into())?).await;

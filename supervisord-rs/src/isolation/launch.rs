@@ -315,6 +315,23 @@ pub fn raise_open_files() {
     }
 }
 
+/// Descriptors that launches leave free: for clients of the control API, records, and logs that are opened anew. Without
+/// them, a supervisor that is short of descriptors could not be asked why.
+const RESERVE: u64 = 16;
+
+/// Whether there are descriptors for one more process of ours.
+///
+/// # Errors
+/// `Descriptors` with EMFILE.
+pub(super) fn has_room() -> Result<(), LaunchFailure> {
+    use nix::sys::resource::{Resource, getrlimit};
+    let none = failure(LaunchStage::Descriptors, Errno::EMFILE);
+    // The lowest free number: all below it are taken.
+    let lowest = std::fs::File::open("/dev/null").map_err(|_| none)?.as_raw_fd();
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    if u64::try_from(lowest).unwrap_or(0).saturating_add(RESERVE) < limit { Ok(()) } else { Err(none) }
+}
+
 /// A failed step. What the machine is short of now it may have later.
 #[must_use]
 pub(super) const fn failure(stage: LaunchStage, errno: Errno) -> LaunchFailure {

@@ -21,6 +21,8 @@ pub fn peek(child: &Child) -> Option<Status> {
     match waitid(Id::PIDFd(child.pidfd.as_fd()), flags) {
         Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => None,
         Ok(status) => Some(translate(status)),
+        // No child of ours: a worker calls a grandchild its main process (`MAINPID=`), whose parent lives.
+        Err(Errno::ECHILD) if !has_exited(&child.pidfd) => None,
         // Real-time signals have no name in nix: it answers EINVAL. Else someone took it (a worker thread that calls
         // waitpid(-1)): it is gone, and nobody knows how.
         Err(_) => Some(Status::Unknown),

@@ -17,6 +17,8 @@
 //! | `hands` | what a thread has taken and not written yet |
 //! | `file` | a file that is rotated, capped, reopened, and may be full |
 //! | `aside` | files that were put aside: compressed, removed |
+//! | `pipe` | the pipes in between |
+//! | `watched` | a line that is waited for |
 //! | `line` | what a line gets on its way |
 //! | `turn` | who may write to a target that several streams go to |
 //! | `syslog`, `journal` | the datagrams of those who collect logs |
@@ -26,10 +28,12 @@ mod file;
 mod hands;
 mod journal;
 mod line;
+mod pipe;
 mod pool;
 mod stream;
 mod syslog;
 mod turn;
+mod watched;
 
 use std::collections::{HashMap, HashSet};
 use std::io;

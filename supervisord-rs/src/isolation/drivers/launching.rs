@@ -19,7 +19,7 @@ use crate::config::{Isolation, Launch, Program, default};
 use crate::isolation::family::{Family, MARK};
 use crate::isolation::helper::Helper;
 use crate::isolation::host::{self, Host};
-use crate::isolation::launch::{Plan, advice, failure};
+use crate::isolation::launch::{Plan, advice, failure, has_room};
 use crate::isolation::live::{Live, Page, Sdk, event_fd};
 use crate::isolation::notify::Notify;
 use crate::isolation::surroundings::{self, Failed, Prepared, Result};
@@ -31,6 +31,7 @@ use crate::record::logs::StreamPlan;
 impl Drivers {
     pub(super) fn try_launch(&mut self, incarnation: Incarnation) -> Result<()> {
         self.live[incarnation.worker.index()] = None;
+        has_room()?;
         let launch = self.launches[incarnation.worker.index()].clone();
         match (&launch.program, &launch.isolation) {
             (Program::Command(argv), _) => self.launch_command(incarnation, &launch, argv),
@@ -155,7 +156,7 @@ impl Drivers {
         let launch = self.launches[worker.index()].clone();
         let domain = self.domain_of[worker.index()];
         let family = self.family(domain, &launch.surroundings.limits);
-        let launched = family.and_then(|family| {
+        let launched = has_room().map_err(Failed::from).and_then(|()| family).and_then(|family| {
             let mut prepared = self.prepare(&launch, &family)?;
             for (name, value) in extra {
                 prepared.environment.insert(name.into(), value.into());
@@ -181,6 +182,7 @@ impl Drivers {
     /// What went wrong, in a sentence.
     pub fn launch_hook(&self, argv: &[String], input: &File) -> std::result::Result<Helper, String> {
         let launched = (|| {
+            has_room()?;
             let null = host::null()?;
             let out = null.as_fd();
             let path = self.environment.get(std::ffi::OsStr::new("PATH")).cloned().unwrap_or_default();

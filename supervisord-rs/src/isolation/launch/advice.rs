@@ -37,6 +37,9 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
         }
     };
     let hint = match (failure.stage, errno) {
+        (LaunchStage::Exec, Errno::ENOENT) if std::path::Path::new(subject).exists() => {
+            ": it is there; the interpreter (`#!`) or the loader that it names is not"
+        }
         (LaunchStage::Exec, Errno::ENOENT) => ": install it, or write its full path in `command:`",
         (LaunchStage::Exec, Errno::EACCES) => {
             ": it is not executable for this user; check its mode and its directory's"
@@ -59,7 +62,7 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
         (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EFBIG) => ": it may have 1 MiB at most",
         (LaunchStage::EnvFile, Errno::EINVAL) => ": a line is not NAME=value",
         (LaunchStage::Limits, Errno::EPERM) => {
-            ": a limit is above the hard limit that we have, and only root may raise it"
+            ": a limit is above the hard limit, which only root may raise, or above what this kernel allows (fs.nr_open)"
         }
         (LaunchStage::Limits, Errno::EINVAL) => ": a limit is above what this kernel allows (fs.nr_open)",
         (

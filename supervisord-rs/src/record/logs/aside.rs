@@ -1,5 +1,6 @@
 //! Files that were put aside: `x.log.1`, `x.log.2.gz`; compressed, and removed when there is too much of them.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -57,11 +58,9 @@ pub(super) fn compress(path: &Path) -> io::Result<()> {
 pub(super) fn keep_to_cap(paths: &[PathBuf], cap: u64) -> u64 {
     let mut total: u64 = paths.iter().filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum();
     let mut rotated: Vec<(SystemTime, PathBuf, u64)> = Vec::new();
-    for path in paths {
-        for (candidate, metadata) in siblings(path) {
-            total += metadata.len();
-            rotated.push((metadata.modified().unwrap_or(UNIX_EPOCH), candidate, metadata.len()));
-        }
+    for (path, metadata) in all_of(paths) {
+        total += metadata.len();
+        rotated.push((metadata.modified().unwrap_or(UNIX_EPOCH), path, metadata.len()));
     }
     rotated.sort();
     for (_, path, size) in rotated {
@@ -75,20 +74,60 @@ pub(super) fn keep_to_cap(paths: &[PathBuf], cap: u64) -> u64 {
     total
 }
 
-/// The rotated files of a log.
-fn siblings(path: &Path) -> Vec<(PathBuf, fs::Metadata)> {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
-    else {
-        return Vec::new();
-    };
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let is_rotated = |other: &str| {
-        let number = other.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
-        number.is_some_and(|number| number.trim_end_matches(".gz").parse::<u32>().is_ok())
-    };
-    entries
-        .flatten()
-        .filter(|entry| entry.file_name().to_str().is_some_and(is_rotated))
-        .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
-        .collect()
+/// The files of these logs that were put aside. Each directory is read once, however many logs are in it.
+fn all_of(paths: &[PathBuf]) -> Vec<(PathBuf, fs::Metadata)> {
+    let known: HashSet<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    let directories: HashSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
+    let mut found = Vec::new();
+    for directory in directories {
+        let Ok(entries) = fs::read_dir(directory) else { continue };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if present(&path).is_some_and(|present| known.contains(present.as_path()))
+                && let Ok(metadata) = entry.metadata()
+            {
+                found.push((path, metadata));
+            }
+        }
+    }
+    found
+}
+
+/// `x.log` of `x.log.3` and `x.log.3.gz`; `None` for what was not put aside.
+fn present(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    let (present, number) = name.strip_suffix(".gz").unwrap_or(name).rsplit_once('.')?;
+    number.parse::<u32>().ok().map(|_| path.with_file_name(present))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_go_first_and_strangers_stay() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = |name: &str| directory.path().join(name);
+        for name in ["a.log", "a.log.1", "a.log.2.gz", "b.log", "b.log.1", "c.log.1", "a.log.x"] {
+            fs::write(file(name), [0; 100]).expect("written");
+        }
+        let age = |name: &str, seconds: u64| {
+            let then = SystemTime::now() - std::time::Duration::from_secs(seconds);
+            File::options()
+                .write(true)
+                .open(file(name))
+                .and_then(|file| file.set_modified(then))
+                .expect("ours");
+        };
+        age("a.log.2.gz", 30);
+        age("b.log.1", 20);
+        age("a.log.1", 10);
+        let paths = [file("a.log"), file("b.log")];
+        assert_eq!(keep_to_cap(&paths, 500), 500);
+        assert_eq!(keep_to_cap(&paths, 350), 300);
+        let left = |name: &str| file(name).exists();
+        assert!(!left("a.log.2.gz") && !left("b.log.1") && left("a.log.1"));
+        assert_eq!(keep_to_cap(&paths, 10), 200, "the present ones are not removed");
+        assert!(left("a.log") && left("b.log") && left("c.log.1") && left("a.log.x"));
+    }
 }

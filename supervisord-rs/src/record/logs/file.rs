@@ -18,6 +18,8 @@ const LINE_MAX: u64 = 64 * 1024;
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
 /// Before a file that could not be put aside is tried again.
 const ASIDE_AGAIN: Duration = Duration::from_secs(10);
+/// Most that is written at once.
+const PIECE: u64 = super::hands::CHUNK as u64;
 /// How much of the end of a file that was put aside is remembered.
 const BEFORE_MAX: u64 = 4096;
 
@@ -187,10 +189,11 @@ impl LogFile {
         is_due && !is_never && !is_stuck && !self.is_compressing
     }
 
-    /// How large the file may become: with a cap, half of that at most, so that there is room for one put aside.
+    /// How large the file may become: with a cap, so much less than half of it that one put aside has room, with the piece
+    /// by which it was too large.
     fn largest(&self) -> Option<u64> {
-        let half = self.cap.map(|cap| (cap / 2).max(1));
-        self.rotate.size.into_iter().chain(half).min()
+        let share = self.cap.map(|cap| (cap / 2).saturating_sub(PIECE).max(cap / 4).max(1));
+        self.rotate.size.into_iter().chain(share).min()
     }
 
     /// Puts the file aside if it is large or old enough, at the end of a line: nothing is moved from one file to the
@@ -246,9 +249,17 @@ impl LogFile {
 
     /// `x.log.2` → `x.log.3`, ..., `x.log` → `x.log.1`; the oldest goes.
     fn shift(&self) -> io::Result<()> {
+        let is_there = |number: &u32| {
+            [false, true].iter().any(|is_compressed| numbered(&self.path, *number, *is_compressed).exists())
+        };
+        // Of those that may be kept only few are there, as a rule.
+        let there = (1..=self.rotate.keep).take_while(is_there).count();
+        let last = u32::try_from(there).unwrap_or(u32::MAX);
         for is_compressed in [false, true] {
-            remove(&numbered(&self.path, self.rotate.keep, is_compressed))?;
-            for number in (1..self.rotate.keep).rev() {
+            if last == self.rotate.keep {
+                remove(&numbered(&self.path, last, is_compressed))?;
+            }
+            for number in (1..=last.min(self.rotate.keep - 1)).rev() {
                 let from = numbered(&self.path, number, is_compressed);
                 match fs::rename(&from, numbered(&self.path, number + 1, is_compressed)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -3,13 +3,13 @@
 //! successor, and it stands in the black box whose bytes are in it, nothing is lost or written twice when the supervisor
 //! dies in between: moving from pipe to pipe, and from pipe to file, is all or nothing for each byte (splice(2)).
 
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use nix::fcntl::{OFlag, SpliceFFlags, splice, tee};
 use nix::unistd::{pipe2, read};
 
+use super::pipe::{read_all, waiting};
 use crate::record::black_box::{CARRIERS, Carriers};
 use crate::record::post_mortem::PastCarried;
 use crate::service_manager::{FdStore, Heritage};
@@ -136,7 +136,7 @@ pub(super) fn leftovers(
         let numbers =
             rest.split_once('/').and_then(|(slot, pid)| Some(owner(pid.parse().ok()?, slot.parse().ok()?)));
         let past = carried.iter().find(|past| past.owner != 0 && Some(past.owner) == numbers);
-        if super::stream::waiting(&pipe) == 0 {
+        if waiting(&pipe) == 0 {
             store.forget(&name);
         } else if let Some(past) = past {
             carriers.pass_on(past);
@@ -147,24 +147,4 @@ pub(super) fn leftovers(
         }
     }
     found
-}
-
-fn read_all(pipe: &OwnedFd, buffer: &mut [u8]) -> bool {
-    let mut done = 0;
-    while done < buffer.len() {
-        match read(pipe, &mut buffer[done..]) {
-            Ok(0) => return false,
-            Ok(count) => done += count,
-            Err(nix::errno::Errno::EINTR) => {}
-            Err(_) => return false,
-        }
-    }
-    true
-}
-
-/// All that is in a pipe, which nobody writes to any more.
-pub(super) fn drain(pipe: &OwnedFd) -> io::Result<Vec<u8>> {
-    let count = usize::try_from(super::stream::waiting(pipe)).unwrap_or(0);
-    let mut bytes = vec![0; count];
-    if read_all(pipe, &mut bytes) { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }

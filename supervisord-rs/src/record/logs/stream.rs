@@ -1,21 +1,22 @@
 //! One captured stream: what comes out of its pipe goes to its sink, as bytes where nobody has to look at lines.
 
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{pipe2, read};
 use workers::board::monotonic_ns;
 
 use super::file::LogFile;
-use super::hands::{self, CHUNK, Hands, Leftover};
+use super::hands::{CHUNK, Hands, Leftover};
 use super::line::Formatter;
+use super::pipe::{drain, other_end, waiting};
 use super::pool::Pool;
 use super::turn::Turn;
-use super::{Notice, StreamPlan, borrowed, journal, lock, syslog};
+use super::watched::Watched;
+use super::{Notice, StreamPlan, journal, lock, syslog};
 use crate::record::scribe::Echo;
 
 /// Pieces before another stream gets its turn.
@@ -78,16 +79,6 @@ struct Carrier {
     lost_in_trouble: u64,
     /// What a predecessor had taken out of the pipe and not written.
     leftover: Option<Leftover>,
-}
-
-/// A pattern that is waited for.
-#[derive(Debug)]
-struct Watched {
-    pattern: regex::bytes::Regex,
-    token: u64,
-    /// Lines that begin before this many bytes were taken do not count.
-    from: u64,
-    partial: Vec<u8>,
 }
 
 impl Stream {
@@ -157,7 +148,7 @@ impl Stream {
     pub(super) fn watch_for(&self, pattern: regex::bytes::Regex, token: u64) {
         let taken = lock(&self.taken);
         let from = *taken + waiting(&self.ours);
-        *lock(&self.watched) = Some(Watched { pattern, token, from, partial: Vec::new() });
+        *lock(&self.watched) = Some(Watched::new(pattern, token, from));
     }
 
     /// Its target is somebody else's now.
@@ -210,7 +201,7 @@ impl Stream {
                 }
             }
         }
-        let Ok(bytes) = hands::drain(&leftover.pipe) else { return };
+        let Ok(bytes) = drain(&leftover.pipe) else { return };
         let text = carrier.format.feed(&bytes);
         self.put(carrier, &text, None, pool);
         pool.store().forget(&leftover.name);
@@ -310,7 +301,12 @@ impl Stream {
         if bytes.is_empty() {
             return;
         }
-        self.look(bytes, start, pool);
+        let mut watched = lock(&self.watched);
+        if let Some(token) = watched.as_mut().and_then(|watch| watch.look(bytes, start)) {
+            *watched = None;
+            pool.tell(Notice::Matched(token));
+        }
+        drop(watched);
         if let Some(echo) = &self.echo {
             echo.show(&self.worker, bytes);
         }
@@ -378,28 +374,6 @@ impl Stream {
                 let_go();
                 self.account(carrier, lost, failed, pool);
             }
-        }
-    }
-
-    /// Looks for the pattern in whole lines.
-    fn look(&self, bytes: &[u8], start: u64, pool: &Arc<Pool>) {
-        let mut watched = lock(&self.watched);
-        let Some(watch) = watched.as_mut() else { return };
-        let old = usize::try_from(watch.from.saturating_sub(start)).unwrap_or(usize::MAX).min(bytes.len());
-        watch.partial.extend_from_slice(&bytes[old..]);
-        let Some(end) = watch.partial.iter().rposition(|&byte| byte == b'\n') else {
-            // A line without end is not searched again and again.
-            let excess = watch.partial.len().saturating_sub(CHUNK);
-            watch.partial.drain(..excess);
-            return;
-        };
-        let is_found =
-            watch.partial[..end].split(|&byte| byte == b'\n').any(|line| watch.pattern.is_match(line));
-        if is_found {
-            pool.tell(Notice::Matched(watch.token));
-            *watched = None;
-        } else {
-            watch.partial.drain(..=end);
         }
     }
 
@@ -489,20 +463,4 @@ impl Stream {
 pub(super) fn number(name: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     name.bytes().fold(0xcbf2_9ce4_8422_2325, step).max(1)
-}
-
-/// A writing end of a pipe of which we have the reading one: opening it anew through /proc makes one (proc(5)).
-fn other_end(pipe: &OwnedFd) -> nix::Result<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
-    let opened = std::fs::OpenOptions::new().write(true).open(path);
-    opened.map(OwnedFd::from).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
-}
-
-/// Bytes that are in a pipe now.
-#[expect(unsafe_code, reason = "nix has no FIONREAD without a macro of its own")]
-pub(super) fn waiting(pipe: &OwnedFd) -> u64 {
-    let mut count: libc::c_int = 0;
-    // SAFETY: FIONREAD stores an int at the address given (pipe(7)); it is a local of ours.
-    let result = unsafe { libc::ioctl(borrowed(pipe).as_raw_fd(), libc::FIONREAD, &raw mut count) };
-    if Errno::result(result).is_ok() { u64::try_from(count).unwrap_or(0) } else { 0 }
 }
