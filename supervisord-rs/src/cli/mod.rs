@@ -12,6 +12,7 @@ mod orders;
 mod output;
 mod run;
 mod status;
+mod stopped;
 mod top;
 
 use std::ffi::OsString;
@@ -155,6 +156,9 @@ Examples:
   supervisord-rs completions bash > /etc/bash_completion.d/supervisord-rs
   supervisord-rs completions fish > ~/.config/fish/completions/supervisord-rs.fish")]
     Completions(completions::Options),
+    /// For `ExecStopPost=` of a unit: what there is to do after the supervisor's end.
+    #[command(name = "__stopped", hide = true)]
+    Stopped(stopped::Options),
 }
 
 #[derive(Args, Debug)]
@@ -220,6 +224,7 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
         Verb::Shutdown(options) => orders::shutdown(&options, &client(place)),
         Verb::Man(options) => man::run(&options, Cli::command()),
         Verb::Completions(options) => completions::run(&options, Cli::command()),
+        Verb::Stopped(options) => stopped::run(&options, place),
     };
     exit.into()
 }

@@ -93,7 +93,9 @@ pub(super) fn start(settings: Settings, registry: Registry) -> Result<Started, S
     let incidents = Incidents::load(std::sync::Arc::clone(&path), names.clone())
         .map_err(|source| StartError::Incidents { path: path.to_path_buf(), source })?;
     let story = predecessor(&supervisor.runtime_dir);
-    let (inherited, evidence) = inherit(&settings, story.as_ref(), incidents.last_id(), base);
+    let seen = service_manager::predecessor(&supervisor.runtime_dir)
+        .filter(|seen| story.as_ref().is_some_and(|story| story.pid == seen.pid));
+    let (inherited, evidence) = inherit(&settings, story.as_ref(), seen, incidents.last_id(), base);
 
     let black_box = Rc::new(create_black_box(&settings, story.as_ref())?);
     workers::crash::on_fatal(BlackBox::on_fatal);
@@ -108,8 +110,7 @@ pub(super) fn start(settings: Settings, registry: Registry) -> Result<Started, S
     let echo = has_audience(supervisor.echo).then(|| scribe.echo());
     let logs = Logs::start(echo, supervisor.log_cap)?;
     let drivers = Drivers::new(&settings, registry, environment(), logs, Rc::clone(&black_box), base)?;
-    let inherited_death =
-        inherited.death.is_some().then(|| service_manager::predecessor().map(|past| past.died_at_ns));
+    let inherited_death = inherited.death.is_some().then(|| seen.map(|seen| seen.died_at_ns));
     let machine = Machine::new(settings.spec.clone(), inherited);
     let around = Surroundings {
         base,
@@ -239,6 +240,7 @@ fn environment() -> BTreeMap<OsString, OsString> {
 fn inherit(
     settings: &Settings,
     story: Option<&PostMortem>,
+    seen: Option<service_manager::Predecessor>,
     last_recorded: Option<u64>,
     base: u64,
 ) -> (Inherited, Vec<(Incarnation, Evidence)>) {
@@ -284,7 +286,7 @@ fn inherit(
     let death = (!story.is_clean).then(|| InheritedDeath {
         running,
         culprit,
-        ending: story.ending(service_manager::predecessor()),
+        ending: story.ending(seen),
         injected: story.culprit().and_then(|past| past.fault_ordered()),
     });
     let evidence = known
