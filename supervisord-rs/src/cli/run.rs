@@ -7,9 +7,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 use workers::Registry;
 
 use super::{Exit, Place};
+use crate::record::journal::{self, Journal};
 use crate::service_manager;
 use crate::{config, daemon, guardian};
 
@@ -56,9 +59,18 @@ pub(super) fn default_file() -> Option<PathBuf> {
         .map(Into::into)
 }
 
-/// The supervisor's own log goes to standard error; `RUST_LOG` chooses what of it, `info` by default.
+/// The supervisor's own log goes to standard error, or with its fields to the journal where that is the same; `RUST_LOG`
+/// chooses what of it, `info` by default. Phases have an audience in the journal only, where one can ask for a worker's.
 fn start_log(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let journal = if json || !journal::has_stderr() { None } else { Journal::open().ok() };
+    let default = if journal.is_some() { "info" } else { "info,phase=warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    if let Some(journal) = journal {
+        if let Err(error) = tracing_subscriber::registry().with(filter).with(journal).try_init() {
+            eprintln!("supervisord-rs: no log: {error}");
+        }
+        return;
+    }
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -3,6 +3,7 @@
 pub mod black_box;
 pub mod events;
 pub mod incidents;
+pub mod journal;
 pub mod logs;
 pub mod post_mortem;
 pub mod runtime_lock;
