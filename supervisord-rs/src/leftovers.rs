@@ -14,8 +14,9 @@ use nix::unistd::Pid;
 
 /// Where systemd puts its own helpers of a delegated unit.
 const CONTROL: &str = ".control";
-/// For those that are asked to end. They were asked by their supervisor before, unless it died in the middle of it.
-const GRACE: Duration = Duration::from_secs(5);
+/// For those that are asked to end. They were asked by their supervisor before, unless it died in the middle of it. Must
+/// stay well below the time that the unit has to stop: systemd ends the hook with it.
+const GRACE: Duration = Duration::from_secs(2);
 /// How often we look: cgroup.events could be waited for, but nobody is in a hurry here.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 

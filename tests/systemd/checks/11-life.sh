@@ -18,7 +18,7 @@ first=$(main_pid)
 kill -9 "$first"
 becomes "killed, it is started again" succeeded "$first"
 becomes "and its workers run" is_running api
-incident() { supervisord-rs incidents | grep -q 'SIGKILL'; }
+incident() { supervisord-rs incidents 1 --json | grep -q SIGKILL; }
 becomes "the incident says of what it died, which only systemd has seen" incident
 
 check "systemctl reload" systemctl reload "$unit"

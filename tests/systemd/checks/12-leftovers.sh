@@ -3,11 +3,12 @@
 . /mnt/guest/lib.sh
 
 mkdir -p /etc/systemd/system/supervisord-rs.service.d
-printf '[Service]\nTimeoutStopSec=2s\n' >/etc/systemd/system/supervisord-rs.service.d/short.conf
+printf '[Service]\nTimeoutStopSec=5s\n' >/etc/systemd/system/supervisord-rs.service.d/short.conf
 install_configured <<'YAML'
 version: 1
 workers:
   api: { command: [sleep, 1d], restart: always }
+  stubborn: { command: [sh, -c, "trap '' TERM; sleep 1d & wait; wait"], stop: { timeout: 1m } }
 YAML
 becomes "the worker runs" is_running api
 
@@ -19,8 +20,7 @@ kill -9 "$(main_pid)"
 becomes "killed, it is started again" is_running api
 check "a death leaves the others alone" pgrep -f 'sleep 2d'
 
-kill -STOP "$(main_pid)"
-check "systemctl stop of a supervisor that does not answer" systemctl stop "$unit"
+check "systemctl stop of a supervisor that takes too long" systemctl stop "$unit"
 equal "is a timeout" "$(show Result)" timeout
 check "and leaves nobody" nobody
 refuses "not even what it did not know" pgrep -f 'sleep 2d'

@@ -5,6 +5,7 @@
 
 install_package
 cgroup=/sys/fs/cgroup/system.slice/$unit
+has_controllers memory pids
 mkdir -p "$cgroup/supervisor" "$cgroup/probe"
 first=$(main_pid)
 echo "$first" >"$cgroup/supervisor/cgroup.procs"

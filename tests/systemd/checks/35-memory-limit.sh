@@ -1,6 +1,7 @@
 # A worker that hits its memory limit: an incident of its own kind, and nobody else is restarted.
 # shellcheck shell=bash source=tests/systemd/guest/lib.sh
 . /mnt/guest/lib.sh
+has_controllers memory
 
 install_configured <<'YAML'
 version: 1

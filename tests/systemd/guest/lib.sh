@@ -87,6 +87,17 @@ print(next(w for w in json.load(sys.stdin)["workers"] if w["name"] == name).get(
 }
 is_running() { [ "$(worker "$1" phase)" = running ]; }
 
+# has_controllers NAME..: in a container the host may keep them to itself.
+has_controllers() {
+    local name
+    for name in "$@"; do
+        if ! grep -qw "$name" /sys/fs/cgroup/cgroup.controllers; then
+            echo "   SKIPPED: no controller $name in this machine's cgroup tree"
+            exit 0
+        fi
+    done
+}
+
 # Whoever is in the unit's cgroup or below it.
 members() { find "/sys/fs/cgroup/system.slice/$unit" -name cgroup.procs -exec cat {} + 2>/dev/null || true; }
 nobody() { [ -z "$(members)" ]; }
