@@ -11,6 +11,10 @@ printf 'version: 1\nworkers: { api: { command: [sleep, 1d] } }\n' >/home/worker/
 chown -R worker: /home/worker
 as_user() { setpriv --reuid worker --regid worker --init-groups env XDG_RUNTIME_DIR="/run/user/$uid" HOME=/home/worker "$@"; }
 
+# What pam_systemd does where it is installed.
+mkdir -p /run/systemd/system/user@.service.d
+printf '[Service]\nEnvironment=XDG_RUNTIME_DIR=/run/user/%%i\n' >/run/systemd/system/user@.service.d/pam.conf
+systemctl daemon-reload
 check "a user's manager" systemctl start "user@$uid.service"
 check "the supervisor" as_user systemctl --user start supervisord-rs
 mine() { as_user supervisord-rs status | grep -q running; }
