@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use supervision::{Effect, Event, Incarnation, Machine, RequestId, Transition};
+use supervision::{Effect, Event, Incarnation, Machine, Phase, RequestId, Transition, WorkerId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use workers::Registry;
@@ -276,12 +276,22 @@ impl Daemon {
         self.publish("phase", Some(incarnation), detail);
         let worker = self.names.worker(incarnation.worker);
         let (from, to) = (words::phase(from), words::phase(to));
-        tracing::debug!(worker, generation = incarnation.generation.0, from, to, "phase");
+        let fault_domain = self.fault_domain(incarnation.worker);
+        let generation = incarnation.generation.0;
+        if transition.to == Phase::Quarantined {
+            tracing::error!(worker, generation, fault_domain, from, to, "{worker} is quarantined");
+        } else {
+            tracing::info!(target: "phase", worker, generation, fault_domain, from, to, "{worker} is {to}");
+        }
         let launch = self.drivers.launch_of(incarnation.worker);
         let (ready, health) = (launch.ready.clone(), launch.health.clone());
         let now = self.now();
         self.probing.on_phase(incarnation, transition.to, &ready, &health, now);
         self.fire_transition(transition);
+    }
+
+    fn fault_domain(&self, worker: WorkerId) -> &str {
+        &self.names.domains[self.machine.spec().workers[worker.index()].domain.index()]
     }
 
     /// What was killed is still there: who, and in what state.

@@ -16,6 +16,7 @@ pub mod drill;
 pub mod guardian;
 pub mod hooks;
 pub mod isolation;
+pub mod leftovers;
 pub mod probing;
 pub mod record;
 pub mod service_manager;

@@ -20,6 +20,7 @@ use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -32,6 +33,8 @@ pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 pub const GUARDIAN: &str = "SUPERVISORD_RS_GUARDIAN";
 /// Set by the guardian on a restart: see [`Predecessor`].
 pub const PREDECESSOR: &str = "SUPERVISORD_RS_PREDECESSOR";
+/// The file in the runtime directory that says the same where there is no guardian; see `supervisord-rs __stopped`.
+pub const LAST_DEATH: &str = "last-death";
 
 /// The variables that no child of the supervisor may inherit: a worker that speaks sd_notify would otherwise speak to
 /// the supervisor's own manager, and a nested supervisor would believe that it has a guardian.
@@ -218,11 +221,15 @@ pub fn is_managed() -> bool {
     guardian_pid().is_some() || is_unit || std::env::var_os(NOTIFY_SOCKET).is_some()
 }
 
-/// The supervisor before this one, when the guardian started this one in its place.
+/// How the supervisor before this one ended: the guardian tells, or the hook that systemd ran after it wrote it down in
+/// the runtime directory. Such a file may be older than the last supervisor: compare the pid.
 #[must_use]
-pub fn predecessor() -> Option<Predecessor> {
-    guardian_pid()?;
-    Predecessor::parse(&std::env::var(PREDECESSOR).ok()?)
+pub fn predecessor(runtime_dir: &Path) -> Option<Predecessor> {
+    let text = match guardian_pid() {
+        Some(_) => std::env::var(PREDECESSOR).ok()?,
+        None => std::fs::read_to_string(runtime_dir.join(LAST_DEATH)).ok()?,
+    };
+    Predecessor::parse(text.trim_end())
 }
 
 #[cfg(test)]

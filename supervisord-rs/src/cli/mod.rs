@@ -1,23 +1,26 @@
 //! argv → command → exit status; one file for each verb or family of verbs.
 
 mod check;
+mod completions;
 mod exit;
 mod faults;
 mod follow;
 mod incidents;
 mod log_file;
 mod logs;
+mod man;
 mod orders;
 mod output;
 mod run;
 mod status;
+mod stopped;
 mod top;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use workers::Registry;
 
 use crate::control::client::Client;
@@ -143,6 +146,20 @@ Examples:
     /// Stop everything and end the supervisor.
     #[command(after_help = "Examples:\n  supervisord-rs shutdown\n  supervisord-rs shutdown --now")]
     Shutdown(orders::ShutdownOptions),
+    /// Write the manual pages.
+    #[command(
+        after_help = "Examples:\n  supervisord-rs man status | man -l -\n  supervisord-rs man --to /usr/local/share/man/man1"
+    )]
+    Man(man::Options),
+    /// Write completions for a shell.
+    #[command(after_help = "\
+Examples:
+  supervisord-rs completions bash > /etc/bash_completion.d/supervisord-rs
+  supervisord-rs completions fish > ~/.config/fish/completions/supervisord-rs.fish")]
+    Completions(completions::Options),
+    /// For `ExecStopPost=` of a unit: what there is to do after the supervisor's end.
+    #[command(name = "__stopped", hide = true)]
+    Stopped(stopped::Options),
 }
 
 #[derive(Args, Debug)]
@@ -206,6 +223,9 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
         Verb::Incidents(options) => incidents::run(&options, &client(place)),
         Verb::Events => incidents::events(&client(place)),
         Verb::Shutdown(options) => orders::shutdown(&options, &client(place)),
+        Verb::Man(options) => man::run(&options, Cli::command()),
+        Verb::Completions(options) => completions::run(&options, Cli::command()),
+        Verb::Stopped(options) => stopped::run(&options, place),
     };
     exit.into()
 }

@@ -7,10 +7,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 use workers::Registry;
 
 use super::{Exit, Place};
 use crate::isolation::inherited;
+use crate::record::journal::{self, Journal};
 use crate::record::own_log::OwnLog;
 use crate::service_manager::{self, Heritage};
 use crate::{config, daemon, guardian};
@@ -69,9 +72,18 @@ pub(super) fn default_file() -> Option<PathBuf> {
         .map(Into::into)
 }
 
-/// The supervisor's own log goes to standard error; `RUST_LOG` chooses what of it, `info` by default.
+/// The supervisor's own log goes to standard error, or with its fields to the journal where that is the same; `RUST_LOG`
+/// chooses what of it, `info` by default. Phases have an audience in the journal only, where one can ask for a worker's.
 fn start_log(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let journal = if json || !journal::has_stderr() { None } else { Journal::open().ok() };
+    let default = if journal.is_some() { "info" } else { "info,phase=warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    if let Some(journal) = journal {
+        if let Err(error) = tracing_subscriber::registry().with(filter).with(journal).try_init() {
+            eprintln!("supervisord-rs: no log: {error}");
+        }
+        return;
+    }
     if let Err(error) = OwnLog::start(json) {
         eprintln!("supervisord-rs: no thread for the log, whose reader can hold us now: {error}");
     }

@@ -108,7 +108,8 @@ impl Daemon {
     fn write_incident(&mut self, unwritten: Unwritten) {
         let Unwritten { mut record, culprit, recovered, tail, .. } = unwritten;
         record.last_output = tail.get().cloned().unwrap_or_default();
-        tracing::warn!(incident = record.id, "{}", record.sentence);
+        let (worker, fault_domain) = (record.worker.as_deref(), record.domain.as_str());
+        tracing::warn!(incident = record.id, worker, fault_domain, "{}", record.sentence);
         let line = serde_json::to_string(&record).expect("a record of strings and numbers is valid JSON");
         let path = std::sync::Arc::clone(self.incidents.path());
         if !self.around.scribe.record(&path, line) {

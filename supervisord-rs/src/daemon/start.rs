@@ -105,6 +105,8 @@ pub(super) fn start(
     let path = shared_path(&supervisor.state_dir, "incidents.jsonl");
     let incidents = Incidents::load(std::sync::Arc::clone(&path), names.clone())
         .map_err(|source| StartError::Incidents { path: path.to_path_buf(), source })?;
+    let seen = service_manager::predecessor(&supervisor.runtime_dir)
+        .filter(|seen| story.as_ref().is_some_and(|story| story.pid == seen.pid));
 
     let black_box = Rc::new(create_black_box(&settings, story.as_ref())?);
     workers::crash::on_fatal(BlackBox::on_fatal);
@@ -125,9 +127,8 @@ pub(super) fn start(
 
     let past = succession::past(&settings, story.as_ref());
     let fates = drivers.adopt(&mut heritage, &past);
-    let (inherited, evidence) = succession::inherit(story.as_ref(), &past, &fates, incidents.last_id());
-    let inherited_death =
-        inherited.death.is_some().then(|| service_manager::predecessor().map(|past| past.died_at_ns));
+    let (inherited, evidence) = succession::inherit(story.as_ref(), seen, &past, &fates, incidents.last_id());
+    let inherited_death = inherited.death.is_some().then(|| seen.map(|seen| seen.died_at_ns));
     let mut machine = Machine::new(settings.spec.clone(), inherited);
     while let Some(worker) = machine.poll_changed() {
         if let Some(memo) = machine.memo(worker) {

@@ -40,6 +40,7 @@ pub(super) fn past<'a>(settings: &Settings, story: Option<&'a PostMortem>) -> Pa
 /// What the machine and the record take over.
 pub(super) fn inherit(
     story: Option<&PostMortem>,
+    seen: Option<service_manager::Predecessor>,
     past: &Past<'_>,
     fates: &BTreeMap<WorkerId, Fate>,
     last_recorded: Option<u64>,
@@ -63,7 +64,7 @@ pub(super) fn inherit(
     let culprit = story.culprit().and_then(|past| Some(incarnation(id_of(&past.name)?, past)));
     let death = (!story.is_clean && !story.gave_way).then(|| InheritedDeath {
         culprit,
-        ending: story.ending(service_manager::predecessor()),
+        ending: story.ending(seen),
         injected: story.culprit().and_then(PastWorker::fault_ordered),
     });
     let evidence = past

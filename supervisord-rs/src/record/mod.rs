@@ -3,6 +3,7 @@
 pub mod black_box;
 pub mod events;
 pub mod incidents;
+pub mod journal;
 pub mod logs;
 mod memo;
 pub mod own_log;

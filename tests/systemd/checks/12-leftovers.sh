@@ -1,0 +1,40 @@
+# What a supervisor leaves that does not stop in time, or claims success and has not stopped.
+# shellcheck shell=bash source=tests/systemd/guest/lib.sh
+. /mnt/guest/lib.sh
+
+mkdir -p /etc/systemd/system/supervisord-rs.service.d
+printf '[Service]\nTimeoutStopSec=5s\n' >/etc/systemd/system/supervisord-rs.service.d/short.conf
+install_configured <<'YAML'
+version: 1
+workers:
+  api: { command: [sleep, 1d], restart: always }
+  stubborn: { command: [sh, -c, "trap '' TERM; sleep 1d & wait; wait"], stop: { timeout: 1m } }
+YAML
+becomes "the worker runs" is_running api
+
+# A process that no supervisor knows, as an adopted one would be.
+stray() { setsid sleep 2d </dev/null >/dev/null 2>&1 & echo $! >"/sys/fs/cgroup/system.slice/$unit/stray/cgroup.procs"; }
+mkdir "/sys/fs/cgroup/system.slice/$unit/stray"
+stray
+kill -9 "$(main_pid)"
+becomes "killed, it is started again" is_running api
+check "a death leaves the others alone" pgrep -f 'sleep 2d'
+
+check "systemctl stop of a supervisor that takes too long" systemctl stop "$unit"
+equal "is a timeout" "$(show Result)" timeout
+check "and leaves nobody" nobody
+refuses "not even what it did not know" pgrep -f 'sleep 2d'
+becomes "nor anything in the cgroup tree" test ! -d "/sys/fs/cgroup/system.slice/$unit/stray"
+
+systemctl reset-failed "$unit"
+systemctl start "$unit"
+becomes "the worker runs again" is_running api
+first=$(main_pid)
+# SIGHUP is a clean end to systemd; the handler is ours, so take a signal that we leave alone.
+kill -PIPE "$first" || true
+sleep 1
+if [ "$(main_pid)" = "$first" ]; then
+    echo "   ok: SIGPIPE is no reason to die"
+else
+    becomes "an end that only looks clean is a death" is_running api
+fi
