@@ -28,6 +28,7 @@ use crate::service_manager::Heritage;
 
 mod beside;
 mod failures;
+pub mod hand_over;
 mod orders;
 mod report;
 mod scaling;
@@ -110,6 +111,8 @@ struct Daemon {
     unwritten: Vec<failures::Unwritten>,
     /// Whether a turn was broken off so that other inputs get their chance.
     has_more: bool,
+    /// When the service manager last heard that the loop turns.
+    said_alive: Duration,
     /// Exit status; set by the last effect.
     exit: Option<u8>,
 }
@@ -137,6 +140,7 @@ impl Daemon {
             beside: beside::Beside::new(),
             unwritten: Vec::new(),
             has_more: false,
+            said_alive: Duration::ZERO,
             exit: None,
         }
     }
@@ -146,7 +150,10 @@ impl Daemon {
         let mut signals = signals::Signals::new().map_err(start::StartError::Signals)?;
         let wakeup = self.drivers.wakeup()?;
         // Before the first thread worker runs: one that calls exit() at once is a death, not a failure to start.
-        self.around.announce_ready(self.names.workers.len());
+        if !self.around.announce_ready(self.names.workers.len()) {
+            // Nothing of ours may be cleared away: all of it is still the predecessor's.
+            std::process::exit(1);
+        }
         self.open_inherited();
         self.resume_adopted();
         self.turn(None);
@@ -160,7 +167,7 @@ impl Daemon {
                 },
                 signal = signals.next() => self.on_signal(signal),
                 said = self.beside.next() => self.on_said(said),
-                Some(request) = self.requests.recv() => self.on_request(request),
+                Some(request) = self.requests.recv() => self.on_request(request).await,
                 () = until(deadline) => self.on_deadline(),
             }
         }
@@ -201,13 +208,19 @@ impl Daemon {
             .next_unwritten()
             .map(|at| self.now().saturating_add(at.saturating_duration_since(std::time::Instant::now())));
         let at_once = self.has_more.then_some(Duration::ZERO);
-        [at_once, self.machine.next_deadline(), self.probing.next_due(), look, incident]
+        let watchdog = self.around.watchdog.map(|every| self.said_alive.saturating_add(every));
+        [at_once, self.machine.next_deadline(), self.probing.next_due(), look, incident, watchdog]
             .into_iter()
             .flatten()
             .min()
     }
 
     fn on_deadline(&mut self) {
+        // Here and nowhere else: a loop that does not come to this point does not turn.
+        if self.around.watchdog.is_some_and(|every| self.now() >= self.said_alive.saturating_add(every)) {
+            self.said_alive = self.now();
+            self.around.say_alive();
+        }
         self.drivers.look_at_remains();
         self.turn(Some(Event::Deadline));
     }

@@ -31,6 +31,8 @@ pub use store::{FDSTORE, FDSTORE_OF_UNIT, FdStore};
 pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// Set by the guardian to its own pid.
 pub const GUARDIAN: &str = "SUPERVISORD_RS_GUARDIAN";
+/// Set by a supervisor that gives way to another, to its own pid.
+pub const HAND_OVER: &str = "SUPERVISORD_RS_HAND_OVER";
 /// Set by the guardian on a restart: see [`Predecessor`].
 pub const PREDECESSOR: &str = "SUPERVISORD_RS_PREDECESSOR";
 /// The file in the runtime directory that says the same where there is no guardian; see `supervisord-rs __stopped`.
@@ -38,10 +40,11 @@ pub const LAST_DEATH: &str = "last-death";
 
 /// The variables that no child of the supervisor may inherit: a worker that speaks sd_notify would otherwise speak to
 /// the supervisor's own manager, and a nested supervisor would believe that it has a guardian.
-pub const NOT_FOR_CHILDREN: [&str; 11] = [
+pub const NOT_FOR_CHILDREN: [&str; 12] = [
     NOTIFY_SOCKET,
     GUARDIAN,
     PREDECESSOR,
+    HAND_OVER,
     FDSTORE,
     FDSTORE_OF_UNIT,
     "WATCHDOG_PID",
@@ -105,6 +108,16 @@ impl ServiceManager {
     /// Says that the end has begun and is wanted. Best effort; waits as [`Self::ready`] does.
     pub fn stopping(&self) {
         self.send_when_room(b"STOPPING=1");
+    }
+
+    /// Says that another process is the supervisor from now on. Best effort; waits as [`Self::ready`] does.
+    pub fn main_pid(&self, pid: i32) {
+        self.send_when_room(format!("MAINPID={pid}").as_bytes());
+    }
+
+    /// Says that the loop still turns (`WatchdogSec=`). Never waits.
+    pub fn alive(&self) {
+        let _ = self.send(b"WATCHDOG=1");
     }
 
     /// Sends a datagram as it is. Never waits.
@@ -205,13 +218,26 @@ impl std::fmt::Display for Predecessor {
 #[must_use]
 pub fn guardian_pid() -> Option<i32> {
     let claimed = std::env::var(GUARDIAN).ok()?.parse().ok()?;
-    (nix::unistd::getppid().as_raw() == claimed).then_some(claimed)
+    // One that takes the place of another is that one's child at first, and the guardian's when it has ended.
+    let is_child = nix::unistd::getppid().as_raw() == claimed;
+    (is_child || hand_over_from().is_some()).then_some(claimed)
 }
 
 /// The supervisor that waits for us to take its place, if we were started by one.
 #[must_use]
 pub fn hand_over_from() -> Option<i32> {
-    None
+    let claimed = std::env::var(HAND_OVER).ok()?.parse().ok()?;
+    (nix::unistd::getppid().as_raw() == claimed).then_some(claimed)
+}
+
+/// How often the service manager wants to hear that the loop turns: half of its limit (sd_watchdog_enabled(3)).
+#[must_use]
+pub fn watchdog() -> Option<std::time::Duration> {
+    let micros: u64 = std::env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
+    let pid: Option<u32> = std::env::var("WATCHDOG_PID").ok().and_then(|pid| pid.parse().ok());
+    // A successor of one that was meant is meant too: the limit is the unit's.
+    let is_ours = pid.is_none_or(|pid| pid == std::process::id()) || std::env::var_os(HAND_OVER).is_some();
+    (micros > 0 && is_ours).then(|| std::time::Duration::from_micros(micros / 2))
 }
 
 /// Whether somebody else restarts us: the guardian, or systemd as our parent.

@@ -143,6 +143,14 @@ Examples:
         after_help = "Examples:\n  supervisord-rs events\n  supervisord-rs events | jq 'select(.kind == \"incident\")'"
     )]
     Events,
+    /// Have another supervisor take over, of a new binary: process workers and clients of their sockets notice nothing.
+    #[command(after_help = "\
+Thread workers are stopped and started again. A binary that is not ready in time is rolled back: the old one goes on.
+
+Examples:
+  supervisord-rs reexec
+  supervisord-rs reexec --binary ./target/release/supervisord-rs --timeout 10s")]
+    Reexec(orders::ReexecOptions),
     /// Stop everything and end the supervisor.
     #[command(after_help = "Examples:\n  supervisord-rs shutdown\n  supervisord-rs shutdown --now")]
     Shutdown(orders::ShutdownOptions),
@@ -222,6 +230,7 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
         Verb::Logs(options) => logs::run(&options, &client(place)),
         Verb::Incidents(options) => incidents::run(&options, &client(place)),
         Verb::Events => incidents::events(&client(place)),
+        Verb::Reexec(options) => orders::reexec(&options, &client(place)),
         Verb::Shutdown(options) => orders::shutdown(&options, &client(place)),
         Verb::Man(options) => man::run(&options, Cli::command()),
         Verb::Completions(options) => completions::run(&options, Cli::command()),

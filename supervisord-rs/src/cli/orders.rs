@@ -13,6 +13,9 @@ use crate::control::protocol::Done;
 /// For an injected fault to become an incident that is settled.
 const INCIDENT_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// For a successor to be ready, when nothing else is said.
+const REEXEC_TIMEOUT: Duration = crate::daemon::hand_over::DEADLINE;
+
 #[derive(Args, Debug)]
 pub(super) struct Options {
     /// Workers, groups as `GROUP:`, or `all`.
@@ -73,6 +76,19 @@ pub(super) struct InjectOptions {
     #[arg(long)]
     no_wait: bool,
     /// JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ReexecOptions {
+    /// The binary of the next supervisor. Default: the file that this one was started from, which an upgrade replaces.
+    #[arg(long, value_name = "FILE")]
+    binary: Option<std::path::PathBuf>,
+    /// For it to be ready; otherwise the old one goes on. Default: 30s.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+    /// JSON instead of a sentence.
     #[arg(long)]
     json: bool,
 }
@@ -158,6 +174,14 @@ pub(super) fn inject(options: &InjectOptions, client: &Client) -> Exit {
         }
     }
     Exit::Done
+}
+
+pub(super) fn reexec(options: &ReexecOptions, client: &Client) -> Exit {
+    let binary =
+        options.binary.as_deref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.into()));
+    // It may be tried out, waited for, and rolled back.
+    let client = client.clone_with(Some(3 * options.timeout.unwrap_or(REEXEC_TIMEOUT)));
+    answer(client.reexec(binary.as_deref(), options.timeout), options.json)
 }
 
 pub(super) fn shutdown(options: &ShutdownOptions, client: &Client) -> Exit {

@@ -13,8 +13,8 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::protocol::{
-    Done, EventRecord, Failure, IncidentRecord, InjectRequest, ScaleRequest, ShutdownRequest, SignalRequest,
-    StatusReport, WorkersRequest,
+    Done, EventRecord, Failure, IncidentRecord, InjectRequest, ReexecRequest, ScaleRequest, ShutdownRequest,
+    SignalRequest, StatusReport, WorkersRequest,
 };
 
 /// Why a request was not answered as hoped.
@@ -182,6 +182,19 @@ impl Client {
             }
             answer => answer,
         }
+    }
+
+    /// Has another supervisor take the place of this one, of `binary` or of the file that it was started from.
+    ///
+    /// # Errors
+    /// Refused, when nothing would outlive it; failed, when the old one goes on; see [`ClientError`].
+    pub fn reexec(
+        &self,
+        binary: Option<&Path>,
+        timeout: Option<std::time::Duration>,
+    ) -> Result<Done, ClientError> {
+        let timeout_ms = timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        self.call("POST", "/v1/reexec", &ReexecRequest { binary: binary.map(Into::into), timeout_ms })
     }
 
     /// Orders the supervisor to stop everything and end.

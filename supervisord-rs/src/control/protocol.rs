@@ -352,6 +352,18 @@ pub struct InjectRequest {
     pub fault: String,
 }
 
+/// `POST /v1/reexec`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReexecRequest {
+    /// The binary of the next supervisor, an absolute path; the one that this was started from when it is left out.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub binary: Option<std::path::PathBuf>,
+    /// For it to be ready, in milliseconds; 30 000 when it is left out.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub timeout_ms: Option<u64>,
+}
+
 /// `POST /v1/shutdown`
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ShutdownRequest {
@@ -361,7 +373,7 @@ pub struct ShutdownRequest {
 }
 
 /// Answer to a request that changes something.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Done {
     /// What was done, for people.
     pub message: String,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, oneshot};
 
 use super::protocol::{
-    Done, EventRecord, Failure, IncidentRecord, InjectRequest, ScaleRequest, ShutdownRequest, SignalRequest,
-    StatusReport, WorkersRequest,
+    Done, EventRecord, Failure, IncidentRecord, InjectRequest, ReexecRequest, ScaleRequest, ShutdownRequest,
+    SignalRequest, StatusReport, WorkersRequest,
 };
 
 /// Who asks: the peer credentials of the connection (`SO_PEERCRED`, unix(7)).
@@ -49,6 +49,8 @@ pub enum Request {
     Signal(SignalRequest, Peer, Answer<Done>),
     /// Commit a fault in a worker.
     Inject(InjectRequest, Peer, Answer<Done>),
+    /// Give way to another supervisor.
+    Reexec(ReexecRequest, Peer, Answer<Done>),
     /// Stop everything and end.
     Shutdown(ShutdownRequest, Peer, Answer<Done>),
 }

@@ -139,6 +139,7 @@ fn api(requests: Requests, peer: Peer) -> Router {
         .route("/v1/scale", post(|requests, peer, body| order(requests, peer, body, Request::Scale)))
         .route("/v1/signal", post(|requests, peer, body| order(requests, peer, body, Request::Signal)))
         .route("/v1/inject", post(|requests, peer, body| order(requests, peer, body, Request::Inject)))
+        .route("/v1/reexec", post(|requests, peer, body| order(requests, peer, body, Request::Reexec)))
         .route("/v1/shutdown", post(|requests, peer, body| order(requests, peer, body, Request::Shutdown)))
         .fallback(|| async {
             refuse(StatusCode::NOT_FOUND, "invalid", format!("no such path; this is version {VERSION}"))

@@ -24,8 +24,9 @@ pub(super) struct Pending {
 }
 
 impl Daemon {
-    pub(super) fn on_request(&mut self, request: Request) {
+    pub(super) async fn on_request(&mut self, request: Request) {
         match request {
+            Request::Reexec(request, peer, answer) => self.on_reexec(request, peer, answer).await,
             Request::Status(answer) => {
                 let _ = answer.send(Ok(self.status()));
             }

@@ -7,12 +7,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use supervision::{Incarnation, Machine};
 use tokio::sync::mpsc;
 use workers::Registry;
 
+use super::hand_over::{Gate, LOCK};
 use super::{REQUESTS, succession};
 use crate::config::settings::OnDeath;
 use crate::config::{self, Isolation, Settings, SupervisorSettings};
@@ -79,8 +80,12 @@ pub(super) struct Surroundings {
     pub(super) server: Option<control::server::Server>,
     pub(super) socket: PathBuf,
     store: FdStore,
+    /// Our predecessor waits there until we are ready.
+    gate: Option<Gate>,
+    /// How often the service manager wants to hear that the loop turns.
+    pub(super) watchdog: Option<Duration>,
     /// Held as long as we live; the kernel lets go of it however we die.
-    _lock: RuntimeLock,
+    lock: RuntimeLock,
 }
 
 /// Makes everything ready, and takes over what a predecessor left. Must be called within the runtime, on the main thread.
@@ -95,11 +100,14 @@ pub(super) fn start(
     directory(&settings.supervisor.runtime_dir, "the runtime directory", "supervisor.runtime_dir")?;
     directory(&settings.supervisor.state_dir, "the state directory", "supervisor.state_dir")?;
     directory(&settings.supervisor.log_dir, "the log directory", "supervisor.log_dir")?;
-    let lock = RuntimeLock::acquire(&settings.supervisor.runtime_dir)?;
+    let gate = Gate::claim(&mut heritage);
+    let lock = RuntimeLock::acquire(&settings.supervisor.runtime_dir, heritage.claim(LOCK))?;
     let story = predecessor(&settings.supervisor.runtime_dir);
     let settings = with_its_scale(settings, &registry, story.as_ref());
     let supervisor = &settings.supervisor;
-    let store = fd_store(supervisor, &heritage);
+    // Not of the store: it is handed over besides.
+    let obituaries = heritage.claim(OBITUARIES);
+    let store = fd_store(supervisor, &heritage, gate.is_some());
 
     let names = names(&settings);
     let path = shared_path(&supervisor.state_dir, "incidents.jsonl");
@@ -122,7 +130,7 @@ pub(super) fn start(
     let carried = story.as_ref().map(|story| story.carried.clone()).unwrap_or_default();
     let surviving = Surviving { carriers: black_box.carriers(), carried, store: store.clone() };
     let logs = Logs::start(echo, supervisor.log_cap, surviving)?;
-    let keeping = Keeping { store: store.clone(), obituaries: heritage.claim(OBITUARIES) };
+    let keeping = Keeping { store: store.clone(), obituaries };
     let mut drivers = Drivers::new(&settings, registry, environment(), logs, Rc::clone(&black_box), keeping)?;
 
     let past = succession::past(&settings, story.as_ref());
@@ -154,7 +162,9 @@ pub(super) fn start(
         server: Some(server),
         socket,
         store,
-        _lock: lock,
+        gate,
+        watchdog: service_manager::watchdog(),
+        lock,
     };
     Ok(Started { settings, machine, drivers, names, events: Events::default(), incidents, requests, around })
 }
@@ -177,10 +187,10 @@ fn with_its_scale(settings: Settings, registry: &Registry, story: Option<&PostMo
 }
 
 /// Where descriptors are kept for a successor, if anything is to outlive us and there is such a place.
-fn fd_store(supervisor: &SupervisorSettings, heritage: &Heritage) -> FdStore {
+fn fd_store(supervisor: &SupervisorSettings, heritage: &Heritage, is_held: bool) -> FdStore {
     let store = match supervisor.on_death {
         OnDeath::Kill => FdStore::none(),
-        OnDeath::Keep => FdStore::from_env(heritage.names()),
+        OnDeath::Keep => FdStore::from_env(heritage.copies(), is_held),
     };
     if !store.is_there() && supervisor.on_death == OnDeath::Keep {
         tracing::info!(
@@ -191,11 +201,50 @@ fn fd_store(supervisor: &SupervisorSettings, heritage: &Heritage) -> FdStore {
 }
 
 impl Surroundings {
-    pub(super) fn announce_ready(&self, workers: usize) {
+    /// Says that start-up is over; where a predecessor waits for that, to it. False: it goes on without us.
+    pub(super) fn announce_ready(&mut self, workers: usize) -> bool {
+        if self.gate.take().is_some_and(|gate| !gate.pass()) {
+            return false;
+        }
+        if self.guardian.is_some() {
+            // As of a supervisor that the guardian started: without it, we stop in order. Only now is it our parent.
+            let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
+        }
+        self.store.release();
         tracing::info!(socket = %self.socket.display(), workers, "supervising");
         if let Some(manager) = &self.service_manager {
             manager.ready();
             manager.status(&format!("supervising {workers} workers"));
+        }
+        true
+    }
+
+    /// Whether process workers outlive us.
+    pub(super) fn is_kept(&self) -> bool {
+        self.store.is_there()
+    }
+
+    /// Copies of all that outlives us.
+    pub(super) fn kept(&self) -> Vec<(String, OwnedFd)> {
+        self.store.all()
+    }
+
+    /// A copy of the lock of the runtime directory: as long as anybody has one, it is held.
+    pub(super) fn lock(&self) -> io::Result<OwnedFd> {
+        self.lock.copy()
+    }
+
+    /// Names another process in our place.
+    pub(super) fn name_successor(&self, pid: i32) {
+        if let Some(manager) = &self.service_manager {
+            manager.main_pid(pid);
+        }
+    }
+
+    /// Says that the loop turns.
+    pub(super) fn say_alive(&self) {
+        if let Some(manager) = &self.service_manager {
+            manager.alive();
         }
     }
 

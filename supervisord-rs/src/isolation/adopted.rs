@@ -3,7 +3,7 @@
 //! it: the guardian writes that down.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -38,6 +38,11 @@ pub(super) enum Look {
 impl Obituaries {
     pub(super) fn new(pipe: Option<OwnedFd>) -> Self {
         Self { pipe, known: BTreeMap::new() }
+    }
+
+    /// The pipe that they come through.
+    pub(super) fn pipe(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
     }
 
     /// Looks at an adopted process.

@@ -448,6 +448,36 @@ impl Drivers {
         let _ = self.logs.flush(LAST_WAIT);
     }
 
+    /// Asks the supervisor's own threads to stop, and waits for them, at most so long: another supervisor starts them again.
+    pub fn stop_threads(&self, limit: Duration) {
+        let end = std::time::Instant::now() + limit;
+        let threads: Vec<&Live> = self
+            .live
+            .iter()
+            .flatten()
+            .filter(|live| self.domains[live.domain.index()].kind == DomainKind::Supervisor)
+            .collect();
+        threads.iter().filter_map(|live| live.sdk.as_ref()).for_each(super::live::Sdk::order_stop);
+        let lives = |live: &&Live| {
+            let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(live.incarnation));
+            reading.is_some_and(|reading| super::evidence::of_thread(reading.state).is_none())
+        };
+        while threads.iter().copied().any(|live| lives(&live)) && std::time::Instant::now() < end {
+            std::thread::sleep(LOOK_FIRST);
+        }
+    }
+
+    /// Takes no more output, and waits until what was taken is written. False: it hangs.
+    pub fn hold_logs(&self, limit: Duration) -> bool {
+        self.logs.hold(limit)
+    }
+
+    /// Where the guardian writes down how orphans ended.
+    #[must_use]
+    pub fn obituaries(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.obituaries.pipe()
+    }
+
     // Events.
 
     /// Tells the event loop that runs now when there is something to [`collect`](Self::collect).

@@ -175,6 +175,12 @@ impl Logs {
         self.pool.begin();
     }
 
+    /// Takes no more, and waits until what was taken is written, at most `limit`. False: a write hangs.
+    #[must_use]
+    pub fn hold(&self, limit: Duration) -> bool {
+        self.pool.hold(limit)
+    }
+
     /// Whether a predecessor's pipe with this name waits to be carried on.
     #[must_use]
     pub fn has_heritage(&self, name: &str) -> bool {

@@ -2,7 +2,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -48,26 +49,21 @@ fn is_of_the_dead(file: &Path) -> bool {
 
 /// The proof that this is the only supervisor of a runtime directory. The kernel lets go of it however we die.
 #[derive(Debug)]
-pub struct RuntimeLock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
+pub struct RuntimeLock(Flock<File>);
 
 impl RuntimeLock {
-    /// Takes the lock. Waits only for what a dead supervisor has left: at most ten seconds.
+    /// Takes the lock; one that a predecessor passes on is held by both (flock(2)). Waits only for what a dead supervisor has left: at most ten seconds.
     ///
     /// # Errors
     /// See [`LockError`].
-    pub fn acquire(runtime_dir: &Path) -> Result<Self, LockError> {
+    pub fn acquire(runtime_dir: &Path, inherited: Option<OwnedFd>) -> Result<Self, LockError> {
         let path = runtime_dir.to_path_buf();
         let at = |source: io::Error| LockError::Io { path: path.clone(), source };
         let file = runtime_dir.join("supervisor.lock");
         let end = Instant::now() + PATIENCE;
-        let mut open = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&file)
-            .map_err(at)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut open = inherited.map_or_else(|| options.open(&file), |lock| Ok(lock.into())).map_err(at)?;
         let locked = loop {
             match Flock::lock(open, FlockArg::LockExclusiveNonblock) {
                 Err((again, Errno::EWOULDBLOCK)) if is_of_the_dead(&file) && Instant::now() < end => {
@@ -79,9 +75,9 @@ impl RuntimeLock {
         };
         match locked {
             Ok(lock) => {
-                let written = lock.set_len(0).and_then(|()| {
-                    io::Write::write_all(&mut &*lock, format!("{}\n", std::process::id()).as_bytes())
-                });
+                // The position is shared with whoever passed it on.
+                let own = format!("{}\n", std::process::id());
+                let written = lock.set_len(0).and_then(|()| lock.write_all_at(own.as_bytes(), 0));
                 written.map_err(at)?;
                 Ok(Self(lock))
             }
@@ -92,5 +88,13 @@ impl RuntimeLock {
             }
             Err((_, errno)) => Err(at(errno.into())),
         }
+    }
+
+    /// The same lock, to be passed on.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn copy(&self) -> io::Result<OwnedFd> {
+        self.0.try_clone().map(OwnedFd::from)
     }
 }

@@ -53,10 +53,11 @@ impl Heritage {
         (FIRST..FIRST + self.count).contains(&number)
     }
 
-    /// What is known of it, for the way to the store.
+    /// Copies of all of it, by name: what the store has.
     #[must_use]
-    pub fn names(&self) -> BTreeMap<String, usize> {
-        self.descriptors.iter().map(|(name, list)| (name.clone(), list.len())).collect()
+    pub fn copies(&self) -> BTreeMap<String, Vec<OwnedFd>> {
+        let copies = |list: &Vec<OwnedFd>| list.iter().filter_map(|one| one.try_clone().ok()).collect();
+        self.descriptors.iter().map(|(name, list)| (name.clone(), copies(list))).collect()
     }
 
     /// The one with this name.

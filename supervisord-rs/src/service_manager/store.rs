@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -36,8 +36,17 @@ pub struct FdStore(Option<Arc<Way>>);
 struct Way {
     socket: UnixDatagram,
     most: usize,
-    /// What is kept, by name: how many descriptors.
-    kept: Mutex<BTreeMap<String, usize>>,
+    /// What is kept, by name; ours as well, for a successor that we start ourselves.
+    kept: Mutex<BTreeMap<String, Vec<OwnedFd>>>,
+    /// What is to be said when we are who the manager listens to; `None`: we are.
+    held: Mutex<Option<Vec<Held>>>,
+}
+
+/// Something to be said later.
+#[derive(Debug)]
+enum Held {
+    Keep(String),
+    Forget(String),
 }
 
 impl FdStore {
@@ -47,14 +56,16 @@ impl FdStore {
         Self(None)
     }
 
-    /// The one of the service manager, if it has one; what it has kept until now is `known`, by name.
+    /// The one of the service manager, if it has one; what it has kept until now is `known`, by name. `is_held`: nothing is
+    /// said before [`release`](Self::release).
     #[must_use]
-    pub fn from_env(known: BTreeMap<String, usize>) -> Self {
+    pub fn from_env(known: BTreeMap<String, Vec<OwnedFd>>, is_held: bool) -> Self {
         let number = |name: &str| std::env::var(name).ok()?.trim().parse::<usize>().ok();
         let most = number(FDSTORE).or_else(|| number(FDSTORE_OF_UNIT)).unwrap_or(0);
-        let known = known.into_iter().map(|(name, count)| (escape(&name), count)).collect();
+        let known = known.into_iter().map(|(name, list)| (escape(&name), list)).collect();
+        let held = Mutex::new(is_held.then(Vec::new));
         let socket = (most > 0).then(connect).flatten();
-        Self(socket.map(|socket| Arc::new(Way { socket, most, kept: Mutex::new(known) })))
+        Self(socket.map(|socket| Arc::new(Way { socket, most, kept: Mutex::new(known), held })))
     }
 
     /// Whether anything can be kept.
@@ -74,16 +85,17 @@ impl FdStore {
         if kept.contains_key(&name) {
             return true;
         }
-        let count: usize = kept.values().sum();
-        let names: usize = kept.iter().map(|(name, count)| (name.len() + 1) * count).sum();
+        let count: usize = kept.values().map(Vec::len).sum();
+        let names: usize = kept.iter().map(|(name, list)| (name.len() + 1) * list.len()).sum();
         let is_room = count + descriptors.len() <= way.most
             && names + (name.len() + 1) * descriptors.len() <= NAMES_MAX;
-        // Without FDPOLL=0 the manager drops a pipe as soon as its other end is closed, with the bytes in it.
-        let text = format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0");
-        if !is_room || !way.send(&text, descriptors) {
+        let copies: Option<Vec<OwnedFd>> =
+            descriptors.iter().map(|descriptor| descriptor.try_clone_to_owned().ok()).collect();
+        let Some(copies) = copies.filter(|_| is_room) else { return false };
+        if !way.hold(Held::Keep(name.clone())) && !way.send(&keep_text(&name), descriptors) {
             return false;
         }
-        kept.insert(name, descriptors.len());
+        kept.insert(name, copies);
         true
     }
 
@@ -92,9 +104,39 @@ impl FdStore {
         let Some(way) = &self.0 else { return };
         let name = escape(name);
         let mut kept = way.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.contains_key(&name) && way.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[]) {
+        if kept.contains_key(&name)
+            && (way.hold(Held::Forget(name.clone())) || way.send(&forget_text(&name), &[]))
+        {
             kept.remove(&name);
         }
+    }
+
+    /// Says what was held back: from now on the manager listens to us.
+    pub fn release(&self) {
+        let Some(way) = &self.0 else { return };
+        let kept = way.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = way.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for said in held.into_iter().flatten() {
+            match said {
+                Held::Forget(name) => drop(way.send(&forget_text(&name), &[])),
+                Held::Keep(name) => {
+                    let list = kept.get(&name).into_iter().flatten();
+                    let descriptors: Vec<BorrowedFd<'_>> = list.map(AsFd::as_fd).collect();
+                    if !descriptors.is_empty() {
+                        way.send(&keep_text(&name), &descriptors);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Copies of all that is kept, each with its name in the store.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, OwnedFd)> {
+        let Some(way) = &self.0 else { return Vec::new() };
+        let kept = way.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let each = kept.iter().flat_map(|(name, list)| list.iter().map(move |descriptor| (name, descriptor)));
+        each.filter_map(|(name, descriptor)| Some((name.clone(), descriptor.try_clone().ok()?))).collect()
     }
 
     /// Has everything let go of whose name `is_stale` says so; names as they were given.
@@ -108,7 +150,22 @@ impl FdStore {
     }
 }
 
+fn keep_text(name: &str) -> String {
+    // Without FDPOLL=0 the manager drops a pipe as soon as its other end is closed, with the bytes in it.
+    format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0")
+}
+
+fn forget_text(name: &str) -> String {
+    format!("FDSTOREREMOVE=1\nFDNAME={name}")
+}
+
 impl Way {
+    /// Whether it is held back.
+    fn hold(&self, said: Held) -> bool {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_mut().map(|held| held.push(said)).is_some()
+    }
+
     fn send(&self, text: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
         let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&raw)];

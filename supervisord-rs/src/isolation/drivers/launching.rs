@@ -156,7 +156,7 @@ impl Drivers {
         let launch = self.launches[worker.index()].clone();
         let domain = self.domain_of[worker.index()];
         let family = self.family(domain, &launch.surroundings.limits);
-        let launched = has_room().map_err(Failed::from).and_then(|()| family).and_then(|family| {
+        let launched = has_room().map_err(Failed::from).and(family).and_then(|family| {
             let mut prepared = self.prepare(&launch, &family)?;
             for (name, value) in extra {
                 prepared.environment.insert(name.into(), value.into());
@@ -241,6 +241,29 @@ impl Drivers {
             self.store.keep(&format!("{name}/process/{}", child.pid), &[child.pidfd.as_fd()]);
             self.note_process(incarnation.worker);
         }
+    }
+
+    /// Starts a binary that is to say something with its exit status alone.
+    ///
+    /// # Errors
+    /// What went wrong, in a sentence.
+    pub fn launch_check(
+        &self,
+        binary: &std::path::Path,
+        argv: &[std::ffi::OsString],
+    ) -> std::result::Result<Helper, String> {
+        let launched = (|| {
+            let null = host::null()?;
+            Plan::new(binary.as_os_str(), argv, std::ffi::OsStr::new(""))?
+                .environment(self.environment.iter().map(|(name, value)| (&**name, &**value)))?
+                .descriptor(null.as_fd())?
+                .descriptor(null.as_fd())?
+                .descriptor(null.as_fd())?
+                .launch()
+        })();
+        launched
+            .map(|child| Helper::new(child, None))
+            .map_err(|failure| advice(failure, &binary.display().to_string()))
     }
 
     fn prepare(&self, launch: &Launch, family: &Family) -> Result<Prepared> {

@@ -136,6 +136,19 @@ impl Pool {
         }
     }
 
+    /// Nothing is taken any more; waits until nobody has anything in its hands.
+    pub(super) fn hold(&self, limit: Duration) -> bool {
+        self.has_begun.store(false, Ordering::SeqCst);
+        let end = Instant::now() + limit;
+        while self.threads.load(Ordering::SeqCst) > self.idle.load(Ordering::SeqCst) {
+            if Instant::now() >= end {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+
     /// Where pipes are kept for a successor.
     pub(super) fn store(&self) -> &FdStore {
         &self.store
@@ -241,6 +254,9 @@ impl Pool {
         let Some((id, stream)) = u32::try_from(data).ok().and_then(|id| Some((id, self.stream(id)?))) else {
             return;
         };
+        if !self.has_begun.load(Ordering::SeqCst) {
+            return;
+        }
         if !stream.turn.take_or_wait(id) {
             // Whoever has the turn arms it again.
             stream.begin_to_wait();

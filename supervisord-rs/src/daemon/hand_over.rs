@@ -1,0 +1,241 @@
+//! `reexec`: another supervisor, of another binary perhaps, takes our place while we live. It is started beside us with all
+//! that is in the fd store, goes on from the black box, and says that it is ready; then we name it to the service manager
+//! and end. One that does not become ready in time is killed, and another one of our own binary takes our place: what we
+//! run stays open as long as we live, whatever became of the file.
+//!
+//! Process workers, sockets and output notice nothing. Thread workers are our own threads: they are asked to stop, and the
+//! successor starts them again; that is no incident.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::Daemon;
+use crate::control::protocol::{Done, Failure, ReexecRequest};
+use crate::control::request::{Answer, Peer};
+use crate::isolation::launch::{Child, Plan, advice};
+use crate::isolation::{inherited, reaper};
+use crate::service_manager::{self, HAND_OVER, Heritage};
+
+/// For a successor to be ready, when nothing else is said.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+/// For threads to stop, and for output that is on its way.
+const REST: Duration = Duration::from_secs(5);
+/// Between two signs of life to the service manager while we wait.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// For a binary to check our configuration.
+const CHECK: Duration = Duration::from_secs(10);
+/// The name of the gate among what a successor inherits.
+const GATE: &str = "hand-over";
+/// The lock of the runtime directory goes with the place.
+pub(super) const LOCK: &str = "lock";
+const READY: u8 = b'r';
+
+/// The successor's end of the gate: through it our predecessor hears that we are ready, and we hear that it is gone.
+#[derive(Debug)]
+pub(super) struct Gate(UnixStream);
+
+impl Gate {
+    /// The one that was inherited; `None`: we are nobody's successor, or of one that died.
+    pub(super) fn claim(heritage: &mut Heritage) -> Option<Self> {
+        heritage.claim(GATE).map(|gate| Self(gate.into()))
+    }
+
+    /// Says that we are ready, and waits until the predecessor has named us in its place and ended. False: it has not, and
+    /// goes on without us.
+    pub(super) fn pass(mut self) -> bool {
+        let said = self.0.set_read_timeout(Some(DEADLINE)).and_then(|()| self.0.write_all(&[READY]));
+        let mut end = [0];
+        if said.is_err() || !matches!(self.0.read(&mut end), Ok(0)) {
+            return false;
+        }
+        // Its descriptors are closed before we are somebody else's child: what is tied to our parent must be tied to the
+        // new one.
+        let until = Instant::now() + REST;
+        while service_manager::hand_over_from().is_some() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+}
+
+impl Daemon {
+    /// Gives way to a supervisor of `binary`; to one of our own binary when that does not work. Answers, and sets the exit
+    /// status.
+    pub(super) async fn on_reexec(&mut self, request: ReexecRequest, peer: Peer, answer: Answer<Done>) {
+        let own = PathBuf::from("/proc/self/exe");
+        let binary = request.binary.clone().unwrap_or_else(installed);
+        self.log_order("reexec", &binary.display().to_string(), peer);
+        let refuse = |why: String| Err(Failure { error: "refused".into(), message: why });
+        if !self.around.is_kept() {
+            let why = "nobody keeps the supervisor's descriptors, so that no worker would outlive it: run it under its guardian, or as a unit with FileDescriptorStoreMax=, and not with `on_death: kill`";
+            return drop(answer.send(refuse(why.into())));
+        }
+        if self.machine.is_shutting_down() {
+            return drop(answer.send(refuse("the supervisor is shutting down".into())));
+        }
+        let deadline = request.timeout_ms.map_or(DEADLINE, Duration::from_millis);
+        // A binary that cannot even say its version, or does not like the configuration, costs nobody anything.
+        if let Err(why) = self.try_out(&binary, deadline.min(CHECK)).await {
+            return drop(answer.send(refuse(format!("{} is not taken: {why}", binary.display()))));
+        }
+        self.rest();
+        let (result, successor) = match self.give_way(&binary, deadline) {
+            Ok(successor) => {
+                let message = format!("process {} has taken over from {}", successor.pid, std::process::id());
+                (Ok(Done { message, ..Done::default() }), successor)
+            }
+            Err(why) => {
+                tracing::error!(binary = %binary.display(), "it does not take over: {why}; the old one goes on");
+                self.publish("rolled-back", None, json!({ "binary": binary, "why": why }));
+                match self.give_way(&own, DEADLINE) {
+                    Ok(successor) => {
+                        let message = format!(
+                            "{} does not take over: {why}; the old one goes on as process {}",
+                            binary.display(),
+                            successor.pid
+                        );
+                        (Err(Failure { error: "failed".into(), message }), successor)
+                    }
+                    Err(worse) => {
+                        // Dead, we are replaced by whoever restarts us, and nothing is lost that is not lost now.
+                        tracing::error!(
+                            "nor does our own: {worse}; this supervisor ends to be started again"
+                        );
+                        std::process::exit(1);
+                    }
+                }
+            }
+        };
+        self.around.name_successor(successor.pid);
+        let _ = answer.send(result);
+        if let Some(server) = self.around.server.take() {
+            server.end(super::LAST_ANSWERS).await;
+        }
+        // Nothing of ours is cleared away: all of it is the successor's.
+        std::process::exit(0);
+    }
+
+    /// Runs the binary's own check of our configuration.
+    async fn try_out(&self, binary: &Path, deadline: Duration) -> Result<(), String> {
+        let argv =
+            [OsString::from("supervisord-rs"), "check".into(), self.settings.file.clone().into_os_string()];
+        let helper = self.drivers.launch_check(binary, &argv)?;
+        match helper.wait(deadline).await {
+            Some(supervision::Status::Exited(0)) => Ok(()),
+            Some(supervision::Status::Exited(code)) => {
+                Err(format!("`check` of the configuration ends with exit status {code}"))
+            }
+            Some(status) => Err(format!("`check` of the configuration ends with {status:?}")),
+            None => Err(format!("`check` of the configuration has not ended after {deadline:?}")),
+        }
+    }
+
+    /// Lets go of what two cannot do at once.
+    fn rest(&mut self) {
+        self.drivers.stop_threads(REST);
+        if !self.drivers.hold_logs(REST) {
+            tracing::warn!("output hangs in a write: what is in there may be written late");
+        }
+        self.write_settled(true);
+        self.around.scribe.flush(REST);
+        self.around.black_box.give_way(true);
+    }
+
+    /// Starts a successor and waits until it is ready.
+    fn give_way(&self, binary: &Path, deadline: Duration) -> Result<Child, String> {
+        let (mut gate, theirs) = UnixStream::pair().map_err(|error| error.to_string())?;
+        let lock = self.around.lock().map_err(|error| error.to_string())?;
+        let child = self.launch_successor(binary, theirs.as_fd(), lock.as_fd())?;
+        drop(theirs);
+        let end = Instant::now() + deadline;
+        let mut said = [0];
+        let heard = loop {
+            let rest = end.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                break Err(format!("it is not ready after {deadline:?}"));
+            }
+            self.around.say_alive();
+            let timed = gate.set_read_timeout(Some(rest.min(PATIENCE)));
+            match timed.and_then(|()| gate.read(&mut said)) {
+                Ok(1..) if said[0] == READY => break Ok(()),
+                Ok(_) => break Err("it ends before it is ready".into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => break Err(error.to_string()),
+            }
+        };
+        match heard {
+            Ok(()) => {
+                // It hears that we are gone when this is closed, which is when we are.
+                std::mem::forget(gate);
+                Ok(child)
+            }
+            Err(why) => {
+                // With whatever it has started: all of that has what we handed over.
+                reaper::signal_group(&child, libc::SIGKILL);
+                reaper::discard(&child.pidfd);
+                Err(why)
+            }
+        }
+    }
+
+    fn launch_successor(
+        &self,
+        binary: &Path,
+        gate: BorrowedFd<'_>,
+        lock: BorrowedFd<'_>,
+    ) -> Result<Child, String> {
+        let kept: Vec<(String, OwnedFd)> = self.around.kept();
+        let secrets: Vec<(String, BorrowedFd<'_>)> =
+            inherited::all().map(|(name, secret)| (name, secret.as_fd())).collect();
+        let all: Vec<(&str, BorrowedFd<'_>)> = kept
+            .iter()
+            .map(|(name, descriptor)| (name.as_str(), descriptor.as_fd()))
+            .chain(secrets.iter().map(|(name, secret)| (name.as_str(), *secret)))
+            .chain(self.drivers.obituaries().map(|pipe| (crate::guardian::obituary::OBITUARIES, pipe)))
+            .chain([(GATE, gate), (LOCK, lock)])
+            .collect();
+        let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+        let descriptors: Vec<BorrowedFd<'_>> = all.iter().map(|(_, descriptor)| *descriptor).collect();
+        let own = [
+            ("LISTEN_FDS", names.len().to_string()),
+            ("LISTEN_FDNAMES", names.join(":")),
+            (HAND_OVER, std::process::id().to_string()),
+            (service_manager::PREDECESSOR, String::new()),
+        ];
+        let inherited: Vec<(OsString, OsString)> = std::env::vars_os()
+            .filter(|(name, _)| name != "LISTEN_PID" && own.iter().all(|(known, _)| name != known))
+            .collect();
+        let environment = inherited
+            .iter()
+            .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+            .chain(own.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value))));
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        let launch = || {
+            Plan::new(binary.as_os_str(), &arguments, OsStr::new(""))?
+                .environment(environment)?
+                .descriptor(io::stdin().as_fd())?
+                .descriptor(io::stdout().as_fd())?
+                .descriptor(io::stderr().as_fd())?
+                .many_descriptors(&descriptors)?
+                .listen_pid()
+                .parent_death_signal(None)
+                .launch()
+        };
+        launch().map_err(|failure| advice(failure, &binary.display().to_string()))
+    }
+}
+
+/// The file that we were started from, or what has taken its place: an upgrade puts a new one there.
+fn installed() -> PathBuf {
+    let own = std::fs::read_link("/proc/self/exe").unwrap_or_else(|_| "/proc/self/exe".into());
+    // The kernel says so of a file that has been replaced (proc_pid_exe(5)).
+    let text = own.to_string_lossy();
+    text.strip_suffix(" (deleted)").map_or_else(|| own.clone(), PathBuf::from)
+}

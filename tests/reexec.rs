@@ -1,0 +1,190 @@
+//! Another supervisor takes over while this one lives: an upgrade, and one that is rolled back.
+
+mod harness;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use harness::{Bed, Supervisor, find, text};
+use supervisord_rs::control::protocol::StatusReport;
+
+fn configuration(port: u16) -> String {
+    let server = "import os, socket\nlisten = socket.socket(fileno=3)\nwhile True:\n    peer = listen.accept()[0]\n    peer.recv(4096)\n    peer.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n')\n    peer.close()";
+    format!(
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
+         web: {{ command: [python3, -c, {}], instances: 2, sockets: [ {{ listen: \"127.0.0.1:{port}\" }} ] }}\n  \
+         lines: {{ command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.002; done'] }}\n  \
+         code: {{ worker: ticker, isolation: process }}\n  in-cell: {{ worker: ticker, isolation: thread, cell: c }}\n  \
+         thread: {{ worker: ticker, isolation: thread }}\n",
+        serde_json::to_string(server).expect("a string")
+    )
+}
+
+/// What no hand-over may change: who runs, as which process and generation.
+fn processes(status: &StatusReport) -> Vec<(String, Option<i32>, u64)> {
+    let all = status.workers.iter().filter(|worker| worker.name != "thread");
+    all.map(|worker| (worker.name.clone(), worker.pid, worker.generation)).collect()
+}
+
+/// Clients that ask without a pause: how many were served, how many not.
+struct Load {
+    stop: Arc<AtomicBool>,
+    failed: Arc<AtomicU64>,
+    served: Arc<AtomicU64>,
+    client: std::thread::JoinHandle<()>,
+}
+
+impl Load {
+    fn start(port: u16) -> Self {
+        let (stop, failed, served) = (Arc::default(), Arc::default(), Arc::default());
+        let client = std::thread::spawn({
+            let (stop, failed, served): (Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>) =
+                (Arc::clone(&stop), Arc::clone(&failed), Arc::clone(&served));
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let answer = TcpStream::connect(("127.0.0.1", port)).and_then(|mut stream| {
+                        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+                        let mut answer = String::new();
+                        stream.read_to_string(&mut answer).map(|_| answer)
+                    });
+                    let counter =
+                        if answer.is_ok_and(|answer| answer.contains("200 OK")) { &served } else { &failed };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        Self { stop, failed, served, client }
+    }
+
+    fn end(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.client.join().expect("the client");
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+fn script(bed: &Bed, name: &str, body: &str) -> PathBuf {
+    let path = bed.write(name, &format!("#!/bin/sh\n{body}\n"));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    path
+}
+
+fn running(supervisor: &Supervisor<'_>) -> StatusReport {
+    supervisor.wait_running()
+}
+
+#[test]
+fn an_upgrade_under_load_is_noticed_by_nobody_and_a_broken_binary_is_rolled_back() {
+    let bed = Bed::new();
+    let port = 18_433;
+    let supervisor = bed.start(&configuration(port));
+    let mut before = running(&supervisor);
+    let load = Load::start(port);
+    let own = env!("CARGO_BIN_EXE_supervisord-rs");
+    for round in 0..5 {
+        let done = bed.verb(&["reexec", "--binary", own]);
+        assert_eq!(done.status.code(), Some(0), "round {round}: {}{}", text(&done.stderr), bed.log());
+        let after = running(&supervisor);
+        assert_ne!(after.supervisor.pid, before.supervisor.pid, "another one");
+        assert_eq!(processes(&after), processes(&before), "round {round}");
+        assert!(
+            find(&after, "thread").generation > find(&before, "thread").generation,
+            "threads start again"
+        );
+        before = after;
+    }
+    assert_eq!(supervisor.incidents().len(), 0, "an upgrade is no incident: {:?}", supervisor.incidents());
+
+    // One that does not even start, one that dislikes the configuration, one that ends, and one that never says anything.
+    let takes = format!("[ \"$2\" = check ] || [ \"$1\" = check ] && exec {own} \"$@\"");
+    let broken = [
+        (bed.path("nowhere"), "no such file"),
+        (script(&bed, "refuses", "exit 3"), "exit status 3"),
+        (script(&bed, "ends", &format!("{takes}; exit 1")), "it ends before it is ready"),
+        (script(&bed, "hangs", &format!("{takes}; sleep 1000")), "it is not ready after 1s"),
+    ];
+    for (binary, why) in broken {
+        let binary = binary.to_str().expect("UTF-8");
+        let done = bed.verb(&["reexec", "--binary", binary, "--timeout", "1s"]);
+        assert_ne!(done.status.code(), Some(0), "{binary}");
+        let said = text(&done.stderr).to_lowercase();
+        assert!(said.contains(why), "{binary}: {said}\n{}", bed.log());
+        let after = running(&supervisor);
+        assert_eq!(processes(&after), processes(&before), "{binary}");
+        before = after;
+    }
+    let served = load.served.load(Ordering::Relaxed);
+    supervisor.wait("requests", |_| (load.served.load(Ordering::Relaxed) > served + 20).then_some(()));
+    assert_eq!(load.end(), 0, "failed requests");
+
+    // What took over is as good as what was started: it dies and is replaced, and it ends in order.
+    harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+    let after = supervisor.wait("a successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != before.supervisor.pid).then_some(status)
+    });
+    assert_eq!(processes(&after), processes(&before));
+    supervisor.stop();
+    let output = bed.output("lines");
+    for (number, line) in (1..).zip(output.lines()) {
+        assert_eq!(line, number.to_string(), "a line is missing, twice, or torn");
+    }
+}
+
+#[test]
+fn without_anybody_who_keeps_descriptors_it_is_refused() {
+    let bed = Bed::new();
+    let supervisor =
+        bed.start_with("version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n", &["--no-guardian"]);
+    let before = supervisor.wait_phase("w", "running");
+    let done = bed.verb(&["reexec"]);
+    assert_eq!(done.status.code(), Some(4), "{}", text(&done.stderr));
+    assert!(text(&done.stderr).contains("FileDescriptorStoreMax="), "{}", text(&done.stderr));
+    assert_eq!(supervisor.worker("w").pid, before.pid);
+    supervisor.stop();
+}
+
+/// Takes what comes until the deadline.
+fn next(socket: &UnixDatagram, wanted: &str, within: Duration) -> bool {
+    let end = Instant::now() + within;
+    while Instant::now() < end {
+        socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+        let mut bytes = [0; 4096];
+        if let Ok(count) = socket.recv(&mut bytes)
+            && text(&bytes[..count]).lines().any(|line| line == wanted)
+        {
+            return true;
+        }
+    }
+    false
+}
+
+#[test]
+fn the_watchdog_of_the_service_manager_hears_of_a_loop_that_turns_and_of_no_other() {
+    let bed = Bed::new();
+    let path = bed.path("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    let environment = [("NOTIFY_SOCKET", path.to_str().expect("UTF-8")), ("WATCHDOG_USEC", "400000")];
+    let supervisor = bed.start_in(
+        "version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n",
+        &["--no-guardian"],
+        &environment,
+    );
+    assert!(next(&socket, "READY=1", Duration::from_secs(30)));
+    for _ in 0..3 {
+        assert!(next(&socket, "WATCHDOG=1", Duration::from_secs(30)), "the loop turns");
+    }
+    let pid = supervisor.status().supervisor.pid;
+    harness::kill(pid, nix::sys::signal::Signal::SIGSTOP);
+    while next(&socket, "WATCHDOG=1", Duration::from_millis(200)) {}
+    assert!(!next(&socket, "WATCHDOG=1", Duration::from_secs(1)), "it does not turn, and says that it does");
+    harness::kill(pid, nix::sys::signal::Signal::SIGCONT);
+    assert!(next(&socket, "WATCHDOG=1", Duration::from_secs(30)), "it turns again");
+    supervisor.stop();
+}
