@@ -138,6 +138,53 @@ fn an_upgrade_under_load_is_noticed_by_nobody_and_a_broken_binary_is_rolled_back
 }
 
 #[test]
+fn a_reload_touches_only_what_has_changed_and_an_invalid_file_changes_nothing() {
+    let bed = Bed::new();
+    let same = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  same: { command: [sleep, 1d] }\n";
+    let supervisor = bed.start(&format!("{same}  changed: {{ command: [sleep, 2d] }}\n"));
+    let mut before = supervisor.wait_running();
+    bed.write(
+        "supervisord-rs.yaml",
+        &format!("{same}  changed: {{ command: [sleep, 3d] }}\n  new: {{ command: [sleep, 4d] }}\n"),
+    );
+    let done = bed.verb(&["reload"]);
+    assert_eq!(done.status.code(), Some(0), "{}{}", text(&done.stderr), bed.log());
+    let after = supervisor.wait("the change", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        let is_done = status.workers.len() == 3
+            && status.workers.iter().all(|worker| worker.phase == "running")
+            && find(&status, "changed").generation == 2;
+        is_done.then_some(status)
+    });
+    assert_eq!(find(&after, "same").pid, find(&before, "same").pid, "it is not touched");
+    before = after;
+
+    bed.write("supervisord-rs.yaml", "version: 1\nworkers: { a: { comand: [sleep, 1d] } }\n");
+    let done = bed.verb(&["reload"]);
+    assert_eq!(done.status.code(), Some(4), "{}", text(&done.stderr));
+    // By signal too, and the supervisor is the same one as before.
+    harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGHUP);
+    supervisor.wait("a word about it", |supervisor| {
+        supervisor.bed.log().contains("the configuration is not read anew").then_some(())
+    });
+    let status = supervisor.status();
+    assert_eq!((processes(&status), status.supervisor.pid), (processes(&before), before.supervisor.pid));
+
+    bed.write("supervisord-rs.yaml", same);
+    let done = bed.verb(&["reload"]);
+    assert_eq!(done.status.code(), Some(4), "what runs is not killed because a line is missing");
+    assert!(text(&done.stderr).contains("supervisord-rs stop changed new"), "{}", text(&done.stderr));
+    supervisor.client.stop(&["changed".into(), "new".into()], true).expect("stopped");
+    harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGHUP);
+    let after = supervisor.wait("the one that is left", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.workers.len() == 1).then_some(status)
+    });
+    assert_eq!(find(&after, "same").pid, find(&before, "same").pid);
+    supervisor.stop();
+}
+
+#[test]
 fn without_anybody_who_keeps_descriptors_it_is_refused() {
     let bed = Bed::new();
     let supervisor =

@@ -157,6 +157,7 @@ impl Daemon {
         self.open_inherited();
         self.resume_adopted();
         self.turn(None);
+        self.apply_changes();
         while self.exit.is_none() {
             let deadline = self.next_deadline();
             tokio::select! {
@@ -165,7 +166,7 @@ impl Daemon {
                     Ok(()) => self.turn(None),
                     Err(error) => return Err(error.into()),
                 },
-                signal = signals.next() => self.on_signal(signal),
+                signal = signals.next() => self.on_signal(signal).await,
                 said = self.beside.next() => self.on_said(said),
                 Some(request) = self.requests.recv() => self.on_request(request).await,
                 () = until(deadline) => self.on_deadline(),
@@ -242,7 +243,9 @@ impl Daemon {
         let drivers = &mut self.drivers;
         match effect {
             Effect::Launch { incarnation } => {
-                self.around.black_box.note(incarnation.worker.index()).begin_launch();
+                let note = self.around.black_box.note(incarnation.worker.index());
+                note.begin_launch();
+                note.set_plan(succession::plan(drivers.launch_of(incarnation.worker)));
                 drivers.launch(incarnation);
             }
             Effect::Confirm { incarnation } => drivers.confirm(incarnation),
@@ -320,6 +323,9 @@ impl Daemon {
     /// Writes to the black box what a successor needs to go on from here: before anything is done, so that what is being
     /// done when we die is known.
     fn remember(&mut self) {
+        if self.machine.is_shutting_down() {
+            self.around.black_box.set_stopping();
+        }
         while let Some(worker) = self.machine.poll_changed() {
             if let Some(memo) = self.machine.memo(worker) {
                 self.around.black_box.note(worker.index()).remember(&memo);

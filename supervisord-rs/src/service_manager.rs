@@ -115,6 +115,13 @@ impl ServiceManager {
         self.send_when_room(format!("MAINPID={pid}").as_bytes());
     }
 
+    /// Says that a reload has begun; it is over with [`Self::ready`] (`Type=notify-reload`, systemd.service(5)). Best effort;
+    /// waits as that does.
+    pub fn reloading(&self) {
+        let micros = workers::board::monotonic_ns() / 1000;
+        self.send_when_room(format!("RELOADING=1\nMONOTONIC_USEC={micros}").as_bytes());
+    }
+
     /// Says that the loop still turns (`WatchdogSec=`). Never waits.
     pub fn alive(&self) {
         let _ = self.send(b"WATCHDOG=1");

@@ -151,6 +151,14 @@ Examples:
   supervisord-rs reexec
   supervisord-rs reexec --binary ./target/release/supervisord-rs --timeout 10s")]
     Reexec(orders::ReexecOptions),
+    /// Have the configuration read anew. An invalid one is refused, and nothing changes.
+    #[command(after_help = "\
+Another supervisor of the same binary reads the file and takes over: it starts what is new, restarts what has changed, and
+leaves the rest alone. What is not in the file any more must have been stopped.
+
+Examples:
+  supervisord-rs reload")]
+    Reload(orders::ReloadOptions),
     /// Stop everything and end the supervisor.
     #[command(after_help = "Examples:\n  supervisord-rs shutdown\n  supervisord-rs shutdown --now")]
     Shutdown(orders::ShutdownOptions),
@@ -231,6 +239,7 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
         Verb::Incidents(options) => incidents::run(&options, &client(place)),
         Verb::Events => incidents::events(&client(place)),
         Verb::Reexec(options) => orders::reexec(&options, &client(place)),
+        Verb::Reload(options) => orders::reload(&options, &client(place)),
         Verb::Shutdown(options) => orders::shutdown(&options, &client(place)),
         Verb::Man(options) => man::run(&options, Cli::command()),
         Verb::Completions(options) => completions::run(&options, Cli::command()),

@@ -94,6 +94,13 @@ pub(super) struct ReexecOptions {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct ReloadOptions {
+    /// JSON instead of a sentence.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct ShutdownOptions {
     /// Kill instead of asking.
     #[arg(long)]
@@ -182,6 +189,11 @@ pub(super) fn reexec(options: &ReexecOptions, client: &Client) -> Exit {
     // It may be tried out, waited for, and rolled back.
     let client = client.clone_with(Some(3 * options.timeout.unwrap_or(REEXEC_TIMEOUT)));
     answer(client.reexec(binary.as_deref(), options.timeout), options.json)
+}
+
+pub(super) fn reload(options: &ReloadOptions, client: &Client) -> Exit {
+    let client = client.clone_with(Some(3 * REEXEC_TIMEOUT));
+    answer(client.reexec(Some(std::path::Path::new("/proc/self/exe")), None), options.json)
 }
 
 pub(super) fn shutdown(options: &ShutdownOptions, client: &Client) -> Exit {

@@ -84,6 +84,16 @@ impl Daemon {
         if let Err(why) = self.try_out(&binary, deadline.min(CHECK)).await {
             return drop(answer.send(refuse(format!("{} is not taken: {why}", binary.display()))));
         }
+        let orphaned = self.orphaned();
+        if !orphaned.is_empty() {
+            let why = format!(
+                "{} would be nobody's: not in {} any more, and running; stop them first (supervisord-rs stop {})",
+                orphaned.join(" "),
+                self.settings.file.display(),
+                orphaned.join(" ")
+            );
+            return drop(answer.send(refuse(why)));
+        }
         self.rest();
         let (result, successor) = match self.give_way(&binary, deadline) {
             Ok(successor) => {
@@ -121,6 +131,41 @@ impl Daemon {
         std::process::exit(0);
     }
 
+    /// SIGHUP: the same, with our own binary and nobody to answer.
+    pub(super) async fn on_hangup(&mut self) {
+        self.around.say_reloading(false);
+        let (answer, result) = tokio::sync::oneshot::channel();
+        let own = nix::unistd::getpid().as_raw();
+        let peer =
+            Peer { pid: own, uid: nix::unistd::getuid().as_raw(), gid: nix::unistd::getgid().as_raw() };
+        // Where it succeeds we do not come back: the successor says that the reload is over.
+        let request = ReexecRequest { binary: Some("/proc/self/exe".into()), timeout_ms: None };
+        self.on_reexec(request, peer, answer).await;
+        if let Ok(Err(failure)) = result.await {
+            tracing::error!("the configuration is not read anew: {}", failure.message);
+        }
+        self.around.say_reloading(true);
+    }
+
+    /// Workers with processes that the file does not name any more: a successor would have to kill them.
+    fn orphaned(&self) -> Vec<String> {
+        let Ok(settings) = crate::config::load(&self.settings.file, self.drivers.registry()) else {
+            return Vec::new();
+        };
+        let is_named = |name: &str, base: &str| {
+            settings.templates.contains_key(base)
+                || settings.launches.iter().any(|launch| launch.name == name)
+        };
+        let ours = self.every_worker().filter(|worker| {
+            let view = self.machine.worker(*worker);
+            let launch = self.drivers.launch_of(*worker);
+            view.is_some_and(|view| view.phase.is_live())
+                && launch.isolation != crate::config::Isolation::Thread
+                && !is_named(&launch.name, &launch.base)
+        });
+        ours.map(|worker| self.names.worker(worker).to_owned()).collect()
+    }
+
     /// Runs the binary's own check of our configuration.
     async fn try_out(&self, binary: &Path, deadline: Duration) -> Result<(), String> {
         let argv =
@@ -128,9 +173,10 @@ impl Daemon {
         let helper = self.drivers.launch_check(binary, &argv)?;
         match helper.wait(deadline).await {
             Some(supervision::Status::Exited(0)) => Ok(()),
-            Some(supervision::Status::Exited(code)) => {
-                Err(format!("`check` of the configuration ends with exit status {code}"))
-            }
+            Some(supervision::Status::Exited(code)) => Err(format!(
+                "its `check {}` ends with exit status {code}; run it to see why",
+                self.settings.file.display()
+            )),
             Some(status) => Err(format!("`check` of the configuration ends with {status:?}")),
             None => Err(format!("`check` of the configuration has not ended after {deadline:?}")),
         }

@@ -1,5 +1,6 @@
 //! What signals mean to the supervisor: TERM, INT and QUIT stop everything, a second one kills; USR2 reopens logs and the
-//! control socket; CHLD has orphans reaped; HUP says what it will do one day. The others are left alone.
+//! control socket; CHLD has orphans reaped; HUP has another supervisor read the configuration and take over. The others are
+//! left alone.
 
 use std::io;
 
@@ -27,7 +28,7 @@ impl Signals {
 }
 
 impl Daemon {
-    pub(super) fn on_signal(&mut self, signal: i32) {
+    pub(super) async fn on_signal(&mut self, signal: i32) {
         let name = crate::record::words::signal(signal);
         match signal {
             SIGTERM | SIGINT | SIGQUIT => {
@@ -48,7 +49,8 @@ impl Daemon {
                     tracing::error!(%error, "the control socket is gone and cannot be made anew");
                 }
             }
-            _ => tracing::warn!(signal = name, "not supported yet: nothing is done"),
+            SIGHUP => self.on_hangup().await,
+            _ => tracing::warn!(signal = name, "nobody asked for this signal"),
         }
     }
 }

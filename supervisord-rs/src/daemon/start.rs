@@ -20,6 +20,7 @@ use crate::config::{self, Isolation, Settings, SupervisorSettings};
 use crate::control::{self, request::Request};
 use crate::guardian::obituary::OBITUARIES;
 use crate::isolation::drivers::Keeping;
+use crate::isolation::drivers::adopting::Past;
 use crate::isolation::{Drivers, Evidence};
 use crate::record::black_box::BlackBox;
 use crate::record::events::{Events, wall};
@@ -71,6 +72,8 @@ pub(super) struct Surroundings {
     pub(super) started_at: String,
     pub(super) guardian: Option<i32>,
     pub(super) black_box: Rc<BlackBox>,
+    /// Workers that run as an earlier configuration says; restarted where a person had it read anew.
+    pub(super) changed: succession::Changed,
     pub(super) inherited_evidence: Option<Vec<(Incarnation, Evidence)>>,
     /// Whether the first incident is the predecessor's death; when it died, as its guardian saw it.
     pub(super) inherited_death: Option<Option<u64>>,
@@ -133,9 +136,13 @@ pub(super) fn start(
     let keeping = Keeping { store: store.clone(), obituaries };
     let mut drivers = Drivers::new(&settings, registry, environment(), logs, Rc::clone(&black_box), keeping)?;
 
+    // What was being stopped is not gone on with: it is ended, and started afresh.
     let past = succession::past(&settings, story.as_ref());
-    let fates = drivers.adopt(&mut heritage, &past);
-    let (inherited, evidence) = succession::inherit(story.as_ref(), seen, &past, &fates, incidents.last_id());
+    let to_adopt =
+        if story.as_ref().is_some_and(|story| story.was_stopping) { Past::new() } else { past.clone() };
+    let fates = drivers.adopt(&mut heritage, &to_adopt);
+    let (inherited, evidence) =
+        succession::inherit(&settings, story.as_ref(), seen, &past, &fates, incidents.last_id());
     let inherited_death = inherited.death.is_some().then(|| seen.map(|seen| seen.died_at_ns));
     let mut machine = Machine::new(settings.spec.clone(), inherited);
     while let Some(worker) = machine.poll_changed() {
@@ -155,6 +162,7 @@ pub(super) fn start(
         guardian: service_manager::guardian_pid(),
         black_box,
         inherited_evidence: Some(evidence),
+        changed: succession::changed(&settings, story.as_ref(), &past),
         inherited_death,
         scribe,
         requests: sender,
@@ -238,6 +246,15 @@ impl Surroundings {
     pub(super) fn name_successor(&self, pid: i32) {
         if let Some(manager) = &self.service_manager {
             manager.main_pid(pid);
+        }
+    }
+
+    /// Says that a reload has begun, or that it is over and all is as it was.
+    pub(super) fn say_reloading(&self, is_over: bool) {
+        match &self.service_manager {
+            Some(manager) if is_over => manager.ready(),
+            Some(manager) => manager.reloading(),
+            None => {}
         }
     }
 

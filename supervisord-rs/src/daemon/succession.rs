@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
-use supervision::{Fate, Incarnation, IncidentId, Inherited, InheritedDeath, InheritedWorker, WorkerId};
+use supervision::{
+    Command, Event, Fate, Incarnation, IncidentId, Inherited, InheritedDeath, InheritedWorker, WorkerId,
+};
 use workers::board::monotonic_ns;
 
 use super::Daemon;
-use crate::config::{Scale, Settings};
+use crate::config::{Launch, Scale, Settings};
 use crate::isolation::Evidence;
 use crate::isolation::drivers::adopting::Past;
 use crate::record::post_mortem::{PastWorker, PostMortem};
@@ -39,6 +41,7 @@ pub(super) fn past<'a>(settings: &Settings, story: Option<&'a PostMortem>) -> Pa
 
 /// What the machine and the record take over.
 pub(super) fn inherit(
+    settings: &Settings,
     story: Option<&PostMortem>,
     seen: Option<service_manager::Predecessor>,
     past: &Past<'_>,
@@ -56,7 +59,11 @@ pub(super) fn inherit(
     let workers = past.iter().map(|(&worker, past)| {
         let fate = fates.get(&worker).copied().unwrap_or(Fate::Lost);
         let fate = if story.is_clean { Fate::Closed } else { fate };
-        InheritedWorker { worker, memo: past.memo.clone(), fate }
+        let mut memo = past.memo.clone();
+        if story.was_stopping {
+            memo.marks.wanted = settings.spec.workers[worker.index()].autostart && !memo.marks.stopped;
+        }
+        InheritedWorker { worker, memo, fate }
     });
     let last_incident =
         last_recorded.into_iter().chain(NonZeroU64::new(story.last_incident).map(NonZeroU64::get)).max();
@@ -77,7 +84,51 @@ pub(super) fn inherit(
     (inherited, evidence)
 }
 
+/// Workers that run as an earlier configuration says.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    workers: Vec<WorkerId>,
+    /// Whether the configuration was to be read anew; else the supervisor died, and nobody asked for anything.
+    is_wanted: bool,
+}
+
+/// How a worker is launched, as a number: the same for the same configuration and the same binary.
+pub(super) fn plan(launch: &Launch) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    format!("{launch:?}").bytes().fold(0xcbf2_9ce4_8422_2325, step).max(1)
+}
+
+/// Whose configuration has changed since it was launched. Another binary may write the same differently: then nobody's.
+pub(super) fn changed(settings: &Settings, story: Option<&PostMortem>, past: &Past<'_>) -> Changed {
+    let Some(story) = story.filter(|story| story.is_same_binary && !story.is_clean) else {
+        return Changed::default();
+    };
+    let is_other = |(worker, past): (&WorkerId, &&PastWorker)| {
+        let plan = plan(&settings.launches[worker.index()]);
+        (past.was_running() && past.plan != 0 && past.plan != plan).then_some(*worker)
+    };
+    Changed { workers: past.iter().filter_map(is_other).collect(), is_wanted: story.gave_way }
+}
+
 impl Daemon {
+    /// Restarts those whose configuration was changed and read anew; says whose was only changed.
+    pub(super) fn apply_changes(&mut self) {
+        let Changed { workers, is_wanted } = std::mem::take(&mut self.around.changed);
+        let is_up = |worker: &WorkerId| self.machine.worker(*worker).is_some_and(|view| view.phase.is_live());
+        let workers: Vec<WorkerId> = workers.into_iter().filter(is_up).collect();
+        if workers.is_empty() {
+            return;
+        }
+        let names: Vec<&str> = workers.iter().map(|worker| self.names.worker(*worker)).collect();
+        if is_wanted {
+            tracing::info!(workers = ?names, "their configuration has changed: they are restarted");
+            let request = self.request_id();
+            self.turn(Some(Event::Command { request, command: Command::Restart(workers) }));
+        } else {
+            tracing::warn!(workers = ?names, "their configuration has changed since they were launched: restart them to apply it");
+        }
+    }
+
     /// Goes on with those who were taken over as if they had been ours from the beginning.
     pub(super) fn resume_adopted(&mut self) {
         let now = self.now();

@@ -52,6 +52,10 @@ pub(super) struct Header {
     pub(super) died_at: AtomicU64,
     /// Not 0: it gives way to another, which is no death.
     pub(super) gives_way: AtomicU32,
+    /// Not 0: it was stopping everything.
+    pub(super) is_stopping: AtomicU32,
+    /// Which file its binary is, as a number.
+    pub(super) binary: AtomicU64,
     /// What the threads that carry output have in their own pipes: whose it is, and how far it has come.
     pub(super) carried: [Carried; CARRIERS + PAST_HANDS],
 }
@@ -233,6 +237,7 @@ impl BlackBox {
         header.pid.store(nix::unistd::getpid().as_raw(), Ordering::Relaxed);
         header.workers.store(u32::try_from(workers.len()).unwrap_or(0), Ordering::Relaxed);
         header.started_at.store(monotonic_ns(), Ordering::Relaxed);
+        header.binary.store(binary(), Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::SeqCst);
         // Never unmapped: the handler may run at any time until the process is gone.
         std::mem::forget(Arc::clone(&black_box.mapping));
@@ -253,6 +258,11 @@ impl BlackBox {
     /// Says that another supervisor takes over while we live: our end is no death.
     pub fn give_way(&self, gives_way: bool) {
         self.header().gives_way.store(u32::from(gives_way), Ordering::SeqCst);
+    }
+
+    /// Says that everything is being stopped: whoever comes after a death in the midst of that starts afresh.
+    pub fn set_stopping(&self) {
+        self.header().is_stopping.store(1, Ordering::SeqCst);
     }
 
     /// Where the threads that carry output write down what they have in their hands.
@@ -383,5 +393,17 @@ pub(super) fn boot() -> u64 {
     let Ok(id) = std::fs::read("/proc/sys/kernel/random/boot_id") else { return 0 };
     let mut hasher = std::hash::DefaultHasher::new();
     hasher.write(&id);
+    hasher.finish() | 1
+}
+
+/// A number for the file of our binary: another one after an upgrade, and 0 where it cannot be known.
+pub(super) fn binary() -> u64 {
+    use std::hash::Hasher;
+    use std::os::unix::fs::MetadataExt;
+    let Ok(file) = std::fs::metadata("/proc/self/exe") else { return 0 };
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write_u64(file.dev());
+    hasher.write_u64(file.ino());
+    hasher.write_i64(file.mtime_nsec());
     hasher.finish() | 1
 }

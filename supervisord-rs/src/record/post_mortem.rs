@@ -11,7 +11,7 @@ use std::time::Duration;
 use supervision::{Cause, Ending, FaultId, Memo, Phase, Status};
 use workers::board::{Board, Reading, SIZE, monotonic_ns};
 
-use super::black_box::{Carried, FILE, Header, MAGIC, NOTE, Note, ProcessMark, boot};
+use super::black_box::{Carried, FILE, Header, MAGIC, NOTE, Note, ProcessMark, binary, boot};
 use crate::isolation::{Evidence, evidence};
 use crate::service_manager;
 
@@ -30,6 +30,10 @@ pub struct PostMortem {
     pub workers: Vec<PastWorker>,
     /// Whether it gave way to us, which is no death.
     pub gave_way: bool,
+    /// Whether it was stopping everything.
+    pub was_stopping: bool,
+    /// Whether it was of the very same binary.
+    pub is_same_binary: bool,
     /// Output that was on its way.
     pub carried: Vec<PastCarried>,
     signal: i32,
@@ -154,6 +158,8 @@ impl PostMortem {
             last_incident: header.last_incident.load(Ordering::Relaxed).min(u64::from(u32::MAX)),
             workers: pages[1..=workers].iter().filter_map(PastWorker::read).collect(),
             gave_way: header.gives_way.load(Ordering::Relaxed) == 1,
+            was_stopping: header.is_stopping.load(Ordering::Relaxed) == 1,
+            is_same_binary: header.binary.load(Ordering::Relaxed) == binary() && binary() != 0,
             carried: header.carried.iter().map(PastCarried::read).collect(),
             signal: header.signal.load(Ordering::Relaxed),
         }))

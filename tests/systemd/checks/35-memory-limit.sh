@@ -9,7 +9,7 @@ workers:
   hog:
     command: [python3, -c, "import time; time.sleep(1); x = bytearray(200 << 20); time.sleep(1000)"]
     limits: { memory: 64MiB }
-    restart: { policy: always, backoff: { initial: 60s } }
+    restart: { policy: always, backoff: { initial: 20s } }
   api: { command: [sleep, 1d], restart: always }
 YAML
 becomes "the others run" is_running api

@@ -286,6 +286,7 @@ impl Drivers {
             }
         };
         let mut live = Live::new(incarnation, domain, sdk);
+        self.black_box.note(worker.index()).set_plan(known.plan);
         live.is_ready = known.said_ready || matches!(known.memo.phase, Phase::Running);
         live.is_stopping = known.memo.phase == Phase::Stopping;
         live.stop_was_ordered = known.stop_ordered;
