@@ -3,7 +3,7 @@
 //! had happened.
 //!
 //! `KILL_STORM=1000 cargo test -p supervisord-rs --test kill_storm -- --nocapture` runs it at full length;
-//! `KILL_STORM_SEED` replays the moments.
+//! `KILL_STORM_SEED` replays the moments. The guardian is killed a tenth as often.
 
 mod harness;
 
@@ -226,5 +226,26 @@ fn a_storm_of_deaths_costs_nobody_anything() {
     supervisor.stop();
     for name in ["lines0", "lines1", "lines2"] {
         assert!(check_lines(&bed, name) > 100, "{name} wrote");
+    }
+}
+
+/// The one death that is not survived: what is documented is that everything is stopped, in order, and nothing is left.
+#[test]
+fn a_guardian_that_is_killed_at_any_moment_takes_everything_along_and_leaves_nothing() {
+    let deaths = number("KILL_STORM", DEATHS).div_ceil(10);
+    let seed = number("KILL_STORM_SEED", u64::from(std::process::id()));
+    println!("KILL_STORM_SEED={seed}");
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let yaml = "version: 1\nworkers:\n  s: { command: [sleep, 1d], ready: { after: 0s }, instances: 5 }\n  \
+                p: { worker: ticker, isolation: process }\n  c: { worker: ticker, isolation: thread, cell: batch }\n  \
+                t: { worker: ticker, isolation: thread }\n";
+    for _ in 0..deaths {
+        let bed = Bed::new();
+        let mut supervisor = bed.launch(yaml, &[]);
+        std::thread::sleep(Duration::from_micros(random.below(300_000)));
+        supervisor.child.kill().expect("our child");
+        supervisor.child.wait().expect("our child");
+        supervisor
+            .wait("nobody to be left", |supervisor| supervisor.bed.processes().is_empty().then_some(()));
     }
 }

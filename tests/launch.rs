@@ -127,8 +127,15 @@ fn a_secret_can_come_as_a_descriptor_and_is_there_at_every_launch() {
         harness::kill(supervisor.worker("w").pid.expect("running"), nix::sys::signal::Signal::SIGKILL);
         supervisor.wait_output("w", "MATCH\n5\nMATCH\n5\n");
         if options.is_empty() {
-            // The next supervisor has it from the guardian.
-            harness::kill(supervisor.status().supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+            // The next supervisor has it from the guardian, for the next launch.
+            let before = supervisor.status();
+            harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+            supervisor.wait("the successor", |supervisor| {
+                let status = supervisor.client.status().ok()?;
+                (status.supervisor.pid != before.supervisor.pid).then_some(())
+            });
+            assert_eq!(supervisor.worker("w").pid, harness::find(&before, "w").pid);
+            harness::kill(supervisor.worker("w").pid.expect("running"), nix::sys::signal::Signal::SIGKILL);
             supervisor.wait_output("w", "MATCH\n5\nMATCH\n5\nMATCH\n5\n");
             supervisor.wait_phase("w", "running");
         }

@@ -48,9 +48,10 @@ fn a_thousand_kills_are_a_thousand_incidents_and_disturb_nobody_else() {
     let rss = proc_status(&process, "VmRSS");
     // 900 further incidents are kept in memory, about 1 KiB each; nothing else may grow.
     assert!(rss < warm.0 + 4096, "memory grew from {} to {rss} kB", warm.0);
-    // Our own connections come and go; a leak of one for each restart would be 900.
-    supervisor.wait("as many descriptors as before", |_| {
-        (open_files(before.supervisor.pid) <= warm.1).then_some(())
+    // Our own connections come and go, and a thread more that carries output has some pipes; a leak of one for each
+    // restart would be 900.
+    supervisor.wait("about as many descriptors as before", |_| {
+        (open_files(before.supervisor.pid) <= warm.1 + 50).then_some(())
     });
     supervisor.stop();
 }

@@ -189,14 +189,16 @@ fn caps_hold_for_each_file_and_for_all_together() {
     assert!((1024 * 1024..=8 * 1024 * 1024).contains(&all), "{all} bytes");
     // Its rotated ones are the first to go where all together are too many.
     assert!((1..=1024 * 1024 + 128 * 1024).contains(&own), "{own} bytes");
-    // It may have been put aside after its last line.
-    let aside = fs::read(bed.path("logs/w.1.log.1")).map(|bytes| text(&bytes)).unwrap_or_default();
-    let last = if bed.output("w.1").is_empty() { aside } else { bed.output("w.1") };
-    assert!(
-        last.ends_with("line 1000000\n"),
-        "the newest are kept: {}",
-        &last[last.len().saturating_sub(50)..]
-    );
+    // Whoever wrote last has what it wrote last; it may have been put aside after its last line.
+    let ends = (1..=4).filter(|number| {
+        let aside = fs::read(bed.path(&format!("logs/w.{number}.log.1")))
+            .map(|bytes| text(&bytes))
+            .unwrap_or_default();
+        let present = bed.output(&format!("w.{number}"));
+        let last = if present.is_empty() { aside } else { present };
+        last.ends_with("line 1000000\n")
+    });
+    assert!(ends.count() > 0, "the newest are kept");
 }
 
 #[test]

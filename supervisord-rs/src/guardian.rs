@@ -233,7 +233,12 @@ impl Guardian {
                 });
             }
             while let Ok(Some(signal)) = self.signals.read_signal() {
-                self.on_signal(signal.ssi_signo, Some(child));
+                // A terminal that closes means nobody's wish (sigaction(2), SI_KERNEL).
+                let is_hangup =
+                    signal.ssi_signo == Signal::SIGHUP as u32 && signal.ssi_code == libc::SI_KERNEL;
+                if !is_hangup {
+                    self.on_signal(signal.ssi_signo, Some(child));
+                }
             }
             // The supervisor's status belongs to its watcher, who comes to it at once.
             let obituaries = &mut self.obituaries;

@@ -6,9 +6,12 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use flate2::read::GzDecoder;
 
+/// Looks at files that are just being renamed, a millisecond apart, before a number that is missing is taken for the end.
+const SHIFTING: u32 = 200;
 /// How much of a file's end is searched for its last lines, and how much of what comes is read at once.
 const PIECE_MAX: u64 = 4 * 1024 * 1024;
 /// Most that is taken out of a compressed file.
@@ -19,6 +22,16 @@ pub(super) struct LogFile {
     path: PathBuf,
     file: Option<File>,
     inode: u64,
+}
+
+/// What came after the file that is open.
+enum Found {
+    /// Nothing: it is the present one.
+    Same,
+    /// This one.
+    Next(PathBuf),
+    /// A number is missing before it was found.
+    Gap,
 }
 
 impl LogFile {
@@ -111,24 +124,41 @@ impl LogFile {
 
     /// The file that came after the one that is open, if one has.
     fn next_file(&self) -> Option<PathBuf> {
-        let is_open = |path: &Path| {
-            std::fs::metadata(path).map(|metadata| metadata.ino() == self.inode).map_err(|_| ())
-        };
-        if is_open(&self.path) != Ok(false) {
-            return None;
+        for _ in 0..SHIFTING {
+            match self.successor() {
+                Found::Same => return None,
+                Found::Next(path) => return Some(path),
+                // Files are just being renamed, one after the other.
+                Found::Gap if self.is_linked() => std::thread::sleep(Duration::from_millis(1)),
+                Found::Gap => break,
+            }
+        }
+        // It was removed, or compressed: the present one is what is left to read.
+        Some(self.path.clone())
+    }
+
+    fn successor(&self) -> Found {
+        let is_open = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.ino() == self.inode);
+        match is_open(&self.path) {
+            Ok(false) => {}
+            Ok(true) | Err(_) => return Found::Same,
         }
         let mut newer = self.path.clone();
         for number in 1.. {
             let path = numbered(&self.path, number);
             match is_open(&path) {
-                Ok(true) => return Some(newer),
+                Ok(true) => return Found::Next(newer),
                 Ok(false) => newer = path,
-                Err(()) if compressed(&self.path, number).exists() => {}
-                // It was removed, or compressed: the present one is what is left to read.
-                Err(()) => return Some(self.path.clone()),
+                Err(_) if compressed(&self.path, number).exists() => {}
+                Err(_) => return Found::Gap,
             }
         }
-        None
+        Found::Gap
+    }
+
+    /// Whether the file that is open has a name still.
+    fn is_linked(&self) -> bool {
+        self.file.as_ref().and_then(|file| file.metadata().ok()).is_some_and(|metadata| metadata.nlink() > 0)
     }
 }
 

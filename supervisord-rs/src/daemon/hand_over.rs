@@ -133,6 +133,10 @@ impl Daemon {
 
     /// SIGHUP: the same, with our own binary and nobody to answer.
     pub(super) async fn on_hangup(&mut self) {
+        if std::mem::take(&mut self.around.has_terminal) && !super::start::has_terminal() {
+            tracing::info!("the terminal has closed; the supervisor goes on");
+            return;
+        }
         self.around.say_reloading(false);
         let (answer, result) = tokio::sync::oneshot::channel();
         let own = nix::unistd::getpid().as_raw();
@@ -245,6 +249,7 @@ impl Daemon {
             .map(|(name, descriptor)| (name.as_str(), descriptor.as_fd()))
             .chain(secrets.iter().map(|(name, secret)| (name.as_str(), *secret)))
             .chain(self.drivers.obituaries().map(|pipe| (crate::guardian::obituary::OBITUARIES, pipe)))
+            .chain(self.around.unit_socket())
             .chain([(GATE, gate), (LOCK, lock)])
             .collect();
         let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -31,8 +31,10 @@ use crate::record::runtime_lock::{LockError, RuntimeLock};
 use crate::record::scribe::{Scribe, has_audience, shared_path};
 use crate::service_manager::{self, FdStore, Heritage, ServiceManager};
 
-/// The control socket in the store, and in a socket unit (`FileDescriptorName=`, systemd.socket(5)).
-const CONTROL: &str = "control";
+/// The control socket of a socket unit (`FileDescriptorName=`, systemd.socket(5)), which is not ours to remove.
+const CONTROL_OF_UNIT: &str = "control";
+/// Our own in the store.
+const CONTROL: &str = "control-socket";
 /// Instances that can be added while the supervisor runs.
 const SPARE_PAGES: usize = 256;
 
@@ -82,9 +84,13 @@ pub(super) struct Surroundings {
     service_manager: Option<ServiceManager>,
     pub(super) server: Option<control::server::Server>,
     pub(super) socket: PathBuf,
+    /// The same, where it belongs to a socket unit, which goes on listening when we have ended.
+    unit_socket: Option<OwnedFd>,
     store: FdStore,
     /// Our predecessor waits there until we are ready.
     gate: Option<Gate>,
+    /// Whether we had a terminal to be hung up with.
+    pub(super) has_terminal: bool,
     /// How often the service manager wants to hear that the loop turns.
     pub(super) watchdog: Option<Duration>,
     /// Held as long as we live; the kernel lets go of it however we die.
@@ -125,7 +131,10 @@ pub(super) fn start(
 
     let (sender, requests) = mpsc::channel(REQUESTS);
     let socket = supervisor.runtime_dir.join("control.sock");
-    let server = serve(&socket, &settings, sender.clone(), heritage.claim(CONTROL), &store)
+    let of_unit = heritage.claim(CONTROL_OF_UNIT);
+    let unit_socket = of_unit.as_ref().map(OwnedFd::try_clone).transpose()?;
+    let inherited = of_unit.or_else(|| heritage.claim(CONTROL));
+    let server = serve(&socket, &settings, sender.clone(), inherited, unit_socket.is_some(), &store)
         .map_err(|source| StartError::Control { path: socket.clone(), source })?;
 
     let scribe = Scribe::start()?;
@@ -169,8 +178,10 @@ pub(super) fn start(
         service_manager: ServiceManager::from_env(),
         server: Some(server),
         socket,
+        unit_socket,
         store,
         gate,
+        has_terminal: has_terminal(),
         watchdog: service_manager::watchdog(),
         lock,
     };
@@ -237,6 +248,11 @@ impl Surroundings {
         self.store.all()
     }
 
+    /// The control socket, where it belongs to a socket unit, with the name by which it is passed.
+    pub(super) fn unit_socket(&self) -> Option<(&'static str, BorrowedFd<'_>)> {
+        self.unit_socket.as_ref().map(|socket| (CONTROL_OF_UNIT, socket.as_fd()))
+    }
+
     /// A copy of the lock of the runtime directory: as long as anybody has one, it is held.
     pub(super) fn lock(&self) -> io::Result<OwnedFd> {
         self.lock.copy()
@@ -278,7 +294,8 @@ impl Surroundings {
         }
         std::fs::create_dir_all(&settings.supervisor.runtime_dir)?;
         self.store.forget(CONTROL);
-        let server = serve(&self.socket, settings, self.requests.clone(), None, &self.store)?;
+        let server = serve(&self.socket, settings, self.requests.clone(), None, false, &self.store)?;
+        self.unit_socket = None;
         // Whoever is connected to the old one is served to the end.
         self.server = Some(server);
         Ok(())
@@ -288,7 +305,9 @@ impl Surroundings {
     pub(super) fn end(&self) {
         self.announce_stopping();
         self.black_box.mark_clean();
-        let _ = std::fs::remove_file(&self.socket);
+        if self.unit_socket.is_none() {
+            let _ = std::fs::remove_file(&self.socket);
+        }
     }
 }
 
@@ -297,6 +316,7 @@ fn serve(
     settings: &Settings,
     requests: mpsc::Sender<Request>,
     inherited: Option<OwnedFd>,
+    is_of_unit: bool,
     store: &FdStore,
 ) -> io::Result<control::server::Server> {
     let supervisor = &settings.supervisor;
@@ -310,10 +330,17 @@ fn serve(
             control::socket::bind(socket, supervisor.control_mode, group)?
         }
     };
-    store.keep(CONTROL, &[listener.as_fd()]);
+    if !is_of_unit {
+        store.keep(CONTROL, &[listener.as_fd()]);
+    }
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
     Ok(control::server::Server::start(listener, admission, requests))
+}
+
+/// Whether there is a controlling terminal (tty(4)).
+pub(super) fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
 }
 
 fn directory(path: &Path, what: &'static str, key: &'static str) -> Result<(), StartError> {

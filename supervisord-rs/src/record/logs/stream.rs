@@ -244,7 +244,8 @@ impl Stream {
     fn move_piece(&self, file: &mut LogFile, hands: &mut Hands, rest: usize) -> io::Result<usize> {
         // Opens it, so that it is known how long it is.
         file.length()?;
-        if !file.is_due_within(rest) {
+        let is_due = file.is_due_within(rest);
+        if !is_due {
             let moved = hands.held().map_or(Ok(0), |held| file.splice(held, rest));
             if !moved.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL)) {
                 return moved;
@@ -252,11 +253,15 @@ impl Stream {
             // Not everything takes bytes from a pipe (splice(2)): some devices want them from memory.
         }
         let (seen, is_held) = hands.look(rest);
-        let share = file.share(&hands.buffer[..seen]);
-        if is_held {
+        if is_due && is_held {
+            let share = file.share(&hands.buffer[..seen]);
             return hands.held().map_or(Ok(0), |held| file.splice(held, share));
         }
-        file.write(&hands.buffer[..seen]).map(|()| seen)
+        let written = file.write(&hands.buffer[..seen]);
+        if is_held && written.is_ok() {
+            hands.empty(seen);
+        }
+        written.map(|()| seen)
     }
 
     /// Through our memory, since lines are looked at. How many bytes; 0: there is nothing.
