@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use supervisord_rs::control::protocol::StatusReport;
 
 const YAML: &str = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  a: { command: [sleep, 1d] }\n  \
-                    b: { command: [setsid, sleep, 1d] }\n  c: { worker: ticker, isolation: process }\n";
+                    b: { command: [sleep, 2d] }\n  c: { worker: ticker, isolation: process }\n";
 
 /// Kills the supervisor and does something before the next one starts.
 fn meanwhile(supervisor: &Supervisor<'_>, before: &StatusReport, act: impl FnOnce(&Bed)) -> StatusReport {
