@@ -28,8 +28,8 @@ pub(super) struct LogFile {
 enum Found {
     /// Nothing: it is the present one.
     Same,
-    /// This one.
-    Next(PathBuf),
+    /// This one; open, because its name can be another file's a moment later.
+    Next(File),
     /// A number is missing before it was found.
     Gap,
 }
@@ -107,9 +107,8 @@ impl LogFile {
             if let Some(file) = &mut self.file {
                 let _ = file.read_to_end(&mut bytes);
             }
-            if !self.open(&next) {
-                break;
-            }
+            self.inode = inode(&next);
+            self.file = Some(next);
             bytes.extend(self.file.as_mut().and_then(|file| news(file).ok()).unwrap_or_default());
         }
         bytes
@@ -123,32 +122,31 @@ impl LogFile {
     }
 
     /// The file that came after the one that is open, if one has.
-    fn next_file(&self) -> Option<PathBuf> {
+    fn next_file(&self) -> Option<File> {
         for _ in 0..SHIFTING {
             match self.successor() {
                 Found::Same => return None,
-                Found::Next(path) => return Some(path),
+                Found::Next(file) => return Some(file),
                 // Files are just being renamed, one after the other.
                 Found::Gap if self.is_linked() => std::thread::sleep(Duration::from_millis(1)),
                 Found::Gap => break,
             }
         }
         // It was removed, or compressed: the present one is what is left to read.
-        Some(self.path.clone())
+        File::open(&self.path).ok()
     }
 
+    /// Looks from the present file on, to greater numbers. Numbers only grow, and ours first: a file that was at one number
+    /// before ours was at the next came right after it.
     fn successor(&self) -> Found {
-        let is_open = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.ino() == self.inode);
-        match is_open(&self.path) {
-            Ok(false) => {}
-            Ok(true) | Err(_) => return Found::Same,
-        }
-        let mut newer = self.path.clone();
+        let mut newer = match File::open(&self.path) {
+            Ok(file) if inode(&file) != self.inode => file,
+            Ok(_) | Err(_) => return Found::Same,
+        };
         for number in 1.. {
-            let path = numbered(&self.path, number);
-            match is_open(&path) {
-                Ok(true) => return Found::Next(newer),
-                Ok(false) => newer = path,
+            match File::open(numbered(&self.path, number)) {
+                Ok(file) if inode(&file) == self.inode => return Found::Next(newer),
+                Ok(file) => newer = file,
                 Err(_) if compressed(&self.path, number).exists() => {}
                 Err(_) => return Found::Gap,
             }
@@ -287,5 +285,26 @@ mod tests {
         assert_eq!(file.news(), b"7\n");
         std::fs::write(&path, "8\n").expect("cut");
         assert_eq!(file.news(), b"8\n");
+    }
+
+    #[test]
+    fn the_file_that_was_found_is_read_though_its_name_has_become_anothers() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x.log");
+        let rotate = |next: &str| {
+            for number in (1..5).rev() {
+                let _ = std::fs::rename(numbered(&path, number), numbered(&path, number + 1));
+            }
+            std::fs::rename(&path, numbered(&path, 1)).expect("rotated");
+            std::fs::write(&path, next).expect("written");
+        };
+        std::fs::write(&path, "1\n").expect("written");
+        let mut file = LogFile::new(path.clone());
+        file.last_lines(1);
+        rotate("2\n");
+        rotate("3\n");
+        let mut found = file.next_file().expect("a next one");
+        rotate("4\n");
+        assert_eq!(news(&mut found).expect("readable"), b"2\n");
     }
 }
