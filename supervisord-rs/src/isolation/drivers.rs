@@ -2,20 +2,30 @@
 //!
 //! | file | concept |
 //! |---|---|
-//! | `drivers` | the effects, one method each |
+//! | `drivers` | who lives where, and the effects that concern no other file |
 //! | `launching` | from an incarnation to something that runs |
+//! | `output` | where what it writes goes |
+//! | `keeping` | what a successor needs, into the fd store |
+//! | `helpers` | small processes of ours: probes, stop commands, hooks |
+//! | `stopping` | from asking it to stop to nothing being left |
+//! | `collecting` | what has happened since |
 //! | `adopting` | taking over what a predecessor's workers left |
 //! | `endings` | from an exit, or from what a board says, to an event |
 //! | `hearing` | what workers say: notify sockets, readiness pipes, lines of output |
 //! | `views` | what can be seen |
 
 pub mod adopting;
+mod collecting;
 mod endings;
 mod hearing;
+mod helpers;
+mod keeping;
 mod launching;
+mod output;
+mod stopping;
 mod views;
 
-pub use launching::NotLaunched;
+pub use helpers::NotLaunched;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::OsString;
@@ -29,7 +39,7 @@ use serde_json::Value;
 use supervision::spec::DomainKind;
 use supervision::{Cause, DomainId, Ending, Event, FaultId, Incarnation, Spec, Status, WorkerId};
 use workers::Registry;
-use workers::board::{LastWords, monotonic_ns};
+use workers::board::monotonic_ns;
 use workers::fault::Fault;
 
 use super::adopted::Obituaries;
@@ -44,22 +54,12 @@ use super::notify::Notify;
 use super::orphans;
 use super::reaper;
 use super::sockets::Sockets;
-use super::watch::{Token, Wakeup, Watch};
+use super::watch::{Token, Watch};
 use crate::config::settings::Limits;
 use crate::config::{Launch, Settings};
 use crate::record::black_box::BlackBox;
 use crate::record::logs::{Logs, StreamId};
 use crate::service_manager::FdStore;
-
-/// Turns of reading before other inputs get their chance.
-const ROUNDS: usize = 16;
-/// Between two looks at those whose main process is gone and whose family is not: at first, and at most.
-const LOOK_FIRST: Duration = Duration::from_millis(1);
-const LOOK_MAX: Duration = Duration::from_millis(50);
-/// For the last lines of our own log before we abort.
-const LAST_LINES: Duration = Duration::from_millis(200);
-/// For what is left at the very end to die.
-const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// Everything that runs, and the means to start and end it.
 #[derive(Debug)]
@@ -235,8 +235,6 @@ impl Drivers {
         }
     }
 
-    // Effects.
-
     /// Launches an incarnation. Waits for `execve`, not for the worker. Answered by `Launched` or `LaunchFailed`.
     pub fn launch(&mut self, incarnation: Incarnation) {
         let event = match self.try_launch(incarnation) {
@@ -265,57 +263,6 @@ impl Drivers {
         }
     }
 
-    /// Asks an incarnation to stop: SDK code through its board, a command by its stop command and its stop signal.
-    pub fn stop(&mut self, incarnation: Incarnation) {
-        let means = self.launches[incarnation.worker.index()].stop.clone();
-        let Some(live) = self.live_mut(incarnation) else { return };
-        live.is_stopping = true;
-        let was_ordered = std::mem::take(&mut live.stop_was_ordered);
-        let domain = live.domain;
-        if let Some(sdk) = &live.sdk {
-            sdk.order_stop();
-            // One that is suspended reads no orders.
-            if self.domains[domain.index()].kind == DomainKind::Process {
-                self.signal_family(domain, libc::SIGCONT);
-            }
-            return;
-        }
-        match means.command {
-            // The predecessor's has ended with it.
-            Some(_) if was_ordered => self.signal_stop(incarnation),
-            Some(command) => self.run_stop_command(incarnation, &command),
-            // A second signal means "at once" to some programs.
-            None if was_ordered => {}
-            None => self.signal_stop(incarnation),
-        }
-        self.black_box.note(incarnation.worker.index()).set_stop_ordered(incarnation.generation.0);
-    }
-
-    /// Sends the stop signal to all that belongs to a worker, or to its main process alone.
-    pub fn signal_stop(&mut self, incarnation: Incarnation) {
-        let means = &self.launches[incarnation.worker.index()].stop;
-        let Some(live) = self.live(incarnation) else { return };
-        if means.main_only {
-            if let Some(child) = self.child(live.domain) {
-                let main = live.said.main.as_ref().unwrap_or(child);
-                let _ = reaper::signal(main, means.signal);
-            }
-        } else {
-            self.signal_family(live.domain, means.signal);
-        }
-        // A stopped process keeps a signal for later: let it go on, so that it can end.
-        self.signal_family(live.domain, libc::SIGCONT);
-    }
-
-    /// Kills all that belongs to an incarnation.
-    pub fn kill(&mut self, incarnation: Incarnation) {
-        let Some(domain) = self.live(incarnation).map(|live| live.domain) else { return };
-        if let Some(resident) = self.resident(domain) {
-            resident.family.kill(resident.process.child());
-            self.look_soon(domain);
-        }
-    }
-
     /// Suspends all that belongs to an incarnation.
     pub fn pause(&self, incarnation: Incarnation) {
         if let Some(live) = self.live(incarnation) {
@@ -329,36 +276,6 @@ impl Drivers {
             live.said.alive_at = monotonic_ns();
             let domain = live.domain;
             self.signal_family(domain, libc::SIGCONT);
-        }
-    }
-
-    /// Forgets a thread. Its board goes to its successor: the SDK fences off a thread whose generation is past.
-    pub fn abandon(&mut self, incarnation: Incarnation) {
-        if self.live(incarnation).is_some() {
-            self.note_end(incarnation, monotonic_ns());
-            self.release(incarnation.worker);
-        }
-    }
-
-    /// Ends a domain whole. For the supervisor's own domain this does not return.
-    pub fn recycle(&mut self, domain: DomainId, culprit: Incarnation) {
-        if let Some(live) = self.live(culprit)
-            && let Some(sdk) = &live.sdk
-        {
-            sdk.board().write_last_words(LastWords::Hang, 0, 0, 0, 0);
-        }
-        let slot = &mut self.domains[domain.index()];
-        match (&slot.kind, &mut slot.resident) {
-            (DomainKind::Supervisor, _) => {
-                tracing::error!("a thread of the supervisor hangs and `on_hang: recycle` is set: aborting");
-                crate::record::own_log::flush(LAST_LINES);
-                std::process::abort();
-            }
-            (DomainKind::Cell | DomainKind::Process, Some(resident)) => {
-                resident.recycled_for = Some(culprit);
-                resident.family.kill(resident.process.child());
-            }
-            (DomainKind::Cell | DomainKind::Process, None) => {}
         }
     }
 
@@ -419,54 +336,6 @@ impl Drivers {
         }
     }
 
-    /// Ends every process that is left, and waits for it. For the very end: everything has been stopped before, and
-    /// what is left are cells without workers, and orphans that nobody can be held responsible for.
-    pub fn end_all(&mut self) {
-        let end = std::time::Instant::now() + LAST_WAIT;
-        for domain in &mut self.domains {
-            if let Some(resident) = domain.resident.take() {
-                let child = resident.process.child();
-                resident.family.kill(child);
-                // One that is stuck in the kernel is named below, and not waited for.
-                let is_there = || !reaper::has_exited(&child.pidfd) || resident.family.has_others(child);
-                while is_there() && std::time::Instant::now() < end {
-                    std::thread::sleep(LOOK_FIRST);
-                }
-                if reaper::has_exited(&child.pidfd) {
-                    reaper::forget(child);
-                }
-            }
-            domain.family = None;
-        }
-        let killed = orphans::kill_all();
-        if !killed.left.is_empty() {
-            tracing::error!(pids = ?killed.left, "these processes do not die of SIGKILL");
-        }
-        self.sockets.remove();
-        self.store.forget_all(|_| true);
-        self.cgroups.remove();
-        let _ = self.logs.flush(LAST_WAIT);
-    }
-
-    /// Asks the supervisor's own threads to stop, and waits for them, at most so long: another supervisor starts them again.
-    pub fn stop_threads(&self, limit: Duration) {
-        let end = std::time::Instant::now() + limit;
-        let threads: Vec<&Live> = self
-            .live
-            .iter()
-            .flatten()
-            .filter(|live| self.domains[live.domain.index()].kind == DomainKind::Supervisor)
-            .collect();
-        threads.iter().filter_map(|live| live.sdk.as_ref()).for_each(super::live::Sdk::order_stop);
-        let lives = |live: &&Live| {
-            let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(live.incarnation));
-            reading.is_some_and(|reading| super::evidence::of_thread(reading.state).is_none())
-        };
-        while threads.iter().copied().any(|live| lives(&live)) && std::time::Instant::now() < end {
-            std::thread::sleep(LOOK_FIRST);
-        }
-    }
-
     /// Takes no more output, and waits until what was taken is written. False: it hangs.
     pub fn hold_logs(&self, limit: Duration) -> bool {
         self.logs.hold(limit)
@@ -478,78 +347,6 @@ impl Drivers {
         self.obituaries.pipe()
     }
 
-    // Events.
-
-    /// Tells the event loop that runs now when there is something to [`collect`](Self::collect).
-    ///
-    /// # Errors
-    /// EMFILE.
-    pub fn wakeup(&self) -> io::Result<Wakeup> {
-        Wakeup::new(&self.watch)
-    }
-
-    /// Takes what has happened: exits first. True when there may be more, and the caller should come again.
-    pub fn collect(&mut self) -> bool {
-        for _ in 0..ROUNDS {
-            let ready = self.watch.ready();
-            if ready.is_empty() {
-                return false;
-            }
-            for token in ready {
-                match token {
-                    Token::Exit { domain } => self.reap(DomainId(domain)),
-                    Token::Poke { domain } => self.answer_poke(DomainId(domain)),
-                    Token::Newline { worker } => self.hear_newline(WorkerId(worker)),
-                    Token::Notify { worker } => self.hear(WorkerId(worker)),
-                    Token::Logs => self.hear_logs(),
-                }
-            }
-        }
-        true
-    }
-
-    /// When [`look_at_remains`](Self::look_at_remains) is due, in monotonic nanoseconds; `None` as a rule.
-    #[must_use]
-    pub fn next_look(&self) -> Option<u64> {
-        self.next_look.map(|(at, _)| at)
-    }
-
-    /// Looks at those whose main process is gone, if it is time.
-    pub fn look_at_remains(&mut self) {
-        let Some((at, pause)) = self.next_look.filter(|(at, _)| *at <= monotonic_ns()) else { return };
-        for domain in std::mem::take(&mut self.remains) {
-            self.reap(domain);
-        }
-        let pause = (pause * 2).min(LOOK_MAX);
-        let next = at.max(monotonic_ns()) + u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
-        self.next_look = (!self.remains.is_empty()).then_some((next, pause));
-    }
-
-    fn look_soon(&mut self, domain: DomainId) {
-        self.remains.insert(domain);
-        let soon = monotonic_ns() + u64::try_from(LOOK_FIRST.as_nanos()).unwrap_or(0);
-        self.next_look = Some((soon, LOOK_FIRST));
-    }
-
-    /// Waits for orphans that came to us and have exited.
-    pub fn reap_orphans(&mut self) {
-        let mains: BTreeSet<i32> = self
-            .domains
-            .iter()
-            .filter_map(|domain| Some(domain.resident.as_ref()?.process.child().pid))
-            .collect();
-        let called: BTreeSet<i32> =
-            self.live.iter().flatten().filter_map(|live| Some(live.said.main.as_ref()?.pid)).collect();
-        let is_ours =
-            |pid: i32| mains.contains(&pid) || called.contains(&pid) || super::helper::is_helper(pid);
-        let has_threads = self
-            .live
-            .iter()
-            .flatten()
-            .any(|live| self.domains[live.domain.index()].kind == DomainKind::Supervisor);
-        if has_threads { self.patience.reap(is_ours) } else { orphans::reap(is_ours, |_| {}) }
-    }
-
     /// The next event.
     pub fn next_event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -559,8 +356,6 @@ impl Drivers {
     pub fn next_remark(&mut self) -> Option<Remark> {
         self.remarks.pop_front()
     }
-
-    // Look-ups.
 
     fn live(&self, incarnation: Incarnation) -> Option<&Live> {
         self.live.get(incarnation.worker.index())?.as_ref().filter(|live| live.incarnation == incarnation)
@@ -582,29 +377,5 @@ impl Drivers {
         if let Some(resident) = self.resident(domain) {
             resident.family.signal(resident.process.child(), signal);
         }
-    }
-
-    /// Runs the stop command; the stop signal follows when it has ended. It is one of the family: what kills the worker
-    /// kills it too.
-    fn run_stop_command(&mut self, incarnation: Incarnation, command: &[String]) {
-        let pid = self.child(self.domain_of[incarnation.worker.index()]).map_or(0, |child| child.pid);
-        let extra = [("MAINPID".to_owned(), pid.to_string())];
-        match self.launch_helper(incarnation.worker, command, &extra) {
-            Ok(helper) => self.stop_commands.push_back((incarnation, helper)),
-            Err(NotLaunched { message: error, .. }) => {
-                self.remarks.push_back(Remark {
-                    incarnation: Some(incarnation),
-                    kind: "stop-command",
-                    detail: serde_json::json!({ "error": error }),
-                    warning: Some(format!("its stop command: {error}; the stop signal is sent at once")),
-                });
-                self.signal_stop(incarnation);
-            }
-        }
-    }
-
-    /// A stop command that has begun, to be waited for beside the loop; then [`signal_stop`](Self::signal_stop).
-    pub fn next_stop_command(&mut self) -> Option<(Incarnation, Helper)> {
-        self.stop_commands.pop_front()
     }
 }

@@ -1,6 +1,5 @@
 //! From an incarnation to something that runs: board, captured streams, thread or process, and what watches them.
 
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,22 +10,19 @@ use supervision::spec::DomainKind;
 use supervision::{DomainId, Incarnation, LaunchFailure, LaunchStage, WorkerId};
 use workers::mapping::Mapping;
 
-use super::adopting::stream_name;
 use super::{Drivers, Process, Resident};
 use crate::config::probes::Ready;
-use crate::config::settings::{Limits, LineFormat, Rotate, Sink, Surroundings};
-use crate::config::{Isolation, Launch, Program, default};
+use crate::config::settings::{Limits, Surroundings};
+use crate::config::{Isolation, Launch, Program};
 use crate::isolation::family::{Family, MARK};
-use crate::isolation::helper::Helper;
 use crate::isolation::host::{self, Host};
-use crate::isolation::launch::{Plan, advice, failure, has_room};
+use crate::isolation::launch::{failure, has_room};
 use crate::isolation::live::{Live, Page, Sdk, event_fd};
 use crate::isolation::notify::Notify;
-use crate::isolation::surroundings::{self, Failed, Prepared, Result};
+use crate::isolation::surroundings::{self, Prepared, Result};
 use crate::isolation::thread::{Order, from_io};
 use crate::isolation::watch::Token;
 use crate::isolation::{command, reaper, thread};
-use crate::record::logs::StreamPlan;
 
 impl Drivers {
     pub(super) fn try_launch(&mut self, incarnation: Incarnation) -> Result<()> {
@@ -143,137 +139,14 @@ impl Drivers {
         Ok(())
     }
 
-    /// Starts a small process of ours with the surroundings of a worker, in its family.
-    ///
-    /// # Errors
-    /// What went wrong.
-    pub fn launch_helper(
-        &mut self,
-        worker: WorkerId,
-        argv: &[String],
-        extra: &[(String, String)],
-    ) -> std::result::Result<Helper, NotLaunched> {
-        let launch = self.launches[worker.index()].clone();
-        let domain = self.domain_of[worker.index()];
-        let family = self.family(domain, &launch.surroundings.limits);
-        let launched = has_room().map_err(Failed::from).and(family).and_then(|family| {
-            let mut prepared = self.prepare(&launch, &family)?;
-            for (name, value) in extra {
-                prepared.environment.insert(name.into(), value.into());
-            }
-            let null = host::null()?;
-            let plan = plan(argv, &prepared)?
-                .descriptor(null.as_fd())?
-                .descriptor(null.as_fd())?
-                .descriptor(null.as_fd())?;
-            let plan = prepared.apply(plan, &launch.surroundings)?;
-            Ok(plan.cgroup(family.birthplace()?).family_mark(family.limit_mark()).launch()?)
-        });
-        let program = argv.first().cloned().unwrap_or_default();
-        launched.map(|child| Helper::new(child, Some(worker))).map_err(|failed| NotLaunched {
-            transient: failed.failure.transient,
-            message: advice(failed.failure, failed.subject.as_deref().unwrap_or(&program)),
-        })
-    }
-
-    /// Starts a small process of ours that belongs to no worker, with this on its standard input.
-    ///
-    /// # Errors
-    /// What went wrong, in a sentence.
-    pub fn launch_hook(&self, argv: &[String], input: &File) -> std::result::Result<Helper, String> {
-        let launched = (|| {
-            has_room()?;
-            let null = host::null()?;
-            let out = null.as_fd();
-            let path = self.environment.get(std::ffi::OsStr::new("PATH")).cloned().unwrap_or_default();
-            let program = argv.first().map_or("", String::as_str);
-            Plan::new(std::ffi::OsStr::new(program), argv, &path)?
-                .environment(self.environment.iter().map(|(name, value)| (&**name, &**value)))?
-                .descriptor(input.as_fd())?
-                .descriptor(out)?
-                .descriptor(out)?
-                .launch()
-        })();
-        let program = argv.first().cloned().unwrap_or_default();
-        launched.map(|child| Helper::new(child, None)).map_err(|failure| advice(failure, &program))
-    }
-
-    /// Whether a worker's process will be left to a successor: everything is kept that ties it to us.
-    fn is_kept(&self, worker: WorkerId) -> bool {
-        let launch = &self.launches[worker.index()];
-        let index = worker.index();
-        let is_notify_kept = self.notify[index].as_ref().is_none_or(|notify| {
-            self.store.keep(&format!("worker-{}/notify", launch.name), &[notify.as_fd()])
-        });
-        let is_board_kept = self.pages[index].as_ref().is_none_or(|page| {
-            self.store.keep(&format!("worker-{}/board", launch.name), &[page.mapping.fd()])
-        });
-        let domain = self.domain_of[index];
-        let is_poke_kept = self.domains[domain.index()].poke.as_ref().is_none_or(|poke| {
-            self.store.keep(&format!("{}/poke", self.family_name(domain)), &[poke.as_fd()])
-        });
-        let streams = self.streams[index].iter().flatten();
-        let mut are_streams_kept = true;
-        for ((stream, _), id) in launch.captured().zip(streams) {
-            are_streams_kept &= self.logs.keep(*id, &stream_name(&launch.name, stream), &self.store);
-        }
-        self.store.is_there() && is_notify_kept && is_board_kept && is_poke_kept && are_streams_kept
-    }
-
-    fn keep_wake(&self, incarnation: Incarnation, name: &str, sdk: &Sdk) -> bool {
-        self.store.keep(&format!("worker-{name}/wake/{}", incarnation.generation.0), &[sdk.wake.as_fd()])
-    }
-
-    /// The last step of a launch: from now on a successor may take the process over.
-    fn commit(&mut self, incarnation: Incarnation, is_kept: bool) {
-        let domain = self.domain_of[incarnation.worker.index()];
-        let name = self.family_name(domain);
-        let Some(resident) = self.resident(domain) else { return };
-        let child = resident.process.child();
-        let socket = match &resident.process {
-            Process::Command(_) => None,
-            Process::Host(host) => Some(host.socket()),
-        };
-        let is_kept = is_kept
-            && socket.is_none_or(|socket| self.store.keep(&format!("{name}/host/{}", child.pid), &[socket]));
-        if is_kept {
-            // Not needed to find it again: it tells how it ended when nobody else can.
-            self.store.keep(&format!("{name}/process/{}", child.pid), &[child.pidfd.as_fd()]);
-            self.note_process(incarnation.worker);
-        }
-    }
-
-    /// Starts a binary that is to say something with its exit status alone.
-    ///
-    /// # Errors
-    /// What went wrong, in a sentence.
-    pub fn launch_check(
-        &self,
-        binary: &std::path::Path,
-        argv: &[std::ffi::OsString],
-    ) -> std::result::Result<Helper, String> {
-        let launched = (|| {
-            let null = host::null()?;
-            Plan::new(binary.as_os_str(), argv, std::ffi::OsStr::new(""))?
-                .environment(self.environment.iter().map(|(name, value)| (&**name, &**value)))?
-                .descriptor(null.as_fd())?
-                .descriptor(null.as_fd())?
-                .descriptor(null.as_fd())?
-                .launch()
-        })();
-        launched
-            .map(|child| Helper::new(child, None))
-            .map_err(|failure| advice(failure, &binary.display().to_string()))
-    }
-
-    fn prepare(&self, launch: &Launch, family: &Family) -> Result<Prepared> {
+    pub(super) fn prepare(&self, launch: &Launch, family: &Family) -> Result<Prepared> {
         let mut prepared = surroundings::prepare(launch, &self.environment)?;
         prepared.environment.insert(MARK.into(), family.mark().into());
         Ok(prepared)
     }
 
     /// The family of a domain, made when it is first needed.
-    fn family(&mut self, domain: DomainId, limits: &Limits) -> Result<Rc<Family>> {
+    pub(super) fn family(&mut self, domain: DomainId, limits: &Limits) -> Result<Rc<Family>> {
         if let Some(family) = &self.domains[domain.index()].family {
             return Ok(Rc::clone(family));
         }
@@ -340,34 +213,6 @@ impl Drivers {
         self.house(domain, Process::Host(host), family)
     }
 
-    /// The cell's own output, which belongs to none of its workers: `cell-NAME.log`.
-    pub(super) fn cell_output(&mut self, domain: DomainId, name: &str) -> Result<OwnedFd> {
-        let stream = match self.domains[domain.index()].output {
-            Some(stream) => stream,
-            None => {
-                let directory = self.log_dir.clone();
-                let plan = StreamPlan {
-                    name: format!("cell-{name}/stdout"),
-                    worker: format!("cell {name}"),
-                    stream: "stdout",
-                    sink: Sink::File(directory.join(format!("cell-{name}.log"))),
-                    rotate: Rotate {
-                        size: Some(default::ROTATE_SIZE),
-                        every: None,
-                        keep: default::ROTATE_KEEP,
-                        compress: false,
-                    },
-                    cap: None,
-                    line: LineFormat::default(),
-                };
-                let stream = self.logs.open(&plan).map_err(from_pipes)?;
-                self.domains[domain.index()].output = Some(stream);
-                stream
-            }
-        };
-        self.logs.writer(stream).ok_or_else(|| from_pipes(Errno::EMFILE).into())
-    }
-
     fn prepare_board(
         &mut self,
         incarnation: Incarnation,
@@ -387,54 +232,6 @@ impl Drivers {
         };
         self.pages[index] = Some(page.clone());
         Sdk::new(page, name, incarnation)
-    }
-
-    /// Where the output of a worker goes: into its captured streams, opened when first needed, or past us.
-    pub(super) fn outputs(&mut self, worker: WorkerId, launch: &Launch) -> Result<Outputs> {
-        let logs = &launch.logs;
-        if self.streams[worker.index()].is_none() {
-            let mut streams = Vec::new();
-            for (stream, sink) in launch.captured() {
-                let plan = StreamPlan {
-                    name: stream_name(&launch.name, stream),
-                    worker: launch.name.clone(),
-                    stream,
-                    sink: sink.clone(),
-                    rotate: logs.rotate,
-                    cap: logs.cap,
-                    line: logs.line,
-                };
-                match self.logs.open(&plan) {
-                    Ok(id) => {
-                        let _ = self.logs.keep(id, &plan.name, &self.store);
-                        streams.push(id);
-                    }
-                    Err(errno) => {
-                        streams.into_iter().for_each(|stream| self.logs.close(stream));
-                        return Err(from_pipes(errno).into());
-                    }
-                }
-            }
-            self.streams[worker.index()] = Some(streams);
-        }
-        let mut captured = self.streams[worker.index()].iter().flatten();
-        let mut target = |stream: &str, sink: &Sink| -> Result<OwnedFd> {
-            let opened = match sink {
-                Sink::Null => File::options().write(true).open("/dev/null").map(OwnedFd::from),
-                Sink::Inherit if stream == "stderr" => std::io::stderr().as_fd().try_clone_to_owned(),
-                Sink::Inherit => std::io::stdout().as_fd().try_clone_to_owned(),
-                Sink::File(_) | Sink::Terminal | Sink::Journald | Sink::Syslog => {
-                    let stream = captured.next().copied();
-                    return stream
-                        .and_then(|stream| self.logs.writer(stream))
-                        .ok_or_else(|| from_pipes(Errno::EMFILE).into());
-                }
-            };
-            opened.map_err(|error| Failed::from(from_io(LaunchStage::Pipes, &error)))
-        };
-        let stdout = target("stdout", &logs.stdout)?;
-        let stderr = logs.stderr.as_ref().map(|sink| target("stderr", sink)).transpose()?;
-        Ok(Outputs { stdout, stderr })
     }
 
     /// A worker that is to speak gets its socket; what was said to its predecessor is forgotten.
@@ -490,38 +287,8 @@ fn death_signal(is_kept: bool) -> Option<Signal> {
     (!is_kept).then_some(Signal::SIGKILL)
 }
 
-/// A small process that could not be started.
-#[derive(Debug)]
-pub struct NotLaunched {
-    /// The machine is short of something now: it says nothing about the worker.
-    pub transient: bool,
-    /// What went wrong, in a sentence.
-    pub message: String,
-}
-
-/// The descriptors that a worker's output goes to.
-pub(super) struct Outputs {
-    stdout: OwnedFd,
-    stderr: Option<OwnedFd>,
-}
-
-impl Outputs {
-    fn stderr(&self) -> &OwnedFd {
-        self.stderr.as_ref().unwrap_or(&self.stdout)
-    }
-}
-
-fn plan(argv: &[String], prepared: &Prepared) -> std::result::Result<Plan, LaunchFailure> {
-    let program = argv.first().map_or("", String::as_str);
-    Plan::new(std::ffi::OsStr::new(program), argv, &prepared.path())
-}
-
 /// What a matched line is told with: of whom it was. Generations beyond 2^32 are the same as far lower ones, which is
 /// no worse than a line that matches twice.
 fn line_token(incarnation: Incarnation) -> u64 {
     u64::from(incarnation.worker.0) << 32 | (incarnation.generation.0 & u64::from(u32::MAX))
-}
-
-fn from_pipes(errno: Errno) -> LaunchFailure {
-    failure(LaunchStage::Pipes, errno)
 }

@@ -1,0 +1,111 @@
+//! Where the output of workers and cells goes.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use supervision::{DomainId, LaunchFailure, LaunchStage, WorkerId};
+
+use super::Drivers;
+use super::adopting::stream_name;
+use crate::config::settings::{LineFormat, Rotate, Sink};
+use crate::config::{Launch, default};
+use crate::isolation::launch::failure;
+use crate::isolation::surroundings::{Failed, Result};
+use crate::isolation::thread::from_io;
+use crate::record::logs::StreamPlan;
+
+/// The descriptors that a worker's output goes to.
+pub(super) struct Outputs {
+    pub(super) stdout: OwnedFd,
+    stderr: Option<OwnedFd>,
+}
+
+impl Outputs {
+    /// Where standard error goes: where standard output goes, unless it has a way of its own.
+    pub(super) fn stderr(&self) -> &OwnedFd {
+        self.stderr.as_ref().unwrap_or(&self.stdout)
+    }
+}
+
+impl Drivers {
+    /// Where the output of a worker goes: into its captured streams, opened when first needed, or past us.
+    pub(super) fn outputs(&mut self, worker: WorkerId, launch: &Launch) -> Result<Outputs> {
+        let logs = &launch.logs;
+        if self.streams[worker.index()].is_none() {
+            let mut streams = Vec::new();
+            for (stream, sink) in launch.captured() {
+                let plan = StreamPlan {
+                    name: stream_name(&launch.name, stream),
+                    worker: launch.name.clone(),
+                    stream,
+                    sink: sink.clone(),
+                    rotate: logs.rotate,
+                    cap: logs.cap,
+                    line: logs.line,
+                };
+                match self.logs.open(&plan) {
+                    Ok(id) => {
+                        let _ = self.logs.keep(id, &plan.name, &self.store);
+                        streams.push(id);
+                    }
+                    Err(errno) => {
+                        streams.into_iter().for_each(|stream| self.logs.close(stream));
+                        return Err(from_pipes(errno).into());
+                    }
+                }
+            }
+            self.streams[worker.index()] = Some(streams);
+        }
+        let mut captured = self.streams[worker.index()].iter().flatten();
+        let mut target = |stream: &str, sink: &Sink| -> Result<OwnedFd> {
+            let opened = match sink {
+                Sink::Null => File::options().write(true).open("/dev/null").map(OwnedFd::from),
+                Sink::Inherit if stream == "stderr" => std::io::stderr().as_fd().try_clone_to_owned(),
+                Sink::Inherit => std::io::stdout().as_fd().try_clone_to_owned(),
+                Sink::File(_) | Sink::Terminal | Sink::Journald | Sink::Syslog => {
+                    let stream = captured.next().copied();
+                    return stream
+                        .and_then(|stream| self.logs.writer(stream))
+                        .ok_or_else(|| from_pipes(Errno::EMFILE).into());
+                }
+            };
+            opened.map_err(|error| Failed::from(from_io(LaunchStage::Pipes, &error)))
+        };
+        let stdout = target("stdout", &logs.stdout)?;
+        let stderr = logs.stderr.as_ref().map(|sink| target("stderr", sink)).transpose()?;
+        Ok(Outputs { stdout, stderr })
+    }
+
+    /// The cell's own output, which belongs to none of its workers: `cell-NAME.log`.
+    pub(super) fn cell_output(&mut self, domain: DomainId, name: &str) -> Result<OwnedFd> {
+        let stream = match self.domains[domain.index()].output {
+            Some(stream) => stream,
+            None => {
+                let directory = self.log_dir.clone();
+                let plan = StreamPlan {
+                    name: format!("cell-{name}/stdout"),
+                    worker: format!("cell {name}"),
+                    stream: "stdout",
+                    sink: Sink::File(directory.join(format!("cell-{name}.log"))),
+                    rotate: Rotate {
+                        size: Some(default::ROTATE_SIZE),
+                        every: None,
+                        keep: default::ROTATE_KEEP,
+                        compress: false,
+                    },
+                    cap: None,
+                    line: LineFormat::default(),
+                };
+                let stream = self.logs.open(&plan).map_err(from_pipes)?;
+                self.domains[domain.index()].output = Some(stream);
+                stream
+            }
+        };
+        self.logs.writer(stream).ok_or_else(|| from_pipes(Errno::EMFILE).into())
+    }
+}
+
+fn from_pipes(errno: Errno) -> LaunchFailure {
+    failure(LaunchStage::Pipes, errno)
+}

@@ -1,0 +1,175 @@
+//! From asking an incarnation to stop to its family being gone, and the same for everybody at the end.
+
+use std::time::{Duration, Instant};
+
+use supervision::spec::DomainKind;
+use supervision::{DomainId, Incarnation};
+use workers::board::{LastWords, monotonic_ns};
+
+use super::{Drivers, NotLaunched, Remark};
+use crate::isolation::helper::Helper;
+use crate::isolation::live::{Live, Sdk};
+use crate::isolation::{evidence, orphans, reaper};
+use crate::record::own_log;
+
+/// For the last lines of our own log before we abort.
+const LAST_LINES: Duration = Duration::from_millis(200);
+/// For what is left at the very end to die.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+/// Between two looks at what is ending.
+const PAUSE: Duration = Duration::from_millis(1);
+
+impl Drivers {
+    /// Asks an incarnation to stop: SDK code through its board, a command by its stop command and its stop signal.
+    pub fn stop(&mut self, incarnation: Incarnation) {
+        let means = self.launches[incarnation.worker.index()].stop.clone();
+        let Some(live) = self.live_mut(incarnation) else { return };
+        live.is_stopping = true;
+        let was_ordered = std::mem::take(&mut live.stop_was_ordered);
+        let domain = live.domain;
+        if let Some(sdk) = &live.sdk {
+            sdk.order_stop();
+            // One that is suspended reads no orders.
+            if self.domains[domain.index()].kind == DomainKind::Process {
+                self.signal_family(domain, libc::SIGCONT);
+            }
+            return;
+        }
+        match means.command {
+            // The predecessor's has ended with it.
+            Some(_) if was_ordered => self.signal_stop(incarnation),
+            Some(command) => self.run_stop_command(incarnation, &command),
+            // A second signal means "at once" to some programs.
+            None if was_ordered => {}
+            None => self.signal_stop(incarnation),
+        }
+        self.black_box.note(incarnation.worker.index()).set_stop_ordered(incarnation.generation.0);
+    }
+
+    /// Sends the stop signal to all that belongs to a worker, or to its main process alone.
+    pub fn signal_stop(&mut self, incarnation: Incarnation) {
+        let means = &self.launches[incarnation.worker.index()].stop;
+        let Some(live) = self.live(incarnation) else { return };
+        if means.main_only {
+            if let Some(child) = self.child(live.domain) {
+                let main = live.said.main.as_ref().unwrap_or(child);
+                let _ = reaper::signal(main, means.signal);
+            }
+        } else {
+            self.signal_family(live.domain, means.signal);
+        }
+        // A stopped process keeps a signal for later: let it go on, so that it can end.
+        self.signal_family(live.domain, libc::SIGCONT);
+    }
+
+    /// Runs the stop command; the stop signal follows when it has ended. It is one of the family: what kills the worker
+    /// kills it too.
+    fn run_stop_command(&mut self, incarnation: Incarnation, command: &[String]) {
+        let pid = self.child(self.domain_of[incarnation.worker.index()]).map_or(0, |child| child.pid);
+        let extra = [("MAINPID".to_owned(), pid.to_string())];
+        match self.launch_helper(incarnation.worker, command, &extra) {
+            Ok(helper) => self.stop_commands.push_back((incarnation, helper)),
+            Err(NotLaunched { message: error, .. }) => {
+                self.remarks.push_back(Remark {
+                    incarnation: Some(incarnation),
+                    kind: "stop-command",
+                    detail: serde_json::json!({ "error": error }),
+                    warning: Some(format!("its stop command: {error}; the stop signal is sent at once")),
+                });
+                self.signal_stop(incarnation);
+            }
+        }
+    }
+
+    /// A stop command that has begun, to be waited for beside the loop; then [`signal_stop`](Self::signal_stop).
+    pub fn next_stop_command(&mut self) -> Option<(Incarnation, Helper)> {
+        self.stop_commands.pop_front()
+    }
+
+    /// Kills all that belongs to an incarnation.
+    pub fn kill(&mut self, incarnation: Incarnation) {
+        let Some(domain) = self.live(incarnation).map(|live| live.domain) else { return };
+        if let Some(resident) = self.resident(domain) {
+            resident.family.kill(resident.process.child());
+            self.look_soon(domain);
+        }
+    }
+
+    /// Forgets a thread. Its board goes to its successor: the SDK fences off a thread whose generation is past.
+    pub fn abandon(&mut self, incarnation: Incarnation) {
+        if self.live(incarnation).is_some() {
+            self.note_end(incarnation, monotonic_ns());
+            self.release(incarnation.worker);
+        }
+    }
+
+    /// Ends a domain whole. For the supervisor's own domain this does not return.
+    pub fn recycle(&mut self, domain: DomainId, culprit: Incarnation) {
+        if let Some(live) = self.live(culprit)
+            && let Some(sdk) = &live.sdk
+        {
+            sdk.board().write_last_words(LastWords::Hang, 0, 0, 0, 0);
+        }
+        let slot = &mut self.domains[domain.index()];
+        match (&slot.kind, &mut slot.resident) {
+            (DomainKind::Supervisor, _) => {
+                tracing::error!("a thread of the supervisor hangs and `on_hang: recycle` is set: aborting");
+                own_log::flush(LAST_LINES);
+                std::process::abort();
+            }
+            (DomainKind::Cell | DomainKind::Process, Some(resident)) => {
+                resident.recycled_for = Some(culprit);
+                resident.family.kill(resident.process.child());
+            }
+            (DomainKind::Cell | DomainKind::Process, None) => {}
+        }
+    }
+
+    /// Ends every process that is left, and waits for it. For the very end: everything has been stopped before, and
+    /// what is left are cells without workers, and orphans that nobody can be held responsible for.
+    pub fn end_all(&mut self) {
+        let end = Instant::now() + LAST_WAIT;
+        for domain in &mut self.domains {
+            if let Some(resident) = domain.resident.take() {
+                let child = resident.process.child();
+                resident.family.kill(child);
+                // One that is stuck in the kernel is named below, and not waited for.
+                let is_there = || !reaper::has_exited(&child.pidfd) || resident.family.has_others(child);
+                while is_there() && Instant::now() < end {
+                    std::thread::sleep(PAUSE);
+                }
+                if reaper::has_exited(&child.pidfd) {
+                    reaper::forget(child);
+                }
+            }
+            domain.family = None;
+        }
+        let killed = orphans::kill_all();
+        if !killed.left.is_empty() {
+            tracing::error!(pids = ?killed.left, "these processes do not die of SIGKILL");
+        }
+        self.sockets.remove();
+        self.store.forget_all(|_| true);
+        self.cgroups.remove();
+        let _ = self.logs.flush(LAST_WAIT);
+    }
+
+    /// Asks the supervisor's own threads to stop, and waits for them, at most so long: another supervisor starts them again.
+    pub fn stop_threads(&self, limit: Duration) {
+        let end = Instant::now() + limit;
+        let threads: Vec<&Live> = self
+            .live
+            .iter()
+            .flatten()
+            .filter(|live| self.domains[live.domain.index()].kind == DomainKind::Supervisor)
+            .collect();
+        threads.iter().filter_map(|live| live.sdk.as_ref()).for_each(Sdk::order_stop);
+        let lives = |live: &&Live| {
+            let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(live.incarnation));
+            reading.is_some_and(|reading| evidence::of_thread(reading.state).is_none())
+        };
+        while threads.iter().copied().any(|live| lives(&live)) && Instant::now() < end {
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
