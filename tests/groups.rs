@@ -217,14 +217,15 @@ fn the_exit_status_of_status_tells_failed_workers() {
 #[test]
 fn a_stop_during_a_restart_loop_is_prompt_and_lasts() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  loop: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { backoff: { initial: 5ms, max: 5ms }, limit: { restarts: 1000000, within: 1s } } }\n";
+    let yaml = "version: 1\ndefaults: { ready: { after: 1h }, restart: { backoff: { initial: 5ms, max: 5ms }, limit: { restarts: 1000000, within: 1s } } }\nworkers: { loop: { command: [sh, -c, exit 1] }, clock: { command: [sh, -c, exit 1] } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait("some restarts", |supervisor| (supervisor.worker("loop").restarts > 20).then_some(()));
     let begun = Instant::now();
     supervisor.client.stop(&["loop".into()], true).expect("stopped");
     assert!(begun.elapsed() < Duration::from_secs(10));
     let generation = supervisor.worker("loop").generation;
-    std::thread::sleep(Duration::from_millis(100));
+    // Another one in the same loop is the clock: when it has been restarted again, this one would have been too.
+    supervisor.wait_generation("clock", supervisor.worker("clock").generation + 20);
     assert_eq!(supervisor.worker("loop").generation, generation);
     supervisor.stop();
 }
