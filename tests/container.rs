@@ -4,7 +4,6 @@ mod harness;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use harness::{Bed, is_alive, is_root, kill, repository, text};
 use nix::sys::signal::Signal;
@@ -40,18 +39,6 @@ fn as_init(bed: &Bed, yaml: &str, options: &[&str]) -> Namespace {
     Namespace(command.spawn().expect("unshare"))
 }
 
-#[track_caller]
-fn wait<T>(what: &str, bed: &Bed, mut condition: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + harness::DEADLINE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < end, "waited in vain for {what}; log:\n{}", bed.log());
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// The process behind `unshare`, by its number out here.
 fn init_of(unshare: &Namespace) -> Option<i32> {
     let path = format!("/proc/{0}/task/{0}/children", unshare.0.id());
@@ -69,7 +56,7 @@ fn process_1_reaps_strangers_passes_signals_on_and_gives_the_critical_workers_ex
             serde_json::to_string(script).expect("a string")
         );
         let mut unshare = as_init(&bed, &yaml, options);
-        wait("UP", &bed, || bed.output("w").contains("UP").then_some(()));
+        bed.wait("UP", || bed.output("w").contains("UP").then_some(()));
         let zombies = std::fs::read_to_string(bed.path("zombies")).expect("counted");
         assert_eq!(zombies.trim(), "0", "{options:?}");
         let init = init_of(&unshare).expect("process 1");
@@ -146,7 +133,7 @@ fn a_container_needs_nothing_but_the_static_program_and_a_configuration() {
         .stdout(log.try_clone().expect("a handle"))
         .stderr(log);
     let mut unshare = Namespace(unshare.spawn().expect("unshare"));
-    let init = wait("process 1", &bed, || init_of(&unshare));
+    let init = bed.wait("process 1", || init_of(&unshare));
     let verb = |arguments: &[&str]| {
         let output = Command::new(root.join("supervisord-rs"))
             .args(arguments)
@@ -156,7 +143,7 @@ fn a_container_needs_nothing_but_the_static_program_and_a_configuration() {
         text(&output.expect("it runs").stdout)
     };
     let runs_as = |generation: u64| {
-        wait("the worker", &bed, || {
+        bed.wait("the worker", || {
             let status: serde_json::Value = serde_json::from_str(&verb(&["status", "--json"])).ok()?;
             let app = &status["workers"][0];
             (app["phase"] == "running" && app["generation"] == generation).then_some(())
@@ -164,7 +151,7 @@ fn a_container_needs_nothing_but_the_static_program_and_a_configuration() {
     };
     runs_as(1);
     verb(&["signal", "app", "SEGV"]);
-    wait("the incident", &bed, || bed.log().contains("segfault in app (process)").then_some(()));
+    bed.wait("the incident", || bed.log().contains("segfault in app (process)").then_some(()));
     runs_as(2);
     kill(init, Signal::SIGTERM);
     assert_eq!(unshare.0.wait().expect("our child").code(), Some(0), "{}", bed.log());

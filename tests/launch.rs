@@ -195,11 +195,7 @@ fn signals_that_we_ignore_are_not_ignored_by_workers() {
     let _ = &mut child;
     let mut running =
         shell.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().expect("sh");
-    let end = std::time::Instant::now() + harness::DEADLINE;
-    while !bed.output("w").contains("SigIgn") {
-        assert!(std::time::Instant::now() < end, "no output");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    bed.wait("output", || bed.output("w").contains("SigIgn").then_some(()));
     assert!(bed.output("w").contains("SigIgn:\t0000000000000000"), "{}", bed.output("w"));
     let _ = bed.verb(&["shutdown"]);
     running.wait().expect("our child");

@@ -208,12 +208,16 @@ fn ready_by_newline_by_a_line_of_output_by_a_port_by_http_and_by_a_command() {
            line: {{ command: [sh, -c, 'echo not yet; {go}; echo server ready to accept; exec sleep 1d'], ready: {{ log: 'ready to accept' }} }}\n  \
            tcp: {{ command: [sh, -c, '{go}; exec python3 -m http.server {tcp} --bind 127.0.0.1'], ready: {{ tcp: '127.0.0.1:{tcp}' }} }}\n  \
            http: {{ command: [sh, -c, '{go}; exec python3 -m http.server {http} --bind 127.0.0.1'], ready: {{ http: 'http://127.0.0.1:{http}/' }} }}\n  \
-           exec: {{ command: [sleep, 1d], ready: {{ exec: [test, -e, go], every: 20ms }} }}\n  \
+           exec: {{ command: [sleep, 1d], ready: {{ exec: [sh, -c, 'echo >>asked; test -e go'], every: 20ms }} }}\n  \
            startup: {{ command: [sleep, 1d], health: {{ startup: {{ exec: [test, -e, go], every: 20ms, failures: 100000 }} }} }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_output("line", "not yet");
-    std::thread::sleep(Duration::from_millis(300));
+    // Probes have been asked, and have said no, more than once.
+    supervisor.wait("ten probes", |supervisor| {
+        let asked = std::fs::read(supervisor.bed.path("asked")).ok()?;
+        (asked.len() >= 10).then_some(())
+    });
     for worker in supervisor.status().workers {
         assert_eq!(worker.phase, "starting", "{}", worker.name);
     }
@@ -226,14 +230,14 @@ fn ready_by_newline_by_a_line_of_output_by_a_port_by_http_and_by_a_command() {
 fn a_line_of_the_predecessor_does_not_make_its_successor_ready() {
     let bed = Bed::new();
     // The first says that it is ready and dies at once, with its line in the pipe; the second never says so.
-    let script = "if [ -e second ]; then exec sleep 1d; fi; touch second; echo READY; echo READY; kill -9 $$";
+    let script = "if [ -e second ]; then echo SECOND; exec sleep 1d; fi; touch second; echo READY; echo READY; kill -9 $$";
     let yaml = format!(
         "version: 1\nworkers:\n  w: {{ command: [sh, -c, '{script}'], cwd: ., ready: {{ log: READY, timeout: 1h }}, restart: {{ backoff: {{ initial: 0s }} }} }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_generation("w", 2);
-    supervisor.wait_output("w", "READY\nREADY");
-    std::thread::sleep(Duration::from_millis(200));
+    // Lines are looked at in their order, and before they are written: those of the first have been.
+    supervisor.wait_output("w", "READY\nREADY\nSECOND");
     assert_eq!(supervisor.worker("w").phase, "starting");
     supervisor.stop();
 }

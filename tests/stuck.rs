@@ -7,7 +7,6 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use harness::{Bed, EAGER, find, is_alive, is_root, text};
 
@@ -53,10 +52,7 @@ impl Freezer {
 impl Drop for Freezer {
     fn drop(&mut self) {
         let _ = fs::write(self.cgroup.join("freezer.state"), "THAWED");
-        let end = std::time::Instant::now() + harness::DEADLINE;
-        while fs::remove_dir(&self.cgroup).is_err() && std::time::Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let _ = harness::until(harness::DEADLINE, || fs::remove_dir(&self.cgroup).ok());
     }
 }
 

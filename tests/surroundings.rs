@@ -9,6 +9,15 @@ use std::time::Duration;
 
 use harness::{Bed, is_root};
 
+/// Far more launches of one that cannot be launched than its limit of restarts.
+#[track_caller]
+fn wait_for_tries(supervisor: &harness::Supervisor<'_>) {
+    supervisor.wait("many tries", |supervisor| {
+        let workers = supervisor.client.status().ok()?.workers;
+        workers.iter().any(|worker| worker.phase != "running" && worker.generation > 5).then_some(())
+    });
+}
+
 #[test]
 fn short_of_descriptors_it_says_so_and_goes_on_when_there_are_some() {
     let bed = Bed::new();
@@ -56,7 +65,7 @@ fn short_of_descriptors_it_says_so_and_goes_on_when_there_are_some() {
     running(&supervisor).expect("an answer beside ten silent clients");
     drop(clients);
     // Nobody is quarantined for what the machine lacks: those that wait come up as room comes.
-    std::thread::sleep(Duration::from_millis(500));
+    wait_for_tries(&supervisor);
     let stuck: Vec<String> = supervisor
         .status()
         .workers
@@ -122,7 +131,7 @@ fn short_of_processes_it_tries_again_and_does_not_fail() {
         workers.into_iter().find_map(|worker| worker.ending?.message)
     });
     assert!(message.contains("raise the limit of processes"), "{message}");
-    std::thread::sleep(Duration::from_millis(300));
+    wait_for_tries(&supervisor);
     assert!(supervisor.status().workers.iter().all(|worker| worker.phase != "quarantined"));
     let up: Vec<String> = supervisor
         .status()

@@ -18,6 +18,21 @@ use tempfile::TempDir;
 /// Long enough for a loaded machine; a condition that holds is seen at once.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
+/// Asks until there is an answer; `None` when the limit has passed.
+pub fn until<T>(limit: Duration, mut question: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + limit;
+    loop {
+        let answer = question();
+        if answer.is_some() || Instant::now() > end {
+            return answer;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Between two questions.
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// Policy that gets in nobody's way: restarts at once, as often as it takes.
 pub const EAGER: &str = "restart: { policy: on-failure, backoff: { initial: 0s, jitter: 0 }, limit: { restarts: 1000000, within: 60s } }";
 
@@ -43,6 +58,13 @@ pub struct Bed {
 impl Bed {
     pub fn new() -> Self {
         Self { directory: TempDir::with_prefix("supervisord-rs-test-").expect("a temporary directory") }
+    }
+
+    /// Waits for a condition where there is no [`Supervisor`] to ask.
+    #[track_caller]
+    pub fn wait<T>(&self, what: &str, condition: impl FnMut() -> Option<T>) -> T {
+        until(DEADLINE, condition)
+            .unwrap_or_else(|| panic!("waited in vain for {what}; log:\n{}", self.log()))
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -168,17 +190,10 @@ impl Supervisor<'_> {
         what: &str,
         mut condition: impl FnMut(&Self) -> Option<T>,
     ) -> T {
-        let end = Instant::now() + limit;
-        loop {
-            if let Some(value) = condition(self) {
-                return value;
-            }
-            if Instant::now() > end {
-                let status = self.client.status();
-                panic!("waited in vain for {what}\nstatus: {status:#?}\nlog:\n{}", self.bed.log());
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        until(limit, || condition(self)).unwrap_or_else(|| {
+            let status = self.client.status();
+            panic!("waited in vain for {what}\nstatus: {status:#?}\nlog:\n{}", self.bed.log())
+        })
     }
 
     #[track_caller]
@@ -256,14 +271,8 @@ impl Supervisor<'_> {
     /// Waits until the whole thing has ended by itself.
     #[track_caller]
     pub fn wait_exit(&mut self) -> ExitStatus {
-        let end = Instant::now() + DEADLINE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child of ours") {
-                return status;
-            }
-            assert!(Instant::now() < end, "it does not end; log:\n{}", self.bed.log());
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        until(DEADLINE, || self.child.try_wait().expect("a child of ours"))
+            .unwrap_or_else(|| panic!("it does not end; log:\n{}", self.bed.log()))
     }
 
     /// Stops it in order, and proves that nothing is left.
@@ -287,10 +296,7 @@ impl Drop for Supervisor<'_> {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-        let end = Instant::now() + DEADLINE;
-        while !self.bed.processes().is_empty() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        let _ = until(DEADLINE, || self.bed.processes().is_empty().then_some(()));
         let left = self.bed.processes();
         if !left.is_empty() {
             for &pid in &left {
