@@ -7,10 +7,12 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use crate::waiting::until;
 
 /// Where systemd puts its own helpers of a delegated unit.
 const CONTROL: &str = ".control";
@@ -83,16 +85,7 @@ impl UnitCgroup {
     }
 
     fn is_empty_within(&self, limit: Duration) -> bool {
-        let deadline = Instant::now() + limit;
-        loop {
-            if self.members().is_empty() {
-                return true;
-            }
-            if Instant::now() > deadline {
-                return false;
-            }
-            std::thread::sleep(LOOK_EVERY);
-        }
+        until(limit, LOOK_EVERY, || self.members().is_empty().then_some(())).is_some()
     }
 
     /// Everyone in the tree, without ourselves and without systemd's helpers.

@@ -21,6 +21,7 @@ pub mod probing;
 pub mod record;
 pub mod service_manager;
 pub mod usage;
+mod waiting;
 
 /// Runs the whole program with these workers: reads the arguments, does what they say, gives the exit status.
 ///

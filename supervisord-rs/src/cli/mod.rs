@@ -4,7 +4,6 @@ mod check;
 mod completions;
 mod exit;
 mod faults;
-mod follow;
 mod incidents;
 mod log_file;
 mod logs;

@@ -1,17 +1,20 @@
-//! The verbs that change something: `start`, `stop`, `restart`, `signal`, `inject`, `shutdown`.
+//! The verbs that change something: `start`, `stop`, `restart`, `signal`, `inject`, `shutdown`
 
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::exit::{Exit, report};
-use super::follow::wait_for;
 use super::output::{json, line};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::Done;
+use crate::waiting::until;
 
 /// For an injected fault to become an incident that is settled.
 const INCIDENT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Between two looks: short enough for people, long enough for the machine.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// For a successor to be ready, when nothing else is said.
 const REEXEC_TIMEOUT: Duration = crate::daemon::hand_over::DEADLINE;
@@ -165,7 +168,7 @@ pub(super) fn inject(options: &InjectOptions, client: &Client) -> Exit {
         return answer(Ok(done), options.json);
     }
     // The fault may take the supervisor along: ask until its successor answers.
-    let incident = wait_for(INCIDENT_TIMEOUT, || {
+    let incident = until(INCIDENT_TIMEOUT, PAUSE, || {
         client.incidents(1000).ok()?.into_iter().find(|record| record.id > known)
     });
     match incident {
@@ -206,7 +209,7 @@ pub(super) fn shutdown(options: &ShutdownOptions, client: &Client) -> Exit {
     }
     let begun = Instant::now();
     // As long as it takes: the supervisor has its own timeout.
-    let gone = wait_for(Duration::MAX, || {
+    let gone = until(Duration::MAX, PAUSE, || {
         matches!(client.status(), Err(ClientError::NoSupervisor { .. })).then_some(())
     });
     debug_assert!(gone.is_some(), "an endless wait ends when its condition holds");

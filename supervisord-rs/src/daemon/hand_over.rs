@@ -21,11 +21,14 @@ use crate::control::request::{Answer, Peer};
 use crate::isolation::launch::{Child, Plan, advice};
 use crate::isolation::{inherited, reaper};
 use crate::service_manager::{self, HAND_OVER, Heritage};
+use crate::waiting::until;
 
 /// For a successor to be ready, when nothing else is said.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 /// For threads to stop, and for output that is on its way.
 const REST: Duration = Duration::from_secs(5);
+/// Between two looks at whose child we are.
+const PAUSE: Duration = Duration::from_millis(1);
 /// Between two signs of life to the service manager while we wait.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// For a binary to check our configuration.
@@ -56,10 +59,7 @@ impl Gate {
         }
         // Its descriptors are closed before we are somebody else's child: what is tied to our parent must be tied to the
         // new one.
-        let until = Instant::now() + REST;
-        while service_manager::hand_over_from().is_some() && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let _ = until(REST, PAUSE, || service_manager::hand_over_from().is_none().then_some(()));
         true
     }
 }

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::control::client::Client;
 use crate::control::protocol::{IncidentRecord, StatusReport, WorkerStatus};
+use crate::waiting::until;
 
 /// The worker that is broken.
 const VICTIM: &str = "b";
@@ -227,16 +228,7 @@ impl Bed {
         limit: Duration,
         condition: impl Fn(&Self) -> Option<T>,
     ) -> Result<T, TrialError> {
-        let end = Instant::now() + limit;
-        loop {
-            if let Some(value) = condition(self) {
-                return Ok(value);
-            }
-            if Instant::now() >= end {
-                return Err(TrialError::Timeout { what, limit, log: self.log() });
-            }
-            std::thread::sleep(PAUSE);
-        }
+        until(limit, PAUSE, || condition(self)).ok_or_else(|| self.timeout(what, limit))
     }
 
     /// Stops everything in order, and tells what was left behind.
@@ -248,22 +240,17 @@ impl Bed {
             count => leftovers.push(format!("{count} threads")),
         }
         self.client.shutdown(false).map_err(|error| TrialError::Refused(error.to_string()))?;
-        let end = Instant::now() + STOP;
-        while self.guardian.try_wait()?.is_none() {
-            if Instant::now() >= end {
-                return Err(TrialError::Timeout {
-                    what: "the end of the supervisor",
-                    limit: STOP,
-                    log: self.log(),
-                });
-            }
-            std::thread::sleep(PAUSE);
-        }
+        until(STOP, PAUSE, || self.guardian.try_wait().transpose())
+            .ok_or_else(|| self.timeout("the end of the supervisor", STOP))??;
         let processes = adopted_children()?;
         if !processes.is_empty() {
             leftovers.push(format!("processes {processes:?}"));
         }
         Ok(leftovers)
+    }
+
+    fn timeout(&self, what: &'static str, limit: Duration) -> TrialError {
+        TrialError::Timeout { what, limit, log: self.log() }
     }
 
     fn log(&self) -> String {

@@ -25,13 +25,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use supervision::LaunchStage;
 
 use super::family::house_of;
 use super::launch::Plan;
 use crate::config::settings::CgroupLimits;
+use crate::waiting::until;
 use place::Place;
 pub(super) use refusal::Refusal;
 
@@ -135,10 +136,7 @@ impl Cgroups {
         let Ok(root) = &self.root else { return };
         for leaf in directories(&root.path).into_iter().filter(|leaf| !kept.contains(leaf)) {
             let _ = fs::write(leaf.join("cgroup.kill"), "1");
-            let end = Instant::now() + LAST_WAIT;
-            while is_populated(&leaf) && Instant::now() < end {
-                std::thread::sleep(PAUSE);
-            }
+            let _ = until(LAST_WAIT, PAUSE, || (!is_populated(&leaf)).then_some(()));
             remove_tree(&leaf);
         }
     }

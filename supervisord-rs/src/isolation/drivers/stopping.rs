@@ -11,6 +11,7 @@ use crate::isolation::helper::Helper;
 use crate::isolation::live::{Live, Sdk};
 use crate::isolation::{evidence, orphans, reaper};
 use crate::record::own_log;
+use crate::waiting::until;
 
 /// For the last lines of our own log before we abort.
 const LAST_LINES: Duration = Duration::from_millis(200);
@@ -134,10 +135,9 @@ impl Drivers {
                 let child = resident.process.child();
                 resident.family.kill(child);
                 // One that is stuck in the kernel is named below, and not waited for.
-                let is_there = || !reaper::has_exited(&child.pidfd) || resident.family.has_others(child);
-                while is_there() && Instant::now() < end {
-                    std::thread::sleep(PAUSE);
-                }
+                let is_gone = || reaper::has_exited(&child.pidfd) && !resident.family.has_others(child);
+                let _ =
+                    until(end.saturating_duration_since(Instant::now()), PAUSE, || is_gone().then_some(()));
                 if reaper::has_exited(&child.pidfd) {
                     reaper::forget(child);
                 }
@@ -156,7 +156,6 @@ impl Drivers {
 
     /// Asks the supervisor's own threads to stop, and waits for them, at most so long: another supervisor starts them again.
     pub fn stop_threads(&self, limit: Duration) {
-        let end = Instant::now() + limit;
         let threads: Vec<&Live> = self
             .live
             .iter()
@@ -168,8 +167,6 @@ impl Drivers {
             let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(live.incarnation));
             reading.is_some_and(|reading| evidence::of_thread(reading.state).is_none())
         };
-        while threads.iter().copied().any(|live| lives(&live)) && Instant::now() < end {
-            std::thread::sleep(PAUSE);
-        }
+        let _ = until(limit, PAUSE, || (!threads.iter().any(lives)).then_some(()));
     }
 }

@@ -20,6 +20,7 @@ use super::stream::Stream;
 use super::{Notice, Tail, lock};
 use crate::record::black_box::{CARRIERS, Carriers};
 use crate::service_manager::FdStore;
+use crate::waiting::until;
 
 /// Most threads: so many targets may hang at once before others have to wait.
 const THREADS_MAX: usize = CARRIERS;
@@ -29,6 +30,8 @@ const THREADS_KEPT: usize = 2;
 const STALL: Duration = Duration::from_secs(5);
 /// How long the last lines of a worker wait for a target that somebody else writes to.
 const TURN_WAIT: Duration = Duration::from_secs(1);
+/// Between two looks at who still has something in its hands.
+const PAUSE: Duration = Duration::from_millis(1);
 /// Between two looks at those that may hang.
 const LOOK_MS: u16 = 500;
 /// Notices that wait for the loop at most.
@@ -139,14 +142,8 @@ impl Pool {
     /// Nothing is taken any more; waits until nobody has anything in its hands.
     pub(super) fn hold(&self, limit: Duration) -> bool {
         self.has_begun.store(false, Ordering::SeqCst);
-        let end = Instant::now() + limit;
-        while self.threads.load(Ordering::SeqCst) > self.idle.load(Ordering::SeqCst) {
-            if Instant::now() >= end {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        true
+        let is_held = || self.threads.load(Ordering::SeqCst) <= self.idle.load(Ordering::SeqCst);
+        until(limit, PAUSE, || is_held().then_some(())).is_some()
     }
 
     /// Where pipes are kept for a successor.
