@@ -26,6 +26,7 @@ use crate::record::own_log;
 use crate::record::words;
 use crate::service_manager::Heritage;
 
+mod around;
 mod beside;
 mod failures;
 pub mod hand_over;
@@ -102,7 +103,7 @@ struct Daemon {
     /// How each worker's last incarnation ended, with the words that the machine does not know.
     endings: Vec<Option<crate::control::protocol::EndingReport>>,
     requests: mpsc::Receiver<Request>,
-    around: start::Surroundings,
+    around: around::Around,
     probing: Probing,
     hooks: Hooks,
     /// What goes on beside the loop, and what it has to say.
@@ -352,12 +353,6 @@ impl Daemon {
         self.around.end();
         tracing::info!("stopped");
         self.around.scribe.flush(Duration::from_secs(5));
-    }
-}
-
-impl std::fmt::Debug for start::Surroundings {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Surroundings").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
 

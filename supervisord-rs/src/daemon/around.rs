@@ -1,0 +1,179 @@
+//! What is around the loop and stays as it is while it runs: control socket, service manager, store, lock. What is said to them.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use supervision::Incarnation;
+use tokio::sync::mpsc;
+
+use super::hand_over::Gate;
+use super::succession;
+use crate::config::Settings;
+use crate::control::{self, request::Request};
+use crate::isolation::Evidence;
+use crate::record::black_box::BlackBox;
+use crate::record::runtime_lock::RuntimeLock;
+use crate::record::scribe::Scribe;
+use crate::service_manager::{FdStore, ServiceManager};
+
+/// The control socket of a socket unit (`FileDescriptorName=`, systemd.socket(5)), which is not ours to remove.
+pub(super) const CONTROL_OF_UNIT: &str = "control";
+/// Our own in the store.
+pub(super) const CONTROL: &str = "control-socket";
+
+/// What stays as it is while the supervisor runs.
+pub(super) struct Around {
+    pub(super) started_at: String,
+    pub(super) guardian: Option<i32>,
+    pub(super) black_box: Rc<BlackBox>,
+    /// Workers that run as an earlier configuration says; restarted where a person had it read anew.
+    pub(super) changed: succession::Changed,
+    pub(super) inherited_evidence: Option<Vec<(Incarnation, Evidence)>>,
+    /// Whether the first incident is the predecessor's death; when it died, as its guardian saw it.
+    pub(super) inherited_death: Option<Option<u64>>,
+    pub(super) scribe: Scribe,
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) service_manager: Option<ServiceManager>,
+    pub(super) server: Option<control::server::Server>,
+    pub(super) socket: PathBuf,
+    /// The same, where it belongs to a socket unit, which goes on listening when we have ended.
+    pub(super) unit_socket: Option<OwnedFd>,
+    pub(super) store: FdStore,
+    /// Our predecessor waits there until we are ready.
+    pub(super) gate: Option<Gate>,
+    /// Whether we had a terminal to be hung up with.
+    pub(super) has_terminal: bool,
+    /// How often the service manager wants to hear that the loop turns.
+    pub(super) watchdog: Option<Duration>,
+    /// Held as long as we live; the kernel lets go of it however we die.
+    pub(super) lock: RuntimeLock,
+}
+
+impl Around {
+    /// Says that start-up is over; where a predecessor waits for that, to it. False: it goes on without us.
+    pub(super) fn announce_ready(&mut self, workers: usize) -> bool {
+        if self.gate.take().is_some_and(|gate| !gate.pass()) {
+            return false;
+        }
+        if self.guardian.is_some() {
+            // As of a supervisor that the guardian started: without it, we stop in order. Only now is it our parent.
+            let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
+        }
+        self.store.release();
+        tracing::info!(socket = %self.socket.display(), workers, "supervising");
+        if let Some(manager) = &self.service_manager {
+            manager.ready();
+            manager.status(&format!("supervising {workers} workers"));
+        }
+        true
+    }
+
+    /// Whether process workers outlive us.
+    pub(super) fn is_kept(&self) -> bool {
+        self.store.is_there()
+    }
+
+    /// Copies of all that outlives us.
+    pub(super) fn kept(&self) -> Vec<(String, OwnedFd)> {
+        self.store.all()
+    }
+
+    /// The control socket, where it belongs to a socket unit, with the name by which it is passed.
+    pub(super) fn unit_socket(&self) -> Option<(&'static str, BorrowedFd<'_>)> {
+        self.unit_socket.as_ref().map(|socket| (CONTROL_OF_UNIT, socket.as_fd()))
+    }
+
+    /// A copy of the lock of the runtime directory: as long as anybody has one, it is held.
+    pub(super) fn lock(&self) -> io::Result<OwnedFd> {
+        self.lock.copy()
+    }
+
+    /// Names another process in our place.
+    pub(super) fn name_successor(&self, pid: i32) {
+        if let Some(manager) = &self.service_manager {
+            manager.main_pid(pid);
+        }
+    }
+
+    /// Says that a reload has begun, or that it is over and all is as it was.
+    pub(super) fn say_reloading(&self, is_over: bool) {
+        match &self.service_manager {
+            Some(manager) if is_over => manager.ready(),
+            Some(manager) => manager.reloading(),
+            None => {}
+        }
+    }
+
+    /// Says that the loop turns.
+    pub(super) fn say_alive(&self) {
+        if let Some(manager) = &self.service_manager {
+            manager.alive();
+        }
+    }
+
+    pub(super) fn announce_stopping(&self) {
+        if let Some(manager) = &self.service_manager {
+            manager.stopping();
+        }
+    }
+
+    /// Makes the control socket anew where somebody has removed it.
+    pub(super) fn reopen_control(&mut self, settings: &Settings) -> io::Result<()> {
+        if self.socket.exists() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&settings.supervisor.runtime_dir)?;
+        self.store.forget(CONTROL);
+        let server = serve(&self.socket, settings, self.requests.clone(), None, false, &self.store)?;
+        self.unit_socket = None;
+        // Whoever is connected to the old one is served to the end.
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// After the last worker: the mark that tells a clean end from a death.
+    pub(super) fn end(&self) {
+        self.announce_stopping();
+        self.black_box.mark_clean();
+        if self.unit_socket.is_none() {
+            let _ = std::fs::remove_file(&self.socket);
+        }
+    }
+}
+
+impl std::fmt::Debug for Around {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Around").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn serve(
+    socket: &Path,
+    settings: &Settings,
+    requests: mpsc::Sender<Request>,
+    inherited: Option<OwnedFd>,
+    is_of_unit: bool,
+    store: &FdStore,
+) -> io::Result<control::server::Server> {
+    let supervisor = &settings.supervisor;
+    let group = supervisor.control_group.as_deref();
+    // Whoever asked while there was no supervisor waits in its queue.
+    let inherited = inherited.map(UnixListener::from).filter(|_| socket.exists());
+    let (listener, admission) = match inherited {
+        Some(listener) => (listener, control::socket::admission(group)?),
+        None => {
+            store.forget(CONTROL);
+            control::socket::bind(socket, supervisor.control_mode, group)?
+        }
+    };
+    if !is_of_unit {
+        store.keep(CONTROL, &[listener.as_fd()]);
+    }
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    Ok(control::server::Server::start(listener, admission, requests))
+}
