@@ -38,7 +38,12 @@ pub const EAGER: &str = "restart: { policy: on-failure, backoff: { initial: 0s, 
 
 /// The program under test.
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisord-rs"));
+    program_of(Path::new(env!("CARGO_BIN_EXE_supervisord-rs")))
+}
+
+/// Another program that is one, with workers of its own.
+fn program_of(path: &Path) -> Command {
+    let mut command = Command::new(path);
     for variable in ["NOTIFY_SOCKET", "INVOCATION_ID", "SUPERVISORD_RS_SOCKET", "SUPERVISORD_RS_GUARDIAN"] {
         command.env_remove(variable);
     }
@@ -79,7 +84,15 @@ impl Bed {
 
     /// The program, told to keep to this directory.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = program();
+        self.tell(program(), arguments)
+    }
+
+    /// The same of another program.
+    pub fn command_of(&self, path: &Path, arguments: &[&str]) -> Command {
+        self.tell(program_of(path), arguments)
+    }
+
+    fn tell(&self, mut command: Command, arguments: &[&str]) -> Command {
         command
             .args(arguments)
             .env("RUNTIME_DIRECTORY", self.path("run"))

@@ -216,7 +216,7 @@ impl PastWorker {
         };
         let now = monotonic_ns();
         let current = usize::from(note.current.load(Ordering::Relaxed) == 1);
-        let memo = note.memos[current].read(Duration::from_nanos(now))?;
+        let mut memo = note.memos[current].read(Duration::from_nanos(now))?;
         let length = (note.name_length.load(Ordering::Relaxed) as usize).min(note.name.len() * 8);
         let name: Vec<u8> =
             note.name.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()).collect();
@@ -224,6 +224,10 @@ impl PastWorker {
         let is_present = |word: &AtomicU64| generation != 0 && word.load(Ordering::Relaxed) == generation;
         // The board is this incarnation's for threads of the supervisor; others have theirs elsewhere.
         let reading = board.read().filter(|reading| reading.generation == generation && generation != 0);
+        // Its launch was not answered any more, but it did run, and may have been our end: its board is its own.
+        if memo.phase == Phase::Launching && reading.is_some() {
+            memo.phase = Phase::Starting;
+        }
         let mark = |pid: i32, start_time: u64| (pid > 0).then_some(ProcessMark { pid, start_time });
         let process = mark(note.pid.load(Ordering::Relaxed), note.start_time.load(Ordering::Relaxed));
         let main = mark(note.main_pid.load(Ordering::Relaxed), note.main_start_time.load(Ordering::Relaxed));
@@ -338,6 +342,23 @@ mod tests {
         assert_eq!(culprit.memo.failures, [1, 2, 3].map(Duration::from_nanos));
         assert_eq!(culprit.process, Some((ProcessMark { pid: 42, start_time: 5 }, None)));
         assert_eq!(story.ending(None).cause, Cause::Segfault);
+    }
+
+    #[test]
+    fn a_thread_that_died_before_its_launch_was_answered_did_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let black_box = BlackBox::create(directory.path(), &["ran", "was-not-begun"], 0).unwrap();
+        for worker in 0..2 {
+            let memo = Memo { phase: Phase::Launching, generation: Generation(3), ..memo() };
+            black_box.note(worker).remember(&memo);
+            black_box.mapping().nth(black_box.page(worker)).begin("any", 3 - worker as u64);
+        }
+        black_box.publish().unwrap();
+        black_box.mapping().nth(black_box.page(0)).write_last_words(LastWords::Panic, 0, 0, 0, 99);
+        let story = PostMortem::read(directory.path()).unwrap().unwrap();
+        let phases: Vec<Phase> = story.workers.iter().map(|worker| worker.memo.phase).collect();
+        assert_eq!(phases, [Phase::Starting, Phase::Launching]);
+        assert_eq!(story.culprit().map(|culprit| culprit.name.as_str()), Some("ran"));
     }
 
     #[test]

@@ -327,7 +327,8 @@ impl Machine {
     }
 }
 
-/// Whether something ran in this phase. What was launching had not been answered: nobody knew of it.
+/// Whether something ran in this phase. What was launching had not been answered, and left no sign of having run: else
+/// whoever reads the signs calls it starting.
 const fn had_incarnation(phase: Phase) -> bool {
     match phase {
         Phase::Starting | Phase::Running | Phase::Stopping | Phase::Killing => true,
