@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
@@ -36,9 +37,11 @@ mod scaling;
 mod signals;
 mod start;
 mod succession;
+mod turns;
 mod waiters;
 
 use start::Started;
+use turns::{Turns, Work};
 use waiters::Waiters;
 
 /// Requests of clients that wait for their turn; a client beyond that waits for a place.
@@ -63,7 +66,14 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// configuration.
 #[must_use]
 pub fn run(settings: Settings, registry: Registry, heritage: Heritage) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let turns = Arc::new(Turns::default());
+    let (sleeping, woken) = (Arc::clone(&turns), Arc::clone(&turns));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(move || sleeping.end(Work::Tasks))
+        .on_thread_unpark(move || woken.begin())
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("supervisord-rs: cannot start the event loop: {error}");
@@ -72,7 +82,8 @@ pub fn run(settings: Settings, registry: Registry, heritage: Heritage) -> ExitCo
     };
     let result = runtime.block_on(async {
         let started = start::start(settings, registry, heritage)?;
-        Daemon::new(started).run().await
+        turns.begin();
+        Daemon::new(started, turns).run().await
     });
     // Tasks of clients are dropped, not waited for.
     runtime.shutdown_background();
@@ -114,12 +125,14 @@ struct Daemon {
     has_more: bool,
     /// When the service manager last heard that the loop turns.
     said_alive: Duration,
+    /// How long the loop was held.
+    turns: Arc<Turns>,
     /// Exit status; set by the last effect.
     exit: Option<u8>,
 }
 
 impl Daemon {
-    fn new(started: Started) -> Self {
+    fn new(started: Started, turns: Arc<Turns>) -> Self {
         let Started { settings, machine, drivers, names, events, incidents, requests, around } = started;
         let count = names.workers.len();
         Self {
@@ -142,6 +155,7 @@ impl Daemon {
             unwritten: Vec::new(),
             has_more: false,
             said_alive: Duration::ZERO,
+            turns,
             exit: None,
         }
     }
@@ -161,17 +175,31 @@ impl Daemon {
         self.apply_changes();
         while self.exit.is_none() {
             let deadline = self.next_deadline();
-            tokio::select! {
+            let work = tokio::select! {
                 biased;
-                ready = wakeup.wait(|| self.drivers.collect()) => match ready {
-                    Ok(()) => self.turn(None),
-                    Err(error) => return Err(error.into()),
-                },
-                signal = signals.next() => self.on_signal(signal).await,
-                said = self.beside.next() => self.on_said(said),
-                Some(request) = self.requests.recv() => self.on_request(request).await,
-                () = until(deadline) => self.on_deadline(),
-            }
+                ready = wakeup.wait(|| self.drivers.collect()) => {
+                    ready?;
+                    self.turn(None);
+                    Work::Workers
+                }
+                signal = signals.next() => {
+                    self.on_signal(signal).await;
+                    Work::Signal
+                }
+                said = self.beside.next() => {
+                    self.on_said(said);
+                    Work::Beside
+                }
+                Some(request) = self.requests.recv() => {
+                    self.on_request(request).await;
+                    Work::Request
+                }
+                () = until(deadline) => {
+                    self.on_deadline();
+                    Work::Deadline
+                }
+            };
+            self.turns.end(work);
         }
         let code = self.exit.unwrap_or(1);
         self.end().await;

@@ -42,11 +42,41 @@ pub struct SupervisorStatus {
     /// Hooks dropped because too many waited.
     #[serde(default)]
     pub dropped_hooks: u64,
+    /// How long the loop is held at a time.
+    #[serde(rename = "loop", default)]
+    pub turns: LoopReport,
     /// What the supervisor itself uses; with `?usage=true`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub usage: Option<Usage>,
     /// Threads left behind, of all workers.
     pub abandoned_threads: u32,
+}
+
+/// The turns of the supervisor's loop since its start: what it does between two looks at its sources. Nothing of it waits,
+/// so they are short; a long one is a fault, or a machine that ran somebody else.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LoopReport {
+    /// How many.
+    pub turns: u64,
+    /// Half of them took no longer.
+    pub p50_us: u64,
+    /// 99 of 100 took no longer.
+    pub p99_us: u64,
+    /// The longest.
+    pub longest_us: u64,
+    /// What that one was spent on: `workers`, `signal`, `beside`, `request`, `deadline` or `tasks`.
+    pub longest_in: String,
+    /// How many were how long; the difference of two reports is what happened between them.
+    pub histogram: Vec<TurnCount>,
+}
+
+/// Turns of about one length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnCount {
+    /// All took less than this, and not less than the one before.
+    pub below_us: u64,
+    /// How many.
+    pub turns: u64,
 }
 
 /// One worker.

@@ -29,6 +29,7 @@ impl Daemon {
                 lost_records: self.around.scribe.lost(),
                 lost_output: drivers.lost_output_total(),
                 dropped_hooks: self.hooks.dropped(),
+                turns: self.turns.report(),
                 usage: None,
                 abandoned_threads: workers.iter().map(|worker| worker.abandoned).sum(),
             },
