@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use workers::Registry;
 
+use super::Exit;
 use super::output::{json, line};
-use super::{Exit, Place};
+use super::place::{self, Place};
 use crate::config;
 
 #[derive(Args, Debug)]
@@ -19,8 +20,14 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options, place: &Place, registry: &Registry) -> Exit {
-    let named = options.file.clone().or_else(|| place.config.clone());
-    let Some(file) = named.or_else(super::run::default_file) else {
+    let named = match (&options.file, &place.config) {
+        (Some(one), Some(other)) if one != other => {
+            eprintln!("supervisord-rs: two files are named, and one is checked: leave out -c");
+            return Exit::Usage;
+        }
+        (one, other) => one.clone().or_else(|| other.clone()),
+    };
+    let Some(file) = named.or_else(place::default_file) else {
         eprintln!("supervisord-rs: no configuration: name a file");
         return Exit::Usage;
     };

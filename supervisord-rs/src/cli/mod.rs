@@ -1,6 +1,7 @@
 //! argv → command → exit status; one file for each verb or family of verbs.
 
 mod check;
+mod compare;
 mod completions;
 mod exit;
 mod faults;
@@ -10,22 +11,21 @@ mod logs;
 mod man;
 mod orders;
 mod output;
+mod place;
 mod run;
 mod status;
 mod stopped;
 mod top;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use workers::Registry;
 
 use crate::control::client::Client;
-use crate::drill::compare;
-use crate::drill::trial::Isolation;
 use exit::Exit;
+use place::Place;
 
 const EXIT_STATUSES: &str = "\
 Exit status:
@@ -51,18 +51,6 @@ struct Cli {
     place: Place,
 }
 
-/// Where the supervisor is found.
-#[derive(Args, Debug)]
-struct Place {
-    /// The supervisor's control socket. Default: that of the configuration given with -c, else of the default
-    /// runtime directory.
-    #[arg(long, global = true, env = "SUPERVISORD_RS_SOCKET", value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// The configuration file. Default: ./supervisord-rs.yaml, else /etc/supervisord-rs/supervisord-rs.yaml.
-    #[arg(short, long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the supervisor in the foreground.
@@ -79,7 +67,7 @@ Examples:
 Examples:
   supervisord-rs compare
   supervisord-rs compare --fault segfault,stack-overflow --isolation thread,process --json")]
-    Compare(CompareOptions),
+    Compare(compare::Options),
     /// Say whether a configuration is valid, and all that is wrong with it.
     #[command(
         after_help = "Examples:\n  supervisord-rs check config/mixed.yaml\n  supervisord-rs check --json < /dev/null"
@@ -177,28 +165,6 @@ Examples:
     Stopped(stopped::Options),
 }
 
-#[derive(Args, Debug)]
-struct CompareOptions {
-    /// Faults, separated by commas; see `faults`.
-    #[arg(long, value_delimiter = ',', default_values_t = compare::DEFAULT_FAULTS.map(str::to_owned))]
-    fault: Vec<String>,
-    /// Isolations, separated by commas.
-    #[arg(long, value_delimiter = ',', default_values = ["thread", "cell", "process"], value_parser = isolation)]
-    isolation: Vec<Isolation>,
-    /// JSON instead of a table.
-    #[arg(long)]
-    json: bool,
-}
-
-fn isolation(text: &str) -> Result<Isolation, String> {
-    match text {
-        "thread" => Ok(Isolation::Thread),
-        "cell" => Ok(Isolation::Cell),
-        "process" => Ok(Isolation::Process),
-        _ => Err("write thread, cell or process".into()),
-    }
-}
-
 /// Does what the arguments say.
 pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
@@ -210,49 +176,42 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
         }
     };
     let place = &cli.place;
+    let with_client = |verb: &dyn Fn(&Client) -> Exit| match place.client(&registry) {
+        Ok(client) => verb(&client),
+        Err(exit) => exit,
+    };
+    // What needs no supervisor: a file that is named all the same has to be right.
+    let without = |verb: &dyn Fn() -> Exit| match place.checked(&registry) {
+        Ok(_) => verb(),
+        Err(exit) => exit,
+    };
     let exit = match cli.verb {
         Verb::Run(options) => return run::run(&options, place, registry, arguments),
-        Verb::Compare(options) => {
-            for fault in &options.fault {
-                if let Err(error) = fault.parse::<workers::fault::Injection>() {
-                    eprintln!("supervisord-rs: {error}");
-                    return ExitCode::from(2);
-                }
-            }
-            let (faults, isolations) = (options.fault, options.isolation);
-            return compare::run(&compare::Options { faults, isolations, json: options.json });
-        }
+        Verb::Compare(options) => match place.checked(&registry) {
+            Ok(_) => return compare::run(options),
+            Err(exit) => exit,
+        },
         Verb::Check(options) => check::run(&options, place, &registry),
-        Verb::Faults(options) => faults::run(&options),
-        Verb::Status(options) => status::run(&options, &client(place)),
-        Verb::Start(options) => orders::start(&options, &client(place)),
-        Verb::Stop(options) => orders::stop(&options, &client(place)),
-        Verb::Restart(options) => orders::restart(&options, &client(place)),
-        Verb::Pause(options) => orders::pause(&options, &client(place)),
-        Verb::Resume(options) => orders::resume(&options, &client(place)),
-        Verb::Scale(options) => orders::scale(&options, &client(place)),
-        Verb::Top(options) => top::run(&options, &client(place)),
-        Verb::Signal(options) => orders::signal(&options, &client(place)),
-        Verb::Inject(options) => orders::inject(&options, &client(place)),
-        Verb::Logs(options) => logs::run(&options, &client(place)),
-        Verb::Incidents(options) => incidents::run(&options, &client(place)),
-        Verb::Events => incidents::events(&client(place)),
-        Verb::Reexec(options) => orders::reexec(&options, &client(place)),
-        Verb::Reload(options) => orders::reload(&options, &client(place)),
-        Verb::Shutdown(options) => orders::shutdown(&options, &client(place)),
-        Verb::Man(options) => man::run(&options, Cli::command()),
-        Verb::Completions(options) => completions::run(&options, Cli::command()),
         Verb::Stopped(options) => stopped::run(&options, place),
+        Verb::Faults(options) => without(&|| faults::run(&options)),
+        Verb::Man(options) => without(&|| man::run(&options, Cli::command())),
+        Verb::Completions(options) => without(&|| completions::run(&options, Cli::command())),
+        Verb::Status(options) => with_client(&|client| status::run(&options, client)),
+        Verb::Start(options) => with_client(&|client| orders::start(&options, client)),
+        Verb::Stop(options) => with_client(&|client| orders::stop(&options, client)),
+        Verb::Restart(options) => with_client(&|client| orders::restart(&options, client)),
+        Verb::Pause(options) => with_client(&|client| orders::pause(&options, client)),
+        Verb::Resume(options) => with_client(&|client| orders::resume(&options, client)),
+        Verb::Scale(options) => with_client(&|client| orders::scale(&options, client)),
+        Verb::Top(options) => with_client(&|client| top::run(&options, client)),
+        Verb::Signal(options) => with_client(&|client| orders::signal(&options, client)),
+        Verb::Inject(options) => with_client(&|client| orders::inject(&options, client)),
+        Verb::Logs(options) => with_client(&|client| logs::run(&options, client)),
+        Verb::Incidents(options) => with_client(&|client| incidents::run(&options, client)),
+        Verb::Events => with_client(&incidents::events),
+        Verb::Reexec(options) => with_client(&|client| orders::reexec(&options, client)),
+        Verb::Reload(options) => with_client(&|client| orders::reload(&options, client)),
+        Verb::Shutdown(options) => with_client(&|client| orders::shutdown(&options, client)),
     };
     exit.into()
-}
-
-/// The client of the supervisor that is meant: `--socket`, else `$SUPERVISORD_RS_SOCKET`, else the runtime directory of
-/// the configuration given, else the default one.
-fn client(place: &Place) -> Client {
-    let socket = place.socket.clone().unwrap_or_else(|| {
-        let file = place.config.as_deref();
-        crate::config::runtime_dir(file).join("control.sock")
-    });
-    Client::new(&socket)
 }

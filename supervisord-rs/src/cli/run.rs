@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -11,7 +10,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use workers::Registry;
 
-use super::{Exit, Place};
+use super::Exit;
+use super::place::{self, Place};
 use crate::isolation::inherited;
 use crate::record::journal::{self, Journal};
 use crate::record::own_log::OwnLog;
@@ -34,13 +34,16 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options, place: &Place, registry: Registry, arguments: &[OsString]) -> ExitCode {
     // First of all: what is opened or closed before this would be in its way.
     let mut heritage = Heritage::take();
-    let Some(file) = place.config.clone().or_else(default_file) else {
+    let Some(file) = place.config.clone().or_else(place::default_file) else {
         eprintln!(
             "supervisord-rs: no configuration: name one with -c FILE, or write ./supervisord-rs.yaml or {}",
             config::SYSTEM_FILE
         );
         return Exit::InvalidConfiguration.into();
     };
+    if service_manager::guardian_pid().is_none() {
+        place::say_ignored();
+    }
     // Before the guardian too: an invalid file is said once, not by a supervisor that is started again and again.
     let settings = match config::load(&file, &registry) {
         Ok(settings) => settings,
@@ -61,15 +64,6 @@ pub(super) fn run(options: &Options, place: &Place, registry: Registry, argument
     } else {
         guardian::run(arguments, options.storm)
     }
-}
-
-/// `supervisord-rs.yaml` here, else the system's.
-pub(super) fn default_file() -> Option<PathBuf> {
-    ["supervisord-rs.yaml", config::SYSTEM_FILE]
-        .into_iter()
-        .map(Path::new)
-        .find(|path| path.exists())
-        .map(Into::into)
 }
 
 /// The supervisor's own log goes to standard error, or with its fields to the journal where that is the same; `RUST_LOG`

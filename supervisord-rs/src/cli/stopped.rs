@@ -12,7 +12,8 @@ use clap::Args;
 use nix::sys::signal::Signal;
 use workers::board::monotonic_ns;
 
-use super::{Exit, Place};
+use super::Exit;
+use super::place::Place;
 use crate::leftovers::UnitCgroup;
 use crate::record::post_mortem::PostMortem;
 use crate::service_manager::{Ending, LAST_DEATH, Predecessor};
@@ -50,7 +51,7 @@ struct Said {
 
 pub(super) fn run(options: &Options, place: &Place) -> Exit {
     let said = Said::from_env();
-    let runtime_dir = crate::config::runtime_dir(place.config.as_deref());
+    let runtime_dir = place.runtime_dir_or_default();
     let story = PostMortem::read(&runtime_dir).unwrap_or_else(|error| {
         eprintln!("supervisord-rs: {error}");
         None

@@ -56,10 +56,7 @@ pub type Scale = BTreeMap<String, u32>;
 /// # Errors
 /// Everything that is wrong with it, or why it cannot be read.
 pub fn load_scaled(path: &Path, registry: &Registry, scale: &Scale) -> Result<Settings, Diagnostics> {
-    let bytes = std::fs::read(path).map_err(|error| Diagnostics::unreadable(path, &error.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        Diagnostics::unreadable(path, &format!("it is not UTF-8: {}", error.utf8_error()))
-    })?;
+    let text = read(path).map_err(|why| Diagnostics::unreadable(path, &why))?;
     parse_scaled(&text, path, registry, scale)
 }
 
@@ -88,15 +85,43 @@ fn parse_scaled(
     }
 }
 
-/// The runtime directory of a configuration, as far as it can be told without checking the rest: for clients that look
-/// for the socket. Without a file, or with one that cannot be read: the default.
+/// The name of the control socket in the runtime directory.
+pub const SOCKET: &str = "control.sock";
+
+/// The runtime directory where no configuration names one.
 #[must_use]
-pub fn runtime_dir(file: Option<&Path>) -> PathBuf {
-    let named = file.and_then(|path| {
-        let text = std::fs::read_to_string(path).ok()?;
-        let tree = tree::parse(&text, &mut Vec::new())?;
-        let written = tree.get("supervisor")?.get("runtime_dir")?.text()?.to_owned();
-        Some(places::relative_to(path, Path::new(&written)))
-    });
-    named.unwrap_or_else(places::runtime_dir)
+pub fn default_runtime_dir() -> PathBuf {
+    places::runtime_dir()
+}
+
+/// What to say of variables of the environment that name no place, and are ignored.
+#[must_use]
+pub fn ignored_variables() -> Vec<String> {
+    places::ignored()
+}
+
+/// The runtime directory of a configuration without checking the rest: for what has to go on with a file that is not
+/// valid.
+///
+/// # Errors
+/// Why it cannot be told.
+pub fn written_runtime_dir(path: &Path) -> Result<PathBuf, String> {
+    let text = read(path)?;
+    let mut problems = Vec::new();
+    let tree = tree::parse(&text, &mut problems);
+    if let Some(problem) = problems.into_iter().next() {
+        return Err(problem.message);
+    }
+    let written = tree.as_ref().and_then(|tree| tree.get("supervisor")?.get("runtime_dir"));
+    match written.map(|written| written.text().filter(|text| !text.is_empty())) {
+        None => Ok(places::runtime_dir()),
+        Some(Some(text)) => Ok(places::relative_to(path, Path::new(text))),
+        Some(None) => Err("`supervisor.runtime_dir:` is no path".into()),
+    }
+}
+
+/// The text of a configuration file.
+fn read(path: &Path) -> Result<String, String> {
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|error| format!("it is not UTF-8: {}", error.utf8_error()))
 }

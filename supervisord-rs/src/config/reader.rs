@@ -91,6 +91,12 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// The path of a file or directory: not empty, and without a byte that ends it for the kernel.
+    pub(super) fn path(&self) -> Option<At<String>> {
+        let path = self.string()?;
+        if path.value.is_empty() || path.value.contains('\0') { self.wrong("a path") } else { Some(path) }
+    }
+
     pub(super) fn boolean(&self) -> Option<At<bool>> {
         match self.node.text() {
             Some("true") => Some(self.at(true)),

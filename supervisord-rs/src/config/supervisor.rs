@@ -36,7 +36,7 @@ pub(super) fn read(top: &Section<'_>, file: &Path) -> Written {
     let section = top.get("supervisor").and_then(|cursor| cursor.section(&KEYS, &["metrics", "http"]));
     let section = section.as_ref();
     let directory = |key: &str, otherwise: fn() -> PathBuf| {
-        let written = section.and_then(|section| section.string(key));
+        let written = section.and_then(|section| section.get(key)).and_then(|cursor| cursor.path());
         written.map_or_else(otherwise, |path| places::relative_to(file, Path::new(&path.value)))
     };
     let control = section

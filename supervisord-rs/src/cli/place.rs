@@ -1,0 +1,99 @@
+//! Which supervisor is meant. A place that cannot be told from what was given is an error, never another supervisor:
+//! `-c stagin.yaml stop all` must not stop what runs by default.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use workers::Registry;
+
+use super::Exit;
+use crate::config;
+use crate::control::client::Client;
+
+/// Names the socket where neither `--socket` nor `-c` does.
+const SOCKET: &str = "SUPERVISORD_RS_SOCKET";
+
+/// Where the supervisor is found.
+#[derive(Args, Debug)]
+pub(super) struct Place {
+    /// The supervisor's control socket. Default: that of the configuration given with -c, else
+    /// $SUPERVISORD_RS_SOCKET, else the one in the default runtime directory.
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(super) socket: Option<PathBuf>,
+    /// The configuration file. Default: ./supervisord-rs.yaml, else /etc/supervisord-rs/supervisord-rs.yaml.
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+impl Place {
+    /// The client of the supervisor that is meant.
+    ///
+    /// # Errors
+    /// What the verb ends with when that is not clear; it has been said.
+    pub(super) fn client(&self, registry: &Registry) -> Result<Client, Exit> {
+        let in_file = self.checked(registry)?;
+        let given = self.socket.clone().or_else(|| Some(in_file?.join(config::SOCKET)));
+        let given = given.or_else(|| set(std::env::var_os(SOCKET)));
+        let socket = given.unwrap_or_else(|| {
+            say_ignored();
+            config::default_runtime_dir().join(config::SOCKET)
+        });
+        Ok(Client::new(&socket))
+    }
+
+    /// The runtime directory of the file given with `-c`, if one is. It is checked whatever the verb: a file that is
+    /// missing or wrong says nothing about where its supervisor is.
+    ///
+    /// # Errors
+    /// The file is not valid; it has been said.
+    pub(super) fn checked(&self, registry: &Registry) -> Result<Option<PathBuf>, Exit> {
+        let Some(file) = &self.config else { return Ok(None) };
+        match config::load(file, registry) {
+            Ok(settings) => Ok(Some(settings.supervisor.runtime_dir)),
+            Err(problems) => {
+                eprintln!("{problems}");
+                eprintln!(
+                    "supervisord-rs: {} says which supervisor is meant: correct it, or name the supervisor with --socket PATH and without -c",
+                    file.display()
+                );
+                Err(Exit::InvalidConfiguration)
+            }
+        }
+    }
+
+    /// The runtime directory, as far as it can be told, for what has to go on in any case.
+    pub(super) fn runtime_dir_or_default(&self) -> PathBuf {
+        let Some(file) = &self.config else { return config::default_runtime_dir() };
+        config::written_runtime_dir(file).unwrap_or_else(|why| {
+            let default = config::default_runtime_dir();
+            eprintln!(
+                "supervisord-rs: cannot tell the runtime directory from {}: {why}; going on with {}",
+                file.display(),
+                default.display()
+            );
+            default
+        })
+    }
+}
+
+/// `supervisord-rs.yaml` here, else the system's.
+pub(super) fn default_file() -> Option<PathBuf> {
+    // One that is there and cannot be followed or read is an error, and no reason to take the other.
+    let is_there = |path: &&Path| {
+        path.symlink_metadata().map_or_else(|error| error.kind() != std::io::ErrorKind::NotFound, |_| true)
+    };
+    ["supervisord-rs.yaml", config::SYSTEM_FILE].into_iter().map(Path::new).find(is_there).map(Into::into)
+}
+
+/// Says which variables of the environment name no place.
+pub(super) fn say_ignored() {
+    for line in config::ignored_variables() {
+        eprintln!("supervisord-rs: {line}");
+    }
+}
+
+/// An empty variable is as good as none.
+fn set(variable: Option<OsString>) -> Option<PathBuf> {
+    variable.filter(|value| !value.is_empty()).map(PathBuf::from)
+}
