@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use harness::{Bed, EAGER, Supervisor, find, is_alive, kill};
 use nix::sys::signal::Signal;
+use supervisord_rs::process_table;
 
 /// A worker whose children ignore TERM: one in its group, one in a session of its own, one orphaned by a double fork, one
 /// that has wiped its environment besides, as sudo does.
@@ -47,12 +48,12 @@ fn start<'a>(bed: &'a Bed, how: &str, yaml: &str) -> Supervisor<'a> {
 }
 
 /// The numbers that the worker has printed.
-fn pids(supervisor: &Supervisor<'_>) -> Vec<i32> {
+fn pids(supervisor: &Supervisor<'_>, count: usize) -> Vec<i32> {
     supervisor.wait("all of the family", |supervisor| {
         let output = supervisor.bed.output("w");
         let pids: Vec<i32> =
             output.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse().ok()).collect();
-        (pids.len() >= 5).then_some(pids)
+        (pids.len() >= count).then_some(pids)
     })
 }
 
@@ -67,7 +68,7 @@ fn yaml(rest: &str) -> String {
 fn stop_means_that_nothing_of_the_tree_is_left() {
     for (how, bed) in families() {
         let supervisor = start(&bed, how, &yaml(""));
-        let family = pids(&supervisor);
+        let family = pids(&supervisor, 5);
         assert!(family.iter().all(|pid| is_alive(*pid)));
         let cgroup = std::fs::read_to_string(format!("/proc/{}/cgroup", family[0])).expect("readable");
         let is_born_in_ours = cgroup.contains("/supervisord-rs-");
@@ -91,11 +92,49 @@ fn stop_means_that_nothing_of_the_tree_is_left() {
     }
 }
 
+/// A worker and a child in a session of its own, both with a name that is cut in the middle of a letter.
+const NAMELESS: &str = r"
+import os, signal
+name = 'обработчик'.encode()[:15]
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+if os.fork() == 0:
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    open('/proc/self/comm', 'wb').write(name)
+    os.write(1, b'child %d\n' % os.getpid())
+    while True: signal.pause()
+open('/proc/self/comm', 'wb').write(name)
+os.write(1, b'parent %d\n' % os.getpid())
+while True: signal.pause()
+";
+
+#[test]
+fn a_name_that_is_no_text_hides_nobody() {
+    for (how, bed) in families() {
+        bed.write("nameless.py", NAMELESS);
+        let yaml = "version: 1\nworkers:\n  w: { command: [python3, nameless.py], cwd: ., ready: { after: 0s }, stop: { timeout: 300ms } }\n";
+        let supervisor = start(&bed, how, yaml);
+        let family = pids(&supervisor, 2);
+        let before = supervisor.status();
+        kill(before.supervisor.pid, Signal::SIGKILL);
+        let after = supervisor.wait("a successor", |supervisor| {
+            let status = supervisor.client.status().ok()?;
+            let is_up = find(&status, "w").phase == "running";
+            (status.supervisor.pid != before.supervisor.pid && is_up).then_some(find(&status, "w"))
+        });
+        assert_eq!((after.pid, after.generation), (find(&before, "w").pid, 1), "{how}: taken over");
+        supervisor.client.stop(&["w".into()], true).expect("stopped");
+        let left: Vec<i32> = family.into_iter().filter(|pid| is_alive(*pid)).collect();
+        assert_eq!(left, Vec::<i32>::new(), "{how}: alive after stop");
+        supervisor.stop();
+    }
+}
+
 #[test]
 fn a_crash_takes_what_the_crashed_one_had_started_and_only_then_is_it_replaced() {
     for (how, bed) in families() {
         let supervisor = start(&bed, how, &yaml(""));
-        let family = pids(&supervisor);
+        let family = pids(&supervisor, 5);
         kill(supervisor.worker("w").pid.expect("running"), Signal::SIGSEGV);
         let incident = supervisor.wait_incident(0);
         assert_eq!(
@@ -126,7 +165,7 @@ fn one_that_exits_with_children_left_is_never_shown_running() {
         (worker.phase == "finished").then_some(worker)
     });
     assert_eq!(worker.ending.expect("an ending").exit_code, Some(3), "how the main process ended counts");
-    let family = pids(&supervisor);
+    let family = pids(&supervisor, 5);
     assert!(family.iter().all(|pid| !is_alive(*pid)));
     supervisor.stop();
 }
@@ -175,10 +214,7 @@ fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_lets_it_go_o
         supervisor.client.pause(&["w".into(), "t".into()]).expect("paused");
         assert!(supervisor.worker("w").paused);
         let pid = supervisor.worker("w").pid.expect("running");
-        supervisor.wait("it to be stopped", |_| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            stat.contains(") T ").then_some(())
-        });
+        supervisor.wait("it to be stopped", |_| (process_table::stat(pid)?.state == 'T').then_some(()));
         let before = bed.output("w").len();
         let progress = supervisor.worker("t").progress;
         // One that hangs from now on has the same heartbeat: when that is found out, this one's has been over for longer.

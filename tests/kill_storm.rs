@@ -111,13 +111,11 @@ fn watch(bed: &std::path::Path, stop: &Arc<AtomicBool>, doubled: &Arc<Mutex<Vec<
             let name = environment
                 .split(|&byte| byte == 0)
                 .find_map(|variable| variable.strip_prefix(b"SUPERVISOR_PROCESS_NAME="));
-            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            let fields: Vec<&str> =
-                stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
+            let Some(stat) = supervisord_rs::process_table::stat(pid) else { continue };
             // Only the leaders of sessions: what a worker starts itself is its own business.
-            let is_leader = fields.get(3).is_some_and(|session| *session == pid.to_string());
+            let is_leader = stat.session == pid;
             if let (Some(name), true) = (name, is_leader) {
-                seen.entry(name.to_vec()).or_default().push(format!("{pid} {}", stat.trim()));
+                seen.entry(name.to_vec()).or_default().push(format!("{pid} {stat:?}"));
             }
         }
         let twice = seen.into_iter().filter(|(_, all)| all.len() > 1);

@@ -18,6 +18,7 @@ pub mod hooks;
 pub mod isolation;
 pub mod leftovers;
 pub mod probing;
+pub mod process_table;
 pub mod record;
 pub mod service_manager;
 pub mod usage;

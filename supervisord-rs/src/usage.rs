@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::control::protocol::{StatusReport, Usage, WorkerStatus};
+use crate::process_table::{self, Stat, field};
 
 /// Fills in the figures of a report. Blocks for as long as /proc takes: milliseconds, with large workers more.
 pub fn fill(report: &mut StatusReport) {
@@ -56,12 +57,11 @@ fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
 
 /// A process by itself; `None` when it is gone.
 fn process(pid: i32) -> Option<Usage> {
-    let root = format!("/proc/{pid}");
-    let root = Path::new(&root);
-    let (cpu_us, threads) = stat(&root.join("stat"))?;
+    let root = process_table::entry(pid);
+    let stat = process_table::stat(pid)?;
     let mut usage = Usage {
-        cpu_us,
-        threads,
+        cpu_us: microseconds(&stat),
+        threads: stat.threads,
         processes: 1,
         rss_kib: field(&root.join("status"), "VmRSS:"),
         pss_kib: field(&root.join("smaps_rollup"), "Pss:"),
@@ -69,8 +69,8 @@ fn process(pid: i32) -> Option<Usage> {
         ..Usage::default()
     };
     // The kernel counts switches by thread.
-    for task in fs::read_dir(root.join("task")).ok()?.flatten() {
-        let (voluntary, involuntary) = switches(&task.path());
+    for tid in process_table::threads(pid) {
+        let (voluntary, involuntary) = switches(&process_table::task(pid, tid));
         usage.voluntary_switches += voluntary;
         usage.involuntary_switches += involuntary;
     }
@@ -79,9 +79,8 @@ fn process(pid: i32) -> Option<Usage> {
 
 /// A thread by itself: what it shares with its process is not its own.
 fn thread(pid: i32, tid: i32) -> Option<Usage> {
-    let root = format!("/proc/{pid}/task/{tid}");
-    let (cpu_us, _) = stat(&Path::new(&root).join("stat"))?;
-    let (voluntary_switches, involuntary_switches) = switches(Path::new(&root));
+    let cpu_us = microseconds(&process_table::thread_stat(pid, tid)?);
+    let (voluntary_switches, involuntary_switches) = switches(&process_table::task(pid, tid));
     Some(Usage { cpu_us, threads: 1, voluntary_switches, involuntary_switches, ..Usage::default() })
 }
 
@@ -91,13 +90,9 @@ fn switches(task: &Path) -> (u64, u64) {
     (count("voluntary_ctxt_switches:"), count("nonvoluntary_ctxt_switches:"))
 }
 
-/// Processor time in microseconds, and the number of threads: fields 14, 15 and 20 of proc_pid_stat(5).
-fn stat(path: &Path) -> Option<(u64, u64)> {
-    let text = fs::read_to_string(path).ok()?;
-    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
-    let ticks = number(11)? + number(12)?;
-    Some((ticks * (1_000_000 / ticks_per_second()), number(17)?))
+/// Processor time in microseconds.
+fn microseconds(stat: &Stat) -> u64 {
+    stat.ticks * (1_000_000 / ticks_per_second())
 }
 
 fn ticks_per_second() -> u64 {
@@ -105,21 +100,12 @@ fn ticks_per_second() -> u64 {
     ticks.and_then(|ticks| u64::try_from(ticks).ok()).filter(|ticks| *ticks > 0).unwrap_or(100)
 }
 
-fn field(path: &Path, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
 /// By process, its children.
 fn children() -> BTreeMap<i32, Vec<i32>> {
     let mut found: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
-        if let Some(parent) = parent {
-            found.entry(parent).or_default().push(pid);
+    for pid in process_table::pids() {
+        if let Some(stat) = process_table::stat(pid) {
+            found.entry(stat.parent).or_default().push(pid);
         }
     }
     found

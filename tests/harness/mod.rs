@@ -349,10 +349,9 @@ pub fn open_files(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("a live process").count()
 }
 
-/// Whether a process is there and is no zombie.
+/// Whether a process is there and has not exited.
 pub fn is_alive(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    supervisord_rs::process_table::is_alive(pid)
 }
 
 /// A terminal that no child of ours inherits: it is closed when we close it.

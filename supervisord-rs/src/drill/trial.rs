@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::control::client::Client;
 use crate::control::protocol::{IncidentRecord, StatusReport, WorkerStatus};
+use crate::process_table::children;
 use crate::waiting::until;
 
 /// The worker that is broken.
@@ -242,7 +242,7 @@ impl Bed {
         self.client.shutdown(false).map_err(|error| TrialError::Refused(error.to_string()))?;
         until(STOP, PAUSE, || self.guardian.try_wait().transpose())
             .ok_or_else(|| self.timeout("the end of the supervisor", STOP))??;
-        let processes = adopted_children()?;
+        let processes = children();
         if !processes.is_empty() {
             leftovers.push(format!("processes {processes:?}"));
         }
@@ -267,7 +267,8 @@ impl Drop for Bed {
             let _ = self.guardian.wait();
         }
         let end = Instant::now() + STOP;
-        while let Ok(left) = adopted_children() {
+        loop {
+            let left = children();
             if left.is_empty() || Instant::now() >= end {
                 break;
             }
@@ -280,24 +281,6 @@ impl Drop for Bed {
             }
         }
     }
-}
-
-/// Orphans of the trial that came to us.
-fn adopted_children() -> io::Result<Vec<i32>> {
-    let mut children = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        let Ok(stat) = std::fs::read_to_string(PathBuf::from(format!("/proc/{pid}/stat"))) else { continue };
-        // The fields after the name, which may hold anything, brackets too: state, parent (proc_pid_stat(5)).
-        let parent =
-            stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
-        if parent == Some(std::process::id()) {
-            children.push(pid);
-        }
-    }
-    Ok(children)
 }
 
 fn configuration(setting: Setting<'_>) -> String {

@@ -10,9 +10,9 @@ use nix::errno::Errno;
 use supervision::Status;
 
 use super::launch::Child;
-use super::process;
 use super::reaper;
 use crate::guardian::obituary::{self, Obituary};
+use crate::process_table;
 
 /// Obituaries that are kept at most: of orphans nobody asks for, the oldest go.
 const KEPT: usize = 1024;
@@ -55,7 +55,7 @@ impl Obituaries {
 
     /// How a process ended that was born at `start_time` (in clock ticks since boot).
     pub(super) fn status(&mut self, pid: i32, start_time: u64, pidfd: Option<&OwnedFd>) -> Option<Status> {
-        let zombie = process::stat(pid).filter(|stat| stat.start_time == start_time);
+        let zombie = process_table::stat(pid).filter(|stat| stat.start_time == start_time);
         let by_table = zombie.and_then(|stat| stat.exit_status).map(from_wait_status);
         by_table
             .or_else(|| pidfd.and_then(exit_of).map(from_wait_status))
@@ -129,7 +129,7 @@ mod tests {
         let mut spawned = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
         let pid = i32::try_from(spawned.id()).unwrap();
         let pidfd = reaper::open(pid).unwrap();
-        let start_time = process::start_time(pid).unwrap();
+        let start_time = process_table::start_time(pid).unwrap();
         let child = Child { pid, pidfd, start_time, is_adopted: true };
         let mut obituaries = Obituaries::default();
         let end = std::time::Instant::now() + Duration::from_secs(20);

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use super::cgroup::{Leaf, Refusal};
 use super::launch::Child;
-use super::process::{self, Stat, stat};
 use super::reaper;
+use crate::process_table::{self, Stat, stat};
 
 /// The variable that marks a family: `HASH-OF-THE-RUNTIME-DIRECTORY:DOMAIN`, the same for one supervisor after the other.
 pub(super) const MARK: &str = "SUPERVISORD_RS_FAMILY";
@@ -31,6 +31,8 @@ fn hash(bytes: &[u8]) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
+/// How the kernel calls it.
+const LIMIT: &str = "Max realtime timeout";
 /// The least limit of real-time processor time that is a mark: 146 thousand years, which limits nobody.
 const LIMIT_MARK: u64 = 1 << 62;
 
@@ -154,7 +156,9 @@ impl Family {
     pub(super) fn describe(&self, main: &Child) -> Vec<Member> {
         let members = self.members(main).into_iter();
         members
-            .filter_map(|pid| stat(pid).map(|stat| Member { pid, name: stat.name, state: stat.state }))
+            .filter_map(|pid| {
+                stat(pid).map(|stat| Member { pid, name: stat.name_lossy(), state: stat.state })
+            })
             .collect()
     }
 
@@ -168,13 +172,8 @@ impl Family {
 
     /// Whether an orphan bears our mark, in its environment or as a limit.
     fn has_mark(&self, pid: i32) -> bool {
-        if process::variable(pid, MARK).is_some_and(|found| found == self.mark.as_bytes()) {
-            return true;
-        }
-        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
-        let ours = self.limit_mark.to_string();
-        let mut words = limits.lines().filter(|line| line.starts_with("Max realtime timeout"));
-        words.any(|line| line.split_whitespace().any(|word| word == ours))
+        process_table::has_limit(pid, LIMIT, self.limit_mark)
+            || process_table::variable(pid, MARK).is_some_and(|found| found == self.mark.as_bytes())
     }
 
     /// The family by the process table.
@@ -185,7 +184,8 @@ impl Family {
         let is_taken = processes.get(&main.pid).is_some_and(|stat| is_stranger(main, stat));
         let main = main.pid;
         let own = i32::try_from(std::process::id()).unwrap_or(0);
-        let is_orphan = |stat: &Stat| stat.parent == own || stat.parent == 1 || stat.parent == parent_of(own);
+        let is_orphan =
+            |stat: &Stat| stat.parent == own || stat.parent == 1 || stat.parent == process_table::parent(own);
         let mut found: BTreeSet<i32> = processes
             .iter()
             .filter(|(pid, stat)| {
@@ -205,10 +205,7 @@ impl Family {
             }
             found.extend(more);
         }
-        processes
-            .into_iter()
-            .filter(|(pid, stat)| found.contains(pid) && !matches!(stat.state, 'Z' | 'X'))
-            .collect()
+        processes.into_iter().filter(|(pid, stat)| found.contains(pid) && !stat.is_dead()).collect()
     }
 }
 
@@ -233,12 +230,7 @@ fn signal_main(main: &Child, signal: i32) -> bool {
 }
 
 fn snapshot() -> BTreeMap<i32, Stat> {
-    process::all().into_iter().filter_map(|pid| Some((pid, stat(pid)?))).collect()
-}
-
-/// The parent of a process; 0 where there is none, or no such process.
-pub(super) fn parent_of(pid: i32) -> i32 {
-    stat(pid).map_or(0, |stat| stat.parent)
+    process_table::pids().into_iter().filter_map(|pid| Some((pid, stat(pid)?))).collect()
 }
 
 fn group_of(pid: i32) -> Option<i32> {

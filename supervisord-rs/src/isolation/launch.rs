@@ -30,7 +30,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
 use supervision::{LaunchFailure, LaunchStage};
 
-use super::process;
+use crate::process_table;
 
 pub use advice::{advice, exit_code};
 
@@ -278,9 +278,12 @@ impl Plan {
         };
         let (pid, pidfd) = birth::give(&mut orders, self.cgroup.as_ref())?;
         match orders.failed {
-            None => {
-                Ok(Child { pid, pidfd, start_time: process::start_time(pid).unwrap_or(0), is_adopted: false })
-            }
+            None => Ok(Child {
+                pid,
+                pidfd,
+                start_time: process_table::start_time(pid).unwrap_or(0),
+                is_adopted: false,
+            }),
             Some(failure) => {
                 // It has exited already: vfork semantics made us wait for that. Nothing but its zombie is left.
                 super::reaper::discard(&pidfd);

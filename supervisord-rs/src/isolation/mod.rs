@@ -15,7 +15,6 @@
 //! | `launch` | from a plan to a running process, or to (stage, errno) |
 //! | `family`, `cgroup`, `orphans` | a process and all that it started: found, signalled, killed, proved to be gone |
 //! | `adopted` | how a process ended that another supervisor had started |
-//! | `process` | what the process table says of one process |
 //! | `sweep` | what a predecessor left and nobody has taken over |
 //! | `reaper` | the one owner of wait statuses |
 //! | `sockets`, `notify` | listening sockets that are passed on; what workers say with sd_notify(3) |
@@ -36,7 +35,6 @@ pub mod launch;
 mod live;
 mod notify;
 pub mod orphans;
-mod process;
 pub mod reaper;
 mod sockets;
 mod surroundings;

@@ -4,12 +4,13 @@
 //! Used by the guardian and by the supervisor; both have children whose status belongs to somebody else.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
+
+use crate::process_table::{children, stat};
 
 /// For processes to die of SIGKILL. What takes longer is stuck in the kernel, and is named.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -77,32 +78,6 @@ pub fn kill_all() -> Killed {
     }
 }
 
-/// Our children, by the kernel's list where it keeps one (`CONFIG_PROC_CHILDREN`), else by looking at every process.
-#[must_use]
-pub fn children() -> Vec<i32> {
-    let own = std::process::id();
-    if let Ok(tasks) = fs::read_dir("/proc/self/task") {
-        let lists: Option<Vec<String>> =
-            tasks.flatten().map(|task| fs::read_to_string(task.path().join("children")).ok()).collect();
-        if let Some(lists) = lists.filter(|lists| !lists.is_empty()) {
-            return lists
-                .iter()
-                .flat_map(|list| list.split_whitespace())
-                .filter_map(|pid| pid.parse().ok())
-                .collect();
-        }
-    }
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| parent(*pid) == Some(own)).collect()
-}
-
-fn parent(pid: i32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before it may hold anything, brackets too: proc_pid_stat(5).
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
-}
-
 /// Children that code on our own threads has started are not ours to reap, and cannot be told from orphans. They are
 /// when nobody has waited for them for a while.
 #[derive(Debug, Default)]
@@ -117,7 +92,10 @@ impl Patience {
     /// Reaps as [`reap`] does, but each stranger only after a while.
     pub fn reap(&mut self, is_ours: impl Fn(i32) -> bool) {
         let now = Instant::now();
-        let dead: Vec<i32> = children().into_iter().filter(|pid| !is_ours(*pid) && is_zombie(*pid)).collect();
+        let dead: Vec<i32> = children()
+            .into_iter()
+            .filter(|pid| !is_ours(*pid) && stat(*pid).is_some_and(|stat| stat.is_dead()))
+            .collect();
         self.seen.retain(|pid, _| dead.contains(pid));
         for pid in dead {
             if now.duration_since(*self.seen.entry(pid).or_insert(now)) >= Self::LIMIT {
@@ -126,9 +104,4 @@ impl Patience {
             }
         }
     }
-}
-
-fn is_zombie(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::family::MARK;
-use super::process::{self, stat};
 use super::reaper;
+use crate::process_table;
 use crate::service_manager;
 
 /// Between two looks at those that are dying.
@@ -19,7 +19,7 @@ pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Ve
     let mut killed = BTreeSet::new();
     loop {
         let strays: Vec<i32> =
-            process::all().into_iter().filter(|pid| is_stray(*pid, house, adopted)).collect();
+            process_table::pids().into_iter().filter(|pid| is_stray(*pid, house, adopted)).collect();
         if strays.is_empty() || Instant::now() >= end {
             return strays;
         }
@@ -39,12 +39,10 @@ pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Ve
 }
 
 fn is_stray(pid: i32, house: &str, adopted: &[String]) -> bool {
-    if i64::from(pid) == i64::from(std::process::id())
-        || stat(pid).is_none_or(|stat| matches!(stat.state, 'Z' | 'X'))
-    {
+    if i64::from(pid) == i64::from(std::process::id()) || !process_table::is_alive(pid) {
         return false;
     }
-    let mark = process::variable(pid, MARK);
+    let mark = process_table::variable(pid, MARK);
     let mark = mark.as_deref().and_then(|mark| std::str::from_utf8(mark).ok());
     match mark {
         Some(mark) => {
@@ -59,8 +57,8 @@ fn is_stray(pid: i32, house: &str, adopted: &[String]) -> bool {
 /// image of its parent, and the parent is dead.
 fn is_unfinished(pid: i32) -> bool {
     let Some(guardian) = service_manager::guardian_pid() else { return false };
-    let is_child = stat(pid).is_some_and(|stat| stat.parent == guardian);
-    let named = || process::variable(pid, service_manager::GUARDIAN);
+    let is_child = process_table::parent(pid) == guardian;
+    let named = || process_table::variable(pid, service_manager::GUARDIAN);
     is_child
         && service_manager::hand_over_from() != Some(pid)
         && named().is_some_and(|named| named == guardian.to_string().as_bytes())

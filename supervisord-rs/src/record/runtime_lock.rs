@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::process_table;
+
 /// Why the runtime directory could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
@@ -39,12 +41,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Whether the supervisor that had the lock is no more.
 fn is_of_the_dead(file: &Path) -> bool {
     let pid = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<i32>().ok());
-    let stat = pid.and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok());
     // Its zombie holds nothing.
-    let lives = stat.is_some_and(|stat| {
-        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
-    });
-    pid.is_some() && !lives
+    pid.is_some_and(|pid| !process_table::is_alive(pid))
 }
 
 /// The proof that this is the only supervisor of a runtime directory. The kernel lets go of it however we die.

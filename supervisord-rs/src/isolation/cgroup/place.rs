@@ -15,13 +15,14 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
 use super::delegation;
 use super::refusal::Refusal;
-use crate::isolation::family::parent_of;
+use crate::process_table;
 use crate::service_manager;
 
 /// Where we live ourselves, below BASE; systemd (254 and later) puts us there with `DelegateSubgroup=supervisor`.
@@ -129,7 +130,7 @@ impl Place {
 fn is_ours(pid: i32) -> bool {
     let own = nix::unistd::getpid().as_raw();
     let guardian = service_manager::guardian_pid().unwrap_or(own);
-    std::iter::successors(Some(pid), |&pid| Some(parent_of(pid)).filter(|&parent| parent > 0))
+    std::iter::successors(Some(pid), |&pid| Some(process_table::parent(pid)).filter(|&parent| parent > 0))
         .take(64)
         .any(|pid| pid == own || pid == guardian)
 }
@@ -177,16 +178,22 @@ fn own() -> Option<(PathBuf, PathBuf)> {
 
 /// The same for the cgroup that stands in a file (cgroups(7), proc_pid_mountinfo(5)).
 pub(super) fn of(file: &str) -> Option<(PathBuf, PathBuf)> {
-    let cgroup = fs::read_to_string(file).ok()?;
-    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?.trim_start_matches('/').to_owned();
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let mount = mounts.lines().find_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        let mut fields = before.split(' ');
+    // Bytes: whoever may make a cgroup may call it anything.
+    let cgroup = fs::read(file).ok()?;
+    let path = lines(&cgroup).find_map(|line| line.strip_prefix(b"0::/"))?;
+    let mounts = fs::read("/proc/self/mountinfo").ok()?;
+    let mount = lines(&mounts).find_map(|line| {
+        let separator = line.windows(3).position(|window| window == b" - ")?;
+        let mut fields = line[..separator].split(|&byte| byte == b' ');
         let (root, point) = (fields.nth(3)?, fields.next()?);
-        (after.starts_with("cgroup2 ") && root == "/").then(|| PathBuf::from(point))
+        let is_it = line[separator + 3..].starts_with(b"cgroup2 ") && root == b"/";
+        is_it.then(|| PathBuf::from(OsStr::from_bytes(point)))
     })?;
     // Without a slash at the end, which the root's own path would get.
-    let own = if path.is_empty() { mount.clone() } else { mount.join(path) };
+    let own = if path.is_empty() { mount.clone() } else { mount.join(OsStr::from_bytes(path)) };
     Some((mount, own))
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|&byte| byte == b'\n')
 }

@@ -25,7 +25,8 @@ use crate::isolation::launch::Child;
 use crate::isolation::live::{Live, Page, Sdk};
 use crate::isolation::notify::Notify;
 use crate::isolation::watch::Token;
-use crate::isolation::{process, reaper, sweep};
+use crate::isolation::{reaper, sweep};
+use crate::process_table;
 use crate::record::black_box::ProcessMark;
 use crate::record::post_mortem::PastWorker;
 use crate::service_manager::Heritage;
@@ -186,7 +187,7 @@ impl Drivers {
         }
         // The handle first: what is looked up by the number after that is the handle's, or the handle has exited.
         let opened = reaper::open(mark.pid).ok()?;
-        let is_same = process::start_time(mark.pid) == Some(mark.start_time);
+        let is_same = process_table::start_time(mark.pid) == Some(mark.start_time);
         let is_over = reaper::has_exited(&opened) || kept.is_some_and(reaper::has_exited);
         (is_same && !is_over).then_some(opened)
     }

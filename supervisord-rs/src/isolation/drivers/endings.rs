@@ -16,6 +16,7 @@ use crate::isolation::evidence::{self, Evidence};
 use crate::isolation::live::hush;
 use crate::isolation::reaper;
 use crate::isolation::watch::Token;
+use crate::process_table;
 
 /// For whoever reaped an adopted process to say how it ended.
 const OBITUARY_LIMIT: Duration = Duration::from_millis(250);
@@ -236,6 +237,6 @@ impl Drivers {
             // Its process lives: the machine kills what does not beat.
             DomainKind::Process => return false,
         };
-        reading.tid > 0 && !std::path::Path::new(&format!("/proc/{pid}/task/{}", reading.tid)).exists()
+        reading.tid > 0 && !process_table::has_thread(pid, reading.tid)
     }
 }

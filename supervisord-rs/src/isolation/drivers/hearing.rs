@@ -11,8 +11,8 @@ use super::{Drivers, Remark};
 use crate::config::probes::Ready;
 use crate::isolation::launch::Child;
 use crate::isolation::notify::{Datagram, Notify, Word};
-use crate::isolation::process;
 use crate::isolation::reaper;
+use crate::process_table;
 use crate::record::logs::Notice;
 
 /// Datagrams of one worker before others get their turn.
@@ -101,7 +101,7 @@ impl Drivers {
             return;
         }
         if let Some(live) = self.live_mut(incarnation) {
-            let start_time = process::start_time(pid).unwrap_or(0);
+            let start_time = process_table::start_time(pid).unwrap_or(0);
             live.said.main = (pid != main).then_some(Child { pid, pidfd, start_time, is_adopted });
         }
         self.note_process(incarnation.worker);

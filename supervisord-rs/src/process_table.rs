@@ -1,0 +1,248 @@
+//! What the kernel's process table says, proc_pid_stat(5) and its neighbours: the one place that reads it.
+//!
+//! Everything there is bytes: a process may call itself anything, and a name is cut after 15 bytes, in the middle of a
+//! letter too. Numbers come and go: a number with its time of birth means one process for ever.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What stands in `stat`, of a process or of one of its threads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// What it calls itself.
+    pub name: Vec<u8>,
+    /// What its first thread does: `R`, `S`, `D`, `T`, `Z`, ...
+    pub state: char,
+    /// Its parent; 0 where that is out of sight.
+    pub parent: i32,
+    /// Its process group.
+    pub group: i32,
+    /// Its session.
+    pub session: i32,
+    /// Processor time in user mode and in the kernel, in clock ticks.
+    pub ticks: u64,
+    /// How many threads it has.
+    pub threads: u64,
+    /// When it was born, in clock ticks since boot.
+    pub start_time: u64,
+    /// The wait status of one that has exited and not been waited for, where we may know it (proc(5): ptrace access).
+    pub exit_status: Option<i32>,
+}
+
+impl Stat {
+    /// Whether it has exited, with all of its threads. The first thread may end before the others: its state is that of
+    /// a zombie then, and the process lives.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X') && self.threads <= 1
+    }
+
+    /// Its name for people.
+    #[must_use]
+    pub fn name_lossy(&self) -> String {
+        String::from_utf8_lossy(&self.name).into_owned()
+    }
+}
+
+/// Fields after the name, counted from the state.
+const PARENT: usize = 1;
+const GROUP: usize = 2;
+const SESSION: usize = 3;
+const USER_TICKS: usize = 11;
+const SYSTEM_TICKS: usize = 12;
+const THREADS: usize = 17;
+const START_TIME: usize = 19;
+const EXIT_CODE: usize = 49;
+
+/// Of this process; `None`: there is none.
+#[must_use]
+pub fn stat(pid: i32) -> Option<Stat> {
+    parse(&fs::read(entry(pid).join("stat")).ok()?)
+}
+
+/// Of this thread of a process.
+#[must_use]
+pub fn thread_stat(pid: i32, tid: i32) -> Option<Stat> {
+    parse(&fs::read(task(pid, tid).join("stat")).ok()?)
+}
+
+/// Whether a process has a thread with this number.
+#[must_use]
+pub fn has_thread(pid: i32, tid: i32) -> bool {
+    task(pid, tid).exists()
+}
+
+/// Whether there is such a process, and it has not exited.
+#[must_use]
+pub fn is_alive(pid: i32) -> bool {
+    stat(pid).is_some_and(|stat| !stat.is_dead())
+}
+
+/// When a process was born.
+#[must_use]
+pub fn start_time(pid: i32) -> Option<u64> {
+    stat(pid).map(|stat| stat.start_time)
+}
+
+/// The parent of a process; 0 where there is none, or no such process.
+#[must_use]
+pub fn parent(pid: i32) -> i32 {
+    stat(pid).map_or(0, |stat| stat.parent)
+}
+
+/// Everyone's number.
+#[must_use]
+pub fn pids() -> Vec<i32> {
+    numbers(Path::new("/proc"))
+}
+
+/// The numbers of a process's threads.
+#[must_use]
+pub fn threads(pid: i32) -> Vec<i32> {
+    numbers(&entry(pid).join("task"))
+}
+
+/// Our children, by the kernel's list where it keeps one (`CONFIG_PROC_CHILDREN`), else by looking at every process.
+#[must_use]
+pub fn children() -> Vec<i32> {
+    let own = nix::unistd::getpid().as_raw();
+    let lists: io::Result<Vec<Vec<u8>>> =
+        threads(own).into_iter().map(|tid| fs::read(task(own, tid).join("children"))).collect();
+    match lists {
+        Ok(lists) if !lists.is_empty() => {
+            lists.iter().flat_map(|list| words(list)).filter_map(number).collect()
+        }
+        Ok(_) | Err(_) => pids().into_iter().filter(|pid| parent(*pid) == own).collect(),
+    }
+}
+
+/// The value of a variable in the environment that a process was started with, as far as it has not overwritten it.
+///
+/// May wait for as long as the process likes: its memory is read.
+#[must_use]
+pub fn variable(pid: i32, name: &str) -> Option<Vec<u8>> {
+    let mut environment = fs::read(entry(pid).join("environ")).ok()?;
+    if environment.is_empty() {
+        // The first thread has ended and has no memory any more; the others may.
+        let others = threads(pid).into_iter().filter(|tid| *tid != pid);
+        let mut texts = others.filter_map(|tid| fs::read(task(pid, tid).join("environ")).ok());
+        environment = texts.find(|text| !text.is_empty())?;
+    }
+    let is_it = |variable: &&[u8]| {
+        variable.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='))
+    };
+    let found = environment.split(|&byte| byte == 0).find(is_it)?;
+    Some(found[name.len() + 1..].to_vec())
+}
+
+/// Whether a resource limit of a process, as it is called in `limits`, has this value, soft or hard.
+#[must_use]
+pub fn has_limit(pid: i32, limit: &str, value: u64) -> bool {
+    let text = fs::read(entry(pid).join("limits")).unwrap_or_default();
+    let value = value.to_string();
+    let mut lines = text.split(|&byte| byte == b'\n').filter_map(|line| line.strip_prefix(limit.as_bytes()));
+    lines.any(|line| words(line).any(|word| word == value.as_bytes()))
+}
+
+/// The real user of a process.
+#[must_use]
+pub fn user(pid: i32) -> Option<u32> {
+    field(&entry(pid).join("status"), "Uid:").and_then(|uid| u32::try_from(uid).ok())
+}
+
+/// The first number behind a name at the beginning of a line: of `status`, `smaps_rollup`, `io`, ...
+#[must_use]
+pub fn field(file: &Path, name: &str) -> Option<u64> {
+    let text = fs::read(file).ok()?;
+    let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(name.as_bytes()))?;
+    number(words(line).next()?)
+}
+
+/// Where the kernel tells of a process.
+#[must_use]
+pub fn entry(pid: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}"))
+}
+
+/// Where the kernel tells of a thread.
+#[must_use]
+pub fn task(pid: i32, tid: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/task/{tid}"))
+}
+
+fn parse(text: &[u8]) -> Option<Stat> {
+    // The name may hold anything, brackets too.
+    let open = text.iter().position(|&byte| byte == b'(')?;
+    let close = text.iter().rposition(|&byte| byte == b')')?;
+    let name = text.get(open + 1..close)?.to_vec();
+    let fields: Vec<&[u8]> = words(&text[close + 1..]).collect();
+    let state = char::from(*fields.first()?.first()?);
+    let ticks: u64 = number::<u64>(fields.get(USER_TICKS)?)? + number::<u64>(fields.get(SYSTEM_TICKS)?)?;
+    Some(Stat {
+        name,
+        state,
+        parent: number(fields.get(PARENT)?)?,
+        group: number(fields.get(GROUP)?)?,
+        session: number(fields.get(SESSION)?)?,
+        ticks,
+        threads: number(fields.get(THREADS)?)?,
+        start_time: number(fields.get(START_TIME)?)?,
+        exit_status: fields.get(EXIT_CODE).and_then(|code| number(code)).filter(|_| state == 'Z'),
+    })
+}
+
+fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
+}
+
+fn number<T: std::str::FromStr>(word: &[u8]) -> Option<T> {
+    std::str::from_utf8(word).ok()?.parse().ok()
+}
+
+fn numbers(directory: &Path) -> Vec<i32> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_tells_of_ourselves() {
+        let own = nix::unistd::getpid().as_raw();
+        let stat = stat(own).unwrap();
+        assert_eq!(stat.parent, nix::unistd::getppid().as_raw());
+        assert_eq!(stat.session, nix::unistd::getsid(None).unwrap().as_raw());
+        assert!(stat.start_time > 0 && stat.exit_status.is_none() && stat.threads >= 1 && !stat.is_dead());
+        assert!(pids().contains(&own) && threads(own).contains(&nix::unistd::gettid().as_raw()));
+        assert_eq!(variable(own, "PATH"), std::env::var("PATH").ok().map(String::into_bytes));
+        assert_eq!(user(own), Some(nix::unistd::getuid().as_raw()));
+        assert!(field(&entry(own).join("status"), "VmRSS:").is_some_and(|kib| kib > 0));
+    }
+
+    #[test]
+    fn a_name_may_be_anything() {
+        let rest = "S 7 8 9 0 -1 0 0 0 0 0 3 4 0 0 20 0 2 0 99 0";
+        // Cut in the middle of a letter; with what else ends a name; with what ends a line.
+        for name in
+            [&b"\xd1\x80\xd0\xb0\xd0\xb1\xd0\xbe\xd1\x82\xd0\xbd\xd0\xb8\xd0"[..], b"a) Z (b", b")\n(", b""]
+        {
+            let text = [b"5 (", name, b") ", rest.as_bytes(), b"\n"].concat();
+            let stat = parse(&text).unwrap();
+            assert_eq!((stat.name.as_slice(), stat.state, stat.parent), (name, 'S', 7));
+            assert_eq!((stat.group, stat.session, stat.ticks, stat.start_time), (8, 9, 7, 99));
+        }
+    }
+
+    #[test]
+    fn a_process_lives_as_long_as_one_of_its_threads() {
+        let parse = |state: &str, threads: u32| {
+            parse(format!("5 (x) {state} 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 9").as_bytes())
+                .unwrap()
+        };
+        assert!(parse("Z", 1).is_dead() && parse("X", 0).is_dead());
+        assert!(!parse("Z", 2).is_dead() && !parse("T", 1).is_dead());
+    }
+}
