@@ -6,12 +6,16 @@
 //! |---|---|
 //! | `service_manager` | what is said; who the manager is; how the predecessor ended |
 //! | `store` | descriptors that the manager keeps for a successor |
+//! | `sender` | how it hears of them, without anybody waiting |
+//! | `names` | what they are called there |
 //! | `heritage` | descriptors that it hands over |
 //!
 //! It reads the environment and sends datagrams. It never waits for an answer and never changes the environment:
 //! children are launched with [`NOT_FOR_CHILDREN`] removed.
 
 mod heritage;
+mod names;
+mod sender;
 mod store;
 
 use std::ffi::OsStr;

@@ -22,6 +22,8 @@ use crate::service_manager::{FdStore, ServiceManager};
 
 /// The control socket of a socket unit (`FileDescriptorName=`, systemd.socket(5)), which is not ours to remove.
 pub(super) const CONTROL_OF_UNIT: &str = "control";
+/// For the manager to hear, at the very end, what it need not keep any more.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Our own in the store.
 pub(super) const CONTROL: &str = "control-socket";
 
@@ -138,6 +140,8 @@ impl Around {
     /// After the last worker: the mark that tells a clean end from a death.
     pub(super) fn end(&self) {
         self.announce_stopping();
+        // Nothing of ours is left: what the manager still had would be taken for something to hand over.
+        self.store.flush(LAST_WORDS);
         self.black_box.mark_clean();
         if self.unit_socket.is_none() {
             let _ = std::fs::remove_file(&self.socket);

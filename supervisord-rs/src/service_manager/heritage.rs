@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use super::store::unescape;
+use super::names::unescape;
 
 /// The first descriptor that is passed.
 const FIRST: i32 = 3;

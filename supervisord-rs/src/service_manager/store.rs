@@ -3,50 +3,77 @@
 //!
 //! What is in the store stays open when the supervisor dies: a pipe keeps its bytes and its reader, a socket its queue,
 //! a board its memory.
+//!
+//! Here stands what is to be kept; `sender` brings the manager to the same state and never holds the caller. So to keep
+//! something is a promise: it is with the manager now, or will be as soon as the manager has room. A manager that has
+//! taken nothing for [`PATIENCE`](super::sender::PATIENCE) makes no promises: what is launched then ends with us.
 
-use std::collections::BTreeMap;
-use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-
-use super::NOTIFY_SOCKET;
+use super::names::{escape, unescape};
+use super::sender::{self, Line};
+use super::{NOTIFY_SOCKET, guardian_pid};
+use crate::waiting::until;
 
 /// How many descriptors the service manager keeps for us; set by the guardian, and by systemd since version 254.
 pub const FDSTORE: &str = "FDSTORE";
 /// The same, for units of an older systemd, which does not tell: the unit sets it beside `FileDescriptorStoreMax=`.
 pub const FDSTORE_OF_UNIT: &str = "SUPERVISORD_RS_FDSTORE";
 
-/// All names together, with their separators, are one variable of our successor's environment, which the kernel limits to
-/// 128 KiB (`MAX_ARG_STRLEN`, execve(2)). What does not fit is not kept, or nobody could be started any more.
+/// systemd gives all names together, with their separators, as one variable of our successor's environment, which the
+/// kernel limits to 128 KiB (`MAX_ARG_STRLEN`, execve(2)). What does not fit is not kept, or no successor could be
+/// started any more. The guardian has no such limit: it passes a table.
 const NAMES_MAX: usize = 120 * 1024;
-/// For room in the manager's queue. A manager that takes nothing for so long keeps nothing.
-const TIMEOUT: Duration = Duration::from_millis(500);
+/// Between two looks at whether everything has been said.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// The way to the store. Copies are the same way.
 #[derive(Clone, Debug)]
 pub struct FdStore(Option<Arc<Way>>);
 
+/// What the loop, the threads that carry output and the sender share.
 #[derive(Debug)]
-struct Way {
-    socket: UnixDatagram,
+pub(super) struct Way {
+    pub(super) line: Line,
     most: usize,
-    /// What is kept, by name; ours as well, for a successor that we start ourselves.
-    kept: Mutex<BTreeMap<String, Vec<OwnedFd>>>,
-    /// What is to be said when we are who the manager listens to; `None`: we are.
-    held: Mutex<Option<Vec<Held>>>,
+    names_max: usize,
+    state: Mutex<State>,
+    /// Something is due and could not be said at once.
+    pub(super) changed: Condvar,
 }
 
-/// Something to be said later.
+/// What is to be kept, and what the manager has.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// By name in the store.
+    pub(super) kept: BTreeMap<String, Kept>,
+    /// How many descriptors that is, and how many bytes of names.
+    count: usize,
+    names: usize,
+    /// What the manager has been told to keep and not to forget: by name, as the number of what is kept.
+    pub(super) said: BTreeMap<String, u64>,
+    /// The names for which the two differ, each once, oldest first.
+    pub(super) due: VecDeque<String>,
+    pub(super) is_due: BTreeSet<String>,
+    /// Nothing is said before [`FdStore::release`]: the manager listens to somebody else.
+    pub(super) is_held: bool,
+    /// Whether the sender waits for room: then it alone speaks.
+    pub(super) is_waiting: bool,
+    /// Whether the manager has taken nothing for so long that no launch counts on it.
+    pub(super) is_silent: bool,
+    next: u64,
+}
+
+/// Descriptors under one name.
 #[derive(Debug)]
-enum Held {
-    Keep(String),
-    Forget(String),
+pub(super) struct Kept {
+    /// Another number, other descriptors.
+    pub(super) number: u64,
+    pub(super) descriptors: Vec<OwnedFd>,
 }
 
 impl FdStore {
@@ -60,12 +87,28 @@ impl FdStore {
     /// said before [`release`](Self::release).
     #[must_use]
     pub fn from_env(known: BTreeMap<String, Vec<OwnedFd>>, is_held: bool) -> Self {
-        let number = |name: &str| std::env::var(name).ok()?.trim().parse::<usize>().ok();
-        let most = number(FDSTORE).or_else(|| number(FDSTORE_OF_UNIT)).unwrap_or(0);
-        let known = known.into_iter().map(|(name, list)| (escape(&name), list)).collect();
-        let held = Mutex::new(is_held.then(Vec::new));
-        let socket = (most > 0).then(connect).flatten();
-        Self(socket.map(|socket| Arc::new(Way { socket, most, kept: Mutex::new(known), held })))
+        let line = std::env::var_os(NOTIFY_SOCKET).and_then(|name| Line::to(&name));
+        let names_max = if guardian_pid().is_some() { usize::MAX } else { NAMES_MAX };
+        line.filter(|_| room() > 0)
+            .map_or(Self(None), |line| Self::new(line, (room(), names_max), known, is_held))
+    }
+
+    pub(super) fn new(
+        line: Line,
+        (most, names_max): (usize, usize),
+        known: BTreeMap<String, Vec<OwnedFd>>,
+        is_held: bool,
+    ) -> Self {
+        let mut state = State { is_held, ..State::default() };
+        for (name, descriptors) in known {
+            let name = escape(&name);
+            let number = state.insert(&name, descriptors);
+            state.said.insert(name, number);
+        }
+        let way = Way { line, most, names_max, state: Mutex::new(state), changed: Condvar::new() };
+        let way = Arc::new(way);
+        sender::start(&way);
+        Self(Some(way))
     }
 
     /// Whether anything can be kept.
@@ -75,173 +118,137 @@ impl FdStore {
     }
 
     /// Has descriptors kept under a name. One name means the same descriptors as long as it is kept: a second time is
-    /// none. False when they are not kept: there is no store, it is full, or the manager does not answer.
+    /// none. False when no launch may count on it: there is no store, it is full, or the manager takes nothing.
     ///
-    /// Waits at most half a second, and only when the manager's queue is full.
+    /// Never waits.
     pub fn keep(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
         let Some(way) = &self.0 else { return false };
         let name = escape(name);
-        let mut kept = way.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.contains_key(&name) {
-            return true;
+        let mut state = way.state();
+        if !state.kept.contains_key(&name) {
+            let length = (name.len() + 1) * descriptors.len();
+            let is_room =
+                state.count + descriptors.len() <= way.most && state.names + length <= way.names_max;
+            let copies: Option<Vec<OwnedFd>> = Some(descriptors)
+                .filter(|_| is_room)
+                .and_then(|all| all.iter().map(|descriptor| descriptor.try_clone_to_owned().ok()).collect());
+            let Some(copies) = copies else { return false };
+            state.insert(&name, copies);
+            way.say(&mut state, &name);
         }
-        let count: usize = kept.values().map(Vec::len).sum();
-        let names: usize = kept.iter().map(|(name, list)| (name.len() + 1) * list.len()).sum();
-        let is_room = count + descriptors.len() <= way.most
-            && names + (name.len() + 1) * descriptors.len() <= NAMES_MAX;
-        let copies: Option<Vec<OwnedFd>> =
-            descriptors.iter().map(|descriptor| descriptor.try_clone_to_owned().ok()).collect();
-        let Some(copies) = copies.filter(|_| is_room) else { return false };
-        if !way.hold(Held::Keep(name.clone())) && !way.send(&keep_text(&name), descriptors) {
-            return false;
-        }
-        kept.insert(name, copies);
-        true
+        state.said.contains_key(&name) || !state.is_silent
     }
 
-    /// Has all descriptors under a name let go.
+    /// Has all descriptors under a name let go. Never waits.
     pub fn forget(&self, name: &str) {
         let Some(way) = &self.0 else { return };
         let name = escape(name);
-        let mut kept = way.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.contains_key(&name)
-            && (way.hold(Held::Forget(name.clone())) || way.send(&forget_text(&name), &[]))
-        {
-            kept.remove(&name);
+        let mut state = way.state();
+        if state.remove(&name) {
+            way.say(&mut state, &name);
         }
     }
 
     /// Says what was held back: from now on the manager listens to us.
     pub fn release(&self) {
         let Some(way) = &self.0 else { return };
-        let kept = way.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = way.held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        for said in held.into_iter().flatten() {
-            match said {
-                Held::Forget(name) => drop(way.send(&forget_text(&name), &[])),
-                Held::Keep(name) => {
-                    let list = kept.get(&name).into_iter().flatten();
-                    let descriptors: Vec<BorrowedFd<'_>> = list.map(AsFd::as_fd).collect();
-                    if !descriptors.is_empty() {
-                        way.send(&keep_text(&name), &descriptors);
-                    }
-                }
+        let mut state = way.state();
+        state.is_held = false;
+        way.say_all(&mut state);
+    }
+
+    /// Says nothing from now on: the manager is to listen to somebody else. False: not everything has been said.
+    #[must_use]
+    pub fn hold(&self) -> bool {
+        let Some(way) = &self.0 else { return true };
+        let mut state = way.state();
+        way.say_all(&mut state);
+        state.is_held = state.due.is_empty();
+        state.is_held
+    }
+
+    /// Waits until everything is said, at most `limit`.
+    pub fn flush(&self, limit: Duration) {
+        let Some(way) = &self.0 else { return };
+        let _ = until(limit, PAUSE, || way.state().due.is_empty().then_some(()));
+    }
+
+    /// Copies of what is kept under the names that come after this one, about `most` descriptors and their names in the store;
+    /// empty when there are no more. In pieces, so that a successor gets all of it without so many copies at once.
+    #[must_use]
+    pub fn copies_after(&self, last: Option<&str>, most: usize) -> Vec<(String, OwnedFd)> {
+        let Some(way) = &self.0 else { return Vec::new() };
+        let state = way.state();
+        let from = last.map_or(Bound::Unbounded, |last| Bound::Excluded(last.to_owned()));
+        let mut copies = Vec::new();
+        for (name, kept) in state.kept.range((from, Bound::Unbounded)) {
+            if !copies.is_empty() && copies.len() + kept.descriptors.len() > most {
+                break;
             }
+            let list = kept.descriptors.iter().filter_map(|descriptor| descriptor.try_clone().ok());
+            copies.extend(list.map(|descriptor| (name.clone(), descriptor)));
         }
+        copies
     }
 
     /// Copies of all that is kept, each with its name in the store.
     #[must_use]
     pub fn all(&self) -> Vec<(String, OwnedFd)> {
-        let Some(way) = &self.0 else { return Vec::new() };
-        let kept = way.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let each = kept.iter().flat_map(|(name, list)| list.iter().map(move |descriptor| (name, descriptor)));
-        each.filter_map(|(name, descriptor)| Some((name.clone(), descriptor.try_clone().ok()?))).collect()
+        self.copies_after(None, usize::MAX)
     }
 
     /// Has everything let go of whose name `is_stale` says so; names as they were given.
     pub fn forget_all(&self, is_stale: impl Fn(&str) -> bool) {
         let Some(way) = &self.0 else { return };
-        let names: Vec<String> =
-            way.kept.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
-        for name in names.iter().map(|name| unescape(name)).filter(|name| is_stale(name)) {
-            self.forget(&name);
-        }
+        let names: Vec<String> = way.state().kept.keys().map(|name| unescape(name)).collect();
+        names.iter().filter(|name| is_stale(name)).for_each(|name| self.forget(name));
     }
 }
 
-fn keep_text(name: &str) -> String {
-    // Without FDPOLL=0 the manager drops a pipe as soon as its other end is closed, with the bytes in it.
-    format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0")
-}
-
-fn forget_text(name: &str) -> String {
-    format!("FDSTOREREMOVE=1\nFDNAME={name}")
+/// How many descriptors the service manager says that it keeps.
+pub(super) fn room() -> usize {
+    let number = |name: &str| std::env::var(name).ok()?.trim().parse::<usize>().ok();
+    number(FDSTORE).or_else(|| number(FDSTORE_OF_UNIT)).unwrap_or(0)
 }
 
 impl Way {
-    /// Whether it is held back.
-    fn hold(&self, said: Held) -> bool {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.as_mut().map(|held| held.push(said)).is_some()
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn send(&self, text: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
-        let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-        let rights = [ControlMessage::ScmRights(&raw)];
-        let control = if raw.is_empty() { &[][..] } else { &rights[..] };
-        let parts = [IoSlice::new(text.as_bytes())];
-        loop {
-            match sendmsg::<()>(self.socket.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL, None) {
-                Ok(_) => return true,
-                Err(nix::errno::Errno::EINTR) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "the service manager's fd store takes nothing");
-                    return false;
-                }
-            }
+    /// Something has changed under this name.
+    fn say(&self, state: &mut State, name: &str) {
+        // One that is due already is said as it is when its turn comes: what was replaced or forgotten before is never sent.
+        if state.is_due.insert(name.to_owned()) {
+            state.due.push_back(name.to_owned());
+        }
+        self.say_all(state);
+    }
+
+    /// Says what there is room for; the rest is the sender's.
+    fn say_all(&self, state: &mut State) {
+        if state.is_held || state.is_waiting || state.due.is_empty() {
+            return;
+        }
+        if sender::say_due(&self.line, state).is_err() {
+            self.changed.notify_one();
         }
     }
 }
 
-/// A connected socket waits for room at its receiver (unix(7)).
-fn connect() -> Option<UnixDatagram> {
-    let name = std::env::var_os(NOTIFY_SOCKET)?;
-    let address = match name.as_bytes() {
-        [b'@', name @ ..] => SocketAddr::from_abstract_name(name).ok()?,
-        _ => SocketAddr::from_pathname(&name).ok()?,
-    };
-    let socket = UnixDatagram::unbound().ok()?;
-    socket.connect_addr(&address).ok()?;
-    socket.set_write_timeout(Some(TIMEOUT)).ok()?;
-    Some(socket)
-}
-
-/// A name in the store is printable ASCII without a colon (sd_notify(3), `FDNAME`).
-fn escape(name: &str) -> String {
-    use std::fmt::Write as _;
-    let mut escaped = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_graphic() && byte != b':' && byte != b'%' {
-            escaped.push(char::from(byte));
-        } else {
-            let _ = write!(escaped, "%{byte:02x}");
-        }
+impl State {
+    fn insert(&mut self, name: &str, descriptors: Vec<OwnedFd>) -> u64 {
+        self.next += 1;
+        self.count += descriptors.len();
+        self.names += (name.len() + 1) * descriptors.len();
+        self.kept.insert(name.to_owned(), Kept { number: self.next, descriptors });
+        self.next
     }
-    escaped
-}
 
-/// The name that was escaped; something else for what was not.
-pub(super) fn unescape(name: &str) -> String {
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name.as_bytes();
-    while let [first, after @ ..] = rest {
-        let code = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_name_becomes_one_that_the_store_takes_and_comes_back() {
-        for name in ["worker-api.1/pidfd/12", "a:b", "100%", "%3a", "grün é", ""] {
-            let escaped = escape(name);
-            assert!(escaped.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':'), "{escaped}");
-            assert_eq!(unescape(&escaped), name);
-        }
-        assert_eq!(unescape("%zz%"), "%zz%");
+    fn remove(&mut self, name: &str) -> bool {
+        let Some(gone) = self.kept.remove(name) else { return false };
+        self.count -= gone.descriptors.len();
+        self.names -= (name.len() + 1) * gone.descriptors.len();
+        true
     }
 }

@@ -1,0 +1,237 @@
+//! What is said to the fd store, and when: at once where there is room; else by a thread that waits for room, and tries
+//! again where the manager takes nothing at all. Nobody else ever waits.
+
+use std::ffi::OsStr;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+use super::store::{State, Way};
+
+/// A manager that has taken nothing for so long makes no promises.
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
+/// Between two attempts with one that is not there.
+const RETRY: Duration = Duration::from_secs(1);
+/// For one wait for room, in milliseconds.
+const ROOM_MS: u8 = 100;
+
+/// The line to the manager: a connected socket, which alone can be asked whether its receiver has room (unix(7)).
+#[derive(Debug)]
+pub(super) struct Line {
+    socket: UnixDatagram,
+    address: SocketAddr,
+}
+
+impl Line {
+    /// To a name in the form of `NOTIFY_SOCKET`; `None`: there is no such receiver.
+    pub(super) fn to(name: &OsStr) -> Option<Self> {
+        let address = match name.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name).ok()?,
+            _ => SocketAddr::from_pathname(name).ok()?,
+        };
+        let socket = UnixDatagram::unbound().ok()?;
+        socket.connect_addr(&address).ok()?;
+        Some(Self { socket, address })
+    }
+
+    /// Waits until there may be room, or for a while.
+    fn wait_for_room(&self) {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
+        let _ = poll(&mut fds, PollTimeout::from(ROOM_MS));
+    }
+
+    /// Whoever listens there now: the manager may have been started again.
+    fn reconnect(&self) {
+        let _ = self.socket.connect_addr(&self.address);
+    }
+
+    fn send(&self, text: &str, descriptors: &[BorrowedFd<'_>]) -> nix::Result<()> {
+        let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&raw)];
+        let control = if raw.is_empty() { &[][..] } else { &rights[..] };
+        let parts = [IoSlice::new(text.as_bytes())];
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        loop {
+            match sendmsg::<()>(self.socket.as_raw_fd(), &parts, control, flags, None) {
+                Err(Errno::EINTR) => {}
+                other => return other.map(drop),
+            }
+        }
+    }
+}
+
+/// Says everything that is due, until there is no room. Does not wait.
+///
+/// # Errors
+/// EAGAIN: there is no room; anything else: the manager is not there, or takes none of it.
+pub(super) fn say_due(line: &Line, state: &mut State) -> nix::Result<()> {
+    while let Some(name) = state.due.front() {
+        let wanted = state.kept.get(name);
+        let number = wanted.map(|kept| kept.number);
+        if state.said.get(name).is_some_and(|said| Some(*said) != number) {
+            line.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[])?;
+            state.said.remove(name);
+        }
+        if let Some(kept) = wanted.filter(|_| !state.said.contains_key(name)) {
+            let descriptors: Vec<BorrowedFd<'_>> = kept.descriptors.iter().map(AsFd::as_fd).collect();
+            // Without FDPOLL=0 the manager drops a pipe as soon as its other end is closed, with the bytes in it.
+            line.send(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), &descriptors)?;
+            state.said.insert(name.clone(), kept.number);
+        }
+        state.is_due.remove(name);
+        state.due.pop_front();
+    }
+    Ok(())
+}
+
+/// Starts the thread. Where there can be none, what is due is said when something else changes.
+pub(super) fn start(way: &Arc<Way>) {
+    let way = Arc::clone(way);
+    let started = std::thread::Builder::new().name("fd store".into()).spawn(move || work(&way));
+    if let Err(error) = started {
+        tracing::warn!(%error, "no thread for the fd store: what it has no room for is kept late");
+    }
+}
+
+fn work(way: &Way) -> ! {
+    loop {
+        let mut state = way.state();
+        while state.is_held || state.due.is_empty() {
+            state.is_waiting = false;
+            state = way.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.is_waiting = true;
+        drop(state);
+        say_what_is_due(way);
+    }
+}
+
+/// Until nothing is due any more, or nothing is to be said.
+fn say_what_is_due(way: &Way) {
+    let mut last_taken = Instant::now();
+    loop {
+        way.line.wait_for_room();
+        let mut state = way.state();
+        let before = state.due.len();
+        let result = if state.is_held { Ok(()) } else { say_due(&way.line, &mut state) };
+        if state.due.len() < before || result.is_ok() {
+            last_taken = Instant::now();
+            if std::mem::take(&mut state.is_silent) {
+                tracing::info!("the service manager's fd store takes descriptors again");
+            }
+        }
+        let Err(errno) = result else { return };
+        let is_there = errno == Errno::EAGAIN;
+        if (!is_there || last_taken.elapsed() >= PATIENCE) && !std::mem::replace(&mut state.is_silent, true) {
+            tracing::warn!(
+                waiting = state.due.len(),
+                "the service manager's fd store takes nothing ({errno}): what is launched now ends with this supervisor, until it does"
+            );
+        }
+        drop(state);
+        if !is_there {
+            std::thread::sleep(RETRY);
+            way.line.reconnect();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::fd::OwnedFd;
+
+    use super::super::store::FdStore;
+    use super::*;
+
+    fn any() -> OwnedFd {
+        OwnedFd::from(std::fs::File::open("/dev/null").unwrap())
+    }
+
+    /// A manager that does not read, and the store that it has.
+    fn slow() -> (UnixDatagram, FdStore) {
+        let name = format!("supervisord-rs-test-{}", super::super::unique().unwrap());
+        let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        let line = Line::to(OsStr::new(&format!("@{name}"))).unwrap();
+        (manager, FdStore::new(line, (100_000, usize::MAX), BTreeMap::new(), false))
+    }
+
+    /// What comes until this one.
+    fn read_until(manager: &UnixDatagram, last: &str) -> Vec<String> {
+        manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut all = Vec::new();
+        loop {
+            let mut bytes = [0; 256];
+            let length = manager.recv(&mut bytes).unwrap();
+            all.push(String::from_utf8(bytes[..length].to_vec()).unwrap().replace("\nFDPOLL=0", ""));
+            if all.last().is_some_and(|text| text.ends_with(last)) {
+                return all;
+            }
+        }
+    }
+
+    #[test]
+    fn a_manager_that_reads_nothing_holds_nobody_and_gets_only_what_still_holds() {
+        let (manager, store) = slow();
+        let file = any();
+        let begun = Instant::now();
+        let mut unsaid = 0;
+        for number in 0..2000 {
+            assert!(store.keep(&format!("worker-{number}"), &[file.as_fd()]) || begun.elapsed() >= PATIENCE);
+            if number % 2 == 1 && number > 1000 {
+                store.forget(&format!("worker-{number}"));
+                unsaid += 1;
+            }
+        }
+        assert!(begun.elapsed() < Duration::from_secs(2), "held for {:?}", begun.elapsed());
+        store.keep("last", &[file.as_fd()]);
+        let said = read_until(&manager, "FDNAME=last");
+        assert_eq!(said.len(), 2001 - unsaid, "one for each that is to be kept: {:?}", said.last());
+        assert!(said.iter().all(|text| text.starts_with("FDSTORE=1\n")), "nothing to forget was ever said");
+    }
+
+    #[test]
+    fn a_manager_that_takes_nothing_is_no_promise_until_it_does() {
+        let (manager, store) = slow();
+        let file = any();
+        let mut number = 0;
+        let mut keep = || {
+            number += 1;
+            store.keep(&format!("worker-{number}"), &[file.as_fd()])
+        };
+        assert!(keep(), "there is room");
+        let end = Instant::now() + Duration::from_secs(60);
+        while keep() {
+            assert!(Instant::now() < end, "it counts on a manager that is deaf");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        store.keep("last", &[file.as_fd()]);
+        read_until(&manager, "FDNAME=last");
+        while !store.keep("again", &[file.as_fd()]) {
+            assert!(Instant::now() < end, "it takes again, and that is not seen");
+            std::thread::sleep(Duration::from_millis(5));
+            store.forget("again");
+        }
+    }
+
+    #[test]
+    fn what_is_replaced_is_first_let_go() {
+        let (manager, store) = slow();
+        let file = any();
+        store.keep("a", &[file.as_fd()]);
+        store.forget("a");
+        store.keep("a", &[file.as_fd()]);
+        store.keep("last", &[file.as_fd()]);
+        let kept = |name: &str| format!("FDSTORE=1\nFDNAME={name}");
+        let forgotten = "FDSTOREREMOVE=1\nFDNAME=a".to_owned();
+        assert_eq!(read_until(&manager, "FDNAME=last"), [kept("a"), forgotten, kept("a"), kept("last")]);
+    }
+}
