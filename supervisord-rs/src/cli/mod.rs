@@ -6,6 +6,7 @@ mod completions;
 mod exit;
 mod faults;
 mod incidents;
+mod inject;
 mod log_file;
 mod logs;
 mod man;
@@ -110,7 +111,7 @@ Examples:
     #[command(
         after_help = "Examples:\n  supervisord-rs inject b segfault\n  supervisord-rs inject b exit:3 --json"
     )]
-    Inject(orders::InjectOptions),
+    Inject(inject::Options),
     /// Show the captured output of workers.
     #[command(after_help = "Examples:\n  supervisord-rs logs api -n 50\n  supervisord-rs logs -f")]
     Logs(logs::Options),
@@ -205,7 +206,7 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
         Verb::Scale(options) => with_client(&|client| orders::scale(&options, client)),
         Verb::Top(options) => with_client(&|client| top::run(&options, client)),
         Verb::Signal(options) => with_client(&|client| orders::signal(&options, client)),
-        Verb::Inject(options) => with_client(&|client| orders::inject(&options, client)),
+        Verb::Inject(options) => with_client(&|client| inject::inject(&options, client)),
         Verb::Logs(options) => with_client(&|client| logs::run(&options, client)),
         Verb::Incidents(options) => with_client(&|client| incidents::run(&options, client)),
         Verb::Events => with_client(&incidents::events),

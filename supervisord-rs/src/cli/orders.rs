@@ -1,4 +1,4 @@
-//! The verbs that change something: `start`, `stop`, `restart`, `signal`, `inject`, `shutdown`
+//! The verbs that change something: `start`, `stop`, `restart`, `scale`, `signal`, `shutdown`... `inject` has a file of its own.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,8 @@ use crate::control::client::{Client, ClientError};
 use crate::control::protocol::Done;
 use crate::waiting::until;
 
-/// For an injected fault to become an incident that is settled.
-const INCIDENT_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// Between two looks: short enough for people, long enough for the machine.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 /// For a successor to be ready, when nothing else is said.
 const REEXEC_TIMEOUT: Duration = crate::daemon::hand_over::DEADLINE;
@@ -27,8 +24,8 @@ pub(super) struct Options {
     /// Return as soon as the order is accepted.
     #[arg(long)]
     no_wait: bool,
-    /// Wait at most this long for the outcome, such as 10s; the order stands all the same.
-    #[arg(long, value_parser = humantime::parse_duration, conflicts_with = "no_wait")]
+    /// Wait at most this long for the outcome, such as 10s; the order stands all the same. Default: 5m.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "no_wait")]
     timeout: Option<Duration>,
     /// JSON instead of text.
     #[arg(long)]
@@ -55,6 +52,9 @@ pub(super) struct ScaleOptions {
     /// Return as soon as the order is accepted.
     #[arg(long)]
     no_wait: bool,
+    /// Wait at most this long for the outcome, such as 10s; the order stands all the same. Default: 5m.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "no_wait")]
+    timeout: Option<Duration>,
     /// JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -65,19 +65,6 @@ pub(super) struct SignalOptions {
     worker: String,
     /// A name (`HUP`, `SIGHUP`) or a number.
     signal: String,
-    /// JSON instead of text.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct InjectOptions {
-    worker: String,
-    /// A fault of `supervisord-rs faults`, with its parameter after a colon: `exit:3`, `leak:64MiB`.
-    fault: String,
-    /// Return as soon as the order is accepted, not when its incident is settled.
-    #[arg(long)]
-    no_wait: bool,
     /// JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -137,6 +124,7 @@ pub(super) fn resume(options: &PauseOptions, client: &Client) -> Exit {
 }
 
 pub(super) fn scale(options: &ScaleOptions, client: &Client) -> Exit {
+    let client = client.clone_with(options.timeout);
     answer(client.scale(&options.worker, options.instances, !options.no_wait), options.json)
 }
 
@@ -153,39 +141,6 @@ pub(super) fn signal(options: &SignalOptions, client: &Client) -> Exit {
     }
 }
 
-pub(super) fn inject(options: &InjectOptions, client: &Client) -> Exit {
-    let known = match client.incidents(1) {
-        Ok(incidents) => incidents.last().map_or(0, |last| last.id),
-        Err(error) => return report(&error),
-    };
-    let done = match client.inject(&options.worker, &options.fault) {
-        Ok(done) => done,
-        Err(error) => return report(&error),
-    };
-    // These do their harm without anybody noticing: there is no incident to wait for.
-    let is_silent = ["leak", "signal-stop"].iter().any(|silent| options.fault.starts_with(silent));
-    if options.no_wait || is_silent {
-        return answer(Ok(done), options.json);
-    }
-    // The fault may take the supervisor along: ask until its successor answers.
-    let incident = until(INCIDENT_TIMEOUT, PAUSE, || {
-        client.incidents(1000).ok()?.into_iter().find(|record| record.id > known)
-    });
-    match incident {
-        Some(incident) if options.json => json(&incident),
-        Some(incident) => drop(line(&incident.sentence)),
-        None => {
-            eprintln!(
-                "supervisord-rs: {} was ordered, and no incident came of it within {} s",
-                options.fault,
-                INCIDENT_TIMEOUT.as_secs()
-            );
-            return Exit::Failed;
-        }
-    }
-    Exit::Done
-}
-
 pub(super) fn reexec(options: &ReexecOptions, client: &Client) -> Exit {
     let binary =
         options.binary.as_deref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.into()));
@@ -200,6 +155,7 @@ pub(super) fn reload(options: &ReloadOptions, client: &Client) -> Exit {
 }
 
 pub(super) fn shutdown(options: &ShutdownOptions, client: &Client) -> Exit {
+    let pid = client.status().map(|status| status.supervisor.pid);
     let done = match client.shutdown(options.now) {
         Ok(done) => done,
         Err(error) => return report(&error),
@@ -208,16 +164,24 @@ pub(super) fn shutdown(options: &ShutdownOptions, client: &Client) -> Exit {
         return answer(Ok(done), false);
     }
     let begun = Instant::now();
-    // As long as it takes: the supervisor has its own timeout.
-    let gone = until(Duration::MAX, PAUSE, || {
-        matches!(client.status(), Err(ClientError::NoSupervisor { .. })).then_some(())
+    // As long as it takes: the supervisor has its own timeout. One that dies meanwhile may have a successor.
+    let next = until(Duration::MAX, PAUSE, || match client.status() {
+        Err(ClientError::NoSupervisor { .. }) => Some(None),
+        Ok(status) => pid.as_ref().is_ok_and(|pid| *pid != status.supervisor.pid).then_some(Some(status)),
+        Err(_) => None,
     });
-    debug_assert!(gone.is_some(), "an endless wait ends when its condition holds");
+    if let Some(next) = next.flatten() {
+        eprintln!(
+            "supervisord-rs: the supervisor died while it was stopping everything, and another one has started (pid {})",
+            next.supervisor.pid
+        );
+        return Exit::Failed;
+    }
     line(&format!("stopped after {} ms", begun.elapsed().as_millis()));
     Exit::Done
 }
 
-fn answer(result: Result<Done, ClientError>, as_json: bool) -> Exit {
+pub(super) fn answer(result: Result<Done, ClientError>, as_json: bool) -> Exit {
     match result {
         Ok(done) if as_json => json(&done),
         Ok(done) => drop(line(&done.message)),

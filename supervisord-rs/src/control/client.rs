@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -14,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::protocol::{
     Done, EventRecord, Failure, IncidentRecord, InjectRequest, ReexecRequest, ScaleRequest, ShutdownRequest,
-    SignalRequest, StatusReport, WorkersRequest,
+    SignalRequest, StatusReport, WAIT_DEFAULT, WorkersRequest,
 };
 
 /// Why a request was not answered as hoped.
@@ -36,23 +37,23 @@ pub enum ClientError {
     BrokenOff(String),
     /// It has not answered in time. What was ordered stands.
     #[error("no outcome within {:?}; the order stands (see `status`)", .0)]
-    TimedOut(std::time::Duration),
+    TimedOut(Duration),
     /// It speaks another language.
     #[error("the supervisor's answer makes no sense: {0}")]
     Protocol(String),
 }
 
-/// For the answer to a question; orders are waited for.
-const ANSWER: std::time::Duration = std::time::Duration::from_secs(15);
+/// For the answer to a question, and for the answer to an order beyond its own limit.
+const ANSWER: Duration = Duration::from_secs(15);
 /// No limit that anybody would meet.
-const FOR_EVER: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A client of one supervisor. Each call is a connection of its own.
 #[derive(Debug)]
 pub struct Client {
     socket: PathBuf,
     runtime: Runtime,
-    limit: Option<std::time::Duration>,
+    limit: Option<Duration>,
 }
 
 impl Client {
@@ -66,9 +67,9 @@ impl Client {
         Self { socket: socket.into(), runtime: runtime.expect("descriptors for an event loop"), limit: None }
     }
 
-    /// Another client of the same supervisor, whose calls take at most so long.
+    /// Another client of the same supervisor, whose orders wait at most so long for their outcome.
     #[must_use]
-    pub fn clone_with(&self, limit: Option<std::time::Duration>) -> Self {
+    pub fn clone_with(&self, limit: Option<Duration>) -> Self {
         Self { limit, ..Self::new(&self.socket) }
     }
 
@@ -116,7 +117,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn start(&self, workers: &[String], wait: bool) -> Result<Done, ClientError> {
-        self.call("POST", "/v1/start", &WorkersRequest { workers: workers.to_vec(), wait })
+        self.call("POST", "/v1/start", &self.order(workers, wait))
     }
 
     /// Stops workers; with `wait` the answer comes when they are down.
@@ -124,7 +125,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn stop(&self, workers: &[String], wait: bool) -> Result<Done, ClientError> {
-        self.call("POST", "/v1/stop", &WorkersRequest { workers: workers.to_vec(), wait })
+        self.call("POST", "/v1/stop", &self.order(workers, wait))
     }
 
     /// Restarts workers; with `wait` the answer comes when they run again or have failed to.
@@ -132,7 +133,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn restart(&self, workers: &[String], wait: bool) -> Result<Done, ClientError> {
-        self.call("POST", "/v1/restart", &WorkersRequest { workers: workers.to_vec(), wait })
+        self.call("POST", "/v1/restart", &self.order(workers, wait))
     }
 
     /// Suspends workers with all that they have started.
@@ -140,7 +141,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn pause(&self, workers: &[String]) -> Result<Done, ClientError> {
-        self.call("POST", "/v1/pause", &WorkersRequest { workers: workers.to_vec(), wait: false })
+        self.call("POST", "/v1/pause", &self.order(workers, false))
     }
 
     /// Lets suspended workers go on.
@@ -148,7 +149,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn resume(&self, workers: &[String]) -> Result<Done, ClientError> {
-        self.call("POST", "/v1/resume", &WorkersRequest { workers: workers.to_vec(), wait: false })
+        self.call("POST", "/v1/resume", &self.order(workers, false))
     }
 
     /// Changes the number of a worker's instances; with `wait` the answer comes when the new ones run and the others
@@ -157,7 +158,8 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn scale(&self, worker: &str, instances: u32, wait: bool) -> Result<Done, ClientError> {
-        self.call("POST", "/v1/scale", &ScaleRequest { worker: worker.into(), instances, wait })
+        let timeout_ms = self.timeout_ms();
+        self.call("POST", "/v1/scale", &ScaleRequest { worker: worker.into(), instances, wait, timeout_ms })
     }
 
     /// Sends a signal.
@@ -178,7 +180,7 @@ impl Client {
         match self.call("POST", "/v1/inject", &request) {
             Err(ClientError::BrokenOff(_)) => {
                 let message = format!("{fault} ordered in {worker}; the supervisor broke off");
-                Ok(Done { message, workers: Vec::new() })
+                Ok(Done { message, ..Done::default() })
             }
             answer => answer,
         }
@@ -188,11 +190,7 @@ impl Client {
     ///
     /// # Errors
     /// Refused, when nothing would outlive it; failed, when the old one goes on; see [`ClientError`].
-    pub fn reexec(
-        &self,
-        binary: Option<&Path>,
-        timeout: Option<std::time::Duration>,
-    ) -> Result<Done, ClientError> {
+    pub fn reexec(&self, binary: Option<&Path>, timeout: Option<Duration>) -> Result<Done, ClientError> {
         let timeout_ms = timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
         self.call("POST", "/v1/reexec", &ReexecRequest { binary: binary.map(Into::into), timeout_ms })
     }
@@ -218,6 +216,14 @@ impl Client {
         Ok(Events { client: self, body, buffer: Vec::new() })
     }
 
+    fn order(&self, workers: &[String], wait: bool) -> WorkersRequest {
+        WorkersRequest { workers: workers.to_vec(), wait, timeout_ms: self.timeout_ms() }
+    }
+
+    fn timeout_ms(&self) -> Option<u64> {
+        self.limit.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))
+    }
+
     fn call<B: Serialize, T: DeserializeOwned>(
         &self,
         method: &str,
@@ -229,8 +235,10 @@ impl Client {
         } else {
             serde_json::to_vec(body).map_err(|error| broken(&error))?
         };
-        // What is only asked is answered at once: a supervisor that does not, hangs.
-        let limit = self.limit.unwrap_or(if method == "GET" { ANSWER } else { FOR_EVER });
+        // What is only asked is answered at once: a supervisor that does not, hangs. So does one that does not say in time
+        // that there is no outcome.
+        let outcome = if method == "GET" { Duration::ZERO } else { self.limit.unwrap_or(WAIT_DEFAULT) };
+        let limit = outcome.saturating_add(ANSWER).min(FOR_EVER);
         let call = async {
             let (mut sender, connection) = self.connect().await?;
             let response = sender.send_request(request(method, path, body.into())?).await;

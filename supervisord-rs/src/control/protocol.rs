@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 /// Version of these shapes; in every path (`/v1/...`).
 pub const VERSION: u32 = 1;
 
+/// How long an order with `wait` waits for its outcome when it does not say: longer than starts and stops take, and an end
+/// for those that come to none.
+pub const WAIT_DEFAULT: std::time::Duration = std::time::Duration::from_secs(300);
+
 /// `GET /v1/status`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StatusReport {
@@ -347,9 +351,12 @@ pub struct EventRecord {
 pub struct WorkersRequest {
     /// Names; `all` alone means every worker; a group's name with a colon (`payments:`) means its workers.
     pub workers: Vec<String>,
-    /// Whether to answer only when the order is carried out (or has failed).
+    /// Whether to answer only when the order is carried out, has failed, or is superseded by a later one.
     #[serde(default)]
     pub wait: bool,
+    /// How long to wait at most, in milliseconds; 300 000 when it is left out. The order stands all the same.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub timeout_ms: Option<u64>,
 }
 
 /// `POST /v1/scale`
@@ -362,6 +369,9 @@ pub struct ScaleRequest {
     /// Whether to answer only when they are.
     #[serde(default)]
     pub wait: bool,
+    /// See [`WorkersRequest::timeout_ms`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub timeout_ms: Option<u64>,
 }
 
 /// `POST /v1/signal`
@@ -410,12 +420,16 @@ pub struct Done {
     /// With `wait`: the workers concerned, as they are now.
     #[serde(default)]
     pub workers: Vec<WorkerStatus>,
+    /// Of an injected fault: whether it does its harm unnoticed, so that no incident comes of it.
+    #[serde(default)]
+    pub is_silent: bool,
 }
 
 /// Answer to a request that was not carried out.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Failure {
-    /// `unknown-worker` (404), `refused` (403), `not-running` (409), `invalid` (400), `shutting-down` (503), `failed` (409).
+    /// `unknown-worker` (404), `refused` (403), `not-running` (409), `invalid` (400), `shutting-down` (503), `failed` (409),
+    /// `superseded` (409), `timed-out` (504).
     pub error: String,
     /// What is wrong and what to do about it.
     pub message: String,

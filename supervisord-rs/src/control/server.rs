@@ -308,7 +308,8 @@ fn fail(failure: &Failure) -> Response {
     let status = match failure.error.as_str() {
         "unknown-worker" => StatusCode::NOT_FOUND,
         "refused" => StatusCode::FORBIDDEN,
-        "not-running" | "failed" => StatusCode::CONFLICT,
+        "not-running" | "failed" | "superseded" => StatusCode::CONFLICT,
+        "timed-out" => StatusCode::GATEWAY_TIMEOUT,
         "shutting-down" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::BAD_REQUEST,
     };

@@ -7,7 +7,7 @@ use supervision::{Command, Event, FaultId, Refusal, RequestId, WorkerId};
 use workers::fault::Fault;
 
 use super::Daemon;
-use super::waiters::{Goal, Waiter};
+use super::waiters::{Goal, Wait, limit};
 use crate::config::Program;
 use crate::control::protocol::{Done, Failure, InjectRequest, SignalRequest, WorkersRequest};
 use crate::control::request::{Answer, Peer, Request};
@@ -18,9 +18,11 @@ pub(super) struct Pending {
     pub(super) answer: Answer<Done>,
     pub(super) message: String,
     /// What must hold before the client is answered; `None`: acceptance is enough.
-    pub(super) goal: Option<(Vec<WorkerId>, Goal)>,
+    pub(super) wait: Option<Wait>,
     /// Who asked for what, for the refusals' sentences.
     pub(super) subject: String,
+    /// See [`Done::is_silent`].
+    pub(super) is_silent: bool,
 }
 
 impl Daemon {
@@ -62,7 +64,8 @@ impl Daemon {
                 self.log_order("shutdown", "", peer);
                 self.around.announce_stopping();
                 let message = "shutting down".to_owned();
-                let pending = Pending { answer, message, goal: None, subject: String::new() };
+                let pending =
+                    Pending { answer, message, wait: None, subject: String::new(), is_silent: false };
                 self.order(Command::Shutdown { now: request.now }, pending);
             }
         }
@@ -83,9 +86,10 @@ impl Daemon {
         };
         let subject = request.workers.join(" ");
         self.log_order(verb, &subject, peer);
-        let goal = request.wait.then(|| (ids.clone(), goal(self)));
+        let limit = limit(request.timeout_ms);
+        let wait = request.wait.then(|| Wait { workers: ids.clone(), goal: goal(self), limit });
         let message = format!("{verb} {subject}: {}", if request.wait { "done" } else { "ordered" });
-        self.order(command(ids), Pending { answer, message, goal, subject });
+        self.order(command(ids), Pending { answer, message, wait, subject, is_silent: false });
     }
 
     fn order_signal(&mut self, request: &SignalRequest, peer: Peer, answer: Answer<Done>) {
@@ -101,7 +105,8 @@ impl Daemon {
         }
         self.log_order("signal", &format!("{} {name}", request.worker), peer);
         let message = format!("{name} sent to {}", request.worker);
-        let pending = Pending { answer, message, goal: None, subject: request.worker.clone() };
+        let pending =
+            Pending { answer, message, wait: None, subject: request.worker.clone(), is_silent: false };
         self.order(Command::Signal { worker, signal: request.signal }, pending);
     }
 
@@ -110,8 +115,12 @@ impl Daemon {
             Err(failure) => drop(answer.send(Err(failure))),
             Ok((worker, fault)) => {
                 self.log_order("inject", &format!("{} {}", request.worker, request.fault), peer);
-                let message = format!("{} ordered in {}", request.fault, request.worker);
-                let pending = Pending { answer, message, goal: None, subject: request.worker.clone() };
+                let heartbeat = self.machine.spec().workers[worker.index()].heartbeat;
+                let is_silent = is_silent(fault, heartbeat.is_some_and(|limit| !limit.is_zero()));
+                let hint = if is_silent { "; nobody notices it, and no incident comes of it" } else { "" };
+                let message = format!("{} ordered in {}{hint}", request.fault, request.worker);
+                let pending =
+                    Pending { answer, message, wait: None, subject: request.worker.clone(), is_silent };
                 self.order(Command::Inject { worker, fault }, pending);
             }
         }
@@ -120,11 +129,12 @@ impl Daemon {
     fn fault(&self, request: &InjectRequest) -> Result<(WorkerId, FaultId), Failure> {
         let worker = self.resolve_one(&request.worker)?;
         let invalid = |message: String| Failure { error: "invalid".into(), message };
+        let refused = |message: String| Failure { error: "refused".into(), message };
         let fault = workers::fault::Injection::from_str(&request.fault)
             .map_err(|error| invalid(error.to_string()))?;
         let is_command = matches!(self.drivers.launch_of(worker).program, Program::Command(_));
         if is_command && fault.fault.signal().is_none() {
-            return Err(invalid(format!(
+            return Err(refused(format!(
                 "{} is a command: only faults from outside can be committed in it ({})",
                 request.worker,
                 Fault::all()
@@ -147,11 +157,11 @@ impl Daemon {
     pub(super) fn on_reply(&mut self, request: RequestId, result: Result<(), Refusal>) {
         // Orders that came by signal have nobody waiting.
         let Some(pending) = self.pending.remove(&request) else { return };
-        let Pending { answer, message, goal, subject } = pending;
-        match (result, goal) {
+        let Pending { answer, message, wait, subject, is_silent } = pending;
+        match (result, wait) {
             (Err(refusal), _) => drop(answer.send(Err(explain(refusal, &subject)))),
-            (Ok(()), None) => drop(answer.send(Ok(Done { message, workers: Vec::new() }))),
-            (Ok(()), Some((workers, goal))) => self.waiters.add(Waiter { workers, goal, message, answer }),
+            (Ok(()), None) => drop(answer.send(Ok(Done { message, is_silent, ..Done::default() }))),
+            (Ok(()), Some(wait)) => self.waiters.add(wait, message, answer),
         }
     }
 
@@ -228,6 +238,15 @@ impl Daemon {
     }
 }
 
+/// Whether a fault does its harm without an ending, so that an incident comes of it at most by the heartbeat.
+fn is_silent(fault: FaultId, has_heartbeat: bool) -> bool {
+    match Fault::from_code(fault.code) {
+        Some(Fault::Leak | Fault::SignalStop) => true,
+        Some(Fault::Hang | Fault::BusyLoop | Fault::Vanish) => !has_heartbeat,
+        Some(_) | None => false,
+    }
+}
+
 fn explain(refusal: Refusal, subject: &str) -> Failure {
     let (error, message) = match refusal {
         Refusal::ShuttingDown => ("shutting-down", "the supervisor is shutting down".to_owned()),
@@ -236,8 +255,12 @@ fn explain(refusal: Refusal, subject: &str) -> Failure {
             "crash injection is off: set `supervisor: { fault_injection: allow }` and run again".to_owned(),
         ),
         Refusal::CannotPause => (
-            "invalid",
+            "refused",
             format!("{subject}: a thread cannot be suspended without its process; use `isolation: process`"),
+        ),
+        Refusal::Paused => (
+            "refused",
+            format!("{subject} is suspended, and a fault would strike when it goes on: `resume` it first"),
         ),
         Refusal::NotRunning => ("not-running", format!("{subject} is not running: start it first")),
         Refusal::UnknownWorker => ("unknown-worker", format!("no worker is called {subject}")),

@@ -7,7 +7,7 @@ use supervision::{Command, DomainId, Event, Extension, GroupId, WorkerId};
 
 use super::Daemon;
 use super::orders::Pending;
-use super::waiters::Goal;
+use super::waiters::{Goal, Wait, limit};
 use crate::config::instances::INSTANCES_MAX;
 use crate::config::{Isolation, Launch};
 use crate::control::protocol::{Done, Failure, ScaleRequest};
@@ -18,7 +18,7 @@ type Instances = BTreeMap<u32, WorkerId>;
 
 impl Daemon {
     pub(super) fn order_scale(&mut self, request: &ScaleRequest, peer: Peer, answer: Answer<Done>) {
-        let ScaleRequest { worker: base, instances: wanted, wait } = request;
+        let ScaleRequest { worker: base, instances: wanted, wait, timeout_ms } = request;
         let before = self.instances(base);
         let added = match self.added(base, *wanted, &before) {
             Ok(added) => added,
@@ -40,8 +40,10 @@ impl Daemon {
             let request = self.request_id();
             self.turn(Some(Event::Command { request, command: Command::Start(touched.clone()) }));
         }
-        let goal = wait.then(|| if retire { (surplus.clone(), Goal::Down) } else { (touched, Goal::Up) });
-        let pending = Pending { answer, message, goal, subject: base.clone() };
+        let limit = limit(*timeout_ms);
+        let (workers, goal) = if retire { (surplus.clone(), Goal::Down) } else { (touched, Goal::Up) };
+        let wait = wait.then_some(Wait { workers, goal, limit });
+        let pending = Pending { answer, message, wait, subject: base.clone(), is_silent: false };
         self.order(Command::Retire(surplus), pending);
     }
 
@@ -61,26 +63,26 @@ impl Daemon {
         wanted: u32,
         before: &Instances,
     ) -> Result<Vec<(supervision::spec::WorkerSpec, Launch)>, Failure> {
-        let invalid = |message: String| Failure { error: "invalid".into(), message };
+        let refused = |message: String| Failure { error: "refused".into(), message };
         let Some(template) = self.settings.templates.get(base) else {
             self.resolve_one(base)?;
-            return Err(invalid(format!(
+            return Err(refused(format!(
                 "{base} has no instances: write `instances: 1` in its configuration, and it can be scaled"
             )));
         };
         if wanted > INSTANCES_MAX {
-            return Err(invalid(format!("at most {INSTANCES_MAX} instances")));
+            return Err(refused(format!("at most {INSTANCES_MAX} instances")));
         }
         let missing: Vec<u32> = (1..=wanted).filter(|number| !before.contains_key(number)).collect();
         let room = self.around.black_box.room(self.names.workers.len());
         if missing.len() > room {
-            return Err(invalid(format!(
+            return Err(refused(format!(
                 "there is room for {room} more instances in this run of the supervisor: write the number in the configuration and start it anew"
             )));
         }
         let names = self.names_by_id();
         let make = |number: u32| template.instantiate(number, self.drivers.registry(), &names);
-        missing.into_iter().map(make).collect::<Result<_, _>>().map_err(invalid)
+        missing.into_iter().map(make).collect::<Result<_, _>>().map_err(refused)
     }
 
     fn names_by_id(&self) -> BTreeMap<String, Vec<WorkerId>> {

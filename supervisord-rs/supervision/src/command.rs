@@ -80,24 +80,21 @@ impl Machine {
 
     /// These and what they wait for; counts and quarantine are cleared.
     fn start(&mut self, workers: &[WorkerId]) {
-        let all = self.with_unmet(workers);
-        for worker in all {
-            let is_named = workers.contains(&worker);
+        let mut unmet = self.with_unmet(workers);
+        unmet.retain(|worker| !workers.contains(worker));
+        for &worker in workers {
             let state = &mut self.workers[worker.index()];
-            // A dependency that has finished has done what was wanted of it, unless it is meant itself.
-            if !is_named && state.phase == Phase::Finished {
-                continue;
-            }
             state.stopped = false;
             state.wanted = true;
             state.retired = false;
-            if is_named || matches!(state.phase, Phase::Backoff | Phase::Quarantined) {
-                state.failures.clear();
-                state.attempt = 0;
-            }
+            state.failures.clear();
+            state.attempt = 0;
             self.react(worker, Signal::Start, None);
             self.launches.insert(worker);
         }
+        self.start_unmet(unmet);
+        // Whoever is started shall do its work: one that is suspended goes on.
+        self.let_go_on(workers);
     }
 
     /// These, after all that leans on them. What leaned on them comes back when they do.
@@ -110,7 +107,11 @@ impl Machine {
         self.take_down(workers);
     }
 
+    /// These, and what they wait for, as `start` does: but for what is stopped and comes back with them.
     fn restart(&mut self, workers: &[WorkerId]) {
+        let with_them = self.with_leaning(workers);
+        let mut unmet = self.with_unmet(workers);
+        unmet.retain(|worker| !with_them.contains(worker));
         for &worker in workers {
             let state = &mut self.workers[worker.index()];
             state.stopped = false;
@@ -123,6 +124,26 @@ impl Machine {
             if !self.workers[worker.index()].phase.is_live() {
                 self.react(worker, Signal::Start, None);
             }
+        }
+        self.start_unmet(unmet);
+    }
+
+    /// What others wait for, and nobody named: one that has finished has done what was wanted of it.
+    fn start_unmet(&mut self, unmet: impl IntoIterator<Item = WorkerId>) {
+        for worker in unmet {
+            let state = &mut self.workers[worker.index()];
+            if state.phase == Phase::Finished {
+                continue;
+            }
+            state.stopped = false;
+            state.wanted = true;
+            state.retired = false;
+            if matches!(state.phase, Phase::Backoff | Phase::Quarantined) {
+                state.failures.clear();
+                state.attempt = 0;
+            }
+            self.react(worker, Signal::Start, None);
+            self.launches.insert(worker);
         }
     }
 
@@ -182,6 +203,9 @@ impl Machine {
         self.known(&[worker])?;
         if !matches!(self.workers[worker.index()].phase, Phase::Starting | Phase::Running) {
             return Err(Refusal::NotRunning);
+        }
+        if self.workers[worker.index()].paused {
+            return Err(Refusal::Paused);
         }
         self.commit(worker, fault);
         Ok(())

@@ -154,6 +154,8 @@ pub enum Refusal {
     NotRunning,
     /// A thread cannot be suspended without its process.
     CannotPause,
+    /// The worker is suspended: a fault would strike much later, when it goes on.
+    Paused,
     /// No worker has this id.
     UnknownWorker,
 }

@@ -30,9 +30,11 @@ impl Machine {
 
     fn throw_dice(&mut self, worker: WorkerId, position: usize) {
         let spec = self.spec.workers[worker.index()].injections[position];
+        let is_paused = self.workers[worker.index()].paused;
         let committed = &mut self.workers[worker.index()].injections[position];
         let draw = hash(spec.seed, hash(u64::from(worker.0), committed.draws));
-        let happens = draw % 1000 < u64::from(spec.probability_permille);
+        // One that is suspended would be struck much later, when it goes on: this turn is left out.
+        let happens = draw % 1000 < u64::from(spec.probability_permille) && !is_paused;
         committed.draws = committed.draws.saturating_add(1);
         if happens {
             committed.times = committed.times.saturating_add(1);

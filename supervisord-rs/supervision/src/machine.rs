@@ -14,7 +14,7 @@ use crate::roster::Roster;
 use crate::spec::Spec;
 use crate::succession::Inherited;
 use crate::timers::{Due, Timer, Timers};
-use crate::worker::{Phase, Signal, Worker};
+use crate::worker::{Phase, Signal, Why, Worker};
 
 /// What can be seen of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct WorkerView {
     pub retry_at: Option<Duration>,
     /// Whether a person stopped it.
     pub stopped: bool,
+    /// Why its present incarnation shall end, if it shall.
+    pub order: Option<Why>,
     /// How its last incarnation ended.
     pub last_ending: Option<Ending>,
     /// Its last incident.
@@ -177,6 +179,7 @@ impl Machine {
             since: state.since,
             retry_at: state.retry_at,
             stopped: state.stopped,
+            order: state.order,
             last_ending: state.last_ending,
             last_incident: state.last_incident,
             abandoned: state.abandoned,

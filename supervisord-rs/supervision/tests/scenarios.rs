@@ -706,6 +706,44 @@ fn workers_are_added_and_retired_and_nobody_waits_for_the_retired() {
 }
 
 #[test]
+fn a_restart_starts_what_is_needed_and_leaves_alone_what_is_up() {
+    let mut spec = spec(&["web", "api", "db", "other"]);
+    spec.workers[0].depends_on.push(depends(1, Condition::Ready));
+    spec.workers[1].depends_on.push(depends(2, Condition::Ready));
+    let mut world = up(spec);
+    world.command(Command::Stop(vec![WorkerId(2)]));
+    world.settle();
+    assert_eq!(world.phase(0), Phase::Idle);
+    world.command(Command::Restart(vec![A]));
+    world.settle();
+    assert!(
+        (0..3).all(|worker| world.phase(worker) == Phase::Running),
+        "all that it needs, however far away"
+    );
+    world.command(Command::Restart(vec![B]));
+    world.settle();
+    let generations = [0, 1, 2, 3].map(|worker| world.view(worker).generation);
+    assert_eq!(generations, [3, 3, 2, 1].map(generation));
+}
+
+#[test]
+fn no_fault_strikes_a_suspended_worker_later() {
+    let mut spec = spec(&["a"]);
+    spec.workers[0].injections.push(injection(50 * MS));
+    let mut world = up(spec);
+    world.command(Command::Pause(vec![A]));
+    let fault = FaultId { code: 1, parameter: 0 };
+    let request = world.command(Command::Inject { worker: A, fault });
+    assert!(!world.replies[&request], "refused");
+    world.pass(100 * MS);
+    // Whoever is started shall work.
+    world.command(Command::Start(vec![A]));
+    assert!(!world.view(0).paused);
+    world.pass(1000 * MS);
+    assert!(!world.log.iter().any(|effect| matches!(effect, Effect::Inject { .. })));
+}
+
+#[test]
 fn a_suspended_worker_misses_no_heartbeat() {
     let mut spec = spec(&["a"]);
     spec.workers[0].heartbeat = Some(100 * MS);
