@@ -61,3 +61,24 @@ fn an_unknown_fault_is_a_usage_error_that_lists_the_known_ones() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("stack-overflow"));
 }
+
+#[test]
+fn an_interrupt_leaves_nothing_behind_even_of_a_supervisor_that_is_stopped() {
+    let bed = harness::Bed::new();
+    let mut compare = program()
+        .args(["compare", "--fault", "signal-stop", "--isolation", "thread"])
+        .env("TMPDIR", bed.directory.path())
+        .spawn()
+        .expect("the program runs");
+    let stopped = |pid: &i32| {
+        let stat = supervisord_rs::process_table::stat(*pid);
+        stat.is_some_and(|stat| stat.state == 'T')
+    };
+    // It is the supervisor that its own thread has stopped.
+    bed.wait("a stopped supervisor", || bed.processes().iter().any(stopped).then_some(()));
+    harness::kill(compare.id() as i32, nix::sys::signal::Signal::SIGINT);
+    assert_eq!(compare.wait().expect("our child").code(), Some(130));
+    bed.wait("nothing to be left", || bed.processes().is_empty().then_some(()));
+    let left = std::fs::read_dir(bed.directory.path()).expect("readable").count();
+    assert_eq!(left, 0, "a directory was left");
+}

@@ -238,6 +238,70 @@ fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_lets_it_go_o
 }
 
 #[test]
+fn a_thread_gets_no_signal_of_its_own_and_whoever_is_suspended_can_be_let_go_on() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ncells: { c: {} }\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n  \
+                th: { worker: ticker, isolation: thread }\n  ce: { worker: ticker, isolation: thread, cell: c }\n";
+    let supervisor = bed.start(yaml);
+    let before = supervisor.wait_running();
+    for thread in ["th", "ce"] {
+        let refused = supervisor.client.signal(thread, libc::SIGKILL).expect_err("a thread").to_string();
+        assert!(refused.contains("a thread cannot get a signal without its process"), "{refused}");
+        let refused = supervisor.client.resume(&[thread.into()]).expect_err("a thread").to_string();
+        assert!(refused.contains("thread"), "{refused}");
+    }
+    let after = supervisor.wait_running();
+    assert_eq!(after.supervisor.pid, before.supervisor.pid, "it lives");
+    assert_eq!(find(&after, "ce").pid, find(&before, "ce").pid, "its cell lives");
+    // Whoever did it: it goes on.
+    let pid = find(&after, "w").pid.expect("running");
+    kill(pid, Signal::SIGSTOP);
+    supervisor.wait("it to be stopped", |_| (process_table::stat(pid)?.state == 'T').then_some(()));
+    supervisor.client.resume(&["w".into()]).expect("resumed");
+    supervisor.wait("it to go on", |_| (process_table::stat(pid)?.state != 'T').then_some(()));
+    supervisor.client.stop(&["w".into()], true).expect("stopped");
+    let refused = supervisor.client.resume(&["w".into()]).expect_err("nobody is there").to_string();
+    assert!(refused.contains("not running"), "{refused}");
+    supervisor.stop();
+}
+
+#[test]
+fn a_cgroup_that_somebody_has_removed_is_made_again() {
+    let bed = Bed::new();
+    let supervisor =
+        start(&bed, "cgroup", "version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n");
+    supervisor.wait_phase("w", "running");
+    let cgroup = |supervisor: &Supervisor<'_>| {
+        let pid = supervisor.worker("w").pid.expect("running");
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("readable");
+        text.lines().find_map(|line| line.strip_prefix("0::")).expect("version 2").to_owned()
+    };
+    let before = cgroup(&supervisor);
+    if !before.contains("/supervisord-rs-") {
+        eprintln!("SKIPPED: no cgroup of version 2 that we may write to");
+        supervisor.stop();
+        return;
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("readable");
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 ")).expect("version 2");
+    let mount = std::path::Path::new(mount.split(' ').nth(4).expect("a mount point"));
+    let leaf = mount.join(before.trim_start_matches('/'));
+    for parents_too in [false, true] {
+        supervisor.client.stop(&["w".into()], true).expect("stopped");
+        supervisor.bed.wait("the leaf to be empty", || {
+            std::fs::remove_dir(&leaf).ok().or((!leaf.exists()).then_some(()))
+        });
+        if parents_too {
+            std::fs::remove_dir(leaf.parent().expect("ours")).expect("empty");
+        }
+        supervisor.client.start(&["w".into()], true).expect("started");
+        assert_eq!(supervisor.worker("w").phase, "running");
+        assert!(cgroup(&supervisor).contains("/supervisord-rs-"), "in ours");
+    }
+    supervisor.stop();
+}
+
+#[test]
 fn a_second_term_and_shutdown_now_force() {
     for second in ["signal", "now"] {
         let bed = Bed::new();

@@ -169,3 +169,26 @@ fn a_terminal_that_stalls_holds_up_no_worker_that_writes_elsewhere() {
     assert_eq!(supervisor.worker("good").lost_output, 0);
     supervisor.stop();
 }
+
+#[test]
+fn sdk_code_that_is_frozen_in_its_sleep_is_found_and_one_that_sleeps_is_not_disturbed() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  frozen: {{ worker: sleeper, heartbeat: 1s }}\n  asleep: {{ worker: sleeper, heartbeat: 100ms }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_running();
+    let before = supervisor.worker("frozen").pid.expect("it runs");
+    harness::kill(before, nix::sys::signal::Signal::SIGSTOP);
+    let incident = supervisor.wait_incident(0);
+    assert_eq!(
+        (incident.lost.as_slice(), incident.fault.kind.as_str()),
+        (&["frozen".to_owned()][..], "hang")
+    );
+    supervisor.wait("another one", |supervisor| {
+        let worker = supervisor.worker("frozen");
+        (worker.phase == "running" && worker.pid != Some(before)).then_some(())
+    });
+    assert_eq!(supervisor.worker("asleep").generation, 1, "twenty of its heartbeats have passed");
+    supervisor.stop();
+}

@@ -9,13 +9,15 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 /// Size of a board: one page.
 pub const SIZE: usize = 4096;
 /// First word of a board: `SVBOARD` and the version of the layout.
-pub const MAGIC: u64 = u64::from_be_bytes(*b"SVBOARD\x01");
+pub const MAGIC: u64 = u64::from_be_bytes(*b"SVBOARD\x02");
 /// Longest name on a board, in bytes; longer ones are cut.
 pub const NAME_MAX: usize = 64;
+/// Threads of one worker that are watched each by itself; further ones are not.
+pub const THREADS_MAX: usize = 128;
 /// Longest text of last words, in bytes; longer ones are cut.
 pub const TEXT_MAX: usize = 512;
 
-/// What the worker is doing, as far as the host knows. Stored in [`Board::state`].
+/// What the worker is doing, as far as the host knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum State {
@@ -71,11 +73,11 @@ pub enum LastWords {
 pub struct Board {
     magic: AtomicU64,
     name_length: AtomicU32,
-    /// A [`State`].
-    pub state: AtomicU32,
+    _reserved: AtomicU32,
     name: [AtomicU64; NAME_MAX / 8],
-    /// The generation that uses this board.
-    pub generation: AtomicU64,
+    /// The generation that uses this board, and its [`State`] in the lowest byte: one word, so that a thread that was
+    /// left behind cannot change the state of its successor between a look and a store.
+    life: AtomicU64,
     /// The process it runs in.
     pub pid: AtomicI32,
     /// The thread it runs on.
@@ -89,8 +91,7 @@ pub struct Board {
     pub progress: AtomicU64,
     /// Units of work begun and not done.
     pub in_flight: AtomicU64,
-    /// Not 0 while the worker waits inside the SDK, where it wakes for orders: such a worker is not hung.
-    pub waiting: AtomicU32,
+    _unused: AtomicU32,
     /// The last operation begun (a [`crate::fault::Fault`]'s code + [`BREADCRUMB_FAULT`], or the worker's own number).
     pub breadcrumb: AtomicU32,
 
@@ -116,14 +117,45 @@ pub struct Board {
     /// When.
     pub last_words_at: AtomicU64,
     text_length: AtomicU32,
-    _reserved: AtomicU32,
+    _padding: AtomicU32,
     text: [AtomicU64; TEXT_MAX / 8],
+
+    /// The last [`Sign`] of each thread that has a context of its own; 0: nobody.
+    threads: [AtomicU64; THREADS_MAX],
+}
+
+/// A thread's last sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sign {
+    /// When.
+    pub at: u64,
+    /// Whether it waits inside the SDK since then, where it answers when it is asked.
+    pub is_waiting: bool,
+}
+
+impl Sign {
+    /// As one word; never 0.
+    #[must_use]
+    pub const fn encode(self) -> u64 {
+        self.at << 1 | self.is_waiting as u64
+    }
+
+    const fn decode(word: u64) -> Self {
+        Self { at: word >> 1, is_waiting: word & 1 != 0 }
+    }
 }
 
 /// Added to the code of a fault in [`Board::breadcrumb`] just before it is committed.
 pub const BREADCRUMB_FAULT: u32 = 0x8000_0000;
 
+/// The state takes the lowest byte of [`Board::life`].
+const STATE_BITS: u32 = 8;
+
 const _: () = assert!(size_of::<Board>() <= SIZE);
+
+const fn life(generation: u64, state: State) -> u64 {
+    generation << STATE_BITS | state as u64
+}
 
 /// Now, in nanoseconds of `CLOCK_MONOTONIC`. Async-signal-safe (clock_gettime(2) is on the list of signal-safety(7)).
 #[must_use]
@@ -137,10 +169,10 @@ pub fn monotonic_ns() -> u64 {
 impl Board {
     /// Starts a new incarnation: clears all but progress, then writes who it is. The caller is the only writer.
     pub fn begin(&self, name: &str, generation: u64) {
-        self.state.store(State::Empty as u32, Ordering::SeqCst);
-        for word in
-            [&self.waiting, &self.breadcrumb, &self.order, &self.fault, &self.last_words, &self.text_length]
-        {
+        // First of all: from here on nothing of a predecessor counts.
+        self.life.store(life(generation, State::Empty), Ordering::SeqCst);
+        self.threads.iter().for_each(|sign| sign.store(0, Ordering::SeqCst));
+        for word in [&self.breadcrumb, &self.order, &self.fault, &self.last_words, &self.text_length] {
             word.store(0, Ordering::Relaxed);
         }
         for word in
@@ -153,8 +185,36 @@ impl Board {
         }
         self.heartbeat_at.store(monotonic_ns(), Ordering::Relaxed);
         store_text(&self.name, &self.name_length, name.as_bytes());
-        self.generation.store(generation, Ordering::Relaxed);
         self.magic.store(MAGIC, Ordering::SeqCst);
+    }
+
+    /// Whether it is a board of our version.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.magic.load(Ordering::Acquire) == MAGIC
+    }
+
+    /// The generation that uses this board.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.life.load(Ordering::Acquire) >> STATE_BITS
+    }
+
+    /// What this generation does now. False, and nothing is changed, when the board belongs to another one.
+    pub fn set_state(&self, generation: u64, state: State) -> bool {
+        let next = |now: u64| (now >> STATE_BITS == generation).then_some(life(generation, state));
+        self.life.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).is_ok()
+    }
+
+    /// Units of work that are done. What a successor has begun is not touched below zero.
+    pub fn end_units(&self, units: u64) {
+        let next = |begun: u64| Some(begun.saturating_sub(units));
+        let _ = self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+
+    /// Puts the sign of a thread in the place of its last one. False: that is not there.
+    pub(crate) fn replace_sign(&self, index: usize, last: u64, next: u64) -> bool {
+        self.threads[index].compare_exchange(last, next, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// A sign of life: two stores and a look at the clock (vDSO), no system call.
@@ -213,7 +273,7 @@ impl Board {
     /// no board of our version.
     #[must_use]
     pub fn read(&self) -> Option<Reading> {
-        if self.magic.load(Ordering::Acquire) != MAGIC {
+        if !self.is_known() {
             return None;
         }
         let last_words = match self.last_words.load(Ordering::Acquire) {
@@ -224,7 +284,8 @@ impl Board {
             5 => LastWords::Hang,
             _ => LastWords::None,
         };
-        let state = match self.state.load(Ordering::Acquire) {
+        let life = self.life.load(Ordering::Acquire);
+        let state = match life & ((1 << STATE_BITS) - 1) {
             0 => State::Empty,
             1 => State::Launched,
             2 => State::Ready,
@@ -237,17 +298,30 @@ impl Board {
         };
         let now = monotonic_ns();
         let past = |time: &AtomicU64| Some(time.load(Ordering::Acquire)).filter(|&at| at != 0 && at <= now);
+        let signs: Vec<Sign> = self
+            .threads
+            .iter()
+            .map(|word| word.load(Ordering::Acquire))
+            .filter(|word| *word != 0)
+            .map(Sign::decode)
+            .collect();
+        // One that claims to be from the future is none.
+        let oldest = |is_waiting| {
+            let signs = signs.iter().filter(|sign| sign.is_waiting == is_waiting);
+            signs.map(|sign| if sign.at <= now { sign.at } else { 0 }).min()
+        };
         Some(Reading {
             name: load_text(&self.name, &self.name_length),
             state,
-            generation: self.generation.load(Ordering::Relaxed),
+            generation: life >> STATE_BITS,
             pid: self.pid.load(Ordering::Relaxed),
             tid: self.tid.load(Ordering::Relaxed),
             heartbeats: self.heartbeats.load(Ordering::Relaxed),
             heartbeat_at: past(&self.heartbeat_at),
             progress: self.progress.load(Ordering::Relaxed),
             in_flight: self.in_flight.load(Ordering::Relaxed),
-            is_waiting: self.waiting.load(Ordering::Acquire) != 0,
+            working: oldest(false),
+            waiting: oldest(true),
             breadcrumb: self.breadcrumb.load(Ordering::Relaxed),
             fault_pending: self.fault.load(Ordering::Relaxed) != 0,
             fault_at: past(&self.fault_at),
@@ -283,8 +357,10 @@ pub struct Reading {
     pub progress: u64,
     /// Units of work begun and not done.
     pub in_flight: u64,
-    /// Whether it waits inside the SDK.
-    pub is_waiting: bool,
+    /// The oldest last sign of life among its threads that work; `None`: there is none.
+    pub working: Option<u64>,
+    /// The same among those that wait inside the SDK.
+    pub waiting: Option<u64>,
     /// The last operation begun.
     pub breadcrumb: u32,
     /// Whether an injection was ordered and not begun.

@@ -8,16 +8,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::awaiting::Awaiting;
 use crate::board::{BREADCRUMB_FAULT, Board, State, monotonic_ns};
 use crate::fault::Fault;
 use crate::mapping::Mapping;
+use crate::seat::Seat;
 
 /// One incarnation's view of the world. Cheap to clone, so that a worker's own threads can have one each.
-#[derive(Clone, Debug)]
+///
+/// Each clone is watched by itself, from its first sign of life until it is dropped: where the worker has a `heartbeat:`,
+/// a thread with a context of its own beats, or waits inside the SDK, or drops it.
+#[derive(Debug)]
 pub struct Context {
     shared: Arc<Shared>,
+    seat: Seat,
+}
+
+impl Clone for Context {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.shared))
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        self.seat.leave(self.board());
+    }
 }
 
 /// What an incarnation shares with the supervisor.
@@ -44,7 +61,7 @@ impl Shared {
 
     /// False for a thread that was abandoned: its board belongs to its successor now, and it must not touch it.
     pub(crate) fn is_current(&self) -> bool {
-        self.board().generation.load(Ordering::Acquire) == self.generation
+        self.board().generation() == self.generation
     }
 
     pub(crate) fn poke(&self) {
@@ -54,7 +71,7 @@ impl Shared {
 
 impl Context {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared, seat: Seat::default() }
     }
 
     /// The worker's name in the configuration.
@@ -71,8 +88,10 @@ impl Context {
 
     /// Says that the worker is ready. The first sign of life says so too; call this when it would come late.
     pub fn ready(&self) {
-        if self.shared.is_current() && !self.shared.is_ready.swap(true, Ordering::AcqRel) {
-            self.board().state.store(State::Ready as u32, Ordering::Release);
+        if self.shared.is_current()
+            && !self.shared.is_ready.swap(true, Ordering::AcqRel)
+            && self.board().set_state(self.shared.generation, State::Ready)
+        {
             self.shared.poke();
         }
         self.checkpoint();
@@ -82,6 +101,7 @@ impl Context {
     pub fn tick(&self) {
         if self.shared.is_current() {
             self.board().beat();
+            self.seat.sign(self.board(), self.shared.generation);
         }
         self.ready();
     }
@@ -120,7 +140,8 @@ impl Context {
 
     /// Sleeps, unless an order to stop comes. True: go on; false: return soon.
     ///
-    /// A worker that sleeps here is not hung, however long it sleeps. Costs the supervisor nothing.
+    /// A worker that sleeps here is not hung, however long it sleeps: it answers when the supervisor asks, once in each
+    /// `heartbeat:`.
     #[must_use]
     pub fn sleep(&self, duration: Duration) -> bool {
         self.wait(None, Some(duration));
@@ -164,45 +185,23 @@ impl Context {
     fn wait(&self, fd: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> bool {
         let end = timeout.map(|timeout| Instant::now() + timeout);
         self.tick();
+        let awaiting = Awaiting::new(self.shared.wake.as_fd(), fd);
         loop {
             if self.stop_requested() {
                 return false;
             }
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            self.set_waiting(true);
-            let (woken, readable) = self.poll(fd, left);
-            self.set_waiting(false);
-            if woken {
-                hush(self.shared.wake.as_fd());
-            }
+            self.seat.begin_to_wait(self.board(), self.shared.generation);
+            let is_readable = awaiting.wait(left);
+            self.seat.end_to_wait(self.board(), self.shared.generation);
+            // Whoever is asked whether it is alive answers by this.
             self.tick();
-            if readable {
+            if is_readable {
                 return true;
             }
             if left == Some(Duration::ZERO) {
                 return false;
             }
-        }
-    }
-
-    fn poll(&self, fd: Option<BorrowedFd<'_>>, left: Option<Duration>) -> (bool, bool) {
-        let wake = self.shared.wake.as_fd();
-        let mut fds = vec![PollFd::new(wake, PollFlags::POLLIN)];
-        fds.extend(fd.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        // Rounded up: waking early would spin through the last millisecond.
-        let timeout = left.map_or(PollTimeout::NONE, |left| {
-            PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
-        });
-        if poll(&mut fds, timeout).is_err() {
-            return (false, false);
-        }
-        let is_ready = |index: usize| fds.get(index).and_then(PollFd::any).unwrap_or(false);
-        (is_ready(0), is_ready(1))
-    }
-
-    fn set_waiting(&self, waiting: bool) {
-        if self.shared.is_current() {
-            self.board().waiting.store(u32::from(waiting), Ordering::Release);
         }
     }
 
@@ -236,7 +235,7 @@ impl InFlight<'_> {
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         if !std::thread::panicking() && self.context.shared.is_current() {
-            self.context.board().in_flight.fetch_sub(self.units, Ordering::Relaxed);
+            self.context.board().end_units(self.units);
         }
     }
 }
@@ -244,8 +243,4 @@ impl Drop for InFlight<'_> {
 /// Makes an eventfd readable. Async-signal-safe: one write(2). A full counter is readable already.
 pub(crate) fn ring(fd: BorrowedFd<'_>) {
     let _ = nix::unistd::write(fd, &1_u64.to_ne_bytes());
-}
-
-fn hush(fd: BorrowedFd<'_>) {
-    let _ = nix::unistd::read(fd, &mut [0; 8]);
 }

@@ -8,7 +8,6 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::process::exit;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use serde::{Deserialize, Serialize};
@@ -115,7 +114,7 @@ fn begin(order: HostOrder, fds: [OwnedFd; 3], poke: &Arc<OwnedFd>, registry: &Re
         Ok(_) => {}
         Err(error) => {
             mapping.board().write_text(format!("cannot create a thread: {error}").as_bytes());
-            mapping.board().state.store(State::NotStarted as u32, Ordering::Release);
+            mapping.board().set_state(order.generation, State::NotStarted);
             crate::context::ring(std::os::fd::AsFd::as_fd(&**poke));
             if is_single {
                 exit(EXIT_UNREGISTERED);

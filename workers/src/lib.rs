@@ -18,6 +18,7 @@ compile_error!(
     "supervisord-rs needs `panic = \"unwind\"`: with `panic = \"abort\"` no panic of a thread worker could be contained"
 );
 
+mod awaiting;
 pub mod board;
 pub mod builtin;
 pub mod context;
@@ -27,6 +28,7 @@ pub mod host;
 pub mod mapping;
 pub mod registry;
 pub mod run;
+mod seat;
 pub mod worker;
 
 pub use context::Context;

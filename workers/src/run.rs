@@ -83,8 +83,7 @@ pub fn spawn(plan: IncarnationPlan, registry: &Registry) -> io::Result<JoinHandl
     std::thread::Builder::new().name(thread_name).spawn(move || {
         let end = live(&shared, &kind, &args, on_panic, &registry);
         // The last thing that this thread does: after this its board may belong to its successor.
-        if shared.is_current() {
-            shared.board().state.store(end as u32, Ordering::Release);
+        if shared.board().set_state(shared.generation, end) {
             shared.poke();
         }
         if let Some(at_end) = at_end {
@@ -97,7 +96,7 @@ fn live(shared: &Arc<Shared>, kind: &str, args: &Value, on_panic: OnPanic, regis
     let board = shared.board();
     board.pid.store(nix::unistd::getpid().as_raw(), Ordering::Relaxed);
     board.tid.store(nix::unistd::gettid().as_raw(), Ordering::Relaxed);
-    board.state.store(State::Launched as u32, Ordering::Release);
+    board.set_state(shared.generation, State::Launched);
     let _registered = crash::register(shared);
     CURRENT.with(|current| *current.borrow_mut() = Some((Arc::clone(shared), on_panic)));
 

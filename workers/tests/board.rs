@@ -2,8 +2,16 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use workers::board::{Board, LastWords, NAME_MAX, SIZE, State, TEXT_MAX, monotonic_ns};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::eventfd::EventFd;
+use workers::board::{Board, LastWords, NAME_MAX, Reading, SIZE, State, TEXT_MAX, monotonic_ns};
 use workers::mapping::Mapping;
+use workers::run::{IncarnationPlan, OnPanic};
+use workers::{Context, Registry, Worker, WorkerError};
 
 fn board() -> Mapping {
     Mapping::sealed("test").expect("a memfd")
@@ -96,4 +104,136 @@ fn a_worker_cannot_cut_its_board_off_under_the_supervisor() {
     let mapping = board();
     let shrunk = nix::unistd::ftruncate(mapping.fd(), 0);
     assert_eq!(shrunk, Err(nix::errno::Errno::EPERM), "sealed");
+}
+
+#[test]
+fn a_thread_that_was_left_behind_cannot_end_its_successor() {
+    let mapping = board();
+    for generation in 1..20_000_u64 {
+        mapping.board().begin("a", generation);
+        std::thread::scope(|threads| {
+            // Its last act, while the supervisor gives its board to the next.
+            threads.spawn(|| mapping.board().set_state(generation, State::Returned));
+            mapping.board().begin("a", generation + 1);
+        });
+        let reading = mapping.board().read().expect("a board");
+        assert_eq!((reading.generation, reading.state), (generation + 1, State::Empty));
+        assert!(mapping.board().set_state(generation + 1, State::Launched));
+    }
+}
+
+/// Threads with a context each, which wait for orders; on demand one that hangs.
+struct Crowd {
+    waiting: usize,
+    hangs: bool,
+}
+
+impl Worker for Crowd {
+    fn run(&mut self, context: &Context) -> Result<(), WorkerError> {
+        std::thread::scope(|threads| {
+            for _ in 0..self.waiting {
+                let context = context.clone();
+                threads.spawn(move || context.wait_for_stop());
+            }
+            if self.hangs {
+                let context = context.clone();
+                threads.spawn(move || {
+                    context.tick();
+                    // Does not look at its orders until it is to end.
+                    while !context.stop_requested() {
+                        std::thread::yield_now();
+                    }
+                });
+            }
+            context.wait_for_stop();
+        });
+        Ok(())
+    }
+}
+
+/// An incarnation of a crowd, and what the supervisor has of it.
+struct Live {
+    mapping: Arc<Mapping>,
+    wake: EventFd,
+    thread: JoinHandle<()>,
+}
+
+impl Live {
+    fn start(waiting: usize, hangs: bool) -> Self {
+        let mapping = Arc::new(board());
+        mapping.board().begin("crowd", 1);
+        let wake = EventFd::new().expect("an eventfd");
+        let registry = Registry::default().with(
+            "crowd",
+            "",
+            move |_: serde_json::Value| -> Result<Crowd, WorkerError> { Ok(Crowd { waiting, hangs }) },
+        );
+        let plan = IncarnationPlan {
+            name: "crowd".into(),
+            kind: "crowd".into(),
+            generation: 1,
+            args: serde_json::Value::Null,
+            on_panic: OnPanic::Contain,
+            mapping: Arc::clone(&mapping),
+            page: 0,
+            poke: Arc::new(OwnedFd::from(EventFd::new().expect("an eventfd"))),
+            wake: wake.as_fd().try_clone_to_owned().expect("a copy"),
+            output: std::fs::File::create("/dev/null").expect("/dev/null").into(),
+            at_end: None,
+        };
+        let thread = workers::run::spawn(plan, &registry).expect("a thread");
+        Self { mapping, wake, thread }
+    }
+
+    fn wait(&self, what: &str, condition: impl Fn(&Reading) -> bool) {
+        let end = Instant::now() + Duration::from_secs(60);
+        let reading = || self.mapping.board().read().expect("a board");
+        while !condition(&reading()) {
+            assert!(Instant::now() < end, "waited in vain for {what}: {:?}", reading());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn end(self) {
+        self.mapping.board().order_stop();
+        self.wake.write(1).expect("room");
+        let end = Instant::now() + Duration::from_secs(60);
+        while !self.thread.is_finished() {
+            assert!(Instant::now() < end, "a thread was not woken");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+#[test]
+fn an_order_wakes_every_thread_that_waits() {
+    for _ in 0..20 {
+        let live = Live::start(8, false);
+        live.wait("a thread that waits", |reading| reading.waiting.is_some());
+        live.end();
+    }
+}
+
+#[test]
+fn threads_that_wait_answer_when_they_are_asked() {
+    let live = Live::start(4, false);
+    live.wait("all to wait", |reading| reading.heartbeats >= 5 && reading.working.is_none());
+    for _ in 0..3 {
+        let asked = monotonic_ns();
+        live.wake.write(1).expect("room");
+        live.wait("five answers", |reading| reading.waiting.is_some_and(|oldest| oldest > asked));
+    }
+    live.end();
+}
+
+#[test]
+fn a_thread_that_waits_does_not_hide_another_that_hangs() {
+    let live = Live::start(1, true);
+    live.wait("one that works", |reading| reading.working.is_some() && reading.waiting.is_some());
+    let asked = monotonic_ns();
+    live.wake.write(1).expect("room");
+    live.wait("an answer", |reading| reading.waiting.is_some_and(|oldest| oldest > asked));
+    let reading = live.mapping.board().read().expect("a board");
+    assert!(reading.working.is_some_and(|oldest| oldest < asked), "{reading:?}");
+    live.end();
 }

@@ -69,8 +69,8 @@ impl Daemon {
             let limit = machine.spec().workers[incarnation.worker.index()].heartbeat;
             let reading = drivers.reading(incarnation.worker);
             limit.zip(reading).is_some_and(|(limit, reading)| {
-                let silent = monotonic_ns().saturating_sub(reading.heartbeat_at.unwrap_or(0));
-                !reading.is_waiting && Duration::from_nanos(silent) > limit && now > limit
+                let is_late = |last| Duration::from_nanos(monotonic_ns().saturating_sub(last)) > limit;
+                reading.working.is_some_and(is_late) && now > limit
             })
         };
         let is_live = |incarnation| drivers.is_live(incarnation);

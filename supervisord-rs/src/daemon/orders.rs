@@ -262,6 +262,12 @@ fn explain(refusal: Refusal, subject: &str) -> Failure {
             "refused",
             format!("{subject} is suspended, and a fault would strike when it goes on: `resume` it first"),
         ),
+        Refusal::CannotSignal => (
+            "refused",
+            format!(
+                "{subject}: a thread cannot get a signal without its process, which others live in; use `isolation: process`, or `inject` a fault"
+            ),
+        ),
         Refusal::NotRunning => ("not-running", format!("{subject} is not running: start it first")),
         Refusal::UnknownWorker => ("unknown-worker", format!("no worker is called {subject}")),
     };

@@ -1,5 +1,6 @@
 //! Breaking things on purpose, and reporting what was lost.
 
 pub mod compare;
+mod interrupt;
 mod report;
 pub mod trial;

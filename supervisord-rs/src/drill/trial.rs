@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::control::client::Client;
+use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{IncidentRecord, StatusReport, WorkerStatus};
 use crate::process_table::children;
 use crate::waiting::until;
@@ -19,6 +19,8 @@ const VICTIM: &str = "b";
 const START: Duration = Duration::from_secs(20);
 /// From the order to the settled incident, the restart of the supervisor included.
 const RECOVERY: Duration = Duration::from_secs(20);
+/// For an answer: a supervisor that was stopped gives none.
+const ANSWER: Duration = Duration::from_secs(5);
 /// From the order to shut down to the end of the last process.
 const STOP: Duration = Duration::from_secs(15);
 /// Between two looks at a condition.
@@ -132,7 +134,11 @@ pub fn run(setting: Setting<'_>) -> Result<Trial, TrialError> {
         status.workers.iter().all(works).then_some(status)
     })?;
     let known = bed.client.incidents(1).ok().and_then(|list| list.last().map(|last| last.id)).unwrap_or(0);
-    bed.client.inject(VICTIM, setting.fault).map_err(|error| TrialError::Refused(error.to_string()))?;
+    match bed.client.inject(VICTIM, setting.fault) {
+        // What stops the whole process stops it before it has answered.
+        Ok(_) | Err(ClientError::TimedOut(_)) => {}
+        Err(error) => return Err(TrialError::Refused(error.to_string())),
+    }
     let incident = bed.wait("the incident", RECOVERY, |bed| {
         bed.client.incidents(1).ok()?.into_iter().rfind(|record| record.id > known)
     })?;
@@ -217,7 +223,8 @@ impl Bed {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        let client = Client::new(&sub("run").join("control.sock"));
+        super::interrupt::on_interrupt(directory.path());
+        let client = Client::new(&sub("run").join("control.sock")).clone_with(Some(ANSWER));
         Ok(Self { directory, client, guardian })
     }
 

@@ -32,6 +32,7 @@ use supervision::LaunchStage;
 use super::family::house_of;
 use super::launch::Plan;
 use crate::config::settings::CgroupLimits;
+use crate::process_table;
 use crate::waiting::until;
 use place::Place;
 pub(super) use refusal::Refusal;
@@ -92,7 +93,7 @@ impl Cgroups {
             is_spent: Cell::new(false),
             oom_kills: Cell::new(0),
         };
-        match fs::create_dir(leaf.path()) {
+        match root.make(&leaf.path()) {
             Ok(()) => {}
             // A predecessor's, which was killed.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => leaf.is_spent.set(true),
@@ -100,7 +101,7 @@ impl Cgroups {
                 tracing::debug!(%error, path = %leaf.path().display(), "no cgroup");
                 return Ok(None);
             }
-            Err(error) => return Err(Refusal::write(&leaf.path(), "directory", &error)),
+            Err(error) => return Err(Refusal::directory(&leaf.path(), &error)),
         }
         Ok(Some(leaf))
     }
@@ -178,7 +179,7 @@ impl Root {
         if let Err(error) = fs::create_dir(&path)
             && error.kind() != io::ErrorKind::AlreadyExists
         {
-            return Err(Refusal::write(&path, "directory", &error));
+            return Err(Refusal::directory(&path, &error));
         }
         // A leaf that we could not end is worth nothing to us.
         let has_kill = fs::exists(path.join("cgroup.kill")).unwrap_or(false);
@@ -187,6 +188,20 @@ impl Root {
             return Err(Refusal::not_usable(place.base(), "`cgroup.kill` came with Linux 5.14"));
         }
         Ok(Self { path, place })
+    }
+
+    /// Makes a leaf; ours above it too, where somebody has removed that.
+    fn make(&self, leaf: &Path) -> io::Result<()> {
+        match fs::create_dir(leaf) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::warn!(path = %self.path.display(), "our cgroup was removed: it is made again");
+                match fs::create_dir(&self.path) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+                    Ok(()) | Err(_) => fs::create_dir(leaf),
+                }
+            }
+            made => made,
+        }
     }
 }
 
@@ -216,17 +231,22 @@ impl Leaf {
             self.serial.set(self.serial.get().wrapping_add(1));
             let mut next = self.first.clone().into_os_string();
             next.push(format!("{SERIAL}{}", self.serial.get()));
-            match fs::create_dir(&next) {
+            match self.root.make(Path::new(&next)) {
                 Ok(()) => self.is_spent.set(false),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Refusal::write(Path::new(&next), "directory", &error)),
+                Err(error) => return Err(Refusal::directory(Path::new(&next), &error)),
             }
             self.path.replace(next.into());
             self.oom_kills.set(0);
         }
-        self.enforce()?;
         let path = self.path();
-        Ok(File::open(&path).map_err(|error| Refusal::write(&path, "directory", &error))?.into())
+        // An empty one may have been removed by anybody who may.
+        if !path.exists() {
+            self.root.make(&path).map_err(|error| Refusal::directory(&path, &error))?;
+            self.oom_kills.set(0);
+        }
+        self.enforce()?;
+        Ok(File::open(&path).map_err(|error| Refusal::directory(&path, &error))?.into())
     }
 
     fn enforce(&self) -> Result<(), Refusal> {
@@ -266,9 +286,11 @@ impl Leaf {
         !is_populated(&self.path())
     }
 
-    /// Whether a process is in it, or below it.
+    /// Whether a process is in it, or below it. One small read, however many are.
     pub(super) fn contains(&self, pid: i32) -> bool {
-        self.pids().contains(&pid)
+        let path = self.path();
+        let place = place::of(&format!("/proc/{pid}/cgroup"));
+        place.is_some_and(|(_, place)| place.starts_with(&path)) && process_table::is_alive(pid)
     }
 }
 

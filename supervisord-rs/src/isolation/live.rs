@@ -33,6 +33,8 @@ pub(super) struct Live {
     pub(super) sdk: Option<Sdk>,
     /// When a fault was committed from outside, by a signal of ours.
     pub(super) struck_at: Option<u64>,
+    /// When it was asked whether it is alive, since its threads wait.
+    pub(super) asked_at: Option<u64>,
     /// Whether it has said that it is ready, and that has been passed on.
     pub(super) is_ready: bool,
     /// Whether it was asked to stop: what it started has the rest of its grace period then.
@@ -68,12 +70,33 @@ impl Live {
             domain,
             sdk,
             struck_at: None,
+            asked_at: None,
             is_ready: false,
             is_stopping: false,
             stop_was_ordered: false,
             newline: None,
             said,
         }
+    }
+}
+
+impl Live {
+    /// Its last sign of life, in monotonic nanoseconds, as its board or its notify socket says. Threads that wait inside
+    /// the SDK are asked: they count as alive until the next look, and then by their answer.
+    pub(super) fn last_beat(&mut self, reading: Option<&Reading>, now: u64) -> u64 {
+        let Some(sdk) = &self.sdk else { return self.said.alive_at };
+        // Garbage on the board is no sign of life.
+        let Some(reading) = reading else { return 0 };
+        let waiting = reading.waiting.map(|waiting| match self.asked_at {
+            Some(asked) if asked > waiting => asked,
+            Some(_) | None => {
+                self.asked_at = Some(now);
+                ring(sdk.wake.as_fd());
+                now
+            }
+        });
+        let slowest = reading.working.into_iter().chain(waiting).min();
+        slowest.or(reading.heartbeat_at).unwrap_or(0)
     }
 }
 

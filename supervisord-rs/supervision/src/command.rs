@@ -46,6 +46,10 @@ impl Machine {
             }
             Command::Signal { worker, signal } => {
                 self.known(&[worker])?;
+                // Its process would get it, with all that lives there: that is a fault, and ordered as one.
+                if self.domain_kind(worker) != DomainKind::Process {
+                    return Err(Refusal::CannotSignal);
+                }
                 if !matches!(
                     self.workers[worker.index()].phase,
                     Phase::Starting | Phase::Running | Phase::Stopping
@@ -61,7 +65,7 @@ impl Machine {
             }
             Command::Resume(workers) => {
                 self.known(&workers)?;
-                self.let_go_on(&workers);
+                self.resume_any(&workers)?;
             }
             Command::Retire(workers) => {
                 self.known(&workers)?;
@@ -94,7 +98,9 @@ impl Machine {
         }
         self.start_unmet(unmet);
         // Whoever is started shall do its work: one that is suspended goes on.
-        self.let_go_on(workers);
+        let is_paused = |worker: &WorkerId| self.workers[worker.index()].paused;
+        let paused: Vec<WorkerId> = workers.iter().copied().filter(is_paused).collect();
+        self.let_go_on(&paused);
     }
 
     /// These, after all that leans on them. What leaned on them comes back when they do.
@@ -183,14 +189,31 @@ impl Machine {
         Ok(())
     }
 
+    /// Those that are processes and live, whoever has suspended them. Refused where there is none.
+    fn resume_any(&mut self, workers: &[WorkerId]) -> Result<(), Refusal> {
+        let mut live = Vec::new();
+        let mut has_process = false;
+        for &worker in workers.iter().filter(|worker| self.domain_kind(**worker) == DomainKind::Process) {
+            has_process = true;
+            let phase = self.workers[worker.index()].phase;
+            if matches!(phase, Phase::Starting | Phase::Running | Phase::Stopping) {
+                live.push(worker);
+            }
+        }
+        if live.is_empty() {
+            return Err(if has_process { Refusal::NotRunning } else { Refusal::CannotPause });
+        }
+        self.let_go_on(&live);
+        Ok(())
+    }
+
     fn let_go_on(&mut self, workers: &[WorkerId]) {
         for &worker in workers {
-            if !core::mem::replace(&mut self.workers[worker.index()].paused, false) {
-                continue;
-            }
+            self.workers[worker.index()].paused = false;
             let incarnation = self.incarnation(worker);
             self.effects.push_back(Effect::Resume { incarnation });
-            if let Some(heartbeat) = self.heartbeat(worker) {
+            let is_running = self.workers[worker.index()].phase == Phase::Running;
+            if let Some(heartbeat) = self.heartbeat(worker).filter(|_| is_running) {
                 self.set_timer(Timer::Worker(worker, Due::Heartbeat), self.now.saturating_add(heartbeat));
             }
         }
@@ -251,10 +274,7 @@ impl Machine {
                     self.force(worker);
                 }
                 // Its launch is answered first.
-                Phase::Launching => {
-                    self.workers[worker.index()].order = Some(Why::Requested);
-                    self.limit_launch(worker);
-                }
+                Phase::Launching => self.workers[worker.index()].order = Some(Why::Requested),
                 Phase::Idle | Phase::Killing | Phase::Backoff | Phase::Quarantined | Phase::Finished => {}
             }
         }

@@ -118,11 +118,12 @@ pub enum Command {
     Restart(Vec<WorkerId>),
     /// Suspend these processes with all that they have started (SIGSTOP). Their heartbeats are not missed.
     Pause(Vec<WorkerId>),
-    /// Let these go on (SIGCONT).
+    /// Let these go on (SIGCONT), whoever has suspended them. Threads among them, and those that are not up, are passed
+    /// over; refused where nobody is left.
     Resume(Vec<WorkerId>),
     /// Stop these, and nobody who depends on them: they are no longer wanted, and nobody waits for them.
     Retire(Vec<WorkerId>),
-    /// Send a signal.
+    /// Send a signal to a process; a thread has none of its own.
     Signal {
         /// To whom.
         worker: WorkerId,
@@ -156,6 +157,8 @@ pub enum Refusal {
     CannotPause,
     /// The worker is suspended: a fault would strike much later, when it goes on.
     Paused,
+    /// A thread cannot get a signal without its process.
+    CannotSignal,
     /// No worker has this id.
     UnknownWorker,
 }

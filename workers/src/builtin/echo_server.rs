@@ -48,7 +48,8 @@ impl Worker for EchoServer {
                 }
                 match listener.accept() {
                     Ok((client, _)) => {
-                        clients.spawn(|| serve(client, context));
+                        let context = context.clone();
+                        clients.spawn(move || serve(client, &context));
                     }
                     // The client left before we came, or we have no descriptor left for it.
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -60,13 +61,10 @@ impl Worker for EchoServer {
     }
 }
 
-/// Until the client leaves or we stop. Waits in slices: an order wakes one waiter only, the listening thread.
+/// Until the client leaves or we stop.
 fn serve(mut client: TcpStream, context: &Context) {
     let mut buffer = [0; 4096];
-    if client.set_read_timeout(Some(std::time::Duration::from_millis(200))).is_err() {
-        return;
-    }
-    while !context.stop_requested() {
+    while context.wait_readable(client.as_fd(), None) {
         match client.read(&mut buffer) {
             Ok(0) => return,
             Ok(length) => {
@@ -76,7 +74,7 @@ fn serve(mut client: TcpStream, context: &Context) {
                 }
                 message.done();
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => return,
         }
     }

@@ -15,6 +15,7 @@ const ADVICE: &str = "under systemd set `Delegate=yes` in the supervisor's unit;
 /// A sentence for people, with the errno that comes nearest to it.
 #[derive(Clone, Debug)]
 pub(in crate::isolation) struct Refusal {
+    stage: LaunchStage,
     errno: Errno,
     text: String,
 }
@@ -27,13 +28,20 @@ impl std::fmt::Display for Refusal {
 
 impl From<Refusal> for Failed {
     fn from(refusal: Refusal) -> Self {
-        Self::about(LaunchStage::CgroupLimits, refusal.errno, refusal.text)
+        Self::about(refusal.stage, refusal.errno, refusal.text)
     }
 }
 
 impl Refusal {
     fn new(errno: Errno, text: String) -> Self {
-        Self { errno, text }
+        Self { stage: LaunchStage::CgroupLimits, errno, text }
+    }
+
+    /// No limit is at stake, but the cgroup itself.
+    pub(super) fn directory(path: &Path, error: &io::Error) -> Self {
+        let errno = error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw);
+        let text = format!("{}: {}: {ADVICE}", path.display(), errno.desc());
+        Self { stage: LaunchStage::Cgroup, errno, text }
     }
 
     pub(super) fn switched_off(switch: &str) -> Self {

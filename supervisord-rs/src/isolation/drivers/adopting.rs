@@ -241,7 +241,7 @@ impl Drivers {
                 .add(poke.as_fd(), Token::Poke { domain: domain.0 })
                 .map_err(|errno| errno.to_string())?;
             self.domains[domain.index()].poke = Some(Arc::new(poke));
-            Process::Host(Host::new(child, socket))
+            Process::Host(Host::adopted(child, socket))
         } else {
             Process::Command(child)
         };
@@ -280,6 +280,9 @@ impl Drivers {
             (Program::Worker { .. }, Isolation::Thread) => return Err("it is to be a thread".into()),
             (Program::Worker { .. }, Isolation::Cell(_) | Isolation::Process) => {
                 let page = self.pages[worker.index()].clone().ok_or("its board is not in the store")?;
+                if !page.board().is_known() {
+                    return Err("its board is of another release".into());
+                }
                 if wake.is_none() {
                     return Err("what wakes it is not in the store".into());
                 }

@@ -16,6 +16,10 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
         LaunchStage::Socket => format!("cannot open its socket {subject}"),
         LaunchStage::EnvFile => format!("cannot read its env_file {subject}"),
         LaunchStage::Secret => format!("cannot read the secret {subject}"),
+        // With a path: the cgroup itself could not be made, for a reason that stands there.
+        LaunchStage::Cgroup if subject.starts_with("/") && subject.contains(": ") => {
+            return format!("cannot make its cgroup {subject}");
+        }
         LaunchStage::Cgroup => "cannot create it in its cgroup".to_owned(),
         // Whoever refused says why, and what to do.
         LaunchStage::CgroupLimits => return format!("cannot enforce its limits: {subject}"),
@@ -36,12 +40,6 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
             return format!("{subject} refused to start this worker: see its message");
         }
     };
-    if errno == Errno::ETIMEDOUT {
-        return match failure.stage {
-            LaunchStage::Clone => format!("{what}: launches that hang are in the way"),
-            _ => format!("{what}: it hangs; does its file system answer?"),
-        };
-    }
     let hint = match (failure.stage, errno) {
         (LaunchStage::Exec, Errno::ENOENT) if std::path::Path::new(subject).exists() => {
             ": it is there; the interpreter (`#!`) or the loader that it names is not"
@@ -65,7 +63,6 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
         (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EACCES) => {
             ": the supervisor's user may not read it"
         }
-        (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EMEDIUMTYPE) => ": it is no regular file",
         (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EFBIG) => ": it may have 1 MiB at most",
         (LaunchStage::EnvFile, Errno::EINVAL) => ": a line is not NAME=value",
         (LaunchStage::Limits, Errno::EPERM) => {
