@@ -281,6 +281,7 @@ impl Daemon {
                 note.set_plan(succession::plan(drivers.launch_of(incarnation.worker)));
                 drivers.launch(incarnation);
             }
+            Effect::Withdraw { incarnation } => drivers.withdraw(incarnation),
             Effect::Confirm { incarnation } => drivers.confirm(incarnation),
             Effect::Stop { incarnation } => drivers.stop(incarnation),
             Effect::Kill { incarnation } => drivers.kill(incarnation),

@@ -1,7 +1,7 @@
 //! What goes on beside the loop: probes that are asked, hooks and stop commands that run. Each is a task for as long as
 //! it takes, bounded in time and number; what it has to say comes back through one channel.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use supervision::{Event, Incarnation, Phase, Transition};
@@ -11,7 +11,7 @@ use super::Daemon;
 use crate::config::probes::Check;
 use crate::config::settings::HookEvent;
 use crate::hooks;
-use crate::isolation::helper::{self, Helper};
+use crate::isolation::helper::{self, NotLaunched, Summons};
 use crate::probing::{self, Kind, ask};
 use crate::record::words;
 
@@ -22,7 +22,7 @@ const LAST_HOOKS: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) enum Said {
     Answer { incarnation: Incarnation, kind: Kind, good: Option<bool> },
-    StopCommandEnded { incarnation: Incarnation },
+    StopCommandEnded { incarnation: Incarnation, failure: Option<String> },
     HookEnded { command: String, failure: Option<String> },
 }
 
@@ -59,8 +59,11 @@ impl Daemon {
     pub(super) fn on_said(&mut self, said: Said) {
         match said {
             Said::Answer { incarnation, kind, good } => self.on_answer(incarnation, kind, good),
-            Said::StopCommandEnded { incarnation } => {
-                self.drivers.signal_stop(incarnation);
+            Said::StopCommandEnded { incarnation, failure } => {
+                match failure {
+                    None => self.drivers.signal_stop(incarnation),
+                    Some(why) => self.drivers.miss_stop_command(incarnation, &why),
+                }
                 self.turn(None);
             }
             Said::HookEnded { command, failure } => {
@@ -105,52 +108,46 @@ impl Daemon {
                     self.beside.spawn(async move { answer(Some(false)) });
                 }
                 Check::Exec(command) => {
-                    match self.drivers.launch_helper(incarnation.worker, &command, &[]) {
-                        Ok(helper) => self.beside.spawn(async move {
-                            let status = helper.wait(timeout).await;
-                            answer(Some(status == Some(supervision::Status::Exited(0))))
-                        }),
-                        Err(failed) => {
-                            let worker = self.names.worker(incarnation.worker).to_owned();
-                            tracing::warn!(worker, "its probe: {}", failed.message);
-                            // What the machine is short of says nothing about the worker; a missing program does.
-                            let good = (!failed.transient).then_some(false);
-                            self.beside.spawn(async move { answer(good) });
-                        }
-                    }
+                    let worker = self.names.worker(incarnation.worker).to_owned();
+                    let summons = self.drivers.launch_helper(incarnation.worker, &command, &[]);
+                    self.beside.spawn(async move { answer(exec(summons, timeout, &worker).await) });
                 }
                 check @ (Check::Tcp(_) | Check::Http { .. }) => {
                     self.beside.spawn(async move { answer(Some(ask::ask(&check, timeout).await)) });
                 }
             }
         }
-        while let Some((incarnation, helper)) = self.drivers.next_stop_command() {
-            self.wait_for_stop_command(incarnation, helper);
+        while let Some((incarnation, summons)) = self.drivers.next_stop_command() {
+            self.wait_for_stop_command(incarnation, summons);
         }
         while let Some((hook, record)) = self.hooks.next_to_run(helper::stuck(None)) {
             let command = hook.command.join(" ");
-            let launched = hooks::input(&record)
+            let summoned = hooks::input(&record)
                 .map_err(|error| error.to_string())
-                .and_then(|input| self.drivers.launch_hook(&hook.command, &input));
+                .and_then(|input| self.drivers.launch_hook(&hook.command, input));
             self.beside.spawn(async move {
-                let failure = match launched {
+                let failure = match summoned {
                     Err(error) => Some(error),
-                    Ok(helper) => match helper.wait(hook.timeout).await {
-                        Some(supervision::Status::Exited(0)) => None,
-                        Some(status) => Some(format!("it ended with {status:?}")),
-                        None => Some(format!("it was killed after {:?}", hook.timeout)),
-                    },
+                    Ok(summons) => run_hook(summons, hook.timeout).await,
                 };
                 Said::HookEnded { command, failure }
             });
         }
     }
 
-    /// As long as it takes: the machine kills the worker, and the command with it, when its time to stop is over.
-    fn wait_for_stop_command(&mut self, incarnation: Incarnation, helper: Helper) {
+    /// As long as it takes, once it runs: the machine kills the worker, and the command with it, when its time to stop is
+    /// over.
+    fn wait_for_stop_command(&mut self, incarnation: Incarnation, summons: Summons) {
+        let limit = self.machine.spec().workers[incarnation.worker.index()].stop.timeout;
         self.beside.spawn(async move {
-            let _ = helper.wait(Duration::from_secs(24 * 3600)).await;
-            Said::StopCommandEnded { incarnation }
+            let failure = match summons.arrive(limit).await {
+                Err(failed) => Some(failed.message),
+                Ok(helper) => {
+                    let _ = helper.wait(Duration::from_secs(24 * 3600)).await;
+                    None
+                }
+            };
+            Said::StopCommandEnded { incarnation, failure }
         });
     }
 
@@ -207,5 +204,38 @@ impl Daemon {
                 Err(_) => return,
             }
         }
+    }
+}
+
+/// What an exec probe says; `None`: nothing about the worker.
+async fn exec(summons: Result<Summons, NotLaunched>, limit: Duration, worker: &str) -> Option<bool> {
+    let begun = Instant::now();
+    let launched = match summons {
+        Ok(summons) => summons.arrive(limit).await,
+        Err(failed) => Err(failed),
+    };
+    match launched {
+        Ok(helper) => {
+            let status = helper.wait(limit.saturating_sub(begun.elapsed())).await;
+            Some(status == Some(supervision::Status::Exited(0)))
+        }
+        Err(failed) => {
+            tracing::warn!(worker, "its probe: {}", failed.message);
+            // What the machine is short of says nothing about the worker; a missing program does.
+            (!failed.transient).then_some(false)
+        }
+    }
+}
+
+/// Why a hook failed; `None`: it did not.
+async fn run_hook(summons: Summons, limit: Duration) -> Option<String> {
+    let begun = Instant::now();
+    match summons.arrive(limit).await {
+        Err(failed) => Some(failed.message),
+        Ok(helper) => match helper.wait(limit.saturating_sub(begun.elapsed())).await {
+            Some(supervision::Status::Exited(0)) => None,
+            Some(status) => Some(format!("it ended with {}", words::status(status))),
+            None => Some(format!("it was killed after {limit:?}")),
+        },
     }
 }

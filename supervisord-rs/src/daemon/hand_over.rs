@@ -20,6 +20,7 @@ use crate::control::protocol::{Done, Failure, ReexecRequest};
 use crate::control::request::{Answer, Peer};
 use crate::isolation::launch::{Child, Plan, advice};
 use crate::isolation::{inherited, reaper};
+use crate::record::words;
 use crate::service_manager::{self, HAND_OVER, Heritage};
 use crate::waiting::until;
 
@@ -174,20 +175,23 @@ impl Daemon {
     async fn try_out(&self, binary: &Path, deadline: Duration) -> Result<(), String> {
         let argv =
             [OsString::from("supervisord-rs"), "check".into(), self.settings.file.clone().into_os_string()];
-        let helper = self.drivers.launch_check(binary, &argv)?;
+        let summons = self.drivers.launch_check(binary, &argv)?;
+        let helper = summons.arrive(deadline).await.map_err(|failed| failed.message)?;
         match helper.wait(deadline).await {
             Some(supervision::Status::Exited(0)) => Ok(()),
             Some(supervision::Status::Exited(code)) => Err(format!(
                 "its `check {}` ends with exit status {code}; run it to see why",
                 self.settings.file.display()
             )),
-            Some(status) => Err(format!("`check` of the configuration ends with {status:?}")),
+            Some(status) => Err(format!("`check` of the configuration ends with {}", words::status(status))),
             None => Err(format!("`check` of the configuration has not ended after {deadline:?}")),
         }
     }
 
     /// Lets go of what two cannot do at once.
     fn rest(&mut self) {
+        // What is not launched by now is the successor's to launch.
+        self.drivers.withdraw_all();
         self.drivers.stop_threads(REST);
         if !self.drivers.hold_logs(REST) {
             tracing::warn!("output hangs in a write: what is in there may be written late");

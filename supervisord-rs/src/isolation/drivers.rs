@@ -3,7 +3,8 @@
 //! | file | concept |
 //! |---|---|
 //! | `drivers` | who lives where, and the effects that concern no other file |
-//! | `launching` | from an incarnation to something that runs |
+//! | `launching` | what an incarnation is launched with |
+//! | `launched` | what came of a launch; those that are withdrawn |
 //! | `output` | where what it writes goes |
 //! | `keeping` | what a successor needs, into the fd store |
 //! | `helpers` | small processes of ours: probes, stop commands, hooks |
@@ -20,12 +21,11 @@ mod endings;
 mod hearing;
 mod helpers;
 mod keeping;
+mod launched;
 mod launching;
 mod output;
 mod stopping;
 mod views;
-
-pub use helpers::NotLaunched;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::OsString;
@@ -46,20 +46,24 @@ use super::adopted::Obituaries;
 use super::cgroup::Cgroups;
 use super::evidence::Evidence;
 use super::family::{Family, house_of};
-use super::helper::Helper;
+use super::helper::Summons;
 use super::host::Host;
 use super::launch::{Child, advice};
+use super::launcher::Launchers;
 use super::live::{Live, Page};
 use super::notify::Notify;
 use super::orphans;
 use super::reaper;
 use super::sockets::Sockets;
+use super::surroundings::Failed;
 use super::watch::{Token, Watch};
 use crate::config::settings::Limits;
 use crate::config::{Launch, Settings};
 use crate::record::black_box::BlackBox;
 use crate::record::logs::{Logs, StreamId};
 use crate::service_manager::FdStore;
+use launched::{Answers, Expected, Withdrawn};
+use launching::Progress;
 
 /// Everything that runs, and the means to start and end it.
 #[derive(Debug)]
@@ -79,8 +83,8 @@ pub struct Drivers {
     evidence: HashMap<WorkerId, (Incarnation, Evidence)>,
     events: VecDeque<Event>,
     remarks: VecDeque<Remark>,
-    stop_commands: VecDeque<(Incarnation, Helper)>,
-    environment: BTreeMap<OsString, OsString>,
+    stop_commands: VecDeque<(Incarnation, Summons)>,
+    environment: Arc<BTreeMap<OsString, OsString>>,
     registry: Registry,
     logs: Logs,
     sockets: Sockets,
@@ -94,6 +98,10 @@ pub struct Drivers {
     log_dir: std::path::PathBuf,
     black_box: Rc<BlackBox>,
     watch: Watch,
+    launchers: Launchers,
+    answers: Answers,
+    /// Launches that were withdrawn and are not over.
+    withdrawn: Vec<Withdrawn>,
     /// Domains whose main process is gone and whose family is not, or may not be.
     remains: BTreeSet<DomainId>,
     /// When to look at them next, in monotonic nanoseconds, and how long to wait after that.
@@ -134,6 +142,8 @@ struct Domain {
     family: Option<Rc<Family>>,
     /// Where a cell's own output goes.
     output: Option<StreamId>,
+    /// Its process, as long as that is being launched.
+    expected: Option<Expected>,
     resident: Option<Resident>,
 }
 
@@ -168,7 +178,7 @@ impl Process {
 impl Domain {
     fn new(spec: &supervision::spec::DomainSpec) -> Self {
         let (name, kind) = (spec.name.clone(), spec.kind);
-        Self { name, kind, poke: None, family: None, output: None, resident: None }
+        Self { name, kind, poke: None, family: None, output: None, expected: None, resident: None }
     }
 }
 
@@ -189,6 +199,8 @@ impl Drivers {
         let Spec { workers, domains, .. } = &settings.spec;
         let watch = Watch::new()?;
         watch.add(logs.wakeup(), Token::Logs)?;
+        let answers = Answers::new()?;
+        watch.add(answers.wakeup(), Token::Launched)?;
         // Orphans of workers come to us: nothing that a worker started is out of sight (prctl(2)).
         nix::sys::prctl::set_child_subreaper(true)?;
         super::launch::raise_open_files();
@@ -204,7 +216,7 @@ impl Drivers {
             events: VecDeque::new(),
             remarks: VecDeque::new(),
             stop_commands: VecDeque::new(),
-            environment,
+            environment: Arc::new(environment),
             registry,
             logs,
             sockets: Sockets::new(store.clone()),
@@ -216,6 +228,9 @@ impl Drivers {
             log_dir: settings.supervisor.log_dir.clone(),
             black_box,
             watch,
+            launchers: Launchers::start()?,
+            answers,
+            withdrawn: Vec::new(),
             remains: BTreeSet::new(),
             next_look: None,
             patience: orphans::Patience::default(),
@@ -235,21 +250,24 @@ impl Drivers {
         }
     }
 
-    /// Launches an incarnation. Waits for `execve`, not for the worker. Answered by `Launched` or `LaunchFailed`.
+    /// Launches an incarnation: at once where that waits for nothing, else on a launcher thread. Answered by `Launched` or
+    /// `LaunchFailed`.
     pub fn launch(&mut self, incarnation: Incarnation) {
-        let event = match self.try_launch(incarnation) {
-            Ok(()) => Event::Launched { incarnation },
-            Err(failed) => {
-                let subject = failed.subject.unwrap_or_else(|| self.program(incarnation.worker));
-                let message = Some(advice(failed.failure, &subject));
-                let now = monotonic_ns();
-                let evidence = Evidence { seen_at: now, message, ..Evidence::default() };
-                self.evidence.insert(incarnation.worker, (incarnation, evidence));
-                self.release(incarnation.worker);
-                Event::LaunchFailed { incarnation, failure: failed.failure }
-            }
-        };
-        self.events.push_back(event);
+        match self.try_launch(incarnation) {
+            Ok(Progress::Launched) => self.events.push_back(Event::Launched { incarnation }),
+            Ok(Progress::OnItsWay) => {}
+            Err(failed) => self.fail_launch(incarnation, failed),
+        }
+    }
+
+    fn fail_launch(&mut self, incarnation: Incarnation, failed: Failed) {
+        let Failed { failure, subject } = failed;
+        let subject = subject.unwrap_or_else(|| self.program(incarnation.worker));
+        let message = Some(advice(failure, &subject));
+        let evidence = Evidence { seen_at: monotonic_ns(), message, ..Evidence::default() };
+        self.evidence.insert(incarnation.worker, (incarnation, evidence));
+        self.release(incarnation.worker);
+        self.events.push_back(Event::LaunchFailed { incarnation, failure });
     }
 
     /// Reaps every exit; then says that the incarnation lives, unless it has just turned out not to.

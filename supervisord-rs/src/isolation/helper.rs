@@ -1,30 +1,114 @@
 //! Small processes of our own beside the workers: exec probes, stop commands, hooks. Each is bounded in time, and takes
-//! all that it started along.
+//! all that it started along. They are started by launcher threads, as workers are.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use supervision::{Status, WorkerId};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
 
-use super::launch::Child;
+use super::launch::{Attempt, Child, advice};
+use super::launcher::Launchers;
 use super::reaper;
+use super::surroundings::Result as Launched;
 
 /// Their numbers: whoever reaps orphans leaves these alone.
 static HELPERS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// Those that were killed and do not die, each with the worker that it was for: the kernel does not let go of them.
-static STUCK: Mutex<Vec<(Option<WorkerId>, Child)>> = Mutex::new(Vec::new());
+/// Those that were let go of and are still there, each with the worker that it was for: the kernel holds them.
+static STUCK: Mutex<Vec<(Option<WorkerId>, Stuck)>> = Mutex::new(Vec::new());
 
-/// How many helpers of this worker, or of none, were killed and are still there. No more of them should be started.
+/// What the kernel holds.
+#[derive(Debug)]
+enum Stuck {
+    /// A process that was killed.
+    Child(Child),
+    /// A launch that was withdrawn: the launcher thread has it as long as it lasts.
+    Launch(Weak<Attempt>),
+}
+
+/// How many helpers of this worker, or of none, were let go of and are still there. No more of them should be started.
 #[must_use]
 pub fn stuck(worker: Option<WorkerId>) -> usize {
-    let mut stuck = STUCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    stuck.retain(|(_, child)| !reaper::has_exited(&child.pidfd));
+    let mut stuck = all_stuck();
+    stuck.retain(|(_, stuck)| match stuck {
+        Stuck::Child(child) => !reaper::has_exited(&child.pidfd),
+        Stuck::Launch(attempt) => attempt.strong_count() > 0,
+    });
     stuck.iter().filter(|(of, _)| *of == worker).count()
+}
+
+fn all_stuck() -> std::sync::MutexGuard<'static, Vec<(Option<WorkerId>, Stuck)>> {
+    STUCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A small process that could not be started.
+#[derive(Debug)]
+pub struct NotLaunched {
+    /// The machine is short of something now: it says nothing about the worker.
+    pub transient: bool,
+    /// What went wrong, in a sentence.
+    pub message: String,
+}
+
+/// A helper that is on its way. Dropped, it is let go of.
+#[derive(Debug)]
+pub struct Summons {
+    attempt: Arc<Attempt>,
+    worker: Option<WorkerId>,
+    answer: Option<oneshot::Receiver<Result<Helper, NotLaunched>>>,
+}
+
+impl Summons {
+    /// Has a launcher thread start it.
+    pub(super) fn send(
+        launchers: &Launchers,
+        worker: Option<WorkerId>,
+        program: String,
+        launch: impl FnOnce(&Attempt) -> Launched<Child> + Send + 'static,
+    ) -> Self {
+        let (sender, answer) = oneshot::channel();
+        let attempt = launchers.submit(move |attempt| {
+            let result = launch(attempt).map(|child| Helper::new(child, worker));
+            // One that nobody waits for any more is dropped, and killed by that.
+            let _ = sender.send(result.map_err(|failed| NotLaunched {
+                transient: failed.failure.transient,
+                message: advice(failed.failure, failed.subject.as_deref().unwrap_or(&program)),
+            }));
+        });
+        Self { attempt, worker, answer: Some(answer) }
+    }
+
+    /// The helper, as soon as it runs.
+    ///
+    /// # Errors
+    /// What went wrong; that it hangs, after `limit`.
+    pub async fn arrive(mut self, limit: Duration) -> Result<Helper, NotLaunched> {
+        let hangs = || NotLaunched {
+            transient: false,
+            message: format!("it could not be started within {limit:?}: it hangs"),
+        };
+        let answer = self.answer.as_mut().expect("it is taken when it has come");
+        let answer = tokio::time::timeout(limit, answer).await.map_err(|_| hangs())?;
+        self.answer = None;
+        answer.unwrap_or_else(|_| Err(hangs()))
+    }
+}
+
+impl Drop for Summons {
+    fn drop(&mut self) {
+        let Some(mut answer) = self.answer.take() else { return };
+        answer.close();
+        // What has come meanwhile is killed when it is dropped.
+        if answer.try_recv().is_err() {
+            self.attempt.withdraw();
+            all_stuck().push((self.worker, Stuck::Launch(Arc::downgrade(&self.attempt))));
+        }
+    }
 }
 
 /// Whether somebody waits for this child.
@@ -69,7 +153,7 @@ impl Helper {
         if reaper::peek(&child).is_some() {
             reaper::discard(&child.pidfd);
         } else {
-            STUCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((self.worker, child));
+            all_stuck().push((self.worker, Stuck::Child(child)));
         }
     }
 }

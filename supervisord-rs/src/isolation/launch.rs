@@ -12,11 +12,15 @@
 //! | `launch` | the plan, made with all allocations before the child exists |
 //! | `birth` | the system call that makes the child, by architecture |
 //! | `child` | what the child does until its `execve`; async-signal-safe |
+//! | `attempt` | a launch while it is on its way, as others see it; how it is withdrawn |
+//! | `dumpable` | whether we dump core, which a child that changes its user takes from us |
 //! | `advice` | a failed step in words, and what to do about it |
 
 mod advice;
+mod attempt;
 mod birth;
 mod child;
+mod dumpable;
 
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -33,9 +37,10 @@ use supervision::{LaunchFailure, LaunchStage};
 use crate::process_table;
 
 pub use advice::{advice, exit_code};
+pub use attempt::Attempt;
 
-/// Where descriptors meant for the child are kept in us: above every number that they get in the child.
-const LOWEST_SOURCE: RawFd = 64;
+/// Numbers of descriptors that a child can be given one by one lie below this.
+const TARGETS: RawFd = 64;
 
 /// A process that we have created, or taken over.
 #[derive(Debug)]
@@ -168,10 +173,10 @@ impl Plan {
     /// # Errors
     /// `Descriptors` with EMFILE or ENFILE; EINVAL when the number is too high or taken.
     pub fn descriptor_at(mut self, fd: BorrowedFd<'_>, target: RawFd) -> Result<Self, LaunchFailure> {
-        if target >= LOWEST_SOURCE || self.descriptors.iter().any(|(_, taken)| *taken == target) {
+        if target >= TARGETS || self.descriptors.iter().any(|(_, taken)| *taken == target) {
             return Err(failure(LaunchStage::Descriptors, Errno::EINVAL));
         }
-        self.descriptors.push((copy_above(fd, LOWEST_SOURCE)?, target));
+        self.descriptors.push((copy_above(fd, 0)?, target));
         Ok(self)
     }
 
@@ -190,17 +195,11 @@ impl Plan {
         let first = self.next_descriptor();
         let count = RawFd::try_from(descriptors.len())
             .map_err(|_| failure(LaunchStage::Descriptors, Errno::EMFILE))?;
-        // Above every number that they get in the child, so that none is overwritten before it is copied.
-        let lowest = LOWEST_SOURCE.max(first + count);
+        // Where they need not be moved again.
+        let lowest = first.saturating_add(count);
         for (descriptor, target) in descriptors.iter().zip(first..) {
             let copy = copy_above(*descriptor, lowest)?;
             self.descriptors.push((copy, target));
-        }
-        // Those that were given before may lie where the new ones go.
-        for (source, _) in &mut self.descriptors {
-            if source.as_raw_fd() < lowest {
-                *source = copy_above(source.as_fd(), lowest)?;
-            }
         }
         self.keeps_open_files = true;
         Ok(self)
@@ -240,11 +239,20 @@ impl Plan {
     /// The child leads a session or process group of its own, has default signal dispositions and an empty mask whatever
     /// ours are, dumps no core unless its limits say so (a dump would delay the notice of its death by half a second),
     /// has our *original* limit of open files, and gets its parent-death signal when the thread that calls this ends:
-    /// call it on the main thread only (`PR_SET_PDEATHSIG`, prctl(2)).
+    /// call it on a thread that lives as long as we do (`PR_SET_PDEATHSIG`, prctl(2)).
     ///
     /// # Errors
     /// The stage that failed, with its errno. There is no process then.
     pub fn launch(self) -> Result<Child, LaunchFailure> {
+        self.launch_as(&Attempt::default())
+    }
+
+    /// The same, for others to look at meanwhile, and to withdraw.
+    ///
+    /// # Errors
+    /// The same; ETIMEDOUT when it was withdrawn before it came to anything.
+    pub fn launch_as(mut self, attempt: &Attempt) -> Result<Child, LaunchFailure> {
+        self.clear_targets()?;
         let mut listen_pid = *b"LISTEN_PID=0\0\0\0\0\0\0\0\0\0\0";
         let mut environment = pointers(&self.environment);
         if self.has_listen_pid {
@@ -255,6 +263,7 @@ impl Plan {
             self.descriptors.iter().map(|(source, target)| (source.as_raw_fd(), *target)).collect();
         descriptors.sort_unstable_by_key(|(_, target)| *target);
         let mut orders = child::Orders {
+            attempt,
             candidates: &self.candidates,
             argv: argv.as_ptr(),
             environment: environment.as_ptr(),
@@ -276,7 +285,14 @@ impl Plan {
             cgroup_procs: -1,
             failed: None,
         };
-        let (pid, pidfd) = birth::give(&mut orders, self.cgroup.as_ref())?;
+        if attempt.is_withdrawn() {
+            return Err(failure(attempt.stage(), Errno::ETIMEDOUT));
+        }
+        let changing = self.credentials.are_others().then(dumpable::Changing::begin);
+        let born = birth::give(&mut orders, self.cgroup.as_ref());
+        attempt.end();
+        drop(changing);
+        let (pid, pidfd) = born?;
         match orders.failed {
             None => Ok(Child {
                 pid,
@@ -290,6 +306,25 @@ impl Plan {
                 Err(failure)
             }
         }
+    }
+
+    /// Moves what we hold out of the way of the numbers that the child gets, so that none is overwritten before it is
+    /// copied.
+    fn clear_targets(&mut self) -> Result<(), LaunchFailure> {
+        let above = self.descriptors.iter().map(|(_, target)| target.saturating_add(1)).max().unwrap_or(0);
+        for (source, _) in &mut self.descriptors {
+            if source.as_raw_fd() < above {
+                *source = copy_above(source.as_fd(), above)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Credentials {
+    /// Whether the child is somebody else than we are.
+    fn are_others(&self) -> bool {
+        self.uid.is_some() || self.gid.is_some() || self.groups.is_some()
     }
 }
 
@@ -343,8 +378,11 @@ pub(super) const fn failure(stage: LaunchStage, errno: Errno) -> LaunchFailure {
 }
 
 fn copy_above(fd: BorrowedFd<'_>, lowest: RawFd) -> Result<OwnedFd, LaunchFailure> {
-    let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(lowest))
-        .map_err(|errno| failure(LaunchStage::Descriptors, errno))?;
+    let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(lowest)).map_err(|errno| {
+        // There is no number as high as that within our limit (fcntl(2)).
+        let errno = if errno == Errno::EINVAL { Errno::EMFILE } else { errno };
+        failure(LaunchStage::Descriptors, errno)
+    })?;
     #[expect(unsafe_code, reason = "nix returns a number")]
     // SAFETY: the kernel has just given us this descriptor, nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })

@@ -12,6 +12,8 @@
 //! | `command` | an executable in its own process |
 //! | `surroundings` | who a process is and what surrounds it, looked up before it exists |
 //! | `inherited` | secrets that came as descriptors |
+//! | `outfit` | what a process is launched with, as a launcher thread takes it |
+//! | `launcher` | the threads that launch, so that what a launch may wait for does not hold the loop |
 //! | `launch` | from a plan to a running process, or to (stage, errno) |
 //! | `family`, `cgroup`, `orphans` | a process and all that it started: found, signalled, killed, proved to be gone |
 //! | `adopted` | how a process ended that another supervisor had started |
@@ -32,9 +34,11 @@ pub mod helper;
 mod host;
 pub mod inherited;
 pub mod launch;
+mod launcher;
 mod live;
 mod notify;
 pub mod orphans;
+mod outfit;
 pub mod reaper;
 mod sockets;
 mod surroundings;

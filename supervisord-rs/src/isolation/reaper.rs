@@ -95,10 +95,11 @@ pub fn signal(child: &Child, signal: i32) -> nix::Result<()> {
 /// # Errors
 /// What pidfd_send_signal(2) says.
 #[expect(unsafe_code, reason = "nix has no pidfd_send_signal")]
-pub fn signal_by(pidfd: &OwnedFd, signal: i32) -> nix::Result<()> {
+pub fn signal_by(pidfd: impl AsFd, signal: i32) -> nix::Result<()> {
     let none: *const libc::siginfo_t = std::ptr::null();
     // SAFETY: needed because nix lacks this call. The descriptor is open, and a null siginfo means "as kill(2)".
-    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0) };
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_fd().as_raw_fd(), signal, none, 0) };
     Errno::result(result).map(drop)
 }
 

@@ -8,13 +8,16 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::sys::stat::{Mode, fchmod, fstat};
+use nix::unistd::{Uid, fchown};
 use supervision::{LaunchFailure, LaunchStage};
 
 use super::inherited;
-use super::launch::{Credentials, Plan, failure};
+use super::launch::{Attempt, Credentials, Plan, failure};
 use crate::accounts;
 use crate::config::settings::{InheritEnv, Launch, SecretSource, Surroundings};
 
@@ -22,7 +25,7 @@ use crate::config::settings::{InheritEnv, Launch, SecretSource, Surroundings};
 pub(super) const SECRET_MAX: u64 = 1024 * 1024;
 
 /// A launch that failed, and what the failed step was about, where that is not the program.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Failed {
     pub(super) failure: LaunchFailure,
     pub(super) subject: Option<String>,
@@ -56,9 +59,13 @@ pub(super) struct Prepared {
     credentials: Credentials,
 }
 
-/// Looks everything up. `inherited` is what the supervisor has to give. May read files; does not wait for the network
-/// unless the machine's accounts do.
-pub(super) fn prepare(launch: &Launch, inherited: &BTreeMap<OsString, OsString>) -> Result<Prepared> {
+/// Looks everything up. `inherited` is what the supervisor has to give. May read files, and ask the network where the
+/// machine's accounts do: call it on a launcher thread.
+pub(super) fn prepare(
+    launch: &Launch,
+    inherited: &BTreeMap<OsString, OsString>,
+    attempt: &Attempt,
+) -> Result<Prepared> {
     let surroundings = &launch.surroundings;
     let mut environment = match &surroundings.inherit_env {
         InheritEnv::All => inherited.clone(),
@@ -79,6 +86,7 @@ pub(super) fn prepare(launch: &Launch, inherited: &BTreeMap<OsString, OsString>)
     if let Some(instance) = launch.instance {
         set("SUPERVISOR_INSTANCE", OsStr::new(&instance.to_string()));
     }
+    attempt.enter(LaunchStage::EnvFile);
     for path in &surroundings.env_files {
         for (name, value) in env_file(path)? {
             set(&name, OsStr::new(&value));
@@ -87,6 +95,7 @@ pub(super) fn prepare(launch: &Launch, inherited: &BTreeMap<OsString, OsString>)
     for (name, value) in &surroundings.env {
         set(name, OsStr::new(value));
     }
+    attempt.enter(LaunchStage::Secret);
     let secrets = surroundings
         .secrets
         .iter()
@@ -99,6 +108,19 @@ impl Prepared {
     /// The supervisor's own, as cells have it.
     pub(super) fn inherited(environment: &BTreeMap<OsString, OsString>) -> Self {
         Self { environment: environment.clone(), secrets: Vec::new(), credentials: Credentials::default() }
+    }
+
+    /// Makes pipes of ours its user's own, who could not open them by name (`/dev/stderr`) else: proc_pid_fd(5). Where we may
+    /// not, it has the descriptors all the same.
+    pub(super) fn own<'a>(&self, pipes: impl Iterator<Item = &'a OwnedFd>) {
+        let Some(uid) = self.credentials.uid else { return };
+        for pipe in pipes {
+            if fstat(pipe).is_ok_and(|found| found.st_uid != uid) {
+                // We write to it through our group: our user may have no right to everything.
+                let _ = fchmod(pipe, Mode::from_bits_truncate(0o660));
+                let _ = fchown(pipe, Some(Uid::from_raw(uid)), None);
+            }
+        }
     }
 
     /// Puts everything but the descriptors 0 to 2, which the caller has given, into a plan.
@@ -199,10 +221,12 @@ fn is_name(name: &str) -> bool {
 }
 
 fn read(stage: LaunchStage, path: &Path) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(|error| Failed::io(stage, &error, path))?;
-    // A pipe or a device has no end, and would hold the supervisor.
+    // A pipe without a writer would not be opened for ever (fifo(7)); regular files do not care for the flag (open(2)).
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let file = file.map_err(|error| Failed::io(stage, &error, path))?;
+    // A pipe or a device has no end.
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-        return Err(Failed::about(stage, Errno::EINVAL, format!("{} (no regular file)", path.display())));
+        return Err(Failed::about(stage, Errno::EMEDIUMTYPE, path.display().to_string()));
     }
     whole(file).map_err(|error| Failed::io(stage, &error, path))
 }

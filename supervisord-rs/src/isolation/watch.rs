@@ -15,6 +15,8 @@ pub(super) enum Token {
         /// The fault domain.
         domain: u32,
     },
+    /// Launches were answered.
+    Launched,
     /// Somebody wants its boards looked at.
     Poke {
         /// The fault domain.
@@ -44,6 +46,7 @@ impl Token {
             Self::Newline { worker } => 2 << KIND_SHIFT | u64::from(worker),
             Self::Notify { worker } => 3 << KIND_SHIFT | u64::from(worker),
             Self::Logs => 4 << KIND_SHIFT,
+            Self::Launched => 5 << KIND_SHIFT,
         }
     }
 
@@ -54,7 +57,8 @@ impl Token {
             1 => Self::Poke { domain: index },
             2 => Self::Newline { worker: index },
             3 => Self::Notify { worker: index },
-            _ => Self::Logs,
+            4 => Self::Logs,
+            _ => Self::Launched,
         }
     }
 }

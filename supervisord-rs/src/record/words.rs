@@ -81,6 +81,22 @@ pub fn signal_code(signal: i32, code: i32) -> String {
     name.to_owned()
 }
 
+/// A wait status for people.
+#[must_use]
+pub fn status(status: Status) -> String {
+    match status {
+        Status::Exited(code) => format!("exit status {code}"),
+        Status::Signaled { signal: number, core_dumped } => {
+            let core = if core_dumped { " (core dumped)" } else { "" };
+            format!("{}{core}", signal(number))
+        }
+        Status::NotLaunched(_) => "nothing: it could not be started".to_owned(),
+        Status::Returned | Status::Failed | Status::Panicked | Status::Abandoned | Status::Unknown => {
+            "a status that nobody knows".to_owned()
+        }
+    }
+}
+
 /// An ending for the record, with what the board and the driver add to it.
 #[must_use]
 pub fn ending(ending: Ending, reading: Option<&Reading>, message: Option<&str>) -> EndingReport {

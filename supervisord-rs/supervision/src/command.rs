@@ -274,7 +274,10 @@ impl Machine {
                     self.force(worker);
                 }
                 // Its launch is answered first.
-                Phase::Launching => self.workers[worker.index()].order = Some(Why::Requested),
+                Phase::Launching => {
+                    self.workers[worker.index()].order = Some(Why::Requested);
+                    self.limit_launch(worker);
+                }
                 Phase::Idle | Phase::Killing | Phase::Backoff | Phase::Quarantined | Phase::Finished => {}
             }
         }

@@ -11,9 +11,15 @@ use crate::worker::Phase;
 /// Something to do, in the order given. Drivers answer with events, never by calling back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Launch it. Answered once, by `Launched` or `LaunchFailed`. A cell that is not up is brought up by this.
+    /// Launch it. Answered once, by `Launched` or `LaunchFailed`, sooner or later: see `Withdraw`. A cell that is not up is brought up by this.
     Launch {
         /// Whom.
+        incarnation: Incarnation,
+    },
+    /// The launch takes too long: answer it now, by `LaunchFailed` unless it has come through. What may come of it later
+    /// is killed before it does anything.
+    Withdraw {
+        /// Whose.
         incarnation: Incarnation,
     },
     /// Reap every exit, then say whether this one still lives. Answered by `Confirmed`, or by its ending.

@@ -109,6 +109,7 @@ impl Machine {
                 Phase::Launching | Phase::Starting | Phase::Running => {
                     state.order = Some(Why::GroupQuarantine);
                     self.stops.insert(member);
+                    self.limit_launch(member);
                 }
                 Phase::Stopping | Phase::Killing => state.order = Some(Why::GroupQuarantine),
                 Phase::Idle if state.wanted => self.quarantine(member, None),

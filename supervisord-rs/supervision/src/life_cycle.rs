@@ -11,6 +11,10 @@ use crate::spec::{DomainKind, OnHang, Readiness};
 use crate::timers::{Due, Timer};
 use crate::worker::{Phase, Reaction, Signal, Why, react};
 
+/// For a launch of a worker whose readiness has no limit of its own. What takes longer hangs in the kernel.
+const LAUNCH_LIMIT: Duration = Duration::from_secs(60);
+/// For a launch that nobody wants any more, at least: one that does not hang takes milliseconds.
+const LAUNCH_LEAST: Duration = Duration::from_secs(1);
 /// From a kill until what is left of the killed is named; SIGKILL takes microseconds, where the kernel lets it.
 const REMAINS_FIRST: Duration = Duration::from_secs(5);
 /// And again, as long as it is there.
@@ -25,6 +29,10 @@ impl Machine {
             Reaction::FailLaunch | Reaction::End => {
                 let unknown = Ending { status: Status::Unknown, cause: Cause::Unknown };
                 self.on_end(worker, ending.unwrap_or(unknown));
+            }
+            Reaction::Withdraw => {
+                let incarnation = self.incarnation(worker);
+                self.effects.push_back(Effect::Withdraw { incarnation });
             }
             Reaction::RememberReady => self.workers[worker.index()].said_ready = true,
             Reaction::AskConfirm => self.on_ready(worker),
@@ -67,6 +75,7 @@ impl Machine {
             Reaction::OrderStop => {
                 self.workers[worker.index()].order.get_or_insert(Why::Requested);
                 self.stops.insert(worker);
+                self.limit_launch(worker);
             }
             Reaction::Stale => self.stale += 1,
         }
@@ -88,9 +97,30 @@ impl Machine {
         let incarnation = self.incarnation(worker);
         self.enter(worker, Phase::Launching, None);
         self.effects.push_back(Effect::Launch { incarnation });
+        self.limit_launch(worker);
+    }
+
+    /// A launch may hang in the kernel (a file system that does not answer): it has the worker's time to start, and once it
+    /// is not wanted any more, the worker's time to stop.
+    pub(crate) fn limit_launch(&mut self, worker: WorkerId) {
+        let state = &self.workers[worker.index()];
+        if state.phase != Phase::Launching {
+            return;
+        }
+        let spec = &self.spec.workers[worker.index()];
+        let limit = match spec.readiness {
+            Readiness::Notified { timeout } => timeout,
+            Readiness::After(_) => LAUNCH_LIMIT,
+        };
+        let by_start = state.since.saturating_add(limit);
+        let grace = if self.is_forced() { LAUNCH_LEAST } else { spec.stop.timeout.max(LAUNCH_LEAST) };
+        let by_stop = state.order.map(|_| self.now.saturating_add(grace));
+        let due = by_stop.map_or(by_start, |by_stop| by_stop.min(by_start));
+        self.set_timer(Timer::Worker(worker, Due::Phase), due);
     }
 
     fn begin(&mut self, worker: WorkerId) {
+        self.cancel_timers(worker);
         self.enter(worker, Phase::Starting, None);
         if self.is_forced() {
             self.workers[worker.index()].order = Some(Why::Requested);
@@ -304,6 +334,7 @@ impl Machine {
         let state = &mut self.workers[worker.index()];
         if state.order == Some(Why::Requested) && self.shutdown.is_none() {
             state.order = None;
+            self.limit_launch(worker);
             self.wake_dependents(worker);
         }
     }

@@ -257,7 +257,7 @@ impl Machine {
         let phase = state.phase;
         self.count_coming_up(Phase::Idle, phase);
         let phase_timer = Timer::Worker(worker, Due::Phase);
-        if let Some(due) = memo.due {
+        if let Some(due) = memo.due.filter(|_| memo.phase != Phase::Launching) {
             self.set_timer(phase_timer, due);
         }
         let incarnation = self.incarnation(worker);

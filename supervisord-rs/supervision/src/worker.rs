@@ -206,6 +206,8 @@ pub(crate) enum Reaction {
     Begin,
     /// It never ran: a failure.
     FailLaunch,
+    /// Its launch takes too long.
+    Withdraw,
     /// It was ready before we heard of its launch.
     RememberReady,
     /// Ask the driver whether it still lives.
@@ -304,7 +306,8 @@ pub(crate) const fn react(phase: Phase, signal: Signal) -> Reaction {
         (Signal::PhaseDue, Stopping) => Reaction::Escalate,
         (Signal::PhaseDue, Backoff | Quarantined) => Reaction::Retry,
         (Signal::PhaseDue, Killing) => Reaction::ReportRemains,
-        (Signal::PhaseDue, Idle | Launching | Running | Finished) => Reaction::Ignore,
+        (Signal::PhaseDue, Launching) => Reaction::Withdraw,
+        (Signal::PhaseDue, Idle | Running | Finished) => Reaction::Ignore,
         (Signal::HeartbeatDue, Running) => Reaction::AskHeartbeat,
         (
             Signal::HeartbeatDue,

@@ -755,3 +755,38 @@ fn a_suspended_worker_misses_no_heartbeat() {
     world.pass(1000 * MS);
     assert_eq!((world.phase(0), world.view(0).paused, world.opened.len()), (Phase::Running, false, 0));
 }
+
+#[test]
+fn a_launch_that_hangs_is_withdrawn_when_its_time_to_start_is_over() {
+    let mut world = World::new(spec(&["a", "b"]));
+    let hanging = world.present(0);
+    world.questions.retain(|question| *question != Effect::Launch { incarnation: hanging });
+    world.pass(499 * MS);
+    assert_eq!((world.phase(0), world.phase(1)), (Phase::Launching, Phase::Running));
+    world.pass(MS);
+    assert_eq!(world.phase(0), Phase::Backoff, "an attempt that failed, as any other");
+    world.pass(100 * MS);
+    assert_eq!((world.phase(0), world.view(0).generation), (Phase::Running, generation(2)));
+    assert_eq!(world.closed.len(), 1);
+}
+
+#[test]
+fn a_launch_that_hangs_holds_up_neither_a_stop_nor_the_end() {
+    for is_forced in [false, true] {
+        let mut spec = spec(&["a"]);
+        spec.workers[0].readiness = Readiness::After(MS);
+        spec.workers[0].stop.timeout = 5000 * MS;
+        spec.shutdown_timeout = 60_000 * MS;
+        let mut world = World::new(spec);
+        world.questions.clear();
+        world.command(Command::Stop(vec![A]));
+        world.command(Command::Start(vec![A]));
+        world.pass(10_000 * MS);
+        assert_eq!(world.phase(0), Phase::Launching, "it is wanted again, and has its time");
+        world.command(Command::Shutdown { now: is_forced });
+        world.pass(if is_forced { 999 * MS } else { 4999 * MS });
+        assert_eq!((world.phase(0), world.exited), (Phase::Launching, None));
+        world.pass(MS);
+        assert_eq!((world.phase(0), world.exited), (Phase::Idle, Some(true)));
+    }
+}

@@ -241,7 +241,7 @@ impl Drivers {
                 .add(poke.as_fd(), Token::Poke { domain: domain.0 })
                 .map_err(|errno| errno.to_string())?;
             self.domains[domain.index()].poke = Some(Arc::new(poke));
-            Process::Host(Host::adopted(child, socket))
+            Process::Host(Host::new(child, socket))
         } else {
             Process::Command(child)
         };

@@ -37,6 +37,7 @@ impl Drivers {
             for token in ready {
                 match token {
                     Token::Exit { domain } => self.reap(DomainId(domain)),
+                    Token::Launched => self.take_launched(),
                     Token::Poke { domain } => self.answer_poke(DomainId(domain)),
                     Token::Newline { worker } => self.hear_newline(WorkerId(worker)),
                     Token::Notify { worker } => self.hear(WorkerId(worker)),
@@ -50,11 +51,13 @@ impl Drivers {
     /// When [`look_at_remains`](Self::look_at_remains) is due, in monotonic nanoseconds; `None` as a rule.
     #[must_use]
     pub fn next_look(&self) -> Option<u64> {
-        self.next_look.map(|(at, _)| at)
+        let look = self.next_look.map(|(at, _)| at);
+        look.into_iter().chain(self.launchers.relief_due()).min()
     }
 
-    /// Looks at those whose main process is gone, if it is time.
+    /// Looks at those whose main process is gone, if it is time, and whether launches are held up.
     pub fn look_at_remains(&mut self) {
+        self.launchers.relieve();
         let Some((at, pause)) = self.next_look.filter(|(at, _)| *at <= monotonic_ns()) else { return };
         for domain in std::mem::take(&mut self.remains) {
             self.reap(domain);
@@ -79,7 +82,12 @@ impl Drivers {
             .collect();
         let called: BTreeSet<i32> =
             self.live.iter().flatten().filter_map(|live| Some(live.said.main.as_ref()?.pid)).collect();
-        let is_ours = |pid: i32| mains.contains(&pid) || called.contains(&pid) || helper::is_helper(pid);
+        let is_ours = |pid: i32| {
+            mains.contains(&pid)
+                || called.contains(&pid)
+                || helper::is_helper(pid)
+                || self.launchers.is_being_born(pid)
+        };
         let has_threads = self
             .live
             .iter()

@@ -21,6 +21,14 @@ const DATAGRAMS: usize = 32;
 impl Drivers {
     /// Takes what was said on a worker's notify socket.
     pub(super) fn hear(&mut self, worker: WorkerId) {
+        // Its launch may have been answered since. Until it is, nobody knows who its family is.
+        self.take_launched();
+        if self.defer_words(self.domain_of[worker.index()]) {
+            if let Some(notify) = &self.notify[worker.index()] {
+                self.watch.remove(notify.as_fd());
+            }
+            return;
+        }
         for _ in 0..DATAGRAMS {
             // Looked at first and taken after: a supervisor that dies between leaves it to its successor.
             let Some(datagram) = self.notify[worker.index()].as_ref().and_then(Notify::look) else { return };

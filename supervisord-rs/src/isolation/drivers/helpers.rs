@@ -1,100 +1,95 @@
 //! Small processes of ours: probes, stop commands, hooks, checks.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
-use supervision::{LaunchFailure, WorkerId};
+use supervision::WorkerId;
 
 use super::Drivers;
-use crate::isolation::helper::Helper;
+use crate::isolation::helper::{NotLaunched, Summons};
 use crate::isolation::host;
 use crate::isolation::launch::{Plan, advice, has_room};
-use crate::isolation::surroundings::Failed;
-
-/// A small process that could not be started.
-#[derive(Debug)]
-pub struct NotLaunched {
-    /// The machine is short of something now: it says nothing about the worker.
-    pub transient: bool,
-    /// What went wrong, in a sentence.
-    pub message: String,
-}
+use crate::isolation::outfit::{self, Outfit};
+use crate::isolation::surroundings::{Failed, Result as Launched};
 
 impl Drivers {
     /// Starts a small process of ours with the surroundings of a worker, in its family.
     ///
     /// # Errors
-    /// What went wrong.
+    /// What went wrong already.
     pub fn launch_helper(
         &mut self,
         worker: WorkerId,
         argv: &[String],
         extra: &[(String, String)],
-    ) -> Result<Helper, NotLaunched> {
-        let launch = self.launches[worker.index()].clone();
-        let domain = self.domain_of[worker.index()];
-        let family = self.family(domain, &launch.surroundings.limits);
-        let launched = has_room().map_err(Failed::from).and(family).and_then(|family| {
-            let mut prepared = self.prepare(&launch, &family)?;
-            for (name, value) in extra {
-                prepared.environment.insert(name.into(), value.into());
-            }
-            let null = host::null()?;
-            let name = argv.first().map_or("", String::as_str);
-            let plan = Plan::new(OsStr::new(name), argv, &prepared.path())?
-                .descriptor(null.as_fd())?
-                .descriptor(null.as_fd())?
-                .descriptor(null.as_fd())?;
-            let plan = prepared.apply(plan, &launch.surroundings)?;
-            Ok(plan.cgroup(family.birthplace()?).family_mark(family.limit_mark()).launch()?)
-        });
+    ) -> Result<Summons, NotLaunched> {
         let program = argv.first().cloned().unwrap_or_default();
-        launched.map(|child| Helper::new(child, Some(worker))).map_err(|failed| NotLaunched {
+        let outfit = self.helper_outfit(worker, argv, extra).map_err(|failed| NotLaunched {
             transient: failed.failure.transient,
             message: advice(failed.failure, failed.subject.as_deref().unwrap_or(&program)),
-        })
+        })?;
+        let launch = move |attempt: &_| outfit.launch(attempt);
+        Ok(Summons::send(&self.launchers, Some(worker), program, launch))
+    }
+
+    fn helper_outfit(
+        &mut self,
+        worker: WorkerId,
+        argv: &[String],
+        extra: &[(String, String)],
+    ) -> Launched<Outfit> {
+        has_room()?;
+        let launch = self.launches[worker.index()].clone();
+        let family = self.family(self.domain_of[worker.index()], &launch.surroundings.limits)?;
+        let program = argv.first().cloned().unwrap_or_default();
+        let argv = argv.iter().map(Into::into).collect();
+        let mut outfit = self.outfit(program.into(), argv, &launch, &family)?;
+        outfit.variables.extend_from_slice(extra);
+        outfit.descriptors = outfit::nulls([1, 2])?;
+        Ok(outfit)
     }
 
     /// Starts a small process of ours that belongs to no worker, with this on its standard input.
     ///
     /// # Errors
-    /// What went wrong, in a sentence.
-    pub fn launch_hook(&self, argv: &[String], input: &File) -> Result<Helper, String> {
-        let program = argv.first().map_or("", String::as_str);
+    /// What went wrong already, in a sentence.
+    pub fn launch_hook(&self, argv: &[String], input: File) -> Result<Summons, String> {
+        let program = argv.first().cloned().unwrap_or_default();
         let path = self.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-        has_room()
-            .and_then(|()| self.launch_with_our_environment(OsStr::new(program), argv, &path, input.as_fd()))
-            .map_err(|failure| advice(failure, program))
+        has_room().map_err(|failure| advice(failure, &program))?;
+        let argv = argv.iter().map(OsString::from).collect();
+        Ok(self.launch_with_our_environment(program.into(), argv, path, input.into()))
     }
 
     /// Starts a binary that is to say something with its exit status alone.
     ///
     /// # Errors
-    /// What went wrong, in a sentence.
-    pub fn launch_check(&self, binary: &Path, argv: &[std::ffi::OsString]) -> Result<Helper, String> {
-        host::null()
-            .and_then(|null| {
-                self.launch_with_our_environment(binary.as_os_str(), argv, OsStr::new(""), null.as_fd())
-            })
-            .map_err(|failure| advice(failure, &binary.display().to_string()))
+    /// What went wrong already, in a sentence.
+    pub fn launch_check(&self, binary: &Path, argv: &[OsString]) -> Result<Summons, String> {
+        let null = host::null().map_err(|failure| advice(failure, &binary.display().to_string()))?;
+        Ok(self.launch_with_our_environment(binary.into(), argv.to_vec(), OsString::new(), null.into()))
     }
 
     fn launch_with_our_environment(
         &self,
-        program: &OsStr,
-        argv: &[impl AsRef<OsStr>],
-        path: &OsStr,
-        input: BorrowedFd<'_>,
-    ) -> Result<Helper, LaunchFailure> {
-        let null = host::null()?;
-        let child = Plan::new(program, argv, path)?
-            .environment(self.environment.iter().map(|(name, value)| (&**name, &**value)))?
-            .descriptor(input)?
-            .descriptor(null.as_fd())?
-            .descriptor(null.as_fd())?
-            .launch()?;
-        Ok(Helper::new(child, None))
+        program: OsString,
+        argv: Vec<OsString>,
+        path: OsString,
+        input: OwnedFd,
+    ) -> Summons {
+        let environment = Arc::clone(&self.environment);
+        let name = program.to_string_lossy().into_owned();
+        Summons::send(&self.launchers, None, name, move |attempt| {
+            let null = host::null()?;
+            let plan = Plan::new(&program, &argv, &path)?
+                .environment(environment.iter().map(|(name, value)| (&**name, &**value)))?
+                .descriptor(input.as_fd())?
+                .descriptor(null.as_fd())?
+                .descriptor(null.as_fd())?;
+            plan.launch_as(attempt).map_err(Failed::from)
+        })
     }
 }

@@ -43,7 +43,7 @@ impl Drivers {
         let child = resident.process.child();
         let socket = match &resident.process {
             Process::Command(_) => None,
-            Process::Host(host) => Some(host.socket()),
+            Process::Host(host) => Some(host.way()),
         };
         let is_kept = is_kept
             && socket.is_none_or(|socket| self.store.keep(&format!("{name}/host/{}", child.pid), &[socket]));

@@ -1,4 +1,5 @@
-//! From an incarnation to something that runs: board, captured streams, thread or process, and what watches them.
+//! What an incarnation is launched with: board, captured streams, sockets. Threads begin at once; processes are started by
+//! a launcher thread, and `launched` goes on from there.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -8,141 +9,190 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use supervision::spec::DomainKind;
 use supervision::{DomainId, Incarnation, LaunchFailure, LaunchStage, WorkerId};
+use workers::board::monotonic_ns;
 use workers::mapping::Mapping;
 
-use super::{Drivers, Process, Resident};
+use super::launched::Expected;
+use super::output::Outputs;
+use super::{Drivers, Process};
 use crate::config::probes::Ready;
 use crate::config::settings::{Limits, Surroundings};
 use crate::config::{Isolation, Launch, Program};
-use crate::isolation::family::{Family, MARK};
-use crate::isolation::host::{self, Host};
+use crate::isolation::family::Family;
 use crate::isolation::launch::{failure, has_room};
 use crate::isolation::live::{Live, Page, Sdk, event_fd};
 use crate::isolation::notify::Notify;
-use crate::isolation::surroundings::{self, Prepared, Result};
+use crate::isolation::outfit::{Birthplace, Outfit, Surrounded};
+use crate::isolation::surroundings::Result;
 use crate::isolation::thread::{Order, from_io};
 use crate::isolation::watch::Token;
-use crate::isolation::{command, reaper, thread};
+use crate::isolation::{command, host, thread};
+
+const STDOUT: i32 = 1;
+const STDERR: i32 = 2;
+/// As `workers::host` has them.
+const HOST_ORDERS: i32 = 3;
+const HOST_POKE: i32 = 4;
+
+/// How far a launch has come.
+pub(super) enum Progress {
+    /// It runs.
+    Launched,
+    /// A launcher thread has it.
+    OnItsWay,
+}
 
 impl Drivers {
-    pub(super) fn try_launch(&mut self, incarnation: Incarnation) -> Result<()> {
+    pub(super) fn try_launch(&mut self, incarnation: Incarnation) -> Result<Progress> {
         self.live[incarnation.worker.index()] = None;
         has_room()?;
+        if let Some(hanging) = self.hanging(incarnation.worker) {
+            return Err(hanging);
+        }
         let launch = self.launches[incarnation.worker.index()].clone();
         match (&launch.program, &launch.isolation) {
             (Program::Command(argv), _) => self.launch_command(incarnation, &launch, argv),
-            (Program::Worker { kind, args }, isolation) => {
-                let order = Order {
-                    name: &launch.name,
-                    kind,
-                    generation: incarnation.generation.0,
-                    args,
-                    on_panic: launch.on_panic,
-                };
-                match isolation {
-                    Isolation::Thread => self.launch_thread(incarnation, &launch, &order),
-                    Isolation::Cell(_) => self.launch_in_cell(incarnation, &launch, &order),
-                    Isolation::Process => self.launch_process(incarnation, &launch, &order),
-                }
-            }
+            (Program::Worker { .. }, Isolation::Thread) => self.launch_thread(incarnation, &launch),
+            (Program::Worker { .. }, Isolation::Cell(_)) => self.launch_in_cell(incarnation),
+            (Program::Worker { .. }, Isolation::Process) => self.launch_process(incarnation, &launch),
         }
     }
 
-    fn launch_command(&mut self, incarnation: Incarnation, launch: &Launch, argv: &[String]) -> Result<()> {
-        let domain = self.domain_of[incarnation.worker.index()];
+    fn launch_command(
+        &mut self,
+        incarnation: Incarnation,
+        launch: &Launch,
+        argv: &[String],
+    ) -> Result<Progress> {
+        let worker = incarnation.worker;
+        let domain = self.domain_of[worker.index()];
         self.sockets.open(&launch.sockets)?;
-        let outputs = self.outputs(incarnation.worker, launch)?;
-        self.open_notify(incarnation.worker, launch)?;
+        let outputs = self.outputs(worker, launch)?;
+        self.open_notify(worker, launch)?;
         let family = self.family(domain, &launch.surroundings.limits)?;
-        let is_kept = self.is_kept(incarnation.worker);
-        let started = command::launch(command::Setting {
-            parent_death_signal: death_signal(is_kept),
-            argv,
-            launch,
-            prepared: self.prepare(launch, &family)?,
-            family: &family,
-            sockets: &self.sockets,
-            notify: self.notify[incarnation.worker.index()].as_ref().map(Notify::address),
-            stdout: outputs.stdout.as_fd(),
-            stderr: outputs.stderr().as_fd(),
-        })?;
+        let is_kept = self.is_kept(worker);
+        let program = argv.first().cloned().unwrap_or_default();
+        let argv = argv.iter().map(Into::into).collect();
+        let mut outfit = self.outfit(program.into(), argv, launch, &family)?;
+        outfit.parent_death_signal = death_signal(is_kept);
+        outfit.take_outputs(launch, outputs)?;
+        let means = command::Means {
+            sockets: launch.sockets.iter().filter_map(|spec| self.sockets.get(spec)).collect(),
+            notify: self.notify[worker.index()].as_ref().map(Notify::address),
+        };
+        let newline = command::equip(&mut outfit, launch, means)?;
         let mut live = Live::new(incarnation, domain, None);
-        if let Some(newline) = started.newline {
-            let (worker, generation) = (incarnation.worker.0, incarnation.generation.0);
+        if let Some(newline) = newline {
+            let generation = incarnation.generation.0;
             self.store.keep(&format!("worker-{}/newline/{generation}", launch.name), &[newline.as_fd()]);
-            if let Err(errno) = self.watch.add(newline.as_fd(), Token::Newline { worker }) {
-                // It runs already, and nobody would know.
-                family.kill(&started.child);
-                reaper::discard(&started.child.pidfd);
-                return Err(failure(LaunchStage::Pipes, errno).into());
-            }
+            self.watch
+                .add(newline.as_fd(), Token::Newline { worker: worker.0 })
+                .map_err(|errno| failure(LaunchStage::Pipes, errno))?;
             live.newline = Some(newline);
         }
-        self.house(domain, Process::Command(started.child), family)?;
-        self.live[incarnation.worker.index()] = Some(live);
+        self.live[worker.index()] = Some(live);
+        // What it writes right after its exec counts.
         self.watch_for_line(incarnation, launch);
-        self.commit(incarnation, is_kept);
-        Ok(())
+        self.expect(domain, incarnation, outfit, family, None);
+        Ok(Progress::OnItsWay)
     }
 
-    fn launch_process(&mut self, incarnation: Incarnation, launch: &Launch, order: &Order<'_>) -> Result<()> {
+    fn launch_process(&mut self, incarnation: Incarnation, launch: &Launch) -> Result<Progress> {
         let domain = self.domain_of[incarnation.worker.index()];
         let sdk = self.prepare_board(incarnation, &launch.name)?;
         let outputs = self.outputs(incarnation.worker, launch)?;
         let poke = self.poke(domain)?;
         let family = self.family(domain, &launch.surroundings.limits)?;
         let is_kept = self.is_kept(incarnation.worker) && self.keep_wake(incarnation, &launch.name, &sdk);
-        let setting = host::Setting {
-            parent_death_signal: death_signal(is_kept),
-            title: &launch.name,
-            prepared: self.prepare(launch, &family)?,
-            surroundings: &launch.surroundings,
-            family: &family,
-            stdout: outputs.stdout.as_fd(),
-            stderr: outputs.stderr().as_fd(),
-        };
-        let host = Host::launch(setting, &poke)?;
-        if let Err(failed) = host.order(order, true, &sdk, outputs.stdout.as_fd()) {
-            family.kill(&host.child);
-            reaper::discard(&host.child.pidfd);
-            return Err(failed.into());
-        }
-        self.house(domain, Process::Host(host), family)?;
+        let mut outfit = self.outfit(host::PROGRAM.into(), host::argv(&launch.name), launch, &family)?;
+        outfit.parent_death_signal = death_signal(is_kept);
+        let (way, theirs) = host::way()?;
+        host::order(way.as_fd(), &order(launch, incarnation), true, &sdk, outputs.stdout.as_fd())?;
+        outfit.take_outputs(launch, outputs)?;
+        outfit.take_way(theirs, &poke)?;
         self.settle(incarnation, domain, sdk);
-        self.commit(incarnation, is_kept);
-        Ok(())
+        self.expect(domain, incarnation, outfit, family, Some(way));
+        Ok(Progress::OnItsWay)
     }
 
-    fn launch_in_cell(&mut self, incarnation: Incarnation, launch: &Launch, order: &Order<'_>) -> Result<()> {
+    fn launch_in_cell(&mut self, incarnation: Incarnation) -> Result<Progress> {
         let domain = self.domain_of[incarnation.worker.index()];
-        self.bring_up_cell(domain)?;
+        // One that has died and was not looked at yet would take no orders, again and again.
+        self.reap(domain);
+        let slot = &mut self.domains[domain.index()];
+        match (&slot.resident, &mut slot.expected) {
+            (Some(resident), _) if resident.exited.is_some() => {
+                Err(failure(LaunchStage::Cell, Errno::EAGAIN).into())
+            }
+            (Some(_), _) => self.enter_cell(domain, incarnation).map(|()| Progress::Launched),
+            (None, Some(expected)) => {
+                expected.members.push(incarnation);
+                Ok(Progress::OnItsWay)
+            }
+            (None, None) => self.bring_up_cell(domain, incarnation),
+        }
+    }
+
+    /// Hands a worker to its cell, which is up.
+    pub(super) fn enter_cell(&mut self, domain: DomainId, incarnation: Incarnation) -> Result<()> {
+        let launch = self.launches[incarnation.worker.index()].clone();
         let sdk = self.prepare_board(incarnation, &launch.name)?;
-        let outputs = self.outputs(incarnation.worker, launch)?;
-        let resident = self.domains[domain.index()].resident.as_ref().expect("brought up above");
+        let outputs = self.outputs(incarnation.worker, &launch)?;
+        let resident = self.domains[domain.index()].resident.as_ref().expect("whoever calls this has looked");
         let Process::Host(host) = &resident.process else {
             unreachable!("a cell's process is a host: bring_up_cell makes no other");
         };
-        host.order(order, false, &sdk, outputs.stdout.as_fd())?;
+        host::order(host.way(), &order(&launch, incarnation), false, &sdk, outputs.stdout.as_fd())?;
         let is_kept = self.is_kept(incarnation.worker) && self.keep_wake(incarnation, &launch.name, &sdk);
         self.settle(incarnation, domain, sdk);
         self.commit(incarnation, is_kept);
         Ok(())
     }
 
-    fn launch_thread(&mut self, incarnation: Incarnation, launch: &Launch, order: &Order<'_>) -> Result<()> {
+    fn launch_thread(&mut self, incarnation: Incarnation, launch: &Launch) -> Result<Progress> {
         let domain = self.domain_of[incarnation.worker.index()];
         let sdk = self.prepare_board(incarnation, &launch.name)?;
         let outputs = self.outputs(incarnation.worker, launch)?;
         let poke = self.poke(domain)?;
-        thread::launch(&sdk, order, &self.registry, &poke, outputs.stdout)?;
+        thread::launch(&sdk, &order(launch, incarnation), &self.registry, &poke, outputs.stdout)?;
         self.settle(incarnation, domain, sdk);
-        Ok(())
+        Ok(Progress::Launched)
     }
 
-    pub(super) fn prepare(&self, launch: &Launch, family: &Family) -> Result<Prepared> {
-        let mut prepared = surroundings::prepare(launch, &self.environment)?;
-        prepared.environment.insert(MARK.into(), family.mark().into());
-        Ok(prepared)
+    /// With the surroundings of a worker, in its family, and without descriptors yet.
+    pub(super) fn outfit(
+        &self,
+        program: std::ffi::OsString,
+        argv: Vec<std::ffi::OsString>,
+        launch: &Launch,
+        family: &Family,
+    ) -> Result<Outfit> {
+        let surrounded = Surrounded::Worker(Box::new(launch.clone()));
+        Ok(Outfit::new(program, argv, surrounded, &self.environment, Birthplace::of(family)?))
+    }
+
+    /// Has a launcher thread start the process of a domain, and waits for it.
+    fn expect(
+        &mut self,
+        domain: DomainId,
+        incarnation: Incarnation,
+        outfit: Outfit,
+        family: Rc<Family>,
+        way: Option<OwnedFd>,
+    ) {
+        let is_kept = outfit.parent_death_signal.is_none();
+        let attempt = self.submit(domain, outfit);
+        let members = vec![incarnation];
+        let expected = Expected { attempt, family, way, members, is_kept, has_spoken: false };
+        self.domains[domain.index()].expected = Some(expected);
+    }
+
+    /// Its process, which is its own, has come.
+    pub(super) fn begin_alone(&mut self, incarnation: Incarnation, is_kept: bool) {
+        if let Some(live) = self.live_mut(incarnation) {
+            live.said.alive_at = monotonic_ns();
+        }
+        self.commit(incarnation, is_kept);
     }
 
     /// The family of a domain, made when it is first needed.
@@ -165,28 +215,7 @@ impl Drivers {
         self.live[incarnation.worker.index()] = Some(Live::new(incarnation, domain, Some(sdk)));
     }
 
-    /// Gives a domain its process, and watches it. A process that cannot be watched is ended at once.
-    fn house(&mut self, domain: DomainId, process: Process, family: Rc<Family>) -> Result<()> {
-        let watched = self.watch.add(process.child().pidfd.as_fd(), Token::Exit { domain: domain.0 });
-        if let Err(errno) = watched {
-            family.kill(process.child());
-            reaper::discard(&process.child().pidfd);
-            return Err(failure(LaunchStage::Descriptors, errno).into());
-        }
-        let resident = Resident { process, family, recycled_for: None, exited: None, unsettled_since: None };
-        self.domains[domain.index()].resident = Some(resident);
-        Ok(())
-    }
-
-    fn bring_up_cell(&mut self, domain: DomainId) -> Result<()> {
-        // One that has died and was not looked at yet would take no orders, again and again.
-        self.reap(domain);
-        if let Some(resident) = &self.domains[domain.index()].resident {
-            return match resident.exited {
-                None => Ok(()),
-                Some(_) => Err(failure(LaunchStage::Cell, Errno::EAGAIN).into()),
-            };
-        }
+    fn bring_up_cell(&mut self, domain: DomainId, incarnation: Incarnation) -> Result<Progress> {
         let name = self.domains[domain.index()].name.clone();
         let output = self.cell_output(domain, &name)?;
         let poke = self.poke(domain)?;
@@ -194,23 +223,21 @@ impl Drivers {
         let family = self.family(domain, &limits)?;
         // A cell has the supervisor's surroundings, but for its limits.
         let surroundings = Surroundings { own_session: true, limits, ..Surroundings::default() };
-        let mut prepared = Prepared::inherited(&self.environment);
-        prepared.environment.insert(MARK.into(), family.mark().into());
+        let surrounded = Surrounded::Cell(Box::new(surroundings));
+        let argv = host::argv(&format!("cell {name}"));
+        let birthplace = Birthplace::of(&family)?;
+        let mut outfit = Outfit::new(host::PROGRAM.into(), argv, surrounded, &self.environment, birthplace);
         let is_kept = self.domains[domain.index()]
             .output
             .is_some_and(|output| self.logs.keep(output, &format!("cell-{name}/stdout"), &self.store))
             && self.store.keep(&format!("cell-{name}/poke"), &[poke.as_fd()]);
-        let setting = host::Setting {
-            parent_death_signal: death_signal(is_kept),
-            title: &format!("cell {name}"),
-            prepared,
-            surroundings: &surroundings,
-            family: &family,
-            stdout: output.as_fd(),
-            stderr: output.as_fd(),
-        };
-        let host = Host::launch(setting, &poke)?;
-        self.house(domain, Process::Host(host), family)
+        outfit.parent_death_signal = death_signal(is_kept);
+        let (way, theirs) = host::way()?;
+        let same = output.try_clone().map_err(|error| from_io(LaunchStage::Pipes, &error))?;
+        outfit.descriptors.extend([(output, STDOUT), (same, STDERR)]);
+        outfit.take_way(theirs, &poke)?;
+        self.expect(domain, incarnation, outfit, family, Some(way));
+        Ok(Progress::OnItsWay)
     }
 
     fn prepare_board(
@@ -262,6 +289,17 @@ impl Drivers {
         }
     }
 
+    /// Listens to the notify sockets of a domain again.
+    pub(super) fn listen(&mut self, domain: DomainId) {
+        for (index, notify) in self.notify.iter().enumerate() {
+            if let (Some(notify), Ok(worker)) = (notify, u32::try_from(index))
+                && self.domain_of[index] == domain
+            {
+                let _ = self.watch.add(notify.as_fd(), Token::Notify { worker });
+            }
+        }
+    }
+
     fn poke(&mut self, domain: DomainId) -> std::result::Result<Arc<OwnedFd>, LaunchFailure> {
         if let Some(poke) = &self.domains[domain.index()].poke {
             return Ok(Arc::clone(poke));
@@ -280,6 +318,40 @@ impl Drivers {
             Program::Worker { kind, .. } => format!("worker {kind}"),
         }
     }
+}
+
+impl Outfit {
+    /// Standard output and error.
+    fn take_outputs(&mut self, launch: &Launch, outputs: Outputs) -> Result<()> {
+        let Outputs { stdout, stderr } = outputs;
+        let stderr = stderr.map_or_else(|| stdout.try_clone(), Ok);
+        let stderr = stderr.map_err(|error| from_io(LaunchStage::Pipes, &error))?;
+        let is_captured = |wanted: &str| launch.captured().any(|(stream, _)| stream == wanted);
+        let with_stdout = launch.logs.stderr.is_none();
+        if is_captured("stdout") {
+            self.pipes.push(STDOUT);
+        }
+        if is_captured(if with_stdout { "stdout" } else { "stderr" }) {
+            self.pipes.push(STDERR);
+        }
+        self.descriptors.extend([(stdout, STDOUT), (stderr, STDERR)]);
+        Ok(())
+    }
+
+    /// Where a host's orders come from, and what it pokes.
+    fn take_way(&mut self, way: OwnedFd, poke: &OwnedFd) -> Result<()> {
+        let poke = poke.try_clone().map_err(|error| from_io(LaunchStage::Descriptors, &error))?;
+        self.descriptors.extend([(way, HOST_ORDERS), (poke, HOST_POKE)]);
+        Ok(())
+    }
+}
+
+/// What SDK code is to run.
+fn order(launch: &Launch, incarnation: Incarnation) -> Order<'_> {
+    let Program::Worker { kind, args } = &launch.program else {
+        unreachable!("a command is no SDK code: `try_launch` tells them apart");
+    };
+    Order { name: &launch.name, kind, generation: incarnation.generation.0, args, on_panic: launch.on_panic }
 }
 
 /// What a process gets when we end: nothing, if somebody takes it over.

@@ -18,14 +18,8 @@ use crate::record::logs::StreamPlan;
 /// The descriptors that a worker's output goes to.
 pub(super) struct Outputs {
     pub(super) stdout: OwnedFd,
-    stderr: Option<OwnedFd>,
-}
-
-impl Outputs {
-    /// Where standard error goes: where standard output goes, unless it has a way of its own.
-    pub(super) fn stderr(&self) -> &OwnedFd {
-        self.stderr.as_ref().unwrap_or(&self.stdout)
-    }
+    /// `None`: where standard output goes.
+    pub(super) stderr: Option<OwnedFd>,
 }
 
 impl Drivers {

@@ -6,8 +6,8 @@ use supervision::spec::DomainKind;
 use supervision::{DomainId, Incarnation};
 use workers::board::{LastWords, monotonic_ns};
 
-use super::{Drivers, NotLaunched, Remark};
-use crate::isolation::helper::Helper;
+use super::{Drivers, Remark};
+use crate::isolation::helper::{NotLaunched, Summons};
 use crate::isolation::live::{Live, Sdk};
 use crate::isolation::{evidence, orphans, reaper};
 use crate::record::own_log;
@@ -70,20 +70,23 @@ impl Drivers {
         let extra = [("MAINPID".to_owned(), pid.to_string())];
         match self.launch_helper(incarnation.worker, command, &extra) {
             Ok(helper) => self.stop_commands.push_back((incarnation, helper)),
-            Err(NotLaunched { message: error, .. }) => {
-                self.remarks.push_back(Remark {
-                    incarnation: Some(incarnation),
-                    kind: "stop-command",
-                    detail: serde_json::json!({ "error": error }),
-                    warning: Some(format!("its stop command: {error}; the stop signal is sent at once")),
-                });
-                self.signal_stop(incarnation);
-            }
+            Err(NotLaunched { message, .. }) => self.miss_stop_command(incarnation, &message),
         }
     }
 
+    /// A stop command that could not be started: what would follow it comes at once.
+    pub fn miss_stop_command(&mut self, incarnation: Incarnation, error: &str) {
+        self.remarks.push_back(Remark {
+            incarnation: Some(incarnation),
+            kind: "stop-command",
+            detail: serde_json::json!({ "error": error }),
+            warning: Some(format!("its stop command: {error}; the stop signal is sent at once")),
+        });
+        self.signal_stop(incarnation);
+    }
+
     /// A stop command that has begun, to be waited for beside the loop; then [`signal_stop`](Self::signal_stop).
-    pub fn next_stop_command(&mut self) -> Option<(Incarnation, Helper)> {
+    pub fn next_stop_command(&mut self) -> Option<(Incarnation, Summons)> {
         self.stop_commands.pop_front()
     }
 
@@ -129,6 +132,7 @@ impl Drivers {
     /// Ends every process that is left, and waits for it. For the very end: everything has been stopped before, and
     /// what is left are cells without workers, and orphans that nobody can be held responsible for.
     pub fn end_all(&mut self) {
+        self.withdraw_all();
         let end = Instant::now() + LAST_WAIT;
         for domain in &mut self.domains {
             if let Some(resident) = domain.resident.take() {

@@ -40,6 +40,12 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
             return format!("{subject} refused to start this worker: see its message");
         }
     };
+    if errno == Errno::ETIMEDOUT {
+        return match failure.stage {
+            LaunchStage::Clone => format!("{what}: launches that hang are in the way"),
+            _ => format!("{what}: it hangs; does its file system answer?"),
+        };
+    }
     let hint = match (failure.stage, errno) {
         (LaunchStage::Exec, Errno::ENOENT) if std::path::Path::new(subject).exists() => {
             ": it is there; the interpreter (`#!`) or the loader that it names is not"
@@ -63,6 +69,7 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
         (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EACCES) => {
             ": the supervisor's user may not read it"
         }
+        (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EMEDIUMTYPE) => ": it is no regular file",
         (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EFBIG) => ": it may have 1 MiB at most",
         (LaunchStage::EnvFile, Errno::EINVAL) => ": a line is not NAME=value",
         (LaunchStage::Limits, Errno::EPERM) => {

@@ -60,7 +60,6 @@ fn procs_of(cgroup: &OwnedFd) -> nix::Result<OwnedFd> {
 /// With clone(2), which the C library wraps.
 fn plain(orders: &mut Orders<'_>) -> nix::Result<(i32, OwnedFd)> {
     let mut stack = vec![0_u128; STACK_SIZE / size_of::<u128>()];
-    let mut pidfd: c_int = -1;
     // SAFETY: needed because only clone(2) gives a child that borrows memory, with a pidfd. Sound because CLONE_VFORK
     // suspends this thread until the child has executed or exited, so that `stack`, `orders` and all that it points to
     // outlive the child's use of them and are not touched meanwhile; the stack is 16-byte aligned, grows down from its
@@ -72,12 +71,12 @@ fn plain(orders: &mut Orders<'_>) -> nix::Result<(i32, OwnedFd)> {
             stack.as_mut_ptr_range().end.cast(),
             FLAGS | libc::SIGCHLD,
             ptr::from_mut(orders).cast(),
-            &raw mut pidfd,
+            orders.attempt.pidfd(),
         )
     };
     let pid = Errno::result(pid)?;
-    // SAFETY: clone succeeded, so the kernel stored a new descriptor there, which is ours alone.
-    Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+    // SAFETY: clone succeeded, so the kernel stored a new descriptor there, which nobody else owns.
+    Ok((pid, unsafe { OwnedFd::from_raw_fd(*orders.attempt.pidfd()) }))
 }
 
 /// With clone3(2), which the C library does not wrap, and which alone can name a cgroup.
@@ -102,10 +101,9 @@ fn into_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> nix::Result<(i32, O
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
     let mut stack = vec![0_u128; STACK_SIZE / size_of::<u128>()];
-    let mut pidfd: c_int = -1;
     let arguments = Arguments {
         flags: u64::from(FLAGS.unsigned_abs()) | CLONE_INTO_CGROUP,
-        pidfd: ptr::from_mut(&mut pidfd) as u64,
+        pidfd: orders.attempt.pidfd() as u64,
         exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
         stack: stack.as_mut_ptr() as u64,
         stack_size: STACK_SIZE as u64,
@@ -156,8 +154,8 @@ fn into_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> nix::Result<(i32, O
         return Err(Errno::from_raw(i32::try_from(-result).unwrap_or(libc::EINVAL)));
     }
     drop(stack);
-    // SAFETY: clone3 succeeded, so the kernel stored a new descriptor there, which is ours alone.
-    Ok((i32::try_from(result).unwrap_or(-1), unsafe { OwnedFd::from_raw_fd(pidfd) }))
+    // SAFETY: clone3 succeeded, so the kernel stored a new descriptor there, which nobody else owns.
+    Ok((i32::try_from(result).unwrap_or(-1), unsafe { OwnedFd::from_raw_fd(*orders.attempt.pidfd()) }))
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

@@ -10,10 +10,11 @@ use std::ptr;
 use nix::errno::Errno;
 use supervision::{LaunchFailure, LaunchStage};
 
-use super::{Credentials, Limit, failure};
+use super::{Attempt, Credentials, Limit, failure};
 
 /// What the child reads and writes in our memory while we wait.
 pub(super) struct Orders<'a> {
+    pub(super) attempt: &'a Attempt,
     pub(super) candidates: &'a [CString],
     pub(super) argv: *const *const libc::c_char,
     pub(super) environment: *const *const libc::c_char,
@@ -55,6 +56,8 @@ pub(super) fn cpu_set(cpus: &[usize]) -> libc::cpu_set_t {
 pub(super) extern "C" fn child(orders: *mut c_void) -> c_int {
     // SAFETY: `birth` passes a valid `Orders` that nobody else uses while we run.
     let orders = unsafe { &mut *orders.cast::<Orders<'_>>() };
+    // SAFETY: getpid has no effects.
+    orders.attempt.begin(unsafe { libc::getpid() });
     let failed = prepare(orders).and_then(|()| execute(orders)).err();
     orders.failed = failed;
     // SAFETY: _exit is async-signal-safe and runs nothing of the parent's.
@@ -102,25 +105,21 @@ fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
             check(LaunchStage::Affinity, libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), cpus))?;
         }
         become_user(orders.credentials)?;
-        // After the change of user, which clears it.
-        check(
-            LaunchStage::ParentDeathSignal,
-            libc::prctl(libc::PR_SET_PDEATHSIG, orders.parent_death_signal),
-        )?;
-        if libc::getppid() != orders.parent {
-            // The supervisor died before the line above: nobody would end us.
-            return Err(failure(LaunchStage::ParentDeathSignal, Errno::ESRCH));
-        }
-        if !orders.directory.is_null() {
-            check(LaunchStage::Directory, libc::chdir(orders.directory))?;
-        }
+        // After the change of user, which clears it. Until it executes it ends with us, whatever comes after.
+        check(LaunchStage::ParentDeathSignal, libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
+        is_wanted(orders)?;
         let mut next = 0;
         for &(source, target) in orders.descriptors {
-            close_on_exec(next, target - 1);
+            close(next, target - 1);
             check(LaunchStage::Descriptors, libc::dup2(source, target))?;
             next = target + 1;
         }
-        close_on_exec(next, c_int::MAX);
+        // Before the steps that may hang: what it holds then holds up nobody else.
+        close(next, c_int::MAX);
+        if !orders.directory.is_null() {
+            orders.attempt.enter(LaunchStage::Directory);
+            check(LaunchStage::Directory, libc::chdir(orders.directory))?;
+        }
         if !orders.listen_pid.is_null() {
             write_pid(orders.listen_pid.add(b"LISTEN_PID=".len()));
         }
@@ -131,13 +130,25 @@ fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     Ok(())
 }
 
-/// Whatever a library opened without close-on-exec ends at the exec. Fails before Linux 5.11: then only our own
-/// discipline counts.
-fn close_on_exec(first: c_int, last: c_int) {
+/// Closes what is not the child's: copies of all that is open in us, and whatever a library opened without
+/// close-on-exec. Fails before Linux 5.9: then they end at the exec, by our own discipline.
+fn close(first: c_int, last: c_int) {
     if first <= last {
         // SAFETY: see `prepare`; the child's table of descriptors is its own.
-        unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     }
+}
+
+/// Whether its launch was not withdrawn, and its parent is there: else nobody would know of it, or end it.
+fn is_wanted(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
+    // SAFETY: getppid has no effects.
+    if unsafe { libc::getppid() } != orders.parent {
+        return Err(failure(LaunchStage::ParentDeathSignal, Errno::ESRCH));
+    }
+    if orders.attempt.is_withdrawn() {
+        return Err(failure(orders.attempt.stage(), Errno::ETIMEDOUT));
+    }
+    Ok(())
 }
 
 /// No core unless it is asked for; the limit of open files that we were started with; then what is configured.
@@ -210,6 +221,11 @@ unsafe fn write_pid(place: *mut u8) {
 
 /// Tries each candidate as execvp(3) does: a missing one is passed over, one without permission is remembered.
 fn execute(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
+    orders.attempt.enter(LaunchStage::Exec);
+    // SAFETY: see `prepare`.
+    let tied = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, orders.parent_death_signal) };
+    check(LaunchStage::ParentDeathSignal, tied)?;
+    is_wanted(orders)?;
     let mut worst = Errno::ENOENT;
     for candidate in orders.candidates {
         // SAFETY: as in `prepare`; argv and environment are arrays of C strings that end with a null pointer.

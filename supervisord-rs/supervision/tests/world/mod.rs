@@ -195,6 +195,10 @@ impl World {
                 assert_eq!(before, None, "a generation twice: {incarnation:?}");
                 self.questions.push_back(Effect::Launch { incarnation });
             }
+            Effect::Withdraw { incarnation } => {
+                assert_eq!(self.truth.get(&incarnation), Some(&Truth::Launching), "withdrawn too late");
+                self.questions.push_back(effect);
+            }
             Effect::Confirm { .. }
             | Effect::Stop { .. }
             | Effect::Kill { .. }
@@ -369,6 +373,11 @@ impl World {
                 self.truth.insert(incarnation, Truth::Alive);
                 self.tell(Event::Launched { incarnation });
                 self.say_ready(incarnation);
+            }
+            Effect::Withdraw { incarnation } if self.truth.get(&incarnation) == Some(&Truth::Launching) => {
+                self.truth.insert(incarnation, Truth::Gone);
+                self.failures_told += 1;
+                self.tell(Event::LaunchFailed { incarnation, failure: launch_failure() });
             }
             Effect::Confirm { incarnation }
                 if self.is_alive(incarnation) && !self.exited_first.contains_key(&incarnation) =>

@@ -1,0 +1,225 @@
+//! What came of a launch that a launcher thread has made; and launches that are withdrawn because they hang.
+//!
+//! A launch that was withdrawn is answered at once and is not over before its thread says so. As long as it is not, its
+//! worker is not launched again: what the kernel holds is one process of a worker at most.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use nix::errno::Errno;
+use supervision::spec::DomainKind;
+use supervision::{DomainId, Event, Incarnation, LaunchFailure, LaunchStage, WorkerId};
+
+use super::{Drivers, Process, Resident};
+use crate::isolation::family::Family;
+use crate::isolation::host::Host;
+use crate::isolation::launch::{Attempt, Child, failure};
+use crate::isolation::live::{event_fd, hush, ring};
+use crate::isolation::outfit::Outfit;
+use crate::isolation::reaper;
+use crate::isolation::surroundings::{Failed, Result};
+use crate::isolation::watch::Token;
+
+/// The process of a domain while it is being launched.
+#[derive(Debug)]
+pub(super) struct Expected {
+    pub(super) attempt: Arc<Attempt>,
+    pub(super) family: Rc<Family>,
+    /// Where orders for a host go down; `None`: a command.
+    pub(super) way: Option<OwnedFd>,
+    /// Whose launches are answered with it.
+    pub(super) members: Vec<Incarnation>,
+    /// Whether everything is kept that a successor needs.
+    pub(super) is_kept: bool,
+    /// Whether somebody has spoken on its notify socket, which is listened to when it is known who it is.
+    pub(super) has_spoken: bool,
+}
+
+/// A launch that was withdrawn and is not over.
+#[derive(Debug)]
+pub(super) struct Withdrawn {
+    domain: DomainId,
+    attempt: Arc<Attempt>,
+    family: Rc<Family>,
+}
+
+/// What launcher threads say.
+#[derive(Debug)]
+pub(super) struct Answers {
+    sender: Sender<Answer>,
+    receiver: Receiver<Answer>,
+    wake: Arc<OwnedFd>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    domain: DomainId,
+    attempt: Arc<Attempt>,
+    result: Result<Child>,
+}
+
+impl Answers {
+    pub(super) fn new() -> std::io::Result<Self> {
+        let wake = event_fd().map_err(|failure| std::io::Error::from_raw_os_error(failure.errno))?;
+        let (sender, receiver) = channel();
+        Ok(Self { sender, receiver, wake: Arc::new(wake) })
+    }
+
+    /// Readable when there are any.
+    pub(super) fn wakeup(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}
+
+impl Drivers {
+    /// Has a launcher thread start the process of a domain.
+    pub(super) fn submit(&mut self, domain: DomainId, outfit: Outfit) -> Arc<Attempt> {
+        let (sender, wake) = (self.answers.sender.clone(), Arc::clone(&self.answers.wake));
+        self.launchers.submit(move |attempt| {
+            let result = outfit.launch(attempt);
+            // Nobody is there any more when we end.
+            let _ = sender.send(Answer { domain, attempt: Arc::clone(attempt), result });
+            ring(wake.as_fd());
+        })
+    }
+
+    /// Takes what launcher threads have said.
+    pub(super) fn take_launched(&mut self) {
+        hush(self.answers.wake.as_fd());
+        while let Ok(Answer { domain, attempt, result }) = self.answers.receiver.try_recv() {
+            let slot = &mut self.domains[domain.index()].expected;
+            match slot.take_if(|expected| Arc::ptr_eq(&expected.attempt, &attempt)) {
+                Some(expected) => self.settle_launch(domain, expected, result),
+                None => self.forget_withdrawn(&attempt, result),
+            }
+        }
+    }
+
+    fn settle_launch(&mut self, domain: DomainId, expected: Expected, result: Result<Child>) {
+        let Expected { family, way, members, is_kept, has_spoken, .. } = expected;
+        if has_spoken {
+            self.listen(domain);
+        }
+        let housed = result.and_then(|child| {
+            let process = match way {
+                Some(way) => Process::Host(Host::new(child, way)),
+                None => Process::Command(child),
+            };
+            self.house(domain, process, family)
+        });
+        for incarnation in members {
+            let begun = match &housed {
+                Err(failed) => Err(failed.clone()),
+                Ok(()) if self.domains[domain.index()].kind == DomainKind::Cell => {
+                    self.enter_cell(domain, incarnation)
+                }
+                Ok(()) => {
+                    self.begin_alone(incarnation, is_kept);
+                    Ok(())
+                }
+            };
+            match begun {
+                Ok(()) => self.events.push_back(Event::Launched { incarnation }),
+                Err(failed) => self.fail_launch(incarnation, failed),
+            }
+        }
+    }
+
+    /// Gives a domain its process, and watches it. A process that cannot be watched is ended at once.
+    fn house(&mut self, domain: DomainId, process: Process, family: Rc<Family>) -> Result<()> {
+        let watched = self.watch.add(process.child().pidfd.as_fd(), Token::Exit { domain: domain.0 });
+        if let Err(errno) = watched {
+            family.kill(process.child());
+            reaper::discard(&process.child().pidfd);
+            return Err(failure(LaunchStage::Descriptors, errno).into());
+        }
+        let resident = Resident { process, family, recycled_for: None, exited: None, unsettled_since: None };
+        self.domains[domain.index()].resident = Some(resident);
+        Ok(())
+    }
+
+    /// Lets go of a launch that takes too long. Answered at once, by `Launched` if it has come through meanwhile.
+    pub fn withdraw(&mut self, incarnation: Incarnation) {
+        self.take_launched();
+        let domain = self.domain_of[incarnation.worker.index()];
+        let slot = &mut self.domains[domain.index()].expected;
+        let Some(expected) = slot.as_mut().filter(|expected| expected.members.contains(&incarnation)) else {
+            return;
+        };
+        expected.members.retain(|member| *member != incarnation);
+        let stage = expected.attempt.stage();
+        if expected.members.is_empty()
+            && let Some(Expected { attempt, family, has_spoken, .. }) = slot.take()
+        {
+            attempt.withdraw();
+            self.withdrawn.push(Withdrawn { domain, attempt, family });
+            if has_spoken {
+                self.listen(domain);
+            }
+        }
+        // One that waited in line says nothing about its worker.
+        let transient = stage == LaunchStage::Clone;
+        let failure = LaunchFailure { stage, errno: Errno::ETIMEDOUT as i32, transient };
+        let subject = self.subject(incarnation.worker, stage);
+        self.fail_launch(incarnation, Failed { failure, subject });
+    }
+
+    /// What a stage that hangs is about, where that is not the program.
+    fn subject(&self, worker: WorkerId, stage: LaunchStage) -> Option<String> {
+        let surroundings = &self.launches[worker.index()].surroundings;
+        let files: Vec<String> = match stage {
+            LaunchStage::EnvFile => {
+                surroundings.env_files.iter().map(|path| path.display().to_string()).collect()
+            }
+            LaunchStage::Secret => surroundings.secrets.keys().cloned().collect(),
+            _ => return None,
+        };
+        Some(files.join(", "))
+    }
+
+    /// Lets go of every launch: for the end, and before another takes over.
+    pub fn withdraw_all(&mut self) {
+        self.take_launched();
+        let expected = self.domains.iter().filter_map(|domain| domain.expected.as_ref());
+        let members: Vec<Incarnation> =
+            expected.flat_map(|expected| expected.members.iter().copied()).collect();
+        for incarnation in members {
+            self.withdraw(incarnation);
+        }
+    }
+
+    /// Whether the last launch of a domain was withdrawn and still hangs: where.
+    pub(super) fn hanging(&self, worker: WorkerId) -> Option<Failed> {
+        let domain = self.domain_of[worker.index()];
+        let withdrawn = self.withdrawn.iter().find(|withdrawn| withdrawn.domain == domain)?;
+        let stage = withdrawn.attempt.stage();
+        // It may not hang any more the next time.
+        let failure = LaunchFailure { stage, errno: Errno::ETIMEDOUT as i32, transient: true };
+        Some(Failed { failure, subject: self.subject(worker, stage) })
+    }
+
+    /// A launch that was withdrawn is over. What came of it all the same is killed, and reaped with the orphans.
+    fn forget_withdrawn(&mut self, attempt: &Arc<Attempt>, result: Result<Child>) {
+        let position = self.withdrawn.iter().position(|known| Arc::ptr_eq(&known.attempt, attempt));
+        let Some(Withdrawn { family, .. }) = position.map(|position| self.withdrawn.swap_remove(position))
+        else {
+            return;
+        };
+        if let Ok(child) = &result {
+            family.kill(child);
+            // Else its exit is told when nobody expects it any more.
+            if reaper::has_exited(&child.pidfd) {
+                reaper::discard(&child.pidfd);
+            }
+        }
+    }
+
+    /// Whether a domain's process is being launched, and its notify socket has to wait. Somebody has spoken.
+    pub(super) fn defer_words(&mut self, domain: DomainId) -> bool {
+        let Some(expected) = &mut self.domains[domain.index()].expected else { return false };
+        expected.has_spoken = true;
+        true
+    }
+}

@@ -1,0 +1,133 @@
+//! What a process is launched with: everything that the loop has to give, without a reference to anything of the loop's.
+//! It is taken to another thread, where files are read that may not answer, and becomes a process there.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use nix::sys::signal::Signal;
+use supervision::LaunchFailure;
+
+use super::family::{Family, MARK};
+use super::host::null;
+use super::launch::{Attempt, Child, Plan};
+use super::surroundings::{self, Prepared, Result};
+use crate::config::Launch;
+use crate::config::settings::Surroundings;
+
+/// Whose surroundings it has.
+pub(super) enum Surrounded {
+    /// A worker's, with all that is to be looked up.
+    Worker(Box<Launch>),
+    /// The supervisor's own, but for its limits: a cell.
+    Cell(Box<Surroundings>),
+}
+
+/// See above.
+pub(super) struct Outfit {
+    /// Looked up in the `PATH` of its own environment, unless it has a slash.
+    pub(super) program: OsString,
+    pub(super) argv: Vec<OsString>,
+    pub(super) surrounded: Surrounded,
+    /// What we have to pass on.
+    pub(super) environment: Arc<BTreeMap<OsString, OsString>>,
+    /// What it gets besides.
+    pub(super) variables: Vec<(String, String)>,
+    /// By the numbers that they get in it; standard input is none of them, and is empty.
+    pub(super) descriptors: Vec<(OwnedFd, RawFd)>,
+    /// Whether sockets are among them, sd_listen_fds(3).
+    pub(super) has_sockets: bool,
+    /// Pipes of ours among its descriptors, which it may open by name (`/dev/stderr`).
+    pub(super) pipes: Vec<RawFd>,
+    pub(super) birthplace: Birthplace,
+    /// What it gets when we end; `None`: it goes on.
+    pub(super) parent_death_signal: Option<Signal>,
+}
+
+/// What makes a process one of a family.
+pub(super) struct Birthplace {
+    mark: String,
+    limit_mark: Option<u64>,
+    cgroup: Option<OwnedFd>,
+}
+
+impl Birthplace {
+    pub(super) fn of(family: &Family) -> Result<Self> {
+        let (mark, limit_mark) = (family.mark().to_owned(), family.limit_mark());
+        Ok(Self { mark, limit_mark, cgroup: family.birthplace()? })
+    }
+}
+
+impl Outfit {
+    /// Without descriptors.
+    pub(super) fn new(
+        program: OsString,
+        argv: Vec<OsString>,
+        surrounded: Surrounded,
+        environment: &Arc<BTreeMap<OsString, OsString>>,
+        birthplace: Birthplace,
+    ) -> Self {
+        Self {
+            program,
+            argv,
+            surrounded,
+            environment: Arc::clone(environment),
+            variables: Vec::new(),
+            descriptors: Vec::new(),
+            has_sockets: false,
+            pipes: Vec::new(),
+            birthplace,
+            parent_death_signal: Some(Signal::SIGKILL),
+        }
+    }
+
+    /// Looks up what is to be looked up, and starts it. May block.
+    pub(super) fn launch(self, attempt: &Attempt) -> Result<Child> {
+        let mut prepared = self.prepare(attempt)?;
+        prepared.own(self.pipes.iter().filter_map(|pipe| self.descriptor(*pipe)));
+        let (path, null) = (prepared.path(), null()?);
+        let mut plan = Plan::new(&self.program, &self.argv, &path)?.descriptor(null.as_fd())?;
+        for (descriptor, number) in &self.descriptors {
+            plan = plan.descriptor_at(descriptor.as_fd(), *number)?;
+        }
+        if self.has_sockets {
+            plan = plan.listen_pid();
+        }
+        let Birthplace { mark, limit_mark, cgroup } = self.birthplace;
+        prepared.environment.insert(MARK.into(), mark.into());
+        for (name, value) in self.variables {
+            prepared.environment.insert(name.into(), value.into());
+        }
+        let plan = prepared.apply(plan, self.surrounded.surroundings())?;
+        let plan = plan.parent_death_signal(self.parent_death_signal).cgroup(cgroup).family_mark(limit_mark);
+        Ok(plan.launch_as(attempt)?)
+    }
+
+    fn prepare(&self, attempt: &Attempt) -> Result<Prepared> {
+        match &self.surrounded {
+            Surrounded::Worker(launch) => surroundings::prepare(launch, &self.environment, attempt),
+            Surrounded::Cell(_) => Ok(Prepared::inherited(&self.environment)),
+        }
+    }
+
+    fn descriptor(&self, wanted: RawFd) -> Option<&OwnedFd> {
+        self.descriptors.iter().find(|(_, number)| *number == wanted).map(|(descriptor, _)| descriptor)
+    }
+}
+
+impl Surrounded {
+    fn surroundings(&self) -> &Surroundings {
+        match self {
+            Self::Worker(launch) => &launch.surroundings,
+            Self::Cell(surroundings) => surroundings,
+        }
+    }
+}
+
+/// `/dev/null`, as many times as it takes.
+pub(super) fn nulls<const N: usize>(
+    numbers: [RawFd; N],
+) -> std::result::Result<Vec<(OwnedFd, RawFd)>, LaunchFailure> {
+    numbers.into_iter().map(|number| Ok((null()?.into(), number))).collect()
+}
