@@ -264,3 +264,90 @@ fn the_guardian_gives_up_after_too_many_deaths() {
     assert!(bed.log().contains("giving up"), "{}", bed.log());
     assert_eq!(bed.processes(), Vec::<i32>::new());
 }
+
+#[test]
+fn a_crash_is_no_reload_whatever_has_become_of_the_file() {
+    let bed = Bed::new();
+    let line = |name: &str, time: &str| {
+        format!("  {name}: {{ command: [sleep, {time}], ready: {{ after: 0s }} }}\n")
+    };
+    let yaml = format!("version: 1\nworkers:\n{}{}", line("a", "1d"), line("b", "2d"));
+    let supervisor = bed.start_with(&yaml, &["--storm"]);
+    let file = bed.path("supervisord-rs.yaml");
+    let mut before = supervisor.wait_running();
+    let pids = |status: &StatusReport| status.workers.iter().map(|worker| worker.pid).collect::<Vec<_>>();
+    let edited = format!("version: 1\nworkers:\n{}{}", line("b", "3d"), line("c", "1d"));
+    for spoilt in [Some("version: 1\nworkers: { a: { comand: [x] } }\n"), Some(""), None, Some(&edited)] {
+        match spoilt {
+            Some(text) => std::fs::write(&file, text).expect("written"),
+            None => std::fs::remove_file(&file).expect("there"),
+        }
+        kill(before.supervisor.pid, Signal::SIGKILL);
+        let after = successor(&supervisor, &before);
+        assert_eq!(pids(&after), pids(&before), "{spoilt:?}: {}", bed.log());
+        let differs = supervisor.wait("the difference to be seen", |supervisor| {
+            supervisor.client.status().ok()?.supervisor.config_differs
+        });
+        assert!(differs.contains("supervisord-rs.yaml"), "{differs}");
+        assert!(bed.log().contains(&differs), "{differs}: {}", bed.log());
+        before = after;
+    }
+    assert!(supervisor.incidents().iter().all(|incident| incident.lost.is_empty()));
+    // Whoever wants what stands there says so.
+    assert_ne!(bed.verb(&["reload"]).status.code(), Some(0), "a would be nobody's");
+    supervisor.client.stop(&["a".into()], true).expect("stopped");
+    let done = bed.verb(&["reload"]);
+    assert_eq!(done.status.code(), Some(0), "{}{}", harness::text(&done.stderr), bed.log());
+    let after = supervisor.wait("what the file says", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        let names: Vec<&str> = status.workers.iter().map(|worker| worker.name.as_str()).collect();
+        let is_up = status
+            .workers
+            .iter()
+            .all(|worker| worker.phase == "running" && worker.pid != before.workers[1].pid);
+        (names == ["b", "c"] && is_up).then_some(status)
+    });
+    // And that is what a crash goes on with from now on.
+    std::fs::write(&file, "no: yaml: at: all").expect("written");
+    kill(after.supervisor.pid, Signal::SIGKILL);
+    let last = successor(&supervisor, &after);
+    assert_eq!(pids(&last), pids(&after));
+    std::fs::write(&file, &edited).expect("written");
+    supervisor.wait("the file to be right again", |supervisor| {
+        supervisor.client.status().ok()?.supervisor.config_differs.is_none().then_some(())
+    });
+    supervisor.stop();
+}
+
+#[test]
+fn a_runtime_directory_that_is_deleted_is_made_again_and_stays_taken() {
+    let bed = Bed::new();
+    let supervisor = bed.start_with(
+        "version: 1\nworkers:\n  a: { command: [sleep, 1d], ready: { after: 0s } }\n  b: { worker: ticker }\n",
+        &["--storm"],
+    );
+    let before = supervisor.wait_running();
+    std::fs::remove_dir_all(bed.path("run")).expect("there");
+    let second = bed.command(&["run", "-c"]).arg(bed.path("supervisord-rs.yaml")).output().expect("it runs");
+    let said = harness::text(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("another supervisor (pid {})", before.supervisor.pid)), "{said}");
+    // Its control socket is there again, and so is the lock.
+    let status = supervisor.status();
+    assert_eq!(status.supervisor.pid, before.supervisor.pid);
+    assert!(bed.log().contains("the control socket was gone"), "{}", bed.log());
+    supervisor.wait("the lock", |_| bed.path("run/supervisor.lock").exists().then_some(()));
+    for round in 0..2 {
+        std::fs::remove_dir_all(bed.path("run")).expect("there");
+        let before = supervisor.status();
+        if round > 0 {
+            std::fs::remove_dir_all(bed.path("run")).expect("there");
+        }
+        kill(before.supervisor.pid, Signal::SIGKILL);
+        let after = successor(&supervisor, &before);
+        for (new, old) in after.workers.iter().zip(&before.workers) {
+            assert_eq!((new.pid, new.generation), (old.pid, old.generation), "{}: {}", new.name, bed.log());
+        }
+    }
+    supervisor.stop();
+}

@@ -10,6 +10,7 @@ mod harness;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -224,6 +225,144 @@ fn a_storm_of_deaths_costs_nobody_anything() {
     supervisor.stop();
     for name in ["lines0", "lines1", "lines2"] {
         assert!(check_lines(&bed, name) > 100, "{name} wrote");
+    }
+}
+
+/// What is wrong while a supervisor is killed, and mended after that.
+struct Disturbance {
+    name: &'static str,
+    spoil: fn(&Bed),
+    heal: fn(&Bed),
+    /// What its log says of it.
+    said: &'static str,
+}
+
+fn file_in_place_of(path: &std::path::Path) {
+    let _ = std::fs::remove_dir_all(path);
+    std::fs::write(path, "in the way").expect("written");
+}
+
+fn fill(bed: &Bed) {
+    let mut filler = std::fs::File::create(bed.path("run/filler")).expect("a filler");
+    // What is left of the reserve is taken too: only what is allocated by then is there.
+    while filler.write(&[0; 4096]).is_ok_and(|count| count > 0) {}
+}
+
+const DISTURBANCES: [Disturbance; 6] = [
+    Disturbance {
+        name: "an invalid file",
+        spoil: |bed| drop(bed.write("supervisord-rs.yaml", "version: [")),
+        heal: |bed| drop(bed.write("supervisord-rs.yaml", DISTURBED)),
+        said: "has been changed and not reloaded",
+    },
+    Disturbance {
+        name: "no file",
+        spoil: |bed| std::fs::remove_file(bed.path("supervisord-rs.yaml")).expect("there"),
+        heal: |bed| drop(bed.write("supervisord-rs.yaml", DISTURBED)),
+        said: "cannot be read",
+    },
+    Disturbance {
+        name: "no state directory",
+        spoil: |bed| file_in_place_of(&bed.path("state")),
+        heal: |bed| std::fs::remove_file(bed.path("state")).expect("there"),
+        said: "cannot create the state directory",
+    },
+    Disturbance {
+        name: "no log directory",
+        spoil: |bed| file_in_place_of(&bed.path("logs")),
+        heal: |bed| std::fs::remove_file(bed.path("logs")).expect("there"),
+        said: "cannot create the log directory",
+    },
+    Disturbance {
+        name: "no black box",
+        spoil: |bed| {
+            let _ = std::fs::remove_file(bed.path("run/blackbox.new"));
+            std::fs::create_dir(bed.path("run/blackbox.new")).expect("in the way");
+        },
+        heal: |bed| std::fs::remove_dir(bed.path("run/blackbox.new")).expect("there"),
+        said: "no room for",
+    },
+    Disturbance {
+        name: "no runtime directory",
+        spoil: |bed| file_in_place_of(&bed.path("run")),
+        heal: |bed| std::fs::remove_file(bed.path("run")).expect("there"),
+        said: "cannot create the runtime directory",
+    },
+];
+
+const DISTURBED: &str = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  s: { command: [sleep, 1d], instances: 3 }\n  \
+                         p: { worker: ticker, isolation: process }\n  c: { worker: ticker, isolation: thread, cell: batch }\n";
+
+/// The supervisor that there is now, whether it answers or not: its guardian's child.
+fn present(supervisor: &Supervisor<'_>) -> Option<i32> {
+    let guardian = supervisor.child.id();
+    let children = std::fs::read_to_string(format!("/proc/{guardian}/task/{guardian}/children")).ok()?;
+    let pids = children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
+    pids.filter(|pid| harness::is_alive(*pid)).find(|pid| {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command.windows(4).any(|window| window == b"\0run")
+    })
+}
+
+fn storm_through(disturbance: &Disturbance, bed: &Bed) {
+    let deaths = if std::env::var_os("KILL_STORM").is_some() { 20 } else { 3 };
+    let supervisor = bed.start_with(DISTURBED, &["--storm"]);
+    let before = pids(&supervisor.wait_running());
+    (disturbance.spoil)(bed);
+    let mut last = 0;
+    for death in 0..deaths {
+        let pid = supervisor
+            .wait("another supervisor", |supervisor| present(supervisor).filter(|pid| *pid != last));
+        // That it can take over is what is to be seen.
+        supervisor.wait("it to take over", |_| {
+            (bed.log().matches("supervising socket=").count() > death).then_some(())
+        });
+        kill(pid, Signal::SIGKILL);
+        last = pid;
+    }
+    supervisor.wait(disturbance.said, |_| bed.log().contains(disturbance.said).then_some(()));
+    let pid = supervisor.wait("the last one", |supervisor| present(supervisor).filter(|pid| *pid != last));
+    (disturbance.heal)(bed);
+    let after = supervisor.wait("all to be well again", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        let is_well = status.supervisor.troubles.is_empty() && status.supervisor.config_differs.is_none();
+        (is_well && status.supervisor.pid == pid).then_some(status)
+    });
+    assert_eq!(pids(&after), before, "{}; log:\n{}", disturbance.name, bed.log());
+    assert_eq!(bed.processes().len(), 7, "guardian, supervisor, five processes of workers: nobody twice");
+    supervisor.stop();
+}
+
+#[test]
+fn deaths_cost_nobody_anything_while_the_ground_is_taken_away_and_it_heals_without_a_restart() {
+    for disturbance in &DISTURBANCES {
+        storm_through(disturbance, &Bed::new());
+    }
+}
+
+/// As root only: the directory has a small file system of its own.
+#[test]
+fn a_runtime_directory_that_is_full_costs_nobody_anything() {
+    let bed = Bed::new();
+    let run = bed.path("run");
+    std::fs::create_dir(&run).expect("a directory");
+    let mounted =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m,mode=0700", "tmpfs"]).arg(&run).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no file system of its own can be mounted");
+        return;
+    }
+    let full = Disturbance {
+        name: "a full runtime directory",
+        spoil: fill,
+        heal: |bed| std::fs::remove_file(bed.path("run/filler")).expect("there"),
+        said: "no room for",
+    };
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| storm_through(&full, &bed)));
+    let unmounted = Command::new("umount").arg("-l").arg(&run).status().expect("it runs");
+    assert!(unmounted.success(), "{} stays mounted", run.display());
+    if let Err(panic) = done {
+        std::panic::resume_unwind(panic);
     }
 }
 

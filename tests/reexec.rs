@@ -235,3 +235,27 @@ fn the_watchdog_of_the_service_manager_hears_of_a_loop_that_turns_and_of_no_othe
     assert!(next(&socket, "WATCHDOG=1", Duration::from_secs(30)), "it turns again");
     supervisor.stop();
 }
+
+#[test]
+fn what_a_supervisor_is_known_by_is_not_reloaded_and_it_is_said_before_anything_happens() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  a: { command: [sleep, 1d], ready: { after: 0s } }\n";
+    let supervisor = bed.start(yaml);
+    let before = running(&supervisor);
+    let other = bed.path("elsewhere");
+    for (key, value) in [("runtime_dir", other.to_str().expect("UTF-8")), ("on_death", "kill")] {
+        bed.write("supervisord-rs.yaml", &format!("{yaml}supervisor: {{ {key}: {value} }}\n"));
+        let done = bed.verb(&["reload"]);
+        let said = text(&done.stderr);
+        assert_ne!(done.status.code(), Some(0), "{said}");
+        assert!(said.contains(&format!("supervisor.{key}")) && said.contains(value), "{said}");
+        let after = supervisor.status();
+        assert_eq!(after.supervisor.pid, before.supervisor.pid, "nothing has happened");
+        assert_eq!(processes(&after), processes(&before));
+    }
+    assert!(!other.exists());
+    bed.write("supervisord-rs.yaml", yaml);
+    assert_eq!(bed.verb(&["reload"]).status.code(), Some(0), "{}", bed.log());
+    assert_eq!(processes(&running(&supervisor)), processes(&before));
+    supervisor.stop();
+}

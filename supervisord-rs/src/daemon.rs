@@ -31,6 +31,7 @@ mod around;
 mod beside;
 mod failures;
 pub mod hand_over;
+pub mod in_force;
 mod orders;
 mod report;
 mod scaling;
@@ -38,6 +39,7 @@ mod signals;
 mod start;
 mod succession;
 mod turns;
+mod upkeep;
 mod waiters;
 
 use start::Started;
@@ -65,7 +67,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// signal); 1 when a group escalated or the supervisor could not start; 78 is the caller's, for an invalid
 /// configuration.
 #[must_use]
-pub fn run(settings: Settings, registry: Registry, heritage: Heritage) -> ExitCode {
+pub fn run(settings: Settings, origin: in_force::Origin, registry: Registry, heritage: Heritage) -> ExitCode {
     let turns = Arc::new(Turns::default());
     let (sleeping, woken) = (Arc::clone(&turns), Arc::clone(&turns));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -81,7 +83,7 @@ pub fn run(settings: Settings, registry: Registry, heritage: Heritage) -> ExitCo
         }
     };
     let result = runtime.block_on(async {
-        let started = start::start(settings, registry, heritage)?;
+        let started = start::start(settings, origin, registry, heritage)?;
         turns.begin();
         Daemon::new(started, turns).run().await
     });
@@ -115,6 +117,7 @@ struct Daemon {
     endings: Vec<Option<crate::control::protocol::EndingReport>>,
     requests: mpsc::Receiver<Request>,
     around: around::Around,
+    upkeep: upkeep::Upkeep,
     probing: Probing,
     hooks: Hooks,
     /// What goes on beside the loop, and what it has to say.
@@ -133,7 +136,8 @@ struct Daemon {
 
 impl Daemon {
     fn new(started: Started, turns: Arc<Turns>) -> Self {
-        let Started { settings, machine, drivers, names, events, incidents, requests, around } = started;
+        let Started { settings, machine, drivers, names, events, incidents, requests, around, upkeep } =
+            started;
         let count = names.workers.len();
         Self {
             settings,
@@ -149,6 +153,7 @@ impl Daemon {
             endings: vec![None; count],
             requests,
             around,
+            upkeep,
             probing: Probing::default(),
             hooks: Hooks::default(),
             beside: beside::Beside::new(),
@@ -193,6 +198,10 @@ impl Daemon {
                 Some(request) = self.requests.recv() => {
                     self.on_request(request).await;
                     Work::Request
+                }
+                () = self.upkeep.loss() => {
+                    self.on_loss();
+                    Work::Beside
                 }
                 () = until(deadline) => {
                     self.on_deadline();
@@ -243,10 +252,19 @@ impl Daemon {
             .next_due()
             .map(|at| self.now().saturating_add(at.saturating_duration_since(std::time::Instant::now())));
         let watchdog = self.around.watchdog.map(|every| self.said_alive.saturating_add(every));
-        [at_once, self.machine.next_deadline(), self.probing.next_due(), look, incident, waiter, watchdog]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            at_once,
+            self.machine.next_deadline(),
+            self.probing.next_due(),
+            look,
+            incident,
+            waiter,
+            watchdog,
+            self.upkeep.due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn on_deadline(&mut self) {
@@ -256,6 +274,7 @@ impl Daemon {
             self.around.say_alive();
         }
         self.drivers.look_at_remains();
+        self.keep_up();
         self.turn(Some(Event::Deadline));
     }
 

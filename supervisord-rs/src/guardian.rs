@@ -126,7 +126,7 @@ impl Guardian {
             let died_at_ns = monotonic_ns();
             let verdict = self.policy.on_death(now(), death);
             // What had descriptors kept is the successor's business, if there will be one.
-            let is_kept = matches!(verdict, Verdict::Restart { .. }) && !self.notify.store().is_empty();
+            let is_kept = matches!(verdict, Verdict::Restart { .. }) && self.notify.store().keeps_processes();
             let left = if is_kept { 0 } else { kill_what_is_left() };
             match verdict {
                 Verdict::Exit(code) => return Ok(code),

@@ -39,16 +39,21 @@ pub const GUARDIAN: &str = "SUPERVISORD_RS_GUARDIAN";
 pub const HAND_OVER: &str = "SUPERVISORD_RS_HAND_OVER";
 /// Set by the guardian on a restart: see [`Predecessor`].
 pub const PREDECESSOR: &str = "SUPERVISORD_RS_PREDECESSOR";
+/// The name in the fd store of the configuration in force. It is kept also where no process outlives its supervisor.
+pub const CONFIGURATION: &str = "configuration";
+/// Begins the name there of a black box; the pid of its supervisor follows.
+pub const BLACK_BOX: &str = "black-box/";
 /// The file in the runtime directory that says the same where there is no guardian; see `supervisord-rs __stopped`.
 pub const LAST_DEATH: &str = "last-death";
 
 /// The variables that no child of the supervisor may inherit: a worker that speaks sd_notify would otherwise speak to
 /// the supervisor's own manager, and a nested supervisor would believe that it has a guardian.
-pub const NOT_FOR_CHILDREN: [&str; 12] = [
+pub const NOT_FOR_CHILDREN: [&str; 13] = [
     NOTIFY_SOCKET,
     GUARDIAN,
     PREDECESSOR,
     HAND_OVER,
+    crate::daemon::in_force::READ_ANEW,
     FDSTORE,
     FDSTORE_OF_UNIT,
     "WATCHDOG_PID",
@@ -58,6 +63,12 @@ pub const NOT_FOR_CHILDREN: [&str; 12] = [
     "LISTEN_FDNAMES",
     crate::isolation::launch::OPEN_FILES,
 ];
+
+/// Whether something in the fd store is the supervisor's own: it says nothing of processes that outlive it.
+#[must_use]
+pub fn is_of_supervisor(name: &str) -> bool {
+    name == CONFIGURATION || name.starts_with(BLACK_BOX)
+}
 
 /// How long a state that must not get lost may wait for room in the receiver's queue, in milliseconds. Too short, and
 /// a busy machine makes an orderly stop look like a crash; too long, and a dead manager delays the end.

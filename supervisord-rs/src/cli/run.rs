@@ -12,6 +12,8 @@ use workers::Registry;
 
 use super::Exit;
 use super::place::{self, Place};
+use crate::config::{Scale, Settings};
+use crate::daemon::in_force::{self, Origin};
 use crate::isolation::inherited;
 use crate::record::journal::{self, Journal};
 use crate::record::own_log::OwnLog;
@@ -34,23 +36,9 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options, place: &Place, registry: Registry, arguments: &[OsString]) -> ExitCode {
     // First of all: what is opened or closed before this would be in its way.
     let mut heritage = Heritage::take();
-    let Some(file) = place.config.clone().or_else(place::default_file) else {
-        eprintln!(
-            "supervisord-rs: no configuration: name one with -c FILE, or write ./supervisord-rs.yaml or {}",
-            config::SYSTEM_FILE
-        );
-        return Exit::InvalidConfiguration.into();
-    };
-    if service_manager::guardian_pid().is_none() {
-        place::say_ignored();
-    }
-    // Before the guardian too: an invalid file is said once, not by a supervisor that is started again and again.
-    let settings = match config::load(&file, &registry) {
-        Ok(settings) => settings,
-        Err(problems) => {
-            eprintln!("{problems}");
-            return Exit::InvalidConfiguration.into();
-        }
+    let (settings, origin) = match settings(&heritage, place, &registry) {
+        Ok(read) => read,
+        Err(exit) => return exit.into(),
     };
     // Before anything else opens descriptors.
     if let Err(error) = inherited::adopt(&settings, &mut heritage) {
@@ -60,10 +48,39 @@ pub(super) fn run(options: &Options, place: &Place, registry: Registry, argument
     }
     if options.no_guardian || service_manager::is_managed() {
         start_log(options.log_json);
-        daemon::run(settings, registry, heritage)
+        daemon::run(settings, origin, registry, heritage)
     } else {
         guardian::run(arguments, options.storm)
     }
+}
+
+/// What is to run: as a predecessor that died had it, else as the file says. Where neither will do, all is said.
+fn settings(heritage: &Heritage, place: &Place, registry: &Registry) -> Result<(Settings, Origin), Exit> {
+    let said = |problems: &dyn std::fmt::Display| {
+        eprintln!("{problems}");
+        Exit::InvalidConfiguration
+    };
+    match in_force::kept(heritage).map(|kept| kept.settings(registry, &Scale::new())) {
+        Some(Ok(settings)) => return Ok((settings, Origin::Predecessor)),
+        Some(Err(problems)) => {
+            // Only another binary reads the same text in another way.
+            let _ = said(&problems);
+            eprintln!("supervisord-rs: this binary refuses the configuration in force: the file is read");
+        }
+        None => {}
+    }
+    let Some(file) = place.config.clone().or_else(place::default_file) else {
+        return Err(said(&format_args!(
+            "supervisord-rs: no configuration: name one with -c FILE, or write ./supervisord-rs.yaml or {}",
+            config::SYSTEM_FILE
+        )));
+    };
+    if service_manager::guardian_pid().is_none() {
+        place::say_ignored();
+    }
+    // Before the guardian too: an invalid file is said once, not by a supervisor that is started again and again.
+    let settings = config::load(&file, registry).map_err(|problems| said(&problems))?;
+    Ok((settings, Origin::File))
 }
 
 /// The supervisor's own log goes to standard error, or with its fields to the journal where that is the same; `RUST_LOG`

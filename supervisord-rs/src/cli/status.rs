@@ -112,7 +112,8 @@ fn text(report: &StatusReport) -> String {
             note(worker),
         ]
     });
-    table(&header, rows)
+    let said = report.supervisor.troubles.iter().chain(&report.supervisor.config_differs);
+    said.fold(table(&header, rows), |text, said| format!("{text}\n{said}"))
 }
 
 fn figure(worker: &WorkerStatus, figure: impl Fn(&Usage) -> Option<String>) -> String {

@@ -1,7 +1,6 @@
 //! The whole file: names become ids, instances are made, domains and groups are joined, contradictions are found.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use supervision::spec::{DomainKind, DomainSpec, GroupSpec, Strategy, WorkerSpec};
 use supervision::{DomainId, Spec, WorkerId};
@@ -12,6 +11,7 @@ use super::diagnostics::{Problem, nearest};
 use super::instances::{self, INSTANCES_MAX, Template};
 use super::reader::{At, Cursor, Problems, Section};
 use super::settings::{Isolation, Launch, Limits, Settings, Sink};
+use super::source::Source;
 use super::tree::{Node, Value};
 use super::worker::{self, Context, Identity};
 use super::{cycles, hooks, limits, restart, supervisor};
@@ -19,11 +19,12 @@ use super::{cycles, hooks, limits, restart, supervisor};
 /// Reads the whole tree. `None` when it is no document of ours at all; else problems tell.
 pub(super) fn assemble(
     tree: &Node,
-    file: &Path,
+    source: &Source,
     registry: &Registry,
     scale: &Scale,
     problems: &Problems,
 ) -> Option<Settings> {
+    let file = &source.path();
     let top = Cursor { node: tree, path: String::new(), problems };
     let known = ["version", "supervisor", "defaults", "cells", "groups", "workers", "hooks"];
     let section = top.section(&known, &["include"])?;
@@ -59,7 +60,7 @@ pub(super) fn assemble(
     };
     let hooks = hooks::read(&section);
     Some(Settings {
-        file: file.into(),
+        source: source.clone().into(),
         supervisor: supervisor.settings,
         spec,
         launches,

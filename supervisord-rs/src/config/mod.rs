@@ -2,6 +2,7 @@
 //!
 //! | file | concept |
 //! |---|---|
+//! | `source` | the text, and where it came from |
 //! | `tree` | the text as a tree that knows where everything stands; `defaults:` under it |
 //! | `diagnostics` | problems, for people and for machines |
 //! | `reader` | typed values out of the tree |
@@ -27,6 +28,7 @@ mod reader;
 mod restart;
 pub mod settings;
 mod sockets;
+mod source;
 mod supervisor;
 mod surroundings;
 mod tree;
@@ -38,6 +40,7 @@ use std::path::{Path, PathBuf};
 pub use diagnostics::{Diagnostics, Problem};
 pub use places::SYSTEM_FILE;
 pub use settings::{Isolation, Launch, Program, Settings, SupervisorSettings, default};
+pub use source::Source;
 use workers::Registry;
 
 /// Reads and checks a configuration file.
@@ -45,44 +48,18 @@ use workers::Registry;
 /// # Errors
 /// Everything that is wrong with it, or why it cannot be read.
 pub fn load(path: &Path, registry: &Registry) -> Result<Settings, Diagnostics> {
-    load_scaled(path, registry, &Scale::new())
+    Source::read(path)?.settings(registry, &Scale::new())
 }
 
 /// How many instances there are to be at least, by the name that stands in the file, whatever the file says.
 pub type Scale = BTreeMap<String, u32>;
-
-/// The same, with as many instances as a predecessor had been told to have.
-///
-/// # Errors
-/// Everything that is wrong with it, or why it cannot be read.
-pub fn load_scaled(path: &Path, registry: &Registry, scale: &Scale) -> Result<Settings, Diagnostics> {
-    let text = read(path).map_err(|why| Diagnostics::unreadable(path, &why))?;
-    parse_scaled(&text, path, registry, scale)
-}
 
 /// Checks the text of a configuration. `path` is for messages, and for relative directories.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(text: &str, path: &Path, registry: &Registry) -> Result<Settings, Diagnostics> {
-    parse_scaled(text, path, registry, &Scale::new())
-}
-
-fn parse_scaled(
-    text: &str,
-    path: &Path,
-    registry: &Registry,
-    scale: &Scale,
-) -> Result<Settings, Diagnostics> {
-    let mut problems = Vec::new();
-    let collected = reader::Problems::default();
-    let tree = tree::parse(text, &mut problems);
-    let settings = tree.and_then(|tree| assemble::assemble(&tree, path, registry, scale, &collected));
-    problems.append(&mut collected.take());
-    match settings {
-        Some(settings) if problems.is_empty() => Ok(settings),
-        _ => Err(Diagnostics::new(path, text, problems)),
-    }
+    Source::of(path, text.to_owned()).settings(registry, &Scale::new())
 }
 
 /// The name of the control socket in the runtime directory.

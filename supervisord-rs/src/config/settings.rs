@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use supervision::Spec;
@@ -10,12 +11,13 @@ use workers::run::OnPanic;
 pub use super::instances::Template;
 pub use super::limits::{CgroupLimits, IoLimit, Limits};
 pub use super::probes::{Address, Check, Health, Probe, Ready};
+use super::source::Source;
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The file it was read from, as given.
-    pub file: PathBuf,
+    /// What it was made of.
+    pub source: Arc<Source>,
     /// The supervisor's own part.
     pub supervisor: SupervisorSettings,
     /// Policy: what the machine keeps running.
@@ -70,6 +72,16 @@ pub enum OnDeath {
     Keep,
     /// They end with it.
     Kill,
+}
+
+impl std::fmt::Display for OnDeath {
+    /// As it is written.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Keep => "keep",
+            Self::Kill => "kill",
+        })
+    }
 }
 
 /// How one worker is launched.

@@ -30,6 +30,13 @@ pub struct SupervisorStatus {
     pub started_at: String,
     /// The configuration file.
     pub config: String,
+    /// How the file differs from the configuration in force, as far as it was looked at: after a death of the supervisor,
+    /// and while something is missing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub config_differs: Option<String>,
+    /// What the supervisor cannot do at present, and tries again.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub troubles: Vec<String>,
     /// The guardian's process, if there is one.
     pub guardian: Option<i32>,
     /// Version of the program.

@@ -10,12 +10,13 @@ use std::time::Duration;
 use supervision::Incarnation;
 use tokio::sync::mpsc;
 
-use super::hand_over::Gate;
-use super::succession;
+use super::hand_over::{Gate, LOCK, LOCK_OF_NAME};
+use super::{in_force, succession, upkeep};
 use crate::config::Settings;
 use crate::control::{self, request::Request};
 use crate::isolation::Evidence;
 use crate::record::black_box::BlackBox;
+use crate::record::name_lock::NameLock;
 use crate::record::runtime_lock::RuntimeLock;
 use crate::record::scribe::Scribe;
 use crate::service_manager::{FdStore, ServiceManager};
@@ -44,15 +45,19 @@ pub(super) struct Around {
     pub(super) socket: PathBuf,
     /// The same, where it belongs to a socket unit, which goes on listening when we have ended.
     pub(super) unit_socket: Option<OwnedFd>,
+    /// Where that is kept by which processes outlive us; none where they are not to.
     pub(super) store: FdStore,
+    /// Where our own is kept: the configuration in force, the black box.
+    pub(super) keeper: FdStore,
     /// Our predecessor waits there until we are ready.
     pub(super) gate: Option<Gate>,
     /// Whether we had a terminal to be hung up with.
     pub(super) has_terminal: bool,
     /// How often the service manager wants to hear that the loop turns.
     pub(super) watchdog: Option<Duration>,
-    /// Held as long as we live; the kernel lets go of it however we die.
-    pub(super) lock: RuntimeLock,
+    /// Held as long as we live; the kernel lets go of it however we die. None where the directory is missing.
+    pub(super) lock: Option<RuntimeLock>,
+    pub(super) name: NameLock,
 }
 
 impl Around {
@@ -65,7 +70,7 @@ impl Around {
             // As of a supervisor that the guardian started: without it, we stop in order. Only now is it our parent.
             let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
         }
-        self.store.release();
+        self.keeper.release();
         tracing::info!(socket = %self.socket.display(), workers, "supervising");
         if let Some(manager) = &self.service_manager {
             manager.ready();
@@ -89,9 +94,11 @@ impl Around {
         self.unit_socket.as_ref().map(|socket| (CONTROL_OF_UNIT, socket.as_fd()))
     }
 
-    /// A copy of the lock of the runtime directory: as long as anybody has one, it is held.
-    pub(super) fn lock(&self) -> io::Result<OwnedFd> {
-        self.lock.copy()
+    /// The locks of the runtime directory, with the names by which they are passed: as long as anybody has one, it is
+    /// held.
+    pub(super) fn locks(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
+        let lock = self.lock.as_ref().map(|lock| (LOCK, lock.as_fd()));
+        lock.into_iter().chain(self.name.as_fd().map(|name| (LOCK_OF_NAME, name)))
     }
 
     /// Names another process in our place.
@@ -128,7 +135,7 @@ impl Around {
         if self.socket.exists() {
             return Ok(());
         }
-        std::fs::create_dir_all(&settings.supervisor.runtime_dir)?;
+        upkeep::directories(&settings.supervisor)[0].make()?;
         self.store.forget(CONTROL);
         let server = serve(&self.socket, settings, self.requests.clone(), None, false, &self.store)?;
         self.unit_socket = None;
@@ -137,11 +144,17 @@ impl Around {
         Ok(())
     }
 
+    /// What is said where the control socket cannot be made.
+    pub(super) fn control_trouble(&self, error: &io::Error) -> String {
+        control_trouble(&self.socket, error)
+    }
+
     /// After the last worker: the mark that tells a clean end from a death.
     pub(super) fn end(&self) {
         self.announce_stopping();
+        in_force::forget(&self.keeper);
         // Nothing of ours is left: what the manager still had would be taken for something to hand over.
-        self.store.flush(LAST_WORDS);
+        self.keeper.flush(LAST_WORDS);
         self.black_box.mark_clean();
         if self.unit_socket.is_none() {
             let _ = std::fs::remove_file(&self.socket);
@@ -153,6 +166,12 @@ impl std::fmt::Debug for Around {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Around").field("socket", &self.socket).finish_non_exhaustive()
     }
+}
+
+/// What is said where the control socket cannot be made.
+pub(super) fn control_trouble(socket: &Path, error: &io::Error) -> String {
+    let socket = socket.display();
+    format!("cannot listen on the control socket {socket}: {error}; signals work; it is tried again")
 }
 
 pub(super) fn serve(

@@ -24,6 +24,7 @@ pub(super) enum Said {
     Answer { incarnation: Incarnation, kind: Kind, good: Option<bool> },
     StopCommandEnded { incarnation: Incarnation, failure: Option<String> },
     HookEnded { command: String, failure: Option<String> },
+    Looked(Box<super::upkeep::Found>),
 }
 
 /// The channel. It holds no more than what runs at once, which is bounded.
@@ -47,6 +48,17 @@ impl Beside {
         }
     }
 
+    /// For what may be held by a file system. One that hangs does not hold up our end.
+    pub(super) fn spawn_thread(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> Said + Send + 'static,
+    ) -> std::io::Result<()> {
+        let sender = self.sender.clone();
+        let thread = std::thread::Builder::new().name(name.into());
+        thread.spawn(move || drop(sender.send(work()))).map(drop)
+    }
+
     fn spawn(&self, task: impl Future<Output = Said> + Send + 'static) {
         let sender = self.sender.clone();
         tokio::spawn(async move {
@@ -66,6 +78,7 @@ impl Daemon {
                 }
                 self.turn(None);
             }
+            Said::Looked(found) => self.on_looked(*found),
             Said::HookEnded { command, failure } => {
                 self.hooks.ended();
                 if let Some(why) = failure {
@@ -200,7 +213,7 @@ impl Daemon {
             self.go_on_beside();
             match tokio::time::timeout_at(end, self.beside.next()).await {
                 Ok(Said::HookEnded { .. }) => self.hooks.ended(),
-                Ok(Said::Answer { .. } | Said::StopCommandEnded { .. }) => {}
+                Ok(Said::Answer { .. } | Said::StopCommandEnded { .. } | Said::Looked(_)) => {}
                 Err(_) => return,
             }
         }

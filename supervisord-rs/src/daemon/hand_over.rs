@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::Daemon;
+use super::in_force::{self, READ_ANEW};
+use crate::config::Settings;
 use crate::control::protocol::{Done, Failure, ReexecRequest};
 use crate::control::request::{Answer, Peer};
 use crate::isolation::launch::{Child, Plan, advice};
@@ -38,6 +40,8 @@ const CHECK: Duration = Duration::from_secs(10);
 const GATE: &str = "hand-over";
 /// The lock of the runtime directory goes with the place.
 pub(super) const LOCK: &str = "lock";
+/// So does its name.
+pub(super) const LOCK_OF_NAME: &str = "lock-of-name";
 const READY: u8 = b'r';
 
 /// The successor's end of the gate: through it our predecessor hears that we are ready, and we hear that it is gone.
@@ -85,18 +89,11 @@ impl Daemon {
         if let Err(why) = self.try_out(&binary, deadline.min(CHECK)).await {
             return drop(answer.send(refuse(format!("{} is not taken: {why}", binary.display()))));
         }
-        let orphaned = self.orphaned();
-        if !orphaned.is_empty() {
-            let why = format!(
-                "{} would be nobody's: not in {} any more, and running; stop them first (supervisord-rs stop {})",
-                orphaned.join(" "),
-                self.settings.file.display(),
-                orphaned.join(" ")
-            );
+        if let Some(why) = self.objection() {
             return drop(answer.send(refuse(why)));
         }
         self.rest();
-        let (result, successor) = match self.give_way(&binary, deadline) {
+        let (result, successor) = match self.give_way(&binary, true, deadline) {
             Ok(successor) => {
                 let message = format!("process {} has taken over from {}", successor.pid, std::process::id());
                 (Ok(Done { message, ..Done::default() }), successor)
@@ -104,7 +101,7 @@ impl Daemon {
             Err(why) => {
                 tracing::error!(binary = %binary.display(), "it does not take over: {why}; the old one goes on");
                 self.publish("rolled-back", None, json!({ "binary": binary, "why": why }));
-                match self.give_way(&own, DEADLINE) {
+                match self.give_way(&own, false, DEADLINE) {
                     Ok(successor) => {
                         let message = format!(
                             "{} does not take over: {why}; the old one goes on as process {}",
@@ -152,11 +149,28 @@ impl Daemon {
         self.around.say_reloading(true);
     }
 
+    /// Why no successor can go on with what the file says now.
+    fn objection(&self) -> Option<String> {
+        let file = self.settings.source.file.display();
+        let settings = crate::config::load(&self.settings.source.file, self.drivers.registry()).ok()?;
+        let fixed = in_force::fixed(&self.settings.supervisor, &settings.supervisor);
+        if !fixed.is_empty() {
+            return Some(format!(
+                "{file} changes what holds as long as a supervisor and its successors run: {}; nothing was changed; undo that, or end it and run it again (supervisord-rs shutdown)",
+                fixed.join(", ")
+            ));
+        }
+        let orphaned = self.orphaned(&settings);
+        (!orphaned.is_empty()).then(|| {
+            let names = orphaned.join(" ");
+            format!(
+                "{names} would be nobody's: not in {file} any more, and running; stop them first (supervisord-rs stop {names})"
+            )
+        })
+    }
+
     /// Workers with processes that the file does not name any more: a successor would have to kill them.
-    fn orphaned(&self) -> Vec<String> {
-        let Ok(settings) = crate::config::load(&self.settings.file, self.drivers.registry()) else {
-            return Vec::new();
-        };
+    fn orphaned(&self, settings: &Settings) -> Vec<String> {
         let is_named = |name: &str, base: &str| {
             settings.templates.contains_key(base)
                 || settings.launches.iter().any(|launch| launch.name == name)
@@ -173,15 +187,18 @@ impl Daemon {
 
     /// Runs the binary's own check of our configuration.
     async fn try_out(&self, binary: &Path, deadline: Duration) -> Result<(), String> {
-        let argv =
-            [OsString::from("supervisord-rs"), "check".into(), self.settings.file.clone().into_os_string()];
+        let argv = [
+            OsString::from("supervisord-rs"),
+            "check".into(),
+            self.settings.source.file.clone().into_os_string(),
+        ];
         let summons = self.drivers.launch_check(binary, &argv)?;
         let helper = summons.arrive(deadline).await.map_err(|failed| failed.message)?;
         match helper.wait(deadline).await {
             Some(supervision::Status::Exited(0)) => Ok(()),
             Some(supervision::Status::Exited(code)) => Err(format!(
                 "its `check {}` ends with exit status {code}; run it to see why",
-                self.settings.file.display()
+                self.settings.source.file.display()
             )),
             Some(status) => Err(format!("`check` of the configuration ends with {}", words::status(status))),
             None => Err(format!("`check` of the configuration has not ended after {deadline:?}")),
@@ -201,11 +218,10 @@ impl Daemon {
         self.around.black_box.give_way(true);
     }
 
-    /// Starts a successor and waits until it is ready.
-    fn give_way(&self, binary: &Path, deadline: Duration) -> Result<Child, String> {
+    /// Starts a successor and waits until it is ready. It reads the file `anew`, or goes on with the configuration in force.
+    fn give_way(&self, binary: &Path, anew: bool, deadline: Duration) -> Result<Child, String> {
         let (mut gate, theirs) = UnixStream::pair().map_err(|error| error.to_string())?;
-        let lock = self.around.lock().map_err(|error| error.to_string())?;
-        let child = self.launch_successor(binary, theirs.as_fd(), lock.as_fd())?;
+        let child = self.launch_successor(binary, theirs.as_fd(), anew)?;
         drop(theirs);
         let end = Instant::now() + deadline;
         let mut said = [0];
@@ -239,12 +255,7 @@ impl Daemon {
         }
     }
 
-    fn launch_successor(
-        &self,
-        binary: &Path,
-        gate: BorrowedFd<'_>,
-        lock: BorrowedFd<'_>,
-    ) -> Result<Child, String> {
+    fn launch_successor(&self, binary: &Path, gate: BorrowedFd<'_>, anew: bool) -> Result<Child, String> {
         let kept: Vec<(String, OwnedFd)> = self.around.kept();
         let secrets: Vec<(String, BorrowedFd<'_>)> =
             inherited::all().map(|(name, secret)| (name, secret.as_fd())).collect();
@@ -254,7 +265,8 @@ impl Daemon {
             .chain(secrets.iter().map(|(name, secret)| (name.as_str(), *secret)))
             .chain(self.drivers.obituaries().map(|pipe| (crate::guardian::obituary::OBITUARIES, pipe)))
             .chain(self.around.unit_socket())
-            .chain([(GATE, gate), (LOCK, lock)])
+            .chain(self.around.locks())
+            .chain([(GATE, gate)])
             .collect();
         let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
         let descriptors: Vec<BorrowedFd<'_>> = all.iter().map(|(_, descriptor)| *descriptor).collect();
@@ -264,13 +276,17 @@ impl Daemon {
             (HAND_OVER, std::process::id().to_string()),
             (service_manager::PREDECESSOR, String::new()),
         ];
+        let read_anew = anew.then_some((OsStr::new(READ_ANEW), OsStr::new("1")));
         let inherited: Vec<(OsString, OsString)> = std::env::vars_os()
-            .filter(|(name, _)| name != "LISTEN_PID" && own.iter().all(|(known, _)| name != known))
+            .filter(|(name, _)| {
+                name != "LISTEN_PID" && name != READ_ANEW && own.iter().all(|(known, _)| name != known)
+            })
             .collect();
         let environment = inherited
             .iter()
             .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
-            .chain(own.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value))));
+            .chain(own.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value))))
+            .chain(read_anew);
         let arguments: Vec<OsString> = std::env::args_os().collect();
         let launch = || {
             Plan::new(binary.as_os_str(), &arguments, OsStr::new(""))?

@@ -12,11 +12,13 @@ use supervision::Machine;
 use tokio::sync::mpsc;
 use workers::Registry;
 
-use super::around::{Around, CONTROL, CONTROL_OF_UNIT, serve};
-use super::hand_over::{Gate, LOCK};
+use super::around::{Around, CONTROL, CONTROL_OF_UNIT, control_trouble, serve};
+use super::hand_over::{Gate, LOCK, LOCK_OF_NAME};
+use super::in_force::{self, Origin};
+use super::upkeep::{self, Directory, Troubles, Upkeep};
 use super::{REQUESTS, succession};
 use crate::config::settings::OnDeath;
-use crate::config::{self, Isolation, Settings, SupervisorSettings};
+use crate::config::{Isolation, Settings, SupervisorSettings};
 use crate::control::request::Request;
 use crate::guardian::obituary::OBITUARIES;
 use crate::isolation::Drivers;
@@ -26,10 +28,11 @@ use crate::record::black_box::BlackBox;
 use crate::record::events::{Events, wall};
 use crate::record::incidents::{Incidents, Names};
 use crate::record::logs::{Logs, Surviving};
+use crate::record::name_lock::NameLock;
 use crate::record::post_mortem::PostMortem;
 use crate::record::runtime_lock::{LockError, RuntimeLock};
 use crate::record::scribe::{Scribe, has_audience, shared_path};
-use crate::service_manager::{self, FdStore, Heritage, ServiceManager};
+use crate::service_manager::{self, BLACK_BOX, CONFIGURATION, FdStore, Heritage, ServiceManager};
 
 /// Instances that can be added while the supervisor runs.
 const SPARE_PAGES: usize = 256;
@@ -63,6 +66,7 @@ pub(super) struct Started {
     pub(super) incidents: Incidents,
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) around: Around,
+    pub(super) upkeep: Upkeep,
 }
 
 /// Makes everything ready, and takes over what a predecessor left. Must be called within the runtime, on the main thread.
@@ -71,29 +75,30 @@ pub(super) struct Started {
 /// over from that.
 pub(super) fn start(
     settings: Settings,
+    origin: Origin,
     registry: Registry,
     mut heritage: Heritage,
 ) -> Result<Started, StartError> {
-    directory(&settings.supervisor.runtime_dir, "the runtime directory", "supervisor.runtime_dir")?;
-    directory(&settings.supervisor.state_dir, "the state directory", "supervisor.state_dir")?;
-    directory(&settings.supervisor.log_dir, "the log directory", "supervisor.log_dir")?;
     let gate = Gate::claim(&mut heritage);
-    let lock = RuntimeLock::acquire(&settings.supervisor.runtime_dir, heritage.claim(LOCK))?;
-    let story = predecessor(&settings.supervisor.runtime_dir);
+    let mut troubles = Troubles::new();
+    make_directories(&settings.supervisor, origin, &mut troubles)?;
+    let (lock, name) = locks(&settings.supervisor, origin, &mut heritage, &mut troubles)?;
+    let keeper = FdStore::from_env(heritage.copies(), gate.is_some());
+    let black_boxes = black_boxes(&mut heritage);
+    let story = predecessor(&settings.supervisor.runtime_dir, &black_boxes);
     let settings = with_its_scale(settings, &registry, story.as_ref());
     let supervisor = &settings.supervisor;
     // Not of the store: it is handed over besides.
     let obituaries = heritage.claim(OBITUARIES);
-    let store = fd_store(supervisor, &heritage, gate.is_some());
+    let store = of_processes(supervisor, &keeper);
 
     let names = names(&settings);
-    let path = shared_path(&supervisor.state_dir, "incidents.jsonl");
-    let incidents = Incidents::load(std::sync::Arc::clone(&path), names.clone())
-        .map_err(|source| StartError::Incidents { path: path.to_path_buf(), source })?;
+    let incidents = incidents(supervisor, origin, &names, &mut troubles)?;
     let seen = service_manager::predecessor(&supervisor.runtime_dir)
         .filter(|seen| story.as_ref().is_some_and(|story| story.pid == seen.pid));
 
-    let black_box = Rc::new(create_black_box(&settings, story.as_ref())?);
+    let black_box = Rc::new(create_black_box(&settings, origin, story.as_ref())?);
+    keeper.keep(&format!("{BLACK_BOX}{}", std::process::id()), &[black_box.descriptor()]);
     workers::crash::on_fatal(BlackBox::on_fatal);
     workers::crash::install()?;
 
@@ -102,8 +107,14 @@ pub(super) fn start(
     let of_unit = heritage.claim(CONTROL_OF_UNIT);
     let unit_socket = of_unit.as_ref().map(OwnedFd::try_clone).transpose()?;
     let inherited = of_unit.or_else(|| heritage.claim(CONTROL));
-    let server = serve(&socket, &settings, sender.clone(), inherited, unit_socket.is_some(), &store)
-        .map_err(|source| StartError::Control { path: socket.clone(), source })?;
+    let server = match serve(&socket, &settings, sender.clone(), inherited, unit_socket.is_some(), &store) {
+        Ok(server) => Some(server),
+        Err(error) if origin == Origin::Predecessor => {
+            troubles.insert("the control socket", control_trouble(&socket, &error));
+            None
+        }
+        Err(source) => return Err(StartError::Control { path: socket.clone(), source }),
+    };
 
     let scribe = Scribe::start()?;
     let echo = has_audience(supervisor.echo).then(|| scribe.echo());
@@ -132,8 +143,21 @@ pub(super) fn start(
     }
     let published = black_box.publish();
     published.map_err(|source| StartError::BlackBox { path: supervisor.runtime_dir.clone(), source })?;
+    for (name, _) in black_boxes {
+        keeper.forget(&name);
+    }
+    drop(heritage.claim(CONFIGURATION));
+    in_force::keep(&settings.source, &keeper);
     drivers.begin(&heritage);
+    let reserve = black_box.reserve();
+    if let Err(error) = reserve.make() {
+        troubles.insert("the black box", reserve.trouble(&error));
+    }
+    for trouble in troubles.values() {
+        tracing::error!("{trouble}");
+    }
 
+    let upkeep = Upkeep::new(troubles, origin, &supervisor.runtime_dir);
     let around = Around {
         started_at: wall(SystemTime::now()),
         guardian: service_manager::guardian_pid(),
@@ -144,16 +168,79 @@ pub(super) fn start(
         scribe,
         requests: sender,
         service_manager: ServiceManager::from_env(),
-        server: Some(server),
+        server,
         socket,
         unit_socket,
         store,
+        keeper,
         gate,
         has_terminal: has_terminal(),
         watchdog: service_manager::watchdog(),
         lock,
+        name,
     };
-    Ok(Started { settings, machine, drivers, names, events: Events::default(), incidents, requests, around })
+    let events = Events::default();
+    Ok(Started { settings, machine, drivers, names, events, incidents, requests, around, upkeep })
+}
+
+/// Makes the directories that are not there. Without them a first start is refused; a successor goes on.
+fn make_directories(
+    supervisor: &SupervisorSettings,
+    origin: Origin,
+    troubles: &mut Troubles,
+) -> Result<(), StartError> {
+    for directory in upkeep::directories(supervisor) {
+        let Err(source) = directory.make() else { continue };
+        if origin == Origin::File {
+            let Directory { what, key, path } = directory;
+            return Err(StartError::Directory { what, key, path: path.into(), source });
+        }
+        troubles.insert(directory.what, directory.trouble(&source));
+    }
+    Ok(())
+}
+
+/// The lock in the directory, and that of its name, which is there when the directory is not.
+fn locks(
+    supervisor: &SupervisorSettings,
+    origin: Origin,
+    heritage: &mut Heritage,
+    troubles: &mut Troubles,
+) -> Result<(Option<RuntimeLock>, NameLock), StartError> {
+    let lock = match RuntimeLock::acquire(&supervisor.runtime_dir, heritage.claim(LOCK)) {
+        Ok(lock) => Some(lock),
+        Err(error @ LockError::Io { .. }) if origin == Origin::Predecessor => {
+            troubles.insert("the lock", error.to_string());
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let name = NameLock::acquire(&supervisor.runtime_dir, heritage.claim(LOCK_OF_NAME))?;
+    Ok((lock, name))
+}
+
+/// The record of incidents; without what stands in the file where a successor cannot read it.
+fn incidents(
+    supervisor: &SupervisorSettings,
+    origin: Origin,
+    names: &Names,
+    troubles: &mut Troubles,
+) -> Result<Incidents, StartError> {
+    let path = shared_path(&supervisor.state_dir, "incidents.jsonl");
+    match Incidents::load(std::sync::Arc::clone(&path), names.clone()) {
+        Err(error) if origin == Origin::Predecessor => {
+            let trouble = format!("cannot read {}: {error}; what stands there is not shown", path.display());
+            troubles.insert("the record of incidents", trouble);
+            Ok(Incidents::empty(path, names.clone()))
+        }
+        other => other.map_err(|source| StartError::Incidents { path: path.to_path_buf(), source }),
+    }
+}
+
+/// Those that were kept, by their names in the store.
+fn black_boxes(heritage: &mut Heritage) -> Vec<(String, OwnedFd)> {
+    let all = heritage.claim_all(BLACK_BOX).into_iter();
+    all.map(|(rest, descriptor)| (format!("{BLACK_BOX}{rest}"), descriptor)).collect()
 }
 
 /// With as many instances as the predecessor had been told to have.
@@ -162,7 +249,7 @@ fn with_its_scale(settings: Settings, registry: &Registry, story: Option<&PostMo
     if scale.is_empty() {
         return settings;
     }
-    match config::load_scaled(&settings.file, registry, &scale) {
+    match settings.source.settings(registry, &scale) {
         Ok(scaled) => scaled,
         Err(problems) => {
             tracing::warn!(
@@ -173,11 +260,11 @@ fn with_its_scale(settings: Settings, registry: &Registry, story: Option<&PostMo
     }
 }
 
-/// Where descriptors are kept for a successor, if anything is to outlive us and there is such a place.
-fn fd_store(supervisor: &SupervisorSettings, heritage: &Heritage, is_held: bool) -> FdStore {
+/// Where that is kept by which processes outlive us, if they are to and there is such a place.
+fn of_processes(supervisor: &SupervisorSettings, keeper: &FdStore) -> FdStore {
     let store = match supervisor.on_death {
         OnDeath::Kill => FdStore::none(),
-        OnDeath::Keep => FdStore::from_env(heritage.copies(), is_held),
+        OnDeath::Keep => keeper.clone(),
     };
     if !store.is_there() && supervisor.on_death == OnDeath::Keep {
         tracing::info!(
@@ -190,15 +277,6 @@ fn fd_store(supervisor: &SupervisorSettings, heritage: &Heritage, is_held: bool)
 /// Whether there is a controlling terminal (tty(4)).
 pub(super) fn has_terminal() -> bool {
     std::fs::File::open("/dev/tty").is_ok()
-}
-
-fn directory(path: &Path, what: &'static str, key: &'static str) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| StartError::Directory { what, key, path: path.into(), source })
 }
 
 fn names(settings: &Settings) -> Names {
@@ -218,8 +296,8 @@ pub(super) fn isolation(isolation: &Isolation) -> &'static str {
 }
 
 /// A bad black box is said and set aside: the supervisor starts as if there had been none.
-fn predecessor(runtime_dir: &Path) -> Option<PostMortem> {
-    match PostMortem::read(runtime_dir) {
+fn predecessor(runtime_dir: &Path, kept: &[(String, OwnedFd)]) -> Option<PostMortem> {
+    match PostMortem::read_kept(runtime_dir, kept) {
         Ok(story) => story,
         Err(error) => {
             tracing::warn!(%error, "the predecessor's black box cannot be read: nothing is known of its end");
@@ -228,12 +306,20 @@ fn predecessor(runtime_dir: &Path) -> Option<PostMortem> {
     }
 }
 
-fn create_black_box(settings: &Settings, story: Option<&PostMortem>) -> Result<BlackBox, StartError> {
+fn create_black_box(
+    settings: &Settings,
+    origin: Origin,
+    story: Option<&PostMortem>,
+) -> Result<BlackBox, StartError> {
     let pages: Vec<&str> = settings.launches.iter().map(|launch| launch.name.as_str()).collect();
     let runtime_dir = &settings.supervisor.runtime_dir;
     // Room for instances that are added while we run.
     let spare = if settings.templates.is_empty() { 0 } else { SPARE_PAGES };
-    let black_box = BlackBox::create(runtime_dir, &pages, spare)
+    let create = match origin {
+        Origin::File => BlackBox::create,
+        Origin::Predecessor => BlackBox::create_anywhere,
+    };
+    let black_box = create(runtime_dir, &pages, spare)
         .map_err(|source| StartError::BlackBox { path: runtime_dir.clone(), source })?;
     // Progress goes on where it was: the units were done.
     for worker in story.iter().flat_map(|story| &story.workers) {

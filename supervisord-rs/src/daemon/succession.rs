@@ -14,6 +14,7 @@ use crate::config::{Launch, Scale, Settings};
 use crate::isolation::Evidence;
 use crate::isolation::drivers::adopting::Past;
 use crate::record::post_mortem::{PastWorker, PostMortem};
+use crate::record::stable_hash::stable_hash;
 use crate::record::words;
 use crate::service_manager;
 
@@ -94,8 +95,7 @@ pub(super) struct Changed {
 
 /// How a worker is launched, as a number: the same for the same configuration and the same binary.
 pub(super) fn plan(launch: &Launch) -> u64 {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    format!("{launch:?}").bytes().fold(0xcbf2_9ce4_8422_2325, step).max(1)
+    stable_hash(format!("{launch:?}").bytes())
 }
 
 /// Whose configuration has changed since it was launched. Another binary may write the same differently: then nobody's.

@@ -3,6 +3,8 @@
 
 use std::os::fd::OwnedFd;
 
+use crate::service_manager;
+
 /// Most descriptors. So many are within the limit of open files that a system gives as a rule; see `raise_open_files`.
 pub(super) const MOST: usize = 65_536;
 
@@ -25,9 +27,9 @@ impl Store {
         self.entries.retain(|(kept, _)| kept != name);
     }
 
-    /// Whether there is nothing: then nothing of the supervisor's is meant to outlive it.
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    /// Whether there is anything of processes: they are meant to outlive their supervisor then.
+    pub(super) fn keeps_processes(&self) -> bool {
+        self.entries.iter().any(|(name, _)| !service_manager::is_of_supervisor(name))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &(String, OwnedFd)> {

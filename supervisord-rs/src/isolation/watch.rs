@@ -105,7 +105,14 @@ impl Wakeup {
     /// # Errors
     /// EMFILE, or what epoll_ctl(2) says.
     pub(super) fn new(watch: &Watch) -> io::Result<Self> {
-        let fd = watch.epoll.0.try_clone()?;
+        Self::of(watch.epoll.0.try_clone()?)
+    }
+
+    /// The same for one descriptor that becomes readable.
+    ///
+    /// # Errors
+    /// EMFILE, or what epoll_ctl(2) says.
+    pub fn of(fd: OwnedFd) -> io::Result<Self> {
         #[expect(unsafe_code, reason = "tokio leaves the lifetime of the descriptor to its caller")]
         // SAFETY: needed because the safe constructors are deprecated as unsound for types that could change their
         // descriptor. An OwnedFd keeps the same open descriptor until the AsyncFd, which owns it, is dropped.

@@ -5,28 +5,31 @@
 //! a SIGKILL at any instant leaves each word either old or new. `post_mortem` reads it.
 #![expect(unsafe_code, reason = "two layouts share a mapped page")]
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use supervision::Memo;
 use workers::board::{Board, SIZE, monotonic_ns};
 use workers::mapping::Mapping;
 
 use super::memo::Words;
 use super::post_mortem::PastCarried;
+use super::stable_hash::stable_hash;
 
 /// Name of the file in the runtime directory.
 pub const FILE: &str = "blackbox";
 /// Its name until it is complete.
 const HIDDEN: &str = "blackbox.new";
 /// First word: `SVBLBOX` and the version of the layout.
-pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"SVBLBOX\x02");
+pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"SVBLBOX\x03");
 /// Where a worker's note begins in its page.
 pub(super) const NOTE: usize = SIZE / 2;
 /// Most workers.
@@ -56,6 +59,8 @@ pub(super) struct Header {
     pub(super) is_stopping: AtomicU32,
     /// Which file its binary is, as a number.
     pub(super) binary: AtomicU64,
+    /// Not 0: from now on it is this one that counts, and no longer the predecessor's.
+    pub(super) is_published: AtomicU32,
     /// What the threads that carry output have in their own pipes: whose it is, and how far it has come.
     pub(super) carried: [Carried; CARRIERS + PAST_HANDS],
 }
@@ -202,6 +207,41 @@ pub struct BlackBox {
     /// Workers that it has pages for.
     capacity: usize,
     runtime_dir: PathBuf,
+    /// Why it is in no file.
+    homeless: Option<io::Error>,
+}
+
+/// The file of the next black box, made beforehand: a disk that is full by then has room for it.
+#[derive(Clone, Debug)]
+pub struct Reserve {
+    runtime_dir: PathBuf,
+    pages: usize,
+    /// Why the present one is in no file.
+    homeless: Option<String>,
+}
+
+impl Reserve {
+    /// Makes it, if it is not there. Whoever takes it over empties it.
+    ///
+    /// # Errors
+    /// What open(2) or posix_fallocate(3) say; ENOSPC when the directory is full.
+    pub fn make(&self) -> io::Result<()> {
+        let file = open(&self.runtime_dir)?;
+        let length = i64::try_from(self.pages * SIZE).unwrap_or(i64::MAX);
+        nix::fcntl::posix_fallocate(&file, 0, length)?;
+        Ok(())
+    }
+
+    /// What is said where it cannot be made.
+    #[must_use]
+    pub fn trouble(&self, error: &io::Error) -> String {
+        let whose = if self.homeless.is_some() { "this supervisor's" } else { "the next" };
+        let reason = self.homeless.clone().unwrap_or_else(|| error.to_string());
+        format!(
+            "no room for {whose} black box in {}: {reason}; meanwhile it is in memory, and outlives the supervisor and not the guardian; make room: it is tried again",
+            self.runtime_dir.display()
+        )
+    }
 }
 
 /// What the handler of a fatal signal copies: from a worker's own board to its note. Set while the worker lives.
@@ -216,19 +256,38 @@ impl BlackBox {
     /// # Errors
     /// What open(2), posix_fallocate(3) or mmap(2) say; ENOSPC when the directory is full.
     pub fn create(runtime_dir: &Path, workers: &[&str], spare: usize) -> io::Result<Self> {
-        if workers.len() + spare > WORKERS_MAX {
-            return Err(io::Error::other(format!("more than {WORKERS_MAX} workers")));
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(runtime_dir.join(HIDDEN))?;
-        let mapping = Mapping::file(file, NonZeroUsize::MIN.saturating_add(workers.len() + spare))?;
+        let pages = pages(workers.len() + spare)?;
+        let file = open(runtime_dir)?;
+        // Overwritten, not cut off: what was reserved would be somebody else's at once.
+        let stale = usize::try_from(file.metadata()?.len()).unwrap_or(0).min(pages.get() * SIZE);
+        file.write_all_at(&vec![0; stale], 0)?;
+        let mapping = Mapping::file(file, pages)?;
+        Ok(Self::begin(mapping, runtime_dir, workers, spare, None))
+    }
+
+    /// The same; in memory alone where the directory has no room or cannot be written to. What is kept in the fd store
+    /// does not need a file: it is for whoever starts when nothing is kept.
+    ///
+    /// # Errors
+    /// What memfd_create(2) or mmap(2) say.
+    pub fn create_anywhere(runtime_dir: &Path, workers: &[&str], spare: usize) -> io::Result<Self> {
+        Self::create(runtime_dir, workers, spare).or_else(|homeless| {
+            let memory = memfd_create(c"blackbox", MFdFlags::MFD_CLOEXEC)?;
+            let mapping = Mapping::file(memory.into(), pages(workers.len() + spare)?)?;
+            Ok(Self::begin(mapping, runtime_dir, workers, spare, Some(homeless)))
+        })
+    }
+
+    fn begin(
+        mapping: Mapping,
+        runtime_dir: &Path,
+        workers: &[&str],
+        spare: usize,
+        homeless: Option<io::Error>,
+    ) -> Self {
         let capacity = workers.len() + spare;
-        let black_box = Self { mapping: Arc::new(mapping), capacity, runtime_dir: runtime_dir.into() };
+        let black_box =
+            Self { mapping: Arc::new(mapping), capacity, runtime_dir: runtime_dir.into(), homeless };
         for (index, name) in workers.iter().enumerate() {
             store_name(black_box.note(index), name);
         }
@@ -241,18 +300,38 @@ impl BlackBox {
         header.magic.store(MAGIC, Ordering::SeqCst);
         // Never unmapped: the handler may run at any time until the process is gone.
         std::mem::forget(Arc::clone(&black_box.mapping));
-        Ok(black_box)
+        black_box
     }
 
     /// From now on this is what a successor reads, and no longer the predecessor's: by renaming, so that there is always
-    /// one of them, whole, and a predecessor's is never truncated under whoever maps it.
+    /// one of them, whole, and a predecessor's is never truncated under whoever maps it. Where it is in no file, what
+    /// lies there tells of somebody else, and is removed.
     ///
     /// # Errors
     /// What rename(2) says.
     pub fn publish(&self) -> io::Result<()> {
-        std::fs::rename(self.runtime_dir.join(HIDDEN), self.runtime_dir.join(FILE))?;
+        let place = self.runtime_dir.join(FILE);
+        if self.homeless.is_none() {
+            std::fs::rename(self.runtime_dir.join(HIDDEN), place)?;
+        } else {
+            let _ = std::fs::remove_file(place);
+        }
+        self.header().is_published.store(1, Ordering::SeqCst);
         PAGES.store(ptr::from_ref(self.header()).cast_mut(), Ordering::Release);
         Ok(())
+    }
+
+    /// The room that a successor needs.
+    #[must_use]
+    pub fn reserve(&self) -> Reserve {
+        let homeless = self.homeless.as_ref().map(ToString::to_string);
+        Reserve { runtime_dir: self.runtime_dir.clone(), pages: self.capacity + 1, homeless }
+    }
+
+    /// For the fd store.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.mapping.fd()
     }
 
     /// Says that another supervisor takes over while we live: our end is no death.
@@ -387,23 +466,29 @@ fn store_name(note: &Note, name: &str) {
     note.name_length.store(u32::try_from(cut).unwrap_or(0), Ordering::Relaxed);
 }
 
+fn pages(workers: usize) -> io::Result<NonZeroUsize> {
+    if workers > WORKERS_MAX {
+        return Err(io::Error::other(format!("more than {WORKERS_MAX} workers")));
+    }
+    Ok(NonZeroUsize::MIN.saturating_add(workers))
+}
+
+/// The file under the name that nobody reads.
+fn open(runtime_dir: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.open(runtime_dir.join(HIDDEN))
+}
+
 /// A number for this boot of the machine; 0 where the kernel does not tell.
 pub(super) fn boot() -> u64 {
-    use std::hash::Hasher;
-    let Ok(id) = std::fs::read("/proc/sys/kernel/random/boot_id") else { return 0 };
-    let mut hasher = std::hash::DefaultHasher::new();
-    hasher.write(&id);
-    hasher.finish() | 1
+    std::fs::read("/proc/sys/kernel/random/boot_id").map_or(0, stable_hash)
 }
 
 /// A number for the file of our binary: another one after an upgrade, and 0 where it cannot be known.
 pub(super) fn binary() -> u64 {
-    use std::hash::Hasher;
     use std::os::unix::fs::MetadataExt;
     let Ok(file) = std::fs::metadata("/proc/self/exe") else { return 0 };
-    let mut hasher = std::hash::DefaultHasher::new();
-    hasher.write_u64(file.dev());
-    hasher.write_u64(file.ino());
-    hasher.write_i64(file.mtime_nsec());
-    hasher.finish() | 1
+    let words = [file.dev(), file.ino(), file.mtime_nsec().cast_unsigned()];
+    stable_hash(words.into_iter().flat_map(u64::to_le_bytes))
 }

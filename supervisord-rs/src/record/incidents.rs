@@ -129,6 +129,12 @@ impl Incidents {
         Ok(Self { names, open: BTreeMap::new(), settled, path })
     }
 
+    /// Without anything of the file.
+    #[must_use]
+    pub fn empty(path: Arc<Path>, names: Names) -> Self {
+        Self { names, open: BTreeMap::new(), settled: VecDeque::new(), path }
+    }
+
     /// The highest number so far.
     #[must_use]
     pub fn last_id(&self) -> Option<u64> {

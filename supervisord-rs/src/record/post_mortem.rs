@@ -4,6 +4,8 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -37,6 +39,8 @@ pub struct PostMortem {
     /// Output that was on its way.
     pub carried: Vec<PastCarried>,
     signal: i32,
+    /// Whether it had become the one that counts; when its supervisor began.
+    published: Option<u64>,
 }
 
 /// What a thread that carried output had in its hands.
@@ -125,6 +129,35 @@ impl PostMortem {
         story
     }
 
+    /// The same, where descriptors of black boxes were kept, by name: the newest of them that counted is the truth,
+    /// whatever lies in the directory.
+    ///
+    /// # Errors
+    /// See [`BlackBoxError`]. Nothing is known then.
+    pub fn read_kept(runtime_dir: &Path, kept: &[(String, OwnedFd)]) -> Result<Option<Self>, BlackBoxError> {
+        let mut newest: Option<Self> = None;
+        let mut failed = None;
+        for (name, descriptor) in kept {
+            let path = runtime_dir.join(FILE);
+            let read = whole(descriptor).map_err(|source| BlackBoxError::Io { path: name.into(), source });
+            match read.and_then(|bytes| Self::parse(&bytes, &path)) {
+                Ok(Some(story)) if story.published > newest.as_ref().and_then(|newest| newest.published) => {
+                    newest = Some(story);
+                }
+                Ok(_) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        match (newest, failed) {
+            (Some(newest), _) => Ok(Some(newest)),
+            (None, Some(error)) => {
+                let _ = fs::rename(runtime_dir.join(FILE), runtime_dir.join("blackbox.bad"));
+                Err(error)
+            }
+            (None, None) => Self::read(runtime_dir),
+        }
+    }
+
     fn parse(bytes: &[u8], path: &Path) -> Result<Option<Self>, BlackBoxError> {
         let truncated = || BlackBoxError::Truncated { path: path.into(), length: bytes.len() };
         let pages: Vec<Page> = bytes
@@ -162,6 +195,8 @@ impl PostMortem {
             is_same_binary: header.binary.load(Ordering::Relaxed) == binary() && binary() != 0,
             carried: header.carried.iter().map(PastCarried::read).collect(),
             signal: header.signal.load(Ordering::Relaxed),
+            published: (header.is_published.load(Ordering::Relaxed) == 1)
+                .then(|| header.started_at.load(Ordering::Relaxed)),
         }))
     }
 
@@ -193,6 +228,15 @@ impl PostMortem {
             _ => evidence::of_domain(status, reading),
         }
     }
+}
+
+/// From the beginning: the position is shared with whoever had it.
+fn whole(descriptor: &OwnedFd) -> io::Result<Vec<u8>> {
+    let file = fs::File::from(descriptor.try_clone()?);
+    let length = file.metadata()?.len();
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
 }
 
 impl PastCarried {

@@ -1,9 +1,9 @@
 //! One supervisor to a runtime directory.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -33,10 +33,13 @@ pub enum LockError {
     },
 }
 
+/// Its name.
+const FILE: &str = "supervisor.lock";
+
 /// For a process to execute its program or end that a supervisor was just launching when it died: until then it has all
 /// of its descriptors, this lock too.
-const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
 /// Whether the supervisor that had the lock is no more.
 fn is_of_the_dead(file: &Path) -> bool {
@@ -57,7 +60,7 @@ impl RuntimeLock {
     pub fn acquire(runtime_dir: &Path, inherited: Option<OwnedFd>) -> Result<Self, LockError> {
         let path = runtime_dir.to_path_buf();
         let at = |source: io::Error| LockError::Io { path: path.clone(), source };
-        let file = runtime_dir.join("supervisor.lock");
+        let file = runtime_dir.join(FILE);
         let end = Instant::now() + PATIENCE;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -73,10 +76,12 @@ impl RuntimeLock {
         };
         match locked {
             Ok(lock) => {
-                // The position is shared with whoever passed it on.
-                let own = format!("{}\n", std::process::id());
-                let written = lock.set_len(0).and_then(|()| lock.write_all_at(own.as_bytes(), 0));
-                written.map_err(at)?;
+                // In place, and not shorter than any number: a full disk has no room for anything new. The position is
+                // shared with whoever passed it on. It is for people and for `lives`; the lock is the lock without it.
+                let own = format!("{:<10}\n", std::process::id());
+                if let Err(error) = lock.write_all_at(own.as_bytes(), 0) {
+                    tracing::warn!(%error, path = %file.display(), "the lock is held, and our number cannot be written there");
+                }
                 Ok(Self(lock))
             }
             Err((_, Errno::EWOULDBLOCK)) => {
@@ -89,10 +94,18 @@ impl RuntimeLock {
     }
 
     /// The same lock, to be passed on.
-    ///
-    /// # Errors
-    /// EMFILE.
-    pub fn copy(&self) -> io::Result<OwnedFd> {
-        self.0.try_clone().map(OwnedFd::from)
+    #[must_use]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Whether it is still the file that lies in the directory.
+    #[must_use]
+    pub fn is_in(&self, runtime_dir: &Path) -> bool {
+        let there = std::fs::metadata(runtime_dir.join(FILE)).ok();
+        let same = |there: Metadata| {
+            self.0.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+        };
+        there.is_some_and(same)
     }
 }

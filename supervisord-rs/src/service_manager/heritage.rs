@@ -60,6 +60,12 @@ impl Heritage {
         self.descriptors.iter().map(|(name, list)| (name.clone(), copies(list))).collect()
     }
 
+    /// The one with this name, which stays here.
+    #[must_use]
+    pub fn peek(&self, name: &str) -> Option<&OwnedFd> {
+        self.descriptors.get(name)?.last()
+    }
+
     /// The one with this name.
     pub fn claim(&mut self, name: &str) -> Option<OwnedFd> {
         let list = self.descriptors.get_mut(name)?;

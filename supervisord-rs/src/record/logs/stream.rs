@@ -18,6 +18,7 @@ use super::turn::Turn;
 use super::watched::Watched;
 use super::{Notice, StreamPlan, journal, lock, syslog};
 use crate::record::scribe::Echo;
+use crate::record::stable_hash::stable_hash;
 
 /// Pieces before another stream gets its turn.
 const ROUNDS: usize = 64;
@@ -464,8 +465,7 @@ impl Stream {
     }
 }
 
-/// A number that stands for a stream, by its name: never 0 (FNV-1a).
+/// A number that stands for a stream, by its name: never 0.
 pub(super) fn number(name: &str) -> u64 {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, step).max(1)
+    stable_hash(name.bytes())
 }

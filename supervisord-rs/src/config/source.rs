@@ -1,0 +1,66 @@
+//! The text of a configuration and where it came from: all that is needed to read it once more and to get the same,
+//! whatever has become of the file.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use workers::Registry;
+
+use super::diagnostics::Diagnostics;
+use super::settings::Settings;
+use super::{Scale, assemble, reader, tree};
+
+/// What a configuration was made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// As it was named: for people.
+    pub file: PathBuf,
+    /// The working directory then; a name without a slash in front is relative to it.
+    directory: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn read(file: &Path) -> Result<Self, Diagnostics> {
+        let text = super::read(file).map_err(|why| Diagnostics::unreadable(file, &why))?;
+        Ok(Self::of(file, text))
+    }
+
+    /// A text as if it had been read from a file, here.
+    #[must_use]
+    pub fn of(file: &Path, text: String) -> Self {
+        Self { file: file.into(), directory: std::env::current_dir().unwrap_or_default(), text }
+    }
+
+    /// Where the file was, from the root where that is known.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.directory.join(&self.file)
+    }
+
+    /// Whether the file has this content.
+    #[must_use]
+    pub fn is(&self, content: &[u8]) -> bool {
+        self.text.as_bytes() == content
+    }
+
+    /// Checks it. `scale`: how many instances there are to be at least, whatever it says.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn settings(&self, registry: &Registry, scale: &Scale) -> Result<Settings, Diagnostics> {
+        let mut problems = Vec::new();
+        let collected = reader::Problems::default();
+        let tree = tree::parse(&self.text, &mut problems);
+        let settings = tree.and_then(|tree| assemble::assemble(&tree, self, registry, scale, &collected));
+        problems.append(&mut collected.take());
+        match settings {
+            Some(settings) if problems.is_empty() => Ok(settings),
+            _ => Err(Diagnostics::new(&self.file, &self.text, problems)),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The configuration in force: kept beside the supervisor, so that whoever starts after its death goes on with the very
+//! same one, whatever stands in the file by then. A crash is not a reload.
+//!
+//! It is sealed memory in the fd store, open to nobody else: it may contain secrets, and a full disk or a directory that
+//! is gone does not matter to it. An orderly end lets go of it.
+
+use std::fmt::Display;
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::config::{Source, SupervisorSettings};
+use crate::service_manager::{CONFIGURATION, FdStore, Heritage};
+
+/// Set for a successor that is to read the file.
+pub const READ_ANEW: &str = "SUPERVISORD_RS_READ_ANEW";
+
+/// Where a supervisor has its configuration from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Somebody wants the file to be read: with the order to start, to reload or to give way to another binary. What cannot
+    /// be done is refused.
+    File,
+    /// A predecessor died. What it kept running is there, and has been promised to somebody: nothing that cannot be done
+    /// now ends it.
+    Predecessor,
+}
+
+/// The one that the predecessor had, for whoever comes after its death. `None`: there was no predecessor, or somebody
+/// wants the file to be read.
+#[must_use]
+pub fn kept(heritage: &Heritage) -> Option<Source> {
+    let kept = heritage.peek(CONFIGURATION)?.try_clone().ok()?;
+    if std::env::var_os(READ_ANEW).is_some() {
+        return None;
+    }
+    let read = whole(&File::from(kept)).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+    // There is no log yet.
+    read.inspect_err(|error| eprintln!("supervisord-rs: the configuration in force cannot be read: {error}"))
+        .ok()
+}
+
+/// Keys with another value than before that hold as long as there is a supervisor: it is known by its runtime directory,
+/// and whether a process outlives it is settled when that is launched.
+pub(super) fn fixed(ours: &SupervisorSettings, other: &SupervisorSettings) -> Vec<String> {
+    let said = |key: &str, ours: &dyn Display, other: &dyn Display| {
+        format!("`supervisor.{key}` ({ours} is in force, {other} in the file)")
+    };
+    let mut fixed = Vec::new();
+    if ours.runtime_dir != other.runtime_dir {
+        fixed.push(said("runtime_dir", &ours.runtime_dir.display(), &other.runtime_dir.display()));
+    }
+    if ours.on_death != other.on_death {
+        fixed.push(said("on_death", &ours.on_death, &other.on_death));
+    }
+    fixed
+}
+
+/// Has it kept from now on, in place of another.
+pub(super) fn keep(source: &Source, store: &FdStore) {
+    store.forget(CONFIGURATION);
+    let is_kept = sealed(source).map(|memory| store.keep(CONFIGURATION, &[memory.as_fd()]));
+    if !matches!(is_kept, Ok(true)) && store.is_there() {
+        tracing::warn!(
+            "the configuration is not kept: after a death of the supervisor the file is read as it is then"
+        );
+    }
+}
+
+/// The end is an orderly one: whoever starts next reads the file.
+pub(super) fn forget(store: &FdStore) {
+    store.forget(CONFIGURATION);
+}
+
+fn sealed(source: &Source) -> io::Result<OwnedFd> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let mut file = File::from(memfd_create(c"configuration", flags)?);
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(&serde_json::to_vec(source)?)?;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::all()))?;
+    Ok(file.into())
+}
+
+/// From the beginning: the position is shared with everybody who had it.
+fn whole(file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}

@@ -1,0 +1,287 @@
+//! What a supervisor stands on: its directories, its lock, its control socket. What cannot be had at the start of a
+//! successor, or is taken away while it runs, is named, shown in `status`, and tried again until it is there; workers are
+//! not touched.
+//!
+//! Nothing is looked at while all is well: the kernel tells when something in the runtime directory goes away
+//! (inotify(7)). The looking is done by a thread, since a dead file system may hold whoever asks it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+use super::Daemon;
+use super::beside::Said;
+use super::in_force::Origin;
+use crate::config::{Source, SupervisorSettings};
+use crate::isolation::Wakeup;
+use crate::record::black_box::Reserve;
+use crate::record::runtime_lock::RuntimeLock;
+
+/// Before the second look; doubled at each further one.
+const DELAY: Duration = Duration::from_millis(250);
+/// Longest time between two looks, while something is missing.
+const DELAY_MAX: Duration = Duration::from_secs(30);
+/// After something went away in the runtime directory: whoever clears it away is not finished.
+const SETTLING: Duration = Duration::from_millis(50);
+/// Most of a configuration file that is compared.
+const COMPARED_MAX: u64 = 16 * 1024 * 1024;
+
+/// What is missing, by what it is; what is said of each.
+pub(super) type Troubles = BTreeMap<&'static str, String>;
+
+/// What is watched, and when it is looked at next.
+#[derive(Debug)]
+pub(super) struct Upkeep {
+    pub(super) troubles: Troubles,
+    /// How the file differs from the configuration in force, as far as that was looked at.
+    pub(super) differs: Option<String>,
+    due: Option<Duration>,
+    delay: Duration,
+    is_looking: bool,
+    watch: Option<(Wakeup, OwnedFd)>,
+}
+
+/// What a look has found.
+#[derive(Debug)]
+pub(super) struct Found {
+    missing: Troubles,
+    /// Made anew, since the one that we hold is not in the directory any more.
+    lock: Option<RuntimeLock>,
+    has_directory: bool,
+    has_socket: bool,
+    differs: Option<String>,
+}
+
+/// What a look is at.
+struct Ground {
+    supervisor: SupervisorSettings,
+    source: Arc<Source>,
+    socket: PathBuf,
+    /// Whether the lock that we hold is the one in the directory.
+    has_lock: bool,
+    reserve: Reserve,
+}
+
+/// One of our directories.
+pub(super) struct Directory<'a> {
+    pub(super) what: &'static str,
+    pub(super) key: &'static str,
+    pub(super) path: &'a Path,
+}
+
+/// All of them.
+pub(super) fn directories(supervisor: &SupervisorSettings) -> [Directory<'_>; 3] {
+    let directory = |what, key, path| Directory { what, key, path };
+    [
+        directory("the runtime directory", "supervisor.runtime_dir", &supervisor.runtime_dir),
+        directory("the state directory", "supervisor.state_dir", &supervisor.state_dir),
+        directory("the log directory", "supervisor.log_dir", &supervisor.log_dir),
+    ]
+}
+
+impl Directory<'_> {
+    /// Makes it, if it is not there.
+    pub(super) fn make(&self) -> io::Result<()> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.path)
+    }
+
+    /// What is said of one that cannot be made.
+    pub(super) fn trouble(&self, error: &io::Error) -> String {
+        let without = match self.key {
+            "supervisor.state_dir" => "incidents are kept in memory",
+            "supervisor.log_dir" => "output that belongs there is lost and counted",
+            _ => "there is no control socket, and no lock but the name",
+        };
+        format!(
+            "cannot create {} {}: {error}; meanwhile {without}; create it: it is tried again",
+            self.what,
+            self.path.display()
+        )
+    }
+}
+
+impl Upkeep {
+    /// `troubles`: what could not be had at the start. A successor compares the file with what it goes on with.
+    pub(super) fn new(troubles: Troubles, origin: Origin, runtime_dir: &Path) -> Self {
+        let is_to_look = !troubles.is_empty() || origin == Origin::Predecessor;
+        let mut upkeep = Self {
+            troubles,
+            differs: None,
+            due: is_to_look.then_some(Duration::ZERO),
+            delay: DELAY,
+            is_looking: false,
+            watch: None,
+        };
+        upkeep.watch(runtime_dir);
+        upkeep
+    }
+
+    fn watch(&mut self, runtime_dir: &Path) {
+        let gone = AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_MOVED_FROM
+            | AddWatchFlags::IN_DELETE_SELF
+            | AddWatchFlags::IN_MOVE_SELF
+            | AddWatchFlags::IN_ONLYDIR;
+        let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
+        let watch = Inotify::init(flags).and_then(|watch| watch.add_watch(runtime_dir, gone).map(|_| watch));
+        let wakeup = watch.map_err(io::Error::from).and_then(|watch| {
+            let reader = watch.as_fd().try_clone_to_owned()?;
+            Ok((Wakeup::of(watch.into())?, reader))
+        });
+        self.watch = wakeup.ok();
+    }
+
+    /// Something went away in the runtime directory.
+    pub(super) async fn loss(&self) {
+        let Some((wakeup, reader)) = &self.watch else { return std::future::pending().await };
+        // Which it was does not matter: all is looked at.
+        let take = || nix::unistd::read(reader, &mut [0; 4096]).is_ok();
+        if wakeup.wait(take).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// When it is looked at next.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.due.filter(|_| !self.is_looking)
+    }
+}
+
+impl Ground {
+    fn look(&self) -> Found {
+        let mut missing = Troubles::new();
+        for directory in directories(&self.supervisor) {
+            if let Err(error) = directory.make() {
+                missing.insert(directory.what, directory.trouble(&error));
+            }
+        }
+        let runtime_dir = &self.supervisor.runtime_dir;
+        let mut lock = None;
+        if !self.has_lock {
+            match RuntimeLock::acquire(runtime_dir, None) {
+                Ok(made) => lock = Some(made),
+                Err(error) => drop(missing.insert("the lock", error.to_string())),
+            }
+        }
+        if let Err(error) = self.reserve.make() {
+            missing.insert("the black box", self.reserve.trouble(&error));
+        }
+        Found {
+            missing,
+            lock,
+            has_directory: runtime_dir.is_dir(),
+            has_socket: self.socket.exists(),
+            differs: self.difference(),
+        }
+    }
+
+    /// How the file differs from what is in force.
+    fn difference(&self) -> Option<String> {
+        let how = match content(&self.source.path()) {
+            Ok(content) if self.source.is(&content) => return None,
+            Ok(_) => "has been changed and not reloaded".to_owned(),
+            Err(error) => format!("cannot be read ({error})"),
+        };
+        Some(format!(
+            "{} {how}: the supervisor goes on with the configuration that it had; `supervisord-rs reload` applies the file",
+            self.source.file.display()
+        ))
+    }
+}
+
+/// Of a file, and of nothing that could hold us.
+fn content(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut content = Vec::new();
+    file.take(COMPARED_MAX).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+impl Daemon {
+    /// Has a look soon.
+    pub(super) fn on_loss(&mut self) {
+        self.upkeep.due.get_or_insert(self.now().saturating_add(SETTLING));
+    }
+
+    /// Has a look when it is due.
+    pub(super) fn keep_up(&mut self) {
+        if self.upkeep.due().is_none_or(|due| due > self.now()) {
+            return;
+        }
+        let runtime_dir = self.settings.supervisor.runtime_dir.clone();
+        self.upkeep.due = None;
+        self.upkeep.is_looking = true;
+        let ground = Ground {
+            supervisor: self.settings.supervisor.clone(),
+            source: Arc::clone(&self.settings.source),
+            socket: self.around.socket.clone(),
+            has_lock: self.around.lock.as_ref().is_some_and(|lock| lock.is_in(&runtime_dir)),
+            reserve: self.around.black_box.reserve(),
+        };
+        let look = move || Said::Looked(Box::new(ground.look()));
+        if let Err(error) = self.beside.spawn_thread("upkeep", look) {
+            tracing::warn!(%error, "no thread to look after the directories");
+            self.upkeep.is_looking = false;
+            self.look_later();
+        }
+    }
+
+    /// Says what is new, and mends what belongs to the loop.
+    pub(super) fn on_looked(&mut self, found: Found) {
+        let Found { mut missing, lock, has_directory, has_socket, differs } = found;
+        self.upkeep.is_looking = false;
+        if let Some(lock) = lock {
+            tracing::warn!("the lock of the runtime directory was gone: it is made again");
+            self.around.lock = Some(lock);
+        }
+        if has_directory && !has_socket {
+            match self.around.reopen_control(&self.settings) {
+                Ok(()) => tracing::warn!("the control socket was gone: it is made again"),
+                Err(error) => drop(missing.insert("the control socket", self.around.control_trouble(&error))),
+            }
+        }
+        if has_directory {
+            self.upkeep.watch(&self.settings.supervisor.runtime_dir);
+        }
+        let is_wanting = !missing.is_empty() || differs.is_some();
+        self.tell_of(missing);
+        if is_wanting {
+            self.look_later();
+        } else {
+            self.upkeep.delay = DELAY;
+        }
+        if let Some(differs) =
+            differs.as_ref().filter(|differs| Some(*differs) != self.upkeep.differs.as_ref())
+        {
+            tracing::warn!("{differs}");
+        }
+        self.upkeep.differs = differs;
+    }
+
+    fn tell_of(&mut self, missing: Troubles) {
+        for (what, trouble) in &missing {
+            if self.upkeep.troubles.get(what) != Some(trouble) {
+                tracing::error!("{trouble}");
+            }
+        }
+        for what in self.upkeep.troubles.keys().filter(|what| !missing.contains_key(*what)) {
+            tracing::info!("{what}: it is there again");
+        }
+        self.upkeep.troubles = missing;
+    }
+
+    fn look_later(&mut self) {
+        self.upkeep.due = Some(self.now().saturating_add(self.upkeep.delay));
+        self.upkeep.delay = (self.upkeep.delay * 2).min(DELAY_MAX);
+    }
+}
