@@ -148,3 +148,35 @@ fn an_address_in_use_is_said_and_tried_again() {
     let shown = text(&bed.verb(&["check", bed.path("supervisord-rs.yaml").to_str().expect("UTF-8")]).stdout);
     assert!(shown.contains("valid"), "{shown}");
 }
+
+#[test]
+fn a_unix_socket_is_called_what_clients_call_it() {
+    let bed = Bed::new();
+    // As sd_is_socket_unix(3) asks: what getsockname(2) says.
+    let script = "import socket; print('NAME', socket.socket(fileno=3).getsockname(), flush=True); input()";
+    let yaml = format!(
+        "version: 1\nworkers:\n  w:\n    command: [sh, -c, {}]\n    sockets: [ {{ listen: {}, mode: \"0666\" }} ]\n",
+        serde_json::to_string(&format!("sleep 1d | python3 -c \"{script}\"")).expect("a string"),
+        serde_json::to_string(&bed.path("w.sock")).expect("a path"),
+    );
+    let supervisor = bed.start(&yaml);
+    let name = format!("NAME {}\n", bed.path("w.sock").display());
+    supervisor.wait_output("w", &name);
+    let of_control = || {
+        let all = std::fs::read_to_string("/proc/net/unix").expect("/proc");
+        let mark = bed.path("run/control.sock").display().to_string();
+        all.lines()
+            .filter_map(|line| line.split_whitespace().nth(7))
+            .filter(|path| path.starts_with(&mark))
+            .all(|path| path == mark)
+    };
+    assert!(of_control(), "the control socket too");
+    // A successor goes on with the same ones.
+    harness::kill(supervisor.status().supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+    supervisor.wait("another supervisor", |supervisor| supervisor.client.status().ok());
+    assert!(of_control());
+    supervisor.client.restart(&["w".to_owned()], true).expect("an order");
+    supervisor.wait("its name again", |_| (bed.output("w").matches(&name).count() == 2).then_some(()));
+    supervisor.stop();
+    assert!(!bed.path("w.sock").exists() && !bed.path("run/control.sock").exists());
+}

@@ -21,6 +21,7 @@ pub mod probing;
 pub mod process_table;
 pub mod record;
 pub mod service_manager;
+mod unix_socket;
 pub mod usage;
 mod waiting;
 

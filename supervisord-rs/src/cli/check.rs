@@ -49,7 +49,9 @@ pub(super) fn run(options: &Options, place: &Place, registry: &Registry) -> Exit
         }
         Err(problems) => {
             if options.json {
-                json(&serde_json::json!({ "valid": false, "problems": problems.to_json() }));
+                json(&serde_json::json!({
+                    "valid": false, "count": problems.count(), "problems": problems.to_json()
+                }));
             } else {
                 eprintln!("{problems}");
             }

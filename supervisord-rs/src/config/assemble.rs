@@ -1,13 +1,13 @@
 //! The whole file: names become ids, instances are made, domains and groups are joined, contradictions are found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use supervision::spec::{DomainKind, DomainSpec, GroupSpec, Strategy, WorkerSpec};
 use supervision::{DomainId, Spec, WorkerId};
 use workers::Registry;
 
 use super::Scale;
-use super::diagnostics::{Problem, nearest};
+use super::diagnostics::{Problem, nearest, one_of};
 use super::instances::{self, INSTANCES_MAX, Template};
 use super::reader::{At, Cursor, Problems, Section};
 use super::settings::{Isolation, Launch, Limits, Settings, Sink};
@@ -143,7 +143,7 @@ fn names(entries: &[Entry]) -> BTreeMap<String, Vec<WorkerId>> {
 
 struct Assembly<'a> {
     /// `None`: no `cells:` is written, and any name is one.
-    cells: Option<Vec<At<String>>>,
+    cells: Option<BTreeSet<String>>,
     cell_limits: BTreeMap<String, Limits>,
     workers: Vec<WorkerSpec>,
     launches: Vec<Launch>,
@@ -164,7 +164,7 @@ impl<'a> Assembly<'a> {
                     cell_limits.insert(name.value.clone(), limits::read(&written));
                 }
             }
-            entries.into_iter().map(|(name, _)| name).collect()
+            entries.into_iter().map(|(name, _)| name.value).collect()
         });
         Self {
             cells,
@@ -228,13 +228,12 @@ impl<'a> Assembly<'a> {
             Value::Scalar { .. } | Value::List(_) => None,
         };
         let at = written.unwrap_or(cursor).at(cell.to_owned());
-        if let Some(cells) = &self.cells
-            && !cells.iter().any(|known| known.value == cell)
-        {
-            let known: Vec<&str> = cells.iter().map(|known| known.value.as_str()).collect();
+        if let Some(cells) = self.cells.as_ref().filter(|cells| !cells.contains(cell)) {
+            let is_told = !self.problems.is_full();
+            let words = || cells.iter().map(String::as_str);
             self.problems.push(Problem {
-                expected: Some(format!("one of `cells:`: {}", known.join(", "))),
-                nearest: nearest(cell, known),
+                expected: is_told.then(|| one_of(words())),
+                nearest: if is_told { nearest(cell, words()) } else { None },
                 ..at.problem(format!("no cell is called `{cell}`"))
             });
         }
@@ -255,8 +254,9 @@ impl<'a> Assembly<'a> {
     fn groups(&mut self, top: &Section<'_>, names: &BTreeMap<String, Vec<WorkerId>>) -> Vec<GroupSpec> {
         let entries = top.get("groups").and_then(|cursor| cursor.entries()).unwrap_or_default();
         let mut groups: Vec<GroupSpec> = Vec::new();
+        let mut members = BTreeMap::new();
         for (name, cursor) in entries {
-            if let Some(group) = self.group(&name, &cursor, names, &groups) {
+            if let Some(group) = self.group(&name, &cursor, names, &mut members) {
                 groups.push(group);
             }
         }
@@ -268,7 +268,7 @@ impl<'a> Assembly<'a> {
         name: &At<String>,
         cursor: &Cursor<'_>,
         names: &BTreeMap<String, Vec<WorkerId>>,
-        before: &[GroupSpec],
+        members: &mut BTreeMap<WorkerId, String>,
     ) -> Option<GroupSpec> {
         const STRATEGIES: [(&str, Strategy); 3] = [
             ("one-for-one", Strategy::OneForOne),
@@ -280,11 +280,16 @@ impl<'a> Assembly<'a> {
         let list = section.get("workers");
         for member in list.as_ref().and_then(|list| list.strings()).unwrap_or_default() {
             for &id in worker::known(&member, names, cursor) {
-                if let Some(first) = before.iter().find(|group| group.workers.contains(&id)) {
-                    let message = format!("`{}` is in group `{}` already", member.value, first.name);
-                    self.report(member.problem(message), "each worker in one group at most");
-                } else if !workers.contains(&id) {
-                    workers.push(id);
+                match members.get(&id) {
+                    Some(first) if *first != name.value => {
+                        let message = format!("`{}` is in group `{first}` already", member.value);
+                        self.report(member.problem(message), "each worker in one group at most");
+                    }
+                    Some(_) => {}
+                    None => {
+                        members.insert(id, name.value.clone());
+                        workers.push(id);
+                    }
                 }
                 if let Some(launch) = self.launches.get_mut(id.index()) {
                     launch.group.clone_from(&name.value);

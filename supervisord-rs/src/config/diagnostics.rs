@@ -22,12 +22,16 @@ pub struct Problem {
     pub nearest: Option<String>,
 }
 
-/// Everything that is wrong with a file.
+/// Everything that is wrong with a file, or the first of it where that is much.
 #[derive(Debug)]
 pub struct Diagnostics {
     file: PathBuf,
     text: String,
+    /// Where each line begins.
+    lines: Vec<usize>,
     problems: Vec<Problem>,
+    /// How many there are, with those that are not here.
+    count: usize,
 }
 
 /// A problem for machines.
@@ -45,11 +49,10 @@ pub struct Located {
 }
 
 impl Diagnostics {
-    pub(super) fn new(file: &Path, text: &str, mut problems: Vec<Problem>) -> Self {
+    pub(super) fn new(file: &Path, text: &str, mut problems: Vec<Problem>, count: usize) -> Self {
         problems.sort_by_key(|problem| problem.span.start);
-        // What stands under `defaults:` is wrong for every worker, and said once; so is what all instances share.
-        problems.dedup_by(|one, other| one.span == other.span && one.message == other.message);
-        Self { file: file.into(), text: text.into(), problems }
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { file: file.into(), text: text.into(), lines, problems, count }
     }
 
     pub(super) fn unreadable(file: &Path, why: &str) -> Self {
@@ -60,7 +63,13 @@ impl Diagnostics {
             expected: Some("a YAML file that this user may read".into()),
             nearest: None,
         };
-        Self { file: file.into(), text: String::new(), problems: vec![problem] }
+        Self::new(file, "", vec![problem], 1)
+    }
+
+    /// How many problems there are; of many, only the first are kept.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// The problems, in the order of the file.
@@ -76,17 +85,22 @@ impl Diagnostics {
     }
 
     fn locate(&self, problem: &Problem) -> Located {
-        let before = &self.text[..self.clamp(problem.span.start)];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let start = self.clamp(problem.span.start);
+        let line = self.line(start);
         Located {
             file: self.file.display().to_string(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line: line + 1,
+            column: self.text[self.lines[line]..start].chars().count() + 1,
             path: problem.path.clone(),
             message: problem.message.clone(),
             expected: problem.expected.clone(),
             nearest: problem.nearest.clone(),
         }
+    }
+
+    /// The number of the line, from 0, that a byte is in.
+    fn line(&self, byte: usize) -> usize {
+        self.lines.partition_point(|&start| start <= byte).saturating_sub(1)
     }
 
     fn clamp(&self, byte: usize) -> usize {
@@ -112,8 +126,13 @@ impl Diagnostics {
             let end = self.clamp(problem.span.end.max(start + 1));
             // A span of many lines is marked at its first: the rest is noise.
             let end = self.text[start..end].find('\n').map_or(end, |newline| start + newline).max(start);
-            let annotation = AnnotationKind::Primary.span(start..end);
-            group = group.element(Snippet::source(&self.text).path(&place).annotation(annotation));
+            // Only its line is given away: the renderer looks at all that it gets, for each problem.
+            let line = self.line(start);
+            let begin = self.lines[line];
+            let source = self.text[begin..].split('\n').next().unwrap_or_default();
+            let annotation = AnnotationKind::Primary.span(start - begin..end - begin);
+            let snippet = Snippet::source(source).line_start(line + 1).path(&place);
+            group = group.element(snippet.annotation(annotation));
         }
         if let Some(expected) = &problem.expected {
             group = group.element(Level::NOTE.message(format!("expected {expected}")));
@@ -131,17 +150,32 @@ impl fmt::Display for Diagnostics {
         for problem in &self.problems {
             writeln!(formatter, "{}\n", self.render(&renderer, problem))?;
         }
-        let count = self.problems.len();
+        let count = self.count;
+        if count > self.problems.len() {
+            writeln!(formatter, "... and {} more\n", count - self.problems.len())?;
+        }
         let things = if count == 1 { "problem" } else { "problems" };
         write!(formatter, "{}: {count} {things}; nothing was changed", self.file.display())
     }
 }
 
+/// What could stand there: of many words, the first.
+pub(super) fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    const TOLD: usize = 40;
+    let mut words = words.into_iter();
+    let told: Vec<&str> = words.by_ref().take(TOLD).collect();
+    let more = words.count();
+    let rest = if more > 0 { format!(", and {more} more") } else { String::new() };
+    format!("one of: {}{rest}", told.join(", "))
+}
+
 /// The known word that looks most like `word`, if any does: at most a third of it is to be changed.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let allowed = (word.chars().count() / 3).max(1);
+    let length = word.chars().count();
+    let allowed = (length / 3).max(1);
     known
         .into_iter()
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= allowed)
         .map(|candidate| (distance(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)

@@ -57,8 +57,8 @@ impl Template {
         let read = read(&self.base, index, &self.node, context, &problems);
         let problems = problems.take();
         match read {
-            Some(read) if problems.is_empty() => Ok(read),
-            _ => Err(problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ")),
+            Some(read) if problems.count == 0 => Ok(read),
+            _ => Err(problems.kept.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ")),
         }
     }
 }

@@ -11,6 +11,7 @@
 //! | `worker` | one worker; its keys are read by `surroundings`, `limits`, `restart`, `probes`, `sockets`, `logs`, `hooks`, `injections` |
 //! | `instances` | one entry, several workers |
 //! | `cycles` | workers that wait for each other for ever |
+//! | `pattern` | regular expressions |
 //! | `places` | the directories where nothing is said |
 //! | `settings` | the result |
 
@@ -22,6 +23,7 @@ mod injections;
 pub mod instances;
 pub mod limits;
 mod logs;
+mod pattern;
 mod places;
 pub mod probes;
 mod reader;
@@ -35,9 +37,11 @@ mod tree;
 mod worker;
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use diagnostics::{Diagnostics, Problem};
+pub use pattern::Pattern;
 pub use places::SYSTEM_FILE;
 pub use settings::{Isolation, Launch, Program, Settings, SupervisorSettings, default};
 pub use source::Source;
@@ -84,9 +88,9 @@ pub fn ignored_variables() -> Vec<String> {
 /// Why it cannot be told.
 pub fn written_runtime_dir(path: &Path) -> Result<PathBuf, String> {
     let text = read(path)?;
-    let mut problems = Vec::new();
-    let tree = tree::parse(&text, &mut problems);
-    if let Some(problem) = problems.into_iter().next() {
+    let problems = reader::Problems::default();
+    let tree = tree::parse(&text, &problems);
+    if let Some(problem) = problems.take().kept.into_iter().next() {
         return Err(problem.message);
     }
     let written = tree.as_ref().and_then(|tree| tree.get("supervisor")?.get("runtime_dir"));
@@ -97,8 +101,16 @@ pub fn written_runtime_dir(path: &Path) -> Result<PathBuf, String> {
     }
 }
 
+/// Bytes of a file at most: a hundred times what ten thousand workers need is a mistake, and would take all memory.
+const SIZE_MAX: u64 = 8 << 20;
+
 /// The text of a configuration file.
 fn read(path: &Path) -> Result<String, String> {
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    file.take(SIZE_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > SIZE_MAX {
+        return Err(format!("it is larger than {} MiB", SIZE_MAX >> 20));
+    }
     String::from_utf8(bytes).map_err(|error| format!("it is not UTF-8: {}", error.utf8_error()))
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::pattern::Pattern;
 use super::reader::{Cursor, Section};
 use super::settings::default;
 
@@ -18,7 +19,7 @@ pub enum Ready {
     /// A newline on this descriptor (s6 calls it its notification-fd).
     Newline(i32),
     /// A line of its output that matches this regular expression.
-    Log(String),
+    Log(Pattern),
     /// It is asked.
     Probe(Probe),
 }
@@ -135,8 +136,8 @@ pub(super) fn ready(worker: &Section<'_>) -> WrittenReady {
         means.push(Ready::Newline(i32::try_from(fd.value).unwrap_or(3)));
     }
     if let Some(pattern) = section.string("log") {
-        match regex::bytes::Regex::new(&pattern.value) {
-            Ok(_) => means.push(Ready::Log(pattern.value)),
+        match Pattern::new(&pattern.value) {
+            Ok(pattern) => means.push(Ready::Log(pattern)),
             Err(error) => cursor.refuse(
                 format!("`log` is no regular expression: {error}"),
                 "a pattern such as `ready to accept connections`",

@@ -1,7 +1,8 @@
 //! Typed values out of the tree. A value that is not what it should be is a problem, and reading goes on.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -10,14 +11,43 @@ use super::tree::{Entry, Node, Value};
 
 /// Where problems are collected; shared, so that reading a value is one expression.
 #[derive(Debug, Default)]
-pub(super) struct Problems(RefCell<Vec<Problem>>);
+pub(super) struct Problems(RefCell<Found>);
+
+/// Problems that are kept, and told: a file with more has one reason for most of them.
+pub(super) const KEPT: usize = 100;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The first ones.
+    pub(super) kept: Vec<Problem>,
+    /// How many there are.
+    pub(super) count: usize,
+    /// Those that there were: what stands under `defaults:` is wrong for every worker, and is one problem; so is what all
+    /// instances share.
+    seen: HashSet<u64>,
+}
 
 impl Problems {
     pub(super) fn push(&self, problem: Problem) {
-        self.0.borrow_mut().push(problem);
+        let mut found = self.0.borrow_mut();
+        let mut hash = std::hash::DefaultHasher::new();
+        (&problem.span, &problem.message).hash(&mut hash);
+        if !found.seen.insert(hash.finish()) {
+            return;
+        }
+        found.count += 1;
+        if found.kept.len() < KEPT {
+            found.kept.push(problem);
+        }
     }
 
-    pub(super) fn take(&self) -> Vec<Problem> {
+    /// Whether what comes now is only counted: it need not be worked out.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.borrow().kept.len() >= KEPT
+    }
+
+    pub(super) fn take(&self) -> Found {
         std::mem::take(&mut self.0.borrow_mut())
     }
 }
@@ -74,7 +104,9 @@ impl<'a> Cursor<'a> {
 
     fn wrong<T>(&self, expected: &str) -> Option<T> {
         let shown = match &self.node.value {
-            Value::Scalar { text, .. } if !self.node.is_null() => format!("`{text}` is not what goes here"),
+            Value::Scalar { text, .. } if !self.node.is_null() => {
+                format!("`{}` is not what goes here", shortened(text))
+            }
             Value::Scalar { .. } | Value::List(_) | Value::Map(_) => {
                 format!("{} is not what goes here", self.node.kind())
             }
@@ -165,11 +197,13 @@ impl<'a> Cursor<'a> {
         }
         let list = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
         let mut problem = self.at(()).problem(match text {
-            Some(text) if !self.node.is_null() => format!("`{text}` is not what goes here"),
+            Some(text) if !self.node.is_null() => format!("`{}` is not what goes here", shortened(text)),
             Some(_) | None => format!("{} is not what goes here", self.node.kind()),
         });
         problem.expected = Some(format!("one of: {list}"));
-        problem.nearest = text.and_then(|text| nearest(text, words.iter().map(|(word, _)| *word)));
+        problem.nearest = text
+            .filter(|_| !self.problems.is_full())
+            .and_then(|text| nearest(text, words.iter().map(|(word, _)| *word)));
         self.problems.push(problem);
         None
     }
@@ -287,6 +321,7 @@ impl<'a> Cursor<'a> {
             return self.wrong(&format!("a mapping with some of: {}", known.join(", ")));
         };
         for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
+            let is_told = !self.problems.is_full();
             let is_later = later.contains(&entry.key.as_str());
             let path = join(&self.path, &entry.key);
             self.problems.push(Problem {
@@ -294,8 +329,8 @@ impl<'a> Cursor<'a> {
                 span: entry.key_span.clone(),
                 message: if is_later { "this key is not supported yet" } else { "there is no such key" }
                     .into(),
-                expected: Some(format!("some of: {}", known.join(", "))),
-                nearest: if is_later { None } else { nearest(&entry.key, known.iter().copied()) },
+                expected: is_told.then(|| format!("some of: {}", known.join(", "))),
+                nearest: if is_told && !is_later { nearest(&entry.key, known.iter().copied()) } else { None },
             });
         }
         Some(Section { entries, path: self.path.clone(), problems: self.problems })
@@ -354,6 +389,15 @@ impl<'a> Section<'a> {
 
     pub(super) fn choice<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Option<T> {
         self.get(key)?.choice(words).map(|at| at.value)
+    }
+}
+
+/// As much of a text as a person reads.
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 80;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

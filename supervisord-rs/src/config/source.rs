@@ -53,14 +53,13 @@ impl Source {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn settings(&self, registry: &Registry, scale: &Scale) -> Result<Settings, Diagnostics> {
-        let mut problems = Vec::new();
-        let collected = reader::Problems::default();
-        let tree = tree::parse(&self.text, &mut problems);
-        let settings = tree.and_then(|tree| assemble::assemble(&tree, self, registry, scale, &collected));
-        problems.append(&mut collected.take());
+        let problems = reader::Problems::default();
+        let tree = tree::parse(&self.text, &problems);
+        let settings = tree.and_then(|tree| assemble::assemble(&tree, self, registry, scale, &problems));
+        let found = problems.take();
         match settings {
-            Some(settings) if problems.is_empty() => Ok(settings),
-            _ => Err(Diagnostics::new(&self.file, &self.text, problems)),
+            Some(settings) if found.count == 0 => Ok(settings),
+            _ => Err(Diagnostics::new(&self.file, &self.text, found.kept, found.count)),
         }
     }
 }

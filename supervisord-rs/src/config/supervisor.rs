@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use supervision::spec::StartLimits;
 
-use super::places;
 use super::reader::Section;
 use super::settings::{Echo, OnDeath, SupervisorSettings, default};
+use super::{places, surroundings};
 
 /// What stands there.
 #[derive(Debug)]
@@ -42,6 +42,13 @@ pub(super) fn read(top: &Section<'_>, file: &Path) -> Written {
     let control = section
         .and_then(|section| section.get("control"))
         .and_then(|cursor| cursor.section(&["mode", "group"], &["tcp", "token"]));
+    let control_group = control.as_ref().and_then(|control| surroundings::group(&control.get("group")?));
+    // A group that is named is to get in.
+    let default_mode = if control_group.is_some() { 0o660 } else { 0o600 };
+    let control_mode = control
+        .as_ref()
+        .and_then(|control| control.get("mode")?.mode())
+        .map_or(default_mode, |mode| mode.value);
     let start = section
         .and_then(|section| section.get("start"))
         .and_then(|cursor| cursor.section(&["concurrency", "stagger"], &[]));
@@ -51,14 +58,8 @@ pub(super) fn read(top: &Section<'_>, file: &Path) -> Written {
             runtime_dir: directory("runtime_dir", places::runtime_dir),
             state_dir: directory("state_dir", places::state_dir),
             log_dir: directory("log_dir", places::log_dir),
-            control_mode: control
-                .as_ref()
-                .and_then(|control| control.get("mode")?.mode())
-                .map_or(0o600, |mode| mode.value),
-            control_group: control
-                .as_ref()
-                .and_then(|control| control.string("group"))
-                .map(|group| group.value),
+            control_mode,
+            control_group,
             echo: section.and_then(|section| section.choice("echo", &echo)).unwrap_or(Echo::Auto),
             on_death: section
                 .and_then(|section| {

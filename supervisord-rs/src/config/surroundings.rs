@@ -118,7 +118,7 @@ fn user(cursor: &Cursor<'_>) -> Option<String> {
     Some(name)
 }
 
-fn group(cursor: &Cursor<'_>) -> Option<String> {
+pub(super) fn group(cursor: &Cursor<'_>) -> Option<String> {
     let name = cursor.string()?.value;
     if accounts::group(&name).is_none() {
         cursor

@@ -7,6 +7,7 @@ use std::ops::Range;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::diagnostics::Problem;
+use super::reader::Problems;
 
 /// Deepest nesting: far more than any key needs, far less than the stack holds.
 const DEPTH_MAX: usize = 64;
@@ -148,9 +149,10 @@ const EMPTY: Node = Node { value: Value::List(Vec::new()), span: 0..0, is_defaul
 const WHOLE: [&str; 5] = ["depends_on", "inject", "sockets", "hooks", "ready"];
 
 /// Parses one document. `None` when there is no tree at all: a syntax error, or nothing.
-pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
+pub(super) fn parse(text: &str, problems: &Problems) -> Option<Node> {
     let mut builder = Builder {
-        bytes: text.char_indices().map(|(byte, _)| byte).chain([text.len()]).collect(),
+        text,
+        bytes: if text.is_ascii() { Vec::new() } else { bytes_of_characters(text) },
         anchors: HashMap::new(),
         nodes: 0,
         problems,
@@ -196,16 +198,22 @@ pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
 }
 
 struct Builder<'a> {
-    /// Byte offsets by character: the parser counts characters.
-    bytes: Vec<usize>,
+    text: &'a str,
+    /// Byte offsets by character, where they are not the same: the parser counts characters.
+    bytes: Vec<u32>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
-    problems: &'a mut Vec<Problem>,
+    problems: &'a Problems,
 }
 
 impl Builder<'_> {
     fn byte(&self, character: usize) -> usize {
-        self.bytes.get(character).or(self.bytes.last()).copied().unwrap_or(0)
+        let byte = if self.bytes.is_empty() {
+            character
+        } else {
+            self.bytes.get(character).map_or(usize::MAX, |&byte| byte as usize)
+        };
+        byte.min(self.text.len())
     }
 
     fn range(&self, span: Span) -> Range<usize> {
@@ -266,6 +274,8 @@ impl Builder<'_> {
         };
         let node = Node { value, span: range, is_default: false };
         if anchor != 0 {
+            // It is kept twice: what is anchored in what is anchored, again and again.
+            self.nodes += size(&node);
             self.anchors.insert(anchor, node.clone());
         }
         Some(node)
@@ -292,6 +302,7 @@ impl Builder<'_> {
         depth: usize,
     ) -> Option<Vec<Entry>> {
         let mut entries: Vec<Entry> = Vec::new();
+        let mut known: HashMap<String, usize> = HashMap::new();
         let mut merged: Vec<Entry> = Vec::new();
         loop {
             let (event, span) = events.next()?;
@@ -306,19 +317,20 @@ impl Builder<'_> {
             };
             if text == "<<" {
                 self.merge(value, &mut merged);
-            } else if let Some(first) = entries.iter().find(|entry| entry.key == text) {
-                let line = first.key_span.start;
+            } else if let Some(line) = known.get(&text) {
                 let message = format!(
                     "the key `{text}` is there twice (first at byte {line}): one of them would be lost"
                 );
                 self.problem(key.span, message, None);
             } else {
+                known.insert(text.clone(), key.span.start);
                 entries.push(Entry { key: text, key_span: key.span, value });
             }
         }
         // What is written wins over what is merged.
         for entry in merged {
-            if !entries.iter().any(|known| known.key == entry.key) {
+            if !known.contains_key(&entry.key) {
+                known.insert(entry.key.clone(), entry.key_span.start);
                 entries.push(entry);
             }
         }
@@ -328,11 +340,8 @@ impl Builder<'_> {
     fn merge(&mut self, value: Node, merged: &mut Vec<Entry>) {
         match value.value {
             Value::Map(entries) => {
-                for entry in entries {
-                    if !merged.iter().any(|known| known.key == entry.key) {
-                        merged.push(entry);
-                    }
-                }
+                // The first of a name wins; that is seen to when all are there.
+                merged.extend(entries);
             }
             Value::List(nodes) => nodes.into_iter().for_each(|node| self.merge(node, merged)),
             Value::Scalar { .. } => {
@@ -344,6 +353,10 @@ impl Builder<'_> {
             }
         }
     }
+}
+
+fn bytes_of_characters(text: &str) -> Vec<u32> {
+    text.char_indices().map(|(byte, _)| u32::try_from(byte).unwrap_or(u32::MAX)).collect()
 }
 
 fn size(node: &Node) -> usize {

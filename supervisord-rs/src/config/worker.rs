@@ -8,7 +8,7 @@ use supervision::{DomainId, WorkerId};
 use workers::Registry;
 use workers::run::OnPanic;
 
-use super::diagnostics::{Problem, nearest};
+use super::diagnostics::{Problem, nearest, one_of};
 use super::probes::Ready;
 use super::reader::{At, Cursor, Section};
 use super::settings::{Isolation, Launch, Program, StopMeans, default};
@@ -321,9 +321,11 @@ pub(super) fn known<'a>(
     if let Some(ids) = names.get(&name.value) {
         return ids;
     }
+    let is_told = !cursor.problems.is_full();
+    let words = || names.keys().map(String::as_str);
     cursor.problems.push(Problem {
-        expected: Some(format!("one of: {}", names.keys().cloned().collect::<Vec<_>>().join(", "))),
-        nearest: nearest(&name.value, names.keys().map(String::as_str)),
+        expected: is_told.then(|| one_of(words())),
+        nearest: if is_told { nearest(&name.value, words()) } else { None },
         ..name.problem(format!("no worker is called `{}`", name.value))
     });
     &[]

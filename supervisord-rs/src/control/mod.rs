@@ -6,10 +6,13 @@
 //! | `request` | what the server asks of the daemon's loop |
 //! | `socket` | the listening socket: made, replaced, its peers checked |
 //! | `server` | HTTP → requests → answers; bounded in clients, bytes and time |
+//! | `clients`, `timed` | places for clients; a connection that has to take what is written |
 //! | `client` | the other side, blocking |
 
 pub mod client;
+mod clients;
 pub mod protocol;
 pub mod request;
 pub mod server;
 pub mod socket;
+mod timed;

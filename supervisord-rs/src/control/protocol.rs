@@ -435,7 +435,7 @@ pub struct Done {
 /// Answer to a request that was not carried out.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Failure {
-    /// `unknown-worker` (404), `refused` (403), `not-running` (409), `invalid` (400), `shutting-down` (503), `failed` (409),
+    /// `unknown-worker` (404), `refused` (403), `not-running` (409), `invalid` (400), `shutting-down` (503), `busy` (503), `failed` (409),
     /// `superseded` (409), `timed-out` (504).
     pub error: String,
     /// What is wrong and what to do about it.

@@ -17,20 +17,28 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use super::clients::{Client, Places};
 use super::protocol::{EventRecord, Failure, IncidentRecord, VERSION};
 use super::request::{Answer, Peer, Request};
-use super::socket::Admission;
+use super::socket::{Admission, Standing};
+use super::timed::Timed;
 use crate::record::incidents::read_others;
 
-/// Clients served at once; further ones wait until one leaves.
-pub const CLIENTS_MAX: usize = 64;
 /// Largest body, in bytes.
 const BODY_MAX: usize = 64 * 1024;
 /// For the head of a request, and again for its body.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// For a stranger to ask, and to take its answer.
+const STRANGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// For a reader of events to take the last ones when the server ends.
+const LAST_EVENTS: Duration = Duration::from_millis(20);
+/// An answer that takes longer is waited for in another place.
+const AT_ONCE: Duration = Duration::from_millis(200);
+/// Why there is no place.
+const CROWD: &str = "64 clients do already, or 48 besides root and the supervisor's own user";
 /// Incidents given when no number is.
 const LAST_DEFAULT: usize = 20;
 
@@ -39,53 +47,59 @@ type Requests = mpsc::Sender<Request>;
 /// A server that runs, and the means to end it.
 #[derive(Debug)]
 pub struct Server {
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     closing: watch::Sender<bool>,
+}
+
+/// What a connection needs to be served.
+#[derive(Clone)]
+struct Service {
+    admission: Admission,
+    requests: Requests,
+    places: Arc<Places>,
+    closed: watch::Receiver<bool>,
+}
+
+tokio::task_local! {
+    /// Whose request is being answered.
+    static CLIENT: Arc<Client>;
+    /// When the server is to end.
+    static CLOSED: watch::Receiver<bool>;
 }
 
 impl Server {
     /// Starts to serve, as a task of the runtime that runs now.
     #[must_use]
     pub fn start(listener: UnixListener, admission: Admission, requests: Requests) -> Self {
-        let places = Arc::new(Semaphore::new(CLIENTS_MAX));
+        let places = Arc::new(Places::new());
         let (closing, closed) = watch::channel(false);
-        tokio::spawn(serve(listener, admission, requests, Arc::clone(&places), closed));
+        tokio::spawn(serve(listener, Service { admission, requests, places: Arc::clone(&places), closed }));
         Self { places, closing }
     }
 
     /// Takes no more clients, and waits until those that are there have their answers: at most `limit`.
     pub async fn end(self, limit: Duration) {
         self.closing.send_replace(true);
-        let all = u32::try_from(CLIENTS_MAX).unwrap_or(u32::MAX);
-        let _ = timeout(limit, self.places.acquire_many(all)).await;
+        let _ = timeout(limit, self.places.all_are_free()).await;
     }
 }
 
-async fn serve(
-    listener: UnixListener,
-    admission: Admission,
-    requests: Requests,
-    places: Arc<Semaphore>,
-    mut closed: watch::Receiver<bool>,
-) {
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = end(&mut closed) => return,
+async fn serve(listener: UnixListener, service: Service) {
+    let mut closed = service.closed.clone();
+    loop {
+        let turn = async {
+            match listener.accept().await {
+                Ok((stream, _)) => admit(stream, &service).await,
+                Err(error) => {
+                    // EMFILE as a rule: the client stays in the backlog, and trying again at once would spin.
+                    tracing::warn!(%error, "cannot accept a client of the control API");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
         };
-        match accepted {
-            Ok((stream, _)) => {
-                let (requests, closed) = (requests.clone(), closed.clone());
-                tokio::spawn(async move {
-                    serve_client(stream, admission, requests, closed).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                // EMFILE as a rule: the client stays in the backlog, and trying again at once would spin.
-                tracing::warn!(%error, "cannot accept a client of the control API");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+        tokio::select! {
+            () = turn => {}
+            () = end(&mut closed) => return,
         }
     }
 }
@@ -96,33 +110,73 @@ async fn end(closed: &mut watch::Receiver<bool>) {
     let _ = closed.wait_for(|closed| *closed).await;
 }
 
-async fn serve_client(
-    stream: UnixStream,
-    admission: Admission,
-    requests: Requests,
-    mut closed: watch::Receiver<bool>,
-) {
+/// Only the owner is waited for here: others are not to hold it up.
+async fn admit(stream: UnixStream, service: &Service) {
     let Ok(credentials) = stream.peer_cred() else { return };
     let peer = Peer { pid: credentials.pid().unwrap_or(0), uid: credentials.uid(), gid: credentials.gid() };
-    let router = if admission.admits(peer) { api(requests, peer) } else { self::closed(peer) };
-    let mut served = std::pin::pin!(
-        hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(READ_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
-    );
-    let result = tokio::select! {
-        result = served.as_mut() => result,
-        () = end(&mut closed) => {
-            // What is being answered is answered to its end; a connection at rest is closed.
-            served.as_mut().graceful_shutdown();
-            served.await
+    let service = service.clone();
+    match service.admission.standing(peer, &stream) {
+        Standing::Owner => {
+            let client = service.places.seat(Standing::Owner).await;
+            tokio::spawn(serve_client(stream, peer, client, service));
+        }
+        Standing::Member => {
+            let Some(queued) = service.places.in_the_queue() else { return };
+            tokio::spawn(async move {
+                let client = timeout(READ_TIMEOUT, service.places.seat(Standing::Member)).await;
+                drop(queued);
+                if let Ok(client) = client {
+                    serve_client(stream, peer, client, service).await;
+                }
+            });
+        }
+        Standing::Stranger => {
+            if let Some(place) = service.places.for_a_stranger() {
+                tokio::spawn(async move {
+                    let _ = timeout(STRANGER_TIMEOUT, serve_stranger(stream, peer)).await;
+                    drop(place);
+                });
+            }
+        }
+    }
+}
+
+async fn serve_client(stream: UnixStream, peer: Peer, client: Arc<Client>, service: Service) {
+    let Service { requests, mut closed, .. } = service;
+    let closed_for_streams = closed.clone();
+    let stream = TokioIo::new(Timed::new(stream, Arc::clone(&client)));
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(READ_TIMEOUT)
+        // One request a connection: the next one waits for its turn among all others.
+        .keep_alive(false)
+        .serve_connection(stream, TowerToHyperService::new(api(requests, peer)));
+    let mut served = std::pin::pin!(served);
+    let whole = async {
+        let result = tokio::select! {
+            result = served.as_mut() => result,
+            () = client.has_to_give_way() => return,
+            () = end(&mut closed) => {
+                // What is being answered is answered to its end; a connection at rest is closed.
+                served.as_mut().graceful_shutdown();
+                let limit = if client.is_reading() { LAST_EVENTS } else { Duration::MAX };
+                timeout(limit, served).await.unwrap_or(Ok(()))
+            }
+        };
+        // A client that breaks off, or sends no HTTP, is its own affair.
+        if let Err(error) = result {
+            tracing::debug!(%error, pid = peer.pid, "a client of the control API broke off");
         }
     };
-    // A client that breaks off, or sends no HTTP, is its own affair.
-    if let Err(error) = result {
-        tracing::debug!(%error, pid = peer.pid, "a client of the control API broke off");
-    }
+    CLIENT.scope(Arc::clone(&client), CLOSED.scope(closed_for_streams, whole)).await;
+}
+
+/// One answer to whatever it asks.
+async fn serve_stranger(stream: UnixStream, peer: Peer) {
+    let served = hyper::server::conn::http1::Builder::new()
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self::closed(peer)));
+    let _ = served.await;
 }
 
 fn api(requests: Requests, peer: Peer) -> Router {
@@ -166,6 +220,7 @@ struct With {
 }
 
 async fn status(State(requests): State<Requests>, Query(With { usage }): Query<With>) -> Response {
+    let _owed = CLIENT.get().is_owed();
     if !usage {
         return ask(&requests, Request::Status).await;
     }
@@ -208,6 +263,7 @@ async fn incident(State(requests): State<Requests>, Path(id): Path<u64>) -> Resp
 
 /// The newest incidents, oldest first: from memory, and the older ones from the file, beside the loop.
 async fn newest(requests: &Requests, last: usize) -> Result<Vec<IncidentRecord>, Failure> {
+    let _owed = CLIENT.get().is_owed();
     let (mut records, path) = call(requests, |answer| Request::Incidents(last, answer)).await?;
     let missing = last - records.len().min(last);
     if missing == 0 {
@@ -232,15 +288,25 @@ async fn events(State(requests): State<Requests>) -> Response {
         Ok(receiver) => receiver,
         Err(failure) => return fail(&failure),
     };
-    let lines = futures_util::stream::unfold(receiver, |mut receiver| async {
-        let record = match receiver.recv().await {
+    if !CLIENT.with(|client| client.begins_to_read()) {
+        let message = format!("no more clients can read events: {CROWD}");
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "busy", message);
+    }
+    let closed = CLOSED.get();
+    let lines = futures_util::stream::unfold((receiver, closed), |(mut receiver, mut closed)| async {
+        let received = tokio::select! {
+            biased;
+            received = receiver.recv() => received,
+            () = end(&mut closed) => return None,
+        };
+        let record = match received {
             Ok(record) => record,
             Err(RecvError::Lagged(lost)) => lost_events(lost),
             Err(RecvError::Closed) => return None,
         };
         let mut line = serde_json::to_vec(&record).expect("a record is valid JSON");
         line.push(b'\n');
-        Some((Ok::<_, Infallible>(Bytes::from(line)), receiver))
+        Some((Ok::<_, Infallible>(Bytes::from(line)), (receiver, closed)))
     });
     ([("content-type", "application/jsonl")], Body::from_stream(lines)).into_response()
 }
@@ -286,7 +352,10 @@ async fn order<B: DeserializeOwned, T: Serialize>(
             );
         }
     };
-    ask(&requests, |answer| request(body, peer, answer)).await
+    match outcome(&requests, |answer| request(body, peer, answer)).await {
+        Ok(value) => axum::Json(value).into_response(),
+        Err(failure) => fail(&failure),
+    }
 }
 
 async fn ask<T: Serialize>(requests: &Requests, request: impl FnOnce(Answer<T>) -> Request) -> Response {
@@ -300,8 +369,22 @@ async fn call<T>(requests: &Requests, request: impl FnOnce(Answer<T>) -> Request
     let (answer, answered) = oneshot::channel();
     let gone =
         || Failure { error: "shutting-down".into(), message: "the supervisor is shutting down".into() };
+    let _owed = CLIENT.get().is_owed();
     requests.send(request(answer)).await.map_err(|_| gone())?;
     answered.await.unwrap_or_else(|_| Err(gone()))
+}
+
+/// The outcome of an order, which may take long: then it is waited for in a place where it is in nobody's way.
+async fn outcome<T>(requests: &Requests, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, Failure> {
+    let mut answered = std::pin::pin!(call(requests, request));
+    if let Ok(answer) = timeout(AT_ONCE, answered.as_mut()).await {
+        return answer;
+    }
+    if CLIENT.with(|client| client.begins_to_wait()) {
+        return answered.await;
+    }
+    let message = format!("the order stands (see `status`), but its outcome cannot be waited for: {CROWD}");
+    Err(Failure { error: "busy".into(), message })
 }
 
 fn fail(failure: &Failure) -> Response {
@@ -310,7 +393,7 @@ fn fail(failure: &Failure) -> Response {
         "refused" => StatusCode::FORBIDDEN,
         "not-running" | "failed" | "superseded" => StatusCode::CONFLICT,
         "timed-out" => StatusCode::GATEWAY_TIMEOUT,
-        "shutting-down" => StatusCode::SERVICE_UNAVAILABLE,
+        "shutting-down" | "busy" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::BAD_REQUEST,
     };
     (status, axum::Json(failure)).into_response()

@@ -1,14 +1,32 @@
 //! The listening socket: made with its mode from birth, a stale one replaced, a live one respected; and who may speak.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use nix::unistd::{Group, getuid};
+use nix::unistd::getuid;
+use socket2::Type;
 
 use super::request::Peer;
+use crate::accounts;
+use crate::isolation::peer;
+use crate::unix_socket::{self, Access};
+
+/// Clients that wait to be accepted: as many as the kernel takes (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// What a client may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Root, or the supervisor's own user: whatever others do, there is a place for it.
+    Owner,
+    /// A member of the group that may use the API.
+    Member,
+    /// Anybody else.
+    Stranger,
+}
 
 /// Who may use the API, besides root: the supervisor's own user, and members of this group.
 #[derive(Clone, Copy, Debug)]
@@ -18,11 +36,21 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Whether this peer may. The mode of the socket has let it in already; this holds also where a socket's mode is
+    /// What this peer may. The mode of the socket has let it in already; this holds also where a socket's mode is
     /// ignored, and says so in words.
+    ///
+    /// All of its groups count, as they do for the mode of a file.
     #[must_use]
-    pub fn admits(&self, peer: Peer) -> bool {
-        peer.uid == 0 || peer.uid == self.owner || self.group == Some(peer.gid)
+    pub fn standing(&self, peer: Peer, socket: impl std::os::fd::AsFd) -> Standing {
+        let is_member =
+            |group| peer.gid == group || peer::groups(&socket).is_ok_and(|groups| groups.contains(&group));
+        if peer.uid == 0 || peer.uid == self.owner {
+            Standing::Owner
+        } else if self.group.is_some_and(is_member) {
+            Standing::Member
+        } else {
+            Standing::Stranger
+        }
     }
 }
 
@@ -32,28 +60,25 @@ impl Admission {
 /// # Errors
 /// `AddrInUse` when somebody answers there; `NotFound` for an unknown group; else what bind(2) or chmod(2) say.
 pub fn bind(path: &Path, mode: u32, group: Option<&str>) -> io::Result<(UnixListener, Admission)> {
-    if UnixStream::connect(path).is_ok() {
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another supervisor answers there"));
-    }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let group = group.map(group_id).transpose()?;
-    // Bound under a name that nobody knows yet, and renamed when its mode and owner are right: there is no moment in
-    // which it is open to more than it should be. The directory is ours alone or at least not writable for others.
-    let hidden = path.with_extension("new");
-    let _ = fs::remove_file(&hidden);
-    let listener = UnixListener::bind(&hidden)?;
-    if let Some(group) = group {
-        chown(&hidden, None, Some(group))?;
-    }
-    fs::set_permissions(&hidden, fs::Permissions::from_mode(mode))?;
-    fs::rename(&hidden, path)?;
-    Ok((listener, Admission { owner: getuid().as_raw(), group }))
+    let admission = admission(group)?;
+    let access = Access { mode, user: None, group: admission.group };
+    let socket = unix_socket::bind(path, Type::STREAM, access).map_err(|error| explain(error, group))?;
+    socket.listen(BACKLOG)?;
+    Ok((OwnedFd::from(socket).into(), admission))
 }
 
-/// Who may use a socket that was bound before, by a predecessor or by a service manager.
+/// Who may use a socket that was bound before, by a predecessor.
+///
+/// # Errors
+/// As [`bind`].
+pub fn take_over(path: &Path, mode: u32, group: Option<&str>) -> io::Result<Admission> {
+    let admission = admission(group)?;
+    let access = Access { mode, user: None, group: admission.group };
+    unix_socket::arrange(path, access).map_err(|error| explain(error, group))?;
+    Ok(admission)
+}
+
+/// Who may use a socket that is the service manager's.
 ///
 /// # Errors
 /// `NotFound` for an unknown group.
@@ -62,7 +87,51 @@ pub fn admission(group: Option<&str>) -> io::Result<Admission> {
     Ok(Admission { owner: getuid().as_raw(), group })
 }
 
+/// Lets members of the group into the directory of the socket, where it is ours and lets in nobody else. Where a
+/// directory above it keeps them out, that is said: it may be closed for a reason.
+///
+/// # Errors
+/// `NotFound` for an unknown group; what stat(2), chown(2) or chmod(2) say.
+pub fn open_directory(directory: &Path, group: Option<&str>) -> io::Result<()> {
+    let Some(name) = group else { return Ok(()) };
+    let id = group_id(name)?;
+    let found = directory.metadata()?;
+    if !lets_in(&found, id) && found.uid() == getuid().as_raw() {
+        chown(directory, None, Some(id)).map_err(|error| explain(error, group))?;
+        let mode = found.permissions().mode() & 0o7777 | 0o050;
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode))?;
+    }
+    for above in directory.ancestors() {
+        if above.metadata().is_ok_and(|found| !lets_in(&found, id)) {
+            tracing::warn!(
+                "members of the group {name} cannot reach the control socket: {} lets them not in; \
+                 set `supervisor.runtime_dir:` to a place that they can reach",
+                above.display()
+            );
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a directory can be entered by members of a group. Access lists are not looked at.
+fn lets_in(directory: &std::fs::Metadata, group: u32) -> bool {
+    let mode = directory.permissions().mode();
+    mode & 0o001 != 0 || (directory.gid() == group && mode & 0o010 != 0)
+}
+
 fn group_id(name: &str) -> io::Result<u32> {
     let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no group is called {name}"));
-    Group::from_name(name).map_err(io::Error::from)?.map(|group| group.gid.as_raw()).ok_or_else(unknown)
+    accounts::group(name).ok_or_else(unknown)
+}
+
+/// EPERM has one reason here.
+fn explain(error: io::Error, group: Option<&str>) -> io::Error {
+    match (error.kind(), group) {
+        (io::ErrorKind::PermissionDenied, Some(group)) => {
+            let why = format!("{error} (only root and members can give something to the group {group})");
+            io::Error::new(io::ErrorKind::PermissionDenied, why)
+        }
+        _ => error,
+    }
 }

@@ -186,8 +186,10 @@ pub(super) fn serve(
     let group = supervisor.control_group.as_deref();
     // Whoever asked while there was no supervisor waits in its queue.
     let inherited = inherited.map(UnixListener::from).filter(|_| socket.exists());
+    control::socket::open_directory(&supervisor.runtime_dir, group)?;
     let (listener, admission) = match inherited {
-        Some(listener) => (listener, control::socket::admission(group)?),
+        Some(listener) if is_of_unit => (listener, control::socket::admission(group)?),
+        Some(listener) => (listener, control::socket::take_over(socket, supervisor.control_mode, group)?),
         None => {
             store.forget(CONTROL);
             control::socket::bind(socket, supervisor.control_mode, group)?

@@ -22,6 +22,7 @@
 //! | `sockets`, `notify` | listening sockets that are passed on; what workers say with sd_notify(3) |
 //! | `helper` | small processes of our own: probes, stop commands, hooks |
 //! | `evidence` | from what was left behind to an ending and its cause |
+//! | `peer` | who is at the other end of a Unix socket |
 //! | `watch` | the one epoll set |
 
 mod adopted;
@@ -39,6 +40,7 @@ mod live;
 mod notify;
 pub mod orphans;
 mod outfit;
+pub mod peer;
 pub mod reaper;
 mod sockets;
 mod surroundings;

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -17,6 +16,7 @@ use crate::accounts;
 use crate::config::probes::Address;
 use crate::config::settings::{SocketKind, SocketSpec};
 use crate::service_manager::{FdStore, Heritage};
+use crate::unix_socket::{self, Access};
 
 /// All that are open. Workers that name the same one share it.
 #[derive(Debug)]
@@ -92,8 +92,7 @@ fn is_bound_to(socket: &OwnedFd, address: &Address) -> bool {
     let Ok(bound) = socket2::SockRef::from(socket).local_addr() else { return false };
     match address {
         Address::Ip(wanted) => bound.as_socket().is_some_and(|bound| bound == *wanted),
-        // It was bound under another name and renamed.
-        Address::Unix(path) => bound.is_unix() && path.exists(),
+        Address::Unix(path) => bound.as_pathname() == Some(path) && path.exists(),
     }
 }
 
@@ -126,32 +125,8 @@ fn listen(spec: &SocketSpec) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
-/// Bound under a name that nobody knows yet, and renamed when its mode and owner are right.
 fn bind_path(path: &Path, kind: Type, spec: &SocketSpec) -> io::Result<Socket> {
-    if let Ok(found) = fs::symlink_metadata(path) {
-        let is_served = || {
-            let probe = Socket::new(Domain::UNIX, kind, None)?;
-            // A server that accepts nobody has a full queue, and would hold us (connect(2), EAGAIN).
-            probe.set_nonblocking(true)?;
-            probe.connect(&SockAddr::unix(path)?)
-        };
-        let is_taken = is_served().map_or_else(|error| error.kind() == io::ErrorKind::WouldBlock, |()| true);
-        if !found.file_type().is_socket() || is_taken {
-            return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
-        }
-    }
-    let mut hidden = path.as_os_str().to_owned();
-    hidden.push(".new");
-    let hidden = PathBuf::from(hidden);
-    let _ = fs::remove_file(&hidden);
-    let socket = Socket::new(Domain::UNIX, kind, None)?;
-    socket.bind(&SockAddr::unix(&hidden)?)?;
-    fs::set_permissions(&hidden, fs::Permissions::from_mode(spec.mode))?;
     let user = spec.user.as_deref().and_then(accounts::user).map(|user| user.uid);
     let group = spec.group.as_deref().and_then(accounts::group);
-    if user.is_some() || group.is_some() {
-        chown(&hidden, user, group)?;
-    }
-    fs::rename(&hidden, path)?;
-    Ok(socket)
+    unix_socket::bind(path, kind, Access { mode: spec.mode, user, group })
 }

@@ -282,10 +282,8 @@ impl Drivers {
     /// Has the output looked at for the line that says that it is ready.
     fn watch_for_line(&self, incarnation: Incarnation, launch: &Launch) {
         let Ready::Log(pattern) = &launch.ready else { return };
-        // Checked when the configuration was read.
-        let Ok(pattern) = regex::bytes::Regex::new(pattern) else { return };
         for stream in self.streams[incarnation.worker.index()].iter().flatten() {
-            self.logs.watch_for(*stream, &pattern, line_token(incarnation));
+            self.logs.watch_for(*stream, pattern.regex(), line_token(incarnation));
         }
     }
 

@@ -1,0 +1,121 @@
+//! A Unix socket at its name: bound there and nowhere else, so that `getsockname(2)` shows the name that clients know
+//! (sd_is_socket_unix(3) compares the two), and never open to more than it should be.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{Gid, Uid, fchownat};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// Who may use it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Access {
+    /// Permission bits.
+    pub(crate) mode: u32,
+    /// Its owner, where that is another than ours.
+    pub(crate) user: Option<u32>,
+    /// Its group, where that is another than ours.
+    pub(crate) group: Option<u32>,
+}
+
+/// A socket bound at `path`. One that nobody answers on is replaced: it refuses clients before and after it goes, and
+/// for the moment in between there is none.
+///
+/// # Errors
+/// `AddrInUse` when somebody answers there, or something else has the name; else what bind(2), chown(2) or chmod(2) say.
+pub(crate) fn bind(path: &Path, kind: Type, access: Access) -> io::Result<Socket> {
+    remove_dead(path, kind)?;
+    let socket = Socket::new(Domain::UNIX, kind, None)?;
+    // The file gets the bits of the socket, less the umask: it is not open to others for a moment (unix(7) does not say
+    // so; net/unix/af_unix.c does).
+    fchmod(socket.as_fd(), Mode::from_bits_truncate(access.mode & 0o700))?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    arrange(path, access)?;
+    Ok(socket)
+}
+
+/// Gives the socket at `path` its owner, its group and its bits, in this order: it is never open to another group.
+///
+/// # Errors
+/// `NotFound` and `AddrInUse` when there is no socket; what chown(2) or chmod(2) say.
+pub(crate) fn arrange(path: &Path, access: Access) -> io::Result<()> {
+    // By a descriptor: who may write the directory could put a link in its place meanwhile.
+    let found = File::options().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
+    if !found.metadata()?.file_type().is_socket() {
+        return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
+    }
+    if access.user.is_some() || access.group.is_some() {
+        let (user, group) = (access.user.map(Uid::from_raw), access.group.map(Gid::from_raw));
+        fchownat(&found, "", user, group, AtFlags::AT_EMPTY_PATH)?;
+    }
+    // A descriptor of O_PATH takes no fchmod(2) before Linux 6.6.
+    let by_descriptor = format!("/proc/self/fd/{}", found.as_raw_fd());
+    fs::set_permissions(by_descriptor, fs::Permissions::from_mode(access.mode))
+}
+
+fn remove_dead(path: &Path, kind: Type) -> io::Result<()> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !found.file_type().is_socket() || is_served(path, kind)? {
+        return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
+    }
+    fs::remove_file(path)
+}
+
+/// Whether somebody has it open.
+fn is_served(path: &Path, kind: Type) -> io::Result<bool> {
+    let probe = Socket::new(Domain::UNIX, kind, None)?;
+    // A server that accepts nobody has a full queue, and would hold us (connect(2), EAGAIN).
+    probe.set_nonblocking(true)?;
+    Ok(match probe.connect(&SockAddr::unix(path)?) {
+        Ok(()) => true,
+        // EPROTOTYPE: it lives, and is of another kind.
+        Err(error) => {
+            error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::EPROTOTYPE)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_has_the_name_that_it_was_given_and_its_bits_and_a_dead_one_is_replaced() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x.sock");
+        let access = Access { mode: 0o666, user: None, group: None };
+        for kind in [Type::STREAM, Type::DGRAM, Type::SEQPACKET] {
+            let socket = bind(&path, kind, access).expect("bound");
+            assert_eq!(socket.local_addr().expect("bound").as_pathname(), Some(path.as_path()));
+            assert_eq!(path.metadata().expect("there").permissions().mode() & 0o777, 0o666);
+            if kind != Type::DGRAM {
+                socket.listen(1).expect("listens");
+            }
+            let taken = bind(&path, kind, access).expect_err("it is served");
+            assert_eq!(taken.kind(), io::ErrorKind::AddrInUse, "{taken}");
+        }
+        assert_eq!(fs::read_dir(directory.path()).expect("ours").count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn what_is_no_socket_is_not_touched() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, file) = (directory.path().join("x.sock"), directory.path().join("file"));
+        fs::write(&file, "x").expect("written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("ours");
+        std::os::unix::fs::symlink(&file, &path).expect("a link");
+        let access = Access { mode: 0o666, user: None, group: None };
+        assert_eq!(bind(&path, Type::STREAM, access).expect_err("a link").kind(), io::ErrorKind::AddrInUse);
+        assert!(arrange(&path, access).is_err());
+        assert_eq!(file.metadata().expect("there").permissions().mode() & 0o777, 0o600);
+    }
+}
