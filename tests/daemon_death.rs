@@ -185,6 +185,26 @@ fn the_guardians_death_ends_everything() {
 }
 
 #[test]
+fn after_the_guardians_death_whoever_needs_force_gets_it_and_another_run_starts() {
+    let bed = Bed::new();
+    let stubborn = "trap '' TERM; echo trapped; while :; do sleep 0.1; done";
+    let yaml = format!(
+        "version: 1\nworkers:\n  meek: {{ command: [sleep, 1d], instances: 5 }}\n  stubborn: {{ command: [sh, -c, {stubborn:?}], stop: {{ timeout: 300ms }} }}\n"
+    );
+    for _ in 0..3 {
+        let mut supervisor = bed.start(&yaml);
+        supervisor.wait_running();
+        supervisor.wait_output("stubborn", "trapped");
+        std::fs::remove_file(bed.path("logs/stubborn.log")).expect("its log");
+        supervisor.child.kill().expect("our child");
+        supervisor.wait_exit();
+        // The next one starts as soon as the lock is free, and that is when nobody is left.
+        supervisor.wait("everything to be gone", |_| bed.processes().is_empty().then_some(()));
+    }
+    bed.start(&yaml).stop();
+}
+
+#[test]
 fn signals_are_passed_on_and_the_end_is_orderly() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
         let bed = Bed::new();

@@ -8,7 +8,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use harness::{Bed, EAGER, find, is_alive, is_root, text};
+use harness::{Bed, EAGER, find, is_alive, is_root, kill, text};
+use nix::sys::signal::Signal;
 
 /// A cgroup of the first version's freezer: what is frozen there does not die of SIGKILL, as what waits for a dead disk.
 struct Freezer {
@@ -191,4 +192,112 @@ fn sdk_code_that_is_frozen_in_its_sleep_is_found_and_one_that_sleeps_is_not_dist
     });
     assert_eq!(supervisor.worker("asleep").generation, 1, "twenty of its heartbeats have passed");
     supervisor.stop();
+}
+
+/// A thread that traces a process, hears that it has died and says nothing of it: so does a debugger at its prompt.
+struct Tracer {
+    end: std::sync::mpsc::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Tracer {
+    fn attach(pid: i32) -> Self {
+        let (end, ended) = std::sync::mpsc::channel();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            // SAFETY: the call has no memory effects in us.
+            let result = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) };
+            begun.send(result).expect("a listener");
+            let _ = ended.recv();
+        });
+        assert_eq!(has_begun.recv(), Ok(0), "it can be traced");
+        Self { end, thread }
+    }
+
+    fn let_go(self) {
+        drop(self.end);
+        self.thread.join().expect("a tracer");
+    }
+}
+
+#[test]
+fn a_worker_that_dies_while_it_is_traced_is_restarted_and_the_loop_is_not_held() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER}, ready: {{ after: 0s }} }}\nworkers:\n  traced: {{ command: [sleep, 1d] }}\n  good: {{ worker: ticker }}\n"
+    );
+    let supervisor = bed.start_with(&yaml, &["--no-guardian"]);
+    let pid = supervisor.wait_phase("traced", "running").pid.expect("it lives");
+    let tracer = Tracer::attach(pid);
+    kill(pid, Signal::SIGKILL);
+    supervisor.wait_generation("traced", 2);
+    let ending = supervisor.wait_incident(0).ending;
+    assert_eq!(ending.signal.as_deref(), Some("SIGKILL"), "the process table tells");
+    assert!(Path::new(&format!("/proc/{pid}")).exists(), "a zombie, as long as its tracer says nothing");
+    // A source that is always ready would turn the loop thousands of times.
+    let turns = || supervisor.status().supervisor.turns.turns;
+    let before = turns();
+    supervisor.wait_progress(Some(&supervisor.status()));
+    assert!(turns() - before < 1000, "{} turns", turns() - before);
+    tracer.let_go();
+    supervisor.wait("it to be reaped", |_| (!Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
+    supervisor.stop();
+}
+
+#[test]
+fn workers_die_and_come_back_while_the_guardian_is_stopped() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER}, ready: {{ after: 0s }} }}\nworkers:\n  a: {{ command: [sleep, 1d] }}\n  good: {{ worker: ticker }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_phase("a", "running");
+    let guardian = i32::try_from(supervisor.child.id()).expect("a number");
+    kill(guardian, Signal::SIGSTOP);
+    // Longer than its queue: in the end nothing is kept for a successor, and nothing is let go.
+    for generation in 1..=8 {
+        let worker = supervisor.wait_generation("a", generation);
+        kill(worker.pid.expect("it lives"), Signal::SIGKILL);
+    }
+    supervisor.wait_generation("a", 9);
+    let before = supervisor.status();
+    supervisor.wait_progress(Some(&before));
+    kill(guardian, Signal::SIGCONT);
+    supervisor.stop();
+}
+
+#[test]
+fn a_real_time_signal_is_a_death_like_any_other() {
+    let bed = Bed::new();
+    // Two orphans: the one that died of the signal would be first in line, and hide the other.
+    let orphans =
+        "(sh -c 'echo a >> died; kill -40 $$' &); sleep 0.1; (sh -c 'echo b >> died' &); exec sleep 1d";
+    let yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER}, ready: {{ after: 0s }} }}\nworkers:\n  parent: {{ command: [sh, -c, {}], cwd: {:?} }}\n  \
+         w: {{ command: [sh, -c, 'kill -41 $$'], restart: never }}\n",
+        serde_json::to_string(orphans).expect("a string"),
+        bed.directory.path(),
+    );
+    for options in [&["--no-guardian"][..], &[]] {
+        let _ = fs::remove_file(bed.path("died"));
+        let supervisor = bed.start_with(&yaml, options);
+        let ending = supervisor.wait("an ending", |supervisor| supervisor.worker("w").ending);
+        assert_eq!((ending.status.as_str(), ending.signal.as_deref()), ("signal", Some("signal 41")));
+        supervisor.wait("two orphans", |_| {
+            (fs::read_to_string(bed.path("died")).ok()?.lines().count() == 2).then_some(())
+        });
+        let own = supervisor.status().supervisor.pid;
+        supervisor.wait("them to be reaped", |_| (zombies_of(own) == 0).then_some(()));
+        supervisor.stop();
+    }
+}
+
+fn zombies_of(parent: i32) -> usize {
+    let stats = fs::read_dir("/proc").expect("/proc").flatten();
+    let stats = stats.filter_map(|entry| fs::read(entry.path().join("stat")).ok());
+    let is_one = |stat: &Vec<u8>| {
+        let stat = String::from_utf8_lossy(stat).into_owned();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(&format!(" Z {parent} ")))
+    };
+    stats.filter(is_one).count()
 }

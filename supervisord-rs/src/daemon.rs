@@ -1,7 +1,8 @@
 //! The loop: the only clock. One input at a time → the machine → effects → drivers and records.
 //!
 //! One turn: wait for one input or the next deadline, tell the machine, carry out what it wants, and again until nobody
-//! has anything more to say. Exits are taken before anything else, so that what is dead is never promoted.
+//! has anything more to say, or the turn's time is over. What is dead is never promoted: the machine asks (`Confirm`)
+//! before it says that somebody runs.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -49,8 +50,8 @@ use waiters::Waiters;
 /// Requests of clients that wait for their turn; a client beyond that waits for a place.
 const REQUESTS: usize = 64;
 
-/// Events of one turn before other inputs get their chance.
-const ROUNDS: usize = 4096;
+/// For the events of one turn before other inputs get their chance.
+const BUDGET: Duration = Duration::from_millis(4);
 
 /// For the answers that are on their way when the supervisor ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -179,9 +180,17 @@ impl Daemon {
         self.turn(None);
         self.apply_changes();
         while self.exit.is_none() {
+            // What is due is done before another input is taken, so that no flood holds it up; which of the others comes
+            // next is drawn by lot (`select!`), so that none of them starves another.
+            if self.next_deadline().is_some_and(|at| at <= self.now()) {
+                self.on_deadline();
+                self.turns.end(Work::Deadline);
+                if self.exit.is_some() {
+                    break;
+                }
+            }
             let deadline = self.next_deadline();
             let work = tokio::select! {
-                biased;
                 ready = wakeup.wait(|| self.drivers.collect()) => {
                     ready?;
                     self.turn(None);
@@ -209,6 +218,8 @@ impl Daemon {
                 }
             };
             self.turns.end(work);
+            // The tasks beside the loop, and the kernel's news, have their turn.
+            tokio::task::yield_now().await;
         }
         let code = self.exit.unwrap_or(1);
         self.end().await;
@@ -219,12 +230,13 @@ impl Daemon {
     fn turn(&mut self, event: Option<Event>) {
         let mut next = event;
         self.has_more = false;
-        for round in 0.. {
+        let end = self.now().saturating_add(BUDGET);
+        loop {
             self.remember();
             while let Some(effect) = self.machine.poll_effect() {
                 self.apply(effect);
             }
-            if round > ROUNDS {
+            if next.is_none() && self.now() > end {
                 // Something goes round in circles, such as a launch that fails at once: others get their turn.
                 self.has_more = true;
                 break;
@@ -413,8 +425,10 @@ async fn until(deadline: Option<Duration>) {
     match deadline {
         None => std::future::pending().await,
         Some(deadline) => {
-            let elapsed = Duration::from_nanos(monotonic_ns());
-            tokio::time::sleep_until(Instant::now() + deadline.saturating_sub(elapsed)).await;
+            let rest = deadline.saturating_sub(Duration::from_nanos(monotonic_ns()));
+            if !rest.is_zero() {
+                tokio::time::sleep_until(Instant::now() + rest).await;
+            }
         }
     }
 }

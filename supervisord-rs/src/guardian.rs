@@ -50,6 +50,11 @@ pub const EXIT_GAVE_UP: u8 = 70;
 const FORWARDED: [Signal; 6] =
     [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
 
+/// For whoever traces a supervisor that has died to let go of it.
+const TRACER_LIMIT: Duration = Duration::from_millis(250);
+/// Between two looks at whether that has happened, in milliseconds.
+const LOOK_MS: u8 = 10;
+
 /// Why the guardian itself cannot work.
 #[derive(Debug, thiserror::Error)]
 enum GuardianError {
@@ -191,13 +196,20 @@ impl Guardian {
 
     /// Until the supervisor is dead: signals to it, its datagrams from it, orphans reaped.
     fn watch(&mut self, child: &mut Child) -> Result<Death, GuardianError> {
+        // Since when it has exited, and is kept back for whoever traces it (ptrace(2)).
+        let mut kept_back: Option<Duration> = None;
         loop {
+            // Its handle would be ready for ever.
+            let (events, timeout) = match kept_back {
+                None => (PollFlags::POLLIN, PollTimeout::NONE),
+                Some(_) => (PollFlags::empty(), PollTimeout::from(LOOK_MS)),
+            };
             let mut fds = [
-                PollFd::new(child.pidfd.as_fd(), PollFlags::POLLIN),
+                PollFd::new(child.pidfd.as_fd(), events),
                 PollFd::new(self.notify.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             ];
-            match poll(&mut fds, PollTimeout::NONE) {
+            match poll(&mut fds, timeout) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -210,11 +222,10 @@ impl Guardian {
             {
                 // The one that was to take its place is dead, and it lives: it goes on.
                 *child = before;
+                kept_back = None;
                 continue;
             }
-            if reaper::has_exited(&child.pidfd)
-                && let Some(status) = reaper::reap(child)
-            {
+            if let Some(status) = status_of(child, &mut kept_back) {
                 self.notify.receive(child.pid, self.upstream.as_ref());
                 let ending = match status {
                     Status::Exited(code) => Ending::Exited(code),
@@ -242,7 +253,7 @@ impl Guardian {
             }
             // The supervisor's status belongs to its watcher, who comes to it at once.
             let obituaries = &mut self.obituaries;
-            orphans::reap(|pid| pid == child.pid, |status| obituaries.write(status));
+            orphans::reap(|pid| pid == child.pid, |exit| obituaries.write(exit));
         }
     }
 
@@ -299,6 +310,18 @@ impl Guardian {
             let _ = reaper::signal(child, signal as i32);
         }
     }
+}
+
+/// How the supervisor ended, if it has. One that is traced is reaped when its tracer lets go of it, and that is not waited
+/// for long: how it ended stands in the process table.
+fn status_of(child: &Child, kept_back: &mut Option<Duration>) -> Option<Status> {
+    if !reaper::has_exited(&child.pidfd) {
+        *kept_back = None;
+        return None;
+    }
+    let since = *kept_back.get_or_insert_with(now);
+    let is_late = now().saturating_sub(since) >= TRACER_LIMIT;
+    reaper::reap(child).or_else(|| is_late.then(|| reaper::status_of_traced(child)))
 }
 
 /// Ends every process that is left. How many they were.

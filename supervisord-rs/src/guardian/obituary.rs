@@ -6,8 +6,9 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::OFlag;
-use nix::sys::wait::WaitStatus;
 use supervision::Status;
+
+use crate::isolation::Exit;
 
 /// The name of the reading end among what the supervisor inherits.
 pub const OBITUARIES: &str = "obituaries";
@@ -43,16 +44,19 @@ impl Obituaries {
     }
 
     /// Writes one down. A pipe that is full has no reader who cares: then it is not known how it ended.
-    pub(super) fn write(&mut self, status: &WaitStatus) {
-        let (pid, kind, number) = match *status {
-            WaitStatus::Exited(pid, code) => (pid, 0, code),
-            WaitStatus::Signaled(pid, signal, core_dumped) => {
-                (pid, 1 + i32::from(core_dumped), signal as i32)
-            }
-            _ => return,
+    pub(super) fn write(&mut self, exit: &Exit) {
+        let (kind, number) = match exit.status {
+            Status::Exited(code) => (0, code),
+            Status::Signaled { signal, core_dumped } => (1 + i32::from(core_dumped), signal),
+            Status::Returned
+            | Status::Failed
+            | Status::Panicked
+            | Status::Abandoned
+            | Status::NotLaunched(_)
+            | Status::Unknown => return,
         };
         let mut record = [0; RECORD];
-        record[..4].copy_from_slice(&pid.as_raw().to_ne_bytes());
+        record[..4].copy_from_slice(&exit.pid.to_ne_bytes());
         record[4..8].copy_from_slice(&kind.to_ne_bytes());
         record[8..12].copy_from_slice(&number.to_ne_bytes());
         record[16..].copy_from_slice(&boottime_ns().to_ne_bytes());
@@ -97,21 +101,19 @@ fn boottime_ns() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use nix::sys::signal::Signal;
-    use nix::unistd::Pid;
-
     use super::*;
 
     #[test]
     fn what_is_written_down_is_read_once() {
         let mut obituaries = Obituaries::new().unwrap();
-        obituaries.write(&WaitStatus::Exited(Pid::from_raw(7), 3));
-        obituaries.write(&WaitStatus::StillAlive);
-        obituaries.write(&WaitStatus::Signaled(Pid::from_raw(8), Signal::SIGSEGV, true));
+        let core = Status::Signaled { signal: 11, core_dumped: true };
+        let real_time = Status::Signaled { signal: 40, core_dumped: false };
+        for (pid, status) in [(7, Status::Exited(3)), (6, Status::Unknown), (8, core), (9, real_time)] {
+            obituaries.write(&Exit { pid, status });
+        }
         let read_them =
             || read(&obituaries.reader).into_iter().map(|one| (one.pid, one.status)).collect::<Vec<_>>();
-        let core = Status::Signaled { signal: 11, core_dumped: true };
-        assert_eq!(read_them(), [(7, Status::Exited(3)), (8, core)]);
+        assert_eq!(read_them(), [(7, Status::Exited(3)), (8, core), (9, real_time)]);
         assert_eq!(read_them(), []);
     }
 }

@@ -56,9 +56,9 @@ impl Obituaries {
     /// How a process ended that was born at `start_time` (in clock ticks since boot).
     pub(super) fn status(&mut self, pid: i32, start_time: u64, pidfd: Option<&OwnedFd>) -> Option<Status> {
         let zombie = process_table::stat(pid).filter(|stat| stat.start_time == start_time);
-        let by_table = zombie.and_then(|stat| stat.exit_status).map(from_wait_status);
+        let by_table = zombie.and_then(|stat| stat.exit_status).map(reaper::from_raw);
         by_table
-            .or_else(|| pidfd.and_then(exit_of).map(from_wait_status))
+            .or_else(|| pidfd.and_then(exit_of).map(reaper::from_raw))
             .or_else(|| self.by_obituary(pid, start_time))
     }
 
@@ -82,17 +82,6 @@ impl Obituaries {
 fn nanoseconds(ticks: u64) -> u64 {
     let tick = Duration::from_millis(10).as_nanos();
     ticks.saturating_mul(u64::try_from(tick).unwrap_or(0))
-}
-
-/// As wait(2) encodes it.
-fn from_wait_status(status: i32) -> Status {
-    if libc::WIFEXITED(status) {
-        Status::Exited(libc::WEXITSTATUS(status))
-    } else if libc::WIFSIGNALED(status) {
-        Status::Signaled { signal: libc::WTERMSIG(status), core_dumped: libc::WCOREDUMP(status) }
-    } else {
-        Status::Unknown
-    }
 }
 
 /// The wait status of a process that has been reaped, by its pidfd: `PIDFD_GET_INFO` with `PIDFD_INFO_EXIT`, Linux 6.15.

@@ -30,7 +30,7 @@ mod views;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +56,7 @@ use super::orphans;
 use super::reaper;
 use super::sockets::Sockets;
 use super::surroundings::Failed;
-use super::watch::{Token, Watch};
+use super::watch::{Token, Watch, Watched};
 use crate::config::settings::Limits;
 use crate::config::{Launch, Settings};
 use crate::record::black_box::BlackBox;
@@ -78,7 +78,7 @@ pub struct Drivers {
     /// By worker: its captured streams, kept likewise.
     streams: Vec<Option<Vec<StreamId>>>,
     /// By worker: its notify socket, made when first needed.
-    notify: Vec<Option<Notify>>,
+    notify: Vec<Option<Watched<Notify>>>,
     /// By worker: what is known of its last incarnation that ended.
     evidence: HashMap<WorkerId, (Incarnation, Evidence)>,
     events: VecDeque<Event>,
@@ -102,6 +102,8 @@ pub struct Drivers {
     answers: Answers,
     /// Launches that were withdrawn and are not over.
     withdrawn: Vec<Withdrawn>,
+    /// What was ready when we last looked, and has not been taken yet.
+    ready: VecDeque<Token>,
     /// Domains whose main process is gone and whose family is not, or may not be.
     remains: BTreeSet<DomainId>,
     /// When to look at them next, in monotonic nanoseconds, and how long to wait after that.
@@ -137,7 +139,7 @@ struct Domain {
     name: String,
     kind: DomainKind,
     /// Written to by whoever wants its boards looked at; made when first needed.
-    poke: Option<Arc<OwnedFd>>,
+    poke: Option<Watched<Arc<OwnedFd>>>,
     /// Its process and all that it starts; made when first needed, since it may be a cgroup.
     family: Option<Rc<Family>>,
     /// Where a cell's own output goes.
@@ -150,13 +152,13 @@ struct Domain {
 /// The process of a domain.
 #[derive(Debug)]
 struct Resident {
-    process: Process,
+    process: Watched<Process>,
     family: Rc<Family>,
     /// Who was last told to end it whole.
     recycled_for: Option<Incarnation>,
     /// How the main process ended, when something of its family is left.
     exited: Option<Status>,
-    /// Since when it is known that an adopted one has exited, and not how; in monotonic nanoseconds.
+    /// Since when it is known that it has exited, and not how; in monotonic nanoseconds.
     unsettled_since: Option<u64>,
 }
 
@@ -172,6 +174,12 @@ impl Process {
             Self::Command(child) => child,
             Self::Host(host) => &host.child,
         }
+    }
+}
+
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.child().pidfd.as_fd()
     }
 }
 
@@ -198,9 +206,9 @@ impl Drivers {
         let Keeping { store, obituaries } = keeping;
         let Spec { workers, domains, .. } = &settings.spec;
         let watch = Watch::new()?;
-        watch.add(logs.wakeup(), Token::Logs)?;
+        watch.add_for_ever(logs.wakeup(), Token::Logs)?;
         let answers = Answers::new()?;
-        watch.add(answers.wakeup(), Token::Launched)?;
+        watch.add_for_ever(answers.wakeup(), Token::Launched)?;
         // Orphans of workers come to us: nothing that a worker started is out of sight (prctl(2)).
         nix::sys::prctl::set_child_subreaper(true)?;
         super::launch::raise_open_files();
@@ -231,6 +239,7 @@ impl Drivers {
             launchers: Launchers::start()?,
             answers,
             withdrawn: Vec::new(),
+            ready: VecDeque::new(),
             remains: BTreeSet::new(),
             next_look: None,
             patience: orphans::Patience::default(),
@@ -275,7 +284,8 @@ impl Drivers {
         let domain = self.domain_of[incarnation.worker.index()];
         self.reap(domain);
         self.look_at_boards(domain);
-        let has_exited = self.resident(domain).is_some_and(|resident| resident.exited.is_some());
+        // How it ended may not be known yet: that it has is enough.
+        let has_exited = self.child(domain).is_some_and(|child| reaper::has_exited(&child.pidfd));
         if self.live(incarnation).is_some() && !has_exited {
             self.events.push_back(Event::Confirmed { incarnation });
         }

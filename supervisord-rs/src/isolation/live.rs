@@ -10,6 +10,7 @@ use workers::board::{Board, Reading};
 use workers::mapping::Mapping;
 
 use super::launch::{Child, failure};
+use super::watch::Watched;
 
 /// A page of shared memory that is one worker's board.
 #[derive(Clone, Debug)]
@@ -42,7 +43,7 @@ pub(super) struct Live {
     /// Whether a predecessor had asked it to stop already.
     pub(super) stop_was_ordered: bool,
     /// The pipe on which it writes a newline when it is ready.
-    pub(super) newline: Option<OwnedFd>,
+    pub(super) newline: Option<Watched<OwnedFd>>,
     /// What it said on its notify socket.
     pub(super) said: Said,
 }
@@ -152,7 +153,7 @@ pub(super) fn ring(fd: BorrowedFd<'_>) {
     debug_assert!(matches!(result, Ok(_) | Err(Errno::EAGAIN)), "eventfd: {result:?}");
 }
 
-/// Takes what an eventfd has counted.
+/// Takes what an eventfd of our own has counted.
 pub(super) fn hush(fd: BorrowedFd<'_>) {
     let _ = nix::unistd::read(fd, &mut [0; 8]);
 }

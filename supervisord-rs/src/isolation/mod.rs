@@ -18,7 +18,7 @@
 //! | `family`, `cgroup`, `orphans` | a process and all that it started: found, signalled, killed, proved to be gone |
 //! | `adopted` | how a process ended that another supervisor had started |
 //! | `sweep` | what a predecessor left and nobody has taken over |
-//! | `reaper` | the one owner of wait statuses |
+//! | `reaper`, `wait` | the one owner of wait statuses; waitid(2) as the kernel has it |
 //! | `sockets`, `notify` | listening sockets that are passed on; what workers say with sd_notify(3) |
 //! | `helper` | small processes of our own: probes, stop commands, hooks |
 //! | `evidence` | from what was left behind to an ending and its cause |
@@ -46,8 +46,10 @@ mod sockets;
 mod surroundings;
 mod sweep;
 mod thread;
+mod wait;
 mod watch;
 
 pub use drivers::Drivers;
 pub use evidence::Evidence;
+pub use wait::Exit;
 pub use watch::Wakeup;

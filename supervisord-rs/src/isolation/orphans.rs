@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
+use super::reaper;
+use super::wait::{self, Exit, Whom};
 use crate::process_table::{children, stat};
 
 /// For processes to die of SIGKILL. What takes longer is stuck in the kernel, and is named.
@@ -30,25 +32,22 @@ pub struct Killed {
 /// block.
 ///
 /// By number, after a look: `waitpid(-1)` would take the status from under its owner.
-pub fn reap(is_ours: impl Fn(i32) -> bool, mut ended: impl FnMut(&WaitStatus)) {
-    let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    while let Ok(status) = waitid(Id::All, peek) {
-        match status.pid() {
-            Some(pid) if !is_ours(pid.as_raw()) => {
-                if let Ok(status) = waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
-                    ended(&status);
+pub fn reap(is_ours: impl Fn(i32) -> bool, mut ended: impl FnMut(&Exit)) {
+    while let Ok(Some(exit)) = wait::peek(Whom::Anyone) {
+        if is_ours(exit.pid) {
+            // It is first in line and hides those behind it: ask for each by its number.
+            for pid in children().into_iter().filter(|pid| !is_ours(*pid)) {
+                if let Ok(Some(exit)) = wait::take(Whom::Pid(pid)) {
+                    ended(&exit);
                 }
             }
-            // One of ours is first in line and hides those behind it: ask for each by its number.
-            Some(_) => {
-                for pid in children().into_iter().filter(|pid| !is_ours(*pid)) {
-                    if let Ok(status) = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)) {
-                        ended(&status);
-                    }
-                }
-                return;
-            }
-            None => return,
+            return;
+        }
+        match wait::take(Whom::Pid(exit.pid)) {
+            Ok(Some(exit)) => ended(&exit),
+            // Somebody was faster, and it is not seen again; if it is, it is left to the next time.
+            Ok(None) => return,
+            Err(_) => {}
         }
     }
 }
@@ -64,18 +63,25 @@ pub fn kill_all() -> Killed {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) => break,
-                Ok(_) => reaped += 1,
-                // ECHILD: there is nobody left.
-                Err(_) => return Killed { reaped, left: Vec::new() },
+            match wait::take(Whom::Anyone) {
+                Ok(None) => break,
+                Ok(Some(_)) => reaped += 1,
+                Err(Errno::ECHILD) => return Killed { reaped, left: Vec::new() },
+                Err(_) => break,
             }
         }
-        if Instant::now() >= end {
-            return Killed { reaped, left: children() };
+        // What is dead and cannot be reaped is traced by somebody, and goes when that one lets go of it.
+        let left: Vec<i32> = children().into_iter().filter(|pid| !is_dead(*pid)).collect();
+        if left.is_empty() || Instant::now() >= end {
+            return Killed { reaped, left };
         }
         std::thread::sleep(PAUSE);
     }
+}
+
+/// Whether all of a process has exited, waited for or not.
+fn is_dead(pid: i32) -> bool {
+    reaper::open(pid).is_ok_and(|handle| reaper::has_exited(&handle))
 }
 
 /// Children that code on our own threads has started are not ours to reap, and cannot be told from orphans. They are
@@ -99,7 +105,7 @@ impl Patience {
         self.seen.retain(|pid, _| dead.contains(pid));
         for pid in dead {
             if now.duration_since(*self.seen.entry(pid).or_insert(now)) >= Self::LIMIT {
-                let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+                let _ = wait::take(Whom::Pid(pid));
                 self.seen.remove(&pid);
             }
         }

@@ -5,27 +5,43 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use supervision::Status;
 
 use super::launch::Child;
+use super::wait::{self, Whom};
+use crate::process_table;
 
 /// How `child` ended, if it has. The zombie stays: as long as it holds its number, neither a process nor a process group
 /// of strangers can have it (credentials(7)), so that its family can still be signalled. [`discard`] it at last.
 ///
-/// Does not block. `None`: it lives.
+/// Does not block. `None`: it lives, or somebody who traces it has not let go of it; [`has_exited`] tells which.
 #[must_use]
 pub fn peek(child: &Child) -> Option<Status> {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    match waitid(Id::PIDFd(child.pidfd.as_fd()), flags) {
-        Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => None,
-        Ok(status) => Some(translate(status)),
+    match wait::peek(Whom::Handle(child.pidfd.as_fd())) {
+        Ok(exit) => exit.map(|exit| exit.status),
         // No child of ours: a worker calls a grandchild its main process (`MAINPID=`), whose parent lives.
-        Err(Errno::ECHILD) if !has_exited(&child.pidfd) => None,
-        // Real-time signals have no name in nix: it answers EINVAL. Else someone took it (a worker thread that calls
-        // waitpid(-1)): it is gone, and nobody knows how.
+        Err(_) if !has_exited(&child.pidfd) => None,
+        // Someone took it (a worker thread that calls waitpid(-1)): it is gone, and nobody knows how.
         Err(_) => Some(Status::Unknown),
+    }
+}
+
+/// How it ended by the process table, for one that has exited and that the kernel keeps back for whoever traces it.
+#[must_use]
+pub fn status_of_traced(child: &Child) -> Status {
+    let stat = process_table::stat(child.pid).filter(|stat| stat.start_time == child.start_time);
+    stat.and_then(|stat| stat.exit_status).map_or(Status::Unknown, from_raw)
+}
+
+/// A wait status as the kernel packs it (wait(2)).
+pub(super) fn from_raw(raw: i32) -> Status {
+    if libc::WIFEXITED(raw) {
+        Status::Exited(libc::WEXITSTATUS(raw))
+    } else if libc::WIFSIGNALED(raw) {
+        Status::Signaled { signal: libc::WTERMSIG(raw), core_dumped: libc::WCOREDUMP(raw) }
+    } else {
+        Status::Unknown
     }
 }
 
@@ -40,25 +56,16 @@ pub fn reap(child: &Child) -> Option<Status> {
     Some(status)
 }
 
-/// Reaps a child that is known to have exited and whose status is of no interest.
+/// Reaps a child whose status is of no interest. One that cannot be reaped yet, because it is still dying or somebody
+/// traces it, is an orphan from then on. Does not block.
 pub fn discard(pidfd: &OwnedFd) {
-    while waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) == Err(Errno::EINTR) {}
+    let _ = wait::take(Whom::Handle(pidfd.as_fd()));
 }
 
 /// Lets go of a process that is known to have exited: reaps it, unless that is somebody else's business.
 pub fn forget(child: &Child) {
     if !child.is_adopted {
         discard(&child.pidfd);
-    }
-}
-
-fn translate(status: WaitStatus) -> Status {
-    match status {
-        WaitStatus::Exited(_, code) => Status::Exited(code),
-        WaitStatus::Signaled(_, signal, core_dumped) => {
-            Status::Signaled { signal: signal as i32, core_dumped }
-        }
-        _ => Status::Unknown,
     }
 }
 

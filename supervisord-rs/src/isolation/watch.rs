@@ -1,8 +1,11 @@
 //! The one epoll set behind every process, board and captured stream.
 
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -66,22 +69,83 @@ impl Token {
 /// The set. Its own descriptor becomes readable when anything in it is.
 #[derive(Debug)]
 pub(super) struct Watch {
-    epoll: Epoll,
+    epoll: Rc<Epoll>,
+}
+
+/// How something in the set says that it is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Says {
+    /// As long as there is something to take.
+    WhileReady,
+    /// Once for each time that something comes: nothing has to be taken.
+    Once,
+}
+
+/// Something whose descriptor is in the set. It is taken out before it is dropped: closing our descriptor does not do that
+/// as long as anybody has a copy of it, such as the fd store or a child, and what nobody can name any more would be ready
+/// for ever (epoll(7), question 6).
+#[derive(Debug)]
+pub(super) struct Watched<T: AsFd> {
+    inner: T,
+    epoll: Rc<Epoll>,
+    event: EpollEvent,
+    is_in: bool,
+}
+
+impl<T: AsFd> Watched<T> {
+    /// Takes it out of the set: it is ready, and there is nothing to be had.
+    pub(super) fn rest(&mut self) {
+        if std::mem::take(&mut self.is_in) {
+            let _ = self.epoll.delete(&self.inner);
+        }
+    }
+
+    /// Puts it into the set again.
+    pub(super) fn go_on(&mut self) {
+        if !self.is_in {
+            self.is_in = self.epoll.add(&self.inner, self.event).is_ok();
+        }
+    }
+}
+
+impl<T: AsFd> Deref for Watched<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T: AsFd> Drop for Watched<T> {
+    fn drop(&mut self) {
+        self.rest();
+    }
 }
 
 impl Watch {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)? })
+        Ok(Self { epoll: Rc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?) })
     }
 
-    /// Watches `fd` until it is closed.
-    pub(super) fn add(&self, fd: BorrowedFd<'_>, token: Token) -> nix::Result<()> {
+    /// Watches something until it is dropped.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2) says, with what was to be watched.
+    pub(super) fn add<T: AsFd>(&self, inner: T, token: Token, says: Says) -> Result<Watched<T>, (T, Errno)> {
+        let flags = match says {
+            Says::WhileReady => EpollFlags::EPOLLIN,
+            Says::Once => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
+        };
+        let event = EpollEvent::new(flags, token.encode());
+        match self.epoll.add(&inner, event) {
+            Ok(()) => Ok(Watched { inner, epoll: Rc::clone(&self.epoll), event, is_in: true }),
+            Err(errno) => Err((inner, errno)),
+        }
+    }
+
+    /// Watches something that lives as long as the set.
+    pub(super) fn add_for_ever(&self, fd: BorrowedFd<'_>, token: Token) -> nix::Result<()> {
         self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token.encode()))
-    }
-
-    /// Stops watching `fd`. A descriptor that was handed to a child is not forgotten by closing our copy alone.
-    pub(super) fn remove(&self, fd: impl AsFd) {
-        let _ = self.epoll.delete(fd);
     }
 
     /// What is ready now, exits first. Does not block; empty when nothing is.

@@ -5,7 +5,7 @@
 //! nothing is ever started twice.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::isolation::host::Host;
 use crate::isolation::launch::Child;
 use crate::isolation::live::{Live, Page, Sdk};
 use crate::isolation::notify::Notify;
-use crate::isolation::watch::Token;
+use crate::isolation::watch::{Says, Token};
 use crate::isolation::{reaper, sweep};
 use crate::process_table;
 use crate::record::black_box::ProcessMark;
@@ -114,7 +114,7 @@ impl Drivers {
             if let Some(socket) = heritage.claim(&format!("worker-{name}/notify"))
                 && let Ok(notify) = Notify::adopted(socket)
                 && let Ok(worker) = u32::try_from(index)
-                && self.watch.add(notify.as_fd(), Token::Notify { worker }).is_ok()
+                && let Ok(notify) = self.watch.add(notify, Token::Notify { worker }, Says::WhileReady)
             {
                 self.notify[index] = Some(notify);
             }
@@ -237,16 +237,14 @@ impl Drivers {
             let (Some(socket), Some(poke)) = (socket, poke) else {
                 return Err("its sockets are not in the store".into());
             };
-            self.watch
-                .add(poke.as_fd(), Token::Poke { domain: domain.0 })
-                .map_err(|errno| errno.to_string())?;
-            self.domains[domain.index()].poke = Some(Arc::new(poke));
+            let poke = self.watch_poke(Arc::new(poke), domain).map_err(|errno| errno.to_string())?;
+            self.domains[domain.index()].poke = Some(poke);
             Process::Host(Host::new(child, socket))
         } else {
             Process::Command(child)
         };
-        let watched = self.watch.add(process.child().pidfd.as_fd(), Token::Exit { domain: domain.0 });
-        watched.map_err(|errno| errno.to_string())?;
+        let watched = self.watch.add(process, Token::Exit { domain: domain.0 }, Says::WhileReady);
+        let process = watched.map_err(|(_, errno)| errno.to_string())?;
         let slot = &mut self.domains[domain.index()];
         slot.family = Some(Rc::clone(&family));
         slot.resident =
@@ -295,10 +293,9 @@ impl Drivers {
         live.is_stopping = known.memo.phase == Phase::Stopping;
         live.stop_was_ordered = known.stop_ordered;
         if matches!(launch.ready, Ready::Newline(_)) && !live.is_ready {
-            live.newline = heritage.claim(&format!("worker-{name}/newline/{generation}"));
-            if let Some(newline) = &live.newline {
-                let _ = self.watch.add(newline.as_fd(), Token::Newline { worker: worker.0 });
-            }
+            let newline = heritage.claim(&format!("worker-{name}/newline/{generation}"));
+            let token = Token::Newline { worker: worker.0 };
+            live.newline = newline.and_then(|newline| self.watch.add(newline, token, Says::WhileReady).ok());
         }
         if known.said_ready && known.memo.phase == Phase::Starting {
             self.events.push_back(Event::Ready { incarnation });

@@ -12,8 +12,8 @@ use super::Drivers;
 use crate::isolation::watch::{Token, Wakeup};
 use crate::isolation::{helper, orphans};
 
-/// Turns of reading before other inputs get their chance.
-const ROUNDS: usize = 16;
+/// For reading before other inputs get their chance.
+const BUDGET: Duration = Duration::from_millis(2);
 /// Between two looks at those whose main process is gone and whose family is not: at first, and at most.
 const LOOK_FIRST: Duration = Duration::from_millis(1);
 const LOOK_MAX: Duration = Duration::from_millis(50);
@@ -27,25 +27,27 @@ impl Drivers {
         Wakeup::new(&self.watch)
     }
 
-    /// Takes what has happened: exits first. True when there may be more, and the caller should come again.
+    /// Takes what has happened, each source once and a little of it, until there is no more or the time is over. True
+    /// when there may be more, and the caller should come again.
     pub fn collect(&mut self) -> bool {
-        for _ in 0..ROUNDS {
-            let ready = self.watch.ready();
-            if ready.is_empty() {
-                return false;
+        let end = monotonic_ns() + u64::try_from(BUDGET.as_nanos()).unwrap_or(0);
+        loop {
+            if self.ready.is_empty() {
+                self.ready = self.watch.ready().into();
             }
-            for token in ready {
-                match token {
-                    Token::Exit { domain } => self.reap(DomainId(domain)),
-                    Token::Launched => self.take_launched(),
-                    Token::Poke { domain } => self.answer_poke(DomainId(domain)),
-                    Token::Newline { worker } => self.hear_newline(WorkerId(worker)),
-                    Token::Notify { worker } => self.hear(WorkerId(worker)),
-                    Token::Logs => self.hear_logs(),
-                }
+            let Some(token) = self.ready.pop_front() else { return false };
+            match token {
+                Token::Exit { domain } => self.reap(DomainId(domain)),
+                Token::Launched => self.take_launched(),
+                Token::Poke { domain } => self.look_at_boards(DomainId(domain)),
+                Token::Newline { worker } => self.hear_newline(WorkerId(worker)),
+                Token::Notify { worker } => self.hear(WorkerId(worker)),
+                Token::Logs => self.hear_logs(),
+            }
+            if monotonic_ns() > end {
+                return true;
             }
         }
-        true
     }
 
     /// When [`look_at_remains`](Self::look_at_remains) is due, in monotonic nanoseconds; `None` as a rule.

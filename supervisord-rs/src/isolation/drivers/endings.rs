@@ -3,7 +3,6 @@
 //! A worker has ended when nothing of its family is left. Its main process stays a zombie until then, so that its number,
 //! which is its group's, is nobody else's.
 
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use supervision::spec::DomainKind;
@@ -13,13 +12,13 @@ use workers::board::{Reading, State, monotonic_ns};
 use super::{Drivers, Process};
 use crate::isolation::adopted::Look;
 use crate::isolation::evidence::{self, Evidence};
-use crate::isolation::live::hush;
+use crate::isolation::launch::Child;
 use crate::isolation::reaper;
-use crate::isolation::watch::Token;
+use crate::isolation::watch::{Says, Token};
 use crate::process_table;
 
-/// For whoever reaped an adopted process to say how it ended.
-const OBITUARY_LIMIT: Duration = Duration::from_millis(250);
+/// For whoever reaped an adopted process to say how it ended, and for whoever traces a process to let go of it.
+const SETTLED_LIMIT: Duration = Duration::from_millis(250);
 
 impl Drivers {
     /// Looks whether the main process of a domain has exited, and whether anything of its family is left.
@@ -47,25 +46,32 @@ impl Drivers {
         }
     }
 
-    /// How the main process of a domain ended, if it has. One that was taken over is not waited for by us: what is not
-    /// known at once is looked for a while.
+    /// How the main process of a domain ended, if it has. What is not known at once is looked for a while: one that was
+    /// taken over is waited for by somebody else, and of one that is traced its tracer hears first.
     fn look_at_main(&mut self, domain: DomainId) -> Option<Status> {
         let resident = self.domains[domain.index()].resident.as_mut()?;
         let main = resident.process.child();
-        if !main.is_adopted {
-            return reaper::peek(main);
-        }
-        match self.obituaries.look(main) {
-            Look::Alive => None,
+        let look = if main.is_adopted { self.obituaries.look(main) } else { look_at_child(main) };
+        match look {
+            Look::Alive => {
+                // What was taken for an exit was none: a thread that executes another program ends the others first.
+                resident.unsettled_since = None;
+                resident.process.go_on();
+                None
+            }
             Look::Exited(status) => Some(status),
             Look::Unsettled => {
                 let now = monotonic_ns();
                 let since = *resident.unsettled_since.get_or_insert(now);
-                if Duration::from_nanos(now.saturating_sub(since)) >= OBITUARY_LIMIT {
-                    return Some(Status::Unknown);
+                if Duration::from_nanos(now.saturating_sub(since)) >= SETTLED_LIMIT {
+                    return Some(if main.is_adopted {
+                        Status::Unknown
+                    } else {
+                        reaper::status_of_traced(main)
+                    });
                 }
                 // It would be ready for ever.
-                self.watch.remove(main.pidfd.as_fd());
+                resident.process.rest();
                 self.look_soon(domain);
                 None
             }
@@ -87,12 +93,10 @@ impl Drivers {
         if heir.pid == before.pid {
             return false;
         }
-        if self.watch.add(heir.pidfd.as_fd(), Token::Exit { domain: domain.0 }).is_err() {
-            return false;
-        }
-        self.watch.remove(before.pidfd.as_fd());
+        let token = Token::Exit { domain: domain.0 };
+        let Ok(heir) = self.watch.add(Process::Command(heir), token, Says::WhileReady) else { return false };
         reaper::forget(before);
-        resident.process = Process::Command(heir);
+        resident.process = heir;
         let worker = live.incarnation.worker;
         self.note_process(worker);
         true
@@ -104,7 +108,7 @@ impl Drivers {
         let Some(resident) = &mut self.domains[domain.index()].resident else { return };
         resident.exited = Some(status);
         // It would be ready for ever.
-        self.watch.remove(resident.process.child().pidfd.as_fd());
+        resident.process.rest();
         let members: Vec<Incarnation> = self.members(domain);
         for incarnation in members {
             self.events.push_back(Event::Exited { incarnation });
@@ -196,13 +200,6 @@ impl Drivers {
         }
     }
 
-    pub(super) fn answer_poke(&mut self, domain: DomainId) {
-        if let Some(poke) = &self.domains[domain.index()].poke {
-            hush(poke.as_fd());
-        }
-        self.look_at_boards(domain);
-    }
-
     /// Takes from the boards of a domain what their workers have said since.
     pub(super) fn look_at_boards(&mut self, domain: DomainId) {
         let is_process = self.domains[domain.index()].kind == DomainKind::Process;
@@ -238,5 +235,15 @@ impl Drivers {
             DomainKind::Process => return false,
         };
         reading.tid > 0 && !process_table::has_thread(pid, reading.tid)
+    }
+}
+
+/// A child of ours that has exited may be kept back for whoever traces it (ptrace(2)): its handle is readable, and there is
+/// nothing to wait for yet.
+fn look_at_child(main: &Child) -> Look {
+    match reaper::peek(main) {
+        Some(status) => Look::Exited(status),
+        None if reaper::has_exited(&main.pidfd) => Look::Unsettled,
+        None => Look::Alive,
     }
 }

@@ -10,7 +10,7 @@ use workers::board::monotonic_ns;
 use super::{Drivers, Remark};
 use crate::config::probes::Ready;
 use crate::isolation::launch::Child;
-use crate::isolation::notify::{Datagram, Notify, Word};
+use crate::isolation::notify::{Datagram, Word};
 use crate::isolation::reaper;
 use crate::process_table;
 use crate::record::logs::Notice;
@@ -24,14 +24,16 @@ impl Drivers {
         // Its launch may have been answered since. Until it is, nobody knows who its family is.
         self.take_launched();
         if self.defer_words(self.domain_of[worker.index()]) {
-            if let Some(notify) = &self.notify[worker.index()] {
-                self.watch.remove(notify.as_fd());
+            if let Some(notify) = &mut self.notify[worker.index()] {
+                notify.rest();
             }
             return;
         }
         for _ in 0..DATAGRAMS {
             // Looked at first and taken after: a supervisor that dies between leaves it to its successor.
-            let Some(datagram) = self.notify[worker.index()].as_ref().and_then(Notify::look) else { return };
+            let Some(datagram) = self.notify[worker.index()].as_ref().and_then(|notify| notify.look()) else {
+                return;
+            };
             self.take(worker, datagram);
             if let Some(notify) = &self.notify[worker.index()] {
                 notify.take();
@@ -120,7 +122,7 @@ impl Drivers {
         let Some(live) = self.live[worker.index()].as_mut() else { return };
         let Some(pipe) = &live.newline else { return };
         let mut bytes = [0; 256];
-        let (is_over, is_ready) = match nix::unistd::read(pipe, &mut bytes) {
+        let (is_over, is_ready) = match nix::unistd::read(pipe.as_fd(), &mut bytes) {
             Ok(0) => (true, false),
             Ok(count) => {
                 let has_newline = bytes[..count].contains(&b'\n');
@@ -133,9 +135,7 @@ impl Drivers {
             return;
         }
         let incarnation = live.incarnation;
-        if let Some(pipe) = live.newline.take() {
-            self.watch.remove(pipe.as_fd());
-        }
+        live.newline = None;
         if is_ready {
             self.note_ready(incarnation);
         }

@@ -41,7 +41,7 @@ impl Drivers {
         let name = self.family_name(domain);
         let Some(resident) = self.resident(domain) else { return };
         let child = resident.process.child();
-        let socket = match &resident.process {
+        let socket = match &*resident.process {
             Process::Command(_) => None,
             Process::Host(host) => Some(host.way()),
         };

@@ -20,7 +20,7 @@ use crate::isolation::live::{event_fd, hush, ring};
 use crate::isolation::outfit::Outfit;
 use crate::isolation::reaper;
 use crate::isolation::surroundings::{Failed, Result};
-use crate::isolation::watch::Token;
+use crate::isolation::watch::{Says, Token};
 
 /// The process of a domain while it is being launched.
 #[derive(Debug)]
@@ -129,12 +129,15 @@ impl Drivers {
 
     /// Gives a domain its process, and watches it. A process that cannot be watched is ended at once.
     fn house(&mut self, domain: DomainId, process: Process, family: Rc<Family>) -> Result<()> {
-        let watched = self.watch.add(process.child().pidfd.as_fd(), Token::Exit { domain: domain.0 });
-        if let Err(errno) = watched {
-            family.kill(process.child());
-            reaper::discard(&process.child().pidfd);
-            return Err(failure(LaunchStage::Descriptors, errno).into());
-        }
+        let watched = self.watch.add(process, Token::Exit { domain: domain.0 }, Says::WhileReady);
+        let process = match watched {
+            Ok(process) => process,
+            Err((process, errno)) => {
+                family.kill(process.child());
+                reaper::discard(&process.child().pidfd);
+                return Err(failure(LaunchStage::Descriptors, errno).into());
+            }
+        };
         let resident = Resident { process, family, recycled_for: None, exited: None, unsettled_since: None };
         self.domains[domain.index()].resident = Some(resident);
         Ok(())

@@ -25,7 +25,7 @@ use crate::isolation::notify::Notify;
 use crate::isolation::outfit::{Birthplace, Outfit, Surrounded};
 use crate::isolation::surroundings::Result;
 use crate::isolation::thread::{Order, from_io};
-use crate::isolation::watch::Token;
+use crate::isolation::watch::{Says, Token, Watched};
 use crate::isolation::{command, host, thread};
 
 const STDOUT: i32 = 1;
@@ -78,17 +78,19 @@ impl Drivers {
         outfit.take_outputs(launch, outputs)?;
         let means = command::Means {
             sockets: launch.sockets.iter().filter_map(|spec| self.sockets.get(spec)).collect(),
-            notify: self.notify[worker.index()].as_ref().map(Notify::address),
+            notify: self.notify[worker.index()].as_ref().map(|notify| notify.address()),
         };
         let newline = command::equip(&mut outfit, launch, means)?;
         let mut live = Live::new(incarnation, domain, None);
         if let Some(newline) = newline {
             let generation = incarnation.generation.0;
             self.store.keep(&format!("worker-{}/newline/{generation}", launch.name), &[newline.as_fd()]);
-            self.watch
-                .add(newline.as_fd(), Token::Newline { worker: worker.0 })
-                .map_err(|errno| failure(LaunchStage::Pipes, errno))?;
-            live.newline = Some(newline);
+            let token = Token::Newline { worker: worker.0 };
+            live.newline = Some(
+                self.watch
+                    .add(newline, token, Says::WhileReady)
+                    .map_err(|(_, errno)| failure(LaunchStage::Pipes, errno))?,
+            );
         }
         self.live[worker.index()] = Some(live);
         // What it writes right after its exec counts.
@@ -139,7 +141,7 @@ impl Drivers {
         let sdk = self.prepare_board(incarnation, &launch.name)?;
         let outputs = self.outputs(incarnation.worker, &launch)?;
         let resident = self.domains[domain.index()].resident.as_ref().expect("whoever calls this has looked");
-        let Process::Host(host) = &resident.process else {
+        let Process::Host(host) = &*resident.process else {
             unreachable!("a cell's process is a host: bring_up_cell makes no other");
         };
         host::order(host.way(), &order(&launch, incarnation), false, &sdk, outputs.stdout.as_fd())?;
@@ -272,9 +274,10 @@ impl Drivers {
             return Ok(());
         }
         let notify = Notify::new().map_err(|error| from_io(LaunchStage::Descriptors, &error))?;
-        self.watch
-            .add(notify.as_fd(), Token::Notify { worker: worker.0 })
-            .map_err(|errno| failure(LaunchStage::Descriptors, errno))?;
+        let notify = self
+            .watch
+            .add(notify, Token::Notify { worker: worker.0 }, Says::WhileReady)
+            .map_err(|(_, errno)| failure(LaunchStage::Descriptors, errno))?;
         self.notify[worker.index()] = Some(notify);
         Ok(())
     }
@@ -289,11 +292,9 @@ impl Drivers {
 
     /// Listens to the notify sockets of a domain again.
     pub(super) fn listen(&mut self, domain: DomainId) {
-        for (index, notify) in self.notify.iter().enumerate() {
-            if let (Some(notify), Ok(worker)) = (notify, u32::try_from(index))
-                && self.domain_of[index] == domain
-            {
-                let _ = self.watch.add(notify.as_fd(), Token::Notify { worker });
+        for (notify, of) in self.notify.iter_mut().zip(&self.domain_of) {
+            if let Some(notify) = notify.as_mut().filter(|_| *of == domain) {
+                notify.go_on();
             }
         }
     }
@@ -303,11 +304,19 @@ impl Drivers {
             return Ok(Arc::clone(poke));
         }
         let poke = Arc::new(event_fd()?);
-        self.watch
-            .add(poke.as_fd(), Token::Poke { domain: domain.0 })
-            .map_err(|errno| failure(LaunchStage::Board, errno))?;
-        self.domains[domain.index()].poke = Some(Arc::clone(&poke));
+        self.domains[domain.index()].poke = Some(
+            self.watch_poke(Arc::clone(&poke), domain).map_err(|errno| failure(LaunchStage::Board, errno))?,
+        );
         Ok(poke)
+    }
+
+    /// Never read: its workers share its flags and what it has counted, and a read could wait for ever.
+    pub(super) fn watch_poke(
+        &self,
+        poke: Arc<OwnedFd>,
+        domain: DomainId,
+    ) -> nix::Result<Watched<Arc<OwnedFd>>> {
+        self.watch.add(poke, Token::Poke { domain: domain.0 }, Says::Once).map_err(|(_, errno)| errno)
     }
 
     pub(super) fn program(&self, worker: WorkerId) -> String {

@@ -1,0 +1,80 @@
+//! waitid(2) as the kernel has it. nix reads the signal into an enumeration of those that have a name and answers EINVAL
+//! for a real-time one, though the status was there: what is asked for is how somebody ended, so numbers stay numbers.
+#![expect(unsafe_code, reason = "nix has no waitid that takes real-time signals")]
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+use supervision::Status;
+
+/// Whom is asked about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whom<'a> {
+    /// Any child.
+    Anyone,
+    /// The child with this number.
+    Pid(i32),
+    /// The child behind a pidfd.
+    Handle(BorrowedFd<'a>),
+}
+
+/// A child that has exited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Its number.
+    pub pid: i32,
+    /// How it ended.
+    pub status: Status,
+}
+
+/// Who has exited, and stays a zombie. `None`: nobody has, or the kernel keeps it back for whoever traces it (ptrace(2)).
+/// Does not block.
+///
+/// # Errors
+/// ECHILD, and that alone says that there is no such child.
+pub(super) fn peek(whom: Whom<'_>) -> nix::Result<Option<Exit>> {
+    wait(whom, libc::WNOWAIT)
+}
+
+/// The same, and it is reaped.
+///
+/// # Errors
+/// As [`peek`].
+pub(super) fn take(whom: Whom<'_>) -> nix::Result<Option<Exit>> {
+    wait(whom, 0)
+}
+
+fn wait(whom: Whom<'_>, options: libc::c_int) -> nix::Result<Option<Exit>> {
+    let (kind, id) = match whom {
+        Whom::Anyone => (libc::P_ALL, 0),
+        Whom::Pid(pid) => (libc::P_PID, libc::id_t::try_from(pid).map_err(|_| Errno::ECHILD)?),
+        Whom::Handle(handle) => {
+            (libc::P_PIDFD, libc::id_t::try_from(handle.as_raw_fd()).map_err(|_| Errno::EBADF)?)
+        }
+    };
+    loop {
+        // SAFETY: a siginfo_t is plain numbers, for which zeroes are a value.
+        let mut found: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: needed because nix refuses some statuses. The kernel writes no more than a siginfo_t to where one is.
+        let result =
+            unsafe { libc::waitid(kind, id, &raw mut found, libc::WEXITED | libc::WNOHANG | options) };
+        match Errno::result(result) {
+            Ok(_) => return Ok(read(&found)),
+            // By a signal of ours, as it may be with any call: nothing was found out.
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn read(found: &libc::siginfo_t) -> Option<Exit> {
+    // SAFETY: waitid fills in the fields of SIGCHLD, or leaves the zeroes where nobody has exited (waitid(2)).
+    let (pid, number) = unsafe { (found.si_pid(), found.si_status()) };
+    let status = match found.si_code {
+        libc::CLD_EXITED => Status::Exited(number),
+        libc::CLD_KILLED => Status::Signaled { signal: number, core_dumped: false },
+        libc::CLD_DUMPED => Status::Signaled { signal: number, core_dumped: true },
+        _ => Status::Unknown,
+    };
+    (pid != 0).then_some(Exit { pid, status })
+}
