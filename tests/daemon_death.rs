@@ -347,7 +347,9 @@ fn a_runtime_directory_that_is_deleted_is_made_again_and_stays_taken() {
         &["--storm"],
     );
     let before = supervisor.wait_running();
-    std::fs::remove_dir_all(bed.path("run")).expect("there");
+    // Whoever clears it away may meet what is being made again.
+    let clear = || bed.wait("the directory to be gone", || std::fs::remove_dir_all(bed.path("run")).ok());
+    clear();
     let second = bed.command(&["run", "-c"]).arg(bed.path("supervisord-rs.yaml")).output().expect("it runs");
     let said = harness::text(&second.stderr);
     assert_eq!(second.status.code(), Some(1), "{said}");
@@ -357,11 +359,11 @@ fn a_runtime_directory_that_is_deleted_is_made_again_and_stays_taken() {
     assert_eq!(status.supervisor.pid, before.supervisor.pid);
     assert!(bed.log().contains("the control socket was gone"), "{}", bed.log());
     supervisor.wait("the lock", |_| bed.path("run/supervisor.lock").exists().then_some(()));
-    for round in 0..2 {
-        std::fs::remove_dir_all(bed.path("run")).expect("there");
+    for is_made_again in [true, false] {
+        clear();
         let before = supervisor.status();
-        if round > 0 {
-            std::fs::remove_dir_all(bed.path("run")).expect("there");
+        if !is_made_again {
+            clear();
         }
         kill(before.supervisor.pid, Signal::SIGKILL);
         let after = successor(&supervisor, &before);
@@ -369,5 +371,70 @@ fn a_runtime_directory_that_is_deleted_is_made_again_and_stays_taken() {
             assert_eq!((new.pid, new.generation), (old.pid, old.generation), "{}: {}", new.name, bed.log());
         }
     }
+    supervisor.stop();
+}
+
+#[test]
+fn an_order_to_stop_outlives_a_death_and_an_orderly_end_only_where_it_is_to_be_remembered() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  up: { command: [sleep, 1d] }\n  \
+                a: { command: [sleep, 1d] }\n  b: { command: [sleep, 1d], autostart: remember }\n";
+    let supervisor = bed.start(yaml);
+    let before = supervisor.wait_running();
+    supervisor.client.stop(&["a".into(), "b".into()], true).expect("stopped");
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = supervisor.wait("the successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != before.supervisor.pid).then_some(status)
+    });
+    assert!(["a", "b"].iter().all(|name| find(&after, name).stopped), "{after:?}");
+    supervisor.stop();
+    let next = bed.start(yaml);
+    let started = next.wait_phase("a", "running");
+    assert_eq!((started.restarts, started.stopped), (0, false), "a new run is no restart");
+    assert_eq!((next.worker("up").restarts, next.worker("up").generation), (0, 2));
+    let remembered = next.worker("b");
+    assert_eq!((remembered.phase.as_str(), remembered.stopped), ("idle", true));
+    next.client.start(&["b".into()], true).expect("started");
+    next.stop();
+}
+
+#[test]
+fn what_was_counted_stays_counted_and_what_was_open_is_recorded_over_a_death() {
+    let bed = Bed::new();
+    // In the way of its log: what it writes is lost.
+    std::fs::create_dir_all(bed.path("logs/w.log")).expect("a directory");
+    let flag = bed.path("flag").display().to_string();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
+         w: {{ command: [sh, -c, 'while :; do echo 0123456789; sleep 0.01; done'] }}\n  \
+         f: {{ command: [sh, -c, '[ -e {flag} ] && exec sleep 1d; touch {flag}; exit 3'], restart: {{ backoff: {{ initial: 1s, jitter: 0 }} }} }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor
+        .wait("output to be lost", |supervisor| (supervisor.worker("w").lost_output > 100).then_some(()));
+    let before = supervisor.wait("f to wait", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (find(&status, "f").phase == "backoff").then_some(status)
+    });
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = successor(&supervisor, &before);
+    let (lost_before, lost) = (find(&before, "w").lost_output, find(&after, "w").lost_output);
+    assert!(lost >= lost_before, "{lost_before} before, {lost} after");
+    let incident = supervisor.wait("its incident", |supervisor| {
+        supervisor.incidents().into_iter().find(|incident| incident.worker.as_deref() == Some("f"))
+    });
+    assert_eq!(
+        (incident.id, incident.ending.exit_code, incident.lost.len()),
+        (1, Some(3), 1),
+        "{incident:?}"
+    );
+    assert!(incident.recovered_us.is_some() && !incident.supervisor_died, "{incident:?}");
+    // The file says all of it, also what was lost before the death.
+    std::fs::remove_dir(bed.path("logs/w.log")).expect("out of the way");
+    let output = supervisor.wait_output("w", "bytes of w lost here]");
+    let mark = output.lines().find_map(|line| line.strip_prefix("[supervisord-rs: ")).expect("a mark");
+    let marked: u64 = mark.split(' ').next().and_then(|count| count.parse().ok()).expect("a count");
+    assert!(marked >= lost_before, "{marked} marked of {lost_before}");
     supervisor.stop();
 }

@@ -118,3 +118,26 @@ fn descriptors_that_nobody_knows_are_closed_and_named() {
     assert!(bed.log().contains("of-nobody"), "{}", bed.log());
     supervisor.stop();
 }
+
+#[test]
+fn code_that_ended_because_nobody_was_left_is_started_again_by_the_next_run() {
+    // Orphans come to this process and stay zombies, which tell how they ended.
+    nix::sys::prctl::set_child_subreaper(true).expect("allowed");
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  a: { worker: ticker, isolation: process }\n  b: { worker: ticker, isolation: thread, cell: c }\n";
+    let mut supervisor = bed.start(yaml);
+    let before = supervisor.wait_running();
+    let guardian = i32::try_from(supervisor.child.id()).expect("a pid");
+    kill(guardian, Signal::SIGSTOP);
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    kill(guardian, Signal::SIGKILL);
+    supervisor.child.wait().expect("our child");
+    supervisor.wait("them to end", |_| {
+        before.workers.iter().all(|worker| !is_alive(worker.pid.expect("it ran"))).then_some(())
+    });
+    drop(supervisor);
+    let next = bed.start(yaml);
+    let after = next.wait_running();
+    assert!(after.workers.iter().all(|worker| worker.generation == 2), "{after:?}");
+    next.stop();
+}

@@ -54,6 +54,8 @@ const FORWARDED: [Signal; 6] =
 const TRACER_LIMIT: Duration = Duration::from_millis(250);
 /// Between two looks at whether that has happened, in milliseconds.
 const LOOK_MS: u8 = 10;
+/// Between two tries to write down what the pipe of obituaries had no room for, in milliseconds.
+const ROOM_AGAIN_MS: u16 = 50;
 
 /// Why the guardian itself cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -201,6 +203,8 @@ impl Guardian {
         loop {
             // Its handle would be ready for ever.
             let (events, timeout) = match kept_back {
+                // Obituaries that wait for room are tried again.
+                None if self.obituaries.is_waiting() => (PollFlags::POLLIN, PollTimeout::from(ROOM_AGAIN_MS)),
                 None => (PollFlags::POLLIN, PollTimeout::NONE),
                 Some(_) => (PollFlags::empty(), PollTimeout::from(LOOK_MS)),
             };
@@ -253,6 +257,7 @@ impl Guardian {
             }
             // The supervisor's status belongs to its watcher, who comes to it at once.
             let obituaries = &mut self.obituaries;
+            obituaries.flush();
             orphans::reap(|pid| pid == child.pid, |exit| obituaries.write(exit));
         }
     }

@@ -107,6 +107,12 @@ impl Mapping {
         unsafe { self.base.byte_add(index * SIZE).as_ref() }
     }
 
+    /// How many boards there are.
+    #[must_use]
+    pub fn pages(&self) -> NonZeroUsize {
+        self.pages
+    }
+
     /// The file behind it, to hand to the process that shall use it.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {

@@ -115,6 +115,8 @@ pub struct Launch {
     pub logs: Logs,
     /// Commands that are run when something happens to it.
     pub hooks: Vec<Hook>,
+    /// Whether it stays down in a new run when a person stopped it in the last one (`autostart: remember`).
+    pub remembers_stop: bool,
     /// The limit of its heartbeat, which a `command:` is told as `WATCHDOG_USEC`.
     pub watchdog: Option<Duration>,
 }

@@ -90,10 +90,12 @@ pub(super) fn read(
     let (readiness, ready, health) = readiness(section, is_sdk);
     let heartbeat = section.duration("heartbeat");
     let (stop, means) = stop(section, is_sdk);
+    let autostart = [("true", (true, false)), ("false", (false, false)), ("remember", (true, true))];
+    let (autostart, remembers_stop) = section.choice("autostart", &autostart).unwrap_or((true, false));
     let spec = WorkerSpec {
         name: identity.name.clone(),
         domain: DomainId(0),
-        autostart: section.boolean("autostart").unwrap_or(true),
+        autostart,
         critical: section.boolean("critical").unwrap_or(false),
         restart: restart::read(section),
         readiness,
@@ -124,6 +126,7 @@ pub(super) fn read(
         hooks: hooks::read(section),
         watchdog: heartbeat.filter(|_| !is_sdk),
         program: program?,
+        remembers_stop,
         name: identity.name,
         base: identity.base,
         instance: identity.instance,

@@ -325,6 +325,9 @@ fn create_black_box(
     for worker in story.iter().flat_map(|story| &story.workers) {
         if let Some(index) = settings.launches.iter().position(|launch| launch.name == worker.name) {
             black_box.carry_progress(index, worker.progress);
+            if story.is_some_and(|story| !story.is_clean) {
+                black_box.carry_losses(index, worker.losses);
+            }
         }
     }
     Ok(black_box)

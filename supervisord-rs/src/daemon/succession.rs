@@ -61,6 +61,8 @@ pub(super) fn inherit(
         let fate = fates.get(&worker).copied().unwrap_or(Fate::Lost);
         let fate = if story.is_clean { Fate::Closed } else { fate };
         let mut memo = past.memo.clone();
+        // An order to stop holds as long as there is a supervisor, and a new run starts what the file says.
+        memo.marks.stopped &= !story.is_clean || settings.launches[worker.index()].remembers_stop;
         if story.was_stopping {
             memo.marks.wanted = settings.spec.workers[worker.index()].autostart && !memo.marks.stopped;
         }
@@ -95,6 +97,8 @@ pub(super) struct Changed {
 
 /// How a worker is launched, as a number: the same for the same configuration and the same binary.
 pub(super) fn plan(launch: &Launch) -> u64 {
+    // What holds at the start of a run says nothing of how it is launched.
+    let launch = Launch { remembers_stop: false, ..launch.clone() };
     stable_hash(format!("{launch:?}").bytes())
 }
 

@@ -1,11 +1,12 @@
 //! How orphans ended: the guardian reaps them, and the supervisor that has adopted them cannot (waitpid(2) is for
 //! parents). So the guardian writes it down in a pipe, which one supervisor after the other reads.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use supervision::Status;
 
 use crate::isolation::Exit;
@@ -14,6 +15,8 @@ use crate::isolation::Exit;
 pub const OBITUARIES: &str = "obituaries";
 /// Bytes of one record: pid, what kind of status, its number, and when it was reaped.
 const RECORD: usize = 24;
+/// Records that wait for room at most: 1.5 MiB of them.
+const WAITING_MAX: usize = 65_536;
 
 /// One process that has been reaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,19 +34,24 @@ pub struct Obituary {
 pub(super) struct Obituaries {
     reader: OwnedFd,
     writer: File,
+    /// What the pipe had no room for, oldest first.
+    waiting: VecDeque<[u8; RECORD]>,
 }
 
 impl Obituaries {
     pub(super) fn new() -> nix::Result<Self> {
         let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        Ok(Self { reader, writer: writer.into() })
+        // The limit of ordinary users (`pipe-max-size`, proc_sys_fs(5)); a smaller one will do.
+        let _ = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(1 << 20));
+        Ok(Self { reader, writer: writer.into(), waiting: VecDeque::new() })
     }
 
     pub(super) fn reader(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }
 
-    /// Writes one down. A pipe that is full has no reader who cares: then it is not known how it ended.
+    /// Writes one down. What a full pipe has no room for waits here, until somebody has read: thousands may end while
+    /// there is no supervisor.
     pub(super) fn write(&mut self, exit: &Exit) {
         let (kind, number) = match exit.status {
             Status::Exited(code) => (0, code),
@@ -60,8 +68,27 @@ impl Obituaries {
         record[4..8].copy_from_slice(&kind.to_ne_bytes());
         record[8..12].copy_from_slice(&number.to_ne_bytes());
         record[16..].copy_from_slice(&boottime_ns().to_ne_bytes());
-        // Shorter than PIPE_BUF: all of it or nothing (pipe(7)).
-        let _ = self.writer.write(&record);
+        if self.waiting.len() == WAITING_MAX {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(record);
+        self.flush();
+    }
+
+    /// Whether something waits for room.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Writes down what waits, as far as there is room.
+    pub(super) fn flush(&mut self) {
+        while let Some(record) = self.waiting.front() {
+            // Shorter than PIPE_BUF: all of it or nothing (pipe(7)).
+            if self.writer.write(record).is_err() {
+                return;
+            }
+            self.waiting.pop_front();
+        }
     }
 }
 
@@ -115,5 +142,22 @@ mod tests {
             || read(&obituaries.reader).into_iter().map(|one| (one.pid, one.status)).collect::<Vec<_>>();
         assert_eq!(read_them(), [(7, Status::Exited(3)), (8, core), (9, real_time)]);
         assert_eq!(read_them(), []);
+    }
+
+    #[test]
+    fn what_has_no_room_is_there_when_somebody_has_read() {
+        let mut obituaries = Obituaries::new().unwrap();
+        let count = 60_000;
+        for pid in 1..=count {
+            obituaries.write(&Exit { pid, status: Status::Exited(3) });
+        }
+        let mut read_pids = Vec::new();
+        while read_pids.len() < count as usize {
+            let some = read(&obituaries.reader);
+            assert!(!some.is_empty(), "{} of {count}", read_pids.len());
+            read_pids.extend(some.into_iter().map(|one| one.pid));
+            obituaries.flush();
+        }
+        assert!(read_pids.into_iter().eq(1..=count), "each once, in order");
     }
 }

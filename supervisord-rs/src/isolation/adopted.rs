@@ -15,7 +15,7 @@ use crate::guardian::obituary::{self, Obituary};
 use crate::process_table;
 
 /// Obituaries that are kept at most: of orphans nobody asks for, the oldest go.
-const KEPT: usize = 1024;
+const KEPT: usize = 16_384;
 
 /// What is known of those who were reaped by somebody else.
 #[derive(Debug, Default)]

@@ -29,7 +29,7 @@ pub const FILE: &str = "blackbox";
 /// Its name until it is complete.
 const HIDDEN: &str = "blackbox.new";
 /// First word: `SVBLBOX` and the version of the layout.
-pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"SVBLBOX\x03");
+pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"SVBLBOX\x04");
 /// Where a worker's note begins in its page.
 pub(super) const NOTE: usize = SIZE / 2;
 /// Most workers.
@@ -88,6 +88,15 @@ pub struct Carried {
 pub struct Carriers(Arc<Mapping>);
 
 impl Carriers {
+    /// Where the losses of a worker's stream are counted: its position, and the number of the stream among its own.
+    /// `None`: of nobody's.
+    #[must_use]
+    pub fn losses(&self, of: Option<(usize, usize)>) -> Losses {
+        let of = of.filter(|(worker, stream)| *worker + 1 < self.0.pages().get() && *stream < STREAMS);
+        let note = of.map(|(worker, stream)| (self.clone(), worker, stream));
+        Losses { note, own: Default::default() }
+    }
+
     /// The words of one of them.
     #[must_use]
     pub fn slot(&self, carrier: usize) -> Option<&Carried> {
@@ -136,6 +145,39 @@ pub struct Note {
     /// Copied from the worker's own board by the handler of a fatal signal.
     pub(super) progress: AtomicU64,
     pub(super) in_flight: AtomicU64,
+    /// Bytes of its streams that were lost: by stream, in all and not yet marked in the file.
+    pub(super) losses: [[AtomicU64; 2]; STREAMS],
+}
+
+/// Streams of a worker.
+const STREAMS: usize = 2;
+
+/// What one stream has lost, counted where it outlives us; somewhere else where the stream is no worker's.
+#[derive(Debug)]
+pub struct Losses {
+    note: Option<(Carriers, usize, usize)>,
+    own: [AtomicU64; 2],
+}
+
+impl Losses {
+    /// In all.
+    #[must_use]
+    pub fn lost(&self) -> &AtomicU64 {
+        &self.words()[0]
+    }
+
+    /// Not marked in the file yet.
+    #[must_use]
+    pub fn unmarked(&self) -> &AtomicU64 {
+        &self.words()[1]
+    }
+
+    fn words(&self) -> &[AtomicU64; 2] {
+        match &self.note {
+            Some((carriers, worker, stream)) => &note(&carriers.0, *worker).losses[*stream],
+            None => &self.own,
+        }
+    }
 }
 
 const _: () =
@@ -365,10 +407,7 @@ impl BlackBox {
     /// The note of a worker.
     #[must_use]
     pub fn note(&self, worker: usize) -> &Note {
-        let page = ptr::from_ref(self.mapping.nth(self.page(worker)));
-        // SAFETY: needed because a mapped page has no type. The page is SIZE bytes long, NOTE is half of that and a
-        // multiple of the note's alignment, every bit pattern is valid for atomics, and the board ends before NOTE.
-        unsafe { &*page.byte_add(NOTE).cast::<Note>() }
+        note(&self.mapping, worker)
     }
 
     /// How many more workers it has pages for, beside so many.
@@ -389,6 +428,15 @@ impl BlackBox {
     /// Goes on counting a worker's progress where its predecessor's ended.
     pub fn carry_progress(&self, worker: usize, progress: u64) {
         self.mapping.nth(self.page(worker)).progress.store(progress, Ordering::Relaxed);
+    }
+
+    /// Goes on counting what its streams have lost.
+    pub fn carry_losses(&self, worker: usize, losses: [[u64; 2]; 2]) {
+        for (words, past) in self.note(worker).losses.iter().zip(losses) {
+            for (word, past) in words.iter().zip(past) {
+                word.store(past, Ordering::Relaxed);
+            }
+        }
     }
 
     /// The number of the last incident.
@@ -453,6 +501,13 @@ impl std::fmt::Debug for BlackBox {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("BlackBox").field("mapping", &self.mapping).finish()
     }
+}
+
+fn note(mapping: &Mapping, worker: usize) -> &Note {
+    let page = ptr::from_ref(mapping.nth(worker + 1));
+    // SAFETY: needed because a mapped page has no type. The page is SIZE bytes long, NOTE is half of that and a
+    // multiple of the note's alignment, every bit pattern is valid for atomics, and the board ends before NOTE.
+    unsafe { &*page.byte_add(NOTE).cast::<Note>() }
 }
 
 fn store_name(note: &Note, name: &str) {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use supervision::{Incarnation, Incident, IncidentId, Outcome, WorkerId};
+use workers::board::monotonic_ns;
 use workers::fault::Fault;
 
 use super::events::wall;
@@ -82,6 +83,17 @@ impl Opened {
             supervisor_died: false,
             tail: None,
         }
+    }
+}
+
+impl Opened {
+    /// Of an incident that a predecessor had opened: what it had seen is gone, but for when it was.
+    fn by_predecessor(incident: &Incident) -> Self {
+        let now = Duration::from_nanos(monotonic_ns());
+        let seen_at = u64::try_from(incident.opened.as_nanos()).unwrap_or(u64::MAX);
+        let wall = SystemTime::now();
+        let at = wall.checked_sub(now.saturating_sub(incident.opened)).unwrap_or(wall);
+        Self { at, ..Self::new(incident, &BTreeMap::new(), seen_at) }
     }
 }
 
@@ -161,10 +173,7 @@ impl Incidents {
         is_stalled: impl Fn(Incarnation) -> bool,
     ) -> (IncidentRecord, Option<Tail>) {
         let nanos = |at: Duration| u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
-        let mut opened = self
-            .open
-            .remove(&incident.id)
-            .unwrap_or_else(|| Opened::new(incident, &BTreeMap::new(), nanos(incident.opened)));
+        let mut opened = self.open.remove(&incident.id).unwrap_or_else(|| Opened::by_predecessor(incident));
         let name = |incarnation: Incarnation| self.names.worker(incarnation.worker).to_owned();
         let lost_ones: Vec<Incarnation> = incident.lost.iter().map(|loss| loss.incarnation).collect();
         let survivors: Vec<Incarnation> = incident

@@ -78,6 +78,8 @@ pub struct StreamPlan {
     pub cap: Option<u64>,
     /// What each line gets.
     pub line: LineFormat,
+    /// Where it is counted what it has lost: the position of its worker, and its number among the worker's streams.
+    pub counted: Option<(usize, usize)>,
 }
 
 /// Something that the loop should know.
@@ -229,8 +231,9 @@ impl Logs {
         let number = stream::number(&plan.name);
         let position = self.leftovers.iter().position(|leftover| leftover.stream == number);
         let leftover = position.map(|position| self.leftovers.remove(position));
+        let losses = self.pool.carriers().losses(plan.counted);
         let (is_inherited, has_leftover) = (pipe.is_some(), leftover.is_some());
-        let stream = Stream::new(plan, output, turn, echo, Past { pipe, leftover })?;
+        let stream = Stream::new(plan, output, turn, echo, Past { pipe, leftover }, losses)?;
         let id = self.pool.add(stream).map(StreamId)?;
         if is_inherited {
             self.inherited.insert(id);
@@ -289,7 +292,7 @@ impl Logs {
     /// Bytes of a stream that were dropped.
     #[must_use]
     pub fn lost(&self, stream: StreamId) -> u64 {
-        self.pool.stream(stream.0).map_or(0, |stream| stream.lost.load(Ordering::Relaxed))
+        self.pool.stream(stream.0).map_or(0, |stream| stream.losses.lost().load(Ordering::Relaxed))
     }
 
     /// Bytes of all streams that were dropped.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use supervision::{
-    Cause, Ending, FaultId, Generation, IncidentId, InjectionMemo, LaunchFailure, LaunchStage, Marks, Memo,
-    Phase, Status, Why,
+    Cause, Ending, FaultId, Generation, Incarnation, IncidentId, InjectionMemo, LaunchFailure, LaunchStage,
+    Loss, Marks, Memo, OpenLoss, Outcome, Phase, Status, Why, WorkerId,
 };
 
 /// Failures that a successor hears of; the newest.
@@ -14,8 +14,12 @@ pub(super) const FAILURES: usize = 16;
 /// Injections of which it hears how far they are; the first of the configuration.
 const INJECTIONS: usize = 8;
 const FIXED: usize = 12;
+/// Where the failures of a group begin, as many as a worker's.
+const GROUP: usize = FIXED + FAILURES + 3 * INJECTIONS;
+/// Where its part in an open incident begins.
+const OPEN: usize = GROUP + FAILURES;
 /// Words of a memo.
-const WORDS: usize = FIXED + FAILURES + 3 * INJECTIONS;
+const WORDS: usize = OPEN + 8;
 /// Stands for "never".
 const NEVER: u64 = u64::MAX;
 
@@ -131,11 +135,16 @@ impl Words {
         words[8] = memo.last_incident.map_or(0, |id| id.0);
         words[9] = memo.injected.map_or(0, |fault| u64::from(fault.code));
         words[10] = memo.injected.map_or(0, |fault| fault.parameter);
-        let newest = memo.failures.iter().rev().take(FAILURES);
-        for (word, at) in words[FIXED..].iter_mut().zip(newest) {
-            *word = nanos(*at).max(1);
+        for (start, failures) in [(FIXED, &memo.failures), (GROUP, &memo.group_failures)] {
+            let newest = failures.iter().rev().take(FAILURES);
+            for (word, at) in words[start..].iter_mut().zip(newest) {
+                *word = nanos(*at).max(1);
+            }
         }
-        for (three, injection) in words[FIXED + FAILURES..].chunks_exact_mut(3).zip(&memo.injections) {
+        if let Some(open) = memo.open {
+            words[OPEN..].copy_from_slice(&open_loss(open));
+        }
+        for (three, injection) in words[FIXED + FAILURES..GROUP].chunks_exact_mut(3).zip(&memo.injections) {
             three[0] = injection.draws;
             three[1] = u64::from(injection.times);
             three[2] = injection.due.map_or(NEVER, nanos);
@@ -150,11 +159,12 @@ impl Words {
         let word = |index: usize| self.0.get(index).map_or(0, |word| word.load(Ordering::Relaxed));
         let time = |word: u64| Some(Duration::from_nanos(word)).filter(|_| word != NEVER);
         let code = u64::from(u32::try_from(word(9)).ok()?);
-        let mut failures: Vec<Duration> = (FIXED..FIXED + FAILURES)
-            .map(|index| Duration::from_nanos(word(index)))
-            .filter(|at| !at.is_zero() && *at <= now)
-            .collect();
-        failures.sort_unstable();
+        let failures = |start: usize| {
+            let moments = (start..start + FAILURES).map(|index| Duration::from_nanos(word(index)));
+            let mut moments: Vec<Duration> = moments.filter(|at| !at.is_zero() && *at <= now).collect();
+            moments.sort_unstable();
+            moments
+        };
         let injections = (0..INJECTIONS).map(|position| {
             let at = FIXED + FAILURES + 3 * position;
             let times = u32::try_from(word(at + 1)).unwrap_or(u32::MAX);
@@ -177,10 +187,48 @@ impl Words {
             last_incident: Some(IncidentId(word(8))).filter(|id| id.0 != 0),
             injected: (code != 0)
                 .then(|| FaultId { code: u32::try_from(code).unwrap_or(0), parameter: word(10) }),
-            failures,
+            failures: failures(FIXED),
             injections: injections.collect(),
+            group_failures: failures(GROUP),
+            open: read_open_loss(&std::array::from_fn(|index| word(OPEN + index)), now),
         })
     }
+}
+
+fn open_loss(open: OpenLoss) -> [u64; 8] {
+    let OpenLoss { incident, opened, loss, is_culprit, injected } = open;
+    let (kind, generation, at) = match loss.outcome {
+        Outcome::Pending => (0, 0, 0),
+        Outcome::Recovered { incarnation, at } => (1, incarnation.generation.0, nanos(at)),
+        Outcome::Down => (2, 0, 0),
+        Outcome::FailedAgain => (3, 0, 0),
+    };
+    let flags = u64::from(is_culprit) | u64::from(loss.collateral) << 1 | kind << 8;
+    let (code, parameter) = injected.map_or((0, 0), |fault| (u64::from(fault.code), fault.parameter));
+    [incident.0, loss.incarnation.generation.0, nanos(opened), flags, generation, at, code, parameter]
+}
+
+fn read_open_loss(words: &[u64; 8], now: Duration) -> Option<OpenLoss> {
+    let [incident, lost, opened, flags, generation, at, code, parameter] = *words;
+    let moment = |word: u64| Duration::from_nanos(word).min(now);
+    let incarnation = |generation| Incarnation { worker: WorkerId(0), generation: Generation(generation) };
+    let outcome = match flags >> 8 {
+        0 => Outcome::Pending,
+        1 => Outcome::Recovered { incarnation: incarnation(generation), at: moment(at) },
+        2 => Outcome::Down,
+        3 => Outcome::FailedAgain,
+        _ => return None,
+    };
+    let loss = Loss { incarnation: incarnation(lost), collateral: flags >> 1 & 1 == 1, outcome };
+    let code = u32::try_from(code).ok()?;
+    let injected = (code != 0).then_some(FaultId { code, parameter });
+    (incident != 0 && incident <= u64::from(u32::MAX)).then(|| OpenLoss {
+        incident: IncidentId(incident),
+        opened: moment(opened),
+        loss,
+        is_culprit: flags & 1 == 1,
+        injected,
+    })
 }
 
 fn index(word: u64) -> usize {
@@ -279,6 +327,21 @@ mod tests {
             injections: (0..INJECTIONS as u64)
                 .map(|position| InjectionMemo { draws: position, times: 1, due: Some(seconds(5)) })
                 .collect(),
+            group_failures: vec![seconds(3)],
+            open: Some(OpenLoss {
+                incident: IncidentId(4),
+                opened: seconds(2),
+                loss: Loss {
+                    incarnation: Incarnation { worker: WorkerId(0), generation: Generation(6) },
+                    collateral: true,
+                    outcome: Outcome::Recovered {
+                        incarnation: Incarnation { worker: WorkerId(0), generation: Generation(7) },
+                        at: seconds(3),
+                    },
+                },
+                is_culprit: true,
+                injected: Some(FaultId { code: 3, parameter: 9 }),
+            }),
         };
         let words = words();
         words.write(&memo);

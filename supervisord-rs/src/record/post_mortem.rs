@@ -73,6 +73,8 @@ pub struct PastWorker {
     pub progress: u64,
     /// Units of work begun and not done.
     pub in_flight: u64,
+    /// Bytes that its streams had lost: in all, and not marked in the file yet.
+    pub losses: [[u64; 2]; 2],
     fault: Option<(FaultId, u64)>,
     reading: Option<Reading>,
 }
@@ -293,6 +295,9 @@ impl PastWorker {
             memo,
             progress,
             in_flight,
+            losses: std::array::from_fn(|stream| {
+                std::array::from_fn(|word| note.losses[stream][word].load(Ordering::Relaxed))
+            }),
             fault: (fault.code != 0 && ordered_at <= now).then_some((fault, ordered_at)),
             reading,
         })
@@ -351,6 +356,8 @@ mod tests {
             last_incident: None,
             injected: None,
             injections: Vec::new(),
+            group_failures: Vec::new(),
+            open: None,
         }
     }
 

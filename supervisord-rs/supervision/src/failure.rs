@@ -257,9 +257,12 @@ impl Machine {
         }
     }
 
-    fn close_settled(&mut self, ids: Vec<crate::id::IncidentId>) {
+    pub(crate) fn close_settled(&mut self, ids: Vec<crate::id::IncidentId>) {
         for id in ids {
             if let Some(incident) = self.ledger.close(id, self.now) {
+                for loss in &incident.lost {
+                    self.workers.touch(loss.incarnation.worker.index());
+                }
                 self.effects.push_back(Effect::IncidentClosed(incident));
             }
         }

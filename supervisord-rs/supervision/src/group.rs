@@ -19,6 +19,10 @@ impl Machine {
         let Some(group) = self.index.group(worker) else { return true };
         let spec = &self.spec.groups[group.index()];
         let (strategy, escalate) = (spec.strategy, spec.escalate);
+        // Its memo tells of the group's failures.
+        if let Some(first) = spec.workers.first() {
+            self.workers.touch(first.index());
+        }
         if let Some(limit) = spec.limit
             && self.group_failures[group.index()].count(self.now, &limit)
         {

@@ -30,6 +30,17 @@ impl Ledger {
         self.open.insert(incident.id, incident);
     }
 
+    /// One that a predecessor had opened.
+    pub(crate) fn reopen(&mut self, incident: Incident) {
+        self.last = self.last.max(incident.id.0);
+        self.open.insert(incident.id, incident);
+    }
+
+    /// An open incident.
+    pub(crate) fn get(&self, id: IncidentId) -> Option<&Incident> {
+        self.open.get(&id)
+    }
+
     /// Adds one that the machine restarts because of an open incident; false when that is settled already.
     pub(crate) fn add_collateral(&mut self, id: IncidentId, incarnation: Incarnation) -> bool {
         let Some(incident) = self.open.get_mut(&id) else { return false };

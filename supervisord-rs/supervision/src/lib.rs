@@ -53,5 +53,7 @@ pub use id::{DomainId, FaultId, Generation, GroupId, Incarnation, IncidentId, Re
 pub use incident::{Incident, Loss, Outcome};
 pub use machine::{Machine, WorkerView};
 pub use spec::Spec;
-pub use succession::{Fate, Inherited, InheritedDeath, InheritedWorker, InjectionMemo, Marks, Memo};
+pub use succession::{
+    Fate, Inherited, InheritedDeath, InheritedWorker, InjectionMemo, Marks, Memo, OpenLoss,
+};
 pub use worker::{Phase, Why};

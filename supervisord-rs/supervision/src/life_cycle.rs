@@ -90,7 +90,7 @@ impl Machine {
         }
         let state = &mut self.workers[worker.index()];
         state.forget_incarnation();
-        if state.generation.0 > 0 {
+        if state.generation > state.before {
             state.restarts += 1;
         }
         state.generation = state.generation.next();

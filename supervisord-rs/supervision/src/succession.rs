@@ -3,6 +3,8 @@
 //!
 //! Times are those of the clock that both machines share: the daemon gives them the time since the machine booted.
 
+mod unsettled;
+
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -10,7 +12,7 @@ use crate::dependencies::ids;
 use crate::effect::Effect;
 use crate::ending::{Cause, Ending};
 use crate::id::{DomainId, FaultId, Generation, Incarnation, IncidentId, WorkerId};
-use crate::incident::Outcome;
+use crate::incident::{Loss, Outcome};
 use crate::machine::Machine;
 use crate::restart::Window;
 use crate::spec::Readiness;
@@ -49,6 +51,25 @@ pub struct Memo {
     pub injected: Option<FaultId>,
     /// One for each injection of its specification.
     pub injections: Vec<InjectionMemo>,
+    /// Of the first in a group: when the failures within the group's window were, oldest first.
+    pub group_failures: Vec<Duration>,
+    /// What it has lost in an incident that is not settled.
+    pub open: Option<OpenLoss>,
+}
+
+/// A worker's part in an incident that is open: all parts together are the incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenLoss {
+    /// Which.
+    pub incident: IncidentId,
+    /// When it was opened.
+    pub opened: Duration,
+    /// Its incarnation that was lost, and what has become of the worker; the number of the worker is the memo's.
+    pub loss: Loss,
+    /// Whether it was its doing.
+    pub is_culprit: bool,
+    /// The fault ordered for the culprit, if any.
+    pub injected: Option<FaultId>,
 }
 
 /// What is true of a worker.
@@ -114,8 +135,8 @@ pub struct InheritedWorker {
 /// What became of a worker when its supervisor was no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// The supervisor had stopped everything: its counts go on, and whether a person stopped it. It is started as the
-    /// specification says.
+    /// The supervisor had stopped everything: what was counted is forgotten, and generations go on. It is started as the
+    /// specification says, unless it is remembered that a person stopped it.
     Closed,
     /// It goes on where it stood: its incarnation was taken over, or it had none. How one ended that died meanwhile is
     /// told by an event, as always.
@@ -174,6 +195,8 @@ impl Machine {
                     due: due(position),
                 })
                 .collect(),
+            group_failures: self.group_failures_of(worker),
+            open: self.open_loss(worker),
         })
     }
 
@@ -190,6 +213,7 @@ impl Machine {
         for past in &known {
             self.recall(past);
         }
+        self.reopen(&known);
         let lost: Vec<Incarnation> = known
             .iter()
             .filter(|past| past.fate == Fate::Lost && had_incarnation(past.memo.phase))
@@ -216,16 +240,23 @@ impl Machine {
         let autostart = self.spec.workers[worker.index()].autostart;
         let state = &mut self.workers[worker.index()];
         state.generation = memo.generation;
+        state.stopped = memo.marks.stopped;
+        state.last_incident = memo.last_incident;
+        if *fate == Fate::Closed {
+            state.before = memo.generation;
+            state.wanted = autostart && !state.stopped;
+            return;
+        }
         state.restarts = memo.restarts;
         state.attempt = memo.attempt;
         state.failures = Window::of(&memo.failures);
-        state.stopped = memo.marks.stopped;
-        state.last_incident = memo.last_incident;
         for (done, past) in state.injections.iter_mut().zip(&memo.injections) {
             *done = Committed { draws: past.draws, times: past.times };
         }
+        self.recall_group(worker, &memo.group_failures);
+        let state = &mut self.workers[worker.index()];
         match fate {
-            Fate::Closed => state.wanted = autostart && !state.stopped,
+            Fate::Closed => {}
             Fate::Lost => {
                 state.wanted = memo.marks.wanted;
                 state.held = memo.marks.held;

@@ -65,6 +65,8 @@ pub(crate) struct Worker {
     pub(crate) since: Duration,
     pub(crate) generation: Generation,
     pub(crate) restarts: u64,
+    /// The last generation before this run: the launch after it is no restart.
+    pub(crate) before: Generation,
     pub(crate) attempt: u32,
     pub(crate) failures: Window,
     pub(crate) retry_at: Option<Duration>,
@@ -120,6 +122,7 @@ impl Worker {
             since: Duration::ZERO,
             generation: Generation(0),
             restarts: 0,
+            before: Generation(0),
             attempt: 0,
             failures: Window::default(),
             retry_at: None,

@@ -790,3 +790,53 @@ fn a_launch_that_hangs_holds_up_neither_a_stop_nor_the_end() {
         assert_eq!((world.phase(0), world.exited), (Phase::Idle, Some(true)));
     }
 }
+
+#[test]
+fn an_incident_that_is_open_at_a_death_is_settled_by_the_successor() {
+    let mut world = up(spec(&["a", "b"]));
+    world.crash(0);
+    assert_eq!((world.phase(0), world.closed.len()), (Phase::Backoff, 0));
+    world.succeed(true, |_| true);
+    world.pass(10_000 * MS);
+    let incident = &world.closed[&1];
+    assert_eq!(incident.culprit, Some(supervision::Incarnation { worker: A, generation: generation(1) }));
+    assert_eq!((incident.ending, incident.lost.len()), (SEGFAULT, 1));
+    assert!(matches!(incident.lost[0].outcome, supervision::Outcome::Recovered { .. }), "{incident:?}");
+    assert_eq!(world.closed.len(), 2, "and the death itself");
+}
+
+#[test]
+fn the_failures_of_a_group_are_counted_over_a_death() {
+    let mut spec = spec(&["a", "b"]);
+    let mut members = group("g", Strategy::OneForOne, &[0, 1]);
+    members.limit = Some(Limit { restarts: 1, within: 60_000 * MS });
+    spec.groups.push(members);
+    let mut world = up(spec);
+    world.crash(1);
+    world.pass(1000 * MS);
+    world.succeed(true, |_| true);
+    world.crash(0);
+    world.pass(1000 * MS);
+    assert_eq!((world.phase(0), world.phase(1)), (Phase::Quarantined, Phase::Quarantined));
+}
+
+#[test]
+fn an_orderly_end_forgets_what_was_counted_and_a_new_run_is_no_restart() {
+    let memo = Memo {
+        phase: Phase::Quarantined,
+        generation: generation(7),
+        restarts: 6,
+        attempt: 5,
+        failures: vec![MS; 5],
+        ..world::memo()
+    };
+    let workers = vec![InheritedWorker { worker: A, memo, fate: Fate::Closed }];
+    let mut world = World::inheriting(spec(&["a"]), Inherited { workers, ..Inherited::default() });
+    world.pass(1000 * MS);
+    let view = world.view(0);
+    assert_eq!((view.phase, view.generation, view.restarts), (Phase::Running, generation(8), 0));
+    assert_eq!((view.attempt, view.failures.len()), (0, 0));
+    world.crash(0);
+    world.pass(1000 * MS);
+    assert_eq!(world.view(0).restarts, 1);
+}

@@ -201,6 +201,15 @@ impl Drivers {
         kept: Option<&OwnedFd>,
         past: &Past<'_>,
     ) -> bool {
+        // Registered code ends when its supervisor is gone for good, and claims success: without its board nobody knows
+        // that it was done.
+        let is_unseen = |worker: &WorkerId| {
+            let launch = &self.launches[worker.index()];
+            matches!(launch.program, Program::Worker { .. }) && self.pages[worker.index()].is_none()
+        };
+        if members.iter().any(is_unseen) {
+            return false;
+        }
         let status = self.obituaries.status(mark.pid, mark.start_time, kept).unwrap_or(Status::Unknown);
         for &worker in members {
             let incarnation = present(worker, past);

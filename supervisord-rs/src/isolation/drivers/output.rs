@@ -37,6 +37,7 @@ impl Drivers {
                     rotate: logs.rotate,
                     cap: logs.cap,
                     line: logs.line,
+                    counted: Some((worker.index(), usize::from(stream == "stderr"))),
                 };
                 match self.logs.open(&plan) {
                     Ok(id) => {
@@ -90,6 +91,7 @@ impl Drivers {
                     },
                     cap: None,
                     line: LineFormat::default(),
+                    counted: None,
                 };
                 let stream = self.logs.open(&plan).map_err(from_pipes)?;
                 self.domains[domain.index()].output = Some(stream);

@@ -179,7 +179,7 @@ impl Pool {
     }
 
     pub(super) fn lost(&self) -> u64 {
-        let open: u64 = self.all().iter().map(|stream| stream.lost.load(Ordering::Relaxed)).sum();
+        let open: u64 = self.all().iter().map(|stream| stream.losses.lost().load(Ordering::Relaxed)).sum();
         open + self.lost_by_closed.load(Ordering::Relaxed)
     }
 
@@ -343,7 +343,8 @@ impl Pool {
                     stream.discard();
                 }
                 let _ = self.epoll.delete(stream.pipe());
-                self.lost_by_closed.fetch_add(stream.lost.load(Ordering::Relaxed), Ordering::Relaxed);
+                self.lost_by_closed
+                    .fetch_add(stream.losses.lost().load(Ordering::Relaxed), Ordering::Relaxed);
                 let mut streams = self.streams.write().unwrap_or_else(std::sync::PoisonError::into_inner);
                 if let Some(slot) = streams.get_mut(id as usize) {
                     *slot = None;

@@ -17,6 +17,7 @@ use super::pool::Pool;
 use super::turn::Turn;
 use super::watched::Watched;
 use super::{Notice, StreamPlan, journal, lock, syslog};
+use crate::record::black_box::Losses;
 use crate::record::scribe::Echo;
 use crate::record::stable_hash::stable_hash;
 
@@ -56,10 +57,8 @@ pub(super) struct Stream {
     /// When its output began to be carried, or to wait for its turn, in monotonic nanoseconds; 0: neither.
     pub(super) busy_since: AtomicU64,
     pub(super) said_stalled: AtomicBool,
-    /// Dropped in all.
-    pub(super) lost: AtomicU64,
-    /// Dropped and not marked in the file yet.
-    unmarked: AtomicU64,
+    /// What was dropped.
+    pub(super) losses: Losses,
 }
 
 /// What a predecessor had of a stream.
@@ -89,6 +88,7 @@ impl Stream {
         turn: Arc<Turn>,
         echo: Option<Echo>,
         past: Past,
+        losses: Losses,
     ) -> nix::Result<Self> {
         let Past { pipe, leftover } = past;
         let (ours, theirs) = match pipe {
@@ -121,8 +121,7 @@ impl Stream {
             echo,
             busy_since: AtomicU64::new(0),
             said_stalled: AtomicBool::new(false),
-            lost: AtomicU64::new(0),
-            unmarked: AtomicU64::new(0),
+            losses,
         })
     }
 
@@ -385,19 +384,19 @@ impl Stream {
 
     /// Where something was dropped, the file says so.
     fn mark(&self, file: &mut LogFile) -> io::Result<()> {
-        let lost = self.unmarked.load(Ordering::Relaxed);
+        let lost = self.losses.unmarked().load(Ordering::Relaxed);
         if lost == 0 {
             return Ok(());
         }
         file.write(format!("\n[supervisord-rs: {lost} bytes of {} lost here]\n", self.worker).as_bytes())?;
-        self.unmarked.fetch_sub(lost, Ordering::Relaxed);
+        self.losses.unmarked().fetch_sub(lost, Ordering::Relaxed);
         Ok(())
     }
 
     fn account(&self, carrier: &mut Carrier, lost: usize, error: Option<io::Error>, pool: &Arc<Pool>) {
         let lost = lost as u64;
-        self.lost.fetch_add(lost, Ordering::Relaxed);
-        self.unmarked.fetch_add(lost, Ordering::Relaxed);
+        self.losses.lost().fetch_add(lost, Ordering::Relaxed);
+        self.losses.unmarked().fetch_add(lost, Ordering::Relaxed);
         carrier.lost_in_trouble += lost;
         let worker = self.worker.clone();
         match error {
@@ -448,8 +447,8 @@ impl Stream {
             dropped += count as u64;
         }
         *taken += dropped;
-        self.lost.fetch_add(dropped, Ordering::Relaxed);
-        self.unmarked.fetch_add(dropped, Ordering::Relaxed);
+        self.losses.lost().fetch_add(dropped, Ordering::Relaxed);
+        self.losses.unmarked().fetch_add(dropped, Ordering::Relaxed);
         dropped
     }
 

@@ -273,8 +273,9 @@ impl World {
     fn check(&self) {
         for (worker, remembered) in &self.memos {
             // Failures leave the window as time passes.
-            let now = Memo { failures: Vec::new(), ..self.machine.memo(*worker).expect("it exists") };
-            let remembered = Memo { failures: Vec::new(), ..remembered.clone() };
+            let without = |memo: Memo| Memo { failures: Vec::new(), group_failures: Vec::new(), ..memo };
+            let now = without(self.machine.memo(*worker).expect("it exists"));
+            let remembered = without(remembered.clone());
             assert_eq!(now, remembered, "{worker:?} has changed and nobody was told");
         }
         for index in 0..self.machine.spec().workers.len() {
@@ -547,10 +548,6 @@ impl World {
                 Some(Truth::Gone) | None => Fate::Resumed,
             };
             workers.push(InheritedWorker { worker, memo: memo.clone(), fate });
-        }
-        // What was open at the death is settled by whoever reads the record.
-        for (id, incident) in &self.opened {
-            self.closed.entry(*id).or_insert_with(|| incident.clone());
         }
         let ending = KILLED;
         let death = is_death.then_some(InheritedDeath { culprit: None, ending, injected: None });

@@ -1,0 +1,99 @@
+//! What several workers have in common, and was not settled at the death: the failures of a group, and incidents that are
+//! open. Each worker's memo has its part.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Fate, InheritedWorker, OpenLoss};
+use crate::ending::{Cause, Ending, Status};
+use crate::id::{GroupId, Incarnation, IncidentId, WorkerId};
+use crate::incident::{Incident, Outcome};
+use crate::machine::Machine;
+use crate::restart::Window;
+use crate::worker::Phase;
+
+impl OpenLoss {
+    /// The same, of the worker that both machines know by name and perhaps by different numbers.
+    fn of(mut self, worker: WorkerId) -> Self {
+        self.loss.incarnation.worker = worker;
+        if let Outcome::Recovered { incarnation, .. } = &mut self.loss.outcome {
+            incarnation.worker = worker;
+        }
+        self
+    }
+}
+
+impl Machine {
+    /// The group whose failures stand in this worker's memo: the one that it is the first of.
+    fn group_told_by(&self, worker: WorkerId) -> Option<GroupId> {
+        let group = self.index.group(worker)?;
+        (self.spec.groups[group.index()].workers.first() == Some(&worker)).then_some(group)
+    }
+
+    pub(super) fn group_failures_of(&self, worker: WorkerId) -> Vec<Duration> {
+        let Some(group) = self.group_told_by(worker) else { return Vec::new() };
+        let limit = self.spec.groups[group.index()].limit;
+        let failures = &self.group_failures[group.index()];
+        limit.map(|limit| failures.recent(self.now, &limit)).unwrap_or_default()
+    }
+
+    pub(super) fn recall_group(&mut self, worker: WorkerId, failures: &[Duration]) {
+        if let Some(group) = self.group_told_by(worker) {
+            self.group_failures[group.index()] = Window::of(failures);
+        }
+    }
+
+    pub(super) fn open_loss(&self, worker: WorkerId) -> Option<OpenLoss> {
+        let state = self.workers.get(worker.index())?;
+        let incident = self.ledger.get(state.open_incident.or(state.last_incident)?)?;
+        let loss = *incident.lost.iter().rev().find(|loss| loss.incarnation.worker == worker)?;
+        let is_culprit = incident.culprit.is_some_and(|culprit| culprit == loss.incarnation);
+        let injected = incident.injected.filter(|_| is_culprit);
+        Some(OpenLoss { incident: incident.id, opened: incident.opened, loss, is_culprit, injected })
+    }
+
+    /// Incidents that were open are open again, each of the parts that are known. Those that miss nobody any more are
+    /// settled at once.
+    pub(super) fn reopen(&mut self, known: &[&InheritedWorker]) {
+        let mut parts: BTreeMap<IncidentId, Vec<(WorkerId, OpenLoss)>> = BTreeMap::new();
+        for past in known.iter().filter(|past| past.fate != Fate::Closed) {
+            if let Some(open) = past.memo.open {
+                parts.entry(open.incident).or_default().push((past.worker, open.of(past.worker)));
+            }
+        }
+        for (id, parts) in parts {
+            let incident = self.joined(id, &parts);
+            for loss in incident.lost.iter().filter(|loss| loss.outcome == Outcome::Pending) {
+                self.workers[loss.incarnation.worker.index()].open_incident = Some(id);
+            }
+            self.ledger.reopen(incident);
+            self.close_settled(alloc::vec![id]);
+        }
+    }
+
+    fn joined(&self, id: IncidentId, parts: &[(WorkerId, OpenLoss)]) -> Incident {
+        let of_culprit = parts.iter().find(|(_, part)| part.is_culprit);
+        let culprit = of_culprit.map(|(_, part)| part.loss.incarnation);
+        let first = of_culprit.or(parts.first()).map_or(WorkerId(0), |(worker, _)| *worker);
+        let unknown = Ending { status: Status::Unknown, cause: Cause::Unknown };
+        let lost: BTreeSet<Incarnation> = parts.iter().map(|(_, part)| part.loss.incarnation).collect();
+        let up = crate::dependencies::ids(self.workers.len())
+            .filter(|worker| self.workers[worker.index()].phase == Phase::Running)
+            .map(|worker| self.incarnation(worker));
+        Incident {
+            id,
+            domain: self.spec.workers[first.index()].domain,
+            culprit,
+            ending: self.workers[first.index()].last_ending.unwrap_or(unknown),
+            injected: of_culprit.and_then(|(_, part)| part.injected),
+            opened: parts.iter().map(|(_, part)| part.opened).min().unwrap_or(self.now),
+            closed: None,
+            running: up
+                .filter(|up| !parts.iter().any(|(worker, _)| *worker == up.worker))
+                .chain(lost)
+                .collect(),
+            lost: parts.iter().map(|(_, part)| part.loss).collect(),
+        }
+    }
+}
