@@ -3,6 +3,7 @@
 
 mod harness;
 
+use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
 use harness::{Bed, EAGER, Supervisor, find, is_alive, kill};
@@ -299,6 +300,109 @@ fn a_cgroup_that_somebody_has_removed_is_made_again() {
         assert!(cgroup(&supervisor).contains("/supervisord-rs-"), "in ours");
     }
     supervisor.stop();
+}
+
+/// A child in a session of its own whose first thread ends, and whose second lives on and hears no TERM.
+const HEADLESS: &str = r"
+import ctypes, os, platform, signal, threading, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+exit_thread = {'x86_64': 60, 'aarch64': 93}[platform.machine()]
+if os.fork() == 0:
+    os.setsid()
+    if os.fork(): os._exit(0)
+    def live():
+        os.write(1, b'headless %d\n' % os.getpid())
+        while True: time.sleep(1000)
+    threading.Thread(target=live).start()
+    time.sleep(0.1)
+    ctypes.CDLL(None).syscall(exit_thread, 0)
+os.wait()
+os.write(1, b'parent %d\n' % os.getpid())
+while True: signal.pause()
+";
+
+#[test]
+fn one_whose_first_thread_has_ended_is_not_forgotten() {
+    for (how, bed) in families() {
+        bed.write("headless.py", HEADLESS);
+        let yaml = "version: 1\nworkers:\n  w: { command: [python3, headless.py], cwd: ., ready: { after: 0s }, stop: { timeout: 300ms } }\n";
+        let supervisor = start(&bed, how, yaml);
+        let family = pids(&supervisor, 2);
+        let is_headless = |pid: &i32| process_table::stat(*pid).is_some_and(|stat| stat.state == 'Z');
+        supervisor.wait("its first thread to end", |_| family.iter().any(is_headless).then_some(()));
+        assert!(family.iter().all(|pid| is_alive(*pid)), "{how}");
+        supervisor.client.stop(&["w".into()], true).expect("stopped");
+        let left: Vec<i32> = family.into_iter().filter(|pid| is_alive(*pid)).collect();
+        assert_eq!(left, Vec::<i32>::new(), "{how}: alive after stop");
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn a_mark_that_anybody_can_copy_admits_nobody() {
+    if !harness::is_root() {
+        eprintln!("SKIPPED: needs root, to speak as another user");
+        return;
+    }
+    let bed = Bed::new();
+    const SAY: &str = "import os, socket, sys\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\ns.connect('\\0' + os.environ['NOTIFY_SOCKET'][1:])\n\
+                       s.send(sys.argv[1].encode())\nif len(sys.argv) > 2: sys.stdin.readline()\n";
+    bed.write("say.py", SAY);
+    bed.write(
+        "worker.sh",
+        "while ! test -e go; do sleep 0.02; done\n(sleep 1d) | exec python3 say.py READY=1 and-wait\n",
+    );
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, worker.sh], cwd: ., ready: notify }\n";
+    // Without a guardian our own children look like orphans of a supervisor before this one.
+    let supervisor = bed.start_in(yaml, &["--no-guardian"], &[("SUPERVISORD_RS_CGROUPS", "off")]);
+    let pid = supervisor.wait_phase("w", "starting").pid.expect("it runs");
+    let variables = ["SUPERVISORD_RS_FAMILY", "NOTIFY_SOCKET"].map(|name| {
+        let value = process_table::variable(pid, name).expect("it is marked");
+        (name, String::from_utf8(value).expect("plain"))
+    });
+    let mut stranger = std::process::Command::new("python3")
+        .args(["-c", SAY, "READY=1\nMAINPID=1", "and wait"])
+        .envs(variables)
+        .uid(65534)
+        .gid(65534)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("python3");
+    supervisor.wait("a refusal", |supervisor| {
+        supervisor.bed.log().contains("the sender is none of its processes").then_some(())
+    });
+    assert_eq!(supervisor.worker("w").phase, "starting", "said by a stranger");
+    drop(stranger.stdin.take());
+    stranger.wait().expect("our child");
+    bed.write("go", "");
+    supervisor.wait_phase("w", "running");
+    supervisor.stop();
+}
+
+#[test]
+fn large_families_do_not_hold_the_loop() {
+    // Each in a session of its own: nothing but the process table tells where they are.
+    const CROWD: &str = "import os, signal, sys\nfor _ in range(300):\n if os.fork() == 0:\n  os.setsid()\n  signal.signal(signal.SIGTERM, signal.SIG_IGN)\n  \
+                         while True: signal.pause()\nos.write(1, b'all %d\\n' % os.getpid())\nwhile True: signal.pause()\n";
+    for (how, bed) in families() {
+        bed.write("crowd.py", CROWD);
+        let mut yaml = "version: 1\nworkers:\n  w: { command: [python3, crowd.py], cwd: ., ready: { after: 0s }, stop: { timeout: 300ms } }\n".to_owned();
+        yaml.push_str("  many: { command: [sleep, 1d], instances: 100, ready: { after: 0s } }\n");
+        let supervisor = start(&bed, how, &yaml);
+        pids(&supervisor, 1);
+        supervisor.wait_running();
+        let others = process_table::pids().len();
+        supervisor.client.stop(&["w".into()], true).expect("stopped");
+        let begun = Instant::now();
+        supervisor.client.stop(&["all".into()], true).expect("stopped");
+        let took = begun.elapsed();
+        let turns = supervisor.status().supervisor.turns;
+        eprintln!("{how}: {others} processes, a hundred stopped in {took:?}, {turns:?}");
+        // A walk for each member took seconds; one for all takes milliseconds, on a busy machine some more.
+        assert!(turns.longest_us < 1_000_000, "{how}: {turns:?}");
+        assert!(took < Duration::from_secs(10), "{how}: {took:?}");
+        supervisor.stop();
+    }
 }
 
 #[test]

@@ -301,3 +301,45 @@ fn a_probe_of_a_closed_port_or_without_an_end_disturbs_nobody() {
     assert_eq!(supervisor.worker("good").pid, good.pid);
     supervisor.stop();
 }
+
+#[test]
+fn time_in_which_the_supervisor_did_not_run_is_held_against_nobody() {
+    let bed = Bed::new();
+    let port = free_port();
+    let beating = notifying("while True:\n say('WATCHDOG=1')\n time.sleep(0.05)");
+    // Each becomes ready while the supervisor stands still, whose patience ends while it does so.
+    let wait = "while not os.path.exists('go'): time.sleep(0.01)\n";
+    let notify = notifying(&format!("{wait}say('READY=1')\ntime.sleep(10**6)"));
+    let newline = "command: [sh, -c, 'while ! test -e go; do sleep 0.01; done; echo >&4; exec sleep 1d']";
+    let log = "command: [sh, -c, 'while ! test -e go; do sleep 0.01; done; echo UP; exec sleep 1d']";
+    let tcp = format!(
+        "command: [python3, -c, {}]",
+        serde_json::to_string(&format!(
+            "import os, socket, time\n{wait}s = socket.create_server(('127.0.0.1', {port}))\ntime.sleep(10**6)"
+        ))
+        .expect("a string")
+    );
+    let yaml = format!(
+        "version: 1\ndefaults: {{ cwd: ., restart: never }}\nworkers:\n  \
+         beats: {{ {beating}, heartbeat: 1s, ready: {{ after: 0s }} }}\n  \
+         sdk: {{ worker: ticker, heartbeat: 1s }}\n  asleep: {{ worker: sleeper, heartbeat: 1s }}\n  \
+         notify: {{ {notify}, ready: {{ notify: true, timeout: 3s }} }}\n  \
+         newline: {{ {newline}, ready: {{ fd: 4, timeout: 3s }} }}\n  \
+         log: {{ {log}, ready: {{ log: UP, timeout: 3s }} }}\n  \
+         tcp: {{ {tcp}, ready: {{ tcp: '127.0.0.1:{port}', every: 100ms, timeout: 3s }} }}\n"
+    );
+    let supervisor = bed.start_with(&yaml, &["--no-guardian"]);
+    for name in ["beats", "sdk", "asleep"] {
+        supervisor.wait_phase(name, "running");
+    }
+    let pid = supervisor.child.id() as i32;
+    harness::kill(pid, nix::sys::signal::Signal::SIGSTOP);
+    bed.write("go", "");
+    // The pause is what is tried: longer than every patience.
+    std::thread::sleep(Duration::from_secs(5));
+    harness::kill(pid, nix::sys::signal::Signal::SIGCONT);
+    let status = supervisor.wait_running();
+    assert!(status.workers.iter().all(|worker| worker.generation == 1), "{status:?}");
+    assert_eq!(supervisor.incidents().len(), 0);
+    supervisor.stop();
+}

@@ -33,6 +33,7 @@ mod beside;
 mod failures;
 pub mod hand_over;
 pub mod in_force;
+mod lapse;
 mod orders;
 mod report;
 mod scaling;
@@ -52,6 +53,9 @@ const REQUESTS: usize = 64;
 
 /// For the events of one turn before other inputs get their chance.
 const BUDGET: Duration = Duration::from_millis(4);
+
+/// Looks at what has come before somebody is judged.
+const LAST_LOOKS: usize = 64;
 
 /// For the answers that are on their way when the supervisor ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -129,6 +133,8 @@ struct Daemon {
     has_more: bool,
     /// When the service manager last heard that the loop turns.
     said_alive: Duration,
+    /// Whether the loop ran when it wanted to.
+    lapse: lapse::Lapse,
     /// How long the loop was held.
     turns: Arc<Turns>,
     /// Exit status; set by the last effect.
@@ -161,6 +167,7 @@ impl Daemon {
             unwritten: Vec::new(),
             has_more: false,
             said_alive: Duration::ZERO,
+            lapse: lapse::Lapse::default(),
             turns,
             exit: None,
         }
@@ -189,7 +196,8 @@ impl Daemon {
                     break;
                 }
             }
-            let deadline = self.next_deadline();
+            let (now, deadline) = (self.now(), self.next_deadline());
+            let deadline = self.lapse.begin_to_wait(now, deadline, self.machine.next_judgement());
             let work = tokio::select! {
                 ready = wakeup.wait(|| self.drivers.collect()) => {
                     ready?;
@@ -228,6 +236,11 @@ impl Daemon {
 
     /// Tells the machine what has happened, and does what it wants, until both have nothing more to say.
     fn turn(&mut self, event: Option<Event>) {
+        if let Some(by) = self.lapse.end_wait(self.now()) {
+            tracing::warn!("the supervisor did not run for {by:?}: that is held against no worker");
+            self.machine.handle(self.before_judgement(), Event::TimeLost { by });
+            self.probing.on_time_lost(by);
+        }
         let mut next = event;
         self.has_more = false;
         let end = self.now().saturating_add(BUDGET);
@@ -242,7 +255,9 @@ impl Daemon {
                 break;
             }
             let Some(event) = next.take().or_else(|| self.drivers.next_event()) else { break };
-            self.machine.handle(self.now(), event);
+            // What has come is heard before anybody is judged for what has not.
+            let now = if event == Event::Deadline { self.now() } else { self.before_judgement() };
+            self.machine.handle(now, event);
         }
         while let Some(remark) = self.drivers.next_remark() {
             self.remark(remark);
@@ -287,7 +302,29 @@ impl Daemon {
         }
         self.drivers.look_at_remains();
         self.keep_up();
+        self.hear_all();
         self.turn(Some(Event::Deadline));
+    }
+
+    /// Takes what has come meanwhile, by whatever way: a deadline judges by what was not heard.
+    fn hear_all(&mut self) {
+        for _ in 0..LAST_LOOKS {
+            let has_more = self.drivers.collect();
+            self.turn(None);
+            if !has_more {
+                break;
+            }
+        }
+        for _ in 0..LAST_LOOKS {
+            let Some(said) = self.beside.take() else { break };
+            self.on_said(said);
+        }
+    }
+
+    /// The present moment, or the last one before the next judgement.
+    fn before_judgement(&self) -> Duration {
+        let last = self.machine.next_judgement().map(|at| at.saturating_sub(Duration::from_nanos(1)));
+        last.map_or(self.now(), |last| last.min(self.now()))
     }
 
     fn remark(&mut self, remark: Remark) {

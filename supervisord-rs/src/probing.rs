@@ -40,6 +40,9 @@ pub struct Question {
     pub timeout: Duration,
 }
 
+/// A time that ran out so much later than it should was not watched: the supervisor did not run.
+pub(crate) const LATE: Duration = Duration::from_millis(250);
+
 /// All probes of all workers that live.
 #[derive(Debug, Default)]
 pub struct Probing {
@@ -145,6 +148,11 @@ impl Probing {
             });
         }
         questions
+    }
+
+    /// For so long nothing could be asked or answered: what is not to count at first does not for longer.
+    pub fn on_time_lost(&mut self, by: Duration) {
+        self.slots.values_mut().for_each(|slot| slot.begun = slot.begun.saturating_add(by));
     }
 
     /// The answer to a question; `None`: it could not be asked, which says nothing about the worker. What follows for the

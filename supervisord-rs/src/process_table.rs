@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// What stands in `stat`, of a process or of one of its threads.
@@ -136,13 +137,27 @@ pub fn variable(pid: i32, name: &str) -> Option<Vec<u8>> {
     Some(found[name.len() + 1..].to_vec())
 }
 
-/// Whether a resource limit of a process, as it is called in `limits`, has this value, soft or hard.
+/// The values of a resource limit of a process, as it is called in `limits`: soft and hard, where it has any.
 #[must_use]
-pub fn has_limit(pid: i32, limit: &str, value: u64) -> bool {
+pub fn limits(pid: i32, limit: &str) -> Vec<u64> {
     let text = fs::read(entry(pid).join("limits")).unwrap_or_default();
-    let value = value.to_string();
     let mut lines = text.split(|&byte| byte == b'\n').filter_map(|line| line.strip_prefix(limit.as_bytes()));
-    lines.any(|line| words(line).any(|word| word == value.as_bytes()))
+    lines.next().map_or_else(Vec::new, |line| words(line).filter_map(number).collect())
+}
+
+/// The number that was given last, to a process or a thread.
+#[must_use]
+pub fn last_pid() -> i32 {
+    let text = fs::read("/proc/loadavg").unwrap_or_default();
+    words(&text).last().and_then(number).unwrap_or(0)
+}
+
+/// The cgroup of a process in the hierarchy of version 2, below its root and without a slash before it.
+#[must_use]
+pub fn cgroup(pid: i32) -> Option<PathBuf> {
+    let text = fs::read(entry(pid).join("cgroup")).ok()?;
+    let path = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"0::/"))?;
+    Some(PathBuf::from(std::ffi::OsStr::from_bytes(path)))
 }
 
 /// The real user of a process.

@@ -59,6 +59,11 @@ impl Beside {
         thread.spawn(move || drop(sender.send(work()))).map(drop)
     }
 
+    /// What has been said already.
+    pub(super) fn take(&mut self) -> Option<Said> {
+        self.receiver.try_recv().ok()
+    }
+
     fn spawn(&self, task: impl Future<Output = Said> + Send + 'static) {
         let sender = self.sender.clone();
         tokio::spawn(async move {
@@ -126,7 +131,7 @@ impl Daemon {
                     self.beside.spawn(async move { answer(exec(summons, timeout, &worker).await) });
                 }
                 check @ (Check::Tcp(_) | Check::Http { .. }) => {
-                    self.beside.spawn(async move { answer(Some(ask::ask(&check, timeout).await)) });
+                    self.beside.spawn(async move { answer(ask::ask(&check, timeout).await) });
                 }
             }
         }
@@ -230,7 +235,9 @@ async fn exec(summons: Result<Summons, NotLaunched>, limit: Duration, worker: &s
     match launched {
         Ok(helper) => {
             let status = helper.wait(limit.saturating_sub(begun.elapsed())).await;
-            Some(status == Some(supervision::Status::Exited(0)))
+            // A question whose time ran out while nobody could hear the answer says nothing.
+            let is_known = status.is_some() || begun.elapsed() < limit + probing::LATE;
+            is_known.then_some(status == Some(supervision::Status::Exited(0)))
         }
         Err(failed) => {
             tracing::warn!(worker, "its probe: {}", failed.message);

@@ -110,7 +110,7 @@ impl Cgroups {
     /// had to lift them. `None`: it lives elsewhere.
     pub(super) fn leaf_of(&self, name: &str, pid: i32, limits: &CgroupLimits) -> Option<Leaf> {
         let root = self.root.as_ref().ok()?;
-        let (_, place) = place::of(&format!("/proc/{pid}/cgroup"))?;
+        let (_, place) = place::of(pid)?;
         // What it made below is its own.
         let found = place.strip_prefix(&root.path).ok()?.components().next()?.as_os_str().to_str()?;
         let serial =
@@ -288,9 +288,7 @@ impl Leaf {
 
     /// Whether a process is in it, or below it. One small read, however many are.
     pub(super) fn contains(&self, pid: i32) -> bool {
-        let path = self.path();
-        let place = place::of(&format!("/proc/{pid}/cgroup"));
-        place.is_some_and(|(_, place)| place.starts_with(&path)) && process_table::is_alive(pid)
+        self.root.place.is_in(pid, &self.path()) && process_table::is_alive(pid)
     }
 }
 

@@ -54,6 +54,7 @@ use super::live::{Live, Page};
 use super::notify::Notify;
 use super::orphans;
 use super::reaper;
+use super::snapshot::Snapshots;
 use super::sockets::Sockets;
 use super::surroundings::Failed;
 use super::watch::{Token, Watch, Watched};
@@ -94,6 +95,8 @@ pub struct Drivers {
     obituaries: Obituaries,
     /// What tells our families from those of others.
     house: String,
+    /// Looks at the process table, for families without a cgroup.
+    snapshots: Rc<Snapshots>,
     cells: BTreeMap<String, Limits>,
     log_dir: std::path::PathBuf,
     black_box: Rc<BlackBox>,
@@ -158,8 +161,22 @@ struct Resident {
     recycled_for: Option<Incarnation>,
     /// How the main process ended, when something of its family is left.
     exited: Option<Status>,
+    /// Whether all of the family is to be killed, whoever is still born into it.
+    is_killed: bool,
     /// Since when it is known that it has exited, and not how; in monotonic nanoseconds.
     unsettled_since: Option<u64>,
+}
+
+impl Resident {
+    fn new(process: Watched<Process>, family: Rc<Family>) -> Self {
+        Self { process, family, recycled_for: None, exited: None, is_killed: false, unsettled_since: None }
+    }
+
+    /// Kills all of the family; who is born meanwhile is killed by the next look.
+    fn kill(&mut self) {
+        self.is_killed = true;
+        self.family.kill(self.process.child());
+    }
 }
 
 #[derive(Debug)]
@@ -232,6 +249,7 @@ impl Drivers {
             store,
             obituaries: Obituaries::new(obituaries),
             house: house_of(&settings.supervisor.runtime_dir),
+            snapshots: Rc::default(),
             cells: settings.cells.clone(),
             log_dir: settings.supervisor.log_dir.clone(),
             black_box,

@@ -8,15 +8,16 @@
 //! No number is signalled that could have a new owner: a pidfd is opened first, and then it is looked at once more
 //! whether the number is still in the family (pidfd_open(2)).
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::cgroup::{Leaf, Refusal};
 use super::launch::Child;
 use super::reaper;
-use crate::process_table::{self, Stat, stat};
+use super::snapshot::{LIMIT_MARK, Mark, Snapshots, speaks_for};
+use crate::process_table::{self, stat};
 
 /// The variable that marks a family: `HASH-OF-THE-RUNTIME-DIRECTORY:DOMAIN`, the same for one supervisor after the other.
 pub(super) const MARK: &str = "SUPERVISORD_RS_FAMILY";
@@ -31,18 +32,22 @@ fn hash(bytes: &[u8]) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
-/// How the kernel calls it.
-const LIMIT: &str = "Max realtime timeout";
-/// The least limit of real-time processor time that is a mark: 146 thousand years, which limits nobody.
-const LIMIT_MARK: u64 = 1 << 62;
 
 /// A family.
 #[derive(Debug)]
 pub(super) struct Family {
     leaf: Option<Leaf>,
-    mark: String,
-    /// The same as a resource limit, `RLIMIT_RTTIME`: environments are wiped (sudo, `env -i`), limits are inherited.
-    limit_mark: u64,
+    /// As a variable, and as a resource limit, `RLIMIT_RTTIME`: environments are wiped (sudo, `env -i`), limits are
+    /// inherited.
+    mark: Mark,
+    snapshots: Rc<Snapshots>,
+}
+
+/// One of a family: a number with its time of birth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Relative {
+    pid: i32,
+    start_time: u64,
 }
 
 /// A member that would not die, for people.
@@ -58,20 +63,20 @@ pub struct Member {
 
 impl Family {
     /// `house` is what tells the families of one supervisor from those of another.
-    pub(super) fn new(leaf: Option<Leaf>, house: &str, domain: &str) -> Self {
-        let mark = format!("{house}:{domain}");
-        let limit_mark = LIMIT_MARK | (hash(mark.as_bytes()) & (LIMIT_MARK - 1));
-        Self { leaf, mark, limit_mark }
+    pub(super) fn new(leaf: Option<Leaf>, house: &str, domain: &str, snapshots: &Rc<Snapshots>) -> Self {
+        let variable = format!("{house}:{domain}");
+        let limit = LIMIT_MARK | (hash(variable.as_bytes()) & (LIMIT_MARK - 1));
+        Self { leaf, mark: Mark { variable, limit }, snapshots: Rc::clone(snapshots) }
     }
 
     /// The mark that it is born with, where it is told by that.
     pub(super) fn limit_mark(&self) -> Option<u64> {
-        self.leaf.is_none().then_some(self.limit_mark)
+        self.leaf.is_none().then_some(self.mark.limit)
     }
 
     /// The value of [`MARK`].
     pub(super) fn mark(&self) -> &str {
-        &self.mark
+        &self.mark.variable
     }
 
     /// The cgroup to be born in, with its limits in force.
@@ -94,29 +99,24 @@ impl Family {
         self.leaf.as_ref().map(Leaf::path)
     }
 
-    /// Everyone who lives, the main process included.
-    pub(super) fn members(&self, main: &Child) -> Vec<i32> {
-        match &self.leaf {
-            Some(leaf) => leaf.pids(),
-            None => self.walk(main).into_keys().collect(),
-        }
+    /// Everyone who lives but the main process, as seen by a look that was begun at `since` or later.
+    pub(super) fn others(&self, main: &Child, since: u64) -> Vec<Relative> {
+        let others: Vec<Relative> = match &self.leaf {
+            // Cheap, and mostly so.
+            Some(leaf) if leaf.is_empty() => Vec::new(),
+            Some(leaf) => with_birth(leaf.pids()),
+            None => relatives(self.snapshots.since(since).family(main, &self.mark)),
+        };
+        // The main process may count for a moment after its exit.
+        others.into_iter().filter(|other| other.pid != main.pid).collect()
     }
 
-    /// Whether anybody but the main process lives.
-    pub(super) fn has_others(&self, main: &Child) -> bool {
-        match &self.leaf {
-            // The main process may count for a moment after its exit.
-            Some(leaf) => !leaf.is_empty() && leaf.pids().iter().any(|pid| *pid != main.pid),
-            None => self.walk(main).into_keys().any(|pid| pid != main.pid),
-        }
-    }
-
-    /// Whether a process is one of the family. Whoever has exited and was waited for is not.
-    pub(super) fn contains(&self, main: &Child, pid: i32) -> bool {
+    /// Whether a process may speak in its name. Whoever has exited and was waited for may not.
+    pub(super) fn has_speaker(&self, main: &Child, pid: i32) -> bool {
         (pid == main.pid && !is_over(main))
             || match &self.leaf {
                 Some(leaf) => leaf.contains(pid),
-                None => self.walk(main).contains_key(&pid),
+                None => speaks_for(main, &self.mark, pid),
             }
     }
 
@@ -124,14 +124,15 @@ impl Family {
     /// number is its group's.
     pub(super) fn signal(&self, main: &Child, signal: i32) {
         let is_group = signal_main(main, signal);
-        for pid in self.members(main) {
-            if pid != main.pid && !(is_group && group_of(pid) == Some(main.pid)) {
-                self.signal_one(main, pid, signal);
+        for other in self.present(main) {
+            if !(is_group && group_of(other.pid) == Some(main.pid)) {
+                self.signal_one(other, signal);
             }
         }
     }
 
-    /// Kills everyone. What is stuck in the kernel dies when it comes out.
+    /// Kills everyone who is there now. Whoever forks meanwhile has children that the next look finds. What is stuck in the
+    /// kernel dies when it comes out.
     pub(super) fn kill(&self, main: &Child) {
         signal_main(main, libc::SIGKILL);
         if let Some(leaf) = &self.leaf
@@ -139,22 +140,32 @@ impl Family {
         {
             return;
         }
-        // Whoever forks while we walk has a child that the next round finds.
-        let mut killed = BTreeSet::new();
-        for _ in 0..64 {
-            let new: Vec<i32> = self.members(main).into_iter().filter(|pid| killed.insert(*pid)).collect();
-            if new.is_empty() {
-                return;
-            }
-            for pid in new {
-                self.signal_one(main, pid, libc::SIGKILL);
-            }
-        }
+        self.kill_these(&self.present(main));
+    }
+
+    /// Kills those that a look has found.
+    pub(super) fn kill_these(&self, others: &[Relative]) {
+        others.iter().for_each(|other| self.signal_one(*other, libc::SIGKILL));
+    }
+
+    /// Everyone but the main process, by a look that many share.
+    fn present(&self, main: &Child) -> Vec<Relative> {
+        let found = match &self.leaf {
+            Some(leaf) => with_birth(leaf.pids()),
+            None => relatives(self.snapshots.recent().family(main, &self.mark)),
+        };
+        found.into_iter().filter(|other| other.pid != main.pid).collect()
     }
 
     /// Who is left, and in what state.
     pub(super) fn describe(&self, main: &Child) -> Vec<Member> {
-        let members = self.members(main).into_iter();
+        let pids = match &self.leaf {
+            Some(leaf) => leaf.pids(),
+            None => {
+                self.snapshots.recent().family(main, &self.mark).into_iter().map(|(pid, _)| pid).collect()
+            }
+        };
+        let members = pids.into_iter();
         members
             .filter_map(|pid| {
                 stat(pid).map(|stat| Member { pid, name: stat.name_lossy(), state: stat.state })
@@ -162,56 +173,26 @@ impl Family {
             .collect()
     }
 
-    fn signal_one(&self, main: &Child, pid: i32, signal: i32) {
-        if let Ok(pidfd) = reaper::open(pid)
-            && self.contains(main, pid)
+    /// The handle first, and then once more whether the number means the same process, in the same cgroup.
+    fn signal_one(&self, other: Relative, signal: i32) {
+        if let Ok(pidfd) = reaper::open(other.pid)
+            && process_table::start_time(other.pid) == Some(other.start_time)
+            && self.leaf.as_ref().is_none_or(|leaf| leaf.contains(other.pid))
         {
             let _ = reaper::signal_by(&pidfd, signal);
         }
     }
-
-    /// Whether an orphan bears our mark, in its environment or as a limit.
-    fn has_mark(&self, pid: i32) -> bool {
-        process_table::has_limit(pid, LIMIT, self.limit_mark)
-            || process_table::variable(pid, MARK).is_some_and(|found| found == self.mark.as_bytes())
-    }
-
-    /// The family by the process table.
-    fn walk(&self, main: &Child) -> BTreeMap<i32, Stat> {
-        let processes = snapshot();
-        // An adopted one is reaped by its new parent, and its number may be a stranger's then; so may its session. A
-        // number that is in use as a session is given to nobody (credentials(7)).
-        let is_taken = processes.get(&main.pid).is_some_and(|stat| is_stranger(main, stat));
-        let main = main.pid;
-        let own = i32::try_from(std::process::id()).unwrap_or(0);
-        let is_orphan =
-            |stat: &Stat| stat.parent == own || stat.parent == 1 || stat.parent == process_table::parent(own);
-        let mut found: BTreeSet<i32> = processes
-            .iter()
-            .filter(|(pid, stat)| {
-                let is_of_group = stat.session == main || stat.group == main;
-                (!is_taken && (**pid == main || is_of_group)) || (is_orphan(stat) && self.has_mark(**pid))
-            })
-            .map(|(pid, _)| *pid)
-            .collect();
-        loop {
-            let more: Vec<i32> = processes
-                .iter()
-                .filter(|(pid, stat)| found.contains(&stat.parent) && !found.contains(pid))
-                .map(|(pid, _)| *pid)
-                .collect();
-            if more.is_empty() {
-                break;
-            }
-            found.extend(more);
-        }
-        processes.into_iter().filter(|(pid, stat)| found.contains(pid) && !stat.is_dead()).collect()
-    }
 }
 
-/// Whether somebody else has the number.
-fn is_stranger(main: &Child, stat: &Stat) -> bool {
-    main.start_time != 0 && stat.start_time != main.start_time
+/// Those in a cgroup, with their time of birth: that was asked after they were seen there, so that a number that has gone to
+/// somebody else meanwhile has to be in there too.
+fn with_birth(pids: Vec<i32>) -> Vec<Relative> {
+    let birth = |pid| Some(Relative { pid, start_time: process_table::start_time(pid)? });
+    pids.into_iter().filter_map(birth).collect()
+}
+
+fn relatives(found: Vec<(i32, &process_table::Stat)>) -> Vec<Relative> {
+    found.into_iter().map(|(pid, stat)| Relative { pid, start_time: stat.start_time }).collect()
 }
 
 /// Whether it has exited and may have been reaped.
@@ -227,10 +208,6 @@ fn signal_main(main: &Child, signal: i32) -> bool {
     }
     reaper::signal_group(main, signal);
     true
-}
-
-fn snapshot() -> BTreeMap<i32, Stat> {
-    process_table::pids().into_iter().filter_map(|pid| Some((pid, stat(pid)?))).collect()
 }
 
 fn group_of(pid: i32) -> Option<i32> {

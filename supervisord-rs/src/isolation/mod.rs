@@ -16,6 +16,7 @@
 //! | `launcher` | the threads that launch, so that what a launch may wait for does not hold the loop |
 //! | `launch` | from a plan to a running process, or to (stage, errno) |
 //! | `family`, `cgroup`, `orphans` | a process and all that it started: found, signalled, killed, proved to be gone |
+//! | `snapshot` | one look at the process table, for all families that need one |
 //! | `adopted` | how a process ended that another supervisor had started |
 //! | `sweep` | what a predecessor left and nobody has taken over |
 //! | `reaper`, `wait` | the one owner of wait statuses; waitid(2) as the kernel has it |
@@ -42,6 +43,7 @@ pub mod orphans;
 mod outfit;
 pub mod peer;
 pub mod reaper;
+mod snapshot;
 mod sockets;
 mod surroundings;
 mod sweep;

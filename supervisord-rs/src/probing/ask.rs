@@ -1,6 +1,6 @@
 //! Asking: a connection, a request. None of it waits longer than it is told to, and none of it waits in the loop.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::Empty;
 use hyper::body::Bytes;
@@ -10,8 +10,10 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::probes::{Address, Check};
 
-/// Asks. True: a good answer within `limit`. A `Check::Exec` is none of these, and never good here.
-pub async fn ask(check: &Check, limit: Duration) -> bool {
+/// Asks. True: a good answer within `limit`; `None`: nobody was there to hear one (the supervisor did not run), which says
+/// nothing. A `Check::Exec` is none of these, and never good here.
+pub async fn ask(check: &Check, limit: Duration) -> Option<bool> {
+    let begun = Instant::now();
     let answer = async {
         match check {
             Check::Tcp(address) => connect(address).await.is_some(),
@@ -22,7 +24,10 @@ pub async fn ask(check: &Check, limit: Duration) -> bool {
             Check::Exec(_) => false,
         }
     };
-    tokio::time::timeout(limit, answer).await.unwrap_or(false)
+    match tokio::time::timeout(limit, answer).await {
+        Ok(good) => Some(good),
+        Err(_) => (begun.elapsed() < limit + super::LATE).then_some(false),
+    }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}

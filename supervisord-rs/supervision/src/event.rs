@@ -90,6 +90,12 @@ pub enum Event {
         /// What.
         command: Command,
     },
+    /// For so long nobody could be heard: whoever drives the machine was stopped, or the whole machine stood still.
+    /// Deadlines that judge a worker by what was not heard of it are later by that; no sooner than this says so.
+    TimeLost {
+        /// How long.
+        by: Duration,
+    },
     /// Nothing happened but time.
     Deadline,
 }

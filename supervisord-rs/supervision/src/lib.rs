@@ -18,6 +18,7 @@
 //! | `group` | strategies: who else is restarted, and when a group gives up |
 //! | `command` | what people want: start, stop, restart, signal, inject, shut down |
 //! | `injection` | faults on schedule |
+//! | `lapse` | time in which nobody could be heard |
 //! | `dependencies` | who waits for whom |
 //! | `restart`, `timers`, `ledger`, `roster` | arithmetic of delays and windows; what falls due; open incidents; who has changed |
 #![no_std]
@@ -36,6 +37,7 @@ mod group;
 pub mod id;
 pub mod incident;
 mod injection;
+mod lapse;
 mod ledger;
 mod life_cycle;
 pub mod machine;

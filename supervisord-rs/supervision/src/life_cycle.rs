@@ -293,7 +293,8 @@ impl Machine {
         });
         let Some(limit) = limit else { return };
         // A beat from the future is no better than one now.
-        let due = last_beat.min(self.now).saturating_add(limit);
+        let last_beat = last_beat.min(self.now);
+        let due = last_beat.saturating_add(limit).saturating_add(self.lapses.since(last_beat));
         if due <= self.now {
             self.workers[worker.index()].order = Some(Why::Hang);
             self.force(worker);

@@ -78,6 +78,7 @@ pub struct Machine {
     /// is orderly, and the critical worker's ending.
     pub(crate) giving_up: Option<(bool, Option<Ending>)>,
     pub(crate) stale: u64,
+    pub(crate) lapses: crate::lapse::Lapses,
     /// The present moment: that of the last event.
     pub(crate) now: Duration,
 }
@@ -117,6 +118,7 @@ impl Machine {
             shutdown: None,
             giving_up: None,
             stale: 0,
+            lapses: crate::lapse::Lapses::default(),
             now: Duration::ZERO,
         };
         machine.inherit(inherited);
@@ -227,6 +229,7 @@ impl Machine {
             Event::Extended { incarnation, until } => self.on_extended(incarnation, until),
             Event::Extend(extension) => self.extend(extension),
             Event::Command { request, command } => self.on_command(request, command),
+            Event::TimeLost { by } => self.on_time_lost(by),
             Event::Deadline => {}
         }
     }

@@ -79,6 +79,17 @@ impl Timers {
         self.by_time.first().map(|(at, _)| *at)
     }
 
+    /// When the earliest of these is due.
+    pub(crate) fn first(&self, is_meant: impl Fn(Timer) -> bool) -> Option<Duration> {
+        self.by_time.iter().find(|(_, timer)| is_meant(*timer)).map(|(at, _)| *at)
+    }
+
+    /// All of these, with when they are due.
+    pub(crate) fn all(&self, is_meant: impl Fn(Timer) -> bool) -> Vec<(Timer, Duration)> {
+        let meant = self.by_key.iter().filter(|(timer, _)| is_meant(**timer));
+        meant.map(|(timer, at)| (*timer, *at)).collect()
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         self.by_time.clear();

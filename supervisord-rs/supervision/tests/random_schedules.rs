@@ -151,7 +151,7 @@ fn step(world: &mut World, random: &mut Random) {
                 let ready = random.chance(50);
                 let before = world.counted();
                 world.events += 1;
-                let event = random.pick(&[0, 1, 2]);
+                let event = random.pick(&[0, 1, 2, 3]);
                 if event == 1 {
                     world.given_up.insert(incarnation);
                 }
@@ -160,6 +160,7 @@ fn step(world: &mut World, random: &mut Random) {
                     match event {
                         0 => Event::Readiness { incarnation, ready },
                         1 => Event::Unhealthy { incarnation },
+                        2 => Event::TimeLost { by: until.saturating_sub(world.now) },
                         _ => Event::Extended { incarnation, until },
                     },
                 );

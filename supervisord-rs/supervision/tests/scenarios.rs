@@ -744,6 +744,45 @@ fn no_fault_strikes_a_suspended_worker_later() {
 }
 
 #[test]
+fn time_in_which_nobody_could_be_heard_is_held_against_nobody() {
+    const PAUSE: std::time::Duration = std::time::Duration::from_secs(100);
+    let mut spec = spec(&["beats", "starts", "stops", "waits"]);
+    spec.workers[0].heartbeat = Some(100 * MS);
+    spec.workers[1].readiness = Readiness::After(100 * MS);
+    let mut world = up(spec);
+    world.crash(3);
+    world.command(Command::Stop(vec![WorkerId(2)]));
+    let retry = world.view(3).retry_at.expect("backoff");
+    assert_eq!((world.phase(1), world.phase(2)), (Phase::Starting, Phase::Stopping));
+    let judgement = world.machine.next_judgement().expect("three of them");
+    // Everybody stood still, and there is no sign of life from that time.
+    let beaten = world.now;
+    world.now += PAUSE;
+    world.tell(Event::TimeLost { by: PAUSE });
+    assert_eq!(world.machine.next_judgement(), Some(judgement + PAUSE));
+    assert_ne!(world.phase(3), Phase::Backoff, "what was only to be done is done: {retry:?}");
+    world.tell(Event::Deadline);
+    assert_eq!(
+        (world.phase(0), world.phase(1), world.phase(2)),
+        (Phase::Running, Phase::Starting, Phase::Stopping)
+    );
+    // A last beat from before counts as much younger.
+    world.now += 99 * MS;
+    let incarnation = world.present(0);
+    world.tell(Event::Deadline);
+    world.tell(Event::Heartbeat { incarnation, last_beat: beaten });
+    assert_eq!(world.phase(0), Phase::Running);
+    // And no younger than that.
+    world.now += 2 * MS;
+    world.tell(Event::Deadline);
+    world.tell(Event::Heartbeat { incarnation, last_beat: beaten });
+    assert_ne!(world.phase(0), Phase::Running, "it hangs");
+    let is_asked =
+        |question: &Effect| matches!(question, Effect::Confirm { incarnation } if incarnation.worker == B);
+    assert!(world.questions.iter().any(is_asked), "it has stayed up for long enough now");
+}
+
+#[test]
 fn a_suspended_worker_misses_no_heartbeat() {
     let mut spec = spec(&["a"]);
     spec.workers[0].heartbeat = Some(100 * MS);

@@ -56,6 +56,11 @@ impl Place {
         &self.base
     }
 
+    /// Whether a process lives in this cgroup, or below it. One small read.
+    pub(super) fn is_in(&self, pid: i32, cgroup: &Path) -> bool {
+        process_table::cgroup(pid).is_some_and(|below| self.mount.join(below).starts_with(cgroup))
+    }
+
     /// Has the leaves below `root` get these controllers. Cheap when they have them already.
     pub(super) fn enable(&self, root: &Path, controllers: &[&str]) -> Result<(), Refusal> {
         let there = words(&self.base.join("cgroup.controllers"));
@@ -173,14 +178,12 @@ pub(super) fn processes(cgroup: &Path) -> Vec<i32> {
 
 /// The mount point of the hierarchy, and the directory of our own cgroup below it.
 fn own() -> Option<(PathBuf, PathBuf)> {
-    of("/proc/self/cgroup")
+    of(nix::unistd::getpid().as_raw())
 }
 
-/// The same for the cgroup that stands in a file (cgroups(7), proc_pid_mountinfo(5)).
-pub(super) fn of(file: &str) -> Option<(PathBuf, PathBuf)> {
-    // Bytes: whoever may make a cgroup may call it anything.
-    let cgroup = fs::read(file).ok()?;
-    let path = lines(&cgroup).find_map(|line| line.strip_prefix(b"0::/"))?;
+/// The same for the cgroup of any process (cgroups(7), proc_pid_mountinfo(5)).
+pub(super) fn of(pid: i32) -> Option<(PathBuf, PathBuf)> {
+    let path = process_table::cgroup(pid)?;
     let mounts = fs::read("/proc/self/mountinfo").ok()?;
     let mount = lines(&mounts).find_map(|line| {
         let separator = line.windows(3).position(|window| window == b" - ")?;
@@ -190,7 +193,7 @@ pub(super) fn of(file: &str) -> Option<(PathBuf, PathBuf)> {
         is_it.then(|| PathBuf::from(OsStr::from_bytes(point)))
     })?;
     // Without a slash at the end, which the root's own path would get.
-    let own = if path.is_empty() { mount.clone() } else { mount.join(OsStr::from_bytes(path)) };
+    let own = if path.as_os_str().is_empty() { mount.clone() } else { mount.join(path) };
     Some((mount, own))
 }
 

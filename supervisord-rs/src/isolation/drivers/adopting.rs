@@ -234,7 +234,7 @@ impl Drivers {
         let prefix = self.family_name(domain);
         let limits = members.first().and_then(|worker| self.limits_of(*worker)).cloned().unwrap_or_default();
         let leaf = self.cgroups.leaf_of(&prefix, child.pid, &limits);
-        let family = Rc::new(Family::new(leaf, &self.house, &prefix));
+        let family = Rc::new(Family::new(leaf, &self.house, &prefix, &self.snapshots));
         let mut lives = Vec::new();
         for &worker in members {
             lives.push(self.revive(domain, worker, heritage, past)?);
@@ -256,8 +256,7 @@ impl Drivers {
         let process = watched.map_err(|(_, errno)| errno.to_string())?;
         let slot = &mut self.domains[domain.index()];
         slot.family = Some(Rc::clone(&family));
-        slot.resident =
-            Some(Resident { process, family, recycled_for: None, exited: None, unsettled_since: None });
+        slot.resident = Some(Resident::new(process, family));
         for live in lives {
             self.settle_adopted(live);
         }

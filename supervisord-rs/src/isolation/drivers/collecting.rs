@@ -37,7 +37,22 @@ impl Drivers {
             }
             let Some(token) = self.ready.pop_front() else { return false };
             match token {
-                Token::Exit { domain } => self.reap(DomainId(domain)),
+                Token::Exit { domain } => {
+                    // All at once: one look at the process table serves them.
+                    let mut exits = vec![DomainId(domain)];
+                    self.ready.retain(|token| match token {
+                        Token::Exit { domain } => {
+                            exits.push(DomainId(*domain));
+                            false
+                        }
+                        Token::Launched
+                        | Token::Poke { .. }
+                        | Token::Newline { .. }
+                        | Token::Notify { .. }
+                        | Token::Logs => true,
+                    });
+                    self.reap_all(exits);
+                }
                 Token::Launched => self.take_launched(),
                 Token::Poke { domain } => self.look_at_boards(DomainId(domain)),
                 Token::Newline { worker } => self.hear_newline(WorkerId(worker)),
@@ -61,10 +76,10 @@ impl Drivers {
     pub fn look_at_remains(&mut self) {
         self.launchers.relieve();
         let Some((at, pause)) = self.next_look.filter(|(at, _)| *at <= monotonic_ns()) else { return };
-        for domain in std::mem::take(&mut self.remains) {
-            self.reap(domain);
-        }
-        let pause = (pause * 2).min(LOOK_MAX);
+        let remains = std::mem::take(&mut self.remains);
+        self.reap_all(remains);
+        // Where a look is dear it is taken less often: most of the time is for others.
+        let pause = (pause * 2).min(LOOK_MAX).max(self.snapshots.cost() * 8);
         let next = at.max(monotonic_ns()) + u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
         self.next_look = (!self.remains.is_empty()).then_some((next, pause));
     }

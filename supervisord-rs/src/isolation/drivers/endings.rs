@@ -23,21 +23,38 @@ const SETTLED_LIMIT: Duration = Duration::from_millis(250);
 impl Drivers {
     /// Looks whether the main process of a domain has exited, and whether anything of its family is left.
     pub(super) fn reap(&mut self, domain: DomainId) {
-        let Some(resident) = &self.domains[domain.index()].resident else { return };
-        let (status, is_news) = match resident.exited {
-            Some(status) => (status, false),
-            None => match self.look_at_main(domain) {
-                Some(status) => (status, true),
-                None => return,
-            },
-        };
-        if is_news && self.hand_over(domain) {
-            return;
+        self.reap_all([domain]);
+    }
+
+    /// The same for many at once: one look at the process table after all of these exits tells what is left of each.
+    pub(super) fn reap_all(&mut self, domains: impl IntoIterator<Item = DomainId>) {
+        let exits: Vec<(DomainId, Status, bool)> =
+            domains.into_iter().filter_map(|domain| self.exit_of(domain)).collect();
+        let now = monotonic_ns();
+        for (domain, status, is_news) in exits {
+            self.settle_exit(domain, status, is_news, now);
         }
+    }
+
+    /// How the main process of a domain ended, if it has, and whether that is news.
+    fn exit_of(&mut self, domain: DomainId) -> Option<(DomainId, Status, bool)> {
+        let known = self.domains[domain.index()].resident.as_ref()?.exited;
+        if let Some(status) = known {
+            return Some((domain, status, false));
+        }
+        let status = self.look_at_main(domain)?;
+        (!self.hand_over(domain)).then_some((domain, status, true))
+    }
+
+    fn settle_exit(&mut self, domain: DomainId, status: Status, is_news: bool, now: u64) {
         let Some(resident) = &self.domains[domain.index()].resident else { return };
-        if !resident.family.has_others(resident.process.child()) {
+        let others = resident.family.others(resident.process.child(), now);
+        if others.is_empty() {
             self.bury(domain, status);
             return;
+        }
+        if resident.is_killed {
+            resident.family.kill_these(&others);
         }
         if is_news {
             self.leave_remains(domain, status);

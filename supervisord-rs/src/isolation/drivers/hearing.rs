@@ -47,7 +47,7 @@ impl Drivers {
         let (incarnation, domain) = (live.incarnation, live.domain);
         let is_family = self
             .resident(domain)
-            .is_some_and(|resident| resident.family.contains(resident.process.child(), datagram.sender));
+            .is_some_and(|resident| resident.family.has_speaker(resident.process.child(), datagram.sender));
         match datagram.words {
             _ if !is_family => {
                 self.refuse(incarnation, datagram.sender, "the sender is none of its processes");
@@ -105,7 +105,8 @@ impl Drivers {
         let Ok(pidfd) = reaper::open(pid) else { return };
         let Some(resident) = self.resident(domain) else { return };
         let main = resident.process.child();
-        let (main, is_adopted, is_family) = (main.pid, main.is_adopted, resident.family.contains(main, pid));
+        let (main, is_adopted, is_family) =
+            (main.pid, main.is_adopted, resident.family.has_speaker(main, pid));
         if !is_family {
             self.refuse(incarnation, pid, "its MAINPID is none of its processes");
             return;

@@ -138,7 +138,7 @@ impl Drivers {
                 return Err(failure(LaunchStage::Descriptors, errno).into());
             }
         };
-        let resident = Resident { process, family, recycled_for: None, exited: None, unsettled_since: None };
+        let resident = Resident::new(process, family);
         self.domains[domain.index()].resident = Some(resident);
         Ok(())
     }

@@ -204,7 +204,7 @@ impl Drivers {
         }
         let name = self.family_name(domain);
         let leaf = self.cgroups.leaf(&name, &limits.cgroup)?;
-        let family = Rc::new(Family::new(leaf, &self.house, &name));
+        let family = Rc::new(Family::new(leaf, &self.house, &name, &self.snapshots));
         self.domains[domain.index()].family = Some(Rc::clone(&family));
         Ok(family)
     }

@@ -1,12 +1,12 @@
 //! From asking an incarnation to stop to its family being gone, and the same for everybody at the end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use supervision::spec::DomainKind;
 use supervision::{DomainId, Incarnation};
 use workers::board::{LastWords, monotonic_ns};
 
-use super::{Drivers, Remark};
+use super::{Drivers, Remark, Resident};
 use crate::isolation::helper::{NotLaunched, Summons};
 use crate::isolation::live::{Live, Sdk};
 use crate::isolation::{evidence, orphans, reaper};
@@ -93,8 +93,8 @@ impl Drivers {
     /// Kills all that belongs to an incarnation.
     pub fn kill(&mut self, incarnation: Incarnation) {
         let Some(domain) = self.live(incarnation).map(|live| live.domain) else { return };
-        if let Some(resident) = self.resident(domain) {
-            resident.family.kill(resident.process.child());
+        if let Some(resident) = &mut self.domains[domain.index()].resident {
+            resident.kill();
             self.look_soon(domain);
         }
     }
@@ -123,7 +123,7 @@ impl Drivers {
             }
             (DomainKind::Cell | DomainKind::Process, Some(resident)) => {
                 resident.recycled_for = Some(culprit);
-                resident.family.kill(resident.process.child());
+                resident.kill();
             }
             (DomainKind::Cell | DomainKind::Process, None) => {}
         }
@@ -133,21 +133,26 @@ impl Drivers {
     /// what is left are cells without workers, and orphans that nobody can be held responsible for.
     pub fn end_all(&mut self) {
         self.withdraw_all();
-        let end = Instant::now() + LAST_WAIT;
-        for domain in &mut self.domains {
-            if let Some(resident) = domain.resident.take() {
+        let mut left: Vec<Resident> =
+            self.domains.iter_mut().filter_map(|domain| domain.resident.take()).collect();
+        left.iter_mut().for_each(Resident::kill);
+        // One that is stuck in the kernel is named below, and not waited for. One look serves all of them.
+        let _ = until(LAST_WAIT, PAUSE, || {
+            let now = monotonic_ns();
+            left.retain(|resident| {
                 let child = resident.process.child();
-                resident.family.kill(child);
-                // One that is stuck in the kernel is named below, and not waited for.
-                let is_gone = || reaper::has_exited(&child.pidfd) && !resident.family.has_others(child);
-                let _ =
-                    until(end.saturating_duration_since(Instant::now()), PAUSE, || is_gone().then_some(()));
-                if reaper::has_exited(&child.pidfd) {
+                let others = resident.family.others(child, now);
+                resident.family.kill_these(&others);
+                let is_gone = others.is_empty() && reaper::has_exited(&child.pidfd);
+                if is_gone {
                     reaper::forget(child);
                 }
-            }
-            domain.family = None;
-        }
+                !is_gone
+            });
+            left.is_empty().then_some(())
+        });
+        drop(left);
+        self.domains.iter_mut().for_each(|domain| domain.family = None);
         let killed = orphans::kill_all();
         if !killed.left.is_empty() {
             tracing::error!(pids = ?killed.left, "these processes do not die of SIGKILL");
