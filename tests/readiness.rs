@@ -322,22 +322,26 @@ fn time_in_which_the_supervisor_did_not_run_is_held_against_nobody() {
     let yaml = format!(
         "version: 1\ndefaults: {{ cwd: ., restart: never }}\nworkers:\n  \
          beats: {{ {beating}, heartbeat: 1s, ready: {{ after: 0s }} }}\n  \
-         sdk: {{ worker: ticker, heartbeat: 1s }}\n  asleep: {{ worker: sleeper, heartbeat: 1s }}\n  \
+         sdk: {{ worker: ticker, heartbeat: 1s }}\n  busy: {{ worker: cpu-burner, heartbeat: 1s }}\n  asleep: {{ worker: sleeper, heartbeat: 1s }}\n  \
          notify: {{ {notify}, ready: {{ notify: true, timeout: 3s }} }}\n  \
          newline: {{ {newline}, ready: {{ fd: 4, timeout: 3s }} }}\n  \
          log: {{ {log}, ready: {{ log: UP, timeout: 3s }} }}\n  \
          tcp: {{ {tcp}, ready: {{ tcp: '127.0.0.1:{port}', every: 100ms, timeout: 3s }} }}\n"
     );
     let supervisor = bed.start_with(&yaml, &["--no-guardian"]);
-    for name in ["beats", "sdk", "asleep"] {
+    for name in ["beats", "sdk", "busy", "asleep"] {
         supervisor.wait_phase(name, "running");
     }
     let pid = supervisor.child.id() as i32;
+    // One that never waits stands still with us, as in a container that is suspended.
+    let busy = supervisor.worker("busy").pid.expect("it runs");
     harness::kill(pid, nix::sys::signal::Signal::SIGSTOP);
+    harness::kill(busy, nix::sys::signal::Signal::SIGSTOP);
     bed.write("go", "");
     // The pause is what is tried: longer than every patience.
     std::thread::sleep(Duration::from_secs(5));
     harness::kill(pid, nix::sys::signal::Signal::SIGCONT);
+    harness::kill(busy, nix::sys::signal::Signal::SIGCONT);
     let status = supervisor.wait_running();
     assert!(status.workers.iter().all(|worker| worker.generation == 1), "{status:?}");
     assert_eq!(supervisor.incidents().len(), 0);

@@ -55,7 +55,7 @@ const REQUESTS: usize = 64;
 const BUDGET: Duration = Duration::from_millis(4);
 
 /// Looks at what has come before somebody is judged.
-const LAST_LOOKS: usize = 64;
+const LAST_LOOKS: usize = 8;
 
 /// For the answers that are on their way when the supervisor ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -237,7 +237,9 @@ impl Daemon {
     /// Tells the machine what has happened, and does what it wants, until both have nothing more to say.
     fn turn(&mut self, event: Option<Event>) {
         if let Some(by) = self.lapse.end_wait(self.now()) {
-            tracing::warn!("the supervisor did not run for {by:?}: that is held against no worker");
+            if lapse::is_real(by) {
+                tracing::warn!("the supervisor did not run for {by:?}: that is held against no worker");
+            }
             self.machine.handle(self.before_judgement(), Event::TimeLost { by });
             self.probing.on_time_lost(by);
         }

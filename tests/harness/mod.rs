@@ -47,7 +47,41 @@ fn program_of(path: &Path) -> Command {
     for variable in ["NOTIFY_SOCKET", "INVOCATION_ID", "SUPERVISORD_RS_SOCKET", "SUPERVISORD_RS_GUARDIAN"] {
         command.env_remove(variable);
     }
+    if std::env::var_os(CGROUPS).is_some_and(|value| value == "hidden") {
+        hide_cgroups(&mut command);
+    }
     command
+}
+
+/// `hidden`: every supervisor of the suite runs as on a host without cgroups.
+const CGROUPS: &str = "SUPERVISORD_RS_TEST_CGROUPS";
+
+/// Takes the hierarchy of cgroups out of sight of a program and all that it starts, by a mount namespace of its own; without
+/// the right to one, by telling the supervisor to pass it over.
+fn hide_cgroups(command: &mut Command) {
+    use nix::errno::Errno;
+    use nix::sched::{CloneFlags, unshare};
+    if !is_root() {
+        command.env("SUPERVISORD_RS_CGROUPS", "off");
+        return;
+    }
+    let hide = || -> std::io::Result<()> {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        let nothing = std::ptr::null();
+        // SAFETY: both calls get C strings that live for ever, or null where mount(2) allows it.
+        let hidden = unsafe {
+            let flags = libc::MS_REC | libc::MS_PRIVATE;
+            Errno::result(libc::mount(nothing, c"/".as_ptr(), nothing, flags, nothing.cast()))?;
+            Errno::result(libc::umount2(c"/sys/fs/cgroup".as_ptr(), libc::MNT_DETACH))
+        };
+        match hidden {
+            // It is not mounted.
+            Ok(_) | Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    };
+    // SAFETY: three system calls with arguments that need no memory of the heap, in a child that then executes.
+    unsafe { command.pre_exec(hide) };
 }
 
 /// A file of the repository.

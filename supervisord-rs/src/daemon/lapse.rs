@@ -17,10 +17,12 @@ const LEAST: Duration = REAL;
 /// Where the loop is in its round.
 #[derive(Debug, Default)]
 pub(super) struct Lapse {
-    /// When the wait is to be over at the latest; `None`: it may last for ever, and nobody is judged meanwhile.
+    /// When the wait is to be over at the latest; `None`: it does not wait.
     armed: Option<Duration>,
     /// When the turn began, and how much this thread had run by then; `None`: it waits.
     turn: Option<(Duration, Duration)>,
+    /// What was lost in the last turn.
+    lost: Duration,
 }
 
 impl Lapse {
@@ -31,25 +33,39 @@ impl Lapse {
         deadline: Option<Duration>,
         judgement: Option<Duration>,
     ) -> Option<Duration> {
+        // What was done since then was no turn: an answer, say.
+        if let Some(armed) = self.armed.take() {
+            self.lost = self.lost.saturating_add(counted(now.saturating_sub(armed)));
+        }
+        if let Some((begun, ran)) = self.turn.take() {
+            let slept = now.saturating_sub(begun).saturating_sub(processor_time().saturating_sub(ran));
+            self.lost = self.lost.saturating_add(counted(slept));
+        }
         let look = judgement.map(|at| now.saturating_add((at.saturating_sub(now) / LOOKS).max(LEAST)));
         let until = deadline.into_iter().chain(look).min();
-        self.armed = until.map(|until| until.max(now));
+        // For ever: nobody is judged meanwhile.
+        self.armed = Some(until.map_or(Duration::MAX, |until| until.max(now)));
         until
     }
 
     /// A turn begins. How much time was lost in the wait, and in the turn before it.
     pub(super) fn end_wait(&mut self, now: Duration) -> Option<Duration> {
-        let in_turn = self.turn.take().map(|(begun, ran)| {
-            let took = now.saturating_sub(begun);
-            took.saturating_sub(processor_time().saturating_sub(ran))
-        });
-        let in_wait = self.armed.take().map(|armed| now.saturating_sub(armed));
-        // A turn that began is followed by a wait, or by another turn at once: only one of them is known.
-        let lost = in_wait.or(in_turn);
+        let armed = self.armed.take()?;
         self.turn = Some((now, processor_time()));
-        lost.filter(|lost| *lost > LATE)
-            .map(|lost| if lost > REAL { lost.saturating_add(REAL) } else { lost })
+        let lost = std::mem::take(&mut self.lost).saturating_add(counted(now.saturating_sub(armed)));
+        let is_real = is_real(lost);
+        let lost = if is_real { lost.saturating_add(REAL) } else { lost };
+        Some(lost).filter(|lost| !lost.is_zero())
     }
+}
+
+/// Whether it is more than a busy machine.
+pub(super) fn is_real(lost: Duration) -> bool {
+    lost >= REAL
+}
+
+fn counted(late: Duration) -> Duration {
+    if late > LATE { late } else { Duration::ZERO }
 }
 
 /// How much this thread has run.
