@@ -83,6 +83,8 @@ fn with_on_death_kill_nothing_outlives_the_supervisor() {
     assert!(yaml.contains("on_death: kill"), "{yaml}");
     let supervisor = bed.start(&yaml);
     let before = supervisor.wait_progress(None);
+    // The configuration in force is kept also where no process is.
+    bed.write("supervisord-rs.yaml", "version: [");
     kill(before.supervisor.pid, Signal::SIGKILL);
     let after = successor(&supervisor, &before);
     let processes = bed.processes();

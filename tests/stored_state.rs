@@ -5,7 +5,7 @@ mod harness;
 
 use std::process::{Command, Stdio};
 
-use harness::{Bed, Supervisor, is_alive, kill};
+use harness::{Bed, Supervisor, find, is_alive, kill};
 use nix::sys::signal::Signal;
 use supervisord_rs::control::protocol::StatusReport;
 
@@ -120,11 +120,12 @@ fn descriptors_that_nobody_knows_are_closed_and_named() {
 }
 
 #[test]
-fn code_that_ended_because_nobody_was_left_is_started_again_by_the_next_run() {
+fn whoever_ended_because_nobody_was_left_is_started_again_by_the_next_run() {
     // Orphans come to this process and stay zombies, which tell how they ended.
     nix::sys::prctl::set_child_subreaper(true).expect("allowed");
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  a: { worker: ticker, isolation: process }\n  b: { worker: ticker, isolation: thread, cell: c }\n";
+    let yaml = "version: 1\nworkers:\n  a: { worker: ticker, isolation: process }\n  b: { worker: ticker, isolation: thread, cell: c }\n  \
+                s: { command: [sleep, 1d], ready: { after: 0s }, restart: { limit: { restarts: 0 } } }\n";
     let mut supervisor = bed.start(yaml);
     let before = supervisor.wait_running();
     let guardian = i32::try_from(supervisor.child.id()).expect("a pid");
@@ -132,6 +133,8 @@ fn code_that_ended_because_nobody_was_left_is_started_again_by_the_next_run() {
     kill(before.supervisor.pid, Signal::SIGKILL);
     kill(guardian, Signal::SIGKILL);
     supervisor.child.wait().expect("our child");
+    // As a guardian that gives up does: that it was killed is no failure of its own.
+    kill(find(&before, "s").pid.expect("it runs"), Signal::SIGKILL);
     supervisor.wait("them to end", |_| {
         before.workers.iter().all(|worker| !is_alive(worker.pid.expect("it ran"))).then_some(())
     });

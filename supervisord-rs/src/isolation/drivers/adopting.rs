@@ -211,6 +211,11 @@ impl Drivers {
             return false;
         }
         let status = self.obituaries.status(mark.pid, mark.start_time, kept).unwrap_or(Status::Unknown);
+        // Where nobody kept its handle, everybody who kept anything died, and what was left may have been killed with them:
+        // that is no failure of its own. What it exited with is.
+        if kept.is_none() && !matches!(status, Status::Exited(_)) {
+            return false;
+        }
         for &worker in members {
             let incarnation = present(worker, past);
             let sdk = self.pages[worker.index()].clone().and_then(|page| Sdk::adopted(page, None).ok());
