@@ -78,6 +78,18 @@ fn a_cycle_is_named_in_full() {
 }
 
 #[test]
+fn a_line_that_cannot_be_seen_is_no_way_to_be_ready() {
+    for sink in ["'null'", "inherit"] {
+        refused(
+            &format!(
+                "version: 1\nworkers:\n  w: {{ command: [x], ready: {{ log: READY }}, logs: {{ stdout: {sink} }} }}\n"
+            ),
+            &["`ready: { log: }` looks at captured output"],
+        );
+    }
+}
+
+#[test]
 fn arguments_and_faults_are_checked_before_anything_runs() {
     let yaml = "version: 1\nworkers:\n  a: { worker: ticker, args: { intervall: 5ms } }\n  b: { worker: tickr }\n  \
                 c: { worker: ticker, inject: [ { fault: segfalt } ] }\n  d: { worker: ticker, inject: [ { fault: segfault } ] }\n";

@@ -39,8 +39,12 @@ fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
-/// Twenty process workers (two of them serve, three write numbered lines through rotation), two cells of two, and one that
-/// fails by itself again and again.
+/// Those who write numbered lines to a file that two of them share: as they are, and with something added to each.
+const SHARING: [(&str, &str, [&str; 2]); 2] =
+    [("plain", "prefix: false", ["p1", "p2"]), ("added", "prefix: true", ["a1", "a2"])];
+
+/// Twenty process workers (two of them serve, three write numbered lines through rotation), four that write to two files,
+/// two cells of two, and one that fails by itself again and again.
 fn configuration() -> String {
     let lines = "i=0; while :; do i=$((i+1)); echo $i; [ $((i % 50)) = 0 ] && sleep 0.02; done";
     let server = "import os, socket\nlisten = socket.socket(fileno=3)\nwhile True:\n    peer = listen.accept()[0]\n    peer.recv(4096)\n    peer.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n%d' % os.getpid())\n    peer.close()";
@@ -56,6 +60,15 @@ fn configuration() -> String {
             "  lines{number}: {{ command: [sh, -c, {}], logs: {{ rotate: {{ size: 20KiB, keep: 100000 }} }} }}\n",
             text(lines)
         ));
+    }
+    for (file, format, workers) in SHARING {
+        for name in workers {
+            let lines = lines.replace("echo $i", &format!("echo {name} $i"));
+            yaml.push_str(&format!(
+                "  {name}: {{ command: [sh, -c, {}], logs: {{ stdout: {file}.log, {format}, rotate: {{ size: 20KiB, keep: 100000 }} }} }}\n",
+                text(&lines)
+            ));
+        }
     }
     yaml.push_str(&format!(
         "  web: {{ command: [python3, -c, {}], instances: 2, sockets: [ {{ listen: \"127.0.0.1:{PORT}\" }} ] }}\n",
@@ -128,8 +141,8 @@ fn watch(bed: &std::path::Path, stop: &Arc<AtomicBool>, doubled: &Arc<Mutex<Vec<
     }
 }
 
-/// Every line of a counting worker is there once, in order, whichever file it is in.
-fn check_lines(bed: &Bed, name: &str) -> usize {
+/// All files of a log, oldest first.
+fn whole(bed: &Bed, name: &str) -> String {
     let logs = bed.path("logs");
     let mut files: BTreeMap<u32, std::path::PathBuf> = BTreeMap::new();
     for entry in std::fs::read_dir(&logs).expect("logs").flatten() {
@@ -139,16 +152,31 @@ fn check_lines(bed: &Bed, name: &str) -> usize {
             files.insert(number, entry.path());
         }
     }
-    let mut text = String::new();
-    for file in files.into_values().rev().chain([logs.join(format!("{name}.log"))]) {
-        text.push_str(&std::fs::read_to_string(&file).expect("a log"));
-    }
+    let files = files.into_values().rev().chain([logs.join(format!("{name}.log"))]);
+    files.map(|file| std::fs::read_to_string(&file).expect("a log")).collect()
+}
+
+/// Every line of a counting worker is there once, in order, whichever file it is in.
+fn check_lines(bed: &Bed, name: &str) -> usize {
     let mut count = 0;
-    for line in text.lines() {
+    for line in whole(bed, name).lines() {
         count += 1;
         assert_eq!(line, count.to_string(), "{name}: a line is missing, twice, or torn");
     }
     count
+}
+
+/// The same for the lines of two workers in one file.
+fn check_shared(bed: &Bed, file: &str, workers: [&str; 2]) {
+    let mut counts = BTreeMap::from(workers.map(|worker| (worker.to_owned(), 0_u64)));
+    for line in whole(bed, file).lines() {
+        let own = line.split_once(" | ").map_or(line, |(_, own)| own);
+        let (worker, number) = own.split_once(' ').unwrap_or_else(|| panic!("{file}: torn: {line:?}"));
+        let count = counts.get_mut(worker).unwrap_or_else(|| panic!("{file}: torn: {line:?}"));
+        *count += 1;
+        assert_eq!(number, count.to_string(), "{file}: a line of {worker} is missing, twice, or torn");
+    }
+    assert!(counts.values().all(|count| *count > 100), "{file}: {counts:?}");
 }
 
 fn next_supervisor(supervisor: &Supervisor<'_>, before: i32) -> StatusReport {
@@ -221,10 +249,16 @@ fn a_storm_of_deaths_costs_nobody_anything() {
     // Descriptors in the store are those of the living: what the restless one has comes and goes.
     let files_after = open_files(supervisor.child.id() as i32);
     assert!(files_after <= files_before + 12, "{files_before} descriptors before, {files_after} after");
-    supervisor.client.stop(&["lines0".into(), "lines1".into(), "lines2".into()], true).expect("stopped");
+    let sharing = SHARING.iter().flat_map(|(_, _, workers)| workers.iter());
+    let writers: Vec<String> =
+        ["lines0", "lines1", "lines2"].iter().chain(sharing).map(|name| (*name).to_owned()).collect();
+    supervisor.client.stop(&writers, true).expect("stopped");
     supervisor.stop();
     for name in ["lines0", "lines1", "lines2"] {
         assert!(check_lines(&bed, name) > 100, "{name} wrote");
+    }
+    for (file, _, workers) in SHARING {
+        check_shared(&bed, file, workers);
     }
 }
 

@@ -145,3 +145,50 @@ fn a_reader_that_goes_away_disturbs_nobody_and_unknown_names_are_said() {
     assert_eq!(bed.verb(&["logs", "nobody"]).status.code(), Some(5));
     supervisor.stop();
 }
+
+/// What a verb prints on a terminal.
+fn on_a_terminal(bed: &Bed, arguments: &[&str]) -> String {
+    let terminal = harness::terminal(None);
+    let slave = terminal.slave.try_clone().expect("a second handle");
+    let mut child = bed.command(arguments).stdout(Stdio::from(slave)).spawn().expect("it runs");
+    let reader = std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        let mut master = std::fs::File::from(terminal.master);
+        let mut buffer = [0; 4096];
+        // EIO when nobody has the other side any more (pty(7)).
+        while let Ok(count @ 1..) = master.read(&mut buffer) {
+            seen.extend_from_slice(&buffer[..count]);
+        }
+        text(&seen)
+    });
+    child.wait().expect("our child");
+    drop(terminal.slave);
+    reader.join().expect("read")
+}
+
+#[test]
+fn a_terminal_obeys_nothing_that_a_worker_has_written() {
+    let bed = Bed::new();
+    let say = "import os, socket, time\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\na = os.environ['NOTIFY_SOCKET']\ns.sendto(b'READY=1\\nSTATUS=\\x1b]0;owned\\x07', a.replace('@', chr(0), 1) if a[0] == '@' else a)\ntime.sleep(86400)";
+    let yaml = format!(
+        "version: 1\nworkers:\n  w: {{ command: [printf, '\\033[2Jcleared\\n'], restart: never, ready: {{ after: 1h }} }}\n  \
+         says: {{ command: [python3, -c, {}], ready: {{ notify: true }} }}\n  \
+         dies: {{ command: [sh, -c, 'printf \"\\033[2Jlast\\n\"; exit 1'], restart: never, ready: {{ after: 1h }} }}\n",
+        serde_json::to_string(say).expect("a string")
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_output("w", "cleared\n");
+    supervisor.wait_phase("says", "running");
+    let incident = supervisor.wait_incident(0).id.to_string();
+    let shown = on_a_terminal(&bed, &["logs", "w"]);
+    assert!(shown.contains("\\x1b[2Jcleared") && !shown.contains('\x1b'), "{shown:?}");
+    let raw = on_a_terminal(&bed, &["logs", "w", "--raw"]);
+    assert!(raw.contains("\x1b[2Jcleared"), "{raw:?}");
+    let piped = text(&bed.verb(&["logs", "w"]).stdout);
+    assert_eq!(piped, "\x1b[2Jcleared\n", "another program gets what was written");
+    let status = text(&bed.verb(&["status", "says"]).stdout);
+    assert!(status.contains("owned") && !status.contains(['\x1b', '\x07']), "{status:?}");
+    let told = text(&bed.verb(&["incidents", &incident]).stdout);
+    assert!(told.contains("\\x1b[2Jlast") && !told.contains('\x1b'), "{told:?}");
+    supervisor.stop();
+}

@@ -305,7 +305,8 @@ fn a_reader_that_stalls_blocks_neither_its_worker_nor_anybody_else() {
         || std::fs::read_to_string(bed.path("at")).unwrap_or_default().trim().parse::<u64>().unwrap_or(0);
     let before = at();
     supervisor.wait("the worker to go on", |_| (at() > before + 1000).then_some(()));
-    supervisor.wait("a warning", |supervisor| supervisor.bed.log().contains("hanging").then_some(()));
+    supervisor
+        .wait("a warning", |supervisor| supervisor.bed.log().contains("it has taken nothing").then_some(()));
     assert_eq!(supervisor.worker("good").lost_output, 0);
     // The reader comes back: it is told what it missed.
     let mut seen = String::new();

@@ -347,3 +347,14 @@ fn time_in_which_the_supervisor_did_not_run_is_held_against_nobody() {
     assert_eq!(supervisor.incidents().len(), 0);
     supervisor.stop();
 }
+
+#[test]
+fn a_line_that_is_written_right_after_the_launch_is_seen() {
+    let bed = Bed::new();
+    // The shell is there already, and writes before anything else: thirty times, so that no chance helps.
+    let yaml = "version: 1\nworkers:\n  w: { instances: 30, command: [sh, -c, 'echo READY; exec sleep 1d'], ready: { log: READY, timeout: 1h } }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_running();
+    supervisor.client.restart(&["w".into()], true).expect("they come back");
+    supervisor.stop();
+}

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::harmless::harmless;
 use crate::control::client::ClientError;
 
 /// How a verb ended.
@@ -36,7 +37,7 @@ impl From<Exit> for ExitCode {
 
 /// Says what went wrong, and how a verb other than `status` ends because of it.
 pub(super) fn report(error: &ClientError) -> Exit {
-    eprintln!("supervisord-rs: {error}");
+    eprintln!("supervisord-rs: {}", harmless(&error.to_string()));
     match error {
         ClientError::NoSupervisor { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             Exit::RefusedOrUnknown

@@ -3,7 +3,8 @@
 use clap::Args;
 
 use super::exit::{Exit, report};
-use super::output::{json, line};
+use super::harmless::harmless_json;
+use super::output::{json, line, words};
 use crate::control::client::Client;
 use crate::control::protocol::IncidentRecord;
 
@@ -42,12 +43,12 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         (true, None) => json(&records),
         (false, _) => {
             for record in &records {
-                if !line(&format!("{}  {}", record.at, record.sentence)) {
+                if !words(&format!("{}  {}", record.at, record.sentence)) {
                     return Exit::Done;
                 }
                 // One that was asked for is shown with what its culprit last wrote.
                 if options.id.is_some() {
-                    let _ = record.last_output.iter().all(|text| line(&format!("    | {text}")));
+                    let _ = record.last_output.iter().all(|text| words(&format!("    | {text}")));
                 }
             }
         }
@@ -62,15 +63,18 @@ fn follow(as_json: bool, client: &Client) -> Exit {
         }
         let Ok(record) = serde_json::from_value::<IncidentRecord>(event.detail.clone()) else { return true };
         if as_json {
-            line(&event.detail.to_string())
+            line(&harmless_json(&event.detail.to_string()))
         } else {
-            line(&format!("{}  {}", record.at, record.sentence))
+            words(&format!("{}  {}", record.at, record.sentence))
         }
     })
 }
 
 pub(super) fn events(client: &Client) -> Exit {
-    each_event(client, |event| line(&serde_json::to_string(event).expect("an event is valid JSON")))
+    each_event(client, |event| {
+        let text = serde_json::to_string(event).expect("an event is valid JSON");
+        line(&harmless_json(&text))
+    })
 }
 
 /// Until `show` says that nobody reads, or the supervisor ends.

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::exit::{Exit, report};
 use super::orders::{PAUSE, answer};
-use super::output::{json, line};
+use super::output::{json, line, words};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{IncidentRecord, WorkerStatus};
 use crate::waiting::until;
@@ -56,7 +56,7 @@ pub(super) fn inject(options: &Options, client: &Client) -> Exit {
     // The fault may take the supervisor along: ask until its successor answers.
     match until(options.timeout, PAUSE, || outcome(client, &before)) {
         Some(Outcome::Incident(incident)) if options.json => json(&*incident),
-        Some(Outcome::Incident(incident)) => drop(line(&incident.sentence)),
+        Some(Outcome::Incident(incident)) => drop(words(&incident.sentence)),
         Some(Outcome::EndedWell(worker)) if options.json => json(&*worker),
         Some(Outcome::EndedWell(worker)) => {
             let how = worker.ending.map_or_else(|| "unknown".to_owned(), |ending| ending.cause);

@@ -4,7 +4,7 @@
 //! of their times, as far as they have any.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -12,6 +12,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::Exit;
 use super::exit::report;
+use super::harmless::harmless_bytes;
 use super::log_file::LogFile;
 use crate::control::client::Client;
 use crate::control::protocol::WorkerStatus;
@@ -26,6 +27,9 @@ pub(super) struct Options {
     /// Lines of each file to begin with, rotated ones included.
     #[arg(short = 'n', long, default_value_t = 10)]
     lines: usize,
+    /// On a terminal too, bytes as they were written. Without it, what a terminal would obey is written out, as `\x1b`.
+    #[arg(long)]
+    raw: bool,
 }
 
 /// A file that is shown.
@@ -53,7 +57,9 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         if options.workers.is_empty() || options.workers.iter().any(|name| is_meant(worker, name)) {
             for target in [&worker.stdout, &worker.stderr] {
                 if target.starts_with('/') {
-                    files.entry(target.into()).or_insert_with(|| worker.name.clone());
+                    // One file, whatever names it has: it is rotated under its own.
+                    let own = std::fs::canonicalize(target).unwrap_or_else(|_| target.into());
+                    files.entry(own).or_insert_with(|| worker.name.clone());
                 } else if !options.workers.is_empty() {
                     elsewhere.push(format!("the output of {} goes to {target}", worker.name));
                 }
@@ -73,12 +79,14 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         .collect();
     // Before the first look, so that nothing falls between.
     let watch = options.follow.then(|| watch(&shown));
-    if !print(&mut shown, |file| file.last_lines(options.lines)) {
+    // Another program gets what was written; a terminal obeys what it gets.
+    let is_raw = options.raw || !std::io::stdout().is_terminal();
+    if !print(&mut shown, is_raw, |file| file.last_lines(options.lines)) {
         return Exit::Done;
     }
     match watch {
         None => Exit::Done,
-        Some(Ok(watch)) => follow(&watch, &mut shown),
+        Some(Ok(watch)) => follow(&watch, &mut shown, is_raw),
         Some(Err(error)) => {
             eprintln!("supervisord-rs: cannot follow: {error}");
             Exit::Failed
@@ -111,11 +119,11 @@ fn watch(shown: &[Shown]) -> nix::Result<Inotify> {
     Ok(watch)
 }
 
-fn follow(watch: &Inotify, shown: &mut [Shown]) -> Exit {
+fn follow(watch: &Inotify, shown: &mut [Shown], is_raw: bool) -> Exit {
     loop {
         // As long as there is more than is read at once.
         while shown.iter_mut().any(|shown| shown.file.has_news()) {
-            if !print(shown, LogFile::news) {
+            if !print(shown, is_raw, LogFile::news) {
                 return Exit::Done;
             }
         }
@@ -140,9 +148,9 @@ fn time(line: &[u8]) -> Option<&[u8]> {
 }
 
 /// Takes lines of each file and prints them by time. A line without one was written when the one before it was; a file
-/// without any, when it was last written to. Bytes are printed as they are: output need not be UTF-8. False when
+/// without any, when it was last written to. Raw: bytes are printed as they are; output need not be UTF-8. False when
 /// nobody reads any more.
-fn print(shown: &mut [Shown], mut take: impl FnMut(&mut LogFile) -> Vec<u8>) -> bool {
+fn print(shown: &mut [Shown], is_raw: bool, mut take: impl FnMut(&mut LogFile) -> Vec<u8>) -> bool {
     let mut all: Vec<(Vec<u8>, usize, Vec<u8>)> = Vec::new();
     for (index, shown) in shown.iter_mut().enumerate() {
         let bytes = take(&mut shown.file);
@@ -164,7 +172,11 @@ fn print(shown: &mut [Shown], mut take: impl FnMut(&mut LogFile) -> Vec<u8>) -> 
     let mut write = || -> std::io::Result<()> {
         for (_, index, line) in &all {
             stdout.write_all(shown[*index].label.as_bytes())?;
-            stdout.write_all(line)?;
+            if is_raw {
+                stdout.write_all(line)?;
+            } else {
+                stdout.write_all(&harmless_bytes(line))?;
+            }
             if !line.ends_with(b"\n") {
                 stdout.write_all(b"\n")?;
             }

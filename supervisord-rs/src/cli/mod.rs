@@ -5,6 +5,7 @@ mod compare;
 mod completions;
 mod exit;
 mod faults;
+mod harmless;
 mod incidents;
 mod inject;
 mod log_file;

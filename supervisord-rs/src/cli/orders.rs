@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::exit::{Exit, report};
-use super::output::{json, line};
+use super::output::{json, line, words};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::Done;
 use crate::waiting::until;
@@ -184,7 +184,7 @@ pub(super) fn shutdown(options: &ShutdownOptions, client: &Client) -> Exit {
 pub(super) fn answer(result: Result<Done, ClientError>, as_json: bool) -> Exit {
     match result {
         Ok(done) if as_json => json(&done),
-        Ok(done) => drop(line(&done.message)),
+        Ok(done) => drop(words(&done.message)),
         Err(error) => return report(&error),
     }
     Exit::Done

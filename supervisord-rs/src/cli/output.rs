@@ -5,6 +5,13 @@ use std::io::{IsTerminal, Write};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
+use super::harmless::{harmless, harmless_json};
+
+/// Prints what may hold words of a worker, and none of our own colours. False when nobody reads any more.
+pub(super) fn words(text: &str) -> bool {
+    line(&harmless(text))
+}
+
 /// Prints a line. False when nobody reads any more.
 pub(super) fn line(text: &str) -> bool {
     writeln!(std::io::stdout(), "{text}").is_ok()
@@ -13,7 +20,7 @@ pub(super) fn line(text: &str) -> bool {
 /// Prints a value as JSON.
 pub(super) fn json(value: &impl Serialize) {
     let text = serde_json::to_string_pretty(value).expect("reports are strings, numbers and lists");
-    let _ = line(&text);
+    let _ = line(&harmless_json(&text));
 }
 
 /// A table for people.

@@ -15,6 +15,7 @@ use super::place::{self, Place};
 use crate::config::{Scale, Settings};
 use crate::daemon::in_force::{self, Origin};
 use crate::isolation::inherited;
+use crate::record::file_size;
 use crate::record::journal::{self, Journal};
 use crate::record::own_log::OwnLog;
 use crate::service_manager::{self, Heritage};
@@ -36,6 +37,9 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options, place: &Place, registry: Registry, arguments: &[OsString]) -> ExitCode {
     // First of all: what is opened or closed before this would be in its way.
     let mut heritage = Heritage::take();
+    if let Err(errno) = file_size::outlive_limit() {
+        eprintln!("supervisord-rs: a limit on the size of files would end this: {errno}");
+    }
     let (settings, origin) = match settings(&heritage, place, &registry) {
         Ok(read) => read,
         Err(exit) => return exit.into(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Exit;
+use super::harmless::harmless;
 use super::output::{has_colour, json, line, table};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{StatusReport, Usage, WorkerStatus};
@@ -181,7 +182,8 @@ pub(super) fn note(worker: &WorkerStatus) -> String {
     {
         notes.push(ending.message.clone().unwrap_or_else(|| format!("last ended: {}", ending.cause)));
     }
-    notes.join("; ")
+    // Its own words, and the names of its processes.
+    harmless(&notes.join("; ")).replace(['\n', '\t'], " ")
 }
 
 fn colour(phase: &str) -> String {

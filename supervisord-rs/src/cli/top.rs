@@ -14,6 +14,7 @@ use ratatui::{DefaultTerminal, Frame};
 
 use super::Exit;
 use super::exit::report;
+use super::harmless::harmless;
 use super::status::{memory, note};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Done, StatusReport, WorkerStatus};
@@ -187,8 +188,11 @@ impl<'a> Top<'a> {
             frame.render_widget(Paragraph::new(self.log()), log);
         }
         let keys = "s start  x stop  r restart  p pause  l logs  q quit";
-        let foot_text =
-            if self.message.is_empty() { keys.to_owned() } else { format!("{keys}   {}", self.message) };
+        let foot_text = if self.message.is_empty() {
+            keys.to_owned()
+        } else {
+            format!("{keys}   {}", harmless(&self.message))
+        };
         frame.render_widget(Paragraph::new(foot_text.dim()), foot);
     }
 
@@ -273,9 +277,8 @@ impl<'a> Top<'a> {
         match text {
             Ok(bytes) => {
                 let text = String::from_utf8_lossy(&bytes);
-                let clean =
-                    |line: &str| line.chars().filter(|letter| !letter.is_control()).collect::<String>();
-                lines.extend(text.lines().map(|line| Line::from(clean(line))));
+                let shown = |line: &str| Line::from(harmless(line).replace('\t', " "));
+                lines.extend(text.lines().map(shown));
             }
             Err(error) => lines.push(Line::from(error.to_string())),
         }

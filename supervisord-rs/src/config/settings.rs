@@ -124,10 +124,7 @@ pub struct Launch {
 impl Launch {
     /// Its streams that pass through the supervisor, and where they go.
     pub fn captured(&self) -> impl Iterator<Item = (&'static str, &Sink)> {
-        let all =
-            [Some(("stdout", &self.logs.stdout)), self.logs.stderr.as_ref().map(|sink| ("stderr", sink))];
-        let is_captured = |(_, sink): &(&str, &Sink)| !matches!(sink, Sink::Null | Sink::Inherit);
-        all.into_iter().flatten().filter(is_captured)
+        self.logs.captured()
     }
 }
 
@@ -279,6 +276,15 @@ pub struct Logs {
     pub cap: Option<u64>,
     /// What each line gets.
     pub line: LineFormat,
+}
+
+impl Logs {
+    /// The streams that pass through the supervisor, and where they go.
+    pub fn captured(&self) -> impl Iterator<Item = (&'static str, &Sink)> {
+        let all = [Some(("stdout", &self.stdout)), self.stderr.as_ref().map(|sink| ("stderr", sink))];
+        let is_captured = |(_, sink): &(&str, &Sink)| !matches!(sink, Sink::Null | Sink::Inherit);
+        all.into_iter().flatten().filter(is_captured)
+    }
 }
 
 /// Where a stream goes.

@@ -109,6 +109,10 @@ pub(super) fn read(
         injections: injections::read(section, is_sdk, context.fault_injection),
     };
     let surroundings = surroundings::read(section, is_process, context.file);
+    let logs = logs::read(section, !is_sdk, &identity.name, context.log_dir);
+    if matches!(ready, Ready::Log(_)) && logs.captured().next().is_none() {
+        refuse_uncaptured(section);
+    }
     let launch = Launch {
         group: identity.base.clone(),
         isolation: isolation?,
@@ -122,7 +126,7 @@ pub(super) fn read(
         ready,
         health,
         sockets: sockets::read(section, is_process && !is_sdk),
-        logs: logs::read(section, !is_sdk, &identity.name, context.log_dir),
+        logs,
         hooks: hooks::read(section),
         watchdog: heartbeat.filter(|_| !is_sdk),
         program: program?,
@@ -132,6 +136,15 @@ pub(super) fn read(
         instance: identity.instance,
     };
     Some((spec, launch))
+}
+
+/// It would never be ready.
+fn refuse_uncaptured(section: &Section<'_>) {
+    let Some(cursor) = section.get("ready") else { return };
+    cursor.refuse(
+        "`ready: { log: }` looks at captured output, and none of this worker's is captured",
+        "`logs:` with a `stdout:` or `stderr:` that is neither `null` nor `inherit`; or another way to be ready",
+    );
 }
 
 /// A name is good for a file, a thread and a command line.

@@ -25,13 +25,14 @@ use crate::isolation::Drivers;
 use crate::isolation::drivers::Keeping;
 use crate::isolation::drivers::adopting::Past;
 use crate::record::black_box::BlackBox;
+use crate::record::echo::{Echo, has_audience};
 use crate::record::events::{Events, wall};
 use crate::record::incidents::{Incidents, Names};
 use crate::record::logs::{Logs, Surviving};
 use crate::record::name_lock::NameLock;
 use crate::record::post_mortem::PostMortem;
 use crate::record::runtime_lock::{LockError, RuntimeLock};
-use crate::record::scribe::{Scribe, has_audience, shared_path};
+use crate::record::scribe::{Scribe, shared_path};
 use crate::service_manager::{self, BLACK_BOX, CONFIGURATION, FdStore, Heritage, ServiceManager};
 
 /// Instances that can be added while the supervisor runs.
@@ -117,7 +118,7 @@ pub(super) fn start(
     };
 
     let scribe = Scribe::start()?;
-    let echo = has_audience(supervisor.echo).then(|| scribe.echo());
+    let echo = has_audience(supervisor.echo).then(Echo::start).transpose()?;
     let carried = story.as_ref().map(|story| story.carried.clone()).unwrap_or_default();
     let surviving = Surviving { carriers: black_box.carriers(), carried, store: store.clone() };
     let logs = Logs::start(echo, supervisor.log_cap, surviving)?;

@@ -68,7 +68,7 @@ pub(super) struct Header {
 /// Threads that carry output at most.
 pub const CARRIERS: usize = 32;
 /// What predecessors had in their hands and nobody has written yet, at most.
-const PAST_HANDS: usize = 48;
+const PAST_HANDS: usize = 32;
 
 /// Bytes between a worker's pipe and its file, in a pipe that survives.
 #[repr(C)]
@@ -77,10 +77,57 @@ pub struct Carried {
     pub owner: AtomicU64,
     /// The stream, as a number; 0: none.
     pub stream: AtomicU64,
-    /// Where in its file they were to be written, and how many bytes that makes; 0 bytes: not begun.
+    /// How long its file was when a write to its end began, and how many bytes that writes; 0 bytes: not begun.
     pub place: AtomicU64,
-    /// See `place`; stored after it.
+    /// See `place`; stored after the others.
     pub length: AtomicU64,
+    /// How many bytes were in the hands then, and how many of them the write is for.
+    pub held: AtomicU64,
+    /// See `held`.
+    pub covered: AtomicU64,
+    /// Not 0: what is written is not those bytes, but the text that was made of them, which is kept too.
+    pub is_text: AtomicU64,
+}
+
+impl Carried {
+    /// From now on a successor knows that this write may have been done, wholly or in part.
+    pub fn begin(&self, begun: Begun) {
+        // A death in between leaves none, or the whole of this one.
+        self.length.store(0, Ordering::SeqCst);
+        self.place.store(begun.place, Ordering::Relaxed);
+        self.held.store(begun.held, Ordering::Relaxed);
+        self.covered.store(begun.covered, Ordering::Relaxed);
+        self.is_text.store(begun.is_text.into(), Ordering::Relaxed);
+        self.length.store(begun.length, Ordering::SeqCst);
+    }
+
+    /// The write that has begun, if any has.
+    #[must_use]
+    pub fn begun(&self) -> Option<Begun> {
+        let length = self.length.load(Ordering::SeqCst);
+        (length > 0).then(|| Begun {
+            place: self.place.load(Ordering::Relaxed),
+            length,
+            held: self.held.load(Ordering::Relaxed),
+            covered: self.covered.load(Ordering::Relaxed),
+            is_text: self.is_text.load(Ordering::Relaxed) != 0,
+        })
+    }
+}
+
+/// A write of carried output that was begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// How long the file was.
+    pub place: u64,
+    /// Bytes that are written.
+    pub length: u64,
+    /// Bytes in the hands when it began.
+    pub held: u64,
+    /// How many of them it is for: they are dropped as soon as it is done.
+    pub covered: u64,
+    /// Whether it writes a text that was made of them.
+    pub is_text: bool,
 }
 
 /// The part of the black box that belongs to the threads that carry output.
@@ -110,9 +157,9 @@ impl Carriers {
             header(&self.0).carried[CARRIERS..].iter().find(|slot| slot.owner.load(Ordering::Relaxed) == 0);
         let Some(slot) = free else { return false };
         slot.stream.store(past.stream, Ordering::Relaxed);
-        let (place, length) = past.place.unwrap_or((0, 0));
-        slot.place.store(place, Ordering::Relaxed);
-        slot.length.store(length, Ordering::Relaxed);
+        if let Some(begun) = past.begun {
+            slot.begin(begun);
+        }
         slot.owner.store(past.owner, Ordering::SeqCst);
         true
     }

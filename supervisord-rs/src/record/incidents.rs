@@ -4,8 +4,7 @@
 //! observed then (the same incarnation still lives, or not), not what was expected.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,7 +15,7 @@ use workers::fault::Fault;
 
 use super::events::wall;
 use super::logs::Tail;
-use super::words;
+use super::{record_file, words};
 use crate::control::protocol::{EndingReport, FaultReport, IncidentRecord, WorkReport};
 use crate::isolation::Evidence;
 
@@ -97,29 +96,19 @@ impl Opened {
     }
 }
 
-/// Reads settled incidents from the file that are not among the `known` numbers: the last `most` that were written, in
+/// Reads settled incidents from the files that are not among the `known` numbers: the last `most` that were written, in
 /// the order in which they were settled, which is not that of their numbers. A line that is none of ours is passed over.
-/// Blocks; for a thread beside the loop.
+/// Nothing older is read. Blocks; for a thread beside the loop.
 ///
 /// # Errors
-/// When the file is there and cannot be read.
+/// When a file is there and cannot be read.
 pub fn read_others(path: &Path, known: &BTreeSet<u64>, most: usize) -> io::Result<Vec<IncidentRecord>> {
-    let mut found = VecDeque::new();
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    for line in BufReader::new(file).split(b'\n') {
-        let Ok(record) = serde_json::from_slice::<IncidentRecord>(&line?) else { continue };
-        if !known.contains(&record.id) {
-            found.push_back(record);
-            if found.len() > most {
-                found.pop_front();
-            }
-        }
-    }
-    Ok(found.into())
+    let records = record_file::newest_first(path)?
+        .filter_map(|line| serde_json::from_slice::<IncidentRecord>(&line).ok())
+        .filter(|record| !known.contains(&record.id));
+    let mut found: Vec<IncidentRecord> = records.take(most).collect();
+    found.reverse();
+    Ok(found)
 }
 
 /// All incidents: those that are open, and the newest of those that are settled.

@@ -2,10 +2,10 @@
 //! carry what comes to where it goes. The loop never sees output, and never waits for a disk.
 //!
 //! We hold both ends of every pipe: what a worker wrote just before it crashed is there when it is gone, and its
-//! successor's output follows it in order. Where no line has to be looked at, bytes go from pipe to file by splice(2),
-//! without passing through our memory.
+//! successor's output follows it in order. Everything is appended (`O_APPEND`), so that nobody else's output is
+//! overwritten, whoever else writes to the same file.
 //!
-//! Nobody blocks for ever: a thread that hangs in a write (a dead disk, a reader that stopped) holds one stream, and
+//! Nobody blocks for ever: a thread that hangs in a write (a dead disk, a reader that stopped) holds one target, and
 //! another thread takes its place; after some seconds what the worker writes is dropped, so that the worker goes on.
 //! What is dropped is counted, shown in `status`, and marked in the file when it takes writes again.
 //!
@@ -13,9 +13,12 @@
 //! |---|---|
 //! | `logs` | the handle: open, watch, tail, reopen, flush |
 //! | `pool` | the threads: always one that waits, never more than a few |
-//! | `stream` | one captured stream: pipe → bytes or lines → sink |
+//! | `jobs` | what they do besides carrying |
+//! | `stream` | one captured stream: pipe → bytes or lines → target |
+//! | `target` | where output goes: one for each thing that can hang |
 //! | `hands` | what a thread has taken and not written yet |
-//! | `file` | a file that is rotated, capped, reopened, and may be full |
+//! | `leftover` | what a predecessor's thread had in its hands, and how much of it is written |
+//! | `file` | a file that is appended to, rotated, capped, reopened, and may be full |
 //! | `aside` | files that were put aside: compressed, removed |
 //! | `pipe` | the pipes in between |
 //! | `watched` | a line that is waited for |
@@ -26,19 +29,21 @@
 mod aside;
 mod file;
 mod hands;
+mod jobs;
 mod journal;
+mod leftover;
 mod line;
 mod pipe;
 mod pool;
 mod stream;
 mod syslog;
+mod target;
 mod turn;
 mod watched;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -48,14 +53,13 @@ use nix::errno::Errno;
 
 use crate::config::settings::{LineFormat, Rotate, Sink};
 use crate::record::black_box::Carriers;
+use crate::record::echo::Echo;
 use crate::record::post_mortem::PastCarried;
-use crate::record::scribe::Echo;
 use crate::service_manager::{FdStore, Heritage};
-use file::LogFile;
-use hands::Leftover;
-use pool::{Job, Pool};
+use jobs::Job;
+use leftover::Leftover;
+use pool::Pool;
 use stream::{Output, Past, Stream};
-use turn::Turn;
 
 /// One captured stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -114,9 +118,6 @@ pub type Tail = Arc<OnceLock<Vec<String>>>;
 #[derive(Debug)]
 pub struct Logs {
     pool: Arc<Pool>,
-    files: HashMap<PathBuf, (Arc<Mutex<LogFile>>, Arc<Turn>)>,
-    /// Of the terminal, which is one however many write to it.
-    terminal: Arc<Turn>,
     echo: Option<Echo>,
     /// Pipes of a predecessor that nobody has asked for yet, by name, and what its threads had in their hands.
     pipes: HashMap<String, OwnedFd>,
@@ -148,8 +149,6 @@ impl Logs {
         let Surviving { carriers, carried, store } = surviving;
         Ok(Self {
             pool: Pool::start(cap, carriers, store)?,
-            files: HashMap::new(),
-            terminal: Arc::default(),
             echo,
             pipes: HashMap::new(),
             leftovers: Vec::new(),
@@ -162,7 +161,8 @@ impl Logs {
     /// Takes over a predecessor's pipes, and what it had taken out of them and not written. They are carried on as their
     /// streams are opened.
     pub fn adopt(&mut self, heritage: &mut Heritage) {
-        self.leftovers = hands::leftovers(heritage, &self.carried, self.pool.carriers(), self.pool.store());
+        self.leftovers =
+            leftover::leftovers(heritage, &self.carried, self.pool.carriers(), self.pool.store());
         for prefix in ["worker-", "cell-"] {
             let is_pipe = |name: &str| name.ends_with("/stdout") || name.ends_with("/stderr");
             self.pipes.extend(heritage.claim_some(prefix, is_pipe));
@@ -171,10 +171,7 @@ impl Logs {
 
     /// From now on output is taken: what is in our hands stands where a successor reads it.
     pub fn begin(&mut self) {
-        for stream in self.unfinished.drain(..) {
-            self.pool.give(Job::Carry(stream.0));
-        }
-        self.pool.begin();
+        self.pool.begin(&std::mem::take(&mut self.unfinished));
     }
 
     /// Takes no more, and waits until what was taken is written, at most `limit`. False: a write hangs.
@@ -199,8 +196,8 @@ impl Logs {
     pub fn forget_heritage(&mut self) {
         self.pipes.clear();
         for leftover in self.leftovers.drain(..) {
-            tracing::warn!(name = leftover.name, "output of a worker that is no more is dropped");
-            self.pool.store().forget(&leftover.name);
+            tracing::warn!(name = leftover.name(), "output of a worker that is no more is dropped");
+            leftover.forget(self.pool.store());
         }
     }
 
@@ -215,25 +212,23 @@ impl Logs {
     /// # Errors
     /// EMFILE, ENFILE or ENOMEM from pipe2(2).
     pub fn open(&mut self, plan: &StreamPlan) -> nix::Result<StreamId> {
-        let (output, turn) = match &plan.sink {
-            Sink::File(path) => {
-                let (file, turn) = self.file(path, plan);
-                (Output::File(file), turn)
-            }
-            Sink::Terminal => (Output::Terminal, Arc::clone(&self.terminal)),
+        let (output, target) = match &plan.sink {
+            // Whoever writes to one file writes through one hand.
+            Sink::File(path) => (Output::File, self.pool.targets().at(path, plan.rotate, plan.cap)),
+            Sink::Terminal => (Output::Terminal, self.pool.targets().terminal()),
             // Their datagrams never wait.
             Sink::Journald => (Output::Journal, Arc::default()),
             Sink::Syslog => (Output::Syslog, Arc::default()),
             Sink::Null | Sink::Inherit => return Err(Errno::EINVAL),
         };
-        let echo = self.echo.clone().filter(|_| matches!(output, Output::File(_)));
+        let echo = self.echo.clone().filter(|_| output == Output::File);
         let pipe = self.pipes.remove(&plan.name);
         let number = stream::number(&plan.name);
-        let position = self.leftovers.iter().position(|leftover| leftover.stream == number);
-        let leftover = position.map(|position| self.leftovers.remove(position));
+        let leftovers: Vec<Leftover> =
+            self.leftovers.extract_if(.., |leftover| leftover.stream == number).collect();
+        let (is_inherited, has_leftover) = (pipe.is_some(), !leftovers.is_empty());
         let losses = self.pool.carriers().losses(plan.counted);
-        let (is_inherited, has_leftover) = (pipe.is_some(), leftover.is_some());
-        let stream = Stream::new(plan, output, turn, echo, Past { pipe, leftover }, losses)?;
+        let stream = Stream::new(plan, output, target, echo, Past { pipe, leftovers }, losses)?;
         let id = self.pool.add(stream).map(StreamId)?;
         if is_inherited {
             self.inherited.insert(id);
@@ -242,16 +237,6 @@ impl Logs {
             self.unfinished.push(id);
         }
         Ok(id)
-    }
-
-    fn file(&mut self, path: &Path, plan: &StreamPlan) -> (Arc<Mutex<LogFile>>, Arc<Turn>) {
-        // Whoever writes to one file writes through one hand: two would overwrite each other.
-        let file = self.files.entry(path.into()).or_insert_with(|| {
-            let file = Arc::new(Mutex::new(LogFile::new(path, plan.rotate, plan.cap)));
-            self.pool.know(path.into(), Arc::clone(&file));
-            (file, Arc::default())
-        });
-        file.clone()
     }
 
     /// The end that a worker writes to.
@@ -273,20 +258,18 @@ impl Logs {
     pub fn tail(&self, streams: &[StreamId]) -> Tail {
         let tail = Tail::default();
         let streams = streams.iter().filter_map(|stream| self.pool.stream(stream.0)).collect();
-        self.pool.give(Job::Tail { streams, tail: Arc::clone(&tail) });
+        self.pool.give(Job::tail(streams, Arc::clone(&tail)));
         tail
     }
 
     /// Takes all that is there, then forgets the stream.
     pub fn close(&self, stream: StreamId) {
-        self.pool.give(Job::Close(stream.0));
+        self.pool.give(Job::close(stream.0));
     }
 
     /// Closes every file and opens it anew under its name, as after `logrotate`.
     pub fn reopen(&self) {
-        for (file, _) in self.files.values() {
-            self.pool.give(Job::Reopen(Arc::clone(file)));
-        }
+        self.pool.give(Job::Reopen);
     }
 
     /// Bytes of a stream that were dropped.
@@ -316,7 +299,7 @@ impl Logs {
     /// Waits until everything that was written is taken, at most `timeout`. False when it was not.
     pub fn flush(&self, timeout: Duration) -> bool {
         let (done, finished): (_, Receiver<()>) = channel();
-        self.pool.give(Job::Flush(done));
+        self.pool.give(Job::flush(self.pool.all(), done));
         finished.recv_timeout(timeout).is_ok()
     }
 }

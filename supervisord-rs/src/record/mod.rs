@@ -1,14 +1,19 @@
 //! What is written down: captured output, incidents, events, the black box.
 
+mod append;
 pub mod black_box;
+pub mod echo;
 pub mod events;
+pub mod file_size;
 pub mod incidents;
 pub mod journal;
 pub mod logs;
 mod memo;
 pub mod name_lock;
 pub mod own_log;
+mod patient;
 pub mod post_mortem;
+mod record_file;
 pub mod runtime_lock;
 pub mod scribe;
 pub mod stable_hash;

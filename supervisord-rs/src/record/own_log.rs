@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use super::patient::Patient;
+
 /// Lines that wait at most: a burst of incidents fits, and they take a few MiB at worst.
 const QUEUE: usize = 8192;
 
@@ -67,10 +69,17 @@ impl Write for OwnLog {
 }
 
 fn work(queue: &Receiver<Job>, json: bool) {
+    let mut reader = Patient::default();
     while let Ok(job) = queue.recv() {
         match job {
-            // A closed terminal is no reason to do anything else.
-            Job::Line(line) => drop(io::stderr().write_all(&line)),
+            Job::Line(line) => {
+                let written = reader.write_all(io::stderr(), &line);
+                // A closed terminal is no reason to do anything else.
+                if written.is_err_and(|unwritten| unwritten.error.kind() == io::ErrorKind::TimedOut) {
+                    DROPPED.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+            }
             Job::Flush(done) => drop(done.send(())),
         }
         let dropped = DROPPED.swap(0, Ordering::Relaxed);
@@ -81,7 +90,9 @@ fn work(queue: &Receiver<Job>, json: bool) {
             } else {
                 format!(" WARN {said}")
             };
-            let _ = writeln!(io::stderr(), "{line}");
+            if reader.write_all(io::stderr(), format!("{line}\n").as_bytes()).is_err() {
+                DROPPED.fetch_add(dropped, Ordering::Relaxed);
+            }
         }
     }
 }

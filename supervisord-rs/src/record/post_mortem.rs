@@ -13,7 +13,7 @@ use std::time::Duration;
 use supervision::{Cause, Ending, FaultId, Memo, Phase, Status};
 use workers::board::{Board, Reading, SIZE, monotonic_ns};
 
-use super::black_box::{Carried, FILE, Header, MAGIC, NOTE, Note, ProcessMark, binary, boot};
+use super::black_box::{Begun, Carried, FILE, Header, MAGIC, NOTE, Note, ProcessMark, binary, boot};
 use crate::isolation::{Evidence, evidence};
 use crate::service_manager;
 
@@ -50,8 +50,8 @@ pub struct PastCarried {
     pub owner: u64,
     /// Whose it is, as a number.
     pub stream: u64,
-    /// Where in its file it was to be written, and how many bytes that makes; `None`: that had not begun.
-    pub place: Option<(u64, u64)>,
+    /// The write to its file; `None`: that had not begun.
+    pub begun: Option<Begun>,
 }
 
 /// What is known of one of its workers.
@@ -243,11 +243,10 @@ fn whole(descriptor: &OwnedFd) -> io::Result<Vec<u8>> {
 
 impl PastCarried {
     fn read(carried: &Carried) -> Self {
-        let length = carried.length.load(Ordering::Relaxed);
         Self {
             owner: carried.owner.load(Ordering::Relaxed),
             stream: carried.stream.load(Ordering::Relaxed),
-            place: (length > 0).then(|| (carried.place.load(Ordering::Relaxed), length)),
+            begun: carried.begun(),
         }
     }
 }

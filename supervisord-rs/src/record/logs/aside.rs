@@ -1,13 +1,18 @@
 //! Files that were put aside: `x.log.1`, `x.log.2.gz`; compressed, and removed when there is too much of them.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+
+use super::lock;
+use crate::record::append;
 
 /// The name of a file that was put aside.
 pub(super) fn numbered(path: &Path, number: u32, is_compressed: bool) -> PathBuf {
@@ -24,39 +29,81 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// `x.log.1` → `x.log.1.gz`: whole, or not at all.
-pub(super) fn compress(path: &Path) -> io::Result<()> {
-    let target = {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".gz");
-        PathBuf::from(name)
+/// Compresses the oldest file that was put aside and is not compressed: whole, or not at all. How many are left; `None`:
+/// there was none. Meanwhile it may be renamed and removed by the one who writes, under the lock `naming`: it is known
+/// by its inode.
+pub(super) fn compress_oldest(path: &Path, keep: u32, naming: &Mutex<()>) -> io::Result<Option<usize>> {
+    let plain = || -> Vec<PathBuf> {
+        (1..=keep)
+            .map(|number| (numbered(path, number, false), numbered(path, number, true)))
+            .take_while(|(plain, compressed)| is_there(plain) || is_there(compressed))
+            .filter_map(|(plain, _)| is_there(&plain).then_some(plain))
+            .collect()
     };
-    let hidden = target.with_extension("gz.new");
-    let mut source = File::open(path)?;
-    let result = (|| {
-        let mut encoder = GzEncoder::new(File::create(&hidden)?, Compression::default());
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            let count = source.read(&mut buffer)?;
-            if count == 0 {
-                break;
+    let (source, left) = {
+        let _named = lock(naming);
+        let mut all = plain();
+        let Some(oldest) = all.pop() else { return Ok(None) };
+        (append::open_regular(&oldest)?, all.len())
+    };
+    let inode = source.metadata()?.ino();
+    let hidden = hidden(path);
+    let result = pack(&source, &hidden).and_then(|()| {
+        let _named = lock(naming);
+        let is_it = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|file| file.ino() == inode);
+        match plain().into_iter().find(is_it) {
+            Some(plain) => {
+                fs::rename(&hidden, plain.with_added_extension("gz"))?;
+                fs::remove_file(plain)
             }
-            encoder.write_all(&buffer[..count])?;
+            // It is too old to be kept.
+            None => fs::remove_file(&hidden),
         }
-        encoder.finish()?.sync_all()?;
-        fs::rename(&hidden, &target)?;
-        fs::remove_file(path)
-    })();
+    });
     if result.is_err() {
         let _ = fs::remove_file(&hidden);
     }
-    result
+    result.map(|()| Some(left))
+}
+
+/// What is being compressed; one at a time for each log.
+fn hidden(path: &Path) -> PathBuf {
+    path.with_added_extension("gz.new")
+}
+
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// Whoever may read the log may read it compressed, and nobody else.
+fn pack(source: &File, hidden: &Path) -> io::Result<()> {
+    remove(hidden)?;
+    let was = source.metadata()?;
+    let mut options = OpenOptions::new();
+    // Never what somebody has put there meanwhile.
+    let target = options.write(true).create_new(true).mode(was.mode() & 0o777).open(hidden)?;
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::fchown(&target, Some(was.uid()), Some(was.gid()))?;
+    }
+    target.set_permissions(fs::Permissions::from_mode(was.mode() & 0o777))?;
+    let mut encoder = GzEncoder::new(target, Compression::default());
+    let mut buffer = vec![0; 256 * 1024];
+    let mut source = source;
+    loop {
+        let count = source.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        encoder.write_all(&buffer[..count])?;
+    }
+    encoder.finish()?.sync_all()
 }
 
 /// Removes rotated files, the oldest first, until these and the present ones together take at most `cap` bytes. How many
 /// they take then.
 pub(super) fn keep_to_cap(paths: &[PathBuf], cap: u64) -> u64 {
-    let mut total: u64 = paths.iter().filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum();
+    let present = paths.iter().flat_map(|path| [fs::metadata(path), fs::metadata(hidden(path))]);
+    let mut total: u64 = present.flatten().map(|file| file.len()).sum();
     let mut rotated: Vec<(SystemTime, PathBuf, u64)> = Vec::new();
     for (path, metadata) in all_of(paths) {
         total += metadata.len();

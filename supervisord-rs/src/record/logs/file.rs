@@ -1,16 +1,19 @@
-//! A file that is rotated by size and time, kept to a cap, reopened on demand, and may be full or removed underneath.
+//! A file that is appended to, rotated by size and time, kept to a cap, reopened on demand, and may be full or removed
+//! underneath, or written to by others. It is never cut, and nothing is written but at its end.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::fcntl::{SpliceFFlags, splice};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::aside::{keep_to_cap, numbered, remove};
 use crate::config::settings::Rotate;
+use crate::record::append;
+use crate::record::patient::{Patient, Unwritten};
 
 /// A line longer than this does not keep a file from being put aside.
 const LINE_MAX: u64 = 64 * 1024;
@@ -23,6 +26,9 @@ const PIECE: u64 = super::hands::CHUNK as u64;
 /// How much of the end of a file that was put aside is remembered.
 const BEFORE_MAX: u64 = 4096;
 
+/// What a file is, whatever its name: its device and its inode.
+pub(super) type Identity = (u64, u64);
+
 /// The file behind one or several streams.
 #[derive(Debug)]
 pub(super) struct LogFile {
@@ -30,8 +36,9 @@ pub(super) struct LogFile {
     rotate: Rotate,
     cap: Option<u64>,
     open: Option<Open>,
-    is_compressing: bool,
-    failed_at: Option<SystemTime>,
+    patient: Patient,
+    /// When it could not be opened, and why not.
+    failed: Option<(SystemTime, io::ErrorKind, String)>,
     /// It shall be put aside as soon as a line ends: there is too much of all files together.
     is_wanted_aside: bool,
     /// When it could not be put aside.
@@ -43,18 +50,17 @@ pub(super) struct LogFile {
 #[derive(Debug)]
 struct Open {
     file: File,
-    /// Where the next byte goes; splice(2) refuses files opened for appending.
+    identity: Identity,
+    /// Its own name, where it was opened by that of a link.
+    real: PathBuf,
+    /// How long it was when it was looked at last.
     length: u64,
-    /// A file can be put aside; a FIFO or a terminal cannot.
-    is_regular: bool,
+    /// A regular file of our own opening can be put aside; a FIFO, a terminal or our standard output cannot.
+    can_rotate: bool,
+    is_standard: bool,
+    is_claimed: bool,
     /// Which span of `rotate.every` it was begun in.
     span: u64,
-}
-
-/// What a rotation leaves to do.
-#[derive(Debug)]
-pub(super) struct Rotated {
-    pub(super) to_compress: Option<PathBuf>,
 }
 
 impl LogFile {
@@ -64,89 +70,102 @@ impl LogFile {
             rotate,
             cap,
             open: None,
-            is_compressing: false,
-            failed_at: None,
+            patient: Patient::default(),
+            failed: None,
             is_wanted_aside: false,
             stuck_at: None,
             before: Vec::new(),
         }
     }
 
+    /// Our standard output or standard error, as it was given to us.
+    pub(super) fn standard(descriptor: &impl AsFd, name: &str) -> Self {
+        let never = Rotate { size: None, every: None, keep: 0, compress: false };
+        let mut file = Self::new(Path::new(name), never, None);
+        file.open = descriptor.as_fd().try_clone_to_owned().ok().and_then(|own| Open::standard(own.into()));
+        file
+    }
+
+    /// What our standard output is. Nothing for a regular file: each name that is opened appends to it.
+    pub(super) fn standard_identity(&self) -> Option<Identity> {
+        let open = self.open.as_ref()?;
+        open.file.metadata().is_ok_and(|metadata| !metadata.is_file()).then_some(open.identity)
+    }
+
+    /// Whether its name is still that of the file that is open.
+    pub(super) fn has_its_name(&self) -> bool {
+        let Some(open) = self.open.as_ref().filter(|open| !open.is_standard) else { return true };
+        fs::metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == open.identity)
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
+    /// Its own name, as far as it is known.
+    pub(super) fn real(&self) -> &Path {
+        self.open.as_ref().map_or(&self.path, |open| &open.real)
+    }
+
     /// The next write opens it anew under its name.
     pub(super) fn close(&mut self) {
-        self.open = None;
-        self.failed_at = None;
+        self.open = self.open.take().filter(|open| open.is_standard);
+        self.failed = None;
     }
 
-    /// A rotated file has been compressed: the next rotation may move it.
-    pub(super) fn compressed(&mut self) {
-        self.is_compressing = false;
+    /// Opens it. What it is, until it is known whose it is.
+    pub(super) fn newly_opened(&mut self) -> Option<Identity> {
+        let open = self.opened().ok()?;
+        (!open.is_claimed).then_some(open.identity)
     }
 
-    /// Appends all of it, or fails.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let open = self.opened()?;
-        if !open.is_regular {
-            return (&open.file).write_all(bytes);
+    /// It is known whose it is.
+    pub(super) fn claimed(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.is_claimed = true;
         }
-        let start = open.length;
-        let result = open.file.write_all_at(bytes, start);
-        match result {
-            Ok(()) => open.length += bytes.len() as u64,
-            // What was written of it is taken back: a line is there or it is not.
-            Err(_) => drop(open.file.set_len(start)),
-        }
-        result
     }
 
-    /// Takes `count` bytes out of a pipe. How many it took; an error after some counts as those.
-    pub(super) fn splice(&mut self, pipe: &OwnedFd, count: usize) -> io::Result<usize> {
-        let open = self.opened()?;
-        let mut done = 0;
-        while done < count {
-            let mut offset = i64::try_from(open.length).unwrap_or(i64::MAX);
-            let place = open.is_regular.then_some(&mut offset);
-            match splice(pipe, None, &open.file, place, count - done, SpliceFFlags::SPLICE_F_MOVE) {
-                Ok(0) => break,
-                Ok(written) => {
-                    done += written;
-                    open.length += written as u64;
-                }
-                Err(nix::errno::Errno::EINTR) => {}
-                Err(errno) if done == 0 => return Err(errno.into()),
-                Err(_) => break,
-            }
+    /// Appends all of it.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Unwritten> {
+        let unwritten = |error| Unwritten { bytes: bytes.len(), error };
+        let (cap, is_stuck) = (self.cap, self.is_stuck());
+        let open = match self.opened() {
+            Ok(open) => open,
+            Err(error) => return Err(unwritten(error)),
+        };
+        let grown = open.length.saturating_add(bytes.len() as u64);
+        if open.can_rotate && is_stuck && cap.is_some_and(|cap| grown > cap) {
+            return Err(unwritten(io::Error::other("its cap is reached, and it cannot be rotated")));
         }
-        Ok(done)
+        open.length = grown;
+        // A disjoint borrow: `opened` borrows all of it.
+        match &self.open {
+            Some(open) => self.patient.write_all(&open.file, bytes),
+            None => Err(unwritten(io::ErrorKind::NotFound.into())),
+        }
     }
 
-    /// Where the next byte goes; `None` for what is no regular file.
+    /// How long it is; `None` for what is no regular file.
     pub(super) fn length(&mut self) -> io::Result<Option<u64>> {
         let open = self.opened()?;
-        Ok(open.is_regular.then_some(open.length))
+        Ok(open.can_rotate.then_some(open.length))
     }
 
-    /// Takes back what was written after this place.
-    pub(super) fn cut(&mut self, place: u64) -> io::Result<()> {
+    /// What stands behind this place, at most so much.
+    pub(super) fn since(&mut self, place: u64, most: u64) -> io::Result<Vec<u8>> {
         let open = self.opened()?;
-        if open.is_regular && open.length > place {
-            open.file.set_len(place)?;
-            open.length = place;
-        }
-        Ok(())
+        let length = open.length.saturating_sub(place).min(most);
+        if open.can_rotate { read_at(open, place, length) } else { Ok(Vec::new()) }
     }
 
     /// The last bytes, those of the file that was put aside last included.
     pub(super) fn end(&mut self, most: usize) -> Vec<u8> {
-        let Some(open) = self.open.as_ref().filter(|open| open.is_regular) else {
+        let Some(open) = self.open.as_ref().filter(|open| open.can_rotate) else {
             return self.before.clone();
         };
         let start = open.length.saturating_sub(most as u64);
-        let mut bytes = read_at(&open.file, &self.path, start, open.length - start).unwrap_or_default();
+        let mut bytes = read_at(open, start, open.length - start).unwrap_or_default();
         let missing = most.saturating_sub(bytes.len()).min(self.before.len());
         bytes.splice(..0, self.before[self.before.len() - missing..].iter().copied());
         bytes
@@ -154,7 +173,7 @@ impl LogFile {
 
     /// Whether it was begun in an earlier span of time: what comes now belongs into the next one.
     pub(super) fn is_of_the_past(&self) -> bool {
-        let open = self.open.as_ref().filter(|open| open.is_regular && open.length > 0);
+        let open = self.open.as_ref().filter(|open| open.can_rotate && open.length > 0);
         open.is_some_and(|open| open.span != span(self.rotate.every, SystemTime::now()))
     }
 
@@ -175,18 +194,25 @@ impl LogFile {
 
     /// Whether it is to be put aside by the time that it has so many bytes more, and can be.
     pub(super) fn is_due_within(&self, more: usize) -> bool {
-        let Some(open) = self.open.as_ref().filter(|open| open.is_regular) else { return false };
+        let Some(open) = self.open.as_ref().filter(|open| open.can_rotate) else { return false };
         let length = open.length.saturating_add(more as u64);
         let is_due = length > 0
             && (self.largest().is_some_and(|size| length >= size)
                 || self.is_wanted_aside
                 || self.is_of_the_past());
         let is_never = self.rotate.size.is_none() && self.rotate.every.is_none();
-        let is_stuck = self
-            .stuck_at
-            .is_some_and(|at| SystemTime::now().duration_since(at).is_ok_and(|since| since < ASIDE_AGAIN));
-        // The one before is still being read: it keeps its name until then.
-        is_due && !is_never && !is_stuck && !self.is_compressing
+        is_due && !is_never && !self.is_stuck()
+    }
+
+    /// Whether it could not be put aside a moment ago.
+    fn is_stuck(&self) -> bool {
+        let is_soon = |at| SystemTime::now().duration_since(at).is_ok_and(|since| since < ASIDE_AGAIN);
+        self.stuck_at.is_some_and(is_soon)
+    }
+
+    /// How many rotated files are kept, where they are to be compressed.
+    pub(super) fn compressed(&self) -> Option<u32> {
+        Some(self.rotate.keep).filter(|keep| self.rotate.compress && *keep > 0)
     }
 
     /// How large the file may become: with a cap, so much less than half of it that one put aside has room, with the piece
@@ -197,38 +223,37 @@ impl LogFile {
     }
 
     /// Puts the file aside if it is large or old enough, at the end of a line: nothing is moved from one file to the
-    /// other, so that a death at any instant leaves every byte in one place.
+    /// other, so that a death at any instant leaves every byte in one place. Whether it did.
     ///
     /// # Errors
     /// It cannot be put aside. Said once; it is tried again after a while.
-    pub(super) fn rotate_if_due(&mut self) -> io::Result<Option<Rotated>> {
+    pub(super) fn rotate_if_due(&mut self) -> io::Result<bool> {
         let Some(open) = self.open.as_ref().filter(|open| open.length > 0 && self.is_due_within(0)) else {
-            return Ok(None);
+            return Ok(false);
         };
-        if !ends_with_newline(open, &self.path)? && !ends_with_endless_line(open, &self.path)? {
-            return Ok(None);
+        if !ends_with_newline(open)? && !ends_with_endless_line(open)? {
+            return Ok(false);
         }
+        let real = open.real.clone();
         match self.begin_anew() {
             Ok(()) => {
                 (self.stuck_at, self.is_wanted_aside) = (None, false);
                 if let Some(cap) = self.cap {
                     let own = self.largest().unwrap_or(0);
-                    keep_to_cap(std::slice::from_ref(&self.path), cap.saturating_sub(own));
+                    keep_to_cap(&[real], cap.saturating_sub(own));
                 }
-                let first = numbered(&self.path, 1, false);
-                self.is_compressing = self.rotate.compress && self.rotate.keep > 0;
-                Ok(Some(Rotated { to_compress: self.is_compressing.then_some(first) }))
+                Ok(true)
             }
             Err(error) => {
                 let was_said = self.stuck_at.replace(SystemTime::now()).is_some();
-                if was_said { Ok(None) } else { Err(error) }
+                if was_said { Ok(false) } else { Err(error) }
             }
         }
     }
 
     /// The same at the end of the present line, whether it is due or not; nothing where the configuration says that it is
     /// never rotated.
-    pub(super) fn put_aside(&mut self) -> io::Result<Option<Rotated>> {
+    pub(super) fn put_aside(&mut self) -> io::Result<bool> {
         self.is_wanted_aside = true;
         self.rotate_if_due()
     }
@@ -236,11 +261,12 @@ impl LogFile {
     fn begin_anew(&mut self) -> io::Result<()> {
         let Some(open) = self.open.as_ref() else { return Ok(()) };
         let start = open.length.saturating_sub(BEFORE_MAX);
-        let before = read_at(&open.file, &self.path, start, open.length - start).unwrap_or_default();
+        let before = read_at(open, start, open.length - start).unwrap_or_default();
         if self.rotate.keep == 0 {
+            // What others have written since is dropped with it, as the configuration has it.
             open.file.set_len(0)?;
         } else {
-            self.shift()?;
+            self.shift(&open.real)?;
         }
         self.before = before;
         self.open = None;
@@ -248,26 +274,26 @@ impl LogFile {
     }
 
     /// `x.log.2` → `x.log.3`, ..., `x.log` → `x.log.1`; the oldest goes.
-    fn shift(&self) -> io::Result<()> {
+    fn shift(&self, real: &Path) -> io::Result<()> {
         let is_there = |number: &u32| {
-            [false, true].iter().any(|is_compressed| numbered(&self.path, *number, *is_compressed).exists())
+            [false, true].iter().any(|is_compressed| numbered(real, *number, *is_compressed).exists())
         };
         // Of those that may be kept only few are there, as a rule.
         let there = (1..=self.rotate.keep).take_while(is_there).count();
         let last = u32::try_from(there).unwrap_or(u32::MAX);
         for is_compressed in [false, true] {
             if last == self.rotate.keep {
-                remove(&numbered(&self.path, last, is_compressed))?;
+                remove(&numbered(real, last, is_compressed))?;
             }
             for number in (1..=last.min(self.rotate.keep - 1)).rev() {
-                let from = numbered(&self.path, number, is_compressed);
-                match fs::rename(&from, numbered(&self.path, number + 1, is_compressed)) {
+                let from = numbered(real, number, is_compressed);
+                match fs::rename(&from, numbered(real, number + 1, is_compressed)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     Ok(()) | Err(_) => {}
                 }
             }
         }
-        match fs::rename(&self.path, numbered(&self.path, 1, false)) {
+        match fs::rename(real, numbered(real, 1, false)) {
             // Somebody removed it: there is nothing to put aside.
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             Ok(()) | Err(_) => Ok(()),
@@ -281,15 +307,15 @@ impl LogFile {
         }
         if self.open.is_none() {
             let now = SystemTime::now();
-            let is_soon =
-                self.failed_at.is_some_and(|at| now.duration_since(at).is_ok_and(|since| since < OPEN_AGAIN));
-            if is_soon {
-                return Err(io::Error::other("it could not be opened a moment ago"));
+            if let Some((at, kind, why)) = &self.failed
+                && now.duration_since(*at).is_ok_and(|since| since < OPEN_AGAIN)
+            {
+                return Err(io::Error::new(*kind, why.clone()));
             }
             match Open::new(&self.path, self.rotate.every) {
-                Ok(open) => (self.open, self.failed_at) = (Some(open), None),
+                Ok(open) => (self.open, self.failed) = (Some(open), None),
                 Err(error) => {
-                    self.failed_at = Some(now);
+                    self.failed = Some((now, error.kind(), error.to_string()));
                     return Err(error);
                 }
             }
@@ -300,33 +326,50 @@ impl LogFile {
 
 impl Open {
     fn new(path: &Path, every: Option<Duration>) -> io::Result<Self> {
-        let is_fifo = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
-        let mut options = OpenOptions::new();
-        // A FIFO opened for both never waits for its reader, and outlives it (fifo(7)).
-        options.write(true).create(true).truncate(false).mode(0o640).read(is_fifo);
-        let file = match options.open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // The directory has vanished.
-                fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
-                options.open(path)?
-            }
-            other => other?,
-        };
+        let file = append::open(path)?;
         let metadata = file.metadata()?;
-        let is_regular = metadata.is_file();
+        let can_rotate = metadata.is_file();
         let begun = metadata.modified().ok().filter(|_| metadata.len() > 0).unwrap_or_else(SystemTime::now);
+        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let real = fs::read_link(link).ok().filter(|real| can_rotate && real.is_absolute());
         Ok(Self {
-            length: if is_regular { metadata.len() } else { 0 },
-            is_regular,
+            identity: (metadata.dev(), metadata.ino()),
+            real: real.unwrap_or_else(|| path.into()),
+            length: if can_rotate { metadata.len() } else { 0 },
+            can_rotate,
+            is_standard: false,
+            is_claimed: false,
             span: span(every, begun),
             file,
         })
     }
 
-    /// Whether the file has been removed, or cut short, under us.
+    fn standard(file: File) -> Option<Self> {
+        let metadata = file.metadata().ok()?;
+        if metadata.is_file() {
+            // A shell opens it for writing at a place that all who inherited it share, and at which nobody else looks.
+            let flags = fcntl(&file, FcntlArg::F_GETFL).map(OFlag::from_bits_truncate).ok()?;
+            let _ = fcntl(&file, FcntlArg::F_SETFL(flags | OFlag::O_APPEND));
+        }
+        Some(Self {
+            identity: (metadata.dev(), metadata.ino()),
+            real: PathBuf::new(),
+            length: 0,
+            can_rotate: false,
+            is_standard: true,
+            is_claimed: true,
+            span: 0,
+            file,
+        })
+    }
+
+    /// Whether the file has been removed under us. How long it is now is noted: others may write to it too, or cut it.
     fn is_gone(&mut self) -> bool {
+        if self.is_standard {
+            return false;
+        }
         let Ok(metadata) = self.file.metadata() else { return true };
-        if self.is_regular && metadata.len() < self.length {
+        if self.can_rotate {
             self.length = metadata.len();
         }
         metadata.nlink() == 0
@@ -338,20 +381,20 @@ fn span(every: Option<Duration>, at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()) / every.as_secs().max(1)
 }
 
-fn ends_with_newline(open: &Open, path: &Path) -> io::Result<bool> {
-    Ok(read_at(&open.file, path, open.length.saturating_sub(1), 1)? == b"\n")
+fn ends_with_newline(open: &Open) -> io::Result<bool> {
+    Ok(read_at(open, open.length.saturating_sub(1), 1)? == b"\n")
 }
 
 /// A line longer than [`LINE_MAX`] is cut.
-fn ends_with_endless_line(open: &Open, path: &Path) -> io::Result<bool> {
+fn ends_with_endless_line(open: &Open) -> io::Result<bool> {
     let Some(start) = open.length.checked_sub(LINE_MAX) else { return Ok(false) };
-    Ok(!read_at(&open.file, path, start, LINE_MAX)?.contains(&b'\n'))
+    Ok(!read_at(open, start, LINE_MAX)?.contains(&b'\n'))
 }
 
 /// Our own descriptor is for writing only.
-fn read_at(file: &File, path: &Path, start: u64, length: u64) -> io::Result<Vec<u8>> {
-    let reader = File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file)))
-        .or_else(|_| File::open(path))?;
+fn read_at(open: &Open, start: u64, length: u64) -> io::Result<Vec<u8>> {
+    let reader = File::open(format!("/proc/self/fd/{}", open.file.as_raw_fd()))
+        .or_else(|_| append::open_regular(&open.real))?;
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
     reader.read_exact_at(&mut bytes, start)?;
     Ok(bytes)

@@ -1,23 +1,28 @@
 //! What a thread that carries output has in its hands: a pipe of its own, into which bytes are moved from the worker's
 //! pipe before they are written. The worker's pipe is not locked while the file hangs; and since this pipe is kept for a
-//! successor, and it stands in the black box whose bytes are in it, nothing is lost or written twice when the supervisor
-//! dies in between: moving from pipe to pipe, and from pipe to file, is all or nothing for each byte (splice(2)).
+//! successor, and it stands in the black box whose bytes are in it and which write of them has begun, a successor finds
+//! out what is left to write: moving from pipe to pipe is all or nothing for each byte (splice(2)), bytes stay in the pipe
+//! until they are written, and what is written can be found in the file (`leftover`).
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
 use nix::fcntl::{OFlag, SpliceFFlags, splice, tee};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{pipe2, read};
 
-use super::pipe::{read_all, waiting};
-use crate::record::black_box::{CARRIERS, Carriers};
-use crate::record::post_mortem::PastCarried;
-use crate::service_manager::{FdStore, Heritage};
+use super::pipe::read_all;
+use crate::record::black_box::{Begun, CARRIERS, Carriers};
+use crate::service_manager::FdStore;
 
 /// Largest piece that is carried at once: what a pipe holds as a rule.
 pub(super) const CHUNK: usize = 64 * 1024;
-/// Begins their names in the store.
-const PREFIX: &str = "hands/";
+/// Begins the names of their pipes in the store.
+pub(super) const PIPE: &str = "hands/";
+/// Begins the names of the texts that they write.
+pub(super) const TEXT: &str = "text/";
 
 /// A pipe.
 type Pipe = (OwnedFd, OwnedFd);
@@ -29,8 +34,13 @@ pub(super) struct Hands {
     pipe: Option<Pipe>,
     /// For a look at what is in the pipe without taking it.
     glass: Option<Pipe>,
+    /// Where what is written goes from the pipe.
+    nowhere: Option<File>,
+    /// The text that is being written, for a successor that has to find it in the file. Made when there is one first.
+    text: Option<File>,
     slot: usize,
     carriers: Carriers,
+    store: FdStore,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -43,17 +53,19 @@ impl Hands {
             carried.owner.store(owner(std::process::id().into(), slot as u64), Ordering::SeqCst);
         }
         if let Some((out, _)) = &pipe {
-            store.keep(&format!("{PREFIX}{slot}/{}", std::process::id()), &[out.as_fd()]);
+            store.keep(&format!("{PIPE}{slot}/{}", std::process::id()), &[out.as_fd()]);
         }
         let glass = pipe.as_ref().and_then(|_| pipe2(OFlag::O_CLOEXEC).ok());
-        Self { pipe, glass, slot, carriers, buffer: vec![0; CHUNK] }
+        let nowhere = File::options().write(true).open("/dev/null").ok();
+        let (text, store) = (None, store.clone());
+        Self { pipe, glass, nowhere, text, slot, carriers, store, buffer: vec![0; CHUNK] }
     }
 
     pub(super) fn can_hold(&self) -> bool {
         self.pipe.is_some()
     }
 
-    /// Moves what is in a worker's pipe into this one. How many bytes; 0: there is nothing.
+    /// Moves what is in a pipe of this stream into this one. How many bytes; 0: there is nothing.
     pub(super) fn take(&self, from: &OwnedFd, stream: u64) -> usize {
         let Some((_, into)) = &self.pipe else { return 0 };
         if let Some(carried) = self.carriers.slot(self.slot) {
@@ -62,11 +74,6 @@ impl Hands {
         }
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
         splice(from, None, into, None, CHUNK, flags).unwrap_or(0)
-    }
-
-    /// What was taken, to be moved on.
-    pub(super) fn held(&self) -> Option<&OwnedFd> {
-        self.pipe.as_ref().map(|(out, _)| out)
     }
 
     /// Copies the first of the `count` bytes that were taken to the buffer: how many, and whether they are in the pipe
@@ -83,22 +90,36 @@ impl Hands {
         (read(out, &mut self.buffer[..count]).unwrap_or(0), false)
     }
 
-    /// Before the write of what was looked at: where, and how many bytes that makes.
-    pub(super) fn begin_write(&self, place: u64, length: u64) {
-        if let Some(carried) = self.carriers.slot(self.slot) {
-            carried.place.store(place, Ordering::Relaxed);
-            carried.length.store(length, Ordering::SeqCst);
+    /// Before the first `covered` of `held` bytes are written to a file that is so long, as they are or as a text.
+    pub(super) fn begin_write(&mut self, place: u64, held: usize, covered: usize, text: Option<&[u8]>) {
+        if let Some(text) = text {
+            self.write_down(text);
+        }
+        let Some(carried) = self.carriers.slot(self.slot) else { return };
+        carried.begin(Begun {
+            place,
+            length: text.map_or(covered, <[u8]>::len) as u64,
+            held: held as u64,
+            covered: covered as u64,
+            is_text: text.is_some(),
+        });
+    }
+
+    fn write_down(&mut self, text: &[u8]) {
+        if self.text.is_none() {
+            let Ok(file) = memfd_create(c"text", MFdFlags::MFD_CLOEXEC) else { return };
+            self.store.keep(&format!("{TEXT}{}/{}", self.slot, std::process::id()), &[file.as_fd()]);
+            self.text = Some(file.into());
+        }
+        if let Some(file) = &self.text {
+            let _ = file.write_all_at(text, 0);
         }
     }
 
-    /// Drops what is left of what was taken: it is written, or cannot be.
-    pub(super) fn empty(&self, mut count: usize) {
-        let mut buffer = [0; 4096];
-        while let Some((out, _)) = self.pipe.as_ref().filter(|_| count > 0) {
-            match read(out, &mut buffer[..count.min(4096)]) {
-                Ok(0) | Err(_) => break,
-                Ok(dropped) => count -= dropped,
-            }
+    /// Drops the first of what was taken: it is written, or cannot be.
+    pub(super) fn empty(&self, count: usize) {
+        if let Some((out, _)) = &self.pipe {
+            drop_from(out, self.nowhere.as_ref(), count);
         }
         if let Some(carried) = self.carriers.slot(self.slot) {
             carried.length.store(0, Ordering::SeqCst);
@@ -106,45 +127,23 @@ impl Hands {
     }
 }
 
-/// What a predecessor's thread had in its hands.
-#[derive(Debug)]
-pub(super) struct Leftover {
-    pub(super) pipe: OwnedFd,
-    /// Where it was to be written, if that had begun, and how many bytes that makes.
-    pub(super) place: Option<(u64, u64)>,
-    pub(super) stream: u64,
-    /// Its name in the store, from which it goes when it is written.
-    pub(super) name: String,
+/// Takes so many bytes out of a pipe.
+pub(super) fn drop_from(pipe: &OwnedFd, nowhere: Option<&File>, mut count: usize) {
+    while count > 0 {
+        let moved = nowhere.map(|nowhere| splice(pipe, None, nowhere, None, count, SpliceFFlags::empty()));
+        let dropped = match moved {
+            Some(Ok(moved)) if moved > 0 => Ok(moved),
+            Some(_) | None => read(pipe, &mut vec![0; count.min(CHUNK)]),
+        };
+        match dropped {
+            Err(nix::errno::Errno::EINTR) => {}
+            Ok(0) | Err(_) => break,
+            Ok(dropped) => count -= dropped,
+        }
+    }
 }
 
 /// Stands for the hands of one thread of one supervisor.
-fn owner(pid: u64, slot: u64) -> u64 {
+pub(super) fn owner(pid: u64, slot: u64) -> u64 {
     pid << 16 | slot
-}
-
-/// All of them, also those that the predecessor had from its own; empty hands are let go. They are passed on at once, so
-/// that they are not forgotten if we die before they are written.
-pub(super) fn leftovers(
-    heritage: &mut Heritage,
-    carried: &[PastCarried],
-    carriers: &Carriers,
-    store: &FdStore,
-) -> Vec<Leftover> {
-    let mut found = Vec::new();
-    for (rest, pipe) in heritage.claim_all(PREFIX) {
-        let name = format!("{PREFIX}{rest}");
-        let numbers =
-            rest.split_once('/').and_then(|(slot, pid)| Some(owner(pid.parse().ok()?, slot.parse().ok()?)));
-        let past = carried.iter().find(|past| past.owner != 0 && Some(past.owner) == numbers);
-        if waiting(&pipe) == 0 {
-            store.forget(&name);
-        } else if let Some(past) = past {
-            carriers.pass_on(past);
-            found.push(Leftover { pipe, place: past.place, stream: past.stream, name });
-        } else {
-            tracing::warn!(name, "nobody knows whose output this is: it is dropped");
-            store.forget(&name);
-        }
-    }
-    found
 }

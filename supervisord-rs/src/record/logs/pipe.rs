@@ -1,6 +1,5 @@
 //! Pipes: what one holds, and how to get at it.
 
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -20,13 +19,6 @@ pub(super) fn read_all(pipe: &OwnedFd, buffer: &mut [u8]) -> bool {
         }
     }
     true
-}
-
-/// All that is in a pipe, which nobody writes to any more.
-pub(super) fn drain(pipe: &OwnedFd) -> io::Result<Vec<u8>> {
-    let count = usize::try_from(waiting(pipe)).unwrap_or(0);
-    let mut bytes = vec![0; count];
-    if read_all(pipe, &mut bytes) { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// A writing end of a pipe of which we have the reading one: opening it anew through /proc makes one (proc(5)).

@@ -2,23 +2,22 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use workers::board::monotonic_ns;
 
-use super::aside;
-use super::file::LogFile;
 use super::hands::Hands;
+use super::jobs::Job;
 use super::stream::Stream;
-use super::{Notice, Tail, lock};
+use super::target::{Target, Targets};
+use super::{Notice, StreamId, lock};
 use crate::record::black_box::{CARRIERS, Carriers};
+use crate::record::patient::PATIENCE;
 use crate::service_manager::FdStore;
 use crate::waiting::until;
 
@@ -27,9 +26,7 @@ const THREADS_MAX: usize = CARRIERS;
 /// Threads that stay when there is nothing to do: one that works and one that waits.
 const THREADS_KEPT: usize = 2;
 /// A write that takes longer than this hangs: what the worker writes is dropped until it returns.
-const STALL: Duration = Duration::from_secs(5);
-/// How long the last lines of a worker wait for a target that somebody else writes to.
-const TURN_WAIT: Duration = Duration::from_secs(1);
+const STALL: Duration = PATIENCE;
 /// Between two looks at who still has something in its hands.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Between two looks at those that may hang.
@@ -41,39 +38,30 @@ const STACK: usize = 2 * 1024 * 1024;
 /// Marks the descriptor by which jobs are announced.
 const JOBS: u64 = u64::MAX;
 
-/// Something to do besides carrying output.
-#[derive(Debug)]
-pub(super) enum Job {
-    Tail { streams: Vec<Arc<Stream>>, tail: Tail },
-    Carry(u32),
-    Close(u32),
-    Reopen(Arc<Mutex<LogFile>>),
-    Compress(PathBuf, Arc<Mutex<LogFile>>),
-    Weigh,
-    Flush(Sender<()>),
-}
-
 #[derive(Debug)]
 pub(super) struct Pool {
-    epoll: Epoll,
-    streams: RwLock<Vec<Option<Arc<Stream>>>>,
+    pub(super) epoll: Epoll,
+    pub(super) streams: RwLock<Vec<Option<Arc<Stream>>>>,
     jobs: Mutex<Vec<Job>>,
     has_jobs: EventFd,
     notices: Mutex<Vec<Notice>>,
     /// Told to the loop.
-    wakeup: EventFd,
+    pub(super) wakeup: EventFd,
     threads: AtomicUsize,
     idle: AtomicUsize,
-    /// Most bytes of all log files together, which there are, and how much was written since they were looked at.
-    cap: Option<u64>,
-    files: Mutex<Vec<(PathBuf, Arc<Mutex<LogFile>>)>>,
+    /// Most bytes of all log files together, and how much was written since they were looked at.
+    pub(super) cap: Option<u64>,
     unweighed: AtomicU64,
-    lost_by_closed: AtomicU64,
+    pub(super) is_weighing: AtomicBool,
+    targets: Targets,
+    pub(super) lost_by_closed: AtomicU64,
     /// Hands that no thread has at the moment, and how many there have been.
     hands: Mutex<(Vec<Hands>, usize)>,
     carriers: Carriers,
     store: FdStore,
     has_begun: AtomicBool,
+    /// When somebody looked last at those that may hang.
+    relieved_at: AtomicU64,
 }
 
 impl Pool {
@@ -89,15 +77,19 @@ impl Pool {
             threads: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
             cap,
-            files: Mutex::default(),
             unweighed: AtomicU64::new(0),
+            is_weighing: AtomicBool::new(false),
+            targets: Targets::new(),
             lost_by_closed: AtomicU64::new(0),
             hands: Mutex::default(),
             carriers,
             store,
             has_begun: AtomicBool::new(false),
+            relieved_at: AtomicU64::new(0),
         });
-        pool.epoll.add(&pool.has_jobs, EpollEvent::new(EpollFlags::EPOLLIN, JOBS))?;
+        // One thread comes for each time that jobs are announced, and not all that wait.
+        let announced = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        pool.epoll.add(&pool.has_jobs, EpollEvent::new(announced, JOBS))?;
         pool.spawn()?;
         Ok(pool)
     }
@@ -123,18 +115,21 @@ impl Pool {
         streams.get(id as usize)?.clone()
     }
 
-    fn all(&self) -> Vec<Arc<Stream>> {
-        let streams = self.streams.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        streams.iter().flatten().cloned().collect()
+    pub(super) fn slots(&self) -> Vec<Option<Arc<Stream>>> {
+        self.streams.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
-    /// From now on output is taken.
-    pub(super) fn begin(&self) {
+    pub(super) fn all(&self) -> Vec<Arc<Stream>> {
+        self.slots().into_iter().flatten().collect()
+    }
+
+    /// From now on output is taken; what a predecessor left comes first.
+    pub(super) fn begin(&self, unfinished: &[StreamId]) {
         self.has_begun.store(true, Ordering::SeqCst);
-        let streams = self.streams.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for (id, stream) in (0..).zip(streams.iter()) {
+        unfinished.iter().for_each(|stream| self.give(Job::Carry(stream.0)));
+        for (id, stream) in (0..).zip(self.slots()) {
             if let Some(stream) = stream {
-                self.arm(id, stream);
+                self.arm(id, &stream);
             }
         }
     }
@@ -164,8 +159,8 @@ impl Pool {
         })
     }
 
-    pub(super) fn know(&self, path: PathBuf, file: Arc<Mutex<LogFile>>) {
-        lock(&self.files).push((path, file));
+    pub(super) fn targets(&self) -> &Targets {
+        &self.targets
     }
 
     /// So many bytes have gone into a file: now and then all of them are weighed.
@@ -233,8 +228,11 @@ impl Pool {
                 // Short of threads: then this one works, and whoever comes has to wait for it.
                 let _ = self.spawn();
             }
+            self.relieve_if_due();
             match count {
-                Ok(0) | Err(_) => self.relieve_stalled(),
+                // Jobs that were announced together with one that hangs.
+                Ok(0) => self.do_jobs(&mut hands),
+                Err(_) => {}
                 Ok(_) if events[0].data() == JOBS => self.do_jobs(&mut hands),
                 Ok(_) => self.serve(events[0].data(), &mut hands),
             }
@@ -254,53 +252,89 @@ impl Pool {
         if !self.has_begun.load(Ordering::SeqCst) {
             return;
         }
-        if !stream.turn.take_or_wait(id) {
+        let target = stream.target();
+        if !target.turn.take_or_wait(id) {
             // Whoever has the turn arms it again.
             stream.begin_to_wait();
             return;
         }
-        stream.carry(self, hands);
-        self.arm(id, &stream);
-        self.give_back(&stream);
+        if target.unfinished.load(Ordering::SeqCst) > 0 && !stream.is_unfinished() {
+            // What a predecessor left in another's hands comes first: then this one is armed again.
+            stream.begin_to_wait();
+        } else {
+            stream.carry(&target, self, hands);
+            self.arm(id, &stream);
+        }
+        self.give_back(&target);
     }
 
-    /// Whoever waited for the same target comes again.
-    fn give_back(&self, stream: &Stream) {
-        for id in stream.turn.give_back() {
+    /// Gives a target's turn back: whoever waited for it comes again.
+    pub(super) fn give_back(&self, target: &Target) {
+        let waiting = target.turn.give_back();
+        for id in waiting.streams {
             if let Some(waiting) = self.stream(id) {
                 waiting.busy_since.store(0, Ordering::Relaxed);
                 self.arm(id, &waiting);
             }
         }
+        waiting.jobs.into_iter().for_each(|(_, job)| self.give(job));
     }
 
-    /// Takes what a stream holds, outside of its turn in the epoll set; not from one whose target hangs beyond `end`.
-    fn carry_until(self: &Arc<Self>, stream: &Stream, hands: &mut Hands, end: Instant) -> bool {
-        if !stream.turn.take_until(end) {
-            return false;
+    /// Takes what a stream holds, outside of its turn in the epoll set, and does `then` before anybody else gets to the
+    /// target. `None`: somebody else has the turn.
+    pub(super) fn carry_now<T>(
+        self: &Arc<Self>,
+        stream: &Stream,
+        hands: &mut Hands,
+        then: impl Fn(&Target) -> T,
+    ) -> Option<T> {
+        loop {
+            let target = stream.target();
+            if !target.turn.take() {
+                return None;
+            }
+            stream.carry(&target, self, hands);
+            // It may have turned out to be another's file.
+            let is_there = Arc::ptr_eq(&target, &stream.target());
+            let done = is_there.then(|| {
+                // Whoever wrote a line without an end is gone, and will not finish it.
+                stream.finish(&target, self);
+                then(&target)
+            });
+            self.give_back(&target);
+            if is_there {
+                return done;
+            }
         }
-        stream.carry(self, hands);
-        // Whoever wrote a line without an end is gone, and will not finish it.
-        stream.finish(self);
-        self.give_back(stream);
-        true
     }
 
-    fn arm(&self, id: u32, stream: &Stream) {
+    pub(super) fn arm(&self, id: u32, stream: &Stream) {
         let mut event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, id.into());
         let _ = self.epoll.modify(stream.pipe(), &mut event);
     }
 
-    /// Drops what workers write whose target hangs.
+    /// However busy the others are.
+    fn relieve_if_due(&self) {
+        let now = monotonic_ns();
+        let last = self.relieved_at.load(Ordering::Relaxed);
+        let is_due = now.saturating_sub(last) >= u64::from(LOOK_MS) * 1_000_000;
+        let relaxed = Ordering::Relaxed;
+        if is_due && self.relieved_at.compare_exchange(last, now, relaxed, relaxed).is_ok() {
+            self.relieve_stalled();
+        }
+    }
+
+    /// Drops what workers write whose target hangs; what waits for such a target does without.
     fn relieve_stalled(&self) {
         let now = monotonic_ns();
         for stream in self.all() {
+            stream.target().turn.overdue().into_iter().for_each(|job| self.give(job));
             let since = stream.busy_since.load(Ordering::Relaxed);
             let is_stalled = since > 0 && Duration::from_nanos(now.saturating_sub(since)) > STALL;
             if is_stalled && stream.discard() > 0 && !stream.said_stalled.swap(true, Ordering::Relaxed) {
                 self.tell(Notice::Trouble {
                     worker: stream.worker.clone(),
-                    target: stream.target(),
+                    target: stream.target_name(),
                     error: format!("a write has been hanging for more than {} s", STALL.as_secs()),
                 });
             }
@@ -316,89 +350,11 @@ impl Pool {
                 return;
             }
             let job = jobs.remove(0);
+            if job.takes_long() && !jobs.is_empty() {
+                let _ = self.has_jobs.write(1);
+            }
             drop(jobs);
             self.do_job(job, hands);
-        }
-    }
-
-    fn do_job(self: &Arc<Self>, job: Job, hands: &mut Hands) {
-        match job {
-            Job::Tail { streams, tail } => {
-                let mut lines = Vec::new();
-                for stream in streams {
-                    self.carry_until(&stream, hands, Instant::now() + TURN_WAIT);
-                    lines.extend(stream.last_lines());
-                }
-                let _ = tail.set(lines);
-                let _ = self.wakeup.write(1);
-            }
-            Job::Carry(id) => {
-                if let Some(stream) = self.stream(id) {
-                    self.carry_until(&stream, hands, Instant::now() + TURN_WAIT);
-                }
-            }
-            Job::Close(id) => {
-                let Some(stream) = self.stream(id) else { return };
-                if !self.carry_until(&stream, hands, Instant::now() + TURN_WAIT) {
-                    stream.discard();
-                }
-                let _ = self.epoll.delete(stream.pipe());
-                self.lost_by_closed
-                    .fetch_add(stream.losses.lost().load(Ordering::Relaxed), Ordering::Relaxed);
-                let mut streams = self.streams.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-                if let Some(slot) = streams.get_mut(id as usize) {
-                    *slot = None;
-                }
-            }
-            Job::Reopen(file) => lock(&file).close(),
-            Job::Compress(path, file) => {
-                let result = aside::compress(&path);
-                lock(&file).compressed();
-                if let Err(error) = result {
-                    tracing::warn!(path = %path.display(), %error, "a rotated log is kept uncompressed");
-                }
-                self.keep_to_cap();
-            }
-            Job::Weigh => self.keep_to_cap(),
-            Job::Flush(done) => {
-                // First everyone whose target is free: one that hangs shall cost nobody else his last lines.
-                let now = Instant::now();
-                let mut rest = self.all();
-                rest.retain(|stream| !self.carry_until(stream, hands, now));
-                for stream in rest {
-                    self.carry_until(&stream, hands, now + TURN_WAIT);
-                }
-                let _ = done.send(());
-            }
-        }
-    }
-
-    /// After a rotation: what it left to do.
-    pub(super) fn after_rotation(self: &Arc<Self>, file: &Arc<Mutex<LogFile>>, to_compress: Option<PathBuf>) {
-        match to_compress {
-            Some(path) => self.give(Job::Compress(path, Arc::clone(file))),
-            None => self.keep_to_cap(),
-        }
-    }
-
-    /// Removes the oldest files that were put aside until all together are within the cap. Where that is not enough,
-    /// the largest of the present ones is put aside too.
-    fn keep_to_cap(&self) {
-        let Some(cap) = self.cap else { return };
-        let files = lock(&self.files).clone();
-        let paths: Vec<PathBuf> = files.iter().map(|(path, _)| path.clone()).collect();
-        let mut present: Vec<(u64, Arc<Mutex<LogFile>>)> = Vec::new();
-        for (path, file) in files {
-            let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-            present.push((size, file));
-        }
-        present.sort_by_key(|(size, _)| *size);
-        while aside::keep_to_cap(&paths, cap) > cap {
-            let Some((_, file)) = present.pop() else { return };
-            // One that hangs is not waited for.
-            if let Ok(mut file) = file.try_lock() {
-                let _ = file.put_aside();
-            }
         }
     }
 }

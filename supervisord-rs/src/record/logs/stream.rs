@@ -1,37 +1,40 @@
-//! One captured stream: what comes out of its pipe goes to its sink, as bytes where nobody has to look at lines.
+//! One captured stream: what comes out of its pipe goes to its target, as bytes where nobody has to look at lines.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{pipe2, read};
 use workers::board::monotonic_ns;
 
 use super::file::LogFile;
-use super::hands::{CHUNK, Hands, Leftover};
+use super::hands::{CHUNK, Hands};
+use super::leftover::Leftover;
 use super::line::Formatter;
-use super::pipe::{drain, other_end, waiting};
+use super::pipe::{other_end, waiting};
 use super::pool::Pool;
-use super::turn::Turn;
+use super::target::Target;
 use super::watched::Watched;
 use super::{Notice, StreamPlan, journal, lock, syslog};
 use crate::record::black_box::Losses;
-use crate::record::scribe::Echo;
+use crate::record::echo::Echo;
+use crate::record::patient::Unwritten;
 use crate::record::stable_hash::stable_hash;
 
 /// Pieces before another stream gets its turn.
 const ROUNDS: usize = 64;
-/// Bytes of the end that are kept for incidents, where they are in no file.
+/// Bytes of the end that are kept for incidents.
 const RECENT: usize = 4096;
 /// Last lines that an incident shows.
 const LAST_LINES: usize = 10;
 
-/// Where a stream goes.
-#[derive(Clone, Debug)]
+/// What a stream's target is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Output {
-    File(Arc<Mutex<LogFile>>),
+    File,
+    /// Whole lines, since others write there too.
     Terminal,
     Journal,
     Syslog,
@@ -43,16 +46,17 @@ pub(super) struct Stream {
     /// It stands for the stream in the black box.
     number: u64,
     output: Output,
-    /// Held by the thread that carries, where others go to the same place.
-    pub(super) turn: Arc<Turn>,
+    target: Arc<Target>,
     ours: OwnedFd,
     theirs: OwnedFd,
     /// Bytes taken out of the pipe; locked for the taking itself, so that a count and the pipe agree.
     taken: Mutex<u64>,
     /// Held by the thread that carries.
     carrier: Mutex<Carrier>,
+    /// The last bytes that were taken. Beside the carrier, which a thread that hangs keeps locked.
+    recent: Mutex<Vec<u8>>,
     watched: Mutex<Option<Watched>>,
-    looks_at_lines: bool,
+    changes_lines: bool,
     echo: Option<Echo>,
     /// When its output began to be carried, or to wait for its turn, in monotonic nanoseconds; 0: neither.
     pub(super) busy_since: AtomicU64,
@@ -67,30 +71,38 @@ pub(super) struct Past {
     /// The reading end of its pipe.
     pub(super) pipe: Option<OwnedFd>,
     /// What it had taken out of it and not written.
-    pub(super) leftover: Option<Leftover>,
+    pub(super) leftovers: Vec<Leftover>,
 }
 
 /// What only the thread that carries knows.
 #[derive(Debug)]
 struct Carrier {
     format: Formatter,
-    recent: Vec<u8>,
     in_trouble: bool,
     lost_in_trouble: u64,
     /// What a predecessor had taken out of the pipe and not written.
-    leftover: Option<Leftover>,
+    leftovers: Vec<Leftover>,
+}
+
+/// The bytes that a piece of output is made of, as far as they are in the hands still.
+#[derive(Clone, Copy)]
+struct Held {
+    /// All that is in the hands.
+    all: usize,
+    /// What this piece is made of.
+    covered: usize,
 }
 
 impl Stream {
     pub(super) fn new(
         plan: &StreamPlan,
         output: Output,
-        turn: Arc<Turn>,
+        target: Arc<Target>,
         echo: Option<Echo>,
         past: Past,
         losses: Losses,
     ) -> nix::Result<Self> {
-        let Past { pipe, leftover } = past;
+        let Past { pipe, leftovers } = past;
         let (ours, theirs) = match pipe {
             Some(ours) => {
                 let theirs = other_end(&ours)?;
@@ -100,23 +112,26 @@ impl Stream {
         };
         // Only our end: the two ends are separate open file descriptions, and the worker expects a blocking one.
         fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let is_file = matches!(output, Output::File(_));
+        let by_line = output != Output::File;
+        if !leftovers.is_empty() {
+            target.unfinished.fetch_add(1, Ordering::SeqCst);
+        }
         Ok(Self {
             worker: plan.worker.clone(),
             number: number(&plan.name),
-            looks_at_lines: plan.line.changes_lines() || !is_file || echo.is_some(),
+            changes_lines: plan.line.changes_lines() || by_line,
             output,
-            turn,
+            target,
             ours,
             theirs,
             taken: Mutex::new(0),
             carrier: Mutex::new(Carrier {
-                format: Formatter::new(&plan.worker, plan.stream, plan.line, !is_file),
-                recent: Vec::new(),
+                format: Formatter::new(&plan.worker, plan.stream, plan.line, by_line),
                 in_trouble: false,
                 lost_in_trouble: 0,
-                leftover,
+                leftovers,
             }),
+            recent: Mutex::default(),
             watched: Mutex::new(None),
             echo,
             busy_since: AtomicU64::new(0),
@@ -133,12 +148,14 @@ impl Stream {
         self.theirs.try_clone()
     }
 
-    pub(super) fn target(&self) -> String {
-        match &self.output {
-            Output::File(file) => match file.try_lock() {
-                Ok(file) => file.path().display().to_string(),
-                Err(_) => "its file".into(),
-            },
+    /// Where it goes now.
+    pub(super) fn target(&self) -> Arc<Target> {
+        self.target.resolved()
+    }
+
+    pub(super) fn target_name(&self) -> String {
+        match self.output {
+            Output::File => self.target().path().display().to_string(),
             Output::Terminal => "the terminal".into(),
             Output::Journal => "journald".into(),
             Output::Syslog => "syslog".into(),
@@ -157,25 +174,24 @@ impl Stream {
             self.busy_since.compare_exchange(0, monotonic_ns().max(1), Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Carries what is there, at most so much that others get their turn. The caller has the stream's turn.
-    pub(super) fn carry(&self, pool: &Arc<Pool>, hands: &mut Hands) {
+    /// Whether it has something of a predecessor that comes before everything else in its file.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.carrier.try_lock().is_ok_and(|carrier| !carrier.leftovers.is_empty())
+    }
+
+    /// Carries what is there, at most so much that others get their turn. The caller has the target's turn.
+    pub(super) fn carry(&self, target: &Arc<Target>, pool: &Arc<Pool>, hands: &mut Hands) {
         let mut carrier = lock(&self.carrier);
         self.busy_since.store(monotonic_ns().max(1), Ordering::Relaxed);
-        if let Some(leftover) = carrier.leftover.take() {
-            self.carry_leftover(&mut carrier, &leftover, pool);
-        }
-        for _ in 0..ROUNDS {
-            let looks = self.looks_at_lines || lock(&self.watched).is_some();
-            let carried = match &self.output {
-                Output::File(file) if !looks && hands.can_hold() => {
-                    self.splice(&mut carrier, file, hands, pool)
+        // Nothing is taken before it is known where it goes.
+        if pool.targets().settle(target) {
+            if !carrier.leftovers.is_empty() {
+                self.carry_leftovers(&mut carrier, target, hands, pool);
+            }
+            for _ in 0..ROUNDS {
+                if self.carry_piece(&self.ours, &mut carrier, target, hands, pool) == 0 {
+                    break;
                 }
-                Output::File(_) | Output::Terminal | Output::Journal | Output::Syslog => {
-                    self.copy(&mut carrier, hands, pool)
-                }
-            };
-            if carried == 0 {
-                break;
             }
         }
         self.busy_since.store(0, Ordering::Relaxed);
@@ -183,129 +199,68 @@ impl Stream {
     }
 
     /// What a predecessor had taken and not written, or not wholly. First of all: it was written first.
-    fn carry_leftover(&self, carrier: &mut Carrier, leftover: &Leftover, pool: &Arc<Pool>) {
-        if let (Output::File(file), Some((place, length))) = (&self.output, leftover.place) {
-            let mut held = lock(file);
-            if matches!(held.length(), Ok(Some(now)) if now >= place.saturating_add(length)) {
-                pool.store().forget(&leftover.name);
-                return;
-            }
-            let _ = held.cut(place);
-        }
-        if let (Output::File(file), false) = (&self.output, self.looks_at_lines) {
-            // As it is, and each byte either there or here.
-            let mut held = lock(file);
-            while let count @ 1.. = usize::try_from(waiting(&leftover.pipe)).unwrap_or(0) {
-                if !matches!(held.splice(&leftover.pipe, count), Ok(1..)) {
-                    break;
-                }
-            }
-        }
-        let Ok(bytes) = drain(&leftover.pipe) else { return };
-        let text = carrier.format.feed(&bytes);
-        self.put(carrier, &text, None, pool);
-        pool.store().forget(&leftover.name);
-    }
-
-    /// From pipe to file without passing through our memory. How many bytes; 0: there is nothing.
-    fn splice(
+    fn carry_leftovers(
         &self,
         carrier: &mut Carrier,
-        file: &Arc<Mutex<LogFile>>,
+        target: &Arc<Target>,
+        hands: &mut Hands,
+        pool: &Arc<Pool>,
+    ) {
+        for mut leftover in std::mem::take(&mut carrier.leftovers) {
+            if let Some(file) = target.file.as_ref().filter(|_| self.output == Output::File) {
+                let completed = leftover.complete(&mut lock(file));
+                if let Err((lost, error)) = completed {
+                    self.account(carrier, lost, Some(error), pool);
+                }
+            }
+            // The rest is taken as it would have been from the worker's pipe.
+            while waiting(&leftover.pipe) > 0
+                && self.carry_piece(&leftover.pipe, carrier, target, hands, pool) > 0
+            {}
+            leftover.forget(pool.store());
+        }
+        self.target.unfinished.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Takes what is in a pipe, and writes it. How many bytes; 0: there is nothing.
+    fn carry_piece(
+        &self,
+        from: &OwnedFd,
+        carrier: &mut Carrier,
+        target: &Arc<Target>,
         hands: &mut Hands,
         pool: &Arc<Pool>,
     ) -> usize {
         let mut taken = lock(&self.taken);
-        let count = hands.take(&self.ours, self.number);
-        *taken += count as u64;
-        drop(taken);
-        if count == 0 {
-            return 0;
-        }
-        let mut held = self.present(file, pool);
-        let mut rest = count;
-        let mut failed = self.mark(&mut held).err();
-        while rest > 0 && failed.is_none() {
-            match self.move_piece(&mut held, hands, rest) {
-                Ok(0) => break,
-                Ok(done) => rest -= done,
-                Err(error) => failed = Some(error),
-            }
-            self.rotate(file, &mut held, pool);
-        }
-        pool.wrote(count - rest);
-        // What the file did not take is dropped: the hands must be empty for the next.
-        hands.empty(rest);
-        self.account(carrier, rest, failed, pool);
-        count
-    }
-
-    /// Moves as much of `rest` bytes as belongs into this file. It is looked at only where a file ends.
-    fn move_piece(&self, file: &mut LogFile, hands: &mut Hands, rest: usize) -> io::Result<usize> {
-        // Opens it, so that it is known how long it is.
-        file.length()?;
-        let is_due = file.is_due_within(rest);
-        if !is_due {
-            let moved = hands.held().map_or(Ok(0), |held| file.splice(held, rest));
-            if !moved.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL)) {
-                return moved;
-            }
-            // Not everything takes bytes from a pipe (splice(2)): some devices want them from memory.
-        }
-        let (seen, is_held) = hands.look(rest);
-        if is_due && is_held {
-            let share = file.share(&hands.buffer[..seen]);
-            return hands.held().map_or(Ok(0), |held| file.splice(held, share));
-        }
-        let written = file.write(&hands.buffer[..seen]);
-        if is_held && written.is_ok() {
-            hands.empty(seen);
-        }
-        written.map(|()| seen)
-    }
-
-    /// Through our memory, since lines are looked at. How many bytes; 0: there is nothing.
-    fn copy(&self, carrier: &mut Carrier, hands: &mut Hands, pool: &Arc<Pool>) -> usize {
-        let mut taken = lock(&self.taken);
         let mut start = *taken;
         let count = if hands.can_hold() {
-            hands.take(&self.ours, self.number)
+            hands.take(from, self.number)
         } else {
-            read(&self.ours, &mut hands.buffer).unwrap_or(0)
+            read(from, &mut hands.buffer).unwrap_or(0)
         };
-        *taken += count as u64;
-        drop(taken);
-        if !hands.can_hold() {
-            self.take_in(carrier, hands, count, start, false, pool);
-            return count;
+        if std::ptr::eq(from, &self.ours) {
+            *taken += count as u64;
         }
+        drop(taken);
         let mut rest = count;
         while rest > 0 {
-            let (seen, is_held) = hands.look(rest);
+            let (seen, is_held) = if hands.can_hold() { hands.look(rest) } else { (count, false) };
             if seen == 0 {
                 break;
             }
-            self.take_in(carrier, hands, seen, start, is_held, pool);
+            // The buffer is put back below: what is written from it is written by these very hands.
+            let buffer = std::mem::take(&mut hands.buffer);
+            self.show(&buffer[..seen], start, pool);
+            self.put(carrier, target, &buffer[..seen], is_held.then_some(rest), hands, pool);
+            hands.buffer = buffer;
             rest -= seen;
             start += seen as u64;
         }
         count
     }
 
-    /// What is in the buffer: looked at, made to lines, and written. `start`: how many bytes came before.
-    fn take_in(
-        &self,
-        carrier: &mut Carrier,
-        hands: &Hands,
-        count: usize,
-        start: u64,
-        is_held: bool,
-        pool: &Arc<Pool>,
-    ) {
-        let bytes = &hands.buffer[..count];
-        if bytes.is_empty() {
-            return;
-        }
+    /// To those who look at what is taken. `start`: how many bytes came before.
+    fn show(&self, bytes: &[u8], start: u64, pool: &Arc<Pool>) {
         let mut watched = lock(&self.watched);
         if let Some(token) = watched.as_mut().and_then(|watch| watch.look(bytes, start)) {
             *watched = None;
@@ -315,69 +270,139 @@ impl Stream {
         if let Some(echo) = &self.echo {
             echo.show(&self.worker, bytes);
         }
-        if !matches!(self.output, Output::File(_)) {
-            carrier.recent.extend_from_slice(bytes);
-            let excess = carrier.recent.len().saturating_sub(RECENT);
-            carrier.recent.drain(..excess);
+        let mut recent = lock(&self.recent);
+        if bytes.len() >= RECENT {
+            recent.clear();
+        }
+        recent.extend_from_slice(&bytes[bytes.len().saturating_sub(RECENT)..]);
+        let excess = recent.len().saturating_sub(RECENT);
+        recent.drain(..excess);
+    }
+
+    /// Writes bytes as they are, or the lines that they make. `held`: how many bytes are in the hands, if these are.
+    fn put(
+        &self,
+        carrier: &mut Carrier,
+        target: &Arc<Target>,
+        bytes: &[u8],
+        held: Option<usize>,
+        hands: &mut Hands,
+        pool: &Arc<Pool>,
+    ) {
+        if !self.changes_lines {
+            return self.append_as_it_is(carrier, target, bytes, held, hands, pool);
         }
         let text = carrier.format.feed(bytes);
-        self.put(carrier, &text, is_held.then_some((hands, count)), pool);
-    }
-
-    /// The line that was not finished is written as it is: nobody will finish it.
-    pub(super) fn finish(&self, pool: &Arc<Pool>) {
-        let mut carrier = lock(&self.carrier);
-        let text = carrier.format.finish();
-        self.put(&mut carrier, &text, None, pool);
-    }
-
-    /// Writes text that was made of what is `held`, which is dropped when the text is written.
-    fn put(&self, carrier: &mut Carrier, text: &[u8], held: Option<(&Hands, usize)>, pool: &Arc<Pool>) {
-        let let_go = || {
-            if let Some((hands, count)) = held {
-                hands.empty(count);
-            }
-        };
+        let held = held.map(|all| Held { all, covered: bytes.len() });
         if text.is_empty() {
-            let_go();
+            // It waits for the end of its line.
+            held.into_iter().for_each(|held| hands.empty(held.covered));
             return;
         }
-        match &self.output {
-            Output::File(file) => {
-                let mut file_held = self.present(file, pool);
-                // All of it into one file: its length tells a successor whether this was done.
-                let written = self.mark(&mut file_held).and_then(|()| {
-                    if let (Some((hands, _)), Some(place)) = (held, file_held.length()?) {
-                        hands.begin_write(place, text.len() as u64);
-                    }
-                    file_held.write(text)
-                });
-                // Before anybody else writes to the file.
-                let_go();
-                let lost = if written.is_ok() { 0 } else { text.len() };
-                pool.wrote(text.len() - lost);
-                self.account(carrier, lost, written.err(), pool);
-                self.rotate(file, &mut file_held, pool);
+        match self.output {
+            // All of it into one file, so that a successor finds it there.
+            Output::File => self.append(carrier, target, &text, held, Some(hands), pool),
+            Output::Terminal | Output::Journal | Output::Syslog => {
+                self.say(carrier, target, &text, pool);
+                held.into_iter().for_each(|held| hands.empty(held.covered));
             }
-            Output::Terminal => {
-                let mut stdout = io::stdout().lock();
-                let written = stdout.write_all(text).and_then(|()| stdout.flush());
-                let_go();
-                let lost = if written.is_ok() { 0 } else { text.len() };
-                self.account(carrier, lost, written.err(), pool);
-            }
-            Output::Journal | Output::Syslog => {
-                let send = if matches!(self.output, Output::Journal) { journal::send } else { syslog::send };
-                let mut lost = 0;
-                let mut failed = None;
-                for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-                    if let Err(error) = send(&self.worker, line) {
-                        lost += line.len() + 1;
-                        failed = Some(error);
-                    }
+        }
+    }
+
+    /// In pieces where a file ends, so that the next one begins with a line.
+    fn append_as_it_is(
+        &self,
+        carrier: &mut Carrier,
+        target: &Arc<Target>,
+        bytes: &[u8],
+        held: Option<usize>,
+        hands: &mut Hands,
+        pool: &Arc<Pool>,
+    ) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let share =
+                target.file.as_ref().map_or(rest.len(), |file| self.present(file, target, pool, rest));
+            let done = bytes.len() - rest.len();
+            let held = held.map(|all| Held { all: all - done, covered: share });
+            self.append(carrier, target, &rest[..share], held, Some(hands), pool);
+            rest = &rest[share..];
+        }
+    }
+
+    /// How much of what comes belongs into the present file: yesterday's is put aside before it gets today's first line.
+    fn present(&self, file: &Mutex<LogFile>, target: &Arc<Target>, pool: &Arc<Pool>, bytes: &[u8]) -> usize {
+        let mut held = lock(file);
+        if held.is_of_the_past() {
+            self.rotate(target, &mut held, pool);
+        }
+        // Opens it, so that it is known how long it is.
+        let _ = held.length();
+        held.share(bytes).max(1)
+    }
+
+    /// Appends a text to the file. What it is made of is dropped from the hands then: it is written, or cannot be.
+    fn append(
+        &self,
+        carrier: &mut Carrier,
+        target: &Arc<Target>,
+        text: &[u8],
+        held: Option<Held>,
+        mut hands: Option<&mut Hands>,
+        pool: &Arc<Pool>,
+    ) {
+        let Some(file) = &target.file else { return };
+        let mut file = lock(file);
+        if file.is_of_the_past() {
+            self.rotate(target, &mut file, pool);
+        }
+        let written =
+            self.mark(&mut file).map_err(|error| Unwritten { bytes: text.len(), error }).and_then(|()| {
+                if let (Some(hands), Some(held), Ok(Some(place))) = (&mut hands, held, file.length()) {
+                    let made = Some(text).filter(|_| self.changes_lines);
+                    hands.begin_write(place, held.all, held.covered, made);
                 }
-                let_go();
-                self.account(carrier, lost, failed, pool);
+                file.write(text)
+            });
+        if let (Some(hands), Some(held)) = (hands, held) {
+            hands.empty(held.covered);
+        }
+        let (lost, error) = written.err().map_or((0, None), |it| (it.bytes, Some(it.error)));
+        pool.wrote(text.len() - lost);
+        self.account(carrier, lost as u64, error, pool);
+        self.rotate(target, &mut file, pool);
+    }
+
+    /// Whole lines to those who collect them.
+    fn say(&self, carrier: &mut Carrier, target: &Arc<Target>, text: &[u8], pool: &Arc<Pool>) {
+        if let Some(file) = &target.file {
+            let written = lock(file).write(text);
+            let (lost, error) = written.err().map_or((0, None), |it| (it.bytes, Some(it.error)));
+            return self.account(carrier, lost as u64, error, pool);
+        }
+        let send = if self.output == Output::Journal { journal::send } else { syslog::send };
+        let mut lost = 0;
+        let mut failed = None;
+        for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            if let Err(error) = send(&self.worker, line) {
+                lost += line.len() as u64 + 1;
+                failed = Some(error);
+            }
+        }
+        self.account(carrier, lost, failed, pool);
+    }
+
+    /// The line that was not finished is written as it is: nobody will finish it. The caller has the target's turn.
+    pub(super) fn finish(&self, target: &Arc<Target>, pool: &Arc<Pool>) {
+        let mut carrier = lock(&self.carrier);
+        let text = carrier.format.finish();
+        if text.is_empty() {
+            return;
+        }
+        match self.output {
+            Output::File => self.append(&mut carrier, target, &text, None, None, pool),
+            Output::Terminal | Output::Journal | Output::Syslog => {
+                self.say(&mut carrier, target, &text, pool)
             }
         }
     }
@@ -388,13 +413,13 @@ impl Stream {
         if lost == 0 {
             return Ok(());
         }
-        file.write(format!("\n[supervisord-rs: {lost} bytes of {} lost here]\n", self.worker).as_bytes())?;
+        let mark = format!("\n[supervisord-rs: {lost} bytes of {} lost here]\n", self.worker);
+        file.write(mark.as_bytes()).map_err(|unwritten| unwritten.error)?;
         self.losses.unmarked().fetch_sub(lost, Ordering::Relaxed);
         Ok(())
     }
 
-    fn account(&self, carrier: &mut Carrier, lost: usize, error: Option<io::Error>, pool: &Arc<Pool>) {
-        let lost = lost as u64;
+    fn account(&self, carrier: &mut Carrier, lost: u64, error: Option<io::Error>, pool: &Arc<Pool>) {
         self.losses.lost().fetch_add(lost, Ordering::Relaxed);
         self.losses.unmarked().fetch_add(lost, Ordering::Relaxed);
         carrier.lost_in_trouble += lost;
@@ -402,31 +427,31 @@ impl Stream {
         match error {
             Some(error) if !carrier.in_trouble => {
                 carrier.in_trouble = true;
-                let target = self.target();
+                let target = self.target_name();
                 pool.tell(Notice::Trouble { worker, target, error: error.to_string() });
             }
             None if carrier.in_trouble => {
                 carrier.in_trouble = false;
                 let lost = std::mem::take(&mut carrier.lost_in_trouble);
-                pool.tell(Notice::Recovered { worker, target: self.target(), lost });
+                pool.tell(Notice::Recovered { worker, target: self.target_name(), lost });
             }
             Some(_) | None => {}
         }
     }
 
-    /// The file that what comes now belongs into: yesterday's is put aside before it gets today's first line.
-    fn present<'a>(&self, file: &'a Arc<Mutex<LogFile>>, pool: &Arc<Pool>) -> MutexGuard<'a, LogFile> {
-        let mut held = lock(file);
-        if held.is_of_the_past() {
-            self.rotate(file, &mut held, pool);
+    fn rotate(&self, target: &Arc<Target>, held: &mut LogFile, pool: &Arc<Pool>) {
+        if !held.is_due_within(0) {
+            return;
         }
-        held
-    }
-
-    fn rotate(&self, file: &Arc<Mutex<LogFile>>, held: &mut LogFile, pool: &Arc<Pool>) {
-        match held.rotate_if_due() {
-            Ok(None) => {}
-            Ok(Some(rotated)) => pool.after_rotation(file, rotated.to_compress),
+        let named = lock(&target.naming);
+        let result = held.rotate_if_due();
+        drop(named);
+        match result {
+            Ok(false) => {}
+            Ok(true) => {
+                pool.targets().settle_rotated(target, held);
+                pool.after_rotation(target);
+            }
             Err(error) => {
                 let target = held.path().display().to_string();
                 let error = format!("cannot rotate: {error}");
@@ -452,16 +477,22 @@ impl Stream {
         dropped
     }
 
-    /// The last lines that were written, as text.
-    pub(super) fn last_lines(&self) -> Vec<String> {
-        let bytes = match &self.output {
-            Output::File(file) => lock(file).end(RECENT),
-            Output::Terminal | Output::Journal | Output::Syslog => lock(&self.carrier).recent.clone(),
-        };
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(|line| (*line).to_owned()).collect()
+    /// The last lines that were written, as text. `target`: the file may be looked at, since the caller has its turn.
+    pub(super) fn last_lines(&self, target: Option<&Target>) -> Vec<String> {
+        let lines = last_of(&lock(&self.recent));
+        let file = target.and_then(|target| target.file.as_ref()).filter(|_| self.output == Output::File);
+        match file {
+            // A predecessor took what is in none of our memory.
+            Some(file) if lines.len() < LAST_LINES => last_of(&lock(file).end(RECENT)),
+            Some(_) | None => lines,
+        }
     }
+}
+
+fn last_of(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(|line| (*line).to_owned()).collect()
 }
 
 /// A number that stands for a stream, by its name: never 0.

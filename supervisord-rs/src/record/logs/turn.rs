@@ -1,65 +1,87 @@
 //! Who may write to a target now. Several streams can go to one, such as the terminal: if it hangs, it shall hold one
-//! thread, and not one for each of them, since the threads carry everybody's output.
+//! thread, and not one for each of them, since the threads carry everybody's output. What has to wait waits here, in a
+//! bounded list, and not in a thread.
 
-use std::sync::{Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Mutex;
+use std::time::Instant;
 
+use super::jobs::Job;
 use super::lock;
+
+/// Jobs that wait for one target at most. A worker that dies again and again leaves one with each death.
+const JOBS_MAX: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Turn {
-    state: Mutex<State>,
-    given_back: Condvar,
+    state: Mutex<Waiting>,
 }
 
+/// What came while the turn was taken. Whoever gives it back has it come again.
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct Waiting {
     is_taken: bool,
-    /// Streams that came while it was taken. Whoever gives it back has them come again.
-    waiting: Vec<u32>,
+    pub(super) streams: Vec<u32>,
+    /// Each with the time at which it does without.
+    pub(super) jobs: Vec<(Instant, Job)>,
+}
+
+/// What becomes of a job whose target is somebody else's.
+#[derive(Debug)]
+pub(super) enum Deferred {
+    /// It comes again.
+    Waits,
+    /// The turn was given back meanwhile.
+    Again(Job),
+    /// It has waited long enough, or too many wait: it does without the target.
+    Without,
 }
 
 impl Turn {
+    /// Takes it, if nobody has it.
+    pub(super) fn take(&self) -> bool {
+        !std::mem::replace(&mut lock(&self.state).is_taken, true)
+    }
+
     /// Takes it, or leaves word that this stream waits for it. Does not block. False: it has to wait.
     pub(super) fn take_or_wait(&self, stream: u32) -> bool {
         let mut state = lock(&self.state);
-        if state.is_taken {
-            if !state.waiting.contains(&stream) {
-                state.waiting.push(stream);
-            }
-            return false;
+        if state.is_taken && !state.streams.contains(&stream) {
+            state.streams.push(stream);
         }
-        state.is_taken = true;
-        true
+        !std::mem::replace(&mut state.is_taken, true)
     }
 
-    /// Takes it, at the latest by `end`. False: somebody else has it still.
-    pub(super) fn take_until(&self, end: Instant) -> bool {
+    /// Has a job wait, at most until `end`.
+    pub(super) fn defer(&self, job: Job, end: Instant) -> Deferred {
         let mut state = lock(&self.state);
-        while state.is_taken {
-            let rest = end.saturating_duration_since(Instant::now());
-            if rest == Duration::ZERO {
-                return false;
-            }
-            let waited = self.given_back.wait_timeout(state, rest);
-            state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        if !state.is_taken {
+            return Deferred::Again(job);
         }
-        state.is_taken = true;
-        true
+        if state.jobs.len() >= JOBS_MAX || end <= Instant::now() {
+            return Deferred::Without;
+        }
+        state.jobs.push((end, job));
+        Deferred::Waits
+    }
+
+    /// The jobs that have waited long enough.
+    pub(super) fn overdue(&self) -> Vec<Job> {
+        let mut state = lock(&self.state);
+        let now = Instant::now();
+        state.jobs.extract_if(.., |(end, _)| *end <= now).map(|(_, job)| job).collect()
     }
 
     /// Gives it back. Who waits.
     #[must_use]
-    pub(super) fn give_back(&self) -> Vec<u32> {
-        let mut state = lock(&self.state);
-        state.is_taken = false;
-        self.given_back.notify_one();
-        std::mem::take(&mut state.waiting)
+    pub(super) fn give_back(&self) -> Waiting {
+        std::mem::take(&mut lock(&self.state))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -67,9 +89,26 @@ mod tests {
         let turn = Turn::default();
         assert!(turn.take_or_wait(1));
         assert!(!turn.take_or_wait(2) && !turn.take_or_wait(3) && !turn.take_or_wait(2));
-        assert!(!turn.take_until(Instant::now()));
-        assert_eq!(turn.give_back(), [2, 3]);
-        assert!(turn.take_until(Instant::now()));
-        assert_eq!(turn.give_back(), Vec::<u32>::new());
+        assert!(!turn.take());
+        assert_eq!(turn.give_back().streams, [2, 3]);
+        assert!(turn.take());
+        assert_eq!(turn.give_back().streams, Vec::<u32>::new());
+    }
+
+    #[test]
+    fn jobs_wait_in_a_bounded_list_and_not_for_ever() {
+        let turn = Turn::default();
+        let later = Instant::now() + Duration::from_secs(3600);
+        assert!(matches!(turn.defer(Job::Weigh, later), Deferred::Again(_)), "nobody has it");
+        assert!(turn.take());
+        let now = Instant::now();
+        assert!(matches!(turn.defer(Job::Weigh, now), Deferred::Without), "it does not want to wait");
+        for _ in 0..JOBS_MAX {
+            assert!(matches!(turn.defer(Job::Weigh, later), Deferred::Waits));
+        }
+        assert!(matches!(turn.defer(Job::Weigh, later), Deferred::Without), "too many wait");
+        assert!(turn.overdue().is_empty());
+        assert_eq!(turn.give_back().jobs.len(), JOBS_MAX);
+        assert!(turn.take());
     }
 }

@@ -1,0 +1,238 @@
+//! What the threads do besides carrying output. Nothing here waits for a target that hangs: what needs its turn is left
+//! with the target, and does without after a while.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::hands::Hands;
+use super::pool::Pool;
+use super::stream::Stream;
+use super::target::Target;
+use super::turn::Deferred;
+use super::{Tail, aside, lock};
+
+/// How long the last lines of a worker wait for a target that somebody else writes to.
+const TURN_WAIT: Duration = Duration::from_secs(1);
+/// Longer than anything waits.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// So many files may wait to be compressed before that is said.
+const BEHIND_MAX: usize = 3;
+
+/// Something to do.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// The last lines of some streams; `lines`: of those that were looked at already.
+    Tail {
+        streams: Vec<Arc<Stream>>,
+        lines: Vec<String>,
+        tail: Tail,
+        end: Instant,
+    },
+    /// What a predecessor left.
+    Carry(u32),
+    /// Takes all that is there, then forgets the stream.
+    Close(u32, Instant),
+    Reopen,
+    Compress(Arc<Target>),
+    Weigh,
+    /// Takes all that is there, and says so.
+    Flush {
+        streams: Vec<Arc<Stream>>,
+        done: Sender<()>,
+        end: Instant,
+    },
+}
+
+impl Job {
+    /// Whether others should not wait for it.
+    pub(super) fn takes_long(&self) -> bool {
+        match self {
+            Self::Compress(_) | Self::Weigh | Self::Reopen => true,
+            Self::Tail { .. } | Self::Carry(_) | Self::Close(..) | Self::Flush { .. } => false,
+        }
+    }
+
+    pub(super) fn tail(streams: Vec<Arc<Stream>>, tail: Tail) -> Self {
+        Self::Tail { streams, lines: Vec::new(), tail, end: Instant::now() + TURN_WAIT }
+    }
+
+    pub(super) fn close(id: u32) -> Self {
+        Self::Close(id, Instant::now() + TURN_WAIT)
+    }
+
+    pub(super) fn flush(streams: Vec<Arc<Stream>>, done: Sender<()>) -> Self {
+        Self::Flush { streams, done, end: Instant::now() + TURN_WAIT }
+    }
+}
+
+impl Pool {
+    pub(super) fn do_job(self: &Arc<Self>, job: Job, hands: &mut Hands) {
+        match job {
+            Job::Tail { streams, lines, tail, end } => self.tail(streams, lines, tail, end, hands),
+            Job::Carry(id) => self.carry_past(id, hands),
+            Job::Close(id, end) => self.close(id, end, hands),
+            Job::Reopen => self.reopen(),
+            Job::Compress(target) => self.compress(&target),
+            Job::Weigh => self.keep_to_cap(),
+            Job::Flush { streams, done, end } => self.flush(streams, done, end, hands),
+        }
+    }
+
+    /// Leaves a job with the target of a stream. True: it has to do without.
+    fn has_to_do_without(&self, stream: &Stream, job: Job, end: Instant) -> bool {
+        match stream.target().turn.defer(job, end) {
+            Deferred::Waits => false,
+            Deferred::Again(job) => {
+                self.give(job);
+                false
+            }
+            Deferred::Without => true,
+        }
+    }
+
+    /// Where a target hangs, only what we remember.
+    fn tail(
+        self: &Arc<Self>,
+        mut streams: Vec<Arc<Stream>>,
+        mut lines: Vec<String>,
+        tail: Tail,
+        end: Instant,
+        hands: &mut Hands,
+    ) {
+        while let Some(stream) = streams.first().cloned() {
+            if let Some(last) = self.carry_now(&stream, hands, |target| stream.last_lines(Some(target))) {
+                lines.extend(last);
+            } else {
+                let (streams, lines_now, tail) = (streams.clone(), lines.clone(), Arc::clone(&tail));
+                let job = Job::Tail { streams, lines: lines_now, tail, end };
+                if !self.has_to_do_without(&stream, job, end) {
+                    return;
+                }
+                lines.extend(stream.last_lines(None));
+            }
+            streams.remove(0);
+        }
+        let _ = tail.set(lines);
+        let _ = self.wakeup.write(1);
+    }
+
+    /// Whoever waited for it, since it comes first, is let go on.
+    fn carry_past(self: &Arc<Self>, id: u32, hands: &mut Hands) {
+        let Some(stream) = self.stream(id) else { return };
+        let target = stream.target();
+        if self.carry_now(&stream, hands, |_| ()).is_none() {
+            self.has_to_do_without(&stream, Job::Carry(id), Instant::now() + FOR_EVER);
+            return;
+        }
+        for (id, other) in (0..).zip(self.slots()) {
+            if let Some(other) = other.filter(|other| Arc::ptr_eq(&other.target(), &target)) {
+                other.busy_since.store(0, Ordering::Relaxed);
+                self.arm(id, &other);
+            }
+        }
+    }
+
+    fn close(self: &Arc<Self>, id: u32, end: Instant, hands: &mut Hands) {
+        let Some(stream) = self.stream(id) else { return };
+        if self.carry_now(&stream, hands, |_| ()).is_none() {
+            if !self.has_to_do_without(&stream, Job::Close(id, end), end) {
+                return;
+            }
+            stream.discard();
+        }
+        let _ = self.epoll.delete(stream.pipe());
+        self.lost_by_closed.fetch_add(stream.losses.lost().load(Ordering::Relaxed), Ordering::Relaxed);
+        let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = streams.get_mut(id as usize) {
+            *slot = None;
+        }
+    }
+
+    fn flush(self: &Arc<Self>, streams: Vec<Arc<Stream>>, done: Sender<()>, end: Instant, hands: &mut Hands) {
+        // First everyone whose target is free: one that hangs shall cost nobody else his last lines.
+        let mut rest = streams;
+        rest.retain(|stream| self.carry_now(stream, hands, |_| ()).is_none());
+        while let Some(stream) = rest.first().cloned() {
+            let job = Job::Flush { streams: rest.clone(), done: done.clone(), end };
+            if !self.has_to_do_without(&stream, job, end) {
+                return;
+            }
+            rest.remove(0);
+        }
+        let _ = done.send(());
+    }
+
+    /// Closes what nobody writes to now; the others are closed before their next write.
+    fn reopen(&self) {
+        self.targets().reopen();
+        for target in self.targets().files() {
+            if target.turn.take() {
+                if let Some(file) = target.file.as_ref() {
+                    lock(file).close();
+                }
+                self.give_back(&target);
+            }
+        }
+    }
+
+    /// After a rotation: what it left to do.
+    pub(super) fn after_rotation(&self, target: &Arc<Target>) {
+        target.has_plain.store(true, Ordering::SeqCst);
+        if target.compressed().is_some() && !target.is_compressing.swap(true, Ordering::SeqCst) {
+            self.give(Job::Compress(Arc::clone(target)));
+        }
+        if self.cap.is_some() {
+            self.give(Job::Weigh);
+        }
+    }
+
+    /// One file after the other, beside the rotation, which does not wait for it: whoever writes faster than we compress
+    /// has files that are not compressed yet, at most as many as are kept.
+    fn compress(self: &Arc<Self>, target: &Arc<Target>) {
+        let path = target.path();
+        target.has_plain.store(false, Ordering::SeqCst);
+        let keep = target.compressed().unwrap_or(0);
+        let is_more = match aside::compress_oldest(&path, keep, &target.naming) {
+            Ok(left) => {
+                target.note_behind(left.unwrap_or(0), BEHIND_MAX);
+                left.is_some_and(|left| left > 0)
+            }
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a rotated log is kept uncompressed");
+                false
+            }
+        };
+        target.is_compressing.store(false, Ordering::SeqCst);
+        if is_more || target.has_plain.load(Ordering::SeqCst) {
+            self.after_rotation(target);
+        } else if self.cap.is_some() {
+            self.give(Job::Weigh);
+        }
+    }
+
+    /// Removes the oldest files that were put aside until all together are within the cap. Where that is not enough,
+    /// the largest of the present ones is put aside too.
+    fn keep_to_cap(&self) {
+        let Some(cap) = self.cap else { return };
+        // One thread at a time: a directory that hangs holds no more.
+        if self.is_weighing.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let targets = self.targets().files();
+        let paths: Vec<_> = targets.iter().map(|target| target.path()).collect();
+        let size = |path: &std::path::PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let mut present: Vec<_> = paths.iter().map(size).zip(&targets).collect();
+        present.sort_by_key(|(size, _)| *size);
+        while aside::keep_to_cap(&paths, cap) > cap {
+            let Some((_, target)) = present.pop() else { break };
+            // One that hangs is not waited for.
+            if let Some(Ok(mut file)) = target.file.as_ref().map(|file| file.try_lock()) {
+                let _named = lock(&target.naming);
+                let _ = file.put_aside();
+            }
+        }
+        self.is_weighing.store(false, Ordering::SeqCst);
+    }
+}

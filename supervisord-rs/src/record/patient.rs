@@ -1,0 +1,102 @@
+//! Writes to something that may take nothing for a while, and does not wait for ever where that can be helped: what was
+//! opened with O_NONBLOCK is polled. Whoever gave us our standard output may have set that flag on it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::write;
+
+/// How long a target may take nothing before what is to be written is given up.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a target has behaved.
+#[derive(Debug, Default)]
+pub(super) struct Patient {
+    /// It took nothing for [`PATIENCE`]: until it takes something again, it is not waited for.
+    is_stalled: bool,
+}
+
+/// What was not written, and why.
+#[derive(Debug)]
+pub(super) struct Unwritten {
+    pub(super) bytes: usize,
+    pub(super) error: io::Error,
+}
+
+impl Patient {
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// Those of write(2); TimedOut when nothing was taken for [`PATIENCE`]. What comes before may have been written.
+    pub(super) fn write_all(&mut self, target: impl AsFd, bytes: &[u8]) -> Result<(), Unwritten> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let written = match write(&target, rest) {
+                Ok(written) if written > 0 => written,
+                Ok(_) => return Err(Unwritten { bytes: rest.len(), error: Errno::EIO.into() }),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) if self.wait_for(target.as_fd()) => continue,
+                Err(Errno::EAGAIN) => {
+                    let why = format!("it has taken nothing for {} s", PATIENCE.as_secs());
+                    let error = io::Error::new(io::ErrorKind::TimedOut, why);
+                    return Err(Unwritten { bytes: rest.len(), error });
+                }
+                Err(errno) => return Err(Unwritten { bytes: rest.len(), error: errno.into() }),
+            };
+            self.is_stalled = false;
+            rest = &rest[written..];
+        }
+        Ok(())
+    }
+
+    /// Waits until something can be written. False: nothing can.
+    fn wait_for(&mut self, target: BorrowedFd<'_>) -> bool {
+        let end = Instant::now() + if self.is_stalled { Duration::ZERO } else { PATIENCE };
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let mut polled = [PollFd::new(target, PollFlags::POLLOUT)];
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut polled, timeout) {
+                Ok(0) | Err(Errno::EINTR) if left > Duration::ZERO => {}
+                Ok(1..) => return true,
+                Ok(_) | Err(_) => {
+                    self.is_stalled = true;
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use nix::fcntl::OFlag;
+    use nix::unistd::pipe2;
+
+    use super::*;
+
+    #[test]
+    fn a_reader_that_is_slow_costs_nothing_and_one_that_stops_costs_what_it_did_not_take() {
+        let (ours, theirs) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).expect("a pipe");
+        let mut reader = std::fs::File::from(ours);
+        nix::fcntl::fcntl(&reader, nix::fcntl::FcntlArg::F_SETFL(OFlag::empty())).expect("ours");
+        let taking = std::thread::spawn(move || {
+            let mut taken = vec![0; 1024 * 1024];
+            reader.read_exact(&mut taken).expect("all of it");
+            reader
+        });
+        let mut patient = Patient::default();
+        patient.write_all(&theirs, &vec![b'x'; 1024 * 1024]).expect("all of it");
+        let _reader = taking.join().expect("all of it was taken");
+        let unwritten = patient.write_all(&theirs, &vec![b'x'; 1024 * 1024]).expect_err("nobody reads");
+        assert_eq!(unwritten.bytes, 1024 * 1024 - 64 * 1024, "what the pipe has room for was taken");
+        let begun = Instant::now();
+        patient.write_all(&theirs, b"x").expect_err("it is full");
+        assert!(begun.elapsed() < PATIENCE / 2, "it is not waited for again");
+    }
+}
