@@ -15,7 +15,7 @@ pub fn registry() -> Registry {
     Registry::default()
         .with(
             "cpu-burner",
-            "counts primes; args: chunk (numbers between two signs of life)",
+            "counts primes; args: chunk (numbers in one unit of work)",
             cpu_burner::CpuBurner::new,
         )
         .with(
