@@ -245,7 +245,7 @@ fn a_thread_worker_that_always_kills_its_supervisor_is_quarantined() {
     supervisor
         .wait("a to go on alone", |supervisor| (supervisor.worker("a").phase == "running").then_some(()));
     assert_eq!(find(&status, "b").generation, 4);
-    assert_eq!(supervisor.incidents().len(), 4);
+    supervisor.wait("four incidents", |supervisor| (supervisor.incidents().len() == 4).then_some(()));
     supervisor.stop();
 }
 

@@ -17,6 +17,7 @@ pub mod guardian;
 pub mod hooks;
 pub mod isolation;
 pub mod leftovers;
+mod pool;
 pub mod probing;
 pub mod process_table;
 pub mod record;

@@ -1,5 +1,5 @@
 //! Waiting for orders, for a descriptor, for a time. An order wakes every thread that waits: nobody takes it away from the
-//! others, since the eventfd behind it is watched for its edges and never read.
+//! others, since what is behind it is watched for its edges and never read.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;

@@ -223,7 +223,7 @@ impl Board {
         self.heartbeat_at.store(monotonic_ns(), Ordering::Release);
     }
 
-    /// Orders the worker to stop. Whoever orders also makes the incarnation's `wake` eventfd readable.
+    /// Orders the worker to stop. Whoever orders also makes the incarnation's `wake` readable.
     pub fn order_stop(&self) {
         self.order.store(Order::Stop as u32, Ordering::Release);
     }

@@ -46,7 +46,7 @@ pub struct HostOrder {
     pub single: bool,
 }
 
-/// Sends an order with its descriptors (board, wake, output). Does not block on a non-blocking socket.
+/// Sends an order with its descriptors (board, wake, output). Does not block, whatever the flags of the socket are.
 ///
 /// # Errors
 /// EAGAIN: the host reads no orders; EPIPE, ECONNRESET: it is gone; EMSGSIZE: the arguments are too large.
@@ -57,7 +57,13 @@ pub fn send(socket: BorrowedFd<'_>, order: &HostOrder, fds: [BorrowedFd<'_>; 3])
     }
     let fds = fds.map(|fd| fd.as_raw_fd());
     let message = [ControlMessage::ScmRights(&fds)];
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&text)], &message, MsgFlags::MSG_NOSIGNAL, None)?;
+    sendmsg::<()>(
+        socket.as_raw_fd(),
+        &[IoSlice::new(&text)],
+        &message,
+        MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
+        None,
+    )?;
     Ok(())
 }
 

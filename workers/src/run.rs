@@ -46,7 +46,7 @@ pub struct IncarnationPlan {
     pub page: usize,
     /// An eventfd that makes the supervisor look at the boards of this fault domain.
     pub poke: Arc<OwnedFd>,
-    /// An eventfd that is readable when there is an order.
+    /// What is readable when there is an order.
     pub wake: OwnedFd,
     /// Where its output goes.
     pub output: OwnedFd,

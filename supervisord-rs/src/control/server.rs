@@ -25,6 +25,7 @@ use super::protocol::{EventRecord, Failure, IncidentRecord, VERSION};
 use super::request::{Answer, Peer, Request};
 use super::socket::{Admission, Standing};
 use super::timed::Timed;
+use crate::pool::Pool;
 use crate::record::incidents::read_others;
 
 /// Largest body, in bytes.
@@ -39,6 +40,10 @@ const LAST_EVENTS: Duration = Duration::from_millis(20);
 const AT_ONCE: Duration = Duration::from_millis(200);
 /// Why there is no place.
 const CROWD: &str = "64 clients do already, or 48 besides root and the supervisor's own user";
+/// For the figures of a report.
+const USAGE_LIMIT: Duration = Duration::from_secs(2);
+/// Those who read for answers: no request needs a thread that may not be to be had.
+static READERS: Pool = Pool::new("reader", 4);
 /// Incidents given when no number is.
 const LAST_DEFAULT: usize = 20;
 
@@ -72,6 +77,7 @@ impl Server {
     #[must_use]
     pub fn start(listener: UnixListener, admission: Admission, requests: Requests) -> Self {
         let places = Arc::new(Places::new());
+        READERS.begin();
         let (closing, closed) = watch::channel(false);
         tokio::spawn(serve(listener, Service { admission, requests, places: Arc::clone(&places), closed }));
         Self { places, closing }
@@ -225,18 +231,27 @@ async fn status(State(requests): State<Requests>, Query(With { usage }): Query<W
         return ask(&requests, Request::Status).await;
     }
     match call(&requests, Request::Status).await {
-        // Beside the loop: /proc takes its time.
-        Ok(mut report) => match tokio::task::spawn_blocking(move || {
-            crate::usage::fill(&mut report);
-            report
-        })
-        .await
-        {
-            Ok(report) => axum::Json(report).into_response(),
-            Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "failed", "cannot read /proc".into()),
-        },
+        // Beside the loop: /proc takes its time, and where it takes too much there is an answer without figures.
+        Ok(report) => {
+            let mut full = report.clone();
+            let filled = read(USAGE_LIMIT, move || {
+                crate::usage::fill(&mut full);
+                full
+            });
+            axum::Json(filled.await.unwrap_or(report)).into_response()
+        }
         Err(failure) => fail(&failure),
     }
+}
+
+/// Reads what may take its time, on a thread that is there already. `None`: it took too long.
+async fn read<T: Send + 'static>(limit: Duration, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (answer, answered) = oneshot::channel();
+    let is_there = READERS.run(move || drop(answer.send(job())));
+    if !is_there {
+        return None;
+    }
+    timeout(limit, answered).await.ok()?.ok()
 }
 
 #[derive(Deserialize)]
@@ -270,13 +285,13 @@ async fn newest(requests: &Requests, last: usize) -> Result<Vec<IncidentRecord>,
         return Ok(records);
     }
     let known = records.iter().map(|record| record.id).collect();
-    let older = tokio::task::spawn_blocking(move || read_others(&path, &known, missing)).await;
+    let older = read(READ_TIMEOUT, move || read_others(&path, &known, missing)).await;
     let failed = |why: String| Failure {
         error: "failed".into(),
         message: format!("cannot read older incidents: {why}"),
     };
-    let mut all =
-        older.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+    let older = older.ok_or_else(|| failed("the disk does not answer".to_owned()))?;
+    let mut all = older.map_err(|error| failed(error.to_string()))?;
     all.append(&mut records);
     all.sort_by_key(|record| record.id);
     Ok(all)

@@ -1,39 +1,37 @@
 //! The supervisor's datagrams: sd_notify(3), as far as the guardian needs it. Only the supervisor itself is listened to:
 //! the kernel says who sent a datagram (`SO_PASSCRED`, unix(7)).
-#![expect(unsafe_code, reason = "descriptors that come with a datagram are numbers")]
 
-use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
 
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::store::{Request, Store};
+use crate::isolation::closer;
+use crate::isolation::datagram::{Datagram, Mailbox};
 use crate::service_manager::{self, ServiceManager};
 
 /// Largest datagram that is read; longer ones are cut.
 const DATAGRAM_MAX: usize = 4096;
-/// Descriptors that come with one datagram at most; the kernel allows 253.
-const DESCRIPTORS_MAX: usize = 253;
+/// Datagrams of strangers before signals and deaths get their turn.
+const STRANGERS: usize = 64;
 
 /// The receiving end, and what was said there.
 #[derive(Debug)]
 pub(super) struct Notify {
-    socket: UnixDatagram,
+    mailbox: Mailbox,
+    /// Threads ring it when they have taken a datagram.
+    bell: Arc<EventFd>,
     address: String,
     ready: bool,
     stopping: bool,
     /// Whom the supervisor has named in its place.
     main_pid: Option<i32>,
     store: Store,
-}
-
-/// What was received.
-struct Datagram {
-    sender: Option<i32>,
-    bytes: Vec<u8>,
-    descriptors: Vec<OwnedFd>,
 }
 
 impl Notify {
@@ -43,7 +41,11 @@ impl Notify {
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;
         let (address, store) = (format!("@{name}"), Store::default());
-        Ok(Self { socket, address, ready: false, stopping: false, main_pid: None, store })
+        closer::begin();
+        let bell =
+            Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let mailbox = Mailbox::new(socket);
+        Ok(Self { mailbox, bell, address, ready: false, stopping: false, main_pid: None, store })
     }
 
     /// For `NOTIFY_SOCKET`.
@@ -78,7 +80,7 @@ impl Notify {
 
     /// Takes every datagram that is there; those of the supervisor count, and go on to our own manager.
     pub(super) fn receive(&mut self, supervisor: i32, upstream: Option<&ServiceManager>) {
-        while let Some(Datagram { sender, bytes, descriptors }) = self.next() {
+        while let Some(Datagram { sender, bytes, descriptors, .. }) = self.next(supervisor) {
             if sender != Some(supervisor) {
                 continue;
             }
@@ -112,33 +114,31 @@ impl Notify {
         }
     }
 
-    /// The next datagram. Descriptors that nobody takes are closed.
-    fn next(&self) -> Option<Datagram> {
-        let mut bytes = vec![0; DATAGRAM_MAX];
-        let mut space = nix::cmsg_space!(UnixCredentials, [RawFd; DESCRIPTORS_MAX]);
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let message = recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut space), flags).ok()?;
-        let (mut sender, mut descriptors) = (None, Vec::new());
-        for control in message.cmsgs().into_iter().flatten() {
-            match control {
-                ControlMessageOwned::ScmCredentials(credentials) => sender = Some(credentials.pid()),
-                ControlMessageOwned::ScmRights(numbers) => {
-                    // SAFETY: the kernel has just made these descriptors for us, and nobody else has them.
-                    descriptors
-                        .extend(numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }));
-                }
-                _ => {}
+    /// The next datagram of the supervisor. Those of strangers are dropped: with descriptors by a thread, since closing
+    /// these can wait for as long as their sender chose.
+    fn next(&self, supervisor: i32) -> Option<Datagram> {
+        let _ = self.bell.read();
+        for _ in 0..STRANGERS {
+            let seen = self.mailbox.look(DATAGRAM_MAX)?;
+            if seen.sender == Some(supervisor) {
+                return self.mailbox.take(DATAGRAM_MAX);
             }
+            if seen.has_more {
+                let bell = Arc::clone(&self.bell);
+                self.mailbox.skip_elsewhere(move || {
+                    let _ = bell.write(1);
+                });
+                return None;
+            }
+            self.mailbox.skip();
         }
-        let length = message.bytes;
-        bytes.truncate(length);
-        Some(Datagram { sender, bytes, descriptors })
+        None
     }
 }
 
 impl AsFd for Notify {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        // What a thread is at is not ready for us; the thread rings when it is.
+        if self.mailbox.is_busy() { self.bell.as_fd() } else { self.mailbox.as_fd() }
     }
 }

@@ -44,12 +44,14 @@ use workers::fault::Fault;
 
 use super::adopted::Obituaries;
 use super::cgroup::Cgroups;
+use super::closer;
 use super::evidence::Evidence;
 use super::family::{Family, house_of};
 use super::helper::Summons;
 use super::host::Host;
 use super::launch::{Child, advice};
 use super::launcher::Launchers;
+use super::live::event_fd;
 use super::live::{Live, Page};
 use super::notify::Notify;
 use super::orphans;
@@ -101,6 +103,8 @@ pub struct Drivers {
     log_dir: std::path::PathBuf,
     black_box: Rc<BlackBox>,
     watch: Watch,
+    /// Threads ring it when they have taken datagrams that came with descriptors.
+    bell: Arc<OwnedFd>,
     launchers: Launchers,
     answers: Answers,
     /// Launches that were withdrawn and are not over.
@@ -226,6 +230,10 @@ impl Drivers {
         watch.add_for_ever(logs.wakeup(), Token::Logs)?;
         let answers = Answers::new()?;
         watch.add_for_ever(answers.wakeup(), Token::Launched)?;
+        let bell = event_fd().map_err(|failure| io::Error::from_raw_os_error(failure.errno))?;
+        let bell = Arc::new(bell);
+        watch.add_for_ever(bell.as_fd(), Token::Taken)?;
+        closer::begin();
         // Orphans of workers come to us: nothing that a worker started is out of sight (prctl(2)).
         nix::sys::prctl::set_child_subreaper(true)?;
         super::launch::raise_open_files();
@@ -254,6 +262,7 @@ impl Drivers {
             log_dir: settings.supervisor.log_dir.clone(),
             black_box,
             watch,
+            bell,
             launchers: Launchers::start()?,
             answers,
             withdrawn: Vec::new(),

@@ -3,10 +3,10 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use supervision::{LaunchFailure, LaunchStage};
 use workers::host::HostOrder;
 
@@ -36,6 +36,8 @@ pub(super) fn way() -> Result<(OwnedFd, OwnedFd), LaunchFailure> {
         .map_err(|errno| failure(LaunchStage::Cell, errno))?;
     // Ours only: the loop never waits for a worker. The two ends have flags of their own.
     fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| failure(LaunchStage::Cell, errno))?;
+    // Nothing comes back: what a worker sent would be closed with our end, and that can wait (`SO_LINGER`).
+    shutdown(ours.as_raw_fd(), Shutdown::Read).map_err(|errno| failure(LaunchStage::Cell, errno))?;
     Ok((ours, theirs))
 }
 

@@ -1,6 +1,6 @@
 //! One incarnation, while it lives: where its board is, how it is woken, what captures its output.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -10,6 +10,7 @@ use workers::board::{Board, Reading};
 use workers::mapping::Mapping;
 
 use super::launch::{Child, failure};
+use super::wake::Wake;
 use super::watch::Watched;
 
 /// A page of shared memory that is one worker's board.
@@ -92,7 +93,7 @@ impl Live {
             Some(asked) if asked > waiting => asked,
             Some(_) | None => {
                 self.asked_at = Some(now);
-                ring(sdk.wake.as_fd());
+                sdk.wake.ring();
                 now
             }
         });
@@ -105,19 +106,19 @@ impl Live {
 #[derive(Debug)]
 pub(super) struct Sdk {
     pub(super) page: Page,
-    /// An eventfd that becomes readable when there is an order, for workers that wait in poll(2).
-    pub(super) wake: OwnedFd,
+    /// What becomes readable when there is an order, for workers that wait.
+    pub(super) wake: Wake,
 }
 
 impl Sdk {
     pub(super) fn new(page: Page, name: &str, incarnation: Incarnation) -> Result<Self, LaunchFailure> {
         page.board().begin(name, incarnation.generation.0);
-        Ok(Self { page, wake: event_fd()? })
+        Ok(Self { page, wake: Wake::new()? })
     }
 
     /// Of an incarnation that lives already; of one that is no more without what wakes it.
     pub(super) fn adopted(page: Page, wake: Option<OwnedFd>) -> Result<Self, LaunchFailure> {
-        Ok(Self { page, wake: wake.map_or_else(event_fd, Ok)? })
+        Ok(Self { page, wake: wake.map_or_else(Wake::new, |wake| Ok(Wake::adopted(wake)))? })
     }
 
     pub(super) fn board(&self) -> &Board {
@@ -131,16 +132,16 @@ impl Sdk {
 
     pub(super) fn order_stop(&self) {
         self.board().order_stop();
-        ring(self.wake.as_fd());
+        self.wake.ring();
     }
 
     pub(super) fn order_fault(&self, code: u32, parameter: u64) {
         self.board().order_fault(code, parameter);
-        ring(self.wake.as_fd());
+        self.wake.ring();
     }
 }
 
-/// A non-blocking eventfd.
+/// A non-blocking eventfd: for what nobody else writes to, whose flags a worker has too.
 pub(super) fn event_fd() -> Result<OwnedFd, LaunchFailure> {
     EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
         .map(OwnedFd::from)

@@ -24,11 +24,15 @@
 //! | `helper` | small processes of our own: probes, stop commands, hooks |
 //! | `evidence` | from what was left behind to an ending and its cause |
 //! | `peer` | who is at the other end of a Unix socket |
+//! | `datagram`, `closer` | what anybody may send, descriptors too; closing it, which may wait |
+//! | `wake` | what wakes SDK code for an order |
 //! | `watch` | the one epoll set |
 
 mod adopted;
 mod cgroup;
+pub(crate) mod closer;
 mod command;
+pub(crate) mod datagram;
 pub mod drivers;
 pub mod evidence;
 pub mod family;
@@ -49,6 +53,7 @@ mod surroundings;
 mod sweep;
 mod thread;
 mod wait;
+mod wake;
 mod watch;
 
 pub use drivers::Drivers;

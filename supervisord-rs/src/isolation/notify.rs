@@ -1,26 +1,31 @@
 //! What a worker says on its `NOTIFY_SOCKET`, sd_notify(3). Each worker has a socket of its own, so that its address
 //! says who is meant; the kernel says who speaks (`SO_PASSCRED`, unix(7)), and only the worker's family is listened to.
+//! Anybody can send anything there: what comes with descriptors is taken by a thread that may wait.
 
-use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
+
+use super::datagram::{self, Mailbox};
+use super::live::ring;
 use crate::service_manager;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt};
 
 /// Largest datagram that is read; longer ones are refused.
 const DATAGRAM_MAX: usize = 4096;
-/// Descriptors that come with one datagram at most; the kernel allows 253.
-const DESCRIPTORS_MAX: usize = 253;
+/// Datagrams that are forgotten at once; who sends more than that is a stranger, and is not listened to anyway.
+const FORGOTTEN: usize = 64;
 /// Longest status that is kept.
 const STATUS_MAX: usize = 256;
 
 /// The receiving end.
 #[derive(Debug)]
 pub(super) struct Notify {
-    socket: UnixDatagram,
+    mailbox: Mailbox,
     address: String,
 }
 
@@ -50,6 +55,8 @@ pub(super) enum Word {
 pub(super) struct Datagram {
     pub(super) sender: i32,
     pub(super) words: Option<Vec<Word>>,
+    /// Whether descriptors came with it.
+    pub(super) has_descriptors: bool,
 }
 
 impl Notify {
@@ -59,7 +66,7 @@ impl Notify {
         let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;
-        Ok(Self { socket, address: format!("@{name}") })
+        Ok(Self { mailbox: Mailbox::new(socket), address: format!("@{name}") })
     }
 
     /// For `NOTIFY_SOCKET`.
@@ -76,48 +83,45 @@ impl Notify {
         let address = socket.local_addr()?;
         let name = address.as_abstract_name().and_then(|name| std::str::from_utf8(name).ok());
         let address = name.map(|name| format!("@{name}")).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Self { socket, address })
+        Ok(Self { mailbox: Mailbox::new(socket), address })
     }
 
-    /// Forgets what is there: it was said to an incarnation that is no more.
-    pub(super) fn drain(&self) {
-        while self.take().is_some() {}
+    /// Forgets what is there: it was said to an incarnation that is no more. False: a thread has to take it.
+    pub(super) fn drain(&self) -> bool {
+        for _ in 0..FORGOTTEN {
+            match self.look() {
+                None => return true,
+                Some(datagram) if datagram.has_descriptors => return false,
+                Some(_) => self.take(),
+            }
+        }
+        true
     }
 
     /// The next datagram, which stays where it is.
     pub(super) fn look(&self) -> Option<Datagram> {
-        self.receive(MsgFlags::MSG_PEEK)
+        let datagram::Datagram { bytes, sender, has_more, .. } = self.mailbox.look(DATAGRAM_MAX)?;
+        let text = if bytes.len() > DATAGRAM_MAX { None } else { std::str::from_utf8(&bytes).ok() };
+        let words = text.and_then(parse);
+        Some(Datagram { sender: sender.unwrap_or(0), words, has_descriptors: has_more })
     }
 
-    /// Takes the next datagram away. Descriptors that came with it are closed, which is what `BARRIER=1` waits for.
-    pub(super) fn take(&self) -> Option<Datagram> {
-        self.receive(MsgFlags::empty())
+    /// Takes the next datagram away, which came without descriptors.
+    pub(super) fn take(&self) {
+        self.mailbox.skip();
     }
 
-    fn receive(&self, how: MsgFlags) -> Option<Datagram> {
-        let mut bytes = vec![0; DATAGRAM_MAX + 1];
-        let mut space = nix::cmsg_space!(UnixCredentials, [RawFd; DESCRIPTORS_MAX]);
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let flags = how | MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let message = recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut space), flags).ok()?;
-        let mut sender = 0;
-        for control in message.cmsgs().into_iter().flatten() {
-            match control {
-                ControlMessageOwned::ScmCredentials(credentials) => sender = credentials.pid(),
-                ControlMessageOwned::ScmRights(descriptors) => descriptors.into_iter().for_each(close),
-                _ => {}
-            }
-        }
-        let length = message.bytes;
-        let text = if length > DATAGRAM_MAX { None } else { std::str::from_utf8(&bytes[..length]).ok() };
-        Some(Datagram { sender, words: text.and_then(parse) })
+    /// Has a thread take the next datagram away, and ring when it has. Its descriptors are closed then, which is what
+    /// `BARRIER=1` waits for.
+    pub(super) fn take_elsewhere(&self, bell: &Arc<OwnedFd>) {
+        let bell = Arc::clone(bell);
+        self.mailbox.skip_elsewhere(move || ring(bell.as_fd()));
     }
-}
 
-fn close(descriptor: RawFd) {
-    #[expect(unsafe_code, reason = "descriptors come as numbers")]
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else has it.
-    drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    /// Whether a thread is at it.
+    pub(super) fn is_busy(&self) -> bool {
+        self.mailbox.is_busy()
+    }
 }
 
 /// Lines of `NAME=value`. Names that we do not know are none of our business; a line that is none makes it nonsense.
@@ -156,7 +160,7 @@ fn printable(text: &str) -> String {
 
 impl AsFd for Notify {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.mailbox.as_fd()
     }
 }
 

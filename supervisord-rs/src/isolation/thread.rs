@@ -19,7 +19,7 @@ pub(super) fn launch(
     poke: &Arc<OwnedFd>,
     output: OwnedFd,
 ) -> Result<(), LaunchFailure> {
-    let wake = sdk.wake.try_clone().map_err(|error| from_io(LaunchStage::Board, &error))?;
+    let wake = sdk.wake.copy().map_err(|error| from_io(LaunchStage::Board, &error))?;
     let plan = IncarnationPlan {
         name: order.name.to_owned(),
         kind: order.kind.to_owned(),

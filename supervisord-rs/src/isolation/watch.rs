@@ -35,6 +35,8 @@ pub(super) enum Token {
         /// The worker.
         worker: u32,
     },
+    /// Datagrams were taken by threads.
+    Taken,
     /// The captured streams have something to tell.
     Logs,
 }
@@ -50,6 +52,7 @@ impl Token {
             Self::Notify { worker } => 3 << KIND_SHIFT | u64::from(worker),
             Self::Logs => 4 << KIND_SHIFT,
             Self::Launched => 5 << KIND_SHIFT,
+            Self::Taken => 6 << KIND_SHIFT,
         }
     }
 
@@ -61,7 +64,8 @@ impl Token {
             2 => Self::Newline { worker: index },
             3 => Self::Notify { worker: index },
             4 => Self::Logs,
-            _ => Self::Launched,
+            5 => Self::Launched,
+            _ => Self::Taken,
         }
     }
 }

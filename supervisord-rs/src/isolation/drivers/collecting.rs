@@ -49,6 +49,7 @@ impl Drivers {
                         | Token::Poke { .. }
                         | Token::Newline { .. }
                         | Token::Notify { .. }
+                        | Token::Taken
                         | Token::Logs => true,
                     });
                     self.reap_all(exits);
@@ -57,6 +58,7 @@ impl Drivers {
                 Token::Poke { domain } => self.look_at_boards(DomainId(domain)),
                 Token::Newline { worker } => self.hear_newline(WorkerId(worker)),
                 Token::Notify { worker } => self.hear(WorkerId(worker)),
+                Token::Taken => self.listen_on(),
                 Token::Logs => self.hear_logs(),
             }
             if monotonic_ns() > end {

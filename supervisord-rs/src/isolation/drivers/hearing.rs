@@ -10,13 +10,14 @@ use workers::board::monotonic_ns;
 use super::{Drivers, Remark};
 use crate::config::probes::Ready;
 use crate::isolation::launch::Child;
+use crate::isolation::live::hush;
 use crate::isolation::notify::{Datagram, Word};
 use crate::isolation::reaper;
 use crate::process_table;
 use crate::record::logs::Notice;
 
 /// Datagrams of one worker before others get their turn.
-const DATAGRAMS: usize = 32;
+const DATAGRAMS: usize = 8;
 
 impl Drivers {
     /// Takes what was said on a worker's notify socket.
@@ -34,10 +35,30 @@ impl Drivers {
             let Some(datagram) = self.notify[worker.index()].as_ref().and_then(|notify| notify.look()) else {
                 return;
             };
+            let has_descriptors = datagram.has_descriptors;
             self.take(worker, datagram);
+            if has_descriptors {
+                return self.take_elsewhere(worker);
+            }
             if let Some(notify) = &self.notify[worker.index()] {
                 notify.take();
             }
+        }
+    }
+
+    /// Has a thread take a datagram with descriptors, and hears no more until it has.
+    pub(super) fn take_elsewhere(&mut self, worker: WorkerId) {
+        if let Some(notify) = &mut self.notify[worker.index()] {
+            notify.take_elsewhere(&self.bell);
+            notify.rest();
+        }
+    }
+
+    /// Threads have taken datagrams: listens on.
+    pub(super) fn listen_on(&mut self) {
+        hush(self.bell.as_fd());
+        for notify in self.notify.iter_mut().flatten().filter(|notify| !notify.is_busy()) {
+            notify.go_on();
         }
     }
 

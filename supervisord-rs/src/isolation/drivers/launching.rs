@@ -270,7 +270,9 @@ impl Drivers {
             return Ok(());
         }
         if let Some(notify) = &self.notify[worker.index()] {
-            notify.drain();
+            if !notify.drain() {
+                self.take_elsewhere(worker);
+            }
             return Ok(());
         }
         let notify = Notify::new().map_err(|error| from_io(LaunchStage::Descriptors, &error))?;
