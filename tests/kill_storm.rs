@@ -3,14 +3,15 @@
 //! had happened.
 //!
 //! `KILL_STORM=1000 cargo test -p supervisord-rs --test kill_storm -- --nocapture` runs it at full length;
-//! `KILL_STORM_SEED` replays the moments. The guardian is killed a tenth as often.
+//! `KILL_STORM_SEED` replays the moments. The guardian is killed a tenth as often; in the midst of a hand-over, the old
+//! supervisor or the new one, `KILL_STORM_HAND_OVERS` times.
 
 mod harness;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ use supervisord_rs::control::protocol::StatusReport;
 /// Deaths in the suite; the whole storm is a thousand.
 const DEATHS: u64 = 40;
 const PORT: u16 = 18_417;
+/// Hand-overs in the suite in which somebody is killed.
+const HAND_OVERS: u64 = 8;
 
 /// xorshift64*: a seed replays on every machine.
 struct Random(u64);
@@ -419,4 +422,50 @@ fn a_guardian_that_is_killed_at_any_moment_takes_everything_along_and_leaves_not
         supervisor
             .wait("nobody to be left", |supervisor| supervisor.bed.processes().is_empty().then_some(()));
     }
+}
+
+/// Two supervisors for a moment, and one of them is killed, or both: exactly one goes on, and no worker notices.
+#[test]
+fn a_death_in_the_midst_of_a_hand_over_costs_nobody_anything() {
+    let deaths = number("KILL_STORM_HAND_OVERS", HAND_OVERS);
+    let seed = number("KILL_STORM_SEED", u64::from(std::process::id()));
+    println!("KILL_STORM_SEED={seed}");
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  s: { command: [sleep, 1d], instances: 5 }\n  \
+                p: { worker: ticker, isolation: process }\n  c: { worker: ticker, isolation: thread, cell: batch }\n";
+    let bed = Bed::new();
+    let supervisor = bed.start_with(yaml, &["--storm"]);
+    let before = pids(&supervisor.wait_running());
+    let (stop, doubled) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+    let watcher = std::thread::spawn({
+        let (stop, doubled, path) =
+            (Arc::clone(&stop), Arc::clone(&doubled), bed.directory.path().to_owned());
+        move || watch(&path, &stop, &doubled)
+    });
+    let lock = bed.path("run/supervisor.lock");
+    let holder = || std::fs::read_to_string(&lock).ok()?.trim().parse::<i32>().ok();
+    for round in 0..deaths {
+        let old = supervisor.status().supervisor.pid;
+        let verb = if random.below(2) == 0 { "reexec" } else { "reload" };
+        let mut order =
+            bed.command(&[verb]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
+        std::thread::sleep(Duration::from_micros(random.below(250_000)));
+        let victims = match random.below(3) {
+            0 => vec![Some(old)],
+            1 => vec![holder()],
+            _ => vec![holder(), Some(old)],
+        };
+        for pid in victims.into_iter().flatten().filter(|pid| harness::is_alive(*pid)) {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        order.wait().expect("our child");
+        let status = supervisor.wait("a supervisor that goes on", |supervisor| {
+            supervisor.client.status().ok().filter(|status| harness::is_alive(status.supervisor.pid))
+        });
+        assert_eq!(pids(&status), before, "round {round}, {verb}; log:\n{}", bed.log());
+    }
+    stop.store(true, Ordering::Relaxed);
+    watcher.join().expect("the watcher");
+    assert_eq!(*doubled.lock().expect("not poisoned"), Vec::<String>::new(), "somebody ran twice");
+    supervisor.stop();
 }

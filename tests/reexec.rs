@@ -259,3 +259,84 @@ fn what_a_supervisor_is_known_by_is_not_reloaded_and_it_is_said_before_anything_
     assert_eq!(processes(&running(&supervisor)), processes(&before));
     supervisor.stop();
 }
+
+/// What counts is the path that it was started by: a link that was flipped, a file that was moved away and replaced.
+#[test]
+fn an_upgrade_takes_what_lies_where_the_supervisor_was_started_from() {
+    let bed = Bed::new();
+    let own = PathBuf::from(env!("CARGO_BIN_EXE_supervisord-rs"));
+    for version in ["old", "new"] {
+        std::fs::copy(&own, bed.path(version)).expect("a copy");
+    }
+    let link = bed.path("supervisord-rs");
+    let flip = |to: &str| {
+        let hidden = bed.path("hidden");
+        std::os::unix::fs::symlink(bed.path(to), &hidden).expect("a link");
+        std::fs::rename(hidden, &link).expect("flipped");
+    };
+    flip("old");
+    let file = bed.write("supervisord-rs.yaml", "version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n");
+    let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
+    let template = bed.command(&[]);
+    let mut command = std::process::Command::new(&link);
+    command.args(["run", "-c"]).arg(file).stderr(log).stdin(std::process::Stdio::null());
+    for (name, value) in template.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let supervisor = bed.attach(command);
+    let before = running(&supervisor);
+    let image = |pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).expect("a live process");
+    assert_eq!(image(before.supervisor.pid), bed.path("old"));
+    flip("new");
+    let done = bed.verb(&["reexec"]);
+    assert_eq!(done.status.code(), Some(0), "{}{}", text(&done.stderr), bed.log());
+    let named = format!("{} {}", bed.path("new").display(), env!("CARGO_PKG_VERSION"));
+    assert!(text(&done.stdout).contains(&named), "the answer names what runs now: {}", text(&done.stdout));
+    let after = running(&supervisor);
+    assert_eq!(image(after.supervisor.pid), bed.path("new"));
+    // A death starts what runs now, not what the guardian once was.
+    harness::kill(after.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+    let last = supervisor.wait("a successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != after.supervisor.pid).then_some(status)
+    });
+    assert_eq!(image(last.supervisor.pid), bed.path("new"));
+    assert_eq!(processes(&last), processes(&before));
+    supervisor.stop();
+}
+
+#[test]
+fn whoever_reads_events_does_not_delay_a_hand_over() {
+    let bed = Bed::new();
+    let supervisor = bed.start("version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n");
+    running(&supervisor);
+    let reload = || {
+        let begun = Instant::now();
+        assert_eq!(bed.verb(&["reload"]).status.code(), Some(0), "{}", bed.log());
+        begun.elapsed()
+    };
+    let alone = (0..3).map(|_| reload()).min().expect("three");
+    let mut readers = Vec::new();
+    let with_reader = (0..3)
+        .map(|_| {
+            let mut reader =
+                bed.command(&["events"]).stdout(std::process::Stdio::null()).spawn().expect("it runs");
+            // It is served when another request of ours, which came later, is.
+            std::thread::sleep(Duration::from_millis(200));
+            supervisor.status();
+            let took = reload();
+            let _ = reader.kill();
+            readers.push(reader.wait());
+            took
+        })
+        .min()
+        .expect("three");
+    assert!(
+        with_reader < alone + Duration::from_millis(600),
+        "{with_reader:?} with a reader, {alone:?} without"
+    );
+    supervisor.stop();
+}

@@ -26,7 +26,7 @@ use crate::record::events::Events;
 use crate::record::incidents::{Incidents, Names};
 use crate::record::own_log;
 use crate::record::words;
-use crate::service_manager::Heritage;
+use crate::service_manager::{self, Heritage};
 
 mod around;
 mod beside;
@@ -37,7 +37,7 @@ mod lapse;
 mod orders;
 mod report;
 mod scaling;
-mod signals;
+pub mod signals;
 mod start;
 mod succession;
 mod turns;
@@ -88,9 +88,11 @@ pub fn run(settings: Settings, origin: in_force::Origin, registry: Registry, her
         }
     };
     let result = runtime.block_on(async {
+        // Before anything that takes time: an order to end that comes meanwhile is carried out then.
+        let signals = signals::Signals::new().map_err(start::StartError::Signals)?;
         let started = start::start(settings, origin, registry, heritage)?;
         turns.begin();
-        Daemon::new(started, turns).run().await
+        Daemon::new(started, turns).run(signals).await
     });
     // Tasks of clients are dropped, not waited for.
     runtime.shutdown_background();
@@ -174,8 +176,7 @@ impl Daemon {
     }
 
     /// The exit status.
-    async fn run(mut self) -> Result<u8, start::StartError> {
-        let mut signals = signals::Signals::new().map_err(start::StartError::Signals)?;
+    async fn run(mut self, mut signals: signals::Signals) -> Result<u8, start::StartError> {
         let wakeup = self.drivers.wakeup()?;
         // Before the first thread worker runs: one that calls exit() at once is a death, not a failure to start.
         if !self.around.announce_ready(self.names.workers.len()) {
@@ -184,6 +185,14 @@ impl Daemon {
         }
         self.open_inherited();
         self.resume_adopted();
+        // What they said while nobody was there is heard before anybody is judged.
+        self.drivers.collect();
+        if service_manager::is_to_shut_down() {
+            tracing::info!(
+                "the predecessor did not come to the end of stopping everything: going on with that"
+            );
+            self.shut_down(false);
+        }
         self.turn(None);
         self.apply_changes();
         while self.exit.is_none() {

@@ -7,21 +7,29 @@
 //!
 //! A supervisor that had descriptors kept wants its processes to outlive it: its successor finds them, and ends what it
 //! cannot account for. One that kept nothing leaves nothing: every process that is left is killed before the next one
-//! starts. In either case nothing ever runs twice.
+//! starts. In either case nothing ever runs twice. It ends when it is told to, or when its policy gives up, and then
+//! everything is stopped in order first.
 //!
 //! | file | concept |
 //! |---|---|
 //! | `policy` | what a death means: pure, with time as an argument |
+//! | `watchdog` | whether the supervisor hangs: pure too |
+//! | `launching` | a supervisor with all that is kept |
+//! | `ending` | the end, with a supervisor or without |
 //! | `notify` | the datagrams of the supervisor |
 //! | `store` | the descriptors that it has kept |
 //! | `obituary` | how orphans ended, for whoever has adopted them |
 
+mod ending;
+mod launching;
 mod notify;
 pub mod obituary;
 mod policy;
 mod store;
+mod watchdog;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::ExitCode;
@@ -31,17 +39,19 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use supervision::{LaunchFailure, Status};
+use supervision::Status;
 use workers::board::monotonic_ns;
 
-use crate::isolation::inherited;
-use crate::isolation::launch::{Child, OPEN_FILES, Plan, advice, original_open_files, raise_open_files};
+use crate::isolation::launch::{Child, raise_open_files};
 use crate::isolation::orphans::{self, Killed};
 use crate::isolation::reaper;
-use crate::service_manager::{self, Ending, Predecessor, ServiceManager};
-use notify::Notify;
-use obituary::{OBITUARIES, Obituaries};
+use crate::service_manager::{self, Custody, Ending, Predecessor, ServiceManager};
+use ending::kill_what_is_left;
+use launching::Purpose;
+use notify::{Notify, Word};
+use obituary::Obituaries;
 use policy::{Death, Policy, Verdict};
+use watchdog::Watchdog;
 
 /// Exit status when the supervisor died too often: EX_SOFTWARE of sysexits.h.
 pub const EXIT_GAVE_UP: u8 = 70;
@@ -49,6 +59,8 @@ pub const EXIT_GAVE_UP: u8 = 70;
 /// Signals that are passed on.
 const FORWARDED: [Signal; 6] =
     [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
+/// Between two signs of life to our own service manager while there is no supervisor to give them.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
 /// For whoever traces a supervisor that has died to let go of it.
 const TRACER_LIMIT: Duration = Duration::from_millis(250);
@@ -75,12 +87,13 @@ impl From<nix::errno::Errno> for GuardianError {
 /// Runs the supervisor as a child with the same arguments, until it has ended in order or has died too often.
 ///
 /// `is_storm`: whether it is killed on purpose, so that each death is followed by another start at once and for ever.
+/// `custody`: the rules until a supervisor says others.
 ///
-/// Call it before there is any other thread. Exit status: the supervisor's own; 128 + n when a signal that we passed
-/// on ended it; [`EXIT_GAVE_UP`].
+/// Call it before there is any other thread. Exit status: the supervisor's own; 0 when we had to stop everything
+/// ourselves; [`EXIT_GAVE_UP`].
 #[must_use]
-pub fn run(arguments: &[OsString], is_storm: bool) -> ExitCode {
-    match Guardian::new(arguments, is_storm).and_then(Guardian::run) {
+pub fn run(arguments: &[OsString], is_storm: bool, custody: Custody) -> ExitCode {
+    match Guardian::new(arguments, Policy::new(custody, is_storm)).and_then(Guardian::run) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             say(&error.to_string());
@@ -96,13 +109,21 @@ struct Guardian {
     obituaries: Obituaries,
     /// The supervisor in whose place another one was named, as long as it lives.
     before: Option<Child>,
-    /// Our own service manager, if there is one after all.
+    /// What the last one that took another's place is an image of; `None`: our own.
+    binary: Option<File>,
+    /// Our own service manager, if there is one after all, and how often it wants to hear of us.
     upstream: Option<ServiceManager>,
+    upstream_watchdog: Option<Duration>,
     policy: Policy,
+    watchdog: Watchdog,
+    /// Signals for a supervisor that cannot take any yet.
+    unsent: Vec<Signal>,
+    /// Descriptors that are given up for a start.
+    spare: Vec<File>,
 }
 
 impl Guardian {
-    fn new(arguments: &[OsString], is_storm: bool) -> Result<Self, GuardianError> {
+    fn new(arguments: &[OsString], policy: Policy) -> Result<Self, GuardianError> {
         prctl::set_child_subreaper(true)?;
         raise_open_files();
         // It may be inherited as ignored, and then nobody could be waited for.
@@ -120,199 +141,251 @@ impl Guardian {
             notify: Notify::new()?,
             obituaries: Obituaries::new()?,
             before: None,
+            binary: None,
             upstream: ServiceManager::from_env(),
-            policy: Policy::new(is_storm),
+            upstream_watchdog: service_manager::watchdog(),
+            policy,
+            watchdog: Watchdog::default(),
+            unsent: Vec::new(),
+            spare: launching::spare(),
         })
     }
 
     fn run(mut self) -> Result<u8, GuardianError> {
-        let mut predecessor = None;
+        let mut predecessor: Option<Predecessor> = None;
         loop {
-            let mut child = self.launch(predecessor)?;
-            let death = self.watch(&mut child)?;
-            let died_at_ns = monotonic_ns();
-            let verdict = self.policy.on_death(now(), death);
-            // What had descriptors kept is the successor's business, if there will be one.
-            let is_kept = matches!(verdict, Verdict::Restart { .. }) && self.notify.store().keeps_processes();
-            let left = if is_kept { 0 } else { kill_what_is_left() };
-            match verdict {
-                Verdict::Exit(code) => return Ok(code),
-                Verdict::GiveUp => {
+            let child = match self.launch(predecessor, Purpose::Supervise) {
+                Ok(child) => child,
+                Err(why) => {
+                    // The very first: there is nothing that we would have to stay for.
+                    let Some(past) = predecessor else { return Err(GuardianError::Launch(why)) };
+                    let after = self.policy.on_vain_start();
                     say(&format!(
-                        "supervisor (pid {}) {}; it has died too often: giving up (exit status {EXIT_GAVE_UP})",
-                        child.pid, death.ending
+                        "cannot start a supervisor: {why}; its workers go on; trying again in {after:?}"
                     ));
+                    if self.pause(after) {
+                        return Ok(self.end_in_order(past));
+                    }
+                    continue;
+                }
+            };
+            let (pid, death) = self.watch(child);
+            let past = Predecessor { pid, ending: death.ending, died_at_ns: monotonic_ns() };
+            let said = format!("supervisor (pid {pid}) {}", death.ending);
+            match self.policy.on_death(now(), death) {
+                Verdict::Exit(code) => {
+                    kill_what_is_left();
+                    return Ok(code);
+                }
+                Verdict::GoOnEnding => {
+                    say(&format!("{said} while everything was to be stopped: going on with that"));
+                    return Ok(self.end_in_order(past));
+                }
+                Verdict::GiveUp => {
+                    say(&format!("{said}; it has died too often: giving up (exit status {EXIT_GAVE_UP})"));
+                    self.end_in_order(past);
                     return Ok(EXIT_GAVE_UP);
                 }
                 Verdict::Restart { after } => {
+                    // What had descriptors kept is the successor's business.
+                    let left = if self.notify.store().keeps_processes() { 0 } else { kill_what_is_left() };
                     let left =
                         if left == 0 { String::new() } else { format!("; {left} processes ended with it") };
-                    say(&format!("supervisor (pid {}) {}{left}; starting it again", child.pid, death.ending));
-                    predecessor = Some(Predecessor { pid: child.pid, ending: death.ending, died_at_ns });
-                    if let Some(code) = self.pause(after)? {
-                        let _ = kill_what_is_left();
-                        return Ok(code);
+                    say(&format!("{said}{left}; starting it again"));
+                    // One that only could not start has no story.
+                    if death.was_ready || matches!(death.ending, Ending::Signaled(_)) || predecessor.is_none()
+                    {
+                        predecessor = Some(past);
+                    }
+                    if self.pause(after) {
+                        return Ok(self.end_in_order(past));
                     }
                 }
             }
         }
     }
 
-    fn launch(&mut self, predecessor: Option<Predecessor>) -> Result<Child, GuardianError> {
-        self.notify.reset();
-        let kept = self.notify.store().iter().map(|(name, _)| name.as_str());
-        let secrets: Vec<String> = inherited::all().map(|(name, _)| name).collect();
-        let names: Vec<&str> = kept.chain(secrets.iter().map(String::as_str)).chain([OBITUARIES]).collect();
-        let own = [
-            (service_manager::GUARDIAN, std::process::id().to_string()),
-            (service_manager::NOTIFY_SOCKET, self.notify.address().to_owned()),
-            (service_manager::PREDECESSOR, predecessor.map(|past| past.to_string()).unwrap_or_default()),
-            (service_manager::FDSTORE, store::MOST.to_string()),
-            ("LISTEN_FDS", names.len().to_string()),
-            ("LISTEN_FDNAMES", names.join(":")),
-            (OPEN_FILES, original_open_files().unwrap_or(0).to_string()),
-        ];
-        let inherited: Vec<(OsString, OsString)> =
-            std::env::vars_os().filter(|(name, _)| own.iter().all(|(known, _)| name != known)).collect();
-        let environment = inherited
-            .iter()
-            .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
-            .chain(own.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value))));
-        let launch = || -> Result<Child, LaunchFailure> {
-            let plan = Plan::new(OsStr::new("/proc/self/exe"), &self.arguments, OsStr::new(""))?
-                .environment(environment)?
-                .descriptor(io::stdin().as_fd())?
-                .descriptor(io::stdout().as_fd())?
-                .descriptor(io::stderr().as_fd())?;
-            let kept = self.notify.store().iter().map(|(_, descriptor)| descriptor.as_fd());
-            let secrets = inherited::all().map(|(_, secret)| secret.as_fd());
-            let handed_over: Vec<_> = kept.chain(secrets).chain([self.obituaries.reader()]).collect();
-            plan.many_descriptors(&handed_over)?
-                .listen_pid()
-                // A supervisor without its guardian stops in order, and takes its workers along.
-                .parent_death_signal(Some(Signal::SIGTERM))
-                .launch()
-        };
-        launch().map_err(|failure| GuardianError::Launch(advice(failure, "/proc/self/exe")))
-    }
-
-    /// Until the supervisor is dead: signals to it, its datagrams from it, orphans reaped.
-    fn watch(&mut self, child: &mut Child) -> Result<Death, GuardianError> {
+    /// Until the supervisor is dead: signals to it, its datagrams from it, orphans reaped. The pid of the one that died, which
+    /// may have taken the place of another meanwhile.
+    fn watch(&mut self, mut child: Child) -> (i32, Death) {
         // Since when it has exited, and is kept back for whoever traces it (ptrace(2)).
         let mut kept_back: Option<Duration> = None;
         loop {
-            // Its handle would be ready for ever.
-            let (events, timeout) = match kept_back {
-                // Obituaries that wait for room are tried again.
-                None if self.obituaries.is_waiting() => (PollFlags::POLLIN, PollTimeout::from(ROOM_AGAIN_MS)),
-                None => (PollFlags::POLLIN, PollTimeout::NONE),
-                Some(_) => (PollFlags::empty(), PollTimeout::from(LOOK_MS)),
-            };
-            let mut fds = [
-                PollFd::new(child.pidfd.as_fd(), events),
-                PollFd::new(self.notify.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-            ];
-            match poll(&mut fds, timeout) {
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
+            let looking_since = now();
+            self.wait(&child, kept_back.is_some());
             // Datagrams first: what it said before it died counts.
-            self.notify.receive(child.pid, self.upstream.as_ref());
-            self.follow(child);
+            self.hear(&mut child);
+            if reaper::has_exited(&child.pidfd) {
+                self.hear(&mut child);
+            }
+            if self.before.as_ref().is_some_and(|before| reaper::has_exited(&before.pidfd)) {
+                self.before = None;
+            }
             if reaper::has_exited(&child.pidfd)
                 && let Some(before) = self.before.take()
-                && !reaper::has_exited(&before.pidfd)
             {
                 // The one that was to take its place is dead, and it lives: it goes on.
-                *child = before;
+                child = before;
+                self.notify.listen_to(child.pid);
+                self.notify.set_ready();
+                self.watchdog = Watchdog::begin(now(), self.policy.rules().watchdog, true);
                 kept_back = None;
                 continue;
             }
-            if let Some(status) = status_of(child, &mut kept_back) {
-                self.notify.receive(child.pid, self.upstream.as_ref());
-                let ending = match status {
-                    Status::Exited(code) => Ending::Exited(code),
-                    Status::Signaled { signal, .. } => Ending::Signaled(signal),
-                    Status::Returned
-                    | Status::Failed
-                    | Status::Panicked
-                    | Status::Abandoned
-                    | Status::NotLaunched(_)
-                    | Status::Unknown => Ending::Exited(-1),
-                };
-                return Ok(Death {
-                    ending,
-                    was_ready: self.notify.is_ready(),
-                    was_stopping: self.notify.is_stopping(),
-                });
+            if let Some(status) = status_of(&child, &mut kept_back) {
+                return (child.pid, self.death(status));
             }
-            while let Ok(Some(signal)) = self.signals.read_signal() {
-                // A terminal that closes means nobody's wish (sigaction(2), SI_KERNEL).
-                let is_hangup =
-                    signal.ssi_signo == Signal::SIGHUP as u32 && signal.ssi_code == libc::SI_KERNEL;
-                if !is_hangup {
-                    self.on_signal(signal.ssi_signo, Some(child));
-                }
-            }
+            self.pass_signals_on(&child);
             // The supervisor's status belongs to its watcher, who comes to it at once.
             let obituaries = &mut self.obituaries;
             obituaries.flush();
             orphans::reap(|pid| pid == child.pid, |exit| obituaries.write(exit));
+            self.judge(&child, looking_since);
         }
     }
 
-    /// The supervisor has named another process in its place: that one is watched from now on. It becomes our child when
-    /// the old one ends.
-    fn follow(&mut self, child: &mut Child) {
-        let Some(pid) = self.notify.take_main_pid().filter(|pid| *pid != child.pid) else { return };
+    /// Until there is something to look at. The handle of one that is kept back would be ready for ever.
+    fn wait(&self, child: &Child, is_kept_back: bool) {
+        let events = if is_kept_back { PollFlags::empty() } else { PollFlags::POLLIN };
+        let mut fds = [
+            PollFd::new(child.pidfd.as_fd(), events),
+            PollFd::new(self.notify.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+        ];
+        let timeout = match self.watchdog.due() {
+            _ if is_kept_back => PollTimeout::from(LOOK_MS),
+            // Obituaries that wait for room are tried again.
+            _ if self.obituaries.is_waiting() => PollTimeout::from(ROOM_AGAIN_MS),
+            due => due.map_or(PollTimeout::NONE, until),
+        };
+        // Fails for want of kernel memory, which passes: whoever ends here leaves everything alone.
+        if matches!(poll(&mut fds, timeout), Err(errno) if errno != nix::errno::Errno::EINTR) {
+            std::thread::sleep(SIGN_OF_LIFE);
+        }
+    }
+
+    /// Takes what the supervisor has said.
+    fn hear(&mut self, child: &mut Child) {
+        while let Some(word) = self.notify.receive(self.upstream.as_ref()) {
+            match word {
+                Word::Ready => {
+                    self.policy.on_ready();
+                    self.watchdog.on_ready(now());
+                }
+                Word::Turn => self.watchdog.on_word(now(), true),
+                Word::Other => self.watchdog.on_word(now(), false),
+                Word::Custody(custody) => {
+                    self.policy.set_rules(custody);
+                    self.watchdog.set_limit(custody.watchdog);
+                }
+                Word::Successor(pid) => self.follow(child, pid),
+            }
+        }
+    }
+
+    /// The supervisor has named another process in its place: that one is listened to and watched from now on. It becomes
+    /// our child when the old one ends.
+    fn follow(&mut self, child: &mut Child, pid: i32) {
+        if pid == child.pid {
+            return;
+        }
         match reaper::open(pid) {
             Ok(pidfd) => {
-                self.before =
-                    Some(std::mem::replace(child, Child { pid, pidfd, start_time: 0, is_adopted: false }))
+                self.binary = File::open(format!("/proc/{pid}/exe")).ok().or(self.binary.take());
+                let successor = Child { pid, pidfd, start_time: 0, is_adopted: false };
+                self.before = Some(std::mem::replace(child, successor));
+                self.notify.listen_to(pid);
+                self.notify.set_ready();
+                self.watchdog = Watchdog::begin(now(), self.policy.rules().watchdog, true);
             }
             Err(error) => {
-                say(&format!("the supervisor names process {pid} in its place, and that is none: {error}"))
+                say(&format!("the supervisor names process {pid} in its place, and that is none: {error}"));
             }
         }
     }
 
-    /// Waits before the next start. An order to end that comes meanwhile ends us: there is nobody to pass it on to.
-    fn pause(&mut self, after: Duration) -> Result<Option<u8>, GuardianError> {
+    fn death(&self, status: Status) -> Death {
+        let ending = match status {
+            Status::Exited(code) => Ending::Exited(code),
+            Status::Signaled { signal, .. } => Ending::Signaled(signal),
+            Status::Returned
+            | Status::Failed
+            | Status::Panicked
+            | Status::Abandoned
+            | Status::NotLaunched(_)
+            | Status::Unknown => Ending::Exited(-1),
+        };
+        Death { ending, was_ready: self.notify.is_ready(), was_stopping: self.notify.is_stopping() }
+    }
+
+    /// To a supervisor that has said something: then it can take them.
+    fn pass_signals_on(&mut self, child: &Child) {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            // A terminal that closes means nobody's wish (sigaction(2), SI_KERNEL).
+            let is_hangup = signal.ssi_signo == Signal::SIGHUP as u32 && signal.ssi_code == libc::SI_KERNEL;
+            if let Some(signal) = self.note(signal.ssi_signo).filter(|_| !is_hangup) {
+                self.unsent.push(signal);
+            }
+        }
+        if self.notify.has_spoken() {
+            for signal in self.unsent.drain(..) {
+                let _ = reaper::signal(child, signal as i32);
+            }
+        }
+    }
+
+    /// What it means to us; and the signal, if it is to be passed on.
+    fn note(&mut self, number: u32) -> Option<Signal> {
+        let signal = Signal::try_from(i32::try_from(number).ok()?).ok()?;
+        if is_order_to_end(number) {
+            self.policy.on_order_to_end(signal as i32);
+        }
+        (signal != Signal::SIGCHLD).then_some(signal)
+    }
+
+    /// Ends a supervisor whose loop does not turn.
+    fn judge(&mut self, child: &Child, looking_since: Duration) {
+        let signal = match self.watchdog.judge(now(), looking_since) {
+            watchdog::Verdict::Fine => return,
+            _ if is_traced(child.pid) => return self.watchdog.excuse(now()),
+            watchdog::Verdict::Abort => {
+                say(&format!(
+                    "supervisor (pid {}) has given no sign of life for too long (`watchdog:`): it is ended",
+                    child.pid
+                ));
+                libc::SIGABRT
+            }
+            watchdog::Verdict::Kill => libc::SIGKILL,
+        };
+        let _ = reaper::signal(child, signal);
+    }
+
+    /// Waits before the next start. True: somebody wants us to end.
+    fn pause(&mut self, after: Duration) -> bool {
         let end = now() + after;
         loop {
             while let Ok(Some(signal)) = self.signals.read_signal() {
-                self.on_signal(signal.ssi_signo, None);
-            }
-            if let Some(signal) = self.policy.ordered_to_end() {
-                return Ok(Some(policy::by_signal(signal)));
+                self.note(signal.ssi_signo);
             }
             let left = end.saturating_sub(now());
-            if left.is_zero() {
-                return Ok(None);
+            if self.policy.ordered_to_end().is_some() || left.is_zero() {
+                return self.policy.ordered_to_end().is_some();
             }
-            let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-            let timeout = PollTimeout::try_from(left.as_millis().max(1)).unwrap_or(PollTimeout::MAX);
-            match poll(&mut fds, timeout) {
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
+            if let Some(upstream) = &self.upstream {
+                upstream.alive();
             }
+            // Orphans that end meanwhile are told of.
+            let obituaries = &mut self.obituaries;
+            orphans::reap(|_| false, |status| obituaries.write(status));
+            self.wait_for_signals(left.min(SIGN_OF_LIFE));
         }
     }
 
-    fn on_signal(&mut self, number: u32, child: Option<&Child>) {
-        let Ok(signal) =
-            i32::try_from(number).map_err(drop).and_then(|number| Signal::try_from(number).map_err(drop))
-        else {
-            return;
-        };
-        if matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT) {
-            self.policy.on_order_to_end(signal as i32);
-        }
-        if signal != Signal::SIGCHLD
-            && let Some(child) = child
-        {
-            let _ = reaper::signal(child, signal as i32);
+    fn wait_for_signals(&self, limit: Duration) {
+        let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(limit.as_millis().max(1)).unwrap_or(PollTimeout::MAX);
+        if matches!(poll(&mut fds, timeout), Err(errno) if errno != nix::errno::Errno::EINTR) {
+            std::thread::sleep(limit);
         }
     }
 }
@@ -329,23 +402,35 @@ fn status_of(child: &Child, kept_back: &mut Option<Duration>) -> Option<Status> 
     reaper::reap(child).or_else(|| is_late.then(|| reaper::status_of_traced(child)))
 }
 
-/// Ends every process that is left. How many they were.
-fn kill_what_is_left() -> usize {
-    let Killed { reaped, left } = orphans::kill_all();
-    if !left.is_empty() {
-        say(&format!("these processes do not die of SIGKILL: {left:?}"));
-    }
-    reaped
+fn is_order_to_end(number: u32) -> bool {
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT].iter().any(|signal| *signal as u32 == number)
+}
+
+/// Whether a debugger holds it.
+fn is_traced(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|tracer| tracer.trim() != "0")
 }
 
 fn now() -> Duration {
     Duration::from_nanos(monotonic_ns())
 }
 
+fn until(moment: Duration) -> PollTimeout {
+    let left = moment.saturating_sub(now()).as_millis().saturating_add(1);
+    PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+}
+
+/// Says it where it can be said at once: standard error may be gone, or a pipe whose reader has stopped.
 fn say(text: &str) {
-    // Standard error may be gone; the guardian goes on.
     let line = format!("supervisord-rs guardian: {text}\n");
-    let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
+    let stderr = io::stderr();
+    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    // A pipe that is writable takes a whole line (PIPE_BUF, pipe(7)).
+    if poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
+        let _ = io::Write::write_all(&mut &stderr, line.as_bytes());
+    }
 }
 
 impl std::fmt::Debug for Guardian {

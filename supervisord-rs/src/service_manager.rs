@@ -9,14 +9,20 @@
 //! | `sender` | how it hears of them, without anybody waiting |
 //! | `names` | what they are called there |
 //! | `heritage` | descriptors that it hands over |
+//! | `table` | how our own processes name them |
+//! | `custody` | what the guardian is to do when we die or hang |
+//! | `program` | where our binary lies |
 //!
 //! It reads the environment and sends datagrams. It never waits for an answer and never changes the environment:
 //! children are launched with [`NOT_FOR_CHILDREN`] removed.
 
+mod custody;
 mod heritage;
 mod names;
+mod program;
 mod sender;
 mod store;
+pub mod table;
 
 use std::ffi::OsStr;
 use std::io;
@@ -28,13 +34,20 @@ use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+pub use custody::{CUSTODY, Custody};
 pub use heritage::Heritage;
+pub use names::unescape;
+pub use program::{PROGRAM, program};
 pub use store::{FDSTORE, FDSTORE_OF_UNIT, FdStore};
 
 /// Where to send datagrams: a path, or `@` and an abstract name.
 pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// Set by the guardian to its own pid.
 pub const GUARDIAN: &str = "SUPERVISORD_RS_GUARDIAN";
+/// Set by the guardian for a supervisor that is to take over what there is and stop it: see [`is_to_shut_down`].
+pub const PURPOSE: &str = "SUPERVISORD_RS_PURPOSE";
+/// Its only value.
+pub const SHUT_DOWN: &str = "shut-down";
 /// Set by a supervisor that gives way to another, to its own pid.
 pub const HAND_OVER: &str = "SUPERVISORD_RS_HAND_OVER";
 /// Set by the guardian on a restart: see [`Predecessor`].
@@ -48,12 +61,15 @@ pub const LAST_DEATH: &str = "last-death";
 
 /// The variables that no child of the supervisor may inherit: a worker that speaks sd_notify would otherwise speak to
 /// the supervisor's own manager, and a nested supervisor would believe that it has a guardian.
-pub const NOT_FOR_CHILDREN: [&str; 13] = [
+pub const NOT_FOR_CHILDREN: [&str; 16] = [
     NOTIFY_SOCKET,
     GUARDIAN,
     PREDECESSOR,
     HAND_OVER,
     crate::daemon::in_force::READ_ANEW,
+    PURPOSE,
+    PROGRAM,
+    table::TABLE,
     FDSTORE,
     FDSTORE_OF_UNIT,
     "WATCHDOG_PID",
@@ -125,9 +141,10 @@ impl ServiceManager {
         self.send_when_room(b"STOPPING=1");
     }
 
-    /// Says that another process is the supervisor from now on. Best effort; waits as [`Self::ready`] does.
-    pub fn main_pid(&self, pid: i32) {
-        self.send_when_room(format!("MAINPID={pid}").as_bytes());
+    /// Says that another process is the supervisor from now on. Waits as [`Self::ready`] does. False: it is not heard.
+    #[must_use]
+    pub fn main_pid(&self, pid: i32) -> bool {
+        self.send_when_room(format!("MAINPID={pid}").as_bytes())
     }
 
     /// Says that a reload has begun; it is over with [`Self::ready`] (`Type=notify-reload`, systemd.service(5)). Best effort;
@@ -135,6 +152,11 @@ impl ServiceManager {
     pub fn reloading(&self) {
         let micros = workers::board::monotonic_ns() / 1000;
         self.send_when_room(format!("RELOADING=1\nMONOTONIC_USEC={micros}").as_bytes());
+    }
+
+    /// Tells the guardian its rules. Best effort; waits as [`Self::ready`] does.
+    pub fn custody(&self, custody: Custody) {
+        self.send_when_room(format!("{CUSTODY}{custody}").as_bytes());
     }
 
     /// Says that the loop still turns (`WatchdogSec=`). Never waits.
@@ -150,17 +172,16 @@ impl ServiceManager {
         self.socket.send_to_addr(datagram, &self.address).map(drop)
     }
 
-    fn send_when_room(&self, datagram: &[u8]) {
-        let Err(error) = self.send(datagram) else { return };
+    fn send_when_room(&self, datagram: &[u8]) -> bool {
+        let Err(error) = self.send(datagram) else { return true };
         if error.kind() != io::ErrorKind::WouldBlock {
-            return;
+            return false;
         }
         // Only a connected socket waits for room at the receiver (unix(7)); others are always writable.
-        let Ok(()) = self.socket.connect_addr(&self.address) else { return };
+        let Ok(()) = self.socket.connect_addr(&self.address) else { return false };
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
-        if poll(&mut fds, PollTimeout::from(ROOM_TIMEOUT_MS)).is_ok_and(|ready| ready > 0) {
-            let _ = self.socket.send(datagram);
-        }
+        poll(&mut fds, PollTimeout::from(ROOM_TIMEOUT_MS)).is_ok_and(|ready| ready > 0)
+            && self.socket.send(datagram).is_ok()
     }
 }
 
@@ -245,6 +266,12 @@ pub fn guardian_pid() -> Option<i32> {
     (is_child || hand_over_from().is_some()).then_some(claimed)
 }
 
+/// Whether the guardian wants only that everything is stopped in order.
+#[must_use]
+pub fn is_to_shut_down() -> bool {
+    guardian_pid().is_some() && std::env::var_os(PURPOSE).is_some_and(|purpose| purpose == SHUT_DOWN)
+}
+
 /// The supervisor that waits for us to take its place, if we were started by one.
 #[must_use]
 pub fn hand_over_from() -> Option<i32> {
@@ -262,11 +289,15 @@ pub fn watchdog() -> Option<std::time::Duration> {
     (micros > 0 && is_ours).then(|| std::time::Duration::from_micros(micros / 2))
 }
 
-/// Whether somebody else restarts us: the guardian, or systemd as our parent.
+/// Whether somebody else restarts us and keeps our descriptors meanwhile, so that we need no guardian: we have one, or
+/// take another's place, or are the main process of a unit with an fd store. A `NOTIFY_SOCKET` alone is no such thing: it
+/// may be that of another supervisor above us, or dead.
 #[must_use]
 pub fn is_managed() -> bool {
-    let is_unit = std::env::var_os("INVOCATION_ID").is_some() && nix::unistd::getppid().as_raw() == 1;
-    guardian_pid().is_some() || is_unit || std::env::var_os(NOTIFY_SOCKET).is_some()
+    // Whoever is started by a unit's process inherits its variables (systemd.exec(5), SYSTEMD_EXEC_PID).
+    let main: Option<u32> = std::env::var("SYSTEMD_EXEC_PID").ok().and_then(|pid| pid.parse().ok());
+    let is_main = main.is_none_or(|pid| pid == std::process::id());
+    guardian_pid().is_some() || hand_over_from().is_some() || is_main && store::is_offered()
 }
 
 /// How the supervisor before this one ended: the guardian tells, or the hook that systemd ran after it wrote it down in

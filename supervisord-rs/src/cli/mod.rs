@@ -58,7 +58,7 @@ enum Verb {
     /// Run the supervisor in the foreground.
     #[command(after_help = "\
 Without a service manager it first becomes its own guardian: a tiny parent that starts the supervisor again when a
-thread worker has killed it, and leaves nothing behind. Under systemd, or with --no-guardian, it is the supervisor.
+thread worker has killed it, and leaves nothing behind. As a unit with an fd store, or with --no-guardian, it is the supervisor.
 
 Examples:
   supervisord-rs run -c config/process.yaml

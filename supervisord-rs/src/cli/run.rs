@@ -18,7 +18,7 @@ use crate::isolation::inherited;
 use crate::record::file_size;
 use crate::record::journal::{self, Journal};
 use crate::record::own_log::OwnLog;
-use crate::service_manager::{self, Heritage};
+use crate::service_manager::{self, Heritage, ServiceManager};
 use crate::{config, daemon, guardian};
 
 #[derive(Args, Debug)]
@@ -35,11 +35,14 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options, place: &Place, registry: Registry, arguments: &[OsString]) -> ExitCode {
-    // First of all: what is opened or closed before this would be in its way.
+    daemon::signals::hold();
+    let _ = service_manager::program();
+    // What is opened or closed before this would be in its way.
     let mut heritage = Heritage::take();
     if let Err(errno) = file_size::outlive_limit() {
         eprintln!("supervisord-rs: a limit on the size of files would end this: {errno}");
     }
+    say_that_signals_can_come();
     let (settings, origin) = match settings(&heritage, place, &registry) {
         Ok(read) => read,
         Err(exit) => return exit.into(),
@@ -54,7 +57,27 @@ pub(super) fn run(options: &Options, place: &Place, registry: Registry, argument
         start_log(options.log_json);
         daemon::run(settings, origin, registry, heritage)
     } else {
-        guardian::run(arguments, options.storm)
+        say_whom_nobody_listens_to();
+        guardian::run(arguments, options.storm, settings.supervisor.custody)
+    }
+}
+
+/// To our guardian, which passes signals on to a supervisor that has said anything.
+fn say_that_signals_can_come() {
+    if service_manager::guardian_pid().is_some()
+        && let Some(guardian) = ServiceManager::from_env()
+    {
+        guardian.status("starting");
+    }
+}
+
+/// Somebody's `NOTIFY_SOCKET` is no reason to do without a guardian.
+fn say_whom_nobody_listens_to() {
+    if let Some(name) = std::env::var_os(service_manager::NOTIFY_SOCKET) {
+        eprintln!(
+            "supervisord-rs: nobody keeps descriptors at NOTIFY_SOCKET ({}): the supervisor has a guardian of its own (a unit needs FileDescriptorStoreMax=)",
+            name.display()
+        );
     }
 }
 

@@ -303,7 +303,7 @@ impl<'a> Assembly<'a> {
             name: name.value.clone(),
             strategy: section.choice("strategy", &STRATEGIES).unwrap_or(Strategy::OneForOne),
             workers,
-            limit: section.get("limit").map(|cursor| restart::limit(&cursor)),
+            limit: section.get("limit").map(|cursor| restart::limit(&cursor, restart::LIMIT)),
             escalate: section.boolean("escalate").unwrap_or(false),
         })
     }

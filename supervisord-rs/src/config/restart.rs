@@ -44,7 +44,7 @@ pub(super) fn read(worker: &Section<'_>) -> Restart {
         backoff(&cursor, &mut restart.backoff);
     }
     if let Some(cursor) = section.get("limit") {
-        restart.limit = limit(&cursor);
+        restart.limit = limit(&cursor, LIMIT);
     }
     if let Some(reset_after) = section.duration("reset_after") {
         restart.reset_after = reset_after;
@@ -55,18 +55,19 @@ pub(super) fn read(worker: &Section<'_>) -> Restart {
     restart
 }
 
-const LIMIT: Limit = Limit { restarts: 5, within: Duration::from_secs(60) };
+/// What a `limit:` is where nothing else is said.
+pub(super) const LIMIT: Limit = Limit { restarts: 5, within: Duration::from_secs(60) };
 
 /// `{ restarts: 5, within: 60s }`
-pub(super) fn limit(cursor: &Cursor<'_>) -> Limit {
-    let Some(section) = cursor.section(&["restarts", "within"], &[]) else { return LIMIT };
+pub(super) fn limit(cursor: &Cursor<'_>, otherwise: Limit) -> Limit {
+    let Some(section) = cursor.section(&["restarts", "within"], &[]) else { return otherwise };
     Limit {
-        restarts: section.count("restarts", 0).unwrap_or(LIMIT.restarts),
-        within: section.duration("within").unwrap_or(LIMIT.within),
+        restarts: section.count("restarts", 0).unwrap_or(otherwise.restarts),
+        within: section.duration("within").unwrap_or(otherwise.within),
     }
 }
 
-fn backoff(cursor: &Cursor<'_>, backoff: &mut Backoff) {
+pub(super) fn backoff(cursor: &Cursor<'_>, backoff: &mut Backoff) {
     let Some(section) = cursor.section(&["initial", "factor", "max", "jitter"], &[]) else { return };
     if let Some(initial) = section.duration("initial") {
         backoff.initial = initial;

@@ -49,6 +49,8 @@ pub struct SupervisorSettings {
     pub echo: Echo,
     /// What becomes of process workers when the supervisor dies.
     pub on_death: OnDeath,
+    /// What the guardian does when the supervisor dies or hangs.
+    pub custody: crate::service_manager::Custody,
     /// Most bytes that all log files together take; the oldest rotated ones go first.
     pub log_cap: Option<u64>,
 }

@@ -7,7 +7,8 @@ use supervision::spec::StartLimits;
 
 use super::reader::Section;
 use super::settings::{Echo, OnDeath, SupervisorSettings, default};
-use super::{places, surroundings};
+use super::{places, restart, surroundings};
+use crate::service_manager::Custody;
 
 /// What stands there.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub(super) struct Written {
     pub(super) start: StartLimits,
 }
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "runtime_dir",
     "state_dir",
     "log_dir",
@@ -29,6 +30,8 @@ const KEYS: [&str; 10] = [
     "start",
     "echo",
     "log_cap",
+    "restart",
+    "watchdog",
 ];
 
 /// Reads it; everything has a default.
@@ -66,6 +69,7 @@ pub(super) fn read(top: &Section<'_>, file: &Path) -> Written {
                     section.choice("on_death", &[("keep", OnDeath::Keep), ("kill", OnDeath::Kill)])
                 })
                 .unwrap_or_default(),
+            custody: custody(section),
             log_cap: section.and_then(|section| section.size("log_cap")),
         },
         fault_injection: section
@@ -79,4 +83,36 @@ pub(super) fn read(top: &Section<'_>, file: &Path) -> Written {
             stagger: start.as_ref().and_then(|start| start.duration("stagger")).unwrap_or(Duration::ZERO),
         },
     }
+}
+
+/// A loop says that it turns twice within this; less, and a machine that is merely busy ends its supervisor.
+const WATCHDOG_MIN: Duration = Duration::from_secs(1);
+
+/// `restart:`, `watchdog:`, `shutdown_timeout:`: what the guardian does.
+fn custody(section: Option<&Section<'_>>) -> Custody {
+    let mut custody = Custody::default();
+    let Some(section) = section else { return custody };
+    let restart = section.get("restart").and_then(|cursor| cursor.section(&["backoff", "limit"], &[]));
+    if let Some(restart) = restart {
+        if let Some(cursor) = restart.get("backoff") {
+            restart::backoff(&cursor, &mut custody.backoff);
+        }
+        if let Some(cursor) = restart.get("limit") {
+            custody.limit = restart::limit(&cursor, custody.limit);
+        }
+    }
+    if let Some(cursor) = section.get("watchdog") {
+        if cursor.node.text() == Some("never") {
+            custody.watchdog = None;
+        } else if let Some(limit) = cursor.duration() {
+            if limit.value < WATCHDOG_MIN {
+                cursor.refuse("it is too short for a machine that is busy", "at least 1s, or `never`");
+            }
+            custody.watchdog = Some(limit.value);
+        }
+    }
+    if let Some(timeout) = section.duration("shutdown_timeout") {
+        custody.shutdown_timeout = timeout;
+    }
+    custody
 }

@@ -19,7 +19,7 @@ use crate::record::black_box::BlackBox;
 use crate::record::name_lock::NameLock;
 use crate::record::runtime_lock::RuntimeLock;
 use crate::record::scribe::Scribe;
-use crate::service_manager::{FdStore, ServiceManager};
+use crate::service_manager::{Custody, FdStore, ServiceManager};
 
 /// The control socket of a socket unit (`FileDescriptorName=`, systemd.socket(5)), which is not ours to remove.
 pub(super) const CONTROL_OF_UNIT: &str = "control";
@@ -39,6 +39,8 @@ pub(super) struct Around {
     /// Whether the first incident is the predecessor's death; when it died, as its guardian saw it.
     pub(super) inherited_death: Option<Option<u64>>,
     pub(super) scribe: Scribe,
+    /// What the guardian is to know.
+    pub(super) custody: Custody,
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) service_manager: Option<ServiceManager>,
     pub(super) server: Option<control::server::Server>,
@@ -73,6 +75,9 @@ impl Around {
         self.keeper.release();
         tracing::info!(socket = %self.socket.display(), workers, "supervising");
         if let Some(manager) = &self.service_manager {
+            if self.guardian.is_some() {
+                manager.custody(self.custody);
+            }
             manager.ready();
             manager.status(&format!("supervising {workers} workers"));
         }
@@ -101,11 +106,9 @@ impl Around {
         lock.into_iter().chain(self.name.as_fd().map(|name| (LOCK_OF_NAME, name)))
     }
 
-    /// Names another process in our place.
-    pub(super) fn name_successor(&self, pid: i32) {
-        if let Some(manager) = &self.service_manager {
-            manager.main_pid(pid);
-        }
+    /// Names another process in our place. Whether that was heard.
+    pub(super) fn name_successor(&self, pid: i32) -> bool {
+        self.service_manager.as_ref().is_none_or(|manager| manager.main_pid(pid))
     }
 
     /// Says that a reload has begun, or that it is over and all is as it was.

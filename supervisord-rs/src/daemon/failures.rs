@@ -45,7 +45,10 @@ impl Daemon {
         // The first of all is the predecessor's death, where there was one.
         if let Some(died_at) = self.around.inherited_death.take() {
             opened.supervisor_died = true;
-            opened.struck_at = opened.struck_at.or(died_at.filter(|&at| at <= opened.seen_at));
+            // It was seen by whoever waited for it; how long that one waits before it starts another says nothing of it.
+            let died_at = died_at.filter(|&at| at <= opened.seen_at);
+            opened.seen_at = died_at.unwrap_or(opened.seen_at);
+            opened.struck_at = opened.struck_at.or(died_at);
         }
         self.around.black_box.set_last_incident(incident.id.0);
         let domain = &self.names.domains[incident.domain.index()];

@@ -8,11 +8,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::Daemon;
@@ -23,7 +25,7 @@ use crate::control::request::{Answer, Peer};
 use crate::isolation::launch::{Child, Plan, advice};
 use crate::isolation::{inherited, reaper};
 use crate::record::words;
-use crate::service_manager::{self, HAND_OVER, Heritage};
+use crate::service_manager::{self, HAND_OVER, Heritage, table};
 use crate::waiting::until;
 
 /// For a successor to be ready, when nothing else is said.
@@ -36,13 +38,25 @@ const PAUSE: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_millis(500);
 /// For a binary to check our configuration.
 const CHECK: Duration = Duration::from_secs(10);
+/// What we are an image of, whatever became of the file.
+const OWN: &str = "/proc/self/exe";
 /// The name of the gate among what a successor inherits.
 const GATE: &str = "hand-over";
 /// The lock of the runtime directory goes with the place.
 pub(super) const LOCK: &str = "lock";
 /// So does its name.
 pub(super) const LOCK_OF_NAME: &str = "lock-of-name";
+/// What was meant for us alone.
+const NOT_INHERITED: [&str; 5] =
+    ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", service_manager::PURPOSE, READ_ANEW];
+/// For the answers that are on their way while nobody supervises.
+const LAST_ANSWERS: Duration = Duration::from_millis(100);
+/// The successor: it is ready. Its version follows.
 const READY: u8 = b'r';
+/// The predecessor: whoever restarts us knows the successor, and watches it.
+const NAMED: u8 = b'n';
+/// The successor: it does not end with its predecessor any more.
+const ALONE: u8 = b'a';
 
 /// The successor's end of the gate: through it our predecessor hears that we are ready, and we hear that it is gone.
 #[derive(Debug)]
@@ -56,16 +70,28 @@ impl Gate {
 
     /// Says that we are ready, and waits until the predecessor has named us in its place and ended. False: it has not, and
     /// goes on without us.
+    ///
+    /// Until we are named we end with the predecessor (`PR_SET_PDEATHSIG`, prctl(2)): if it dies, whoever restarts it knows
+    /// nothing of us, and starts another. So there is always exactly one.
     pub(super) fn pass(mut self) -> bool {
-        let said = self.0.set_read_timeout(Some(DEADLINE)).and_then(|()| self.0.write_all(&[READY]));
-        let mut end = [0];
-        if said.is_err() || !matches!(self.0.read(&mut end), Ok(0)) {
+        let ready = [&[READY], env!("CARGO_PKG_VERSION").as_bytes()].concat();
+        let said = self.0.set_read_timeout(Some(DEADLINE)).and_then(|()| self.0.write_all(&ready));
+        if said.is_err() || self.hear() != Some(NAMED) {
             return false;
         }
-        // Its descriptors are closed before we are somebody else's child: what is tied to our parent must be tied to the
-        // new one.
+        if prctl::set_pdeathsig(None).is_err() || self.0.write_all(&[ALONE]).is_err() {
+            return false;
+        }
+        // When it has ended, or is about to: its descriptors are closed before we are somebody else's child, and what is
+        // tied to our parent must be tied to the new one.
+        let _ = self.hear();
         let _ = until(REST, PAUSE, || service_manager::hand_over_from().is_none().then_some(()));
         true
+    }
+
+    fn hear(&mut self) -> Option<u8> {
+        let mut word = [0];
+        matches!(self.0.read(&mut word), Ok(1)).then_some(word[0])
     }
 }
 
@@ -73,8 +99,8 @@ impl Daemon {
     /// Gives way to a supervisor of `binary`; to one of our own binary when that does not work. Answers, and sets the exit
     /// status.
     pub(super) async fn on_reexec(&mut self, request: ReexecRequest, peer: Peer, answer: Answer<Done>) {
-        let own = PathBuf::from("/proc/self/exe");
-        let binary = request.binary.clone().unwrap_or_else(installed);
+        let own = PathBuf::from(OWN);
+        let binary = request.binary.clone().unwrap_or_else(service_manager::program);
         self.log_order("reexec", &binary.display().to_string(), peer);
         let refuse = |why: String| Err(Failure { error: "refused".into(), message: why });
         if !self.around.is_kept() {
@@ -93,22 +119,25 @@ impl Daemon {
             return drop(answer.send(refuse(why)));
         }
         self.rest();
-        let (result, successor) = match self.give_way(&binary, true, deadline) {
-            Ok(successor) => {
-                let message = format!("process {} has taken over from {}", successor.pid, std::process::id());
-                (Ok(Done { message, ..Done::default() }), successor)
+        let result = match self.give_way(&binary, true, deadline) {
+            Ok((successor, version)) => {
+                let (pid, own) = (successor.pid, std::process::id());
+                let file = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or(binary);
+                let message =
+                    format!("process {pid} has taken over from {own}: {} {version}", file.display());
+                Ok(Done { message, ..Done::default() })
             }
             Err(why) => {
                 tracing::error!(binary = %binary.display(), "it does not take over: {why}; the old one goes on");
                 self.publish("rolled-back", None, json!({ "binary": binary, "why": why }));
                 match self.give_way(&own, false, DEADLINE) {
-                    Ok(successor) => {
+                    Ok((successor, _)) => {
                         let message = format!(
                             "{} does not take over: {why}; the old one goes on as process {}",
                             binary.display(),
                             successor.pid
                         );
-                        (Err(Failure { error: "failed".into(), message }), successor)
+                        Err(Failure { error: "failed".into(), message })
                     }
                     Err(worse) => {
                         // Dead, we are replaced by whoever restarts us, and nothing is lost that is not lost now.
@@ -120,10 +149,11 @@ impl Daemon {
                 }
             }
         };
-        self.around.name_successor(successor.pid);
         let _ = answer.send(result);
+        // Streams of events end at once; nobody supervises until we have ended.
+        self.events = crate::record::events::Events::default();
         if let Some(server) = self.around.server.take() {
-            server.end(super::LAST_ANSWERS).await;
+            server.end(LAST_ANSWERS).await;
         }
         // Nothing of ours is cleared away: all of it is the successor's.
         std::process::exit(0);
@@ -218,33 +248,21 @@ impl Daemon {
         self.around.black_box.give_way(true);
     }
 
-    /// Starts a successor and waits until it is ready. It reads the file `anew`, or goes on with the configuration in force.
-    fn give_way(&self, binary: &Path, anew: bool, deadline: Duration) -> Result<Child, String> {
+    /// Starts a successor, waits until it is ready, and lets it stand alone. It reads the file `anew`, or goes on with the
+    /// configuration in force. It, and the version that it says it is.
+    fn give_way(&self, binary: &Path, anew: bool, deadline: Duration) -> Result<(Child, String), String> {
         let (mut gate, theirs) = UnixStream::pair().map_err(|error| error.to_string())?;
         let child = self.launch_successor(binary, theirs.as_fd(), anew)?;
         drop(theirs);
-        let end = Instant::now() + deadline;
-        let mut said = [0];
-        let heard = loop {
-            let rest = end.saturating_duration_since(Instant::now());
-            if rest.is_zero() {
-                break Err(format!("it is not ready after {deadline:?}"));
-            }
-            self.around.say_alive();
-            let timed = gate.set_read_timeout(Some(rest.min(PATIENCE)));
-            match timed.and_then(|()| gate.read(&mut said)) {
-                Ok(1..) if said[0] == READY => break Ok(()),
-                Ok(_) => break Err("it ends before it is ready".into()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => break Err(error.to_string()),
-            }
-        };
+        let heard = self.wait_for_ready(&mut gate, deadline).and_then(|version| {
+            self.let_go(&mut gate, &child)?;
+            Ok(version)
+        });
         match heard {
-            Ok(()) => {
+            Ok(version) => {
                 // It hears that we are gone when this is closed, which is when we are.
                 std::mem::forget(gate);
-                Ok(child)
+                Ok((child, version))
             }
             Err(why) => {
                 // With whatever it has started: all of that has what we handed over.
@@ -253,6 +271,46 @@ impl Daemon {
                 Err(why)
             }
         }
+    }
+
+    /// Its version.
+    fn wait_for_ready(&self, gate: &mut UnixStream, deadline: Duration) -> Result<String, String> {
+        let end = Instant::now() + deadline;
+        let mut said = [0; 64];
+        loop {
+            let rest = end.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return Err(format!("it is not ready after {deadline:?}"));
+            }
+            self.around.say_alive();
+            let timed = gate.set_read_timeout(Some(rest.min(PATIENCE)));
+            match timed.and_then(|()| gate.read(&mut said)) {
+                Ok(count @ 1..) if said[0] == READY => {
+                    return Ok(String::from_utf8_lossy(&said[1..count]).into_owned());
+                }
+                Ok(_) => return Err("it ends before it is ready".into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    /// Names it to whoever restarts us, and then lets it outlive us.
+    fn let_go(&self, gate: &mut UnixStream, child: &Child) -> Result<(), String> {
+        if !self.around.name_successor(child.pid) {
+            return Err("the service manager takes no message".into());
+        }
+        let mut said = [0];
+        let answered = gate
+            .set_read_timeout(Some(REST))
+            .and_then(|()| gate.write_all(&[NAMED]))
+            .and_then(|()| gate.read_exact(&mut said));
+        if answered.is_ok() && said[0] == ALONE {
+            return Ok(());
+        }
+        self.around.name_successor(nix::unistd::getpid().as_raw());
+        Err("it ends before it has taken over".into())
     }
 
     fn launch_successor(&self, binary: &Path, gate: BorrowedFd<'_>, anew: bool) -> Result<Child, String> {
@@ -268,24 +326,24 @@ impl Daemon {
             .chain(self.around.locks())
             .chain([(GATE, gate)])
             .collect();
-        let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
-        let descriptors: Vec<BorrowedFd<'_>> = all.iter().map(|(_, descriptor)| *descriptor).collect();
-        let own = [
-            ("LISTEN_FDS", names.len().to_string()),
-            ("LISTEN_FDNAMES", names.join(":")),
-            (HAND_OVER, std::process::id().to_string()),
-            (service_manager::PREDECESSOR, String::new()),
+        let table = table::write(all.iter().copied()).map_err(|error| error.to_string())?;
+        let passed: Vec<BorrowedFd<'_>> =
+            all.iter().map(|(_, descriptor)| *descriptor).chain([table.as_fd()]).collect();
+        let own: [(&str, OsString); 4] = [
+            (table::TABLE, table.as_raw_fd().to_string().into()),
+            (HAND_OVER, std::process::id().to_string().into()),
+            (service_manager::PREDECESSOR, OsString::new()),
+            (service_manager::PROGRAM, place_of(binary).into_os_string()),
         ];
         let read_anew = anew.then_some((OsStr::new(READ_ANEW), OsStr::new("1")));
+        let is_stale = |name: &OsStr| NOT_INHERITED.iter().any(|stale| name == *stale);
         let inherited: Vec<(OsString, OsString)> = std::env::vars_os()
-            .filter(|(name, _)| {
-                name != "LISTEN_PID" && name != READ_ANEW && own.iter().all(|(known, _)| name != known)
-            })
+            .filter(|(name, _)| !is_stale(name) && own.iter().all(|(known, _)| name != known))
             .collect();
         let environment = inherited
             .iter()
             .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
-            .chain(own.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value))))
+            .chain(own.iter().map(|(name, value)| (OsStr::new(name), value.as_os_str())))
             .chain(read_anew);
         let arguments: Vec<OsString> = std::env::args_os().collect();
         let launch = || {
@@ -294,19 +352,20 @@ impl Daemon {
                 .descriptor(io::stdin().as_fd())?
                 .descriptor(io::stdout().as_fd())?
                 .descriptor(io::stderr().as_fd())?
-                .many_descriptors(&descriptors)?
+                .pass(&passed)
                 .listen_pid()
-                .parent_death_signal(None)
+                // Until it stands alone: whoever comes after our death finds no other that is half a supervisor.
+                .parent_death_signal(Some(Signal::SIGKILL))
                 .launch()
         };
         launch().map_err(|failure| advice(failure, &binary.display().to_string()))
     }
 }
 
-/// The file that we were started from, or what has taken its place: an upgrade puts a new one there.
-fn installed() -> PathBuf {
-    let own = std::fs::read_link("/proc/self/exe").unwrap_or_else(|_| "/proc/self/exe".into());
-    // The kernel says so of a file that has been replaced (proc_pid_exe(5)).
-    let text = own.to_string_lossy();
-    text.strip_suffix(" (deleted)").map_or_else(|| own.clone(), PathBuf::from)
+/// Where a successor is told that its binary lies.
+fn place_of(binary: &Path) -> PathBuf {
+    if binary == Path::new(OWN) {
+        return service_manager::program();
+    }
+    std::env::current_dir().unwrap_or_default().join(binary)
 }

@@ -1,21 +1,35 @@
 //! What signals mean to the supervisor: TERM, INT and QUIT stop everything, a second one kills; USR2 reopens logs and the
-//! control socket; CHLD has orphans reaped; HUP has another supervisor read the configuration and take over. The others are
-//! left alone.
+//! control socket; CHLD has orphans reaped; HUP has another supervisor read the configuration and take over. USR1 is said and means
+//! nothing, and so it does not end us. The others are left alone.
 
 use std::io;
 
 use futures_util::StreamExt;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR2};
+use nix::sys::signal::{SigSet, Signal};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use supervision::Event;
 
 use super::Daemon;
+
+/// Signals that a guardian passes on, and that people send.
+const HELD: [Signal; 6] =
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
+
+/// Has the signals wait that we will take, on this thread and those that it starts. First of all: what comes before they
+/// are taken would end us, or be lost (process 1 of a container gets no signal that it neither takes nor blocks).
+pub fn hold() {
+    let _ = HELD.into_iter().collect::<SigSet>().thread_block();
+}
 
 /// The signals that we take, in the order they come.
 pub(super) struct Signals(signal_hook_tokio::Signals);
 
 impl Signals {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self(signal_hook_tokio::Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR2, SIGCHLD])?))
+        let taken = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD];
+        let signals = signal_hook_tokio::Signals::new(taken)?;
+        HELD.into_iter().collect::<SigSet>().thread_unblock()?;
+        Ok(Self(signals))
     }
 
     pub(super) async fn next(&mut self) -> i32 {
@@ -28,15 +42,19 @@ impl Signals {
 }
 
 impl Daemon {
+    /// Stops everything; `now`: without asking.
+    pub(super) fn shut_down(&mut self, now: bool) {
+        self.around.announce_stopping();
+        let request = self.request_id();
+        self.turn(Some(Event::Command { request, command: supervision::Command::Shutdown { now } }));
+    }
+
     pub(super) async fn on_signal(&mut self, signal: i32) {
         let name = crate::record::words::signal(signal);
         match signal {
             SIGTERM | SIGINT | SIGQUIT => {
                 tracing::info!(signal = name, "shutting down");
-                self.around.announce_stopping();
-                let request = self.request_id();
-                let command = supervision::Command::Shutdown { now: self.machine.is_shutting_down() };
-                self.turn(Some(Event::Command { request, command }));
+                self.shut_down(self.machine.is_shutting_down());
             }
             SIGCHLD => {
                 self.drivers.reap_orphans();

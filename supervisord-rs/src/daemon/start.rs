@@ -128,12 +128,16 @@ pub(super) fn start(
     // What was being stopped is not gone on with: it is ended, and started afresh.
     let past = succession::past(&settings, story.as_ref());
     let to_adopt =
-        if story.as_ref().is_some_and(|story| story.was_stopping) { Past::new() } else { past.clone() };
+        if story.as_ref().is_some_and(|story| story.was_stopping && !service_manager::is_to_shut_down()) {
+            Past::new()
+        } else {
+            past.clone()
+        };
     let fates = drivers.adopt(&mut heritage, &to_adopt);
     let (inherited, evidence) =
         succession::inherit(&settings, story.as_ref(), seen, &past, &fates, incidents.last_id());
     let inherited_death = inherited.death.is_some().then(|| seen.map(|seen| seen.died_at_ns));
-    let mut machine = Machine::new(settings.spec.clone(), inherited);
+    let mut machine = Machine::new(policy(&settings), inherited);
     while let Some(worker) = machine.poll_changed() {
         if let Some(memo) = machine.memo(worker) {
             black_box.note(worker.index()).remember(&memo);
@@ -167,6 +171,7 @@ pub(super) fn start(
         changed: succession::changed(&settings, story.as_ref(), &past),
         inherited_death,
         scribe,
+        custody: settings.supervisor.custody,
         requests: sender,
         service_manager: ServiceManager::from_env(),
         server,
@@ -176,7 +181,7 @@ pub(super) fn start(
         keeper,
         gate,
         has_terminal: has_terminal(),
-        watchdog: service_manager::watchdog(),
+        watchdog: interval(&settings),
         lock,
         name,
     };
@@ -242,6 +247,21 @@ fn incidents(
 fn black_boxes(heritage: &mut Heritage) -> Vec<(String, OwnedFd)> {
     let all = heritage.claim_all(BLACK_BOX).into_iter();
     all.map(|(rest, descriptor)| (format!("{BLACK_BOX}{rest}"), descriptor)).collect()
+}
+
+/// What is to be kept running: nothing, where everything is only to be stopped.
+fn policy(settings: &Settings) -> supervision::Spec {
+    let mut spec = settings.spec.clone();
+    for worker in &mut spec.workers {
+        worker.autostart &= !service_manager::is_to_shut_down();
+    }
+    spec
+}
+
+/// How often it is to be said that the loop turns: often enough for the guardian and for the service manager.
+fn interval(settings: &Settings) -> Option<std::time::Duration> {
+    let custody = settings.supervisor.custody.watchdog.filter(|_| service_manager::guardian_pid().is_some());
+    custody.map(|limit| limit / 2).into_iter().chain(service_manager::watchdog()).min()
 }
 
 /// With as many instances as the predecessor had been told to have.

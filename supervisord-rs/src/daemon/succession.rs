@@ -63,8 +63,12 @@ pub(super) fn inherit(
         let mut memo = past.memo.clone();
         // An order to stop holds as long as there is a supervisor, and a new run starts what the file says.
         memo.marks.stopped &= !story.is_clean || settings.launches[worker.index()].remembers_stop;
-        if story.was_stopping {
+        if story.was_stopping && !service_manager::is_to_shut_down() {
             memo.marks.wanted = settings.spec.workers[worker.index()].autostart && !memo.marks.stopped;
+        }
+        if service_manager::is_to_shut_down() {
+            // Nobody is launched for that.
+            memo.marks.wanted &= fate == Fate::Resumed && memo.phase.is_live();
         }
         InheritedWorker { worker, memo, fate }
     });

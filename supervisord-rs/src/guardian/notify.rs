@@ -13,7 +13,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::store::{Request, Store};
 use crate::isolation::closer;
 use crate::isolation::datagram::{Datagram, Mailbox};
-use crate::service_manager::{self, ServiceManager};
+use crate::service_manager::{self, CUSTODY, Custody, ServiceManager};
 
 /// Largest datagram that is read; longer ones are cut.
 const DATAGRAM_MAX: usize = 4096;
@@ -27,11 +27,25 @@ pub(super) struct Notify {
     /// Threads ring it when they have taken a datagram.
     bell: Arc<EventFd>,
     address: String,
+    /// Who is listened to.
+    speaker: i32,
+    spoken: bool,
     ready: bool,
     stopping: bool,
-    /// Whom the supervisor has named in its place.
-    main_pid: Option<i32>,
     store: Store,
+}
+
+/// What a datagram of the supervisor means to its guardian.
+#[derive(Debug)]
+pub(super) enum Word {
+    Ready,
+    /// Its loop turns.
+    Turn,
+    /// The rules that hold from now on.
+    Custody(Custody),
+    /// The process that takes its place. Nothing more is received before it is decided whom to listen to.
+    Successor(i32),
+    Other,
 }
 
 impl Notify {
@@ -40,17 +54,30 @@ impl Notify {
         let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;
-        let (address, store) = (format!("@{name}"), Store::default());
         closer::begin();
         let bell =
             Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let mailbox = Mailbox::new(socket);
-        Ok(Self { mailbox, bell, address, ready: false, stopping: false, main_pid: None, store })
+        Ok(Self {
+            mailbox,
+            bell,
+            address: format!("@{name}"),
+            speaker: 0,
+            spoken: false,
+            ready: false,
+            stopping: false,
+            store: Store::default(),
+        })
     }
 
     /// For `NOTIFY_SOCKET`.
     pub(super) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Whether the supervisor has said anything: that it can take signals, in any case.
+    pub(super) fn has_spoken(&self) -> bool {
+        self.spoken
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -66,43 +93,58 @@ impl Notify {
         &self.store
     }
 
-    /// Whom the supervisor has named in its place (`MAINPID=`), once.
-    pub(super) fn take_main_pid(&mut self) -> Option<i32> {
-        self.main_pid.take()
+    /// Another supervisor, which has said nothing yet.
+    pub(super) fn listen_to(&mut self, supervisor: i32) {
+        self.speaker = supervisor;
+        (self.spoken, self.ready, self.stopping) = (false, false, false);
     }
 
-    /// A new supervisor has said nothing yet.
-    pub(super) fn reset(&mut self) {
-        self.ready = false;
-        self.stopping = false;
-        self.main_pid = None;
+    /// One that was ready before it was listened to.
+    pub(super) fn set_ready(&mut self) {
+        (self.spoken, self.ready) = (true, true);
     }
 
-    /// Takes every datagram that is there; those of the supervisor count, and go on to our own manager.
-    pub(super) fn receive(&mut self, supervisor: i32, upstream: Option<&ServiceManager>) {
-        while let Some(Datagram { sender, bytes, descriptors, .. }) = self.next(supervisor) {
-            if sender != Some(supervisor) {
+    /// The next word of the supervisor; what it says also goes on to our own manager, if that is meant. `None`: there is
+    /// none.
+    pub(super) fn receive(&mut self, upstream: Option<&ServiceManager>) -> Option<Word> {
+        loop {
+            let Datagram { sender, bytes, descriptors, .. } = self.next(self.speaker)?;
+            if sender != Some(self.speaker) {
                 continue;
             }
-            for line in bytes.split(|&byte| byte == b'\n') {
-                match line {
-                    b"READY=1" => self.ready = true,
-                    b"STOPPING=1" => self.stopping = true,
-                    // STATUS and what we do not know yet is for our own manager, if anybody's.
-                    _ => {
-                        let pid =
-                            line.strip_prefix(b"MAINPID=").and_then(|pid| std::str::from_utf8(pid).ok());
-                        self.main_pid = pid.and_then(|pid| pid.parse().ok()).or(self.main_pid);
-                    }
-                }
-            }
+            self.spoken = true;
             let request = Request::parse(&bytes);
             if request.keep || request.forget {
                 self.serve(&request, descriptors);
-            } else if let Some(upstream) = upstream {
+                return Some(Word::Other);
+            }
+            let word = self.understand(&bytes);
+            let is_for_us = matches!(word, Word::Custody(_) | Word::Successor(_));
+            if let Some(upstream) = upstream.filter(|_| !is_for_us) {
                 let _ = upstream.send(&bytes);
             }
+            return Some(word);
         }
+    }
+
+    fn understand(&mut self, bytes: &[u8]) -> Word {
+        let mut word = Word::Other;
+        for line in bytes.split(|&byte| byte == b'\n') {
+            let text = std::str::from_utf8(line).unwrap_or_default();
+            if line == b"READY=1" {
+                self.ready = true;
+                word = Word::Ready;
+            } else if line == b"STOPPING=1" {
+                self.stopping = true;
+            } else if line == b"WATCHDOG=1" {
+                word = Word::Turn;
+            } else if let Some(custody) = text.strip_prefix(CUSTODY).and_then(Custody::parse) {
+                word = Word::Custody(custody);
+            } else if let Some(pid) = text.strip_prefix("MAINPID=").and_then(|pid| pid.parse().ok()) {
+                word = Word::Successor(pid);
+            }
+        }
+        word
     }
 
     fn serve(&mut self, request: &Request<'_>, descriptors: Vec<OwnedFd>) {

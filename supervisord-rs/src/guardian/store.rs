@@ -1,30 +1,42 @@
 //! The fd store, server side: descriptors that the supervisor wants kept for its successor, in the datagrams of
 //! sd_notify(3). The guardian does not look at them: it keeps them, and hands them over.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use crate::service_manager;
 
 /// Most descriptors. So many are within the limit of open files that a system gives as a rule; see `raise_open_files`.
-pub(super) const MOST: usize = 65_536;
+const MOST: usize = 65_536;
+/// Descriptors that are not for the store.
+const OWN: usize = 64;
 
-/// What is kept, in the order in which it came.
+/// How many descriptors are kept: what our limit of open files leaves.
+pub(super) fn most() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    usize::try_from(limit).unwrap_or(MOST).saturating_sub(OWN).min(MOST)
+}
+
+/// What is kept, by name.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    entries: Vec<(String, OwnedFd)>,
+    entries: BTreeMap<String, Vec<OwnedFd>>,
+    count: usize,
 }
 
 impl Store {
     /// Keeps a descriptor. One too many is closed.
     pub(super) fn keep(&mut self, name: &str, descriptor: OwnedFd) {
-        if self.entries.len() < MOST {
-            self.entries.push((name.to_owned(), descriptor));
+        if self.count < most() {
+            self.entries.entry(name.to_owned()).or_default().push(descriptor);
+            self.count += 1;
         }
     }
 
     /// Lets go of all with this name.
     pub(super) fn forget(&mut self, name: &str) {
-        self.entries.retain(|(kept, _)| kept != name);
+        self.count -= self.entries.remove(name).map_or(0, |gone| gone.len());
     }
 
     /// Whether there is anything of processes: they are meant to outlive their supervisor then.
@@ -32,8 +44,8 @@ impl Store {
         self.entries.iter().any(|(name, _)| !service_manager::is_of_supervisor(name))
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &(String, OwnedFd)> {
-        self.entries.iter()
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &OwnedFd)> {
+        self.entries.iter().flat_map(|(name, list)| list.iter().map(|kept| (name.as_str(), kept)))
     }
 }
 
@@ -76,7 +88,7 @@ mod tests {
         }
         store.forget("a");
         store.forget("unknown");
-        assert_eq!(store.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(store.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["b"]);
     }
 
     #[test]

@@ -80,6 +80,7 @@ pub struct Plan {
     has_listen_pid: bool,
     directory: Option<CString>,
     descriptors: Vec<(OwnedFd, RawFd)>,
+    passed: Vec<RawFd>,
     parent_death_signal: Option<Signal>,
     pub(super) credentials: Credentials,
     pub(super) umask: Option<u32>,
@@ -110,6 +111,7 @@ impl Plan {
             has_listen_pid: false,
             directory: None,
             descriptors: Vec::new(),
+            passed: Vec::new(),
             parent_death_signal: Some(Signal::SIGKILL),
             credentials: Credentials::default(),
             umask: None,
@@ -186,23 +188,14 @@ impl Plan {
         (0..).find(|number| !self.descriptors.iter().any(|(_, taken)| taken == number)).unwrap_or(0)
     }
 
-    /// Gives the child copies of these as its next descriptors, however many they are, and our own limit of open files,
-    /// so that it can have them.
-    ///
-    /// # Errors
-    /// `Descriptors` with EMFILE or ENFILE.
-    pub fn many_descriptors(mut self, descriptors: &[BorrowedFd<'_>]) -> Result<Self, LaunchFailure> {
-        let first = self.next_descriptor();
-        let count = RawFd::try_from(descriptors.len())
-            .map_err(|_| failure(LaunchStage::Descriptors, Errno::EMFILE))?;
-        // Where they need not be moved again.
-        let lowest = first.saturating_add(count);
-        for (descriptor, target) in descriptors.iter().zip(first..) {
-            let copy = copy_above(*descriptor, lowest)?;
-            self.descriptors.push((copy, target));
-        }
+    /// Leaves these to the child, under the numbers that they have here, and our own limit of open files, so that it can
+    /// have them. They must stay open until it is launched.
+    #[must_use]
+    pub fn pass(mut self, descriptors: &[BorrowedFd<'_>]) -> Self {
+        self.passed = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        self.passed.sort_unstable();
         self.keeps_open_files = true;
-        Ok(self)
+        self
     }
 
     /// The signal that the child gets when the thread that launches it ends; SIGKILL when nothing is said. `None`: it
@@ -270,6 +263,7 @@ impl Plan {
             listen_pid: if self.has_listen_pid { listen_pid.as_mut_ptr() } else { ptr::null_mut() },
             directory: self.directory.as_ref().map_or(ptr::null(), |directory| directory.as_ptr()),
             descriptors: &descriptors,
+            passed: &self.passed,
             parent: nix::unistd::getpid().as_raw(),
             parent_death_signal: self.parent_death_signal.map_or(0, |signal| signal as libc::c_int),
             credentials: &self.credentials,
@@ -372,7 +366,7 @@ pub(super) fn has_room() -> Result<(), LaunchFailure> {
 
 /// A failed step. What the machine is short of now it may have later.
 #[must_use]
-pub(super) const fn failure(stage: LaunchStage, errno: Errno) -> LaunchFailure {
+pub const fn failure(stage: LaunchStage, errno: Errno) -> LaunchFailure {
     let transient = matches!(errno, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE);
     LaunchFailure { stage, errno: errno as i32, transient }
 }

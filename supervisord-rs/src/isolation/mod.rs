@@ -49,7 +49,7 @@ pub mod peer;
 pub mod reaper;
 mod snapshot;
 mod sockets;
-mod surroundings;
+pub mod surroundings;
 mod sweep;
 mod thread;
 mod wait;

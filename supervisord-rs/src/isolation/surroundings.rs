@@ -253,7 +253,7 @@ fn secret(source: &SecretSource) -> Result<OwnedFd> {
 }
 
 /// Memory with this content, to be read from its start, that nobody can change any more.
-pub(super) fn sealed(content: &[u8]) -> io::Result<OwnedFd> {
+pub fn sealed(content: &[u8]) -> io::Result<OwnedFd> {
     use nix::fcntl::{FcntlArg, SealFlag, fcntl};
     use nix::sys::memfd::{MFdFlags, memfd_create};
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;

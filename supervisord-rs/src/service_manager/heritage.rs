@@ -1,12 +1,13 @@
 //! What the service manager hands to a supervisor that starts: descriptors that its predecessor had kept in the store,
 //! and sockets of socket units (sd_listen_fds(3)).
 
-use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{OwnedFd, RawFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::names::unescape;
+use super::table::{self, TABLE};
 
 /// The first descriptor that is passed.
 const FIRST: i32 = 3;
@@ -15,8 +16,8 @@ const FIRST: i32 = 3;
 #[derive(Debug, Default)]
 pub struct Heritage {
     descriptors: BTreeMap<String, Vec<OwnedFd>>,
-    /// How many were passed.
-    count: i32,
+    /// The numbers that were passed.
+    numbers: BTreeSet<RawFd>,
 }
 
 impl Heritage {
@@ -25,32 +26,44 @@ impl Heritage {
     #[must_use]
     pub fn take() -> Self {
         let number = |name: &str| std::env::var(name).ok()?.parse::<i32>().ok();
-        let is_ours = number("LISTEN_PID") == i32::try_from(std::process::id()).ok();
-        let count = number("LISTEN_FDS").filter(|_| is_ours).unwrap_or(0).clamp(0, i32::MAX - FIRST);
+        let mut heritage = Self::default();
+        if number("LISTEN_PID") != i32::try_from(std::process::id()).ok() {
+            return heritage;
+        }
+        let count = number("LISTEN_FDS").unwrap_or(0).clamp(0, i32::MAX - FIRST);
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
-        let mut heritage = Self { count, ..Self::default() };
         for descriptor in FIRST..FIRST + count {
-            let name = names.next().map(unescape).unwrap_or_default();
-            #[expect(unsafe_code, reason = "inherited descriptors come as numbers")]
-            // SAFETY: needed because inheritance has no other form. The number was passed to this very process
-            // (LISTEN_PID), nobody has opened or closed anything since (the caller's duty), and each is taken once.
-            let descriptor = unsafe {
-                if libc::fcntl(descriptor, libc::F_GETFD) < 0 {
-                    continue;
-                }
-                <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(descriptor)
-            };
-            let _ = fcntl(&descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
-            heritage.descriptors.entry(name).or_default().push(descriptor);
+            heritage.take_one(descriptor, names.next().map(unescape).unwrap_or_default());
+        }
+        // Another of our own processes passes a table instead, in which there is room for any number of names.
+        if let Some(table) = number(TABLE).filter(|table| *table > 2)
+            && let Some(table) = inherited(table)
+        {
+            for (descriptor, name) in table::read(table) {
+                heritage.take_one(descriptor, name);
+            }
         }
         heritage
+    }
+
+    fn take_one(&mut self, number: RawFd, name: String) {
+        if self.numbers.insert(number)
+            && let Some(descriptor) = inherited(number)
+        {
+            self.add(name, descriptor);
+        }
+    }
+
+    /// Adds what came in another way.
+    pub fn add(&mut self, name: String, descriptor: OwnedFd) {
+        self.descriptors.entry(name).or_default().push(descriptor);
     }
 
     /// Whether a number is that of something that was passed.
     #[must_use]
     pub fn covers(&self, number: i32) -> bool {
-        (FIRST..FIRST + self.count).contains(&number)
+        self.numbers.contains(&number)
     }
 
     /// Copies of all of it, by name: what the store has.
@@ -100,4 +113,19 @@ impl Heritage {
     pub fn unclaimed(&self) -> Vec<String> {
         self.descriptors.keys().cloned().collect()
     }
+}
+
+/// What was inherited under a number.
+fn inherited(number: RawFd) -> Option<OwnedFd> {
+    #[expect(unsafe_code, reason = "inherited descriptors come as numbers")]
+    // SAFETY: needed because inheritance has no other form. The number was passed to this very process (LISTEN_PID), nobody
+    // has opened or closed anything since (the duty of whoever calls `take`), and each is taken once.
+    let descriptor = unsafe {
+        if libc::fcntl(number, libc::F_GETFD) < 0 {
+            return None;
+        }
+        <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(number)
+    };
+    let _ = fcntl(&descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+    Some(descriptor)
 }

@@ -15,7 +15,7 @@ pub(super) fn escape(name: &str) -> String {
 }
 
 /// The name that was escaped; something else for what was not.
-pub(super) fn unescape(name: &str) -> String {
+pub fn unescape(name: &str) -> String {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name.as_bytes();
     while let [first, after @ ..] = rest {

@@ -173,25 +173,25 @@ impl FdStore {
         let _ = until(limit, PAUSE, || way.state().due.is_empty().then_some(()));
     }
 
-    /// Copies of what is kept under the names that come after this one, about `most` descriptors and their names in the store;
+    /// Copies of what is kept under the names that come after this one, about `most` descriptors and their names;
     /// empty when there are no more. In pieces, so that a successor gets all of it without so many copies at once.
     #[must_use]
     pub fn copies_after(&self, last: Option<&str>, most: usize) -> Vec<(String, OwnedFd)> {
         let Some(way) = &self.0 else { return Vec::new() };
         let state = way.state();
-        let from = last.map_or(Bound::Unbounded, |last| Bound::Excluded(last.to_owned()));
+        let from = last.map_or(Bound::Unbounded, |last| Bound::Excluded(escape(last)));
         let mut copies = Vec::new();
         for (name, kept) in state.kept.range((from, Bound::Unbounded)) {
             if !copies.is_empty() && copies.len() + kept.descriptors.len() > most {
                 break;
             }
             let list = kept.descriptors.iter().filter_map(|descriptor| descriptor.try_clone().ok());
-            copies.extend(list.map(|descriptor| (name.clone(), descriptor)));
+            copies.extend(list.map(|descriptor| (unescape(name), descriptor)));
         }
         copies
     }
 
-    /// Copies of all that is kept, each with its name in the store.
+    /// Copies of all that is kept, each with its name.
     #[must_use]
     pub fn all(&self) -> Vec<(String, OwnedFd)> {
         self.copies_after(None, usize::MAX)
@@ -205,8 +205,13 @@ impl FdStore {
     }
 }
 
+/// Whether a service manager that listens says that it keeps descriptors.
+pub(super) fn is_offered() -> bool {
+    room() > 0 && std::env::var_os(NOTIFY_SOCKET).is_some_and(|name| Line::to(&name).is_some())
+}
+
 /// How many descriptors the service manager says that it keeps.
-pub(super) fn room() -> usize {
+fn room() -> usize {
     let number = |name: &str| std::env::var(name).ok()?.trim().parse::<usize>().ok();
     number(FDSTORE).or_else(|| number(FDSTORE_OF_UNIT)).unwrap_or(0)
 }

@@ -131,6 +131,14 @@ pub struct Backoff {
     pub jitter_permille: u32,
 }
 
+impl Backoff {
+    /// The delay before attempt `attempt` (0 first) of something that is no worker.
+    #[must_use]
+    pub fn delay(&self, attempt: u32) -> Duration {
+        crate::restart::delay(self, crate::id::WorkerId(u32::MAX), attempt)
+    }
+}
+
 /// At most `restarts` restarts within any window of `within`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {

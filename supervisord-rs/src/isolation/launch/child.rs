@@ -23,6 +23,8 @@ pub(super) struct Orders<'a> {
     pub(super) directory: *const libc::c_char,
     /// From our number to the child's, ascending by the child's.
     pub(super) descriptors: &'a [(RawFd, RawFd)],
+    /// What it keeps under its number, ascending, and above those.
+    pub(super) passed: &'a [RawFd],
     pub(super) parent: i32,
     pub(super) parent_death_signal: c_int,
     pub(super) credentials: &'a Credentials,
@@ -115,6 +117,11 @@ fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
             next = target + 1;
         }
         // Before the steps that may hang: what it holds then holds up nobody else.
+        for &passed in orders.passed {
+            close(next, passed - 1);
+            check(LaunchStage::Descriptors, libc::fcntl(passed, libc::F_SETFD, 0))?;
+            next = passed + 1;
+        }
         close(next, c_int::MAX);
         if !orders.directory.is_null() {
             orders.attempt.enter(LaunchStage::Directory);

@@ -1,0 +1,80 @@
+//! The end, in order, also where no supervisor is there to carry it out: one is started once more to take over what there
+//! is and stop it as the configuration says; where that is not to be had, everyone is asked, has its time, and is killed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::{Pid, getpgid};
+
+use super::launching::Purpose;
+use super::{Guardian, Killed, now, orphans, say};
+use crate::service_manager::{Ending, Predecessor};
+
+/// Between two looks at who is left.
+const PAUSE: Duration = Duration::from_millis(20);
+
+impl Guardian {
+    /// Ends everything. The supervisor's exit status where one did it in order, else 0: then we did.
+    pub(super) fn end_in_order(&mut self, predecessor: Predecessor) -> u8 {
+        match self.launch(Some(predecessor), Purpose::ShutDown) {
+            Ok(child) => {
+                let (_, death) = self.watch(child);
+                if let (Ending::Exited(code), true) = (death.ending, death.was_stopping) {
+                    kill_what_is_left();
+                    return u8::try_from(code).unwrap_or(1);
+                }
+                say(&format!("the supervisor that was to stop everything {}", death.ending));
+            }
+            Err(why) => say(&format!("no supervisor can be started to stop everything: {why}")),
+        }
+        self.stop_what_is_left();
+        0
+    }
+
+    /// Asks everyone who is left to end, and kills those who have not when the time is over, or at a second order.
+    fn stop_what_is_left(&mut self) {
+        let end = now().saturating_add(self.policy.rules().shutdown_timeout);
+        let mut asked = BTreeSet::new();
+        let mut orders = 0;
+        loop {
+            let obituaries = &mut self.obituaries;
+            orphans::reap(|_| false, |status| obituaries.write(status));
+            let left = crate::process_table::children();
+            if left.is_empty() || orders > 0 || now() >= end {
+                break;
+            }
+            // The children of those who have ended come to us, and are asked too.
+            for pid in left {
+                if asked.insert(pid) {
+                    ask(Pid::from_raw(pid));
+                }
+            }
+            self.wait_for_signals(PAUSE);
+            while let Ok(Some(signal)) = self.signals.read_signal() {
+                orders += usize::from(super::is_order_to_end(signal.ssi_signo));
+            }
+        }
+        if !asked.is_empty() {
+            say(&format!("{} processes were asked to end", asked.len()));
+        }
+        kill_what_is_left();
+    }
+}
+
+/// With all of its process group, where it leads one. It is a child of ours that is not reaped: the number is its.
+fn ask(pid: Pid) {
+    let leads = getpgid(Some(pid)) == Ok(pid);
+    for signal in [Signal::SIGTERM, Signal::SIGCONT] {
+        let _ = if leads { killpg(pid, signal) } else { kill(pid, signal) };
+    }
+}
+
+/// Ends every process that is left. How many they were.
+pub(super) fn kill_what_is_left() -> usize {
+    let Killed { reaped, left } = orphans::kill_all();
+    if !left.is_empty() {
+        say(&format!("these processes do not die of SIGKILL: {left:?}"));
+    }
+    reaped
+}

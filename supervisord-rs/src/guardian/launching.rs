@@ -1,0 +1,138 @@
+//! From what is kept to a supervisor that has it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use supervision::{LaunchFailure, LaunchStage};
+
+use super::obituary::OBITUARIES;
+use super::watchdog::Watchdog;
+use super::{Guardian, now, store};
+use crate::isolation::inherited;
+use crate::isolation::launch::{Child, OPEN_FILES, Plan, advice, failure, original_open_files};
+use crate::service_manager::{self, Predecessor, table, unescape};
+
+/// Set for a supervisor: only to take over what there is, and to stop it in order.
+pub(super) const SHUT_DOWN: &str = "shut-down";
+
+/// What a supervisor is started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Supervise,
+    /// To take over what there is and stop it.
+    ShutDown,
+}
+
+impl Guardian {
+    /// Starts one. What is kept stays kept, whatever comes of it.
+    pub(super) fn launch(
+        &mut self,
+        predecessor: Option<Predecessor>,
+        purpose: Purpose,
+    ) -> Result<Child, String> {
+        self.unsent.clear();
+        // Descriptors may be short: these have been saved for this.
+        self.spare.clear();
+        let program = self.program();
+        let launched = self.try_launch(&program, predecessor, purpose);
+        self.spare = spare();
+        let child = launched.map_err(|failure| advice(failure, &program.display().to_string()))?;
+        self.notify.listen_to(child.pid);
+        self.watchdog = Watchdog::begin(now(), self.policy.rules().watchdog, false);
+        Ok(child)
+    }
+
+    fn try_launch(
+        &self,
+        program: &Path,
+        predecessor: Option<Predecessor>,
+        purpose: Purpose,
+    ) -> Result<Child, LaunchFailure> {
+        let secrets: Vec<(String, BorrowedFd<'_>)> =
+            inherited::all().map(|(name, secret)| (name, secret.as_fd())).collect();
+        let kept: Vec<(String, BorrowedFd<'_>)> =
+            self.notify.store().iter().map(|(name, kept)| (unescape(name), kept.as_fd())).collect();
+        let all: Vec<(&str, BorrowedFd<'_>)> = kept
+            .iter()
+            .chain(&secrets)
+            .map(|(name, descriptor)| (name.as_str(), *descriptor))
+            .chain([(OBITUARIES, self.obituaries.reader())])
+            .collect();
+        let table = table::write(all.iter().copied()).map_err(|error| of_io(&error))?;
+        let own = self.variables(table.as_raw_fd(), predecessor, purpose);
+        let inherited: Vec<(OsString, OsString)> =
+            std::env::vars_os().filter(|(name, _)| own.iter().all(|(known, _)| name != known)).collect();
+        let own = own.iter().filter(|(_, value)| !value.is_empty());
+        let environment = inherited
+            .iter()
+            .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+            .chain(own.map(|(name, value)| (OsStr::new(name), value.as_os_str())));
+        let passed: Vec<BorrowedFd<'_>> =
+            all.iter().map(|(_, descriptor)| *descriptor).chain([table.as_fd()]).collect();
+        Plan::new(program.as_os_str(), &self.arguments, OsStr::new(""))?
+            .environment(environment)?
+            .descriptor(io::stdin().as_fd())?
+            .descriptor(io::stdout().as_fd())?
+            .descriptor(io::stderr().as_fd())?
+            .pass(&passed)
+            .listen_pid()
+            // A supervisor without its guardian stops in order, and takes its workers along.
+            .parent_death_signal(Some(Signal::SIGTERM))
+            .launch()
+    }
+
+    /// What is said to it in its environment; what is empty is not there.
+    fn variables(
+        &self,
+        table: i32,
+        predecessor: Option<Predecessor>,
+        purpose: Purpose,
+    ) -> Vec<(&'static str, OsString)> {
+        let watchdog = self.policy.rules().watchdog.into_iter().chain(self.upstream_watchdog).min();
+        let micros = watchdog.map(|limit| limit.as_micros().max(1).to_string());
+        let shut_down = if purpose == Purpose::ShutDown { SHUT_DOWN } else { "" };
+        vec![
+            (service_manager::GUARDIAN, std::process::id().to_string().into()),
+            (service_manager::NOTIFY_SOCKET, self.notify.address().to_owned().into()),
+            (
+                service_manager::PREDECESSOR,
+                predecessor.map(|past| past.to_string()).unwrap_or_default().into(),
+            ),
+            (service_manager::PURPOSE, shut_down.into()),
+            (service_manager::PROGRAM, service_manager::program().into_os_string()),
+            (service_manager::FDSTORE, store::most().to_string().into()),
+            (service_manager::FDSTORE_OF_UNIT, OsString::new()),
+            ("WATCHDOG_USEC", micros.unwrap_or_default().into()),
+            ("WATCHDOG_PID", OsString::new()),
+            (table::TABLE, table.to_string().into()),
+            ("LISTEN_FDS", OsString::new()),
+            ("LISTEN_FDNAMES", OsString::new()),
+            ("LISTEN_PID", OsString::new()),
+            (OPEN_FILES, original_open_files().unwrap_or(0).to_string().into()),
+        ]
+    }
+
+    /// What to execute: our own binary, or that of the last supervisor that took another's place.
+    fn program(&self) -> PathBuf {
+        match &self.binary {
+            // By our own number: in the child it is closed before it executes.
+            Some(binary) => format!("/proc/{}/fd/{}", std::process::id(), binary.as_raw_fd()).into(),
+            None => "/proc/self/exe".into(),
+        }
+    }
+}
+
+/// A handful of descriptors, so that a guardian that is full can still start a supervisor.
+pub(super) fn spare() -> Vec<File> {
+    const SPARE: usize = 8;
+    (0..SPARE).filter_map(|_| File::open("/dev/null").ok()).collect()
+}
+
+fn of_io(error: &io::Error) -> LaunchFailure {
+    failure(LaunchStage::Descriptors, Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+}

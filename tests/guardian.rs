@@ -1,0 +1,230 @@
+//! What the guardian does when a supervisor dies, hangs, cannot be started, or is to end: workers notice nothing, or end in
+//! order.
+
+mod harness;
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use harness::{Bed, Supervisor, find, is_alive, kill};
+use nix::sys::signal::Signal;
+use supervisord_rs::control::protocol::{IncidentRecord, StatusReport};
+
+/// A worker that says so when it is asked to end, and takes a moment for it.
+const POLITE: &str = "trap 'sleep 0.3; echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done";
+
+fn configuration(supervisor: &str) -> String {
+    let polite = serde_json::to_string(POLITE).expect("a string");
+    format!(
+        "version: 1\nsupervisor: {{ {supervisor} }}\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
+         polite: {{ command: [sh, -c, {polite}] }}\n  other: {{ command: [sleep, 1d] }}\n"
+    )
+}
+
+/// A bed where the polite one has come so far that it can be asked.
+fn started<'a>(bed: &'a Bed, supervisor: &str) -> (Supervisor<'a>, StatusReport) {
+    let supervisor = bed.start(&configuration(supervisor));
+    supervisor.wait_output("polite", "up");
+    let status = supervisor.wait_running();
+    (supervisor, status)
+}
+
+fn pids(status: &StatusReport) -> BTreeMap<String, Option<i32>> {
+    status.workers.iter().map(|worker| (worker.name.clone(), worker.pid)).collect()
+}
+
+fn successor(supervisor: &Supervisor<'_>, before: &StatusReport) -> StatusReport {
+    supervisor.wait("the successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != before.supervisor.pid).then_some(status)
+    })
+}
+
+fn guardian(supervisor: &Supervisor<'_>) -> i32 {
+    i32::try_from(supervisor.child.id()).expect("a pid")
+}
+
+/// The incidents that were written, when nobody can be asked any more.
+fn written(bed: &Bed) -> Vec<IncidentRecord> {
+    let text = std::fs::read_to_string(bed.path("state/incidents.jsonl")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).expect("a record")).collect()
+}
+
+#[test]
+fn a_supervisor_that_cannot_be_started_is_tried_again_and_its_workers_go_on() {
+    let bed = Bed::new();
+    let (supervisor, before) = started(&bed, "");
+    let guardian = guardian(&supervisor);
+    let limit = |soft: &str| {
+        let done = Command::new("prlimit")
+            .args(["--pid", &guardian.to_string(), &format!("--nofile={soft}:")])
+            .status()
+            .expect("prlimit");
+        assert!(done.success());
+    };
+    let original = std::fs::read_to_string(format!("/proc/{guardian}/limits")).expect("its limits");
+    let original = original.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let original = original.and_then(|line| line.split_whitespace().next()).expect("a limit").to_owned();
+    limit("4");
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    supervisor.wait("a second attempt", |supervisor| {
+        (supervisor.bed.log().matches("trying again in").count() >= 2).then_some(())
+    });
+    assert!(pids(&before).values().flatten().all(|pid| is_alive(*pid)), "{}", bed.log());
+    limit(&original);
+    let after = successor(&supervisor, &before);
+    assert_eq!(pids(&after), pids(&before), "{}", bed.log());
+    supervisor.stop();
+}
+
+#[test]
+fn a_supervisor_that_is_frozen_is_ended_and_its_workers_are_taken_over() {
+    let bed = Bed::new();
+    let (supervisor, before) = started(&bed, "watchdog: 1s");
+    kill(before.supervisor.pid, Signal::SIGSTOP);
+    let after = successor(&supervisor, &before);
+    assert_eq!(pids(&after), pids(&before), "{}", bed.log());
+    assert!(bed.log().contains("has given no sign of life"), "{}", bed.log());
+    supervisor.stop();
+}
+
+#[test]
+fn a_guardian_that_gives_up_at_its_configured_limit_ends_everything_in_order() {
+    let bed = Bed::new();
+    let (mut supervisor, before) = started(&bed, "restart: { limit: { restarts: 1, within: 60s } }");
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = successor(&supervisor, &before);
+    assert_eq!(pids(&after), pids(&before));
+    kill(after.supervisor.pid, Signal::SIGKILL);
+    assert_eq!(supervisor.wait_exit().code(), Some(70), "{}", bed.log());
+    assert!(bed.output("polite").contains("bye"), "it was asked, and had its time: {}", bed.log());
+    assert_eq!(bed.processes(), Vec::<i32>::new());
+}
+
+#[test]
+fn an_order_to_end_while_there_is_no_supervisor_is_carried_out_in_order() {
+    let bed = Bed::new();
+    let (mut supervisor, before) =
+        started(&bed, "restart: { backoff: { initial: 1h, max: 1h }, limit: { restarts: 9, within: 60s } }");
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = successor(&supervisor, &before);
+    kill(after.supervisor.pid, Signal::SIGKILL);
+    supervisor.wait("the guardian to wait", |supervisor| {
+        (supervisor.bed.log().matches("starting it again").count() == 2).then_some(())
+    });
+    kill(guardian(&supervisor), Signal::SIGTERM);
+    assert_eq!(supervisor.wait_exit().code(), Some(0), "{}", bed.log());
+    assert!(bed.output("polite").contains("bye"), "{}", bed.log());
+    assert_eq!(bed.processes(), Vec::<i32>::new());
+}
+
+#[test]
+fn a_death_while_everything_is_stopped_is_an_incident_and_takes_nobodys_time_to_stop() {
+    let bed = Bed::new();
+    let (mut supervisor, before) = started(&bed, "");
+    supervisor.client.shutdown(false).expect("ordered");
+    // As a thread worker does that panics when it is asked to stop.
+    kill(before.supervisor.pid, Signal::SIGABRT);
+    assert_eq!(supervisor.wait_exit().code(), Some(0), "{}", bed.log());
+    assert!(bed.output("polite").contains("bye"), "{}", bed.log());
+    let incidents = written(&bed);
+    assert!(incidents.iter().any(|incident| incident.supervisor_died), "{incidents:?}\n{}", bed.log());
+    assert_eq!(bed.processes(), Vec::<i32>::new());
+}
+
+#[test]
+fn how_long_the_guardian_waits_is_not_how_long_it_took_to_see() {
+    let bed = Bed::new();
+    let (supervisor, before) = started(&bed, "restart: { backoff: { initial: 3s, max: 3s } }");
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = successor(&supervisor, &before);
+    kill(after.supervisor.pid, Signal::SIGKILL);
+    let known = supervisor.wait_incident(0).id;
+    let incident = supervisor.wait_incident(known);
+    assert!(incident.detected_us.is_none_or(|detected| detected < 1_000_000), "{incident:?}");
+    supervisor.stop();
+}
+
+#[test]
+fn an_order_to_end_that_comes_during_the_start_is_carried_out() {
+    for options in [&["--no-guardian"][..], &[]] {
+        let bed = Bed::new();
+        let mut supervisor = bed.launch(&configuration(""), options);
+        let status = std::path::PathBuf::from(format!("/proc/{}", supervisor.child.id()));
+        // As soon as it can be asked at all: before, it is not even our program.
+        supervisor.wait("TERM to be held or taken", |_| {
+            let text = std::fs::read_to_string(status.join("status")).ok()?;
+            let has = |field: &str| {
+                let mask = text.lines().find_map(|line| line.strip_prefix(field))?;
+                let mask = u64::from_str_radix(mask.trim().trim_start_matches(':').trim(), 16).ok()?;
+                (mask & 1 << (Signal::SIGTERM as u32 - 1) != 0).then_some(())
+            };
+            has("SigBlk").or_else(|| has("SigCgt"))
+        });
+        kill(guardian(&supervisor), Signal::SIGTERM);
+        assert_eq!(supervisor.wait_exit().code(), Some(0), "{options:?}: {}", bed.log());
+        assert_eq!(bed.processes(), Vec::<i32>::new());
+    }
+}
+
+#[test]
+fn a_signal_that_means_nothing_ends_nobody() {
+    let bed = Bed::new();
+    let (supervisor, before) = started(&bed, "");
+    for pid in [guardian(&supervisor), before.supervisor.pid] {
+        kill(pid, Signal::SIGUSR1);
+    }
+    supervisor.wait("a word about it", |supervisor| {
+        supervisor.bed.log().contains("nobody asked for this signal").then_some(())
+    });
+    let after = supervisor.status();
+    assert_eq!((after.supervisor.pid, pids(&after)), (before.supervisor.pid, pids(&before)));
+    supervisor.stop();
+}
+
+#[test]
+fn a_notify_socket_at_which_nobody_keeps_anything_is_no_reason_to_do_without_a_guardian() {
+    let bed = Bed::new();
+    let environment = [("NOTIFY_SOCKET", "/nowhere/at/all"), ("SUPERVISORD_RS_FDSTORE", "100")];
+    let supervisor = bed.start_in(&configuration(""), &[], &environment);
+    let before = supervisor.wait_running();
+    assert_ne!(before.supervisor.pid, guardian(&supervisor), "{}", bed.log());
+    assert!(
+        bed.log().contains("nobody keeps descriptors at NOTIFY_SOCKET (/nowhere/at/all)"),
+        "{}",
+        bed.log()
+    );
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    assert_eq!(pids(&successor(&supervisor, &before)), pids(&before), "{}", bed.log());
+    supervisor.stop();
+}
+
+/// Nothing that the guardian leaves undone is felt by whoever asks the supervisor.
+#[test]
+fn a_guardian_that_does_not_read_holds_nobody() {
+    let bed = Bed::new();
+    let yaml =
+        format!("{}  many: {{ command: [sleep, 1d], instances: 1 }}\n", configuration("watchdog: never"));
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_running();
+    kill(guardian(&supervisor), Signal::SIGSTOP);
+    // So many launches fill the queue of a socket that nobody reads: half a second for each, if anybody waited.
+    let begun = Instant::now();
+    supervisor.client.scale("many", 40, true).expect("scaled");
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(10), "40 launches take {took:?}; log:\n{}", bed.log());
+    supervisor.wait("a word about it", |supervisor| {
+        supervisor.bed.log().contains("fd store takes nothing").then_some(())
+    });
+    kill(guardian(&supervisor), Signal::SIGCONT);
+    supervisor.wait("a word that it is over", |supervisor| {
+        supervisor.bed.log().contains("fd store takes descriptors again").then_some(())
+    });
+    // What was launched with everything kept outlives the supervisor.
+    let before = supervisor.status();
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = successor(&supervisor, &before);
+    assert_eq!(find(&after, "other").pid, find(&before, "other").pid);
+    supervisor.stop();
+}
