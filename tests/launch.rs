@@ -268,3 +268,155 @@ fn a_worker_can_have_a_group_of_its_own_in_our_session() {
     );
     assert!(output.starts_with("own group\n") && !output.contains("own session"), "{output}");
 }
+
+/// A supervisor that is started by another program: by `setpriv`, as another user or with fewer rights.
+fn started_by<'a>(bed: &'a Bed, by: &[&str], yaml: &str) -> harness::Supervisor<'a> {
+    let file = bed.write("supervisord-rs.yaml", yaml);
+    // Where that user may read the program.
+    let inner = bed.command(&[]);
+    let program = bed.path("supervisord-rs");
+    std::fs::copy(inner.get_program(), &program).expect("copied");
+    let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
+    if by.iter().any(|option| option.contains("4711")) {
+        for path in [bed.directory.path(), &program, &file] {
+            std::os::unix::fs::chown(path, Some(4711), Some(4711)).expect("ours");
+        }
+    }
+    let mut command = std::process::Command::new(by[0]);
+    command
+        .args(&by[1..])
+        .arg(&program)
+        .args(["run", "--no-guardian", "-c"])
+        .arg(file)
+        .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(bed.directory.path())
+        .stdin(std::process::Stdio::null())
+        .stdout(log.try_clone().expect("a handle"))
+        .stderr(log);
+    bed.attach(command)
+}
+
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused_and_holds_nobody() {
+    let bed = Bed::new();
+    nix::unistd::mkfifo(&bed.path("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let supervisor = bed.start(
+        "version: 1\ndefaults: { restart: never }\nworkers:\n  env: { command: [sleep, 1d], env_file: pipe }\n  \
+         secret: { command: [sleep, 1d], secrets: { KEY: pipe } }\n  good: { worker: ticker }\n",
+    );
+    for (name, words) in [("env", "cannot read its env_file"), ("secret", "cannot read the secret")] {
+        let message = supervisor.wait_phase(name, "finished").ending.and_then(|ending| ending.message);
+        let message = message.expect("a message");
+        assert!(
+            message.contains(words) && message.ends_with("pipe: Wrong medium type: it is no regular file"),
+            "{message}"
+        );
+    }
+    supervisor.wait_phase("good", "running");
+    supervisor.stop();
+}
+
+#[test]
+fn groups_that_cannot_be_had_are_refused() {
+    assert!(is_root(), "this test becomes another user: run it as root");
+    let bed = Bed::new();
+    let supervisor = started_by(
+        &bed,
+        &["setpriv", "--reuid=4711", "--regid=4711", "--groups=4712"],
+        "version: 1\ndefaults: { restart: never, ready: { after: 0s } }\nworkers:\n  \
+         other: { command: [sleep, 1d], groups: [adm] }\n  fewer: { command: [sleep, 1d], groups: [] }\n  ours: { command: [sleep, 1d], groups: [\"4712\"] }\n  itself: { command: [sleep, 1d], user: \"4711\" }\n",
+    );
+    for name in ["other", "fewer"] {
+        let message = supervisor.wait_phase(name, "finished").ending.and_then(|ending| ending.message);
+        assert_eq!(
+            message.as_deref(),
+            Some(
+                "cannot change its groups (setgroups, setgid): Operation not permitted: the supervisor must be root for that, or have the capability CAP_SETGID"
+            )
+        );
+    }
+    for name in ["ours", "itself"] {
+        supervisor.wait_phase(name, "running");
+    }
+    supervisor.stop();
+}
+
+#[test]
+fn root_without_a_capability_is_told_which() {
+    assert!(is_root(), "this test gives up capabilities: run it as root");
+    let bed = Bed::new();
+    let supervisor = started_by(
+        &bed,
+        &[
+            "setpriv",
+            "--bounding-set=-setuid,-setgid,-sys_resource",
+            "--inh-caps=-setuid,-setgid,-sys_resource",
+        ],
+        "version: 1\ndefaults: { restart: never, ready: { after: 0s } }\nworkers:\n  \
+         user: { command: [sleep, 1d], user: nobody }\n  score: { command: [sleep, 1d], oom_score_adj: -500 }\n  root: { command: [sleep, 1d], user: root }\n",
+    );
+    for (name, capability) in [("user", "CAP_SETGID"), ("score", "CAP_SYS_RESOURCE")] {
+        let message = supervisor.wait_phase(name, "finished").ending.and_then(|ending| ending.message);
+        let words = format!("the supervisor is root, and has not the capability {capability}");
+        assert!(message.as_ref().is_some_and(|message| message.ends_with(&words)), "{message:?}");
+    }
+    // What we are already needs no right.
+    supervisor.wait_phase("root", "running");
+    supervisor.stop();
+}
+
+#[test]
+fn few_descriptors_are_enough() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'ulimit -n; echo >&7; exec sleep 1d'], ready: { fd: 7 } }\n";
+    let supervisor = started_by(&bed, &["prlimit", "--nofile=64:64"], yaml);
+    supervisor.wait_phase("w", "running");
+    supervisor.wait_output("w", "64\n");
+    supervisor.stop();
+}
+
+#[test]
+fn a_worker_with_a_user_of_its_own_opens_its_output_by_name() {
+    assert!(is_root(), "this test changes users: run it as root");
+    let output = printed(
+        "    user: nobody\n    cwd: /\n",
+        "echo by name > /dev/stdout; (echo loud > /dev/stderr) || echo DENIED",
+    );
+    assert!(output.contains("by name\n") && output.contains("loud\n"), "{output}");
+}
+
+#[test]
+fn the_supervisor_dumps_core_after_it_has_launched_another_user() {
+    use std::os::unix::process::ExitStatusExt;
+    assert!(is_root(), "this test changes users: run it as root");
+    let bed = Bed::new();
+    let yaml =
+        "version: 1\nworkers:\n  w: { command: [sleep, 1d], user: nobody, cwd: /, ready: { after: 0s } }\n";
+    let mut supervisor = started_by(&bed, &["prlimit", "--core=unlimited:unlimited"], yaml);
+    supervisor.wait_phase("w", "running");
+    harness::kill(supervisor.status().supervisor.pid, nix::sys::signal::Signal::SIGABRT);
+    let status = supervisor.wait_exit();
+    assert_eq!(status.signal(), Some(6));
+    assert!(status.core_dumped(), "{status:?}");
+}
+
+#[test]
+fn a_hook_that_is_half_a_binary_is_said_in_words() {
+    let bed = Bed::new();
+    let whole = std::fs::read("/bin/sh").expect("a binary");
+    std::fs::write(bed.path("half"), &whole[..whole.len() / 2]).expect("written");
+    std::fs::set_permissions(bed.path("half"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("ours");
+    let yaml = format!(
+        "version: 1\nhooks: [ {{ on: running, command: [{}] }} ]\nworkers:\n  w: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n",
+        bed.path("half").display()
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait("a word", |supervisor| supervisor.bed.log().contains("a hook failed").then_some(()));
+    let log = bed.log();
+    assert!(
+        log.contains("a hook failed: it ended with SIG") || log.contains("a hook failed: cannot execute"),
+        "{log}"
+    );
+    supervisor.stop();
+}

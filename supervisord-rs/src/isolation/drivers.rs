@@ -111,6 +111,8 @@ pub struct Drivers {
     withdrawn: Vec<Withdrawn>,
     /// What was ready when we last looked, and has not been taken yet.
     ready: VecDeque<Token>,
+    /// Whose launch waits until one that was withdrawn is over.
+    deferred: Vec<Incarnation>,
     /// Domains whose main process is gone and whose family is not, or may not be.
     remains: BTreeSet<DomainId>,
     /// When to look at them next, in monotonic nanoseconds, and how long to wait after that.
@@ -267,6 +269,7 @@ impl Drivers {
             answers,
             withdrawn: Vec::new(),
             ready: VecDeque::new(),
+            deferred: Vec::new(),
             remains: BTreeSet::new(),
             next_look: None,
             patience: orphans::Patience::default(),

@@ -14,6 +14,8 @@
 //! | `child` | what the child does until its `execve`; async-signal-safe |
 //! | `attempt` | a launch while it is on its way, as others see it; how it is withdrawn |
 //! | `dumpable` | whether we dump core, which a child that changes its user takes from us |
+//! | `reading` | a file read by a child, from which we can be let go |
+//! | `rights` | what a step needs a right for |
 //! | `advice` | a failed step in words, and what to do about it |
 
 mod advice;
@@ -21,6 +23,8 @@ mod attempt;
 mod birth;
 mod child;
 mod dumpable;
+pub(super) mod reading;
+pub(super) mod rights;
 
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};

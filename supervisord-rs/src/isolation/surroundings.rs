@@ -3,21 +3,20 @@
 //! All of it is looked up before the child exists: names of users may need files or a name service, and between clone
 //! and exec nothing may.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod, fstat};
-use nix::unistd::{Uid, fchown};
+use nix::unistd::{Gid, Uid, fchown, getegid, geteuid, getgroups};
 use supervision::{LaunchFailure, LaunchStage};
 
 use super::inherited;
-use super::launch::{Attempt, Credentials, Plan, failure};
+use super::launch::{Attempt, Credentials, Plan, failure, reading, rights};
 use crate::accounts;
 use crate::config::settings::{InheritEnv, Launch, SecretSource, Surroundings};
 
@@ -86,20 +85,18 @@ pub(super) fn prepare(
     if let Some(instance) = launch.instance {
         set("SUPERVISOR_INSTANCE", OsStr::new(&instance.to_string()));
     }
-    attempt.enter(LaunchStage::EnvFile);
     for path in &surroundings.env_files {
-        for (name, value) in env_file(path)? {
+        for (name, value) in env_file(path, attempt)? {
             set(&name, OsStr::new(&value));
         }
     }
     for (name, value) in &surroundings.env {
         set(name, OsStr::new(value));
     }
-    attempt.enter(LaunchStage::Secret);
     let secrets = surroundings
         .secrets
         .iter()
-        .map(|(name, source)| Ok((name.clone(), secret(source)?)))
+        .map(|(name, source)| Ok((name.clone(), secret(source, attempt)?)))
         .collect::<Result<Vec<_>>>()?;
     Ok(Prepared { environment, secrets, credentials })
 }
@@ -180,20 +177,33 @@ fn credentials(surroundings: &Surroundings, set: &mut impl FnMut(&str, &OsStr)) 
     if let Some(names) = &surroundings.groups {
         credentials.groups = Some(names.iter().map(group).collect::<Result<Vec<_>>>()?);
     }
-    // Changing to what we are needs no right, and asking for it would.
-    let own = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-    if own.0 != 0
-        && credentials.uid.is_none_or(|uid| uid == own.0)
-        && credentials.gid.is_none_or(|gid| gid == own.1)
-    {
-        credentials = Credentials::default();
+    Ok(only_what_changes(credentials, surroundings.groups.is_some()))
+}
+
+/// Changing to what we are needs no right, and asking for it would. Groups that are asked for by name are not passed over:
+/// where they are others than ours and cannot be had, the launch fails.
+fn only_what_changes(credentials: Credentials, are_groups_named: bool) -> Credentials {
+    let Credentials { uid, gid, groups } = &credentials;
+    let is_us =
+        uid.is_none_or(|uid| uid == geteuid().as_raw()) && gid.is_none_or(|gid| gid == getegid().as_raw());
+    if !is_us || (uid.is_none() && gid.is_none() && groups.is_none()) || rights::SETGID.is_ours() {
+        return credentials;
     }
-    Ok(credentials)
+    let groups = credentials.groups.filter(|groups| are_groups_named && !are_ours(groups));
+    Credentials { uid: None, gid: None, groups }
+}
+
+/// Whether these are our supplementary groups. Our own group counts as one whether it stands among them or not.
+fn are_ours(groups: &[u32]) -> bool {
+    let own = getegid().as_raw();
+    let with_own = |groups: &mut dyn Iterator<Item = u32>| -> BTreeSet<u32> { groups.chain([own]).collect() };
+    let ours = getgroups().unwrap_or_default();
+    with_own(&mut groups.iter().copied()) == with_own(&mut ours.into_iter().map(Gid::as_raw))
 }
 
 /// `NAME=value` lines; `export ` in front, comments, and one pair of quotes around a value are taken off.
-fn env_file(path: &Path) -> Result<Vec<(String, String)>> {
-    let text = read(LaunchStage::EnvFile, path)?;
+fn env_file(path: &Path, attempt: &Attempt) -> Result<Vec<(String, String)>> {
+    let text = read(LaunchStage::EnvFile, path, attempt)?;
     let text = String::from_utf8(text)
         .map_err(|_| Failed::about(LaunchStage::EnvFile, Errno::EINVAL, path.display().to_string()))?;
     let mut found = Vec::new();
@@ -220,15 +230,12 @@ fn is_name(name: &str) -> bool {
         && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
 }
 
-fn read(stage: LaunchStage, path: &Path) -> Result<Vec<u8>> {
-    // A pipe without a writer would not be opened for ever (fifo(7)); regular files do not care for the flag (open(2)).
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
-    let file = file.map_err(|error| Failed::io(stage, &error, path))?;
-    // A pipe or a device has no end.
-    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-        return Err(Failed::about(stage, Errno::EMEDIUMTYPE, path.display().to_string()));
-    }
-    whole(file).map_err(|error| Failed::io(stage, &error, path))
+fn read(stage: LaunchStage, path: &Path, attempt: &Attempt) -> Result<Vec<u8>> {
+    let most = usize::try_from(SECRET_MAX).unwrap_or(usize::MAX);
+    reading::read(stage, path, most, attempt).map_err(|failure| {
+        let subject = (failure.stage == stage).then(|| path.display().to_string());
+        Failed { failure, subject }
+    })
 }
 
 /// All of a file; EFBIG when that is too much: half a secret is none.
@@ -239,9 +246,9 @@ pub(super) fn whole(file: File) -> io::Result<Vec<u8>> {
 }
 
 /// A secret as memory that only its holder can read: it is in no file system, no argument and no environment.
-fn secret(source: &SecretSource) -> Result<OwnedFd> {
+fn secret(source: &SecretSource, attempt: &Attempt) -> Result<OwnedFd> {
     let (path, content) = match source {
-        SecretSource::File(path) => (path.clone(), read(LaunchStage::Secret, path)?),
+        SecretSource::File(path) => (path.clone(), read(LaunchStage::Secret, path, attempt)?),
         SecretSource::Descriptor(number) => {
             let path = PathBuf::from(format!("fd:{number}"));
             let content = inherited::open(*number).and_then(whole);

@@ -1,7 +1,7 @@
 //! What came of a launch that a launcher thread has made; and launches that are withdrawn because they hang.
 //!
-//! A launch that was withdrawn is answered at once and is not over before its thread says so. As long as it is not, its
-//! worker is not launched again: what the kernel holds is one process of a worker at most.
+//! A launch that was withdrawn is answered at once and is not over before its thread says so. As long as it is not, the
+//! next launch of its worker waits: what the kernel holds is one process of a worker at most.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -146,6 +146,12 @@ impl Drivers {
     /// Lets go of a launch that takes too long. Answered at once, by `Launched` if it has come through meanwhile.
     pub fn withdraw(&mut self, incarnation: Incarnation) {
         self.take_launched();
+        if let Some(position) = self.deferred.iter().position(|deferred| *deferred == incarnation) {
+            self.deferred.swap_remove(position);
+            let failed = self.hanging(incarnation.worker).unwrap_or_else(|| late(LaunchStage::Clone).into());
+            self.fail_launch(incarnation, failed);
+            return;
+        }
         let domain = self.domain_of[incarnation.worker.index()];
         let slot = &mut self.domains[domain.index()].expected;
         let Some(expected) = slot.as_mut().filter(|expected| expected.members.contains(&incarnation)) else {
@@ -164,7 +170,7 @@ impl Drivers {
         }
         // One that waited in line says nothing about its worker.
         let transient = stage == LaunchStage::Clone;
-        let failure = LaunchFailure { stage, errno: Errno::ETIMEDOUT as i32, transient };
+        let failure = LaunchFailure { transient, ..late(stage) };
         let subject = self.subject(incarnation.worker, stage);
         self.fail_launch(incarnation, Failed { failure, subject });
     }
@@ -186,8 +192,8 @@ impl Drivers {
     pub fn withdraw_all(&mut self) {
         self.take_launched();
         let expected = self.domains.iter().filter_map(|domain| domain.expected.as_ref());
-        let members: Vec<Incarnation> =
-            expected.flat_map(|expected| expected.members.iter().copied()).collect();
+        let expected = expected.flat_map(|expected| expected.members.iter().copied());
+        let members: Vec<Incarnation> = expected.chain(self.deferred.iter().copied()).collect();
         for incarnation in members {
             self.withdraw(incarnation);
         }
@@ -198,15 +204,14 @@ impl Drivers {
         let domain = self.domain_of[worker.index()];
         let withdrawn = self.withdrawn.iter().find(|withdrawn| withdrawn.domain == domain)?;
         let stage = withdrawn.attempt.stage();
-        // It may not hang any more the next time.
-        let failure = LaunchFailure { stage, errno: Errno::ETIMEDOUT as i32, transient: true };
-        Some(Failed { failure, subject: self.subject(worker, stage) })
+        Some(Failed { failure: late(stage), subject: self.subject(worker, stage) })
     }
 
     /// A launch that was withdrawn is over. What came of it all the same is killed, and reaped with the orphans.
     fn forget_withdrawn(&mut self, attempt: &Arc<Attempt>, result: Result<Child>) {
         let position = self.withdrawn.iter().position(|known| Arc::ptr_eq(&known.attempt, attempt));
-        let Some(Withdrawn { family, .. }) = position.map(|position| self.withdrawn.swap_remove(position))
+        let Some(Withdrawn { domain, family, .. }) =
+            position.map(|position| self.withdrawn.swap_remove(position))
         else {
             return;
         };
@@ -217,6 +222,11 @@ impl Drivers {
                 reaper::discard(&child.pidfd);
             }
         }
+        let domain_of = &self.domain_of;
+        let due = self.deferred.extract_if(.., |deferred| domain_of[deferred.worker.index()] == domain);
+        for incarnation in due.collect::<Vec<_>>() {
+            self.launch(incarnation);
+        }
     }
 
     /// Whether a domain's process is being launched, and its notify socket has to wait. Somebody has spoken.
@@ -225,4 +235,9 @@ impl Drivers {
         expected.has_spoken = true;
         true
     }
+}
+
+/// A launch that takes too long. That is counted once: as long as it hangs, further attempts are not the worker's failure.
+const fn late(stage: LaunchStage) -> LaunchFailure {
+    LaunchFailure { stage, errno: Errno::ETIMEDOUT as i32, transient: true }
 }

@@ -46,8 +46,9 @@ impl Drivers {
     pub(super) fn try_launch(&mut self, incarnation: Incarnation) -> Result<Progress> {
         self.live[incarnation.worker.index()] = None;
         has_room()?;
-        if let Some(hanging) = self.hanging(incarnation.worker) {
-            return Err(hanging);
+        if self.hanging(incarnation.worker).is_some() {
+            self.deferred.push(incarnation);
+            return Ok(Progress::OnItsWay);
         }
         let launch = self.launches[incarnation.worker.index()].clone();
         match (&launch.program, &launch.isolation) {

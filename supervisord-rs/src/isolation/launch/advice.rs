@@ -3,6 +3,8 @@
 use nix::errno::Errno;
 use supervision::{LaunchFailure, LaunchStage};
 
+use super::rights;
+
 /// What to do about a launch that failed, in a sentence; `subject` is what was to be executed, or the file, socket or
 /// account that the failed step was about.
 #[must_use]
@@ -46,6 +48,9 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
             _ => format!("{what}: it hangs; does its file system answer?"),
         };
     }
+    if let Some(hint) = rights::lacking(failure.stage, errno) {
+        return format!("{what}: {}{hint}", errno.desc());
+    }
     let hint = match (failure.stage, errno) {
         (LaunchStage::Exec, Errno::ENOENT) if std::path::Path::new(subject).exists() => {
             ": it is there; the interpreter (`#!`) or the loader that it names is not"
@@ -72,18 +77,15 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
         (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EMEDIUMTYPE) => ": it is no regular file",
         (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EFBIG) => ": it may have 1 MiB at most",
         (LaunchStage::EnvFile, Errno::EINVAL) => ": a line is not NAME=value",
-        (LaunchStage::Limits, Errno::EPERM) => {
-            ": a limit is above the hard limit, which only root may raise, or above what this kernel allows (fs.nr_open)"
+        (LaunchStage::Limits, Errno::EPERM | Errno::EINVAL) => {
+            ": a limit is above what this kernel allows (fs.nr_open)"
         }
-        (LaunchStage::Limits, Errno::EINVAL) => ": a limit is above what this kernel allows (fs.nr_open)",
-        (
-            LaunchStage::User
-            | LaunchStage::Group
-            | LaunchStage::Nice
-            | LaunchStage::IoPriority
-            | LaunchStage::OomScore,
-            Errno::EPERM | Errno::EACCES,
-        ) => ": the supervisor must be root for that",
+        (LaunchStage::User | LaunchStage::Group, Errno::EINVAL) => {
+            ": this user namespace does not know the number (user_namespaces(7))"
+        }
+        (LaunchStage::Group, Errno::EPERM) => {
+            ": this user namespace allows no other groups (`deny` in /proc/PID/setgroups, user_namespaces(7))"
+        }
         (LaunchStage::Affinity, Errno::EINVAL) => ": none of these processors is there",
         (_, Errno::EMFILE | Errno::ENFILE) => ": raise the limit of open files (`ulimit -n`, `LimitNOFILE=`)",
         (_, Errno::EAGAIN) => ": raise the limit of processes (`ulimit -u`, `TasksMax=`, cgroup `pids.max`)",

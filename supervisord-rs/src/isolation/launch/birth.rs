@@ -1,7 +1,7 @@
 //! The system call that makes the child, by architecture.
 #![expect(unsafe_code, reason = "neither clone(2) nor clone3(2) has a safe form")]
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
@@ -10,11 +10,14 @@ use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use supervision::{LaunchFailure, LaunchStage};
 
 use super::child::{Orders, child};
-use super::failure;
+use super::{Attempt, failure};
 
 /// Stack of the child until its `execve`; it makes some dozen system calls and calls nothing deep.
 const STACK_SIZE: usize = 64 * 1024;
 const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
+
+/// What the child runs. It makes async-signal-safe calls only, allocates nothing, and never returns.
+type Child = extern "C" fn(*mut c_void) -> c_int;
 
 /// Makes the child and waits until it has executed or exited. It is born in `cgroup`, where the kernel can do that;
 /// else it moves there itself.
@@ -23,17 +26,14 @@ pub(super) fn give(
     cgroup: Option<&OwnedFd>,
 ) -> Result<(i32, OwnedFd), LaunchFailure> {
     let clone = |errno| failure(LaunchStage::Clone, errno);
-    // A handler of ours that ran in the child would run in our memory, on its stack: no signal until it has executed.
-    let mut before = SigSet::empty();
-    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before)).map_err(clone)?;
-    let result = match cgroup.map(|cgroup| into_cgroup(orders, cgroup)) {
+    unsignalled(|| match cgroup.map(|cgroup| into_cgroup(orders, cgroup)) {
         Some(Ok(born)) => Ok(born),
         // A sandbox that knows no clone3 (ENOSYS, EPERM), or an old kernel (E2BIG, EINVAL): it has to move itself.
         Some(Err(Errno::ENOSYS | Errno::EPERM | Errno::E2BIG | Errno::EINVAL)) => {
             match cgroup.map(procs_of).transpose() {
                 Ok(procs) => {
                     orders.cgroup_procs = procs.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-                    plain(orders).map_err(clone)
+                    plain(child, ptr::from_mut(orders).cast(), orders.attempt).map_err(clone)
                 }
                 Err(errno) => Err(failure(LaunchStage::Cgroup, errno)),
             }
@@ -43,12 +43,27 @@ pub(super) fn give(
             errno @ (Errno::EBUSY | Errno::EOPNOTSUPP | Errno::EACCES | Errno::ENODEV | Errno::EBADF),
         )) => Err(failure(LaunchStage::Cgroup, errno)),
         Some(Err(errno)) => Err(clone(errno)),
-        None => plain(orders).map_err(clone),
-    };
-    let restored = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
-    let born = result?;
-    restored.map_err(clone)?;
-    Ok(born)
+        None => plain(child, ptr::from_mut(orders).cast(), orders.attempt).map_err(clone),
+    })
+    .map_err(clone)?
+}
+
+/// Makes a child that executes nothing, and waits until it has exited.
+pub(super) fn borrowing(
+    function: Child,
+    argument: *mut c_void,
+    attempt: &Attempt,
+) -> nix::Result<(i32, OwnedFd)> {
+    unsignalled(|| plain(function, argument, attempt))?
+}
+
+/// A handler of ours that ran in the child would run in our memory, on its stack: no signal until it is on its own.
+fn unsignalled<T>(make: impl FnOnce() -> T) -> nix::Result<T> {
+    let mut before = SigSet::empty();
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+    let made = make();
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    Ok(made)
 }
 
 fn procs_of(cgroup: &OwnedFd) -> nix::Result<OwnedFd> {
@@ -58,25 +73,25 @@ fn procs_of(cgroup: &OwnedFd) -> nix::Result<OwnedFd> {
 }
 
 /// With clone(2), which the C library wraps.
-fn plain(orders: &mut Orders<'_>) -> nix::Result<(i32, OwnedFd)> {
+fn plain(function: Child, argument: *mut c_void, attempt: &Attempt) -> nix::Result<(i32, OwnedFd)> {
     let mut stack = vec![0_u128; STACK_SIZE / size_of::<u128>()];
     // SAFETY: needed because only clone(2) gives a child that borrows memory, with a pidfd. Sound because CLONE_VFORK
-    // suspends this thread until the child has executed or exited, so that `stack`, `orders` and all that it points to
+    // suspends this thread until the child has executed or exited, so that `stack`, `argument` and all that it points to
     // outlive the child's use of them and are not touched meanwhile; the stack is 16-byte aligned, grows down from its
-    // end, and is only the child's; `child` makes async-signal-safe calls only, allocates nothing, and never returns.
-    // Other threads go on: the child touches nothing of theirs.
+    // end, and is only the child's; `function` is what `Child` says. Other threads go on: the child touches nothing of
+    // theirs.
     let pid = unsafe {
         libc::clone(
-            child,
+            function,
             stack.as_mut_ptr_range().end.cast(),
             FLAGS | libc::SIGCHLD,
-            ptr::from_mut(orders).cast(),
-            orders.attempt.pidfd(),
+            argument,
+            attempt.pidfd(),
         )
     };
     let pid = Errno::result(pid)?;
     // SAFETY: clone succeeded, so the kernel stored a new descriptor there, which nobody else owns.
-    Ok((pid, unsafe { OwnedFd::from_raw_fd(*orders.attempt.pidfd()) }))
+    Ok((pid, unsafe { OwnedFd::from_raw_fd(*attempt.pidfd()) }))
 }
 
 /// With clone3(2), which the C library does not wrap, and which alone can name a cgroup.
@@ -130,7 +145,7 @@ fn into_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> nix::Result<(i32, O
             in("rdi") &raw const arguments,
             in("rsi") size_of::<Arguments>(),
             in("r12") ptr::from_mut(orders),
-            in("r13") child as extern "C" fn(*mut std::ffi::c_void) -> c_int,
+            in("r13") child as Child,
             lateout("rcx") _,
             lateout("r11") _,
         );
@@ -147,7 +162,7 @@ fn into_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> nix::Result<(i32, O
             in("x1") size_of::<Arguments>(),
             in("x8") libc::SYS_clone3,
             in("x20") ptr::from_mut(orders),
-            in("x21") child as extern "C" fn(*mut std::ffi::c_void) -> c_int,
+            in("x21") child as Child,
         );
     }
     if result < 0 {
