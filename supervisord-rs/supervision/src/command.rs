@@ -164,6 +164,10 @@ impl Machine {
             if matches!(state.phase, Phase::Stopping | Phase::Killing) && state.order.is_none() {
                 state.order = Some(Why::Requested);
             }
+            if is_named {
+                // One that was to come and will not is waited for no longer.
+                self.wake_dependents(worker);
+            }
             if is_named
                 && !self.workers[worker.index()].wanted
                 && !self.workers[worker.index()].phase.is_live()

@@ -16,13 +16,15 @@ pub(crate) struct Index {
     /// For each worker those that depend on it, how, and whether they need it.
     dependents: Vec<Vec<(WorkerId, Condition, bool)>>,
     groups: Vec<Option<GroupId>>,
+    ranks: Vec<u32>,
 }
 
 impl Index {
     /// Turns the specification round.
     pub(crate) fn new(spec: &Spec) -> Self {
         let count = spec.workers.len();
-        let mut index = Self { dependents: vec![Vec::new(); count], groups: vec![None; count] };
+        let dependents = vec![Vec::new(); count];
+        let mut index = Self { dependents, groups: vec![None; count], ranks: crate::order::ranks(spec) };
         for (id, worker) in ids(count).zip(&spec.workers) {
             for dependency in &worker.depends_on {
                 if let Some(list) = index.dependents.get_mut(dependency.on.index()) {
@@ -43,6 +45,11 @@ impl Index {
     /// The group of a worker.
     pub(crate) fn group(&self, worker: WorkerId) -> Option<GroupId> {
         self.groups[worker.index()]
+    }
+
+    /// The place of a worker in the order of starting; who starts later stops sooner.
+    pub(crate) fn rank(&self, worker: WorkerId) -> u32 {
+        self.ranks[worker.index()]
     }
 
     /// Those that wait for anything of this worker.
@@ -141,5 +148,6 @@ impl Machine {
             other.wanted && other.phase == Phase::Idle
         };
         launches.extend(index.dependents(worker).filter(idle));
+        self.wake_later(worker);
     }
 }

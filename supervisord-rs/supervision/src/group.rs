@@ -1,7 +1,8 @@
 //! Group strategies: who else is restarted when a member fails, and when a group gives up.
 //!
 //! The members concerned are stopped, those later in the group first. All of them, the failed one included, are held
-//! back until the last one has ended and the failed one's delay is over; then they are launched together, in order.
+//! back until the last one has ended and the failed one's delay is over; then they are launched in order, each when the one
+//! before it runs (see `order`).
 
 use alloc::vec::Vec;
 
@@ -38,6 +39,11 @@ impl Machine {
         for other in concerned {
             let state = &mut self.workers[other.index()];
             state.held = true;
+            if state.phase == Phase::Backoff {
+                // It comes back with the others, and not before them.
+                self.lay_down(other);
+                continue;
+            }
             if state.phase.is_live() {
                 if state.order.is_none() {
                     state.order = Some(Why::Collateral);
@@ -67,13 +73,7 @@ impl Machine {
         };
         let chosen =
             members.iter().enumerate().filter(|(at, _)| is_concerned(*at)).map(|(_, member)| *member);
-        chosen
-            .filter(|member| {
-                self.workers
-                    .get(member.index())
-                    .is_some_and(|state| state.wanted && state.phase != Phase::Backoff)
-            })
-            .collect()
+        chosen.filter(|member| self.workers.get(member.index()).is_some_and(|state| state.wanted)).collect()
     }
 
     /// Lets the members of a group go that were held, if nobody is missing any more: none is still being stopped, none

@@ -41,6 +41,7 @@ mod lapse;
 mod ledger;
 mod life_cycle;
 pub mod machine;
+mod order;
 mod restart;
 mod roster;
 pub mod spec;

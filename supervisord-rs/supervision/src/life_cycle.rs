@@ -81,11 +81,12 @@ impl Machine {
         }
     }
 
-    /// Launches a worker that is wanted and idle, if its dependencies hold and its group lets it.
+    /// Launches a worker that is wanted and idle, if its dependencies hold, its group lets it and it is its turn there.
     pub(crate) fn launch_if_possible(&mut self, worker: WorkerId) {
         let state = &self.workers[worker.index()];
         let may = state.wanted && !state.held && state.phase == Phase::Idle && self.shutdown.is_none();
-        if !may || self.unmet(worker).next().is_some() || !self.is_admitted(worker) {
+        let is_early = self.unmet(worker).chain(self.earlier_coming(worker)).next().is_some();
+        if !may || is_early || !self.is_admitted(worker) {
             return;
         }
         let state = &mut self.workers[worker.index()];
@@ -186,7 +187,7 @@ impl Machine {
         }
     }
 
-    /// Carries out an order to stop as soon as nobody that leans on the worker is up.
+    /// Carries out an order to stop as soon as nobody that leans on the worker is up, nor a later one of its group that ends too.
     pub(crate) fn stop_if_alone(&mut self, worker: WorkerId) {
         let state = &self.workers[worker.index()];
         let may = state.order.is_some() && matches!(state.phase, Phase::Starting | Phase::Running);
@@ -196,7 +197,7 @@ impl Machine {
                 other.phase.is_live() && (other.order.is_some() || other.is_ending())
             })
         };
-        if !may || is_leaned_on() {
+        if !may || is_leaned_on() || self.has_later_ending(worker) {
             return;
         }
         let timeout = self.spec.workers[worker.index()].stop.timeout;

@@ -49,7 +49,7 @@ pub struct WorkerView {
     pub ready: bool,
     /// Whether it was scaled away.
     pub retired: bool,
-    /// In phase idle: the dependencies it waits for.
+    /// In phase idle: the dependencies, and the earlier members of its group, that it waits for.
     pub waits_for: Vec<WorkerId>,
 }
 
@@ -188,8 +188,15 @@ impl Machine {
             paused: state.paused,
             ready: !state.unready,
             retired: state.retired,
-            waits_for: if waits { self.unmet(worker).collect() } else { Vec::new() },
+            waits_for: if waits { self.awaited(worker) } else { Vec::new() },
         })
+    }
+
+    fn awaited(&self, worker: WorkerId) -> Vec<WorkerId> {
+        let mut awaited: Vec<WorkerId> = self.unmet(worker).collect();
+        awaited
+            .extend(self.earlier_coming(worker).filter(|other| !awaited.contains(other)).collect::<Vec<_>>());
+        awaited
     }
 
     /// Events about other than present incarnations, dropped so far.
@@ -312,6 +319,7 @@ impl Machine {
             let known =
                 waiting.filter(|on| self.workers.get(on.index()).is_some_and(|on| on.order.is_some()));
             self.stops.extend(known);
+            self.wake_earlier(worker);
         }
     }
 }

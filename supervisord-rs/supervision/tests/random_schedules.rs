@@ -116,7 +116,11 @@ fn random_spec(random: &mut Random) -> Spec {
     let mut groups = Vec::new();
     if count >= 2 && random.chance(50) {
         let strategy = random.pick(&[Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne]);
-        let members: Vec<u32> = (0..count).filter(|_| random.chance(70)).collect();
+        let mut members: Vec<u32> = (0..count).filter(|_| random.chance(70)).collect();
+        // A list may contradict the dependencies, which are stronger.
+        if random.chance(40) {
+            members.reverse();
+        }
         let mut group = group("g", strategy, &members);
         group.limit =
             random.chance(40).then(|| Limit { restarts: random.below(4) as u32, within: random.time() });
@@ -315,6 +319,27 @@ fn command(world: &mut World, random: &mut Random, someone: u32, count: u64) {
     world.command_counted(command);
 }
 
+/// Whoever shall be up and is not waits for somebody, and not for one that is there, nor for one that does not come.
+fn nobody_waits_for_nothing(world: &World) {
+    if world.exited.is_some() || world.machine.is_shutting_down() {
+        return;
+    }
+    let memo = |worker| world.machine.memo(worker).expect("it exists");
+    for index in 0..world.machine.spec().workers.len() as u32 {
+        let (view, memo_of) = (world.view(index), memo(WorkerId(index)));
+        let is_waiting = view.phase == Phase::Idle && memo_of.marks.wanted && !memo_of.marks.held;
+        let starts = world.machine.spec().start;
+        if is_waiting && starts.concurrency.is_none() && starts.stagger.is_zero() {
+            assert!(!view.waits_for.is_empty(), "worker {index} waits for nobody: {view:?}");
+        }
+        let dependencies = &world.machine.spec().workers[index as usize].depends_on;
+        for on in view.waits_for.iter().filter(|on| dependencies.iter().all(|known| known.on != **on)) {
+            let marks = memo(*on).marks;
+            assert!(marks.wanted && !marks.retired, "worker {index} waits for {on:?}, which does not come");
+        }
+    }
+}
+
 /// Plays one schedule to its end. Gives the effects and the number of events.
 fn run(seed: u64, steps: u64) -> (Vec<Effect>, u64) {
     let mut random = Random::new(seed);
@@ -325,6 +350,7 @@ fn run(seed: u64, steps: u64) -> (Vec<Effect>, u64) {
             break;
         }
     }
+    nobody_waits_for_nothing(&world);
     // The world becomes well-behaved: everything comes to an end, in bounded time, and every incident is settled.
     world.command_counted(Command::Shutdown { now: false });
     world.quiesce();

@@ -705,6 +705,89 @@ fn workers_are_added_and_retired_and_nobody_waits_for_the_retired() {
     assert_eq!(world.phase(0), Phase::Running);
 }
 
+/// Who was asked to stop, in order.
+fn stops(world: &World, from: usize) -> Vec<u32> {
+    let stopped = world.log[from..].iter().filter_map(|effect| match effect {
+        Effect::Stop { incarnation } => Some(incarnation.worker.0),
+        _ => None,
+    });
+    stopped.collect()
+}
+
+#[test]
+fn a_group_starts_in_the_order_of_its_list_and_stops_in_reverse_one_after_the_other() {
+    for strategy in [Strategy::OneForAll, Strategy::RestForOne] {
+        let mut spec = spec(&["a", "b", "c"]);
+        spec.groups.push(group("g", strategy, &[2, 0, 1]));
+        let mut world = World::new(spec);
+        assert_eq!(launches(&world, 0), [2], "the others wait until it runs");
+        assert_eq!(world.view(0).waits_for, [WorkerId(2)]);
+        world.settle();
+        assert_eq!(launches(&world, 0), [2, 0, 1]);
+        let from = world.log.len();
+        let all = vec![A, B, WorkerId(2)];
+        world.command(Command::Restart(all.clone()));
+        assert_eq!(stops(&world, from), [1], "the others wait until it is gone");
+        world.settle();
+        assert_eq!((stops(&world, from), launches(&world, from)), (vec![1, 0, 2], vec![2, 0, 1]));
+        // One alone waits for nobody.
+        world.command(Command::Stop(vec![A]));
+        world.settle();
+        assert_eq!(
+            [0, 1, 2].map(|worker| world.phase(worker)),
+            [Phase::Idle, Phase::Running, Phase::Running]
+        );
+        let from = world.log.len();
+        world.command(Command::Shutdown { now: false });
+        world.settle();
+        assert_eq!(stops(&world, from), [1, 2]);
+    }
+}
+
+#[test]
+fn in_rest_for_one_a_later_member_in_backoff_comes_back_with_the_earlier_one_and_after_it() {
+    let mut spec = spec(&["a", "b", "c"]);
+    spec.groups.push(group("g", Strategy::RestForOne, &[0, 1, 2]));
+    spec.workers[0].restart.backoff.initial = 300 * MS;
+    spec.workers[2].restart.backoff.initial = 200 * MS;
+    let mut world = up(spec);
+    world.crash(2);
+    world.pass(100 * MS);
+    world.crash(0);
+    let from = world.log.len();
+    world.pass(299 * MS);
+    assert_eq!(launches(&world, from), [] as [u32; 0], "nobody comes back before the one that failed");
+    world.pass(MS);
+    assert_eq!(launches(&world, from), [0, 1, 2]);
+}
+
+#[test]
+fn what_is_restarted_one_for_one_waits_for_nobody_and_a_dependency_is_stronger_than_a_list() {
+    let mut independent = spec(&["a", "b"]);
+    independent.groups.push(group("g", Strategy::OneForOne, &[1, 0]));
+    assert_eq!(launches(&World::new(independent), 0), [0, 1]);
+    let mut contradictory = spec(&["a", "b", "c"]);
+    contradictory.workers[0].depends_on.push(depends(1, Condition::Ready));
+    contradictory.groups.push(group("g", Strategy::OneForAll, &[0, 1, 2]));
+    let mut world = up(contradictory);
+    assert_eq!(launches(&world, 0), [1, 0, 2]);
+    let from = world.log.len();
+    world.command(Command::Shutdown { now: false });
+    world.settle();
+    assert_eq!(stops(&world, from), [2, 0, 1]);
+}
+
+#[test]
+fn a_later_member_waits_for_no_one_that_will_not_come() {
+    let mut spec = spec(&["a", "b"]);
+    spec.groups.push(group("g", Strategy::RestForOne, &[0, 1]));
+    let mut world = World::new(spec);
+    assert_eq!(world.phase(1), Phase::Idle);
+    world.command(Command::Stop(vec![A]));
+    world.settle();
+    assert_eq!((world.phase(0), world.phase(1)), (Phase::Idle, Phase::Running));
+}
+
 #[test]
 fn a_restart_starts_what_is_needed_and_leaves_alone_what_is_up() {
     let mut spec = spec(&["web", "api", "db", "other"]);

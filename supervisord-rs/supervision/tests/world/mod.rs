@@ -191,6 +191,7 @@ impl World {
                     .iter()
                     .filter(|(other, truth)| other.worker == incarnation.worker && **truth != Truth::Gone);
                 assert_eq!(others.count(), 0, "a second copy of {incarnation:?}");
+                self.check_order_of_start(incarnation.worker);
                 let before = self.truth.insert(incarnation, Truth::Launching);
                 assert_eq!(before, None, "a generation twice: {incarnation:?}");
                 self.questions.push_back(Effect::Launch { incarnation });
@@ -231,6 +232,9 @@ impl World {
                     assert_eq!(self.truth.get(&who), Some(&Truth::Alive), "the dead are running: {who:?}");
                     assert!(!self.exited_first.contains_key(&who), "what has exited is running: {who:?}");
                 }
+                if transition.to == Phase::Stopping {
+                    self.check_order_of_end(transition.incarnation.worker);
+                }
                 self.transitions.push(transition);
             }
             Effect::IncidentOpened(incident) => {
@@ -261,6 +265,45 @@ impl World {
                 assert!(left.is_empty() || !orderly, "an end in order leaves nothing");
                 self.exited = Some(orderly);
             }
+        }
+    }
+
+    /// Pairs of members of a group that are restarted together, the earlier one first, where the worker is one of them
+    /// and no dependency says otherwise.
+    fn fellows(&self, worker: WorkerId, is_later: bool) -> Vec<WorkerId> {
+        let spec = self.machine.spec();
+        let together = spec.groups.iter().filter(|group| group.strategy != Strategy::OneForOne);
+        // A list against the order of the file may contradict dependencies: what it means then is a scenario.
+        let mut groups = together
+            .filter(|group| group.workers.is_sorted() && group.workers.contains(&worker))
+            .filter(|_| spec.groups.len() == 1);
+        let members = groups.next().map(|group| group.workers.clone()).unwrap_or_default();
+        members.into_iter().filter(|other| if is_later { *other < worker } else { *other > worker }).collect()
+    }
+
+    /// A member is launched when no earlier one is on its way.
+    fn check_order_of_start(&self, worker: WorkerId) {
+        for other in self.fellows(worker, true) {
+            let marks = self.machine.memo(other).expect("it exists").marks;
+            let view = self.view(other.0);
+            // What has changed at this very moment may have done so after the launch.
+            let is_new = view.since >= self.now;
+            assert!(
+                is_new || !marks.wanted || marks.retired || view.phase == Phase::Running,
+                "{worker:?} is launched before {other:?}, which is earlier in their group: {view:?}"
+            );
+        }
+    }
+
+    /// A member is asked to stop when no later one is on its way out.
+    fn check_order_of_end(&self, worker: WorkerId) {
+        for other in self.fellows(worker, false) {
+            let view = self.view(other.0);
+            let is_ending = matches!(view.phase, Phase::Stopping | Phase::Killing) && view.since < self.now;
+            assert!(
+                !is_ending,
+                "{worker:?} is asked to stop before {other:?}, which is later in their group: {view:?}"
+            );
         }
     }
 
