@@ -144,3 +144,31 @@ fn an_injection_says_what_came_of_it_even_if_that_is_nothing() {
     assert!(begun.elapsed() < Duration::from_secs(45), "nothing waited in vain: {:?}", begun.elapsed());
     supervisor.stop();
 }
+
+#[test]
+fn a_scaled_number_holds_over_a_reload_until_the_file_has_more_than_ever() {
+    let yaml = |instances: u32| {
+        format!(
+            "version: 1\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  api: {{ instances: {instances}, command: [sleep, 1d] }}\n"
+        )
+    };
+    let bed = Bed::new();
+    let supervisor = bed.start(&yaml(3));
+    supervisor.wait_running();
+    supervisor.client.scale("api", 1, true).expect("scaled");
+    for (written, expected) in [(2, 1), (4, 4)] {
+        bed.write("supervisord-rs.yaml", &yaml(written));
+        let reloaded = bed.verb(&["reload"]);
+        assert!(reloaded.status.success(), "{}", text(&reloaded.stderr));
+        supervisor.wait(&format!("{expected} instances"), |supervisor| {
+            let status = supervisor.client.status().ok()?;
+            let are_up = status.workers.iter().all(|worker| worker.phase == "running");
+            (status.workers.len() == expected && are_up).then_some(())
+        });
+    }
+    supervisor.client.scale("api", 6, true).expect("scaled");
+    bed.write("supervisord-rs.yaml", &yaml(5));
+    assert!(bed.verb(&["reload"]).status.success());
+    assert_eq!(supervisor.wait_running().workers.len(), 6);
+    supervisor.stop();
+}

@@ -43,11 +43,13 @@ fn injection(cursor: &Cursor<'_>, is_sdk: bool, is_allowed: bool) -> Option<Inje
             &format!("one from outside: {}", outside.collect::<Vec<_>>().join(", ")),
         );
     }
+    let every = section.duration("every");
     let seed = section.get("seed").and_then(|cursor| cursor.integer(0, i64::MAX));
     Some(InjectionSpec {
         fault: FaultId { code: fault.fault.code(), parameter: fault.parameter },
-        after: section.duration("after").unwrap_or(Duration::ZERO),
-        every: section.duration("every"),
+        // Every ten seconds means ten seconds after the start first of all.
+        after: section.duration("after").or(every).unwrap_or(Duration::ZERO),
+        every,
         times: section.count("times", 0),
         probability_permille: section
             .get("probability")

@@ -172,11 +172,14 @@ impl<'a> Cursor<'a> {
         let permille = number
             .filter(|number| (0.0..=1e6).contains(number))
             .map(|number| (number * 1000.0).round() as u32);
-        match permille.filter(|permille| (low..=high).contains(permille)) {
+        // What is rounded to nothing was meant to be something.
+        let vanishes = permille == Some(0) && number.is_some_and(|number| number > 0.0);
+        match permille.filter(|permille| (low..=high).contains(permille) && !vanishes) {
             Some(permille) => Some(self.at(permille)),
             None => {
-                let expected =
-                    format!("a number from {} to {}", f64::from(low) / 1000.0, f64::from(high) / 1000.0);
+                let zero = if low == 0 { "0, or " } else { "" };
+                let (low, high) = (f64::from(low.max(1)) / 1000.0, f64::from(high) / 1000.0);
+                let expected = format!("{zero}a number from {low} to {high}");
                 self.wrong(&expected)
             }
         }

@@ -1,6 +1,6 @@
 //! From the predecessor's story to what the machine and the record go on with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
@@ -57,6 +57,7 @@ pub(super) fn inherit(
     };
     let incarnation =
         |worker: WorkerId, past: &PastWorker| Incarnation { worker, generation: past.memo.generation };
+    let raised = raised(settings, story);
     let workers = past.iter().map(|(&worker, past)| {
         let fate = fates.get(&worker).copied().unwrap_or(Fate::Lost);
         let fate = if story.is_clean { Fate::Closed } else { fate };
@@ -65,6 +66,11 @@ pub(super) fn inherit(
         memo.marks.stopped &= !story.is_clean || settings.launches[worker.index()].remembers_stop;
         if story.was_stopping && !service_manager::is_to_shut_down() {
             memo.marks.wanted = settings.spec.workers[worker.index()].autostart && !memo.marks.stopped;
+        }
+        if memo.marks.retired && raised.contains(settings.launches[worker.index()].base.as_str()) {
+            memo.marks.retired = false;
+            memo.marks.stopped = false;
+            memo.marks.wanted = settings.spec.workers[worker.index()].autostart;
         }
         if service_manager::is_to_shut_down() {
             // Nobody is launched for that.
@@ -89,6 +95,19 @@ pub(super) fn inherit(
     let inherited =
         Inherited { now, workers: workers.collect(), death, last_incident: last_incident.map(IncidentId) };
     (inherited, evidence)
+}
+
+/// Those of which the file now has more instances than there ever were: what they had been scaled to is past. Else that
+/// holds, as long as somebody goes on from it.
+fn raised<'a>(settings: &'a Settings, story: &PostMortem) -> BTreeSet<&'a str> {
+    let known: BTreeSet<&str> = story.workers.iter().map(|worker| worker.name.as_str()).collect();
+    let is_known = |base: &str| {
+        let prefix = format!("{base}.");
+        story.workers.iter().any(|worker| worker.name.starts_with(&prefix))
+    };
+    let instances = settings.launches.iter().filter(|launch| launch.instance.is_some());
+    let new = instances.filter(|launch| !known.contains(launch.name.as_str()) && is_known(&launch.base));
+    new.map(|launch| launch.base.as_str()).collect()
 }
 
 /// Workers that run as an earlier configuration says.

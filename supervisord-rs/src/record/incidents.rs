@@ -272,6 +272,7 @@ pub fn sentence(record: &IncidentRecord) -> String {
         Some(recovered) => {
             let _ = write!(text, "all back after {}", words::duration_us(recovered));
         }
+        None if record.lost.is_empty() => text.push_str("nothing to bring back"),
         None => text.push_str("not all back"),
     }
     let _ = write!(text, ", {} units of work lost", record.work.in_flight_lost);

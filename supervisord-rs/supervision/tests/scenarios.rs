@@ -789,6 +789,66 @@ fn a_later_member_waits_for_no_one_that_will_not_come() {
 }
 
 #[test]
+fn ends_without_a_fault_count_under_always_and_are_no_incidents() {
+    let mut spec = spec(&["a"]);
+    spec.workers[0].restart.policy = RestartPolicy::Always;
+    let mut world = up(spec);
+    for _ in 0..4 {
+        world.end(world.present(0), FINISHED);
+        world.pass(1000 * MS);
+    }
+    assert_eq!((world.phase(0), world.opened.len()), (Phase::Quarantined, 0));
+}
+
+#[test]
+fn a_critical_worker_that_is_tried_again_slowly_is_not_down_for_good() {
+    let mut spec = spec(&["a", "b"]);
+    spec.workers[0].critical = true;
+    spec.workers[0].restart.limit.restarts = 0;
+    spec.workers[0].restart.slow_retry = Some(5000 * MS);
+    let mut world = up(spec);
+    world.crash(0);
+    assert_eq!((world.phase(0), world.phase(1)), (Phase::Quarantined, Phase::Running));
+    world.pass(5000 * MS);
+    assert_eq!((world.phase(0), world.exited), (Phase::Running, None));
+}
+
+#[test]
+fn those_who_depend_on_a_quarantined_group_go_on_and_those_who_come_wait() {
+    let mut spec = spec(&["db", "cache", "api", "late"]);
+    spec.groups.push(group("g", Strategy::OneForAll, &[0, 1]));
+    spec.groups[0].limit = Some(Limit { restarts: 0, within: 60_000 * MS });
+    spec.workers[2].depends_on.push(depends(1, Condition::Ready));
+    spec.workers[3].depends_on.push(depends(1, Condition::Ready));
+    spec.workers[3].autostart = false;
+    let mut world = up(spec);
+    world.crash(0);
+    world.settle();
+    let phases = [0, 1, 2].map(|worker| world.phase(worker));
+    assert_eq!(phases, [Phase::Quarantined, Phase::Quarantined, Phase::Running]);
+    // A start brings along what is waited for, out of quarantine.
+    world.command(Command::Start(vec![WorkerId(3)]));
+    world.settle();
+    assert_eq!((world.phase(1), world.phase(3)), (Phase::Running, Phase::Running));
+}
+
+#[test]
+fn a_schedule_goes_on_over_a_death_and_begins_anew_with_a_new_run() {
+    for (fate, expected) in [(Fate::Lost, 0), (Fate::Closed, 1)] {
+        let mut spec = spec(&["a"]);
+        spec.workers[0].injections.push(injection(50 * MS));
+        spec.workers[0].injections[0].times = Some(1);
+        let committed = supervision::succession::InjectionMemo { draws: 1, times: 1, due: None };
+        let memo = Memo { injections: vec![committed], ..world::memo() };
+        let workers = vec![InheritedWorker { worker: A, memo, fate }];
+        let mut world = World::inheriting(spec, Inherited { workers, ..Inherited::default() });
+        world.pass(1000 * MS);
+        let injected = world.log.iter().filter(|effect| matches!(effect, Effect::Inject { .. })).count();
+        assert_eq!(injected, expected, "{fate:?}");
+    }
+}
+
+#[test]
 fn a_restart_starts_what_is_needed_and_leaves_alone_what_is_up() {
     let mut spec = spec(&["web", "api", "db", "other"]);
     spec.workers[0].depends_on.push(depends(1, Condition::Ready));
