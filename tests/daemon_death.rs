@@ -311,7 +311,7 @@ fn a_crash_is_no_reload_whatever_has_become_of_the_file() {
             supervisor.client.status().ok()?.supervisor.config_differs
         });
         assert!(differs.contains("supervisord-rs.yaml"), "{differs}");
-        assert!(bed.log().contains(&differs), "{differs}: {}", bed.log());
+        supervisor.wait("the log to say so", |_| bed.log().contains(&differs).then_some(()));
         before = after;
     }
     assert!(supervisor.incidents().iter().all(|incident| incident.lost.is_empty()));
@@ -359,7 +359,7 @@ fn a_runtime_directory_that_is_deleted_is_made_again_and_stays_taken() {
     // Its control socket is there again, and so is the lock.
     let status = supervisor.status();
     assert_eq!(status.supervisor.pid, before.supervisor.pid);
-    assert!(bed.log().contains("the control socket was gone"), "{}", bed.log());
+    supervisor.wait("the log to say so", |_| bed.log().contains("the control socket was gone").then_some(()));
     supervisor.wait("the lock", |_| bed.path("run/supervisor.lock").exists().then_some(()));
     for is_made_again in [true, false] {
         clear();

@@ -4,7 +4,8 @@
 //!
 //! `KILL_STORM=1000 cargo test -p supervisord-rs --test kill_storm -- --nocapture` runs it at full length;
 //! `KILL_STORM_SEED` replays the moments. The guardian is killed a tenth as often; in the midst of a hand-over, the old
-//! supervisor or the new one, `KILL_STORM_HAND_OVERS` times.
+//! supervisor or the new one, `KILL_STORM_HAND_OVERS` times; while something is wrong with what the supervisor stands on,
+//! twenty times each.
 
 mod harness;
 
