@@ -1,8 +1,8 @@
 //! The guardian: the tiny parent that starts the supervisor again after its death, keeps its descriptors meanwhile, and
 //! leaves nothing behind.
 //!
-//! Where systemd runs us, systemd does this. The guardian is single-threaded, knows nothing of workers, parses nothing
-//! but datagrams of sd_notify(3), and waits for three things at once: a signal, a datagram, the supervisor's death. It
+//! Where systemd runs us, systemd does this. The guardian has one thread, and others only to close what strangers
+//! have sent; it knows nothing of workers, parses nothing but datagrams of sd_notify(3), and waits for three things at once: a signal, a datagram, the supervisor's death. It
 //! is a child subreaper (prctl(2)): orphans of workers come to it and are reaped, and how they ended is passed on.
 //!
 //! A supervisor that had descriptors kept wants its processes to outlive it: its successor finds them, and ends what it

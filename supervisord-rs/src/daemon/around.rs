@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill, raise};
+use nix::unistd::Pid;
 use supervision::Incarnation;
 use tokio::sync::mpsc;
 
@@ -68,9 +70,13 @@ impl Around {
         if self.gate.take().is_some_and(|gate| !gate.pass()) {
             return false;
         }
-        if self.guardian.is_some() {
+        if let Some(guardian) = self.guardian {
             // As of a supervisor that the guardian started: without it, we stop in order. Only now is it our parent.
-            let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
+            let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
+            // It may have died before this was said.
+            if kill(Pid::from_raw(guardian), None) == Err(nix::errno::Errno::ESRCH) {
+                let _ = raise(Signal::SIGTERM);
+            }
         }
         self.keeper.release();
         tracing::info!(socket = %self.socket.display(), workers, "supervising");

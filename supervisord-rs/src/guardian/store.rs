@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
+use crate::isolation::closer;
 use crate::service_manager;
 
 /// Most descriptors. So many are within the limit of open files that a system gives as a rule; see `raise_open_files`.
@@ -34,9 +35,13 @@ impl Store {
         }
     }
 
-    /// Lets go of all with this name.
+    /// Lets go of all with this name. What strangers have sent to a socket among them is closed with it, and that can wait
+    /// for as long as they chose.
     pub(super) fn forget(&mut self, name: &str) {
-        self.count -= self.entries.remove(name).map_or(0, |gone| gone.len());
+        if let Some(gone) = self.entries.remove(name) {
+            self.count -= gone.len();
+            closer::run(move || drop(gone));
+        }
     }
 
     /// Whether there is anything of processes: they are meant to outlive their supervisor then.
