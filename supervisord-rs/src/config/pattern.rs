@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use regex::bytes::{Regex, RegexBuilder};
 
 /// Bytes that a compiled pattern may take; compiling takes time in proportion. `\w+@\w+` has 60 KiB.
-const SIZE_MAX: usize = 512 * 1024;
+const SIZE_MAX: usize = 256 * 1024;
 
 /// A pattern, compiled.
 #[derive(Clone, Debug)]

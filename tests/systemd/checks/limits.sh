@@ -12,7 +12,7 @@ version=$(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p')
 for controller in memory cpu pids; do
     if ! grep -qw $controller /sys/fs/cgroup/cgroup.controllers; then
         echo "   SKIPPED: no controller $controller in this machine's cgroup tree"
-        exit 0
+        exit 77
     fi
 done
 
