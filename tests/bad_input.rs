@@ -432,7 +432,7 @@ fn a_file_of_megabytes_costs_time_and_memory_in_proportion() {
         ),
         (
             "patterns",
-            lines(workers, 100, &|index| {
+            lines(workers, 40, &|index| {
                 format!("  w{index}: {{ command: [x], ready: {{ log: '(\\w{{50}}{index}){{20}}' }} }}")
             }),
             "compiled, it is larger than 256 KiB",
