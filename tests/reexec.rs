@@ -340,3 +340,31 @@ fn whoever_reads_events_does_not_delay_a_hand_over() {
     );
     supervisor.stop();
 }
+
+/// A binary that takes its time to look at the configuration holds nobody.
+#[test]
+fn while_a_successor_is_looked_for_the_supervisor_works() {
+    let bed = Bed::new();
+    let supervisor = bed.start("version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n");
+    let before = running(&supervisor);
+    let slow = script(&bed, "slow", "sleep 5; exit 3");
+    let slow = slow.to_str().expect("UTF-8");
+    let mut order = bed
+        .command(&["reexec", "--binary", slow])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    supervisor.wait("the order", |supervisor| supervisor.bed.log().contains(slow).then_some(()));
+    let done = bed.verb(&["reexec"]);
+    assert!(text(&done.stderr).contains("another hand-over is under way"), "{}", text(&done.stderr));
+    let begun = Instant::now();
+    supervisor.client.restart(&["w".into()], true).expect("restarted");
+    let after = supervisor.status();
+    assert!(begun.elapsed() < Duration::from_secs(4), "held for {:?}", begun.elapsed());
+    assert_eq!(after.supervisor.pid, before.supervisor.pid);
+    assert!(find(&after, "w").generation > find(&before, "w").generation);
+    assert!(order.try_wait().expect("our child").is_none(), "the check goes on meanwhile");
+    let done = order.wait_with_output().expect("our child");
+    assert!(text(&done.stderr).contains("exit status 3"), "{}", text(&done.stderr));
+    supervisor.stop();
+}

@@ -125,6 +125,7 @@ struct Daemon {
     requests: mpsc::Receiver<Request>,
     around: around::Around,
     upkeep: upkeep::Upkeep,
+    hand_over: hand_over::Progress,
     probing: Probing,
     hooks: Hooks,
     /// What goes on beside the loop, and what it has to say.
@@ -163,6 +164,7 @@ impl Daemon {
             requests,
             around,
             upkeep,
+            hand_over: hand_over::Progress::default(),
             probing: Probing::default(),
             hooks: Hooks::default(),
             beside: beside::Beside::new(),
@@ -235,6 +237,7 @@ impl Daemon {
                 }
             };
             self.turns.end(work);
+            self.hand_over_if_checked().await;
             // The tasks beside the loop, and the kernel's news, have their turn.
             tokio::task::yield_now().await;
         }

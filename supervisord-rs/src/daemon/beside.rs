@@ -8,6 +8,7 @@ use supervision::{Event, Incarnation, Phase, Transition};
 use tokio::sync::mpsc;
 
 use super::Daemon;
+use super::hand_over::Order;
 use crate::config::probes::Check;
 use crate::config::settings::HookEvent;
 use crate::hooks;
@@ -21,9 +22,26 @@ const LAST_HOOKS: Duration = Duration::from_secs(5);
 /// Something that went on beside the loop is over.
 #[derive(Debug)]
 pub(super) enum Said {
-    Answer { incarnation: Incarnation, kind: Kind, good: Option<bool> },
-    StopCommandEnded { incarnation: Incarnation, failure: Option<String> },
-    HookEnded { command: String, failure: Option<String> },
+    Answer {
+        incarnation: Incarnation,
+        kind: Kind,
+        good: Option<bool>,
+    },
+    /// The binary that is to take over has checked the configuration.
+    Checked {
+        order: Order,
+        result: Result<(), String>,
+    },
+    /// A reload by signal came to nothing; why.
+    NotReloaded(Option<String>),
+    StopCommandEnded {
+        incarnation: Incarnation,
+        failure: Option<String>,
+    },
+    HookEnded {
+        command: String,
+        failure: Option<String>,
+    },
     Looked(Box<super::upkeep::Found>),
 }
 
@@ -64,7 +82,7 @@ impl Beside {
         self.receiver.try_recv().ok()
     }
 
-    fn spawn(&self, task: impl Future<Output = Said> + Send + 'static) {
+    pub(super) fn spawn(&self, task: impl Future<Output = Said> + Send + 'static) {
         let sender = self.sender.clone();
         tokio::spawn(async move {
             let _ = sender.send(task.await);
@@ -76,6 +94,8 @@ impl Daemon {
     pub(super) fn on_said(&mut self, said: Said) {
         match said {
             Said::Answer { incarnation, kind, good } => self.on_answer(incarnation, kind, good),
+            Said::Checked { order, result } => self.on_checked(order, result),
+            Said::NotReloaded(why) => self.on_not_reloaded(why),
             Said::StopCommandEnded { incarnation, failure } => {
                 match failure {
                     None => self.drivers.signal_stop(incarnation),
@@ -218,7 +238,13 @@ impl Daemon {
             self.go_on_beside();
             match tokio::time::timeout_at(end, self.beside.next()).await {
                 Ok(Said::HookEnded { .. }) => self.hooks.ended(),
-                Ok(Said::Answer { .. } | Said::StopCommandEnded { .. } | Said::Looked(_)) => {}
+                Ok(
+                    Said::Answer { .. }
+                    | Said::Checked { .. }
+                    | Said::NotReloaded(_)
+                    | Said::StopCommandEnded { .. }
+                    | Said::Looked(_),
+                ) => {}
                 Err(_) => return,
             }
         }

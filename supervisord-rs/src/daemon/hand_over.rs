@@ -18,10 +18,12 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::Daemon;
+use super::beside::Said;
 use super::in_force::{self, READ_ANEW};
 use crate::config::Settings;
 use crate::control::protocol::{Done, Failure, ReexecRequest};
 use crate::control::request::{Answer, Peer};
+use crate::isolation::helper::Summons;
 use crate::isolation::launch::{Child, Plan, advice};
 use crate::isolation::{inherited, reaper};
 use crate::record::words;
@@ -95,29 +97,91 @@ impl Gate {
     }
 }
 
+/// A hand-over that was ordered.
+#[derive(Debug)]
+pub(super) struct Order {
+    binary: PathBuf,
+    deadline: Duration,
+    answer: Answer<Done>,
+}
+
+/// How far one has come.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    is_under_way: bool,
+    /// One that can go on.
+    checked: Option<Order>,
+}
+
+fn refuse(answer: Answer<Done>, message: String) {
+    let _ = answer.send(Err(Failure { error: "refused".into(), message }));
+}
+
+/// What the binary's own check of our configuration says.
+async fn checked(summons: Summons, limit: Duration, file: &Path) -> Result<(), String> {
+    let helper = summons.arrive(limit).await.map_err(|failed| failed.message)?;
+    match helper.wait(limit).await {
+        Some(supervision::Status::Exited(0)) => Ok(()),
+        Some(supervision::Status::Exited(code)) => {
+            Err(format!("its `check {}` ends with exit status {code}; run it to see why", file.display()))
+        }
+        Some(status) => Err(format!("`check` of the configuration ends with {}", words::status(status))),
+        None => Err(format!("`check` of the configuration has not ended after {limit:?}")),
+    }
+}
+
 impl Daemon {
-    /// Gives way to a supervisor of `binary`; to one of our own binary when that does not work. Answers, and sets the exit
-    /// status.
-    pub(super) async fn on_reexec(&mut self, request: ReexecRequest, peer: Peer, answer: Answer<Done>) {
-        let own = PathBuf::from(OWN);
+    /// Has the binary that is to take over look at the configuration, while the loop goes on. It costs nobody anything if it
+    /// cannot even say its version, does not like what it reads, or never ends.
+    pub(super) fn on_reexec(&mut self, request: ReexecRequest, peer: Peer, answer: Answer<Done>) {
         let binary = request.binary.clone().unwrap_or_else(service_manager::program);
         self.log_order("reexec", &binary.display().to_string(), peer);
-        let refuse = |why: String| Err(Failure { error: "refused".into(), message: why });
-        if !self.around.is_kept() {
-            let why = "nobody keeps the supervisor's descriptors, so that no worker would outlive it: run it under its guardian, or as a unit with FileDescriptorStoreMax=, and not with `on_death: kill`";
-            return drop(answer.send(refuse(why.into())));
+        let why = if !self.around.is_kept() {
+            "nobody keeps the supervisor's descriptors, so that no worker would outlive it: run it under its guardian, or as a unit with FileDescriptorStoreMax=, and not with `on_death: kill`"
+        } else if self.machine.is_shutting_down() {
+            "the supervisor is shutting down"
+        } else if std::mem::replace(&mut self.hand_over.is_under_way, true) {
+            "another hand-over is under way: wait for it"
+        } else {
+            let deadline = request.timeout_ms.map_or(DEADLINE, Duration::from_millis);
+            return self.check(Order { binary, deadline, answer });
+        };
+        refuse(answer, why.into());
+    }
+
+    fn check(&self, order: Order) {
+        let file = self.settings.source.file.clone();
+        let argv = [OsString::from("supervisord-rs"), "check".into(), file.clone().into_os_string()];
+        let check = self.drivers.launch_check(&order.binary, &argv);
+        let limit = order.deadline.min(CHECK);
+        self.beside.spawn(async move {
+            let result = match check {
+                Ok(summons) => checked(summons, limit, &file).await,
+                Err(why) => Err(why),
+            };
+            Said::Checked { order, result }
+        });
+    }
+
+    /// Whether it can take over; then [`hand_over_if_checked`](Self::hand_over_if_checked) goes on.
+    pub(super) fn on_checked(&mut self, order: Order, result: Result<(), String>) {
+        self.hand_over.is_under_way = false;
+        let why = match result {
+            Err(why) => Some(format!("{} is not taken: {why}", order.binary.display())),
+            Ok(()) if self.machine.is_shutting_down() => Some("the supervisor is shutting down".into()),
+            Ok(()) => self.objection(),
+        };
+        match why {
+            Some(why) => refuse(order.answer, why),
+            None => self.hand_over.checked = Some(order),
         }
-        if self.machine.is_shutting_down() {
-            return drop(answer.send(refuse("the supervisor is shutting down".into())));
-        }
-        let deadline = request.timeout_ms.map_or(DEADLINE, Duration::from_millis);
-        // A binary that cannot even say its version, or does not like the configuration, costs nobody anything.
-        if let Err(why) = self.try_out(&binary, deadline.min(CHECK)).await {
-            return drop(answer.send(refuse(format!("{} is not taken: {why}", binary.display()))));
-        }
-        if let Some(why) = self.objection() {
-            return drop(answer.send(refuse(why)));
-        }
+    }
+
+    /// Gives way to a supervisor of the binary that was checked; to one of our own binary when that does not work. Does not
+    /// come back.
+    pub(super) async fn hand_over_if_checked(&mut self) {
+        let Some(Order { binary, deadline, answer }) = self.hand_over.checked.take() else { return };
+        let own = PathBuf::from(OWN);
         self.rest();
         let result = match self.give_way(&binary, true, deadline) {
             Ok((successor, version)) => {
@@ -160,7 +224,7 @@ impl Daemon {
     }
 
     /// SIGHUP: the same, with our own binary and nobody to answer.
-    pub(super) async fn on_hangup(&mut self) {
+    pub(super) fn on_hangup(&mut self) {
         if std::mem::take(&mut self.around.has_terminal) && !super::start::has_terminal() {
             tracing::info!("the terminal has closed; the supervisor goes on");
             return;
@@ -170,11 +234,17 @@ impl Daemon {
         let own = nix::unistd::getpid().as_raw();
         let peer =
             Peer { pid: own, uid: nix::unistd::getuid().as_raw(), gid: nix::unistd::getgid().as_raw() };
-        // Where it succeeds we do not come back: the successor says that the reload is over.
-        let request = ReexecRequest { binary: Some("/proc/self/exe".into()), timeout_ms: None };
-        self.on_reexec(request, peer, answer).await;
-        if let Ok(Err(failure)) = result.await {
-            tracing::error!("the configuration is not read anew: {}", failure.message);
+        let request = ReexecRequest { binary: Some(OWN.into()), timeout_ms: None };
+        self.on_reexec(request, peer, answer);
+        // Where it succeeds we do not come to it: the successor says that the reload is over.
+        self.beside.spawn(async move {
+            Said::NotReloaded(result.await.ok().and_then(Result::err).map(|failure| failure.message))
+        });
+    }
+
+    pub(super) fn on_not_reloaded(&self, why: Option<String>) {
+        if let Some(why) = why {
+            tracing::error!("the configuration is not read anew: {why}");
         }
         self.around.say_reloading(true);
     }
@@ -213,26 +283,6 @@ impl Daemon {
                 && !is_named(&launch.name, &launch.base)
         });
         ours.map(|worker| self.names.worker(worker).to_owned()).collect()
-    }
-
-    /// Runs the binary's own check of our configuration.
-    async fn try_out(&self, binary: &Path, deadline: Duration) -> Result<(), String> {
-        let argv = [
-            OsString::from("supervisord-rs"),
-            "check".into(),
-            self.settings.source.file.clone().into_os_string(),
-        ];
-        let summons = self.drivers.launch_check(binary, &argv)?;
-        let helper = summons.arrive(deadline).await.map_err(|failed| failed.message)?;
-        match helper.wait(deadline).await {
-            Some(supervision::Status::Exited(0)) => Ok(()),
-            Some(supervision::Status::Exited(code)) => Err(format!(
-                "its `check {}` ends with exit status {code}; run it to see why",
-                self.settings.source.file.display()
-            )),
-            Some(status) => Err(format!("`check` of the configuration ends with {}", words::status(status))),
-            None => Err(format!("`check` of the configuration has not ended after {deadline:?}")),
-        }
     }
 
     /// Lets go of what two cannot do at once.

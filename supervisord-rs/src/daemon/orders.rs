@@ -28,7 +28,7 @@ pub(super) struct Pending {
 impl Daemon {
     pub(super) async fn on_request(&mut self, request: Request) {
         match request {
-            Request::Reexec(request, peer, answer) => self.on_reexec(request, peer, answer).await,
+            Request::Reexec(request, peer, answer) => self.on_reexec(request, peer, answer),
             Request::Status(answer) => {
                 let _ = answer.send(Ok(self.status()));
             }

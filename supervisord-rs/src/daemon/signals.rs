@@ -67,7 +67,7 @@ impl Daemon {
                     tracing::error!(%error, "the control socket is gone and cannot be made anew");
                 }
             }
-            SIGHUP => self.on_hangup().await,
+            SIGHUP => self.on_hangup(),
             _ => tracing::warn!(signal = name, "nobody asked for this signal"),
         }
     }
