@@ -256,8 +256,11 @@ fn workers_die_and_come_back_while_the_guardian_is_stopped() {
     kill(guardian, Signal::SIGSTOP);
     // Longer than its queue: in the end nothing is kept for a successor, and nothing is let go.
     for generation in 1..=8 {
-        let worker = supervisor.wait_generation("a", generation);
-        kill(worker.pid.expect("it lives"), Signal::SIGKILL);
+        let pid = supervisor.wait("it to run", |supervisor| {
+            let worker = supervisor.worker("a");
+            (worker.generation >= generation && worker.phase == "running").then_some(worker.pid).flatten()
+        });
+        kill(pid, Signal::SIGKILL);
     }
     supervisor.wait_generation("a", 9);
     let before = supervisor.status();
