@@ -146,6 +146,46 @@ fn a_reader_that_goes_away_disturbs_nobody_and_unknown_names_are_said() {
     supervisor.stop();
 }
 
+#[test]
+fn a_fifo_in_place_of_a_log_is_refused_and_not_waited_for() {
+    let bed = Bed::new();
+    let fifo = bed.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let yaml = format!(
+        "version: 1\nworkers:\n  good: {{ command: [sh, -c, 'echo line; exec sleep 1d'], ready: {{ after: 0s }} }}\n  \
+         own: {{ command: [sleep, 1d], ready: {{ after: 0s }}, logs: {{ stdout: {} }} }}\n  \
+         swapped: {{ command: [sh, -c, 'echo line; exec sleep 1d'], ready: {{ after: 0s }} }}\n",
+        fifo.display()
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_output("good", "line\n");
+    supervisor.wait_output("swapped", "line\n");
+    // What a worker that may write to the directory can do.
+    let swapped = bed.path("logs/swapped.log");
+    std::fs::remove_file(&swapped).expect("there");
+    nix::unistd::mkfifo(&swapped, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let shown = |arguments: &[&str]| {
+        let mut command = bed.command(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        supervisor.wait("its end", |_| child.try_wait().expect("our child"));
+        child.wait_with_output().expect("our child")
+    };
+    for (name, path) in [("own", &fifo), ("swapped", &swapped)] {
+        for follow in [None, Some("-f")] {
+            let arguments: Vec<&str> = ["logs", name].into_iter().chain(follow).collect();
+            let output = shown(&arguments);
+            let said = text(&output.stderr);
+            let expected = format!("cannot show {}, the output of {name}: no regular file", path.display());
+            assert!(said.contains(&expected), "{said}");
+            assert_eq!(output.status.code(), Some(1));
+        }
+    }
+    // The others are shown all the same.
+    let all = shown(&["logs"]);
+    assert!(text(&all.stdout).contains("line\n") && all.status.success(), "{all:?}");
+    supervisor.stop();
+}
+
 /// What a verb prints on a terminal.
 fn on_a_terminal(bed: &Bed, arguments: &[&str]) -> String {
     let terminal = harness::terminal(None);

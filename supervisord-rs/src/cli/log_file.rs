@@ -2,9 +2,9 @@
 //!
 //! `x.log` becomes `x.log.1`, that `x.log.2`, or `x.log.2.gz`: a file is known by its number, whatever its name is now.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,14 +63,14 @@ impl LogFile {
             if missing == 0 {
                 break;
             }
-            let older = match File::open(numbered(&self.path, number)) {
+            let older = match open_regular(&numbered(&self.path, number)) {
                 // It was put one place further while we looked.
                 Ok(file) if seen.contains(&inode(&file)) => continue,
                 Ok(mut file) => {
                     seen.push(inode(&file));
                     tail(&mut file, missing)
                 }
-                Err(_) => match File::open(compressed(&self.path, number)) {
+                Err(_) => match open_regular(&compressed(&self.path, number)) {
                     Ok(file) => unpacked(file).map(|bytes| last(bytes, missing)),
                     // For a moment of each rotation one number is missing.
                     Err(_) if is_there(&self.path, number + 1) => continue,
@@ -116,7 +116,7 @@ impl LogFile {
 
     /// Opens a file to be read from its start. False when there is none.
     fn open(&mut self, path: &Path) -> bool {
-        self.file = File::open(path).ok();
+        self.file = open_regular(path).ok();
         self.inode = self.file.as_ref().map_or(0, inode);
         self.file.is_some()
     }
@@ -133,18 +133,18 @@ impl LogFile {
             }
         }
         // It was removed, or compressed: the present one is what is left to read.
-        File::open(&self.path).ok()
+        open_regular(&self.path).ok()
     }
 
     /// Looks from the present file on, to greater numbers. Numbers only grow, and ours first: a file that was at one number
     /// before ours was at the next came right after it.
     fn successor(&self) -> Found {
-        let mut newer = match File::open(&self.path) {
+        let mut newer = match open_regular(&self.path) {
             Ok(file) if inode(&file) != self.inode => file,
             Ok(_) | Err(_) => return Found::Same,
         };
         for number in 1.. {
-            match File::open(numbered(&self.path, number)) {
+            match open_regular(&numbered(&self.path, number)) {
                 Ok(file) if inode(&file) == self.inode => return Found::Next(newer),
                 Ok(file) => newer = file,
                 Err(_) if compressed(&self.path, number).exists() => {}
@@ -158,6 +158,24 @@ impl LogFile {
     fn is_linked(&self) -> bool {
         self.file.as_ref().and_then(|file| file.metadata().ok()).is_some_and(|metadata| metadata.nlink() > 0)
     }
+}
+
+/// Opens a file of output to be read. A worker may have put anything in its place: a FIFO without a writer is not waited
+/// for, and what can be read but once is left to its reader.
+///
+/// # Errors
+/// Those of open(2); InvalidInput for what is no regular file.
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
+    let regular = |metadata: Metadata| {
+        let why = "no regular file: only the one who reads from it gets what is written";
+        metadata.is_file().then_some(()).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, why))
+    };
+    // Before the open too: whoever writes to a FIFO would take us for a reader.
+    std::fs::metadata(path).and_then(regular)?;
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    file.metadata().and_then(regular)?;
+    Ok(file)
 }
 
 fn inode(file: &File) -> u64 {
@@ -180,14 +198,14 @@ fn is_there(path: &Path, number: u32) -> bool {
     numbered(path, number).exists() || compressed(path, number).exists()
 }
 
-fn unpacked(file: File) -> std::io::Result<Vec<u8>> {
+fn unpacked(file: File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     GzDecoder::new(file).take(UNPACKED_MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 /// The last lines; the file is read up to its end.
-pub(super) fn tail(file: &mut File, lines: usize) -> std::io::Result<Vec<u8>> {
+pub(super) fn tail(file: &mut File, lines: usize) -> io::Result<Vec<u8>> {
     let end = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(end.saturating_sub(PIECE_MAX)))?;
     let mut bytes = Vec::new();
@@ -219,7 +237,7 @@ fn has_line(file: &mut File, position: u64) -> bool {
 }
 
 /// What was written since; whole lines only. A file that became shorter is read from its start.
-fn news(file: &mut File) -> std::io::Result<Vec<u8>> {
+fn news(file: &mut File) -> io::Result<Vec<u8>> {
     let position = file.stream_position()?;
     if file.metadata()?.len() < position {
         file.rewind()?;

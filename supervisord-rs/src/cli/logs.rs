@@ -12,8 +12,8 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::Exit;
 use super::exit::report;
-use super::harmless::harmless_bytes;
-use super::log_file::LogFile;
+use super::harmless::{harmless, harmless_bytes};
+use super::log_file::{LogFile, open_regular};
 use crate::control::client::Client;
 use crate::control::protocol::WorkerStatus;
 
@@ -53,13 +53,27 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         }
     }
     let mut elsewhere = Vec::new();
+    let mut unreadable = Vec::new();
     for worker in &status.workers {
         if options.workers.is_empty() || options.workers.iter().any(|name| is_meant(worker, name)) {
             for target in [&worker.stdout, &worker.stderr] {
-                if target.starts_with('/') {
+                // What a process has open is not the same for us as for the supervisor.
+                let is_a_process = ["/dev/", "/proc/"].iter().any(|start| target.starts_with(start));
+                if target.starts_with('/') && !is_a_process {
                     // One file, whatever names it has: it is rotated under its own.
                     let own = std::fs::canonicalize(target).unwrap_or_else(|_| target.into());
-                    files.entry(own).or_insert_with(|| worker.name.clone());
+                    match open_regular(&own) {
+                        // One that does not exist yet may come.
+                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                            unreadable.push(format!(
+                                "cannot show {target}, the output of {}: {error}",
+                                worker.name
+                            ));
+                        }
+                        Ok(_) | Err(_) => {
+                            files.entry(own).or_insert_with(|| worker.name.clone());
+                        }
+                    }
                 } else if !options.workers.is_empty() {
                     elsewhere.push(format!("the output of {} goes to {target}", worker.name));
                 }
@@ -67,7 +81,11 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         }
     }
     elsewhere.dedup();
-    elsewhere.iter().for_each(|line| eprintln!("supervisord-rs: {line}"));
+    unreadable.dedup();
+    elsewhere.iter().chain(&unreadable).for_each(|line| eprintln!("supervisord-rs: {}", harmless(line)));
+    if files.is_empty() && !unreadable.is_empty() {
+        return Exit::Failed;
+    }
     let has_names = files.len() > 1;
     let mut shown: Vec<Shown> = files
         .into_iter()

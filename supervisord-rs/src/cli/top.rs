@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -15,6 +16,7 @@ use ratatui::{DefaultTerminal, Frame};
 use super::Exit;
 use super::exit::report;
 use super::harmless::harmless;
+use super::log_file::{open_regular, tail};
 use super::status::{memory, note};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Done, StatusReport, WorkerStatus};
@@ -272,8 +274,7 @@ impl<'a> Top<'a> {
     fn log(&self) -> Vec<Line<'static>> {
         let Some(worker) = self.chosen() else { return Vec::new() };
         let mut lines = vec![Line::from(format!("── {} ──", worker.stdout)).bold()];
-        let text = std::fs::File::open(&worker.stdout)
-            .and_then(|mut file| super::log_file::tail(&mut file, LOG_LINES));
+        let text = open_regular(Path::new(&worker.stdout)).and_then(|mut file| tail(&mut file, LOG_LINES));
         match text {
             Ok(bytes) => {
                 let text = String::from_utf8_lossy(&bytes);
