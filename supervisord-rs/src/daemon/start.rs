@@ -148,16 +148,18 @@ pub(super) fn start(
     }
     let published = black_box.publish();
     published.map_err(|source| StartError::BlackBox { path: supervisor.runtime_dir.clone(), source })?;
+    // Before the old ones are let go: else it would be chance whether their room is free already. Where there is no room
+    // but theirs, it is made by the upkeep.
+    let reserve = black_box.reserve();
+    if let Err(error) = reserve.make() {
+        troubles.insert("the black box", reserve.trouble(&error));
+    }
     for (name, _) in black_boxes {
         keeper.forget(&name);
     }
     drop(heritage.claim(CONFIGURATION));
     in_force::keep(&settings.source, &keeper);
     drivers.begin(&heritage);
-    let reserve = black_box.reserve();
-    if let Err(error) = reserve.make() {
-        troubles.insert("the black box", reserve.trouble(&error));
-    }
     for trouble in troubles.values() {
         tracing::error!("{trouble}");
     }
