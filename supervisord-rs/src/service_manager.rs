@@ -38,7 +38,7 @@ pub use custody::{CUSTODY, Custody};
 pub use heritage::Heritage;
 pub use names::unescape;
 pub use program::{PROGRAM, program};
-pub use store::{FDSTORE, FDSTORE_OF_UNIT, FdStore};
+pub use store::{Due, FDSTORE, FDSTORE_OF_UNIT, FdStore};
 
 /// Where to send datagrams: a path, or `@` and an abstract name.
 pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";

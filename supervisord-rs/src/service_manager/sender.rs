@@ -223,6 +223,38 @@ mod tests {
     }
 
     #[test]
+    fn what_a_launch_needs_is_said_before_there_is_a_process_or_is_no_promise() {
+        let (manager, store) = slow();
+        let file = any();
+        let mut number = 0;
+        // The queue of a datagram socket takes a few (net.unix.max_dgram_qlen).
+        while store.due().is_empty() {
+            assert!(store.keep(&format!("worker-{number}"), &[file.as_fd()]));
+            number += 1;
+        }
+        let due = store.due();
+        assert!(!store.is_said(&due), "nothing has room, and it counts as said");
+        let last = format!("FDNAME=worker-{}", number - 1);
+        let reader = std::thread::spawn(move || {
+            read_until(&manager, &last);
+            manager
+        });
+        let end = Instant::now() + Duration::from_secs(60);
+        while !store.is_said(&due) {
+            assert!(Instant::now() < end, "it was read, and does not count");
+        }
+        let manager = reader.join().unwrap();
+        for number in 0..1000 {
+            store.keep(&format!("later-{number}"), &[file.as_fd()]);
+        }
+        let reader = std::thread::spawn(move || read_until(&manager, "FDNAME=urgent"));
+        while !store.keep_at_once("urgent", &[file.as_fd()]) {
+            assert!(Instant::now() < end, "it was read, and does not count");
+        }
+        assert!(!reader.join().unwrap().iter().any(|said| said.contains("later-999")), "it came first");
+    }
+
+    #[test]
     fn what_is_replaced_is_first_let_go() {
         let (manager, store) = slow();
         let file = any();

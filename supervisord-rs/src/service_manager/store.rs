@@ -5,8 +5,9 @@
 //! a board its memory.
 //!
 //! Here stands what is to be kept; `sender` brings the manager to the same state and never holds the caller. So to keep
-//! something is a promise: it is with the manager now, or will be as soon as the manager has room. A manager that has
-//! taken nothing for [`PATIENCE`](super::sender::PATIENCE) makes no promises: what is launched then ends with us.
+//! something is a promise: it is with the manager now, or will be as soon as the manager has room. A launcher thread waits
+//! until the promise is kept, before there is a process that would be lost with us. A manager that has taken nothing for
+//! [`PATIENCE`](super::sender::PATIENCE) makes no promises: what is launched then ends with us.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -34,6 +35,18 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// The way to the store. Copies are the same way.
 #[derive(Clone, Debug)]
 pub struct FdStore(Option<Arc<Way>>);
+
+/// What was due at some moment: the name that is said last of it.
+#[derive(Debug)]
+pub struct Due(Option<String>);
+
+impl Due {
+    /// Whether that is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
 
 /// What the loop, the threads that carry output and the sender share.
 #[derive(Debug)]
@@ -122,6 +135,15 @@ impl FdStore {
     ///
     /// Never waits.
     pub fn keep(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
+        self.keep_in(name, descriptors, false)
+    }
+
+    /// The same, before everything else that is due; waits until it is said, for a while. Not for the loop.
+    pub fn keep_at_once(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
+        self.keep_in(name, descriptors, true) && self.is_said(&Due(Some(escape(name))))
+    }
+
+    fn keep_in(&self, name: &str, descriptors: &[BorrowedFd<'_>], is_first: bool) -> bool {
         let Some(way) = &self.0 else { return false };
         let name = escape(name);
         let mut state = way.state();
@@ -134,9 +156,28 @@ impl FdStore {
                 .and_then(|all| all.iter().map(|descriptor| descriptor.try_clone_to_owned().ok()).collect());
             let Some(copies) = copies else { return false };
             state.insert(&name, copies);
-            way.say(&mut state, &name);
+            way.say(&mut state, &name, is_first);
         }
         state.said.contains_key(&name) || !state.is_silent
+    }
+
+    /// What is due now, for [`is_said`](Self::is_said).
+    #[must_use]
+    pub fn due(&self) -> Due {
+        Due(self.0.as_ref().and_then(|way| way.state().due.back().cloned()))
+    }
+
+    /// Waits until all of that is said, at most [`PATIENCE`](super::sender::PATIENCE), and not for a manager that takes
+    /// nothing. False: it is not. Not for the loop.
+    #[must_use]
+    pub fn is_said(&self, due: &Due) -> bool {
+        let (Some(way), Due(Some(last))) = (&self.0, due) else { return true };
+        let is_said = || {
+            let state = way.state();
+            let is_due = state.is_due.contains(last);
+            (!is_due || state.is_silent).then_some(!is_due)
+        };
+        until(sender::PATIENCE, PAUSE, is_said).unwrap_or(false)
     }
 
     /// Has all descriptors under a name let go. Never waits.
@@ -145,7 +186,7 @@ impl FdStore {
         let name = escape(name);
         let mut state = way.state();
         if state.remove(&name) {
-            way.say(&mut state, &name);
+            way.say(&mut state, &name, false);
         }
     }
 
@@ -222,10 +263,14 @@ impl Way {
     }
 
     /// Something has changed under this name.
-    fn say(&self, state: &mut State, name: &str) {
+    fn say(&self, state: &mut State, name: &str, is_first: bool) {
         // One that is due already is said as it is when its turn comes: what was replaced or forgotten before is never sent.
         if state.is_due.insert(name.to_owned()) {
-            state.due.push_back(name.to_owned());
+            if is_first {
+                state.due.push_front(name.to_owned());
+            } else {
+                state.due.push_back(name.to_owned());
+            }
         }
         self.say_all(state);
     }

@@ -9,6 +9,7 @@ use supervision::spec::DomainKind;
 use supervision::{Cause, DomainId, Ending, Event, Incarnation, Status, WorkerId};
 use workers::board::{Reading, State, monotonic_ns};
 
+use super::keeping;
 use super::{Drivers, Process};
 use crate::isolation::adopted::Look;
 use crate::isolation::evidence::{self, Evidence};
@@ -145,8 +146,7 @@ impl Drivers {
         let child = resident.process.child();
         reaper::forget(child);
         let name = self.family_name(domain);
-        self.store.forget(&format!("{name}/process/{}", child.pid));
-        self.store.forget(&format!("{name}/host/{}", child.pid));
+        keeping::forget(&self.store, &name, child.pid);
         let was_oom_killed = resident.family.take_oom_kill();
         let members = self.members(domain);
         self.end_members(domain, (status, was_oom_killed), members, resident.recycled_for);

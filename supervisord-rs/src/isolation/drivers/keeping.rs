@@ -1,14 +1,67 @@
 //! What a launch hands to the fd store, so that a successor can take the process over.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use supervision::{Incarnation, WorkerId};
+use supervision::{DomainId, Incarnation, WorkerId};
 
 use super::adopting::stream_name;
 use super::{Drivers, Process};
+use crate::isolation::launch::Child;
 use crate::isolation::live::Sdk;
+use crate::service_manager::{Due, FdStore};
+
+/// What a launcher thread sees to, since it may wait and the loop may not: whatever moment we are killed at, a process
+/// that is not ended with us can be taken over.
+pub(super) struct Pledge {
+    store: FdStore,
+    /// What was to be kept before the launch.
+    due: Due,
+    family: String,
+    /// Where orders for a host go down.
+    way: Option<OwnedFd>,
+}
+
+impl Pledge {
+    /// Before there is a process. False: nothing is promised, and it is to end with us.
+    pub(super) fn is_said(&self) -> bool {
+        self.store.is_said(&self.due)
+    }
+
+    /// Before anybody hears that there is one.
+    pub(super) fn keep(&self, child: &Child) {
+        if let Some(way) = &self.way {
+            self.store.keep_at_once(&host_name(&self.family, child.pid), &[way.as_fd()]);
+        }
+        keep_process(&self.store, &self.family, child.pid, child.pidfd.as_fd());
+    }
+}
+
+/// Lets go of what was kept of a process.
+pub(super) fn forget(store: &FdStore, family: &str, pid: i32) {
+    store.forget(&process_name(family, pid));
+    store.forget(&host_name(family, pid));
+}
+
+fn host_name(family: &str, pid: i32) -> String {
+    format!("{family}/host/{pid}")
+}
+
+fn process_name(family: &str, pid: i32) -> String {
+    format!("{family}/process/{pid}")
+}
+
+/// Not needed to find it again: it tells how it ended when nobody else can.
+fn keep_process(store: &FdStore, family: &str, pid: i32, pidfd: BorrowedFd<'_>) {
+    store.keep(&process_name(family, pid), &[pidfd]);
+}
 
 impl Drivers {
+    /// For the launch of a process that is to outlive us.
+    pub(super) fn pledge(&self, domain: DomainId, way: Option<&OwnedFd>) -> Pledge {
+        let way = way.and_then(|way| way.try_clone().ok());
+        Pledge { store: self.store.clone(), due: self.store.due(), family: self.family_name(domain), way }
+    }
+
     /// Whether a worker's process will be left to a successor: everything is kept that ties it to us.
     pub(super) fn is_kept(&self, worker: WorkerId) -> bool {
         let launch = &self.launches[worker.index()];
@@ -45,11 +98,10 @@ impl Drivers {
             Process::Command(_) => None,
             Process::Host(host) => Some(host.way()),
         };
-        let is_kept = is_kept
-            && socket.is_none_or(|socket| self.store.keep(&format!("{name}/host/{}", child.pid), &[socket]));
+        let is_kept =
+            is_kept && socket.is_none_or(|socket| self.store.keep(&host_name(&name, child.pid), &[socket]));
         if is_kept {
-            // Not needed to find it again: it tells how it ended when nobody else can.
-            self.store.keep(&format!("{name}/process/{}", child.pid), &[child.pidfd.as_fd()]);
+            keep_process(&self.store, &name, child.pid, child.pidfd.as_fd());
             self.note_process(incarnation.worker);
         }
     }

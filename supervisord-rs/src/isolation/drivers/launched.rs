@@ -12,6 +12,8 @@ use nix::errno::Errno;
 use supervision::spec::DomainKind;
 use supervision::{DomainId, Event, Incarnation, LaunchFailure, LaunchStage, WorkerId};
 
+use super::keeping::{self, Pledge};
+use super::launching::death_signal;
 use super::{Drivers, Process, Resident};
 use crate::isolation::family::Family;
 use crate::isolation::host::Host;
@@ -31,8 +33,6 @@ pub(super) struct Expected {
     pub(super) way: Option<OwnedFd>,
     /// Whose launches are answered with it.
     pub(super) members: Vec<Incarnation>,
-    /// Whether everything is kept that a successor needs.
-    pub(super) is_kept: bool,
     /// Whether somebody has spoken on its notify socket, which is listened to when it is known who it is.
     pub(super) has_spoken: bool,
 }
@@ -58,6 +58,8 @@ struct Answer {
     domain: DomainId,
     attempt: Arc<Attempt>,
     result: Result<Child>,
+    /// Whether it outlives us.
+    is_kept: bool,
 }
 
 impl Answers {
@@ -74,13 +76,24 @@ impl Answers {
 }
 
 impl Drivers {
-    /// Has a launcher thread start the process of a domain.
-    pub(super) fn submit(&mut self, domain: DomainId, outfit: Outfit) -> Arc<Attempt> {
+    /// Has a launcher thread start the process of a domain; with a pledge, where it is to outlive us.
+    pub(super) fn submit(
+        &mut self,
+        domain: DomainId,
+        mut outfit: Outfit,
+        pledge: Option<Pledge>,
+    ) -> Arc<Attempt> {
         let (sender, wake) = (self.answers.sender.clone(), Arc::clone(&self.answers.wake));
         self.launchers.submit(move |attempt| {
+            let pledge = pledge.filter(Pledge::is_said);
+            outfit.parent_death_signal = death_signal(pledge.is_some());
             let result = outfit.launch(attempt);
+            if let (Some(pledge), Ok(child)) = (&pledge, &result) {
+                pledge.keep(child);
+            }
             // Nobody is there any more when we end.
-            let _ = sender.send(Answer { domain, attempt: Arc::clone(attempt), result });
+            let is_kept = pledge.is_some();
+            let _ = sender.send(Answer { domain, attempt: Arc::clone(attempt), result, is_kept });
             ring(wake.as_fd());
         })
     }
@@ -88,17 +101,17 @@ impl Drivers {
     /// Takes what launcher threads have said.
     pub(super) fn take_launched(&mut self) {
         hush(self.answers.wake.as_fd());
-        while let Ok(Answer { domain, attempt, result }) = self.answers.receiver.try_recv() {
+        while let Ok(Answer { domain, attempt, result, is_kept }) = self.answers.receiver.try_recv() {
             let slot = &mut self.domains[domain.index()].expected;
             match slot.take_if(|expected| Arc::ptr_eq(&expected.attempt, &attempt)) {
-                Some(expected) => self.settle_launch(domain, expected, result),
+                Some(expected) => self.settle_launch(domain, expected, result, is_kept),
                 None => self.forget_withdrawn(&attempt, result),
             }
         }
     }
 
-    fn settle_launch(&mut self, domain: DomainId, expected: Expected, result: Result<Child>) {
-        let Expected { family, way, members, is_kept, has_spoken, .. } = expected;
+    fn settle_launch(&mut self, domain: DomainId, expected: Expected, result: Result<Child>, is_kept: bool) {
+        let Expected { family, way, members, has_spoken, .. } = expected;
         if has_spoken {
             self.listen(domain);
         }
@@ -133,6 +146,7 @@ impl Drivers {
         let process = match watched {
             Ok(process) => process,
             Err((process, errno)) => {
+                keeping::forget(&self.store, &self.family_name(domain), process.child().pid);
                 family.kill(process.child());
                 reaper::discard(&process.child().pidfd);
                 return Err(failure(LaunchStage::Descriptors, errno).into());
@@ -216,6 +230,7 @@ impl Drivers {
             return;
         };
         if let Ok(child) = &result {
+            keeping::forget(&self.store, &self.family_name(domain), child.pid);
             family.kill(child);
             // Else its exit is told when nobody expects it any more.
             if reaper::has_exited(&child.pidfd) {

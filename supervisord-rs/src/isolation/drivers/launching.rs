@@ -184,9 +184,10 @@ impl Drivers {
         way: Option<OwnedFd>,
     ) {
         let is_kept = outfit.parent_death_signal.is_none();
-        let attempt = self.submit(domain, outfit);
+        let pledge = is_kept.then(|| self.pledge(domain, way.as_ref()));
+        let attempt = self.submit(domain, outfit, pledge);
         let members = vec![incarnation];
-        let expected = Expected { attempt, family, way, members, is_kept, has_spoken: false };
+        let expected = Expected { attempt, family, way, members, has_spoken: false };
         self.domains[domain.index()].expected = Some(expected);
     }
 
@@ -365,7 +366,7 @@ fn order(launch: &Launch, incarnation: Incarnation) -> Order<'_> {
 }
 
 /// What a process gets when we end: nothing, if somebody takes it over.
-fn death_signal(is_kept: bool) -> Option<Signal> {
+pub(super) fn death_signal(is_kept: bool) -> Option<Signal> {
     (!is_kept).then_some(Signal::SIGKILL)
 }
 
