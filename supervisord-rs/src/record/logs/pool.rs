@@ -21,7 +21,8 @@ use crate::record::patient::PATIENCE;
 use crate::service_manager::FdStore;
 use crate::waiting::until;
 
-/// Most threads: so many targets may hang at once before others have to wait.
+/// Most threads: so many targets may hang at once before others have to wait. A thread that ends leaves its hands to the next
+/// one, with their descriptors: their number is that of the threads that there were at once, and never falls.
 const THREADS_MAX: usize = CARRIERS;
 /// Threads that stay when there is nothing to do: one that works and one that waits.
 const THREADS_KEPT: usize = 2;
