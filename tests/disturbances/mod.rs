@@ -73,7 +73,8 @@ impl Disturbance {
             let name = ["sleeper", "beating", "writer", "spare"][number % 4];
             supervisor.wait_phase(&format!("{name}.{}", number / 4 + 1), "running");
         }
-        let mut probe = Probe { supervisor: &supervisor, status: Duration::ZERO, restart: Duration::ZERO };
+        let (status, restart, bare) = Default::default();
+        let mut probe = Probe { supervisor: &supervisor, status, restart, bare };
         (self.trouble)(&supervisor, &mut probe);
         judge(&supervisor, &probe);
         supervisor.stop();
@@ -100,6 +101,8 @@ pub struct Probe<'a> {
     supervisor: &'a Supervisor<'a>,
     pub status: Duration,
     pub restart: Duration,
+    /// The slowest of as many bare processes, from spawn to end: what this machine makes everyone wait just now.
+    pub bare: Duration,
 }
 
 impl Probe<'_> {
@@ -136,6 +139,9 @@ impl Probe<'_> {
             panic!("restart: {error}; log:\n{}", log());
         }
         self.restart = self.restart.max(begun.elapsed());
+        let begun = Instant::now();
+        Command::new("true").stdin(Stdio::null()).status().expect("a process");
+        self.bare = self.bare.max(begun.elapsed());
     }
 }
 
