@@ -273,6 +273,8 @@ impl Pool {
             while stream.carry(&target, self, hands) >= MUCH
                 && rounds < ROUNDS
                 && !target.turn.is_wanted()
+                // It may have turned out to be another's file meanwhile.
+                && Arc::ptr_eq(&target, &stream.target())
                 && self.has_begun.load(Ordering::SeqCst)
                 && stream.has_more_soon()
             {
