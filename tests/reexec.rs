@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use harness::{Bed, Supervisor, find, text};
-use supervisord_rs::control::protocol::StatusReport;
+use supervisord_rs::control::protocol::{StatusReport, WorkerStatus};
 
 fn configuration(port: u16) -> String {
     let server = "import os, socket\nlisten = socket.socket(fileno=3)\nwhile True:\n    peer = listen.accept()[0]\n    peer.recv(4096)\n    peer.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n')\n    peer.close()";
@@ -100,14 +100,15 @@ fn an_upgrade_under_load_is_noticed_by_nobody_and_a_broken_binary_is_rolled_back
         before = after;
     }
     assert_eq!(supervisor.incidents().len(), 0, "an upgrade is no incident: {:?}", supervisor.incidents());
+    assert!(!bed.log().contains("a descriptor that nobody knows"), "{}", bed.log());
 
     // One that does not even start, one that dislikes the configuration, one that ends, and one that never says anything.
     let takes = format!("[ \"$2\" = check ] || [ \"$1\" = check ] && exec {own} \"$@\"");
     let broken = [
         (bed.path("nowhere"), "no such file"),
         (script(&bed, "refuses", "exit 3"), "exit status 3"),
-        (script(&bed, "ends", &format!("{takes}; exit 1")), "it ends before it is ready"),
-        (script(&bed, "hangs", &format!("{takes}; sleep 1000")), "it is not ready after 1s"),
+        (script(&bed, "ends", &format!("{takes}; exit 1")), "it ends before it is prepared"),
+        (script(&bed, "hangs", &format!("{takes}; sleep 1000")), "it is not prepared to take over after 1s"),
     ];
     for (binary, why) in broken {
         let binary = binary.to_str().expect("UTF-8");
@@ -117,6 +118,8 @@ fn an_upgrade_under_load_is_noticed_by_nobody_and_a_broken_binary_is_rolled_back
         assert!(said.contains(why), "{binary}: {said}\n{}", bed.log());
         let after = running(&supervisor);
         assert_eq!(processes(&after), processes(&before), "{binary}");
+        assert_eq!(after.supervisor.pid, before.supervisor.pid, "{binary}: the same supervisor goes on");
+        assert_eq!(find(&after, "thread").generation, find(&before, "thread").generation, "{binary}");
         before = after;
     }
     let served = load.served.load(Ordering::Relaxed);
@@ -366,5 +369,179 @@ fn while_a_successor_is_looked_for_the_supervisor_works() {
     assert!(order.try_wait().expect("our child").is_none(), "the check goes on meanwhile");
     let done = order.wait_with_output().expect("our child");
     assert!(text(&done.stderr).contains("exit status 3"), "{}", text(&done.stderr));
+    supervisor.stop();
+}
+
+/// A successor that is not prepared has been given nothing: the supervisor goes on as if there had been none.
+#[test]
+fn a_stuck_successor_changes_nothing_and_holds_nobody() {
+    let bed = Bed::new();
+    let supervisor = bed.start(
+        "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+         slow: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 0.1; done'], stop: { timeout: 5s } }\n  \
+         spare: { command: [sleep, 1d] }\n  code: { worker: ticker, isolation: process }\n  \
+         in-cell: { worker: ticker, isolation: thread, cell: c }\n  thread: { worker: ticker, isolation: thread }\n",
+    );
+    let before = running(&supervisor);
+    let in_flight = bed.command(&["restart", "slow"]).spawn().expect("it runs");
+    supervisor.wait_phase("slow", "stopping");
+    let stuck = script(&bed, "stuck", "[ \"$1\" = check ] && exit 0; exec sleep 1d");
+    let mut order = bed
+        .command(&["reexec", "--timeout", "3s", "--binary", stuck.to_str().expect("UTF-8")])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut restarts = 0;
+    while order.try_wait().expect("our child").is_none() {
+        let begun = Instant::now();
+        supervisor.client.restart(&["spare".into()], true).expect("restarted");
+        supervisor.status();
+        assert!(begun.elapsed() < Duration::from_secs(2), "held for {:?}", begun.elapsed());
+        restarts += 1;
+    }
+    assert!(restarts > 2, "{restarts}");
+    let done = order.wait_with_output().expect("our child");
+    assert!(!done.status.success());
+    assert!(text(&done.stderr).contains("nothing has changed"), "{}", text(&done.stderr));
+    let answered = in_flight.wait_with_output().expect("our child");
+    assert!(answered.status.success(), "an answer in flight breaks off: {answered:?}\n{}", bed.log());
+    let after = running(&supervisor);
+    assert_eq!(after.supervisor.pid, before.supervisor.pid);
+    for name in ["code", "in-cell", "thread"] {
+        let (was, is) = (find(&before, name), find(&after, name));
+        assert_eq!((is.pid, is.generation), (was.pid, was.generation), "{name}");
+    }
+    // Nor is anything left in the way of the next one.
+    assert_eq!(bed.verb(&["reload"]).status.code(), Some(0), "{}", bed.log());
+    assert_eq!(supervisor.incidents().len(), 0);
+    supervisor.stop();
+}
+
+/// One that is prepared, is given all, and ends: what has come to rest goes on in another process of the old binary.
+#[test]
+fn a_successor_that_ends_with_all_it_was_given_is_replaced_by_the_old_binary() {
+    let bed = Bed::new();
+    let supervisor = bed.start(
+        "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  w: { command: [sleep, 1d], instances: 3 }\n  \
+         code: { worker: ticker, isolation: process }\n  thread: { worker: ticker, isolation: thread }\n",
+    );
+    let before = running(&supervisor);
+    let python = bed.write(
+        "ends.py",
+        "import os, socket\ntable = open('/proc/self/fd/' + os.environ['SUPERVISORD_RS_TABLE']).read().split()\n\
+         gate = socket.socket(fileno=int(table[table.index('gate') - 1]))\ngate.send(b'p')\ngate.recv(65536)\n",
+    );
+    let ends =
+        script(&bed, "ends", &format!("[ \"$1\" = check ] && exit 0; exec python3 {}", python.display()));
+    let done = bed.verb(&["reexec", "--binary", ends.to_str().expect("UTF-8")]);
+    let said = text(&done.stderr);
+    assert!(
+        !done.status.success() && said.contains("the old one goes on as process"),
+        "{said}\n{}",
+        bed.log()
+    );
+    let after = running(&supervisor);
+    assert_ne!(after.supervisor.pid, before.supervisor.pid);
+    assert_eq!(processes(&after), processes(&before));
+    assert!(find(&after, "thread").generation > find(&before, "thread").generation);
+    assert_eq!(supervisor.incidents().len(), 0, "{:?}", supervisor.incidents());
+    supervisor.stop();
+}
+
+/// Whoever gives a sign of life every now and then is not judged for the time in which one supervisor waited for threads
+/// and the other was not there yet.
+#[test]
+fn a_hand_over_that_waits_for_a_thread_is_held_against_nobody() {
+    let bed = Bed::new();
+    let beating = "import os, socket, time\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
+                   name = os.environ['NOTIFY_SOCKET'].replace('@', chr(0), 1)\n\
+                   while True:\n s.sendto(b'WATCHDOG=1', name)\n time.sleep(0.05)";
+    let port = 18_437;
+    let late = format!(
+        "import socket, time\ntime.sleep(2)\ns = socket.create_server(('127.0.0.1', {port}))\ntime.sleep(10**6)"
+    );
+    let yaml = format!(
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults: {{ ready: {{ after: 0s }}, restart: never }}\nworkers:\n  \
+         beats: {{ command: [python3, -c, {}], heartbeat: 2s, instances: 3 }}\n  \
+         sdk: {{ worker: ticker, isolation: process, heartbeat: 2s, instances: 3 }}\n  \
+         asleep: {{ worker: sleeper, isolation: process, heartbeat: 2s }}\n  \
+         busy: {{ worker: cpu-burner, isolation: process, heartbeat: 2s }}\n  \
+         hangs: {{ worker: ticker, isolation: thread }}\n  \
+         late: {{ command: [python3, -c, {}], autostart: false, ready: {{ tcp: '127.0.0.1:{port}', every: 50ms, timeout: 4s }} }}\n",
+        serde_json::to_string(beating).expect("a string"),
+        serde_json::to_string(&late).expect("a string"),
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait("all but one", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        let are_up = |worker: &WorkerStatus| worker.phase == "running" || worker.name == "late";
+        status.workers.iter().all(are_up).then_some(())
+    });
+    // It does not stop when it is asked to: as long as the supervisor has patience.
+    supervisor.client.inject("hangs", "hang").expect("injection is allowed");
+    // It listens when there is nobody to ask it, and its time is over before there is.
+    supervisor.client.start(&["late".into()], false).expect("an order");
+    supervisor.wait_phase("late", "starting");
+    let before = supervisor.status();
+    let begun = Instant::now();
+    assert_eq!(bed.verb(&["reload"]).status.code(), Some(0), "{}", bed.log());
+    assert!(begun.elapsed() > Duration::from_secs(2), "nobody waited for the thread: {:?}", begun.elapsed());
+    let after = running(&supervisor);
+    assert_ne!(after.supervisor.pid, before.supervisor.pid);
+    // What is tried is time: longer than their heartbeats.
+    std::thread::sleep(Duration::from_secs(3));
+    let after = running(&supervisor);
+    let others = |status: &StatusReport| {
+        let all = processes(status).into_iter();
+        all.filter(|(name, ..)| name != "hangs").collect::<Vec<_>>()
+    };
+    assert_eq!(others(&after), others(&before), "{}", bed.log());
+    assert_eq!(supervisor.incidents().len(), 0, "{:?}", supervisor.incidents());
+    supervisor.stop();
+}
+
+/// The disk that the file lies on may hang, and then whoever reads it.
+#[test]
+fn a_configuration_that_cannot_be_read_holds_nobody() {
+    let bed = Bed::new();
+    let supervisor = bed.start("version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n");
+    let before = running(&supervisor);
+    let file = bed.path("supervisord-rs.yaml");
+    std::fs::remove_file(&file).expect("our file");
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let binary = script(&bed, "likes-all", "exit 0");
+    let mut order = bed
+        .command(&["reexec", "--timeout", "2s", "--binary", binary.to_str().expect("UTF-8")])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut answers = 0;
+    while order.try_wait().expect("our child").is_none() {
+        let begun = Instant::now();
+        supervisor.client.restart(&["w".into()], true).expect("restarted");
+        assert!(begun.elapsed() < Duration::from_secs(1), "held for {:?}", begun.elapsed());
+        answers += 1;
+    }
+    assert!(answers > 2, "{answers}");
+    let done = order.wait_with_output().expect("our child");
+    assert!(text(&done.stderr).contains("cannot be read within"), "{}", text(&done.stderr));
+    assert_eq!(supervisor.status().supervisor.pid, before.supervisor.pid);
+    // Whoever waits for a writer has one, and goes.
+    drop(std::fs::File::options().write(true).open(&file));
+    supervisor.stop();
+}
+
+/// More descriptors than one message carries.
+#[test]
+fn a_hand_over_of_many_workers_moves_none_of_them() {
+    let bed = Bed::new();
+    let supervisor = bed
+        .start("version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s }, instances: 120 }\n");
+    let before = running(&supervisor);
+    for _ in 0..2 {
+        assert_eq!(bed.verb(&["reload"]).status.code(), Some(0), "{}", bed.log());
+        assert_eq!(processes(&running(&supervisor)), processes(&before), "{}", bed.log());
+    }
+    assert_eq!(supervisor.incidents().len(), 0);
     supervisor.stop();
 }

@@ -66,13 +66,20 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// Runs the supervisor until it has stopped everything, on this thread: it must be the main one, since the life of
 /// every process worker hangs on the thread that launched it (`PR_SET_PDEATHSIG`, prctl(2)).
 ///
-/// `heritage` is what the service manager has passed on, which is taken over.
+/// `heritage` is what the service manager has passed on, which is taken over; `gate` is where a predecessor waits.
 ///
 /// Exit status: 0 after an orderly shutdown; that of the critical worker because of which it ended (128 + n for a
 /// signal); 1 when a group escalated or the supervisor could not start; 78 is the caller's, for an invalid
 /// configuration.
 #[must_use]
-pub fn run(settings: Settings, origin: in_force::Origin, registry: Registry, heritage: Heritage) -> ExitCode {
+pub fn run(
+    settings: Settings,
+    origin: in_force::Origin,
+    registry: Registry,
+    heritage: Heritage,
+    gate: Option<hand_over::Gate>,
+) -> ExitCode {
+    let rested_at = gate.as_ref().and_then(hand_over::Gate::rested_at);
     let turns = Arc::new(Turns::default());
     let (sleeping, woken) = (Arc::clone(&turns), Arc::clone(&turns));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -90,9 +97,9 @@ pub fn run(settings: Settings, origin: in_force::Origin, registry: Registry, her
     let result = runtime.block_on(async {
         // Before anything that takes time: an order to end that comes meanwhile is carried out then.
         let signals = signals::Signals::new().map_err(start::StartError::Signals)?;
-        let started = start::start(settings, origin, registry, heritage)?;
+        let started = start::start(settings, origin, registry, heritage, gate)?;
         turns.begin();
-        Daemon::new(started, turns).run(signals).await
+        Daemon::new(started, turns).run(signals, rested_at).await
     });
     // Tasks of clients are dropped, not waited for.
     runtime.shutdown_background();
@@ -178,7 +185,13 @@ impl Daemon {
     }
 
     /// The exit status.
-    async fn run(mut self, mut signals: signals::Signals) -> Result<u8, start::StartError> {
+    ///
+    /// `rested_at`: since when nobody supervised, where a predecessor gave way.
+    async fn run(
+        mut self,
+        mut signals: signals::Signals,
+        rested_at: Option<Duration>,
+    ) -> Result<u8, start::StartError> {
         let wakeup = self.drivers.wakeup()?;
         // Before the first thread worker runs: one that calls exit() at once is a death, not a failure to start.
         if !self.around.announce_ready(self.names.workers.len()) {
@@ -189,6 +202,9 @@ impl Daemon {
         self.resume_adopted();
         // What they said while nobody was there is heard before anybody is judged.
         self.drivers.collect();
+        if let Some(by) = rested_at.map(|at| lapse::granted(self.now().saturating_sub(at))) {
+            self.lose(by);
+        }
         if service_manager::is_to_shut_down() {
             tracing::info!(
                 "the predecessor did not come to the end of stopping everything: going on with that"
@@ -237,7 +253,7 @@ impl Daemon {
                 }
             };
             self.turns.end(work);
-            self.hand_over_if_checked().await;
+            self.hand_over_if_prepared().await;
             // The tasks beside the loop, and the kernel's news, have their turn.
             tokio::task::yield_now().await;
         }
@@ -252,8 +268,7 @@ impl Daemon {
             if lapse::is_real(by) {
                 tracing::warn!("the supervisor did not run for {by:?}: that is held against no worker");
             }
-            self.machine.handle(self.before_judgement(), Event::TimeLost { by });
-            self.probing.on_time_lost(by);
+            self.lose(by);
         }
         let mut next = event;
         self.has_more = false;
@@ -279,6 +294,12 @@ impl Daemon {
         self.go_on_beside();
         self.write_settled(false);
         self.answer_waiters();
+    }
+
+    /// So much time is held against no worker.
+    fn lose(&mut self, by: Duration) {
+        self.machine.handle(self.before_judgement(), Event::TimeLost { by });
+        self.probing.on_time_lost(by);
     }
 
     /// When something is due next: for the machine, for a probe, for those that are dying, for an incident.
@@ -361,8 +382,7 @@ impl Daemon {
                 let note = self.around.black_box.note(incarnation.worker.index());
                 note.begin_launch();
                 note.set_plan(succession::plan(drivers.launch_of(incarnation.worker)));
-                let view = self.machine.worker(incarnation.worker);
-                drivers.launch(incarnation, view.is_some_and(|view| view.attempt > 0));
+                drivers.launch(incarnation);
             }
             Effect::Withdraw { incarnation } => drivers.withdraw(incarnation),
             Effect::Confirm { incarnation } => drivers.confirm(incarnation),

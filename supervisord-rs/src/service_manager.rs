@@ -36,7 +36,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 pub use custody::{CUSTODY, Custody};
 pub use heritage::Heritage;
-pub use names::unescape;
+pub use names::{escape, unescape};
 pub use program::{PROGRAM, program};
 pub use store::{Due, FDSTORE, FDSTORE_OF_UNIT, FdStore};
 

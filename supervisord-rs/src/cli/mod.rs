@@ -134,7 +134,8 @@ Examples:
     Events,
     /// Have another supervisor take over, of a new binary: process workers and clients of their sockets notice nothing.
     #[command(after_help = "\
-Thread workers are stopped and started again. A binary that is not ready in time is rolled back: the old one goes on.
+Thread workers are stopped and started again. A binary that is not prepared in time is ended, and nothing has changed; for
+one that fails while it takes over, the old binary goes on in another process.
 
 Examples:
   supervisord-rs reexec

@@ -15,6 +15,8 @@ pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 /// For a successor to be ready, when nothing else is said.
 const REEXEC_TIMEOUT: Duration = crate::daemon::hand_over::DEADLINE;
+/// For one supervisor to come to rest, another to take over, or the old binary to do so in its place.
+const GIVING_WAY: Duration = Duration::from_secs(60);
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -75,7 +77,7 @@ pub(super) struct ReexecOptions {
     /// The binary of the next supervisor. Default: the file that this one was started from, which an upgrade replaces.
     #[arg(long, value_name = "FILE")]
     binary: Option<std::path::PathBuf>,
-    /// For it to be ready; otherwise the old one goes on. Default: 30s.
+    /// For it to be prepared to take over; otherwise this one goes on as before. Default: 30s.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
     /// JSON instead of a sentence.
@@ -144,13 +146,13 @@ pub(super) fn signal(options: &SignalOptions, client: &Client) -> Exit {
 pub(super) fn reexec(options: &ReexecOptions, client: &Client) -> Exit {
     let binary =
         options.binary.as_deref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.into()));
-    // It may be tried out, waited for, and rolled back.
-    let client = client.clone_with(Some(3 * options.timeout.unwrap_or(REEXEC_TIMEOUT)));
+    let limit = options.timeout.unwrap_or(REEXEC_TIMEOUT);
+    let client = client.clone_with(Some(limit.saturating_add(GIVING_WAY)));
     answer(client.reexec(binary.as_deref(), options.timeout), options.json)
 }
 
 pub(super) fn reload(options: &ReloadOptions, client: &Client) -> Exit {
-    let client = client.clone_with(Some(3 * REEXEC_TIMEOUT));
+    let client = client.clone_with(Some(REEXEC_TIMEOUT.saturating_add(GIVING_WAY)));
     answer(client.reexec(Some(std::path::Path::new("/proc/self/exe")), None), options.json)
 }
 

@@ -13,6 +13,7 @@ use workers::Registry;
 use super::Exit;
 use super::place::{self, Place};
 use crate::config::{Scale, Settings};
+use crate::daemon::hand_over::Gate;
 use crate::daemon::in_force::{self, Origin};
 use crate::isolation::inherited;
 use crate::record::file_size;
@@ -43,6 +44,13 @@ pub(super) fn run(options: &Options, place: &Place, registry: Registry, argument
         eprintln!("supervisord-rs: a limit on the size of files would end this: {errno}");
     }
     say_that_signals_can_come();
+    let mut gate = Gate::claim(&mut heritage);
+    // With a new configuration we have something to refuse before anything is given to us; one that is in force comes with
+    // all the rest.
+    let is_anew = in_force::is_to_be_read_anew();
+    if !is_anew && let Err(exit) = pass(gate.as_mut(), &mut heritage) {
+        return exit.into();
+    }
     let (settings, origin) = match settings(&heritage, place, &registry) {
         Ok(read) => read,
         Err(exit) => return exit.into(),
@@ -53,13 +61,24 @@ pub(super) fn run(options: &Options, place: &Place, registry: Registry, argument
         eprintln!("supervisord-rs: {error}: {source}");
         return Exit::Failed.into();
     }
+    if is_anew && let Err(exit) = pass(gate.as_mut(), &mut heritage) {
+        return exit.into();
+    }
     if options.no_guardian || service_manager::is_managed() {
         start_log(options.log_json);
-        daemon::run(settings, origin, registry, heritage)
+        daemon::run(settings, origin, registry, heritage, gate)
     } else {
         say_whom_nobody_listens_to();
         guardian::run(arguments, options.storm, settings.supervisor.custody)
     }
+}
+
+/// Takes what a predecessor that lives has to give.
+fn pass(gate: Option<&mut Gate>, heritage: &mut Heritage) -> Result<(), Exit> {
+    gate.map_or(Ok(()), |gate| gate.take(heritage)).map_err(|why| {
+        eprintln!("supervisord-rs: the supervisor before this one does not give way: {why}");
+        Exit::Failed
+    })
 }
 
 /// To our guardian, which passes signals on to a supervisor that has said anything.

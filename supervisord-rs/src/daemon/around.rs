@@ -95,9 +95,9 @@ impl Around {
         self.store.is_there()
     }
 
-    /// Copies of all that outlives us.
-    pub(super) fn kept(&self) -> Vec<(String, OwnedFd)> {
-        self.store.all()
+    /// Copies of what outlives us, in pieces: see [`FdStore::copies_after`].
+    pub(super) fn kept_after(&self, last: Option<&str>, most: usize) -> Vec<(String, OwnedFd)> {
+        self.store.copies_after(last, most)
     }
 
     /// The control socket, where it belongs to a socket unit, with the name by which it is passed.

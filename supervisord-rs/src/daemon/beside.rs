@@ -8,7 +8,8 @@ use supervision::{Event, Incarnation, Phase, Transition};
 use tokio::sync::mpsc;
 
 use super::Daemon;
-use super::hand_over::Order;
+use super::hand_over::{Order, Successor};
+use crate::config::Settings;
 use crate::config::probes::Check;
 use crate::config::settings::HookEvent;
 use crate::hooks;
@@ -27,10 +28,16 @@ pub(super) enum Said {
         kind: Kind,
         good: Option<bool>,
     },
-    /// The binary that is to take over has checked the configuration.
+    /// The binary that is to take over has checked the configuration; what we read in it ourselves.
     Checked {
         order: Order,
-        result: Result<(), String>,
+        result: Result<Option<Box<Settings>>, String>,
+    },
+    /// A supervisor of that binary is ready to take over.
+    Prepared {
+        order: Order,
+        settings: Option<Box<Settings>>,
+        result: Result<Successor, String>,
     },
     /// A reload by signal came to nothing; why.
     NotReloaded(Option<String>),
@@ -95,6 +102,9 @@ impl Daemon {
         match said {
             Said::Answer { incarnation, kind, good } => self.on_answer(incarnation, kind, good),
             Said::Checked { order, result } => self.on_checked(order, result),
+            Said::Prepared { order, settings, result } => {
+                self.on_prepared(order, settings.as_deref(), result)
+            }
             Said::NotReloaded(why) => self.on_not_reloaded(why),
             Said::StopCommandEnded { incarnation, failure } => {
                 match failure {
@@ -241,6 +251,7 @@ impl Daemon {
                 Ok(
                     Said::Answer { .. }
                     | Said::Checked { .. }
+                    | Said::Prepared { .. }
                     | Said::NotReloaded(_)
                     | Said::StopCommandEnded { .. }
                     | Said::Looked(_),

@@ -1,133 +1,89 @@
-//! `reexec`: another supervisor, of another binary perhaps, takes our place while we live. It is started beside us with all
-//! that is in the fd store, goes on from the black box, and says that it is ready; then we name it to the service manager
-//! and end. One that does not become ready in time is killed, and another one of our own binary takes our place: what we
-//! run stays open as long as we live, whatever became of the file.
+//! `reexec`: another supervisor, of another binary perhaps, takes our place while we live. In two steps: first it is
+//! started beside us with nothing, checks the configuration, and says that it is prepared; meanwhile we go on as if it
+//! were not there, and one that does not come so far is killed and forgotten. Then we rest, and give it all that is in the
+//! fd store; it goes on from the black box, and says that it is ready; we name it to the service manager and end. One that
+//! fails there is killed, and another one of our own binary takes our place: what we run stays open as long as we live,
+//! whatever became of the file.
 //!
 //! Process workers, sockets and output notice nothing. Thread workers are our own threads: they are asked to stop, and the
 //! successor starts them again; that is no incident.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `hand_over` | who may take over, and what we do meanwhile |
+//! | `check` | whether one can go on with what the file says |
+//! | `gate` | what the two say to each other, and what is given |
+//! | `successor` | how it is started |
 
-use std::ffi::{OsStr, OsString};
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+mod check;
+mod gate;
+mod successor;
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::sys::prctl;
-use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::Daemon;
 use super::beside::Said;
-use super::in_force::{self, READ_ANEW};
 use crate::config::Settings;
 use crate::control::protocol::{Done, Failure, ReexecRequest};
 use crate::control::request::{Answer, Peer};
-use crate::isolation::helper::Summons;
-use crate::isolation::launch::{Child, Plan, advice};
-use crate::isolation::{inherited, reaper};
-use crate::record::words;
-use crate::service_manager::{self, HAND_OVER, Heritage, table};
-use crate::waiting::until;
+use crate::guardian::obituary::OBITUARIES;
+use crate::service_manager;
 
-/// For a successor to be ready, when nothing else is said.
+pub use gate::Gate;
+use gate::PIECE_MAX;
+pub(super) use successor::Successor;
+
+/// For a successor to be prepared, when nothing else is said.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+/// For one that was prepared to take over: nobody supervises meanwhile.
+const TAKE_OVER: Duration = Duration::from_secs(10);
 /// For threads to stop, and for output that is on its way.
 const REST: Duration = Duration::from_secs(5);
+/// Between two signs of life to the service manager while we wait.
+const BREATH: Duration = Duration::from_millis(500);
 /// Between two looks at whose child we are.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Between two signs of life to the service manager while we wait.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// For a binary to check our configuration.
+/// For a binary to check our configuration, and for us to read it.
 const CHECK: Duration = Duration::from_secs(10);
 /// What we are an image of, whatever became of the file.
 const OWN: &str = "/proc/self/exe";
-/// The name of the gate among what a successor inherits.
-const GATE: &str = "hand-over";
 /// The lock of the runtime directory goes with the place.
 pub(super) const LOCK: &str = "lock";
 /// So does its name.
 pub(super) const LOCK_OF_NAME: &str = "lock-of-name";
-/// What was meant for us alone.
-const NOT_INHERITED: [&str; 5] =
-    ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", service_manager::PURPOSE, READ_ANEW];
 /// For the answers that are on their way while nobody supervises.
 const LAST_ANSWERS: Duration = Duration::from_millis(100);
-/// The successor: it is ready. Its version follows.
-const READY: u8 = b'r';
-/// The predecessor: whoever restarts us knows the successor, and watches it.
-const NAMED: u8 = b'n';
-/// The successor: it does not end with its predecessor any more.
-const ALONE: u8 = b'a';
-
-/// The successor's end of the gate: through it our predecessor hears that we are ready, and we hear that it is gone.
-#[derive(Debug)]
-pub(super) struct Gate(UnixStream);
-
-impl Gate {
-    /// The one that was inherited; `None`: we are nobody's successor, or of one that died.
-    pub(super) fn claim(heritage: &mut Heritage) -> Option<Self> {
-        heritage.claim(GATE).map(|gate| Self(gate.into()))
-    }
-
-    /// Says that we are ready, and waits until the predecessor has named us in its place and ended. False: it has not, and
-    /// goes on without us.
-    ///
-    /// Until we are named we end with the predecessor (`PR_SET_PDEATHSIG`, prctl(2)): if it dies, whoever restarts it knows
-    /// nothing of us, and starts another. So there is always exactly one.
-    pub(super) fn pass(mut self) -> bool {
-        let ready = [&[READY], env!("CARGO_PKG_VERSION").as_bytes()].concat();
-        let said = self.0.set_read_timeout(Some(DEADLINE)).and_then(|()| self.0.write_all(&ready));
-        if said.is_err() || self.hear() != Some(NAMED) {
-            return false;
-        }
-        if prctl::set_pdeathsig(None).is_err() || self.0.write_all(&[ALONE]).is_err() {
-            return false;
-        }
-        // When it has ended, or is about to: its descriptors are closed before we are somebody else's child, and what is
-        // tied to our parent must be tied to the new one.
-        let _ = self.hear();
-        let _ = until(REST, PAUSE, || service_manager::hand_over_from().is_none().then_some(()));
-        true
-    }
-
-    fn hear(&mut self) -> Option<u8> {
-        let mut word = [0];
-        matches!(self.0.read(&mut word), Ok(1)).then_some(word[0])
-    }
-}
 
 /// A hand-over that was ordered.
 #[derive(Debug)]
 pub(super) struct Order {
     binary: PathBuf,
-    deadline: Duration,
+    begun: Instant,
+    limit: Duration,
     answer: Answer<Done>,
+}
+
+impl Order {
+    fn end(&self) -> Instant {
+        self.begun + self.limit
+    }
 }
 
 /// How far one has come.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     is_under_way: bool,
-    /// One that can go on.
-    checked: Option<Order>,
+    /// One that takes over next.
+    prepared: Option<(Order, Successor)>,
 }
 
 fn refuse(answer: Answer<Done>, message: String) {
     let _ = answer.send(Err(Failure { error: "refused".into(), message }));
-}
-
-/// What the binary's own check of our configuration says.
-async fn checked(summons: Summons, limit: Duration, file: &Path) -> Result<(), String> {
-    let helper = summons.arrive(limit).await.map_err(|failed| failed.message)?;
-    match helper.wait(limit).await {
-        Some(supervision::Status::Exited(0)) => Ok(()),
-        Some(supervision::Status::Exited(code)) => {
-            Err(format!("its `check {}` ends with exit status {code}; run it to see why", file.display()))
-        }
-        Some(status) => Err(format!("`check` of the configuration ends with {}", words::status(status))),
-        None => Err(format!("`check` of the configuration has not ended after {limit:?}")),
-    }
 }
 
 impl Daemon {
@@ -143,8 +99,8 @@ impl Daemon {
         } else if std::mem::replace(&mut self.hand_over.is_under_way, true) {
             "another hand-over is under way: wait for it"
         } else {
-            let deadline = request.timeout_ms.map_or(DEADLINE, Duration::from_millis);
-            return self.check(Order { binary, deadline, answer });
+            let limit = request.timeout_ms.map_or(DEADLINE, Duration::from_millis);
+            return self.check(Order { binary, begun: Instant::now(), limit, answer });
         };
         refuse(answer, why.into());
     }
@@ -153,65 +109,86 @@ impl Daemon {
         let file = self.settings.source.file.clone();
         let argv = [OsString::from("supervisord-rs"), "check".into(), file.clone().into_os_string()];
         let check = self.drivers.launch_check(&order.binary, &argv);
-        let limit = order.deadline.min(CHECK);
+        let registry = self.drivers.registry().clone();
+        let end = order.end();
         self.beside.spawn(async move {
+            let rest = || end.saturating_duration_since(Instant::now()).min(CHECK);
             let result = match check {
-                Ok(summons) => checked(summons, limit, &file).await,
+                Ok(summons) => check::checked(summons, rest(), &file).await,
+                Err(why) => Err(why),
+            };
+            let result = match result {
+                Ok(()) => check::read(file, registry, rest()).await,
                 Err(why) => Err(why),
             };
             Said::Checked { order, result }
         });
     }
 
-    /// Whether it can take over; then [`hand_over_if_checked`](Self::hand_over_if_checked) goes on.
-    pub(super) fn on_checked(&mut self, order: Order, result: Result<(), String>) {
-        self.hand_over.is_under_way = false;
-        let why = match result {
-            Err(why) => Some(format!("{} is not taken: {why}", order.binary.display())),
-            Ok(()) if self.machine.is_shutting_down() => Some("the supervisor is shutting down".into()),
-            Ok(()) => self.objection(),
+    /// Whether it can take over; then one is prepared, beside the loop too.
+    pub(super) fn on_checked(&mut self, order: Order, result: Result<Option<Box<Settings>>, String>) {
+        let settings = match result {
+            Ok(settings) => settings,
+            Err(why) => {
+                let why = format!("{} is not taken: {why}", order.binary.display());
+                return self.give_up(order.answer, why);
+            }
         };
-        match why {
-            Some(why) => refuse(order.answer, why),
-            None => self.hand_over.checked = Some(order),
+        if let Some(why) = self.objection(settings.as_deref()) {
+            return self.give_up(order.answer, why);
+        }
+        match Successor::prepare(&self.drivers, &order.binary, (order.end(), order.limit)) {
+            Err(why) => self.give_up(order.answer, why),
+            Ok(prepared) => self.beside.spawn(async move {
+                let result = prepared.await;
+                Said::Prepared { order, settings, result }
+            }),
         }
     }
 
-    /// Gives way to a supervisor of the binary that was checked; to one of our own binary when that does not work. Does not
-    /// come back.
-    pub(super) async fn hand_over_if_checked(&mut self) {
-        let Some(Order { binary, deadline, answer }) = self.hand_over.checked.take() else { return };
-        let own = PathBuf::from(OWN);
+    fn give_up(&mut self, answer: Answer<Done>, why: String) {
+        self.hand_over.is_under_way = false;
+        refuse(answer, why);
+    }
+
+    /// It runs, and waits for us; or it is gone, and nothing has happened. Then
+    /// [`hand_over_if_prepared`](Self::hand_over_if_prepared) goes on.
+    pub(super) fn on_prepared(
+        &mut self,
+        order: Order,
+        settings: Option<&Settings>,
+        result: Result<Successor, String>,
+    ) {
+        // Meanwhile somebody may have been started whom the file does not name.
+        match (self.objection(settings), result) {
+            (None, Ok(successor)) => self.hand_over.prepared = Some((order, successor)),
+            (Some(why), _) => self.give_up(order.answer, why),
+            (None, Err(why)) => {
+                self.hand_over.is_under_way = false;
+                let binary = order.binary.display().to_string();
+                tracing::error!(binary, "it does not take over: {why}; nothing has changed");
+                self.publish("rolled-back", None, json!({ "binary": binary, "why": why }));
+                let message = format!("{binary} does not take over: {why}; nothing has changed");
+                let _ = order.answer.send(Err(Failure { error: "failed".into(), message }));
+            }
+        }
+    }
+
+    /// Gives way to the supervisor that is prepared; to one of our own binary when that does not work. Does not come back.
+    pub(super) async fn hand_over_if_prepared(&mut self) {
+        let Some((Order { binary, answer, .. }, successor)) = self.hand_over.prepared.take() else { return };
+        let rested_at = self.now();
         self.rest();
-        let result = match self.give_way(&binary, true, deadline) {
-            Ok((successor, version)) => {
-                let (pid, own) = (successor.pid, std::process::id());
+        let end = Instant::now() + TAKE_OVER;
+        let result = match self.give_way(successor, rested_at, end) {
+            Ok((pid, version)) => {
+                let own = std::process::id();
                 let file = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or(binary);
                 let message =
                     format!("process {pid} has taken over from {own}: {} {version}", file.display());
                 Ok(Done { message, ..Done::default() })
             }
-            Err(why) => {
-                tracing::error!(binary = %binary.display(), "it does not take over: {why}; the old one goes on");
-                self.publish("rolled-back", None, json!({ "binary": binary, "why": why }));
-                match self.give_way(&own, false, DEADLINE) {
-                    Ok((successor, _)) => {
-                        let message = format!(
-                            "{} does not take over: {why}; the old one goes on as process {}",
-                            binary.display(),
-                            successor.pid
-                        );
-                        Err(Failure { error: "failed".into(), message })
-                    }
-                    Err(worse) => {
-                        // Dead, we are replaced by whoever restarts us, and nothing is lost that is not lost now.
-                        tracing::error!(
-                            "nor does our own: {worse}; this supervisor ends to be started again"
-                        );
-                        std::process::exit(1);
-                    }
-                }
-            }
+            Err(why) => Err(self.go_on_as_another(&binary, rested_at, &why)),
         };
         let _ = answer.send(result);
         // Streams of events end at once; nobody supervises until we have ended.
@@ -221,6 +198,28 @@ impl Daemon {
         }
         // Nothing of ours is cleared away: all of it is the successor's.
         std::process::exit(0);
+    }
+
+    /// Our own binary takes our place, since the other one has not: what has come to rest does not go on here.
+    fn go_on_as_another(&mut self, binary: &Path, rested_at: Duration, why: &str) -> Failure {
+        tracing::error!(binary = %binary.display(), "it does not take over: {why}; the old one goes on");
+        self.publish("rolled-back", None, json!({ "binary": binary, "why": why }));
+        let end = Instant::now() + DEADLINE;
+        let successor = Successor::begin(Path::new(OWN), end, &|| self.around.say_alive());
+        match successor.and_then(|successor| self.give_way(successor, rested_at, end)) {
+            Ok((pid, _)) => {
+                let message = format!(
+                    "{} does not take over: {why}; the old one goes on as process {pid}",
+                    binary.display()
+                );
+                Failure { error: "failed".into(), message }
+            }
+            Err(worse) => {
+                // Dead, we are replaced by whoever restarts us, and nothing is lost that is not lost now.
+                tracing::error!("nor does our own: {worse}; this supervisor ends to be started again");
+                std::process::exit(1);
+            }
+        }
     }
 
     /// SIGHUP: the same, with our own binary and nobody to answer.
@@ -249,47 +248,14 @@ impl Daemon {
         self.around.say_reloading(true);
     }
 
-    /// Why no successor can go on with what the file says now.
-    fn objection(&self) -> Option<String> {
-        let file = self.settings.source.file.display();
-        let settings = crate::config::load(&self.settings.source.file, self.drivers.registry()).ok()?;
-        let fixed = in_force::fixed(&self.settings.supervisor, &settings.supervisor);
-        if !fixed.is_empty() {
-            return Some(format!(
-                "{file} changes what holds as long as a supervisor and its successors run: {}; nothing was changed; undo that, or end it and run it again (supervisord-rs shutdown)",
-                fixed.join(", ")
-            ));
-        }
-        let orphaned = self.orphaned(&settings);
-        (!orphaned.is_empty()).then(|| {
-            let names = orphaned.join(" ");
-            format!(
-                "{names} would be nobody's: not in {file} any more, and running; stop them first (supervisord-rs stop {names})"
-            )
-        })
-    }
-
-    /// Workers with processes that the file does not name any more: a successor would have to kill them.
-    fn orphaned(&self, settings: &Settings) -> Vec<String> {
-        let is_named = |name: &str, base: &str| {
-            settings.templates.contains_key(base)
-                || settings.launches.iter().any(|launch| launch.name == name)
-        };
-        let ours = self.every_worker().filter(|worker| {
-            let view = self.machine.worker(*worker);
-            let launch = self.drivers.launch_of(*worker);
-            view.is_some_and(|view| view.phase.is_live())
-                && launch.isolation != crate::config::Isolation::Thread
-                && !is_named(&launch.name, &launch.base)
-        });
-        ours.map(|worker| self.names.worker(worker).to_owned()).collect()
-    }
-
     /// Lets go of what two cannot do at once.
     fn rest(&mut self) {
         // What is not launched by now is the successor's to launch.
         self.drivers.withdraw_all();
-        self.drivers.stop_threads(REST);
+        let end = Instant::now() + REST;
+        while !self.drivers.stop_threads(BREATH) && Instant::now() < end {
+            self.around.say_alive();
+        }
         if !self.drivers.hold_logs(REST) {
             tracing::warn!("output hangs in a write: what is in there may be written late");
         }
@@ -298,124 +264,51 @@ impl Daemon {
         self.around.black_box.give_way(true);
     }
 
-    /// Starts a successor, waits until it is ready, and lets it stand alone. It reads the file `anew`, or goes on with the
-    /// configuration in force. It, and the version that it says it is.
-    fn give_way(&self, binary: &Path, anew: bool, deadline: Duration) -> Result<(Child, String), String> {
-        let (mut gate, theirs) = UnixStream::pair().map_err(|error| error.to_string())?;
-        let child = self.launch_successor(binary, theirs.as_fd(), anew)?;
-        drop(theirs);
-        let heard = self.wait_for_ready(&mut gate, deadline).and_then(|version| {
-            self.let_go(&mut gate, &child)?;
-            Ok(version)
-        });
-        match heard {
-            Ok(version) => {
-                // It hears that we are gone when this is closed, which is when we are.
-                std::mem::forget(gate);
-                Ok((child, version))
-            }
-            Err(why) => {
-                // With whatever it has started: all of that has what we handed over.
-                reaper::signal_group(&child, libc::SIGKILL);
-                reaper::discard(&child.pidfd);
-                Err(why)
-            }
-        }
-    }
-
-    /// Its version.
-    fn wait_for_ready(&self, gate: &mut UnixStream, deadline: Duration) -> Result<String, String> {
-        let end = Instant::now() + deadline;
-        let mut said = [0; 64];
-        loop {
-            let rest = end.saturating_duration_since(Instant::now());
-            if rest.is_zero() {
-                return Err(format!("it is not ready after {deadline:?}"));
-            }
-            self.around.say_alive();
-            let timed = gate.set_read_timeout(Some(rest.min(PATIENCE)));
-            match timed.and_then(|()| gate.read(&mut said)) {
-                Ok(count @ 1..) if said[0] == READY => {
-                    return Ok(String::from_utf8_lossy(&said[1..count]).into_owned());
-                }
-                Ok(_) => return Err("it ends before it is ready".into()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.to_string()),
-            }
-        }
-    }
-
-    /// Names it to whoever restarts us, and then lets it outlive us.
-    fn let_go(&self, gate: &mut UnixStream, child: &Child) -> Result<(), String> {
-        if !self.around.name_successor(child.pid) {
+    /// Gives a successor all that is kept, waits until it is ready, and lets it stand alone. Its number, and the version
+    /// that it says it is.
+    fn give_way(
+        &self,
+        mut successor: Successor,
+        rested_at: Duration,
+        end: Instant,
+    ) -> Result<(i32, String), String> {
+        let alive = || self.around.say_alive();
+        self.give_all(&mut successor, end, &alive)?;
+        let version = successor.gate.wait_until_ready(rested_at, end, &alive)?;
+        let pid = successor.pid();
+        // Named to whoever restarts us, it may outlive us.
+        if !self.around.name_successor(pid) {
             return Err("the service manager takes no message".into());
         }
-        let mut said = [0];
-        let answered = gate
-            .set_read_timeout(Some(REST))
-            .and_then(|()| gate.write_all(&[NAMED]))
-            .and_then(|()| gate.read_exact(&mut said));
-        if answered.is_ok() && said[0] == ALONE {
-            return Ok(());
+        if successor.gate.let_go(&alive) {
+            successor.leave();
+            return Ok((pid, version));
         }
         self.around.name_successor(nix::unistd::getpid().as_raw());
         Err("it ends before it has taken over".into())
     }
 
-    fn launch_successor(&self, binary: &Path, gate: BorrowedFd<'_>, anew: bool) -> Result<Child, String> {
-        let kept: Vec<(String, OwnedFd)> = self.around.kept();
-        let secrets: Vec<(String, BorrowedFd<'_>)> =
-            inherited::all().map(|(name, secret)| (name, secret.as_fd())).collect();
-        let all: Vec<(&str, BorrowedFd<'_>)> = kept
-            .iter()
-            .map(|(name, descriptor)| (name.as_str(), descriptor.as_fd()))
-            .chain(secrets.iter().map(|(name, secret)| (name.as_str(), *secret)))
-            .chain(self.drivers.obituaries().map(|pipe| (crate::guardian::obituary::OBITUARIES, pipe)))
+    /// In pieces: so many copies at a time, and no more on their way than anybody may have.
+    fn give_all(&self, successor: &mut Successor, end: Instant, alive: &dyn Fn()) -> Result<(), String> {
+        let others: Vec<(&str, BorrowedFd<'_>)> = self
+            .drivers
+            .obituaries()
+            .map(|pipe| (OBITUARIES, pipe))
+            .into_iter()
             .chain(self.around.unit_socket())
             .chain(self.around.locks())
-            .chain([(GATE, gate)])
             .collect();
-        let table = table::write(all.iter().copied()).map_err(|error| error.to_string())?;
-        let passed: Vec<BorrowedFd<'_>> =
-            all.iter().map(|(_, descriptor)| *descriptor).chain([table.as_fd()]).collect();
-        let own: [(&str, OsString); 4] = [
-            (table::TABLE, table.as_raw_fd().to_string().into()),
-            (HAND_OVER, std::process::id().to_string().into()),
-            (service_manager::PREDECESSOR, OsString::new()),
-            (service_manager::PROGRAM, place_of(binary).into_os_string()),
-        ];
-        let read_anew = anew.then_some((OsStr::new(READ_ANEW), OsStr::new("1")));
-        let is_stale = |name: &OsStr| NOT_INHERITED.iter().any(|stale| name == *stale);
-        let inherited: Vec<(OsString, OsString)> = std::env::vars_os()
-            .filter(|(name, _)| !is_stale(name) && own.iter().all(|(known, _)| name != known))
-            .collect();
-        let environment = inherited
-            .iter()
-            .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
-            .chain(own.iter().map(|(name, value)| (OsStr::new(name), value.as_os_str())))
-            .chain(read_anew);
-        let arguments: Vec<OsString> = std::env::args_os().collect();
-        let launch = || {
-            Plan::new(binary.as_os_str(), &arguments, OsStr::new(""))?
-                .environment(environment)?
-                .descriptor(io::stdin().as_fd())?
-                .descriptor(io::stdout().as_fd())?
-                .descriptor(io::stderr().as_fd())?
-                .pass(&passed)
-                .listen_pid()
-                // Until it stands alone: whoever comes after our death finds no other that is half a supervisor.
-                .parent_death_signal(Some(Signal::SIGKILL))
-                .launch()
-        };
-        launch().map_err(|failure| advice(failure, &binary.display().to_string()))
+        successor.gate.give(&others, end, alive)?;
+        let mut last: Option<String> = None;
+        loop {
+            let kept = self.around.kept_after(last.as_deref(), PIECE_MAX);
+            let Some((name, _)) = kept.last() else { return Ok(()) };
+            last = Some(name.clone());
+            let kept: Vec<(&str, BorrowedFd<'_>)> =
+                kept.iter().map(|(name, descriptor)| (name.as_str(), descriptor.as_fd())).collect();
+            for piece in kept.chunks(PIECE_MAX) {
+                successor.gate.give(piece, end, alive)?;
+            }
+        }
     }
-}
-
-/// Where a successor is told that its binary lies.
-fn place_of(binary: &Path) -> PathBuf {
-    if binary == Path::new(OWN) {
-        return service_manager::program();
-    }
-    std::env::current_dir().unwrap_or_default().join(binary)
 }

@@ -30,12 +30,18 @@ pub enum Origin {
     Predecessor,
 }
 
+/// Whether somebody wants the file to be read, though there is a predecessor.
+#[must_use]
+pub fn is_to_be_read_anew() -> bool {
+    std::env::var_os(READ_ANEW).is_some()
+}
+
 /// The one that the predecessor had, for whoever comes after its death. `None`: there was no predecessor, or somebody
 /// wants the file to be read.
 #[must_use]
 pub fn kept(heritage: &Heritage) -> Option<Source> {
     let kept = heritage.peek(CONFIGURATION)?.try_clone().ok()?;
-    if std::env::var_os(READ_ANEW).is_some() {
+    if is_to_be_read_anew() {
         return None;
     }
     let read = whole(&File::from(kept)).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));

@@ -53,10 +53,13 @@ impl Lapse {
         let armed = self.armed.take()?;
         self.turn = Some((now, processor_time()));
         let lost = std::mem::take(&mut self.lost).saturating_add(counted(now.saturating_sub(armed)));
-        let is_real = is_real(lost);
-        let lost = if is_real { lost.saturating_add(REAL) } else { lost };
-        Some(lost).filter(|lost| !lost.is_zero())
+        Some(granted(lost)).filter(|lost| !lost.is_zero())
     }
+}
+
+/// How much everybody gets for so much time that was lost.
+pub(super) fn granted(lost: Duration) -> Duration {
+    if is_real(lost) { lost.saturating_add(REAL) } else { lost }
 }
 
 /// Whether it is more than a busy machine.

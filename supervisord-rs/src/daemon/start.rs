@@ -79,18 +79,19 @@ pub(super) fn start(
     origin: Origin,
     registry: Registry,
     mut heritage: Heritage,
+    gate: Option<Gate>,
 ) -> Result<Started, StartError> {
-    let gate = Gate::claim(&mut heritage);
     let mut troubles = Troubles::new();
     make_directories(&settings.supervisor, origin, &mut troubles)?;
     let (lock, name) = locks(&settings.supervisor, origin, &mut heritage, &mut troubles)?;
+    // Not of the store: they are handed over besides.
+    let obituaries = heritage.claim(OBITUARIES);
+    let of_unit = heritage.claim(CONTROL_OF_UNIT);
     let keeper = FdStore::from_env(heritage.copies(), gate.is_some());
     let black_boxes = black_boxes(&mut heritage);
     let story = predecessor(&settings.supervisor.runtime_dir, &black_boxes);
     let settings = with_its_scale(settings, &registry, story.as_ref());
     let supervisor = &settings.supervisor;
-    // Not of the store: it is handed over besides.
-    let obituaries = heritage.claim(OBITUARIES);
     let store = of_processes(supervisor, &keeper);
 
     let names = names(&settings);
@@ -105,7 +106,6 @@ pub(super) fn start(
 
     let (sender, requests) = mpsc::channel(REQUESTS);
     let socket = supervisor.runtime_dir.join("control.sock");
-    let of_unit = heritage.claim(CONTROL_OF_UNIT);
     let unit_socket = of_unit.as_ref().map(OwnedFd::try_clone).transpose()?;
     let inherited = of_unit.or_else(|| heritage.claim(CONTROL));
     let server = match serve(&socket, &settings, sender.clone(), inherited, unit_socket.is_some(), &store) {

@@ -49,13 +49,17 @@ impl Mailbox {
 
     /// Looks at the next datagram, which stays where it is. Waits for nothing; `None`: there is none, or a thread is at it.
     pub(crate) fn look(&self, most: usize) -> Option<Datagram> {
-        if self.is_busy() { None } else { receive(&*self.socket, most, SENDER, libc::MSG_PEEK) }
+        if self.is_busy() {
+            None
+        } else {
+            receive(&*self.socket, most, SENDER, libc::MSG_PEEK | libc::MSG_DONTWAIT)
+        }
     }
 
     /// Takes the next datagram off the queue, with all that came with it, after a [`look`](Self::look). One that a stranger
     /// has sent, with descriptors, is for [`take_elsewhere`](Self::take_elsewhere).
     pub(crate) fn take(&self, most: usize) -> Option<Datagram> {
-        receive(&*self.socket, most, ALL, 0)
+        receive(&*self.socket, most, ALL, libc::MSG_DONTWAIT)
     }
 
     /// Drops the next datagram, which came without descriptors.
@@ -71,7 +75,7 @@ impl Mailbox {
         self.is_busy.store(true, Ordering::Release);
         let (socket, is_busy) = (Arc::clone(&self.socket), Arc::clone(&self.is_busy));
         closer::run(move || {
-            let taken = receive(&*socket, 0, ALL, 0);
+            let taken = receive(&*socket, 0, ALL, libc::MSG_DONTWAIT);
             is_busy.store(false, Ordering::Release);
             then();
             if let Some(taken) = taken {
@@ -92,6 +96,12 @@ impl AsFd for Mailbox {
     }
 }
 
+/// Waits for the next message of the one who is connected to a socket, and takes it with all that came with it. Without
+/// text: there is nobody any more.
+pub(crate) fn wait_and_take(socket: impl AsFd, most: usize) -> Option<Datagram> {
+    receive(socket, most, ALL, 0)
+}
+
 fn receive(socket: impl AsFd, most: usize, room: usize, flags: libc::c_int) -> Option<Datagram> {
     let mut bytes = vec![0_u8; most + 1];
     // In words, so that it lies as the headers in it must.
@@ -103,7 +113,7 @@ fn receive(socket: impl AsFd, most: usize, room: usize, flags: libc::c_int) -> O
     header.msg_iovlen = 1;
     header.msg_control = control.as_mut_ptr().cast();
     header.msg_controllen = room as _;
-    let flags = flags | libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    let flags = flags | libc::MSG_CMSG_CLOEXEC;
     let length = loop {
         // SAFETY: the header describes `bytes` and `control`, which live longer than the call and hold as much as it says.
         match Errno::result(unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut header, flags) }) {

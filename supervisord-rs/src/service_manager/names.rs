@@ -1,7 +1,7 @@
 //! Names in the fd store: printable ASCII without a colon (sd_notify(3), `FDNAME`). Everything else is escaped.
 
 /// What a name of ours is called in the store.
-pub(super) fn escape(name: &str) -> String {
+pub fn escape(name: &str) -> String {
     use std::fmt::Write as _;
     let mut escaped = String::with_capacity(name.len());
     for byte in name.bytes() {

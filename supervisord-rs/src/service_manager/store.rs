@@ -232,12 +232,6 @@ impl FdStore {
         copies
     }
 
-    /// Copies of all that is kept, each with its name.
-    #[must_use]
-    pub fn all(&self) -> Vec<(String, OwnedFd)> {
-        self.copies_after(None, usize::MAX)
-    }
-
     /// Has everything let go of whose name `is_stale` says so; names as they were given.
     pub fn forget_all(&self, is_stale: impl Fn(&str) -> bool) {
         let Some(way) = &self.0 else { return };

@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use supervision::WorkerId;
+use supervision::{LaunchFailure, WorkerId};
 
 use super::Drivers;
 use crate::isolation::helper::{NotLaunched, Summons};
 use crate::isolation::host;
-use crate::isolation::launch::{Plan, advice, has_room};
+use crate::isolation::launch::{Attempt, Child, Plan, advice, has_room};
 use crate::isolation::outfit::{self, Outfit};
 use crate::isolation::surroundings::{Failed, Result as Launched};
 
@@ -71,6 +71,16 @@ impl Drivers {
     pub fn launch_check(&self, binary: &Path, argv: &[OsString]) -> Result<Summons, String> {
         let null = host::null().map_err(|failure| advice(failure, &binary.display().to_string()))?;
         Ok(self.launch_with_our_environment(binary.into(), argv.to_vec(), OsString::new(), null.into()))
+    }
+
+    /// Starts what is to take our place.
+    pub fn launch_successor(
+        &self,
+        binary: &Path,
+        launch: impl FnOnce(&Attempt) -> Result<Child, LaunchFailure> + Send + 'static,
+    ) -> Summons {
+        let launch = move |attempt: &_| launch(attempt).map_err(Failed::from);
+        Summons::send(&self.launchers, None, binary.display().to_string(), launch)
     }
 
     fn launch_with_our_environment(

@@ -18,7 +18,6 @@ use super::{Drivers, Process, Resident};
 use crate::isolation::family::Family;
 use crate::isolation::host::Host;
 use crate::isolation::launch::{Attempt, Child, failure};
-use crate::isolation::launcher::Queue;
 use crate::isolation::live::{event_fd, hush, ring};
 use crate::isolation::outfit::Outfit;
 use crate::isolation::reaper;
@@ -83,10 +82,9 @@ impl Drivers {
         domain: DomainId,
         mut outfit: Outfit,
         pledge: Option<Pledge>,
-        queue: Queue,
     ) -> Arc<Attempt> {
         let (sender, wake) = (self.answers.sender.clone(), Arc::clone(&self.answers.wake));
-        self.launchers.submit(queue, move |attempt| {
+        self.launchers.submit(move |attempt| {
             let pledge = pledge.filter(Pledge::is_said);
             outfit.parent_death_signal = death_signal(pledge.is_some());
             let result = outfit.launch(attempt);
@@ -242,8 +240,7 @@ impl Drivers {
         let domain_of = &self.domain_of;
         let due = self.deferred.extract_if(.., |deferred| domain_of[deferred.worker.index()] == domain);
         for incarnation in due.collect::<Vec<_>>() {
-            let is_again = self.failing.contains(&incarnation.worker);
-            self.launch(incarnation, is_again);
+            self.launch(incarnation);
         }
     }
 

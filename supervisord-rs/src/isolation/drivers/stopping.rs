@@ -164,7 +164,8 @@ impl Drivers {
     }
 
     /// Asks the supervisor's own threads to stop, and waits for them, at most so long: another supervisor starts them again.
-    pub fn stop_threads(&self, limit: Duration) {
+    /// False: some go on.
+    pub fn stop_threads(&self, limit: Duration) -> bool {
         let threads: Vec<&Live> = self
             .live
             .iter()
@@ -176,6 +177,6 @@ impl Drivers {
             let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(live.incarnation));
             reading.is_some_and(|reading| evidence::of_thread(reading.state).is_none())
         };
-        let _ = until(limit, PAUSE, || (!threads.iter().any(lives)).then_some(()));
+        until(limit, PAUSE, || (!threads.iter().any(lives)).then_some(())).is_some()
     }
 }

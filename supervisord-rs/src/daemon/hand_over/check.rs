@@ -1,0 +1,85 @@
+//! Whether a successor can go on with what the file says: by the check of its own binary, and by what runs here.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use workers::Registry;
+
+use crate::config::{self, Settings};
+use crate::daemon::{Daemon, in_force};
+use crate::isolation::helper::Summons;
+use crate::record::words;
+
+/// What the binary's own check of our configuration says.
+pub(super) async fn checked(summons: Summons, limit: Duration, file: &Path) -> Result<(), String> {
+    let helper = summons.arrive(limit).await.map_err(|failed| failed.message)?;
+    match helper.wait(limit).await {
+        Some(supervision::Status::Exited(0)) => Ok(()),
+        Some(supervision::Status::Exited(code)) => {
+            Err(format!("its `check {}` ends with exit status {code}; run it to see why", file.display()))
+        }
+        Some(status) => Err(format!("`check` of the configuration ends with {}", words::status(status))),
+        None => Err(format!("`check` of the configuration has not ended after {limit:.1?}")),
+    }
+}
+
+/// The configuration as we read it ourselves, by a thread: its disk may hang. `None`: another binary likes it, and we do
+/// not.
+pub(super) async fn read(
+    file: PathBuf,
+    registry: Registry,
+    limit: Duration,
+) -> Result<Option<Box<Settings>>, String> {
+    let (sender, settings) = oneshot::channel();
+    let reader = std::thread::Builder::new().name("configuration".into());
+    let name = file.display().to_string();
+    let spawned = reader.spawn(move || {
+        let _ = sender.send(config::load(&file, &registry).ok().map(Box::new));
+    });
+    spawned.map_err(|error| format!("no thread to read {name}: {error}"))?;
+    match tokio::time::timeout(limit, settings).await {
+        Ok(Ok(settings)) => Ok(settings),
+        _ => Err(format!("{name} cannot be read within {limit:.1?}")),
+    }
+}
+
+impl Daemon {
+    /// Why no successor can go on with what the file says.
+    pub(super) fn objection(&self, settings: Option<&Settings>) -> Option<String> {
+        if self.machine.is_shutting_down() {
+            return Some("the supervisor is shutting down".into());
+        }
+        let (file, settings) = (self.settings.source.file.display(), settings?);
+        let fixed = in_force::fixed(&self.settings.supervisor, &settings.supervisor);
+        if !fixed.is_empty() {
+            return Some(format!(
+                "{file} changes what holds as long as a supervisor and its successors run: {}; nothing was changed; undo that, or end it and run it again (supervisord-rs shutdown)",
+                fixed.join(", ")
+            ));
+        }
+        let orphaned = self.orphaned(settings);
+        (!orphaned.is_empty()).then(|| {
+            let names = orphaned.join(" ");
+            format!(
+                "{names} would be nobody's: not in {file} any more, and running; stop them first (supervisord-rs stop {names})"
+            )
+        })
+    }
+
+    /// Workers with processes that the file does not name any more: a successor would have to kill them.
+    fn orphaned(&self, settings: &Settings) -> Vec<String> {
+        let is_named = |name: &str, base: &str| {
+            settings.templates.contains_key(base)
+                || settings.launches.iter().any(|launch| launch.name == name)
+        };
+        let ours = self.every_worker().filter(|worker| {
+            let view = self.machine.worker(*worker);
+            let launch = self.drivers.launch_of(*worker);
+            view.is_some_and(|view| view.phase.is_live())
+                && launch.isolation != crate::config::Isolation::Thread
+                && !is_named(&launch.name, &launch.base)
+        });
+        ours.map(|worker| self.names.worker(worker).to_owned()).collect()
+    }
+}

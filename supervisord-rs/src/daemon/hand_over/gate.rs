@@ -1,0 +1,241 @@
+//! What two supervisors say to each other while one takes the place of the other, over a pair of connected sockets.
+//!
+//! | who | says | which means |
+//! |---|---|---|
+//! | successor | PREPARED | it runs, and likes the configuration |
+//! | predecessor | PIECE, with descriptors and their names | it rests, and gives what is kept |
+//! | successor | TAKEN | the piece has come whole |
+//! | predecessor | ALL, since when it rests | there is no more |
+//! | successor | READY, its version | it has adopted all |
+//! | predecessor | NAMED | whoever restarts us knows the successor, and watches it |
+//! | successor | ALONE | it does not end with its predecessor any more |
+//!
+//! Each message is one packet. One at either end that ends closes its socket, which the other hears.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::sys::prctl;
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+
+use super::{BREATH, DEADLINE, PAUSE, REST};
+use crate::isolation::datagram;
+use crate::service_manager::{self, Heritage};
+use crate::waiting::until;
+
+/// Its name among what a successor inherits.
+pub(super) const GATE: &str = "gate";
+/// The name of that of a release that gives everything at the start, and waits for READY alone.
+const GATE_OF_ONE_STEP: &str = "hand-over";
+/// Descriptors in one piece; the kernel allows 253 (`SCM_MAX_FD`).
+pub(super) const PIECE_MAX: usize = 250;
+/// Bytes of a packet that fit into every socket's buffer.
+const PACKET_MAX: usize = 64 * 1024;
+
+/// What is said of one that has ended too soon.
+const ENDED_UNPREPARED: &str = "it ends before it is prepared to take over; see its lines in the log. A release that knows no hand-over in two steps cannot take over: end this supervisor and run it (supervisord-rs shutdown)";
+
+const PREPARED: u8 = b'p';
+const PIECE: u8 = b'd';
+const TAKEN: u8 = b't';
+const ALL: u8 = b'e';
+const READY: u8 = b'r';
+const NAMED: u8 = b'n';
+const ALONE: u8 = b'a';
+
+/// The successor's end.
+#[derive(Debug)]
+pub struct Gate {
+    socket: UnixStream,
+    /// Whether descriptors are still to come.
+    is_to_give: bool,
+    rested_at: Option<Duration>,
+}
+
+impl Gate {
+    /// The one that was inherited; `None`: we are nobody's successor, or of one that died.
+    pub(crate) fn claim(heritage: &mut Heritage) -> Option<Self> {
+        let of = |socket: OwnedFd, is_to_give| Self { socket: socket.into(), is_to_give, rested_at: None };
+        let gate = heritage.claim(GATE).map(|socket| of(socket, true));
+        gate.or_else(|| heritage.claim(GATE_OF_ONE_STEP).map(|socket| of(socket, false)))
+    }
+
+    /// Since when nobody supervises, by `CLOCK_MONOTONIC`.
+    pub(crate) fn rested_at(&self) -> Option<Duration> {
+        self.rested_at
+    }
+
+    /// Says that we are prepared, waits for as long as the predecessor likes to go on, and takes what it then gives.
+    pub(crate) fn take(&mut self, heritage: &mut Heritage) -> Result<(), String> {
+        if !self.is_to_give {
+            return Ok(());
+        }
+        self.say(&[PREPARED]).map_err(|error| error.to_string())?;
+        loop {
+            let packet =
+                datagram::wait_and_take(&self.socket, PACKET_MAX).ok_or("the way to it is broken")?;
+            let text = String::from_utf8_lossy(packet.bytes.get(1..).unwrap_or_default());
+            match packet.bytes.first() {
+                Some(&PIECE) => {
+                    let names: Vec<String> = text.lines().map(service_manager::unescape).collect();
+                    let (named, come) = (names.len(), packet.descriptors.len());
+                    if named != come || packet.has_more {
+                        return Err(format!("of {named} descriptors {come} have come"));
+                    }
+                    names.into_iter().zip(packet.descriptors).for_each(|(name, one)| heritage.add(name, one));
+                    self.say(&[TAKEN]).map_err(|error| error.to_string())?;
+                }
+                Some(&ALL) => {
+                    self.rested_at = text.parse().ok().map(Duration::from_nanos);
+                    return Ok(());
+                }
+                _ => return Err("it has ended, or goes on itself".into()),
+            }
+        }
+    }
+
+    /// Says that we are ready, and waits until the predecessor has named us in its place and ended. False: it has not, and
+    /// goes on without us.
+    ///
+    /// Until we are named we end with the predecessor (`PR_SET_PDEATHSIG`, prctl(2)): if it dies, whoever restarts it knows
+    /// nothing of us, and starts another. So there is always exactly one.
+    pub(in crate::daemon) fn pass(mut self) -> bool {
+        let ready = [&[READY], env!("CARGO_PKG_VERSION").as_bytes()].concat();
+        let said = self.socket.set_read_timeout(Some(DEADLINE)).and_then(|()| self.say(&ready));
+        if said.is_err() || self.hear() != Some(NAMED) {
+            return false;
+        }
+        if prctl::set_pdeathsig(None).is_err() || self.say(&[ALONE]).is_err() {
+            return false;
+        }
+        // When it has ended, or is about to: its descriptors are closed before we are somebody else's child, and what is
+        // tied to our parent must be tied to the new one.
+        let _ = self.hear();
+        let _ = until(REST, PAUSE, || service_manager::hand_over_from().is_none().then_some(()));
+        true
+    }
+
+    fn say(&mut self, packet: &[u8]) -> io::Result<()> {
+        self.socket.write_all(packet)
+    }
+
+    fn hear(&mut self) -> Option<u8> {
+        let mut word = [0];
+        matches!(self.socket.read(&mut word), Ok(1)).then_some(word[0])
+    }
+}
+
+/// The predecessor's end.
+#[derive(Debug)]
+pub(super) struct Giver(UnixStream);
+
+impl Giver {
+    /// One, and the end for the successor.
+    pub(super) fn pair() -> io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        Ok((Self(ours.into()), theirs))
+    }
+
+    /// Waits until the successor is prepared, beside the loop.
+    pub(super) async fn wait_until_prepared(self) -> Result<Self, String> {
+        use tokio::io::AsyncReadExt;
+        let broken = |error: io::Error| error.to_string();
+        self.0.set_nonblocking(true).map_err(broken)?;
+        let mut socket = tokio::net::UnixStream::from_std(self.0).map_err(broken)?;
+        let mut word = [0];
+        match socket.read(&mut word).await {
+            Ok(1) if word[0] == PREPARED => {
+                let socket = socket.into_std().map_err(broken)?;
+                socket.set_nonblocking(false).map_err(broken)?;
+                Ok(Self(socket))
+            }
+            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(error.to_string()),
+            _ => Err(ENDED_UNPREPARED.into()),
+        }
+    }
+
+    /// The same, for one that nobody can supervise beside.
+    pub(super) fn expect_prepared(&mut self, end: Instant, alive: &dyn Fn()) -> Result<(), String> {
+        self.hear(end, alive, PREPARED)?.map(drop).ok_or_else(|| ENDED_UNPREPARED.into())
+    }
+
+    /// Gives one piece, and waits until it has come; in two where the names are too long for one.
+    pub(super) fn give(
+        &mut self,
+        piece: &[(&str, BorrowedFd<'_>)],
+        end: Instant,
+        alive: &dyn Fn(),
+    ) -> Result<(), String> {
+        let names: Vec<String> = piece.iter().map(|(name, _)| service_manager::escape(name)).collect();
+        let packet = [&[PIECE], names.join("\n").as_bytes()].concat();
+        if packet.len() > PACKET_MAX && piece.len() > 1 {
+            let (first, second) = piece.split_at(piece.len() / 2);
+            self.give(first, end, alive)?;
+            return self.give(second, end, alive);
+        }
+        let numbers: Vec<RawFd> = piece.iter().map(|(_, descriptor)| descriptor.as_raw_fd()).collect();
+        self.send(&packet, &numbers, end)?;
+        self.hear(end, alive, TAKEN)?.map(drop).ok_or_else(|| "it ends before it has taken all".into())
+    }
+
+    /// Says that all has been given, and waits until the successor is ready. Its version.
+    pub(super) fn wait_until_ready(
+        &mut self,
+        rested_at: Duration,
+        end: Instant,
+        alive: &dyn Fn(),
+    ) -> Result<String, String> {
+        let packet = [&[ALL], rested_at.as_nanos().to_string().as_bytes()].concat();
+        self.send(&packet, &[], end)?;
+        self.hear(end, alive, READY)?.ok_or_else(|| "it ends before it is ready".into())
+    }
+
+    /// Says that it is named, and hears that it stands alone.
+    pub(super) fn let_go(&mut self, alive: &dyn Fn()) -> bool {
+        let end = Instant::now() + REST;
+        self.send(&[NAMED], &[], end).is_ok() && matches!(self.hear(end, alive, ALONE), Ok(Some(_)))
+    }
+
+    fn send(&mut self, packet: &[u8], descriptors: &[RawFd], end: Instant) -> Result<(), String> {
+        let rest = end.saturating_duration_since(Instant::now()).max(PAUSE);
+        let rights = [ControlMessage::ScmRights(descriptors)];
+        let control = if descriptors.is_empty() { &[][..] } else { &rights[..] };
+        self.0.set_write_timeout(Some(rest)).map_err(|error| error.to_string())?;
+        sendmsg::<()>(
+            self.0.as_fd().as_raw_fd(),
+            &[IoSlice::new(packet)],
+            control,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        )
+        .map(drop)
+        .map_err(|errno| format!("it does not take what it is given: {errno}"))
+    }
+
+    /// What follows that word in the next packet. `None`: there is another one, or nobody any more.
+    fn hear(&mut self, end: Instant, alive: &dyn Fn(), word: u8) -> Result<Option<String>, String> {
+        let mut packet = [0; 64];
+        loop {
+            let rest = end.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return Err("it does not answer in time".into());
+            }
+            alive();
+            let timed = self.0.set_read_timeout(Some(rest.min(BREATH)));
+            match timed.and_then(|()| self.0.read(&mut packet)) {
+                Ok(count @ 1..) if packet[0] == word => {
+                    return Ok(Some(String::from_utf8_lossy(&packet[1..count]).into_owned()));
+                }
+                // Reset: it has ended without having heard all.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Ok(_) => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A process that is to take our place: how it is started, and what ends it when it does not.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use supervision::{LaunchFailure, LaunchStage};
+
+use super::OWN;
+use super::gate::{GATE, Giver};
+use crate::daemon::in_force::READ_ANEW;
+use crate::isolation::Drivers;
+use crate::isolation::helper::{Helper, Summons};
+use crate::isolation::inherited;
+use crate::isolation::launch::{Attempt, Child, Plan, advice, failure};
+use crate::service_manager::{self, HAND_OVER, table};
+
+/// What was meant for us alone.
+const NOT_INHERITED: [&str; 5] =
+    ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", service_manager::PURPOSE, READ_ANEW];
+
+/// One that runs, and where it is heard. Dropped, it is killed, with whatever it has started: all of that has what we
+/// have given.
+#[derive(Debug)]
+pub(in crate::daemon) struct Successor {
+    process: Helper,
+    pub(super) gate: Giver,
+}
+
+impl Successor {
+    /// Starts one, and waits until it is prepared, while we wait for nothing.
+    ///
+    /// # Errors
+    /// What went wrong already, in a sentence.
+    pub(super) fn prepare(
+        drivers: &Drivers,
+        binary: &Path,
+        (end, limit): (Instant, Duration),
+    ) -> Result<impl Future<Output = Result<Self, String>> + Send + use<>, String> {
+        let (gate, theirs) = Giver::pair().map_err(|error| error.to_string())?;
+        let start = Start::of(binary, theirs, true);
+        let summons = drivers.launch_successor(binary, move |attempt| start.launch(attempt));
+        Ok(prepared(summons, gate, end, limit))
+    }
+
+    /// Starts one that goes on with the configuration in force, and waits for it: nobody supervises anyway.
+    pub(super) fn begin(binary: &Path, end: Instant, alive: &dyn Fn()) -> Result<Self, String> {
+        let (gate, theirs) = Giver::pair().map_err(|error| error.to_string())?;
+        let child = Start::of(binary, theirs, false).launch(&Attempt::default());
+        let child = child.map_err(|failure| advice(failure, &binary.display().to_string()))?;
+        let mut successor = Self { process: Helper::new(child, None), gate };
+        successor.gate.expect_prepared(end, alive)?;
+        Ok(successor)
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.process.child().map_or(0, |child| child.pid)
+    }
+
+    /// Lets it live. It hears that we are gone when our end is closed, which is when we are.
+    pub(super) fn leave(self) {
+        std::mem::forget(self);
+    }
+}
+
+async fn prepared(summons: Summons, gate: Giver, end: Instant, limit: Duration) -> Result<Successor, String> {
+    let rest = end.saturating_duration_since(Instant::now());
+    let process = summons.arrive(rest).await.map_err(|failed| failed.message)?;
+    let gate = tokio::time::timeout_at(end.into(), gate.wait_until_prepared())
+        .await
+        .map_err(|_| format!("it is not prepared to take over after {limit:?}"))??;
+    Ok(Successor { process, gate })
+}
+
+/// What one is started with: the gate, and secrets that are read before anything else.
+struct Start {
+    binary: PathBuf,
+    gate: OwnedFd,
+    is_anew: bool,
+}
+
+impl Start {
+    fn of(binary: &Path, gate: OwnedFd, is_anew: bool) -> Self {
+        Self { binary: binary.into(), gate, is_anew }
+    }
+
+    fn launch(self, attempt: &Attempt) -> Result<Child, LaunchFailure> {
+        let secrets: Vec<(String, BorrowedFd<'_>)> =
+            inherited::all().map(|(name, secret)| (name, secret.as_fd())).collect();
+        let all: Vec<(&str, BorrowedFd<'_>)> = secrets
+            .iter()
+            .map(|(name, secret)| (name.as_str(), *secret))
+            .chain([(GATE, self.gate.as_fd())])
+            .collect();
+        let no_table = |error: io::Error| {
+            let errno = error.raw_os_error().map_or(nix::errno::Errno::EIO, nix::errno::Errno::from_raw);
+            failure(LaunchStage::Descriptors, errno)
+        };
+        let table = table::write(all.iter().copied()).map_err(no_table)?;
+        let passed: Vec<BorrowedFd<'_>> =
+            all.iter().map(|(_, descriptor)| *descriptor).chain([table.as_fd()]).collect();
+        let own: [(&str, OsString); 4] = [
+            (table::TABLE, table.as_raw_fd().to_string().into()),
+            (HAND_OVER, std::process::id().to_string().into()),
+            (service_manager::PREDECESSOR, OsString::new()),
+            (service_manager::PROGRAM, place_of(&self.binary).into_os_string()),
+        ];
+        let read_anew = self.is_anew.then_some((OsStr::new(READ_ANEW), OsStr::new("1")));
+        let is_stale = |name: &OsStr| NOT_INHERITED.iter().any(|stale| name == *stale);
+        let inherited: Vec<(OsString, OsString)> = std::env::vars_os()
+            .filter(|(name, _)| !is_stale(name) && own.iter().all(|(known, _)| name != known))
+            .collect();
+        let environment = inherited
+            .iter()
+            .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+            .chain(own.iter().map(|(name, value)| (OsStr::new(name), value.as_os_str())))
+            .chain(read_anew);
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        Plan::new(self.binary.as_os_str(), &arguments, OsStr::new(""))?
+            .environment(environment)?
+            .descriptor(io::stdin().as_fd())?
+            .descriptor(io::stdout().as_fd())?
+            .descriptor(io::stderr().as_fd())?
+            .pass(&passed)
+            .listen_pid()
+            // Until it stands alone: whoever comes after our death finds no other that is half a supervisor.
+            .parent_death_signal(Some(Signal::SIGKILL))
+            .launch_as(attempt)
+    }
+}
+
+/// Where a successor is told that its binary lies.
+fn place_of(binary: &Path) -> PathBuf {
+    if binary == Path::new(OWN) {
+        return service_manager::program();
+    }
+    std::env::current_dir().unwrap_or_default().join(binary)
+}
