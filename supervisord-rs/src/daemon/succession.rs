@@ -9,7 +9,7 @@ use supervision::{
 };
 use workers::board::monotonic_ns;
 
-use super::Daemon;
+use super::{Daemon, lapse};
 use crate::config::{Launch, Scale, Settings};
 use crate::isolation::Evidence;
 use crate::isolation::drivers::adopting::Past;
@@ -92,8 +92,12 @@ pub(super) fn inherit(
         .filter(|(worker, _)| fates.get(worker) == Some(&Fate::Lost))
         .map(|(&worker, past)| (incarnation(worker, past), past.evidence(seen_at, story.died_at)))
         .collect();
-    let inherited =
-        Inherited { now, workers: workers.collect(), death, last_incident: last_incident.map(IncidentId) };
+    let last_incident = last_incident.map(IncidentId);
+    // One that ended in order, or gave way, has heard what there was until then.
+    let died_at = seen.map(|seen| seen.died_at_ns).or(story.died_at).filter(|_| death.is_some());
+    let unheard =
+        died_at.map_or(Duration::ZERO, |at| lapse::granted(Duration::from_nanos(seen_at.saturating_sub(at))));
+    let inherited = Inherited { now, unheard, workers: workers.collect(), death, last_incident };
     (inherited, evidence)
 }
 

@@ -16,7 +16,7 @@ const KEPT: usize = 64;
 pub(crate) struct Lapses(VecDeque<(Duration, Duration)>);
 
 impl Lapses {
-    fn add(&mut self, now: Duration, by: Duration) {
+    pub(crate) fn add(&mut self, now: Duration, by: Duration) {
         self.0.push_back((now, by));
         if self.0.len() > KEPT {
             self.0.pop_front();

@@ -113,6 +113,8 @@ pub struct InjectionMemo {
 pub struct Inherited {
     /// The present moment.
     pub now: Duration,
+    /// How long there was no supervisor until then: nobody could be heard, which is held against no worker.
+    pub unheard: Duration,
     /// One for each worker that both know.
     pub workers: Vec<InheritedWorker>,
     /// The death, if it was not a clean shutdown, nor an upgrade.
@@ -203,6 +205,7 @@ impl Machine {
     /// Takes over what the predecessor left, and wants up what is to be up.
     pub(crate) fn inherit(&mut self, inherited: Inherited) {
         self.now = inherited.now;
+        self.lapses.add(self.now, inherited.unheard);
         for worker in ids(self.workers.len()) {
             let state = &mut self.workers[worker.index()];
             state.since = self.now;
@@ -211,7 +214,7 @@ impl Machine {
         let known = |past: &&InheritedWorker| past.worker.index() < self.spec.workers.len();
         let known: Vec<&InheritedWorker> = inherited.workers.iter().filter(known).collect();
         for past in &known {
-            self.recall(past);
+            self.recall(past, inherited.unheard);
         }
         self.reopen(&known);
         let lost: Vec<Incarnation> = known
@@ -234,7 +237,7 @@ impl Machine {
     }
 
     /// What is remembered of one worker becomes true again, as far as it still is.
-    fn recall(&mut self, past: &InheritedWorker) {
+    fn recall(&mut self, past: &InheritedWorker, unheard: Duration) {
         let InheritedWorker { worker, memo, fate } = past;
         let worker = *worker;
         let autostart = self.spec.workers[worker.index()].autostart;
@@ -263,11 +266,11 @@ impl Machine {
                 state.retired = memo.marks.retired;
                 state.last_ending = memo.last_ending;
             }
-            Fate::Resumed => self.resume(worker, memo),
+            Fate::Resumed => self.resume(worker, memo, unheard),
         }
     }
 
-    fn resume(&mut self, worker: WorkerId, memo: &Memo) {
+    fn resume(&mut self, worker: WorkerId, memo: &Memo, unheard: Duration) {
         let state = &mut self.workers[worker.index()];
         state.wanted = memo.marks.wanted;
         state.held = memo.marks.held;
@@ -289,7 +292,9 @@ impl Machine {
         self.count_coming_up(Phase::Idle, phase);
         let phase_timer = Timer::Worker(worker, Due::Phase);
         if let Some(due) = memo.due.filter(|_| memo.phase != Phase::Launching) {
-            self.set_timer(phase_timer, due);
+            let is_judgement = matches!(phase, Phase::Starting | Phase::Stopping);
+            let later = if is_judgement { unheard } else { Duration::ZERO };
+            self.set_timer(phase_timer, due.saturating_add(later));
         }
         let incarnation = self.incarnation(worker);
         match phase {

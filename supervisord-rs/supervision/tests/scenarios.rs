@@ -446,6 +446,7 @@ fn a_successor_opens_the_incident_of_its_predecessor_and_goes_on_counting() {
         Ending { status: Status::Signaled { signal: 11, core_dumped: false }, cause: Cause::Segfault };
     let inherited = Inherited {
         now: MS - MS,
+        unheard: MS - MS,
         workers: vec![past(A, false), past(B, false), past(WorkerId(2), true)],
         death: Some(InheritedDeath { culprit: Some(lost(A)), ending, injected: None }),
         last_incident: Some(IncidentId(41)),
@@ -884,6 +885,32 @@ fn no_fault_strikes_a_suspended_worker_later() {
     assert!(!world.view(0).paused);
     world.pass(1000 * MS);
     assert!(!world.log.iter().any(|effect| matches!(effect, Effect::Inject { .. })));
+}
+
+#[test]
+fn time_in_which_there_was_no_supervisor_is_held_against_nobody() {
+    const GAP: std::time::Duration = std::time::Duration::from_secs(100);
+    let mut spec = spec(&["beats", "starts", "stops"]);
+    spec.workers[0].heartbeat = Some(100 * MS);
+    spec.workers[1].readiness = Readiness::After(100 * MS);
+    let mut world = up(spec);
+    world.command(Command::Stop(vec![WorkerId(2)]));
+    let phases = |world: &World| [0, 1, 2].map(|worker| world.phase(worker));
+    let before = phases(&world);
+    assert_eq!(before, [Phase::Running, Phase::Starting, Phase::Stopping]);
+    let beaten = world.now;
+    world.succeed_after(GAP, true, |_| true);
+    world.tell(Event::Deadline);
+    assert_eq!(phases(&world), before, "each has what was left of its time");
+    // It wrote into a full pipe when the supervisor died, which is being emptied.
+    world.now += 99 * MS;
+    let incarnation = world.present(0);
+    for (later, is_up) in [(MS, true), (2 * MS, false)] {
+        world.now += later;
+        world.tell(Event::Deadline);
+        world.tell(Event::Heartbeat { incarnation, last_beat: beaten + 1 * MS });
+        assert_eq!(world.phase(0) == Phase::Running, is_up);
+    }
 }
 
 #[test]

@@ -575,6 +575,17 @@ impl World {
     /// The supervisor dies at this moment, with all that it had not carried out. Another goes on from what was
     /// remembered: `survives` says whose process is still there and was taken over.
     pub fn succeed(&mut self, is_death: bool, survives: impl Fn(Incarnation) -> bool) {
+        self.succeed_after(std::time::Duration::ZERO, is_death, survives);
+    }
+
+    /// The same, so much later.
+    pub fn succeed_after(
+        &mut self,
+        unheard: std::time::Duration,
+        is_death: bool,
+        survives: impl Fn(Incarnation) -> bool,
+    ) {
+        self.now += unheard;
         let spec = self.machine.spec().clone();
         self.questions.clear();
         let mut workers = Vec::new();
@@ -600,7 +611,8 @@ impl World {
         }
         let last_incident = last_incident.map(supervision::IncidentId);
         self.memos.clear();
-        self.machine = Machine::new(spec, Inherited { now: self.now, workers, death, last_incident });
+        self.machine =
+            Machine::new(spec, Inherited { now: self.now, unheard, workers, death, last_incident });
         self.drain();
         self.check();
     }
