@@ -357,6 +357,48 @@ fn what_this_machine_does_not_have_is_said_before_anything_runs() {
 }
 
 #[test]
+fn a_fraction_is_counted_in_full_thousandths() {
+    let yaml = |probability: &str| {
+        format!(
+            "version: 1\nsupervisor: {{ fault_injection: allow }}\nworkers:\n  a: {{ command: [sleep, 1d], \
+             inject: [ {{ fault: signal-kill, after: 1d, probability: {probability} }} ] }}\n"
+        )
+    };
+    for (wrong, nearest) in [
+        ("0.0005", "0 or 0.001"),
+        ("0.0015", "0.001 or 0.002"),
+        ("0.5001", "0.5 or 0.501"),
+        ("0.9999", "0.999 or 1"),
+    ] {
+        let expected = format!("a number from 0 to 1, in full thousandths: {nearest}");
+        refused(&yaml(wrong), &[&format!("`{wrong}` is not what goes here"), &expected]);
+    }
+    refused(&yaml("1.001"), &["a number from 0 to 1"]);
+    let bed = Bed::new();
+    let every: Vec<String> = (0..=1000)
+        .map(|permille| {
+            let probability = format!("{}.{:03}", permille / 1000, permille % 1000);
+            format!("{{ fault: signal-kill, after: 1d, probability: {probability} }}")
+        })
+        .collect();
+    let yaml = format!(
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\nworkers:\n  a: {{ command: [sleep, 1d], inject: [ {} ] }}\n",
+        every.join(", ")
+    );
+    let file = bed.write("good.yaml", &yaml);
+    let output = bed.verb(&["check", file.to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_file_that_is_too_deep_or_too_large_says_which() {
+    let deep = format!("version: 1\nworkers: {}{}\n", "[".repeat(70), "]".repeat(70));
+    refused(&deep, &["nested deeper than 64 levels"]);
+    let large = format!("version: 1\nworkers: [ {} ]\n", "x, ".repeat(200_001));
+    refused(&large, &["more than 200000 values"]);
+}
+
+#[test]
 fn what_a_thread_or_registered_code_cannot_have_is_refused_where_it_is_said() {
     let yaml = "version: 1\ndefaults: { user: nobody, env: { A: b }, sockets: [ '127.0.0.1:1' ] }\nworkers:\n  \
                 fine: { worker: ticker, isolation: thread }\n  t: { worker: ticker, isolation: thread, user: nobody, env: { A: b } }\n  \

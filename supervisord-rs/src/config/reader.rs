@@ -169,18 +169,23 @@ impl<'a> Cursor<'a> {
             clippy::cast_sign_loss,
             reason = "checked against the bounds first"
         )]
-        let permille = number
+        let below = number
             .filter(|number| (0.0..=1e6).contains(number))
-            .map(|number| (number * 1000.0).round() as u32);
-        // What is rounded to nothing was meant to be something.
-        let vanishes = permille == Some(0) && number.is_some_and(|number| number > 0.0);
-        match permille.filter(|permille| (low..=high).contains(permille) && !vanishes) {
+            .map(|number| (number, (number * 1000.0).floor() as u32));
+        // The floor of what is a thousandth can be the one below it.
+        let near = below.map(|(number, below)| (number, [below, below + 1]));
+        let exact = |number: f64| move |near: &u32| (fraction(*near) - number).abs() <= 0.0;
+        let found = near.and_then(|(number, near)| near.into_iter().find(exact(number)));
+        match found.filter(|permille| (low..=high).contains(permille)) {
             Some(permille) => Some(self.at(permille)),
             None => {
-                let zero = if low == 0 { "0, or " } else { "" };
-                let (low, high) = (f64::from(low.max(1)) / 1000.0, f64::from(high) / 1000.0);
-                let expected = format!("{zero}a number from {low} to {high}");
-                self.wrong(&expected)
+                let bounds = format!("a number from {} to {}", fraction(low), fraction(high));
+                let near =
+                    near.filter(|(_, [below, above])| found.is_none() && low <= *below && *above <= high);
+                let thousandths = near.map_or_else(String::new, |(_, [below, above])| {
+                    format!(", in full thousandths: {} or {}", fraction(below), fraction(above))
+                });
+                self.wrong(&(bounds + &thousandths))
             }
         }
     }
@@ -412,6 +417,11 @@ pub(super) fn join(path: &str, key: &str) -> String {
 /// `workers.api.restart` → `defaults.restart`.
 fn under_defaults(path: &str) -> String {
     path.splitn(3, '.').nth(2).map_or_else(|| path.to_owned(), |rest| format!("defaults.{rest}"))
+}
+
+/// Thousandths as the fraction that they are.
+fn fraction(permille: u32) -> f64 {
+    f64::from(permille) / 1000.0
 }
 
 /// Bytes of a size as written; units of 1024.

@@ -244,8 +244,14 @@ impl Builder<'_> {
     ) -> Option<Node> {
         let range = self.range(span);
         self.nodes += 1;
-        if depth > DEPTH_MAX || self.nodes > NODES_MAX {
-            let message = format!("nested deeper than {DEPTH_MAX} levels, or more than {NODES_MAX} values");
+        let excess = if depth > DEPTH_MAX {
+            Some(format!("nested deeper than {DEPTH_MAX} levels"))
+        } else if self.nodes > NODES_MAX {
+            Some(format!("more than {NODES_MAX} values, each alias counted as what it stands for"))
+        } else {
+            None
+        };
+        if let Some(message) = excess {
             self.problem(range, message, None);
             return None;
         }
