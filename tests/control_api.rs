@@ -163,14 +163,52 @@ fn members_of_the_group_may_use_the_api_and_others_may_not() {
         assert_eq!(output.status.code(), Some(0), "{who:?}: {}", text(&output.stderr));
     }
     let output = verb_as(&bed, STRANGER, &["stop", "all"]);
-    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("Permission denied"), "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("not permitted") && said.contains("members of its `control: { group: }`"),
+        "{said}"
+    );
+    assert!(!said.contains("start one"), "there is one: {said}");
     // A successor takes the socket over, and lets in the same.
     harness::kill(supervisor.status().supervisor.pid, nix::sys::signal::Signal::SIGKILL);
     supervisor.wait("a member to be served again", |_| {
         (verb_as(&bed, MEMBER, &["status", "a"]).status.code() == Some(0)).then_some(())
     });
     assert!(!bed.log().contains("cannot reach"), "{}", bed.log());
+    supervisor.stop();
+}
+
+#[test]
+fn a_member_gets_no_more_than_what_the_workers_may() {
+    let bed = Bed::new();
+    open(&bed);
+    let yaml = format!(
+        "version: 1\nsupervisor: {{ control: {{ group: {GROUP} }} }}\nworkers:\n  \
+         a: {{ command: [sh, -c, 'echo line; exec sleep 1d'] }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_output("a", "line\n");
+    let pid = supervisor.status().supervisor.pid;
+    let script = bed.write("other", &format!("#!/bin/sh\ntouch {}\nexit 1\n", bed.path("ran").display()));
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let output = verb_as(&bed, MEMBER, &["reexec", "--binary", script.to_str().expect("UTF-8")]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("only root and the supervisor's own user may name another binary"), "{said}");
+    assert!(!bed.path("ran").exists(), "it was not run");
+    assert_eq!(supervisor.status().supervisor.pid, pid);
+    // What a member may is as before.
+    let output = verb_as(&bed, MEMBER, &["reload"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    // The log is 0640, and not the member's: that is said, and is no empty log.
+    for arguments in [&["logs", "a"][..], &["logs"]] {
+        let output = verb_as(&bed, MEMBER, arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{said}");
+        assert!(said.contains("a.log, the output of a: Permission denied"), "{said}");
+        assert!(said.contains("as root or as the supervisor's own user"), "{said}");
+    }
     supervisor.stop();
 }
 

@@ -39,9 +39,7 @@ impl From<Exit> for ExitCode {
 pub(super) fn report(error: &ClientError) -> Exit {
     eprintln!("supervisord-rs: {}", harmless(&error.to_string()));
     match error {
-        ClientError::NoSupervisor { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-            Exit::RefusedOrUnknown
-        }
+        ClientError::NotPermitted { .. } => Exit::RefusedOrUnknown,
         ClientError::NoSupervisor { .. } => Exit::NoSupervisor,
         ClientError::TimedOut(_) | ClientError::BrokenOff(_) | ClientError::Protocol(_) => Exit::Failed,
         ClientError::Failed(failure) => match failure.error.as_str() {

@@ -32,6 +32,9 @@ pub(super) struct Options {
     raw: bool,
 }
 
+/// What one does who may not read a log: the API gives no output of workers to anybody.
+const DENIED: &str = "; read it as root or as the supervisor's own user, or let the group of the file in";
+
 /// A file that is shown.
 struct Shown {
     file: LogFile,
@@ -54,6 +57,7 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
     }
     let mut elsewhere = Vec::new();
     let mut unreadable = Vec::new();
+    let mut is_denied = false;
     for worker in &status.workers {
         if options.workers.is_empty() || options.workers.iter().any(|name| is_meant(worker, name)) {
             for target in [&worker.stdout, &worker.stderr] {
@@ -65,8 +69,11 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
                     match open_regular(&own) {
                         // One that does not exist yet may come.
                         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                            let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
+                            is_denied |= denied;
+                            let advice = if denied { DENIED } else { "" };
                             unreadable.push(format!(
-                                "cannot show {target}, the output of {}: {error}",
+                                "cannot show {target}, the output of {}: {error}{advice}",
                                 worker.name
                             ));
                         }
@@ -84,7 +91,7 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
     unreadable.dedup();
     elsewhere.iter().chain(&unreadable).for_each(|line| eprintln!("supervisord-rs: {}", harmless(line)));
     if files.is_empty() && !unreadable.is_empty() {
-        return Exit::Failed;
+        return if is_denied { Exit::RefusedOrUnknown } else { Exit::Failed };
     }
     let has_names = files.len() > 1;
     let mut shown: Vec<Shown> = files

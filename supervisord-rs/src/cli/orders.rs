@@ -168,7 +168,7 @@ pub(super) fn shutdown(options: &ShutdownOptions, client: &Client) -> Exit {
     let begun = Instant::now();
     // As long as it takes: the supervisor has its own timeout. One that dies meanwhile may have a successor.
     let next = until(Duration::MAX, PAUSE, || match client.status() {
-        Err(ClientError::NoSupervisor { .. }) => Some(None),
+        Err(ClientError::NoSupervisor { .. } | ClientError::NotPermitted { .. }) => Some(None),
         Ok(status) => pid.as_ref().is_ok_and(|pid| *pid != status.supervisor.pid).then_some(Some(status)),
         Err(_) => None,
     });

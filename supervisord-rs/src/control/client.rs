@@ -29,6 +29,17 @@ pub enum ClientError {
         /// Why.
         source: io::Error,
     },
+    /// Its socket, or a directory on the way to it, does not let this user in.
+    #[error(
+        "not permitted to use {}: {source}; root may, the supervisor's own user, and members of its `control: {{ group: }}`",
+        socket.display()
+    )]
+    NotPermitted {
+        /// Where.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// It answered that it would not, or could not.
     #[error("{}", .0.message)]
     Failed(Failure),
@@ -263,7 +274,7 @@ impl Client {
     ) -> Result<(SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>), ClientError> {
         let stream = tokio::net::UnixStream::connect(&self.socket)
             .await
-            .map_err(|source| ClientError::NoSupervisor { socket: self.socket.clone(), source })?;
+            .map_err(|source| unreachable(self.socket.clone(), source))?;
         let shaken = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(|error| broken(&error))?;
         Ok((sender, tokio::spawn(connection)))
@@ -304,6 +315,15 @@ fn request(method: &str, path: &str, body: Bytes) -> Result<hyper::Request<Full<
         .header("content-type", "application/json")
         .body(Full::new(body))
         .map_err(|error| broken(&error))
+}
+
+/// Why nobody is spoken to there.
+fn unreachable(socket: PathBuf, source: io::Error) -> ClientError {
+    if source.kind() == io::ErrorKind::PermissionDenied {
+        ClientError::NotPermitted { socket, source }
+    } else {
+        ClientError::NoSupervisor { socket, source }
+    }
 }
 
 fn broken(error: &dyn std::error::Error) -> ClientError {

@@ -92,7 +92,12 @@ impl Daemon {
     pub(super) fn on_reexec(&mut self, request: ReexecRequest, peer: Peer, answer: Answer<Done>) {
         let binary = request.binary.clone().unwrap_or_else(service_manager::program);
         self.log_order("reexec", &binary.display().to_string(), peer);
-        let why = if !self.around.is_kept() {
+        // Its user runs what it chooses: whoever may only use the API is not to become that user by it.
+        let is_theirs = request.binary.as_ref().is_some_and(|binary| binary.as_os_str() != OWN);
+        let may_choose = peer.uid == 0 || peer.uid == nix::unistd::getuid().as_raw();
+        let why = if is_theirs && !may_choose {
+            "only root and the supervisor's own user may name another binary (`--binary`), since it runs as that user; without it, `reexec` takes the file that the supervisor was started from"
+        } else if !self.around.is_kept() {
             "nobody keeps the supervisor's descriptors, so that no worker would outlive it: run it under its guardian, or as a unit with FileDescriptorStoreMax=, and not with `on_death: kill`"
         } else if self.machine.is_shutting_down() {
             "the supervisor is shutting down"
