@@ -54,7 +54,7 @@ impl Storm<'_> {
 
     /// An order, given again until a supervisor has answered it: whether it was accepted by one that died is not known.
     fn order(&self, what: &str, order: impl Fn(&Client) -> Result<Done, ClientError>) -> bool {
-        let client = self.supervisor.client.clone_with(Some(OUTCOME));
+        let mut client = self.supervisor.client.clone_with(Some(OUTCOME));
         let end = Instant::now() + ANSWER;
         loop {
             let begun = Instant::now();
@@ -79,7 +79,11 @@ impl Storm<'_> {
                     self.complain(format!("{what}: {error}"));
                     return false;
                 }
-                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+                Err(_) => {
+                    // Supervisors may die faster than an outcome comes: the next is asked for its acceptance, or little more.
+                    client = client.clone_with(Some(Duration::from_millis(1)));
+                    std::thread::sleep(Duration::from_millis(5));
+                }
             }
         }
     }

@@ -11,7 +11,9 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use harness::{Bed, EAGER, is_root};
+use harness::{Bed, EAGER, is_root, open_files_by_use};
+use supervisord_rs::record::black_box::CARRIERS;
+use supervisord_rs::record::logs::{DESCRIPTORS, KEPT};
 
 /// A worker that writes numbered lines after its name, slowly enough for others to write in between.
 fn counting(name: &str, stdout: &str) -> String {
@@ -201,6 +203,49 @@ fn targets_that_hang_hold_one_thread_each_however_often_their_workers_die() {
     let lines = bed.output("good").lines().count();
     supervisor.wait_output("good", &format!("good {}\n", lines + 50));
     assert_eq!(supervisor.worker("good").lost_output, 0);
+    supervisor.stop();
+}
+
+#[test]
+fn however_many_targets_hang_threads_and_their_descriptors_are_bounded() {
+    const TARGETS: usize = CARRIERS + 8;
+    let bed = Bed::new();
+    let names: Vec<String> = (0..TARGETS).map(|number| format!("w{number}")).collect();
+    let mut yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n".to_owned();
+    // Nobody reads them: what they have room for is taken, and then a write hangs.
+    let mut readers = Vec::new();
+    for name in &names {
+        let fifo = bed.path(name);
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+        yaml.push_str(&format!(
+            "  {name}: {{ command: [sh, -c, 'read go < go; seq 40000; exec sleep 1d'], cwd: {}, logs: {{ stdout: {} }} }}\n",
+            bed.directory.path().display(),
+            fifo.display()
+        ));
+        readers.push(File::options().read(true).write(true).open(&fifo).expect("open"));
+    }
+    let go = bed.path("go");
+    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let mut gate = File::options().read(true).write(true).open(&go).expect("open");
+    let supervisor = bed.start(&yaml);
+    let status = supervisor.wait_running();
+    let pids = [status.supervisor.pid, supervisor.child.id() as i32];
+    let before = pids.map(open_files_by_use);
+    gate.write_all(&[b'\n'; TARGETS]).expect("a line for each");
+    let mut most = [(0, 0); 2];
+    supervisor.wait("every target to be given up", |supervisor| {
+        let now = pids.map(open_files_by_use);
+        most = [0, 1].map(|which| (most[which].0.max(now[which].0), most[which].1.max(now[which].1)));
+        supervisor.client.status().ok()?.workers.iter().all(|worker| worker.lost_output > 0).then_some(())
+    });
+    let bounds = [CARRIERS * DESCRIPTORS, CARRIERS * KEPT];
+    for ((most, before), bound) in most.into_iter().zip(before).zip(bounds) {
+        assert!(most.0 <= before.0 + bound, "{} where {} were: more than {bound}", most.0, before.0);
+        assert!(most.0 > before.0 + bound / 4, "{} where {} were: hardly any hung", most.0, before.0);
+        // Each target is opened when something is written to it.
+        assert!(most.1 <= before.1 + TARGETS + 20, "{} where {} were", most.1, before.1);
+    }
+    drop(readers);
     supervisor.stop();
 }
 

@@ -205,8 +205,9 @@ fn vanished_directories_come_back_and_the_control_socket_with_them() {
     supervisor.wait("incidents on the disk", |supervisor| {
         supervisor.bed.path("state/incidents.jsonl").exists().then_some(())
     });
-    supervisor.client.status().expect_err("the socket is gone");
-    harness::kill(supervisor.child.id() as i32, nix::sys::signal::Signal::SIGUSR2);
+    supervisor.wait("the control socket", |supervisor| {
+        supervisor.bed.path("run/control.sock").exists().then_some(())
+    });
     assert_eq!(supervisor.worker("w").pid, worker.pid);
     supervisor.stop();
 }

@@ -382,7 +382,8 @@ impl Daemon {
                 let note = self.around.black_box.note(incarnation.worker.index());
                 note.begin_launch();
                 note.set_plan(succession::plan(drivers.launch_of(incarnation.worker)));
-                drivers.launch(incarnation);
+                let view = self.machine.worker(incarnation.worker);
+                drivers.launch(incarnation, view.is_some_and(|view| view.attempt > 0));
             }
             Effect::Withdraw { incarnation } => drivers.withdraw(incarnation),
             Effect::Confirm { incarnation } => drivers.confirm(incarnation),

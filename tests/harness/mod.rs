@@ -383,6 +383,22 @@ pub fn open_files(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("a live process").count()
 }
 
+/// Open descriptors of a process: such as threads that carry output have, and the others.
+///
+/// Those of a thread are [`DESCRIPTORS`](supervisord_rs::record::logs::DESCRIPTORS) at most, and there are
+/// [`CARRIERS`](supervisord_rs::record::black_box::CARRIERS) threads at most. A disk that is slow for a moment has threads
+/// hang in their writes; others come in their place, and their descriptors stay for the next time. So the number of the
+/// former grows in steps, up to a bound; that of the latter must not grow.
+pub fn open_files_by_use(pid: i32) -> (usize, usize) {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).expect("a live process").flatten();
+    let names =
+        links.filter_map(|link| fs::read_link(link.path()).ok()).map(|path| path.display().to_string());
+    let carries =
+        |name: &String| name.starts_with("pipe:") || name == "/dev/null" || name.starts_with("/memfd:text");
+    let (carrying, others): (Vec<String>, Vec<String>) = names.partition(carries);
+    (carrying.len(), others.len())
+}
+
 /// Whether a process is there and has not exited.
 pub fn is_alive(pid: i32) -> bool {
     supervisord_rs::process_table::is_alive(pid)

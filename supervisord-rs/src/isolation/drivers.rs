@@ -113,6 +113,8 @@ pub struct Drivers {
     ready: VecDeque<Token>,
     /// Whose launch waits until one that was withdrawn is over.
     deferred: Vec<Incarnation>,
+    /// Workers that have failed since they were last stable: their launches let others pass.
+    failing: BTreeSet<WorkerId>,
     /// Domains whose main process is gone and whose family is not, or may not be.
     remains: BTreeSet<DomainId>,
     /// When to look at them next, in monotonic nanoseconds, and how long to wait after that.
@@ -270,6 +272,7 @@ impl Drivers {
             withdrawn: Vec::new(),
             ready: VecDeque::new(),
             deferred: Vec::new(),
+            failing: BTreeSet::new(),
             remains: BTreeSet::new(),
             next_look: None,
             patience: orphans::Patience::default(),
@@ -290,8 +293,13 @@ impl Drivers {
     }
 
     /// Launches an incarnation: at once where that waits for nothing, else on a launcher thread. Answered by `Launched` or
-    /// `LaunchFailed`.
-    pub fn launch(&mut self, incarnation: Incarnation) {
+    /// `LaunchFailed`. `is_again`: the worker has failed since it was last stable; others may pass it.
+    pub fn launch(&mut self, incarnation: Incarnation, is_again: bool) {
+        if is_again {
+            self.failing.insert(incarnation.worker);
+        } else {
+            self.failing.remove(&incarnation.worker);
+        }
         match self.try_launch(incarnation) {
             Ok(Progress::Launched) => self.events.push_back(Event::Launched { incarnation }),
             Ok(Progress::OnItsWay) => {}

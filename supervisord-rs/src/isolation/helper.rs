@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
 use super::launch::{Attempt, Child, advice};
-use super::launcher::Launchers;
+use super::launcher::{Launchers, Queue};
 use super::reaper;
 use super::surroundings::Result as Launched;
 
@@ -72,7 +72,7 @@ impl Summons {
         launch: impl FnOnce(&Attempt) -> Launched<Child> + Send + 'static,
     ) -> Self {
         let (sender, answer) = oneshot::channel();
-        let attempt = launchers.submit(move |attempt| {
+        let attempt = launchers.submit(Queue::First, move |attempt| {
             let result = launch(attempt).map(|child| Helper::new(child, worker));
             // One that nobody waits for any more is dropped, and killed by that.
             let _ = sender.send(result.map_err(|failed| NotLaunched {

@@ -4,6 +4,9 @@
 //! They live as long as we do: a child gets its parent-death signal when the *thread* that launched it ends
 //! (`PR_SET_PDEATHSIG`, prctl(2)). A few suffice; when all of them are held up and others wait, one more is started, up to
 //! a bound, so that a launch that hangs holds up no other. Those that are started stay.
+//!
+//! Workers that fail again and again have a queue of their own, and the threads take from both in turn: however many of
+//! them there are, a launch that a person ordered waits for one of theirs at most.
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,6 +27,15 @@ const THREADS_MAX: usize = 64;
 /// How long nothing moves before those that wait get another thread. A launch takes a millisecond.
 const PATIENCE: Duration = Duration::from_millis(50);
 
+/// In which queue a launch waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// A first launch, one that was ordered, a probe, a hook.
+    First,
+    /// Of a worker that has failed since it was last stable.
+    Again,
+}
+
 /// The threads, and what waits for them.
 #[derive(Debug)]
 pub(super) struct Launchers(Arc<Shared>);
@@ -36,7 +48,10 @@ struct Shared {
 
 #[derive(Debug)]
 struct Line {
-    jobs: VecDeque<Job>,
+    first: VecDeque<Job>,
+    again: VecDeque<Job>,
+    /// From which queue the last job came.
+    last: Queue,
     threads: usize,
     idle: usize,
     /// When a thread last took a job, or another thread was started.
@@ -67,7 +82,9 @@ impl Launchers {
     /// EAGAIN when there can be none at all.
     pub(super) fn start() -> io::Result<Self> {
         let line = Line {
-            jobs: VecDeque::new(),
+            first: VecDeque::new(),
+            again: VecDeque::new(),
+            last: Queue::Again,
             threads: 0,
             idle: 0,
             moved_at: Instant::now(),
@@ -85,16 +102,20 @@ impl Launchers {
     }
 
     /// Has a launch made by the next thread that is free. `work` answers for itself; does not block.
-    pub(super) fn submit(&self, work: impl FnOnce(&Arc<Attempt>) + Send + 'static) -> Arc<Attempt> {
+    pub(super) fn submit(
+        &self,
+        queue: Queue,
+        work: impl FnOnce(&Arc<Attempt>) + Send + 'static,
+    ) -> Arc<Attempt> {
         let attempt = Arc::new(Attempt::default());
         let job = Job { attempt: Arc::clone(&attempt), work: Box::new(work) };
         let mut line = self.0.lock();
-        if line.jobs.is_empty() {
+        if line.is_empty() {
             line.moved_at = Instant::now();
         }
         line.attempts.retain(|known| known.strong_count() > 0);
         line.attempts.push(Arc::downgrade(&attempt));
-        line.jobs.push_back(job);
+        line.queue(queue).push_back(job);
         drop(line);
         self.0.job_came.notify_one();
         attempt
@@ -109,7 +130,7 @@ impl Launchers {
     /// When to [`relieve`](Self::relieve), in monotonic nanoseconds; `None` while nothing waits.
     pub(super) fn relief_due(&self) -> Option<u64> {
         let line = self.0.lock();
-        if line.jobs.is_empty() || line.threads >= THREADS_MAX {
+        if line.is_empty() || line.threads >= THREADS_MAX {
             return None;
         }
         let rest = PATIENCE.saturating_sub(line.moved_at.elapsed());
@@ -119,12 +140,12 @@ impl Launchers {
     /// Starts another thread if launches wait and all threads are held up.
     pub(super) fn relieve(&self) {
         let mut line = self.0.lock();
-        let is_held_up = !line.jobs.is_empty() && line.idle == 0 && line.moved_at.elapsed() >= PATIENCE;
+        let is_held_up = !line.is_empty() && line.idle == 0 && line.moved_at.elapsed() >= PATIENCE;
         if !is_held_up || line.threads >= THREADS_MAX {
             return;
         }
         line.moved_at = Instant::now();
-        let (waiting, threads) = (line.jobs.len(), line.threads);
+        let (waiting, threads) = (line.first.len() + line.again.len(), line.threads);
         drop(line);
         match self.0.add() {
             Ok(()) if threads + 1 == THREADS_MAX => tracing::error!(
@@ -143,6 +164,32 @@ impl Launchers {
                 "launches hang, and another thread for those that wait cannot be started"
             ),
         }
+    }
+}
+
+impl Line {
+    fn is_empty(&self) -> bool {
+        self.first.is_empty() && self.again.is_empty()
+    }
+
+    fn queue(&mut self, queue: Queue) -> &mut VecDeque<Job> {
+        match queue {
+            Queue::First => &mut self.first,
+            Queue::Again => &mut self.again,
+        }
+    }
+
+    /// The next job: from the two queues in turn.
+    fn take(&mut self) -> Option<Job> {
+        let next = match self.last {
+            Queue::First => [Queue::Again, Queue::First],
+            Queue::Again => [Queue::First, Queue::Again],
+        };
+        next.into_iter().find_map(|queue| {
+            let job = self.queue(queue).pop_front()?;
+            self.last = queue;
+            Some(job)
+        })
     }
 }
 
@@ -179,7 +226,7 @@ impl Shared {
     fn next(&self) -> Job {
         let mut line = self.lock();
         loop {
-            if let Some(job) = line.jobs.pop_front() {
+            if let Some(job) = line.take() {
                 line.moved_at = Instant::now();
                 return job;
             }
@@ -187,5 +234,42 @@ impl Shared {
             line = self.job_came.wait(line).unwrap_or_else(PoisonError::into_inner);
             line.idle -= 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn whoever_fails_again_and_again_delays_a_first_launch_by_one() {
+        let launchers = Launchers::start().expect("threads");
+        let (gates, blocked) = (Arc::new(Mutex::new(())), channel());
+        let held = gates.lock().expect("not poisoned");
+        // Every thread is busy until the gate opens.
+        for _ in 0..THREADS {
+            let (gates, blocked) = (Arc::clone(&gates), blocked.0.clone());
+            launchers.submit(Queue::First, move |_| {
+                let _ = blocked.send(());
+                drop(gates.lock());
+            });
+        }
+        let threads = launchers.0.lock().threads;
+        for _ in 0..threads {
+            blocked.1.recv().expect("a busy thread");
+        }
+        let (done, order) = channel();
+        let submit = |queue, name| {
+            let done = done.clone();
+            launchers.submit(queue, move |_| done.send(name).unwrap_or_default());
+        };
+        (0..100).for_each(|_| submit(Queue::Again, "again"));
+        submit(Queue::First, "first");
+        drop(held);
+        let place = (0..101).position(|_| order.recv().expect("a launch") == "first");
+        let place = place.expect("it comes");
+        assert!(place <= 2 * THREADS, "it comes after {place} others");
     }
 }

@@ -56,6 +56,7 @@ use crate::record::black_box::Carriers;
 use crate::record::echo::Echo;
 use crate::record::post_mortem::PastCarried;
 use crate::service_manager::{FdStore, Heritage};
+pub use hands::{DESCRIPTORS, KEPT};
 use jobs::Job;
 use leftover::Leftover;
 use pool::Pool;

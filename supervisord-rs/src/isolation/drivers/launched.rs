@@ -18,6 +18,7 @@ use super::{Drivers, Process, Resident};
 use crate::isolation::family::Family;
 use crate::isolation::host::Host;
 use crate::isolation::launch::{Attempt, Child, failure};
+use crate::isolation::launcher::Queue;
 use crate::isolation::live::{event_fd, hush, ring};
 use crate::isolation::outfit::Outfit;
 use crate::isolation::reaper;
@@ -82,9 +83,10 @@ impl Drivers {
         domain: DomainId,
         mut outfit: Outfit,
         pledge: Option<Pledge>,
+        queue: Queue,
     ) -> Arc<Attempt> {
         let (sender, wake) = (self.answers.sender.clone(), Arc::clone(&self.answers.wake));
-        self.launchers.submit(move |attempt| {
+        self.launchers.submit(queue, move |attempt| {
             let pledge = pledge.filter(Pledge::is_said);
             outfit.parent_death_signal = death_signal(pledge.is_some());
             let result = outfit.launch(attempt);
@@ -240,7 +242,8 @@ impl Drivers {
         let domain_of = &self.domain_of;
         let due = self.deferred.extract_if(.., |deferred| domain_of[deferred.worker.index()] == domain);
         for incarnation in due.collect::<Vec<_>>() {
-            self.launch(incarnation);
+            let is_again = self.failing.contains(&incarnation.worker);
+            self.launch(incarnation, is_again);
         }
     }
 

@@ -20,6 +20,7 @@ use crate::config::settings::{Limits, Surroundings};
 use crate::config::{Isolation, Launch, Program};
 use crate::isolation::family::Family;
 use crate::isolation::launch::{failure, has_room};
+use crate::isolation::launcher::Queue;
 use crate::isolation::live::{Live, Page, Sdk, event_fd};
 use crate::isolation::notify::Notify;
 use crate::isolation::outfit::{Birthplace, Outfit, Surrounded};
@@ -185,7 +186,9 @@ impl Drivers {
     ) {
         let is_kept = outfit.parent_death_signal.is_none();
         let pledge = is_kept.then(|| self.pledge(domain, way.as_ref()));
-        let attempt = self.submit(domain, outfit, pledge);
+        let is_again = self.failing.contains(&incarnation.worker);
+        let queue = if is_again { Queue::Again } else { Queue::First };
+        let attempt = self.submit(domain, outfit, pledge, queue);
         let members = vec![incarnation];
         let expected = Expected { attempt, family, way, members, has_spoken: false };
         self.domains[domain.index()].expected = Some(expected);

@@ -130,7 +130,7 @@ impl LogFile {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Unwritten> {
         let unwritten = |error| Unwritten { bytes: bytes.len(), error };
         let (cap, is_stuck) = (self.cap, self.is_stuck());
-        let open = match self.opened() {
+        let open = match self.there() {
             Ok(open) => open,
             Err(error) => return Err(unwritten(error)),
         };
@@ -146,9 +146,15 @@ impl LogFile {
         }
     }
 
-    /// How long it is; `None` for what is no regular file.
+    /// Looks whether it is there still and how long it is, since others may have removed it or written to it. Once for
+    /// each piece of output: what comes of that piece goes to what was seen.
+    pub(super) fn look(&mut self) {
+        let _ = self.opened();
+    }
+
+    /// How long it was when it was looked at, with what was written since; `None` for what is no regular file.
     pub(super) fn length(&mut self) -> io::Result<Option<u64>> {
-        let open = self.opened()?;
+        let open = self.there()?;
         Ok(open.can_rotate.then_some(open.length))
     }
 
@@ -305,6 +311,11 @@ impl LogFile {
         if is_gone {
             self.open = None;
         }
+        self.there()
+    }
+
+    /// The same, without a look at one that is open.
+    fn there(&mut self) -> io::Result<&mut Open> {
         if self.open.is_none() {
             let now = SystemTime::now();
             if let Some((at, kind, why)) = &self.failed

@@ -24,6 +24,12 @@ pub(super) const PIPE: &str = "hands/";
 /// Begins the names of the texts that they write.
 pub(super) const TEXT: &str = "text/";
 
+/// What whoever keeps descriptors has of the hands of one thread at most: the pipe, and the text.
+pub const KEPT: usize = 2;
+/// The descriptors of the hands of one thread at most: two pipes, the way out, the text, and the copies that the store
+/// makes of what is kept.
+pub const DESCRIPTORS: usize = 2 + 2 + 1 + 1 + KEPT;
+
 /// A pipe.
 type Pipe = (OwnedFd, OwnedFd);
 

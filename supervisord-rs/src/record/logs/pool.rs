@@ -21,7 +21,8 @@ use crate::record::patient::PATIENCE;
 use crate::service_manager::FdStore;
 use crate::waiting::until;
 
-/// Most threads: so many targets may hang at once before others have to wait.
+/// Most threads: so many targets may hang at once before others have to wait. A thread that ends leaves its hands to the next
+/// one, with their descriptors: their number is that of the threads that there were at once, and never falls.
 const THREADS_MAX: usize = CARRIERS;
 /// Threads that stay when there is nothing to do: one that works and one that waits.
 const THREADS_KEPT: usize = 2;
@@ -29,6 +30,10 @@ const THREADS_KEPT: usize = 2;
 const STALL: Duration = PATIENCE;
 /// Between two looks at who still has something in its hands.
 const PAUSE: Duration = Duration::from_millis(1);
+/// A stream that brings so much at once has more in a moment, as a rule.
+const MUCH: usize = 4096;
+/// So often one stream is waited for before all of them are.
+const ROUNDS: u32 = 16;
 /// Between two looks at those that may hang.
 const LOOK_MS: u16 = 500;
 /// Notices that wait for the loop at most.
@@ -262,7 +267,19 @@ impl Pool {
             // What a predecessor left in another's hands comes first: then this one is armed again.
             stream.begin_to_wait();
         } else {
-            stream.carry(&target, self, hands);
+            // Whoever writes much has more in a moment: that is waited for here, which costs less than to wait with all
+            // the others, unless somebody else wants to write to the target.
+            let mut rounds = 0;
+            while stream.carry(&target, self, hands) >= MUCH
+                && rounds < ROUNDS
+                && !target.turn.is_wanted()
+                // It may have turned out to be another's file meanwhile.
+                && Arc::ptr_eq(&target, &stream.target())
+                && self.has_begun.load(Ordering::SeqCst)
+                && stream.has_more_soon()
+            {
+                rounds += 1;
+            }
             self.arm(id, &stream);
         }
         self.give_back(&target);

@@ -1,11 +1,12 @@
 //! One captured stream: what comes out of its pipe goes to its target, as bytes where nobody has to look at lines.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::{pipe2, read};
 use workers::board::monotonic_ns;
 
@@ -25,6 +26,8 @@ use crate::record::stable_hash::stable_hash;
 
 /// Pieces before another stream gets its turn.
 const ROUNDS: usize = 64;
+/// How long more is waited for where much has come, in milliseconds.
+const MOMENT_MS: u8 = 1;
 /// Bytes of the end that are kept for incidents.
 const RECENT: usize = 4096;
 /// Last lines that an incident shows.
@@ -179,23 +182,35 @@ impl Stream {
         self.carrier.try_lock().is_ok_and(|carrier| !carrier.leftovers.is_empty())
     }
 
-    /// Carries what is there, at most so much that others get their turn. The caller has the target's turn.
-    pub(super) fn carry(&self, target: &Arc<Target>, pool: &Arc<Pool>, hands: &mut Hands) {
+    /// Carries what is there, at most so much that others get their turn. The caller has the target's turn. How many
+    /// bytes; 0 where more are left than that.
+    pub(super) fn carry(&self, target: &Arc<Target>, pool: &Arc<Pool>, hands: &mut Hands) -> usize {
         let mut carrier = lock(&self.carrier);
         self.busy_since.store(monotonic_ns().max(1), Ordering::Relaxed);
+        let (mut carried, mut is_empty) = (0, false);
         // Nothing is taken before it is known where it goes.
         if pool.targets().settle(target) {
             if !carrier.leftovers.is_empty() {
                 self.carry_leftovers(&mut carrier, target, hands, pool);
             }
             for _ in 0..ROUNDS {
-                if self.carry_piece(&self.ours, &mut carrier, target, hands, pool) == 0 {
+                let count = self.carry_piece(&self.ours, &mut carrier, target, hands, pool);
+                if count == 0 {
+                    is_empty = true;
                     break;
                 }
+                carried += count;
             }
         }
         self.busy_since.store(0, Ordering::Relaxed);
         self.said_stalled.store(false, Ordering::Relaxed);
+        if is_empty { carried } else { 0 }
+    }
+
+    /// Whether more comes within a moment.
+    pub(super) fn has_more_soon(&self) -> bool {
+        let mut polled = [PollFd::new(self.ours.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, MOMENT_MS).is_ok_and(|ready| ready > 0)
     }
 
     /// What a predecessor had taken and not written, or not wholly. First of all: it was written first.
@@ -301,7 +316,12 @@ impl Stream {
         }
         match self.output {
             // All of it into one file, so that a successor finds it there.
-            Output::File => self.append(carrier, target, &text, held, Some(hands), pool),
+            Output::File => {
+                if let Some(file) = &target.file {
+                    drop(self.present(file, target, pool));
+                }
+                self.append(carrier, target, &text, held, Some(hands), pool);
+            }
             Output::Terminal | Output::Journal | Output::Syslog => {
                 self.say(carrier, target, &text, pool);
                 held.into_iter().for_each(|held| hands.empty(held.covered));
@@ -321,8 +341,8 @@ impl Stream {
     ) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let share =
-                target.file.as_ref().map_or(rest.len(), |file| self.present(file, target, pool, rest));
+            let share = |file| self.present(file, target, pool).share(rest).max(1);
+            let share = target.file.as_ref().map_or(rest.len(), share);
             let done = bytes.len() - rest.len();
             let held = held.map(|all| Held { all: all - done, covered: share });
             self.append(carrier, target, &rest[..share], held, Some(hands), pool);
@@ -330,15 +350,20 @@ impl Stream {
         }
     }
 
-    /// How much of what comes belongs into the present file: yesterday's is put aside before it gets today's first line.
-    fn present(&self, file: &Mutex<LogFile>, target: &Arc<Target>, pool: &Arc<Pool>, bytes: &[u8]) -> usize {
+    /// The file that what comes belongs into: yesterday's is put aside before it gets today's first line.
+    fn present<'a>(
+        &self,
+        file: &'a Mutex<LogFile>,
+        target: &Arc<Target>,
+        pool: &Arc<Pool>,
+    ) -> MutexGuard<'a, LogFile> {
         let mut held = lock(file);
+        held.look();
         if held.is_of_the_past() {
             self.rotate(target, &mut held, pool);
+            held.look();
         }
-        // Opens it, so that it is known how long it is.
-        let _ = held.length();
-        held.share(bytes).max(1)
+        held
     }
 
     /// Appends a text to the file. What it is made of is dropped from the hands then: it is written, or cannot be.
@@ -353,9 +378,6 @@ impl Stream {
     ) {
         let Some(file) = &target.file else { return };
         let mut file = lock(file);
-        if file.is_of_the_past() {
-            self.rotate(target, &mut file, pool);
-        }
         let written =
             self.mark(&mut file).map_err(|error| Unwritten { bytes: text.len(), error }).and_then(|()| {
                 if let (Some(hands), Some(held), Ok(Some(place))) = (&mut hands, held, file.length()) {
@@ -376,7 +398,10 @@ impl Stream {
     /// Whole lines to those who collect them.
     fn say(&self, carrier: &mut Carrier, target: &Arc<Target>, text: &[u8], pool: &Arc<Pool>) {
         if let Some(file) = &target.file {
-            let written = lock(file).write(text);
+            let mut file = lock(file);
+            file.look();
+            let written = file.write(text);
+            drop(file);
             let (lost, error) = written.err().map_or((0, None), |it| (it.bytes, Some(it.error)));
             return self.account(carrier, lost as u64, error, pool);
         }
@@ -400,7 +425,12 @@ impl Stream {
             return;
         }
         match self.output {
-            Output::File => self.append(&mut carrier, target, &text, None, None, pool),
+            Output::File => {
+                if let Some(file) = &target.file {
+                    drop(self.present(file, target, pool));
+                }
+                self.append(&mut carrier, target, &text, None, None, pool);
+            }
             Output::Terminal | Output::Journal | Output::Syslog => {
                 self.say(&mut carrier, target, &text, pool)
             }

@@ -101,6 +101,9 @@ impl Target {
 #[derive(Debug, Default)]
 struct Known {
     files: HashMap<Identity, Weak<Target>>,
+    /// Their own names, which stay theirs while they are put aside: whoever opens the next one in that moment goes with
+    /// them, and not beside them.
+    names: HashMap<PathBuf, Weak<Target>>,
     /// How often that has changed.
     changes: u64,
 }
@@ -206,8 +209,9 @@ impl Targets {
         loop {
             let changes = {
                 let known = lock(&self.known);
-                let other = known.files.get(&identity).and_then(Weak::upgrade);
-                if let Some(other) = other.filter(|other| !Arc::ptr_eq(other, target)) {
+                let owners = [known.files.get(&identity), known.names.get(file.real())];
+                let mut others = owners.into_iter().flatten().filter_map(Weak::upgrade);
+                if let Some(other) = others.find(|other| !Arc::ptr_eq(other, target)) {
                     return Claim::Of(other);
                 }
                 known.changes
@@ -220,7 +224,9 @@ impl Targets {
             if known.changes == changes {
                 let own = Arc::downgrade(target);
                 known.files.retain(|_, other| other.strong_count() > 0 && !other.ptr_eq(&own));
-                known.files.insert(identity, own);
+                known.files.insert(identity, own.clone());
+                known.names.retain(|_, other| other.strong_count() > 0 && !other.ptr_eq(&own));
+                known.names.insert(file.real().into(), own);
                 known.changes += 1;
                 return Claim::Own;
             }
@@ -229,6 +235,7 @@ impl Targets {
 
     /// Every file is opened anew under its name; what a name stands for may have changed.
     pub(super) fn reopen(&self) {
+        lock(&self.known).names.clear();
         for target in lock(&self.named).values() {
             *lock(&target.same) = None;
             target.shall_reopen.store(true, Ordering::SeqCst);

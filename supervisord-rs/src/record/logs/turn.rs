@@ -51,6 +51,12 @@ impl Turn {
         !std::mem::replace(&mut state.is_taken, true)
     }
 
+    /// Whether somebody waits for it.
+    pub(super) fn is_wanted(&self) -> bool {
+        let state = lock(&self.state);
+        !state.streams.is_empty() || !state.jobs.is_empty()
+    }
+
     /// Has a job wait, at most until `end`.
     pub(super) fn defer(&self, job: Job, end: Instant) -> Deferred {
         let mut state = lock(&self.state);

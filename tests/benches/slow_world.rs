@@ -1,0 +1,40 @@
+//! How long the loop's turns take while the world is slow, beside an ordinary day in the same run.
+//!
+//! `cargo bench -p supervisord-rs --bench slow_world`; goals: 99 of 100 turns under 5 ms, none over 50 ms.
+
+#[path = "../disturbances/mod.rs"]
+mod disturbances;
+#[path = "../harness/mod.rs"]
+mod harness;
+
+use std::time::Duration;
+
+fn main() {
+    // `cargo test --benches` runs it too: an ordinary day shows that it works.
+    let count = if std::env::args().any(|argument| argument == "--bench") { usize::MAX } else { 1 };
+    println!(
+        "milliseconds; status and restart: the slowest answer that a client saw; bare: the slowest bare process meanwhile"
+    );
+    println!(
+        "| disturbance                                       | turns, 99 % | longest | status | restart | bare |"
+    );
+    println!(
+        "|---------------------------------------------------|-------------|---------|--------|---------|------|"
+    );
+    for disturbance in disturbances::ALL.iter().take(count) {
+        disturbance.run(|supervisor, probe| {
+            let turns = supervisor.status().supervisor.turns;
+            let ms = |time: Duration| time.as_secs_f64() * 1e3;
+            let us = |us: u64| Duration::from_micros(us);
+            println!(
+                "| {:<49} | {:>11.2} | {:>7.1} | {:>6.0} | {:>7.0} | {:>4.0} |",
+                disturbance.name,
+                ms(us(turns.p99_us)),
+                ms(us(turns.longest_us)),
+                ms(probe.status),
+                ms(probe.restart),
+                ms(probe.bare)
+            );
+        });
+    }
+}

@@ -1,0 +1,447 @@
+//! A slow world: everything outside the supervisor that could hold its loop, one disturbance at a time, each beside
+//! twenty healthy workers under load. The test asserts with these, the benchmark prints how long turns take.
+#![allow(dead_code, unreachable_pub, reason = "the test and the benchmark each use a part of it")]
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Bed, Supervisor, kill, until};
+
+/// How long a disturbance lasts while the probes go on.
+const LASTS: Duration = Duration::from_secs(3);
+
+/// One way in which the world is slow.
+pub struct Disturbance {
+    pub name: &'static str,
+    /// Workers beside the healthy ones: lines of YAML.
+    workers: fn(&Bed) -> String,
+    options: &'static [&'static str],
+    environment: fn(&Bed) -> Vec<(String, String)>,
+    /// Makes the trouble, lets the probes go on meanwhile, and ends the trouble.
+    trouble: fn(&Supervisor<'_>, &mut Probe<'_>),
+}
+
+/// Every disturbance. Each was once able to hold the loop for seconds, or for ever.
+pub const ALL: [Disturbance; 13] = [
+    plain("nothing", no_workers, quiet),
+    plain("keeper of descriptors stopped, a worker dies", victim, stopped_keeper),
+    plain("a traced worker dies", victim, traced_worker),
+    plain("a worker with 300 sessions stops", large_tree, stop_large_tree),
+    plain("an environment file becomes a FIFO", fed_worker, fifo_as_env_file),
+    plain("lingering sockets are sent to notify sockets", victim, lingering_sockets),
+    plain("a worker fills its own eventfd", hostile_worker, filled_eventfd),
+    plain("a successor never becomes ready", no_workers, stuck_successor),
+    Disturbance {
+        name: "the service manager does not read",
+        workers: victim,
+        options: &["--no-guardian"],
+        environment: deaf_manager,
+        trouble: silent_manager,
+    },
+    plain("a log target hangs, its worker crashes", hanging_log, crash_loop),
+    plain("64 quiet clients", no_workers, quiet_clients),
+    plain("a flood of foreign datagrams", victim, datagram_flood),
+    plain("200 workers that end at once", restless, crash_loop),
+];
+
+const fn plain(
+    name: &'static str,
+    workers: fn(&Bed) -> String,
+    trouble: fn(&Supervisor<'_>, &mut Probe<'_>),
+) -> Disturbance {
+    Disturbance { name, workers, options: &[], environment: |_| Vec::new(), trouble }
+}
+
+impl Disturbance {
+    /// Runs it and hands the probes' figures over, with the supervisor still there to be asked.
+    pub fn run(&self, judge: impl FnOnce(&Supervisor<'_>, &Probe<'_>)) {
+        let bed = Bed::new();
+        let environment = (self.environment)(&bed);
+        let environment: Vec<(&str, &str)> =
+            environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let yaml = format!("{HEALTHY}{}", (self.workers)(&bed));
+        let supervisor = bed.start_in(&yaml, self.options, &environment);
+        for number in 0..20 {
+            let name = ["sleeper", "beating", "writer", "spare"][number % 4];
+            supervisor.wait_phase(&format!("{name}.{}", number / 4 + 1), "running");
+        }
+        let (status, restart, bare) = Default::default();
+        let mut probe = Probe { supervisor: &supervisor, status, restart, bare };
+        (self.trouble)(&supervisor, &mut probe);
+        judge(&supervisor, &probe);
+        supervisor.stop();
+    }
+}
+
+/// Twenty workers that have no fault of their own: five of each kind. `spare` is what the probes restart.
+const HEALTHY: &str = r#"
+version: 1
+supervisor: { fault_injection: allow, shutdown_timeout: 60s }
+defaults:
+  ready: { after: 0s }
+  cwd: .
+  restart: { policy: on-failure, backoff: { initial: 0s, jitter: 0 }, limit: { restarts: 1000000, within: 60s } }
+workers:
+  sleeper: { command: [sleep, 1d], instances: 5 }
+  beating: { worker: ticker, isolation: process, heartbeat: 2s, instances: 5 }
+  writer: { command: [sh, -c, "while :; do echo line; sleep 0.02; done"], instances: 5 }
+  spare: { command: [sleep, 1d], instances: 5 }
+"#;
+
+/// What a person would ask meanwhile, and how long the slowest answer took.
+pub struct Probe<'a> {
+    supervisor: &'a Supervisor<'a>,
+    pub status: Duration,
+    pub restart: Duration,
+    /// The slowest of as many bare processes, from spawn to end: what this machine makes everyone wait just now.
+    pub bare: Duration,
+}
+
+impl Probe<'_> {
+    /// Asks for this long.
+    fn go_on(&mut self, lasts: Duration) {
+        let end = Instant::now() + lasts;
+        while Instant::now() < end {
+            self.ask();
+        }
+    }
+
+    /// Asks until this is so.
+    fn go_on_until(&mut self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let end = Instant::now() + crate::harness::DEADLINE;
+        loop {
+            self.ask();
+            if is_so() {
+                return;
+            }
+            assert!(Instant::now() < end, "waited in vain for {what}");
+        }
+    }
+
+    fn ask(&mut self) {
+        let client = &self.supervisor.client;
+        let log = || self.supervisor.bed.log();
+        let begun = Instant::now();
+        if let Err(error) = client.status() {
+            panic!("status: {error}; log:\n{}", log());
+        }
+        self.status = self.status.max(begun.elapsed());
+        let begun = Instant::now();
+        if let Err(error) = client.restart(&["spare.1".into()], true) {
+            panic!("restart: {error}; log:\n{}", log());
+        }
+        self.restart = self.restart.max(begun.elapsed());
+        let begun = Instant::now();
+        Command::new("true").stdin(Stdio::null()).status().expect("a process");
+        self.bare = self.bare.max(begun.elapsed());
+    }
+}
+
+fn no_workers(_: &Bed) -> String {
+    String::new()
+}
+
+/// One that is there to be hurt.
+fn victim(_: &Bed) -> String {
+    let text = "import time\nwhile True: time.sleep(1)";
+    format!("  victim: {{ command: [python3, -c, {}], heartbeat: 1h }}\n", quoted(text))
+}
+
+fn large_tree(_: &Bed) -> String {
+    let text = "import subprocess, time\n\
+                for _ in range(300): subprocess.Popen(['sleep', '1d'], start_new_session=True)\n\
+                print('grown', flush=True)\n\
+                while True: time.sleep(1)";
+    format!("  tree: {{ command: [python3, -c, {}] }}\n", quoted(text))
+}
+
+fn fed_worker(bed: &Bed) -> String {
+    bed.write("fed.env", "A=1\n");
+    "  fed: { command: [sleep, 1d], env_file: fed.env, autostart: false }\n".into()
+}
+
+fn hostile_worker(_: &Bed) -> String {
+    "  hostile: { worker: ticker, isolation: process, stop: { timeout: 2s } }\n".into()
+}
+
+fn hanging_log(bed: &Bed) -> String {
+    let fifo = bed.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let shell = "yes | head -c 200000; exit 1";
+    format!(
+        "  hangs: {{ command: [sh, -c, {}], autostart: false, logs: {{ stdout: {} }} }}\n",
+        quoted(shell),
+        fifo.display()
+    )
+}
+
+fn restless(_: &Bed) -> String {
+    "  hangs: { command: [\"false\"], autostart: false, instances: 200 }\n".into()
+}
+
+fn quiet(_: &Supervisor<'_>, probe: &mut Probe<'_>) {
+    probe.go_on(LASTS);
+}
+
+fn stopped_keeper(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
+    let guardian = supervisor.child.id() as i32;
+    let _stopped = Stopped::new(guardian);
+    kill(pid_of(supervisor, "victim"), Signal::SIGKILL);
+    probe.go_on(LASTS);
+}
+
+/// The kernel tells the tracer of a death first; the parent hears of it when the tracer has looked.
+fn traced_worker(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
+    let victim = pid_of(supervisor, "victim");
+    // PTRACE_SEIZE (ptrace(2)); a tracer that never waits.
+    let mut tracer = Script::run(&format!(
+        "import ctypes, time\n\
+         assert ctypes.CDLL(None, use_errno=True).ptrace(0x4206, {victim}, 0, 0) == 0\n\
+         print('ready', flush=True)\n\
+         while True: time.sleep(1)"
+    ));
+    tracer.wait_ready();
+    kill(victim, Signal::SIGKILL);
+    probe.go_on(LASTS);
+    drop(tracer);
+    let generation = supervisor.worker("victim").generation;
+    probe.go_on_until("the victim to be back", || supervisor.worker("victim").generation >= generation);
+}
+
+fn stop_large_tree(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
+    supervisor.wait_output("tree", "grown");
+    let other = supervisor.client.clone_with(None);
+    std::thread::scope(|scope| {
+        let order = scope.spawn(move || other.stop(&["tree".into()], true));
+        probe.go_on_until("the tree to be gone", || order.is_finished());
+        order.join().expect("the client").expect("stopped");
+    });
+}
+
+fn fifo_as_env_file(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
+    let path = supervisor.bed.path("fed.env");
+    std::fs::remove_file(&path).expect("our file");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    // Whether it is refused at once or takes its time is another question.
+    let _ = supervisor.client.start(&["fed".into()], false);
+    probe.go_on(LASTS);
+    // Whatever still reads there gets its end.
+    let _ = File::options().read(true).write(true).open(&path).map(|mut fifo| fifo.write_all(b"A=1\n"));
+}
+
+/// A socket with unsent bytes and SO_LINGER holds whoever closes it last (socket(7)).
+fn lingering_sockets(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
+    let pid = supervisor.status().supervisor.pid;
+    let addresses = [notify_socket(pid_of(supervisor, "victim")), notify_socket(pid)];
+    let mut sender = Script::run(&format!(
+        "import socket, struct, threading, time\n\
+         listener = socket.create_server(('127.0.0.1', 0), backlog=64)\n\
+         for address in [name.replace('@', '\\0') for name in {addresses:?}]:\n\
+         \x20   to = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
+         \x20   to.setblocking(False)\n\
+         \x20   for _ in range(8):\n\
+         \x20       lingers = socket.create_connection(listener.getsockname())\n\
+         \x20       lingers.setblocking(False)\n\
+         \x20       try:\n\
+         \x20           while True: lingers.send(b'x' * 65536)\n\
+         \x20       except BlockingIOError: pass\n\
+         \x20       lingers.setblocking(True)\n\
+         \x20       lingers.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 20))\n\
+         \x20       try: socket.send_fds(to, [b'STATUS=lingering'], [lingers.fileno()], 0, address)\n\
+         \x20       except OSError as error: print(error, flush=True)\n\
+         \x20       threading.Thread(target=lingers.close).start()\n\
+         print('ready', flush=True)\n\
+         while True: time.sleep(1)"
+    ));
+    sender.wait_ready();
+    probe.go_on(LASTS);
+}
+
+/// The worker's eventfd is one description for both: its status flags and its count are the worker's to spoil.
+fn filled_eventfd(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
+    let pid = pid_of(supervisor, "hostile");
+    let script = format!(
+        "import ctypes, fcntl, os\n\
+         call = ctypes.CDLL(None, use_errno=True).syscall\n\
+         handle = os.pidfd_open({pid})\n\
+         count = 0\n\
+         for number in os.listdir('/proc/{pid}/fd'):\n\
+         \x20   if 'eventfd' not in os.readlink('/proc/{pid}/fd/' + number): continue\n\
+         \x20   own = call(438, handle, int(number), 0)\n\
+         \x20   assert own >= 0, ctypes.get_errno()\n\
+         \x20   fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK)\n\
+         \x20   try: os.write(own, (2 ** 64 - 2).to_bytes(8, 'little'))\n\
+         \x20   except BlockingIOError: pass\n\
+         \x20   fcntl.fcntl(own, fcntl.F_SETFL, 0)\n\
+         \x20   count += 1\n\
+         assert count > 0\n\
+         print('ready', flush=True)"
+    );
+    // Suspended, so that it does not take the count away again.
+    let _stopped = Stopped::new(pid);
+    Script::run(&script).wait_ready();
+    supervisor.client.restart(&["hostile".into()], false).expect("an order");
+    probe.go_on(LASTS);
+}
+
+/// A binary that passes `check` and then does nothing.
+fn stuck_successor(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
+    let script = "#!/bin/sh\n[ \"$1\" = check ] && exit 0\nexec sleep 1d\n";
+    let binary = supervisor.bed.write("stuck", script);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&binary, mode).expect("our file");
+    let other = supervisor.client.clone_with(None);
+    std::thread::scope(|scope| {
+        let order = scope.spawn(move || other.reexec(Some(&binary), Some(LASTS)));
+        probe.go_on_until("the successor to be given up", || order.is_finished());
+        order.join().expect("the client").expect_err("it never becomes ready");
+    });
+}
+
+/// A socket whose owner never reads; its queue is full before the supervisor starts.
+fn deaf_manager(bed: &Bed) -> Vec<(String, String)> {
+    let name = format!("supervisord-rs-test/deaf/{}", bed.directory.path().display());
+    let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).expect("a name"));
+    // It lives as long as the test: whoever is to be kept waiting needs it.
+    std::mem::forget(socket.expect("a socket"));
+    vec![("NOTIFY_SOCKET".into(), format!("@{name}")), ("FDSTORE".into(), "4096".into())]
+}
+
+fn silent_manager(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
+    let name = format!("supervisord-rs-test/deaf/{}", supervisor.bed.directory.path().display());
+    let address = SocketAddr::from_abstract_name(name).expect("a name");
+    let full = UnixDatagram::unbound().expect("a socket");
+    full.set_nonblocking(true).expect("a socket");
+    while full.send_to_addr(b"STATUS=full", &address).is_ok() {}
+    for _ in 0..3 {
+        kill(pid_of(supervisor, "victim"), Signal::SIGKILL);
+        probe.go_on(LASTS / 3);
+    }
+}
+
+fn crash_loop(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
+    // Somebody holds the reading end and does not read.
+    let fifo = supervisor.bed.path("fifo");
+    let _held = fifo.exists().then(|| File::options().read(true).write(true).open(&fifo).expect("a FIFO"));
+    supervisor.client.start(&["hangs".into()], false).expect("an order");
+    probe.go_on(LASTS);
+    let written = supervisor.bed.output("writer.1").len();
+    probe.go_on_until("others' output to go on", || supervisor.bed.output("writer.1").len() > written);
+    let _ = supervisor.client.stop(&["hangs".into()], false);
+}
+
+/// Half of them read events and never take one; half of them never ask.
+fn quiet_clients(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
+    let socket = supervisor.client.socket();
+    let connect = |request: &[u8]| {
+        let mut stream = UnixStream::connect(socket).ok()?;
+        stream.set_nonblocking(true).ok()?;
+        stream.write_all(request).ok()?;
+        Some(stream)
+    };
+    let ask = b"GET /v1/events HTTP/1.1\r\nhost: supervisord-rs\r\n\r\n";
+    let held: Vec<Option<UnixStream>> = (0..64).map(|_| connect(ask)).collect();
+    probe.go_on(LASTS);
+    let more: Vec<Option<UnixStream>> = (0..64).map(|_| connect(b"")).collect();
+    probe.go_on(LASTS);
+    drop((held, more));
+}
+
+fn datagram_flood(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
+    let address = notify_socket(pid_of(supervisor, "victim"));
+    let name = SocketAddr::from_abstract_name(address.trim_start_matches('@')).expect("a name");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let socket = UnixDatagram::unbound().expect("a socket");
+            socket.set_nonblocking(true).expect("a socket");
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                while socket.send_to_addr(b"STATUS=foreign", &name).is_ok() {}
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        probe.go_on(LASTS);
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!(supervisor.worker("victim").status_text, None, "a stranger's words");
+}
+
+fn pid_of(supervisor: &Supervisor<'_>, worker: &str) -> i32 {
+    supervisor.wait(&format!("a process of {worker}"), |supervisor| {
+        let worker = supervisor.worker(worker);
+        worker.pid.filter(|_| worker.phase == "running")
+    })
+}
+
+/// Its `NOTIFY_SOCKET`.
+fn notify_socket(pid: i32) -> String {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).expect("a live process");
+    let value = environment.split(|&byte| byte == 0).find_map(|one| one.strip_prefix(b"NOTIFY_SOCKET="));
+    let value = std::ffi::OsStr::from_bytes(value.expect("a notify socket"));
+    value.to_str().expect("UTF-8").to_owned()
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("a string")
+}
+
+/// A process that is suspended until this goes.
+struct Stopped(i32);
+
+impl Stopped {
+    fn new(pid: i32) -> Self {
+        kill(pid, Signal::SIGSTOP);
+        let state = || std::fs::read(format!("/proc/{pid}/stat")).ok();
+        let is_stopped = || state()?.windows(4).any(|four| four == b") T ").then_some(());
+        until(crate::harness::DEADLINE, is_stopped).expect("suspended");
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        if Path::new(&format!("/proc/{}", self.0)).exists() {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.0), Signal::SIGCONT);
+        }
+    }
+}
+
+/// A Python script beside the supervisor, ended with this.
+struct Script(Child);
+
+impl Script {
+    fn run(text: &str) -> Self {
+        let mut command = Command::new("python3");
+        command.args(["-c", text]).stdin(Stdio::null()).stdout(Stdio::piped());
+        Self(command.spawn().expect("python3"))
+    }
+
+    fn wait_ready(&mut self) {
+        let mut output = BufReader::new(self.0.stdout.as_mut().expect("a pipe"));
+        let mut line = String::new();
+        let mut said = String::new();
+        while line.trim() != "ready" {
+            line.clear();
+            let length = output.read_line(&mut line).expect("a line");
+            said.push_str(&line);
+            assert!(length > 0, "the script ends before it is ready: {said}");
+        }
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let mut rest = String::new();
+        let _ = self.0.stdout.take().map(|mut output| output.read_to_string(&mut rest));
+        let _ = self.0.wait();
+    }
+}
