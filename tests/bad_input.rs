@@ -296,6 +296,17 @@ fn exit_statuses_are_those_that_are_documented() {
     assert_eq!(bed.verb(&["status"]).status.code(), Some(0));
     assert_eq!(bed.verb(&["status", "zz"]).status.code(), Some(4));
     assert_eq!(bed.verb(&["stop", "zz"]).status.code(), Some(5));
+    for (name, known) in
+        [("zz", "no worker is called zz; there are: a"), ("zz:", "no group is called zz; there are: none")]
+    {
+        let output = bed.verb(&["status", name]);
+        assert_eq!(output.status.code(), Some(4));
+        assert_eq!(
+            (text(&output.stdout).as_str(), text(&output.stderr).contains(known)),
+            ("", true),
+            "{output:?}"
+        );
+    }
     assert_eq!(bed.verb(&["signal", "a", "NOPE"]).status.code(), Some(2));
     assert_eq!(bed.verb(&["stop", "a"]).status.code(), Some(0));
     assert_eq!(bed.verb(&["status"]).status.code(), Some(3), "stopped");
@@ -323,6 +334,13 @@ fn exit_statuses_are_those_that_are_documented() {
     for key in ["pid", "phase", "started_at", "config", "guardian"] {
         assert!(json["supervisor"].get(key).is_some(), "{key} is missing in {json}");
     }
+    supervisor.stop();
+    let bed = Bed::new();
+    let supervisor = bed.start(&format!("{ONE}groups: {{ g: {{ workers: [a] }} }}\n"));
+    let renewed = bed.verb(&["restart", "g:"]);
+    assert_eq!(text(&renewed.stdout), "restart g: done\n", "{renewed:?}");
+    let output = bed.verb(&["status", "zz:"]);
+    assert!(text(&output.stderr).contains("no group is called zz; there are: g:"), "{output:?}");
     supervisor.stop();
 }
 

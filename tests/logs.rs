@@ -276,6 +276,9 @@ fn a_full_disk_blocks_nobody_and_what_it_costs_is_counted_and_marked() {
     supervisor.wait("incidents", |supervisor| (supervisor.incidents().len() > 20).then_some(()));
     supervisor
         .wait("a warning", |supervisor| supervisor.bed.log().contains("cannot be written").then_some(()));
+    let said = bed.log();
+    let warning = said.lines().find(|line| line.contains("cannot be written")).expect("waited for");
+    assert!(warning.contains("worker=\"flood\""), "{warning}");
     std::fs::remove_file(bed.path("logs/flood.log")).expect("removed");
     supervisor.wait_output("flood", "bytes of flood lost here]");
     supervisor.client.stop(&["flood".into(), "good".into()], true).expect("stopped");

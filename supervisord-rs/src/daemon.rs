@@ -364,7 +364,8 @@ impl Daemon {
 
     fn remark(&mut self, remark: Remark) {
         if let Some(warning) = remark.warning {
-            let worker = remark.incarnation.map_or("", |who| self.names.worker(who.worker));
+            let incarnation = remark.incarnation.map(|who| self.names.worker(who.worker));
+            let worker = incarnation.or_else(|| remark.detail.get("worker")?.as_str());
             tracing::warn!(worker, "{warning}");
         }
         self.publish(remark.kind, remark.incarnation, remark.detail);

@@ -1,5 +1,6 @@
 //! `status`: what runs, and what does not.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
@@ -36,6 +37,8 @@ fn show(options: &Options, client: &Client) -> Exit {
         Err(error) => return unreachable(&error),
     };
     let known: Vec<String> = report.workers.iter().map(|worker| worker.name.clone()).collect();
+    let grouped = report.workers.iter().filter(|worker| worker.group != worker.name);
+    let groups: BTreeSet<String> = grouped.map(|worker| format!("{}:", worker.group)).collect();
     let is_unknown = |name: &&String| !report.workers.iter().any(|worker| is_meant(worker, name));
     let unknown: Vec<&String> = options.workers.iter().filter(is_unknown).collect();
     if !options.workers.is_empty() {
@@ -43,11 +46,17 @@ fn show(options: &Options, client: &Client) -> Exit {
     }
     if options.json {
         json(&report);
-    } else {
+    } else if !report.workers.is_empty() || unknown.is_empty() {
         line(&text(&report));
     }
     for name in &unknown {
-        eprintln!("supervisord-rs: no worker is called {name}; there are: {}", known.join(", "));
+        let (what, name, known) = match name.strip_suffix(':') {
+            Some(group) => ("group", group, groups.iter().cloned().collect()),
+            None => ("worker", name.as_str(), known.clone()),
+        };
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let said = format!("no {what} is called {name}; there are: {known}");
+        eprintln!("supervisord-rs: {}", harmless(&said));
     }
     if !unknown.is_empty() {
         Exit::RefusedOrUnknown

@@ -88,7 +88,9 @@ impl Daemon {
         self.log_order(verb, &subject, peer);
         let limit = limit(request.timeout_ms);
         let wait = request.wait.then(|| Wait { workers: ids.clone(), goal: goal(self), limit });
-        let message = format!("{verb} {subject}: {}", if request.wait { "done" } else { "ordered" });
+        // A group's own colon is enough.
+        let named = subject.strip_suffix(':').unwrap_or(&subject);
+        let message = format!("{verb} {named}: {}", if request.wait { "done" } else { "ordered" });
         self.order(command(ids), Pending { answer, message, wait, subject, is_silent: false });
     }
 

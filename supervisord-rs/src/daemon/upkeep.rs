@@ -230,7 +230,7 @@ impl Daemon {
         };
         let look = move || Said::Looked(Box::new(ground.look()));
         if let Err(error) = self.beside.spawn_thread("upkeep", look) {
-            tracing::warn!(%error, "no thread to look after the directories");
+            tracing::warn!(%error, "cannot start a thread that checks whether the runtime directory and the files in it are there: it is tried again");
             self.upkeep.is_looking = false;
             self.look_later();
         }
