@@ -133,6 +133,23 @@ fn a_death_while_everything_is_stopped_is_an_incident_and_takes_nobodys_time_to_
     assert_eq!(bed.processes(), Vec::<i32>::new());
 }
 
+/// The guardian has several threads, and the supervisor hears of the death of each that it is a child of in turn: however
+/// often that comes, it is no second order. A service manager or a person may order the end on top of it: a first order.
+#[test]
+fn the_guardians_death_leaves_workers_their_time_to_stop() {
+    for round in 0..3 {
+        let bed = Bed::new();
+        let (mut supervisor, before) = started(&bed, "");
+        supervisor.child.kill().expect("our child");
+        supervisor.wait_exit();
+        supervisor.wait("the end to begin", |_| bed.log().contains("the guardian is gone").then_some(()));
+        kill(before.supervisor.pid, Signal::SIGPWR);
+        kill(before.supervisor.pid, Signal::SIGTERM);
+        supervisor.wait("everything to be gone", |_| bed.processes().is_empty().then_some(()));
+        assert!(bed.output("polite").contains("bye"), "round {round}: {}", bed.log());
+    }
+}
+
 #[test]
 fn how_long_the_guardian_waits_is_not_how_long_it_took_to_see() {
     let bed = Bed::new();

@@ -147,6 +147,8 @@ struct Daemon {
     lapse: lapse::Lapse,
     /// How long the loop was held.
     turns: Arc<Turns>,
+    /// Whether the guardian's death is why everything is stopped, and no order to end has come since.
+    ends_with_guardian: bool,
     /// Exit status; set by the last effect.
     exit: Option<u8>,
 }
@@ -180,6 +182,7 @@ impl Daemon {
             said_alive: Duration::ZERO,
             lapse: lapse::Lapse::default(),
             turns,
+            ends_with_guardian: false,
             exit: None,
         }
     }

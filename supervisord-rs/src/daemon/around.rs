@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill, raise};
+use nix::sys::signal::{kill, raise};
 use nix::unistd::Pid;
 use supervision::Incarnation;
 use tokio::sync::mpsc;
 
 use super::hand_over::{Gate, LOCK, LOCK_OF_NAME};
+use super::signals::GUARDIAN_GONE;
 use super::{in_force, succession, upkeep};
 use crate::config::Settings;
 use crate::control::{self, request::Request};
@@ -72,10 +73,10 @@ impl Around {
         }
         if let Some(guardian) = self.guardian {
             // As of a supervisor that the guardian started: without it, we stop in order. Only now is it our parent.
-            let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
+            let _ = nix::sys::prctl::set_pdeathsig(GUARDIAN_GONE);
             // It may have died before this was said.
             if kill(Pid::from_raw(guardian), None) == Err(nix::errno::Errno::ESRCH) {
-                let _ = raise(Signal::SIGTERM);
+                let _ = raise(GUARDIAN_GONE);
             }
         }
         self.keeper.release();

@@ -1,8 +1,8 @@
 //! What signals mean to the supervisor: TERM, INT and QUIT stop everything, a second one kills; USR2 reopens logs and the
-//! control socket; CHLD has orphans reaped; HUP has another supervisor read the configuration and take over. USR1 is said and means
+//! control socket; PWR is the guardian's death, which stops everything, however often it comes; CHLD has orphans reaped; HUP has another supervisor read the configuration and take over. USR1 is said and means
 //! nothing, and so it does not end us. The others are left alone.
 
-use std::io;
+use std::{io, mem};
 
 use futures_util::StreamExt;
 use nix::sys::signal::{SigSet, Signal};
@@ -15,6 +15,11 @@ use super::Daemon;
 const HELD: [Signal; 6] =
     [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
 
+/// Comes when the guardian dies (`PR_SET_PDEATHSIG`, prctl(2)). It is sent once for each of the guardian's threads that we
+/// are a child of in turn, so it must not be one of those that mean more when they come twice.
+pub(super) const GUARDIAN_GONE: Signal = Signal::SIGPWR;
+const SIGPWR: i32 = GUARDIAN_GONE as i32;
+
 /// Has the signals wait that we will take, on this thread and those that it starts. First of all: what comes before they
 /// are taken would end us, or be lost (process 1 of a container gets no signal that it neither takes nor blocks).
 pub fn hold() {
@@ -26,7 +31,7 @@ pub(super) struct Signals(signal_hook_tokio::Signals);
 
 impl Signals {
     pub(super) fn new() -> io::Result<Self> {
-        let taken = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD];
+        let taken = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD, SIGPWR];
         let signals = signal_hook_tokio::Signals::new(taken)?;
         HELD.into_iter().collect::<SigSet>().thread_unblock()?;
         Ok(Self(signals))
@@ -54,7 +59,16 @@ impl Daemon {
         match signal {
             SIGTERM | SIGINT | SIGQUIT => {
                 tracing::info!(signal = name, "shutting down");
-                self.shut_down(self.machine.is_shutting_down());
+                // The guardian's death was nobody's order: the first one after it changes nothing, the next one kills.
+                if !mem::take(&mut self.ends_with_guardian) {
+                    self.shut_down(self.machine.is_shutting_down());
+                }
+            }
+            SIGPWR if self.machine.is_shutting_down() => {}
+            SIGPWR => {
+                tracing::warn!(signal = name, "shutting down, since the guardian is gone");
+                self.ends_with_guardian = true;
+                self.shut_down(false);
             }
             SIGCHLD => {
                 self.drivers.reap_orphans();
