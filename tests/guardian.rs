@@ -4,6 +4,8 @@
 mod harness;
 
 use std::collections::BTreeMap;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -244,4 +246,43 @@ fn a_guardian_that_does_not_read_holds_nobody() {
     let after = successor(&supervisor, &before);
     assert_eq!(find(&after, "other").pid, find(&before, "other").pid);
     supervisor.stop();
+}
+
+/// Fills the queue of the guardian's socket, whose name its supervisor knows.
+fn fill_queue(of_supervisor: i32) {
+    let environment = std::fs::read(format!("/proc/{of_supervisor}/environ")).expect("its environment");
+    let name = environment.split(|&byte| byte == 0).find_map(|line| line.strip_prefix(b"NOTIFY_SOCKET=@"));
+    let address = SocketAddr::from_abstract_name(name.expect("a guardian's socket")).expect("an address");
+    let socket = UnixDatagram::unbound().expect("a socket");
+    socket.set_nonblocking(true).expect("non-blocking");
+    while socket.send_to_addr(b"STATUS=filling", &address).is_ok() {}
+}
+
+/// What the supervisor has said last is lost in the queue; that it ends in order is not.
+#[test]
+fn an_orderly_end_is_one_also_for_a_guardian_that_does_not_read() {
+    for is_signal in [false, true] {
+        let bed = Bed::new();
+        let (mut supervisor, before) = started(&bed, "watchdog: never");
+        kill(guardian(&supervisor), Signal::SIGSTOP);
+        fill_queue(before.supervisor.pid);
+        let begun = Instant::now();
+        if is_signal {
+            kill(before.supervisor.pid, Signal::SIGTERM);
+        } else {
+            let done = bed.verb(&["shutdown"]);
+            assert!(done.status.success(), "{done:?}");
+        }
+        // It is a zombie as long as the guardian does not reap it.
+        supervisor.wait("the supervisor's end", |_| {
+            let path = format!("/proc/{}/status", before.supervisor.pid);
+            std::fs::read_to_string(path).ok()?.contains("State:\tZ").then_some(())
+        });
+        let took = begun.elapsed();
+        kill(guardian(&supervisor), Signal::SIGCONT);
+        assert_eq!(supervisor.wait_exit().code(), Some(0), "{is_signal}: {}", bed.log());
+        assert!(took < Duration::from_secs(10), "{is_signal}: it takes {took:?}: {}", bed.log());
+        assert!(!bed.log().contains("starting it again"), "{is_signal}: {}", bed.log());
+        assert_eq!(bed.processes(), Vec::<i32>::new());
+    }
 }

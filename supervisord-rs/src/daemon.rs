@@ -488,10 +488,11 @@ impl Daemon {
         // Streams of events end with their source; everyone else gets the answer that is on its way.
         self.events = Events::default();
         self.requests.close();
-        if let Some(server) = self.around.server.take() {
-            server.end(LAST_ANSWERS).await;
-        }
-        self.around.end();
+        let listener = match self.around.server.take() {
+            Some(server) => server.end(LAST_ANSWERS).await,
+            None => None,
+        };
+        self.around.end(listener.as_ref());
         tracing::info!("stopped");
         self.around.scribe.flush(Duration::from_secs(5));
     }

@@ -18,12 +18,14 @@
 //! | `ending` | the end, with a supervisor or without |
 //! | `notify` | the datagrams of the supervisor |
 //! | `store` | the descriptors that it has kept |
+//! | `orderly_end` | which supervisor ends in order, said without a queue |
 //! | `obituary` | how orphans ended, for whoever has adopted them |
 
 mod ending;
 mod launching;
 mod notify;
 pub mod obituary;
+pub mod orderly_end;
 mod policy;
 mod store;
 mod watchdog;
@@ -50,6 +52,7 @@ use ending::kill_what_is_left;
 use launching::Purpose;
 use notify::{Notify, Word};
 use obituary::Obituaries;
+use orderly_end::OrderlyEnd;
 use policy::{Death, Policy, Verdict};
 use watchdog::Watchdog;
 
@@ -107,6 +110,7 @@ struct Guardian {
     signals: SignalFd,
     notify: Notify,
     obituaries: Obituaries,
+    orderly_end: OrderlyEnd,
     /// The supervisor in whose place another one was named, as long as it lives.
     before: Option<Child>,
     /// What the last one that took another's place is an image of; `None`: our own.
@@ -140,6 +144,7 @@ impl Guardian {
             signals: SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?,
             notify: Notify::new()?,
             obituaries: Obituaries::new()?,
+            orderly_end: OrderlyEnd::new()?,
             before: None,
             binary: None,
             upstream: ServiceManager::from_env(),
@@ -233,7 +238,7 @@ impl Guardian {
                 continue;
             }
             if let Some(status) = status_of(&child, &mut kept_back) {
-                return (child.pid, self.death(status));
+                return (child.pid, self.death(child.pid, status));
             }
             self.pass_signals_on(&child);
             // The supervisor's status belongs to its watcher, who comes to it at once.
@@ -304,7 +309,7 @@ impl Guardian {
         }
     }
 
-    fn death(&self, status: Status) -> Death {
+    fn death(&self, pid: i32, status: Status) -> Death {
         let ending = match status {
             Status::Exited(code) => Ending::Exited(code),
             Status::Signaled { signal, .. } => Ending::Signaled(signal),
@@ -315,7 +320,8 @@ impl Guardian {
             | Status::NotLaunched(_)
             | Status::Unknown => Ending::Exited(-1),
         };
-        Death { ending, was_ready: self.notify.is_ready(), was_stopping: self.notify.is_stopping() }
+        let was_stopping = self.notify.is_stopping() || self.orderly_end.is_of(pid);
+        Death { ending, was_ready: self.notify.is_ready(), was_stopping }
     }
 
     /// To a supervisor that has said something: then it can take them.

@@ -136,9 +136,15 @@ impl ServiceManager {
         let _ = self.send(format!("STATUS={line}").as_bytes());
     }
 
-    /// Says that the end has begun and is wanted. Best effort; waits as [`Self::ready`] does.
-    pub fn stopping(&self) {
-        self.send_when_room(b"STOPPING=1");
+    /// Says that the end has begun and is wanted. Best effort; waits as [`Self::ready`] does, unless the manager knows
+    /// already (`is_known`).
+    pub fn stopping(&self, is_known: bool) {
+        const STOPPING: &[u8] = b"STOPPING=1";
+        if is_known {
+            let _ = self.send(STOPPING);
+        } else {
+            self.send_when_room(STOPPING);
+        }
     }
 
     /// Says that another process is the supervisor from now on. Waits as [`Self::ready`] does. False: it is not heard.
@@ -343,7 +349,7 @@ mod tests {
             let manager = ServiceManager::to(&target).unwrap();
             manager.ready();
             manager.status("two\nlines");
-            manager.stopping();
+            manager.stopping(false);
             let mut received = Vec::new();
             for _ in 0..3 {
                 let mut buffer = [0; 64];

@@ -2,6 +2,7 @@
 //! undone, disturbs the loop or another client.
 
 use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ type Requests = mpsc::Sender<Request>;
 pub struct Server {
     places: Arc<Places>,
     closing: watch::Sender<bool>,
+    /// For what is to become of those who wait there when nobody serves any more.
+    listener: Option<OwnedFd>,
 }
 
 /// What a connection needs to be served.
@@ -79,14 +82,17 @@ impl Server {
         let places = Arc::new(Places::new());
         READERS.begin();
         let (closing, closed) = watch::channel(false);
+        let copy = listener.as_fd().try_clone_to_owned().ok();
         tokio::spawn(serve(listener, Service { admission, requests, places: Arc::clone(&places), closed }));
-        Self { places, closing }
+        Self { places, closing, listener: copy }
     }
 
-    /// Takes no more clients, and waits until those that are there have their answers: at most `limit`.
-    pub async fn end(self, limit: Duration) {
+    /// Takes no more clients, and waits until those that are there have their answers: at most `limit`. The listening
+    /// socket, where others wait.
+    pub async fn end(self, limit: Duration) -> Option<std::os::unix::net::UnixListener> {
         self.closing.send_replace(true);
         let _ = timeout(limit, self.places.all_are_free()).await;
+        self.listener.map(Into::into)
     }
 }
 

@@ -1,13 +1,14 @@
 //! The listening socket: made with its mode from birth, a stale one replaced, a live one respected; and who may speak.
 
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use nix::unistd::getuid;
-use socket2::Type;
+use socket2::{SockRef, Type};
 
 use super::request::Peer;
 use crate::accounts;
@@ -85,6 +86,14 @@ pub fn take_over(path: &Path, mode: u32, group: Option<&str>) -> io::Result<Admi
 pub fn admission(group: Option<&str>) -> io::Result<Admission> {
     let group = group.map(group_id).transpose()?;
     Ok(Admission { owner: getuid().as_raw(), group })
+}
+
+/// Sends away who waits in the queue of this listening socket, and who comes. To close it is not enough as long as another
+/// process has a copy, such as a guardian that does not run: they would wait for that.
+pub fn send_away(listener: &UnixListener) {
+    // For all copies: the kernel refuses whoever connects from now on.
+    let _ = SockRef::from(listener).shutdown(Shutdown::Both);
+    while listener.accept().is_ok() {}
 }
 
 /// Lets members of the group into the directory of the socket, where it is ours and lets in nobody else. Where a

@@ -1,5 +1,6 @@
 //! What is around the loop and stays as it is while it runs: control socket, service manager, store, lock. What is said to them.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -17,6 +18,7 @@ use super::signals::GUARDIAN_GONE;
 use super::{in_force, succession, upkeep};
 use crate::config::Settings;
 use crate::control::{self, request::Request};
+use crate::guardian::orderly_end::{self, ORDERLY_END};
 use crate::isolation::Evidence;
 use crate::record::black_box::BlackBox;
 use crate::record::name_lock::NameLock;
@@ -46,6 +48,8 @@ pub(super) struct Around {
     pub(super) custody: Custody,
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) service_manager: Option<ServiceManager>,
+    /// Where the guardian reads who ends in order.
+    pub(super) orderly_end: Option<File>,
     pub(super) server: Option<control::server::Server>,
     pub(super) socket: PathBuf,
     /// The same, where it belongs to a socket unit, which goes on listening when we have ended.
@@ -134,10 +138,17 @@ impl Around {
         }
     }
 
+    /// Says that the end has begun and is wanted: to the guardian in a way that needs no room in its queue.
     pub(super) fn announce_stopping(&self) {
+        let is_known = self.orderly_end.as_ref().is_some_and(|page| orderly_end::announce(page).is_ok());
         if let Some(manager) = &self.service_manager {
-            manager.stopping();
+            manager.stopping(is_known);
         }
+    }
+
+    /// Where the guardian reads who ends in order, with the name by which it is passed.
+    pub(super) fn orderly_end(&self) -> Option<(&'static str, BorrowedFd<'_>)> {
+        self.orderly_end.as_ref().map(|page| (ORDERLY_END, page.as_fd()))
     }
 
     /// Makes the control socket anew where somebody has removed it.
@@ -160,7 +171,9 @@ impl Around {
     }
 
     /// After the last worker: the mark that tells a clean end from a death.
-    pub(super) fn end(&self) {
+    ///
+    /// `listener`: of the control socket, which nobody serves any more.
+    pub(super) fn end(&self, listener: Option<&UnixListener>) {
         self.announce_stopping();
         in_force::forget(&self.keeper);
         // Nothing of ours is left: what the manager still had would be taken for something to hand over.
@@ -168,6 +181,9 @@ impl Around {
         self.black_box.mark_clean();
         if self.unit_socket.is_none() {
             let _ = std::fs::remove_file(&self.socket);
+            if let Some(listener) = listener {
+                control::socket::send_away(listener);
+            }
         }
     }
 }

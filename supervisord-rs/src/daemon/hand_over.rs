@@ -302,6 +302,7 @@ impl Daemon {
             .into_iter()
             .chain(self.around.unit_socket())
             .chain(self.around.locks())
+            .chain(self.around.orderly_end())
             .collect();
         successor.gate.give(&others, end, alive)?;
         let mut last: Option<String> = None;

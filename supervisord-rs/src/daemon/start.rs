@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use crate::config::settings::OnDeath;
 use crate::config::{Isolation, Settings, SupervisorSettings};
 use crate::control::request::Request;
 use crate::guardian::obituary::OBITUARIES;
+use crate::guardian::orderly_end::ORDERLY_END;
 use crate::isolation::Drivers;
 use crate::isolation::drivers::Keeping;
 use crate::isolation::drivers::adopting::Past;
@@ -86,6 +88,7 @@ pub(super) fn start(
     let (lock, name) = locks(&settings.supervisor, origin, &mut heritage, &mut troubles)?;
     // Not of the store: they are handed over besides.
     let obituaries = heritage.claim(OBITUARIES);
+    let orderly_end = heritage.claim(ORDERLY_END).map(File::from);
     let of_unit = heritage.claim(CONTROL_OF_UNIT);
     let keeper = FdStore::from_env(heritage.copies(), gate.is_some());
     let black_boxes = black_boxes(&mut heritage);
@@ -176,6 +179,7 @@ pub(super) fn start(
         custody: settings.supervisor.custody,
         requests: sender,
         service_manager: ServiceManager::from_env(),
+        orderly_end,
         server,
         socket,
         unit_socket,

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use supervision::{LaunchFailure, LaunchStage};
 
 use super::obituary::OBITUARIES;
+use super::orderly_end::ORDERLY_END;
 use super::watchdog::Watchdog;
 use super::{Guardian, now, store};
 use crate::isolation::inherited;
@@ -36,6 +37,7 @@ impl Guardian {
         purpose: Purpose,
     ) -> Result<Child, String> {
         self.unsent.clear();
+        self.orderly_end.reset();
         // Descriptors may be short: these have been saved for this.
         self.spare.clear();
         let program = self.program();
@@ -61,7 +63,7 @@ impl Guardian {
             .iter()
             .chain(&secrets)
             .map(|(name, descriptor)| (name.as_str(), *descriptor))
-            .chain([(OBITUARIES, self.obituaries.reader())])
+            .chain([(OBITUARIES, self.obituaries.reader()), (ORDERLY_END, self.orderly_end.page())])
             .collect();
         let table = table::write(all.iter().copied()).map_err(|error| of_io(&error))?;
         let own = self.variables(table.as_raw_fd(), predecessor, purpose);
