@@ -167,7 +167,7 @@ impl FdStore {
         Due(self.0.as_ref().and_then(|way| way.state().due.back().cloned()))
     }
 
-    /// Waits until all of that is said, at most [`PATIENCE`](super::sender::PATIENCE), and not for a manager that takes
+    /// Waits until all of that is said, at most half a second, and not for a manager that takes
     /// nothing. False: it is not. Not for the loop.
     #[must_use]
     pub fn is_said(&self, due: &Due) -> bool {
