@@ -67,7 +67,9 @@ fn top_shows_workers_by_domain_and_its_keys_act() {
     }
     let mut top = command.spawn().expect("it runs");
     drop(command);
-    let mut screen = Screen { master: terminal.master, seen: Vec::new() };
+    let [rows, columns] = [size.ws_row, size.ws_col].map(|count| count.try_into().expect("not 0"));
+    let parser = vt100::Parser::new(rows, columns, 0);
+    let mut screen = Screen { master: terminal.master, parser };
     for words in ["DOMAIN", "supervisor", "batch", "th", "c1", "proc", "quit"] {
         screen.wait(words);
     }
@@ -97,25 +99,25 @@ fn top_shows_workers_by_domain_and_its_keys_act() {
 
 struct Screen {
     master: OwnedFd,
-    seen: Vec<u8>,
+    parser: vt100::Parser,
 }
 
 impl Screen {
-    /// Waits for words to be drawn. What is drawn again in part is drawn letter by letter, so look for it once.
+    /// Waits for words to stand on the screen. Only letters that change are drawn, so a terminal has to put them together.
     #[track_caller]
     fn wait(&mut self, words: &str) {
         let end = Instant::now() + harness::DEADLINE;
         let mut file = File::from(self.master.try_clone().expect("a handle"));
         let mut buffer = [0; 65536];
-        while !text(&self.seen).contains(words) {
-            assert!(Instant::now() < end, "`{words}` is not drawn in:\n{}", text(&self.seen));
+        while !self.parser.screen().contents().contains(words) {
+            assert!(Instant::now() < end, "`{words}` is not on:\n{}", self.parser.screen().contents());
             let mut fds = [nix::poll::PollFd::new(
                 std::os::fd::AsFd::as_fd(&self.master),
                 nix::poll::PollFlags::POLLIN,
             )];
             if nix::poll::poll(&mut fds, 1000_u16).expect("a terminal") > 0 {
                 let count = file.read(&mut buffer).expect("a terminal");
-                self.seen.extend_from_slice(&buffer[..count]);
+                self.parser.process(&buffer[..count]);
             }
         }
     }
