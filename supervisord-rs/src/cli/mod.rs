@@ -16,6 +16,7 @@ mod output;
 mod place;
 mod run;
 mod status;
+mod stop_main;
 mod stopped;
 mod top;
 
@@ -163,6 +164,9 @@ Examples:
   supervisord-rs completions bash > /etc/bash_completion.d/supervisord-rs
   supervisord-rs completions fish > ~/.config/fish/completions/supervisord-rs.fish")]
     Completions(completions::Options),
+    /// For `ExecStop=` of a unit: orders the end of the supervisor, and waits for it.
+    #[command(name = "__stop", hide = true)]
+    StopMain(stop_main::Options),
     /// For `ExecStopPost=` of a unit: what there is to do after the supervisor's end.
     #[command(name = "__stopped", hide = true)]
     Stopped(stopped::Options),
@@ -195,6 +199,7 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
             Err(exit) => exit,
         },
         Verb::Check(options) => check::run(&options, place, &registry),
+        Verb::StopMain(options) => stop_main::run(&options),
         Verb::Stopped(options) => stopped::run(&options, place),
         Verb::Faults(options) => without(&|| faults::run(&options)),
         Verb::Man(options) => without(&|| man::run(&options, Cli::command())),

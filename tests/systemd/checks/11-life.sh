@@ -34,9 +34,12 @@ workers:
   stubborn: { command: [sh, -c, "trap '' TERM; setsid sleep 1d & sleep 1d"], stop: { timeout: 1s } }
 YAML
 before=$(main_pid)
+incidents=$(supervisord-rs incidents | wc -l)
 check "systemctl restart" systemctl restart "$unit"
 differ "is another process" "$(main_pid)" "$before"
 becomes "and runs what stands in the new file" is_running stubborn
+# After a reload the main process is no child of systemd's.
+equal "the end before was in order: no incident" "$(supervisord-rs incidents | wc -l)" "$incidents"
 
 check "systemctl stop" systemctl stop "$unit"
 equal "ends well" "$(show Result)" success
