@@ -228,11 +228,11 @@ mod tests {
         let file = any();
         let mut number = 0;
         // The queue of a datagram socket takes a few (net.unix.max_dgram_qlen).
-        while store.due().is_empty() {
+        while store.due("worker-").is_empty() {
             assert!(store.keep(&format!("worker-{number}"), &[file.as_fd()]));
             number += 1;
         }
-        let due = store.due();
+        let due = store.due("worker-");
         assert!(!store.is_said(&due), "nothing has room, and it counts as said");
         let last = format!("FDNAME=worker-{}", number - 1);
         let reader = std::thread::spawn(move || {

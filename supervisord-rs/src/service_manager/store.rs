@@ -161,10 +161,15 @@ impl FdStore {
         state.said.contains_key(&name) || !state.is_silent
     }
 
-    /// What is due now, for [`is_said`](Self::is_said).
+    /// What is due now of the names that begin so, for [`is_said`](Self::is_said).
     #[must_use]
-    pub fn due(&self) -> Due {
-        Due(self.0.as_ref().and_then(|way| way.state().due.back().cloned()))
+    pub fn due(&self, prefix: &str) -> Due {
+        let prefix = escape(prefix);
+        let last = |way: &Arc<Way>| {
+            let state = way.state();
+            state.due.iter().rev().find(|name| name.starts_with(&prefix)).cloned()
+        };
+        Due(self.0.as_ref().and_then(last))
     }
 
     /// Waits until all of that is said, at most half a second, and not for a manager that takes

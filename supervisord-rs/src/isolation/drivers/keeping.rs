@@ -59,7 +59,10 @@ impl Drivers {
     /// For the launch of a process that is to outlive us.
     pub(super) fn pledge(&self, domain: DomainId, way: Option<&OwnedFd>) -> Pledge {
         let way = way.and_then(|way| way.try_clone().ok());
-        Pledge { store: self.store.clone(), due: self.store.due(), family: self.family_name(domain), way }
+        let family = self.family_name(domain);
+        // Its own alone: a crowd that dies and comes back holds up nobody else's launch.
+        let due = self.store.due(&format!("{family}/"));
+        Pledge { store: self.store.clone(), due, family, way }
     }
 
     /// Whether a worker's process will be left to a successor: everything is kept that ties it to us.
