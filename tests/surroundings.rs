@@ -19,6 +19,36 @@ fn wait_for_tries(supervisor: &harness::Supervisor<'_>) {
 }
 
 #[test]
+fn a_guardian_without_room_for_descriptors_is_called_that() {
+    for (limit, is_short) in [(64, true), (1024, false)] {
+        let bed = Bed::new();
+        let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n";
+        let file = bed.write("supervisord-rs.yaml", yaml);
+        let inner = bed.command(&[]);
+        let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
+        let mut command = Command::new("prlimit");
+        command
+            .arg(format!("--nofile={limit}:{limit}"))
+            .arg(inner.get_program())
+            .args(["run", "-c"])
+            .arg(file)
+            .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a handle"))
+            .stderr(log);
+        let supervisor = bed.attach(command);
+        supervisor.wait_phase("w", "running");
+        let said = bed.log();
+        assert!(!said.contains("nobody keeps its descriptors"), "there is a guardian: {said}");
+        for words in ["short of descriptors: the hard limit of open files is 64", "its guardian has no room"]
+        {
+            assert_eq!(said.contains(words), is_short, "{said}");
+        }
+        supervisor.stop();
+    }
+}
+
+#[test]
 fn short_of_descriptors_it_says_so_and_goes_on_when_there_are_some() {
     let bed = Bed::new();
     let mut yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { ready: { after: 0s }, restart: { backoff: { initial: 20ms, max: 50ms }, limit: { restarts: 1, within: 60s } } }\nworkers:\n".to_owned();
@@ -56,6 +86,8 @@ fn short_of_descriptors_it_says_so_and_goes_on_when_there_are_some() {
         workers.into_iter().find_map(|worker| worker.ending?.message)
     });
     assert!(message.contains("raise the limit of open files"), "{message}");
+    let said = bed.log();
+    assert!(said.contains("limit of open files is 130, and 40 workers that are processes need"), "{said}");
     let some = running(&supervisor).expect("an answer");
     assert!(some > 5, "{some}");
     // Some are kept for those who ask, however many ask at once.

@@ -26,6 +26,7 @@ use crate::guardian::orderly_end::ORDERLY_END;
 use crate::isolation::Drivers;
 use crate::isolation::drivers::Keeping;
 use crate::isolation::drivers::adopting::Past;
+use crate::isolation::launch::short_of_open_files;
 use crate::record::black_box::BlackBox;
 use crate::record::echo::{Echo, has_audience};
 use crate::record::events::{Events, wall};
@@ -96,6 +97,10 @@ pub(super) fn start(
     let settings = with_its_scale(settings, &registry, story.as_ref());
     let supervisor = &settings.supervisor;
     let store = of_processes(supervisor, &keeper);
+    let processes = settings.launches.iter().filter(|launch| launch.isolation == Isolation::Process);
+    if let Some(warning) = short_of_open_files(processes.count()) {
+        tracing::warn!("{warning}");
+    }
 
     let names = names(&settings);
     let incidents = incidents(supervisor, origin, &names, &mut troubles)?;
@@ -294,9 +299,12 @@ fn of_processes(supervisor: &SupervisorSettings, keeper: &FdStore) -> FdStore {
         OnDeath::Keep => keeper.clone(),
     };
     if !store.is_there() && supervisor.on_death == OnDeath::Keep {
-        tracing::info!(
-            "process workers end with this supervisor: nobody keeps its descriptors (run it under its guardian, or as a unit with FileDescriptorStoreMax=)"
-        );
+        let why = if service_manager::guardian_pid().is_some() {
+            "its guardian has no room for its descriptors (raise the limit of open files: `LimitNOFILE=`, `ulimit -n`)"
+        } else {
+            "nobody keeps its descriptors (run it under its guardian, or as a unit with FileDescriptorStoreMax=)"
+        };
+        tracing::info!("process workers end with this supervisor: {why}");
     }
     store
 }

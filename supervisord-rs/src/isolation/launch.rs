@@ -351,6 +351,26 @@ pub fn raise_open_files() {
     }
 }
 
+/// What a supervisor has open without workers, with some room, and what each process adds to it.
+const OPEN_FILES_OWN: usize = 80;
+const OPEN_FILES_EACH: usize = 6;
+
+/// What is to be said where so many workers that are processes need more open files than we may have; measured generously,
+/// so that who heeds it has peace.
+#[must_use]
+pub fn short_of_open_files(processes: usize) -> Option<String> {
+    use nix::sys::resource::{Resource, getrlimit};
+    let (_, limit) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let need = OPEN_FILES_OWN + OPEN_FILES_EACH * processes;
+    let workers = if processes == 1 { "worker that is a process" } else { "workers that are processes" };
+    (usize::try_from(limit).unwrap_or(usize::MAX) < need).then(|| {
+        format!(
+            "short of descriptors: the hard limit of open files is {limit}, and {processes} {workers} need about {need}; \
+             launches may fail, and workers may end with this supervisor: raise it (`LimitNOFILE=`, `ulimit -n`)"
+        )
+    })
+}
+
 /// Descriptors that launches leave free: for clients of the control API, records, and logs that are opened anew. Without
 /// them, a supervisor that is short of descriptors could not be asked why.
 const RESERVE: u64 = 16;
