@@ -44,6 +44,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use supervision::Status;
 use workers::board::monotonic_ns;
 
+use crate::daemon::signals::GUARDIAN_GONE;
 use crate::isolation::launch::{Child, raise_open_files};
 use crate::isolation::orphans::{self, Killed};
 use crate::isolation::reaper;
@@ -60,8 +61,15 @@ use watchdog::Watchdog;
 pub const EXIT_GAVE_UP: u8 = 70;
 
 /// Signals that are passed on.
-const FORWARDED: [Signal; 6] =
-    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
+const FORWARDED: [Signal; 7] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    GUARDIAN_GONE,
+];
 /// Between two signs of life to our own service manager while there is no supervisor to give them.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
@@ -409,7 +417,9 @@ fn status_of(child: &Child, kept_back: &mut Option<Duration>) -> Option<Status> 
 }
 
 fn is_order_to_end(number: u32) -> bool {
-    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT].iter().any(|signal| *signal as u32 == number)
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, GUARDIAN_GONE]
+        .iter()
+        .any(|signal| *signal as u32 == number)
 }
 
 /// Whether a debugger holds it.

@@ -12,12 +12,19 @@ use supervision::Event;
 use super::Daemon;
 
 /// Signals that a guardian passes on, and that people send.
-const HELD: [Signal; 6] =
-    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
+const HELD: [Signal; 7] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGHUP,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    GUARDIAN_GONE,
+];
 
 /// Comes when the guardian dies (`PR_SET_PDEATHSIG`, prctl(2)). It is sent once for each of the guardian's threads that we
 /// are a child of in turn, so it must not be one of those that mean more when they come twice.
-pub(super) const GUARDIAN_GONE: Signal = Signal::SIGPWR;
+pub(crate) const GUARDIAN_GONE: Signal = Signal::SIGPWR;
 const SIGPWR: i32 = GUARDIAN_GONE as i32;
 
 /// Has the signals wait that we will take, on this thread and those that it starts. First of all: what comes before they

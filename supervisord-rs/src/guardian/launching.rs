@@ -7,13 +7,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
 use supervision::{LaunchFailure, LaunchStage};
 
 use super::obituary::OBITUARIES;
 use super::orderly_end::ORDERLY_END;
 use super::watchdog::Watchdog;
 use super::{Guardian, now, store};
+use crate::daemon::signals::GUARDIAN_GONE;
 use crate::isolation::inherited;
 use crate::isolation::launch::{Child, OPEN_FILES, Plan, advice, failure, original_open_files};
 use crate::service_manager::{self, Predecessor, table, unescape};
@@ -84,7 +84,7 @@ impl Guardian {
             .pass(&passed)
             .listen_pid()
             // A supervisor without its guardian stops in order, and takes its workers along.
-            .parent_death_signal(Some(Signal::SIGTERM))
+            .parent_death_signal(Some(GUARDIAN_GONE))
             .launch()
     }
 
