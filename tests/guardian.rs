@@ -135,6 +135,31 @@ fn a_death_while_everything_is_stopped_is_an_incident_and_takes_nobodys_time_to_
     assert_eq!(bed.processes(), Vec::<i32>::new());
 }
 
+/// Who asked for the end hears of the end, whoever carries it out.
+#[test]
+fn shutdown_waits_for_the_end_that_a_successor_brings() {
+    let bed = Bed::new();
+    let yaml = configuration("").replace("sleep 0.3", "sleep 2");
+    let mut supervisor = bed.start(&yaml);
+    supervisor.wait_output("polite", "up");
+    let before = supervisor.wait_running();
+    let polite = find(&before, "polite").pid.expect("running");
+    let said = std::thread::scope(|scope| {
+        let verb = scope.spawn(|| {
+            let said = bed.verb(&["shutdown"]);
+            (said, is_alive(polite))
+        });
+        supervisor.wait_phase("polite", "stopping");
+        kill(before.supervisor.pid, Signal::SIGKILL);
+        verb.join().expect("no panic")
+    });
+    let (said, is_left) = said;
+    assert!(said.status.success(), "{said:?}; log:\n{}", bed.log());
+    assert!(!is_left, "it said so too early: {said:?}; log:\n{}", bed.log());
+    assert_eq!(supervisor.wait_exit().code(), Some(0), "{}", bed.log());
+    assert!(bed.output("polite").contains("bye"), "{}", bed.log());
+}
+
 /// The guardian has several threads, and the supervisor hears of the death of each that it is a child of in turn: however
 /// often that comes, it is no second order. A service manager or a person may order the end on top of it: a first order.
 #[test]

@@ -13,6 +13,9 @@ use crate::waiting::until;
 /// Between two looks: short enough for people, long enough for the machine.
 pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
+/// The phase of a supervisor that stops everything.
+const STOPPING: &str = "stopping";
+
 /// For a successor to be ready, when nothing else is said.
 const REEXEC_TIMEOUT: Duration = crate::daemon::hand_over::DEADLINE;
 /// For one supervisor to come to rest, another to take over, or the old binary to do so in its place.
@@ -166,9 +169,11 @@ pub(super) fn shutdown(options: &ShutdownOptions, client: &Client) -> Exit {
         return answer(Ok(done), false);
     }
     let begun = Instant::now();
-    // As long as it takes: the supervisor has its own timeout. One that dies meanwhile may have a successor.
+    // As long as it takes: the supervisor has its own timeout. One that dies meanwhile may have a successor, which under a
+    // guardian goes on with the end.
     let next = until(Duration::MAX, PAUSE, || match client.status() {
         Err(ClientError::NoSupervisor { .. } | ClientError::NotPermitted { .. }) => Some(None),
+        Ok(status) if status.supervisor.phase == STOPPING => None,
         Ok(status) => pid.as_ref().is_ok_and(|pid| *pid != status.supervisor.pid).then_some(Some(status)),
         Err(_) => None,
     });
