@@ -107,6 +107,23 @@ fn a_restart_starts_what_is_needed_as_a_start_does() {
 }
 
 #[test]
+fn resume_is_for_those_that_are_suspended() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  a: { command: [sleep, 1d] }\n  b: { command: [sleep, 1d] }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_running();
+    for (name, why) in [("a", "a is not suspended"), ("all", "all: none of them is suspended")] {
+        let said = bed.verb(&["resume", name]);
+        assert_eq!(said.status.code(), Some(4), "{said:?}");
+        assert!(text(&said.stderr).contains(why), "{said:?}");
+    }
+    supervisor.client.pause(&["a".into()]).expect("paused");
+    supervisor.client.resume(&["all".into()]).expect("one of them is suspended");
+    assert!(!supervisor.worker("a").paused);
+    supervisor.stop();
+}
+
+#[test]
 fn an_injection_says_what_came_of_it_even_if_that_is_nothing() {
     let bed = Bed::new();
     let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { ready: { after: 0s } }\nworkers:\n  \

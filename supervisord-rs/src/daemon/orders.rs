@@ -8,7 +8,7 @@ use workers::fault::Fault;
 
 use super::Daemon;
 use super::waiters::{Goal, Wait, limit};
-use crate::config::Program;
+use crate::config::{Isolation, Program};
 use crate::control::protocol::{Done, Failure, InjectRequest, SignalRequest, WorkersRequest};
 use crate::control::request::{Answer, Peer, Request};
 
@@ -54,8 +54,7 @@ impl Daemon {
                 self.order_workers("pause", &request, peer, answer, Command::Pause, |_| Goal::Up);
             }
             Request::Resume(request, peer, answer) => {
-                let request = WorkersRequest { wait: false, ..request };
-                self.order_workers("resume", &request, peer, answer, Command::Resume, |_| Goal::Up);
+                self.order_resume(&request, peer, answer);
             }
             Request::Scale(request, peer, answer) => self.order_scale(&request, peer, answer),
             Request::Signal(request, peer, answer) => self.order_signal(&request, peer, answer),
@@ -92,6 +91,39 @@ impl Daemon {
         let named = subject.strip_suffix(':').unwrap_or(&subject);
         let message = format!("{verb} {named}: {}", if request.wait { "done" } else { "ordered" });
         self.order(command(ids), Pending { answer, message, wait, subject, is_silent: false });
+    }
+
+    /// Those among them that are suspended, whoever did it. Where nothing of theirs is, there is nothing to do.
+    fn order_resume(&mut self, request: &WorkersRequest, peer: Peer, answer: Answer<Done>) {
+        let ids = match self.resolve(&request.workers) {
+            Ok(ids) => ids,
+            Err(failure) => return drop(answer.send(Err(failure))),
+        };
+        let subject = request.workers.join(" ");
+        self.log_order("resume", &subject, peer);
+        let suspended: Vec<WorkerId> = ids.iter().copied().filter(|id| self.is_suspended(*id)).collect();
+        let is_live = |id: &WorkerId| self.is_process(*id) && self.drivers.pid(*id).is_some();
+        if suspended.is_empty() && ids.iter().any(is_live) {
+            let message = match ids.as_slice() {
+                [one] => format!("{} is not suspended", self.names.worker(*one)),
+                _ => format!("{subject}: none of them is suspended"),
+            };
+            return drop(answer.send(Err(Failure { error: "refused".into(), message })));
+        }
+        let message = format!("resume {subject}: ordered");
+        // Where none lives, the machine says why not.
+        let ids = if suspended.is_empty() { ids } else { suspended };
+        self.order(Command::Resume(ids), Pending { answer, message, wait: None, subject, is_silent: false });
+    }
+
+    fn is_process(&self, id: WorkerId) -> bool {
+        matches!(self.drivers.launch_of(id).isolation, Isolation::Process)
+    }
+
+    /// Whether it, or anything that it has started, is suspended.
+    fn is_suspended(&self, id: WorkerId) -> bool {
+        self.machine.worker(id).is_some_and(|view| view.paused)
+            || self.is_process(id) && self.drivers.family_of(id).iter().any(|member| member.state == 'T')
     }
 
     fn order_signal(&mut self, request: &SignalRequest, peer: Peer, answer: Answer<Done>) {
