@@ -151,11 +151,16 @@ fn a_fifo_in_place_of_a_log_is_refused_and_not_waited_for() {
     let bed = Bed::new();
     let fifo = bed.path("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    // One whose name tells nothing of it.
+    let device = bed.path("device");
+    std::os::unix::fs::symlink("/dev/full", &device).expect("a link");
     let yaml = format!(
         "version: 1\nworkers:\n  good: {{ command: [sh, -c, 'echo line; exec sleep 1d'], ready: {{ after: 0s }} }}\n  \
          own: {{ command: [sleep, 1d], ready: {{ after: 0s }}, logs: {{ stdout: {} }} }}\n  \
+         nuls: {{ command: [sleep, 1d], ready: {{ after: 0s }}, logs: {{ stdout: {} }} }}\n  \
          swapped: {{ command: [sh, -c, 'echo line; exec sleep 1d'], ready: {{ after: 0s }} }}\n",
-        fifo.display()
+        fifo.display(),
+        device.display()
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_output("good", "line\n");
@@ -170,7 +175,7 @@ fn a_fifo_in_place_of_a_log_is_refused_and_not_waited_for() {
         supervisor.wait("its end", |_| child.try_wait().expect("our child"));
         child.wait_with_output().expect("our child")
     };
-    for (name, path) in [("own", &fifo), ("swapped", &swapped)] {
+    for (name, path) in [("own", &fifo), ("nuls", &device), ("swapped", &swapped)] {
         for follow in [None, Some("-f")] {
             let arguments: Vec<&str> = ["logs", name].into_iter().chain(follow).collect();
             let output = shown(&arguments);

@@ -167,7 +167,8 @@ impl LogFile {
 /// Those of open(2); InvalidInput for what is no regular file.
 pub(super) fn open_regular(path: &Path) -> io::Result<File> {
     let regular = |metadata: Metadata| {
-        let why = "no regular file: only the one who reads from it gets what is written";
+        let why =
+            "no regular file but a FIFO, a socket or a device: what was written to it cannot be read again";
         metadata.is_file().then_some(()).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, why))
     };
     // Before the open too: whoever writes to a FIFO would take us for a reader.
