@@ -194,6 +194,53 @@ fn sdk_code_that_is_frozen_in_its_sleep_is_found_and_one_that_sleeps_is_not_dist
     supervisor.stop();
 }
 
+#[test]
+fn a_cell_that_is_suspended_and_hangs_ends_whole_and_comes_back() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER}, isolation: thread, cell: x }}\nworkers:\n  \
+         watched: {{ worker: ticker, heartbeat: 1s }}\n  other: {{ worker: ticker }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_running();
+    let before = supervisor.worker("watched").pid.expect("it runs");
+    kill(before, Signal::SIGSTOP);
+    let incident = supervisor.wait_incident(0);
+    let mut lost = incident.lost.clone();
+    lost.sort();
+    assert_eq!((lost.join(" "), incident.fault.kind.as_str()), ("other watched".into(), "hang"));
+    for name in ["watched", "other"] {
+        supervisor.wait("it to run in another process", |supervisor| {
+            let worker = supervisor.worker(name);
+            (worker.phase == "running" && worker.pid != Some(before)).then_some(())
+        });
+    }
+    assert!(!is_alive(before));
+    assert_eq!(supervisor.worker("watched").abandoned, 0);
+    supervisor.stop();
+}
+
+#[test]
+fn a_suspended_cell_whose_worker_does_not_stop_in_time_ends_whole() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER}, isolation: thread, cell: x }}\nworkers:\n  \
+         ordered: {{ worker: ticker, stop: {{ timeout: 100ms }} }}\n  other: {{ worker: ticker }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_running();
+    let before = supervisor.worker("ordered").pid.expect("it runs");
+    kill(before, Signal::SIGSTOP);
+    supervisor.client.restart(&["ordered".into()], false).expect("ordered");
+    for name in ["ordered", "other"] {
+        supervisor.wait("it to run in another process", |supervisor| {
+            let worker = supervisor.worker(name);
+            (worker.phase == "running" && worker.pid.is_some_and(|pid| pid != before)).then_some(())
+        });
+    }
+    supervisor.stop();
+}
+
 /// A thread that traces a process, hears that it has died and says nothing of it: so does a debugger at its prompt.
 struct Tracer {
     end: std::sync::mpsc::Sender<()>,

@@ -357,7 +357,12 @@ impl Drivers {
         }
         let Some(live) = self.live_mut(incarnation) else { return };
         let last_beat = Duration::from_nanos(live.last_beat(reading.as_ref(), monotonic_ns()));
-        self.events.push_back(Event::Heartbeat { incarnation, last_beat });
+        let domain = live.domain;
+        self.events.push_back(if self.is_suspended_cell(domain) {
+            Event::Suspended { incarnation, last_beat }
+        } else {
+            Event::Heartbeat { incarnation, last_beat }
+        });
     }
 
     /// Commits a fault: SDK code does it itself, at its next checkpoint; a command gets a signal.

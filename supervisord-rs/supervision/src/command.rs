@@ -310,7 +310,8 @@ impl Machine {
             | Event::Unhealthy { .. }
             | Event::Extended { .. }
             | Event::Extend(_)
-            | Event::Heartbeat { .. } => self.stale += 1,
+            | Event::Heartbeat { .. }
+            | Event::Suspended { .. } => self.stale += 1,
         }
     }
 }

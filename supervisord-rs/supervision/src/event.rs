@@ -62,6 +62,13 @@ pub enum Event {
         /// When the last beat was; the present moment for one that waits inside the SDK.
         last_beat: Duration,
     },
+    /// The same answer of one whose process is suspended by somebody else: if it hangs, so does all that is in it.
+    Suspended {
+        /// Of whom.
+        incarnation: Incarnation,
+        /// When the last beat was.
+        last_beat: Duration,
+    },
     /// Its readiness probe has changed its mind. A worker that has just become running counts as ready.
     Readiness {
         /// Of whom.

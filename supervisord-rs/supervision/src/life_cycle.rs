@@ -224,9 +224,7 @@ impl Machine {
         match (self.domain_kind(worker), self.spec.workers[worker.index()].on_hang) {
             (DomainKind::Process, _) => self.kill(worker),
             (DomainKind::Supervisor | DomainKind::Cell, OnHang::Recycle) if self.shutdown.is_none() => {
-                self.enter(worker, Phase::Killing, None);
-                let domain = self.spec.workers[worker.index()].domain;
-                self.effects.push_back(Effect::Recycle { domain, culprit: incarnation });
+                self.recycle(worker);
             }
             (DomainKind::Supervisor | DomainKind::Cell, _) => {
                 self.enter(worker, Phase::Killing, None);
@@ -235,6 +233,15 @@ impl Machine {
                 self.on_end(worker, Ending { status: Status::Abandoned, cause: Cause::Hang });
             }
         }
+    }
+
+    /// Ends a thread with all of its domain.
+    fn recycle(&mut self, worker: WorkerId) {
+        self.cancel_timers(worker);
+        let culprit = self.incarnation(worker);
+        self.enter(worker, Phase::Killing, None);
+        let domain = self.spec.workers[worker.index()].domain;
+        self.effects.push_back(Effect::Recycle { domain, culprit });
     }
 
     fn kill(&mut self, worker: WorkerId) {
@@ -279,7 +286,7 @@ impl Machine {
         }
     }
 
-    pub(crate) fn on_heartbeat(&mut self, incarnation: Incarnation, last_beat: Duration) {
+    pub(crate) fn on_heartbeat(&mut self, incarnation: Incarnation, last_beat: Duration, is_suspended: bool) {
         let worker = incarnation.worker;
         if !self.is_present(incarnation) {
             self.stale += 1;
@@ -298,7 +305,11 @@ impl Machine {
         let due = last_beat.saturating_add(limit).saturating_add(self.lapses.since(last_beat));
         if due <= self.now {
             self.workers[worker.index()].order = Some(Why::Hang);
-            self.force(worker);
+            if is_suspended && self.domain_kind(worker) == DomainKind::Cell {
+                self.recycle(worker);
+            } else {
+                self.force(worker);
+            }
         } else {
             self.set_timer(Timer::Worker(worker, Due::Heartbeat), due);
         }

@@ -230,7 +230,8 @@ impl Machine {
             Event::DomainEnded { domain, members, culprit, ending } => {
                 self.on_domain_ended(domain, &members, culprit, ending);
             }
-            Event::Heartbeat { incarnation, last_beat } => self.on_heartbeat(incarnation, last_beat),
+            Event::Heartbeat { incarnation, last_beat } => self.on_heartbeat(incarnation, last_beat, false),
+            Event::Suspended { incarnation, last_beat } => self.on_heartbeat(incarnation, last_beat, true),
             Event::Readiness { incarnation, ready } => self.on_readiness(incarnation, ready),
             Event::Unhealthy { incarnation } => self.on_incarnation(incarnation, Signal::Unhealthy, None),
             Event::Extended { incarnation, until } => self.on_extended(incarnation, until),

@@ -10,6 +10,7 @@ use super::{Drivers, Remark, Resident};
 use crate::isolation::helper::{NotLaunched, Summons};
 use crate::isolation::live::{Live, Sdk};
 use crate::isolation::{evidence, orphans, reaper};
+use crate::process_table;
 use crate::record::own_log;
 use crate::waiting::until;
 
@@ -99,12 +100,27 @@ impl Drivers {
         }
     }
 
-    /// Forgets a thread. Its board goes to its successor: the SDK fences off a thread whose generation is past.
+    /// Forgets a thread. Its board goes to its successor: the SDK fences off a thread whose generation is past. A cell
+    /// that is suspended ends whole: no thread of it goes on, and none that is launched into it would begin.
     pub fn abandon(&mut self, incarnation: Incarnation) {
-        if self.live(incarnation).is_some() {
-            self.note_end(incarnation, monotonic_ns());
-            self.release(incarnation.worker);
+        let Some(domain) = self.live(incarnation).map(|live| live.domain) else { return };
+        self.note_end(incarnation, monotonic_ns());
+        self.release(incarnation.worker);
+        if self.is_suspended_cell(domain) {
+            tracing::warn!(
+                cell = self.family_name(domain),
+                "its process is suspended (SIGSTOP): it ends whole"
+            );
+            self.recycle(domain, incarnation);
+            self.look_soon(domain);
         }
+    }
+
+    /// Whether it is a cell whose process somebody has suspended, or traces and does not let go on.
+    pub(super) fn is_suspended_cell(&self, domain: DomainId) -> bool {
+        let is_cell = self.domains[domain.index()].kind == DomainKind::Cell;
+        let stat = self.child(domain).filter(|_| is_cell).and_then(|host| process_table::stat(host.pid));
+        stat.is_some_and(|stat| matches!(stat.state, 'T' | 't'))
     }
 
     /// Ends a domain whole. For the supervisor's own domain this does not return.
