@@ -41,7 +41,10 @@ pub(super) fn report(error: &ClientError) -> Exit {
     match error {
         ClientError::NotPermitted { .. } => Exit::RefusedOrUnknown,
         ClientError::NoSupervisor { .. } => Exit::NoSupervisor,
-        ClientError::TimedOut(_) | ClientError::BrokenOff(_) | ClientError::Protocol(_) => Exit::Failed,
+        ClientError::Busy { .. }
+        | ClientError::TimedOut(_)
+        | ClientError::BrokenOff(_)
+        | ClientError::Protocol(_) => Exit::Failed,
         ClientError::Failed(failure) => match failure.error.as_str() {
             "unknown-worker" => Exit::NoSuchWorker,
             "refused" => Exit::RefusedOrUnknown,

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -10,6 +10,7 @@ use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -40,6 +41,12 @@ pub enum ClientError {
         /// Why.
         source: io::Error,
     },
+    /// It is there, and takes no connection.
+    #[error("the supervisor on {} is busy: its queue of connections is full; try it again", socket.display())]
+    Busy {
+        /// Where.
+        socket: PathBuf,
+    },
     /// It answered that it would not, or could not.
     #[error("{}", .0.message)]
     Failed(Failure),
@@ -56,6 +63,10 @@ pub enum ClientError {
 
 /// For the answer to a question, and for the answer to an order beyond its own limit.
 const ANSWER: Duration = Duration::from_secs(15);
+/// For a place in the queue of a socket that many connect to.
+const QUEUE: Duration = Duration::from_secs(5);
+/// Between two attempts to get there: connect(2) does not wait where it may not block.
+const PAUSE: Duration = Duration::from_millis(20);
 /// No limit that anybody would meet.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -272,12 +283,26 @@ impl Client {
     async fn connect(
         &self,
     ) -> Result<(SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>), ClientError> {
-        let stream = tokio::net::UnixStream::connect(&self.socket)
-            .await
-            .map_err(|source| unreachable(self.socket.clone(), source))?;
+        let stream = self.stream().await?;
         let shaken = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(|error| broken(&error))?;
         Ok((sender, tokio::spawn(connection)))
+    }
+
+    /// A connection; a place in a full queue (EAGAIN, connect(2)) is waited for.
+    async fn stream(&self) -> Result<UnixStream, ClientError> {
+        let end = Instant::now() + QUEUE;
+        loop {
+            let socket = self.socket.clone();
+            match UnixStream::connect(&self.socket).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    return Err(unreachable(socket, error));
+                }
+                Err(_) if Instant::now() >= end => return Err(ClientError::Busy { socket }),
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
     }
 }
 
