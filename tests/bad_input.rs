@@ -70,6 +70,112 @@ fn keys_of_later_versions_are_refused_and_never_ignored() {
     );
 }
 
+/// Its output; it ends by itself, and soon.
+fn ends(bed: &Bed, arguments: &[&str]) -> std::process::Output {
+    let mut command = bed.command(arguments);
+    let mut child = command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let ended = harness::until(harness::DEADLINE / 4, || child.try_wait().expect("ours"));
+    if ended.is_none() {
+        child.kill().expect("ours");
+    }
+    assert!(ended.is_some(), "{arguments:?} waits for ever");
+    child.wait_with_output().expect("ours")
+}
+
+#[test]
+fn a_configuration_that_is_no_regular_file_is_refused_and_not_waited_for() {
+    let bed = Bed::new();
+    let fifo = bed.path("fifo.yaml");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let fifo = fifo.to_str().expect("ASCII");
+    for (file, what) in [(fifo, "it is a FIFO"), ("/dev/zero", "it is a device"), ("/", "it is a directory")]
+    {
+        for verb in [&["check"][..], &["status", "-c"], &["run", "-c"]] {
+            let output = ends(&bed, &[verb, &[file]].concat());
+            assert_eq!(output.status.code(), Some(78), "{verb:?} {file}");
+            let message = text(&output.stderr);
+            assert!(message.contains(what), "{verb:?} {file}: {message}");
+        }
+    }
+    // What the caller has open already is read to its end.
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    writer.write_all(ONE.as_bytes()).expect("room");
+    drop(writer);
+    let output = bed.command(&["check", "/dev/stdin"]).stdin(reader).output().expect("the program runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_fifo_or_a_link_in_the_place_of_the_black_box_holds_up_no_start() {
+    let bed = Bed::new();
+    bed.start(ONE).stop();
+    let private = nix::sys::stat::Mode::S_IRWXU;
+    for name in ["blackbox", "blackbox.new"] {
+        let _ = std::fs::remove_file(bed.path("run").join(name));
+        nix::unistd::mkfifo(&bed.path("run").join(name), private).expect("a FIFO");
+    }
+    let supervisor = bed.start(ONE);
+    supervisor.wait_running();
+    let metadata = std::fs::symlink_metadata(bed.path("run/blackbox")).expect("there");
+    assert!(metadata.is_file(), "ours is in its place");
+    assert!(bed.log().contains("it is not a regular file"), "{}", bed.log());
+    supervisor.stop();
+    // A link is not followed: what it leads to is somebody else's.
+    let theirs = bed.write("theirs", "precious");
+    let _ = std::fs::remove_file(bed.path("run/blackbox.new"));
+    std::os::unix::fs::symlink(&theirs, bed.path("run/blackbox.new")).expect("a link");
+    let supervisor = bed.start(ONE);
+    supervisor.wait_running();
+    supervisor.stop();
+    assert_eq!(std::fs::read_to_string(&theirs).expect("there"), "precious");
+}
+
+#[test]
+fn a_lock_that_is_no_regular_file_is_refused() {
+    let bed = Bed::new();
+    bed.start(ONE).stop();
+    let lock = bed.path("run/supervisor.lock");
+    std::fs::remove_file(&lock).expect("there");
+    nix::unistd::mkfifo(&lock, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let file = bed.path("supervisord-rs.yaml");
+    let output = ends(&bed, &["run", "--no-guardian", "-c", file.to_str().expect("ASCII")]);
+    assert!(!output.status.success());
+    let message = text(&output.stderr);
+    assert!(message.contains("supervisor.lock there is no regular file: remove it"), "{message}");
+}
+
+#[test]
+fn a_supervisor_whose_queue_is_full_is_waited_for_and_then_called_busy() {
+    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+    let bed = Bed::new();
+    let path = bed.path("full.sock");
+    let listener =
+        socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+    bind(std::os::fd::AsRawFd::as_raw_fd(&listener), &UnixAddr::new(&path).expect("short")).expect("free");
+    listen(&listener, Backlog::new(0).expect("allowed")).expect("ours");
+    let first = UnixStream::connect(&path).expect("room for one");
+    let arguments = ["status", "--socket", path.to_str().expect("ASCII")];
+    let output = ends(&bed, &arguments);
+    let message = text(&output.stderr);
+    assert!(message.contains("is busy") && !message.contains("start one"), "{message}");
+    // As soon as there is room, it is in.
+    let listener = std::os::unix::net::UnixListener::from(listener);
+    let late = std::thread::spawn(move || {
+        drop(first);
+        let (_gone, _) = listener.accept().expect("the first");
+        // Its end is the answer.
+        listener.accept().expect("the next");
+    });
+    let message = text(&ends(&bed, &arguments).stderr);
+    late.join().expect("both have come");
+    assert!(!message.contains("is busy"), "{message}");
+}
+
 #[test]
 fn a_cycle_is_named_in_full() {
     let yaml = "version: 1\ndefaults: {}\nworkers:\n  a: { worker: sleeper, depends_on: [b] }\n  \
@@ -102,7 +208,7 @@ fn arguments_and_faults_are_checked_before_anything_runs() {
 #[test]
 fn a_file_that_cannot_be_read_is_said() {
     let bed = Bed::new();
-    for (file, words) in [("/nowhere/x.yaml", "No such file"), ("/", "Is a directory")] {
+    for (file, words) in [("/nowhere/x.yaml", "No such file"), ("/", "it is a directory")] {
         let output = bed.verb(&["check", file]);
         assert_eq!(output.status.code(), Some(78));
         assert!(text(&output.stderr).contains(words), "{}", text(&output.stderr));

@@ -25,7 +25,7 @@ mod store;
 pub mod table;
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -33,6 +33,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::record::append;
 
 pub use custody::{CUSTODY, Custody};
 pub use heritage::Heritage;
@@ -312,7 +314,12 @@ pub fn is_managed() -> bool {
 pub fn predecessor(runtime_dir: &Path) -> Option<Predecessor> {
     let text = match guardian_pid() {
         Some(_) => std::env::var(PREDECESSOR).ok()?,
-        None => std::fs::read_to_string(runtime_dir.join(LAST_DEATH)).ok()?,
+        None => {
+            let mut text = String::new();
+            let file = append::open_regular(&runtime_dir.join(LAST_DEATH));
+            file.and_then(|mut file| file.read_to_string(&mut text)).ok()?;
+            text
+        }
     };
     Predecessor::parse(text.trim_end())
 }

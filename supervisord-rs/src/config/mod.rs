@@ -37,7 +37,9 @@ mod tree;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 pub use diagnostics::{Diagnostics, Problem};
@@ -104,10 +106,32 @@ pub fn written_runtime_dir(path: &Path) -> Result<PathBuf, String> {
 /// Bytes of a file at most: a hundred times what ten thousand workers need is a mistake, and would take all memory.
 const SIZE_MAX: u64 = 8 << 20;
 
+/// Opens it without waiting. A FIFO waits for its writer, and a device may have no end: they are refused, but for what
+/// the caller has open already (`/dev/stdin`, `<(...)` in a shell).
+fn open(path: &Path) -> io::Result<File> {
+    let open_already = ["/dev/stdin", "/dev/fd", "/proc/self/fd"];
+    if open_already.iter().any(|prefix| path.starts_with(prefix)) {
+        return File::open(path);
+    }
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() {
+        return Ok(file);
+    }
+    let what = if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else {
+        "a device"
+    };
+    Err(io::Error::other(format!("it is {what}, and no regular file")))
+}
+
 /// The text of a configuration file.
 fn read(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let file = open(path).map_err(|error| error.to_string())?;
     file.take(SIZE_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > SIZE_MAX {
         return Err(format!("it is larger than {} MiB", SIZE_MAX >> 20));

@@ -31,8 +31,11 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Opens a regular file to be read, and nothing that is in its place.
-pub(super) fn open_regular(path: &Path) -> io::Result<File> {
+/// Opens a regular file to be read, and nothing that is in its place: it neither waits nor follows a link.
+///
+/// # Errors
+/// Those of open(2); another one for what is no regular file.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {

@@ -575,11 +575,15 @@ fn pages(workers: usize) -> io::Result<NonZeroUsize> {
     Ok(NonZeroUsize::MIN.saturating_add(workers))
 }
 
-/// The file under the name that nobody reads.
+/// The file under the name that nobody reads. What is no file there, a FIFO or a link, gives way to one.
 fn open(runtime_dir: &Path) -> io::Result<File> {
+    let path = runtime_dir.join(HIDDEN);
+    if std::fs::symlink_metadata(&path).is_ok_and(|there| !there.is_file()) {
+        std::fs::remove_file(&path)?;
+    }
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    options.open(runtime_dir.join(HIDDEN))
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
 /// A number for this boot of the machine; 0 where the kernel does not tell.

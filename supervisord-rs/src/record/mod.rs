@@ -1,6 +1,6 @@
 //! What is written down: captured output, incidents, events, the black box.
 
-mod append;
+pub(crate) mod append;
 pub mod black_box;
 pub mod echo;
 pub mod events;

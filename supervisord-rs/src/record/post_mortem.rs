@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "pages of the file are read as what they are")]
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use std::time::Duration;
 use supervision::{Cause, Ending, FaultId, Memo, Phase, Status};
 use workers::board::{Board, Reading, SIZE, monotonic_ns};
 
+use super::append;
 use super::black_box::{Begun, Carried, FILE, Header, MAGIC, NOTE, Note, ProcessMark, binary, boot};
 use crate::isolation::{Evidence, evidence};
 use crate::service_manager;
@@ -119,11 +120,18 @@ impl PostMortem {
     /// See [`BlackBoxError`]. Nothing is known then.
     pub fn read(runtime_dir: &Path) -> Result<Option<Self>, BlackBoxError> {
         let path = runtime_dir.join(FILE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
+        let mut bytes = Vec::new();
+        match append::open_regular(&path).and_then(|mut file| file.read_to_end(&mut bytes)) {
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(BlackBoxError::Io { path, source }),
-        };
+            Err(source) => {
+                // It would be in the way of ours.
+                if fs::symlink_metadata(&path).is_ok_and(|there| !there.is_file()) {
+                    let _ = fs::rename(&path, runtime_dir.join("blackbox.bad"));
+                }
+                return Err(BlackBoxError::Io { path, source });
+            }
+        }
         let story = Self::parse(&bytes, &path);
         if story.is_err() {
             let _ = fs::rename(&path, runtime_dir.join("blackbox.bad"));

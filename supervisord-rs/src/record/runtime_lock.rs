@@ -1,7 +1,7 @@
 //! One supervisor to a runtime directory.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use super::append;
 use crate::process_table;
 
 /// Why the runtime directory could not be taken.
@@ -41,9 +42,27 @@ const FILE: &str = "supervisor.lock";
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
+/// What stands in it.
+fn written(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    append::open_regular(file)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Opens it, and creates it where it is not there. What is no file in its place is refused: a lock on it says nothing.
+fn open(file: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let open = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(file)?;
+    if !open.metadata()?.is_file() {
+        return Err(io::Error::other(format!("{FILE} there is no regular file: remove it")));
+    }
+    Ok(open)
+}
+
 /// Whether the supervisor that had the lock is no more.
 fn is_of_the_dead(file: &Path) -> bool {
-    let pid = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    let pid = written(file).ok().and_then(|text| text.trim().parse::<i32>().ok());
     // Its zombie holds nothing.
     pid.is_some_and(|pid| !process_table::is_alive(pid))
 }
@@ -62,9 +81,7 @@ impl RuntimeLock {
         let at = |source: io::Error| LockError::Io { path: path.clone(), source };
         let file = runtime_dir.join(FILE);
         let end = Instant::now() + PATIENCE;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut open = inherited.map_or_else(|| options.open(&file), |lock| Ok(lock.into())).map_err(at)?;
+        let mut open = inherited.map_or_else(|| open(&file), |lock| Ok(lock.into())).map_err(at)?;
         let locked = loop {
             match Flock::lock(open, FlockArg::LockExclusiveNonblock) {
                 Err((again, Errno::EWOULDBLOCK)) if is_of_the_dead(&file) && Instant::now() < end => {
@@ -85,7 +102,7 @@ impl RuntimeLock {
                 Ok(Self(lock))
             }
             Err((_, Errno::EWOULDBLOCK)) => {
-                let pid = std::fs::read_to_string(&file).unwrap_or_default();
+                let pid = written(&file).unwrap_or_default();
                 let pid = if pid.trim().is_empty() { "?".to_owned() } else { pid.trim().to_owned() };
                 Err(LockError::Held { pid, path })
             }
