@@ -120,6 +120,11 @@ fn resume_is_for_those_that_are_suspended() {
     supervisor.client.pause(&["a".into()]).expect("paused");
     supervisor.client.resume(&["all".into()]).expect("one of them is suspended");
     assert!(!supervisor.worker("a").paused);
+    // All or none, and the refusal names only those that are in the way.
+    supervisor.client.stop(&["b".into()], true).expect("stopped");
+    let refused = failure(supervisor.client.pause(&["a".into(), "b".into()]));
+    assert!(refused.message.starts_with("b is not running"), "{refused:?}");
+    assert!(!supervisor.worker("a").paused);
     supervisor.stop();
 }
 

@@ -50,8 +50,7 @@ impl Daemon {
                 self.order_workers("restart", &request, peer, answer, Command::Restart, goal);
             }
             Request::Pause(request, peer, answer) => {
-                let request = WorkersRequest { wait: false, ..request };
-                self.order_workers("pause", &request, peer, answer, Command::Pause, |_| Goal::Up);
+                self.order_pause(&request, peer, answer);
             }
             Request::Resume(request, peer, answer) => {
                 self.order_resume(&request, peer, answer);
@@ -91,6 +90,26 @@ impl Daemon {
         let named = subject.strip_suffix(':').unwrap_or(&subject);
         let message = format!("{verb} {named}: {}", if request.wait { "done" } else { "ordered" });
         self.order(command(ids), Pending { answer, message, wait, subject, is_silent: false });
+    }
+
+    /// All or none. A refusal speaks of those because of whom it is one.
+    fn order_pause(&mut self, request: &WorkersRequest, peer: Peer, answer: Answer<Done>) {
+        let ids = match self.resolve(&request.workers) {
+            Ok(ids) => ids,
+            Err(failure) => return drop(answer.send(Err(failure))),
+        };
+        let asked = request.workers.join(" ");
+        self.log_order("pause", &asked, peer);
+        let is_running = |id: WorkerId| {
+            self.machine.worker(id).is_some_and(|view| view.phase == supervision::Phase::Running)
+        };
+        let mut in_the_way: Vec<WorkerId> = ids.iter().copied().filter(|id| !self.is_process(*id)).collect();
+        if in_the_way.is_empty() {
+            in_the_way = ids.iter().copied().filter(|id| !is_running(*id)).collect();
+        }
+        let names: Vec<&str> = in_the_way.iter().map(|id| self.names.worker(*id)).collect();
+        let (subject, message) = (names.join(", "), format!("pause {asked}: ordered"));
+        self.order(Command::Pause(ids), Pending { answer, message, wait: None, subject, is_silent: false });
     }
 
     /// Those among them that are suspended, whoever did it. Where nothing of theirs is, there is nothing to do.
@@ -302,6 +321,9 @@ fn explain(refusal: Refusal, subject: &str) -> Failure {
                 "{subject}: a thread cannot get a signal without its process, which others live in; use `isolation: process`, or `inject` a fault"
             ),
         ),
+        Refusal::NotRunning if subject.contains(", ") => {
+            ("not-running", format!("{subject} are not running: start them first"))
+        }
         Refusal::NotRunning => ("not-running", format!("{subject} is not running: start it first")),
         Refusal::UnknownWorker => ("unknown-worker", format!("no worker is called {subject}")),
     };
