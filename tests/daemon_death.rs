@@ -366,6 +366,7 @@ fn a_runtime_directory_that_is_deleted_is_made_again_and_stays_taken() {
     assert_eq!(status.supervisor.pid, before.supervisor.pid);
     supervisor.wait("the log to say so", |_| bed.log().contains("the control socket was gone").then_some(()));
     supervisor.wait("the lock", |_| bed.path("run/supervisor.lock").exists().then_some(()));
+    assert_eq!(state_locks(&bed).len(), 1, "the one that held meanwhile");
     for is_made_again in [true, false] {
         clear();
         let before = supervisor.status();
@@ -378,6 +379,58 @@ fn a_runtime_directory_that_is_deleted_is_made_again_and_stays_taken() {
             assert_eq!((new.pid, new.generation), (old.pid, old.generation), "{}: {}", new.name, bed.log());
         }
     }
+    supervisor.stop();
+}
+
+/// The lock files in the state directory.
+fn state_locks(bed: &Bed) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(bed.path("state")).into_iter().flatten().flatten();
+    let is_lock = |path: &std::path::PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("lock-"))
+    };
+    entries.map(|entry| entry.path()).filter(is_lock).collect()
+}
+
+#[test]
+fn a_runtime_directory_that_is_deleted_after_a_hand_over_stays_taken() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  a: { command: [sleep, 1d], ready: { after: 0s } }\n";
+    let supervisor = bed.start(yaml);
+    let first = supervisor.wait_running();
+    let done = bed.verb(&["reload"]);
+    assert_eq!(done.status.code(), Some(0), "{}", harness::text(&done.stderr));
+    let before = successor(&supervisor, &first);
+    let lock = state_locks(&bed).pop().expect("a lock in the state directory");
+    let written = std::fs::read_to_string(&lock).expect("it can be read");
+    let pid = before.supervisor.pid.to_string();
+    assert_eq!(
+        written.lines().map(str::trim).collect::<Vec<_>>(),
+        [&*pid, &*bed.path("run").to_string_lossy()]
+    );
+    // Deleted, it is made again: the second run below meets it.
+    std::fs::remove_file(&lock).expect("there");
+    supervisor.wait("the lock to be made again", |_| {
+        let is_said = bed.log().contains("the lock in the state directory was gone: it is made again");
+        (is_said && lock.exists()).then_some(())
+    });
+    bed.wait("the directory to be gone", || std::fs::remove_dir_all(bed.path("run")).ok());
+    let second = bed.command(&["run", "-c"]).arg(bed.path("supervisord-rs.yaml")).output().expect("it runs");
+    let said = harness::text(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("another supervisor (pid {pid})")), "{said}");
+    let after = supervisor.wait("the control socket", |supervisor| supervisor.client.status().ok());
+    assert_eq!(after.supervisor.pid, before.supervisor.pid);
+    assert_eq!(find(&after, "a").pid, find(&first, "a").pid, "{}", bed.log());
+    // Another runtime directory with the same state directory hinders nobody.
+    let mut other = bed.command(&["run", "-c"]);
+    let file = bed.write(
+        "other.yaml",
+        "version: 1\nworkers:\n  b: { command: [\"true\"], restart: never, critical: true }\n",
+    );
+    other.arg(file).env("RUNTIME_DIRECTORY", bed.path("run2"));
+    let ended = other.output().expect("it runs");
+    assert!(!harness::text(&ended.stderr).contains("another supervisor"), "{}", harness::text(&ended.stderr));
+    assert_eq!(state_locks(&bed).len(), 2);
     supervisor.stop();
 }
 

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use supervision::Incarnation;
 use tokio::sync::mpsc;
 
-use super::hand_over::{Gate, LOCK, LOCK_OF_NAME};
+use super::hand_over::{Gate, LOCK, STATE_LOCK};
 use super::signals::GUARDIAN_GONE;
 use super::{in_force, succession, upkeep};
 use crate::config::Settings;
@@ -21,7 +21,6 @@ use crate::control::{self, request::Request};
 use crate::guardian::orderly_end::{self, ORDERLY_END};
 use crate::isolation::Evidence;
 use crate::record::black_box::BlackBox;
-use crate::record::name_lock::NameLock;
 use crate::record::runtime_lock::RuntimeLock;
 use crate::record::scribe::Scribe;
 use crate::service_manager::{Custody, FdStore, ServiceManager};
@@ -66,7 +65,8 @@ pub(super) struct Around {
     pub(super) watchdog: Option<Duration>,
     /// Held as long as we live; the kernel lets go of it however we die. None where the directory is missing.
     pub(super) lock: Option<RuntimeLock>,
-    pub(super) name: NameLock,
+    /// The same in the state directory, which stays when the other one is deleted.
+    pub(super) state_lock: Option<RuntimeLock>,
 }
 
 impl Around {
@@ -113,8 +113,8 @@ impl Around {
     /// The locks of the runtime directory, with the names by which they are passed: as long as anybody has one, it is
     /// held.
     pub(super) fn locks(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
-        let lock = self.lock.as_ref().map(|lock| (LOCK, lock.as_fd()));
-        lock.into_iter().chain(self.name.as_fd().map(|name| (LOCK_OF_NAME, name)))
+        let state_lock = self.state_lock.as_ref().map(|lock| (STATE_LOCK, lock.as_fd()));
+        self.lock.as_ref().map(|lock| (LOCK, lock.as_fd())).into_iter().chain(state_lock)
     }
 
     /// Names another process in our place. Whether that was heard.

@@ -54,8 +54,8 @@ const CHECK: Duration = Duration::from_secs(10);
 const OWN: &str = "/proc/self/exe";
 /// The lock of the runtime directory goes with the place.
 pub(super) const LOCK: &str = "lock";
-/// So does its name.
-pub(super) const LOCK_OF_NAME: &str = "lock-of-name";
+/// So does the one in the state directory.
+pub(super) const STATE_LOCK: &str = "state-lock";
 /// For the answers that are on their way while nobody supervises.
 const LAST_ANSWERS: Duration = Duration::from_millis(100);
 

@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 use workers::Registry;
 
 use super::around::{Around, CONTROL, CONTROL_OF_UNIT, control_trouble, serve};
-use super::hand_over::{Gate, LOCK, LOCK_OF_NAME};
+use super::hand_over::{Gate, LOCK, STATE_LOCK};
 use super::in_force::{self, Origin};
-use super::upkeep::{self, Directory, Troubles, Upkeep};
+use super::upkeep::{self, Directory, THE_LOCK, THE_STATE_LOCK, Troubles, Upkeep};
 use super::{REQUESTS, succession};
 use crate::config::settings::OnDeath;
 use crate::config::{Isolation, Settings, SupervisorSettings};
@@ -32,9 +32,8 @@ use crate::record::echo::{Echo, has_audience};
 use crate::record::events::{Events, wall};
 use crate::record::incidents::{Incidents, Names};
 use crate::record::logs::{Logs, Surviving};
-use crate::record::name_lock::NameLock;
 use crate::record::post_mortem::PostMortem;
-use crate::record::runtime_lock::{LockError, RuntimeLock};
+use crate::record::runtime_lock::{LockError, Place, RuntimeLock};
 use crate::record::scribe::{Scribe, shared_path};
 use crate::service_manager::{self, BLACK_BOX, CONFIGURATION, FdStore, Heritage, ServiceManager};
 
@@ -86,7 +85,7 @@ pub(super) fn start(
 ) -> Result<Started, StartError> {
     let mut troubles = Troubles::new();
     make_directories(&settings.supervisor, origin, &mut troubles)?;
-    let (lock, name) = locks(&settings.supervisor, origin, &mut heritage, &mut troubles)?;
+    let (lock, state_lock) = locks(&settings.supervisor, origin, &mut heritage, &mut troubles)?;
     // Not of the store: they are handed over besides.
     let obituaries = heritage.claim(OBITUARIES);
     let orderly_end = heritage.claim(ORDERLY_END).map(File::from);
@@ -172,7 +171,6 @@ pub(super) fn start(
         tracing::error!("{trouble}");
     }
 
-    let upkeep = Upkeep::new(troubles, origin, &supervisor.runtime_dir);
     let around = Around {
         started_at: wall(SystemTime::now()),
         guardian: service_manager::guardian_pid(),
@@ -194,8 +192,9 @@ pub(super) fn start(
         has_terminal: has_terminal(),
         watchdog: interval(&settings),
         lock,
-        name,
+        state_lock,
     };
+    let upkeep = Upkeep::new(troubles, origin, &settings.supervisor, &around);
     let events = Events::default();
     Ok(Started { settings, machine, drivers, names, events, incidents, requests, around, upkeep })
 }
@@ -217,23 +216,33 @@ fn make_directories(
     Ok(())
 }
 
-/// The lock in the directory, and that of its name, which is there when the directory is not.
+/// The lock in the runtime directory, and the one in the state directory, which is held when that one is deleted.
 fn locks(
     supervisor: &SupervisorSettings,
     origin: Origin,
     heritage: &mut Heritage,
     troubles: &mut Troubles,
-) -> Result<(Option<RuntimeLock>, NameLock), StartError> {
-    let lock = match RuntimeLock::acquire(&supervisor.runtime_dir, heritage.claim(LOCK)) {
+) -> Result<(Option<RuntimeLock>, Option<RuntimeLock>), StartError> {
+    let within = Place::within(&supervisor.runtime_dir);
+    let lock = match RuntimeLock::acquire(&within, heritage.claim(LOCK)) {
         Ok(lock) => Some(lock),
         Err(error @ LockError::Io { .. }) if origin == Origin::Predecessor => {
-            troubles.insert("the lock", error.to_string());
+            troubles.insert(THE_LOCK, error.to_string());
             None
         }
         Err(error) => return Err(error.into()),
     };
-    let name = NameLock::acquire(&supervisor.runtime_dir, heritage.claim(LOCK_OF_NAME))?;
-    Ok((lock, name))
+    let beside = Place::beside(&supervisor.state_dir, &supervisor.runtime_dir);
+    let state_lock = match RuntimeLock::acquire(&beside, heritage.claim(STATE_LOCK)) {
+        Ok(lock) => Some(lock),
+        // The other one holds; a disk without room keeps nobody from starting.
+        Err(error @ LockError::Io { .. }) => {
+            troubles.insert(THE_STATE_LOCK, error.to_string());
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok((lock, state_lock))
 }
 
 /// The record of incidents; without what stands in the file where a successor cannot read it.

@@ -2,13 +2,13 @@
 //! successor, or is taken away while it runs, is named, shown in `status`, and tried again until it is there; workers are
 //! not touched.
 //!
-//! Nothing is looked at while all is well: the kernel tells when something in the runtime directory goes away
-//! (inotify(7)). The looking is done by a thread, since a dead file system may hold whoever asks it.
+//! Nothing is looked at while all is well: the kernel tells when something in the runtime directory goes away, or the
+//! lock in the state directory (inotify(7)). The looking is done by a thread, since a dead file system may hold whoever asks it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,12 +17,13 @@ use std::time::Duration;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::Daemon;
+use super::around::Around;
 use super::beside::Said;
 use super::in_force::Origin;
 use crate::config::{Source, SupervisorSettings};
 use crate::isolation::Wakeup;
 use crate::record::black_box::Reserve;
-use crate::record::runtime_lock::RuntimeLock;
+use crate::record::runtime_lock::{Place, RuntimeLock};
 
 /// Before the second look; doubled at each further one.
 const DELAY: Duration = Duration::from_millis(250);
@@ -32,6 +33,11 @@ const DELAY_MAX: Duration = Duration::from_secs(30);
 const SETTLING: Duration = Duration::from_millis(50);
 /// Most of a configuration file that is compared.
 const COMPARED_MAX: u64 = 16 * 1024 * 1024;
+
+/// The lock in the runtime directory.
+pub(super) const THE_LOCK: &str = "the lock";
+/// The one in the state directory.
+pub(super) const THE_STATE_LOCK: &str = "the lock in the state directory";
 
 /// What is missing, by what it is; what is said of each.
 pub(super) type Troubles = BTreeMap<&'static str, String>;
@@ -52,8 +58,8 @@ pub(super) struct Upkeep {
 #[derive(Debug)]
 pub(super) struct Found {
     missing: Troubles,
-    /// Made anew, since the one that we hold is not in the directory any more.
-    lock: Option<RuntimeLock>,
+    /// Made anew, since the ones that we hold are not in their places any more.
+    locks: Vec<(&'static str, RuntimeLock)>,
     has_directory: bool,
     has_socket: bool,
     differs: Option<String>,
@@ -64,8 +70,8 @@ struct Ground {
     supervisor: SupervisorSettings,
     source: Arc<Source>,
     socket: PathBuf,
-    /// Whether the lock that we hold is the one in the directory.
-    has_lock: bool,
+    /// The locks that are not the ones that we hold.
+    locks: Vec<(&'static str, Place)>,
     reserve: Reserve,
 }
 
@@ -97,7 +103,7 @@ impl Directory<'_> {
         let without = match self.key {
             "supervisor.state_dir" => "incidents are kept in memory",
             "supervisor.log_dir" => "output that belongs there is lost and counted",
-            _ => "there is no control socket, and no lock but the name",
+            _ => "there is no control socket, and no lock but the one in the state directory",
         };
         format!(
             "cannot create {} {}: {error}; meanwhile {without}; create it: it is tried again",
@@ -109,7 +115,12 @@ impl Directory<'_> {
 
 impl Upkeep {
     /// `troubles`: what could not be had at the start. A successor compares the file with what it goes on with.
-    pub(super) fn new(troubles: Troubles, origin: Origin, runtime_dir: &Path) -> Self {
+    pub(super) fn new(
+        troubles: Troubles,
+        origin: Origin,
+        supervisor: &SupervisorSettings,
+        around: &Around,
+    ) -> Self {
         let is_to_look = !troubles.is_empty() || origin == Origin::Predecessor;
         let mut upkeep = Self {
             troubles,
@@ -119,18 +130,24 @@ impl Upkeep {
             is_looking: false,
             watch: None,
         };
-        upkeep.watch(runtime_dir);
+        upkeep.watch(supervisor, around.state_lock.as_ref());
+        // What went away before it was watched.
+        if !around.locks_amiss(supervisor).is_empty() {
+            upkeep.due = Some(Duration::ZERO);
+        }
         upkeep
     }
 
-    fn watch(&mut self, runtime_dir: &Path) {
+    fn watch(&mut self, supervisor: &SupervisorSettings, state_lock: Option<&RuntimeLock>) {
         let gone = AddWatchFlags::IN_DELETE
             | AddWatchFlags::IN_MOVED_FROM
             | AddWatchFlags::IN_DELETE_SELF
             | AddWatchFlags::IN_MOVE_SELF
             | AddWatchFlags::IN_ONLYDIR;
         let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
-        let watch = Inotify::init(flags).and_then(|watch| watch.add_watch(runtime_dir, gone).map(|_| watch));
+        let watch = Inotify::init(flags)
+            .and_then(|watch| watch.add_watch(&supervisor.runtime_dir, gone).map(|_| watch))
+            .inspect(|watch| watch_state_lock(watch, &supervisor.state_dir, state_lock));
         let wakeup = watch.map_err(io::Error::from).and_then(|watch| {
             let reader = watch.as_fd().try_clone_to_owned()?;
             Ok((Wakeup::of(watch.into())?, reader))
@@ -154,6 +171,33 @@ impl Upkeep {
     }
 }
 
+/// Nothing else in the state directory is watched: much comes and goes there. To delete the file changes the count of its
+/// names, which is an attribute.
+fn watch_state_lock(watch: &Inotify, state_dir: &Path, lock: Option<&RuntimeLock>) {
+    let moved = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF;
+    let _ = watch.add_watch(state_dir, moved | AddWatchFlags::IN_ONLYDIR);
+    if let Some(lock) = lock {
+        // The file that we hold, whatever has its name.
+        let file = format!("/proc/self/fd/{}", lock.as_fd().as_raw_fd());
+        let _ = watch.add_watch(file.as_str(), moved | AddWatchFlags::IN_ATTRIB);
+    }
+}
+
+impl Around {
+    /// The locks that we do not hold, or that are not in their places any more.
+    fn locks_amiss(&self, supervisor: &SupervisorSettings) -> Vec<(&'static str, Place)> {
+        let beside = Place::beside(&supervisor.state_dir, &supervisor.runtime_dir);
+        [
+            (THE_LOCK, &self.lock, Place::within(&supervisor.runtime_dir)),
+            (THE_STATE_LOCK, &self.state_lock, beside),
+        ]
+        .into_iter()
+        .filter(|(_, lock, place)| !lock.as_ref().is_some_and(|lock| lock.is_at(place)))
+        .map(|(what, _, place)| (what, place))
+        .collect()
+    }
+}
+
 impl Ground {
     fn look(&self) -> Found {
         let mut missing = Troubles::new();
@@ -163,11 +207,11 @@ impl Ground {
             }
         }
         let runtime_dir = &self.supervisor.runtime_dir;
-        let mut lock = None;
-        if !self.has_lock {
-            match RuntimeLock::acquire(runtime_dir, None) {
-                Ok(made) => lock = Some(made),
-                Err(error) => drop(missing.insert("the lock", error.to_string())),
+        let mut locks = Vec::new();
+        for (what, place) in &self.locks {
+            match RuntimeLock::acquire(place, None) {
+                Ok(made) => locks.push((*what, made)),
+                Err(error) => drop(missing.insert(what, error.to_string())),
             }
         }
         if let Err(error) = self.reserve.make() {
@@ -175,7 +219,7 @@ impl Ground {
         }
         Found {
             missing,
-            lock,
+            locks,
             has_directory: runtime_dir.is_dir(),
             has_socket: self.socket.exists(),
             differs: self.difference(),
@@ -218,14 +262,13 @@ impl Daemon {
         if self.upkeep.due().is_none_or(|due| due > self.now()) {
             return;
         }
-        let runtime_dir = self.settings.supervisor.runtime_dir.clone();
         self.upkeep.due = None;
         self.upkeep.is_looking = true;
         let ground = Ground {
             supervisor: self.settings.supervisor.clone(),
             source: Arc::clone(&self.settings.source),
             socket: self.around.socket.clone(),
-            has_lock: self.around.lock.as_ref().is_some_and(|lock| lock.is_in(&runtime_dir)),
+            locks: self.around.locks_amiss(&self.settings.supervisor),
             reserve: self.around.black_box.reserve(),
         };
         let look = move || Said::Looked(Box::new(ground.look()));
@@ -238,11 +281,12 @@ impl Daemon {
 
     /// Says what is new, and mends what belongs to the loop.
     pub(super) fn on_looked(&mut self, found: Found) {
-        let Found { mut missing, lock, has_directory, has_socket, differs } = found;
+        let Found { mut missing, locks, has_directory, has_socket, differs } = found;
         self.upkeep.is_looking = false;
-        if let Some(lock) = lock {
-            tracing::warn!("the lock of the runtime directory was gone: it is made again");
-            self.around.lock = Some(lock);
+        for (what, lock) in locks {
+            tracing::warn!("{what} was gone: it is made again");
+            let held = if what == THE_LOCK { &mut self.around.lock } else { &mut self.around.state_lock };
+            *held = Some(lock);
         }
         if has_directory && !has_socket {
             match self.around.reopen_control(&self.settings) {
@@ -251,7 +295,7 @@ impl Daemon {
             }
         }
         if has_directory {
-            self.upkeep.watch(&self.settings.supervisor.runtime_dir);
+            self.upkeep.watch(&self.settings.supervisor, self.around.state_lock.as_ref());
         }
         let is_wanting = !missing.is_empty() || differs.is_some();
         self.tell_of(missing);

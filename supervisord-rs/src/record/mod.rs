@@ -9,7 +9,6 @@ pub mod incidents;
 pub mod journal;
 pub mod logs;
 mod memo;
-pub mod name_lock;
 pub mod own_log;
 mod patient;
 pub mod post_mortem;

@@ -1,4 +1,5 @@
-//! One supervisor to a runtime directory.
+//! One supervisor to a runtime directory: a lock in it, and one beside it in the state directory, which is held also
+//! where the runtime directory is deleted and made again.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -11,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::append;
+use super::stable_hash::stable_hash;
 use crate::process_table;
 
 /// Why the runtime directory could not be taken.
@@ -25,46 +27,93 @@ pub enum LockError {
         path: PathBuf,
     },
     /// The lock file cannot be made.
-    #[error("cannot lock the runtime directory {}: {source}", path.display())]
+    #[error("cannot lock the runtime directory {} by {}: {source}", path.display(), file.display())]
     Io {
         /// The directory.
         path: PathBuf,
+        /// The lock file.
+        file: PathBuf,
         /// Why.
         source: io::Error,
     },
 }
 
-/// Its name.
+/// Its name in the runtime directory.
 const FILE: &str = "supervisor.lock";
 
 /// For a process to execute its program or end that a supervisor was just launching when it died: until then it has all
 /// of its descriptors, this lock too.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-pub(super) const PAUSE: Duration = Duration::from_millis(1);
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(1);
+/// More than is ever read of a lock file.
+const TEXT_MAX: u64 = 64;
 
-/// What stands in it.
-fn written(file: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    append::open_regular(file)?.read_to_string(&mut text)?;
-    Ok(text)
+/// Where a lock of a runtime directory lies.
+#[derive(Debug, Clone)]
+pub struct Place {
+    file: PathBuf,
+    runtime_dir: PathBuf,
+    /// What stands there for people behind the number of the process.
+    text: Vec<u8>,
 }
 
-/// Opens it, and creates it where it is not there. What is no file in its place is refused: a lock on it says nothing.
-fn open(file: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let open = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(file)?;
-    if !open.metadata()?.is_file() {
-        return Err(io::Error::other(format!("{FILE} there is no regular file: remove it")));
+impl Place {
+    /// In the runtime directory.
+    #[must_use]
+    pub fn within(runtime_dir: &Path) -> Self {
+        Self { file: runtime_dir.join(FILE), runtime_dir: runtime_dir.into(), text: Vec::new() }
     }
-    Ok(open)
-}
 
-/// Whether the supervisor that had the lock is no more.
-fn is_of_the_dead(file: &Path) -> bool {
-    let pid = written(file).ok().and_then(|text| text.trim().parse::<i32>().ok());
-    // Its zombie holds nothing.
-    pid.is_some_and(|pid| !process_table::is_alive(pid))
+    /// In a state directory, which several runtime directories may share.
+    #[must_use]
+    pub fn beside(state_dir: &Path, runtime_dir: &Path) -> Self {
+        // The path, not what is there now: whoever makes the directory again has the same one. Collected, it has no
+        // doubled slashes.
+        let path: PathBuf =
+            std::path::absolute(runtime_dir).unwrap_or_else(|_| runtime_dir.into()).components().collect();
+        let path = path.as_os_str().as_encoded_bytes();
+        let file = state_dir.join(format!("lock-{:016x}", stable_hash(path.iter().copied())));
+        Self { file, runtime_dir: runtime_dir.into(), text: [path, b"\n"].concat() }
+    }
+
+    /// Opens it, and creates it where it is not there. What is no file in its place is refused: a lock on it says nothing.
+    fn open(&self) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+        let open = options.custom_flags(flags).open(&self.file)?;
+        if !open.metadata()?.is_file() {
+            let name = self.file.file_name().unwrap_or_default().display();
+            return Err(io::Error::other(format!("{name} there is no regular file: remove it")));
+        }
+        Ok(open)
+    }
+
+    /// The process that has the lock, as it wrote down.
+    fn holder(&self) -> Option<i32> {
+        let file = append::open_regular(&self.file).ok()?;
+        let mut text = Vec::new();
+        file.take(TEXT_MAX).read_to_end(&mut text).ok()?;
+        String::from_utf8_lossy(&text).lines().next()?.trim().parse().ok()
+    }
+
+    /// Whether the supervisor that had the lock is no more. Its zombie holds nothing.
+    fn is_of_the_dead(&self) -> bool {
+        self.holder().is_some_and(|pid| !process_table::is_alive(pid))
+    }
+
+    fn trouble(&self, source: io::Error) -> LockError {
+        LockError::Io { path: self.runtime_dir.clone(), file: self.file.clone(), source }
+    }
+
+    /// Whether this is the file that lies there.
+    fn has(&self, file: &File) -> bool {
+        let there = std::fs::symlink_metadata(&self.file).ok();
+        let same = |there: Metadata| {
+            file.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+        };
+        there.is_some_and(same)
+    }
 }
 
 /// The proof that this is the only supervisor of a runtime directory. The kernel lets go of it however we die.
@@ -72,19 +121,39 @@ fn is_of_the_dead(file: &Path) -> bool {
 pub struct RuntimeLock(Flock<File>);
 
 impl RuntimeLock {
-    /// Takes the lock; one that a predecessor passes on is held by both (flock(2)). Waits only for what a dead supervisor has left: at most ten seconds.
+    /// Takes the lock; one that a predecessor passes on is held by both (flock(2)). Waits only for what a dead supervisor
+    /// has left: at most ten seconds.
     ///
     /// # Errors
     /// See [`LockError`].
-    pub fn acquire(runtime_dir: &Path, inherited: Option<OwnedFd>) -> Result<Self, LockError> {
-        let path = runtime_dir.to_path_buf();
-        let at = |source: io::Error| LockError::Io { path: path.clone(), source };
-        let file = runtime_dir.join(FILE);
+    pub fn acquire(place: &Place, inherited: Option<OwnedFd>) -> Result<Self, LockError> {
+        let Some(inherited) = inherited.map(File::from) else { return Self::make(place) };
+        if !place.has(&inherited) {
+            // The file was deleted, or the configuration names another place: that one counts, if it can be had.
+            match Self::make(place) {
+                Ok(lock) => return Ok(lock),
+                Err(error) => tracing::warn!("{error}; what the predecessor held is held on"),
+            }
+        }
+        Self::lock(place, inherited)
+    }
+
+    fn make(place: &Place) -> Result<Self, LockError> {
         let end = Instant::now() + PATIENCE;
-        let mut open = inherited.map_or_else(|| open(&file), |lock| Ok(lock.into())).map_err(at)?;
+        loop {
+            let lock = Self::lock(place, place.open().map_err(|error| place.trouble(error))?)?;
+            // Between the two it may have been deleted, and another one made.
+            if lock.is_at(place) || Instant::now() > end {
+                return Ok(lock);
+            }
+        }
+    }
+
+    fn lock(place: &Place, mut open: File) -> Result<Self, LockError> {
+        let end = Instant::now() + PATIENCE;
         let locked = loop {
             match Flock::lock(open, FlockArg::LockExclusiveNonblock) {
-                Err((again, Errno::EWOULDBLOCK)) if is_of_the_dead(&file) && Instant::now() < end => {
+                Err((again, Errno::EWOULDBLOCK)) if place.is_of_the_dead() && Instant::now() < end => {
                     open = again;
                     std::thread::sleep(PAUSE);
                 }
@@ -94,19 +163,20 @@ impl RuntimeLock {
         match locked {
             Ok(lock) => {
                 // In place, and not shorter than any number: a full disk has no room for anything new. The position is
-                // shared with whoever passed it on. It is for people and for `lives`; the lock is the lock without it.
-                let own = format!("{:<10}\n", std::process::id());
-                if let Err(error) = lock.write_all_at(own.as_bytes(), 0) {
-                    tracing::warn!(%error, path = %file.display(), "the lock is held, and our number cannot be written there");
+                // shared with whoever passed it on. It is for people and for `holder`; the lock is the lock without it.
+                let mut own = format!("{:<10}\n", std::process::id()).into_bytes();
+                own.extend_from_slice(&place.text);
+                if let Err(error) = lock.write_all_at(&own, 0) {
+                    let path = place.file.display();
+                    tracing::warn!(%error, %path, "the lock is held, and our number cannot be written there");
                 }
                 Ok(Self(lock))
             }
             Err((_, Errno::EWOULDBLOCK)) => {
-                let pid = written(&file).unwrap_or_default();
-                let pid = if pid.trim().is_empty() { "?".to_owned() } else { pid.trim().to_owned() };
-                Err(LockError::Held { pid, path })
+                let pid = place.holder().map_or_else(|| "?".to_owned(), |pid| pid.to_string());
+                Err(LockError::Held { pid, path: place.runtime_dir.clone() })
             }
-            Err((_, errno)) => Err(at(errno.into())),
+            Err((_, errno)) => Err(place.trouble(errno.into())),
         }
     }
 
@@ -116,13 +186,9 @@ impl RuntimeLock {
         self.0.as_fd()
     }
 
-    /// Whether it is still the file that lies in the directory.
+    /// Whether it is still the file that lies there.
     #[must_use]
-    pub fn is_in(&self, runtime_dir: &Path) -> bool {
-        let there = std::fs::metadata(runtime_dir.join(FILE)).ok();
-        let same = |there: Metadata| {
-            self.0.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
-        };
-        there.is_some_and(same)
+    pub fn is_at(&self, place: &Place) -> bool {
+        place.has(&self.0)
     }
 }
