@@ -297,6 +297,12 @@ impl Daemon {
         if has_directory {
             self.upkeep.watch(&self.settings.supervisor, self.around.state_lock.as_ref());
         }
+        // Between the look and the watch it may have gone away again, and the old watch is not read any more.
+        let is_whole =
+            || self.around.socket.exists() && self.around.locks_amiss(&self.settings.supervisor).is_empty();
+        if missing.is_empty() && !is_whole() {
+            self.on_loss();
+        }
         let is_wanting = !missing.is_empty() || differs.is_some();
         self.tell_of(missing);
         if is_wanting {
