@@ -311,3 +311,22 @@ fn an_orderly_end_is_one_also_for_a_guardian_that_does_not_read() {
         assert_eq!(bed.processes(), Vec::<i32>::new());
     }
 }
+
+/// Nobody starts a supervisor any more: neither the old one nor its successor leaves workers to themselves.
+#[test]
+fn the_guardians_death_during_a_hand_over_ends_everything() {
+    for pause in [0, 20, 40, 60, 80, 100] {
+        let bed = Bed::new();
+        let (mut supervisor, before) = started(&bed, "");
+        let old = before.supervisor.pid;
+        let mut order = bed.command(&["reexec"]).spawn().expect("the program runs");
+        let end = Instant::now() + Duration::from_millis(pause);
+        supervisor.wait("a moment of the hand-over", |_| (Instant::now() >= end).then_some(()));
+        kill(guardian(&supervisor), Signal::SIGKILL);
+        supervisor.wait_exit();
+        supervisor
+            .wait("the end of everything", |supervisor| supervisor.bed.processes().is_empty().then_some(()));
+        assert!(!is_alive(old), "{pause} ms: {}", bed.log());
+        order.wait().expect("an answer");
+    }
+}

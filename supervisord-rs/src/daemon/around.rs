@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use nix::sys::signal::{kill, raise};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getppid};
 use supervision::Incarnation;
 use tokio::sync::mpsc;
 
@@ -23,7 +23,7 @@ use crate::isolation::Evidence;
 use crate::record::black_box::BlackBox;
 use crate::record::runtime_lock::RuntimeLock;
 use crate::record::scribe::Scribe;
-use crate::service_manager::{Custody, FdStore, ServiceManager};
+use crate::service_manager::{Custody, FdStore, ServiceManager, hand_over_from};
 
 /// The control socket of a socket unit (`FileDescriptorName=`, systemd.socket(5)), which is not ours to remove.
 pub(super) const CONTROL_OF_UNIT: &str = "control";
@@ -75,11 +75,11 @@ impl Around {
         if self.gate.take().is_some_and(|gate| !gate.pass()) {
             return false;
         }
-        if let Some(guardian) = self.guardian {
+        if self.guardian.is_some() {
             // As of a supervisor that the guardian started: without it, we stop in order. Only now is it our parent.
             let _ = nix::sys::prctl::set_pdeathsig(GUARDIAN_GONE);
             // It may have died before this was said.
-            if kill(Pid::from_raw(guardian), None) == Err(nix::errno::Errno::ESRCH) {
+            if self.is_guardian_gone() {
                 let _ = raise(GUARDIAN_GONE);
             }
         }
@@ -93,6 +93,14 @@ impl Around {
             manager.status(&format!("supervising {workers} workers"));
         }
         true
+    }
+
+    /// Whether the guardian has died: then we are the child of another, and nobody starts a supervisor after us. One that
+    /// takes another's place is that one's child at first.
+    pub(super) fn is_guardian_gone(&self) -> bool {
+        let Some(guardian) = self.guardian else { return false };
+        let is_child_of_another = getppid().as_raw() != guardian && hand_over_from().is_none();
+        is_child_of_another || kill(Pid::from_raw(guardian), None) == Err(nix::errno::Errno::ESRCH)
     }
 
     /// Whether process workers outlive us.

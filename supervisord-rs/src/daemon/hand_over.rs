@@ -28,6 +28,7 @@ use serde_json::json;
 
 use super::Daemon;
 use super::beside::Said;
+use super::signals::GUARDIAN_GONE;
 use crate::config::Settings;
 use crate::control::protocol::{Done, Failure, ReexecRequest};
 use crate::control::request::{Answer, Peer};
@@ -193,7 +194,10 @@ impl Daemon {
                     format!("process {pid} has taken over from {own}: {} {version}", file.display());
                 Ok(Done { message, ..Done::default() })
             }
-            Err(why) => Err(self.go_on_as_another(&binary, rested_at, &why)),
+            Err(why) => match self.go_on_as_another(&binary, rested_at, &why) {
+                Ok(failure) => Err(failure),
+                Err(failure) => return self.end_without_guardian(answer, failure).await,
+            },
         };
         let _ = answer.send(result);
         // Streams of events end at once; nobody supervises until we have ended.
@@ -206,7 +210,18 @@ impl Daemon {
     }
 
     /// Our own binary takes our place, since the other one has not: what has come to rest does not go on here.
-    fn go_on_as_another(&mut self, binary: &Path, rested_at: Duration, why: &str) -> Failure {
+    ///
+    /// # Errors
+    /// There is no guardian any more, which would start another.
+    fn go_on_as_another(
+        &mut self,
+        binary: &Path,
+        rested_at: Duration,
+        why: &str,
+    ) -> Result<Failure, Failure> {
+        if self.around.is_guardian_gone() {
+            return Err(without_guardian(binary, why));
+        }
         tracing::error!(binary = %binary.display(), "it does not take over: {why}; the old one goes on");
         self.publish("rolled-back", None, json!({ "binary": binary, "why": why }));
         let end = Instant::now() + DEADLINE;
@@ -217,14 +232,24 @@ impl Daemon {
                     "{} does not take over: {why}; the old one goes on as process {pid}",
                     binary.display()
                 );
-                Failure { error: "failed".into(), message }
+                Ok(Failure { error: "failed".into(), message })
             }
+            Err(_) if self.around.is_guardian_gone() => Err(without_guardian(binary, why)),
             Err(worse) => {
                 // Dead, we are replaced by whoever restarts us, and nothing is lost that is not lost now.
                 tracing::error!("nor does our own: {worse}; this supervisor ends to be started again");
                 std::process::exit(1);
             }
         }
+    }
+
+    /// Dead, we would be replaced by nobody, and the workers would run on without a supervisor.
+    async fn end_without_guardian(&mut self, answer: Answer<Done>, failure: Failure) {
+        tracing::error!("{}", failure.message);
+        let _ = answer.send(Err(failure));
+        self.hand_over.is_under_way = false;
+        self.around.black_box.give_way(false);
+        self.on_signal(GUARDIAN_GONE as i32).await;
     }
 
     /// SIGHUP: the same, with our own binary and nobody to answer.
@@ -317,4 +342,10 @@ impl Daemon {
             }
         }
     }
+}
+
+fn without_guardian(binary: &Path, why: &str) -> Failure {
+    let binary = binary.display();
+    let message = format!("{binary} does not take over: {why}; the guardian is gone: everything is stopped");
+    Failure { error: "failed".into(), message }
 }
