@@ -38,13 +38,18 @@ pub struct FdStore(Option<Arc<Way>>);
 
 /// What was due at some moment: the name that is said last of it.
 #[derive(Debug)]
-pub struct Due(Option<String>);
+pub struct Due {
+    /// Begins their names, as the store has them.
+    prefix: String,
+    /// The one that is said last; none: all of it is said.
+    last: Option<String>,
+}
 
 impl Due {
     /// Whether that is nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.last.is_none()
     }
 }
 
@@ -140,7 +145,7 @@ impl FdStore {
 
     /// The same, before everything else that is due; waits until it is said, for a while. Not for the loop.
     pub fn keep_at_once(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
-        self.keep_in(name, descriptors, true) && self.is_said(&Due(Some(escape(name))))
+        self.keep_in(name, descriptors, true) && self.is_said(&self.due(name))
     }
 
     fn keep_in(&self, name: &str, descriptors: &[BorrowedFd<'_>], is_first: bool) -> bool {
@@ -169,14 +174,17 @@ impl FdStore {
             let state = way.state();
             state.due.iter().rev().find(|name| name.starts_with(&prefix)).cloned()
         };
-        Due(self.0.as_ref().and_then(last))
+        let last = self.0.as_ref().and_then(last);
+        Due { prefix, last }
     }
 
-    /// Waits until all of that is said, at most half a second, and not for a manager that takes
+    /// Waits until all of that is said, before what others have due, at most half a second, and not for a manager that takes
     /// nothing. False: it is not. Not for the loop.
     #[must_use]
     pub fn is_said(&self, due: &Due) -> bool {
-        let (Some(way), Due(Some(last))) = (&self.0, due) else { return true };
+        let (Some(way), Some(last)) = (&self.0, &due.last) else { return true };
+        // A launch waits for this; what belongs to a hundred others that come and go does not hold it up.
+        way.state().hasten(&due.prefix);
         let is_said = || {
             let state = way.state();
             let is_due = state.is_due.contains(last);
@@ -286,6 +294,13 @@ impl Way {
 }
 
 impl State {
+    /// Puts what is due under names that begin so before everything else, in its order.
+    fn hasten(&mut self, prefix: &str) {
+        let (first, rest): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.due).into_iter().partition(|name| name.starts_with(prefix));
+        self.due = first.into_iter().chain(rest).collect();
+    }
+
     fn insert(&mut self, name: &str, descriptors: Vec<OwnedFd>) -> u64 {
         self.next += 1;
         self.count += descriptors.len();
