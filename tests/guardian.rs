@@ -183,8 +183,9 @@ fn how_long_the_guardian_waits_is_not_how_long_it_took_to_see() {
     let (supervisor, before) = started(&bed, "restart: { backoff: { initial: 3s, max: 3s } }");
     kill(before.supervisor.pid, Signal::SIGKILL);
     let after = successor(&supervisor, &before);
-    kill(after.supervisor.pid, Signal::SIGKILL);
+    // Written, before the one that writes it dies too.
     let known = supervisor.wait_incident(0).id;
+    kill(after.supervisor.pid, Signal::SIGKILL);
     let incident = supervisor.wait_incident(known);
     assert!(incident.detected_us.is_none_or(|detected| detected < 1_000_000), "{incident:?}");
     supervisor.stop();
