@@ -267,6 +267,8 @@ fn a_kept_run_directory_harms_nobody_in_the_next_container() {
         assert_eq!(before.workers.len(), 2, "round {round}");
         container.0.kill().expect("ours");
         container.0.wait().expect("ours");
+        // The kernel ends a namespace's processes after its first one: until then they have the lock.
+        bed.wait("the container to be gone", || bed.processes().is_empty().then_some(()));
     }
     let mut container = in_container(&bed, ON_RUN, &[], Some(&kept));
     lives_and_ends(&bed, &mut container);

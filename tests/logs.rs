@@ -275,9 +275,9 @@ fn a_full_disk_blocks_nobody_and_what_it_costs_is_counted_and_marked() {
     // Incidents that do not fit on the disk are still known.
     supervisor.wait("incidents", |supervisor| (supervisor.incidents().len() > 20).then_some(()));
     supervisor
-        .wait("a warning", |supervisor| supervisor.bed.log().contains("cannot be written").then_some(()));
+        .wait("a warning", |supervisor| supervisor.bed.log().contains("the output of flood").then_some(()));
     let said = bed.log();
-    let warning = said.lines().find(|line| line.contains("cannot be written")).expect("waited for");
+    let warning = said.lines().find(|line| line.contains("the output of")).expect("waited for");
     assert!(warning.contains("worker=\"flood\""), "{warning}");
     std::fs::remove_file(bed.path("logs/flood.log")).expect("removed");
     supervisor.wait_output("flood", "bytes of flood lost here]");
