@@ -332,6 +332,9 @@ fn time_in_which_the_supervisor_did_not_run_is_held_against_nobody() {
     for name in ["beats", "sdk", "busy", "asleep"] {
         supervisor.wait_phase(name, "running");
     }
+    for name in ["notify", "newline", "log", "tcp"] {
+        supervisor.wait_phase(name, "starting");
+    }
     let pid = supervisor.child.id() as i32;
     // One that never waits stands still with us, as in a container that is suspended.
     let busy = supervisor.worker("busy").pid.expect("it runs");
