@@ -371,21 +371,22 @@ pub fn short_of_open_files(processes: usize) -> Option<String> {
     })
 }
 
-/// Descriptors that launches leave free: for clients of the control API, records, and logs that are opened anew. Without
+/// Descriptors that launches leave free: for clients of the control API, records, and logs that are reopened. Without
 /// them, a supervisor that is short of descriptors could not be asked why.
 const RESERVE: u64 = 16;
 
-/// Whether there are descriptors for one more process of ours.
+/// Whether there are descriptors for one more process of ours. `owed`: what we are bound to open yet, without a new launch.
 ///
 /// # Errors
 /// `Descriptors` with EMFILE.
-pub(super) fn has_room() -> Result<(), LaunchFailure> {
+pub(super) fn has_room(owed: usize) -> Result<(), LaunchFailure> {
     use nix::sys::resource::{Resource, getrlimit};
     let none = failure(LaunchStage::Descriptors, Errno::EMFILE);
     // The lowest free number: all below it are taken.
     let lowest = std::fs::File::open("/dev/null").map_err(|_| none)?.as_raw_fd();
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-    if u64::try_from(lowest).unwrap_or(0).saturating_add(RESERVE) < limit { Ok(()) } else { Err(none) }
+    let taken = u64::try_from(lowest).unwrap_or(0).saturating_add(owed as u64);
+    if taken.saturating_add(RESERVE) < limit { Ok(()) } else { Err(none) }
 }
 
 /// A failed step. What the machine is short of now it may have later.

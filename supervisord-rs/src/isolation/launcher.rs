@@ -121,6 +121,11 @@ impl Launchers {
         attempt
     }
 
+    /// How many launches are on their way.
+    pub(super) fn under_way(&self) -> usize {
+        self.0.lock().attempts.iter().filter(|attempt| attempt.strong_count() > 0).count()
+    }
+
     /// Whether a process is the child of a launch that is on its way: its wait status is that launch's.
     pub(super) fn is_being_born(&self, pid: i32) -> bool {
         let line = self.0.lock();

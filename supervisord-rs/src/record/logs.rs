@@ -240,6 +240,12 @@ impl Logs {
         Ok(id)
     }
 
+    /// How many log files have never been opened: the first line opens them.
+    #[must_use]
+    pub fn files_to_open(&self) -> usize {
+        self.pool.targets().to_open()
+    }
+
     /// The end that a worker writes to.
     #[must_use]
     pub fn writer(&self, stream: StreamId) -> Option<OwnedFd> {

@@ -11,7 +11,7 @@ use supervision::{LaunchFailure, WorkerId};
 use super::Drivers;
 use crate::isolation::helper::{NotLaunched, Summons};
 use crate::isolation::host;
-use crate::isolation::launch::{Attempt, Child, Plan, advice, has_room};
+use crate::isolation::launch::{Attempt, Child, Plan, advice};
 use crate::isolation::outfit::{self, Outfit};
 use crate::isolation::surroundings::{Failed, Result as Launched};
 
@@ -41,7 +41,7 @@ impl Drivers {
         argv: &[String],
         extra: &[(String, String)],
     ) -> Launched<Outfit> {
-        has_room()?;
+        self.has_room()?;
         let launch = self.launches[worker.index()].clone();
         let family = self.family(self.domain_of[worker.index()], &launch.surroundings.limits)?;
         let program = argv.first().cloned().unwrap_or_default();
@@ -59,7 +59,7 @@ impl Drivers {
     pub fn launch_hook(&self, argv: &[String], input: File) -> Result<Summons, String> {
         let program = argv.first().cloned().unwrap_or_default();
         let path = self.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-        has_room().map_err(|failure| advice(failure, &program))?;
+        self.has_room().map_err(|failure| advice(failure, &program))?;
         let argv = argv.iter().map(OsString::from).collect();
         Ok(self.launch_with_our_environment(program.into(), argv, path, input.into()))
     }

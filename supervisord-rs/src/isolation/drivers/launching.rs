@@ -19,7 +19,7 @@ use crate::config::probes::Ready;
 use crate::config::settings::{Limits, Surroundings};
 use crate::config::{Isolation, Launch, Program};
 use crate::isolation::family::Family;
-use crate::isolation::launch::{failure, has_room};
+use crate::isolation::launch::{self, failure};
 use crate::isolation::launcher::Queue;
 use crate::isolation::live::{Live, Page, Sdk, event_fd};
 use crate::isolation::notify::Notify;
@@ -43,10 +43,22 @@ pub(super) enum Progress {
     OnItsWay,
 }
 
+/// What a launch opens on its thread: the handle of the child, and a file or directory at a time.
+const LAUNCH_OPENS: usize = 3;
+
 impl Drivers {
+    /// Whether there are descriptors for one more process: besides what is open, those count that launches under way and
+    /// log files that nothing was written to yet will take.
+    ///
+    /// # Errors
+    /// `Descriptors` with EMFILE.
+    pub(super) fn has_room(&self) -> std::result::Result<(), LaunchFailure> {
+        launch::has_room(LAUNCH_OPENS * self.launchers.under_way() + self.logs.files_to_open())
+    }
+
     pub(super) fn try_launch(&mut self, incarnation: Incarnation) -> Result<Progress> {
         self.live[incarnation.worker.index()] = None;
-        has_room()?;
+        self.has_room()?;
         if self.hanging(incarnation.worker).is_some() {
             self.deferred.push(incarnation);
             return Ok(Progress::OnItsWay);

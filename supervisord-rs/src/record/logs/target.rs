@@ -242,6 +242,12 @@ impl Targets {
         }
     }
 
+    /// How many files nothing has opened yet; at most two too many, which are our standard output and standard error.
+    pub(super) fn to_open(&self) -> usize {
+        let wanted = lock(&self.named).len() + self.standard.len();
+        wanted.saturating_sub(lock(&self.known).files.len())
+    }
+
     /// All files, each once.
     pub(super) fn files(&self) -> Vec<Arc<Target>> {
         let named = lock(&self.named);
