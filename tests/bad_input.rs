@@ -93,7 +93,8 @@ fn a_configuration_that_is_no_regular_file_is_refused_and_not_waited_for() {
     let fifo = bed.path("fifo.yaml");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
     let fifo = fifo.to_str().expect("ASCII");
-    for (file, what) in [(fifo, "it is a FIFO"), ("/dev/zero", "it is a device"), ("/", "it is a directory")]
+    for (file, what) in
+        [(fifo, "it is a FIFO"), ("/dev/zero", "it is a device"), ("/", "it is a directory")]
     {
         for verb in [&["check"][..], &["status", "-c"], &["run", "-c"]] {
             let output = ends(&bed, &[verb, &[file]].concat());
@@ -106,7 +107,8 @@ fn a_configuration_that_is_no_regular_file_is_refused_and_not_waited_for() {
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     writer.write_all(ONE.as_bytes()).expect("room");
     drop(writer);
-    let output = bed.command(&["check", "/dev/stdin"]).stdin(reader).output().expect("the program runs");
+    let output =
+        bed.command(&["check", "/dev/stdin"]).stdin(reader).output().expect("the program runs");
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
@@ -151,12 +153,15 @@ fn a_lock_that_is_no_regular_file_is_refused() {
 
 #[test]
 fn a_supervisor_whose_queue_is_full_is_waited_for_and_then_called_busy() {
-    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+    use nix::sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
+    };
     let bed = Bed::new();
     let path = bed.path("full.sock");
-    let listener =
-        socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
-    bind(std::os::fd::AsRawFd::as_raw_fd(&listener), &UnixAddr::new(&path).expect("short")).expect("free");
+    let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+        .expect("a socket");
+    bind(std::os::fd::AsRawFd::as_raw_fd(&listener), &UnixAddr::new(&path).expect("short"))
+        .expect("free");
     listen(&listener, Backlog::new(0).expect("allowed")).expect("ours");
     let first = UnixStream::connect(&path).expect("room for one");
     let arguments = ["status", "--socket", path.to_str().expect("ASCII")];
@@ -201,7 +206,12 @@ fn arguments_and_faults_are_checked_before_anything_runs() {
                 c: { worker: ticker, inject: [ { fault: segfalt } ] }\n  d: { worker: ticker, inject: [ { fault: segfault } ] }\n";
     refused(
         yaml,
-        &["intervall", "did you mean `ticker`?", "did you mean `segfault`?", "crash injection is off"],
+        &[
+            "intervall",
+            "did you mean `ticker`?",
+            "did you mean `segfault`?",
+            "crash injection is off",
+        ],
     );
 }
 
@@ -237,7 +247,10 @@ fn a_missing_executable_is_an_incident_that_says_what_to_do_and_disturbs_nobody(
         "cannot execute no-such-program-anywhere: No such file or directory: install it, or write its full path in `command:`"
     );
     let message = find(&status, "dir").ending.and_then(|ending| ending.message).expect("a message");
-    assert!(message.contains("cannot enter its working directory") && message.contains("cwd:"), "{message}");
+    assert!(
+        message.contains("cannot enter its working directory") && message.contains("cwd:"),
+        "{message}"
+    );
     assert_eq!(find(&status, "good").generation, 1);
     supervisor.stop();
 }
@@ -255,7 +268,8 @@ fn a_directory_that_cannot_be_made_is_said() {
     assert_eq!(output.status.code(), Some(1));
     let message = text(&output.stderr);
     assert!(
-        message.contains("/proc/no-place-for-directories") && message.contains("supervisor.runtime_dir"),
+        message.contains("/proc/no-place-for-directories")
+            && message.contains("supervisor.runtime_dir"),
         "{message}"
     );
 }
@@ -265,11 +279,17 @@ fn a_second_supervisor_on_the_same_directory_is_refused_and_the_first_goes_on() 
     let bed = Bed::new();
     let supervisor = bed.start(ONE);
     let before = supervisor.wait_progress(None);
-    let output =
-        bed.command(&["run", "-c"]).arg(bed.path("supervisord-rs.yaml")).output().expect("the program runs");
+    let output = bed
+        .command(&["run", "-c"])
+        .arg(bed.path("supervisord-rs.yaml"))
+        .output()
+        .expect("the program runs");
     assert_eq!(output.status.code(), Some(1));
     let message = text(&output.stderr);
-    assert!(message.contains(&format!("another supervisor (pid {})", before.supervisor.pid)), "{message}");
+    assert!(
+        message.contains(&format!("another supervisor (pid {})", before.supervisor.pid)),
+        "{message}"
+    );
     let after = supervisor.wait_progress(Some(&before));
     assert_eq!(find(&after, "a").pid, find(&before, "a").pid);
     supervisor.stop();
@@ -304,7 +324,8 @@ fn a_board_full_of_garbage_is_no_sign_of_life_and_harms_only_its_worker() {
         .flatten()
         .map(|entry| entry.path())
         .find(|path| {
-            std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains("memfd:b"))
+            std::fs::read_link(path)
+                .is_ok_and(|target| target.to_string_lossy().contains("memfd:b"))
         })
         .expect("the board of b");
     let garbage: Vec<u8> =
@@ -373,7 +394,9 @@ fn requests_that_make_no_sense_are_answered_with_what_is_wrong() {
             .starts_with("HTTP/1.1 413")
     );
     assert!(post("/v2/stop", "{}").starts_with("HTTP/1.1 404"));
-    assert!(post("/v1/inject", "{\"worker\":\"a\",\"fault\":\"panic\"}").starts_with("HTTP/1.1 403"));
+    assert!(
+        post("/v1/inject", "{\"worker\":\"a\",\"fault\":\"panic\"}").starts_with("HTTP/1.1 403")
+    );
     assert!(post("/v1/signal", "{\"worker\":\"a\",\"signal\":99}").starts_with("HTTP/1.1 400"));
     assert_eq!(supervisor.worker("a").phase, "running");
     supervisor.stop();
@@ -402,9 +425,10 @@ fn exit_statuses_are_those_that_are_documented() {
     assert_eq!(bed.verb(&["status"]).status.code(), Some(0));
     assert_eq!(bed.verb(&["status", "zz"]).status.code(), Some(4));
     assert_eq!(bed.verb(&["stop", "zz"]).status.code(), Some(5));
-    for (name, known) in
-        [("zz", "no worker is called zz; there are: a"), ("zz:", "no group is called zz; there are: none")]
-    {
+    for (name, known) in [
+        ("zz", "no worker is called zz; there are: a"),
+        ("zz:", "no group is called zz; there are: none"),
+    ] {
         let output = bed.verb(&["status", name]);
         assert_eq!(output.status.code(), Some(4));
         assert_eq!(
@@ -548,7 +572,8 @@ fn only_those_who_may_can_reach_the_control_socket() {
     let supervisor = bed.start(&format!("{ONE}supervisor: {{ control: {{ mode: \"0666\" }} }}\n"));
     // Even where the mode and the directories would let them in.
     for path in [bed.directory.path().to_path_buf(), bed.path("run")] {
-        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("ours");
     }
     let mut stranger = std::process::Command::new("setpriv");
     stranger.args(["--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c"]).arg(
@@ -583,23 +608,31 @@ fn a_file_of_megabytes_costs_time_and_memory_in_proportion() {
         ),
         (
             "the same key",
-            lines(&format!("{workers}  a:\n    worker: ticker\n"), 50_000, &|_| "    cwd: /".into()),
+            lines(&format!("{workers}  a:\n    worker: ticker\n"), 50_000, &|_| {
+                "    cwd: /".into()
+            }),
             "more",
         ),
         (
             "wrong workers",
-            lines(workers, 30_000, &|index| format!("  w{index}: {{ comand: [x], depends_on: [y{index}] }}")),
+            lines(workers, 30_000, &|index| {
+                format!("  w{index}: {{ comand: [x], depends_on: [y{index}] }}")
+            }),
             "more",
         ),
         (
             "anchors",
-            lines("version: 1\nworkers: {}\nx:\n", 100_000, &|index| format!("  k{index}: &a{index} 1")),
+            lines("version: 1\nworkers: {}\nx:\n", 100_000, &|index| {
+                format!("  k{index}: &a{index} 1")
+            }),
             "values",
         ),
         (
             "patterns",
             lines(workers, 40, &|index| {
-                format!("  w{index}: {{ command: [x], ready: {{ log: '(\\w{{50}}{index}){{20}}' }} }}")
+                format!(
+                    "  w{index}: {{ command: [x], ready: {{ log: '(\\w{{50}}{index}){{20}}' }} }}"
+                )
             }),
             "compiled, it is larger than 256 KiB",
         ),
@@ -608,16 +641,23 @@ fn a_file_of_megabytes_costs_time_and_memory_in_proportion() {
             format!("version: 1\nworkers: {{ a: {{ nice: '{}' }} }}\n", "x".repeat(7 << 20)),
             "x...",
         ),
-        ("too long a text", format!("version: 1\nx: '{}'\n", "x".repeat(50_000_000)), "larger than 8 MiB"),
+        (
+            "too long a text",
+            format!("version: 1\nx: '{}'\n", "x".repeat(50_000_000)),
+            "larger than 8 MiB",
+        ),
     ];
     let bed = Bed::new();
     for (what, yaml, words) in cases {
         let file = bed.write("bad.yaml", &yaml);
         let check = bed.command(&["check"]);
-        // Processor time and memory, not time on the wall: the machine has other things to do. This is a build
-        // without optimization.
+        // Processor time and memory, not time on the wall: the machine has other things to do. This
+        // is a build without optimization.
         let mut limited = std::process::Command::new("prlimit");
-        limited.args(["--cpu=10:10", "--as=402653184:402653184", "--"]).arg(check.get_program()).arg("check");
+        limited
+            .args(["--cpu=10:10", "--as=402653184:402653184", "--"])
+            .arg(check.get_program())
+            .arg("check");
         let output = limited.arg(&file).output().expect("it runs");
         let message = text(&output.stderr);
         assert_eq!(

@@ -1,9 +1,11 @@
-//! A random black-box storm: valid random configurations, orders of two clients, kills of workers and of the supervisor, all
-//! at once; and an independent model of what the documentation promises, asked whenever it is quiet.
+//! A random black-box storm: valid random configurations, orders of two clients, kills of workers
+//! and of the supervisor, all at once; and an independent model of what the documentation promises,
+//! asked whenever it is quiet.
 //!
-//! `BLACK_BOX_STORM=3600 cargo test -p supervisord-rs --test black_box_storm -- --nocapture` runs it for an hour;
-//! `BLACK_BOX_STORM_SEED=N` runs the round of one seed. Each round prints its seed first. What happens when is the
-//! machine's affair: a seed repeats what is done, not how it is interleaved.
+//! `BLACK_BOX_STORM=3600 cargo test -p supervisord-rs --test black_box_storm -- --nocapture` runs
+//! it for an hour; `BLACK_BOX_STORM_SEED=N` runs the round of one seed. Each round prints its seed
+//! first. What happens when is the machine's affair: a seed repeats what is done, not how it is
+//! interleaved.
 
 mod harness;
 mod storm;
@@ -52,7 +54,8 @@ impl Storm<'_> {
         self.struck.lock().expect("not poisoned").insert(worker.to_owned());
     }
 
-    /// An order, given again until a supervisor has answered it: whether it was accepted by one that died is not known.
+    /// An order, given again until a supervisor has answered it: whether it was accepted by one
+    /// that died is not known.
     fn order(&self, what: &str, order: impl Fn(&Client) -> Result<Done, ClientError>) -> bool {
         let mut client = self.supervisor.client.clone_with(Some(OUTCOME));
         let end = Instant::now() + ANSWER;
@@ -80,7 +83,8 @@ impl Storm<'_> {
                     return false;
                 }
                 Err(_) => {
-                    // Supervisors may die faster than an outcome comes: the next is asked for its acceptance, or little more.
+                    // Supervisors may die faster than an outcome comes: the next is asked for its
+                    // acceptance, or little more.
                     client = client.clone_with(Some(Duration::from_millis(1)));
                     std::thread::sleep(Duration::from_millis(5));
                 }
@@ -148,7 +152,8 @@ fn client(storm: &Storm<'_>, model: &mut Model, random: &mut Random) {
     }
 }
 
-/// Kills workers, and now and then the supervisor. Bystanders are spared, and threads, which are struck by injection.
+/// Kills workers, and now and then the supervisor. Bystanders are spared, and threads, which are
+/// struck by injection.
 fn killer(storm: &Storm<'_>, random: &mut Random) {
     while !storm.is_over.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(random.below(150) as u64));
@@ -169,7 +174,9 @@ fn killer(storm: &Storm<'_>, random: &mut Random) {
             let pid = Pid::from_raw(victim.pid.expect("filtered above"));
             // Only as long as it is still that worker's: numbers are given again.
             if is_of(storm.supervisor.bed, pid) {
-                storm.kills.fetch_add(u64::from(kill(pid, Signal::SIGKILL).is_ok()), Ordering::Relaxed);
+                storm
+                    .kills
+                    .fetch_add(u64::from(kill(pid, Signal::SIGKILL).is_ok()), Ordering::Relaxed);
             }
         }
     }
@@ -229,7 +236,8 @@ fn round(seed: u64) -> (Vec<String>, u64, u64) {
             scope.spawn(move || client(storm, model, &mut random))
         });
         let clients: Vec<_> = clients.collect();
-        let outcomes: Vec<_> = clients.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        let outcomes: Vec<_> =
+            clients.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         storm.is_over.store(true, Ordering::Relaxed);
         outcomes.into_iter().for_each(|outcome| outcome.expect("a client that does not panic"));
     });
@@ -238,7 +246,12 @@ fn round(seed: u64) -> (Vec<String>, u64, u64) {
     let (deaths, kills) = (storm.deaths.into_inner(), storm.kills.into_inner());
     wrong.extend(storm.wrong.into_inner().expect("not poisoned"));
     if !wrong.is_empty() {
-        println!("{}\n{}\nstatus: {:#?}", configuration.yaml, bed.log(), supervisor.client.status());
+        println!(
+            "{}\n{}\nstatus: {:#?}",
+            configuration.yaml,
+            bed.log(),
+            supervisor.client.status()
+        );
     }
     let status = supervisor.stop();
     if !status.success() {
@@ -253,9 +266,14 @@ fn settle(storm: &Storm<'_>, models: &mut [Model; 2], first: &StatusReport) -> V
     storm.order("resume", |client| client.resume(&["all".into()]));
     let differences = || -> Vec<String> {
         let Ok(status) = storm.supervisor.client.status() else { return vec!["no answer".into()] };
-        let mut wrong: Vec<String> = models.iter().flat_map(|model| model.differences(&status)).collect();
+        let mut wrong: Vec<String> =
+            models.iter().flat_map(|model| model.differences(&status)).collect();
         if bystanders(&status) != bystanders(first) {
-            wrong.push(format!("bystanders: {:?} were {:?}", bystanders(&status), bystanders(first)));
+            wrong.push(format!(
+                "bystanders: {:?} were {:?}",
+                bystanders(&status),
+                bystanders(first)
+            ));
         }
         wrong
     };

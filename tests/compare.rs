@@ -6,7 +6,8 @@ use harness::{program, text};
 use supervisord_rs::drill::compare::Comparison;
 
 fn compare(arguments: &[&str]) -> Comparison {
-    let output = program().arg("compare").arg("--json").args(arguments).output().expect("the program runs");
+    let output =
+        program().arg("compare").arg("--json").args(arguments).output().expect("the program runs");
     assert!(output.status.success(), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
@@ -40,17 +41,23 @@ fn threads_share_their_fate_and_processes_do_not() {
         ("segfault", "cell", "abort", 4, false),
         ("segfault", "process", "abort", 1, false),
     ];
-    let expected = expected
-        .map(|(fault, isolation, on_panic, lost, died)| (fault.to_owned(), isolation, on_panic, lost, died));
+    let expected = expected.map(|(fault, isolation, on_panic, lost, died)| {
+        (fault.to_owned(), isolation, on_panic, lost, died)
+    });
     assert_eq!(found, expected);
 }
 
 #[test]
 fn the_table_has_a_row_for_each_trial_and_two_sentences() {
-    let output =
-        program().args(["compare", "--fault", "hang", "--isolation", "process"]).output().expect("it runs");
+    let output = program()
+        .args(["compare", "--fault", "hang", "--isolation", "process"])
+        .output()
+        .expect("it runs");
     let table = text(&output.stdout);
-    assert!(table.contains("| hang ") && table.contains("1 of 4: b") && table.contains("alive"), "{table}");
+    assert!(
+        table.contains("| hang ") && table.contains("1 of 4: b") && table.contains("alive"),
+        "{table}"
+    );
     assert!(table.contains("At worst, ") && table.contains("At best, "), "{table}");
     assert!(text(&output.stderr).contains("[1/1]"), "progress while it runs");
 }

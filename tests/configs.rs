@@ -1,4 +1,5 @@
-//! The configurations of the repository are valid, and the three that are compared differ in one line.
+//! The configurations of the repository are valid, and the three that are compared differ in one
+//! line.
 
 mod harness;
 
@@ -8,7 +9,8 @@ use harness::{Bed, repository, text};
 fn every_configuration_is_valid() {
     let bed = Bed::new();
     let mut count = 0;
-    let directories = ["config", "config/real"].map(|name| std::fs::read_dir(repository(name)).expect(name));
+    let directories =
+        ["config", "config/real"].map(|name| std::fs::read_dir(repository(name)).expect(name));
     for entry in directories.into_iter().flatten().flatten() {
         let path = entry.path();
         if path.extension().is_some_and(|extension| extension == "yaml") {
@@ -22,7 +24,9 @@ fn every_configuration_is_valid() {
 
 #[test]
 fn thread_cell_and_process_differ_in_one_line_only() {
-    let read = |name: &str| std::fs::read_to_string(repository(&format!("config/{name}.yaml"))).expect(name);
+    let read = |name: &str| {
+        std::fs::read_to_string(repository(&format!("config/{name}.yaml"))).expect(name)
+    };
     let process = read("process");
     for other in ["thread", "cell"] {
         let other = read(other);
@@ -31,18 +35,21 @@ fn thread_cell_and_process_differ_in_one_line_only() {
             process.lines().zip(other.lines()).filter(|(left, right)| left != right).collect();
         assert_eq!(different.len(), 1, "{different:?}");
         assert!(
-            different[0].0.contains("isolation: process") && different[0].1.contains("isolation: thread")
+            different[0].0.contains("isolation: process")
+                && different[0].1.contains("isolation: thread")
         );
     }
 }
 
 #[test]
 fn the_reference_states_the_real_defaults() {
-    let written = std::fs::read_to_string(repository("config/reference.yaml")).expect("reference.yaml");
+    let written =
+        std::fs::read_to_string(repository("config/reference.yaml")).expect("reference.yaml");
     let bare = "version: 1\ngroups: { together: { workers: [program, code] } }\nworkers:\n  program: { command: [sleep, 1d] }\n  code: { worker: sleeper }\n";
     let registry = workers::builtin::registry();
     let parse = |text: &str| {
-        supervisord_rs::config::parse(text, std::path::Path::new("x.yaml"), &registry).expect("valid")
+        supervisord_rs::config::parse(text, std::path::Path::new("x.yaml"), &registry)
+            .expect("valid")
     };
     let (written, bare) = (parse(&written), parse(bare));
     assert_eq!(written.spec, bare.spec);
@@ -101,14 +108,18 @@ fn no_mutation_of_a_configuration_panics() {
     let bomb = "version: 1\na: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
                 d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n";
     for hostile in [bomb.to_owned(), "[".repeat(100_000), "a: ".repeat(10_000)] {
-        assert!(supervisord_rs::config::parse(&hostile, std::path::Path::new("x.yaml"), &registry).is_err());
+        assert!(
+            supervisord_rs::config::parse(&hostile, std::path::Path::new("x.yaml"), &registry)
+                .is_err()
+        );
     }
 }
 
 #[test]
 fn each_claim_of_the_comparison_has_its_test() {
-    let text =
-        std::fs::read_to_string(repository("docs/comparison.md")).expect("comparison.md").replace('\n', " ");
+    let text = std::fs::read_to_string(repository("docs/comparison.md"))
+        .expect("comparison.md")
+        .replace('\n', " ");
     let mut count = 0;
     for (before, after) in text.match_indices("](../").map(|(at, _)| text.split_at(at)) {
         let name = before.rsplit_once('[').expect("a link").1.replace(' ', "_");

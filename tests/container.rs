@@ -1,4 +1,5 @@
-//! As process 1: in a PID namespace of its own, and in a container that holds nothing but the statically linked program.
+//! As process 1: in a PID namespace of its own, and in a container that holds nothing but the
+//! statically linked program.
 
 mod harness;
 
@@ -112,7 +113,8 @@ fn a_container_needs_nothing_but_the_static_program_and_a_configuration() {
     std::fs::copy(static_program(), root.join("supervisord-rs")).expect("copied");
     std::fs::write(root.join("etc/passwd"), "app:x:4242:4242::/:/bin/sh\n").expect("written");
     std::fs::write(root.join("etc/group"), "app:x:4242:\n").expect("written");
-    // As the documentation has it. The program is its own worker: there is no other executable in this container.
+    // As the documentation has it. The program is its own worker: there is no other executable in
+    // this container.
     let recipe = std::fs::read_to_string(repository("docs/container.md")).expect("the recipe");
     assert!(
         recipe.contains("RUSTFLAGS=\"-C target-feature=+crt-static\" cargo build"),
@@ -145,7 +147,8 @@ fn a_container_needs_nothing_but_the_static_program_and_a_configuration() {
     };
     let runs_as = |generation: u64| {
         bed.wait("the worker", || {
-            let status: serde_json::Value = serde_json::from_str(&verb(&["status", "--json"])).ok()?;
+            let status: serde_json::Value =
+                serde_json::from_str(&verb(&["status", "--json"])).ok()?;
             let app = &status["workers"][0];
             (app["phase"] == "running" && app["generation"] == generation).then_some(())
         });
@@ -158,8 +161,9 @@ fn a_container_needs_nothing_but_the_static_program_and_a_configuration() {
     assert_eq!(unshare.0.wait().expect("our child").code(), Some(0), "{}", bed.log());
 }
 
-/// As container runtimes set it up: `before` is done by root in namespaces of its own, then `wrapper` runs the program.
-/// What it writes goes to a `/run` of its own, or to `kept` where that is given.
+/// As container runtimes set it up: `before` is done by root in namespaces of its own, then
+/// `wrapper` runs the program. What it writes goes to a `/run` of its own, or to `kept` where that
+/// is given.
 fn in_container(bed: &Bed, yaml: &str, wrapper: &[&str], kept: Option<&Path>) -> Namespace {
     assert!(is_root(), "this test makes namespaces: run it as root");
     let file = bed.write("supervisord-rs.yaml", yaml);
@@ -176,7 +180,17 @@ fn in_container(bed: &Bed, yaml: &str, wrapper: &[&str], kept: Option<&Path>) ->
     let log = log.expect("a log");
     let mut command = Command::new("unshare");
     command
-        .args(["--pid", "--fork", "--mount", "--mount-proc", "--kill-child=KILL", "sh", "-c", &script, "sh"])
+        .args([
+            "--pid",
+            "--fork",
+            "--mount",
+            "--mount-proc",
+            "--kill-child=KILL",
+            "sh",
+            "-c",
+            &script,
+            "sh",
+        ])
         .args(wrapper)
         .arg(harness::program().get_program())
         .args(["run", "-c"])
@@ -236,7 +250,8 @@ fn lives_and_ends(bed: &Bed, container: &mut Namespace) {
 
 #[test]
 fn a_container_may_be_read_only_without_capabilities_of_an_ordinary_user_and_short_of_processes() {
-    let user = ["setpriv", "--reuid=4721", "--regid=4721", "--clear-groups", "--no-new-privs", "--"];
+    let user =
+        ["setpriv", "--reuid=4721", "--regid=4721", "--clear-groups", "--no-new-privs", "--"];
     let wrappers: [(&str, Vec<&str>); 4] = [
         ("root", vec![]),
         (
@@ -260,14 +275,16 @@ fn a_kept_run_directory_harms_nobody_in_the_next_container() {
     let kept = bed.path("kept");
     std::fs::create_dir(&kept).expect("a directory");
     for round in 0..3 {
-        // Ended by force each time: lock, socket and black box are those of a dead one, with the numbers of the living.
+        // Ended by force each time: lock, socket and black box are those of a dead one, with the
+        // numbers of the living.
         let mut container = in_container(&bed, ON_RUN, &[], Some(&kept));
         wait_running(&bed, &container, 1);
         let before = status_of(&container).expect("an answer");
         assert_eq!(before.workers.len(), 2, "round {round}");
         container.0.kill().expect("ours");
         container.0.wait().expect("ours");
-        // The kernel ends a namespace's processes after its first one: until then they have the lock.
+        // The kernel ends a namespace's processes after its first one: until then they have the
+        // lock.
         bed.wait("the container to be gone", || bed.processes().is_empty().then_some(()));
     }
     let mut container = in_container(&bed, ON_RUN, &[], Some(&kept));
@@ -285,7 +302,10 @@ fn orderly(count: usize) -> String {
 
 /// How often a guardian is killed: a few times here, and as often as it is told to in the long run.
 fn kills() -> usize {
-    std::env::var("SUPERVISORD_RS_GUARDIAN_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
+    std::env::var("SUPERVISORD_RS_GUARDIAN_KILLS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(5)
 }
 
 const ORDERLY: usize = 4;
@@ -301,7 +321,8 @@ fn all_up(
 ) -> (i32, i32) {
     bed.wait("all workers to run", || {
         let status = client.status().ok()?;
-        let guardian = status.supervisor.guardian.filter(|&guardian| Some(guardian) != other_than)?;
+        let guardian =
+            status.supervisor.guardian.filter(|&guardian| Some(guardian) != other_than)?;
         let up = |worker: &supervisord_rs::control::protocol::WorkerStatus| {
             worker.phase == "running"
                 && (!worker.name.starts_with('w')
@@ -333,7 +354,8 @@ struct Above(Child);
 impl Above {
     fn start(bed: &Bed, mut command: Command) -> Self {
         let inner = bed.command(&[]);
-        let log = std::fs::File::options().create(true).append(true).open(bed.path("supervisor.log"));
+        let log =
+            std::fs::File::options().create(true).append(true).open(bed.path("supervisor.log"));
         let log = log.expect("a log");
         command
             .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
@@ -385,9 +407,12 @@ fn under_runit_and_s6_a_killed_guardian_is_followed_by_another_run_every_time() 
             kill(guardian, Signal::SIGKILL);
             killed = Some(guardian);
             bed.wait("the supervisor to end", || (!is_alive(pid)).then_some(()));
-            bed.wait("each worker to be asked to end", || (byes(&bed) == round * ORDERLY).then_some(()));
+            bed.wait("each worker to be asked to end", || {
+                (byes(&bed) == round * ORDERLY).then_some(())
+            });
         }
-        // Now the supervisor itself: its guardian starts another, and the one above notices nothing.
+        // Now the supervisor itself: its guardian starts another, and the one above notices
+        // nothing.
         let (guardian, pid) = all_up(&bed, &client, killed);
         kill(pid, Signal::SIGKILL);
         bed.wait("a successor", || {
@@ -395,7 +420,12 @@ fn under_runit_and_s6_a_killed_guardian_is_followed_by_another_run_every_time() 
             (supervisor.pid != pid && supervisor.guardian == Some(guardian)).then_some(())
         });
         above.end(&bed, end);
-        assert_eq!(byes(&bed), (kills() + 1) * ORDERLY, "{program} ends it in order: {}", bed.log());
+        assert_eq!(
+            byes(&bed),
+            (kills() + 1) * ORDERLY,
+            "{program} ends it in order: {}",
+            bed.log()
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! The control API: who may use it, and that nobody who may is kept out by those who are quiet, slow or strangers.
+//! The control API: who may use it, and that nobody who may is kept out by those who are quiet,
+//! slow or strangers.
 
 mod harness;
 
@@ -50,7 +51,8 @@ fn quiet_clients_keep_nobody_out() {
     let before = open_files(pid);
     let order = b"{\"workers\":[\"late\"],\"wait\":true}";
     let order = [
-        format!("POST /v1/start HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", order.len()).as_bytes(),
+        format!("POST /v1/start HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", order.len())
+            .as_bytes(),
         order,
     ]
     .concat();
@@ -69,7 +71,11 @@ fn quiet_clients_keep_nobody_out() {
         is_served_at_once(&supervisor, what);
         let output = bed.verb(&["restart", "a", "--no-wait"]);
         assert_eq!(output.status.code(), Some(0), "beside {what}: {}", text(&output.stderr));
-        assert!(open_files(pid) < before + 64 * 4, "the supervisor keeps {} descriptors", open_files(pid));
+        assert!(
+            open_files(pid) < before + 64 * 4,
+            "the supervisor keeps {} descriptors",
+            open_files(pid)
+        );
     }
     // Those for whom there was no place have been told so.
     let mut busy = 0;
@@ -80,7 +86,8 @@ fn quiet_clients_keep_nobody_out() {
     }
     assert_eq!(busy, 100 - 64, "of readers of events");
     drop(all);
-    supervisor.wait("their places to be given back", |_| (open_files(pid) <= before + 4).then_some(()));
+    supervisor
+        .wait("their places to be given back", |_| (open_files(pid) <= before + 4).then_some(()));
     is_served_at_once(&supervisor, "nobody");
     supervisor.stop();
 }
@@ -117,7 +124,8 @@ fn as_other(uid: u32, gid: u32, groups: &str, program: &Path, arguments: &[&str]
 /// A verb of another user.
 fn verb_as(bed: &Bed, (uid, gid, groups): (u32, u32, &str), arguments: &[&str]) -> Output {
     let socket = bed.path("run/control.sock");
-    let mut command = as_other(uid, gid, groups, Path::new(harness::program().get_program()), arguments);
+    let mut command =
+        as_other(uid, gid, groups, Path::new(harness::program().get_program()), arguments);
     command.env("SUPERVISORD_RS_SOCKET", socket).output().expect("the program runs")
 }
 
@@ -190,12 +198,16 @@ fn a_member_gets_no_more_than_what_the_workers_may() {
     let supervisor = bed.start(&yaml);
     supervisor.wait_output("a", "line\n");
     let pid = supervisor.status().supervisor.pid;
-    let script = bed.write("other", &format!("#!/bin/sh\ntouch {}\nexit 1\n", bed.path("ran").display()));
+    let script =
+        bed.write("other", &format!("#!/bin/sh\ntouch {}\nexit 1\n", bed.path("ran").display()));
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("ours");
     let output = verb_as(&bed, MEMBER, &["reexec", "--binary", script.to_str().expect("UTF-8")]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("only root and the supervisor's own user may name another binary"), "{said}");
+    assert!(
+        said.contains("only root and the supervisor's own user may name another binary"),
+        "{said}"
+    );
     assert!(!bed.path("ran").exists(), "it was not run");
     assert_eq!(supervisor.status().supervisor.pid, pid);
     // What a member may is as before.
@@ -227,11 +239,17 @@ fn a_directory_that_keeps_the_group_out_is_said() {
     assert_eq!(mode & 0o077, 0, "what is not the supervisor's stays as it is");
     supervisor.stop();
     let bed = Bed::new();
-    let file =
-        bed.write("x.yaml", "version: 1\nsupervisor: { control: { group: no-such-group } }\nworkers: {}\n");
+    let file = bed.write(
+        "x.yaml",
+        "version: 1\nsupervisor: { control: { group: no-such-group } }\nworkers: {}\n",
+    );
     let output = bed.verb(&["check", file.to_str().expect("UTF-8")]);
     assert_eq!(output.status.code(), Some(78));
-    assert!(text(&output.stderr).contains("no group is called `no-such-group`"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("no group is called `no-such-group`"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
@@ -240,7 +258,8 @@ fn neither_members_nor_strangers_keep_the_owner_out() {
     open(&bed);
     let control = format!("supervisor: {{ control: {{ group: {GROUP}, mode: \"0666\" }} }}\n");
     let supervisor = bed.start(&format!("{TWO}{control}"));
-    std::fs::set_permissions(bed.path("run"), std::fs::Permissions::from_mode(0o755)).expect("ours");
+    std::fs::set_permissions(bed.path("run"), std::fs::Permissions::from_mode(0o755))
+        .expect("ours");
     chown(bed.path("run"), None, Some(GROUP)).expect("ours");
     let pid = supervisor.status().supervisor.pid;
     let before = open_files(pid);
@@ -253,7 +272,11 @@ fn neither_members_nor_strangers_keep_the_owner_out() {
     is_served_at_once(&supervisor, "members");
     // One who reads the answer hears why there is none.
     let output = verb_as(&bed, STRANGER, &["status"]);
-    assert!(text(&output.stderr).contains("may not control this supervisor"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("may not control this supervisor"),
+        "{}",
+        text(&output.stderr)
+    );
     supervisor.wait_for(Duration::from_secs(30), "a member to be served among members", |_| {
         (verb_as(&bed, MEMBER, &["status", "a"]).status.code() == Some(0)).then_some(())
     });
@@ -261,6 +284,7 @@ fn neither_members_nor_strangers_keep_the_owner_out() {
         crowd.kill().expect("ours");
         crowd.wait().expect("ours");
     }
-    supervisor.wait("their places to be given back", |_| (open_files(pid) <= before + 4).then_some(()));
+    supervisor
+        .wait("their places to be given back", |_| (open_files(pid) <= before + 4).then_some(()));
     supervisor.stop();
 }

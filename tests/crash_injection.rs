@@ -58,8 +58,8 @@ fn check(place: &str, fault: Fault, expected: Blast) {
     supervisor.stop();
 }
 
-/// Who has another incarnation or another process than before. In the supervisor's own domain the process changes for
-/// all; in a process worker's it changes with the incarnation.
+/// Who has another incarnation or another process than before. In the supervisor's own domain the
+/// process changes for all; in a process worker's it changes with the incarnation.
 fn lost(before: &StatusReport, after: &StatusReport) -> Vec<String> {
     let mut lost = Vec::new();
     for past in &before.workers {
@@ -78,7 +78,10 @@ fn agrees(incident: &IncidentRecord, lost: &[String], died: bool, name: &str) {
     assert_eq!(incident.lost, lost, "{name}: {}", incident.sentence);
     assert_eq!(incident.survived, survived, "{name}: {}", incident.sentence);
     assert_eq!(incident.supervisor_died, died, "{name}: {}", incident.sentence);
-    assert!(incident.detected_us.is_some(), "{name}: the moment of the fault is known: {incident:?}");
+    assert!(
+        incident.detected_us.is_some(),
+        "{name}: the moment of the fault is known: {incident:?}"
+    );
     assert!(incident.recovered_us >= incident.detected_us, "{name}: {incident:?}");
 }
 
@@ -112,7 +115,11 @@ fn as_processes_every_fault_takes_its_worker_alone() {
 fn a_contained_panic_takes_its_worker_alone_even_as_a_thread() {
     for fault in inside().filter(|fault| fault.entry().shared_contain != fault.entry().shared) {
         check("isolation: thread\n  on_panic: contain", fault, fault.entry().shared_contain);
-        check("isolation: thread\n  cell: batch\n  on_panic: contain", fault, fault.entry().shared_contain);
+        check(
+            "isolation: thread\n  cell: batch\n  on_panic: contain",
+            fault,
+            fault.entry().shared_contain,
+        );
         check("isolation: process\n  on_panic: contain", fault, fault.entry().process);
     }
 }
@@ -136,7 +143,8 @@ fn a_sent_segfault_kills_a_worker_at_the_first() {
 
 #[test]
 fn on_hang_recycle_ends_the_whole_domain_of_a_hung_thread() {
-    for (place, died) in [("isolation: thread", true), ("isolation: thread\n  cell: batch", false)] {
+    for (place, died) in [("isolation: thread", true), ("isolation: thread\n  cell: batch", false)]
+    {
         let bed = Bed::new();
         let supervisor = bed.start(&configuration(&format!("{place}\n  on_hang: recycle")));
         supervisor.wait_progress(None);

@@ -1,5 +1,5 @@
-//! The supervisor dies: by a thread's fault, by SIGKILL, by its guardian's death. Nothing is left, nothing is doubled,
-//! and the successor tells the story.
+//! The supervisor dies: by a thread's fault, by SIGKILL, by its guardian's death. Nothing is left,
+//! nothing is doubled, and the successor tells the story.
 
 mod harness;
 
@@ -9,8 +9,8 @@ use harness::{Bed, EAGER, Supervisor, find, kill, repository};
 use nix::sys::signal::Signal;
 use supervisord_rs::control::protocol::StatusReport;
 
-/// Without a heartbeat that a machine with other work cannot keep: a worker that gets no processor for half a second is
-/// taken for hung, and that is not what is looked at here.
+/// Without a heartbeat that a machine with other work cannot keep: a worker that gets no processor
+/// for half a second is taken for hung, and that is not what is looked at here.
 fn configuration(name: &str) -> String {
     let path = repository(&format!("config/{name}.yaml"));
     let text = std::fs::read_to_string(path).expect("a configuration of the repository");
@@ -36,8 +36,15 @@ fn without_a_guardian_it_dies_of_the_real_signal_and_the_next_run_tells_the_stor
     assert_eq!(incident.fault.kind, "segfault");
     assert_eq!(incident.ending.signal.as_deref(), Some("SIGSEGV"));
     assert_eq!(incident.ending.address.as_deref(), Some("0x10"));
-    assert!(incident.detected_us > Some(0) && incident.recovered_us >= incident.detected_us, "{incident:?}");
-    assert!(bed.log().contains("incident 1: segfault in b (thread of the supervisor)"), "{}", bed.log());
+    assert!(
+        incident.detected_us > Some(0) && incident.recovered_us >= incident.detected_us,
+        "{incident:?}"
+    );
+    assert!(
+        bed.log().contains("incident 1: segfault in b (thread of the supervisor)"),
+        "{}",
+        bed.log()
+    );
     assert!(next.status().workers.iter().all(|worker| worker.generation == 2), "generations go on");
     next.stop();
 }
@@ -75,7 +82,10 @@ fn a_supervisor_that_is_killed_is_replaced_and_its_processes_are_taken_over() {
     // What was taken over is crashed and stopped as always.
     supervisor.client.inject("b", "segfault").expect("allowed");
     let incident = supervisor.wait_incident(5);
-    assert_eq!((incident.lost.as_slice(), incident.supervisor_died), (&["b".to_owned()][..], false));
+    assert_eq!(
+        (incident.lost.as_slice(), incident.supervisor_died),
+        (&["b".to_owned()][..], false)
+    );
     assert_eq!(incident.ending.signal.as_deref(), Some("SIGSEGV"), "{incident:?}");
     supervisor.stop();
 }
@@ -94,7 +104,11 @@ fn with_on_death_kill_nothing_outlives_the_supervisor() {
     let after = successor(&supervisor, &before);
     let processes = bed.processes();
     for worker in &before.workers {
-        assert!(!processes.contains(&worker.pid.expect("it ran")), "{} outlived its supervisor", worker.name);
+        assert!(
+            !processes.contains(&worker.pid.expect("it ran")),
+            "{} outlived its supervisor",
+            worker.name
+        );
     }
     assert!(after.workers.iter().all(|worker| worker.generation == 2), "{after:?}");
     let incident = supervisor.wait_incident(0);
@@ -107,22 +121,30 @@ fn a_thread_that_kills_the_supervisor_costs_processes_nothing() {
     let bed = Bed::new();
     let supervisor = bed.start(&configuration("mixed"));
     let before = supervisor.wait_running();
-    let thread = before.workers.iter().find(|worker| worker.isolation == "thread").expect("one").clone();
+    let thread =
+        before.workers.iter().find(|worker| worker.isolation == "thread").expect("one").clone();
     supervisor.client.inject(&thread.name, "segfault").expect("allowed");
     let incident = supervisor.wait_incident(0);
-    assert!(incident.supervisor_died && incident.worker.as_deref() == Some(&thread.name), "{incident:?}");
+    assert!(
+        incident.supervisor_died && incident.worker.as_deref() == Some(&thread.name),
+        "{incident:?}"
+    );
     let after = successor(&supervisor, &before);
     for (new, old) in after.workers.iter().zip(&before.workers) {
         if old.isolation == "thread" {
-            assert!(incident.lost.contains(&old.name) && new.generation > old.generation, "{new:?}");
+            assert!(
+                incident.lost.contains(&old.name) && new.generation > old.generation,
+                "{new:?}"
+            );
         } else {
             assert!(incident.survived.contains(&old.name), "{incident:?}");
             assert_eq!((new.pid, new.generation), (old.pid, old.generation), "{}", new.name);
         }
     }
     let primes = find(&after, "primes").progress;
-    supervisor
-        .wait("work to go on", |supervisor| (supervisor.worker("primes").progress > primes).then_some(()));
+    supervisor.wait("work to go on", |supervisor| {
+        (supervisor.worker("primes").progress > primes).then_some(())
+    });
     supervisor.stop();
 }
 
@@ -187,8 +209,9 @@ fn the_guardians_death_ends_everything() {
     supervisor.wait_progress(None);
     supervisor.child.kill().expect("our child");
     supervisor.wait_exit();
-    supervisor
-        .wait("everything to be gone", |supervisor| supervisor.bed.processes().is_empty().then_some(()));
+    supervisor.wait("everything to be gone", |supervisor| {
+        supervisor.bed.processes().is_empty().then_some(())
+    });
 }
 
 #[test]
@@ -247,10 +270,12 @@ fn a_thread_worker_that_always_kills_its_supervisor_is_quarantined() {
         let status = supervisor.client.status().ok()?;
         (find(&status, "b").phase == "quarantined").then_some(status)
     });
-    supervisor
-        .wait("a to go on alone", |supervisor| (supervisor.worker("a").phase == "running").then_some(()));
+    supervisor.wait("a to go on alone", |supervisor| {
+        (supervisor.worker("a").phase == "running").then_some(())
+    });
     assert_eq!(find(&status, "b").generation, 4);
-    supervisor.wait("four incidents", |supervisor| (supervisor.incidents().len() == 4).then_some(()));
+    supervisor
+        .wait("four incidents", |supervisor| (supervisor.incidents().len() == 4).then_some(()));
     supervisor.stop();
 }
 
@@ -302,9 +327,12 @@ fn a_crash_is_no_reload_whatever_has_become_of_the_file() {
     let supervisor = bed.start_with(&yaml, &["--storm"]);
     let file = bed.path("supervisord-rs.yaml");
     let mut before = supervisor.wait_running();
-    let pids = |status: &StatusReport| status.workers.iter().map(|worker| worker.pid).collect::<Vec<_>>();
+    let pids =
+        |status: &StatusReport| status.workers.iter().map(|worker| worker.pid).collect::<Vec<_>>();
     let edited = format!("version: 1\nworkers:\n{}{}", line("b", "3d"), line("c", "1d"));
-    for spoilt in [Some("version: 1\nworkers: { a: { comand: [x] } }\n"), Some(""), None, Some(&edited)] {
+    for spoilt in
+        [Some("version: 1\nworkers: { a: { comand: [x] } }\n"), Some(""), None, Some(&edited)]
+    {
         match spoilt {
             Some(text) => std::fs::write(&file, text).expect("written"),
             None => std::fs::remove_file(&file).expect("there"),
@@ -355,16 +383,23 @@ fn a_runtime_directory_that_is_deleted_is_made_again_and_stays_taken() {
     );
     let before = supervisor.wait_running();
     // Whoever clears it away may meet what is being made again.
-    let clear = || bed.wait("the directory to be gone", || std::fs::remove_dir_all(bed.path("run")).ok());
+    let clear =
+        || bed.wait("the directory to be gone", || std::fs::remove_dir_all(bed.path("run")).ok());
     clear();
-    let second = bed.command(&["run", "-c"]).arg(bed.path("supervisord-rs.yaml")).output().expect("it runs");
+    let second =
+        bed.command(&["run", "-c"]).arg(bed.path("supervisord-rs.yaml")).output().expect("it runs");
     let said = harness::text(&second.stderr);
     assert_eq!(second.status.code(), Some(1), "{said}");
-    assert!(said.contains(&format!("another supervisor (pid {})", before.supervisor.pid)), "{said}");
+    assert!(
+        said.contains(&format!("another supervisor (pid {})", before.supervisor.pid)),
+        "{said}"
+    );
     // Its control socket is there again, and so is the lock.
     let status = supervisor.status();
     assert_eq!(status.supervisor.pid, before.supervisor.pid);
-    supervisor.wait("the log to say so", |_| bed.log().contains("the control socket was gone").then_some(()));
+    supervisor.wait("the log to say so", |_| {
+        bed.log().contains("the control socket was gone").then_some(())
+    });
     supervisor.wait("the lock", |_| bed.path("run/supervisor.lock").exists().then_some(()));
     assert_eq!(state_locks(&bed).len(), 1, "the one that held meanwhile");
     for is_made_again in [true, false] {
@@ -376,7 +411,13 @@ fn a_runtime_directory_that_is_deleted_is_made_again_and_stays_taken() {
         kill(before.supervisor.pid, Signal::SIGKILL);
         let after = successor(&supervisor, &before);
         for (new, old) in after.workers.iter().zip(&before.workers) {
-            assert_eq!((new.pid, new.generation), (old.pid, old.generation), "{}: {}", new.name, bed.log());
+            assert_eq!(
+                (new.pid, new.generation),
+                (old.pid, old.generation),
+                "{}: {}",
+                new.name,
+                bed.log()
+            );
         }
     }
     supervisor.stop();
@@ -410,11 +451,13 @@ fn a_runtime_directory_that_is_deleted_after_a_hand_over_stays_taken() {
     // Deleted, it is made again: the second run below meets it.
     std::fs::remove_file(&lock).expect("there");
     supervisor.wait("the lock to be made again", |_| {
-        let is_said = bed.log().contains("the lock in the state directory was gone: it is made again");
+        let is_said =
+            bed.log().contains("the lock in the state directory was gone: it is made again");
         (is_said && lock.exists()).then_some(())
     });
     bed.wait("the directory to be gone", || std::fs::remove_dir_all(bed.path("run")).ok());
-    let second = bed.command(&["run", "-c"]).arg(bed.path("supervisord-rs.yaml")).output().expect("it runs");
+    let second =
+        bed.command(&["run", "-c"]).arg(bed.path("supervisord-rs.yaml")).output().expect("it runs");
     let said = harness::text(&second.stderr);
     assert_eq!(second.status.code(), Some(1), "{said}");
     assert!(said.contains(&format!("another supervisor (pid {pid})")), "{said}");
@@ -429,7 +472,11 @@ fn a_runtime_directory_that_is_deleted_after_a_hand_over_stays_taken() {
     );
     other.arg(file).env("RUNTIME_DIRECTORY", bed.path("run2"));
     let ended = other.output().expect("it runs");
-    assert!(!harness::text(&ended.stderr).contains("another supervisor"), "{}", harness::text(&ended.stderr));
+    assert!(
+        !harness::text(&ended.stderr).contains("another supervisor"),
+        "{}",
+        harness::text(&ended.stderr)
+    );
     assert_eq!(state_locks(&bed).len(), 2);
     supervisor.stop();
 }
@@ -471,8 +518,9 @@ fn what_was_counted_stays_counted_and_what_was_open_is_recorded_over_a_death() {
          f: {{ command: [sh, -c, '[ -e {flag} ] && exec sleep 1d; touch {flag}; exit 3'], restart: {{ backoff: {{ initial: 1s, jitter: 0 }} }} }}\n"
     );
     let supervisor = bed.start(&yaml);
-    supervisor
-        .wait("output to be lost", |supervisor| (supervisor.worker("w").lost_output > 100).then_some(()));
+    supervisor.wait("output to be lost", |supervisor| {
+        (supervisor.worker("w").lost_output > 100).then_some(())
+    });
     let before = supervisor.wait("f to wait", |supervisor| {
         let status = supervisor.client.status().ok()?;
         (find(&status, "f").phase == "backoff").then_some(status)
@@ -493,7 +541,8 @@ fn what_was_counted_stays_counted_and_what_was_open_is_recorded_over_a_death() {
     // The file says all of it, also what was lost before the death.
     std::fs::remove_dir(bed.path("logs/w.log")).expect("out of the way");
     let output = supervisor.wait_output("w", "bytes of w lost here]");
-    let mark = output.lines().find_map(|line| line.strip_prefix("[supervisord-rs: ")).expect("a mark");
+    let mark =
+        output.lines().find_map(|line| line.strip_prefix("[supervisord-rs: ")).expect("a mark");
     let marked: u64 = mark.split(' ').next().and_then(|count| count.parse().ok()).expect("a count");
     assert!(marked >= lost_before, "{marked} marked of {lost_before}");
     supervisor.stop();

@@ -1,4 +1,5 @@
-//! Launches from a disk that does not answer: they hold up nobody, are given up in time, and come to nothing later.
+//! Launches from a disk that does not answer: they hold up nobody, are given up in time, and come
+//! to nothing later.
 
 #[path = "harness/dead_disk.rs"]
 mod dead_disk;
@@ -14,8 +15,12 @@ use harness::{Bed, EAGER, find};
 /// Workers whose launch waits for a dead disk, each in a step of its own, beside two that are well.
 fn on_a_dead_disk(disk: &Path, limit: &str) -> String {
     for name in ["cwd", "key"] {
-        if name == "cwd" { fs::create_dir(disk.join(name)) } else { fs::write(disk.join(name), "KEY=1\n") }
-            .expect("written");
+        if name == "cwd" {
+            fs::create_dir(disk.join(name))
+        } else {
+            fs::write(disk.join(name), "KEY=1\n")
+        }
+        .expect("written");
     }
     std::os::unix::fs::symlink("/bin/sh", disk.join("sh")).expect("linked");
     let disk = disk.display();
@@ -81,7 +86,8 @@ fn a_launch_that_hangs_holds_up_nobody_and_is_given_up_in_time() {
     // They are tried again, and nothing piles up: the kernel holds one process of each at most.
     let tried = supervisor.worker("cwd").generation;
     supervisor.wait_generation("cwd", tried + 2);
-    let held = children(supervisor.status().supervisor.pid).into_iter().filter(|pid| state(*pid) == 'D');
+    let held =
+        children(supervisor.status().supervisor.pid).into_iter().filter(|pid| state(*pid) == 'D');
     assert!(held.count() <= DEAD.len(), "one of each");
     // Stopping one that hangs is over at once.
     supervisor.client.stop(&["more2".into()], true).expect("stopped");
@@ -140,10 +146,13 @@ fn is_of(pid: i32, worker: &str) -> bool {
 
 fn children(pid: i32) -> Vec<i32> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a live process");
-    let lists =
-        tasks.flatten().map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
+    let lists = tasks
+        .flatten()
+        .map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
     lists
-        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>())
+        .flat_map(|list| {
+            list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>()
+        })
         .collect()
 }
 

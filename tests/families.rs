@@ -1,5 +1,5 @@
-//! Stop means gone: whatever a worker started, and wherever that went. Each by cgroup and by the walk of the process
-//! table, where this machine has both.
+//! Stop means gone: whatever a worker started, and wherever that went. Each by cgroup and by the
+//! walk of the process table, where this machine has both.
 
 mod harness;
 
@@ -10,8 +10,8 @@ use harness::{Bed, EAGER, Supervisor, find, is_alive, kill};
 use nix::sys::signal::Signal;
 use supervisord_rs::process_table;
 
-/// A worker whose children ignore TERM: one in its group, one in a session of its own, one orphaned by a double fork, one
-/// that has wiped its environment besides, as sudo does.
+/// A worker whose children ignore TERM: one in its group, one in a session of its own, one orphaned
+/// by a double fork, one that has wiped its environment besides, as sudo does.
 const PARENT: &str = r#"
 import os, signal, sys, time
 def child(kind):
@@ -52,8 +52,10 @@ fn start<'a>(bed: &'a Bed, how: &str, yaml: &str) -> Supervisor<'a> {
 fn pids(supervisor: &Supervisor<'_>, count: usize) -> Vec<i32> {
     supervisor.wait("all of the family", |supervisor| {
         let output = supervisor.bed.output("w");
-        let pids: Vec<i32> =
-            output.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse().ok()).collect();
+        let pids: Vec<i32> = output
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(1)?.parse().ok())
+            .collect();
         (pids.len() >= count).then_some(pids)
     })
 }
@@ -71,10 +73,13 @@ fn stop_means_that_nothing_of_the_tree_is_left() {
         let supervisor = start(&bed, how, &yaml(""));
         let family = pids(&supervisor, 5);
         assert!(family.iter().all(|pid| is_alive(*pid)));
-        let cgroup = std::fs::read_to_string(format!("/proc/{}/cgroup", family[0])).expect("readable");
+        let cgroup =
+            std::fs::read_to_string(format!("/proc/{}/cgroup", family[0])).expect("readable");
         let is_born_in_ours = cgroup.contains("/supervisord-rs-");
         match how {
-            "cgroup" if !is_born_in_ours => eprintln!("SKIPPED: no cgroup of version 2 that we may write to"),
+            "cgroup" if !is_born_in_ours => {
+                eprintln!("SKIPPED: no cgroup of version 2 that we may write to")
+            }
             "cgroup" => {}
             _ => assert!(!is_born_in_ours, "{cgroup}"),
         }
@@ -93,7 +98,8 @@ fn stop_means_that_nothing_of_the_tree_is_left() {
     }
 }
 
-/// A worker and a child in a session of its own, both with a name that is cut in the middle of a letter.
+/// A worker and a child in a session of its own, both with a name that is cut in the middle of a
+/// letter.
 const NAMELESS: &str = r"
 import os, signal
 name = 'обработчик'.encode()[:15]
@@ -165,7 +171,11 @@ fn one_that_exits_with_children_left_is_never_shown_running() {
         assert_ne!(worker.phase, "running");
         (worker.phase == "finished").then_some(worker)
     });
-    assert_eq!(worker.ending.expect("an ending").exit_code, Some(3), "how the main process ended counts");
+    assert_eq!(
+        worker.ending.expect("an ending").exit_code,
+        Some(3),
+        "how the main process ended counts"
+    );
     let family = pids(&supervisor, 5);
     assert!(family.iter().all(|pid| !is_alive(*pid)));
     supervisor.stop();
@@ -215,10 +225,12 @@ fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_lets_it_go_o
         supervisor.client.pause(&["w".into(), "t".into()]).expect("paused");
         assert!(supervisor.worker("w").paused);
         let pid = supervisor.worker("w").pid.expect("running");
-        supervisor.wait("it to be stopped", |_| (process_table::stat(pid)?.state == 'T').then_some(()));
+        supervisor
+            .wait("it to be stopped", |_| (process_table::stat(pid)?.state == 'T').then_some(()));
         let before = bed.output("w").len();
         let progress = supervisor.worker("t").progress;
-        // One that hangs from now on has the same heartbeat: when that is found out, this one's has been over for longer.
+        // One that hangs from now on has the same heartbeat: when that is found out, this one's has
+        // been over for longer.
         supervisor.client.inject("hung", "hang").expect("injected");
         let found = supervisor.wait_incident(0);
         assert_eq!(found.lost, ["hung"], "{how}: a suspended heartbeat is no hang");
@@ -226,8 +238,9 @@ fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_lets_it_go_o
         assert_eq!(supervisor.worker("t").progress, progress, "{how}");
         assert_eq!(supervisor.incidents().len(), 1, "{how}: a suspended heartbeat is no hang");
         supervisor.client.resume(&["all".into()]).expect("resumed");
-        supervisor
-            .wait("output again", |supervisor| (supervisor.bed.output("w").len() > before).then_some(()));
+        supervisor.wait("output again", |supervisor| {
+            (supervisor.bed.output("w").len() > before).then_some(())
+        });
         let refused = supervisor.client.pause(&["th".into()]).expect_err("a thread").to_string();
         assert!(refused.contains("thread"), "{refused}");
         // Stopping one that is suspended does not take its whole grace period.
@@ -246,7 +259,8 @@ fn a_thread_gets_no_signal_of_its_own_and_whoever_is_suspended_can_be_let_go_on(
     let supervisor = bed.start(yaml);
     let before = supervisor.wait_running();
     for thread in ["th", "ce"] {
-        let refused = supervisor.client.signal(thread, libc::SIGKILL).expect_err("a thread").to_string();
+        let refused =
+            supervisor.client.signal(thread, libc::SIGKILL).expect_err("a thread").to_string();
         assert!(refused.contains("a thread cannot get a signal without its process"), "{refused}");
         let refused = supervisor.client.resume(&[thread.into()]).expect_err("a thread").to_string();
         assert!(refused.contains("thread"), "{refused}");
@@ -269,8 +283,11 @@ fn a_thread_gets_no_signal_of_its_own_and_whoever_is_suspended_can_be_let_go_on(
 #[test]
 fn a_cgroup_that_somebody_has_removed_is_made_again() {
     let bed = Bed::new();
-    let supervisor =
-        start(&bed, "cgroup", "version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n");
+    let supervisor = start(
+        &bed,
+        "cgroup",
+        "version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n",
+    );
     supervisor.wait_phase("w", "running");
     let cgroup = |supervisor: &Supervisor<'_>| {
         let pid = supervisor.worker("w").pid.expect("running");
@@ -302,7 +319,8 @@ fn a_cgroup_that_somebody_has_removed_is_made_again() {
     supervisor.stop();
 }
 
-/// A child in a session of its own whose first thread ends, and whose second lives on and hears no TERM.
+/// A child in a session of its own whose first thread ends, and whose second lives on and hears no
+/// TERM.
 const HEADLESS: &str = r"
 import ctypes, os, platform, signal, threading, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -328,8 +346,10 @@ fn one_whose_first_thread_has_ended_is_not_forgotten() {
         let yaml = "version: 1\nworkers:\n  w: { command: [python3, headless.py], cwd: ., ready: { after: 0s }, stop: { timeout: 300ms } }\n";
         let supervisor = start(&bed, how, yaml);
         let family = pids(&supervisor, 2);
-        let is_headless = |pid: &i32| process_table::stat(*pid).is_some_and(|stat| stat.state == 'Z');
-        supervisor.wait("its first thread to end", |_| family.iter().any(is_headless).then_some(()));
+        let is_headless =
+            |pid: &i32| process_table::stat(*pid).is_some_and(|stat| stat.state == 'Z');
+        supervisor
+            .wait("its first thread to end", |_| family.iter().any(is_headless).then_some(()));
         assert!(family.iter().all(|pid| is_alive(*pid)), "{how}");
         supervisor.client.stop(&["w".into()], true).expect("stopped");
         let left: Vec<i32> = family.into_iter().filter(|pid| is_alive(*pid)).collect();
@@ -398,7 +418,8 @@ fn large_families_do_not_hold_the_loop() {
         let took = begun.elapsed();
         let turns = supervisor.status().supervisor.turns;
         eprintln!("{how}: {others} processes, a hundred stopped in {took:?}, {turns:?}");
-        // A walk for each member took seconds; one for all takes milliseconds, on a busy machine some more.
+        // A walk for each member took seconds; one for all takes milliseconds, on a busy machine
+        // some more.
         assert!(turns.longest_us < 1_000_000, "{how}: {turns:?}");
         assert!(took < Duration::from_secs(10), "{how}: {took:?}");
         supervisor.stop();
@@ -438,8 +459,12 @@ fn orphans_are_reaped_and_leave_no_zombie() {
         supervisor.wait_output("w", "UP");
         let own = supervisor.status().supervisor.pid;
         supervisor.wait("no zombies", |_| {
-            let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).ok()?;
-            let dead = children.split_whitespace().filter(|pid| !is_alive(pid.parse().unwrap_or(0))).count();
+            let children =
+                std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).ok()?;
+            let dead = children
+                .split_whitespace()
+                .filter(|pid| !is_alive(pid.parse().unwrap_or(0)))
+                .count();
             (dead == 0).then_some(())
         });
         supervisor.stop();

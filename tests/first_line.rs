@@ -1,5 +1,6 @@
-//! Thread workers that die in their first line, during the supervisor's first turn: in a program of one's own, whose
-//! workers these are. That program is this file, which is why it has a `main` of its own.
+//! Thread workers that die in their first line, during the supervisor's first turn: in a program of
+//! one's own, whose workers these are. That program is this file, which is why it has a `main` of
+//! its own.
 
 mod harness;
 
@@ -19,8 +20,10 @@ struct Doomed {
 
 impl Worker for Doomed {
     fn run(&mut self, _context: &Context) -> Result<(), WorkerError> {
-        let injection: workers::fault::Injection =
-            self.fault.parse().map_err(|error: workers::fault::InjectionError| format!("{error}"))?;
+        let injection: workers::fault::Injection = self
+            .fault
+            .parse()
+            .map_err(|error: workers::fault::InjectionError| format!("{error}"))?;
         injection.fault.commit(injection.parameter);
         Ok(())
     }
@@ -28,7 +31,8 @@ impl Worker for Doomed {
 
 fn main() -> ExitCode {
     if std::env::var_os(PROGRAM).is_some() {
-        let registry = builtin::registry().with("doomed", "dies at once", Ok::<Doomed, WorkerError>);
+        let registry =
+            builtin::registry().with("doomed", "dies at once", Ok::<Doomed, WorkerError>);
         return supervisord_rs::main(registry);
     }
     let tests: [(&str, fn()); 2] = [
@@ -40,7 +44,8 @@ fn main() -> ExitCode {
     ];
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let chosen = tests.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter.as_str())));
+    let chosen =
+        tests.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter.as_str())));
     for (name, test) in chosen {
         println!("test {name} ...");
         if !arguments.iter().any(|argument| argument == "--list") {
@@ -57,9 +62,14 @@ fn start<'a>(bed: &'a Bed, fault: &str, restart: &str) -> Supervisor<'a> {
          b: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n  c: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n"
     );
     let file = bed.write("supervisord-rs.yaml", &yaml);
-    let mut command = bed.command_of(&std::env::current_exe().expect("this program"), &["run", "-c"]);
+    let mut command =
+        bed.command_of(&std::env::current_exe().expect("this program"), &["run", "-c"]);
     let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
-    command.arg(file).env(PROGRAM, "1").stdout(log.try_clone().expect("a second handle")).stderr(log);
+    command
+        .arg(file)
+        .env(PROGRAM, "1")
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log);
     bed.attach(command)
 }
 
@@ -70,7 +80,10 @@ fn one_that_is_never_restarted_costs_one_death_and_is_named() {
         let incident = supervisor.wait_incident(0);
         assert!(incident.supervisor_died, "{incident:?}");
         assert_eq!(incident.worker.as_deref(), Some("aaa"), "{incident:?}");
-        assert_eq!((incident.fault.kind.as_str(), &incident.lost[..]), (fault, &["aaa".to_owned()][..]));
+        assert_eq!(
+            (incident.fault.kind.as_str(), &incident.lost[..]),
+            (fault, &["aaa".to_owned()][..])
+        );
         supervisor.wait_phase("aaa", "finished");
         for name in ["b", "c"] {
             supervisor.wait_phase(name, "running");

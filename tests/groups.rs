@@ -42,9 +42,16 @@ fn scaling_touches_only_the_difference() {
     for worker in &before.workers {
         assert_eq!(find(&more, &worker.name).pid, worker.pid, "{} was touched", worker.name);
     }
-    assert!(more.workers.iter().filter(|worker| worker.base == "api").all(|worker| worker.group == "web"));
-    let gone: Vec<i32> =
-        ["api.2", "api.3", "api.4", "api.5"].iter().filter_map(|name| find(&more, name).pid).collect();
+    assert!(
+        more.workers
+            .iter()
+            .filter(|worker| worker.base == "api")
+            .all(|worker| worker.group == "web")
+    );
+    let gone: Vec<i32> = ["api.2", "api.3", "api.4", "api.5"]
+        .iter()
+        .filter_map(|name| find(&more, name).pid)
+        .collect();
     supervisor.client.scale("api", 1, true).expect("scaled");
     let fewer = supervisor.status();
     let names: Vec<&str> = fewer.workers.iter().map(|worker| worker.name.as_str()).collect();
@@ -58,7 +65,8 @@ fn scaling_touches_only_the_difference() {
     assert_eq!(supervisor.wait_phase("api.2", "running").generation, 2);
     kill(supervisor.worker("api.2").pid.expect("running"), Signal::SIGKILL);
     supervisor.wait_generation("api.2", 3);
-    let refused = supervisor.client.scale("single", 2, false).expect_err("no instances").to_string();
+    let refused =
+        supervisor.client.scale("single", 2, false).expect_err("no instances").to_string();
     assert!(refused.contains("instances: 1"), "{refused}");
     assert!(supervisor.client.scale("nobody", 2, false).is_err());
     let refused = bed.verb(&["scale", "api", "100000"]);
@@ -105,7 +113,8 @@ fn dependents_come_back_when_the_dependency_does() {
 fn no_more_start_at_once_than_is_allowed_and_none_sooner() {
     let bed = Bed::new();
     let mut yaml =
-        "version: 1\nsupervisor: { start: { concurrency: 2, stagger: 30ms } }\nworkers:\n".to_owned();
+        "version: 1\nsupervisor: { start: { concurrency: 2, stagger: 30ms } }\nworkers:\n"
+            .to_owned();
     for index in 0..6 {
         yaml.push_str(&format!(
             "  w{index}: {{ command: [sleep, 1d], autostart: false, ready: {{ after: 100ms }} }}\n"
@@ -134,7 +143,10 @@ fn no_more_start_at_once_than_is_allowed_and_none_sooner() {
             break;
         }
     }
-    assert!(launched.windows(2).all(|two| two[1] - two[0] >= 29_000), "30 ms between two: {launched:?}");
+    assert!(
+        launched.windows(2).all(|two| two[1] - two[0] >= 29_000),
+        "30 ms between two: {launched:?}"
+    );
     assert!(launched[5] - launched[0] >= 200_000, "three rounds of 100 ms: {launched:?}");
     supervisor.stop();
 }
@@ -205,9 +217,12 @@ fn the_exit_status_of_status_tells_failed_workers() {
     let supervisor = bed.start(yaml);
     supervisor.wait_phase("good", "running");
     supervisor.wait_phase("bad", "backoff");
-    for (arguments, code) in
-        [(&["status"][..], 3), (&["status", "good"], 0), (&["status", "bad"], 3), (&["status", "nobody"], 4)]
-    {
+    for (arguments, code) in [
+        (&["status"][..], 3),
+        (&["status", "good"], 0),
+        (&["status", "bad"], 3),
+        (&["status", "nobody"], 4),
+    ] {
         assert_eq!(bed.verb(arguments).status.code(), Some(code), "{arguments:?}");
     }
     supervisor.stop();
@@ -219,12 +234,15 @@ fn a_stop_during_a_restart_loop_is_prompt_and_lasts() {
     let bed = Bed::new();
     let yaml = "version: 1\ndefaults: { ready: { after: 1h }, restart: { backoff: { initial: 5ms, max: 5ms }, limit: { restarts: 1000000, within: 1s } } }\nworkers: { loop: { command: [sh, -c, exit 1] }, clock: { command: [sh, -c, exit 1] } }\n";
     let supervisor = bed.start(yaml);
-    supervisor.wait("some restarts", |supervisor| (supervisor.worker("loop").restarts > 20).then_some(()));
+    supervisor.wait("some restarts", |supervisor| {
+        (supervisor.worker("loop").restarts > 20).then_some(())
+    });
     let begun = Instant::now();
     supervisor.client.stop(&["loop".into()], true).expect("stopped");
     assert!(begun.elapsed() < Duration::from_secs(10));
     let generation = supervisor.worker("loop").generation;
-    // Another one in the same loop is the clock: when it has been restarted again, this one would have been too.
+    // Another one in the same loop is the clock: when it has been restarted again, this one would
+    // have been too.
     supervisor.wait_generation("clock", supervisor.worker("clock").generation + 20);
     assert_eq!(supervisor.worker("loop").generation, generation);
     supervisor.stop();
@@ -233,8 +251,7 @@ fn a_stop_during_a_restart_loop_is_prompt_and_lasts() {
 #[test]
 fn waiting_for_an_order_has_a_limit() {
     let bed = Bed::new();
-    let yaml =
-        "version: 1\nworkers:\n  slow: { command: [sleep, 1d], autostart: false, ready: { after: 1h } }\n";
+    let yaml = "version: 1\nworkers:\n  slow: { command: [sleep, 1d], autostart: false, ready: { after: 1h } }\n";
     let supervisor = bed.start(yaml);
     let begun = Instant::now();
     let output = bed.verb(&["start", "slow", "--timeout", "200ms"]);

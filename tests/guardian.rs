@@ -1,5 +1,5 @@
-//! What the guardian does when a supervisor dies, hangs, cannot be started, or is to end: workers notice nothing, or end in
-//! order.
+//! What the guardian does when a supervisor dies, hangs, cannot be started, or is to end: workers
+//! notice nothing, or end in order.
 
 mod harness;
 
@@ -14,7 +14,8 @@ use nix::sys::signal::Signal;
 use supervisord_rs::control::protocol::{IncidentRecord, StatusReport};
 
 /// A worker that says so when it is asked to end, and takes a moment for it.
-const POLITE: &str = "trap 'sleep 0.3; echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done";
+const POLITE: &str =
+    "trap 'sleep 0.3; echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done";
 
 fn configuration(supervisor: &str) -> String {
     let polite = serde_json::to_string(POLITE).expect("a string");
@@ -67,7 +68,8 @@ fn a_supervisor_that_cannot_be_started_is_tried_again_and_its_workers_go_on() {
     };
     let original = std::fs::read_to_string(format!("/proc/{guardian}/limits")).expect("its limits");
     let original = original.lines().find_map(|line| line.strip_prefix("Max open files"));
-    let original = original.and_then(|line| line.split_whitespace().next()).expect("a limit").to_owned();
+    let original =
+        original.and_then(|line| line.split_whitespace().next()).expect("a limit").to_owned();
     limit("4");
     kill(before.supervisor.pid, Signal::SIGKILL);
     supervisor.wait("a second attempt", |supervisor| {
@@ -94,7 +96,8 @@ fn a_supervisor_that_is_frozen_is_ended_and_its_workers_are_taken_over() {
 #[test]
 fn a_guardian_that_gives_up_at_its_configured_limit_ends_everything_in_order() {
     let bed = Bed::new();
-    let (mut supervisor, before) = started(&bed, "restart: { limit: { restarts: 1, within: 60s } }");
+    let (mut supervisor, before) =
+        started(&bed, "restart: { limit: { restarts: 1, within: 60s } }");
     kill(before.supervisor.pid, Signal::SIGKILL);
     let after = successor(&supervisor, &before);
     assert_eq!(pids(&after), pids(&before));
@@ -107,8 +110,10 @@ fn a_guardian_that_gives_up_at_its_configured_limit_ends_everything_in_order() {
 #[test]
 fn an_order_to_end_while_there_is_no_supervisor_is_carried_out_in_order() {
     let bed = Bed::new();
-    let (mut supervisor, before) =
-        started(&bed, "restart: { backoff: { initial: 1h, max: 1h }, limit: { restarts: 9, within: 60s } }");
+    let (mut supervisor, before) = started(
+        &bed,
+        "restart: { backoff: { initial: 1h, max: 1h }, limit: { restarts: 9, within: 60s } }",
+    );
     kill(before.supervisor.pid, Signal::SIGKILL);
     let after = successor(&supervisor, &before);
     kill(after.supervisor.pid, Signal::SIGKILL);
@@ -131,7 +136,11 @@ fn a_death_while_everything_is_stopped_is_an_incident_and_takes_nobodys_time_to_
     assert_eq!(supervisor.wait_exit().code(), Some(0), "{}", bed.log());
     assert!(bed.output("polite").contains("bye"), "{}", bed.log());
     let incidents = written(&bed);
-    assert!(incidents.iter().any(|incident| incident.supervisor_died), "{incidents:?}\n{}", bed.log());
+    assert!(
+        incidents.iter().any(|incident| incident.supervisor_died),
+        "{incidents:?}\n{}",
+        bed.log()
+    );
     assert_eq!(bed.processes(), Vec::<i32>::new());
 }
 
@@ -160,8 +169,9 @@ fn shutdown_waits_for_the_end_that_a_successor_brings() {
     assert!(bed.output("polite").contains("bye"), "{}", bed.log());
 }
 
-/// The guardian has several threads, and the supervisor hears of the death of each that it is a child of in turn: however
-/// often that comes, it is no second order. A service manager or a person may order the end on top of it: a first order.
+/// The guardian has several threads, and the supervisor hears of the death of each that it is a
+/// child of in turn: however often that comes, it is no second order. A service manager or a person
+/// may order the end on top of it: a first order.
 #[test]
 fn the_guardians_death_leaves_workers_their_time_to_stop() {
     for round in 0..3 {
@@ -169,7 +179,8 @@ fn the_guardians_death_leaves_workers_their_time_to_stop() {
         let (mut supervisor, before) = started(&bed, "");
         supervisor.child.kill().expect("our child");
         supervisor.wait_exit();
-        supervisor.wait("the end to begin", |_| bed.log().contains("the guardian is gone").then_some(()));
+        supervisor
+            .wait("the end to begin", |_| bed.log().contains("the guardian is gone").then_some(()));
         kill(before.supervisor.pid, Signal::SIGPWR);
         kill(before.supervisor.pid, Signal::SIGTERM);
         supervisor.wait("everything to be gone", |_| bed.processes().is_empty().then_some(()));
@@ -202,7 +213,8 @@ fn an_order_to_end_that_comes_during_the_start_is_carried_out() {
             let text = std::fs::read_to_string(status.join("status")).ok()?;
             let has = |field: &str| {
                 let mask = text.lines().find_map(|line| line.strip_prefix(field))?;
-                let mask = u64::from_str_radix(mask.trim().trim_start_matches(':').trim(), 16).ok()?;
+                let mask =
+                    u64::from_str_radix(mask.trim().trim_start_matches(':').trim(), 16).ok()?;
                 (mask & 1 << (Signal::SIGTERM as u32 - 1) != 0).then_some(())
             };
             has("SigBlk").or_else(|| has("SigCgt"))
@@ -249,12 +261,15 @@ fn a_notify_socket_at_which_nobody_keeps_anything_is_no_reason_to_do_without_a_g
 #[test]
 fn a_guardian_that_does_not_read_holds_nobody() {
     let bed = Bed::new();
-    let yaml =
-        format!("{}  many: {{ command: [sleep, 1d], instances: 1 }}\n", configuration("watchdog: never"));
+    let yaml = format!(
+        "{}  many: {{ command: [sleep, 1d], instances: 1 }}\n",
+        configuration("watchdog: never")
+    );
     let supervisor = bed.start(&yaml);
     supervisor.wait_running();
     kill(guardian(&supervisor), Signal::SIGSTOP);
-    // So many launches fill the queue of a socket that nobody reads: half a second for each, if anybody waited.
+    // So many launches fill the queue of a socket that nobody reads: half a second for each, if
+    // anybody waited.
     let begun = Instant::now();
     supervisor.client.scale("many", 40, true).expect("scaled");
     let took = begun.elapsed();
@@ -276,9 +291,12 @@ fn a_guardian_that_does_not_read_holds_nobody() {
 
 /// Fills the queue of the guardian's socket, whose name its supervisor knows.
 fn fill_queue(of_supervisor: i32) {
-    let environment = std::fs::read(format!("/proc/{of_supervisor}/environ")).expect("its environment");
-    let name = environment.split(|&byte| byte == 0).find_map(|line| line.strip_prefix(b"NOTIFY_SOCKET=@"));
-    let address = SocketAddr::from_abstract_name(name.expect("a guardian's socket")).expect("an address");
+    let environment =
+        std::fs::read(format!("/proc/{of_supervisor}/environ")).expect("its environment");
+    let name =
+        environment.split(|&byte| byte == 0).find_map(|line| line.strip_prefix(b"NOTIFY_SOCKET=@"));
+    let address =
+        SocketAddr::from_abstract_name(name.expect("a guardian's socket")).expect("an address");
     let socket = UnixDatagram::unbound().expect("a socket");
     socket.set_nonblocking(true).expect("non-blocking");
     while socket.send_to_addr(b"STATUS=filling", &address).is_ok() {}
@@ -313,7 +331,8 @@ fn an_orderly_end_is_one_also_for_a_guardian_that_does_not_read() {
     }
 }
 
-/// Nobody starts a supervisor any more: neither the old one nor its successor leaves workers to themselves.
+/// Nobody starts a supervisor any more: neither the old one nor its successor leaves workers to
+/// themselves.
 #[test]
 fn the_guardians_death_during_a_hand_over_ends_everything() {
     for pause in [0, 20, 40, 60, 80, 100] {
@@ -325,8 +344,9 @@ fn the_guardians_death_during_a_hand_over_ends_everything() {
         supervisor.wait("a moment of the hand-over", |_| (Instant::now() >= end).then_some(()));
         kill(guardian(&supervisor), Signal::SIGKILL);
         supervisor.wait_exit();
-        supervisor
-            .wait("the end of everything", |supervisor| supervisor.bed.processes().is_empty().then_some(()));
+        supervisor.wait("the end of everything", |supervisor| {
+            supervisor.bed.processes().is_empty().then_some(())
+        });
         // One that is just ending has no environment any more, by which it would be found.
         supervisor.wait("the end of the old one", |_| (!is_alive(old)).then_some(()));
         order.wait().expect("an answer");

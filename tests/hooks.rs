@@ -49,14 +49,15 @@ fn a_hook_that_hangs_fails_or_is_missing_disturbs_nobody() {
     supervisor.wait("many failures", |supervisor| {
         (find(&supervisor.client.status().ok()?, "w").generation > 200).then_some(())
     });
-    supervisor
-        .wait("dropped hooks", |supervisor| (supervisor.status().supervisor.dropped_hooks > 0).then_some(()));
+    supervisor.wait("dropped hooks", |supervisor| {
+        (supervisor.status().supervisor.dropped_hooks > 0).then_some(())
+    });
     let running = || {
         let own = supervisor.status().supervisor.pid;
         // Each thread has children of its own.
         let tasks = std::fs::read_dir(format!("/proc/{own}/task")).expect("it lives").flatten();
-        let lists =
-            tasks.map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
+        let lists = tasks
+            .map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
         lists
             .collect::<Vec<_>>()
             .join(" ")

@@ -1,5 +1,6 @@
-//! What a worker shares with the supervisor, and what a stranger sends it, holds nobody up: descriptors that are slow to
-//! close, floods of datagrams, flags of an open description that two have.
+//! What a worker shares with the supervisor, and what a stranger sends it, holds nobody up:
+//! descriptors that are slow to close, floods of datagrams, flags of an open description that two
+//! have.
 
 mod harness;
 
@@ -27,9 +28,13 @@ const LINGER_S: i32 = 90;
 fn line_to(pid: i32) -> UnixDatagram {
     let environment = fs::read(format!("/proc/{pid}/environ")).expect("a live process");
     let mut variables = environment.split(|byte| *byte == 0);
-    let name = variables.find_map(|variable| variable.strip_prefix(b"NOTIFY_SOCKET=@")).expect("its socket");
+    let name = variables
+        .find_map(|variable| variable.strip_prefix(b"NOTIFY_SOCKET=@"))
+        .expect("its socket");
     let socket = UnixDatagram::unbound().expect("a socket");
-    socket.connect_addr(&SocketAddr::from_abstract_name(name).expect("a name")).expect("it listens");
+    socket
+        .connect_addr(&SocketAddr::from_abstract_name(name).expect("a name"))
+        .expect("it listens");
     socket
 }
 
@@ -41,7 +46,8 @@ fn send(line: &UnixDatagram, text: &str, descriptors: &[RawFd]) {
 
 /// A connection whose close waits for what its other end never reads.
 fn lingering(listener: &TcpListener) -> OwnedFd {
-    let mut stream = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+    let mut stream =
+        TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
     stream.set_nonblocking(true).expect("a socket");
     let piece = [0; 64 * 1024];
     while stream.write(&piece).is_ok() {}
@@ -53,7 +59,12 @@ fn lingering(listener: &TcpListener) -> OwnedFd {
 fn answers_at_once(supervisor: &Supervisor<'_>) {
     let begin = Instant::now();
     supervisor.status();
-    assert!(begin.elapsed() < AT_ONCE, "status took {:?}; log:\n{}", begin.elapsed(), supervisor.bed.log());
+    assert!(
+        begin.elapsed() < AT_ONCE,
+        "status took {:?}; log:\n{}",
+        begin.elapsed(),
+        supervisor.bed.log()
+    );
 }
 
 #[test]
@@ -76,14 +87,20 @@ fn descriptors_that_a_stranger_sends_are_closed_where_it_holds_nobody_up() {
     kill(own, Signal::SIGKILL);
     let begin = Instant::now();
     let next = supervisor.wait("a successor", |supervisor| {
-        supervisor.client.status().ok().map(|status| status.supervisor.pid).filter(|pid| *pid != own)
+        supervisor
+            .client
+            .status()
+            .ok()
+            .map(|status| status.supervisor.pid)
+            .filter(|pid| *pid != own)
     });
     assert!(begin.elapsed() < AT_ONCE * 3, "the successor came after {:?}", begin.elapsed());
     // Where there is no room for them, none of them stays either.
     let before = open_files(next);
     let limit = libc::rlimit { rlim_cur: before as u64 + 20, rlim_max: before as u64 + 20 };
     // SAFETY: the call reads one structure of ours.
-    let result = unsafe { libc::prlimit(next, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
+    let result =
+        unsafe { libc::prlimit(next, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
     assert_eq!(result, 0, "it is our process");
     let null = fs::File::open("/dev/null").expect("there is one");
     for _ in 0..3 {
@@ -117,15 +134,20 @@ fn a_flood_of_datagrams_from_strangers_and_a_flood_of_deaths_keep_nobody_from_as
     for _ in 0..10 {
         answers_at_once(&supervisor);
     }
-    supervisor.wait("deaths", |supervisor| (supervisor.worker("loops.1").generation > 20).then_some(()));
+    supervisor
+        .wait("deaths", |supervisor| (supervisor.worker("loops.1").generation > 20).then_some(()));
     is_over.store(true, Ordering::Relaxed);
-    assert!(flood.join().expect("a thread") > 100, "strangers are taken off the queue, and not listened to");
+    assert!(
+        flood.join().expect("a thread") > 100,
+        "strangers are taken off the queue, and not listened to"
+    );
     supervisor.stop();
 }
 
 /// The same open description that another process has under a number.
 fn share(pid: i32, number: RawFd) -> Option<OwnedFd> {
-    // SAFETY: these calls have no memory effects; each result is a new descriptor that is ours alone.
+    // SAFETY: these calls have no memory effects; each result is a new descriptor that is ours
+    // alone.
     unsafe {
         let process = libc::syscall(libc::SYS_pidfd_open, pid, 0);
         let process = OwnedFd::from_raw_fd(RawFd::try_from(process).ok().filter(|fd| *fd >= 0)?);
@@ -148,7 +170,9 @@ fn a_worker_that_spoils_what_wakes_it_holds_up_nobody_who_orders() {
         .filter(|entry| {
             let target = fs::read_link(entry.path()).unwrap_or_default();
             let target = target.to_string_lossy().into_owned();
-            target.contains("[eventfd]") || target.contains("[timerfd]") || target.starts_with("socket:")
+            target.contains("[eventfd]")
+                || target.contains("[timerfd]")
+                || target.starts_with("socket:")
         })
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();
@@ -178,7 +202,8 @@ fn at_the_limit_of_threads_status_is_answered_with_or_without_figures() {
     let size = harness::proc_status(std::path::Path::new(&format!("/proc/{own}")), "VmSize") * 1024;
     let limit = libc::rlimit { rlim_cur: size + (1 << 20), rlim_max: size + (1 << 20) };
     // SAFETY: the call reads one structure of ours.
-    let result = unsafe { libc::prlimit(own, libc::RLIMIT_AS, &raw const limit, std::ptr::null_mut()) };
+    let result =
+        unsafe { libc::prlimit(own, libc::RLIMIT_AS, &raw const limit, std::ptr::null_mut()) };
     assert_eq!(result, 0, "it is our process");
     for _ in 0..5 {
         supervisor.client.status_with_usage().expect("an answer");

@@ -19,7 +19,8 @@ fn a_hundred_idle_workers_cause_no_wake_up_in_ten_seconds() {
     let switches = || {
         let both = [status.supervisor.pid, guardian];
         both.map(|pid| {
-            proc_threads(pid, "voluntary_ctxt_switches") + proc_threads(pid, "nonvoluntary_ctxt_switches")
+            proc_threads(pid, "voluntary_ctxt_switches")
+                + proc_threads(pid, "nonvoluntary_ctxt_switches")
         })
     };
     // Our own question is the last thing that wakes it: wait until its answer has been digested.

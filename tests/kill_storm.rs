@@ -1,11 +1,11 @@
-//! The supervisor is killed again and again, at any moment: while it starts, while workers restart, while logs rotate and
-//! descriptors are handed over. Process workers, cells, shared sockets and numbered lines of output go on as if nothing
-//! had happened.
+//! The supervisor is killed again and again, at any moment: while it starts, while workers restart,
+//! while logs rotate and descriptors are handed over. Process workers, cells, shared sockets and
+//! numbered lines of output go on as if nothing had happened.
 //!
-//! `KILL_STORM=1000 cargo test -p supervisord-rs --test kill_storm -- --nocapture` runs it at full length;
-//! `KILL_STORM_SEED` replays the moments. The guardian is killed a tenth as often; in the midst of a hand-over, the old
-//! supervisor or the new one, `KILL_STORM_HAND_OVERS` times; while something is wrong with what the supervisor stands on,
-//! twenty times each.
+//! `KILL_STORM=1000 cargo test -p supervisord-rs --test kill_storm -- --nocapture` runs it at full
+//! length; `KILL_STORM_SEED` replays the moments. The guardian is killed a tenth as often; in the
+//! midst of a hand-over, the old supervisor or the new one, `KILL_STORM_HAND_OVERS` times; while
+//! something is wrong with what the supervisor stands on, twenty times each.
 
 mod harness;
 
@@ -43,12 +43,13 @@ fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
-/// Those who write numbered lines to a file that two of them share: as they are, and with something added to each.
+/// Those who write numbered lines to a file that two of them share: as they are, and with something
+/// added to each.
 const SHARING: [(&str, &str, [&str; 2]); 2] =
     [("plain", "prefix: false", ["p1", "p2"]), ("added", "prefix: true", ["a1", "a2"])];
 
-/// Twenty process workers (two of them serve, three write numbered lines through rotation), four that write to two files,
-/// two cells of two, and one that fails by itself again and again.
+/// Twenty process workers (two of them serve, three write numbered lines through rotation), four
+/// that write to two files, two cells of two, and one that fails by itself again and again.
 fn configuration() -> String {
     let lines = "i=0; while :; do i=$((i+1)); echo $i; [ $((i % 50)) = 0 ] && sleep 0.02; done";
     let server = "import os, socket\nlisten = socket.socket(fileno=3)\nwhile True:\n    peer = listen.accept()[0]\n    peer.recv(4096)\n    peer.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n%d' % os.getpid())\n    peer.close()";
@@ -119,11 +120,14 @@ fn watch(bed: &std::path::Path, stop: &Arc<AtomicBool>, doubled: &Arc<Mutex<Vec<
     while !stop.load(Ordering::Relaxed) {
         let mut seen: BTreeMap<Vec<u8>, Vec<String>> = BTreeMap::new();
         for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok())
+            else {
                 continue;
             };
             let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-            if !environment.windows(mark.len()).any(|window| window == mark) || !harness::is_alive(pid) {
+            if !environment.windows(mark.len()).any(|window| window == mark)
+                || !harness::is_alive(pid)
+            {
                 continue;
             }
             let name = environment
@@ -151,7 +155,8 @@ fn whole(bed: &Bed, name: &str) -> String {
     let mut files: BTreeMap<u32, std::path::PathBuf> = BTreeMap::new();
     for entry in std::fs::read_dir(&logs).expect("logs").flatten() {
         let file = entry.file_name().into_string().expect("UTF-8");
-        let number = file.strip_prefix(&format!("{name}.log.")).and_then(|number| number.parse().ok());
+        let number =
+            file.strip_prefix(&format!("{name}.log.")).and_then(|number| number.parse().ok());
         if let Some(number) = number {
             files.insert(number, entry.path());
         }
@@ -175,10 +180,15 @@ fn check_shared(bed: &Bed, file: &str, workers: [&str; 2]) {
     let mut counts = BTreeMap::from(workers.map(|worker| (worker.to_owned(), 0_u64)));
     for line in whole(bed, file).lines() {
         let own = line.split_once(" | ").map_or(line, |(_, own)| own);
-        let (worker, number) = own.split_once(' ').unwrap_or_else(|| panic!("{file}: torn: {line:?}"));
+        let (worker, number) =
+            own.split_once(' ').unwrap_or_else(|| panic!("{file}: torn: {line:?}"));
         let count = counts.get_mut(worker).unwrap_or_else(|| panic!("{file}: torn: {line:?}"));
         *count += 1;
-        assert_eq!(number, count.to_string(), "{file}: a line of {worker} is missing, twice, or torn");
+        assert_eq!(
+            number,
+            count.to_string(),
+            "{file}: a line of {worker} is missing, twice, or torn"
+        );
     }
     assert!(counts.values().all(|count| *count > 100), "{file}: {counts:?}");
 }
@@ -197,7 +207,8 @@ fn a_storm_of_deaths_costs_nobody_anything() {
     println!("KILL_STORM_SEED={seed}");
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let bed = Bed::new();
-    // The guardian gives up after ten deaths within a minute, unless it is told that this is a storm.
+    // The guardian gives up after ten deaths within a minute, unless it is told that this is a
+    // storm.
     let supervisor = bed.start_with(&configuration(), &["--storm"]);
     let first = supervisor.wait("all to run", |supervisor| {
         let status = supervisor.client.status().ok()?;
@@ -227,7 +238,8 @@ fn a_storm_of_deaths_costs_nobody_anything() {
     let mut last = first.supervisor.pid;
     for death in 0..deaths {
         // At any moment: while the next one starts as well as long after.
-        let moment = Duration::from_micros(random.below(if death % 4 == 0 { 300_000 } else { 40_000 }));
+        let moment =
+            Duration::from_micros(random.below(if death % 4 == 0 { 300_000 } else { 40_000 }));
         std::thread::sleep(moment);
         let pid = supervisor.wait("a supervisor", |_| {
             let pid: i32 = std::fs::read_to_string(&lock).ok()?.trim().parse().ok()?;
@@ -241,10 +253,20 @@ fn a_storm_of_deaths_costs_nobody_anything() {
         }
     }
     let status = next_supervisor(&supervisor, last);
-    println!("{deaths} deaths in {:?}, {} requests", begun.elapsed(), served.load(Ordering::Relaxed));
-    assert_eq!(pids(&status), before, "no process changed that had no fault of its own; log:\n{}", bed.log());
+    println!(
+        "{deaths} deaths in {:?}, {} requests",
+        begun.elapsed(),
+        served.load(Ordering::Relaxed)
+    );
+    assert_eq!(
+        pids(&status),
+        before,
+        "no process changed that had no fault of its own; log:\n{}",
+        bed.log()
+    );
     let asked = served.load(Ordering::Relaxed);
-    supervisor.wait("more requests", |_| (served.load(Ordering::Relaxed) > asked + 20).then_some(()));
+    supervisor
+        .wait("more requests", |_| (served.load(Ordering::Relaxed) > asked + 20).then_some(()));
     stop.store(true, Ordering::Relaxed);
     client.join().expect("the client");
     watcher.join().expect("the watcher");
@@ -252,10 +274,16 @@ fn a_storm_of_deaths_costs_nobody_anything() {
     assert_eq!(*doubled.lock().expect("not poisoned"), Vec::<String>::new(), "somebody ran twice");
     // Descriptors in the store are those of the living: what the restless one has comes and goes.
     let files_after = open_files(supervisor.child.id() as i32);
-    assert!(files_after <= files_before + 12, "{files_before} descriptors before, {files_after} after");
+    assert!(
+        files_after <= files_before + 12,
+        "{files_before} descriptors before, {files_after} after"
+    );
     let sharing = SHARING.iter().flat_map(|(_, _, workers)| workers.iter());
-    let writers: Vec<String> =
-        ["lines0", "lines1", "lines2"].iter().chain(sharing).map(|name| (*name).to_owned()).collect();
+    let writers: Vec<String> = ["lines0", "lines1", "lines2"]
+        .iter()
+        .chain(sharing)
+        .map(|name| (*name).to_owned())
+        .collect();
     supervisor.client.stop(&writers, true).expect("stopped");
     supervisor.stop();
     for name in ["lines0", "lines1", "lines2"] {
@@ -334,7 +362,8 @@ const DISTURBED: &str = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers
 /// The supervisor that there is now, whether it answers or not: its guardian's child.
 fn present(supervisor: &Supervisor<'_>) -> Option<i32> {
     let guardian = supervisor.child.id();
-    let children = std::fs::read_to_string(format!("/proc/{guardian}/task/{guardian}/children")).ok()?;
+    let children =
+        std::fs::read_to_string(format!("/proc/{guardian}/task/{guardian}/children")).ok()?;
     let pids = children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
     pids.filter(|pid| harness::is_alive(*pid)).find(|pid| {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -349,8 +378,9 @@ fn storm_through(disturbance: &Disturbance, bed: &Bed) {
     (disturbance.spoil)(bed);
     let mut last = 0;
     for death in 0..deaths {
-        let pid = supervisor
-            .wait("another supervisor", |supervisor| present(supervisor).filter(|pid| *pid != last));
+        let pid = supervisor.wait("another supervisor", |supervisor| {
+            present(supervisor).filter(|pid| *pid != last)
+        });
         // That it can take over is what is to be seen.
         supervisor.wait("it to take over", |_| {
             (bed.log().matches("supervising socket=").count() > death).then_some(())
@@ -359,15 +389,21 @@ fn storm_through(disturbance: &Disturbance, bed: &Bed) {
         last = pid;
     }
     supervisor.wait(disturbance.said, |_| bed.log().contains(disturbance.said).then_some(()));
-    let pid = supervisor.wait("the last one", |supervisor| present(supervisor).filter(|pid| *pid != last));
+    let pid = supervisor
+        .wait("the last one", |supervisor| present(supervisor).filter(|pid| *pid != last));
     (disturbance.heal)(bed);
     let after = supervisor.wait("all to be well again", |supervisor| {
         let status = supervisor.client.status().ok()?;
-        let is_well = status.supervisor.troubles.is_empty() && status.supervisor.config_differs.is_none();
+        let is_well =
+            status.supervisor.troubles.is_empty() && status.supervisor.config_differs.is_none();
         (is_well && status.supervisor.pid == pid).then_some(status)
     });
     assert_eq!(pids(&after), before, "{}; log:\n{}", disturbance.name, bed.log());
-    assert_eq!(bed.processes().len(), 7, "guardian, supervisor, five processes of workers: nobody twice");
+    assert_eq!(
+        bed.processes().len(),
+        7,
+        "guardian, supervisor, five processes of workers: nobody twice"
+    );
     supervisor.stop();
 }
 
@@ -384,8 +420,10 @@ fn a_runtime_directory_that_is_full_costs_nobody_anything() {
     let bed = Bed::new();
     let run = bed.path("run");
     std::fs::create_dir(&run).expect("a directory");
-    let mounted =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m,mode=0700", "tmpfs"]).arg(&run).status();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=3m,mode=0700", "tmpfs"])
+        .arg(&run)
+        .status();
     if !mounted.is_ok_and(|status| status.success()) {
         eprintln!("skipped: no file system of its own can be mounted");
         return;
@@ -396,7 +434,8 @@ fn a_runtime_directory_that_is_full_costs_nobody_anything() {
         heal: |bed| std::fs::remove_file(bed.path("run/filler")).expect("there"),
         said: "no room for",
     };
-    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| storm_through(&full, &bed)));
+    let done =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| storm_through(&full, &bed)));
     let unmounted = Command::new("umount").arg("-l").arg(&run).status().expect("it runs");
     assert!(unmounted.success(), "{} stays mounted", run.display());
     if let Err(panic) = done {
@@ -404,7 +443,8 @@ fn a_runtime_directory_that_is_full_costs_nobody_anything() {
     }
 }
 
-/// The one death that is not survived: what is documented is that everything is stopped, in order, and nothing is left.
+/// The one death that is not survived: what is documented is that everything is stopped, in order,
+/// and nothing is left.
 #[test]
 fn a_guardian_that_is_killed_at_any_moment_takes_everything_along_and_leaves_nothing() {
     let deaths = number("KILL_STORM", DEATHS).div_ceil(10);
@@ -420,12 +460,14 @@ fn a_guardian_that_is_killed_at_any_moment_takes_everything_along_and_leaves_not
         std::thread::sleep(Duration::from_micros(random.below(300_000)));
         supervisor.child.kill().expect("our child");
         supervisor.child.wait().expect("our child");
-        supervisor
-            .wait("nobody to be left", |supervisor| supervisor.bed.processes().is_empty().then_some(()));
+        supervisor.wait("nobody to be left", |supervisor| {
+            supervisor.bed.processes().is_empty().then_some(())
+        });
     }
 }
 
-/// Two supervisors for a moment, and one of them is killed, or both: exactly one goes on, and no worker notices.
+/// Two supervisors for a moment, and one of them is killed, or both: exactly one goes on, and no
+/// worker notices.
 #[test]
 fn a_death_in_the_midst_of_a_hand_over_costs_nobody_anything() {
     let deaths = number("KILL_STORM_HAND_OVERS", HAND_OVERS);
@@ -448,8 +490,12 @@ fn a_death_in_the_midst_of_a_hand_over_costs_nobody_anything() {
     for round in 0..deaths {
         let old = supervisor.status().supervisor.pid;
         let verb = if random.below(2) == 0 { "reexec" } else { "reload" };
-        let mut order =
-            bed.command(&[verb]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
+        let mut order = bed
+            .command(&[verb])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it runs");
         std::thread::sleep(Duration::from_micros(random.below(250_000)));
         let victims = match random.below(3) {
             0 => vec![Some(old)],
@@ -461,7 +507,11 @@ fn a_death_in_the_midst_of_a_hand_over_costs_nobody_anything() {
         }
         order.wait().expect("our child");
         let status = supervisor.wait("a supervisor that goes on", |supervisor| {
-            supervisor.client.status().ok().filter(|status| harness::is_alive(status.supervisor.pid))
+            supervisor
+                .client
+                .status()
+                .ok()
+                .filter(|status| harness::is_alive(status.supervisor.pid))
         });
         assert_eq!(pids(&status), before, "round {round}, {verb}; log:\n{}", bed.log());
     }

@@ -24,8 +24,9 @@ fn printed(keys: &str, script: &str) -> String {
 #[track_caller]
 fn failure(keys: &str) -> (String, Option<i32>) {
     let bed = Bed::new();
-    let yaml =
-        format!("version: 1\nworkers:\n  good: {{ worker: ticker }}\n  w:\n    restart: never\n{keys}");
+    let yaml = format!(
+        "version: 1\nworkers:\n  good: {{ worker: ticker }}\n  w:\n    restart: never\n{keys}"
+    );
     let supervisor = bed.start(&yaml);
     let worker = supervisor.wait_phase("w", "finished");
     supervisor.wait_phase("good", "running");
@@ -44,7 +45,10 @@ fn user_and_groups_are_changed_with_what_a_login_sets() {
     );
     assert!(output.starts_with("nobody\n"), "{output}");
     let groups = output.lines().nth(1).expect("groups");
-    assert!(groups.contains("nogroup") && groups.contains("daemon") && groups.contains("adm"), "{output}");
+    assert!(
+        groups.contains("nogroup") && groups.contains("daemon") && groups.contains("adm"),
+        "{output}"
+    );
     assert!(!groups.contains("root"), "{output}");
     assert!(output.contains("nobody /nonexistent"), "{output}");
     assert!(output.contains("Uid:\t65534\t65534\t65534\t65534"), "{output}");
@@ -72,10 +76,12 @@ fn the_environment_is_inherited_or_clean_and_later_sources_win() {
         "echo \"$FROM_FILE|$BOTH|${EMPTY-unset}|${LOGS_DIRECTORY:+inherited}\"; env | grep ^SUPERVISOR_ | sort",
     );
     assert!(output.starts_with("two words|own||inherited\n"), "{output}");
-    for variable in ["SUPERVISOR_ENABLED=1", "SUPERVISOR_PROCESS_NAME=w", "SUPERVISOR_GROUP_NAME=w"] {
+    for variable in ["SUPERVISOR_ENABLED=1", "SUPERVISOR_PROCESS_NAME=w", "SUPERVISOR_GROUP_NAME=w"]
+    {
         assert!(output.contains(variable), "{output}");
     }
-    let clean = printed("    inherit_env: [PATH]\n", "echo \"${LOGS_DIRECTORY-clean}\"; echo $PATH");
+    let clean =
+        printed("    inherit_env: [PATH]\n", "echo \"${LOGS_DIRECTORY-clean}\"; echo $PATH");
     assert!(clean.starts_with("clean\n/"), "{clean}");
 }
 
@@ -94,8 +100,10 @@ fn a_secret_is_read_by_descriptor_and_stands_nowhere_else() {
     let worker = supervisor.worker("w");
     let pid = worker.pid.expect("running");
     for place in ["environ", "cmdline"] {
-        let text = String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/{place}")).expect("readable"))
-            .into_owned();
+        let text = String::from_utf8_lossy(
+            &std::fs::read(format!("/proc/{pid}/{place}")).expect("readable"),
+        )
+        .into_owned();
         assert!(!text.contains("4711"), "in {place}: {text}");
     }
     assert!(!format!("{:?}{}", supervisor.status(), bed.log()).contains("4711"));
@@ -124,7 +132,10 @@ fn a_secret_can_come_as_a_descriptor_and_is_there_at_every_launch() {
         let supervisor = bed.attach(shell);
         supervisor.wait_output("w", "MATCH\n5\n");
         supervisor.wait_phase("w", "running");
-        harness::kill(supervisor.worker("w").pid.expect("running"), nix::sys::signal::Signal::SIGKILL);
+        harness::kill(
+            supervisor.worker("w").pid.expect("running"),
+            nix::sys::signal::Signal::SIGKILL,
+        );
         supervisor.wait_output("w", "MATCH\n5\nMATCH\n5\n");
         if options.is_empty() {
             // The next supervisor has it from the guardian, for the next launch.
@@ -135,7 +146,10 @@ fn a_secret_can_come_as_a_descriptor_and_is_there_at_every_launch() {
                 (status.supervisor.pid != before.supervisor.pid).then_some(())
             });
             assert_eq!(supervisor.worker("w").pid, harness::find(&before, "w").pid);
-            harness::kill(supervisor.worker("w").pid.expect("running"), nix::sys::signal::Signal::SIGKILL);
+            harness::kill(
+                supervisor.worker("w").pid.expect("running"),
+                nix::sys::signal::Signal::SIGKILL,
+            );
             supervisor.wait_output("w", "MATCH\n5\nMATCH\n5\nMATCH\n5\n");
             supervisor.wait_phase("w", "running");
         }
@@ -184,7 +198,8 @@ fn signals_that_we_ignore_are_not_ignored_by_workers() {
     let yaml = "version: 1\nworkers:\n  w: { command: [grep, SigIgn, /proc/self/status], restart: never, ready: { after: 0s } }\n";
     let file = bed.write("c.yaml", yaml);
     // nohup-like: HUP and PIPE ignored, and USR1 blocked, in whoever starts us.
-    let script = format!("trap '' HUP PIPE QUIT; exec \"$0\" run -c {} --no-guardian", file.display());
+    let script =
+        format!("trap '' HUP PIPE QUIT; exec \"$0\" run -c {} --no-guardian", file.display());
     let mut child = bed.command(&[]);
     let program = child.get_program().to_owned();
     let mut shell = std::process::Command::new("sh");
@@ -193,8 +208,11 @@ fn signals_that_we_ignore_are_not_ignored_by_workers() {
         .arg(&program)
         .envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let _ = &mut child;
-    let mut running =
-        shell.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().expect("sh");
+    let mut running = shell
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("sh");
     bed.wait("output", || bed.output("w").contains("SigIgn").then_some(()));
     assert!(bed.output("w").contains("SigIgn:\t0000000000000000"), "{}", bed.output("w"));
     let _ = bed.verb(&["shutdown"]);
@@ -211,7 +229,8 @@ fn a_step_that_fails_is_named_with_what_to_do() {
     assert_eq!(code, Some(127));
     let scripts = Bed::new();
     let script = scripts.write("script", "#!/no/such/interpreter\n");
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("ours");
     let (message, code) = failure(&format!("    command: [{}]\n", script.display()));
     assert!(message.contains("it is there; the interpreter"), "{message}");
     assert_eq!(code, Some(127));
@@ -224,11 +243,20 @@ fn a_step_that_fails_is_named_with_what_to_do() {
     assert_eq!(code, Some(126));
     for (keys, words) in [
         ("    command: [sleep, 1d]\n    env_file: nowhere.env\n", ["env_file", "nowhere.env"]),
-        ("    command: [sleep, 1d]\n    secrets: { KEY: /nowhere/key }\n", ["the secret", "/nowhere/key"]),
-        ("    command: [sleep, 1d]\n    secrets: { KEY: /dev/zero }\n", ["the secret", "no regular file"]),
+        (
+            "    command: [sleep, 1d]\n    secrets: { KEY: /nowhere/key }\n",
+            ["the secret", "/nowhere/key"],
+        ),
+        (
+            "    command: [sleep, 1d]\n    secrets: { KEY: /dev/zero }\n",
+            ["the secret", "no regular file"],
+        ),
         ("    command: [sleep, 1d]\n    cwd: /nowhere\n", ["working directory", "create it"]),
         ("    command: [sleep, 1d]\n    cpus: [1023]\n", ["processors", "none of these"]),
-        ("    command: [sleep, 1d]\n    limits: { open_files: 99999999999 }\n", ["resource limits", "above"]),
+        (
+            "    command: [sleep, 1d]\n    limits: { open_files: 99999999999 }\n",
+            ["resource limits", "above"],
+        ),
     ] {
         let (message, code) = failure(keys);
         assert!(words.iter().all(|words| message.contains(words)), "{message}");
@@ -240,11 +268,13 @@ fn a_step_that_fails_is_named_with_what_to_do() {
 fn half_a_secret_is_none() {
     let bed = Bed::new();
     std::fs::write(bed.path("large"), vec![b'x'; 1024 * 1024 + 1]).expect("written");
-    let yaml =
-        "version: 1\nworkers:\n  w: { command: [sleep, 1d], secrets: { KEY: large }, restart: never }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d], secrets: { KEY: large }, restart: never }\n";
     let supervisor = bed.start(yaml);
     let message = supervisor.wait_phase("w", "finished").ending.and_then(|ending| ending.message);
-    assert!(message.as_deref().is_some_and(|message| message.contains("1 MiB at most")), "{message:?}");
+    assert!(
+        message.as_deref().is_some_and(|message| message.contains("1 MiB at most")),
+        "{message:?}"
+    );
     supervisor.stop();
 }
 
@@ -252,7 +282,8 @@ fn half_a_secret_is_none() {
 fn a_malformed_env_file_is_said_with_its_line() {
     let bed = Bed::new();
     bed.write("bad.env", "A=1\nthis is none\n");
-    let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d], env_file: bad.env, restart: never }\n";
+    let yaml =
+        "version: 1\nworkers:\n  w: { command: [sleep, 1d], env_file: bad.env, restart: never }\n";
     let supervisor = bed.start(yaml);
     let ending = supervisor.wait_phase("w", "finished").ending.expect("an ending");
     let message = ending.message.expect("a message");
@@ -269,7 +300,8 @@ fn a_worker_can_have_a_group_of_its_own_in_our_session() {
     assert!(output.starts_with("own group\n") && !output.contains("own session"), "{output}");
 }
 
-/// A supervisor that is started by another program: by `setpriv`, as another user or with fewer rights.
+/// A supervisor that is started by another program: by `setpriv`, as another user or with fewer
+/// rights.
 fn started_by<'a>(bed: &'a Bed, by: &[&str], yaml: &str) -> harness::Supervisor<'a> {
     let file = bed.write("supervisord-rs.yaml", yaml);
     // Where that user may read the program.
@@ -304,11 +336,14 @@ fn a_pipe_in_place_of_a_file_is_refused_and_holds_nobody() {
         "version: 1\ndefaults: { restart: never }\nworkers:\n  env: { command: [sleep, 1d], env_file: pipe }\n  \
          secret: { command: [sleep, 1d], secrets: { KEY: pipe } }\n  good: { worker: ticker }\n",
     );
-    for (name, words) in [("env", "cannot read its env_file"), ("secret", "cannot read the secret")] {
-        let message = supervisor.wait_phase(name, "finished").ending.and_then(|ending| ending.message);
+    for (name, words) in [("env", "cannot read its env_file"), ("secret", "cannot read the secret")]
+    {
+        let message =
+            supervisor.wait_phase(name, "finished").ending.and_then(|ending| ending.message);
         let message = message.expect("a message");
         assert!(
-            message.contains(words) && message.ends_with("pipe: Wrong medium type: it is no regular file"),
+            message.contains(words)
+                && message.ends_with("pipe: Wrong medium type: it is no regular file"),
             "{message}"
         );
     }
@@ -327,7 +362,8 @@ fn groups_that_cannot_be_had_are_refused() {
          other: { command: [sleep, 1d], groups: [adm] }\n  fewer: { command: [sleep, 1d], groups: [] }\n  ours: { command: [sleep, 1d], groups: [\"4712\"] }\n  itself: { command: [sleep, 1d], user: \"4711\" }\n",
     );
     for name in ["other", "fewer"] {
-        let message = supervisor.wait_phase(name, "finished").ending.and_then(|ending| ending.message);
+        let message =
+            supervisor.wait_phase(name, "finished").ending.and_then(|ending| ending.message);
         assert_eq!(
             message.as_deref(),
             Some(
@@ -356,7 +392,8 @@ fn root_without_a_capability_is_told_which() {
          user: { command: [sleep, 1d], user: nobody }\n  score: { command: [sleep, 1d], oom_score_adj: -500 }\n  root: { command: [sleep, 1d], user: root }\n",
     );
     for (name, capability) in [("user", "CAP_SETGID"), ("score", "CAP_SYS_RESOURCE")] {
-        let message = supervisor.wait_phase(name, "finished").ending.and_then(|ending| ending.message);
+        let message =
+            supervisor.wait_phase(name, "finished").ending.and_then(|ending| ending.message);
         let words = format!("the supervisor is root, and has not the capability {capability}");
         assert!(message.as_ref().is_some_and(|message| message.ends_with(&words)), "{message:?}");
     }
@@ -390,8 +427,7 @@ fn the_supervisor_dumps_core_after_it_has_launched_another_user() {
     use std::os::unix::process::ExitStatusExt;
     assert!(is_root(), "this test changes users: run it as root");
     let bed = Bed::new();
-    let yaml =
-        "version: 1\nworkers:\n  w: { command: [sleep, 1d], user: nobody, cwd: /, ready: { after: 0s } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d], user: nobody, cwd: /, ready: { after: 0s } }\n";
     let mut supervisor = started_by(&bed, &["prlimit", "--core=unlimited:unlimited"], yaml);
     supervisor.wait_phase("w", "running");
     harness::kill(supervisor.status().supervisor.pid, nix::sys::signal::Signal::SIGABRT);
@@ -412,10 +448,12 @@ fn a_hook_that_is_half_a_binary_is_said_in_words() {
         bed.path("half").display()
     );
     let supervisor = bed.start(&yaml);
-    supervisor.wait("a word", |supervisor| supervisor.bed.log().contains("a hook failed").then_some(()));
+    supervisor
+        .wait("a word", |supervisor| supervisor.bed.log().contains("a hook failed").then_some(()));
     let log = bed.log();
     assert!(
-        log.contains("a hook failed: it ended with SIG") || log.contains("a hook failed: cannot execute"),
+        log.contains("a hook failed: it ended with SIG")
+            || log.contains("a hook failed: cannot execute"),
         "{log}"
     );
     supervisor.stop();

@@ -1,4 +1,5 @@
-//! Workers that are killed, that exit at once, that will not stop; operators that change their minds.
+//! Workers that are killed, that exit at once, that will not stop; operators that change their
+//! minds.
 
 mod harness;
 
@@ -8,8 +9,9 @@ use supervisord_rs::record::black_box::CARRIERS;
 use supervisord_rs::record::logs::{DESCRIPTORS, KEPT};
 
 fn four(worker: &str) -> String {
-    let mut yaml =
-        format!("version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults: {{ {EAGER} }}\nworkers:\n");
+    let mut yaml = format!(
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults: {{ {EAGER} }}\nworkers:\n"
+    );
     for name in ["a", "b", "c", "d"] {
         yaml.push_str(&format!("  {name}: {worker}\n"));
     }
@@ -34,7 +36,8 @@ fn a_thousand_kills_are_a_thousand_incidents_and_disturb_nobody_else() {
         });
         assert_ne!(next.pid, Some(victim));
         victim = next.pid.expect("running");
-        // Memory that the first hundred restarts took is the allocator's; what comes after would be a leak.
+        // Memory that the first hundred restarts took is the allocator's; what comes after would be
+        // a leak.
         if count == 100 {
             warm = proc_status(&process, "VmRSS");
             files = [before.supervisor.pid, guardian].map(open_files_by_use);
@@ -47,22 +50,29 @@ fn a_thousand_kills_are_a_thousand_incidents_and_disturb_nobody_else() {
     }
     let incidents = supervisor.incidents();
     assert_eq!(incidents.len() as u64, KILLS, "each kill exactly one incident");
-    assert!(incidents.iter().all(|incident| incident.lost == ["b"] && incident.survived == ["a", "c", "d"]));
+    assert!(
+        incidents
+            .iter()
+            .all(|incident| incident.lost == ["b"] && incident.survived == ["a", "c", "d"])
+    );
     assert!(incidents.iter().all(|incident| incident.ending.signal.as_deref() == Some("SIGKILL")));
     let rss = proc_status(&process, "VmRSS");
     // 900 further incidents are kept in memory, about 1 KiB each; nothing else may grow.
     assert!(rss < warm + 4096, "memory grew from {warm} to {rss} kB");
-    // A leak of one for each restart would be 900, of whatever kind. Our own connections and launches come and go; what
-    // threads that carry output have has a bound of its own.
+    // A leak of one for each restart would be 900, of whatever kind. Our own connections and
+    // launches come and go; what threads that carry output have has a bound of its own.
     const PASSING: usize = 20;
     let bounds = [CARRIERS * DESCRIPTORS, CARRIERS * KEPT];
     for ((pid, (carrying, others)), bound) in
         [before.supervisor.pid, guardian].into_iter().zip(files).zip(bounds)
     {
-        supervisor.wait("no more descriptors than before, but for threads that carry output", |_| {
-            let now = open_files_by_use(pid);
-            (now.0 <= carrying + bound && now.1 <= others + PASSING).then_some(())
-        });
+        supervisor.wait(
+            "no more descriptors than before, but for threads that carry output",
+            |_| {
+                let now = open_files_by_use(pid);
+                (now.0 <= carrying + bound && now.1 <= others + PASSING).then_some(())
+            },
+        );
     }
     supervisor.stop();
 }
@@ -90,7 +100,8 @@ fn a_command_is_crashed_from_outside_by_injection() {
     let incident = supervisor.wait_incident(0);
     assert_eq!(incident.ending.signal.as_deref(), Some("SIGSEGV"));
     assert!(incident.fault.injected && incident.detected_us.is_some(), "{incident:?}");
-    let refused = supervisor.client.inject("b", "panic").expect_err("a command cannot panic").to_string();
+    let refused =
+        supervisor.client.inject("b", "panic").expect_err("a command cannot panic").to_string();
     assert!(refused.contains("signal-segv"), "{refused}");
     supervisor.stop();
 }
@@ -145,10 +156,14 @@ fn a_worker_that_ignores_its_stop_signal_is_killed_with_its_children() {
     supervisor.wait_running();
     let done = supervisor.client.stop(&["deaf".into()], true).expect("stopped");
     assert_eq!(done.workers[0].phase, "idle");
-    assert_eq!(done.workers[0].ending.as_ref().map(|ending| ending.cause.as_str()), Some("stop-timeout"));
+    assert_eq!(
+        done.workers[0].ending.as_ref().map(|ending| ending.cause.as_str()),
+        Some("stop-timeout")
+    );
     // The supervisor and its guardian are all that is left.
-    supervisor
-        .wait("the children to be gone", |supervisor| (supervisor.bed.processes().len() == 2).then_some(()));
+    supervisor.wait("the children to be gone", |supervisor| {
+        (supervisor.bed.processes().len() == 2).then_some(())
+    });
     assert!(supervisor.incidents().is_empty(), "a stop is no incident");
     supervisor.stop();
 }
@@ -163,7 +178,10 @@ fn a_thread_that_ignores_its_stop_order_is_left_behind_counted_and_shown() {
     supervisor.client.inject("b", "busy-loop").expect("allowed");
     let done = supervisor.client.stop(&["b".into()], true).expect("stopped");
     assert_eq!((done.workers[0].phase.as_str(), done.workers[0].abandoned), ("idle", 1));
-    assert_eq!(done.workers[0].ending.as_ref().map(|ending| ending.cause.as_str()), Some("stop-timeout"));
+    assert_eq!(
+        done.workers[0].ending.as_ref().map(|ending| ending.cause.as_str()),
+        Some("stop-timeout")
+    );
     assert_eq!(supervisor.status().supervisor.abandoned_threads, 1);
     assert!(text(&bed.verb(&["status"]).stdout).contains("1 thread left behind"));
     // Its successor works, and the one left behind does not touch its board.
@@ -185,7 +203,13 @@ fn the_last_command_wins() {
         supervisor.client.restart(&all, false).expect("ordered");
     }
     supervisor.client.stop(&all, true).expect("stopped");
-    assert!(supervisor.status().workers.iter().all(|worker| worker.phase == "idle" && worker.pid.is_none()));
+    assert!(
+        supervisor
+            .status()
+            .workers
+            .iter()
+            .all(|worker| worker.phase == "idle" && worker.pid.is_none())
+    );
     supervisor.client.start(&all, true).expect("started");
     // Guardian, supervisor, and one process each: never a second copy.
     assert_eq!(bed.processes().len(), 6);
@@ -232,9 +256,12 @@ fn lines_written_just_before_a_crash_are_in_the_log() {
     let incident = supervisor.wait_incident(0);
     supervisor.stop();
     let log = std::fs::read_to_string(bed.path("logs/a.log")).expect("captured output");
-    let lines: Vec<u64> = log.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
-    // The first incarnation's lines are numbered without a gap up to the crash, where the second begins anew.
-    let first = lines.iter().skip(1).position(|number| *number == 1).map_or(lines.len(), |index| index + 1);
+    let lines: Vec<u64> =
+        log.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
+    // The first incarnation's lines are numbered without a gap up to the crash, where the second
+    // begins anew.
+    let first =
+        lines.iter().skip(1).position(|number| *number == 1).map_or(lines.len(), |index| index + 1);
     assert_eq!(lines[..first], (1..=first as u64).collect::<Vec<_>>());
     assert!(
         first as u64 >= before.progress.unwrap_or(0) && first as u64 >= incident.work.done,

@@ -1,5 +1,6 @@
-//! Limits of cgroups: enforced where the machine gives us the controllers, and refused in plain words where not. Which of the
-//! two is asserted is decided by what the kernel says of our own cgroup, never by skipping.
+//! Limits of cgroups: enforced where the machine gives us the controllers, and refused in plain
+//! words where not. Which of the two is asserted is decided by what the kernel says of our own
+//! cgroup, never by skipping.
 
 mod harness;
 
@@ -10,15 +11,16 @@ use harness::{Bed, EAGER, Supervisor, find, kill, text};
 use nix::sys::signal::Signal;
 
 /// Takes memory and touches it, ten megabytes at a time, without end.
-const EATER: &str =
-    "import time\nkept = []\nwhile True:\n    kept.append(bytearray(10 << 20))\n    time.sleep(0.01)\n";
+const EATER: &str = "import time\nkept = []\nwhile True:\n    kept.append(bytearray(10 << 20))\n    time.sleep(0.01)\n";
 
 /// The directory of our own cgroup (version 2), and the mount point that it is below.
 fn own_cgroup() -> Option<(PathBuf, PathBuf)> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let mount = mounts.lines().find_map(|line| {
         let (before, after) = line.split_once(" - ")?;
-        after.starts_with("cgroup2 ").then(|| PathBuf::from(before.split(' ').nth(4).expect("a mount point")))
+        after
+            .starts_with("cgroup2 ")
+            .then(|| PathBuf::from(before.split(' ').nth(4).expect("a mount point")))
     })?;
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
     let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?.to_owned();
@@ -39,23 +41,31 @@ fn is_given(cgroup: &Path) -> bool {
     let mut value = [0_u8; 1];
     // SAFETY: both names are C strings, and one byte at most is written to where there is one.
     let length = unsafe {
-        nix::libc::getxattr(unit.as_ptr(), c"user.delegate".as_ptr(), value.as_mut_ptr().cast(), value.len())
+        nix::libc::getxattr(
+            unit.as_ptr(),
+            c"user.delegate".as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
     };
     length == 1 && value == *b"1"
 }
 
-/// A cgroup for one supervisor, with the controllers passed on to it; `None` where this machine does not give them to us.
+/// A cgroup for one supervisor, with the controllers passed on to it; `None` where this machine
+/// does not give them to us.
 struct Ground(PathBuf);
 
 impl Ground {
     fn new(name: &str) -> Option<Self> {
         let (mount, own) = own_cgroup()?;
         let wanted = ["memory", "cpu", "pids"];
-        let has = |path: &Path| wanted.iter().all(|name| words(path).iter().any(|there| there == name));
+        let has =
+            |path: &Path| wanted.iter().all(|name| words(path).iter().any(|there| there == name));
         if !has(&own.join("cgroup.controllers")) {
             return None;
         }
-        // Beside us where our own cgroup has processes (ourselves), below it where it is the root, which may have both.
+        // Beside us where our own cgroup has processes (ourselves), below it where it is the root,
+        // which may have both.
         let parent = if own == mount { mount } else { own.parent()?.to_path_buf() };
         if !has(&parent.join("cgroup.subtree_control")) || !is_given(&parent) {
             return None;
@@ -69,11 +79,21 @@ impl Ground {
     fn start<'a>(&self, bed: &'a Bed, yaml: &str, options: &[&str]) -> Supervisor<'a> {
         use std::os::unix::process::CommandExt;
         let file = bed.write("supervisord-rs.yaml", yaml);
-        let log =
-            fs::File::options().create(true).append(true).open(bed.path("supervisor.log")).expect("a log");
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(bed.path("supervisor.log"))
+            .expect("a log");
         let mut command = bed.command(&["run", "-c"]);
-        command.arg(file).args(options).stdout(log.try_clone().expect("a second handle")).stderr(log);
-        let procs = fs::File::options().write(true).open(self.0.join("cgroup.procs")).expect("cgroup.procs");
+        command
+            .arg(file)
+            .args(options)
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log);
+        let procs = fs::File::options()
+            .write(true)
+            .open(self.0.join("cgroup.procs"))
+            .expect("cgroup.procs");
         // SAFETY: write(2) is async-signal-safe; 0 stands for whoever writes (cgroups(7)).
         unsafe {
             command.process_group(0).pre_exec(move || {
@@ -91,7 +111,11 @@ impl Drop for Ground {
             let _ = fs::remove_dir(below.path());
         }
         let removed = fs::remove_dir(&self.0);
-        assert!(removed.is_ok() || std::thread::panicking(), "left in {}: {removed:?}", self.0.display());
+        assert!(
+            removed.is_ok() || std::thread::panicking(),
+            "left in {}: {removed:?}",
+            self.0.display()
+        );
     }
 }
 
@@ -102,7 +126,10 @@ fn leaf(pid: i32) -> PathBuf {
 }
 
 fn content(path: PathBuf) -> String {
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).trim().to_owned()
+    fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        .trim()
+        .to_owned()
 }
 
 const YAML: &str = "version: 1
@@ -150,7 +177,10 @@ fn enforced(ground: &Ground, bed: &Bed, yaml: &str) {
     }
     // What the kernel was told, by its own files.
     let limits = worker.limits.expect("limits are shown");
-    assert_eq!((limits.memory, limits.cpu_percent, limits.pids), (Some(64 << 20), Some(50), Some(16)));
+    assert_eq!(
+        (limits.memory, limits.cpu_percent, limits.pids),
+        (Some(64 << 20), Some(50), Some(16))
+    );
     let cell = leaf(find(&status, "boxed").pid.expect("running"));
     assert_eq!(content(cell.join("memory.max")), (64_u64 << 20).to_string());
     assert_eq!(content(cell.join("pids.max")), "40");
@@ -183,12 +213,16 @@ fn refused(bed: &Bed, yaml: &str) {
     for name in ["eater", "boxed"] {
         let worker = supervisor.wait_phase(name, "quarantined");
         let ending = worker.ending.expect("an ending");
-        assert_eq!((ending.status.as_str(), ending.cause.as_str()), ("not-launched", "launch-failure"));
+        assert_eq!(
+            (ending.status.as_str(), ending.cause.as_str()),
+            ("not-launched", "launch-failure")
+        );
         let message = ending.message.expect("a message");
         assert!(message.starts_with("cannot enforce its limits: "), "{message}");
-        let says_what_to_do = ["Delegate=yes", "unified_cgroup_hierarchy", "cgroup.subtree_control"]
-            .iter()
-            .any(|words| message.contains(words));
+        let says_what_to_do =
+            ["Delegate=yes", "unified_cgroup_hierarchy", "cgroup.subtree_control"]
+                .iter()
+                .any(|words| message.contains(words));
         assert!(says_what_to_do, "{message}");
     }
     let other = supervisor.worker("other");
@@ -253,7 +287,8 @@ fn a_supervisor_in_a_cgroup_of_its_own_moves_below_and_leaves_it_as_it_was() {
 }
 
 /// Waits for a signal, and then eats.
-const PATIENT: &str = "import signal\nsignal.signal(signal.SIGUSR1, lambda *_: None)\nsignal.pause()\n";
+const PATIENT: &str =
+    "import signal\nsignal.signal(signal.SIGUSR1, lambda *_: None)\nsignal.pause()\n";
 
 #[test]
 fn limits_hold_on_for_one_that_was_taken_over_and_are_refused_where_they_never_held() {
@@ -267,7 +302,11 @@ fn limits_hold_on_for_one_that_was_taken_over_and_are_refused_where_they_never_h
     let Some(ground) = Ground::new("adopt") else {
         let supervisor = bed.start(&tired(&yaml));
         let ending = supervisor.wait_phase("eater", "quarantined").ending.expect("an ending");
-        assert!(ending.message.is_some_and(|message| message.starts_with("cannot enforce its limits: ")));
+        assert!(
+            ending
+                .message
+                .is_some_and(|message| message.starts_with("cannot enforce its limits: "))
+        );
         let other = supervisor.wait_phase("other", "running");
         kill(supervisor.status().supervisor.pid, Signal::SIGKILL);
         supervisor.wait("the other to be kept", |supervisor| {
@@ -293,7 +332,11 @@ fn limits_hold_on_for_one_that_was_taken_over_and_are_refused_where_they_never_h
         let now = supervisor.client.status().ok()?;
         (now.supervisor.pid != before.supervisor.pid).then_some(now)
     });
-    assert_eq!((find(&after, "eater").pid, leaf(pid)), (Some(pid), place.clone()), "it was taken over");
+    assert_eq!(
+        (find(&after, "eater").pid, leaf(pid)),
+        (Some(pid), place.clone()),
+        "it was taken over"
+    );
     assert_eq!(content(place.join("memory.max")), (64_u64 << 20).to_string());
     let other = find(&after, "other").pid;
     kill(pid, Signal::SIGUSR1);

@@ -1,4 +1,5 @@
-//! `logs`: last lines and what comes, of workers, groups or all, in the order of their times, through every rotation.
+//! `logs`: last lines and what comes, of workers, groups or all, in the order of their times,
+//! through every rotation.
 
 mod harness;
 
@@ -74,7 +75,8 @@ fn lines_of_several_workers_are_shown_in_the_order_in_which_they_were_written() 
             let is_name = |at: usize| {
                 let rest = &shown.as_bytes()[at..];
                 let before = at.checked_sub(1).map(|at| shown.as_bytes()[at]);
-                matches!(rest, [b'a'..=b'c', b'1'..=b'9', ..]) && matches!(before, Some(b' ' | b'"'))
+                matches!(rest, [b'a'..=b'c', b'1'..=b'9', ..])
+                    && matches!(before, Some(b' ' | b'"'))
             };
             (0..shown.len().saturating_sub(1))
                 .filter(|at| is_name(*at))
@@ -108,7 +110,8 @@ fn last_lines_reach_back_through_rotation_and_following_goes_on_through_it() {
         let supervisor = bed.start(&yaml);
         // Wherever that line is now: its file may have been put aside.
         supervisor.wait("the last line", |supervisor| {
-            (text(&supervisor.bed.verb(&["logs", "w", "-n", "1"]).stdout) == "line 1000\n").then_some(())
+            (text(&supervisor.bed.verb(&["logs", "w", "-n", "1"]).stdout) == "line 1000\n")
+                .then_some(())
         });
         let numbers = |shown: &str| -> Vec<u32> {
             shown.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect()
@@ -171,7 +174,8 @@ fn a_fifo_in_place_of_a_log_is_refused_and_not_waited_for() {
     nix::unistd::mkfifo(&swapped, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
     let shown = |arguments: &[&str]| {
         let mut command = bed.command(arguments);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
         supervisor.wait("its end", |_| child.try_wait().expect("our child"));
         child.wait_with_output().expect("our child")
     };
@@ -180,7 +184,8 @@ fn a_fifo_in_place_of_a_log_is_refused_and_not_waited_for() {
             let arguments: Vec<&str> = ["logs", name].into_iter().chain(follow).collect();
             let output = shown(&arguments);
             let said = text(&output.stderr);
-            let expected = format!("cannot show {}, the output of {name}: no regular file", path.display());
+            let expected =
+                format!("cannot show {}, the output of {name}: no regular file", path.display());
             assert!(said.contains(&expected), "{said}");
             assert_eq!(output.status.code(), Some(1));
         }

@@ -1,5 +1,5 @@
-//! Output is not destroyed, not lost uncounted, and bounded: whoever else writes to the same file, whatever is put in its
-//! place, and whatever hangs.
+//! Output is not destroyed, not lost uncounted, and bounded: whoever else writes to the same file,
+//! whatever is put in its place, and whatever hangs.
 
 mod harness;
 
@@ -15,7 +15,8 @@ use harness::{Bed, EAGER, is_root, open_files_by_use};
 use supervisord_rs::record::black_box::CARRIERS;
 use supervisord_rs::record::logs::{DESCRIPTORS, KEPT};
 
-/// A worker that writes numbered lines after its name, slowly enough for others to write in between.
+/// A worker that writes numbered lines after its name, slowly enough for others to write in
+/// between.
 fn counting(name: &str, stdout: &str) -> String {
     format!(
         "  {name}: {{ command: [sh, -c, 'for i in $(seq 200); do echo {name} $i; sleep 0.005; done; exec sleep 1d'], ready: {{ after: 0s }}, logs: {{ stdout: {stdout} }} }}\n"
@@ -84,7 +85,9 @@ fn three_names_of_one_file_rotate_as_one() {
         let mut files: BTreeMap<u32, String> = BTreeMap::new();
         for entry in fs::read_dir(bed.path("logs")).expect("logs").flatten() {
             let name = entry.file_name().into_string().expect("UTF-8");
-            if let Some(number) = name.strip_prefix("one.log.").and_then(|number| number.parse().ok()) {
+            if let Some(number) =
+                name.strip_prefix("one.log.").and_then(|number| number.parse().ok())
+            {
                 // It may just be renamed; at the end none is.
                 files.insert(number, fs::read_to_string(entry.path()).unwrap_or_default());
             }
@@ -147,7 +150,8 @@ fn caps_hold_while_files_are_compressed_and_nobody_else_may_read_them() {
     });
     assert!(most <= CAP + 2 * 1024 * 1024, "{most} bytes at worst");
     let packed = || -> Vec<fs::DirEntry> {
-        let is_packed = |entry: &fs::DirEntry| entry.path().extension().is_some_and(|end| end == "gz");
+        let is_packed =
+            |entry: &fs::DirEntry| entry.path().extension().is_some_and(|end| end == "gz");
         fs::read_dir(bed.path("logs")).expect("readable").flatten().filter(is_packed).collect()
     };
     supervisor.wait("something compressed", |_| (!packed().is_empty()).then_some(()));
@@ -184,7 +188,9 @@ fn targets_that_hang_hold_one_thread_each_however_often_their_workers_die() {
     let threads = || {
         let tasks = fs::read_dir(format!("/proc/{own}/task")).expect("it lives").flatten();
         tasks
-            .filter(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "logs\n"))
+            .filter(|task| {
+                fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "logs\n")
+            })
             .count()
     };
     let mut most = 0;
@@ -198,7 +204,8 @@ fn targets_that_hang_hold_one_thread_each_however_often_their_workers_die() {
             (supervisor.worker(name).lost_output > 0).then_some(())
         });
     }
-    // Two that hang, and those that work on a busy machine; with one for each death there would be more than a hundred.
+    // Two that hang, and those that work on a busy machine; with one for each death there would be
+    // more than a hundred.
     assert!(most <= 12, "{most} threads");
     let lines = bed.output("good").lines().count();
     supervisor.wait_output("good", &format!("good {}\n", lines + 50));
@@ -235,13 +242,31 @@ fn however_many_targets_hang_threads_and_their_descriptors_are_bounded() {
     let mut most = [(0, 0); 2];
     supervisor.wait("every target to be given up", |supervisor| {
         let now = pids.map(open_files_by_use);
-        most = [0, 1].map(|which| (most[which].0.max(now[which].0), most[which].1.max(now[which].1)));
-        supervisor.client.status().ok()?.workers.iter().all(|worker| worker.lost_output > 0).then_some(())
+        most =
+            [0, 1].map(|which| (most[which].0.max(now[which].0), most[which].1.max(now[which].1)));
+        supervisor
+            .client
+            .status()
+            .ok()?
+            .workers
+            .iter()
+            .all(|worker| worker.lost_output > 0)
+            .then_some(())
     });
     let bounds = [CARRIERS * DESCRIPTORS, CARRIERS * KEPT];
     for ((most, before), bound) in most.into_iter().zip(before).zip(bounds) {
-        assert!(most.0 <= before.0 + bound, "{} where {} were: more than {bound}", most.0, before.0);
-        assert!(most.0 > before.0 + bound / 4, "{} where {} were: hardly any hung", most.0, before.0);
+        assert!(
+            most.0 <= before.0 + bound,
+            "{} where {} were: more than {bound}",
+            most.0,
+            before.0
+        );
+        assert!(
+            most.0 > before.0 + bound / 4,
+            "{} where {} were: hardly any hung",
+            most.0,
+            before.0
+        );
         // Each target is opened when something is written to it.
         assert!(most.1 <= before.1 + TARGETS + 20, "{} where {} were", most.1, before.1);
     }
@@ -256,7 +281,10 @@ fn a_limit_on_the_size_of_files_costs_output_that_is_counted_and_nobodys_life() 
     let file = bed.write("supervisord-rs.yaml", yaml);
     let program = bed.command(&["run", "-c"]);
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", "ulimit -f 4096; exec \"$0\" run -c \"$1\""]).arg(program.get_program()).arg(file);
+    command
+        .args(["-c", "ulimit -f 4096; exec \"$0\" run -c \"$1\""])
+        .arg(program.get_program())
+        .arg(file);
     for (name, value) in program.get_envs() {
         match value {
             Some(value) => command.env(name, value),
@@ -268,10 +296,16 @@ fn a_limit_on_the_size_of_files_costs_output_that_is_counted_and_nobodys_life() 
     let supervisor = bed.attach(command);
     let before = supervisor.status().supervisor.pid;
     supervisor.wait("a loss", |supervisor| (supervisor.worker("w").lost_output > 0).then_some(()));
-    supervisor.wait("a warning", |supervisor| supervisor.bed.log().contains("File too large").then_some(()));
-    assert_eq!((supervisor.status().supervisor.pid, supervisor.worker("w").generation), (before, 1));
+    supervisor.wait("a warning", |supervisor| {
+        supervisor.bed.log().contains("File too large").then_some(())
+    });
+    assert_eq!(
+        (supervisor.status().supervisor.pid, supervisor.worker("w").generation),
+        (before, 1)
+    );
     let ignored = fs::read_to_string(bed.path("ignored")).expect("what the worker ignores");
-    let mask = ignored.trim().rsplit('\t').next().and_then(|mask| u64::from_str_radix(mask, 16).ok());
+    let mask =
+        ignored.trim().rsplit('\t').next().and_then(|mask| u64::from_str_radix(mask, 16).ok());
     let xfsz = 1 << (nix::sys::signal::Signal::SIGXFSZ as u32 - 1);
     assert_eq!(mask.expect("a mask") & xfsz, 0, "a worker dies of it as it would without us");
     supervisor.stop();
@@ -300,8 +334,9 @@ fn no_link_of_a_worker_leads_us_out_of_the_directory() {
         packed: { command: [sh, -c, 'seq 20000; exec sleep 1d'], logs: { rotate: { size: 10KiB, compress: true } } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait("a loss", |supervisor| (supervisor.worker("w").lost_output > 0).then_some(()));
-    supervisor
-        .wait("a warning", |supervisor| supervisor.bed.log().contains("link of another user").then_some(()));
+    supervisor.wait("a warning", |supervisor| {
+        supervisor.bed.log().contains("link of another user").then_some(())
+    });
     supervisor.wait("compression", |_| logs.join("packed.log.1.gz").exists().then_some(()));
     assert_eq!(fs::read_to_string(&precious).expect("there"), "precious\n");
     assert_eq!(precious.metadata().expect("there").uid(), 0);
@@ -309,7 +344,9 @@ fn no_link_of_a_worker_leads_us_out_of_the_directory() {
     fs::remove_file(logs.join("w.log")).expect("ours");
     symlink(bed.path("elsewhere"), logs.join("w.log")).expect("a link");
     supervisor.wait("output behind the link", |_| {
-        fs::read_to_string(bed.path("elsewhere")).is_ok_and(|text| text.contains("stolen\n")).then_some(())
+        fs::read_to_string(bed.path("elsewhere"))
+            .is_ok_and(|text| text.contains("stolen\n"))
+            .then_some(())
     });
     supervisor.stop();
 }
@@ -318,9 +355,9 @@ fn no_link_of_a_worker_leads_us_out_of_the_directory() {
 fn incidents_are_for_the_group_and_a_torn_one_costs_no_other() {
     let bed = Bed::new();
     fs::create_dir_all(bed.path("state")).expect("a directory");
-    fs::write(bed.path("state/incidents.jsonl"), "{\"id\": 7, \"sentence\": \"tor").expect("written");
-    let yaml =
-        "version: 1\nworkers:\n  w: { command: [sh, -c, 'exit 1'], restart: never, ready: { after: 1h } }\n";
+    fs::write(bed.path("state/incidents.jsonl"), "{\"id\": 7, \"sentence\": \"tor")
+        .expect("written");
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'exit 1'], restart: never, ready: { after: 1h } }\n";
     let supervisor = bed.start(yaml);
     let id = supervisor.wait_incident(0).id;
     supervisor.stop();

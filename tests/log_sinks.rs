@@ -1,4 +1,5 @@
-//! Where captured output goes besides files: those who collect logs, the terminal; and what is bounded in all.
+//! Where captured output goes besides files: those who collect logs, the terminal; and what is
+//! bounded in all.
 
 mod harness;
 
@@ -10,7 +11,8 @@ use std::process::Stdio;
 
 use harness::{Bed, is_root, text};
 
-/// A collector's socket that is ours; removed at the end. `None`, and said, where somebody listens already.
+/// A collector's socket that is ours; removed at the end. `None`, and said, where somebody listens
+/// already.
 struct Collector {
     socket: UnixDatagram,
     path: PathBuf,
@@ -45,7 +47,8 @@ impl Drop for Collector {
 }
 
 /// Two lines, the second written in two pieces; the second piece follows when `go` is there.
-const PIECES: &str = "echo one; printf tw; while [ ! -e go ]; do sleep 0.01; done; echo o; exec sleep 1d";
+const PIECES: &str =
+    "echo one; printf tw; while [ ! -e go ]; do sleep 0.01; done; echo o; exec sleep 1d";
 
 #[test]
 fn syslog_gets_whole_lines_under_the_workers_name() {
@@ -61,7 +64,8 @@ fn syslog_gets_whole_lines_under_the_workers_name() {
     supervisor.stop();
 }
 
-/// Journald's socket is one for the machine: the tests that want it there, and not there, take turns.
+/// Journald's socket is one for the machine: the tests that want it there, and not there, take
+/// turns.
 static JOURNALD: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 #[test]
@@ -96,7 +100,8 @@ fn a_collector_that_is_not_there_costs_lines_that_are_counted_and_nothing_else()
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo line; sleep 0.01; done'], ready: { after: 0s }, logs: { stdout: journald } }\n";
     let supervisor = bed.start(yaml);
-    supervisor.wait("a loss", |supervisor| (supervisor.worker("w").lost_output >= 10).then_some(()));
+    supervisor
+        .wait("a loss", |supervisor| (supervisor.worker("w").lost_output >= 10).then_some(()));
     supervisor.wait("a warning", |supervisor| {
         supervisor.bed.log().contains("cannot be written to journald").then_some(())
     });
@@ -128,9 +133,11 @@ fn an_error_of_the_device_is_counted_said_once_and_disturbs_nobody() {
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo line; sleep 0.01; done'], ready: { after: 0s }, logs: { stdout: /proc/self/mem } }\n  \
          good: { command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo good $i; sleep 0.01; done'], ready: { after: 0s } }\n";
     let supervisor = bed.start(yaml);
-    supervisor.wait("a loss", |supervisor| (supervisor.worker("w").lost_output > 100).then_some(()));
     supervisor
-        .wait("a warning", |supervisor| supervisor.bed.log().contains("Input/output error").then_some(()));
+        .wait("a loss", |supervisor| (supervisor.worker("w").lost_output > 100).then_some(()));
+    supervisor.wait("a warning", |supervisor| {
+        supervisor.bed.log().contains("Input/output error").then_some(())
+    });
     let good = bed.output("good").lines().count();
     supervisor.wait_output("good", &format!("good {}\n", good + 20));
     assert_eq!(bed.log().matches("Input/output error").count(), 1, "said once: {}", bed.log());
@@ -183,7 +190,8 @@ fn caps_hold_for_each_file_and_for_all_together() {
         (1..=5).all(|number| supervisor.bed.path(&format!("done.{number}")).exists()).then_some(())
     });
     supervisor.stop();
-    // Weighed each time that a sixteenth has come, by a thread that may have to wait; without it there would be 50 MiB.
+    // Weighed each time that a sixteenth has come, by a thread that may have to wait; without it
+    // there would be 50 MiB.
     assert!(most <= 8 * 1024 * 1024, "{most} bytes at worst");
     let (all, own) = (weight(&bed.path("logs")), weight(&bed.path("own")));
     assert!((1024 * 1024..=8 * 1024 * 1024).contains(&all), "{all} bytes");
@@ -209,7 +217,9 @@ fn a_file_that_cannot_be_put_aside_loses_nothing_and_is_said_once() {
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'seq -f \"line %.0f\" 20000; printf unfinished; exec sleep 1d'], ready: { after: 0s }, logs: { rotate: { size: 10KiB, keep: 1 } } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_output("w", "unfinished");
-    supervisor.wait("a warning", |supervisor| supervisor.bed.log().contains("cannot rotate").then_some(()));
+    supervisor.wait("a warning", |supervisor| {
+        supervisor.bed.log().contains("cannot rotate").then_some(())
+    });
     assert_eq!(bed.log().matches("cannot rotate").count(), 1, "{}", bed.log());
     let output = bed.output("w");
     assert_eq!(output.lines().count(), 20_001, "nothing is cut off");
@@ -223,7 +233,9 @@ fn the_last_lines_of_an_incident_are_there_right_after_a_rotation() {
     // The line before the last fills the file, so that the last is alone in the next.
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'seq 1 12; head -c 2000 /dev/zero | tr \"\\0\" x; echo; while [ ! -e go ]; do sleep 0.01; done; echo the very last; kill -SEGV $$'], cwd: ., restart: never, ready: { after: 0s }, logs: { rotate: { size: 1KiB, keep: 3 } } }\n";
     let supervisor = bed.start(yaml);
-    supervisor.wait("a rotation", |supervisor| supervisor.bed.path("logs/w.log.1").exists().then_some(()));
+    supervisor.wait("a rotation", |supervisor| {
+        supervisor.bed.path("logs/w.log.1").exists().then_some(())
+    });
     bed.write("go", "");
     let incident = supervisor.wait_incident(0);
     assert_eq!(incident.last_output.last().map(String::as_str), Some("the very last"));

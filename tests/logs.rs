@@ -1,4 +1,5 @@
-//! Captured output: nothing is lost on a crash or a rotation, and what is lost to a bad disk is counted and marked.
+//! Captured output: nothing is lost on a crash or a rotation, and what is lost to a bad disk is
+//! counted and marked.
 
 mod harness;
 
@@ -14,7 +15,8 @@ use harness::{Bed, EAGER, is_root, text};
 fn whole(path: &Path) -> Vec<u8> {
     let mut rotated: BTreeMap<u32, PathBuf> = BTreeMap::new();
     let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
-    for entry in std::fs::read_dir(path.parent().expect("a directory")).expect("readable").flatten() {
+    for entry in std::fs::read_dir(path.parent().expect("a directory")).expect("readable").flatten()
+    {
         let file = entry.file_name().into_string().expect("UTF-8");
         if let Some(number) = file
             .strip_prefix(name)
@@ -63,7 +65,8 @@ fn a_thousand_crashes_through_rotation_lose_no_line_and_double_none() {
     let mut expected = (0_u64, 1_u32);
     for line in text.lines() {
         let (generation, number) = line.split_once(' ').unwrap_or_else(|| panic!("torn: {line:?}"));
-        let seen: (u64, u32) = (generation.parse().expect("a number"), number.parse().expect("a number"));
+        let seen: (u64, u32) =
+            (generation.parse().expect("a number"), number.parse().expect("a number"));
         // The last one was stopped somewhere in the middle; every other is whole.
         if seen != expected {
             assert_eq!(
@@ -92,16 +95,21 @@ fn rotation_keeps_so_many_compresses_and_keeps_to_the_cap() {
     }
     let logs = bed.path("logs");
     let has = |name: &str| logs.join(name).exists();
-    supervisor.wait("compression", |_| (has("small.log.1.gz") && !has("small.log.1")).then_some(()));
+    supervisor
+        .wait("compression", |_| (has("small.log.1.gz") && !has("small.log.1")).then_some(()));
     supervisor.stop();
     assert!(has("few.log.3") && !has("few.log.4"));
     assert!(!has("small.log.4.gz"));
     for name in ["few", "small"] {
         let bytes = whole(&logs.join(format!("{name}.log")));
         let all = text(&bytes);
-        let numbers: Vec<u32> = all.lines().map(|line| line[5..].parse().expect("a whole line")).collect();
+        let numbers: Vec<u32> =
+            all.lines().map(|line| line[5..].parse().expect("a whole line")).collect();
         assert_eq!(numbers.last(), Some(&200_000), "{name}");
-        assert!(numbers.windows(2).all(|two| two[1] == two[0] + 1), "{name}: a hole or a torn line");
+        assert!(
+            numbers.windows(2).all(|two| two[1] == two[0] + 1),
+            "{name}: a hole or a torn line"
+        );
     }
     let size: u64 = std::fs::read_dir(&logs)
         .expect("readable")
@@ -118,7 +126,9 @@ fn age_rotates_too() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do date; sleep 0.1; done'], ready: { after: 0s }, logs: { rotate: { every: 1s } } }\n";
     let supervisor = bed.start(yaml);
-    supervisor.wait("two rotations", |supervisor| supervisor.bed.path("logs/w.log.2").exists().then_some(()));
+    supervisor.wait("two rotations", |supervisor| {
+        supervisor.bed.path("logs/w.log.2").exists().then_some(())
+    });
     supervisor.stop();
 }
 
@@ -139,10 +149,15 @@ fn lines_get_what_is_asked_for_and_streams_go_where_they_should() {
     supervisor.stop();
     let read = |name: &str| std::fs::read(bed.path("logs").join(name)).unwrap_or_default();
     assert_eq!(read("merged.log"), b"out\xff\nerr\nrest", "bytes are kept");
-    assert_eq!((read("apart.log"), read("apart.err")), (b"out\xff\nrest".to_vec(), b"err\n".to_vec()));
+    assert_eq!(
+        (read("apart.log"), read("apart.err")),
+        (b"out\xff\nrest".to_vec(), b"err\n".to_vec())
+    );
     let timed = text(&read("timed.log"));
     assert!(
-        timed.lines().all(|line| line.as_bytes()[10] == b'T' && line[24..].starts_with(" timed | ")),
+        timed
+            .lines()
+            .all(|line| line.as_bytes()[10] == b'T' && line[24..].starts_with(" timed | ")),
         "{timed}"
     );
     assert_eq!(timed.lines().count(), 3, "the line without an end too: {timed}");
@@ -189,7 +204,8 @@ fn usr2_reopens_and_a_removed_file_or_directory_comes_back() {
     supervisor.wait_output("w", "line ");
     std::fs::remove_dir_all(bed.path("logs")).expect("removed");
     supervisor.wait_output("w", "line ");
-    // What went to the files that were removed is gone with them; what went nowhere would be counted.
+    // What went to the files that were removed is gone with them; what went nowhere would be
+    // counted.
     assert_eq!(supervisor.worker("w").lost_output, 0);
     supervisor.stop();
 }
@@ -208,8 +224,11 @@ fn logs_shows_the_last_lines_and_follows_through_rotation() {
     assert_eq!(group.lines().count(), 4, "three of a, one of b: {group}");
     let times: Vec<&str> = group.lines().map(|line| &line[4..28]).collect();
     assert!(times.is_sorted(), "by time: {group}");
-    let mut follower =
-        bed.command(&["logs", "-f", "a", "-n", "1"]).stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut follower = bed
+        .command(&["logs", "-f", "a", "-n", "1"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
     let mut seen = Vec::new();
     let mut output = follower.stdout.take().expect("piped");
     let mut buffer = [0; 4096];
@@ -226,7 +245,10 @@ fn logs_shows_the_last_lines_and_follows_through_rotation() {
         .filter_map(|line| line.split_once(" a").and_then(|(_, number)| number.parse().ok()))
         .collect();
     let whole = &numbers[..numbers.len() - 1];
-    assert!(whole.len() > 300 && whole.windows(2).all(|two| two[1] == two[0] + 1), "a hole: {numbers:?}");
+    assert!(
+        whole.len() > 300 && whole.windows(2).all(|two| two[1] == two[0] + 1),
+        "a hole: {numbers:?}"
+    );
     assert!(bed.path("logs/a.log.2").exists(), "it was rotated meanwhile");
     assert_eq!(bed.verb(&["logs", "nobody"]).status.code(), Some(5));
     supervisor.stop();
@@ -240,8 +262,10 @@ impl SmallDisk {
         assert!(is_root(), "this test mounts a small disk: run it as root");
         std::fs::create_dir_all(&path).expect("a directory");
         let options = format!("size={size}");
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&path).status();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(&path)
+            .status();
         assert!(mounted.expect("mount runs").success());
         Self(path)
     }
@@ -267,15 +291,17 @@ fn a_full_disk_blocks_nobody_and_what_it_costs_is_counted_and_marked() {
         other.display()
     );
     let supervisor = bed.start(&yaml);
-    supervisor
-        .wait("a loss", |supervisor| (supervisor.worker("flood").lost_output > 1_000_000).then_some(()));
+    supervisor.wait("a loss", |supervisor| {
+        (supervisor.worker("flood").lost_output > 1_000_000).then_some(())
+    });
     let good = supervisor.worker("good");
     assert_eq!((good.lost_output, good.generation), (0, 1));
     assert_eq!(supervisor.worker("flood").generation, 1, "the worker noticed nothing");
     // Incidents that do not fit on the disk are still known.
     supervisor.wait("incidents", |supervisor| (supervisor.incidents().len() > 20).then_some(()));
-    supervisor
-        .wait("a warning", |supervisor| supervisor.bed.log().contains("the output of flood").then_some(()));
+    supervisor.wait("a warning", |supervisor| {
+        supervisor.bed.log().contains("the output of flood").then_some(())
+    });
     let said = bed.log();
     let warning = said.lines().find(|line| line.contains("the output of")).expect("waited for");
     assert!(warning.contains("worker=\"flood\""), "{warning}");
@@ -303,13 +329,20 @@ fn a_reader_that_stalls_blocks_neither_its_worker_nor_anybody_else() {
     // Somebody who opened it and does not read.
     let mut reader = std::fs::File::options().read(true).write(true).open(&fifo).expect("open");
     supervisor.wait_output("good", "good 50\n");
-    supervisor.wait("a loss", |supervisor| (supervisor.worker("stuck").lost_output > 0).then_some(()));
-    let at =
-        || std::fs::read_to_string(bed.path("at")).unwrap_or_default().trim().parse::<u64>().unwrap_or(0);
+    supervisor
+        .wait("a loss", |supervisor| (supervisor.worker("stuck").lost_output > 0).then_some(()));
+    let at = || {
+        std::fs::read_to_string(bed.path("at"))
+            .unwrap_or_default()
+            .trim()
+            .parse::<u64>()
+            .unwrap_or(0)
+    };
     let before = at();
     supervisor.wait("the worker to go on", |_| (at() > before + 1000).then_some(()));
-    supervisor
-        .wait("a warning", |supervisor| supervisor.bed.log().contains("it has taken nothing").then_some(()));
+    supervisor.wait("a warning", |supervisor| {
+        supervisor.bed.log().contains("it has taken nothing").then_some(())
+    });
     assert_eq!(supervisor.worker("good").lost_output, 0);
     // The reader comes back: it is told what it missed.
     let mut seen = String::new();
@@ -334,7 +367,8 @@ fn a_directory_that_cannot_be_written_is_said_and_the_worker_runs() {
     let supervisor = bed.start(&yaml);
     supervisor.wait_phase("w", "running");
     supervisor.wait("a loss", |supervisor| (supervisor.worker("w").lost_output > 0).then_some(()));
-    supervisor
-        .wait("a warning", |supervisor| supervisor.bed.log().contains("cannot be written to").then_some(()));
+    supervisor.wait("a warning", |supervisor| {
+        supervisor.bed.log().contains("cannot be written to").then_some(())
+    });
     supervisor.stop();
 }

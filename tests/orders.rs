@@ -163,7 +163,11 @@ fn an_injection_says_what_came_of_it_even_if_that_is_nothing() {
         assert_eq!(output.status.code(), Some(status), "{arguments:?}: {said}");
         assert!(said.contains(words), "{arguments:?}: {said}");
     }
-    assert!(begun.elapsed() < Duration::from_secs(45), "nothing waited in vain: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(45),
+        "nothing waited in vain: {:?}",
+        begun.elapsed()
+    );
     supervisor.stop();
 }
 

@@ -1,4 +1,5 @@
-//! A supervisor of an ordinary user: everything that the documentation promises and that needs no rights.
+//! A supervisor of an ordinary user: everything that the documentation promises and that needs no
+//! rights.
 
 mod harness;
 
@@ -50,8 +51,9 @@ fn a_supervisor_of_an_ordinary_user_keeps_what_is_promised() {
         assert_eq!(bed.path(path).metadata().expect(path).uid(), UID, "{path}");
     }
     // What needs root is refused at the launch, with advice, and disturbs nobody.
-    let refused = supervisor
-        .wait("a refusal", |supervisor| find(&supervisor.client.status().ok()?, "other").ending?.message);
+    let refused = supervisor.wait("a refusal", |supervisor| {
+        find(&supervisor.client.status().ok()?, "other").ending?.message
+    });
     assert!(refused.contains("root") || refused.contains("user:"), "{refused}");
     // Its process workers outlive it, and the successor of a thread's crash tells of it.
     supervisor.client.inject("thread", "segfault").expect("allowed");
@@ -65,7 +67,12 @@ fn a_supervisor_of_an_ordinary_user_keeps_what_is_promised() {
     supervisor.wait("another supervisor", |supervisor| {
         (supervisor.client.status().ok()?.supervisor.pid != after.supervisor.pid).then_some(())
     });
-    assert_eq!(find(&supervisor.wait("all to run again", up), "shell").pid, Some(pid), "{}", bed.log());
+    assert_eq!(
+        find(&supervisor.wait("all to run again", up), "shell").pid,
+        Some(pid),
+        "{}",
+        bed.log()
+    );
     // A reload, by root and by itself; other users are kept out by the directory.
     bed.write("supervisord-rs.yaml", &yaml.replace("echo UP", "echo CHANGED"));
     let output = bed.verb(&["reload"]);

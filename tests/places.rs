@@ -1,5 +1,5 @@
-//! Which supervisor is meant, and where it has its directories: never another than the one that was named, never a
-//! place that depends on where somebody happens to stand.
+//! Which supervisor is meant, and where it has its directories: never another than the one that was
+//! named, never a place that depends on where somebody happens to stand.
 
 mod harness;
 
@@ -7,7 +7,8 @@ use std::process::{Command, Output};
 
 use harness::{Bed, find, is_root, text};
 
-const ONE: &str = "version: 1\nsupervisor: { fault_injection: allow }\nworkers:\n  a: { worker: ticker }\n";
+const ONE: &str =
+    "version: 1\nsupervisor: { fault_injection: allow }\nworkers:\n  a: { worker: ticker }\n";
 
 /// A verb that finds the supervisor of this bed by default, as nothing else is said.
 fn by_default(bed: &Bed, arguments: &[&str]) -> Output {
@@ -48,7 +49,11 @@ fn a_file_that_is_missing_or_wrong_never_means_another_supervisor() {
         ("syntax.yaml", Some("workers: [".to_owned()), "this is no valid YAML"),
         ("empty.yaml", Some(String::new()), "the file is empty"),
         ("key.yaml", Some(ONE.replace("supervisor:", "supervisr:")), "did you mean `supervisor`?"),
-        ("dir.yaml", Some(ONE.replace("fault_injection: allow", "runtime_dri: /x")), "`runtime_dir`?"),
+        (
+            "dir.yaml",
+            Some(ONE.replace("fault_injection: allow", "runtime_dri: /x")),
+            "`runtime_dir`?",
+        ),
         ("none.yaml", Some(ONE.replace("fault_injection: allow", "runtime_dir: ''")), "a path"),
         ("worker.yaml", Some(ONE.replace("ticker", "tickr")), "did you mean `ticker`?"),
     ];
@@ -60,14 +65,21 @@ fn a_file_that_is_missing_or_wrong_never_means_another_supervisor() {
             let output = by_default(&bed, &[&["-c", name], verb].concat());
             let message = text(&output.stderr);
             assert_eq!(output.status.code(), Some(78), "-c {name} {verb:?}: {message}");
-            assert!(message.contains(name) && message.contains(words), "-c {name} {verb:?}: {message}");
+            assert!(
+                message.contains(name) && message.contains(words),
+                "-c {name} {verb:?}: {message}"
+            );
             assert!(message.contains("--socket"), "what to do: {message}");
         }
     }
     let output = by_default(&bed, &["-c", "", "stop", "all"]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
     for other in ["faults", "man", "compare"] {
-        assert_eq!(by_default(&bed, &["-c", "stagin.yaml", other]).status.code(), Some(78), "{other}");
+        assert_eq!(
+            by_default(&bed, &["-c", "stagin.yaml", other]).status.code(),
+            Some(78),
+            "{other}"
+        );
     }
     let after = supervisor.wait_progress(Some(&before));
     assert_eq!(find(&after, "a").tid, find(&before, "a").tid, "nobody was touched");
@@ -82,7 +94,9 @@ fn what_is_said_on_the_command_line_wins_over_the_environment() {
     // A path that is relative is so to the file, wherever the client stands.
     bed.write("staging.yaml", &ONE.replace("fault_injection: allow", "runtime_dir: staging"));
     let other = bed.path("staging/control.sock");
-    for (extra, code) in [(&["-c", "staging.yaml"][..], 7), (&["--socket", "staging/control.sock"], 7)] {
+    for (extra, code) in
+        [(&["-c", "staging.yaml"][..], 7), (&["--socket", "staging/control.sock"], 7)]
+    {
         let mut command = bed.command(&[extra, &["stop", "all"]].concat());
         let output = command.current_dir(bed.directory.path()).output().expect("the program runs");
         assert_eq!(output.status.code(), Some(code), "{extra:?}: {}", text(&output.stderr));
@@ -92,7 +106,8 @@ fn what_is_said_on_the_command_line_wins_over_the_environment() {
         bed.command(&["-c"]).arg(bed.path("staging.yaml")).arg("status").current_dir("/").output();
     assert!(text(&elsewhere.expect("it runs").stderr).contains(other.to_str().expect("UTF-8")));
     // An empty variable is as good as none; an empty argument is a mistake.
-    let empty = bed.command(&["status"]).env("SUPERVISORD_RS_SOCKET", "").output().expect("it runs");
+    let empty =
+        bed.command(&["status"]).env("SUPERVISORD_RS_SOCKET", "").output().expect("it runs");
     assert_eq!(empty.status.code(), Some(0), "{}", text(&empty.stderr));
     assert_eq!(bed.verb(&["--socket", "", "stop", "all"]).status.code(), Some(2));
     let after = supervisor.wait_progress(Some(&before));
@@ -108,7 +123,10 @@ fn a_file_here_that_cannot_be_followed_is_not_passed_over_for_the_systems() {
         let output = by_default(&bed, &[verb]);
         let message = text(&output.stderr);
         assert_eq!(output.status.code(), Some(78), "{verb}: {message}");
-        assert!(message.contains("supervisord-rs.yaml") && message.contains("No such file"), "{message}");
+        assert!(
+            message.contains("supervisord-rs.yaml") && message.contains("No such file"),
+            "{message}"
+        );
     }
     let output = by_default(&bed, &["check", "a.yaml", "-c", "b.yaml"]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
@@ -149,7 +167,10 @@ fn a_variable_that_names_no_place_is_ignored_and_said_so() {
             let expected = environment.iter().filter(|(_, value)| !value.is_empty()).count();
             assert_eq!(said, expected, "{environment:?} {options:?}: {message}");
             assert!(message.contains(words), "{environment:?} {options:?}: {message}");
-            assert!(message.contains("/run/supervisord-rs"), "{environment:?} {options:?}: {message}");
+            assert!(
+                message.contains("/run/supervisord-rs"),
+                "{environment:?} {options:?}: {message}"
+            );
             assert_eq!(entries(), before, "{environment:?} {options:?}: something was made here");
         }
     }

@@ -1,4 +1,5 @@
-//! When a worker counts as running, and when it is given up: every means, with the real thing on the other side.
+//! When a worker counts as running, and when it is given up: every means, with the real thing on
+//! the other side.
 
 mod harness;
 
@@ -12,7 +13,10 @@ use harness::{Bed, find};
 
 /// A port that nobody uses now.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port")
+        .port()
 }
 
 /// Sends datagrams as a worker does: `say READY=1`.
@@ -61,8 +65,8 @@ fn ready_by_notify_is_starting_until_it_says_so_and_its_words_are_shown() {
 #[test]
 fn a_start_takes_no_longer_than_its_timeout_unless_the_worker_asks_for_more() {
     let bed = Bed::new();
-    // The one that is silent begins after the one that asks: when its time is over, so was the other's. Long enough for an
-    // interpreter to start on a busy machine.
+    // The one that is silent begins after the one that asks: when its time is over, so was the
+    // other's. Long enough for an interpreter to start on a busy machine.
     let yaml = format!(
         "version: 1\ndefaults: {{ restart: never, cwd: ., ready: {{ notify: true, timeout: 6s }} }}\nworkers:\n  slow: {{ {} }}\n  silent: {{ command: [sleep, 1d], depends_on: {{ slow: started }} }}\n",
         notifying(
@@ -107,7 +111,8 @@ fn a_stop_takes_no_longer_than_its_timeout_unless_the_worker_asks_for_more() {
 fn a_watchdog_that_is_not_fed_is_a_hang_and_trigger_is_at_once() {
     let bed = Bed::new();
     let feed = "assert os.environ['WATCHDOG_USEC'] == '4000000'\nsay('READY=1')\nwhile True:\n    say('WATCHDOG=1')\n    time.sleep(0.1)";
-    // The one that starves begins after the one that feeds: when its time is over, so were the other's.
+    // The one that starves begins after the one that feeds: when its time is over, so were the
+    // other's.
     let yaml = format!(
         "version: 1\ndefaults: {{ restart: never, ready: notify, heartbeat: 4s }}\nworkers:\n  fed: {{ {} }}\n  starved: {{ {}, depends_on: [fed] }}\n  trigger: {{ {}, heartbeat: 1h }}\n",
         notifying(feed),
@@ -141,7 +146,8 @@ fn strangers_and_nonsense_on_a_notify_socket_are_refused_counted_and_change_noth
         // A full queue refuses too.
         let _ = stranger.send_to_addr(b"READY=1", &address);
     }
-    supervisor.wait("a warning", |supervisor| supervisor.bed.log().contains("is refused").then_some(()));
+    supervisor
+        .wait("a warning", |supervisor| supervisor.bed.log().contains("is refused").then_some(()));
     supervisor.wait_phase("other", "running");
     let worker = supervisor.worker("w");
     assert_eq!((worker.phase.as_str(), worker.main_pid), ("starting", None), "{worker:?}");
@@ -169,7 +175,11 @@ fn mainpid_is_followed_when_the_first_process_leaves() {
     assert_eq!((worker.phase.as_str(), worker.generation), ("running", 1));
     harness::kill(heir, nix::sys::signal::Signal::SIGKILL);
     let incident = supervisor.wait_incident(0);
-    assert_eq!(incident.ending.signal.as_deref(), Some("SIGKILL"), "its status is known: {incident:?}");
+    assert_eq!(
+        incident.ending.signal.as_deref(),
+        Some("SIGKILL"),
+        "its status is known: {incident:?}"
+    );
     supervisor.stop();
 }
 
@@ -193,7 +203,8 @@ fn a_main_process_whose_parent_lives_is_followed_too() {
     assert_eq!(worker.generation, 1);
     bed.write("end", "");
     // Its status is its parent's to know; that it has ended is ours.
-    supervisor.wait("its end", |supervisor| (supervisor.worker("w").phase != "running").then_some(()));
+    supervisor
+        .wait("its end", |supervisor| (supervisor.worker("w").phase != "running").then_some(()));
     supervisor.stop();
 }
 
@@ -229,14 +240,16 @@ fn ready_by_newline_by_a_line_of_output_by_a_port_by_http_and_by_a_command() {
 #[test]
 fn a_line_of_the_predecessor_does_not_make_its_successor_ready() {
     let bed = Bed::new();
-    // The first says that it is ready and dies at once, with its line in the pipe; the second never says so.
+    // The first says that it is ready and dies at once, with its line in the pipe; the second never
+    // says so.
     let script = "if [ -e second ]; then echo SECOND; exec sleep 1d; fi; touch second; echo READY; echo READY; kill -9 $$";
     let yaml = format!(
         "version: 1\nworkers:\n  w: {{ command: [sh, -c, '{script}'], cwd: ., ready: {{ log: READY, timeout: 1h }}, restart: {{ backoff: {{ initial: 0s }} }} }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_generation("w", 2);
-    // Lines are looked at in their order, and before they are written: those of the first have been.
+    // Lines are looked at in their order, and before they are written: those of the first have
+    // been.
     supervisor.wait_output("w", "READY\nREADY\nSECOND");
     assert_eq!(supervisor.worker("w").phase, "starting");
     supervisor.stop();
@@ -255,9 +268,14 @@ fn liveness_restarts_what_is_of_no_use_and_readiness_only_says_so() {
     supervisor.wait_phase("alive", "running");
     let open = supervisor.wait_phase("open", "running");
     std::fs::remove_file(bed.path("ready")).expect("there");
-    supervisor.wait("unready", |supervisor| (!supervisor.worker("open").health.ready).then_some(()));
+    supervisor
+        .wait("unready", |supervisor| (!supervisor.worker("open").health.ready).then_some(()));
     supervisor.client.start(&["late".into()], false).expect("ordered");
-    assert_eq!(supervisor.worker("late").waits_for, ["open"], "nobody is started on what is not ready");
+    assert_eq!(
+        supervisor.worker("late").waits_for,
+        ["open"],
+        "nobody is started on what is not ready"
+    );
     bed.write("ready", "");
     supervisor.wait_phase("late", "running");
     assert_eq!(supervisor.worker("open").pid, open.pid, "a readiness probe restarts nobody");
@@ -294,7 +312,9 @@ fn a_probe_of_a_closed_port_or_without_an_end_disturbs_nobody() {
     );
     let supervisor = bed.start(&yaml);
     let good = supervisor.wait_phase("good", "running");
-    for (worker, cause) in [("closed", "start-timeout"), ("endless", "unhealthy"), ("missing", "unhealthy")] {
+    for (worker, cause) in
+        [("closed", "start-timeout"), ("endless", "unhealthy"), ("missing", "unhealthy")]
+    {
         let worker = supervisor.wait_phase(worker, "finished");
         assert_eq!(worker.ending.expect("an ending").cause, cause);
     }
@@ -310,8 +330,10 @@ fn time_in_which_the_supervisor_did_not_run_is_held_against_nobody() {
     // Each becomes ready while the supervisor stands still, whose patience ends while it does so.
     let wait = "while not os.path.exists('go'): time.sleep(0.01)\n";
     let notify = notifying(&format!("{wait}say('READY=1')\ntime.sleep(10**6)"));
-    let newline = "command: [sh, -c, 'while ! test -e go; do sleep 0.01; done; echo >&4; exec sleep 1d']";
-    let log = "command: [sh, -c, 'while ! test -e go; do sleep 0.01; done; echo UP; exec sleep 1d']";
+    let newline =
+        "command: [sh, -c, 'while ! test -e go; do sleep 0.01; done; echo >&4; exec sleep 1d']";
+    let log =
+        "command: [sh, -c, 'while ! test -e go; do sleep 0.01; done; echo UP; exec sleep 1d']";
     let tcp = format!(
         "command: [python3, -c, {}]",
         serde_json::to_string(&format!(
@@ -354,7 +376,8 @@ fn time_in_which_the_supervisor_did_not_run_is_held_against_nobody() {
 #[test]
 fn a_line_that_is_written_right_after_the_launch_is_seen() {
     let bed = Bed::new();
-    // The shell is there already, and writes before anything else: thirty times, so that no chance helps.
+    // The shell is there already, and writes before anything else: thirty times, so that no chance
+    // helps.
     let yaml = "version: 1\nworkers:\n  w: { instances: 30, command: [sh, -c, 'echo READY; exec sleep 1d'], ready: { log: READY, timeout: 1h } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();

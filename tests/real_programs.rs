@@ -1,5 +1,6 @@
-//! Real programs under supervision, each ready by its own means, crashed, and back. Debian's packages redis-server,
-//! postgresql, nginx-light, haproxy, etcd-server, memcached and gunicorn; `.ci/run` installs them.
+//! Real programs under supervision, each ready by its own means, crashed, and back. Debian's
+//! packages redis-server, postgresql, nginx-light, haproxy, etcd-server, memcached and gunicorn;
+//! `.ci/run` installs them.
 
 mod harness;
 
@@ -47,7 +48,12 @@ fn start<'a>(bed: &'a Bed, name: &str) -> Supervisor<'a> {
 
 /// Ready, talked to, crashed, and back; with the same answer.
 #[track_caller]
-fn crash_and_recover(config: &str, worker: &str, signal: Signal, answer: impl Fn() -> Option<String>) {
+fn crash_and_recover(
+    config: &str,
+    worker: &str,
+    signal: Signal,
+    answer: impl Fn() -> Option<String>,
+) {
     let bed = Bed::new();
     let supervisor = start(&bed, config);
     let before = supervisor.wait_phase(worker, "running");
@@ -65,7 +71,11 @@ fn crash_and_recover(config: &str, worker: &str, signal: Signal, answer: impl Fn
     );
     let after = supervisor.wait_phase(worker, "running");
     assert!(after.generation > 1 && after.pid != before.pid, "{after:?}");
-    assert!(answer().is_some(), "{config} does not answer after its recovery:\n{}", bed.output(worker));
+    assert!(
+        answer().is_some(),
+        "{config} does not answer after its recovery:\n{}",
+        bed.output(worker)
+    );
     supervisor.stop();
 }
 
@@ -104,15 +114,22 @@ fn haproxy_says_that_it_is_ready_and_serves_the_socket_that_it_was_given() {
 #[test]
 fn etcd_says_that_it_is_ready() {
     let _ = std::fs::remove_dir_all("/tmp/supervisord-rs-etcd");
-    let health =
-        || talk(2389, "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "\"true\"");
+    let health = || {
+        talk(
+            2389,
+            "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            "\"true\"",
+        )
+    };
     crash_and_recover("etcd", "etcd", Signal::SIGABRT, health);
     let _ = std::fs::remove_dir_all("/tmp/supervisord-rs-etcd");
 }
 
 #[test]
 fn memcached_is_ready_when_its_port_is_open() {
-    crash_and_recover("memcached", "memcached", Signal::SIGSEGV, || talk(11311, "version\r\n", "VERSION"));
+    crash_and_recover("memcached", "memcached", Signal::SIGSEGV, || {
+        talk(11311, "version\r\n", "VERSION")
+    });
 }
 
 #[test]
@@ -126,7 +143,8 @@ fn four_instances_of_a_web_application_share_a_socket_and_nobody_is_refused() {
     let served = Arc::new(AtomicU64::new(0));
     let clients: Vec<_> = (0..2)
         .map(|_| {
-            let (stop, refused, served) = (Arc::clone(&stop), Arc::clone(&refused), Arc::clone(&served));
+            let (stop, refused, served) =
+                (Arc::clone(&stop), Arc::clone(&refused), Arc::clone(&served));
             std::thread::spawn(move || {
                 let mut instances = std::collections::BTreeSet::new();
                 while !stop.load(Ordering::Relaxed) {
@@ -173,7 +191,8 @@ fn ping() -> Option<()> {
 #[test]
 fn redis_is_crashed_and_comes_back_and_its_neighbours_notice_nothing() {
     let bed = Bed::new();
-    let supervisor = bed.start(&std::fs::read_to_string(repository("config/real.yaml")).expect("real.yaml"));
+    let supervisor =
+        bed.start(&std::fs::read_to_string(repository("config/real.yaml")).expect("real.yaml"));
     let before = supervisor.wait_progress(None);
     supervisor.wait("redis to answer", |_| ping());
     // Redis catches SIGSEGV to write a report, and dies of it.

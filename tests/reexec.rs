@@ -53,8 +53,11 @@ impl Load {
                         let mut answer = String::new();
                         stream.read_to_string(&mut answer).map(|_| answer)
                     });
-                    let counter =
-                        if answer.is_ok_and(|answer| answer.contains("200 OK")) { &served } else { &failed };
+                    let counter = if answer.is_ok_and(|answer| answer.contains("200 OK")) {
+                        &served
+                    } else {
+                        &failed
+                    };
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -89,7 +92,13 @@ fn an_upgrade_under_load_is_noticed_by_nobody_and_a_broken_binary_is_rolled_back
     let own = env!("CARGO_BIN_EXE_supervisord-rs");
     for round in 0..5 {
         let done = bed.verb(&["reexec", "--binary", own]);
-        assert_eq!(done.status.code(), Some(0), "round {round}: {}{}", text(&done.stderr), bed.log());
+        assert_eq!(
+            done.status.code(),
+            Some(0),
+            "round {round}: {}{}",
+            text(&done.stderr),
+            bed.log()
+        );
         let after = running(&supervisor);
         assert_ne!(after.supervisor.pid, before.supervisor.pid, "another one");
         assert_eq!(processes(&after), processes(&before), "round {round}");
@@ -99,16 +108,25 @@ fn an_upgrade_under_load_is_noticed_by_nobody_and_a_broken_binary_is_rolled_back
         );
         before = after;
     }
-    assert_eq!(supervisor.incidents().len(), 0, "an upgrade is no incident: {:?}", supervisor.incidents());
+    assert_eq!(
+        supervisor.incidents().len(),
+        0,
+        "an upgrade is no incident: {:?}",
+        supervisor.incidents()
+    );
     assert!(!bed.log().contains("a descriptor that nobody knows"), "{}", bed.log());
 
-    // One that does not even start, one that dislikes the configuration, one that ends, and one that never says anything.
+    // One that does not even start, one that dislikes the configuration, one that ends, and one
+    // that never says anything.
     let takes = format!("[ \"$2\" = check ] || [ \"$1\" = check ] && exec {own} \"$@\"");
     let broken = [
         (bed.path("nowhere"), "no such file"),
         (script(&bed, "refuses", "exit 3"), "exit status 3"),
         (script(&bed, "ends", &format!("{takes}; exit 1")), "it ends before it is prepared"),
-        (script(&bed, "hangs", &format!("{takes}; sleep 1000")), "it is not prepared to take over after 1s"),
+        (
+            script(&bed, "hangs", &format!("{takes}; sleep 1000")),
+            "it is not prepared to take over after 1s",
+        ),
     ];
     for (binary, why) in broken {
         let binary = binary.to_str().expect("UTF-8");
@@ -118,12 +136,20 @@ fn an_upgrade_under_load_is_noticed_by_nobody_and_a_broken_binary_is_rolled_back
         assert!(said.contains(why), "{binary}: {said}\n{}", bed.log());
         let after = running(&supervisor);
         assert_eq!(processes(&after), processes(&before), "{binary}");
-        assert_eq!(after.supervisor.pid, before.supervisor.pid, "{binary}: the same supervisor goes on");
-        assert_eq!(find(&after, "thread").generation, find(&before, "thread").generation, "{binary}");
+        assert_eq!(
+            after.supervisor.pid, before.supervisor.pid,
+            "{binary}: the same supervisor goes on"
+        );
+        assert_eq!(
+            find(&after, "thread").generation,
+            find(&before, "thread").generation,
+            "{binary}"
+        );
         before = after;
     }
     let served = load.served.load(Ordering::Relaxed);
-    supervisor.wait("requests", |_| (load.served.load(Ordering::Relaxed) > served + 20).then_some(()));
+    supervisor
+        .wait("requests", |_| (load.served.load(Ordering::Relaxed) > served + 20).then_some(()));
     assert_eq!(load.end(), 0, "failed requests");
 
     // What took over is as good as what was started: it dies and is replaced, and it ends in order.
@@ -148,7 +174,9 @@ fn a_reload_touches_only_what_has_changed_and_an_invalid_file_changes_nothing() 
     let mut before = supervisor.wait_running();
     bed.write(
         "supervisord-rs.yaml",
-        &format!("{same}  changed: {{ command: [sleep, 3d] }}\n  new: {{ command: [sleep, 4d] }}\n"),
+        &format!(
+            "{same}  changed: {{ command: [sleep, 3d] }}\n  new: {{ command: [sleep, 4d] }}\n"
+        ),
     );
     let done = bed.verb(&["reload"]);
     assert_eq!(done.status.code(), Some(0), "{}{}", text(&done.stderr), bed.log());
@@ -171,12 +199,19 @@ fn a_reload_touches_only_what_has_changed_and_an_invalid_file_changes_nothing() 
         supervisor.bed.log().contains("the configuration is not read anew").then_some(())
     });
     let status = supervisor.status();
-    assert_eq!((processes(&status), status.supervisor.pid), (processes(&before), before.supervisor.pid));
+    assert_eq!(
+        (processes(&status), status.supervisor.pid),
+        (processes(&before), before.supervisor.pid)
+    );
 
     bed.write("supervisord-rs.yaml", same);
     let done = bed.verb(&["reload"]);
     assert_eq!(done.status.code(), Some(4), "what runs is not killed because a line is missing");
-    assert!(text(&done.stderr).contains("supervisord-rs stop changed new"), "{}", text(&done.stderr));
+    assert!(
+        text(&done.stderr).contains("supervisord-rs stop changed new"),
+        "{}",
+        text(&done.stderr)
+    );
     supervisor.client.stop(&["changed".into(), "new".into()], true).expect("stopped");
     harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGHUP);
     let after = supervisor.wait("the one that is left", |supervisor| {
@@ -220,7 +255,8 @@ fn the_watchdog_of_the_service_manager_hears_of_a_loop_that_turns_and_of_no_othe
     let bed = Bed::new();
     let path = bed.path("notify");
     let socket = UnixDatagram::bind(&path).expect("a socket");
-    let environment = [("NOTIFY_SOCKET", path.to_str().expect("UTF-8")), ("WATCHDOG_USEC", "400000")];
+    let environment =
+        [("NOTIFY_SOCKET", path.to_str().expect("UTF-8")), ("WATCHDOG_USEC", "400000")];
     let supervisor = bed.start_in(
         "version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n",
         &["--no-guardian"],
@@ -233,7 +269,10 @@ fn the_watchdog_of_the_service_manager_hears_of_a_loop_that_turns_and_of_no_othe
     let pid = supervisor.status().supervisor.pid;
     harness::kill(pid, nix::sys::signal::Signal::SIGSTOP);
     while next(&socket, "WATCHDOG=1", Duration::from_millis(200)) {}
-    assert!(!next(&socket, "WATCHDOG=1", Duration::from_secs(1)), "it does not turn, and says that it does");
+    assert!(
+        !next(&socket, "WATCHDOG=1", Duration::from_secs(1)),
+        "it does not turn, and says that it does"
+    );
     harness::kill(pid, nix::sys::signal::Signal::SIGCONT);
     assert!(next(&socket, "WATCHDOG=1", Duration::from_secs(30)), "it turns again");
     supervisor.stop();
@@ -263,7 +302,8 @@ fn what_a_supervisor_is_known_by_is_not_reloaded_and_it_is_said_before_anything_
     supervisor.stop();
 }
 
-/// What counts is the path that it was started by: a link that was flipped, a file that was moved away and replaced.
+/// What counts is the path that it was started by: a link that was flipped, a file that was moved
+/// away and replaced.
 #[test]
 fn an_upgrade_takes_what_lies_where_the_supervisor_was_started_from() {
     let bed = Bed::new();
@@ -278,7 +318,8 @@ fn an_upgrade_takes_what_lies_where_the_supervisor_was_started_from() {
         std::fs::rename(hidden, &link).expect("flipped");
     };
     flip("old");
-    let file = bed.write("supervisord-rs.yaml", "version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n");
+    let file =
+        bed.write("supervisord-rs.yaml", "version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n");
     let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
     let template = bed.command(&[]);
     let mut command = std::process::Command::new(&link);
@@ -297,7 +338,11 @@ fn an_upgrade_takes_what_lies_where_the_supervisor_was_started_from() {
     let done = bed.verb(&["reexec"]);
     assert_eq!(done.status.code(), Some(0), "{}{}", text(&done.stderr), bed.log());
     let named = format!("{} {}", bed.path("new").display(), env!("CARGO_PKG_VERSION"));
-    assert!(text(&done.stdout).contains(&named), "the answer names what runs now: {}", text(&done.stdout));
+    assert!(
+        text(&done.stdout).contains(&named),
+        "the answer names what runs now: {}",
+        text(&done.stdout)
+    );
     let after = running(&supervisor);
     assert_eq!(image(after.supervisor.pid), bed.path("new"));
     // A death starts what runs now, not what the guardian once was.
@@ -325,8 +370,11 @@ fn whoever_reads_events_does_not_delay_a_hand_over() {
     let mut readers = Vec::new();
     let with_reader = (0..3)
         .map(|_| {
-            let mut reader =
-                bed.command(&["events"]).stdout(std::process::Stdio::null()).spawn().expect("it runs");
+            let mut reader = bed
+                .command(&["events"])
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .expect("it runs");
             // It is served when another request of ours, which came later, is.
             std::thread::sleep(Duration::from_millis(200));
             supervisor.status();
@@ -348,7 +396,8 @@ fn whoever_reads_events_does_not_delay_a_hand_over() {
 #[test]
 fn while_a_successor_is_looked_for_the_supervisor_works() {
     let bed = Bed::new();
-    let supervisor = bed.start("version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n");
+    let supervisor =
+        bed.start("version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n");
     let before = running(&supervisor);
     let slow = script(&bed, "slow", "sleep 5; exit 3");
     let slow = slow.to_str().expect("UTF-8");
@@ -359,7 +408,11 @@ fn while_a_successor_is_looked_for_the_supervisor_works() {
         .expect("it runs");
     supervisor.wait("the order", |supervisor| supervisor.bed.log().contains(slow).then_some(()));
     let done = bed.verb(&["reexec"]);
-    assert!(text(&done.stderr).contains("another hand-over is under way"), "{}", text(&done.stderr));
+    assert!(
+        text(&done.stderr).contains("another hand-over is under way"),
+        "{}",
+        text(&done.stderr)
+    );
     let begun = Instant::now();
     supervisor.client.restart(&["w".into()], true).expect("restarted");
     let after = supervisor.status();
@@ -372,7 +425,8 @@ fn while_a_successor_is_looked_for_the_supervisor_works() {
     supervisor.stop();
 }
 
-/// A successor that is not prepared has been given nothing: the supervisor goes on as if there had been none.
+/// A successor that is not prepared has been given nothing: the supervisor goes on as if there had
+/// been none.
 #[test]
 fn a_stuck_successor_changes_nothing_and_holds_nobody() {
     let bed = Bed::new();
@@ -404,7 +458,11 @@ fn a_stuck_successor_changes_nothing_and_holds_nobody() {
     assert!(!done.status.success());
     assert!(text(&done.stderr).contains("nothing has changed"), "{}", text(&done.stderr));
     let answered = in_flight.wait_with_output().expect("our child");
-    assert!(answered.status.success(), "an answer in flight breaks off: {answered:?}\n{}", bed.log());
+    assert!(
+        answered.status.success(),
+        "an answer in flight breaks off: {answered:?}\n{}",
+        bed.log()
+    );
     let after = running(&supervisor);
     assert_eq!(after.supervisor.pid, before.supervisor.pid);
     for name in ["code", "in-cell", "thread"] {
@@ -417,7 +475,8 @@ fn a_stuck_successor_changes_nothing_and_holds_nobody() {
     supervisor.stop();
 }
 
-/// One that is prepared, is given all, and ends: what has come to rest goes on in another process of the old binary.
+/// One that is prepared, is given all, and ends: what has come to rest goes on in another process
+/// of the old binary.
 #[test]
 fn a_successor_that_ends_with_all_it_was_given_is_replaced_by_the_old_binary() {
     let bed = Bed::new();
@@ -431,8 +490,11 @@ fn a_successor_that_ends_with_all_it_was_given_is_replaced_by_the_old_binary() {
         "import os, socket\ntable = open('/proc/self/fd/' + os.environ['SUPERVISORD_RS_TABLE']).read().split()\n\
          gate = socket.socket(fileno=int(table[table.index('gate') - 1]))\ngate.send(b'p')\ngate.recv(65536)\n",
     );
-    let ends =
-        script(&bed, "ends", &format!("[ \"$1\" = check ] && exit 0; exec python3 {}", python.display()));
+    let ends = script(
+        &bed,
+        "ends",
+        &format!("[ \"$1\" = check ] && exit 0; exec python3 {}", python.display()),
+    );
     let done = bed.verb(&["reexec", "--binary", ends.to_str().expect("UTF-8")]);
     let said = text(&done.stderr);
     assert!(
@@ -448,8 +510,8 @@ fn a_successor_that_ends_with_all_it_was_given_is_replaced_by_the_old_binary() {
     supervisor.stop();
 }
 
-/// Whoever gives a sign of life every now and then is not judged for the time in which one supervisor waited for threads
-/// and the other was not there yet.
+/// Whoever gives a sign of life every now and then is not judged for the time in which one
+/// supervisor waited for threads and the other was not there yet.
 #[test]
 fn a_hand_over_that_waits_for_a_thread_is_held_against_nobody() {
     let bed = Bed::new();
@@ -485,7 +547,11 @@ fn a_hand_over_that_waits_for_a_thread_is_held_against_nobody() {
     let before = supervisor.status();
     let begun = Instant::now();
     assert_eq!(bed.verb(&["reload"]).status.code(), Some(0), "{}", bed.log());
-    assert!(begun.elapsed() > Duration::from_secs(2), "nobody waited for the thread: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() > Duration::from_secs(2),
+        "nobody waited for the thread: {:?}",
+        begun.elapsed()
+    );
     let after = running(&supervisor);
     assert_ne!(after.supervisor.pid, before.supervisor.pid);
     // What is tried is time: longer than their heartbeats.
@@ -504,16 +570,25 @@ fn a_hand_over_that_waits_for_a_thread_is_held_against_nobody() {
 #[test]
 fn a_configuration_that_cannot_be_read_holds_nobody() {
     let bed = Bed::new();
-    let supervisor = bed.start("version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n");
+    let supervisor =
+        bed.start("version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n");
     let before = running(&supervisor);
     let file = bed.path("supervisord-rs.yaml");
     std::fs::remove_file(&file).expect("our file");
     nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
     let binary = script(&bed, "likes-all", "exit 0");
     let begun = Instant::now();
-    let done = bed.verb(&["reexec", "--timeout", "60s", "--binary", binary.to_str().expect("UTF-8")]);
-    assert!(begun.elapsed() < Duration::from_secs(30), "it is not waited for: {:?}", begun.elapsed());
-    assert!(!done.status.success() && text(&done.stderr).contains("nothing has changed"), "{done:?}");
+    let done =
+        bed.verb(&["reexec", "--timeout", "60s", "--binary", binary.to_str().expect("UTF-8")]);
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "it is not waited for: {:?}",
+        begun.elapsed()
+    );
+    assert!(
+        !done.status.success() && text(&done.stderr).contains("nothing has changed"),
+        "{done:?}"
+    );
     let after = running(&supervisor);
     assert_eq!(
         (after.supervisor.pid, harness::find(&after, "w").pid),

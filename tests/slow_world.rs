@@ -1,8 +1,10 @@
-//! The loop is never held: whatever is slow outside, `status` and a restart of a healthy worker take no longer than a
-//! second, and the healthy workers keep their processes. A machine that is busy with other things makes everyone wait: a
-//! bare process beside each question tells how long, and the limit grows with that.
+//! The loop is never held: whatever is slow outside, `status` and a restart of a healthy worker
+//! take no longer than a second, and the healthy workers keep their processes. A machine that is
+//! busy with other things makes everyone wait: a bare process beside each question tells how long,
+//! and the limit grows with that.
 //!
-//! `cargo bench -p supervisord-rs --bench slow_world` prints how long the loop's turns take meanwhile.
+//! `cargo bench -p supervisord-rs --bench slow_world` prints how long the loop's turns take
+//! meanwhile.
 
 mod disturbances;
 mod harness;
@@ -21,11 +23,24 @@ fn check(name: &str) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let disturbance = disturbances::ALL.iter().find(|one| one.name == name).expect("a disturbance");
     disturbance.run(|supervisor, probe| {
-        println!("{name}: status {:?}, restart {:?}, bare {:?}", probe.status, probe.restart, probe.bare);
+        println!(
+            "{name}: status {:?}, restart {:?}, bare {:?}",
+            probe.status, probe.restart, probe.bare
+        );
         // A restart ends one process and starts another, an answer takes its turn twice.
         let limit = LIMIT + 4 * probe.bare;
-        assert!(probe.status < limit, "status took {:?}; log:\n{}", probe.status, supervisor.bed.log());
-        assert!(probe.restart < limit, "restart took {:?}; log:\n{}", probe.restart, supervisor.bed.log());
+        assert!(
+            probe.status < limit,
+            "status took {:?}; log:\n{}",
+            probe.status,
+            supervisor.bed.log()
+        );
+        assert!(
+            probe.restart < limit,
+            "restart took {:?}; log:\n{}",
+            probe.restart,
+            supervisor.bed.log()
+        );
         let status = supervisor.status();
         let healthy = ["sleeper", "beating", "writer"];
         let hurt: BTreeMap<&str, u64> = status

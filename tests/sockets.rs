@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use harness::{Bed, EAGER, kill, text};
 use nix::sys::signal::Signal;
 
-/// Serves each connection on the passed socket with its own number; TERM ends it between two connections.
+/// Serves each connection on the passed socket with its own number; TERM ends it between two
+/// connections.
 const SERVER: &str = r#"
 import os, signal, socket, sys, select
 assert os.environ['LISTEN_PID'] == str(os.getpid()), os.environ['LISTEN_PID']
@@ -35,7 +36,10 @@ while True:
 "#;
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port")
+        .port()
 }
 
 #[test]
@@ -53,7 +57,8 @@ fn clients_are_never_refused_while_workers_restart_and_instances_share_the_load(
     let failed: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
     let clients: Vec<_> = (0..3)
         .map(|_| {
-            let (stop, served, failed) = (Arc::clone(&stop), Arc::clone(&served), Arc::clone(&failed));
+            let (stop, served, failed) =
+                (Arc::clone(&stop), Arc::clone(&served), Arc::clone(&failed));
             std::thread::spawn(move || {
                 let mut pids = std::collections::BTreeSet::new();
                 while !stop.load(Ordering::Relaxed) {
@@ -79,7 +84,8 @@ fn clients_are_never_refused_while_workers_restart_and_instances_share_the_load(
         // All at once: for a moment nobody accepts, and clients wait in the queue.
         supervisor.client.restart(&["web".into()], true).expect("restarted");
         let before = served.load(Ordering::Relaxed);
-        supervisor.wait("requests", |_| (served.load(Ordering::Relaxed) > before + 20).then_some(()));
+        supervisor
+            .wait("requests", |_| (served.load(Ordering::Relaxed) > before + 20).then_some(()));
     }
     stop.store(true, Ordering::Relaxed);
     let pids: std::collections::BTreeSet<String> =
@@ -121,7 +127,9 @@ fn unix_and_udp_sockets_have_names_modes_and_owners() {
         .expect("sent");
     supervisor.wait_output("w", "b'ping'");
     let mut answer = String::new();
-    UnixStream::connect(&path).and_then(|mut stream| stream.read_to_string(&mut answer)).expect("an answer");
+    UnixStream::connect(&path)
+        .and_then(|mut stream| stream.read_to_string(&mut answer))
+        .expect("an answer");
     assert_eq!(answer, "hello");
     supervisor.stop();
     assert!(!path.exists(), "its name goes with it");
@@ -137,7 +145,8 @@ fn an_address_in_use_is_said_and_tried_again() {
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_phase("good", "running");
-    let message = supervisor.wait("the failure", |supervisor| supervisor.worker("w").ending?.message);
+    let message =
+        supervisor.wait("the failure", |supervisor| supervisor.worker("w").ending?.message);
     assert!(
         message.contains(&format!("127.0.0.1:{port}")) && message.contains("somebody else listens"),
         "{message}"
@@ -145,7 +154,9 @@ fn an_address_in_use_is_said_and_tried_again() {
     drop(taken);
     supervisor.wait_phase("w", "running");
     supervisor.stop();
-    let shown = text(&bed.verb(&["check", bed.path("supervisord-rs.yaml").to_str().expect("UTF-8")]).stdout);
+    let shown = text(
+        &bed.verb(&["check", bed.path("supervisord-rs.yaml").to_str().expect("UTF-8")]).stdout,
+    );
     assert!(shown.contains("valid"), "{shown}");
 }
 
@@ -153,7 +164,8 @@ fn an_address_in_use_is_said_and_tried_again() {
 fn a_unix_socket_is_called_what_clients_call_it() {
     let bed = Bed::new();
     // As sd_is_socket_unix(3) asks: what getsockname(2) says.
-    let script = "import socket; print('NAME', socket.socket(fileno=3).getsockname(), flush=True); input()";
+    let script =
+        "import socket; print('NAME', socket.socket(fileno=3).getsockname(), flush=True); input()";
     let yaml = format!(
         "version: 1\nworkers:\n  w:\n    command: [sh, -c, {}]\n    sockets: [ {{ listen: {}, mode: \"0666\" }} ]\n",
         serde_json::to_string(&format!("sleep 1d | python3 -c \"{script}\"")).expect("a string"),
@@ -176,7 +188,8 @@ fn a_unix_socket_is_called_what_clients_call_it() {
     supervisor.wait("another supervisor", |supervisor| supervisor.client.status().ok());
     assert!(of_control());
     supervisor.client.restart(&["w".to_owned()], true).expect("an order");
-    supervisor.wait("its name again", |_| (bed.output("w").matches(&name).count() == 2).then_some(()));
+    supervisor
+        .wait("its name again", |_| (bed.output("w").matches(&name).count() == 2).then_some(()));
     supervisor.stop();
     assert!(!bed.path("w.sock").exists() && !bed.path("run/control.sock").exists());
 }

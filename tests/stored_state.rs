@@ -1,5 +1,5 @@
-//! What a predecessor left is stale, foreign, cut off, or lies: nothing is taken over that is not ours, nothing runs twice,
-//! and it is said.
+//! What a predecessor left is stale, foreign, cut off, or lies: nothing is taken over that is not
+//! ours, nothing runs twice, and it is said.
 
 mod harness;
 
@@ -13,7 +13,11 @@ const YAML: &str = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  
                     b: { command: [sleep, 2d] }\n  c: { worker: ticker, isolation: process }\n";
 
 /// Kills the supervisor and does something before the next one starts.
-fn meanwhile(supervisor: &Supervisor<'_>, before: &StatusReport, act: impl FnOnce(&Bed)) -> StatusReport {
+fn meanwhile(
+    supervisor: &Supervisor<'_>,
+    before: &StatusReport,
+    act: impl FnOnce(&Bed),
+) -> StatusReport {
     let guardian = supervisor.child.id() as i32;
     kill(guardian, Signal::SIGSTOP);
     kill(before.supervisor.pid, Signal::SIGKILL);
@@ -65,7 +69,8 @@ fn a_number_that_has_become_a_strangers_is_neither_taken_over_nor_signalled() {
     let bed = Bed::new();
     let supervisor = bed.start(YAML);
     let before = supervisor.wait_running();
-    let mut stranger = Command::new("sleep").arg("1d").stdin(Stdio::null()).spawn().expect("a stranger");
+    let mut stranger =
+        Command::new("sleep").arg("1d").stdin(Stdio::null()).spawn().expect("a stranger");
     let number = i32::try_from(stranger.id()).expect("a pid");
     let old = before.workers[0].pid.expect("it runs");
     let after = meanwhile(&supervisor, &before, |bed| {
@@ -73,8 +78,10 @@ fn a_number_that_has_become_a_strangers_is_neither_taken_over_nor_signalled() {
         kill(old, Signal::SIGKILL);
         let path = bed.path("run/blackbox");
         let mut bytes = std::fs::read(&path).expect("a black box");
-        let places: Vec<usize> =
-            (0..bytes.len() - 3).step_by(4).filter(|at| bytes[*at..at + 4] == old.to_ne_bytes()).collect();
+        let places: Vec<usize> = (0..bytes.len() - 3)
+            .step_by(4)
+            .filter(|at| bytes[*at..at + 4] == old.to_ne_bytes())
+            .collect();
         assert!(!places.is_empty(), "the number stands there");
         for at in places {
             bytes[at..at + 4].copy_from_slice(&number.to_ne_bytes());
@@ -89,7 +96,10 @@ fn a_number_that_has_become_a_strangers_is_neither_taken_over_nor_signalled() {
         bed.log()
     );
     for worker in 1..3 {
-        assert_eq!(after.workers[worker].pid, before.workers[worker].pid, "the others are what they were");
+        assert_eq!(
+            after.workers[worker].pid, before.workers[worker].pid,
+            "the others are what they were"
+        );
     }
     stranger.kill().expect("our child");
     stranger.wait().expect("our child");

@@ -1,5 +1,5 @@
-//! What hangs holds up nobody: processes that the kernel does not let die, readers of our own log and of the terminal
-//! that stopped reading.
+//! What hangs holds up nobody: processes that the kernel does not let die, readers of our own log
+//! and of the terminal that stopped reading.
 
 mod harness;
 
@@ -11,7 +11,8 @@ use std::process::Stdio;
 use harness::{Bed, EAGER, find, is_alive, is_root, kill, text};
 use nix::sys::signal::Signal;
 
-/// A cgroup of the first version's freezer: what is frozen there does not die of SIGKILL, as what waits for a dead disk.
+/// A cgroup of the first version's freezer: what is frozen there does not die of SIGKILL, as what
+/// waits for a dead disk.
 struct Freezer {
     cgroup: PathBuf,
     thawed: PathBuf,
@@ -73,7 +74,8 @@ fn a_probe_and_a_hook_that_cannot_be_killed_hold_up_nobody_and_do_not_pile_up() 
     // The loop goes on meanwhile.
     supervisor.wait_phase("good", "running");
     let before = supervisor.status();
-    supervisor.wait("failures", |supervisor| (supervisor.worker("crash").generation > 100).then_some(()));
+    supervisor
+        .wait("failures", |supervisor| (supervisor.worker("crash").generation > 100).then_some(()));
     let after = find(&supervisor.status(), "good");
     assert!(after.progress > find(&before, "good").progress);
     let frozen = freezer.pids();
@@ -95,7 +97,8 @@ fn what_does_not_die_is_named_with_its_pid_and_state_and_does_not_hold_up_the_en
         let yaml = format!(
             "version: 1\nworkers:\n  w: {{ command: [sh, -c, {script}], ready: {{ after: 0s }}, stop: {{ timeout: 50ms }} }}\n  good: {{ worker: ticker }}\n"
         );
-        let mut supervisor = bed.start_in(&yaml, &["--no-guardian"], &[("SUPERVISORD_RS_CGROUPS", how)]);
+        let mut supervisor =
+            bed.start_in(&yaml, &["--no-guardian"], &[("SUPERVISORD_RS_CGROUPS", how)]);
         supervisor.wait("a frozen worker", |_| {
             let state = fs::read_to_string(freezer.cgroup.join("freezer.state")).ok()?;
             (!freezer.pids().is_empty() && state.trim() == "FROZEN").then_some(())
@@ -161,8 +164,9 @@ fn a_terminal_that_stalls_holds_up_no_worker_that_writes_elsewhere() {
     // What is not read is lost in the end, and counted, so that those who write it go on.
     supervisor.wait("a loss", |supervisor| {
         let status = supervisor.client.status().ok()?;
-        let is_counted =
-            |name: &str| status.workers.iter().any(|worker| worker.base == name && worker.lost_output > 0);
+        let is_counted = |name: &str| {
+            status.workers.iter().any(|worker| worker.base == name && worker.lost_output > 0)
+        };
         is_counted("shown").then_some(())
     });
     let before = bed.output("good").lines().count();
@@ -241,7 +245,8 @@ fn a_suspended_cell_whose_worker_does_not_stop_in_time_ends_whole() {
     supervisor.stop();
 }
 
-/// A thread that traces a process, hears that it has died and says nothing of it: so does a debugger at its prompt.
+/// A thread that traces a process, hears that it has died and says nothing of it: so does a
+/// debugger at its prompt.
 struct Tracer {
     end: std::sync::mpsc::Sender<()>,
     thread: std::thread::JoinHandle<()>,
@@ -280,14 +285,18 @@ fn a_worker_that_dies_while_it_is_traced_is_restarted_and_the_loop_is_not_held()
     supervisor.wait_generation("traced", 2);
     let ending = supervisor.wait_incident(0).ending;
     assert_eq!(ending.signal.as_deref(), Some("SIGKILL"), "the process table tells");
-    assert!(Path::new(&format!("/proc/{pid}")).exists(), "a zombie, as long as its tracer says nothing");
+    assert!(
+        Path::new(&format!("/proc/{pid}")).exists(),
+        "a zombie, as long as its tracer says nothing"
+    );
     // A source that is always ready would turn the loop thousands of times.
     let turns = || supervisor.status().supervisor.turns.turns;
     let before = turns();
     supervisor.wait_progress(Some(&supervisor.status()));
     assert!(turns() - before < 1000, "{} turns", turns() - before);
     tracer.let_go();
-    supervisor.wait("it to be reaped", |_| (!Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
+    supervisor
+        .wait("it to be reaped", |_| (!Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
     supervisor.stop();
 }
 
@@ -305,7 +314,9 @@ fn workers_die_and_come_back_while_the_guardian_is_stopped() {
     for generation in 1..=8 {
         let pid = supervisor.wait("it to run", |supervisor| {
             let worker = supervisor.worker("a");
-            (worker.generation >= generation && worker.phase == "running").then_some(worker.pid).flatten()
+            (worker.generation >= generation && worker.phase == "running")
+                .then_some(worker.pid)
+                .flatten()
         });
         kill(pid, Signal::SIGKILL);
     }
@@ -320,8 +331,7 @@ fn workers_die_and_come_back_while_the_guardian_is_stopped() {
 fn a_real_time_signal_is_a_death_like_any_other() {
     let bed = Bed::new();
     // Two orphans: the one that died of the signal would be first in line, and hide the other.
-    let orphans =
-        "(sh -c 'echo a >> died; kill -40 $$' &); sleep 0.1; (sh -c 'echo b >> died' &); exec sleep 1d";
+    let orphans = "(sh -c 'echo a >> died; kill -40 $$' &); sleep 0.1; (sh -c 'echo b >> died' &); exec sleep 1d";
     let yaml = format!(
         "version: 1\ndefaults: {{ {EAGER}, ready: {{ after: 0s }} }}\nworkers:\n  parent: {{ command: [sh, -c, {}], cwd: {:?} }}\n  \
          w: {{ command: [sh, -c, 'kill -41 $$'], restart: never }}\n",
@@ -332,7 +342,10 @@ fn a_real_time_signal_is_a_death_like_any_other() {
         let _ = fs::remove_file(bed.path("died"));
         let supervisor = bed.start_with(&yaml, options);
         let ending = supervisor.wait("an ending", |supervisor| supervisor.worker("w").ending);
-        assert_eq!((ending.status.as_str(), ending.signal.as_deref()), ("signal", Some("signal 41")));
+        assert_eq!(
+            (ending.status.as_str(), ending.signal.as_deref()),
+            ("signal", Some("signal 41"))
+        );
         supervisor.wait("two orphans", |_| {
             (fs::read_to_string(bed.path("died")).ok()?.lines().count() == 2).then_some(())
         });

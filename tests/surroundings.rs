@@ -1,5 +1,5 @@
-//! The supervisor survives its surroundings: a machine short of descriptors or processes, clocks that jump, directories
-//! that vanish, a terminal that closes.
+//! The supervisor survives its surroundings: a machine short of descriptors or processes, clocks
+//! that jump, directories that vanish, a terminal that closes.
 
 mod harness;
 
@@ -14,7 +14,10 @@ use harness::{Bed, is_root};
 fn wait_for_tries(supervisor: &harness::Supervisor<'_>) {
     supervisor.wait("many tries", |supervisor| {
         let workers = supervisor.client.status().ok()?.workers;
-        workers.iter().any(|worker| worker.phase != "running" && worker.generation > 5).then_some(())
+        workers
+            .iter()
+            .any(|worker| worker.phase != "running" && worker.generation > 5)
+            .then_some(())
     });
 }
 
@@ -40,7 +43,8 @@ fn a_guardian_without_room_for_descriptors_is_called_that() {
         supervisor.wait_phase("w", "running");
         let said = bed.log();
         assert!(!said.contains("nobody keeps its descriptors"), "there is a guardian: {said}");
-        for words in ["short of descriptors: the hard limit of open files is 64", "its guardian has no room"]
+        for words in
+            ["short of descriptors: the hard limit of open files is 64", "its guardian has no room"]
         {
             assert_eq!(said.contains(words), is_short, "{said}");
         }
@@ -87,12 +91,17 @@ fn short_of_descriptors_it_says_so_and_goes_on_when_there_are_some() {
     });
     assert!(message.contains("raise the limit of open files"), "{message}");
     let said = bed.log();
-    assert!(said.contains("limit of open files is 130, and 40 workers that are processes need"), "{said}");
+    assert!(
+        said.contains("limit of open files is 130, and 40 workers that are processes need"),
+        "{said}"
+    );
     let some = running(&supervisor).expect("an answer");
     assert!(some > 5, "{some}");
     // Some are kept for those who ask, however many ask at once.
     let clients: Vec<_> = (0..10)
-        .map(|_| std::os::unix::net::UnixStream::connect(bed.path("run/control.sock")).expect("a socket"))
+        .map(|_| {
+            std::os::unix::net::UnixStream::connect(bed.path("run/control.sock")).expect("a socket")
+        })
         .collect();
     running(&supervisor).expect("an answer beside ten silent clients");
     drop(clients);
@@ -147,7 +156,8 @@ fn short_of_processes_it_tries_again_and_does_not_fail() {
     }
     let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
     let mut command = Command::new("prlimit");
-    // The supervisor with its few threads, and some workers (RLIMIT_NPROC counts threads, setrlimit(2)).
+    // The supervisor with its few threads, and some workers (RLIMIT_NPROC counts threads,
+    // setrlimit(2)).
     command
         .args(["--nproc=10:10", "setpriv", "--reuid=4711", "--regid=4711", "--clear-groups"])
         .arg(&program)
@@ -216,10 +226,16 @@ fn clocks_that_jump_a_day_disturb_no_schedule() {
         let passed = at.elapsed();
         assert!(passed >= Duration::from_millis(500), "{offset}: {passed:?}");
         let shown = supervisor.worker("back").since;
-        assert_eq!(shown[..10] == begun[..10], offset == "+0", "the wall clock is shown as it is: {shown}");
+        assert_eq!(
+            shown[..10] == begun[..10],
+            offset == "+0",
+            "the wall clock is shown as it is: {shown}"
+        );
     }
     assert_eq!(supervisor.worker("steady").pid, steady.pid);
-    assert!(supervisor.incidents().iter().all(|incident| incident.worker.as_deref() == Some("back")));
+    assert!(
+        supervisor.incidents().iter().all(|incident| incident.worker.as_deref() == Some("back"))
+    );
     supervisor.stop();
 }
 
@@ -272,7 +288,9 @@ fn a_terminal_that_closes_ends_nothing() {
     drop(terminal.master);
     // It has much to say now, to nobody.
     let known = supervisor.incidents().len();
-    supervisor.wait("more incidents", |supervisor| (supervisor.incidents().len() > known + 10).then_some(()));
+    supervisor.wait("more incidents", |supervisor| {
+        (supervisor.incidents().len() > known + 10).then_some(())
+    });
     assert_eq!(supervisor.status().supervisor.pid, own, "it died");
     assert_eq!(supervisor.worker("w").pid, before.pid);
     assert_eq!(supervisor.worker("w").lost_output, 0);
@@ -283,8 +301,9 @@ fn a_terminal_that_closes_ends_nothing() {
 fn closed_descriptors_and_jumping_clocks_cost_no_processor_time() {
     let bed = Bed::new();
     let jump = bed.write("jump", "+0\n");
-    // Whoever could be asked again and again: output that ends, a readiness pipe that is closed unused, a probe of nobody,
-    // a client that went away, and the supervisor's own output that nobody takes.
+    // Whoever could be asked again and again: output that ends, a readiness pipe that is closed
+    // unused, a probe of nobody, a client that went away, and the supervisor's own output that
+    // nobody takes.
     let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
         mute: { command: [sh, -c, 'exec sleep 1d >&- 2>&-'] }\n  never: { command: [sh, -c, 'exec sleep 1d 5>&-'], ready: { fd: 5, timeout: 1h } }\n  \
         asked: { command: [sleep, 1d], health: { readiness: { tcp: '127.0.0.1:1', every: 10s } } }\n  told: { command: [sleep, 1d], ready: { notify: true, timeout: 1h } }\n";
@@ -321,7 +340,8 @@ fn processor_time(pid: i32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a live process");
     let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
     // utime and stime, in hundredths of a second on every Linux (proc_pid_stat(5)).
-    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
+    let ticks: u64 =
+        fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
     Duration::from_millis(ticks * 10)
 }
 

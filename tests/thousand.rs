@@ -1,4 +1,5 @@
-//! A thousand workers on a small machine: started, all killed at once, all back, all stopped, and nothing left.
+//! A thousand workers on a small machine: started, all killed at once, all back, all stopped, and
+//! nothing left.
 
 mod harness;
 
@@ -42,8 +43,12 @@ fn a_thousand_workers_start_are_all_killed_come_back_and_stop() {
     });
     supervisor.client.stop(&["all".into()], true).expect("stopped");
     assert!(pids.iter().all(|pid| !harness::is_alive(*pid)));
-    let left =
-        after.workers.iter().filter_map(|worker| worker.pid).filter(|pid| harness::is_alive(*pid)).count();
+    let left = after
+        .workers
+        .iter()
+        .filter_map(|worker| worker.pid)
+        .filter(|pid| harness::is_alive(*pid))
+        .count();
     assert_eq!(left, 0, "stopped means gone");
     supervisor.stop();
 }

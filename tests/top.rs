@@ -103,14 +103,19 @@ struct Screen {
 }
 
 impl Screen {
-    /// Waits for words to stand on the screen. Only letters that change are drawn, so a terminal has to put them together.
+    /// Waits for words to stand on the screen. Only letters that change are drawn, so a terminal
+    /// has to put them together.
     #[track_caller]
     fn wait(&mut self, words: &str) {
         let end = Instant::now() + harness::DEADLINE;
         let mut file = File::from(self.master.try_clone().expect("a handle"));
         let mut buffer = [0; 65536];
         while !self.parser.screen().contents().contains(words) {
-            assert!(Instant::now() < end, "`{words}` is not on:\n{}", self.parser.screen().contents());
+            assert!(
+                Instant::now() < end,
+                "`{words}` is not on:\n{}",
+                self.parser.screen().contents()
+            );
             let mut fds = [nix::poll::PollFd::new(
                 std::os::fd::AsFd::as_fd(&self.master),
                 nix::poll::PollFlags::POLLIN,

@@ -1,7 +1,8 @@
 //! Users and groups of the machine, by name or number.
 //!
-//! A statically linked program cannot ask the name service switch (getpwnam(3) loads shared libraries then): it reads
-//! `/etc/passwd` and `/etc/group`, which is all that a container has anyway.
+//! A statically linked program cannot ask the name service switch (getpwnam(3) loads shared
+//! libraries then): it reads `/etc/passwd` and `/etc/group`, which is all that a container has
+//! anyway.
 
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -21,14 +22,16 @@ pub struct User {
     pub shell: PathBuf,
 }
 
-/// The user of this name, or of this number. May read files or ask a name service: call it before a launch, not in one.
+/// The user of this name, or of this number. May read files or ask a name service: call it before a
+/// launch, not in one.
 #[must_use]
 pub fn user(name: &str) -> Option<User> {
     if let Some(user) = lookup::user(name) {
         return Some(user);
     }
     let uid: u32 = name.parse().ok()?;
-    let unnamed = User { name: name.into(), uid, gid: uid, home: "/".into(), shell: "/bin/sh".into() };
+    let unnamed =
+        User { name: name.into(), uid, gid: uid, home: "/".into(), shell: "/bin/sh".into() };
     Some(lookup::user_by_id(uid).unwrap_or(unnamed))
 }
 

@@ -1,8 +1,8 @@
 //! The loop: the only clock. One input at a time → the machine → effects → drivers and records.
 //!
-//! One turn: wait for one input or the next deadline, tell the machine, carry out what it wants, and again until nobody
-//! has anything more to say, or the turn's time is over. What is dead is never promoted: the machine asks (`Confirm`)
-//! before it says that somebody runs.
+//! One turn: wait for one input or the next deadline, tell the machine, carry out what it wants,
+//! and again until nobody has anything more to say, or the turn's time is over. What is dead is
+//! never promoted: the machine asks (`Confirm`) before it says that somebody runs.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -63,14 +63,16 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// For the last lines of our own log.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Runs the supervisor until it has stopped everything, on this thread: it must be the main one, since the life of
-/// every process worker hangs on the thread that launched it (`PR_SET_PDEATHSIG`, prctl(2)).
+/// Runs the supervisor until it has stopped everything, on this thread: it must be the main one,
+/// since the life of every process worker hangs on the thread that launched it (`PR_SET_PDEATHSIG`,
+/// prctl(2)).
 ///
-/// `heritage` is what the service manager has passed on, which is taken over; `gate` is where a predecessor waits.
+/// `heritage` is what the service manager has passed on, which is taken over; `gate` is where a
+/// predecessor waits.
 ///
-/// Exit status: 0 after an orderly shutdown; that of the critical worker because of which it ended (128 + n for a
-/// signal); 1 when a group escalated or the supervisor could not start; 78 is the caller's, for an invalid
-/// configuration.
+/// Exit status: 0 after an orderly shutdown; that of the critical worker because of which it ended
+/// (128 + n for a signal); 1 when a group escalated or the supervisor could not start; 78 is the
+/// caller's, for an invalid configuration.
 #[must_use]
 pub fn run(
     settings: Settings,
@@ -95,7 +97,8 @@ pub fn run(
         }
     };
     let result = runtime.block_on(async {
-        // Before anything that takes time: an order to end that comes meanwhile is carried out then.
+        // Before anything that takes time: an order to end that comes meanwhile is carried out
+        // then.
         let signals = signals::Signals::new().map_err(start::StartError::Signals)?;
         let started = start::start(settings, origin, registry, heritage, gate)?;
         turns.begin();
@@ -147,7 +150,8 @@ struct Daemon {
     lapse: lapse::Lapse,
     /// How long the loop was held.
     turns: Arc<Turns>,
-    /// Whether the guardian's death is why everything is stopped, and no order to end has come since.
+    /// Whether the guardian's death is why everything is stopped, and no order to end has come
+    /// since.
     ends_with_guardian: bool,
     /// Exit status; set by the last effect.
     exit: Option<u8>,
@@ -155,8 +159,17 @@ struct Daemon {
 
 impl Daemon {
     fn new(started: Started, turns: Arc<Turns>) -> Self {
-        let Started { settings, machine, drivers, names, events, incidents, requests, around, upkeep } =
-            started;
+        let Started {
+            settings,
+            machine,
+            drivers,
+            names,
+            events,
+            incidents,
+            requests,
+            around,
+            upkeep,
+        } = started;
         let count = names.workers.len();
         Self {
             settings,
@@ -196,7 +209,8 @@ impl Daemon {
         rested_at: Option<Duration>,
     ) -> Result<u8, start::StartError> {
         let wakeup = self.drivers.wakeup()?;
-        // Before the first thread worker runs: one that calls exit() at once is a death, not a failure to start.
+        // Before the first thread worker runs: one that calls exit() at once is a death, not a
+        // failure to start.
         if !self.around.announce_ready(self.names.workers.len()) {
             // Nothing of ours may be cleared away: all of it is still the predecessor's.
             std::process::exit(1);
@@ -217,8 +231,9 @@ impl Daemon {
         self.turn(None);
         self.apply_changes();
         while self.exit.is_none() {
-            // What is due is done before another input is taken, so that no flood holds it up; which of the others comes
-            // next is drawn by lot (`select!`), so that none of them starves another.
+            // What is due is done before another input is taken, so that no flood holds it up;
+            // which of the others comes next is drawn by lot (`select!`), so that none of them
+            // starves another.
             if self.next_deadline().is_some_and(|at| at <= self.now()) {
                 self.on_deadline();
                 self.turns.end(Work::Deadline);
@@ -265,11 +280,14 @@ impl Daemon {
         Ok(code)
     }
 
-    /// Tells the machine what has happened, and does what it wants, until both have nothing more to say.
+    /// Tells the machine what has happened, and does what it wants, until both have nothing more to
+    /// say.
     fn turn(&mut self, event: Option<Event>) {
         if let Some(by) = self.lapse.end_wait(self.now()) {
             if lapse::is_real(by) {
-                tracing::warn!("the supervisor did not run for {by:?}: that is held against no worker");
+                tracing::warn!(
+                    "the supervisor did not run for {by:?}: that is held against no worker"
+                );
             }
             self.lose(by);
         }
@@ -282,7 +300,8 @@ impl Daemon {
                 self.apply(effect);
             }
             if next.is_none() && self.now() > end {
-                // Something goes round in circles, such as a launch that fails at once: others get their turn.
+                // Something goes round in circles, such as a launch that fails at once: others get
+                // their turn.
                 self.has_more = true;
                 break;
             }
@@ -305,17 +324,17 @@ impl Daemon {
         self.probing.on_time_lost(by);
     }
 
-    /// When something is due next: for the machine, for a probe, for those that are dying, for an incident.
+    /// When something is due next: for the machine, for a probe, for those that are dying, for an
+    /// incident.
     fn next_deadline(&self) -> Option<Duration> {
         let look = self.drivers.next_look().map(Duration::from_nanos);
-        let incident = self
-            .next_unwritten()
-            .map(|at| self.now().saturating_add(at.saturating_duration_since(std::time::Instant::now())));
+        let incident = self.next_unwritten().map(|at| {
+            self.now().saturating_add(at.saturating_duration_since(std::time::Instant::now()))
+        });
         let at_once = self.has_more.then_some(Duration::ZERO);
-        let waiter = self
-            .waiters
-            .next_due()
-            .map(|at| self.now().saturating_add(at.saturating_duration_since(std::time::Instant::now())));
+        let waiter = self.waiters.next_due().map(|at| {
+            self.now().saturating_add(at.saturating_duration_since(std::time::Instant::now()))
+        });
         let watchdog = self.around.watchdog.map(|every| self.said_alive.saturating_add(every));
         [
             at_once,
@@ -334,7 +353,11 @@ impl Daemon {
 
     fn on_deadline(&mut self) {
         // Here and nowhere else: a loop that does not come to this point does not turn.
-        if self.around.watchdog.is_some_and(|every| self.now() >= self.said_alive.saturating_add(every)) {
+        if self
+            .around
+            .watchdog
+            .is_some_and(|every| self.now() >= self.said_alive.saturating_add(every))
+        {
             self.said_alive = self.now();
             self.around.say_alive();
         }
@@ -361,7 +384,8 @@ impl Daemon {
 
     /// The present moment, or the last one before the next judgement.
     fn before_judgement(&self) -> Duration {
-        let last = self.machine.next_judgement().map(|at| at.saturating_sub(Duration::from_nanos(1)));
+        let last =
+            self.machine.next_judgement().map(|at| at.saturating_sub(Duration::from_nanos(1)));
         last.map_or(self.now(), |last| last.min(self.now()))
     }
 
@@ -403,8 +427,8 @@ impl Daemon {
                 let note = self.around.black_box.note(incarnation.worker.index());
                 note.set_fault_ordered(fault.code, fault.parameter, monotonic_ns());
                 drivers.inject(incarnation, fault);
-                let name =
-                    workers::fault::Fault::from_code(fault.code).map_or("unknown", |fault| fault.name());
+                let name = workers::fault::Fault::from_code(fault.code)
+                    .map_or("unknown", |fault| fault.name());
                 self.publish("injected", Some(incarnation), json!({ "fault": name }));
             }
             Effect::Signal { incarnation, signal } => drivers.signal(incarnation, signal),
@@ -455,15 +479,17 @@ impl Daemon {
     /// What was killed is still there: who, and in what state.
     fn report_remains(&mut self, incarnation: Incarnation) {
         let members = self.drivers.family_of(incarnation.worker);
-        let named: Vec<String> =
-            members.iter().map(|member| format!("{} {} {}", member.pid, member.name, member.state)).collect();
+        let named: Vec<String> = members
+            .iter()
+            .map(|member| format!("{} {} {}", member.pid, member.name, member.state))
+            .collect();
         let worker = self.names.worker(incarnation.worker).to_owned();
         tracing::error!(worker, processes = ?named, "killed, and still there: the kernel does not let them die (state D)");
         self.publish("remains", Some(incarnation), json!({ "processes": named }));
     }
 
-    /// Writes to the black box what a successor needs to go on from here: before anything is done, so that what is being
-    /// done when we die is known.
+    /// Writes to the black box what a successor needs to go on from here: before anything is done,
+    /// so that what is being done when we die is known.
     fn remember(&mut self) {
         if self.machine.is_shutting_down() {
             self.around.black_box.set_stopping();
@@ -485,7 +511,8 @@ impl Daemon {
         self.end_beside().await;
         self.drivers.end_all();
         self.write_settled(true);
-        // Streams of events end with their source; everyone else gets the answer that is on its way.
+        // Streams of events end with their source; everyone else gets the answer that is on its
+        // way.
         self.events = Events::default();
         self.requests.close();
         let listener = match self.around.server.take() {
@@ -511,7 +538,8 @@ async fn until(deadline: Option<Duration>) {
     }
 }
 
-/// The exit status of a supervisor that ends because of a critical worker is that worker's, as a shell has it.
+/// The exit status of a supervisor that ends because of a critical worker is that worker's, as a
+/// shell has it.
 fn exit_code(orderly: bool, critical: Option<supervision::Ending>) -> u8 {
     use supervision::Status;
     let code = match critical.map(|ending| ending.status) {

@@ -1,14 +1,17 @@
-//! The guardian: the tiny parent that starts the supervisor again after its death, keeps its descriptors meanwhile, and
-//! leaves nothing behind.
+//! The guardian: the tiny parent that starts the supervisor again after its death, keeps its
+//! descriptors meanwhile, and leaves nothing behind.
 //!
-//! Where systemd runs us, systemd does this. The guardian has one thread, and others only to close what strangers
-//! have sent; it knows nothing of workers, parses nothing but datagrams of sd_notify(3), and waits for three things at once: a signal, a datagram, the supervisor's death. It
-//! is a child subreaper (prctl(2)): orphans of workers come to it and are reaped, and how they ended is passed on.
+//! Where systemd runs us, systemd does this. The guardian has one thread, and others only to close
+//! what strangers have sent; it knows nothing of workers, parses nothing but datagrams of
+//! sd_notify(3), and waits for three things at once: a signal, a datagram, the supervisor's death.
+//! It is a child subreaper (prctl(2)): orphans of workers come to it and are reaped, and how they
+//! ended is passed on.
 //!
-//! A supervisor that had descriptors kept wants its processes to outlive it: its successor finds them, and ends what it
-//! cannot account for. One that kept nothing leaves nothing: every process that is left is killed before the next one
-//! starts. In either case nothing ever runs twice. It ends when it is told to, or when its policy gives up, and then
-//! everything is stopped in order first.
+//! A supervisor that had descriptors kept wants its processes to outlive it: its successor finds
+//! them, and ends what it cannot account for. One that kept nothing leaves nothing: every process
+//! that is left is killed before the next one starts. In either case nothing ever runs twice. It
+//! ends when it is told to, or when its policy gives up, and then everything is stopped in order
+//! first.
 //!
 //! | file | concept |
 //! |---|---|
@@ -95,13 +98,14 @@ impl From<nix::errno::Errno> for GuardianError {
     }
 }
 
-/// Runs the supervisor as a child with the same arguments, until it has ended in order or has died too often.
+/// Runs the supervisor as a child with the same arguments, until it has ended in order or has died
+/// too often.
 ///
-/// `is_storm`: whether it is killed on purpose, so that each death is followed by another start at once and for ever.
-/// `custody`: the rules until a supervisor says others.
+/// `is_storm`: whether it is killed on purpose, so that each death is followed by another start at
+/// once and for ever. `custody`: the rules until a supervisor says others.
 ///
-/// Call it before there is any other thread. Exit status: the supervisor's own; 0 when we had to stop everything
-/// ourselves; [`EXIT_GAVE_UP`].
+/// Call it before there is any other thread. Exit status: the supervisor's own; 0 when we had to
+/// stop everything ourselves; [`EXIT_GAVE_UP`].
 #[must_use]
 pub fn run(arguments: &[OsString], is_storm: bool, custody: Custody) -> ExitCode {
     match Guardian::new(arguments, Policy::new(custody, is_storm)).and_then(Guardian::run) {
@@ -195,18 +199,26 @@ impl Guardian {
                     return Ok(self.end_in_order(past));
                 }
                 Verdict::GiveUp => {
-                    say(&format!("{said}; it has died too often: giving up (exit status {EXIT_GAVE_UP})"));
+                    say(&format!(
+                        "{said}; it has died too often: giving up (exit status {EXIT_GAVE_UP})"
+                    ));
                     self.end_in_order(past);
                     return Ok(EXIT_GAVE_UP);
                 }
                 Verdict::Restart { after } => {
                     // What had descriptors kept is the successor's business.
-                    let left = if self.notify.store().keeps_processes() { 0 } else { kill_what_is_left() };
                     let left =
-                        if left == 0 { String::new() } else { format!("; {left} processes ended with it") };
+                        if self.notify.store().keeps_processes() { 0 } else { kill_what_is_left() };
+                    let left = if left == 0 {
+                        String::new()
+                    } else {
+                        format!("; {left} processes ended with it")
+                    };
                     say(&format!("{said}{left}; starting it again"));
                     // One that only could not start has no story.
-                    if death.was_ready || matches!(death.ending, Ending::Signaled(_)) || predecessor.is_none()
+                    if death.was_ready
+                        || matches!(death.ending, Ending::Signaled(_))
+                        || predecessor.is_none()
                     {
                         predecessor = Some(past);
                     }
@@ -218,8 +230,8 @@ impl Guardian {
         }
     }
 
-    /// Until the supervisor is dead: signals to it, its datagrams from it, orphans reaped. The pid of the one that died, which
-    /// may have taken the place of another meanwhile.
+    /// Until the supervisor is dead: signals to it, its datagrams from it, orphans reaped. The pid
+    /// of the one that died, which may have taken the place of another meanwhile.
     fn watch(&mut self, mut child: Child) -> (i32, Death) {
         // Since when it has exited, and is kept back for whoever traces it (ptrace(2)).
         let mut kept_back: Option<Duration> = None;
@@ -257,7 +269,8 @@ impl Guardian {
         }
     }
 
-    /// Until there is something to look at. The handle of one that is kept back would be ready for ever.
+    /// Until there is something to look at. The handle of one that is kept back would be ready for
+    /// ever.
     fn wait(&self, child: &Child, is_kept_back: bool) {
         let events = if is_kept_back { PollFlags::empty() } else { PollFlags::POLLIN };
         let mut fds = [
@@ -296,8 +309,8 @@ impl Guardian {
         }
     }
 
-    /// The supervisor has named another process in its place: that one is listened to and watched from now on. It becomes
-    /// our child when the old one ends.
+    /// The supervisor has named another process in its place: that one is listened to and watched
+    /// from now on. It becomes our child when the old one ends.
     fn follow(&mut self, child: &mut Child, pid: i32) {
         if pid == child.pid {
             return;
@@ -312,7 +325,9 @@ impl Guardian {
                 self.watchdog = Watchdog::begin(now(), self.policy.rules().watchdog, true);
             }
             Err(error) => {
-                say(&format!("the supervisor names process {pid} in its place, and that is none: {error}"));
+                say(&format!(
+                    "the supervisor names process {pid} in its place, and that is none: {error}"
+                ));
             }
         }
     }
@@ -336,7 +351,8 @@ impl Guardian {
     fn pass_signals_on(&mut self, child: &Child) {
         while let Ok(Some(signal)) = self.signals.read_signal() {
             // A terminal that closes means nobody's wish (sigaction(2), SI_KERNEL).
-            let is_hangup = signal.ssi_signo == Signal::SIGHUP as u32 && signal.ssi_code == libc::SI_KERNEL;
+            let is_hangup =
+                signal.ssi_signo == Signal::SIGHUP as u32 && signal.ssi_code == libc::SI_KERNEL;
             if let Some(signal) = self.note(signal.ssi_signo).filter(|_| !is_hangup) {
                 self.unsent.push(signal);
             }
@@ -404,8 +420,8 @@ impl Guardian {
     }
 }
 
-/// How the supervisor ended, if it has. One that is traced is reaped when its tracer lets go of it, and that is not waited
-/// for long: how it ended stands in the process table.
+/// How the supervisor ended, if it has. One that is traced is reaped when its tracer lets go of it,
+/// and that is not waited for long: how it ended stands in the process table.
 fn status_of(child: &Child, kept_back: &mut Option<Duration>) -> Option<Status> {
     if !reaper::has_exited(&child.pidfd) {
         *kept_back = None;
@@ -438,7 +454,8 @@ fn until(moment: Duration) -> PollTimeout {
     PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
 }
 
-/// Says it where it can be said at once: standard error may be gone, or a pipe whose reader has stopped.
+/// Says it where it can be said at once: standard error may be gone, or a pipe whose reader has
+/// stopped.
 fn say(text: &str) {
     let line = format!("supervisord-rs guardian: {text}\n");
     let stderr = io::stderr();

@@ -1,5 +1,6 @@
-//! Commands that are run when something happens: a few at a time, each for a while, the rest in a bounded queue.
-//! What does not fit is dropped and counted; a hook that fails is said, and changes nothing.
+//! Commands that are run when something happens: a few at a time, each for a while, the rest in a
+//! bounded queue. What does not fit is dropped and counted; a hook that fails is said, and changes
+//! nothing.
 
 use std::collections::VecDeque;
 use std::ffi::CString;
@@ -43,8 +44,8 @@ impl Hooks {
         all_fit
     }
 
-    /// The next to be run now, with its input. It must be [`ended`](Self::ended) once. `stuck`: hooks that were killed and
-    /// are still there.
+    /// The next to be run now, with its input. It must be [`ended`](Self::ended) once. `stuck`:
+    /// hooks that were killed and are still there.
     pub fn next_to_run(&mut self, stuck: usize) -> Option<(Hook, String)> {
         if self.running + stuck >= AT_ONCE {
             return None;
@@ -72,8 +73,8 @@ impl Hooks {
     }
 }
 
-/// The event as a file that a hook reads as its standard input: nobody has to feed a pipe, and nobody can be blocked by
-/// a hook that does not read.
+/// The event as a file that a hook reads as its standard input: nobody has to feed a pipe, and
+/// nobody can be blocked by a hook that does not read.
 ///
 /// # Errors
 /// EMFILE or ENOMEM.
@@ -93,7 +94,11 @@ mod tests {
 
     #[test]
     fn hooks_are_bounded_in_number_and_the_rest_is_counted() {
-        let hook = Hook { on: vec![HookEvent::Failed], command: vec!["x".into()], timeout: Duration::ZERO };
+        let hook = Hook {
+            on: vec![HookEvent::Failed],
+            command: vec!["x".into()],
+            timeout: Duration::ZERO,
+        };
         let mut hooks = Hooks::default();
         let record = serde_json::json!({});
         assert!(hooks.fire([&hook].into_iter(), HookEvent::Recovered, &record) && hooks.are_over());

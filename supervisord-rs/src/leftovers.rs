@@ -1,8 +1,8 @@
-//! What a dead supervisor has left in the cgroup of its unit, for the hook that systemd runs after it: make room for a
-//! successor, or end it all.
+//! What a dead supervisor has left in the cgroup of its unit, for the hook that systemd runs after
+//! it: make room for a successor, or end it all.
 //!
-//! The hook runs in a control process of the unit. systemd puts that into the subgroup `.control` where a unit has its
-//! cgroup delegated, so that everything else in the tree is what was left.
+//! The hook runs in a control process of the unit. systemd puts that into the subgroup `.control`
+//! where a unit has its cgroup delegated, so that everything else in the tree is what was left.
 
 use std::fs;
 use std::io;
@@ -16,8 +16,9 @@ use crate::waiting::until;
 
 /// Where systemd puts its own helpers of a delegated unit.
 const CONTROL: &str = ".control";
-/// For those that are asked to end. They were asked by their supervisor before, unless it died in the middle of it. Must
-/// stay well below the time that the unit has to stop: systemd ends the hook with it.
+/// For those that are asked to end. They were asked by their supervisor before, unless it died in
+/// the middle of it. Must stay well below the time that the unit has to stop: systemd ends the hook
+/// with it.
 const GRACE: Duration = Duration::from_secs(2);
 /// How often we look: cgroup.events could be waited for, but nobody is in a hurry here.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -40,18 +41,21 @@ impl UnitCgroup {
         Ok(mount.zip(unit_of(&text)).map(|(mount, unit)| Self { path: mount.join(unit) }))
     }
 
-    /// Lets a process be born in the unit's own cgroup, as systemd does with the successor: the kernel refuses that while
-    /// controllers are enabled for its subgroups (cgroups(7), "no internal processes"). The subgroups lose their limits
-    /// until the successor sets them again; their processes live on.
+    /// Lets a process be born in the unit's own cgroup, as systemd does with the successor: the
+    /// kernel refuses that while controllers are enabled for its subgroups (cgroups(7), "no
+    /// internal processes"). The subgroups lose their limits until the successor sets them again;
+    /// their processes live on.
     ///
     /// # Errors
     /// What write(2) says, `EBUSY` for a subtree that somebody has delegated further.
     pub fn make_room(&self) -> io::Result<()> {
-        // Deepest first: a controller cannot be taken from a group that gives it to its own subgroups.
+        // Deepest first: a controller cannot be taken from a group that gives it to its own
+        // subgroups.
         for group in self.tree().into_iter().rev() {
             let file = group.join("cgroup.subtree_control");
             let enabled = fs::read_to_string(&file).unwrap_or_default();
-            let disable: Vec<String> = enabled.split_whitespace().map(|name| format!("-{name}")).collect();
+            let disable: Vec<String> =
+                enabled.split_whitespace().map(|name| format!("-{name}")).collect();
             if !disable.is_empty() {
                 fs::write(&file, disable.join(" "))?;
             }
@@ -94,7 +98,9 @@ impl UnitCgroup {
         let groups = self.tree().into_iter();
         groups
             .filter_map(|group| fs::read_to_string(group.join("cgroup.procs")).ok())
-            .flat_map(|text| text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<i32>>())
+            .flat_map(|text| {
+                text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<i32>>()
+            })
             .filter(|&pid| pid.cast_unsigned() != own)
             .collect()
     }
@@ -117,8 +123,8 @@ impl UnitCgroup {
     }
 }
 
-/// The unit's cgroup from /proc/self/cgroup (cgroups(7)), relative to the mount. `None` without version 2, or when we
-/// are in no unit's cgroup: nobody wants to end the whole machine.
+/// The unit's cgroup from /proc/self/cgroup (cgroups(7)), relative to the mount. `None` without
+/// version 2, or when we are in no unit's cgroup: nobody wants to end the whole machine.
 fn unit_of(text: &str) -> Option<PathBuf> {
     let own = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let own = own.strip_suffix(CONTROL).map_or(own, |unit| unit.trim_end_matches('/'));
@@ -143,13 +149,17 @@ mod tests {
     fn the_helpers_of_systemd_are_not_looked_at() {
         let directory = tempfile::tempdir().expect("a directory");
         let unit = UnitCgroup { path: directory.path().into() };
-        for (group, procs) in [("", ""), (".control", "1\n"), ("workers", ""), ("workers/a", "23\n42\n")] {
+        for (group, procs) in
+            [("", ""), (".control", "1\n"), ("workers", ""), ("workers/a", "23\n42\n")]
+        {
             fs::create_dir_all(unit.path.join(group)).expect("a group");
             fs::write(unit.path.join(group).join("cgroup.procs"), procs).expect("its members");
-            fs::write(unit.path.join(group).join("cgroup.subtree_control"), "").expect("its controllers");
+            fs::write(unit.path.join(group).join("cgroup.subtree_control"), "")
+                .expect("its controllers");
         }
         assert_eq!(unit.members(), [23, 42]);
-        fs::write(unit.path.join("workers/cgroup.subtree_control"), "cpu memory\n").expect("controllers");
+        fs::write(unit.path.join("workers/cgroup.subtree_control"), "cpu memory\n")
+            .expect("controllers");
         unit.make_room().expect("room");
         let written = fs::read_to_string(unit.path.join("workers/cgroup.subtree_control"));
         assert_eq!(written.expect("controllers"), "-cpu -memory");

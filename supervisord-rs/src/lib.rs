@@ -1,7 +1,9 @@
-//! supervisord-rs: a fault-isolation supervisor. Fault isolation is a setting; blast radius is a measurement.
+//! supervisord-rs: a fault-isolation supervisor. Fault isolation is a setting; blast radius is a
+//! measurement.
 //!
-//! A program of your own with workers of your own is one call: [`main`] with a [`workers::Registry`]. The rest is
-//! public for the tests, and to be read: `docs/ARCHITECTURE.md` says where to begin.
+//! A program of your own with workers of your own is one call: [`main`] with a
+//! [`workers::Registry`]. The rest is public for the tests, and to be read: `docs/ARCHITECTURE.md`
+//! says where to begin.
 #![deny(unsafe_code)]
 
 use std::ffi::OsString;
@@ -26,14 +28,16 @@ mod unix_socket;
 pub mod usage;
 mod waiting;
 
-/// Runs the whole program with these workers: reads the arguments, does what they say, gives the exit status.
+/// Runs the whole program with these workers: reads the arguments, does what they say, gives the
+/// exit status.
 ///
-/// The supervisor starts its process workers from the same binary (`/proc/self/exe`), which is why a program with
-/// workers of its own needs nothing else.
+/// The supervisor starts its process workers from the same binary (`/proc/self/exe`), which is why
+/// a program with workers of its own needs nothing else.
 #[must_use]
 pub fn main(registry: workers::Registry) -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    // Not a verb: the other half of a worker, started by a supervisor with its descriptors in place.
+    // Not a verb: the other half of a worker, started by a supervisor with its descriptors in
+    // place.
     if arguments.get(1).is_some_and(|verb| verb == "__host") {
         workers::host::main(&registry);
     }

@@ -1,5 +1,6 @@
-//! A few threads for what may wait: work for them is never run by whoever gives it. The first is there from the start, so
-//! that nothing needs a thread that cannot be had; more are started while all are at work, up to a bound, and stay.
+//! A few threads for what may wait: work for them is never run by whoever gives it. The first is
+//! there from the start, so that nothing needs a thread that cannot be had; more are started while
+//! all are at work, up to a bound, and stay.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -39,7 +40,8 @@ impl Pool {
         }
     }
 
-    /// Runs something on one of the threads. False: there is none, and none can be had; it is run when there is one.
+    /// Runs something on one of the threads. False: there is none, and none can be had; it is run
+    /// when there is one.
     pub(crate) fn run(&'static self, job: impl FnOnce() + Send + 'static) -> bool {
         let mut state = self.lock();
         state.jobs.push_back(Box::new(job));

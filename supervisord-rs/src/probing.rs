@@ -1,8 +1,8 @@
-//! Probes: whom to ask when, and what the answers mean. Pure: the time is an argument, and asking is somebody else's
-//! business (`probing::ask`).
+//! Probes: whom to ask when, and what the answers mean. Pure: the time is an argument, and asking
+//! is somebody else's business (`probing::ask`).
 //!
-//! At most [`AT_ONCE`] questions are open at a time; the others wait for a place, so that a thousand probed workers do
-//! not make a thousand connections at once.
+//! At most [`AT_ONCE`] questions are open at a time; the others wait for a place, so that a
+//! thousand probed workers do not make a thousand connections at once.
 
 pub mod ask;
 
@@ -102,7 +102,14 @@ impl Probing {
         }
     }
 
-    fn begin(&mut self, incarnation: Incarnation, kind: Kind, probe: &Probe, now: Duration, first: Duration) {
+    fn begin(
+        &mut self,
+        incarnation: Incarnation,
+        kind: Kind,
+        probe: &Probe,
+        now: Duration,
+        first: Duration,
+    ) {
         self.end(incarnation.worker, kind);
         let slot = Slot {
             incarnation,
@@ -123,7 +130,8 @@ impl Probing {
         }
     }
 
-    /// When [`questions`](Self::questions) has something; `None`: never, or when an answer has come.
+    /// When [`questions`](Self::questions) has something; `None`: never, or when an answer has
+    /// come.
     #[must_use]
     pub fn next_due(&self) -> Option<Duration> {
         self.due.first().map(|(at, ..)| *at).filter(|_| self.open < AT_ONCE)
@@ -150,13 +158,14 @@ impl Probing {
         questions
     }
 
-    /// For so long nothing could be asked or answered: what is not to count at first does not for longer.
+    /// For so long nothing could be asked or answered: what is not to count at first does not for
+    /// longer.
     pub fn on_time_lost(&mut self, by: Duration) {
         self.slots.values_mut().for_each(|slot| slot.begun = slot.begun.saturating_add(by));
     }
 
-    /// The answer to a question; `None`: it could not be asked, which says nothing about the worker. What follows for the
-    /// machine, if anything.
+    /// The answer to a question; `None`: it could not be asked, which says nothing about the
+    /// worker. What follows for the machine, if anything.
     pub fn answer(
         &mut self,
         incarnation: Incarnation,
@@ -167,8 +176,10 @@ impl Probing {
         self.open = self.open.saturating_sub(1);
         let key = (incarnation.worker, kind);
         // Asked of an incarnation that is no more.
-        let slot =
-            self.slots.get_mut(&key).filter(|slot| slot.incarnation == incarnation && slot.next.is_none())?;
+        let slot = self
+            .slots
+            .get_mut(&key)
+            .filter(|slot| slot.incarnation == incarnation && slot.next.is_none())?;
         let next = now + slot.probe.every;
         slot.next = Some(next);
         self.due.insert((next, key.0, key.1));

@@ -1,7 +1,9 @@
-//! What the kernel's process table says, proc_pid_stat(5) and its neighbours: the one place that reads it.
+//! What the kernel's process table says, proc_pid_stat(5) and its neighbours: the one place that
+//! reads it.
 //!
-//! Everything there is bytes: a process may call itself anything, and a name is cut after 15 bytes, in the middle of a
-//! letter too. Numbers come and go: a number with its time of birth means one process for ever.
+//! Everything there is bytes: a process may call itself anything, and a name is cut after 15 bytes,
+//! in the middle of a letter too. Numbers come and go: a number with its time of birth means one
+//! process for ever.
 
 use std::fs;
 use std::io;
@@ -27,13 +29,14 @@ pub struct Stat {
     pub threads: u64,
     /// When it was born, in clock ticks since boot.
     pub start_time: u64,
-    /// The wait status of one that has exited and not been waited for, where we may know it (proc(5): ptrace access).
+    /// The wait status of one that has exited and not been waited for, where we may know it
+    /// (proc(5): ptrace access).
     pub exit_status: Option<i32>,
 }
 
 impl Stat {
-    /// Whether it has exited, with all of its threads. The first thread may end before the others: its state is that of
-    /// a zombie then, and the process lives.
+    /// Whether it has exited, with all of its threads. The first thread may end before the others:
+    /// its state is that of a zombie then, and the process lives.
     #[must_use]
     pub fn is_dead(&self) -> bool {
         matches!(self.state, 'Z' | 'X') && self.threads <= 1
@@ -104,7 +107,8 @@ pub fn threads(pid: i32) -> Vec<i32> {
     numbers(&entry(pid).join("task"))
 }
 
-/// Our children, by the kernel's list where it keeps one (`CONFIG_PROC_CHILDREN`), else by looking at every process.
+/// Our children, by the kernel's list where it keeps one (`CONFIG_PROC_CHILDREN`), else by looking
+/// at every process.
 #[must_use]
 pub fn children() -> Vec<i32> {
     let own = nix::unistd::getpid().as_raw();
@@ -118,7 +122,8 @@ pub fn children() -> Vec<i32> {
     }
 }
 
-/// The value of a variable in the environment that a process was started with, as far as it has not overwritten it.
+/// The value of a variable in the environment that a process was started with, as far as it has not
+/// overwritten it.
 ///
 /// May wait for as long as the process likes: its memory is read.
 #[must_use]
@@ -137,11 +142,13 @@ pub fn variable(pid: i32, name: &str) -> Option<Vec<u8>> {
     Some(found[name.len() + 1..].to_vec())
 }
 
-/// The values of a resource limit of a process, as it is called in `limits`: soft and hard, where it has any.
+/// The values of a resource limit of a process, as it is called in `limits`: soft and hard, where
+/// it has any.
 #[must_use]
 pub fn limits(pid: i32, limit: &str) -> Vec<u64> {
     let text = fs::read(entry(pid).join("limits")).unwrap_or_default();
-    let mut lines = text.split(|&byte| byte == b'\n').filter_map(|line| line.strip_prefix(limit.as_bytes()));
+    let mut lines =
+        text.split(|&byte| byte == b'\n').filter_map(|line| line.strip_prefix(limit.as_bytes()));
     lines.next().map_or_else(Vec::new, |line| words(line).filter_map(number).collect())
 }
 
@@ -152,7 +159,8 @@ pub fn last_pid() -> i32 {
     words(&text).last().and_then(number).unwrap_or(0)
 }
 
-/// The cgroup of a process in the hierarchy of version 2, below its root and without a slash before it.
+/// The cgroup of a process in the hierarchy of version 2, below its root and without a slash before
+/// it.
 #[must_use]
 pub fn cgroup(pid: i32) -> Option<PathBuf> {
     let text = fs::read(entry(pid).join("cgroup")).ok()?;
@@ -166,11 +174,13 @@ pub fn user(pid: i32) -> Option<u32> {
     field(&entry(pid).join("status"), "Uid:").and_then(|uid| u32::try_from(uid).ok())
 }
 
-/// The first number behind a name at the beginning of a line: of `status`, `smaps_rollup`, `io`, ...
+/// The first number behind a name at the beginning of a line: of `status`, `smaps_rollup`, `io`,
+/// ...
 #[must_use]
 pub fn field(file: &Path, name: &str) -> Option<u64> {
     let text = fs::read(file).ok()?;
-    let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(name.as_bytes()))?;
+    let line =
+        text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(name.as_bytes()))?;
     number(words(line).next()?)
 }
 
@@ -193,7 +203,8 @@ fn parse(text: &[u8]) -> Option<Stat> {
     let name = text.get(open + 1..close)?.to_vec();
     let fields: Vec<&[u8]> = words(&text[close + 1..]).collect();
     let state = char::from(*fields.first()?.first()?);
-    let ticks: u64 = number::<u64>(fields.get(USER_TICKS)?)? + number::<u64>(fields.get(SYSTEM_TICKS)?)?;
+    let ticks: u64 =
+        number::<u64>(fields.get(USER_TICKS)?)? + number::<u64>(fields.get(SYSTEM_TICKS)?)?;
     Some(Stat {
         name,
         state,
@@ -230,7 +241,12 @@ mod tests {
         let stat = stat(own).unwrap();
         assert_eq!(stat.parent, nix::unistd::getppid().as_raw());
         assert_eq!(stat.session, nix::unistd::getsid(None).unwrap().as_raw());
-        assert!(stat.start_time > 0 && stat.exit_status.is_none() && stat.threads >= 1 && !stat.is_dead());
+        assert!(
+            stat.start_time > 0
+                && stat.exit_status.is_none()
+                && stat.threads >= 1
+                && !stat.is_dead()
+        );
         assert!(pids().contains(&own) && threads(own).contains(&nix::unistd::gettid().as_raw()));
         assert_eq!(variable(own, "PATH"), std::env::var("PATH").ok().map(String::into_bytes));
         assert_eq!(user(own), Some(nix::unistd::getuid().as_raw()));
@@ -241,9 +257,12 @@ mod tests {
     fn a_name_may_be_anything() {
         let rest = "S 7 8 9 0 -1 0 0 0 0 0 3 4 0 0 20 0 2 0 99 0";
         // Cut in the middle of a letter; with what else ends a name; with what ends a line.
-        for name in
-            [&b"\xd1\x80\xd0\xb0\xd0\xb1\xd0\xbe\xd1\x82\xd0\xbd\xd0\xb8\xd0"[..], b"a) Z (b", b")\n(", b""]
-        {
+        for name in [
+            &b"\xd1\x80\xd0\xb0\xd0\xb1\xd0\xbe\xd1\x82\xd0\xbd\xd0\xb8\xd0"[..],
+            b"a) Z (b",
+            b")\n(",
+            b"",
+        ] {
             let text = [b"5 (", name, b") ", rest.as_bytes(), b"\n"].concat();
             let stat = parse(&text).unwrap();
             assert_eq!((stat.name.as_slice(), stat.state, stat.parent), (name, 'S', 7));
@@ -254,8 +273,10 @@ mod tests {
     #[test]
     fn a_process_lives_as_long_as_one_of_its_threads() {
         let parse = |state: &str, threads: u32| {
-            parse(format!("5 (x) {state} 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 9").as_bytes())
-                .unwrap()
+            parse(
+                format!("5 (x) {state} 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 9").as_bytes(),
+            )
+            .unwrap()
         };
         assert!(parse("Z", 1).is_dead() && parse("X", 0).is_dead());
         assert!(!parse("Z", 2).is_dead() && !parse("T", 1).is_dead());

@@ -1,6 +1,6 @@
-//! The service manager's protocol, client side: what the supervisor says to systemd or to the guardian, and what it
-//! learns from the guardian. The datagrams are those of sd_notify(3); the guardian speaks the same protocol, so there
-//! is one code path for both.
+//! The service manager's protocol, client side: what the supervisor says to systemd or to the
+//! guardian, and what it learns from the guardian. The datagrams are those of sd_notify(3); the
+//! guardian speaks the same protocol, so there is one code path for both.
 //!
 //! | file | concept |
 //! |---|---|
@@ -13,8 +13,8 @@
 //! | `custody` | what the guardian is to do when we die or hang |
 //! | `program` | where our binary lies |
 //!
-//! It reads the environment and sends datagrams. It never waits for an answer and never changes the environment:
-//! children are launched with [`NOT_FOR_CHILDREN`] removed.
+//! It reads the environment and sends datagrams. It never waits for an answer and never changes the
+//! environment: children are launched with [`NOT_FOR_CHILDREN`] removed.
 
 mod custody;
 mod heritage;
@@ -46,7 +46,8 @@ pub use store::{Due, FDSTORE, FDSTORE_OF_UNIT, FdStore};
 pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// Set by the guardian to its own pid.
 pub const GUARDIAN: &str = "SUPERVISORD_RS_GUARDIAN";
-/// Set by the guardian for a supervisor that is to take over what there is and stop it: see [`is_to_shut_down`].
+/// Set by the guardian for a supervisor that is to take over what there is and stop it: see
+/// [`is_to_shut_down`].
 pub const PURPOSE: &str = "SUPERVISORD_RS_PURPOSE";
 /// Its only value.
 pub const SHUT_DOWN: &str = "shut-down";
@@ -54,15 +55,18 @@ pub const SHUT_DOWN: &str = "shut-down";
 pub const HAND_OVER: &str = "SUPERVISORD_RS_HAND_OVER";
 /// Set by the guardian on a restart: see [`Predecessor`].
 pub const PREDECESSOR: &str = "SUPERVISORD_RS_PREDECESSOR";
-/// The name in the fd store of the configuration in force. It is kept also where no process outlives its supervisor.
+/// The name in the fd store of the configuration in force. It is kept also where no process
+/// outlives its supervisor.
 pub const CONFIGURATION: &str = "configuration";
 /// Begins the name there of a black box; the pid of its supervisor follows.
 pub const BLACK_BOX: &str = "black-box/";
-/// The file in the runtime directory that says the same where there is no guardian; see `supervisord-rs __stopped`.
+/// The file in the runtime directory that says the same where there is no guardian; see
+/// `supervisord-rs __stopped`.
 pub const LAST_DEATH: &str = "last-death";
 
-/// The variables that no child of the supervisor may inherit: a worker that speaks sd_notify would otherwise speak to
-/// the supervisor's own manager, and a nested supervisor would believe that it has a guardian.
+/// The variables that no child of the supervisor may inherit: a worker that speaks sd_notify would
+/// otherwise speak to the supervisor's own manager, and a nested supervisor would believe that it
+/// has a guardian.
 pub const NOT_FOR_CHILDREN: [&str; 16] = [
     NOTIFY_SOCKET,
     GUARDIAN,
@@ -82,14 +86,16 @@ pub const NOT_FOR_CHILDREN: [&str; 16] = [
     crate::isolation::launch::OPEN_FILES,
 ];
 
-/// Whether something in the fd store is the supervisor's own: it says nothing of processes that outlive it.
+/// Whether something in the fd store is the supervisor's own: it says nothing of processes that
+/// outlive it.
 #[must_use]
 pub fn is_of_supervisor(name: &str) -> bool {
     name == CONFIGURATION || name.starts_with(BLACK_BOX)
 }
 
-/// How long a state that must not get lost may wait for room in the receiver's queue, in milliseconds. Too short, and
-/// a busy machine makes an orderly stop look like a crash; too long, and a dead manager delays the end.
+/// How long a state that must not get lost may wait for room in the receiver's queue, in
+/// milliseconds. Too short, and a busy machine makes an orderly stop look like a crash; too long,
+/// and a dead manager delays the end.
 const ROOM_TIMEOUT_MS: u16 = 500;
 
 /// A line to the service manager.
@@ -100,8 +106,8 @@ pub struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// Opens the line that `NOTIFY_SOCKET` names; `None` when there is none or it makes no sense (then nobody listens,
-    /// and that is no reason not to work).
+    /// Opens the line that `NOTIFY_SOCKET` names; `None` when there is none or it makes no sense
+    /// (then nobody listens, and that is no reason not to work).
     #[must_use]
     pub fn from_env() -> Option<Self> {
         Self::to(&std::env::var_os(NOTIFY_SOCKET)?).ok()
@@ -110,36 +116,44 @@ impl ServiceManager {
     /// Opens a line to a name in the form of `NOTIFY_SOCKET`.
     ///
     /// # Errors
-    /// `InvalidInput` when the name is neither an absolute path nor `@` and a name, or is too long; what socket(2) says.
+    /// `InvalidInput` when the name is neither an absolute path nor `@` and a name, or is too long;
+    /// what socket(2) says.
     pub fn to(name: &OsStr) -> io::Result<Self> {
         let address = match name.as_bytes() {
             [b'@', abstract_name @ ..] if !abstract_name.is_empty() => {
                 SocketAddr::from_abstract_name(abstract_name)?
             }
             [b'/', ..] => SocketAddr::from_pathname(name)?,
-            _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither a path nor @ and a name")),
+            _ => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "neither a path nor @ and a name",
+                ));
+            }
         };
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
         Ok(Self { socket, address })
     }
 
-    /// Says that start-up is over. From now on any exit without [`Self::stopping`] is a crash to the guardian, so say
-    /// it before the first thread worker is launched: one of them may call `exit`.
+    /// Says that start-up is over. From now on any exit without [`Self::stopping`] is a crash to
+    /// the guardian, so say it before the first thread worker is launched: one of them may call
+    /// `exit`.
     ///
     /// Best effort; waits at most half a second, and only when the receiver's queue is full.
     pub fn ready(&self) {
         self.send_when_room(b"READY=1");
     }
 
-    /// Says in one line what is going on; newlines become spaces. Best effort, never waits: lost when the queue is full.
+    /// Says in one line what is going on; newlines become spaces. Best effort, never waits: lost
+    /// when the queue is full.
     pub fn status(&self, text: &str) {
         let line: String = text.chars().map(|c| if c == '\n' { ' ' } else { c }).collect();
         let _ = self.send(format!("STATUS={line}").as_bytes());
     }
 
-    /// Says that the end has begun and is wanted. Best effort; waits as [`Self::ready`] does, unless the manager knows
-    /// already (`is_known`).
+    /// Says that the end has begun and is wanted. Best effort; waits as [`Self::ready`] does,
+    /// unless the manager knows already (`is_known`).
     pub fn stopping(&self, is_known: bool) {
         const STOPPING: &[u8] = b"STOPPING=1";
         if is_known {
@@ -149,14 +163,15 @@ impl ServiceManager {
         }
     }
 
-    /// Says that another process is the supervisor from now on. Waits as [`Self::ready`] does. False: it is not heard.
+    /// Says that another process is the supervisor from now on. Waits as [`Self::ready`] does.
+    /// False: it is not heard.
     #[must_use]
     pub fn main_pid(&self, pid: i32) -> bool {
         self.send_when_room(format!("MAINPID={pid}").as_bytes())
     }
 
-    /// Says that a reload has begun; it is over with [`Self::ready`] (`Type=notify-reload`, systemd.service(5)). Best effort;
-    /// waits as that does.
+    /// Says that a reload has begun; it is over with [`Self::ready`] (`Type=notify-reload`,
+    /// systemd.service(5)). Best effort; waits as that does.
     pub fn reloading(&self) {
         let micros = workers::board::monotonic_ns() / 1000;
         self.send_when_room(format!("RELOADING=1\nMONOTONIC_USEC={micros}").as_bytes());
@@ -175,7 +190,8 @@ impl ServiceManager {
     /// Sends a datagram as it is. Never waits.
     ///
     /// # Errors
-    /// What sendto(2) says: `WouldBlock` when the queue is full, `ConnectionRefused` when nobody listens.
+    /// What sendto(2) says: `WouldBlock` when the queue is full, `ConnectionRefused` when nobody
+    /// listens.
     pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
         self.socket.send_to_addr(datagram, &self.address).map(drop)
     }
@@ -185,7 +201,8 @@ impl ServiceManager {
         if error.kind() != io::ErrorKind::WouldBlock {
             return false;
         }
-        // Only a connected socket waits for room at the receiver (unix(7)); others are always writable.
+        // Only a connected socket waits for room at the receiver (unix(7)); others are always
+        // writable.
         let Ok(()) = self.socket.connect_addr(&self.address) else { return false };
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
         poll(&mut fds, PollTimeout::from(ROOM_TIMEOUT_MS)).is_ok_and(|ready| ready > 0)
@@ -193,8 +210,8 @@ impl ServiceManager {
     }
 }
 
-/// A name that nobody else has. Abstract sockets belong to a network namespace, which processes of several PID
-/// namespaces may share: our number is not enough.
+/// A name that nobody else has. Abstract sockets belong to a network namespace, which processes of
+/// several PID namespaces may share: our number is not enough.
 ///
 /// # Errors
 /// When /proc is not mounted.
@@ -264,12 +281,13 @@ impl std::fmt::Display for Predecessor {
     }
 }
 
-/// The guardian's pid, when this process is a supervisor under a guardian. A variable that some ancestor left behind
-/// does not count: the guardian is our parent.
+/// The guardian's pid, when this process is a supervisor under a guardian. A variable that some
+/// ancestor left behind does not count: the guardian is our parent.
 #[must_use]
 pub fn guardian_pid() -> Option<i32> {
     let claimed = std::env::var(GUARDIAN).ok()?.parse().ok()?;
-    // One that takes the place of another is that one's child at first, and the guardian's when it has ended.
+    // One that takes the place of another is that one's child at first, and the guardian's when it
+    // has ended.
     let is_child = nix::unistd::getppid().as_raw() == claimed;
     (is_child || hand_over_from().is_some()).then_some(claimed)
 }
@@ -277,7 +295,8 @@ pub fn guardian_pid() -> Option<i32> {
 /// Whether the guardian wants only that everything is stopped in order.
 #[must_use]
 pub fn is_to_shut_down() -> bool {
-    guardian_pid().is_some() && std::env::var_os(PURPOSE).is_some_and(|purpose| purpose == SHUT_DOWN)
+    guardian_pid().is_some()
+        && std::env::var_os(PURPOSE).is_some_and(|purpose| purpose == SHUT_DOWN)
 }
 
 /// The supervisor that waits for us to take its place, if we were started by one.
@@ -287,29 +306,34 @@ pub fn hand_over_from() -> Option<i32> {
     (nix::unistd::getppid().as_raw() == claimed).then_some(claimed)
 }
 
-/// How often the service manager wants to hear that the loop turns: half of its limit (sd_watchdog_enabled(3)).
+/// How often the service manager wants to hear that the loop turns: half of its limit
+/// (sd_watchdog_enabled(3)).
 #[must_use]
 pub fn watchdog() -> Option<std::time::Duration> {
     let micros: u64 = std::env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
     let pid: Option<u32> = std::env::var("WATCHDOG_PID").ok().and_then(|pid| pid.parse().ok());
     // A successor of one that was meant is meant too: the limit is the unit's.
-    let is_ours = pid.is_none_or(|pid| pid == std::process::id()) || std::env::var_os(HAND_OVER).is_some();
+    let is_ours =
+        pid.is_none_or(|pid| pid == std::process::id()) || std::env::var_os(HAND_OVER).is_some();
     (micros > 0 && is_ours).then(|| std::time::Duration::from_micros(micros / 2))
 }
 
-/// Whether somebody else restarts us and keeps our descriptors meanwhile, so that we need no guardian: we have one, or
-/// take another's place, or are the main process of a unit with an fd store. A `NOTIFY_SOCKET` alone is no such thing: it
-/// may be that of another supervisor above us, or dead.
+/// Whether somebody else restarts us and keeps our descriptors meanwhile, so that we need no
+/// guardian: we have one, or take another's place, or are the main process of a unit with an fd
+/// store. A `NOTIFY_SOCKET` alone is no such thing: it may be that of another supervisor above us,
+/// or dead.
 #[must_use]
 pub fn is_managed() -> bool {
-    // Whoever is started by a unit's process inherits its variables (systemd.exec(5), SYSTEMD_EXEC_PID).
+    // Whoever is started by a unit's process inherits its variables (systemd.exec(5),
+    // SYSTEMD_EXEC_PID).
     let main: Option<u32> = std::env::var("SYSTEMD_EXEC_PID").ok().and_then(|pid| pid.parse().ok());
     let is_main = main.is_none_or(|pid| pid == std::process::id());
     guardian_pid().is_some() || hand_over_from().is_some() || is_main && store::is_offered()
 }
 
-/// How the supervisor before this one ended: the guardian tells, or the hook that systemd ran after it wrote it down in
-/// the runtime directory. Such a file may be older than the last supervisor: compare the pid.
+/// How the supervisor before this one ended: the guardian tells, or the hook that systemd ran after
+/// it wrote it down in the runtime directory. Such a file may be older than the last supervisor:
+/// compare the pid.
 #[must_use]
 pub fn predecessor(runtime_dir: &Path) -> Option<Predecessor> {
     let text = match guardian_pid() {
@@ -351,8 +375,11 @@ mod tests {
         let path = directory.path().join("notify");
         let by_path = UnixDatagram::bind(&path).unwrap();
         let name = format!("supervisord-rs-test-{}", std::process::id());
-        let by_name = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-        for (receiver, target) in [(by_path, path.into_os_string()), (by_name, format!("@{name}").into())] {
+        let by_name =
+            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        for (receiver, target) in
+            [(by_path, path.into_os_string()), (by_name, format!("@{name}").into())]
+        {
             let manager = ServiceManager::to(&target).unwrap();
             manager.ready();
             manager.status("two\nlines");

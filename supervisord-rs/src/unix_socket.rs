@@ -1,5 +1,6 @@
-//! A Unix socket at its name: bound there and nowhere else, so that `getsockname(2)` shows the name that clients know
-//! (sd_is_socket_unix(3) compares the two), and never open to more than it should be.
+//! A Unix socket at its name: bound there and nowhere else, so that `getsockname(2)` shows the name
+//! that clients know (sd_is_socket_unix(3) compares the two), and never open to more than it should
+//! be.
 
 use std::fs::{self, File};
 use std::io;
@@ -23,29 +24,32 @@ pub(crate) struct Access {
     pub(crate) group: Option<u32>,
 }
 
-/// A socket bound at `path`. One that nobody answers on is replaced: it refuses clients before and after it goes, and
-/// for the moment in between there is none.
+/// A socket bound at `path`. One that nobody answers on is replaced: it refuses clients before and
+/// after it goes, and for the moment in between there is none.
 ///
 /// # Errors
-/// `AddrInUse` when somebody answers there, or something else has the name; else what bind(2), chown(2) or chmod(2) say.
+/// `AddrInUse` when somebody answers there, or something else has the name; else what bind(2),
+/// chown(2) or chmod(2) say.
 pub(crate) fn bind(path: &Path, kind: Type, access: Access) -> io::Result<Socket> {
     remove_dead(path, kind)?;
     let socket = Socket::new(Domain::UNIX, kind, None)?;
-    // The file gets the bits of the socket, less the umask: it is not open to others for a moment (unix(7) does not say
-    // so; net/unix/af_unix.c does).
+    // The file gets the bits of the socket, less the umask: it is not open to others for a moment
+    // (unix(7) does not say so; net/unix/af_unix.c does).
     fchmod(socket.as_fd(), Mode::from_bits_truncate(access.mode & 0o700))?;
     socket.bind(&SockAddr::unix(path)?)?;
     arrange(path, access)?;
     Ok(socket)
 }
 
-/// Gives the socket at `path` its owner, its group and its bits, in this order: it is never open to another group.
+/// Gives the socket at `path` its owner, its group and its bits, in this order: it is never open to
+/// another group.
 ///
 /// # Errors
 /// `NotFound` and `AddrInUse` when there is no socket; what chown(2) or chmod(2) say.
 pub(crate) fn arrange(path: &Path, access: Access) -> io::Result<()> {
     // By a descriptor: who may write the directory could put a link in its place meanwhile.
-    let found = File::options().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
+    let found =
+        File::options().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
     if !found.metadata()?.file_type().is_socket() {
         return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
     }
@@ -79,7 +83,8 @@ fn is_served(path: &Path, kind: Type) -> io::Result<bool> {
         Ok(()) => true,
         // EPROTOTYPE: it lives, and is of another kind.
         Err(error) => {
-            error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::EPROTOTYPE)
+            error.kind() == io::ErrorKind::WouldBlock
+                || error.raw_os_error() == Some(libc::EPROTOTYPE)
         }
     })
 }
@@ -103,7 +108,11 @@ mod tests {
             let taken = bind(&path, kind, access).expect_err("it is served");
             assert_eq!(taken.kind(), io::ErrorKind::AddrInUse, "{taken}");
         }
-        assert_eq!(fs::read_dir(directory.path()).expect("ours").count(), 1, "nothing else is left");
+        assert_eq!(
+            fs::read_dir(directory.path()).expect("ours").count(),
+            1,
+            "nothing else is left"
+        );
     }
 
     #[test]
@@ -114,7 +123,10 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("ours");
         std::os::unix::fs::symlink(&file, &path).expect("a link");
         let access = Access { mode: 0o666, user: None, group: None };
-        assert_eq!(bind(&path, Type::STREAM, access).expect_err("a link").kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            bind(&path, Type::STREAM, access).expect_err("a link").kind(),
+            io::ErrorKind::AddrInUse
+        );
         assert!(arrange(&path, access).is_err());
         assert_eq!(file.metadata().expect("there").permissions().mode() & 0o777, 0o600);
     }

@@ -1,7 +1,9 @@
-//! What workers use: processor time, memory, threads, descriptors, context switches, from /proc (proc(5)).
+//! What workers use: processor time, memory, threads, descriptors, context switches, from /proc
+//! (proc(5)).
 //!
-//! A worker's figures are those of its process and all that descends from it; a thread's are its own, where the kernel
-//! keeps them by thread. Reading memory by share (PSS) takes the kernel a look at every page: do it beside the loop.
+//! A worker's figures are those of its process and all that descends from it; a thread's are its
+//! own, where the kernel keeps them by thread. Reading memory by share (PSS) takes the kernel a
+//! look at every page: do it beside the loop.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +12,8 @@ use std::path::Path;
 use crate::control::protocol::{StatusReport, Usage, WorkerStatus};
 use crate::process_table::{self, Stat, field};
 
-/// Fills in the figures of a report. Blocks for as long as /proc takes: milliseconds, with large workers more.
+/// Fills in the figures of a report. Blocks for as long as /proc takes: milliseconds, with large
+/// workers more.
 pub fn fill(report: &mut StatusReport) {
     let children = children();
     report.supervisor.usage = process(report.supervisor.pid);
@@ -19,7 +22,11 @@ pub fn fill(report: &mut StatusReport) {
     }
 }
 
-fn of_worker(worker: &WorkerStatus, supervisor: i32, children: &BTreeMap<i32, Vec<i32>>) -> Option<Usage> {
+fn of_worker(
+    worker: &WorkerStatus,
+    supervisor: i32,
+    children: &BTreeMap<i32, Vec<i32>>,
+) -> Option<Usage> {
     let pid = worker.pid?;
     if worker.isolation != "process" {
         return thread(pid, worker.tid?);

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Asks until there is an answer, at most `limit`, and `pause` after each time without one. Asks once at least. Blocks.
+/// Asks until there is an answer, at most `limit`, and `pause` after each time without one. Asks
+/// once at least. Blocks.
 pub(crate) fn until<T>(
     limit: Duration,
     pause: Duration,

@@ -1,5 +1,6 @@
-//! How fast output is captured, beside `cat > file` behind the same writer: bytes that nobody looks at (spliced from
-//! pipe to file), and lines that get a timestamp. Both in one run; ratios carry over to other machines, rates do not.
+//! How fast output is captured, beside `cat > file` behind the same writer: bytes that nobody looks
+//! at (spliced from pipe to file), and lines that get a timestamp. Both in one run; ratios carry
+//! over to other machines, rates do not.
 //!
 //! `cargo bench -p supervisord-rs --bench capture`
 
@@ -15,8 +16,9 @@ fn main() {
     let is_bench = std::env::args().any(|argument| argument == "--bench");
     // A writer that is faster than any disk: what is measured is the way from its pipe to the file.
     let mib: u64 = if is_bench { 2048 } else { 4 };
-    let flood =
-        format!("yes 'a line of some length, as programs write them' | head -c {mib}M; echo; echo LAST");
+    let flood = format!(
+        "yes 'a line of some length, as programs write them' | head -c {mib}M; echo; echo LAST"
+    );
     let bed = Bed::new();
     let rounds = if is_bench { 3 } else { 1 };
     let best = |run: &dyn Fn() -> Duration| (0..rounds).map(|_| run()).min().expect("a round");
@@ -24,8 +26,9 @@ fn main() {
         let target = bed.path("cat.log");
         let _ = std::fs::remove_file(&target);
         let begun = Instant::now();
-        let done =
-            Command::new("sh").args(["-c", &format!("{{ {flood}; }} | cat > {}", target.display())]).status();
+        let done = Command::new("sh")
+            .args(["-c", &format!("{{ {flood}; }} | cat > {}", target.display())])
+            .status();
         assert!(done.expect("sh runs").success());
         begun.elapsed()
     });

@@ -1,5 +1,6 @@
-//! What a restart costs beside the bare system calls: a supervised command is killed again and again, and so is the child
-//! of a bare loop of spawn and wait. Both in one run, in turns; ratios carry over to other machines, times do not.
+//! What a restart costs beside the bare system calls: a supervised command is killed again and
+//! again, and so is the child of a bare loop of spawn and wait. Both in one run, in turns; ratios
+//! carry over to other machines, times do not.
 //!
 //! `cargo bench -p supervisord-rs --bench restart`
 
@@ -19,8 +20,9 @@ fn main() {
     // `cargo test --benches` runs it too: a few rounds show that it works.
     let rounds = if std::env::args().any(|argument| argument == "--bench") { ROUNDS } else { 10 };
     let bed = Bed::new();
-    let yaml =
-        format!("version: 1\nworkers:\n  a: {{ command: [sleep, 1d], ready: {{ after: 0s }}, {EAGER} }}\n");
+    let yaml = format!(
+        "version: 1\nworkers:\n  a: {{ command: [sleep, 1d], ready: {{ after: 0s }}, {EAGER} }}\n"
+    );
     let supervisor = bed.start(&yaml);
     let mut pid = find(&supervisor.wait_running(), "a").pid.expect("running");
     let mut events = supervisor.client.events().expect("events");
@@ -33,10 +35,13 @@ fn main() {
         let (mut seen, mut executed) = (None, None);
         while executed.is_none() {
             let event = events.next().expect("the stream goes on").expect("an event");
-            match (event.kind.as_str(), event.detail["from"].as_str(), event.detail["to"].as_str()) {
+            match (event.kind.as_str(), event.detail["from"].as_str(), event.detail["to"].as_str())
+            {
                 // The death is told before anything else; the launch is answered after execve.
                 ("phase", Some("running"), _) => seen = Some(event.monotonic_us),
-                ("phase", Some("launching"), Some("starting")) => executed = Some(event.monotonic_us),
+                ("phase", Some("launching"), Some("starting")) => {
+                    executed = Some(event.monotonic_us)
+                }
                 _ => {}
             }
         }
@@ -47,7 +52,8 @@ fn main() {
             find(&supervisor.client.status().ok()?, "a").pid.filter(|new| *new != pid)
         });
 
-        let mut child = Command::new("sleep").arg("1d").stdin(Stdio::null()).spawn().expect("sleep");
+        let mut child =
+            Command::new("sleep").arg("1d").stdin(Stdio::null()).spawn().expect("sleep");
         let begun = Instant::now();
         kill(child.id() as i32, Signal::SIGKILL);
         child.wait().expect("our child");
@@ -61,7 +67,9 @@ fn main() {
     drop(events);
     supervisor.stop();
 
-    println!("{rounds} restarts of a killed command, backoff 0; median (90th percentile) in microseconds");
+    println!(
+        "{rounds} restarts of a killed command, backoff 0; median (90th percentile) in microseconds"
+    );
     println!("| from → to                 | supervised | bare spawn + wait | ratio |");
     println!("|---------------------------|------------|-------------------|-------|");
     row("death seen → execve done ", &mut own, &mut bare_spawn);
@@ -73,6 +81,10 @@ fn row(name: &str, supervised: &mut [u64], bare: &mut [u64]) {
         list.sort_unstable();
         list[list.len() * percent / 100]
     };
-    let (own, own_90, limit, limit_90) = (at(supervised, 50), at(supervised, 90), at(bare, 50), at(bare, 90));
-    println!("| {name} | {own} ({own_90}) | {limit} ({limit_90}) | {:.2} |", own as f64 / limit as f64);
+    let (own, own_90, limit, limit_90) =
+        (at(supervised, 50), at(supervised, 90), at(bare, 50), at(bare, 90));
+    println!(
+        "| {name} | {own} ({own_90}) | {limit} ({limit_90}) | {:.2} |",
+        own as f64 / limit as f64
+    );
 }

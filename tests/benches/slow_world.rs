@@ -1,6 +1,7 @@
 //! How long the loop's turns take while the world is slow, beside an ordinary day in the same run.
 //!
-//! `cargo bench -p supervisord-rs --bench slow_world`; goals: 99 of 100 turns under 5 ms, none over 50 ms.
+//! `cargo bench -p supervisord-rs --bench slow_world`; goals: 99 of 100 turns under 5 ms, none over
+//! 50 ms.
 
 #[path = "../disturbances/mod.rs"]
 mod disturbances;

@@ -1,5 +1,6 @@
-//! A thousand workers beside a bare loop of spawn and wait for as many: launch, all killed and all back, all stopped,
-//! and what each costs in memory. Both in one run; ratios carry over to other machines, times do not.
+//! A thousand workers beside a bare loop of spawn and wait for as many: launch, all killed and all
+//! back, all stopped, and what each costs in memory. Both in one run; ratios carry over to other
+//! machines, times do not.
 //!
 //! `cargo bench -p supervisord-rs --bench thousand`
 
@@ -46,7 +47,9 @@ struct Times {
 }
 
 fn spawn(count: usize) -> Vec<Child> {
-    (0..count).map(|_| Command::new("sleep").arg("1d").stdin(Stdio::null()).spawn().expect("sleep")).collect()
+    (0..count)
+        .map(|_| Command::new("sleep").arg("1d").stdin(Stdio::null()).spawn().expect("sleep"))
+        .collect()
 }
 
 fn bare(count: usize) -> Times {
@@ -90,7 +93,8 @@ fn supervised(count: usize) -> Times {
     wait_all(&supervisor, 1);
     let up = begun.elapsed();
     let pss = pss(supervisor.status().supervisor.pid);
-    let pids: Vec<i32> = supervisor.status().workers.iter().filter_map(|worker| worker.pid).collect();
+    let pids: Vec<i32> =
+        supervisor.status().workers.iter().filter_map(|worker| worker.pid).collect();
     let begun = Instant::now();
     for pid in pids {
         kill(pid, Signal::SIGKILL);

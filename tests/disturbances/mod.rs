@@ -1,5 +1,6 @@
-//! A slow world: everything outside the supervisor that could hold its loop, one disturbance at a time, each beside
-//! twenty healthy workers under load. The test asserts with these, the benchmark prints how long turns take.
+//! A slow world: everything outside the supervisor that could hold its loop, one disturbance at a
+//! time, each beside twenty healthy workers under load. The test asserts with these, the benchmark
+//! prints how long turns take.
 #![allow(dead_code, unreachable_pub, reason = "the test and the benchmark each use a part of it")]
 
 use std::fs::File;
@@ -81,7 +82,8 @@ impl Disturbance {
     }
 }
 
-/// Twenty workers that have no fault of their own: five of each kind. `spare` is what the probes restart.
+/// Twenty workers that have no fault of their own: five of each kind. `spare` is what the probes
+/// restart.
 const HEALTHY: &str = r#"
 version: 1
 supervisor: { fault_injection: allow, shutdown_timeout: 60s }
@@ -101,7 +103,8 @@ pub struct Probe<'a> {
     supervisor: &'a Supervisor<'a>,
     pub status: Duration,
     pub restart: Duration,
-    /// The slowest of as many bare processes, from spawn to end: what this machine makes everyone wait just now.
+    /// The slowest of as many bare processes, from spawn to end: what this machine makes everyone
+    /// wait just now.
     pub bare: Duration,
 }
 
@@ -213,7 +216,9 @@ fn traced_worker(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     probe.go_on(LASTS);
     drop(tracer);
     let generation = supervisor.worker("victim").generation;
-    probe.go_on_until("the victim to be back", || supervisor.worker("victim").generation >= generation);
+    probe.go_on_until("the victim to be back", || {
+        supervisor.worker("victim").generation >= generation
+    });
 }
 
 fn stop_large_tree(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
@@ -234,7 +239,8 @@ fn fifo_as_env_file(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let _ = supervisor.client.start(&["fed".into()], false);
     probe.go_on(LASTS);
     // Whatever still reads there gets its end.
-    let _ = File::options().read(true).write(true).open(&path).map(|mut fifo| fifo.write_all(b"A=1\n"));
+    let _ =
+        File::options().read(true).write(true).open(&path).map(|mut fifo| fifo.write_all(b"A=1\n"));
 }
 
 /// A socket with unsent bytes and SO_LINGER holds whoever closes it last (socket(7)).
@@ -265,7 +271,8 @@ fn lingering_sockets(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     probe.go_on(LASTS);
 }
 
-/// The worker's eventfd is one description for both: its status flags and its count are the worker's to spoil.
+/// The worker's eventfd is one description for both: its status flags and its count are the
+/// worker's to spoil.
 fn filled_eventfd(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let pid = pid_of(supervisor, "hostile");
     let script = format!(
@@ -330,11 +337,14 @@ fn silent_manager(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
 fn crash_loop(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     // Somebody holds the reading end and does not read.
     let fifo = supervisor.bed.path("fifo");
-    let _held = fifo.exists().then(|| File::options().read(true).write(true).open(&fifo).expect("a FIFO"));
+    let _held =
+        fifo.exists().then(|| File::options().read(true).write(true).open(&fifo).expect("a FIFO"));
     supervisor.client.start(&["hangs".into()], false).expect("an order");
     probe.go_on(LASTS);
     let written = supervisor.bed.output("writer.1").len();
-    probe.go_on_until("others' output to go on", || supervisor.bed.output("writer.1").len() > written);
+    probe.go_on_until("others' output to go on", || {
+        supervisor.bed.output("writer.1").len() > written
+    });
     let _ = supervisor.client.stop(&["hangs".into()], false);
 }
 
@@ -384,7 +394,8 @@ fn pid_of(supervisor: &Supervisor<'_>, worker: &str) -> i32 {
 /// Its `NOTIFY_SOCKET`.
 fn notify_socket(pid: i32) -> String {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).expect("a live process");
-    let value = environment.split(|&byte| byte == 0).find_map(|one| one.strip_prefix(b"NOTIFY_SOCKET="));
+    let value =
+        environment.split(|&byte| byte == 0).find_map(|one| one.strip_prefix(b"NOTIFY_SOCKET="));
     let value = std::ffi::OsStr::from_bytes(value.expect("a notify socket"));
     value.to_str().expect("UTF-8").to_owned()
 }

@@ -1,5 +1,5 @@
-//! A file system that does not answer: whoever looks into it is held by the kernel, and not even SIGKILL gets him out, as
-//! with a dead disk or a server that is gone (fuse(4)).
+//! A file system that does not answer: whoever looks into it is held by the kernel, and not even
+//! SIGKILL gets him out, as with a dead disk or a server that is gone (fuse(4)).
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -30,9 +30,11 @@ impl DeadDisk {
             }
         };
         fcntl(&device, FcntlArg::F_SETFD(FdFlag::empty())).expect("a descriptor of ours");
-        let options = format!("nosuid,nodev,fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+        let options =
+            format!("nosuid,nodev,fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
         let mut mount = Command::new("mount");
-        let mounted = mount.args(["-i", "-t", "fuse", "-o", &options, "dead"]).arg(directory).output();
+        let mounted =
+            mount.args(["-i", "-t", "fuse", "-o", &options, "dead"]).arg(directory).output();
         fcntl(&device, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a descriptor of ours");
         if !mounted.as_ref().is_ok_and(|output| output.status.success()) {
             eprintln!("SKIPPED: no FUSE for us on this machine: {mounted:?}");

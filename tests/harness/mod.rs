@@ -1,7 +1,7 @@
 //! A real supervisor in a directory of its own, and the means to look at it from outside.
 //!
-//! Every wait is for a condition with a deadline, and prints the supervisor's log when it does not come. A supervisor
-//! that is dropped has left no process behind: that is asserted, in every test.
+//! Every wait is for a condition with a deadline, and prints the supervisor's log when it does not
+//! come. A supervisor that is dropped has left no process behind: that is asserted, in every test.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::fs::{self, File};
@@ -44,7 +44,9 @@ pub fn program() -> Command {
 /// Another program that is one, with workers of its own.
 fn program_of(path: &Path) -> Command {
     let mut command = Command::new(path);
-    for variable in ["NOTIFY_SOCKET", "INVOCATION_ID", "SUPERVISORD_RS_SOCKET", "SUPERVISORD_RS_GUARDIAN"] {
+    for variable in
+        ["NOTIFY_SOCKET", "INVOCATION_ID", "SUPERVISORD_RS_SOCKET", "SUPERVISORD_RS_GUARDIAN"]
+    {
         command.env_remove(variable);
     }
     if std::env::var_os(CGROUPS).is_some_and(|value| value == "hidden") {
@@ -56,8 +58,8 @@ fn program_of(path: &Path) -> Command {
 /// `hidden`: every supervisor of the suite runs as on a host without cgroups.
 const CGROUPS: &str = "SUPERVISORD_RS_TEST_CGROUPS";
 
-/// Takes the hierarchy of cgroups out of sight of a program and all that it starts, by a mount namespace of its own; without
-/// the right to one, by telling the supervisor to pass it over.
+/// Takes the hierarchy of cgroups out of sight of a program and all that it starts, by a mount
+/// namespace of its own; without the right to one, by telling the supervisor to pass it over.
 fn hide_cgroups(command: &mut Command) {
     use nix::errno::Errno;
     use nix::sched::{CloneFlags, unshare};
@@ -80,7 +82,8 @@ fn hide_cgroups(command: &mut Command) {
             Err(errno) => Err(errno.into()),
         }
     };
-    // SAFETY: three system calls with arguments that need no memory of the heap, in a child that then executes.
+    // SAFETY: three system calls with arguments that need no memory of the heap, in a child that
+    // then executes.
     unsafe { command.pre_exec(hide) };
 }
 
@@ -96,7 +99,9 @@ pub struct Bed {
 
 impl Bed {
     pub fn new() -> Self {
-        Self { directory: TempDir::with_prefix("supervisord-rs-test-").expect("a temporary directory") }
+        Self {
+            directory: TempDir::with_prefix("supervisord-rs-test-").expect("a temporary directory"),
+        }
     }
 
     /// Waits for a condition where there is no [`Supervisor`] to ask.
@@ -151,7 +156,12 @@ impl Bed {
     }
 
     /// With these variables in its environment.
-    pub fn start_in(&self, yaml: &str, options: &[&str], environment: &[(&str, &str)]) -> Supervisor<'_> {
+    pub fn start_in(
+        &self,
+        yaml: &str,
+        options: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Supervisor<'_> {
         let supervisor = self.launch_in(yaml, options, environment);
         supervisor.wait("the supervisor to answer", |supervisor| supervisor.client.status().ok());
         supervisor
@@ -160,7 +170,8 @@ impl Bed {
     /// A supervisor that was to be started in a way of its own.
     pub fn attach(&self, mut command: Command) -> Supervisor<'_> {
         let child = command.spawn().expect("the program starts");
-        let supervisor = Supervisor { bed: self, child, client: Client::new(&self.path("run/control.sock")) };
+        let supervisor =
+            Supervisor { bed: self, child, client: Client::new(&self.path("run/control.sock")) };
         supervisor.wait("the supervisor to answer", |supervisor| supervisor.client.status().ok());
         supervisor
     }
@@ -170,9 +181,18 @@ impl Bed {
         self.launch_in(yaml, options, &[])
     }
 
-    pub fn launch_in(&self, yaml: &str, options: &[&str], environment: &[(&str, &str)]) -> Supervisor<'_> {
+    pub fn launch_in(
+        &self,
+        yaml: &str,
+        options: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Supervisor<'_> {
         let file = self.write("supervisord-rs.yaml", yaml);
-        let log = File::options().create(true).append(true).open(self.path("supervisor.log")).expect("a log");
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("supervisor.log"))
+            .expect("a log");
         let child = self
             .command(&["run", "-c"])
             .arg(file)
@@ -203,7 +223,9 @@ impl Bed {
         let mark = self.directory.path().as_os_str().as_encoded_bytes();
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").expect("/proc").flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
             let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
             if pid != std::process::id() as i32
                 && environment.windows(mark.len()).any(|window| window == mark)
@@ -268,9 +290,12 @@ impl Supervisor<'_> {
         self.wait("all workers to make progress", |supervisor| {
             let status = supervisor.client.status().ok()?;
             let went_on = |worker: &WorkerStatus| {
-                let before =
-                    past.map(|past| find(past, &worker.name)).and_then(|past| past.progress).unwrap_or(0);
-                worker.phase == "running" && worker.progress.is_none_or(|progress| progress > before)
+                let before = past
+                    .map(|past| find(past, &worker.name))
+                    .and_then(|past| past.progress)
+                    .unwrap_or(0);
+                worker.phase == "running"
+                    && worker.progress.is_none_or(|progress| progress > before)
             };
             status.workers.iter().all(went_on).then_some(status)
         })
@@ -353,7 +378,11 @@ impl Drop for Supervisor<'_> {
                 );
             }
             let _ = writeln!(std::io::stderr(), "left behind: {left:?}");
-            assert!(std::thread::panicking(), "processes left behind: {left:?}; log:\n{}", self.bed.log());
+            assert!(
+                std::thread::panicking(),
+                "processes left behind: {left:?}; log:\n{}",
+                self.bed.log()
+            );
         }
     }
 }
@@ -385,16 +414,19 @@ pub fn open_files(pid: i32) -> usize {
 
 /// Open descriptors of a process: such as threads that carry output have, and the others.
 ///
-/// Those of a thread are [`DESCRIPTORS`](supervisord_rs::record::logs::DESCRIPTORS) at most, and there are
-/// [`CARRIERS`](supervisord_rs::record::black_box::CARRIERS) threads at most. A disk that is slow for a moment has threads
-/// hang in their writes; others come in their place, and their descriptors stay for the next time. So the number of the
-/// former grows in steps, up to a bound; that of the latter must not grow.
+/// Those of a thread are [`DESCRIPTORS`](supervisord_rs::record::logs::DESCRIPTORS) at most, and
+/// there are [`CARRIERS`](supervisord_rs::record::black_box::CARRIERS) threads at most. A disk that
+/// is slow for a moment has threads hang in their writes; others come in their place, and their
+/// descriptors stay for the next time. So the number of the former grows in steps, up to a bound;
+/// that of the latter must not grow.
 pub fn open_files_by_use(pid: i32) -> (usize, usize) {
     let links = fs::read_dir(format!("/proc/{pid}/fd")).expect("a live process").flatten();
-    let names =
-        links.filter_map(|link| fs::read_link(link.path()).ok()).map(|path| path.display().to_string());
-    let carries =
-        |name: &String| name.starts_with("pipe:") || name == "/dev/null" || name.starts_with("/memfd:text");
+    let names = links
+        .filter_map(|link| fs::read_link(link.path()).ok())
+        .map(|path| path.display().to_string());
+    let carries = |name: &String| {
+        name.starts_with("pipe:") || name == "/dev/null" || name.starts_with("/memfd:text")
+    };
     let (carrying, others): (Vec<String>, Vec<String>) = names.partition(carries);
     (carrying.len(), others.len())
 }

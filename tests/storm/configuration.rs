@@ -1,5 +1,5 @@
-//! A valid random configuration: two territories, one for each client, which touch each other nowhere, and bystanders, whom
-//! nothing touches.
+//! A valid random configuration: two territories, one for each client, which touch each other
+//! nowhere, and bystanders, whom nothing touches.
 
 use std::fmt::Write as _;
 
@@ -31,8 +31,7 @@ pub struct Configuration {
     pub territories: [Territory; 2],
 }
 
-const RESTART: &str =
-    "backoff: { initial: 10ms, max: 200ms, jitter: 0.1 }, limit: { restarts: 1000000, within: 60s }";
+const RESTART: &str = "backoff: { initial: 10ms, max: 200ms, jitter: 0.1 }, limit: { restarts: 1000000, within: 60s }";
 
 pub fn random(random: &mut Random) -> Configuration {
     let mut yaml = "version: 1\nsupervisor: { fault_injection: allow, shutdown_timeout: 20s }\n\
@@ -51,7 +50,12 @@ pub fn random(random: &mut Random) -> Configuration {
     Configuration { yaml, territories }
 }
 
-fn territory(random: &mut Random, number: usize, yaml: &mut String, groups: &mut String) -> Territory {
+fn territory(
+    random: &mut Random,
+    number: usize,
+    yaml: &mut String,
+    groups: &mut String,
+) -> Territory {
     let prefix = ["left", "right"][number];
     let mut territory = Territory { scaled: format!("{prefix}-many"), ..Territory::default() };
     for position in 0..3 + random.below(4) {
@@ -60,7 +64,10 @@ fn territory(random: &mut Random, number: usize, yaml: &mut String, groups: &mut
             0 => ("worker: ticker, isolation: process".to_owned(), false),
             1 => (format!("worker: ticker, isolation: thread, cell: {prefix}"), true),
             2 if number == 0 => ("worker: ticker, isolation: thread".to_owned(), true),
-            3 => ("command: [sh, -c, 'trap \"\" TERM; while :; do sleep 0.1; done']".to_owned(), false),
+            3 => (
+                "command: [sh, -c, 'trap \"\" TERM; while :; do sleep 0.1; done']".to_owned(),
+                false,
+            ),
             4 => ("command: [sh, -c, 'setsid sleep 1d & sleep 1d & wait']".to_owned(), false),
             _ => ("command: [sleep, 1d]".to_owned(), false),
         };
@@ -85,16 +92,21 @@ fn territory(random: &mut Random, number: usize, yaml: &mut String, groups: &mut
     );
     if random.chance(60) {
         let strategy = random.pick(&["one-for-one", "one-for-all", "rest-for-one"]);
-        let members: Vec<usize> = (0..territory.plans.len()).filter(|_| random.chance(60)).collect();
+        let members: Vec<usize> =
+            (0..territory.plans.len()).filter(|_| random.chance(60)).collect();
         if strategy != "one-for-one" {
             for (position, &member) in members.iter().enumerate() {
                 territory.plans[member].after = members[..position].to_vec();
             }
         }
-        let names: Vec<&str> = members.iter().map(|member| territory.plans[*member].name.as_str()).collect();
+        let names: Vec<&str> =
+            members.iter().map(|member| territory.plans[*member].name.as_str()).collect();
         if !names.is_empty() {
-            let _ =
-                writeln!(groups, "  {prefix}: {{ strategy: {strategy}, workers: [{}] }}", names.join(", "));
+            let _ = writeln!(
+                groups,
+                "  {prefix}: {{ strategy: {strategy}, workers: [{}] }}",
+                names.join(", ")
+            );
         }
     }
     territory

@@ -1,6 +1,6 @@
-//! What the documentation promises of a territory, whatever happens to its processes: the last order counts, a start brings
-//! along what is waited for, a stop takes along what leans on it until it is back, and nobody ends for good without a
-//! reason.
+//! What the documentation promises of a territory, whatever happens to its processes: the last
+//! order counts, a start brings along what is waited for, a stop takes along what leans on it until
+//! it is back, and nobody ends for good without a reason.
 
 use supervisord_rs::control::protocol::StatusReport;
 
@@ -24,7 +24,8 @@ pub struct Model {
 impl Model {
     pub fn new(territory: Territory) -> Self {
         let workers = territory.plans.iter();
-        let workers = workers.map(|_| Expected { is_wanted: true, may_be_finished: false }).collect();
+        let workers =
+            workers.map(|_| Expected { is_wanted: true, may_be_finished: false }).collect();
         Self { territory, workers, instances: 2 }
     }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Main processes of commands by the name of their worker: leaders of sessions that bear it in their environment.
+/// Main processes of commands by the name of their worker: leaders of sessions that bear it in
+/// their environment.
 pub fn incarnations(bed: &Path) -> BTreeMap<String, Vec<String>> {
     let mark = bed.as_os_str().as_encoded_bytes();
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -16,17 +17,23 @@ pub fn incarnations(bed: &Path) -> BTreeMap<String, Vec<String>> {
             continue;
         }
         let mut variables = environment.split(|&byte| byte == 0);
-        let name = variables.find_map(|variable| variable.strip_prefix(b"SUPERVISOR_PROCESS_NAME="));
+        let name =
+            variables.find_map(|variable| variable.strip_prefix(b"SUPERVISOR_PROCESS_NAME="));
         let stat = std::fs::read(entry.path().join("stat")).unwrap_or_default();
         let stat = String::from_utf8_lossy(&stat).into_owned();
-        let fields: Vec<&str> =
-            stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
+        let fields: Vec<&str> = stat
+            .rsplit_once(')')
+            .map(|(_, rest)| rest.split_whitespace().collect())
+            .unwrap_or_default();
         let is_dead = fields.first().is_none_or(|state| ["Z", "X"].contains(state));
         let leads = fields.get(3).is_some_and(|session| *session == pid.to_string());
         // What a worker has put into a session of its own is a child of somebody of its own name.
         let is_main = leads && !stat.contains("(setsid)") && !has_same_parent(&fields, name);
         if let (Some(name), false, true) = (name, is_dead, is_main) {
-            found.entry(String::from_utf8_lossy(name).into_owned()).or_default().push(stat.trim().to_owned());
+            found
+                .entry(String::from_utf8_lossy(name).into_owned())
+                .or_default()
+                .push(stat.trim().to_owned());
         }
     }
     found

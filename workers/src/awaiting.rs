@@ -1,5 +1,5 @@
-//! Waiting for orders, for a descriptor, for a time. An order wakes every thread that waits: nobody takes it away from the
-//! others, since what is behind it is watched for its edges and never read.
+//! Waiting for orders, for a descriptor, for a time. An order wakes every thread that waits: nobody
+//! takes it away from the others, since what is behind it is watched for its edges and never read.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -38,7 +38,8 @@ impl<'a> Awaiting<'a> {
         Self { set: set.ok(), fd, is_always_readable }
     }
 
-    /// Until the descriptor can be read (true), or an order comes, or the time is up; sooner at times.
+    /// Until the descriptor can be read (true), or an order comes, or the time is up; sooner at
+    /// times.
     pub(crate) fn wait(&self, left: Option<Duration>) -> bool {
         if self.is_always_readable {
             return true;
@@ -57,7 +58,8 @@ impl<'a> Awaiting<'a> {
     }
 
     fn wait_a_slice(&self, slice: Duration) -> bool {
-        let mut fds: Vec<PollFd<'_>> = self.fd.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+        let mut fds: Vec<PollFd<'_>> =
+            self.fd.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
         let timeout = PollTimeout::try_from(milliseconds(slice)).unwrap_or(PollTimeout::MAX);
         let _ = poll(&mut fds, timeout);
         fds.first().and_then(PollFd::any).unwrap_or(false)

@@ -1,8 +1,10 @@
-//! The board: one page of shared memory per worker, through which it shows its progress and gets its orders.
+//! The board: one page of shared memory per worker, through which it shows its progress and gets
+//! its orders.
 //!
-//! The layout is fixed and versioned, every field is atomic, and a process maps its own page only. It outlives its
-//! worker. To the supervisor it is hostile input: [`Board::read`] validates every value that it hands out.
-//! Times are nanoseconds of `CLOCK_MONOTONIC`, which all processes of a machine share.
+//! The layout is fixed and versioned, every field is atomic, and a process maps its own page only.
+//! It outlives its worker. To the supervisor it is hostile input: [`Board::read`] validates every
+//! value that it hands out. Times are nanoseconds of `CLOCK_MONOTONIC`, which all processes of a
+//! machine share.
 
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
@@ -67,7 +69,8 @@ pub enum LastWords {
     Hang = 5,
 }
 
-/// The page itself. Create it with [`Mapping`](crate::mapping::Mapping); a zeroed page is a valid, empty board.
+/// The page itself. Create it with [`Mapping`](crate::mapping::Mapping); a zeroed page is a valid,
+/// empty board.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Board {
@@ -75,8 +78,9 @@ pub struct Board {
     name_length: AtomicU32,
     _reserved: AtomicU32,
     name: [AtomicU64; NAME_MAX / 8],
-    /// The generation that uses this board, and its [`State`] in the lowest byte: one word, so that a thread that was
-    /// left behind cannot change the state of its successor between a look and a store.
+    /// The generation that uses this board, and its [`State`] in the lowest byte: one word, so that
+    /// a thread that was left behind cannot change the state of its successor between a look and a
+    /// store.
     life: AtomicU64,
     /// The process it runs in.
     pub pid: AtomicI32,
@@ -92,12 +96,14 @@ pub struct Board {
     /// Units of work begun and not done.
     pub in_flight: AtomicU64,
     _unused: AtomicU32,
-    /// The last operation begun (a [`crate::fault::Fault`]'s code + [`BREADCRUMB_FAULT`], or the worker's own number).
+    /// The last operation begun (a [`crate::fault::Fault`]'s code + [`BREADCRUMB_FAULT`], or the
+    /// worker's own number).
     pub breadcrumb: AtomicU32,
 
     /// An [`Order`].
     pub order: AtomicU32,
-    /// The code of a fault to commit at the next checkpoint, 0 for none. Consumed by compare-exchange.
+    /// The code of a fault to commit at the next checkpoint, 0 for none. Consumed by
+    /// compare-exchange.
     pub fault: AtomicU32,
     /// Its parameter; stored before `fault`.
     pub fault_parameter: AtomicU64,
@@ -157,27 +163,36 @@ const fn life(generation: u64, state: State) -> u64 {
     generation << STATE_BITS | state as u64
 }
 
-/// Now, in nanoseconds of `CLOCK_MONOTONIC`. Async-signal-safe (clock_gettime(2) is on the list of signal-safety(7)).
+/// Now, in nanoseconds of `CLOCK_MONOTONIC`. Async-signal-safe (clock_gettime(2) is on the list of
+/// signal-safety(7)).
 #[must_use]
 pub fn monotonic_ns() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: needed because std's Instant does not show its value. `now` is a valid timespec that outlives the call.
+    // SAFETY: needed because std's Instant does not show its value. `now` is a valid timespec that
+    // outlives the call.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
 impl Board {
-    /// Starts a new incarnation: clears all but progress, then writes who it is. The caller is the only writer.
+    /// Starts a new incarnation: clears all but progress, then writes who it is. The caller is the
+    /// only writer.
     pub fn begin(&self, name: &str, generation: u64) {
         // First of all: from here on nothing of a predecessor counts.
         self.life.store(life(generation, State::Empty), Ordering::SeqCst);
         self.threads.iter().for_each(|sign| sign.store(0, Ordering::SeqCst));
-        for word in [&self.breadcrumb, &self.order, &self.fault, &self.last_words, &self.text_length] {
+        for word in
+            [&self.breadcrumb, &self.order, &self.fault, &self.last_words, &self.text_length]
+        {
             word.store(0, Ordering::Relaxed);
         }
-        for word in
-            [&self.in_flight, &self.fault_parameter, &self.fault_at, &self.address, &self.last_words_at]
-        {
+        for word in [
+            &self.in_flight,
+            &self.fault_parameter,
+            &self.fault_at,
+            &self.address,
+            &self.last_words_at,
+        ] {
             word.store(0, Ordering::Relaxed);
         }
         for word in [&self.pid, &self.tid, &self.signal, &self.code, &self.signal_tid] {
@@ -200,7 +215,8 @@ impl Board {
         self.life.load(Ordering::Acquire) >> STATE_BITS
     }
 
-    /// What this generation does now. False, and nothing is changed, when the board belongs to another one.
+    /// What this generation does now. False, and nothing is changed, when the board belongs to
+    /// another one.
     pub fn set_state(&self, generation: u64, state: State) -> bool {
         let next = |now: u64| (now >> STATE_BITS == generation).then_some(life(generation, state));
         self.life.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).is_ok()
@@ -214,7 +230,9 @@ impl Board {
 
     /// Puts the sign of a thread in the place of its last one. False: that is not there.
     pub(crate) fn replace_sign(&self, index: usize, last: u64, next: u64) -> bool {
-        self.threads[index].compare_exchange(last, next, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.threads[index]
+            .compare_exchange(last, next, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// A sign of life: two stores and a look at the clock (vDSO), no system call.
@@ -228,7 +246,8 @@ impl Board {
         self.order.store(Order::Stop as u32, Ordering::Release);
     }
 
-    /// Orders the worker to commit a fault at its next checkpoint; wake it as for [`order_stop`](Self::order_stop).
+    /// Orders the worker to commit a fault at its next checkpoint; wake it as for
+    /// [`order_stop`](Self::order_stop).
     pub fn order_fault(&self, code: u32, parameter: u64) {
         self.fault_parameter.store(parameter, Ordering::Relaxed);
         self.fault.store(code, Ordering::Release);
@@ -239,8 +258,8 @@ impl Board {
     pub fn take_fault(&self) -> Option<(u32, u64)> {
         let code = self.fault.load(Ordering::Acquire);
         let parameter = self.fault_parameter.load(Ordering::Relaxed);
-        let taken =
-            code != 0 && self.fault.compare_exchange(code, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let taken = code != 0
+            && self.fault.compare_exchange(code, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         taken.then_some((code, parameter))
     }
 
@@ -255,9 +274,16 @@ impl Board {
         store_text(&self.text, &self.text_length, text);
     }
 
-    /// Writes last words unless some stand there already: the first are the cause, later ones its consequence.
-    /// Async-signal-safe.
-    pub fn write_last_words(&self, kind: LastWords, signal: i32, code: i32, address: u64, tid: i32) {
+    /// Writes last words unless some stand there already: the first are the cause, later ones its
+    /// consequence. Async-signal-safe.
+    pub fn write_last_words(
+        &self,
+        kind: LastWords,
+        signal: i32,
+        code: i32,
+        address: u64,
+        tid: i32,
+    ) {
         if self.last_words.load(Ordering::Acquire) != LastWords::None as u32 {
             return;
         }
@@ -269,8 +295,8 @@ impl Board {
         self.last_words.store(kind as u32, Ordering::Release);
     }
 
-    /// Reads everything, validated: whatever a hostile worker wrote, the result is well-formed. `None` when this is
-    /// no board of our version.
+    /// Reads everything, validated: whatever a hostile worker wrote, the result is well-formed.
+    /// `None` when this is no board of our version.
     #[must_use]
     pub fn read(&self) -> Option<Reading> {
         if !self.is_known() {
@@ -297,7 +323,9 @@ impl Board {
             _ => return None,
         };
         let now = monotonic_ns();
-        let past = |time: &AtomicU64| Some(time.load(Ordering::Acquire)).filter(|&at| at != 0 && at <= now);
+        let past = |time: &AtomicU64| {
+            Some(time.load(Ordering::Acquire)).filter(|&at| at != 0 && at <= now)
+        };
         let signs: Vec<Sign> = self
             .threads
             .iter()
@@ -395,6 +423,7 @@ fn store_text(words: &[AtomicU64], length: &AtomicU32, text: &[u8]) {
 
 fn load_text(words: &[AtomicU64], length: &AtomicU32) -> String {
     let length = (length.load(Ordering::Acquire) as usize).min(words.len() * 8);
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()).collect();
+    let bytes: Vec<u8> =
+        words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()).collect();
     String::from_utf8_lossy(&bytes[..length]).into_owned()
 }

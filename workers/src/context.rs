@@ -1,4 +1,5 @@
-//! What a worker has of its surroundings: signs of life out, orders in. The same in every isolation.
+//! What a worker has of its surroundings: signs of life out, orders in. The same in every
+//! isolation.
 //!
 //! Every method is a *checkpoint*: an injected fault is committed there, and nowhere else.
 
@@ -15,10 +16,12 @@ use crate::fault::Fault;
 use crate::mapping::Mapping;
 use crate::seat::Seat;
 
-/// One incarnation's view of the world. Cheap to clone, so that a worker's own threads can have one each.
+/// One incarnation's view of the world. Cheap to clone, so that a worker's own threads can have one
+/// each.
 ///
-/// Each clone is watched by itself, from its first sign of life until it is dropped: where the worker has a `heartbeat:`,
-/// a thread with a context of its own beats, or waits inside the SDK, or drops it.
+/// Each clone is watched by itself, from its first sign of life until it is dropped: where the
+/// worker has a `heartbeat:`, a thread with a context of its own beats, or waits inside the SDK, or
+/// drops it.
 #[derive(Debug)]
 pub struct Context {
     shared: Arc<Shared>,
@@ -59,7 +62,8 @@ impl Shared {
         self.mapping.nth(self.page)
     }
 
-    /// False for a thread that was abandoned: its board belongs to its successor now, and it must not touch it.
+    /// False for a thread that was abandoned: its board belongs to its successor now, and it must
+    /// not touch it.
     pub(crate) fn is_current(&self) -> bool {
         self.board().generation() == self.generation
     }
@@ -86,7 +90,8 @@ impl Context {
         self.shared.generation
     }
 
-    /// Says that the worker is ready. The first sign of life says so too; call this when it would come late.
+    /// Says that the worker is ready. The first sign of life says so too; call this when it would
+    /// come late.
     pub fn ready(&self) {
         if self.shared.is_current()
             && !self.shared.is_ready.swap(true, Ordering::AcqRel)
@@ -97,7 +102,8 @@ impl Context {
         self.checkpoint();
     }
 
-    /// A sign of life: a few atomic stores, no system call. Call it at least twice within `heartbeat:`.
+    /// A sign of life: a few atomic stores, no system call. Call it at least twice within
+    /// `heartbeat:`.
     pub fn tick(&self) {
         if self.shared.is_current() {
             self.board().beat();
@@ -114,8 +120,8 @@ impl Context {
         self.tick();
     }
 
-    /// Counts units of work begun; they are done when the guard is dropped in order, and lost when the worker dies
-    /// before. Dropping it by a panic leaves them lost.
+    /// Counts units of work begun; they are done when the guard is dropped in order, and lost when
+    /// the worker dies before. Dropping it by a panic leaves them lost.
     #[must_use]
     pub fn begin(&self, units: u64) -> InFlight<'_> {
         if self.shared.is_current() {
@@ -125,7 +131,8 @@ impl Context {
         InFlight { context: self, units }
     }
 
-    /// Leaves a breadcrumb: the number of the operation that comes next, shown by an incident even after SIGKILL.
+    /// Leaves a breadcrumb: the number of the operation that comes next, shown by an incident even
+    /// after SIGKILL.
     pub fn breadcrumb(&self, operation: u32) {
         if self.shared.is_current() {
             self.board().breadcrumb.store(operation & !BREADCRUMB_FAULT, Ordering::Relaxed);
@@ -140,8 +147,8 @@ impl Context {
 
     /// Sleeps, unless an order to stop comes. True: go on; false: return soon.
     ///
-    /// A worker that sleeps here is not hung, however long it sleeps: it answers when the supervisor asks, once in each
-    /// `heartbeat:`.
+    /// A worker that sleeps here is not hung, however long it sleeps: it answers when the
+    /// supervisor asks, once in each `heartbeat:`.
     #[must_use]
     pub fn sleep(&self, duration: Duration) -> bool {
         self.wait(None, Some(duration));
@@ -155,8 +162,8 @@ impl Context {
         }
     }
 
-    /// Waits until `fd` can be read (or has hung up), at most `timeout`. True: it can; false: an order came or the time
-    /// is up. For workers that wait for the world: sockets, pipes.
+    /// Waits until `fd` can be read (or has hung up), at most `timeout`. True: it can; false: an
+    /// order came or the time is up. For workers that wait for the world: sockets, pipes.
     #[must_use]
     pub fn wait_readable(&self, fd: BorrowedFd<'_>, timeout: Option<Duration>) -> bool {
         self.wait(Some(fd), timeout) && !self.stop_requested()
@@ -181,7 +188,8 @@ impl Context {
         self.shared.board()
     }
 
-    /// Waits for `fd`, the time, or orders, committing a fault that is ordered meanwhile. True when `fd` is readable.
+    /// Waits for `fd`, the time, or orders, committing a fault that is ordered meanwhile. True when
+    /// `fd` is readable.
     fn wait(&self, fd: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> bool {
         let end = timeout.map(|timeout| Instant::now() + timeout);
         self.tick();

@@ -1,9 +1,10 @@
-//! Last words: what the handler of a fatal signal leaves on the board before the process dies of that very signal.
+//! Last words: what the handler of a fatal signal leaves on the board before the process dies of
+//! that very signal.
 //!
-//! The handler makes async-signal-safe calls only (signal-safety(7)): atomic stores into shared memory, gettid, write
-//! to an eventfd, sigaction, tgkill. Rust's own handler stays behind it in the chain, so that a stack overflow is still
-//! reported in its words; it would swallow the first SIGSEGV that is *sent* (rust-lang/rust issue 140662), so that
-//! sent signals never reach it.
+//! The handler makes async-signal-safe calls only (signal-safety(7)): atomic stores into shared
+//! memory, gettid, write to an eventfd, sigaction, tgkill. Rust's own handler stays behind it in
+//! the chain, so that a stack overflow is still reported in its words; it would swallow the first
+//! SIGSEGV that is *sent* (rust-lang/rust issue 140662), so that sent signals never reach it.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -43,7 +44,8 @@ static THREADS: [Slot; SLOTS] = [const {
     }
 }; SLOTS];
 
-/// What else is to be done by the handler: signal, `si_code`, address, thread. Async-signal-safe calls only.
+/// What else is to be done by the handler: signal, `si_code`, address, thread. Async-signal-safe
+/// calls only.
 pub type OnFatal = fn(i32, i32, u64, i32);
 
 static ON_FATAL: OnceLock<OnFatal> = OnceLock::new();
@@ -54,7 +56,8 @@ pub fn on_fatal(callback: OnFatal) {
     let _ = ON_FATAL.set(callback);
 }
 
-/// Installs the handlers and the panic hook. Once per process, before the first worker; further calls do nothing.
+/// Installs the handlers and the panic hook. Once per process, before the first worker; further
+/// calls do nothing.
 ///
 /// # Errors
 /// What sigaction(2) says; it does not fail for these signals.
@@ -64,8 +67,8 @@ pub fn install() -> io::Result<()> {
         // SAFETY: a zeroed sigaction is a valid one (SIG_DFL, empty mask, no flags).
         let mut previous: [libc::sigaction; FATAL.len()] = unsafe { std::mem::zeroed() };
         for (signal, previous) in FATAL.into_iter().zip(&mut previous) {
-            // SAFETY: as above; both pointers are valid; the handler keeps to async-signal-safe calls and does not
-            // return to code that would go on after a fault.
+            // SAFETY: as above; both pointers are valid; the handler keeps to async-signal-safe
+            // calls and does not return to code that would go on after a fault.
             let outcome = unsafe {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = on_signal;
@@ -84,8 +87,8 @@ pub fn install() -> io::Result<()> {
 }
 
 extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _context: *mut c_void) {
-    // SAFETY: the kernel passes a valid siginfo to a SA_SIGINFO handler; si_addr is meaningful for faults of the
-    // program itself, which have a positive code.
+    // SAFETY: the kernel passes a valid siginfo to a SA_SIGINFO handler; si_addr is meaningful for
+    // faults of the program itself, which have a positive code.
     let (code, address) = unsafe {
         let code = (*info).si_code;
         (code, if code > 0 { (*info).si_addr() as usize } else { 0 })
@@ -97,11 +100,13 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _context: *mu
         callback(signal, code, address as u64, tid);
     }
     if code > 0 && (signal == SIGSEGV || signal == SIGBUS) && chain(signal) {
-        // The instruction faults again: std's handler tells a stack overflow, or the default action ends us.
+        // The instruction faults again: std's handler tells a stack overflow, or the default action
+        // ends us.
         return;
     }
-    // SAFETY: async-signal-safe calls with valid arguments. The signal is blocked while its handler runs: the one sent
-    // here strikes when we return, with the default action, so that the process dies of the signal that it got.
+    // SAFETY: async-signal-safe calls with valid arguments. The signal is blocked while its handler
+    // runs: the one sent here strikes when we return, with the default action, so that the process
+    // dies of the signal that it got.
     unsafe {
         let default: libc::sigaction = MaybeUninit::zeroed().assume_init();
         libc::sigaction(signal, &raw const default, ptr::null_mut());
@@ -110,13 +115,18 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _context: *mu
 }
 
 fn leave_last_words(signal: c_int, code: c_int, address: usize, tid: i32) {
-    let Some(slot) = THREADS.iter().find(|slot| slot.tid.load(Ordering::Acquire) == tid) else { return };
+    let Some(slot) = THREADS.iter().find(|slot| slot.tid.load(Ordering::Acquire) == tid) else {
+        return;
+    };
     let board = slot.board.load(Ordering::Acquire);
     let stack_low = slot.stack_low.load(Ordering::Relaxed);
-    let is_overflow =
-        signal == SIGSEGV && code > 0 && stack_low != 0 && address.abs_diff(stack_low) <= NEAR_STACK_END;
+    let is_overflow = signal == SIGSEGV
+        && code > 0
+        && stack_low != 0
+        && address.abs_diff(stack_low) <= NEAR_STACK_END;
     let kind = if is_overflow { LastWords::StackOverflow } else { LastWords::Signal };
-    // SAFETY: a slot with our own tid was filled by this very thread, which holds the mapping until it empties it.
+    // SAFETY: a slot with our own tid was filled by this very thread, which holds the mapping until
+    // it empties it.
     if let Some(board) = unsafe { board.as_ref() } {
         board.write_last_words(kind, signal, code, address as u64, tid);
     }
@@ -138,7 +148,8 @@ fn chain(signal: c_int) -> bool {
     unsafe { libc::sigaction(signal, previous, ptr::null_mut()) == 0 }
 }
 
-/// This thread's place among those that can leave last words, and its alternate stack. Given back when dropped.
+/// This thread's place among those that can leave last words, and its alternate stack. Given back
+/// when dropped.
 pub(crate) struct Registered {
     slot: Option<&'static Slot>,
     stack: Option<AlternateStack>,
@@ -169,11 +180,13 @@ impl Drop for Registered {
     }
 }
 
-/// The lowest address of this thread's stack; 0 when the C library does not tell. Not for the handler: it allocates.
+/// The lowest address of this thread's stack; 0 when the C library does not tell. Not for the
+/// handler: it allocates.
 fn stack_low() -> usize {
     let mut low = ptr::null_mut();
     let mut size = 0;
-    // SAFETY: the attributes are initialised by pthread_getattr_np before they are read, and destroyed after.
+    // SAFETY: the attributes are initialised by pthread_getattr_np before they are read, and
+    // destroyed after.
     unsafe {
         let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
         if libc::pthread_getattr_np(libc::pthread_self(), &raw mut attributes) != 0 {
@@ -197,17 +210,21 @@ impl AlternateStack {
     /// `None` when there is no memory for it: then std's smaller one serves.
     fn install() -> Option<Self> {
         let size = ALTERNATE_STACK + Self::GUARD;
-        // SAFETY: a fresh private mapping; its lowest page is made inaccessible; sigaltstack gets the rest, which stays
-        // mapped until `drop` has taken it out of use.
+        // SAFETY: a fresh private mapping; its lowest page is made inaccessible; sigaltstack gets
+        // the rest, which stays mapped until `drop` has taken it out of use.
         unsafe {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
-            let base = libc::mmap(ptr::null_mut(), size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+            let base =
+                libc::mmap(ptr::null_mut(), size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
             if base == libc::MAP_FAILED {
                 return None;
             }
             libc::mprotect(base, Self::GUARD, libc::PROT_NONE);
-            let stack =
-                libc::stack_t { ss_sp: base.byte_add(Self::GUARD), ss_flags: 0, ss_size: ALTERNATE_STACK };
+            let stack = libc::stack_t {
+                ss_sp: base.byte_add(Self::GUARD),
+                ss_flags: 0,
+                ss_size: ALTERNATE_STACK,
+            };
             let mut previous: libc::stack_t = std::mem::zeroed();
             libc::sigaltstack(&raw const stack, &raw mut previous);
             Some(Self { base, previous })

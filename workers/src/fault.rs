@@ -1,7 +1,8 @@
-//! The catalogue of faults: every way to fail that can be ordered, with what it is expected to destroy.
+//! The catalogue of faults: every way to fail that can be ordered, with what it is expected to
+//! destroy.
 //!
-//! A fault is really committed: a segfault is a bad access, not a `raise`. How, stands in `fault/commit.rs`; what is known of
-//! each, in its [`Entry`].
+//! A fault is really committed: a segfault is a bad access, not a `raise`. How, stands in
+//! `fault/commit.rs`; what is known of each, in its [`Entry`].
 
 mod catalogue;
 mod commit;
@@ -148,8 +149,9 @@ impl Fault {
             .expect("a test checks that every fault is there")
     }
 
-    /// Commits it, here and now, on this thread. Returns only from those that leave their worker alive ([`Fault::Leak`],
-    /// and those from outside, which are not committed here). `parameter`: see [`Entry::parameter`].
+    /// Commits it, here and now, on this thread. Returns only from those that leave their worker
+    /// alive ([`Fault::Leak`], and those from outside, which are not committed here). `parameter`:
+    /// see [`Entry::parameter`].
     pub fn commit(self, parameter: u64) {
         commit::commit(self, parameter);
     }
@@ -206,11 +208,14 @@ impl FromStr for Injection {
         };
         let parameter = match (fault, parameter) {
             (Fault::Exit, None) => 0,
-            (Fault::Exit, Some(code)) => {
-                code.parse::<u8>().map(u64::from).map_err(|_| wrong("an exit code from 0 to 255"))?
-            }
+            (Fault::Exit, Some(code)) => code
+                .parse::<u8>()
+                .map(u64::from)
+                .map_err(|_| wrong("an exit code from 0 to 255"))?,
             (Fault::Leak, None) => catalogue::LEAK_CAP,
-            (Fault::Leak, Some(size)) => mebibytes(size).ok_or_else(|| wrong("a size such as 64MiB"))?,
+            (Fault::Leak, Some(size)) => {
+                mebibytes(size).ok_or_else(|| wrong("a size such as 64MiB"))?
+            }
             (_, None) => 0,
             (_, Some(_)) => return Err(wrong("none")),
         };
@@ -241,7 +246,10 @@ mod tests {
     fn every_fault_has_an_entry_a_code_and_a_name_that_leads_back() {
         for fault in Fault::all() {
             assert_eq!(Fault::from_code(fault.code()), Some(fault));
-            assert_eq!(fault.name().parse::<Injection>().map(|injection| injection.fault), Ok(fault));
+            assert_eq!(
+                fault.name().parse::<Injection>().map(|injection| injection.fault),
+                Ok(fault)
+            );
         }
     }
 

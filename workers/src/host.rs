@@ -1,8 +1,9 @@
 //! Runs registered workers inside a child process: the supervisor's other half.
 //!
-//! The child is the same binary, started as `__host`, with descriptor 3 a `SOCK_SEQPACKET` socket on which the
-//! supervisor sends orders, and 4 an eventfd that makes it look at the boards. Nothing goes back but what stands on
-//! the boards. When the socket ends, the supervisor is gone, and so goes the child.
+//! The child is the same binary, started as `__host`, with descriptor 3 a `SOCK_SEQPACKET` socket
+//! on which the supervisor sends orders, and 4 an eventfd that makes it look at the boards. Nothing
+//! goes back but what stands on the boards. When the socket ends, the supervisor is gone, and so
+//! goes the child.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -21,9 +22,11 @@ use crate::run::{IncarnationPlan, OnPanic, spawn};
 
 /// Largest order, in bytes.
 pub const ORDER_MAX: usize = 64 * 1024;
-/// Exit code of a host whose single worker panicked and was contained, as of a Rust program that panicked.
+/// Exit code of a host whose single worker panicked and was contained, as of a Rust program that
+/// panicked.
 pub const EXIT_PANICKED: i32 = 101;
-/// Exit code of a host that does not know its worker or could not start it (EX_CONFIG of sysexits.h).
+/// Exit code of a host that does not know its worker or could not start it (EX_CONFIG of
+/// sysexits.h).
 pub const EXIT_UNREGISTERED: i32 = 78;
 
 const SOCKET: RawFd = 3;
@@ -46,10 +49,12 @@ pub struct HostOrder {
     pub single: bool,
 }
 
-/// Sends an order with its descriptors (board, wake, output). Does not block, whatever the flags of the socket are.
+/// Sends an order with its descriptors (board, wake, output). Does not block, whatever the flags of
+/// the socket are.
 ///
 /// # Errors
-/// EAGAIN: the host reads no orders; EPIPE, ECONNRESET: it is gone; EMSGSIZE: the arguments are too large.
+/// EAGAIN: the host reads no orders; EPIPE, ECONNRESET: it is gone; EMSGSIZE: the arguments are too
+/// large.
 pub fn send(socket: BorrowedFd<'_>, order: &HostOrder, fds: [BorrowedFd<'_>; 3]) -> io::Result<()> {
     let text = serde_json::to_vec(order)?;
     if text.len() > ORDER_MAX {
@@ -67,14 +72,15 @@ pub fn send(socket: BorrowedFd<'_>, order: &HostOrder, fds: [BorrowedFd<'_>; 3])
     Ok(())
 }
 
-/// The child's main function. Never returns: exit code 0 when the single worker returned, 1 when it failed,
-/// [`EXIT_PANICKED`], [`EXIT_UNREGISTERED`]; 0 when the supervisor is gone.
+/// The child's main function. Never returns: exit code 0 when the single worker returned, 1 when it
+/// failed, [`EXIT_PANICKED`], [`EXIT_UNREGISTERED`]; 0 when the supervisor is gone.
 pub fn main(registry: &Registry) -> ! {
     if let Err(error) = crash::install() {
         eprintln!("cannot take fatal signals: {error}");
     }
     // SAFETY: the launcher put them there, and nobody else in this fresh process owns them.
-    let (socket, poke) = unsafe { (OwnedFd::from_raw_fd(SOCKET), Arc::new(OwnedFd::from_raw_fd(POKE))) };
+    let (socket, poke) =
+        unsafe { (OwnedFd::from_raw_fd(SOCKET), Arc::new(OwnedFd::from_raw_fd(POKE))) };
     loop {
         match receive(&socket) {
             Ok(Some((order, fds))) => begin(order, fds, &poke, registry),
@@ -129,7 +135,8 @@ fn begin(order: HostOrder, fds: [OwnedFd; 3], poke: &Arc<OwnedFd>, registry: &Re
     }
 }
 
-/// A process of its own ends with its worker. One whose thread vanished goes on: its heartbeat tells.
+/// A process of its own ends with its worker. One whose thread vanished goes on: its heartbeat
+/// tells.
 fn end_process(end: State) {
     exit(match end {
         State::Returned => 0,
@@ -167,7 +174,8 @@ fn descriptors(messages: nix::sys::socket::CmsgIterator<'_>) -> Vec<OwnedFd> {
             _ => None,
         })
         .flatten()
-        // SAFETY: the kernel has just installed these descriptors in this process; they are nobody else's.
+        // SAFETY: the kernel has just installed these descriptors in this process; they are nobody
+        // else's.
         .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
         .collect()
 }

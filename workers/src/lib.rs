@@ -1,7 +1,8 @@
 //! The worker SDK: write a worker once, run it as a thread, in a cell or as a process.
 //!
-//! A worker is a type with [`Worker::run`]; a [`Registry`] gives it a name that the configuration can use. This is a
-//! whole program, with a worker of its own beside the built-in ones (`workers/examples/greeter.rs`):
+//! A worker is a type with [`Worker::run`]; a [`Registry`] gives it a name that the configuration
+//! can use. This is a whole program, with a worker of its own beside the built-in ones
+//! (`workers/examples/greeter.rs`):
 //!
 //! ```no_run
 #![doc = include_str!("../examples/greeter.rs")]

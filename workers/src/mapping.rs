@@ -1,8 +1,9 @@
 //! Shared pages: how a [`Board`] comes into memory.
 //!
-//! A process worker's board is a sealed memfd: nobody, the worker included, can shrink it under the supervisor's feet
-//! (a truncated mapping is SIGBUS for everyone who reads it; memfd_create(2), F_SEAL_SHRINK). Boards of the
-//! supervisor's own threads are pages of the black box, a file that no worker process ever gets.
+//! A process worker's board is a sealed memfd: nobody, the worker included, can shrink it under the
+//! supervisor's feet (a truncated mapping is SIGBUS for everyone who reads it; memfd_create(2),
+//! F_SEAL_SHRINK). Boards of the supervisor's own threads are pages of the black box, a file that
+//! no worker process ever gets.
 
 use std::fs::File;
 use std::io;
@@ -17,7 +18,8 @@ use nix::unistd::ftruncate;
 
 use crate::board::{Board, SIZE};
 
-/// Some boards in shared memory. Unmapped when dropped: whoever lets a thread use one keeps an `Arc` in that thread.
+/// Some boards in shared memory. Unmapped when dropped: whoever lets a thread use one keeps an
+/// `Arc` in that thread.
 #[derive(Debug)]
 pub struct Mapping {
     base: NonNull<Board>,
@@ -27,14 +29,16 @@ pub struct Mapping {
 
 // SAFETY: the pages are plain shared memory, valid from every thread until drop.
 unsafe impl Send for Mapping {}
-// SAFETY: every field of a Board is atomic, so shared references may be used from many threads at once.
+// SAFETY: every field of a Board is atomic, so shared references may be used from many threads at
+// once.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Creates one zeroed board in a memfd that can neither shrink nor grow.
     ///
     /// # Errors
-    /// What memfd_create(2), ftruncate(2), fcntl(2) or mmap(2) say: EMFILE, ENFILE or ENOMEM as a rule.
+    /// What memfd_create(2), ftruncate(2), fcntl(2) or mmap(2) say: EMFILE, ENFILE or ENOMEM as a
+    /// rule.
     pub fn sealed(name: &str) -> io::Result<Self> {
         let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
         ftruncate(&fd, SIZE as i64)?;
@@ -66,11 +70,12 @@ impl Mapping {
         Self::inherited(fd)
     }
 
-    /// Maps `pages` boards of a file, which is made that long. Nobody else may shrink it while it is mapped.
+    /// Maps `pages` boards of a file, which is made that long. Nobody else may shrink it while it
+    /// is mapped.
     ///
     /// # Errors
-    /// What ftruncate(2), posix_fallocate(3) or mmap(2) say; ENOSPC when the file system is full (the blocks are
-    /// reserved here, so that a store to the page can never be SIGBUS later).
+    /// What ftruncate(2), posix_fallocate(3) or mmap(2) say; ENOSPC when the file system is full
+    /// (the blocks are reserved here, so that a store to the page can never be SIGBUS later).
     pub fn file(file: File, pages: NonZeroUsize) -> io::Result<Self> {
         let fd = OwnedFd::from(file);
         let length = (pages.get() * SIZE) as i64;
@@ -81,11 +86,19 @@ impl Mapping {
 
     fn map(fd: OwnedFd, pages: NonZeroUsize) -> io::Result<Self> {
         let length = pages.saturating_mul(NonZeroUsize::MIN.saturating_add(SIZE - 1));
-        // SAFETY: needed because shared memory has no safe form. The kernel chooses the address of a fresh mapping, so
-        // that no object of ours is replaced; the length is that of whole boards, checked or set by the callers; a
-        // zeroed or garbage page is a valid Board, since every bit pattern is valid for its atomics.
+        // SAFETY: needed because shared memory has no safe form. The kernel chooses the address of
+        // a fresh mapping, so that no object of ours is replaced; the length is that of whole
+        // boards, checked or set by the callers; a zeroed or garbage page is a valid Board, since
+        // every bit pattern is valid for its atomics.
         let base = unsafe {
-            mmap(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, &fd, 0)?
+            mmap(
+                None,
+                length,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_SHARED,
+                &fd,
+                0,
+            )?
         };
         Ok(Self { base: base.cast(), pages, fd })
     }
@@ -103,7 +116,8 @@ impl Mapping {
     #[must_use]
     pub fn nth(&self, index: usize) -> &Board {
         assert!(index < self.pages.get(), "board {index} of {}", self.pages);
-        // SAFETY: `base` points to `pages` boards of SIZE bytes each, page-aligned, alive as long as `self`.
+        // SAFETY: `base` points to `pages` boards of SIZE bytes each, page-aligned, alive as long
+        // as `self`.
         unsafe { self.base.byte_add(index * SIZE).as_ref() }
     }
 
@@ -122,7 +136,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, whole, and no reference to it outlives `self`. Failure would leak a page.
+        // SAFETY: the mapping is ours, whole, and no reference to it outlives `self`. Failure would
+        // leak a page.
         let _ = unsafe { munmap(self.base.cast(), self.pages.get() * SIZE) };
     }
 }

@@ -24,8 +24,9 @@ struct Entry {
 }
 
 impl Registry {
-    /// Adds a worker, or replaces one of the same name. `make` gets the `args:` of the configuration, typed; it must
-    /// have no effects, since `check` calls it too: effects belong into [`Worker::run`].
+    /// Adds a worker, or replaces one of the same name. `make` gets the `args:` of the
+    /// configuration, typed; it must have no effects, since `check` calls it too: effects belong
+    /// into [`Worker::run`].
     #[must_use]
     pub fn with<A, W>(
         mut self,
@@ -38,7 +39,8 @@ impl Registry {
         W: Worker + 'static,
     {
         let make = move |args: &Value| -> Result<Box<dyn Worker>, WorkerError> {
-            let args = if args.is_null() { Value::Object(serde_json::Map::new()) } else { args.clone() };
+            let args =
+                if args.is_null() { Value::Object(serde_json::Map::new()) } else { args.clone() };
             Ok(Box::new(make(serde_json::from_value(args)?)?))
         };
         self.makers.insert(name, Entry { summary, make: Arc::new(make) });
@@ -59,7 +61,8 @@ impl Registry {
     /// Makes a worker.
     ///
     /// # Errors
-    /// No worker of this name, or arguments that it does not take; the text says which and what it expects.
+    /// No worker of this name, or arguments that it does not take; the text says which and what it
+    /// expects.
     pub fn create(&self, name: &str, args: &Value) -> Result<Box<dyn Worker>, WorkerError> {
         let entry = self.makers.get(name).ok_or_else(|| {
             let known = self.makers.keys().copied().collect::<Vec<_>>().join(", ");

@@ -1,4 +1,5 @@
-//! One incarnation on a thread of this process: what thread, cell and process isolation have in common.
+//! One incarnation on a thread of this process: what thread, cell and process isolation have in
+//! common.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -30,7 +31,8 @@ pub enum OnPanic {
 /// Everything that one incarnation needs. Its board has been begun by the supervisor.
 #[derive(Debug)]
 pub struct IncarnationPlan {
-    /// The worker's name, also its thread's (cut to 15 bytes by the kernel, prctl(2) `PR_SET_NAME`).
+    /// The worker's name, also its thread's (cut to 15 bytes by the kernel, prctl(2)
+    /// `PR_SET_NAME`).
     pub name: String,
     /// The name that it is registered by.
     pub kind: String,
@@ -50,7 +52,8 @@ pub struct IncarnationPlan {
     pub wake: OwnedFd,
     /// Where its output goes.
     pub output: OwnedFd,
-    /// Called on its thread after everything else, with how it ended: a process of its own ends with it.
+    /// Called on its thread after everything else, with how it ended: a process of its own ends
+    /// with it.
     pub at_end: Option<fn(State)>,
 }
 
@@ -61,14 +64,26 @@ thread_local! {
     static PANICS: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Starts an incarnation on a thread of its own. Its end stands on the board, and the supervisor is poked.
+/// Starts an incarnation on a thread of its own. Its end stands on the board, and the supervisor is
+/// poked.
 ///
 /// # Errors
 /// EAGAIN when no thread can be created.
 pub fn spawn(plan: IncarnationPlan, registry: &Registry) -> io::Result<JoinHandle<()>> {
     let registry = registry.clone();
-    let IncarnationPlan { name, kind, generation, args, on_panic, mapping, page, poke, wake, output, at_end } =
-        plan;
+    let IncarnationPlan {
+        name,
+        kind,
+        generation,
+        args,
+        on_panic,
+        mapping,
+        page,
+        poke,
+        wake,
+        output,
+        at_end,
+    } = plan;
     let thread_name = name.replace('\0', "");
     let shared = Arc::new(Shared {
         name,
@@ -92,7 +107,13 @@ pub fn spawn(plan: IncarnationPlan, registry: &Registry) -> io::Result<JoinHandl
     })
 }
 
-fn live(shared: &Arc<Shared>, kind: &str, args: &Value, on_panic: OnPanic, registry: &Registry) -> State {
+fn live(
+    shared: &Arc<Shared>,
+    kind: &str,
+    args: &Value,
+    on_panic: OnPanic,
+    registry: &Registry,
+) -> State {
     let board = shared.board();
     board.pid.store(nix::unistd::getpid().as_raw(), Ordering::Relaxed);
     board.tid.store(nix::unistd::gettid().as_raw(), Ordering::Relaxed);
@@ -125,12 +146,13 @@ fn live(shared: &Arc<Shared>, kind: &str, args: &Value, on_panic: OnPanic, regis
     }
 }
 
-/// Installs the panic hook for workers in front of the one that is there. Once per process, see [`crash::install`].
+/// Installs the panic hook for workers in front of the one that is there. Once per process, see
+/// [`crash::install`].
 pub(crate) fn install_panic_hook() {
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        let current =
-            CURRENT.try_with(|current| current.try_borrow().ok().and_then(|current| current.clone()));
+        let current = CURRENT
+            .try_with(|current| current.try_borrow().ok().and_then(|current| current.clone()));
         match current {
             Ok(Some((shared, on_panic))) => on_worker_panic(info, &shared, on_panic),
             // Not a worker's thread.
@@ -143,7 +165,8 @@ pub(crate) fn install_panic_hook() {
 fn on_worker_panic(info: &PanicHookInfo<'_>, shared: &Arc<Shared>, on_panic: OnPanic) {
     let panics = PANICS.get() + 1;
     PANICS.set(panics);
-    let place = info.location().map_or_else(String::new, |at| format!("{}:{}: ", at.file(), at.line()));
+    let place =
+        info.location().map_or_else(String::new, |at| format!("{}:{}: ", at.file(), at.line()));
     let message = format!("{place}{}", info.payload_as_str().unwrap_or("panic without a message"));
     let line = format!("{} panicked at {message}\n", shared.name);
     let _ = nix::unistd::write(&shared.output, line.as_bytes());

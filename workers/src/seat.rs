@@ -1,11 +1,12 @@
-//! The place of one context on the board: each of a worker's threads that has a context of its own is watched by itself,
-//! so that one that sleeps cannot hide another that hangs.
+//! The place of one context on the board: each of a worker's threads that has a context of its own
+//! is watched by itself, so that one that sleeps cannot hide another that hangs.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::board::{Board, Sign, THREADS_MAX, monotonic_ns};
 
-/// A place that is taken with the first sign of life, and given back when dropped by [`leave`](Self::leave).
+/// A place that is taken with the first sign of life, and given back when dropped by
+/// [`leave`](Self::leave).
 #[derive(Debug, Default)]
 pub(crate) struct Seat {
     state: Mutex<State>,
@@ -59,7 +60,9 @@ impl State {
             Some(index) if board.replace_sign(index, self.word, word) => self.word = word,
             Some(_) => {}
             None => {
-                let Some(index) = (0..THREADS_MAX).find(|index| board.replace_sign(*index, 0, word)) else {
+                let Some(index) =
+                    (0..THREADS_MAX).find(|index| board.replace_sign(*index, 0, word))
+                else {
                     return;
                 };
                 // Looked at after: a successor says that it has begun before it clears the places.

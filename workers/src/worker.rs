@@ -6,7 +6,8 @@ use crate::context::Context;
 
 /// Something that works until it is told to stop. The same code runs in every isolation.
 pub trait Worker: Send {
-    /// Does the work. Returns when it is done, or soon after [`Context::stop_requested`] has become true.
+    /// Does the work. Returns when it is done, or soon after [`Context::stop_requested`] has become
+    /// true.
     ///
     /// # Errors
     /// What makes it give up: a failure, which the restart policy then deals with.

@@ -21,7 +21,8 @@ fn board() -> Mapping {
 fn scribble(mapping: &Mapping, mut word: impl FnMut(usize) -> u64) {
     let start = std::ptr::from_ref(mapping.board()).cast::<AtomicU64>();
     for index in 0..SIZE / 8 {
-        // SAFETY: the page is SIZE bytes long and mapped for writing; its fields are atomics of at most this width.
+        // SAFETY: the page is SIZE bytes long and mapped for writing; its fields are atomics of at
+        // most this width.
         unsafe { (*start.add(index)).store(word(index), Ordering::Relaxed) };
     }
 }
@@ -41,7 +42,10 @@ fn garbage_reads_as_nothing_or_as_something_well_formed() {
         if let Some(reading) = mapping.board().read() {
             let now = monotonic_ns();
             assert!(reading.name.len() <= 3 * NAME_MAX && reading.text.len() <= 3 * TEXT_MAX);
-            assert!(reading.heartbeat_at.is_none_or(|at| at <= now), "no sign of life from the future");
+            assert!(
+                reading.heartbeat_at.is_none_or(|at| at <= now),
+                "no sign of life from the future"
+            );
             assert!(reading.fault_at.is_none_or(|at| at <= now));
             assert!(reading.last_words_at.is_none_or(|at| at <= now));
         }
@@ -166,7 +170,9 @@ impl Live {
         let registry = Registry::default().with(
             "crowd",
             "",
-            move |_: serde_json::Value| -> Result<Crowd, WorkerError> { Ok(Crowd { waiting, hangs }) },
+            move |_: serde_json::Value| -> Result<Crowd, WorkerError> {
+                Ok(Crowd { waiting, hangs })
+            },
         );
         let plan = IncarnationPlan {
             name: "crowd".into(),

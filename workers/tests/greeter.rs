@@ -41,7 +41,8 @@ fn a_worker_of_ones_own_greets_as_a_thread_and_as_a_process() {
         }
         client.shutdown(false).expect("an order to shut down");
         assert!(program.wait().expect("our child").success());
-        let log = std::fs::read_to_string(bed.path().join("logs/host.log")).expect("captured output");
+        let log =
+            std::fs::read_to_string(bed.path().join("logs/host.log")).expect("captured output");
         assert!(log.starts_with("hello, world\nhello, world\n"), "{log}");
     }
 }
@@ -51,7 +52,8 @@ fn arguments_of_ones_own_are_checked_like_any_other() {
     let bed = tempfile::tempdir().expect("a temporary directory");
     let file = bed.path().join("greeter.yaml");
     std::fs::write(&file, "version: 1\nworkers: { host: { worker: greeter } }\n").expect("a file");
-    let output = Command::new(greeter()).arg("check").arg(&file).output().expect("the example was built");
+    let output =
+        Command::new(greeter()).arg("check").arg(&file).output().expect("the example was built");
     assert_eq!(output.status.code(), Some(78));
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(message.contains("missing field `whom`"), "{message}");

@@ -37,8 +37,14 @@ pub(super) fn run(options: &Options) -> Exit {
         json(&list);
         return Exit::Done;
     }
-    let header =
-        ["FAULT", "WHAT", "ENDING", "LOST AS THREAD OR IN A CELL", "WITH on_panic: contain", "AS PROCESS"];
+    let header = [
+        "FAULT",
+        "WHAT",
+        "ENDING",
+        "LOST AS THREAD OR IN A CELL",
+        "WITH on_panic: contain",
+        "AS PROCESS",
+    ];
     let rows = entries.map(|entry| {
         let text = [
             entry.name,
@@ -54,6 +60,8 @@ pub(super) fn run(options: &Options) -> Exit {
     line(
         "\n`domain`: everyone in the fault domain. For a thread of the supervisor that is every thread worker and the",
     );
-    line("supervisor itself, which its guardian starts again. Parameters: exit:N (0 to 255), leak:64MiB.");
+    line(
+        "supervisor itself, which its guardian starts again. Parameters: exit:N (0 to 255), leak:64MiB.",
+    );
     Exit::Done
 }

@@ -1,11 +1,12 @@
-//! What workers have written, as it may be shown on a terminal: a terminal obeys what it is sent, and whoever writes into a
-//! log must not be able to write into somebody's keyboard buffer, title or clipboard.
+//! What workers have written, as it may be shown on a terminal: a terminal obeys what it is sent,
+//! and whoever writes into a log must not be able to write into somebody's keyboard buffer, title
+//! or clipboard.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Whether a terminal would do something else than show it: control characters of both sets, DEL, and what turns the
-/// direction of writing around, so that a line reads as it is not.
+/// Whether a terminal would do something else than show it: control characters of both sets, DEL,
+/// and what turns the direction of writing around, so that a line reads as it is not.
 fn is_harmful(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -35,7 +36,8 @@ pub(super) fn harmless(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
-/// The same for bytes: those that are no UTF-8 are written out too, since some of them are commands to some terminals.
+/// The same for bytes: those that are no UTF-8 are written out too, since some of them are commands
+/// to some terminals.
 pub(super) fn harmless_bytes(bytes: &[u8]) -> Vec<u8> {
     let mut shown = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -72,7 +74,10 @@ mod tests {
     #[test]
     fn what_a_terminal_would_obey_is_written_out_and_the_rest_stays() {
         assert_eq!(harmless("plain\tгод 😀\n"), "plain\tгод 😀\n");
-        assert_eq!(harmless("\x1b]0;title\x07 \x7f \u{9b}2J"), "\\x1b]0;title\\x07 \\x7f \\u{9b}2J");
+        assert_eq!(
+            harmless("\x1b]0;title\x07 \x7f \u{9b}2J"),
+            "\\x1b]0;title\\x07 \\x7f \\u{9b}2J"
+        );
         assert_eq!(harmless("50 %\r100 %\r\n"), "50 %\\x0d100 %\n");
         assert_eq!(harmless("\u{202e}gpj.exe"), "\\u{202e}gpj.exe");
         assert_eq!(harmless_bytes(b"a\x9b2J\xffb"), b"a\\x9b2J\\xffb");

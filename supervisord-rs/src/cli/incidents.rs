@@ -61,7 +61,9 @@ fn follow(as_json: bool, client: &Client) -> Exit {
         if event.kind != "incident" {
             return true;
         }
-        let Ok(record) = serde_json::from_value::<IncidentRecord>(event.detail.clone()) else { return true };
+        let Ok(record) = serde_json::from_value::<IncidentRecord>(event.detail.clone()) else {
+            return true;
+        };
         if as_json {
             line(&harmless_json(&event.detail.to_string()))
         } else {
@@ -78,7 +80,10 @@ pub(super) fn events(client: &Client) -> Exit {
 }
 
 /// Until `show` says that nobody reads, or the supervisor ends.
-fn each_event(client: &Client, mut show: impl FnMut(&crate::control::protocol::EventRecord) -> bool) -> Exit {
+fn each_event(
+    client: &Client,
+    mut show: impl FnMut(&crate::control::protocol::EventRecord) -> bool,
+) -> Exit {
     let events = match client.events() {
         Ok(events) => events,
         Err(error) => return report(&error),

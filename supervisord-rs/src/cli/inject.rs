@@ -14,7 +14,8 @@ use crate::waiting::until;
 #[derive(Args, Debug)]
 pub(super) struct Options {
     worker: String,
-    /// A fault of `supervisord-rs faults`, with its parameter after a colon: `exit:3`, `leak:64MiB`.
+    /// A fault of `supervisord-rs faults`, with its parameter after a colon: `exit:3`,
+    /// `leak:64MiB`.
     fault: String,
     /// Return as soon as the order is accepted, not when its incident is settled.
     #[arg(long)]
@@ -82,8 +83,10 @@ fn look(client: &Client, worker: &str) -> Result<Option<WorkerStatus>, ClientErr
 fn outcome(client: &Client, before: &WorkerStatus) -> Option<Outcome> {
     let now = look(client, &before.name).ok()??;
     if now.last_incident == before.last_incident {
-        let is_live =
-            matches!(now.phase.as_str(), "launching" | "starting" | "running" | "stopping" | "killing");
+        let is_live = matches!(
+            now.phase.as_str(),
+            "launching" | "starting" | "running" | "stopping" | "killing"
+        );
         let has_ended = now.generation > before.generation || !is_live;
         return has_ended.then(|| Outcome::EndedWell(Box::new(now)));
     }

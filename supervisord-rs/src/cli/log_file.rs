@@ -1,6 +1,8 @@
-//! One file of captured output as its reader sees it: its last lines, and what comes, through every rotation.
+//! One file of captured output as its reader sees it: its last lines, and what comes, through every
+//! rotation.
 //!
-//! `x.log` becomes `x.log.1`, that `x.log.2`, or `x.log.2.gz`: a file is known by its number, whatever its name is now.
+//! `x.log` becomes `x.log.1`, that `x.log.2`, or `x.log.2.gz`: a file is known by its number,
+//! whatever its name is now.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -10,9 +12,11 @@ use std::time::Duration;
 
 use flate2::read::GzDecoder;
 
-/// Looks at files that are just being renamed, a millisecond apart, before a number that is missing is taken for the end.
+/// Looks at files that are just being renamed, a millisecond apart, before a number that is missing
+/// is taken for the end.
 const SHIFTING: u32 = 200;
-/// How much of a file's end is searched for its last lines, and how much of what comes is read at once.
+/// How much of a file's end is searched for its last lines, and how much of what comes is read at
+/// once.
 const PIECE_MAX: u64 = 4 * 1024 * 1024;
 /// Most that is taken out of a compressed file.
 const UNPACKED_MAX: u64 = 256 * 1024 * 1024;
@@ -49,14 +53,16 @@ impl LogFile {
         modified.map(crate::record::events::wall).unwrap_or_default()
     }
 
-    /// The last lines, taken from rotated files too where the present one has fewer. What comes later is
-    /// [`news`](Self::news).
+    /// The last lines, taken from rotated files too where the present one has fewer. What comes
+    /// later is [`news`](Self::news).
     pub(super) fn last_lines(&mut self, lines: usize) -> Vec<u8> {
-        // A worker that has not written yet has no file yet; one whose file was just put aside has that.
+        // A worker that has not written yet has no file yet; one whose file was just put aside has
+        // that.
         if !self.open(&self.path.clone()) {
             self.open(&numbered(&self.path, 1));
         }
-        let mut bytes = self.file.as_mut().and_then(|file| tail(file, lines).ok()).unwrap_or_default();
+        let mut bytes =
+            self.file.as_mut().and_then(|file| tail(file, lines).ok()).unwrap_or_default();
         let mut seen = vec![self.inode];
         for number in 1.. {
             let missing = lines.saturating_sub(count(&bytes));
@@ -92,7 +98,8 @@ impl LogFile {
         let has_more = self.file.as_mut().is_some_and(|file| {
             let position = file.stream_position().unwrap_or(0);
             // Shorter means cut: it is read from its start.
-            file.metadata().is_ok_and(|metadata| metadata.len() != position) && has_line(file, position)
+            file.metadata().is_ok_and(|metadata| metadata.len() != position)
+                && has_line(file, position)
         });
         has_more || self.next_file().is_some()
     }
@@ -136,8 +143,8 @@ impl LogFile {
         open_regular(&self.path).ok()
     }
 
-    /// Looks from the present file on, to greater numbers. Numbers only grow, and ours first: a file that was at one number
-    /// before ours was at the next came right after it.
+    /// Looks from the present file on, to greater numbers. Numbers only grow, and ours first: a
+    /// file that was at one number before ours was at the next came right after it.
     fn successor(&self) -> Found {
         let mut newer = match open_regular(&self.path) {
             Ok(file) if inode(&file) != self.inode => file,
@@ -156,20 +163,25 @@ impl LogFile {
 
     /// Whether the file that is open has a name still.
     fn is_linked(&self) -> bool {
-        self.file.as_ref().and_then(|file| file.metadata().ok()).is_some_and(|metadata| metadata.nlink() > 0)
+        self.file
+            .as_ref()
+            .and_then(|file| file.metadata().ok())
+            .is_some_and(|metadata| metadata.nlink() > 0)
     }
 }
 
-/// Opens a file of output to be read. A worker may have put anything in its place: a FIFO without a writer is not waited
-/// for, and what can be read but once is left to its reader.
+/// Opens a file of output to be read. A worker may have put anything in its place: a FIFO without a
+/// writer is not waited for, and what can be read but once is left to its reader.
 ///
 /// # Errors
 /// Those of open(2); InvalidInput for what is no regular file.
 pub(super) fn open_regular(path: &Path) -> io::Result<File> {
     let regular = |metadata: Metadata| {
-        let why =
-            "no regular file but a FIFO, a socket or a device: what was written to it cannot be read again";
-        metadata.is_file().then_some(()).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, why))
+        let why = "no regular file but a FIFO, a socket or a device: what was written to it cannot be read again";
+        metadata
+            .is_file()
+            .then_some(())
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, why))
     };
     // Before the open too: whoever writes to a FIFO would take us for a reader.
     std::fs::metadata(path).and_then(regular)?;
@@ -215,7 +227,8 @@ pub(super) fn tail(file: &mut File, lines: usize) -> io::Result<Vec<u8>> {
 }
 
 fn last(mut bytes: Vec<u8>, lines: usize) -> Vec<u8> {
-    let newlines = bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(index, _)| index);
+    let newlines =
+        bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(index, _)| index);
     let skipped = usize::from(bytes.ends_with(b"\n"));
     let start = newlines.skip(skipped).nth(lines.saturating_sub(1)).map_or(0, |index| index + 1);
     if lines == 0 { Vec::new() } else { bytes.split_off(start) }
@@ -231,8 +244,8 @@ fn has_line(file: &mut File, position: u64) -> bool {
         return true;
     }
     let mut bytes = Vec::new();
-    let is_there =
-        Read::by_ref(file).take(PIECE_MAX).read_to_end(&mut bytes).is_ok() && bytes.contains(&b'\n');
+    let is_there = Read::by_ref(file).take(PIECE_MAX).read_to_end(&mut bytes).is_ok()
+        && bytes.contains(&b'\n');
     let _ = file.seek(SeekFrom::Start(position));
     is_there
 }
@@ -264,8 +277,10 @@ mod tests {
     fn last_lines_are_taken_from_rotated_and_compressed_files_too() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("x.log");
-        let mut encoder =
-            GzEncoder::new(File::create(compressed(&path, 2)).expect("a file"), Compression::default());
+        let mut encoder = GzEncoder::new(
+            File::create(compressed(&path, 2)).expect("a file"),
+            Compression::default(),
+        );
         encoder.write_all(b"1\n2\n").expect("written");
         encoder.finish().expect("written");
         std::fs::write(numbered(&path, 1), "3\n4\n").expect("written");

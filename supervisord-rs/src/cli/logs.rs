@@ -1,7 +1,7 @@
 //! `logs`: the captured output of workers, from their files.
 //!
-//! What comes is followed by inotify(7): nothing is read while nobody writes. Lines of several files are put in the order
-//! of their times, as far as they have any.
+//! What comes is followed by inotify(7): nothing is read while nobody writes. Lines of several
+//! files are put in the order of their times, as far as they have any.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -27,13 +27,15 @@ pub(super) struct Options {
     /// Lines of each file to begin with, rotated ones included.
     #[arg(short = 'n', long, default_value_t = 10)]
     lines: usize,
-    /// On a terminal too, bytes as they were written. Without it, what a terminal would obey is written out, as `\x1b`.
+    /// On a terminal too, bytes as they were written. Without it, what a terminal would obey is
+    /// written out, as `\x1b`.
     #[arg(long)]
     raw: bool,
 }
 
 /// What one does who may not read a log: the API gives no output of workers to anybody.
-const DENIED: &str = "; read it as root or as the supervisor's own user, or let the group of the file in";
+const DENIED: &str =
+    "; read it as root or as the supervisor's own user, or let the group of the file in";
 
 /// A file that is shown.
 struct Shown {
@@ -62,7 +64,8 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         if options.workers.is_empty() || options.workers.iter().any(|name| is_meant(worker, name)) {
             for target in [&worker.stdout, &worker.stderr] {
                 // What a process has open is not the same for us as for the supervisor.
-                let is_a_process = ["/dev/", "/proc/"].iter().any(|start| target.starts_with(start));
+                let is_a_process =
+                    ["/dev/", "/proc/"].iter().any(|start| target.starts_with(start));
                 if target.starts_with('/') && !is_a_process {
                     // One file, whatever names it has: it is rotated under its own.
                     let own = std::fs::canonicalize(target).unwrap_or_else(|_| target.into());
@@ -89,7 +92,10 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
     }
     elsewhere.dedup();
     unreadable.dedup();
-    elsewhere.iter().chain(&unreadable).for_each(|line| eprintln!("supervisord-rs: {}", harmless(line)));
+    elsewhere
+        .iter()
+        .chain(&unreadable)
+        .for_each(|line| eprintln!("supervisord-rs: {}", harmless(line)));
     if files.is_empty() && !unreadable.is_empty() {
         return if is_denied { Exit::RefusedOrUnknown } else { Exit::Failed };
     }
@@ -135,7 +141,8 @@ fn watch(shown: &[Shown]) -> nix::Result<Inotify> {
         | AddWatchFlags::IN_CREATE
         | AddWatchFlags::IN_MOVED_FROM
         | AddWatchFlags::IN_MOVED_TO;
-    let mut directories: Vec<&Path> = shown.iter().filter_map(|shown| shown.file.path().parent()).collect();
+    let mut directories: Vec<&Path> =
+        shown.iter().filter_map(|shown| shown.file.path().parent()).collect();
     directories.sort_unstable();
     directories.dedup();
     for directory in directories {
@@ -172,9 +179,9 @@ fn time(line: &[u8]) -> Option<&[u8]> {
     line.get(..TIME).filter(|time| time[4] == b'-' && time[10] == b'T' && time[TIME - 1] == b'Z')
 }
 
-/// Takes lines of each file and prints them by time. A line without one was written when the one before it was; a file
-/// without any, when it was last written to. Raw: bytes are printed as they are; output need not be UTF-8. False when
-/// nobody reads any more.
+/// Takes lines of each file and prints them by time. A line without one was written when the one
+/// before it was; a file without any, when it was last written to. Raw: bytes are printed as they
+/// are; output need not be UTF-8. False when nobody reads any more.
 fn print(shown: &mut [Shown], is_raw: bool, mut take: impl FnMut(&mut LogFile) -> Vec<u8>) -> bool {
     let mut all: Vec<(Vec<u8>, usize, Vec<u8>)> = Vec::new();
     for (index, shown) in shown.iter_mut().enumerate() {
@@ -219,7 +226,10 @@ mod tests {
     fn times_are_those_of_text_and_json() {
         let at = "2026-01-02T03:04:05.678Z";
         assert_eq!(time(format!("{at} x").as_bytes()), Some(at.as_bytes()));
-        assert_eq!(time(format!("{{\"at\":\"{at}\",\"message\":1}}").as_bytes()), Some(at.as_bytes()));
+        assert_eq!(
+            time(format!("{{\"at\":\"{at}\",\"message\":1}}").as_bytes()),
+            Some(at.as_bytes())
+        );
         assert_eq!(time(b"a line without a time, and long enough"), None);
     }
 }

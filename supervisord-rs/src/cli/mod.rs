@@ -43,8 +43,8 @@ Exit status:
   78  invalid configuration
 `run --no-guardian` dies of the signal that killed it.";
 
-/// A fault-isolation supervisor: runs workers as threads or as processes, keeps them running, breaks them on purpose,
-/// and records exactly what each crash destroyed.
+/// A fault-isolation supervisor: runs workers as threads or as processes, keeps them running,
+/// breaks them on purpose, and records exactly what each crash destroyed.
 #[derive(Debug, Parser)]
 #[command(name = "supervisord-rs", version, after_help = EXIT_STATUSES, arg_required_else_help = true)]
 struct Cli {
@@ -65,7 +65,8 @@ Examples:
   supervisord-rs run -c config/process.yaml
   supervisord-rs run -c config/thread.yaml --no-guardian")]
     Run(run::Options),
-    /// Run the same workers under each isolation, break one, and print who died with it. Needs no file and no root.
+    /// Run the same workers under each isolation, break one, and print who died with it. Needs no
+    /// file and no root.
     #[command(after_help = "\
 Examples:
   supervisord-rs compare
@@ -90,13 +91,18 @@ Examples:
     #[command(after_help = "Examples:\n  supervisord-rs stop api\n  supervisord-rs stop all")]
     Stop(orders::Options),
     /// Stop workers, then start them.
-    #[command(after_help = "Examples:\n  supervisord-rs restart api\n  supervisord-rs restart payments:")]
+    #[command(
+        after_help = "Examples:\n  supervisord-rs restart api\n  supervisord-rs restart payments:"
+    )]
     Restart(orders::Options),
-    /// Suspend workers with all that they have started (SIGSTOP). Their heartbeats and probes are not missed.
+    /// Suspend workers with all that they have started (SIGSTOP). Their heartbeats and probes are
+    /// not missed.
     #[command(after_help = "Examples:\n  supervisord-rs pause api\n  supervisord-rs resume api")]
     Pause(orders::PauseOptions),
     /// Let suspended workers go on (SIGCONT).
-    #[command(after_help = "Examples:\n  supervisord-rs resume api\n  supervisord-rs resume payments:")]
+    #[command(
+        after_help = "Examples:\n  supervisord-rs resume api\n  supervisord-rs resume payments:"
+    )]
     Resume(orders::PauseOptions),
     /// Change the number of a worker's instances; the others are not touched.
     #[command(after_help = "\
@@ -107,7 +113,9 @@ Examples:
   supervisord-rs scale api 0 --no-wait")]
     Scale(orders::ScaleOptions),
     /// Send a signal to a worker's process.
-    #[command(after_help = "Examples:\n  supervisord-rs signal api HUP\n  supervisord-rs signal db 9")]
+    #[command(
+        after_help = "Examples:\n  supervisord-rs signal api HUP\n  supervisord-rs signal db 9"
+    )]
     Signal(orders::SignalOptions),
     /// Commit a fault in a worker, and say what it destroyed. Needs `fault_injection: allow`.
     #[command(
@@ -117,7 +125,8 @@ Examples:
     /// Show the captured output of workers.
     #[command(after_help = "Examples:\n  supervisord-rs logs api -n 50\n  supervisord-rs logs -f")]
     Logs(logs::Options),
-    /// Watch workers by fault domain, with what they use; start, stop, restart them and follow their logs by a key.
+    /// Watch workers by fault domain, with what they use; start, stop, restart them and follow
+    /// their logs by a key.
     #[command(
         after_help = "Keys: arrows or j k choose, s start, x stop, r restart, p pause or resume, l logs, q quit."
     )]
@@ -126,14 +135,17 @@ Examples:
     #[command(after_help = "Examples:\n  supervisord-rs faults\n  supervisord-rs faults --json")]
     Faults(faults::Options),
     /// Show what failed, who was lost with it, and how long it took to see and to mend.
-    #[command(after_help = "Examples:\n  supervisord-rs incidents\n  supervisord-rs incidents 7 --json")]
+    #[command(
+        after_help = "Examples:\n  supervisord-rs incidents\n  supervisord-rs incidents 7 --json"
+    )]
     Incidents(incidents::Options),
     /// Print everything that happens from now on, as JSON lines.
     #[command(
         after_help = "Examples:\n  supervisord-rs events\n  supervisord-rs events | jq 'select(.kind == \"incident\")'"
     )]
     Events,
-    /// Have another supervisor take over, of a new binary: process workers and clients of their sockets notice nothing.
+    /// Have another supervisor take over, of a new binary: process workers and clients of their
+    /// sockets notice nothing.
     #[command(after_help = "\
 Thread workers are stopped and started again. A binary that is not prepared in time is ended, and nothing has changed; for
 one that fails while it takes over, the old binary goes on in another process.

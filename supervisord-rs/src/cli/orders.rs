@@ -1,4 +1,5 @@
-//! The verbs that change something: `start`, `stop`, `restart`, `scale`, `signal`, `shutdown`... `inject` has a file of its own.
+//! The verbs that change something: `start`, `stop`, `restart`, `scale`, `signal`, `shutdown`...
+//! `inject` has a file of its own.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,8 @@ const STOPPING: &str = "stopping";
 
 /// For a successor to be ready, when nothing else is said.
 const REEXEC_TIMEOUT: Duration = crate::daemon::hand_over::DEADLINE;
-/// For one supervisor to come to rest, another to take over, or the old binary to do so in its place.
+/// For one supervisor to come to rest, another to take over, or the old binary to do so in its
+/// place.
 const GIVING_WAY: Duration = Duration::from_secs(60);
 
 #[derive(Args, Debug)]
@@ -29,7 +31,8 @@ pub(super) struct Options {
     /// Return as soon as the order is accepted.
     #[arg(long)]
     no_wait: bool,
-    /// Wait at most this long for the outcome, such as 10s; the order stands all the same. Default: 5m.
+    /// Wait at most this long for the outcome, such as 10s; the order stands all the same. Default:
+    /// 5m.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "no_wait")]
     timeout: Option<Duration>,
     /// JSON instead of text.
@@ -57,7 +60,8 @@ pub(super) struct ScaleOptions {
     /// Return as soon as the order is accepted.
     #[arg(long)]
     no_wait: bool,
-    /// Wait at most this long for the outcome, such as 10s; the order stands all the same. Default: 5m.
+    /// Wait at most this long for the outcome, such as 10s; the order stands all the same. Default:
+    /// 5m.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "no_wait")]
     timeout: Option<Duration>,
     /// JSON instead of text.
@@ -77,7 +81,8 @@ pub(super) struct SignalOptions {
 
 #[derive(Args, Debug)]
 pub(super) struct ReexecOptions {
-    /// The binary of the next supervisor. Default: the file that this one was started from, which an upgrade replaces.
+    /// The binary of the next supervisor. Default: the file that this one was started from, which
+    /// an upgrade replaces.
     #[arg(long, value_name = "FILE")]
     binary: Option<std::path::PathBuf>,
     /// For it to be prepared to take over; otherwise this one goes on as before. Default: 30s.
@@ -147,8 +152,10 @@ pub(super) fn signal(options: &SignalOptions, client: &Client) -> Exit {
 }
 
 pub(super) fn reexec(options: &ReexecOptions, client: &Client) -> Exit {
-    let binary =
-        options.binary.as_deref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.into()));
+    let binary = options
+        .binary
+        .as_deref()
+        .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.into()));
     let limit = options.timeout.unwrap_or(REEXEC_TIMEOUT);
     let client = client.clone_with(Some(limit.saturating_add(GIVING_WAY)));
     answer(client.reexec(binary.as_deref(), options.timeout), options.json)
@@ -169,12 +176,14 @@ pub(super) fn shutdown(options: &ShutdownOptions, client: &Client) -> Exit {
         return answer(Ok(done), false);
     }
     let begun = Instant::now();
-    // As long as it takes: the supervisor has its own timeout. One that dies meanwhile may have a successor, which under a
-    // guardian goes on with the end.
+    // As long as it takes: the supervisor has its own timeout. One that dies meanwhile may have a
+    // successor, which under a guardian goes on with the end.
     let next = until(Duration::MAX, PAUSE, || match client.status() {
         Err(ClientError::NoSupervisor { .. } | ClientError::NotPermitted { .. }) => Some(None),
         Ok(status) if status.supervisor.phase == STOPPING => None,
-        Ok(status) => pid.as_ref().is_ok_and(|pid| *pid != status.supervisor.pid).then_some(Some(status)),
+        Ok(status) => {
+            pid.as_ref().is_ok_and(|pid| *pid != status.supervisor.pid).then_some(Some(status))
+        }
         Err(_) => None,
     });
     if let Some(next) = next.flatten() {

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::harmless::{harmless, harmless_json};
 
-/// Prints what may hold words of a worker, and none of our own colours. False when nobody reads any more.
+/// Prints what may hold words of a worker, and none of our own colours. False when nobody reads any
+/// more.
 pub(super) fn words(text: &str) -> bool {
     line(&harmless(text))
 }
@@ -34,5 +35,6 @@ pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
 
 /// Whether colours are welcome: a terminal, and no `NO_COLOR` (<https://no-color.org>).
 pub(super) fn has_colour() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    std::io::stdout().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

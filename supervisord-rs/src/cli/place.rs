@@ -1,5 +1,5 @@
-//! Which supervisor is meant. A place that cannot be told from what was given is an error, never another supervisor:
-//! `-c stagin.yaml stop all` must not stop what runs by default.
+//! Which supervisor is meant. A place that cannot be told from what was given is an error, never
+//! another supervisor: `-c stagin.yaml stop all` must not stop what runs by default.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,8 @@ pub(super) struct Place {
     /// $SUPERVISORD_RS_SOCKET, else the one in the default runtime directory.
     #[arg(long, global = true, value_name = "PATH")]
     pub(super) socket: Option<PathBuf>,
-    /// The configuration file. Default: ./supervisord-rs.yaml, else /etc/supervisord-rs/supervisord-rs.yaml.
+    /// The configuration file. Default: ./supervisord-rs.yaml, else
+    /// /etc/supervisord-rs/supervisord-rs.yaml.
     #[arg(short, long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 }
@@ -42,8 +43,8 @@ impl Place {
         Ok(Client::new(&socket))
     }
 
-    /// The runtime directory of the file given with `-c`, if one is. It is checked whatever the verb: a file that is
-    /// missing or wrong says nothing about where its supervisor is.
+    /// The runtime directory of the file given with `-c`, if one is. It is checked whatever the
+    /// verb: a file that is missing or wrong says nothing about where its supervisor is.
     ///
     /// # Errors
     /// The file is not valid; it has been said.
@@ -79,11 +80,17 @@ impl Place {
 
 /// `supervisord-rs.yaml` here, else the system's.
 pub(super) fn default_file() -> Option<PathBuf> {
-    // One that is there and cannot be followed or read is an error, and no reason to take the other.
+    // One that is there and cannot be followed or read is an error, and no reason to take the
+    // other.
     let is_there = |path: &&Path| {
-        path.symlink_metadata().map_or_else(|error| error.kind() != std::io::ErrorKind::NotFound, |_| true)
+        path.symlink_metadata()
+            .map_or_else(|error| error.kind() != std::io::ErrorKind::NotFound, |_| true)
     };
-    ["supervisord-rs.yaml", config::SYSTEM_FILE].into_iter().map(Path::new).find(is_there).map(Into::into)
+    ["supervisord-rs.yaml", config::SYSTEM_FILE]
+        .into_iter()
+        .map(Path::new)
+        .find(is_there)
+        .map(Into::into)
 }
 
 /// Says which variables of the environment name no place.

@@ -30,12 +30,18 @@ pub(super) struct Options {
     /// The supervisor's own log as JSON lines.
     #[arg(long)]
     log_json: bool,
-    /// Start the supervisor again at once and for ever, however often it dies: for tests that kill it on purpose.
+    /// Start the supervisor again at once and for ever, however often it dies: for tests that kill
+    /// it on purpose.
     #[arg(long, hide = true)]
     storm: bool,
 }
 
-pub(super) fn run(options: &Options, place: &Place, registry: Registry, arguments: &[OsString]) -> ExitCode {
+pub(super) fn run(
+    options: &Options,
+    place: &Place,
+    registry: Registry,
+    arguments: &[OsString],
+) -> ExitCode {
     daemon::signals::hold();
     let _ = service_manager::program();
     // What is opened or closed before this would be in its way.
@@ -45,8 +51,8 @@ pub(super) fn run(options: &Options, place: &Place, registry: Registry, argument
     }
     say_that_signals_can_come();
     let mut gate = Gate::claim(&mut heritage);
-    // With a new configuration we have something to refuse before anything is given to us; one that is in force comes with
-    // all the rest.
+    // With a new configuration we have something to refuse before anything is given to us; one that
+    // is in force comes with all the rest.
     let is_anew = in_force::is_to_be_read_anew();
     if !is_anew && let Err(exit) = pass(gate.as_mut(), &mut heritage) {
         return exit.into();
@@ -100,8 +106,13 @@ fn say_whom_nobody_listens_to() {
     }
 }
 
-/// What is to run: as a predecessor that died had it, else as the file says. Where neither will do, all is said.
-fn settings(heritage: &Heritage, place: &Place, registry: &Registry) -> Result<(Settings, Origin), Exit> {
+/// What is to run: as a predecessor that died had it, else as the file says. Where neither will do,
+/// all is said.
+fn settings(
+    heritage: &Heritage,
+    place: &Place,
+    registry: &Registry,
+) -> Result<(Settings, Origin), Exit> {
     let said = |problems: &dyn std::fmt::Display| {
         eprintln!("{problems}");
         Exit::InvalidConfiguration
@@ -111,7 +122,9 @@ fn settings(heritage: &Heritage, place: &Place, registry: &Registry) -> Result<(
         Some(Err(problems)) => {
             // Only another binary reads the same text in another way.
             let _ = said(&problems);
-            eprintln!("supervisord-rs: this binary refuses the configuration in force: the file is read");
+            eprintln!(
+                "supervisord-rs: this binary refuses the configuration in force: the file is read"
+            );
         }
         None => {}
     }
@@ -124,13 +137,15 @@ fn settings(heritage: &Heritage, place: &Place, registry: &Registry) -> Result<(
     if service_manager::guardian_pid().is_none() {
         place::say_ignored();
     }
-    // Before the guardian too: an invalid file is said once, not by a supervisor that is started again and again.
+    // Before the guardian too: an invalid file is said once, not by a supervisor that is started
+    // again and again.
     let settings = config::load(&file, registry).map_err(|problems| said(&problems))?;
     Ok((settings, Origin::File))
 }
 
-/// The supervisor's own log goes to standard error, or with its fields to the journal where that is the same; `RUST_LOG`
-/// chooses what of it, `info` by default. Phases have an audience in the journal only, where one can ask for a worker's.
+/// The supervisor's own log goes to standard error, or with its fields to the journal where that is
+/// the same; `RUST_LOG` chooses what of it, `info` by default. Phases have an audience in the
+/// journal only, where one can ask for a worker's.
 fn start_log(json: bool) {
     let journal = if json || !journal::has_stderr() { None } else { Journal::open().ok() };
     let default = if journal.is_some() { "info" } else { "info,phase=warn" };
@@ -147,10 +162,12 @@ fn start_log(json: bool) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(OwnLog::default)
-        // A closed terminal is no reason to die: by default, a failed write is reported on it, which panics.
+        // A closed terminal is no reason to die: by default, a failed write is reported on it,
+        // which panics.
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
-    let started = if json { log.json().try_init() } else { log.compact().with_target(false).try_init() };
+    let started =
+        if json { log.json().try_init() } else { log.compact().with_target(false).try_init() };
     if let Err(error) = started {
         eprintln!("supervisord-rs: no log: {error}");
     }

@@ -117,7 +117,9 @@ fn text(report: &StatusReport) -> String {
             figure(worker, |usage| usage.pss_kib.or(usage.rss_kib).map(memory)),
             figure(worker, |usage| Some(usage.threads.to_string())),
             figure(worker, |usage| usage.fds.map(|fds| fds.to_string())),
-            figure(worker, |usage| Some((usage.voluntary_switches + usage.involuntary_switches).to_string())),
+            figure(worker, |usage| {
+                Some((usage.voluntary_switches + usage.involuntary_switches).to_string())
+            }),
             worker.since.clone(),
             note(worker),
         ]
@@ -189,7 +191,9 @@ pub(super) fn note(worker: &WorkerStatus) -> String {
     if worker.phase != "running"
         && let Some(ending) = &worker.ending
     {
-        notes.push(ending.message.clone().unwrap_or_else(|| format!("last ended: {}", ending.cause)));
+        notes.push(
+            ending.message.clone().unwrap_or_else(|| format!("last ended: {}", ending.cause)),
+        );
     }
     // Its own words, and the names of its processes.
     harmless(&notes.join("; ")).replace(['\n', '\t'], " ")

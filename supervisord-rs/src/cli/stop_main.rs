@@ -1,8 +1,9 @@
-//! `__stop`: what systemd runs to stop the supervisor (`ExecStop=`, systemd.service(5)): orders the end, and waits for it.
+//! `__stop`: what systemd runs to stop the supervisor (`ExecStop=`, systemd.service(5)): orders the
+//! end, and waits for it.
 //!
-//! After a hand-over the main process is no child of systemd's, and a unit with `KillMode=process` does not wait for the
-//! end of such a process: SIGKILL would follow SIGTERM at once, and no worker would be stopped in order. systemd does
-//! wait for this command, at most `TimeoutStopSec=`.
+//! After a hand-over the main process is no child of systemd's, and a unit with `KillMode=process`
+//! does not wait for the end of such a process: SIGKILL would follow SIGTERM at once, and no worker
+//! would be stopped in order. systemd does wait for this command, at most `TimeoutStopSec=`.
 
 use std::os::fd::AsFd;
 

@@ -1,8 +1,9 @@
 //! `__stopped`: what systemd runs after the supervisor's end (`ExecStopPost=`, systemd.service(5)).
 //!
-//! It writes down how the supervisor ended, for its successor: only systemd has seen it. Where there will be a successor,
-//! it makes room in the unit's cgroup; where there will be none, it ends what is left. It must never make things worse:
-//! what cannot be done is said, and the rest is done.
+//! It writes down how the supervisor ended, for its successor: only systemd has seen it. Where
+//! there will be a successor, it makes room in the unit's cgroup; where there will be none, it ends
+//! what is left. It must never make things worse: what cannot be done is said, and the rest is
+//! done.
 
 use std::path::Path;
 use std::process::Command;
@@ -33,19 +34,21 @@ pub(super) struct Options {
 enum Next {
     /// systemd starts a successor because this one died; workers may live on and wait for it.
     Successor,
-    /// The supervisor ended without having stopped its workers, and says that all is well. Only if we fail does
-    /// `Restart=on-failure` see the death.
+    /// The supervisor ended without having stopped its workers, and says that all is well. Only if
+    /// we fail does `Restart=on-failure` see the death.
     SuccessorIfWeFail,
     /// Nobody comes, or nobody that takes anything over.
     Nobody,
 }
 
-/// What systemd says (systemd.exec(5), "Environment Variables Set or Propagated by the Service Manager").
+/// What systemd says (systemd.exec(5), "Environment Variables Set or Propagated by the Service
+/// Manager").
 #[derive(Debug)]
 struct Said {
     /// `SERVICE_RESULT`.
     result: String,
-    /// From `EXIT_CODE` and `EXIT_STATUS`; none when there was no process, or a real-time signal ended it.
+    /// From `EXIT_CODE` and `EXIT_STATUS`; none when there was no process, or a real-time signal
+    /// ended it.
     ending: Option<Ending>,
 }
 
@@ -60,14 +63,19 @@ pub(super) fn run(options: &Options, place: &Place) -> Exit {
     if let (true, Some(story), Some(ending)) = (died, &story, said.ending) {
         let predecessor = Predecessor { pid: story.pid, ending, died_at_ns: monotonic_ns() };
         if let Err(error) = write_down(&runtime_dir, &predecessor) {
-            eprintln!("supervisord-rs: cannot write {LAST_DEATH} in {}: {error}", runtime_dir.display());
+            eprintln!(
+                "supervisord-rs: cannot write {LAST_DEATH} in {}: {error}",
+                runtime_dir.display()
+            );
         }
     }
     let next = next(&said, died, options.has_job());
     let cgroup = match UnitCgroup::own() {
         Ok(cgroup) => cgroup,
         Err(error) => {
-            eprintln!("supervisord-rs: the unit's cgroup is not known, what is left in it is left: {error}");
+            eprintln!(
+                "supervisord-rs: the unit's cgroup is not known, what is left in it is left: {error}"
+            );
             None
         }
     };
@@ -75,7 +83,10 @@ pub(super) fn run(options: &Options, place: &Place) -> Exit {
         (Next::Nobody, Some(cgroup)) => {
             let ended = cgroup.end_all();
             if !ended.is_empty() {
-                eprintln!("supervisord-rs: ended {} processes that were left: {ended:?}", ended.len());
+                eprintln!(
+                    "supervisord-rs: ended {} processes that were left: {ended:?}",
+                    ended.len()
+                );
             }
         }
         (Next::Successor | Next::SuccessorIfWeFail, Some(cgroup)) if !options.has_subgroup() => {
@@ -94,8 +105,8 @@ pub(super) fn run(options: &Options, place: &Place) -> Exit {
     Exit::Done
 }
 
-/// `died`: whether a black box is there and was not closed in order. `has_job`: whether somebody has asked for a stop or
-/// a restart; systemd starts no successor of its own accord then.
+/// `died`: whether a black box is there and was not closed in order. `has_job`: whether somebody
+/// has asked for a stop or a restart; systemd starts no successor of its own accord then.
 fn next(said: &Said, died: bool, has_job: bool) -> Next {
     let is_bad_configuration = matches!(said.ending, Some(Ending::Exited(78)));
     match said.result.as_str() {
@@ -127,9 +138,9 @@ impl Said {
 fn ending(code: &str, status: &str) -> Option<Ending> {
     match code {
         "exited" => status.parse().ok().map(Ending::Exited),
-        "killed" | "dumped" => {
-            Signal::from_str(&format!("SIG{status}")).ok().map(|signal| Ending::Signaled(signal as i32))
-        }
+        "killed" | "dumped" => Signal::from_str(&format!("SIG{status}"))
+            .ok()
+            .map(|signal| Ending::Signaled(signal as i32)),
         _ => None,
     }
 }
@@ -141,9 +152,13 @@ impl Options {
         has_stop_job(&jobs, &self.unit)
     }
 
-    /// Whether systemd itself keeps the supervisor out of the way of its workers (`DelegateSubgroup=`, 254).
+    /// Whether systemd itself keeps the supervisor out of the way of its workers
+    /// (`DelegateSubgroup=`, 254).
     fn has_subgroup(&self) -> bool {
-        !self.systemctl(&["show", "--value", "--property=DelegateSubgroup", &self.unit]).trim().is_empty()
+        !self
+            .systemctl(&["show", "--value", "--property=DelegateSubgroup", &self.unit])
+            .trim()
+            .is_empty()
     }
 
     /// What systemctl prints; nothing when it fails.

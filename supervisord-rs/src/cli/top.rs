@@ -38,7 +38,9 @@ fn interval(text: &str) -> Result<f64, String> {
 
 pub(super) fn run(options: &Options, client: &Client) -> Exit {
     if !std::io::stdout().is_terminal() {
-        eprintln!("supervisord-rs: top needs a terminal; `status --json` has the same figures for machines");
+        eprintln!(
+            "supervisord-rs: top needs a terminal; `status --json` has the same figures for machines"
+        );
         return Exit::Usage;
     }
     let mut top = match Top::new(client) {
@@ -175,7 +177,8 @@ impl<'a> Top<'a> {
     }
 
     fn draw(&mut self, frame: &mut Frame<'_>) {
-        let log_height = if self.shows_log { u16::try_from(LOG_LINES + 1).unwrap_or(13) } else { 0 };
+        let log_height =
+            if self.shows_log { u16::try_from(LOG_LINES + 1).unwrap_or(13) } else { 0 };
         let [head, body, log, foot] = Layout::vertical([
             Constraint::Length(1),
             Constraint::Min(3),
@@ -230,8 +233,10 @@ impl<'a> Top<'a> {
             Constraint::Length(5),
             Constraint::Fill(1),
         ];
-        let header =
-            ["DOMAIN", "WORKER", "PHASE", "PID", "CPU%", "MEMORY", "THR", "FDS", "SWITCHES", "RST", "NOTE"];
+        let header = [
+            "DOMAIN", "WORKER", "PHASE", "PID", "CPU%", "MEMORY", "THR", "FDS", "SWITCHES", "RST",
+            "NOTE",
+        ];
         let mut last = String::new();
         let rows = self.report.workers.iter().map(|worker| {
             let domain = match worker.isolation.as_str() {
@@ -251,8 +256,10 @@ impl<'a> Top<'a> {
 
     fn row(&self, worker: &WorkerStatus, domain: String) -> Row<'static> {
         let usage = worker.usage.as_ref();
-        let number = |figure: Option<u64>| figure.map_or_else(|| "-".into(), |figure| figure.to_string());
-        let load = self.load.get(&worker.name).map_or_else(|| "-".into(), |load| format!("{load:.1}"));
+        let number =
+            |figure: Option<u64>| figure.map_or_else(|| "-".into(), |figure| figure.to_string());
+        let load =
+            self.load.get(&worker.name).map_or_else(|| "-".into(), |load| format!("{load:.1}"));
         let switches = usage.map(|usage| usage.voluntary_switches + usage.involuntary_switches);
         let cells: [Cell<'static>; 11] = [
             domain.into(),
@@ -260,7 +267,10 @@ impl<'a> Top<'a> {
             Cell::from(worker.phase.clone()).style(Style::new().fg(colour(&worker.phase))),
             number(worker.pid.and_then(|pid| u64::try_from(pid).ok())).into(),
             load.into(),
-            usage.and_then(|usage| usage.pss_kib.or(usage.rss_kib)).map_or_else(|| "-".into(), memory).into(),
+            usage
+                .and_then(|usage| usage.pss_kib.or(usage.rss_kib))
+                .map_or_else(|| "-".into(), memory)
+                .into(),
             number(usage.map(|usage| usage.threads)).into(),
             number(usage.and_then(|usage| usage.fds)).into(),
             number(switches).into(),
@@ -274,7 +284,8 @@ impl<'a> Top<'a> {
     fn log(&self) -> Vec<Line<'static>> {
         let Some(worker) = self.chosen() else { return Vec::new() };
         let mut lines = vec![Line::from(format!("── {} ──", worker.stdout)).bold()];
-        let text = open_regular(Path::new(&worker.stdout)).and_then(|mut file| tail(&mut file, LOG_LINES));
+        let text =
+            open_regular(Path::new(&worker.stdout)).and_then(|mut file| tail(&mut file, LOG_LINES));
         match text {
             Ok(bytes) => {
                 let text = String::from_utf8_lossy(&bytes);

@@ -1,4 +1,5 @@
-//! The whole file: names become ids, instances are made, domains and groups are joined, contradictions are found.
+//! The whole file: names become ids, instances are made, domains and groups are joined,
+//! contradictions are found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,7 +46,8 @@ pub(super) fn assemble(
     }
     let groups = assembly.groups(&section, &names);
     // With problems before, ids may not be positions: the names are not complete.
-    if assembly.workers.len() == entries.iter().map(|entry| entry.count.unwrap_or(1) as usize).sum::<usize>()
+    if assembly.workers.len()
+        == entries.iter().map(|entry| entry.count.unwrap_or(1) as usize).sum::<usize>()
     {
         assembly.cycles(&entries);
     }
@@ -73,7 +75,8 @@ pub(super) fn assemble(
 fn version(section: &Section<'_>, tree: &Node, problems: &Problems) {
     match section.get("version") {
         Some(cursor) => {
-            if let Some(version) = cursor.integer(0, i64::MAX).filter(|version| version.value != 1) {
+            if let Some(version) = cursor.integer(0, i64::MAX).filter(|version| version.value != 1)
+            {
                 let message = format!("version {} is not known to this program", version.value);
                 cursor.refuse(message, "version: 1");
             }
@@ -181,7 +184,11 @@ impl<'a> Assembly<'a> {
     fn entry(&mut self, entry: &Entry, context: Context<'_>) {
         let base = &entry.name.value;
         let Some(count) = entry.count else {
-            let cursor = Cursor { node: &entry.node, path: entry.name.path.clone(), problems: self.problems };
+            let cursor = Cursor {
+                node: &entry.node,
+                path: entry.name.path.clone(),
+                problems: self.problems,
+            };
             // Where nothing is written below it, the name is what people see.
             let identity = Identity { name: base.clone(), base: base.clone(), instance: None };
             if let Some(read) = worker::read(&cursor, identity, context) {
@@ -218,7 +225,8 @@ impl<'a> Assembly<'a> {
     }
 
     fn cell(&mut self, cell: &str, entry: &Entry) -> DomainId {
-        let cursor = Cursor { node: &entry.node, path: entry.name.path.clone(), problems: self.problems };
+        let cursor =
+            Cursor { node: &entry.node, path: entry.name.path.clone(), problems: self.problems };
         let written = match &entry.node.value {
             Value::Map(_) => entry.node.get("cell").map(|node| Cursor {
                 node,
@@ -251,7 +259,11 @@ impl<'a> Assembly<'a> {
         DomainId(u32::try_from(self.domains.len() - 1).unwrap_or(u32::MAX))
     }
 
-    fn groups(&mut self, top: &Section<'_>, names: &BTreeMap<String, Vec<WorkerId>>) -> Vec<GroupSpec> {
+    fn groups(
+        &mut self,
+        top: &Section<'_>,
+        names: &BTreeMap<String, Vec<WorkerId>>,
+    ) -> Vec<GroupSpec> {
         let entries = top.get("groups").and_then(|cursor| cursor.entries()).unwrap_or_default();
         let mut groups: Vec<GroupSpec> = Vec::new();
         let mut members = BTreeMap::new();
@@ -311,7 +323,8 @@ impl<'a> Assembly<'a> {
     /// Each cycle is named in full, once.
     fn cycles(&self, entries: &[Entry]) {
         for cycle in cycles::find(&self.workers) {
-            let names: Vec<&str> = cycle.iter().map(|&index| self.workers[index].name.as_str()).collect();
+            let names: Vec<&str> =
+                cycle.iter().map(|&index| self.workers[index].name.as_str()).collect();
             let message = format!("these wait for each other for ever: {}", names.join(" → "));
             let base = &self.launches[cycle[0]].base;
             if let Some(entry) = entries.iter().find(|entry| entry.name.value == *base) {

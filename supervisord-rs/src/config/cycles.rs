@@ -5,7 +5,9 @@ use supervision::spec::WorkerSpec;
 /// Every cycle of dependencies, in full: the first is named again at the end.
 pub(super) fn find(workers: &[WorkerSpec]) -> Vec<Vec<usize>> {
     let mut state = vec![Visit::Never; workers.len()];
-    (0..workers.len()).filter_map(|start| visit(start, workers, &mut state, &mut Vec::new())).collect()
+    (0..workers.len())
+        .filter_map(|start| visit(start, workers, &mut state, &mut Vec::new()))
+        .collect()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -15,7 +17,8 @@ enum Visit {
     Done,
 }
 
-/// Follows dependencies; a worker met again on the way is a cycle. Not recursive: a chain may be as long as the file.
+/// Follows dependencies; a worker met again on the way is a cycle. Not recursive: a chain may be as
+/// long as the file.
 fn visit(
     start: usize,
     workers: &[WorkerSpec],

@@ -1,4 +1,5 @@
-//! Problems: each with its place, what was expected, and the nearest thing that would have been right.
+//! Problems: each with its place, what was expected, and the nearest thing that would have been
+//! right.
 
 use std::fmt;
 use std::ops::Range;
@@ -51,7 +52,8 @@ pub struct Located {
 impl Diagnostics {
     pub(super) fn new(file: &Path, text: &str, mut problems: Vec<Problem>, count: usize) -> Self {
         problems.sort_by_key(|problem| problem.span.start);
-        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let lines =
+            std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         Self { file: file.into(), text: text.into(), lines, problems, count }
     }
 
@@ -125,8 +127,10 @@ impl Diagnostics {
             let start = self.clamp(problem.span.start);
             let end = self.clamp(problem.span.end.max(start + 1));
             // A span of many lines is marked at its first: the rest is noise.
-            let end = self.text[start..end].find('\n').map_or(end, |newline| start + newline).max(start);
-            // Only its line is given away: the renderer looks at all that it gets, for each problem.
+            let end =
+                self.text[start..end].find('\n').map_or(end, |newline| start + newline).max(start);
+            // Only its line is given away: the renderer looks at all that it gets, for each
+            // problem.
             let line = self.line(start);
             let begin = self.lines[line];
             let source = self.text[begin..].split('\n').next().unwrap_or_default();
@@ -182,7 +186,8 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate.to_owned())
 }
 
-/// Letters to insert, to remove, to replace, or to swap with their neighbour (optimal string alignment).
+/// Letters to insert, to remove, to replace, or to swap with their neighbour (optimal string
+/// alignment).
 fn distance(left: &str, right: &str) -> usize {
     let left: Vec<char> = left.chars().collect();
     let right: Vec<char> = right.chars().collect();
@@ -192,7 +197,8 @@ fn distance(left: &str, right: &str) -> usize {
         let mut next = vec![row];
         for column in 1..=right.len() {
             let change = usize::from(left[row - 1] != right[column - 1]);
-            let mut best = (last[column] + 1).min(next[column - 1] + 1).min(last[column - 1] + change);
+            let mut best =
+                (last[column] + 1).min(next[column - 1] + 1).min(last[column - 1] + change);
             let is_swap = row > 1
                 && column > 1
                 && left[row - 1] == right[column - 2]

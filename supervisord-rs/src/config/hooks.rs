@@ -26,7 +26,12 @@ fn hook(cursor: &Cursor<'_>) -> Option<Hook> {
         return None;
     };
     Some(Hook {
-        on: on.one_or_more()?.iter().filter_map(|cursor| cursor.choice(&EVENTS)).map(|at| at.value).collect(),
+        on: on
+            .one_or_more()?
+            .iter()
+            .filter_map(|cursor| cursor.choice(&EVENTS))
+            .map(|at| at.value)
+            .collect(),
         command: command.command()?.value,
         timeout: section.duration("timeout").unwrap_or(default::HOOK_TIMEOUT),
     })

@@ -9,14 +9,16 @@ use workers::fault::{Fault, Injection};
 use super::diagnostics::{Problem, nearest};
 use super::reader::{Cursor, Section};
 
-/// Reads them. `is_sdk`: whether the worker can commit faults itself; `is_allowed`: whether anybody may at all.
+/// Reads them. `is_sdk`: whether the worker can commit faults itself; `is_allowed`: whether anybody
+/// may at all.
 pub(super) fn read(worker: &Section<'_>, is_sdk: bool, is_allowed: bool) -> Vec<InjectionSpec> {
     let list = worker.get("inject").and_then(|cursor| cursor.list()).unwrap_or_default();
     list.iter().filter_map(|cursor| injection(cursor, is_sdk, is_allowed)).collect()
 }
 
 fn injection(cursor: &Cursor<'_>, is_sdk: bool, is_allowed: bool) -> Option<InjectionSpec> {
-    let section = cursor.section(&["fault", "after", "every", "times", "probability", "seed"], &[])?;
+    let section =
+        cursor.section(&["fault", "after", "every", "times", "probability", "seed"], &[])?;
     let Some(written) = section.get("fault") else {
         cursor.refuse("the fault is missing", "fault: segfault");
         return None;

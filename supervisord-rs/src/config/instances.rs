@@ -1,4 +1,5 @@
-//! `instances:`: one entry of the file, several workers; and one more of them while the supervisor runs.
+//! `instances:`: one entry of the file, several workers; and one more of them while the supervisor
+//! runs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,8 @@ impl Template {
         }
     }
 
-    /// Instance number `index`. `names` are those of all workers. The domain of the result is not chosen yet.
+    /// Instance number `index`. `names` are those of all workers. The domain of the result is not
+    /// chosen yet.
     ///
     /// # Errors
     /// What is wrong with it, such as an address that its number makes invalid.
@@ -58,7 +60,12 @@ impl Template {
         let problems = problems.take();
         match read {
             Some(read) if problems.count == 0 => Ok(read),
-            _ => Err(problems.kept.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ")),
+            _ => Err(problems
+                .kept
+                .into_iter()
+                .map(|problem| problem.message)
+                .collect::<Vec<_>>()
+                .join("; ")),
         }
     }
 }
@@ -69,7 +76,8 @@ pub fn name(base: &str, index: u32) -> String {
     format!("{base}.{index}")
 }
 
-/// Reads instance number `index` of an entry: `${instance}` and `${name}` in its texts become its number and its name.
+/// Reads instance number `index` of an entry: `${instance}` and `${name}` in its texts become its
+/// number and its name.
 pub(super) fn read(
     base: &str,
     index: u32,
@@ -79,7 +87,9 @@ pub(super) fn read(
 ) -> Option<(WorkerSpec, Launch)> {
     let name = name(base, index);
     let number = index.to_string();
-    let node = node.clone().map_texts(&|text| text.replace("${instance}", &number).replace("${name}", &name));
+    let node = node
+        .clone()
+        .map_texts(&|text| text.replace("${instance}", &number).replace("${name}", &name));
     let cursor = Cursor { node: &node, path: format!("workers.{base}"), problems };
     worker::read(&cursor, Identity { name, base: base.to_owned(), instance: Some(index) }, context)
 }
@@ -88,5 +98,7 @@ pub(super) fn read(
 pub(super) fn is_shared(path: &Path, others: &[Launch]) -> bool {
     use super::settings::Sink;
     let is_it = |sink: &Sink| matches!(sink, Sink::File(other) if other == path);
-    others.iter().any(|launch| is_it(&launch.logs.stdout) || launch.logs.stderr.as_ref().is_some_and(is_it))
+    others
+        .iter()
+        .any(|launch| is_it(&launch.logs.stdout) || launch.logs.stderr.as_ref().is_some_and(is_it))
 }

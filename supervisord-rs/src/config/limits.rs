@@ -1,5 +1,5 @@
-//! `limits:` of a worker's process and of a cell: those of a process (setrlimit(2)), and those of its cgroup, which hold for it and
-//! all that it starts together.
+//! `limits:` of a worker's process and of a cell: those of a process (setrlimit(2)), and those of
+//! its cgroup, which hold for it and all that it starts together.
 
 use std::path::PathBuf;
 
@@ -47,7 +47,8 @@ pub struct Limits {
 /// What a cgroup (version 2) may use. `None` and empty: no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CgroupLimits {
-    /// Bytes beyond which it is ended whole, `memory.max`. It gets no swap either, which would put that off.
+    /// Bytes beyond which it is ended whole, `memory.max`. It gets no swap either, which would put
+    /// that off.
     pub memory: Option<u64>,
     /// Bytes beyond which it is slowed down and its memory taken back, `memory.high`.
     pub memory_high: Option<u64>,
@@ -82,11 +83,13 @@ impl CgroupLimits {
     }
 }
 
-/// `limits: { open_files: 4096, core: unlimited, stack: { soft: 8MiB, hard: 64MiB }, memory: 256MiB, cpu: 50% }`
+/// `limits: { open_files: 4096, core: unlimited, stack: { soft: 8MiB, hard: 64MiB }, memory:
+/// 256MiB, cpu: 50% }`
 pub(super) fn read(cursor: &Cursor<'_>) -> Limits {
     let known: Vec<&str> = RESOURCES.iter().map(|(name, ..)| *name).chain(CGROUP).collect();
     let Some(section) = cursor.section(&known, &[]) else { return Limits::default() };
-    let resources = RESOURCES.iter().filter_map(|resource| resource_limit(&section, *resource)).collect();
+    let resources =
+        RESOURCES.iter().filter_map(|resource| resource_limit(&section, *resource)).collect();
     Limits { resources, cgroup: cgroup(&section) }
 }
 
@@ -114,7 +117,9 @@ fn amount(cursor: &Cursor<'_>, unit: Unit) -> Option<u64> {
     match unit {
         Unit::Bytes => cursor.size().map(|size| size.value),
         Unit::Seconds => cursor.duration().map(|time| time.value.as_secs().max(1)),
-        Unit::Count => cursor.integer(0, i64::MAX).and_then(|count| u64::try_from(count.value).ok()),
+        Unit::Count => {
+            cursor.integer(0, i64::MAX).and_then(|count| u64::try_from(count.value).ok())
+        }
     }
 }
 
@@ -136,8 +141,10 @@ fn cgroup(section: &Section<'_>) -> CgroupLimits {
     if let (Some(memory), Some(high), Some(cursor)) = (limits.memory, limits.memory_high, high)
         && high > memory
     {
-        cursor
-            .refuse("it would never be reached: `memory` is lower", "`memory_high` no higher than `memory`");
+        cursor.refuse(
+            "it would never be reached: `memory` is lower",
+            "`memory_high` no higher than `memory`",
+        );
     }
     limits
 }
@@ -153,7 +160,8 @@ fn bytes(cursor: &Cursor<'_>) -> Option<u64> {
 
 /// `50%`, `150%`: of one processor.
 fn percent(cursor: &Cursor<'_>) -> Option<u32> {
-    let number = cursor.node.text().and_then(|text| text.strip_suffix('%')?.trim_end().parse().ok());
+    let number =
+        cursor.node.text().and_then(|text| text.strip_suffix('%')?.trim_end().parse().ok());
     let number = number.filter(|number| (1..=CPU_MAX).contains(number));
     if number.is_none() {
         let written = cursor.node.text().unwrap_or("this");
@@ -183,8 +191,8 @@ fn io_limit(device: At<String>, cursor: &Cursor<'_>) -> Option<IoLimit> {
         );
         return None;
     }
-    let section =
-        cursor.section(&["read_bytes", "write_bytes", "read_operations", "write_operations"], &[])?;
+    let section = cursor
+        .section(&["read_bytes", "write_bytes", "read_operations", "write_operations"], &[])?;
     let amount = |key: &str, is_size: bool| {
         let cursor = section.get(key).filter(|cursor| !is_unlimited(cursor))?;
         let amount = if is_size { cursor.size()?.value } else { count(&cursor)? };

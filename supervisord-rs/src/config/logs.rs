@@ -49,7 +49,10 @@ pub(super) fn read(worker: &Section<'_>, is_command: bool, name: &str, log_dir: 
     if !is_command && (logs.stdout == Sink::Inherit || logs.stderr == Some(Sink::Inherit)) {
         let cursor = section.get("stdout").or_else(|| section.get("stderr"));
         if let Some(cursor) = cursor {
-            cursor.refuse("registered code has its output captured", "`inherit` for a `command:` only");
+            cursor.refuse(
+                "registered code has its output captured",
+                "`inherit` for a `command:` only",
+            );
         }
     }
     logs

@@ -1,4 +1,5 @@
-//! YAML → tree with places → document as written → [`Settings`]; every problem at once, each with its place.
+//! YAML → tree with places → document as written → [`Settings`]; every problem at once, each with
+//! its place.
 //!
 //! | file | concept |
 //! |---|---|
@@ -57,7 +58,8 @@ pub fn load(path: &Path, registry: &Registry) -> Result<Settings, Diagnostics> {
     Source::read(path)?.settings(registry, &Scale::new())
 }
 
-/// How many instances there are to be at least, by the name that stands in the file, whatever the file says.
+/// How many instances there are to be at least, by the name that stands in the file, whatever the
+/// file says.
 pub type Scale = BTreeMap<String, u32>;
 
 /// Checks the text of a configuration. `path` is for messages, and for relative directories.
@@ -83,8 +85,8 @@ pub fn ignored_variables() -> Vec<String> {
     places::ignored()
 }
 
-/// The runtime directory of a configuration without checking the rest: for what has to go on with a file that is not
-/// valid.
+/// The runtime directory of a configuration without checking the rest: for what has to go on with a
+/// file that is not valid.
 ///
 /// # Errors
 /// Why it cannot be told.
@@ -103,17 +105,19 @@ pub fn written_runtime_dir(path: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// Bytes of a file at most: a hundred times what ten thousand workers need is a mistake, and would take all memory.
+/// Bytes of a file at most: a hundred times what ten thousand workers need is a mistake, and would
+/// take all memory.
 const SIZE_MAX: u64 = 8 << 20;
 
-/// Opens it without waiting. A FIFO waits for its writer, and a device may have no end: they are refused, but for what
-/// the caller has open already (`/dev/stdin`, `<(...)` in a shell).
+/// Opens it without waiting. A FIFO waits for its writer, and a device may have no end: they are
+/// refused, but for what the caller has open already (`/dev/stdin`, `<(...)` in a shell).
 fn open(path: &Path) -> io::Result<File> {
     let open_already = ["/dev/stdin", "/dev/fd", "/proc/self/fd"];
     if open_already.iter().any(|prefix| path.starts_with(prefix)) {
         return File::open(path);
     }
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     let kind = file.metadata()?.file_type();
     if kind.is_file() {
         return Ok(file);

@@ -1,12 +1,13 @@
-//! Regular expressions of the configuration: each is compiled once, and none may take more room than a line of output
-//! is worth.
+//! Regular expressions of the configuration: each is compiled once, and none may take more room
+//! than a line of output is worth.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use regex::bytes::{Regex, RegexBuilder};
 
-/// Bytes that a compiled pattern may take; compiling takes time in proportion. `\w+@\w+` has 60 KiB.
+/// Bytes that a compiled pattern may take; compiling takes time in proportion. `\w+@\w+` has 60
+/// KiB.
 const SIZE_MAX: usize = 256 * 1024;
 
 /// A pattern, compiled.

@@ -1,7 +1,9 @@
-//! The directories where nothing is said: what the service manager gives us, else what the user has, else the system's.
+//! The directories where nothing is said: what the service manager gives us, else what the user
+//! has, else the system's.
 //!
-//! A variable that is empty is not set, and one that is no absolute path names no place and is ignored: the XDG base
-//! directory specification says so, and anything else would put directories where the program happens to run.
+//! A variable that is empty is not set, and one that is no absolute path names no place and is
+//! ignored: the XDG base directory specification says so, and anything else would put directories
+//! where the program happens to run.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -17,19 +19,21 @@ const GIVEN: [&str; 3] = ["RUNTIME_DIRECTORY", "STATE_DIRECTORY", "LOGS_DIRECTOR
 /// What the user has. Root has the system's directories.
 const OF_USER: [&str; 3] = ["XDG_RUNTIME_DIR", "XDG_STATE_HOME", "HOME"];
 
-/// `$RUNTIME_DIRECTORY` (systemd.exec(5)), else `$XDG_RUNTIME_DIR/supervisord-rs`, else `/run/supervisord-rs`.
+/// `$RUNTIME_DIRECTORY` (systemd.exec(5)), else `$XDG_RUNTIME_DIR/supervisord-rs`, else
+/// `/run/supervisord-rs`.
 pub(crate) fn runtime_dir() -> PathBuf {
     place("RUNTIME_DIRECTORY", || absolute("XDG_RUNTIME_DIR"), "/run")
 }
 
-/// `$STATE_DIRECTORY`, else `$XDG_STATE_HOME/supervisord-rs`, else `~/.local/state/supervisord-rs` for users, else
-/// `/var/lib/supervisord-rs`.
+/// `$STATE_DIRECTORY`, else `$XDG_STATE_HOME/supervisord-rs`, else `~/.local/state/supervisord-rs`
+/// for users, else `/var/lib/supervisord-rs`.
 pub(crate) fn state_dir() -> PathBuf {
     let of_user = || absolute("XDG_STATE_HOME").or_else(|| Some(home()?.join(".local/state")));
     place("STATE_DIRECTORY", of_user, "/var/lib")
 }
 
-/// `$LOGS_DIRECTORY`, else `log` under the state directory for users, else `/var/log/supervisord-rs`.
+/// `$LOGS_DIRECTORY`, else `log` under the state directory for users, else
+/// `/var/log/supervisord-rs`.
 pub(crate) fn log_dir() -> PathBuf {
     if let Some(given) = first("LOGS_DIRECTORY") {
         return given;
@@ -43,7 +47,9 @@ pub(crate) fn ignored() -> Vec<String> {
     let is_bad = |value: &std::ffi::OsStr| !value.is_empty() && !Path::new(value).is_absolute();
     let bad = GIVEN.iter().chain(of_user).filter_map(|name| Some((name, env::var_os(name)?)));
     bad.filter(|(_, value)| is_bad(value))
-        .map(|(name, value)| format!("{name}={} is ignored: it is no absolute path", value.display()))
+        .map(|(name, value)| {
+            format!("{name}={} is ignored: it is no absolute path", value.display())
+        })
         .collect()
 }
 

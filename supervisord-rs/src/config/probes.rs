@@ -11,8 +11,8 @@ use super::settings::default;
 /// How a worker tells that it is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ready {
-    /// Registered code says so on its board; a command that cannot say so is ready when it has stayed up for a time,
-    /// which is the machine's business.
+    /// Registered code says so on its board; a command that cannot say so is ready when it has
+    /// stayed up for a time, which is the machine's business.
     ByItself,
     /// `READY=1` on `NOTIFY_SOCKET`, sd_notify(3).
     Notify,
@@ -78,11 +78,13 @@ pub enum Address {
 }
 
 impl Address {
-    /// `127.0.0.1:80`, `[::1]:80`, `localhost:80`, `unix:/run/x.sock` or `/run/x.sock`; with `any`, also `:80` and `80`
-    /// for every address of the machine.
+    /// `127.0.0.1:80`, `[::1]:80`, `localhost:80`, `unix:/run/x.sock` or `/run/x.sock`; with `any`,
+    /// also `:80` and `80` for every address of the machine.
     #[must_use]
     pub fn parse(text: &str, any: bool) -> Option<Self> {
-        if let Some(path) = text.strip_prefix("unix:").or_else(|| text.starts_with('/').then_some(text)) {
+        if let Some(path) =
+            text.strip_prefix("unix:").or_else(|| text.starts_with('/').then_some(text))
+        {
             return path.starts_with('/').then(|| Self::Unix(path.into()));
         }
         let text = match text.strip_prefix("localhost:") {
@@ -90,8 +92,10 @@ impl Address {
             None => text.to_owned(),
         };
         let everywhere = || text.trim_start_matches(':').parse().ok().filter(|_| any);
-        let ip =
-            text.parse().ok().or_else(|| everywhere().map(|port: u16| SocketAddr::from(([0; 4], port))))?;
+        let ip = text
+            .parse()
+            .ok()
+            .or_else(|| everywhere().map(|port: u16| SocketAddr::from(([0; 4], port))))?;
         Some(Self::Ip(ip))
     }
 }
@@ -107,8 +111,7 @@ impl std::fmt::Display for Address {
 
 const MEANS: [&str; 3] = ["tcp", "http", "exec"];
 const PACE: [&str; 5] = ["every", "timeout", "successes", "failures", "start_period"];
-const ADDRESS: &str =
-    "an address and a port, such as 127.0.0.1:6379 or [::1]:80, or unix:/path; names are not looked up";
+const ADDRESS: &str = "an address and a port, such as 127.0.0.1:6379 or [::1]:80, or unix:/path; names are not looked up";
 
 /// What `ready:` says: how, and how long it may take; `after` where it is a matter of time.
 #[derive(Debug, Default)]
@@ -166,7 +169,8 @@ pub(super) fn ready(worker: &Section<'_>) -> WrittenReady {
     WrittenReady { ready: means.pop(), after, timeout: section.duration("timeout") }
 }
 
-/// `health:` of a command: the probes while it runs, and the one that says that it has started, if that is asked here.
+/// `health:` of a command: the probes while it runs, and the one that says that it has started, if
+/// that is asked here.
 pub(super) fn health(worker: &Section<'_>) -> (Health, Option<Probe>) {
     let Some(cursor) = worker.get("health") else { return (Health::default(), None) };
     let known: Vec<&str> =
@@ -199,7 +203,10 @@ fn pace(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Probe> {
             }
             None
         })?,
-        every: section.duration("every").unwrap_or(Duration::from_secs(10)).max(Duration::from_millis(1)),
+        every: section
+            .duration("every")
+            .unwrap_or(Duration::from_secs(10))
+            .max(Duration::from_millis(1)),
         timeout: section.duration("timeout").unwrap_or(Duration::from_secs(1)),
         successes: section.count("successes", 1).unwrap_or(1),
         failures: Some(section.count("failures", 1).unwrap_or(3)),

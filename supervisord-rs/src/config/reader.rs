@@ -1,4 +1,5 @@
-//! Typed values out of the tree. A value that is not what it should be is a problem, and reading goes on.
+//! Typed values out of the tree. A value that is not what it should be is a problem, and reading
+//! goes on.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
@@ -23,8 +24,8 @@ pub(super) struct Found {
     pub(super) kept: Vec<Problem>,
     /// How many there are.
     pub(super) count: usize,
-    /// Those that there were: what stands under `defaults:` is wrong for every worker, and is one problem; so is what all
-    /// instances share.
+    /// Those that there were: what stands under `defaults:` is wrong for every worker, and is one
+    /// problem; so is what all instances share.
     seen: HashSet<u64>,
 }
 
@@ -93,13 +94,15 @@ pub(super) struct Section<'a> {
 
 impl<'a> Cursor<'a> {
     pub(super) fn at<T>(&self, value: T) -> At<T> {
-        let path = if self.node.is_default { under_defaults(&self.path) } else { self.path.clone() };
+        let path =
+            if self.node.is_default { under_defaults(&self.path) } else { self.path.clone() };
         At { value, path, span: self.node.span.clone(), is_default: self.node.is_default }
     }
 
     /// Reports that this is wrong, and what would be right.
     pub(super) fn refuse(&self, message: impl Into<String>, expected: &str) {
-        self.problems.push(Problem { expected: Some(expected.to_owned()), ..self.at(()).problem(message) });
+        self.problems
+            .push(Problem { expected: Some(expected.to_owned()), ..self.at(()).problem(message) });
     }
 
     fn wrong<T>(&self, expected: &str) -> Option<T> {
@@ -126,7 +129,11 @@ impl<'a> Cursor<'a> {
     /// The path of a file or directory: not empty, and without a byte that ends it for the kernel.
     pub(super) fn path(&self) -> Option<At<String>> {
         let path = self.string()?;
-        if path.value.is_empty() || path.value.contains('\0') { self.wrong("a path") } else { Some(path) }
+        if path.value.is_empty() || path.value.contains('\0') {
+            self.wrong("a path")
+        } else {
+            Some(path)
+        }
     }
 
     pub(super) fn boolean(&self) -> Option<At<bool>> {
@@ -180,8 +187,9 @@ impl<'a> Cursor<'a> {
             Some(permille) => Some(self.at(permille)),
             None => {
                 let bounds = format!("a number from {} to {}", fraction(low), fraction(high));
-                let near =
-                    near.filter(|(_, [below, above])| found.is_none() && low <= *below && *above <= high);
+                let near = near.filter(|(_, [below, above])| {
+                    found.is_none() && low <= *below && *above <= high
+                });
                 let thousandths = near.map_or_else(String::new, |(_, [below, above])| {
                     format!(", in full thousandths: {} or {}", fraction(below), fraction(above))
                 });
@@ -205,7 +213,9 @@ impl<'a> Cursor<'a> {
         }
         let list = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
         let mut problem = self.at(()).problem(match text {
-            Some(text) if !self.node.is_null() => format!("`{}` is not what goes here", shortened(text)),
+            Some(text) if !self.node.is_null() => {
+                format!("`{}` is not what goes here", shortened(text))
+            }
             Some(_) | None => format!("{} is not what goes here", self.node.kind()),
         });
         problem.expected = Some(format!("one of: {list}"));
@@ -218,8 +228,10 @@ impl<'a> Cursor<'a> {
 
     /// Permission bits in octal.
     pub(super) fn mode(&self) -> Option<At<u32>> {
-        let bits =
-            self.node.text().and_then(|text| u32::from_str_radix(text.trim_start_matches("0o"), 8).ok());
+        let bits = self
+            .node
+            .text()
+            .and_then(|text| u32::from_str_radix(text.trim_start_matches("0o"), 8).ok());
         match bits.filter(|bits| *bits <= 0o777) {
             Some(bits) => Some(self.at(bits)),
             None => self.wrong("permission bits in octal, such as \"0660\""),
@@ -234,7 +246,10 @@ impl<'a> Cursor<'a> {
             Ok(signal) => Some(self.at(signal as i32)),
             Err(_) => {
                 let written = self.node.text().unwrap_or_default();
-                self.refuse(format!("`{written}` is no signal"), "a name such as TERM, INT or QUIT");
+                self.refuse(
+                    format!("`{written}` is no signal"),
+                    "a name such as TERM, INT or QUIT",
+                );
                 None
             }
         }
@@ -276,13 +291,17 @@ impl<'a> Cursor<'a> {
             && !self.node.is_null()
         {
             let words: Vec<&str> = text.split_whitespace().collect();
-            let expected = format!("a list of words, such as [{}]: no shell is involved", words.join(", "));
+            let expected =
+                format!("a list of words, such as [{}]: no shell is involved", words.join(", "));
             self.refuse("a command is not one text", &expected);
             return None;
         }
         let words: Vec<String> = self.strings()?.into_iter().map(|word| word.value).collect();
         if words.is_empty() {
-            self.refuse("the command has no words", "a program and its arguments, such as [sleep, 1d]");
+            self.refuse(
+                "the command has no words",
+                "a program and its arguments, such as [sleep, 1d]",
+            );
             return None;
         }
         Some(self.at(words))
@@ -308,11 +327,14 @@ impl<'a> Cursor<'a> {
                     .collect(),
             ),
             Value::Scalar { .. } if self.node.is_null() => Some(Vec::new()),
-            Value::Scalar { .. } | Value::List(_) => self.wrong("a mapping, such as { key: value }"),
+            Value::Scalar { .. } | Value::List(_) => {
+                self.wrong("a mapping, such as { key: value }")
+            }
         }
     }
 
-    /// Names with texts, such as an environment; numbers and booleans are taken as they are written.
+    /// Names with texts, such as an environment; numbers and booleans are taken as they are
+    /// written.
     pub(super) fn texts(&self) -> Option<BTreeMap<String, String>> {
         let text = |(name, cursor): (At<String>, Self)| {
             if cursor.node.is_null() {
@@ -323,7 +345,8 @@ impl<'a> Cursor<'a> {
         Some(self.entries()?.into_iter().filter_map(text).collect())
     }
 
-    /// A mapping with known keys; others are problems: unknown, or `later` (known, and not supported yet).
+    /// A mapping with known keys; others are problems: unknown, or `later` (known, and not
+    /// supported yet).
     pub(super) fn section(&self, known: &[&str], later: &[&str]) -> Option<Section<'a>> {
         let Value::Map(entries) = &self.node.value else {
             return self.wrong(&format!("a mapping with some of: {}", known.join(", ")));
@@ -335,10 +358,18 @@ impl<'a> Cursor<'a> {
             self.problems.push(Problem {
                 path: if entry.value.is_default { under_defaults(&path) } else { path },
                 span: entry.key_span.clone(),
-                message: if is_later { "this key is not supported yet" } else { "there is no such key" }
-                    .into(),
+                message: if is_later {
+                    "this key is not supported yet"
+                } else {
+                    "there is no such key"
+                }
+                .into(),
                 expected: is_told.then(|| format!("some of: {}", known.join(", "))),
-                nearest: if is_told && !is_later { nearest(&entry.key, known.iter().copied()) } else { None },
+                nearest: if is_told && !is_later {
+                    nearest(&entry.key, known.iter().copied())
+                } else {
+                    None
+                },
             });
         }
         Some(Section { entries, path: self.path.clone(), problems: self.problems })
@@ -362,9 +393,15 @@ impl<'a> Section<'a> {
         Some(Cursor { node: &entry.value, path: join(&self.path, key), problems: self.problems })
     }
 
-    /// The value of a key that this kind of worker can have. Where it cannot, that is said, unless it comes from
-    /// `defaults:`, which are for those that can.
-    pub(super) fn get_if(&self, fits: bool, key: &str, message: &str, expected: &str) -> Option<Cursor<'a>> {
+    /// The value of a key that this kind of worker can have. Where it cannot, that is said, unless
+    /// it comes from `defaults:`, which are for those that can.
+    pub(super) fn get_if(
+        &self,
+        fits: bool,
+        key: &str,
+        message: &str,
+        expected: &str,
+    ) -> Option<Cursor<'a>> {
         let cursor = self.get(key)?;
         if fits {
             return Some(cursor);

@@ -68,11 +68,15 @@ pub(super) fn limit(cursor: &Cursor<'_>, otherwise: Limit) -> Limit {
 }
 
 pub(super) fn backoff(cursor: &Cursor<'_>, backoff: &mut Backoff) {
-    let Some(section) = cursor.section(&["initial", "factor", "max", "jitter"], &[]) else { return };
+    let Some(section) = cursor.section(&["initial", "factor", "max", "jitter"], &[]) else {
+        return;
+    };
     if let Some(initial) = section.duration("initial") {
         backoff.initial = initial;
     }
-    if let Some(factor) = section.get("factor").and_then(|cursor| cursor.permille((1000, 1_000_000))) {
+    if let Some(factor) =
+        section.get("factor").and_then(|cursor| cursor.permille((1000, 1_000_000)))
+    {
         backoff.factor_permille = factor.value;
     }
     if let Some(max) = section.duration("max") {
@@ -82,7 +86,8 @@ pub(super) fn backoff(cursor: &Cursor<'_>, backoff: &mut Backoff) {
         backoff.jitter_permille = jitter.value;
     }
     if backoff.initial > backoff.max {
-        let at = section.get("initial").or_else(|| section.get("max")).unwrap_or_else(|| cursor.clone());
+        let at =
+            section.get("initial").or_else(|| section.get("max")).unwrap_or_else(|| cursor.clone());
         at.refuse("the first delay is longer than the longest", "`initial` no longer than `max`");
     }
 }
@@ -92,7 +97,9 @@ fn exits(cursor: &Cursor<'_>) -> Vec<Exit> {
     let exit = |cursor: &Cursor<'_>| {
         let is_number = cursor.node.text().is_some_and(|text| text.parse::<i64>().is_ok());
         if is_number {
-            return cursor.integer(0, 255).map(|code| Exit::Code(i32::try_from(code.value).unwrap_or(0)));
+            return cursor
+                .integer(0, 255)
+                .map(|code| Exit::Code(i32::try_from(code.value).unwrap_or(0)));
         }
         cursor.signal().map(|signal| Exit::Signal(signal.value))
     };

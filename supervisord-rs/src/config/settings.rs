@@ -1,4 +1,5 @@
-//! What a valid configuration means: policy for the machine ([`Spec`]), launch data for the drivers.
+//! What a valid configuration means: policy for the machine ([`Spec`]), launch data for the
+//! drivers.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -69,7 +70,8 @@ pub enum Echo {
 /// What becomes of process workers when the supervisor dies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnDeath {
-    /// They go on, and the next supervisor takes them over: where somebody keeps its descriptors meanwhile.
+    /// They go on, and the next supervisor takes them over: where somebody keeps its descriptors
+    /// meanwhile.
     #[default]
     Keep,
     /// They end with it.
@@ -117,7 +119,8 @@ pub struct Launch {
     pub logs: Logs,
     /// Commands that are run when something happens to it.
     pub hooks: Vec<Hook>,
-    /// Whether it stays down in a new run when a person stopped it in the last one (`autostart: remember`).
+    /// Whether it stays down in a new run when a person stopped it in the last one (`autostart:
+    /// remember`).
     pub remembers_stop: bool,
     /// The limit of its heartbeat, which a `command:` is told as `WATCHDOG_USEC`.
     pub watchdog: Option<Duration>,
@@ -144,7 +147,8 @@ pub enum Isolation {
 /// What a worker runs.
 #[derive(Clone, Debug)]
 pub enum Program {
-    /// An executable with its arguments; the first word is looked up in `PATH` unless it has a slash.
+    /// An executable with its arguments; the first word is looked up in `PATH` unless it has a
+    /// slash.
     Command(Vec<String>),
     /// Registered code.
     Worker {
@@ -174,7 +178,8 @@ pub struct Surroundings {
     pub env_files: Vec<PathBuf>,
     /// Added to the environment; wins over files.
     pub env: BTreeMap<String, String>,
-    /// Variable → source: the content is passed in memory, and the variable is the path to read it at (`/dev/fd/N`).
+    /// Variable → source: the content is passed in memory, and the variable is the path to read it
+    /// at (`/dev/fd/N`).
     pub secrets: BTreeMap<String, SecretSource>,
     /// Limits of its process, and of the cgroup that it and its descendants share.
     pub limits: Limits,
@@ -218,7 +223,8 @@ pub struct ResourceLimit {
     pub name: &'static str,
     /// The soft limit; `u64::MAX` is none.
     pub soft: u64,
-    /// The hard limit; `None`: as the soft one where that is higher than the present hard one, else unchanged.
+    /// The hard limit; `None`: as the soft one where that is higher than the present hard one, else
+    /// unchanged.
     pub hard: Option<u64>,
 }
 
@@ -227,9 +233,11 @@ pub struct ResourceLimit {
 pub struct StopMeans {
     /// The signal.
     pub signal: i32,
-    /// Run first, with the worker's surroundings and `MAINPID`; the signal follows when it has ended.
+    /// Run first, with the worker's surroundings and `MAINPID`; the signal follows when it has
+    /// ended.
     pub command: Option<Vec<String>>,
-    /// Whether only the main process is asked, and its children are left to it until the time is over.
+    /// Whether only the main process is asked, and its children are left to it until the time is
+    /// over.
     pub main_only: bool,
 }
 
@@ -283,7 +291,8 @@ pub struct Logs {
 impl Logs {
     /// The streams that pass through the supervisor, and where they go.
     pub fn captured(&self) -> impl Iterator<Item = (&'static str, &Sink)> {
-        let all = [Some(("stdout", &self.stdout)), self.stderr.as_ref().map(|sink| ("stderr", sink))];
+        let all =
+            [Some(("stdout", &self.stdout)), self.stderr.as_ref().map(|sink| ("stderr", sink))];
         let is_captured = |(_, sink): &(&str, &Sink)| !matches!(sink, Sink::Null | Sink::Inherit);
         all.into_iter().flatten().filter(is_captured)
     }
@@ -366,7 +375,8 @@ pub enum HookEvent {
     Unready,
 }
 
-/// Defaults that people meet; all of them stand in `docs/configuration.md` and `config/reference.yaml`.
+/// Defaults that people meet; all of them stand in `docs/configuration.md` and
+/// `config/reference.yaml`.
 pub mod default {
     use super::Duration;
 

@@ -46,22 +46,31 @@ fn spec(cursor: &Cursor<'_>, listen: String, section: Option<&Section<'_>>) -> O
         ("datagram", SocketKind::Datagram),
         ("seqpacket", SocketKind::Seqpacket),
     ];
-    let kind = section.and_then(|section| section.choice("type", &kinds)).unwrap_or(SocketKind::Stream);
+    let kind =
+        section.and_then(|section| section.choice("type", &kinds)).unwrap_or(SocketKind::Stream);
     let is_unix = matches!(address, Address::Unix(_));
     if kind == SocketKind::Seqpacket && !is_unix {
-        cursor.refuse("sequenced packets are for Unix sockets", "`type: stream` or `type: datagram`");
+        cursor
+            .refuse("sequenced packets are for Unix sockets", "`type: stream` or `type: datagram`");
     }
     let account = |key: &str, exists: fn(&str) -> bool| {
-        let cursor =
-            section?.get_if(is_unix, key, "only a Unix socket has an owner", "no owner for this socket")?;
+        let cursor = section?.get_if(
+            is_unix,
+            key,
+            "only a Unix socket has an owner",
+            "no owner for this socket",
+        )?;
         let name = cursor.string()?.value;
         if !exists(&name) {
-            cursor.refuse(format!("no {key} is called `{name}`"), "a name or number of this machine");
+            cursor
+                .refuse(format!("no {key} is called `{name}`"), "a name or number of this machine");
         }
         Some(name)
     };
     let mode = section.and_then(|section| {
-        section.get_if(is_unix, "mode", "only a Unix socket has a mode", "no mode for this socket")?.mode()
+        section
+            .get_if(is_unix, "mode", "only a Unix socket has a mode", "no mode for this socket")?
+            .mode()
     });
     let name = section.and_then(|section| section.string("name")).map_or_else(
         || "unknown".to_owned(),

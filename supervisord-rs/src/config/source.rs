@@ -1,5 +1,5 @@
-//! The text of a configuration and where it came from: all that is needed to read it once more and to get the same,
-//! whatever has become of the file.
+//! The text of a configuration and where it came from: all that is needed to read it once more and
+//! to get the same, whatever has become of the file.
 
 use std::path::{Path, PathBuf};
 
@@ -55,7 +55,8 @@ impl Source {
     pub fn settings(&self, registry: &Registry, scale: &Scale) -> Result<Settings, Diagnostics> {
         let problems = reader::Problems::default();
         let tree = tree::parse(&self.text, &problems);
-        let settings = tree.and_then(|tree| assemble::assemble(&tree, self, registry, scale, &problems));
+        let settings =
+            tree.and_then(|tree| assemble::assemble(&tree, self, registry, scale, &problems));
         let found = problems.take();
         match settings {
             Some(settings) if found.count == 0 => Ok(settings),

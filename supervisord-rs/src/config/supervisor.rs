@@ -36,7 +36,8 @@ const KEYS: [&str; 12] = [
 
 /// Reads it; everything has a default.
 pub(super) fn read(top: &Section<'_>, file: &Path) -> Written {
-    let section = top.get("supervisor").and_then(|cursor| cursor.section(&KEYS, &["metrics", "http"]));
+    let section =
+        top.get("supervisor").and_then(|cursor| cursor.section(&KEYS, &["metrics", "http"]));
     let section = section.as_ref();
     let directory = |key: &str, otherwise: fn() -> PathBuf| {
         let written = section.and_then(|section| section.get(key)).and_then(|cursor| cursor.path());
@@ -45,7 +46,8 @@ pub(super) fn read(top: &Section<'_>, file: &Path) -> Written {
     let control = section
         .and_then(|section| section.get("control"))
         .and_then(|cursor| cursor.section(&["mode", "group"], &["tcp", "token"]));
-    let control_group = control.as_ref().and_then(|control| surroundings::group(&control.get("group")?));
+    let control_group =
+        control.as_ref().and_then(|control| surroundings::group(&control.get("group")?));
     // A group that is named is to get in.
     let default_mode = if control_group.is_some() { 0o660 } else { 0o600 };
     let control_mode = control
@@ -73,26 +75,33 @@ pub(super) fn read(top: &Section<'_>, file: &Path) -> Written {
             log_cap: section.and_then(|section| section.size("log_cap")),
         },
         fault_injection: section
-            .and_then(|section| section.choice("fault_injection", &[("deny", false), ("allow", true)]))
+            .and_then(|section| {
+                section.choice("fault_injection", &[("deny", false), ("allow", true)])
+            })
             .unwrap_or(false),
         shutdown_timeout: section
             .and_then(|section| section.duration("shutdown_timeout"))
             .unwrap_or(default::SHUTDOWN_TIMEOUT),
         start: StartLimits {
             concurrency: start.as_ref().and_then(|start| start.count("concurrency", 1)),
-            stagger: start.as_ref().and_then(|start| start.duration("stagger")).unwrap_or(Duration::ZERO),
+            stagger: start
+                .as_ref()
+                .and_then(|start| start.duration("stagger"))
+                .unwrap_or(Duration::ZERO),
         },
     }
 }
 
-/// A loop says that it turns twice within this; less, and a machine that is merely busy ends its supervisor.
+/// A loop says that it turns twice within this; less, and a machine that is merely busy ends its
+/// supervisor.
 const WATCHDOG_MIN: Duration = Duration::from_secs(1);
 
 /// `restart:`, `watchdog:`, `shutdown_timeout:`: what the guardian does.
 fn custody(section: Option<&Section<'_>>) -> Custody {
     let mut custody = Custody::default();
     let Some(section) = section else { return custody };
-    let restart = section.get("restart").and_then(|cursor| cursor.section(&["backoff", "limit"], &[]));
+    let restart =
+        section.get("restart").and_then(|cursor| cursor.section(&["backoff", "limit"], &[]));
     if let Some(restart) = restart {
         if let Some(cursor) = restart.get("backoff") {
             restart::backoff(&cursor, &mut custody.backoff);
@@ -106,7 +115,10 @@ fn custody(section: Option<&Section<'_>>) -> Custody {
             custody.watchdog = None;
         } else if let Some(limit) = cursor.duration() {
             if limit.value < WATCHDOG_MIN {
-                cursor.refuse("it is too short for a machine that is busy", "at least 1s, or `never`");
+                cursor.refuse(
+                    "it is too short for a machine that is busy",
+                    "at least 1s, or `never`",
+                );
             }
             custody.watchdog = Some(limit.value);
         }

@@ -29,7 +29,8 @@ pub(super) const KEYS: [&str; 16] = [
     "shell",
 ];
 
-/// Descriptors that can be handed to the supervisor with a secret: those above its own three, as far as it passes any.
+/// Descriptors that can be handed to the supervisor with a secret: those above its own three, as
+/// far as it passes any.
 const INHERITED: RangeInclusive<i32> = 3..=63;
 
 /// Reads them. `is_process`: whether this worker can have them at all.
@@ -37,7 +38,9 @@ pub(super) fn read(worker: &Section<'_>, is_process: bool, file: &Path) -> Surro
     let get = |key: &'static str| {
         let message = format!("a thread has the {} of its process", spoken(key));
         let expected = match key {
-            "limits" => "`isolation: process`, or the limits of its cell: `cells: { NAME: { limits: ... } }`",
+            "limits" => {
+                "`isolation: process`, or the limits of its cell: `cells: { NAME: { limits: ... } }`"
+            }
             _ => "`isolation: process` for one of its own",
         };
         worker.get_if(is_process, key, &message, expected)
@@ -113,7 +116,10 @@ fn small(cursor: &Cursor<'_>, low: i32, high: i32) -> Option<i32> {
 fn user(cursor: &Cursor<'_>) -> Option<String> {
     let name = cursor.string()?.value;
     if accounts::user(&name).is_none() {
-        cursor.refuse(format!("no user is called `{name}`"), "the name or number of a user of this machine");
+        cursor.refuse(
+            format!("no user is called `{name}`"),
+            "the name or number of a user of this machine",
+        );
     }
     Some(name)
 }
@@ -121,8 +127,10 @@ fn user(cursor: &Cursor<'_>) -> Option<String> {
 pub(super) fn group(cursor: &Cursor<'_>) -> Option<String> {
     let name = cursor.string()?.value;
     if accounts::group(&name).is_none() {
-        cursor
-            .refuse(format!("no group is called `{name}`"), "the name or number of a group of this machine");
+        cursor.refuse(
+            format!("no group is called `{name}`"),
+            "the name or number of a group of this machine",
+        );
     }
     Some(name)
 }
@@ -135,7 +143,9 @@ fn inherit_env(cursor: &Cursor<'_>) -> InheritEnv {
             Some(_) | None => InheritEnv::All,
         };
     }
-    InheritEnv::Only(cursor.strings().unwrap_or_default().into_iter().map(|name| name.value).collect())
+    InheritEnv::Only(
+        cursor.strings().unwrap_or_default().into_iter().map(|name| name.value).collect(),
+    )
 }
 
 /// `idle`, `best-effort` or `{ class: best-effort, level: 4 }`, packed as ioprio_set(2) takes it.
@@ -159,7 +169,10 @@ fn cpus(cursor: &Cursor<'_>) -> Vec<usize> {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         match (first.trim().parse::<usize>(), last.trim().parse::<usize>()) {
             (Ok(first), Ok(last)) if first <= last && last < 1024 => found.extend(first..=last),
-            _ => item.refuse(format!("`{text}` is no processor"), "numbers and ranges, such as [0, 2-3]"),
+            _ => item.refuse(
+                format!("`{text}` is no processor"),
+                "numbers and ranges, such as [0, 2-3]",
+            ),
         }
     }
     found

@@ -1,5 +1,5 @@
-//! The text as a tree that knows where everything stands. Duplicate keys are problems here, aliases and merge keys
-//! (`<<`) are resolved here.
+//! The text as a tree that knows where everything stands. Duplicate keys are problems here, aliases
+//! and merge keys (`<<`) are resolved here.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -75,17 +75,23 @@ impl Node {
 impl Node {
     /// This with `defaults` under it: mappings are merged key by key, anything else is taken whole.
     pub(super) fn over(mut self, defaults: &Self) -> Self {
-        let (Value::Map(own), Value::Map(below)) = (&mut self.value, &defaults.value) else { return self };
+        let (Value::Map(own), Value::Map(below)) = (&mut self.value, &defaults.value) else {
+            return self;
+        };
         for entry in below {
             match own.iter_mut().find(|known| known.key == entry.key) {
                 None => {
-                    own.push(Entry { value: entry.value.clone().marked_default(), ..entry.clone() });
+                    own.push(Entry {
+                        value: entry.value.clone().marked_default(),
+                        ..entry.clone()
+                    });
                 }
                 Some(_) if WHOLE.contains(&entry.key.as_str()) => {}
                 Some(known) => {
                     let value = std::mem::replace(&mut known.value, defaults.clone());
-                    known.value =
-                        value.spelled_out(&known.key).over(&entry.value.clone().spelled_out(&entry.key));
+                    known.value = value
+                        .spelled_out(&known.key)
+                        .over(&entry.value.clone().spelled_out(&entry.key));
                 }
             }
         }
@@ -163,12 +169,17 @@ pub(super) fn parse(text: &str, problems: &Problems) -> Option<Node> {
             Ok((event, span)) => events.push((event, span)),
             Err(error) => {
                 let start = builder.byte(error.marker().index());
-                builder.problem(start..start + 1, format!("this is no valid YAML: {}", error.info()), None);
+                builder.problem(
+                    start..start + 1,
+                    format!("this is no valid YAML: {}", error.info()),
+                    None,
+                );
                 return None;
             }
         }
     }
-    let documents = events.iter().filter(|(event, _)| matches!(event, Event::DocumentStart(_))).count();
+    let documents =
+        events.iter().filter(|(event, _)| matches!(event, Event::DocumentStart(_))).count();
     if documents > 1 {
         builder.problem(
             0..1,
@@ -256,9 +267,10 @@ impl Builder<'_> {
             return None;
         }
         let (value, anchor) = match event {
-            Event::Scalar(text, style, anchor, _) => {
-                (Value::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain }, anchor)
-            }
+            Event::Scalar(text, style, anchor, _) => (
+                Value::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain },
+                anchor,
+            ),
             Event::Alias(anchor) => {
                 let node = self.anchors.get(&anchor).cloned();
                 let Some(node) = node else {

@@ -1,4 +1,5 @@
-//! One worker of `workers:`: its keys, each read by the file that knows it, joined to policy and launch data.
+//! One worker of `workers:`: its keys, each read by the file that knows it, joined to policy and
+//! launch data.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,8 +51,10 @@ pub(super) fn known_keys() -> Vec<&'static str> {
 
 /// The keys of `defaults:`; an unknown one is a problem even where there is no worker.
 pub(super) fn check_defaults(defaults: &Cursor<'_>) {
-    let known: Vec<&str> =
-        known_keys().into_iter().filter(|key| !["command", "worker", "args"].contains(key)).collect();
+    let known: Vec<&str> = known_keys()
+        .into_iter()
+        .filter(|key| !["command", "worker", "args"].contains(key))
+        .collect();
     let _ = defaults.section(&known, &LATER);
 }
 
@@ -62,7 +65,8 @@ pub(super) struct Context<'a> {
     pub(super) registry: &'a Registry,
     pub(super) log_dir: &'a Path,
     pub(super) fault_injection: bool,
-    /// Every name that a worker can be depended on by: its own, and the one that its instances share.
+    /// Every name that a worker can be depended on by: its own, and the one that its instances
+    /// share.
     pub(super) names: &'a BTreeMap<String, Vec<WorkerId>>,
 }
 
@@ -74,7 +78,8 @@ pub(super) struct Identity {
     pub(super) instance: Option<u32>,
 }
 
-/// Reads one worker. Its domain is not chosen yet. `None` when it is not said what it runs, or where.
+/// Reads one worker. Its domain is not chosen yet. `None` when it is not said what it runs, or
+/// where.
 pub(super) fn read(
     cursor: &Cursor<'_>,
     identity: Identity,
@@ -90,8 +95,10 @@ pub(super) fn read(
     let (readiness, ready, health) = readiness(section, is_sdk);
     let heartbeat = section.duration("heartbeat");
     let (stop, means) = stop(section, is_sdk);
-    let autostart = [("true", (true, false)), ("false", (false, false)), ("remember", (true, true))];
-    let (autostart, remembers_stop) = section.choice("autostart", &autostart).unwrap_or((true, false));
+    let autostart =
+        [("true", (true, false)), ("false", (false, false)), ("remember", (true, true))];
+    let (autostart, remembers_stop) =
+        section.choice("autostart", &autostart).unwrap_or((true, false));
     let spec = WorkerSpec {
         name: identity.name.clone(),
         domain: DomainId(0),
@@ -103,8 +110,15 @@ pub(super) fn read(
         stop,
         heartbeat,
         on_hang: section
-            .get_if(!is_process, "on_hang", "a process that hangs is killed", "`on_hang:` for threads only")
-            .and_then(|cursor| cursor.choice(&[("abandon", OnHang::Abandon), ("recycle", OnHang::Recycle)]))
+            .get_if(
+                !is_process,
+                "on_hang",
+                "a process that hangs is killed",
+                "`on_hang:` for threads only",
+            )
+            .and_then(|cursor| {
+                cursor.choice(&[("abandon", OnHang::Abandon), ("recycle", OnHang::Recycle)])
+            })
             .map_or(OnHang::Abandon, |choice| choice.value),
         injections: injections::read(section, is_sdk, context.fault_injection),
     };
@@ -118,8 +132,15 @@ pub(super) fn read(
         isolation: isolation?,
         surroundings,
         on_panic: section
-            .get_if(is_sdk, "on_panic", "`on_panic:` is for registered code", "no `on_panic:` for a command")
-            .and_then(|cursor| cursor.choice(&[("abort", OnPanic::Abort), ("contain", OnPanic::Contain)]))
+            .get_if(
+                is_sdk,
+                "on_panic",
+                "`on_panic:` is for registered code",
+                "no `on_panic:` for a command",
+            )
+            .and_then(|cursor| {
+                cursor.choice(&[("abort", OnPanic::Abort), ("contain", OnPanic::Contain)])
+            })
             .map(|choice| choice.value)
             .unwrap_or_default(),
         stop: means,
@@ -151,12 +172,14 @@ fn refuse_uncaptured(section: &Section<'_>) {
 pub(super) fn check_name(name: &At<String>, problems: &super::reader::Problems) {
     let is_good = !name.value.is_empty()
         && name.value.len() <= NAME_MAX
-        && name.value.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
+        && name
+            .value
+            .chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
         && name.value != "all"
         && !name.value.starts_with(['.', '-']);
     if !is_good {
-        let expected =
-            "letters, digits, `-`, `_` and `.`, at most 63 of them, not `all`, not beginning with `.` or `-`";
+        let expected = "letters, digits, `-`, `_` and `.`, at most 63 of them, not `all`, not beginning with `.` or `-`";
         let problem = name.problem(format!("`{}` cannot be the name of a worker", name.value));
         problems.push(Problem { expected: Some(expected.into()), ..problem });
     }
@@ -167,13 +190,19 @@ fn program(cursor: &Cursor<'_>, section: &Section<'_>, registry: &Registry) -> O
     match (section.get("command"), section.get("worker")) {
         (Some(command), None) => {
             if let Some(args) = section.get("args") {
-                args.refuse("`args:` belongs to `worker:`", "arguments as further words of `command:`");
+                args.refuse(
+                    "`args:` belongs to `worker:`",
+                    "arguments as further words of `command:`",
+                );
             }
             if !is_shell {
                 return Some(Program::Command(command.command()?.value));
             }
             if !command.is_scalar() {
-                command.refuse("a shell takes one text", "`command: \"one text\"` beside `shell: true`");
+                command.refuse(
+                    "a shell takes one text",
+                    "`command: \"one text\"` beside `shell: true`",
+                );
                 return None;
             }
             let text = command.string()?.value;
@@ -225,7 +254,8 @@ fn isolation(section: &Section<'_>, name: &str, is_sdk: bool) -> Option<Isolatio
     };
     match (is_thread, cell) {
         (true, _) if !is_sdk => {
-            // Where the key comes from `defaults:`, its place is there, and the worker's name says who it hits.
+            // Where the key comes from `defaults:`, its place is there, and the worker's name says
+            // who it hits.
             written?.refuse(
                 format!("{name}: a thread cannot run an executable"),
                 "`isolation: process` for a `command:`",
@@ -281,20 +311,24 @@ fn stop(section: &Section<'_>, is_sdk: bool) -> (Stop, StopMeans) {
         stop.timeout = timeout;
     }
     let get = |key: &str| {
-        let message = "registered code is asked to stop through its board, not by a signal or a command";
+        let message =
+            "registered code is asked to stop through its board, not by a signal or a command";
         section.get_if(!is_sdk, key, message, "only `timeout` in `stop:`")
     };
     if let Some(signal) = get("signal").and_then(|cursor| cursor.signal()) {
         means.signal = signal.value;
     }
     means.command = get("command").and_then(|cursor| cursor.command()).map(|command| command.value);
-    if let Some(scope) = get("scope").and_then(|cursor| cursor.choice(&[("tree", false), ("main", true)])) {
+    if let Some(scope) =
+        get("scope").and_then(|cursor| cursor.choice(&[("tree", false), ("main", true)]))
+    {
         means.main_only = scope.value;
     }
     (stop, means)
 }
 
-/// `{ db: ready }`, `{ cache: { is: ready, soft: true } }`, or `[db]` for what is most often meant: ready.
+/// `{ db: ready }`, `{ cache: { is: ready, soft: true } }`, or `[db]` for what is most often meant:
+/// ready.
 fn depends_on(section: &Section<'_>, names: &BTreeMap<String, Vec<WorkerId>>) -> Vec<Dependency> {
     let Some(cursor) = section.get("depends_on") else { return Vec::new() };
     let is_list = matches!(cursor.node.value, super::tree::Value::List(_));
@@ -317,8 +351,11 @@ fn depends_on(section: &Section<'_>, names: &BTreeMap<String, Vec<WorkerId>>) ->
 }
 
 fn condition(cursor: &Cursor<'_>) -> (Condition, bool) {
-    const WORDS: [(&str, Condition); 3] =
-        [("started", Condition::Started), ("ready", Condition::Ready), ("finished", Condition::Finished)];
+    const WORDS: [(&str, Condition); 3] = [
+        ("started", Condition::Started),
+        ("ready", Condition::Ready),
+        ("finished", Condition::Finished),
+    ];
     if matches!(cursor.node.value, super::tree::Value::Map(_)) {
         let section = cursor.section(&["is", "soft"], &[]);
         let condition = section.as_ref().and_then(|section| section.choice("is", &WORDS));

@@ -15,8 +15,8 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::protocol::{
-    Done, EventRecord, Failure, IncidentRecord, InjectRequest, ReexecRequest, ScaleRequest, ShutdownRequest,
-    SignalRequest, StatusReport, WAIT_DEFAULT, WorkersRequest,
+    Done, EventRecord, Failure, IncidentRecord, InjectRequest, ReexecRequest, ScaleRequest,
+    ShutdownRequest, SignalRequest, StatusReport, WAIT_DEFAULT, WorkersRequest,
 };
 
 /// Why a request was not answered as hoped.
@@ -86,7 +86,11 @@ impl Client {
     #[must_use]
     pub fn new(socket: &Path) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        Self { socket: socket.into(), runtime: runtime.expect("descriptors for an event loop"), limit: None }
+        Self {
+            socket: socket.into(),
+            runtime: runtime.expect("descriptors for an event loop"),
+            limit: None,
+        }
     }
 
     /// Another client of the same supervisor, whose orders wait at most so long for their outcome.
@@ -130,7 +134,8 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn incident(&self, id: u64) -> Result<Option<IncidentRecord>, ClientError> {
-        let mut found: Vec<IncidentRecord> = self.call("GET", &format!("/v1/incidents/{id}"), &())?;
+        let mut found: Vec<IncidentRecord> =
+            self.call("GET", &format!("/v1/incidents/{id}"), &())?;
         Ok(found.pop())
     }
 
@@ -174,14 +179,18 @@ impl Client {
         self.call("POST", "/v1/resume", &self.order(workers, false))
     }
 
-    /// Changes the number of a worker's instances; with `wait` the answer comes when the new ones run and the others
-    /// are gone.
+    /// Changes the number of a worker's instances; with `wait` the answer comes when the new ones
+    /// run and the others are gone.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub fn scale(&self, worker: &str, instances: u32, wait: bool) -> Result<Done, ClientError> {
         let timeout_ms = self.timeout_ms();
-        self.call("POST", "/v1/scale", &ScaleRequest { worker: worker.into(), instances, wait, timeout_ms })
+        self.call(
+            "POST",
+            "/v1/scale",
+            &ScaleRequest { worker: worker.into(), instances, wait, timeout_ms },
+        )
     }
 
     /// Sends a signal.
@@ -192,8 +201,8 @@ impl Client {
         self.call("POST", "/v1/signal", &SignalRequest { worker: worker.into(), signal })
     }
 
-    /// Orders a fault. A supervisor that shares its worker's fate may be gone before it has answered: that it broke
-    /// off then is an answer too.
+    /// Orders a fault. A supervisor that shares its worker's fate may be gone before it has
+    /// answered: that it broke off then is an answer too.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -208,13 +217,24 @@ impl Client {
         }
     }
 
-    /// Has another supervisor take the place of this one, of `binary` or of the file that it was started from.
+    /// Has another supervisor take the place of this one, of `binary` or of the file that it was
+    /// started from.
     ///
     /// # Errors
-    /// Refused, when nothing would outlive it; failed, when the old one goes on; see [`ClientError`].
-    pub fn reexec(&self, binary: Option<&Path>, timeout: Option<Duration>) -> Result<Done, ClientError> {
-        let timeout_ms = timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-        self.call("POST", "/v1/reexec", &ReexecRequest { binary: binary.map(Into::into), timeout_ms })
+    /// Refused, when nothing would outlive it; failed, when the old one goes on; see
+    /// [`ClientError`].
+    pub fn reexec(
+        &self,
+        binary: Option<&Path>,
+        timeout: Option<Duration>,
+    ) -> Result<Done, ClientError> {
+        let timeout_ms =
+            timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        self.call(
+            "POST",
+            "/v1/reexec",
+            &ReexecRequest { binary: binary.map(Into::into), timeout_ms },
+        )
     }
 
     /// Orders the supervisor to stop everything and end.
@@ -257,23 +277,28 @@ impl Client {
         } else {
             serde_json::to_vec(body).map_err(|error| broken(&error))?
         };
-        // What is only asked is answered at once: a supervisor that does not, hangs. So does one that does not say in time
-        // that there is no outcome.
-        let outcome = if method == "GET" { Duration::ZERO } else { self.limit.unwrap_or(WAIT_DEFAULT) };
+        // What is only asked is answered at once: a supervisor that does not, hangs. So does one
+        // that does not say in time that there is no outcome.
+        let outcome =
+            if method == "GET" { Duration::ZERO } else { self.limit.unwrap_or(WAIT_DEFAULT) };
         let limit = outcome.saturating_add(ANSWER).min(FOR_EVER);
         let call = async {
             let (mut sender, connection) = self.connect().await?;
             let response = sender.send_request(request(method, path, body.into())?).await;
             let response = response.map_err(|error| ClientError::BrokenOff(error.to_string()))?;
             let status = response.status();
-            let bytes = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
-            // Closed now, not when this client happens to be used again: the supervisor shall be at rest.
+            let bytes =
+                response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
+            // Closed now, not when this client happens to be used again: the supervisor shall be at
+            // rest.
             drop(sender);
             let _ = connection.await;
             if status.is_success() {
                 serde_json::from_slice(&bytes).map_err(|error| broken(&error))
             } else {
-                Err(ClientError::Failed(serde_json::from_slice(&bytes).map_err(|error| broken(&error))?))
+                Err(ClientError::Failed(
+                    serde_json::from_slice(&bytes).map_err(|error| broken(&error))?,
+                ))
             }
         };
         let timed = async { tokio::time::timeout(limit, call).await };
@@ -331,7 +356,11 @@ impl Iterator for Events<'_> {
     }
 }
 
-fn request(method: &str, path: &str, body: Bytes) -> Result<hyper::Request<Full<Bytes>>, ClientError> {
+fn request(
+    method: &str,
+    path: &str,
+    body: Bytes,
+) -> Result<hyper::Request<Full<Bytes>>, ClientError> {
     hyper::Request::builder()
         .method(method)
         .uri(path)

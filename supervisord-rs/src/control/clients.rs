@@ -1,9 +1,9 @@
 //! Places for clients: who is served at once, who waits, who gives way.
 //!
-//! A connection has a place while it asks and is answered. One that waits for the outcome of an order, or reads events,
-//! is quiet for as long as it takes, and has a place of another kind, so that quiet clients never keep anybody from
-//! asking. Of each kind some places are kept for the owner. Where all are taken, the connection that has been quiet for
-//! longest gives way.
+//! A connection has a place while it asks and is answered. One that waits for the outcome of an
+//! order, or reads events, is quiet for as long as it takes, and has a place of another kind, so
+//! that quiet clients never keep anybody from asking. Of each kind some places are kept for the
+//! owner. Where all are taken, the connection that has been quiet for longest gives way.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -141,7 +141,9 @@ impl Places {
             is_quiet && client.is_in_the_way() && (is_owner || !client.is_owner)
         });
         // Members before the owner.
-        if let Some(client) = in_the_way.max_by_key(|client| (!client.is_owner, client.quiet_ms(now))) {
+        if let Some(client) =
+            in_the_way.max_by_key(|client| (!client.is_owner, client.quiet_ms(now)))
+        {
             client.gives_way.notify_one();
         }
     }

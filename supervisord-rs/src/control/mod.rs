@@ -1,4 +1,5 @@
-//! The control API: HTTP/1.1 and JSON on a Unix socket. The CLI is a client of it and has no other way in.
+//! The control API: HTTP/1.1 and JSON on a Unix socket. The CLI is a client of it and has no other
+//! way in.
 //!
 //! | file | concept |
 //! |---|---|

@@ -1,13 +1,13 @@
-//! What the control API speaks: the published shapes, version 1. Times called `_us` are microseconds of monotonic
-//! time; those called `at` are RFC 3339 wall time in UTC.
+//! What the control API speaks: the published shapes, version 1. Times called `_us` are
+//! microseconds of monotonic time; those called `at` are RFC 3339 wall time in UTC.
 
 use serde::{Deserialize, Serialize};
 
 /// Version of these shapes; in every path (`/v1/...`).
 pub const VERSION: u32 = 1;
 
-/// How long an order with `wait` waits for its outcome when it does not say: longer than starts and stops take, and an end
-/// for those that come to none.
+/// How long an order with `wait` waits for its outcome when it does not say: longer than starts and
+/// stops take, and an end for those that come to none.
 pub const WAIT_DEFAULT: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// `GET /v1/status`
@@ -30,8 +30,8 @@ pub struct SupervisorStatus {
     pub started_at: String,
     /// The configuration file.
     pub config: String,
-    /// How the file differs from the configuration in force, as far as it was looked at: after a death of the supervisor,
-    /// and while something is missing.
+    /// How the file differs from the configuration in force, as far as it was looked at: after a
+    /// death of the supervisor, and while something is missing.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub config_differs: Option<String>,
     /// What the supervisor cannot do at present, and tries again.
@@ -63,8 +63,9 @@ pub struct SupervisorStatus {
     pub abandoned_threads: u32,
 }
 
-/// The turns of the supervisor's loop since its start: what it does between two looks at its sources. Nothing of it waits,
-/// so they are short; a long one is a fault, or a machine that ran somebody else.
+/// The turns of the supervisor's loop since its start: what it does between two looks at its
+/// sources. Nothing of it waits, so they are short; a long one is a fault, or a machine that ran
+/// somebody else.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LoopReport {
     /// How many.
@@ -95,7 +96,8 @@ pub struct TurnCount {
 pub struct WorkerStatus {
     /// Its name.
     pub name: String,
-    /// `idle`, `launching`, `starting`, `running`, `stopping`, `killing`, `backoff`, `quarantined` or `finished`.
+    /// `idle`, `launching`, `starting`, `running`, `stopping`, `killing`, `backoff`, `quarantined`
+    /// or `finished`.
     pub phase: String,
     /// `thread`, `cell` or `process`.
     pub isolation: String,
@@ -129,7 +131,8 @@ pub struct WorkerStatus {
     pub last_incident: Option<u64>,
     /// Threads of it left behind.
     pub abandoned: u32,
-    /// The entry of the configuration that it comes from: its own name, or the one that instances share.
+    /// The entry of the configuration that it comes from: its own name, or the one that instances
+    /// share.
     #[serde(default)]
     pub base: String,
     /// The group it is in; its base where it is in none.
@@ -162,7 +165,8 @@ pub struct WorkerStatus {
     /// The limits of its cgroup, for a thread in a cell the cell's; none where nothing is limited.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limits: Option<LimitsReport>,
-    /// Where its standard output goes: a file, or `terminal`, `journald`, `syslog`, `null`, `inherit`.
+    /// Where its standard output goes: a file, or `terminal`, `journald`, `syslog`, `null`,
+    /// `inherit`.
     pub stdout: String,
     /// Where its standard error goes; mostly the same.
     pub stderr: String,
@@ -241,7 +245,8 @@ pub struct Usage {
 /// How an incarnation ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndingReport {
-    /// `exited`, `signal`, `returned`, `failed`, `panicked`, `abandoned`, `not-launched` or `unknown`.
+    /// `exited`, `signal`, `returned`, `failed`, `panicked`, `abandoned`, `not-launched` or
+    /// `unknown`.
     pub status: String,
     /// Why: `segfault`, `panic`, `hang`, `requested`, ...
     pub cause: String,
@@ -300,7 +305,8 @@ pub struct IncidentRecord {
     pub stalled: Vec<String>,
     /// From the fault to its detection; `None` when nobody saw the moment of the fault.
     pub detected_us: Option<u64>,
-    /// From the fault (or else from its detection) until everyone lost was running again; `None`: not (yet) so.
+    /// From the fault (or else from its detection) until everyone lost was running again; `None`:
+    /// not (yet) so.
     pub recovered_us: Option<u64>,
     /// Work lost.
     pub work: WorkReport,
@@ -356,12 +362,15 @@ pub struct EventRecord {
 /// `POST /v1/start`, `/v1/stop`, `/v1/restart`
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct WorkersRequest {
-    /// Names; `all` alone means every worker; a group's name with a colon (`payments:`) means its workers.
+    /// Names; `all` alone means every worker; a group's name with a colon (`payments:`) means its
+    /// workers.
     pub workers: Vec<String>,
-    /// Whether to answer only when the order is carried out, has failed, or is superseded by a later one.
+    /// Whether to answer only when the order is carried out, has failed, or is superseded by a
+    /// later one.
     #[serde(default)]
     pub wait: bool,
-    /// How long to wait at most, in milliseconds; 300 000 when it is left out. The order stands all the same.
+    /// How long to wait at most, in milliseconds; 300 000 when it is left out. The order stands all
+    /// the same.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timeout_ms: Option<u64>,
 }
@@ -403,7 +412,8 @@ pub struct InjectRequest {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReexecRequest {
-    /// The binary of the next supervisor, an absolute path; the one that this was started from when it is left out.
+    /// The binary of the next supervisor, an absolute path; the one that this was started from when
+    /// it is left out.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub binary: Option<std::path::PathBuf>,
     /// For it to be ready, in milliseconds; 30 000 when it is left out.
@@ -435,8 +445,8 @@ pub struct Done {
 /// Answer to a request that was not carried out.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Failure {
-    /// `unknown-worker` (404), `refused` (403), `not-running` (409), `invalid` (400), `shutting-down` (503), `busy` (503), `failed` (409),
-    /// `superseded` (409), `timed-out` (504).
+    /// `unknown-worker` (404), `refused` (403), `not-running` (409), `invalid` (400),
+    /// `shutting-down` (503), `busy` (503), `failed` (409), `superseded` (409), `timed-out` (504).
     pub error: String,
     /// What is wrong and what to do about it.
     pub message: String,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, oneshot};
 
 use super::protocol::{
-    Done, EventRecord, Failure, IncidentRecord, InjectRequest, ReexecRequest, ScaleRequest, ShutdownRequest,
-    SignalRequest, StatusReport, WorkersRequest,
+    Done, EventRecord, Failure, IncidentRecord, InjectRequest, ReexecRequest, ScaleRequest,
+    ShutdownRequest, SignalRequest, StatusReport, WorkersRequest,
 };
 
 /// Who asks: the peer credentials of the connection (`SO_PEERCRED`, unix(7)).
@@ -29,7 +29,8 @@ pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
 pub enum Request {
     /// Everything there is to see now.
     Status(Answer<StatusReport>),
-    /// The newest incidents that are in memory, oldest first, at most so many; and the file that has the others.
+    /// The newest incidents that are in memory, oldest first, at most so many; and the file that
+    /// has the others.
     Incidents(usize, Answer<(Vec<IncidentRecord>, Arc<Path>)>),
     /// Every event from now on. A reader that is too slow loses the oldest, and sees that it did.
     Events(Answer<broadcast::Receiver<EventRecord>>),

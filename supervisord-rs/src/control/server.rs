@@ -1,5 +1,5 @@
-//! HTTP → requests to the loop → answers. Bounded in clients, bytes and time: nothing that a client does, or leaves
-//! undone, disturbs the loop or another client.
+//! HTTP → requests to the loop → answers. Bounded in clients, bytes and time: nothing that a client
+//! does, or leaves undone, disturbs the loop or another client.
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
@@ -83,12 +83,15 @@ impl Server {
         READERS.begin();
         let (closing, closed) = watch::channel(false);
         let copy = listener.as_fd().try_clone_to_owned().ok();
-        tokio::spawn(serve(listener, Service { admission, requests, places: Arc::clone(&places), closed }));
+        tokio::spawn(serve(
+            listener,
+            Service { admission, requests, places: Arc::clone(&places), closed },
+        ));
         Self { places, closing, listener: copy }
     }
 
-    /// Takes no more clients, and waits until those that are there have their answers: at most `limit`. The listening
-    /// socket, where others wait.
+    /// Takes no more clients, and waits until those that are there have their answers: at most
+    /// `limit`. The listening socket, where others wait.
     pub async fn end(self, limit: Duration) -> Option<std::os::unix::net::UnixListener> {
         self.closing.send_replace(true);
         let _ = timeout(limit, self.places.all_are_free()).await;
@@ -103,7 +106,8 @@ async fn serve(listener: UnixListener, service: Service) {
             match listener.accept().await {
                 Ok((stream, _)) => admit(stream, &service).await,
                 Err(error) => {
-                    // EMFILE as a rule: the client stays in the backlog, and trying again at once would spin.
+                    // EMFILE as a rule: the client stays in the backlog, and trying again at once
+                    // would spin.
                     tracing::warn!(%error, "cannot accept a client of the control API");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
@@ -125,7 +129,11 @@ async fn end(closed: &mut watch::Receiver<bool>) {
 /// Only the owner is waited for here: others are not to hold it up.
 async fn admit(stream: UnixStream, service: &Service) {
     let Ok(credentials) = stream.peer_cred() else { return };
-    let peer = Peer { pid: credentials.pid().unwrap_or(0), uid: credentials.uid(), gid: credentials.gid() };
+    let peer = Peer {
+        pid: credentials.pid().unwrap_or(0),
+        uid: credentials.uid(),
+        gid: credentials.gid(),
+    };
     let service = service.clone();
     match service.admission.standing(peer, &stream) {
         Standing::Owner => {
@@ -197,18 +205,49 @@ fn api(requests: Requests, peer: Peer) -> Router {
         .route("/v1/incidents", get(incidents))
         .route("/v1/incidents/{id}", get(incident))
         .route("/v1/events", get(events))
-        .route("/v1/start", post(|requests, peer, body| order(requests, peer, body, Request::Start)))
+        .route(
+            "/v1/start",
+            post(|requests, peer, body| order(requests, peer, body, Request::Start)),
+        )
         .route("/v1/stop", post(|requests, peer, body| order(requests, peer, body, Request::Stop)))
-        .route("/v1/restart", post(|requests, peer, body| order(requests, peer, body, Request::Restart)))
-        .route("/v1/pause", post(|requests, peer, body| order(requests, peer, body, Request::Pause)))
-        .route("/v1/resume", post(|requests, peer, body| order(requests, peer, body, Request::Resume)))
-        .route("/v1/scale", post(|requests, peer, body| order(requests, peer, body, Request::Scale)))
-        .route("/v1/signal", post(|requests, peer, body| order(requests, peer, body, Request::Signal)))
-        .route("/v1/inject", post(|requests, peer, body| order(requests, peer, body, Request::Inject)))
-        .route("/v1/reexec", post(|requests, peer, body| order(requests, peer, body, Request::Reexec)))
-        .route("/v1/shutdown", post(|requests, peer, body| order(requests, peer, body, Request::Shutdown)))
+        .route(
+            "/v1/restart",
+            post(|requests, peer, body| order(requests, peer, body, Request::Restart)),
+        )
+        .route(
+            "/v1/pause",
+            post(|requests, peer, body| order(requests, peer, body, Request::Pause)),
+        )
+        .route(
+            "/v1/resume",
+            post(|requests, peer, body| order(requests, peer, body, Request::Resume)),
+        )
+        .route(
+            "/v1/scale",
+            post(|requests, peer, body| order(requests, peer, body, Request::Scale)),
+        )
+        .route(
+            "/v1/signal",
+            post(|requests, peer, body| order(requests, peer, body, Request::Signal)),
+        )
+        .route(
+            "/v1/inject",
+            post(|requests, peer, body| order(requests, peer, body, Request::Inject)),
+        )
+        .route(
+            "/v1/reexec",
+            post(|requests, peer, body| order(requests, peer, body, Request::Reexec)),
+        )
+        .route(
+            "/v1/shutdown",
+            post(|requests, peer, body| order(requests, peer, body, Request::Shutdown)),
+        )
         .fallback(|| async {
-            refuse(StatusCode::NOT_FOUND, "invalid", format!("no such path; this is version {VERSION}"))
+            refuse(
+                StatusCode::NOT_FOUND,
+                "invalid",
+                format!("no such path; this is version {VERSION}"),
+            )
         })
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(Extension(peer))
@@ -237,7 +276,8 @@ async fn status(State(requests): State<Requests>, Query(With { usage }): Query<W
         return ask(&requests, Request::Status).await;
     }
     match call(&requests, Request::Status).await {
-        // Beside the loop: /proc takes its time, and where it takes too much there is an answer without figures.
+        // Beside the loop: /proc takes its time, and where it takes too much there is an answer
+        // without figures.
         Ok(report) => {
             let mut full = report.clone();
             let filled = read(USAGE_LIMIT, move || {
@@ -251,7 +291,10 @@ async fn status(State(requests): State<Requests>, Query(With { usage }): Query<W
 }
 
 /// Reads what may take its time, on a thread that is there already. `None`: it took too long.
-async fn read<T: Send + 'static>(limit: Duration, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+async fn read<T: Send + 'static>(
+    limit: Duration,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
     let (answer, answered) = oneshot::channel();
     let is_there = READERS.run(move || drop(answer.send(job())));
     if !is_there {
@@ -265,7 +308,10 @@ struct Last {
     last: Option<usize>,
 }
 
-async fn incidents(State(requests): State<Requests>, Query(Last { last }): Query<Last>) -> Response {
+async fn incidents(
+    State(requests): State<Requests>,
+    Query(Last { last }): Query<Last>,
+) -> Response {
     match newest(&requests, last.unwrap_or(LAST_DEFAULT)).await {
         Ok(records) => axum::Json(records).into_response(),
         Err(failure) => fail(&failure),
@@ -275,14 +321,16 @@ async fn incidents(State(requests): State<Requests>, Query(Last { last }): Query
 async fn incident(State(requests): State<Requests>, Path(id): Path<u64>) -> Response {
     match newest(&requests, usize::MAX).await {
         Ok(records) => {
-            let found: Vec<IncidentRecord> = records.into_iter().filter(|record| record.id == id).collect();
+            let found: Vec<IncidentRecord> =
+                records.into_iter().filter(|record| record.id == id).collect();
             axum::Json(found).into_response()
         }
         Err(failure) => fail(&failure),
     }
 }
 
-/// The newest incidents, oldest first: from memory, and the older ones from the file, beside the loop.
+/// The newest incidents, oldest first: from memory, and the older ones from the file, beside the
+/// loop.
 async fn newest(requests: &Requests, last: usize) -> Result<Vec<IncidentRecord>, Failure> {
     let _owed = CLIENT.get().is_owed();
     let (mut records, path) = call(requests, |answer| Request::Incidents(last, answer)).await?;
@@ -303,7 +351,8 @@ async fn newest(requests: &Requests, last: usize) -> Result<Vec<IncidentRecord>,
     Ok(all)
 }
 
-/// JSON lines until the client leaves. A reader that is too slow loses the oldest, and is told how many.
+/// JSON lines until the client leaves. A reader that is too slow loses the oldest, and is told how
+/// many.
 async fn events(State(requests): State<Requests>) -> Response {
     let receiver = match call(&requests, Request::Events).await {
         Ok(receiver) => receiver,
@@ -314,21 +363,22 @@ async fn events(State(requests): State<Requests>) -> Response {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "busy", message);
     }
     let closed = CLOSED.get();
-    let lines = futures_util::stream::unfold((receiver, closed), |(mut receiver, mut closed)| async {
-        let received = tokio::select! {
-            biased;
-            received = receiver.recv() => received,
-            () = end(&mut closed) => return None,
-        };
-        let record = match received {
-            Ok(record) => record,
-            Err(RecvError::Lagged(lost)) => lost_events(lost),
-            Err(RecvError::Closed) => return None,
-        };
-        let mut line = serde_json::to_vec(&record).expect("a record is valid JSON");
-        line.push(b'\n');
-        Some((Ok::<_, Infallible>(Bytes::from(line)), (receiver, closed)))
-    });
+    let lines =
+        futures_util::stream::unfold((receiver, closed), |(mut receiver, mut closed)| async {
+            let received = tokio::select! {
+                biased;
+                received = receiver.recv() => received,
+                () = end(&mut closed) => return None,
+            };
+            let record = match received {
+                Ok(record) => record,
+                Err(RecvError::Lagged(lost)) => lost_events(lost),
+                Err(RecvError::Closed) => return None,
+            };
+            let mut line = serde_json::to_vec(&record).expect("a record is valid JSON");
+            line.push(b'\n');
+            Some((Ok::<_, Infallible>(Bytes::from(line)), (receiver, closed)))
+        });
     ([("content-type", "application/jsonl")], Body::from_stream(lines)).into_response()
 }
 
@@ -344,7 +394,8 @@ fn lost_events(lost: u64) -> EventRecord {
     }
 }
 
-/// A verb that changes something: its body is read within its time, its answer comes when the loop gives it.
+/// A verb that changes something: its body is read within its time, its answer comes when the loop
+/// gives it.
 async fn order<B: DeserializeOwned, T: Serialize>(
     State(requests): State<Requests>,
     Extension(peer): Extension<Peer>,
@@ -379,24 +430,36 @@ async fn order<B: DeserializeOwned, T: Serialize>(
     }
 }
 
-async fn ask<T: Serialize>(requests: &Requests, request: impl FnOnce(Answer<T>) -> Request) -> Response {
+async fn ask<T: Serialize>(
+    requests: &Requests,
+    request: impl FnOnce(Answer<T>) -> Request,
+) -> Response {
     match call(requests, request).await {
         Ok(value) => axum::Json(value).into_response(),
         Err(failure) => fail(&failure),
     }
 }
 
-async fn call<T>(requests: &Requests, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, Failure> {
+async fn call<T>(
+    requests: &Requests,
+    request: impl FnOnce(Answer<T>) -> Request,
+) -> Result<T, Failure> {
     let (answer, answered) = oneshot::channel();
-    let gone =
-        || Failure { error: "shutting-down".into(), message: "the supervisor is shutting down".into() };
+    let gone = || Failure {
+        error: "shutting-down".into(),
+        message: "the supervisor is shutting down".into(),
+    };
     let _owed = CLIENT.get().is_owed();
     requests.send(request(answer)).await.map_err(|_| gone())?;
     answered.await.unwrap_or_else(|_| Err(gone()))
 }
 
-/// The outcome of an order, which may take long: then it is waited for in a place where it is in nobody's way.
-async fn outcome<T>(requests: &Requests, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, Failure> {
+/// The outcome of an order, which may take long: then it is waited for in a place where it is in
+/// nobody's way.
+async fn outcome<T>(
+    requests: &Requests,
+    request: impl FnOnce(Answer<T>) -> Request,
+) -> Result<T, Failure> {
     let mut answered = std::pin::pin!(call(requests, request));
     if let Ok(answer) = timeout(AT_ONCE, answered.as_mut()).await {
         return answer;
@@ -404,7 +467,8 @@ async fn outcome<T>(requests: &Requests, request: impl FnOnce(Answer<T>) -> Requ
     if CLIENT.with(|client| client.begins_to_wait()) {
         return answered.await;
     }
-    let message = format!("the order stands (see `status`), but its outcome cannot be waited for: {CROWD}");
+    let message =
+        format!("the order stands (see `status`), but its outcome cannot be waited for: {CROWD}");
     Err(Failure { error: "busy".into(), message })
 }
 

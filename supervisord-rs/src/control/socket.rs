@@ -1,4 +1,5 @@
-//! The listening socket: made with its mode from birth, a stale one replaced, a live one respected; and who may speak.
+//! The listening socket: made with its mode from birth, a stale one replaced, a live one respected;
+//! and who may speak.
 
 use std::io;
 use std::net::Shutdown;
@@ -37,14 +38,15 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// What this peer may. The mode of the socket has let it in already; this holds also where a socket's mode is
-    /// ignored, and says so in words.
+    /// What this peer may. The mode of the socket has let it in already; this holds also where a
+    /// socket's mode is ignored, and says so in words.
     ///
     /// All of its groups count, as they do for the mode of a file.
     #[must_use]
     pub fn standing(&self, peer: Peer, socket: impl std::os::fd::AsFd) -> Standing {
-        let is_member =
-            |group| peer.gid == group || peer::groups(&socket).is_ok_and(|groups| groups.contains(&group));
+        let is_member = |group| {
+            peer.gid == group || peer::groups(&socket).is_ok_and(|groups| groups.contains(&group))
+        };
         if peer.uid == 0 || peer.uid == self.owner {
             Standing::Owner
         } else if self.group.is_some_and(is_member) {
@@ -55,15 +57,18 @@ impl Admission {
     }
 }
 
-/// Listens on `path` with the permission bits `mode`, owned by `group` if given. A socket that nobody answers on is
-/// replaced: its supervisor is dead, since the caller holds the lock of the runtime directory.
+/// Listens on `path` with the permission bits `mode`, owned by `group` if given. A socket that
+/// nobody answers on is replaced: its supervisor is dead, since the caller holds the lock of the
+/// runtime directory.
 ///
 /// # Errors
-/// `AddrInUse` when somebody answers there; `NotFound` for an unknown group; else what bind(2) or chmod(2) say.
+/// `AddrInUse` when somebody answers there; `NotFound` for an unknown group; else what bind(2) or
+/// chmod(2) say.
 pub fn bind(path: &Path, mode: u32, group: Option<&str>) -> io::Result<(UnixListener, Admission)> {
     let admission = admission(group)?;
     let access = Access { mode, user: None, group: admission.group };
-    let socket = unix_socket::bind(path, Type::STREAM, access).map_err(|error| explain(error, group))?;
+    let socket =
+        unix_socket::bind(path, Type::STREAM, access).map_err(|error| explain(error, group))?;
     socket.listen(BACKLOG)?;
     Ok((OwnedFd::from(socket).into(), admission))
 }
@@ -88,16 +93,17 @@ pub fn admission(group: Option<&str>) -> io::Result<Admission> {
     Ok(Admission { owner: getuid().as_raw(), group })
 }
 
-/// Sends away who waits in the queue of this listening socket, and who comes. To close it is not enough as long as another
-/// process has a copy, such as a guardian that does not run: they would wait for that.
+/// Sends away who waits in the queue of this listening socket, and who comes. To close it is not
+/// enough as long as another process has a copy, such as a guardian that does not run: they would
+/// wait for that.
 pub fn send_away(listener: &UnixListener) {
     // For all copies: the kernel refuses whoever connects from now on.
     let _ = SockRef::from(listener).shutdown(Shutdown::Both);
     while listener.accept().is_ok() {}
 }
 
-/// Lets members of the group into the directory of the socket, where it is ours and lets in nobody else. Where a
-/// directory above it keeps them out, that is said: it may be closed for a reason.
+/// Lets members of the group into the directory of the socket, where it is ours and lets in nobody
+/// else. Where a directory above it keeps them out, that is said: it may be closed for a reason.
 ///
 /// # Errors
 /// `NotFound` for an unknown group; what stat(2), chown(2) or chmod(2) say.
@@ -138,7 +144,8 @@ fn group_id(name: &str) -> io::Result<u32> {
 fn explain(error: io::Error, group: Option<&str>) -> io::Error {
     match (error.kind(), group) {
         (io::ErrorKind::PermissionDenied, Some(group)) => {
-            let why = format!("{error} (only root and members can give something to the group {group})");
+            let why =
+                format!("{error} (only root and members can give something to the group {group})");
             io::Error::new(io::ErrorKind::PermissionDenied, why)
         }
         _ => error,

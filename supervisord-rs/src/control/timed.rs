@@ -14,7 +14,8 @@ use super::clients::Client;
 
 /// For a client to take a part of its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// For a reader of events, which a person may hold up to read: it loses the oldest meanwhile, and hears how many.
+/// For a reader of events, which a person may hold up to read: it loses the oldest meanwhile, and
+/// hears how many.
 const READER_TIMEOUT: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
@@ -30,7 +31,11 @@ impl Timed {
         Self { stream, client, patience: None }
     }
 
-    fn bounded<T>(&mut self, context: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn bounded<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if result.is_ready() {
             self.patience = None;
             self.client.gives_a_sign();
@@ -39,7 +44,10 @@ impl Timed {
         let limit = if self.client.is_reading() { READER_TIMEOUT } else { WRITE_TIMEOUT };
         let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(patience.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not take its answer")))
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client does not take its answer",
+        )))
     }
 }
 

@@ -1,4 +1,5 @@
-//! What is around the loop and stays as it is while it runs: control socket, service manager, store, lock. What is said to them.
+//! What is around the loop and stays as it is while it runs: control socket, service manager,
+//! store, lock. What is said to them.
 
 use std::fs::File;
 use std::io;
@@ -25,7 +26,8 @@ use crate::record::runtime_lock::RuntimeLock;
 use crate::record::scribe::Scribe;
 use crate::service_manager::{Custody, FdStore, ServiceManager, hand_over_from};
 
-/// The control socket of a socket unit (`FileDescriptorName=`, systemd.socket(5)), which is not ours to remove.
+/// The control socket of a socket unit (`FileDescriptorName=`, systemd.socket(5)), which is not
+/// ours to remove.
 pub(super) const CONTROL_OF_UNIT: &str = "control";
 /// For the manager to hear, at the very end, what it need not keep any more.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -37,7 +39,8 @@ pub(super) struct Around {
     pub(super) started_at: String,
     pub(super) guardian: Option<i32>,
     pub(super) black_box: Rc<BlackBox>,
-    /// Workers that run as an earlier configuration says; restarted where a person had it read anew.
+    /// Workers that run as an earlier configuration says; restarted where a person had it read
+    /// anew.
     pub(super) changed: succession::Changed,
     pub(super) inherited_evidence: Option<Vec<(Incarnation, Evidence)>>,
     /// Whether the first incident is the predecessor's death; when it died, as its guardian saw it.
@@ -63,20 +66,23 @@ pub(super) struct Around {
     pub(super) has_terminal: bool,
     /// How often the service manager wants to hear that the loop turns.
     pub(super) watchdog: Option<Duration>,
-    /// Held as long as we live; the kernel lets go of it however we die. None where the directory is missing.
+    /// Held as long as we live; the kernel lets go of it however we die. None where the directory
+    /// is missing.
     pub(super) lock: Option<RuntimeLock>,
     /// The same in the state directory, which stays when the other one is deleted.
     pub(super) state_lock: Option<RuntimeLock>,
 }
 
 impl Around {
-    /// Says that start-up is over; where a predecessor waits for that, to it. False: it goes on without us.
+    /// Says that start-up is over; where a predecessor waits for that, to it. False: it goes on
+    /// without us.
     pub(super) fn announce_ready(&mut self, workers: usize) -> bool {
         if self.gate.take().is_some_and(|gate| !gate.pass()) {
             return false;
         }
         if self.guardian.is_some() {
-            // As of a supervisor that the guardian started: without it, we stop in order. Only now is it our parent.
+            // As of a supervisor that the guardian started: without it, we stop in order. Only now
+            // is it our parent.
             let _ = nix::sys::prctl::set_pdeathsig(GUARDIAN_GONE);
             // It may have died before this was said.
             if self.is_guardian_gone() {
@@ -95,8 +101,8 @@ impl Around {
         true
     }
 
-    /// Whether the guardian has died: then we are the child of another, and nobody starts a supervisor after us. One that
-    /// takes another's place is that one's child at first.
+    /// Whether the guardian has died: then we are the child of another, and nobody starts a
+    /// supervisor after us. One that takes another's place is that one's child at first.
     pub(super) fn is_guardian_gone(&self) -> bool {
         let Some(guardian) = self.guardian else { return false };
         let is_child_of_another = getppid().as_raw() != guardian && hand_over_from().is_none();
@@ -118,8 +124,8 @@ impl Around {
         self.unit_socket.as_ref().map(|socket| (CONTROL_OF_UNIT, socket.as_fd()))
     }
 
-    /// The locks of the runtime directory, with the names by which they are passed: as long as anybody has one, it is
-    /// held.
+    /// The locks of the runtime directory, with the names by which they are passed: as long as
+    /// anybody has one, it is held.
     pub(super) fn locks(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
         let state_lock = self.state_lock.as_ref().map(|lock| (STATE_LOCK, lock.as_fd()));
         self.lock.as_ref().map(|lock| (LOCK, lock.as_fd())).into_iter().chain(state_lock)
@@ -146,9 +152,11 @@ impl Around {
         }
     }
 
-    /// Says that the end has begun and is wanted: to the guardian in a way that needs no room in its queue.
+    /// Says that the end has begun and is wanted: to the guardian in a way that needs no room in
+    /// its queue.
     pub(super) fn announce_stopping(&self) {
-        let is_known = self.orderly_end.as_ref().is_some_and(|page| orderly_end::announce(page).is_ok());
+        let is_known =
+            self.orderly_end.as_ref().is_some_and(|page| orderly_end::announce(page).is_ok());
         if let Some(manager) = &self.service_manager {
             manager.stopping(is_known);
         }
@@ -166,7 +174,8 @@ impl Around {
         }
         upkeep::directories(&settings.supervisor)[0].make()?;
         self.store.forget(CONTROL);
-        let server = serve(&self.socket, settings, self.requests.clone(), None, false, &self.store)?;
+        let server =
+            serve(&self.socket, settings, self.requests.clone(), None, false, &self.store)?;
         self.unit_socket = None;
         // Whoever is connected to the old one is served to the end.
         self.server = Some(server);
@@ -184,7 +193,8 @@ impl Around {
     pub(super) fn end(&self, listener: Option<&UnixListener>) {
         self.announce_stopping();
         in_force::forget(&self.keeper);
-        // Nothing of ours is left: what the manager still had would be taken for something to hand over.
+        // Nothing of ours is left: what the manager still had would be taken for something to hand
+        // over.
         self.keeper.flush(LAST_WORDS);
         self.black_box.mark_clean();
         if self.unit_socket.is_none() {
@@ -205,7 +215,9 @@ impl std::fmt::Debug for Around {
 /// What is said where the control socket cannot be made.
 pub(super) fn control_trouble(socket: &Path, error: &io::Error) -> String {
     let socket = socket.display();
-    format!("cannot listen on the control socket {socket}: {error}; signals work; it is tried again")
+    format!(
+        "cannot listen on the control socket {socket}: {error}; signals work; it is tried again"
+    )
 }
 
 pub(super) fn serve(
@@ -223,7 +235,9 @@ pub(super) fn serve(
     control::socket::open_directory(&supervisor.runtime_dir, group)?;
     let (listener, admission) = match inherited {
         Some(listener) if is_of_unit => (listener, control::socket::admission(group)?),
-        Some(listener) => (listener, control::socket::take_over(socket, supervisor.control_mode, group)?),
+        Some(listener) => {
+            (listener, control::socket::take_over(socket, supervisor.control_mode, group)?)
+        }
         None => {
             store.forget(CONTROL);
             control::socket::bind(socket, supervisor.control_mode, group)?

@@ -1,5 +1,6 @@
-//! What goes on beside the loop: probes that are asked, hooks and stop commands that run. Each is a task for as long as
-//! it takes, bounded in time and number; what it has to say comes back through one channel.
+//! What goes on beside the loop: probes that are asked, hooks and stop commands that run. Each is a
+//! task for as long as it takes, bounded in time and number; what it has to say comes back through
+//! one channel.
 
 use std::time::{Duration, Instant};
 
@@ -151,7 +152,8 @@ impl Daemon {
             let probing::Question { incarnation, kind, check, timeout } = question;
             let answer = move |good| Said::Answer { incarnation, kind, good };
             match check {
-                // The last one that was asked was killed and is still there: this is no better answer than its was.
+                // The last one that was asked was killed and is still there: this is no better
+                // answer than its was.
                 Check::Exec(_) if helper::stuck(Some(incarnation.worker)) > 0 => {
                     self.beside.spawn(async move { answer(Some(false)) });
                 }
@@ -183,8 +185,8 @@ impl Daemon {
         }
     }
 
-    /// As long as it takes, once it runs: the machine kills the worker, and the command with it, when its time to stop is
-    /// over.
+    /// As long as it takes, once it runs: the machine kills the worker, and the command with it,
+    /// when its time to stop is over.
     fn wait_for_stop_command(&mut self, incarnation: Incarnation, summons: Summons) {
         let limit = self.machine.spec().workers[incarnation.worker.index()].stop.timeout;
         self.beside.spawn(async move {
@@ -201,7 +203,8 @@ impl Daemon {
 
     /// Runs the hooks of a worker, and those of everyone, for this event.
     pub(super) fn fire(&mut self, event: HookEvent, who: Option<Incarnation>, detail: &Value) {
-        let own = who.map(|who| self.drivers.launch_of(who.worker).hooks.as_slice()).unwrap_or_default();
+        let own =
+            who.map(|who| self.drivers.launch_of(who.worker).hooks.as_slice()).unwrap_or_default();
         let all = || own.iter().chain(&self.settings.hooks);
         if all().all(|hook| !hook.on.contains(&event)) {
             return;
@@ -263,7 +266,11 @@ impl Daemon {
 }
 
 /// What an exec probe says; `None`: nothing about the worker.
-async fn exec(summons: Result<Summons, NotLaunched>, limit: Duration, worker: &str) -> Option<bool> {
+async fn exec(
+    summons: Result<Summons, NotLaunched>,
+    limit: Duration,
+    worker: &str,
+) -> Option<bool> {
     let begun = Instant::now();
     let launched = match summons {
         Ok(summons) => summons.arrive(limit).await,

@@ -1,5 +1,5 @@
-//! Incidents on their way to the record: opened with what is seen now, settled by the machine, written when the last
-//! lines of their culprit are there.
+//! Incidents on their way to the record: opened with what is seen now, settled by the machine,
+//! written when the last lines of their culprit are there.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -45,7 +45,8 @@ impl Daemon {
         // The first of all is the predecessor's death, where there was one.
         if let Some(died_at) = self.around.inherited_death.take() {
             opened.supervisor_died = true;
-            // It was seen by whoever waited for it; how long that one waits before it starts another says nothing of it.
+            // It was seen by whoever waited for it; how long that one waits before it starts
+            // another says nothing of it.
             let died_at = died_at.filter(|&at| at <= opened.seen_at);
             opened.seen_at = died_at.unwrap_or(opened.seen_at);
             opened.struck_at = opened.struck_at.or(died_at);
@@ -72,20 +73,29 @@ impl Daemon {
             let limit = machine.spec().workers[incarnation.worker.index()].heartbeat;
             let reading = drivers.reading(incarnation.worker);
             limit.zip(reading).is_some_and(|(limit, reading)| {
-                let is_late = |last| Duration::from_nanos(monotonic_ns().saturating_sub(last)) > limit;
+                let is_late =
+                    |last| Duration::from_nanos(monotonic_ns().saturating_sub(last)) > limit;
                 reading.working.is_some_and(is_late) && now > limit
             })
         };
         let is_live = |incarnation| drivers.is_live(incarnation);
         let (record, tail) = self.incidents.settle(incident, is_live, is_stalled);
-        let recovered = incident.lost.iter().all(|loss| matches!(loss.outcome, Outcome::Recovered { .. }));
+        let recovered =
+            incident.lost.iter().all(|loss| matches!(loss.outcome, Outcome::Recovered { .. }));
         let until = Instant::now() + TAIL_TIMEOUT;
-        let unwritten =
-            Unwritten { record, culprit: incident.culprit, recovered, tail: tail.unwrap_or_default(), until };
+        let unwritten = Unwritten {
+            record,
+            culprit: incident.culprit,
+            recovered,
+            tail: tail.unwrap_or_default(),
+            until,
+        };
         match unwritten.tail.get() {
             // What concerns our own threads is written at once: the next fault in one is our end.
             None if incident.domain != supervision::DomainId(0)
-                && incident.culprit.is_some_and(|culprit| self.drivers.has_output(culprit.worker)) =>
+                && incident
+                    .culprit
+                    .is_some_and(|culprit| self.drivers.has_output(culprit.worker)) =>
             {
                 self.unwritten.push(unwritten);
             }
@@ -96,7 +106,8 @@ impl Daemon {
     /// Writes those whose last lines have come, or have not come in time. `all`: at the very end.
     pub(super) fn write_settled(&mut self, all: bool) {
         let now = Instant::now();
-        let is_due = |unwritten: &Unwritten| all || unwritten.tail.get().is_some() || unwritten.until <= now;
+        let is_due =
+            |unwritten: &Unwritten| all || unwritten.tail.get().is_some() || unwritten.until <= now;
         let (due, waiting): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.unwritten).into_iter().partition(is_due);
         self.unwritten = waiting;
@@ -113,7 +124,8 @@ impl Daemon {
         record.last_output = tail.get().cloned().unwrap_or_default();
         let (worker, fault_domain) = (record.worker.as_deref(), record.domain.as_str());
         tracing::warn!(incident = record.id, worker, fault_domain, "{}", record.sentence);
-        let line = serde_json::to_string(&record).expect("a record of strings and numbers is valid JSON");
+        let line =
+            serde_json::to_string(&record).expect("a record of strings and numbers is valid JSON");
         let path = std::sync::Arc::clone(self.incidents.path());
         if !self.around.scribe.record(&path, line) {
             tracing::error!(
@@ -129,7 +141,8 @@ impl Daemon {
         self.publish("incident", culprit, detail);
     }
 
-    /// The incident of the predecessor's death was seen by us, but what is known of it is in its black box.
+    /// The incident of the predecessor's death was seen by us, but what is known of it is in its
+    /// black box.
     pub(super) fn open_inherited(&mut self) {
         if let Some(evidence) = self.around.inherited_evidence.take() {
             self.drivers.adopt_evidence(evidence);

@@ -1,12 +1,13 @@
-//! `reexec`: another supervisor, of another binary perhaps, takes our place while we live. In two steps: first it is
-//! started beside us with nothing, checks the configuration, and says that it is prepared; meanwhile we go on as if it
-//! were not there, and one that does not come so far is killed and forgotten. Then we rest, and give it all that is in the
-//! fd store; it goes on from the black box, and says that it is ready; we name it to the service manager and end. One that
-//! fails there is killed, and another one of our own binary takes our place: what we run stays open as long as we live,
-//! whatever became of the file.
+//! `reexec`: another supervisor, of another binary perhaps, takes our place while we live. In two
+//! steps: first it is started beside us with nothing, checks the configuration, and says that it is
+//! prepared; meanwhile we go on as if it were not there, and one that does not come so far is
+//! killed and forgotten. Then we rest, and give it all that is in the fd store; it goes on from the
+//! black box, and says that it is ready; we name it to the service manager and end. One that fails
+//! there is killed, and another one of our own binary takes our place: what we run stays open as
+//! long as we live, whatever became of the file.
 //!
-//! Process workers, sockets and output notice nothing. Thread workers are our own threads: they are asked to stop, and the
-//! successor starts them again; that is no incident.
+//! Process workers, sockets and output notice nothing. Thread workers are our own threads: they are
+//! asked to stop, and the successor starts them again; that is no incident.
 //!
 //! | file | concept |
 //! |---|---|
@@ -88,12 +89,14 @@ fn refuse(answer: Answer<Done>, message: String) {
 }
 
 impl Daemon {
-    /// Has the binary that is to take over look at the configuration, while the loop goes on. It costs nobody anything if it
-    /// cannot even say its version, does not like what it reads, or never ends.
+    /// Has the binary that is to take over look at the configuration, while the loop goes on. It
+    /// costs nobody anything if it cannot even say its version, does not like what it reads, or
+    /// never ends.
     pub(super) fn on_reexec(&mut self, request: ReexecRequest, peer: Peer, answer: Answer<Done>) {
         let binary = request.binary.clone().unwrap_or_else(service_manager::program);
         self.log_order("reexec", &binary.display().to_string(), peer);
-        // Its user runs what it chooses: whoever may only use the API is not to become that user by it.
+        // Its user runs what it chooses: whoever may only use the API is not to become that user by
+        // it.
         let is_theirs = request.binary.as_ref().is_some_and(|binary| binary.as_os_str() != OWN);
         let may_choose = peer.uid == 0 || peer.uid == nix::unistd::getuid().as_raw();
         let why = if is_theirs && !may_choose {
@@ -113,7 +116,8 @@ impl Daemon {
 
     fn check(&self, order: Order) {
         let file = self.settings.source.file.clone();
-        let argv = [OsString::from("supervisord-rs"), "check".into(), file.clone().into_os_string()];
+        let argv =
+            [OsString::from("supervisord-rs"), "check".into(), file.clone().into_os_string()];
         let check = self.drivers.launch_check(&order.binary, &argv);
         let registry = self.drivers.registry().clone();
         let end = order.end();
@@ -132,7 +136,11 @@ impl Daemon {
     }
 
     /// Whether it can take over; then one is prepared, beside the loop too.
-    pub(super) fn on_checked(&mut self, order: Order, result: Result<Option<Box<Settings>>, String>) {
+    pub(super) fn on_checked(
+        &mut self,
+        order: Order,
+        result: Result<Option<Box<Settings>>, String>,
+    ) {
         let settings = match result {
             Ok(settings) => settings,
             Err(why) => {
@@ -180,9 +188,12 @@ impl Daemon {
         }
     }
 
-    /// Gives way to the supervisor that is prepared; to one of our own binary when that does not work. Does not come back.
+    /// Gives way to the supervisor that is prepared; to one of our own binary when that does not
+    /// work. Does not come back.
     pub(super) async fn hand_over_if_prepared(&mut self) {
-        let Some((Order { binary, answer, .. }, successor)) = self.hand_over.prepared.take() else { return };
+        let Some((Order { binary, answer, .. }, successor)) = self.hand_over.prepared.take() else {
+            return;
+        };
         let rested_at = self.now();
         self.rest();
         let end = Instant::now() + TAKE_OVER;
@@ -190,8 +201,10 @@ impl Daemon {
             Ok((pid, version)) => {
                 let own = std::process::id();
                 let file = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or(binary);
-                let message =
-                    format!("process {pid} has taken over from {own}: {} {version}", file.display());
+                let message = format!(
+                    "process {pid} has taken over from {own}: {} {version}",
+                    file.display()
+                );
                 Ok(Done { message, ..Done::default() })
             }
             Err(why) => match self.go_on_as_another(&binary, rested_at, &why) {
@@ -209,7 +222,8 @@ impl Daemon {
         std::process::exit(0);
     }
 
-    /// Our own binary takes our place, since the other one has not: what has come to rest does not go on here.
+    /// Our own binary takes our place, since the other one has not: what has come to rest does not
+    /// go on here.
     ///
     /// # Errors
     /// There is no guardian any more, which would start another.
@@ -236,8 +250,11 @@ impl Daemon {
             }
             Err(_) if self.around.is_guardian_gone() => Err(without_guardian(binary, why)),
             Err(worse) => {
-                // Dead, we are replaced by whoever restarts us, and nothing is lost that is not lost now.
-                tracing::error!("nor does our own: {worse}; this supervisor ends to be started again");
+                // Dead, we are replaced by whoever restarts us, and nothing is lost that is not
+                // lost now.
+                tracing::error!(
+                    "nor does our own: {worse}; this supervisor ends to be started again"
+                );
                 std::process::exit(1);
             }
         }
@@ -261,13 +278,18 @@ impl Daemon {
         self.around.say_reloading(false);
         let (answer, result) = tokio::sync::oneshot::channel();
         let own = nix::unistd::getpid().as_raw();
-        let peer =
-            Peer { pid: own, uid: nix::unistd::getuid().as_raw(), gid: nix::unistd::getgid().as_raw() };
+        let peer = Peer {
+            pid: own,
+            uid: nix::unistd::getuid().as_raw(),
+            gid: nix::unistd::getgid().as_raw(),
+        };
         let request = ReexecRequest { binary: Some(OWN.into()), timeout_ms: None };
         self.on_reexec(request, peer, answer);
         // Where it succeeds we do not come to it: the successor says that the reload is over.
         self.beside.spawn(async move {
-            Said::NotReloaded(result.await.ok().and_then(Result::err).map(|failure| failure.message))
+            Said::NotReloaded(
+                result.await.ok().and_then(Result::err).map(|failure| failure.message),
+            )
         });
     }
 
@@ -294,8 +316,8 @@ impl Daemon {
         self.around.black_box.give_way(true);
     }
 
-    /// Gives a successor all that is kept, waits until it is ready, and lets it stand alone. Its number, and the version
-    /// that it says it is.
+    /// Gives a successor all that is kept, waits until it is ready, and lets it stand alone. Its
+    /// number, and the version that it says it is.
     fn give_way(
         &self,
         mut successor: Successor,
@@ -319,7 +341,12 @@ impl Daemon {
     }
 
     /// In pieces: so many copies at a time, and no more on their way than anybody may have.
-    fn give_all(&self, successor: &mut Successor, end: Instant, alive: &dyn Fn()) -> Result<(), String> {
+    fn give_all(
+        &self,
+        successor: &mut Successor,
+        end: Instant,
+        alive: &dyn Fn(),
+    ) -> Result<(), String> {
         let others: Vec<(&str, BorrowedFd<'_>)> = self
             .drivers
             .obituaries()
@@ -346,6 +373,7 @@ impl Daemon {
 
 fn without_guardian(binary: &Path, why: &str) -> Failure {
     let binary = binary.display();
-    let message = format!("{binary} does not take over: {why}; the guardian is gone: everything is stopped");
+    let message =
+        format!("{binary} does not take over: {why}; the guardian is gone: everything is stopped");
     Failure { error: "failed".into(), message }
 }

@@ -1,8 +1,8 @@
-//! The configuration in force: kept beside the supervisor, so that whoever starts after its death goes on with the very
-//! same one, whatever stands in the file by then. A crash is not a reload.
+//! The configuration in force: kept beside the supervisor, so that whoever starts after its death
+//! goes on with the very same one, whatever stands in the file by then. A crash is not a reload.
 //!
-//! It is sealed memory in the fd store, open to nobody else: it may contain secrets, and a full disk or a directory that
-//! is gone does not matter to it. An orderly end lets go of it.
+//! It is sealed memory in the fd store, open to nobody else: it may contain secrets, and a full
+//! disk or a directory that is gone does not matter to it. An orderly end lets go of it.
 
 use std::fmt::Display;
 use std::fs::{File, Permissions};
@@ -22,11 +22,11 @@ pub const READ_ANEW: &str = "SUPERVISORD_RS_READ_ANEW";
 /// Where a supervisor has its configuration from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Somebody wants the file to be read: with the order to start, to reload or to give way to another binary. What cannot
-    /// be done is refused.
+    /// Somebody wants the file to be read: with the order to start, to reload or to give way to
+    /// another binary. What cannot be done is refused.
     File,
-    /// A predecessor died. What it kept running is there, and has been promised to somebody: nothing that cannot be done
-    /// now ends it.
+    /// A predecessor died. What it kept running is there, and has been promised to somebody:
+    /// nothing that cannot be done now ends it.
     Predecessor,
 }
 
@@ -36,8 +36,8 @@ pub fn is_to_be_read_anew() -> bool {
     std::env::var_os(READ_ANEW).is_some()
 }
 
-/// The one that the predecessor had, for whoever comes after its death. `None`: there was no predecessor, or somebody
-/// wants the file to be read.
+/// The one that the predecessor had, for whoever comes after its death. `None`: there was no
+/// predecessor, or somebody wants the file to be read.
 #[must_use]
 pub fn kept(heritage: &Heritage) -> Option<Source> {
     let kept = heritage.peek(CONFIGURATION)?.try_clone().ok()?;
@@ -46,12 +46,14 @@ pub fn kept(heritage: &Heritage) -> Option<Source> {
     }
     let read = whole(&File::from(kept)).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
     // There is no log yet.
-    read.inspect_err(|error| eprintln!("supervisord-rs: the configuration in force cannot be read: {error}"))
-        .ok()
+    read.inspect_err(|error| {
+        eprintln!("supervisord-rs: the configuration in force cannot be read: {error}")
+    })
+    .ok()
 }
 
-/// Keys with another value than before that hold as long as there is a supervisor: it is known by its runtime directory,
-/// and whether a process outlives it is settled when that is launched.
+/// Keys with another value than before that hold as long as there is a supervisor: it is known by
+/// its runtime directory, and whether a process outlives it is settled when that is launched.
 pub(super) fn fixed(ours: &SupervisorSettings, other: &SupervisorSettings) -> Vec<String> {
     let said = |key: &str, ours: &dyn Display, other: &dyn Display| {
         format!("`supervisor.{key}` ({ours} is in force, {other} in the file)")

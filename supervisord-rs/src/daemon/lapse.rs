@@ -1,5 +1,6 @@
-//! Noticing that the loop did not run: stopped (SIGSTOP), suspended with the whole machine or container, or not scheduled.
-//! The loop knows when it wanted to be back and when it is; and how long it took for a turn, and how much of that it ran.
+//! Noticing that the loop did not run: stopped (SIGSTOP), suspended with the whole machine or
+//! container, or not scheduled. The loop knows when it wanted to be back and when it is; and how
+//! long it took for a turn, and how much of that it ran.
 
 use std::time::Duration;
 
@@ -7,11 +8,14 @@ use nix::time::{ClockId, clock_gettime};
 
 /// So much later than it wanted to be back a loop may be on a busy machine.
 const LATE: Duration = Duration::from_millis(250);
-/// After a real pause others are behind too: threads of ours that read output, workers that stood still as we did.
+/// After a real pause others are behind too: threads of ours that read output, workers that stood
+/// still as we did.
 const REAL: Duration = Duration::from_secs(1);
-/// So often within the time that is left until the next judgement the loop comes back, so that most of a pause is noticed.
+/// So often within the time that is left until the next judgement the loop comes back, so that most
+/// of a pause is noticed.
 const LOOKS: u32 = 4;
-/// And no sooner than this: what is not noticed of a pause is less than what everybody gets after it.
+/// And no sooner than this: what is not noticed of a pause is less than what everybody gets after
+/// it.
 const LEAST: Duration = REAL;
 
 /// Where the loop is in its round.
@@ -26,7 +30,8 @@ pub(super) struct Lapse {
 }
 
 impl Lapse {
-    /// The loop is about to wait. Where a judgement is due, it comes back sooner than that. When it comes back at the latest.
+    /// The loop is about to wait. Where a judgement is due, it comes back sooner than that. When it
+    /// comes back at the latest.
     pub(super) fn begin_to_wait(
         &mut self,
         now: Duration,
@@ -38,10 +43,12 @@ impl Lapse {
             self.lost = self.lost.saturating_add(counted(now.saturating_sub(armed)));
         }
         if let Some((begun, ran)) = self.turn.take() {
-            let slept = now.saturating_sub(begun).saturating_sub(processor_time().saturating_sub(ran));
+            let slept =
+                now.saturating_sub(begun).saturating_sub(processor_time().saturating_sub(ran));
             self.lost = self.lost.saturating_add(counted(slept));
         }
-        let look = judgement.map(|at| now.saturating_add((at.saturating_sub(now) / LOOKS).max(LEAST)));
+        let look =
+            judgement.map(|at| now.saturating_add((at.saturating_sub(now) / LOOKS).max(LEAST)));
         let until = deadline.into_iter().chain(look).min();
         // For ever: nobody is judged meanwhile.
         self.armed = Some(until.map_or(Duration::MAX, |until| until.max(now)));
@@ -52,7 +59,8 @@ impl Lapse {
     pub(super) fn end_wait(&mut self, now: Duration) -> Option<Duration> {
         let armed = self.armed.take()?;
         self.turn = Some((now, processor_time()));
-        let lost = std::mem::take(&mut self.lost).saturating_add(counted(now.saturating_sub(armed)));
+        let lost =
+            std::mem::take(&mut self.lost).saturating_add(counted(now.saturating_sub(armed)));
         Some(granted(lost)).filter(|lost| !lost.is_zero())
     }
 }

@@ -33,8 +33,10 @@ impl Daemon {
                 let _ = answer.send(Ok(self.status()));
             }
             Request::Incidents(last, answer) => {
-                let _ = answer
-                    .send(Ok((self.incidents.newest(last), std::sync::Arc::clone(self.incidents.path()))));
+                let _ = answer.send(Ok((
+                    self.incidents.newest(last),
+                    std::sync::Arc::clone(self.incidents.path()),
+                )));
             }
             Request::Events(answer) => {
                 let _ = answer.send(Ok(self.events.subscribe()));
@@ -62,8 +64,13 @@ impl Daemon {
                 self.log_order("shutdown", "", peer);
                 self.around.announce_stopping();
                 let message = "shutting down".to_owned();
-                let pending =
-                    Pending { answer, message, wait: None, subject: String::new(), is_silent: false };
+                let pending = Pending {
+                    answer,
+                    message,
+                    wait: None,
+                    subject: String::new(),
+                    is_silent: false,
+                };
                 self.order(Command::Shutdown { now: request.now }, pending);
             }
         }
@@ -103,16 +110,21 @@ impl Daemon {
         let is_running = |id: WorkerId| {
             self.machine.worker(id).is_some_and(|view| view.phase == supervision::Phase::Running)
         };
-        let mut in_the_way: Vec<WorkerId> = ids.iter().copied().filter(|id| !self.is_process(*id)).collect();
+        let mut in_the_way: Vec<WorkerId> =
+            ids.iter().copied().filter(|id| !self.is_process(*id)).collect();
         if in_the_way.is_empty() {
             in_the_way = ids.iter().copied().filter(|id| !is_running(*id)).collect();
         }
         let names: Vec<&str> = in_the_way.iter().map(|id| self.names.worker(*id)).collect();
         let (subject, message) = (names.join(", "), format!("pause {asked}: ordered"));
-        self.order(Command::Pause(ids), Pending { answer, message, wait: None, subject, is_silent: false });
+        self.order(
+            Command::Pause(ids),
+            Pending { answer, message, wait: None, subject, is_silent: false },
+        );
     }
 
-    /// Those among them that are suspended, whoever did it. Where nothing of theirs is, there is nothing to do.
+    /// Those among them that are suspended, whoever did it. Where nothing of theirs is, there is
+    /// nothing to do.
     fn order_resume(&mut self, request: &WorkersRequest, peer: Peer, answer: Answer<Done>) {
         let ids = match self.resolve(&request.workers) {
             Ok(ids) => ids,
@@ -120,7 +132,8 @@ impl Daemon {
         };
         let subject = request.workers.join(" ");
         self.log_order("resume", &subject, peer);
-        let suspended: Vec<WorkerId> = ids.iter().copied().filter(|id| self.is_suspended(*id)).collect();
+        let suspended: Vec<WorkerId> =
+            ids.iter().copied().filter(|id| self.is_suspended(*id)).collect();
         let is_live = |id: &WorkerId| self.is_process(*id) && self.drivers.pid(*id).is_some();
         if suspended.is_empty() && ids.iter().any(is_live) {
             let message = match ids.as_slice() {
@@ -132,7 +145,10 @@ impl Daemon {
         let message = format!("resume {subject}: ordered");
         // Where none lives, the machine says why not.
         let ids = if suspended.is_empty() { ids } else { suspended };
-        self.order(Command::Resume(ids), Pending { answer, message, wait: None, subject, is_silent: false });
+        self.order(
+            Command::Resume(ids),
+            Pending { answer, message, wait: None, subject, is_silent: false },
+        );
     }
 
     fn is_process(&self, id: WorkerId) -> bool {
@@ -142,7 +158,8 @@ impl Daemon {
     /// Whether it, or anything that it has started, is suspended.
     fn is_suspended(&self, id: WorkerId) -> bool {
         self.machine.worker(id).is_some_and(|view| view.paused)
-            || self.is_process(id) && self.drivers.family_of(id).iter().any(|member| member.state == 'T')
+            || self.is_process(id)
+                && self.drivers.family_of(id).iter().any(|member| member.state == 'T')
     }
 
     fn order_signal(&mut self, request: &SignalRequest, peer: Peer, answer: Answer<Done>) {
@@ -152,14 +169,21 @@ impl Daemon {
         };
         let name = crate::record::words::signal(request.signal);
         if !(1..=64).contains(&request.signal) {
-            let message =
-                format!("{} is no signal: use a name such as TERM or a number from 1 to 64", request.signal);
+            let message = format!(
+                "{} is no signal: use a name such as TERM or a number from 1 to 64",
+                request.signal
+            );
             return drop(answer.send(Err(Failure { error: "invalid".into(), message })));
         }
         self.log_order("signal", &format!("{} {name}", request.worker), peer);
         let message = format!("{name} sent to {}", request.worker);
-        let pending =
-            Pending { answer, message, wait: None, subject: request.worker.clone(), is_silent: false };
+        let pending = Pending {
+            answer,
+            message,
+            wait: None,
+            subject: request.worker.clone(),
+            is_silent: false,
+        };
         self.order(Command::Signal { worker, signal: request.signal }, pending);
     }
 
@@ -170,10 +194,16 @@ impl Daemon {
                 self.log_order("inject", &format!("{} {}", request.worker, request.fault), peer);
                 let heartbeat = self.machine.spec().workers[worker.index()].heartbeat;
                 let is_silent = is_silent(fault, heartbeat.is_some_and(|limit| !limit.is_zero()));
-                let hint = if is_silent { "; nobody notices it, and no incident comes of it" } else { "" };
+                let hint =
+                    if is_silent { "; nobody notices it, and no incident comes of it" } else { "" };
                 let message = format!("{} ordered in {}{hint}", request.fault, request.worker);
-                let pending =
-                    Pending { answer, message, wait: None, subject: request.worker.clone(), is_silent };
+                let pending = Pending {
+                    answer,
+                    message,
+                    wait: None,
+                    subject: request.worker.clone(),
+                    is_silent,
+                };
                 self.order(Command::Inject { worker, fault }, pending);
             }
         }
@@ -224,8 +254,8 @@ impl Daemon {
     }
 
     fn generations(&self) -> Vec<u64> {
-        let ids =
-            (0..self.names.workers.len()).map(|index| WorkerId(u32::try_from(index).unwrap_or(u32::MAX)));
+        let ids = (0..self.names.workers.len())
+            .map(|index| WorkerId(u32::try_from(index).unwrap_or(u32::MAX)));
         ids.map(|id| self.machine.worker(id).map_or(0, |view| view.generation.0)).collect()
     }
 
@@ -234,12 +264,20 @@ impl Daemon {
         for name in names {
             match name.strip_suffix(':') {
                 _ if name == "all" => ids.extend(self.all_workers()),
-                Some(name) => match self.machine.spec().groups.iter().find(|known| known.name == name) {
-                    Some(group) => ids.extend(group.workers.iter().filter(|id| !self.is_retired(**id))),
-                    None if self.instances_of(name).next().is_some() => ids.extend(self.instances_of(name)),
-                    None => return Err(unknown("group", name, &self.group_names())),
-                },
-                None if self.instances_of(name).next().is_some() => ids.extend(self.instances_of(name)),
+                Some(name) => {
+                    match self.machine.spec().groups.iter().find(|known| known.name == name) {
+                        Some(group) => {
+                            ids.extend(group.workers.iter().filter(|id| !self.is_retired(**id)))
+                        }
+                        None if self.instances_of(name).next().is_some() => {
+                            ids.extend(self.instances_of(name))
+                        }
+                        None => return Err(unknown("group", name, &self.group_names())),
+                    }
+                }
+                None if self.instances_of(name).next().is_some() => {
+                    ids.extend(self.instances_of(name))
+                }
                 None => ids.push(self.resolve_one(name)?),
             }
         }
@@ -291,7 +329,8 @@ impl Daemon {
     }
 }
 
-/// Whether a fault does its harm without an ending, so that an incident comes of it at most by the heartbeat.
+/// Whether a fault does its harm without an ending, so that an incident comes of it at most by the
+/// heartbeat.
 fn is_silent(fault: FaultId, has_heartbeat: bool) -> bool {
     match Fault::from_code(fault.code) {
         Some(Fault::Leak | Fault::SignalStop) => true,
@@ -305,15 +344,20 @@ fn explain(refusal: Refusal, subject: &str) -> Failure {
         Refusal::ShuttingDown => ("shutting-down", "the supervisor is shutting down".to_owned()),
         Refusal::InjectionDenied => (
             "refused",
-            "crash injection is off: set `supervisor: { fault_injection: allow }` and run again".to_owned(),
+            "crash injection is off: set `supervisor: { fault_injection: allow }` and run again"
+                .to_owned(),
         ),
         Refusal::CannotPause => (
             "refused",
-            format!("{subject}: a thread cannot be suspended without its process; use `isolation: process`"),
+            format!(
+                "{subject}: a thread cannot be suspended without its process; use `isolation: process`"
+            ),
         ),
         Refusal::Paused => (
             "refused",
-            format!("{subject} is suspended, and a fault would strike when it goes on: `resume` it first"),
+            format!(
+                "{subject} is suspended, and a fault would strike when it goes on: `resume` it first"
+            ),
         ),
         Refusal::CannotSignal => (
             "refused",

@@ -15,11 +15,13 @@ impl Daemon {
     /// Everything there is to see now.
     pub(super) fn status(&self) -> StatusReport {
         let drivers = &self.drivers;
-        let workers: Vec<WorkerStatus> = self.all_workers().map(|id| self.worker_status(id)).collect();
+        let workers: Vec<WorkerStatus> =
+            self.all_workers().map(|id| self.worker_status(id)).collect();
         StatusReport {
             supervisor: SupervisorStatus {
                 pid: nix::unistd::getpid().as_raw(),
-                phase: if self.machine.is_shutting_down() { "stopping" } else { "running" }.to_owned(),
+                phase: if self.machine.is_shutting_down() { "stopping" } else { "running" }
+                    .to_owned(),
                 started_at: self.around.started_at.clone(),
                 config: self.settings.source.file.display().to_string(),
                 config_differs: self.upkeep.differs.clone(),
@@ -59,7 +61,8 @@ impl Daemon {
             phase: words::phase(view.phase).to_owned(),
             isolation: isolation.to_owned(),
             cell,
-            domain: self.names.domains[self.machine.spec().workers[id.index()].domain.index()].clone(),
+            domain: self.names.domains[self.machine.spec().workers[id.index()].domain.index()]
+                .clone(),
             pid,
             tid: pid.and(reading.as_ref().map(|reading| reading.tid)).filter(|&tid| tid > 0),
             generation: view.generation.0,
@@ -78,7 +81,10 @@ impl Daemon {
             base: launch.base.clone(),
             group: launch.group.clone(),
             paused: view.paused,
-            health: HealthReport { ready: verdict(Kind::Readiness), alive: verdict(Kind::Liveness) },
+            health: HealthReport {
+                ready: verdict(Kind::Readiness),
+                alive: verdict(Kind::Liveness),
+            },
             status_text,
             reloading,
             main_pid: drivers.main_pid(id),
@@ -120,7 +126,10 @@ impl Daemon {
             return Vec::new();
         }
         let members = self.drivers.family_of(id);
-        members.iter().map(|member| format!("{} {} {}", member.pid, member.name, member.state)).collect()
+        members
+            .iter()
+            .map(|member| format!("{} {} {}", member.pid, member.name, member.state))
+            .collect()
     }
 }
 

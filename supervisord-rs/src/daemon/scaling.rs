@@ -33,15 +33,19 @@ impl Daemon {
             surplus.into_iter().map(|(_, id)| id).filter(|id| !is_retired(id)).collect();
         let new = self.add(base, added);
         let touched: Vec<WorkerId> = revived.iter().copied().chain(new).collect();
-        let message =
-            format!("scale {base}: {wanted} instances, {} more, {} fewer", touched.len(), surplus.len());
+        let message = format!(
+            "scale {base}: {wanted} instances, {} more, {} fewer",
+            touched.len(),
+            surplus.len()
+        );
         let retire = !surplus.is_empty();
         if !touched.is_empty() {
             let request = self.request_id();
             self.turn(Some(Event::Command { request, command: Command::Start(touched.clone()) }));
         }
         let limit = limit(*timeout_ms);
-        let (workers, goal) = if retire { (surplus.clone(), Goal::Down) } else { (touched, Goal::Up) };
+        let (workers, goal) =
+            if retire { (surplus.clone(), Goal::Down) } else { (touched, Goal::Up) };
         let wait = wait.then_some(Wait { workers, goal, limit });
         let pending = Pending { answer, message, wait, subject: base.clone(), is_silent: false };
         self.order(Command::Retire(surplus), pending);
@@ -73,7 +77,8 @@ impl Daemon {
         if wanted > INSTANCES_MAX {
             return Err(refused(format!("at most {INSTANCES_MAX} instances")));
         }
-        let missing: Vec<u32> = (1..=wanted).filter(|number| !before.contains_key(number)).collect();
+        let missing: Vec<u32> =
+            (1..=wanted).filter(|number| !before.contains_key(number)).collect();
         let room = self.around.black_box.room(self.names.workers.len());
         if missing.len() > room {
             return Err(refused(format!(
@@ -98,7 +103,11 @@ impl Daemon {
     }
 
     /// Tells everyone who has to know of the new ones, the machine last.
-    fn add(&mut self, base: &str, added: Vec<(supervision::spec::WorkerSpec, Launch)>) -> Vec<WorkerId> {
+    fn add(
+        &mut self,
+        base: &str,
+        added: Vec<(supervision::spec::WorkerSpec, Launch)>,
+    ) -> Vec<WorkerId> {
         if added.is_empty() {
             return Vec::new();
         }
@@ -141,7 +150,8 @@ impl Daemon {
         match &launch.isolation {
             Isolation::Thread => DomainId(0),
             Isolation::Cell(cell) => {
-                let is_it = |domain: &DomainSpec| domain.kind == DomainKind::Cell && domain.name == *cell;
+                let is_it =
+                    |domain: &DomainSpec| domain.kind == DomainKind::Cell && domain.name == *cell;
                 let known = domains.iter().position(is_it);
                 known.and_then(|index| u32::try_from(index).ok()).map_or(DomainId(0), DomainId)
             }
@@ -162,7 +172,8 @@ impl Daemon {
         let workers = self.machine.spec().workers.iter().zip(self.every_worker());
         workers
             .filter_map(|(spec, dependent)| {
-                let dependency = spec.depends_on.iter().find(|dependency| Some(dependency.on) == sibling)?;
+                let dependency =
+                    spec.depends_on.iter().find(|dependency| Some(dependency.on) == sibling)?;
                 Some((dependent, supervision::spec::Dependency { on: id, ..*dependency }))
             })
             .collect()

@@ -1,6 +1,8 @@
-//! What signals mean to the supervisor: TERM, INT and QUIT stop everything, a second one kills; USR2 reopens logs and the
-//! control socket; PWR is the guardian's death, which stops everything, however often it comes; CHLD has orphans reaped; HUP has another supervisor read the configuration and take over. USR1 is said and means
-//! nothing, and so it does not end us. The others are left alone.
+//! What signals mean to the supervisor: TERM, INT and QUIT stop everything, a second one kills;
+//! USR2 reopens logs and the control socket; PWR is the guardian's death, which stops everything,
+//! however often it comes; CHLD has orphans reaped; HUP has another supervisor read the
+//! configuration and take over. USR1 is said and means nothing, and so it does not end us. The
+//! others are left alone.
 
 use std::{io, mem};
 
@@ -22,13 +24,15 @@ const HELD: [Signal; 7] = [
     GUARDIAN_GONE,
 ];
 
-/// Comes when the guardian dies (`PR_SET_PDEATHSIG`, prctl(2)). It is sent once for each of the guardian's threads that we
-/// are a child of in turn, so it must not be one of those that mean more when they come twice.
+/// Comes when the guardian dies (`PR_SET_PDEATHSIG`, prctl(2)). It is sent once for each of the
+/// guardian's threads that we are a child of in turn, so it must not be one of those that mean more
+/// when they come twice.
 pub(crate) const GUARDIAN_GONE: Signal = Signal::SIGPWR;
 const SIGPWR: i32 = GUARDIAN_GONE as i32;
 
-/// Has the signals wait that we will take, on this thread and those that it starts. First of all: what comes before they
-/// are taken would end us, or be lost (process 1 of a container gets no signal that it neither takes nor blocks).
+/// Has the signals wait that we will take, on this thread and those that it starts. First of all:
+/// what comes before they are taken would end us, or be lost (process 1 of a container gets no
+/// signal that it neither takes nor blocks).
 pub fn hold() {
     let _ = HELD.into_iter().collect::<SigSet>().thread_block();
 }
@@ -58,7 +62,10 @@ impl Daemon {
     pub(super) fn shut_down(&mut self, now: bool) {
         self.around.announce_stopping();
         let request = self.request_id();
-        self.turn(Some(Event::Command { request, command: supervision::Command::Shutdown { now } }));
+        self.turn(Some(Event::Command {
+            request,
+            command: supervision::Command::Shutdown { now },
+        }));
     }
 
     pub(super) async fn on_signal(&mut self, signal: i32) {
@@ -66,7 +73,8 @@ impl Daemon {
         match signal {
             SIGTERM | SIGINT | SIGQUIT => {
                 tracing::info!(signal = name, "shutting down");
-                // The guardian's death was nobody's order: the first one after it changes nothing, the next one kills.
+                // The guardian's death was nobody's order: the first one after it changes nothing,
+                // the next one kills.
                 if !mem::take(&mut self.ends_with_guardian) {
                     self.shut_down(self.machine.is_shutting_down());
                 }

@@ -1,4 +1,5 @@
-//! Before the first turn: directories, the lock, the predecessor's story, the black box, the control socket.
+//! Before the first turn: directories, the lock, the predecessor's story, the black box, the
+//! control socket.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -72,10 +73,11 @@ pub(super) struct Started {
     pub(super) upkeep: Upkeep,
 }
 
-/// Makes everything ready, and takes over what a predecessor left. Must be called within the runtime, on the main thread.
+/// Makes everything ready, and takes over what a predecessor left. Must be called within the
+/// runtime, on the main thread.
 ///
-/// Until the new black box is published the predecessor's is what counts: whoever comes after a death in between starts
-/// over from that.
+/// Until the new black box is published the predecessor's is what counts: whoever comes after a
+/// death in between starts over from that.
 pub(super) fn start(
     settings: Settings,
     origin: Origin,
@@ -96,7 +98,8 @@ pub(super) fn start(
     let settings = with_its_scale(settings, &registry, story.as_ref());
     let supervisor = &settings.supervisor;
     let store = of_processes(supervisor, &keeper);
-    let processes = settings.launches.iter().filter(|launch| launch.isolation == Isolation::Process);
+    let processes =
+        settings.launches.iter().filter(|launch| launch.isolation == Isolation::Process);
     if let Some(warning) = short_of_open_files(processes.count()) {
         tracing::warn!("{warning}");
     }
@@ -115,14 +118,15 @@ pub(super) fn start(
     let socket = supervisor.runtime_dir.join("control.sock");
     let unit_socket = of_unit.as_ref().map(OwnedFd::try_clone).transpose()?;
     let inherited = of_unit.or_else(|| heritage.claim(CONTROL));
-    let server = match serve(&socket, &settings, sender.clone(), inherited, unit_socket.is_some(), &store) {
-        Ok(server) => Some(server),
-        Err(error) if origin == Origin::Predecessor => {
-            troubles.insert("the control socket", control_trouble(&socket, &error));
-            None
-        }
-        Err(source) => return Err(StartError::Control { path: socket.clone(), source }),
-    };
+    let server =
+        match serve(&socket, &settings, sender.clone(), inherited, unit_socket.is_some(), &store) {
+            Ok(server) => Some(server),
+            Err(error) if origin == Origin::Predecessor => {
+                troubles.insert("the control socket", control_trouble(&socket, &error));
+                None
+            }
+            Err(source) => return Err(StartError::Control { path: socket.clone(), source }),
+        };
 
     let scribe = Scribe::start()?;
     let echo = has_audience(supervisor.echo).then(Echo::start).transpose()?;
@@ -130,16 +134,19 @@ pub(super) fn start(
     let surviving = Surviving { carriers: black_box.carriers(), carried, store: store.clone() };
     let logs = Logs::start(echo, supervisor.log_cap, surviving)?;
     let keeping = Keeping { store: store.clone(), obituaries };
-    let mut drivers = Drivers::new(&settings, registry, environment(), logs, Rc::clone(&black_box), keeping)?;
+    let mut drivers =
+        Drivers::new(&settings, registry, environment(), logs, Rc::clone(&black_box), keeping)?;
 
     // What was being stopped is not gone on with: it is ended, and started afresh.
     let past = succession::past(&settings, story.as_ref());
-    let to_adopt =
-        if story.as_ref().is_some_and(|story| story.was_stopping && !service_manager::is_to_shut_down()) {
-            Past::new()
-        } else {
-            past.clone()
-        };
+    let to_adopt = if story
+        .as_ref()
+        .is_some_and(|story| story.was_stopping && !service_manager::is_to_shut_down())
+    {
+        Past::new()
+    } else {
+        past.clone()
+    };
     let fates = drivers.adopt(&mut heritage, &to_adopt);
     let (inherited, evidence) =
         succession::inherit(&settings, story.as_ref(), seen, &past, &fates, incidents.last_id());
@@ -154,9 +161,10 @@ pub(super) fn start(
         black_box.set_last_incident(last);
     }
     let published = black_box.publish();
-    published.map_err(|source| StartError::BlackBox { path: supervisor.runtime_dir.clone(), source })?;
-    // Before the old ones are let go: else it would be chance whether their room is free already. Where there is no room
-    // but theirs, it is made by the upkeep.
+    published
+        .map_err(|source| StartError::BlackBox { path: supervisor.runtime_dir.clone(), source })?;
+    // Before the old ones are let go: else it would be chance whether their room is free already.
+    // Where there is no room but theirs, it is made by the upkeep.
     let reserve = black_box.reserve();
     if let Err(error) = reserve.make() {
         troubles.insert("the black box", reserve.trouble(&error));
@@ -199,7 +207,8 @@ pub(super) fn start(
     Ok(Started { settings, machine, drivers, names, events, incidents, requests, around, upkeep })
 }
 
-/// Makes the directories that are not there. Without them a first start is refused; a successor goes on.
+/// Makes the directories that are not there. Without them a first start is refused; a successor
+/// goes on.
 fn make_directories(
     supervisor: &SupervisorSettings,
     origin: Origin,
@@ -216,7 +225,8 @@ fn make_directories(
     Ok(())
 }
 
-/// The lock in the runtime directory, and the one in the state directory, which is held when that one is deleted.
+/// The lock in the runtime directory, and the one in the state directory, which is held when that
+/// one is deleted.
 fn locks(
     supervisor: &SupervisorSettings,
     origin: Origin,
@@ -255,7 +265,8 @@ fn incidents(
     let path = shared_path(&supervisor.state_dir, "incidents.jsonl");
     match Incidents::load(std::sync::Arc::clone(&path), names.clone()) {
         Err(error) if origin == Origin::Predecessor => {
-            let trouble = format!("cannot read {}: {error}; what stands there is not shown", path.display());
+            let trouble =
+                format!("cannot read {}: {error}; what stands there is not shown", path.display());
             troubles.insert("the record of incidents", trouble);
             Ok(Incidents::empty(path, names.clone()))
         }
@@ -278,9 +289,11 @@ fn policy(settings: &Settings) -> supervision::Spec {
     spec
 }
 
-/// How often it is to be said that the loop turns: often enough for the guardian and for the service manager.
+/// How often it is to be said that the loop turns: often enough for the guardian and for the
+/// service manager.
 fn interval(settings: &Settings) -> Option<std::time::Duration> {
-    let custody = settings.supervisor.custody.watchdog.filter(|_| service_manager::guardian_pid().is_some());
+    let custody =
+        settings.supervisor.custody.watchdog.filter(|_| service_manager::guardian_pid().is_some());
     custody.map(|limit| limit / 2).into_iter().chain(service_manager::watchdog()).min()
 }
 
@@ -367,7 +380,8 @@ fn create_black_box(
         .map_err(|source| StartError::BlackBox { path: runtime_dir.clone(), source })?;
     // Progress goes on where it was: the units were done.
     for worker in story.iter().flat_map(|story| &story.workers) {
-        if let Some(index) = settings.launches.iter().position(|launch| launch.name == worker.name) {
+        if let Some(index) = settings.launches.iter().position(|launch| launch.name == worker.name)
+        {
             black_box.carry_progress(index, worker.progress);
             if story.is_some_and(|story| !story.is_clean) {
                 black_box.carry_losses(index, worker.losses);

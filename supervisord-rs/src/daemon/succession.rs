@@ -5,7 +5,8 @@ use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
 use supervision::{
-    Command, Event, Fate, Incarnation, IncidentId, Inherited, InheritedDeath, InheritedWorker, WorkerId,
+    Command, Event, Fate, Incarnation, IncidentId, Inherited, InheritedDeath, InheritedWorker,
+    WorkerId,
 };
 use workers::board::monotonic_ns;
 
@@ -18,10 +19,13 @@ use crate::record::stable_hash::stable_hash;
 use crate::record::words;
 use crate::service_manager;
 
-/// The instances that the predecessor had been told to have, where they are more than the file says.
+/// The instances that the predecessor had been told to have, where they are more than the file
+/// says.
 pub(super) fn scale(settings: &Settings, story: &PostMortem) -> Scale {
     let mut scale = Scale::new();
-    for worker in story.workers.iter().filter(|worker| !story.is_clean && !worker.memo.marks.retired) {
+    for worker in
+        story.workers.iter().filter(|worker| !story.is_clean && !worker.memo.marks.retired)
+    {
         let Some((base, number)) = worker.name.rsplit_once('.') else { continue };
         let Ok(number) = number.parse::<u32>() else { continue };
         if settings.templates.contains_key(base) {
@@ -34,10 +38,14 @@ pub(super) fn scale(settings: &Settings, story: &PostMortem) -> Scale {
 
 /// What the predecessor knew of our workers.
 pub(super) fn past<'a>(settings: &Settings, story: Option<&'a PostMortem>) -> Past<'a> {
-    let by_name: BTreeMap<&str, &PastWorker> =
-        story.iter().flat_map(|story| &story.workers).map(|worker| (worker.name.as_str(), worker)).collect();
+    let by_name: BTreeMap<&str, &PastWorker> = story
+        .iter()
+        .flat_map(|story| &story.workers)
+        .map(|worker| (worker.name.as_str(), worker))
+        .collect();
     let ours = (0_u32..).zip(&settings.launches);
-    ours.filter_map(|(id, launch)| Some((WorkerId(id), *by_name.get(launch.name.as_str())?))).collect()
+    ours.filter_map(|(id, launch)| Some((WorkerId(id), *by_name.get(launch.name.as_str())?)))
+        .collect()
 }
 
 /// What the machine and the record take over.
@@ -55,17 +63,21 @@ pub(super) fn inherit(
         let last_incident = last_recorded.map(IncidentId);
         return (Inherited { now, last_incident, ..Inherited::default() }, Vec::new());
     };
-    let incarnation =
-        |worker: WorkerId, past: &PastWorker| Incarnation { worker, generation: past.memo.generation };
+    let incarnation = |worker: WorkerId, past: &PastWorker| Incarnation {
+        worker,
+        generation: past.memo.generation,
+    };
     let raised = raised(settings, story);
     let workers = past.iter().map(|(&worker, past)| {
         let fate = fates.get(&worker).copied().unwrap_or(Fate::Lost);
         let fate = if story.is_clean { Fate::Closed } else { fate };
         let mut memo = past.memo.clone();
-        // An order to stop holds as long as there is a supervisor, and a new run starts what the file says.
+        // An order to stop holds as long as there is a supervisor, and a new run starts what the
+        // file says.
         memo.marks.stopped &= !story.is_clean || settings.launches[worker.index()].remembers_stop;
         if story.was_stopping && !service_manager::is_to_shut_down() {
-            memo.marks.wanted = settings.spec.workers[worker.index()].autostart && !memo.marks.stopped;
+            memo.marks.wanted =
+                settings.spec.workers[worker.index()].autostart && !memo.marks.stopped;
         }
         if memo.marks.retired && raised.contains(settings.launches[worker.index()].base.as_str()) {
             memo.marks.retired = false;
@@ -78,8 +90,10 @@ pub(super) fn inherit(
         }
         InheritedWorker { worker, memo, fate }
     });
-    let last_incident =
-        last_recorded.into_iter().chain(NonZeroU64::new(story.last_incident).map(NonZeroU64::get)).max();
+    let last_incident = last_recorded
+        .into_iter()
+        .chain(NonZeroU64::new(story.last_incident).map(NonZeroU64::get))
+        .max();
     let id_of = |name: &str| past.iter().find(|(_, past)| past.name == name).map(|(id, _)| *id);
     let culprit = story.culprit().and_then(|past| Some(incarnation(id_of(&past.name)?, past)));
     let death = (!story.is_clean && !story.gave_way).then(|| InheritedDeath {
@@ -95,14 +109,15 @@ pub(super) fn inherit(
     let last_incident = last_incident.map(IncidentId);
     // One that ended in order, or gave way, has heard what there was until then.
     let died_at = seen.map(|seen| seen.died_at_ns).or(story.died_at).filter(|_| death.is_some());
-    let unheard =
-        died_at.map_or(Duration::ZERO, |at| lapse::granted(Duration::from_nanos(seen_at.saturating_sub(at))));
+    let unheard = died_at.map_or(Duration::ZERO, |at| {
+        lapse::granted(Duration::from_nanos(seen_at.saturating_sub(at)))
+    });
     let inherited = Inherited { now, unheard, workers: workers.collect(), death, last_incident };
     (inherited, evidence)
 }
 
-/// Those of which the file now has more instances than there ever were: what they had been scaled to is past. Else that
-/// holds, as long as somebody goes on from it.
+/// Those of which the file now has more instances than there ever were: what they had been scaled
+/// to is past. Else that holds, as long as somebody goes on from it.
 fn raised<'a>(settings: &'a Settings, story: &PostMortem) -> BTreeSet<&'a str> {
     let known: BTreeSet<&str> = story.workers.iter().map(|worker| worker.name.as_str()).collect();
     let is_known = |base: &str| {
@@ -110,7 +125,8 @@ fn raised<'a>(settings: &'a Settings, story: &PostMortem) -> BTreeSet<&'a str> {
         story.workers.iter().any(|worker| worker.name.starts_with(&prefix))
     };
     let instances = settings.launches.iter().filter(|launch| launch.instance.is_some());
-    let new = instances.filter(|launch| !known.contains(launch.name.as_str()) && is_known(&launch.base));
+    let new =
+        instances.filter(|launch| !known.contains(launch.name.as_str()) && is_known(&launch.base));
     new.map(|launch| launch.base.as_str()).collect()
 }
 
@@ -118,7 +134,8 @@ fn raised<'a>(settings: &'a Settings, story: &PostMortem) -> BTreeSet<&'a str> {
 #[derive(Debug, Default)]
 pub(super) struct Changed {
     workers: Vec<WorkerId>,
-    /// Whether the configuration was to be read anew; else the supervisor died, and nobody asked for anything.
+    /// Whether the configuration was to be read anew; else the supervisor died, and nobody asked
+    /// for anything.
     is_wanted: bool,
 }
 
@@ -129,7 +146,8 @@ pub(super) fn plan(launch: &Launch) -> u64 {
     stable_hash(format!("{launch:?}").bytes())
 }
 
-/// Whose configuration has changed since it was launched. Another binary may write the same differently: then nobody's.
+/// Whose configuration has changed since it was launched. Another binary may write the same
+/// differently: then nobody's.
 pub(super) fn changed(settings: &Settings, story: Option<&PostMortem>, past: &Past<'_>) -> Changed {
     let Some(story) = story.filter(|story| story.is_same_binary && !story.is_clean) else {
         return Changed::default();
@@ -145,7 +163,9 @@ impl Daemon {
     /// Restarts those whose configuration was changed and read anew; says whose was only changed.
     pub(super) fn apply_changes(&mut self) {
         let Changed { workers, is_wanted } = std::mem::take(&mut self.around.changed);
-        let is_up = |worker: &WorkerId| self.machine.worker(*worker).is_some_and(|view| view.phase.is_live());
+        let is_up = |worker: &WorkerId| {
+            self.machine.worker(*worker).is_some_and(|view| view.phase.is_live())
+        };
         let workers: Vec<WorkerId> = workers.into_iter().filter(is_up).collect();
         if workers.is_empty() {
             return;

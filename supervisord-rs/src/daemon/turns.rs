@@ -1,5 +1,6 @@
-//! How long the loop is held: each stretch of work after which it looks at its sources again, or sleeps, counted by its
-//! length. By the clock, so that time in which the machine ran somebody else counts too, as a worker feels it.
+//! How long the loop is held: each stretch of work after which it looks at its sources again, or
+//! sleeps, counted by its length. By the clock, so that time in which the machine ran somebody else
+//! counts too, as a worker feels it.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -7,7 +8,8 @@ use workers::board::monotonic_ns;
 
 use crate::control::protocol::{LoopReport, TurnCount};
 
-/// Four for each power of two: a figure is right within a quarter. The last one takes all beyond 500 s.
+/// Four for each power of two: a figure is right within a quarter. The last one takes all beyond
+/// 500 s.
 const BUCKETS: usize = 112;
 /// Lengths below this, in microseconds, have a bucket each.
 const EXACT: u64 = 4;

@@ -1,9 +1,10 @@
-//! What a supervisor stands on: its directories, its lock, its control socket. What cannot be had at the start of a
-//! successor, or is taken away while it runs, is named, shown in `status`, and tried again until it is there; workers are
-//! not touched.
+//! What a supervisor stands on: its directories, its lock, its control socket. What cannot be had
+//! at the start of a successor, or is taken away while it runs, is named, shown in `status`, and
+//! tried again until it is there; workers are not touched.
 //!
-//! Nothing is looked at while all is well: the kernel tells when something in the runtime directory goes away, or the
-//! lock in the state directory (inotify(7)). The looking is done by a thread, since a dead file system may hold whoever asks it.
+//! Nothing is looked at while all is well: the kernel tells when something in the runtime directory
+//! goes away, or the lock in the state directory (inotify(7)). The looking is done by a thread,
+//! since a dead file system may hold whoever asks it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -114,7 +115,8 @@ impl Directory<'_> {
 }
 
 impl Upkeep {
-    /// `troubles`: what could not be had at the start. A successor compares the file with what it goes on with.
+    /// `troubles`: what could not be had at the start. A successor compares the file with what it
+    /// goes on with.
     pub(super) fn new(
         troubles: Troubles,
         origin: Origin,
@@ -171,8 +173,8 @@ impl Upkeep {
     }
 }
 
-/// Nothing else in the state directory is watched: much comes and goes there. To delete the file changes the count of its
-/// names, which is an attribute.
+/// Nothing else in the state directory is watched: much comes and goes there. To delete the file
+/// changes the count of its names, which is an attribute.
 fn watch_state_lock(watch: &Inotify, state_dir: &Path, lock: Option<&RuntimeLock>) {
     let moved = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF;
     let _ = watch.add_watch(state_dir, moved | AddWatchFlags::IN_ONLYDIR);
@@ -285,21 +287,27 @@ impl Daemon {
         self.upkeep.is_looking = false;
         for (what, lock) in locks {
             tracing::warn!("{what} was gone: it is made again");
-            let held = if what == THE_LOCK { &mut self.around.lock } else { &mut self.around.state_lock };
+            let held =
+                if what == THE_LOCK { &mut self.around.lock } else { &mut self.around.state_lock };
             *held = Some(lock);
         }
         if has_directory && !has_socket {
             match self.around.reopen_control(&self.settings) {
                 Ok(()) => tracing::warn!("the control socket was gone: it is made again"),
-                Err(error) => drop(missing.insert("the control socket", self.around.control_trouble(&error))),
+                Err(error) => {
+                    drop(missing.insert("the control socket", self.around.control_trouble(&error)))
+                }
             }
         }
         if has_directory {
             self.upkeep.watch(&self.settings.supervisor, self.around.state_lock.as_ref());
         }
-        // Between the look and the watch it may have gone away again, and the old watch is not read any more.
-        let is_whole =
-            || self.around.socket.exists() && self.around.locks_amiss(&self.settings.supervisor).is_empty();
+        // Between the look and the watch it may have gone away again, and the old watch is not read
+        // any more.
+        let is_whole = || {
+            self.around.socket.exists()
+                && self.around.locks_amiss(&self.settings.supervisor).is_empty()
+        };
         if missing.is_empty() && !is_whole() {
             self.on_loss();
         }

@@ -1,5 +1,5 @@
-//! Clients that wait until their order is carried out, has failed, or is void because a later one says otherwise. Every
-//! wait ends: at the latest when its time is over.
+//! Clients that wait until their order is carried out, has failed, or is void because a later one
+//! says otherwise. Every wait ends: at the latest when its time is over.
 
 use std::time::{Duration, Instant};
 
@@ -72,7 +72,8 @@ impl Waiters {
 }
 
 impl Daemon {
-    /// Answers those whose goal is reached or out of reach, and whose time is over; forgets those who went away.
+    /// Answers those whose goal is reached or out of reach, and whose time is over; forgets those
+    /// who went away.
     pub(super) fn answer_waiters(&mut self) {
         let now = Instant::now();
         let mut waiting = Vec::new();
@@ -84,13 +85,18 @@ impl Daemon {
                 None if waiter.until > now => waiting.push(waiter),
                 None => {
                     let limit = waiter.wait.limit;
-                    let message = format!("no outcome within {limit:?}; the order stands (see `status`)");
+                    let message =
+                        format!("no outcome within {limit:?}; the order stands (see `status`)");
                     let _ = waiter.answer.send(Err(Failure { error: "timed-out".into(), message }));
                 }
                 Some(Ok(())) => {
-                    let workers = waiter.wait.workers.iter().map(|&id| self.worker_status(id)).collect();
-                    let _ =
-                        waiter.answer.send(Ok(Done { message: waiter.message, workers, is_silent: false }));
+                    let workers =
+                        waiter.wait.workers.iter().map(|&id| self.worker_status(id)).collect();
+                    let _ = waiter.answer.send(Ok(Done {
+                        message: waiter.message,
+                        workers,
+                        is_silent: false,
+                    }));
                 }
                 Some(Err(failure)) => drop(waiter.answer.send(Err(failure))),
             }
@@ -119,7 +125,8 @@ impl Daemon {
             Progress::Reached | Progress::OnTheWay | Progress::Failed(_) => None,
         });
         if let Some((id, by)) = superseded {
-            let message = format!("superseded: {} was told to {by} meanwhile", self.names.worker(id));
+            let message =
+                format!("superseded: {} was told to {by} meanwhile", self.names.worker(id));
             return Some(Err(Failure { error: "superseded".into(), message }));
         }
         let is_reached = each.iter().all(|(_, progress, _)| *progress == Progress::Reached);
@@ -127,8 +134,9 @@ impl Daemon {
     }
 
     fn progress(&self, goal: &Goal, worker: WorkerId, view: &WorkerView) -> Progress {
-        let is_old =
-            |generations: &[u64]| view.generation.0 <= generations.get(worker.index()).copied().unwrap_or(0);
+        let is_old = |generations: &[u64]| {
+            view.generation.0 <= generations.get(worker.index()).copied().unwrap_or(0)
+        };
         match goal {
             Goal::Down => self.down(view),
             Goal::Renewed(generations) if is_old(generations) => self.ending(view),
@@ -179,7 +187,9 @@ impl Daemon {
             Phase::Backoff | Phase::Quarantined => Progress::Failed(None),
             _ if self.machine.is_shutting_down() => Progress::Superseded("stop"),
             Phase::Idle => self.waiting(view),
-            Phase::Launching | Phase::Starting | Phase::Stopping | Phase::Killing => Progress::OnTheWay,
+            Phase::Launching | Phase::Starting | Phase::Stopping | Phase::Killing => {
+                Progress::OnTheWay
+            }
         }
     }
 

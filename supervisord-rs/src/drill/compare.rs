@@ -1,4 +1,5 @@
-//! The headline: the same four workers under each isolation, one of them broken, and who died with it.
+//! The headline: the same four workers under each isolation, one of them broken, and who died with
+//! it.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -46,7 +47,8 @@ pub struct Machine {
 
 /// Runs every trial, shows progress while it runs, and prints the table or JSON.
 ///
-/// Exit status 0: every trial was finished, and every incident says what was seen from outside; else 1.
+/// Exit status 0: every trial was finished, and every incident says what was seen from outside;
+/// else 1.
 #[must_use]
 pub fn run(options: &Options) -> ExitCode {
     let settings = settings(options);

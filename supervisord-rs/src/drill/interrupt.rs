@@ -12,8 +12,9 @@ use crate::isolation::orphans;
 static DIRECTORY: Mutex<Option<PathBuf>> = Mutex::new(None);
 static BEGUN: Once = Once::new();
 
-/// From now on an interrupt kills all that a trial in this directory has started, removes the directory, and ends us. We
-/// are a child subreaper: what is orphaned by that comes to us, and dies too.
+/// From now on an interrupt kills all that a trial in this directory has started, removes the
+/// directory, and ends us. We are a child subreaper: what is orphaned by that comes to us, and dies
+/// too.
 pub(super) fn on_interrupt(directory: &Path) {
     *DIRECTORY.lock().unwrap_or_else(PoisonError::into_inner) = Some(directory.to_path_buf());
     BEGUN.call_once(|| {
@@ -22,7 +23,8 @@ pub(super) fn on_interrupt(directory: &Path) {
         std::thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
                 let killed = orphans::kill_all();
-                if let Some(directory) = &*DIRECTORY.lock().unwrap_or_else(PoisonError::into_inner) {
+                if let Some(directory) = &*DIRECTORY.lock().unwrap_or_else(PoisonError::into_inner)
+                {
                     let _ = std::fs::remove_dir_all(directory);
                 }
                 if !killed.left.is_empty() {

@@ -50,7 +50,11 @@ fn row(trial: &Trial) -> [String; 8] {
     let contained = trial.on_panic == "contain";
     [
         trial.fault.clone(),
-        format!("{}{}", trial.isolation.name(), if contained { " (on_panic: contain)" } else { "" }),
+        format!(
+            "{}{}",
+            trial.isolation.name(),
+            if contained { " (on_panic: contain)" } else { "" }
+        ),
         format!("{} of {}: {}", trial.lost.len(), trial.running.len(), trial.lost.join(" ")),
         if trial.supervisor_died { "died" } else { "alive" }.to_owned(),
         time(trial.seen_after_us),
@@ -63,9 +67,12 @@ fn row(trial: &Trial) -> [String; 8] {
 /// What it means, from what was measured.
 fn meaning(trials: &[Trial]) -> String {
     let worst = trials.iter().max_by_key(|trial| (trial.supervisor_died, trial.lost.len()));
-    let best =
-        trials.iter().min_by_key(|trial| (trial.supervisor_died, trial.lost.len(), trial.leftovers.len()));
-    let (Some(worst), Some(best)) = (worst, best) else { return "Nothing was measured.".to_owned() };
+    let best = trials
+        .iter()
+        .min_by_key(|trial| (trial.supervisor_died, trial.lost.len(), trial.leftovers.len()));
+    let (Some(worst), Some(best)) = (worst, best) else {
+        return "Nothing was measured.".to_owned();
+    };
     let place = |trial: &Trial| match trial.isolation {
         super::trial::Isolation::Thread => "threads of the supervisor",
         super::trial::Isolation::Cell => "threads of a cell",

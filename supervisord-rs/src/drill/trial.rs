@@ -1,4 +1,5 @@
-//! One trial: a real supervisor with its guardian in a directory of its own, four workers, one fault.
+//! One trial: a real supervisor with its guardian in a directory of its own, four workers, one
+//! fault.
 
 use std::fs::File;
 use std::io;
@@ -81,7 +82,8 @@ pub struct Trial {
     pub on_panic: String,
     /// Who was running.
     pub running: Vec<String>,
-    /// Whose incarnation ended, seen from outside: another generation or another process than before.
+    /// Whose incarnation ended, seen from outside: another generation or another process than
+    /// before.
     pub lost: Vec<String>,
     /// Who has the same generation and process as before, and went on making progress.
     pub survived: Vec<String>,
@@ -130,10 +132,12 @@ pub fn run(setting: Setting<'_>) -> Result<Trial, TrialError> {
     let bed = Bed::start(setting)?;
     let before = bed.wait("progress of four workers", START, |bed| {
         let status = bed.client.status().ok()?;
-        let works = |worker: &WorkerStatus| worker.phase == "running" && worker.progress.unwrap_or(0) > 0;
+        let works =
+            |worker: &WorkerStatus| worker.phase == "running" && worker.progress.unwrap_or(0) > 0;
         status.workers.iter().all(works).then_some(status)
     })?;
-    let known = bed.client.incidents(1).ok().and_then(|list| list.last().map(|last| last.id)).unwrap_or(0);
+    let known =
+        bed.client.incidents(1).ok().and_then(|list| list.last().map(|last| last.id)).unwrap_or(0);
     match bed.client.inject(VICTIM, setting.fault) {
         // What stops the whole process stops it before it has answered.
         Ok(_) | Err(ClientError::TimedOut(_)) => {}
@@ -169,7 +173,9 @@ fn conclude(
         let now = after.workers.iter().find(|now| now.name == past.name);
         now.is_some_and(|now| now.generation == past.generation && now.pid == past.pid)
     };
-    let names = |list: Vec<&WorkerStatus>| list.iter().map(|worker| worker.name.clone()).collect::<Vec<_>>();
+    let names = |list: Vec<&WorkerStatus>| {
+        list.iter().map(|worker| worker.name.clone()).collect::<Vec<_>>()
+    };
     let (survived, lost): (Vec<_>, Vec<_>) = before.workers.iter().partition(is_same);
     let (survived, lost) = (names(survived), names(lost));
     let supervisor_died = before.supervisor.pid != after.supervisor.pid;
@@ -267,8 +273,9 @@ impl Bed {
 
 impl Drop for Bed {
     fn drop(&mut self) {
-        // After an orderly end there is nothing to do. Else the guardian's death takes the supervisor along, and that
-        // takes the workers (`PR_SET_PDEATHSIG`); what is orphaned comes to us.
+        // After an orderly end there is nothing to do. Else the guardian's death takes the
+        // supervisor along, and that takes the workers (`PR_SET_PDEATHSIG`); what is orphaned comes
+        // to us.
         if matches!(self.guardian.try_wait(), Ok(None)) {
             let _ = self.guardian.kill();
             let _ = self.guardian.wait();
@@ -295,8 +302,11 @@ fn configuration(setting: Setting<'_>) -> String {
     if !setting.contain {
         return text.to_owned();
     }
-    let isolation =
-        if setting.isolation == Isolation::Process { "isolation: process" } else { "isolation: thread" };
+    let isolation = if setting.isolation == Isolation::Process {
+        "isolation: process"
+    } else {
+        "isolation: thread"
+    };
     text.replacen(isolation, &format!("{isolation}, on_panic: contain"), 1)
 }
 

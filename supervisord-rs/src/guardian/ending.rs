@@ -1,5 +1,6 @@
-//! The end, in order, also where no supervisor is there to carry it out: one is started once more to take over what there
-//! is and stop it as the configuration says; where that is not to be had, everyone is asked, has its time, and is killed.
+//! The end, in order, also where no supervisor is there to carry it out: one is started once more
+//! to take over what there is and stop it as the configuration says; where that is not to be had,
+//! everyone is asked, has its time, and is killed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use crate::service_manager::{Ending, Predecessor};
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Guardian {
-    /// Ends everything. The supervisor's exit status where one did it in order, else 0: then we did.
+    /// Ends everything. The supervisor's exit status where one did it in order, else 0: then we
+    /// did.
     pub(super) fn end_in_order(&mut self, predecessor: Predecessor) -> u8 {
         match self.launch(Some(predecessor), Purpose::ShutDown) {
             Ok(child) => {
@@ -32,7 +34,8 @@ impl Guardian {
         0
     }
 
-    /// Asks everyone who is left to end, and kills those who have not when the time is over, or at a second order.
+    /// Asks everyone who is left to end, and kills those who have not when the time is over, or at
+    /// a second order.
     fn stop_what_is_left(&mut self) {
         let end = now().saturating_add(self.policy.rules().shutdown_timeout);
         let mut asked = BTreeSet::new();
@@ -62,7 +65,8 @@ impl Guardian {
     }
 }
 
-/// With all of its process group, where it leads one. It is a child of ours that is not reaped: the number is its.
+/// With all of its process group, where it leads one. It is a child of ours that is not reaped: the
+/// number is its.
 fn ask(pid: Pid) {
     let leads = getpgid(Some(pid)) == Ok(pid);
     for signal in [Signal::SIGTERM, Signal::SIGCONT] {

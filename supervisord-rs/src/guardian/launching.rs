@@ -67,8 +67,9 @@ impl Guardian {
             .collect();
         let table = table::write(all.iter().copied()).map_err(|error| of_io(&error))?;
         let own = self.variables(table.as_raw_fd(), predecessor, purpose);
-        let inherited: Vec<(OsString, OsString)> =
-            std::env::vars_os().filter(|(name, _)| own.iter().all(|(known, _)| name != known)).collect();
+        let inherited: Vec<(OsString, OsString)> = std::env::vars_os()
+            .filter(|(name, _)| own.iter().all(|(known, _)| name != known))
+            .collect();
         let own = own.iter().filter(|(_, value)| !value.is_empty());
         let environment = inherited
             .iter()
@@ -123,7 +124,9 @@ impl Guardian {
     fn program(&self) -> PathBuf {
         match &self.binary {
             // By our own number: in the child it is closed before it executes.
-            Some(binary) => format!("/proc/{}/fd/{}", std::process::id(), binary.as_raw_fd()).into(),
+            Some(binary) => {
+                format!("/proc/{}/fd/{}", std::process::id(), binary.as_raw_fd()).into()
+            }
             None => "/proc/self/exe".into(),
         }
     }

@@ -1,5 +1,5 @@
-//! The supervisor's datagrams: sd_notify(3), as far as the guardian needs it. Only the supervisor itself is listened to:
-//! the kernel says who sent a datagram (`SO_PASSCRED`, unix(7)).
+//! The supervisor's datagrams: sd_notify(3), as far as the guardian needs it. Only the supervisor
+//! itself is listened to: the kernel says who sent a datagram (`SO_PASSCRED`, unix(7)).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -43,7 +43,8 @@ pub(super) enum Word {
     Turn,
     /// The rules that hold from now on.
     Custody(Custody),
-    /// The process that takes its place. Nothing more is received before it is decided whom to listen to.
+    /// The process that takes its place. Nothing more is received before it is decided whom to
+    /// listen to.
     Successor(i32),
     Other,
 }
@@ -55,8 +56,10 @@ impl Notify {
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;
         closer::begin();
-        let bell =
-            Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let bell = Arc::new(EventFd::from_value_and_flags(
+            0,
+            EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK,
+        )?);
         let mailbox = Mailbox::new(socket);
         Ok(Self {
             mailbox,
@@ -104,8 +107,8 @@ impl Notify {
         (self.spoken, self.ready) = (true, true);
     }
 
-    /// The next word of the supervisor; what it says also goes on to our own manager, if that is meant. `None`: there is
-    /// none.
+    /// The next word of the supervisor; what it says also goes on to our own manager, if that is
+    /// meant. `None`: there is none.
     pub(super) fn receive(&mut self, upstream: Option<&ServiceManager>) -> Option<Word> {
         loop {
             let Datagram { sender, bytes, descriptors, .. } = self.next(self.speaker)?;
@@ -140,7 +143,8 @@ impl Notify {
                 word = Word::Turn;
             } else if let Some(custody) = text.strip_prefix(CUSTODY).and_then(Custody::parse) {
                 word = Word::Custody(custody);
-            } else if let Some(pid) = text.strip_prefix("MAINPID=").and_then(|pid| pid.parse().ok()) {
+            } else if let Some(pid) = text.strip_prefix("MAINPID=").and_then(|pid| pid.parse().ok())
+            {
                 word = Word::Successor(pid);
             }
         }
@@ -152,12 +156,14 @@ impl Notify {
             self.store.forget(request.name);
         }
         if request.keep {
-            descriptors.into_iter().for_each(|descriptor| self.store.keep(request.name, descriptor));
+            descriptors
+                .into_iter()
+                .for_each(|descriptor| self.store.keep(request.name, descriptor));
         }
     }
 
-    /// The next datagram of the supervisor. Those of strangers are dropped: with descriptors by a thread, since closing
-    /// these can wait for as long as their sender chose.
+    /// The next datagram of the supervisor. Those of strangers are dropped: with descriptors by a
+    /// thread, since closing these can wait for as long as their sender chose.
     fn next(&self, supervisor: i32) -> Option<Datagram> {
         let _ = self.bell.read();
         for _ in 0..STRANGERS {

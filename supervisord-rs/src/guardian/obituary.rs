@@ -1,5 +1,6 @@
-//! How orphans ended: the guardian reaps them, and the supervisor that has adopted them cannot (waitpid(2) is for
-//! parents). So the guardian writes it down in a pipe, which one supervisor after the other reads.
+//! How orphans ended: the guardian reaps them, and the supervisor that has adopted them cannot
+//! (waitpid(2) is for parents). So the guardian writes it down in a pipe, which one supervisor
+//! after the other reads.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -50,8 +51,8 @@ impl Obituaries {
         self.reader.as_fd()
     }
 
-    /// Writes one down. What a full pipe has no room for waits here, until somebody has read: thousands may end while
-    /// there is no supervisor.
+    /// Writes one down. What a full pipe has no room for waits here, until somebody has read:
+    /// thousands may end while there is no supervisor.
     pub(super) fn write(&mut self, exit: &Exit) {
         let (kind, number) = match exit.status {
             Status::Exited(code) => (0, code),
@@ -116,13 +117,18 @@ fn parse(record: &[u8]) -> Option<Obituary> {
         2 => Status::Signaled { signal: number, core_dumped: true },
         _ => return None,
     };
-    Some(Obituary { pid: word(0)?, status, at: u64::from_ne_bytes(record.get(16..24)?.try_into().ok()?) })
+    Some(Obituary {
+        pid: word(0)?,
+        status,
+        at: u64::from_ne_bytes(record.get(16..24)?.try_into().ok()?),
+    })
 }
 
 fn boottime_ns() -> u64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
     now.map_or(0, |now| {
-        u64::try_from(now.tv_sec()).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap_or(0)
+        u64::try_from(now.tv_sec()).unwrap_or(0) * 1_000_000_000
+            + u64::try_from(now.tv_nsec()).unwrap_or(0)
     })
 }
 
@@ -135,11 +141,17 @@ mod tests {
         let mut obituaries = Obituaries::new().unwrap();
         let core = Status::Signaled { signal: 11, core_dumped: true };
         let real_time = Status::Signaled { signal: 40, core_dumped: false };
-        for (pid, status) in [(7, Status::Exited(3)), (6, Status::Unknown), (8, core), (9, real_time)] {
+        for (pid, status) in
+            [(7, Status::Exited(3)), (6, Status::Unknown), (8, core), (9, real_time)]
+        {
             obituaries.write(&Exit { pid, status });
         }
-        let read_them =
-            || read(&obituaries.reader).into_iter().map(|one| (one.pid, one.status)).collect::<Vec<_>>();
+        let read_them = || {
+            read(&obituaries.reader)
+                .into_iter()
+                .map(|one| (one.pid, one.status))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(read_them(), [(7, Status::Exited(3)), (8, core), (9, real_time)]);
         assert_eq!(read_them(), []);
     }

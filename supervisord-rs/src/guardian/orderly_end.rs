@@ -1,6 +1,6 @@
-//! Who ends in order. A datagram says so too (`STOPPING=1`), but a guardian that does not run takes none, and a full queue
-//! loses it: then an end that was wanted would count as a death. So it also stands in a page that the guardian shares with
-//! its supervisors, which has room at any time.
+//! Who ends in order. A datagram says so too (`STOPPING=1`), but a guardian that does not run takes
+//! none, and a full queue loses it: then an end that was wanted would count as a death. So it also
+//! stands in a page that the guardian shares with its supervisors, which has room at any time.
 
 use std::fs::File;
 use std::io;

@@ -1,7 +1,8 @@
 //! What the death of a supervisor means. Pure: time comes from the caller.
 //!
-//! A supervisor that was never ready cannot start, and neither can we. Once one was ready, workers depend on us: then
-//! nothing about the start of a successor is final. We end when we are told to, or when supervisors die too often.
+//! A supervisor that was never ready cannot start, and neither can we. Once one was ready, workers
+//! depend on us: then nothing about the start of a successor is final. We end when we are told to,
+//! or when supervisors die too often.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -76,7 +77,8 @@ impl Policy {
     pub(super) fn on_death(&mut self, now: Duration, death: Death) -> Verdict {
         let is_wanted = death.was_stopping || self.ordered_to_end.is_some();
         match death.ending {
-            // It says that it cannot start (78: invalid configuration), and nothing depends on it: trying again is vain.
+            // It says that it cannot start (78: invalid configuration), and nothing depends on it:
+            // trying again is vain.
             Ending::Exited(code) if !self.was_ever_ready && !death.was_stopping => {
                 return Verdict::Exit(u8::try_from(code).unwrap_or(1));
             }
@@ -84,8 +86,11 @@ impl Policy {
                 return Verdict::Exit(u8::try_from(code).unwrap_or(1));
             }
             Ending::Exited(_) | Ending::Signaled(_) if is_wanted => return Verdict::GoOnEnding,
-            // A successor that cannot start now may be able to later. It has lost nothing, so it does not count.
-            Ending::Exited(_) if !death.was_ready => return Verdict::Restart { after: self.on_vain_start() },
+            // A successor that cannot start now may be able to later. It has lost nothing, so it
+            // does not count.
+            Ending::Exited(_) if !death.was_ready => {
+                return Verdict::Restart { after: self.on_vain_start() };
+            }
             // Also exit code 0: a thread worker that calls exit() claims success for all of us.
             Ending::Exited(_) | Ending::Signaled(_) => {}
         }
@@ -102,11 +107,14 @@ impl Policy {
             return Verdict::GiveUp;
         }
         // The first of a window is at once.
-        let after = count.checked_sub(2).map_or(Duration::ZERO, |attempt| self.rules.backoff.delay(attempt));
+        let after = count
+            .checked_sub(2)
+            .map_or(Duration::ZERO, |attempt| self.rules.backoff.delay(attempt));
         Verdict::Restart { after }
     }
 
-    /// No supervisor could be launched, or one could not start: how long to wait before the next attempt.
+    /// No supervisor could be launched, or one could not start: how long to wait before the next
+    /// attempt.
     pub(super) fn on_vain_start(&mut self) -> Duration {
         self.vain = self.vain.saturating_add(1);
         self.rules.backoff.delay(self.vain - 1)
@@ -119,8 +127,10 @@ mod tests {
 
     use super::*;
 
-    const SEGFAULT: Death = Death { ending: Ending::Signaled(11), was_ready: true, was_stopping: false };
-    const REFUSAL: Death = Death { ending: Ending::Exited(78), was_ready: false, was_stopping: false };
+    const SEGFAULT: Death =
+        Death { ending: Ending::Signaled(11), was_ready: true, was_stopping: false };
+    const REFUSAL: Death =
+        Death { ending: Ending::Exited(78), was_ready: false, was_stopping: false };
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -180,7 +190,10 @@ mod tests {
         let mut policy = ready();
         for _ in 0..1000 {
             let verdict = policy.on_death(seconds(1), REFUSAL);
-            assert!(matches!(verdict, Verdict::Restart { after } if after <= seconds(5)), "{verdict:?}");
+            assert!(
+                matches!(verdict, Verdict::Restart { after } if after <= seconds(5)),
+                "{verdict:?}"
+            );
         }
         assert_eq!(policy.on_vain_start(), seconds(5));
         policy.on_ready();

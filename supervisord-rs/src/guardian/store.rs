@@ -1,5 +1,6 @@
-//! The fd store, server side: descriptors that the supervisor wants kept for its successor, in the datagrams of
-//! sd_notify(3). The guardian does not look at them: it keeps them, and hands them over.
+//! The fd store, server side: descriptors that the supervisor wants kept for its successor, in the
+//! datagrams of sd_notify(3). The guardian does not look at them: it keeps them, and hands them
+//! over.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -7,7 +8,8 @@ use std::os::fd::OwnedFd;
 use crate::isolation::closer;
 use crate::service_manager;
 
-/// Most descriptors. So many are within the limit of open files that a system gives as a rule; see `raise_open_files`.
+/// Most descriptors. So many are within the limit of open files that a system gives as a rule; see
+/// `raise_open_files`.
 const MOST: usize = 65_536;
 /// Descriptors that are not for the store.
 const OWN: usize = 64;
@@ -35,8 +37,8 @@ impl Store {
         }
     }
 
-    /// Lets go of all with this name. What strangers have sent to a socket among them is closed with it, and that can wait
-    /// for as long as they chose.
+    /// Lets go of all with this name. What strangers have sent to a socket among them is closed
+    /// with it, and that can wait for as long as they chose.
     pub(super) fn forget(&mut self, name: &str) {
         if let Some(gone) = self.entries.remove(name) {
             self.count -= gone.len();
@@ -71,7 +73,9 @@ impl<'a> Request<'a> {
                 b"FDSTORE=1" => request.keep = true,
                 b"FDSTOREREMOVE=1" => request.forget = true,
                 _ => {
-                    let name = line.strip_prefix(b"FDNAME=").and_then(|name| std::str::from_utf8(name).ok());
+                    let name = line
+                        .strip_prefix(b"FDNAME=")
+                        .and_then(|name| std::str::from_utf8(name).ok());
                     request.name = name.unwrap_or(request.name);
                 }
             }
@@ -103,6 +107,9 @@ mod tests {
         let forget = Request::parse(b"FDSTOREREMOVE=1\nFDNAME=x");
         assert_eq!(forget, Request { keep: false, forget: true, name: "x" });
         assert_eq!(Request::parse(b"FDSTORE=1").name, "stored", "as systemd calls it");
-        assert_eq!(Request::parse(b"READY=1\n\xff"), Request { name: "stored", ..Request::default() });
+        assert_eq!(
+            Request::parse(b"READY=1\n\xff"),
+            Request { name: "stored", ..Request::default() }
+        );
     }
 }

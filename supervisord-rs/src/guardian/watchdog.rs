@@ -1,9 +1,11 @@
-//! Whether the supervisor's loop turns: it says so (`WATCHDOG=1`, sd_notify(3)), and one that has not for too long is ended,
-//! so that another takes its workers over. Pure: time comes from the caller.
+//! Whether the supervisor's loop turns: it says so (`WATCHDOG=1`, sd_notify(3)), and one that has
+//! not for too long is ended, so that another takes its workers over. Pure: time comes from the
+//! caller.
 
 use std::time::Duration;
 
-/// For a supervisor to be ready: its predecessor may have left much. Any word of it counts as a sign of life until then.
+/// For a supervisor to be ready: its predecessor may have left much. Any word of it counts as a
+/// sign of life until then.
 const START: Duration = Duration::from_secs(90);
 /// Between the signal that lets it leave last words and the one that it cannot ignore.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -73,7 +75,8 @@ impl Watchdog {
             self.aborted = Some(now);
             return Verdict::Kill;
         }
-        // We have been held ourselves (SIGSTOP, a suspended machine): it may have been too, and gets its time once more.
+        // We have been held ourselves (SIGSTOP, a suspended machine): it may have been too, and
+        // gets its time once more.
         if now.saturating_sub(due.max(looking_since)) > limit / 4 {
             self.last = now;
             return Verdict::Fine;
@@ -122,6 +125,9 @@ mod tests {
     #[test]
     fn without_a_limit_nobody_is_judged() {
         let mut watchdog = Watchdog::begin(seconds(0), None, true);
-        assert_eq!((watchdog.due(), watchdog.judge(seconds(1000), seconds(1000))), (None, Verdict::Fine));
+        assert_eq!(
+            (watchdog.due(), watchdog.judge(seconds(1000), seconds(1000))),
+            (None, Verdict::Fine)
+        );
     }
 }

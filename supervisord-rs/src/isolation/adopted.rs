@@ -1,6 +1,6 @@
-//! How a process ended that was taken over from another supervisor. We are not its parent and cannot wait for it; what
-//! can be known comes from the process table while it is a zombie, from its pidfd (Linux 6.15), or from whoever reaped
-//! it: the guardian writes that down.
+//! How a process ended that was taken over from another supervisor. We are not its parent and
+//! cannot wait for it; what can be known comes from the process table while it is a zombie, from
+//! its pidfd (Linux 6.15), or from whoever reaped it: the guardian writes that down.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -50,11 +50,17 @@ impl Obituaries {
         if !reaper::has_exited(&child.pidfd) {
             return Look::Alive;
         }
-        self.status(child.pid, child.start_time, Some(&child.pidfd)).map_or(Look::Unsettled, Look::Exited)
+        self.status(child.pid, child.start_time, Some(&child.pidfd))
+            .map_or(Look::Unsettled, Look::Exited)
     }
 
     /// How a process ended that was born at `start_time` (in clock ticks since boot).
-    pub(super) fn status(&mut self, pid: i32, start_time: u64, pidfd: Option<&OwnedFd>) -> Option<Status> {
+    pub(super) fn status(
+        &mut self,
+        pid: i32,
+        start_time: u64,
+        pidfd: Option<&OwnedFd>,
+    ) -> Option<Status> {
         let zombie = process_table::stat(pid).filter(|stat| stat.start_time == start_time);
         let by_table = zombie.and_then(|stat| stat.exit_status).map(reaper::from_raw);
         by_table
@@ -69,7 +75,8 @@ impl Obituaries {
             }
         }
         while self.known.len() > KEPT {
-            let oldest = self.known.values().min_by_key(|obituary| obituary.at).map(|obituary| obituary.pid);
+            let oldest =
+                self.known.values().min_by_key(|obituary| obituary.at).map(|obituary| obituary.pid);
             oldest.and_then(|pid| self.known.remove(&pid));
         }
         // One of an earlier process with the same number is not meant.
@@ -84,7 +91,8 @@ fn nanoseconds(ticks: u64) -> u64 {
     ticks.saturating_mul(u64::try_from(tick).unwrap_or(0))
 }
 
-/// The wait status of a process that has been reaped, by its pidfd: `PIDFD_GET_INFO` with `PIDFD_INFO_EXIT`, Linux 6.15.
+/// The wait status of a process that has been reaped, by its pidfd: `PIDFD_GET_INFO` with
+/// `PIDFD_INFO_EXIT`, Linux 6.15.
 #[expect(unsafe_code, reason = "nix has no such ioctl")]
 fn exit_of(pidfd: &OwnedFd) -> Option<i32> {
     /// `struct pidfd_info` of linux/pidfd.h, as of its first version.
@@ -101,8 +109,8 @@ fn exit_of(pidfd: &OwnedFd) -> Option<i32> {
     const PIDFD_GET_INFO: libc::c_ulong = 3 << 30 | 64 << 16 | 0xFF << 8 | 11;
     const _: () = assert!(size_of::<Info>() == 64);
     let mut info = Info { mask: PIDFD_INFO_EXIT, ..Info::default() };
-    // SAFETY: needed because nothing else tells. The kernel writes at most as many bytes as the number of the call says,
-    // which is the size of our structure; the descriptor is open.
+    // SAFETY: needed because nothing else tells. The kernel writes at most as many bytes as the
+    // number of the call says, which is the size of our structure; the descriptor is open.
     let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
     (Errno::result(result).is_ok() && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
 }
@@ -114,7 +122,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_adopted_process_tells_how_it_ended_as_long_as_it_is_a_zombie_and_an_older_one_tells_nothing() {
+    fn an_adopted_process_tells_how_it_ended_as_long_as_it_is_a_zombie_and_an_older_one_tells_nothing()
+     {
         let mut spawned = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
         let pid = i32::try_from(spawned.id()).unwrap();
         let pidfd = reaper::open(pid).unwrap();

@@ -1,9 +1,10 @@
-//! One cgroup (version 2) for each process that we launch: what it starts can leave its session and its parent, and
-//! cannot leave this.
+//! One cgroup (version 2) for each process that we launch: what it starts can leave its session and
+//! its parent, and cannot leave this.
 //!
-//! A leaf needs no controller, so this works wherever we may make directories below our own cgroup: as root, or where
-//! a service manager delegated it (`Delegate=yes`). Elsewhere `family` walks the process table. Limits need controllers: where
-//! those cannot be had, a worker with limits is not launched.
+//! A leaf needs no controller, so this works wherever we may make directories below our own cgroup:
+//! as root, or where a service manager delegated it (`Delegate=yes`). Elsewhere `family` walks the
+//! process table. Limits need controllers: where those cannot be had, a worker with limits is not
+//! launched.
 //!
 //! | file | concept |
 //! |---|---|
@@ -59,8 +60,8 @@ struct Root {
 }
 
 impl Cgroups {
-    /// Makes our directory below our own cgroup, named after the runtime directory: the successor of a supervisor that
-    /// died finds it again, and ends what is left in it.
+    /// Makes our directory below our own cgroup, named after the runtime directory: the successor
+    /// of a supervisor that died finds it again, and ends what is left in it.
     pub(super) fn discover(runtime_dir: &Path) -> Self {
         let root = Root::discover(runtime_dir);
         if let Err(refusal) = &root {
@@ -73,10 +74,13 @@ impl Cgroups {
         tracing::debug!("no process lives in a cgroup of ours: process trees are walked instead");
         cgroups.remove();
         let why = "a process that is born there is killed; start the supervisor in a new cgroup";
-        Self { root: cgroups.root.and_then(|root| Err(Refusal::not_usable(root.place.base(), why))) }
+        Self {
+            root: cgroups.root.and_then(|root| Err(Refusal::not_usable(root.place.base(), why))),
+        }
     }
 
-    /// The leaf with this name, made if it is not there; `None` where there are no cgroups, and nothing is limited.
+    /// The leaf with this name, made if it is not there; `None` where there are no cgroups, and
+    /// nothing is limited.
     pub(super) fn leaf(&self, name: &str, limits: &CgroupLimits) -> Result<Option<Leaf>, Refusal> {
         let root = match &self.root {
             Ok(root) => root,
@@ -106,15 +110,18 @@ impl Cgroups {
         Ok(Some(leaf))
     }
 
-    /// The leaf with this name that a process lives in, with its limits in force again: whoever made room for us may have
-    /// had to lift them. `None`: it lives elsewhere.
+    /// The leaf with this name that a process lives in, with its limits in force again: whoever
+    /// made room for us may have had to lift them. `None`: it lives elsewhere.
     pub(super) fn leaf_of(&self, name: &str, pid: i32, limits: &CgroupLimits) -> Option<Leaf> {
         let root = self.root.as_ref().ok()?;
         let (_, place) = place::of(pid)?;
         // What it made below is its own.
-        let found = place.strip_prefix(&root.path).ok()?.components().next()?.as_os_str().to_str()?;
-        let serial =
-            found.strip_prefix(name)?.strip_prefix(SERIAL).map_or(Some(0), |serial| serial.parse().ok())?;
+        let found =
+            place.strip_prefix(&root.path).ok()?.components().next()?.as_os_str().to_str()?;
+        let serial = found
+            .strip_prefix(name)?
+            .strip_prefix(SERIAL)
+            .map_or(Some(0), |serial| serial.parse().ok())?;
         let leaf = Leaf {
             root: Rc::clone(root),
             limits: limits.clone(),
@@ -142,9 +149,9 @@ impl Cgroups {
         }
     }
 
-    /// Whether a process can be born in a leaf and live. Linux 6.12 and later kill whoever is born in a cgroup that was
-    /// killed less or more often than its parent's own (`kill_seq` is compared across the two): where that has happened
-    /// to ours, leaves are of no use.
+    /// Whether a process can be born in a leaf and live. Linux 6.12 and later kill whoever is born
+    /// in a cgroup that was killed less or more often than its parent's own (`kill_seq` is compared
+    /// across the two): where that has happened to ours, leaves are of no use.
     fn is_usable(&self) -> bool {
         let Ok(Some(leaf)) = self.leaf("probe", &CgroupLimits::default()) else { return false };
         let Ok(birthplace) = leaf.directory() else { return false };
@@ -224,7 +231,8 @@ impl Leaf {
         self.path.borrow().clone()
     }
 
-    /// To be born in it, with its limits in force. One that was killed is empty by now, and another takes its place.
+    /// To be born in it, with its limits in force. One that was killed is empty by now, and another
+    /// takes its place.
     pub(super) fn directory(&self) -> Result<OwnedFd, Refusal> {
         while self.is_spent.get() {
             remove_tree(&self.path());
@@ -257,13 +265,15 @@ impl Leaf {
         limits::apply(&self.limits, &self.path())
     }
 
-    /// Whether the OOM killer has ended anybody in it since this was last asked, or since it was made.
+    /// Whether the OOM killer has ended anybody in it since this was last asked, or since it was
+    /// made.
     pub(super) fn take_oom_kill(&self) -> bool {
         let now = limits::oom_kills(&self.path());
         now > self.oom_kills.replace(now)
     }
 
-    /// Bytes of memory that it uses, and at most has used; none without limits, or without the controller.
+    /// Bytes of memory that it uses, and at most has used; none without limits, or without the
+    /// controller.
     pub(super) fn memory(&self) -> (Option<u64>, Option<u64>) {
         if self.limits.is_empty() { (None, None) } else { limits::memory(&self.path()) }
     }

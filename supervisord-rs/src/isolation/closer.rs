@@ -1,5 +1,6 @@
-//! Closing what strangers have sent: it may wait for as long as they chose, and then threads of ours wait, and not the loop.
-//! Where all of them are held up, what is to be closed stays open, and counts against our own limit of descriptors.
+//! Closing what strangers have sent: it may wait for as long as they chose, and then threads of
+//! ours wait, and not the loop. Where all of them are held up, what is to be closed stays open, and
+//! counts against our own limit of descriptors.
 
 use std::os::fd::OwnedFd;
 
@@ -14,8 +15,8 @@ pub(crate) fn begin() {
     CLOSERS.begin();
 }
 
-/// Closes descriptors that strangers sent. None of them is to wait for what it has not sent yet: whoever has asked for that
-/// has given it away.
+/// Closes descriptors that strangers sent. None of them is to wait for what it has not sent yet:
+/// whoever has asked for that has given it away.
 pub(crate) fn close(descriptors: Vec<OwnedFd>) {
     if !descriptors.is_empty() {
         run(move || {

@@ -1,5 +1,5 @@
-//! An executable in its own process. It has no board and speaks Unix: signals, exit status, output, sd_notify(3), a
-//! newline on a descriptor, passed sockets.
+//! An executable in its own process. It has no board and speaks Unix: signals, exit status, output,
+//! sd_notify(3), a newline on a descriptor, passed sockets.
 
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
@@ -23,9 +23,13 @@ pub(super) struct Means<'a> {
     pub(super) notify: Option<&'a str>,
 }
 
-/// Adds to an outfit what tells a command what it was given. Gives back the pipe on which it writes a newline when it is
-/// ready, if it does.
-pub(super) fn equip(outfit: &mut Outfit, launch: &Launch, means: Means<'_>) -> Result<Option<OwnedFd>> {
+/// Adds to an outfit what tells a command what it was given. Gives back the pipe on which it writes
+/// a newline when it is ready, if it does.
+pub(super) fn equip(
+    outfit: &mut Outfit,
+    launch: &Launch,
+    means: Means<'_>,
+) -> Result<Option<OwnedFd>> {
     let mut set = |name: &str, value: String| outfit.variables.push((name.to_owned(), value));
     if !means.sockets.is_empty() {
         let names: Vec<&str> = launch.sockets.iter().map(|socket| socket.name.as_str()).collect();
@@ -41,13 +45,15 @@ pub(super) fn equip(outfit: &mut Outfit, launch: &Launch, means: Means<'_>) -> R
     outfit.has_sockets = !means.sockets.is_empty();
     for (socket, number) in means.sockets.iter().zip(FIRST_SOCKET..) {
         let copy = socket.try_clone_to_owned();
-        let copy = copy.map_err(|error| super::thread::from_io(LaunchStage::Descriptors, &error))?;
+        let copy =
+            copy.map_err(|error| super::thread::from_io(LaunchStage::Descriptors, &error))?;
         outfit.descriptors.push((copy, number));
     }
     let Ready::Newline(number) = launch.ready else { return Ok(None) };
     let (ours, theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
         .map_err(|errno| failure(LaunchStage::Pipes, errno))?;
-    fcntl(&theirs, FcntlArg::F_SETFL(OFlag::empty())).map_err(|errno| failure(LaunchStage::Pipes, errno))?;
+    fcntl(&theirs, FcntlArg::F_SETFL(OFlag::empty()))
+        .map_err(|errno| failure(LaunchStage::Pipes, errno))?;
     outfit.descriptors.push((theirs, number));
     Ok(Some(ours))
 }

@@ -1,8 +1,10 @@
-//! Datagrams of a Unix socket with their sender, as anybody may send them: with descriptors that nobody asked for, too.
+//! Datagrams of a Unix socket with their sender, as anybody may send them: with descriptors that
+//! nobody asked for, too.
 //!
-//! Whoever takes a datagram off the queue closes the descriptors in it, wanted or not, and a close may wait for as long as
-//! the sender chose (`SO_LINGER`, socket(7); a file system of his own). A look (`MSG_PEEK`) has copies of them at most, and
-//! never the last: so a datagram is looked at first, and one with descriptors is taken by whoever may wait.
+//! Whoever takes a datagram off the queue closes the descriptors in it, wanted or not, and a close
+//! may wait for as long as the sender chose (`SO_LINGER`, socket(7); a file system of his own). A
+//! look (`MSG_PEEK`) has copies of them at most, and never the last: so a datagram is looked at
+//! first, and one with descriptors is taken by whoever may wait.
 #![expect(unsafe_code, reason = "nix loses what came with a message that was cut")]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -47,7 +49,8 @@ impl Mailbox {
         Self { socket: Arc::new(socket), is_busy: Arc::default() }
     }
 
-    /// Looks at the next datagram, which stays where it is. Waits for nothing; `None`: there is none, or a thread is at it.
+    /// Looks at the next datagram, which stays where it is. Waits for nothing; `None`: there is
+    /// none, or a thread is at it.
     pub(crate) fn look(&self, most: usize) -> Option<Datagram> {
         if self.is_busy() {
             None
@@ -56,8 +59,9 @@ impl Mailbox {
         }
     }
 
-    /// Takes the next datagram off the queue, with all that came with it, after a [`look`](Self::look). One that a stranger
-    /// has sent, with descriptors, is for [`take_elsewhere`](Self::take_elsewhere).
+    /// Takes the next datagram off the queue, with all that came with it, after a
+    /// [`look`](Self::look). One that a stranger has sent, with descriptors, is for
+    /// [`take_elsewhere`](Self::take_elsewhere).
     pub(crate) fn take(&self, most: usize) -> Option<Datagram> {
         receive(&*self.socket, most, ALL, libc::MSG_DONTWAIT)
     }
@@ -70,7 +74,8 @@ impl Mailbox {
         }
     }
 
-    /// Has a thread drop the next datagram, and says when it is off the queue. What came with it is closed then.
+    /// Has a thread drop the next datagram, and says when it is off the queue. What came with it is
+    /// closed then.
     pub(crate) fn skip_elsewhere(&self, then: impl FnOnce() + Send + 'static) {
         self.is_busy.store(true, Ordering::Release);
         let (socket, is_busy) = (Arc::clone(&self.socket), Arc::clone(&self.is_busy));
@@ -96,8 +101,8 @@ impl AsFd for Mailbox {
     }
 }
 
-/// Waits for the next message of the one who is connected to a socket, and takes it with all that came with it. Without
-/// text: there is nobody any more.
+/// Waits for the next message of the one who is connected to a socket, and takes it with all that
+/// came with it. Without text: there is nobody any more.
 pub(crate) fn wait_and_take(socket: impl AsFd, most: usize) -> Option<Datagram> {
     receive(socket, most, ALL, 0)
 }
@@ -115,8 +120,11 @@ fn receive(socket: impl AsFd, most: usize, room: usize, flags: libc::c_int) -> O
     header.msg_controllen = room as _;
     let flags = flags | libc::MSG_CMSG_CLOEXEC;
     let length = loop {
-        // SAFETY: the header describes `bytes` and `control`, which live longer than the call and hold as much as it says.
-        match Errno::result(unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut header, flags) }) {
+        // SAFETY: the header describes `bytes` and `control`, which live longer than the call and
+        // hold as much as it says.
+        match Errno::result(unsafe {
+            libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut header, flags)
+        }) {
             Ok(length) => break usize::try_from(length).unwrap_or(0),
             Err(Errno::EINTR) => {}
             Err(_) => return None,
@@ -125,8 +133,9 @@ fn receive(socket: impl AsFd, most: usize, room: usize, flags: libc::c_int) -> O
     bytes.truncate(length);
     let has_more = header.msg_flags & libc::MSG_CTRUNC != 0;
     let mut datagram = Datagram { bytes, sender: None, descriptors: Vec::new(), has_more };
-    // SAFETY: the kernel has written `msg_controllen` bytes of well-formed control messages to where `control` is, which
-    // is aligned for their headers; each descriptor in them is open, new and nobody's yet.
+    // SAFETY: the kernel has written `msg_controllen` bytes of well-formed control messages to
+    // where `control` is, which is aligned for their headers; each descriptor in them is open, new
+    // and nobody's yet.
     unsafe {
         let mut next = libc::CMSG_FIRSTHDR(&raw const header);
         while let Some(control) = next.as_ref() {
@@ -154,9 +163,11 @@ unsafe fn read(control: &libc::cmsghdr, datagram: &mut Datagram) {
             let length = usize::try_from(control.cmsg_len as u64).unwrap_or(0);
             let count = length.saturating_sub(head) / size_of::<RawFd>();
             for index in 0..count {
-                // SAFETY: of this type, it holds so many descriptors, which are open, new and nobody's yet.
-                let descriptor =
-                    unsafe { OwnedFd::from_raw_fd(data.cast::<RawFd>().add(index).read_unaligned()) };
+                // SAFETY: of this type, it holds so many descriptors, which are open, new and
+                // nobody's yet.
+                let descriptor = unsafe {
+                    OwnedFd::from_raw_fd(data.cast::<RawFd>().add(index).read_unaligned())
+                };
                 datagram.descriptors.push(descriptor);
             }
         }
@@ -181,7 +192,8 @@ mod tests {
     fn send(socket: &UnixDatagram, text: &[u8], descriptors: &[RawFd]) {
         let rights = [ControlMessage::ScmRights(descriptors)];
         let control = if descriptors.is_empty() { &[][..] } else { &rights[..] };
-        sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(text)], control, MsgFlags::empty(), None).unwrap();
+        sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(text)], control, MsgFlags::empty(), None)
+            .unwrap();
     }
 
     #[test]
@@ -201,7 +213,10 @@ mod tests {
         );
         ours.skip();
         let second = ours.look(100).unwrap();
-        assert!(second.has_more && second.descriptors.is_empty() && second.sender == Some(own), "{second:?}");
+        assert!(
+            second.has_more && second.descriptors.is_empty() && second.sender == Some(own),
+            "{second:?}"
+        );
         let second = ours.take(100).unwrap();
         assert_eq!((second.descriptors.len(), second.has_more), (200, false));
         let third = ours.look(3).unwrap();

@@ -76,7 +76,8 @@ pub struct Drivers {
     domain_of: Vec<DomainId>,
     /// By worker: its present incarnation.
     live: Vec<Option<Live>>,
-    /// By worker: the memory of its board, kept from one incarnation to the next so that progress goes on.
+    /// By worker: the memory of its board, kept from one incarnation to the next so that progress
+    /// goes on.
     pages: Vec<Option<Page>>,
     /// By worker: its captured streams, kept likewise.
     streams: Vec<Option<Vec<StreamId>>>,
@@ -177,7 +178,14 @@ struct Resident {
 
 impl Resident {
     fn new(process: Watched<Process>, family: Rc<Family>) -> Self {
-        Self { process, family, recycled_for: None, exited: None, is_killed: false, unsettled_since: None }
+        Self {
+            process,
+            family,
+            recycled_for: None,
+            exited: None,
+            is_killed: false,
+            unsettled_since: None,
+        }
     }
 
     /// Kills all of the family; who is born meanwhile is killed by the next look.
@@ -280,7 +288,11 @@ impl Drivers {
     }
 
     /// More workers, each with what it is launched with. Their domains are appended likewise.
-    pub fn extend(&mut self, workers: &[(DomainId, Launch)], domains: &[supervision::spec::DomainSpec]) {
+    pub fn extend(
+        &mut self,
+        workers: &[(DomainId, Launch)],
+        domains: &[supervision::spec::DomainSpec],
+    ) {
         self.domains.extend(domains.iter().map(Domain::new));
         for (domain, launch) in workers {
             self.launches.push(launch.clone());
@@ -292,8 +304,9 @@ impl Drivers {
         }
     }
 
-    /// Launches an incarnation: at once where that waits for nothing, else on a launcher thread. Answered by `Launched` or
-    /// `LaunchFailed`. `is_again`: the worker has failed since it was last stable; others may pass it.
+    /// Launches an incarnation: at once where that waits for nothing, else on a launcher thread.
+    /// Answered by `Launched` or `LaunchFailed`. `is_again`: the worker has failed since it was
+    /// last stable; others may pass it.
     pub fn launch(&mut self, incarnation: Incarnation, is_again: bool) {
         if is_again {
             self.failing.insert(incarnation.worker);
@@ -317,7 +330,8 @@ impl Drivers {
         self.events.push_back(Event::LaunchFailed { incarnation, failure });
     }
 
-    /// Reaps every exit; then says that the incarnation lives, unless it has just turned out not to.
+    /// Reaps every exit; then says that the incarnation lives, unless it has just turned out not
+    /// to.
     pub fn confirm(&mut self, incarnation: Incarnation) {
         let domain = self.domain_of[incarnation.worker.index()];
         self.reap(domain);
@@ -346,7 +360,8 @@ impl Drivers {
         }
     }
 
-    /// Reads the last sign of life. Answered by `Heartbeat`, or by the ending of one that is gone without a word.
+    /// Reads the last sign of life. Answered by `Heartbeat`, or by the ending of one that is gone
+    /// without a word.
     pub fn read_heartbeat(&mut self, incarnation: Incarnation) {
         let Some(live) = self.live(incarnation) else { return };
         let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
@@ -379,7 +394,8 @@ impl Drivers {
         }
     }
 
-    /// Sends a signal to the main process of an incarnation; a fault from outside in a thread strikes its domain's process.
+    /// Sends a signal to the main process of an incarnation; a fault from outside in a thread
+    /// strikes its domain's process.
     pub fn signal(&mut self, incarnation: Incarnation, signal: i32) {
         let Some(live) = self.live(incarnation) else { return };
         match self.domains[live.domain.index()].kind {
@@ -419,11 +435,17 @@ impl Drivers {
     }
 
     fn live(&self, incarnation: Incarnation) -> Option<&Live> {
-        self.live.get(incarnation.worker.index())?.as_ref().filter(|live| live.incarnation == incarnation)
+        self.live
+            .get(incarnation.worker.index())?
+            .as_ref()
+            .filter(|live| live.incarnation == incarnation)
     }
 
     fn live_mut(&mut self, incarnation: Incarnation) -> Option<&mut Live> {
-        self.live.get_mut(incarnation.worker.index())?.as_mut().filter(|live| live.incarnation == incarnation)
+        self.live
+            .get_mut(incarnation.worker.index())?
+            .as_mut()
+            .filter(|live| live.incarnation == incarnation)
     }
 
     fn resident(&self, domain: DomainId) -> Option<&Resident> {

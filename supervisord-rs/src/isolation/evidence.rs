@@ -1,7 +1,8 @@
 //! From what was left behind to an ending and its cause.
 //!
-//! Three sources, each incomplete alone: the wait status (SIGABRT has six causes), the last words that the crash handler
-//! or the panic hook left on the board, and the breadcrumb of the operation begun (there even after SIGKILL).
+//! Three sources, each incomplete alone: the wait status (SIGABRT has six causes), the last words
+//! that the crash handler or the panic hook left on the board, and the breadcrumb of the operation
+//! begun (there even after SIGKILL).
 
 use nix::libc::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV};
 use supervision::{Cause, Ending, Status};
@@ -26,7 +27,8 @@ impl Evidence {
     /// Of an incarnation with this board, if it had one; `struck_at` where we struck ourselves.
     #[must_use]
     pub fn new(reading: Option<Reading>, seen_at: u64, struck_at: Option<u64>) -> Self {
-        let message = reading.as_ref().map(|reading| reading.text.clone()).filter(|text| !text.is_empty());
+        let message =
+            reading.as_ref().map(|reading| reading.text.clone()).filter(|text| !text.is_empty());
         let felt = reading.as_ref().and_then(|reading| reading.fault_at.or(reading.last_words_at));
         let struck_at = struck_at.or(felt).filter(|&at| at <= seen_at);
         Self { reading, seen_at, struck_at, work: None, message }
@@ -58,8 +60,8 @@ pub fn of_process(status: Status, reading: Option<&Reading>) -> Ending {
         (Status::Exited(0), Some(State::Returned)) => Cause::Finished,
         (Status::Exited(_), Some(State::Panicked)) => Cause::Panic,
         (Status::Exited(_), Some(State::Unregistered | State::NotStarted)) => Cause::LaunchFailure,
-        // It failed, or it called exit() itself: its status may claim success, but the worker has not returned, or
-        // nobody can tell.
+        // It failed, or it called exit() itself: its status may claim success, but the worker has
+        // not returned, or nobody can tell.
         (Status::Exited(_), _) => Cause::Error,
         _ => of_status(status, reading),
     };
@@ -83,9 +85,9 @@ pub fn of_domain(status: Status, culprit: Option<&Reading>) -> Ending {
     Ending { status, cause }
 }
 
-/// The same, knowing whether the OOM killer struck in its cgroup since it was launched: the kernel sends the same
-/// SIGKILL as a person, and the counter alone tells them apart. Where nobody saw the status, it tells the cause as well. What
-/// ended in another way has a cause of its own.
+/// The same, knowing whether the OOM killer struck in its cgroup since it was launched: the kernel
+/// sends the same SIGKILL as a person, and the counter alone tells them apart. Where nobody saw the
+/// status, it tells the cause as well. What ended in another way has a cause of its own.
 #[must_use]
 pub fn with_memory(ending: Ending, was_oom_killed: bool) -> Ending {
     if was_oom_killed && (ending.cause == Cause::Killed || ending.status == Status::Unknown) {
@@ -147,7 +149,8 @@ fn of_signal(signal: i32) -> Cause {
     }
 }
 
-/// Whose doing the death of a domain was: the one that left last words; else the only one that had begun a fault.
+/// Whose doing the death of a domain was: the one that left last words; else the only one that had
+/// begun a fault.
 #[must_use]
 pub fn culprit<'a, T: Copy>(members: impl Iterator<Item = (T, &'a Reading)> + Clone) -> Option<T> {
     let spoke = members.clone().find(|(_, reading)| reading.last_words != LastWords::None);

@@ -1,12 +1,13 @@
 //! The main process of a worker and all that it started, wherever that has gone.
 //!
-//! Where the worker has a cgroup, that is the family. Else it is found in the process table: whoever descends from the
-//! main process, shares its session or process group, or has become an orphan and bears the mark of the family
-//! (we are a child subreaper, so that orphans come to us, prctl(2)): in its environment, or, where that was wiped, as a
-//! resource limit. A process that does away with all of these escapes the walk, not the cgroup.
+//! Where the worker has a cgroup, that is the family. Else it is found in the process table:
+//! whoever descends from the main process, shares its session or process group, or has become an
+//! orphan and bears the mark of the family (we are a child subreaper, so that orphans come to us,
+//! prctl(2)): in its environment, or, where that was wiped, as a resource limit. A process that
+//! does away with all of these escapes the walk, not the cgroup.
 //!
-//! No number is signalled that could have a new owner: a pidfd is opened first, and then it is looked at once more
-//! whether the number is still in the family (pidfd_open(2)).
+//! No number is signalled that could have a new owner: a pidfd is opened first, and then it is
+//! looked at once more whether the number is still in the family (pidfd_open(2)).
 
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -19,11 +20,13 @@ use super::reaper;
 use super::snapshot::{LIMIT_MARK, Mark, Snapshots, speaks_for};
 use crate::process_table::{self, stat};
 
-/// The variable that marks a family: `HASH-OF-THE-RUNTIME-DIRECTORY:DOMAIN`, the same for one supervisor after the other.
+/// The variable that marks a family: `HASH-OF-THE-RUNTIME-DIRECTORY:DOMAIN`, the same for one
+/// supervisor after the other.
 pub(super) const MARK: &str = "SUPERVISORD_RS_FAMILY";
 
-/// What tells the families of this supervisor and its successors from those of any other: a number for the runtime
-/// directory, which only one can have at a time (FNV-1a, the same in every release).
+/// What tells the families of this supervisor and its successors from those of any other: a number
+/// for the runtime directory, which only one can have at a time (FNV-1a, the same in every
+/// release).
 pub(super) fn house_of(runtime_dir: &Path) -> String {
     format!("{:016x}", hash(runtime_dir.as_os_str().as_bytes()))
 }
@@ -37,8 +40,8 @@ fn hash(bytes: &[u8]) -> u64 {
 #[derive(Debug)]
 pub(super) struct Family {
     leaf: Option<Leaf>,
-    /// As a variable, and as a resource limit, `RLIMIT_RTTIME`: environments are wiped (sudo, `env -i`), limits are
-    /// inherited.
+    /// As a variable, and as a resource limit, `RLIMIT_RTTIME`: environments are wiped (sudo, `env
+    /// -i`), limits are inherited.
     mark: Mark,
     snapshots: Rc<Snapshots>,
 }
@@ -63,7 +66,12 @@ pub struct Member {
 
 impl Family {
     /// `house` is what tells the families of one supervisor from those of another.
-    pub(super) fn new(leaf: Option<Leaf>, house: &str, domain: &str, snapshots: &Rc<Snapshots>) -> Self {
+    pub(super) fn new(
+        leaf: Option<Leaf>,
+        house: &str,
+        domain: &str,
+        snapshots: &Rc<Snapshots>,
+    ) -> Self {
         let variable = format!("{house}:{domain}");
         let limit = LIMIT_MARK | (hash(variable.as_bytes()) & (LIMIT_MARK - 1));
         Self { leaf, mark: Mark { variable, limit }, snapshots: Rc::clone(snapshots) }
@@ -84,12 +92,14 @@ impl Family {
         self.leaf.as_ref().map(Leaf::directory).transpose()
     }
 
-    /// Whether the OOM killer has ended any of the family since this was last asked. Only a cgroup counts that.
+    /// Whether the OOM killer has ended any of the family since this was last asked. Only a cgroup
+    /// counts that.
     pub(super) fn take_oom_kill(&self) -> bool {
         self.leaf.as_ref().is_some_and(Leaf::take_oom_kill)
     }
 
-    /// Bytes of memory that the family's cgroup uses, and at most has used, where the kernel counts that.
+    /// Bytes of memory that the family's cgroup uses, and at most has used, where the kernel counts
+    /// that.
     pub(super) fn memory(&self) -> (Option<u64>, Option<u64>) {
         self.leaf.as_ref().map_or((None, None), Leaf::memory)
     }
@@ -99,7 +109,8 @@ impl Family {
         self.leaf.as_ref().map(Leaf::path)
     }
 
-    /// Everyone who lives but the main process, as seen by a look that was begun at `since` or later.
+    /// Everyone who lives but the main process, as seen by a look that was begun at `since` or
+    /// later.
     pub(super) fn others(&self, main: &Child, since: u64) -> Vec<Relative> {
         let others: Vec<Relative> = match &self.leaf {
             // Cheap, and mostly so.
@@ -120,8 +131,8 @@ impl Family {
             }
     }
 
-    /// Sends a signal to everyone. The main process must not have been waited for, unless it is an adopted one: its
-    /// number is its group's.
+    /// Sends a signal to everyone. The main process must not have been waited for, unless it is an
+    /// adopted one: its number is its group's.
     pub(super) fn signal(&self, main: &Child, signal: i32) {
         let is_group = signal_main(main, signal);
         for other in self.present(main) {
@@ -131,8 +142,8 @@ impl Family {
         }
     }
 
-    /// Kills everyone who is there now. Whoever forks meanwhile has children that the next look finds. What is stuck in the
-    /// kernel dies when it comes out.
+    /// Kills everyone who is there now. Whoever forks meanwhile has children that the next look
+    /// finds. What is stuck in the kernel dies when it comes out.
     pub(super) fn kill(&self, main: &Child) {
         signal_main(main, libc::SIGKILL);
         if let Some(leaf) = &self.leaf
@@ -161,9 +172,13 @@ impl Family {
     pub(super) fn describe(&self, main: &Child) -> Vec<Member> {
         let pids = match &self.leaf {
             Some(leaf) => leaf.pids(),
-            None => {
-                self.snapshots.recent().family(main, &self.mark).into_iter().map(|(pid, _)| pid).collect()
-            }
+            None => self
+                .snapshots
+                .recent()
+                .family(main, &self.mark)
+                .into_iter()
+                .map(|(pid, _)| pid)
+                .collect(),
         };
         let members = pids.into_iter();
         members
@@ -173,7 +188,8 @@ impl Family {
             .collect()
     }
 
-    /// The handle first, and then once more whether the number means the same process, in the same cgroup.
+    /// The handle first, and then once more whether the number means the same process, in the same
+    /// cgroup.
     fn signal_one(&self, other: Relative, signal: i32) {
         if let Ok(pidfd) = reaper::open(other.pid)
             && process_table::start_time(other.pid) == Some(other.start_time)
@@ -184,8 +200,8 @@ impl Family {
     }
 }
 
-/// Those in a cgroup, with their time of birth: that was asked after they were seen there, so that a number that has gone to
-/// somebody else meanwhile has to be in there too.
+/// Those in a cgroup, with their time of birth: that was asked after they were seen there, so that
+/// a number that has gone to somebody else meanwhile has to be in there too.
 fn with_birth(pids: Vec<i32>) -> Vec<Relative> {
     let birth = |pid| Some(Relative { pid, start_time: process_table::start_time(pid)? });
     pids.into_iter().filter_map(birth).collect()
@@ -200,7 +216,8 @@ fn is_over(main: &Child) -> bool {
     main.is_adopted && reaper::has_exited(&main.pidfd)
 }
 
-/// Sends a signal to the main process, and to its group where its number surely is the group's. Whether it was.
+/// Sends a signal to the main process, and to its group where its number surely is the group's.
+/// Whether it was.
 fn signal_main(main: &Child, signal: i32) -> bool {
     if main.is_adopted {
         let _ = reaper::signal(main, signal);

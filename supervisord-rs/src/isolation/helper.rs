@@ -1,5 +1,6 @@
-//! Small processes of our own beside the workers: exec probes, stop commands, hooks. Each is bounded in time, and takes
-//! all that it started along. They are started by launcher threads, as workers are.
+//! Small processes of our own beside the workers: exec probes, stop commands, hooks. Each is
+//! bounded in time, and takes all that it started along. They are started by launcher threads, as
+//! workers are.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,7 +20,8 @@ use super::surroundings::Result as Launched;
 /// Their numbers: whoever reaps orphans leaves these alone.
 static HELPERS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// Those that were let go of and are still there, each with the worker that it was for: the kernel holds them.
+/// Those that were let go of and are still there, each with the worker that it was for: the kernel
+/// holds them.
 static STUCK: Mutex<Vec<(Option<WorkerId>, Stuck)>> = Mutex::new(Vec::new());
 
 /// What the kernel holds.
@@ -31,7 +33,8 @@ enum Stuck {
     Launch(Weak<Attempt>),
 }
 
-/// How many helpers of this worker, or of none, were let go of and are still there. No more of them should be started.
+/// How many helpers of this worker, or of none, were let go of and are still there. No more of them
+/// should be started.
 #[must_use]
 pub fn stuck(worker: Option<WorkerId>) -> usize {
     let mut stuck = all_stuck();
@@ -142,7 +145,8 @@ impl Helper {
         Self { child: Some(child), worker }
     }
 
-    /// How it ended; `None` when it had not within `limit`: it is killed then, with its process group.
+    /// How it ended; `None` when it had not within `limit`: it is killed then, with its process
+    /// group.
     pub async fn wait(mut self, limit: Duration) -> Option<Status> {
         let status = match &self.child {
             Some(child) => tokio::time::timeout(limit, ended(child)).await.ok().flatten(),
@@ -152,8 +156,8 @@ impl Helper {
         status
     }
 
-    /// Does not wait for it to die: one that is stuck in the kernel would hold the loop. It is an orphan from then on, and
-    /// reaped as one when it comes out.
+    /// Does not wait for it to die: one that is stuck in the kernel would hold the loop. It is an
+    /// orphan from then on, and reaped as one when it comes out.
     fn finish(&mut self) {
         let Some(child) = self.child.take() else { return };
         reaper::signal_group(&child, libc::SIGKILL);
@@ -175,7 +179,8 @@ impl Drop for Helper {
 async fn ended(child: &Child) -> Option<Status> {
     let handle: OwnedFd = child.pidfd.as_fd().try_clone_to_owned().ok()?;
     #[expect(unsafe_code, reason = "tokio leaves the lifetime of the descriptor to its caller")]
-    // SAFETY: an OwnedFd keeps the same open descriptor until the AsyncFd, which owns it, is dropped.
+    // SAFETY: an OwnedFd keeps the same open descriptor until the AsyncFd, which owns it, is
+    // dropped.
     let watched = unsafe { AsyncFd::register_with_interest(handle, Interest::READABLE) }.ok()?;
     loop {
         if let Some(status) = reaper::peek(child) {

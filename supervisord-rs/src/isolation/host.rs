@@ -1,5 +1,5 @@
-//! SDK code in a child process: the same binary, started as `__host`. A cell gets several workers, a worker's own
-//! process gets one; to the host it is the same.
+//! SDK code in a child process: the same binary, started as `__host`. A cell gets several workers,
+//! a worker's own process gets one; to the host it is the same.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -32,17 +32,21 @@ pub(super) fn argv(title: &str) -> Vec<OsString> {
 
 /// The way for its orders: our end, and its own.
 pub(super) fn way() -> Result<(OwnedFd, OwnedFd), LaunchFailure> {
-    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-        .map_err(|errno| failure(LaunchStage::Cell, errno))?;
+    let (ours, theirs) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+            .map_err(|errno| failure(LaunchStage::Cell, errno))?;
     // Ours only: the loop never waits for a worker. The two ends have flags of their own.
-    fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| failure(LaunchStage::Cell, errno))?;
-    // Nothing comes back: what a worker sent would be closed with our end, and that can wait (`SO_LINGER`).
-    shutdown(ours.as_raw_fd(), Shutdown::Read).map_err(|errno| failure(LaunchStage::Cell, errno))?;
+    fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+        .map_err(|errno| failure(LaunchStage::Cell, errno))?;
+    // Nothing comes back: what a worker sent would be closed with our end, and that can wait
+    // (`SO_LINGER`).
+    shutdown(ours.as_raw_fd(), Shutdown::Read)
+        .map_err(|errno| failure(LaunchStage::Cell, errno))?;
     Ok((ours, theirs))
 }
 
-/// Hands a worker to a host, which may not be there yet: it finds the order when it comes. Does not block: a host that
-/// reads no orders is a failed launch.
+/// Hands a worker to a host, which may not be there yet: it finds the order when it comes. Does not
+/// block: a host that reads no orders is a failed launch.
 pub(super) fn order(
     way: BorrowedFd<'_>,
     order: &Order<'_>,
@@ -74,7 +78,8 @@ impl Host {
     }
 }
 
-/// `/dev/null` as standard input: a worker that reads from the supervisor's terminal would fight it for the keys.
+/// `/dev/null` as standard input: a worker that reads from the supervisor's terminal would fight it
+/// for the keys.
 pub(super) fn null() -> Result<File, LaunchFailure> {
     File::open("/dev/null").map_err(|error| from_io(LaunchStage::Descriptors, &error))
 }

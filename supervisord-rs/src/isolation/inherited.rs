@@ -1,6 +1,6 @@
-//! Secrets that came as descriptors of whoever started us (`secrets: { KEY: fd:5 }`): read once, at the very start, and kept
-//! as sealed memory. So a pipe can be asked again at each launch, and it can be passed on: by the guardian to each
-//! supervisor, and through the fd store to a successor.
+//! Secrets that came as descriptors of whoever started us (`secrets: { KEY: fd:5 }`): read once, at
+//! the very start, and kept as sealed memory. So a pipe can be asked again at each launch, and it
+//! can be passed on: by the guardian to each supervisor, and through the fd store to a successor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -17,7 +17,8 @@ use crate::config::Settings;
 use crate::config::settings::SecretSource;
 use crate::service_manager::Heritage;
 
-/// For its writer to write it and to close its end. Longer, and it hangs; a start that waits for ever says nothing.
+/// For its writer to write it and to close its end. Longer, and it hangs; a start that waits for
+/// ever says nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A secret that did not come.
@@ -35,11 +36,12 @@ static SECRETS: OnceLock<BTreeMap<RawFd, OwnedFd>> = OnceLock::new();
 /// Begins their names among what a supervisor hands to the next.
 const PREFIX: &str = "secret/";
 
-/// Reads every secret that is to come as a descriptor: handed over by name, or under its number. Call it before anything
-/// else opens descriptors.
+/// Reads every secret that is to come as a descriptor: handed over by name, or under its number.
+/// Call it before anything else opens descriptors.
 ///
 /// # Errors
-/// There is no such descriptor, it cannot be read, is larger than 1 MiB, or has no end within ten seconds.
+/// There is no such descriptor, it cannot be read, is larger than 1 MiB, or has no end within ten
+/// seconds.
 pub fn adopt(settings: &Settings, heritage: &mut Heritage) -> Result<(), MissingSecret> {
     let sources = settings.launches.iter().flat_map(|launch| launch.surroundings.secrets.values());
     let numbers: BTreeSet<RawFd> = sources
@@ -53,7 +55,9 @@ pub fn adopt(settings: &Settings, heritage: &mut Heritage) -> Result<(), Missing
         let handed_over = heritage.claim(&format!("{PREFIX}{number}"));
         let memory = match handed_over {
             Some(memory) => Ok(memory),
-            None => take(number, heritage).and_then(|inherited| sealed(&read(File::from(inherited))?)),
+            None => {
+                take(number, heritage).and_then(|inherited| sealed(&read(File::from(inherited))?))
+            }
         };
         secrets.insert(number, memory.map_err(|source| MissingSecret { number, source })?);
     }
@@ -75,7 +79,11 @@ fn take(number: RawFd, heritage: &Heritage) -> io::Result<OwnedFd> {
 
 /// All that were read, with the names by which they are handed over.
 pub fn all() -> impl Iterator<Item = (String, &'static OwnedFd)> {
-    SECRETS.get().into_iter().flatten().map(|(number, memory)| (format!("{PREFIX}{number}"), memory))
+    SECRETS
+        .get()
+        .into_iter()
+        .flatten()
+        .map(|(number, memory)| (format!("{PREFIX}{number}"), memory))
 }
 
 fn read(mut file: File) -> io::Result<Vec<u8>> {
@@ -109,6 +117,7 @@ fn read(mut file: File) -> io::Result<Vec<u8>> {
 /// # Errors
 /// EBADF when it was not; what open(2) says.
 pub(super) fn open(number: RawFd) -> io::Result<File> {
-    let memory = SECRETS.get().and_then(|secrets| secrets.get(&number)).ok_or(nix::errno::Errno::EBADF)?;
+    let memory =
+        SECRETS.get().and_then(|secrets| secrets.get(&number)).ok_or(nix::errno::Errno::EBADF)?;
     File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(memory)))
 }

@@ -1,11 +1,14 @@
-//! From a plan to a running process: `clone3` with `CLONE_VM | CLONE_VFORK`, some system calls, `execve`.
+//! From a plan to a running process: `clone3` with `CLONE_VM | CLONE_VFORK`, some system calls,
+//! `execve`.
 //!
-//! Why not `std::process::Command`: anything between fork and exec (`pre_exec`, a user) makes it copy the page tables
-//! of the supervisor, which thread workers make large (25 ms instead of 0.5 ms beside 512 MB). A child that borrows our
-//! memory until its `execve` costs the same however large we are; a failed step is written straight into the plan, so
-//! that no pipe is needed to report it; the pidfd comes with the process, so that its number can never be somebody
-//! else's (clone(2), `CLONE_PIDFD`, Linux 5.2); and it is born in its cgroup (`CLONE_INTO_CGROUP`, Linux 5.7): moving
-//! a process later waits for all processors (milliseconds), and leaves a moment in which it is elsewhere.
+//! Why not `std::process::Command`: anything between fork and exec (`pre_exec`, a user) makes it
+//! copy the page tables of the supervisor, which thread workers make large (25 ms instead of 0.5 ms
+//! beside 512 MB). A child that borrows our memory until its `execve` costs the same however large
+//! we are; a failed step is written straight into the plan, so that no pipe is needed to report it;
+//! the pidfd comes with the process, so that its number can never be somebody else's (clone(2),
+//! `CLONE_PIDFD`, Linux 5.2); and it is born in its cgroup (`CLONE_INTO_CGROUP`, Linux 5.7): moving
+//! a process later waits for all processors (milliseconds), and leaves a moment in which it is
+//! elsewhere.
 //!
 //! | file | concept |
 //! |---|---|
@@ -53,11 +56,11 @@ pub struct Child {
     pub pid: i32,
     /// The handle to wait for it and to signal it.
     pub pidfd: OwnedFd,
-    /// When it was born, in clock ticks since boot (proc_pid_stat(5)); with the number it means this process for ever.
-    /// 0: not known.
+    /// When it was born, in clock ticks since boot (proc_pid_stat(5)); with the number it means
+    /// this process for ever. 0: not known.
     pub start_time: u64,
-    /// Whether another supervisor was its parent: then we cannot wait for it, and its number may become somebody else's
-    /// as soon as it has exited.
+    /// Whether another supervisor was its parent: then we cannot wait for it, and its number may
+    /// become somebody else's as soon as it has exited.
     pub is_adopted: bool,
 }
 
@@ -100,13 +103,18 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan to execute `program` (looked up in `path`, a `PATH`, unless it has a slash), with `argv` as its arguments,
-    /// the first of which is the name that it goes by.
+    /// A plan to execute `program` (looked up in `path`, a `PATH`, unless it has a slash), with
+    /// `argv` as its arguments, the first of which is the name that it goes by.
     ///
     /// # Errors
     /// `Exec` with EINVAL when a word has a NUL byte in it.
-    pub fn new<S: AsRef<OsStr>>(program: &OsStr, argv: &[S], path: &OsStr) -> Result<Self, LaunchFailure> {
-        let argv = argv.iter().map(|word| c_string(word.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    pub fn new<S: AsRef<OsStr>>(
+        program: &OsStr,
+        argv: &[S],
+        path: &OsStr,
+    ) -> Result<Self, LaunchFailure> {
+        let argv =
+            argv.iter().map(|word| c_string(word.as_ref())).collect::<Result<Vec<_>, _>>()?;
         let candidates = candidates(program, path)?;
         Ok(Self {
             candidates,
@@ -148,7 +156,8 @@ impl Plan {
         Ok(self)
     }
 
-    /// Adds `LISTEN_PID` with the child's own number to its environment, as sd_listen_fds(3) wants it.
+    /// Adds `LISTEN_PID` with the child's own number to its environment, as sd_listen_fds(3) wants
+    /// it.
     #[must_use]
     pub fn listen_pid(mut self) -> Self {
         self.has_listen_pid = true;
@@ -165,7 +174,8 @@ impl Plan {
         Ok(self)
     }
 
-    /// Gives the child a copy of `fd` as its next descriptor: the first is its 0, then 1, and so on. It gets no others.
+    /// Gives the child a copy of `fd` as its next descriptor: the first is its 0, then 1, and so
+    /// on. It gets no others.
     ///
     /// # Errors
     /// `Descriptors` with EMFILE or ENFILE.
@@ -178,7 +188,11 @@ impl Plan {
     ///
     /// # Errors
     /// `Descriptors` with EMFILE or ENFILE; EINVAL when the number is too high or taken.
-    pub fn descriptor_at(mut self, fd: BorrowedFd<'_>, target: RawFd) -> Result<Self, LaunchFailure> {
+    pub fn descriptor_at(
+        mut self,
+        fd: BorrowedFd<'_>,
+        target: RawFd,
+    ) -> Result<Self, LaunchFailure> {
         if target >= TARGETS || self.descriptors.iter().any(|(_, taken)| *taken == target) {
             return Err(failure(LaunchStage::Descriptors, Errno::EINVAL));
         }
@@ -192,8 +206,8 @@ impl Plan {
         (0..).find(|number| !self.descriptors.iter().any(|(_, taken)| taken == number)).unwrap_or(0)
     }
 
-    /// Leaves these to the child, under the numbers that they have here, and our own limit of open files, so that it can
-    /// have them. They must stay open until it is launched.
+    /// Leaves these to the child, under the numbers that they have here, and our own limit of open
+    /// files, so that it can have them. They must stay open until it is launched.
     #[must_use]
     pub fn pass(mut self, descriptors: &[BorrowedFd<'_>]) -> Self {
         self.passed = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
@@ -202,8 +216,8 @@ impl Plan {
         self
     }
 
-    /// The signal that the child gets when the thread that launches it ends; SIGKILL when nothing is said. `None`: it
-    /// goes on.
+    /// The signal that the child gets when the thread that launches it ends; SIGKILL when nothing
+    /// is said. `None`: it goes on.
     #[must_use]
     pub fn parent_death_signal(mut self, signal: Option<Signal>) -> Self {
         self.parent_death_signal = signal;
@@ -224,7 +238,8 @@ impl Plan {
         self
     }
 
-    /// A limit of real-time processor time that limits nothing and tells whose it is, with all that it starts.
+    /// A limit of real-time processor time that limits nothing and tells whose it is, with all that
+    /// it starts.
     #[must_use]
     pub fn family_mark(mut self, mark: Option<u64>) -> Self {
         self.family_mark = mark;
@@ -233,10 +248,11 @@ impl Plan {
 
     /// Creates the process and waits until it has executed its program, or failed to.
     ///
-    /// The child leads a session or process group of its own, has default signal dispositions and an empty mask whatever
-    /// ours are, dumps no core unless its limits say so (a dump would delay the notice of its death by half a second),
-    /// has our *original* limit of open files, and gets its parent-death signal when the thread that calls this ends:
-    /// call it on a thread that lives as long as we do (`PR_SET_PDEATHSIG`, prctl(2)).
+    /// The child leads a session or process group of its own, has default signal dispositions and
+    /// an empty mask whatever ours are, dumps no core unless its limits say so (a dump would delay
+    /// the notice of its death by half a second), has our *original* limit of open files, and gets
+    /// its parent-death signal when the thread that calls this ends: call it on a thread that lives
+    /// as long as we do (`PR_SET_PDEATHSIG`, prctl(2)).
     ///
     /// # Errors
     /// The stage that failed, with its errno. There is no process then.
@@ -299,17 +315,19 @@ impl Plan {
                 is_adopted: false,
             }),
             Some(failure) => {
-                // It has exited already: vfork semantics made us wait for that. Nothing but its zombie is left.
+                // It has exited already: vfork semantics made us wait for that. Nothing but its
+                // zombie is left.
                 super::reaper::discard(&pidfd);
                 Err(failure)
             }
         }
     }
 
-    /// Moves what we hold out of the way of the numbers that the child gets, so that none is overwritten before it is
-    /// copied.
+    /// Moves what we hold out of the way of the numbers that the child gets, so that none is
+    /// overwritten before it is copied.
     fn clear_targets(&mut self) -> Result<(), LaunchFailure> {
-        let above = self.descriptors.iter().map(|(_, target)| target.saturating_add(1)).max().unwrap_or(0);
+        let above =
+            self.descriptors.iter().map(|(_, target)| target.saturating_add(1)).max().unwrap_or(0);
         for (source, _) in &mut self.descriptors {
             if source.as_raw_fd() < above {
                 *source = copy_above(source.as_fd(), above)?;
@@ -329,7 +347,8 @@ impl Credentials {
 /// The limit of open files that we were started with, once we have raised our own.
 static ORIGINAL_OPEN_FILES: OnceLock<(u64, u64)> = OnceLock::new();
 
-/// The soft limit of open files that a guardian was started with, for the supervisor, which gets its raised one.
+/// The soft limit of open files that a guardian was started with, for the supervisor, which gets
+/// its raised one.
 pub const OPEN_FILES: &str = "SUPERVISORD_RS_OPEN_FILES";
 
 /// The soft limit that we were started with, once we have raised our own.
@@ -338,13 +357,13 @@ pub fn original_open_files() -> Option<u64> {
     ORIGINAL_OPEN_FILES.get().map(|(soft, _)| *soft)
 }
 
-/// Raises our own limit of open files to the hard one: a worker costs us half a dozen. Children get back what we had,
-/// since programs that use select(2) break beyond 1024.
+/// Raises our own limit of open files to the hard one: a worker costs us half a dozen. Children get
+/// back what we had, since programs that use select(2) break beyond 1024.
 pub fn raise_open_files() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
-    let of_guardian =
-        crate::service_manager::guardian_pid().and_then(|_| std::env::var(OPEN_FILES).ok()?.parse().ok());
+    let of_guardian = crate::service_manager::guardian_pid()
+        .and_then(|_| std::env::var(OPEN_FILES).ok()?.parse().ok());
     let soft = of_guardian.map_or(soft, |original: u64| original.min(hard));
     if ORIGINAL_OPEN_FILES.set((soft, hard)).is_ok() && soft < hard {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
@@ -355,14 +374,15 @@ pub fn raise_open_files() {
 const OPEN_FILES_OWN: usize = 80;
 const OPEN_FILES_EACH: usize = 6;
 
-/// What is to be said where so many workers that are processes need more open files than we may have; measured generously,
-/// so that who heeds it has peace.
+/// What is to be said where so many workers that are processes need more open files than we may
+/// have; measured generously, so that who heeds it has peace.
 #[must_use]
 pub fn short_of_open_files(processes: usize) -> Option<String> {
     use nix::sys::resource::{Resource, getrlimit};
     let (_, limit) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     let need = OPEN_FILES_OWN + OPEN_FILES_EACH * processes;
-    let workers = if processes == 1 { "worker that is a process" } else { "workers that are processes" };
+    let workers =
+        if processes == 1 { "worker that is a process" } else { "workers that are processes" };
     (usize::try_from(limit).unwrap_or(usize::MAX) < need).then(|| {
         format!(
             "short of descriptors: the hard limit of open files is {limit}, and {processes} {workers} need about {need}; \
@@ -371,11 +391,12 @@ pub fn short_of_open_files(processes: usize) -> Option<String> {
     })
 }
 
-/// Descriptors that launches leave free: for clients of the control API, records, and logs that are reopened. Without
-/// them, a supervisor that is short of descriptors could not be asked why.
+/// Descriptors that launches leave free: for clients of the control API, records, and logs that are
+/// reopened. Without them, a supervisor that is short of descriptors could not be asked why.
 const RESERVE: u64 = 16;
 
-/// Whether there are descriptors for one more process of ours. `owed`: what we are bound to open yet, without a new launch.
+/// Whether there are descriptors for one more process of ours. `owed`: what we are bound to open
+/// yet, without a new launch.
 ///
 /// # Errors
 /// `Descriptors` with EMFILE.
@@ -411,7 +432,9 @@ fn candidates(program: &OsStr, path: &OsStr) -> Result<Vec<CString>, LaunchFailu
     if program.as_bytes().contains(&b'/') {
         return Ok(vec![c_string(program)?]);
     }
-    std::env::split_paths(path).map(|directory| c_string(directory.join(program).as_os_str())).collect()
+    std::env::split_paths(path)
+        .map(|directory| c_string(directory.join(program).as_os_str()))
+        .collect()
 }
 
 fn c_string(text: &OsStr) -> Result<CString, LaunchFailure> {

@@ -1,12 +1,14 @@
-//! Threads that launch. What a launch may wait for (a file of secrets, a working directory, a binary, on a file system
-//! that does not answer) holds a thread of these, and not the loop.
+//! Threads that launch. What a launch may wait for (a file of secrets, a working directory, a
+//! binary, on a file system that does not answer) holds a thread of these, and not the loop.
 //!
-//! They live as long as we do: a child gets its parent-death signal when the *thread* that launched it ends
-//! (`PR_SET_PDEATHSIG`, prctl(2)). A few suffice; when all of them are held up and others wait, one more is started, up to
-//! a bound, so that a launch that hangs holds up no other. Those that are started stay.
+//! They live as long as we do: a child gets its parent-death signal when the *thread* that launched
+//! it ends (`PR_SET_PDEATHSIG`, prctl(2)). A few suffice; when all of them are held up and others
+//! wait, one more is started, up to a bound, so that a launch that hangs holds up no other. Those
+//! that are started stay.
 //!
-//! Workers that fail again and again have a queue of their own, and the threads take from both in turn: however many of
-//! them there are, a launch that a person ordered waits for one of theirs at most.
+//! Workers that fail again and again have a queue of their own, and the threads take from both in
+//! turn: however many of them there are, a launch that a person ordered waits for one of theirs at
+//! most.
 
 use std::collections::VecDeque;
 use std::io;
@@ -101,7 +103,8 @@ impl Launchers {
         Ok(launchers)
     }
 
-    /// Has a launch made by the next thread that is free. `work` answers for itself; does not block.
+    /// Has a launch made by the next thread that is free. `work` answers for itself; does not
+    /// block.
     pub(super) fn submit(
         &self,
         queue: Queue,
@@ -126,7 +129,8 @@ impl Launchers {
         self.0.lock().attempts.iter().filter(|attempt| attempt.strong_count() > 0).count()
     }
 
-    /// Whether a process is the child of a launch that is on its way: its wait status is that launch's.
+    /// Whether a process is the child of a launch that is on its way: its wait status is that
+    /// launch's.
     pub(super) fn is_being_born(&self, pid: i32) -> bool {
         let line = self.0.lock();
         line.attempts.iter().filter_map(Weak::upgrade).any(|attempt| attempt.is_child(pid))

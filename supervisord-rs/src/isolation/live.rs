@@ -83,8 +83,9 @@ impl Live {
 }
 
 impl Live {
-    /// Its last sign of life, in monotonic nanoseconds, as its board or its notify socket says. Threads that wait inside
-    /// the SDK are asked: they count as alive until the next look, and then by their answer.
+    /// Its last sign of life, in monotonic nanoseconds, as its board or its notify socket says.
+    /// Threads that wait inside the SDK are asked: they count as alive until the next look, and
+    /// then by their answer.
     pub(super) fn last_beat(&mut self, reading: Option<&Reading>, now: u64) -> u64 {
         let Some(sdk) = &self.sdk else { return self.said.alive_at };
         // Garbage on the board is no sign of life.
@@ -111,7 +112,11 @@ pub(super) struct Sdk {
 }
 
 impl Sdk {
-    pub(super) fn new(page: Page, name: &str, incarnation: Incarnation) -> Result<Self, LaunchFailure> {
+    pub(super) fn new(
+        page: Page,
+        name: &str,
+        incarnation: Incarnation,
+    ) -> Result<Self, LaunchFailure> {
         page.board().begin(name, incarnation.generation.0);
         Ok(Self { page, wake: Wake::new()? })
     }

@@ -1,7 +1,8 @@
 //! Isolation drivers: they launch, signal and reap, and know no policy.
 //!
-//! The daemon gives them effects and takes events from them; they never call back. One epoll set watches every process
-//! and board, so that a worker costs the supervisor no task, no thread and no timer.
+//! The daemon gives them effects and takes events from them; they never call back. One epoll set
+//! watches every process and board, so that a worker costs the supervisor no task, no thread and no
+//! timer.
 //!
 //! | file | concept |
 //! |---|---|

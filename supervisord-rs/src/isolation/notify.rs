@@ -1,6 +1,7 @@
-//! What a worker says on its `NOTIFY_SOCKET`, sd_notify(3). Each worker has a socket of its own, so that its address
-//! says who is meant; the kernel says who speaks (`SO_PASSCRED`, unix(7)), and only the worker's family is listened to.
-//! Anybody can send anything there: what comes with descriptors is taken by a thread that may wait.
+//! What a worker says on its `NOTIFY_SOCKET`, sd_notify(3). Each worker has a socket of its own, so
+//! that its address says who is meant; the kernel says who speaks (`SO_PASSCRED`, unix(7)), and
+//! only the worker's family is listened to. Anybody can send anything there: what comes with
+//! descriptors is taken by a thread that may wait.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,7 +18,8 @@ use crate::service_manager;
 
 /// Largest datagram that is read; longer ones are refused.
 const DATAGRAM_MAX: usize = 4096;
-/// Datagrams that are forgotten at once; who sends more than that is a stranger, and is not listened to anyway.
+/// Datagrams that are forgotten at once; who sends more than that is a stranger, and is not
+/// listened to anyway.
 const FORGOTTEN: usize = 64;
 /// Longest status that is kept.
 const STATUS_MAX: usize = 256;
@@ -60,7 +62,8 @@ pub(super) struct Datagram {
 }
 
 impl Notify {
-    /// A socket with an abstract name: it needs no directory that the worker's user may enter, and goes with us.
+    /// A socket with an abstract name: it needs no directory that the worker's user may enter, and
+    /// goes with us.
     pub(super) fn new() -> io::Result<Self> {
         let name = format!("supervisord-rs/notify/{}", service_manager::unique()?);
         let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
@@ -86,7 +89,8 @@ impl Notify {
         Ok(Self { mailbox: Mailbox::new(socket), address })
     }
 
-    /// Forgets what is there: it was said to an incarnation that is no more. False: a thread has to take it.
+    /// Forgets what is there: it was said to an incarnation that is no more. False: a thread has to
+    /// take it.
     pub(super) fn drain(&self) -> bool {
         for _ in 0..FORGOTTEN {
             match self.look() {
@@ -111,8 +115,8 @@ impl Notify {
         self.mailbox.skip();
     }
 
-    /// Has a thread take the next datagram away, and ring when it has. Its descriptors are closed then, which is what
-    /// `BARRIER=1` waits for.
+    /// Has a thread take the next datagram away, and ring when it has. Its descriptors are closed
+    /// then, which is what `BARRIER=1` waits for.
     pub(super) fn take_elsewhere(&self, bell: &Arc<OwnedFd>) {
         let bell = Arc::clone(bell);
         self.mailbox.skip_elsewhere(move || ring(bell.as_fd()));
@@ -124,7 +128,8 @@ impl Notify {
     }
 }
 
-/// Lines of `NAME=value`. Names that we do not know are none of our business; a line that is none makes it nonsense.
+/// Lines of `NAME=value`. Names that we do not know are none of our business; a line that is none
+/// makes it nonsense.
 fn parse(text: &str) -> Option<Vec<Word>> {
     let mut words = Vec::new();
     for line in text.split('\n').filter(|line| !line.is_empty()) {
@@ -135,7 +140,9 @@ fn parse(text: &str) -> Option<Vec<Word>> {
             ("STATUS", status) => Word::Status(printable(status)),
             ("WATCHDOG", "1") => Word::Alive,
             ("WATCHDOG", "trigger") => Word::Trigger,
-            ("EXTEND_TIMEOUT_USEC", micros) => Word::Extend(Duration::from_micros(micros.parse().ok()?)),
+            ("EXTEND_TIMEOUT_USEC", micros) => {
+                Word::Extend(Duration::from_micros(micros.parse().ok()?))
+            }
             ("MAINPID", pid) => Word::MainPid(pid.parse().ok().filter(|pid| *pid > 0)?),
             ("READY" | "RELOADING" | "STOPPING" | "WATCHDOG", _) => return None,
             (name, _)
@@ -171,7 +178,9 @@ mod tests {
     #[test]
     fn words_are_understood_and_nonsense_is_not() {
         assert_eq!(
-            parse("READY=1\nSTATUS=at \u{1b}[31mwork\nX_OWN=1\nWATCHDOG=1\nEXTEND_TIMEOUT_USEC=5000000"),
+            parse(
+                "READY=1\nSTATUS=at \u{1b}[31mwork\nX_OWN=1\nWATCHDOG=1\nEXTEND_TIMEOUT_USEC=5000000"
+            ),
             Some(vec![
                 Word::Ready,
                 Word::Status("at [31mwork".into()),
@@ -179,9 +188,15 @@ mod tests {
                 Word::Extend(Duration::from_secs(5))
             ])
         );
-        for nonsense in
-            ["READY", "READY=yes", "MAINPID=-1", "MAINPID=x", "EXTEND_TIMEOUT_USEC=-1", "=1", "a b=c"]
-        {
+        for nonsense in [
+            "READY",
+            "READY=yes",
+            "MAINPID=-1",
+            "MAINPID=x",
+            "EXTEND_TIMEOUT_USEC=-1",
+            "=1",
+            "a b=c",
+        ] {
             assert_eq!(parse(nonsense), None, "{nonsense}");
         }
     }

@@ -1,7 +1,9 @@
-//! Whoever ends up as our child without having been launched by us: we are a child subreaper (prctl(2)), or process 1 of
-//! a container, and the orphans of workers come to us. They are reaped as they die, and at the very end killed.
+//! Whoever ends up as our child without having been launched by us: we are a child subreaper
+//! (prctl(2)), or process 1 of a container, and the orphans of workers come to us. They are reaped
+//! as they die, and at the very end killed.
 //!
-//! Used by the guardian and by the supervisor; both have children whose status belongs to somebody else.
+//! Used by the guardian and by the supervisor; both have children whose status belongs to somebody
+//! else.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -28,8 +30,8 @@ pub struct Killed {
     pub left: Vec<i32>,
 }
 
-/// Reaps every dead child of which `is_ours` does not say that somebody waits for it, and says how it ended. Does not
-/// block.
+/// Reaps every dead child of which `is_ours` does not say that somebody waits for it, and says how
+/// it ended. Does not block.
 ///
 /// By number, after a look: `waitpid(-1)` would take the status from under its owner.
 pub fn reap(is_ours: impl Fn(i32) -> bool, mut ended: impl FnMut(&Exit)) {
@@ -52,8 +54,8 @@ pub fn reap(is_ours: impl Fn(i32) -> bool, mut ended: impl FnMut(&Exit)) {
     }
 }
 
-/// Kills and reaps every child until there is none; the children of a killed one become ours and follow. Blocks until
-/// they are dead, at most ten seconds.
+/// Kills and reaps every child until there is none; the children of a killed one become ours and
+/// follow. Blocks until they are dead, at most ten seconds.
 #[must_use]
 pub fn kill_all() -> Killed {
     let end = Instant::now() + DEADLINE;
@@ -70,7 +72,8 @@ pub fn kill_all() -> Killed {
                 Err(_) => break,
             }
         }
-        // What is dead and cannot be reaped is traced by somebody, and goes when that one lets go of it.
+        // What is dead and cannot be reaped is traced by somebody, and goes when that one lets go
+        // of it.
         let left: Vec<i32> = children().into_iter().filter(|pid| !is_dead(*pid)).collect();
         if left.is_empty() || Instant::now() >= end {
             return Killed { reaped, left };
@@ -84,8 +87,8 @@ fn is_dead(pid: i32) -> bool {
     reaper::open(pid).is_ok_and(|handle| reaper::has_exited(&handle))
 }
 
-/// Children that code on our own threads has started are not ours to reap, and cannot be told from orphans. They are
-/// when nobody has waited for them for a while.
+/// Children that code on our own threads has started are not ours to reap, and cannot be told from
+/// orphans. They are when nobody has waited for them for a while.
 #[derive(Debug, Default)]
 pub struct Patience {
     seen: BTreeMap<i32, Instant>,

@@ -1,5 +1,6 @@
-//! What a process is launched with: everything that the loop has to give, without a reference to anything of the loop's.
-//! It is taken to another thread, where files are read that may not answer, and becomes a process there.
+//! What a process is launched with: everything that the loop has to give, without a reference to
+//! anything of the loop's. It is taken to another thread, where files are read that may not answer,
+//! and becomes a process there.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -100,7 +101,10 @@ impl Outfit {
             prepared.environment.insert(name.into(), value.into());
         }
         let plan = prepared.apply(plan, self.surrounded.surroundings())?;
-        let plan = plan.parent_death_signal(self.parent_death_signal).cgroup(cgroup).family_mark(limit_mark);
+        let plan = plan
+            .parent_death_signal(self.parent_death_signal)
+            .cgroup(cgroup)
+            .family_mark(limit_mark);
         Ok(plan.launch_as(attempt)?)
     }
 
@@ -112,7 +116,10 @@ impl Outfit {
     }
 
     fn descriptor(&self, wanted: RawFd) -> Option<&OwnedFd> {
-        self.descriptors.iter().find(|(_, number)| *number == wanted).map(|(descriptor, _)| descriptor)
+        self.descriptors
+            .iter()
+            .find(|(_, number)| *number == wanted)
+            .map(|(descriptor, _)| descriptor)
     }
 }
 

@@ -18,8 +18,11 @@ pub fn groups(socket: impl AsFd) -> io::Result<Vec<libc::gid_t>> {
                 groups.truncate(count);
                 return Ok(groups);
             }
-            // The kernel says how many there are (net/core/sock.c); they are those of the time of connecting.
-            Err((error, needed)) if error.raw_os_error() == Some(libc::ERANGE) && needed > groups.len() => {
+            // The kernel says how many there are (net/core/sock.c); they are those of the time of
+            // connecting.
+            Err((error, needed))
+                if error.raw_os_error() == Some(libc::ERANGE) && needed > groups.len() =>
+            {
                 groups.resize(needed, 0);
             }
             Err((error, _)) => return Err(error),
@@ -30,8 +33,10 @@ pub fn groups(socket: impl AsFd) -> io::Result<Vec<libc::gid_t>> {
 /// How many were read; or why not, and how many there are.
 #[expect(unsafe_code, reason = "neither nix nor rustix nor socket2 knows this option")]
 fn read(socket: &impl AsFd, into: &mut [libc::gid_t]) -> Result<usize, (io::Error, usize)> {
-    let mut bytes = libc::socklen_t::try_from(size_of_val(into)).expect("some thousand groups at most");
-    // SAFETY: the descriptor is borrowed for the call; the buffer is as long as `bytes` says and takes any bytes.
+    let mut bytes =
+        libc::socklen_t::try_from(size_of_val(into)).expect("some thousand groups at most");
+    // SAFETY: the descriptor is borrowed for the call; the buffer is as long as `bytes` says and
+    // takes any bytes.
     let status = unsafe {
         libc::getsockopt(
             socket.as_fd().as_raw_fd(),

@@ -1,4 +1,5 @@
-//! The one owner of wait statuses: by pidfd, never `waitpid(-1)`, so that nobody's child loses its status to us.
+//! The one owner of wait statuses: by pidfd, never `waitpid(-1)`, so that nobody's child loses its
+//! status to us.
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
@@ -12,22 +13,27 @@ use super::launch::Child;
 use super::wait::{self, Whom};
 use crate::process_table;
 
-/// How `child` ended, if it has. The zombie stays: as long as it holds its number, neither a process nor a process group
-/// of strangers can have it (credentials(7)), so that its family can still be signalled. [`discard`] it at last.
+/// How `child` ended, if it has. The zombie stays: as long as it holds its number, neither a
+/// process nor a process group of strangers can have it (credentials(7)), so that its family can
+/// still be signalled. [`discard`] it at last.
 ///
-/// Does not block. `None`: it lives, or somebody who traces it has not let go of it; [`has_exited`] tells which.
+/// Does not block. `None`: it lives, or somebody who traces it has not let go of it; [`has_exited`]
+/// tells which.
 #[must_use]
 pub fn peek(child: &Child) -> Option<Status> {
     match wait::peek(Whom::Handle(child.pidfd.as_fd())) {
         Ok(exit) => exit.map(|exit| exit.status),
-        // No child of ours: a worker calls a grandchild its main process (`MAINPID=`), whose parent lives.
+        // No child of ours: a worker calls a grandchild its main process (`MAINPID=`), whose parent
+        // lives.
         Err(_) if !has_exited(&child.pidfd) => None,
-        // Someone took it (a worker thread that calls waitpid(-1)): it is gone, and nobody knows how.
+        // Someone took it (a worker thread that calls waitpid(-1)): it is gone, and nobody knows
+        // how.
         Err(_) => Some(Status::Unknown),
     }
 }
 
-/// How it ended by the process table, for one that has exited and that the kernel keeps back for whoever traces it.
+/// How it ended by the process table, for one that has exited and that the kernel keeps back for
+/// whoever traces it.
 #[must_use]
 pub fn status_of_traced(child: &Child) -> Status {
     let stat = process_table::stat(child.pid).filter(|stat| stat.start_time == child.start_time);
@@ -56,13 +62,14 @@ pub fn reap(child: &Child) -> Option<Status> {
     Some(status)
 }
 
-/// Reaps a child whose status is of no interest. One that cannot be reaped yet, because it is still dying or somebody
-/// traces it, is an orphan from then on. Does not block.
+/// Reaps a child whose status is of no interest. One that cannot be reaped yet, because it is still
+/// dying or somebody traces it, is an orphan from then on. Does not block.
 pub fn discard(pidfd: &OwnedFd) {
     let _ = wait::take(Whom::Handle(pidfd.as_fd()));
 }
 
-/// Lets go of a process that is known to have exited: reaps it, unless that is somebody else's business.
+/// Lets go of a process that is known to have exited: reaps it, unless that is somebody else's
+/// business.
 pub fn forget(child: &Child) {
     if !child.is_adopted {
         discard(&child.pidfd);
@@ -89,7 +96,8 @@ pub fn has_exited(pidfd: &OwnedFd) -> bool {
     poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
-/// Sends a signal to the process behind a pidfd: never to a stranger that got its number. ESRCH when it has exited.
+/// Sends a signal to the process behind a pidfd: never to a stranger that got its number. ESRCH
+/// when it has exited.
 ///
 /// # Errors
 /// What pidfd_send_signal(2) says.
@@ -104,9 +112,11 @@ pub fn signal(child: &Child, signal: i32) -> nix::Result<()> {
 #[expect(unsafe_code, reason = "nix has no pidfd_send_signal")]
 pub fn signal_by(pidfd: impl AsFd, signal: i32) -> nix::Result<()> {
     let none: *const libc::siginfo_t = std::ptr::null();
-    // SAFETY: needed because nix lacks this call. The descriptor is open, and a null siginfo means "as kill(2)".
-    let result =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_fd().as_raw_fd(), signal, none, 0) };
+    // SAFETY: needed because nix lacks this call. The descriptor is open, and a null siginfo means
+    // "as kill(2)".
+    let result = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_fd().as_raw_fd(), signal, none, 0)
+    };
     Errno::result(result).map(drop)
 }
 

@@ -1,5 +1,5 @@
-//! One look at the whole process table, for all families that need one at the moment: a walk costs milliseconds, however
-//! few of those that are found are of interest.
+//! One look at the whole process table, for all families that need one at the moment: a walk costs
+//! milliseconds, however few of those that are found are of interest.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
@@ -13,11 +13,11 @@ use super::launch::Child;
 use crate::process_table::{self, Stat};
 use crate::service_manager;
 
-/// A snapshot that is younger than this is as good as a new one to whoever only asks who is there to be signalled: those
-/// that were born meanwhile are found by the next look.
+/// A snapshot that is younger than this is as good as a new one to whoever only asks who is there
+/// to be signalled: those that were born meanwhile are found by the next look.
 const RECENT: Duration = Duration::from_millis(5);
-/// Walks again when the numbers of processes began from the start meanwhile: so that a child with a lower number than
-/// the parent that it outlived is seen.
+/// Walks again when the numbers of processes began from the start meanwhile: so that a child with a
+/// lower number than the parent that it outlived is seen.
 const WALKS: usize = 3;
 
 /// The mark of a family: a variable, and a resource limit.
@@ -31,7 +31,8 @@ pub(super) struct Mark {
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
     latest: RefCell<Option<Rc<Snapshot>>>,
-    /// The marks of processes that were seen with one, by number and time of birth: they do not lose them.
+    /// The marks of processes that were seen with one, by number and time of birth: they do not
+    /// lose them.
     marks: RefCell<HashMap<(i32, u64), Marks>>,
     cost: Cell<Duration>,
 }
@@ -39,7 +40,8 @@ pub(super) struct Snapshots {
 /// Everyone, as the kernel showed them one after the other.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    /// When the walk began, in monotonic nanoseconds: whoever was there then, and still is, is in it.
+    /// When the walk began, in monotonic nanoseconds: whoever was there then, and still is, is in
+    /// it.
     begun: u64,
     processes: HashMap<i32, Stat>,
     by_parent: HashMap<i32, Vec<i32>>,
@@ -116,7 +118,9 @@ impl Snapshots {
         let children = heirs.iter().filter_map(|heir| snapshot.by_parent.get(heir)).flatten();
         let mut orphans = HashMap::new();
         for &pid in children {
-            let Some(stat) = snapshot.processes.get(&pid).filter(|stat| !stat.is_dead()) else { continue };
+            let Some(stat) = snapshot.processes.get(&pid).filter(|stat| !stat.is_dead()) else {
+                continue;
+            };
             let key = (pid, stat.start_time);
             let marks = known.get(&key).cloned().unwrap_or_else(|| Marks::of(pid));
             if marks != Marks::default() {
@@ -129,11 +133,12 @@ impl Snapshots {
 }
 
 impl Snapshot {
-    /// Everyone who lives of the family of `main`: who descends from it, is of its session or group, or is an orphan with
-    /// its mark, and who descends from those.
+    /// Everyone who lives of the family of `main`: who descends from it, is of its session or
+    /// group, or is an orphan with its mark, and who descends from those.
     pub(super) fn family(&self, main: &Child, mark: &Mark) -> Vec<(i32, &Stat)> {
-        // An adopted one is reaped by its new parent, and its number may be a stranger's then; so may its session. A
-        // number that is in use as a session is given to nobody (credentials(7)).
+        // An adopted one is reaped by its new parent, and its number may be a stranger's then; so
+        // may its session. A number that is in use as a session is given to nobody
+        // (credentials(7)).
         let is_taken = self.processes.get(&main.pid).is_some_and(|stat| is_stranger(main, stat));
         let mut open: Vec<i32> = Vec::new();
         if !is_taken {
@@ -143,9 +148,11 @@ impl Snapshot {
         }
         let user = if is_taken { None } else { process_table::user(main.pid) };
         open.extend(
-            self.orphans.iter().filter(|(_, marks)| marks.bear(mark)).map(|(pid, _)| *pid).filter(|pid| {
-                self.processes.get(pid).is_some_and(|stat| is_of_ours(*pid, stat.parent, user))
-            }),
+            self.orphans.iter().filter(|(_, marks)| marks.bear(mark)).map(|(pid, _)| *pid).filter(
+                |pid| {
+                    self.processes.get(pid).is_some_and(|stat| is_of_ours(*pid, stat.parent, user))
+                },
+            ),
         );
         let mut found = BTreeSet::new();
         while let Some(pid) = open.pop() {
@@ -175,11 +182,13 @@ impl Marks {
 
 /// How the kernel calls the limit that is a mark.
 const LIMIT: &str = "Max realtime timeout";
-/// The least limit of real-time processor time that is a mark: 146 thousand years, which limits nobody.
+/// The least limit of real-time processor time that is a mark: 146 thousand years, which limits
+/// nobody.
 pub(super) const LIMIT_MARK: u64 = 1 << 62;
 
-/// Whether a process belongs to a family, told without a walk: by climbing from it. For whoever speaks in its name: a mark
-/// is a word that anybody may use, so that an orphan also has to be of the user of its main process.
+/// Whether a process belongs to a family, told without a walk: by climbing from it. For whoever
+/// speaks in its name: a mark is a word that anybody may use, so that an orphan also has to be of
+/// the user of its main process.
 pub(super) fn speaks_for(main: &Child, mark: &Mark, pid: i32) -> bool {
     let is_taken = process_table::stat(main.pid).is_some_and(|stat| is_stranger(main, &stat));
     let user = if is_taken { None } else { process_table::user(main.pid) };
@@ -213,11 +222,12 @@ fn heirs() -> Vec<i32> {
     }
 }
 
-/// Whether an orphan with a mark has surely come from us: it is our child or our guardian's, which nobody becomes who does
-/// not descend from us (prctl(2), `PR_SET_CHILD_SUBREAPER`). Where others leave their orphans too it has to be of the
-/// family's own user at least.
+/// Whether an orphan with a mark has surely come from us: it is our child or our guardian's, which
+/// nobody becomes who does not descend from us (prctl(2), `PR_SET_CHILD_SUBREAPER`). Where others
+/// leave their orphans too it has to be of the family's own user at least.
 fn is_of_ours(pid: i32, parent: i32, user: Option<u32>) -> bool {
-    let is_sure = parent == nix::unistd::getpid().as_raw() || service_manager::guardian_pid() == Some(parent);
+    let is_sure =
+        parent == nix::unistd::getpid().as_raw() || service_manager::guardian_pid() == Some(parent);
     is_sure || (user.is_some() && process_table::user(pid) == user)
 }
 

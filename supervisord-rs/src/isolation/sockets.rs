@@ -1,5 +1,5 @@
-//! Listening sockets that the supervisor opens once and hands to each incarnation: while a worker restarts, clients wait
-//! in the socket's queue and nobody is refused.
+//! Listening sockets that the supervisor opens once and hands to each incarnation: while a worker
+//! restarts, clients wait in the socket's queue and nobody is refused.
 
 use std::collections::HashMap;
 use std::fs;
@@ -59,7 +59,8 @@ impl Sockets {
                 continue;
             }
             let name = format!("{PREFIX}{}/{}", spec.kind as SocketKindKey, spec.address);
-            let inherited = self.inherited.remove(&name).filter(|socket| is_bound_to(socket, &spec.address));
+            let inherited =
+                self.inherited.remove(&name).filter(|socket| is_bound_to(socket, &spec.address));
             let socket = inherited.map_or_else(|| listen(spec), Ok).map_err(|error| {
                 let errno = error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw);
                 Failed::about(LaunchStage::Socket, errno, spec.listen.clone())
@@ -87,7 +88,8 @@ impl Sockets {
     }
 }
 
-/// Whether it is what its name says, and, with a name in the file system, still to be reached by it.
+/// Whether it is what its name says, and, with a name in the file system, still to be reached by
+/// it.
 fn is_bound_to(socket: &OwnedFd, address: &Address) -> bool {
     let Ok(bound) = socket2::SockRef::from(socket).local_addr() else { return false };
     match address {
@@ -109,7 +111,8 @@ fn listen(spec: &SocketSpec) -> io::Result<OwnedFd> {
     let socket = match &spec.address {
         Address::Ip(address) => {
             let socket = Socket::new(Domain::for_address(*address), kind, None)?;
-            // Connections of a predecessor that linger in TIME_WAIT are no reason to fail (socket(7)).
+            // Connections of a predecessor that linger in TIME_WAIT are no reason to fail
+            // (socket(7)).
             socket.set_reuse_address(spec.kind == SocketKind::Stream)?;
             if address.is_ipv6() {
                 socket.set_only_v6(false)?;

@@ -1,7 +1,8 @@
-//! What surrounds a process, from the configuration to the kernel's numbers: accounts, environment, secrets.
+//! What surrounds a process, from the configuration to the kernel's numbers: accounts, environment,
+//! secrets.
 //!
-//! All of it is looked up before the child exists: names of users may need files or a name service, and between clone
-//! and exec nothing may.
+//! All of it is looked up before the child exists: names of users may need files or a name service,
+//! and between clone and exec nothing may.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -58,8 +59,8 @@ pub(super) struct Prepared {
     credentials: Credentials,
 }
 
-/// Looks everything up. `inherited` is what the supervisor has to give. May read files, and ask the network where the
-/// machine's accounts do: call it on a launcher thread.
+/// Looks everything up. `inherited` is what the supervisor has to give. May read files, and ask the
+/// network where the machine's accounts do: call it on a launcher thread.
 pub(super) fn prepare(
     launch: &Launch,
     inherited: &BTreeMap<OsString, OsString>,
@@ -104,11 +105,15 @@ pub(super) fn prepare(
 impl Prepared {
     /// The supervisor's own, as cells have it.
     pub(super) fn inherited(environment: &BTreeMap<OsString, OsString>) -> Self {
-        Self { environment: environment.clone(), secrets: Vec::new(), credentials: Credentials::default() }
+        Self {
+            environment: environment.clone(),
+            secrets: Vec::new(),
+            credentials: Credentials::default(),
+        }
     }
 
-    /// Makes pipes of ours its user's own, who could not open them by name (`/dev/stderr`) else: proc_pid_fd(5). Where we may
-    /// not, it has the descriptors all the same.
+    /// Makes pipes of ours its user's own, who could not open them by name (`/dev/stderr`) else:
+    /// proc_pid_fd(5). Where we may not, it has the descriptors all the same.
     pub(super) fn own<'a>(&self, pipes: impl Iterator<Item = &'a OwnedFd>) {
         let Some(uid) = self.credentials.uid else { return };
         for pipe in pipes {
@@ -127,7 +132,8 @@ impl Prepared {
             plan = plan.descriptor(content.as_fd())?;
             self.environment.insert(name.into(), format!("/dev/fd/{number}").into());
         }
-        plan = plan.environment(self.environment.iter().map(|(name, value)| (&**name, &**value)))?;
+        plan =
+            plan.environment(self.environment.iter().map(|(name, value)| (&**name, &**value)))?;
         plan = plan.oom_score_adj(surroundings.oom_score_adj);
         if let Some(directory) = &surroundings.cwd {
             plan = plan.directory(directory)?;
@@ -147,16 +153,22 @@ impl Prepared {
         Ok(plan)
     }
 
-    /// Where programs are looked up: the `PATH` of the worker's own environment, else that of confstr(3) and execvp(3).
+    /// Where programs are looked up: the `PATH` of the worker's own environment, else that of
+    /// confstr(3) and execvp(3).
     pub(super) fn path(&self) -> OsString {
         self.environment.get(OsStr::new("PATH")).cloned().unwrap_or_else(|| "/bin:/usr/bin".into())
     }
 }
 
-/// The numbers of its accounts; with a user come `USER`, `LOGNAME`, `HOME` and `SHELL`, as login(1) sets them.
-fn credentials(surroundings: &Surroundings, set: &mut impl FnMut(&str, &OsStr)) -> Result<Credentials> {
+/// The numbers of its accounts; with a user come `USER`, `LOGNAME`, `HOME` and `SHELL`, as login(1)
+/// sets them.
+fn credentials(
+    surroundings: &Surroundings,
+    set: &mut impl FnMut(&str, &OsStr),
+) -> Result<Credentials> {
     let group = |name: &String| {
-        accounts::group(name).ok_or_else(|| Failed::about(LaunchStage::Group, Errno::ENOENT, name.clone()))
+        accounts::group(name)
+            .ok_or_else(|| Failed::about(LaunchStage::Group, Errno::ENOENT, name.clone()))
     };
     let mut credentials = Credentials::default();
     if let Some(name) = &surroundings.user {
@@ -180,12 +192,12 @@ fn credentials(surroundings: &Surroundings, set: &mut impl FnMut(&str, &OsStr)) 
     Ok(only_what_changes(credentials, surroundings.groups.is_some()))
 }
 
-/// Changing to what we are needs no right, and asking for it would. Groups that are asked for by name are not passed over:
-/// where they are others than ours and cannot be had, the launch fails.
+/// Changing to what we are needs no right, and asking for it would. Groups that are asked for by
+/// name are not passed over: where they are others than ours and cannot be had, the launch fails.
 fn only_what_changes(credentials: Credentials, are_groups_named: bool) -> Credentials {
     let Credentials { uid, gid, groups } = &credentials;
-    let is_us =
-        uid.is_none_or(|uid| uid == geteuid().as_raw()) && gid.is_none_or(|gid| gid == getegid().as_raw());
+    let is_us = uid.is_none_or(|uid| uid == geteuid().as_raw())
+        && gid.is_none_or(|gid| gid == getegid().as_raw());
     if !is_us || (uid.is_none() && gid.is_none() && groups.is_none()) || rights::SETGID.is_ours() {
         return credentials;
     }
@@ -193,19 +205,23 @@ fn only_what_changes(credentials: Credentials, are_groups_named: bool) -> Creden
     Credentials { uid: None, gid: None, groups }
 }
 
-/// Whether these are our supplementary groups. Our own group counts as one whether it stands among them or not.
+/// Whether these are our supplementary groups. Our own group counts as one whether it stands among
+/// them or not.
 fn are_ours(groups: &[u32]) -> bool {
     let own = getegid().as_raw();
-    let with_own = |groups: &mut dyn Iterator<Item = u32>| -> BTreeSet<u32> { groups.chain([own]).collect() };
+    let with_own =
+        |groups: &mut dyn Iterator<Item = u32>| -> BTreeSet<u32> { groups.chain([own]).collect() };
     let ours = getgroups().unwrap_or_default();
     with_own(&mut groups.iter().copied()) == with_own(&mut ours.into_iter().map(Gid::as_raw))
 }
 
-/// `NAME=value` lines; `export ` in front, comments, and one pair of quotes around a value are taken off.
+/// `NAME=value` lines; `export ` in front, comments, and one pair of quotes around a value are
+/// taken off.
 fn env_file(path: &Path, attempt: &Attempt) -> Result<Vec<(String, String)>> {
     let text = read(LaunchStage::EnvFile, path, attempt)?;
-    let text = String::from_utf8(text)
-        .map_err(|_| Failed::about(LaunchStage::EnvFile, Errno::EINVAL, path.display().to_string()))?;
+    let text = String::from_utf8(text).map_err(|_| {
+        Failed::about(LaunchStage::EnvFile, Errno::EINVAL, path.display().to_string())
+    })?;
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -213,12 +229,15 @@ fn env_file(path: &Path, attempt: &Attempt) -> Result<Vec<(String, String)>> {
         if line.is_empty() || line.starts_with('#') || line.starts_with(';') {
             continue;
         }
-        let Some((name, value)) = line.split_once('=').filter(|(name, _)| is_name(name.trim())) else {
+        let Some((name, value)) = line.split_once('=').filter(|(name, _)| is_name(name.trim()))
+        else {
             let subject = format!("{} (line {})", path.display(), number + 1);
             return Err(Failed::about(LaunchStage::EnvFile, Errno::EINVAL, subject));
         };
         let value = value.trim();
-        let quoted = ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
+        let quoted = ['"', '\'']
+            .into_iter()
+            .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
         found.push((name.trim().to_owned(), quoted.unwrap_or(value).to_owned()));
     }
     Ok(found)
@@ -245,14 +264,16 @@ pub(super) fn whole(file: File) -> io::Result<Vec<u8>> {
     if content.len() as u64 > SECRET_MAX { Err(Errno::EFBIG.into()) } else { Ok(content) }
 }
 
-/// A secret as memory that only its holder can read: it is in no file system, no argument and no environment.
+/// A secret as memory that only its holder can read: it is in no file system, no argument and no
+/// environment.
 fn secret(source: &SecretSource, attempt: &Attempt) -> Result<OwnedFd> {
     let (path, content) = match source {
         SecretSource::File(path) => (path.clone(), read(LaunchStage::Secret, path, attempt)?),
         SecretSource::Descriptor(number) => {
             let path = PathBuf::from(format!("fd:{number}"));
             let content = inherited::open(*number).and_then(whole);
-            let content = content.map_err(|error| Failed::io(LaunchStage::Secret, &error, &path))?;
+            let content =
+                content.map_err(|error| Failed::io(LaunchStage::Secret, &error, &path))?;
             (path, content)
         }
     };
@@ -266,11 +287,14 @@ pub fn sealed(content: &[u8]) -> io::Result<OwnedFd> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let mut file = File::from(memfd_create(c"secret", flags)?);
     file.write_all(content)?;
-    // Its reader opens /dev/fd/N, which is an open of its own: whoever holds the descriptor may, and nobody may write.
+    // Its reader opens /dev/fd/N, which is an open of its own: whoever holds the descriptor may,
+    // and nobody may write.
     let name = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
     fs::set_permissions(name, mode(0o444))?;
-    let seals =
-        SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
+    let seals = SealFlag::F_SEAL_SHRINK
+        | SealFlag::F_SEAL_GROW
+        | SealFlag::F_SEAL_WRITE
+        | SealFlag::F_SEAL_SEAL;
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
     file.rewind()?;
     Ok(file.into())

@@ -1,5 +1,6 @@
-//! What a predecessor started and nobody has taken over: found by the mark in its environment, and ended. Also a process
-//! that was just being born when the predecessor died, and is still the image of it.
+//! What a predecessor started and nobody has taken over: found by the mark in its environment, and
+//! ended. Also a process that was just being born when the predecessor died, and is still the image
+//! of it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -12,14 +13,16 @@ use crate::service_manager;
 /// Between two looks at those that are dying.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Kills everyone who bears a mark of this house that is not among the `adopted`, and waits for it. Who does not die
-/// within `limit` is given back.
+/// Kills everyone who bears a mark of this house that is not among the `adopted`, and waits for it.
+/// Who does not die within `limit` is given back.
 pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Vec<i32> {
     let end = Instant::now() + limit;
     let mut killed = BTreeSet::new();
     loop {
-        let strays: Vec<i32> =
-            process_table::pids().into_iter().filter(|pid| is_stray(*pid, house, adopted)).collect();
+        let strays: Vec<i32> = process_table::pids()
+            .into_iter()
+            .filter(|pid| is_stray(*pid, house, adopted))
+            .collect();
         if strays.is_empty() || Instant::now() >= end {
             return strays;
         }
@@ -30,7 +33,10 @@ pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Ve
             {
                 let _ = reaper::signal_by(&pidfd, libc::SIGKILL);
                 if killed.insert(pid) {
-                    tracing::info!(pid, "ended what the predecessor had left and nobody could take over");
+                    tracing::info!(
+                        pid,
+                        "ended what the predecessor had left and nobody could take over"
+                    );
                 }
             }
         }
@@ -53,8 +59,8 @@ fn is_stray(pid: i32, house: &str, adopted: &[String]) -> bool {
     }
 }
 
-/// Whether it has our guardian for a parent and the memory of a supervisor of it: between clone and exec a child is an
-/// image of its parent, and the parent is dead.
+/// Whether it has our guardian for a parent and the memory of a supervisor of it: between clone and
+/// exec a child is an image of its parent, and the parent is dead.
 fn is_unfinished(pid: i32) -> bool {
     let Some(guardian) = service_manager::guardian_pid() else { return false };
     let is_child = process_table::parent(pid) == guardian;

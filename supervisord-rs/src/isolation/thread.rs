@@ -1,4 +1,5 @@
-//! SDK code on a thread of the supervisor: it shares everything, and a fatal fault in it ends the supervisor.
+//! SDK code on a thread of the supervisor: it shares everything, and a fatal fault in it ends the
+//! supervisor.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use workers::run::{IncarnationPlan, OnPanic};
 use super::launch::failure;
 use super::live::Sdk;
 
-/// Starts the thread. It ends by itself, when it stops; nobody joins it, since one that hangs would hang us.
+/// Starts the thread. It ends by itself, when it stops; nobody joins it, since one that hangs would
+/// hang us.
 pub(super) fn launch(
     sdk: &Sdk,
     order: &Order<'_>,
@@ -33,7 +35,9 @@ pub(super) fn launch(
         output,
         at_end: None,
     };
-    workers::run::spawn(plan, registry).map(drop).map_err(|error| from_io(LaunchStage::Thread, &error))
+    workers::run::spawn(plan, registry)
+        .map(drop)
+        .map_err(|error| from_io(LaunchStage::Thread, &error))
 }
 
 /// What SDK code is to run, and how: the same for thread, cell and process.

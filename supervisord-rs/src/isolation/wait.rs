@@ -1,5 +1,6 @@
-//! waitid(2) as the kernel has it. nix reads the signal into an enumeration of those that have a name and answers EINVAL
-//! for a real-time one, though the status was there: what is asked for is how somebody ended, so numbers stay numbers.
+//! waitid(2) as the kernel has it. nix reads the signal into an enumeration of those that have a
+//! name and answers EINVAL for a real-time one, though the status was there: what is asked for is
+//! how somebody ended, so numbers stay numbers.
 #![expect(unsafe_code, reason = "nix has no waitid that takes real-time signals")]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -27,8 +28,8 @@ pub struct Exit {
     pub status: Status,
 }
 
-/// Who has exited, and stays a zombie. `None`: nobody has, or the kernel keeps it back for whoever traces it (ptrace(2)).
-/// Does not block.
+/// Who has exited, and stays a zombie. `None`: nobody has, or the kernel keeps it back for whoever
+/// traces it (ptrace(2)). Does not block.
 ///
 /// # Errors
 /// ECHILD, and that alone says that there is no such child.
@@ -55,9 +56,11 @@ fn wait(whom: Whom<'_>, options: libc::c_int) -> nix::Result<Option<Exit>> {
     loop {
         // SAFETY: a siginfo_t is plain numbers, for which zeroes are a value.
         let mut found: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        // SAFETY: needed because nix refuses some statuses. The kernel writes no more than a siginfo_t to where one is.
-        let result =
-            unsafe { libc::waitid(kind, id, &raw mut found, libc::WEXITED | libc::WNOHANG | options) };
+        // SAFETY: needed because nix refuses some statuses. The kernel writes no more than a
+        // siginfo_t to where one is.
+        let result = unsafe {
+            libc::waitid(kind, id, &raw mut found, libc::WEXITED | libc::WNOHANG | options)
+        };
         match Errno::result(result) {
             Ok(_) => return Ok(read(&found)),
             // By a signal of ours, as it may be with any call: nothing was found out.
@@ -68,7 +71,8 @@ fn wait(whom: Whom<'_>, options: libc::c_int) -> nix::Result<Option<Exit>> {
 }
 
 fn read(found: &libc::siginfo_t) -> Option<Exit> {
-    // SAFETY: waitid fills in the fields of SIGCHLD, or leaves the zeroes where nobody has exited (waitid(2)).
+    // SAFETY: waitid fills in the fields of SIGCHLD, or leaves the zeroes where nobody has exited
+    // (waitid(2)).
     let (pid, number) = unsafe { (found.si_pid(), found.si_status()) };
     let status = match found.si_code {
         libc::CLD_EXITED => Status::Exited(number),

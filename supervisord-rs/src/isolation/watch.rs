@@ -85,9 +85,9 @@ pub(super) enum Says {
     Once,
 }
 
-/// Something whose descriptor is in the set. It is taken out before it is dropped: closing our descriptor does not do that
-/// as long as anybody has a copy of it, such as the fd store or a child, and what nobody can name any more would be ready
-/// for ever (epoll(7), question 6).
+/// Something whose descriptor is in the set. It is taken out before it is dropped: closing our
+/// descriptor does not do that as long as anybody has a copy of it, such as the fd store or a
+/// child, and what nobody can name any more would be ready for ever (epoll(7), question 6).
 #[derive(Debug)]
 pub(super) struct Watched<T: AsFd> {
     inner: T,
@@ -135,7 +135,12 @@ impl Watch {
     ///
     /// # Errors
     /// What epoll_ctl(2) says, with what was to be watched.
-    pub(super) fn add<T: AsFd>(&self, inner: T, token: Token, says: Says) -> Result<Watched<T>, (T, Errno)> {
+    pub(super) fn add<T: AsFd>(
+        &self,
+        inner: T,
+        token: Token,
+        says: Says,
+    ) -> Result<Watched<T>, (T, Errno)> {
         let flags = match says {
             Says::WhileReady => EpollFlags::EPOLLIN,
             Says::Once => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
@@ -182,13 +187,15 @@ impl Wakeup {
     /// EMFILE, or what epoll_ctl(2) says.
     pub fn of(fd: OwnedFd) -> io::Result<Self> {
         #[expect(unsafe_code, reason = "tokio leaves the lifetime of the descriptor to its caller")]
-        // SAFETY: needed because the safe constructors are deprecated as unsound for types that could change their
-        // descriptor. An OwnedFd keeps the same open descriptor until the AsyncFd, which owns it, is dropped.
+        // SAFETY: needed because the safe constructors are deprecated as unsound for types that
+        // could change their descriptor. An OwnedFd keeps the same open descriptor until the
+        // AsyncFd, which owns it, is dropped.
         let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
         registered.map(Self).map_err(io::Error::from)
     }
 
-    /// Waits until something is ready, then has it taken by `collect`, which says whether there may be more.
+    /// Waits until something is ready, then has it taken by `collect`, which says whether there may
+    /// be more.
     ///
     /// # Errors
     /// When the event loop is gone.

@@ -1,4 +1,5 @@
-//! Asking: a connection, a request. None of it waits longer than it is told to, and none of it waits in the loop.
+//! Asking: a connection, a request. None of it waits longer than it is told to, and none of it
+//! waits in the loop.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::probes::{Address, Check};
 
-/// Asks. True: a good answer within `limit`; `None`: nobody was there to hear one (the supervisor did not run), which says
-/// nothing. A `Check::Exec` is none of these, and never good here.
+/// Asks. True: a good answer within `limit`; `None`: nobody was there to hear one (the supervisor
+/// did not run), which says nothing. A `Check::Exec` is none of these, and never good here.
 pub async fn ask(check: &Check, limit: Duration) -> Option<bool> {
     let begun = Instant::now();
     let answer = async {
@@ -42,7 +43,8 @@ async fn connect(address: &Address) -> Option<Box<dyn Stream>> {
 
 /// The head of the answer says it all: its body may have no end.
 async fn get(stream: Box<dyn Stream>, host: &str, path: &str) -> Option<bool> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
     let request = hyper::Request::get(path)
         .header("host", host)
         .header("user-agent", concat!("supervisord-rs/", env!("CARGO_PKG_VERSION")))

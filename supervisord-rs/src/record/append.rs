@@ -1,5 +1,5 @@
-//! Opens a file to be written to at its end, in a directory that a worker may write too: whatever is put in the file's
-//! place, the open neither waits nor ends somewhere else.
+//! Opens a file to be written to at its end, in a directory that a worker may write too: whatever
+//! is put in the file's place, the open neither waits nor ends somewhere else.
 //!
 //! `O_APPEND`: whoever else writes to the file, each write lands behind what is there (open(2)).
 
@@ -16,10 +16,12 @@ const LINKS_MAX: usize = 40;
 /// What is created may be read by its group.
 const MODE: u32 = 0o640;
 
-/// Opens it, and creates it and its directory where they are not there. A FIFO is opened without a reader, and outlives it.
+/// Opens it, and creates it and its directory where they are not there. A FIFO is opened without a
+/// reader, and outlives it.
 ///
 /// # Errors
-/// Those of open(2); PermissionDenied for a symbolic link that belongs to somebody else than root and us.
+/// Those of open(2); PermissionDenied for a symbolic link that belongs to somebody else than root
+/// and us.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     match open_once(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -31,7 +33,8 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Opens a regular file to be read, and nothing that is in its place: it neither waits nor follows a link.
+/// Opens a regular file to be read, and nothing that is in its place: it neither waits nor follows
+/// a link.
 ///
 /// # Errors
 /// Those of open(2); another one for what is no regular file.
@@ -49,10 +52,13 @@ fn open_once(path: &Path) -> io::Result<File> {
     for _ in 0..LINKS_MAX {
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(MODE);
-        // Without O_NONBLOCK the open of a FIFO waits for a reader, and that of a terminal for a modem.
+        // Without O_NONBLOCK the open of a FIFO waits for a reader, and that of a terminal for a
+        // modem.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
         match options.custom_flags(flags).open(&path) {
-            Ok(file) if file.metadata()?.file_type().is_fifo() => return Ok(for_both(&file).unwrap_or(file)),
+            Ok(file) if file.metadata()?.file_type().is_fifo() => {
+                return Ok(for_both(&file).unwrap_or(file));
+            }
             // A FIFO that nobody reads (fifo(7)).
             Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
                 let mut options = OpenOptions::new();
@@ -80,11 +86,13 @@ fn for_both(fifo: &File) -> io::Result<File> {
 
 enum Link {
     To(PathBuf),
-    /// It stands for something that is open, as those in `/proc/PID/fd` do (proc(5)): there is no path to go on with.
+    /// It stands for something that is open, as those in `/proc/PID/fd` do (proc(5)): there is no
+    /// path to go on with.
     Open,
 }
 
-/// Where a symbolic link leads. One that a worker has made leads nowhere: we may be able to write where it is not.
+/// Where a symbolic link leads. One that a worker has made leads nowhere: we may be able to write
+/// where it is not.
 fn follow(path: &Path) -> io::Result<Link> {
     let flags = libc::O_PATH | libc::O_NOFOLLOW;
     let link = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -93,7 +101,8 @@ fn follow(path: &Path) -> io::Result<Link> {
         let why = format!("{} is a symbolic link of another user (uid {owner})", path.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
-    let is_of_proc = fstatfs(&link).is_ok_and(|system| system.filesystem_type() == PROC_SUPER_MAGIC);
+    let is_of_proc =
+        fstatfs(&link).is_ok_and(|system| system.filesystem_type() == PROC_SUPER_MAGIC);
     if is_of_proc && path.parent().and_then(Path::file_name).is_some_and(|name| name == "fd") {
         return Ok(Link::Open);
     }

@@ -1,8 +1,9 @@
 //! The black box: the supervisor's own board, in a file that survives it.
 //!
-//! Page 0 is the header; then a page for each worker: its board in the lower half (live, for threads of the supervisor),
-//! a [`Note`] for its successor in the upper half. Everything is an atomic store into mapped memory: no system call, and
-//! a SIGKILL at any instant leaves each word either old or new. `post_mortem` reads it.
+//! Page 0 is the header; then a page for each worker: its board in the lower half (live, for
+//! threads of the supervisor), a [`Note`] for its successor in the upper half. Everything is an
+//! atomic store into mapped memory: no system call, and a SIGKILL at any instant leaves each word
+//! either old or new. `post_mortem` reads it.
 #![expect(unsafe_code, reason = "two layouts share a mapped page")]
 
 use std::fs::{File, OpenOptions};
@@ -61,7 +62,8 @@ pub(super) struct Header {
     pub(super) binary: AtomicU64,
     /// Not 0: from now on it is this one that counts, and no longer the predecessor's.
     pub(super) is_published: AtomicU32,
-    /// What the threads that carry output have in their own pipes: whose it is, and how far it has come.
+    /// What the threads that carry output have in their own pipes: whose it is, and how far it has
+    /// come.
     pub(super) carried: [Carried; CARRIERS + PAST_HANDS],
 }
 
@@ -77,7 +79,8 @@ pub struct Carried {
     pub owner: AtomicU64,
     /// The stream, as a number; 0: none.
     pub stream: AtomicU64,
-    /// How long its file was when a write to its end began, and how many bytes that writes; 0 bytes: not begun.
+    /// How long its file was when a write to its end began, and how many bytes that writes; 0
+    /// bytes: not begun.
     pub place: AtomicU64,
     /// See `place`; stored after the others.
     pub length: AtomicU64,
@@ -85,7 +88,8 @@ pub struct Carried {
     pub held: AtomicU64,
     /// See `held`.
     pub covered: AtomicU64,
-    /// Not 0: what is written is not those bytes, but the text that was made of them, which is kept too.
+    /// Not 0: what is written is not those bytes, but the text that was made of them, which is kept
+    /// too.
     pub is_text: AtomicU64,
 }
 
@@ -135,11 +139,12 @@ pub struct Begun {
 pub struct Carriers(Arc<Mapping>);
 
 impl Carriers {
-    /// Where the losses of a worker's stream are counted: its position, and the number of the stream among its own.
-    /// `None`: of nobody's.
+    /// Where the losses of a worker's stream are counted: its position, and the number of the
+    /// stream among its own. `None`: of nobody's.
     #[must_use]
     pub fn losses(&self, of: Option<(usize, usize)>) -> Losses {
-        let of = of.filter(|(worker, stream)| *worker + 1 < self.0.pages().get() && *stream < STREAMS);
+        let of =
+            of.filter(|(worker, stream)| *worker + 1 < self.0.pages().get() && *stream < STREAMS);
         let note = of.map(|(worker, stream)| (self.clone(), worker, stream));
         Losses { note, own: Default::default() }
     }
@@ -150,11 +155,12 @@ impl Carriers {
         header(&self.0).carried[..CARRIERS].get(carrier)
     }
 
-    /// Passes on what stood in a predecessor's black box, for whoever comes after us before it is written. False: there
-    /// is no room.
+    /// Passes on what stood in a predecessor's black box, for whoever comes after us before it is
+    /// written. False: there is no room.
     pub fn pass_on(&self, past: &PastCarried) -> bool {
-        let free =
-            header(&self.0).carried[CARRIERS..].iter().find(|slot| slot.owner.load(Ordering::Relaxed) == 0);
+        let free = header(&self.0).carried[CARRIERS..]
+            .iter()
+            .find(|slot| slot.owner.load(Ordering::Relaxed) == 0);
         let Some(slot) = free else { return false };
         slot.stream.store(past.stream, Ordering::Relaxed);
         if let Some(begun) = past.begun {
@@ -165,9 +171,9 @@ impl Carriers {
     }
 }
 
-/// What a successor needs to know of a worker, beside its board. Each group of words is written so that a death at any
-/// instant leaves the old or the new: a memo is written beside the one that counts, and then counts; a process is
-/// erased, written, and then named by its generation.
+/// What a successor needs to know of a worker, beside its board. Each group of words is written so
+/// that a death at any instant leaves the old or the new: a memo is written beside the one that
+/// counts, and then counts; a process is erased, written, and then named by its generation.
 #[repr(C, align(64))]
 pub struct Note {
     pub(super) name_length: AtomicU32,
@@ -184,7 +190,8 @@ pub struct Note {
     /// What was done and said in the generation that stands there.
     pub(super) ready_generation: AtomicU64,
     pub(super) stop_generation: AtomicU64,
-    /// How it is launched, as a number: another one, and its process is not what the configuration wants.
+    /// How it is launched, as a number: another one, and its process is not what the configuration
+    /// wants.
     pub(super) plan: AtomicU64,
     pub(super) fault: AtomicU32,
     pub(super) fault_parameter: AtomicU64,
@@ -199,7 +206,8 @@ pub struct Note {
 /// Streams of a worker.
 const STREAMS: usize = 2;
 
-/// What one stream has lost, counted where it outlives us; somewhere else where the stream is no worker's.
+/// What one stream has lost, counted where it outlives us; somewhere else where the stream is no
+/// worker's.
 #[derive(Debug)]
 pub struct Losses {
     note: Option<(Carriers, usize, usize)>,
@@ -227,8 +235,9 @@ impl Losses {
     }
 }
 
-const _: () =
-    assert!(size_of::<Board>() <= NOTE && size_of::<Note>() <= SIZE - NOTE && size_of::<Header>() <= SIZE);
+const _: () = assert!(
+    size_of::<Board>() <= NOTE && size_of::<Note>() <= SIZE - NOTE && size_of::<Header>() <= SIZE
+);
 
 /// A process, so that it is not mistaken for another that has its number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -255,8 +264,8 @@ impl Note {
         self.in_flight.store(0, Ordering::Relaxed);
     }
 
-    /// A generation has this process; and the other one if that is what it calls its main one. Its successor may take
-    /// it over from now on.
+    /// A generation has this process; and the other one if that is what it calls its main one. Its
+    /// successor may take it over from now on.
     pub fn set_process(&self, generation: u64, process: ProcessMark, main: Option<ProcessMark>) {
         self.process_generation.store(0, Ordering::SeqCst);
         self.pid.store(process.pid, Ordering::Relaxed);
@@ -333,14 +342,17 @@ impl Reserve {
     }
 }
 
-/// What the handler of a fatal signal copies: from a worker's own board to its note. Set while the worker lives.
-static MIRRORED: [AtomicPtr<Board>; WORKERS_MAX] = [const { AtomicPtr::new(ptr::null_mut()) }; WORKERS_MAX];
+/// What the handler of a fatal signal copies: from a worker's own board to its note. Set while the
+/// worker lives.
+static MIRRORED: [AtomicPtr<Board>; WORKERS_MAX] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; WORKERS_MAX];
 /// Page 0 of the black box, for the handler.
 static PAGES: AtomicPtr<Header> = AtomicPtr::new(ptr::null_mut());
 
 impl BlackBox {
-    /// Creates the file anew under another name, with pages for `spare` workers more: nobody reads it before it is
-    /// [published](Self::publish). It lives until the process ends: the handler of fatal signals writes to it.
+    /// Creates the file anew under another name, with pages for `spare` workers more: nobody reads
+    /// it before it is [published](Self::publish). It lives until the process ends: the handler of
+    /// fatal signals writes to it.
     ///
     /// # Errors
     /// What open(2), posix_fallocate(3) or mmap(2) say; ENOSPC when the directory is full.
@@ -354,8 +366,8 @@ impl BlackBox {
         Ok(Self::begin(mapping, runtime_dir, workers, spare, None))
     }
 
-    /// The same; in memory alone where the directory has no room or cannot be written to. What is kept in the fd store
-    /// does not need a file: it is for whoever starts when nothing is kept.
+    /// The same; in memory alone where the directory has no room or cannot be written to. What is
+    /// kept in the fd store does not need a file: it is for whoever starts when nothing is kept.
     ///
     /// # Errors
     /// What memfd_create(2) or mmap(2) say.
@@ -375,8 +387,12 @@ impl BlackBox {
         homeless: Option<io::Error>,
     ) -> Self {
         let capacity = workers.len() + spare;
-        let black_box =
-            Self { mapping: Arc::new(mapping), capacity, runtime_dir: runtime_dir.into(), homeless };
+        let black_box = Self {
+            mapping: Arc::new(mapping),
+            capacity,
+            runtime_dir: runtime_dir.into(),
+            homeless,
+        };
         for (index, name) in workers.iter().enumerate() {
             store_name(black_box.note(index), name);
         }
@@ -392,9 +408,10 @@ impl BlackBox {
         black_box
     }
 
-    /// From now on this is what a successor reads, and no longer the predecessor's: by renaming, so that there is always
-    /// one of them, whole, and a predecessor's is never truncated under whoever maps it. Where it is in no file, what
-    /// lies there tells of somebody else, and is removed.
+    /// From now on this is what a successor reads, and no longer the predecessor's: by renaming, so
+    /// that there is always one of them, whole, and a predecessor's is never truncated under
+    /// whoever maps it. Where it is in no file, what lies there tells of somebody else, and is
+    /// removed.
     ///
     /// # Errors
     /// What rename(2) says.
@@ -428,7 +445,8 @@ impl BlackBox {
         self.header().gives_way.store(u32::from(gives_way), Ordering::SeqCst);
     }
 
-    /// Says that everything is being stopped: whoever comes after a death in the midst of that starts afresh.
+    /// Says that everything is being stopped: whoever comes after a death in the midst of that
+    /// starts afresh.
     pub fn set_stopping(&self) {
         self.header().is_stopping.store(1, Ordering::SeqCst);
     }
@@ -496,15 +514,16 @@ impl BlackBox {
         self.header().is_clean.store(1, Ordering::SeqCst);
     }
 
-    /// Has the board of a worker in another process copied when the supervisor dies; `None`: no longer. The caller
-    /// keeps the board mapped until then.
+    /// Has the board of a worker in another process copied when the supervisor dies; `None`: no
+    /// longer. The caller keeps the board mapped until then.
     pub fn mirror(&self, worker: usize, board: Option<&Board>) {
         let board = board.map_or(ptr::null_mut(), |board| ptr::from_ref(board).cast_mut());
         MIRRORED[worker].store(board, Ordering::Release);
     }
 
-    /// What the handler of a fatal signal does: the supervisor's own last words, and a copy of what its process workers
-    /// had done. Async-signal-safe: loads and stores of mapped memory, clock_gettime.
+    /// What the handler of a fatal signal does: the supervisor's own last words, and a copy of what
+    /// its process workers had done. Async-signal-safe: loads and stores of mapped memory,
+    /// clock_gettime.
     pub fn on_fatal(signal: i32, code: i32, address: u64, tid: i32) {
         let header = PAGES.load(Ordering::Acquire);
         if header.is_null() {
@@ -517,8 +536,8 @@ impl BlackBox {
         }
         let workers = header_ref.workers.load(Ordering::Relaxed) as usize;
         for (index, mirrored) in MIRRORED.iter().enumerate().take(workers) {
-            // SAFETY: boards stay mapped while they are mirrored; the page of this worker lies `index + 1` pages behind
-            // the header, within the mapping.
+            // SAFETY: boards stay mapped while they are mirrored; the page of this worker lies
+            // `index + 1` pages behind the header, within the mapping.
             unsafe {
                 let Some(board) = mirrored.load(Ordering::Acquire).as_ref() else { continue };
                 let note = &*header.byte_add((index + 1) * SIZE + NOTE).cast::<Note>();
@@ -552,8 +571,9 @@ impl std::fmt::Debug for BlackBox {
 
 fn note(mapping: &Mapping, worker: usize) -> &Note {
     let page = ptr::from_ref(mapping.nth(worker + 1));
-    // SAFETY: needed because a mapped page has no type. The page is SIZE bytes long, NOTE is half of that and a
-    // multiple of the note's alignment, every bit pattern is valid for atomics, and the board ends before NOTE.
+    // SAFETY: needed because a mapped page has no type. The page is SIZE bytes long, NOTE is half
+    // of that and a multiple of the note's alignment, every bit pattern is valid for atomics, and
+    // the board ends before NOTE.
     unsafe { &*page.byte_add(NOTE).cast::<Note>() }
 }
 
@@ -575,7 +595,8 @@ fn pages(workers: usize) -> io::Result<NonZeroUsize> {
     Ok(NonZeroUsize::MIN.saturating_add(workers))
 }
 
-/// The file under the name that nobody reads. What is no file there, a FIFO or a link, gives way to one.
+/// The file under the name that nobody reads. What is no file there, a FIFO or a link, gives way to
+/// one.
 fn open(runtime_dir: &Path) -> io::Result<File> {
     let path = runtime_dir.join(HIDDEN);
     if std::fs::symlink_metadata(&path).is_ok_and(|there| !there.is_file()) {
@@ -591,7 +612,8 @@ pub(super) fn boot() -> u64 {
     std::fs::read("/proc/sys/kernel/random/boot_id").map_or(0, stable_hash)
 }
 
-/// A number for the file of our binary: another one after an upgrade, and 0 where it cannot be known.
+/// A number for the file of our binary: another one after an upgrade, and 0 where it cannot be
+/// known.
 pub(super) fn binary() -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(file) = std::fs::metadata("/proc/self/exe") else { return 0 };

@@ -1,5 +1,5 @@
-//! The thread that shows output of workers on the terminal. It is not the one that writes records: a terminal that was
-//! stopped shall cost no incident.
+//! The thread that shows output of workers on the terminal. It is not the one that writes records:
+//! a terminal that was stopped shall cost no incident.
 //!
 //! Its queue is bounded. What a slow terminal cannot take is not shown; it is in the file.
 
@@ -10,7 +10,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use super::patient::Patient;
 use crate::config::settings;
 
-/// Pieces of output that wait at most: with [`CHUNK_MAX`] bytes each this bounds the memory at 32 MiB.
+/// Pieces of output that wait at most: with [`CHUNK_MAX`] bytes each this bounds the memory at 32
+/// MiB.
 const QUEUE: usize = 512;
 /// Longest line that is shown in one piece.
 const CHUNK_MAX: usize = 64 * 1024;
@@ -29,7 +30,9 @@ impl Echo {
     pub fn start() -> io::Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE);
         // Not joined: a terminal that hangs must not hang the end of the supervisor.
-        std::thread::Builder::new().name("echo".into()).spawn(move || Shower::default().work(&queue))?;
+        std::thread::Builder::new()
+            .name("echo".into())
+            .spawn(move || Shower::default().work(&queue))?;
         Ok(Self { jobs })
     }
 
@@ -57,7 +60,8 @@ impl Shower {
         }
     }
 
-    /// Whole lines only, each with its worker's name in front, so that workers do not mix within a line.
+    /// Whole lines only, each with its worker's name in front, so that workers do not mix within a
+    /// line.
     fn show(&mut self, label: String, bytes: &[u8]) {
         let mut shown = Vec::with_capacity(bytes.len() + 64);
         let line = self.partial.entry(label.clone()).or_default();

@@ -1,4 +1,5 @@
-//! Everything that happens, as a numbered stream. A reader that is too slow loses the oldest and is told how many.
+//! Everything that happens, as a numbered stream. A reader that is too slow loses the oldest and is
+//! told how many.
 
 use std::time::SystemTime;
 

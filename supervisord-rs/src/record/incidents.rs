@@ -1,7 +1,8 @@
 //! The record of failures: what the machine decided, joined with what was observed.
 //!
-//! An incident is opened when the failure is seen and written when it is settled: `lost` and `survived` are what was
-//! observed then (the same incarnation still lives, or not), not what was expected.
+//! An incident is opened when the failure is seen and written when it is settled: `lost` and
+//! `survived` are what was observed then (the same incarnation still lives, or not), not what was
+//! expected.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -19,7 +20,8 @@ use super::{record_file, words};
 use crate::control::protocol::{EndingReport, FaultReport, IncidentRecord, WorkReport};
 use crate::isolation::Evidence;
 
-/// Incidents kept in memory for `incidents`; older ones are read from the file. Each names everyone who was running.
+/// Incidents kept in memory for `incidents`; older ones are read from the file. Each names everyone
+/// who was running.
 const KEPT: usize = 100;
 
 /// Names that records use.
@@ -96,13 +98,18 @@ impl Opened {
     }
 }
 
-/// Reads settled incidents from the files that are not among the `known` numbers: the last `most` that were written, in
-/// the order in which they were settled, which is not that of their numbers. A line that is none of ours is passed over.
-/// Nothing older is read. Blocks; for a thread beside the loop.
+/// Reads settled incidents from the files that are not among the `known` numbers: the last `most`
+/// that were written, in the order in which they were settled, which is not that of their numbers.
+/// A line that is none of ours is passed over. Nothing older is read. Blocks; for a thread beside
+/// the loop.
 ///
 /// # Errors
 /// When a file is there and cannot be read.
-pub fn read_others(path: &Path, known: &BTreeSet<u64>, most: usize) -> io::Result<Vec<IncidentRecord>> {
+pub fn read_others(
+    path: &Path,
+    known: &BTreeSet<u64>,
+    most: usize,
+) -> io::Result<Vec<IncidentRecord>> {
     let records = record_file::newest_first(path)?
         .filter_map(|line| serde_json::from_slice::<IncidentRecord>(&line).ok())
         .filter(|record| !known.contains(&record.id));
@@ -121,7 +128,8 @@ pub struct Incidents {
 }
 
 impl Incidents {
-    /// Reads back the newest of the file, if there is one. A line that is none of ours is passed over.
+    /// Reads back the newest of the file, if there is one. A line that is none of ours is passed
+    /// over.
     ///
     /// # Errors
     /// When the file is there and cannot be read.
@@ -153,8 +161,8 @@ impl Incidents {
         self.open.insert(id, opened);
     }
 
-    /// Settles an incident: `is_live` says whether an incarnation still lives, `is_stalled` whether it has stopped
-    /// giving signs of life.
+    /// Settles an incident: `is_live` says whether an incarnation still lives, `is_stalled` whether
+    /// it has stopped giving signs of life.
     pub fn settle(
         &mut self,
         incident: &Incident,
@@ -162,16 +170,19 @@ impl Incidents {
         is_stalled: impl Fn(Incarnation) -> bool,
     ) -> (IncidentRecord, Option<Tail>) {
         let nanos = |at: Duration| u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
-        let mut opened = self.open.remove(&incident.id).unwrap_or_else(|| Opened::by_predecessor(incident));
+        let mut opened =
+            self.open.remove(&incident.id).unwrap_or_else(|| Opened::by_predecessor(incident));
         let name = |incarnation: Incarnation| self.names.worker(incarnation.worker).to_owned();
-        let lost_ones: Vec<Incarnation> = incident.lost.iter().map(|loss| loss.incarnation).collect();
+        let lost_ones: Vec<Incarnation> =
+            incident.lost.iter().map(|loss| loss.incarnation).collect();
         let survivors: Vec<Incarnation> = incident
             .running
             .iter()
             .copied()
             .filter(|incarnation| !lost_ones.contains(incarnation) && is_live(*incarnation))
             .collect();
-        let recovered = incident.lost.iter().all(|loss| matches!(loss.outcome, Outcome::Recovered { .. }));
+        let recovered =
+            incident.lost.iter().all(|loss| matches!(loss.outcome, Outcome::Recovered { .. }));
         let origin = opened.struck_at.unwrap_or(opened.seen_at);
         let closed = incident
             .closed
@@ -198,9 +209,16 @@ impl Incidents {
                 .filter(|loss| loss.collateral)
                 .map(|loss| name(loss.incarnation))
                 .collect(),
-            stalled: survivors.iter().copied().filter(|survivor| is_stalled(*survivor)).map(name).collect(),
+            stalled: survivors
+                .iter()
+                .copied()
+                .filter(|survivor| is_stalled(*survivor))
+                .map(name)
+                .collect(),
             survived: survivors.iter().copied().map(name).collect(),
-            detected_us: opened.struck_at.map(|struck| opened.seen_at.saturating_sub(struck) / 1000),
+            detected_us: opened
+                .struck_at
+                .map(|struck| opened.seen_at.saturating_sub(struck) / 1000),
             recovered_us: closed,
             work: opened.work,
             leftovers: leftovers(incident, opened.supervisor_died),
@@ -234,12 +252,15 @@ impl Incidents {
 fn fault(incident: &Incident) -> FaultReport {
     match incident.injected.and_then(|fault| Fault::from_code(fault.code)) {
         Some(fault) => FaultReport { kind: fault.name().to_owned(), injected: true },
-        None => FaultReport { kind: words::cause(incident.ending.cause).to_owned(), injected: false },
+        None => {
+            FaultReport { kind: words::cause(incident.ending.cause).to_owned(), injected: false }
+        }
     }
 }
 
 fn leftovers(incident: &Incident, supervisor_died: bool) -> Vec<String> {
-    let abandoned = matches!(incident.ending.status, supervision::Status::Abandoned) && !supervisor_died;
+    let abandoned =
+        matches!(incident.ending.status, supervision::Status::Abandoned) && !supervisor_died;
     abandoned.then(|| "1 thread".to_owned()).into_iter().collect()
 }
 
@@ -247,7 +268,8 @@ fn leftovers(incident: &Incident, supervisor_died: bool) -> Vec<String> {
 #[must_use]
 pub fn sentence(record: &IncidentRecord) -> String {
     use std::fmt::Write as _;
-    let list = |names: &[String]| if names.is_empty() { "nobody".to_owned() } else { names.join(" ") };
+    let list =
+        |names: &[String]| if names.is_empty() { "nobody".to_owned() } else { names.join(" ") };
     let place = match (record.isolation.as_deref(), record.domain.as_str()) {
         (Some("thread"), _) => "thread of the supervisor".to_owned(),
         (Some("cell"), cell) => format!("thread of cell {cell}"),
@@ -294,7 +316,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("incidents.jsonl");
         let line = |id: u64| {
-            serde_json::to_string(&IncidentRecord { id, ..IncidentRecord::default() }).unwrap() + "\n"
+            serde_json::to_string(&IncidentRecord { id, ..IncidentRecord::default() }).unwrap()
+                + "\n"
         };
         // Incident 2 was settled last of all.
         let text: String = [1, 3, 4, 5, 2].into_iter().map(line).collect();

@@ -1,8 +1,10 @@
-//! The supervisor's own log in the journal of systemd, with fields that can be asked for: `journalctl WORKER=api`.
+//! The supervisor's own log in the journal of systemd, with fields that can be asked for:
+//! `journalctl WORKER=api`.
 //!
-//! Native datagrams (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>) that never wait: a journal that does not read loses
-//! messages, which are counted, and the loop goes on. A ready-made layer was looked at: it waits, and it shows only the
-//! message to `journalctl`, without the error that belongs to it.
+//! Native datagrams (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>) that never wait: a journal that
+//! does not read loses messages, which are counted, and the loop goes on. A ready-made layer was
+//! looked at: it waits, and it shows only the message to `journalctl`, without the error that
+//! belongs to it.
 
 use std::fmt::{Debug, Write};
 use std::io;
@@ -22,8 +24,8 @@ const MESSAGE_MAX: usize = 64 * 1024;
 /// What the message says anyway, or what only machines ask for: fields and no part of the message.
 const SILENT: [&str; 6] = ["worker", "incident", "fault_domain", "generation", "from", "to"];
 
-/// Whether standard error goes to the journal: systemd says which stream it connected (`JOURNAL_STREAM`, systemd.exec(5)),
-/// and somebody may have redirected it since.
+/// Whether standard error goes to the journal: systemd says which stream it connected
+/// (`JOURNAL_STREAM`, systemd.exec(5)), and somebody may have redirected it since.
 #[must_use]
 pub fn has_stderr() -> bool {
     let Ok(said) = std::env::var("JOURNAL_STREAM") else { return false };
@@ -57,7 +59,8 @@ impl Journal {
         }
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            let words = format!("{lost} messages before this one were lost: the journal did not take them");
+            let words =
+                format!("{lost} messages before this one were lost: the journal did not take them");
             let mut entry = Entry::new(Level::WARN);
             entry.message.push_str(&words);
             let _ = self.socket.send_to(&entry.finish(), SOCKET);
@@ -111,7 +114,10 @@ impl Entry {
             // Writing to a string does not fail.
             let _ = write!(self.rest, " {name}={value}");
         }
-        self.push(&name.to_ascii_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_"), value);
+        self.push(
+            &name.to_ascii_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_"),
+            value,
+        );
     }
 
     fn finish(mut self) -> Vec<u8> {

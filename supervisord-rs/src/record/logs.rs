@@ -1,13 +1,15 @@
-//! Captured output: one pipe for each stream of a worker, kept from one incarnation to the next, and a few threads that
-//! carry what comes to where it goes. The loop never sees output, and never waits for a disk.
+//! Captured output: one pipe for each stream of a worker, kept from one incarnation to the next,
+//! and a few threads that carry what comes to where it goes. The loop never sees output, and never
+//! waits for a disk.
 //!
-//! We hold both ends of every pipe: what a worker wrote just before it crashed is there when it is gone, and its
-//! successor's output follows it in order. Everything is appended (`O_APPEND`), so that nobody else's output is
-//! overwritten, whoever else writes to the same file.
+//! We hold both ends of every pipe: what a worker wrote just before it crashed is there when it is
+//! gone, and its successor's output follows it in order. Everything is appended (`O_APPEND`), so
+//! that nobody else's output is overwritten, whoever else writes to the same file.
 //!
-//! Nobody blocks for ever: a thread that hangs in a write (a dead disk, a reader that stopped) holds one target, and
-//! another thread takes its place; after some seconds what the worker writes is dropped, so that the worker goes on.
-//! What is dropped is counted, shown in `status`, and marked in the file when it takes writes again.
+//! Nobody blocks for ever: a thread that hangs in a write (a dead disk, a reader that stopped)
+//! holds one target, and another thread takes its place; after some seconds what the worker writes
+//! is dropped, so that the worker goes on. What is dropped is counted, shown in `status`, and
+//! marked in the file when it takes writes again.
 //!
 //! | file | concept |
 //! |---|---|
@@ -83,7 +85,8 @@ pub struct StreamPlan {
     pub cap: Option<u64>,
     /// What each line gets.
     pub line: LineFormat,
-    /// Where it is counted what it has lost: the position of its worker, and its number among the worker's streams.
+    /// Where it is counted what it has lost: the position of its worker, and its number among the
+    /// worker's streams.
     pub counted: Option<(usize, usize)>,
 }
 
@@ -120,7 +123,8 @@ pub type Tail = Arc<OnceLock<Vec<String>>>;
 pub struct Logs {
     pool: Arc<Pool>,
     echo: Option<Echo>,
-    /// Pipes of a predecessor that nobody has asked for yet, by name, and what its threads had in their hands.
+    /// Pipes of a predecessor that nobody has asked for yet, by name, and what its threads had in
+    /// their hands.
     pipes: HashMap<String, OwnedFd>,
     leftovers: Vec<Leftover>,
     /// Streams that go on with a predecessor's pipe.
@@ -142,7 +146,8 @@ pub struct Surviving {
 }
 
 impl Logs {
-    /// Starts the first thread. Nothing is taken before [`begin`](Self::begin). `echo`: where output is shown besides; `cap`: most bytes of all log files together.
+    /// Starts the first thread. Nothing is taken before [`begin`](Self::begin). `echo`: where
+    /// output is shown besides; `cap`: most bytes of all log files together.
     ///
     /// # Errors
     /// EMFILE or EAGAIN.
@@ -159,8 +164,8 @@ impl Logs {
         })
     }
 
-    /// Takes over a predecessor's pipes, and what it had taken out of them and not written. They are carried on as their
-    /// streams are opened.
+    /// Takes over a predecessor's pipes, and what it had taken out of them and not written. They
+    /// are carried on as their streams are opened.
     pub fn adopt(&mut self, heritage: &mut Heritage) {
         self.leftovers =
             leftover::leftovers(heritage, &self.carried, self.pool.carriers(), self.pool.store());
@@ -175,7 +180,8 @@ impl Logs {
         self.pool.begin(&std::mem::take(&mut self.unfinished));
     }
 
-    /// Takes no more, and waits until what was taken is written, at most `limit`. False: a write hangs.
+    /// Takes no more, and waits until what was taken is written, at most `limit`. False: a write
+    /// hangs.
     #[must_use]
     pub fn hold(&self, limit: Duration) -> bool {
         self.pool.hold(limit)
@@ -252,8 +258,8 @@ impl Logs {
         self.pool.stream(stream.0)?.writer().ok()
     }
 
-    /// Has the next lines looked at: the first that matches is told once, with this token. Lines that are in the pipe
-    /// now were written by somebody who is no more, and do not count.
+    /// Has the next lines looked at: the first that matches is told once, with this token. Lines
+    /// that are in the pipe now were written by somebody who is no more, and do not count.
     pub fn watch_for(&self, stream: StreamId, pattern: &regex::bytes::Regex, token: u64) {
         if let Some(stream) = self.pool.stream(stream.0) {
             stream.watch_for(pattern.clone(), token);

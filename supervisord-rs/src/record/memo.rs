@@ -1,12 +1,12 @@
-//! A worker's memo as words of shared memory, and back. What is read may be anything: it becomes a memo that makes sense,
-//! or none.
+//! A worker's memo as words of shared memory, and back. What is read may be anything: it becomes a
+//! memo that makes sense, or none.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use supervision::{
-    Cause, Ending, FaultId, Generation, Incarnation, IncidentId, InjectionMemo, LaunchFailure, LaunchStage,
-    Loss, Marks, Memo, OpenLoss, Outcome, Phase, Status, Why, WorkerId,
+    Cause, Ending, FaultId, Generation, Incarnation, IncidentId, InjectionMemo, LaunchFailure,
+    LaunchStage, Loss, Marks, Memo, OpenLoss, Outcome, Phase, Status, Why, WorkerId,
 };
 
 /// Failures that a successor hears of; the newest.
@@ -27,8 +27,9 @@ const NEVER: u64 = u64::MAX;
 #[repr(C)]
 pub(super) struct Words([AtomicU64; WORDS]);
 
-// Numbers as stored. Each stands twice: in a match that leaves nothing out, so that something new cannot be stored as
-// something else, and in a list to read it back from. New ones go to the end of both.
+// Numbers as stored. Each stands twice: in a match that leaves nothing out, so that something new
+// cannot be stored as something else, and in a list to read it back from. New ones go to the end of
+// both.
 const fn phase(phase: Phase) -> u64 {
     match phase {
         Phase::Idle => 0,
@@ -64,8 +65,14 @@ const fn why(why: Why) -> u64 {
         Why::Unhealthy => 5,
     }
 }
-const WHYS: [Why; 6] =
-    [Why::Requested, Why::Collateral, Why::GroupQuarantine, Why::Hang, Why::StartTimeout, Why::Unhealthy];
+const WHYS: [Why; 6] = [
+    Why::Requested,
+    Why::Collateral,
+    Why::GroupQuarantine,
+    Why::Hang,
+    Why::StartTimeout,
+    Why::Unhealthy,
+];
 
 const fn cause(cause: Cause) -> u64 {
     match cause {
@@ -144,7 +151,9 @@ impl Words {
         if let Some(open) = memo.open {
             words[OPEN..].copy_from_slice(&open_loss(open));
         }
-        for (three, injection) in words[FIXED + FAILURES..GROUP].chunks_exact_mut(3).zip(&memo.injections) {
+        for (three, injection) in
+            words[FIXED + FAILURES..GROUP].chunks_exact_mut(3).zip(&memo.injections)
+        {
             three[0] = injection.draws;
             three[1] = u64::from(injection.times);
             three[2] = injection.due.map_or(NEVER, nanos);
@@ -154,21 +163,27 @@ impl Words {
         }
     }
 
-    /// Reads it back; `None` when it makes no sense. Times that lie after `now` are `now`, but for what is due.
+    /// Reads it back; `None` when it makes no sense. Times that lie after `now` are `now`, but for
+    /// what is due.
     pub(super) fn read(&self, now: Duration) -> Option<Memo> {
         let word = |index: usize| self.0.get(index).map_or(0, |word| word.load(Ordering::Relaxed));
         let time = |word: u64| Some(Duration::from_nanos(word)).filter(|_| word != NEVER);
         let code = u64::from(u32::try_from(word(9)).ok()?);
         let failures = |start: usize| {
             let moments = (start..start + FAILURES).map(|index| Duration::from_nanos(word(index)));
-            let mut moments: Vec<Duration> = moments.filter(|at| !at.is_zero() && *at <= now).collect();
+            let mut moments: Vec<Duration> =
+                moments.filter(|at| !at.is_zero() && *at <= now).collect();
             moments.sort_unstable();
             moments
         };
         let injections = (0..INJECTIONS).map(|position| {
             let at = FIXED + FAILURES + 3 * position;
             let times = u32::try_from(word(at + 1)).unwrap_or(u32::MAX);
-            InjectionMemo { draws: word(at), times, due: time(word(at + 2)).filter(|_| word(at + 2) != 0) }
+            InjectionMemo {
+                draws: word(at),
+                times,
+                due: time(word(at + 2)).filter(|_| word(at + 2) != 0),
+            }
         });
         Some(Memo {
             phase: *PHASES.get(index(word(0) & 0xff))?,
@@ -204,14 +219,25 @@ fn open_loss(open: OpenLoss) -> [u64; 8] {
         Outcome::FailedAgain => (3, 0, 0),
     };
     let flags = u64::from(is_culprit) | u64::from(loss.collateral) << 1 | kind << 8;
-    let (code, parameter) = injected.map_or((0, 0), |fault| (u64::from(fault.code), fault.parameter));
-    [incident.0, loss.incarnation.generation.0, nanos(opened), flags, generation, at, code, parameter]
+    let (code, parameter) =
+        injected.map_or((0, 0), |fault| (u64::from(fault.code), fault.parameter));
+    [
+        incident.0,
+        loss.incarnation.generation.0,
+        nanos(opened),
+        flags,
+        generation,
+        at,
+        code,
+        parameter,
+    ]
 }
 
 fn read_open_loss(words: &[u64; 8], now: Duration) -> Option<OpenLoss> {
     let [incident, lost, opened, flags, generation, at, code, parameter] = *words;
     let moment = |word: u64| Duration::from_nanos(word).min(now);
-    let incarnation = |generation| Incarnation { worker: WorkerId(0), generation: Generation(generation) };
+    let incarnation =
+        |generation| Incarnation { worker: WorkerId(0), generation: Generation(generation) };
     let outcome = match flags >> 8 {
         0 => Outcome::Pending,
         1 => Outcome::Recovered { incarnation: incarnation(generation), at: moment(at) },
@@ -278,8 +304,9 @@ fn ending(ending: Ending) -> (u64, u64) {
 
 fn read_ending(word: u64, value: u64) -> Option<Ending> {
     let number = u32::try_from(value).ok()?.cast_signed();
-    let not_launched =
-        |transient| Status::NotLaunched(LaunchFailure { stage: LaunchStage::Exec, errno: number, transient });
+    let not_launched = |transient| {
+        Status::NotLaunched(LaunchFailure { stage: LaunchStage::Exec, errno: number, transient })
+    };
     let status = match word & 0xff {
         0 => Status::Unknown,
         1 => Status::Exited(number),
@@ -361,7 +388,9 @@ mod tests {
         for seed in 0..2000_u64 {
             let words = words();
             for (position, word) in (0_u64..).zip(&words.0) {
-                let mixed = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(position as u32 % 64);
+                let mixed = (seed + 1)
+                    .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                    .rotate_left(position as u32 % 64);
                 word.store(mixed & (u64::MAX >> (seed % 64)), Ordering::Relaxed);
             }
             if let Some(memo) = words.read(now) {

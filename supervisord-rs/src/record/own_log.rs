@@ -1,7 +1,8 @@
-//! The supervisor's own log, on its way to standard error: a thread writes it, so that the loop never waits for a terminal
-//! that was stopped, for a pipe that nobody reads, or for a disk.
+//! The supervisor's own log, on its way to standard error: a thread writes it, so that the loop
+//! never waits for a terminal that was stopped, for a pipe that nobody reads, or for a disk.
 //!
-//! Its queue is bounded. A line that does not fit is dropped, and how many were is said as soon as one is written again.
+//! Its queue is bounded. A line that does not fit is dropped, and how many were is said as soon as
+//! one is written again.
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -28,7 +29,8 @@ enum Job {
 pub struct OwnLog;
 
 impl OwnLog {
-    /// Starts the thread; `json`: the lines are JSON. Without it lines are written where they are made.
+    /// Starts the thread; `json`: the lines are JSON. Without it lines are written where they are
+    /// made.
     ///
     /// # Errors
     /// EAGAIN when no thread can be created.
@@ -75,7 +77,8 @@ fn work(queue: &Receiver<Job>, json: bool) {
             Job::Line(line) => {
                 let written = reader.write_all(io::stderr(), &line);
                 // A closed terminal is no reason to do anything else.
-                if written.is_err_and(|unwritten| unwritten.error.kind() == io::ErrorKind::TimedOut) {
+                if written.is_err_and(|unwritten| unwritten.error.kind() == io::ErrorKind::TimedOut)
+                {
                     DROPPED.fetch_add(1, Ordering::Relaxed);
                     continue;
                 }

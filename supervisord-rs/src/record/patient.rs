@@ -1,5 +1,6 @@
-//! Writes to something that may take nothing for a while, and does not wait for ever where that can be helped: what was
-//! opened with O_NONBLOCK is polled. Whoever gave us our standard output may have set that flag on it.
+//! Writes to something that may take nothing for a while, and does not wait for ever where that can
+//! be helped: what was opened with O_NONBLOCK is polled. Whoever gave us our standard output may
+//! have set that flag on it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -30,7 +31,8 @@ impl Patient {
     /// Writes all of it.
     ///
     /// # Errors
-    /// Those of write(2); TimedOut when nothing was taken for [`PATIENCE`]. What comes before may have been written.
+    /// Those of write(2); TimedOut when nothing was taken for [`PATIENCE`]. What comes before may
+    /// have been written.
     pub(super) fn write_all(&mut self, target: impl AsFd, bytes: &[u8]) -> Result<(), Unwritten> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -93,8 +95,13 @@ mod tests {
         let mut patient = Patient::default();
         patient.write_all(&theirs, &vec![b'x'; 1024 * 1024]).expect("all of it");
         let _reader = taking.join().expect("all of it was taken");
-        let unwritten = patient.write_all(&theirs, &vec![b'x'; 1024 * 1024]).expect_err("nobody reads");
-        assert_eq!(unwritten.bytes, 1024 * 1024 - 64 * 1024, "what the pipe has room for was taken");
+        let unwritten =
+            patient.write_all(&theirs, &vec![b'x'; 1024 * 1024]).expect_err("nobody reads");
+        assert_eq!(
+            unwritten.bytes,
+            1024 * 1024 - 64 * 1024,
+            "what the pipe has room for was taken"
+        );
         let begun = Instant::now();
         patient.write_all(&theirs, b"x").expect_err("it is full");
         assert!(begun.elapsed() < PATIENCE / 2, "it is not waited for again");

@@ -1,5 +1,6 @@
-//! The story that a black box tells. The file is hostile: cut off, overwritten, from another version or another boot;
-//! whatever is in it, the result is well-formed or an error that says what is wrong.
+//! The story that a black box tells. The file is hostile: cut off, overwritten, from another
+//! version or another boot; whatever is in it, the result is well-formed or an error that says what
+//! is wrong.
 #![expect(unsafe_code, reason = "pages of the file are read as what they are")]
 
 use std::fs;
@@ -14,7 +15,9 @@ use supervision::{Cause, Ending, FaultId, Memo, Phase, Status};
 use workers::board::{Board, Reading, SIZE, monotonic_ns};
 
 use super::append;
-use super::black_box::{Begun, Carried, FILE, Header, MAGIC, NOTE, Note, ProcessMark, binary, boot};
+use super::black_box::{
+    Begun, Carried, FILE, Header, MAGIC, NOTE, Note, ProcessMark, binary, boot,
+};
 use crate::isolation::{Evidence, evidence};
 use crate::service_manager;
 
@@ -62,7 +65,8 @@ pub struct PastWorker {
     pub name: String,
     /// Where it stood.
     pub memo: Memo,
-    /// The process of its incarnation, and the one that it calls its main one; `None`: none is known.
+    /// The process of its incarnation, and the one that it calls its main one; `None`: none is
+    /// known.
     pub process: Option<(ProcessMark, Option<ProcessMark>)>,
     /// Whether its incarnation had said that it is ready.
     pub said_ready: bool,
@@ -113,8 +117,8 @@ pub enum BlackBoxError {
 struct Page([u8; SIZE]);
 
 impl PostMortem {
-    /// Reads the black box of the predecessor. `None`: there was none, or it belongs to another boot of the machine.
-    /// A bad one is set aside, so that it is complained of once.
+    /// Reads the black box of the predecessor. `None`: there was none, or it belongs to another
+    /// boot of the machine. A bad one is set aside, so that it is complained of once.
     ///
     /// # Errors
     /// See [`BlackBoxError`]. Nothing is known then.
@@ -139,19 +143,25 @@ impl PostMortem {
         story
     }
 
-    /// The same, where descriptors of black boxes were kept, by name: the newest of them that counted is the truth,
-    /// whatever lies in the directory.
+    /// The same, where descriptors of black boxes were kept, by name: the newest of them that
+    /// counted is the truth, whatever lies in the directory.
     ///
     /// # Errors
     /// See [`BlackBoxError`]. Nothing is known then.
-    pub fn read_kept(runtime_dir: &Path, kept: &[(String, OwnedFd)]) -> Result<Option<Self>, BlackBoxError> {
+    pub fn read_kept(
+        runtime_dir: &Path,
+        kept: &[(String, OwnedFd)],
+    ) -> Result<Option<Self>, BlackBoxError> {
         let mut newest: Option<Self> = None;
         let mut failed = None;
         for (name, descriptor) in kept {
             let path = runtime_dir.join(FILE);
-            let read = whole(descriptor).map_err(|source| BlackBoxError::Io { path: name.into(), source });
+            let read =
+                whole(descriptor).map_err(|source| BlackBoxError::Io { path: name.into(), source });
             match read.and_then(|bytes| Self::parse(&bytes, &path)) {
-                Ok(Some(story)) if story.published > newest.as_ref().and_then(|newest| newest.published) => {
+                Ok(Some(story))
+                    if story.published > newest.as_ref().and_then(|newest| newest.published) =>
+                {
                     newest = Some(story);
                 }
                 Ok(_) => {}
@@ -179,7 +189,8 @@ impl PostMortem {
             })
             .collect();
         let first = pages.first().ok_or_else(truncated)?;
-        // SAFETY: a page is larger than the header and aligned for it; every bit pattern is valid for atomics.
+        // SAFETY: a page is larger than the header and aligned for it; every bit pattern is valid
+        // for atomics.
         let header = unsafe { &*std::ptr::from_ref(first).cast::<Header>() };
         if header.magic.load(Ordering::Relaxed) != MAGIC {
             return Err(BlackBoxError::Foreign { path: path.into() });
@@ -193,7 +204,8 @@ impl PostMortem {
             return Ok(None);
         }
         let now = monotonic_ns();
-        let died_at = Some(header.died_at.load(Ordering::Relaxed)).filter(|&at| at != 0 && at <= now);
+        let died_at =
+            Some(header.died_at.load(Ordering::Relaxed)).filter(|&at| at != 0 && at <= now);
         Ok(Some(Self {
             is_clean: header.is_clean.load(Ordering::Relaxed) == 1,
             pid: header.pid.load(Ordering::Relaxed),
@@ -210,7 +222,8 @@ impl PostMortem {
         }))
     }
 
-    /// Whose doing it was: the worker that left last words; else the only one that had begun a fault.
+    /// Whose doing it was: the worker that left last words; else the only one that had begun a
+    /// fault.
     #[must_use]
     pub fn culprit(&self) -> Option<&PastWorker> {
         let alive = self.workers.iter().filter(|worker| worker.was_running());
@@ -262,7 +275,8 @@ impl PastCarried {
 impl PastWorker {
     /// `None` when the page makes no sense.
     fn read(page: &Page) -> Option<Self> {
-        // SAFETY: the note lies in the upper half of the page, aligned; the board in the lower. Atomics take any bits.
+        // SAFETY: the note lies in the upper half of the page, aligned; the board in the lower.
+        // Atomics take any bits.
         let (board, note) = unsafe {
             let start = std::ptr::from_ref(page);
             (&*start.cast::<Board>(), &*start.byte_add(NOTE).cast::<Note>())
@@ -274,16 +288,24 @@ impl PastWorker {
         let name: Vec<u8> =
             note.name.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()).collect();
         let generation = memo.generation.0;
-        let is_present = |word: &AtomicU64| generation != 0 && word.load(Ordering::Relaxed) == generation;
-        // The board is this incarnation's for threads of the supervisor; others have theirs elsewhere.
-        let reading = board.read().filter(|reading| reading.generation == generation && generation != 0);
-        // Its launch was not answered any more, but it did run, and may have been our end: its board is its own.
+        let is_present =
+            |word: &AtomicU64| generation != 0 && word.load(Ordering::Relaxed) == generation;
+        // The board is this incarnation's for threads of the supervisor; others have theirs
+        // elsewhere.
+        let reading =
+            board.read().filter(|reading| reading.generation == generation && generation != 0);
+        // Its launch was not answered any more, but it did run, and may have been our end: its
+        // board is its own.
         if memo.phase == Phase::Launching && reading.is_some() {
             memo.phase = Phase::Starting;
         }
         let mark = |pid: i32, start_time: u64| (pid > 0).then_some(ProcessMark { pid, start_time });
-        let process = mark(note.pid.load(Ordering::Relaxed), note.start_time.load(Ordering::Relaxed));
-        let main = mark(note.main_pid.load(Ordering::Relaxed), note.main_start_time.load(Ordering::Relaxed));
+        let process =
+            mark(note.pid.load(Ordering::Relaxed), note.start_time.load(Ordering::Relaxed));
+        let main = mark(
+            note.main_pid.load(Ordering::Relaxed),
+            note.main_start_time.load(Ordering::Relaxed),
+        );
         let fault = FaultId {
             code: note.fault.load(Ordering::Relaxed),
             parameter: note.fault_parameter.load(Ordering::Relaxed),
@@ -295,7 +317,9 @@ impl PastWorker {
         };
         Some(Self {
             name: String::from_utf8(name[..length].to_vec()).ok()?,
-            process: process.filter(|_| is_present(&note.process_generation)).map(|process| (process, main)),
+            process: process
+                .filter(|_| is_present(&note.process_generation))
+                .map(|process| (process, main)),
             said_ready: is_present(&note.ready_generation),
             stop_ordered: is_present(&note.stop_generation),
             plan: note.plan.load(Ordering::Relaxed),
@@ -315,7 +339,11 @@ impl PastWorker {
     pub fn was_running(&self) -> bool {
         match self.memo.phase {
             Phase::Starting | Phase::Running | Phase::Stopping | Phase::Killing => true,
-            Phase::Idle | Phase::Launching | Phase::Backoff | Phase::Quarantined | Phase::Finished => false,
+            Phase::Idle
+            | Phase::Launching
+            | Phase::Backoff
+            | Phase::Quarantined
+            | Phase::Finished => false,
         }
     }
 
@@ -325,8 +353,8 @@ impl PastWorker {
         self.fault.map(|(fault, _)| fault)
     }
 
-    /// What its incident is told from: seen at `seen_at` by the successor; struck when its board says so, else when the
-    /// supervisor died.
+    /// What its incident is told from: seen at `seen_at` by the successor; struck when its board
+    /// says so, else when the supervisor died.
     #[must_use]
     pub fn evidence(&self, seen_at: u64, died_at: Option<u64>) -> Evidence {
         let mut known = Evidence::new(self.reading.clone(), seen_at, None);
@@ -379,7 +407,12 @@ mod tests {
             note.begin_launch();
             note.set_process(7, ProcessMark { pid: 42, start_time: 5 }, None);
             let failures = [1, 2, 3].map(Duration::from_nanos).to_vec();
-            note.remember(&Memo { phase: Phase::Running, generation: Generation(7), failures, ..memo() });
+            note.remember(&Memo {
+                phase: Phase::Running,
+                generation: Generation(7),
+                failures,
+                ..memo()
+            });
         }
         black_box.publish().unwrap();
         let mapping = black_box.mapping();
@@ -396,7 +429,10 @@ mod tests {
         assert!(!story.is_clean);
         assert_eq!((story.pid, story.last_incident), (std::process::id() as i32, 5));
         let culprit = story.culprit().unwrap();
-        assert_eq!((culprit.name.as_str(), culprit.memo.generation.0, culprit.progress), ("b", 7, 41));
+        assert_eq!(
+            (culprit.name.as_str(), culprit.memo.generation.0, culprit.progress),
+            ("b", 7, 41)
+        );
         assert_eq!(culprit.memo.failures, [1, 2, 3].map(Duration::from_nanos));
         assert_eq!(culprit.process, Some((ProcessMark { pid: 42, start_time: 5 }, None)));
         assert_eq!(story.ending(None).cause, Cause::Segfault);

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::append;
 
-/// It is put aside before it becomes larger than this. Some ten thousand incidents, or some hundred of a thousand workers.
+/// It is put aside before it becomes larger than this. Some ten thousand incidents, or some hundred
+/// of a thousand workers.
 pub(super) const SIZE_MAX: u64 = 8 * 1024 * 1024;
 /// So many of those that were put aside are kept.
 const KEPT: u32 = 3;
@@ -32,7 +33,8 @@ impl RecordFile {
     /// Appends a line.
     ///
     /// # Errors
-    /// It cannot be opened or written to. Part of the line may be there: the next one begins with a newline.
+    /// It cannot be opened or written to. Part of the line may be there: the next one begins with a
+    /// newline.
     pub(super) fn append(&mut self, line: &str) -> io::Result<()> {
         let written = self.try_append(line);
         if written.is_err() {
@@ -51,7 +53,10 @@ impl RecordFile {
     }
 
     fn opened(&mut self) -> io::Result<&mut File> {
-        if self.open.as_ref().is_some_and(|file| file.metadata().is_ok_and(|metadata| metadata.nlink() == 0))
+        if self
+            .open
+            .as_ref()
+            .is_some_and(|file| file.metadata().is_ok_and(|metadata| metadata.nlink() == 0))
         {
             self.open = None;
         }
@@ -197,7 +202,12 @@ mod tests {
         let numbers: Vec<String> = newest_first(&path)
             .expect("readable")
             .map(|line| {
-                String::from_utf8(line).expect("ASCII").split(' ').next().expect("a number").to_owned()
+                String::from_utf8(line)
+                    .expect("ASCII")
+                    .split(' ')
+                    .next()
+                    .expect("a number")
+                    .to_owned()
             })
             .collect();
         assert!(numbers.len() > 20, "{numbers:?}");

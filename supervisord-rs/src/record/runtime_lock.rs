@@ -1,5 +1,5 @@
-//! One supervisor to a runtime directory: a lock in it, and one beside it in the state directory, which is held also
-//! where the runtime directory is deleted and made again.
+//! One supervisor to a runtime directory: a lock in it, and one beside it in the state directory,
+//! which is held also where the runtime directory is deleted and made again.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -41,8 +41,8 @@ pub enum LockError {
 /// Its name in the runtime directory.
 const FILE: &str = "supervisor.lock";
 
-/// For a process to execute its program or end that a supervisor was just launching when it died: until then it has all
-/// of its descriptors, this lock too.
+/// For a process to execute its program or end that a supervisor was just launching when it died:
+/// until then it has all of its descriptors, this lock too.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(1);
 /// More than is ever read of a lock file.
@@ -67,16 +67,19 @@ impl Place {
     /// In a state directory, which several runtime directories may share.
     #[must_use]
     pub fn beside(state_dir: &Path, runtime_dir: &Path) -> Self {
-        // The path, not what is there now: whoever makes the directory again has the same one. Collected, it has no
-        // doubled slashes.
-        let path: PathBuf =
-            std::path::absolute(runtime_dir).unwrap_or_else(|_| runtime_dir.into()).components().collect();
+        // The path, not what is there now: whoever makes the directory again has the same one.
+        // Collected, it has no doubled slashes.
+        let path: PathBuf = std::path::absolute(runtime_dir)
+            .unwrap_or_else(|_| runtime_dir.into())
+            .components()
+            .collect();
         let path = path.as_os_str().as_encoded_bytes();
         let file = state_dir.join(format!("lock-{:016x}", stable_hash(path.iter().copied())));
         Self { file, runtime_dir: runtime_dir.into(), text: [path, b"\n"].concat() }
     }
 
-    /// Opens it, and creates it where it is not there. What is no file in its place is refused: a lock on it says nothing.
+    /// Opens it, and creates it where it is not there. What is no file in its place is refused: a
+    /// lock on it says nothing.
     fn open(&self) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -116,20 +119,22 @@ impl Place {
     }
 }
 
-/// The proof that this is the only supervisor of a runtime directory. The kernel lets go of it however we die.
+/// The proof that this is the only supervisor of a runtime directory. The kernel lets go of it
+/// however we die.
 #[derive(Debug)]
 pub struct RuntimeLock(Flock<File>);
 
 impl RuntimeLock {
-    /// Takes the lock; one that a predecessor passes on is held by both (flock(2)). Waits only for what a dead supervisor
-    /// has left: at most ten seconds.
+    /// Takes the lock; one that a predecessor passes on is held by both (flock(2)). Waits only for
+    /// what a dead supervisor has left: at most ten seconds.
     ///
     /// # Errors
     /// See [`LockError`].
     pub fn acquire(place: &Place, inherited: Option<OwnedFd>) -> Result<Self, LockError> {
         let Some(inherited) = inherited.map(File::from) else { return Self::make(place) };
         if !place.has(&inherited) {
-            // The file was deleted, or the configuration names another place: that one counts, if it can be had.
+            // The file was deleted, or the configuration names another place: that one counts, if
+            // it can be had.
             match Self::make(place) {
                 Ok(lock) => return Ok(lock),
                 Err(error) => tracing::warn!("{error}; what the predecessor held is held on"),
@@ -153,7 +158,9 @@ impl RuntimeLock {
         let end = Instant::now() + PATIENCE;
         let locked = loop {
             match Flock::lock(open, FlockArg::LockExclusiveNonblock) {
-                Err((again, Errno::EWOULDBLOCK)) if place.is_of_the_dead() && Instant::now() < end => {
+                Err((again, Errno::EWOULDBLOCK))
+                    if place.is_of_the_dead() && Instant::now() < end =>
+                {
                     open = again;
                     std::thread::sleep(PAUSE);
                 }
@@ -162,8 +169,9 @@ impl RuntimeLock {
         };
         match locked {
             Ok(lock) => {
-                // In place, and not shorter than any number: a full disk has no room for anything new. The position is
-                // shared with whoever passed it on. It is for people and for `holder`; the lock is the lock without it.
+                // In place, and not shorter than any number: a full disk has no room for anything
+                // new. The position is shared with whoever passed it on. It is for people and for
+                // `holder`; the lock is the lock without it.
                 let mut own = format!("{:<10}\n", std::process::id()).into_bytes();
                 own.extend_from_slice(&place.text);
                 if let Err(error) = lock.write_all_at(&own, 0) {

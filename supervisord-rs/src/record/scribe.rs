@@ -39,7 +39,8 @@ impl Scribe {
     pub fn start() -> io::Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
-        let mut writer = Writer { files: HashMap::new(), is_in_trouble: false, lost: Arc::clone(&lost) };
+        let mut writer =
+            Writer { files: HashMap::new(), is_in_trouble: false, lost: Arc::clone(&lost) };
         // Not joined: a disk that hangs must not hang the end of the supervisor.
         std::thread::Builder::new().name("scribe".into()).spawn(move || writer.work(&queue))?;
         Ok(Self { jobs, lost })

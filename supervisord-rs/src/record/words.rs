@@ -55,7 +55,8 @@ pub const fn cause(cause: Cause) -> &'static str {
 /// A signal by name; its number where it has none.
 #[must_use]
 pub fn signal(number: i32) -> String {
-    Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
+    Signal::try_from(number)
+        .map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
 }
 
 /// `si_code` by name, as sigaction(2) has it.
@@ -91,9 +92,11 @@ pub fn status(status: Status) -> String {
             format!("{}{core}", signal(number))
         }
         Status::NotLaunched(_) => "nothing: it could not be started".to_owned(),
-        Status::Returned | Status::Failed | Status::Panicked | Status::Abandoned | Status::Unknown => {
-            "a status that nobody knows".to_owned()
-        }
+        Status::Returned
+        | Status::Failed
+        | Status::Panicked
+        | Status::Abandoned
+        | Status::Unknown => "a status that nobody knows".to_owned(),
     }
 }
 
@@ -113,7 +116,8 @@ pub fn ending(ending: Ending, reading: Option<&Reading>, message: Option<&str>) 
         }
         Status::Unknown => ("unknown", None, None, false),
     };
-    // The handler's record belongs to this death only if it is about this signal, or about the one that led to it.
+    // The handler's record belongs to this death only if it is about this signal, or about the one
+    // that led to it.
     let spoke = reading.filter(|reading| reading.signal != 0 && number.is_some());
     EndingReport {
         status: status.to_owned(),
@@ -122,7 +126,9 @@ pub fn ending(ending: Ending, reading: Option<&Reading>, message: Option<&str>) 
         signal: number.map(signal),
         core_dumped,
         code: spoke.map(|reading| signal_code(reading.signal, reading.code)),
-        address: spoke.filter(|reading| reading.code > 0).map(|reading| format!("{:#x}", reading.address)),
+        address: spoke
+            .filter(|reading| reading.code > 0)
+            .map(|reading| format!("{:#x}", reading.address)),
         message: message.map(str::to_owned),
     }
 }

@@ -1,5 +1,5 @@
-//! What the guardian is to do with a supervisor that dies or hangs. The configuration says it, the supervisor tells the
-//! guardian before each READY, and the guardian reads nothing but this line.
+//! What the guardian is to do with a supervisor that dies or hangs. The configuration says it, the
+//! supervisor tells the guardian before each READY, and the guardian reads nothing but this line.
 
 use std::time::Duration;
 
@@ -42,7 +42,8 @@ impl Custody {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let numbers: Option<Vec<u64>> = text.split(' ').map(|number| number.parse().ok()).collect();
-        let [initial, factor, max, jitter, restarts, within, watchdog, shutdown] = numbers?[..] else {
+        let [initial, factor, max, jitter, restarts, within, watchdog, shutdown] = numbers?[..]
+        else {
             return None;
         };
         let small = |number: u64| u32::try_from(number).ok();
@@ -100,7 +101,9 @@ mod tests {
             );
             assert!(read.shutdown_timeout >= Duration::from_secs(30));
         }
-        for text in ["", "1 2 3", "1 2 3 4 5 6 7 x", "1 2 3 4 5 6 7 8 9", "1 99999999999 3 4 5 6 7 8"] {
+        for text in
+            ["", "1 2 3", "1 2 3 4 5 6 7 x", "1 2 3 4 5 6 7 8 9", "1 99999999999 3 4 5 6 7 8"]
+        {
             assert_eq!(Custody::parse(text), None, "{text:?}");
         }
     }

@@ -1,5 +1,5 @@
-//! What the service manager hands to a supervisor that starts: descriptors that its predecessor had kept in the store,
-//! and sockets of socket units (sd_listen_fds(3)).
+//! What the service manager hands to a supervisor that starts: descriptors that its predecessor had
+//! kept in the store, and sockets of socket units (sd_listen_fds(3)).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{OwnedFd, RawFd};
@@ -21,8 +21,8 @@ pub struct Heritage {
 }
 
 impl Heritage {
-    /// Takes what was passed to this process; nothing when it was meant for another (`LISTEN_PID`). Call it once, before
-    /// any descriptor is opened or closed.
+    /// Takes what was passed to this process; nothing when it was meant for another (`LISTEN_PID`).
+    /// Call it once, before any descriptor is opened or closed.
     #[must_use]
     pub fn take() -> Self {
         let number = |name: &str| std::env::var(name).ok()?.parse::<i32>().ok();
@@ -36,7 +36,8 @@ impl Heritage {
         for descriptor in FIRST..FIRST + count {
             heritage.take_one(descriptor, names.next().map(unescape).unwrap_or_default());
         }
-        // Another of our own processes passes a table instead, in which there is room for any number of names.
+        // Another of our own processes passes a table instead, in which there is room for any
+        // number of names.
         if let Some(table) = number(TABLE).filter(|table| *table > 2)
             && let Some(table) = inherited(table)
         {
@@ -69,7 +70,8 @@ impl Heritage {
     /// Copies of all of it, by name: what the store has.
     #[must_use]
     pub fn copies(&self) -> BTreeMap<String, Vec<OwnedFd>> {
-        let copies = |list: &Vec<OwnedFd>| list.iter().filter_map(|one| one.try_clone().ok()).collect();
+        let copies =
+            |list: &Vec<OwnedFd>| list.iter().filter_map(|one| one.try_clone().ok()).collect();
         self.descriptors.iter().map(|(name, list)| (name.clone(), copies(list))).collect()
     }
 
@@ -96,13 +98,19 @@ impl Heritage {
         let mut claimed = Vec::new();
         for name in names {
             let list = self.descriptors.remove(&name).unwrap_or_default();
-            claimed.extend(list.into_iter().map(|descriptor| (name[prefix.len()..].to_owned(), descriptor)));
+            claimed.extend(
+                list.into_iter().map(|descriptor| (name[prefix.len()..].to_owned(), descriptor)),
+            );
         }
         claimed
     }
 
     /// One for each name that begins with this and for which that is true.
-    pub fn claim_some(&mut self, prefix: &str, wanted: impl Fn(&str) -> bool) -> Vec<(String, OwnedFd)> {
+    pub fn claim_some(
+        &mut self,
+        prefix: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Vec<(String, OwnedFd)> {
         let is_wanted = |name: &&String| name.starts_with(prefix) && wanted(name);
         let names: Vec<String> = self.descriptors.keys().filter(is_wanted).cloned().collect();
         names.into_iter().filter_map(|name| Some((name.clone(), self.claim(&name)?))).collect()
@@ -118,8 +126,9 @@ impl Heritage {
 /// What was inherited under a number.
 fn inherited(number: RawFd) -> Option<OwnedFd> {
     #[expect(unsafe_code, reason = "inherited descriptors come as numbers")]
-    // SAFETY: needed because inheritance has no other form. The number was passed to this very process (LISTEN_PID), nobody
-    // has opened or closed anything since (the duty of whoever calls `take`), and each is taken once.
+    // SAFETY: needed because inheritance has no other form. The number was passed to this very
+    // process (LISTEN_PID), nobody has opened or closed anything since (the duty of whoever calls
+    // `take`), and each is taken once.
     let descriptor = unsafe {
         if libc::fcntl(number, libc::F_GETFD) < 0 {
             return None;

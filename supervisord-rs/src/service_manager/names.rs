@@ -1,4 +1,5 @@
-//! Names in the fd store: printable ASCII without a colon (sd_notify(3), `FDNAME`). Everything else is escaped.
+//! Names in the fd store: printable ASCII without a colon (sd_notify(3), `FDNAME`). Everything else
+//! is escaped.
 
 /// What a name of ours is called in the store.
 pub fn escape(name: &str) -> String {
@@ -20,7 +21,8 @@ pub fn unescape(name: &str) -> String {
     let mut rest = name.as_bytes();
     while let [first, after @ ..] = rest {
         let code = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+        match code.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok())
+        {
             Some(byte) => {
                 bytes.push(byte);
                 rest = &after[2..];
@@ -42,7 +44,10 @@ mod tests {
     fn any_name_becomes_one_that_the_store_takes_and_comes_back() {
         for name in ["worker-api.1/pidfd/12", "a:b", "100%", "%3a", "grün é", ""] {
             let escaped = escape(name);
-            assert!(escaped.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':'), "{escaped}");
+            assert!(
+                escaped.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':'),
+                "{escaped}"
+            );
             assert_eq!(unescape(&escaped), name);
         }
         assert_eq!(unescape("%zz%"), "%zz%");

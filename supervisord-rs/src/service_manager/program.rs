@@ -1,5 +1,6 @@
-//! Where our binary lies, by the name that we were started by: an upgrade puts another one there, flips a symbolic link, or
-//! moves the old one away. What the kernel calls the file that we are an image of (proc_pid_exe(5)) follows the old one.
+//! Where our binary lies, by the name that we were started by: an upgrade puts another one there,
+//! flips a symbolic link, or moves the old one away. What the kernel calls the file that we are an
+//! image of (proc_pid_exe(5)) follows the old one.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,8 @@ use std::sync::OnceLock;
 /// Set for a supervisor that is started under another name, such as `/proc/self/exe`.
 pub const PROGRAM: &str = "SUPERVISORD_RS_PROGRAM";
 
-/// An absolute path, with the symbolic links that it had when we were started. Ask for it early: it is looked up once.
+/// An absolute path, with the symbolic links that it had when we were started. Ask for it early: it
+/// is looked up once.
 #[must_use]
 pub fn program() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();

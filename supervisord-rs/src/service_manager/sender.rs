@@ -1,5 +1,5 @@
-//! What is said to the fd store, and when: at once where there is room; else by a thread that waits for room, and tries
-//! again where the manager takes nothing at all. Nobody else ever waits.
+//! What is said to the fd store, and when: at once where there is room; else by a thread that waits
+//! for room, and tries again where the manager takes nothing at all. Nobody else ever waits.
 
 use std::ffi::OsStr;
 use std::io::IoSlice;
@@ -23,7 +23,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// For one wait for room, in milliseconds.
 const ROOM_MS: u8 = 100;
 
-/// The line to the manager: a connected socket, which alone can be asked whether its receiver has room (unix(7)).
+/// The line to the manager: a connected socket, which alone can be asked whether its receiver has
+/// room (unix(7)).
 #[derive(Debug)]
 pub(super) struct Line {
     socket: UnixDatagram,
@@ -81,8 +82,10 @@ pub(super) fn say_due(line: &Line, state: &mut State) -> nix::Result<()> {
             state.said.remove(name);
         }
         if let Some(kept) = wanted.filter(|_| !state.said.contains_key(name)) {
-            let descriptors: Vec<BorrowedFd<'_>> = kept.descriptors.iter().map(AsFd::as_fd).collect();
-            // Without FDPOLL=0 the manager drops a pipe as soon as its other end is closed, with the bytes in it.
+            let descriptors: Vec<BorrowedFd<'_>> =
+                kept.descriptors.iter().map(AsFd::as_fd).collect();
+            // Without FDPOLL=0 the manager drops a pipe as soon as its other end is closed, with
+            // the bytes in it.
             line.send(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), &descriptors)?;
             state.said.insert(name.clone(), kept.number);
         }
@@ -130,7 +133,9 @@ fn say_what_is_due(way: &Way) {
         }
         let Err(errno) = result else { return };
         let is_there = errno == Errno::EAGAIN;
-        if (!is_there || last_taken.elapsed() >= PATIENCE) && !std::mem::replace(&mut state.is_silent, true) {
+        if (!is_there || last_taken.elapsed() >= PATIENCE)
+            && !std::mem::replace(&mut state.is_silent, true)
+        {
             tracing::warn!(
                 waiting = state.due.len(),
                 "the service manager's fd store takes nothing ({errno}): what is launched now ends with this supervisor, until it does"
@@ -159,7 +164,8 @@ mod tests {
     /// A manager that does not read, and the store that it has.
     fn slow() -> (UnixDatagram, FdStore) {
         let name = format!("supervisord-rs-test-{}", super::super::unique().unwrap());
-        let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        let manager =
+            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         let line = Line::to(OsStr::new(&format!("@{name}"))).unwrap();
         (manager, FdStore::new(line, (100_000, usize::MAX), BTreeMap::new(), false))
     }
@@ -171,7 +177,9 @@ mod tests {
         loop {
             let mut bytes = [0; 256];
             let length = manager.recv(&mut bytes).unwrap();
-            all.push(String::from_utf8(bytes[..length].to_vec()).unwrap().replace("\nFDPOLL=0", ""));
+            all.push(
+                String::from_utf8(bytes[..length].to_vec()).unwrap().replace("\nFDPOLL=0", ""),
+            );
             if all.last().is_some_and(|text| text.ends_with(last)) {
                 return all;
             }
@@ -185,7 +193,10 @@ mod tests {
         let begun = Instant::now();
         let mut unsaid = 0;
         for number in 0..2000 {
-            assert!(store.keep(&format!("worker-{number}"), &[file.as_fd()]) || begun.elapsed() >= PATIENCE);
+            assert!(
+                store.keep(&format!("worker-{number}"), &[file.as_fd()])
+                    || begun.elapsed() >= PATIENCE
+            );
             if number % 2 == 1 && number > 1000 {
                 store.forget(&format!("worker-{number}"));
                 unsaid += 1;
@@ -195,7 +206,10 @@ mod tests {
         store.keep("last", &[file.as_fd()]);
         let said = read_until(&manager, "FDNAME=last");
         assert_eq!(said.len(), 2001 - unsaid, "one for each that is to be kept: {:?}", said.last());
-        assert!(said.iter().all(|text| text.starts_with("FDSTORE=1\n")), "nothing to forget was ever said");
+        assert!(
+            said.iter().all(|text| text.starts_with("FDSTORE=1\n")),
+            "nothing to forget was ever said"
+        );
     }
 
     #[test]
@@ -251,7 +265,10 @@ mod tests {
         while !store.keep_at_once("urgent", &[file.as_fd()]) {
             assert!(Instant::now() < end, "it was read, and does not count");
         }
-        assert!(!reader.join().unwrap().iter().any(|said| said.contains("later-999")), "it came first");
+        assert!(
+            !reader.join().unwrap().iter().any(|said| said.contains("later-999")),
+            "it came first"
+        );
     }
 
     #[test]
@@ -264,6 +281,9 @@ mod tests {
         store.keep("last", &[file.as_fd()]);
         let kept = |name: &str| format!("FDSTORE=1\nFDNAME={name}");
         let forgotten = "FDSTOREREMOVE=1\nFDNAME=a".to_owned();
-        assert_eq!(read_until(&manager, "FDNAME=last"), [kept("a"), forgotten, kept("a"), kept("last")]);
+        assert_eq!(
+            read_until(&manager, "FDNAME=last"),
+            [kept("a"), forgotten, kept("a"), kept("last")]
+        );
     }
 }

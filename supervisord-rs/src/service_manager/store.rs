@@ -1,12 +1,14 @@
-//! The fd store, client side: descriptors that the service manager keeps while there is no supervisor, and gives to the
-//! next one (sd_notify(3), `FDSTORE=1`). The guardian keeps them in the same way.
+//! The fd store, client side: descriptors that the service manager keeps while there is no
+//! supervisor, and gives to the next one (sd_notify(3), `FDSTORE=1`). The guardian keeps them in
+//! the same way.
 //!
-//! What is in the store stays open when the supervisor dies: a pipe keeps its bytes and its reader, a socket its queue,
-//! a board its memory.
+//! What is in the store stays open when the supervisor dies: a pipe keeps its bytes and its reader,
+//! a socket its queue, a board its memory.
 //!
-//! Here stands what is to be kept; `sender` brings the manager to the same state and never holds the caller. So to keep
-//! something is a promise: it is with the manager now, or will be as soon as the manager has room. A launcher thread waits
-//! until the promise is kept, before there is a process that would be lost with us. A manager that has taken nothing for
+//! Here stands what is to be kept; `sender` brings the manager to the same state and never holds
+//! the caller. So to keep something is a promise: it is with the manager now, or will be as soon as
+//! the manager has room. A launcher thread waits until the promise is kept, before there is a
+//! process that would be lost with us. A manager that has taken nothing for
 //! [`PATIENCE`](super::sender::PATIENCE) makes no promises: what is launched then ends with us.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,14 +22,17 @@ use super::sender::{self, Line};
 use super::{NOTIFY_SOCKET, guardian_pid};
 use crate::waiting::until;
 
-/// How many descriptors the service manager keeps for us; set by the guardian, and by systemd since version 254.
+/// How many descriptors the service manager keeps for us; set by the guardian, and by systemd since
+/// version 254.
 pub const FDSTORE: &str = "FDSTORE";
-/// The same, for units of an older systemd, which does not tell: the unit sets it beside `FileDescriptorStoreMax=`.
+/// The same, for units of an older systemd, which does not tell: the unit sets it beside
+/// `FileDescriptorStoreMax=`.
 pub const FDSTORE_OF_UNIT: &str = "SUPERVISORD_RS_FDSTORE";
 
-/// systemd gives all names together, with their separators, as one variable of our successor's environment, which the
-/// kernel limits to 128 KiB (`MAX_ARG_STRLEN`, execve(2)). What does not fit is not kept, or no successor could be
-/// started any more. The guardian has no such limit: it passes a table.
+/// systemd gives all names together, with their separators, as one variable of our successor's
+/// environment, which the kernel limits to 128 KiB (`MAX_ARG_STRLEN`, execve(2)). What does not fit
+/// is not kept, or no successor could be started any more. The guardian has no such limit: it
+/// passes a table.
 const NAMES_MAX: usize = 120 * 1024;
 /// Between two looks at whether everything has been said.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -72,7 +77,8 @@ pub(super) struct State {
     /// How many descriptors that is, and how many bytes of names.
     count: usize,
     names: usize,
-    /// What the manager has been told to keep and not to forget: by name, as the number of what is kept.
+    /// What the manager has been told to keep and not to forget: by name, as the number of what is
+    /// kept.
     pub(super) said: BTreeMap<String, u64>,
     /// The names for which the two differ, each once, oldest first.
     pub(super) due: VecDeque<String>,
@@ -101,8 +107,8 @@ impl FdStore {
         Self(None)
     }
 
-    /// The one of the service manager, if it has one; what it has kept until now is `known`, by name. `is_held`: nothing is
-    /// said before [`release`](Self::release).
+    /// The one of the service manager, if it has one; what it has kept until now is `known`, by
+    /// name. `is_held`: nothing is said before [`release`](Self::release).
     #[must_use]
     pub fn from_env(known: BTreeMap<String, Vec<OwnedFd>>, is_held: bool) -> Self {
         let line = std::env::var_os(NOTIFY_SOCKET).and_then(|name| Line::to(&name));
@@ -135,15 +141,17 @@ impl FdStore {
         self.0.is_some()
     }
 
-    /// Has descriptors kept under a name. One name means the same descriptors as long as it is kept: a second time is
-    /// none. False when no launch may count on it: there is no store, it is full, or the manager takes nothing.
+    /// Has descriptors kept under a name. One name means the same descriptors as long as it is
+    /// kept: a second time is none. False when no launch may count on it: there is no store, it is
+    /// full, or the manager takes nothing.
     ///
     /// Never waits.
     pub fn keep(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
         self.keep_in(name, descriptors, false)
     }
 
-    /// The same, before everything else that is due; waits until it is said, for a while. Not for the loop.
+    /// The same, before everything else that is due; waits until it is said, for a while. Not for
+    /// the loop.
     pub fn keep_at_once(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
         self.keep_in(name, descriptors, true) && self.is_said(&self.due(name))
     }
@@ -154,11 +162,12 @@ impl FdStore {
         let mut state = way.state();
         if !state.kept.contains_key(&name) {
             let length = (name.len() + 1) * descriptors.len();
-            let is_room =
-                state.count + descriptors.len() <= way.most && state.names + length <= way.names_max;
-            let copies: Option<Vec<OwnedFd>> = Some(descriptors)
-                .filter(|_| is_room)
-                .and_then(|all| all.iter().map(|descriptor| descriptor.try_clone_to_owned().ok()).collect());
+            let is_room = state.count + descriptors.len() <= way.most
+                && state.names + length <= way.names_max;
+            let copies: Option<Vec<OwnedFd>> =
+                Some(descriptors).filter(|_| is_room).and_then(|all| {
+                    all.iter().map(|descriptor| descriptor.try_clone_to_owned().ok()).collect()
+                });
             let Some(copies) = copies else { return false };
             state.insert(&name, copies);
             way.say(&mut state, &name, is_first);
@@ -178,12 +187,13 @@ impl FdStore {
         Due { prefix, last }
     }
 
-    /// Waits until all of that is said, before what others have due, at most half a second, and not for a manager that takes
-    /// nothing. False: it is not. Not for the loop.
+    /// Waits until all of that is said, before what others have due, at most half a second, and not
+    /// for a manager that takes nothing. False: it is not. Not for the loop.
     #[must_use]
     pub fn is_said(&self, due: &Due) -> bool {
         let (Some(way), Some(last)) = (&self.0, &due.last) else { return true };
-        // A launch waits for this; what belongs to a hundred others that come and go does not hold it up.
+        // A launch waits for this; what belongs to a hundred others that come and go does not hold
+        // it up.
         way.state().hasten(&due.prefix);
         let is_said = || {
             let state = way.state();
@@ -211,7 +221,8 @@ impl FdStore {
         way.say_all(&mut state);
     }
 
-    /// Says nothing from now on: the manager is to listen to somebody else. False: not everything has been said.
+    /// Says nothing from now on: the manager is to listen to somebody else. False: not everything
+    /// has been said.
     #[must_use]
     pub fn hold(&self) -> bool {
         let Some(way) = &self.0 else { return true };
@@ -227,8 +238,9 @@ impl FdStore {
         let _ = until(limit, PAUSE, || way.state().due.is_empty().then_some(()));
     }
 
-    /// Copies of what is kept under the names that come after this one, about `most` descriptors and their names;
-    /// empty when there are no more. In pieces, so that a successor gets all of it without so many copies at once.
+    /// Copies of what is kept under the names that come after this one, about `most` descriptors
+    /// and their names; empty when there are no more. In pieces, so that a successor gets all of it
+    /// without so many copies at once.
     #[must_use]
     pub fn copies_after(&self, last: Option<&str>, most: usize) -> Vec<(String, OwnedFd)> {
         let Some(way) = &self.0 else { return Vec::new() };
@@ -271,7 +283,8 @@ impl Way {
 
     /// Something has changed under this name.
     fn say(&self, state: &mut State, name: &str, is_first: bool) {
-        // One that is due already is said as it is when its turn comes: what was replaced or forgotten before is never sent.
+        // One that is due already is said as it is when its turn comes: what was replaced or
+        // forgotten before is never sent.
         if state.is_due.insert(name.to_owned()) {
             if is_first {
                 state.due.push_front(name.to_owned());

@@ -1,6 +1,6 @@
-//! Descriptors that one of our processes passes to another by execve(2): each keeps the number that it has, and sealed
-//! memory says which number is what. So nothing is copied, and there is no limit to the names, as there is where they
-//! are one variable of the environment (sd_listen_fds(3)).
+//! Descriptors that one of our processes passes to another by execve(2): each keeps the number that
+//! it has, and sealed memory says which number is what. So nothing is copied, and there is no limit
+//! to the names, as there is where they are one variable of the environment (sd_listen_fds(3)).
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -12,7 +12,8 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use super::names::{escape, unescape};
 use crate::isolation::surroundings::sealed;
 
-/// The number of the descriptor of the table, in the environment of the process that it is for (`LISTEN_PID`).
+/// The number of the descriptor of the table, in the environment of the process that it is for
+/// (`LISTEN_PID`).
 pub const TABLE: &str = "SUPERVISORD_RS_TABLE";
 
 /// Writes one.
@@ -22,7 +23,8 @@ pub const TABLE: &str = "SUPERVISORD_RS_TABLE";
 pub fn write<'a>(entries: impl Iterator<Item = (&'a str, BorrowedFd<'a>)>) -> io::Result<OwnedFd> {
     let mut text = String::new();
     for (name, descriptor) in entries {
-        writeln!(text, "{} {}", descriptor.as_raw_fd(), escape(name)).expect("a text takes everything");
+        writeln!(text, "{} {}", descriptor.as_raw_fd(), escape(name))
+            .expect("a text takes everything");
     }
     sealed(text.as_bytes())
 }
@@ -56,7 +58,8 @@ mod tests {
         let names = ["worker-a/board", "with space\nand line", "worker-a/board"];
         let entries = names.iter().zip(&files).map(|(name, file)| (*name, file.as_fd()));
         let read_back = read(write(entries).unwrap());
-        let expected: Vec<_> = files.iter().map(AsRawFd::as_raw_fd).zip(names.map(str::to_owned)).collect();
+        let expected: Vec<_> =
+            files.iter().map(AsRawFd::as_raw_fd).zip(names.map(str::to_owned)).collect();
         assert_eq!(read_back, expected);
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, b"5 worker-a/board\n").unwrap();

@@ -32,7 +32,8 @@ impl Machine {
         self.launches.append(&mut self.queue);
     }
 
-    /// Keeps the count of those that are coming up; a place that becomes free goes to whoever waits.
+    /// Keeps the count of those that are coming up; a place that becomes free goes to whoever
+    /// waits.
     pub(crate) fn count_coming_up(&mut self, from: Phase, to: Phase) {
         let is_coming_up = |phase: Phase| matches!(phase, Phase::Launching | Phase::Starting);
         match (is_coming_up(from), is_coming_up(to)) {

@@ -1,4 +1,5 @@
-//! What people want. The last command wins; acceptance is answered at once, and says that the order stands.
+//! What people want. The last command wins; acceptance is answered at once, and says that the order
+//! stands.
 
 use alloc::vec::Vec;
 
@@ -46,7 +47,8 @@ impl Machine {
             }
             Command::Signal { worker, signal } => {
                 self.known(&[worker])?;
-                // Its process would get it, with all that lives there: that is a fault, and ordered as one.
+                // Its process would get it, with all that lives there: that is a fault, and ordered
+                // as one.
                 if self.domain_kind(worker) != DomainKind::Process {
                     return Err(Refusal::CannotSignal);
                 }
@@ -113,7 +115,8 @@ impl Machine {
         self.take_down(workers);
     }
 
-    /// These, and what they wait for, as `start` does: but for what is stopped and comes back with them.
+    /// These, and what they wait for, as `start` does: but for what is stopped and comes back with
+    /// them.
     fn restart(&mut self, workers: &[WorkerId]) {
         let with_them = self.with_leaning(workers);
         let mut unmet = self.with_unmet(workers);
@@ -134,7 +137,8 @@ impl Machine {
         self.start_unmet(unmet);
     }
 
-    /// What others wait for, and nobody named: one that has finished has done what was wanted of it.
+    /// What others wait for, and nobody named: one that has finished has done what was wanted of
+    /// it.
     fn start_unmet(&mut self, unmet: impl IntoIterator<Item = WorkerId>) {
         for worker in unmet {
             let state = &mut self.workers[worker.index()];
@@ -197,7 +201,9 @@ impl Machine {
     fn resume_any(&mut self, workers: &[WorkerId]) -> Result<(), Refusal> {
         let mut live = Vec::new();
         let mut has_process = false;
-        for &worker in workers.iter().filter(|worker| self.domain_kind(**worker) == DomainKind::Process) {
+        for &worker in
+            workers.iter().filter(|worker| self.domain_kind(**worker) == DomainKind::Process)
+        {
             has_process = true;
             let phase = self.workers[worker.index()].phase;
             if matches!(phase, Phase::Starting | Phase::Running | Phase::Stopping) {
@@ -218,7 +224,10 @@ impl Machine {
             self.effects.push_back(Effect::Resume { incarnation });
             let is_running = self.workers[worker.index()].phase == Phase::Running;
             if let Some(heartbeat) = self.heartbeat(worker).filter(|_| is_running) {
-                self.set_timer(Timer::Worker(worker, Due::Heartbeat), self.now.saturating_add(heartbeat));
+                self.set_timer(
+                    Timer::Worker(worker, Due::Heartbeat),
+                    self.now.saturating_add(heartbeat),
+                );
             }
         }
     }
@@ -282,7 +291,11 @@ impl Machine {
                     self.workers[worker.index()].order = Some(Why::Requested);
                     self.limit_launch(worker);
                 }
-                Phase::Idle | Phase::Killing | Phase::Backoff | Phase::Quarantined | Phase::Finished => {}
+                Phase::Idle
+                | Phase::Killing
+                | Phase::Backoff
+                | Phase::Quarantined
+                | Phase::Finished => {}
             }
         }
     }

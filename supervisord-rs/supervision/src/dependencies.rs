@@ -1,4 +1,5 @@
-//! Who waits for whom, and who belongs together: looked up by index, so that no event costs a walk over all workers.
+//! Who waits for whom, and who belongs together: looked up by index, so that no event costs a walk
+//! over all workers.
 
 use alloc::collections::BTreeSet;
 use alloc::vec;
@@ -24,7 +25,8 @@ impl Index {
     pub(crate) fn new(spec: &Spec) -> Self {
         let count = spec.workers.len();
         let dependents = vec![Vec::new(); count];
-        let mut index = Self { dependents, groups: vec![None; count], ranks: crate::order::ranks(spec) };
+        let mut index =
+            Self { dependents, groups: vec![None; count], ranks: crate::order::ranks(spec) };
         for (id, worker) in ids(count).zip(&spec.workers) {
             for dependency in &worker.depends_on {
                 if let Some(list) = index.dependents.get_mut(dependency.on.index()) {
@@ -57,14 +59,16 @@ impl Index {
         self.dependents[worker.index()].iter().map(|(dependent, ..)| *dependent)
     }
 
-    /// Those that need this worker up: they are stopped before it. One that only waited for its finish is not.
+    /// Those that need this worker up: they are stopped before it. One that only waited for its
+    /// finish is not.
     pub(crate) fn leaning(&self, worker: WorkerId) -> impl Iterator<Item = WorkerId> + '_ {
         let leans = |condition: Condition| match condition {
             Condition::Started | Condition::Ready => true,
             Condition::Finished => false,
         };
         let all = self.dependents[worker.index()].iter();
-        all.filter(move |(_, condition, needs)| *needs && leans(*condition)).map(|(dependent, ..)| *dependent)
+        all.filter(move |(_, condition, needs)| *needs && leans(*condition))
+            .map(|(dependent, ..)| *dependent)
     }
 }
 
@@ -75,12 +79,15 @@ pub(crate) fn ids(count: usize) -> impl DoubleEndedIterator<Item = WorkerId> + E
     ids.into_iter()
 }
 
-/// Whether one that is depended on softly is not worth waiting for: it is down, and not because its turn has not come.
+/// Whether one that is depended on softly is not worth waiting for: it is down, and not because its
+/// turn has not come.
 fn has_given_up(worker: &Worker) -> bool {
     match worker.phase {
         Phase::Backoff | Phase::Quarantined | Phase::Finished => true,
         Phase::Idle => !worker.wanted,
-        Phase::Launching | Phase::Starting | Phase::Running | Phase::Stopping | Phase::Killing => false,
+        Phase::Launching | Phase::Starting | Phase::Running | Phase::Stopping | Phase::Killing => {
+            false
+        }
     }
 }
 
@@ -125,13 +132,19 @@ impl Machine {
             let all = self.spec.workers[worker.index()].depends_on.iter();
             let known = all.filter(|dependency| dependency.on.index() < self.workers.len());
             known
-                .filter(|dependency| dependency.condition != Condition::Finished || !self.holds(dependency))
+                .filter(|dependency| {
+                    dependency.condition != Condition::Finished || !self.holds(dependency)
+                })
                 .map(|dependency| dependency.on)
                 .collect()
         })
     }
 
-    fn closure(&self, workers: &[WorkerId], next: impl Fn(WorkerId) -> Vec<WorkerId>) -> BTreeSet<WorkerId> {
+    fn closure(
+        &self,
+        workers: &[WorkerId],
+        next: impl Fn(WorkerId) -> Vec<WorkerId>,
+    ) -> BTreeSet<WorkerId> {
         let mut found: BTreeSet<WorkerId> = workers.iter().copied().collect();
         let mut open: Vec<WorkerId> = workers.to_vec();
         while let Some(worker) = open.pop() {

@@ -11,18 +11,20 @@ use crate::worker::Phase;
 /// Something to do, in the order given. Drivers answer with events, never by calling back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Launch it. Answered once, by `Launched` or `LaunchFailed`, sooner or later: see `Withdraw`. A cell that is not up is brought up by this.
+    /// Launch it. Answered once, by `Launched` or `LaunchFailed`, sooner or later: see `Withdraw`.
+    /// A cell that is not up is brought up by this.
     Launch {
         /// Whom.
         incarnation: Incarnation,
     },
-    /// The launch takes too long: answer it now, by `LaunchFailed` unless it has come through. What may come of it later
-    /// is killed before it does anything.
+    /// The launch takes too long: answer it now, by `LaunchFailed` unless it has come through. What
+    /// may come of it later is killed before it does anything.
     Withdraw {
         /// Whose.
         incarnation: Incarnation,
     },
-    /// Reap every exit, then say whether this one still lives. Answered by `Confirmed`, or by its ending.
+    /// Reap every exit, then say whether this one still lives. Answered by `Confirmed`, or by its
+    /// ending.
     Confirm {
         /// Whom.
         incarnation: Incarnation,
@@ -37,12 +39,14 @@ pub enum Effect {
         /// Whom.
         incarnation: Incarnation,
     },
-    /// Forget this thread: it is counted as left behind, and nothing it says counts any more. No answer.
+    /// Forget this thread: it is counted as left behind, and nothing it says counts any more. No
+    /// answer.
     Abandon {
         /// Whom.
         incarnation: Incarnation,
     },
-    /// End the whole fault domain: kill the cell; for the supervisor's own domain, end the supervisor by SIGABRT.
+    /// End the whole fault domain: kill the cell; for the supervisor's own domain, end the
+    /// supervisor by SIGABRT.
     Recycle {
         /// Which.
         domain: DomainId,
@@ -85,7 +89,8 @@ pub enum Effect {
     },
     /// For the record: a phase changed.
     Transition(Transition),
-    /// For the record: something failed. Look now at what is left; the last outputs and counters are still there.
+    /// For the record: something failed. Look now at what is left; the last outputs and counters
+    /// are still there.
     IncidentOpened(Incident),
     /// For the record: everyone lost is back, or will not come back by itself.
     IncidentClosed(Incident),
@@ -116,6 +121,7 @@ pub struct Transition {
     pub to: Phase,
     /// How it ended, where the change is an ending.
     pub ending: Option<Ending>,
-    /// For `to == Backoff`, and for quarantine with slow retry: when it is tried again, on the machine's clock.
+    /// For `to == Backoff`, and for quarantine with slow retry: when it is tried again, on the
+    /// machine's clock.
     pub retry_at: Option<Duration>,
 }

@@ -5,8 +5,9 @@
 pub struct Ending {
     /// What was observed.
     pub status: Status,
-    /// Why. The driver fills in what its evidence says (last words, breadcrumb); the machine overrides it where the
-    /// ending was its own doing ([`Cause::Requested`], [`Cause::Hang`], [`Cause::StartTimeout`], ...).
+    /// Why. The driver fills in what its evidence says (last words, breadcrumb); the machine
+    /// overrides it where the ending was its own doing ([`Cause::Requested`], [`Cause::Hang`],
+    /// [`Cause::StartTimeout`], ...).
     pub cause: Cause,
 }
 
@@ -69,9 +70,11 @@ pub enum Cause {
     Unhealthy,
     /// It did not stop in time and was killed.
     StopTimeout,
-    /// SIGKILL by someone else: a person, or the kernel's OOM killer where no cgroup of its own counted it.
+    /// SIGKILL by someone else: a person, or the kernel's OOM killer where no cgroup of its own
+    /// counted it.
     Killed,
-    /// The kernel's OOM killer ended it: it, or what it started, reached the memory limit of its cgroup.
+    /// The kernel's OOM killer ended it: it, or what it started, reached the memory limit of its
+    /// cgroup.
     OutOfMemory,
     /// Another signal.
     Signal,
@@ -94,8 +97,8 @@ pub struct LaunchFailure {
     pub stage: LaunchStage,
     /// The errno of that step.
     pub errno: i32,
-    /// Whether the machine was short of something (descriptors, processes, memory): the attempt does not count against
-    /// the worker's limit, and is made again.
+    /// Whether the machine was short of something (descriptors, processes, memory): the attempt
+    /// does not count against the worker's limit, and is made again.
     pub transient: bool,
 }
 

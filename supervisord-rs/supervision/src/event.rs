@@ -7,7 +7,8 @@ use crate::ending::{Ending, LaunchFailure};
 use crate::id::{DomainId, FaultId, GroupId, Incarnation, RequestId, WorkerId};
 use crate::spec::{Dependency, DomainSpec, WorkerSpec};
 
-/// Something happened. Events about incarnations other than the present one are dropped and counted.
+/// Something happened. Events about incarnations other than the present one are dropped and
+/// counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Answer to `Launch`: the program was executed, or the thread runs.
@@ -22,7 +23,8 @@ pub enum Event {
         /// Where it went wrong.
         failure: LaunchFailure,
     },
-    /// The worker says that it is ready. It is promoted only after `Confirm` was answered by `Confirmed`.
+    /// The worker says that it is ready. It is promoted only after `Confirm` was answered by
+    /// `Confirmed`.
     Ready {
         /// Of whom.
         incarnation: Incarnation,
@@ -32,7 +34,8 @@ pub enum Event {
         /// Of whom.
         incarnation: Incarnation,
     },
-    /// Its main process has exited, and something of its process tree is left. `Ended` follows when nothing is.
+    /// Its main process has exited, and something of its process tree is left. `Ended` follows when
+    /// nothing is.
     Exited {
         /// Of whom.
         incarnation: Incarnation,
@@ -62,14 +65,16 @@ pub enum Event {
         /// When the last beat was; the present moment for one that waits inside the SDK.
         last_beat: Duration,
     },
-    /// The same answer of one whose process is suspended by somebody else: if it hangs, so does all that is in it.
+    /// The same answer of one whose process is suspended by somebody else: if it hangs, so does all
+    /// that is in it.
     Suspended {
         /// Of whom.
         incarnation: Incarnation,
         /// When the last beat was.
         last_beat: Duration,
     },
-    /// Its readiness probe has changed its mind. A worker that has just become running counts as ready.
+    /// Its readiness probe has changed its mind. A worker that has just become running counts as
+    /// ready.
     Readiness {
         /// Of whom.
         incarnation: Incarnation,
@@ -97,8 +102,9 @@ pub enum Event {
         /// What.
         command: Command,
     },
-    /// For so long nobody could be heard: whoever drives the machine was stopped, or the whole machine stood still.
-    /// Deadlines that judge a worker by what was not heard of it are later by that; no sooner than this says so.
+    /// For so long nobody could be heard: whoever drives the machine was stopped, or the whole
+    /// machine stood still. Deadlines that judge a worker by what was not heard of it are later by
+    /// that; no sooner than this says so.
     TimeLost {
         /// How long.
         by: Duration,
@@ -129,12 +135,14 @@ pub enum Command {
     Stop(Vec<WorkerId>),
     /// Stop, then start.
     Restart(Vec<WorkerId>),
-    /// Suspend these processes with all that they have started (SIGSTOP). Their heartbeats are not missed.
+    /// Suspend these processes with all that they have started (SIGSTOP). Their heartbeats are not
+    /// missed.
     Pause(Vec<WorkerId>),
-    /// Let these go on (SIGCONT), whoever has suspended them. Threads among them, and those that are not up, are passed
-    /// over; refused where nobody is left.
+    /// Let these go on (SIGCONT), whoever has suspended them. Threads among them, and those that
+    /// are not up, are passed over; refused where nobody is left.
     Resume(Vec<WorkerId>),
-    /// Stop these, and nobody who depends on them: they are no longer wanted, and nobody waits for them.
+    /// Stop these, and nobody who depends on them: they are no longer wanted, and nobody waits for
+    /// them.
     Retire(Vec<WorkerId>),
     /// Send a signal to a process; a thread has none of its own.
     Signal {

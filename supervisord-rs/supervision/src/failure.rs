@@ -1,4 +1,5 @@
-//! What follows an ending: an incident if it is a failure; then another attempt, quarantine, or rest.
+//! What follows an ending: an incident if it is a failure; then another attempt, quarantine, or
+//! rest.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -39,7 +40,8 @@ impl Machine {
     ) {
         let mut lost: Vec<Incarnation> = Vec::new();
         for &member in members {
-            let is_live = self.is_present(member) && self.workers[member.worker.index()].phase.is_live();
+            let is_live =
+                self.is_present(member) && self.workers[member.worker.index()].phase.is_live();
             let is_there = is_live && self.spec.workers[member.worker.index()].domain == domain;
             if is_there && !lost.contains(&member) {
                 lost.push(member);
@@ -51,8 +53,8 @@ impl Machine {
             return;
         }
         let culprit = culprit.filter(|culprit| lost.contains(culprit));
-        let recycled =
-            culprit.and_then(|culprit| self.workers[culprit.worker.index()].order.and_then(own_doing));
+        let recycled = culprit
+            .and_then(|culprit| self.workers[culprit.worker.index()].order.and_then(own_doing));
         let ending = Ending { cause: recycled.unwrap_or(observed.cause), ..observed };
         let injected = culprit.and_then(|culprit| self.workers[culprit.worker.index()].injected);
         self.open_incident(domain, culprit, ending, injected, &lost);
@@ -79,7 +81,8 @@ impl Machine {
         let is_forced = state.phase == Phase::Killing;
         let cause = match own_doing(why) {
             Some(cause) => cause,
-            // It crashed by itself while it was asked to stop. Its exit code and the signal that asked it do not count.
+            // It crashed by itself while it was asked to stop. Its exit code and the signal that
+            // asked it do not count.
             None if !is_forced && is_crash(observed.cause) => observed.cause,
             None if state.overdue && is_forced => Cause::StopTimeout,
             None if why == Why::Collateral => Cause::Collateral,
@@ -98,7 +101,8 @@ impl Machine {
         }
     }
 
-    /// The incarnation is no more: what was its own is forgotten, and why it was to end is kept for what follows.
+    /// The incarnation is no more: what was its own is forgotten, and why it was to end is kept for
+    /// what follows.
     fn bury(&mut self, worker: WorkerId, ending: Ending) {
         self.cancel_timers(worker);
         let stable = self.spec.workers[worker.index()].restart.reset_after;
@@ -109,7 +113,8 @@ impl Machine {
         state.last_ending = Some(ending);
     }
 
-    /// What comes after an ending. `counts`: whether it was the worker's own doing, and counts against its limit.
+    /// What comes after an ending. `counts`: whether it was the worker's own doing, and counts
+    /// against its limit.
     pub(crate) fn follow(&mut self, worker: WorkerId, ending: Ending, counts: bool) {
         let order = self.workers[worker.index()].order;
         self.workers[worker.index()].forget_incarnation();
@@ -237,11 +242,23 @@ impl Machine {
             state.open_incident = Some(id);
             state.last_incident = Some(id);
         }
-        let loss =
-            |lost: &Incarnation| Loss { incarnation: *lost, collateral: false, outcome: Outcome::Pending };
+        let loss = |lost: &Incarnation| Loss {
+            incarnation: *lost,
+            collateral: false,
+            outcome: Outcome::Pending,
+        };
         let lost = lost.iter().map(loss).collect();
-        let incident =
-            Incident { id, domain, culprit, ending, injected, opened: self.now, closed: None, running, lost };
+        let incident = Incident {
+            id,
+            domain,
+            culprit,
+            ending,
+            injected,
+            opened: self.now,
+            closed: None,
+            running,
+            lost,
+        };
         self.effects.push_back(Effect::IncidentOpened(incident.clone()));
         self.ledger.open(incident);
         // A death in which nobody was lost is settled as it is opened.
@@ -269,7 +286,8 @@ impl Machine {
     }
 }
 
-/// Whether the configuration names this ending. Only what the process did by itself has a name there.
+/// Whether the configuration names this ending. Only what the process did by itself has a name
+/// there.
 fn names(exits: &[Exit], ending: Ending) -> bool {
     let exit = match ending.status {
         Status::Exited(code) => Exit::Code(code),

@@ -1,8 +1,8 @@
 //! Group strategies: who else is restarted when a member fails, and when a group gives up.
 //!
-//! The members concerned are stopped, those later in the group first. All of them, the failed one included, are held
-//! back until the last one has ended and the failed one's delay is over; then they are launched in order, each when the one
-//! before it runs (see `order`).
+//! The members concerned are stopped, those later in the group first. All of them, the failed one
+//! included, are held back until the last one has ended and the failed one's delay is over; then
+//! they are launched in order, each when the one before it runs (see `order`).
 
 use alloc::vec::Vec;
 
@@ -14,8 +14,8 @@ use crate::spec::Strategy;
 use crate::worker::{Phase, Why};
 
 impl Machine {
-    /// A member has failed and will be tried again: does to the others what the strategy says. False when the group
-    /// gives up instead; the member is in quarantine then.
+    /// A member has failed and will be tried again: does to the others what the strategy says.
+    /// False when the group gives up instead; the member is in quarantine then.
     pub(crate) fn restart_group(&mut self, worker: WorkerId) -> bool {
         let Some(group) = self.index.group(worker) else { return true };
         let spec = &self.spec.groups[group.index()];
@@ -71,13 +71,18 @@ impl Machine {
             Strategy::OneForAll => at != position,
             Strategy::RestForOne => at > position,
         };
-        let chosen =
-            members.iter().enumerate().filter(|(at, _)| is_concerned(*at)).map(|(_, member)| *member);
-        chosen.filter(|member| self.workers.get(member.index()).is_some_and(|state| state.wanted)).collect()
+        let chosen = members
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| is_concerned(*at))
+            .map(|(_, member)| *member);
+        chosen
+            .filter(|member| self.workers.get(member.index()).is_some_and(|state| state.wanted))
+            .collect()
     }
 
-    /// Lets the members of a group go that were held, if nobody is missing any more: none is still being stopped, none
-    /// waits for its delay.
+    /// Lets the members of a group go that were held, if nobody is missing any more: none is still
+    /// being stopped, none waits for its delay.
     pub(crate) fn release_group(&mut self, worker: WorkerId) {
         let Some(group) = self.index.group(worker) else { return };
         let members: Vec<WorkerId> = self.spec.groups[group.index()].workers.clone();
@@ -106,7 +111,8 @@ impl Machine {
             return;
         }
         for member in self.spec.groups[group.index()].workers.clone() {
-            let Some(state) = self.workers.get_mut(member.index()).filter(|_| member != worker) else {
+            let Some(state) = self.workers.get_mut(member.index()).filter(|_| member != worker)
+            else {
                 continue;
             };
             match state.phase {
@@ -123,8 +129,8 @@ impl Machine {
         }
     }
 
-    /// The last effect, once everything is down. What was killed, named, and does not die is not waited for: the end has a
-    /// bound, and is not in order then.
+    /// The last effect, once everything is down. What was killed, named, and does not die is not
+    /// waited for: the end has a bound, and is not in order then.
     pub(crate) fn end_if_over(&mut self) {
         let Some(shutdown) = self.shutdown.filter(|shutdown| !shutdown.is_over) else { return };
         if self.workers.iter().any(|worker| worker.phase.is_live() && !worker.undead) {

@@ -29,7 +29,8 @@ index!(
     GroupId
 );
 
-/// One more at each launch of a worker, never reused, kept across deaths of the supervisor. 0: never launched.
+/// One more at each launch of a worker, never reused, kept across deaths of the supervisor. 0:
+/// never launched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);
 
@@ -50,7 +51,8 @@ pub struct Incarnation {
     pub generation: Generation,
 }
 
-/// An incident of this supervisor's `state_dir`; counts up from 1, also across deaths of the supervisor.
+/// An incident of this supervisor's `state_dir`; counts up from 1, also across deaths of the
+/// supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IncidentId(pub u64);
 
@@ -58,7 +60,8 @@ pub struct IncidentId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// A fault of the catalogue, by its stable code. The machine carries it and does not know what it means.
+/// A fault of the catalogue, by its stable code. The machine carries it and does not know what it
+/// means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FaultId {
     /// The code of the fault in the catalogue of the worker SDK.

@@ -6,7 +6,8 @@ use core::time::Duration;
 use crate::ending::Ending;
 use crate::id::{DomainId, FaultId, Incarnation, IncidentId};
 
-/// One failure: one death (of a worker or of a whole fault domain), one launch that failed, or one hang.
+/// One failure: one death (of a worker or of a whole fault domain), one launch that failed, or one
+/// hang.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incident {
     /// Its number.
@@ -21,11 +22,13 @@ pub struct Incident {
     pub injected: Option<FaultId>,
     /// When the machine was told (for one inherited from a dead supervisor: zero).
     pub opened: Duration,
-    /// When the last one lost was running again, or it was settled that it will not come back by itself.
+    /// When the last one lost was running again, or it was settled that it will not come back by
+    /// itself.
     pub closed: Option<Duration>,
     /// Everyone who was running just before, the lost included.
     pub running: Vec<Incarnation>,
-    /// Who was lost. Also workers that the machine itself restarted because of it (group, dependency).
+    /// Who was lost. Also workers that the machine itself restarted because of it (group,
+    /// dependency).
     pub lost: Vec<Loss>,
 }
 
@@ -52,7 +55,8 @@ pub enum Outcome {
         /// When it was running.
         at: Duration,
     },
-    /// It will not come back by itself: quarantined, finished, policy `never`, or stopped by a person.
+    /// It will not come back by itself: quarantined, finished, policy `never`, or stopped by a
+    /// person.
     Down,
     /// It failed again before it was running; the next incident carries on.
     FailedAgain,

@@ -39,10 +39,14 @@ impl Machine {
         if happens {
             committed.times = committed.times.saturating_add(1);
         }
-        let every = spec.every.filter(|every| !every.is_zero() && !self.is_used_up(worker, position));
+        let every =
+            spec.every.filter(|every| !every.is_zero() && !self.is_used_up(worker, position));
         if let Some(every) = every {
             // Missed turns are not made up for.
-            self.set_timer(Timer::Worker(worker, Due::Injection(position)), self.now.saturating_add(every));
+            self.set_timer(
+                Timer::Worker(worker, Due::Injection(position)),
+                self.now.saturating_add(every),
+            );
         }
         if happens {
             self.commit(worker, spec.fault);
@@ -54,7 +58,8 @@ impl Machine {
         times.is_some_and(|times| self.workers[worker.index()].injections[position].times >= times)
     }
 
-    /// Orders a fault in the present incarnation, and remembers it for the incident that will come of it.
+    /// Orders a fault in the present incarnation, and remembers it for the incident that will come
+    /// of it.
     pub(crate) fn commit(&mut self, worker: WorkerId, fault: FaultId) {
         self.workers[worker.index()].injected = Some(fault);
         let incarnation = self.incarnation(worker);

@@ -1,5 +1,5 @@
-//! Time in which whoever drives the machine did not run: stopped, suspended, not scheduled. Nobody could be heard in it, so
-//! that it is not held against a worker.
+//! Time in which whoever drives the machine did not run: stopped, suspended, not scheduled. Nobody
+//! could be heard in it, so that it is not held against a worker.
 
 use alloc::collections::VecDeque;
 use core::time::Duration;
@@ -31,14 +31,15 @@ impl Lapses {
 }
 
 impl Machine {
-    /// When somebody is judged next for what was not heard of it: too late to start, to stop, or to beat.
+    /// When somebody is judged next for what was not heard of it: too late to start, to stop, or to
+    /// beat.
     #[must_use]
     pub fn next_judgement(&self) -> Option<Duration> {
         self.timers.first(|timer| self.is_judgement(timer))
     }
 
-    /// What was to be judged is judged that much later. What is only to be done, such as the next attempt, is done when it
-    /// is due.
+    /// What was to be judged is judged that much later. What is only to be done, such as the next
+    /// attempt, is done when it is due.
     pub(crate) fn on_time_lost(&mut self, by: Duration) {
         self.lapses.add(self.now, by);
         let judgements = self.timers.all(|timer| self.is_judgement(timer));

@@ -1,4 +1,5 @@
-//! The incidents that are open: each is opened once, and closed once when every loss in it is settled.
+//! The incidents that are open: each is opened once, and closed once when every loss in it is
+//! settled.
 
 use alloc::collections::BTreeMap;
 use core::time::Duration;
@@ -41,15 +42,16 @@ impl Ledger {
         self.open.get(&id)
     }
 
-    /// Adds one that the machine restarts because of an open incident; false when that is settled already.
+    /// Adds one that the machine restarts because of an open incident; false when that is settled
+    /// already.
     pub(crate) fn add_collateral(&mut self, id: IncidentId, incarnation: Incarnation) -> bool {
         let Some(incident) = self.open.get_mut(&id) else { return false };
         incident.lost.push(Loss { incarnation, collateral: true, outcome: Outcome::Pending });
         true
     }
 
-    /// Says what became of a worker; false when that settles nothing, as when the one that is running is the very
-    /// one that is about to be stopped.
+    /// Says what became of a worker; false when that settles nothing, as when the one that is
+    /// running is the very one that is about to be stopped.
     pub(crate) fn settle(&mut self, id: IncidentId, worker: WorkerId, outcome: Outcome) -> bool {
         let Some(incident) = self.open.get_mut(&id) else { return true };
         let mut settled = true;

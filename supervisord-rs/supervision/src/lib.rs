@@ -1,8 +1,8 @@
 //! The supervision machine: it decides everything and does nothing.
 //!
-//! Events go in ([`Machine::handle`]), effects come out ([`Machine::poll_effect`]), and time is an argument: a
-//! [`core::time::Duration`] on the monotonic clock. There is no clock, no I/O and
-//! no randomness in this crate, so that a schedule of events replays bit for bit.
+//! Events go in ([`Machine::handle`]), effects come out ([`Machine::poll_effect`]), and time is an
+//! argument: a [`core::time::Duration`] on the monotonic clock. There is no clock, no I/O and no
+//! randomness in this crate, so that a schedule of events replays bit for bit.
 //!
 //! | file | concept |
 //! |---|---|
@@ -52,7 +52,9 @@ mod worker;
 pub use effect::{Effect, Transition};
 pub use ending::{Cause, Ending, LaunchFailure, LaunchStage, Status};
 pub use event::{Command, Event, Extension, Refusal};
-pub use id::{DomainId, FaultId, Generation, GroupId, Incarnation, IncidentId, RequestId, WorkerId};
+pub use id::{
+    DomainId, FaultId, Generation, GroupId, Incarnation, IncidentId, RequestId, WorkerId,
+};
 pub use incident::{Incident, Loss, Outcome};
 pub use machine::{Machine, WorkerView};
 pub use spec::Spec;

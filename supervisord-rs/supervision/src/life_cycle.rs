@@ -11,17 +11,20 @@ use crate::spec::{DomainKind, OnHang, Readiness};
 use crate::timers::{Due, Timer};
 use crate::worker::{Phase, Reaction, Signal, Why, react};
 
-/// For a launch of a worker whose readiness has no limit of its own. What takes longer hangs in the kernel.
+/// For a launch of a worker whose readiness has no limit of its own. What takes longer hangs in the
+/// kernel.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(60);
 /// For a launch that nobody wants any more, at least: one that does not hang takes milliseconds.
 const LAUNCH_LEAST: Duration = Duration::from_secs(1);
-/// From a kill until what is left of the killed is named; SIGKILL takes microseconds, where the kernel lets it.
+/// From a kill until what is left of the killed is named; SIGKILL takes microseconds, where the
+/// kernel lets it.
 const REMAINS_FIRST: Duration = Duration::from_secs(5);
 /// And again, as long as it is there.
 const REMAINS_AGAIN: Duration = Duration::from_secs(60);
 
 impl Machine {
-    /// Looks a signal up in the table, and does what stands there. `ending` comes with the signals that are one.
+    /// Looks a signal up in the table, and does what stands there. `ending` comes with the signals
+    /// that are one.
     pub(crate) fn react(&mut self, worker: WorkerId, signal: Signal, ending: Option<Ending>) {
         match react(self.workers[worker.index()].phase, signal) {
             Reaction::Begin => self.begin(worker),
@@ -52,7 +55,10 @@ impl Machine {
                 self.workers[worker.index()].undead = true;
                 let incarnation = self.incarnation(worker);
                 self.effects.push_back(Effect::ReportRemains { incarnation });
-                self.set_timer(Timer::Worker(worker, Due::Phase), self.now.saturating_add(REMAINS_AGAIN));
+                self.set_timer(
+                    Timer::Worker(worker, Due::Phase),
+                    self.now.saturating_add(REMAINS_AGAIN),
+                );
             }
             Reaction::EndStart => self.end_start(worker),
             Reaction::Escalate => {
@@ -81,10 +87,12 @@ impl Machine {
         }
     }
 
-    /// Launches a worker that is wanted and idle, if its dependencies hold, its group lets it and it is its turn there.
+    /// Launches a worker that is wanted and idle, if its dependencies hold, its group lets it and
+    /// it is its turn there.
     pub(crate) fn launch_if_possible(&mut self, worker: WorkerId) {
         let state = &self.workers[worker.index()];
-        let may = state.wanted && !state.held && state.phase == Phase::Idle && self.shutdown.is_none();
+        let may =
+            state.wanted && !state.held && state.phase == Phase::Idle && self.shutdown.is_none();
         let is_early = self.unmet(worker).chain(self.earlier_coming(worker)).next().is_some();
         if !may || is_early || !self.is_admitted(worker) {
             return;
@@ -101,8 +109,8 @@ impl Machine {
         self.limit_launch(worker);
     }
 
-    /// A launch may hang in the kernel (a file system that does not answer): it has the worker's time to start, and once it
-    /// is not wanted any more, the worker's time to stop.
+    /// A launch may hang in the kernel (a file system that does not answer): it has the worker's
+    /// time to start, and once it is not wanted any more, the worker's time to stop.
     pub(crate) fn limit_launch(&mut self, worker: WorkerId) {
         let state = &self.workers[worker.index()];
         if state.phase != Phase::Launching {
@@ -114,7 +122,8 @@ impl Machine {
             Readiness::After(_) => LAUNCH_LIMIT,
         };
         let by_start = state.since.saturating_add(limit);
-        let grace = if self.is_forced() { LAUNCH_LEAST } else { spec.stop.timeout.max(LAUNCH_LEAST) };
+        let grace =
+            if self.is_forced() { LAUNCH_LEAST } else { spec.stop.timeout.max(LAUNCH_LEAST) };
         let by_stop = state.order.map(|_| self.now.saturating_add(grace));
         let due = by_stop.map_or(by_start, |by_stop| by_stop.min(by_start));
         self.set_timer(Timer::Worker(worker, Due::Phase), due);
@@ -154,7 +163,8 @@ impl Machine {
         }
     }
 
-    /// Nothing is promoted before every exit has been reaped: the driver says whether it still lives.
+    /// Nothing is promoted before every exit has been reaped: the driver says whether it still
+    /// lives.
     pub(crate) fn confirm(&mut self, worker: WorkerId) {
         if !core::mem::replace(&mut self.workers[worker.index()].confirming, true) {
             let incarnation = self.incarnation(worker);
@@ -172,7 +182,10 @@ impl Machine {
         let incarnation = self.incarnation(worker);
         self.settle_loss(worker, Outcome::Recovered { incarnation, at: self.now });
         if let Some(heartbeat) = self.heartbeat(worker) {
-            self.set_timer(Timer::Worker(worker, Due::Heartbeat), self.now.saturating_add(heartbeat));
+            self.set_timer(
+                Timer::Worker(worker, Due::Heartbeat),
+                self.now.saturating_add(heartbeat),
+            );
         }
         self.schedule_injections(worker);
     }
@@ -187,7 +200,8 @@ impl Machine {
         }
     }
 
-    /// Carries out an order to stop as soon as nobody that leans on the worker is up, nor a later one of its group that ends too.
+    /// Carries out an order to stop as soon as nobody that leans on the worker is up, nor a later
+    /// one of its group that ends too.
     pub(crate) fn stop_if_alone(&mut self, worker: WorkerId) {
         let state = &self.workers[worker.index()];
         let may = state.order.is_some() && matches!(state.phase, Phase::Starting | Phase::Running);
@@ -213,8 +227,8 @@ impl Machine {
         self.set_timer(Timer::Worker(worker, Due::Phase), self.now.saturating_add(timeout));
     }
 
-    /// Ends a live incarnation without asking: a process is killed; a thread, which cannot be, is abandoned or takes
-    /// its domain along.
+    /// Ends a live incarnation without asking: a process is killed; a thread, which cannot be, is
+    /// abandoned or takes its domain along.
     pub(crate) fn force(&mut self, worker: WorkerId) {
         if self.workers[worker.index()].phase == Phase::Killing {
             return;
@@ -223,7 +237,9 @@ impl Machine {
         let incarnation = self.incarnation(worker);
         match (self.domain_kind(worker), self.spec.workers[worker.index()].on_hang) {
             (DomainKind::Process, _) => self.kill(worker),
-            (DomainKind::Supervisor | DomainKind::Cell, OnHang::Recycle) if self.shutdown.is_none() => {
+            (DomainKind::Supervisor | DomainKind::Cell, OnHang::Recycle)
+                if self.shutdown.is_none() =>
+            {
                 self.recycle(worker);
             }
             (DomainKind::Supervisor | DomainKind::Cell, _) => {
@@ -251,7 +267,8 @@ impl Machine {
         self.set_timer(Timer::Worker(worker, Due::Phase), self.now.saturating_add(REMAINS_FIRST));
     }
 
-    /// Its main process is gone: it is not running any more, and ends when what it left behind is gone too.
+    /// Its main process is gone: it is not running any more, and ends when what it left behind is
+    /// gone too.
     fn clear_away(&mut self, worker: WorkerId) {
         self.cancel_timers(worker);
         self.workers[worker.index()].exited = true;
@@ -279,14 +296,21 @@ impl Machine {
         }
         let timer = Timer::Worker(incarnation.worker, Due::Phase);
         let is_due = self.timers.at(timer);
-        if react(self.workers[incarnation.worker.index()].phase, Signal::Extended) != Reaction::Extend {
+        if react(self.workers[incarnation.worker.index()].phase, Signal::Extended)
+            != Reaction::Extend
+        {
             self.react(incarnation.worker, Signal::Extended, None);
         } else if is_due.is_some_and(|due| due < until) {
             self.set_timer(timer, until);
         }
     }
 
-    pub(crate) fn on_heartbeat(&mut self, incarnation: Incarnation, last_beat: Duration, is_suspended: bool) {
+    pub(crate) fn on_heartbeat(
+        &mut self,
+        incarnation: Incarnation,
+        last_beat: Duration,
+        is_suspended: bool,
+    ) {
         let worker = incarnation.worker;
         if !self.is_present(incarnation) {
             self.stale += 1;

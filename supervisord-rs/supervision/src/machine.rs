@@ -74,8 +74,8 @@ pub struct Machine {
     pub(crate) last_launch: Option<Duration>,
     pub(crate) effects: VecDeque<Effect>,
     pub(crate) shutdown: Option<Shutdown>,
-    /// Why the supervisor is to end, once the event that is being handled has had all its consequences: whether that
-    /// is orderly, and the critical worker's ending.
+    /// Why the supervisor is to end, once the event that is being handled has had all its
+    /// consequences: whether that is orderly, and the critical worker's ending.
     pub(crate) giving_up: Option<(bool, Option<Ending>)>,
     pub(crate) stale: u64,
     pub(crate) lapses: crate::lapse::Lapses,
@@ -97,11 +97,14 @@ pub(crate) struct Shutdown {
 }
 
 impl Machine {
-    /// Creates it, goes on with what is inherited, and starts every other worker with `autostart`. Effects wait in [`poll_effect`](Self::poll_effect).
+    /// Creates it, goes on with what is inherited, and starts every other worker with `autostart`.
+    /// Effects wait in [`poll_effect`](Self::poll_effect).
     #[must_use]
     pub fn new(spec: Spec, inherited: Inherited) -> Self {
-        let workers = spec.workers.iter().map(|worker| Worker::new(worker.injections.len())).collect();
-        let group_failures = spec.groups.iter().map(|_| crate::restart::Window::default()).collect();
+        let workers =
+            spec.workers.iter().map(|worker| Worker::new(worker.injections.len())).collect();
+        let group_failures =
+            spec.groups.iter().map(|_| crate::restart::Window::default()).collect();
         let mut machine = Self {
             index: Index::new(&spec),
             spec,
@@ -135,7 +138,8 @@ impl Machine {
             self.refuse_after_the_end(&event);
             return;
         }
-        // The event first: an exit that came with a deadline is heard before the deadline promotes anything.
+        // The event first: an exit that came with a deadline is heard before the deadline promotes
+        // anything.
         self.dispatch(event);
         self.settle();
         while let Some((_, timer)) = self.timers.take_due(self.now) {
@@ -144,13 +148,15 @@ impl Machine {
         }
     }
 
-    /// A worker whose [`memo`](Self::memo) may be another than it was; call until `None` after each `handle`, and before
-    /// the effects are carried out: what was ordered and not remembered would be forgotten.
+    /// A worker whose [`memo`](Self::memo) may be another than it was; call until `None` after each
+    /// `handle`, and before the effects are carried out: what was ordered and not remembered would
+    /// be forgotten.
     pub fn poll_changed(&mut self) -> Option<WorkerId> {
         self.workers.take_touched()
     }
 
-    /// When [`Event::Deadline`] is due: never, or later than the `now` of the last call of `handle`.
+    /// When [`Event::Deadline`] is due: never, or later than the `now` of the last call of
+    /// `handle`.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.timers.next()
@@ -177,7 +183,9 @@ impl Machine {
             generation: state.generation,
             restarts: state.restarts,
             attempt: state.attempt,
-            failures: state.failures.recent(self.now, &self.spec.workers[worker.index()].restart.limit),
+            failures: state
+                .failures
+                .recent(self.now, &self.spec.workers[worker.index()].restart.limit),
             since: state.since,
             retry_at: state.retry_at,
             stopped: state.stopped,
@@ -194,8 +202,11 @@ impl Machine {
 
     fn awaited(&self, worker: WorkerId) -> Vec<WorkerId> {
         let mut awaited: Vec<WorkerId> = self.unmet(worker).collect();
-        awaited
-            .extend(self.earlier_coming(worker).filter(|other| !awaited.contains(other)).collect::<Vec<_>>());
+        awaited.extend(
+            self.earlier_coming(worker)
+                .filter(|other| !awaited.contains(other))
+                .collect::<Vec<_>>(),
+        );
         awaited
     }
 
@@ -213,7 +224,9 @@ impl Machine {
 
     fn dispatch(&mut self, event: Event) {
         match event {
-            Event::Launched { incarnation } => self.on_incarnation(incarnation, Signal::Launched, None),
+            Event::Launched { incarnation } => {
+                self.on_incarnation(incarnation, Signal::Launched, None)
+            }
             Event::LaunchFailed { incarnation, failure } => {
                 let ending = Ending {
                     status: crate::ending::Status::NotLaunched(failure),
@@ -222,7 +235,9 @@ impl Machine {
                 self.on_incarnation(incarnation, Signal::LaunchFailed, Some(ending));
             }
             Event::Ready { incarnation } => self.on_incarnation(incarnation, Signal::Ready, None),
-            Event::Confirmed { incarnation } => self.on_incarnation(incarnation, Signal::Confirmed, None),
+            Event::Confirmed { incarnation } => {
+                self.on_incarnation(incarnation, Signal::Confirmed, None)
+            }
             Event::Exited { incarnation } => self.on_incarnation(incarnation, Signal::Exited, None),
             Event::Ended { incarnation, ending } => {
                 self.on_incarnation(incarnation, Signal::Ended, Some(ending))
@@ -230,10 +245,16 @@ impl Machine {
             Event::DomainEnded { domain, members, culprit, ending } => {
                 self.on_domain_ended(domain, &members, culprit, ending);
             }
-            Event::Heartbeat { incarnation, last_beat } => self.on_heartbeat(incarnation, last_beat, false),
-            Event::Suspended { incarnation, last_beat } => self.on_heartbeat(incarnation, last_beat, true),
+            Event::Heartbeat { incarnation, last_beat } => {
+                self.on_heartbeat(incarnation, last_beat, false)
+            }
+            Event::Suspended { incarnation, last_beat } => {
+                self.on_heartbeat(incarnation, last_beat, true)
+            }
             Event::Readiness { incarnation, ready } => self.on_readiness(incarnation, ready),
-            Event::Unhealthy { incarnation } => self.on_incarnation(incarnation, Signal::Unhealthy, None),
+            Event::Unhealthy { incarnation } => {
+                self.on_incarnation(incarnation, Signal::Unhealthy, None)
+            }
             Event::Extended { incarnation, until } => self.on_extended(incarnation, until),
             Event::Extend(extension) => self.extend(extension),
             Event::Command { request, command } => self.on_command(request, command),
@@ -250,7 +271,8 @@ impl Machine {
         }
     }
 
-    /// Whether this is the generation that the worker is at. Whether it lives is the table's question.
+    /// Whether this is the generation that the worker is at. Whether it lives is the table's
+    /// question.
     pub(crate) fn is_present(&self, incarnation: Incarnation) -> bool {
         let worker = self.workers.get(incarnation.worker.index());
         worker.is_some_and(|worker| worker.generation == incarnation.generation)
@@ -263,13 +285,16 @@ impl Machine {
         match timer {
             Timer::Worker(worker, Due::Phase) => self.react(worker, Signal::PhaseDue, None),
             Timer::Worker(worker, Due::Heartbeat) => self.react(worker, Signal::HeartbeatDue, None),
-            Timer::Worker(worker, Due::Injection(position)) => self.on_injection_due(worker, position),
+            Timer::Worker(worker, Due::Injection(position)) => {
+                self.on_injection_due(worker, position)
+            }
             Timer::Stagger => self.admit_queue(),
             Timer::Shutdown => self.force_shutdown(),
         }
     }
 
-    /// Sets a worker's timer; never for a moment that is not in the future, so that every deadline lies ahead.
+    /// Sets a worker's timer; never for a moment that is not in the future, so that every deadline
+    /// lies ahead.
     pub(crate) fn set_timer(&mut self, timer: Timer, at: Duration) {
         let soonest = self.now.saturating_add(Duration::from_nanos(1));
         if let Timer::Worker(worker, _) = timer {
@@ -283,7 +308,8 @@ impl Machine {
         self.timers.cancel_worker(worker);
     }
 
-    /// Carries out what has become possible: stops whose dependents are gone, launches whose dependencies hold.
+    /// Carries out what has become possible: stops whose dependents are gone, launches whose
+    /// dependencies hold.
     fn settle(&mut self) {
         loop {
             if let Some((orderly, critical)) = self.giving_up.take() {
@@ -312,13 +338,20 @@ impl Machine {
         let state = &self.workers[worker.index()];
         let retry_at = state.retry_at;
         let incarnation = self.incarnation(worker);
-        self.effects.push_back(Effect::Transition(Transition { incarnation, from, to, ending, retry_at }));
+        self.effects.push_back(Effect::Transition(Transition {
+            incarnation,
+            from,
+            to,
+            ending,
+            retry_at,
+        }));
         self.wake_dependents(worker);
         if !to.is_live() {
             // Whoever it depends on may have waited for its end with stopping.
-            let waiting = self.spec.workers[worker.index()].depends_on.iter().map(|dependency| dependency.on);
-            let known =
-                waiting.filter(|on| self.workers.get(on.index()).is_some_and(|on| on.order.is_some()));
+            let waiting =
+                self.spec.workers[worker.index()].depends_on.iter().map(|dependency| dependency.on);
+            let known = waiting
+                .filter(|on| self.workers.get(on.index()).is_some_and(|on| on.order.is_some()));
             self.stops.extend(known);
             self.wake_earlier(worker);
         }

@@ -1,8 +1,10 @@
-//! The order within groups: members are started in the order of the list and stopped in reverse, as an OTP supervisor does,
-//! where they are restarted together. Members that are restarted one for one do not wait for each other.
+//! The order within groups: members are started in the order of the list and stopped in reverse, as
+//! an OTP supervisor does, where they are restarted together. Members that are restarted one for
+//! one do not wait for each other.
 //!
-//! A dependency is stronger than the order: each worker has a rank in which dependencies come first and lists second, and
-//! nobody waits for one of a higher rank to start, nor for one of a lower rank to stop. So nobody waits for himself.
+//! A dependency is stronger than the order: each worker has a rank in which dependencies come first
+//! and lists second, and nobody waits for one of a higher rank to start, nor for one of a lower
+//! rank to stop. So nobody waits for himself.
 
 use alloc::collections::BTreeSet;
 use alloc::vec;
@@ -21,7 +23,9 @@ pub(crate) fn ranks(spec: &Spec) -> Vec<u32> {
     // How many dependencies, and how many places in a list, are still in the way of each.
     let mut left = vec![(0_usize, 0_usize); count];
     for (id, worker) in ids(count).zip(&spec.workers) {
-        for dependency in worker.depends_on.iter().filter(|dependency| dependency.on.index() < count) {
+        for dependency in
+            worker.depends_on.iter().filter(|dependency| dependency.on.index() < count)
+        {
             after[dependency.on.index()].push((id, true));
             left[id.index()].0 += 1;
         }
@@ -35,8 +39,10 @@ pub(crate) fn ranks(spec: &Spec) -> Vec<u32> {
         }
     }
     let mut ranks = vec![u32::MAX; count];
-    let mut free: BTreeSet<(bool, WorkerId)> =
-        ids(count).filter(|id| left[id.index()].0 == 0).map(|id| (left[id.index()].1 > 0, id)).collect();
+    let mut free: BTreeSet<(bool, WorkerId)> = ids(count)
+        .filter(|id| left[id.index()].0 == 0)
+        .map(|id| (left[id.index()].1 > 0, id))
+        .collect();
     let mut next = 0;
     // One that only a list holds up comes when nobody else can: the list contradicts a dependency.
     while let Some((_, worker)) = free.pop_first() {
@@ -76,15 +82,23 @@ impl Machine {
     /// The members of its group that start before this one, or after it.
     fn fellows(&self, worker: WorkerId, earlier: bool) -> impl Iterator<Item = WorkerId> + '_ {
         let group = self.index.group(worker).map(|group| &self.spec.groups[group.index()]);
-        let members = group.filter(|group| is_ordered(group.strategy)).map(|group| &group.workers[..]);
+        let members =
+            group.filter(|group| is_ordered(group.strategy)).map(|group| &group.workers[..]);
         let members = members.unwrap_or_default();
         let position = members.iter().position(|member| *member == worker).unwrap_or(members.len());
-        let chosen =
-            if earlier { &members[..position] } else { members.get(position + 1..).unwrap_or_default() };
+        let chosen = if earlier {
+            &members[..position]
+        } else {
+            members.get(position + 1..).unwrap_or_default()
+        };
         let rank = self.index.rank(worker);
         chosen.iter().copied().filter(move |other| {
             other.index() < self.workers.len()
-                && (if earlier { self.index.rank(*other) < rank } else { self.index.rank(*other) > rank })
+                && (if earlier {
+                    self.index.rank(*other) < rank
+                } else {
+                    self.index.rank(*other) > rank
+                })
         })
     }
 
@@ -115,8 +129,10 @@ impl Machine {
 
     /// Has earlier members looked at that may have waited for this one's end.
     pub(crate) fn wake_earlier(&mut self, worker: WorkerId) {
-        let waiting: Vec<WorkerId> =
-            self.fellows(worker, true).filter(|other| self.workers[other.index()].order.is_some()).collect();
+        let waiting: Vec<WorkerId> = self
+            .fellows(worker, true)
+            .filter(|other| self.workers[other.index()].order.is_some())
+            .collect();
         self.stops.extend(waiting);
     }
 }

@@ -1,4 +1,5 @@
-//! How long to wait before an attempt, and when it is enough: backoff, jitter, and the limit within a window.
+//! How long to wait before an attempt, and when it is enough: backoff, jitter, and the limit within
+//! a window.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -7,12 +8,14 @@ use core::time::Duration;
 use crate::id::WorkerId;
 use crate::spec::{Backoff, Limit};
 
-/// More multiplications than these change nothing that anyone would notice, and they bound the work.
+/// More multiplications than these change nothing that anyone would notice, and they bound the
+/// work.
 const MAX_STEPS: u32 = 4096;
 /// What a factor or a share is counted in.
 const PERMILLE: u128 = 1000;
 
-/// The delay before attempt `attempt` (0 first) of a worker: grown, jittered, and at most `backoff.max`.
+/// The delay before attempt `attempt` (0 first) of a worker: grown, jittered, and at most
+/// `backoff.max`.
 pub(crate) fn delay(backoff: &Backoff, worker: WorkerId, attempt: u32) -> Duration {
     let max = backoff.max.as_nanos();
     let grown = grown(backoff, attempt, max);
@@ -44,7 +47,8 @@ fn from_nanos(nanos: u128) -> Duration {
     Duration::new(seconds, rest)
 }
 
-/// A well-mixed number out of two: the same two give the same one, on every machine and in every release.
+/// A well-mixed number out of two: the same two give the same one, on every machine and in every
+/// release.
 pub(crate) const fn hash(a: u64, b: u64) -> u64 {
     mix(mix(a.wrapping_add(0x9e37_79b9_7f4a_7c15)) ^ b.wrapping_mul(0xd1b5_4a32_d192_ed03))
 }

@@ -1,4 +1,5 @@
-//! All workers, and which of them have been touched since somebody asked: what is remembered of the others still holds.
+//! All workers, and which of them have been touched since somebody asked: what is remembered of the
+//! others still holds.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;

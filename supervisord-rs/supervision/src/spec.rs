@@ -1,4 +1,5 @@
-//! What the machine is told to keep running: policy only. How a worker is launched is the daemon's business.
+//! What the machine is told to keep running: policy only. How a worker is launched is the daemon's
+//! business.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -23,7 +24,8 @@ pub struct Spec {
     pub start: StartLimits,
 }
 
-/// How fast workers are launched: at the start of the supervisor, and when many have failed at once.
+/// How fast workers are launched: at the start of the supervisor, and when many have failed at
+/// once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StartLimits {
     /// At most so many are launching or starting at a time; `None`: no bound.
@@ -75,7 +77,8 @@ pub struct WorkerSpec {
     pub on_hang: OnHang,
     /// Faults on schedule.
     pub injections: Vec<InjectionSpec>,
-    /// Whether the supervisor ends when this one is down for good: finished, or quarantined without a slow retry.
+    /// Whether the supervisor ends when this one is down for good: finished, or quarantined without
+    /// a slow retry.
     pub critical: bool,
 }
 
@@ -88,13 +91,15 @@ pub struct Restart {
     pub backoff: Backoff,
     /// How often at most; beyond it the worker is quarantined.
     pub limit: Limit,
-    /// After running this long without a failure the attempts (and so the backoff) count from the start.
+    /// After running this long without a failure the attempts (and so the backoff) count from the
+    /// start.
     pub reset_after: Duration,
     /// A quarantined worker is tried again after this long; `None`: only by hand.
     pub slow_retry: Option<Duration>,
     /// Endings that are no failure, besides exit code 0.
     pub success: Vec<Exit>,
-    /// Endings after which another attempt is vain: the worker is quarantined at once, without a slow retry.
+    /// Endings after which another attempt is vain: the worker is quarantined at once, without a
+    /// slow retry.
     pub never_on: Vec<Exit>,
 }
 
@@ -118,7 +123,8 @@ pub enum RestartPolicy {
     Never,
 }
 
-/// The delay before attempt n (n = 0 first): `initial * factor^n`, at most `max`, changed by up to ± `jitter`.
+/// The delay before attempt n (n = 0 first): `initial * factor^n`, at most `max`, changed by up to
+/// ± `jitter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     /// Delay before the first restart. Zero: at once.
@@ -127,7 +133,8 @@ pub struct Backoff {
     pub factor_permille: u32,
     /// Upper bound of the delay, jitter included.
     pub max: Duration,
-    /// Thousandths of the delay, 0 to 1000; the change is a hash of worker and attempt, not a random number.
+    /// Thousandths of the delay, 0 to 1000; the change is a hash of worker and attempt, not a
+    /// random number.
     pub jitter_permille: u32,
 }
 
@@ -167,8 +174,8 @@ pub struct Dependency {
     pub on: WorkerId,
     /// What must hold of it before the dependent is launched.
     pub condition: Condition,
-    /// An order of starting, not a need: one that has failed, finished or was stopped is not waited for, and its end
-    /// does not stop the dependent.
+    /// An order of starting, not a need: one that has failed, finished or was stopped is not waited
+    /// for, and its end does not stop the dependent.
     pub soft: bool,
 }
 
@@ -183,7 +190,8 @@ pub enum Condition {
     Finished,
 }
 
-/// How a worker is stopped: asked, then after `timeout` killed (a thread: abandoned, see [`OnHang`]).
+/// How a worker is stopped: asked, then after `timeout` killed (a thread: abandoned, see
+/// [`OnHang`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stop {
     /// From the order to the kill. Zero: kill at once.
@@ -210,7 +218,8 @@ pub struct GroupSpec {
     pub workers: Vec<WorkerId>,
     /// Beyond it the whole group is quarantined. `None`: only the workers' own limits count.
     pub limit: Option<Limit>,
-    /// Whether a group beyond its limit ends the supervisor (OTP: a supervisor that gives up ends itself).
+    /// Whether a group beyond its limit ends the supervisor (OTP: a supervisor that gives up ends
+    /// itself).
     pub escalate: bool,
 }
 
@@ -225,8 +234,8 @@ pub enum Strategy {
     RestForOne,
 }
 
-/// A fault on schedule. Schedules count from the moment a worker becomes running, anew in each incarnation; `times`
-/// counts over the whole life of the supervisor.
+/// A fault on schedule. Schedules count from the moment a worker becomes running, anew in each
+/// incarnation; `times` counts over the whole life of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InjectionSpec {
     /// What to commit.
@@ -237,7 +246,8 @@ pub struct InjectionSpec {
     pub every: Option<Duration>,
     /// At most this often in all; `None`: no bound.
     pub times: Option<u32>,
-    /// Thousandths, 0 to 1000: the chance that a due injection is committed, decided by a hash of `seed` and a counter.
+    /// Thousandths, 0 to 1000: the chance that a due injection is committed, decided by a hash of
+    /// `seed` and a counter.
     pub probability_permille: u32,
     /// The same seed gives the same decisions.
     pub seed: u64,

@@ -1,7 +1,9 @@
-//! From one supervisor to the next: what a machine remembers of each worker in case it is not there any more, and how
-//! another goes on from that. A supervisor that dies loses nothing but what died with it.
+//! From one supervisor to the next: what a machine remembers of each worker in case it is not there
+//! any more, and how another goes on from that. A supervisor that dies loses nothing but what died
+//! with it.
 //!
-//! Times are those of the clock that both machines share: the daemon gives them the time since the machine booted.
+//! Times are those of the clock that both machines share: the daemon gives them the time since the
+//! machine booted.
 
 mod unsettled;
 
@@ -19,8 +21,8 @@ use crate::spec::Readiness;
 use crate::timers::{Due, Timer};
 use crate::worker::{Committed, Phase, Why};
 
-/// All that is needed to go on with a worker where it stands. Small, and without references, so that it can be kept in
-/// memory that survives.
+/// All that is needed to go on with a worker where it stands. Small, and without references, so
+/// that it can be kept in memory that survives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Memo {
     /// Where it is in its life.
@@ -64,7 +66,8 @@ pub struct OpenLoss {
     pub incident: IncidentId,
     /// When it was opened.
     pub opened: Duration,
-    /// Its incarnation that was lost, and what has become of the worker; the number of the worker is the memo's.
+    /// Its incarnation that was lost, and what has become of the worker; the number of the worker
+    /// is the memo's.
     pub loss: Loss,
     /// Whether it was its doing.
     pub is_culprit: bool,
@@ -113,7 +116,8 @@ pub struct InjectionMemo {
 pub struct Inherited {
     /// The present moment.
     pub now: Duration,
-    /// How long there was no supervisor until then: nobody could be heard, which is held against no worker.
+    /// How long there was no supervisor until then: nobody could be heard, which is held against no
+    /// worker.
     pub unheard: Duration,
     /// One for each worker that both know.
     pub workers: Vec<InheritedWorker>,
@@ -137,21 +141,23 @@ pub struct InheritedWorker {
 /// What became of a worker when its supervisor was no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// The supervisor had stopped everything: what was counted is forgotten, and generations go on. It is started as the
-    /// specification says, unless it is remembered that a person stopped it.
+    /// The supervisor had stopped everything: what was counted is forgotten, and generations go on.
+    /// It is started as the specification says, unless it is remembered that a person stopped it.
     Closed,
-    /// It goes on where it stood: its incarnation was taken over, or it had none. How one ended that died meanwhile is
-    /// told by an event, as always.
+    /// It goes on where it stood: its incarnation was taken over, or it had none. How one ended
+    /// that died meanwhile is told by an event, as always.
     Resumed,
-    /// Its incarnation, if it had one, died with the supervisor; so did a launch that was not answered.
+    /// Its incarnation, if it had one, died with the supervisor; so did a launch that was not
+    /// answered.
     Lost,
 }
 
-/// The death of the predecessor: an incident that this machine opens first of all. Those with the fate
-/// [`Lost`](Fate::Lost) that had an incarnation were lost in it.
+/// The death of the predecessor: an incident that this machine opens first of all. Those with the
+/// fate [`Lost`](Fate::Lost) that had an incarnation were lost in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InheritedDeath {
-    /// Whose doing, as far as known. It counts as a failure of that worker, so that backoff and quarantine apply.
+    /// Whose doing, as far as known. It counts as a failure of that worker, so that backoff and
+    /// quarantine apply.
     pub culprit: Option<Incarnation>,
     /// How the supervisor ended.
     pub ending: Ending,
@@ -300,7 +306,9 @@ impl Machine {
         match phase {
             Phase::Starting => {
                 let is_unasked = memo.due.is_none();
-                if matches!(self.spec.workers[worker.index()].readiness, Readiness::After(_)) && is_unasked {
+                if matches!(self.spec.workers[worker.index()].readiness, Readiness::After(_))
+                    && is_unasked
+                {
                     self.confirm(worker);
                 }
                 self.obey_order(worker);
@@ -312,7 +320,8 @@ impl Machine {
                 }
                 if self.spec.fault_injection {
                     for (position, past) in memo.injections.iter().enumerate() {
-                        let is_there = position < self.spec.workers[worker.index()].injections.len();
+                        let is_there =
+                            position < self.spec.workers[worker.index()].injections.len();
                         if let Some(due) = past.due.filter(|_| is_there) {
                             self.set_timer(Timer::Worker(worker, Due::Injection(position)), due);
                         }
@@ -343,7 +352,8 @@ impl Machine {
         }
     }
 
-    /// The predecessor died: the first incident of all. Its culprit has failed; the others are launched as they were.
+    /// The predecessor died: the first incident of all. Its culprit has failed; the others are
+    /// launched as they were.
     fn on_inherited_death(&mut self, death: &InheritedDeath, lost: &[Incarnation]) {
         let culprit = death.culprit.filter(|culprit| lost.contains(culprit));
         self.open_incident(DomainId(0), culprit, death.ending, death.injected, lost);
@@ -363,11 +373,13 @@ impl Machine {
     }
 }
 
-/// Whether something ran in this phase. What was launching had not been answered, and left no sign of having run: else
-/// whoever reads the signs calls it starting.
+/// Whether something ran in this phase. What was launching had not been answered, and left no sign
+/// of having run: else whoever reads the signs calls it starting.
 const fn had_incarnation(phase: Phase) -> bool {
     match phase {
         Phase::Starting | Phase::Running | Phase::Stopping | Phase::Killing => true,
-        Phase::Idle | Phase::Launching | Phase::Backoff | Phase::Quarantined | Phase::Finished => false,
+        Phase::Idle | Phase::Launching | Phase::Backoff | Phase::Quarantined | Phase::Finished => {
+            false
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! What falls due when. Every timer has a key, so that it can be moved or cancelled without a search.
+//! What falls due when. Every timer has a key, so that it can be moved or cancelled without a
+//! search.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -57,7 +58,8 @@ impl Timers {
 
     /// Forgets all timers of a worker.
     pub(crate) fn cancel_worker(&mut self, worker: WorkerId) {
-        let range = Timer::Worker(worker, Due::Phase)..=Timer::Worker(worker, Due::Injection(usize::MAX));
+        let range =
+            Timer::Worker(worker, Due::Phase)..=Timer::Worker(worker, Due::Injection(usize::MAX));
         let keys: Vec<Timer> = self.by_key.range(range).map(|(key, _)| *key).collect();
         for key in keys {
             self.cancel(key);

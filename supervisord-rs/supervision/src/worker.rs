@@ -1,4 +1,5 @@
-//! One worker: where it is in its life, and the total table of what each signal means in each phase.
+//! One worker: where it is in its life, and the total table of what each signal means in each
+//! phase.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -31,11 +32,14 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Whether there is an incarnation now, or may be: from the order to launch until the end is reported.
+    /// Whether there is an incarnation now, or may be: from the order to launch until the end is
+    /// reported.
     #[must_use]
     pub const fn is_live(self) -> bool {
         match self {
-            Self::Launching | Self::Starting | Self::Running | Self::Stopping | Self::Killing => true,
+            Self::Launching | Self::Starting | Self::Running | Self::Stopping | Self::Killing => {
+                true
+            }
             Self::Idle | Self::Backoff | Self::Quarantined | Self::Finished => false,
         }
     }
@@ -76,7 +80,8 @@ pub(crate) struct Worker {
     pub(crate) stopped: bool,
     /// Whether its next launch waits for its group.
     pub(crate) held: bool,
-    /// Why it shall end. In launching, starting and running: an order that waits (for the launch, or for dependents).
+    /// Why it shall end. In launching, starting and running: an order that waits (for the launch,
+    /// or for dependents).
     pub(crate) order: Option<Why>,
     /// Whether it was asked to stop and let the time pass.
     pub(crate) overdue: bool,
@@ -261,9 +266,12 @@ pub(crate) enum Reaction {
     Stale,
 }
 
-/// The life-cycle table. It is total: each pair stands here, and a new phase or signal does not compile without its row.
+/// The life-cycle table. It is total: each pair stands here, and a new phase or signal does not
+/// compile without its row.
 pub(crate) const fn react(phase: Phase, signal: Signal) -> Reaction {
-    use Phase::{Backoff, Finished, Idle, Killing, Launching, Quarantined, Running, Starting, Stopping};
+    use Phase::{
+        Backoff, Finished, Idle, Killing, Launching, Quarantined, Running, Starting, Stopping,
+    };
     match (signal, phase) {
         (Signal::Launched, Launching) => Reaction::Begin,
         (
@@ -281,7 +289,9 @@ pub(crate) const fn react(phase: Phase, signal: Signal) -> Reaction {
         (Signal::Ready, Idle | Backoff | Quarantined | Finished) => Reaction::Stale,
         (Signal::Confirmed, Starting) => Reaction::Promote,
         (Signal::Confirmed, Stopping | Killing) => Reaction::Ignore,
-        (Signal::Confirmed, Idle | Launching | Running | Backoff | Quarantined | Finished) => Reaction::Stale,
+        (Signal::Confirmed, Idle | Launching | Running | Backoff | Quarantined | Finished) => {
+            Reaction::Stale
+        }
         // Whoever was asked to stop has its grace period for all that it started.
         (Signal::Exited, Launching | Starting | Running) => Reaction::ClearAway,
         (Signal::Exited, Stopping | Killing) => Reaction::Ignore,

@@ -1,17 +1,21 @@
-//! Random specifications, random events, every invariant after every step: more than 20 000 schedules and a million
-//! events in a normal test run. A failure prints its seed; `SUPERVISION_SEED=N` runs that one alone.
+//! Random specifications, random events, every invariant after every step: more than 20 000
+//! schedules and a million events in a normal test run. A failure prints its seed;
+//! `SUPERVISION_SEED=N` runs that one alone.
 
 mod world;
 
 use std::time::{Duration, Instant};
 
 use supervision::spec::{
-    Backoff, Condition, DomainKind, DomainSpec, Exit, Limit, OnHang, Readiness, RestartPolicy, StartLimits,
-    Strategy,
+    Backoff, Condition, DomainKind, DomainSpec, Exit, Limit, OnHang, Readiness, RestartPolicy,
+    StartLimits, Strategy,
 };
-use supervision::{Command, DomainId, Effect, Event, Extension, FaultId, Incarnation, Phase, Spec, WorkerId};
+use supervision::{
+    Command, DomainId, Effect, Event, Extension, FaultId, Incarnation, Phase, Spec, WorkerId,
+};
 use world::{
-    EXIT_1, FINISHED, MS, SEGFAULT, TERMINATED, Truth, World, depends, generation, group, injection, worker,
+    EXIT_1, FINISHED, MS, SEGFAULT, TERMINATED, Truth, World, depends, generation, group,
+    injection, worker,
 };
 
 const SCHEDULES: u64 = 21_000;
@@ -88,11 +92,15 @@ fn random_spec(random: &mut Random) -> Spec {
         };
         spec.stop.timeout = random.time();
         spec.heartbeat = random.chance(30).then(|| random.time());
-        spec.on_hang =
-            if domain != DomainId(0) && random.chance(30) { OnHang::Recycle } else { OnHang::Abandon };
+        spec.on_hang = if domain != DomainId(0) && random.chance(30) {
+            OnHang::Recycle
+        } else {
+            OnHang::Abandon
+        };
         // On earlier ones only: a specification has no cycles.
         if index > 0 && random.chance(40) {
-            let condition = random.pick(&[Condition::Started, Condition::Ready, Condition::Finished]);
+            let condition =
+                random.pick(&[Condition::Started, Condition::Ready, Condition::Finished]);
             let mut dependency = depends(random.below(index.into()) as u32, condition);
             dependency.soft = random.chance(30);
             spec.depends_on.push(dependency);
@@ -115,15 +123,17 @@ fn random_spec(random: &mut Random) -> Spec {
     }
     let mut groups = Vec::new();
     if count >= 2 && random.chance(50) {
-        let strategy = random.pick(&[Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne]);
+        let strategy =
+            random.pick(&[Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne]);
         let mut members: Vec<u32> = (0..count).filter(|_| random.chance(70)).collect();
         // A list may contradict the dependencies, which are stronger.
         if random.chance(40) {
             members.reverse();
         }
         let mut group = group("g", strategy, &members);
-        group.limit =
-            random.chance(40).then(|| Limit { restarts: random.below(4) as u32, within: random.time() });
+        group.limit = random
+            .chance(40)
+            .then(|| Limit { restarts: random.below(4) as u32, within: random.time() });
         group.escalate = random.chance(20);
         groups.push(group);
     }
@@ -185,8 +195,10 @@ fn step(world: &mut World, random: &mut Random) {
         11 => {
             let domain = world.machine.spec().workers[someone as usize].domain;
             if domain == DomainId(1) {
-                let culprit =
-                    random.chance(50).then(|| world.present(someone)).filter(|who| world.is_alive(*who));
+                let culprit = random
+                    .chance(50)
+                    .then(|| world.present(someone))
+                    .filter(|who| world.is_alive(*who));
                 world.end_domain(domain, culprit, SEGFAULT);
             }
         }
@@ -211,13 +223,15 @@ fn step(world: &mut World, random: &mut Random) {
     }
 }
 
-/// The supervisor dies, or gives way to another; threads die with it, processes are taken over or not.
+/// The supervisor dies, or gives way to another; threads die with it, processes are taken over or
+/// not.
 fn succeed(world: &mut World, random: &mut Random) {
     if world.exited.is_some() || world.machine.is_shutting_down() || !random.chance(30) {
         return;
     }
     let spec = world.machine.spec();
-    let is_thread: Vec<bool> = spec.workers.iter().map(|worker| worker.domain == DomainId(0)).collect();
+    let is_thread: Vec<bool> =
+        spec.workers.iter().map(|worker| worker.domain == DomainId(0)).collect();
     let luck = random.next();
     let is_death = random.chance(70);
     world.succeed(is_death, |who| {
@@ -260,8 +274,10 @@ fn extend(world: &mut World, random: &mut Random) {
 }
 
 fn fail_a_launch(world: &mut World) {
-    let position = world.questions.iter().position(|question| matches!(question, Effect::Launch { .. }));
-    let Some(Effect::Launch { incarnation }) = position.and_then(|position| world.questions.remove(position))
+    let position =
+        world.questions.iter().position(|question| matches!(question, Effect::Launch { .. }));
+    let Some(Effect::Launch { incarnation }) =
+        position.and_then(|position| world.questions.remove(position))
     else {
         return;
     };
@@ -276,8 +292,14 @@ fn fail_a_launch(world: &mut World) {
 fn stale(world: &mut World, random: &mut Random, someone: u32) {
     let present = world.present(someone);
     let wrong = match random.below(3) {
-        0 => Incarnation { generation: generation(present.generation.0 + 1 + random.below(3)), ..present },
-        1 => Incarnation { generation: generation(present.generation.0.saturating_sub(1)), ..present },
+        0 => Incarnation {
+            generation: generation(present.generation.0 + 1 + random.below(3)),
+            ..present
+        },
+        1 => Incarnation {
+            generation: generation(present.generation.0.saturating_sub(1)),
+            ..present
+        },
         _ => Incarnation { worker: WorkerId(1000), generation: generation(1) },
     };
     if wrong == present {
@@ -294,7 +316,12 @@ fn stale(world: &mut World, random: &mut Random, someone: u32) {
         _ => Event::Ended { incarnation: wrong, ending: SEGFAULT },
     });
     assert_eq!(world.machine.stale_events(), before + 1, "a stale event is counted");
-    assert_eq!(world.log.len(), effects, "a stale event has no effect: {:?}", &world.log[effects..]);
+    assert_eq!(
+        world.log.len(),
+        effects,
+        "a stale event has no effect: {:?}",
+        &world.log[effects..]
+    );
 }
 
 fn command(world: &mut World, random: &mut Random, someone: u32, count: u64) {
@@ -319,7 +346,8 @@ fn command(world: &mut World, random: &mut Random, someone: u32, count: u64) {
     world.command_counted(command);
 }
 
-/// Whoever shall be up and is not waits for somebody, and not for one that is there, nor for one that does not come.
+/// Whoever shall be up and is not waits for somebody, and not for one that is there, nor for one
+/// that does not come.
 fn nobody_waits_for_nothing(world: &World) {
     if world.exited.is_some() || world.machine.is_shutting_down() {
         return;
@@ -333,9 +361,14 @@ fn nobody_waits_for_nothing(world: &World) {
             assert!(!view.waits_for.is_empty(), "worker {index} waits for nobody: {view:?}");
         }
         let dependencies = &world.machine.spec().workers[index as usize].depends_on;
-        for on in view.waits_for.iter().filter(|on| dependencies.iter().all(|known| known.on != **on)) {
+        for on in
+            view.waits_for.iter().filter(|on| dependencies.iter().all(|known| known.on != **on))
+        {
             let marks = memo(*on).marks;
-            assert!(marks.wanted && !marks.retired, "worker {index} waits for {on:?}, which does not come");
+            assert!(
+                marks.wanted && !marks.retired,
+                "worker {index} waits for {on:?}, which does not come"
+            );
         }
     }
 }
@@ -351,7 +384,8 @@ fn run(seed: u64, steps: u64) -> (Vec<Effect>, u64) {
         }
     }
     nobody_waits_for_nothing(&world);
-    // The world becomes well-behaved: everything comes to an end, in bounded time, and every incident is settled.
+    // The world becomes well-behaved: everything comes to an end, in bounded time, and every
+    // incident is settled.
     world.command_counted(Command::Shutdown { now: false });
     world.quiesce();
     assert!(world.exited.is_some(), "the shutdown never ends");
@@ -370,7 +404,9 @@ fn no_schedule_breaks_an_invariant() {
     for seed in 0..SCHEDULES {
         match std::panic::catch_unwind(|| run(seed, STEPS)) {
             Ok((_, told)) => events += told,
-            Err(_) => panic!("seed {seed} breaks an invariant: SUPERVISION_SEED={seed} runs it alone"),
+            Err(_) => {
+                panic!("seed {seed} breaks an invariant: SUPERVISION_SEED={seed} runs it alone")
+            }
         }
     }
     assert!(events >= EVENTS, "only {events} events");

@@ -7,10 +7,12 @@ use supervision::spec::{
     Condition, DomainKind, DomainSpec, Limit, OnHang, Readiness, RestartPolicy, Strategy,
 };
 use supervision::{
-    Cause, Command, DomainId, Effect, Ending, Event, Fate, FaultId, IncidentId, Inherited, InheritedDeath,
-    InheritedWorker, Marks, Memo, Outcome, Phase, Status, WorkerId,
+    Cause, Command, DomainId, Effect, Ending, Event, Fate, FaultId, IncidentId, Inherited,
+    InheritedDeath, InheritedWorker, Marks, Memo, Outcome, Phase, Status, WorkerId,
 };
-use world::{EXIT_1, FINISHED, MS, SEGFAULT, TERMINATED, World, depends, generation, group, injection, spec};
+use world::{
+    EXIT_1, FINISHED, MS, SEGFAULT, TERMINATED, World, depends, generation, group, injection, spec,
+};
 
 const A: WorkerId = WorkerId(0);
 const B: WorkerId = WorkerId(1);
@@ -77,7 +79,10 @@ fn beyond_its_limit_a_worker_is_quarantined_until_somebody_starts_it() {
     assert_eq!(world.phase(0), Phase::Quarantined);
     world.command(Command::Start(vec![A]));
     world.settle();
-    assert_eq!((world.phase(0), world.view(0).attempt, world.view(0).failures.len()), (Phase::Running, 0, 0));
+    assert_eq!(
+        (world.phase(0), world.view(0).attempt, world.view(0).failures.len()),
+        (Phase::Running, 0, 0)
+    );
 }
 
 #[test]
@@ -117,7 +122,8 @@ fn what_has_exited_is_never_promoted() {
     spec.workers[0].readiness = Readiness::After(1000 * MS);
     let mut world = World::new(spec);
     world.answer();
-    // The deadline and the exit come at the same moment: the exit is heard before the promotion is confirmed.
+    // The deadline and the exit come at the same moment: the exit is heard before the promotion is
+    // confirmed.
     world.now = 1000 * MS;
     world.tell(Event::Deadline);
     assert_eq!(world.phase(0), Phase::Starting);
@@ -129,7 +135,9 @@ fn what_has_exited_is_never_promoted() {
 #[test]
 fn one_that_does_not_become_ready_is_killed_and_that_is_an_incident() {
     let mut world = World::new(spec(&["a"]));
-    let Some(Effect::Launch { incarnation }) = world.questions.pop_front() else { panic!("a launch") };
+    let Some(Effect::Launch { incarnation }) = world.questions.pop_front() else {
+        panic!("a launch")
+    };
     world.truth.insert(incarnation, world::Truth::Alive);
     world.tell(Event::Launched { incarnation });
     world.pass(500 * MS);
@@ -290,7 +298,11 @@ fn group_strategies_say_who_else_is_restarted() {
         world.pass(100 * MS);
         assert_eq!(launches(&world, before), expected, "{strategy:?}: together, in order");
         let incident = &world.closed[&1];
-        assert_eq!(incident.lost.len(), expected.len(), "{strategy:?}: one incident with all of them");
+        assert_eq!(
+            incident.lost.len(),
+            expected.len(),
+            "{strategy:?}: one incident with all of them"
+        );
         assert_eq!(incident.lost.iter().filter(|loss| loss.collateral).count(), expected.len() - 1);
         assert_eq!(world.view(3).generation, generation(1));
     }
@@ -400,7 +412,8 @@ fn injections_come_on_schedule_and_never_when_they_are_denied() {
         spec.workers[0].injections.push(due);
         let mut world = up(spec);
         world.pass(10_000 * MS);
-        let injected = world.log.iter().filter(|effect| matches!(effect, Effect::Inject { .. })).count();
+        let injected =
+            world.log.iter().filter(|effect| matches!(effect, Effect::Inject { .. })).count();
         assert_eq!(injected, if allowed { 3 } else { 0 });
         let fault = FaultId { code: 1, parameter: 0 };
         let request = world.command(Command::Inject { worker: A, fault });
@@ -442,8 +455,10 @@ fn a_successor_opens_the_incident_of_its_predecessor_and_goes_on_counting() {
     let mut spec = spec(&["a", "b", "c"]);
     spec.workers[0].domain = DomainId(0);
     let lost = |worker| supervision::Incarnation { worker, generation: generation(7) };
-    let ending =
-        Ending { status: Status::Signaled { signal: 11, core_dumped: false }, cause: Cause::Segfault };
+    let ending = Ending {
+        status: Status::Signaled { signal: 11, core_dumped: false },
+        cause: Cause::Segfault,
+    };
     let inherited = Inherited {
         now: MS - MS,
         unheard: MS - MS,
@@ -491,11 +506,21 @@ fn a_successor_goes_on_where_its_predecessor_stood() {
         let (view, before) = (world.view(worker), &before[worker as usize]);
         assert_eq!(
             (view.phase, view.generation, view.since, view.retry_at, view.stopped, view.restarts),
-            (before.phase, before.generation, before.since, before.retry_at, before.stopped, before.restarts)
+            (
+                before.phase,
+                before.generation,
+                before.since,
+                before.retry_at,
+                before.stopped,
+                before.restarts
+            )
         );
     }
     // The rest of each time is what was left of it.
-    assert!(world.log.contains(&Effect::Stop { incarnation: world.present(2) }), "the order is given again");
+    assert!(
+        world.log.contains(&Effect::Stop { incarnation: world.present(2) }),
+        "the order is given again"
+    );
     world.questions.clear();
     world.pass(199 * MS);
     assert_eq!(world.phase(2), Phase::Stopping);
@@ -587,7 +612,8 @@ fn what_would_not_die_is_reported_again_and_again() {
         world.tell(Event::Deadline);
         world.questions.clear();
     }
-    let reports = world.log.iter().filter(|effect| matches!(effect, Effect::ReportRemains { .. })).count();
+    let reports =
+        world.log.iter().filter(|effect| matches!(effect, Effect::ReportRemains { .. })).count();
     assert_eq!((world.phase(0), reports), (Phase::Killing, 3));
 }
 
@@ -757,7 +783,11 @@ fn in_rest_for_one_a_later_member_in_backoff_comes_back_with_the_earlier_one_and
     world.crash(0);
     let from = world.log.len();
     world.pass(299 * MS);
-    assert_eq!(launches(&world, from), [] as [u32; 0], "nobody comes back before the one that failed");
+    assert_eq!(
+        launches(&world, from),
+        [] as [u32; 0],
+        "nobody comes back before the one that failed"
+    );
     world.pass(MS);
     assert_eq!(launches(&world, from), [0, 1, 2]);
 }
@@ -844,7 +874,8 @@ fn a_schedule_goes_on_over_a_death_and_begins_anew_with_a_new_run() {
         let workers = vec![InheritedWorker { worker: A, memo, fate }];
         let mut world = World::inheriting(spec, Inherited { workers, ..Inherited::default() });
         world.pass(1000 * MS);
-        let injected = world.log.iter().filter(|effect| matches!(effect, Effect::Inject { .. })).count();
+        let injected =
+            world.log.iter().filter(|effect| matches!(effect, Effect::Inject { .. })).count();
         assert_eq!(injected, expected, "{fate:?}");
     }
 }
@@ -947,8 +978,7 @@ fn time_in_which_nobody_could_be_heard_is_held_against_nobody() {
     world.tell(Event::Deadline);
     world.tell(Event::Heartbeat { incarnation, last_beat: beaten });
     assert_ne!(world.phase(0), Phase::Running, "it hangs");
-    let is_asked =
-        |question: &Effect| matches!(question, Effect::Confirm { incarnation } if incarnation.worker == B);
+    let is_asked = |question: &Effect| matches!(question, Effect::Confirm { incarnation } if incarnation.worker == B);
     assert!(world.questions.iter().any(is_asked), "it has stayed up for long enough now");
 }
 
@@ -962,7 +992,10 @@ fn a_suspended_worker_misses_no_heartbeat() {
     assert!(world.view(0).paused && world.opened.is_empty());
     world.command(Command::Resume(vec![A]));
     world.pass(1000 * MS);
-    assert_eq!((world.phase(0), world.view(0).paused, world.opened.len()), (Phase::Running, false, 0));
+    assert_eq!(
+        (world.phase(0), world.view(0).paused, world.opened.len()),
+        (Phase::Running, false, 0)
+    );
 }
 
 #[test]
@@ -1008,9 +1041,15 @@ fn an_incident_that_is_open_at_a_death_is_settled_by_the_successor() {
     world.succeed(true, |_| true);
     world.pass(10_000 * MS);
     let incident = &world.closed[&1];
-    assert_eq!(incident.culprit, Some(supervision::Incarnation { worker: A, generation: generation(1) }));
+    assert_eq!(
+        incident.culprit,
+        Some(supervision::Incarnation { worker: A, generation: generation(1) })
+    );
     assert_eq!((incident.ending, incident.lost.len()), (SEGFAULT, 1));
-    assert!(matches!(incident.lost[0].outcome, supervision::Outcome::Recovered { .. }), "{incident:?}");
+    assert!(
+        matches!(incident.lost[0].outcome, supervision::Outcome::Recovered { .. }),
+        "{incident:?}"
+    );
     assert_eq!(world.closed.len(), 2, "and the death itself");
 }
 

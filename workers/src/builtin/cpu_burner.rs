@@ -21,8 +21,8 @@ impl Default for Args {
     }
 }
 
-/// Numbers tried between two signs of life: about a millisecond, where nobody else wants the processor. On a machine that
-/// has a hundred others to run it is a hundred times that.
+/// Numbers tried between two signs of life: about a millisecond, where nobody else wants the
+/// processor. On a machine that has a hundred others to run it is a hundred times that.
 const BETWEEN_BEATS: u64 = 100;
 
 /// See [`Args`].

@@ -5,10 +5,13 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error};
 
 /// `500us`, `10ms`, `2s`, `1m`.
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    parse(&text)
-        .ok_or_else(|| D::Error::custom(format!("`{text}` is no duration: write 500us, 10ms, 2s or 1m")))
+    parse(&text).ok_or_else(|| {
+        D::Error::custom(format!("`{text}` is no duration: write 500us, 10ms, 2s or 1m"))
+    })
 }
 
 fn parse(text: &str) -> Option<Duration> {

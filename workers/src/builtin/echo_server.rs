@@ -23,7 +23,8 @@ impl Default for Args {
     }
 }
 
-/// See [`Args`]. A message echoed is a unit of work; it is in flight from the first byte read to the last byte sent.
+/// See [`Args`]. A message echoed is a unit of work; it is in flight from the first byte read to
+/// the last byte sent.
 #[derive(Debug)]
 pub(super) struct EchoServer {
     listen: SocketAddr,

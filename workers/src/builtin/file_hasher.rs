@@ -1,4 +1,5 @@
-//! Hashes the files of a directory, again and again: work that is really in flight when it is interrupted.
+//! Hashes the files of a directory, again and again: work that is really in flight when it is
+//! interrupted.
 
 use std::fs::{self, File};
 use std::hash::Hasher;
@@ -44,12 +45,14 @@ impl FileHasher {
         Ok(Self { args })
     }
 
-    /// Hashes every file once; false when it is time to stop. A file that cannot be read is passed over.
+    /// Hashes every file once; false when it is time to stop. A file that cannot be read is passed
+    /// over.
     fn round(&self, context: &Context) -> Result<bool, WorkerError> {
         let directory = &self.args.directory;
         let entries = fs::read_dir(directory)
             .map_err(|error| format!("cannot read directory {}: {error}", directory.display()))?;
-        let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        let mut files: Vec<PathBuf> =
+            entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         files.retain(|path| path.is_file());
         files.sort();
         // The whole round is begun: what is not done of it when we die is lost.
@@ -71,7 +74,9 @@ impl FileHasher {
     fn hash(&self, path: &Path, context: &Context) -> Result<Option<u64>, WorkerError> {
         let mut file = match File::open(path) {
             Ok(file) => file,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) =>
+            {
                 return Ok(None);
             }
             Err(error) => return Err(error.into()),

@@ -14,7 +14,8 @@ pub(super) struct Args {
     /// Between two units of work. Default `10ms`.
     #[serde(deserialize_with = "super::duration::deserialize")]
     interval: Duration,
-    /// A line to write at each unit; `{n}` stands for its number in this incarnation. Default: none.
+    /// A line to write at each unit; `{n}` stands for its number in this incarnation. Default:
+    /// none.
     say: Option<String>,
 }
 

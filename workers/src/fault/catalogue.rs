@@ -1,4 +1,5 @@
-//! What is known of each fault: data for `supervisord-rs faults`, for the documentation and for the matrix test.
+//! What is known of each fault: data for `supervisord-rs faults`, for the documentation and for the
+//! matrix test.
 
 use super::Fault;
 
@@ -58,7 +59,12 @@ pub struct Entry {
     pub process: Blast,
 }
 
-const fn entry(fault: Fault, name: &'static str, summary: &'static str, ending: &'static str) -> Entry {
+const fn entry(
+    fault: Fault,
+    name: &'static str,
+    summary: &'static str,
+    ending: &'static str,
+) -> Entry {
     Entry {
         fault,
         name,
@@ -85,9 +91,17 @@ const fn outside(entry: Entry) -> Entry {
 
 /// Every fault.
 pub(super) const CATALOGUE: &[Entry] = &[
-    contained(entry(Fault::Panic, "panic", "a panic", "SIGABRT; contained: exit 101"), Blast::Victim),
+    contained(
+        entry(Fault::Panic, "panic", "a panic", "SIGABRT; contained: exit 101"),
+        Blast::Victim,
+    ),
     entry(Fault::DoublePanic, "double-panic", "a panic while unwinding from a panic", "SIGABRT"),
-    entry(Fault::PanicExternC, "panic-extern-c", "a panic that reaches an extern \"C\" frame", "SIGABRT"),
+    entry(
+        Fault::PanicExternC,
+        "panic-extern-c",
+        "a panic that reaches an extern \"C\" frame",
+        "SIGABRT",
+    ),
     contained(
         entry(
             Fault::PanicHoldingLock,
@@ -97,9 +111,24 @@ pub(super) const CATALOGUE: &[Entry] = &[
         ),
         Blast::VictimLeavesDebris,
     ),
-    entry(Fault::SegfaultRead, "segfault", "a read through a null pointer", "SIGSEGV (SEGV_MAPERR)"),
-    entry(Fault::SegfaultWrite, "segfault-write", "a write to read-only memory", "SIGSEGV (SEGV_ACCERR)"),
-    entry(Fault::SegfaultJump, "segfault-jump", "a jump to an unmapped address", "SIGSEGV (SEGV_MAPERR)"),
+    entry(
+        Fault::SegfaultRead,
+        "segfault",
+        "a read through a null pointer",
+        "SIGSEGV (SEGV_MAPERR)",
+    ),
+    entry(
+        Fault::SegfaultWrite,
+        "segfault-write",
+        "a write to read-only memory",
+        "SIGSEGV (SEGV_ACCERR)",
+    ),
+    entry(
+        Fault::SegfaultJump,
+        "segfault-jump",
+        "a jump to an unmapped address",
+        "SIGSEGV (SEGV_MAPERR)",
+    ),
     entry(
         Fault::StackOverflow,
         "stack-overflow",
@@ -112,7 +141,12 @@ pub(super) const CATALOGUE: &[Entry] = &[
         ..entry(Fault::Exit, "exit", "exit(N) from inside: the status may claim success", "exit N")
     },
     entry(Fault::IllegalInstruction, "illegal-instruction", "an illegal instruction", "SIGILL"),
-    entry(Fault::FloatingPoint, "floating-point", "a division by zero in hardware", "SIGFPE (FPE_INTDIV)"),
+    entry(
+        Fault::FloatingPoint,
+        "floating-point",
+        "a division by zero in hardware",
+        "SIGFPE (FPE_INTDIV)",
+    ),
     entry(
         Fault::BusError,
         "bus-error",
@@ -145,21 +179,39 @@ pub(super) const CATALOGUE: &[Entry] = &[
         Blast::VictimLeavesThread,
     ),
     alone(
-        entry(Fault::Vanish, "vanish", "the thread ends without a word", "none: the heartbeat stops"),
+        entry(
+            Fault::Vanish,
+            "vanish",
+            "the thread ends without a word",
+            "none: the heartbeat stops",
+        ),
         Blast::Victim,
     ),
     Entry {
         parameter: Some("cap, such as 64MiB; that when left out"),
         process: Blast::Silent,
-        ..alone(entry(Fault::Leak, "leak", "memory kept and touched, up to a cap", "none"), Blast::Silent)
+        ..alone(
+            entry(Fault::Leak, "leak", "memory kept and touched, up to a cap", "none"),
+            Blast::Silent,
+        )
     },
-    outside(entry(Fault::SignalSegv, "signal-segv", "SIGSEGV sent from outside", "SIGSEGV (SI_USER)")),
+    outside(entry(
+        Fault::SignalSegv,
+        "signal-segv",
+        "SIGSEGV sent from outside",
+        "SIGSEGV (SI_USER)",
+    )),
     outside(entry(Fault::SignalAbrt, "signal-abrt", "SIGABRT sent from outside", "SIGABRT")),
     outside(entry(Fault::SignalKill, "signal-kill", "SIGKILL sent from outside", "SIGKILL")),
     Entry {
         process: Blast::Silent,
         ..alone(
-            entry(Fault::SignalStop, "signal-stop", "SIGSTOP sent from outside", "none: it stands still"),
+            entry(
+                Fault::SignalStop,
+                "signal-stop",
+                "SIGSTOP sent from outside",
+                "none: it stands still",
+            ),
             Blast::Domain,
         )
     },

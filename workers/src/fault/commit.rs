@@ -1,5 +1,5 @@
-//! How each fault is committed. The optimiser must not see through any of them: volatile accesses, opaque values,
-//! assembly.
+//! How each fault is committed. The optimiser must not see through any of them: volatile accesses,
+//! opaque values, assembly.
 
 use std::arch::asm;
 use std::hint::black_box;
@@ -63,14 +63,16 @@ fn panic_extern_c() {
 
 fn panic_holding_lock() {
     static SHARED: Mutex<u64> = Mutex::new(0);
-    // A predecessor in this process may have poisoned it already: that is the debris that this fault leaves.
+    // A predecessor in this process may have poisoned it already: that is the debris that this
+    // fault leaves.
     let mut value = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     *value += 1;
     panic!("injected panic while holding a lock (panic number {value} here)");
 }
 
 fn segfault_read() {
-    // Not address 0 itself: LLVM may turn that into an illegal instruction (rust-lang/rust pull request 31333).
+    // Not address 0 itself: LLVM may turn that into an illegal instruction (rust-lang/rust pull
+    // request 31333).
     let nowhere = black_box(0x10 as *const u64);
     // SAFETY: there is none. This is the fault.
     black_box(unsafe { nowhere.read_volatile() });
@@ -143,8 +145,9 @@ fn bus_error() {
 }
 
 fn heap_corruption() {
-    // SAFETY: there is none. The size words of chunks of the C library's heap are overwritten, then they are given
-    // back: malloc sees it and aborts. Large enough for the checks of unsorted chunks, small enough for the heap.
+    // SAFETY: there is none. The size words of chunks of the C library's heap are overwritten, then
+    // they are given back: malloc sees it and aborts. Large enough for the checks of unsorted
+    // chunks, small enough for the heap.
     unsafe {
         let first = libc::malloc(2048).cast::<usize>();
         let second = libc::malloc(2048).cast::<usize>();
@@ -168,8 +171,8 @@ fn kill_self() {
 fn hang() {
     let lock = Mutex::new(());
     let held = lock.lock();
-    // A second lock by the same thread waits for the first for ever (std's mutexes on Linux do not detect it). Opaque,
-    // since the optimiser may know better.
+    // A second lock by the same thread waits for the first for ever (std's mutexes on Linux do not
+    // detect it). Opaque, since the optimiser may know better.
     let again = black_box(&lock).lock();
     drop((held, again));
 }
@@ -181,7 +184,8 @@ fn busy_loop() {
 }
 
 fn vanish() {
-    // SAFETY: ends this thread alone, without unwinding and without telling anyone. Its memory stays as it is.
+    // SAFETY: ends this thread alone, without unwinding and without telling anyone. Its memory
+    // stays as it is.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
 }
 

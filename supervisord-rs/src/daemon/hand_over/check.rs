@@ -1,4 +1,5 @@
-//! Whether a successor can go on with what the file says: by the check of its own binary, and by what runs here.
+//! Whether a successor can go on with what the file says: by the check of its own binary, and by
+//! what runs here.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,16 +17,19 @@ pub(super) async fn checked(summons: Summons, limit: Duration, file: &Path) -> R
     let helper = summons.arrive(limit).await.map_err(|failed| failed.message)?;
     match helper.wait(limit).await {
         Some(supervision::Status::Exited(0)) => Ok(()),
-        Some(supervision::Status::Exited(code)) => {
-            Err(format!("its `check {}` ends with exit status {code}; run it to see why", file.display()))
+        Some(supervision::Status::Exited(code)) => Err(format!(
+            "its `check {}` ends with exit status {code}; run it to see why",
+            file.display()
+        )),
+        Some(status) => {
+            Err(format!("`check` of the configuration ends with {}", words::status(status)))
         }
-        Some(status) => Err(format!("`check` of the configuration ends with {}", words::status(status))),
         None => Err(format!("`check` of the configuration has not ended after {limit:.1?}")),
     }
 }
 
-/// The configuration as we read it ourselves, by a thread: its disk may hang. `None`: another binary likes it, and we do
-/// not.
+/// The configuration as we read it ourselves, by a thread: its disk may hang. `None`: another
+/// binary likes it, and we do not.
 pub(super) async fn read(
     file: PathBuf,
     registry: Registry,
@@ -67,7 +71,8 @@ impl Daemon {
         })
     }
 
-    /// Workers with processes that the file does not name any more: a successor would have to kill them.
+    /// Workers with processes that the file does not name any more: a successor would have to kill
+    /// them.
     fn orphaned(&self, settings: &Settings) -> Vec<String> {
         let is_named = |name: &str, base: &str| {
             settings.templates.contains_key(base)

@@ -1,4 +1,5 @@
-//! What two supervisors say to each other while one takes the place of the other, over a pair of connected sockets.
+//! What two supervisors say to each other while one takes the place of the other, over a pair of
+//! connected sockets.
 //!
 //! | who | says | which means |
 //! |---|---|---|
@@ -10,7 +11,8 @@
 //! | predecessor | NAMED | whoever restarts us knows the successor, and watches it |
 //! | successor | ALONE | it does not end with its predecessor any more |
 //!
-//! Each message is one packet. One at either end that ends closes its socket, which the other hears.
+//! Each message is one packet. One at either end that ends closes its socket, which the other
+//! hears.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -18,7 +20,9 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::sys::prctl;
-use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
+};
 
 use super::{BREATH, DEADLINE, PAUSE, REST};
 use crate::isolation::datagram;
@@ -57,7 +61,11 @@ pub struct Gate {
 impl Gate {
     /// The one that was inherited; `None`: we are nobody's successor, or of one that died.
     pub(crate) fn claim(heritage: &mut Heritage) -> Option<Self> {
-        let of = |socket: OwnedFd, is_to_give| Self { socket: socket.into(), is_to_give, rested_at: None };
+        let of = |socket: OwnedFd, is_to_give| Self {
+            socket: socket.into(),
+            is_to_give,
+            rested_at: None,
+        };
         let gate = heritage.claim(GATE).map(|socket| of(socket, true));
         gate.or_else(|| heritage.claim(GATE_OF_ONE_STEP).map(|socket| of(socket, false)))
     }
@@ -67,15 +75,16 @@ impl Gate {
         self.rested_at
     }
 
-    /// Says that we are prepared, waits for as long as the predecessor likes to go on, and takes what it then gives.
+    /// Says that we are prepared, waits for as long as the predecessor likes to go on, and takes
+    /// what it then gives.
     pub(crate) fn take(&mut self, heritage: &mut Heritage) -> Result<(), String> {
         if !self.is_to_give {
             return Ok(());
         }
         self.say(&[PREPARED]).map_err(|error| error.to_string())?;
         loop {
-            let packet =
-                datagram::wait_and_take(&self.socket, PACKET_MAX).ok_or("the way to it is broken")?;
+            let packet = datagram::wait_and_take(&self.socket, PACKET_MAX)
+                .ok_or("the way to it is broken")?;
             let text = String::from_utf8_lossy(packet.bytes.get(1..).unwrap_or_default());
             match packet.bytes.first() {
                 Some(&PIECE) => {
@@ -84,7 +93,10 @@ impl Gate {
                     if named != come || packet.has_more {
                         return Err(format!("of {named} descriptors {come} have come"));
                     }
-                    names.into_iter().zip(packet.descriptors).for_each(|(name, one)| heritage.add(name, one));
+                    names
+                        .into_iter()
+                        .zip(packet.descriptors)
+                        .for_each(|(name, one)| heritage.add(name, one));
                     self.say(&[TAKEN]).map_err(|error| error.to_string())?;
                 }
                 Some(&ALL) => {
@@ -96,11 +108,11 @@ impl Gate {
         }
     }
 
-    /// Says that we are ready, and waits until the predecessor has named us in its place and ended. False: it has not, and
-    /// goes on without us.
+    /// Says that we are ready, and waits until the predecessor has named us in its place and ended.
+    /// False: it has not, and goes on without us.
     ///
-    /// Until we are named we end with the predecessor (`PR_SET_PDEATHSIG`, prctl(2)): if it dies, whoever restarts it knows
-    /// nothing of us, and starts another. So there is always exactly one.
+    /// Until we are named we end with the predecessor (`PR_SET_PDEATHSIG`, prctl(2)): if it dies,
+    /// whoever restarts it knows nothing of us, and starts another. So there is always exactly one.
     pub(in crate::daemon) fn pass(mut self) -> bool {
         let ready = [&[READY], env!("CARGO_PKG_VERSION").as_bytes()].concat();
         let said = self.socket.set_read_timeout(Some(DEADLINE)).and_then(|()| self.say(&ready));
@@ -110,8 +122,8 @@ impl Gate {
         if prctl::set_pdeathsig(None).is_err() || self.say(&[ALONE]).is_err() {
             return false;
         }
-        // When it has ended, or is about to: its descriptors are closed before we are somebody else's child, and what is
-        // tied to our parent must be tied to the new one.
+        // When it has ended, or is about to: its descriptors are closed before we are somebody
+        // else's child, and what is tied to our parent must be tied to the new one.
         let _ = self.hear();
         let _ = until(REST, PAUSE, || service_manager::hand_over_from().is_none().then_some(()));
         true
@@ -169,16 +181,20 @@ impl Giver {
         end: Instant,
         alive: &dyn Fn(),
     ) -> Result<(), String> {
-        let names: Vec<String> = piece.iter().map(|(name, _)| service_manager::escape(name)).collect();
+        let names: Vec<String> =
+            piece.iter().map(|(name, _)| service_manager::escape(name)).collect();
         let packet = [&[PIECE], names.join("\n").as_bytes()].concat();
         if packet.len() > PACKET_MAX && piece.len() > 1 {
             let (first, second) = piece.split_at(piece.len() / 2);
             self.give(first, end, alive)?;
             return self.give(second, end, alive);
         }
-        let numbers: Vec<RawFd> = piece.iter().map(|(_, descriptor)| descriptor.as_raw_fd()).collect();
+        let numbers: Vec<RawFd> =
+            piece.iter().map(|(_, descriptor)| descriptor.as_raw_fd()).collect();
         self.send(&packet, &numbers, end)?;
-        self.hear(end, alive, TAKEN)?.map(drop).ok_or_else(|| "it ends before it has taken all".into())
+        self.hear(end, alive, TAKEN)?
+            .map(drop)
+            .ok_or_else(|| "it ends before it has taken all".into())
     }
 
     /// Says that all has been given, and waits until the successor is ready. Its version.

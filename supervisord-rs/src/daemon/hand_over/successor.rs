@@ -22,8 +22,8 @@ use crate::service_manager::{self, HAND_OVER, table};
 const NOT_INHERITED: [&str; 5] =
     ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", service_manager::PURPOSE, READ_ANEW];
 
-/// One that runs, and where it is heard. Dropped, it is killed, with whatever it has started: all of that has what we
-/// have given.
+/// One that runs, and where it is heard. Dropped, it is killed, with whatever it has started: all
+/// of that has what we have given.
 #[derive(Debug)]
 pub(in crate::daemon) struct Successor {
     process: Helper,
@@ -46,7 +46,8 @@ impl Successor {
         Ok(prepared(summons, gate, end, limit))
     }
 
-    /// Starts one that goes on with the configuration in force, and waits for it: nobody supervises anyway.
+    /// Starts one that goes on with the configuration in force, and waits for it: nobody supervises
+    /// anyway.
     pub(super) fn begin(binary: &Path, end: Instant, alive: &dyn Fn()) -> Result<Self, String> {
         let (gate, theirs) = Giver::pair().map_err(|error| error.to_string())?;
         let child = Start::of(binary, theirs, false).launch(&Attempt::default());
@@ -66,7 +67,12 @@ impl Successor {
     }
 }
 
-async fn prepared(summons: Summons, gate: Giver, end: Instant, limit: Duration) -> Result<Successor, String> {
+async fn prepared(
+    summons: Summons,
+    gate: Giver,
+    end: Instant,
+    limit: Duration,
+) -> Result<Successor, String> {
     let rest = end.saturating_duration_since(Instant::now());
     let process = summons.arrive(rest).await.map_err(|failed| failed.message)?;
     let gate = tokio::time::timeout_at(end.into(), gate.wait_until_prepared())
@@ -96,7 +102,8 @@ impl Start {
             .chain([(GATE, self.gate.as_fd())])
             .collect();
         let no_table = |error: io::Error| {
-            let errno = error.raw_os_error().map_or(nix::errno::Errno::EIO, nix::errno::Errno::from_raw);
+            let errno =
+                error.raw_os_error().map_or(nix::errno::Errno::EIO, nix::errno::Errno::from_raw);
             failure(LaunchStage::Descriptors, errno)
         };
         let table = table::write(all.iter().copied()).map_err(no_table)?;
@@ -126,7 +133,8 @@ impl Start {
             .descriptor(io::stderr().as_fd())?
             .pass(&passed)
             .listen_pid()
-            // Until it stands alone: whoever comes after our death finds no other that is half a supervisor.
+            // Until it stands alone: whoever comes after our death finds no other that is half a
+            // supervisor.
             .parent_death_signal(Some(Signal::SIGKILL))
             .launch_as(attempt)
     }

@@ -1,4 +1,5 @@
-//! Whose a cgroup is: systemd has one writer for each, and says which ones it has given away (`Delegate=`).
+//! Whose a cgroup is: systemd has one writer for each, and says which ones it has given away
+//! (`Delegate=`).
 #![expect(unsafe_code, reason = "extended attributes have no safe form in our libraries")]
 
 use std::ffi::{CStr, CString};
@@ -7,14 +8,15 @@ use std::path::Path;
 
 /// Ends of the names that systemd gives to its units.
 const UNITS: [&str; 4] = [".service", ".scope", ".slice", ".mount"];
-/// What systemd marks a delegated cgroup with: the one for root to read, and (251 and later) the one for everybody.
+/// What systemd marks a delegated cgroup with: the one for root to read, and (251 and later) the
+/// one for everybody.
 const MARKS: [&CStr; 2] = [c"trusted.delegate", c"user.delegate"];
 
-/// The unit of systemd that a cgroup belongs to, where that has not been delegated. `None`: it is ours to manage, as far as
-/// its permissions go.
+/// The unit of systemd that a cgroup belongs to, where that has not been delegated. `None`: it is
+/// ours to manage, as far as its permissions go.
 ///
-/// The nearest unit counts: the manager of a user has been delegated all that is below it, and has given away no more than
-/// it says.
+/// The nearest unit counts: the manager of a user has been delegated all that is below it, and has
+/// given away no more than it says.
 pub(super) fn owner(cgroup: &Path, mount: &Path) -> Option<String> {
     let below = cgroup.ancestors().take_while(|path| *path != mount);
     let unit = below.into_iter().find(|path| is_unit(path))?;
@@ -31,10 +33,12 @@ fn is_unit(path: &Path) -> bool {
 fn is_marked(path: &Path, mark: &CStr) -> bool {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
     let mut value = [0_u8; 1];
-    // SAFETY: needed because neither std nor nix read extended attributes. Sound because both names are C strings that
-    // outlive the call, and the kernel writes at most `value.len()` bytes into `value` (getxattr(2)).
-    let length =
-        unsafe { libc::getxattr(path.as_ptr(), mark.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+    // SAFETY: needed because neither std nor nix read extended attributes. Sound because both names
+    // are C strings that outlive the call, and the kernel writes at most `value.len()` bytes into
+    // `value` (getxattr(2)).
+    let length = unsafe {
+        libc::getxattr(path.as_ptr(), mark.as_ptr(), value.as_mut_ptr().cast(), value.len())
+    };
     length == 1 && value[0] == b'1'
 }
 

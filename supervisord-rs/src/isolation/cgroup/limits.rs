@@ -1,4 +1,5 @@
-//! Limits of one cgroup: from the configuration to the kernel's files, and what those say afterwards.
+//! Limits of one cgroup: from the configuration to the kernel's files, and what those say
+//! afterwards.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -7,7 +8,8 @@ use std::path::Path;
 use super::refusal::Refusal;
 use crate::config::settings::{CgroupLimits, IoLimit};
 
-/// Time over which the share of a processor is measured, in microseconds: as the kernel's default and systemd's.
+/// Time over which the share of a processor is measured, in microseconds: as the kernel's default
+/// and systemd's.
 const CPU_PERIOD_US: u64 = 100_000;
 
 /// The controllers that limits need.
@@ -40,8 +42,9 @@ pub(super) fn apply(limits: &CgroupLimits, cgroup: &Path) -> Result<(), Refusal>
     Ok(())
 }
 
-/// File and value, of all but `io`. Whatever of a cgroup reaches its limit of memory, the whole is ended (`memory.oom.group`):
-/// half a worker is worse than none. The order matters to a cgroup in use: what slows down comes before what kills.
+/// File and value, of all but `io`. Whatever of a cgroup reaches its limit of memory, the whole is
+/// ended (`memory.oom.group`): half a worker is worse than none. The order matters to a cgroup in
+/// use: what slows down comes before what kills.
 fn orders(limits: &CgroupLimits) -> Vec<(&'static str, String)> {
     let mut orders = Vec::new();
     if let Some(high) = limits.memory_high {
@@ -53,7 +56,10 @@ fn orders(limits: &CgroupLimits) -> Vec<(&'static str, String)> {
         orders.push(("memory.max", memory.to_string()));
     }
     if let Some(percent) = limits.cpu {
-        orders.push(("cpu.max", format!("{} {CPU_PERIOD_US}", u64::from(percent) * CPU_PERIOD_US / 100)));
+        orders.push((
+            "cpu.max",
+            format!("{} {CPU_PERIOD_US}", u64::from(percent) * CPU_PERIOD_US / 100),
+        ));
     }
     if let Some(pids) = limits.pids {
         orders.push(("pids.max", pids.to_string()));
@@ -98,8 +104,9 @@ fn device(path: &Path) -> Result<(u32, u32), Refusal> {
     numbers.ok_or_else(|| Refusal::device(path, "its disk is not known"))
 }
 
-/// Processes of a cgroup that the OOM killer has ended, those of cgroups below it included (`memory.events`, Linux 4.13).
-/// One that is ended as a whole counts as well where all of its processes were dying already.
+/// Processes of a cgroup that the OOM killer has ended, those of cgroups below it included
+/// (`memory.events`, Linux 4.13). One that is ended as a whole counts as well where all of its
+/// processes were dying already.
 pub(super) fn oom_kills(cgroup: &Path) -> u64 {
     let text = fs::read_to_string(cgroup.join("memory.events")).unwrap_or_default();
     ["oom_kill", "oom_group_kill"].iter().map(|key| event(&text, key)).sum()
@@ -110,7 +117,8 @@ fn event(text: &str, key: &str) -> u64 {
     text.lines().find_map(value).unwrap_or(0)
 }
 
-/// What a cgroup uses, in bytes: now, and at most so far (Linux 5.19). `None` where there is no such controller.
+/// What a cgroup uses, in bytes: now, and at most so far (Linux 5.19). `None` where there is no
+/// such controller.
 pub(super) fn memory(cgroup: &Path) -> (Option<u64>, Option<u64>) {
     let read = |file: &str| fs::read_to_string(cgroup.join(file)).ok()?.trim().parse().ok();
     (read("memory.current"), read("memory.peak"))
@@ -169,7 +177,10 @@ mod tests {
     #[test]
     fn oom_kills_are_counted_by_their_exact_key() {
         let text = "low 0\nhigh 3\nmax 41\noom 2\noom_kill 5\noom_group_kill 1\n";
-        assert_eq!((event(text, "oom_kill"), event(text, "oom_group_kill"), event(text, "oom")), (5, 1, 2));
+        assert_eq!(
+            (event(text, "oom_kill"), event(text, "oom_group_kill"), event(text, "oom")),
+            (5, 1, 2)
+        );
         assert_eq!(event("", "oom_kill"), 0);
         assert_eq!(event("oom_kill x\n", "oom_kill"), 0);
     }

@@ -8,9 +8,9 @@
 //!      └─ cell-NAME[.SERIAL]
 //! ```
 //!
-//! A cgroup that passes controllers on may hold no process itself (cgroups(7), "no internal processes"): so before the first
-//! limit we move below. Whoever is born in `supervisor`, or started in BASE anew, finds the same BASE, and so does a
-//! successor.
+//! A cgroup that passes controllers on may hold no process itself (cgroups(7), "no internal
+//! processes"): so before the first limit we move below. Whoever is born in `supervisor`, or
+//! started in BASE anew, finds the same BASE, and so does a successor.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -25,7 +25,8 @@ use super::refusal::Refusal;
 use crate::process_table;
 use crate::service_manager;
 
-/// Where we live ourselves, below BASE; systemd (254 and later) puts us there with `DelegateSubgroup=supervisor`.
+/// Where we live ourselves, below BASE; systemd (254 and later) puts us there with
+/// `DelegateSubgroup=supervisor`.
 const SUBGROUP: &str = "supervisor";
 /// Processes of ours may fork while we move them.
 const ROUNDS: usize = 16;
@@ -64,7 +65,9 @@ impl Place {
     /// Has the leaves below `root` get these controllers. Cheap when they have them already.
     pub(super) fn enable(&self, root: &Path, controllers: &[&str]) -> Result<(), Refusal> {
         let there = words(&self.base.join("cgroup.controllers"));
-        if let Some(missing) = controllers.iter().find(|name| !there.iter().any(|there| there == *name)) {
+        if let Some(missing) =
+            controllers.iter().find(|name| !there.iter().any(|there| there == *name))
+        {
             return Err(Refusal::no_controller(missing, &self.base));
         }
         if !passes_on(&self.base, controllers) {
@@ -83,13 +86,15 @@ impl Place {
         Ok(())
     }
 
-    /// Moves us, our guardian and what we have started out of BASE. Others in it are not ours to move, and nobody moves then.
+    /// Moves us, our guardian and what we have started out of BASE. Others in it are not ours to
+    /// move, and nobody moves then.
     fn move_below(&self) -> Result<(), Refusal> {
         let below = self.base.join(SUBGROUP);
         let mut has_moved = false;
         for _ in 0..ROUNDS {
             let pids = processes(&self.base);
-            let (ours, others): (Vec<i32>, Vec<i32>) = pids.into_iter().partition(|pid| is_ours(*pid));
+            let (ours, others): (Vec<i32>, Vec<i32>) =
+                pids.into_iter().partition(|pid| is_ours(*pid));
             if !others.is_empty() {
                 return Err(Refusal::others(&self.base, &others));
             }
@@ -97,7 +102,8 @@ impl Place {
                 return Ok(());
             }
             if !has_moved {
-                // One that was killed once would have our children killed at birth: see `Cgroups::is_usable`.
+                // One that was killed once would have our children killed at birth: see
+                // `Cgroups::is_usable`.
                 let _ = fs::remove_dir(&below);
             }
             if let Err(error) = fs::create_dir(&below)
@@ -113,8 +119,8 @@ impl Place {
         Err(Refusal::others(&self.base, &processes(&self.base)))
     }
 
-    /// Undoes [`enable`](Self::enable), as far as others do not use it, whoever of our predecessors did it: for the end. Nobody
-    /// could be started in BASE again else.
+    /// Undoes [`enable`](Self::enable), as far as others do not use it, whoever of our predecessors
+    /// did it: for the end. Nobody could be started in BASE again else.
     pub(super) fn restore(&self) {
         let below = self.base.join(SUBGROUP);
         let controllers = words(&self.base.join("cgroup.subtree_control"));
@@ -135,9 +141,11 @@ impl Place {
 fn is_ours(pid: i32) -> bool {
     let own = nix::unistd::getpid().as_raw();
     let guardian = service_manager::guardian_pid().unwrap_or(own);
-    std::iter::successors(Some(pid), |&pid| Some(process_table::parent(pid)).filter(|&parent| parent > 0))
-        .take(64)
-        .any(|pid| pid == own || pid == guardian)
+    std::iter::successors(Some(pid), |&pid| {
+        Some(process_table::parent(pid)).filter(|&parent| parent > 0)
+    })
+    .take(64)
+    .any(|pid| pid == own || pid == guardian)
 }
 
 fn put(pid: i32, cgroup: &Path) -> Result<(), Refusal> {
@@ -161,7 +169,8 @@ fn pass_on(cgroup: &Path, controllers: &[&str]) -> Result<(), Refusal> {
     fs::write(&file, on.join(" ")).map_err(|error| Refusal::write(&file, &on.join(" "), &error))
 }
 
-/// Only the root of the whole hierarchy has no type (cgroups(7)); the root of a cgroup namespace has one.
+/// Only the root of the whole hierarchy has no type (cgroups(7)); the root of a cgroup namespace
+/// has one.
 fn is_hierarchy_root(cgroup: &Path) -> bool {
     !cgroup.join("cgroup.type").exists()
 }

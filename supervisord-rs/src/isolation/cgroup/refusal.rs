@@ -1,5 +1,5 @@
-//! Why the limits of a cgroup cannot be enforced, and what to do about it. A limit that is configured and does not hold is
-//! never passed over in silence: the launch fails.
+//! Why the limits of a cgroup cannot be enforced, and what to do about it. A limit that is
+//! configured and does not hold is never passed over in silence: the launch fails.
 
 use std::io;
 use std::path::Path;
@@ -45,7 +45,10 @@ impl Refusal {
     }
 
     pub(super) fn switched_off(switch: &str) -> Self {
-        Self::new(Errno::EOPNOTSUPP, format!("cgroups are switched off ({switch}=off in our environment)"))
+        Self::new(
+            Errno::EOPNOTSUPP,
+            format!("cgroups are switched off ({switch}=off in our environment)"),
+        )
     }
 
     pub(super) fn no_hierarchy() -> Self {
@@ -54,7 +57,10 @@ impl Refusal {
     }
 
     pub(super) fn not_usable(base: &Path, why: &str) -> Self {
-        Self::new(Errno::EOPNOTSUPP, format!("no cgroup of ours can be used in {}: {why}", base.display()))
+        Self::new(
+            Errno::EOPNOTSUPP,
+            format!("no cgroup of ours can be used in {}: {why}", base.display()),
+        )
     }
 
     pub(super) fn no_controller(name: &str, base: &Path) -> Self {
@@ -76,7 +82,8 @@ impl Refusal {
     }
 
     pub(super) fn not_delegated(unit: &str) -> Self {
-        let text = format!("our cgroup belongs to systemd ({unit}), which has not delegated it: {ADVICE}");
+        let text =
+            format!("our cgroup belongs to systemd ({unit}), which has not delegated it: {ADVICE}");
         Self::new(Errno::EPERM, text)
     }
 
@@ -94,7 +101,8 @@ impl Refusal {
             Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::EBUSY => format!(": {ADVICE}"),
             _ => String::new(),
         };
-        let text = format!("`{value}` cannot be written into {}: {}{hint}", file.display(), errno.desc());
+        let text =
+            format!("`{value}` cannot be written into {}: {}{hint}", file.display(), errno.desc());
         Self::new(errno, text)
     }
 

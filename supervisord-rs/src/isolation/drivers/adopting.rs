@@ -1,8 +1,9 @@
-//! Taking over what the predecessor's workers left: boards, captured streams, sockets, and the processes themselves.
+//! Taking over what the predecessor's workers left: boards, captured streams, sockets, and the
+//! processes themselves.
 //!
-//! A process is taken over when it is surely the one that the predecessor had written down (its number and its time of
-//! birth), and when everything is there that ties it to us. What is not taken over is ended by the sweep, so that
-//! nothing is ever started twice.
+//! A process is taken over when it is surely the one that the predecessor had written down (its
+//! number and its time of birth), and when everything is there that ties it to us. What is not
+//! taken over is ended by the sweep, so that nothing is ever started twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -46,8 +47,11 @@ impl Drivers {
         let mut fates = BTreeMap::new();
         let domains = (0_u32..).take(self.domains.len()).map(DomainId);
         for domain in domains.collect::<Vec<_>>() {
-            let members: Vec<WorkerId> =
-                past.keys().copied().filter(|worker| self.domain_of[worker.index()] == domain).collect();
+            let members: Vec<WorkerId> = past
+                .keys()
+                .copied()
+                .filter(|worker| self.domain_of[worker.index()] == domain)
+                .collect();
             let known = members.iter().filter(|worker| past[worker].was_running()).copied();
             let known: Vec<WorkerId> = known.collect();
             let is_adopted = !known.is_empty()
@@ -56,7 +60,8 @@ impl Drivers {
             for worker in members {
                 let has_no_incarnation =
                     !past[&worker].was_running() && past[&worker].memo.phase != Phase::Launching;
-                let fate = if has_no_incarnation || is_adopted { Fate::Resumed } else { Fate::Lost };
+                let fate =
+                    if has_no_incarnation || is_adopted { Fate::Resumed } else { Fate::Lost };
                 fates.insert(worker, fate);
             }
         }
@@ -64,8 +69,8 @@ impl Drivers {
         fates
     }
 
-    /// What was taken over is ours from now on: output is carried, and everything in the store is let go that nobody has
-    /// taken over. Only when it is sure that nobody needs it any more.
+    /// What was taken over is ours from now on: output is carried, and everything in the store is
+    /// let go that nobody has taken over. Only when it is sure that nobody needs it any more.
     pub fn begin(&mut self, heritage: &Heritage) {
         self.logs.begin();
         for name in heritage.unclaimed() {
@@ -81,15 +86,22 @@ impl Drivers {
         self.logs.forget_heritage();
         let mut current: BTreeSet<String> = BTreeSet::new();
         for live in self.live.iter().flatten() {
-            let (name, generation) =
-                (&self.launches[live.incarnation.worker.index()].name, live.incarnation.generation.0);
-            current.extend(["wake", "newline"].map(|what| format!("worker-{name}/{what}/{generation}")));
+            let (name, generation) = (
+                &self.launches[live.incarnation.worker.index()].name,
+                live.incarnation.generation.0,
+            );
+            current.extend(
+                ["wake", "newline"].map(|what| format!("worker-{name}/{what}/{generation}")),
+            );
             if let Some(child) = self.child(live.domain) {
                 let family = self.family_name(live.domain);
-                current.extend(["process", "host"].map(|what| format!("{family}/{what}/{}", child.pid)));
+                current.extend(
+                    ["process", "host"].map(|what| format!("{family}/{what}/{}", child.pid)),
+                );
             }
         }
-        let names: BTreeSet<&str> = self.launches.iter().map(|launch| launch.name.as_str()).collect();
+        let names: BTreeSet<&str> =
+            self.launches.iter().map(|launch| launch.name.as_str()).collect();
         let is_stale = |name: &str| match name.split('/').collect::<Vec<_>>()[..] {
             [_, "wake" | "newline" | "process" | "host", _] => !current.contains(name),
             // What belongs to workers that are no more.
@@ -105,8 +117,10 @@ impl Drivers {
     fn adopt_memory(&mut self, heritage: &mut Heritage) {
         for index in 0..self.launches.len() {
             let name = self.launches[index].name.clone();
-            let is_thread = self.domains[self.domain_of[index].index()].kind == DomainKind::Supervisor;
-            if let Some(board) = heritage.claim(&format!("worker-{name}/board")).filter(|_| !is_thread)
+            let is_thread =
+                self.domains[self.domain_of[index].index()].kind == DomainKind::Supervisor;
+            if let Some(board) =
+                heritage.claim(&format!("worker-{name}/board")).filter(|_| !is_thread)
                 && let Ok(mapping) = Mapping::adopted(board)
             {
                 self.pages[index] = Some(Page { mapping: Arc::new(mapping), number: 0 });
@@ -114,7 +128,8 @@ impl Drivers {
             if let Some(socket) = heritage.claim(&format!("worker-{name}/notify"))
                 && let Ok(notify) = Notify::adopted(socket)
                 && let Ok(worker) = u32::try_from(index)
-                && let Ok(notify) = self.watch.add(notify, Token::Notify { worker }, Says::WhileReady)
+                && let Ok(notify) =
+                    self.watch.add(notify, Token::Notify { worker }, Says::WhileReady)
             {
                 self.notify[index] = Some(notify);
             }
@@ -137,7 +152,8 @@ impl Drivers {
             let name = self.domains[domain].name.clone();
             let is_cell = self.domains[domain].kind == DomainKind::Cell;
             if is_cell && self.logs.has_heritage(&format!("cell-{name}/stdout")) {
-                let _ = u32::try_from(domain).map(|domain| self.cell_output(DomainId(domain), &name));
+                let _ =
+                    u32::try_from(domain).map(|domain| self.cell_output(DomainId(domain), &name));
             }
         }
     }
@@ -185,7 +201,8 @@ impl Drivers {
         if mark.start_time == 0 {
             return None;
         }
-        // The handle first: what is looked up by the number after that is the handle's, or the handle has exited.
+        // The handle first: what is looked up by the number after that is the handle's, or the
+        // handle has exited.
         let opened = reaper::open(mark.pid).ok()?;
         let is_same = process_table::start_time(mark.pid) == Some(mark.start_time);
         let is_over = reaper::has_exited(&opened) || kept.is_some_and(reaper::has_exited);
@@ -201,8 +218,8 @@ impl Drivers {
         kept: Option<&OwnedFd>,
         past: &Past<'_>,
     ) -> bool {
-        // Registered code ends when its supervisor is gone for good, and claims success: without its board nobody knows
-        // that it was done.
+        // Registered code ends when its supervisor is gone for good, and claims success: without
+        // its board nobody knows that it was done.
         let is_unseen = |worker: &WorkerId| {
             let launch = &self.launches[worker.index()];
             matches!(launch.program, Program::Worker { .. }) && self.pages[worker.index()].is_none()
@@ -210,19 +227,22 @@ impl Drivers {
         if members.iter().any(is_unseen) {
             return false;
         }
-        let status = self.obituaries.status(mark.pid, mark.start_time, kept).unwrap_or(Status::Unknown);
-        // Where nobody kept its handle, everybody who kept anything died, and what was left may have been killed with them:
-        // that is no failure of its own. What it exited with is.
+        let status =
+            self.obituaries.status(mark.pid, mark.start_time, kept).unwrap_or(Status::Unknown);
+        // Where nobody kept its handle, everybody who kept anything died, and what was left may
+        // have been killed with them: that is no failure of its own. What it exited with is.
         if kept.is_none() && !matches!(status, Status::Exited(_)) {
             return false;
         }
         for &worker in members {
             let incarnation = present(worker, past);
-            let sdk = self.pages[worker.index()].clone().and_then(|page| Sdk::adopted(page, None).ok());
+            let sdk =
+                self.pages[worker.index()].clone().and_then(|page| Sdk::adopted(page, None).ok());
             self.live[worker.index()] = Some(Live::new(incarnation, domain, sdk));
         }
         let incarnations = members.iter().map(|worker| present(*worker, past)).collect();
-        // What its cgroup has counted says nothing of this one alone: a predecessor may have told of others.
+        // What its cgroup has counted says nothing of this one alone: a predecessor may have told
+        // of others.
         self.end_members(domain, (status, false), incarnations, None);
         true
     }
@@ -237,7 +257,8 @@ impl Drivers {
         past: &Past<'_>,
     ) -> Result<(), String> {
         let prefix = self.family_name(domain);
-        let limits = members.first().and_then(|worker| self.limits_of(*worker)).cloned().unwrap_or_default();
+        let limits =
+            members.first().and_then(|worker| self.limits_of(*worker)).cloned().unwrap_or_default();
         let leaf = self.cgroups.leaf_of(&prefix, child.pid, &limits);
         let family = Rc::new(Family::new(leaf, &self.house, &prefix, &self.snapshots));
         let mut lives = Vec::new();
@@ -251,7 +272,8 @@ impl Drivers {
             let (Some(socket), Some(poke)) = (socket, poke) else {
                 return Err("its sockets are not in the store".into());
             };
-            let poke = self.watch_poke(Arc::new(poke), domain).map_err(|errno| errno.to_string())?;
+            let poke =
+                self.watch_poke(Arc::new(poke), domain).map_err(|errno| errno.to_string())?;
             self.domains[domain.index()].poke = Some(poke);
             Process::Host(Host::new(child, socket))
         } else {
@@ -288,9 +310,12 @@ impl Drivers {
         let wake = heritage.claim(&format!("worker-{name}/wake/{generation}"));
         let sdk = match (&launch.program, &launch.isolation) {
             (Program::Command(_), _) => None,
-            (Program::Worker { .. }, Isolation::Thread) => return Err("it is to be a thread".into()),
+            (Program::Worker { .. }, Isolation::Thread) => {
+                return Err("it is to be a thread".into());
+            }
             (Program::Worker { .. }, Isolation::Cell(_) | Isolation::Process) => {
-                let page = self.pages[worker.index()].clone().ok_or("its board is not in the store")?;
+                let page =
+                    self.pages[worker.index()].clone().ok_or("its board is not in the store")?;
                 if !page.board().is_known() {
                     return Err("its board is of another release".into());
                 }
@@ -308,7 +333,8 @@ impl Drivers {
         if matches!(launch.ready, Ready::Newline(_)) && !live.is_ready {
             let newline = heritage.claim(&format!("worker-{name}/newline/{generation}"));
             let token = Token::Newline { worker: worker.0 };
-            live.newline = newline.and_then(|newline| self.watch.add(newline, token, Says::WhileReady).ok());
+            live.newline =
+                newline.and_then(|newline| self.watch.add(newline, token, Says::WhileReady).ok());
         }
         if known.said_ready && known.memo.phase == Phase::Starting {
             self.events.push_back(Event::Ready { incarnation });
@@ -371,7 +397,8 @@ impl Drivers {
         }
     }
 
-    /// How everybody in a domain ended whose process has this status, and whether its cgroup ran out of memory.
+    /// How everybody in a domain ended whose process has this status, and whether its cgroup ran
+    /// out of memory.
     pub(super) fn end_members(
         &mut self,
         domain: DomainId,
@@ -384,7 +411,9 @@ impl Drivers {
                 for incarnation in members {
                     let sdk = self.live(incarnation).and_then(|live| live.sdk.as_ref());
                     let ending = match sdk {
-                        Some(sdk) => evidence::of_process(status, sdk.reading(incarnation).as_ref()),
+                        Some(sdk) => {
+                            evidence::of_process(status, sdk.reading(incarnation).as_ref())
+                        }
                         None => evidence::of_command(status),
                     };
                     let ending = evidence::with_memory(ending, was_oom_killed);
@@ -406,7 +435,8 @@ fn present(worker: WorkerId, past: &Past<'_>) -> Incarnation {
 
 /// Whether it is the name of something that a supervisor keeps.
 fn is_name_of_ours(name: &str) -> bool {
-    let kinds = ["board", "notify", "poke", "stdout", "stderr", "wake", "newline", "process", "host"];
+    let kinds =
+        ["board", "notify", "poke", "stdout", "stderr", "wake", "newline", "process", "host"];
     let is_family = name.starts_with("worker-") || name.starts_with("cell-");
     is_family && name.split('/').nth(1).is_some_and(|kind| kinds.contains(&kind))
 }

@@ -14,7 +14,8 @@ use crate::isolation::{helper, orphans};
 
 /// For reading before other inputs get their chance.
 const BUDGET: Duration = Duration::from_millis(2);
-/// Between two looks at those whose main process is gone and whose family is not: at first, and at most.
+/// Between two looks at those whose main process is gone and whose family is not: at first, and at
+/// most.
 const LOOK_FIRST: Duration = Duration::from_millis(1);
 const LOOK_MAX: Duration = Duration::from_millis(50);
 
@@ -27,8 +28,8 @@ impl Drivers {
         Wakeup::new(&self.watch)
     }
 
-    /// Takes what has happened, each source once and a little of it, until there is no more or the time is over. True
-    /// when there may be more, and the caller should come again.
+    /// Takes what has happened, each source once and a little of it, until there is no more or the
+    /// time is over. True when there may be more, and the caller should come again.
     pub fn collect(&mut self) -> bool {
         let end = monotonic_ns() + u64::try_from(BUDGET.as_nanos()).unwrap_or(0);
         loop {
@@ -67,7 +68,8 @@ impl Drivers {
         }
     }
 
-    /// When [`look_at_remains`](Self::look_at_remains) is due, in monotonic nanoseconds; `None` as a rule.
+    /// When [`look_at_remains`](Self::look_at_remains) is due, in monotonic nanoseconds; `None` as
+    /// a rule.
     #[must_use]
     pub fn next_look(&self) -> Option<u64> {
         let look = self.next_look.map(|(at, _)| at);
@@ -77,7 +79,9 @@ impl Drivers {
     /// Looks at those whose main process is gone, if it is time, and whether launches are held up.
     pub fn look_at_remains(&mut self) {
         self.launchers.relieve();
-        let Some((at, pause)) = self.next_look.filter(|(at, _)| *at <= monotonic_ns()) else { return };
+        let Some((at, pause)) = self.next_look.filter(|(at, _)| *at <= monotonic_ns()) else {
+            return;
+        };
         let remains = std::mem::take(&mut self.remains);
         self.reap_all(remains);
         // Where a look is dear it is taken less often: most of the time is for others.
@@ -99,8 +103,12 @@ impl Drivers {
             .iter()
             .filter_map(|domain| Some(domain.resident.as_ref()?.process.child().pid))
             .collect();
-        let called: BTreeSet<i32> =
-            self.live.iter().flatten().filter_map(|live| Some(live.said.main.as_ref()?.pid)).collect();
+        let called: BTreeSet<i32> = self
+            .live
+            .iter()
+            .flatten()
+            .filter_map(|live| Some(live.said.main.as_ref()?.pid))
+            .collect();
         let is_ours = |pid: i32| {
             mains.contains(&pid)
                 || called.contains(&pid)

@@ -1,7 +1,8 @@
-//! From an exit, or from what a board says, to an event: with the evidence kept before anything is given back.
+//! From an exit, or from what a board says, to an event: with the evidence kept before anything is
+//! given back.
 //!
-//! A worker has ended when nothing of its family is left. Its main process stays a zombie until then, so that its number,
-//! which is its group's, is nobody else's.
+//! A worker has ended when nothing of its family is left. Its main process stays a zombie until
+//! then, so that its number, which is its group's, is nobody else's.
 
 use std::time::Duration;
 
@@ -18,16 +19,19 @@ use crate::isolation::reaper;
 use crate::isolation::watch::{Says, Token};
 use crate::process_table;
 
-/// For whoever reaped an adopted process to say how it ended, and for whoever traces a process to let go of it.
+/// For whoever reaped an adopted process to say how it ended, and for whoever traces a process to
+/// let go of it.
 const SETTLED_LIMIT: Duration = Duration::from_millis(250);
 
 impl Drivers {
-    /// Looks whether the main process of a domain has exited, and whether anything of its family is left.
+    /// Looks whether the main process of a domain has exited, and whether anything of its family is
+    /// left.
     pub(super) fn reap(&mut self, domain: DomainId) {
         self.reap_all([domain]);
     }
 
-    /// The same for many at once: one look at the process table after all of these exits tells what is left of each.
+    /// The same for many at once: one look at the process table after all of these exits tells what
+    /// is left of each.
     pub(super) fn reap_all(&mut self, domains: impl IntoIterator<Item = DomainId>) {
         let exits: Vec<(DomainId, Status, bool)> =
             domains.into_iter().filter_map(|domain| self.exit_of(domain)).collect();
@@ -64,15 +68,17 @@ impl Drivers {
         }
     }
 
-    /// How the main process of a domain ended, if it has. What is not known at once is looked for a while: one that was
-    /// taken over is waited for by somebody else, and of one that is traced its tracer hears first.
+    /// How the main process of a domain ended, if it has. What is not known at once is looked for a
+    /// while: one that was taken over is waited for by somebody else, and of one that is traced its
+    /// tracer hears first.
     fn look_at_main(&mut self, domain: DomainId) -> Option<Status> {
         let resident = self.domains[domain.index()].resident.as_mut()?;
         let main = resident.process.child();
         let look = if main.is_adopted { self.obituaries.look(main) } else { look_at_child(main) };
         match look {
             Look::Alive => {
-                // What was taken for an exit was none: a thread that executes another program ends the others first.
+                // What was taken for an exit was none: a thread that executes another program ends
+                // the others first.
                 resident.unsettled_since = None;
                 resident.process.go_on();
                 None
@@ -96,8 +102,8 @@ impl Drivers {
         }
     }
 
-    /// The main process has exited, and it had called another one its main process (`MAINPID=`, sd_notify(3)): that one
-    /// is followed from now on, since we became its parent.
+    /// The main process has exited, and it had called another one its main process (`MAINPID=`,
+    /// sd_notify(3)): that one is followed from now on, since we became its parent.
     fn hand_over(&mut self, domain: DomainId) -> bool {
         let is_of_domain = |live: &&mut super::Live| live.domain == domain;
         let Some(live) = self.live.iter_mut().flatten().find(is_of_domain) else { return false };
@@ -112,7 +118,9 @@ impl Drivers {
             return false;
         }
         let token = Token::Exit { domain: domain.0 };
-        let Ok(heir) = self.watch.add(Process::Command(heir), token, Says::WhileReady) else { return false };
+        let Ok(heir) = self.watch.add(Process::Command(heir), token, Says::WhileReady) else {
+            return false;
+        };
         reaper::forget(before);
         resident.process = heir;
         let worker = live.incarnation.worker;
@@ -120,8 +128,8 @@ impl Drivers {
         true
     }
 
-    /// What the main process has left behind: killed by the machine's order, unless the worker was asked to stop and has
-    /// time.
+    /// What the main process has left behind: killed by the machine's order, unless the worker was
+    /// asked to stop and has time.
     fn leave_remains(&mut self, domain: DomainId, status: Status) {
         let Some(resident) = &mut self.domains[domain.index()].resident else { return };
         resident.exited = Some(status);
@@ -164,9 +172,13 @@ impl Drivers {
             .iter()
             .filter_map(|&member| Some((member, self.live(member)?.sdk.as_ref()?.reading(member)?)))
             .collect();
-        let culprit = recycled_for
-            .or_else(|| evidence::culprit(readings.iter().map(|(member, reading)| (*member, reading))));
-        let spoken = readings.iter().find(|(member, _)| Some(*member) == culprit).map(|(_, reading)| reading);
+        let culprit = recycled_for.or_else(|| {
+            evidence::culprit(readings.iter().map(|(member, reading)| (*member, reading)))
+        });
+        let spoken = readings
+            .iter()
+            .find(|(member, _)| Some(*member) == culprit)
+            .map(|(_, reading)| reading);
         let ending = evidence::with_memory(evidence::of_domain(status, spoken), was_oom_killed);
         for &member in &members {
             self.note_end(member, now);
@@ -199,7 +211,8 @@ impl Drivers {
         let text = match limit {
             Some(limit) => format!("out of memory: its limit is {} KiB", limit / 1024),
             None => {
-                "out of memory: it has no limit of its own, the machine or a cgroup above it has".to_owned()
+                "out of memory: it has no limit of its own, the machine or a cgroup above it has"
+                    .to_owned()
             }
         };
         if let Some((_, evidence)) = self.evidence.get_mut(&incarnation.worker) {
@@ -210,7 +223,8 @@ impl Drivers {
     pub(super) fn release(&mut self, worker: WorkerId) {
         if let Some(live) = self.live[worker.index()].take() {
             self.black_box.mirror(worker.index(), None);
-            let (name, generation) = (&self.launches[worker.index()].name, live.incarnation.generation.0);
+            let (name, generation) =
+                (&self.launches[worker.index()].name, live.incarnation.generation.0);
             for what in ["wake", "newline"] {
                 self.store.forget(&format!("worker-{name}/{what}/{generation}"));
             }
@@ -225,7 +239,9 @@ impl Drivers {
             .iter()
             .flatten()
             .filter(|live| live.domain == domain)
-            .filter_map(|live| Some((live.incarnation, live.sdk.as_ref()?.reading(live.incarnation)?.state)))
+            .filter_map(|live| {
+                Some((live.incarnation, live.sdk.as_ref()?.reading(live.incarnation)?.state))
+            })
             .collect();
         for (incarnation, state) in said {
             // The end of a process is its exit, whatever its board says.
@@ -240,7 +256,8 @@ impl Drivers {
         }
     }
 
-    /// Whether the thread that the board claims is no more, though nobody said so (`pthread_exit`, `SYS_exit`).
+    /// Whether the thread that the board claims is no more, though nobody said so (`pthread_exit`,
+    /// `SYS_exit`).
     pub(super) fn is_thread_gone(&self, domain: DomainId, reading: &Reading) -> bool {
         let pid = match self.domains[domain.index()].kind {
             DomainKind::Supervisor => nix::unistd::getpid().as_raw(),
@@ -255,8 +272,8 @@ impl Drivers {
     }
 }
 
-/// A child of ours that has exited may be kept back for whoever traces it (ptrace(2)): its handle is readable, and there is
-/// nothing to wait for yet.
+/// A child of ours that has exited may be kept back for whoever traces it (ptrace(2)): its handle
+/// is readable, and there is nothing to wait for yet.
 fn look_at_child(main: &Child) -> Look {
     match reaper::peek(main) {
         Some(status) => Look::Exited(status),

@@ -31,8 +31,11 @@ impl Drivers {
             return;
         }
         for _ in 0..DATAGRAMS {
-            // Looked at first and taken after: a supervisor that dies between leaves it to its successor.
-            let Some(datagram) = self.notify[worker.index()].as_ref().and_then(|notify| notify.look()) else {
+            // Looked at first and taken after: a supervisor that dies between leaves it to its
+            // successor.
+            let Some(datagram) =
+                self.notify[worker.index()].as_ref().and_then(|notify| notify.look())
+            else {
                 return;
             };
             let has_descriptors = datagram.has_descriptors;
@@ -66,9 +69,9 @@ impl Drivers {
         // Said by, or to, somebody who is no more.
         let Some(live) = self.live[worker.index()].as_ref() else { return };
         let (incarnation, domain) = (live.incarnation, live.domain);
-        let is_family = self
-            .resident(domain)
-            .is_some_and(|resident| resident.family.has_speaker(resident.process.child(), datagram.sender));
+        let is_family = self.resident(domain).is_some_and(|resident| {
+            resident.family.has_speaker(resident.process.child(), datagram.sender)
+        });
         match datagram.words {
             _ if !is_family => {
                 self.refuse(incarnation, datagram.sender, "the sender is none of its processes");
@@ -78,7 +81,8 @@ impl Drivers {
         }
     }
 
-    /// Counted, and said once for each incarnation: whoever floods us with nonsense shall not flood the log.
+    /// Counted, and said once for each incarnation: whoever floods us with nonsense shall not flood
+    /// the log.
     fn refuse(&mut self, incarnation: Incarnation, sender: i32, why: &str) {
         let Some(live) = self.live_mut(incarnation) else { return };
         live.said.refused += 1;
@@ -120,7 +124,8 @@ impl Drivers {
         }
     }
 
-    /// Only a process of the family can be its main one. The handle is taken first, so that the number means it.
+    /// Only a process of the family can be its main one. The handle is taken first, so that the
+    /// number means it.
     fn take_main_pid(&mut self, incarnation: Incarnation, pid: i32) {
         let domain = self.domain_of[incarnation.worker.index()];
         let Ok(pidfd) = reaper::open(pid) else { return };
@@ -139,7 +144,8 @@ impl Drivers {
         self.note_process(incarnation.worker);
     }
 
-    /// A newline on the readiness pipe says that it is ready; the end of the pipe says that it never will.
+    /// A newline on the readiness pipe says that it is ready; the end of the pipe says that it
+    /// never will.
     pub(super) fn hear_newline(&mut self, worker: WorkerId) {
         let Some(live) = self.live[worker.index()].as_mut() else { return };
         let Some(pipe) = &live.newline else { return };

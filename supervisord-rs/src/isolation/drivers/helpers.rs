@@ -69,8 +69,14 @@ impl Drivers {
     /// # Errors
     /// What went wrong already, in a sentence.
     pub fn launch_check(&self, binary: &Path, argv: &[OsString]) -> Result<Summons, String> {
-        let null = host::null().map_err(|failure| advice(failure, &binary.display().to_string()))?;
-        Ok(self.launch_with_our_environment(binary.into(), argv.to_vec(), OsString::new(), null.into()))
+        let null =
+            host::null().map_err(|failure| advice(failure, &binary.display().to_string()))?;
+        Ok(self.launch_with_our_environment(
+            binary.into(),
+            argv.to_vec(),
+            OsString::new(),
+            null.into(),
+        ))
     }
 
     /// Starts what is to take our place.

@@ -10,8 +10,8 @@ use crate::isolation::launch::Child;
 use crate::isolation::live::Sdk;
 use crate::service_manager::{Due, FdStore};
 
-/// What a launcher thread sees to, since it may wait and the loop may not: whatever moment we are killed at, a process
-/// that is not ended with us can be taken over.
+/// What a launcher thread sees to, since it may wait and the loop may not: whatever moment we are
+/// killed at, a process that is not ended with us can be taken over.
 pub(super) struct Pledge {
     store: FdStore,
     /// What was to be kept before the launch.
@@ -65,7 +65,8 @@ impl Drivers {
         Pledge { store: self.store.clone(), due, family, way }
     }
 
-    /// Whether a worker's process will be left to a successor: everything is kept that ties it to us.
+    /// Whether a worker's process will be left to a successor: everything is kept that ties it to
+    /// us.
     pub(super) fn is_kept(&self, worker: WorkerId) -> bool {
         let launch = &self.launches[worker.index()];
         let index = worker.index();
@@ -82,13 +83,15 @@ impl Drivers {
         let streams = self.streams[index].iter().flatten();
         let mut are_streams_kept = true;
         for ((stream, _), id) in launch.captured().zip(streams) {
-            are_streams_kept &= self.logs.keep(*id, &stream_name(&launch.name, stream), &self.store);
+            are_streams_kept &=
+                self.logs.keep(*id, &stream_name(&launch.name, stream), &self.store);
         }
         self.store.is_there() && is_notify_kept && is_board_kept && is_poke_kept && are_streams_kept
     }
 
     pub(super) fn keep_wake(&self, incarnation: Incarnation, name: &str, sdk: &Sdk) -> bool {
-        self.store.keep(&format!("worker-{name}/wake/{}", incarnation.generation.0), &[sdk.wake.as_fd()])
+        self.store
+            .keep(&format!("worker-{name}/wake/{}", incarnation.generation.0), &[sdk.wake.as_fd()])
     }
 
     /// The last step of a launch: from now on a successor may take the process over.
@@ -101,8 +104,8 @@ impl Drivers {
             Process::Command(_) => None,
             Process::Host(host) => Some(host.way()),
         };
-        let is_kept =
-            is_kept && socket.is_none_or(|socket| self.store.keep(&host_name(&name, child.pid), &[socket]));
+        let is_kept = is_kept
+            && socket.is_none_or(|socket| self.store.keep(&host_name(&name, child.pid), &[socket]));
         if is_kept {
             keep_process(&self.store, &name, child.pid, child.pidfd.as_fd());
             self.note_process(incarnation.worker);

@@ -1,7 +1,9 @@
-//! What came of a launch that a launcher thread has made; and launches that are withdrawn because they hang.
+//! What came of a launch that a launcher thread has made; and launches that are withdrawn because
+//! they hang.
 //!
-//! A launch that was withdrawn is answered at once and is not over before its thread says so. As long as it is not, the
-//! next launch of its worker waits: what the kernel holds is one process of a worker at most.
+//! A launch that was withdrawn is answered at once and is not over before its thread says so. As
+//! long as it is not, the next launch of its worker waits: what the kernel holds is one process of
+//! a worker at most.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -34,7 +36,8 @@ pub(super) struct Expected {
     pub(super) way: Option<OwnedFd>,
     /// Whose launches are answered with it.
     pub(super) members: Vec<Incarnation>,
-    /// Whether somebody has spoken on its notify socket, which is listened to when it is known who it is.
+    /// Whether somebody has spoken on its notify socket, which is listened to when it is known who
+    /// it is.
     pub(super) has_spoken: bool,
 }
 
@@ -65,7 +68,8 @@ struct Answer {
 
 impl Answers {
     pub(super) fn new() -> std::io::Result<Self> {
-        let wake = event_fd().map_err(|failure| std::io::Error::from_raw_os_error(failure.errno))?;
+        let wake =
+            event_fd().map_err(|failure| std::io::Error::from_raw_os_error(failure.errno))?;
         let (sender, receiver) = channel();
         Ok(Self { sender, receiver, wake: Arc::new(wake) })
     }
@@ -77,7 +81,8 @@ impl Answers {
 }
 
 impl Drivers {
-    /// Has a launcher thread start the process of a domain; with a pledge, where it is to outlive us.
+    /// Has a launcher thread start the process of a domain; with a pledge, where it is to outlive
+    /// us.
     pub(super) fn submit(
         &mut self,
         domain: DomainId,
@@ -103,7 +108,8 @@ impl Drivers {
     /// Takes what launcher threads have said.
     pub(super) fn take_launched(&mut self) {
         hush(self.answers.wake.as_fd());
-        while let Ok(Answer { domain, attempt, result, is_kept }) = self.answers.receiver.try_recv() {
+        while let Ok(Answer { domain, attempt, result, is_kept }) = self.answers.receiver.try_recv()
+        {
             let slot = &mut self.domains[domain.index()].expected;
             match slot.take_if(|expected| Arc::ptr_eq(&expected.attempt, &attempt)) {
                 Some(expected) => self.settle_launch(domain, expected, result, is_kept),
@@ -112,7 +118,13 @@ impl Drivers {
         }
     }
 
-    fn settle_launch(&mut self, domain: DomainId, expected: Expected, result: Result<Child>, is_kept: bool) {
+    fn settle_launch(
+        &mut self,
+        domain: DomainId,
+        expected: Expected,
+        result: Result<Child>,
+        is_kept: bool,
+    ) {
         let Expected { family, way, members, has_spoken, .. } = expected;
         if has_spoken {
             self.listen(domain);
@@ -142,7 +154,8 @@ impl Drivers {
         }
     }
 
-    /// Gives a domain its process, and watches it. A process that cannot be watched is ended at once.
+    /// Gives a domain its process, and watches it. A process that cannot be watched is ended at
+    /// once.
     fn house(&mut self, domain: DomainId, process: Process, family: Rc<Family>) -> Result<()> {
         let watched = self.watch.add(process, Token::Exit { domain: domain.0 }, Says::WhileReady);
         let process = match watched {
@@ -159,18 +172,22 @@ impl Drivers {
         Ok(())
     }
 
-    /// Lets go of a launch that takes too long. Answered at once, by `Launched` if it has come through meanwhile.
+    /// Lets go of a launch that takes too long. Answered at once, by `Launched` if it has come
+    /// through meanwhile.
     pub fn withdraw(&mut self, incarnation: Incarnation) {
         self.take_launched();
         if let Some(position) = self.deferred.iter().position(|deferred| *deferred == incarnation) {
             self.deferred.swap_remove(position);
-            let failed = self.hanging(incarnation.worker).unwrap_or_else(|| late(LaunchStage::Clone).into());
+            let failed =
+                self.hanging(incarnation.worker).unwrap_or_else(|| late(LaunchStage::Clone).into());
             self.fail_launch(incarnation, failed);
             return;
         }
         let domain = self.domain_of[incarnation.worker.index()];
         let slot = &mut self.domains[domain.index()].expected;
-        let Some(expected) = slot.as_mut().filter(|expected| expected.members.contains(&incarnation)) else {
+        let Some(expected) =
+            slot.as_mut().filter(|expected| expected.members.contains(&incarnation))
+        else {
             return;
         };
         expected.members.retain(|member| *member != incarnation);
@@ -223,7 +240,8 @@ impl Drivers {
         Some(Failed { failure: late(stage), subject: self.subject(worker, stage) })
     }
 
-    /// A launch that was withdrawn is over. What came of it all the same is killed, and reaped with the orphans.
+    /// A launch that was withdrawn is over. What came of it all the same is killed, and reaped with
+    /// the orphans.
     fn forget_withdrawn(&mut self, attempt: &Arc<Attempt>, result: Result<Child>) {
         let position = self.withdrawn.iter().position(|known| Arc::ptr_eq(&known.attempt, attempt));
         let Some(Withdrawn { domain, family, .. }) =
@@ -240,14 +258,16 @@ impl Drivers {
             }
         }
         let domain_of = &self.domain_of;
-        let due = self.deferred.extract_if(.., |deferred| domain_of[deferred.worker.index()] == domain);
+        let due =
+            self.deferred.extract_if(.., |deferred| domain_of[deferred.worker.index()] == domain);
         for incarnation in due.collect::<Vec<_>>() {
             let is_again = self.failing.contains(&incarnation.worker);
             self.launch(incarnation, is_again);
         }
     }
 
-    /// Whether a domain's process is being launched, and its notify socket has to wait. Somebody has spoken.
+    /// Whether a domain's process is being launched, and its notify socket has to wait. Somebody
+    /// has spoken.
     pub(super) fn defer_words(&mut self, domain: DomainId) -> bool {
         let Some(expected) = &mut self.domains[domain.index()].expected else { return false };
         expected.has_spoken = true;
@@ -255,7 +275,8 @@ impl Drivers {
     }
 }
 
-/// A launch that takes too long. That is counted once: as long as it hangs, further attempts are not the worker's failure.
+/// A launch that takes too long. That is counted once: as long as it hangs, further attempts are
+/// not the worker's failure.
 const fn late(stage: LaunchStage) -> LaunchFailure {
     LaunchFailure { stage, errno: Errno::ETIMEDOUT as i32, transient: true }
 }

@@ -1,5 +1,5 @@
-//! What an incarnation is launched with: board, captured streams, sockets. Threads begin at once; processes are started by
-//! a launcher thread, and `launched` goes on from there.
+//! What an incarnation is launched with: board, captured streams, sockets. Threads begin at once;
+//! processes are started by a launcher thread, and `launched` goes on from there.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -47,8 +47,8 @@ pub(super) enum Progress {
 const LAUNCH_OPENS: usize = 3;
 
 impl Drivers {
-    /// Whether there are descriptors for one more process: besides what is open, those count that launches under way and
-    /// log files that nothing was written to yet will take.
+    /// Whether there are descriptors for one more process: besides what is open, those count that
+    /// launches under way and log files that nothing was written to yet will take.
     ///
     /// # Errors
     /// `Descriptors` with EMFILE.
@@ -68,7 +68,9 @@ impl Drivers {
             (Program::Command(argv), _) => self.launch_command(incarnation, &launch, argv),
             (Program::Worker { .. }, Isolation::Thread) => self.launch_thread(incarnation, &launch),
             (Program::Worker { .. }, Isolation::Cell(_)) => self.launch_in_cell(incarnation),
-            (Program::Worker { .. }, Isolation::Process) => self.launch_process(incarnation, &launch),
+            (Program::Worker { .. }, Isolation::Process) => {
+                self.launch_process(incarnation, &launch)
+            }
         }
     }
 
@@ -98,7 +100,8 @@ impl Drivers {
         let mut live = Live::new(incarnation, domain, None);
         if let Some(newline) = newline {
             let generation = incarnation.generation.0;
-            self.store.keep(&format!("worker-{}/newline/{generation}", launch.name), &[newline.as_fd()]);
+            self.store
+                .keep(&format!("worker-{}/newline/{generation}", launch.name), &[newline.as_fd()]);
             let token = Token::Newline { worker: worker.0 };
             live.newline = Some(
                 self.watch
@@ -119,8 +122,10 @@ impl Drivers {
         let outputs = self.outputs(incarnation.worker, launch)?;
         let poke = self.poke(domain)?;
         let family = self.family(domain, &launch.surroundings.limits)?;
-        let is_kept = self.is_kept(incarnation.worker) && self.keep_wake(incarnation, &launch.name, &sdk);
-        let mut outfit = self.outfit(host::PROGRAM.into(), host::argv(&launch.name), launch, &family)?;
+        let is_kept =
+            self.is_kept(incarnation.worker) && self.keep_wake(incarnation, &launch.name, &sdk);
+        let mut outfit =
+            self.outfit(host::PROGRAM.into(), host::argv(&launch.name), launch, &family)?;
         outfit.parent_death_signal = death_signal(is_kept);
         let (way, theirs) = host::way()?;
         host::order(way.as_fd(), &order(launch, incarnation), true, &sdk, outputs.stdout.as_fd())?;
@@ -154,12 +159,14 @@ impl Drivers {
         let launch = self.launches[incarnation.worker.index()].clone();
         let sdk = self.prepare_board(incarnation, &launch.name)?;
         let outputs = self.outputs(incarnation.worker, &launch)?;
-        let resident = self.domains[domain.index()].resident.as_ref().expect("whoever calls this has looked");
+        let resident =
+            self.domains[domain.index()].resident.as_ref().expect("whoever calls this has looked");
         let Process::Host(host) = &*resident.process else {
             unreachable!("a cell's process is a host: bring_up_cell makes no other");
         };
         host::order(host.way(), &order(&launch, incarnation), false, &sdk, outputs.stdout.as_fd())?;
-        let is_kept = self.is_kept(incarnation.worker) && self.keep_wake(incarnation, &launch.name, &sdk);
+        let is_kept =
+            self.is_kept(incarnation.worker) && self.keep_wake(incarnation, &launch.name, &sdk);
         self.settle(incarnation, domain, sdk);
         self.commit(incarnation, is_kept);
         Ok(())
@@ -245,11 +252,11 @@ impl Drivers {
         let surrounded = Surrounded::Cell(Box::new(surroundings));
         let argv = host::argv(&format!("cell {name}"));
         let birthplace = Birthplace::of(&family)?;
-        let mut outfit = Outfit::new(host::PROGRAM.into(), argv, surrounded, &self.environment, birthplace);
-        let is_kept = self.domains[domain.index()]
-            .output
-            .is_some_and(|output| self.logs.keep(output, &format!("cell-{name}/stdout"), &self.store))
-            && self.store.keep(&format!("cell-{name}/poke"), &[poke.as_fd()]);
+        let mut outfit =
+            Outfit::new(host::PROGRAM.into(), argv, surrounded, &self.environment, birthplace);
+        let is_kept = self.domains[domain.index()].output.is_some_and(|output| {
+            self.logs.keep(output, &format!("cell-{name}/stdout"), &self.store)
+        }) && self.store.keep(&format!("cell-{name}/poke"), &[poke.as_fd()]);
         outfit.parent_death_signal = death_signal(is_kept);
         let (way, theirs) = host::way()?;
         let same = output.try_clone().map_err(|error| from_io(LaunchStage::Pipes, &error))?;
@@ -272,7 +279,8 @@ impl Drivers {
             }
             (DomainKind::Cell | DomainKind::Process, Some(page)) => page.clone(),
             (DomainKind::Cell | DomainKind::Process, None) => {
-                let mapping = Mapping::sealed(name).map_err(|error| from_io(LaunchStage::Board, &error))?;
+                let mapping =
+                    Mapping::sealed(name).map_err(|error| from_io(LaunchStage::Board, &error))?;
                 Page { mapping: Arc::new(mapping), number: 0 }
             }
         };
@@ -324,18 +332,22 @@ impl Drivers {
         }
         let poke = Arc::new(event_fd()?);
         self.domains[domain.index()].poke = Some(
-            self.watch_poke(Arc::clone(&poke), domain).map_err(|errno| failure(LaunchStage::Board, errno))?,
+            self.watch_poke(Arc::clone(&poke), domain)
+                .map_err(|errno| failure(LaunchStage::Board, errno))?,
         );
         Ok(poke)
     }
 
-    /// Never read: its workers share its flags and what it has counted, and a read could wait for ever.
+    /// Never read: its workers share its flags and what it has counted, and a read could wait for
+    /// ever.
     pub(super) fn watch_poke(
         &self,
         poke: Arc<OwnedFd>,
         domain: DomainId,
     ) -> nix::Result<Watched<Arc<OwnedFd>>> {
-        self.watch.add(poke, Token::Poke { domain: domain.0 }, Says::Once).map_err(|(_, errno)| errno)
+        self.watch
+            .add(poke, Token::Poke { domain: domain.0 }, Says::Once)
+            .map_err(|(_, errno)| errno)
     }
 
     pub(super) fn program(&self, worker: WorkerId) -> String {
@@ -377,7 +389,13 @@ fn order(launch: &Launch, incarnation: Incarnation) -> Order<'_> {
     let Program::Worker { kind, args } = &launch.program else {
         unreachable!("a command is no SDK code: `try_launch` tells them apart");
     };
-    Order { name: &launch.name, kind, generation: incarnation.generation.0, args, on_panic: launch.on_panic }
+    Order {
+        name: &launch.name,
+        kind,
+        generation: incarnation.generation.0,
+        args,
+        on_panic: launch.on_panic,
+    }
 }
 
 /// What a process gets when we end: nothing, if somebody takes it over.
@@ -385,8 +403,8 @@ pub(super) fn death_signal(is_kept: bool) -> Option<Signal> {
     (!is_kept).then_some(Signal::SIGKILL)
 }
 
-/// What a matched line is told with: of whom it was. Generations beyond 2^32 are the same as far lower ones, which is
-/// no worse than a line that matches twice.
+/// What a matched line is told with: of whom it was. Generations beyond 2^32 are the same as far
+/// lower ones, which is no worse than a line that matches twice.
 fn line_token(incarnation: Incarnation) -> u64 {
     u64::from(incarnation.worker.0) << 32 | (incarnation.generation.0 & u64::from(u32::MAX))
 }

@@ -23,7 +23,8 @@ pub(super) struct Outputs {
 }
 
 impl Drivers {
-    /// Where the output of a worker goes: into its captured streams, opened when first needed, or past us.
+    /// Where the output of a worker goes: into its captured streams, opened when first needed, or
+    /// past us.
     pub(super) fn outputs(&mut self, worker: WorkerId, launch: &Launch) -> Result<Outputs> {
         let logs = &launch.logs;
         if self.streams[worker.index()].is_none() {
@@ -56,7 +57,9 @@ impl Drivers {
         let mut target = |stream: &str, sink: &Sink| -> Result<OwnedFd> {
             let opened = match sink {
                 Sink::Null => File::options().write(true).open("/dev/null").map(OwnedFd::from),
-                Sink::Inherit if stream == "stderr" => std::io::stderr().as_fd().try_clone_to_owned(),
+                Sink::Inherit if stream == "stderr" => {
+                    std::io::stderr().as_fd().try_clone_to_owned()
+                }
                 Sink::Inherit => std::io::stdout().as_fd().try_clone_to_owned(),
                 Sink::File(_) | Sink::Terminal | Sink::Journald | Sink::Syslog => {
                     let stream = captured.next().copied();

@@ -1,4 +1,5 @@
-//! From asking an incarnation to stop to its family being gone, and the same for everybody at the end.
+//! From asking an incarnation to stop to its family being gone, and the same for everybody at the
+//! end.
 
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(1);
 
 impl Drivers {
-    /// Asks an incarnation to stop: SDK code through its board, a command by its stop command and its stop signal.
+    /// Asks an incarnation to stop: SDK code through its board, a command by its stop command and
+    /// its stop signal.
     pub fn stop(&mut self, incarnation: Incarnation) {
         let means = self.launches[incarnation.worker.index()].stop.clone();
         let Some(live) = self.live_mut(incarnation) else { return };
@@ -64,10 +66,11 @@ impl Drivers {
         self.signal_family(live.domain, libc::SIGCONT);
     }
 
-    /// Runs the stop command; the stop signal follows when it has ended. It is one of the family: what kills the worker
-    /// kills it too.
+    /// Runs the stop command; the stop signal follows when it has ended. It is one of the family:
+    /// what kills the worker kills it too.
     fn run_stop_command(&mut self, incarnation: Incarnation, command: &[String]) {
-        let pid = self.child(self.domain_of[incarnation.worker.index()]).map_or(0, |child| child.pid);
+        let pid =
+            self.child(self.domain_of[incarnation.worker.index()]).map_or(0, |child| child.pid);
         let extra = [("MAINPID".to_owned(), pid.to_string())];
         match self.launch_helper(incarnation.worker, command, &extra) {
             Ok(helper) => self.stop_commands.push_back((incarnation, helper)),
@@ -86,7 +89,8 @@ impl Drivers {
         self.signal_stop(incarnation);
     }
 
-    /// A stop command that has begun, to be waited for beside the loop; then [`signal_stop`](Self::signal_stop).
+    /// A stop command that has begun, to be waited for beside the loop; then
+    /// [`signal_stop`](Self::signal_stop).
     pub fn next_stop_command(&mut self) -> Option<(Incarnation, Summons)> {
         self.stop_commands.pop_front()
     }
@@ -100,8 +104,9 @@ impl Drivers {
         }
     }
 
-    /// Forgets a thread. Its board goes to its successor: the SDK fences off a thread whose generation is past. A cell
-    /// that is suspended ends whole: no thread of it goes on, and none that is launched into it would begin.
+    /// Forgets a thread. Its board goes to its successor: the SDK fences off a thread whose
+    /// generation is past. A cell that is suspended ends whole: no thread of it goes on, and none
+    /// that is launched into it would begin.
     pub fn abandon(&mut self, incarnation: Incarnation) {
         let Some(domain) = self.live(incarnation).map(|live| live.domain) else { return };
         self.note_end(incarnation, monotonic_ns());
@@ -119,7 +124,8 @@ impl Drivers {
     /// Whether it is a cell whose process somebody has suspended, or traces and does not let go on.
     pub(super) fn is_suspended_cell(&self, domain: DomainId) -> bool {
         let is_cell = self.domains[domain.index()].kind == DomainKind::Cell;
-        let stat = self.child(domain).filter(|_| is_cell).and_then(|host| process_table::stat(host.pid));
+        let stat =
+            self.child(domain).filter(|_| is_cell).and_then(|host| process_table::stat(host.pid));
         stat.is_some_and(|stat| matches!(stat.state, 'T' | 't'))
     }
 
@@ -133,7 +139,9 @@ impl Drivers {
         let slot = &mut self.domains[domain.index()];
         match (&slot.kind, &mut slot.resident) {
             (DomainKind::Supervisor, _) => {
-                tracing::error!("a thread of the supervisor hangs and `on_hang: recycle` is set: aborting");
+                tracing::error!(
+                    "a thread of the supervisor hangs and `on_hang: recycle` is set: aborting"
+                );
                 own_log::flush(LAST_LINES);
                 std::process::abort();
             }
@@ -145,14 +153,16 @@ impl Drivers {
         }
     }
 
-    /// Ends every process that is left, and waits for it. For the very end: everything has been stopped before, and
-    /// what is left are cells without workers, and orphans that nobody can be held responsible for.
+    /// Ends every process that is left, and waits for it. For the very end: everything has been
+    /// stopped before, and what is left are cells without workers, and orphans that nobody can be
+    /// held responsible for.
     pub fn end_all(&mut self) {
         self.withdraw_all();
         let mut left: Vec<Resident> =
             self.domains.iter_mut().filter_map(|domain| domain.resident.take()).collect();
         left.iter_mut().for_each(Resident::kill);
-        // One that is stuck in the kernel is named below, and not waited for. One look serves all of them.
+        // One that is stuck in the kernel is named below, and not waited for. One look serves all
+        // of them.
         let _ = until(LAST_WAIT, PAUSE, || {
             let now = monotonic_ns();
             left.retain(|resident| {
@@ -179,8 +189,8 @@ impl Drivers {
         let _ = self.logs.flush(LAST_WAIT);
     }
 
-    /// Asks the supervisor's own threads to stop, and waits for them, at most so long: another supervisor starts them again.
-    /// False: some go on.
+    /// Asks the supervisor's own threads to stop, and waits for them, at most so long: another
+    /// supervisor starts them again. False: some go on.
     pub fn stop_threads(&self, limit: Duration) -> bool {
         let threads: Vec<&Live> = self
             .live

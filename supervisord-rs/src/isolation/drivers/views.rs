@@ -47,7 +47,9 @@ impl Drivers {
         let live = self.live[worker.index()].as_ref()?;
         match self.domains[live.domain.index()].kind {
             DomainKind::Supervisor => Some(nix::unistd::getpid().as_raw()),
-            DomainKind::Cell | DomainKind::Process => self.child(live.domain).map(|child| child.pid),
+            DomainKind::Cell | DomainKind::Process => {
+                self.child(live.domain).map(|child| child.pid)
+            }
         }
     }
 
@@ -64,8 +66,8 @@ impl Drivers {
         said.map_or((None, false), |said| (said.status.clone(), said.is_reloading))
     }
 
-    /// Everyone who lives of a worker's process; none for a thread of the supervisor. Reads the cgroup or the process
-    /// table.
+    /// Everyone who lives of a worker's process; none for a thread of the supervisor. Reads the
+    /// cgroup or the process table.
     #[must_use]
     pub fn family_of(&self, worker: WorkerId) -> Vec<Member> {
         let domain = self.domain_of[worker.index()];
@@ -73,7 +75,8 @@ impl Drivers {
             .map_or_else(Vec::new, |resident| resident.family.describe(resident.process.child()))
     }
 
-    /// The limits of the cgroup that a worker runs in: its own, or its cell's. `None` for a thread of the supervisor.
+    /// The limits of the cgroup that a worker runs in: its own, or its cell's. `None` for a thread
+    /// of the supervisor.
     #[must_use]
     pub fn limits_of(&self, worker: WorkerId) -> Option<&CgroupLimits> {
         let launch = &self.launches[worker.index()];
@@ -84,14 +87,16 @@ impl Drivers {
         }
     }
 
-    /// Bytes of memory that this cgroup uses, and at most has used, where it has limits and the kernel counts.
+    /// Bytes of memory that this cgroup uses, and at most has used, where it has limits and the
+    /// kernel counts.
     #[must_use]
     pub fn memory_of(&self, worker: WorkerId) -> (Option<u64>, Option<u64>) {
         let domain = &self.domains[self.domain_of[worker.index()].index()];
         domain.family.as_ref().map_or((None, None), |family| family.memory())
     }
 
-    /// What stands on a worker's board now; `None` for a command, for one that never ran, and for garbage.
+    /// What stands on a worker's board now; `None` for a command, for one that never ran, and for
+    /// garbage.
     #[must_use]
     pub fn reading(&self, worker: WorkerId) -> Option<Reading> {
         self.pages[worker.index()].as_ref()?.board().read()
@@ -112,7 +117,8 @@ impl Drivers {
     /// The last lines of a worker, as soon as all that it wrote up to now has been taken.
     #[must_use]
     pub fn tail(&self, worker: WorkerId) -> Option<Tail> {
-        let streams = self.streams[worker.index()].as_ref().filter(|streams| !streams.is_empty())?;
+        let streams =
+            self.streams[worker.index()].as_ref().filter(|streams| !streams.is_empty())?;
         Some(self.logs.tail(streams))
     }
 

@@ -5,8 +5,8 @@ use supervision::{LaunchFailure, LaunchStage};
 
 use super::rights;
 
-/// What to do about a launch that failed, in a sentence; `subject` is what was to be executed, or the file, socket or
-/// account that the failed step was about.
+/// What to do about a launch that failed, in a sentence; `subject` is what was to be executed, or
+/// the file, socket or account that the failed step was about.
 #[must_use]
 pub fn advice(failure: LaunchFailure, subject: &str) -> String {
     let errno = Errno::from_raw(failure.errno);
@@ -25,7 +25,9 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
         LaunchStage::Cgroup => "cannot create it in its cgroup".to_owned(),
         // Whoever refused says why, and what to do.
         LaunchStage::CgroupLimits => return format!("cannot enforce its limits: {subject}"),
-        LaunchStage::Session => "cannot create a session or process group (setsid, setpgid)".to_owned(),
+        LaunchStage::Session => {
+            "cannot create a session or process group (setsid, setpgid)".to_owned()
+        }
         LaunchStage::ParentDeathSignal => "cannot tie its life to the supervisor's".to_owned(),
         LaunchStage::Directory => "cannot enter its working directory".to_owned(),
         LaunchStage::Descriptors => "cannot hand over its file descriptors".to_owned(),
@@ -70,11 +72,15 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
         (LaunchStage::Socket, Errno::EACCES) => {
             ": this user may not listen there (ports below 1024 need rights)"
         }
-        (LaunchStage::EnvFile | LaunchStage::Secret, Errno::ENOENT) => ": create it, or correct its path",
+        (LaunchStage::EnvFile | LaunchStage::Secret, Errno::ENOENT) => {
+            ": create it, or correct its path"
+        }
         (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EACCES) => {
             ": the supervisor's user may not read it"
         }
-        (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EMEDIUMTYPE) => ": it is no regular file",
+        (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EMEDIUMTYPE) => {
+            ": it is no regular file"
+        }
         (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EFBIG) => ": it may have 1 MiB at most",
         (LaunchStage::EnvFile, Errno::EINVAL) => ": a line is not NAME=value",
         (LaunchStage::Limits, Errno::EPERM | Errno::EINVAL) => {
@@ -87,15 +93,20 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
             ": this user namespace allows no other groups (`deny` in /proc/PID/setgroups, user_namespaces(7))"
         }
         (LaunchStage::Affinity, Errno::EINVAL) => ": none of these processors is there",
-        (_, Errno::EMFILE | Errno::ENFILE) => ": raise the limit of open files (`ulimit -n`, `LimitNOFILE=`)",
-        (_, Errno::EAGAIN) => ": raise the limit of processes (`ulimit -u`, `TasksMax=`, cgroup `pids.max`)",
+        (_, Errno::EMFILE | Errno::ENFILE) => {
+            ": raise the limit of open files (`ulimit -n`, `LimitNOFILE=`)"
+        }
+        (_, Errno::EAGAIN) => {
+            ": raise the limit of processes (`ulimit -u`, `TasksMax=`, cgroup `pids.max`)"
+        }
         (_, Errno::ENOMEM) => ": the machine or the cgroup is out of memory",
         _ => "",
     };
     format!("{what}: {}{hint}", errno.desc())
 }
 
-/// The exit status that a shell would give: 127 for what is not there, 126 for what cannot be executed.
+/// The exit status that a shell would give: 127 for what is not there, 126 for what cannot be
+/// executed.
 #[must_use]
 pub const fn exit_code(failure: LaunchFailure) -> i32 {
     match failure.stage {

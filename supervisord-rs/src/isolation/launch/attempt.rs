@@ -1,7 +1,9 @@
-//! What can be seen of a launch while it is on its way, by those who do not wait for it; and how they let go of it.
+//! What can be seen of a launch while it is on its way, by those who do not wait for it; and how
+//! they let go of it.
 //!
-//! The child tells of itself here, in the memory that it borrows. A launch that was withdrawn comes to nothing: a child
-//! that has not executed yet ends before it does, and one that the kernel holds is killed when the kernel lets go of it.
+//! The child tells of itself here, in the memory that it borrows. A launch that was withdrawn comes
+//! to nothing: a child that has not executed yet ends before it does, and one that the kernel holds
+//! is killed when the kernel lets go of it.
 
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
@@ -50,16 +52,18 @@ impl Default for Attempt {
 }
 
 impl Attempt {
-    /// Lets go of it: nothing of it runs after this. A kernel that holds the child is not waited for.
+    /// Lets go of it: nothing of it runs after this. A kernel that holds the child is not waited
+    /// for.
     pub fn withdraw(&self) {
-        // In this order: a child that has not seen the first is killed by the second, since its handle was stored before
-        // it began to run.
+        // In this order: a child that has not seen the first is killed by the second, since its
+        // handle was stored before it began to run.
         self.is_withdrawn.store(true, Ordering::SeqCst);
         let _guard = self.lock();
         let pidfd = self.pidfd.load(Ordering::SeqCst);
         if pidfd != NONE {
             #[expect(unsafe_code, reason = "the kernel stores a number")]
-            // SAFETY: it is open as long as it stands there: its owner takes it away under the lock that we hold.
+            // SAFETY: it is open as long as it stands there: its owner takes it away under the lock
+            // that we hold.
             let pidfd = unsafe { BorrowedFd::borrow_raw(pidfd) };
             let _ = reaper::signal_by(pidfd, libc::SIGKILL);
         }

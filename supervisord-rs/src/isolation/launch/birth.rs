@@ -16,11 +16,12 @@ use super::{Attempt, failure};
 const STACK_SIZE: usize = 64 * 1024;
 const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
 
-/// What the child runs. It makes async-signal-safe calls only, allocates nothing, and never returns.
+/// What the child runs. It makes async-signal-safe calls only, allocates nothing, and never
+/// returns.
 type Child = extern "C" fn(*mut c_void) -> c_int;
 
-/// Makes the child and waits until it has executed or exited. It is born in `cgroup`, where the kernel can do that;
-/// else it moves there itself.
+/// Makes the child and waits until it has executed or exited. It is born in `cgroup`, where the
+/// kernel can do that; else it moves there itself.
 pub(super) fn give(
     orders: &mut Orders<'_>,
     cgroup: Option<&OwnedFd>,
@@ -28,7 +29,8 @@ pub(super) fn give(
     let clone = |errno| failure(LaunchStage::Clone, errno);
     unsignalled(|| match cgroup.map(|cgroup| into_cgroup(orders, cgroup)) {
         Some(Ok(born)) => Ok(born),
-        // A sandbox that knows no clone3 (ENOSYS, EPERM), or an old kernel (E2BIG, EINVAL): it has to move itself.
+        // A sandbox that knows no clone3 (ENOSYS, EPERM), or an old kernel (E2BIG, EINVAL): it has
+        // to move itself.
         Some(Err(Errno::ENOSYS | Errno::EPERM | Errno::E2BIG | Errno::EINVAL)) => {
             match cgroup.map(procs_of).transpose() {
                 Ok(procs) => {
@@ -40,7 +42,11 @@ pub(super) fn give(
         }
         // What clone3(2) says of the cgroup itself.
         Some(Err(
-            errno @ (Errno::EBUSY | Errno::EOPNOTSUPP | Errno::EACCES | Errno::ENODEV | Errno::EBADF),
+            errno @ (Errno::EBUSY
+            | Errno::EOPNOTSUPP
+            | Errno::EACCES
+            | Errno::ENODEV
+            | Errno::EBADF),
         )) => Err(failure(LaunchStage::Cgroup, errno)),
         Some(Err(errno)) => Err(clone(errno)),
         None => plain(child, ptr::from_mut(orders).cast(), orders.attempt).map_err(clone),
@@ -57,7 +63,8 @@ pub(super) fn borrowing(
     unsignalled(|| plain(function, argument, attempt))?
 }
 
-/// A handler of ours that ran in the child would run in our memory, on its stack: no signal until it is on its own.
+/// A handler of ours that ran in the child would run in our memory, on its stack: no signal until
+/// it is on its own.
 fn unsignalled<T>(make: impl FnOnce() -> T) -> nix::Result<T> {
     let mut before = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
@@ -75,10 +82,11 @@ fn procs_of(cgroup: &OwnedFd) -> nix::Result<OwnedFd> {
 /// With clone(2), which the C library wraps.
 fn plain(function: Child, argument: *mut c_void, attempt: &Attempt) -> nix::Result<(i32, OwnedFd)> {
     let mut stack = vec![0_u128; STACK_SIZE / size_of::<u128>()];
-    // SAFETY: needed because only clone(2) gives a child that borrows memory, with a pidfd. Sound because CLONE_VFORK
-    // suspends this thread until the child has executed or exited, so that `stack`, `argument` and all that it points to
-    // outlive the child's use of them and are not touched meanwhile; the stack is 16-byte aligned, grows down from its
-    // end, and is only the child's; `function` is what `Child` says. Other threads go on: the child touches nothing of
+    // SAFETY: needed because only clone(2) gives a child that borrows memory, with a pidfd. Sound
+    // because CLONE_VFORK suspends this thread until the child has executed or exited, so that
+    // `stack`, `argument` and all that it points to outlive the child's use of them and are not
+    // touched meanwhile; the stack is 16-byte aligned, grows down from its end, and is only the
+    // child's; `function` is what `Child` says. Other threads go on: the child touches nothing of
     // theirs.
     let pid = unsafe {
         libc::clone(
@@ -126,10 +134,11 @@ fn into_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> nix::Result<(i32, O
         ..Arguments::default()
     };
     let result: isize;
-    // SAFETY: needed because a child on a stack of its own cannot return from a function that was called on ours: it
-    // calls `child` right here, which never returns. To the compiler this block runs once, in the parent. All that
-    // is said of memory in `plain` holds; registers that the kernel changes are declared, those that carry the child's
-    // function and argument survive the system call in the child as well.
+    // SAFETY: needed because a child on a stack of its own cannot return from a function that was
+    // called on ours: it calls `child` right here, which never returns. To the compiler this block
+    // runs once, in the parent. All that is said of memory in `plain` holds; registers that the
+    // kernel changes are declared, those that carry the child's function and argument survive the
+    // system call in the child as well.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         std::arch::asm!(
@@ -169,8 +178,11 @@ fn into_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> nix::Result<(i32, O
         return Err(Errno::from_raw(i32::try_from(-result).unwrap_or(libc::EINVAL)));
     }
     drop(stack);
-    // SAFETY: clone3 succeeded, so the kernel stored a new descriptor there, which nobody else owns.
-    Ok((i32::try_from(result).unwrap_or(-1), unsafe { OwnedFd::from_raw_fd(*orders.attempt.pidfd()) }))
+    // SAFETY: clone3 succeeded, so the kernel stored a new descriptor there, which nobody else
+    // owns.
+    Ok((i32::try_from(result).unwrap_or(-1), unsafe {
+        OwnedFd::from_raw_fd(*orders.attempt.pidfd())
+    }))
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

@@ -1,6 +1,7 @@
-//! The child, from birth to `execve`. It runs in our memory while we wait: system calls that signal-safety(7) lists, or
-//! bare ones, and nothing else. Nothing is allocated, and nothing that the C library keeps for all threads is touched:
-//! its `setuid` would change the user of *our* threads, the bare system call changes the child alone.
+//! The child, from birth to `execve`. It runs in our memory while we wait: system calls that
+//! signal-safety(7) lists, or bare ones, and nothing else. Nothing is allocated, and nothing that
+//! the C library keeps for all threads is touched: its `setuid` would change the user of *our*
+//! threads, the bare system call changes the child alone.
 #![expect(unsafe_code, reason = "between clone and exec only bare system calls are allowed")]
 
 use std::ffi::{CStr, CString, c_int, c_void};
@@ -44,7 +45,8 @@ pub(super) struct Orders<'a> {
 
 /// The processors as the kernel wants them.
 pub(super) fn cpu_set(cpus: &[usize]) -> libc::cpu_set_t {
-    // SAFETY: a cpu_set_t is a bit mask; all zero is the empty set. CPU_SET ignores numbers beyond its size.
+    // SAFETY: a cpu_set_t is a bit mask; all zero is the empty set. CPU_SET ignores numbers beyond
+    // its size.
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         for &cpu in cpus {
@@ -68,11 +70,13 @@ pub(super) extern "C" fn child(orders: *mut c_void) -> c_int {
 
 /// In the order of [`LaunchStage`]: what needs our rights comes before they are given up.
 fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
-    // SAFETY: needed because this runs between clone and exec, where only bare system calls are allowed; each of these
-    // is listed in signal-safety(7) or is a bare system call. All pointers are valid for the calls (see `Orders`).
+    // SAFETY: needed because this runs between clone and exec, where only bare system calls are
+    // allowed; each of these is listed in signal-safety(7) or is a bare system call. All pointers
+    // are valid for the calls (see `Orders`).
     unsafe {
-        // The kernel's own structure, all zero: the default action, no flags, no mask. The C library would refuse the two
-        // signals that it keeps for itself, and whoever started us may have had them ignored.
+        // The kernel's own structure, all zero: the default action, no flags, no mask. The C
+        // library would refuse the two signals that it keeps for itself, and whoever started us may
+        // have had them ignored.
         let default = [0_u64; 4];
         for signal in 1..=64 {
             // Fails for KILL and STOP, which need nothing.
@@ -83,7 +87,10 @@ fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
             let written = libc::write(orders.cgroup_procs, c"0".as_ptr().cast(), 1);
             check(LaunchStage::Cgroup, if written == 1 { 0 } else { -1 })?;
         }
-        check(LaunchStage::Session, if orders.own_session { libc::setsid() } else { libc::setpgid(0, 0) })?;
+        check(
+            LaunchStage::Session,
+            if orders.own_session { libc::setsid() } else { libc::setpgid(0, 0) },
+        )?;
         if let Some(mask) = orders.umask {
             libc::umask(mask);
         }
@@ -97,17 +104,22 @@ fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
             check(LaunchStage::IoPriority, if result < 0 { -1 } else { 0 })?;
         }
         if let Some(score) = orders.oom_score_adj {
-            let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            let file =
+                libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
             check(LaunchStage::OomScore, file)?;
             let written = libc::write(file, score.as_ptr().cast(), score.count_bytes());
             check(LaunchStage::OomScore, if written < 0 { -1 } else { 0 })?;
             libc::close(file);
         }
         if let Some(cpus) = &orders.cpus {
-            check(LaunchStage::Affinity, libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), cpus))?;
+            check(
+                LaunchStage::Affinity,
+                libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), cpus),
+            )?;
         }
         become_user(orders.credentials)?;
-        // After the change of user, which clears it. Until it executes it ends with us, whatever comes after.
+        // After the change of user, which clears it. Until it executes it ends with us, whatever
+        // comes after.
         check(LaunchStage::ParentDeathSignal, libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
         is_wanted(orders)?;
         let mut next = 0;
@@ -137,8 +149,8 @@ fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     Ok(())
 }
 
-/// Closes what is not the child's: copies of all that is open in us, and whatever a library opened without
-/// close-on-exec. Fails before Linux 5.9: then they end at the exec, by our own discipline.
+/// Closes what is not the child's: copies of all that is open in us, and whatever a library opened
+/// without close-on-exec. Fails before Linux 5.9: then they end at the exec, by our own discipline.
 fn close(first: c_int, last: c_int) {
     if first <= last {
         // SAFETY: see `prepare`; the child's table of descriptors is its own.
@@ -146,7 +158,8 @@ fn close(first: c_int, last: c_int) {
     }
 }
 
-/// Whether its launch was not withdrawn, and its parent is there: else nobody would know of it, or end it.
+/// Whether its launch was not withdrawn, and its parent is there: else nobody would know of it, or
+/// end it.
 fn is_wanted(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     // SAFETY: getppid has no effects.
     if unsafe { libc::getppid() } != orders.parent {
@@ -158,7 +171,8 @@ fn is_wanted(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     Ok(())
 }
 
-/// No core unless it is asked for; the limit of open files that we were started with; then what is configured.
+/// No core unless it is asked for; the limit of open files that we were started with; then what is
+/// configured.
 fn limit(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     // SAFETY: see `prepare`; the pointers are to locals.
     unsafe {
@@ -188,7 +202,8 @@ fn limit(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
 
 fn become_user(credentials: &Credentials) -> Result<(), LaunchFailure> {
     let result = |result: libc::c_long| if result < 0 { -1 } else { 0 };
-    // SAFETY: bare system calls, which change this process alone; the list of groups outlives the call.
+    // SAFETY: bare system calls, which change this process alone; the list of groups outlives the
+    // call.
     unsafe {
         if let Some(groups) = &credentials.groups {
             let done = libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr());
@@ -226,7 +241,8 @@ unsafe fn write_pid(place: *mut u8) {
     }
 }
 
-/// Tries each candidate as execvp(3) does: a missing one is passed over, one without permission is remembered.
+/// Tries each candidate as execvp(3) does: a missing one is passed over, one without permission is
+/// remembered.
 fn execute(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     orders.attempt.enter(LaunchStage::Exec);
     // SAFETY: see `prepare`.
@@ -235,7 +251,8 @@ fn execute(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     is_wanted(orders)?;
     let mut worst = Errno::ENOENT;
     for candidate in orders.candidates {
-        // SAFETY: as in `prepare`; argv and environment are arrays of C strings that end with a null pointer.
+        // SAFETY: as in `prepare`; argv and environment are arrays of C strings that end with a
+        // null pointer.
         unsafe { libc::execve(candidate.as_ptr(), orders.argv, orders.environment) };
         match Errno::last() {
             Errno::ENOENT | Errno::ENOTDIR => {}

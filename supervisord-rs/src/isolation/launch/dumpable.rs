@@ -1,13 +1,15 @@
 //! Whether we dump core, which a child that changes its user in our memory takes from us.
 //!
-//! The flag belongs to the memory, which the child shares until its `execve` (`PR_SET_DUMPABLE`, prctl(2)). It must
-//! stay off as long as such a child is there: its new user may look into any process of its own that has the flag on,
-//! and that would be our memory. When the last one is gone it is set as it was.
+//! The flag belongs to the memory, which the child shares until its `execve` (`PR_SET_DUMPABLE`,
+//! prctl(2)). It must stay off as long as such a child is there: its new user may look into any
+//! process of its own that has the flag on, and that would be our memory. When the last one is gone
+//! it is set as it was.
 #![expect(unsafe_code, reason = "nix tells only whether it is not 0")]
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The flag of a process that dumps core as its user's own; the other values are the kernel's to give.
+/// The flag of a process that dumps core as its user's own; the other values are the kernel's to
+/// give.
 const DUMPABLE: libc::c_int = 1;
 
 /// How many such children there are, and what the flag was before the first.

@@ -1,6 +1,7 @@
-//! A file read by a child of ours. On a file system that does not answer the kernel holds whoever reads, and not even
-//! SIGKILL gets him out: a *thread* of ours in there would keep us from dying, since a process is over when the last of
-//! its threads is. From a child the kernel lets us go (vfork(2)), and nothing that it holds is ours.
+//! A file read by a child of ours. On a file system that does not answer the kernel holds whoever
+//! reads, and not even SIGKILL gets him out: a *thread* of ours in there would keep us from dying,
+//! since a process is over when the last of its threads is. From a child the kernel lets us go
+//! (vfork(2)), and nothing that it holds is ours.
 #![expect(unsafe_code, reason = "between clone and exit only bare system calls are allowed")]
 
 use std::ffi::{CString, c_int, c_void};
@@ -24,11 +25,12 @@ struct Order<'a> {
     result: nix::Result<usize>,
 }
 
-/// All of a regular file of at most `most` bytes. May block; as long as it does, `attempt` can be withdrawn.
+/// All of a regular file of at most `most` bytes. May block; as long as it does, `attempt` can be
+/// withdrawn.
 ///
 /// # Errors
-/// `stage`, with EMEDIUMTYPE for what is no regular file, EFBIG for what is too large, ETIMEDOUT when it was withdrawn,
-/// or what open(2) and read(2) say. `Clone` when there can be no child.
+/// `stage`, with EMEDIUMTYPE for what is no regular file, EFBIG for what is too large, ETIMEDOUT
+/// when it was withdrawn, or what open(2) and read(2) say. `Clone` when there can be no child.
 pub(in crate::isolation) fn read(
     stage: LaunchStage,
     path: &Path,
@@ -36,7 +38,8 @@ pub(in crate::isolation) fn read(
     attempt: &Attempt,
 ) -> Result<Vec<u8>, LaunchFailure> {
     attempt.enter(stage);
-    let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| failure(stage, Errno::EINVAL))?;
+    let name =
+        CString::new(path.as_os_str().as_bytes()).map_err(|_| failure(stage, Errno::EINVAL))?;
     let mut content: Vec<u8> = Vec::with_capacity(most.saturating_add(1));
     let mut order = Order {
         attempt,
@@ -55,7 +58,8 @@ pub(in crate::isolation) fn read(
     crate::isolation::reaper::discard(&pidfd);
     match order.result {
         Ok(count) if count <= most => {
-            // SAFETY: the child has filled so many bytes of it, through a pointer into the room that it has.
+            // SAFETY: the child has filled so many bytes of it, through a pointer into the room
+            // that it has.
             unsafe { content.set_len(count) };
             Ok(content)
         }
@@ -73,9 +77,9 @@ extern "C" fn child(order: *mut c_void) -> c_int {
 }
 
 fn fill(order: &Order<'_>) -> nix::Result<usize> {
-    // SAFETY: needed because this runs between clone and exit in borrowed memory; each of these is a bare system call or
-    // listed in signal-safety(7). The path is a C string, the buffer has the room that is given, both outlive the calls;
-    // `stat` is a local.
+    // SAFETY: needed because this runs between clone and exit in borrowed memory; each of these is
+    // a bare system call or listed in signal-safety(7). The path is a C string, the buffer has the
+    // room that is given, both outlive the calls; `stat` is a local.
     unsafe {
         order.attempt.begin(libc::getpid());
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
@@ -84,7 +88,8 @@ fn fill(order: &Order<'_>) -> nix::Result<usize> {
         }
         // What it holds while it is held holds up nobody else.
         libc::syscall(libc::SYS_close_range, 0, c_int::MAX, 0);
-        // A pipe without a writer would not be opened for ever (fifo(7)); a regular file does not care (open(2)).
+        // A pipe without a writer would not be opened for ever (fifo(7)); a regular file does not
+        // care (open(2)).
         let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
         let file = Errno::result(libc::open(order.path, flags))?;
         let mut stat: libc::stat = std::mem::zeroed();
@@ -115,7 +120,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         let attempt = Attempt::default();
-        let read = |most| read(LaunchStage::Secret, &file, most, &attempt).map_err(|failed| failed.errno);
+        let read =
+            |most| read(LaunchStage::Secret, &file, most, &attempt).map_err(|failed| failed.errno);
         assert_eq!(read(4), Err(Errno::ENOENT as i32));
         std::fs::write(&file, "1234").unwrap();
         assert_eq!(read(4), Ok(b"1234".to_vec()));

@@ -1,5 +1,5 @@
-//! What a step of a launch needs a right for, and whether we have it: root without capabilities is no root
-//! (capabilities(7)).
+//! What a step of a launch needs a right for, and whether we have it: root without capabilities is
+//! no root (capabilities(7)).
 
 use std::fmt;
 
@@ -42,16 +42,17 @@ pub(super) fn lacking(stage: LaunchStage, errno: Errno) -> Option<String> {
         (LaunchStage::User, Errno::EPERM) => SETUID,
         (LaunchStage::Group, Errno::EPERM) => SETGID,
         (LaunchStage::Nice | LaunchStage::IoPriority, Errno::EPERM | Errno::EACCES) => SYS_NICE,
-        (LaunchStage::OomScore, Errno::EPERM | Errno::EACCES) | (LaunchStage::Limits, Errno::EPERM) => {
-            SYS_RESOURCE
-        }
+        (LaunchStage::OomScore, Errno::EPERM | Errno::EACCES)
+        | (LaunchStage::Limits, Errno::EPERM) => SYS_RESOURCE,
         _ => return None,
     };
     if capability.is_ours() {
         return None;
     }
     if stage == LaunchStage::Limits {
-        return Some(format!(": a limit is above the hard limit, which only {capability} may raise"));
+        return Some(format!(
+            ": a limit is above the hard limit, which only {capability} may raise"
+        ));
     }
     Some(if nix::unistd::geteuid().is_root() {
         format!(": the supervisor is root, and has not the capability {capability}")

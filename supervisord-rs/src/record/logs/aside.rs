@@ -1,4 +1,5 @@
-//! Files that were put aside: `x.log.1`, `x.log.2.gz`; compressed, and removed when there is too much of them.
+//! Files that were put aside: `x.log.1`, `x.log.2.gz`; compressed, and removed when there is too
+//! much of them.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -29,10 +30,14 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Compresses the oldest file that was put aside and is not compressed: whole, or not at all. How many are left; `None`:
-/// there was none. Meanwhile it may be renamed and removed by the one who writes, under the lock `naming`: it is known
-/// by its inode.
-pub(super) fn compress_oldest(path: &Path, keep: u32, naming: &Mutex<()>) -> io::Result<Option<usize>> {
+/// Compresses the oldest file that was put aside and is not compressed: whole, or not at all. How
+/// many are left; `None`: there was none. Meanwhile it may be renamed and removed by the one who
+/// writes, under the lock `naming`: it is known by its inode.
+pub(super) fn compress_oldest(
+    path: &Path,
+    keep: u32,
+    naming: &Mutex<()>,
+) -> io::Result<Option<usize>> {
     let plain = || -> Vec<PathBuf> {
         (1..=keep)
             .map(|number| (numbered(path, number, false), numbered(path, number, true)))
@@ -50,7 +55,8 @@ pub(super) fn compress_oldest(path: &Path, keep: u32, naming: &Mutex<()>) -> io:
     let hidden = hidden(path);
     let result = pack(&source, &hidden).and_then(|()| {
         let _named = lock(naming);
-        let is_it = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|file| file.ino() == inode);
+        let is_it =
+            |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|file| file.ino() == inode);
         match plain().into_iter().find(is_it) {
             Some(plain) => {
                 fs::rename(&hidden, plain.with_added_extension("gz"))?;
@@ -99,8 +105,8 @@ fn pack(source: &File, hidden: &Path) -> io::Result<()> {
     encoder.finish()?.sync_all()
 }
 
-/// Removes rotated files, the oldest first, until these and the present ones together take at most `cap` bytes. How many
-/// they take then.
+/// Removes rotated files, the oldest first, until these and the present ones together take at most
+/// `cap` bytes. How many they take then.
 pub(super) fn keep_to_cap(paths: &[PathBuf], cap: u64) -> u64 {
     let present = paths.iter().flat_map(|path| [fs::metadata(path), fs::metadata(hidden(path))]);
     let mut total: u64 = present.flatten().map(|file| file.len()).sum();
@@ -121,7 +127,8 @@ pub(super) fn keep_to_cap(paths: &[PathBuf], cap: u64) -> u64 {
     total
 }
 
-/// The files of these logs that were put aside. Each directory is read once, however many logs are in it.
+/// The files of these logs that were put aside. Each directory is read once, however many logs are
+/// in it.
 fn all_of(paths: &[PathBuf]) -> Vec<(PathBuf, fs::Metadata)> {
     let known: HashSet<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let directories: HashSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();

@@ -1,5 +1,6 @@
-//! A file that is appended to, rotated by size and time, kept to a cap, reopened on demand, and may be full or removed
-//! underneath, or written to by others. It is never cut, and nothing is written but at its end.
+//! A file that is appended to, rotated by size and time, kept to a cap, reopened on demand, and may
+//! be full or removed underneath, or written to by others. It is never cut, and nothing is written
+//! but at its end.
 
 use std::fs::{self, File};
 use std::io;
@@ -55,7 +56,8 @@ struct Open {
     real: PathBuf,
     /// How long it was when it was looked at last.
     length: u64,
-    /// A regular file of our own opening can be put aside; a FIFO, a terminal or our standard output cannot.
+    /// A regular file of our own opening can be put aside; a FIFO, a terminal or our standard
+    /// output cannot.
     can_rotate: bool,
     is_standard: bool,
     is_claimed: bool,
@@ -82,11 +84,13 @@ impl LogFile {
     pub(super) fn standard(descriptor: &impl AsFd, name: &str) -> Self {
         let never = Rotate { size: None, every: None, keep: 0, compress: false };
         let mut file = Self::new(Path::new(name), never, None);
-        file.open = descriptor.as_fd().try_clone_to_owned().ok().and_then(|own| Open::standard(own.into()));
+        file.open =
+            descriptor.as_fd().try_clone_to_owned().ok().and_then(|own| Open::standard(own.into()));
         file
     }
 
-    /// What our standard output is. Nothing for a regular file: each name that is opened appends to it.
+    /// What our standard output is. Nothing for a regular file: each name that is opened appends to
+    /// it.
     pub(super) fn standard_identity(&self) -> Option<Identity> {
         let open = self.open.as_ref()?;
         open.file.metadata().is_ok_and(|metadata| !metadata.is_file()).then_some(open.identity)
@@ -95,7 +99,8 @@ impl LogFile {
     /// Whether its name is still that of the file that is open.
     pub(super) fn has_its_name(&self) -> bool {
         let Some(open) = self.open.as_ref().filter(|open| !open.is_standard) else { return true };
-        fs::metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == open.identity)
+        fs::metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == open.identity)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -136,7 +141,9 @@ impl LogFile {
         };
         let grown = open.length.saturating_add(bytes.len() as u64);
         if open.can_rotate && is_stuck && cap.is_some_and(|cap| grown > cap) {
-            return Err(unwritten(io::Error::other("its cap is reached, and it cannot be rotated")));
+            return Err(unwritten(io::Error::other(
+                "its cap is reached, and it cannot be rotated",
+            )));
         }
         open.length = grown;
         // A disjoint borrow: `opened` borrows all of it.
@@ -146,13 +153,15 @@ impl LogFile {
         }
     }
 
-    /// Looks whether it is there still and how long it is, since others may have removed it or written to it. Once for
-    /// each piece of output: what comes of that piece goes to what was seen.
+    /// Looks whether it is there still and how long it is, since others may have removed it or
+    /// written to it. Once for each piece of output: what comes of that piece goes to what was
+    /// seen.
     pub(super) fn look(&mut self) {
         let _ = self.opened();
     }
 
-    /// How long it was when it was looked at, with what was written since; `None` for what is no regular file.
+    /// How long it was when it was looked at, with what was written since; `None` for what is no
+    /// regular file.
     pub(super) fn length(&mut self) -> io::Result<Option<u64>> {
         let open = self.there()?;
         Ok(open.can_rotate.then_some(open.length))
@@ -183,8 +192,8 @@ impl LogFile {
         open.is_some_and(|open| open.span != span(self.rotate.every, SystemTime::now()))
     }
 
-    /// How many of the bytes that come next still belong into this file, for the next one to begin with a line; all of
-    /// them where it is not to be put aside yet.
+    /// How many of the bytes that come next still belong into this file, for the next one to begin
+    /// with a line; all of them where it is not to be put aside yet.
     pub(super) fn share(&self, bytes: &[u8]) -> usize {
         if !self.is_due_within(bytes.len()) {
             return bytes.len();
@@ -193,9 +202,13 @@ impl LogFile {
         // Up to the end of the first line that ends beyond the size.
         let missing = self.largest().map_or(0, |size| size.saturating_sub(length));
         let is_due_now = self.is_wanted_aside || self.is_of_the_past();
-        let missing = if is_due_now { 1 } else { usize::try_from(missing).unwrap_or(usize::MAX).max(1) };
+        let missing =
+            if is_due_now { 1 } else { usize::try_from(missing).unwrap_or(usize::MAX).max(1) };
         let from = (missing - 1).min(bytes.len());
-        bytes[from..].iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |newline| from + newline + 1)
+        bytes[from..]
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .map_or(bytes.len(), |newline| from + newline + 1)
     }
 
     /// Whether it is to be put aside by the time that it has so many bytes more, and can be.
@@ -212,7 +225,8 @@ impl LogFile {
 
     /// Whether it could not be put aside a moment ago.
     fn is_stuck(&self) -> bool {
-        let is_soon = |at| SystemTime::now().duration_since(at).is_ok_and(|since| since < ASIDE_AGAIN);
+        let is_soon =
+            |at| SystemTime::now().duration_since(at).is_ok_and(|since| since < ASIDE_AGAIN);
         self.stuck_at.is_some_and(is_soon)
     }
 
@@ -221,20 +235,22 @@ impl LogFile {
         Some(self.rotate.keep).filter(|keep| self.rotate.compress && *keep > 0)
     }
 
-    /// How large the file may become: with a cap, so much less than half of it that one put aside has room, with the piece
-    /// by which it was too large.
+    /// How large the file may become: with a cap, so much less than half of it that one put aside
+    /// has room, with the piece by which it was too large.
     fn largest(&self) -> Option<u64> {
         let share = self.cap.map(|cap| (cap / 2).saturating_sub(PIECE).max(cap / 4).max(1));
         self.rotate.size.into_iter().chain(share).min()
     }
 
-    /// Puts the file aside if it is large or old enough, at the end of a line: nothing is moved from one file to the
-    /// other, so that a death at any instant leaves every byte in one place. Whether it did.
+    /// Puts the file aside if it is large or old enough, at the end of a line: nothing is moved
+    /// from one file to the other, so that a death at any instant leaves every byte in one place.
+    /// Whether it did.
     ///
     /// # Errors
     /// It cannot be put aside. Said once; it is tried again after a while.
     pub(super) fn rotate_if_due(&mut self) -> io::Result<bool> {
-        let Some(open) = self.open.as_ref().filter(|open| open.length > 0 && self.is_due_within(0)) else {
+        let Some(open) = self.open.as_ref().filter(|open| open.length > 0 && self.is_due_within(0))
+        else {
             return Ok(false);
         };
         if !ends_with_newline(open)? && !ends_with_endless_line(open)? {
@@ -257,8 +273,8 @@ impl LogFile {
         }
     }
 
-    /// The same at the end of the present line, whether it is due or not; nothing where the configuration says that it is
-    /// never rotated.
+    /// The same at the end of the present line, whether it is due or not; nothing where the
+    /// configuration says that it is never rotated.
     pub(super) fn put_aside(&mut self) -> io::Result<bool> {
         self.is_wanted_aside = true;
         self.rotate_if_due()
@@ -282,7 +298,9 @@ impl LogFile {
     /// `x.log.2` → `x.log.3`, ..., `x.log` → `x.log.1`; the oldest goes.
     fn shift(&self, real: &Path) -> io::Result<()> {
         let is_there = |number: &u32| {
-            [false, true].iter().any(|is_compressed| numbered(real, *number, *is_compressed).exists())
+            [false, true]
+                .iter()
+                .any(|is_compressed| numbered(real, *number, *is_compressed).exists())
         };
         // Of those that may be kept only few are there, as a rule.
         let there = (1..=self.rotate.keep).take_while(is_there).count();
@@ -340,7 +358,8 @@ impl Open {
         let file = append::open(path)?;
         let metadata = file.metadata()?;
         let can_rotate = metadata.is_file();
-        let begun = metadata.modified().ok().filter(|_| metadata.len() > 0).unwrap_or_else(SystemTime::now);
+        let begun =
+            metadata.modified().ok().filter(|_| metadata.len() > 0).unwrap_or_else(SystemTime::now);
         let link = format!("/proc/self/fd/{}", file.as_raw_fd());
         let real = fs::read_link(link).ok().filter(|real| can_rotate && real.is_absolute());
         Ok(Self {
@@ -358,7 +377,8 @@ impl Open {
     fn standard(file: File) -> Option<Self> {
         let metadata = file.metadata().ok()?;
         if metadata.is_file() {
-            // A shell opens it for writing at a place that all who inherited it share, and at which nobody else looks.
+            // A shell opens it for writing at a place that all who inherited it share, and at which
+            // nobody else looks.
             let flags = fcntl(&file, FcntlArg::F_GETFL).map(OFlag::from_bits_truncate).ok()?;
             let _ = fcntl(&file, FcntlArg::F_SETFL(flags | OFlag::O_APPEND));
         }
@@ -374,7 +394,8 @@ impl Open {
         })
     }
 
-    /// Whether the file has been removed under us. How long it is now is noted: others may write to it too, or cut it.
+    /// Whether the file has been removed under us. How long it is now is noted: others may write to
+    /// it too, or cut it.
     fn is_gone(&mut self) -> bool {
         if self.is_standard {
             return false;

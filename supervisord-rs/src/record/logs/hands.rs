@@ -1,7 +1,8 @@
-//! What a thread that carries output has in its hands: a pipe of its own, into which bytes are moved from the worker's
-//! pipe before they are written. The worker's pipe is not locked while the file hangs; and since this pipe is kept for a
-//! successor, and it stands in the black box whose bytes are in it and which write of them has begun, a successor finds
-//! out what is left to write: moving from pipe to pipe is all or nothing for each byte (splice(2)), bytes stay in the pipe
+//! What a thread that carries output has in its hands: a pipe of its own, into which bytes are
+//! moved from the worker's pipe before they are written. The worker's pipe is not locked while the
+//! file hangs; and since this pipe is kept for a successor, and it stands in the black box whose
+//! bytes are in it and which write of them has begun, a successor finds out what is left to write:
+//! moving from pipe to pipe is all or nothing for each byte (splice(2)), bytes stay in the pipe
 //! until they are written, and what is written can be found in the file (`leftover`).
 
 use std::fs::File;
@@ -26,8 +27,8 @@ pub(super) const TEXT: &str = "text/";
 
 /// What whoever keeps descriptors has of the hands of one thread at most: the pipe, and the text.
 pub const KEPT: usize = 2;
-/// The descriptors of the hands of one thread at most: two pipes, the way out, the text, and the copies that the store
-/// makes of what is kept.
+/// The descriptors of the hands of one thread at most: two pipes, the way out, the text, and the
+/// copies that the store makes of what is kept.
 pub const DESCRIPTORS: usize = 2 + 2 + 1 + 1 + KEPT;
 
 /// A pipe.
@@ -42,7 +43,8 @@ pub(super) struct Hands {
     glass: Option<Pipe>,
     /// Where what is written goes from the pipe.
     nowhere: Option<File>,
-    /// The text that is being written, for a successor that has to find it in the file. Made when there is one first.
+    /// The text that is being written, for a successor that has to find it in the file. Made when
+    /// there is one first.
     text: Option<File>,
     slot: usize,
     carriers: Carriers,
@@ -82,8 +84,8 @@ impl Hands {
         splice(from, None, into, None, CHUNK, flags).unwrap_or(0)
     }
 
-    /// Copies the first of the `count` bytes that were taken to the buffer: how many, and whether they are in the pipe
-    /// still. Where they cannot be copied they are taken out.
+    /// Copies the first of the `count` bytes that were taken to the buffer: how many, and whether
+    /// they are in the pipe still. Where they cannot be copied they are taken out.
     pub(super) fn look(&mut self, count: usize) -> (usize, bool) {
         let Some((out, _)) = &self.pipe else { return (0, false) };
         if let Some((glass, into)) = &self.glass
@@ -96,8 +98,15 @@ impl Hands {
         (read(out, &mut self.buffer[..count]).unwrap_or(0), false)
     }
 
-    /// Before the first `covered` of `held` bytes are written to a file that is so long, as they are or as a text.
-    pub(super) fn begin_write(&mut self, place: u64, held: usize, covered: usize, text: Option<&[u8]>) {
+    /// Before the first `covered` of `held` bytes are written to a file that is so long, as they
+    /// are or as a text.
+    pub(super) fn begin_write(
+        &mut self,
+        place: u64,
+        held: usize,
+        covered: usize,
+        text: Option<&[u8]>,
+    ) {
         if let Some(text) = text {
             self.write_down(text);
         }
@@ -114,7 +123,8 @@ impl Hands {
     fn write_down(&mut self, text: &[u8]) {
         if self.text.is_none() {
             let Ok(file) = memfd_create(c"text", MFdFlags::MFD_CLOEXEC) else { return };
-            self.store.keep(&format!("{TEXT}{}/{}", self.slot, std::process::id()), &[file.as_fd()]);
+            self.store
+                .keep(&format!("{TEXT}{}/{}", self.slot, std::process::id()), &[file.as_fd()]);
             self.text = Some(file.into());
         }
         if let Some(file) = &self.text {
@@ -136,7 +146,8 @@ impl Hands {
 /// Takes so many bytes out of a pipe.
 pub(super) fn drop_from(pipe: &OwnedFd, nowhere: Option<&File>, mut count: usize) {
     while count > 0 {
-        let moved = nowhere.map(|nowhere| splice(pipe, None, nowhere, None, count, SpliceFFlags::empty()));
+        let moved =
+            nowhere.map(|nowhere| splice(pipe, None, nowhere, None, count, SpliceFFlags::empty()));
         let dropped = match moved {
             Some(Ok(moved)) if moved > 0 => Ok(moved),
             Some(_) | None => read(pipe, &mut vec![0; count.min(CHUNK)]),

@@ -1,5 +1,5 @@
-//! What the threads do besides carrying output. Nothing here waits for a target that hangs: what needs its turn is left
-//! with the target, and does without after a while.
+//! What the threads do besides carrying output. Nothing here waits for a target that hangs: what
+//! needs its turn is left with the target, and does without after a while.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
@@ -102,10 +102,13 @@ impl Pool {
         hands: &mut Hands,
     ) {
         while let Some(stream) = streams.first().cloned() {
-            if let Some(last) = self.carry_now(&stream, hands, |target| stream.last_lines(Some(target))) {
+            if let Some(last) =
+                self.carry_now(&stream, hands, |target| stream.last_lines(Some(target)))
+            {
                 lines.extend(last);
             } else {
-                let (streams, lines_now, tail) = (streams.clone(), lines.clone(), Arc::clone(&tail));
+                let (streams, lines_now, tail) =
+                    (streams.clone(), lines.clone(), Arc::clone(&tail));
                 let job = Job::Tail { streams, lines: lines_now, tail, end };
                 if !self.has_to_do_without(&stream, job, end) {
                     return;
@@ -143,15 +146,23 @@ impl Pool {
             stream.discard();
         }
         let _ = self.epoll.delete(stream.pipe());
-        self.lost_by_closed.fetch_add(stream.losses.lost().load(Ordering::Relaxed), Ordering::Relaxed);
+        self.lost_by_closed
+            .fetch_add(stream.losses.lost().load(Ordering::Relaxed), Ordering::Relaxed);
         let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = streams.get_mut(id as usize) {
             *slot = None;
         }
     }
 
-    fn flush(self: &Arc<Self>, streams: Vec<Arc<Stream>>, done: Sender<()>, end: Instant, hands: &mut Hands) {
-        // First everyone whose target is free: one that hangs shall cost nobody else his last lines.
+    fn flush(
+        self: &Arc<Self>,
+        streams: Vec<Arc<Stream>>,
+        done: Sender<()>,
+        end: Instant,
+        hands: &mut Hands,
+    ) {
+        // First everyone whose target is free: one that hangs shall cost nobody else his last
+        // lines.
         let mut rest = streams;
         rest.retain(|stream| self.carry_now(stream, hands, |_| ()).is_none());
         while let Some(stream) = rest.first().cloned() {
@@ -188,8 +199,8 @@ impl Pool {
         }
     }
 
-    /// One file after the other, beside the rotation, which does not wait for it: whoever writes faster than we compress
-    /// has files that are not compressed yet, at most as many as are kept.
+    /// One file after the other, beside the rotation, which does not wait for it: whoever writes
+    /// faster than we compress has files that are not compressed yet, at most as many as are kept.
     fn compress(self: &Arc<Self>, target: &Arc<Target>) {
         let path = target.path();
         target.has_plain.store(false, Ordering::SeqCst);
@@ -212,8 +223,8 @@ impl Pool {
         }
     }
 
-    /// Removes the oldest files that were put aside until all together are within the cap. Where that is not enough,
-    /// the largest of the present ones is put aside too.
+    /// Removes the oldest files that were put aside until all together are within the cap. Where
+    /// that is not enough, the largest of the present ones is put aside too.
     fn keep_to_cap(&self) {
         let Some(cap) = self.cap else { return };
         // One thread at a time: a directory that hangs holds no more.
@@ -222,7 +233,9 @@ impl Pool {
         }
         let targets = self.targets().files();
         let paths: Vec<_> = targets.iter().map(|target| target.path()).collect();
-        let size = |path: &std::path::PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let size = |path: &std::path::PathBuf| {
+            std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+        };
         let mut present: Vec<_> = paths.iter().map(size).zip(&targets).collect();
         present.sort_by_key(|(size, _)| *size);
         while aside::keep_to_cap(&paths, cap) > cap {

@@ -1,5 +1,6 @@
-//! A line to the journal of systemd, by its native protocol (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>): the worker
-//! is a field of its own, so that its last lines keep its name even when its process is gone.
+//! A line to the journal of systemd, by its native protocol
+//! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>): the worker is a field of its own, so that its
+//! last lines keep its name even when its process is gone.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -16,7 +17,8 @@ pub(super) fn send(worker: &str, line: &[u8]) -> io::Result<()> {
 }
 
 fn message(worker: &str, line: &[u8]) -> Vec<u8> {
-    let mut text = format!("PRIORITY=6\nSYSLOG_IDENTIFIER={worker}\nWORKER={worker}\nMESSAGE\n").into_bytes();
+    let mut text =
+        format!("PRIORITY=6\nSYSLOG_IDENTIFIER={worker}\nWORKER={worker}\nMESSAGE\n").into_bytes();
     // A field with a length may hold any byte.
     text.extend_from_slice(&(line.len() as u64).to_le_bytes());
     text.extend_from_slice(line);

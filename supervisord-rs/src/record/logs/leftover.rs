@@ -1,5 +1,6 @@
-//! What a predecessor's thread had in its hands when it was killed, and how much of it is in the file: it was appended to,
-//! and others may append to the same file, so it is looked for and not reckoned from the file's length.
+//! What a predecessor's thread had in its hands when it was killed, and how much of it is in the
+//! file: it was appended to, and others may append to the same file, so it is looked for and not
+//! reckoned from the file's length.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,7 +18,8 @@ use crate::record::black_box::{Begun, Carriers};
 use crate::record::post_mortem::PastCarried;
 use crate::service_manager::{FdStore, Heritage};
 
-/// How much behind the place where a write began is searched for it: what others append between a death and a start.
+/// How much behind the place where a write began is searched for it: what others append between a
+/// death and a start.
 const SEARCHED_MAX: u64 = 16 * 1024 * 1024;
 /// A death cuts a write where a page of the file ends.
 const PAGE: u64 = 4096;
@@ -58,23 +60,33 @@ impl Leftover {
                 Err(_) => {}
             }
         }
-        drop_from(&self.pipe, None, usize::try_from(begun.covered.saturating_sub(gone)).unwrap_or(0));
+        drop_from(
+            &self.pipe,
+            None,
+            usize::try_from(begun.covered.saturating_sub(gone)).unwrap_or(0),
+        );
         result
     }
 
-    /// The bytes that the write was for. They stay where they are, for whoever comes after us if we die meanwhile.
+    /// The bytes that the write was for. They stay where they are, for whoever comes after us if we
+    /// die meanwhile.
     fn text(&self, begun: Begun) -> io::Result<Vec<u8>> {
         let length = usize::try_from(begun.length).unwrap_or(0);
         let mut text = vec![0; length];
         if begun.is_text {
-            let kept = self.text.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+            let kept =
+                self.text.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
             kept.read_exact_at(&mut text, 0)?;
             return Ok(text);
         }
         let (glass, into) = pipe2(OFlag::O_CLOEXEC)?;
         let seen = tee(&self.pipe, &into, length.min(CHUNK), SpliceFFlags::SPLICE_F_NONBLOCK)?;
         text.truncate(seen);
-        if read_all(&glass, &mut text) { Ok(text) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        if read_all(&glass, &mut text) {
+            Ok(text)
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
     }
 
     /// It is written.
@@ -88,13 +100,19 @@ impl Leftover {
 }
 
 /// Writes what is missing of a text.
-fn finish(text: &[u8], there: &[u8], begun: Begun, file: &mut LogFile) -> Result<(), (u64, io::Error)> {
+fn finish(
+    text: &[u8],
+    there: &[u8],
+    begun: Begun,
+    file: &mut LogFile,
+) -> Result<(), (u64, io::Error)> {
     let written = found(text, there, begun.place);
     file.write(&text[written..]).map_err(|unwritten| (unwritten.bytes as u64, unwritten.error))
 }
 
-/// How many bytes of a text, from its beginning, are among those that stand in a file from `place` on: all of them
-/// wherever they stand; or as many as a death in the middle of the write has left. One pass (Knuth, Morris, Pratt).
+/// How many bytes of a text, from its beginning, are among those that stand in a file from `place`
+/// on: all of them wherever they stand; or as many as a death in the middle of the write has left.
+/// One pass (Knuth, Morris, Pratt).
 fn found(text: &[u8], there: &[u8], place: u64) -> usize {
     if text.is_empty() {
         return 0;
@@ -135,8 +153,8 @@ fn borders(text: &[u8]) -> Vec<usize> {
     longest
 }
 
-/// All of them, also those that the predecessor had from its own; empty hands are let go. They are passed on at once, so
-/// that they are not forgotten if we die before they are written.
+/// All of them, also those that the predecessor had from its own; empty hands are let go. They are
+/// passed on at once, so that they are not forgotten if we die before they are written.
 pub(super) fn leftovers(
     heritage: &mut Heritage,
     carried: &[PastCarried],
@@ -147,8 +165,9 @@ pub(super) fn leftovers(
     let mut found = Vec::new();
     for (rest, pipe) in heritage.claim_all(PIPE) {
         let name = format!("{PIPE}{rest}");
-        let numbers =
-            rest.split_once('/').and_then(|(slot, pid)| Some(owner(pid.parse().ok()?, slot.parse().ok()?)));
+        let numbers = rest
+            .split_once('/')
+            .and_then(|(slot, pid)| Some(owner(pid.parse().ok()?, slot.parse().ok()?)));
         let past = carried.iter().find(|past| past.owner != 0 && Some(past.owner) == numbers);
         if waiting(&pipe) == 0 {
             store.forget(&name);

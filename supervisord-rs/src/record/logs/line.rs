@@ -16,13 +16,19 @@ pub(super) struct Formatter {
     worker: String,
     stream: &'static str,
     format: LineFormat,
-    /// Whether bytes wait for the end of their line: they are changed line by line, or go where others' lines go.
+    /// Whether bytes wait for the end of their line: they are changed line by line, or go where
+    /// others' lines go.
     by_line: bool,
     partial: Vec<u8>,
 }
 
 impl Formatter {
-    pub(super) fn new(worker: &str, stream: &'static str, format: LineFormat, by_line: bool) -> Self {
+    pub(super) fn new(
+        worker: &str,
+        stream: &'static str,
+        format: LineFormat,
+        by_line: bool,
+    ) -> Self {
         let by_line = by_line || format.changes_lines();
         Self { worker: worker.to_owned(), stream, format, by_line, partial: Vec::new() }
     }
@@ -72,7 +78,8 @@ impl Formatter {
         text
     }
 
-    /// Bytes that are no UTF-8 are not lost: they stand in `bytes`, in hexadecimal, beside the readable form.
+    /// Bytes that are no UTF-8 are not lost: they stand in `bytes`, in hexadecimal, beside the
+    /// readable form.
     fn json(&self, at: &str, line: &[u8]) -> serde_json::Value {
         let message = String::from_utf8_lossy(line);
         let mut record =
@@ -100,7 +107,10 @@ mod tests {
         let mut raw = Formatter::new("api", "stdout", LineFormat::default(), false);
         assert_eq!(raw.feed(b"\x00\xff"), b"\x00\xff");
         let mut whole = Formatter::new("api", "stdout", LineFormat::default(), true);
-        assert_eq!((whole.feed(b"one "), whole.feed(b"line\nan")), (b"".to_vec(), b"one line\n".to_vec()));
+        assert_eq!(
+            (whole.feed(b"one "), whole.feed(b"line\nan")),
+            (b"".to_vec(), b"one line\n".to_vec())
+        );
     }
 
     #[test]

@@ -21,11 +21,14 @@ pub(super) fn read_all(pipe: &OwnedFd, buffer: &mut [u8]) -> bool {
     true
 }
 
-/// A writing end of a pipe of which we have the reading one: opening it anew through /proc makes one (proc(5)).
+/// A writing end of a pipe of which we have the reading one: opening it anew through /proc makes
+/// one (proc(5)).
 pub(super) fn other_end(pipe: &OwnedFd) -> nix::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
     let opened = std::fs::OpenOptions::new().write(true).open(path);
-    opened.map(OwnedFd::from).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+    opened
+        .map(OwnedFd::from)
+        .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }
 
 /// Bytes that are in a pipe now.

@@ -21,8 +21,9 @@ use crate::record::patient::PATIENCE;
 use crate::service_manager::FdStore;
 use crate::waiting::until;
 
-/// Most threads: so many targets may hang at once before others have to wait. A thread that ends leaves its hands to the next
-/// one, with their descriptors: their number is that of the threads that there were at once, and never falls.
+/// Most threads: so many targets may hang at once before others have to wait. A thread that ends
+/// leaves its hands to the next one, with their descriptors: their number is that of the threads
+/// that there were at once, and never falls.
 const THREADS_MAX: usize = CARRIERS;
 /// Threads that stay when there is nothing to do: one that works and one that waits.
 const THREADS_KEPT: usize = 2;
@@ -70,7 +71,11 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn start(cap: Option<u64>, carriers: Carriers, store: FdStore) -> io::Result<Arc<Self>> {
+    pub(super) fn start(
+        cap: Option<u64>,
+        carriers: Carriers,
+        store: FdStore,
+    ) -> io::Result<Arc<Self>> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let pool = Arc::new(Self {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
@@ -103,10 +108,15 @@ impl Pool {
         let mut streams = self.streams.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let index = streams.iter().position(Option::is_none).unwrap_or(streams.len());
         let id = u32::try_from(index).map_err(|_| Errno::EMFILE)?;
-        // Until we begin, nothing is taken: what we take stands in a black box that nobody would read.
-        let wanted =
-            if self.has_begun.load(Ordering::SeqCst) { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
-        self.epoll.add(stream.pipe(), EpollEvent::new(wanted | EpollFlags::EPOLLONESHOT, id.into()))?;
+        // Until we begin, nothing is taken: what we take stands in a black box that nobody would
+        // read.
+        let wanted = if self.has_begun.load(Ordering::SeqCst) {
+            EpollFlags::EPOLLIN
+        } else {
+            EpollFlags::empty()
+        };
+        self.epoll
+            .add(stream.pipe(), EpollEvent::new(wanted | EpollFlags::EPOLLONESHOT, id.into()))?;
         let slot = Some(Arc::new(stream));
         match streams.get_mut(index) {
             Some(free) => *free = slot,
@@ -179,7 +189,8 @@ impl Pool {
     }
 
     pub(super) fn lost(&self) -> u64 {
-        let open: u64 = self.all().iter().map(|stream| stream.losses.lost().load(Ordering::Relaxed)).sum();
+        let open: u64 =
+            self.all().iter().map(|stream| stream.losses.lost().load(Ordering::Relaxed)).sum();
         open + self.lost_by_closed.load(Ordering::Relaxed)
     }
 
@@ -210,8 +221,10 @@ impl Pool {
         let pool = Arc::clone(self);
         self.threads.fetch_add(1, Ordering::SeqCst);
         self.idle.fetch_add(1, Ordering::SeqCst);
-        let spawned =
-            std::thread::Builder::new().name("logs".into()).stack_size(STACK).spawn(move || pool.work());
+        let spawned = std::thread::Builder::new()
+            .name("logs".into())
+            .stack_size(STACK)
+            .spawn(move || pool.work());
         if let Err(error) = spawned {
             self.threads.fetch_sub(1, Ordering::SeqCst);
             self.idle.fetch_sub(1, Ordering::SeqCst);
@@ -223,8 +236,10 @@ impl Pool {
     fn work(self: Arc<Self>) {
         let mut hands = self.hands();
         loop {
-            let somebody_works = self.threads.load(Ordering::SeqCst) > self.idle.load(Ordering::SeqCst);
-            let timeout = if somebody_works { EpollTimeout::from(LOOK_MS) } else { EpollTimeout::NONE };
+            let somebody_works =
+                self.threads.load(Ordering::SeqCst) > self.idle.load(Ordering::SeqCst);
+            let timeout =
+                if somebody_works { EpollTimeout::from(LOOK_MS) } else { EpollTimeout::NONE };
             let mut events = [EpollEvent::empty()];
             let count = self.epoll.wait(&mut events, timeout);
             if self.idle.fetch_sub(1, Ordering::SeqCst) == 1
@@ -251,7 +266,9 @@ impl Pool {
     }
 
     fn serve(self: &Arc<Self>, data: u64, hands: &mut Hands) {
-        let Some((id, stream)) = u32::try_from(data).ok().and_then(|id| Some((id, self.stream(id)?))) else {
+        let Some((id, stream)) =
+            u32::try_from(data).ok().and_then(|id| Some((id, self.stream(id)?)))
+        else {
             return;
         };
         if !self.has_begun.load(Ordering::SeqCst) {
@@ -267,8 +284,8 @@ impl Pool {
             // What a predecessor left in another's hands comes first: then this one is armed again.
             stream.begin_to_wait();
         } else {
-            // Whoever writes much has more in a moment: that is waited for here, which costs less than to wait with all
-            // the others, unless somebody else wants to write to the target.
+            // Whoever writes much has more in a moment: that is waited for here, which costs less
+            // than to wait with all the others, unless somebody else wants to write to the target.
             let mut rounds = 0;
             while stream.carry(&target, self, hands) >= MUCH
                 && rounds < ROUNDS
@@ -297,8 +314,8 @@ impl Pool {
         waiting.jobs.into_iter().for_each(|(_, job)| self.give(job));
     }
 
-    /// Takes what a stream holds, outside of its turn in the epoll set, and does `then` before anybody else gets to the
-    /// target. `None`: somebody else has the turn.
+    /// Takes what a stream holds, outside of its turn in the epoll set, and does `then` before
+    /// anybody else gets to the target. `None`: somebody else has the turn.
     pub(super) fn carry_now<T>(
         self: &Arc<Self>,
         stream: &Stream,
@@ -348,7 +365,10 @@ impl Pool {
             stream.target().turn.overdue().into_iter().for_each(|job| self.give(job));
             let since = stream.busy_since.load(Ordering::Relaxed);
             let is_stalled = since > 0 && Duration::from_nanos(now.saturating_sub(since)) > STALL;
-            if is_stalled && stream.discard() > 0 && !stream.said_stalled.swap(true, Ordering::Relaxed) {
+            if is_stalled
+                && stream.discard() > 0
+                && !stream.said_stalled.swap(true, Ordering::Relaxed)
+            {
                 self.tell(Notice::Trouble {
                     worker: stream.worker.clone(),
                     target: stream.target_name(),

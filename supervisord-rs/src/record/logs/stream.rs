@@ -1,4 +1,5 @@
-//! One captured stream: what comes out of its pipe goes to its target, as bytes where nobody has to look at lines.
+//! One captured stream: what comes out of its pipe goes to its target, as bytes where nobody has to
+//! look at lines.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -52,7 +53,8 @@ pub(super) struct Stream {
     target: Arc<Target>,
     ours: OwnedFd,
     theirs: OwnedFd,
-    /// Bytes taken out of the pipe; locked for the taking itself, so that a count and the pipe agree.
+    /// Bytes taken out of the pipe; locked for the taking itself, so that a count and the pipe
+    /// agree.
     taken: Mutex<u64>,
     /// Held by the thread that carries.
     carrier: Mutex<Carrier>,
@@ -61,7 +63,8 @@ pub(super) struct Stream {
     watched: Mutex<Option<Watched>>,
     changes_lines: bool,
     echo: Option<Echo>,
-    /// When its output began to be carried, or to wait for its turn, in monotonic nanoseconds; 0: neither.
+    /// When its output began to be carried, or to wait for its turn, in monotonic nanoseconds; 0:
+    /// neither.
     pub(super) busy_since: AtomicU64,
     pub(super) said_stalled: AtomicBool,
     /// What was dropped.
@@ -113,7 +116,8 @@ impl Stream {
             }
             None => pipe2(OFlag::O_CLOEXEC)?,
         };
-        // Only our end: the two ends are separate open file descriptions, and the worker expects a blocking one.
+        // Only our end: the two ends are separate open file descriptions, and the worker expects a
+        // blocking one.
         fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let by_line = output != Output::File;
         if !leftovers.is_empty() {
@@ -173,8 +177,12 @@ impl Stream {
 
     /// Its target is somebody else's now.
     pub(super) fn begin_to_wait(&self) {
-        let _ =
-            self.busy_since.compare_exchange(0, monotonic_ns().max(1), Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.busy_since.compare_exchange(
+            0,
+            monotonic_ns().max(1),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
     }
 
     /// Whether it has something of a predecessor that comes before everything else in its file.
@@ -182,8 +190,8 @@ impl Stream {
         self.carrier.try_lock().is_ok_and(|carrier| !carrier.leftovers.is_empty())
     }
 
-    /// Carries what is there, at most so much that others get their turn. The caller has the target's turn. How many
-    /// bytes; 0 where more are left than that.
+    /// Carries what is there, at most so much that others get their turn. The caller has the
+    /// target's turn. How many bytes; 0 where more are left than that.
     pub(super) fn carry(&self, target: &Arc<Target>, pool: &Arc<Pool>, hands: &mut Hands) -> usize {
         let mut carrier = lock(&self.carrier);
         self.busy_since.store(monotonic_ns().max(1), Ordering::Relaxed);
@@ -213,7 +221,8 @@ impl Stream {
         poll(&mut polled, MOMENT_MS).is_ok_and(|ready| ready > 0)
     }
 
-    /// What a predecessor had taken and not written, or not wholly. First of all: it was written first.
+    /// What a predecessor had taken and not written, or not wholly. First of all: it was written
+    /// first.
     fn carry_leftovers(
         &self,
         carrier: &mut Carrier,
@@ -294,7 +303,8 @@ impl Stream {
         recent.drain(..excess);
     }
 
-    /// Writes bytes as they are, or the lines that they make. `held`: how many bytes are in the hands, if these are.
+    /// Writes bytes as they are, or the lines that they make. `held`: how many bytes are in the
+    /// hands, if these are.
     fn put(
         &self,
         carrier: &mut Carrier,
@@ -350,7 +360,8 @@ impl Stream {
         }
     }
 
-    /// The file that what comes belongs into: yesterday's is put aside before it gets today's first line.
+    /// The file that what comes belongs into: yesterday's is put aside before it gets today's first
+    /// line.
     fn present<'a>(
         &self,
         file: &'a Mutex<LogFile>,
@@ -366,7 +377,8 @@ impl Stream {
         held
     }
 
-    /// Appends a text to the file. What it is made of is dropped from the hands then: it is written, or cannot be.
+    /// Appends a text to the file. What it is made of is dropped from the hands then: it is
+    /// written, or cannot be.
     fn append(
         &self,
         carrier: &mut Carrier,
@@ -378,9 +390,13 @@ impl Stream {
     ) {
         let Some(file) = &target.file else { return };
         let mut file = lock(file);
-        let written =
-            self.mark(&mut file).map_err(|error| Unwritten { bytes: text.len(), error }).and_then(|()| {
-                if let (Some(hands), Some(held), Ok(Some(place))) = (&mut hands, held, file.length()) {
+        let written = self
+            .mark(&mut file)
+            .map_err(|error| Unwritten { bytes: text.len(), error })
+            .and_then(|()| {
+                if let (Some(hands), Some(held), Ok(Some(place))) =
+                    (&mut hands, held, file.length())
+                {
                     let made = Some(text).filter(|_| self.changes_lines);
                     hands.begin_write(place, held.all, held.covered, made);
                 }
@@ -417,7 +433,8 @@ impl Stream {
         self.account(carrier, lost, failed, pool);
     }
 
-    /// The line that was not finished is written as it is: nobody will finish it. The caller has the target's turn.
+    /// The line that was not finished is written as it is: nobody will finish it. The caller has
+    /// the target's turn.
     pub(super) fn finish(&self, target: &Arc<Target>, pool: &Arc<Pool>) {
         let mut carrier = lock(&self.carrier);
         let text = carrier.format.finish();
@@ -449,7 +466,13 @@ impl Stream {
         Ok(())
     }
 
-    fn account(&self, carrier: &mut Carrier, lost: u64, error: Option<io::Error>, pool: &Arc<Pool>) {
+    fn account(
+        &self,
+        carrier: &mut Carrier,
+        lost: u64,
+        error: Option<io::Error>,
+        pool: &Arc<Pool>,
+    ) {
         self.losses.lost().fetch_add(lost, Ordering::Relaxed);
         self.losses.unmarked().fetch_add(lost, Ordering::Relaxed);
         carrier.lost_in_trouble += lost;
@@ -507,10 +530,12 @@ impl Stream {
         dropped
     }
 
-    /// The last lines that were written, as text. `target`: the file may be looked at, since the caller has its turn.
+    /// The last lines that were written, as text. `target`: the file may be looked at, since the
+    /// caller has its turn.
     pub(super) fn last_lines(&self, target: Option<&Target>) -> Vec<String> {
         let lines = last_of(&lock(&self.recent));
-        let file = target.and_then(|target| target.file.as_ref()).filter(|_| self.output == Output::File);
+        let file =
+            target.and_then(|target| target.file.as_ref()).filter(|_| self.output == Output::File);
         match file {
             // A predecessor took what is in none of our memory.
             Some(file) if lines.len() < LAST_LINES => last_of(&lock(file).end(RECENT)),

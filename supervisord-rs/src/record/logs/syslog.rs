@@ -1,5 +1,5 @@
-//! A line to the local syslog (RFC 3164, as glibc's syslog(3) writes it): facility daemon, severity info, the worker as
-//! the tag.
+//! A line to the local syslog (RFC 3164, as glibc's syslog(3) writes it): facility daemon, severity
+//! info, the worker as the tag.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;

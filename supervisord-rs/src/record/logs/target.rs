@@ -1,5 +1,6 @@
-//! Where output goes: each thing that can hang is one target, with one turn, however many streams go there and under how
-//! many names. What a file is, is known by its device and inode as soon as it is open.
+//! Where output goes: each thing that can hang is one target, with one turn, however many streams
+//! go there and under how many names. What a file is, is known by its device and inode as soon as
+//! it is open.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use super::lock;
 use super::turn::Turn;
 use crate::config::settings::Rotate;
 
-/// Names of our own standard output: it is written to as it was given to us, and not opened a second time.
+/// Names of our own standard output: it is written to as it was given to us, and not opened a
+/// second time.
 const STDOUT: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 /// Names of our own standard error.
 const STDERR: [&str; 3] = ["/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"];
@@ -27,12 +29,14 @@ pub(super) struct Target {
     pub(super) turn: Turn,
     /// None: a collector's socket.
     pub(super) file: Option<Mutex<LogFile>>,
-    /// Another that turned out to be the same file: everything goes there, until all files are opened anew.
+    /// Another that turned out to be the same file: everything goes there, until all files are
+    /// opened anew.
     same: Mutex<Option<Arc<Target>>>,
-    /// The next write opens it under its name. Beside the file, which a thread that hangs keeps locked.
+    /// The next write opens it under its name. Beside the file, which a thread that hangs keeps
+    /// locked.
     pub(super) shall_reopen: AtomicBool,
-    /// Held by whoever gives names to rotated files: they are renamed by the thread that writes, and replaced by the one
-    /// that compresses.
+    /// Held by whoever gives names to rotated files: they are renamed by the thread that writes,
+    /// and replaced by the one that compresses.
     pub(super) naming: Mutex<()>,
     /// A thread compresses what was put aside.
     pub(super) is_compressing: AtomicBool,
@@ -101,8 +105,8 @@ impl Target {
 #[derive(Debug, Default)]
 struct Known {
     files: HashMap<Identity, Weak<Target>>,
-    /// Their own names, which stay theirs while they are put aside: whoever opens the next one in that moment goes with
-    /// them, and not beside them.
+    /// Their own names, which stay theirs while they are put aside: whoever opens the next one in
+    /// that moment goes with them, and not beside them.
     names: HashMap<PathBuf, Weak<Target>>,
     /// How often that has changed.
     changes: u64,
@@ -159,12 +163,14 @@ impl Targets {
             return Arc::clone(&self.standard[1]);
         }
         let mut named = lock(&self.named);
-        let target =
-            named.entry(path.into()).or_insert_with(|| Arc::new(Target::of(LogFile::new(path, rotate, cap))));
+        let target = named
+            .entry(path.into())
+            .or_insert_with(|| Arc::new(Target::of(LogFile::new(path, rotate, cap))));
         Arc::clone(target)
     }
 
-    /// Opens its file where it is not open. False: it is another's, and everything goes there from now on.
+    /// Opens its file where it is not open. False: it is another's, and everything goes there from
+    /// now on.
     pub(super) fn settle(&self, target: &Arc<Target>) -> bool {
         let Some(file) = &target.file else { return true };
         let mut file = lock(file);
@@ -181,7 +187,8 @@ impl Targets {
         }
     }
 
-    /// The same in the middle of a write, since it was rotated: whoever has opened the new one meanwhile follows.
+    /// The same in the middle of a write, since it was rotated: whoever has opened the new one
+    /// meanwhile follows.
     pub(super) fn settle_rotated(&self, target: &Arc<Target>, file: &mut LogFile) {
         if let Some(other) = self.open(target, file) {
             *lock(&other.same) = Some(Arc::clone(target));
@@ -204,7 +211,8 @@ impl Targets {
         None
     }
 
-    /// Whose a file is that has just been opened. Nothing is asked of a file system under the lock: it may hang.
+    /// Whose a file is that has just been opened. Nothing is asked of a file system under the lock:
+    /// it may hang.
     fn claim(&self, target: &Arc<Target>, identity: Identity, file: &LogFile) -> Claim {
         loop {
             let changes = {
@@ -242,7 +250,8 @@ impl Targets {
         }
     }
 
-    /// How many files nothing has opened yet; at most two too many, which are our standard output and standard error.
+    /// How many files nothing has opened yet; at most two too many, which are our standard output
+    /// and standard error.
     pub(super) fn to_open(&self) -> usize {
         let wanted = lock(&self.named).len() + self.standard.len();
         wanted.saturating_sub(lock(&self.known).files.len())

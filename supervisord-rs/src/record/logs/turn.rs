@@ -1,6 +1,6 @@
-//! Who may write to a target now. Several streams can go to one, such as the terminal: if it hangs, it shall hold one
-//! thread, and not one for each of them, since the threads carry everybody's output. What has to wait waits here, in a
-//! bounded list, and not in a thread.
+//! Who may write to a target now. Several streams can go to one, such as the terminal: if it hangs,
+//! it shall hold one thread, and not one for each of them, since the threads carry everybody's
+//! output. What has to wait waits here, in a bounded list, and not in a thread.
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -8,7 +8,8 @@ use std::time::Instant;
 use super::jobs::Job;
 use super::lock;
 
-/// Jobs that wait for one target at most. A worker that dies again and again leaves one with each death.
+/// Jobs that wait for one target at most. A worker that dies again and again leaves one with each
+/// death.
 const JOBS_MAX: usize = 64;
 
 #[derive(Debug, Default)]
@@ -42,7 +43,8 @@ impl Turn {
         !std::mem::replace(&mut lock(&self.state).is_taken, true)
     }
 
-    /// Takes it, or leaves word that this stream waits for it. Does not block. False: it has to wait.
+    /// Takes it, or leaves word that this stream waits for it. Does not block. False: it has to
+    /// wait.
     pub(super) fn take_or_wait(&self, stream: u32) -> bool {
         let mut state = lock(&self.state);
         if state.is_taken && !state.streams.contains(&stream) {
@@ -108,7 +110,10 @@ mod tests {
         assert!(matches!(turn.defer(Job::Weigh, later), Deferred::Again(_)), "nobody has it");
         assert!(turn.take());
         let now = Instant::now();
-        assert!(matches!(turn.defer(Job::Weigh, now), Deferred::Without), "it does not want to wait");
+        assert!(
+            matches!(turn.defer(Job::Weigh, now), Deferred::Without),
+            "it does not want to wait"
+        );
         for _ in 0..JOBS_MAX {
             assert!(matches!(turn.defer(Job::Weigh, later), Deferred::Waits));
         }

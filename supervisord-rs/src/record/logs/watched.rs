@@ -17,9 +17,11 @@ impl Watched {
         Self { pattern, token, from, partial: Vec::new() }
     }
 
-    /// Looks at whole lines in what was taken; `start`: how much was taken before. The token, when one matches.
+    /// Looks at whole lines in what was taken; `start`: how much was taken before. The token, when
+    /// one matches.
     pub(super) fn look(&mut self, bytes: &[u8], start: u64) -> Option<u64> {
-        let old = usize::try_from(self.from.saturating_sub(start)).unwrap_or(usize::MAX).min(bytes.len());
+        let old =
+            usize::try_from(self.from.saturating_sub(start)).unwrap_or(usize::MAX).min(bytes.len());
         self.partial.extend_from_slice(&bytes[old..]);
         let Some(end) = self.partial.iter().rposition(|&byte| byte == b'\n') else {
             // A line without end is not searched again and again.

@@ -1,5 +1,5 @@
-//! What several workers have in common, and was not settled at the death: the failures of a group, and incidents that are
-//! open. Each worker's memo has its part.
+//! What several workers have in common, and was not settled at the death: the failures of a group,
+//! and incidents that are open. Each worker's memo has its part.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -50,11 +50,17 @@ impl Machine {
         let loss = *incident.lost.iter().rev().find(|loss| loss.incarnation.worker == worker)?;
         let is_culprit = incident.culprit.is_some_and(|culprit| culprit == loss.incarnation);
         let injected = incident.injected.filter(|_| is_culprit);
-        Some(OpenLoss { incident: incident.id, opened: incident.opened, loss, is_culprit, injected })
+        Some(OpenLoss {
+            incident: incident.id,
+            opened: incident.opened,
+            loss,
+            is_culprit,
+            injected,
+        })
     }
 
-    /// Incidents that were open are open again, each of the parts that are known. Those that miss nobody any more are
-    /// settled at once.
+    /// Incidents that were open are open again, each of the parts that are known. Those that miss
+    /// nobody any more are settled at once.
     pub(super) fn reopen(&mut self, known: &[&InheritedWorker]) {
         let mut parts: BTreeMap<IncidentId, Vec<(WorkerId, OpenLoss)>> = BTreeMap::new();
         for past in known.iter().filter(|past| past.fate != Fate::Closed) {
@@ -77,7 +83,8 @@ impl Machine {
         let culprit = of_culprit.map(|(_, part)| part.loss.incarnation);
         let first = of_culprit.or(parts.first()).map_or(WorkerId(0), |(worker, _)| *worker);
         let unknown = Ending { status: Status::Unknown, cause: Cause::Unknown };
-        let lost: BTreeSet<Incarnation> = parts.iter().map(|(_, part)| part.loss.incarnation).collect();
+        let lost: BTreeSet<Incarnation> =
+            parts.iter().map(|(_, part)| part.loss.incarnation).collect();
         let up = crate::dependencies::ids(self.workers.len())
             .filter(|worker| self.workers[worker.index()].phase == Phase::Running)
             .map(|worker| self.incarnation(worker));

@@ -1,18 +1,18 @@
-//! A world in virtual time around the machine: it answers effects as drivers would, and checks every invariant after
-//! every step with a model of its own.
+//! A world in virtual time around the machine: it answers effects as drivers would, and checks
+//! every invariant after every step with a model of its own.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use supervision::spec::{
-    Backoff, Condition, Dependency, DomainKind, DomainSpec, Exit, GroupSpec, InjectionSpec, Limit, OnHang,
-    Readiness, Restart, RestartPolicy, StartLimits, Stop, Strategy, WorkerSpec,
+    Backoff, Condition, Dependency, DomainKind, DomainSpec, Exit, GroupSpec, InjectionSpec, Limit,
+    OnHang, Readiness, Restart, RestartPolicy, StartLimits, Stop, Strategy, WorkerSpec,
 };
 use supervision::{
-    Cause, Command, DomainId, Effect, Ending, Event, Fate, FaultId, Generation, Incarnation, Incident,
-    Inherited, InheritedDeath, InheritedWorker, LaunchFailure, LaunchStage, Machine, Memo, Outcome, Phase,
-    RequestId, Spec, Status, Transition, WorkerId,
+    Cause, Command, DomainId, Effect, Ending, Event, Fate, FaultId, Generation, Incarnation,
+    Incident, Inherited, InheritedDeath, InheritedWorker, LaunchFailure, LaunchStage, Machine,
+    Memo, Outcome, Phase, RequestId, Spec, Status, Transition, WorkerId,
 };
 
 pub const MS: Duration = Duration::from_millis(1);
@@ -44,7 +44,12 @@ pub fn worker(name: &str, domain: DomainId) -> WorkerSpec {
         autostart: true,
         restart: Restart {
             policy: RestartPolicy::OnFailure,
-            backoff: Backoff { initial: 100 * MS, factor_permille: 2000, max: 1000 * MS, jitter_permille: 0 },
+            backoff: Backoff {
+                initial: 100 * MS,
+                factor_permille: 2000,
+                max: 1000 * MS,
+                jitter_permille: 0,
+            },
             limit: Limit { restarts: 3, within: 60_000 * MS },
             reset_after: 10_000 * MS,
             slow_retry: None,
@@ -186,10 +191,9 @@ impl World {
         match effect {
             Effect::Launch { incarnation } => {
                 assert!(!self.shutdown_ordered, "launched after an order to shut down");
-                let others = self
-                    .truth
-                    .iter()
-                    .filter(|(other, truth)| other.worker == incarnation.worker && **truth != Truth::Gone);
+                let others = self.truth.iter().filter(|(other, truth)| {
+                    other.worker == incarnation.worker && **truth != Truth::Gone
+                });
                 assert_eq!(others.count(), 0, "a second copy of {incarnation:?}");
                 self.check_order_of_start(incarnation.worker);
                 let before = self.truth.insert(incarnation, Truth::Launching);
@@ -197,7 +201,11 @@ impl World {
                 self.questions.push_back(Effect::Launch { incarnation });
             }
             Effect::Withdraw { incarnation } => {
-                assert_eq!(self.truth.get(&incarnation), Some(&Truth::Launching), "withdrawn too late");
+                assert_eq!(
+                    self.truth.get(&incarnation),
+                    Some(&Truth::Launching),
+                    "withdrawn too late"
+                );
                 self.questions.push_back(effect);
             }
             Effect::Confirm { .. }
@@ -216,7 +224,11 @@ impl World {
             }
             Effect::Inject { incarnation, .. } => {
                 assert!(self.machine.spec().fault_injection, "injected though it is denied");
-                assert_eq!(self.truth.get(&incarnation), Some(&Truth::Alive), "injected into the dead");
+                assert_eq!(
+                    self.truth.get(&incarnation),
+                    Some(&Truth::Alive),
+                    "injected into the dead"
+                );
             }
             Effect::ReportRemains { incarnation } => drop(self.named.insert(incarnation)),
             Effect::Signal { incarnation, .. }
@@ -228,9 +240,19 @@ impl World {
                 assert_ne!(transition.from, transition.to, "no change is no transition");
                 if transition.to == Phase::Running {
                     let who = transition.incarnation;
-                    assert!(self.confirmed.contains(&who), "running without having been confirmed: {who:?}");
-                    assert_eq!(self.truth.get(&who), Some(&Truth::Alive), "the dead are running: {who:?}");
-                    assert!(!self.exited_first.contains_key(&who), "what has exited is running: {who:?}");
+                    assert!(
+                        self.confirmed.contains(&who),
+                        "running without having been confirmed: {who:?}"
+                    );
+                    assert_eq!(
+                        self.truth.get(&who),
+                        Some(&Truth::Alive),
+                        "the dead are running: {who:?}"
+                    );
+                    assert!(
+                        !self.exited_first.contains_key(&who),
+                        "what has exited is running: {who:?}"
+                    );
                 }
                 if transition.to == Phase::Stopping {
                     self.check_order_of_end(transition.incarnation.worker);
@@ -238,14 +260,18 @@ impl World {
                 self.transitions.push(transition);
             }
             Effect::IncidentOpened(incident) => {
-                let is_given_up = incident.culprit.is_some_and(|culprit| self.given_up.contains(&culprit));
+                let is_given_up =
+                    incident.culprit.is_some_and(|culprit| self.given_up.contains(&culprit));
                 self.incidents_of_given_up += u64::from(is_given_up);
                 let before = self.opened.insert(incident.id.0, incident);
                 assert_eq!(before, None, "an incident opened twice");
             }
             Effect::IncidentClosed(incident) => {
                 assert!(self.opened.contains_key(&incident.id.0), "closed before it was opened");
-                assert!(incident.lost.iter().all(|loss| loss.outcome != Outcome::Pending), "{incident:?}");
+                assert!(
+                    incident.lost.iter().all(|loss| loss.outcome != Outcome::Pending),
+                    "{incident:?}"
+                );
                 assert!(incident.closed >= Some(incident.opened), "{incident:?}");
                 let before = self.closed.insert(incident.id.0, incident);
                 assert_eq!(before, None, "an incident closed twice");
@@ -268,17 +294,21 @@ impl World {
         }
     }
 
-    /// Pairs of members of a group that are restarted together, the earlier one first, where the worker is one of them
-    /// and no dependency says otherwise.
+    /// Pairs of members of a group that are restarted together, the earlier one first, where the
+    /// worker is one of them and no dependency says otherwise.
     fn fellows(&self, worker: WorkerId, is_later: bool) -> Vec<WorkerId> {
         let spec = self.machine.spec();
         let together = spec.groups.iter().filter(|group| group.strategy != Strategy::OneForOne);
-        // A list against the order of the file may contradict dependencies: what it means then is a scenario.
+        // A list against the order of the file may contradict dependencies: what it means then is a
+        // scenario.
         let mut groups = together
             .filter(|group| group.workers.is_sorted() && group.workers.contains(&worker))
             .filter(|_| spec.groups.len() == 1);
         let members = groups.next().map(|group| group.workers.clone()).unwrap_or_default();
-        members.into_iter().filter(|other| if is_later { *other < worker } else { *other > worker }).collect()
+        members
+            .into_iter()
+            .filter(|other| if is_later { *other < worker } else { *other > worker })
+            .collect()
     }
 
     /// A member is launched when no earlier one is on its way.
@@ -299,7 +329,8 @@ impl World {
     fn check_order_of_end(&self, worker: WorkerId) {
         for other in self.fellows(worker, false) {
             let view = self.view(other.0);
-            let is_ending = matches!(view.phase, Phase::Stopping | Phase::Killing) && view.since < self.now;
+            let is_ending =
+                matches!(view.phase, Phase::Stopping | Phase::Killing) && view.since < self.now;
             assert!(
                 !is_ending,
                 "{worker:?} is asked to stop before {other:?}, which is later in their group: {view:?}"
@@ -316,7 +347,8 @@ impl World {
     fn check(&self) {
         for (worker, remembered) in &self.memos {
             // Failures leave the window as time passes.
-            let without = |memo: Memo| Memo { failures: Vec::new(), group_failures: Vec::new(), ..memo };
+            let without =
+                |memo: Memo| Memo { failures: Vec::new(), group_failures: Vec::new(), ..memo };
             let now = without(self.machine.memo(*worker).expect("it exists"));
             let remembered = without(remembered.clone());
             assert_eq!(now, remembered, "{worker:?} has changed and nobody was told");
@@ -326,14 +358,19 @@ impl World {
             let view = self.machine.worker(worker).expect("it exists");
             let present = Incarnation { worker, generation: view.generation };
             if self.exited.is_some() && self.named.contains(&present) {
-                // It did not die in time, and the machine is over: whether it does now is nobody's to know.
+                // It did not die in time, and the machine is over: whether it does now is nobody's
+                // to know.
                 continue;
             }
             let truth = self.truth.get(&present).copied().unwrap_or(Truth::Gone);
             let is_right = match view.phase {
                 Phase::Launching => truth == Truth::Launching,
-                Phase::Starting | Phase::Running | Phase::Stopping | Phase::Killing => truth == Truth::Alive,
-                Phase::Idle | Phase::Backoff | Phase::Quarantined | Phase::Finished => truth == Truth::Gone,
+                Phase::Starting | Phase::Running | Phase::Stopping | Phase::Killing => {
+                    truth == Truth::Alive
+                }
+                Phase::Idle | Phase::Backoff | Phase::Quarantined | Phase::Finished => {
+                    truth == Truth::Gone
+                }
             };
             assert!(is_right, "{} is {:?} and in truth {truth:?}", index, view.phase);
         }
@@ -367,11 +404,14 @@ impl World {
         match view.phase {
             Phase::Starting | Phase::Running => {
                 let spec = &self.machine.spec().workers[incarnation.worker.index()];
-                let is_success = spec.restart.success.iter().any(|exit| match (exit, ending.status) {
-                    (Exit::Code(code), Status::Exited(exited)) => *code == exited,
-                    (Exit::Signal(signal), Status::Signaled { signal: by, .. }) => *signal == by,
-                    _ => false,
-                });
+                let is_success =
+                    spec.restart.success.iter().any(|exit| match (exit, ending.status) {
+                        (Exit::Code(code), Status::Exited(exited)) => *code == exited,
+                        (Exit::Signal(signal), Status::Signaled { signal: by, .. }) => {
+                            *signal == by
+                        }
+                        _ => false,
+                    });
                 ending.cause != Cause::Finished && !is_success
             }
             // It was asked to: only a crash of its own counts.
@@ -413,12 +453,16 @@ impl World {
     pub fn answer(&mut self) -> Option<()> {
         let question = self.questions.pop_front()?;
         match question {
-            Effect::Launch { incarnation } if self.truth.get(&incarnation) == Some(&Truth::Launching) => {
+            Effect::Launch { incarnation }
+                if self.truth.get(&incarnation) == Some(&Truth::Launching) =>
+            {
                 self.truth.insert(incarnation, Truth::Alive);
                 self.tell(Event::Launched { incarnation });
                 self.say_ready(incarnation);
             }
-            Effect::Withdraw { incarnation } if self.truth.get(&incarnation) == Some(&Truth::Launching) => {
+            Effect::Withdraw { incarnation }
+                if self.truth.get(&incarnation) == Some(&Truth::Launching) =>
+            {
                 self.truth.insert(incarnation, Truth::Gone);
                 self.failures_told += 1;
                 self.tell(Event::LaunchFailed { incarnation, failure: launch_failure() });
@@ -500,8 +544,8 @@ impl World {
         for member in &members {
             self.truth.insert(*member, Truth::Gone);
         }
-        let is_given_up =
-            culprit.is_some_and(|culprit| members.contains(&culprit) && self.given_up.contains(&culprit));
+        let is_given_up = culprit
+            .is_some_and(|culprit| members.contains(&culprit) && self.given_up.contains(&culprit));
         self.failures_told += u64::from(!members.is_empty() && !is_given_up);
         self.tell(Event::DomainEnded { domain, members, culprit, ending });
     }
@@ -572,8 +616,8 @@ pub fn generation(number: u64) -> Generation {
 }
 
 impl World {
-    /// The supervisor dies at this moment, with all that it had not carried out. Another goes on from what was
-    /// remembered: `survives` says whose process is still there and was taken over.
+    /// The supervisor dies at this moment, with all that it had not carried out. Another goes on
+    /// from what was remembered: `survives` says whose process is still there and was taken over.
     pub fn succeed(&mut self, is_death: bool, survives: impl Fn(Incarnation) -> bool) {
         self.succeed_after(std::time::Duration::ZERO, is_death, survives);
     }
@@ -617,7 +661,8 @@ impl World {
         self.check();
     }
 
-    /// After something that the machine judges by itself (a deadline, a forced end): what it opened counts.
+    /// After something that the machine judges by itself (a deadline, a forced end): what it opened
+    /// counts.
     pub fn resync(&mut self, opened_before: u64) {
         self.drain();
         let told = self.counted();
