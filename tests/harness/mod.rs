@@ -4,6 +4,8 @@
 //! come. A supervisor that is dropped has left no process behind: that is asserted, in every test.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod dead_disk;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::process::CommandExt;

@@ -1,0 +1,7 @@
+//! Where it runs and what it runs: containers, ordinary users, real programs.
+
+mod container;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod ordinary_user;
+mod real_programs;

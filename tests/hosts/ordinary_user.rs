@@ -1,0 +1,85 @@
+//! A supervisor of an ordinary user: everything that the documentation promises and that needs no
+//! rights.
+
+use std::os::unix::fs::{MetadataExt, chown};
+use std::process::{Command, Stdio};
+
+use crate::harness::{Bed, EAGER, Supervisor, find, is_root, kill, text};
+use nix::sys::signal::Signal;
+
+const UID: u32 = 4731;
+
+fn start<'a>(bed: &'a Bed, yaml: &str) -> Supervisor<'a> {
+    assert!(is_root(), "this test becomes another user: run it as root");
+    let file = bed.write("supervisord-rs.yaml", yaml);
+    chown(bed.directory.path(), Some(UID), Some(UID)).expect("ours");
+    let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
+    let inner = bed.command(&[]);
+    let mut command = Command::new("setpriv");
+    command
+        .args([&format!("--reuid={UID}"), &format!("--regid={UID}"), "--clear-groups", "--"])
+        .arg(inner.get_program())
+        .args(["run", "-c"])
+        .arg(file)
+        .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a handle"))
+        .stderr(log);
+    bed.attach(command)
+}
+
+#[test]
+fn a_supervisor_of_an_ordinary_user_keeps_what_is_promised() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults: {{ {EAGER} }}\nworkers:\n  \
+         shell: {{ command: [sh, -c, 'echo UP; exec sleep 1d'], limits: {{ open_files: 100 }} }}\n  \
+         sdk: {{ worker: ticker }}\n  thread: {{ worker: ticker, isolation: thread }}\n  \
+         other: {{ command: [sleep, 1d], user: nobody, restart: never }}\n"
+    );
+    let supervisor = start(&bed, &yaml);
+    let up = |supervisor: &Supervisor<'_>| {
+        let status = supervisor.client.status().ok()?;
+        let is_up = |name: &str| find(&status, name).phase == "running";
+        ["shell", "sdk", "thread"].into_iter().all(is_up).then_some(status)
+    };
+    let before = supervisor.wait("all to run that can", up);
+    let pid = find(&before, "shell").pid.expect("running");
+    for path in ["run", "run/control.sock", "state", "logs", "logs/shell.log"] {
+        assert_eq!(bed.path(path).metadata().expect(path).uid(), UID, "{path}");
+    }
+    // What needs root is refused at the launch, with advice, and disturbs nobody.
+    let refused = supervisor.wait("a refusal", |supervisor| {
+        find(&supervisor.client.status().ok()?, "other").ending?.message
+    });
+    assert!(refused.contains("root") || refused.contains("user:"), "{refused}");
+    // Its process workers outlive it, and the successor of a thread's crash tells of it.
+    supervisor.client.inject("thread", "segfault").expect("allowed");
+    let incident = supervisor.wait("the incident of the death", |supervisor| {
+        supervisor.client.incidents(100).ok()?.into_iter().find(|incident| incident.supervisor_died)
+    });
+    assert_eq!(incident.lost, ["thread"], "{}", incident.sentence);
+    let after = supervisor.wait("all to run again", up);
+    assert_eq!(find(&after, "shell").pid, Some(pid), "adopted: {}", bed.log());
+    kill(after.supervisor.pid, Signal::SIGKILL);
+    supervisor.wait("another supervisor", |supervisor| {
+        (supervisor.client.status().ok()?.supervisor.pid != after.supervisor.pid).then_some(())
+    });
+    assert_eq!(
+        find(&supervisor.wait("all to run again", up), "shell").pid,
+        Some(pid),
+        "{}",
+        bed.log()
+    );
+    // A reload, by root and by itself; other users are kept out by the directory.
+    bed.write("supervisord-rs.yaml", &yaml.replace("echo UP", "echo CHANGED"));
+    let output = bed.verb(&["reload"]);
+    assert_eq!(output.status.code(), Some(0), "{} {}", text(&output.stderr), bed.log());
+    supervisor.wait_output("shell", "CHANGED");
+    let mut stranger = Command::new("setpriv");
+    stranger.args(["--reuid=4732", "--regid=4732", "--clear-groups", "--"]);
+    stranger.arg(crate::harness::program().get_program()).args(["status", "--socket"]);
+    let output = stranger.arg(bed.path("run/control.sock")).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    supervisor.stop();
+}

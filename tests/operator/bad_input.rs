@@ -1,0 +1,672 @@
+//! Bad input yields a clear error, and nothing else is disturbed.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use crate::harness::{Bed, EAGER, find, text};
+
+const ONE: &str = "version: 1\nworkers:\n  a: { worker: ticker }\n";
+
+#[track_caller]
+fn refused(yaml: &str, expected: &[&str]) {
+    let bed = Bed::new();
+    let file = bed.write("bad.yaml", yaml);
+    for verb in ["check", "run"] {
+        let mut command = bed.command(&[verb]);
+        command.args(if verb == "run" { vec!["-c"] } else { vec![] }).arg(&file);
+        let output = command.output().expect("the program runs");
+        assert_eq!(output.status.code(), Some(78), "{verb}: {}", text(&output.stderr));
+        let message = text(&output.stderr);
+        for words in expected {
+            assert!(message.contains(words), "{verb}: `{words}` is not in:\n{message}");
+        }
+    }
+    assert!(!bed.path("run").exists(), "nothing was touched");
+}
+
+#[test]
+fn every_problem_of_a_configuration_is_said_at_once_with_its_place() {
+    let yaml = "version: 1\nworkers:\n  api:\n    comand: [sleep, 1d]\n    restart: sometimes\n  db:\n    \
+                command: [sleep, 1d]\n    isolation: thread\n    heartbeat: 10\n    depends_on: { dbb: ready }\n  db: {}\n";
+    refused(
+        yaml,
+        &[
+            "bad.yaml:4:5",
+            "comand",
+            "did you mean `command`?",
+            "bad.yaml:5:14",
+            "workers.api.restart",
+            "one of: always, on-failure, never",
+            "a thread cannot run an executable",
+            "bad.yaml:8:16",
+            "a duration with its unit",
+            "the key `db` is there twice",
+        ],
+    );
+}
+
+#[test]
+fn invalid_yaml_is_said_with_its_place() {
+    refused("version: 1\nworkers: [\n", &["this is no valid YAML"]);
+    refused("", &["the file is empty"]);
+    refused("just a word\n", &["`just a word` is not what goes here", "expected a mapping"]);
+    refused("version: 2\nworkers: {}\n", &["version 2 is not known"]);
+}
+
+#[test]
+fn keys_of_later_versions_are_refused_and_never_ignored() {
+    let yaml = "version: 1\nsupervisor: { metrics: on }\nworkers:\n  a:\n    command: [sleep, 1d]\n    plugin: x.so\n    \
+                sandbox: {}\n";
+    refused(
+        yaml,
+        &[
+            "workers.a.plugin: this key is not supported yet",
+            "workers.a.sandbox: this key is not supported yet",
+            "supervisor.metrics: this key is not supported yet",
+        ],
+    );
+}
+
+/// Its output; it ends by itself, and soon.
+fn ends(bed: &Bed, arguments: &[&str]) -> std::process::Output {
+    let mut command = bed.command(arguments);
+    let mut child = command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let ended =
+        crate::harness::until(crate::harness::DEADLINE / 4, || child.try_wait().expect("ours"));
+    if ended.is_none() {
+        child.kill().expect("ours");
+    }
+    assert!(ended.is_some(), "{arguments:?} waits for ever");
+    child.wait_with_output().expect("ours")
+}
+
+#[test]
+fn a_configuration_that_is_no_regular_file_is_refused_and_not_waited_for() {
+    let bed = Bed::new();
+    let fifo = bed.path("fifo.yaml");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let fifo = fifo.to_str().expect("ASCII");
+    for (file, what) in
+        [(fifo, "it is a FIFO"), ("/dev/zero", "it is a device"), ("/", "it is a directory")]
+    {
+        for verb in [&["check"][..], &["status", "-c"], &["run", "-c"]] {
+            let output = ends(&bed, &[verb, &[file]].concat());
+            assert_eq!(output.status.code(), Some(78), "{verb:?} {file}");
+            let message = text(&output.stderr);
+            assert!(message.contains(what), "{verb:?} {file}: {message}");
+        }
+    }
+    // What the caller has open already is read to its end.
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    writer.write_all(ONE.as_bytes()).expect("room");
+    drop(writer);
+    let output =
+        bed.command(&["check", "/dev/stdin"]).stdin(reader).output().expect("the program runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_fifo_or_a_link_in_the_place_of_the_black_box_holds_up_no_start() {
+    let bed = Bed::new();
+    bed.start(ONE).stop();
+    let private = nix::sys::stat::Mode::S_IRWXU;
+    for name in ["blackbox", "blackbox.new"] {
+        let _ = std::fs::remove_file(bed.path("run").join(name));
+        nix::unistd::mkfifo(&bed.path("run").join(name), private).expect("a FIFO");
+    }
+    let supervisor = bed.start(ONE);
+    supervisor.wait_running();
+    let metadata = std::fs::symlink_metadata(bed.path("run/blackbox")).expect("there");
+    assert!(metadata.is_file(), "ours is in its place");
+    assert!(bed.log().contains("it is not a regular file"), "{}", bed.log());
+    supervisor.stop();
+    // A link is not followed: what it leads to is somebody else's.
+    let theirs = bed.write("theirs", "precious");
+    let _ = std::fs::remove_file(bed.path("run/blackbox.new"));
+    std::os::unix::fs::symlink(&theirs, bed.path("run/blackbox.new")).expect("a link");
+    let supervisor = bed.start(ONE);
+    supervisor.wait_running();
+    supervisor.stop();
+    assert_eq!(std::fs::read_to_string(&theirs).expect("there"), "precious");
+}
+
+#[test]
+fn a_lock_that_is_no_regular_file_is_refused() {
+    let bed = Bed::new();
+    bed.start(ONE).stop();
+    let lock = bed.path("run/supervisor.lock");
+    std::fs::remove_file(&lock).expect("there");
+    nix::unistd::mkfifo(&lock, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let file = bed.path("supervisord-rs.yaml");
+    let output = ends(&bed, &["run", "--no-guardian", "-c", file.to_str().expect("ASCII")]);
+    assert!(!output.status.success());
+    let message = text(&output.stderr);
+    assert!(message.contains("supervisor.lock there is no regular file: remove it"), "{message}");
+}
+
+#[test]
+fn a_supervisor_whose_queue_is_full_is_waited_for_and_then_called_busy() {
+    use nix::sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
+    };
+    let bed = Bed::new();
+    let path = bed.path("full.sock");
+    let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+        .expect("a socket");
+    bind(std::os::fd::AsRawFd::as_raw_fd(&listener), &UnixAddr::new(&path).expect("short"))
+        .expect("free");
+    listen(&listener, Backlog::new(0).expect("allowed")).expect("ours");
+    let first = UnixStream::connect(&path).expect("room for one");
+    let arguments = ["status", "--socket", path.to_str().expect("ASCII")];
+    let output = ends(&bed, &arguments);
+    let message = text(&output.stderr);
+    assert!(message.contains("is busy") && !message.contains("start one"), "{message}");
+    // As soon as there is room, it is in.
+    let listener = std::os::unix::net::UnixListener::from(listener);
+    let late = std::thread::spawn(move || {
+        drop(first);
+        let (_gone, _) = listener.accept().expect("the first");
+        // Its end is the answer.
+        listener.accept().expect("the next");
+    });
+    let message = text(&ends(&bed, &arguments).stderr);
+    late.join().expect("both have come");
+    assert!(!message.contains("is busy"), "{message}");
+}
+
+#[test]
+fn a_cycle_is_named_in_full() {
+    let yaml = "version: 1\ndefaults: {}\nworkers:\n  a: { worker: sleeper, depends_on: [b] }\n  \
+                b: { worker: sleeper, depends_on: [c] }\n  c: { worker: sleeper, depends_on: [a] }\n";
+    refused(yaml, &["a → b → c → a"]);
+}
+
+#[test]
+fn a_line_that_cannot_be_seen_is_no_way_to_be_ready() {
+    for sink in ["'null'", "inherit"] {
+        refused(
+            &format!(
+                "version: 1\nworkers:\n  w: {{ command: [x], ready: {{ log: READY }}, logs: {{ stdout: {sink} }} }}\n"
+            ),
+            &["`ready: { log: }` looks at captured output"],
+        );
+    }
+}
+
+#[test]
+fn arguments_and_faults_are_checked_before_anything_runs() {
+    let yaml = "version: 1\nworkers:\n  a: { worker: ticker, args: { intervall: 5ms } }\n  b: { worker: tickr }\n  \
+                c: { worker: ticker, inject: [ { fault: segfalt } ] }\n  d: { worker: ticker, inject: [ { fault: segfault } ] }\n";
+    refused(
+        yaml,
+        &[
+            "intervall",
+            "did you mean `ticker`?",
+            "did you mean `segfault`?",
+            "crash injection is off",
+        ],
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_said() {
+    let bed = Bed::new();
+    for (file, words) in [("/nowhere/x.yaml", "No such file"), ("/", "it is a directory")] {
+        let output = bed.verb(&["check", file]);
+        assert_eq!(output.status.code(), Some(78));
+        assert!(text(&output.stderr).contains(words), "{}", text(&output.stderr));
+    }
+    let file = bed.path("latin1.yaml");
+    std::fs::write(&file, b"version: 1\nworkers: { \xe4: 1 }\n").expect("a file");
+    let output = bed.verb(&["check", file.to_str().expect("UTF-8")]);
+    assert!(text(&output.stderr).contains("not UTF-8"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_missing_executable_is_an_incident_that_says_what_to_do_and_disturbs_nobody() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  good: { worker: ticker }\n  bad:\n    command: [no-such-program-anywhere]\n    \
+                restart: { backoff: { initial: 1ms }, limit: { restarts: 2, within: 60s } }\n  \
+                dir: { command: [\"true\"], cwd: /no/such/directory, restart: never }\n";
+    let supervisor = bed.start(yaml);
+    let status = supervisor.wait("quarantine", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (find(&status, "bad").phase == "quarantined" && find(&status, "good").phase == "running")
+            .then_some(status)
+    });
+    let message = find(&status, "bad").ending.and_then(|ending| ending.message).expect("a message");
+    assert_eq!(
+        message,
+        "cannot execute no-such-program-anywhere: No such file or directory: install it, or write its full path in `command:`"
+    );
+    let message = find(&status, "dir").ending.and_then(|ending| ending.message).expect("a message");
+    assert!(
+        message.contains("cannot enter its working directory") && message.contains("cwd:"),
+        "{message}"
+    );
+    assert_eq!(find(&status, "good").generation, 1);
+    supervisor.stop();
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_said() {
+    let bed = Bed::new();
+    let file = bed.write("one.yaml", ONE);
+    let output = bed
+        .command(&["run", "--no-guardian", "-c"])
+        .arg(file)
+        .env("RUNTIME_DIRECTORY", "/proc/no-place-for-directories")
+        .output()
+        .expect("the program runs");
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(
+        message.contains("/proc/no-place-for-directories")
+            && message.contains("supervisor.runtime_dir"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_second_supervisor_on_the_same_directory_is_refused_and_the_first_goes_on() {
+    let bed = Bed::new();
+    let supervisor = bed.start(ONE);
+    let before = supervisor.wait_progress(None);
+    let output = bed
+        .command(&["run", "-c"])
+        .arg(bed.path("supervisord-rs.yaml"))
+        .output()
+        .expect("the program runs");
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(
+        message.contains(&format!("another supervisor (pid {})", before.supervisor.pid)),
+        "{message}"
+    );
+    let after = supervisor.wait_progress(Some(&before));
+    assert_eq!(find(&after, "a").pid, find(&before, "a").pid);
+    supervisor.stop();
+}
+
+#[test]
+fn a_bad_black_box_is_set_aside_and_said() {
+    for garbage in [&b"not a black box"[..], &[0xff; 8192], &[0; 4096]] {
+        let bed = Bed::new();
+        std::fs::create_dir(bed.path("run")).expect("a directory");
+        std::fs::write(bed.path("run/blackbox"), garbage).expect("a file");
+        let supervisor = bed.start(ONE);
+        supervisor.wait_running();
+        assert!(bed.log().contains("set aside as blackbox.bad"), "{}", bed.log());
+        assert!(supervisor.incidents().is_empty());
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn a_board_full_of_garbage_is_no_sign_of_life_and_harms_only_its_worker() {
+    // The board is descriptor 5 of a worker's own process: the first that its host was handed.
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ heartbeat: 2s, {EAGER} }}\nworkers:\n  a: {{ worker: ticker }}\n  b: {{ worker: ticker }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    let before = supervisor.wait_progress(None);
+    let pid = find(&before, "b").pid.expect("running");
+    let board = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("a live process")
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| {
+            std::fs::read_link(path)
+                .is_ok_and(|target| target.to_string_lossy().contains("memfd:b"))
+        })
+        .expect("the board of b");
+    let garbage: Vec<u8> =
+        (0..4096_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(board)
+        .and_then(|mut file| file.write_all(&garbage))
+        .expect("written");
+    let incident = supervisor.wait_incident(0);
+    assert_eq!(incident.lost, ["b"], "{}", incident.sentence);
+    let after = supervisor.wait_progress(None);
+    assert_eq!(find(&after, "a").pid, find(&before, "a").pid);
+    supervisor.stop();
+}
+
+#[test]
+fn a_client_that_sends_half_a_request_and_stays_disturbs_nobody() {
+    let bed = Bed::new();
+    let supervisor = bed.start(ONE);
+    let socket = bed.path("run/control.sock");
+    let mut stuck: Vec<UnixStream> =
+        (0..32).map(|_| UnixStream::connect(&socket).expect("a connection")).collect();
+    for (index, client) in stuck.iter_mut().enumerate() {
+        let half: &[u8] = match index % 4 {
+            0 => b"GET /v1/sta",
+            1 => b"POST /v1/stop HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{\"wor",
+            2 => b"\x00\xff\xfe garbage \r\n\r\n",
+            _ => b"",
+        };
+        client.write_all(half).expect("written");
+    }
+    for _ in 0..20 {
+        supervisor.client.status().expect("others are served");
+    }
+    // The half request is given up by the supervisor, not by us.
+    stuck[0].set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let mut rest = Vec::new();
+    stuck[0].read_to_end(&mut rest).expect("the supervisor closes it");
+    assert_eq!(supervisor.worker("a").phase, "running");
+    drop(stuck);
+    supervisor.stop();
+}
+
+#[test]
+fn requests_that_make_no_sense_are_answered_with_what_is_wrong() {
+    let bed = Bed::new();
+    let supervisor = bed.start(ONE);
+    let ask = |request: &str| {
+        let mut stream = UnixStream::connect(bed.path("run/control.sock")).expect("a connection");
+        stream.write_all(request.as_bytes()).expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    };
+    let post = |path: &str, body: &str| {
+        ask(&format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    };
+    assert!(post("/v1/stop", "{nonsense").starts_with("HTTP/1.1 400"));
+    assert!(post("/v1/stop", "{\"workers\":[\"zz\"]}").starts_with("HTTP/1.1 404"));
+    assert!(
+        post("/v1/stop", &format!("{{\"workers\":[\"{}\"]}}", "x".repeat(100_000)))
+            .starts_with("HTTP/1.1 413")
+    );
+    assert!(post("/v2/stop", "{}").starts_with("HTTP/1.1 404"));
+    assert!(
+        post("/v1/inject", "{\"worker\":\"a\",\"fault\":\"panic\"}").starts_with("HTTP/1.1 403")
+    );
+    assert!(post("/v1/signal", "{\"worker\":\"a\",\"signal\":99}").starts_with("HTTP/1.1 400"));
+    assert_eq!(supervisor.worker("a").phase, "running");
+    supervisor.stop();
+}
+
+#[test]
+fn injection_is_impossible_unless_the_configuration_allows_it() {
+    let bed = Bed::new();
+    let supervisor = bed.start(ONE);
+    supervisor.wait_running();
+    let output = bed.verb(&["inject", "a", "segfault"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(text(&output.stderr).contains("fault_injection: allow"), "{}", text(&output.stderr));
+    assert_eq!(supervisor.worker("a").generation, 1);
+    supervisor.stop();
+}
+
+#[test]
+fn exit_statuses_are_those_that_are_documented() {
+    let bed = Bed::new();
+    assert_eq!(bed.verb(&["status"]).status.code(), Some(4), "no supervisor");
+    assert_eq!(bed.verb(&["stop", "a"]).status.code(), Some(7), "no supervisor");
+    assert_eq!(bed.verb(&["fly"]).status.code(), Some(2), "no such verb");
+    let supervisor = bed.start(ONE);
+    supervisor.wait_running();
+    assert_eq!(bed.verb(&["status"]).status.code(), Some(0));
+    assert_eq!(bed.verb(&["status", "zz"]).status.code(), Some(4));
+    assert_eq!(bed.verb(&["stop", "zz"]).status.code(), Some(5));
+    for (name, known) in [
+        ("zz", "no worker is called zz; there are: a"),
+        ("zz:", "no group is called zz; there are: none"),
+    ] {
+        let output = bed.verb(&["status", name]);
+        assert_eq!(output.status.code(), Some(4));
+        assert_eq!(
+            (text(&output.stdout).as_str(), text(&output.stderr).contains(known)),
+            ("", true),
+            "{output:?}"
+        );
+    }
+    assert_eq!(bed.verb(&["signal", "a", "NOPE"]).status.code(), Some(2));
+    assert_eq!(bed.verb(&["stop", "a"]).status.code(), Some(0));
+    assert_eq!(bed.verb(&["status"]).status.code(), Some(3), "stopped");
+    assert_eq!(bed.verb(&["start", "a"]).status.code(), Some(0));
+    let json: serde_json::Value =
+        serde_json::from_slice(&bed.verb(&["status", "--json"]).stdout).expect("JSON");
+    for key in [
+        "name",
+        "phase",
+        "isolation",
+        "cell",
+        "domain",
+        "pid",
+        "tid",
+        "generation",
+        "restarts",
+        "progress",
+        "in_flight",
+        "since",
+        "ending",
+        "last_incident",
+    ] {
+        assert!(json["workers"][0].get(key).is_some(), "{key} is missing in {json}");
+    }
+    for key in ["pid", "phase", "started_at", "config", "guardian"] {
+        assert!(json["supervisor"].get(key).is_some(), "{key} is missing in {json}");
+    }
+    supervisor.stop();
+    let bed = Bed::new();
+    let supervisor = bed.start(&format!("{ONE}groups: {{ g: {{ workers: [a] }} }}\n"));
+    let renewed = bed.verb(&["restart", "g:"]);
+    assert_eq!(text(&renewed.stdout), "restart g: done\n", "{renewed:?}");
+    let output = bed.verb(&["status", "zz:"]);
+    assert!(text(&output.stderr).contains("no group is called zz; there are: g:"), "{output:?}");
+    supervisor.stop();
+}
+
+#[test]
+fn what_this_machine_does_not_have_is_said_before_anything_runs() {
+    let yaml = "version: 1\nhooks: [ { on: exploded, command: [x] }, { on: failed } ]\nworkers:\n  a:\n    command: [sleep, 1d]\n    \
+                user: no-such-user\n    group: no-such-group\n    limits: { open_file: 3, core: lots, stack: { soft: 2MiB, hard: 1MiB } }\n    \
+                nice: 40\n    cpus: [x]\n    umask: \"999\"\n    sockets: [ nowhere, { listen: '127.0.0.1:80', mode: \"0600\" } ]\n    \
+                ready: { tcp: 'example.org:80', log: '(' }\n    health: { liveness: { every: 1s } }\n    depends_on: { b: ready }\n    logs: { rotate: { size: big } }\n";
+    refused(
+        yaml,
+        &[
+            "no user is called `no-such-user`",
+            "no group is called `no-such-group`",
+            "did you mean `open_files`?",
+            "`lots` is not what goes here",
+            "the soft limit is above the hard one",
+            "a whole number from -20 to 19",
+            "`x` is no processor",
+            "permission bits in octal",
+            "`nowhere` is no place to listen at",
+            "only a Unix socket has a mode",
+            "names are not looked up",
+            "`log` is no regular expression",
+            "it is not said what is asked",
+            "no worker is called `b`",
+            "a size, such as 512KiB",
+            "one of: failed, recovered",
+            "a hook says on what it runs, and what",
+        ],
+    );
+}
+
+#[test]
+fn a_fraction_is_counted_in_full_thousandths() {
+    let yaml = |probability: &str| {
+        format!(
+            "version: 1\nsupervisor: {{ fault_injection: allow }}\nworkers:\n  a: {{ command: [sleep, 1d], \
+             inject: [ {{ fault: signal-kill, after: 1d, probability: {probability} }} ] }}\n"
+        )
+    };
+    for (wrong, nearest) in [
+        ("0.0005", "0 or 0.001"),
+        ("0.0015", "0.001 or 0.002"),
+        ("0.5001", "0.5 or 0.501"),
+        ("0.9999", "0.999 or 1"),
+    ] {
+        let expected = format!("a number from 0 to 1, in full thousandths: {nearest}");
+        refused(&yaml(wrong), &[&format!("`{wrong}` is not what goes here"), &expected]);
+    }
+    refused(&yaml("1.001"), &["a number from 0 to 1"]);
+    let bed = Bed::new();
+    let every: Vec<String> = (0..=1000)
+        .map(|permille| {
+            let probability = format!("{}.{:03}", permille / 1000, permille % 1000);
+            format!("{{ fault: signal-kill, after: 1d, probability: {probability} }}")
+        })
+        .collect();
+    let yaml = format!(
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\nworkers:\n  a: {{ command: [sleep, 1d], inject: [ {} ] }}\n",
+        every.join(", ")
+    );
+    let file = bed.write("good.yaml", &yaml);
+    let output = bed.verb(&["check", file.to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_file_that_is_too_deep_or_too_large_says_which() {
+    let deep = format!("version: 1\nworkers: {}{}\n", "[".repeat(70), "]".repeat(70));
+    refused(&deep, &["nested deeper than 64 levels"]);
+    let large = format!("version: 1\nworkers: [ {} ]\n", "x, ".repeat(200_001));
+    refused(&large, &["more than 200000 values"]);
+}
+
+#[test]
+fn what_a_thread_or_registered_code_cannot_have_is_refused_where_it_is_said() {
+    let yaml = "version: 1\ndefaults: { user: nobody, env: { A: b }, sockets: [ '127.0.0.1:1' ] }\nworkers:\n  \
+                fine: { worker: ticker, isolation: thread }\n  t: { worker: ticker, isolation: thread, user: nobody, env: { A: b } }\n  \
+                s: { worker: ticker, sockets: [ '127.0.0.1:1' ], stop: { signal: INT }, ready: { tcp: '127.0.0.1:1' } }\n  \
+                i: { command: [sleep, 1d], instances: 2, logs: { stdout: same.log } }\n";
+    refused(
+        yaml,
+        &[
+            "workers.t.user: a thread has the user of its process",
+            "workers.t.env: a thread has the environment of its process",
+            "registered code opens its own sockets",
+            "through its board, not by a signal",
+            "registered code says itself when it is ready",
+            "the instances would write to one file",
+        ],
+    );
+}
+
+#[test]
+fn only_those_who_may_can_reach_the_control_socket() {
+    assert!(crate::harness::is_root(), "this test asks as another user: run it as root");
+    let bed = Bed::new();
+    let supervisor = bed.start(&format!("{ONE}supervisor: {{ control: {{ mode: \"0666\" }} }}\n"));
+    // Even where the mode and the directories would let them in.
+    for path in [bed.directory.path().to_path_buf(), bed.path("run")] {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("ours");
+    }
+    let mut stranger = std::process::Command::new("setpriv");
+    stranger.args(["--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c"]).arg(
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b'GET /v1/status HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n'); print(s.makefile().read())",
+    );
+    let answer = stranger.arg(bed.path("run/control.sock")).output().expect("it runs");
+    let answer = text(&answer.stdout);
+    assert!(
+        answer.starts_with("HTTP/1.1 403") && answer.contains("may not control this supervisor"),
+        "{answer}"
+    );
+    supervisor.stop();
+}
+
+#[test]
+fn a_file_of_megabytes_costs_time_and_memory_in_proportion() {
+    use std::fmt::Write;
+    let lines = |head: &str, count: usize, line: &dyn Fn(usize) -> String| {
+        (0..count).fold(head.to_owned(), |mut text, index| {
+            writeln!(text, "{}", line(index)).expect("a string");
+            text
+        })
+    };
+    let workers = "version: 1\nworkers:\n";
+    let cases = [
+        (
+            "unknown keys",
+            lines(&format!("{workers}  a:\n    worker: ticker\n"), 90_000, &|index| {
+                format!("    key{index}: 1")
+            }),
+            "and 89900 more",
+        ),
+        (
+            "the same key",
+            lines(&format!("{workers}  a:\n    worker: ticker\n"), 50_000, &|_| {
+                "    cwd: /".into()
+            }),
+            "more",
+        ),
+        (
+            "wrong workers",
+            lines(workers, 30_000, &|index| {
+                format!("  w{index}: {{ comand: [x], depends_on: [y{index}] }}")
+            }),
+            "more",
+        ),
+        (
+            "anchors",
+            lines("version: 1\nworkers: {}\nx:\n", 100_000, &|index| {
+                format!("  k{index}: &a{index} 1")
+            }),
+            "values",
+        ),
+        (
+            "patterns",
+            lines(workers, 40, &|index| {
+                format!(
+                    "  w{index}: {{ command: [x], ready: {{ log: '(\\w{{50}}{index}){{20}}' }} }}"
+                )
+            }),
+            "compiled, it is larger than 256 KiB",
+        ),
+        (
+            "one long text",
+            format!("version: 1\nworkers: {{ a: {{ nice: '{}' }} }}\n", "x".repeat(7 << 20)),
+            "x...",
+        ),
+        (
+            "too long a text",
+            format!("version: 1\nx: '{}'\n", "x".repeat(50_000_000)),
+            "larger than 8 MiB",
+        ),
+    ];
+    let bed = Bed::new();
+    for (what, yaml, words) in cases {
+        let file = bed.write("bad.yaml", &yaml);
+        let check = bed.command(&["check"]);
+        // Processor time and memory, not time on the wall: the machine has other things to do. This
+        // is a build without optimization.
+        let mut limited = std::process::Command::new("prlimit");
+        limited
+            .args(["--cpu=10:10", "--as=402653184:402653184", "--"])
+            .arg(check.get_program())
+            .arg("check");
+        let output = limited.arg(&file).output().expect("it runs");
+        let message = text(&output.stderr);
+        assert_eq!(
+            output.status.code(),
+            Some(78),
+            "{what}: {:?} {}",
+            output.status,
+            &message[..message.len().min(2000)]
+        );
+        assert!(message.contains(words), "{what}: {}", &message[..message.len().min(2000)]);
+        assert!(message.len() < 200_000, "{what}: {} bytes are said", message.len());
+    }
+}

@@ -1,0 +1,89 @@
+//! The headline tells the truth.
+
+use crate::harness::{program, text};
+use supervisord_rs::drill::compare::Comparison;
+
+fn compare(arguments: &[&str]) -> Comparison {
+    let output =
+        program().arg("compare").arg("--json").args(arguments).output().expect("the program runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn threads_share_their_fate_and_processes_do_not() {
+    let comparison = compare(&["--fault", "panic,segfault"]);
+    let found: Vec<(String, &str, &str, usize, bool)> = comparison
+        .trials
+        .iter()
+        .map(|trial| {
+            assert_eq!(trial.running.len(), 4);
+            assert_eq!(trial.leftovers, Vec::<String>::new());
+            assert!(trial.seen_after_us.is_some() && trial.back_after_us.is_some(), "{trial:?}");
+            (
+                trial.fault.clone(),
+                trial.isolation.name(),
+                trial.on_panic.as_str(),
+                trial.lost.len(),
+                trial.supervisor_died,
+            )
+        })
+        .collect();
+    let expected = [
+        ("panic", "thread", "abort", 4, true),
+        ("panic", "cell", "abort", 4, false),
+        ("panic", "process", "abort", 1, false),
+        ("panic", "thread", "contain", 1, false),
+        ("panic", "cell", "contain", 1, false),
+        ("segfault", "thread", "abort", 4, true),
+        ("segfault", "cell", "abort", 4, false),
+        ("segfault", "process", "abort", 1, false),
+    ];
+    let expected = expected.map(|(fault, isolation, on_panic, lost, died)| {
+        (fault.to_owned(), isolation, on_panic, lost, died)
+    });
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_table_has_a_row_for_each_trial_and_two_sentences() {
+    let output = program()
+        .args(["compare", "--fault", "hang", "--isolation", "process"])
+        .output()
+        .expect("it runs");
+    let table = text(&output.stdout);
+    assert!(
+        table.contains("| hang ") && table.contains("1 of 4: b") && table.contains("alive"),
+        "{table}"
+    );
+    assert!(table.contains("At worst, ") && table.contains("At best, "), "{table}");
+    assert!(text(&output.stderr).contains("[1/1]"), "progress while it runs");
+}
+
+#[test]
+fn an_unknown_fault_is_a_usage_error_that_lists_the_known_ones() {
+    let output = program().args(["compare", "--fault", "sneeze"]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("stack-overflow"));
+}
+
+#[test]
+fn an_interrupt_leaves_nothing_behind_even_of_a_supervisor_that_is_stopped() {
+    let bed = crate::harness::Bed::new();
+    let mut compare = program()
+        .args(["compare", "--fault", "signal-stop", "--isolation", "thread"])
+        .env("TMPDIR", bed.directory.path())
+        .spawn()
+        .expect("the program runs");
+    let stopped = |pid: &i32| {
+        let stat = supervisord_rs::process_table::stat(*pid);
+        stat.is_some_and(|stat| stat.state == 'T')
+    };
+    // It is the supervisor that its own thread has stopped.
+    bed.wait("a stopped supervisor", || bed.processes().iter().any(stopped).then_some(()));
+    crate::harness::kill(compare.id() as i32, nix::sys::signal::Signal::SIGINT);
+    assert_eq!(compare.wait().expect("our child").code(), Some(130));
+    bed.wait("nothing to be left", || bed.processes().is_empty().then_some(()));
+    let left = std::fs::read_dir(bed.directory.path()).expect("readable").count();
+    assert_eq!(left, 0, "a directory was left");
+}

@@ -1,0 +1,288 @@
+//! The control API: who may use it, and that nobody who may is kept out by those who are quiet,
+//! slow or strangers.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Bed, Supervisor, is_root, open_files, text};
+
+/// One that runs, and one that is never ready.
+const TWO: &str = "version: 1\nworkers:\n  a: { worker: ticker }\n  late: { command: [sleep, 1d], ready: { after: 1h }, autostart: false }\n";
+
+/// What a client may wait at most, however many are quiet.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+#[track_caller]
+fn is_served_at_once(supervisor: &Supervisor<'_>, beside: &str) {
+    // The best of three: the machine has other things to do.
+    let best = (0..3).map(|_| {
+        let begun = Instant::now();
+        supervisor.client.status().unwrap_or_else(|error| panic!("beside {beside}: {error}"));
+        begun.elapsed()
+    });
+    let best = best.min().expect("three");
+    assert!(best < AT_ONCE, "beside {beside} a status takes {best:?}");
+}
+
+fn connections(bed: &Bed, count: usize, request: &[u8]) -> Vec<UnixStream> {
+    let connect = |_| {
+        let mut client = UnixStream::connect(bed.path("run/control.sock")).expect("a connection");
+        client.set_nonblocking(true).expect("ours");
+        // As much as it takes: it does not read what it is answered.
+        let _ = client.write(request);
+        client
+    };
+    (0..count).map(connect).collect()
+}
+
+#[test]
+fn quiet_clients_keep_nobody_out() {
+    let bed = Bed::new();
+    let supervisor = bed.start(TWO);
+    supervisor.client.start(&["late".to_owned()], false).expect("an order");
+    supervisor.wait_phase("late", "starting");
+    let pid = supervisor.status().supervisor.pid;
+    let before = open_files(pid);
+    let order = b"{\"workers\":[\"late\"],\"wait\":true}";
+    let order = [
+        format!("POST /v1/start HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", order.len())
+            .as_bytes(),
+        order,
+    ]
+    .concat();
+    let status = b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2000);
+    let half = b"POST /v1/stop HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{\"wor";
+    let crowds: [(&str, &[u8]); 5] = [
+        ("readers of events that do not read", b"GET /v1/events HTTP/1.1\r\nhost: x\r\n\r\n"),
+        ("orders that wait for their outcome", &order),
+        ("connections that ask nothing", b""),
+        ("requests that stay half", half),
+        ("questions whose answers nobody reads", &status),
+    ];
+    let mut all = Vec::new();
+    for (what, request) in crowds {
+        all.push(connections(&bed, 100, request));
+        is_served_at_once(&supervisor, what);
+        let output = bed.verb(&["restart", "a", "--no-wait"]);
+        assert_eq!(output.status.code(), Some(0), "beside {what}: {}", text(&output.stderr));
+        assert!(
+            open_files(pid) < before + 64 * 4,
+            "the supervisor keeps {} descriptors",
+            open_files(pid)
+        );
+    }
+    // Those for whom there was no place have been told so.
+    let mut busy = 0;
+    for client in all[0].iter_mut() {
+        let mut answer = [0; 4096];
+        let count = client.read(&mut answer).unwrap_or(0);
+        busy += usize::from(text(&answer[..count]).contains("\"busy\""));
+    }
+    assert_eq!(busy, 100 - 64, "of readers of events");
+    drop(all);
+    supervisor
+        .wait("their places to be given back", |_| (open_files(pid) <= before + 4).then_some(()));
+    is_served_at_once(&supervisor, "nobody");
+    supervisor.stop();
+}
+
+#[test]
+fn a_reader_of_events_gets_what_was_said_until_the_end() {
+    let bed = Bed::new();
+    let supervisor = bed.start(TWO);
+    let mut reader = UnixStream::connect(bed.path("run/control.sock")).expect("a connection");
+    reader.write_all(b"GET /v1/events HTTP/1.1\r\nhost: x\r\n\r\n").expect("written");
+    let mut head = [0; 12];
+    reader.read_exact(&mut head).expect("it is subscribed");
+    assert_eq!(&head, b"HTTP/1.1 200");
+    supervisor.stop();
+    let mut heard = String::new();
+    reader.read_to_string(&mut heard).expect("to its end");
+    assert!(heard.contains("\"stopping\"") && heard.contains("\"idle\""), "{heard}");
+    assert!(heard.ends_with("0\r\n\r\n"), "the stream has its end: {heard}");
+}
+
+/// A process of another user.
+fn as_other(uid: u32, gid: u32, groups: &str, program: &Path, arguments: &[&str]) -> Command {
+    assert!(is_root(), "this test becomes another user: run it as root");
+    let mut command = Command::new("setpriv");
+    command.arg(format!("--reuid={uid}")).arg(format!("--regid={gid}"));
+    match groups {
+        "" => command.arg("--clear-groups"),
+        groups => command.arg(format!("--groups={groups}")),
+    };
+    command.arg("--").arg(program).args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// A verb of another user.
+fn verb_as(bed: &Bed, (uid, gid, groups): (u32, u32, &str), arguments: &[&str]) -> Output {
+    let socket = bed.path("run/control.sock");
+    let mut command =
+        as_other(uid, gid, groups, Path::new(crate::harness::program().get_program()), arguments);
+    command.env("SUPERVISORD_RS_SOCKET", socket).output().expect("the program runs")
+}
+
+/// Many connections of another user, which ask again and again, read nothing, and stay.
+fn crowd_of(bed: &Bed, (uid, gid, groups): (u32, u32, &str), count: usize) -> Child {
+    let script = "import socket, sys, time\nall = []\nfor _ in range(int(sys.argv[2])):\n    s = socket.socket(socket.AF_UNIX)\n    \
+                  s.connect(sys.argv[1])\n    s.setblocking(False)\n    \
+                  try: s.send(b'GET /v1/status HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' * 2000)\n    except OSError: pass\n    \
+                  all.append(s)\nprint('UP', flush=True)\ntime.sleep(600)\n";
+    let socket = bed.path("run/control.sock");
+    let arguments = ["-c", script, socket.to_str().expect("UTF-8"), &count.to_string()];
+    let mut command = as_other(uid, gid, groups, Path::new("/usr/bin/python3"), &arguments);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut up = [0; 2];
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut up).expect("it is connected");
+    child
+}
+
+const GROUP: u32 = 4242;
+const MEMBER: (u32, u32, &str) = (4711, 65534, "4243,4242");
+const STRANGER: (u32, u32, &str) = (4712, 65534, "4243");
+
+/// Everybody may enter the directory of the tests.
+fn open(bed: &Bed) {
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(bed.directory.path(), mode).expect("ours");
+}
+
+#[test]
+fn members_of_the_group_may_use_the_api_and_others_may_not() {
+    let bed = Bed::new();
+    open(&bed);
+    let supervisor = bed.start(&format!("{TWO}supervisor: {{ control: {{ group: {GROUP} }} }}\n"));
+    supervisor.wait_phase("a", "running");
+    let found = bed.path("run").metadata().expect("there");
+    assert_eq!((found.gid(), found.permissions().mode() & 0o777), (GROUP, 0o750));
+    let found = bed.path("run/control.sock").metadata().expect("there");
+    assert_eq!((found.gid(), found.permissions().mode() & 0o777), (GROUP, 0o660));
+    for who in [MEMBER, (4713, GROUP, "")] {
+        let output = verb_as(&bed, who, &["status"]);
+        assert_eq!(output.status.code(), Some(3), "{who:?}: {}", text(&output.stderr));
+        let output = verb_as(&bed, who, &["restart", "a"]);
+        assert_eq!(output.status.code(), Some(0), "{who:?}: {}", text(&output.stderr));
+    }
+    let output = verb_as(&bed, STRANGER, &["stop", "all"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("not permitted") && said.contains("members of its `control: { group: }`"),
+        "{said}"
+    );
+    assert!(!said.contains("start one"), "there is one: {said}");
+    // A successor takes the socket over, and lets in the same.
+    crate::harness::kill(supervisor.status().supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+    supervisor.wait("a member to be served again", |_| {
+        (verb_as(&bed, MEMBER, &["status", "a"]).status.code() == Some(0)).then_some(())
+    });
+    assert!(!bed.log().contains("cannot reach"), "{}", bed.log());
+    supervisor.stop();
+}
+
+#[test]
+fn a_member_gets_no_more_than_what_the_workers_may() {
+    let bed = Bed::new();
+    open(&bed);
+    let yaml = format!(
+        "version: 1\nsupervisor: {{ control: {{ group: {GROUP} }} }}\nworkers:\n  \
+         a: {{ command: [sh, -c, 'echo line; exec sleep 1d'] }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_output("a", "line\n");
+    let pid = supervisor.status().supervisor.pid;
+    let script =
+        bed.write("other", &format!("#!/bin/sh\ntouch {}\nexit 1\n", bed.path("ran").display()));
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let output = verb_as(&bed, MEMBER, &["reexec", "--binary", script.to_str().expect("UTF-8")]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("only root and the supervisor's own user may name another binary"),
+        "{said}"
+    );
+    assert!(!bed.path("ran").exists(), "it was not run");
+    assert_eq!(supervisor.status().supervisor.pid, pid);
+    // What a member may is as before.
+    let output = verb_as(&bed, MEMBER, &["reload"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    // The log is 0640, and not the member's: that is said, and is no empty log.
+    for arguments in [&["logs", "a"][..], &["logs"]] {
+        let output = verb_as(&bed, MEMBER, arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{said}");
+        assert!(said.contains("a.log, the output of a: Permission denied"), "{said}");
+        assert!(said.contains("as root or as the supervisor's own user"), "{said}");
+    }
+    supervisor.stop();
+}
+
+#[test]
+fn a_directory_that_keeps_the_group_out_is_said() {
+    let bed = Bed::new();
+    let mode = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(bed.directory.path(), mode).expect("ours");
+    let supervisor = bed.start(&format!("{TWO}supervisor: {{ control: {{ group: {GROUP} }} }}\n"));
+    let closed = bed.directory.path().display().to_string();
+    supervisor.wait("a warning", |_| {
+        let log = bed.log();
+        (log.contains("cannot reach the control socket") && log.contains(&closed)).then_some(())
+    });
+    let mode = bed.directory.path().metadata().expect("ours").permissions().mode();
+    assert_eq!(mode & 0o077, 0, "what is not the supervisor's stays as it is");
+    supervisor.stop();
+    let bed = Bed::new();
+    let file = bed.write(
+        "x.yaml",
+        "version: 1\nsupervisor: { control: { group: no-such-group } }\nworkers: {}\n",
+    );
+    let output = bed.verb(&["check", file.to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(
+        text(&output.stderr).contains("no group is called `no-such-group`"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn neither_members_nor_strangers_keep_the_owner_out() {
+    let bed = Bed::new();
+    open(&bed);
+    let control = format!("supervisor: {{ control: {{ group: {GROUP}, mode: \"0666\" }} }}\n");
+    let supervisor = bed.start(&format!("{TWO}{control}"));
+    std::fs::set_permissions(bed.path("run"), std::fs::Permissions::from_mode(0o755))
+        .expect("ours");
+    chown(bed.path("run"), None, Some(GROUP)).expect("ours");
+    let pid = supervisor.status().supervisor.pid;
+    let before = open_files(pid);
+    let strangers = crowd_of(&bed, STRANGER, 200);
+    is_served_at_once(&supervisor, "strangers");
+    supervisor.wait_for(Duration::from_secs(20), "strangers to cost nothing", |_| {
+        (open_files(pid) <= before + 4).then_some(())
+    });
+    let members = crowd_of(&bed, MEMBER, 200);
+    is_served_at_once(&supervisor, "members");
+    // One who reads the answer hears why there is none.
+    let output = verb_as(&bed, STRANGER, &["status"]);
+    assert!(
+        text(&output.stderr).contains("may not control this supervisor"),
+        "{}",
+        text(&output.stderr)
+    );
+    supervisor.wait_for(Duration::from_secs(30), "a member to be served among members", |_| {
+        (verb_as(&bed, MEMBER, &["status", "a"]).status.code() == Some(0)).then_some(())
+    });
+    for mut crowd in [strangers, members] {
+        crowd.kill().expect("ours");
+        crowd.wait().expect("ours");
+    }
+    supervisor
+        .wait("their places to be given back", |_| (open_files(pid) <= before + 4).then_some(()));
+    supervisor.stop();
+}

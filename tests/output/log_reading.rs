@@ -1,0 +1,242 @@
+//! `logs`: last lines and what comes, of workers, groups or all, in the order of their times,
+//! through every rotation.
+
+use std::io::Read;
+use std::process::{Child, ChildStdout, Stdio};
+
+use crate::harness::{Bed, text};
+
+/// `logs -f`, and what it has printed so far.
+struct Follower {
+    child: Child,
+    output: ChildStdout,
+    seen: Vec<u8>,
+}
+
+impl Follower {
+    fn new(bed: &Bed, arguments: &[&str]) -> Self {
+        let mut child = bed.command(arguments).stdout(Stdio::piped()).spawn().expect("it runs");
+        let output = child.stdout.take().expect("piped");
+        Self { child, output, seen: Vec::new() }
+    }
+
+    /// Reads until this is seen. What never comes ends with the test's own time.
+    fn until(&mut self, is_enough: impl Fn(&str) -> bool) -> String {
+        let mut buffer = [0; 4096];
+        while !is_enough(&text(&self.seen)) {
+            let count = self.output.read(&mut buffer).expect("readable");
+            assert!(count > 0, "it ended; it has printed:\n{}", text(&self.seen));
+            self.seen.extend_from_slice(&buffer[..count]);
+        }
+        text(&self.seen)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Says a line each time that the file `WORKER.NUMBER` comes.
+fn on_demand(name: &str) -> String {
+    format!(
+        "[sh, -c, 'n=1; while :; do while [ ! -e {name}.$n ]; do sleep 0.005; done; echo {name}$n; n=$((n+1)); done']"
+    )
+}
+
+#[test]
+fn lines_of_several_workers_are_shown_in_the_order_in_which_they_were_written() {
+    for format in ["timestamps: true", "format: json"] {
+        let bed = Bed::new();
+        let yaml = format!(
+            "version: 1\ngroups: {{ g: {{ workers: [a, b] }} }}\ndefaults: {{ cwd: ., ready: {{ after: 0s }}, logs: {{ {format} }} }}\nworkers:\n  a: {{ command: {} }}\n  b: {{ command: {} }}\n  c: {{ command: {} }}\n",
+            on_demand("a"),
+            on_demand("b"),
+            on_demand("c"),
+        );
+        let supervisor = bed.start(&yaml);
+        let mut expected = Vec::new();
+        let say = |name: &str, number: u32| {
+            bed.write(&format!("{name}.{number}"), "");
+            supervisor.wait_output(name, &format!("{name}{number}"));
+            // Times have milliseconds.
+            let said = std::time::Instant::now();
+            supervisor.wait("the clock", |_| (said.elapsed().as_millis() >= 2).then_some(()));
+            format!("{name}{number}")
+        };
+        for (name, number) in [("b", 1), ("a", 1), ("c", 1), ("b", 2), ("a", 2)] {
+            expected.push(say(name, number));
+        }
+        let order = |shown: &str| -> Vec<String> {
+            let is_name = |at: usize| {
+                let rest = &shown.as_bytes()[at..];
+                let before = at.checked_sub(1).map(|at| shown.as_bytes()[at]);
+                matches!(rest, [b'a'..=b'c', b'1'..=b'9', ..])
+                    && matches!(before, Some(b' ' | b'"'))
+            };
+            (0..shown.len().saturating_sub(1))
+                .filter(|at| is_name(*at))
+                .map(|at| shown[at..at + 2].to_owned())
+                .collect()
+        };
+        let shown = text(&bed.verb(&["logs"]).stdout);
+        assert_eq!(order(&shown), expected, "{format}: {shown}");
+        let group = text(&bed.verb(&["logs", "g:", "-n", "1"]).stdout);
+        assert_eq!(order(&group), ["b2", "a2"], "{format}: {group}");
+        let mut follower = Follower::new(&bed, &["logs", "-f", "g:", "-n", "1"]);
+        follower.until(|seen| seen.contains("a2"));
+        say("a", 3);
+        say("c", 2);
+        say("b", 3);
+        let seen = follower.until(|seen| seen.contains("b3"));
+        assert_eq!(order(&seen), ["b2", "a2", "a3", "b3"], "{format}: {seen}");
+        drop(follower);
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn last_lines_reach_back_through_rotation_and_following_goes_on_through_it() {
+    for compress in [false, true] {
+        let bed = Bed::new();
+        let yaml = format!(
+            "version: 1\nworkers:\n  w:\n    command: [sh, -c, 'seq -f \"line %.0f\" 1000; while [ ! -e go ]; do sleep 0.01; done; seq -f \"line %.0f\" 1001 30000; exec sleep 1d']\n    \
+             cwd: .\n    ready: {{ after: 0s }}\n    logs: {{ rotate: {{ size: 4KiB, keep: 10000, compress: {compress} }} }}\n"
+        );
+        let supervisor = bed.start(&yaml);
+        // Wherever that line is now: its file may have been put aside.
+        supervisor.wait("the last line", |supervisor| {
+            (text(&supervisor.bed.verb(&["logs", "w", "-n", "1"]).stdout) == "line 1000\n")
+                .then_some(())
+        });
+        let numbers = |shown: &str| -> Vec<u32> {
+            shown.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect()
+        };
+        let shown = text(&bed.verb(&["logs", "w", "-n", "900"]).stdout);
+        assert_eq!(numbers(&shown), (101..=1000).collect::<Vec<_>>(), "compress: {compress}");
+        let mut follower = Follower::new(&bed, &["logs", "-f", "w", "-n", "2"]);
+        follower.until(|seen| seen.contains("line 1000\n"));
+        bed.write("go", "");
+        let seen = follower.until(|seen| seen.contains("line 30000\n"));
+        if !compress {
+            // A file can be compressed, and gone, before it is looked at.
+            assert_eq!(numbers(&seen), (999..=30_000).collect::<Vec<_>>(), "a hole");
+        }
+        drop(follower);
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_disturbs_nobody_and_unknown_names_are_said() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo x; sleep 0.001; done'], ready: { after: 0s } }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_output("w", "x\nx\n");
+    let mut follower = Follower::new(&bed, &["logs", "-f", "w"]);
+    follower.until(|seen| seen.contains('x'));
+    // Its reader closes the pipe: it ends, without a complaint, by itself.
+    let Follower { output, .. } = &mut follower;
+    let null = std::fs::File::open("/dev/null").expect("/dev/null");
+    *output = ChildStdout::from(std::os::fd::OwnedFd::from(null));
+    supervisor.wait("its end", |_| follower.child.try_wait().expect("our child"));
+    assert_eq!(supervisor.worker("w").generation, 1);
+    assert_eq!(bed.verb(&["logs", "nobody"]).status.code(), Some(5));
+    supervisor.stop();
+}
+
+#[test]
+fn a_fifo_in_place_of_a_log_is_refused_and_not_waited_for() {
+    let bed = Bed::new();
+    let fifo = bed.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    // One whose name tells nothing of it.
+    let device = bed.path("device");
+    std::os::unix::fs::symlink("/dev/full", &device).expect("a link");
+    let yaml = format!(
+        "version: 1\nworkers:\n  good: {{ command: [sh, -c, 'echo line; exec sleep 1d'], ready: {{ after: 0s }} }}\n  \
+         own: {{ command: [sleep, 1d], ready: {{ after: 0s }}, logs: {{ stdout: {} }} }}\n  \
+         nuls: {{ command: [sleep, 1d], ready: {{ after: 0s }}, logs: {{ stdout: {} }} }}\n  \
+         swapped: {{ command: [sh, -c, 'echo line; exec sleep 1d'], ready: {{ after: 0s }} }}\n",
+        fifo.display(),
+        device.display()
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_output("good", "line\n");
+    supervisor.wait_output("swapped", "line\n");
+    // What a worker that may write to the directory can do.
+    let swapped = bed.path("logs/swapped.log");
+    std::fs::remove_file(&swapped).expect("there");
+    nix::unistd::mkfifo(&swapped, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let shown = |arguments: &[&str]| {
+        let mut command = bed.command(arguments);
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        supervisor.wait("its end", |_| child.try_wait().expect("our child"));
+        child.wait_with_output().expect("our child")
+    };
+    for (name, path) in [("own", &fifo), ("nuls", &device), ("swapped", &swapped)] {
+        for follow in [None, Some("-f")] {
+            let arguments: Vec<&str> = ["logs", name].into_iter().chain(follow).collect();
+            let output = shown(&arguments);
+            let said = text(&output.stderr);
+            let expected =
+                format!("cannot show {}, the output of {name}: no regular file", path.display());
+            assert!(said.contains(&expected), "{said}");
+            assert_eq!(output.status.code(), Some(1));
+        }
+    }
+    // The others are shown all the same.
+    let all = shown(&["logs"]);
+    assert!(text(&all.stdout).contains("line\n") && all.status.success(), "{all:?}");
+    supervisor.stop();
+}
+
+/// What a verb prints on a terminal.
+fn on_a_terminal(bed: &Bed, arguments: &[&str]) -> String {
+    let terminal = crate::harness::terminal(None);
+    let slave = terminal.slave.try_clone().expect("a second handle");
+    let mut child = bed.command(arguments).stdout(Stdio::from(slave)).spawn().expect("it runs");
+    let reader = std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        let mut master = std::fs::File::from(terminal.master);
+        let mut buffer = [0; 4096];
+        // EIO when nobody has the other side any more (pty(7)).
+        while let Ok(count @ 1..) = master.read(&mut buffer) {
+            seen.extend_from_slice(&buffer[..count]);
+        }
+        text(&seen)
+    });
+    child.wait().expect("our child");
+    drop(terminal.slave);
+    reader.join().expect("read")
+}
+
+#[test]
+fn a_terminal_obeys_nothing_that_a_worker_has_written() {
+    let bed = Bed::new();
+    let say = "import os, socket, time\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\na = os.environ['NOTIFY_SOCKET']\ns.sendto(b'READY=1\\nSTATUS=\\x1b]0;owned\\x07', a.replace('@', chr(0), 1) if a[0] == '@' else a)\ntime.sleep(86400)";
+    let yaml = format!(
+        "version: 1\nworkers:\n  w: {{ command: [printf, '\\033[2Jcleared\\n'], restart: never, ready: {{ after: 1h }} }}\n  \
+         says: {{ command: [python3, -c, {}], ready: {{ notify: true }} }}\n  \
+         dies: {{ command: [sh, -c, 'printf \"\\033[2Jlast\\n\"; exit 1'], restart: never, ready: {{ after: 1h }} }}\n",
+        serde_json::to_string(say).expect("a string")
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_output("w", "cleared\n");
+    supervisor.wait_phase("says", "running");
+    let incident = supervisor.wait_incident(0).id.to_string();
+    let shown = on_a_terminal(&bed, &["logs", "w"]);
+    assert!(shown.contains("\\x1b[2Jcleared") && !shown.contains('\x1b'), "{shown:?}");
+    let raw = on_a_terminal(&bed, &["logs", "w", "--raw"]);
+    assert!(raw.contains("\x1b[2Jcleared"), "{raw:?}");
+    let piped = text(&bed.verb(&["logs", "w"]).stdout);
+    assert_eq!(piped, "\x1b[2Jcleared\n", "another program gets what was written");
+    let status = text(&bed.verb(&["status", "says"]).stdout);
+    assert!(status.contains("owned") && !status.contains(['\x1b', '\x07']), "{status:?}");
+    let told = text(&bed.verb(&["incidents", &incident]).stdout);
+    assert!(told.contains("\\x1b[2Jlast") && !told.contains('\x1b'), "{told:?}");
+    supervisor.stop();
+}

@@ -1,0 +1,36 @@
+//! An idle supervisor costs nothing: no timer, no poll, no wake-up.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Bed, proc_threads};
+
+#[test]
+fn a_hundred_idle_workers_cause_no_wake_up_in_ten_seconds() {
+    let _machine = crate::alone();
+    let mut yaml = "version: 1\nworkers:\n".to_owned();
+    for worker in 0..100 {
+        yaml.push_str(&format!("  w{worker}: {{ worker: sleeper }}\n"));
+    }
+    let bed = Bed::new();
+    let supervisor = bed.start(&yaml);
+    let status = supervisor.wait_running();
+    let guardian = status.supervisor.guardian.expect("a guardian");
+    let switches = || {
+        let both = [status.supervisor.pid, guardian];
+        both.map(|pid| {
+            proc_threads(pid, "voluntary_ctxt_switches")
+                + proc_threads(pid, "nonvoluntary_ctxt_switches")
+        })
+    };
+    // Our own question is the last thing that wakes it: wait until its answer has been digested.
+    let mut before = switches();
+    let calm = Instant::now();
+    while calm.elapsed() < Duration::from_secs(1) {
+        std::thread::sleep(Duration::from_millis(100));
+        before = switches();
+    }
+    // The measurement itself: ten seconds are what is claimed.
+    std::thread::sleep(Duration::from_secs(10));
+    assert_eq!(switches(), before, "wake-ups of supervisor and guardian in 10 s");
+    supervisor.stop();
+}

@@ -1,0 +1,27 @@
+//! What takes the whole machine: storms of deaths, a thousand workers, a slow world, and an idle one.
+
+mod black_box_storm;
+#[path = "../disturbances/mod.rs"]
+mod disturbances;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod idle;
+mod kill_storm;
+mod slow_world;
+mod storm;
+mod thousand;
+
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Who has the machine: one test that measures it, or several that load it.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// Waits until no other test of this program runs, and keeps them waiting.
+fn alone() -> RwLockWriteGuard<'static, ()> {
+    MACHINE.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until no test needs the machine for itself.
+fn beside_others() -> RwLockReadGuard<'static, ()> {
+    MACHINE.read().unwrap_or_else(PoisonError::into_inner)
+}

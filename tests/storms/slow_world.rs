@@ -1,0 +1,86 @@
+//! The loop is never held: whatever is slow outside, `status` and a restart of a healthy worker
+//! take no longer than a second, and the healthy workers keep their processes. A machine that is
+//! busy with other things makes everyone wait: a bare process beside each question tells how long,
+//! and the limit grows with that.
+//!
+//! `cargo bench -p supervisord-rs --bench slow_world` prints how long the loop's turns take
+//! meanwhile.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// For an answer. A build without optimization may take twice as long.
+const LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 2 } else { 1 });
+
+fn check(name: &str) {
+    let _machine = crate::alone();
+    let disturbance =
+        crate::disturbances::ALL.iter().find(|one| one.name == name).expect("a disturbance");
+    disturbance.run(|supervisor, probe| {
+        println!(
+            "{name}: status {:?}, restart {:?}, bare {:?}",
+            probe.status, probe.restart, probe.bare
+        );
+        // A restart ends one process and starts another, an answer takes its turn twice.
+        let limit = LIMIT + 4 * probe.bare;
+        assert!(
+            probe.status < limit,
+            "status took {:?}; log:\n{}",
+            probe.status,
+            supervisor.bed.log()
+        );
+        assert!(
+            probe.restart < limit,
+            "restart took {:?}; log:\n{}",
+            probe.restart,
+            supervisor.bed.log()
+        );
+        let status = supervisor.status();
+        let healthy = ["sleeper", "beating", "writer"];
+        let hurt: BTreeMap<&str, u64> = status
+            .workers
+            .iter()
+            .filter(|worker| healthy.iter().any(|base| worker.name.starts_with(base)))
+            .filter(|worker| worker.generation != 1)
+            .map(|worker| (worker.name.as_str(), worker.generation))
+            .collect();
+        assert_eq!(
+            hurt,
+            BTreeMap::new(),
+            "healthy workers keep their processes; log:\n{}",
+            supervisor.bed.log()
+        );
+    });
+}
+
+macro_rules! disturbances {
+    ($($test:ident: $name:literal),* $(,)?) => {
+        $(#[test]
+        fn $test() {
+            check($name);
+        })*
+
+        #[test]
+        fn every_disturbance_has_its_test() {
+            let tested = [$($name),*];
+            let all: Vec<&str> = crate::disturbances::ALL.iter().map(|one| one.name).collect();
+            assert_eq!(all, tested);
+        }
+    };
+}
+
+disturbances! {
+    an_ordinary_day: "nothing",
+    a_keeper_of_descriptors_that_does_not_read: "keeper of descriptors stopped, a worker dies",
+    a_tracer_that_does_not_look: "a traced worker dies",
+    a_worker_with_many_sessions: "a worker with 300 sessions stops",
+    an_environment_file_that_blocks: "an environment file becomes a FIFO",
+    descriptors_that_block_whoever_closes_them: "lingering sockets are sent to notify sockets",
+    a_worker_that_spoils_what_it_shares: "a worker fills its own eventfd",
+    a_successor_that_never_becomes_ready: "a successor never becomes ready",
+    a_service_manager_that_does_not_read: "the service manager does not read",
+    a_log_target_that_hangs: "a log target hangs, its worker crashes",
+    clients_that_say_nothing: "64 quiet clients",
+    strangers_that_send_datagrams: "a flood of foreign datagrams",
+    workers_that_end_at_once: "200 workers that end at once",
+}

@@ -1,0 +1,547 @@
+//! The supervisor dies: by a thread's fault, by SIGKILL, by its guardian's death. Nothing is left,
+//! nothing is doubled, and the successor tells the story.
+
+use std::os::unix::process::ExitStatusExt;
+
+use crate::harness::{Bed, EAGER, Supervisor, find, kill, repository};
+use nix::sys::signal::Signal;
+use supervisord_rs::control::protocol::StatusReport;
+
+/// Without a heartbeat that a machine with other work cannot keep: a worker that gets no processor
+/// for half a second is taken for hung, and that is not what is looked at here.
+fn configuration(name: &str) -> String {
+    let path = repository(&format!("config/{name}.yaml"));
+    let text = std::fs::read_to_string(path).expect("a configuration of the repository");
+    ["500ms", "1s", "5s"]
+        .iter()
+        .fold(text, |text, limit| text.replace(&format!("heartbeat: {limit}"), "heartbeat: 30s"))
+}
+
+#[test]
+fn without_a_guardian_it_dies_of_the_real_signal_and_the_next_run_tells_the_story() {
+    let bed = Bed::new();
+    let mut supervisor = bed.start_with(&configuration("thread"), &["--no-guardian"]);
+    supervisor.wait_progress(None);
+    supervisor.client.inject("b", "segfault").expect("allowed");
+    assert_eq!(supervisor.wait_exit().signal(), Some(Signal::SIGSEGV as i32));
+    drop(supervisor);
+
+    let next = bed.start_with(&configuration("thread"), &["--no-guardian"]);
+    let incident = next.wait_incident(0);
+    assert!(incident.supervisor_died);
+    assert_eq!(incident.worker.as_deref(), Some("b"));
+    assert_eq!(incident.lost, ["a", "b", "c", "d"]);
+    assert_eq!(incident.fault.kind, "segfault");
+    assert_eq!(incident.ending.signal.as_deref(), Some("SIGSEGV"));
+    assert_eq!(incident.ending.address.as_deref(), Some("0x10"));
+    assert!(
+        incident.detected_us > Some(0) && incident.recovered_us >= incident.detected_us,
+        "{incident:?}"
+    );
+    assert!(
+        bed.log().contains("incident 1: segfault in b (thread of the supervisor)"),
+        "{}",
+        bed.log()
+    );
+    assert!(next.status().workers.iter().all(|worker| worker.generation == 2), "generations go on");
+    next.stop();
+}
+
+/// Waits for another supervisor than this one, with everybody running.
+fn successor(supervisor: &Supervisor<'_>, before: &StatusReport) -> StatusReport {
+    supervisor.wait("the successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        let is_next = status.supervisor.pid != before.supervisor.pid;
+        (is_next && status.workers.iter().all(|worker| worker.phase == "running")).then_some(status)
+    })
+}
+
+#[test]
+fn a_supervisor_that_is_killed_is_replaced_and_its_processes_are_taken_over() {
+    let bed = Bed::new();
+    let supervisor = bed.start(&configuration("process"));
+    let mut before = supervisor.wait_progress(None);
+    for round in 1..=5 {
+        kill(before.supervisor.pid, Signal::SIGKILL);
+        let after = successor(&supervisor, &before);
+        let processes = bed.processes();
+        assert_eq!(processes.len(), 6, "guardian, supervisor, four workers: {processes:?}");
+        for (new, old) in after.workers.iter().zip(&before.workers) {
+            assert_eq!((new.pid, new.generation), (old.pid, old.generation), "{}", new.name);
+            assert!(new.progress >= old.progress, "{} lost its progress", new.name);
+        }
+        let incident = supervisor.wait_incident(round - 1);
+        assert!(incident.supervisor_died && incident.lost.is_empty(), "{incident:?}");
+        assert_eq!(incident.survived, ["a", "b", "c", "d"]);
+        assert_eq!(incident.ending.signal.as_deref(), Some("SIGKILL"));
+        assert_eq!(incident.worker, None, "nobody's doing that anybody knows");
+        before = supervisor.wait_progress(Some(&after));
+    }
+    // What was taken over is crashed and stopped as always.
+    supervisor.client.inject("b", "segfault").expect("allowed");
+    let incident = supervisor.wait_incident(5);
+    assert_eq!(
+        (incident.lost.as_slice(), incident.supervisor_died),
+        (&["b".to_owned()][..], false)
+    );
+    assert_eq!(incident.ending.signal.as_deref(), Some("SIGSEGV"), "{incident:?}");
+    supervisor.stop();
+}
+
+#[test]
+fn with_on_death_kill_nothing_outlives_the_supervisor() {
+    let bed = Bed::new();
+    let allow = "fault_injection: allow";
+    let yaml = configuration("process").replacen(allow, &format!("{allow}, on_death: kill"), 1);
+    assert!(yaml.contains("on_death: kill"), "{yaml}");
+    let supervisor = bed.start(&yaml);
+    let before = supervisor.wait_progress(None);
+    // The configuration in force is kept also where no process is.
+    bed.write("supervisord-rs.yaml", "version: [");
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = successor(&supervisor, &before);
+    let processes = bed.processes();
+    for worker in &before.workers {
+        assert!(
+            !processes.contains(&worker.pid.expect("it ran")),
+            "{} outlived its supervisor",
+            worker.name
+        );
+    }
+    assert!(after.workers.iter().all(|worker| worker.generation == 2), "{after:?}");
+    let incident = supervisor.wait_incident(0);
+    assert!(incident.supervisor_died && incident.lost == ["a", "b", "c", "d"], "{incident:?}");
+    supervisor.stop();
+}
+
+#[test]
+fn a_thread_that_kills_the_supervisor_costs_processes_nothing() {
+    let bed = Bed::new();
+    let supervisor = bed.start(&configuration("mixed"));
+    let before = supervisor.wait_running();
+    let thread =
+        before.workers.iter().find(|worker| worker.isolation == "thread").expect("one").clone();
+    supervisor.client.inject(&thread.name, "segfault").expect("allowed");
+    let incident = supervisor.wait_incident(0);
+    assert!(
+        incident.supervisor_died && incident.worker.as_deref() == Some(&thread.name),
+        "{incident:?}"
+    );
+    let after = successor(&supervisor, &before);
+    for (new, old) in after.workers.iter().zip(&before.workers) {
+        if old.isolation == "thread" {
+            assert!(
+                incident.lost.contains(&old.name) && new.generation > old.generation,
+                "{new:?}"
+            );
+        } else {
+            assert!(incident.survived.contains(&old.name), "{incident:?}");
+            assert_eq!((new.pid, new.generation), (old.pid, old.generation), "{}", new.name);
+        }
+    }
+    let primes = find(&after, "primes").progress;
+    supervisor.wait("work to go on", |supervisor| {
+        (supervisor.worker("primes").progress > primes).then_some(())
+    });
+    supervisor.stop();
+}
+
+#[test]
+fn whoever_ends_while_there_is_no_supervisor_is_accounted_for() {
+    let bed = Bed::new();
+    // The end of the supervisor is what it waits for.
+    let script = "while kill -0 $PPID 2>/dev/null && [ \"$(ps -o ppid= -p $$ | tr -d ' ')\" = $PPID ]; do sleep 0.01; done; exit 7";
+    let yaml = format!(
+        "version: 1\ndefaults: {{ ready: {{ after: 0s }}, {EAGER} }}\nworkers:\n  w: {{ command: [sh, -c, {}] }}\n",
+        serde_json::to_string(script).expect("a string")
+    );
+    let supervisor = bed.start(&yaml);
+    let before = supervisor.wait_running();
+    let guardian = supervisor.child.id() as i32;
+    // The guardian is held, so that nobody is there when the worker ends.
+    kill(guardian, Signal::SIGSTOP);
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let worker = before.workers[0].pid.expect("it runs");
+    supervisor.wait("the worker to end", |_| (!crate::harness::is_alive(worker)).then_some(()));
+    kill(guardian, Signal::SIGCONT);
+    let incidents = supervisor.wait("both incidents", |supervisor| {
+        let incidents = supervisor.incidents();
+        (incidents.len() >= 2).then_some(incidents)
+    });
+    assert!(incidents[0].supervisor_died && incidents[0].lost.is_empty(), "{incidents:?}");
+    assert_eq!(incidents[1].worker.as_deref(), Some("w"));
+    assert_eq!(incidents[1].ending.exit_code, Some(7), "{incidents:?}");
+    supervisor.stop();
+}
+
+#[test]
+fn scaled_instances_paused_ones_and_backoff_go_on_where_they_stood() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  w: { command: [sleep, 1d], instances: 1 }\n  \
+                p: { command: [sleep, 1d] }\n  \
+                b: { command: [sh, -c, exit 1], ready: { after: 10s }, restart: { backoff: { initial: 1h, max: 1h, jitter: 0 } } }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.client.scale("w", 3, true).expect("scaled");
+    supervisor.client.pause(&["p".into()]).expect("paused");
+    let backoff = supervisor.wait_phase("b", "backoff");
+    let before = supervisor.status();
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = supervisor.wait("the successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != before.supervisor.pid).then_some(status)
+    });
+    for name in ["w.1", "w.2", "w.3", "p"] {
+        assert_eq!(find(&after, name).pid, find(&before, name).pid, "{name}");
+    }
+    assert!(find(&after, "p").paused);
+    let now = find(&after, "b");
+    assert_eq!((now.phase.as_str(), now.generation), ("backoff", backoff.generation), "{now:?}");
+    supervisor.client.resume(&["p".into()]).expect("resumed");
+    supervisor.stop();
+}
+
+#[test]
+fn the_guardians_death_ends_everything() {
+    let bed = Bed::new();
+    let mut supervisor = bed.start(&configuration("process"));
+    supervisor.wait_progress(None);
+    supervisor.child.kill().expect("our child");
+    supervisor.wait_exit();
+    supervisor.wait("everything to be gone", |supervisor| {
+        supervisor.bed.processes().is_empty().then_some(())
+    });
+}
+
+#[test]
+fn after_the_guardians_death_whoever_needs_force_gets_it_and_another_run_starts() {
+    let bed = Bed::new();
+    let stubborn = "trap '' TERM; echo trapped; while :; do sleep 0.1; done";
+    let yaml = format!(
+        "version: 1\nworkers:\n  meek: {{ command: [sleep, 1d], instances: 5 }}\n  stubborn: {{ command: [sh, -c, {stubborn:?}], stop: {{ timeout: 300ms }} }}\n"
+    );
+    for _ in 0..3 {
+        let mut supervisor = bed.start(&yaml);
+        supervisor.wait_running();
+        supervisor.wait_output("stubborn", "trapped");
+        std::fs::remove_file(bed.path("logs/stubborn.log")).expect("its log");
+        supervisor.child.kill().expect("our child");
+        supervisor.wait_exit();
+        // The next one starts as soon as the lock is free, and that is when nobody is left.
+        supervisor.wait("everything to be gone", |_| bed.processes().is_empty().then_some(()));
+    }
+    bed.start(&yaml).stop();
+}
+
+#[test]
+fn signals_are_passed_on_and_the_end_is_orderly() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
+        let bed = Bed::new();
+        let mut supervisor = bed.start(&configuration("mixed"));
+        kill(supervisor.child.id() as i32, signal);
+        assert_eq!(supervisor.wait_exit().code(), Some(0), "{signal}: {}", bed.log());
+        assert_eq!(bed.processes(), Vec::<i32>::new());
+    }
+}
+
+#[test]
+fn a_thread_that_calls_exit_is_no_orderly_end() {
+    let bed = Bed::new();
+    let supervisor = bed.start(&configuration("thread"));
+    let before = supervisor.wait_progress(None);
+    supervisor.client.inject("b", "exit").expect("allowed");
+    let incident = supervisor.wait_incident(0);
+    assert!(incident.supervisor_died, "{incident:?}");
+    assert_eq!(incident.ending.exit_code, Some(0));
+    assert_eq!(incident.worker.as_deref(), Some("b"), "the breadcrumb names it");
+    assert_ne!(supervisor.status().supervisor.pid, before.supervisor.pid);
+    supervisor.stop();
+}
+
+#[test]
+fn a_thread_worker_that_always_kills_its_supervisor_is_quarantined() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults:\n  isolation: thread\n  \
+                restart: { backoff: { initial: 0s, jitter: 0 }, limit: { restarts: 3, within: 60s } }\nworkers:\n  \
+                a: { worker: ticker }\n  b: { worker: ticker, inject: [ { fault: segfault, after: 20ms } ] }\n";
+    let supervisor = bed.start(yaml);
+    let status = supervisor.wait("quarantine", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (find(&status, "b").phase == "quarantined").then_some(status)
+    });
+    supervisor.wait("a to go on alone", |supervisor| {
+        (supervisor.worker("a").phase == "running").then_some(())
+    });
+    assert_eq!(find(&status, "b").generation, 4);
+    supervisor
+        .wait("four incidents", |supervisor| (supervisor.incidents().len() == 4).then_some(()));
+    supervisor.stop();
+}
+
+#[test]
+fn a_stopped_worker_stays_stopped_across_a_death() {
+    let bed = Bed::new();
+    let supervisor = bed.start(&configuration("thread"));
+    let before = supervisor.wait_progress(None);
+    supervisor.client.stop(&["d".into()], true).expect("stopped");
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    supervisor.wait("the successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != before.supervisor.pid && find(&status, "a").phase == "running")
+            .then_some(())
+    });
+    let worker = supervisor.worker("d");
+    assert_eq!((worker.phase.as_str(), worker.stopped), ("idle", true));
+    supervisor.stop();
+}
+
+#[test]
+fn the_guardian_gives_up_after_too_many_deaths() {
+    let bed = Bed::new();
+    let mut supervisor = bed.start(&configuration("process"));
+    let mut last = 0;
+    let status = loop {
+        if let Ok(Some(status)) = supervisor.child.try_wait() {
+            break status;
+        }
+        if let Ok(status) = supervisor.client.status()
+            && status.supervisor.pid != last
+        {
+            last = status.supervisor.pid;
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(last), Signal::SIGKILL);
+        }
+    };
+    assert_eq!(status.code(), Some(70), "{}", bed.log());
+    assert!(bed.log().contains("giving up"), "{}", bed.log());
+    assert_eq!(bed.processes(), Vec::<i32>::new());
+}
+
+#[test]
+fn a_crash_is_no_reload_whatever_has_become_of_the_file() {
+    let bed = Bed::new();
+    let line = |name: &str, time: &str| {
+        format!("  {name}: {{ command: [sleep, {time}], ready: {{ after: 0s }} }}\n")
+    };
+    let yaml = format!("version: 1\nworkers:\n{}{}", line("a", "1d"), line("b", "2d"));
+    let supervisor = bed.start_with(&yaml, &["--storm"]);
+    let file = bed.path("supervisord-rs.yaml");
+    let mut before = supervisor.wait_running();
+    let pids =
+        |status: &StatusReport| status.workers.iter().map(|worker| worker.pid).collect::<Vec<_>>();
+    let edited = format!("version: 1\nworkers:\n{}{}", line("b", "3d"), line("c", "1d"));
+    for spoilt in
+        [Some("version: 1\nworkers: { a: { comand: [x] } }\n"), Some(""), None, Some(&edited)]
+    {
+        match spoilt {
+            Some(text) => std::fs::write(&file, text).expect("written"),
+            None => std::fs::remove_file(&file).expect("there"),
+        }
+        kill(before.supervisor.pid, Signal::SIGKILL);
+        let after = successor(&supervisor, &before);
+        assert_eq!(pids(&after), pids(&before), "{spoilt:?}: {}", bed.log());
+        let differs = supervisor.wait("the difference to be seen", |supervisor| {
+            supervisor.client.status().ok()?.supervisor.config_differs
+        });
+        assert!(differs.contains("supervisord-rs.yaml"), "{differs}");
+        supervisor.wait("the log to say so", |_| bed.log().contains(&differs).then_some(()));
+        before = after;
+    }
+    assert!(supervisor.incidents().iter().all(|incident| incident.lost.is_empty()));
+    // Whoever wants what stands there says so.
+    assert_ne!(bed.verb(&["reload"]).status.code(), Some(0), "a would be nobody's");
+    supervisor.client.stop(&["a".into()], true).expect("stopped");
+    let done = bed.verb(&["reload"]);
+    assert_eq!(done.status.code(), Some(0), "{}{}", crate::harness::text(&done.stderr), bed.log());
+    let after = supervisor.wait("what the file says", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        let names: Vec<&str> = status.workers.iter().map(|worker| worker.name.as_str()).collect();
+        let is_up = status
+            .workers
+            .iter()
+            .all(|worker| worker.phase == "running" && worker.pid != before.workers[1].pid);
+        (names == ["b", "c"] && is_up).then_some(status)
+    });
+    // And that is what a crash goes on with from now on.
+    std::fs::write(&file, "no: yaml: at: all").expect("written");
+    kill(after.supervisor.pid, Signal::SIGKILL);
+    let last = successor(&supervisor, &after);
+    assert_eq!(pids(&last), pids(&after));
+    std::fs::write(&file, &edited).expect("written");
+    supervisor.wait("the file to be right again", |supervisor| {
+        supervisor.client.status().ok()?.supervisor.config_differs.is_none().then_some(())
+    });
+    supervisor.stop();
+}
+
+#[test]
+fn a_runtime_directory_that_is_deleted_is_made_again_and_stays_taken() {
+    let bed = Bed::new();
+    let supervisor = bed.start_with(
+        "version: 1\nworkers:\n  a: { command: [sleep, 1d], ready: { after: 0s } }\n  b: { worker: ticker }\n",
+        &["--storm"],
+    );
+    let before = supervisor.wait_running();
+    // Whoever clears it away may meet what is being made again.
+    let clear =
+        || bed.wait("the directory to be gone", || std::fs::remove_dir_all(bed.path("run")).ok());
+    clear();
+    let second =
+        bed.command(&["run", "-c"]).arg(bed.path("supervisord-rs.yaml")).output().expect("it runs");
+    let said = crate::harness::text(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains(&format!("another supervisor (pid {})", before.supervisor.pid)),
+        "{said}"
+    );
+    // Its control socket is there again, and so is the lock.
+    let status = supervisor.status();
+    assert_eq!(status.supervisor.pid, before.supervisor.pid);
+    supervisor.wait("the log to say so", |_| {
+        bed.log().contains("the control socket was gone").then_some(())
+    });
+    supervisor.wait("the lock", |_| bed.path("run/supervisor.lock").exists().then_some(()));
+    assert_eq!(state_locks(&bed).len(), 1, "the one that held meanwhile");
+    for is_made_again in [true, false] {
+        clear();
+        let before = supervisor.status();
+        if !is_made_again {
+            clear();
+        }
+        kill(before.supervisor.pid, Signal::SIGKILL);
+        let after = successor(&supervisor, &before);
+        for (new, old) in after.workers.iter().zip(&before.workers) {
+            assert_eq!(
+                (new.pid, new.generation),
+                (old.pid, old.generation),
+                "{}: {}",
+                new.name,
+                bed.log()
+            );
+        }
+    }
+    supervisor.stop();
+}
+
+/// The lock files in the state directory.
+fn state_locks(bed: &Bed) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(bed.path("state")).into_iter().flatten().flatten();
+    let is_lock = |path: &std::path::PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("lock-"))
+    };
+    entries.map(|entry| entry.path()).filter(is_lock).collect()
+}
+
+#[test]
+fn a_runtime_directory_that_is_deleted_after_a_hand_over_stays_taken() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  a: { command: [sleep, 1d], ready: { after: 0s } }\n";
+    let supervisor = bed.start(yaml);
+    let first = supervisor.wait_running();
+    let done = bed.verb(&["reload"]);
+    assert_eq!(done.status.code(), Some(0), "{}", crate::harness::text(&done.stderr));
+    let before = successor(&supervisor, &first);
+    let lock = state_locks(&bed).pop().expect("a lock in the state directory");
+    let written = std::fs::read_to_string(&lock).expect("it can be read");
+    let pid = before.supervisor.pid.to_string();
+    assert_eq!(
+        written.lines().map(str::trim).collect::<Vec<_>>(),
+        [&*pid, &*bed.path("run").to_string_lossy()]
+    );
+    // Deleted, it is made again: the second run below meets it.
+    std::fs::remove_file(&lock).expect("there");
+    supervisor.wait("the lock to be made again", |_| {
+        let is_said =
+            bed.log().contains("the lock in the state directory was gone: it is made again");
+        (is_said && lock.exists()).then_some(())
+    });
+    bed.wait("the directory to be gone", || std::fs::remove_dir_all(bed.path("run")).ok());
+    let second =
+        bed.command(&["run", "-c"]).arg(bed.path("supervisord-rs.yaml")).output().expect("it runs");
+    let said = crate::harness::text(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("another supervisor (pid {pid})")), "{said}");
+    let after = supervisor.wait("the control socket", |supervisor| supervisor.client.status().ok());
+    assert_eq!(after.supervisor.pid, before.supervisor.pid);
+    assert_eq!(find(&after, "a").pid, find(&first, "a").pid, "{}", bed.log());
+    // Another runtime directory with the same state directory hinders nobody.
+    let mut other = bed.command(&["run", "-c"]);
+    let file = bed.write(
+        "other.yaml",
+        "version: 1\nworkers:\n  b: { command: [\"true\"], restart: never, critical: true }\n",
+    );
+    other.arg(file).env("RUNTIME_DIRECTORY", bed.path("run2"));
+    let ended = other.output().expect("it runs");
+    assert!(
+        !crate::harness::text(&ended.stderr).contains("another supervisor"),
+        "{}",
+        crate::harness::text(&ended.stderr)
+    );
+    assert_eq!(state_locks(&bed).len(), 2);
+    supervisor.stop();
+}
+
+#[test]
+fn an_order_to_stop_outlives_a_death_and_an_orderly_end_only_where_it_is_to_be_remembered() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  up: { command: [sleep, 1d] }\n  \
+                a: { command: [sleep, 1d] }\n  b: { command: [sleep, 1d], autostart: remember }\n";
+    let supervisor = bed.start(yaml);
+    let before = supervisor.wait_running();
+    supervisor.client.stop(&["a".into(), "b".into()], true).expect("stopped");
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = supervisor.wait("the successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != before.supervisor.pid).then_some(status)
+    });
+    assert!(["a", "b"].iter().all(|name| find(&after, name).stopped), "{after:?}");
+    supervisor.stop();
+    let next = bed.start(yaml);
+    let started = next.wait_phase("a", "running");
+    assert_eq!((started.restarts, started.stopped), (0, false), "a new run is no restart");
+    assert_eq!((next.worker("up").restarts, next.worker("up").generation), (0, 2));
+    let remembered = next.worker("b");
+    assert_eq!((remembered.phase.as_str(), remembered.stopped), ("idle", true));
+    next.client.start(&["b".into()], true).expect("started");
+    next.stop();
+}
+
+#[test]
+fn what_was_counted_stays_counted_and_what_was_open_is_recorded_over_a_death() {
+    let bed = Bed::new();
+    // In the way of its log: what it writes is lost.
+    std::fs::create_dir_all(bed.path("logs/w.log")).expect("a directory");
+    let flag = bed.path("flag").display().to_string();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
+         w: {{ command: [sh, -c, 'while :; do echo 0123456789; sleep 0.01; done'] }}\n  \
+         f: {{ command: [sh, -c, '[ -e {flag} ] && exec sleep 1d; touch {flag}; exit 3'], restart: {{ backoff: {{ initial: 1s, jitter: 0 }} }} }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait("output to be lost", |supervisor| {
+        (supervisor.worker("w").lost_output > 100).then_some(())
+    });
+    let before = supervisor.wait("f to wait", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (find(&status, "f").phase == "backoff").then_some(status)
+    });
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = successor(&supervisor, &before);
+    let (lost_before, lost) = (find(&before, "w").lost_output, find(&after, "w").lost_output);
+    assert!(lost >= lost_before, "{lost_before} before, {lost} after");
+    let incident = supervisor.wait("its incident", |supervisor| {
+        supervisor.incidents().into_iter().find(|incident| incident.worker.as_deref() == Some("f"))
+    });
+    assert_eq!(
+        (incident.id, incident.ending.exit_code, incident.lost.len()),
+        (1, Some(3), 1),
+        "{incident:?}"
+    );
+    assert!(incident.recovered_us.is_some() && !incident.supervisor_died, "{incident:?}");
+    // The file says all of it, also what was lost before the death.
+    std::fs::remove_dir(bed.path("logs/w.log")).expect("out of the way");
+    let output = supervisor.wait_output("w", "bytes of w lost here]");
+    let mark =
+        output.lines().find_map(|line| line.strip_prefix("[supervisord-rs: ")).expect("a mark");
+    let marked: u64 = mark.split(' ').next().and_then(|count| count.parse().ok()).expect("a count");
+    assert!(marked >= lost_before, "{marked} marked of {lost_before}");
+    supervisor.stop();
+}

@@ -1,0 +1,159 @@
+//! Launches from a disk that does not answer: they hold up nobody, are given up in time, and come
+//! to nothing later.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::harness::dead_disk::DeadDisk;
+use crate::harness::{Bed, EAGER, find};
+
+/// Workers whose launch waits for a dead disk, each in a step of its own, beside two that are well.
+fn on_a_dead_disk(disk: &Path, limit: &str) -> String {
+    for name in ["cwd", "key"] {
+        if name == "cwd" {
+            fs::create_dir(disk.join(name))
+        } else {
+            fs::write(disk.join(name), "KEY=1\n")
+        }
+        .expect("written");
+    }
+    std::os::unix::fs::symlink("/bin/sh", disk.join("sh")).expect("linked");
+    let disk = disk.display();
+    let ready = format!("ready: {{ fd: 9, timeout: {limit} }}, stop: {{ timeout: {limit} }}");
+    let run = "sh, -c, echo >&9; exec sleep 1d";
+    let mut yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  a: {{ worker: ticker, isolation: process }}\n  b: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n"
+    );
+    for (name, keys) in [
+        ("cwd", format!("command: [{run}], cwd: {disk}/cwd")),
+        ("exec", format!("command: [{disk}/{run}]")),
+        ("env", format!("command: [{run}], env_file: {disk}/key")),
+        ("secret", format!("command: [{run}], secrets: {{ KEY: {disk}/key }}")),
+        // More than there are threads to begin with.
+        ("more1", format!("command: [{run}], cwd: {disk}/cwd")),
+        ("more2", format!("command: [{run}], cwd: {disk}/cwd")),
+    ] {
+        yaml.push_str(&format!("  {name}: {{ {keys}, {ready} }}\n"));
+    }
+    yaml
+}
+
+const DEAD: [&str; 6] = ["cwd", "exec", "env", "secret", "more1", "more2"];
+
+/// That the loop turns and launches are made: `b` is replaced.
+#[track_caller]
+fn replace(supervisor: &crate::harness::Supervisor<'_>) {
+    let before = supervisor.worker("b");
+    crate::harness::kill(before.pid.expect("running"), nix::sys::signal::Signal::SIGKILL);
+    let struck = Instant::now();
+    supervisor.wait("the replacement", |supervisor| {
+        let worker = find(&supervisor.client.status().ok()?, "b");
+        (worker.phase == "running" && worker.pid != before.pid).then_some(())
+    });
+    assert!(struck.elapsed() < Duration::from_secs(5), "after {:?}", struck.elapsed());
+}
+
+#[test]
+fn a_launch_that_hangs_holds_up_nobody_and_is_given_up_in_time() {
+    let bed = Bed::new();
+    let disk = bed.path("disk");
+    fs::create_dir(&disk).expect("a directory");
+    let yaml = on_a_dead_disk(&disk, "700ms");
+    let Some(mut dead) = DeadDisk::over(&disk) else { return };
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_phase("b", "running");
+    replace(&supervisor);
+    for (name, words) in [
+        ("cwd", "cannot enter its working directory: it hangs"),
+        ("exec", "/disk/sh: it hangs"),
+        ("env", "cannot read its env_file"),
+        ("secret", "cannot read the secret KEY: it hangs"),
+        ("more1", "cannot enter its working directory: it hangs"),
+    ] {
+        let worker = supervisor.wait("an attempt that was given up", |supervisor| {
+            let worker = find(&supervisor.client.status().ok()?, name);
+            worker.ending.is_some().then_some(worker)
+        });
+        let message = worker.ending.and_then(|ending| ending.message).unwrap_or_default();
+        assert!(message.contains(words), "{name}: {message}");
+    }
+    replace(&supervisor);
+    // They are tried again, and nothing piles up: the kernel holds one process of each at most.
+    let tried = supervisor.worker("cwd").generation;
+    supervisor.wait_generation("cwd", tried + 2);
+    let held =
+        children(supervisor.status().supervisor.pid).into_iter().filter(|pid| state(*pid) == 'D');
+    assert!(held.count() <= DEAD.len(), "one of each");
+    // Stopping one that hangs is over at once.
+    supervisor.client.stop(&["more2".into()], true).expect("stopped");
+    replace(&supervisor);
+    dead.heal();
+    for name in DEAD.into_iter().filter(|name| *name != "more2") {
+        supervisor.wait_phase(name, "running");
+    }
+    assert_eq!(supervisor.worker("a").generation, 1, "a neighbour went on");
+    supervisor.client.start(&["more2".into()], true).expect("started");
+    let of_each = |name: &str| bed.processes().into_iter().filter(|pid| is_of(*pid, name)).count();
+    for name in DEAD {
+        assert_eq!(of_each(name), 1, "one incarnation of {name}");
+    }
+    supervisor.stop();
+}
+
+#[test]
+fn launches_that_hang_hold_up_neither_the_end_nor_a_successor() {
+    let bed = Bed::new();
+    let disk = bed.path("disk");
+    fs::create_dir(&disk).expect("a directory");
+    let yaml = on_a_dead_disk(&disk, "1s");
+    let Some(mut dead) = DeadDisk::over(&disk) else { return };
+    let mut supervisor = bed.start(&yaml);
+    let before = supervisor.wait("a and b to run", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        ["a", "b"].iter().all(|name| find(&status, name).phase == "running").then_some(status)
+    });
+    // Killed while launches hang: what the kernel holds never runs, though its parent is gone.
+    supervisor.wait("launches that hang", |_| {
+        (children(before.supervisor.pid).into_iter().filter(|pid| state(*pid) == 'D').count() > 1)
+            .then_some(())
+    });
+    crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+    supervisor.wait("the successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != before.supervisor.pid).then_some(())
+    });
+    assert_eq!(supervisor.worker("b").pid, find(&before, "b").pid, "adopted");
+    replace(&supervisor);
+    supervisor.client.shutdown(false).expect("ordered");
+    supervisor.wait_exit();
+    let log = bed.log();
+    assert!(log.contains("do not die of SIGKILL"), "what is left is named: {log}");
+    dead.heal();
+    bed.wait("all of them to be gone", || bed.processes().is_empty().then_some(()));
+}
+
+/// Whether a process is a worker's, by the name in its environment.
+fn is_of(pid: i32, worker: &str) -> bool {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let name = format!("SUPERVISOR_PROCESS_NAME={worker}");
+    environment.split(|byte| *byte == 0).any(|variable| variable == name.as_bytes())
+}
+
+fn children(pid: i32) -> Vec<i32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a live process");
+    let lists = tasks
+        .flatten()
+        .map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
+    lists
+        .flat_map(|list| {
+            list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>()
+        })
+        .collect()
+}
+
+fn state(pid: i32) -> char {
+    let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let stat = String::from_utf8_lossy(&stat).into_owned();
+    stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('X')
+}

@@ -1,0 +1,352 @@
+//! What the guardian does when a supervisor dies, hangs, cannot be started, or is to end: workers
+//! notice nothing, or end in order.
+
+use std::collections::BTreeMap;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Bed, Supervisor, find, is_alive, kill};
+use nix::sys::signal::Signal;
+use supervisord_rs::control::protocol::{IncidentRecord, StatusReport};
+
+/// A worker that says so when it is asked to end, and takes a moment for it.
+const POLITE: &str =
+    "trap 'sleep 0.3; echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done";
+
+fn configuration(supervisor: &str) -> String {
+    let polite = serde_json::to_string(POLITE).expect("a string");
+    format!(
+        "version: 1\nsupervisor: {{ {supervisor} }}\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
+         polite: {{ command: [sh, -c, {polite}] }}\n  other: {{ command: [sleep, 1d] }}\n"
+    )
+}
+
+/// A bed where the polite one has come so far that it can be asked.
+fn started<'a>(bed: &'a Bed, supervisor: &str) -> (Supervisor<'a>, StatusReport) {
+    let supervisor = bed.start(&configuration(supervisor));
+    supervisor.wait_output("polite", "up");
+    let status = supervisor.wait_running();
+    (supervisor, status)
+}
+
+fn pids(status: &StatusReport) -> BTreeMap<String, Option<i32>> {
+    status.workers.iter().map(|worker| (worker.name.clone(), worker.pid)).collect()
+}
+
+fn successor(supervisor: &Supervisor<'_>, before: &StatusReport) -> StatusReport {
+    supervisor.wait("the successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != before.supervisor.pid).then_some(status)
+    })
+}
+
+fn guardian(supervisor: &Supervisor<'_>) -> i32 {
+    i32::try_from(supervisor.child.id()).expect("a pid")
+}
+
+/// The incidents that were written, when nobody can be asked any more.
+fn written(bed: &Bed) -> Vec<IncidentRecord> {
+    let text = std::fs::read_to_string(bed.path("state/incidents.jsonl")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).expect("a record")).collect()
+}
+
+#[test]
+fn a_supervisor_that_cannot_be_started_is_tried_again_and_its_workers_go_on() {
+    let bed = Bed::new();
+    let (supervisor, before) = started(&bed, "");
+    let guardian = guardian(&supervisor);
+    let limit = |soft: &str| {
+        let done = Command::new("prlimit")
+            .args(["--pid", &guardian.to_string(), &format!("--nofile={soft}:")])
+            .status()
+            .expect("prlimit");
+        assert!(done.success());
+    };
+    let original = std::fs::read_to_string(format!("/proc/{guardian}/limits")).expect("its limits");
+    let original = original.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let original =
+        original.and_then(|line| line.split_whitespace().next()).expect("a limit").to_owned();
+    limit("4");
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    supervisor.wait("a second attempt", |supervisor| {
+        (supervisor.bed.log().matches("trying again in").count() >= 2).then_some(())
+    });
+    assert!(pids(&before).values().flatten().all(|pid| is_alive(*pid)), "{}", bed.log());
+    limit(&original);
+    let after = successor(&supervisor, &before);
+    assert_eq!(pids(&after), pids(&before), "{}", bed.log());
+    supervisor.stop();
+}
+
+#[test]
+fn a_supervisor_that_is_frozen_is_ended_and_its_workers_are_taken_over() {
+    let bed = Bed::new();
+    let (supervisor, before) = started(&bed, "watchdog: 1s");
+    kill(before.supervisor.pid, Signal::SIGSTOP);
+    let after = successor(&supervisor, &before);
+    assert_eq!(pids(&after), pids(&before), "{}", bed.log());
+    assert!(bed.log().contains("has given no sign of life"), "{}", bed.log());
+    supervisor.stop();
+}
+
+#[test]
+fn a_guardian_that_gives_up_at_its_configured_limit_ends_everything_in_order() {
+    let bed = Bed::new();
+    let (mut supervisor, before) =
+        started(&bed, "restart: { limit: { restarts: 1, within: 60s } }");
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = successor(&supervisor, &before);
+    assert_eq!(pids(&after), pids(&before));
+    kill(after.supervisor.pid, Signal::SIGKILL);
+    assert_eq!(supervisor.wait_exit().code(), Some(70), "{}", bed.log());
+    assert!(bed.output("polite").contains("bye"), "it was asked, and had its time: {}", bed.log());
+    assert_eq!(bed.processes(), Vec::<i32>::new());
+}
+
+#[test]
+fn an_order_to_end_while_there_is_no_supervisor_is_carried_out_in_order() {
+    let bed = Bed::new();
+    let (mut supervisor, before) = started(
+        &bed,
+        "restart: { backoff: { initial: 1h, max: 1h }, limit: { restarts: 9, within: 60s } }",
+    );
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = successor(&supervisor, &before);
+    kill(after.supervisor.pid, Signal::SIGKILL);
+    supervisor.wait("the guardian to wait", |supervisor| {
+        (supervisor.bed.log().matches("starting it again").count() == 2).then_some(())
+    });
+    kill(guardian(&supervisor), Signal::SIGTERM);
+    assert_eq!(supervisor.wait_exit().code(), Some(0), "{}", bed.log());
+    assert!(bed.output("polite").contains("bye"), "{}", bed.log());
+    assert_eq!(bed.processes(), Vec::<i32>::new());
+}
+
+#[test]
+fn a_death_while_everything_is_stopped_is_an_incident_and_takes_nobodys_time_to_stop() {
+    let bed = Bed::new();
+    let (mut supervisor, before) = started(&bed, "");
+    supervisor.client.shutdown(false).expect("ordered");
+    // As a thread worker does that panics when it is asked to stop.
+    kill(before.supervisor.pid, Signal::SIGABRT);
+    assert_eq!(supervisor.wait_exit().code(), Some(0), "{}", bed.log());
+    assert!(bed.output("polite").contains("bye"), "{}", bed.log());
+    let incidents = written(&bed);
+    assert!(
+        incidents.iter().any(|incident| incident.supervisor_died),
+        "{incidents:?}\n{}",
+        bed.log()
+    );
+    assert_eq!(bed.processes(), Vec::<i32>::new());
+}
+
+/// Who asked for the end hears of the end, whoever carries it out.
+#[test]
+fn shutdown_waits_for_the_end_that_a_successor_brings() {
+    let bed = Bed::new();
+    let yaml = configuration("").replace("sleep 0.3", "sleep 2");
+    let mut supervisor = bed.start(&yaml);
+    supervisor.wait_output("polite", "up");
+    let before = supervisor.wait_running();
+    let polite = find(&before, "polite").pid.expect("running");
+    let said = std::thread::scope(|scope| {
+        let verb = scope.spawn(|| {
+            let said = bed.verb(&["shutdown"]);
+            (said, is_alive(polite))
+        });
+        supervisor.wait_phase("polite", "stopping");
+        kill(before.supervisor.pid, Signal::SIGKILL);
+        verb.join().expect("no panic")
+    });
+    let (said, is_left) = said;
+    assert!(said.status.success(), "{said:?}; log:\n{}", bed.log());
+    assert!(!is_left, "it said so too early: {said:?}; log:\n{}", bed.log());
+    assert_eq!(supervisor.wait_exit().code(), Some(0), "{}", bed.log());
+    assert!(bed.output("polite").contains("bye"), "{}", bed.log());
+}
+
+/// The guardian has several threads, and the supervisor hears of the death of each that it is a
+/// child of in turn: however often that comes, it is no second order. A service manager or a person
+/// may order the end on top of it: a first order.
+#[test]
+fn the_guardians_death_leaves_workers_their_time_to_stop() {
+    for round in 0..3 {
+        let bed = Bed::new();
+        let (mut supervisor, before) = started(&bed, "");
+        supervisor.child.kill().expect("our child");
+        supervisor.wait_exit();
+        supervisor
+            .wait("the end to begin", |_| bed.log().contains("the guardian is gone").then_some(()));
+        kill(before.supervisor.pid, Signal::SIGPWR);
+        kill(before.supervisor.pid, Signal::SIGTERM);
+        supervisor.wait("everything to be gone", |_| bed.processes().is_empty().then_some(()));
+        assert!(bed.output("polite").contains("bye"), "round {round}: {}", bed.log());
+    }
+}
+
+#[test]
+fn how_long_the_guardian_waits_is_not_how_long_it_took_to_see() {
+    let bed = Bed::new();
+    let (supervisor, before) = started(&bed, "restart: { backoff: { initial: 3s, max: 3s } }");
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = successor(&supervisor, &before);
+    // Written, before the one that writes it dies too.
+    let known = supervisor.wait_incident(0).id;
+    kill(after.supervisor.pid, Signal::SIGKILL);
+    let incident = supervisor.wait_incident(known);
+    assert!(incident.detected_us.is_none_or(|detected| detected < 1_000_000), "{incident:?}");
+    supervisor.stop();
+}
+
+#[test]
+fn an_order_to_end_that_comes_during_the_start_is_carried_out() {
+    for options in [&["--no-guardian"][..], &[]] {
+        let bed = Bed::new();
+        let mut supervisor = bed.launch(&configuration(""), options);
+        let status = std::path::PathBuf::from(format!("/proc/{}", supervisor.child.id()));
+        // As soon as it can be asked at all: before, it is not even our program.
+        supervisor.wait("TERM to be held or taken", |_| {
+            let text = std::fs::read_to_string(status.join("status")).ok()?;
+            let has = |field: &str| {
+                let mask = text.lines().find_map(|line| line.strip_prefix(field))?;
+                let mask =
+                    u64::from_str_radix(mask.trim().trim_start_matches(':').trim(), 16).ok()?;
+                (mask & 1 << (Signal::SIGTERM as u32 - 1) != 0).then_some(())
+            };
+            has("SigBlk").or_else(|| has("SigCgt"))
+        });
+        kill(guardian(&supervisor), Signal::SIGTERM);
+        assert_eq!(supervisor.wait_exit().code(), Some(0), "{options:?}: {}", bed.log());
+        assert_eq!(bed.processes(), Vec::<i32>::new());
+    }
+}
+
+#[test]
+fn a_signal_that_means_nothing_ends_nobody() {
+    let bed = Bed::new();
+    let (supervisor, before) = started(&bed, "");
+    for pid in [guardian(&supervisor), before.supervisor.pid] {
+        kill(pid, Signal::SIGUSR1);
+    }
+    supervisor.wait("a word about it", |supervisor| {
+        supervisor.bed.log().contains("nobody asked for this signal").then_some(())
+    });
+    let after = supervisor.status();
+    assert_eq!((after.supervisor.pid, pids(&after)), (before.supervisor.pid, pids(&before)));
+    supervisor.stop();
+}
+
+#[test]
+fn a_notify_socket_at_which_nobody_keeps_anything_is_no_reason_to_do_without_a_guardian() {
+    let bed = Bed::new();
+    let environment = [("NOTIFY_SOCKET", "/nowhere/at/all"), ("SUPERVISORD_RS_FDSTORE", "100")];
+    let supervisor = bed.start_in(&configuration(""), &[], &environment);
+    let before = supervisor.wait_running();
+    assert_ne!(before.supervisor.pid, guardian(&supervisor), "{}", bed.log());
+    assert!(
+        bed.log().contains("nobody keeps descriptors at NOTIFY_SOCKET (/nowhere/at/all)"),
+        "{}",
+        bed.log()
+    );
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    assert_eq!(pids(&successor(&supervisor, &before)), pids(&before), "{}", bed.log());
+    supervisor.stop();
+}
+
+/// Nothing that the guardian leaves undone is felt by whoever asks the supervisor.
+#[test]
+fn a_guardian_that_does_not_read_holds_nobody() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "{}  many: {{ command: [sleep, 1d], instances: 1 }}\n",
+        configuration("watchdog: never")
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_running();
+    kill(guardian(&supervisor), Signal::SIGSTOP);
+    // So many launches fill the queue of a socket that nobody reads: half a second for each, if
+    // anybody waited.
+    let begun = Instant::now();
+    supervisor.client.scale("many", 40, true).expect("scaled");
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(10), "40 launches take {took:?}; log:\n{}", bed.log());
+    supervisor.wait("a word about it", |supervisor| {
+        supervisor.bed.log().contains("fd store takes nothing").then_some(())
+    });
+    kill(guardian(&supervisor), Signal::SIGCONT);
+    supervisor.wait("a word that it is over", |supervisor| {
+        supervisor.bed.log().contains("fd store takes descriptors again").then_some(())
+    });
+    // What was launched with everything kept outlives the supervisor.
+    let before = supervisor.status();
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = successor(&supervisor, &before);
+    assert_eq!(find(&after, "other").pid, find(&before, "other").pid);
+    supervisor.stop();
+}
+
+/// Fills the queue of the guardian's socket, whose name its supervisor knows.
+fn fill_queue(of_supervisor: i32) {
+    let environment =
+        std::fs::read(format!("/proc/{of_supervisor}/environ")).expect("its environment");
+    let name =
+        environment.split(|&byte| byte == 0).find_map(|line| line.strip_prefix(b"NOTIFY_SOCKET=@"));
+    let address =
+        SocketAddr::from_abstract_name(name.expect("a guardian's socket")).expect("an address");
+    let socket = UnixDatagram::unbound().expect("a socket");
+    socket.set_nonblocking(true).expect("non-blocking");
+    while socket.send_to_addr(b"STATUS=filling", &address).is_ok() {}
+}
+
+/// What the supervisor has said last is lost in the queue; that it ends in order is not.
+#[test]
+fn an_orderly_end_is_one_also_for_a_guardian_that_does_not_read() {
+    for is_signal in [false, true] {
+        let bed = Bed::new();
+        let (mut supervisor, before) = started(&bed, "watchdog: never");
+        kill(guardian(&supervisor), Signal::SIGSTOP);
+        fill_queue(before.supervisor.pid);
+        let begun = Instant::now();
+        if is_signal {
+            kill(before.supervisor.pid, Signal::SIGTERM);
+        } else {
+            let done = bed.verb(&["shutdown"]);
+            assert!(done.status.success(), "{done:?}");
+        }
+        // It is a zombie as long as the guardian does not reap it.
+        supervisor.wait("the supervisor's end", |_| {
+            let path = format!("/proc/{}/status", before.supervisor.pid);
+            std::fs::read_to_string(path).ok()?.contains("State:\tZ").then_some(())
+        });
+        let took = begun.elapsed();
+        kill(guardian(&supervisor), Signal::SIGCONT);
+        assert_eq!(supervisor.wait_exit().code(), Some(0), "{is_signal}: {}", bed.log());
+        assert!(took < Duration::from_secs(10), "{is_signal}: it takes {took:?}: {}", bed.log());
+        assert!(!bed.log().contains("starting it again"), "{is_signal}: {}", bed.log());
+        assert_eq!(bed.processes(), Vec::<i32>::new());
+    }
+}
+
+/// Nobody starts a supervisor any more: neither the old one nor its successor leaves workers to
+/// themselves.
+#[test]
+fn the_guardians_death_during_a_hand_over_ends_everything() {
+    for pause in [0, 20, 40, 60, 80, 100] {
+        let bed = Bed::new();
+        let (mut supervisor, before) = started(&bed, "");
+        let old = before.supervisor.pid;
+        let mut order = bed.command(&["reexec"]).spawn().expect("the program runs");
+        let end = Instant::now() + Duration::from_millis(pause);
+        supervisor.wait("a moment of the hand-over", |_| (Instant::now() >= end).then_some(()));
+        kill(guardian(&supervisor), Signal::SIGKILL);
+        supervisor.wait_exit();
+        supervisor.wait("the end of everything", |supervisor| {
+            supervisor.bed.processes().is_empty().then_some(())
+        });
+        // One that is just ending has no environment any more, by which it would be found.
+        supervisor.wait("the end of the old one", |_| (!is_alive(old)).then_some(()));
+        order.wait().expect("an answer");
+    }
+}

@@ -1,0 +1,212 @@
+//! What a worker shares with the supervisor, and what a stranger sends it, holds nobody up:
+//! descriptors that are slow to close, floods of datagrams, flags of an open description that two
+//! have.
+
+use std::fs;
+use std::io::{IoSlice, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Bed, EAGER, Supervisor, kill, open_files};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg, setsockopt, sockopt};
+
+/// What a person would call hanging, on a machine that is busy.
+const AT_ONCE: Duration = Duration::from_secs(5);
+/// For a socket that is closed: far beyond what is at once.
+const LINGER_S: i32 = 90;
+
+/// A line to a notify socket that stands in the environment of a process.
+fn line_to(pid: i32) -> UnixDatagram {
+    let environment = fs::read(format!("/proc/{pid}/environ")).expect("a live process");
+    let mut variables = environment.split(|byte| *byte == 0);
+    let name = variables
+        .find_map(|variable| variable.strip_prefix(b"NOTIFY_SOCKET=@"))
+        .expect("its socket");
+    let socket = UnixDatagram::unbound().expect("a socket");
+    socket
+        .connect_addr(&SocketAddr::from_abstract_name(name).expect("a name"))
+        .expect("it listens");
+    socket
+}
+
+fn send(line: &UnixDatagram, text: &str, descriptors: &[RawFd]) {
+    let rights = [ControlMessage::ScmRights(descriptors)];
+    let parts = [IoSlice::new(text.as_bytes())];
+    sendmsg::<()>(line.as_raw_fd(), &parts, &rights, MsgFlags::empty(), None).expect("sent");
+}
+
+/// A connection whose close waits for what its other end never reads.
+fn lingering(listener: &TcpListener) -> OwnedFd {
+    let mut stream =
+        TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+    stream.set_nonblocking(true).expect("a socket");
+    let piece = [0; 64 * 1024];
+    while stream.write(&piece).is_ok() {}
+    let linger = libc::linger { l_onoff: 1, l_linger: LINGER_S };
+    setsockopt(&stream, sockopt::Linger, &linger).expect("a socket");
+    stream.into()
+}
+
+fn answers_at_once(supervisor: &Supervisor<'_>) {
+    let begin = Instant::now();
+    supervisor.status();
+    assert!(
+        begin.elapsed() < AT_ONCE,
+        "status took {:?}; log:\n{}",
+        begin.elapsed(),
+        supervisor.bed.log()
+    );
+}
+
+#[test]
+fn descriptors_that_a_stranger_sends_are_closed_where_it_holds_nobody_up() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  w: {{ command: [sleep, 1d], ready: notify }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    let worker = supervisor.wait_phase("w", "starting").pid.expect("it lives");
+    let own = supervisor.status().supervisor.pid;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (to_supervisor, to_guardian) = (line_to(worker), line_to(own));
+    for line in [&to_supervisor, &to_guardian] {
+        let sent = lingering(&listener);
+        send(line, "READY=1", &[sent.as_raw_fd()]);
+    }
+    answers_at_once(&supervisor);
+    // The guardian does its part too.
+    kill(own, Signal::SIGKILL);
+    let begin = Instant::now();
+    let next = supervisor.wait("a successor", |supervisor| {
+        supervisor
+            .client
+            .status()
+            .ok()
+            .map(|status| status.supervisor.pid)
+            .filter(|pid| *pid != own)
+    });
+    assert!(begin.elapsed() < AT_ONCE * 3, "the successor came after {:?}", begin.elapsed());
+    // Where there is no room for them, none of them stays either.
+    let before = open_files(next);
+    let limit = libc::rlimit { rlim_cur: before as u64 + 20, rlim_max: before as u64 + 20 };
+    // SAFETY: the call reads one structure of ours.
+    let result =
+        unsafe { libc::prlimit(next, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
+    assert_eq!(result, 0, "it is our process");
+    let null = fs::File::open("/dev/null").expect("there is one");
+    for _ in 0..3 {
+        send(&to_supervisor, "BARRIER=1", &[null.as_raw_fd(); 200]);
+    }
+    supervisor.wait("them to be closed", |_| (open_files(next) <= before + 4).then_some(()));
+    answers_at_once(&supervisor);
+    supervisor.stop();
+}
+
+#[test]
+fn a_flood_of_datagrams_from_strangers_and_a_flood_of_deaths_keep_nobody_from_asking() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  w: {{ command: [sleep, 1d], ready: notify }}\n  \
+         loops: {{ command: [\"false\"], instances: 40, ready: {{ after: 1h }} }}\n"
+    );
+    let supervisor = bed.start_with(&yaml, &["--no-guardian"]);
+    let worker = supervisor.wait_phase("w", "starting").pid.expect("it lives");
+    let line = line_to(worker);
+    line.set_write_timeout(Some(Duration::from_millis(100))).expect("a socket");
+    let is_over = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_over);
+    let flood = std::thread::spawn(move || {
+        let mut sent = 0_u64;
+        while !flag.load(Ordering::Relaxed) {
+            sent += u64::from(line.send(b"READY=1").is_ok());
+        }
+        sent
+    });
+    for _ in 0..10 {
+        answers_at_once(&supervisor);
+    }
+    supervisor
+        .wait("deaths", |supervisor| (supervisor.worker("loops.1").generation > 20).then_some(()));
+    is_over.store(true, Ordering::Relaxed);
+    assert!(
+        flood.join().expect("a thread") > 100,
+        "strangers are taken off the queue, and not listened to"
+    );
+    supervisor.stop();
+}
+
+/// The same open description that another process has under a number.
+fn share(pid: i32, number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: these calls have no memory effects; each result is a new descriptor that is ours
+    // alone.
+    unsafe {
+        let process = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        let process = OwnedFd::from_raw_fd(RawFd::try_from(process).ok().filter(|fd| *fd >= 0)?);
+        let shared = libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0);
+        Some(OwnedFd::from_raw_fd(RawFd::try_from(shared).ok().filter(|fd| *fd >= 0)?))
+    }
+}
+
+#[test]
+fn a_worker_that_spoils_what_wakes_it_holds_up_nobody_who_orders() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { stop: { timeout: 300ms } }\nworkers:\n  spoilt: { worker: sleeper }\n  good: { worker: sleeper }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_running();
+    let pid = supervisor.worker("spoilt").pid.expect("it lives");
+    // It shall not take back what is put there before the order comes.
+    kill(pid, Signal::SIGSTOP);
+    let numbers = fs::read_dir(format!("/proc/{pid}/fd")).expect("a live process").flatten();
+    let numbers: Vec<RawFd> = numbers
+        .filter(|entry| {
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            let target = target.to_string_lossy().into_owned();
+            target.contains("[eventfd]")
+                || target.contains("[timerfd]")
+                || target.starts_with("socket:")
+        })
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    assert!(numbers.len() >= 2, "what wakes it, and what it pokes: {numbers:?}");
+    for number in numbers {
+        let shared = share(pid, number).expect("it is our process");
+        let flags = OFlag::from_bits_truncate(fcntl(&shared, FcntlArg::F_GETFL).expect("flags"));
+        // As full as it gets, and whoever writes or reads next waits.
+        let _ = fcntl(&shared, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK));
+        let _ = nix::unistd::write(&shared, &(u64::MAX - 1).to_ne_bytes());
+        let _ = fcntl(&shared, FcntlArg::F_SETFL(flags & !OFlag::O_NONBLOCK));
+    }
+    supervisor.client.stop(&["spoilt".into()], true).expect("stopped");
+    answers_at_once(&supervisor);
+    supervisor.client.restart(&["good".into()], true).expect("restarted");
+    supervisor.stop();
+}
+
+#[test]
+fn at_the_limit_of_threads_status_is_answered_with_or_without_figures() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n";
+    let supervisor = bed.start_with(yaml, &["--no-guardian"]);
+    supervisor.wait_running();
+    let own = supervisor.status().supervisor.pid;
+    // Root may have as many threads as it likes: what their stacks take is limited instead.
+    let size =
+        crate::harness::proc_status(std::path::Path::new(&format!("/proc/{own}")), "VmSize") * 1024;
+    let limit = libc::rlimit { rlim_cur: size + (1 << 20), rlim_max: size + (1 << 20) };
+    // SAFETY: the call reads one structure of ours.
+    let result =
+        unsafe { libc::prlimit(own, libc::RLIMIT_AS, &raw const limit, std::ptr::null_mut()) };
+    assert_eq!(result, 0, "it is our process");
+    for _ in 0..5 {
+        supervisor.client.status_with_usage().expect("an answer");
+        supervisor.client.incidents(1000).expect("an answer");
+    }
+    supervisor.stop();
+}

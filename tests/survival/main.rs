@@ -1,0 +1,12 @@
+//! The supervisor outlives what happens to it: its own deaths and hand-overs, and surroundings that hang, lie or run short.
+
+mod daemon_death;
+mod dead_disk;
+mod guardian;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod hostile;
+mod reexec;
+mod stored_state;
+mod stuck;
+mod surroundings;

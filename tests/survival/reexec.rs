@@ -1,0 +1,611 @@
+//! Another supervisor takes over while this one lives: an upgrade, and one that is rolled back.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Bed, Supervisor, find, text};
+use supervisord_rs::control::protocol::{StatusReport, WorkerStatus};
+
+fn configuration(port: u16) -> String {
+    let server = "import os, socket\nlisten = socket.socket(fileno=3)\nwhile True:\n    peer = listen.accept()[0]\n    peer.recv(4096)\n    peer.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n')\n    peer.close()";
+    format!(
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
+         web: {{ command: [python3, -c, {}], instances: 2, sockets: [ {{ listen: \"127.0.0.1:{port}\" }} ] }}\n  \
+         lines: {{ command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.002; done'] }}\n  \
+         code: {{ worker: ticker, isolation: process }}\n  in-cell: {{ worker: ticker, isolation: thread, cell: c }}\n  \
+         thread: {{ worker: ticker, isolation: thread }}\n",
+        serde_json::to_string(server).expect("a string")
+    )
+}
+
+/// What no hand-over may change: who runs, as which process and generation.
+fn processes(status: &StatusReport) -> Vec<(String, Option<i32>, u64)> {
+    let all = status.workers.iter().filter(|worker| worker.name != "thread");
+    all.map(|worker| (worker.name.clone(), worker.pid, worker.generation)).collect()
+}
+
+/// Clients that ask without a pause: how many were served, how many not.
+struct Load {
+    stop: Arc<AtomicBool>,
+    failed: Arc<AtomicU64>,
+    served: Arc<AtomicU64>,
+    client: std::thread::JoinHandle<()>,
+}
+
+impl Load {
+    fn start(port: u16) -> Self {
+        let (stop, failed, served) = (Arc::default(), Arc::default(), Arc::default());
+        let client = std::thread::spawn({
+            let (stop, failed, served): (Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>) =
+                (Arc::clone(&stop), Arc::clone(&failed), Arc::clone(&served));
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let answer = TcpStream::connect(("127.0.0.1", port)).and_then(|mut stream| {
+                        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+                        let mut answer = String::new();
+                        stream.read_to_string(&mut answer).map(|_| answer)
+                    });
+                    let counter = if answer.is_ok_and(|answer| answer.contains("200 OK")) {
+                        &served
+                    } else {
+                        &failed
+                    };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        Self { stop, failed, served, client }
+    }
+
+    fn end(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.client.join().expect("the client");
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+fn script(bed: &Bed, name: &str, body: &str) -> PathBuf {
+    let path = bed.write(name, &format!("#!/bin/sh\n{body}\n"));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    path
+}
+
+fn running(supervisor: &Supervisor<'_>) -> StatusReport {
+    supervisor.wait_running()
+}
+
+#[test]
+fn an_upgrade_under_load_is_noticed_by_nobody_and_a_broken_binary_is_rolled_back() {
+    let bed = Bed::new();
+    let port = 18_433;
+    let supervisor = bed.start(&configuration(port));
+    let mut before = running(&supervisor);
+    let load = Load::start(port);
+    let own = env!("CARGO_BIN_EXE_supervisord-rs");
+    for round in 0..5 {
+        let done = bed.verb(&["reexec", "--binary", own]);
+        assert_eq!(
+            done.status.code(),
+            Some(0),
+            "round {round}: {}{}",
+            text(&done.stderr),
+            bed.log()
+        );
+        let after = running(&supervisor);
+        assert_ne!(after.supervisor.pid, before.supervisor.pid, "another one");
+        assert_eq!(processes(&after), processes(&before), "round {round}");
+        assert!(
+            find(&after, "thread").generation > find(&before, "thread").generation,
+            "threads start again"
+        );
+        before = after;
+    }
+    assert_eq!(
+        supervisor.incidents().len(),
+        0,
+        "an upgrade is no incident: {:?}",
+        supervisor.incidents()
+    );
+    assert!(!bed.log().contains("a descriptor that nobody knows"), "{}", bed.log());
+
+    // One that does not even start, one that dislikes the configuration, one that ends, and one
+    // that never says anything.
+    let takes = format!("[ \"$2\" = check ] || [ \"$1\" = check ] && exec {own} \"$@\"");
+    let broken = [
+        (bed.path("nowhere"), "no such file"),
+        (script(&bed, "refuses", "exit 3"), "exit status 3"),
+        (script(&bed, "ends", &format!("{takes}; exit 1")), "it ends before it is prepared"),
+        (
+            script(&bed, "hangs", &format!("{takes}; sleep 1000")),
+            "it is not prepared to take over after 1s",
+        ),
+    ];
+    for (binary, why) in broken {
+        let binary = binary.to_str().expect("UTF-8");
+        let done = bed.verb(&["reexec", "--binary", binary, "--timeout", "1s"]);
+        assert_ne!(done.status.code(), Some(0), "{binary}");
+        let said = text(&done.stderr).to_lowercase();
+        assert!(said.contains(why), "{binary}: {said}\n{}", bed.log());
+        let after = running(&supervisor);
+        assert_eq!(processes(&after), processes(&before), "{binary}");
+        assert_eq!(
+            after.supervisor.pid, before.supervisor.pid,
+            "{binary}: the same supervisor goes on"
+        );
+        assert_eq!(
+            find(&after, "thread").generation,
+            find(&before, "thread").generation,
+            "{binary}"
+        );
+        before = after;
+    }
+    let served = load.served.load(Ordering::Relaxed);
+    supervisor
+        .wait("requests", |_| (load.served.load(Ordering::Relaxed) > served + 20).then_some(()));
+    assert_eq!(load.end(), 0, "failed requests");
+
+    // What took over is as good as what was started: it dies and is replaced, and it ends in order.
+    crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+    let after = supervisor.wait("a successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != before.supervisor.pid).then_some(status)
+    });
+    assert_eq!(processes(&after), processes(&before));
+    supervisor.stop();
+    let output = bed.output("lines");
+    for (number, line) in (1..).zip(output.lines()) {
+        assert_eq!(line, number.to_string(), "a line is missing, twice, or torn");
+    }
+}
+
+#[test]
+fn a_reload_touches_only_what_has_changed_and_an_invalid_file_changes_nothing() {
+    let bed = Bed::new();
+    let same = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  same: { command: [sleep, 1d] }\n";
+    let supervisor = bed.start(&format!("{same}  changed: {{ command: [sleep, 2d] }}\n"));
+    let mut before = supervisor.wait_running();
+    bed.write(
+        "supervisord-rs.yaml",
+        &format!(
+            "{same}  changed: {{ command: [sleep, 3d] }}\n  new: {{ command: [sleep, 4d] }}\n"
+        ),
+    );
+    let done = bed.verb(&["reload"]);
+    assert_eq!(done.status.code(), Some(0), "{}{}", text(&done.stderr), bed.log());
+    let after = supervisor.wait("the change", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        let is_done = status.workers.len() == 3
+            && status.workers.iter().all(|worker| worker.phase == "running")
+            && find(&status, "changed").generation == 2;
+        is_done.then_some(status)
+    });
+    assert_eq!(find(&after, "same").pid, find(&before, "same").pid, "it is not touched");
+    before = after;
+
+    bed.write("supervisord-rs.yaml", "version: 1\nworkers: { a: { comand: [sleep, 1d] } }\n");
+    let done = bed.verb(&["reload"]);
+    assert_eq!(done.status.code(), Some(4), "{}", text(&done.stderr));
+    // By signal too, and the supervisor is the same one as before.
+    crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGHUP);
+    supervisor.wait("a word about it", |supervisor| {
+        supervisor.bed.log().contains("the configuration is not read anew").then_some(())
+    });
+    let status = supervisor.status();
+    assert_eq!(
+        (processes(&status), status.supervisor.pid),
+        (processes(&before), before.supervisor.pid)
+    );
+
+    bed.write("supervisord-rs.yaml", same);
+    let done = bed.verb(&["reload"]);
+    assert_eq!(done.status.code(), Some(4), "what runs is not killed because a line is missing");
+    assert!(
+        text(&done.stderr).contains("supervisord-rs stop changed new"),
+        "{}",
+        text(&done.stderr)
+    );
+    supervisor.client.stop(&["changed".into(), "new".into()], true).expect("stopped");
+    crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGHUP);
+    let after = supervisor.wait("the one that is left", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.workers.len() == 1).then_some(status)
+    });
+    assert_eq!(find(&after, "same").pid, find(&before, "same").pid);
+    supervisor.stop();
+}
+
+#[test]
+fn without_anybody_who_keeps_descriptors_it_is_refused() {
+    let bed = Bed::new();
+    let supervisor =
+        bed.start_with("version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n", &["--no-guardian"]);
+    let before = supervisor.wait_phase("w", "running");
+    let done = bed.verb(&["reexec"]);
+    assert_eq!(done.status.code(), Some(4), "{}", text(&done.stderr));
+    assert!(text(&done.stderr).contains("FileDescriptorStoreMax="), "{}", text(&done.stderr));
+    assert_eq!(supervisor.worker("w").pid, before.pid);
+    supervisor.stop();
+}
+
+/// Takes what comes until the deadline.
+fn next(socket: &UnixDatagram, wanted: &str, within: Duration) -> bool {
+    let end = Instant::now() + within;
+    while Instant::now() < end {
+        socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+        let mut bytes = [0; 4096];
+        if let Ok(count) = socket.recv(&mut bytes)
+            && text(&bytes[..count]).lines().any(|line| line == wanted)
+        {
+            return true;
+        }
+    }
+    false
+}
+
+#[test]
+fn the_watchdog_of_the_service_manager_hears_of_a_loop_that_turns_and_of_no_other() {
+    let bed = Bed::new();
+    let path = bed.path("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    let environment =
+        [("NOTIFY_SOCKET", path.to_str().expect("UTF-8")), ("WATCHDOG_USEC", "400000")];
+    let supervisor = bed.start_in(
+        "version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n",
+        &["--no-guardian"],
+        &environment,
+    );
+    assert!(next(&socket, "READY=1", Duration::from_secs(30)));
+    for _ in 0..3 {
+        assert!(next(&socket, "WATCHDOG=1", Duration::from_secs(30)), "the loop turns");
+    }
+    let pid = supervisor.status().supervisor.pid;
+    crate::harness::kill(pid, nix::sys::signal::Signal::SIGSTOP);
+    while next(&socket, "WATCHDOG=1", Duration::from_millis(200)) {}
+    assert!(
+        !next(&socket, "WATCHDOG=1", Duration::from_secs(1)),
+        "it does not turn, and says that it does"
+    );
+    crate::harness::kill(pid, nix::sys::signal::Signal::SIGCONT);
+    assert!(next(&socket, "WATCHDOG=1", Duration::from_secs(30)), "it turns again");
+    supervisor.stop();
+}
+
+#[test]
+fn what_a_supervisor_is_known_by_is_not_reloaded_and_it_is_said_before_anything_happens() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  a: { command: [sleep, 1d], ready: { after: 0s } }\n";
+    let supervisor = bed.start(yaml);
+    let before = running(&supervisor);
+    let other = bed.path("elsewhere");
+    for (key, value) in [("runtime_dir", other.to_str().expect("UTF-8")), ("on_death", "kill")] {
+        bed.write("supervisord-rs.yaml", &format!("{yaml}supervisor: {{ {key}: {value} }}\n"));
+        let done = bed.verb(&["reload"]);
+        let said = text(&done.stderr);
+        assert_ne!(done.status.code(), Some(0), "{said}");
+        assert!(said.contains(&format!("supervisor.{key}")) && said.contains(value), "{said}");
+        let after = supervisor.status();
+        assert_eq!(after.supervisor.pid, before.supervisor.pid, "nothing has happened");
+        assert_eq!(processes(&after), processes(&before));
+    }
+    assert!(!other.exists());
+    bed.write("supervisord-rs.yaml", yaml);
+    assert_eq!(bed.verb(&["reload"]).status.code(), Some(0), "{}", bed.log());
+    assert_eq!(processes(&running(&supervisor)), processes(&before));
+    supervisor.stop();
+}
+
+/// What counts is the path that it was started by: a link that was flipped, a file that was moved
+/// away and replaced.
+#[test]
+fn an_upgrade_takes_what_lies_where_the_supervisor_was_started_from() {
+    let bed = Bed::new();
+    let own = PathBuf::from(env!("CARGO_BIN_EXE_supervisord-rs"));
+    for version in ["old", "new"] {
+        std::fs::copy(&own, bed.path(version)).expect("a copy");
+    }
+    let link = bed.path("supervisord-rs");
+    let flip = |to: &str| {
+        let hidden = bed.path("hidden");
+        std::os::unix::fs::symlink(bed.path(to), &hidden).expect("a link");
+        std::fs::rename(hidden, &link).expect("flipped");
+    };
+    flip("old");
+    let file =
+        bed.write("supervisord-rs.yaml", "version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n");
+    let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
+    let template = bed.command(&[]);
+    let mut command = std::process::Command::new(&link);
+    command.args(["run", "-c"]).arg(file).stderr(log).stdin(std::process::Stdio::null());
+    for (name, value) in template.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let supervisor = bed.attach(command);
+    let before = running(&supervisor);
+    let image = |pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).expect("a live process");
+    assert_eq!(image(before.supervisor.pid), bed.path("old"));
+    flip("new");
+    let done = bed.verb(&["reexec"]);
+    assert_eq!(done.status.code(), Some(0), "{}{}", text(&done.stderr), bed.log());
+    let named = format!("{} {}", bed.path("new").display(), env!("CARGO_PKG_VERSION"));
+    assert!(
+        text(&done.stdout).contains(&named),
+        "the answer names what runs now: {}",
+        text(&done.stdout)
+    );
+    let after = running(&supervisor);
+    assert_eq!(image(after.supervisor.pid), bed.path("new"));
+    // A death starts what runs now, not what the guardian once was.
+    crate::harness::kill(after.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+    let last = supervisor.wait("a successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != after.supervisor.pid).then_some(status)
+    });
+    assert_eq!(image(last.supervisor.pid), bed.path("new"));
+    assert_eq!(processes(&last), processes(&before));
+    supervisor.stop();
+}
+
+#[test]
+fn whoever_reads_events_does_not_delay_a_hand_over() {
+    let bed = Bed::new();
+    let supervisor = bed.start("version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n");
+    running(&supervisor);
+    let reload = || {
+        let begun = Instant::now();
+        assert_eq!(bed.verb(&["reload"]).status.code(), Some(0), "{}", bed.log());
+        begun.elapsed()
+    };
+    let alone = (0..3).map(|_| reload()).min().expect("three");
+    let mut readers = Vec::new();
+    let with_reader = (0..3)
+        .map(|_| {
+            let mut reader = bed
+                .command(&["events"])
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .expect("it runs");
+            // It is served when another request of ours, which came later, is.
+            std::thread::sleep(Duration::from_millis(200));
+            supervisor.status();
+            let took = reload();
+            let _ = reader.kill();
+            readers.push(reader.wait());
+            took
+        })
+        .min()
+        .expect("three");
+    assert!(
+        with_reader < alone + Duration::from_millis(600),
+        "{with_reader:?} with a reader, {alone:?} without"
+    );
+    supervisor.stop();
+}
+
+/// A binary that takes its time to look at the configuration holds nobody.
+#[test]
+fn while_a_successor_is_looked_for_the_supervisor_works() {
+    let bed = Bed::new();
+    let supervisor =
+        bed.start("version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n");
+    let before = running(&supervisor);
+    let slow = script(&bed, "slow", "sleep 5; exit 3");
+    let slow = slow.to_str().expect("UTF-8");
+    let mut order = bed
+        .command(&["reexec", "--binary", slow])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    supervisor.wait("the order", |supervisor| supervisor.bed.log().contains(slow).then_some(()));
+    let done = bed.verb(&["reexec"]);
+    assert!(
+        text(&done.stderr).contains("another hand-over is under way"),
+        "{}",
+        text(&done.stderr)
+    );
+    let begun = Instant::now();
+    supervisor.client.restart(&["w".into()], true).expect("restarted");
+    let after = supervisor.status();
+    assert!(begun.elapsed() < Duration::from_secs(4), "held for {:?}", begun.elapsed());
+    assert_eq!(after.supervisor.pid, before.supervisor.pid);
+    assert!(find(&after, "w").generation > find(&before, "w").generation);
+    assert!(order.try_wait().expect("our child").is_none(), "the check goes on meanwhile");
+    let done = order.wait_with_output().expect("our child");
+    assert!(text(&done.stderr).contains("exit status 3"), "{}", text(&done.stderr));
+    supervisor.stop();
+}
+
+/// A successor that is not prepared has been given nothing: the supervisor goes on as if there had
+/// been none.
+#[test]
+fn a_stuck_successor_changes_nothing_and_holds_nobody() {
+    let bed = Bed::new();
+    let supervisor = bed.start(
+        "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+         slow: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 0.1; done'], stop: { timeout: 5s } }\n  \
+         spare: { command: [sleep, 1d] }\n  code: { worker: ticker, isolation: process }\n  \
+         in-cell: { worker: ticker, isolation: thread, cell: c }\n  thread: { worker: ticker, isolation: thread }\n",
+    );
+    let before = running(&supervisor);
+    let in_flight = bed.command(&["restart", "slow"]).spawn().expect("it runs");
+    supervisor.wait_phase("slow", "stopping");
+    let stuck = script(&bed, "stuck", "[ \"$1\" = check ] && exit 0; exec sleep 1d");
+    let mut order = bed
+        .command(&["reexec", "--timeout", "3s", "--binary", stuck.to_str().expect("UTF-8")])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut restarts = 0;
+    while order.try_wait().expect("our child").is_none() {
+        let begun = Instant::now();
+        supervisor.client.restart(&["spare".into()], true).expect("restarted");
+        supervisor.status();
+        assert!(begun.elapsed() < Duration::from_secs(2), "held for {:?}", begun.elapsed());
+        restarts += 1;
+    }
+    assert!(restarts > 2, "{restarts}");
+    let done = order.wait_with_output().expect("our child");
+    assert!(!done.status.success());
+    assert!(text(&done.stderr).contains("nothing has changed"), "{}", text(&done.stderr));
+    let answered = in_flight.wait_with_output().expect("our child");
+    assert!(
+        answered.status.success(),
+        "an answer in flight breaks off: {answered:?}\n{}",
+        bed.log()
+    );
+    let after = running(&supervisor);
+    assert_eq!(after.supervisor.pid, before.supervisor.pid);
+    for name in ["code", "in-cell", "thread"] {
+        let (was, is) = (find(&before, name), find(&after, name));
+        assert_eq!((is.pid, is.generation), (was.pid, was.generation), "{name}");
+    }
+    // Nor is anything left in the way of the next one.
+    assert_eq!(bed.verb(&["reload"]).status.code(), Some(0), "{}", bed.log());
+    assert_eq!(supervisor.incidents().len(), 0);
+    supervisor.stop();
+}
+
+/// One that is prepared, is given all, and ends: what has come to rest goes on in another process
+/// of the old binary.
+#[test]
+fn a_successor_that_ends_with_all_it_was_given_is_replaced_by_the_old_binary() {
+    let bed = Bed::new();
+    let supervisor = bed.start(
+        "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  w: { command: [sleep, 1d], instances: 3 }\n  \
+         code: { worker: ticker, isolation: process }\n  thread: { worker: ticker, isolation: thread }\n",
+    );
+    let before = running(&supervisor);
+    let python = bed.write(
+        "ends.py",
+        "import os, socket\ntable = open('/proc/self/fd/' + os.environ['SUPERVISORD_RS_TABLE']).read().split()\n\
+         gate = socket.socket(fileno=int(table[table.index('gate') - 1]))\ngate.send(b'p')\ngate.recv(65536)\n",
+    );
+    let ends = script(
+        &bed,
+        "ends",
+        &format!("[ \"$1\" = check ] && exit 0; exec python3 {}", python.display()),
+    );
+    let done = bed.verb(&["reexec", "--binary", ends.to_str().expect("UTF-8")]);
+    let said = text(&done.stderr);
+    assert!(
+        !done.status.success() && said.contains("the old one goes on as process"),
+        "{said}\n{}",
+        bed.log()
+    );
+    let after = running(&supervisor);
+    assert_ne!(after.supervisor.pid, before.supervisor.pid);
+    assert_eq!(processes(&after), processes(&before));
+    assert!(find(&after, "thread").generation > find(&before, "thread").generation);
+    assert_eq!(supervisor.incidents().len(), 0, "{:?}", supervisor.incidents());
+    supervisor.stop();
+}
+
+/// Whoever gives a sign of life every now and then is not judged for the time in which one
+/// supervisor waited for threads and the other was not there yet.
+#[test]
+fn a_hand_over_that_waits_for_a_thread_is_held_against_nobody() {
+    let bed = Bed::new();
+    let beating = "import os, socket, time\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
+                   name = os.environ['NOTIFY_SOCKET'].replace('@', chr(0), 1)\n\
+                   while True:\n s.sendto(b'WATCHDOG=1', name)\n time.sleep(0.05)";
+    let port = 18_437;
+    let late = format!(
+        "import socket, time\ntime.sleep(2)\ns = socket.create_server(('127.0.0.1', {port}))\ntime.sleep(10**6)"
+    );
+    let yaml = format!(
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults: {{ ready: {{ after: 0s }}, restart: never }}\nworkers:\n  \
+         beats: {{ command: [python3, -c, {}], heartbeat: 2s, instances: 3 }}\n  \
+         sdk: {{ worker: ticker, isolation: process, heartbeat: 2s, instances: 3 }}\n  \
+         asleep: {{ worker: sleeper, isolation: process, heartbeat: 2s }}\n  \
+         busy: {{ worker: cpu-burner, isolation: process, heartbeat: 2s }}\n  \
+         hangs: {{ worker: ticker, isolation: thread }}\n  \
+         late: {{ command: [python3, -c, {}], autostart: false, ready: {{ tcp: '127.0.0.1:{port}', every: 50ms, timeout: 4s }} }}\n",
+        serde_json::to_string(beating).expect("a string"),
+        serde_json::to_string(&late).expect("a string"),
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait("all but one", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        let are_up = |worker: &WorkerStatus| worker.phase == "running" || worker.name == "late";
+        status.workers.iter().all(are_up).then_some(())
+    });
+    // It does not stop when it is asked to: as long as the supervisor has patience.
+    supervisor.client.inject("hangs", "hang").expect("injection is allowed");
+    // It listens when there is nobody to ask it, and its time is over before there is.
+    supervisor.client.start(&["late".into()], false).expect("an order");
+    supervisor.wait_phase("late", "starting");
+    let before = supervisor.status();
+    let begun = Instant::now();
+    assert_eq!(bed.verb(&["reload"]).status.code(), Some(0), "{}", bed.log());
+    assert!(
+        begun.elapsed() > Duration::from_secs(2),
+        "nobody waited for the thread: {:?}",
+        begun.elapsed()
+    );
+    let after = running(&supervisor);
+    assert_ne!(after.supervisor.pid, before.supervisor.pid);
+    // What is tried is time: longer than their heartbeats.
+    std::thread::sleep(Duration::from_secs(3));
+    let after = running(&supervisor);
+    let others = |status: &StatusReport| {
+        let all = processes(status).into_iter();
+        all.filter(|(name, ..)| name != "hangs").collect::<Vec<_>>()
+    };
+    assert_eq!(others(&after), others(&before), "{}", bed.log());
+    assert_eq!(supervisor.incidents().len(), 0, "{:?}", supervisor.incidents());
+    supervisor.stop();
+}
+
+/// The disk that the file lies on may hang, and then whoever reads it.
+#[test]
+fn a_configuration_that_cannot_be_read_holds_nobody() {
+    let bed = Bed::new();
+    let supervisor =
+        bed.start("version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n");
+    let before = running(&supervisor);
+    let file = bed.path("supervisord-rs.yaml");
+    std::fs::remove_file(&file).expect("our file");
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let binary = script(&bed, "likes-all", "exit 0");
+    let begun = Instant::now();
+    let done =
+        bed.verb(&["reexec", "--timeout", "60s", "--binary", binary.to_str().expect("UTF-8")]);
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "it is not waited for: {:?}",
+        begun.elapsed()
+    );
+    assert!(
+        !done.status.success() && text(&done.stderr).contains("nothing has changed"),
+        "{done:?}"
+    );
+    let after = running(&supervisor);
+    assert_eq!(
+        (after.supervisor.pid, crate::harness::find(&after, "w").pid),
+        (before.supervisor.pid, crate::harness::find(&before, "w").pid)
+    );
+    supervisor.stop();
+}
+
+/// More descriptors than one message carries.
+#[test]
+fn a_hand_over_of_many_workers_moves_none_of_them() {
+    let bed = Bed::new();
+    let supervisor = bed
+        .start("version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s }, instances: 120 }\n");
+    let before = running(&supervisor);
+    for _ in 0..2 {
+        assert_eq!(bed.verb(&["reload"]).status.code(), Some(0), "{}", bed.log());
+        assert_eq!(processes(&running(&supervisor)), processes(&before), "{}", bed.log());
+    }
+    assert_eq!(supervisor.incidents().len(), 0);
+    supervisor.stop();
+}

@@ -1,0 +1,154 @@
+//! What a predecessor left is stale, foreign, cut off, or lies: nothing is taken over that is not
+//! ours, nothing runs twice, and it is said.
+
+use std::process::{Command, Stdio};
+
+use crate::harness::{Bed, Supervisor, find, is_alive, kill};
+use nix::sys::signal::Signal;
+use supervisord_rs::control::protocol::StatusReport;
+
+const YAML: &str = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  a: { command: [sleep, 1d] }\n  \
+                    b: { command: [sleep, 2d] }\n  c: { worker: ticker, isolation: process }\n";
+
+/// Kills the supervisor and does something before the next one starts.
+fn meanwhile(
+    supervisor: &Supervisor<'_>,
+    before: &StatusReport,
+    act: impl FnOnce(&Bed),
+) -> StatusReport {
+    let guardian = supervisor.child.id() as i32;
+    kill(guardian, Signal::SIGSTOP);
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    supervisor.wait("its death", |_| (!is_alive(before.supervisor.pid)).then_some(()));
+    act(supervisor.bed);
+    kill(guardian, Signal::SIGCONT);
+    supervisor.wait("the successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        let is_next = status.supervisor.pid != before.supervisor.pid;
+        (is_next && status.workers.iter().all(|worker| worker.phase == "running")).then_some(status)
+    })
+}
+
+fn assert_each_runs_once(supervisor: &Supervisor<'_>, before: &StatusReport, after: &StatusReport) {
+    for (old, new) in before.workers.iter().zip(&after.workers) {
+        assert_ne!(old.pid, new.pid, "{} was taken over on the word of nobody", old.name);
+        assert!(!is_alive(old.pid.expect("it ran")), "{} runs twice", old.name);
+    }
+    assert_eq!(supervisor.bed.processes().len(), 5, "guardian, supervisor, three workers");
+}
+
+#[test]
+fn a_black_box_that_is_cut_off_foreign_or_of_the_future_is_said_and_nothing_runs_twice() {
+    type Spoil = fn(&mut Vec<u8>);
+    let spoilt: [(&str, Spoil); 4] = [
+        ("is cut off", |bytes| bytes.truncate(5000)),
+        ("is no black box of this version", |bytes| bytes[..8].copy_from_slice(b"SVBLBOX\x63")),
+        ("is no black box of this version", |bytes| bytes.fill(0xa5)),
+        ("is cut off", Vec::clear),
+    ];
+    for (said, spoil) in spoilt {
+        let bed = Bed::new();
+        let supervisor = bed.start(YAML);
+        let before = supervisor.wait_running();
+        let after = meanwhile(&supervisor, &before, |bed| {
+            let path = bed.path("run/blackbox");
+            let mut bytes = std::fs::read(&path).expect("a black box");
+            spoil(&mut bytes);
+            std::fs::write(&path, bytes).expect("written");
+        });
+        assert_each_runs_once(&supervisor, &before, &after);
+        assert!(bed.log().contains(said), "{said}: {}", bed.log());
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn a_number_that_has_become_a_strangers_is_neither_taken_over_nor_signalled() {
+    let bed = Bed::new();
+    let supervisor = bed.start(YAML);
+    let before = supervisor.wait_running();
+    let mut stranger =
+        Command::new("sleep").arg("1d").stdin(Stdio::null()).spawn().expect("a stranger");
+    let number = i32::try_from(stranger.id()).expect("a pid");
+    let old = before.workers[0].pid.expect("it runs");
+    let after = meanwhile(&supervisor, &before, |bed| {
+        // As if the worker had died and its number had been given to somebody else.
+        kill(old, Signal::SIGKILL);
+        let path = bed.path("run/blackbox");
+        let mut bytes = std::fs::read(&path).expect("a black box");
+        let places: Vec<usize> = (0..bytes.len() - 3)
+            .step_by(4)
+            .filter(|at| bytes[*at..at + 4] == old.to_ne_bytes())
+            .collect();
+        assert!(!places.is_empty(), "the number stands there");
+        for at in places {
+            bytes[at..at + 4].copy_from_slice(&number.to_ne_bytes());
+        }
+        std::fs::write(&path, bytes).expect("written");
+    });
+    assert_ne!(after.workers[0].pid, Some(number));
+    assert_eq!(
+        stranger.try_wait().expect("our child"),
+        None,
+        "a stranger was signalled; log:\n{}",
+        bed.log()
+    );
+    for worker in 1..3 {
+        assert_eq!(
+            after.workers[worker].pid, before.workers[worker].pid,
+            "the others are what they were"
+        );
+    }
+    stranger.kill().expect("our child");
+    stranger.wait().expect("our child");
+    supervisor.stop();
+}
+
+#[test]
+fn descriptors_that_nobody_knows_are_closed_and_named() {
+    let bed = Bed::new();
+    let file = bed.write("supervisord-rs.yaml", YAML);
+    // As a service manager would: two descriptors from 3 on, one of them of no meaning to us.
+    let program = bed.command(&[]).get_program().to_owned();
+    let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
+    let mut command = bed.command(&[]);
+    let mut shell = Command::new("sh");
+    let script = "exec 3</dev/null 4</dev/null; LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=of-nobody:worker-gone/board exec \"$@\"";
+    shell.args(["-c", script, "sh"]).arg(program).args(["run", "--no-guardian", "-c"]).arg(file);
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    for variable in ["NOTIFY_SOCKET", "INVOCATION_ID"] {
+        shell.env_remove(variable);
+    }
+    shell.stdin(Stdio::null()).stdout(log.try_clone().expect("a handle")).stderr(log);
+    command.env_clear();
+    let supervisor = bed.attach(shell);
+    supervisor.wait_running();
+    assert!(bed.log().contains("of-nobody"), "{}", bed.log());
+    supervisor.stop();
+}
+
+#[test]
+fn whoever_ended_because_nobody_was_left_is_started_again_by_the_next_run() {
+    // Orphans come to this process and stay zombies, which tell how they ended.
+    nix::sys::prctl::set_child_subreaper(true).expect("allowed");
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  a: { worker: ticker, isolation: process }\n  b: { worker: ticker, isolation: thread, cell: c }\n  \
+                s: { command: [sleep, 1d], ready: { after: 0s }, restart: { limit: { restarts: 0 } } }\n";
+    let mut supervisor = bed.start(yaml);
+    let before = supervisor.wait_running();
+    let guardian = i32::try_from(supervisor.child.id()).expect("a pid");
+    kill(guardian, Signal::SIGSTOP);
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    kill(guardian, Signal::SIGKILL);
+    supervisor.child.wait().expect("our child");
+    // As a guardian that gives up does: that it was killed is no failure of its own.
+    kill(find(&before, "s").pid.expect("it runs"), Signal::SIGKILL);
+    supervisor.wait("them to end", |_| {
+        before.workers.iter().all(|worker| !is_alive(worker.pid.expect("it ran"))).then_some(())
+    });
+    drop(supervisor);
+    let next = bed.start(yaml);
+    let after = next.wait_running();
+    assert!(after.workers.iter().all(|worker| worker.generation == 2), "{after:?}");
+    next.stop();
+}

@@ -1,0 +1,365 @@
+//! What hangs holds up nobody: processes that the kernel does not let die, readers of our own log
+//! and of the terminal that stopped reading.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use crate::harness::{Bed, EAGER, find, is_alive, is_root, kill, text};
+use nix::sys::signal::Signal;
+
+/// A cgroup of the first version's freezer: what is frozen there does not die of SIGKILL, as what
+/// waits for a dead disk.
+struct Freezer {
+    cgroup: PathBuf,
+    thawed: PathBuf,
+}
+
+impl Freezer {
+    /// `None`, and said, where this machine has none.
+    fn new(bed: &Bed) -> Option<Self> {
+        let root = Path::new("/sys/fs/cgroup/freezer");
+        if !is_root() || !root.join("cgroup.procs").exists() {
+            eprintln!("SKIPPED: no freezer of cgroups version 1 on this machine");
+            return None;
+        }
+        let name = bed.directory.path().file_name().expect("a name");
+        let cgroup = root.join(name);
+        fs::create_dir(&cgroup).expect("a cgroup");
+        Some(Self { cgroup, thawed: bed.path("thawed") })
+    }
+
+    /// What a shell says to freeze itself, until everyone is thawed for good.
+    fn script(&self) -> String {
+        let (cgroup, flag) = (self.cgroup.display(), self.thawed.display());
+        format!(
+            "test -e {flag} || {{ echo $$ > {cgroup}/cgroup.procs; echo FROZEN > {cgroup}/freezer.state; }}"
+        )
+    }
+
+    fn pids(&self) -> Vec<i32> {
+        let text = fs::read_to_string(self.cgroup.join("cgroup.procs")).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    fn thaw(&self) {
+        fs::write(&self.thawed, "").expect("a flag");
+        fs::write(self.cgroup.join("freezer.state"), "THAWED").expect("thawed");
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        let _ = fs::write(self.cgroup.join("freezer.state"), "THAWED");
+        let _ =
+            crate::harness::until(crate::harness::DEADLINE, || fs::remove_dir(&self.cgroup).ok());
+    }
+}
+
+#[test]
+fn a_probe_and_a_hook_that_cannot_be_killed_hold_up_nobody_and_do_not_pile_up() {
+    let bed = Bed::new();
+    let Some(freezer) = Freezer::new(&bed) else { return };
+    let probe = serde_json::to_string(&freezer.script()).expect("a string");
+    let yaml = format!(
+        "version: 1\nhooks: [ {{ on: failed, command: [sh, -c, {probe}], timeout: 50ms }} ]\nworkers:\n  \
+         w: {{ command: [sleep, 1d], ready: {{ after: 0s }}, health: {{ readiness: {{ exec: [sh, -c, {probe}], every: 20ms, timeout: 50ms }} }} }}\n  \
+         crash: {{ command: [sh, -c, exit 1], ready: {{ after: 1h }}, restart: {{ backoff: {{ initial: 5ms, max: 5ms }}, limit: {{ restarts: 1000000, within: 60s }} }} }}\n  good: {{ worker: ticker }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait("a frozen probe", |_| (!freezer.pids().is_empty()).then_some(()));
+    supervisor.wait("a verdict", |supervisor| (!supervisor.worker("w").health.ready).then_some(()));
+    // The loop goes on meanwhile.
+    supervisor.wait_phase("good", "running");
+    let before = supervisor.status();
+    supervisor
+        .wait("failures", |supervisor| (supervisor.worker("crash").generation > 100).then_some(()));
+    let after = find(&supervisor.status(), "good");
+    assert!(after.progress > find(&before, "good").progress);
+    let frozen = freezer.pids();
+    assert!(frozen.len() <= 1 + 8, "one probe and eight hooks at most: {frozen:?}");
+    freezer.thaw();
+    supervisor.client.stop(&["crash".into()], true).expect("stopped");
+    supervisor.wait("them to be reaped", |_| {
+        frozen.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()).then_some(())
+    });
+    supervisor.stop();
+}
+
+#[test]
+fn what_does_not_die_is_named_with_its_pid_and_state_and_does_not_hold_up_the_end() {
+    for how in ["on", "off"] {
+        let bed = Bed::new();
+        let Some(freezer) = Freezer::new(&bed) else { return };
+        let script = serde_json::to_string(&freezer.script()).expect("a string");
+        let yaml = format!(
+            "version: 1\nworkers:\n  w: {{ command: [sh, -c, {script}], ready: {{ after: 0s }}, stop: {{ timeout: 50ms }} }}\n  good: {{ worker: ticker }}\n"
+        );
+        let mut supervisor =
+            bed.start_in(&yaml, &["--no-guardian"], &[("SUPERVISORD_RS_CGROUPS", how)]);
+        supervisor.wait("a frozen worker", |_| {
+            let state = fs::read_to_string(freezer.cgroup.join("freezer.state")).ok()?;
+            (!freezer.pids().is_empty() && state.trim() == "FROZEN").then_some(())
+        });
+        let pid = supervisor.worker("w").pid.expect("it lives");
+        supervisor.client.stop(&["w".into()], false).expect("ordered");
+        supervisor.wait_phase("w", "killing");
+        supervisor.wait("its name", |supervisor| {
+            let log = supervisor.bed.log();
+            (log.contains("still there") && log.contains(&format!("{pid} sh D"))).then_some(())
+        });
+        assert_eq!(supervisor.worker("w").phase, "killing", "what lives is not called stopped");
+        assert_eq!(supervisor.worker("good").phase, "running");
+        supervisor.client.shutdown(false).expect("ordered");
+        let status = supervisor.wait_exit();
+        assert_eq!(status.code(), Some(1), "an end that is not in order; {}", bed.log());
+        assert!(is_alive(pid), "how could it die?");
+        freezer.thaw();
+        supervisor.wait("it to be gone at last", |_| (!is_alive(pid)).then_some(()));
+    }
+}
+
+#[test]
+fn a_reader_of_our_own_log_that_stalls_does_not_hold_up_the_supervisor() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  crash: {{ command: [\"false\"], ready: {{ after: 1h }} }}\n  good: {{ worker: ticker }}\n"
+    );
+    let file = bed.write("supervisord-rs.yaml", &yaml);
+    let mut command = bed.command(&["run", "--no-guardian", "-c"]);
+    // Nobody reads: a pipe holds 64 KiB.
+    command.arg(file).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut supervisor = bed.attach(command);
+    supervisor.wait("a thousand incidents", |supervisor| {
+        (supervisor.worker("crash").generation > 1000).then_some(())
+    });
+    supervisor.client.stop(&["crash".into()], true).expect("stopped");
+    assert_eq!(supervisor.worker("good").generation, 1);
+    // Whoever reads again gets everything.
+    let mut log = supervisor.child.stderr.take().expect("piped");
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        log.read_to_end(&mut bytes).expect("readable");
+        text(&bytes)
+    });
+    supervisor.stop();
+    let log = reader.join().expect("a reader");
+    assert!(log.len() > 96 * 1024 && log.contains("incident 999:"), "{} bytes", log.len());
+    assert!(log.trim_end().ends_with("stopped"), "the last line: {}", &log[log.len() - 200..]);
+}
+
+#[test]
+fn a_terminal_that_stalls_holds_up_no_worker_that_writes_elsewhere() {
+    let bed = Bed::new();
+    // More of them than there are threads that carry output.
+    let yaml = "version: 1\nworkers:\n  shown: { instances: 50, command: [sh, -c, 'while :; do echo shown; done'], ready: { after: 0s }, logs: { stdout: terminal } }\n  \
+                good: { command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo good $i; sleep 0.01; done'], ready: { after: 0s } }\n";
+    let file = bed.write("supervisord-rs.yaml", yaml);
+    let log = File::create(bed.path("supervisor.log")).expect("a log");
+    let mut command = bed.command(&["run", "--no-guardian", "-c"]);
+    command.arg(file).stdout(Stdio::piped()).stderr(log);
+    let supervisor = bed.attach(command);
+    // What is not read is lost in the end, and counted, so that those who write it go on.
+    supervisor.wait("a loss", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        let is_counted = |name: &str| {
+            status.workers.iter().any(|worker| worker.base == name && worker.lost_output > 0)
+        };
+        is_counted("shown").then_some(())
+    });
+    let before = bed.output("good").lines().count();
+    supervisor.wait_output("good", &format!("good {}\n", before + 200));
+    assert_eq!(supervisor.worker("good").lost_output, 0);
+    supervisor.stop();
+}
+
+#[test]
+fn sdk_code_that_is_frozen_in_its_sleep_is_found_and_one_that_sleeps_is_not_disturbed() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  frozen: {{ worker: sleeper, heartbeat: 1s }}\n  asleep: {{ worker: sleeper, heartbeat: 100ms }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_running();
+    let before = supervisor.worker("frozen").pid.expect("it runs");
+    crate::harness::kill(before, nix::sys::signal::Signal::SIGSTOP);
+    let incident = supervisor.wait_incident(0);
+    assert_eq!(
+        (incident.lost.as_slice(), incident.fault.kind.as_str()),
+        (&["frozen".to_owned()][..], "hang")
+    );
+    supervisor.wait("another one", |supervisor| {
+        let worker = supervisor.worker("frozen");
+        (worker.phase == "running" && worker.pid != Some(before)).then_some(())
+    });
+    assert_eq!(supervisor.worker("asleep").generation, 1, "twenty of its heartbeats have passed");
+    supervisor.stop();
+}
+
+#[test]
+fn a_cell_that_is_suspended_and_hangs_ends_whole_and_comes_back() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER}, isolation: thread, cell: x }}\nworkers:\n  \
+         watched: {{ worker: ticker, heartbeat: 1s }}\n  other: {{ worker: ticker }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_running();
+    let before = supervisor.worker("watched").pid.expect("it runs");
+    kill(before, Signal::SIGSTOP);
+    let incident = supervisor.wait_incident(0);
+    let mut lost = incident.lost.clone();
+    lost.sort();
+    assert_eq!((lost.join(" "), incident.fault.kind.as_str()), ("other watched".into(), "hang"));
+    for name in ["watched", "other"] {
+        supervisor.wait("it to run in another process", |supervisor| {
+            let worker = supervisor.worker(name);
+            (worker.phase == "running" && worker.pid != Some(before)).then_some(())
+        });
+    }
+    assert!(!is_alive(before));
+    assert_eq!(supervisor.worker("watched").abandoned, 0);
+    supervisor.stop();
+}
+
+#[test]
+fn a_suspended_cell_whose_worker_does_not_stop_in_time_ends_whole() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER}, isolation: thread, cell: x }}\nworkers:\n  \
+         ordered: {{ worker: ticker, stop: {{ timeout: 100ms }} }}\n  other: {{ worker: ticker }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_running();
+    let before = supervisor.worker("ordered").pid.expect("it runs");
+    kill(before, Signal::SIGSTOP);
+    supervisor.client.restart(&["ordered".into()], false).expect("ordered");
+    for name in ["ordered", "other"] {
+        supervisor.wait("it to run in another process", |supervisor| {
+            let worker = supervisor.worker(name);
+            (worker.phase == "running" && worker.pid.is_some_and(|pid| pid != before)).then_some(())
+        });
+    }
+    supervisor.stop();
+}
+
+/// A thread that traces a process, hears that it has died and says nothing of it: so does a
+/// debugger at its prompt.
+struct Tracer {
+    end: std::sync::mpsc::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Tracer {
+    fn attach(pid: i32) -> Self {
+        let (end, ended) = std::sync::mpsc::channel();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            // SAFETY: the call has no memory effects in us.
+            let result = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) };
+            begun.send(result).expect("a listener");
+            let _ = ended.recv();
+        });
+        assert_eq!(has_begun.recv(), Ok(0), "it can be traced");
+        Self { end, thread }
+    }
+
+    fn let_go(self) {
+        drop(self.end);
+        self.thread.join().expect("a tracer");
+    }
+}
+
+#[test]
+fn a_worker_that_dies_while_it_is_traced_is_restarted_and_the_loop_is_not_held() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER}, ready: {{ after: 0s }} }}\nworkers:\n  traced: {{ command: [sleep, 1d] }}\n  good: {{ worker: ticker }}\n"
+    );
+    let supervisor = bed.start_with(&yaml, &["--no-guardian"]);
+    let pid = supervisor.wait_phase("traced", "running").pid.expect("it lives");
+    let tracer = Tracer::attach(pid);
+    kill(pid, Signal::SIGKILL);
+    supervisor.wait_generation("traced", 2);
+    let ending = supervisor.wait_incident(0).ending;
+    assert_eq!(ending.signal.as_deref(), Some("SIGKILL"), "the process table tells");
+    assert!(
+        Path::new(&format!("/proc/{pid}")).exists(),
+        "a zombie, as long as its tracer says nothing"
+    );
+    // A source that is always ready would turn the loop thousands of times.
+    let turns = || supervisor.status().supervisor.turns.turns;
+    let before = turns();
+    supervisor.wait_progress(Some(&supervisor.status()));
+    assert!(turns() - before < 1000, "{} turns", turns() - before);
+    tracer.let_go();
+    supervisor
+        .wait("it to be reaped", |_| (!Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
+    supervisor.stop();
+}
+
+#[test]
+fn workers_die_and_come_back_while_the_guardian_is_stopped() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER}, ready: {{ after: 0s }} }}\nworkers:\n  a: {{ command: [sleep, 1d] }}\n  good: {{ worker: ticker }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_phase("a", "running");
+    let guardian = i32::try_from(supervisor.child.id()).expect("a number");
+    kill(guardian, Signal::SIGSTOP);
+    // Longer than its queue: in the end nothing is kept for a successor, and nothing is let go.
+    for generation in 1..=8 {
+        let pid = supervisor.wait("it to run", |supervisor| {
+            let worker = supervisor.worker("a");
+            (worker.generation >= generation && worker.phase == "running")
+                .then_some(worker.pid)
+                .flatten()
+        });
+        kill(pid, Signal::SIGKILL);
+    }
+    supervisor.wait_generation("a", 9);
+    let before = supervisor.status();
+    supervisor.wait_progress(Some(&before));
+    kill(guardian, Signal::SIGCONT);
+    supervisor.stop();
+}
+
+#[test]
+fn a_real_time_signal_is_a_death_like_any_other() {
+    let bed = Bed::new();
+    // Two orphans: the one that died of the signal would be first in line, and hide the other.
+    let orphans = "(sh -c 'echo a >> died; kill -40 $$' &); sleep 0.1; (sh -c 'echo b >> died' &); exec sleep 1d";
+    let yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER}, ready: {{ after: 0s }} }}\nworkers:\n  parent: {{ command: [sh, -c, {}], cwd: {:?} }}\n  \
+         w: {{ command: [sh, -c, 'kill -41 $$'], restart: never }}\n",
+        serde_json::to_string(orphans).expect("a string"),
+        bed.directory.path(),
+    );
+    for options in [&["--no-guardian"][..], &[]] {
+        let _ = fs::remove_file(bed.path("died"));
+        let supervisor = bed.start_with(&yaml, options);
+        let ending = supervisor.wait("an ending", |supervisor| supervisor.worker("w").ending);
+        assert_eq!(
+            (ending.status.as_str(), ending.signal.as_deref()),
+            ("signal", Some("signal 41"))
+        );
+        supervisor.wait("two orphans", |_| {
+            (fs::read_to_string(bed.path("died")).ok()?.lines().count() == 2).then_some(())
+        });
+        let own = supervisor.status().supervisor.pid;
+        supervisor.wait("them to be reaped", |_| (zombies_of(own) == 0).then_some(()));
+        supervisor.stop();
+    }
+}
+
+fn zombies_of(parent: i32) -> usize {
+    let stats = fs::read_dir("/proc").expect("/proc").flatten();
+    let stats = stats.filter_map(|entry| fs::read(entry.path().join("stat")).ok());
+    let is_one = |stat: &Vec<u8>| {
+        let stat = String::from_utf8_lossy(stat).into_owned();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(&format!(" Z {parent} ")))
+    };
+    stats.filter(is_one).count()
+}

@@ -1,0 +1,353 @@
+//! The supervisor survives its surroundings: a machine short of descriptors or processes, clocks
+//! that jump, directories that vanish, a terminal that closes.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::harness::{Bed, is_root};
+
+/// Far more launches of one that cannot be launched than its limit of restarts.
+#[track_caller]
+fn wait_for_tries(supervisor: &crate::harness::Supervisor<'_>) {
+    supervisor.wait("many tries", |supervisor| {
+        let workers = supervisor.client.status().ok()?.workers;
+        workers
+            .iter()
+            .any(|worker| worker.phase != "running" && worker.generation > 5)
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_guardian_without_room_for_descriptors_is_called_that() {
+    for (limit, is_short) in [(64, true), (1024, false)] {
+        let bed = Bed::new();
+        let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n";
+        let file = bed.write("supervisord-rs.yaml", yaml);
+        let inner = bed.command(&[]);
+        let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
+        let mut command = Command::new("prlimit");
+        command
+            .arg(format!("--nofile={limit}:{limit}"))
+            .arg(inner.get_program())
+            .args(["run", "-c"])
+            .arg(file)
+            .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a handle"))
+            .stderr(log);
+        let supervisor = bed.attach(command);
+        supervisor.wait_phase("w", "running");
+        let said = bed.log();
+        assert!(!said.contains("nobody keeps its descriptors"), "there is a guardian: {said}");
+        for words in
+            ["short of descriptors: the hard limit of open files is 64", "its guardian has no room"]
+        {
+            assert_eq!(said.contains(words), is_short, "{said}");
+        }
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn short_of_descriptors_it_says_so_and_goes_on_when_there_are_some() {
+    let bed = Bed::new();
+    let mut yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { ready: { after: 0s }, restart: { backoff: { initial: 20ms, max: 50ms }, limit: { restarts: 1, within: 60s } } }\nworkers:\n".to_owned();
+    for index in 0..40 {
+        yaml.push_str(&format!("  w{index}: {{ command: [sleep, 1d] }}\n"));
+    }
+    let file = bed.write("supervisord-rs.yaml", &yaml);
+    let inner = bed.command(&[]);
+    let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
+    let mut command = Command::new("prlimit");
+    command
+        .arg("--nofile=130:130")
+        .arg(inner.get_program())
+        .args(["run", "--no-guardian", "-c"])
+        .arg(file)
+        .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a handle"))
+        .stderr(log);
+    let supervisor = bed.attach(command);
+    let running = |supervisor: &crate::harness::Supervisor<'_>| {
+        Some(
+            supervisor
+                .client
+                .status()
+                .ok()?
+                .workers
+                .iter()
+                .filter(|worker| worker.phase == "running")
+                .count(),
+        )
+    };
+    let message = supervisor.wait("a worker that cannot be launched", |supervisor| {
+        let workers = supervisor.client.status().ok()?.workers;
+        workers.into_iter().find_map(|worker| worker.ending?.message)
+    });
+    assert!(message.contains("raise the limit of open files"), "{message}");
+    let said = bed.log();
+    assert!(
+        said.contains("limit of open files is 130, and 40 workers that are processes need"),
+        "{said}"
+    );
+    let some = running(&supervisor).expect("an answer");
+    assert!(some > 5, "{some}");
+    // Some are kept for those who ask, however many ask at once.
+    let clients: Vec<_> = (0..10)
+        .map(|_| {
+            std::os::unix::net::UnixStream::connect(bed.path("run/control.sock")).expect("a socket")
+        })
+        .collect();
+    running(&supervisor).expect("an answer beside ten silent clients");
+    drop(clients);
+    // Nobody is quarantined for what the machine lacks: those that wait come up as room comes.
+    wait_for_tries(&supervisor);
+    let stuck: Vec<String> = supervisor
+        .status()
+        .workers
+        .into_iter()
+        .filter(|worker| worker.phase == "quarantined")
+        .map(|worker| worker.name)
+        .collect();
+    assert_eq!(stuck, Vec::<String>::new());
+    let up: Vec<String> = supervisor
+        .status()
+        .workers
+        .into_iter()
+        .filter(|worker| worker.phase == "running")
+        .map(|worker| worker.name)
+        .take(20)
+        .collect();
+    let waiting: Vec<String> = supervisor
+        .status()
+        .workers
+        .into_iter()
+        .filter(|worker| worker.phase == "backoff")
+        .map(|worker| worker.name)
+        .collect();
+    assert!(!waiting.is_empty());
+    supervisor.client.stop(&up, true).expect("stopped");
+    supervisor.wait("one that waited", |supervisor| {
+        waiting.iter().any(|name| supervisor.worker(name).phase == "running").then_some(())
+    });
+    supervisor.stop();
+}
+
+#[test]
+fn short_of_processes_it_tries_again_and_does_not_fail() {
+    assert!(is_root(), "this test runs as another user: run it as root");
+    let bed = Bed::new();
+    let mut yaml = "version: 1\ndefaults: { ready: { after: 0s }, restart: { backoff: { initial: 20ms, max: 50ms }, limit: { restarts: 1, within: 60s } } }\nworkers:\n".to_owned();
+    for index in 0..12 {
+        yaml.push_str(&format!("  w{index}: {{ command: [sleep, 1d] }}\n"));
+    }
+    let file = bed.write("supervisord-rs.yaml", &yaml);
+    // Where that user may read the program.
+    let inner = bed.command(&[]);
+    let program = bed.path("supervisord-rs");
+    std::fs::copy(inner.get_program(), &program).expect("copied");
+    for path in [bed.directory.path().to_path_buf(), program.clone(), file.clone()] {
+        std::os::unix::fs::chown(path, Some(4711), Some(4711)).expect("ours");
+    }
+    let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
+    let mut command = Command::new("prlimit");
+    // The supervisor with its few threads, and some workers (RLIMIT_NPROC counts threads,
+    // setrlimit(2)).
+    command
+        .args(["--nproc=10:10", "setpriv", "--reuid=4711", "--regid=4711", "--clear-groups"])
+        .arg(&program)
+        .args(["run", "--no-guardian", "-c"])
+        .arg(file)
+        .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a handle"))
+        .stderr(log);
+    let supervisor = bed.attach(command);
+    let message = supervisor.wait("a worker that cannot be launched", |supervisor| {
+        let workers = supervisor.client.status().ok()?.workers;
+        workers.into_iter().find_map(|worker| worker.ending?.message)
+    });
+    assert!(message.contains("raise the limit of processes"), "{message}");
+    wait_for_tries(&supervisor);
+    assert!(supervisor.status().workers.iter().all(|worker| worker.phase != "quarantined"));
+    let up: Vec<String> = supervisor
+        .status()
+        .workers
+        .into_iter()
+        .filter(|worker| worker.phase == "running")
+        .map(|worker| worker.name)
+        .collect();
+    assert!(!up.is_empty());
+    let down: Vec<String> = supervisor
+        .status()
+        .workers
+        .into_iter()
+        .filter(|worker| worker.phase != "running")
+        .map(|worker| worker.name)
+        .collect();
+    supervisor.client.stop(&up[..1], true).expect("stopped");
+    supervisor.wait("one that waited", |supervisor| {
+        down.iter().any(|name| supervisor.worker(name).phase == "running").then_some(())
+    });
+    supervisor.stop();
+}
+
+#[test]
+fn clocks_that_jump_a_day_disturb_no_schedule() {
+    let library = faketime();
+    let bed = Bed::new();
+    let jump = bed.write("jump", "+0\n");
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        steady: { worker: ticker, heartbeat: 20s }\n  back: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { backoff: { initial: 300ms, factor: 1, max: 300ms, jitter: 0 }, limit: { restarts: 1000, within: 60s } } }\n";
+    let supervisor = bed.start_in(
+        yaml,
+        &["--no-guardian"],
+        &[
+            ("LD_PRELOAD", &library),
+            ("FAKETIME_TIMESTAMP_FILE", jump.to_str().expect("UTF-8")),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+            ("FAKETIME_NO_CACHE", "1"),
+        ],
+    );
+    let steady = supervisor.wait_phase("steady", "running");
+    let begun = supervisor.status().supervisor.started_at;
+    for offset in ["+1d", "-2d", "+0"] {
+        bed.write("jump", &format!("{offset}\n"));
+        let before = supervisor.worker("back").generation;
+        let at = std::time::Instant::now();
+        supervisor.wait("the schedule to go on", |supervisor| {
+            (supervisor.worker("back").generation >= before + 3).then_some(())
+        });
+        let passed = at.elapsed();
+        assert!(passed >= Duration::from_millis(500), "{offset}: {passed:?}");
+        let shown = supervisor.worker("back").since;
+        assert_eq!(
+            shown[..10] == begun[..10],
+            offset == "+0",
+            "the wall clock is shown as it is: {shown}"
+        );
+    }
+    assert_eq!(supervisor.worker("steady").pid, steady.pid);
+    assert!(
+        supervisor.incidents().iter().all(|incident| incident.worker.as_deref() == Some("back"))
+    );
+    supervisor.stop();
+}
+
+#[test]
+fn vanished_directories_come_back_and_the_control_socket_with_them() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo x; sleep 0.01; done'], ready: { after: 0s } }\n  \
+                crash: { command: [sh, -c, 'sleep 0.05; exit 1'], ready: { after: 1h }, restart: { backoff: { initial: 10ms, max: 10ms }, limit: { restarts: 100000, within: 60s } } }\n";
+    let supervisor = bed.start_with(yaml, &["--no-guardian"]);
+    let worker = supervisor.wait_phase("w", "running");
+    for directory in ["logs", "state", "run"] {
+        std::fs::remove_dir_all(bed.path(directory)).expect("removed");
+    }
+    supervisor.wait_output("w", "x\n");
+    supervisor.wait("incidents on the disk", |supervisor| {
+        supervisor.bed.path("state/incidents.jsonl").exists().then_some(())
+    });
+    supervisor.wait("the control socket", |supervisor| {
+        supervisor.bed.path("run/control.sock").exists().then_some(())
+    });
+    assert_eq!(supervisor.worker("w").pid, worker.pid);
+    supervisor.stop();
+}
+
+#[test]
+fn a_terminal_that_closes_ends_nothing() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo x; sleep 0.005; done'], ready: { after: 0s } }\n  \
+                crash: { command: [sh, -c, 'sleep 0.05; exit 1'], ready: { after: 1h }, restart: { backoff: { initial: 10ms, max: 10ms }, limit: { restarts: 100000, within: 60s } } }\n";
+    let file = bed.write("supervisord-rs.yaml", yaml);
+    let terminal = crate::harness::terminal(None);
+    let slave = std::fs::File::from(terminal.slave);
+    let mut command = bed.command(&["run", "-c"]);
+    command.arg(file);
+    command
+        .stdin(slave.try_clone().expect("a handle"))
+        .stdout(slave.try_clone().expect("a handle"))
+        .stderr(slave);
+    // SAFETY: setsid and this ioctl are async-signal-safe; they make the terminal the child's own.
+    unsafe {
+        command.pre_exec(|| {
+            nix::unistd::setsid()?;
+            nix::libc::ioctl(0, nix::libc::TIOCSCTTY, 0);
+            Ok(())
+        });
+    }
+    let supervisor = bed.attach(command);
+    let before = supervisor.wait_phase("w", "running");
+    let own = supervisor.status().supervisor.pid;
+    drop(terminal.master);
+    // It has much to say now, to nobody.
+    let known = supervisor.incidents().len();
+    supervisor.wait("more incidents", |supervisor| {
+        (supervisor.incidents().len() > known + 10).then_some(())
+    });
+    assert_eq!(supervisor.status().supervisor.pid, own, "it died");
+    assert_eq!(supervisor.worker("w").pid, before.pid);
+    assert_eq!(supervisor.worker("w").lost_output, 0);
+    supervisor.stop();
+}
+
+#[test]
+fn closed_descriptors_and_jumping_clocks_cost_no_processor_time() {
+    let bed = Bed::new();
+    let jump = bed.write("jump", "+0\n");
+    // Whoever could be asked again and again: output that ends, a readiness pipe that is closed
+    // unused, a probe of nobody, a client that went away, and the supervisor's own output that
+    // nobody takes.
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        mute: { command: [sh, -c, 'exec sleep 1d >&- 2>&-'] }\n  never: { command: [sh, -c, 'exec sleep 1d 5>&-'], ready: { fd: 5, timeout: 1h } }\n  \
+        asked: { command: [sleep, 1d], health: { readiness: { tcp: '127.0.0.1:1', every: 10s } } }\n  told: { command: [sleep, 1d], ready: { notify: true, timeout: 1h } }\n";
+    let file = bed.write("supervisord-rs.yaml", yaml);
+    let mut command = bed.command(&["run", "--no-guardian", "-c"]);
+    command
+        .arg(file)
+        .env("LD_PRELOAD", faketime())
+        .env("FAKETIME_TIMESTAMP_FILE", &jump)
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("FAKETIME_NO_CACHE", "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut supervisor = bed.attach(command);
+    drop((supervisor.child.stdout.take(), supervisor.child.stderr.take()));
+    for name in ["mute", "asked"] {
+        supervisor.wait_phase(name, "running");
+    }
+    drop(supervisor.client.events().expect("events"));
+    let pid = supervisor.status().supervisor.pid;
+    for offset in ["+0", "+1d", "-2d"] {
+        bed.write("jump", &format!("{offset}\n"));
+        // The measurement itself: a spin would take all of this second.
+        let before = processor_time(pid);
+        std::thread::sleep(Duration::from_secs(1));
+        let spent = processor_time(pid) - before;
+        assert!(spent < Duration::from_millis(200), "{offset}: {spent:?} of a second");
+    }
+    supervisor.stop();
+}
+
+/// What a process has spent up to now.
+fn processor_time(pid: i32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a live process");
+    let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+    // utime and stime, in hundredths of a second on every Linux (proc_pid_stat(5)).
+    let ticks: u64 =
+        fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// The library that fakes the wall clock (Debian: faketime).
+fn faketime() -> String {
+    ["x86_64-linux-gnu", "aarch64-linux-gnu"]
+        .map(|machine| format!("/usr/lib/{machine}/faketime/libfaketime.so.1"))
+        .into_iter()
+        .find(|path| std::path::Path::new(path).exists())
+        .expect("libfaketime is installed (Debian: faketime)")
+}

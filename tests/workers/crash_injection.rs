@@ -1,0 +1,160 @@
+//! The matrix: every fault of the catalogue in every isolation, and exactly who is lost with it.
+
+use crate::harness::{Bed, EAGER, find};
+use supervisord_rs::control::protocol::{IncidentRecord, StatusReport};
+use workers::fault::{Blast, Fault};
+
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+/// Four workers in one place; `b` is broken.
+fn configuration(place: &str) -> String {
+    let mut yaml = format!(
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults:\n  {place}\n  heartbeat: 1s\n  {EAGER}\nworkers:\n"
+    );
+    for name in NAMES {
+        yaml.push_str(&format!("  {name}: {{ worker: ticker, args: {{ interval: 5ms }} }}\n"));
+    }
+    yaml
+}
+
+/// Commits one fault in `b`, and looks from outside at what it destroyed.
+fn check(place: &str, fault: Fault, expected: Blast) {
+    let bed = Bed::new();
+    let supervisor = bed.start(&configuration(place));
+    let before = supervisor.wait_progress(None);
+    supervisor.client.inject("b", fault.name()).expect("injection is allowed");
+    let name = format!("{} with `{place}`", fault.name());
+
+    if expected == Blast::Silent {
+        // Nobody notices: everyone goes on, the broken one too.
+        let after = supervisor.wait_progress(Some(&before));
+        assert_eq!(lost(&before, &after), Vec::<String>::new(), "{name}");
+        assert!(supervisor.incidents().is_empty(), "{name}");
+        supervisor.stop();
+        return;
+    }
+    let incident = supervisor.wait_incident(0);
+    let after = supervisor.wait_progress(Some(&before));
+    let lost = lost(&before, &after);
+    let died = before.supervisor.pid != after.supervisor.pid;
+    let is_thread = place.contains("thread") && !place.contains("cell");
+    match expected {
+        Blast::Domain => assert_eq!(lost, NAMES, "{name}: {}", incident.sentence),
+        Blast::Victim | Blast::VictimLeavesDebris | Blast::VictimLeavesThread => {
+            assert_eq!(lost, ["b"], "{name}: {}", incident.sentence);
+        }
+        Blast::Silent | Blast::NotPossible => unreachable!("not committed here"),
+    }
+    assert_eq!(died, is_thread && expected == Blast::Domain, "{name}: supervisor died");
+    let abandoned = u32::from(expected == Blast::VictimLeavesThread);
+    assert_eq!(find(&after, "b").abandoned, abandoned, "{name}: threads left behind");
+    agrees(&incident, &lost, died, &name);
+    assert_eq!(incident.fault.kind, fault.name(), "{name}");
+    assert!(incident.fault.injected, "{name}");
+    assert_eq!(incident.worker.as_deref(), Some("b"), "{name}: attribution");
+    assert_eq!(supervisor.incidents().len(), 1, "{name}: one failure is one incident");
+    supervisor.stop();
+}
+
+/// Who has another incarnation or another process than before. In the supervisor's own domain the
+/// process changes for all; in a process worker's it changes with the incarnation.
+fn lost(before: &StatusReport, after: &StatusReport) -> Vec<String> {
+    let mut lost = Vec::new();
+    for past in &before.workers {
+        let now = find(after, &past.name);
+        if now.generation != past.generation || now.pid != past.pid {
+            lost.push(past.name.clone());
+        }
+    }
+    lost
+}
+
+/// The incident says what was seen from outside.
+fn agrees(incident: &IncidentRecord, lost: &[String], died: bool, name: &str) {
+    let survived: Vec<&str> =
+        NAMES.into_iter().filter(|name| !lost.iter().any(|lost| lost == name)).collect();
+    assert_eq!(incident.lost, lost, "{name}: {}", incident.sentence);
+    assert_eq!(incident.survived, survived, "{name}: {}", incident.sentence);
+    assert_eq!(incident.supervisor_died, died, "{name}: {}", incident.sentence);
+    assert!(
+        incident.detected_us.is_some(),
+        "{name}: the moment of the fault is known: {incident:?}"
+    );
+    assert!(incident.recovered_us >= incident.detected_us, "{name}: {incident:?}");
+}
+
+/// Faults that SDK code commits in itself.
+fn inside() -> impl Iterator<Item = Fault> {
+    Fault::all().filter(|fault| fault.signal().is_none())
+}
+
+#[test]
+fn as_threads_of_the_supervisor_every_fatal_fault_takes_everyone() {
+    for fault in inside() {
+        check("isolation: thread", fault, fault.entry().shared);
+    }
+}
+
+#[test]
+fn as_threads_of_a_cell_every_fatal_fault_takes_the_cell_and_leaves_the_supervisor() {
+    for fault in inside() {
+        check("isolation: thread\n  cell: batch", fault, fault.entry().shared);
+    }
+}
+
+#[test]
+fn as_processes_every_fault_takes_its_worker_alone() {
+    for fault in inside() {
+        check("isolation: process", fault, fault.entry().process);
+    }
+}
+
+#[test]
+fn a_contained_panic_takes_its_worker_alone_even_as_a_thread() {
+    for fault in inside().filter(|fault| fault.entry().shared_contain != fault.entry().shared) {
+        check("isolation: thread\n  on_panic: contain", fault, fault.entry().shared_contain);
+        check(
+            "isolation: thread\n  cell: batch\n  on_panic: contain",
+            fault,
+            fault.entry().shared_contain,
+        );
+        check("isolation: process\n  on_panic: contain", fault, fault.entry().process);
+    }
+}
+
+#[test]
+fn a_sent_segfault_kills_a_worker_at_the_first() {
+    for place in ["isolation: process", "isolation: thread\n  cell: batch"] {
+        let expected = if place.contains("cell") { Blast::Domain } else { Blast::Victim };
+        let bed = Bed::new();
+        let supervisor = bed.start(&configuration(place));
+        let before = supervisor.wait_progress(None);
+        crate::harness::kill(
+            find(&before, "b").pid.expect("running"),
+            nix::sys::signal::Signal::SIGSEGV,
+        );
+        let incident = supervisor.wait_incident(0);
+        let expected: &[&str] = if expected == Blast::Domain { &NAMES } else { &["b"] };
+        assert_eq!(incident.lost, expected, "{}", incident.sentence);
+        assert_eq!(incident.ending.signal.as_deref(), Some("SIGSEGV"));
+        assert!(!incident.fault.injected);
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn on_hang_recycle_ends_the_whole_domain_of_a_hung_thread() {
+    for (place, died) in [("isolation: thread", true), ("isolation: thread\n  cell: batch", false)]
+    {
+        let bed = Bed::new();
+        let supervisor = bed.start(&configuration(&format!("{place}\n  on_hang: recycle")));
+        supervisor.wait_progress(None);
+        supervisor.client.inject("b", "hang").expect("injection is allowed");
+        let incident = supervisor.wait_incident(0);
+        assert_eq!(incident.lost, NAMES, "{}", incident.sentence);
+        assert_eq!(incident.supervisor_died, died, "{}", incident.sentence);
+        assert_eq!(incident.ending.cause, "hang", "{}", incident.sentence);
+        assert_eq!(supervisor.status().supervisor.abandoned_threads, 0);
+        supervisor.stop();
+    }
+}

@@ -1,0 +1,495 @@
+//! Stop means gone: whatever a worker started, and wherever that went. Each by cgroup and by the
+//! walk of the process table, where this machine has both.
+
+use std::os::unix::process::CommandExt;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Bed, EAGER, Supervisor, find, is_alive, kill};
+use nix::sys::signal::Signal;
+use supervisord_rs::process_table;
+
+/// A worker whose children ignore TERM: one in its group, one in a session of its own, one orphaned
+/// by a double fork, one that has wiped its environment besides, as sudo does.
+const PARENT: &str = r#"
+import os, signal, sys, time
+def child(kind):
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if kind != 'group':
+            os.setsid()
+        if kind in ('double', 'wiped') and os.fork():
+            os._exit(0)
+        os.write(1, f'{kind} {os.getpid()}\n'.encode())
+        if kind == 'wiped':
+            os.execve('/bin/sleep', ['sleep', '1000000'], {})
+        time.sleep(10**6)
+    return pid
+for kind in ('group', 'setsid', 'double', 'wiped'):
+    pid = child(kind)
+    if kind in ('double', 'wiped'):
+        os.waitpid(pid, 0)
+os.write(1, f'parent {os.getpid()}\n'.encode())
+if len(sys.argv) > 1 and sys.argv[1] == 'exit':
+    time.sleep(0.2)
+    sys.exit(3)
+signal.pause()
+"#;
+
+fn families() -> Vec<(&'static str, Bed)> {
+    vec![("cgroup", Bed::new()), ("walk", Bed::new())]
+}
+
+fn start<'a>(bed: &'a Bed, how: &str, yaml: &str) -> Supervisor<'a> {
+    bed.write("parent.py", PARENT);
+    let value = if how == "walk" { "off" } else { "on" };
+    bed.start_in(yaml, &[], &[("SUPERVISORD_RS_CGROUPS", value)])
+}
+
+/// The numbers that the worker has printed.
+fn pids(supervisor: &Supervisor<'_>, count: usize) -> Vec<i32> {
+    supervisor.wait("all of the family", |supervisor| {
+        let output = supervisor.bed.output("w");
+        let pids: Vec<i32> = output
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(1)?.parse().ok())
+            .collect();
+        (pids.len() >= count).then_some(pids)
+    })
+}
+
+fn yaml(rest: &str) -> String {
+    format!(
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  w:\n    shell: true\n    command: 'exec python3 parent.py {rest}'\n    cwd: .\n    \
+         ready: {{ after: 0s }}\n    stop: {{ timeout: 300ms }}\n  other: {{ worker: ticker }}\n"
+    )
+}
+
+#[test]
+fn stop_means_that_nothing_of_the_tree_is_left() {
+    for (how, bed) in families() {
+        let supervisor = start(&bed, how, &yaml(""));
+        let family = pids(&supervisor, 5);
+        assert!(family.iter().all(|pid| is_alive(*pid)));
+        let cgroup =
+            std::fs::read_to_string(format!("/proc/{}/cgroup", family[0])).expect("readable");
+        let is_born_in_ours = cgroup.contains("/supervisord-rs-");
+        match how {
+            "cgroup" if !is_born_in_ours => {
+                eprintln!("SKIPPED: no cgroup of version 2 that we may write to")
+            }
+            "cgroup" => {}
+            _ => assert!(!is_born_in_ours, "{cgroup}"),
+        }
+        let other = supervisor.wait_phase("other", "running");
+        let begun = Instant::now();
+        supervisor.client.stop(&["w".into()], true).expect("stopped");
+        let left: Vec<i32> = family.iter().copied().filter(|pid| is_alive(*pid)).collect();
+        assert_eq!(left, Vec::<i32>::new(), "{how}: alive after stop");
+        assert!(
+            begun.elapsed() >= Duration::from_millis(300),
+            "{how}: children that ignore TERM had their time"
+        );
+        assert_eq!(supervisor.worker("w").phase, "idle");
+        assert_eq!(supervisor.worker("other").pid, other.pid);
+        supervisor.stop();
+    }
+}
+
+/// A worker and a child in a session of its own, both with a name that is cut in the middle of a
+/// letter.
+const NAMELESS: &str = r"
+import os, signal
+name = 'обработчик'.encode()[:15]
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+if os.fork() == 0:
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    open('/proc/self/comm', 'wb').write(name)
+    os.write(1, b'child %d\n' % os.getpid())
+    while True: signal.pause()
+open('/proc/self/comm', 'wb').write(name)
+os.write(1, b'parent %d\n' % os.getpid())
+while True: signal.pause()
+";
+
+#[test]
+fn a_name_that_is_no_text_hides_nobody() {
+    for (how, bed) in families() {
+        bed.write("nameless.py", NAMELESS);
+        let yaml = "version: 1\nworkers:\n  w: { command: [python3, nameless.py], cwd: ., ready: { after: 0s }, stop: { timeout: 300ms } }\n";
+        let supervisor = start(&bed, how, yaml);
+        let family = pids(&supervisor, 2);
+        let before = supervisor.status();
+        kill(before.supervisor.pid, Signal::SIGKILL);
+        let after = supervisor.wait("a successor", |supervisor| {
+            let status = supervisor.client.status().ok()?;
+            let is_up = find(&status, "w").phase == "running";
+            (status.supervisor.pid != before.supervisor.pid && is_up).then_some(find(&status, "w"))
+        });
+        assert_eq!((after.pid, after.generation), (find(&before, "w").pid, 1), "{how}: taken over");
+        supervisor.client.stop(&["w".into()], true).expect("stopped");
+        let left: Vec<i32> = family.into_iter().filter(|pid| is_alive(*pid)).collect();
+        assert_eq!(left, Vec::<i32>::new(), "{how}: alive after stop");
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn a_crash_takes_what_the_crashed_one_had_started_and_only_then_is_it_replaced() {
+    for (how, bed) in families() {
+        let supervisor = start(&bed, how, &yaml(""));
+        let family = pids(&supervisor, 5);
+        kill(supervisor.worker("w").pid.expect("running"), Signal::SIGSEGV);
+        let incident = supervisor.wait_incident(0);
+        assert_eq!(
+            (incident.lost.as_slice(), incident.fault.kind.as_str()),
+            (&["w".to_owned()][..], "segfault"),
+            "{how}"
+        );
+        let left: Vec<i32> = family.iter().copied().filter(|pid| is_alive(*pid)).collect();
+        assert_eq!(left, Vec::<i32>::new(), "{how}: outlived its parent");
+        assert_eq!(supervisor.wait_phase("w", "running").generation, 2, "{how}");
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn one_that_exits_with_children_left_is_never_shown_running() {
+    let bed = Bed::new();
+    let supervisor = start(
+        &bed,
+        "cgroup",
+        &yaml("exit")
+            .replace("after: 0s", "after: 1h")
+            .replace("restart: { policy: on-failure", "restart: { policy: never"),
+    );
+    let worker = supervisor.wait("the end", |supervisor| {
+        let worker = find(&supervisor.client.status().ok()?, "w");
+        assert_ne!(worker.phase, "running");
+        (worker.phase == "finished").then_some(worker)
+    });
+    assert_eq!(
+        worker.ending.expect("an ending").exit_code,
+        Some(3),
+        "how the main process ended counts"
+    );
+    let family = pids(&supervisor, 5);
+    assert!(family.iter().all(|pid| !is_alive(*pid)));
+    supervisor.stop();
+}
+
+#[test]
+fn an_orderly_main_process_leaves_its_children_the_rest_of_the_grace_period() {
+    let bed = Bed::new();
+    let script = "trap 'exit 0' TERM; (trap 'sleep 0.3; echo CHILD-DONE; exit' TERM; while :; do sleep 0.05; done) & echo UP; while :; do sleep 0.05; done";
+    let yaml = format!(
+        "version: 1\nworkers:\n  w:\n    command: [sh, -c, {}]\n    ready: {{ after: 0s }}\n    stop: {{ timeout: 10s }}\n",
+        serde_json::to_string(script).expect("a string")
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_output("w", "UP");
+    supervisor.client.stop(&["w".into()], true).expect("stopped");
+    supervisor.wait_output("w", "CHILD-DONE");
+    supervisor.stop();
+}
+
+#[test]
+fn a_stop_command_asks_first_and_the_signal_follows() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  w:\n    command: [sh, -c, \"trap 'echo GOT-TERM; exit 0' TERM; echo UP; while :; do sleep 0.02; done\"]\n    \
+                ready: { after: 0s }\n    stop: { command: [sh, -c, 'echo $MAINPID > asked'], timeout: 10s }\n    cwd: .\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_output("w", "UP");
+    let pid = supervisor.worker("w").pid.expect("running");
+    supervisor.client.stop(&["w".into()], true).expect("stopped");
+    assert_eq!(std::fs::read_to_string(bed.path("asked")).expect("it ran").trim(), pid.to_string());
+    supervisor.wait_output("w", "GOT-TERM");
+    supervisor.stop();
+}
+
+#[test]
+fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_lets_it_go_on() {
+    for (how, bed) in families() {
+        let supervisor = start(
+            &bed,
+            how,
+            "version: 1\nsupervisor: { fault_injection: allow }\nworkers:\n  w:\n    command: [sh, -c, 'while :; do echo tick; sleep 0.01; done']\n    ready: { after: 0s }\n    stop: { timeout: 1h }\n  \
+             t: { worker: ticker, heartbeat: 2s, args: { interval: 5ms } }\n  hung: { worker: ticker, heartbeat: 2s, restart: never }\n  th: { worker: ticker, isolation: thread }\n",
+        );
+        supervisor.wait_output("w", "tick\ntick\n");
+        supervisor.wait_phase("t", "running");
+        supervisor.wait_phase("hung", "running");
+        supervisor.client.pause(&["w".into(), "t".into()]).expect("paused");
+        assert!(supervisor.worker("w").paused);
+        let pid = supervisor.worker("w").pid.expect("running");
+        supervisor
+            .wait("it to be stopped", |_| (process_table::stat(pid)?.state == 'T').then_some(()));
+        let before = bed.output("w").len();
+        let progress = supervisor.worker("t").progress;
+        // One that hangs from now on has the same heartbeat: when that is found out, this one's has
+        // been over for longer.
+        supervisor.client.inject("hung", "hang").expect("injected");
+        let found = supervisor.wait_incident(0);
+        assert_eq!(found.lost, ["hung"], "{how}: a suspended heartbeat is no hang");
+        assert_eq!(bed.output("w").len(), before, "{how}: it went on");
+        assert_eq!(supervisor.worker("t").progress, progress, "{how}");
+        assert_eq!(supervisor.incidents().len(), 1, "{how}: a suspended heartbeat is no hang");
+        supervisor.client.resume(&["all".into()]).expect("resumed");
+        supervisor.wait("output again", |supervisor| {
+            (supervisor.bed.output("w").len() > before).then_some(())
+        });
+        let refused = supervisor.client.pause(&["th".into()]).expect_err("a thread").to_string();
+        assert!(refused.contains("thread"), "{refused}");
+        // Stopping one that is suspended does not take its whole grace period.
+        supervisor.client.pause(&["w".into()]).expect("paused");
+        supervisor.client.stop(&["w".into()], false).expect("ordered");
+        supervisor.wait_phase("w", "idle");
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn a_thread_gets_no_signal_of_its_own_and_whoever_is_suspended_can_be_let_go_on() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ncells: { c: {} }\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n  \
+                th: { worker: ticker, isolation: thread }\n  ce: { worker: ticker, isolation: thread, cell: c }\n";
+    let supervisor = bed.start(yaml);
+    let before = supervisor.wait_running();
+    for thread in ["th", "ce"] {
+        let refused =
+            supervisor.client.signal(thread, libc::SIGKILL).expect_err("a thread").to_string();
+        assert!(refused.contains("a thread cannot get a signal without its process"), "{refused}");
+        let refused = supervisor.client.resume(&[thread.into()]).expect_err("a thread").to_string();
+        assert!(refused.contains("thread"), "{refused}");
+    }
+    let after = supervisor.wait_running();
+    assert_eq!(after.supervisor.pid, before.supervisor.pid, "it lives");
+    assert_eq!(find(&after, "ce").pid, find(&before, "ce").pid, "its cell lives");
+    // Whoever did it: it goes on.
+    let pid = find(&after, "w").pid.expect("running");
+    kill(pid, Signal::SIGSTOP);
+    supervisor.wait("it to be stopped", |_| (process_table::stat(pid)?.state == 'T').then_some(()));
+    supervisor.client.resume(&["w".into()]).expect("resumed");
+    supervisor.wait("it to go on", |_| (process_table::stat(pid)?.state != 'T').then_some(()));
+    supervisor.client.stop(&["w".into()], true).expect("stopped");
+    let refused = supervisor.client.resume(&["w".into()]).expect_err("nobody is there").to_string();
+    assert!(refused.contains("not running"), "{refused}");
+    supervisor.stop();
+}
+
+#[test]
+fn a_cgroup_that_somebody_has_removed_is_made_again() {
+    let bed = Bed::new();
+    let supervisor = start(
+        &bed,
+        "cgroup",
+        "version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n",
+    );
+    supervisor.wait_phase("w", "running");
+    let cgroup = |supervisor: &Supervisor<'_>| {
+        let pid = supervisor.worker("w").pid.expect("running");
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("readable");
+        text.lines().find_map(|line| line.strip_prefix("0::")).expect("version 2").to_owned()
+    };
+    let before = cgroup(&supervisor);
+    if !before.contains("/supervisord-rs-") {
+        eprintln!("SKIPPED: no cgroup of version 2 that we may write to");
+        supervisor.stop();
+        return;
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("readable");
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 ")).expect("version 2");
+    let mount = std::path::Path::new(mount.split(' ').nth(4).expect("a mount point"));
+    let leaf = mount.join(before.trim_start_matches('/'));
+    for parents_too in [false, true] {
+        supervisor.client.stop(&["w".into()], true).expect("stopped");
+        supervisor.bed.wait("the leaf to be empty", || {
+            std::fs::remove_dir(&leaf).ok().or((!leaf.exists()).then_some(()))
+        });
+        if parents_too {
+            std::fs::remove_dir(leaf.parent().expect("ours")).expect("empty");
+        }
+        supervisor.client.start(&["w".into()], true).expect("started");
+        assert_eq!(supervisor.worker("w").phase, "running");
+        assert!(cgroup(&supervisor).contains("/supervisord-rs-"), "in ours");
+    }
+    supervisor.stop();
+}
+
+/// A child in a session of its own whose first thread ends, and whose second lives on and hears no
+/// TERM.
+const HEADLESS: &str = r"
+import ctypes, os, platform, signal, threading, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+exit_thread = {'x86_64': 60, 'aarch64': 93}[platform.machine()]
+if os.fork() == 0:
+    os.setsid()
+    if os.fork(): os._exit(0)
+    def live():
+        os.write(1, b'headless %d\n' % os.getpid())
+        while True: time.sleep(1000)
+    threading.Thread(target=live).start()
+    time.sleep(0.1)
+    ctypes.CDLL(None).syscall(exit_thread, 0)
+os.wait()
+os.write(1, b'parent %d\n' % os.getpid())
+while True: signal.pause()
+";
+
+#[test]
+fn one_whose_first_thread_has_ended_is_not_forgotten() {
+    for (how, bed) in families() {
+        bed.write("headless.py", HEADLESS);
+        let yaml = "version: 1\nworkers:\n  w: { command: [python3, headless.py], cwd: ., ready: { after: 0s }, stop: { timeout: 300ms } }\n";
+        let supervisor = start(&bed, how, yaml);
+        let family = pids(&supervisor, 2);
+        let is_headless =
+            |pid: &i32| process_table::stat(*pid).is_some_and(|stat| stat.state == 'Z');
+        supervisor
+            .wait("its first thread to end", |_| family.iter().any(is_headless).then_some(()));
+        assert!(family.iter().all(|pid| is_alive(*pid)), "{how}");
+        supervisor.client.stop(&["w".into()], true).expect("stopped");
+        let left: Vec<i32> = family.into_iter().filter(|pid| is_alive(*pid)).collect();
+        assert_eq!(left, Vec::<i32>::new(), "{how}: alive after stop");
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn a_mark_that_anybody_can_copy_admits_nobody() {
+    if !crate::harness::is_root() {
+        eprintln!("SKIPPED: needs root, to speak as another user");
+        return;
+    }
+    let bed = Bed::new();
+    const SAY: &str = "import os, socket, sys\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\ns.connect('\\0' + os.environ['NOTIFY_SOCKET'][1:])\n\
+                       s.send(sys.argv[1].encode())\nif len(sys.argv) > 2: sys.stdin.readline()\n";
+    bed.write("say.py", SAY);
+    bed.write(
+        "worker.sh",
+        "while ! test -e go; do sleep 0.02; done\n(sleep 1d) | exec python3 say.py READY=1 and-wait\n",
+    );
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, worker.sh], cwd: ., ready: notify }\n";
+    // Without a guardian our own children look like orphans of a supervisor before this one.
+    let supervisor = bed.start_in(yaml, &["--no-guardian"], &[("SUPERVISORD_RS_CGROUPS", "off")]);
+    let pid = supervisor.wait_phase("w", "starting").pid.expect("it runs");
+    let variables = ["SUPERVISORD_RS_FAMILY", "NOTIFY_SOCKET"].map(|name| {
+        let value = process_table::variable(pid, name).expect("it is marked");
+        (name, String::from_utf8(value).expect("plain"))
+    });
+    let mut stranger = std::process::Command::new("python3")
+        .args(["-c", SAY, "READY=1\nMAINPID=1", "and wait"])
+        .envs(variables)
+        .uid(65534)
+        .gid(65534)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("python3");
+    supervisor.wait("a refusal", |supervisor| {
+        supervisor.bed.log().contains("the sender is none of its processes").then_some(())
+    });
+    assert_eq!(supervisor.worker("w").phase, "starting", "said by a stranger");
+    drop(stranger.stdin.take());
+    stranger.wait().expect("our child");
+    bed.write("go", "");
+    supervisor.wait_phase("w", "running");
+    supervisor.stop();
+}
+
+#[test]
+fn large_families_do_not_hold_the_loop() {
+    // Each in a session of its own: nothing but the process table tells where they are.
+    const CROWD: &str = "import os, signal, sys\nfor _ in range(300):\n if os.fork() == 0:\n  os.setsid()\n  signal.signal(signal.SIGTERM, signal.SIG_IGN)\n  \
+                         while True: signal.pause()\nos.write(1, b'all %d\\n' % os.getpid())\nwhile True: signal.pause()\n";
+    for (how, bed) in families() {
+        bed.write("crowd.py", CROWD);
+        let mut yaml = "version: 1\nworkers:\n  w: { command: [python3, crowd.py], cwd: ., ready: { after: 0s }, stop: { timeout: 300ms } }\n".to_owned();
+        yaml.push_str("  many: { command: [sleep, 1d], instances: 100, ready: { after: 0s } }\n");
+        let supervisor = start(&bed, how, &yaml);
+        pids(&supervisor, 1);
+        supervisor.wait_running();
+        let others = process_table::pids().len();
+        supervisor.client.stop(&["w".into()], true).expect("stopped");
+        let begun = Instant::now();
+        supervisor.client.stop(&["all".into()], true).expect("stopped");
+        let took = begun.elapsed();
+        let turns = supervisor.status().supervisor.turns;
+        eprintln!("{how}: {others} processes, a hundred stopped in {took:?}, {turns:?}");
+        // A walk for each member took seconds; one for all takes milliseconds, on a busy machine
+        // some more.
+        assert!(turns.longest_us < 1_000_000, "{how}: {turns:?}");
+        assert!(took < Duration::from_secs(10), "{how}: {took:?}");
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn a_second_term_and_shutdown_now_force() {
+    for second in ["signal", "now"] {
+        let bed = Bed::new();
+        let yaml = "version: 1\nsupervisor: { shutdown_timeout: 1h }\nworkers:\n  w:\n    command: [sh, -c, \"trap '' TERM; echo UP; while :; do sleep 1; done\"]\n    \
+                    ready: { after: 0s }\n    stop: { timeout: 1h }\n";
+        let mut supervisor = bed.start_with(yaml, &["--no-guardian"]);
+        supervisor.wait_output("w", "UP");
+        let pid = supervisor.child.id() as i32;
+        kill(pid, Signal::SIGTERM);
+        supervisor.wait_phase("w", "stopping");
+        if second == "signal" {
+            kill(pid, Signal::SIGTERM);
+        } else {
+            supervisor.client.shutdown(true).expect("forced");
+        }
+        assert_eq!(supervisor.wait_exit().code(), Some(0));
+        assert_eq!(bed.processes(), Vec::<i32>::new());
+    }
+}
+
+#[test]
+fn orphans_are_reaped_and_leave_no_zombie() {
+    for (how, bed) in families() {
+        let script = "for i in 1 2 3 4 5; do (sh -c 'exit 0' & exec true); (setsid sh -c 'sleep 0.05' &) ; done; sleep 0.3; echo UP; exec sleep 1d";
+        let yaml = format!(
+            "version: 1\nworkers:\n  w: {{ command: [sh, -c, {}], ready: {{ after: 0s }} }}\n",
+            serde_json::to_string(script).expect("a string")
+        );
+        let supervisor = start(&bed, how, &yaml);
+        supervisor.wait_output("w", "UP");
+        let own = supervisor.status().supervisor.pid;
+        supervisor.wait("no zombies", |_| {
+            let children =
+                std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).ok()?;
+            let dead = children
+                .split_whitespace()
+                .filter(|pid| !is_alive(pid.parse().unwrap_or(0)))
+                .count();
+            (dead == 0).then_some(())
+        });
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn a_thousand_instant_exits_are_never_called_running() {
+    const EXITS: u64 = 1000;
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  hasty: {{ command: [sh, -c, exit 1], ready: {{ after: 1s }} }}\n"
+    );
+    let mut events = bed.command(&["events"]);
+    let supervisor = bed.start(&yaml);
+    let stream = bed.path("events.jsonl");
+    let file = std::fs::File::create(&stream).expect("a file");
+    let mut reader = events.stdout(file).spawn().expect("it runs");
+    supervisor.wait_for(Duration::from_secs(300), "a thousand exits", |supervisor| {
+        let worker = find(&supervisor.client.status().ok()?, "hasty");
+        assert_ne!(worker.phase, "running");
+        (worker.generation > EXITS).then_some(())
+    });
+    reader.kill().expect("our child");
+    reader.wait().expect("our child");
+    let text = std::fs::read_to_string(&stream).expect("events");
+    assert!(text.lines().count() > 500, "events were seen");
+    assert_eq!(text.matches("\"to\":\"running\"").count(), 0, "promoted though it had exited");
+    supervisor.stop();
+}

@@ -1,0 +1,265 @@
+//! Instances, scaling, dependencies, order of starting, critical workers.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Bed, find, kill};
+use nix::sys::signal::Signal;
+
+#[test]
+fn instances_have_their_number_in_name_environment_arguments_and_files() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  api:\n    instances: 3\n    command: [sh, -c, 'echo arg ${instance} ${name} env $OWN $SUPERVISOR_INSTANCE $SUPERVISOR_PROCESS_NAME; exec sleep 1d']\n    \
+                env: { OWN: 'i${instance}' }\n    ready: { after: 0s }\n";
+    let supervisor = bed.start(yaml);
+    let status = supervisor.wait_running();
+    let names: Vec<&str> = status.workers.iter().map(|worker| worker.name.as_str()).collect();
+    assert_eq!(names, ["api.1", "api.2", "api.3"]);
+    for number in 1..=3 {
+        let name = format!("api.{number}");
+        let expected = format!("arg {number} {name} env i{number} {number} {name}\n");
+        supervisor.wait_output(&name, &expected);
+    }
+    // Addressed as one, by its name and as a group.
+    supervisor.client.stop(&["api".into()], true).expect("stopped");
+    assert!(supervisor.status().workers.iter().all(|worker| worker.phase == "idle"));
+    supervisor.client.start(&["api:".into()], true).expect("started");
+    supervisor.wait_running();
+    supervisor.stop();
+}
+
+#[test]
+fn scaling_touches_only_the_difference() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ngroups: { web: { workers: [api] } }\nworkers:\n  api: { instances: 2, command: [sleep, 1d], ready: { after: 0s } }\n  \
+                lb: { worker: ticker, depends_on: [api] }\n  single: { worker: ticker }\n";
+    let supervisor = bed.start(yaml);
+    let before = supervisor.wait_running();
+    supervisor.client.scale("api", 5, true).expect("scaled");
+    let more = supervisor.wait_running();
+    assert_eq!(more.workers.len(), 7, "{more:?}");
+    for worker in &before.workers {
+        assert_eq!(find(&more, &worker.name).pid, worker.pid, "{} was touched", worker.name);
+    }
+    assert!(
+        more.workers
+            .iter()
+            .filter(|worker| worker.base == "api")
+            .all(|worker| worker.group == "web")
+    );
+    let gone: Vec<i32> = ["api.2", "api.3", "api.4", "api.5"]
+        .iter()
+        .filter_map(|name| find(&more, name).pid)
+        .collect();
+    supervisor.client.scale("api", 1, true).expect("scaled");
+    let fewer = supervisor.status();
+    let names: Vec<&str> = fewer.workers.iter().map(|worker| worker.name.as_str()).collect();
+    assert_eq!(names, ["api.1", "lb", "single"]);
+    assert!(gone.iter().all(|pid| !crate::harness::is_alive(*pid)));
+    for name in ["api.1", "lb", "single"] {
+        assert_eq!(find(&fewer, name).pid, find(&before, name).pid, "{name} was touched");
+    }
+    // One that was scaled away comes back as a later incarnation of the same.
+    supervisor.client.scale("api", 2, true).expect("scaled");
+    assert_eq!(supervisor.wait_phase("api.2", "running").generation, 2);
+    kill(supervisor.worker("api.2").pid.expect("running"), Signal::SIGKILL);
+    supervisor.wait_generation("api.2", 3);
+    let refused =
+        supervisor.client.scale("single", 2, false).expect_err("no instances").to_string();
+    assert!(refused.contains("instances: 1"), "{refused}");
+    assert!(supervisor.client.scale("nobody", 2, false).is_err());
+    let refused = bed.verb(&["scale", "api", "100000"]);
+    assert_eq!(refused.status.code(), Some(2));
+    supervisor.stop();
+}
+
+#[test]
+fn a_soft_dependency_is_an_order_and_no_need() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  cache: { command: [sh, -c, exit 1], restart: never, ready: { after: 1h } }\n  \
+                soft: { worker: ticker, depends_on: { cache: { is: ready, soft: true } } }\n  \
+                hard: { worker: ticker, depends_on: { cache: ready } }\n  \
+                job: { command: [sh, -c, 'sleep 0.1; touch done'], cwd: ., ready: { after: 1h } }\n  \
+                after: { command: [sh, -c, 'test -e done && exec sleep 1d'], cwd: ., depends_on: { job: finished } }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_phase("cache", "finished");
+    supervisor.wait_phase("soft", "running");
+    supervisor.wait_phase("job", "finished");
+    supervisor.wait_phase("after", "running");
+    assert_eq!(supervisor.worker("hard").waits_for, ["cache"]);
+    supervisor.stop();
+}
+
+#[test]
+fn dependents_come_back_when_the_dependency_does() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  db: { command: [sh, -c, 'test ! -e broken && echo >&3 && exec sleep 1d'], cwd: ., ready: { fd: 3 }, \
+                restart: { backoff: { initial: 20ms, max: 50ms }, limit: { restarts: 2, within: 60s } } }\n  api: { worker: ticker, depends_on: [db] }\n";
+    bed.write("broken", "");
+    let supervisor = bed.start(yaml);
+    supervisor.wait_phase("db", "quarantined");
+    assert_eq!(supervisor.worker("api").phase, "idle");
+    std::fs::remove_file(bed.path("broken")).expect("there");
+    // A manual start works at once, clears the counts, and brings back what waited.
+    supervisor.client.start(&["db".into()], true).expect("started");
+    supervisor.wait_phase("api", "running");
+    supervisor.client.restart(&["db".into()], true).expect("restarted");
+    supervisor.wait_phase("api", "running");
+    supervisor.stop();
+}
+
+#[test]
+fn no_more_start_at_once_than_is_allowed_and_none_sooner() {
+    let bed = Bed::new();
+    let mut yaml =
+        "version: 1\nsupervisor: { start: { concurrency: 2, stagger: 30ms } }\nworkers:\n"
+            .to_owned();
+    for index in 0..6 {
+        yaml.push_str(&format!(
+            "  w{index}: {{ command: [sleep, 1d], autostart: false, ready: {{ after: 100ms }} }}\n"
+        ));
+    }
+    let supervisor = bed.start(&yaml);
+    let events = supervisor.client.events().expect("events");
+    supervisor.client.start(&["all".into()], false).expect("ordered");
+    // By the supervisor's own account: when it launched whom, and how many were on their way then.
+    let (mut on_their_way, mut launched, mut running) = (0, Vec::new(), 0);
+    for event in events {
+        let event = event.expect("an event");
+        match (event.kind.as_str(), event.detail["to"].as_str()) {
+            ("phase", Some("launching")) => {
+                on_their_way += 1;
+                launched.push(event.monotonic_us);
+            }
+            ("phase", Some("running")) => {
+                on_their_way -= 1;
+                running += 1;
+            }
+            _ => {}
+        }
+        assert!(on_their_way <= 2, "{on_their_way} at once");
+        if running == 6 {
+            break;
+        }
+    }
+    assert!(
+        launched.windows(2).all(|two| two[1] - two[0] >= 29_000),
+        "30 ms between two: {launched:?}"
+    );
+    assert!(launched[5] - launched[0] >= 200_000, "three rounds of 100 ms: {launched:?}");
+    supervisor.stop();
+}
+
+#[test]
+fn a_critical_worker_takes_the_supervisor_along_with_its_exit_code() {
+    for (command, code) in [
+        ("[sh, -c, 'sleep 0.1; exit 7']", 7),
+        ("[sh, -c, 'sleep 0.1; exit 0']", 0),
+        ("[sh, -c, 'sleep 0.1; kill -9 $$']", 137),
+        ("[no-such-program]", 127),
+    ] {
+        for guardian in [true, false] {
+            let bed = Bed::new();
+            let yaml = format!(
+                "version: 1\nworkers:\n  job: {{ command: {command}, critical: true, restart: never, ready: {{ after: 1h }} }}\n  other: {{ worker: ticker }}\n"
+            );
+            let options: &[&str] = if guardian { &[] } else { &["--no-guardian"] };
+            let mut supervisor = bed.launch(&yaml, options);
+            assert_eq!(supervisor.wait_exit().code(), Some(code), "{command}: {}", bed.log());
+            assert_eq!(bed.processes(), Vec::<i32>::new());
+        }
+    }
+}
+
+#[test]
+fn a_group_that_keeps_failing_ends_the_supervisor_where_it_says_so() {
+    let yaml = |escalate: bool| {
+        format!(
+            "version: 1\ngroups: {{ g: {{ workers: [w, other], limit: {{ restarts: 2, within: 60s }}, escalate: {escalate} }} }}\nworkers:\n  \
+             w: {{ command: [sh, -c, exit 1], ready: {{ after: 1h }}, restart: {{ backoff: {{ initial: 1ms }} }} }}\n  other: {{ worker: ticker }}\n  good: {{ worker: ticker }}\n"
+        )
+    };
+    for options in [&[][..], &["--no-guardian"]] {
+        let bed = Bed::new();
+        let mut supervisor = bed.launch(&yaml(true), options);
+        assert_eq!(supervisor.wait_exit().code(), Some(1), "{}", bed.log());
+        assert_eq!(bed.processes(), Vec::<i32>::new());
+    }
+    let bed = Bed::new();
+    let supervisor = bed.start(&yaml(false));
+    supervisor.wait_phase("w", "quarantined");
+    supervisor.wait_phase("good", "running");
+    supervisor.stop();
+}
+
+#[test]
+fn success_codes_are_no_failures_and_some_endings_are_final() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 1h } }\nworkers:\n  \
+        fine: { command: [sh, -c, exit 2], restart: { success: [2, TERM] } }\n  \
+        ended: { command: [sh, -c, 'kill $$'], restart: { success: [2, TERM] } }\n  \
+        vain: { command: [sh, -c, exit 64], restart: { never_on: [64] } }\n";
+    let supervisor = bed.start(yaml);
+    for name in ["fine", "ended"] {
+        let worker = supervisor.wait_phase(name, "finished");
+        assert_eq!((worker.restarts, worker.last_incident), (0, None), "{name}");
+    }
+    let vain = supervisor.wait_phase("vain", "quarantined");
+    assert_eq!(vain.restarts, 0);
+    supervisor.stop();
+}
+
+#[test]
+fn the_exit_status_of_status_tells_failed_workers() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  good: { worker: ticker }\n  bad: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { backoff: { initial: 1h, max: 1h } } }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_phase("good", "running");
+    supervisor.wait_phase("bad", "backoff");
+    for (arguments, code) in [
+        (&["status"][..], 3),
+        (&["status", "good"], 0),
+        (&["status", "bad"], 3),
+        (&["status", "nobody"], 4),
+    ] {
+        assert_eq!(bed.verb(arguments).status.code(), Some(code), "{arguments:?}");
+    }
+    supervisor.stop();
+    assert_eq!(bed.verb(&["status"]).status.code(), Some(4));
+}
+
+#[test]
+fn a_stop_during_a_restart_loop_is_prompt_and_lasts() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 1h }, restart: { backoff: { initial: 5ms, max: 5ms }, limit: { restarts: 1000000, within: 1s } } }\nworkers: { loop: { command: [sh, -c, exit 1] }, clock: { command: [sh, -c, exit 1] } }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait("some restarts", |supervisor| {
+        (supervisor.worker("loop").restarts > 20).then_some(())
+    });
+    let begun = Instant::now();
+    supervisor.client.stop(&["loop".into()], true).expect("stopped");
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    let generation = supervisor.worker("loop").generation;
+    // Another one in the same loop is the clock: when it has been restarted again, this one would
+    // have been too.
+    supervisor.wait_generation("clock", supervisor.worker("clock").generation + 20);
+    assert_eq!(supervisor.worker("loop").generation, generation);
+    supervisor.stop();
+}
+
+#[test]
+fn waiting_for_an_order_has_a_limit() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  slow: { command: [sleep, 1d], autostart: false, ready: { after: 1h } }\n";
+    let supervisor = bed.start(yaml);
+    let begun = Instant::now();
+    let output = bed.verb(&["start", "slow", "--timeout", "200ms"]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = crate::harness::text(&output.stderr);
+    assert!(
+        message.contains("no outcome within 200ms") && begun.elapsed() < Duration::from_secs(10),
+        "{message}"
+    );
+    assert_eq!(supervisor.worker("slow").phase, "starting", "the order stands");
+    assert!(bed.verb(&["restart", "slow", "--no-wait"]).status.success());
+    supervisor.stop();
+}

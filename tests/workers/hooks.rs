@@ -1,0 +1,80 @@
+//! Hooks: what they are told, and that nothing they do or leave undone disturbs anybody.
+
+use crate::harness::{Bed, find};
+
+#[test]
+fn hooks_get_the_event_as_json_and_each_transition_its_own() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nhooks:\n  - { on: [failed, recovered, quarantined, running, stopped], command: [sh, -c, 'cat >> HOOKS'] }\nworkers:\n  \
+        w: { command: [sh, -c, 'test -e once && exec sleep 1d; touch once; exit 5'], cwd: DIR, ready: { after: 50ms }, restart: { backoff: { initial: 10ms } } }\n  \
+        q: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { limit: { restarts: 0, within: 60s } }, hooks: [ { on: quarantined, command: [sh, -c, 'cat > OWN'] } ] }\n"
+        .replace("HOOKS", bed.path("hooks.jsonl").to_str().expect("UTF-8"))
+        .replace("OWN", bed.path("own.json").to_str().expect("UTF-8"))
+        .replace("DIR", bed.directory.path().to_str().expect("UTF-8"));
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_phase("w", "running");
+    supervisor.wait_phase("q", "quarantined");
+    supervisor.client.stop(&["w".into()], true).expect("stopped");
+    let read = || -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(bed.path("hooks.jsonl")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let is_there = |event: &str, worker: &str| {
+        read().into_iter().find(|record| record["event"] == event && record["worker"] == worker)
+    };
+    for (event, worker) in [
+        ("failed", "w"),
+        ("recovered", "w"),
+        ("running", "w"),
+        ("stopped", "w"),
+        ("failed", "q"),
+        ("quarantined", "q"),
+    ] {
+        supervisor.wait(&format!("{event} of {worker}"), |_| is_there(event, worker));
+    }
+    assert_eq!(is_there("failed", "w").expect("seen")["detail"]["ending"]["exit_code"], 5);
+    supervisor.wait("the worker's own hook", |_| bed.path("own.json").exists().then_some(()));
+    supervisor.stop();
+}
+
+#[test]
+fn a_hook_that_hangs_fails_or_is_missing_disturbs_nobody() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nhooks:\n  - { on: failed, command: [sleep, 1d], timeout: 300ms }\n  - { on: failed, command: [no-such-hook] }\n  - { on: failed, command: ['false'] }\nworkers:\n  \
+        w: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { backoff: { initial: 1ms, max: 1ms }, limit: { restarts: 1000000, within: 60s } } }\n  good: { worker: ticker }\n";
+    let supervisor = bed.start(yaml);
+    let good = supervisor.wait_phase("good", "running");
+    supervisor.wait("many failures", |supervisor| {
+        (find(&supervisor.client.status().ok()?, "w").generation > 200).then_some(())
+    });
+    supervisor.wait("dropped hooks", |supervisor| {
+        (supervisor.status().supervisor.dropped_hooks > 0).then_some(())
+    });
+    let running = || {
+        let own = supervisor.status().supervisor.pid;
+        // Each thread has children of its own.
+        let tasks = std::fs::read_dir(format!("/proc/{own}/task")).expect("it lives").flatten();
+        let lists = tasks
+            .map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
+        lists
+            .collect::<Vec<_>>()
+            .join(" ")
+            .split_whitespace()
+            .filter(|pid| {
+                std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                    .is_ok_and(|line| line.starts_with("sleep"))
+            })
+            .count()
+    };
+    assert!(running() <= 8, "{} hooks at once", running());
+    supervisor.client.stop(&["w".into()], true).expect("stopped");
+    supervisor.wait("words about them", |supervisor| {
+        let log = supervisor.bed.log();
+        (log.contains("killed after 300ms")
+            && log.contains("cannot execute no-such-hook")
+            && log.contains("it ended with exit status 1"))
+        .then_some(())
+    });
+    assert_eq!(supervisor.worker("good").pid, good.pid);
+    supervisor.stop();
+}

@@ -1,0 +1,458 @@
+//! Who a worker is and what surrounds it: each setting is asked of the worker itself.
+
+use crate::harness::{Bed, is_root};
+
+/// Starts one worker that prints what `script` says, and gives its output.
+#[track_caller]
+fn printed(keys: &str, script: &str) -> String {
+    let bed = Bed::new();
+    bed.write("env", "# a comment\nexport FROM_FILE=\"two words\"\nBOTH=file\n");
+    bed.write("secret", "hush");
+    let script = script.replace('\n', "\n        ");
+    let yaml = format!(
+        "version: 1\nworkers:\n  w:\n    shell: true\n    command: |\n        {script}\n        echo END; exec sleep 1d\n    ready: {{ after: 0s }}\n{keys}"
+    );
+    let supervisor = bed.start(&yaml);
+    let output = supervisor.wait_output("w", "END\n");
+    supervisor.stop();
+    output
+}
+
+/// A single launch that fails, and the words of its failure.
+#[track_caller]
+fn failure(keys: &str) -> (String, Option<i32>) {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\nworkers:\n  good: {{ worker: ticker }}\n  w:\n    restart: never\n{keys}"
+    );
+    let supervisor = bed.start(&yaml);
+    let worker = supervisor.wait_phase("w", "finished");
+    supervisor.wait_phase("good", "running");
+    let ending = worker.ending.expect("an ending");
+    assert_eq!(ending.status, "not-launched", "{ending:?}");
+    supervisor.stop();
+    (ending.message.unwrap_or_default(), ending.exit_code)
+}
+
+#[test]
+fn user_and_groups_are_changed_with_what_a_login_sets() {
+    assert!(is_root(), "this test changes users: run it as root");
+    let output = printed(
+        "    user: nobody\n    groups: [daemon, adm]\n    cwd: /\n",
+        "id -un; id -Gn; echo $USER $HOME; grep -E 'Uid|Gid' /proc/self/status",
+    );
+    assert!(output.starts_with("nobody\n"), "{output}");
+    let groups = output.lines().nth(1).expect("groups");
+    assert!(
+        groups.contains("nogroup") && groups.contains("daemon") && groups.contains("adm"),
+        "{output}"
+    );
+    assert!(!groups.contains("root"), "{output}");
+    assert!(output.contains("nobody /nonexistent"), "{output}");
+    assert!(output.contains("Uid:\t65534\t65534\t65534\t65534"), "{output}");
+}
+
+#[test]
+fn priorities_limits_and_masks_are_those_of_the_configuration() {
+    let output = printed(
+        "    umask: \"027\"\n    nice: 5\n    io_priority: idle\n    oom_score_adj: 500\n    cpus: [0]\n    \
+         limits: { open_files: 512, core: 0, stack: { soft: 1MiB, hard: 2MiB } }\n    cwd: /usr\n",
+        "umask; nice; ionice; cat /proc/self/oom_score_adj; ulimit -Sn; ulimit -Hn; ulimit -Ss; ulimit -Hs; pwd; taskset -pc $$",
+    );
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!(&lines[..5], ["0027", "5", "idle", "500", "512"], "{output}");
+    assert_ne!(lines[5], "512", "the hard limit is not lowered by a soft one: {output}");
+    assert_eq!(&lines[6..9], ["1024", "2048", "/usr"], "{output}");
+    assert!(lines[9].ends_with("affinity list: 0"), "{output}");
+}
+
+#[test]
+fn the_environment_is_inherited_or_clean_and_later_sources_win() {
+    let keys = "    env_file: env\n    env: { BOTH: own, EMPTY: \"\" }\n";
+    let output = printed(
+        keys,
+        "echo \"$FROM_FILE|$BOTH|${EMPTY-unset}|${LOGS_DIRECTORY:+inherited}\"; env | grep ^SUPERVISOR_ | sort",
+    );
+    assert!(output.starts_with("two words|own||inherited\n"), "{output}");
+    for variable in ["SUPERVISOR_ENABLED=1", "SUPERVISOR_PROCESS_NAME=w", "SUPERVISOR_GROUP_NAME=w"]
+    {
+        assert!(output.contains(variable), "{output}");
+    }
+    let clean =
+        printed("    inherit_env: [PATH]\n", "echo \"${LOGS_DIRECTORY-clean}\"; echo $PATH");
+    assert!(clean.starts_with("clean\n/"), "{clean}");
+}
+
+#[test]
+fn a_secret_is_read_by_descriptor_and_stands_nowhere_else() {
+    let bed = Bed::new();
+    bed.write("secret", "hush-hush-4711");
+    let user = if is_root() { "    user: nobody\n    cwd: /\n" } else { "" };
+    let yaml = format!(
+        "version: 1\nworkers:\n  w:\n    shell: true\n    command: 'test \"$(cat $PASSWORD_FILE)\" = hush-hush-4711 && echo MATCH; (echo x > $PASSWORD_FILE) 2>/dev/null || echo READONLY; exec sleep 1d'\n    \
+         secrets: {{ PASSWORD_FILE: secret }}\n    ready: {{ after: 0s }}\n{user}"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_output("w", "READONLY");
+    assert!(bed.output("w").contains("MATCH"));
+    let worker = supervisor.worker("w");
+    let pid = worker.pid.expect("running");
+    for place in ["environ", "cmdline"] {
+        let text = String::from_utf8_lossy(
+            &std::fs::read(format!("/proc/{pid}/{place}")).expect("readable"),
+        )
+        .into_owned();
+        assert!(!text.contains("4711"), "in {place}: {text}");
+    }
+    assert!(!format!("{:?}{}", supervisor.status(), bed.log()).contains("4711"));
+    supervisor.stop();
+}
+
+#[test]
+fn a_secret_can_come_as_a_descriptor_and_is_there_at_every_launch() {
+    for options in [&[][..], &["--no-guardian"]] {
+        let bed = Bed::new();
+        let yaml = "version: 1\nworkers:\n  w:\n    command: [sh, -c, 'test \"$(cat $KEY)\" = hush-4711 && echo MATCH; ls /proc/self/fd | wc -w; exec sleep 1d']\n    \
+                    secrets: { KEY: \"fd:7\" }\n    ready: { after: 0s }\n    restart: { policy: always, backoff: { initial: 0s } }\n";
+        let file = bed.write("supervisord-rs.yaml", yaml);
+        // A pipe: it can be read once.
+        let mut shell = std::process::Command::new("sh");
+        let inner = bed.command(&[]);
+        let log = bed.path("supervisor.log");
+        shell
+            .args(["-c", "printf hush-4711 | exec \"$0\" \"$@\" 7<&0 </dev/null 2>\"$LOG\""])
+            .arg(inner.get_program())
+            .args(["run", "-c"])
+            .arg(file)
+            .args(options)
+            .env("LOG", &log)
+            .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let supervisor = bed.attach(shell);
+        supervisor.wait_output("w", "MATCH\n5\n");
+        supervisor.wait_phase("w", "running");
+        crate::harness::kill(
+            supervisor.worker("w").pid.expect("running"),
+            nix::sys::signal::Signal::SIGKILL,
+        );
+        supervisor.wait_output("w", "MATCH\n5\nMATCH\n5\n");
+        if options.is_empty() {
+            // The next supervisor has it from the guardian, for the next launch.
+            let before = supervisor.status();
+            crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+            supervisor.wait("the successor", |supervisor| {
+                let status = supervisor.client.status().ok()?;
+                (status.supervisor.pid != before.supervisor.pid).then_some(())
+            });
+            assert_eq!(supervisor.worker("w").pid, crate::harness::find(&before, "w").pid);
+            crate::harness::kill(
+                supervisor.worker("w").pid.expect("running"),
+                nix::sys::signal::Signal::SIGKILL,
+            );
+            supervisor.wait_output("w", "MATCH\n5\nMATCH\n5\nMATCH\n5\n");
+            supervisor.wait_phase("w", "running");
+        }
+        assert!(!format!("{:?}{}", supervisor.status(), bed.log()).contains("4711"));
+        supervisor.stop();
+    }
+}
+
+#[test]
+fn a_secret_that_does_not_come_is_said_at_once() {
+    let bed = Bed::new();
+    let yaml = |number: &str| {
+        format!(
+            "version: 1\nworkers:\n  w: {{ command: [sleep, 1d], secrets: {{ KEY: \"fd:{number}\" }} }}\n"
+        )
+    };
+    for options in [&[][..], &["--no-guardian"]] {
+        let mut supervisor = bed.launch(&yaml("42"), options);
+        assert_eq!(supervisor.wait_exit().code(), Some(1));
+        assert!(bed.log().contains("cannot read the secret on descriptor 42: "), "{}", bed.log());
+    }
+    for number in ["1", "64", "x"] {
+        let mut supervisor = bed.launch(&yaml(number), &[]);
+        assert_eq!(supervisor.wait_exit().code(), Some(78));
+    }
+    assert!(bed.log().contains("workers.w.secrets.KEY: `fd:64` is no descriptor"), "{}", bed.log());
+}
+
+#[test]
+fn nothing_leaks_into_a_worker() {
+    let output = printed(
+        "",
+        "ls /proc/self/fd | tr '\\n' ' '; echo; readlink /proc/self/fd/0; grep -E 'SigBlk|SigIgn' /proc/self/status; ps -o sid= -p $$ | tr -d ' ' | sed \"s/^$$\\$/leader/\"; echo \"${NOTIFY_SOCKET-none} ${LISTEN_FDS-none}\"",
+    );
+    let lines: Vec<&str> = output.lines().collect();
+    // 3 is the directory that ls itself reads.
+    assert_eq!(lines[0].trim(), "0 1 2 3", "{output}");
+    assert_eq!(lines[1], "/dev/null");
+    assert_eq!(lines[2..4], ["SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000"], "{output}");
+    assert_eq!(&lines[4..6], ["leader", "none none"], "{output}");
+}
+
+#[test]
+fn signals_that_we_ignore_are_not_ignored_by_workers() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  w: { command: [grep, SigIgn, /proc/self/status], restart: never, ready: { after: 0s } }\n";
+    let file = bed.write("c.yaml", yaml);
+    // nohup-like: HUP and PIPE ignored, and USR1 blocked, in whoever starts us.
+    let script =
+        format!("trap '' HUP PIPE QUIT; exec \"$0\" run -c {} --no-guardian", file.display());
+    let mut child = bed.command(&[]);
+    let program = child.get_program().to_owned();
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", &script])
+        .arg(&program)
+        .envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let _ = &mut child;
+    let mut running = shell
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("sh");
+    bed.wait("output", || bed.output("w").contains("SigIgn").then_some(()));
+    assert!(bed.output("w").contains("SigIgn:\t0000000000000000"), "{}", bed.output("w"));
+    let _ = bed.verb(&["shutdown"]);
+    running.wait().expect("our child");
+}
+
+#[test]
+fn a_step_that_fails_is_named_with_what_to_do() {
+    let (message, code) = failure("    command: [no-such-program]\n");
+    assert!(
+        message.contains("cannot execute no-such-program") && message.contains("install it"),
+        "{message}"
+    );
+    assert_eq!(code, Some(127));
+    let scripts = Bed::new();
+    let script = scripts.write("script", "#!/no/such/interpreter\n");
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("ours");
+    let (message, code) = failure(&format!("    command: [{}]\n", script.display()));
+    assert!(message.contains("it is there; the interpreter"), "{message}");
+    assert_eq!(code, Some(127));
+    scripts.write("script", "echo no interpreter named\n");
+    let (message, code) = failure(&format!("    command: [{}]\n", script.display()));
+    assert!(message.contains("nor a script with `#!`"), "{message}");
+    assert_eq!(code, Some(126));
+    let (message, code) = failure("    command: [/etc/passwd]\n");
+    assert!(message.contains("not executable"), "{message}");
+    assert_eq!(code, Some(126));
+    for (keys, words) in [
+        ("    command: [sleep, 1d]\n    env_file: nowhere.env\n", ["env_file", "nowhere.env"]),
+        (
+            "    command: [sleep, 1d]\n    secrets: { KEY: /nowhere/key }\n",
+            ["the secret", "/nowhere/key"],
+        ),
+        (
+            "    command: [sleep, 1d]\n    secrets: { KEY: /dev/zero }\n",
+            ["the secret", "no regular file"],
+        ),
+        ("    command: [sleep, 1d]\n    cwd: /nowhere\n", ["working directory", "create it"]),
+        ("    command: [sleep, 1d]\n    cpus: [1023]\n", ["processors", "none of these"]),
+        (
+            "    command: [sleep, 1d]\n    limits: { open_files: 99999999999 }\n",
+            ["resource limits", "above"],
+        ),
+    ] {
+        let (message, code) = failure(keys);
+        assert!(words.iter().all(|words| message.contains(words)), "{message}");
+        assert_eq!(code, Some(126));
+    }
+}
+
+#[test]
+fn half_a_secret_is_none() {
+    let bed = Bed::new();
+    std::fs::write(bed.path("large"), vec![b'x'; 1024 * 1024 + 1]).expect("written");
+    let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d], secrets: { KEY: large }, restart: never }\n";
+    let supervisor = bed.start(yaml);
+    let message = supervisor.wait_phase("w", "finished").ending.and_then(|ending| ending.message);
+    assert!(
+        message.as_deref().is_some_and(|message| message.contains("1 MiB at most")),
+        "{message:?}"
+    );
+    supervisor.stop();
+}
+
+#[test]
+fn a_malformed_env_file_is_said_with_its_line() {
+    let bed = Bed::new();
+    bed.write("bad.env", "A=1\nthis is none\n");
+    let yaml =
+        "version: 1\nworkers:\n  w: { command: [sleep, 1d], env_file: bad.env, restart: never }\n";
+    let supervisor = bed.start(yaml);
+    let ending = supervisor.wait_phase("w", "finished").ending.expect("an ending");
+    let message = ending.message.expect("a message");
+    assert!(message.contains("bad.env (line 2)") && message.contains("NAME=value"), "{message}");
+    supervisor.stop();
+}
+
+#[test]
+fn a_worker_can_have_a_group_of_its_own_in_our_session() {
+    let output = printed(
+        "    session: false\n",
+        "ps -o pgid= -p $$ | tr -d ' ' | sed \"s/^$$\\$/own group/\"; ps -o sid= -p $$ | tr -d ' ' | sed \"s/^$$\\$/own session/\"",
+    );
+    assert!(output.starts_with("own group\n") && !output.contains("own session"), "{output}");
+}
+
+/// A supervisor that is started by another program: by `setpriv`, as another user or with fewer
+/// rights.
+fn started_by<'a>(bed: &'a Bed, by: &[&str], yaml: &str) -> crate::harness::Supervisor<'a> {
+    let file = bed.write("supervisord-rs.yaml", yaml);
+    // Where that user may read the program.
+    let inner = bed.command(&[]);
+    let program = bed.path("supervisord-rs");
+    std::fs::copy(inner.get_program(), &program).expect("copied");
+    let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
+    if by.iter().any(|option| option.contains("4711")) {
+        for path in [bed.directory.path(), &program, &file] {
+            std::os::unix::fs::chown(path, Some(4711), Some(4711)).expect("ours");
+        }
+    }
+    let mut command = std::process::Command::new(by[0]);
+    command
+        .args(&by[1..])
+        .arg(&program)
+        .args(["run", "--no-guardian", "-c"])
+        .arg(file)
+        .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(bed.directory.path())
+        .stdin(std::process::Stdio::null())
+        .stdout(log.try_clone().expect("a handle"))
+        .stderr(log);
+    bed.attach(command)
+}
+
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused_and_holds_nobody() {
+    let bed = Bed::new();
+    nix::unistd::mkfifo(&bed.path("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let supervisor = bed.start(
+        "version: 1\ndefaults: { restart: never }\nworkers:\n  env: { command: [sleep, 1d], env_file: pipe }\n  \
+         secret: { command: [sleep, 1d], secrets: { KEY: pipe } }\n  good: { worker: ticker }\n",
+    );
+    for (name, words) in [("env", "cannot read its env_file"), ("secret", "cannot read the secret")]
+    {
+        let message =
+            supervisor.wait_phase(name, "finished").ending.and_then(|ending| ending.message);
+        let message = message.expect("a message");
+        assert!(
+            message.contains(words)
+                && message.ends_with("pipe: Wrong medium type: it is no regular file"),
+            "{message}"
+        );
+    }
+    supervisor.wait_phase("good", "running");
+    supervisor.stop();
+}
+
+#[test]
+fn groups_that_cannot_be_had_are_refused() {
+    assert!(is_root(), "this test becomes another user: run it as root");
+    let bed = Bed::new();
+    let supervisor = started_by(
+        &bed,
+        &["setpriv", "--reuid=4711", "--regid=4711", "--groups=4712"],
+        "version: 1\ndefaults: { restart: never, ready: { after: 0s } }\nworkers:\n  \
+         other: { command: [sleep, 1d], groups: [adm] }\n  fewer: { command: [sleep, 1d], groups: [] }\n  ours: { command: [sleep, 1d], groups: [\"4712\"] }\n  itself: { command: [sleep, 1d], user: \"4711\" }\n",
+    );
+    for name in ["other", "fewer"] {
+        let message =
+            supervisor.wait_phase(name, "finished").ending.and_then(|ending| ending.message);
+        assert_eq!(
+            message.as_deref(),
+            Some(
+                "cannot change its groups (setgroups, setgid): Operation not permitted: the supervisor must be root for that, or have the capability CAP_SETGID"
+            )
+        );
+    }
+    for name in ["ours", "itself"] {
+        supervisor.wait_phase(name, "running");
+    }
+    supervisor.stop();
+}
+
+#[test]
+fn root_without_a_capability_is_told_which() {
+    assert!(is_root(), "this test gives up capabilities: run it as root");
+    let bed = Bed::new();
+    let supervisor = started_by(
+        &bed,
+        &[
+            "setpriv",
+            "--bounding-set=-setuid,-setgid,-sys_resource",
+            "--inh-caps=-setuid,-setgid,-sys_resource",
+        ],
+        "version: 1\ndefaults: { restart: never, ready: { after: 0s } }\nworkers:\n  \
+         user: { command: [sleep, 1d], user: nobody }\n  score: { command: [sleep, 1d], oom_score_adj: -500 }\n  root: { command: [sleep, 1d], user: root }\n",
+    );
+    for (name, capability) in [("user", "CAP_SETGID"), ("score", "CAP_SYS_RESOURCE")] {
+        let message =
+            supervisor.wait_phase(name, "finished").ending.and_then(|ending| ending.message);
+        let words = format!("the supervisor is root, and has not the capability {capability}");
+        assert!(message.as_ref().is_some_and(|message| message.ends_with(&words)), "{message:?}");
+    }
+    // What we are already needs no right.
+    supervisor.wait_phase("root", "running");
+    supervisor.stop();
+}
+
+#[test]
+fn few_descriptors_are_enough() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'ulimit -n; echo >&7; exec sleep 1d'], ready: { fd: 7 } }\n";
+    let supervisor = started_by(&bed, &["prlimit", "--nofile=64:64"], yaml);
+    supervisor.wait_phase("w", "running");
+    supervisor.wait_output("w", "64\n");
+    supervisor.stop();
+}
+
+#[test]
+fn a_worker_with_a_user_of_its_own_opens_its_output_by_name() {
+    assert!(is_root(), "this test changes users: run it as root");
+    let output = printed(
+        "    user: nobody\n    cwd: /\n",
+        "echo by name > /dev/stdout; (echo loud > /dev/stderr) || echo DENIED",
+    );
+    assert!(output.contains("by name\n") && output.contains("loud\n"), "{output}");
+}
+
+#[test]
+fn the_supervisor_dumps_core_after_it_has_launched_another_user() {
+    use std::os::unix::process::ExitStatusExt;
+    assert!(is_root(), "this test changes users: run it as root");
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d], user: nobody, cwd: /, ready: { after: 0s } }\n";
+    let mut supervisor = started_by(&bed, &["prlimit", "--core=unlimited:unlimited"], yaml);
+    supervisor.wait_phase("w", "running");
+    crate::harness::kill(supervisor.status().supervisor.pid, nix::sys::signal::Signal::SIGABRT);
+    let status = supervisor.wait_exit();
+    assert_eq!(status.signal(), Some(6));
+    assert!(status.core_dumped(), "{status:?}");
+}
+
+#[test]
+fn a_hook_that_is_half_a_binary_is_said_in_words() {
+    let bed = Bed::new();
+    let whole = std::fs::read("/bin/sh").expect("a binary");
+    std::fs::write(bed.path("half"), &whole[..whole.len() / 2]).expect("written");
+    std::fs::set_permissions(bed.path("half"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("ours");
+    let yaml = format!(
+        "version: 1\nhooks: [ {{ on: running, command: [{}] }} ]\nworkers:\n  w: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n",
+        bed.path("half").display()
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor
+        .wait("a word", |supervisor| supervisor.bed.log().contains("a hook failed").then_some(()));
+    let log = bed.log();
+    assert!(
+        log.contains("a hook failed: it ended with SIG")
+            || log.contains("a hook failed: cannot execute"),
+        "{log}"
+    );
+    supervisor.stop();
+}

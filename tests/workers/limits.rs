@@ -1,0 +1,386 @@
+//! Limits of cgroups: enforced where the machine gives us the controllers, and refused in plain
+//! words where not. Which of the two is asserted is decided by what the kernel says of our own
+//! cgroup, never by skipping.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::harness::{Bed, EAGER, Supervisor, find, kill, text};
+use nix::sys::signal::Signal;
+
+/// Takes memory and touches it, ten megabytes at a time, without end.
+const EATER: &str = "import time\nkept = []\nwhile True:\n    kept.append(bytearray(10 << 20))\n    time.sleep(0.01)\n";
+
+/// The directory of our own cgroup (version 2), and the mount point that it is below.
+fn own_cgroup() -> Option<(PathBuf, PathBuf)> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mount = mounts.lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        after
+            .starts_with("cgroup2 ")
+            .then(|| PathBuf::from(before.split(' ').nth(4).expect("a mount point")))
+    })?;
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?.to_owned();
+    Some((mount.clone(), mount.join(own)))
+}
+
+fn words(path: &Path) -> Vec<String> {
+    fs::read_to_string(path).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+}
+
+/// Whether a cgroup belongs to no unit of systemd, or to one that was delegated.
+fn is_given(cgroup: &Path) -> bool {
+    let name = |path: &&Path| {
+        path.extension().is_some_and(|end| end == "service" || end == "scope" || end == "slice")
+    };
+    let Some(unit) = cgroup.ancestors().find(name) else { return true };
+    let unit = std::ffi::CString::new(unit.as_os_str().as_encoded_bytes()).expect("no NUL byte");
+    let mut value = [0_u8; 1];
+    // SAFETY: both names are C strings, and one byte at most is written to where there is one.
+    let length = unsafe {
+        nix::libc::getxattr(
+            unit.as_ptr(),
+            c"user.delegate".as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    };
+    length == 1 && value == *b"1"
+}
+
+/// A cgroup for one supervisor, with the controllers passed on to it; `None` where this machine
+/// does not give them to us.
+struct Ground(PathBuf);
+
+impl Ground {
+    fn new(name: &str) -> Option<Self> {
+        let (mount, own) = own_cgroup()?;
+        let wanted = ["memory", "cpu", "pids"];
+        let has =
+            |path: &Path| wanted.iter().all(|name| words(path).iter().any(|there| there == name));
+        if !has(&own.join("cgroup.controllers")) {
+            return None;
+        }
+        // Beside us where our own cgroup has processes (ourselves), below it where it is the root,
+        // which may have both.
+        let parent = if own == mount { mount } else { own.parent()?.to_path_buf() };
+        if !has(&parent.join("cgroup.subtree_control")) || !is_given(&parent) {
+            return None;
+        }
+        let path = parent.join(format!("supervisord-rs-test-{}-{name}", std::process::id()));
+        fs::create_dir(&path).ok()?;
+        Some(Self(path))
+    }
+
+    /// Starts a supervisor there: between fork and exec it moves itself.
+    fn start<'a>(&self, bed: &'a Bed, yaml: &str, options: &[&str]) -> Supervisor<'a> {
+        use std::os::unix::process::CommandExt;
+        let file = bed.write("supervisord-rs.yaml", yaml);
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(bed.path("supervisor.log"))
+            .expect("a log");
+        let mut command = bed.command(&["run", "-c"]);
+        command
+            .arg(file)
+            .args(options)
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log);
+        let procs = fs::File::options()
+            .write(true)
+            .open(self.0.join("cgroup.procs"))
+            .expect("cgroup.procs");
+        // SAFETY: write(2) is async-signal-safe; 0 stands for whoever writes (cgroups(7)).
+        unsafe {
+            command.process_group(0).pre_exec(move || {
+                use std::io::Write;
+                (&procs).write_all(b"0")
+            });
+        }
+        bed.attach(command)
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        for below in fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(below.path());
+        }
+        let removed = fs::remove_dir(&self.0);
+        assert!(
+            removed.is_ok() || std::thread::panicking(),
+            "left in {}: {removed:?}",
+            self.0.display()
+        );
+    }
+}
+
+fn leaf(pid: i32) -> PathBuf {
+    let (mount, _) = own_cgroup().expect("cgroup v2");
+    let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("a live process");
+    mount.join(cgroup.lines().find_map(|line| line.strip_prefix("0::/")).expect("cgroup v2"))
+}
+
+fn content(path: PathBuf) -> String {
+    fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        .trim()
+        .to_owned()
+}
+
+const YAML: &str = "version: 1
+defaults: { ready: { after: 0s }, EAGER }
+cells: { box: { limits: { memory: 64MiB, pids: 40 } } }
+workers:
+  eater:
+    command: [python3, eater.py]
+    cwd: .
+    limits: { memory: 64MiB, memory_high: 60MiB, cpu: 50%, pids: 16, open_files: 512 }
+  other: { worker: ticker }
+  boxed: { worker: ticker, isolation: thread, cell: box }
+";
+
+#[test]
+fn limits_hold_or_the_launch_is_refused() {
+    let bed = Bed::new();
+    bed.write("eater.py", EATER);
+    let yaml = YAML.replace("EAGER", EAGER);
+    match Ground::new("hold") {
+        Some(ground) => enforced(&ground, &bed, &yaml.replace(", memory_high: 60MiB", "")),
+        None => refused(&bed, &yaml),
+    }
+}
+
+fn enforced(ground: &Ground, bed: &Bed, yaml: &str) {
+    let supervisor = ground.start(bed, yaml, &[]);
+    let incident = supervisor.wait_incident(0);
+    assert_eq!(incident.fault.kind.as_str(), "out-of-memory", "{incident:?}");
+    assert_eq!(
+        (incident.worker.as_deref(), incident.lost.as_slice()),
+        (Some("eater"), ["eater".to_owned()].as_slice())
+    );
+    assert!(
+        incident.ending.message.as_deref().is_some_and(|message| message.contains("65536 KiB")),
+        "{incident:?}"
+    );
+    let worker = supervisor.wait("the eater to be back", |supervisor| {
+        let worker = supervisor.worker("eater");
+        (worker.phase == "running" && worker.restarts > 0).then_some(worker)
+    });
+    let status = supervisor.status();
+    for innocent in ["other", "boxed"] {
+        assert_eq!(find(&status, innocent).restarts, 0, "{innocent} lost nothing");
+    }
+    // What the kernel was told, by its own files.
+    let limits = worker.limits.expect("limits are shown");
+    assert_eq!(
+        (limits.memory, limits.cpu_percent, limits.pids),
+        (Some(64 << 20), Some(50), Some(16))
+    );
+    let cell = leaf(find(&status, "boxed").pid.expect("running"));
+    assert_eq!(content(cell.join("memory.max")), (64_u64 << 20).to_string());
+    assert_eq!(content(cell.join("pids.max")), "40");
+    let eater = supervisor.wait("a live eater", |supervisor| {
+        let pid = supervisor.worker("eater").pid?;
+        let leaf = leaf(pid);
+        let file = |name: &str| fs::read_to_string(leaf.join(name)).ok();
+        Some((file("memory.max")?, file("cpu.max")?, file("pids.max")?, file("memory.oom.group")?))
+    });
+    let expected = ((64_u64 << 20).to_string() + "\n", "50000 100000\n", "16\n", "1\n");
+    assert_eq!(eater, (expected.0, expected.1.into(), expected.2.into(), expected.3.into()));
+    // By a person: another cause, though the counter stands where it stood.
+    let known = supervisor.incidents().len();
+    kill(find(&status, "boxed").pid.expect("running"), Signal::SIGKILL);
+    let killed = supervisor.wait("the cell's end", |supervisor| {
+        let all = supervisor.client.incidents(1000).ok()?;
+        all.into_iter().find(|incident| incident.domain == "box")
+    });
+    assert_eq!(killed.fault.kind.as_str(), "killed", "{killed:?} after {known}");
+    supervisor.stop();
+}
+
+/// The same without the patience of [`EAGER`]: a launch that is refused is refused again at once.
+fn tired(yaml: &str) -> String {
+    yaml.replace("limit: { restarts: 1000000", "limit: { restarts: 2")
+}
+
+fn refused(bed: &Bed, yaml: &str) {
+    let supervisor = bed.start(&tired(yaml));
+    for name in ["eater", "boxed"] {
+        let worker = supervisor.wait_phase(name, "quarantined");
+        let ending = worker.ending.expect("an ending");
+        assert_eq!(
+            (ending.status.as_str(), ending.cause.as_str()),
+            ("not-launched", "launch-failure")
+        );
+        let message = ending.message.expect("a message");
+        assert!(message.starts_with("cannot enforce its limits: "), "{message}");
+        let says_what_to_do =
+            ["Delegate=yes", "unified_cgroup_hierarchy", "cgroup.subtree_control"]
+                .iter()
+                .any(|words| message.contains(words));
+        assert!(says_what_to_do, "{message}");
+    }
+    let other = supervisor.worker("other");
+    assert_eq!((other.phase.as_str(), other.restarts), ("running", 0));
+    supervisor.stop();
+}
+
+#[test]
+fn without_cgroups_a_limit_is_refused_and_what_has_none_runs() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+                limited: { command: [sleep, 1d], limits: { pids: 4 }, restart: never }\n  \
+                free: { command: [sleep, 1d], limits: { open_files: 100 } }\n";
+    let supervisor = bed.start_in(yaml, &[], &[("SUPERVISORD_RS_CGROUPS", "off")]);
+    supervisor.wait_phase("free", "running");
+    let ending = supervisor.wait("the refusal", |supervisor| supervisor.worker("limited").ending);
+    let message = ending.message.expect("a message");
+    assert!(message.contains("cgroups are switched off"), "{message}");
+    assert_eq!(supervisor.worker("free").limits, None, "only cgroups are told of");
+    supervisor.stop();
+}
+
+#[test]
+fn a_supervisor_in_a_cgroup_of_its_own_moves_below_and_leaves_it_as_it_was() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+                w: { command: [sleep, 1d], limits: { memory: 32MiB, cpu: 50%, pids: 8 } }\n";
+    let Some(ground) = Ground::new("move") else {
+        // Where it may not pass controllers on, it stays where it is.
+        let supervisor = bed.start(yaml);
+        let ending = supervisor.wait("the refusal", |supervisor| supervisor.worker("w").ending);
+        assert_eq!(ending.cause, "launch-failure");
+        let own = own_cgroup().map(|(_, own)| own);
+        assert!(own.is_none_or(|own| leaf(supervisor.status().supervisor.pid) == own));
+        supervisor.stop();
+        return;
+    };
+    for options in [&[] as &[&str], &["--no-guardian"]] {
+        let supervisor = ground.start(&bed, yaml, options);
+        let worker = supervisor.wait_phase("w", "running");
+        let status = supervisor.status();
+        for pid in [Some(status.supervisor.pid), status.supervisor.guardian].into_iter().flatten() {
+            assert_eq!(leaf(pid), ground.0.join("supervisor"));
+        }
+        assert_eq!(fs::read_to_string(ground.0.join("cgroup.procs")).expect("its processes"), "");
+        let first = leaf(worker.pid.expect("running"));
+        assert_eq!(first.parent().and_then(Path::parent), Some(ground.0.as_path()));
+        // Its successor, which is born below, finds the same place.
+        if status.supervisor.guardian.is_some() {
+            kill(status.supervisor.pid, Signal::SIGKILL);
+            let successor = supervisor.wait("a successor", |supervisor| {
+                let now = supervisor.client.status().ok()?;
+                (now.supervisor.pid != status.supervisor.pid && find(&now, "w").phase == "running")
+                    .then_some(now)
+            });
+            let second = leaf(find(&successor, "w").pid.expect("running"));
+            assert_eq!(second.parent(), first.parent());
+            assert_eq!(content(second.join("memory.max")), (32_u64 << 20).to_string());
+        }
+        supervisor.stop();
+    }
+}
+
+/// Waits for a signal, and then eats.
+const PATIENT: &str =
+    "import signal\nsignal.signal(signal.SIGUSR1, lambda *_: None)\nsignal.pause()\n";
+
+#[test]
+fn limits_hold_on_for_one_that_was_taken_over_and_are_refused_where_they_never_held() {
+    let bed = Bed::new();
+    bed.write("patient.py", &format!("{PATIENT}{EATER}"));
+    let yaml = format!(
+        "version: 1\nsupervisor: {{ on_death: keep }}\ndefaults: {{ ready: {{ after: 0s }}, {EAGER} }}\nworkers:\n  \
+         eater: {{ command: [python3, patient.py], cwd: ., limits: {{ memory: 64MiB, cpu: 100%, pids: 9 }} }}\n  \
+         other: {{ command: [sleep, 1d] }}\n"
+    );
+    let Some(ground) = Ground::new("adopt") else {
+        let supervisor = bed.start(&tired(&yaml));
+        let ending = supervisor.wait_phase("eater", "quarantined").ending.expect("an ending");
+        assert!(
+            ending
+                .message
+                .is_some_and(|message| message.starts_with("cannot enforce its limits: "))
+        );
+        let other = supervisor.wait_phase("other", "running");
+        kill(supervisor.status().supervisor.pid, Signal::SIGKILL);
+        supervisor.wait("the other to be kept", |supervisor| {
+            let status = supervisor.client.status().ok()?;
+            (find(&status, "other").pid == other.pid).then_some(())
+        });
+        supervisor.stop();
+        return;
+    };
+    let supervisor = ground.start(&bed, &yaml, &[]);
+    let before = supervisor.wait_running();
+    let pid = find(&before, "eater").pid.expect("running");
+    // Until its handler is there, the signal would end it.
+    supervisor.wait("python to wait", |_| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+        (caught & 1 << (nix::libc::SIGUSR1 - 1) != 0).then_some(())
+    });
+    let place = leaf(pid);
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = supervisor.wait("a successor", |supervisor| {
+        let now = supervisor.client.status().ok()?;
+        (now.supervisor.pid != before.supervisor.pid).then_some(now)
+    });
+    assert_eq!(
+        (find(&after, "eater").pid, leaf(pid)),
+        (Some(pid), place.clone()),
+        "it was taken over"
+    );
+    assert_eq!(content(place.join("memory.max")), (64_u64 << 20).to_string());
+    let other = find(&after, "other").pid;
+    kill(pid, Signal::SIGUSR1);
+    let incident = supervisor.wait("the eater's incident", |supervisor| {
+        let all = supervisor.client.incidents(1000).ok()?;
+        all.into_iter().find(|incident| incident.worker.as_deref() == Some("eater"))
+    });
+    assert_eq!(incident.fault.kind, "out-of-memory", "{incident:?}");
+    assert_eq!(supervisor.worker("other").pid, other, "nobody else was touched");
+    supervisor.stop();
+}
+
+#[test]
+fn limits_that_make_no_sense_are_refused_with_their_place() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ncells: { box: { limits: { cpu: half }, cwd: / } }\nworkers:\n  \
+                a: { command: [sleep, 1d], limits: { memory: 256, memory_high: 2MiB, cpu: 0.5, pids: 0 } }\n  \
+                b: { command: [sleep, 1d], limits: { memory: 2MiB, memory_high: 3MiB, io: { sda: { read_bytes: 1MiB }, /dev/sda: { reads: 5 } } } }\n  \
+                c: { worker: ticker, isolation: thread, limits: { memory: 2MiB } }\n";
+    let file = bed.write("bad.yaml", yaml);
+    let output = bed.verb(&["check", file.to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(78));
+    let message = text(&output.stderr);
+    for words in [
+        "cells.box.limits.cpu: `half` is no share of a processor",
+        "cells.box.cwd: this key is not supported yet",
+        "workers.a.limits.memory: no program runs in 256 bytes",
+        "workers.a.limits.cpu: `0.5` is no share of a processor",
+        "workers.a.limits.pids",
+        "workers.b.limits.memory_high: it would never be reached",
+        "workers.b.limits.io.sda: `sda` is no device",
+        "reads",
+        "workers.c.limits: a thread has the limits of its process",
+        "cells: { NAME: { limits: ... } }",
+    ] {
+        assert!(message.contains(words), "`{words}` is not in:\n{message}");
+    }
+}
+
+#[test]
+fn unlimited_takes_back_what_the_defaults_say() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s }, limits: { memory: 64MiB, pids: 8 } }\nworkers:\n  \
+                free: { command: [sleep, 1d], limits: { memory: unlimited, pids: unlimited } }\n  thread: { worker: ticker, isolation: thread }\n";
+    let supervisor = bed.start(yaml);
+    assert_eq!(supervisor.wait_phase("free", "running").limits, None);
+    supervisor.wait_phase("thread", "running");
+    supervisor.stop();
+}

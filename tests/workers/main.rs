@@ -1,0 +1,14 @@
+//! Workers: what they are launched with, how they live, stop and end, and who is lost with them.
+
+mod crash_injection;
+mod families;
+mod groups;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod hooks;
+mod launch;
+mod life_cycle;
+mod limits;
+mod orders;
+mod readiness;
+mod sockets;
