@@ -193,7 +193,7 @@ impl Daemon {
             unwritten: Vec::new(),
             has_more: false,
             said_alive: Duration::ZERO,
-            lapse: lapse::Lapse::default(),
+            lapse: lapse::Lapse::new(Duration::from_nanos(monotonic_ns())),
             turns,
             ends_with_guardian: false,
             exit: None,
@@ -283,14 +283,7 @@ impl Daemon {
     /// Tells the machine what has happened, and does what it wants, until both have nothing more to
     /// say.
     fn turn(&mut self, event: Option<Event>) {
-        if let Some(by) = self.lapse.end_wait(self.now()) {
-            if lapse::is_real(by) {
-                tracing::warn!(
-                    "the supervisor did not run for {by:?}: that is held against no worker"
-                );
-            }
-            self.lose(by);
-        }
+        self.count_lapse(self.now());
         let mut next = event;
         self.has_more = false;
         let end = self.now().saturating_add(BUDGET);
@@ -307,7 +300,11 @@ impl Daemon {
             }
             let Some(event) = next.take().or_else(|| self.drivers.next_event()) else { break };
             // What has come is heard before anybody is judged for what has not.
-            let now = if event == Event::Deadline { self.now() } else { self.before_judgement() };
+            let now = if event == Event::Deadline {
+                self.time_of_judgement()
+            } else {
+                self.before_judgement()
+            };
             self.machine.handle(now, event);
         }
         while let Some(remark) = self.drivers.next_remark() {
@@ -316,6 +313,25 @@ impl Daemon {
         self.go_on_beside();
         self.write_settled(false);
         self.answer_waiters();
+    }
+
+    /// What was lost until `now` is held against no worker.
+    fn count_lapse(&mut self, now: Duration) {
+        if let Some(by) = self.lapse.until(now) {
+            if lapse::is_real(by) {
+                tracing::warn!(
+                    "the supervisor did not run for {by:?}: that is held against no worker"
+                );
+            }
+            self.lose(by);
+        }
+    }
+
+    /// The present moment; what was lost until then has moved the deadlines.
+    fn time_of_judgement(&mut self) -> Duration {
+        let now = self.now();
+        self.count_lapse(now);
+        now
     }
 
     /// So much time is held against no worker.

@@ -5,7 +5,9 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use supervisord_rs::control::protocol::WorkerStatus;
 
 use crate::harness::{Bed, find};
 
@@ -369,6 +371,39 @@ fn time_in_which_the_supervisor_did_not_run_is_held_against_nobody() {
     assert!(status.workers.iter().all(|worker| worker.generation == 1), "{status:?}");
     assert_eq!(supervisor.incidents().len(), 0);
     supervisor.stop();
+}
+
+#[test]
+fn a_pause_at_any_moment_of_a_start_is_held_against_no_worker() {
+    let yaml = "version: 1\nworkers:\n  w:\n    instances: 40\n    command: [sh, -c, 'echo >&4; exec sleep 1d']\n    ready: { fd: 4, timeout: 1500ms }\n    restart: never\n";
+    let beds: Vec<Bed> = (0..16).map(|_| Bed::new()).collect();
+    let paused = beds.iter().zip(0..).map(|(bed, moment)| {
+        let supervisor = bed.launch(yaml, &["--no-guardian"]);
+        bed.wait("its socket", || bed.path("run/control.sock").exists().then_some(()));
+        // Before the first launch, between launches, after the last.
+        let at = Instant::now() + moment * Duration::from_millis(3);
+        while Instant::now() < at {
+            std::hint::spin_loop();
+        }
+        crate::harness::kill(supervisor.child.id() as i32, nix::sys::signal::Signal::SIGSTOP);
+        supervisor
+    });
+    let paused: Vec<_> = paused.collect();
+    // The pause is what is tried: longer than every patience.
+    std::thread::sleep(Duration::from_millis(2500));
+    for supervisor in paused {
+        crate::harness::kill(supervisor.child.id() as i32, nix::sys::signal::Signal::SIGCONT);
+        let status = supervisor.wait("an outcome", |supervisor| {
+            let status = supervisor.client.status().ok()?;
+            let is_over = |worker: &WorkerStatus| {
+                !["idle", "launching", "starting"].contains(&worker.phase.as_str())
+            };
+            status.workers.iter().all(is_over).then_some(status)
+        });
+        let late: Vec<_> = status.workers.iter().filter(|it| it.phase != "running").collect();
+        assert!(late.is_empty(), "{late:?}");
+        supervisor.stop();
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Noticing that the loop did not run: stopped (SIGSTOP), suspended with the whole machine or
 //! container, or not scheduled. The loop knows when it wanted to be back and when it is; and how
-//! long it took for a turn, and how much of that it ran.
+//! long it took for a turn, and how much of that it ran. Both are looked at whenever somebody is to
+//! be judged: a pause may come at any moment of a round.
 
 use std::time::Duration;
 
@@ -19,17 +20,27 @@ const LOOKS: u32 = 4;
 const LEAST: Duration = REAL;
 
 /// Where the loop is in its round.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lapse {
-    /// When the wait is to be over at the latest; `None`: it does not wait.
-    armed: Option<Duration>,
-    /// When the turn began, and how much this thread had run by then; `None`: it waits.
-    turn: Option<(Duration, Duration)>,
-    /// What was lost in the last turn.
+    round: Round,
+    /// What was lost and has not been told yet.
     lost: Duration,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Round {
+    /// It waits, and the wait is to be over by then at the latest.
+    Waiting { until: Duration },
+    /// It works: since when, and how much this thread had run by then.
+    Working { since: Duration, ran: Duration },
+}
+
 impl Lapse {
+    /// The loop works from now on.
+    pub(super) fn new(now: Duration) -> Self {
+        Self { round: Round::Working { since: now, ran: processor_time() }, lost: Duration::ZERO }
+    }
+
     /// The loop is about to wait. Where a judgement is due, it comes back sooner than that. When it
     /// comes back at the latest.
     pub(super) fn begin_to_wait(
@@ -38,30 +49,36 @@ impl Lapse {
         deadline: Option<Duration>,
         judgement: Option<Duration>,
     ) -> Option<Duration> {
-        // What was done since then was no turn: an answer, say.
-        if let Some(armed) = self.armed.take() {
-            self.lost = self.lost.saturating_add(counted(now.saturating_sub(armed)));
-        }
-        if let Some((begun, ran)) = self.turn.take() {
-            let slept =
-                now.saturating_sub(begun).saturating_sub(processor_time().saturating_sub(ran));
-            self.lost = self.lost.saturating_add(counted(slept));
-        }
+        self.count(now);
         let look =
             judgement.map(|at| now.saturating_add((at.saturating_sub(now) / LOOKS).max(LEAST)));
         let until = deadline.into_iter().chain(look).min();
         // For ever: nobody is judged meanwhile.
-        self.armed = Some(until.map_or(Duration::MAX, |until| until.max(now)));
+        self.round = Round::Waiting { until: until.map_or(Duration::MAX, |until| until.max(now)) };
         until
     }
 
-    /// A turn begins. How much time was lost in the wait, and in the turn before it.
-    pub(super) fn end_wait(&mut self, now: Duration) -> Option<Duration> {
-        let armed = self.armed.take()?;
-        self.turn = Some((now, processor_time()));
-        let lost =
-            std::mem::take(&mut self.lost).saturating_add(counted(now.saturating_sub(armed)));
+    /// The loop works, and is about to act on what the time is: how much was lost until `now`,
+    /// which is the time that it acts on. What is lost after that is not in it.
+    pub(super) fn until(&mut self, now: Duration) -> Option<Duration> {
+        self.count(now);
+        let lost = std::mem::take(&mut self.lost);
         Some(granted(lost)).filter(|lost| !lost.is_zero())
+    }
+
+    fn count(&mut self, now: Duration) {
+        let ran_by_now = processor_time();
+        let lost = counted(match self.round {
+            Round::Waiting { until } => now.saturating_sub(until),
+            Round::Working { since, ran } => {
+                now.saturating_sub(since).saturating_sub(ran_by_now.saturating_sub(ran))
+            }
+        });
+        self.lost = self.lost.saturating_add(lost);
+        // A turn in which little is lost at a time goes on: all of it may be much.
+        if matches!(self.round, Round::Waiting { .. }) || !lost.is_zero() {
+            self.round = Round::Working { since: now, ran: ran_by_now };
+        }
     }
 }
 
@@ -82,4 +99,28 @@ fn counted(late: Duration) -> Duration {
 /// How much this thread has run.
 fn processor_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_pause_is_noticed_at_every_moment_of_a_round_and_once() {
+        // As the loop begins, before it waits for the first time.
+        let mut lapse = Lapse::new(Duration::ZERO);
+        assert_eq!(lapse.until(5 * S), Some(6 * S), "in the first turn");
+        assert_eq!(lapse.until(5 * S), None);
+        // Between two looks of the same turn.
+        assert_eq!(lapse.until(10 * S), Some(6 * S), "in a turn");
+        // After the last look of a turn, before the wait.
+        lapse.begin_to_wait(15 * S, Some(16 * S), None);
+        assert_eq!(lapse.until(16 * S), Some(6 * S), "between a turn and the wait");
+        // In the wait.
+        lapse.begin_to_wait(16 * S, Some(17 * S), None);
+        assert_eq!(lapse.until(22 * S), Some(6 * S), "in the wait");
+        assert_eq!(lapse.until(22 * S), None);
+    }
 }
