@@ -22,6 +22,7 @@ use crate::hooks::Hooks;
 use crate::isolation::Drivers;
 use crate::isolation::drivers::Remark;
 use crate::probing::Probing;
+use crate::record::black_box::Count;
 use crate::record::events::Events;
 use crate::record::incidents::{Incidents, Names};
 use crate::record::own_log;
@@ -171,6 +172,7 @@ impl Daemon {
             upkeep,
         } = started;
         let count = names.workers.len();
+        let hooks = Hooks::new(around.black_box.counter(Count::DroppedHooks));
         Self {
             settings,
             machine,
@@ -188,7 +190,7 @@ impl Daemon {
             upkeep,
             hand_over: hand_over::Progress::default(),
             probing: Probing::default(),
-            hooks: Hooks::default(),
+            hooks,
             beside: beside::Beside::new(),
             unwritten: Vec::new(),
             has_more: false,

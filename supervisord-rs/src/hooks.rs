@@ -10,6 +10,7 @@ use std::io::{self, Seek, Write};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::config::settings::{Hook, HookEvent};
+use crate::record::black_box::Counter;
 
 /// Hooks that run at once.
 const AT_ONCE: usize = 8;
@@ -21,10 +22,16 @@ const QUEUE: usize = 256;
 pub struct Hooks {
     queue: VecDeque<(Hook, String)>,
     running: usize,
-    dropped: u64,
+    dropped: Counter,
 }
 
 impl Hooks {
+    /// `dropped`: where those are counted that are dropped.
+    #[must_use]
+    pub fn new(dropped: Counter) -> Self {
+        Self { dropped, ..Self::default() }
+    }
+
     /// Has the hooks of these lists run that are for this event. False when one was dropped.
     pub fn fire<'a>(
         &mut self,
@@ -37,7 +44,7 @@ impl Hooks {
             if self.queue.len() < QUEUE {
                 self.queue.push_back((hook.clone(), record.to_string()));
             } else {
-                self.dropped += 1;
+                self.dropped.add(1);
                 all_fit = false;
             }
         }
@@ -69,7 +76,7 @@ impl Hooks {
     /// Hooks dropped so far, because too many waited.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped
+        self.dropped.get()
     }
 }
 

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use supervision::{Event, Incarnation, Phase, Transition};
+use supervision::{Event, Incarnation, IncidentId, Phase, Transition};
 use tokio::sync::mpsc;
 
 use super::Daemon;
@@ -51,6 +51,8 @@ pub(super) enum Said {
         failure: Option<String>,
     },
     Looked(Box<super::upkeep::Found>),
+    /// An incident is on record.
+    Recorded(IncidentId),
 }
 
 /// The channel. It holds no more than what runs at once, which is bounded.
@@ -85,6 +87,12 @@ impl Beside {
         thread.spawn(move || drop(sender.send(work()))).map(drop)
     }
 
+    /// For whoever is not a task of ours: what it is to call when that has happened.
+    pub(super) fn when(&self, said: Said) -> impl FnOnce() + Send + 'static {
+        let sender = self.sender.clone();
+        move || drop(sender.send(said))
+    }
+
     /// What has been said already.
     pub(super) fn take(&mut self) -> Option<Said> {
         self.receiver.try_recv().ok()
@@ -115,6 +123,7 @@ impl Daemon {
                 self.turn(None);
             }
             Said::Looked(found) => self.on_looked(*found),
+            Said::Recorded(incident) => self.turn(Some(Event::Recorded { incident })),
             Said::HookEnded { command, failure } => {
                 self.hooks.ended();
                 if let Some(why) = failure {
@@ -257,7 +266,8 @@ impl Daemon {
                     | Said::Prepared { .. }
                     | Said::NotReloaded(_)
                     | Said::StopCommandEnded { .. }
-                    | Said::Looked(_),
+                    | Said::Looked(_)
+                    | Said::Recorded(_),
                 ) => {}
                 Err(_) => return,
             }

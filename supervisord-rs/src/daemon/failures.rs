@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use supervision::{Incarnation, Incident, Outcome};
+use supervision::{Incarnation, Incident, IncidentId, Outcome};
 use workers::board::monotonic_ns;
 
 use super::Daemon;
+use super::beside::Said;
 use crate::config::settings::HookEvent;
 use crate::control::protocol::IncidentRecord;
 use crate::isolation::Evidence;
@@ -78,8 +79,16 @@ impl Daemon {
                 reading.working.is_some_and(is_late) && now > limit
             })
         };
+        if self.incidents.is_recorded(incident.id) {
+            // A predecessor wrote it, and was no more before it remembered that.
+            self.beside.when(Said::Recorded(incident.id))();
+            return;
+        }
         let is_live = |incarnation| drivers.is_live(incarnation);
         let (record, tail) = self.incidents.settle(incident, is_live, is_stalled);
+        // Of one that a predecessor opened they are in the file.
+        let tail =
+            tail.or_else(|| incident.culprit.and_then(|culprit| drivers.tail(culprit.worker)));
         let recovered =
             incident.lost.iter().all(|loss| matches!(loss.outcome, Outcome::Recovered { .. }));
         let until = Instant::now() + TAIL_TIMEOUT;
@@ -127,7 +136,8 @@ impl Daemon {
         let line =
             serde_json::to_string(&record).expect("a record of strings and numbers is valid JSON");
         let path = std::sync::Arc::clone(self.incidents.path());
-        if !self.around.scribe.record(&path, line) {
+        let written = self.beside.when(Said::Recorded(IncidentId(record.id)));
+        if !self.around.scribe.record(&path, line, written) {
             tracing::error!(
                 incident = record.id,
                 "incident not written: the disk is too slow; it is kept in memory"

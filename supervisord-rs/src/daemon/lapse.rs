@@ -107,20 +107,21 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
+    /// Whole seconds: the test itself runs for some microseconds.
+    fn lost(lapse: &mut Lapse, now: Duration) -> Option<u64> {
+        lapse.until(now).map(|lost| (lost + S / 2).as_secs())
+    }
+
     #[test]
     fn a_pause_is_noticed_at_every_moment_of_a_round_and_once() {
-        // As the loop begins, before it waits for the first time.
         let mut lapse = Lapse::new(Duration::ZERO);
-        assert_eq!(lapse.until(5 * S), Some(6 * S), "in the first turn");
-        assert_eq!(lapse.until(5 * S), None);
-        // Between two looks of the same turn.
-        assert_eq!(lapse.until(10 * S), Some(6 * S), "in a turn");
-        // After the last look of a turn, before the wait.
+        assert_eq!(lost(&mut lapse, 5 * S), Some(6), "before the first wait");
+        assert_eq!(lost(&mut lapse, 5 * S), None);
+        assert_eq!(lost(&mut lapse, 10 * S), Some(6), "between two looks of a turn");
         lapse.begin_to_wait(15 * S, Some(16 * S), None);
-        assert_eq!(lapse.until(16 * S), Some(6 * S), "between a turn and the wait");
-        // In the wait.
+        assert_eq!(lost(&mut lapse, 16 * S), Some(6), "between a turn and the wait");
         lapse.begin_to_wait(16 * S, Some(17 * S), None);
-        assert_eq!(lapse.until(22 * S), Some(6 * S), "in the wait");
-        assert_eq!(lapse.until(22 * S), None);
+        assert_eq!(lost(&mut lapse, 22 * S), Some(6), "in the wait");
+        assert_eq!(lost(&mut lapse, 22 * S), None);
     }
 }

@@ -28,7 +28,7 @@ use crate::isolation::Drivers;
 use crate::isolation::drivers::Keeping;
 use crate::isolation::drivers::adopting::Past;
 use crate::isolation::launch::short_of_open_files;
-use crate::record::black_box::BlackBox;
+use crate::record::black_box::{BlackBox, Count};
 use crate::record::echo::{Echo, has_audience};
 use crate::record::events::{Events, wall};
 use crate::record::incidents::{Incidents, Names};
@@ -128,7 +128,7 @@ pub(super) fn start(
             Err(source) => return Err(StartError::Control { path: socket.clone(), source }),
         };
 
-    let scribe = Scribe::start()?;
+    let scribe = Scribe::start(black_box.counter(Count::LostRecords))?;
     let echo = has_audience(supervisor.echo).then(Echo::start).transpose()?;
     let carried = story.as_ref().map(|story| story.carried.clone()).unwrap_or_default();
     let surviving = Surviving { carriers: black_box.carriers(), carried, store: store.clone() };
@@ -378,6 +378,9 @@ fn create_black_box(
     };
     let black_box = create(runtime_dir, &pages, spare)
         .map_err(|source| StartError::BlackBox { path: runtime_dir.clone(), source })?;
+    if let Some(story) = story.filter(|story| !story.is_clean) {
+        black_box.carry_counts(story.counts);
+    }
     // Progress goes on where it was: the units were done.
     for worker in story.iter().flat_map(|story| &story.workers) {
         if let Some(index) = settings.launches.iter().position(|launch| launch.name == worker.name)

@@ -150,6 +150,12 @@ impl Incidents {
         self.settled.iter().map(|record| record.id).max()
     }
 
+    /// Whether it is among the newest of the file, or was kept since.
+    #[must_use]
+    pub fn is_recorded(&self, id: IncidentId) -> bool {
+        self.settled.iter().any(|record| record.id == id.0)
+    }
+
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Arc<Path> {

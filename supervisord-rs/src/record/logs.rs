@@ -54,7 +54,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::config::settings::{LineFormat, Rotate, Sink};
-use crate::record::black_box::Carriers;
+use crate::record::black_box::{Carriers, Whose};
 use crate::record::echo::Echo;
 use crate::record::post_mortem::PastCarried;
 use crate::service_manager::{FdStore, Heritage};
@@ -85,9 +85,8 @@ pub struct StreamPlan {
     pub cap: Option<u64>,
     /// What each line gets.
     pub line: LineFormat,
-    /// Where it is counted what it has lost: the position of its worker, and its number among the
-    /// worker's streams.
-    pub counted: Option<(usize, usize)>,
+    /// Where it is counted what it has lost.
+    pub counted: Whose,
 }
 
 /// Something that the loop should know.

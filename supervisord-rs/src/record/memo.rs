@@ -4,10 +4,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use supervision::{
-    Cause, Ending, FaultId, Generation, Incarnation, IncidentId, InjectionMemo, LaunchFailure,
-    LaunchStage, Loss, Marks, Memo, OpenLoss, Outcome, Phase, Status, Why, WorkerId,
-};
+use supervision::{FaultId, Generation, IncidentId, InjectionMemo, Marks, Memo};
+
+mod endings;
+mod losses;
+mod numbers;
+
+use endings::{ending, read_ending};
+use numbers::{PHASES, WHYS, phase, why};
 
 /// Failures that a successor hears of; the newest.
 pub(super) const FAILURES: usize = 16;
@@ -16,116 +20,18 @@ const INJECTIONS: usize = 8;
 const FIXED: usize = 12;
 /// Where the failures of a group begin, as many as a worker's.
 const GROUP: usize = FIXED + FAILURES + 3 * INJECTIONS;
-/// Where its part in an open incident begins.
+/// Where its parts in incidents that are not on record begin.
 const OPEN: usize = GROUP + FAILURES;
+/// So many of them: as many as the machine remembers.
+const LOSSES: usize = 3;
 /// Words of a memo.
-const WORDS: usize = OPEN + 8;
+const WORDS: usize = OPEN + LOSSES * losses::WORDS;
 /// Stands for "never".
 const NEVER: u64 = u64::MAX;
 
 /// A memo in memory.
 #[repr(C)]
 pub(super) struct Words([AtomicU64; WORDS]);
-
-// Numbers as stored. Each stands twice: in a match that leaves nothing out, so that something new
-// cannot be stored as something else, and in a list to read it back from. New ones go to the end of
-// both.
-const fn phase(phase: Phase) -> u64 {
-    match phase {
-        Phase::Idle => 0,
-        Phase::Launching => 1,
-        Phase::Starting => 2,
-        Phase::Running => 3,
-        Phase::Stopping => 4,
-        Phase::Killing => 5,
-        Phase::Backoff => 6,
-        Phase::Quarantined => 7,
-        Phase::Finished => 8,
-    }
-}
-const PHASES: [Phase; 9] = [
-    Phase::Idle,
-    Phase::Launching,
-    Phase::Starting,
-    Phase::Running,
-    Phase::Stopping,
-    Phase::Killing,
-    Phase::Backoff,
-    Phase::Quarantined,
-    Phase::Finished,
-];
-
-const fn why(why: Why) -> u64 {
-    match why {
-        Why::Requested => 0,
-        Why::Collateral => 1,
-        Why::GroupQuarantine => 2,
-        Why::Hang => 3,
-        Why::StartTimeout => 4,
-        Why::Unhealthy => 5,
-    }
-}
-const WHYS: [Why; 6] = [
-    Why::Requested,
-    Why::Collateral,
-    Why::GroupQuarantine,
-    Why::Hang,
-    Why::StartTimeout,
-    Why::Unhealthy,
-];
-
-const fn cause(cause: Cause) -> u64 {
-    match cause {
-        Cause::Unknown => 0,
-        Cause::Finished => 1,
-        Cause::Requested => 2,
-        Cause::Error => 3,
-        Cause::Panic => 4,
-        Cause::PanicNoUnwind => 5,
-        Cause::Segfault => 6,
-        Cause::StackOverflow => 7,
-        Cause::Abort => 8,
-        Cause::IllegalInstruction => 9,
-        Cause::FloatingPoint => 10,
-        Cause::Bus => 11,
-        Cause::Hang => 12,
-        Cause::StartTimeout => 13,
-        Cause::Unhealthy => 14,
-        Cause::StopTimeout => 15,
-        Cause::Killed => 16,
-        Cause::Signal => 17,
-        Cause::LaunchFailure => 18,
-        Cause::DomainLost => 19,
-        Cause::Collateral => 20,
-        Cause::Vanished => 21,
-        Cause::OutOfMemory => 22,
-    }
-}
-const CAUSES: [Cause; 23] = [
-    Cause::Unknown,
-    Cause::Finished,
-    Cause::Requested,
-    Cause::Error,
-    Cause::Panic,
-    Cause::PanicNoUnwind,
-    Cause::Segfault,
-    Cause::StackOverflow,
-    Cause::Abort,
-    Cause::IllegalInstruction,
-    Cause::FloatingPoint,
-    Cause::Bus,
-    Cause::Hang,
-    Cause::StartTimeout,
-    Cause::Unhealthy,
-    Cause::StopTimeout,
-    Cause::Killed,
-    Cause::Signal,
-    Cause::LaunchFailure,
-    Cause::DomainLost,
-    Cause::Collateral,
-    Cause::Vanished,
-    Cause::OutOfMemory,
-];
 
 impl Words {
     /// Writes a memo. Whoever may read at the same time looks at other words.
@@ -148,8 +54,8 @@ impl Words {
                 *word = nanos(*at).max(1);
             }
         }
-        if let Some(open) = memo.open {
-            words[OPEN..].copy_from_slice(&open_loss(open));
+        for (place, open) in words[OPEN..].chunks_exact_mut(losses::WORDS).zip(&memo.losses) {
+            place.copy_from_slice(&losses::write(*open));
         }
         for (three, injection) in
             words[FIXED + FAILURES..GROUP].chunks_exact_mut(3).zip(&memo.injections)
@@ -205,56 +111,12 @@ impl Words {
             failures: failures(FIXED),
             injections: injections.collect(),
             group_failures: failures(GROUP),
-            open: read_open_loss(&std::array::from_fn(|index| word(OPEN + index)), now),
+            losses: (0..LOSSES)
+                .map(|position| OPEN + position * losses::WORDS)
+                .filter_map(|at| losses::read(&std::array::from_fn(|index| word(at + index)), now))
+                .collect(),
         })
     }
-}
-
-fn open_loss(open: OpenLoss) -> [u64; 8] {
-    let OpenLoss { incident, opened, loss, is_culprit, injected } = open;
-    let (kind, generation, at) = match loss.outcome {
-        Outcome::Pending => (0, 0, 0),
-        Outcome::Recovered { incarnation, at } => (1, incarnation.generation.0, nanos(at)),
-        Outcome::Down => (2, 0, 0),
-        Outcome::FailedAgain => (3, 0, 0),
-    };
-    let flags = u64::from(is_culprit) | u64::from(loss.collateral) << 1 | kind << 8;
-    let (code, parameter) =
-        injected.map_or((0, 0), |fault| (u64::from(fault.code), fault.parameter));
-    [
-        incident.0,
-        loss.incarnation.generation.0,
-        nanos(opened),
-        flags,
-        generation,
-        at,
-        code,
-        parameter,
-    ]
-}
-
-fn read_open_loss(words: &[u64; 8], now: Duration) -> Option<OpenLoss> {
-    let [incident, lost, opened, flags, generation, at, code, parameter] = *words;
-    let moment = |word: u64| Duration::from_nanos(word).min(now);
-    let incarnation =
-        |generation| Incarnation { worker: WorkerId(0), generation: Generation(generation) };
-    let outcome = match flags >> 8 {
-        0 => Outcome::Pending,
-        1 => Outcome::Recovered { incarnation: incarnation(generation), at: moment(at) },
-        2 => Outcome::Down,
-        3 => Outcome::FailedAgain,
-        _ => return None,
-    };
-    let loss = Loss { incarnation: incarnation(lost), collateral: flags >> 1 & 1 == 1, outcome };
-    let code = u32::try_from(code).ok()?;
-    let injected = (code != 0).then_some(FaultId { code, parameter });
-    (incident != 0 && incident <= u64::from(u32::MAX)).then(|| OpenLoss {
-        incident: IncidentId(incident),
-        opened: moment(opened),
-        loss,
-        is_culprit: flags & 1 == 1,
-        injected,
-    })
 }
 
 fn index(word: u64) -> usize {
@@ -285,46 +147,12 @@ fn read_marks(word: u64) -> Marks {
     }
 }
 
-fn ending(ending: Ending) -> (u64, u64) {
-    let number = |number: i32| u64::from(number.cast_unsigned());
-    let (kind, value) = match ending.status {
-        Status::Unknown => (0, 0),
-        Status::Exited(exit) => (1, number(exit)),
-        Status::Signaled { signal, core_dumped: false } => (2, number(signal)),
-        Status::Signaled { signal, core_dumped: true } => (3, number(signal)),
-        Status::Returned => (4, 0),
-        Status::Failed => (5, 0),
-        Status::Panicked => (6, 0),
-        Status::Abandoned => (7, 0),
-        // At which step is for the record, not for the successor.
-        Status::NotLaunched(failure) => (8 + u64::from(failure.transient), number(failure.errno)),
-    };
-    (kind | cause(ending.cause) << 8, value)
-}
-
-fn read_ending(word: u64, value: u64) -> Option<Ending> {
-    let number = u32::try_from(value).ok()?.cast_signed();
-    let not_launched = |transient| {
-        Status::NotLaunched(LaunchFailure { stage: LaunchStage::Exec, errno: number, transient })
-    };
-    let status = match word & 0xff {
-        0 => Status::Unknown,
-        1 => Status::Exited(number),
-        2 => Status::Signaled { signal: number, core_dumped: false },
-        3 => Status::Signaled { signal: number, core_dumped: true },
-        4 => Status::Returned,
-        5 => Status::Failed,
-        6 => Status::Panicked,
-        7 => Status::Abandoned,
-        8 => not_launched(false),
-        9 => not_launched(true),
-        _ => return None,
-    };
-    Some(Ending { status, cause: *CAUSES.get(index(word >> 8))? })
-}
-
 #[cfg(test)]
 mod tests {
+    use supervision::{
+        Cause, Ending, Incarnation, Loss, OpenLoss, Outcome, Phase, Status, Why, WorkerId,
+    };
+
     use super::*;
 
     fn words() -> Words {
@@ -355,9 +183,10 @@ mod tests {
                 .map(|position| InjectionMemo { draws: position, times: 1, due: Some(seconds(5)) })
                 .collect(),
             group_failures: vec![seconds(3)],
-            open: Some(OpenLoss {
+            losses: vec![OpenLoss {
                 incident: IncidentId(4),
                 opened: seconds(2),
+                ending: Ending { status: Status::Exited(3), cause: Cause::Error },
                 loss: Loss {
                     incarnation: Incarnation { worker: WorkerId(0), generation: Generation(6) },
                     collateral: true,
@@ -368,18 +197,11 @@ mod tests {
                 },
                 is_culprit: true,
                 injected: Some(FaultId { code: 3, parameter: 9 }),
-            }),
+            }],
         };
         let words = words();
         words.write(&memo);
         assert_eq!(words.read(seconds(10)), Some(memo));
-    }
-
-    #[test]
-    fn what_has_a_number_is_read_back_by_it() {
-        assert_eq!(PHASES.map(phase), std::array::from_fn(|number| number as u64));
-        assert_eq!(WHYS.map(why), std::array::from_fn(|number| number as u64));
-        assert_eq!(CAUSES.map(cause), std::array::from_fn(|number| number as u64));
     }
 
     #[test]

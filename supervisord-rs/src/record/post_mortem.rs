@@ -16,7 +16,7 @@ use workers::board::{Board, Reading, SIZE, monotonic_ns};
 
 use super::append;
 use super::black_box::{
-    Begun, Carried, FILE, Header, MAGIC, NOTE, Note, ProcessMark, binary, boot,
+    Begun, COUNTS, Carried, FILE, Header, MAGIC, NOTE, Note, ProcessMark, STREAMS, binary, boot,
 };
 use crate::isolation::{Evidence, evidence};
 use crate::service_manager;
@@ -42,6 +42,8 @@ pub struct PostMortem {
     pub is_same_binary: bool,
     /// Output that was on its way.
     pub carried: Vec<PastCarried>,
+    /// What had been counted over all supervisors.
+    pub counts: [u64; COUNTS],
     signal: i32,
     /// Whether it had become the one that counts; when its supervisor began.
     published: Option<u64>,
@@ -78,8 +80,9 @@ pub struct PastWorker {
     pub progress: u64,
     /// Units of work begun and not done.
     pub in_flight: u64,
-    /// Bytes that its streams had lost: in all, and not marked in the file yet.
-    pub losses: [[u64; 2]; 2],
+    /// Bytes that its streams had lost, and the cell that it was the first member of: in all, and
+    /// not marked in the file yet.
+    pub losses: [[u64; 2]; STREAMS],
     fault: Option<(FaultId, u64)>,
     reading: Option<Reading>,
 }
@@ -216,6 +219,7 @@ impl PostMortem {
             was_stopping: header.is_stopping.load(Ordering::Relaxed) == 1,
             is_same_binary: header.binary.load(Ordering::Relaxed) == binary() && binary() != 0,
             carried: header.carried.iter().map(PastCarried::read).collect(),
+            counts: std::array::from_fn(|count| header.counts[count].load(Ordering::Relaxed)),
             signal: header.signal.load(Ordering::Relaxed),
             published: (header.is_published.load(Ordering::Relaxed) == 1)
                 .then(|| header.started_at.load(Ordering::Relaxed)),
@@ -392,7 +396,7 @@ mod tests {
             injected: None,
             injections: Vec::new(),
             group_failures: Vec::new(),
-            open: None,
+            losses: Vec::new(),
         }
     }
 

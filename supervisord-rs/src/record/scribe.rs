@@ -6,20 +6,19 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use super::black_box::Counter;
 use super::record_file::RecordFile;
 
 /// Pieces of work that wait at most.
 const QUEUE: usize = 512;
 
 /// Something to write.
-#[derive(Debug)]
 enum Job {
-    /// One line of a record.
-    Record { path: Arc<Path>, line: String },
+    /// One line of a record, and who is to know that it is written.
+    Record { path: Arc<Path>, line: String, written: Box<dyn FnOnce() + Send> },
     /// Everything before this is written; say so.
     Flush(SyncSender<()>),
 }
@@ -28,30 +27,35 @@ enum Job {
 #[derive(Debug)]
 pub struct Scribe {
     jobs: SyncSender<Job>,
-    lost: Arc<AtomicU64>,
+    lost: Counter,
 }
 
 impl Scribe {
-    /// Starts the thread.
+    /// Starts the thread. `lost`: where it is counted what is lost.
     ///
     /// # Errors
     /// EAGAIN when no thread can be created.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(lost: Counter) -> io::Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE);
-        let lost = Arc::new(AtomicU64::new(0));
-        let mut writer =
-            Writer { files: HashMap::new(), is_in_trouble: false, lost: Arc::clone(&lost) };
+        let mut writer = Writer { files: HashMap::new(), is_in_trouble: false, lost: lost.clone() };
         // Not joined: a disk that hangs must not hang the end of the supervisor.
         std::thread::Builder::new().name("scribe".into()).spawn(move || writer.work(&queue))?;
         Ok(Self { jobs, lost })
     }
 
-    /// Hands over one line of a record. Does not block; false when it was lost (and counted).
-    pub fn record(&self, path: &Arc<Path>, line: String) -> bool {
-        match self.jobs.try_send(Job::Record { path: Arc::clone(path), line }) {
+    /// Hands over one line of a record; `written` is called when it is in its file. Does not block;
+    /// false when it was lost (and counted).
+    pub fn record(
+        &self,
+        path: &Arc<Path>,
+        line: String,
+        written: impl FnOnce() + Send + 'static,
+    ) -> bool {
+        let job = Job::Record { path: Arc::clone(path), line, written: Box::new(written) };
+        match self.jobs.try_send(job) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.lost.fetch_add(1, Ordering::Relaxed);
+                self.lost.add(1);
                 false
             }
         }
@@ -60,7 +64,7 @@ impl Scribe {
     /// Records lost so far: the queue was full, or the file took no writes.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.lost.get()
     }
 
     /// Waits until everything handed over is written, at most `timeout`.
@@ -77,14 +81,14 @@ impl Scribe {
 struct Writer {
     files: HashMap<Arc<Path>, RecordFile>,
     is_in_trouble: bool,
-    lost: Arc<AtomicU64>,
+    lost: Counter,
 }
 
 impl Writer {
     fn work(&mut self, queue: &Receiver<Job>) {
         while let Ok(job) = queue.recv() {
             match job {
-                Job::Record { path, line } => self.append(&path, &line),
+                Job::Record { path, line, written } => self.append(&path, &line, written),
                 Job::Flush(done) => {
                     let _ = done.send(());
                 }
@@ -92,15 +96,18 @@ impl Writer {
         }
     }
 
-    fn append(&mut self, path: &Arc<Path>, line: &str) {
+    fn append(&mut self, path: &Arc<Path>, line: &str, written: Box<dyn FnOnce() + Send>) {
         let file = self.files.entry(Arc::clone(path)).or_insert_with(|| RecordFile::new(path));
         match file.append(line) {
-            Ok(()) => self.is_in_trouble = false,
+            Ok(()) => {
+                self.is_in_trouble = false;
+                written();
+            }
             Err(error) => {
                 if !std::mem::replace(&mut self.is_in_trouble, true) {
                     tracing::warn!(path = %path.display(), %error, "cannot write: what comes meanwhile is lost and counted");
                 }
-                self.lost.fetch_add(1, Ordering::Relaxed);
+                self.lost.add(1);
             }
         }
     }

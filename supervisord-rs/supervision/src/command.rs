@@ -311,7 +311,7 @@ impl Machine {
                 let result = Err(Refusal::ShuttingDown);
                 self.effects.push_back(Effect::Reply { request: *request, result });
             }
-            Event::Deadline | Event::TimeLost { .. } => {}
+            Event::Deadline | Event::Recorded { .. } | Event::TimeLost { .. } => {}
             Event::Launched { .. }
             | Event::LaunchFailed { .. }
             | Event::Ready { .. }

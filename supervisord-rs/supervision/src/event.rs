@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::ending::{Ending, LaunchFailure};
-use crate::id::{DomainId, FaultId, GroupId, Incarnation, RequestId, WorkerId};
+use crate::id::{DomainId, FaultId, GroupId, Incarnation, IncidentId, RequestId, WorkerId};
 use crate::spec::{Dependency, DomainSpec, WorkerSpec};
 
 /// Something happened. Events about incarnations other than the present one are dropped and
@@ -92,6 +92,11 @@ pub enum Event {
         incarnation: Incarnation,
         /// On the machine's clock; never sooner than it was.
         until: Duration,
+    },
+    /// An incident that was closed is on record, or given up: nobody has to close it again.
+    Recorded {
+        /// Which.
+        incident: IncidentId,
     },
     /// There are more workers from now on. Ids of those that there are do not change.
     Extend(Extension),

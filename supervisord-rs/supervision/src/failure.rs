@@ -239,7 +239,7 @@ impl Machine {
         for lost in lost {
             self.settle_loss(lost.worker, Outcome::FailedAgain);
             let state = &mut self.workers[lost.worker.index()];
-            state.open_incident = Some(id);
+            state.note_loss(id);
             state.last_incident = Some(id);
         }
         let loss = |lost: &Incarnation| Loss {
@@ -271,6 +271,13 @@ impl Machine {
         if self.ledger.settle(id, worker, outcome) {
             self.workers[worker.index()].open_incident = None;
             self.close_settled(vec![id]);
+        }
+    }
+
+    /// Those whose part in it was remembered need not remember it any more.
+    pub(crate) fn on_recorded(&mut self, incident: crate::id::IncidentId) {
+        for loss in self.ledger.forget(incident).iter().flat_map(|incident| &incident.lost) {
+            self.workers.touch(loss.incarnation.worker.index());
         }
     }
 

@@ -54,7 +54,7 @@ impl Machine {
                     self.settle_loss(other, Outcome::FailedAgain);
                     let incarnation = self.incarnation(other);
                     if self.ledger.add_collateral(id, incarnation) {
-                        self.workers[other.index()].open_incident = Some(id);
+                        self.workers[other.index()].note_loss(id);
                     }
                 }
             }

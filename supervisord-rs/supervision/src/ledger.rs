@@ -1,5 +1,5 @@
 //! The incidents that are open: each is opened once, and closed once when every loss in it is
-//! settled.
+//! settled. One that is closed is kept until it is on record: a successor closes it again.
 
 use alloc::collections::BTreeMap;
 use core::time::Duration;
@@ -7,17 +7,21 @@ use core::time::Duration;
 use crate::id::{Incarnation, IncidentId, WorkerId};
 use crate::incident::{Incident, Loss, Outcome};
 
-/// The open incidents, and the number of the last.
+/// Closed incidents that are kept at most: where nothing can be written, the oldest go.
+const CLOSED_MAX: usize = 64;
+
+/// The open incidents, those that are closed and not on record, and the number of the last.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     open: BTreeMap<IncidentId, Incident>,
+    closed: BTreeMap<IncidentId, Incident>,
     last: u64,
 }
 
 impl Ledger {
     /// Goes on counting after this one.
     pub(crate) fn after(last: Option<IncidentId>) -> Self {
-        Self { open: BTreeMap::new(), last: last.map_or(0, |id| id.0) }
+        Self { open: BTreeMap::new(), closed: BTreeMap::new(), last: last.map_or(0, |id| id.0) }
     }
 
     /// The number of the next incident.
@@ -37,9 +41,14 @@ impl Ledger {
         self.open.insert(incident.id, incident);
     }
 
-    /// An open incident.
+    /// An incident that is not on record.
     pub(crate) fn get(&self, id: IncidentId) -> Option<&Incident> {
-        self.open.get(&id)
+        self.open.get(&id).or_else(|| self.closed.get(&id))
+    }
+
+    /// It is on record.
+    pub(crate) fn forget(&mut self, id: IncidentId) -> Option<Incident> {
+        self.closed.remove(&id)
     }
 
     /// Adds one that the machine restarts because of an open incident; false when that is settled
@@ -67,7 +76,7 @@ impl Ledger {
         settled
     }
 
-    /// Takes the incident out when nothing in it is pending any more.
+    /// Closes the incident when nothing in it is pending any more.
     pub(crate) fn close(&mut self, id: IncidentId, now: Duration) -> Option<Incident> {
         let pending = self.open.get(&id)?.lost.iter().any(|loss| loss.outcome == Outcome::Pending);
         if pending {
@@ -75,6 +84,10 @@ impl Ledger {
         }
         let mut incident = self.open.remove(&id)?;
         incident.closed = Some(now);
+        self.closed.insert(id, incident.clone());
+        if self.closed.len() > CLOSED_MAX {
+            self.closed.pop_first();
+        }
         Some(incident)
     }
 }

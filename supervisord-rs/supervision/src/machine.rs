@@ -256,6 +256,7 @@ impl Machine {
                 self.on_incarnation(incarnation, Signal::Unhealthy, None)
             }
             Event::Extended { incarnation, until } => self.on_extended(incarnation, until),
+            Event::Recorded { incident } => self.on_recorded(incident),
             Event::Extend(extension) => self.extend(extension),
             Event::Command { request, command } => self.on_command(request, command),
             Event::TimeLost { by } => self.on_time_lost(by),

@@ -55,17 +55,20 @@ pub struct Memo {
     pub injections: Vec<InjectionMemo>,
     /// Of the first in a group: when the failures within the group's window were, oldest first.
     pub group_failures: Vec<Duration>,
-    /// What it has lost in an incident that is not settled.
-    pub open: Option<OpenLoss>,
+    /// What it has lost in incidents that are not on record, the oldest first.
+    pub losses: Vec<OpenLoss>,
 }
 
-/// A worker's part in an incident that is open: all parts together are the incident.
+/// A worker's part in an incident that is open, or not written yet: all parts together are the
+/// incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenLoss {
     /// Which.
     pub incident: IncidentId,
     /// When it was opened.
     pub opened: Duration,
+    /// How the culprit, or else the domain, ended.
+    pub ending: Ending,
     /// Its incarnation that was lost, and what has become of the worker; the number of the worker
     /// is the memo's.
     pub loss: Loss,
@@ -204,7 +207,7 @@ impl Machine {
                 })
                 .collect(),
             group_failures: self.group_failures_of(worker),
-            open: self.open_loss(worker),
+            losses: self.losses_of(worker),
         })
     }
 

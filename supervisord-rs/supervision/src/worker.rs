@@ -109,8 +109,15 @@ pub(crate) struct Worker {
     pub(crate) last_incident: Option<IncidentId>,
     /// The incident in which its loss is not settled yet.
     pub(crate) open_incident: Option<IncidentId>,
+    /// The last ones in which it was lost, oldest first: what is not on record of them is in its
+    /// memo.
+    pub(crate) losses: Vec<IncidentId>,
     pub(crate) abandoned: u32,
 }
+
+/// Incidents of which a worker remembers its part until they are on record: one that is open, and
+/// those before it that wait to be written.
+pub(crate) const LOSSES: usize = 3;
 
 /// How often an injection fell due, and how often it was committed, over all incarnations.
 #[derive(Clone, Copy, Debug, Default)]
@@ -149,8 +156,18 @@ impl Worker {
             last_ending: None,
             last_incident: None,
             open_incident: None,
+            losses: Vec::new(),
             abandoned: 0,
         }
+    }
+
+    /// It was lost in this incident, which is open.
+    pub(crate) fn note_loss(&mut self, incident: IncidentId) {
+        self.open_incident = Some(incident);
+        self.losses.retain(|known| *known != incident);
+        self.losses.push(incident);
+        let excess = self.losses.len().saturating_sub(LOSSES);
+        self.losses.drain(..excess);
     }
 
     /// Forgets what concerns one incarnation only.

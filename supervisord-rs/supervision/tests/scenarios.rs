@@ -1054,6 +1054,39 @@ fn an_incident_that_is_open_at_a_death_is_settled_by_the_successor() {
 }
 
 #[test]
+fn an_incident_that_is_settled_and_not_written_at_a_death_is_closed_by_the_successor() {
+    let mut world = up(spec(&["a", "b"]));
+    // Three of one worker, the last of which is open, and nobody writes.
+    for _ in 0..3 {
+        world.crash(0);
+        world.questions.retain(|question| !matches!(question, Effect::IncidentClosed(_)));
+        if world.closed.len() < 2 {
+            world.now += 10_000 * MS;
+            world.tell(Event::Deadline);
+            while world.phase(0) != Phase::Running {
+                world.answer().expect("it comes up");
+                world.questions.retain(|question| !matches!(question, Effect::IncidentClosed(_)));
+            }
+        }
+    }
+    let before = world.closed.clone();
+    assert_eq!(before.keys().copied().collect::<Vec<_>>(), [1, 2]);
+    world.succeed(true, |_| true);
+    for (id, before) in before {
+        let after = &world.closed[&id];
+        assert_eq!(
+            (after.culprit, after.ending, &after.lost, after.opened),
+            (before.culprit, before.ending, &before.lost, before.opened)
+        );
+    }
+    // What is on record is closed by no successor.
+    world.pass(10_000 * MS);
+    assert!(world.unwritten.is_empty());
+    world.succeed(true, |_| true);
+    assert!(world.unwritten.is_empty(), "{:?}", world.unwritten);
+}
+
+#[test]
 fn the_failures_of_a_group_are_counted_over_a_death() {
     let mut spec = spec(&["a", "b"]);
     let mut members = group("g", Strategy::OneForOne, &[0, 1]);

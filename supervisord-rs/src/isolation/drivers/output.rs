@@ -13,6 +13,7 @@ use crate::config::{Launch, default};
 use crate::isolation::launch::failure;
 use crate::isolation::surroundings::{Failed, Result};
 use crate::isolation::thread::from_io;
+use crate::record::black_box::Whose;
 use crate::record::logs::StreamPlan;
 
 /// The descriptors that a worker's output goes to.
@@ -38,7 +39,7 @@ impl Drivers {
                     rotate: logs.rotate,
                     cap: logs.cap,
                     line: logs.line,
-                    counted: Some((worker.index(), usize::from(stream == "stderr"))),
+                    counted: Whose::Worker(worker.index(), stream == "stderr"),
                 };
                 match self.logs.open(&plan) {
                     Ok(id) => {
@@ -81,6 +82,7 @@ impl Drivers {
             Some(stream) => stream,
             None => {
                 let directory = self.log_dir.clone();
+                let first = self.domain_of.iter().position(|of| *of == domain).unwrap_or(0);
                 let plan = StreamPlan {
                     name: format!("cell-{name}/stdout"),
                     worker: format!("cell {name}"),
@@ -94,7 +96,7 @@ impl Drivers {
                     },
                     cap: None,
                     line: LineFormat::default(),
-                    counted: None,
+                    counted: Whose::Cell(first),
                 };
                 let stream = self.logs.open(&plan).map_err(from_pipes)?;
                 self.domains[domain.index()].output = Some(stream);

@@ -146,8 +146,8 @@ impl Pool {
             stream.discard();
         }
         let _ = self.epoll.delete(stream.pipe());
-        self.lost_by_closed
-            .fetch_add(stream.losses.lost().load(Ordering::Relaxed), Ordering::Relaxed);
+        // Should it be opened again, it begins to count anew.
+        self.lost_by_closed.add(stream.losses.lost().swap(0, Ordering::Relaxed));
         let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = streams.get_mut(id as usize) {
             *slot = None;

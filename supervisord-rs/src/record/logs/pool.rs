@@ -16,7 +16,7 @@ use super::jobs::Job;
 use super::stream::Stream;
 use super::target::{Target, Targets};
 use super::{Notice, StreamId, lock};
-use crate::record::black_box::{CARRIERS, Carriers};
+use crate::record::black_box::{CARRIERS, Carriers, Count, Counter};
 use crate::record::patient::PATIENCE;
 use crate::service_manager::FdStore;
 use crate::waiting::until;
@@ -60,7 +60,7 @@ pub(super) struct Pool {
     unweighed: AtomicU64,
     pub(super) is_weighing: AtomicBool,
     targets: Targets,
-    pub(super) lost_by_closed: AtomicU64,
+    pub(super) lost_by_closed: Counter,
     /// Hands that no thread has at the moment, and how many there have been.
     hands: Mutex<(Vec<Hands>, usize)>,
     carriers: Carriers,
@@ -90,7 +90,7 @@ impl Pool {
             unweighed: AtomicU64::new(0),
             is_weighing: AtomicBool::new(false),
             targets: Targets::new(),
-            lost_by_closed: AtomicU64::new(0),
+            lost_by_closed: carriers.counter(Count::LostByClosed),
             hands: Mutex::default(),
             carriers,
             store,
@@ -191,7 +191,7 @@ impl Pool {
     pub(super) fn lost(&self) -> u64 {
         let open: u64 =
             self.all().iter().map(|stream| stream.losses.lost().load(Ordering::Relaxed)).sum();
-        open + self.lost_by_closed.load(Ordering::Relaxed)
+        open + self.lost_by_closed.get()
     }
 
     pub(super) fn give(&self, job: Job) {

@@ -44,34 +44,45 @@ impl Machine {
         }
     }
 
-    pub(super) fn open_loss(&self, worker: WorkerId) -> Option<OpenLoss> {
-        let state = self.workers.get(worker.index())?;
-        let incident = self.ledger.get(state.open_incident.or(state.last_incident)?)?;
+    /// Its parts in incidents that are not on record.
+    pub(super) fn losses_of(&self, worker: WorkerId) -> Vec<OpenLoss> {
+        let incidents = &self.workers[worker.index()].losses;
+        incidents.iter().filter_map(|incident| self.loss_in(*incident, worker)).collect()
+    }
+
+    fn loss_in(&self, incident: IncidentId, worker: WorkerId) -> Option<OpenLoss> {
+        let incident = self.ledger.get(incident)?;
         let loss = *incident.lost.iter().rev().find(|loss| loss.incarnation.worker == worker)?;
         let is_culprit = incident.culprit.is_some_and(|culprit| culprit == loss.incarnation);
         let injected = incident.injected.filter(|_| is_culprit);
         Some(OpenLoss {
             incident: incident.id,
             opened: incident.opened,
+            ending: incident.ending,
             loss,
             is_culprit,
             injected,
         })
     }
 
-    /// Incidents that were open are open again, each of the parts that are known. Those that miss
-    /// nobody any more are settled at once.
+    /// Incidents that were open are open again, each of the parts that are known. Those that were
+    /// not written yet are closed again at once.
     pub(super) fn reopen(&mut self, known: &[&InheritedWorker]) {
         let mut parts: BTreeMap<IncidentId, Vec<(WorkerId, OpenLoss)>> = BTreeMap::new();
         for past in known.iter().filter(|past| past.fate != Fate::Closed) {
-            if let Some(open) = past.memo.open {
-                parts.entry(open.incident).or_default().push((past.worker, open.of(past.worker)));
+            for loss in &past.memo.losses {
+                parts.entry(loss.incident).or_default().push((past.worker, loss.of(past.worker)));
             }
         }
         for (id, parts) in parts {
             let incident = self.joined(id, &parts);
-            for loss in incident.lost.iter().filter(|loss| loss.outcome == Outcome::Pending) {
-                self.workers[loss.incarnation.worker.index()].open_incident = Some(id);
+            for loss in &incident.lost {
+                let state = &mut self.workers[loss.incarnation.worker.index()];
+                let open = state.open_incident;
+                state.note_loss(id);
+                if loss.outcome != Outcome::Pending {
+                    state.open_incident = open;
+                }
             }
             self.ledger.reopen(incident);
             self.close_settled(alloc::vec![id]);
@@ -92,7 +103,7 @@ impl Machine {
             id,
             domain: self.spec.workers[first.index()].domain,
             culprit,
-            ending: self.workers[first.index()].last_ending.unwrap_or(unknown),
+            ending: of_culprit.or(parts.first()).map_or(unknown, |(_, part)| part.ending),
             injected: of_culprit.and_then(|(_, part)| part.injected),
             opened: parts.iter().map(|(_, part)| part.opened).min().unwrap_or(self.now),
             closed: None,

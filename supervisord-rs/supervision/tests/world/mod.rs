@@ -102,6 +102,8 @@ pub struct World {
     pub asked: BTreeSet<RequestId>,
     pub opened: BTreeMap<u64, Incident>,
     pub closed: BTreeMap<u64, Incident>,
+    /// Of them, those that are not on record yet: the next answers say that they are.
+    pub unwritten: BTreeSet<u64>,
     pub transitions: Vec<Transition>,
     pub log: Vec<Effect>,
     /// What was remembered of each worker when it last changed.
@@ -136,6 +138,7 @@ impl World {
             asked: BTreeSet::new(),
             opened: BTreeMap::new(),
             closed: BTreeMap::new(),
+            unwritten: BTreeSet::new(),
             transitions: Vec::new(),
             log: Vec::new(),
             memos: BTreeMap::new(),
@@ -161,6 +164,12 @@ impl World {
             self.now
         );
         self.check();
+        // Each worker remembers three of its own: whoever writes is no further behind than that.
+        if self.unwritten.len() > 2
+            && let Some(&oldest) = self.unwritten.first()
+        {
+            self.write(supervision::IncidentId(oldest));
+        }
     }
 
     pub fn command(&mut self, command: Command) -> RequestId {
@@ -273,7 +282,13 @@ impl World {
                     "{incident:?}"
                 );
                 assert!(incident.closed >= Some(incident.opened), "{incident:?}");
-                let before = self.closed.insert(incident.id.0, incident);
+                let id = incident.id.0;
+                // One that nobody was lost in stands in no memo: it is written at once.
+                if !incident.lost.is_empty() {
+                    self.unwritten.insert(id);
+                }
+                self.questions.push_back(Effect::IncidentClosed(incident.clone()));
+                let before = self.closed.insert(id, incident);
                 assert_eq!(before, None, "an incident closed twice");
             }
             Effect::Reply { request, result } => {
@@ -484,9 +499,16 @@ impl World {
                 self.tell(Event::Heartbeat { incarnation, last_beat });
             }
             Effect::Recycle { domain, culprit } => self.end_domain(domain, Some(culprit), KILLED),
+            Effect::IncidentClosed(incident) => self.write(incident.id),
             _ => {}
         }
         Some(())
+    }
+
+    fn write(&mut self, incident: supervision::IncidentId) {
+        if self.unwritten.remove(&incident.0) {
+            self.tell(Event::Recorded { incident });
+        }
     }
 
     pub fn say_ready(&mut self, incarnation: Incarnation) {
@@ -632,6 +654,10 @@ impl World {
         self.now += unheard;
         let spec = self.machine.spec().clone();
         self.questions.clear();
+        // Nobody knows of them but by what was remembered.
+        for unwritten in std::mem::take(&mut self.unwritten) {
+            self.closed.remove(&unwritten);
+        }
         let mut workers = Vec::new();
         let mut last_incident = self.opened.keys().next_back().copied();
         for (&worker, memo) in &self.memos {

@@ -1,0 +1,68 @@
+//! What is counted over all supervisors until an orderly end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use workers::mapping::Mapping;
+
+use super::header::header;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// Records that were lost.
+    LostRecords,
+    /// Bytes that streams have lost which are closed.
+    LostByClosed,
+    /// Hooks that were dropped.
+    DroppedHooks,
+}
+
+/// How many.
+pub(in crate::record) const COUNTS: usize = 3;
+
+/// Where one of them stands: in the black box, or in memory that ends with us.
+#[derive(Clone, Debug)]
+pub struct Counter(Place);
+
+#[derive(Clone, Debug)]
+enum Place {
+    Shared(Arc<Mapping>, Count),
+    Own(Arc<AtomicU64>),
+}
+
+impl Default for Counter {
+    fn default() -> Self {
+        Self(Place::Own(Arc::default()))
+    }
+}
+
+impl Counter {
+    pub(super) fn new(mapping: &Arc<Mapping>, count: Count) -> Self {
+        Self(Place::Shared(Arc::clone(mapping), count))
+    }
+
+    /// So many more.
+    pub fn add(&self, more: u64) {
+        self.word().fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// So far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.word().load(Ordering::Relaxed)
+    }
+
+    fn word(&self) -> &AtomicU64 {
+        let (mapping, count) = match &self.0 {
+            Place::Own(word) => return word,
+            Place::Shared(mapping, count) => (mapping, count),
+        };
+        let index = match count {
+            Count::LostRecords => 0,
+            Count::LostByClosed => 1,
+            Count::DroppedHooks => 2,
+        };
+        &header(mapping).counts[index]
+    }
+}

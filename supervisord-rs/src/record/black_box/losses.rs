@@ -1,0 +1,55 @@
+//! What streams of output have lost, counted where it outlives us.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use workers::mapping::Mapping;
+
+use super::note::note;
+
+/// Streams that are counted in a worker's note: its own two, and those of the cell that it is the
+/// first member of.
+pub(in crate::record) const STREAMS: usize = 4;
+
+/// Whose losses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Of a worker's stream: the worker's position, and whether it is standard error.
+    Worker(usize, bool),
+    /// Of a cell's own stream: the position of its first member.
+    Cell(usize),
+}
+
+/// The counts of one stream.
+#[derive(Debug)]
+pub struct Losses {
+    mapping: Arc<Mapping>,
+    worker: usize,
+    stream: usize,
+}
+
+impl Losses {
+    pub(super) fn new(mapping: &Arc<Mapping>, whose: Whose) -> Self {
+        let (worker, stream) = match whose {
+            Whose::Worker(worker, is_stderr) => (worker, usize::from(is_stderr)),
+            Whose::Cell(first) => (first, 2),
+        };
+        Self { mapping: Arc::clone(mapping), worker, stream }
+    }
+
+    /// In all.
+    #[must_use]
+    pub fn lost(&self) -> &AtomicU64 {
+        &self.words()[0]
+    }
+
+    /// Not marked in the file yet.
+    #[must_use]
+    pub fn unmarked(&self) -> &AtomicU64 {
+        &self.words()[1]
+    }
+
+    fn words(&self) -> &[AtomicU64; 2] {
+        &note(&self.mapping, self.worker).losses[self.stream]
+    }
+}

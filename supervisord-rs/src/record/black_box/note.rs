@@ -1,0 +1,128 @@
+//! The upper half of a worker's page: what its successor needs to know of it.
+#![expect(unsafe_code, reason = "a mapped page has no type")]
+
+use std::ptr;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+use supervision::Memo;
+use workers::board::{Board, SIZE};
+use workers::mapping::Mapping;
+
+use super::losses::STREAMS;
+use crate::record::memo::Words;
+
+/// Where a worker's note begins in its page.
+pub(in crate::record) const NOTE: usize = SIZE / 2;
+
+/// What a successor needs to know of a worker, beside its board. Each group of words is written so
+/// that a death at any instant leaves the old or the new: a memo is written beside the one that
+/// counts, and then counts; a process is erased, written, and then named by its generation.
+#[repr(C, align(64))]
+pub struct Note {
+    pub(in crate::record) name_length: AtomicU32,
+    /// Which of the memos counts.
+    pub(in crate::record) current: AtomicU32,
+    pub(in crate::record) name: [AtomicU64; 8],
+    pub(in crate::record) memos: [Words; 2],
+    /// Of which generation the process below is; 0: of none. Stored last.
+    pub(in crate::record) process_generation: AtomicU64,
+    pub(in crate::record) pid: AtomicI32,
+    pub(in crate::record) main_pid: AtomicI32,
+    pub(in crate::record) start_time: AtomicU64,
+    pub(in crate::record) main_start_time: AtomicU64,
+    /// What was done and said in the generation that stands there.
+    pub(in crate::record) ready_generation: AtomicU64,
+    pub(in crate::record) stop_generation: AtomicU64,
+    /// How it is launched, as a number: another one, and its process is not what the configuration
+    /// wants.
+    pub(in crate::record) plan: AtomicU64,
+    pub(in crate::record) fault: AtomicU32,
+    pub(in crate::record) fault_parameter: AtomicU64,
+    pub(in crate::record) fault_ordered_at: AtomicU64,
+    /// Copied from the worker's own board by the handler of a fatal signal.
+    pub(in crate::record) progress: AtomicU64,
+    pub(in crate::record) in_flight: AtomicU64,
+    /// Bytes of its streams that were lost: by stream, in all and not yet marked in the file.
+    pub(in crate::record) losses: [[AtomicU64; 2]; STREAMS],
+}
+
+const _: () = assert!(size_of::<Board>() <= NOTE && size_of::<Note>() <= SIZE - NOTE);
+
+/// A process, so that it is not mistaken for another that has its number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessMark {
+    /// Its number; 0: none.
+    pub pid: i32,
+    /// When it was born, in clock ticks since boot (`starttime`, proc_pid_stat(5)).
+    pub start_time: u64,
+}
+
+impl Note {
+    /// Remembers where the worker stands.
+    pub fn remember(&self, memo: &Memo) {
+        let next = usize::from(self.current.load(Ordering::Relaxed) == 0);
+        self.memos[next].write(memo);
+        self.current.store(u32::from(next == 1), Ordering::SeqCst);
+    }
+
+    /// Before a launch: nothing has been ordered for the new generation, and it has no process yet.
+    pub fn begin_launch(&self) {
+        self.process_generation.store(0, Ordering::SeqCst);
+        self.fault.store(0, Ordering::Relaxed);
+        self.progress.store(0, Ordering::Relaxed);
+        self.in_flight.store(0, Ordering::Relaxed);
+    }
+
+    /// A generation has this process; and the other one if that is what it calls its main one. Its
+    /// successor may take it over from now on.
+    pub fn set_process(&self, generation: u64, process: ProcessMark, main: Option<ProcessMark>) {
+        self.process_generation.store(0, Ordering::SeqCst);
+        self.pid.store(process.pid, Ordering::Relaxed);
+        self.start_time.store(process.start_time, Ordering::Relaxed);
+        let main = main.unwrap_or_default();
+        self.main_pid.store(main.pid, Ordering::Relaxed);
+        self.main_start_time.store(main.start_time, Ordering::Relaxed);
+        self.process_generation.store(generation, Ordering::SeqCst);
+    }
+
+    /// It has said that it is ready.
+    pub fn set_ready(&self, generation: u64) {
+        self.ready_generation.store(generation, Ordering::SeqCst);
+    }
+
+    /// It has been asked to stop.
+    pub fn set_stop_ordered(&self, generation: u64) {
+        self.stop_generation.store(generation, Ordering::SeqCst);
+    }
+
+    /// How it is launched, as a number.
+    pub fn set_plan(&self, plan: u64) {
+        self.plan.store(plan, Ordering::Relaxed);
+    }
+
+    /// The fault just ordered, and when.
+    pub fn set_fault_ordered(&self, code: u32, parameter: u64, at: u64) {
+        self.fault_parameter.store(parameter, Ordering::Relaxed);
+        self.fault_ordered_at.store(at, Ordering::Relaxed);
+        self.fault.store(code, Ordering::Release);
+    }
+}
+
+pub(super) fn note(mapping: &Mapping, worker: usize) -> &Note {
+    let page = ptr::from_ref(mapping.nth(worker + 1));
+    // SAFETY: needed because a mapped page has no type. The page is SIZE bytes long, NOTE is half
+    // of that and a multiple of the note's alignment, every bit pattern is valid for atomics, and
+    // the board ends before NOTE.
+    unsafe { &*page.byte_add(NOTE).cast::<Note>() }
+}
+
+pub(super) fn store_name(note: &Note, name: &str) {
+    let bytes = name.as_bytes();
+    let cut = bytes.len().min(note.name.len() * 8);
+    for (word, part) in note.name.iter().zip(bytes[..cut].chunks(8)) {
+        let mut padded = [0; 8];
+        padded[..part.len()].copy_from_slice(part);
+        word.store(u64::from_ne_bytes(padded), Ordering::Relaxed);
+    }
+    note.name_length.store(u32::try_from(cut).unwrap_or(0), Ordering::Relaxed);
+}

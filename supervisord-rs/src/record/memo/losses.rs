@@ -1,0 +1,67 @@
+//! A worker's part in an incident that is not on record, as words.
+
+use std::time::Duration;
+
+use supervision::{
+    FaultId, Generation, Incarnation, IncidentId, Loss, OpenLoss, Outcome, WorkerId,
+};
+
+use super::endings::{ending, read_ending};
+use super::nanos;
+
+/// Words of one.
+pub(super) const WORDS: usize = 10;
+
+pub(super) fn write(open: OpenLoss) -> [u64; WORDS] {
+    let OpenLoss { incident, opened, ending: how, loss, is_culprit, injected } = open;
+    let (kind, generation, at) = match loss.outcome {
+        Outcome::Pending => (0, 0, 0),
+        Outcome::Recovered { incarnation, at } => (1, incarnation.generation.0, nanos(at)),
+        Outcome::Down => (2, 0, 0),
+        Outcome::FailedAgain => (3, 0, 0),
+    };
+    let flags = u64::from(is_culprit) | u64::from(loss.collateral) << 1 | kind << 8;
+    let (code, parameter) =
+        injected.map_or((0, 0), |fault| (u64::from(fault.code), fault.parameter));
+    let (status, value) = ending(how);
+    [
+        incident.0,
+        loss.incarnation.generation.0,
+        nanos(opened),
+        flags,
+        generation,
+        at,
+        code,
+        parameter,
+        status,
+        value,
+    ]
+}
+
+/// Reads it back; `None` where there is none, or it makes no sense. Times that lie after `now` are
+/// `now`.
+pub(super) fn read(words: &[u64; WORDS], now: Duration) -> Option<OpenLoss> {
+    let [incident, lost, opened, flags, generation, at, code, parameter, status, value] = *words;
+    let moment = |word: u64| Duration::from_nanos(word).min(now);
+    let incarnation =
+        |generation| Incarnation { worker: WorkerId(0), generation: Generation(generation) };
+    let outcome = match flags >> 8 {
+        0 => Outcome::Pending,
+        1 => Outcome::Recovered { incarnation: incarnation(generation), at: moment(at) },
+        2 => Outcome::Down,
+        3 => Outcome::FailedAgain,
+        _ => return None,
+    };
+    let loss = Loss { incarnation: incarnation(lost), collateral: flags >> 1 & 1 == 1, outcome };
+    let code = u32::try_from(code).ok()?;
+    let injected = (code != 0).then_some(FaultId { code, parameter });
+    let ending = read_ending(status, value)?;
+    (incident != 0 && incident <= u64::from(u32::MAX)).then(|| OpenLoss {
+        incident: IncidentId(incident),
+        opened: moment(opened),
+        ending,
+        loss,
+        is_culprit: flags & 1 == 1,
+        injected,
+    })
+}
