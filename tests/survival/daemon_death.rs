@@ -545,3 +545,83 @@ fn what_was_counted_stays_counted_and_what_was_open_is_recorded_over_a_death() {
     assert!(marked >= lost_before, "{marked} marked of {lost_before}");
     supervisor.stop();
 }
+
+#[test]
+fn an_incident_that_waits_for_its_last_lines_is_on_record_after_a_death_and_once() {
+    let bed = Bed::new();
+    // Its log takes no more than a pipe holds, and does not let go: the last lines do not come, and
+    // the incident waits for them.
+    let fifo = bed.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let _reader = std::fs::File::options().read(true).write(true).open(&fifo).expect("open");
+    let dies = "yes | head -c 120000; exit 3";
+    let yaml = format!(
+        "version: 1\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
+         w: {{ command: [sh, -c, \"[ -e {0}/died ] && exec sleep 1d; touch {0}/died; {dies}\"], restart: {{ backoff: {{ initial: 0s, jitter: 0 }} }}, logs: {{ stdout: {1} }} }}\n",
+        bed.directory.path().display(),
+        fifo.display(),
+    );
+    let supervisor = bed.start(&yaml);
+    let before = supervisor.wait("it to come back", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        let worker = find(&status, "w");
+        (worker.generation == 2 && worker.phase == "running").then_some(status)
+    });
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = successor(&supervisor, &before);
+    let of_worker = |supervisor: &Supervisor<'_>| {
+        let all = supervisor.incidents().into_iter();
+        all.filter(|incident| incident.worker.as_deref() == Some("w")).collect::<Vec<_>>()
+    };
+    let incident =
+        supervisor.wait("its incident", |supervisor| of_worker(supervisor).first().cloned());
+    assert_eq!(
+        (incident.generation, incident.ending.exit_code),
+        (Some(1), Some(3)),
+        "{incident:?}"
+    );
+    assert!(incident.recovered_us.is_some() && !incident.supervisor_died, "{incident:?}");
+    // What is on record is not written again by the next.
+    kill(after.supervisor.pid, Signal::SIGKILL);
+    successor(&supervisor, &after);
+    let path = bed.path("state/incidents.jsonl");
+    let lines = || std::fs::read_to_string(&path).unwrap_or_default();
+    supervisor.wait("the second death to be on record", |_| {
+        (lines().matches("\"supervisor_died\":true").count() == 2).then_some(())
+    });
+    assert_eq!(lines().matches("\"worker\":\"w\"").count(), 1, "{}", lines());
+    supervisor.stop();
+}
+
+#[test]
+fn what_a_cell_itself_has_lost_stays_counted_over_a_death() {
+    let bed = Bed::new();
+    // In the way of its log: what it writes is lost.
+    std::fs::create_dir_all(bed.path("logs/cell-c.log")).expect("a directory");
+    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\nworkers:\n  \
+         a: { worker: ticker, isolation: thread, cell: c, on_panic: contain }\n";
+    let supervisor = bed.start(yaml);
+    let before = supervisor.wait_running();
+    let host = before.workers[0].pid.expect("it runs");
+    // As a library in the cell would that writes past the workers.
+    let mut output = std::fs::File::options()
+        .write(true)
+        .open(format!("/proc/{host}/fd/1"))
+        .expect("its standard output");
+    std::io::Write::write_all(&mut output, &[b'x'; 1000]).expect("a pipe");
+    let before = supervisor.wait("a loss", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.lost_output >= 1000).then_some(status)
+    });
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = successor(&supervisor, &before);
+    assert!(after.supervisor.lost_output >= 1000, "{}", after.supervisor.lost_output);
+    // The file says all of it too.
+    std::fs::remove_dir(bed.path("logs/cell-c.log")).expect("out of the way");
+    std::io::Write::write_all(&mut output, b"more\n").expect("a pipe");
+    supervisor.wait("the mark", |_| {
+        let text = std::fs::read_to_string(bed.path("logs/cell-c.log")).ok()?;
+        text.contains("1000 bytes of cell c lost here]").then_some(())
+    });
+    supervisor.stop();
+}
