@@ -8,16 +8,20 @@ use supervision::{DomainId, Spec, WorkerId};
 use workers::Registry;
 
 use super::Scale;
-use super::diagnostics::{Problem, nearest, one_of};
+use super::diagnostics::Problem;
+use super::foreign::Whose;
 use super::instances::{self, INSTANCES_MAX, Template};
-use super::reader::{At, Cursor, Problems, Section};
+use super::nearest::{nearest, one_of};
+use super::node::{Node, Value};
+use super::problems::{At, Problems};
+use super::reader::{Cursor, Section};
 use super::settings::{Isolation, Launch, Limits, Settings, Sink};
+use super::sockets::Addresses;
 use super::source::Source;
-use super::tree::{Node, Value};
 use super::worker::{self, Context, Identity};
-use super::{cycles, hooks, limits, restart, supervisor};
+use super::{cycles, dependencies, hooks, limits, restart, supervisor};
 
-/// Reads the whole tree. `None` when it is no document of ours at all; else problems tell.
+/// Reads the whole tree. `None` when it is no mapping; else the problems say what is wrong.
 pub(super) fn assemble(
     tree: &Node,
     source: &Source,
@@ -28,9 +32,9 @@ pub(super) fn assemble(
     let file = &source.path();
     let top = Cursor { node: tree, path: String::new(), problems };
     let known = ["version", "supervisor", "defaults", "cells", "groups", "workers", "hooks"];
-    let section = top.section(&known, &["include"])?;
+    let section = top.section_of(Whose::Top, &known, &["include"])?;
     version(&section, tree, problems);
-    let supervisor = supervisor::read(&section, file);
+    let supervisor = supervisor::read(&section);
     let entries = entries(&section, scale, problems);
     let names = names(&entries);
     let context = Context {
@@ -77,17 +81,18 @@ fn version(section: &Section<'_>, tree: &Node, problems: &Problems) {
         Some(cursor) => {
             if let Some(version) = cursor.integer(0, i64::MAX).filter(|version| version.value != 1)
             {
-                let message = format!("version {} is not known to this program", version.value);
-                cursor.refuse(message, "version: 1");
+                let message = format!("unknown version {}", version.value);
+                cursor.refuse(message, "`version: 1`, the only one that this program reads");
             }
         }
-        None => problems.push(Problem {
-            path: "version".into(),
-            span: tree.span.start..tree.span.start + 1,
-            message: "the version of the format is missing".into(),
-            expected: Some("`version: 1` as the first line".into()),
-            nearest: None,
-        }),
+        None => problems.push(
+            Problem::new(
+                String::new(),
+                tree.span.start..tree.span.start + 1,
+                "missing `version: 1`",
+            )
+            .help("write `version: 1` as the first line"),
+        ),
     }
 }
 
@@ -153,6 +158,7 @@ struct Assembly<'a> {
     domains: Vec<DomainSpec>,
     by_cell: BTreeMap<String, DomainId>,
     templates: BTreeMap<String, Template>,
+    addresses: Addresses,
     problems: &'a Problems,
 }
 
@@ -177,6 +183,7 @@ impl<'a> Assembly<'a> {
             domains: vec![DomainSpec { name: "supervisor".into(), kind: DomainKind::Supervisor }],
             by_cell: BTreeMap::new(),
             templates: BTreeMap::new(),
+            addresses: Addresses::default(),
             problems,
         }
     }
@@ -213,15 +220,20 @@ impl<'a> Assembly<'a> {
         if let (Some(_), Sink::File(path)) = (launch.instance, &launch.logs.stdout)
             && instances::is_shared(path, &self.launches)
         {
-            let problem = entry.name.problem("the instances would write to one file");
+            let problem = entry.name.problem("all instances write to one file");
             self.report(problem, "`${instance}` in the name of the file, or no name");
+        }
+        if let Some(node) = entry.node.get("sockets").filter(|_| !launch.sockets.is_empty()) {
+            let path = format!("{}.sockets", entry.name.path);
+            let written = Cursor { node, path, problems: self.problems };
+            self.addresses.add(&written, &launch.base, &launch.sockets);
         }
         self.workers.push(spec);
         self.launches.push(launch);
     }
 
     fn report(&self, problem: Problem, expected: &str) {
-        self.problems.push(Problem { expected: Some(expected.to_owned()), ..problem });
+        self.problems.push(problem.expected(expected));
     }
 
     fn cell(&mut self, cell: &str, entry: &Entry) -> DomainId {
@@ -237,12 +249,12 @@ impl<'a> Assembly<'a> {
         };
         let at = written.unwrap_or(cursor).at(cell.to_owned());
         if let Some(cells) = self.cells.as_ref().filter(|cells| !cells.contains(cell)) {
-            let is_told = !self.problems.is_full();
+            let is_shown = !self.problems.is_full();
             let words = || cells.iter().map(String::as_str);
             self.problems.push(Problem {
-                expected: is_told.then(|| one_of(words())),
-                nearest: if is_told { nearest(cell, words()) } else { None },
-                ..at.problem(format!("no cell is called `{cell}`"))
+                expected: is_shown.then(|| one_of(words())),
+                nearest: if is_shown { nearest(cell, words()) } else { None },
+                ..at.problem(format!("unknown cell `{cell}`"))
             });
         }
         if let Some(&id) = self.by_cell.get(cell) {
@@ -291,11 +303,11 @@ impl<'a> Assembly<'a> {
         let mut workers = Vec::new();
         let list = section.get("workers");
         for member in list.as_ref().and_then(|list| list.strings()).unwrap_or_default() {
-            for &id in worker::known(&member, names, cursor) {
+            for &id in dependencies::known(&member, names, cursor) {
                 match members.get(&id) {
                     Some(first) if *first != name.value => {
-                        let message = format!("`{}` is in group `{first}` already", member.value);
-                        self.report(member.problem(message), "each worker in one group at most");
+                        let message = format!("`{}` is already in group `{first}`", member.value);
+                        self.report(member.problem(message), "each worker in at most one group");
                     }
                     Some(_) => {}
                     None => {
@@ -309,7 +321,7 @@ impl<'a> Assembly<'a> {
             }
         }
         if list.is_none_or(|list| list.list().is_none_or(|members| members.is_empty())) {
-            self.report(name.problem("the group has no workers"), "`workers: [one, two]`");
+            self.report(name.problem("this group has no workers"), "`workers: [one, two]`");
         }
         Some(GroupSpec {
             name: name.value.clone(),
@@ -325,10 +337,14 @@ impl<'a> Assembly<'a> {
         for cycle in cycles::find(&self.workers) {
             let names: Vec<&str> =
                 cycle.iter().map(|&index| self.workers[index].name.as_str()).collect();
-            let message = format!("these wait for each other for ever: {}", names.join(" → "));
+            let message = format!("dependency cycle: {}", names.join(" → "));
             let base = &self.launches[cycle[0]].base;
             if let Some(entry) = entries.iter().find(|entry| entry.name.value == *base) {
-                self.report(entry.name.problem(message), "dependencies without a circle");
+                let help = match cycle.as_slice() {
+                    [_, _] => "remove this dependency: a worker cannot wait for itself",
+                    _ => "remove one of these dependencies: none of these workers could start",
+                };
+                self.problems.push(entry.name.problem(message).help(help));
             }
         }
     }

@@ -1,6 +1,6 @@
-//! Problems: each with its place, what was expected, and the nearest thing that would have been
-//! right.
+//! Problems: each with its place, what was expected, and what would have been right.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
 
-/// One thing that is wrong.
+use super::problems::Found;
+
+/// One thing that is wrong, or most likely not what was meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Where in the document: `workers.a.restart.policy`.
@@ -21,6 +23,33 @@ pub struct Problem {
     pub expected: Option<String>,
     /// The known word that looks most like the one written.
     pub nearest: Option<String>,
+    /// What to write instead, in a sentence.
+    pub help: Option<String>,
+    /// Another place that this one contradicts, and what stands there.
+    pub beside: Option<(Range<usize>, String)>,
+}
+
+impl Problem {
+    pub(super) fn new(path: String, span: Range<usize>, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { path, span, message, expected: None, nearest: None, help: None, beside: None }
+    }
+
+    pub(super) fn expected(self, expected: impl Into<String>) -> Self {
+        Self { expected: Some(expected.into()), ..self }
+    }
+
+    pub(super) fn help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
+
+    pub(super) fn beside(self, span: Range<usize>, label: impl Into<String>) -> Self {
+        Self { beside: Some((span, label.into())), ..self }
+    }
+
+    fn has_suggestion(&self) -> bool {
+        self.nearest.is_some() || self.help.is_some()
+    }
 }
 
 /// Everything that is wrong with a file, or the first of it where that is much.
@@ -31,12 +60,13 @@ pub struct Diagnostics {
     /// Where each line begins.
     lines: Vec<usize>,
     problems: Vec<Problem>,
-    /// How many there are, with those that are not here.
+    warnings: Vec<Problem>,
+    /// How many errors there are, with those that are not here.
     count: usize,
 }
 
 /// A problem for machines.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Located {
     file: String,
     line: usize,
@@ -47,57 +77,102 @@ pub struct Located {
     expected: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nearest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+    /// The other place, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beside: Option<Beside>,
+}
+
+/// Another place of a problem, for machines.
+#[derive(Clone, Debug, Serialize)]
+struct Beside {
+    line: usize,
+    column: usize,
+    message: String,
 }
 
 impl Diagnostics {
-    pub(super) fn new(file: &Path, text: &str, mut problems: Vec<Problem>, count: usize) -> Self {
+    pub(super) fn new(file: &Path, text: &str, found: Found) -> Self {
+        let Found { kept: mut problems, mut warnings, count, .. } = found;
         problems.sort_by_key(|problem| problem.span.start);
+        warnings.sort_by_key(|problem| problem.span.start);
         let lines =
             std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { file: file.into(), text: text.into(), lines, problems, count }
+        Self { file: file.into(), text: text.into(), lines, problems, warnings, count }
     }
 
     pub(super) fn unreadable(file: &Path, why: &str) -> Self {
-        let problem = Problem {
-            path: String::new(),
-            span: 0..0,
-            message: format!("cannot read the file: {why}"),
-            expected: Some("a YAML file that this user may read".into()),
-            nearest: None,
-        };
-        Self::new(file, "", vec![problem], 1)
+        let problem =
+            Problem::new(String::new(), 0..0, format!("cannot read {}: {why}", file.display()))
+                .expected("a YAML file that this user may read");
+        Self::new(file, "", Found::only(problem))
     }
 
-    /// How many problems there are; of many, only the first are kept.
+    /// How many errors there are; of many, only the first are kept.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// The problems, in the order of the file.
+    /// The errors, in the order of the file.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
-    /// For machines: file, line and column (from 1), key path, message, expectation, nearest.
+    /// The warnings, in the order of the file.
+    #[must_use]
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
+    /// For machines: file, line and column (from 1), key path, message, expectation, suggestions.
     #[must_use]
     pub fn to_json(&self) -> Vec<Located> {
         self.problems.iter().map(|problem| self.locate(problem)).collect()
     }
 
+    /// The warnings for machines.
+    #[must_use]
+    pub fn warnings_to_json(&self) -> Vec<Located> {
+        self.warnings.iter().map(|problem| self.locate(problem)).collect()
+    }
+
+    /// Each warning in one line, for a log.
+    pub fn warning_lines(&self) -> impl Iterator<Item = String> {
+        self.warnings.iter().map(|warning| {
+            let Located { file, line, column, path, message, help, expected, .. } =
+                self.locate(warning);
+            let expected = expected.map(|expected| format!("expected {expected}"));
+            let advice = help.or(expected).map(|advice| format!("; {advice}")).unwrap_or_default();
+            format!("{file}:{line}:{column}: {path}: {message}{advice}")
+        })
+    }
+
     fn locate(&self, problem: &Problem) -> Located {
-        let start = self.clamp(problem.span.start);
-        let line = self.line(start);
+        let (line, column) = self.place(problem.span.start);
         Located {
             file: self.file.display().to_string(),
-            line: line + 1,
-            column: self.text[self.lines[line]..start].chars().count() + 1,
+            line,
+            column,
             path: problem.path.clone(),
             message: problem.message.clone(),
             expected: problem.expected.clone(),
             nearest: problem.nearest.clone(),
+            help: problem.help.clone(),
+            beside: problem.beside.as_ref().map(|(span, message)| {
+                let (line, column) = self.place(span.start);
+                Beside { line, column, message: message.clone() }
+            }),
         }
+    }
+
+    /// Line and column of a byte, from 1.
+    fn place(&self, byte: usize) -> (usize, usize) {
+        let start = self.clamp(byte);
+        let line = self.line(start);
+        (line + 1, self.text[self.lines[line]..start].chars().count() + 1)
     }
 
     /// The number of the line, from 0, that a byte is in.
@@ -113,116 +188,139 @@ impl Diagnostics {
         byte
     }
 
-    fn render(&self, renderer: &Renderer, problem: &Problem) -> String {
+    /// A line with a place in it. Only that line: the renderer looks at all that it gets, for each
+    /// problem.
+    fn snippet(&self, span: &Range<usize>, label: Option<&str>, kind: AnnotationKind) -> Quote {
+        let start = self.clamp(span.start);
+        let end = self.clamp(span.end.max(start + 1));
+        // A span of many lines is marked at its first: the rest is noise.
+        let end =
+            self.text[start..end].find('\n').map_or(end, |newline| start + newline).max(start);
+        let line = self.line(start);
+        let begin = self.lines[line];
+        let source = self.text[begin..].split('\n').next().unwrap_or_default();
+        // The mark of byte order has no width, and would shift what stands under it.
+        let shown = source.trim_start_matches('\u{feff}');
+        let hidden = begin + source.len() - shown.len();
+        Quote {
+            source: shown.into(),
+            line: line + 1,
+            span: start.saturating_sub(hidden)..end.saturating_sub(hidden),
+            label: label.map(str::to_owned),
+            kind,
+        }
+    }
+
+    fn render(&self, level: &Level<'_>, problem: &Problem, shows_expected: bool) -> String {
         let place = self.file.display().to_string();
         let title = if problem.path.is_empty() {
             problem.message.clone()
         } else {
             format!("{}: {}", problem.path, problem.message)
         };
-        let mut group: Group<'_> = Group::with_title(Level::ERROR.primary_title(title));
-        if self.text.is_empty() {
-            group = group.element(Level::NOTE.message(format!("file: {place}")));
-        } else {
-            let start = self.clamp(problem.span.start);
-            let end = self.clamp(problem.span.end.max(start + 1));
-            // A span of many lines is marked at its first: the rest is noise.
-            let end =
-                self.text[start..end].find('\n').map_or(end, |newline| start + newline).max(start);
-            // Only its line is given away: the renderer looks at all that it gets, for each
-            // problem.
-            let line = self.line(start);
-            let begin = self.lines[line];
-            let source = self.text[begin..].split('\n').next().unwrap_or_default();
-            let annotation = AnnotationKind::Primary.span(start - begin..end - begin);
-            let snippet = Snippet::source(source).line_start(line + 1).path(&place);
-            group = group.element(snippet.annotation(annotation));
+        let mut group: Group<'_> = Group::with_title(level.clone().primary_title(title));
+        if !self.text.is_empty() {
+            let quote = self.snippet(&problem.span, None, AnnotationKind::Primary);
+            let other = problem.beside.as_ref().map(|(span, label)| {
+                self.snippet(span, Some(label.as_str()), AnnotationKind::Context)
+            });
+            let first = quote.annotation();
+            group = match other {
+                // Two marks in one line are one quotation.
+                Some(other) if other.line == quote.line => {
+                    group.element(quote.snippet(&place).annotations([first, other.annotation()]))
+                }
+                Some(other) => {
+                    let second = other.annotation();
+                    group
+                        .element(quote.snippet(&place).annotation(first))
+                        .element(other.snippet(&place).annotation(second))
+                }
+                None => group.element(quote.snippet(&place).annotation(first)),
+            };
         }
-        if let Some(expected) = &problem.expected {
-            group = group.element(Level::NOTE.message(format!("expected {expected}")));
+        if let Some(expected) = problem.expected.as_ref().filter(|_| shows_expected) {
+            group = group.element(Level::NOTE.message(wrapped(&format!("expected {expected}"))));
         }
         if let Some(nearest) = &problem.nearest {
             group = group.element(Level::HELP.message(format!("did you mean `{nearest}`?")));
         }
-        renderer.render(&[group])
+        if let Some(help) = &problem.help {
+            group = group.element(Level::HELP.message(wrapped(help)));
+        }
+        Renderer::plain().render(&[group])
+    }
+}
+
+/// A line of the file with a mark under a part of it.
+struct Quote {
+    source: String,
+    line: usize,
+    span: Range<usize>,
+    label: Option<String>,
+    kind: AnnotationKind,
+}
+
+impl Quote {
+    fn annotation(&self) -> annotate_snippets::Annotation<'static> {
+        let annotation = self.kind.span(self.span.clone());
+        match &self.label {
+            Some(label) => annotation.label(label.clone()),
+            None => annotation,
+        }
+    }
+
+    fn snippet(self, place: &str) -> Snippet<'static, annotate_snippets::Annotation<'static>> {
+        Snippet::source(self.source).line_start(self.line).path(place.to_owned())
     }
 }
 
 impl fmt::Display for Diagnostics {
+    /// A long list of what could stand there is shown once, and not where a suggestion says more.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let renderer = Renderer::plain();
-        for problem in &self.problems {
-            writeln!(formatter, "{}\n", self.render(&renderer, problem))?;
+        let mut all: Vec<(&Problem, Level<'_>)> = Vec::new();
+        all.extend(self.problems.iter().map(|problem| (problem, Level::ERROR)));
+        all.extend(self.warnings.iter().map(|problem| (problem, Level::WARNING)));
+        all.sort_by_key(|(problem, _)| problem.span.start);
+        let mut shown: HashSet<&str> = HashSet::new();
+        for (problem, level) in all {
+            let expected = problem.expected.as_deref().unwrap_or_default();
+            let shows =
+                expected.len() <= SHORT || !problem.has_suggestion() && shown.insert(expected);
+            writeln!(formatter, "{}\n", self.render(&level, problem, shows))?;
         }
         let count = self.count;
         if count > self.problems.len() {
             writeln!(formatter, "... and {} more\n", count - self.problems.len())?;
         }
-        let things = if count == 1 { "problem" } else { "problems" };
-        write!(formatter, "{}: {count} {things}; nothing was changed", self.file.display())
+        let number = |count: usize, thing: &str| match count {
+            0 => None,
+            1 => Some(format!("1 {thing}")),
+            _ => Some(format!("{count} {thing}s")),
+        };
+        let counts = [number(count, "error"), number(self.warnings.len(), "warning")];
+        let counts: Vec<String> = counts.into_iter().flatten().collect();
+        write!(formatter, "{}: {}", self.file.display(), counts.join(", "))
     }
 }
 
-/// What could stand there: of many words, the first.
-pub(super) fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
-    const TOLD: usize = 40;
-    let mut words = words.into_iter();
-    let told: Vec<&str> = words.by_ref().take(TOLD).collect();
-    let more = words.count();
-    let rest = if more > 0 { format!(", and {more} more") } else { String::new() };
-    format!("one of: {}{rest}", told.join(", "))
-}
+/// Bytes of what is always shown.
+const SHORT: usize = 80;
 
-/// The known word that looks most like `word`, if any does: at most a third of it is to be changed.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let length = word.chars().count();
-    let allowed = (length / 3).max(1);
-    known
-        .into_iter()
-        .filter(|candidate| candidate.chars().count().abs_diff(length) <= allowed)
-        .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate.to_owned())
-}
-
-/// Letters to insert, to remove, to replace, or to swap with their neighbour (optimal string
-/// alignment).
-fn distance(left: &str, right: &str) -> usize {
-    let left: Vec<char> = left.chars().collect();
-    let right: Vec<char> = right.chars().collect();
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=right.len()).collect();
-    for row in 1..=left.len() {
-        let mut next = vec![row];
-        for column in 1..=right.len() {
-            let change = usize::from(left[row - 1] != right[column - 1]);
-            let mut best =
-                (last[column] + 1).min(next[column - 1] + 1).min(last[column - 1] + change);
-            let is_swap = row > 1
-                && column > 1
-                && left[row - 1] == right[column - 2]
-                && left[row - 2] == right[column - 1];
-            if is_swap {
-                best = best.min(before[column - 2] + 1);
+/// A note in lines of at most 88 columns: with the margin of the quotation they fit 100.
+fn wrapped(text: &str) -> String {
+    const WIDTH: usize = 88;
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is always a last line");
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            lines.push(word.to_owned());
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
             }
-            next.push(best);
+            line.push_str(word);
         }
-        before = std::mem::replace(&mut last, next);
     }
-    last[right.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nearest_word_is_found_and_a_far_one_is_not() {
-        let known = ["restart", "ready", "stop", "heartbeat"];
-        assert_eq!(nearest("autorestrat", known), None);
-        assert_eq!(nearest("restrat", known).as_deref(), Some("restart"));
-        assert_eq!(nearest("heartbaet", known).as_deref(), Some("heartbeat"));
-        assert_eq!(nearest("x", known), None);
-    }
+    lines.join("\n")
 }

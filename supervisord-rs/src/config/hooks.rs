@@ -21,8 +21,11 @@ pub(super) fn read(section: &Section<'_>) -> Vec<Hook> {
 fn hook(cursor: &Cursor<'_>) -> Option<Hook> {
     let section = cursor.section(&["on", "command", "timeout"], &[])?;
     let (Some(on), Some(command)) = (section.get("on"), section.get("command")) else {
-        let expected = "on: [failed, recovered], and command: [PROGRAM, ...]";
-        cursor.refuse("a hook says on what it runs, and what", expected);
+        let missing = if section.get("on").is_none() { "on" } else { "command" };
+        if !section.means(missing) {
+            let expected = "`{ on: [failed, recovered], command: [PROGRAM, ...] }`";
+            cursor.refuse(format!("missing `{missing}:`"), expected);
+        }
         return None;
     };
     Some(Hook {
@@ -32,7 +35,7 @@ fn hook(cursor: &Cursor<'_>) -> Option<Hook> {
             .filter_map(|cursor| cursor.choice(&EVENTS))
             .map(|at| at.value)
             .collect(),
-        command: command.command()?.value,
+        command: command.command(false)?.value,
         timeout: section.duration("timeout").unwrap_or(default::HOOK_TIMEOUT),
     })
 }

@@ -6,7 +6,8 @@ use supervision::FaultId;
 use supervision::spec::InjectionSpec;
 use workers::fault::{Fault, Injection};
 
-use super::diagnostics::{Problem, nearest};
+use super::diagnostics::Problem;
+use super::nearest::nearest;
 use super::reader::{Cursor, Section};
 
 /// Reads them. `is_sdk`: whether the worker can commit faults itself; `is_allowed`: whether anybody
@@ -20,7 +21,10 @@ fn injection(cursor: &Cursor<'_>, is_sdk: bool, is_allowed: bool) -> Option<Inje
     let section =
         cursor.section(&["fault", "after", "every", "times", "probability", "seed"], &[])?;
     let Some(written) = section.get("fault") else {
-        cursor.refuse("the fault is missing", "fault: segfault");
+        cursor.refuse(
+            "missing `fault:`",
+            "`fault: segfault`, or another one of `supervisord-rs faults`",
+        );
         return None;
     };
     let text = written.string()?;
@@ -33,16 +37,16 @@ fn injection(cursor: &Cursor<'_>, is_sdk: bool, is_allowed: bool) -> Option<Inje
         }
     };
     if !is_allowed {
-        written.refuse(
-            "crash injection is off, so this would never happen",
-            "`supervisor: { fault_injection: allow }`",
+        written.refuse_with(
+            "fault injection is off",
+            "write `supervisor: { fault_injection: allow }`, or remove `inject:`",
         );
     }
     if !is_sdk && fault.fault.signal().is_none() {
         let outside = Fault::all().filter(|fault| fault.signal().is_some()).map(Fault::name);
         written.refuse(
-            format!("a command cannot commit `{}` itself", fault.fault.name()),
-            &format!("one from outside: {}", outside.collect::<Vec<_>>().join(", ")),
+            format!("`{}` needs a `worker:`: a command does not commit it", fault.fault.name()),
+            &format!("a signal: {}", outside.collect::<Vec<_>>().join(", ")),
         );
     }
     let every = section.duration("every");

@@ -8,9 +8,10 @@ use supervision::WorkerId;
 use supervision::spec::WorkerSpec;
 use workers::Registry;
 
-use super::reader::{Cursor, Problems};
+use super::node::Node;
+use super::problems::{Problems, World};
+use super::reader::Cursor;
 use super::settings::Launch;
-use super::tree::Node;
 use super::worker::{self, Context, Identity};
 
 /// Most instances of one worker.
@@ -48,7 +49,7 @@ impl Template {
         registry: &Registry,
         names: &BTreeMap<String, Vec<WorkerId>>,
     ) -> Result<(WorkerSpec, Launch), String> {
-        let problems = Problems::default();
+        let problems = Problems::new(&self.file, World::Ignored);
         let context = Context {
             file: &self.file,
             registry,

@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use super::reader::{At, Cursor, Section};
+use super::problems::At;
+use super::reader::{Cursor, Section};
 use super::settings::ResourceLimit;
 
 /// Resources by name; what they are counted in decides how they are written.
@@ -142,7 +143,7 @@ fn cgroup(section: &Section<'_>) -> CgroupLimits {
         && high > memory
     {
         cursor.refuse(
-            "it would never be reached: `memory` is lower",
+            "`memory_high` is above `memory`, and would never be reached",
             "`memory_high` no higher than `memory`",
         );
     }
@@ -152,7 +153,10 @@ fn cgroup(section: &Section<'_>) -> CgroupLimits {
 fn bytes(cursor: &Cursor<'_>) -> Option<u64> {
     let size = cursor.size()?.value;
     if size < MEMORY_MIN {
-        cursor.refuse(format!("no program runs in {size} bytes"), "1MiB or more, such as 256MiB");
+        cursor.refuse(
+            format!("{size} bytes are too few for any program"),
+            "1MiB or more, such as 256MiB",
+        );
         return None;
     }
     Some(size)
@@ -164,11 +168,7 @@ fn percent(cursor: &Cursor<'_>) -> Option<u32> {
         cursor.node.text().and_then(|text| text.strip_suffix('%')?.trim_end().parse().ok());
     let number = number.filter(|number| (1..=CPU_MAX).contains(number));
     if number.is_none() {
-        let written = cursor.node.text().unwrap_or("this");
-        cursor.refuse(
-            format!("`{written}` is no share of a processor"),
-            "whole percent of one processor, such as 50% or 150%",
-        );
+        cursor.refuse_value::<()>("whole percent of one processor, such as 50% or 150%");
     }
     number
 }
@@ -186,7 +186,7 @@ fn io(cursor: &Cursor<'_>) -> Vec<IoLimit> {
 fn io_limit(device: At<String>, cursor: &Cursor<'_>) -> Option<IoLimit> {
     if !device.value.starts_with('/') {
         cursor.refuse(
-            format!("`{}` is no device", device.value),
+            format!("`{}` is not the path of a device", device.value),
             "the path of a block device, such as /dev/sda",
         );
         return None;
@@ -197,7 +197,7 @@ fn io_limit(device: At<String>, cursor: &Cursor<'_>) -> Option<IoLimit> {
         let cursor = section.get(key).filter(|cursor| !is_unlimited(cursor))?;
         let amount = if is_size { cursor.size()?.value } else { count(&cursor)? };
         if amount == 0 {
-            cursor.refuse("it could never go on", "1 or more");
+            cursor.refuse("0 would stop all of it", "1 or more, or `unlimited`");
         }
         Some(amount)
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::reader::{Cursor, Section};
 use super::settings::{LineFormat, Logs, Rotate, Sink, default};
 
-/// Reads them; `name` is the worker's, whose file is `NAME.log` where nothing is said.
+/// Reads them; `name` is the worker's, whose file is `NAME.log` by default.
 pub(super) fn read(worker: &Section<'_>, is_command: bool, name: &str, log_dir: &Path) -> Logs {
     let mut logs = Logs {
         stdout: Sink::File(log_dir.join(format!("{name}.log"))),
@@ -37,8 +37,8 @@ pub(super) fn read(worker: &Section<'_>, is_command: bool, name: &str, log_dir: 
         section.get("cap").filter(|_| logs.rotate.size.is_none() && logs.rotate.every.is_none())
     {
         cap.refuse(
-            "a file that is never rotated cannot be kept to a cap",
-            "`rotate: { size: ... }` beside it",
+            "`cap:` needs rotation, and `rotate:` is `never`",
+            "`rotate: { size: 50MiB }`, or no `cap:`",
         );
     }
     logs.line = LineFormat {
@@ -50,8 +50,8 @@ pub(super) fn read(worker: &Section<'_>, is_command: bool, name: &str, log_dir: 
         let cursor = section.get("stdout").or_else(|| section.get("stderr"));
         if let Some(cursor) = cursor {
             cursor.refuse(
-                "registered code has its output captured",
-                "`inherit` for a `command:` only",
+                "the output of a `worker:` is always captured",
+                "a file or another target; `inherit` is for a `command:` only",
             );
         }
     }

@@ -4,38 +4,54 @@
 //! | file | concept |
 //! |---|---|
 //! | `source` | the text, and where it came from |
-//! | `tree` | the text as a tree that knows where everything stands; `defaults:` under it |
+//! | `tree`, `node` | the text as a tree that knows where everything stands; `defaults:` under it |
+//! | `syntax` | what the YAML parser objects to, in plain words |
+//! | `problems` | where reading collects what it finds |
 //! | `diagnostics` | problems, for people and for machines |
-//! | `reader` | typed values out of the tree |
+//! | `nearest`, `foreign` | what a misspelt key stands for, and one of another supervisor |
+//! | `reader`, `scalars` | typed values out of the tree |
 //! | `assemble` | the whole file: names become ids, contradictions found |
 //! | `supervisor` | the supervisor's own part |
-//! | `worker` | one worker; its keys are read by `surroundings`, `limits`, `restart`, `probes`, `sockets`, `logs`, `hooks`, `injections` |
+//! | `worker` | one worker; its keys are read by `program`, `surroundings`, `limits`, `restart`, `probes`, `dependencies`, `stop`, `sockets`, `logs`, `hooks`, `injections` |
 //! | `instances` | one entry, several workers |
-//! | `cycles` | workers that wait for each other for ever |
+//! | `cycles` | workers that wait for each other |
 //! | `pattern` | regular expressions |
-//! | `places` | the directories where nothing is said |
+//! | `places` | the default directories |
+//! | `world` | what is not there on this machine |
+//! | `env_file` | the text of an `env_file` |
 //! | `settings` | the result |
 
 mod assemble;
 mod cycles;
+mod dependencies;
 mod diagnostics;
+pub(crate) mod env_file;
+mod foreign;
 mod hooks;
 mod injections;
 pub mod instances;
 pub mod limits;
 mod logs;
+mod nearest;
+mod node;
 mod pattern;
 mod places;
 pub mod probes;
+mod problems;
+mod program;
 mod reader;
 mod restart;
+mod scalars;
 pub mod settings;
 mod sockets;
 mod source;
+mod stop;
 mod supervisor;
 mod surroundings;
+mod syntax;
 mod tree;
 mod worker;
+mod world;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -46,6 +62,7 @@ use std::path::{Path, PathBuf};
 pub use diagnostics::{Diagnostics, Problem};
 pub use pattern::Pattern;
 pub use places::SYSTEM_FILE;
+pub use problems::World;
 pub use settings::{Isolation, Launch, Program, Settings, SupervisorSettings, default};
 pub use source::Source;
 use workers::Registry;
@@ -89,10 +106,10 @@ pub fn ignored_variables() -> Vec<String> {
 /// file that is not valid.
 ///
 /// # Errors
-/// Why it cannot be told.
+/// Why it is unknown.
 pub fn written_runtime_dir(path: &Path) -> Result<PathBuf, String> {
     let text = read(path)?;
-    let problems = reader::Problems::default();
+    let problems = problems::Problems::new(path, World::Ignored);
     let tree = tree::parse(&text, &problems);
     if let Some(problem) = problems.take().kept.into_iter().next() {
         return Err(problem.message);
@@ -101,13 +118,13 @@ pub fn written_runtime_dir(path: &Path) -> Result<PathBuf, String> {
     match written.map(|written| written.text().filter(|text| !text.is_empty())) {
         None => Ok(places::runtime_dir()),
         Some(Some(text)) => Ok(places::relative_to(path, Path::new(text))),
-        Some(None) => Err("`supervisor.runtime_dir:` is no path".into()),
+        Some(None) => Err("`supervisor.runtime_dir:` is not a path".into()),
     }
 }
 
 /// Bytes of a file at most: a hundred times what ten thousand workers need is a mistake, and would
 /// take all memory.
-const SIZE_MAX: u64 = 8 << 20;
+pub(crate) const SIZE_MAX: u64 = 8 << 20;
 
 /// Opens it without waiting. A FIFO waits for its writer, and a device may have no end: they are
 /// refused, but for what the caller has open already (`/dev/stdin`, `<(...)` in a shell).
@@ -129,16 +146,28 @@ fn open(path: &Path) -> io::Result<File> {
     } else {
         "a device"
     };
-    Err(io::Error::other(format!("it is {what}, and no regular file")))
+    Err(io::Error::other(format!("it is {what}, not a regular file")))
 }
 
 /// The text of a configuration file.
 fn read(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let file = open(path).map_err(|error| error.to_string())?;
-    file.take(SIZE_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    text_of(read_bytes(path).map_err(|error| error.to_string())?)
+}
+
+/// The text that a file's content is.
+///
+/// # Errors
+/// It is too large, or no text.
+pub(crate) fn text_of(bytes: Vec<u8>) -> Result<String, String> {
     if bytes.len() as u64 > SIZE_MAX {
         return Err(format!("it is larger than {} MiB", SIZE_MAX >> 20));
     }
     String::from_utf8(bytes).map_err(|error| format!("it is not UTF-8: {}", error.utf8_error()))
+}
+
+/// The content of a file, as far as it may be large, without waiting for anything but a disk.
+fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(SIZE_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

@@ -142,7 +142,7 @@ pub(super) fn ready(worker: &Section<'_>) -> WrittenReady {
         match Pattern::new(&pattern.value) {
             Ok(pattern) => means.push(Ready::Log(pattern)),
             Err(error) => cursor.refuse(
-                format!("`log` is no regular expression: {error}"),
+                format!("`log` is not a valid regular expression: {error}"),
                 "a pattern such as `ready to accept connections`",
             ),
         }
@@ -162,7 +162,7 @@ pub(super) fn ready(worker: &Section<'_>) -> WrittenReady {
     }));
     if means.len() + usize::from(after.is_some()) > 1 {
         cursor.refuse(
-            "a worker tells in one way that it is ready",
+            "`ready:` takes one way to be ready",
             "one of: after, notify, fd, log, tcp, http, exec",
         );
     }
@@ -180,7 +180,7 @@ pub(super) fn health(worker: &Section<'_>) -> (Health, Option<Probe>) {
     if MEANS.iter().any(|means| section.get(means).is_some()) {
         if ["startup", "readiness", "liveness"].iter().any(|kind| section.get(kind).is_some()) {
             cursor.refuse(
-                "a probe stands beside `startup`, `readiness` or `liveness`",
+                "a probe beside `startup:`, `readiness:` or `liveness:`",
                 "the short form for liveness alone, or each probe under its own key",
             );
         }
@@ -199,7 +199,7 @@ fn pace(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Probe> {
     let probe = Probe {
         check: check.or_else(|| {
             if MEANS.iter().all(|means| section.get(means).is_none()) {
-                cursor.refuse("it is not said what is asked", "one of: tcp, http, exec");
+                cursor.refuse("missing `tcp:`, `http:` or `exec:`", "one of: tcp, http, exec");
             }
             None
         })?,
@@ -220,23 +220,23 @@ fn check(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Check> {
     if let Some(at) = section.string("tcp") {
         match Address::parse(&at.value, false) {
             Some(address) => checks.push(Check::Tcp(address)),
-            None => section.get("tcp")?.refuse(format!("`{}` is no address", at.value), ADDRESS),
+            None => section.get("tcp")?.refuse(format!("invalid address `{}`", at.value), ADDRESS),
         }
     }
     if let Some(at) = section.string("http") {
         match http(&at.value) {
             Some(check) => checks.push(check),
             None => section.get("http")?.refuse(
-                format!("`{}` cannot be asked", at.value),
+                format!("invalid URL `{}`", at.value),
                 "http:// with an IP address or localhost, such as http://127.0.0.1:8080/health",
             ),
         }
     }
-    if let Some(command) = section.get("exec").and_then(|cursor| cursor.command()) {
+    if let Some(command) = section.get("exec").and_then(|cursor| cursor.command(false)) {
         checks.push(Check::Exec(command.value));
     }
     if checks.len() > 1 {
-        cursor.refuse("a probe asks in one way", "one of: tcp, http, exec");
+        cursor.refuse("a probe has more than one question", "one of: tcp, http, exec");
     }
     checks.pop()
 }
@@ -268,7 +268,10 @@ pub(super) fn readiness(
     if let (Some(_), Some(cursor)) = (&startup, cursor)
         && (ready.is_some() || after.is_some())
     {
-        cursor.refuse("both `ready:` and `health.startup` say when it is ready", "one of them");
+        cursor.refuse(
+            "`ready:` and `health.startup` both say when the worker is ready",
+            "one of them",
+        );
     }
     match (ready, startup) {
         (Some(ready), _) => (notified(), ready),
@@ -276,7 +279,7 @@ pub(super) fn readiness(
         (None, None) => {
             if let (Some(_), None, Some(cursor)) = (timeout, after, cursor) {
                 cursor.refuse(
-                    "a start has a time limit only where the worker tells that it is ready",
+                    "`timeout:` alone has no effect: this worker does not report that it is ready",
                     "`timeout` beside one of: notify, fd, log, tcp, http, exec",
                 );
             }

@@ -88,7 +88,7 @@ pub(super) fn backoff(cursor: &Cursor<'_>, backoff: &mut Backoff) {
     if backoff.initial > backoff.max {
         let at =
             section.get("initial").or_else(|| section.get("max")).unwrap_or_else(|| cursor.clone());
-        at.refuse("the first delay is longer than the longest", "`initial` no longer than `max`");
+        at.refuse("`initial` is longer than `max`", "`initial` no longer than `max`");
     }
 }
 

@@ -1,17 +1,79 @@
 //! `sockets:`: listening sockets that the supervisor opens and passes on.
 
+use std::net::SocketAddr;
+
 use super::probes::Address;
+use super::problems::At;
 use super::reader::{Cursor, Section};
 use super::settings::{SocketKind, SocketSpec, default};
-use crate::accounts;
+use super::world;
+
+/// Where a worker's sockets listen, and where that is written.
+#[derive(Debug)]
+struct Listening {
+    base: String,
+    address: Address,
+    kind: SocketKind,
+    at: At<()>,
+}
+
+/// All addresses of a file: one that is in use twice is an error, at both places.
+#[derive(Debug, Default)]
+pub(super) struct Addresses(Vec<Listening>);
+
+impl Addresses {
+    /// Adds those of a worker; says which of them are taken. `written`: its `sockets:`.
+    pub(super) fn add(&mut self, written: &Cursor<'_>, base: &str, specs: &[SocketSpec]) {
+        let list = written.list().unwrap_or_default();
+        if list.len() != specs.len() {
+            // One of them is wrong in itself.
+            return;
+        }
+        for (cursor, spec) in list.iter().zip(specs) {
+            let (base, address, kind) = (base.to_owned(), spec.address.clone(), spec.kind);
+            let listening = Listening { base, address, kind, at: cursor.at(()) };
+            // Instances share their sockets, and so do workers that have them from `defaults:`.
+            let other = self.0.iter().find(|other| {
+                other.at.span != listening.at.span
+                    && other.kind == kind
+                    && overlap(&other.address, &listening.address)
+            });
+            if let Some(other) = other {
+                let message = format!("`{}` is taken already", spec.listen);
+                let label = format!("by worker {}: `{}`", other.base, other.address);
+                let help = "choose another port, or use `instances:`, which share their sockets";
+                let problem = listening.at.problem(message).beside(other.at.span.clone(), label);
+                cursor.problems.push(problem.help(help));
+            }
+            self.0.push(listening);
+        }
+    }
+}
+
+/// Whether the kernel lets only one of two sockets have its address.
+fn overlap(one: &Address, other: &Address) -> bool {
+    match (one, other) {
+        (Address::Unix(one), Address::Unix(other)) => one == other,
+        (Address::Ip(one), Address::Ip(other)) => {
+            // `[::]` takes IPv4 too.
+            let takes = |all: &SocketAddr, one: &SocketAddr| {
+                all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4())
+            };
+            one.port() == other.port()
+                && one.port() != 0
+                && (one.ip() == other.ip() || takes(one, other) || takes(other, one))
+        }
+        (Address::Unix(_), Address::Ip(_)) | (Address::Ip(_), Address::Unix(_)) => false,
+    }
+}
 
 /// Reads them.
 pub(super) fn read(worker: &Section<'_>, is_command: bool) -> Vec<SocketSpec> {
     let cursor = worker.get_if(
         is_command,
         "sockets",
-        "registered code opens its own sockets",
-        "`sockets:` for a `command:`",
+        "a `worker:` opens its own sockets",
+        "`sockets:` for a `command:` only",
     );
     let list = cursor.and_then(|cursor| cursor.list()).unwrap_or_default();
     list.iter().filter_map(socket).collect()
@@ -27,7 +89,9 @@ fn socket(cursor: &Cursor<'_>) -> Option<SocketSpec> {
     match section.string("listen") {
         Some(listen) => spec(cursor, listen.value, Some(&section)),
         None => {
-            cursor.refuse("it is not said where the socket listens", "listen: 127.0.0.1:8080");
+            if !section.means("listen") {
+                cursor.refuse("missing `listen:`", "`listen: 127.0.0.1:8080`");
+            }
             None
         }
     }
@@ -36,8 +100,8 @@ fn socket(cursor: &Cursor<'_>) -> Option<SocketSpec> {
 fn spec(cursor: &Cursor<'_>, listen: String, section: Option<&Section<'_>>) -> Option<SocketSpec> {
     let Some(address) = Address::parse(&listen, true) else {
         cursor.refuse(
-            format!("`{listen}` is no place to listen at"),
-            "an address and a port, such as 127.0.0.1:8080, a port alone for every address, or unix:/path",
+            format!("invalid address `{listen}`"),
+            "an IP address and a port up to 65535, such as 127.0.0.1:8080, a port alone for every address, or unix:/path",
         );
         return None;
     };
@@ -49,35 +113,31 @@ fn spec(cursor: &Cursor<'_>, listen: String, section: Option<&Section<'_>>) -> O
     let kind =
         section.and_then(|section| section.choice("type", &kinds)).unwrap_or(SocketKind::Stream);
     let is_unix = matches!(address, Address::Unix(_));
-    if kind == SocketKind::Seqpacket && !is_unix {
-        cursor
-            .refuse("sequenced packets are for Unix sockets", "`type: stream` or `type: datagram`");
+    if let Address::Unix(path) = &address {
+        world::check_socket_name(cursor, path);
     }
-    let account = |key: &str, exists: fn(&str) -> bool| {
-        let cursor = section?.get_if(
-            is_unix,
-            key,
-            "only a Unix socket has an owner",
-            "no owner for this socket",
-        )?;
+    if kind == SocketKind::Seqpacket && !is_unix {
+        cursor.refuse(
+            "only a Unix socket has `type: seqpacket`",
+            "`type: stream` or `type: datagram`",
+        );
+    }
+    let account = |key: &str, check: fn(&Cursor<'_>, &str)| {
+        let cursor =
+            section?.get_if(is_unix, key, "only a Unix socket has an owner", "no such key here")?;
         let name = cursor.string()?.value;
-        if !exists(&name) {
-            cursor
-                .refuse(format!("no {key} is called `{name}`"), "a name or number of this machine");
-        }
+        check(&cursor, &name);
         Some(name)
     };
     let mode = section.and_then(|section| {
-        section
-            .get_if(is_unix, "mode", "only a Unix socket has a mode", "no mode for this socket")?
-            .mode()
+        section.get_if(is_unix, "mode", "only a Unix socket has a mode", "no `mode:` here")?.mode()
     });
     let name = section.and_then(|section| section.string("name")).map_or_else(
         || "unknown".to_owned(),
         |name| {
             // sd_listen_fds_with_names(3): the names stand in one variable, separated by colons.
             if name.value.contains(':') || name.value.is_empty() {
-                cursor.refuse("the name of a socket has no colon", "a word, such as `web`");
+                cursor.refuse("invalid `name:` of a socket", "a word without `:`, such as `web`");
             }
             name.value
         },
@@ -87,8 +147,8 @@ fn spec(cursor: &Cursor<'_>, listen: String, section: Option<&Section<'_>>) -> O
         kind,
         name,
         mode: mode.map_or(0o666, |mode| mode.value),
-        user: account("user", |name| accounts::user(name).is_some()),
-        group: account("group", |name| accounts::group(name).is_some()),
+        user: account("user", world::check_user),
+        group: account("group", world::check_group),
         backlog: section
             .and_then(|section| section.get("backlog")?.integer(1, i32::MAX.into()))
             .map_or(default::BACKLOG, |backlog| i32::try_from(backlog.value).unwrap_or(i32::MAX)),

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use workers::Registry;
 
 use super::diagnostics::Diagnostics;
+use super::problems::{Problems, World};
 use super::settings::Settings;
-use super::{Scale, assemble, reader, tree};
+use super::{Scale, assemble, tree};
 
 /// What a configuration was made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,14 +54,27 @@ impl Source {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn settings(&self, registry: &Registry, scale: &Scale) -> Result<Settings, Diagnostics> {
-        let problems = reader::Problems::default();
+        self.checked(registry, scale, World::Ignored).map(|(settings, _)| settings)
+    }
+
+    /// The same, and what is valid but most likely not what was meant.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn checked(
+        &self,
+        registry: &Registry,
+        scale: &Scale,
+        world: World,
+    ) -> Result<(Settings, Diagnostics), Diagnostics> {
+        let problems = Problems::new(&self.path(), world);
         let tree = tree::parse(&self.text, &problems);
         let settings =
             tree.and_then(|tree| assemble::assemble(&tree, self, registry, scale, &problems));
-        let found = problems.take();
+        let diagnostics = Diagnostics::new(&self.file, &self.text, problems.take());
         match settings {
-            Some(settings) if found.count == 0 => Ok(settings),
-            _ => Err(Diagnostics::new(&self.file, &self.text, found.kept, found.count)),
+            Some(settings) if diagnostics.count() == 0 => Ok((settings, diagnostics)),
+            _ => Err(diagnostics),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! `supervisor:`: the supervisor's own part.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use supervision::spec::StartLimits;
 
-use super::reader::Section;
+use super::reader::{Cursor, Section};
 use super::settings::{Echo, OnDeath, SupervisorSettings, default};
-use super::{places, restart, surroundings};
+use super::{places, restart, world};
+use crate::accounts;
 use crate::service_manager::Custody;
 
 /// What stands there.
@@ -35,19 +36,25 @@ const KEYS: [&str; 12] = [
 ];
 
 /// Reads it; everything has a default.
-pub(super) fn read(top: &Section<'_>, file: &Path) -> Written {
+pub(super) fn read(top: &Section<'_>) -> Written {
     let section =
         top.get("supervisor").and_then(|cursor| cursor.section(&KEYS, &["metrics", "http"]));
     let section = section.as_ref();
     let directory = |key: &str, otherwise: fn() -> PathBuf| {
-        let written = section.and_then(|section| section.get(key)).and_then(|cursor| cursor.path());
-        written.map_or_else(otherwise, |path| places::relative_to(file, Path::new(&path.value)))
+        let written = section.and_then(|section| section.get(key));
+        let path = written.as_ref().and_then(|cursor| {
+            let path = cursor.problems.resolve(&cursor.path()?.value);
+            if key == "runtime_dir" {
+                world::check_runtime_dir(cursor, &path);
+            }
+            Some(path)
+        });
+        path.unwrap_or_else(otherwise)
     };
     let control = section
         .and_then(|section| section.get("control"))
         .and_then(|cursor| cursor.section(&["mode", "group"], &["tcp", "token"]));
-    let control_group =
-        control.as_ref().and_then(|control| surroundings::group(&control.get("group")?));
+    let control_group = control.as_ref().and_then(|control| group(&control.get("group")?));
     // A group that is named is to get in.
     let default_mode = if control_group.is_some() { 0o660 } else { 0o600 };
     let control_mode = control
@@ -92,6 +99,16 @@ pub(super) fn read(top: &Section<'_>, file: &Path) -> Written {
     }
 }
 
+/// The supervisor cannot start without it.
+fn group(cursor: &Cursor<'_>) -> Option<String> {
+    let name = cursor.string()?.value;
+    if accounts::group(&name).is_none() {
+        let expected = "the name or number of a group of this machine";
+        cursor.refuse(format!("unknown group `{name}`"), expected);
+    }
+    Some(name)
+}
+
 /// A loop says that it turns twice within this; less, and a machine that is merely busy ends its
 /// supervisor.
 const WATCHDOG_MIN: Duration = Duration::from_secs(1);
@@ -116,7 +133,7 @@ fn custody(section: Option<&Section<'_>>) -> Custody {
         } else if let Some(limit) = cursor.duration() {
             if limit.value < WATCHDOG_MIN {
                 cursor.refuse(
-                    "it is too short for a machine that is busy",
+                    "too short: a busy machine would end its supervisor",
                     "at least 1s, or `never`",
                 );
             }

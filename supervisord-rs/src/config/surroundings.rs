@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::PathBuf;
 
 use super::reader::{Cursor, Section};
 use super::settings::{InheritEnv, SecretSource, Surroundings};
-use super::{limits, places};
-use crate::accounts;
+use super::{limits, world};
 
 /// Keys that only a process can have.
 pub(super) const KEYS: [&str; 16] = [
@@ -34,14 +33,14 @@ pub(super) const KEYS: [&str; 16] = [
 const INHERITED: RangeInclusive<i32> = 3..=63;
 
 /// Reads them. `is_process`: whether this worker can have them at all.
-pub(super) fn read(worker: &Section<'_>, is_process: bool, file: &Path) -> Surroundings {
+pub(super) fn read(worker: &Section<'_>, is_process: bool) -> Surroundings {
     let get = |key: &'static str| {
-        let message = format!("a thread has the {} of its process", spoken(key));
+        let message = format!("a thread has the {} of its process, not its own", spoken(key));
         let expected = match key {
             "limits" => {
-                "`isolation: process`, or the limits of its cell: `cells: { NAME: { limits: ... } }`"
+                "`isolation: process`, or limits of its cell: `cells: { NAME: { limits: ... } }`"
             }
-            _ => "`isolation: process` for one of its own",
+            _ => "`isolation: process`, or no such key",
         };
         worker.get_if(is_process, key, &message, expected)
     };
@@ -51,20 +50,17 @@ pub(super) fn read(worker: &Section<'_>, is_process: bool, file: &Path) -> Surro
         group: get("group").and_then(|cursor| group(&cursor)),
         groups: get("groups")
             .and_then(|cursor| Some(cursor.list()?.iter().filter_map(group).collect::<Vec<_>>())),
-        cwd: get("cwd")
-            .and_then(|cursor| cursor.string())
-            .map(|cwd| places::relative_to(file, Path::new(&cwd.value))),
+        cwd: get("cwd").and_then(|cursor| directory(&cursor)),
         umask: get("umask").and_then(|cursor| cursor.mode()).map(|mode| mode.value),
         inherit_env: get("inherit_env").map_or(InheritEnv::All, |cursor| inherit_env(&cursor)),
         env_files: get("env_file")
             .and_then(|cursor| cursor.one_or_more())
             .unwrap_or_default()
             .iter()
-            .filter_map(Cursor::string)
-            .map(|path| places::relative_to(file, Path::new(&path.value)))
+            .filter_map(env_file)
             .collect(),
-        env: get("env").and_then(|cursor| cursor.texts()).unwrap_or_default(),
-        secrets: get("secrets").map(|cursor| secrets(&cursor, file)).unwrap_or_default(),
+        env: get("env").map(|cursor| environment(&cursor)).unwrap_or_default(),
+        secrets: get("secrets").map(|cursor| secrets(&cursor)).unwrap_or_default(),
         limits: get("limits").map(|cursor| limits::read(&cursor)).unwrap_or_default(),
         nice: get("nice").and_then(|cursor| small(&cursor, -20, 19)),
         io_priority: get("io_priority").and_then(|cursor| io_priority(&cursor)),
@@ -86,18 +82,48 @@ fn spoken(key: &str) -> &str {
     }
 }
 
+fn directory(cursor: &Cursor<'_>) -> Option<PathBuf> {
+    let path = cursor.path()?.value;
+    world::warn_of_variable(cursor, "write the directory itself");
+    let path = cursor.problems.resolve(&path);
+    world::check_directory(cursor, &path);
+    Some(path)
+}
+
+fn env_file(cursor: &Cursor<'_>) -> Option<PathBuf> {
+    let path = cursor.problems.resolve(&cursor.path()?.value);
+    world::check_env_file(cursor, &path);
+    Some(path)
+}
+
+/// Values are as they are written: nothing replaces variables in them.
+fn environment(cursor: &Cursor<'_>) -> BTreeMap<String, String> {
+    for (name, value) in cursor.entries().unwrap_or_default() {
+        let variable = &name.value;
+        let help = format!(
+            "write the value itself, or set {variable} in the command: sh -c '{variable}=... exec PROGRAM'"
+        );
+        world::warn_of_variable(&value, &help);
+    }
+    cursor.texts().unwrap_or_default()
+}
+
 /// `{ PASSWORD: /etc/secret, TOKEN: "fd:5" }`
-fn secrets(cursor: &Cursor<'_>, file: &Path) -> BTreeMap<String, SecretSource> {
+fn secrets(cursor: &Cursor<'_>) -> BTreeMap<String, SecretSource> {
     let mut found = BTreeMap::new();
     for (name, cursor) in cursor.entries().unwrap_or_default() {
         let Some(text) = cursor.string().map(|text| text.value) else { continue };
         let source = match text.strip_prefix("fd:") {
-            None => SecretSource::File(places::relative_to(file, Path::new(&text))),
+            None => {
+                let path = cursor.problems.resolve(&text);
+                world::check_file(&cursor, &path);
+                SecretSource::File(path)
+            }
             Some(number) => match number.parse::<i32>() {
                 Ok(number) if INHERITED.contains(&number) => SecretSource::Descriptor(number),
                 Ok(_) | Err(_) => {
                     cursor.refuse(
-                        format!("`{text}` is no descriptor that can be inherited"),
+                        format!("`{text}` is not a descriptor that the supervisor inherits"),
                         "a file, or `fd:3` to `fd:63`",
                     );
                     continue;
@@ -115,23 +141,13 @@ fn small(cursor: &Cursor<'_>, low: i32, high: i32) -> Option<i32> {
 
 fn user(cursor: &Cursor<'_>) -> Option<String> {
     let name = cursor.string()?.value;
-    if accounts::user(&name).is_none() {
-        cursor.refuse(
-            format!("no user is called `{name}`"),
-            "the name or number of a user of this machine",
-        );
-    }
+    world::check_user(cursor, &name);
     Some(name)
 }
 
-pub(super) fn group(cursor: &Cursor<'_>) -> Option<String> {
+fn group(cursor: &Cursor<'_>) -> Option<String> {
     let name = cursor.string()?.value;
-    if accounts::group(&name).is_none() {
-        cursor.refuse(
-            format!("no group is called `{name}`"),
-            "the name or number of a group of this machine",
-        );
-    }
+    world::check_group(cursor, &name);
     Some(name)
 }
 
@@ -165,15 +181,17 @@ fn io_priority(cursor: &Cursor<'_>) -> Option<i32> {
 fn cpus(cursor: &Cursor<'_>) -> Vec<usize> {
     let mut found = Vec::new();
     for item in cursor.one_or_more().unwrap_or_default() {
+        let known = found.len();
         let text = item.node.text().unwrap_or_default();
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         match (first.trim().parse::<usize>(), last.trim().parse::<usize>()) {
             (Ok(first), Ok(last)) if first <= last && last < 1024 => found.extend(first..=last),
             _ => item.refuse(
-                format!("`{text}` is no processor"),
+                format!("`{text}` is not a processor"),
                 "numbers and ranges, such as [0, 2-3]",
             ),
         }
+        world::check_processors(&item, &found[known..]);
     }
     found
 }

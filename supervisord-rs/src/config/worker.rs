@@ -4,16 +4,20 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use supervision::spec::{Condition, Dependency, OnHang, Readiness, Stop, WorkerSpec};
+use supervision::spec::{OnHang, Readiness, WorkerSpec};
 use supervision::{DomainId, WorkerId};
 use workers::Registry;
 use workers::run::OnPanic;
 
-use super::diagnostics::{Problem, nearest, one_of};
+use super::foreign::Whose;
 use super::probes::Ready;
-use super::reader::{At, Cursor, Section};
-use super::settings::{Isolation, Launch, Program, StopMeans, default};
-use super::{hooks, injections, logs, probes, restart, sockets, surroundings};
+use super::problems::{At, Problems};
+use super::reader::{Cursor, Section};
+use super::settings::{Isolation, Launch, default};
+use super::{
+    dependencies, hooks, injections, logs, probes, program, restart, sockets, stop, surroundings,
+    world,
+};
 
 /// Longest name of a worker: it is the name of a file and of a thread too.
 const NAME_MAX: usize = 63;
@@ -55,7 +59,7 @@ pub(super) fn check_defaults(defaults: &Cursor<'_>) {
         .into_iter()
         .filter(|key| !["command", "worker", "args"].contains(key))
         .collect();
-    let _ = defaults.section(&known, &LATER);
+    let _ = defaults.section_of(Whose::Worker, &known, &LATER);
 }
 
 /// What a worker is read with.
@@ -78,23 +82,33 @@ pub(super) struct Identity {
     pub(super) instance: Option<u32>,
 }
 
-/// Reads one worker. Its domain is not chosen yet. `None` when it is not said what it runs, or
+/// Its mapping; `name:` alone is an empty one.
+fn keys<'a>(cursor: &Cursor<'a>) -> Option<Section<'a>> {
+    if cursor.node.is_null() {
+        let expected = "`command: [PROGRAM, ...]`, or `worker: NAME` for registered code";
+        cursor.refuse("missing `command:` or `worker:`", expected);
+        return None;
+    }
+    cursor.section_of(Whose::Worker, &known_keys(), &LATER)
+}
+
+/// Reads one worker. Its domain is not chosen yet. `None` when it does not say what it runs, or
 /// where.
 pub(super) fn read(
     cursor: &Cursor<'_>,
     identity: Identity,
     context: Context<'_>,
 ) -> Option<(WorkerSpec, Launch)> {
-    let section = cursor.section(&known_keys(), &LATER)?;
+    let section = keys(cursor)?;
     let section = &section;
     // Everything is looked at before anything is given up: all problems at once.
     let is_sdk = section.get("worker").is_some();
-    let program = program(cursor, section, context.registry);
-    let isolation = isolation(section, &identity.name, is_sdk);
+    let program = program::read(cursor, section, context.registry);
+    let isolation = program::isolation(section, &identity.name, is_sdk);
     let is_process = isolation.as_ref().is_none_or(|isolation| *isolation == Isolation::Process);
     let (readiness, ready, health) = readiness(section, is_sdk);
     let heartbeat = section.duration("heartbeat");
-    let (stop, means) = stop(section, is_sdk);
+    let (stop, means) = stop::read(section, is_sdk);
     let autostart =
         [("true", (true, false)), ("false", (false, false)), ("remember", (true, true))];
     let (autostart, remembers_stop) =
@@ -106,15 +120,15 @@ pub(super) fn read(
         critical: section.boolean("critical").unwrap_or(false),
         restart: restart::read(section),
         readiness,
-        depends_on: depends_on(section, context.names),
+        depends_on: dependencies::read(section, context.names),
         stop,
         heartbeat,
         on_hang: section
             .get_if(
                 !is_process,
                 "on_hang",
-                "a process that hangs is killed",
-                "`on_hang:` for threads only",
+                "only threads have `on_hang:`: a process that hangs is killed",
+                "no `on_hang:` here",
             )
             .and_then(|cursor| {
                 cursor.choice(&[("abandon", OnHang::Abandon), ("recycle", OnHang::Recycle)])
@@ -122,7 +136,7 @@ pub(super) fn read(
             .map_or(OnHang::Abandon, |choice| choice.value),
         injections: injections::read(section, is_sdk, context.fault_injection),
     };
-    let surroundings = surroundings::read(section, is_process, context.file);
+    let surroundings = surroundings::read(section, is_process);
     let logs = logs::read(section, !is_sdk, &identity.name, context.log_dir);
     if matches!(ready, Ready::Log(_)) && logs.captured().next().is_none() {
         refuse_uncaptured(section);
@@ -135,7 +149,7 @@ pub(super) fn read(
             .get_if(
                 is_sdk,
                 "on_panic",
-                "`on_panic:` is for registered code",
+                "only a `worker:` has `on_panic:`",
                 "no `on_panic:` for a command",
             )
             .and_then(|cursor| {
@@ -156,6 +170,7 @@ pub(super) fn read(
         base: identity.base,
         instance: identity.instance,
     };
+    world::check_executable(section, &launch);
     Some((spec, launch))
 }
 
@@ -163,13 +178,13 @@ pub(super) fn read(
 fn refuse_uncaptured(section: &Section<'_>) {
     let Some(cursor) = section.get("ready") else { return };
     cursor.refuse(
-        "`ready: { log: }` looks at captured output, and none of this worker's is captured",
-        "`logs:` with a `stdout:` or `stderr:` that is neither `null` nor `inherit`; or another way to be ready",
+        "`ready: { log: }` needs captured output, and this worker has none",
+        "`logs:` with a `stdout:` or `stderr:` other than `null` and `inherit`, or another `ready:`",
     );
 }
 
 /// A name is good for a file, a thread and a command line.
-pub(super) fn check_name(name: &At<String>, problems: &super::reader::Problems) {
+pub(super) fn check_name(name: &At<String>, problems: &Problems) {
     let is_good = !name.value.is_empty()
         && name.value.len() <= NAME_MAX
         && name
@@ -179,96 +194,9 @@ pub(super) fn check_name(name: &At<String>, problems: &super::reader::Problems) 
         && name.value != "all"
         && !name.value.starts_with(['.', '-']);
     if !is_good {
-        let expected = "letters, digits, `-`, `_` and `.`, at most 63 of them, not `all`, not beginning with `.` or `-`";
-        let problem = name.problem(format!("`{}` cannot be the name of a worker", name.value));
-        problems.push(Problem { expected: Some(expected.into()), ..problem });
-    }
-}
-
-fn program(cursor: &Cursor<'_>, section: &Section<'_>, registry: &Registry) -> Option<Program> {
-    let is_shell = section.boolean("shell").unwrap_or(false);
-    match (section.get("command"), section.get("worker")) {
-        (Some(command), None) => {
-            if let Some(args) = section.get("args") {
-                args.refuse(
-                    "`args:` belongs to `worker:`",
-                    "arguments as further words of `command:`",
-                );
-            }
-            if !is_shell {
-                return Some(Program::Command(command.command()?.value));
-            }
-            if !command.is_scalar() {
-                command.refuse(
-                    "a shell takes one text",
-                    "`command: \"one text\"` beside `shell: true`",
-                );
-                return None;
-            }
-            let text = command.string()?.value;
-            Some(Program::Command(vec!["/bin/sh".into(), "-c".into(), text]))
-        }
-        (None, Some(kind)) => registered(section, &kind, registry),
-        (Some(_), Some(kind)) => {
-            kind.refuse("a worker has both `command:` and `worker:`", "one of them");
-            None
-        }
-        (None, None) => {
-            let expected = "`command: [PROGRAM, ...]`, or `worker: NAME` for registered code";
-            cursor.refuse("it is not said what this worker runs", expected);
-            None
-        }
-    }
-}
-
-fn registered(section: &Section<'_>, kind: &Cursor<'_>, registry: &Registry) -> Option<Program> {
-    let name = kind.string()?;
-    let known: Vec<&str> = registry.names().map(|(name, _)| name).collect();
-    if !registry.has(&name.value) {
-        kind.problems.push(Problem {
-            expected: Some(format!("one of: {}", known.join(", "))),
-            nearest: nearest(&name.value, known.iter().copied()),
-            ..name.problem(format!("no worker is registered as `{}`", name.value))
-        });
-        return None;
-    }
-    let written = section.get("args");
-    let args = written.as_ref().map_or_else(|| serde_json::json!({}), Cursor::json);
-    if let Err(error) = registry.create(&name.value, &args) {
-        let place = written.as_ref().unwrap_or(kind);
-        place.problems.push(place.at(()).problem(error.to_string()));
-    }
-    Some(Program::Worker { kind: name.value, args })
-}
-
-fn isolation(section: &Section<'_>, name: &str, is_sdk: bool) -> Option<Isolation> {
-    let written = section.get("isolation");
-    let cell = section.get("cell");
-    if let Some(cursor) = written.as_ref().filter(|cursor| cursor.node.text() == Some("sandbox")) {
-        cursor.refuse("`sandbox` is not supported yet", "one of: thread, process");
-        return None;
-    }
-    let is_thread = match &written {
-        Some(cursor) => cursor.choice(&[("thread", true), ("process", false)])?.value,
-        None => false,
-    };
-    match (is_thread, cell) {
-        (true, _) if !is_sdk => {
-            // Where the key comes from `defaults:`, its place is there, and the worker's name says
-            // who it hits.
-            written?.refuse(
-                format!("{name}: a thread cannot run an executable"),
-                "`isolation: process` for a `command:`",
-            );
-            None
-        }
-        (true, None) => Some(Isolation::Thread),
-        (true, Some(cell)) => Some(Isolation::Cell(cell.string()?.value)),
-        (false, Some(cell)) if !cell.node.is_default => {
-            cell.refuse("only threads live in a cell", "`isolation: thread` beside `cell:`");
-            None
-        }
-        (false, _) => Some(Isolation::Process),
+        let expected = "1 to 63 letters, digits, `-`, `_` or `.`, not beginning with `-` or `.`, and not `all`";
+        let problem = name.problem(format!("invalid name `{}`", name.value));
+        problems.push(problem.expected(expected));
     }
 }
 
@@ -281,7 +209,8 @@ fn readiness(section: &Section<'_>, is_sdk: bool) -> (Readiness, Ready, super::p
         return (readiness, ready, health);
     }
     if let (Some(_), Some(health)) = (startup, section.get("health")) {
-        health.refuse("registered code says itself when it is ready", "`ready: { timeout: ... }`");
+        health
+            .refuse("a `worker:` reports by itself that it is ready", "`ready: { timeout: ... }`");
     }
     let mut timeout = default::READY_TIMEOUT;
     let is_own = section.get("ready").is_some_and(|ready| !ready.node.is_default);
@@ -292,94 +221,10 @@ fn readiness(section: &Section<'_>, is_sdk: bool) -> (Readiness, Ready, super::p
         })
     {
         for key in ["after", "notify", "fd", "log", "tcp", "http", "exec", "every"] {
-            let message = "registered code says itself when it is ready";
+            let message = "a `worker:` reports by itself that it is ready";
             let _ = ready.get_if(false, key, message, "`ready: { timeout: ... }`");
         }
         timeout = ready.duration("timeout").unwrap_or(timeout);
     }
     (Readiness::Notified { timeout }, Ready::ByItself, health)
-}
-
-fn stop(section: &Section<'_>, is_sdk: bool) -> (Stop, StopMeans) {
-    let mut stop = Stop { timeout: default::STOP_TIMEOUT };
-    let mut means = StopMeans { signal: libc::SIGTERM, command: None, main_only: false };
-    let keys = ["signal", "timeout", "command", "scope"];
-    let Some(section) = section.get("stop").and_then(|cursor| cursor.section(&keys, &[])) else {
-        return (stop, means);
-    };
-    if let Some(timeout) = section.duration("timeout") {
-        stop.timeout = timeout;
-    }
-    let get = |key: &str| {
-        let message =
-            "registered code is asked to stop through its board, not by a signal or a command";
-        section.get_if(!is_sdk, key, message, "only `timeout` in `stop:`")
-    };
-    if let Some(signal) = get("signal").and_then(|cursor| cursor.signal()) {
-        means.signal = signal.value;
-    }
-    means.command = get("command").and_then(|cursor| cursor.command()).map(|command| command.value);
-    if let Some(scope) =
-        get("scope").and_then(|cursor| cursor.choice(&[("tree", false), ("main", true)]))
-    {
-        means.main_only = scope.value;
-    }
-    (stop, means)
-}
-
-/// `{ db: ready }`, `{ cache: { is: ready, soft: true } }`, or `[db]` for what is most often meant:
-/// ready.
-fn depends_on(section: &Section<'_>, names: &BTreeMap<String, Vec<WorkerId>>) -> Vec<Dependency> {
-    let Some(cursor) = section.get("depends_on") else { return Vec::new() };
-    let is_list = matches!(cursor.node.value, super::tree::Value::List(_));
-    let mut found = Vec::new();
-    if is_list {
-        for name in cursor.strings().unwrap_or_default() {
-            for &on in known(&name, names, &cursor) {
-                found.push(Dependency { on, condition: Condition::Ready, soft: false });
-            }
-        }
-        return found;
-    }
-    for (name, value) in cursor.entries().unwrap_or_default() {
-        let (condition, soft) = condition(&value);
-        for &on in known(&name, names, &cursor) {
-            found.push(Dependency { on, condition, soft });
-        }
-    }
-    found
-}
-
-fn condition(cursor: &Cursor<'_>) -> (Condition, bool) {
-    const WORDS: [(&str, Condition); 3] = [
-        ("started", Condition::Started),
-        ("ready", Condition::Ready),
-        ("finished", Condition::Finished),
-    ];
-    if matches!(cursor.node.value, super::tree::Value::Map(_)) {
-        let section = cursor.section(&["is", "soft"], &[]);
-        let condition = section.as_ref().and_then(|section| section.choice("is", &WORDS));
-        let soft = section.as_ref().and_then(|section| section.boolean("soft"));
-        return (condition.unwrap_or(Condition::Ready), soft.unwrap_or(false));
-    }
-    (cursor.choice(&WORDS).map_or(Condition::Ready, |condition| condition.value), false)
-}
-
-/// The workers of a name; none, and a problem, when nobody is called that.
-pub(super) fn known<'a>(
-    name: &At<String>,
-    names: &'a BTreeMap<String, Vec<WorkerId>>,
-    cursor: &Cursor<'_>,
-) -> &'a [WorkerId] {
-    if let Some(ids) = names.get(&name.value) {
-        return ids;
-    }
-    let is_told = !cursor.problems.is_full();
-    let words = || names.keys().map(String::as_str);
-    cursor.problems.push(Problem {
-        expected: is_told.then(|| one_of(words())),
-        nearest: if is_told { nearest(&name.value, words()) } else { None },
-        ..name.problem(format!("no worker is called `{}`", name.value))
-    });
-    &[]
 }

@@ -19,6 +19,7 @@ use supervision::{LaunchFailure, LaunchStage};
 use super::inherited;
 use super::launch::{Attempt, Credentials, Plan, failure, reading, rights};
 use crate::accounts;
+use crate::config::env_file;
 use crate::config::settings::{InheritEnv, Launch, SecretSource, Surroundings};
 
 /// Largest `env_file` and secret.
@@ -215,38 +216,12 @@ fn are_ours(groups: &[u32]) -> bool {
     with_own(&mut groups.iter().copied()) == with_own(&mut ours.into_iter().map(Gid::as_raw))
 }
 
-/// `NAME=value` lines; `export ` in front, comments, and one pair of quotes around a value are
-/// taken off.
+/// The variables of an `env_file`.
 fn env_file(path: &Path, attempt: &Attempt) -> Result<Vec<(String, String)>> {
     let text = read(LaunchStage::EnvFile, path, attempt)?;
-    let text = String::from_utf8(text).map_err(|_| {
-        Failed::about(LaunchStage::EnvFile, Errno::EINVAL, path.display().to_string())
-    })?;
-    let mut found = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        if line.is_empty() || line.starts_with('#') || line.starts_with(';') {
-            continue;
-        }
-        let Some((name, value)) = line.split_once('=').filter(|(name, _)| is_name(name.trim()))
-        else {
-            let subject = format!("{} (line {})", path.display(), number + 1);
-            return Err(Failed::about(LaunchStage::EnvFile, Errno::EINVAL, subject));
-        };
-        let value = value.trim();
-        let quoted = ['"', '\'']
-            .into_iter()
-            .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
-        found.push((name.trim().to_owned(), quoted.unwrap_or(value).to_owned()));
-    }
-    Ok(found)
-}
-
-fn is_name(name: &str) -> bool {
-    let mut letters = name.chars();
-    letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
-        && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    let wrong = |subject: String| Failed::about(LaunchStage::EnvFile, Errno::EINVAL, subject);
+    let text = String::from_utf8(text).map_err(|_| wrong(path.display().to_string()))?;
+    env_file::parse(&text).map_err(|line| wrong(format!("{} (line {line})", path.display())))
 }
 
 fn read(stage: LaunchStage, path: &Path, attempt: &Attempt) -> Result<Vec<u8>> {

@@ -1,0 +1,201 @@
+//! What a file speaks of, looked at on this machine: programs, directories, files, users,
+//! processors. What is missing here is a warning: it may be there where the file is used, or later.
+//! And values that are valid, and most likely not what was meant.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+
+use super::reader::{Cursor, Section};
+use super::settings::{Isolation, Launch, Program};
+use super::{SOCKET, env_file};
+use crate::accounts;
+
+/// Longest name of a Unix socket, unix(7): 108 bytes with the zero at its end.
+const SOCKET_NAME_MAX: usize = 107;
+
+/// Nothing replaces variables in the file.
+pub(super) fn warn_of_variable(cursor: &Cursor<'_>, help: &str) {
+    let Some(variable) = cursor.node.text().and_then(variable) else { return };
+    let message = if ["${instance}", "${name}"].contains(&variable) {
+        format!("`{variable}` stands for nothing without `instances:`")
+    } else {
+        format!("`{variable}` stays as it is: the file has no variables")
+    };
+    cursor.warn(message, help);
+}
+
+/// `${NAME}` anywhere, or `$NAME` at the beginning.
+fn variable(text: &str) -> Option<&str> {
+    let begin = text.find("${").or_else(|| text.starts_with('$').then_some(0))?;
+    let rest = &text[begin..];
+    if rest.starts_with("${") {
+        let name = &rest[2..rest.find('}')?];
+        return is_name(name).then(|| &rest[..name.len() + 3]);
+    }
+    let end = rest[1..].find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let name = &rest[1..end.map_or(rest.len(), |end| end + 1)];
+    is_name(name).then(|| &rest[..=name.len()])
+}
+
+fn is_name(name: &str) -> bool {
+    name.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_')
+        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+}
+
+/// Whether the program of a command can be executed.
+pub(super) fn check_executable(worker: &Section<'_>, launch: &Launch) {
+    let Some(cursor) = worker.get("command").filter(|cursor| cursor.problems.sees_world()) else {
+        return;
+    };
+    let (Program::Command(words), Isolation::Process) = (&launch.program, &launch.isolation) else {
+        return;
+    };
+    let Some(program) = words.first() else { return };
+    // Of a list, the first word is the program.
+    let place = cursor.first().unwrap_or(cursor);
+    if program.contains('/') {
+        if let Some((message, help)) = not_executable(Path::new(program)) {
+            place.warn(message, help);
+        }
+        return;
+    }
+    let own = launch.surroundings.env.get("PATH").cloned();
+    let path = own.or_else(|| std::env::var("PATH").ok()).unwrap_or_else(|| "/bin:/usr/bin".into());
+    let mut candidates = std::env::split_paths(&path).map(|directory| directory.join(program));
+    if !candidates.any(|candidate| not_executable(&candidate).is_none()) {
+        let message = format!("no program `{program}` on this machine");
+        place.warn(message, "install it, correct `PATH`, or write its whole path");
+    }
+}
+
+fn not_executable(path: &Path) -> Option<(String, &'static str)> {
+    let shown = path.display();
+    match fs::metadata(path) {
+        Err(error) => {
+            Some((format!("`{shown}` {}", reason(&error)), "correct the path, or install it"))
+        }
+        Ok(found) if found.is_dir() => {
+            Some((format!("`{shown}` is a directory"), "name a program"))
+        }
+        // For root the kernel wants one of the bits, access(2).
+        Ok(found)
+            if found.permissions().mode() & 0o111 == 0
+                || access(path, AccessFlags::X_OK).is_err() =>
+        {
+            Some((format!("`{shown}` is not executable"), "make it executable with chmod +x"))
+        }
+        Ok(_) => None,
+    }
+}
+
+/// Whether a directory is there.
+pub(super) fn check_directory(cursor: &Cursor<'_>, path: &Path) {
+    let shown = path.display();
+    if !cursor.problems.sees_world() {
+        return;
+    }
+    match fs::metadata(path) {
+        Err(error) => {
+            cursor.warn(
+                format!("`{shown}` {}", reason(&error)),
+                "make the directory, or correct the path",
+            );
+        }
+        Ok(found) if !found.is_dir() => {
+            cursor.warn(format!("`{shown}` is not a directory"), "name a directory");
+        }
+        Ok(_) => {}
+    }
+}
+
+/// Whether an `env_file` is there, and can be read.
+pub(super) fn check_env_file(cursor: &Cursor<'_>, path: &Path) {
+    if let Some(content) = check_file(cursor, path)
+        && let Err(line) = env_file::parse(&String::from_utf8_lossy(&content))
+    {
+        let message = format!("`{}`: line {line} is not a NAME=value line", path.display());
+        cursor.warn(message, "correct this line, or close its quotes");
+    }
+}
+
+/// Whether a file can be read; its content.
+pub(super) fn check_file(cursor: &Cursor<'_>, path: &Path) -> Option<Vec<u8>> {
+    if !cursor.problems.sees_world() {
+        return None;
+    }
+    super::read_bytes(path)
+        .map_err(|error| {
+            let help = "make the file, correct the path, or run this as a user that may read it";
+            cursor.warn(format!("`{}` {}", path.display(), reason(&error)), help);
+        })
+        .ok()
+}
+
+/// Whether a user is there.
+pub(super) fn check_user(cursor: &Cursor<'_>, name: &str) {
+    if cursor.problems.sees_world() && accounts::user(name).is_none() {
+        cursor.warn(format!("no user `{name}` on this machine"), "add it, or name another user");
+    }
+}
+
+/// Whether a group is there.
+pub(super) fn check_group(cursor: &Cursor<'_>, name: &str) {
+    if cursor.problems.sees_world() && accounts::group(name).is_none() {
+        cursor.warn(format!("no group `{name}` on this machine"), "add it, or name another group");
+    }
+}
+
+/// Whether there are such processors.
+pub(super) fn check_processors(cursor: &Cursor<'_>, processors: &[usize]) {
+    if !cursor.problems.sees_world() {
+        return;
+    }
+    let Ok(online) = fs::read_to_string("/sys/devices/system/cpu/online") else { return };
+    let is_there = |processor: &usize| {
+        online.trim().split(',').any(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            matches!((first.parse(), last.parse()), (Ok(first), Ok(last)) if (first..=last).contains(processor))
+        })
+    };
+    if let Some(missing) = processors.iter().find(|processor| !is_there(processor)) {
+        let help = format!("this machine has {}", online.trim());
+        cursor.warn(format!("no processor {missing} on this machine"), &help);
+    }
+}
+
+/// Whether the kernel takes the name of a Unix socket.
+pub(super) fn check_socket_name(cursor: &Cursor<'_>, path: &Path) {
+    let length = path.as_os_str().len();
+    if length > SOCKET_NAME_MAX {
+        cursor.refuse(
+            format!("the path of this socket has {length} bytes"),
+            &format!("at most {SOCKET_NAME_MAX} bytes, as unix(7) has it"),
+        );
+    }
+}
+
+/// The same of the control socket in a runtime directory.
+pub(super) fn check_runtime_dir(cursor: &Cursor<'_>, directory: &Path) {
+    let socket: PathBuf = directory.join(SOCKET);
+    let length = socket.as_os_str().len();
+    if length > SOCKET_NAME_MAX {
+        cursor.refuse(
+            format!("the path of the control socket in it would have {length} bytes"),
+            &format!("a directory with which it has at most {SOCKET_NAME_MAX} bytes"),
+        );
+    }
+}
+
+/// Why something cannot be used, as the end of a sentence about it.
+fn reason(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => "does not exist".into(),
+        Some(number) => {
+            format!("cannot be used: {}", nix::errno::Errno::from_raw(number).desc())
+        }
+        None => format!("cannot be used: {error}"),
+    }
+}
