@@ -6,6 +6,8 @@
 
 pub mod dead_disk;
 
+pub mod golden;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -119,6 +121,7 @@ impl Bed {
 
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a directory above")).expect("a directory");
         fs::write(&path, text).expect("a file in the temporary directory");
         path
     }

@@ -38,20 +38,20 @@ fn every_problem_of_a_configuration_is_said_at_once_with_its_place() {
             "bad.yaml:5:14",
             "workers.api.restart",
             "one of: always, on-failure, never",
-            "a thread cannot run an executable",
+            "a command cannot run as a thread",
             "bad.yaml:8:16",
             "a duration with its unit",
-            "the key `db` is there twice",
+            "duplicate key `db`",
         ],
     );
 }
 
 #[test]
 fn invalid_yaml_is_said_with_its_place() {
-    refused("version: 1\nworkers: [\n", &["this is no valid YAML"]);
+    refused("version: 1\nworkers: [\n", &["the list that `[` opens is never closed"]);
     refused("", &["the file is empty"]);
-    refused("just a word\n", &["`just a word` is not what goes here", "expected a mapping"]);
-    refused("version: 2\nworkers: {}\n", &["version 2 is not known"]);
+    refused("just a word\n", &["invalid value `just a word`", "expected a mapping"]);
+    refused("version: 2\nworkers: {}\n", &["unknown version 2"]);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_line_that_cannot_be_seen_is_no_way_to_be_ready() {
             &format!(
                 "version: 1\nworkers:\n  w: {{ command: [x], ready: {{ log: READY }}, logs: {{ stdout: {sink} }} }}\n"
             ),
-            &["`ready: { log: }` looks at captured output"],
+            &["`ready: { log: }` needs captured output"],
         );
     }
 }
@@ -482,23 +482,21 @@ fn what_this_machine_does_not_have_is_said_before_anything_runs() {
     refused(
         yaml,
         &[
-            "no user is called `no-such-user`",
-            "no group is called `no-such-group`",
             "did you mean `open_files`?",
-            "`lots` is not what goes here",
+            "invalid value `lots`",
             "the soft limit is above the hard one",
             "a whole number from -20 to 19",
-            "`x` is no processor",
+            "`x` is not a processor",
             "permission bits in octal",
-            "`nowhere` is no place to listen at",
+            "invalid address `nowhere`",
             "only a Unix socket has a mode",
-            "names are not looked up",
-            "`log` is no regular expression",
-            "it is not said what is asked",
-            "no worker is called `b`",
+            "an IP address and a port",
+            "`log` is not a valid regular expression",
+            "missing `tcp:`, `http:` or `exec:`",
+            "unknown worker `b`",
             "a size, such as 512KiB",
             "one of: failed, recovered",
-            "a hook says on what it runs, and what",
+            "missing `command:`",
         ],
     );
 }
@@ -518,7 +516,7 @@ fn a_fraction_is_counted_in_full_thousandths() {
         ("0.9999", "0.999 or 1"),
     ] {
         let expected = format!("a number from 0 to 1, in full thousandths: {nearest}");
-        refused(&yaml(wrong), &[&format!("`{wrong}` is not what goes here"), &expected]);
+        refused(&yaml(wrong), &[&format!("invalid value `{wrong}`"), &expected]);
     }
     refused(&yaml("1.001"), &["a number from 0 to 1"]);
     let bed = Bed::new();
@@ -556,10 +554,9 @@ fn what_a_thread_or_registered_code_cannot_have_is_refused_where_it_is_said() {
         &[
             "workers.t.user: a thread has the user of its process",
             "workers.t.env: a thread has the environment of its process",
-            "registered code opens its own sockets",
+            "a `worker:` opens its own sockets",
             "through its board, not by a signal",
-            "registered code says itself when it is ready",
-            "the instances would write to one file",
+            "a `worker:` reports by itself that it is ready",
         ],
     );
 }

@@ -244,7 +244,7 @@ fn a_directory_that_keeps_the_group_out_is_said() {
     let output = bed.verb(&["check", file.to_str().expect("UTF-8")]);
     assert_eq!(output.status.code(), Some(78));
     assert!(
-        text(&output.stderr).contains("no group is called `no-such-group`"),
+        text(&output.stderr).contains("unknown group `no-such-group`"),
         "{}",
         text(&output.stderr)
     );

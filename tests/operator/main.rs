@@ -4,6 +4,7 @@ mod bad_input;
 mod compare;
 mod configs;
 mod control_api;
+mod diagnostics;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod places;

@@ -44,7 +44,7 @@ fn a_file_that_is_missing_or_wrong_never_means_another_supervisor() {
     let before = supervisor.wait_progress(None);
     let wrong = [
         ("stagin.yaml", None, "No such file"),
-        ("syntax.yaml", Some("workers: [".to_owned()), "this is no valid YAML"),
+        ("syntax.yaml", Some("workers: [".to_owned()), "is never closed"),
         ("empty.yaml", Some(String::new()), "the file is empty"),
         ("key.yaml", Some(ONE.replace("supervisor:", "supervisr:")), "did you mean `supervisor`?"),
         (

@@ -72,9 +72,9 @@ Examples:
   supervisord-rs compare
   supervisord-rs compare --fault segfault,stack-overflow --isolation thread,process --json")]
     Compare(compare::Options),
-    /// Say whether a configuration is valid, and all that is wrong with it.
+    /// Show all errors of a configuration.
     #[command(
-        after_help = "Examples:\n  supervisord-rs check config/mixed.yaml\n  supervisord-rs check --json < /dev/null"
+        after_help = "Examples:\n  supervisord-rs check --world config/mixed.yaml\n  supervisord-rs check --json < config/mixed.yaml"
     )]
     Check(check::Options),
     /// Show workers.

@@ -15,7 +15,7 @@ use super::nearest::{nearest, one_of};
 use super::node::{Node, Value};
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
-use super::settings::{Isolation, Launch, Limits, Settings, Sink};
+use super::settings::{Isolation, Launch, Limits, Settings};
 use super::sockets::Addresses;
 use super::source::Source;
 use super::worker::{self, Context, Identity};
@@ -217,12 +217,6 @@ impl<'a> Assembly<'a> {
             Isolation::Cell(cell) => self.cell(cell, entry),
             Isolation::Process => self.domain(launch.name.clone(), DomainKind::Process),
         };
-        if let (Some(_), Sink::File(path)) = (launch.instance, &launch.logs.stdout)
-            && instances::is_shared(path, &self.launches)
-        {
-            let problem = entry.name.problem("all instances write to one file");
-            self.report(problem, "`${instance}` in the name of the file, or no name");
-        }
         if let Some(node) = entry.node.get("sockets").filter(|_| !launch.sockets.is_empty()) {
             let path = format!("{}.sockets", entry.name.path);
             let written = Cursor { node, path, problems: self.problems };

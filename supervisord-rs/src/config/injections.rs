@@ -38,7 +38,7 @@ fn injection(cursor: &Cursor<'_>, is_sdk: bool, is_allowed: bool) -> Option<Inje
     };
     if !is_allowed {
         written.refuse_with(
-            "fault injection is off",
+            "crash injection is off",
             "write `supervisor: { fault_injection: allow }`, or remove `inject:`",
         );
     }

@@ -2,7 +2,7 @@
 //! runs.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use supervision::WorkerId;
 use supervision::spec::WorkerSpec;
@@ -93,13 +93,4 @@ pub(super) fn read(
         .map_texts(&|text| text.replace("${instance}", &number).replace("${name}", &name));
     let cursor = Cursor { node: &node, path: format!("workers.{base}"), problems };
     worker::read(&cursor, Identity { name, base: base.to_owned(), instance: Some(index) }, context)
-}
-
-/// Where instance files of a log go when all would write to one: each to its own.
-pub(super) fn is_shared(path: &Path, others: &[Launch]) -> bool {
-    use super::settings::Sink;
-    let is_it = |sink: &Sink| matches!(sink, Sink::File(other) if other == path);
-    others
-        .iter()
-        .any(|launch| is_it(&launch.logs.stdout) || launch.logs.stderr.as_ref().is_some_and(is_it))
 }

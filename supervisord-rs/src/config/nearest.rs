@@ -15,7 +15,7 @@ pub(super) fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let plain = plain(word);
     let length = plain.chars().count();
-    let allowed = (length / 3).max(1);
+    let allowed = (length / 3).max(1).min(length.saturating_sub(1));
     known
         .into_iter()
         .filter(|candidate| candidate.chars().count() <= 2 * (length + allowed))

@@ -111,7 +111,7 @@ impl std::fmt::Display for Address {
 
 const MEANS: [&str; 3] = ["tcp", "http", "exec"];
 const PACE: [&str; 5] = ["every", "timeout", "successes", "failures", "start_period"];
-const ADDRESS: &str = "an address and a port, such as 127.0.0.1:6379 or [::1]:80, or unix:/path; names are not looked up";
+const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:6379 or [::1]:80, or unix:/path";
 
 /// What `ready:` says: how, and how long it may take; `after` where it is a matter of time.
 #[derive(Debug, Default)]

@@ -1,6 +1,8 @@
 //! `sockets:`: listening sockets that the supervisor opens and passes on.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::probes::Address;
 use super::problems::At;
@@ -17,9 +19,13 @@ struct Listening {
     at: At<()>,
 }
 
-/// All addresses of a file: one that is in use twice is an error, at both places.
+/// All addresses of a file: one that is taken twice is an error, at both places. Those with the same
+/// port are together.
 #[derive(Debug, Default)]
-pub(super) struct Addresses(Vec<Listening>);
+pub(super) struct Addresses(HashMap<Port, Vec<Listening>>);
+
+/// The part of an address that two must share to be in each other's way.
+type Port = Result<u16, PathBuf>;
 
 impl Addresses {
     /// Adds those of a worker; says which of them are taken. `written`: its `sockets:`.
@@ -32,21 +38,32 @@ impl Addresses {
         for (cursor, spec) in list.iter().zip(specs) {
             let (base, address, kind) = (base.to_owned(), spec.address.clone(), spec.kind);
             let listening = Listening { base, address, kind, at: cursor.at(()) };
+            let known = self.0.entry(port(&listening.address)).or_default();
+            let overlaps = |other: &&Listening| {
+                other.kind == kind && overlap(&other.address, &listening.address)
+            };
+            let other = known.iter().find(overlaps);
             // Instances share their sockets, and so do workers that have them from `defaults:`.
-            let other = self.0.iter().find(|other| {
-                other.at.span != listening.at.span
-                    && other.kind == kind
-                    && overlap(&other.address, &listening.address)
-            });
+            if other.is_some_and(|other| other.at.span == listening.at.span) {
+                continue;
+            }
             if let Some(other) = other {
                 let message = format!("`{}` is taken already", spec.listen);
                 let label = format!("by worker {}: `{}`", other.base, other.address);
                 let help = "choose another port, or use `instances:`, which share their sockets";
                 let problem = listening.at.problem(message).beside(other.at.span.clone(), label);
                 cursor.problems.push(problem.help(help));
+            } else {
+                known.push(listening);
             }
-            self.0.push(listening);
         }
+    }
+}
+
+fn port(address: &Address) -> Port {
+    match address {
+        Address::Ip(address) => Ok(address.port()),
+        Address::Unix(path) => Err(path.clone()),
     }
 }
 

@@ -27,6 +27,17 @@ pub(super) fn problem(info: &str, text: &str, at: usize, open: &[Open]) -> Probl
     let end = text.len().min(at + 1);
     let open = open.iter().rev().find_map(|open| Some((open, open.bracket(text)?)));
     let here = |message: String| Problem::new(String::new(), at..end, message);
+    let is_end = text[at.min(text.len())..].trim().is_empty();
+    if let Some((open, (bracket, closing, what))) = open
+        && is_end
+    {
+        return Problem::new(
+            String::new(),
+            open.span.clone(),
+            format!("the {what} that `{bracket}` opens is never closed"),
+        )
+        .help(format!("write `{closing}` at its end"));
+    }
     if let Some((open, (bracket, closing, what))) = open.filter(|_| is_about_brackets(info)) {
         return here(format!("the {what} that `{bracket}` opens is not closed before this"))
             .beside(open.span.clone(), "opened here")
