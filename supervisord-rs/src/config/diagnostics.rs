@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
@@ -55,8 +55,8 @@ impl Problem {
 /// Everything that is wrong with a file, or the first of it where that is much.
 #[derive(Debug)]
 pub struct Diagnostics {
-    file: PathBuf,
-    text: String,
+    file: Box<Path>,
+    text: Box<str>,
     /// Where each line begins.
     lines: Vec<usize>,
     problems: Vec<Problem>,
