@@ -35,3 +35,8 @@ pub mod worker;
 pub use context::Context;
 pub use registry::Registry;
 pub use worker::{Worker, WorkerError};
+
+/// The code of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

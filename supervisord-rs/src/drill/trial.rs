@@ -64,9 +64,9 @@ impl Isolation {
     /// The configuration that a reader finds in `config/`: the three differ in one line.
     const fn configuration(self) -> &'static str {
         match self {
-            Self::Thread => include_str!("../../../config/thread.yaml"),
-            Self::Cell => include_str!("../../../config/cell.yaml"),
-            Self::Process => include_str!("../../../config/process.yaml"),
+            Self::Thread => include_str!("thread.yaml"),
+            Self::Cell => include_str!("cell.yaml"),
+            Self::Process => include_str!("process.yaml"),
         }
     }
 }

@@ -62,3 +62,8 @@ pub use succession::{
     Fate, Inherited, InheritedDeath, InheritedWorker, InjectionMemo, Marks, Memo, OpenLoss,
 };
 pub use worker::{Phase, Why};
+
+/// The code of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
