@@ -9,6 +9,8 @@ use std::process::Command;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
+use super::skip::{Lack, skip};
+
 /// Opcode of the first request, which the kernel sends by itself (linux/fuse.h).
 const INIT: u32 = 26;
 const VERSION: [u32; 2] = [7, 31];
@@ -25,7 +27,7 @@ impl DeadDisk {
         let device = match File::options().read(true).write(true).open("/dev/fuse") {
             Ok(device) => device,
             Err(error) => {
-                eprintln!("SKIPPED: no FUSE on this machine: {error}");
+                skip(Lack::Fuse, &format!("/dev/fuse: {error}"));
                 return None;
             }
         };
@@ -37,7 +39,7 @@ impl DeadDisk {
             mount.args(["-i", "-t", "fuse", "-o", &options, "dead"]).arg(directory).output();
         fcntl(&device, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a descriptor of ours");
         if !mounted.as_ref().is_ok_and(|output| output.status.success()) {
-            eprintln!("SKIPPED: no FUSE for us on this machine: {mounted:?}");
+            skip(Lack::Fuse, &format!("a FUSE file system cannot be mounted: {mounted:?}"));
             return None;
         }
         let mut reader = device.try_clone().expect("a descriptor");

@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 pub mod dead_disk;
+pub mod skip;
 
 pub mod golden;
 
@@ -53,7 +54,7 @@ fn program_of(path: &Path) -> Command {
     {
         command.env_remove(variable);
     }
-    if std::env::var_os(CGROUPS).is_some_and(|value| value == "hidden") {
+    if hides_cgroups() {
         hide_cgroups(&mut command);
     }
     command
@@ -61,6 +62,11 @@ fn program_of(path: &Path) -> Command {
 
 /// `hidden`: every supervisor of the suite runs as on a host without cgroups.
 const CGROUPS: &str = "SUPERVISORD_RS_TEST_CGROUPS";
+
+/// Whether this run is one as on a host without cgroups.
+pub fn hides_cgroups() -> bool {
+    std::env::var_os(CGROUPS).is_some_and(|value| value == "hidden")
+}
 
 /// Takes the hierarchy of cgroups out of sight of a program and all that it starts, by a mount
 /// namespace of its own; without the right to one, by telling the supervisor to pass it over.
@@ -103,6 +109,7 @@ pub struct Bed {
 
 impl Bed {
     pub fn new() -> Self {
+        skip::require_basics();
         Self {
             directory: TempDir::with_prefix("supervisord-rs-test-").expect("a temporary directory"),
         }

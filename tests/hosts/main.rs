@@ -5,3 +5,4 @@ mod container;
 mod harness;
 mod ordinary_user;
 mod real_programs;
+mod skips;

@@ -1,6 +1,6 @@
 //! Real programs under supervision, each ready by its own means, crashed, and back. Debian's
 //! packages redis-server, postgresql, nginx-light, haproxy, etcd-server, memcached and gunicorn;
-//! `.ci/run` installs them.
+//! `tests/run` installs them.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::harness::skip::{lacks_program, lacks_root};
 use crate::harness::{Bed, Supervisor, find, kill, repository};
 use nix::sys::signal::Signal;
 
@@ -79,12 +80,18 @@ fn crash_and_recover(
 
 #[test]
 fn redis_says_that_it_is_ready() {
+    if lacks_program("redis-server", "redis-server") {
+        return;
+    }
     let ping = || talk(6398, "PING\r\n", "+PONG");
     crash_and_recover("redis", "redis", Signal::SIGSEGV, ping);
 }
 
 #[test]
 fn postgresql_is_prepared_by_workers_that_finish_and_says_that_it_is_ready() {
+    if lacks_root() || lacks_program("psql", "postgresql") {
+        return;
+    }
     let directory = Path::new("/tmp/supervisord-rs-postgresql");
     let _ = std::fs::remove_dir_all(directory);
     let query = || {
@@ -101,16 +108,25 @@ fn postgresql_is_prepared_by_workers_that_finish_and_says_that_it_is_ready() {
 
 #[test]
 fn nginx_is_asked_whether_it_serves() {
+    if lacks_program("nginx", "nginx-light") {
+        return;
+    }
     crash_and_recover("nginx", "nginx", Signal::SIGSEGV, || http(8392, "nginx serves"));
 }
 
 #[test]
 fn haproxy_says_that_it_is_ready_and_serves_the_socket_that_it_was_given() {
+    if lacks_program("haproxy", "haproxy") {
+        return;
+    }
     crash_and_recover("haproxy", "haproxy", Signal::SIGKILL, || http(8391, "haproxy serves"));
 }
 
 #[test]
 fn etcd_says_that_it_is_ready() {
+    if lacks_program("etcd", "etcd-server") {
+        return;
+    }
     let _ = std::fs::remove_dir_all("/tmp/supervisord-rs-etcd");
     let health = || {
         talk(
@@ -125,6 +141,9 @@ fn etcd_says_that_it_is_ready() {
 
 #[test]
 fn memcached_is_ready_when_its_port_is_open() {
+    if lacks_program("memcached", "memcached") {
+        return;
+    }
     crash_and_recover("memcached", "memcached", Signal::SIGSEGV, || {
         talk(11311, "version\r\n", "VERSION")
     });
@@ -132,6 +151,9 @@ fn memcached_is_ready_when_its_port_is_open() {
 
 #[test]
 fn four_instances_of_a_web_application_share_a_socket_and_nobody_is_refused() {
+    if lacks_program("gunicorn", "gunicorn") {
+        return;
+    }
     let bed = Bed::new();
     let supervisor = start(&bed, "gunicorn");
     let before = supervisor.wait_running();
@@ -188,6 +210,9 @@ fn ping() -> Option<()> {
 
 #[test]
 fn redis_is_crashed_and_comes_back_and_its_neighbours_notice_nothing() {
+    if lacks_program("redis-server", "redis-server") {
+        return;
+    }
     let bed = Bed::new();
     let supervisor =
         bed.start(&std::fs::read_to_string(repository("config/real.yaml")).expect("real.yaml"));

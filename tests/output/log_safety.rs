@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::harness::{Bed, EAGER, is_root, open_files_by_use};
+use crate::harness::{Bed, EAGER, open_files_by_use};
 use supervisord_rs::record::black_box::CARRIERS;
 use supervisord_rs::record::logs::{DESCRIPTORS, KEPT};
 
@@ -311,8 +311,7 @@ fn a_limit_on_the_size_of_files_costs_output_that_is_counted_and_nobodys_life() 
 
 #[test]
 fn no_link_of_a_worker_leads_us_out_of_the_directory() {
-    if !is_root() {
-        eprintln!("SKIPPED: a directory of another user wants root");
+    if crate::harness::skip::lacks_root() {
         return;
     }
     let bed = Bed::new();

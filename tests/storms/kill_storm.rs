@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::harness::skip::{Lack, skip};
 use crate::harness::{Bed, EAGER, Supervisor, kill, open_files};
 use nix::sys::signal::Signal;
 use supervisord_rs::control::protocol::StatusReport;
@@ -426,7 +427,7 @@ fn a_runtime_directory_that_is_full_costs_nobody_anything() {
         .arg(&run)
         .status();
     if !mounted.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no file system of its own can be mounted");
+        skip(Lack::Mount, "a small file system cannot be mounted");
         return;
     }
     let full = Disturbance {

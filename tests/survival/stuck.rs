@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use crate::harness::skip::{Lack, skip};
 use crate::harness::{Bed, EAGER, find, is_alive, is_root, kill, text};
 use nix::sys::signal::Signal;
 
@@ -21,7 +22,7 @@ impl Freezer {
     fn new(bed: &Bed) -> Option<Self> {
         let root = Path::new("/sys/fs/cgroup/freezer");
         if !is_root() || !root.join("cgroup.procs").exists() {
-            eprintln!("SKIPPED: no freezer of cgroups version 1 on this machine");
+            skip(Lack::Freezer, "no freezer of cgroups version 1 that we may use");
             return None;
         }
         let name = bed.directory.path().file_name().expect("a name");

@@ -4,6 +4,7 @@
 use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
+use crate::harness::skip::{Lack, skip};
 use crate::harness::{Bed, EAGER, Supervisor, find, is_alive, kill};
 use nix::sys::signal::Signal;
 use supervisord_rs::process_table;
@@ -65,6 +66,14 @@ fn yaml(rest: &str) -> String {
     )
 }
 
+/// Says that what needs a cgroup is skipped, unless this run does without on purpose.
+#[track_caller]
+fn lacks_cgroup() {
+    if !crate::harness::hides_cgroups() {
+        skip(Lack::Cgroup2, "no cgroup of version 2 that we may write to");
+    }
+}
+
 #[test]
 fn stop_means_that_nothing_of_the_tree_is_left() {
     for (how, bed) in families() {
@@ -75,9 +84,7 @@ fn stop_means_that_nothing_of_the_tree_is_left() {
             std::fs::read_to_string(format!("/proc/{}/cgroup", family[0])).expect("readable");
         let is_born_in_ours = cgroup.contains("/supervisord-rs-");
         match how {
-            "cgroup" if !is_born_in_ours => {
-                eprintln!("SKIPPED: no cgroup of version 2 that we may write to")
-            }
+            "cgroup" if !is_born_in_ours => lacks_cgroup(),
             "cgroup" => {}
             _ => assert!(!is_born_in_ours, "{cgroup}"),
         }
@@ -294,7 +301,7 @@ fn a_cgroup_that_somebody_has_removed_is_made_again() {
     };
     let before = cgroup(&supervisor);
     if !before.contains("/supervisord-rs-") {
-        eprintln!("SKIPPED: no cgroup of version 2 that we may write to");
+        lacks_cgroup();
         supervisor.stop();
         return;
     }
@@ -358,8 +365,7 @@ fn one_whose_first_thread_has_ended_is_not_forgotten() {
 
 #[test]
 fn a_mark_that_anybody_can_copy_admits_nobody() {
-    if !crate::harness::is_root() {
-        eprintln!("SKIPPED: needs root, to speak as another user");
+    if crate::harness::skip::lacks_root() {
         return;
     }
     let bed = Bed::new();
