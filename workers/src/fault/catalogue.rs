@@ -1,9 +1,9 @@
-//! What is known of each fault: data for `supervisord-rs faults`, for the documentation and for the
+//! A description of each fault: data for `supervisord-rs faults`, for the documentation and for the
 //! matrix test.
 
 use super::Fault;
 
-/// Memory that `leak` takes when nothing is said.
+/// Memory that `leak` takes without a parameter.
 pub(super) const LEAK_CAP: u64 = 64 << 20;
 
 /// What a fault is expected to destroy, besides the worker that commits it.
@@ -17,7 +17,7 @@ pub enum Blast {
     VictimLeavesDebris,
     /// Everything in its fault domain.
     Domain,
-    /// Nothing at all: nobody notices.
+    /// Nothing at all: no ending, so no incident.
     Silent,
     /// The fault cannot be committed there.
     NotPossible,
@@ -38,16 +38,16 @@ impl Blast {
     }
 }
 
-/// What is known of a fault. In a process of its own the domain is the worker.
+/// The description of a fault. In a process of its own the domain is the worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// Which.
+    /// The fault.
     pub fault: Fault,
     /// Its name.
     pub name: &'static str,
     /// What its parameter is; `None`: it takes none.
     pub parameter: Option<&'static str>,
-    /// What it is, in a line.
+    /// A line about it.
     pub summary: &'static str,
     /// How a process that commits it ends.
     pub ending: &'static str,
@@ -132,12 +132,12 @@ pub(super) const CATALOGUE: &[Entry] = &[
     entry(
         Fault::StackOverflow,
         "stack-overflow",
-        "recursion without end",
+        "endless recursion",
         "SIGABRT, after SIGSEGV in the guard page",
     ),
     entry(Fault::Abort, "abort", "abort()", "SIGABRT"),
     Entry {
-        parameter: Some("exit code, 0 to 255; 0 when left out"),
+        parameter: Some("exit code, 0 to 255; default: 0"),
         ..entry(Fault::Exit, "exit", "exit(N) from inside: the status may claim success", "exit N")
     },
     entry(Fault::IllegalInstruction, "illegal-instruction", "an illegal instruction", "SIGILL"),
@@ -150,7 +150,7 @@ pub(super) const CATALOGUE: &[Entry] = &[
     entry(
         Fault::BusError,
         "bus-error",
-        "an access behind the end of a truncated mapping",
+        "an access beyond the end of a truncated mapping",
         "SIGBUS (BUS_ADRERR)",
     ),
     entry(
@@ -159,7 +159,7 @@ pub(super) const CATALOGUE: &[Entry] = &[
         "the allocator's own data overwritten",
         "SIGABRT by malloc's checks",
     ),
-    entry(Fault::KillSelf, "kill-self", "SIGKILL to the own process", "SIGKILL"),
+    entry(Fault::KillSelf, "kill-self", "SIGKILL to its own process", "SIGKILL"),
     alone(
         entry(
             Fault::Hang,
@@ -173,25 +173,25 @@ pub(super) const CATALOGUE: &[Entry] = &[
         entry(
             Fault::BusyLoop,
             "busy-loop",
-            "a loop without end",
+            "an endless loop",
             "none: the heartbeat stops; a process is killed",
         ),
         Blast::VictimLeavesThread,
     ),
     alone(
-        entry(
-            Fault::Vanish,
-            "vanish",
-            "the thread ends without a word",
-            "none: the heartbeat stops",
-        ),
+        entry(Fault::Vanish, "vanish", "the thread ends silently", "none: the heartbeat stops"),
         Blast::Victim,
     ),
     Entry {
-        parameter: Some("cap, such as 64MiB; that when left out"),
+        parameter: Some("cap in whole MiB; default: 64MiB"),
         process: Blast::Silent,
         ..alone(
-            entry(Fault::Leak, "leak", "memory kept and touched, up to a cap", "none"),
+            entry(
+                Fault::Leak,
+                "leak",
+                "memory kept and touched, up to a cap",
+                "none; SIGKILL beyond its memory limit",
+            ),
             Blast::Silent,
         )
     },
@@ -203,23 +203,17 @@ pub(super) const CATALOGUE: &[Entry] = &[
     )),
     outside(entry(Fault::SignalAbrt, "signal-abrt", "SIGABRT sent from outside", "SIGABRT")),
     outside(entry(Fault::SignalKill, "signal-kill", "SIGKILL sent from outside", "SIGKILL")),
-    Entry {
-        process: Blast::Silent,
-        ..alone(
-            entry(
-                Fault::SignalStop,
-                "signal-stop",
-                "SIGSTOP sent from outside",
-                "none: it stands still",
-            ),
-            Blast::Domain,
-        )
-    },
+    outside(entry(
+        Fault::SignalStop,
+        "signal-stop",
+        "SIGSTOP sent from outside",
+        "none: the heartbeat stops; the process is killed",
+    )),
     outside(entry(
         Fault::SignalTerm,
         "signal-term",
         "SIGTERM sent from outside",
-        "SIGTERM, or what it makes of it",
+        "SIGTERM, or as its handler decides",
     )),
     outside(entry(Fault::SignalBus, "signal-bus", "SIGBUS sent from outside", "SIGBUS")),
     outside(entry(Fault::SignalIll, "signal-ill", "SIGILL sent from outside", "SIGILL")),
