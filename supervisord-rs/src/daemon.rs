@@ -32,10 +32,12 @@ use crate::service_manager::{self, Heritage};
 mod around;
 mod beside;
 mod failures;
+mod giving_up;
 pub mod hand_over;
 pub mod in_force;
 mod lapse;
 mod orders;
+mod outcomes;
 mod report;
 mod scaling;
 pub mod signals;
@@ -453,6 +455,11 @@ impl Daemon {
             Effect::Transition(transition) => self.on_transition(&transition),
             Effect::IncidentOpened(incident) => self.on_incident_opened(&incident),
             Effect::IncidentClosed(incident) => self.on_incident_closed(&incident),
+            Effect::IncidentAgain { incident, incarnation, count } => {
+                self.on_incident_again(incident, incarnation, count);
+            }
+            Effect::InVain { worker, on } => self.on_in_vain(worker, on),
+            Effect::GivesUp(why) => self.on_giving_up(why),
             Effect::Reply { request, result } => self.on_reply(request, result),
             Effect::Exit { orderly, critical } => self.exit = Some(exit_code(orderly, critical)),
         }
@@ -466,7 +473,11 @@ impl Daemon {
             let evidence = self.drivers.evidence(incarnation);
             let reading = evidence.and_then(|evidence| evidence.reading.as_ref());
             let message = evidence.and_then(|evidence| evidence.message.as_deref());
-            self.endings[index] = Some(words::ending(ending, reading, message));
+            let report = words::ending(ending, reading, message);
+            if ending.cause.is_failure() {
+                self.note_failure(incarnation, &report);
+            }
+            self.endings[index] = Some(report);
         }
         let detail = json!({
             "from": words::phase(from),

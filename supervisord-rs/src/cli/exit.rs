@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::harmless::harmless;
 use crate::control::client::ClientError;
+use crate::control::protocol::Failure;
 
 /// How a verb ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,11 +46,16 @@ pub(super) fn report(error: &ClientError) -> Exit {
         | ClientError::TimedOut(_)
         | ClientError::BrokenOff(_)
         | ClientError::Protocol(_) => Exit::Failed,
-        ClientError::Failed(failure) => match failure.error.as_str() {
-            "unknown-worker" => Exit::NoSuchWorker,
-            "refused" => Exit::RefusedOrUnknown,
-            "invalid" => Exit::Usage,
-            _ => Exit::Failed,
-        },
+        ClientError::Failed(failure) => of_failure(failure),
+    }
+}
+
+/// How a verb ends after this answer.
+pub(super) fn of_failure(failure: &Failure) -> Exit {
+    match failure.error.as_str() {
+        "unknown-worker" => Exit::NoSuchWorker,
+        "refused" => Exit::RefusedOrUnknown,
+        "invalid" => Exit::Usage,
+        _ => Exit::Failed,
     }
 }

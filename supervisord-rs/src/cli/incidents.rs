@@ -26,16 +26,14 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options, client: &Client) -> Exit {
     let found = match options.id {
         Some(id) => client.incident(id).map(|found| found.into_iter().collect()),
-        None => client.incidents(options.last),
+        None => client.incidents_and_open(options.last),
     };
     let records: Vec<IncidentRecord> = match found {
         Ok(records) => records,
         Err(error) => return report(&error),
     };
     if let (Some(id), true) = (options.id, records.is_empty()) {
-        eprintln!(
-            "supervisord-rs: no incident has the number {id} (open ones are shown when they are settled)"
-        );
+        eprintln!("supervisord-rs: no incident has the number {id} (see `incidents`)");
         return Exit::Failed;
     }
     match (options.json, options.id) {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::exit::{Exit, report};
-use super::orders::{PAUSE, answer};
+use super::orders::PAUSE;
+use super::outcomes::answer;
 use super::output::{json, line, words};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{IncidentRecord, WorkerStatus};

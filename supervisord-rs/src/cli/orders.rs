@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::exit::{Exit, report};
-use super::output::{json, line, words};
+use super::outcomes::answer;
+use super::output::line;
+use super::progress::{Until, shown};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::Done;
 use crate::waiting::until;
@@ -110,19 +112,30 @@ pub(super) struct ShutdownOptions {
     no_wait: bool,
 }
 
-pub(super) fn start(options: &Options, client: &Client) -> Exit {
+/// Gives the order, and shows what is waited for meanwhile.
+fn carry_out(
+    options: &Options,
+    until: Until,
+    client: &Client,
+    order: impl Fn(&Client) -> Result<Done, ClientError>,
+) -> Exit {
     let client = client.clone_with(options.timeout);
-    answer(client.start(&options.workers, !options.no_wait), options.json)
+    answer(shown(&client, &options.workers, until, || order(&client)), options.json)
+}
+
+pub(super) fn start(options: &Options, client: &Client) -> Exit {
+    let order = |client: &Client| client.start(&options.workers, !options.no_wait);
+    carry_out(options, Until::Up, client, order)
 }
 
 pub(super) fn stop(options: &Options, client: &Client) -> Exit {
-    let client = client.clone_with(options.timeout);
-    answer(client.stop(&options.workers, !options.no_wait), options.json)
+    let order = |client: &Client| client.stop(&options.workers, !options.no_wait);
+    carry_out(options, Until::Down, client, order)
 }
 
 pub(super) fn restart(options: &Options, client: &Client) -> Exit {
-    let client = client.clone_with(options.timeout);
-    answer(client.restart(&options.workers, !options.no_wait), options.json)
+    let order = |client: &Client| client.restart(&options.workers, !options.no_wait);
+    carry_out(options, Until::Up, client, order)
 }
 
 pub(super) fn pause(options: &PauseOptions, client: &Client) -> Exit {
@@ -135,7 +148,9 @@ pub(super) fn resume(options: &PauseOptions, client: &Client) -> Exit {
 
 pub(super) fn scale(options: &ScaleOptions, client: &Client) -> Exit {
     let client = client.clone_with(options.timeout);
-    answer(client.scale(&options.worker, options.instances, !options.no_wait), options.json)
+    let order = || client.scale(&options.worker, options.instances, !options.no_wait);
+    let names = std::slice::from_ref(&options.worker);
+    answer(shown(&client, names, Until::Up, order), options.json)
 }
 
 pub(super) fn signal(options: &SignalOptions, client: &Client) -> Exit {
@@ -194,15 +209,6 @@ pub(super) fn shutdown(options: &ShutdownOptions, client: &Client) -> Exit {
         return Exit::Failed;
     }
     line(&format!("stopped after {} ms", begun.elapsed().as_millis()));
-    Exit::Done
-}
-
-pub(super) fn answer(result: Result<Done, ClientError>, as_json: bool) -> Exit {
-    match result {
-        Ok(done) if as_json => json(&done),
-        Ok(done) => drop(words(&done.message)),
-        Err(error) => return report(&error),
-    }
     Exit::Done
 }
 

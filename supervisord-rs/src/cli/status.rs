@@ -10,6 +10,7 @@ use super::harmless::harmless;
 use super::output::{has_colour, json, line, table};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{StatusReport, Usage, WorkerStatus};
+use crate::record::words;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -60,11 +61,18 @@ fn show(options: &Options, client: &Client) -> Exit {
     }
     if !unknown.is_empty() {
         Exit::RefusedOrUnknown
-    } else if report.workers.iter().all(|worker| worker.phase == "running") {
+    } else if report.workers.iter().all(|worker| is_fine(worker, !options.workers.is_empty())) {
         Exit::Done
     } else {
         Exit::NotRunning
     }
+}
+
+/// Whether nothing is wrong with it. One that was never to start is missed only where it was asked
+/// about.
+fn is_fine(worker: &WorkerStatus, is_named: bool) -> bool {
+    let is_at_rest = worker.phase == "idle" && !worker.wanted && !worker.stopped;
+    worker.ok || (is_at_rest && !is_named)
 }
 
 fn unreachable(error: &ClientError) -> Exit {
@@ -107,7 +115,7 @@ fn text(report: &StatusReport) -> String {
         let cell = worker.cell.as_ref().map_or_else(String::new, |cell| format!(" {cell}"));
         vec![
             worker.name.clone(),
-            colour(&worker.phase),
+            coloured(worker),
             format!("{}{cell}", worker.isolation),
             worker.pid.map_or_else(|| "-".into(), |pid| pid.to_string()),
             worker.generation.to_string(),
@@ -147,7 +155,7 @@ pub(super) fn memory(kib: u64) -> String {
 }
 
 /// Its own name, the one that instances share, or its group as `GROUP:`.
-fn is_meant(worker: &WorkerStatus, name: &str) -> bool {
+pub(super) fn is_meant(worker: &WorkerStatus, name: &str) -> bool {
     let group = name.strip_suffix(':');
     worker.name == name
         || worker.base == name
@@ -178,11 +186,13 @@ pub(super) fn note(worker: &WorkerStatus) -> String {
     if worker.stopped {
         notes.push("stopped by hand".to_owned());
     }
-    if !worker.waits_for.is_empty() {
+    if let Some(on) = &worker.in_vain {
+        notes.push(format!("cannot start: {on} has failed for good"));
+    } else if !worker.waits_for.is_empty() {
         notes.push(format!("waits for {}", worker.waits_for.join(", ")));
     }
     if let Some(retry) = worker.retry_in_ms {
-        notes.push(format!("again in {retry} ms"));
+        notes.push(format!("again in {}", words::span(retry)));
     }
     if worker.abandoned > 0 {
         let threads = if worker.abandoned == 1 { "thread" } else { "threads" };
@@ -191,20 +201,51 @@ pub(super) fn note(worker: &WorkerStatus) -> String {
     if worker.phase != "running"
         && let Some(ending) = &worker.ending
     {
-        notes.push(
-            ending.message.clone().unwrap_or_else(|| format!("last ended: {}", ending.cause)),
-        );
+        let how = words::how(ending);
+        let is_launch = ending.status == "not-launched";
+        notes.push(if is_launch { how } else { format!("ended: {how}") });
     }
     // Its own words, and the names of its processes.
     harmless(&notes.join("; ")).replace(['\n', '\t'], " ")
 }
 
-fn colour(phase: &str) -> String {
-    let code = match phase {
-        "running" => 32,
-        "quarantined" | "backoff" => 31,
-        "finished" | "idle" => 2,
-        _ => 33,
+/// The phase as people see it: an end by failure is none by success.
+pub(super) fn shown_phase(worker: &WorkerStatus) -> &str {
+    match worker.succeeded {
+        Some(false) => "failed",
+        Some(true) | None => &worker.phase,
+    }
+}
+
+/// How a worker fares, for colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mood {
+    Good,
+    AtRest,
+    OnTheWay,
+    Bad,
+}
+
+pub(super) fn mood(worker: &WorkerStatus) -> Mood {
+    match worker.phase.as_str() {
+        "running" => Mood::Good,
+        "finished" if worker.succeeded == Some(true) => Mood::AtRest,
+        "finished" | "quarantined" => Mood::Bad,
+        "backoff" if worker.ok => Mood::AtRest,
+        "backoff" => Mood::Bad,
+        "idle" if worker.in_vain.is_some() => Mood::Bad,
+        "idle" => Mood::AtRest,
+        _ => Mood::OnTheWay,
+    }
+}
+
+fn coloured(worker: &WorkerStatus) -> String {
+    let phase = shown_phase(worker);
+    let code = match mood(worker) {
+        Mood::Good => 32,
+        Mood::AtRest => 2,
+        Mood::OnTheWay => 33,
+        Mood::Bad => 31,
     };
     if has_colour() { format!("\x1b[{code}m{phase}\x1b[0m") } else { phase.to_owned() }
 }

@@ -17,7 +17,7 @@ use super::Exit;
 use super::exit::report;
 use super::harmless::harmless;
 use super::log_file::{open_regular, tail};
-use super::status::{memory, note};
+use super::status::{Mood, memory, mood, note, shown_phase};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Done, StatusReport, WorkerStatus};
 
@@ -152,6 +152,8 @@ impl<'a> Top<'a> {
             return false;
         }
         match key.code {
+            KeyCode::Esc if self.shows_log => self.shows_log = false,
+            KeyCode::Esc if !self.message.is_empty() => self.message.clear(),
             KeyCode::Char('q') | KeyCode::Esc => return false,
             KeyCode::Down | KeyCode::Char('j') => self.state.select_next(),
             KeyCode::Up | KeyCode::Char('k') => self.state.select_previous(),
@@ -264,7 +266,7 @@ impl<'a> Top<'a> {
         let cells: [Cell<'static>; 11] = [
             domain.into(),
             worker.name.clone().into(),
-            Cell::from(worker.phase.clone()).style(Style::new().fg(colour(&worker.phase))),
+            Cell::from(shown_phase(worker).to_owned()).style(Style::new().fg(colour(worker))),
             number(worker.pid.and_then(|pid| u64::try_from(pid).ok())).into(),
             load.into(),
             usage
@@ -298,11 +300,11 @@ impl<'a> Top<'a> {
     }
 }
 
-fn colour(phase: &str) -> Color {
-    match phase {
-        "running" => Color::Green,
-        "quarantined" | "backoff" => Color::Red,
-        "finished" | "idle" => Color::DarkGray,
-        _ => Color::Yellow,
+fn colour(worker: &WorkerStatus) -> Color {
+    match mood(worker) {
+        Mood::Good => Color::Green,
+        Mood::AtRest => Color::DarkGray,
+        Mood::OnTheWay => Color::Yellow,
+        Mood::Bad => Color::Red,
     }
 }

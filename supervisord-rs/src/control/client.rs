@@ -121,12 +121,20 @@ impl Client {
         self.call("GET", "/v1/status?usage=true", &())
     }
 
-    /// The newest incidents, oldest first.
+    /// The newest settled incidents, oldest first.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub fn incidents(&self, last: usize) -> Result<Vec<IncidentRecord>, ClientError> {
         self.call("GET", &format!("/v1/incidents?last={last}"), &())
+    }
+
+    /// The newest incidents, and all that are open, oldest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn incidents_and_open(&self, last: usize) -> Result<Vec<IncidentRecord>, ClientError> {
+        self.call("GET", &format!("/v1/incidents?last={last}&open=true"), &())
     }
 
     /// One incident; `None` when there is none of this number.

@@ -12,6 +12,7 @@
 
 pub mod client;
 mod clients;
+pub mod outcome;
 pub mod protocol;
 pub mod request;
 pub mod server;

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::outcome::OutcomeReport;
+
 /// Version of these shapes; in every path (`/v1/...`).
 pub const VERSION: u32 = 1;
 
@@ -123,8 +125,21 @@ pub struct WorkerStatus {
     pub retry_in_ms: Option<u64>,
     /// Dependencies that it waits for.
     pub waits_for: Vec<String>,
+    /// The dependency that has failed for good, so that it cannot start.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub in_vain: Option<String>,
     /// Whether a person stopped it.
     pub stopped: bool,
+    /// Whether the supervisor is to keep it up, now or as soon as it can be.
+    #[serde(default)]
+    pub wanted: bool,
+    /// In phase finished: whether it ended with success.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub succeeded: Option<bool>,
+    /// Whether nothing is wrong with it: it runs, it has ended with success, or its last run did
+    /// and the next one is to come.
+    #[serde(default)]
+    pub ok: bool,
     /// How its last incarnation ended, in words.
     pub ending: Option<EndingReport>,
     /// Number of its last incident.
@@ -265,6 +280,12 @@ pub struct EndingReport {
     /// `si_addr`, hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub address: Option<String>,
+    /// For `not-launched`: the step that failed (`exec`, `directory`, `user`, ...).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stage: Option<String>,
+    /// For `not-launched`: the error of that step by name (`ENOENT`).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub errno: Option<String>,
     /// A panic message, an error, or what to do about a launch that failed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub message: Option<String>,
@@ -316,8 +337,21 @@ pub struct IncidentRecord {
     /// Threads left behind, ... by this incident.
     #[serde(default)]
     pub leftovers: Vec<String>,
+    /// How many launches failed in this way, one after the other; 1 for everything else.
+    #[serde(default = "one")]
+    pub count: u64,
+    /// Whether somebody lost is not back yet, nor settled to stay down.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub open: bool,
+    /// While it is open: milliseconds until the culprit is tried again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_in_ms: Option<u64>,
     /// The one line for people.
     pub sentence: String,
+}
+
+const fn one() -> u64 {
+    1
 }
 
 /// What went wrong.
@@ -440,6 +474,9 @@ pub struct Done {
     /// Of an injected fault: whether it does its harm unnoticed, so that no incident comes of it.
     #[serde(default)]
     pub is_silent: bool,
+    /// With `wait`: what came of the order in each worker that it touched.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub outcomes: Vec<OutcomeReport>,
 }
 
 /// Answer to a request that was not carried out.
@@ -450,4 +487,15 @@ pub struct Failure {
     pub error: String,
     /// What is wrong and what to do about it.
     pub message: String,
+    /// With `wait`: what came of the order in each worker that it touched.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub outcomes: Vec<OutcomeReport>,
+}
+
+impl Failure {
+    /// One that concerns no worker in particular.
+    #[must_use]
+    pub fn new(error: &str, message: String) -> Self {
+        Self { error: error.to_owned(), message, outcomes: Vec::new() }
+    }
 }

@@ -29,9 +29,8 @@ pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
 pub enum Request {
     /// Everything there is to see now.
     Status(Answer<StatusReport>),
-    /// The newest incidents that are in memory, oldest first, at most so many; and the file that
-    /// has the others.
-    Incidents(usize, Answer<(Vec<IncidentRecord>, Arc<Path>)>),
+    /// The newest incidents, at most so many settled ones.
+    Incidents(usize, Answer<Found>),
     /// Every event from now on. A reader that is too slow loses the oldest, and sees that it did.
     Events(Answer<broadcast::Receiver<EventRecord>>),
     /// Start workers.
@@ -54,4 +53,15 @@ pub enum Request {
     Reexec(ReexecRequest, Peer, Answer<Done>),
     /// Stop everything and end.
     Shutdown(ShutdownRequest, Peer, Answer<Done>),
+}
+
+/// Incidents that are in memory.
+#[derive(Debug)]
+pub struct Found {
+    /// The newest settled ones, oldest first.
+    pub settled: Vec<IncidentRecord>,
+    /// All that are open.
+    pub open: Vec<IncidentRecord>,
+    /// The file that has the other settled ones.
+    pub path: Arc<Path>,
 }

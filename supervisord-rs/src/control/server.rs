@@ -306,20 +306,22 @@ async fn read<T: Send + 'static>(
 #[derive(Deserialize)]
 struct Last {
     last: Option<usize>,
+    #[serde(default)]
+    open: bool,
 }
 
 async fn incidents(
     State(requests): State<Requests>,
-    Query(Last { last }): Query<Last>,
+    Query(Last { last, open }): Query<Last>,
 ) -> Response {
-    match newest(&requests, last.unwrap_or(LAST_DEFAULT)).await {
+    match newest(&requests, last.unwrap_or(LAST_DEFAULT), open).await {
         Ok(records) => axum::Json(records).into_response(),
         Err(failure) => fail(&failure),
     }
 }
 
 async fn incident(State(requests): State<Requests>, Path(id): Path<u64>) -> Response {
-    match newest(&requests, usize::MAX).await {
+    match newest(&requests, usize::MAX, true).await {
         Ok(records) => {
             let found: Vec<IncidentRecord> =
                 records.into_iter().filter(|record| record.id == id).collect();
@@ -330,20 +332,27 @@ async fn incident(State(requests): State<Requests>, Path(id): Path<u64>) -> Resp
 }
 
 /// The newest incidents, oldest first: from memory, and the older ones from the file, beside the
-/// loop.
-async fn newest(requests: &Requests, last: usize) -> Result<Vec<IncidentRecord>, Failure> {
+/// loop. `open`: with all that are not settled yet.
+async fn newest(
+    requests: &Requests,
+    last: usize,
+    open: bool,
+) -> Result<Vec<IncidentRecord>, Failure> {
     let _owed = CLIENT.get().is_owed();
-    let (mut records, path) = call(requests, |answer| Request::Incidents(last, answer)).await?;
+    let found = call(requests, |answer| Request::Incidents(last, answer)).await?;
+    let (mut records, path) = (found.settled, found.path);
     let missing = last - records.len().min(last);
+    if open {
+        records.extend(found.open);
+    }
     if missing == 0 {
+        records.sort_by_key(|record| record.id);
         return Ok(records);
     }
     let known = records.iter().map(|record| record.id).collect();
     let older = read(READ_TIMEOUT, move || read_others(&path, &known, missing)).await;
-    let failed = |why: String| Failure {
-        error: "failed".into(),
-        message: format!("cannot read older incidents: {why}"),
-    };
+    let failed =
+        |why: String| Failure::new("failed", format!("cannot read older incidents: {why}"));
     let older = older.ok_or_else(|| failed("the disk does not answer".to_owned()))?;
     let mut all = older.map_err(|error| failed(error.to_string()))?;
     all.append(&mut records);
@@ -445,10 +454,7 @@ async fn call<T>(
     request: impl FnOnce(Answer<T>) -> Request,
 ) -> Result<T, Failure> {
     let (answer, answered) = oneshot::channel();
-    let gone = || Failure {
-        error: "shutting-down".into(),
-        message: "the supervisor is shutting down".into(),
-    };
+    let gone = || Failure::new("shutting-down", "the supervisor is shutting down".to_owned());
     let _owed = CLIENT.get().is_owed();
     requests.send(request(answer)).await.map_err(|_| gone())?;
     answered.await.unwrap_or_else(|_| Err(gone()))
@@ -469,7 +475,7 @@ async fn outcome<T>(
     }
     let message =
         format!("the order stands (see `status`), but its outcome cannot be waited for: {CROWD}");
-    Err(Failure { error: "busy".into(), message })
+    Err(Failure::new("busy", message))
 }
 
 fn fail(failure: &Failure) -> Response {
@@ -485,5 +491,5 @@ fn fail(failure: &Failure) -> Response {
 }
 
 fn refuse(status: StatusCode, error: &str, message: String) -> Response {
-    (status, axum::Json(Failure { error: error.into(), message })).into_response()
+    (status, axum::Json(Failure::new(error, message))).into_response()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use supervision::{Incarnation, Incident, IncidentId, Outcome};
+use supervision::{Incarnation, Incident, IncidentId, Outcome, Phase};
 use workers::board::monotonic_ns;
 
 use super::Daemon;
@@ -13,7 +13,7 @@ use super::beside::Said;
 use crate::config::settings::HookEvent;
 use crate::control::protocol::IncidentRecord;
 use crate::isolation::Evidence;
-use crate::record::incidents::Opened;
+use crate::record::incidents::{Opened, open_sentence};
 use crate::record::logs::Tail;
 use crate::record::words;
 
@@ -62,8 +62,64 @@ impl Daemon {
             "lost": incident.lost.iter().map(|loss| self.names.worker(loss.incarnation.worker)).collect::<Vec<_>>(),
         });
         self.incidents.open(incident.id, opened);
+        self.say_opened(incident);
         self.fire(HookEvent::Failed, incident.culprit, &detail);
         self.publish("incident-opened", incident.culprit, detail);
+    }
+
+    /// One line while it lasts: who, what, and when the next attempt is. One that is settled as soon
+    /// as it is opened has its one line then.
+    fn say_opened(&self, incident: &Incident) {
+        let mut open = self.machine.open_incidents();
+        if !open.any(|open| open.id == incident.id) {
+            return;
+        }
+        let record = self.open_incident(incident);
+        let (worker, fault_domain) = (record.worker.as_deref(), record.domain.as_str());
+        tracing::warn!(incident = record.id, worker, fault_domain, "{}", record.sentence);
+    }
+
+    /// A launch has failed as the one before it did. It is counted; the log has it at level debug,
+    /// since it says nothing new.
+    pub(super) fn on_incident_again(
+        &mut self,
+        id: IncidentId,
+        incarnation: Incarnation,
+        count: u64,
+    ) {
+        let worker = self.names.worker(incarnation.worker);
+        tracing::debug!(incident = id.0, worker, count, "{worker} could not be started again");
+        let detail = json!({ "id": id.0, "count": count });
+        self.publish("incident-again", Some(incarnation), detail);
+    }
+
+    /// Those that are open, oldest first.
+    pub(super) fn open_incidents(&self) -> Vec<IncidentRecord> {
+        self.machine.open_incidents().map(|incident| self.open_incident(incident)).collect()
+    }
+
+    fn open_incident(&self, incident: &Incident) -> IncidentRecord {
+        let is_live = |incarnation| self.drivers.is_live(incarnation);
+        let mut record = self.incidents.open_record(incident, is_live);
+        // Whoever did it; where nobody knows, the first that is missed.
+        let missed = incident.lost.iter().find(|loss| loss.outcome == Outcome::Pending);
+        let who = incident.culprit.or(missed.map(|loss| loss.incarnation));
+        let view = who.and_then(|who| self.machine.worker(who.worker));
+        let now = self.now();
+        let retry = view.as_ref().and_then(|view| view.retry_at);
+        record.retry_in_ms =
+            retry.map(|at| u64::try_from(at.saturating_sub(now).as_millis()).unwrap_or(u64::MAX));
+        let next = view.map(|view| match (view.phase, record.retry_in_ms) {
+            (_, Some(ms)) => format!("next attempt in {}", words::span(ms)),
+            (Phase::Idle, None) if !view.waits_for.is_empty() => {
+                let names = view.waits_for.iter().map(|on| self.names.worker(*on));
+                format!("waits for {}", names.collect::<Vec<_>>().join(", "))
+            }
+            (Phase::Idle, None) => "starts again".to_owned(),
+            (phase, None) => format!("now {}", words::phase(phase)),
+        });
+        record.sentence = open_sentence(&record, next.as_deref());
+        record
     }
 
     pub(super) fn on_incident_closed(&mut self, incident: &Incident) {

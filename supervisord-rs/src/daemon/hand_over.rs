@@ -85,7 +85,7 @@ pub(super) struct Progress {
 }
 
 fn refuse(answer: Answer<Done>, message: String) {
-    let _ = answer.send(Err(Failure { error: "refused".into(), message }));
+    let _ = answer.send(Err(Failure::new("refused", message)));
 }
 
 impl Daemon {
@@ -183,7 +183,7 @@ impl Daemon {
                 tracing::error!(binary, "it does not take over: {why}; nothing has changed");
                 self.publish("rolled-back", None, json!({ "binary": binary, "why": why }));
                 let message = format!("{binary} does not take over: {why}; nothing has changed");
-                let _ = order.answer.send(Err(Failure { error: "failed".into(), message }));
+                let _ = order.answer.send(Err(Failure::new("failed", message)));
             }
         }
     }
@@ -246,7 +246,7 @@ impl Daemon {
                     "{} does not take over: {why}; the old one goes on as process {pid}",
                     binary.display()
                 );
-                Ok(Failure { error: "failed".into(), message })
+                Ok(Failure::new("failed", message))
             }
             Err(_) if self.around.is_guardian_gone() => Err(without_guardian(binary, why)),
             Err(worse) => {
@@ -375,5 +375,5 @@ fn without_guardian(binary: &Path, why: &str) -> Failure {
     let binary = binary.display();
     let message =
         format!("{binary} does not take over: {why}; the guardian is gone: everything is stopped");
-    Failure { error: "failed".into(), message }
+    Failure::new("failed", message)
 }

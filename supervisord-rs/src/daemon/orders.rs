@@ -3,14 +3,14 @@
 use std::str::FromStr;
 
 use serde_json::json;
-use supervision::{Command, Event, FaultId, Refusal, RequestId, WorkerId};
+use supervision::{Command, Event, FaultId, Phase, Refusal, RequestId, WorkerId};
 use workers::fault::Fault;
 
 use super::Daemon;
 use super::waiters::{Goal, Wait, limit};
 use crate::config::{Isolation, Program};
 use crate::control::protocol::{Done, Failure, InjectRequest, SignalRequest, WorkersRequest};
-use crate::control::request::{Answer, Peer, Request};
+use crate::control::request::{Answer, Found, Peer, Request};
 
 /// An order that the machine has not answered yet.
 #[derive(Debug)]
@@ -33,22 +33,26 @@ impl Daemon {
                 let _ = answer.send(Ok(self.status()));
             }
             Request::Incidents(last, answer) => {
-                let _ = answer.send(Ok((
-                    self.incidents.newest(last),
-                    std::sync::Arc::clone(self.incidents.path()),
-                )));
+                let found = Found {
+                    settled: self.incidents.newest(last),
+                    open: self.open_incidents(),
+                    path: std::sync::Arc::clone(self.incidents.path()),
+                };
+                let _ = answer.send(Ok(found));
             }
             Request::Events(answer) => {
                 let _ = answer.send(Ok(self.events.subscribe()));
             }
             Request::Start(request, peer, answer) => {
-                self.order_workers("start", &request, peer, answer, Command::Start, |_| Goal::Up);
+                let goal = |daemon: &Self, id| daemon.to_come_up(id);
+                self.order_workers("start", &request, peer, answer, Command::Start, goal);
             }
             Request::Stop(request, peer, answer) => {
-                self.order_workers("stop", &request, peer, answer, Command::Stop, |_| Goal::Down);
+                let goal = |daemon: &Self, id| daemon.to_go_down(id);
+                self.order_workers("stop", &request, peer, answer, Command::Stop, goal);
             }
             Request::Restart(request, peer, answer) => {
-                let goal = |daemon: &Self| Goal::Renewed(daemon.generations());
+                let goal = |daemon: &Self, id| Goal::Renewed { after: daemon.generation(id) };
                 self.order_workers("restart", &request, peer, answer, Command::Restart, goal);
             }
             Request::Pause(request, peer, answer) => {
@@ -83,7 +87,7 @@ impl Daemon {
         peer: Peer,
         answer: Answer<Done>,
         command: impl Fn(Vec<WorkerId>) -> Command,
-        goal: impl Fn(&Self) -> Goal,
+        goal: impl Fn(&Self, WorkerId) -> Goal,
     ) {
         let ids = match self.resolve(&request.workers) {
             Ok(ids) => ids,
@@ -92,7 +96,14 @@ impl Daemon {
         let subject = request.workers.join(" ");
         self.log_order(verb, &subject, peer);
         let limit = limit(request.timeout_ms);
-        let wait = request.wait.then(|| Wait { workers: ids.clone(), goal: goal(self), limit });
+        let mut aims: Vec<(WorkerId, Goal)> = ids.iter().map(|&id| (id, goal(self, id))).collect();
+        if verb != "start" {
+            let dependents = self.machine.leaning_on(&ids).into_iter();
+            aims.extend(
+                dependents.map(|id| (id, Goal::Dependent { generation: self.generation(id) })),
+            );
+        }
+        let wait = request.wait.then_some(Wait { aims, limit });
         // A group's own colon is enough.
         let named = subject.strip_suffix(':').unwrap_or(&subject);
         let message = format!("{verb} {named}: {}", if request.wait { "done" } else { "ordered" });
@@ -107,9 +118,8 @@ impl Daemon {
         };
         let asked = request.workers.join(" ");
         self.log_order("pause", &asked, peer);
-        let is_running = |id: WorkerId| {
-            self.machine.worker(id).is_some_and(|view| view.phase == supervision::Phase::Running)
-        };
+        let is_running =
+            |id: WorkerId| self.machine.worker(id).is_some_and(|view| view.phase == Phase::Running);
         let mut in_the_way: Vec<WorkerId> =
             ids.iter().copied().filter(|id| !self.is_process(*id)).collect();
         if in_the_way.is_empty() {
@@ -140,7 +150,7 @@ impl Daemon {
                 [one] => format!("{} is not suspended", self.names.worker(*one)),
                 _ => format!("{subject}: none of them is suspended"),
             };
-            return drop(answer.send(Err(Failure { error: "refused".into(), message })));
+            return drop(answer.send(Err(Failure::new("refused", message))));
         }
         let message = format!("resume {subject}: ordered");
         // Where none lives, the machine says why not.
@@ -173,7 +183,7 @@ impl Daemon {
                 "{} is no signal: use a name such as TERM or a number from 1 to 64",
                 request.signal
             );
-            return drop(answer.send(Err(Failure { error: "invalid".into(), message })));
+            return drop(answer.send(Err(Failure::new("invalid", message))));
         }
         self.log_order("signal", &format!("{} {name}", request.worker), peer);
         let message = format!("{name} sent to {}", request.worker);
@@ -211,8 +221,8 @@ impl Daemon {
 
     fn fault(&self, request: &InjectRequest) -> Result<(WorkerId, FaultId), Failure> {
         let worker = self.resolve_one(&request.worker)?;
-        let invalid = |message: String| Failure { error: "invalid".into(), message };
-        let refused = |message: String| Failure { error: "refused".into(), message };
+        let invalid = |message: String| Failure::new("invalid", message);
+        let refused = |message: String| Failure::new("refused", message);
         let fault = workers::fault::Injection::from_str(&request.fault)
             .map_err(|error| invalid(error.to_string()))?;
         let is_command = matches!(self.drivers.launch_of(worker).program, Program::Command(_));
@@ -253,10 +263,22 @@ impl Daemon {
         RequestId(self.next_request)
     }
 
-    fn generations(&self) -> Vec<u64> {
-        let ids = (0..self.names.workers.len())
-            .map(|index| WorkerId(u32::try_from(index).unwrap_or(u32::MAX)));
-        ids.map(|id| self.machine.worker(id).map_or(0, |view| view.generation.0)).collect()
+    fn generation(&self, id: WorkerId) -> u64 {
+        self.machine.worker(id).map_or(0, |view| view.generation.0)
+    }
+
+    pub(super) fn to_go_down(&self, id: WorkerId) -> Goal {
+        let view = self.machine.worker(id);
+        Goal::Down { was_live: view.is_some_and(|view| view.phase.is_live()) }
+    }
+
+    /// To run, or to end with success. The end of one that is on its way down does not count.
+    pub(super) fn to_come_up(&self, id: WorkerId) -> Goal {
+        let generation = self.generation(id);
+        let is_up = self.machine.worker(id).is_some_and(|view| {
+            matches!(view.phase, Phase::Launching | Phase::Starting | Phase::Running)
+        });
+        Goal::Up { after: if is_up { generation.saturating_sub(1) } else { generation } }
     }
 
     fn resolve(&self, names: &[String]) -> Result<Vec<WorkerId>, Failure> {
@@ -283,7 +305,7 @@ impl Daemon {
         }
         if ids.is_empty() {
             let message = "name at least one worker, a group as `GROUP:`, or `all`".into();
-            return Err(Failure { error: "invalid".into(), message });
+            return Err(Failure::new("invalid", message));
         }
         ids.sort_unstable();
         ids.dedup();
@@ -371,11 +393,11 @@ fn explain(refusal: Refusal, subject: &str) -> Failure {
         Refusal::NotRunning => ("not-running", format!("{subject} is not running: start it first")),
         Refusal::UnknownWorker => ("unknown-worker", format!("no worker is called {subject}")),
     };
-    Failure { error: error.into(), message }
+    Failure::new(error, message)
 }
 
 fn unknown(what: &str, name: &str, known: &[String]) -> Failure {
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     let message = format!("no {what} is called {name}; there are: {known}");
-    Failure { error: "unknown-worker".into(), message }
+    Failure::new("unknown-worker", message)
 }

@@ -1,6 +1,6 @@
 //! What `status` shows.
 
-use supervision::WorkerId;
+use supervision::{Phase, WorkerId, WorkerView};
 
 use super::Daemon;
 use crate::config::Isolation;
@@ -56,6 +56,7 @@ impl Daemon {
         let reading = drivers.reading(id);
         let pid = drivers.pid(id);
         let now = self.now();
+        let has_succeeded = super::outcomes::has_succeeded(&view);
         WorkerStatus {
             name: launch.name.clone(),
             phase: words::phase(view.phase).to_owned(),
@@ -74,7 +75,11 @@ impl Daemon {
                 .retry_at
                 .map(|at| u64::try_from(at.saturating_sub(now).as_millis()).unwrap_or(u64::MAX)),
             waits_for: view.waits_for.iter().map(|&on| self.names.worker(on).to_owned()).collect(),
+            in_vain: view.in_vain.map(|on| self.names.worker(on).to_owned()),
             stopped: view.stopped,
+            wanted: view.wanted,
+            succeeded: (view.phase == Phase::Finished).then_some(has_succeeded),
+            ok: is_ok(&view, has_succeeded),
             ending: self.endings[id.index()].clone(),
             last_incident: view.last_incident.map(|id| id.0),
             abandoned: view.abandoned,
@@ -121,8 +126,8 @@ impl Daemon {
     }
 
     /// What would not die, where the worker is being killed.
-    fn remains(&self, id: WorkerId, phase: supervision::Phase) -> Vec<String> {
-        if phase != supervision::Phase::Killing {
+    fn remains(&self, id: WorkerId, phase: Phase) -> Vec<String> {
+        if phase != Phase::Killing {
             return Vec::new();
         }
         let members = self.drivers.family_of(id);
@@ -130,6 +135,18 @@ impl Daemon {
             .iter()
             .map(|member| format!("{} {} {}", member.pid, member.name, member.state))
             .collect()
+    }
+}
+
+/// Whether nothing is wrong with a worker: it runs, or it is a job that has done its work, between
+/// two runs too.
+fn is_ok(view: &WorkerView, has_succeeded: bool) -> bool {
+    match view.phase {
+        Phase::Running => true,
+        Phase::Finished => has_succeeded,
+        Phase::Backoff | Phase::Launching | Phase::Starting => has_succeeded && view.wanted,
+        Phase::Idle => has_succeeded && view.wanted && view.in_vain.is_none(),
+        Phase::Stopping | Phase::Killing | Phase::Quarantined => false,
     }
 }
 

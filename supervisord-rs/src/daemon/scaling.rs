@@ -38,15 +38,18 @@ impl Daemon {
             touched.len(),
             surplus.len()
         );
-        let retire = !surplus.is_empty();
-        if !touched.is_empty() {
+        let start = touched.clone();
+        let touched: Vec<(WorkerId, Goal)> =
+            touched.into_iter().map(|id| (id, self.to_come_up(id))).collect();
+        if !start.is_empty() {
             let request = self.request_id();
-            self.turn(Some(Event::Command { request, command: Command::Start(touched.clone()) }));
+            self.turn(Some(Event::Command { request, command: Command::Start(start) }));
         }
         let limit = limit(*timeout_ms);
-        let (workers, goal) =
-            if retire { (surplus.clone(), Goal::Down) } else { (touched, Goal::Up) };
-        let wait = wait.then_some(Wait { workers, goal, limit });
+        let mut aims: Vec<(WorkerId, Goal)> =
+            surplus.iter().map(|id| (*id, self.to_go_down(*id))).collect();
+        aims.extend(touched);
+        let wait = wait.then_some(Wait { aims, limit });
         let pending = Pending { answer, message, wait, subject: base.clone(), is_silent: false };
         self.order(Command::Retire(surplus), pending);
     }
@@ -67,7 +70,7 @@ impl Daemon {
         wanted: u32,
         before: &Instances,
     ) -> Result<Vec<(supervision::spec::WorkerSpec, Launch)>, Failure> {
-        let refused = |message: String| Failure { error: "refused".into(), message };
+        let refused = |message: String| Failure::new("refused", message);
         let Some(template) = self.settings.templates.get(base) else {
             self.resolve_one(base)?;
             return Err(refused(format!(

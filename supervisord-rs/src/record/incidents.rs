@@ -178,61 +178,79 @@ impl Incidents {
         let nanos = |at: Duration| u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
         let mut opened =
             self.open.remove(&incident.id).unwrap_or_else(|| Opened::by_predecessor(incident));
-        let name = |incarnation: Incarnation| self.names.worker(incarnation.worker).to_owned();
-        let lost_ones: Vec<Incarnation> =
-            incident.lost.iter().map(|loss| loss.incarnation).collect();
-        let survivors: Vec<Incarnation> = incident
-            .running
-            .iter()
-            .copied()
-            .filter(|incarnation| !lost_ones.contains(incarnation) && is_live(*incarnation))
-            .collect();
+        let tail = opened.tail.take();
+        let mut record = self.draft(incident, &opened, is_live);
         let recovered =
             incident.lost.iter().all(|loss| matches!(loss.outcome, Outcome::Recovered { .. }));
         let origin = opened.struck_at.unwrap_or(opened.seen_at);
-        let closed = incident
+        record.recovered_us = incident
             .closed
             .filter(|_| recovered && !incident.lost.is_empty())
             .map(|closed| nanos(closed).saturating_sub(origin) / 1000);
-        let tail = opened.tail.take();
-        let mut record = IncidentRecord {
+        let survivors = incident.running.iter().copied();
+        record.stalled = survivors
+            .filter(|survivor| record.survived.contains(&self.names.worker(survivor.worker).into()))
+            .filter(|survivor| is_stalled(*survivor))
+            .map(|survivor| self.names.worker(survivor.worker).to_owned())
+            .collect();
+        record.sentence = sentence(&record);
+        (record, tail)
+    }
+
+    /// One that is open, as far as it is known. Without its sentence.
+    pub fn open_record(
+        &self,
+        incident: &Incident,
+        is_live: impl Fn(Incarnation) -> bool,
+    ) -> IncidentRecord {
+        let mut record = match self.open.get(&incident.id) {
+            Some(opened) => self.draft(incident, opened, is_live),
+            None => self.draft(incident, &Opened::by_predecessor(incident), is_live),
+        };
+        record.open = true;
+        record
+    }
+
+    /// What is known before it is settled.
+    fn draft(
+        &self,
+        incident: &Incident,
+        opened: &Opened,
+        is_live: impl Fn(Incarnation) -> bool,
+    ) -> IncidentRecord {
+        let name = |incarnation: Incarnation| self.names.worker(incarnation.worker).to_owned();
+        let is_lost = |incarnation: &Incarnation| {
+            incident.lost.iter().any(|loss| loss.incarnation == *incarnation)
+        };
+        let survivors = incident.running.iter().copied();
+        let survivors = survivors.filter(|one| !is_lost(one) && is_live(*one));
+        let lost = incident.lost.iter();
+        let isolation = |culprit: Incarnation| self.names.isolations[culprit.worker.index()];
+        IncidentRecord {
             id: incident.id.0,
             at: wall(opened.at),
             worker: incident.culprit.map(name),
             generation: incident.culprit.map(|culprit| culprit.generation.0),
-            isolation: incident
-                .culprit
-                .map(|culprit| self.names.isolations[culprit.worker.index()].to_owned()),
+            isolation: incident.culprit.map(isolation).map(str::to_owned),
             domain: self.names.domains[incident.domain.index()].clone(),
             fault: fault(incident),
-            ending: opened.ending,
+            ending: opened.ending.clone(),
             supervisor_died: opened.supervisor_died,
             running: incident.running.iter().copied().map(name).collect(),
-            lost: lost_ones.iter().copied().map(name).collect(),
-            collateral: incident
-                .lost
-                .iter()
+            lost: lost.clone().map(|loss| name(loss.incarnation)).collect(),
+            collateral: lost
                 .filter(|loss| loss.collateral)
                 .map(|loss| name(loss.incarnation))
                 .collect(),
-            stalled: survivors
-                .iter()
-                .copied()
-                .filter(|survivor| is_stalled(*survivor))
-                .map(name)
-                .collect(),
-            survived: survivors.iter().copied().map(name).collect(),
+            survived: survivors.map(name).collect(),
             detected_us: opened
                 .struck_at
                 .map(|struck| opened.seen_at.saturating_sub(struck) / 1000),
-            recovered_us: closed,
-            work: opened.work,
+            work: opened.work.clone(),
             leftovers: leftovers(incident, opened.supervisor_died),
-            last_output: Vec::new(),
-            sentence: String::new(),
-        };
-        record.sentence = sentence(&record);
-        (record, tail)
+            count: incident.count,
+            ..IncidentRecord::default()
+        }
     }
 
     /// Keeps a record that is complete.
@@ -274,21 +292,7 @@ fn leftovers(incident: &Incident, supervisor_died: bool) -> Vec<String> {
 #[must_use]
 pub fn sentence(record: &IncidentRecord) -> String {
     use std::fmt::Write as _;
-    let list =
-        |names: &[String]| if names.is_empty() { "nobody".to_owned() } else { names.join(" ") };
-    let place = match (record.isolation.as_deref(), record.domain.as_str()) {
-        (Some("thread"), _) => "thread of the supervisor".to_owned(),
-        (Some("cell"), cell) => format!("thread of cell {cell}"),
-        (Some(_), _) => "process".to_owned(),
-        (None, "supervisor") => "the supervisor".to_owned(),
-        (None, cell) => format!("cell {cell}"),
-    };
-    let who = record.worker.as_deref().unwrap_or("somebody");
-    let mut text = format!("incident {}: {} in {who} ({place}): ", record.id, record.fault.kind);
-    if record.supervisor_died {
-        text.push_str("the supervisor died, ");
-    }
-    let _ = write!(text, "lost {}, survived {}", list(&record.lost), list(&record.survived));
+    let mut text = beginning(record, "");
     if !record.stalled.is_empty() {
         let _ = write!(text, " (stalled: {})", list(&record.stalled));
     }
@@ -307,8 +311,54 @@ pub fn sentence(record: &IncidentRecord) -> String {
     for leftover in &record.leftovers {
         let _ = write!(text, ", left behind: {leftover}");
     }
-    if let Some(message) = &record.ending.message {
-        let _ = write!(text, " [{}]", message.trim_end().replace('\n', " "));
+    text.push_str(&details(record));
+    text
+}
+
+/// The same while it is open. `next`: what is done about it.
+#[must_use]
+pub fn open_sentence(record: &IncidentRecord, next: Option<&str>) -> String {
+    let mut text = beginning(record, " (open)");
+    if let Some(next) = next {
+        text.push_str("; ");
+        text.push_str(next);
+    }
+    text.push_str(&details(record));
+    text
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "nobody".to_owned() } else { names.join(" ") }
+}
+
+/// What, in whom, and who was lost with it.
+fn beginning(record: &IncidentRecord, state: &str) -> String {
+    let place = match (record.isolation.as_deref(), record.domain.as_str()) {
+        (Some("thread"), _) => "thread of the supervisor".to_owned(),
+        (Some("cell"), cell) => format!("thread of cell {cell}"),
+        (Some(_), _) => "process".to_owned(),
+        (None, "supervisor") => "the supervisor".to_owned(),
+        (None, cell) => format!("cell {cell}"),
+    };
+    let who = record.worker.as_deref().unwrap_or("somebody");
+    let (id, kind) = (record.id, &record.fault.kind);
+    let mut text = format!("incident {id}{state}: {kind} in {who} ({place}): ");
+    if record.supervisor_died {
+        text.push_str("the supervisor died, ");
+    }
+    text.push_str(&format!("lost {}, survived {}", list(&record.lost), list(&record.survived)));
+    text
+}
+
+/// How it ended, with exit code or signal, and how often.
+fn details(record: &IncidentRecord) -> String {
+    let mut text = String::new();
+    if record.count > 1 {
+        text.push_str(&format!(" ({} launches failed in this way)", record.count));
+    }
+    let how = words::how(&record.ending);
+    if how != record.fault.kind {
+        text.push_str(&format!(" [{how}]"));
     }
     text
 }

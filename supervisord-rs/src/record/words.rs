@@ -1,7 +1,7 @@
 //! The words of records, one for each thing: the same in JSON, in sentences and in tables.
 
 use nix::sys::signal::Signal;
-use supervision::{Cause, Ending, Phase, Status};
+use supervision::{Cause, Ending, LaunchFailure, LaunchStage, Phase, Status};
 use workers::board::Reading;
 
 use crate::control::protocol::EndingReport;
@@ -129,7 +129,112 @@ pub fn ending(ending: Ending, reading: Option<&Reading>, message: Option<&str>) 
         address: spoke
             .filter(|reading| reading.code > 0)
             .map(|reading| format!("{:#x}", reading.address)),
+        stage: not_launched(ending).map(|failure| stage(failure.stage).to_owned()),
+        errno: not_launched(ending).map(|failure| errno(failure.errno)),
         message: message.map(str::to_owned),
+    }
+}
+
+const fn not_launched(ending: Ending) -> Option<LaunchFailure> {
+    match ending.status {
+        Status::NotLaunched(failure) => Some(failure),
+        Status::Exited(_)
+        | Status::Signaled { .. }
+        | Status::Returned
+        | Status::Failed
+        | Status::Panicked
+        | Status::Abandoned
+        | Status::Unknown => None,
+    }
+}
+
+/// An errno by name, or by number where it has none.
+fn errno(number: i32) -> String {
+    match nix::errno::Errno::from_raw(number) {
+        nix::errno::Errno::UnknownErrno => number.to_string(),
+        errno => format!("{errno:?}"),
+    }
+}
+
+/// A step of a launch.
+#[must_use]
+pub const fn stage(stage: LaunchStage) -> &'static str {
+    match stage {
+        LaunchStage::Board => "board",
+        LaunchStage::Pipes => "pipes",
+        LaunchStage::Clone => "clone",
+        LaunchStage::Thread => "thread",
+        LaunchStage::Socket => "socket",
+        LaunchStage::EnvFile => "env-file",
+        LaunchStage::Secret => "secret",
+        LaunchStage::Cgroup => "cgroup",
+        LaunchStage::CgroupLimits => "cgroup-limits",
+        LaunchStage::Session => "session",
+        LaunchStage::ParentDeathSignal => "parent-death-signal",
+        LaunchStage::Directory => "directory",
+        LaunchStage::Descriptors => "descriptors",
+        LaunchStage::Limits => "limits",
+        LaunchStage::Nice => "nice",
+        LaunchStage::IoPriority => "io-priority",
+        LaunchStage::OomScore => "oom-score",
+        LaunchStage::Affinity => "affinity",
+        LaunchStage::Group => "group",
+        LaunchStage::User => "user",
+        LaunchStage::Exec => "exec",
+        LaunchStage::Cell => "cell",
+        LaunchStage::Registration => "registration",
+    }
+}
+
+/// How an incarnation ended, for people: the cause where the status does not tell it, what is known
+/// of it in words, and the exit code or the signal.
+#[must_use]
+pub fn how(ending: &EndingReport) -> String {
+    let code = ending.exit_code.map(|code| format!("exit status {code}"));
+    let by = match (ending.status.as_str(), &ending.signal) {
+        ("not-launched", _) => {
+            let step = [ending.stage.clone(), ending.errno.clone(), code];
+            Some(step.into_iter().flatten().collect::<Vec<_>>().join(", "))
+        }
+        ("exited", _) => code,
+        ("signal", Some(signal)) if ending.core_dumped => Some(format!("{signal}, core dumped")),
+        ("signal", Some(signal)) => Some(signal.clone()),
+        ("returned", _) => Some("it returned".to_owned()),
+        ("failed", _) => Some("it returned an error".to_owned()),
+        ("abandoned", _) => Some("its thread was left behind".to_owned()),
+        _ => None,
+    };
+    let cause = match ending.cause.as_str() {
+        "hang" => "no heartbeat in time",
+        "start-timeout" => "not ready in time",
+        "stop-timeout" => "did not stop in time",
+        "unhealthy" => "its liveness probe failed",
+        "out-of-memory" => "out of memory",
+        "domain-lost" => "lost with its fault domain",
+        "vanished" => "its thread ended without a word",
+        "launch-failure" if ending.message.is_none() => "it could not be started",
+        "finished" | "error" | "signal" | "killed" | "requested" | "collateral" | "unknown"
+        | "launch-failure" => "",
+        other => other,
+    };
+    let message = ending.message.as_deref().map(|text| text.trim_end().replace('\n', " "));
+    let known: Vec<&str> =
+        [Some(cause), message.as_deref()].into_iter().flatten().filter(|s| !s.is_empty()).collect();
+    match (known.is_empty(), by) {
+        (true, by) => by.unwrap_or_else(|| "how it ended is not known".to_owned()),
+        (false, None) => known.join(": "),
+        (false, Some(by)) => format!("{} ({by})", known.join(": ")),
+    }
+}
+
+/// A time to wait for people, to the digit that matters.
+#[must_use]
+pub fn span(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms / 1000 % 60),
+        _ => format!("{} h {} min", ms / 3_600_000, ms / 60_000 % 60),
     }
 }
 

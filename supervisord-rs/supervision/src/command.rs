@@ -93,6 +93,7 @@ impl Machine {
             state.stopped = false;
             state.wanted = true;
             state.retired = false;
+            state.in_vain = None;
             state.failures.clear();
             state.attempt = 0;
             self.react(worker, Signal::Start, None);

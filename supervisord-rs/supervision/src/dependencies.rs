@@ -5,6 +5,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use crate::effect::{Effect, GivingUp};
 use crate::ending::Cause;
 use crate::id::{GroupId, WorkerId};
 use crate::machine::Machine;
@@ -118,6 +119,43 @@ impl Machine {
     pub(crate) fn unmet(&self, worker: WorkerId) -> impl Iterator<Item = WorkerId> + '_ {
         let all = self.spec.workers[worker.index()].depends_on.iter();
         all.filter(|dependency| !self.holds(dependency)).map(|dependency| dependency.on)
+    }
+
+    /// Who has failed for good, so that this worker cannot start before a person does something.
+    fn hindrance(&self, worker: WorkerId) -> Option<WorkerId> {
+        self.unmet(worker).find_map(|on| {
+            let state = self.workers.get(on.index())?;
+            match state.phase {
+                Phase::Finished => Some(on),
+                Phase::Quarantined if state.retry_at.is_none() => Some(on),
+                Phase::Idle if state.wanted => state.in_vain,
+                Phase::Idle
+                | Phase::Quarantined
+                | Phase::Launching
+                | Phase::Starting
+                | Phase::Running
+                | Phase::Stopping
+                | Phase::Killing
+                | Phase::Backoff => None,
+            }
+        })
+    }
+
+    /// A worker that is to start and cannot says so once, and so do those that wait for it. A
+    /// critical one that cannot is down for good.
+    pub(crate) fn look_for_vain(&mut self, worker: WorkerId) {
+        let hindrance = self.hindrance(worker);
+        if self.workers[worker.index()].in_vain == hindrance {
+            return;
+        }
+        self.workers[worker.index()].in_vain = hindrance;
+        self.wake_dependents(worker);
+        let Some(on) = hindrance else { return };
+        self.effects.push_back(Effect::InVain { worker, on });
+        if self.spec.workers[worker.index()].critical {
+            let ending = self.workers[on.index()].last_ending;
+            self.giving_up.get_or_insert(GivingUp::InVain { worker, on, ending });
+        }
     }
 
     /// These and all that needs them up, however far away.

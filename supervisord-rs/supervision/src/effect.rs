@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::ending::Ending;
 use crate::event::Refusal;
-use crate::id::{DomainId, FaultId, Incarnation, RequestId};
+use crate::id::{DomainId, FaultId, GroupId, Incarnation, IncidentId, RequestId, WorkerId};
 use crate::incident::Incident;
 use crate::worker::Phase;
 
@@ -94,6 +94,26 @@ pub enum Effect {
     IncidentOpened(Incident),
     /// For the record: everyone lost is back, or will not come back by itself.
     IncidentClosed(Incident),
+    /// For the record: a launch failed in the very way in which the one before it did. It is part of
+    /// the incident that is open for that.
+    IncidentAgain {
+        /// Which incident.
+        incident: IncidentId,
+        /// Whose launch.
+        incarnation: Incarnation,
+        /// How many launches have failed in this way by now.
+        count: u64,
+    },
+    /// For the record: a worker that is to be up cannot start, since one that it depends on has
+    /// failed for good.
+    InVain {
+        /// Who.
+        worker: WorkerId,
+        /// Who has failed.
+        on: WorkerId,
+    },
+    /// For the record: the machine gives up, and stops everything.
+    GivesUp(GivingUp),
     /// Answer to a command.
     Reply {
         /// Which.
@@ -124,4 +144,47 @@ pub struct Transition {
     /// For `to == Backoff`, and for quarantine with slow retry: when it is tried again, on the
     /// machine's clock.
     pub retry_at: Option<Duration>,
+}
+
+/// Why the machine stops everything although nobody ordered it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivingUp {
+    /// A critical worker has ended for good.
+    Critical {
+        /// Who.
+        worker: WorkerId,
+        /// How.
+        ending: Option<Ending>,
+    },
+    /// A critical worker can never start.
+    InVain {
+        /// Who.
+        worker: WorkerId,
+        /// The dependency that has failed for good.
+        on: WorkerId,
+        /// How that one ended.
+        ending: Option<Ending>,
+    },
+    /// A group with `escalate` has failed more often than its limit allows.
+    Group(GroupId),
+}
+
+impl GivingUp {
+    /// Whether the end is no failure.
+    pub(crate) fn is_orderly(self) -> bool {
+        match self {
+            Self::Critical { ending, .. } => {
+                ending.is_some_and(|ending| !ending.cause.is_failure())
+            }
+            Self::InVain { .. } | Self::Group(_) => false,
+        }
+    }
+
+    /// The ending that the exit status tells of.
+    pub(crate) fn ending(self) -> Option<Ending> {
+        match self {
+            Self::Critical { ending, .. } | Self::InVain { ending, .. } => ending,
+            Self::Group(_) => None,
+        }
+    }
 }

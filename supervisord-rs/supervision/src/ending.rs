@@ -90,6 +90,35 @@ pub enum Cause {
     Unknown,
 }
 
+impl Cause {
+    /// Whether an ending by this cause is a failure, and so an incident.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        match self {
+            Self::Finished | Self::Requested | Self::StopTimeout | Self::Collateral => false,
+            Self::Error
+            | Self::Panic
+            | Self::PanicNoUnwind
+            | Self::Segfault
+            | Self::StackOverflow
+            | Self::Abort
+            | Self::IllegalInstruction
+            | Self::FloatingPoint
+            | Self::Bus
+            | Self::Hang
+            | Self::StartTimeout
+            | Self::Unhealthy
+            | Self::Killed
+            | Self::OutOfMemory
+            | Self::Signal
+            | Self::LaunchFailure
+            | Self::DomainLost
+            | Self::Vanished
+            | Self::Unknown => true,
+        }
+    }
+}
+
 /// A launch that failed: the stage and the errno say what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaunchFailure {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::dependencies::ids;
-use crate::effect::Effect;
+use crate::effect::{Effect, GivingUp};
 use crate::ending::{Cause, Ending, Status};
 use crate::id::{DomainId, FaultId, Incarnation, WorkerId};
 use crate::incident::{Incident, Loss, Outcome};
@@ -21,13 +21,25 @@ impl Machine {
     pub(crate) fn on_end(&mut self, worker: WorkerId, observed: Ending) {
         let ending = self.judge(worker, observed);
         let incarnation = self.incarnation(worker);
-        if is_failure(ending.cause) {
-            let domain = self.spec.workers[worker.index()].domain;
-            let injected = self.workers[worker.index()].injected;
-            self.open_incident(domain, Some(incarnation), ending, injected, &[incarnation]);
+        if ending.cause.is_failure() {
+            self.record(incarnation, ending);
         }
         self.bury(worker, ending);
         self.follow(worker, ending, true);
+    }
+
+    /// One incident for each failure, but one for all launches in a row that fail in the same way:
+    /// trying it again says nothing new of what only an administrator can mend.
+    fn record(&mut self, incarnation: Incarnation, ending: Ending) {
+        let worker = incarnation.worker;
+        let open = self.workers[worker.index()].open_incident;
+        if let Some((id, count)) = open.and_then(|id| self.ledger.count_again(id, worker, ending)) {
+            self.effects.push_back(Effect::IncidentAgain { incident: id, incarnation, count });
+            return;
+        }
+        let domain = self.spec.workers[worker.index()].domain;
+        let injected = self.workers[worker.index()].injected;
+        self.open_incident(domain, Some(incarnation), ending, injected, &[incarnation]);
     }
 
     /// A fault domain died with everyone in it: one incident, whoever was lost.
@@ -94,7 +106,7 @@ impl Machine {
     /// An ending that the configuration calls a success is none of the failures.
     fn as_configured(&self, worker: WorkerId, observed: Ending) -> Ending {
         let is_success = names(&self.spec.workers[worker.index()].restart.success, observed);
-        if is_success && is_failure(observed.cause) {
+        if is_success && observed.cause.is_failure() {
             Ending { cause: Cause::Finished, ..observed }
         } else {
             observed
@@ -118,7 +130,7 @@ impl Machine {
     pub(crate) fn follow(&mut self, worker: WorkerId, ending: Ending, counts: bool) {
         let order = self.workers[worker.index()].order;
         self.workers[worker.index()].forget_incarnation();
-        let failed = is_failure(ending.cause);
+        let failed = ending.cause.is_failure();
         if order == Some(Why::GroupQuarantine) {
             self.quarantine(worker, Some(ending));
         } else if !self.workers[worker.index()].wanted || self.shutdown.is_some() {
@@ -156,8 +168,7 @@ impl Machine {
     /// A critical worker that is down for good takes the supervisor along.
     fn end_if_critical(&mut self, worker: WorkerId, ending: Option<Ending>) {
         if self.spec.workers[worker.index()].critical {
-            let orderly = ending.is_some_and(|ending| !is_failure(ending.cause));
-            self.giving_up.get_or_insert((orderly, ending));
+            self.giving_up.get_or_insert(GivingUp::Critical { worker, ending });
         }
     }
 
@@ -254,6 +265,7 @@ impl Machine {
             culprit,
             ending,
             injected,
+            count: 1,
             opened: self.now,
             closed: None,
             running,
@@ -320,32 +332,6 @@ fn own_doing(why: Why) -> Option<Cause> {
         Why::StartTimeout => Some(Cause::StartTimeout),
         Why::Unhealthy => Some(Cause::Unhealthy),
         Why::Requested | Why::Collateral | Why::GroupQuarantine => None,
-    }
-}
-
-/// Whether an ending is a failure, and so an incident.
-pub(crate) const fn is_failure(cause: Cause) -> bool {
-    match cause {
-        Cause::Finished | Cause::Requested | Cause::StopTimeout | Cause::Collateral => false,
-        Cause::Error
-        | Cause::Panic
-        | Cause::PanicNoUnwind
-        | Cause::Segfault
-        | Cause::StackOverflow
-        | Cause::Abort
-        | Cause::IllegalInstruction
-        | Cause::FloatingPoint
-        | Cause::Bus
-        | Cause::Hang
-        | Cause::StartTimeout
-        | Cause::Unhealthy
-        | Cause::Killed
-        | Cause::OutOfMemory
-        | Cause::Signal
-        | Cause::LaunchFailure
-        | Cause::DomainLost
-        | Cause::Vanished
-        | Cause::Unknown => true,
     }
 }
 

@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use crate::effect::Effect;
+use crate::effect::{Effect, GivingUp};
 use crate::id::{GroupId, WorkerId};
 use crate::incident::Outcome;
 use crate::machine::Machine;
@@ -107,7 +107,7 @@ impl Machine {
         let ending = self.workers[worker.index()].last_ending;
         self.quarantine(worker, ending);
         if escalate {
-            self.giving_up.get_or_insert((false, None));
+            self.giving_up.get_or_insert(GivingUp::Group(group));
             return;
         }
         for member in self.spec.groups[group.index()].workers.clone() {

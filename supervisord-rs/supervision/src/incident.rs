@@ -20,6 +20,8 @@ pub struct Incident {
     pub ending: Ending,
     /// The fault ordered for the culprit shortly before, if any.
     pub injected: Option<FaultId>,
+    /// How many launches have failed in this way, one after the other; 1 for everything else.
+    pub count: u64,
     /// When the machine was told (for one inherited from a dead supervisor: zero).
     pub opened: Duration,
     /// When the last one lost was running again, or it was settled that it will not come back by

@@ -4,6 +4,7 @@
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
+use crate::ending::{Ending, Status};
 use crate::id::{Incarnation, IncidentId, WorkerId};
 use crate::incident::{Incident, Loss, Outcome};
 
@@ -51,12 +52,35 @@ impl Ledger {
         self.closed.remove(&id)
     }
 
+    /// All that are open, oldest first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Incident> {
+        self.open.values()
+    }
+
     /// Adds one that the machine restarts because of an open incident; false when that is settled
     /// already.
     pub(crate) fn add_collateral(&mut self, id: IncidentId, incarnation: Incarnation) -> bool {
         let Some(incident) = self.open.get_mut(&id) else { return false };
         incident.lost.push(Loss { incarnation, collateral: true, outcome: Outcome::Pending });
         true
+    }
+
+    /// Counts a launch of this worker that failed as the one did that the open incident is about;
+    /// `None` where it did not.
+    pub(crate) fn count_again(
+        &mut self,
+        id: IncidentId,
+        worker: WorkerId,
+        ending: Ending,
+    ) -> Option<(IncidentId, u64)> {
+        let incident = self.open.get_mut(&id)?;
+        let is_same = matches!(ending.status, Status::NotLaunched(_)) && incident.ending == ending;
+        let is_of_it = incident.culprit.is_some_and(|culprit| culprit.worker == worker);
+        if !is_same || !is_of_it {
+            return None;
+        }
+        incident.count = incident.count.saturating_add(1);
+        Some((id, incident.count))
     }
 
     /// Says what became of a worker; false when that settles nothing, as when the one that is

@@ -49,7 +49,7 @@ pub mod succession;
 mod timers;
 mod worker;
 
-pub use effect::{Effect, Transition};
+pub use effect::{Effect, GivingUp, Transition};
 pub use ending::{Cause, Ending, LaunchFailure, LaunchStage, Status};
 pub use event::{Command, Event, Extension, Refusal};
 pub use id::{

@@ -93,6 +93,9 @@ impl Machine {
         let state = &self.workers[worker.index()];
         let may =
             state.wanted && !state.held && state.phase == Phase::Idle && self.shutdown.is_none();
+        if may {
+            self.look_for_vain(worker);
+        }
         let is_early = self.unmet(worker).chain(self.earlier_coming(worker)).next().is_some();
         if !may || is_early || !self.is_admitted(worker) {
             return;

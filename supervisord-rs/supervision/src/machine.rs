@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::dependencies::Index;
-use crate::effect::{Effect, Transition};
+use crate::effect::{Effect, GivingUp, Transition};
 use crate::ending::Ending;
 use crate::event::Event;
 use crate::id::{Generation, Incarnation, IncidentId, WorkerId};
+use crate::incident::Incident;
 use crate::ledger::Ledger;
 use crate::roster::Roster;
 use crate::spec::Spec;
@@ -51,6 +52,10 @@ pub struct WorkerView {
     pub retired: bool,
     /// In phase idle: the dependencies, and the earlier members of its group, that it waits for.
     pub waits_for: Vec<WorkerId>,
+    /// Whether it shall be up, now or as soon as it can be.
+    pub wanted: bool,
+    /// In phase idle: whose failure for good keeps it from starting.
+    pub in_vain: Option<WorkerId>,
 }
 
 /// The supervision machine.
@@ -75,8 +80,8 @@ pub struct Machine {
     pub(crate) effects: VecDeque<Effect>,
     pub(crate) shutdown: Option<Shutdown>,
     /// Why the supervisor is to end, once the event that is being handled has had all its
-    /// consequences: whether that is orderly, and the critical worker's ending.
-    pub(crate) giving_up: Option<(bool, Option<Ending>)>,
+    /// consequences.
+    pub(crate) giving_up: Option<GivingUp>,
     pub(crate) stale: u64,
     pub(crate) lapses: crate::lapse::Lapses,
     /// The present moment: that of the last event.
@@ -197,7 +202,22 @@ impl Machine {
             ready: !state.unready,
             retired: state.retired,
             waits_for: if waits { self.awaited(worker) } else { Vec::new() },
+            wanted: state.wanted,
+            in_vain: state.in_vain.filter(|_| waits),
         })
+    }
+
+    /// The incidents that are not settled yet, oldest first.
+    pub fn open_incidents(&self) -> impl Iterator<Item = &Incident> {
+        self.ledger.all()
+    }
+
+    /// Those that are up, need one of these up, and go down with it.
+    #[must_use]
+    pub fn leaning_on(&self, workers: &[WorkerId]) -> Vec<WorkerId> {
+        let all = self.with_leaning(workers).into_iter();
+        all.filter(|other| !workers.contains(other) && self.workers[other.index()].phase.is_live())
+            .collect()
     }
 
     fn awaited(&self, worker: WorkerId) -> Vec<WorkerId> {
@@ -313,8 +333,11 @@ impl Machine {
     /// dependencies hold.
     fn settle(&mut self) {
         loop {
-            if let Some((orderly, critical)) = self.giving_up.take() {
-                self.begin_shutdown(orderly, critical);
+            if let Some(why) = self.giving_up.take() {
+                if self.shutdown.is_none() {
+                    self.effects.push_back(Effect::GivesUp(why));
+                }
+                self.begin_shutdown(why.is_orderly(), why.ending());
             } else if let Some(worker) = self.stops.pop_last() {
                 self.stop_if_alone(worker);
             } else if let Some(worker) = self.launches.pop_first() {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::ending::Ending;
-use crate::id::{FaultId, Generation, IncidentId};
+use crate::id::{FaultId, Generation, IncidentId, WorkerId};
 use crate::restart::Window;
 
 /// Where a worker is in its life.
@@ -113,6 +113,8 @@ pub(crate) struct Worker {
     /// memo.
     pub(crate) losses: Vec<IncidentId>,
     pub(crate) abandoned: u32,
+    /// In phase idle: whose failure for good keeps it from starting.
+    pub(crate) in_vain: Option<WorkerId>,
 }
 
 /// Incidents of which a worker remembers its part until they are on record: one that is open, and
@@ -158,6 +160,7 @@ impl Worker {
             open_incident: None,
             losses: Vec::new(),
             abandoned: 0,
+            in_vain: None,
         }
     }
 

@@ -7,8 +7,9 @@ use supervision::spec::{
     Condition, DomainKind, DomainSpec, Limit, OnHang, Readiness, RestartPolicy, Strategy,
 };
 use supervision::{
-    Cause, Command, DomainId, Effect, Ending, Event, Fate, FaultId, IncidentId, Inherited,
-    InheritedDeath, InheritedWorker, Marks, Memo, Outcome, Phase, Status, WorkerId,
+    Cause, Command, DomainId, Effect, Ending, Event, Fate, FaultId, GivingUp, IncidentId,
+    Inherited, InheritedDeath, InheritedWorker, LaunchFailure, Marks, Memo, Outcome, Phase, Status,
+    WorkerId,
 };
 use world::{
     EXIT_1, FINISHED, MS, SEGFAULT, TERMINATED, World, depends, generation, group, injection, spec,
@@ -1120,4 +1121,75 @@ fn an_orderly_end_forgets_what_was_counted_and_a_new_run_is_no_restart() {
     world.crash(0);
     world.pass(1000 * MS);
     assert_eq!(world.view(0).restarts, 1);
+}
+
+#[test]
+fn launches_that_fail_in_the_same_way_are_one_incident_with_a_count() {
+    let mut spec = spec(&["a"]);
+    spec.workers[0].restart.limit.restarts = 100;
+    let mut world = World::new(spec);
+    let failure = |errno| LaunchFailure { errno, ..world::launch_failure() };
+    world.refusals = vec![failure(24); 5];
+    // Another errno is another failure.
+    world.refusals.push(failure(2));
+    world.settle();
+    while world.refusals.len() > 1 {
+        world.pass(MS);
+    }
+    assert_eq!((world.opened.len(), world.closed.len(), world.repeated), (1, 0, 4));
+    world.pass(1000 * MS);
+    assert_eq!(world.opened.len(), 2);
+    assert_eq!(
+        (world.closed[&1].count, world.closed[&1].lost[0].outcome),
+        (5, Outcome::FailedAgain)
+    );
+    world.pass(1000 * MS);
+    world.settle();
+    assert_eq!(world.phase(0), Phase::Running);
+    assert_eq!(world.closed[&2].count, 1);
+}
+
+#[test]
+fn what_waits_for_one_that_has_failed_for_good_says_so_at_once_and_again_never() {
+    let mut spec = spec(&["migrate", "api", "web"]);
+    spec.workers[0].restart.policy = RestartPolicy::Never;
+    spec.workers[1].depends_on = vec![depends(0, Condition::Finished)];
+    spec.workers[2].depends_on = vec![depends(1, Condition::Ready)];
+    let mut world = up(spec);
+    world.crash(0);
+    let said = |world: &World| {
+        let all = world.log.iter().filter_map(|effect| match effect {
+            Effect::InVain { worker, on } => Some((worker.0, on.0)),
+            _ => None,
+        });
+        all.collect::<Vec<_>>()
+    };
+    assert_eq!(said(&world), [(1, 0), (2, 0)]);
+    assert_eq!(world.view(2).in_vain, Some(A));
+    assert_eq!(world.exited, None);
+    // Tried again, and this time with success.
+    world.command(Command::Start(vec![A]));
+    world.settle();
+    world.end(world.present(0), FINISHED);
+    world.settle();
+    assert_eq!((world.phase(1), world.phase(2)), (Phase::Running, Phase::Running));
+    assert_eq!(world.view(2).in_vain, None);
+    assert_eq!(said(&world).len(), 2);
+}
+
+#[test]
+fn a_critical_worker_that_can_never_start_ends_the_supervisor() {
+    let mut spec = spec(&["migrate", "api"]);
+    spec.workers[0].restart.policy = RestartPolicy::Never;
+    spec.workers[1].depends_on = vec![depends(0, Condition::Finished)];
+    spec.workers[1].critical = true;
+    let mut world = up(spec);
+    world.end(world.present(0), EXIT_1);
+    assert_eq!(world.exited, Some(false));
+    let reason = world.log.iter().find_map(|effect| match effect {
+        Effect::GivesUp(why) => Some(*why),
+        _ => None,
+    });
+    let ending = Some(EXIT_1);
+    assert_eq!(reason, Some(GivingUp::InVain { worker: B, on: A, ending }));
 }

@@ -104,6 +104,7 @@ impl Machine {
             domain: self.spec.workers[first.index()].domain,
             culprit,
             ending: of_culprit.or(parts.first()).map_or(unknown, |(_, part)| part.ending),
+            count: 1,
             injected: of_culprit.and_then(|(_, part)| part.injected),
             opened: parts.iter().map(|(_, part)| part.opened).min().unwrap_or(self.now),
             closed: None,

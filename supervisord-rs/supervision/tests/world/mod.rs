@@ -111,6 +111,10 @@ pub struct World {
     pub exited: Option<bool>,
     /// Failures that the world told of: each must be one incident.
     pub failures_told: u64,
+    /// Launches that failed as the one before did: part of its incident.
+    pub repeated: u64,
+    /// The answers to the next launches.
+    pub refusals: Vec<LaunchFailure>,
     /// Events that the machine has been told.
     pub events: u64,
     shutdown_ordered: bool,
@@ -144,6 +148,8 @@ impl World {
             memos: BTreeMap::new(),
             exited: None,
             failures_told: 0,
+            repeated: 0,
+            refusals: Vec::new(),
             events: 0,
             shutdown_ordered: false,
             next_request: 0,
@@ -291,6 +297,17 @@ impl World {
                 let before = self.closed.insert(id, incident);
                 assert_eq!(before, None, "an incident closed twice");
             }
+            Effect::IncidentAgain { incident, incarnation, count } => {
+                let opened = &self.opened[&incident.0];
+                assert!(!self.closed.contains_key(&incident.0), "counted after it was closed");
+                assert!(matches!(opened.ending.status, Status::NotLaunched(_)), "{opened:?}");
+                assert!(count > 1, "the first one opens it");
+                self.repeated += u64::from(!self.given_up.contains(&incarnation));
+            }
+            Effect::InVain { worker, on } => {
+                assert!(!self.phase(worker.0).is_live() && !self.phase(on.0).is_live());
+            }
+            Effect::GivesUp(_) => {}
             Effect::Reply { request, result } => {
                 assert!(self.asked.contains(&request), "an answer to nobody");
                 assert_eq!(self.replies.insert(request, result.is_ok()), None, "two answers");
@@ -355,7 +372,7 @@ impl World {
 
     /// Incidents that the world can predict.
     pub fn counted(&self) -> u64 {
-        self.opened.len() as u64 - self.incidents_of_given_up
+        self.opened.len() as u64 + self.repeated - self.incidents_of_given_up
     }
 
     /// What can be seen agrees with what is true.
@@ -468,6 +485,15 @@ impl World {
     pub fn answer(&mut self) -> Option<()> {
         let question = self.questions.pop_front()?;
         match question {
+            Effect::Launch { incarnation }
+                if self.truth.get(&incarnation) == Some(&Truth::Launching)
+                    && !self.refusals.is_empty() =>
+            {
+                let failure = self.refusals.remove(0);
+                self.truth.insert(incarnation, Truth::Gone);
+                self.failures_told += 1;
+                self.tell(Event::LaunchFailed { incarnation, failure });
+            }
             Effect::Launch { incarnation }
                 if self.truth.get(&incarnation) == Some(&Truth::Launching) =>
             {

@@ -1,0 +1,241 @@
+//! What came of an order in one worker: how far it is from what the client wants, and how that
+//! reads.
+
+use supervision::{Phase, Status, WorkerId, WorkerView};
+
+use super::Daemon;
+use super::waiters::{Goal, Waiter};
+use crate::control::protocol::OutcomeReport;
+use crate::record::words;
+
+/// How far a worker is from a goal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Reached,
+    /// Where it is.
+    OnTheWay(String),
+    /// A later order wants something else; which.
+    Superseded(&'static str),
+    /// It will not get there by itself; why.
+    Failed(String),
+}
+
+/// The answer to an order that was carried out: what went along, and what needed force.
+pub(super) fn sentence(done: &str, outcomes: &[OutcomeReport]) -> String {
+    let names = |chosen: &dyn Fn(&OutcomeReport) -> bool| {
+        let those = outcomes.iter().filter(|report| chosen(report));
+        those.map(|report| report.worker.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let mut text = done.to_owned();
+    let stopped = names(&|report| report.dependent && report.outcome == "stopped");
+    if !stopped.is_empty() {
+        text.push_str(&format!("; also stopped, as dependents: {stopped}"));
+    }
+    let back = names(&|report| report.dependent && report.outcome != "stopped");
+    if !back.is_empty() {
+        text.push_str(&format!("; also restarted, as dependents: {back}"));
+    }
+    let killed = names(&|report| report.killed);
+    if !killed.is_empty() {
+        text.push_str(&format!("; killed, because they did not stop in time: {killed}"));
+    }
+    let ended = names(&|report| report.outcome == "succeeded");
+    if !ended.is_empty() {
+        text.push_str(&format!("; ended with success: {ended}"));
+    }
+    text
+}
+
+impl Daemon {
+    pub(super) fn progress(&self, waiter: &Waiter, worker: WorkerId, goal: Goal) -> Progress {
+        let Some(view) = self.machine.worker(worker) else { return Progress::Reached };
+        let failure = waiter.failures.get(&worker);
+        let how = failure.map(|failure| format!("failed: {}", words::how(&failure.ending)));
+        let progress = match goal {
+            Goal::Dependent { .. } => return Progress::Reached,
+            Goal::Down { .. } => return self.down(&view),
+            Goal::Renewed { after } if view.generation.0 <= after => self.ending(worker, &view),
+            Goal::Up { .. } | Goal::Renewed { .. } => self.up(worker, &view),
+        };
+        match how {
+            Some(how) => Progress::Failed(how),
+            None => progress,
+        }
+    }
+
+    fn down(&self, view: &WorkerView) -> Progress {
+        match view.phase {
+            Phase::Idle | Phase::Quarantined | Phase::Finished if view.stopped => Progress::Reached,
+            // The last command wins: it is to be up again.
+            _ if !view.stopped => Progress::Superseded("start"),
+            phase @ (Phase::Idle
+            | Phase::Launching
+            | Phase::Starting
+            | Phase::Running
+            | Phase::Stopping
+            | Phase::Killing
+            | Phase::Backoff
+            | Phase::Quarantined
+            | Phase::Finished) => Progress::OnTheWay(format!("is still {}", words::phase(phase))),
+        }
+    }
+
+    /// On the way from the incarnation that is to end to the next one.
+    fn ending(&self, worker: WorkerId, view: &WorkerView) -> Progress {
+        let is_up = matches!(view.phase, Phase::Launching | Phase::Starting | Phase::Running);
+        match view.phase {
+            _ if self.machine.is_shutting_down() || view.stopped => Progress::Superseded("stop"),
+            // Its order to end was withdrawn before it was carried out.
+            _ if is_up && view.order.is_none() => Progress::Superseded("start"),
+            Phase::Quarantined | Phase::Finished => Progress::Failed(self.why_down(worker, view)),
+            Phase::Idle => self.waiting(view),
+            phase @ (Phase::Launching
+            | Phase::Starting
+            | Phase::Running
+            | Phase::Stopping
+            | Phase::Killing
+            | Phase::Backoff) => Progress::OnTheWay(format!("is still {}", words::phase(phase))),
+        }
+    }
+
+    fn up(&self, worker: WorkerId, view: &WorkerView) -> Progress {
+        match view.phase {
+            _ if view.stopped => Progress::Superseded("stop"),
+            Phase::Running => Progress::Reached,
+            // A job that has done its work, and runs again later if its policy says so.
+            Phase::Finished | Phase::Backoff if has_succeeded(view) => Progress::Reached,
+            Phase::Backoff | Phase::Quarantined | Phase::Finished => {
+                Progress::Failed(self.why_down(worker, view))
+            }
+            _ if self.machine.is_shutting_down() => Progress::Superseded("stop"),
+            Phase::Idle => self.waiting(view),
+            phase @ (Phase::Launching | Phase::Starting | Phase::Stopping | Phase::Killing) => {
+                Progress::OnTheWay(format!("is still {}", words::phase(phase)))
+            }
+        }
+    }
+
+    /// It waits for its dependencies: in vain where one of them will not come by itself.
+    fn waiting(&self, view: &WorkerView) -> Progress {
+        if let Some(on) = view.in_vain {
+            return Progress::Failed(format!("cannot start: {}", self.why_in_vain(on)));
+        }
+        let is_stopped = |on: &&WorkerId| {
+            let view = self.machine.worker(**on);
+            view.is_some_and(|view| view.phase == Phase::Idle && view.stopped)
+        };
+        if let Some(&on) = view.waits_for.iter().find(is_stopped) {
+            let name = self.names.worker(on);
+            let why = format!("cannot start: it waits for {name}, which is stopped");
+            return Progress::Failed(format!("{why} (`start {name}`)"));
+        }
+        let names: Vec<&str> = view.waits_for.iter().map(|&on| self.names.worker(on)).collect();
+        Progress::OnTheWay(if names.is_empty() {
+            "waits for its turn to start".to_owned()
+        } else {
+            format!("still waits for {}", names.join(", "))
+        })
+    }
+
+    /// Why one that depends on `on` cannot start.
+    pub(super) fn why_in_vain(&self, on: WorkerId) -> String {
+        let name = self.names.worker(on);
+        let has_succeeded = self.machine.worker(on).is_some_and(|view| has_succeeded(&view));
+        let how = match self.endings[on.index()].as_ref().map(words::how) {
+            Some(how) if has_succeeded => format!("has ended ({how})"),
+            Some(how) => format!("has failed ({how})"),
+            None => "has failed".to_owned(),
+        };
+        format!("it waits for {name}, which {how} and is not tried again (`start {name}` does)")
+    }
+
+    fn why_down(&self, id: WorkerId, view: &WorkerView) -> String {
+        let phase = words::phase(view.phase);
+        match self.endings[id.index()].as_ref() {
+            Some(ending) => format!("is in {phase}: {}", words::how(ending)),
+            None => format!("is in {phase}"),
+        }
+    }
+
+    pub(super) fn report(
+        &self,
+        waiter: &Waiter,
+        worker: WorkerId,
+        goal: Goal,
+        progress: &Progress,
+    ) -> OutcomeReport {
+        let status = self.worker_status(worker);
+        let is_dependent = matches!(goal, Goal::Dependent { .. });
+        let failure = waiter.failures.get(&worker);
+        let is_up = status.phase == "running";
+        let outcome = match progress {
+            Progress::Failed(_) => "failed",
+            Progress::Superseded(_) => "superseded",
+            Progress::OnTheWay(_) => "waiting",
+            Progress::Reached if matches!(goal, Goal::Down { .. }) => "stopped",
+            Progress::Reached if is_up => "running",
+            Progress::Reached if is_dependent && status.pid.is_none() => "stopped",
+            Progress::Reached if is_dependent => "waiting",
+            Progress::Reached => "succeeded",
+        };
+        let killed = self.was_killed(worker, goal);
+        let ending = match failure {
+            Some(failure) => Some(failure.ending.clone()),
+            None if outcome == "running" || outcome == "waiting" => None,
+            None => status.ending.clone(),
+        };
+        let mut message = match progress {
+            Progress::Failed(text) | Progress::OnTheWay(text) => text.clone(),
+            Progress::Superseded(by) => format!("was told to {by} meanwhile"),
+            Progress::Reached => match (outcome, status.pid) {
+                ("running", Some(pid)) => format!("runs (pid {pid})"),
+                ("running", None) => "runs".to_owned(),
+                ("succeeded", _) => "has ended with success".to_owned(),
+                _ if killed => "was killed, because it did not stop in time".to_owned(),
+                _ => "is stopped".to_owned(),
+            },
+        };
+        let incident = failure.and_then(|failure| failure.incident);
+        if let Some(retry) = status.retry_in_ms.filter(|_| outcome == "failed") {
+            message.push_str(&format!("; next attempt in {}", words::span(retry)));
+        }
+        if let Some(id) = incident {
+            message.push_str(&format!("; see `logs {}` and `incidents {id}`", status.name));
+        }
+        OutcomeReport {
+            worker: status.name,
+            outcome: outcome.to_owned(),
+            phase: status.phase,
+            pid: status.pid,
+            dependent: is_dependent,
+            killed,
+            ending,
+            retry_in_ms: status.retry_in_ms,
+            incident,
+            last_output: failure.and_then(|it| it.tail.get().cloned()).unwrap_or_default(),
+            message,
+        }
+    }
+
+    /// Whether the order to stop had to be carried out by force.
+    fn was_killed(&self, worker: WorkerId, goal: Goal) -> bool {
+        let Some(view) = self.machine.worker(worker) else { return false };
+        let is_of_it = match goal {
+            Goal::Up { .. } => false,
+            Goal::Down { was_live } => was_live,
+            Goal::Renewed { after: generation } | Goal::Dependent { generation } => {
+                view.generation.0 == generation || view.generation.0 == generation + 1
+            }
+        };
+        let ending = view.last_ending.filter(|_| is_of_it);
+        ending.is_some_and(|ending| {
+            ending.cause == supervision::Cause::StopTimeout
+                && !matches!(ending.status, Status::NotLaunched(_))
+        })
+    }
+}
+
+/// Whether its last run did its work.
+pub(super) fn has_succeeded(view: &WorkerView) -> bool {
+    view.last_ending.is_some_and(|ending| ending.cause == supervision::Cause::Finished)
+}
