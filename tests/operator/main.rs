@@ -1,5 +1,6 @@
 //! What a person or a program asks the supervisor, and what it answers.
 
+mod answers;
 mod bad_input;
 mod compare;
 mod configs;

@@ -80,7 +80,8 @@ fn an_order_ends_with_its_time_or_as_soon_as_it_is_in_vain() {
     assert!(late.message.contains("within 200ms; the order stands"), "{late:?}");
     supervisor.wait_phase("setup", "finished");
     let in_vain = failure(supervisor.client.start(&["main".into()], true));
-    assert!(in_vain.message.contains("main waits for setup, which is finished"), "{in_vain:?}");
+    let why = "main cannot start: it waits for setup, which has failed (exit status 1)";
+    assert!(in_vain.message.contains(why), "{in_vain:?}");
     supervisor.stop();
 }
 

@@ -37,7 +37,7 @@ Exit status:
   0   done
   1   the operation failed, or an expectation was not met
   2   usage error
-  3   (status) something asked about is not running; backoff and quarantine count as not running
+  3   (status) something is wrong with a worker, or one that was named is not up
   4   (status) unknown worker, or no supervisor answers; (other verbs) refused or not permitted
   5   (other verbs) no such worker
   7   (other verbs) no supervisor answers

@@ -356,9 +356,10 @@ fn details(record: &IncidentRecord) -> String {
     if record.count > 1 {
         text.push_str(&format!(" ({} launches failed in this way)", record.count));
     }
-    let how = words::how(&record.ending);
-    if how != record.fault.kind {
-        text.push_str(&format!(" [{how}]"));
+    let known = [words::message(&record.ending), words::by(&record.ending)];
+    let known = known.into_iter().flatten().collect::<Vec<_>>().join("; ");
+    if !known.is_empty() {
+        text.push_str(&format!(" [{known}]"));
     }
     text
 }

@@ -190,20 +190,6 @@ pub const fn stage(stage: LaunchStage) -> &'static str {
 /// of it in words, and the exit code or the signal.
 #[must_use]
 pub fn how(ending: &EndingReport) -> String {
-    let code = ending.exit_code.map(|code| format!("exit status {code}"));
-    let by = match (ending.status.as_str(), &ending.signal) {
-        ("not-launched", _) => {
-            let step = [ending.stage.clone(), ending.errno.clone(), code];
-            Some(step.into_iter().flatten().collect::<Vec<_>>().join(", "))
-        }
-        ("exited", _) => code,
-        ("signal", Some(signal)) if ending.core_dumped => Some(format!("{signal}, core dumped")),
-        ("signal", Some(signal)) => Some(signal.clone()),
-        ("returned", _) => Some("it returned".to_owned()),
-        ("failed", _) => Some("it returned an error".to_owned()),
-        ("abandoned", _) => Some("its thread was left behind".to_owned()),
-        _ => None,
-    };
     let cause = match ending.cause.as_str() {
         "hang" => "no heartbeat in time",
         "start-timeout" => "not ready in time",
@@ -217,13 +203,38 @@ pub fn how(ending: &EndingReport) -> String {
         | "launch-failure" => "",
         other => other,
     };
-    let message = ending.message.as_deref().map(|text| text.trim_end().replace('\n', " "));
-    let known: Vec<&str> =
-        [Some(cause), message.as_deref()].into_iter().flatten().filter(|s| !s.is_empty()).collect();
-    match (known.is_empty(), by) {
+    let message = message(ending);
+    let known = [cause, message.as_deref().unwrap_or_default()];
+    let known = known.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
+    match (known.is_empty(), by(ending)) {
         (true, by) => by.unwrap_or_else(|| "how it ended is not known".to_owned()),
-        (false, None) => known.join(": "),
-        (false, Some(by)) => format!("{} ({by})", known.join(": ")),
+        (false, None) => known,
+        (false, Some(by)) => format!("{known} ({by})"),
+    }
+}
+
+/// What is known in words, in one line.
+#[must_use]
+pub fn message(ending: &EndingReport) -> Option<String> {
+    ending.message.as_deref().map(|text| text.trim_end().replace('\n', " "))
+}
+
+/// The exit code or the signal, or the step of the launch that failed.
+#[must_use]
+pub fn by(ending: &EndingReport) -> Option<String> {
+    let code = ending.exit_code.map(|code| format!("exit status {code}"));
+    match (ending.status.as_str(), &ending.signal) {
+        ("not-launched", _) => {
+            let step = [ending.stage.clone(), ending.errno.clone(), code];
+            Some(step.into_iter().flatten().collect::<Vec<_>>().join(", "))
+        }
+        ("exited", _) => code,
+        ("signal", Some(signal)) if ending.core_dumped => Some(format!("{signal}, core dumped")),
+        ("signal", Some(signal)) => Some(signal.clone()),
+        ("returned", _) => Some("it returned".to_owned()),
+        ("failed", _) => Some("it returned an error".to_owned()),
+        ("abandoned", _) => Some("its thread was left behind".to_owned()),
+        _ => None,
     }
 }
 

@@ -1,0 +1,209 @@
+//! What orders and `status` say is what has happened, worker by worker.
+
+use crate::harness::{Bed, find, text};
+use serde_json::Value;
+
+/// A worker for each way in which a start can come out.
+const EACH_WAY: &str = "version: 1\ndefaults: { autostart: false, restart: { backoff: { initial: 10s } } }\nworkers:\n  \
+    good: { command: [sleep, 1d], ready: { after: 0s } }\n  \
+    hasty: { command: [sh, -c, 'echo about to fail; exit 3'], ready: { after: 5s } }\n  \
+    missing: { command: [/no/such/program] }\n  \
+    late: { command: [sleep, 1d], ready: { fd: 3, timeout: 300ms } }\n  \
+    job: { command: [sh, -c, 'exit 0'], restart: never, ready: { after: 5s } }\n  \
+    broken: { command: [sh, -c, 'kill -9 $$'], restart: never, ready: { after: 5s } }\n";
+
+fn outcome<'a>(answer: &'a Value, worker: &str) -> &'a Value {
+    let all = answer["outcomes"].as_array().expect("outcomes");
+    all.iter().find(|outcome| outcome["worker"] == worker).expect("an outcome of each")
+}
+
+#[test]
+fn a_start_tells_the_outcome_of_each_worker_and_fails_if_one_does() {
+    let bed = Bed::new();
+    let supervisor = bed.start(EACH_WAY);
+    let output = bed.verb(&["start", "all", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON also of a failure");
+    for (worker, expected) in [
+        ("good", "running"),
+        ("hasty", "failed"),
+        ("missing", "failed"),
+        ("late", "failed"),
+        ("job", "succeeded"),
+        ("broken", "failed"),
+    ] {
+        assert_eq!(outcome(&answer, worker)["outcome"], expected, "{worker}: {answer:#}");
+    }
+    let hasty = outcome(&answer, "hasty");
+    assert_eq!(hasty["ending"]["exit_code"], 3, "{hasty}");
+    assert_eq!(hasty["last_output"][0], "about to fail", "{hasty}");
+    assert!(hasty["retry_in_ms"].as_u64() > Some(1000), "{hasty}");
+    let missing = &outcome(&answer, "missing")["ending"];
+    assert_eq!((&missing["stage"], &missing["errno"]), (&"exec".into(), &"ENOENT".into()));
+    assert_eq!(missing["exit_code"], 127);
+    assert_eq!(outcome(&answer, "late")["ending"]["cause"], "start-timeout");
+    assert_eq!(outcome(&answer, "broken")["ending"]["signal"], "SIGKILL");
+    supervisor.stop();
+}
+
+#[test]
+fn people_read_a_line_for_each_worker_with_its_last_lines() {
+    let bed = Bed::new();
+    let supervisor = bed.start(EACH_WAY);
+    let output = bed.verb(&["start", "good", "hasty", "missing"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for words in [
+        "done for 1 of 3 workers:",
+        "  good runs (pid ",
+        "  hasty failed: exit status 3; next attempt in ",
+        "    | about to fail",
+        "  missing failed: cannot execute /no/such/program: No such file or directory",
+        "(exec, ENOENT, exit status 127)",
+        "see `logs hasty` and `incidents ",
+    ] {
+        assert!(said.contains(words), "no `{words}` in:\n{said}");
+    }
+    let output = bed.verb(&["start", "good", "job"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output.stdout).contains("done; ended with success: job"), "{output:?}");
+    // One is named in one line.
+    let output = bed.verb(&["restart", "broken"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).starts_with("supervisord-rs: broken failed: SIGKILL; see `logs"));
+    supervisor.stop();
+}
+
+#[test]
+fn a_failure_counts_although_the_next_attempt_has_begun() {
+    let bed = Bed::new();
+    // It fails once, and is tried again at once: by the time of the answer it may run.
+    let yaml = "version: 1\nworkers:\n  once: { autostart: false, \
+        command: [sh, -c, 'test -e ../stamp || { touch ../stamp; exit 4; }; exec sleep 1d'], cwd: logs, \
+        ready: { after: 200ms }, restart: { backoff: { initial: 0s } } }\n  \
+        slow: { command: [sleep, 1d], autostart: false, ready: { after: 1s } }\n";
+    std::fs::create_dir(bed.path("logs")).expect("a directory");
+    let supervisor =
+        bed.start(&yaml.replace("cwd: logs", &format!("cwd: {}", bed.path("logs").display())));
+    let output = bed.verb(&["start", "all"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("once failed: exit status 4"), "{said}");
+    assert!(said.contains("slow runs"), "all are waited for, not the first alone: {said}");
+    supervisor.stop();
+}
+
+#[test]
+fn status_is_0_when_nothing_is_wrong_and_tells_success_from_failure() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        service: { command: [sleep, 1d] }\n  \
+        migrate: { command: [\"true\"], restart: never, ready: { after: 5s } }\n  \
+        often: { command: [\"true\"], restart: { policy: always, backoff: { initial: 1h, max: 1h }, limit: { restarts: 1000, within: 1s } } }\n  \
+        by-hand: { command: [sleep, 1d], autostart: false }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_phase("migrate", "finished");
+    supervisor.wait_phase("often", "backoff");
+    supervisor.wait_phase("service", "running");
+    let output = bed.verb(&["status"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert_eq!(bed.verb(&["status", "migrate", "often"]).status.code(), Some(0));
+    assert_eq!(bed.verb(&["status", "by-hand"]).status.code(), Some(3), "asked about by name");
+    let migrate = supervisor.worker("migrate");
+    assert_eq!((migrate.succeeded, migrate.ok), (Some(true), true));
+    bed.verb(&["stop", "service"]);
+    assert_eq!(bed.verb(&["status"]).status.code(), Some(3), "stopped by hand is not running");
+    supervisor.stop();
+
+    let bed = Bed::new();
+    let supervisor =
+        bed.start(&yaml.replace("[\"true\"], restart: never", "[\"false\"], restart: never"));
+    let migrate = supervisor.wait_phase("migrate", "finished");
+    assert_eq!((migrate.succeeded, migrate.ok), (Some(false), false));
+    let output = bed.verb(&["status", "migrate"]);
+    assert_eq!(output.status.code(), Some(3));
+    let shown = text(&output.stdout);
+    assert!(shown.contains("failed") && shown.contains("exit status 1"), "{shown}");
+    assert!(!shown.contains("finished"), "{shown}");
+    supervisor.stop();
+}
+
+#[test]
+fn a_job_that_has_failed_for_good_is_named_by_what_waits_for_it() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        migrate: { command: [sh, -c, 'exit 3'], restart: never, ready: { after: 5s } }\n  \
+        api: { command: [sleep, 1d], depends_on: { migrate: finished } }\n  \
+        web: { command: [sleep, 1d], depends_on: { api: ready } }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_phase("migrate", "finished");
+    supervisor.wait("web to be known not to come", |supervisor| {
+        let web = find(&supervisor.client.status().ok()?, "web");
+        (web.in_vain.as_deref() == Some("migrate")).then_some(())
+    });
+    let why = "cannot start: it waits for migrate, which has failed (exit status 3) and is not tried again";
+    for name in ["api", "web"] {
+        let output = bed.verb(&["start", name]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(text(&output.stderr).contains(&format!("{name} {why}")), "{output:?}");
+        assert!(bed.log().contains(&format!("{name} {why}")), "{}", bed.log());
+    }
+    let shown = text(&bed.verb(&["status"]).stdout);
+    assert!(shown.contains("cannot start: migrate has failed for good"), "{shown}");
+    supervisor.stop();
+}
+
+#[test]
+fn a_critical_worker_that_cannot_start_ends_the_supervisor_and_the_log_says_why() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  \
+        migrate: { command: [sh, -c, 'exit 3'], restart: never, ready: { after: 5s } }\n  \
+        api: { command: [sleep, 1d], critical: true, depends_on: { migrate: finished } }\n";
+    let mut supervisor = bed.launch(yaml, &[]);
+    assert_eq!(supervisor.wait_exit().code(), Some(3), "the status of what has failed");
+    let log = bed.log();
+    for words in [
+        "stopping everything, to end with exit status 3: api is critical and cannot start",
+        "it waits for migrate, which has failed (exit status 3)",
+    ] {
+        assert!(log.contains(words), "no `{words}` in:\n{log}");
+    }
+}
+
+#[test]
+fn an_incident_is_a_line_when_it_opens_and_one_when_it_is_settled() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        a: { command: [sleep, 1d], restart: { backoff: { initial: 1s, jitter: 0 } } }\n";
+    let supervisor = bed.start(yaml);
+    let pid = supervisor.wait_phase("a", "running").pid.expect("it runs");
+    crate::harness::kill(pid, nix::sys::signal::Signal::SIGSEGV);
+    supervisor.wait_phase("a", "backoff");
+    let shown = text(&bed.verb(&["incidents"]).stdout);
+    let open =
+        "incident 1 (open): segfault in a (process): lost a, survived nobody; next attempt in ";
+    assert!(shown.contains(open) && shown.contains("[SIGSEGV]"), "{shown}");
+    let one = text(&bed.verb(&["incidents", "1", "--json"]).stdout);
+    assert_eq!(serde_json::from_str::<Value>(&one).expect("JSON")["open"], true, "{one}");
+    supervisor.wait_incident(0);
+    let log = bed.log();
+    let of_it: Vec<&str> = log.lines().filter(|line| line.contains("incident 1")).collect();
+    assert_eq!(of_it.len(), 2, "{of_it:#?}");
+    assert!(of_it[0].contains(open), "{of_it:#?}");
+    assert!(of_it[1].contains("all back after"), "{of_it:#?}");
+    supervisor.stop();
+}
+
+#[test]
+fn what_only_an_administrator_can_mend_is_one_incident_with_a_count() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  gone: { command: [./not-there], \
+        restart: { backoff: { initial: 10ms, factor: 1, jitter: 0 }, limit: { restarts: 4, within: 60s } } }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_phase("gone", "quarantined");
+    let incident = supervisor.wait_incident(0);
+    assert_eq!((supervisor.incidents().len(), incident.count), (1, 5), "{incident:?}");
+    assert!(incident.sentence.contains("(5 launches failed in this way)"), "{incident:?}");
+    assert!(incident.sentence.contains("; exec, ENOENT, exit status 127]"), "{incident:?}");
+    supervisor.stop();
+}
