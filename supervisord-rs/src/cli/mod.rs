@@ -35,7 +35,7 @@ use place::Place;
 const EXIT_STATUSES: &str = "\
 Exit status:
   0   done
-  1   the operation failed, or an expectation was not met
+  1   the operation failed, or the supervisor is too busy to accept the connection
   2   usage error
   3   (status) something is wrong with a worker, or one that was named is not up
   4   (status) unknown worker, or no supervisor answers; (other verbs) refused or not permitted
@@ -60,8 +60,8 @@ struct Cli {
 enum Verb {
     /// Run the supervisor in the foreground.
     #[command(after_help = "\
-Without a service manager it first becomes its own guardian: a tiny parent that starts the supervisor again when a
-thread worker has killed it, and leaves nothing behind. As a unit with an fd store, or with --no-guardian, it is the supervisor.
+It first becomes its own guardian: a tiny parent that restarts the supervisor after a thread
+worker has killed it. As a unit with an fd store, or with --no-guardian, it is the supervisor.
 
 Examples:
   supervisord-rs run -c config/process.yaml
@@ -97,18 +97,18 @@ Examples:
         after_help = "Examples:\n  supervisord-rs restart api\n  supervisord-rs restart payments:"
     )]
     Restart(orders::Options),
-    /// Suspend workers with all that they have started (SIGSTOP). Their heartbeats and probes are
-    /// not missed.
+    /// Suspend workers and all their descendants (SIGSTOP). Meanwhile no heartbeat or probe counts
+    /// as missed.
     #[command(after_help = "Examples:\n  supervisord-rs pause api\n  supervisord-rs resume api")]
     Pause(orders::PauseOptions),
-    /// Let suspended workers go on (SIGCONT).
+    /// Continue suspended workers (SIGCONT).
     #[command(
         after_help = "Examples:\n  supervisord-rs resume api\n  supervisord-rs resume payments:"
     )]
     Resume(orders::PauseOptions),
-    /// Change the number of a worker's instances; the others are not touched.
+    /// Change the number of a worker's instances, without touching the others.
     #[command(after_help = "\
-It needs `instances:` in the worker's configuration, and holds until the supervisor ends.
+The worker needs `instances:` in its configuration. The new number holds until the supervisor ends.
 
 Examples:
   supervisord-rs scale api 6
@@ -119,7 +119,7 @@ Examples:
         after_help = "Examples:\n  supervisord-rs signal api HUP\n  supervisord-rs signal db 9"
     )]
     Signal(orders::SignalOptions),
-    /// Commit a fault in a worker, and say what it destroyed. Needs `fault_injection: allow`.
+    /// Commit a fault in a worker, and show what it destroyed. Needs `fault_injection: allow`.
     #[command(
         after_help = "Examples:\n  supervisord-rs inject b segfault\n  supervisord-rs inject b exit:3 --json"
     )]
@@ -127,39 +127,40 @@ Examples:
     /// Show the captured output of workers.
     #[command(after_help = "Examples:\n  supervisord-rs logs api -n 50\n  supervisord-rs logs -f")]
     Logs(logs::Options),
-    /// Watch workers by fault domain, with what they use; start, stop, restart them and follow
+    /// Watch workers and their resource usage by fault domain; start, stop, restart them and follow
     /// their logs by a key.
     #[command(
         after_help = "Keys: arrows or j k choose, s start, x stop, r restart, p pause or resume, l logs, q quit."
     )]
     Top(top::Options),
-    /// List the faults that can be committed, and what each is expected to destroy.
+    /// List the faults, and what each should destroy.
     #[command(after_help = "Examples:\n  supervisord-rs faults\n  supervisord-rs faults --json")]
     Faults(faults::Options),
-    /// Show what failed, who was lost with it, and how long it took to see and to mend.
+    /// Show what failed, who was lost with it, and how long detection and recovery took.
     #[command(
         after_help = "Examples:\n  supervisord-rs incidents\n  supervisord-rs incidents 7 --json"
     )]
     Incidents(incidents::Options),
-    /// Print everything that happens from now on, as JSON lines.
+    /// Print events as they happen, as JSON lines.
     #[command(
         after_help = "Examples:\n  supervisord-rs events\n  supervisord-rs events | jq 'select(.kind == \"incident\")'"
     )]
     Events,
-    /// Have another supervisor take over, of a new binary: process workers and clients of their
-    /// sockets notice nothing.
+    /// Hand over to a supervisor of a new binary: process workers and clients of their sockets
+    /// notice nothing.
     #[command(after_help = "\
-Thread workers are stopped and started again. A binary that is not prepared in time is ended, and nothing has changed; for
-one that fails while it takes over, the old binary goes on in another process.
+Thread workers restart. A binary that is not prepared in time is ended, and nothing has changed.
+If it fails while it takes over, the old binary continues in another process.
 
 Examples:
   supervisord-rs reexec
   supervisord-rs reexec --binary ./target/release/supervisord-rs --timeout 10s")]
     Reexec(orders::ReexecOptions),
-    /// Have the configuration read anew. An invalid one is refused, and nothing changes.
+    /// Apply the changed configuration file. An invalid one changes nothing.
     #[command(after_help = "\
-Another supervisor of the same binary reads the file and takes over: it starts what is new, restarts what has changed, and
-leaves the rest alone. What is not in the file any more must have been stopped.
+Another supervisor of the same binary reads the file and takes over. It starts new workers,
+restarts those whose entry has changed and all threads of the supervisor, and leaves the rest
+alone. Stop a worker before you remove it from the file.
 
 Examples:
   supervisord-rs reload")]
@@ -181,7 +182,7 @@ Examples:
     /// For `ExecStop=` of a unit: orders the end of the supervisor, and waits for it.
     #[command(name = "__stop", hide = true)]
     StopMain(stop_main::Options),
-    /// For `ExecStopPost=` of a unit: what there is to do after the supervisor's end.
+    /// For `ExecStopPost=` of a unit: cleans up after the supervisor's end.
     #[command(name = "__stopped", hide = true)]
     Stopped(stopped::Options),
 }
@@ -191,7 +192,7 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors; a reader that went away is none either.
+            // Help and version are not errors, nor is a reader that has gone.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
@@ -201,7 +202,7 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
         Ok(client) => verb(&client),
         Err(exit) => exit,
     };
-    // What needs no supervisor: a file that is named all the same has to be right.
+    // These verbs need no supervisor. A file that is named must be valid all the same.
     let without = |verb: &dyn Fn() -> Exit| match place.checked(&registry) {
         Ok(_) => verb(),
         Err(exit) => exit,
