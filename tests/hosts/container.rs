@@ -46,7 +46,7 @@ fn init_of(unshare: &Namespace) -> Option<i32> {
 }
 
 #[test]
-fn process_1_reaps_strangers_passes_signals_on_and_gives_the_critical_workers_exit_code() {
+fn process_1_reaps_strangers_forwards_signals_and_exits_with_the_critical_workers_code() {
     if lacks_root() {
         return;
     }
@@ -275,7 +275,7 @@ fn a_container_may_be_read_only_without_capabilities_of_an_ordinary_user_and_sho
 }
 
 #[test]
-fn a_kept_run_directory_harms_nobody_in_the_next_container() {
+fn a_kept_run_directory_does_no_harm_in_the_next_container() {
     if lacks_root() {
         return;
     }
@@ -441,7 +441,7 @@ fn under_runit_and_s6_a_killed_guardian_is_followed_by_another_run_every_time() 
 }
 
 #[test]
-fn tini_passes_signals_on_and_gives_the_exit_status() {
+fn tini_forwards_signals_and_gives_the_exit_status() {
     if lacks_program("tini", "tini") {
         return;
     }

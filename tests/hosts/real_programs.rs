@@ -150,7 +150,7 @@ fn memcached_is_ready_when_its_port_is_open() {
 }
 
 #[test]
-fn four_instances_of_a_web_application_share_a_socket_and_nobody_is_refused() {
+fn four_instances_of_a_web_application_share_a_socket_and_no_client_is_refused() {
     if lacks_program("gunicorn", "gunicorn") {
         return;
     }
@@ -209,7 +209,7 @@ fn ping() -> Option<()> {
 }
 
 #[test]
-fn redis_is_crashed_and_comes_back_and_its_neighbours_notice_nothing() {
+fn redis_crashes_and_comes_back_and_its_neighbours_notice_nothing() {
     if lacks_program("redis-server", "redis-server") {
         return;
     }

@@ -47,7 +47,7 @@ fn a_start_tells_the_outcome_of_each_worker_and_fails_if_one_does() {
 }
 
 #[test]
-fn people_read_a_line_for_each_worker_with_its_last_lines() {
+fn the_answer_has_a_line_for_each_worker_with_its_last_lines() {
     let bed = Bed::new();
     let supervisor = bed.start(EACH_WAY);
     let output = bed.verb(&["start", "good", "hasty", "missing"]);

@@ -26,7 +26,7 @@ fn refused(yaml: &str, expected: &[&str]) {
 }
 
 #[test]
-fn every_problem_of_a_configuration_is_said_at_once_with_its_place() {
+fn every_problem_of_a_configuration_is_reported_at_once_with_its_place() {
     let yaml = "version: 1\nworkers:\n  api:\n    comand: [sleep, 1d]\n    restart: sometimes\n  db:\n    \
                 command: [sleep, 1d]\n    isolation: thread\n    heartbeat: 10\n    depends_on: { dbb: ready }\n  db: {}\n";
     refused(
@@ -47,7 +47,7 @@ fn every_problem_of_a_configuration_is_said_at_once_with_its_place() {
 }
 
 #[test]
-fn invalid_yaml_is_said_with_its_place() {
+fn invalid_yaml_is_reported_with_its_place() {
     refused("version: 1\nworkers: [\n", &["the list that `[` opens is never closed"]);
     refused("", &["the file is empty"]);
     refused("just a word\n", &["invalid value `just a word`", "expected a mapping"]);
@@ -215,7 +215,7 @@ fn arguments_and_faults_are_checked_before_anything_runs() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_said() {
+fn a_file_that_cannot_be_read_is_reported() {
     let bed = Bed::new();
     for (file, words) in [("/nowhere/x.yaml", "No such file"), ("/", "it is a directory")] {
         let output = bed.verb(&["check", file]);
@@ -229,7 +229,7 @@ fn a_file_that_cannot_be_read_is_said() {
 }
 
 #[test]
-fn a_missing_executable_is_an_incident_that_says_what_to_do_and_disturbs_nobody() {
+fn a_missing_executable_is_an_incident_that_says_what_to_do_and_disturbs_no_other_worker() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  good: { worker: ticker }\n  bad:\n    command: [no-such-program-anywhere]\n    \
                 restart: { backoff: { initial: 1ms }, limit: { restarts: 2, within: 60s } }\n  \
@@ -255,7 +255,7 @@ fn a_missing_executable_is_an_incident_that_says_what_to_do_and_disturbs_nobody(
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_is_said() {
+fn a_directory_that_cannot_be_made_is_reported() {
     let bed = Bed::new();
     let file = bed.write("one.yaml", ONE);
     let output = bed
@@ -274,7 +274,7 @@ fn a_directory_that_cannot_be_made_is_said() {
 }
 
 #[test]
-fn a_second_supervisor_on_the_same_directory_is_refused_and_the_first_goes_on() {
+fn a_second_supervisor_on_the_same_directory_is_refused_and_the_first_runs_on() {
     let bed = Bed::new();
     let supervisor = bed.start(ONE);
     let before = supervisor.wait_progress(None);
@@ -295,7 +295,7 @@ fn a_second_supervisor_on_the_same_directory_is_refused_and_the_first_goes_on() 
 }
 
 #[test]
-fn a_bad_black_box_is_set_aside_and_said() {
+fn a_bad_black_box_is_set_aside_and_reported() {
     for garbage in [&b"not a black box"[..], &[0xff; 8192], &[0; 4096]] {
         let bed = Bed::new();
         std::fs::create_dir(bed.path("run")).expect("a directory");
@@ -342,7 +342,7 @@ fn a_board_full_of_garbage_is_no_sign_of_life_and_harms_only_its_worker() {
 }
 
 #[test]
-fn a_client_that_sends_half_a_request_and_stays_disturbs_nobody() {
+fn a_client_that_sends_half_a_request_and_stays_disturbs_no_other() {
     let bed = Bed::new();
     let supervisor = bed.start(ONE);
     let socket = bed.path("run/control.sock");
@@ -474,7 +474,7 @@ fn exit_statuses_are_those_that_are_documented() {
 }
 
 #[test]
-fn what_this_machine_does_not_have_is_said_before_anything_runs() {
+fn what_this_machine_does_not_have_is_reported_before_anything_runs() {
     let yaml = "version: 1\nhooks: [ { on: exploded, command: [x] }, { on: failed } ]\nworkers:\n  a:\n    command: [sleep, 1d]\n    \
                 user: no-such-user\n    group: no-such-group\n    limits: { open_file: 3, core: lots, stack: { soft: 2MiB, hard: 1MiB } }\n    \
                 nice: 40\n    cpus: [x]\n    umask: \"999\"\n    sockets: [ nowhere, { listen: '127.0.0.1:80', mode: \"0600\" } ]\n    \
@@ -544,7 +544,7 @@ fn a_file_that_is_too_deep_or_too_large_says_which() {
 }
 
 #[test]
-fn what_a_thread_or_registered_code_cannot_have_is_refused_where_it_is_said() {
+fn keys_that_a_thread_or_registered_code_cannot_have_are_refused_in_its_entry() {
     let yaml = "version: 1\ndefaults: { user: nobody, env: { A: b }, sockets: [ '127.0.0.1:1' ] }\nworkers:\n  \
                 fine: { worker: ticker, isolation: thread }\n  t: { worker: ticker, isolation: thread, user: nobody, env: { A: b } }\n  \
                 s: { worker: ticker, sockets: [ '127.0.0.1:1' ], stop: { signal: INT }, ready: { tcp: '127.0.0.1:1' } }\n  \

@@ -40,7 +40,7 @@ fn connections(bed: &Bed, count: usize, request: &[u8]) -> Vec<UnixStream> {
 }
 
 #[test]
-fn quiet_clients_keep_nobody_out() {
+fn quiet_clients_lock_no_other_client_out() {
     let bed = Bed::new();
     let supervisor = bed.start(TWO);
     supervisor.client.start(&["late".to_owned()], false).expect("an order");
@@ -91,7 +91,7 @@ fn quiet_clients_keep_nobody_out() {
 }
 
 #[test]
-fn a_reader_of_events_gets_what_was_said_until_the_end() {
+fn a_reader_of_events_gets_all_events_until_the_end() {
     let bed = Bed::new();
     let supervisor = bed.start(TWO);
     let mut reader = UnixStream::connect(bed.path("run/control.sock")).expect("a connection");
@@ -228,7 +228,7 @@ fn a_member_gets_no_more_than_what_the_workers_may() {
 }
 
 #[test]
-fn a_directory_that_keeps_the_group_out_is_said() {
+fn a_directory_that_keeps_the_group_out_is_reported() {
     let bed = Bed::new();
     let mode = std::fs::Permissions::from_mode(0o700);
     std::fs::set_permissions(bed.directory.path(), mode).expect("ours");

@@ -85,7 +85,7 @@ fn a_file_that_is_missing_or_wrong_never_means_another_supervisor() {
 }
 
 #[test]
-fn what_is_said_on_the_command_line_wins_over_the_environment() {
+fn the_command_line_wins_over_the_environment() {
     let bed = Bed::new();
     let supervisor = bed.start(ONE);
     let before = supervisor.wait_progress(None);
@@ -141,7 +141,7 @@ fn as_user(bed: &Bed, environment: &[(&str, &str)], arguments: &[&str]) -> Comma
 }
 
 #[test]
-fn a_variable_that_names_no_place_is_ignored_and_said_so() {
+fn a_variable_without_an_absolute_path_is_ignored_and_reported() {
     if crate::harness::skip::lacks_root() {
         return;
     }

@@ -98,7 +98,7 @@ fn lines_of_several_workers_are_shown_in_the_order_in_which_they_were_written() 
 }
 
 #[test]
-fn last_lines_reach_back_through_rotation_and_following_goes_on_through_it() {
+fn last_lines_reach_back_through_rotation_and_following_continues_through_it() {
     for compress in [false, true] {
         let bed = Bed::new();
         let yaml = format!(
@@ -130,7 +130,7 @@ fn last_lines_reach_back_through_rotation_and_following_goes_on_through_it() {
 }
 
 #[test]
-fn a_reader_that_goes_away_disturbs_nobody_and_unknown_names_are_said() {
+fn a_reader_that_goes_away_disturbs_nothing_and_unknown_names_are_reported() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo x; sleep 0.001; done'], ready: { after: 0s } }\n";
     let supervisor = bed.start(yaml);

@@ -37,7 +37,7 @@ fn check_counts(text: &str, writers: &[&str], last: u32) {
 }
 
 #[test]
-fn whoever_else_writes_to_a_file_keeps_every_line() {
+fn other_writers_of_a_file_keep_every_line() {
     let bed = Bed::new();
     fs::create_dir_all(bed.path("logs/sub")).expect("a directory");
     symlink("one.log", bed.path("logs/link.log")).expect("a link");
@@ -102,7 +102,7 @@ fn three_names_of_one_file_rotate_as_one() {
 }
 
 #[test]
-fn our_own_standard_output_keeps_every_line_under_each_of_its_names() {
+fn standard_output_keeps_every_line_under_each_of_its_names() {
     let bed = Bed::new();
     let out = bed.path("out.log");
     let yaml = format!(
@@ -135,7 +135,7 @@ fn weight(directory: &Path) -> u64 {
 }
 
 #[test]
-fn caps_hold_while_files_are_compressed_and_nobody_else_may_read_them() {
+fn caps_hold_while_files_are_compressed_and_no_other_user_may_read_them() {
     const CAP: u64 = 6 * 1024 * 1024;
     let bed = Bed::new();
     // What cannot be compressed: slower to compress than to write.
@@ -273,7 +273,7 @@ fn however_many_targets_hang_threads_and_their_descriptors_are_bounded() {
 }
 
 #[test]
-fn a_limit_on_the_size_of_files_costs_output_that_is_counted_and_nobodys_life() {
+fn a_limit_on_the_size_of_files_costs_counted_output_and_no_process() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'grep SigIgn /proc/self/status > ignored; head -c 8M /dev/zero; echo; exec sleep 1d'], cwd: ., ready: { after: 0s }, logs: { rotate: never } }\n";
     let file = bed.write("supervisord-rs.yaml", yaml);
@@ -310,7 +310,7 @@ fn a_limit_on_the_size_of_files_costs_output_that_is_counted_and_nobodys_life() 
 }
 
 #[test]
-fn no_link_of_a_worker_leads_us_out_of_the_directory() {
+fn no_link_of_a_worker_leads_the_supervisor_out_of_the_directory() {
     if crate::harness::skip::lacks_root() {
         return;
     }

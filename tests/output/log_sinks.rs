@@ -128,7 +128,7 @@ fn lines_of_workers_do_not_mix_on_the_terminal() {
 }
 
 #[test]
-fn an_error_of_the_device_is_counted_said_once_and_disturbs_nobody() {
+fn an_error_of_the_device_is_counted_logged_once_and_disturbs_no_other_output() {
     let bed = Bed::new();
     // A write to the unmapped begin of a process's memory is answered by EIO.
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo line; sleep 0.01; done'], ready: { after: 0s }, logs: { stdout: /proc/self/mem } }\n  \
@@ -211,7 +211,7 @@ fn caps_hold_for_each_file_and_for_all_together() {
 }
 
 #[test]
-fn a_file_that_cannot_be_put_aside_loses_nothing_and_is_said_once() {
+fn a_file_that_cannot_be_rotated_loses_nothing_and_is_logged_once() {
     let bed = Bed::new();
     // A directory is in the way.
     fs::create_dir_all(bed.path("logs/w.log.1/in-the-way")).expect("a directory");

@@ -275,7 +275,7 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn a_full_disk_blocks_nobody_and_what_it_costs_is_counted_and_marked() {
+fn a_full_disk_blocks_no_worker_and_lost_output_is_counted_and_marked() {
     if crate::harness::skip::lacks_root() {
         return;
     }
@@ -316,7 +316,7 @@ fn a_full_disk_blocks_nobody_and_what_it_costs_is_counted_and_marked() {
 }
 
 #[test]
-fn a_reader_that_stalls_blocks_neither_its_worker_nor_anybody_else() {
+fn a_reader_that_stalls_blocks_no_worker() {
     let bed = Bed::new();
     let fifo = bed.path("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
@@ -356,7 +356,7 @@ fn a_reader_that_stalls_blocks_neither_its_worker_nor_anybody_else() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_is_said_and_the_worker_runs() {
+fn a_directory_that_cannot_be_written_is_reported_and_the_worker_runs() {
     let bed = Bed::new();
     // A file where a directory should be: not even root can write below it.
     bed.write("file", "");

@@ -200,7 +200,7 @@ fn next_supervisor(supervisor: &Supervisor<'_>, before: i32) -> StatusReport {
 }
 
 #[test]
-fn a_storm_of_deaths_costs_nobody_anything() {
+fn a_storm_of_deaths_costs_workers_nothing() {
     let _machine = crate::beside_others();
     let deaths = number("KILL_STORM", DEATHS);
     let seed = number("KILL_STORM_SEED", u64::from(std::process::id()));
@@ -408,7 +408,7 @@ fn storm_through(disturbance: &Disturbance, bed: &Bed) {
 }
 
 #[test]
-fn deaths_cost_nobody_anything_while_the_ground_is_taken_away_and_it_heals_without_a_restart() {
+fn deaths_cost_workers_nothing_while_directories_fail_and_it_heals_without_a_restart() {
     let _machine = crate::beside_others();
     for disturbance in &DISTURBANCES {
         storm_through(disturbance, &Bed::new());
@@ -417,7 +417,7 @@ fn deaths_cost_nobody_anything_while_the_ground_is_taken_away_and_it_heals_witho
 
 /// As root only: the directory has a small file system of its own.
 #[test]
-fn a_runtime_directory_that_is_full_costs_nobody_anything() {
+fn a_runtime_directory_that_is_full_costs_workers_nothing() {
     let _machine = crate::beside_others();
     let bed = Bed::new();
     let run = bed.path("run");
@@ -448,7 +448,7 @@ fn a_runtime_directory_that_is_full_costs_nobody_anything() {
 /// The one death that is not survived: what is documented is that everything is stopped, in order,
 /// and nothing is left.
 #[test]
-fn a_guardian_that_is_killed_at_any_moment_takes_everything_along_and_leaves_nothing() {
+fn a_guardian_that_is_killed_at_any_moment_ends_everything_and_leaves_nothing() {
     let _machine = crate::beside_others();
     let deaths = number("KILL_STORM", DEATHS).div_ceil(10);
     let seed = number("KILL_STORM_SEED", u64::from(std::process::id()));
@@ -472,7 +472,7 @@ fn a_guardian_that_is_killed_at_any_moment_takes_everything_along_and_leaves_not
 /// Two supervisors for a moment, and one of them is killed, or both: exactly one goes on, and no
 /// worker notices.
 #[test]
-fn a_death_in_the_midst_of_a_hand_over_costs_nobody_anything() {
+fn a_death_in_the_middle_of_a_hand_over_costs_workers_nothing() {
     let _machine = crate::beside_others();
     let deaths = number("KILL_STORM_HAND_OVERS", HAND_OVERS);
     let seed = number("KILL_STORM_SEED", u64::from(std::process::id()));

@@ -57,7 +57,7 @@ fn successor(supervisor: &Supervisor<'_>, before: &StatusReport) -> StatusReport
 }
 
 #[test]
-fn a_supervisor_that_is_killed_is_replaced_and_its_processes_are_taken_over() {
+fn a_supervisor_that_is_killed_is_replaced_and_its_processes_are_adopted() {
     let bed = Bed::new();
     let supervisor = bed.start(&configuration("process"));
     let mut before = supervisor.wait_progress(None);
@@ -147,7 +147,7 @@ fn a_thread_that_kills_the_supervisor_costs_processes_nothing() {
 }
 
 #[test]
-fn whoever_ends_while_there_is_no_supervisor_is_accounted_for() {
+fn workers_that_end_while_there_is_no_supervisor_are_accounted_for() {
     let bed = Bed::new();
     // The end of the supervisor is what it waits for.
     let script = "while kill -0 $PPID 2>/dev/null && [ \"$(ps -o ppid= -p $$ | tr -d ' ')\" = $PPID ]; do sleep 0.01; done; exit 7";
@@ -175,7 +175,7 @@ fn whoever_ends_while_there_is_no_supervisor_is_accounted_for() {
 }
 
 #[test]
-fn scaled_instances_paused_ones_and_backoff_go_on_where_they_stood() {
+fn scaled_instances_paused_ones_and_backoff_continue_where_they_stood() {
     let bed = Bed::new();
     let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  w: { command: [sleep, 1d], instances: 1 }\n  \
                 p: { command: [sleep, 1d] }\n  \
@@ -213,7 +213,7 @@ fn the_guardians_death_ends_everything() {
 }
 
 #[test]
-fn after_the_guardians_death_whoever_needs_force_gets_it_and_another_run_starts() {
+fn after_the_guardians_death_workers_that_ignore_term_are_killed_and_another_run_starts() {
     let bed = Bed::new();
     let stubborn = "trap '' TERM; echo trapped; while :; do sleep 0.1; done";
     let yaml = format!(
@@ -233,7 +233,7 @@ fn after_the_guardians_death_whoever_needs_force_gets_it_and_another_run_starts(
 }
 
 #[test]
-fn signals_are_passed_on_and_the_end_is_orderly() {
+fn signals_are_forwarded_and_the_end_is_orderly() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
         let bed = Bed::new();
         let mut supervisor = bed.start(&configuration("mixed"));
@@ -316,7 +316,7 @@ fn the_guardian_gives_up_after_too_many_deaths() {
 }
 
 #[test]
-fn a_crash_is_no_reload_whatever_has_become_of_the_file() {
+fn a_crash_is_not_a_reload_whatever_has_become_of_the_file() {
     let bed = Bed::new();
     let line = |name: &str, time: &str| {
         format!("  {name}: {{ command: [sleep, {time}], ready: {{ after: 0s }} }}\n")
@@ -480,7 +480,7 @@ fn a_runtime_directory_that_is_deleted_after_a_hand_over_stays_taken() {
 }
 
 #[test]
-fn an_order_to_stop_outlives_a_death_and_an_orderly_end_only_where_it_is_to_be_remembered() {
+fn an_order_to_stop_outlives_a_death_and_with_remember_an_orderly_end() {
     let bed = Bed::new();
     let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  up: { command: [sleep, 1d] }\n  \
                 a: { command: [sleep, 1d] }\n  b: { command: [sleep, 1d], autostart: remember }\n";

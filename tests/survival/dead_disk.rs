@@ -55,7 +55,7 @@ fn replace(supervisor: &crate::harness::Supervisor<'_>) {
 }
 
 #[test]
-fn a_launch_that_hangs_holds_up_nobody_and_is_given_up_in_time() {
+fn a_launch_that_hangs_delays_no_other_worker_and_is_given_up_in_time() {
     let bed = Bed::new();
     let disk = bed.path("disk");
     fs::create_dir(&disk).expect("a directory");

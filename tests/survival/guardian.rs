@@ -53,7 +53,7 @@ fn written(bed: &Bed) -> Vec<IncidentRecord> {
 }
 
 #[test]
-fn a_supervisor_that_cannot_be_started_is_tried_again_and_its_workers_go_on() {
+fn a_supervisor_that_cannot_start_is_tried_again_and_its_workers_run_on() {
     let bed = Bed::new();
     let (supervisor, before) = started(&bed, "");
     let guardian = guardian(&supervisor);
@@ -81,7 +81,7 @@ fn a_supervisor_that_cannot_be_started_is_tried_again_and_its_workers_go_on() {
 }
 
 #[test]
-fn a_supervisor_that_is_frozen_is_ended_and_its_workers_are_taken_over() {
+fn a_supervisor_that_is_frozen_is_ended_and_its_workers_are_adopted() {
     let bed = Bed::new();
     let (supervisor, before) = started(&bed, "watchdog: 1s");
     kill(before.supervisor.pid, Signal::SIGSTOP);
@@ -125,7 +125,7 @@ fn an_order_to_end_while_there_is_no_supervisor_is_carried_out_in_order() {
 }
 
 #[test]
-fn a_death_while_everything_is_stopped_is_an_incident_and_takes_nobodys_time_to_stop() {
+fn a_death_during_a_shutdown_is_an_incident_and_leaves_workers_their_time_to_stop() {
     let bed = Bed::new();
     let (mut supervisor, before) = started(&bed, "");
     supervisor.client.shutdown(false).expect("ordered");
@@ -224,7 +224,7 @@ fn an_order_to_end_that_comes_during_the_start_is_carried_out() {
 }
 
 #[test]
-fn a_signal_that_means_nothing_ends_nobody() {
+fn a_signal_without_a_meaning_ends_nothing() {
     let bed = Bed::new();
     let (supervisor, before) = started(&bed, "");
     for pid in [guardian(&supervisor), before.supervisor.pid] {
@@ -239,7 +239,7 @@ fn a_signal_that_means_nothing_ends_nobody() {
 }
 
 #[test]
-fn a_notify_socket_at_which_nobody_keeps_anything_is_no_reason_to_do_without_a_guardian() {
+fn a_notify_socket_without_an_fd_store_does_not_remove_the_guardian() {
     let bed = Bed::new();
     let environment = [("NOTIFY_SOCKET", "/nowhere/at/all"), ("SUPERVISORD_RS_FDSTORE", "100")];
     let supervisor = bed.start_in(&configuration(""), &[], &environment);
@@ -257,7 +257,7 @@ fn a_notify_socket_at_which_nobody_keeps_anything_is_no_reason_to_do_without_a_g
 
 /// Nothing that the guardian leaves undone is felt by whoever asks the supervisor.
 #[test]
-fn a_guardian_that_does_not_read_holds_nobody() {
+fn a_guardian_that_does_not_read_blocks_nothing() {
     let bed = Bed::new();
     let yaml = format!(
         "{}  many: {{ command: [sleep, 1d], instances: 1 }}\n",

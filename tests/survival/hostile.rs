@@ -66,7 +66,7 @@ fn answers_at_once(supervisor: &Supervisor<'_>) {
 }
 
 #[test]
-fn descriptors_that_a_stranger_sends_are_closed_where_it_holds_nobody_up() {
+fn descriptors_that_a_stranger_sends_are_closed_outside_the_loop() {
     let bed = Bed::new();
     let yaml = format!(
         "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  w: {{ command: [sleep, 1d], ready: notify }}\n"
@@ -110,7 +110,7 @@ fn descriptors_that_a_stranger_sends_are_closed_where_it_holds_nobody_up() {
 }
 
 #[test]
-fn a_flood_of_datagrams_from_strangers_and_a_flood_of_deaths_keep_nobody_from_asking() {
+fn floods_of_foreign_datagrams_and_of_deaths_block_no_client() {
     let bed = Bed::new();
     let yaml = format!(
         "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  w: {{ command: [sleep, 1d], ready: notify }}\n  \
@@ -155,7 +155,7 @@ fn share(pid: i32, number: RawFd) -> Option<OwnedFd> {
 }
 
 #[test]
-fn a_worker_that_spoils_what_wakes_it_holds_up_nobody_who_orders() {
+fn a_worker_that_fills_the_descriptor_that_wakes_it_delays_no_order() {
     let bed = Bed::new();
     let yaml = "version: 1\ndefaults: { stop: { timeout: 300ms } }\nworkers:\n  spoilt: { worker: sleeper }\n  good: { worker: sleeper }\n";
     let supervisor = bed.start(yaml);

@@ -81,7 +81,7 @@ fn running(supervisor: &Supervisor<'_>) -> StatusReport {
 }
 
 #[test]
-fn an_upgrade_under_load_is_noticed_by_nobody_and_a_broken_binary_is_rolled_back() {
+fn no_client_notices_an_upgrade_under_load_and_a_broken_binary_is_rolled_back() {
     let bed = Bed::new();
     let port = 18_433;
     let supervisor = bed.start(&configuration(port));
@@ -221,7 +221,7 @@ fn a_reload_touches_only_what_has_changed_and_an_invalid_file_changes_nothing() 
 }
 
 #[test]
-fn without_anybody_who_keeps_descriptors_it_is_refused() {
+fn without_an_fd_store_a_hand_over_is_refused() {
     let bed = Bed::new();
     let supervisor =
         bed.start_with("version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n", &["--no-guardian"]);
@@ -277,7 +277,7 @@ fn the_watchdog_of_the_service_manager_hears_of_a_loop_that_turns_and_of_no_othe
 }
 
 #[test]
-fn what_a_supervisor_is_known_by_is_not_reloaded_and_it_is_said_before_anything_happens() {
+fn a_reload_refuses_a_change_of_identity_before_anything_happens() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  a: { command: [sleep, 1d], ready: { after: 0s } }\n";
     let supervisor = bed.start(yaml);
@@ -355,7 +355,7 @@ fn an_upgrade_takes_what_lies_where_the_supervisor_was_started_from() {
 }
 
 #[test]
-fn whoever_reads_events_does_not_delay_a_hand_over() {
+fn readers_of_events_do_not_delay_a_hand_over() {
     let bed = Bed::new();
     let supervisor = bed.start("version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n");
     running(&supervisor);
@@ -426,7 +426,7 @@ fn while_a_successor_is_looked_for_the_supervisor_works() {
 /// A successor that is not prepared has been given nothing: the supervisor goes on as if there had
 /// been none.
 #[test]
-fn a_stuck_successor_changes_nothing_and_holds_nobody() {
+fn a_stuck_successor_changes_nothing_and_blocks_nothing() {
     let bed = Bed::new();
     let supervisor = bed.start(
         "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
@@ -511,7 +511,7 @@ fn a_successor_that_ends_with_all_it_was_given_is_replaced_by_the_old_binary() {
 /// Whoever gives a sign of life every now and then is not judged for the time in which one
 /// supervisor waited for threads and the other was not there yet.
 #[test]
-fn a_hand_over_that_waits_for_a_thread_is_held_against_nobody() {
+fn a_hand_over_that_waits_for_a_thread_counts_against_no_worker() {
     let bed = Bed::new();
     let beating = "import os, socket, time\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
                    name = os.environ['NOTIFY_SOCKET'].replace('@', chr(0), 1)\n\
@@ -566,7 +566,7 @@ fn a_hand_over_that_waits_for_a_thread_is_held_against_nobody() {
 
 /// The disk that the file lies on may hang, and then whoever reads it.
 #[test]
-fn a_configuration_that_cannot_be_read_holds_nobody() {
+fn a_configuration_that_cannot_be_read_blocks_nothing() {
     let bed = Bed::new();
     let supervisor =
         bed.start("version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n");

@@ -38,7 +38,7 @@ fn assert_each_runs_once(supervisor: &Supervisor<'_>, before: &StatusReport, aft
 }
 
 #[test]
-fn a_black_box_that_is_cut_off_foreign_or_of_the_future_is_said_and_nothing_runs_twice() {
+fn a_black_box_that_is_cut_off_foreign_or_of_the_future_is_reported_and_nothing_runs_twice() {
     type Spoil = fn(&mut Vec<u8>);
     let spoilt: [(&str, Spoil); 4] = [
         ("is cut off", |bytes| bytes.truncate(5000)),
@@ -63,7 +63,7 @@ fn a_black_box_that_is_cut_off_foreign_or_of_the_future_is_said_and_nothing_runs
 }
 
 #[test]
-fn a_number_that_has_become_a_strangers_is_neither_taken_over_nor_signalled() {
+fn a_reused_pid_is_neither_adopted_nor_signalled() {
     let bed = Bed::new();
     let supervisor = bed.start(YAML);
     let before = supervisor.wait_running();
@@ -105,7 +105,7 @@ fn a_number_that_has_become_a_strangers_is_neither_taken_over_nor_signalled() {
 }
 
 #[test]
-fn descriptors_that_nobody_knows_are_closed_and_named() {
+fn unknown_descriptors_are_closed_and_named() {
     let bed = Bed::new();
     let file = bed.write("supervisord-rs.yaml", YAML);
     // As a service manager would: two descriptors from 3 on, one of them of no meaning to us.
@@ -128,7 +128,7 @@ fn descriptors_that_nobody_knows_are_closed_and_named() {
 }
 
 #[test]
-fn whoever_ended_because_nobody_was_left_is_started_again_by_the_next_run() {
+fn workers_that_ended_with_supervisor_and_guardian_start_in_the_next_run() {
     // Orphans come to this process and stay zombies, which tell how they ended.
     nix::sys::prctl::set_child_subreaper(true).expect("allowed");
     let bed = Bed::new();

@@ -59,7 +59,7 @@ impl Drop for Freezer {
 }
 
 #[test]
-fn a_probe_and_a_hook_that_cannot_be_killed_hold_up_nobody_and_do_not_pile_up() {
+fn a_probe_and_a_hook_that_cannot_be_killed_delay_no_others_and_do_not_pile_up() {
     let bed = Bed::new();
     let Some(freezer) = Freezer::new(&bed) else { return };
     let probe = serde_json::to_string(&freezer.script()).expect("a string");
@@ -122,7 +122,7 @@ fn what_does_not_die_is_named_with_its_pid_and_state_and_does_not_hold_up_the_en
 }
 
 #[test]
-fn a_reader_of_our_own_log_that_stalls_does_not_hold_up_the_supervisor() {
+fn a_stalled_reader_of_the_supervisors_log_does_not_hold_the_supervisor() {
     let bed = Bed::new();
     let yaml = format!(
         "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  crash: {{ command: [\"false\"], ready: {{ after: 1h }} }}\n  good: {{ worker: ticker }}\n"

@@ -51,7 +51,7 @@ fn a_guardian_without_room_for_descriptors_is_called_that() {
 }
 
 #[test]
-fn short_of_descriptors_it_says_so_and_goes_on_when_there_are_some() {
+fn short_of_descriptors_it_says_so_and_continues_when_there_are_some() {
     let bed = Bed::new();
     let mut yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { ready: { after: 0s }, restart: { backoff: { initial: 20ms, max: 50ms }, limit: { restarts: 1, within: 60s } } }\nworkers:\n".to_owned();
     for index in 0..40 {

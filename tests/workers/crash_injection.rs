@@ -89,7 +89,7 @@ fn inside() -> impl Iterator<Item = Fault> {
 }
 
 #[test]
-fn as_threads_of_the_supervisor_every_fatal_fault_takes_everyone() {
+fn as_threads_of_the_supervisor_every_fatal_fault_kills_all_threads() {
     for fault in inside() {
         check("isolation: thread", fault, fault.entry().shared);
     }

@@ -121,7 +121,7 @@ while True: signal.pause()
 ";
 
 #[test]
-fn a_name_that_is_no_text_hides_nobody() {
+fn a_name_that_is_not_utf8_hides_no_process() {
     for (how, bed) in families() {
         bed.write("nameless.py", NAMELESS);
         let yaml = "version: 1\nworkers:\n  w: { command: [python3, nameless.py], cwd: ., ready: { after: 0s }, stop: { timeout: 300ms } }\n";
@@ -216,7 +216,7 @@ fn a_stop_command_asks_first_and_the_signal_follows() {
 }
 
 #[test]
-fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_lets_it_go_on() {
+fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_continues_it() {
     for (how, bed) in families() {
         let supervisor = start(
             &bed,
@@ -257,7 +257,7 @@ fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_lets_it_go_o
 }
 
 #[test]
-fn a_thread_gets_no_signal_of_its_own_and_whoever_is_suspended_can_be_let_go_on() {
+fn a_signal_to_a_thread_is_refused_and_every_suspended_worker_can_be_resumed() {
     let bed = Bed::new();
     let yaml = "version: 1\ncells: { c: {} }\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n  \
                 th: { worker: ticker, isolation: thread }\n  ce: { worker: ticker, isolation: thread, cell: c }\n";
@@ -286,7 +286,7 @@ fn a_thread_gets_no_signal_of_its_own_and_whoever_is_suspended_can_be_let_go_on(
 }
 
 #[test]
-fn a_cgroup_that_somebody_has_removed_is_made_again() {
+fn a_removed_cgroup_is_made_again() {
     let bed = Bed::new();
     let supervisor = start(
         &bed,
@@ -345,7 +345,7 @@ while True: signal.pause()
 ";
 
 #[test]
-fn one_whose_first_thread_has_ended_is_not_forgotten() {
+fn a_process_whose_first_thread_has_ended_is_not_forgotten() {
     for (how, bed) in families() {
         bed.write("headless.py", HEADLESS);
         let yaml = "version: 1\nworkers:\n  w: { command: [python3, headless.py], cwd: ., ready: { after: 0s }, stop: { timeout: 300ms } }\n";
@@ -364,7 +364,7 @@ fn one_whose_first_thread_has_ended_is_not_forgotten() {
 }
 
 #[test]
-fn a_mark_that_anybody_can_copy_admits_nobody() {
+fn a_copied_mark_admits_no_process() {
     if crate::harness::skip::lacks_root() {
         return;
     }

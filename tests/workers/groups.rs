@@ -73,7 +73,7 @@ fn scaling_touches_only_the_difference() {
 }
 
 #[test]
-fn a_soft_dependency_is_an_order_and_no_need() {
+fn a_soft_dependency_orders_the_start_and_is_not_required() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  cache: { command: [sh, -c, exit 1], restart: never, ready: { after: 1h } }\n  \
                 soft: { worker: ticker, depends_on: { cache: { is: ready, soft: true } } }\n  \
@@ -150,7 +150,7 @@ fn no_more_start_at_once_than_is_allowed_and_none_sooner() {
 }
 
 #[test]
-fn a_critical_worker_takes_the_supervisor_along_with_its_exit_code() {
+fn a_critical_worker_ends_the_supervisor_with_its_exit_code() {
     for (command, code) in [
         ("[sh, -c, 'sleep 0.1; exit 7']", 7),
         ("[sh, -c, 'sleep 0.1; exit 0']", 0),

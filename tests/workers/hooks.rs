@@ -38,7 +38,7 @@ fn hooks_get_the_event_as_json_and_each_transition_its_own() {
 }
 
 #[test]
-fn a_hook_that_hangs_fails_or_is_missing_disturbs_nobody() {
+fn a_hook_that_hangs_fails_or_is_missing_disturbs_no_worker() {
     let bed = Bed::new();
     let yaml = "version: 1\nhooks:\n  - { on: failed, command: [sleep, 1d], timeout: 300ms }\n  - { on: failed, command: [no-such-hook] }\n  - { on: failed, command: ['false'] }\nworkers:\n  \
         w: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { backoff: { initial: 1ms, max: 1ms }, limit: { restarts: 1000000, within: 60s } } }\n  good: { worker: ticker }\n";

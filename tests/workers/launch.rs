@@ -86,7 +86,7 @@ fn the_environment_is_inherited_or_clean_and_later_sources_win() {
 }
 
 #[test]
-fn a_secret_is_read_by_descriptor_and_stands_nowhere_else() {
+fn a_secret_is_read_by_descriptor_and_appears_nowhere_else() {
     let bed = Bed::new();
     bed.write("secret", "hush-hush-4711");
     let user = if is_root() { "    user: nobody\n    cwd: /\n" } else { "" };
@@ -159,7 +159,7 @@ fn a_secret_can_come_as_a_descriptor_and_is_there_at_every_launch() {
 }
 
 #[test]
-fn a_secret_that_does_not_come_is_said_at_once() {
+fn a_missing_secret_is_reported_at_once() {
     let bed = Bed::new();
     let yaml = |number: &str| {
         format!(
@@ -193,7 +193,7 @@ fn nothing_leaks_into_a_worker() {
 }
 
 #[test]
-fn signals_that_we_ignore_are_not_ignored_by_workers() {
+fn signals_that_the_supervisor_ignores_are_not_ignored_by_workers() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  w: { command: [grep, SigIgn, /proc/self/status], restart: never, ready: { after: 0s } }\n";
     let file = bed.write("c.yaml", yaml);
@@ -265,7 +265,7 @@ fn a_step_that_fails_is_named_with_what_to_do() {
 }
 
 #[test]
-fn half_a_secret_is_none() {
+fn half_a_secret_fails_the_launch() {
     let bed = Bed::new();
     std::fs::write(bed.path("large"), vec![b'x'; 1024 * 1024 + 1]).expect("written");
     let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d], secrets: { KEY: large }, restart: never }\n";
@@ -279,7 +279,7 @@ fn half_a_secret_is_none() {
 }
 
 #[test]
-fn a_malformed_env_file_is_said_with_its_line() {
+fn a_malformed_env_file_is_reported_with_its_line() {
     let bed = Bed::new();
     bed.write("bad.env", "A=1\nthis is none\n");
     let yaml =
@@ -292,7 +292,7 @@ fn a_malformed_env_file_is_said_with_its_line() {
 }
 
 #[test]
-fn a_worker_can_have_a_group_of_its_own_in_our_session() {
+fn a_worker_can_have_its_own_group_in_the_supervisors_session() {
     let output = printed(
         "    session: false\n",
         "ps -o pgid= -p $$ | tr -d ' ' | sed \"s/^$$\\$/own group/\"; ps -o sid= -p $$ | tr -d ' ' | sed \"s/^$$\\$/own session/\"",
@@ -329,7 +329,7 @@ fn started_by<'a>(bed: &'a Bed, by: &[&str], yaml: &str) -> crate::harness::Supe
 }
 
 #[test]
-fn a_pipe_in_place_of_a_file_is_refused_and_holds_nobody() {
+fn a_pipe_in_place_of_a_file_is_refused_and_blocks_nothing() {
     let bed = Bed::new();
     nix::unistd::mkfifo(&bed.path("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
     let supervisor = bed.start(
@@ -352,7 +352,7 @@ fn a_pipe_in_place_of_a_file_is_refused_and_holds_nobody() {
 }
 
 #[test]
-fn groups_that_cannot_be_had_are_refused() {
+fn groups_that_the_supervisor_may_not_set_are_refused() {
     if crate::harness::skip::lacks_root() {
         return;
     }
@@ -380,7 +380,7 @@ fn groups_that_cannot_be_had_are_refused() {
 }
 
 #[test]
-fn root_without_a_capability_is_told_which() {
+fn root_without_a_capability_reads_which_one() {
     if crate::harness::skip::lacks_root() {
         return;
     }
@@ -445,7 +445,7 @@ fn the_supervisor_dumps_core_after_it_has_launched_another_user() {
 }
 
 #[test]
-fn a_hook_that_is_half_a_binary_is_said_in_words() {
+fn a_hook_with_a_truncated_binary_is_reported_in_words() {
     let bed = Bed::new();
     let whole = std::fs::read("/bin/sh").expect("a binary");
     std::fs::write(bed.path("half"), &whole[..whole.len() / 2]).expect("written");

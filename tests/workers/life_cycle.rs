@@ -17,7 +17,7 @@ fn four(worker: &str) -> String {
 }
 
 #[test]
-fn a_thousand_kills_are_a_thousand_incidents_and_disturb_nobody_else() {
+fn a_thousand_kills_are_a_thousand_incidents_and_disturb_no_other_worker() {
     const KILLS: u64 = 1000;
     let bed = Bed::new();
     let supervisor = bed.start(&four("{ worker: ticker }"));

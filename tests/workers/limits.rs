@@ -289,7 +289,7 @@ const PATIENT: &str =
     "import signal\nsignal.signal(signal.SIGUSR1, lambda *_: None)\nsignal.pause()\n";
 
 #[test]
-fn limits_hold_on_for_one_that_was_taken_over_and_are_refused_where_they_never_held() {
+fn limits_hold_for_an_adopted_worker_and_are_refused_where_they_never_held() {
     let bed = Bed::new();
     bed.write("patient.py", &format!("{PATIENT}{EATER}"));
     let yaml = format!(
@@ -375,7 +375,7 @@ fn limits_that_make_no_sense_are_refused_with_their_place() {
 }
 
 #[test]
-fn unlimited_takes_back_what_the_defaults_say() {
+fn unlimited_cancels_a_limit_of_the_defaults() {
     let bed = Bed::new();
     let yaml = "version: 1\ndefaults: { ready: { after: 0s }, limits: { memory: 64MiB, pids: 8 } }\nworkers:\n  \
                 free: { command: [sleep, 1d], limits: { memory: unlimited, pids: unlimited } }\n  thread: { worker: ticker, isolation: thread }\n";

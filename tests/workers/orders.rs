@@ -25,7 +25,7 @@ fn failure(outcome: Result<Done, ClientError>) -> Failure {
 }
 
 #[test]
-fn an_order_that_a_later_one_makes_void_is_answered_at_once() {
+fn a_superseded_order_is_answered_at_once() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  \
         deaf: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 0.1; done'], ready: { after: 0s }, stop: { timeout: 100s } }\n  \
@@ -67,7 +67,7 @@ fn an_order_that_a_later_one_makes_void_is_answered_at_once() {
 }
 
 #[test]
-fn an_order_ends_with_its_time_or_as_soon_as_it_is_in_vain() {
+fn an_order_ends_with_its_timeout_or_as_soon_as_it_cannot_succeed() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  \
         slow: { command: [sleep, 1d], autostart: false, ready: { fd: 3, timeout: 100s } }\n  \

@@ -256,7 +256,7 @@ fn a_line_of_the_predecessor_does_not_make_its_successor_ready() {
 }
 
 #[test]
-fn liveness_restarts_what_is_of_no_use_and_readiness_only_says_so() {
+fn a_failed_liveness_probe_restarts_and_a_failed_readiness_probe_is_shown() {
     let bed = Bed::new();
     bed.write("good", "");
     bed.write("ready", "");
@@ -286,7 +286,7 @@ fn liveness_restarts_what_is_of_no_use_and_readiness_only_says_so() {
 }
 
 #[test]
-fn a_probe_of_a_closed_port_or_without_an_end_disturbs_nobody() {
+fn a_probe_of_a_closed_port_or_without_an_end_disturbs_no_other_worker() {
     let bed = Bed::new();
     let closed = free_port();
     // Accepts, and then sends a head without end, a byte at a time.
@@ -323,7 +323,7 @@ fn a_probe_of_a_closed_port_or_without_an_end_disturbs_nobody() {
 }
 
 #[test]
-fn time_in_which_the_supervisor_did_not_run_is_held_against_nobody() {
+fn time_in_which_the_supervisor_did_not_run_counts_against_no_worker() {
     let bed = Bed::new();
     let port = free_port();
     let beating = notifying("while True:\n say('WATCHDOG=1')\n time.sleep(0.05)");
@@ -374,7 +374,7 @@ fn time_in_which_the_supervisor_did_not_run_is_held_against_nobody() {
 }
 
 #[test]
-fn a_pause_at_any_moment_of_a_start_is_held_against_no_worker() {
+fn a_pause_at_any_moment_of_a_start_counts_against_no_worker() {
     let yaml = "version: 1\nworkers:\n  w:\n    instances: 40\n    command: [sh, -c, 'echo >&4; exec sleep 1d']\n    ready: { fd: 4, timeout: 1500ms }\n    restart: never\n";
     let beds: Vec<Bed> = (0..16).map(|_| Bed::new()).collect();
     let paused = beds.iter().zip(0..).map(|(bed, moment)| {

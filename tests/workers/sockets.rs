@@ -134,7 +134,7 @@ fn unix_and_udp_sockets_have_names_modes_and_owners() {
 }
 
 #[test]
-fn an_address_in_use_is_said_and_tried_again() {
+fn an_address_in_use_is_reported_and_tried_again() {
     let bed = Bed::new();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("bound").port();
@@ -159,7 +159,7 @@ fn an_address_in_use_is_said_and_tried_again() {
 }
 
 #[test]
-fn a_unix_socket_is_called_what_clients_call_it() {
+fn a_unix_socket_is_bound_at_its_final_name() {
     let bed = Bed::new();
     // As sd_is_socket_unix(3) asks: what getsockname(2) says.
     let script =

@@ -84,7 +84,7 @@ fn the_first_last_words_count() {
 }
 
 #[test]
-fn an_ordered_fault_is_taken_once_whoever_asks_first() {
+fn an_ordered_fault_is_committed_once_by_the_first_that_asks() {
     let mapping = board();
     for round in 0..1000 {
         mapping.board().order_fault(10, round);

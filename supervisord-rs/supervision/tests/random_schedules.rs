@@ -348,7 +348,7 @@ fn command(world: &mut World, random: &mut Random, someone: u32, count: u64) {
 
 /// Whoever shall be up and is not waits for somebody, and not for one that is there, nor for one
 /// that does not come.
-fn nobody_waits_for_nothing(world: &World) {
+fn no_worker_waits_without_a_reason(world: &World) {
     if world.exited.is_some() || world.machine.is_shutting_down() {
         return;
     }
@@ -383,7 +383,7 @@ fn run(seed: u64, steps: u64) -> (Vec<Effect>, u64) {
             break;
         }
     }
-    nobody_waits_for_nothing(&world);
+    no_worker_waits_without_a_reason(&world);
     // The world becomes well-behaved: everything comes to an end, in bounded time, and every
     // incident is settled.
     world.command_counted(Command::Shutdown { now: false });

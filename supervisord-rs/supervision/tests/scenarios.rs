@@ -67,7 +67,7 @@ fn the_delay_doubles_is_capped_and_resets_after_a_stable_time() {
 }
 
 #[test]
-fn beyond_its_limit_a_worker_is_quarantined_until_somebody_starts_it() {
+fn beyond_its_limit_a_worker_is_quarantined_until_a_person_starts_it() {
     let mut world = up(spec(&["a"]));
     for _ in 0..3 {
         world.crash(0);
@@ -87,7 +87,7 @@ fn beyond_its_limit_a_worker_is_quarantined_until_somebody_starts_it() {
 }
 
 #[test]
-fn slow_retry_tries_again_without_anybody() {
+fn slow_retry_restarts_without_an_order() {
     let mut spec = spec(&["a"]);
     spec.workers[0].restart.limit.restarts = 0;
     spec.workers[0].restart.slow_retry = Some(5000 * MS);
@@ -264,7 +264,7 @@ fn a_hung_process_is_killed_and_a_hung_thread_is_abandoned() {
 }
 
 #[test]
-fn on_hang_recycle_takes_the_domain_along() {
+fn on_hang_recycle_ends_the_whole_domain() {
     let mut spec = spec(&["a", "b"]);
     spec.domains.push(DomainSpec { name: "cell".into(), kind: DomainKind::Cell });
     for worker in &mut spec.workers {
@@ -351,7 +351,7 @@ fn shutdown_stops_dependents_first_and_then_the_later_ones_and_ends() {
 }
 
 #[test]
-fn a_shutdown_that_nobody_obeys_ends_within_its_timeout() {
+fn a_shutdown_that_no_worker_obeys_ends_within_its_timeout() {
     let mut spec = spec(&["a", "thread"]);
     spec.workers[1].domain = DomainId(0);
     for worker in &mut spec.workers {
@@ -441,7 +441,7 @@ fn probability_is_decided_by_the_seed() {
 }
 
 #[test]
-fn a_successor_opens_the_incident_of_its_predecessor_and_goes_on_counting() {
+fn a_successor_opens_the_incident_of_its_predecessor_and_counts_on() {
     let past = |worker, stopped| InheritedWorker {
         worker,
         memo: Memo {
@@ -483,7 +483,7 @@ fn a_successor_opens_the_incident_of_its_predecessor_and_goes_on_counting() {
 }
 
 #[test]
-fn a_successor_goes_on_where_its_predecessor_stood() {
+fn a_successor_continues_where_its_predecessor_stood() {
     let mut spec = spec(&["up", "backoff", "stopping", "stopped", "quarantined"]);
     spec.workers[0].restart.reset_after = 1000 * MS;
     spec.workers[1].restart.backoff.initial = 400 * MS;
@@ -537,7 +537,7 @@ fn a_successor_goes_on_where_its_predecessor_stood() {
 }
 
 #[test]
-fn a_launch_that_nobody_answered_is_made_again_and_is_no_loss() {
+fn an_unanswered_launch_is_made_again_and_counts_as_no_loss() {
     let mut world = World::new(spec(&["a"]));
     assert_eq!(world.phase(0), Phase::Launching);
     world.succeed(true, |_| true);
@@ -643,7 +643,7 @@ fn an_unhealthy_worker_is_asked_to_stop_and_has_failed() {
 }
 
 #[test]
-fn what_is_not_ready_holds_up_those_that_come_and_nobody_who_is_there() {
+fn an_unready_dependency_delays_new_dependents_and_no_running_ones() {
     let mut spec = spec(&["a", "b", "c"]);
     spec.workers[1].depends_on.push(depends(0, Condition::Ready));
     spec.workers[2].depends_on.push(depends(0, Condition::Ready));
@@ -709,7 +709,7 @@ fn places_are_given_one_by_one_and_not_too_soon() {
 }
 
 #[test]
-fn workers_are_added_and_retired_and_nobody_waits_for_the_retired() {
+fn workers_are_added_and_retired_and_no_worker_waits_for_the_retired() {
     let mut spec = spec(&["a", "b"]);
     spec.workers[1].depends_on.push(depends(0, Condition::Ready));
     let mut world = up(spec.clone());
@@ -794,7 +794,7 @@ fn in_rest_for_one_a_later_member_in_backoff_comes_back_with_the_earlier_one_and
 }
 
 #[test]
-fn what_is_restarted_one_for_one_waits_for_nobody_and_a_dependency_is_stronger_than_a_list() {
+fn one_for_one_restarts_wait_for_no_member_and_a_dependency_wins_over_a_list() {
     let mut independent = spec(&["a", "b"]);
     independent.groups.push(group("g", Strategy::OneForOne, &[1, 0]));
     assert_eq!(launches(&World::new(independent), 0), [0, 1]);
@@ -846,7 +846,7 @@ fn a_critical_worker_that_is_tried_again_slowly_is_not_down_for_good() {
 }
 
 #[test]
-fn those_who_depend_on_a_quarantined_group_go_on_and_those_who_come_wait() {
+fn running_dependents_of_a_quarantined_group_run_on_and_new_ones_wait() {
     let mut spec = spec(&["db", "cache", "api", "late"]);
     spec.groups.push(group("g", Strategy::OneForAll, &[0, 1]));
     spec.groups[0].limit = Some(Limit { restarts: 0, within: 60_000 * MS });
@@ -865,7 +865,7 @@ fn those_who_depend_on_a_quarantined_group_go_on_and_those_who_come_wait() {
 }
 
 #[test]
-fn a_schedule_goes_on_over_a_death_and_begins_anew_with_a_new_run() {
+fn a_schedule_continues_over_a_death_and_starts_again_with_a_new_run() {
     for (fate, expected) in [(Fate::Lost, 0), (Fate::Closed, 1)] {
         let mut spec = spec(&["a"]);
         spec.workers[0].injections.push(injection(50 * MS));
@@ -920,7 +920,7 @@ fn no_fault_strikes_a_suspended_worker_later() {
 }
 
 #[test]
-fn time_in_which_there_was_no_supervisor_is_held_against_nobody() {
+fn time_in_which_there_was_no_supervisor_counts_against_no_worker() {
     const GAP: std::time::Duration = std::time::Duration::from_secs(100);
     let mut spec = spec(&["beats", "starts", "stops"]);
     spec.workers[0].heartbeat = Some(100 * MS);
@@ -946,7 +946,7 @@ fn time_in_which_there_was_no_supervisor_is_held_against_nobody() {
 }
 
 #[test]
-fn time_in_which_nobody_could_be_heard_is_held_against_nobody() {
+fn time_in_which_the_machine_heard_nothing_counts_against_no_worker() {
     const PAUSE: std::time::Duration = std::time::Duration::from_secs(100);
     let mut spec = spec(&["beats", "starts", "stops", "waits"]);
     spec.workers[0].heartbeat = Some(100 * MS);
