@@ -184,6 +184,14 @@ pub fn field(file: &Path, name: &str) -> Option<u64> {
     number(words(line).next()?)
 }
 
+/// A mask of such a file, such as `SigIgn:`, which is hexadecimal.
+#[must_use]
+pub fn mask(file: &Path, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    u64::from_str_radix(value.trim(), 16).ok()
+}
+
 /// Where the kernel tells of a process.
 #[must_use]
 pub fn entry(pid: i32) -> PathBuf {

@@ -66,6 +66,9 @@ fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
 fn process(pid: i32) -> Option<Usage> {
     let root = process_table::entry(pid);
     let stat = process_table::stat(pid)?;
+    if stat.state == 'Z' {
+        return Some(of_zombie(&stat));
+    }
     let mut usage = Usage {
         cpu_us: microseconds(&stat),
         threads: stat.threads,
@@ -82,6 +85,19 @@ fn process(pid: i32) -> Option<Usage> {
         usage.involuntary_switches += involuntary;
     }
     Some(usage)
+}
+
+/// Of one that has ended and is not reaped nothing is left but the time that it took. That nothing
+/// is known of its memory must not hide what its family uses.
+fn of_zombie(stat: &Stat) -> Usage {
+    Usage {
+        cpu_us: microseconds(stat),
+        processes: 1,
+        rss_kib: Some(0),
+        pss_kib: Some(0),
+        fds: Some(0),
+        ..Usage::default()
+    }
 }
 
 /// A thread by itself: what it shares with its process is not its own.

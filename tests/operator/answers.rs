@@ -207,3 +207,140 @@ fn what_only_an_administrator_can_mend_is_one_incident_with_a_count() {
     assert!(incident.sentence.contains("; exec, ENOENT, exit status 127]"), "{incident:?}");
     supervisor.stop();
 }
+
+#[test]
+fn a_stop_names_the_dependents_that_went_along_and_who_had_to_be_killed() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        db: { command: [sleep, 1d] }\n  \
+        api: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 0.1; done'], \
+            depends_on: { db: ready }, stop: { timeout: 200ms } }\n  \
+        other: { command: [sleep, 1d] }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_running();
+    let said = text(&bed.verb(&["restart", "db"]).stdout);
+    assert!(said.contains("as dependents: api"), "{said}");
+    supervisor.wait_running();
+    let output = bed.verb(&["stop", "db", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        answer["message"],
+        "stop db: done; also stopped, as dependents: api; killed, because they did not stop in time: api"
+    );
+    let api = outcome(&answer, "api");
+    assert_eq!((&api["dependent"], &api["killed"]), (&true.into(), &true.into()), "{api}");
+    assert_eq!(api["ending"]["cause"], "stop-timeout");
+    assert_eq!(answer["outcomes"].as_array().map(Vec::len), Some(2), "{answer:#}");
+    // There is nothing to kill any more.
+    let said = text(&bed.verb(&["stop", "api"]).stdout);
+    assert_eq!(said.trim(), "stop api: done");
+    supervisor.stop();
+}
+
+#[test]
+fn a_signal_goes_to_groups_and_instances_and_has_a_name_in_the_api() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\ngroups: { g: { workers: [one, two] } }\nworkers:\n  \
+        pool: { instances: 2, command: [sh, -c, 'trap \"echo hup\" HUP; while :; do sleep 0.05; done'] }\n  \
+        one: { command: [sh, -c, 'trap \"echo hup\" HUP; while :; do sleep 0.05; done'] }\n  \
+        two: { command: [sleep, 1d], autostart: false }\n  \
+        thread: { worker: sleeper, isolation: thread }\n";
+    let supervisor = bed.start(yaml);
+    for name in ["pool.1", "pool.2", "one", "thread"] {
+        supervisor.wait_phase(name, "running");
+    }
+    // A shell that has not come to its trap yet would die of it.
+    for name in ["pool.1", "pool.2", "one"] {
+        let pid = supervisor.worker(name).pid.expect("it runs");
+        supervisor.wait("the trap", |_| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+            (u64::from_str_radix(caught.trim(), 16).ok()? & 1 == 1).then_some(())
+        });
+    }
+    for (arguments, status, words) in [
+        (&["signal", "pool", "HUP"][..], 0, "SIGHUP sent to pool.1, pool.2"),
+        (&["signal", "g:", "hup"], 0, "SIGHUP sent to one; not running: two"),
+        (
+            &["signal", "one", "thread", "CONT"],
+            0,
+            "SIGCONT sent to one; no process of their own: thread",
+        ),
+        (&["signal", "two", "HUP"], 1, "two is not running"),
+        (&["signal", "thread", "HUP"], 4, "a thread cannot get a signal"),
+        (&["signal", "one", "NOPE"], 2, "`NOPE` is no signal"),
+        (&["signal", "nobody", "HUP"], 5, "no worker is called nobody"),
+    ] {
+        let output = bed.verb(arguments);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+    }
+    for name in ["pool.1", "pool.2", "one"] {
+        supervisor.wait_output(name, "hup");
+    }
+    supervisor.stop();
+}
+
+#[test]
+fn an_injection_returns_when_its_fate_is_clear() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        code: { worker: ticker }\n  \
+        slow: { command: [sleep, 1d], restart: { backoff: { initial: 1h, max: 1h } } }\n  \
+        thread: { worker: ticker, isolation: thread }\n";
+    let mut supervisor = bed.start_with(yaml, &["--no-guardian"]);
+    supervisor.wait_progress(None);
+    let output = bed.verb(&["inject", "code", "leak", "--json"]);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (&answer["lost"], &answer["outcome"]),
+        (&serde_json::json!([]), &"unnoticed".into())
+    );
+    // Nobody waits for an hour: the incident is known.
+    let begun = std::time::Instant::now();
+    let output = bed.verb(&["inject", "slow", "signal-kill", "--json"]);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&answer["lost"], &answer["open"]), (&serde_json::json!(["slow"]), &true.into()));
+    assert!(answer["retry_in_ms"].as_u64() > Some(1_000_000), "{answer}");
+    // It dies of it, and nothing starts it again.
+    let output = bed.verb(&["inject", "thread", "segfault"]);
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    assert!(text(&output.stderr).contains("the supervisor is gone"), "{output:?}");
+    supervisor.wait_exit();
+}
+
+#[test]
+fn people_read_what_json_has() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        zombie: { command: [sh, -c, '(exit 0) & exec sleep 1d'] }\n  \
+        both: { command: [sh, -c, 'echo out; echo err >&2; exec sleep 1d'], logs: { format: json } }\n  \
+        killed: { command: [sh, -c, 'kill -9 $$'], restart: never }\n  \
+        missing: { command: [/no/such/program], restart: never }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_output("both", "err");
+    for line in bed.output("both").lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(line["stream"], "output", "the two cannot be told apart: {line}");
+    }
+    let pid = supervisor.wait_phase("zombie", "running").pid.expect("it runs");
+    supervisor.wait("a zombie", |_| {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        let child = children.split_whitespace().next()?;
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
+        stat.contains(") Z ").then_some(())
+    });
+    supervisor.wait_phase("killed", "finished");
+    supervisor.wait_phase("missing", "finished");
+    let usage = supervisor.client.status_with_usage().expect("an answer");
+    let zombie = find(&usage, "zombie").usage.expect("figures");
+    assert!(zombie.rss_kib > Some(0) && zombie.fds > Some(0), "{zombie:?}");
+    let shown = text(&bed.verb(&["status"]).stdout);
+    for words in ["ended: SIGKILL", "exec, ENOENT, exit status 127"] {
+        assert!(shown.contains(words), "no `{words}` in:\n{shown}");
+    }
+    supervisor.stop();
+}

@@ -133,19 +133,25 @@ fn an_injection_says_what_came_of_it_even_if_that_is_nothing() {
     let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
         polite: { command: [sh, -c, 'trap \"exit 0\" TERM; while :; do sleep 0.01; done'], restart: { policy: always, backoff: { initial: 0s } } }\n  \
         deaf: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 0.1; done'], stop: { timeout: 0s } }\n  \
+        catching: { command: [sh, -c, 'trap : TERM; while :; do sleep 0.1; done'], stop: { timeout: 0s } }\n  \
         code: { worker: ticker }\n  thread: { worker: ticker, isolation: thread }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
     supervisor.wait_progress(None);
     let begun = Instant::now();
     for (arguments, status, words) in [
-        (&["inject", "polite", "signal-term"][..], 0, "polite ended without an incident: finished"),
+        (
+            &["inject", "polite", "signal-term"][..],
+            0,
+            "polite ended without an incident: exit status 0",
+        ),
         (&["inject", "code", "vanish"], 0, "no incident comes of it"),
         (
-            &["inject", "deaf", "signal-term", "--timeout", "300ms"],
+            &["inject", "catching", "signal-term", "--timeout", "300ms"],
             1,
-            "no incident of it was settled within 300ms",
+            "no incident came of it within 300ms",
         ),
+        (&["inject", "deaf", "signal-term"], 0, "deaf ignores SIGTERM: no incident comes of it"),
         (&["inject", "deaf", "segfault"], 4, "is a command"),
         (&["pause", "thread"], 4, "a thread cannot be suspended"),
         (&["pause", "deaf"], 0, ""),

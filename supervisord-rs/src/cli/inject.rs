@@ -1,15 +1,16 @@
 //! `inject`: commits a fault, and waits until it is known what it destroyed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::exit::{Exit, report};
 use super::orders::PAUSE;
-use super::outcomes::answer;
-use super::output::{json, line, words};
+use super::outcomes::failed;
+use super::output::{json, words};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{IncidentRecord, WorkerStatus};
+use crate::process_table;
 use crate::waiting::until;
 
 #[derive(Args, Debug)]
@@ -40,33 +41,55 @@ enum Outcome {
     Incident(Box<IncidentRecord>),
     /// The worker ended, and that is no failure.
     EndedWell(Box<WorkerStatus>),
+    /// The supervisor is gone, and nothing starts it again.
+    Gone,
 }
 
+/// A supervisor that was lost is waited for so long where no guardian is there to start it again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// An incident that is open is shown as it is when it is not settled in this time.
+const SETTLED: Duration = Duration::from_secs(10);
+
 pub(super) fn inject(options: &Options, client: &Client) -> Exit {
-    let before = match look(client, &options.worker) {
+    let before = match client.status() {
         Ok(before) => before,
         Err(error) => return report(&error),
     };
     let done = match client.inject(&options.worker, &options.fault) {
         Ok(done) => done,
-        Err(error) => return report(&error),
+        Err(error) => return failed(&error, options.json),
     };
+    let worker = before.workers.iter().find(|worker| worker.name == options.worker).cloned();
     // No worker of that name: the supervisor has refused, or has died before it could.
-    let Some(before) = before.filter(|_| !options.no_wait && !done.is_silent) else {
-        return answer(Ok(done), options.json);
+    let Some(worker) = worker.filter(|_| !options.no_wait && !done.is_silent) else {
+        let outcome = if done.is_silent { "unnoticed" } else { "ordered" };
+        return say(options, outcome, &done.message, None);
     };
     // The fault may take the supervisor along: ask until its successor answers.
-    match until(options.timeout, PAUSE, || outcome(client, &before)) {
+    let guardian = before.supervisor.guardian;
+    let mut watch = Watch { before: worker, guardian, gone_since: None, open_since: None };
+    match until(options.timeout, PAUSE, || watch.outcome(client)) {
         Some(Outcome::Incident(incident)) if options.json => json(&*incident),
         Some(Outcome::Incident(incident)) => drop(words(&incident.sentence)),
-        Some(Outcome::EndedWell(worker)) if options.json => json(&*worker),
         Some(Outcome::EndedWell(worker)) => {
-            let how = worker.ending.map_or_else(|| "unknown".to_owned(), |ending| ending.cause);
-            line(&format!("{} ended without an incident: {how}", worker.name));
+            let how = worker
+                .ending
+                .as_ref()
+                .map_or_else(|| "how it ended is not known".to_owned(), crate::record::words::how);
+            let text = format!("{} ended without an incident: {how}", worker.name);
+            return say(options, "ended", &text, Some(&worker));
+        }
+        Some(Outcome::Gone) => {
+            let text = format!(
+                "the supervisor is gone, and does not come back, after {} was ordered",
+                options.fault
+            );
+            eprintln!("supervisord-rs: {text}");
+            return Exit::NoSupervisor;
         }
         None => {
             eprintln!(
-                "supervisord-rs: {} was ordered, and no incident of it was settled within {:?} (see `incidents`)",
+                "supervisord-rs: {} was ordered, and no incident came of it within {:?} (see `incidents`)",
                 options.fault, options.timeout
             );
             return Exit::Failed;
@@ -75,29 +98,73 @@ pub(super) fn inject(options: &Options, client: &Client) -> Exit {
     Exit::Done
 }
 
-fn look(client: &Client, worker: &str) -> Result<Option<WorkerStatus>, ClientError> {
-    let status = client.status()?;
-    Ok(status.workers.into_iter().find(|known| known.name == worker))
+/// Where there is no incident: a sentence, or the same shape as one in which nobody was lost.
+fn say(options: &Options, outcome: &str, text: &str, worker: Option<&WorkerStatus>) -> Exit {
+    if options.json {
+        let (kind, _) = options.fault.split_once(':').unwrap_or((&options.fault, ""));
+        json(&serde_json::json!({
+            "worker": options.worker,
+            "fault": { "kind": kind, "injected": true },
+            "outcome": outcome,
+            "ending": worker.and_then(|worker| worker.ending.clone()),
+            "lost": [],
+            "message": text,
+        }));
+    } else {
+        words(text);
+    }
+    Exit::Done
 }
 
-/// What has come of the fault until now: `None` while that is open.
-fn outcome(client: &Client, before: &WorkerStatus) -> Option<Outcome> {
-    let now = look(client, &before.name).ok()??;
-    if now.last_incident == before.last_incident {
+/// What has been seen since the fault was ordered.
+struct Watch {
+    before: WorkerStatus,
+    guardian: Option<i32>,
+    /// Since when no supervisor answers.
+    gone_since: Option<Instant>,
+    /// Since when its incident has been open.
+    open_since: Option<Instant>,
+}
+
+impl Watch {
+    /// What has come of the fault until now: `None` while that is open.
+    fn outcome(&mut self, client: &Client) -> Option<Outcome> {
+        let status = match client.status() {
+            Ok(status) => status,
+            Err(ClientError::NoSupervisor { .. }) => {
+                return self.is_gone().then_some(Outcome::Gone);
+            }
+            Err(_) => return None,
+        };
+        self.gone_since = None;
+        let known = self.before.last_incident.unwrap_or(0);
+        let name = &self.before.name;
+        // Of several the first: it is the fault's.
+        let is_of_it = |incident: &IncidentRecord| {
+            incident.id > known
+                && incident.lost.contains(name)
+                && !incident.collateral.contains(name)
+        };
+        let incidents = client.incidents_and_open(1000).ok()?;
+        if let Some(incident) = incidents.into_iter().find(is_of_it) {
+            let since = *self.open_since.get_or_insert_with(Instant::now);
+            let is_known = !incident.open || since.elapsed() >= SETTLED;
+            return is_known.then(|| Outcome::Incident(Box::new(incident)));
+        }
+        let now = status.workers.into_iter().find(|known| known.name == *name)?;
         let is_live = matches!(
             now.phase.as_str(),
             "launching" | "starting" | "running" | "stopping" | "killing"
         );
-        let has_ended = now.generation > before.generation || !is_live;
-        return has_ended.then(|| Outcome::EndedWell(Box::new(now)));
+        let has_ended = now.generation > self.before.generation || !is_live;
+        let is_seen = now.last_incident == self.before.last_incident;
+        (has_ended && is_seen).then(|| Outcome::EndedWell(Box::new(now)))
     }
-    // Of several the first: it is the fault's.
-    let known = before.last_incident.unwrap_or(0);
-    let incidents = client.incidents(1000).ok()?;
-    let is_of_it = |incident: &IncidentRecord| {
-        incident.id > known
-            && incident.lost.contains(&before.name)
-            && !incident.collateral.contains(&before.name)
-    };
-    incidents.into_iter().find(is_of_it).map(|incident| Outcome::Incident(Box::new(incident)))
+
+    /// A guardian that lives starts it again, sooner or later; a service manager does so soon.
+    fn is_gone(&mut self) -> bool {
+        let since = *self.gone_since.get_or_insert_with(Instant::now);
+        let has_guardian = self.guardian.is_some_and(|pid| process_table::entry(pid).exists());
+        !has_guardian && since.elapsed() >= AGAIN
+    }
 }

@@ -10,7 +10,7 @@ use super::outcomes::answer;
 use super::output::line;
 use super::progress::{Until, shown};
 use crate::control::client::{Client, ClientError};
-use crate::control::protocol::Done;
+use crate::control::protocol::{Done, SignalName};
 use crate::waiting::until;
 
 /// Between two looks: short enough for people, long enough for the machine.
@@ -73,7 +73,9 @@ pub(super) struct ScaleOptions {
 
 #[derive(Args, Debug)]
 pub(super) struct SignalOptions {
-    worker: String,
+    /// Workers, groups as `GROUP:`, or `all`.
+    #[arg(required = true, value_name = "WORKER")]
+    workers: Vec<String>,
     /// A name (`HUP`, `SIGHUP`) or a number.
     signal: String,
     /// JSON instead of text.
@@ -154,16 +156,8 @@ pub(super) fn scale(options: &ScaleOptions, client: &Client) -> Exit {
 }
 
 pub(super) fn signal(options: &SignalOptions, client: &Client) -> Exit {
-    match number(&options.signal) {
-        Some(signal) => answer(client.signal(&options.worker, signal), options.json),
-        None => {
-            eprintln!(
-                "supervisord-rs: `{}` is no signal: write a name such as HUP, or a number",
-                options.signal
-            );
-            Exit::Usage
-        }
-    }
+    let signal = SignalName::Name(options.signal.clone());
+    answer(client.signal_all(&options.workers, signal), options.json)
 }
 
 pub(super) fn reexec(options: &ReexecOptions, client: &Client) -> Exit {
@@ -210,27 +204,4 @@ pub(super) fn shutdown(options: &ShutdownOptions, client: &Client) -> Exit {
     }
     line(&format!("stopped after {} ms", begun.elapsed().as_millis()));
     Exit::Done
-}
-
-/// `HUP`, `SIGHUP`, `sighup`, `1`.
-fn number(text: &str) -> Option<i32> {
-    if let Ok(number) = text.parse() {
-        return Some(number);
-    }
-    let name = text.to_ascii_uppercase();
-    let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
-    name.parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signals_have_names_with_and_without_prefix_and_numbers() {
-        for text in ["HUP", "hup", "SIGHUP", "1"] {
-            assert_eq!(number(text), Some(1), "{text}");
-        }
-        assert_eq!(number("HAP"), None);
-    }
 }

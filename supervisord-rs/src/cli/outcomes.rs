@@ -17,7 +17,7 @@ pub(super) fn answer(result: Result<Done, ClientError>, as_json: bool) -> Exit {
     Exit::Done
 }
 
-fn failed(error: &ClientError, as_json: bool) -> Exit {
+pub(super) fn failed(error: &ClientError, as_json: bool) -> Exit {
     let ClientError::Failed(failure) = error else { return report(error) };
     if as_json {
         json(failure);

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::protocol::{
     Done, EventRecord, Failure, IncidentRecord, InjectRequest, ReexecRequest, ScaleRequest,
-    ShutdownRequest, SignalRequest, StatusReport, WAIT_DEFAULT, WorkersRequest,
+    ShutdownRequest, SignalName, SignalRequest, StatusReport, WAIT_DEFAULT, WorkersRequest,
 };
 
 /// Why a request was not answered as hoped.
@@ -206,7 +206,16 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn signal(&self, worker: &str, signal: i32) -> Result<Done, ClientError> {
-        self.call("POST", "/v1/signal", &SignalRequest { worker: worker.into(), signal })
+        self.signal_all(&[worker.to_owned()], SignalName::Number(signal))
+    }
+
+    /// Sends a signal to each of these that is a process and up.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn signal_all(&self, workers: &[String], signal: SignalName) -> Result<Done, ClientError> {
+        let workers = workers.to_vec();
+        self.call("POST", "/v1/signal", &SignalRequest { workers, worker: None, signal })
     }
 
     /// Orders a fault. A supervisor that shares its worker's fate may be gone before it has

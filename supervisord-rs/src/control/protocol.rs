@@ -427,10 +427,24 @@ pub struct ScaleRequest {
 /// `POST /v1/signal`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SignalRequest {
-    /// To whom.
-    pub worker: String,
-    /// Number of the signal.
-    pub signal: i32,
+    /// To whom: names, groups and instances as in [`WorkersRequest::workers`].
+    #[serde(default)]
+    pub workers: Vec<String>,
+    /// The same for one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub worker: Option<String>,
+    /// The signal's name (`HUP`, `SIGHUP`) or its number.
+    pub signal: SignalName,
+}
+
+/// A signal by name or by number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SignalName {
+    /// By number.
+    Number(i32),
+    /// By name, with or without `SIG`.
+    Name(String),
 }
 
 /// `POST /v1/inject`

@@ -1,15 +1,12 @@
 //! Orders of clients: names become ids, the machine decides, the answer goes back.
 
-use std::str::FromStr;
-
 use serde_json::json;
-use supervision::{Command, Event, FaultId, Phase, Refusal, RequestId, WorkerId};
-use workers::fault::Fault;
+use supervision::{Command, Event, Phase, Refusal, RequestId, WorkerId};
 
 use super::Daemon;
 use super::waiters::{Goal, Wait, limit};
-use crate::config::{Isolation, Program};
-use crate::control::protocol::{Done, Failure, InjectRequest, SignalRequest, WorkersRequest};
+use crate::config::Isolation;
+use crate::control::protocol::{Done, Failure, WorkersRequest};
 use crate::control::request::{Answer, Found, Peer, Request};
 
 /// An order that the machine has not answered yet.
@@ -161,7 +158,7 @@ impl Daemon {
         );
     }
 
-    fn is_process(&self, id: WorkerId) -> bool {
+    pub(super) fn is_process(&self, id: WorkerId) -> bool {
         matches!(self.drivers.launch_of(id).isolation, Isolation::Process)
     }
 
@@ -170,74 +167,6 @@ impl Daemon {
         self.machine.worker(id).is_some_and(|view| view.paused)
             || self.is_process(id)
                 && self.drivers.family_of(id).iter().any(|member| member.state == 'T')
-    }
-
-    fn order_signal(&mut self, request: &SignalRequest, peer: Peer, answer: Answer<Done>) {
-        let worker = match self.resolve_one(&request.worker) {
-            Ok(worker) => worker,
-            Err(failure) => return drop(answer.send(Err(failure))),
-        };
-        let name = crate::record::words::signal(request.signal);
-        if !(1..=64).contains(&request.signal) {
-            let message = format!(
-                "{} is no signal: use a name such as TERM or a number from 1 to 64",
-                request.signal
-            );
-            return drop(answer.send(Err(Failure::new("invalid", message))));
-        }
-        self.log_order("signal", &format!("{} {name}", request.worker), peer);
-        let message = format!("{name} sent to {}", request.worker);
-        let pending = Pending {
-            answer,
-            message,
-            wait: None,
-            subject: request.worker.clone(),
-            is_silent: false,
-        };
-        self.order(Command::Signal { worker, signal: request.signal }, pending);
-    }
-
-    fn order_fault(&mut self, request: &InjectRequest, peer: Peer, answer: Answer<Done>) {
-        match self.fault(request) {
-            Err(failure) => drop(answer.send(Err(failure))),
-            Ok((worker, fault)) => {
-                self.log_order("inject", &format!("{} {}", request.worker, request.fault), peer);
-                let heartbeat = self.machine.spec().workers[worker.index()].heartbeat;
-                let is_silent = is_silent(fault, heartbeat.is_some_and(|limit| !limit.is_zero()));
-                let hint =
-                    if is_silent { "; nobody notices it, and no incident comes of it" } else { "" };
-                let message = format!("{} ordered in {}{hint}", request.fault, request.worker);
-                let pending = Pending {
-                    answer,
-                    message,
-                    wait: None,
-                    subject: request.worker.clone(),
-                    is_silent,
-                };
-                self.order(Command::Inject { worker, fault }, pending);
-            }
-        }
-    }
-
-    fn fault(&self, request: &InjectRequest) -> Result<(WorkerId, FaultId), Failure> {
-        let worker = self.resolve_one(&request.worker)?;
-        let invalid = |message: String| Failure::new("invalid", message);
-        let refused = |message: String| Failure::new("refused", message);
-        let fault = workers::fault::Injection::from_str(&request.fault)
-            .map_err(|error| invalid(error.to_string()))?;
-        let is_command = matches!(self.drivers.launch_of(worker).program, Program::Command(_));
-        if is_command && fault.fault.signal().is_none() {
-            return Err(refused(format!(
-                "{} is a command: only faults from outside can be committed in it ({})",
-                request.worker,
-                Fault::all()
-                    .filter(|fault| fault.signal().is_some())
-                    .map(|fault| fault.name())
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            )));
-        }
-        Ok((worker, FaultId { code: fault.fault.code(), parameter: fault.parameter }))
     }
 
     pub(super) fn order(&mut self, command: Command, pending: Pending) {
@@ -281,7 +210,7 @@ impl Daemon {
         Goal::Up { after: if is_up { generation.saturating_sub(1) } else { generation } }
     }
 
-    fn resolve(&self, names: &[String]) -> Result<Vec<WorkerId>, Failure> {
+    pub(super) fn resolve(&self, names: &[String]) -> Result<Vec<WorkerId>, Failure> {
         let mut ids = Vec::new();
         for name in names {
             match name.strip_suffix(':') {
@@ -348,16 +277,6 @@ impl Daemon {
             None,
             json!({ "verb": verb, "subject": subject, "uid": peer.uid, "pid": peer.pid }),
         );
-    }
-}
-
-/// Whether a fault does its harm without an ending, so that an incident comes of it at most by the
-/// heartbeat.
-fn is_silent(fault: FaultId, has_heartbeat: bool) -> bool {
-    match Fault::from_code(fault.code) {
-        Some(Fault::Leak | Fault::SignalStop) => true,
-        Some(Fault::Hang | Fault::BusyLoop | Fault::Vanish) => !has_heartbeat,
-        Some(_) | None => false,
     }
 }
 

@@ -59,6 +59,17 @@ pub fn signal(number: i32) -> String {
         .map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
 }
 
+/// `HUP`, `SIGHUP`, `sighup`, `1`.
+#[must_use]
+pub fn signal_number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse() {
+        return (1..=64).contains(&number).then_some(number);
+    }
+    let name = text.to_ascii_uppercase();
+    let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
+    name.parse::<Signal>().ok().map(|signal| signal as i32)
+}
+
 /// `si_code` by name, as sigaction(2) has it.
 #[must_use]
 pub fn signal_code(signal: i32, code: i32) -> String {
@@ -258,5 +269,19 @@ pub fn duration_us(us: u64) -> String {
         us if us < 10_000.0 => format!("{:.1} ms", us / 1e3),
         us if us < 1_000_000.0 => format!("{:.0} ms", us / 1e3),
         us => format!("{:.2} s", us / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_names_with_and_without_prefix_and_numbers() {
+        for text in ["HUP", "hup", "SIGHUP", "1"] {
+            assert_eq!(signal_number(text), Some(1), "{text}");
+        }
+        assert_eq!(signal_number("HAP"), None);
+        assert_eq!(signal_number("65"), None);
     }
 }

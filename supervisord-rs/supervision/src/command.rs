@@ -45,21 +45,12 @@ impl Machine {
                 self.known(&workers)?;
                 self.restart(&workers);
             }
-            Command::Signal { worker, signal } => {
-                self.known(&[worker])?;
-                // Its process would get it, with all that lives there: that is a fault, and ordered
-                // as one.
-                if self.domain_kind(worker) != DomainKind::Process {
-                    return Err(Refusal::CannotSignal);
+            Command::Signal { workers, signal } => {
+                self.known(&workers)?;
+                for worker in self.processes_up(&workers, Refusal::CannotSignal)? {
+                    let incarnation = self.incarnation(worker);
+                    self.effects.push_back(Effect::Signal { incarnation, signal });
                 }
-                if !matches!(
-                    self.workers[worker.index()].phase,
-                    Phase::Starting | Phase::Running | Phase::Stopping
-                ) {
-                    return Err(Refusal::NotRunning);
-                }
-                let incarnation = self.incarnation(worker);
-                self.effects.push_back(Effect::Signal { incarnation, signal });
             }
             Command::Pause(workers) => {
                 self.known(&workers)?;
@@ -198,24 +189,35 @@ impl Machine {
         Ok(())
     }
 
-    /// Those that are processes and live, whoever has suspended them. Refused where there is none.
+    /// Those that are processes and up, whoever suspended them. Refused where there are none.
     fn resume_any(&mut self, workers: &[WorkerId]) -> Result<(), Refusal> {
-        let mut live = Vec::new();
-        let mut has_process = false;
-        for &worker in
-            workers.iter().filter(|worker| self.domain_kind(**worker) == DomainKind::Process)
-        {
-            has_process = true;
-            let phase = self.workers[worker.index()].phase;
-            if matches!(phase, Phase::Starting | Phase::Running | Phase::Stopping) {
-                live.push(worker);
-            }
-        }
-        if live.is_empty() {
-            return Err(if has_process { Refusal::NotRunning } else { Refusal::CannotPause });
-        }
-        self.let_go_on(&live);
+        let up = self.processes_up(workers, Refusal::CannotPause)?;
+        self.let_go_on(&up);
         Ok(())
+    }
+
+    /// Those that are processes and up. `threads_alone`: the refusal where none is a process; what
+    /// would reach a thread's process would reach all that lives there.
+    fn processes_up(
+        &self,
+        workers: &[WorkerId],
+        threads_alone: Refusal,
+    ) -> Result<Vec<WorkerId>, Refusal> {
+        let mut processes = workers
+            .iter()
+            .copied()
+            .filter(|worker| self.domain_kind(*worker) == DomainKind::Process)
+            .peekable();
+        if processes.peek().is_none() {
+            return Err(threads_alone);
+        }
+        let up: Vec<WorkerId> = processes
+            .filter(|worker| {
+                let phase = self.workers[worker.index()].phase;
+                matches!(phase, Phase::Starting | Phase::Running | Phase::Stopping)
+            })
+            .collect();
+        if up.is_empty() { Err(Refusal::NotRunning) } else { Ok(up) }
     }
 
     fn let_go_on(&mut self, workers: &[WorkerId]) {

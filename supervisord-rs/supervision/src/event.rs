@@ -149,10 +149,11 @@ pub enum Command {
     /// Stop these, and nobody who depends on them: they are no longer wanted, and nobody waits for
     /// them.
     Retire(Vec<WorkerId>),
-    /// Send a signal to a process; a thread has none of its own.
+    /// Send a signal to these processes. Threads among them, which have none of their own, and those
+    /// that are not up, are passed over; refused where nobody is left.
     Signal {
         /// To whom.
-        worker: WorkerId,
+        workers: Vec<WorkerId>,
         /// Which.
         signal: i32,
     },

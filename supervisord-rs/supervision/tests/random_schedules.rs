@@ -338,7 +338,7 @@ fn command(world: &mut World, random: &mut Random, someone: u32, count: u64) {
         8 => Command::Retire(workers),
         9..=13 => Command::Stop(workers),
         14..=18 => Command::Restart(workers),
-        19 => Command::Signal { worker, signal: 1 },
+        19 => Command::Signal { workers: vec![worker], signal: 1 },
         20 | 21 => Command::Inject { worker, fault },
         22 => Command::Start(vec![WorkerId(77)]),
         _ => Command::Shutdown { now: random.chance(30) },

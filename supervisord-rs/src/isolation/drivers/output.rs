@@ -34,7 +34,8 @@ impl Drivers {
                 let plan = StreamPlan {
                     name: stream_name(&launch.name, stream),
                     worker: launch.name.clone(),
-                    stream,
+                    // Standard error that goes the same way cannot be told from it.
+                    stream: if logs.stderr.is_none() { "output" } else { stream },
                     sink: sink.clone(),
                     rotate: logs.rotate,
                     cap: logs.cap,
@@ -86,7 +87,7 @@ impl Drivers {
                 let plan = StreamPlan {
                     name: format!("cell-{name}/stdout"),
                     worker: format!("cell {name}"),
-                    stream: "stdout",
+                    stream: "output",
                     sink: Sink::File(directory.join(format!("cell-{name}.log"))),
                     rotate: Rotate {
                         size: Some(default::ROTATE_SIZE),

@@ -1,0 +1,91 @@
+//! `inject`: a fault is ordered, and its client learns whether anything can come of it.
+
+use std::str::FromStr;
+
+use supervision::{Command, FaultId, WorkerId};
+use workers::fault::Fault;
+
+use super::Daemon;
+use super::orders::Pending;
+use crate::config::Program;
+use crate::control::protocol::{Done, Failure, InjectRequest};
+use crate::control::request::{Answer, Peer};
+use crate::process_table;
+use crate::record::words;
+
+impl Daemon {
+    pub(super) fn order_fault(
+        &mut self,
+        request: &InjectRequest,
+        peer: Peer,
+        answer: Answer<Done>,
+    ) {
+        match self.fault(request) {
+            Err(failure) => drop(answer.send(Err(failure))),
+            Ok((worker, fault)) => {
+                self.log_order("inject", &format!("{} {}", request.worker, request.fault), peer);
+                let heartbeat = self.machine.spec().workers[worker.index()].heartbeat;
+                let is_unnoticed =
+                    is_silent(fault, heartbeat.is_some_and(|limit| !limit.is_zero()));
+                let ignored = self.ignores(worker, fault);
+                let (name, fault_name) = (&request.worker, &request.fault);
+                let message = match &ignored {
+                    Some(signal) => format!("{name} ignores {signal}: no incident comes of it"),
+                    None if is_unnoticed => format!(
+                        "{fault_name} ordered in {name}; the supervisor does not notice it, and no incident comes of it"
+                    ),
+                    None => format!("{fault_name} ordered in {name}"),
+                };
+                let is_silent = is_unnoticed || ignored.is_some();
+                let pending = Pending {
+                    answer,
+                    message,
+                    wait: None,
+                    subject: request.worker.clone(),
+                    is_silent,
+                };
+                self.order(Command::Inject { worker, fault }, pending);
+            }
+        }
+    }
+
+    fn fault(&self, request: &InjectRequest) -> Result<(WorkerId, FaultId), Failure> {
+        let worker = self.resolve_one(&request.worker)?;
+        let invalid = |message: String| Failure::new("invalid", message);
+        let refused = |message: String| Failure::new("refused", message);
+        let fault = workers::fault::Injection::from_str(&request.fault)
+            .map_err(|error| invalid(error.to_string()))?;
+        let is_command = matches!(self.drivers.launch_of(worker).program, Program::Command(_));
+        if is_command && fault.fault.signal().is_none() {
+            return Err(refused(format!(
+                "{} is a command: only faults from outside can be committed in it ({})",
+                request.worker,
+                Fault::all()
+                    .filter(|fault| fault.signal().is_some())
+                    .map(|fault| fault.name())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            )));
+        }
+        Ok((worker, FaultId { code: fault.fault.code(), parameter: fault.parameter }))
+    }
+
+    /// Whether the process of a worker ignores the signal that this fault consists of.
+    fn ignores(&self, worker: WorkerId, fault: FaultId) -> Option<String> {
+        let signal = Fault::from_code(fault.code)?.signal()?;
+        let status = process_table::entry(self.drivers.pid(worker)?).join("status");
+        let ignored = process_table::mask(&status, "SigIgn:")?;
+        let bit = u32::try_from(signal - 1).ok()?;
+        (ignored >> bit & 1 == 1).then(|| words::signal(signal))
+    }
+}
+
+/// Whether a fault does its harm without an ending, so that an incident comes of it at most by the
+/// heartbeat.
+fn is_silent(fault: FaultId, has_heartbeat: bool) -> bool {
+    match Fault::from_code(fault.code) {
+        Some(Fault::Leak | Fault::SignalStop) => true,
+        Some(Fault::Hang | Fault::BusyLoop | Fault::Vanish) => !has_heartbeat,
+        Some(_) | None => false,
+    }
+}

@@ -1,0 +1,70 @@
+//! `signal`: to each process among those named.
+
+use supervision::{Command, Phase, WorkerId};
+
+use super::Daemon;
+use super::orders::Pending;
+use crate::control::protocol::{Done, Failure, SignalName, SignalRequest};
+use crate::control::request::{Answer, Peer};
+use crate::record::words;
+
+impl Daemon {
+    pub(super) fn order_signal(
+        &mut self,
+        request: &SignalRequest,
+        peer: Peer,
+        answer: Answer<Done>,
+    ) {
+        let names: Vec<String> =
+            request.workers.iter().chain(request.worker.as_ref()).cloned().collect();
+        let found = self.resolve(&names).and_then(|ids| Ok((ids, number(&request.signal)?)));
+        let (ids, signal) = match found {
+            Ok(found) => found,
+            Err(failure) => return drop(answer.send(Err(failure))),
+        };
+        let (name, subject) = (words::signal(signal), names.join(" "));
+        self.log_order("signal", &format!("{subject} {name}"), peer);
+        let message = self.signalled(&name, &ids);
+        let pending = Pending { answer, message, wait: None, subject, is_silent: false };
+        self.order(Command::Signal { workers: ids, signal }, pending);
+    }
+
+    /// Who gets it, and who does not.
+    fn signalled(&self, signal: &str, ids: &[WorkerId]) -> String {
+        let list = |chosen: &dyn Fn(WorkerId) -> bool| {
+            let those = ids.iter().copied().filter(|id| chosen(*id));
+            those.map(|id| self.names.worker(id)).collect::<Vec<_>>().join(", ")
+        };
+        let is_up = |id: WorkerId| {
+            self.machine.worker(id).is_some_and(|view| {
+                matches!(view.phase, Phase::Starting | Phase::Running | Phase::Stopping)
+            })
+        };
+        let mut text = format!("{signal} sent to {}", list(&|id| self.is_process(id) && is_up(id)));
+        let down = list(&|id| self.is_process(id) && !is_up(id));
+        if !down.is_empty() {
+            text.push_str(&format!("; not running: {down}"));
+        }
+        let threads = list(&|id| !self.is_process(id));
+        if !threads.is_empty() {
+            text.push_str(&format!("; no process of their own: {threads}"));
+        }
+        text
+    }
+}
+
+fn number(signal: &SignalName) -> Result<i32, Failure> {
+    let known = match signal {
+        SignalName::Number(number) => Some(*number).filter(|number| (1..=64).contains(number)),
+        SignalName::Name(name) => words::signal_number(name),
+    };
+    known.ok_or_else(|| {
+        let given = match signal {
+            SignalName::Number(number) => number.to_string(),
+            SignalName::Name(name) => name.clone(),
+        };
+        let message =
+            format!("`{given}` is no signal: use a name such as HUP, or a number from 1 to 64");
+        Failure::new("invalid", message)
+    })
+}
