@@ -26,7 +26,7 @@ fn check(place: &str, fault: Fault, expected: Blast) {
     let name = format!("{} with `{place}`", fault.name());
 
     if expected == Blast::Silent {
-        // Nobody notices: everyone goes on, the broken one too.
+        // No worker ends, not even the broken one.
         let after = supervisor.wait_progress(Some(&before));
         assert_eq!(lost(&before, &after), Vec::<String>::new(), "{name}");
         assert!(supervisor.incidents().is_empty(), "{name}");
@@ -56,8 +56,8 @@ fn check(place: &str, fault: Fault, expected: Blast) {
     supervisor.stop();
 }
 
-/// Who has another incarnation or another process than before. In the supervisor's own domain the
-/// process changes for all; in a process worker's it changes with the incarnation.
+/// The workers that have another incarnation or another process than before. In the supervisor's
+/// own domain the process changes for all; in a process worker's it changes with the incarnation.
 fn lost(before: &StatusReport, after: &StatusReport) -> Vec<String> {
     let mut lost = Vec::new();
     for past in &before.workers {
@@ -69,7 +69,7 @@ fn lost(before: &StatusReport, after: &StatusReport) -> Vec<String> {
     lost
 }
 
-/// The incident says what was seen from outside.
+/// The incident agrees with the view from outside.
 fn agrees(incident: &IncidentRecord, lost: &[String], died: bool, name: &str) {
     let survived: Vec<&str> =
         NAMES.into_iter().filter(|name| !lost.iter().any(|lost| lost == name)).collect();

@@ -1,5 +1,5 @@
-//! Stop means gone: whatever a worker started, and wherever that went. Each by cgroup and by the
-//! walk of the process table, where this machine has both.
+//! Stop means gone: for every process that a worker started, wherever it went. Each test runs with
+//! cgroups and with the walk of the process table, where this machine has both.
 
 use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
@@ -9,8 +9,8 @@ use crate::harness::{Bed, EAGER, Supervisor, find, is_alive, kill};
 use nix::sys::signal::Signal;
 use supervisord_rs::process_table;
 
-/// A worker whose children ignore TERM: one in its group, one in a session of its own, one orphaned
-/// by a double fork, one that has wiped its environment besides, as sudo does.
+/// A worker whose children ignore TERM: one in its group, one in another session, one orphaned by a
+/// double fork, one that has also wiped its environment, as sudo does.
 const PARENT: &str = r#"
 import os, signal, sys, time
 def child(kind):
@@ -47,7 +47,7 @@ fn start<'a>(bed: &'a Bed, how: &str, yaml: &str) -> Supervisor<'a> {
     bed.start_in(yaml, &[], &[("SUPERVISORD_RS_CGROUPS", value)])
 }
 
-/// The numbers that the worker has printed.
+/// The PIDs that the worker has printed.
 fn pids(supervisor: &Supervisor<'_>, count: usize) -> Vec<i32> {
     supervisor.wait("all of the family", |supervisor| {
         let output = supervisor.bed.output("w");
@@ -66,7 +66,7 @@ fn yaml(rest: &str) -> String {
     )
 }
 
-/// Says that what needs a cgroup is skipped, unless this run does without on purpose.
+/// Reports that checks of cgroups are skipped, unless this run hides cgroups on purpose.
 #[track_caller]
 fn lacks_cgroup() {
     if !crate::harness::hides_cgroups() {
@@ -103,8 +103,7 @@ fn stop_means_that_nothing_of_the_tree_is_left() {
     }
 }
 
-/// A worker and a child in a session of its own, both with a name that is cut in the middle of a
-/// letter.
+/// A worker and a child in another session, both with a name that is cut in the middle of a letter.
 const NAMELESS: &str = r"
 import os, signal
 name = 'обработчик'.encode()[:15]
@@ -234,8 +233,8 @@ fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_continues_it
             .wait("it to be stopped", |_| (process_table::stat(pid)?.state == 'T').then_some(()));
         let before = bed.output("w").len();
         let progress = supervisor.worker("t").progress;
-        // One that hangs from now on has the same heartbeat: when that is found out, this one's has
-        // been over for longer.
+        // Another worker with the same heartbeat hangs from now on: when the supervisor notices,
+        // the heartbeat of the suspended one has been over for longer.
         supervisor.client.inject("hung", "hang").expect("injected");
         let found = supervisor.wait_incident(0);
         assert_eq!(found.lost, ["hung"], "{how}: a suspended heartbeat is no hang");
@@ -248,7 +247,7 @@ fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_continues_it
         });
         let refused = supervisor.client.pause(&["th".into()]).expect_err("a thread").to_string();
         assert!(refused.contains("thread"), "{refused}");
-        // Stopping one that is suspended does not take its whole grace period.
+        // Stopping a suspended worker does not take its whole grace period.
         supervisor.client.pause(&["w".into()]).expect("paused");
         supervisor.client.stop(&["w".into()], false).expect("ordered");
         supervisor.wait_phase("w", "idle");
@@ -273,14 +272,14 @@ fn a_signal_to_a_thread_is_refused_and_every_suspended_worker_can_be_resumed() {
     let after = supervisor.wait_running();
     assert_eq!(after.supervisor.pid, before.supervisor.pid, "it lives");
     assert_eq!(find(&after, "ce").pid, find(&before, "ce").pid, "its cell lives");
-    // Whoever did it: it goes on.
+    // `resume` continues it, no matter who suspended it.
     let pid = find(&after, "w").pid.expect("running");
     kill(pid, Signal::SIGSTOP);
     supervisor.wait("it to be stopped", |_| (process_table::stat(pid)?.state == 'T').then_some(()));
     supervisor.client.resume(&["w".into()]).expect("resumed");
     supervisor.wait("it to go on", |_| (process_table::stat(pid)?.state != 'T').then_some(()));
     supervisor.client.stop(&["w".into()], true).expect("stopped");
-    let refused = supervisor.client.resume(&["w".into()]).expect_err("nobody is there").to_string();
+    let refused = supervisor.client.resume(&["w".into()]).expect_err("no worker is suspended").to_string();
     assert!(refused.contains("not running"), "{refused}");
     supervisor.stop();
 }
@@ -324,8 +323,7 @@ fn a_removed_cgroup_is_made_again() {
     supervisor.stop();
 }
 
-/// A child in a session of its own whose first thread ends, and whose second lives on and hears no
-/// TERM.
+/// A child in another session whose first thread ends, and whose second lives on and ignores TERM.
 const HEADLESS: &str = r"
 import ctypes, os, platform, signal, threading, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -377,7 +375,7 @@ fn a_copied_mark_admits_no_process() {
         "while ! test -e go; do sleep 0.02; done\n(sleep 1d) | exec python3 say.py READY=1 and-wait\n",
     );
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, worker.sh], cwd: ., ready: notify }\n";
-    // Without a guardian our own children look like orphans of a supervisor before this one.
+    // Without a guardian, children of this test look like orphans of an earlier supervisor.
     let supervisor = bed.start_in(yaml, &["--no-guardian"], &[("SUPERVISORD_RS_CGROUPS", "off")]);
     let pid = supervisor.wait_phase("w", "starting").pid.expect("it runs");
     let variables = ["SUPERVISORD_RS_FAMILY", "NOTIFY_SOCKET"].map(|name| {
@@ -405,7 +403,7 @@ fn a_copied_mark_admits_no_process() {
 
 #[test]
 fn large_families_do_not_hold_the_loop() {
-    // Each in a session of its own: nothing but the process table tells where they are.
+    // Each in its own session: only the process table shows where they are.
     const CROWD: &str = "import os, signal, sys\nfor _ in range(300):\n if os.fork() == 0:\n  os.setsid()\n  signal.signal(signal.SIGTERM, signal.SIG_IGN)\n  \
                          while True: signal.pause()\nos.write(1, b'all %d\\n' % os.getpid())\nwhile True: signal.pause()\n";
     for (how, bed) in families() {
@@ -422,7 +420,7 @@ fn large_families_do_not_hold_the_loop() {
         let took = begun.elapsed();
         let turns = supervisor.status().supervisor.turns;
         eprintln!("{how}: {others} processes, a hundred stopped in {took:?}, {turns:?}");
-        // A walk for each member took seconds; one for all takes milliseconds, on a busy machine
+        // A walk for each member takes seconds; one for all takes milliseconds, on a busy machine
         // some more.
         assert!(turns.longest_us < 1_000_000, "{how}: {turns:?}");
         assert!(took < Duration::from_secs(10), "{how}: {took:?}");

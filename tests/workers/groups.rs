@@ -19,7 +19,7 @@ fn instances_have_their_number_in_name_environment_arguments_and_files() {
         let expected = format!("arg {number} {name} env i{number} {number} {name}\n");
         supervisor.wait_output(&name, &expected);
     }
-    // Addressed as one, by its name and as a group.
+    // Addressed together, by the base name and as a group.
     supervisor.client.stop(&["api".into()], true).expect("stopped");
     assert!(supervisor.status().workers.iter().all(|worker| worker.phase == "idle"));
     supervisor.client.start(&["api:".into()], true).expect("started");
@@ -58,7 +58,7 @@ fn scaling_touches_only_the_difference() {
     for name in ["api.1", "lb", "single"] {
         assert_eq!(find(&fewer, name).pid, find(&before, name).pid, "{name} was touched");
     }
-    // One that was scaled away comes back as a later incarnation of the same.
+    // An instance that was scaled away comes back as a later incarnation.
     supervisor.client.scale("api", 2, true).expect("scaled");
     assert_eq!(supervisor.wait_phase("api.2", "running").generation, 2);
     kill(supervisor.worker("api.2").pid.expect("running"), Signal::SIGKILL);
@@ -99,7 +99,7 @@ fn dependents_come_back_when_the_dependency_does() {
     supervisor.wait_phase("db", "quarantined");
     assert_eq!(supervisor.worker("api").phase, "idle");
     std::fs::remove_file(bed.path("broken")).expect("there");
-    // A manual start works at once, clears the counts, and brings back what waited.
+    // A manual start works at once, clears the counts, and brings back the dependents that wait.
     supervisor.client.start(&["db".into()], true).expect("started");
     supervisor.wait_phase("api", "running");
     supervisor.client.restart(&["db".into()], true).expect("restarted");
@@ -121,7 +121,8 @@ fn no_more_start_at_once_than_is_allowed_and_none_sooner() {
     let supervisor = bed.start(&yaml);
     let events = supervisor.client.events().expect("events");
     supervisor.client.start(&["all".into()], false).expect("ordered");
-    // By the supervisor's own account: when it launched whom, and how many were on their way then.
+    // By the supervisor's own events: when it launched each worker, and how many were starting
+    // then.
     let (mut on_their_way, mut launched, mut running) = (0, Vec::new(), 0);
     for event in events {
         let event = event.expect("an event");
@@ -239,8 +240,8 @@ fn a_stop_during_a_restart_loop_is_prompt_and_lasts() {
     supervisor.client.stop(&["loop".into()], true).expect("stopped");
     assert!(begun.elapsed() < Duration::from_secs(10));
     let generation = supervisor.worker("loop").generation;
-    // Another one in the same loop is the clock: when it has been restarted again, this one would
-    // have been too.
+    // Another worker in the same loop is the clock: by the time it has restarted again, this one
+    // would have too.
     supervisor.wait_generation("clock", supervisor.worker("clock").generation + 20);
     assert_eq!(supervisor.worker("loop").generation, generation);
     supervisor.stop();

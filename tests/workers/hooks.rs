@@ -1,4 +1,4 @@
-//! Hooks: what they are told, and that nothing they do or leave undone disturbs anybody.
+//! Hooks: which events they get, and that nothing they do or fail to do disturbs a worker.
 
 use crate::harness::{Bed, find};
 
@@ -52,7 +52,7 @@ fn a_hook_that_hangs_fails_or_is_missing_disturbs_no_worker() {
     });
     let running = || {
         let own = supervisor.status().supervisor.pid;
-        // Each thread has children of its own.
+        // Each thread has its own children.
         let tasks = std::fs::read_dir(format!("/proc/{own}/task")).expect("it lives").flatten();
         let lists = tasks
             .map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());

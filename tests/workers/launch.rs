@@ -1,8 +1,8 @@
-//! Who a worker is and what surrounds it: each setting is asked of the worker itself.
+//! A worker's identity and surroundings: the tests read each setting from inside the worker.
 
 use crate::harness::{Bed, is_root};
 
-/// Starts one worker that prints what `script` says, and gives its output.
+/// Starts one worker that runs `script`, and returns its output.
 #[track_caller]
 fn printed(keys: &str, script: &str) -> String {
     let bed = Bed::new();
@@ -18,7 +18,7 @@ fn printed(keys: &str, script: &str) -> String {
     output
 }
 
-/// A single launch that fails, and the words of its failure.
+/// A single launch that fails: its message and exit code.
 #[track_caller]
 fn failure(keys: &str) -> (String, Option<i32>) {
     let bed = Bed::new();
@@ -138,7 +138,7 @@ fn a_secret_can_come_as_a_descriptor_and_is_there_at_every_launch() {
         );
         supervisor.wait_output("w", "MATCH\n5\nMATCH\n5\n");
         if options.is_empty() {
-            // The next supervisor has it from the guardian, for the next launch.
+            // The next supervisor gets it from the guardian, for the next launch.
             let before = supervisor.status();
             crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
             supervisor.wait("the successor", |supervisor| {
@@ -197,7 +197,7 @@ fn signals_that_the_supervisor_ignores_are_not_ignored_by_workers() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  w: { command: [grep, SigIgn, /proc/self/status], restart: never, ready: { after: 0s } }\n";
     let file = bed.write("c.yaml", yaml);
-    // nohup-like: HUP and PIPE ignored, and USR1 blocked, in whoever starts us.
+    // As with nohup: the parent of the supervisor ignores HUP and PIPE, and blocks USR1.
     let script =
         format!("trap '' HUP PIPE QUIT; exec \"$0\" run -c {} --no-guardian", file.display());
     let mut child = bed.command(&[]);
@@ -300,11 +300,10 @@ fn a_worker_can_have_its_own_group_in_the_supervisors_session() {
     assert!(output.starts_with("own group\n") && !output.contains("own session"), "{output}");
 }
 
-/// A supervisor that is started by another program: by `setpriv`, as another user or with fewer
-/// rights.
+/// A supervisor that another program starts: `setpriv`, as another user or with fewer rights.
 fn started_by<'a>(bed: &'a Bed, by: &[&str], yaml: &str) -> crate::harness::Supervisor<'a> {
     let file = bed.write("supervisord-rs.yaml", yaml);
-    // Where that user may read the program.
+    // In a directory where that user may read the program.
     let inner = bed.command(&[]);
     let program = bed.path("supervisord-rs");
     std::fs::copy(inner.get_program(), &program).expect("copied");
@@ -401,7 +400,7 @@ fn root_without_a_capability_reads_which_one() {
         let words = format!("the supervisor is root, and has not the capability {capability}");
         assert!(message.as_ref().is_some_and(|message| message.ends_with(&words)), "{message:?}");
     }
-    // What we are already needs no right.
+    // The groups that the supervisor has already need no right.
     supervisor.wait_phase("root", "running");
     supervisor.stop();
 }

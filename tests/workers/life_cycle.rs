@@ -1,5 +1,4 @@
-//! Workers that are killed, that exit at once, that will not stop; operators that change their
-//! minds.
+//! Workers that are killed, that exit at once, that do not stop; operators that change their minds.
 
 use crate::harness::{Bed, EAGER, find, kill, open_files_by_use, proc_status, text};
 use nix::sys::signal::Signal;
@@ -34,8 +33,8 @@ fn a_thousand_kills_are_a_thousand_incidents_and_disturb_no_other_worker() {
         });
         assert_ne!(next.pid, Some(victim));
         victim = next.pid.expect("running");
-        // Memory that the first hundred restarts took is the allocator's; what comes after would be
-        // a leak.
+        // The allocator keeps memory of the first hundred restarts; growth after them would be a
+        // leak.
         if count == 100 {
             warm = proc_status(&process, "VmRSS");
             files = [before.supervisor.pid, guardian].map(open_files_by_use);
@@ -57,8 +56,8 @@ fn a_thousand_kills_are_a_thousand_incidents_and_disturb_no_other_worker() {
     let rss = proc_status(&process, "VmRSS");
     // 900 further incidents are kept in memory, about 1 KiB each; nothing else may grow.
     assert!(rss < warm + 4096, "memory grew from {warm} to {rss} kB");
-    // A leak of one for each restart would be 900, of whatever kind. Our own connections and
-    // launches come and go; what threads that carry output have has a bound of its own.
+    // A leak of one descriptor for each restart would be 900. Connections and launches of this test
+    // come and go; descriptors of the threads that carry output have their own bound.
     const PASSING: usize = 20;
     let bounds = [CARRIERS * DESCRIPTORS, CARRIERS * KEPT];
     for ((pid, (carrying, others)), bound) in
@@ -158,7 +157,7 @@ fn a_worker_that_ignores_its_stop_signal_is_killed_with_its_children() {
         done.workers[0].ending.as_ref().map(|ending| ending.cause.as_str()),
         Some("stop-timeout")
     );
-    // The supervisor and its guardian are all that is left.
+    // Only the supervisor and its guardian are left.
     supervisor.wait("the children to be gone", |supervisor| {
         (supervisor.bed.processes().len() == 2).then_some(())
     });
@@ -257,7 +256,7 @@ fn lines_written_just_before_a_crash_are_in_the_log() {
     let lines: Vec<u64> =
         log.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
     // The first incarnation's lines are numbered without a gap up to the crash, where the second
-    // begins anew.
+    // starts again at 1.
     let first =
         lines.iter().skip(1).position(|number| *number == 1).map_or(lines.len(), |index| index + 1);
     assert_eq!(lines[..first], (1..=first as u64).collect::<Vec<_>>());

@@ -1,6 +1,6 @@
-//! Limits of cgroups: enforced where the machine gives us the controllers, and refused in plain
-//! words where not. Which of the two is asserted is decided by what the kernel says of our own
-//! cgroup, never by skipping.
+//! Limits of cgroups: enforced where this machine delegates the controllers, and refused in plain
+//! words where not. The kernel's view of the test's own cgroup decides which of the two the tests
+//! assert; they never skip.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use crate::harness::{Bed, EAGER, Supervisor, find, kill, text};
 use nix::sys::signal::Signal;
 
-/// Takes memory and touches it, ten megabytes at a time, without end.
+/// Allocates memory and touches it, ten megabytes at a time, endlessly.
 const EATER: &str = "import time\nkept = []\nwhile True:\n    kept.append(bytearray(10 << 20))\n    time.sleep(0.01)\n";
 
-/// The directory of our own cgroup (version 2), and the mount point that it is below.
+/// The directory of this test's cgroup (version 2), and the mount point above it.
 fn own_cgroup() -> Option<(PathBuf, PathBuf)> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let mount = mounts.lines().find_map(|line| {
@@ -49,8 +49,8 @@ fn is_given(cgroup: &Path) -> bool {
     length == 1 && value == *b"1"
 }
 
-/// A cgroup for one supervisor, with the controllers passed on to it; `None` where this machine
-/// does not give them to us.
+/// A cgroup for one supervisor, with the controllers delegated to it; `None` where this machine
+/// does not delegate them.
 struct Ground(PathBuf);
 
 impl Ground {
@@ -62,8 +62,8 @@ impl Ground {
         if !has(&own.join("cgroup.controllers")) {
             return None;
         }
-        // Beside us where our own cgroup has processes (ourselves), below it where it is the root,
-        // which may have both.
+        // Beside this test's own cgroup, since that has a process (the test); below it where it is
+        // the root, which may have processes and children.
         let parent = if own == mount { mount } else { own.parent()?.to_path_buf() };
         if !has(&parent.join("cgroup.subtree_control")) || !is_given(&parent) {
             return None;
@@ -73,7 +73,7 @@ impl Ground {
         Some(Self(path))
     }
 
-    /// Starts a supervisor there: between fork and exec it moves itself.
+    /// Starts a supervisor there: the child moves itself between fork and exec.
     fn start<'a>(&self, bed: &'a Bed, yaml: &str, options: &[&str]) -> Supervisor<'a> {
         use std::os::unix::process::CommandExt;
         let file = bed.write("supervisord-rs.yaml", yaml);
@@ -92,7 +92,7 @@ impl Ground {
             .write(true)
             .open(self.0.join("cgroup.procs"))
             .expect("cgroup.procs");
-        // SAFETY: write(2) is async-signal-safe; 0 stands for whoever writes (cgroups(7)).
+        // SAFETY: write(2) is async-signal-safe; 0 stands for the writing process (cgroups(7)).
         unsafe {
             command.process_group(0).pre_exec(move || {
                 use std::io::Write;
@@ -173,7 +173,7 @@ fn enforced(ground: &Ground, bed: &Bed, yaml: &str) {
     for innocent in ["other", "boxed"] {
         assert_eq!(find(&status, innocent).restarts, 0, "{innocent} lost nothing");
     }
-    // What the kernel was told, by its own files.
+    // The limits in the kernel's own files.
     let limits = worker.limits.expect("limits are shown");
     assert_eq!(
         (limits.memory, limits.cpu_percent, limits.pids),
@@ -190,7 +190,7 @@ fn enforced(ground: &Ground, bed: &Bed, yaml: &str) {
     });
     let expected = ((64_u64 << 20).to_string() + "\n", "50000 100000\n", "16\n", "1\n");
     assert_eq!(eater, (expected.0, expected.1.into(), expected.2.into(), expected.3.into()));
-    // By a person: another cause, though the counter stands where it stood.
+    // Killed by a person: another cause, since the counter has not changed.
     let known = supervisor.incidents().len();
     kill(find(&status, "boxed").pid.expect("running"), Signal::SIGKILL);
     let killed = supervisor.wait("the cell's end", |supervisor| {
@@ -249,7 +249,7 @@ fn a_supervisor_in_a_cgroup_of_its_own_moves_below_and_leaves_it_as_it_was() {
     let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
                 w: { command: [sleep, 1d], limits: { memory: 32MiB, cpu: 50%, pids: 8 } }\n";
     let Some(ground) = Ground::new("move") else {
-        // Where it may not pass controllers on, it stays where it is.
+        // Where it may not delegate controllers, it stays where it is.
         let supervisor = bed.start(yaml);
         let ending = supervisor.wait("the refusal", |supervisor| supervisor.worker("w").ending);
         assert_eq!(ending.cause, "launch-failure");
@@ -268,7 +268,7 @@ fn a_supervisor_in_a_cgroup_of_its_own_moves_below_and_leaves_it_as_it_was() {
         assert_eq!(fs::read_to_string(ground.0.join("cgroup.procs")).expect("its processes"), "");
         let first = leaf(worker.pid.expect("running"));
         assert_eq!(first.parent().and_then(Path::parent), Some(ground.0.as_path()));
-        // Its successor, which is born below, finds the same place.
+        // Its successor, which starts below, finds the same cgroup.
         if status.supervisor.guardian.is_some() {
             kill(status.supervisor.pid, Signal::SIGKILL);
             let successor = supervisor.wait("a successor", |supervisor| {
@@ -284,7 +284,7 @@ fn a_supervisor_in_a_cgroup_of_its_own_moves_below_and_leaves_it_as_it_was() {
     }
 }
 
-/// Waits for a signal, and then eats.
+/// Waits for a signal, and then allocates.
 const PATIENT: &str =
     "import signal\nsignal.signal(signal.SIGUSR1, lambda *_: None)\nsignal.pause()\n";
 
@@ -317,7 +317,7 @@ fn limits_hold_for_an_adopted_worker_and_are_refused_where_they_never_held() {
     let supervisor = ground.start(&bed, &yaml, &[]);
     let before = supervisor.wait_running();
     let pid = find(&before, "eater").pid.expect("running");
-    // Until its handler is there, the signal would end it.
+    // Before its handler is installed, the signal would end it.
     supervisor.wait("python to wait", |_| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
@@ -343,7 +343,7 @@ fn limits_hold_for_an_adopted_worker_and_are_refused_where_they_never_held() {
         all.into_iter().find(|incident| incident.worker.as_deref() == Some("eater"))
     });
     assert_eq!(incident.fault.kind, "out-of-memory", "{incident:?}");
-    assert_eq!(supervisor.worker("other").pid, other, "nobody else was touched");
+    assert_eq!(supervisor.worker("other").pid, other, "no other worker was affected");
     supervisor.stop();
 }
 

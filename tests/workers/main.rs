@@ -1,4 +1,4 @@
-//! Workers: what they are launched with, how they live, stop and end, and who is lost with them.
+//! Workers: what they are launched with, how they run, stop and end, and who is lost with them.
 
 mod crash_injection;
 mod families;

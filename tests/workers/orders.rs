@@ -1,4 +1,4 @@
-//! Orders end: with their outcome, superseded by a later one, refused, or when their time is over.
+//! Orders end: with their outcome, superseded by a later one, refused, or at their timeout.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use crate::harness::{Bed, find, text};
 use supervisord_rs::control::client::{Client, ClientError};
 use supervisord_rs::control::protocol::{Done, Failure};
 
-/// An order on a thread of its own; what became of it.
+/// An order on a separate thread, and its outcome.
 fn beside<'scope>(
     scope: &'scope std::thread::Scope<'scope, '_>,
     socket: &std::path::Path,
@@ -96,7 +96,7 @@ fn a_restart_starts_what_is_needed_as_a_start_does() {
     supervisor.client.restart(&["api".into()], true).expect("restarted, with what it needs");
     let status = supervisor.wait_running();
     assert!(status.workers.iter().all(|worker| worker.generation == 2), "{status:?}");
-    // What leans on it goes down and comes back with it, and what it leans on stays.
+    // Its dependents stop and start with it, and its dependencies run on.
     supervisor.client.restart(&["api".into()], true).expect("restarted");
     let generations = |status: &supervisord_rs::control::protocol::StatusReport| {
         ["db", "api", "web"].map(|name| find(status, name).generation)
@@ -156,7 +156,7 @@ fn an_injection_says_what_came_of_it_even_if_that_is_nothing() {
         (&["pause", "thread"], 4, "a thread cannot be suspended"),
         (&["pause", "deaf"], 0, ""),
         (&["inject", "deaf", "signal-kill"], 4, "resume"),
-        // One that is suspended and started goes on.
+        // `start` continues a suspended worker.
         (&["start", "deaf"], 0, ""),
         (&["inject", "deaf", "signal-kill"], 0, "signal-kill in deaf"),
         (&["scale", "deaf", "3"], 4, "instances: 1"),

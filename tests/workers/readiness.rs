@@ -1,5 +1,5 @@
-//! When a worker counts as running, and when it is given up: every means, with the real thing on
-//! the other side.
+//! When a worker counts as running, and when its start has failed: every means, with real programs
+//! on the other side.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ use supervisord_rs::control::protocol::WorkerStatus;
 
 use crate::harness::{Bed, find};
 
-/// A port that nobody uses now.
+/// A port that is free now.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
@@ -65,8 +65,8 @@ fn ready_by_notify_is_starting_until_it_says_so_and_its_words_are_shown() {
 #[test]
 fn a_start_takes_no_longer_than_its_timeout_unless_the_worker_asks_for_more() {
     let bed = Bed::new();
-    // The one that is silent begins after the one that asks: when its time is over, so was the
-    // other's. Long enough for an interpreter to start on a busy machine.
+    // The silent worker starts after the one that asks: when its time is over, the other's would
+    // have been. Long enough for an interpreter to start on a busy machine.
     let yaml = format!(
         "version: 1\ndefaults: {{ restart: never, cwd: ., ready: {{ notify: true, timeout: 6s }} }}\nworkers:\n  slow: {{ {} }}\n  silent: {{ command: [sleep, 1d], depends_on: {{ slow: started }} }}\n",
         notifying(
@@ -111,8 +111,8 @@ fn a_stop_takes_no_longer_than_its_timeout_unless_the_worker_asks_for_more() {
 fn a_watchdog_that_is_not_fed_is_a_hang_and_trigger_is_at_once() {
     let bed = Bed::new();
     let feed = "assert os.environ['WATCHDOG_USEC'] == '4000000'\nsay('READY=1')\nwhile True:\n    say('WATCHDOG=1')\n    time.sleep(0.1)";
-    // The one that starves begins after the one that feeds: when its time is over, so were the
-    // other's.
+    // The worker that sends nothing starts after the one that feeds: when its time is over, the
+    // other's would have been.
     let yaml = format!(
         "version: 1\ndefaults: {{ restart: never, ready: notify, heartbeat: 4s }}\nworkers:\n  fed: {{ {} }}\n  starved: {{ {}, depends_on: [fed] }}\n  trigger: {{ {}, heartbeat: 1h }}\n",
         notifying(feed),
@@ -202,7 +202,7 @@ fn a_main_process_whose_parent_lives_is_followed_too() {
     let worker = supervisor.wait_phase("w", "running");
     assert_eq!(worker.generation, 1);
     bed.write("end", "");
-    // Its status is its parent's to know; that it has ended is ours.
+    // Only its parent learns its status; the supervisor learns that it has ended.
     supervisor
         .wait("its end", |supervisor| (supervisor.worker("w").phase != "running").then_some(()));
     supervisor.stop();
@@ -224,7 +224,7 @@ fn ready_by_newline_by_a_line_of_output_by_a_port_by_http_and_by_a_command() {
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_output("line", "not yet");
-    // Probes have been asked, and have said no, more than once.
+    // Probes have failed more than once.
     supervisor.wait("ten probes", |supervisor| {
         let asked = std::fs::read(supervisor.bed.path("asked")).ok()?;
         (asked.len() >= 10).then_some(())
@@ -248,8 +248,8 @@ fn a_line_of_the_predecessor_does_not_make_its_successor_ready() {
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_generation("w", 2);
-    // Lines are looked at in their order, and before they are written: those of the first have
-    // been.
+    // The supervisor matches lines in their order, before it writes them: it has matched those of
+    // the first.
     supervisor.wait_output("w", "READY\nREADY\nSECOND");
     assert_eq!(supervisor.worker("w").phase, "starting");
     supervisor.stop();
@@ -274,11 +274,11 @@ fn a_failed_liveness_probe_restarts_and_a_failed_readiness_probe_is_shown() {
     assert_eq!(
         supervisor.worker("late").waits_for,
         ["open"],
-        "nobody is started on what is not ready"
+        "no dependent starts before it is ready"
     );
     bed.write("ready", "");
     supervisor.wait_phase("late", "running");
-    assert_eq!(supervisor.worker("open").pid, open.pid, "a readiness probe restarts nobody");
+    assert_eq!(supervisor.worker("open").pid, open.pid, "a readiness probe restarts no worker");
     std::fs::remove_file(bed.path("good")).expect("there");
     let next = supervisor.wait_generation("alive", 2);
     assert_eq!(next.ending.as_ref().map(|ending| ending.cause.as_str()), Some("unhealthy"));
@@ -289,7 +289,7 @@ fn a_failed_liveness_probe_restarts_and_a_failed_readiness_probe_is_shown() {
 fn a_probe_of_a_closed_port_or_without_an_end_disturbs_no_other_worker() {
     let bed = Bed::new();
     let closed = free_port();
-    // Accepts, and then sends a head without end, a byte at a time.
+    // Accepts, and then sends an endless head, a byte at a time.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let endless = listener.local_addr().expect("bound").port();
     std::thread::spawn(move || {
@@ -327,7 +327,7 @@ fn time_in_which_the_supervisor_did_not_run_counts_against_no_worker() {
     let bed = Bed::new();
     let port = free_port();
     let beating = notifying("while True:\n say('WATCHDOG=1')\n time.sleep(0.05)");
-    // Each becomes ready while the supervisor stands still, whose patience ends while it does so.
+    // Each becomes ready while the supervisor is stopped, and its timeout ends meanwhile.
     let wait = "while not os.path.exists('go'): time.sleep(0.01)\n";
     let notify = notifying(&format!("{wait}say('READY=1')\ntime.sleep(10**6)"));
     let newline =
@@ -358,12 +358,13 @@ fn time_in_which_the_supervisor_did_not_run_counts_against_no_worker() {
         supervisor.wait_phase(name, "starting");
     }
     let pid = supervisor.child.id() as i32;
-    // One that never waits stands still with us, as in a container that is suspended.
+    // A worker that never waits is stopped together with the supervisor, as in a suspended
+    // container.
     let busy = supervisor.worker("busy").pid.expect("it runs");
     crate::harness::kill(pid, nix::sys::signal::Signal::SIGSTOP);
     crate::harness::kill(busy, nix::sys::signal::Signal::SIGSTOP);
     bed.write("go", "");
-    // The pause is what is tried: longer than every patience.
+    // The pause is the subject of the test: it is longer than every timeout.
     std::thread::sleep(Duration::from_secs(5));
     crate::harness::kill(pid, nix::sys::signal::Signal::SIGCONT);
     crate::harness::kill(busy, nix::sys::signal::Signal::SIGCONT);
@@ -389,7 +390,7 @@ fn a_pause_at_any_moment_of_a_start_counts_against_no_worker() {
         supervisor
     });
     let paused: Vec<_> = paused.collect();
-    // The pause is what is tried: longer than every patience.
+    // The pause is the subject of the test: it is longer than every timeout.
     std::thread::sleep(Duration::from_millis(2500));
     for supervisor in paused {
         crate::harness::kill(supervisor.child.id() as i32, nix::sys::signal::Signal::SIGCONT);
@@ -409,8 +410,7 @@ fn a_pause_at_any_moment_of_a_start_counts_against_no_worker() {
 #[test]
 fn a_line_that_is_written_right_after_the_launch_is_seen() {
     let bed = Bed::new();
-    // The shell is there already, and writes before anything else: thirty times, so that no chance
-    // helps.
+    // The shell runs already, and writes before anything else: thirty times, to exclude luck.
     let yaml = "version: 1\nworkers:\n  w: { instances: 30, command: [sh, -c, 'echo READY; exec sleep 1d'], ready: { log: READY, timeout: 1h } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();

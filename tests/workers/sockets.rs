@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::harness::{Bed, EAGER, kill, text};
 use nix::sys::signal::Signal;
 
-/// Serves each connection on the passed socket with its own number; TERM ends it between two
-/// connections.
+/// Answers each connection on the passed socket with its PID; TERM ends it between two connections.
 const SERVER: &str = r#"
 import os, signal, socket, sys, select
 assert os.environ['LISTEN_PID'] == str(os.getpid()), os.environ['LISTEN_PID']
@@ -79,7 +78,7 @@ fn clients_are_never_refused_while_workers_restart_and_instances_share_the_load(
         })
         .collect();
     for _ in 0..10 {
-        // All at once: for a moment nobody accepts, and clients wait in the queue.
+        // All at once: for a moment no process accepts, and clients wait in the queue.
         supervisor.client.restart(&["web".into()], true).expect("restarted");
         let before = served.load(Ordering::Relaxed);
         supervisor
@@ -90,11 +89,11 @@ fn clients_are_never_refused_while_workers_restart_and_instances_share_the_load(
         clients.into_iter().flat_map(|client| client.join().expect("a client")).collect();
     assert_eq!(*failed.lock().expect("not poisoned"), Vec::<String>::new(), "failed requests");
     assert!(pids.len() > 5, "served by many incarnations: {pids:?}");
-    // Killed, it takes along what it had accepted, and still nobody is refused.
+    // A killed worker loses the connections that it has accepted, and still no client is refused.
     for _ in 0..20 {
         let before = supervisor.wait_phase("web.1", "running");
         kill(before.pid.expect("running"), Signal::SIGKILL);
-        TcpStream::connect(("127.0.0.1", port)).expect("nobody is refused");
+        TcpStream::connect(("127.0.0.1", port)).expect("no client is refused");
         supervisor.wait_generation("web.1", before.generation + 1);
     }
     supervisor.stop();
@@ -161,7 +160,7 @@ fn an_address_in_use_is_reported_and_tried_again() {
 #[test]
 fn a_unix_socket_is_bound_at_its_final_name() {
     let bed = Bed::new();
-    // As sd_is_socket_unix(3) asks: what getsockname(2) says.
+    // sd_is_socket_unix(3) checks the name of getsockname(2).
     let script =
         "import socket; print('NAME', socket.socket(fileno=3).getsockname(), flush=True); input()";
     let yaml = format!(
@@ -181,7 +180,7 @@ fn a_unix_socket_is_bound_at_its_final_name() {
             .all(|path| path == mark)
     };
     assert!(of_control(), "the control socket too");
-    // A successor goes on with the same ones.
+    // A successor keeps the same sockets.
     crate::harness::kill(supervisor.status().supervisor.pid, nix::sys::signal::Signal::SIGKILL);
     supervisor.wait("another supervisor", |supervisor| supervisor.client.status().ok());
     assert!(of_control());
