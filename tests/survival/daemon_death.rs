@@ -1,5 +1,5 @@
-//! The supervisor dies: by a thread's fault, by SIGKILL, by its guardian's death. Nothing is left,
-//! nothing is doubled, and the successor tells the story.
+//! The supervisor dies: by a thread's fault, by SIGKILL, by its guardian's death. Nothing is left
+//! over, nothing runs twice, and the successor records the incident.
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -7,8 +7,8 @@ use crate::harness::{Bed, EAGER, Supervisor, find, kill, repository};
 use nix::sys::signal::Signal;
 use supervisord_rs::control::protocol::StatusReport;
 
-/// Without a heartbeat that a machine with other work cannot keep: a worker that gets no processor
-/// for half a second is taken for hung, and that is not what is looked at here.
+/// Without a heartbeat that a busy machine cannot keep: a worker without processor time for half a
+/// second counts as hung, and that is not the subject here.
 fn configuration(name: &str) -> String {
     let path = repository(&format!("config/{name}.yaml"));
     let text = std::fs::read_to_string(path).expect("a configuration of the repository");
@@ -47,7 +47,7 @@ fn without_a_guardian_it_dies_of_the_real_signal_and_the_next_run_tells_the_stor
     next.stop();
 }
 
-/// Waits for another supervisor than this one, with everybody running.
+/// Waits for another supervisor than this one, with every worker running.
 fn successor(supervisor: &Supervisor<'_>, before: &StatusReport) -> StatusReport {
     supervisor.wait("the successor", |supervisor| {
         let status = supervisor.client.status().ok()?;
@@ -74,10 +74,10 @@ fn a_supervisor_that_is_killed_is_replaced_and_its_processes_are_adopted() {
         assert!(incident.supervisor_died && incident.lost.is_empty(), "{incident:?}");
         assert_eq!(incident.survived, ["a", "b", "c", "d"]);
         assert_eq!(incident.ending.signal.as_deref(), Some("SIGKILL"));
-        assert_eq!(incident.worker, None, "nobody's doing that anybody knows");
+        assert_eq!(incident.worker, None, "the culprit is unknown");
         before = supervisor.wait_progress(Some(&after));
     }
-    // What was taken over is crashed and stopped as always.
+    // Adopted workers crash and stop as always.
     supervisor.client.inject("b", "segfault").expect("allowed");
     let incident = supervisor.wait_incident(5);
     assert_eq!(
@@ -96,7 +96,7 @@ fn with_on_death_kill_nothing_outlives_the_supervisor() {
     assert!(yaml.contains("on_death: kill"), "{yaml}");
     let supervisor = bed.start(&yaml);
     let before = supervisor.wait_progress(None);
-    // The configuration in force is kept also where no process is.
+    // The keeper holds the configuration in force also where it holds no process.
     bed.write("supervisord-rs.yaml", "version: [");
     kill(before.supervisor.pid, Signal::SIGKILL);
     let after = successor(&supervisor, &before);
@@ -158,7 +158,7 @@ fn workers_that_end_while_there_is_no_supervisor_are_accounted_for() {
     let supervisor = bed.start(&yaml);
     let before = supervisor.wait_running();
     let guardian = supervisor.child.id() as i32;
-    // The guardian is held, so that nobody is there when the worker ends.
+    // The guardian is stopped, so that no supervisor runs when the worker ends.
     kill(guardian, Signal::SIGSTOP);
     kill(before.supervisor.pid, Signal::SIGKILL);
     let worker = before.workers[0].pid.expect("it runs");
@@ -226,7 +226,7 @@ fn after_the_guardians_death_workers_that_ignore_term_are_killed_and_another_run
         std::fs::remove_file(bed.path("logs/stubborn.log")).expect("its log");
         supervisor.child.kill().expect("our child");
         supervisor.wait_exit();
-        // The next one starts as soon as the lock is free, and that is when nobody is left.
+        // The next one starts as soon as the lock is free, which is when no process is left.
         supervisor.wait("everything to be gone", |_| bed.processes().is_empty().then_some(()));
     }
     bed.start(&yaml).stop();
@@ -346,8 +346,12 @@ fn a_crash_is_not_a_reload_whatever_has_become_of_the_file() {
         before = after;
     }
     assert!(supervisor.incidents().iter().all(|incident| incident.lost.is_empty()));
-    // Whoever wants what stands there says so.
-    assert_ne!(bed.verb(&["reload"]).status.code(), Some(0), "a would be nobody's");
+    // `reload` reads the file.
+    assert_ne!(
+        bed.verb(&["reload"]).status.code(),
+        Some(0),
+        "`a` would belong to no configuration"
+    );
     supervisor.client.stop(&["a".into()], true).expect("stopped");
     let done = bed.verb(&["reload"]);
     assert_eq!(done.status.code(), Some(0), "{}{}", crate::harness::text(&done.stderr), bed.log());
@@ -360,7 +364,7 @@ fn a_crash_is_not_a_reload_whatever_has_become_of_the_file() {
             .all(|worker| worker.phase == "running" && worker.pid != before.workers[1].pid);
         (names == ["b", "c"] && is_up).then_some(status)
     });
-    // And that is what a crash goes on with from now on.
+    // From now on a crash continues with the new text.
     std::fs::write(&file, "no: yaml: at: all").expect("written");
     kill(after.supervisor.pid, Signal::SIGKILL);
     let last = successor(&supervisor, &after);
@@ -380,7 +384,7 @@ fn a_runtime_directory_that_is_deleted_is_made_again_and_stays_taken() {
         &["--storm"],
     );
     let before = supervisor.wait_running();
-    // Whoever clears it away may meet what is being made again.
+    // A file that is just being made again may be in the way of the removal.
     let clear =
         || bed.wait("the directory to be gone", || std::fs::remove_dir_all(bed.path("run")).ok());
     clear();
@@ -446,7 +450,7 @@ fn a_runtime_directory_that_is_deleted_after_a_hand_over_stays_taken() {
         written.lines().map(str::trim).collect::<Vec<_>>(),
         [&*pid, &*bed.path("run").to_string_lossy()]
     );
-    // Deleted, it is made again: the second run below meets it.
+    // When deleted, the lock is made again: it refuses the second run below.
     std::fs::remove_file(&lock).expect("there");
     supervisor.wait("the lock to be made again", |_| {
         let is_said =
@@ -462,7 +466,7 @@ fn a_runtime_directory_that_is_deleted_after_a_hand_over_stays_taken() {
     let after = supervisor.wait("the control socket", |supervisor| supervisor.client.status().ok());
     assert_eq!(after.supervisor.pid, before.supervisor.pid);
     assert_eq!(find(&after, "a").pid, find(&first, "a").pid, "{}", bed.log());
-    // Another runtime directory with the same state directory hinders nobody.
+    // A supervisor with another runtime directory may share the state directory.
     let mut other = bed.command(&["run", "-c"]);
     let file = bed.write(
         "other.yaml",
@@ -507,7 +511,7 @@ fn an_order_to_stop_outlives_a_death_and_with_remember_an_orderly_end() {
 #[test]
 fn what_was_counted_stays_counted_and_what_was_open_is_recorded_over_a_death() {
     let bed = Bed::new();
-    // In the way of its log: what it writes is lost.
+    // A directory in place of its log: its output is lost.
     std::fs::create_dir_all(bed.path("logs/w.log")).expect("a directory");
     let flag = bed.path("flag").display().to_string();
     let yaml = format!(
@@ -536,7 +540,7 @@ fn what_was_counted_stays_counted_and_what_was_open_is_recorded_over_a_death() {
         "{incident:?}"
     );
     assert!(incident.recovered_us.is_some() && !incident.supervisor_died, "{incident:?}");
-    // The file says all of it, also what was lost before the death.
+    // The file counts all of the loss, also what was lost before the death.
     std::fs::remove_dir(bed.path("logs/w.log")).expect("out of the way");
     let output = supervisor.wait_output("w", "bytes of w lost here]");
     let mark =
@@ -549,8 +553,8 @@ fn what_was_counted_stays_counted_and_what_was_open_is_recorded_over_a_death() {
 #[test]
 fn an_incident_that_waits_for_its_last_lines_is_on_record_after_a_death_and_once() {
     let bed = Bed::new();
-    // Its log takes no more than a pipe holds, and does not let go: the last lines do not come, and
-    // the incident waits for them.
+    // Its log is a full pipe, and a write to it hangs: the last lines do not come, and the incident
+    // waits for them.
     let fifo = bed.path("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
     let _reader = std::fs::File::options().read(true).write(true).open(&fifo).expect("open");
@@ -581,7 +585,7 @@ fn an_incident_that_waits_for_its_last_lines_is_on_record_after_a_death_and_once
         "{incident:?}"
     );
     assert!(incident.recovered_us.is_some() && !incident.supervisor_died, "{incident:?}");
-    // What is on record is not written again by the next.
+    // The next supervisor does not write a recorded incident again.
     kill(after.supervisor.pid, Signal::SIGKILL);
     successor(&supervisor, &after);
     let path = bed.path("state/incidents.jsonl");
@@ -596,14 +600,14 @@ fn an_incident_that_waits_for_its_last_lines_is_on_record_after_a_death_and_once
 #[test]
 fn what_a_cell_itself_has_lost_stays_counted_over_a_death() {
     let bed = Bed::new();
-    // In the way of its log: what it writes is lost.
+    // A directory in place of its log: its output is lost.
     std::fs::create_dir_all(bed.path("logs/cell-c.log")).expect("a directory");
     let yaml = "version: 1\nsupervisor: { fault_injection: allow }\nworkers:\n  \
          a: { worker: ticker, isolation: thread, cell: c, on_panic: contain }\n";
     let supervisor = bed.start(yaml);
     let before = supervisor.wait_running();
     let host = before.workers[0].pid.expect("it runs");
-    // As a library in the cell would that writes past the workers.
+    // Like a library in the cell that writes to standard output directly.
     let mut output = std::fs::File::options()
         .write(true)
         .open(format!("/proc/{host}/fd/1"))
@@ -616,7 +620,7 @@ fn what_a_cell_itself_has_lost_stays_counted_over_a_death() {
     kill(before.supervisor.pid, Signal::SIGKILL);
     let after = successor(&supervisor, &before);
     assert!(after.supervisor.lost_output >= 1000, "{}", after.supervisor.lost_output);
-    // The file says all of it too.
+    // The file counts all of the loss too.
     std::fs::remove_dir(bed.path("logs/cell-c.log")).expect("out of the way");
     std::io::Write::write_all(&mut output, b"more\n").expect("a pipe");
     supervisor.wait("the mark", |_| {

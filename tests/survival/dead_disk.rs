@@ -1,5 +1,5 @@
-//! Launches from a disk that does not answer: they hold up nobody, are given up in time, and come
-//! to nothing later.
+//! Launches from a disk that does not answer: they delay no other worker, are given up in time, and
+//! start nothing later.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::harness::dead_disk::DeadDisk;
 use crate::harness::{Bed, EAGER, find};
 
-/// Workers whose launch waits for a dead disk, each in a step of its own, beside two that are well.
+/// Workers whose launch waits for a dead disk, each in another step, beside two healthy ones.
 fn on_a_dead_disk(disk: &Path, limit: &str) -> String {
     for name in ["cwd", "key"] {
         if name == "cwd" {
@@ -30,7 +30,7 @@ fn on_a_dead_disk(disk: &Path, limit: &str) -> String {
         ("exec", format!("command: [{disk}/{run}]")),
         ("env", format!("command: [{run}], env_file: {disk}/key")),
         ("secret", format!("command: [{run}], secrets: {{ KEY: {disk}/key }}")),
-        // More than there are threads to begin with.
+        // More than the launcher's first threads.
         ("more1", format!("command: [{run}], cwd: {disk}/cwd")),
         ("more2", format!("command: [{run}], cwd: {disk}/cwd")),
     ] {
@@ -41,7 +41,7 @@ fn on_a_dead_disk(disk: &Path, limit: &str) -> String {
 
 const DEAD: [&str; 6] = ["cwd", "exec", "env", "secret", "more1", "more2"];
 
-/// That the loop turns and launches are made: `b` is replaced.
+/// Shows that the loop turns and launches work: `b` is replaced.
 #[track_caller]
 fn replace(supervisor: &crate::harness::Supervisor<'_>) {
     let before = supervisor.worker("b");
@@ -79,13 +79,14 @@ fn a_launch_that_hangs_delays_no_other_worker_and_is_given_up_in_time() {
         assert!(message.contains(words), "{name}: {message}");
     }
     replace(&supervisor);
-    // They are tried again, and nothing piles up: the kernel holds one process of each at most.
+    // The supervisor tries them again, and nothing piles up: the kernel holds one process of each
+    // at most.
     let tried = supervisor.worker("cwd").generation;
     supervisor.wait_generation("cwd", tried + 2);
     let held =
         children(supervisor.status().supervisor.pid).into_iter().filter(|pid| state(*pid) == 'D');
     assert!(held.count() <= DEAD.len(), "one of each");
-    // Stopping one that hangs is over at once.
+    // Stopping a hanging launch returns at once.
     supervisor.client.stop(&["more2".into()], true).expect("stopped");
     replace(&supervisor);
     dead.heal();

@@ -1,4 +1,4 @@
-//! What the guardian does when a supervisor dies, hangs, cannot be started, or is to end: workers
+//! The guardian's reaction to a supervisor that dies, hangs, cannot start, or must end: workers
 //! notice nothing, or end in order.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::harness::{Bed, Supervisor, find, is_alive, kill};
 use nix::sys::signal::Signal;
 use supervisord_rs::control::protocol::{IncidentRecord, StatusReport};
 
-/// A worker that says so when it is asked to end, and takes a moment for it.
+/// A worker that prints a line when it gets TERM, and takes a moment to end.
 const POLITE: &str =
     "trap 'sleep 0.3; echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done";
 
@@ -23,7 +23,7 @@ fn configuration(supervisor: &str) -> String {
     )
 }
 
-/// A bed where the polite one has come so far that it can be asked.
+/// A bed where the polite worker has its handler installed.
 fn started<'a>(bed: &'a Bed, supervisor: &str) -> (Supervisor<'a>, StatusReport) {
     let supervisor = bed.start(&configuration(supervisor));
     supervisor.wait_output("polite", "up");
@@ -46,7 +46,7 @@ fn guardian(supervisor: &Supervisor<'_>) -> i32 {
     i32::try_from(supervisor.child.id()).expect("a pid")
 }
 
-/// The incidents that were written, when nobody can be asked any more.
+/// The incidents in the file, once no supervisor answers any more.
 fn written(bed: &Bed) -> Vec<IncidentRecord> {
     let text = std::fs::read_to_string(bed.path("state/incidents.jsonl")).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).expect("a record")).collect()
@@ -129,7 +129,7 @@ fn a_death_during_a_shutdown_is_an_incident_and_leaves_workers_their_time_to_sto
     let bed = Bed::new();
     let (mut supervisor, before) = started(&bed, "");
     supervisor.client.shutdown(false).expect("ordered");
-    // As a thread worker does that panics when it is asked to stop.
+    // Like a thread worker that panics when it should stop.
     kill(before.supervisor.pid, Signal::SIGABRT);
     assert_eq!(supervisor.wait_exit().code(), Some(0), "{}", bed.log());
     assert!(bed.output("polite").contains("bye"), "{}", bed.log());
@@ -142,7 +142,7 @@ fn a_death_during_a_shutdown_is_an_incident_and_leaves_workers_their_time_to_sto
     assert_eq!(bed.processes(), Vec::<i32>::new());
 }
 
-/// Who asked for the end hears of the end, whoever carries it out.
+/// The client that ordered the shutdown learns of its end, whichever supervisor completes it.
 #[test]
 fn shutdown_waits_for_the_end_that_a_successor_brings() {
     let bed = Bed::new();
@@ -167,9 +167,9 @@ fn shutdown_waits_for_the_end_that_a_successor_brings() {
     assert!(bed.output("polite").contains("bye"), "{}", bed.log());
 }
 
-/// The guardian has several threads, and the supervisor hears of the death of each that it is a
-/// child of in turn: however often that comes, it is no second order. A service manager or a person
-/// may order the end on top of it: a first order.
+/// The guardian has several threads, and the supervisor gets PWR for each that becomes its parent
+/// and dies: however often it comes, it is not a second order. A service manager or a person may
+/// order the end on top of it: a first order.
 #[test]
 fn the_guardians_death_leaves_workers_their_time_to_stop() {
     for round in 0..3 {
@@ -192,7 +192,7 @@ fn how_long_the_guardian_waits_is_not_how_long_it_took_to_see() {
     let (supervisor, before) = started(&bed, "restart: { backoff: { initial: 3s, max: 3s } }");
     kill(before.supervisor.pid, Signal::SIGKILL);
     let after = successor(&supervisor, &before);
-    // Written, before the one that writes it dies too.
+    // The incident must be written before its writer dies too.
     let known = supervisor.wait_incident(0).id;
     kill(after.supervisor.pid, Signal::SIGKILL);
     let incident = supervisor.wait_incident(known);
@@ -206,7 +206,7 @@ fn an_order_to_end_that_comes_during_the_start_is_carried_out() {
         let bed = Bed::new();
         let mut supervisor = bed.launch(&configuration(""), options);
         let status = std::path::PathBuf::from(format!("/proc/{}", supervisor.child.id()));
-        // As soon as it can be asked at all: before, it is not even our program.
+        // As early as possible: before that, the process has not executed the program yet.
         supervisor.wait("TERM to be held or taken", |_| {
             let text = std::fs::read_to_string(status.join("status")).ok()?;
             let has = |field: &str| {
@@ -255,7 +255,7 @@ fn a_notify_socket_without_an_fd_store_does_not_remove_the_guardian() {
     supervisor.stop();
 }
 
-/// Nothing that the guardian leaves undone is felt by whoever asks the supervisor.
+/// A guardian that does nothing delays no client of the supervisor.
 #[test]
 fn a_guardian_that_does_not_read_blocks_nothing() {
     let bed = Bed::new();
@@ -266,8 +266,8 @@ fn a_guardian_that_does_not_read_blocks_nothing() {
     let supervisor = bed.start(&yaml);
     supervisor.wait_running();
     kill(guardian(&supervisor), Signal::SIGSTOP);
-    // So many launches fill the queue of a socket that nobody reads: half a second for each, if
-    // anybody waited.
+    // So many launches fill the queue of a socket that is not read: the loop would lose half a
+    // second for each if it waited.
     let begun = Instant::now();
     supervisor.client.scale("many", 40, true).expect("scaled");
     let took = begun.elapsed();
@@ -279,7 +279,7 @@ fn a_guardian_that_does_not_read_blocks_nothing() {
     supervisor.wait("a word that it is over", |supervisor| {
         supervisor.bed.log().contains("fd store takes descriptors again").then_some(())
     });
-    // What was launched with everything kept outlives the supervisor.
+    // A worker whose descriptors are all kept outlives the supervisor.
     let before = supervisor.status();
     kill(before.supervisor.pid, Signal::SIGKILL);
     let after = successor(&supervisor, &before);
@@ -300,7 +300,8 @@ fn fill_queue(of_supervisor: i32) {
     while socket.send_to_addr(b"STATUS=filling", &address).is_ok() {}
 }
 
-/// What the supervisor has said last is lost in the queue; that it ends in order is not.
+/// The full queue loses the supervisor's last datagrams, but not the announcement of its orderly
+/// end.
 #[test]
 fn an_orderly_end_is_one_also_for_a_guardian_that_does_not_read() {
     for is_signal in [false, true] {
@@ -329,8 +330,8 @@ fn an_orderly_end_is_one_also_for_a_guardian_that_does_not_read() {
     }
 }
 
-/// Nobody starts a supervisor any more: neither the old one nor its successor leaves workers to
-/// themselves.
+/// No guardian can start a supervisor any more: neither the old one nor its successor leaves
+/// workers unsupervised.
 #[test]
 fn the_guardians_death_during_a_hand_over_ends_everything() {
     for pause in [0, 20, 40, 60, 80, 100] {
@@ -345,7 +346,8 @@ fn the_guardians_death_during_a_hand_over_ends_everything() {
         supervisor.wait("the end of everything", |supervisor| {
             supervisor.bed.processes().is_empty().then_some(())
         });
-        // One that is just ending has no environment any more, by which it would be found.
+        // A process that is just ending has no environment any more, by which the test would find
+        // it.
         supervisor.wait("the end of the old one", |_| (!is_alive(old)).then_some(()));
         order.wait().expect("an answer");
     }

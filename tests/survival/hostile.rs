@@ -1,6 +1,5 @@
-//! What a worker shares with the supervisor, and what a stranger sends it, holds nobody up:
-//! descriptors that are slow to close, floods of datagrams, flags of an open description that two
-//! have.
+//! What a worker shares with the supervisor, and what a stranger sends it, blocks nothing:
+//! descriptors that are slow to close, floods of datagrams, flags of a shared open description.
 
 use std::fs;
 use std::io::{IoSlice, Write};
@@ -17,12 +16,12 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg, setsockopt, sockopt};
 
-/// What a person would call hanging, on a machine that is busy.
+/// An answer that takes longer counts as hanging, on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(5);
-/// For a socket that is closed: far beyond what is at once.
+/// The deadline for a socket to be closed: far beyond immediate.
 const LINGER_S: i32 = 90;
 
-/// A line to a notify socket that stands in the environment of a process.
+/// A connection to the notify socket that the environment of a process names.
 fn line_to(pid: i32) -> UnixDatagram {
     let environment = fs::read(format!("/proc/{pid}/environ")).expect("a live process");
     let mut variables = environment.split(|byte| *byte == 0);
@@ -42,7 +41,7 @@ fn send(line: &UnixDatagram, text: &str, descriptors: &[RawFd]) {
     sendmsg::<()>(line.as_raw_fd(), &parts, &rights, MsgFlags::empty(), None).expect("sent");
 }
 
-/// A connection whose close waits for what its other end never reads.
+/// A connection whose close blocks until the other end reads, which it never does.
 fn lingering(listener: &TcpListener) -> OwnedFd {
     let mut stream =
         TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
@@ -81,7 +80,7 @@ fn descriptors_that_a_stranger_sends_are_closed_outside_the_loop() {
         send(line, "READY=1", &[sent.as_raw_fd()]);
     }
     answers_at_once(&supervisor);
-    // The guardian does its part too.
+    // The same holds for the guardian.
     kill(own, Signal::SIGKILL);
     let begin = Instant::now();
     let next = supervisor.wait("a successor", |supervisor| {
@@ -93,10 +92,10 @@ fn descriptors_that_a_stranger_sends_are_closed_outside_the_loop() {
             .filter(|pid| *pid != own)
     });
     assert!(begin.elapsed() < AT_ONCE * 3, "the successor came after {:?}", begin.elapsed());
-    // Where there is no room for them, none of them stays either.
+    // Where the receiver gives no room for them, none of them stays open either.
     let before = open_files(next);
     let limit = libc::rlimit { rlim_cur: before as u64 + 20, rlim_max: before as u64 + 20 };
-    // SAFETY: the call reads one structure of ours.
+    // SAFETY: the call reads one structure, which lives on this stack.
     let result =
         unsafe { libc::prlimit(next, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
     assert_eq!(result, 0, "it is our process");
@@ -142,10 +141,10 @@ fn floods_of_foreign_datagrams_and_of_deaths_block_no_client() {
     supervisor.stop();
 }
 
-/// The same open description that another process has under a number.
+/// The open description behind a descriptor of another process.
 fn share(pid: i32, number: RawFd) -> Option<OwnedFd> {
-    // SAFETY: these calls have no memory effects; each result is a new descriptor that is ours
-    // alone.
+    // SAFETY: these calls have no memory effects; each result is a new descriptor that only this
+    // test owns.
     unsafe {
         let process = libc::syscall(libc::SYS_pidfd_open, pid, 0);
         let process = OwnedFd::from_raw_fd(RawFd::try_from(process).ok().filter(|fd| *fd >= 0)?);
@@ -161,7 +160,7 @@ fn a_worker_that_fills_the_descriptor_that_wakes_it_delays_no_order() {
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
     let pid = supervisor.worker("spoilt").pid.expect("it lives");
-    // It shall not take back what is put there before the order comes.
+    // Suspended, so that it does not read the count before the order comes.
     kill(pid, Signal::SIGSTOP);
     let numbers = fs::read_dir(format!("/proc/{pid}/fd")).expect("a live process").flatten();
     let numbers: Vec<RawFd> = numbers
@@ -178,7 +177,7 @@ fn a_worker_that_fills_the_descriptor_that_wakes_it_delays_no_order() {
     for number in numbers {
         let shared = share(pid, number).expect("it is our process");
         let flags = OFlag::from_bits_truncate(fcntl(&shared, FcntlArg::F_GETFL).expect("flags"));
-        // As full as it gets, and whoever writes or reads next waits.
+        // The counter is full, and the next write blocks.
         let _ = fcntl(&shared, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK));
         let _ = nix::unistd::write(&shared, &(u64::MAX - 1).to_ne_bytes());
         let _ = fcntl(&shared, FcntlArg::F_SETFL(flags & !OFlag::O_NONBLOCK));
@@ -196,11 +195,11 @@ fn at_the_limit_of_threads_status_is_answered_with_or_without_figures() {
     let supervisor = bed.start_with(yaml, &["--no-guardian"]);
     supervisor.wait_running();
     let own = supervisor.status().supervisor.pid;
-    // Root may have as many threads as it likes: what their stacks take is limited instead.
+    // Root has no limit of threads: the memory for their stacks is limited instead.
     let size =
         crate::harness::proc_status(std::path::Path::new(&format!("/proc/{own}")), "VmSize") * 1024;
     let limit = libc::rlimit { rlim_cur: size + (1 << 20), rlim_max: size + (1 << 20) };
-    // SAFETY: the call reads one structure of ours.
+    // SAFETY: the call reads one structure, which lives on this stack.
     let result =
         unsafe { libc::prlimit(own, libc::RLIMIT_AS, &raw const limit, std::ptr::null_mut()) };
     assert_eq!(result, 0, "it is our process");

@@ -1,4 +1,5 @@
-//! The supervisor outlives what happens to it: its own deaths and hand-overs, and surroundings that hang, lie or run short.
+//! The supervisor survives: its own deaths and hand-overs, and surroundings that hang, lie or run
+//! short.
 
 mod daemon_death;
 mod dead_disk;

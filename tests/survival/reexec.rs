@@ -1,4 +1,4 @@
-//! Another supervisor takes over while this one lives: an upgrade, and one that is rolled back.
+//! Another supervisor takes over while this one runs: upgrades, and one that is rolled back.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -24,13 +24,13 @@ fn configuration(port: u16) -> String {
     )
 }
 
-/// What no hand-over may change: who runs, as which process and generation.
+/// What a hand-over must not change: the running workers with process and generation.
 fn processes(status: &StatusReport) -> Vec<(String, Option<i32>, u64)> {
     let all = status.workers.iter().filter(|worker| worker.name != "thread");
     all.map(|worker| (worker.name.clone(), worker.pid, worker.generation)).collect()
 }
 
-/// Clients that ask without a pause: how many were served, how many not.
+/// Clients that ask without a pause, and the numbers of answers and failures.
 struct Load {
     stop: Arc<AtomicBool>,
     failed: Arc<AtomicU64>,
@@ -114,8 +114,8 @@ fn no_client_notices_an_upgrade_under_load_and_a_broken_binary_is_rolled_back() 
     );
     assert!(!bed.log().contains("a descriptor that nobody knows"), "{}", bed.log());
 
-    // One that does not even start, one that dislikes the configuration, one that ends, and one
-    // that never says anything.
+    // A binary that does not even start, one that refuses the configuration, one that ends, and one
+    // that never reports anything.
     let takes = format!("[ \"$2\" = check ] || [ \"$1\" = check ] && exec {own} \"$@\"");
     let broken = [
         (bed.path("nowhere"), "no such file"),
@@ -150,7 +150,7 @@ fn no_client_notices_an_upgrade_under_load_and_a_broken_binary_is_rolled_back() 
         .wait("requests", |_| (load.served.load(Ordering::Relaxed) > served + 20).then_some(()));
     assert_eq!(load.end(), 0, "failed requests");
 
-    // What took over is as good as what was started: it dies and is replaced, and it ends in order.
+    // The successor works like a started supervisor: it dies and is replaced, and it ends in order.
     crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
     let after = supervisor.wait("a successor", |supervisor| {
         let status = supervisor.client.status().ok()?;
@@ -233,7 +233,7 @@ fn without_an_fd_store_a_hand_over_is_refused() {
     supervisor.stop();
 }
 
-/// Takes what comes until the deadline.
+/// Reads datagrams until the wanted one or the deadline.
 fn next(socket: &UnixDatagram, wanted: &str, within: Duration) -> bool {
     let end = Instant::now() + within;
     while Instant::now() < end {
@@ -300,8 +300,8 @@ fn a_reload_refuses_a_change_of_identity_before_anything_happens() {
     supervisor.stop();
 }
 
-/// What counts is the path that it was started by: a link that was flipped, a file that was moved
-/// away and replaced.
+/// The path that started the supervisor counts: a link that was flipped, a file that was moved away
+/// and replaced.
 #[test]
 fn an_upgrade_takes_what_lies_where_the_supervisor_was_started_from() {
     let bed = Bed::new();
@@ -343,7 +343,7 @@ fn an_upgrade_takes_what_lies_where_the_supervisor_was_started_from() {
     );
     let after = running(&supervisor);
     assert_eq!(image(after.supervisor.pid), bed.path("new"));
-    // A death starts what runs now, not what the guardian once was.
+    // After a death the guardian starts the binary that ran last, not its own.
     crate::harness::kill(after.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
     let last = supervisor.wait("a successor", |supervisor| {
         let status = supervisor.client.status().ok()?;
@@ -373,7 +373,7 @@ fn readers_of_events_do_not_delay_a_hand_over() {
                 .stdout(std::process::Stdio::null())
                 .spawn()
                 .expect("it runs");
-            // It is served when another request of ours, which came later, is.
+            // Once a later request has an answer, the reader of events is served.
             std::thread::sleep(Duration::from_millis(200));
             supervisor.status();
             let took = reload();
@@ -390,7 +390,7 @@ fn readers_of_events_do_not_delay_a_hand_over() {
     supervisor.stop();
 }
 
-/// A binary that takes its time to look at the configuration holds nobody.
+/// A binary that is slow to check the configuration delays nothing.
 #[test]
 fn while_a_successor_is_looked_for_the_supervisor_works() {
     let bed = Bed::new();
@@ -423,8 +423,7 @@ fn while_a_successor_is_looked_for_the_supervisor_works() {
     supervisor.stop();
 }
 
-/// A successor that is not prepared has been given nothing: the supervisor goes on as if there had
-/// been none.
+/// A successor that is not prepared has received nothing: the supervisor works on as before.
 #[test]
 fn a_stuck_successor_changes_nothing_and_blocks_nothing() {
     let bed = Bed::new();
@@ -467,14 +466,14 @@ fn a_stuck_successor_changes_nothing_and_blocks_nothing() {
         let (was, is) = (find(&before, name), find(&after, name));
         assert_eq!((is.pid, is.generation), (was.pid, was.generation), "{name}");
     }
-    // Nor is anything left in the way of the next one.
+    // Nothing is left that would block the next one.
     assert_eq!(bed.verb(&["reload"]).status.code(), Some(0), "{}", bed.log());
     assert_eq!(supervisor.incidents().len(), 0);
     supervisor.stop();
 }
 
-/// One that is prepared, is given all, and ends: what has come to rest goes on in another process
-/// of the old binary.
+/// A successor that is prepared, receives everything, and ends: a new process of the old binary
+/// continues.
 #[test]
 fn a_successor_that_ends_with_all_it_was_given_is_replaced_by_the_old_binary() {
     let bed = Bed::new();
@@ -508,8 +507,8 @@ fn a_successor_that_ends_with_all_it_was_given_is_replaced_by_the_old_binary() {
     supervisor.stop();
 }
 
-/// Whoever gives a sign of life every now and then is not judged for the time in which one
-/// supervisor waited for threads and the other was not there yet.
+/// The time in which one supervisor waits for threads and the other is not there yet counts against
+/// no heartbeat.
 #[test]
 fn a_hand_over_that_waits_for_a_thread_counts_against_no_worker() {
     let bed = Bed::new();
@@ -537,9 +536,9 @@ fn a_hand_over_that_waits_for_a_thread_counts_against_no_worker() {
         let are_up = |worker: &WorkerStatus| worker.phase == "running" || worker.name == "late";
         status.workers.iter().all(are_up).then_some(())
     });
-    // It does not stop when it is asked to: as long as the supervisor has patience.
+    // It ignores its stop order for as long as the supervisor waits.
     supervisor.client.inject("hangs", "hang").expect("injection is allowed");
-    // It listens when there is nobody to ask it, and its time is over before there is.
+    // It listens while no supervisor probes it, and its timeout ends before one does.
     supervisor.client.start(&["late".into()], false).expect("an order");
     supervisor.wait_phase("late", "starting");
     let before = supervisor.status();
@@ -547,12 +546,12 @@ fn a_hand_over_that_waits_for_a_thread_counts_against_no_worker() {
     assert_eq!(bed.verb(&["reload"]).status.code(), Some(0), "{}", bed.log());
     assert!(
         begun.elapsed() > Duration::from_secs(2),
-        "nobody waited for the thread: {:?}",
+        "the hand-over waited for the thread: {:?}",
         begun.elapsed()
     );
     let after = running(&supervisor);
     assert_ne!(after.supervisor.pid, before.supervisor.pid);
-    // What is tried is time: longer than their heartbeats.
+    // The subject of the test is time: longer than their heartbeats.
     std::thread::sleep(Duration::from_secs(3));
     let after = running(&supervisor);
     let others = |status: &StatusReport| {
@@ -564,7 +563,7 @@ fn a_hand_over_that_waits_for_a_thread_counts_against_no_worker() {
     supervisor.stop();
 }
 
-/// The disk that the file lies on may hang, and then whoever reads it.
+/// The disk of the file may hang, and with it every reader.
 #[test]
 fn a_configuration_that_cannot_be_read_blocks_nothing() {
     let bed = Bed::new();

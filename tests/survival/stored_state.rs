@@ -1,5 +1,5 @@
-//! What a predecessor left is stale, foreign, cut off, or lies: nothing is taken over that is not
-//! ours, nothing runs twice, and it is said.
+//! The state that a predecessor left is stale, foreign, cut off, or wrong: the supervisor adopts
+//! nothing foreign, starts nothing twice, and says so.
 
 use std::process::{Command, Stdio};
 
@@ -31,7 +31,7 @@ fn meanwhile(
 
 fn assert_each_runs_once(supervisor: &Supervisor<'_>, before: &StatusReport, after: &StatusReport) {
     for (old, new) in before.workers.iter().zip(&after.workers) {
-        assert_ne!(old.pid, new.pid, "{} was taken over on the word of nobody", old.name);
+        assert_ne!(old.pid, new.pid, "{} was adopted without evidence", old.name);
         assert!(!is_alive(old.pid.expect("it ran")), "{} runs twice", old.name);
     }
     assert_eq!(supervisor.bed.processes().len(), 5, "guardian, supervisor, three workers");
@@ -72,7 +72,7 @@ fn a_reused_pid_is_neither_adopted_nor_signalled() {
     let number = i32::try_from(stranger.id()).expect("a pid");
     let old = before.workers[0].pid.expect("it runs");
     let after = meanwhile(&supervisor, &before, |bed| {
-        // As if the worker had died and its number had been given to somebody else.
+        // As if the worker had died and another process had its PID.
         kill(old, Signal::SIGKILL);
         let path = bed.path("run/blackbox");
         let mut bytes = std::fs::read(&path).expect("a black box");
@@ -108,7 +108,7 @@ fn a_reused_pid_is_neither_adopted_nor_signalled() {
 fn unknown_descriptors_are_closed_and_named() {
     let bed = Bed::new();
     let file = bed.write("supervisord-rs.yaml", YAML);
-    // As a service manager would: two descriptors from 3 on, one of them of no meaning to us.
+    // As a service manager would: two descriptors from 3 on, one of them unknown to the supervisor.
     let program = bed.command(&[]).get_program().to_owned();
     let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
     let mut command = bed.command(&[]);
@@ -129,7 +129,7 @@ fn unknown_descriptors_are_closed_and_named() {
 
 #[test]
 fn workers_that_ended_with_supervisor_and_guardian_start_in_the_next_run() {
-    // Orphans come to this process and stay zombies, which tell how they ended.
+    // Orphans become children of this process and stay zombies, which show how they ended.
     nix::sys::prctl::set_child_subreaper(true).expect("allowed");
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  a: { worker: ticker, isolation: process }\n  b: { worker: ticker, isolation: thread, cell: c }\n  \
@@ -141,7 +141,7 @@ fn workers_that_ended_with_supervisor_and_guardian_start_in_the_next_run() {
     kill(before.supervisor.pid, Signal::SIGKILL);
     kill(guardian, Signal::SIGKILL);
     supervisor.child.wait().expect("our child");
-    // As a guardian that gives up does: that it was killed is no failure of its own.
+    // Like a guardian that gives up: a worker that it killed has not failed.
     kill(find(&before, "s").pid.expect("it runs"), Signal::SIGKILL);
     supervisor.wait("them to end", |_| {
         before.workers.iter().all(|worker| !is_alive(worker.pid.expect("it ran"))).then_some(())

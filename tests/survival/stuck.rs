@@ -1,5 +1,5 @@
-//! What hangs holds up nobody: processes that the kernel does not let die, readers of our own log
-//! and of the terminal that stopped reading.
+//! What hangs blocks nothing else: processes that the kernel does not let die, readers of the
+//! supervisor's log and of the terminal that stopped reading.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -10,15 +10,15 @@ use crate::harness::skip::{Lack, skip};
 use crate::harness::{Bed, EAGER, find, is_alive, is_root, kill, text};
 use nix::sys::signal::Signal;
 
-/// A cgroup of the first version's freezer: what is frozen there does not die of SIGKILL, as what
-/// waits for a dead disk.
+/// A cgroup of the freezer of version 1: a process that is frozen there does not die of SIGKILL,
+/// like one that waits for a dead disk.
 struct Freezer {
     cgroup: PathBuf,
     thawed: PathBuf,
 }
 
 impl Freezer {
-    /// `None`, and said, where this machine has none.
+    /// `None`, and a reported skip, where this machine has none.
     fn new(bed: &Bed) -> Option<Self> {
         let root = Path::new("/sys/fs/cgroup/freezer");
         if !is_root() || !root.join("cgroup.procs").exists() {
@@ -31,7 +31,7 @@ impl Freezer {
         Some(Self { cgroup, thawed: bed.path("thawed") })
     }
 
-    /// What a shell says to freeze itself, until everyone is thawed for good.
+    /// The shell command that freezes the shell itself, until the test thaws it for good.
     fn script(&self) -> String {
         let (cgroup, flag) = (self.cgroup.display(), self.thawed.display());
         format!(
@@ -71,7 +71,7 @@ fn a_probe_and_a_hook_that_cannot_be_killed_delay_no_others_and_do_not_pile_up()
     let supervisor = bed.start(&yaml);
     supervisor.wait("a frozen probe", |_| (!freezer.pids().is_empty()).then_some(()));
     supervisor.wait("a verdict", |supervisor| (!supervisor.worker("w").health.ready).then_some(()));
-    // The loop goes on meanwhile.
+    // The loop turns meanwhile.
     supervisor.wait_phase("good", "running");
     let before = supervisor.status();
     supervisor
@@ -129,7 +129,7 @@ fn a_stalled_reader_of_the_supervisors_log_does_not_hold_the_supervisor() {
     );
     let file = bed.write("supervisord-rs.yaml", &yaml);
     let mut command = bed.command(&["run", "--no-guardian", "-c"]);
-    // Nobody reads: a pipe holds 64 KiB.
+    // A pipe without a reader holds 64 KiB.
     command.arg(file).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut supervisor = bed.attach(command);
     supervisor.wait("a thousand incidents", |supervisor| {
@@ -137,7 +137,7 @@ fn a_stalled_reader_of_the_supervisors_log_does_not_hold_the_supervisor() {
     });
     supervisor.client.stop(&["crash".into()], true).expect("stopped");
     assert_eq!(supervisor.worker("good").generation, 1);
-    // Whoever reads again gets everything.
+    // A reader that comes back gets everything.
     let mut log = supervisor.child.stderr.take().expect("piped");
     let reader = std::thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -153,7 +153,7 @@ fn a_stalled_reader_of_the_supervisors_log_does_not_hold_the_supervisor() {
 #[test]
 fn a_terminal_that_stalls_holds_up_no_worker_that_writes_elsewhere() {
     let bed = Bed::new();
-    // More of them than there are threads that carry output.
+    // More workers than there are threads that carry output.
     let yaml = "version: 1\nworkers:\n  shown: { instances: 50, command: [sh, -c, 'while :; do echo shown; done'], ready: { after: 0s }, logs: { stdout: terminal } }\n  \
                 good: { command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo good $i; sleep 0.01; done'], ready: { after: 0s } }\n";
     let file = bed.write("supervisord-rs.yaml", yaml);
@@ -161,7 +161,7 @@ fn a_terminal_that_stalls_holds_up_no_worker_that_writes_elsewhere() {
     let mut command = bed.command(&["run", "--no-guardian", "-c"]);
     command.arg(file).stdout(Stdio::piped()).stderr(log);
     let supervisor = bed.attach(command);
-    // What is not read is lost in the end, and counted, so that those who write it go on.
+    // The supervisor finally drops what is not read, and counts it, so that its writers run on.
     supervisor.wait("a loss", |supervisor| {
         let status = supervisor.client.status().ok()?;
         let is_counted = |name: &str| {
@@ -245,8 +245,8 @@ fn a_suspended_cell_whose_worker_does_not_stop_in_time_ends_whole() {
     supervisor.stop();
 }
 
-/// A thread that traces a process, hears that it has died and says nothing of it: so does a
-/// debugger at its prompt.
+/// A thread that traces a process and does not reap it after its death, like a debugger at its
+/// prompt.
 struct Tracer {
     end: std::sync::mpsc::Sender<()>,
     thread: std::thread::JoinHandle<()>,
@@ -257,7 +257,7 @@ impl Tracer {
         let (end, ended) = std::sync::mpsc::channel();
         let (begun, has_begun) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
-            // SAFETY: the call has no memory effects in us.
+            // SAFETY: the call has no memory effects in this process.
             let result = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) };
             begun.send(result).expect("a listener");
             let _ = ended.recv();
@@ -310,7 +310,7 @@ fn workers_die_and_come_back_while_the_guardian_is_stopped() {
     supervisor.wait_phase("a", "running");
     let guardian = i32::try_from(supervisor.child.id()).expect("a number");
     kill(guardian, Signal::SIGSTOP);
-    // Longer than its queue: in the end nothing is kept for a successor, and nothing is let go.
+    // Longer than its queue: in the end the guardian neither keeps nor releases anything.
     for generation in 1..=8 {
         let pid = supervisor.wait("it to run", |supervisor| {
             let worker = supervisor.worker("a");
@@ -330,7 +330,8 @@ fn workers_die_and_come_back_while_the_guardian_is_stopped() {
 #[test]
 fn a_real_time_signal_is_a_death_like_any_other() {
     let bed = Bed::new();
-    // Two orphans: the one that died of the signal would be first in line, and hide the other.
+    // Two orphans: the one that died of the signal is first in the kernel's list, and would hide
+    // the other.
     let orphans = "(sh -c 'echo a >> died; kill -40 $$' &); sleep 0.1; (sh -c 'echo b >> died' &); exec sleep 1d";
     let yaml = format!(
         "version: 1\ndefaults: {{ {EAGER}, ready: {{ after: 0s }} }}\nworkers:\n  parent: {{ command: [sh, -c, {}], cwd: {:?} }}\n  \

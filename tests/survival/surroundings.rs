@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::harness::Bed;
 
-/// Far more launches of one that cannot be launched than its limit of restarts.
+/// Waits for far more failed launches of a worker than its limit of restarts.
 #[track_caller]
 fn wait_for_tries(supervisor: &crate::harness::Supervisor<'_>) {
     supervisor.wait("many tries", |supervisor| {
@@ -95,7 +95,7 @@ fn short_of_descriptors_it_says_so_and_continues_when_there_are_some() {
     );
     let some = running(&supervisor).expect("an answer");
     assert!(some > 5, "{some}");
-    // Some are kept for those who ask, however many ask at once.
+    // The supervisor reserves some for clients, however many ask at once.
     let clients: Vec<_> = (0..10)
         .map(|_| {
             std::os::unix::net::UnixStream::connect(bed.path("run/control.sock")).expect("a socket")
@@ -103,7 +103,8 @@ fn short_of_descriptors_it_says_so_and_continues_when_there_are_some() {
         .collect();
     running(&supervisor).expect("an answer beside ten silent clients");
     drop(clients);
-    // Nobody is quarantined for what the machine lacks: those that wait come up as room comes.
+    // A shortage of the machine quarantines no worker: those that wait start as soon as there is
+    // room.
     wait_for_tries(&supervisor);
     let stuck: Vec<String> = supervisor
         .status()
@@ -147,7 +148,7 @@ fn short_of_processes_it_tries_again_and_does_not_fail() {
         yaml.push_str(&format!("  w{index}: {{ command: [sleep, 1d] }}\n"));
     }
     let file = bed.write("supervisord-rs.yaml", &yaml);
-    // Where that user may read the program.
+    // In a directory where that user may read the program.
     let inner = bed.command(&[]);
     let program = bed.path("supervisord-rs");
     std::fs::copy(inner.get_program(), &program).expect("copied");
@@ -286,7 +287,7 @@ fn a_terminal_that_closes_ends_nothing() {
     let before = supervisor.wait_phase("w", "running");
     let own = supervisor.status().supervisor.pid;
     drop(terminal.master);
-    // It has much to say now, to nobody.
+    // It logs a lot now, without a reader.
     let known = supervisor.incidents().len();
     supervisor.wait("more incidents", |supervisor| {
         (supervisor.incidents().len() > known + 10).then_some(())
@@ -302,9 +303,9 @@ fn closed_descriptors_and_jumping_clocks_cost_no_processor_time() {
     let Some(library) = faketime() else { return };
     let bed = Bed::new();
     let jump = bed.write("jump", "+0\n");
-    // Whoever could be asked again and again: output that ends, a readiness pipe that is closed
-    // unused, a probe of nobody, a client that went away, and the supervisor's own output that
-    // nobody takes.
+    // Everything that could be polled again and again: output that ends, a readiness pipe that is
+    // closed unused, a probe without a server, a client that has gone, and the supervisor's own
+    // output without a reader.
     let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
         mute: { command: [sh, -c, 'exec sleep 1d >&- 2>&-'] }\n  never: { command: [sh, -c, 'exec sleep 1d 5>&-'], ready: { fd: 5, timeout: 1h } }\n  \
         asked: { command: [sleep, 1d], health: { readiness: { tcp: '127.0.0.1:1', every: 10s } } }\n  told: { command: [sleep, 1d], ready: { notify: true, timeout: 1h } }\n";
@@ -336,7 +337,7 @@ fn closed_descriptors_and_jumping_clocks_cost_no_processor_time() {
     supervisor.stop();
 }
 
-/// What a process has spent up to now.
+/// The processor time of a process up to now.
 fn processor_time(pid: i32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a live process");
     let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
@@ -346,8 +347,8 @@ fn processor_time(pid: i32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// The library that fakes the wall clock (Debian: faketime); `None`, and the test is skipped, where
-/// it is not installed.
+/// The library that fakes the wall clock (Debian: faketime); `None`, and a skipped test, where it
+/// is not installed.
 fn faketime() -> Option<String> {
     let found = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
         .map(|machine| format!("/usr/lib/{machine}/faketime/libfaketime.so.1"))

@@ -279,7 +279,8 @@ fn a_signal_to_a_thread_is_refused_and_every_suspended_worker_can_be_resumed() {
     supervisor.client.resume(&["w".into()]).expect("resumed");
     supervisor.wait("it to go on", |_| (process_table::stat(pid)?.state != 'T').then_some(()));
     supervisor.client.stop(&["w".into()], true).expect("stopped");
-    let refused = supervisor.client.resume(&["w".into()]).expect_err("no worker is suspended").to_string();
+    let refused =
+        supervisor.client.resume(&["w".into()]).expect_err("no worker is suspended").to_string();
     assert!(refused.contains("not running"), "{refused}");
     supervisor.stop();
 }
