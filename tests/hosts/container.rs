@@ -1,5 +1,5 @@
-//! As process 1: in a PID namespace of its own, and in a container that holds nothing but the
-//! statically linked program.
+//! As process 1: in a PID namespace, and in a container that holds nothing but the statically
+//! linked program.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ fn as_init(bed: &Bed, yaml: &str, options: &[&str]) -> Namespace {
     Namespace(command.spawn().expect("unshare"))
 }
 
-/// The process behind `unshare`, by its number out here.
+/// The process behind `unshare`, by its PID outside the namespace.
 fn init_of(unshare: &Namespace) -> Option<i32> {
     let path = format!("/proc/{0}/task/{0}/children", unshare.0.id());
     std::fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
@@ -52,7 +52,7 @@ fn process_1_reaps_strangers_forwards_signals_and_exits_with_the_critical_worker
     }
     for options in [&[][..], &["--no-guardian"]] {
         let bed = Bed::new();
-        // Orphans of orphans, which nobody waits for.
+        // Orphans of orphans, which no parent waits for.
         let script = "for i in 1 2 3 4 5 6 7 8; do (setsid sh -c 'sleep 0.01 & sleep 0.02 & exit 0' &); done; sleep 0.5; ps -eo stat= | grep -c Z > zombies; echo UP; exec sleep 1d";
         let yaml = format!(
             "version: 1\nworkers:\n  w: {{ command: [sh, -c, {}], cwd: ., ready: {{ after: 0s }} }}\n",
@@ -108,7 +108,7 @@ fn a_container_needs_nothing_but_the_static_program_and_a_configuration() {
     for directory in ["proc", "dev", "etc/supervisord-rs", "run", "var/lib", "var/log"] {
         std::fs::create_dir_all(root.join(directory)).expect("a directory");
     }
-    // Every container runtime gives /dev/null; here we are the runtime.
+    // Every container runtime gives /dev/null; here the test is the runtime.
     let null = nix::sys::stat::makedev(1, 3);
     let mode = nix::sys::stat::Mode::from_bits_truncate(0o666);
     nix::sys::stat::mknod(&root.join("dev/null"), nix::sys::stat::SFlag::S_IFCHR, mode, null)
@@ -116,8 +116,8 @@ fn a_container_needs_nothing_but_the_static_program_and_a_configuration() {
     std::fs::copy(static_program(), root.join("supervisord-rs")).expect("copied");
     std::fs::write(root.join("etc/passwd"), "app:x:4242:4242::/:/bin/sh\n").expect("written");
     std::fs::write(root.join("etc/group"), "app:x:4242:\n").expect("written");
-    // As the documentation has it. The program is its own worker: there is no other executable in
-    // this container.
+    // The example of the documentation. The program is its own worker: there is no other executable
+    // in this container.
     let recipe = std::fs::read_to_string(repository("docs/container.md")).expect("the recipe");
     assert!(
         recipe.contains("RUSTFLAGS=\"-C target-feature=+crt-static\" cargo build"),
@@ -164,9 +164,8 @@ fn a_container_needs_nothing_but_the_static_program_and_a_configuration() {
     assert_eq!(unshare.0.wait().expect("our child").code(), Some(0), "{}", bed.log());
 }
 
-/// As container runtimes set it up: `before` is done by root in namespaces of its own, then
-/// `wrapper` runs the program. What it writes goes to a `/run` of its own, or to `kept` where that
-/// is given.
+/// As container runtimes set it up: root runs `before` in new namespaces, then `wrapper` runs the
+/// program. The program writes to its own `/run`, or to `kept` if that is given.
 fn in_container(bed: &Bed, yaml: &str, wrapper: &[&str], kept: Option<&Path>) -> Namespace {
     let file = bed.write("supervisord-rs.yaml", yaml);
     let open = std::fs::Permissions::from_mode(0o755);
@@ -211,7 +210,7 @@ const ON_RUN: &str = "version: 1\nsupervisor: { runtime_dir: /run/s, state_dir: 
                       defaults: { restart: { policy: always, backoff: { initial: 0s, jitter: 0 } } }\nworkers:\n  \
                       app: { command: [sleep, 1d] }\n  sdk: { worker: ticker }\n";
 
-/// What the supervisor in a container says of itself.
+/// The status of the supervisor in a container.
 fn status_of(container: &Namespace) -> Option<supervisord_rs::control::protocol::StatusReport> {
     let socket = format!("/proc/{}/root/run/s/control.sock", init_of(container)?);
     supervisord_rs::control::client::Client::new(Path::new(&socket)).status().ok()
@@ -283,15 +282,15 @@ fn a_kept_run_directory_does_no_harm_in_the_next_container() {
     let kept = bed.path("kept");
     std::fs::create_dir(&kept).expect("a directory");
     for round in 0..3 {
-        // Ended by force each time: lock, socket and black box are those of a dead one, with the
-        // numbers of the living.
+        // Killed each time: lock, socket and black box are those of a dead supervisor, with PIDs
+        // that other processes have now.
         let mut container = in_container(&bed, ON_RUN, &[], Some(&kept));
         wait_running(&bed, &container, 1);
         let before = status_of(&container).expect("an answer");
         assert_eq!(before.workers.len(), 2, "round {round}");
         container.0.kill().expect("ours");
         container.0.wait().expect("ours");
-        // The kernel ends a namespace's processes after its first one: until then they have the
+        // The kernel ends a namespace's processes after its first one: until then they hold the
         // lock.
         bed.wait("the container to be gone", || bed.processes().is_empty().then_some(()));
     }
@@ -299,7 +298,7 @@ fn a_kept_run_directory_does_no_harm_in_the_next_container() {
     lives_and_ends(&bed, &mut container);
 }
 
-/// Workers that say how they end: in order, or not at all.
+/// Workers that print a line when they end in order.
 fn orderly(count: usize) -> String {
     let script = "trap 'echo BYE; exit 0' TERM; echo UP; while :; do sleep 1d & wait $!; done";
     let script = serde_json::to_string(script).expect("a string");
@@ -308,7 +307,7 @@ fn orderly(count: usize) -> String {
     })
 }
 
-/// How often a guardian is killed: a few times here, and as often as it is told to in the long run.
+/// How often the test kills a guardian: a few times by default, more in the long run.
 fn kills() -> usize {
     std::env::var("SUPERVISORD_RS_GUARDIAN_KILLS")
         .ok()
@@ -356,7 +355,7 @@ fn a_guardian_that_is_killed_ends_everything_in_order_and_the_next_run_starts() 
     }
 }
 
-/// Another supervisor above ours.
+/// Another supervisor above the one under test.
 struct Above(Child);
 
 impl Above {
@@ -373,7 +372,7 @@ impl Above {
         Self(command.spawn().expect("it starts"))
     }
 
-    /// Ends it by the signal that it takes for an order to end.
+    /// Ends it by the signal that it understands as an order to end.
     fn end(mut self, bed: &Bed, signal: Signal) {
         kill(self.0.id() as i32, signal);
         self.0.wait().expect("our child");
@@ -422,7 +421,7 @@ fn under_runit_and_s6_a_killed_guardian_is_followed_by_another_run_every_time() 
                 (byes(&bed) == round * ORDERLY).then_some(())
             });
         }
-        // Now the supervisor itself: its guardian starts another, and the one above notices
+        // Now the supervisor itself: its guardian starts another, and the supervisor above notices
         // nothing.
         let (guardian, pid) = all_up(&bed, &client, killed);
         kill(pid, Signal::SIGKILL);

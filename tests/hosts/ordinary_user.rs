@@ -1,5 +1,4 @@
-//! A supervisor of an ordinary user: everything that the documentation promises and that needs no
-//! rights.
+//! A supervisor of an ordinary user: everything that the documentation promises without rights.
 
 use std::os::unix::fs::{MetadataExt, chown};
 use std::process::{Command, Stdio};
@@ -50,12 +49,13 @@ fn a_supervisor_of_an_ordinary_user_keeps_what_is_promised() {
     for path in ["run", "run/control.sock", "state", "logs", "logs/shell.log"] {
         assert_eq!(bed.path(path).metadata().expect(path).uid(), UID, "{path}");
     }
-    // What needs root is refused at the launch, with advice, and disturbs nobody.
+    // A launch that needs root fails with advice, and disturbs no other worker.
     let refused = supervisor.wait("a refusal", |supervisor| {
         find(&supervisor.client.status().ok()?, "other").ending?.message
     });
     assert!(refused.contains("root") || refused.contains("user:"), "{refused}");
-    // Its process workers outlive it, and the successor of a thread's crash tells of it.
+    // Its process workers outlive it, and after a thread's crash the successor records the
+    // incident.
     supervisor.client.inject("thread", "segfault").expect("allowed");
     let incident = supervisor.wait("the incident of the death", |supervisor| {
         supervisor.client.incidents(100).ok()?.into_iter().find(|incident| incident.supervisor_died)
@@ -73,7 +73,7 @@ fn a_supervisor_of_an_ordinary_user_keeps_what_is_promised() {
         "{}",
         bed.log()
     );
-    // A reload, by root and by itself; other users are kept out by the directory.
+    // A reload, by root and by the user; the directory keeps other users out.
     bed.write("supervisord-rs.yaml", &yaml.replace("echo UP", "echo CHANGED"));
     let output = bed.verb(&["reload"]);
     assert_eq!(output.status.code(), Some(0), "{} {}", text(&output.stderr), bed.log());

@@ -1,6 +1,6 @@
-//! Real programs under supervision, each ready by its own means, crashed, and back. Debian's
-//! packages redis-server, postgresql, nginx-light, haproxy, etcd-server, memcached and gunicorn;
-//! `tests/run` installs them.
+//! Real programs under supervision: each becomes ready by its own means, crashes, and comes back.
+//! Debian's packages redis-server, postgresql, nginx-light, haproxy, etcd-server, memcached and
+//! gunicorn; `tests/run` installs them.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::harness::skip::{lacks_program, lacks_root};
 use crate::harness::{Bed, Supervisor, find, kill, repository};
 use nix::sys::signal::Signal;
 
-/// Sends something and gives the answer, up to `enough` or the end.
+/// Sends a request and returns the answer, up to `enough` or the end.
 fn talk(port: u16, request: &str, enough: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
@@ -36,7 +36,7 @@ fn http(port: u16, words: &str) -> Option<String> {
     talk(port, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", words)
 }
 
-/// Starts a configuration of the repository where it lies, so that its relative paths hold.
+/// Starts a configuration of the repository in its directory, so that its relative paths hold.
 fn start<'a>(bed: &'a Bed, name: &str) -> Supervisor<'a> {
     let file = repository(&format!("config/real/{name}.yaml"));
     let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
@@ -45,7 +45,7 @@ fn start<'a>(bed: &'a Bed, name: &str) -> Supervisor<'a> {
     bed.attach(command)
 }
 
-/// Ready, talked to, crashed, and back; with the same answer.
+/// Waits until it is ready, asks, crashes it, and gets the same answer after its return.
 #[track_caller]
 fn crash_and_recover(
     config: &str,

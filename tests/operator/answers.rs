@@ -1,9 +1,9 @@
-//! What orders and `status` say is what has happened, worker by worker.
+//! The answers to orders and `status` are true, worker by worker.
 
 use crate::harness::{Bed, find, text};
 use serde_json::Value;
 
-/// A worker for each way in which a start can come out.
+/// A worker for each outcome of a start.
 const EACH_WAY: &str = "version: 1\ndefaults: { autostart: false, restart: { backoff: { initial: 10s } } }\nworkers:\n  \
     good: { command: [sleep, 1d], ready: { after: 0s } }\n  \
     hasty: { command: [sh, -c, 'echo about to fail; exit 3'], ready: { after: 5s } }\n  \
@@ -67,7 +67,7 @@ fn the_answer_has_a_line_for_each_worker_with_its_last_lines() {
     let output = bed.verb(&["start", "good", "job"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(text(&output.stdout).contains("done; ended with success: job"), "{output:?}");
-    // One is named in one line.
+    // One worker has one line.
     let output = bed.verb(&["restart", "broken"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(text(&output.stderr).starts_with("supervisord-rs: broken failed: SIGKILL; see `logs"));
@@ -298,7 +298,7 @@ fn an_injection_returns_when_its_fate_is_clear() {
         (&answer["lost"], &answer["outcome"]),
         (&serde_json::json!([]), &"unnoticed".into())
     );
-    // Nobody waits for an hour: the incident is known.
+    // The verb does not wait for an hour: the incident is known.
     let begun = std::time::Instant::now();
     let output = bed.verb(&["inject", "slow", "signal-kill", "--json"]);
     assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());

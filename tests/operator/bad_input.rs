@@ -1,4 +1,4 @@
-//! Bad input yields a clear error, and nothing else is disturbed.
+//! Bad input yields a clear error, and disturbs nothing else.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -102,7 +102,7 @@ fn a_configuration_that_is_no_regular_file_is_refused_and_not_waited_for() {
             assert!(message.contains(what), "{verb:?} {file}: {message}");
         }
     }
-    // What the caller has open already is read to its end.
+    // A file that the caller has opened already is read to its end.
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     writer.write_all(ONE.as_bytes()).expect("room");
     drop(writer);
@@ -126,7 +126,7 @@ fn a_fifo_or_a_link_in_the_place_of_the_black_box_holds_up_no_start() {
     assert!(metadata.is_file(), "ours is in its place");
     assert!(bed.log().contains("it is not a regular file"), "{}", bed.log());
     supervisor.stop();
-    // A link is not followed: what it leads to is somebody else's.
+    // The supervisor does not follow a link: its target may belong to another program.
     let theirs = bed.write("theirs", "precious");
     let _ = std::fs::remove_file(bed.path("run/blackbox.new"));
     std::os::unix::fs::symlink(&theirs, bed.path("run/blackbox.new")).expect("a link");
@@ -167,12 +167,12 @@ fn a_supervisor_whose_queue_is_full_is_waited_for_and_then_called_busy() {
     let output = ends(&bed, &arguments);
     let message = text(&output.stderr);
     assert!(message.contains("is busy") && !message.contains("start one"), "{message}");
-    // As soon as there is room, it is in.
+    // As soon as there is room, it connects.
     let listener = std::os::unix::net::UnixListener::from(listener);
     let late = std::thread::spawn(move || {
         drop(first);
         let (_gone, _) = listener.accept().expect("the first");
-        // Its end is the answer.
+        // It ends with the answer.
         listener.accept().expect("the next");
     });
     let message = text(&ends(&bed, &arguments).stderr);
@@ -310,7 +310,7 @@ fn a_bad_black_box_is_set_aside_and_reported() {
 
 #[test]
 fn a_board_full_of_garbage_is_no_sign_of_life_and_harms_only_its_worker() {
-    // The board is descriptor 5 of a worker's own process: the first that its host was handed.
+    // The board is descriptor 5 of a worker's own process: the first one passed to its host.
     let bed = Bed::new();
     let yaml = format!(
         "version: 1\ndefaults: {{ heartbeat: 2s, {EAGER} }}\nworkers:\n  a: {{ worker: ticker }}\n  b: {{ worker: ticker }}\n"
@@ -360,7 +360,7 @@ fn a_client_that_sends_half_a_request_and_stays_disturbs_no_other() {
     for _ in 0..20 {
         supervisor.client.status().expect("others are served");
     }
-    // The half request is given up by the supervisor, not by us.
+    // The supervisor gives the half request up, not this test.
     stuck[0].set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
     let mut rest = Vec::new();
     stuck[0].read_to_end(&mut rest).expect("the supervisor closes it");
@@ -649,8 +649,8 @@ fn a_file_of_megabytes_costs_time_and_memory_in_proportion() {
     for (what, yaml, words) in cases {
         let file = bed.write("bad.yaml", &yaml);
         let check = bed.command(&["check"]);
-        // Processor time and memory, not time on the wall: the machine has other things to do. This
-        // is a build without optimization.
+        // Processor time and memory, not elapsed time: the machine has other things to do. This is
+        // a build without optimization.
         let mut limited = std::process::Command::new("prlimit");
         limited
             .args(["--cpu=10:10", "--as=402653184:402653184", "--"])

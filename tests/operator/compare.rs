@@ -1,4 +1,4 @@
-//! The headline tells the truth.
+//! `compare` tells the truth.
 
 use crate::harness::{program, text};
 use supervisord_rs::drill::compare::Comparison;
@@ -79,7 +79,7 @@ fn an_interrupt_leaves_nothing_behind_even_of_a_supervisor_that_is_stopped() {
         let stat = supervisord_rs::process_table::stat(*pid);
         stat.is_some_and(|stat| stat.state == 'T')
     };
-    // It is the supervisor that its own thread has stopped.
+    // The supervisor's own thread has stopped the supervisor.
     bed.wait("a stopped supervisor", || bed.processes().iter().any(stopped).then_some(()));
     crate::harness::kill(compare.id() as i32, nix::sys::signal::Signal::SIGINT);
     assert_eq!(compare.wait().expect("our child").code(), Some(130));

@@ -1,5 +1,5 @@
-//! The control API: who may use it, and that nobody who may is kept out by those who are quiet,
-//! slow or strangers.
+//! The control API: who may use it, and that quiet, slow or foreign clients lock out no one who
+//! may.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Bed, Supervisor, open_files, text};
 
-/// One that runs, and one that is never ready.
+/// A worker that runs, and one that is never ready.
 const TWO: &str = "version: 1\nworkers:\n  a: { worker: ticker }\n  late: { command: [sleep, 1d], ready: { after: 1h }, autostart: false }\n";
 
-/// What a client may wait at most, however many are quiet.
+/// The longest wait of a client, however many others are quiet.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 #[track_caller]
@@ -32,7 +32,7 @@ fn connections(bed: &Bed, count: usize, request: &[u8]) -> Vec<UnixStream> {
     let connect = |_| {
         let mut client = UnixStream::connect(bed.path("run/control.sock")).expect("a connection");
         client.set_nonblocking(true).expect("ours");
-        // As much as it takes: it does not read what it is answered.
+        // As much as the server accepts: the client does not read the answers.
         let _ = client.write(request);
         client
     };
@@ -61,7 +61,7 @@ fn quiet_clients_lock_no_other_client_out() {
         ("orders that wait for their outcome", &order),
         ("connections that ask nothing", b""),
         ("requests that stay half", half),
-        ("questions whose answers nobody reads", &status),
+        ("questions without a reader of the answers", &status),
     ];
     let mut all = Vec::new();
     for (what, request) in crowds {
@@ -75,7 +75,7 @@ fn quiet_clients_lock_no_other_client_out() {
             open_files(pid)
         );
     }
-    // Those for whom there was no place have been told so.
+    // Clients without a place have got a refusal.
     let mut busy = 0;
     for client in all[0].iter_mut() {
         let mut answer = [0; 4096];
@@ -86,7 +86,7 @@ fn quiet_clients_lock_no_other_client_out() {
     drop(all);
     supervisor
         .wait("their places to be given back", |_| (open_files(pid) <= before + 4).then_some(()));
-    is_served_at_once(&supervisor, "nobody");
+    is_served_at_once(&supervisor, "no other client");
     supervisor.stop();
 }
 
@@ -145,7 +145,7 @@ const GROUP: u32 = 4242;
 const MEMBER: (u32, u32, &str) = (4711, 65534, "4243,4242");
 const STRANGER: (u32, u32, &str) = (4712, 65534, "4243");
 
-/// Everybody may enter the directory of the tests.
+/// Lets every user enter the directory of the test.
 fn open(bed: &Bed) {
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(bed.directory.path(), mode).expect("ours");
@@ -178,7 +178,7 @@ fn members_of_the_group_may_use_the_api_and_others_may_not() {
         "{said}"
     );
     assert!(!said.contains("start one"), "there is one: {said}");
-    // A successor takes the socket over, and lets in the same.
+    // A successor takes the socket over, and admits the same users.
     crate::harness::kill(supervisor.status().supervisor.pid, nix::sys::signal::Signal::SIGKILL);
     supervisor.wait("a member to be served again", |_| {
         (verb_as(&bed, MEMBER, &["status", "a"]).status.code() == Some(0)).then_some(())
@@ -213,10 +213,10 @@ fn a_member_gets_no_more_than_what_the_workers_may() {
     );
     assert!(!bed.path("ran").exists(), "it was not run");
     assert_eq!(supervisor.status().supervisor.pid, pid);
-    // What a member may is as before.
+    // A member's rights are as before.
     let output = verb_as(&bed, MEMBER, &["reload"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    // The log is 0640, and not the member's: that is said, and is no empty log.
+    // The log is 0640, and not the member's: the verb reports that, and does not show an empty log.
     for arguments in [&["logs", "a"][..], &["logs"]] {
         let output = verb_as(&bed, MEMBER, arguments);
         let said = text(&output.stderr);
@@ -276,7 +276,7 @@ fn neither_members_nor_strangers_keep_the_owner_out() {
     });
     let members = crowd_of(&bed, MEMBER, 200);
     is_served_at_once(&supervisor, "members");
-    // One who reads the answer hears why there is none.
+    // A stranger that reads the answer learns why it is refused.
     let output = verb_as(&bed, STRANGER, &["status"]);
     assert!(
         text(&output.stderr).contains("may not control this supervisor"),

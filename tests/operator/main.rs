@@ -1,4 +1,4 @@
-//! What a person or a program asks the supervisor, and what it answers.
+//! Questions of people and programs to the supervisor, and its answers.
 
 mod answers;
 mod bad_input;

@@ -1,5 +1,5 @@
-//! Which supervisor is meant, and where it has its directories: never another than the one that was
-//! named, never a place that depends on where somebody happens to stand.
+//! Which supervisor a verb addresses, and where it has its directories: never another than the
+//! named one, and never a directory that depends on the working directory.
 
 use std::process::{Command, Output};
 
@@ -8,14 +8,14 @@ use crate::harness::{Bed, find, text};
 const ONE: &str =
     "version: 1\nsupervisor: { fault_injection: allow }\nworkers:\n  a: { worker: ticker }\n";
 
-/// A verb that finds the supervisor of this bed by default, as nothing else is said.
+/// A verb that finds the supervisor of this bed by default, since nothing names another.
 fn by_default(bed: &Bed, arguments: &[&str]) -> Output {
     let mut command = bed.command(arguments);
     command.env_remove("SUPERVISORD_RS_SOCKET").current_dir(bed.directory.path());
     command.output().expect("the program runs")
 }
 
-/// Every verb that speaks to a supervisor.
+/// Every verb that contacts a supervisor.
 const VERBS: [&[&str]; 18] = [
     &["status"],
     &["status", "--watch"],
@@ -80,7 +80,7 @@ fn a_file_that_is_missing_or_wrong_never_means_another_supervisor() {
         );
     }
     let after = supervisor.wait_progress(Some(&before));
-    assert_eq!(find(&after, "a").tid, find(&before, "a").tid, "nobody was touched");
+    assert_eq!(find(&after, "a").tid, find(&before, "a").tid, "no worker was affected");
     supervisor.stop();
 }
 
@@ -89,7 +89,7 @@ fn the_command_line_wins_over_the_environment() {
     let bed = Bed::new();
     let supervisor = bed.start(ONE);
     let before = supervisor.wait_progress(None);
-    // A path that is relative is so to the file, wherever the client stands.
+    // A relative path is relative to the file, whatever the client's working directory is.
     bed.write("staging.yaml", &ONE.replace("fault_injection: allow", "runtime_dir: staging"));
     let other = bed.path("staging/control.sock");
     for (extra, code) in
@@ -103,13 +103,13 @@ fn the_command_line_wins_over_the_environment() {
     let elsewhere =
         bed.command(&["-c"]).arg(bed.path("staging.yaml")).arg("status").current_dir("/").output();
     assert!(text(&elsewhere.expect("it runs").stderr).contains(other.to_str().expect("UTF-8")));
-    // An empty variable is as good as none; an empty argument is a mistake.
+    // An empty variable counts as not set; an empty argument is an error.
     let empty =
         bed.command(&["status"]).env("SUPERVISORD_RS_SOCKET", "").output().expect("it runs");
     assert_eq!(empty.status.code(), Some(0), "{}", text(&empty.stderr));
     assert_eq!(bed.verb(&["--socket", "", "stop", "all"]).status.code(), Some(2));
     let after = supervisor.wait_progress(Some(&before));
-    assert_eq!(find(&after, "a").tid, find(&before, "a").tid, "nobody was touched");
+    assert_eq!(find(&after, "a").tid, find(&before, "a").tid, "no worker was affected");
     supervisor.stop();
 }
 
@@ -130,7 +130,7 @@ fn a_file_here_that_cannot_be_followed_is_not_passed_over_for_the_systems() {
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
 }
 
-/// The program as an ordinary user, with nothing in its environment but this, standing in the bed.
+/// The program as an ordinary user, with only this environment, in the directory of the bed.
 fn as_user(bed: &Bed, environment: &[(&str, &str)], arguments: &[&str]) -> Command {
     std::os::unix::fs::chown(bed.directory.path(), Some(4711), Some(4711)).expect("ours");
     let mut command = Command::new("setpriv");
@@ -162,7 +162,7 @@ fn a_variable_without_an_absolute_path_is_ignored_and_reported() {
             let output = as_user(&bed, environment, options).output().expect("the program runs");
             let message = text(&output.stderr);
             assert!(!output.status.success(), "{environment:?}: /run is not this user's");
-            // Said once, though `run` is two processes.
+            // Reported once, although `run` is two processes.
             let said = message.matches("is ignored").count();
             let expected = environment.iter().filter(|(_, value)| !value.is_empty()).count();
             assert_eq!(said, expected, "{environment:?} {options:?}: {message}");

@@ -101,7 +101,7 @@ struct Screen {
 }
 
 impl Screen {
-    /// Waits for words to stand on the screen. Only letters that change are drawn, so a terminal
+    /// Waits for words on the screen. `top` draws only letters that change, so a terminal emulator
     /// has to put them together.
     #[track_caller]
     fn wait(&mut self, words: &str) {

@@ -1,5 +1,5 @@
-//! `logs`: last lines and what comes, of workers, groups or all, in the order of their times,
-//! through every rotation.
+//! `logs`: last lines and new ones, of workers, groups or all, in the order of their times, through
+//! every rotation.
 
 use std::io::Read;
 use std::process::{Child, ChildStdout, Stdio};
@@ -20,7 +20,8 @@ impl Follower {
         Self { child, output, seen: Vec::new() }
     }
 
-    /// Reads until this is seen. What never comes ends with the test's own time.
+    /// Reads until this text comes. The test's own timeout ends the wait for a text that never
+    /// comes.
     fn until(&mut self, is_enough: impl Fn(&str) -> bool) -> String {
         let mut buffer = [0; 4096];
         while !is_enough(&text(&self.seen)) {
@@ -39,7 +40,7 @@ impl Drop for Follower {
     }
 }
 
-/// Says a line each time that the file `WORKER.NUMBER` comes.
+/// Prints a line each time that the file `WORKER.NUMBER` appears.
 fn on_demand(name: &str) -> String {
     format!(
         "[sh, -c, 'n=1; while :; do while [ ! -e {name}.$n ]; do sleep 0.005; done; echo {name}$n; n=$((n+1)); done']"
@@ -106,7 +107,7 @@ fn last_lines_reach_back_through_rotation_and_following_continues_through_it() {
              cwd: .\n    ready: {{ after: 0s }}\n    logs: {{ rotate: {{ size: 4KiB, keep: 10000, compress: {compress} }} }}\n"
         );
         let supervisor = bed.start(&yaml);
-        // Wherever that line is now: its file may have been put aside.
+        // That line may be in a rotated file by now.
         supervisor.wait("the last line", |supervisor| {
             (text(&supervisor.bed.verb(&["logs", "w", "-n", "1"]).stdout) == "line 1000\n")
                 .then_some(())
@@ -121,7 +122,7 @@ fn last_lines_reach_back_through_rotation_and_following_continues_through_it() {
         bed.write("go", "");
         let seen = follower.until(|seen| seen.contains("line 30000\n"));
         if !compress {
-            // A file can be compressed, and gone, before it is looked at.
+            // A file can be compressed, and removed, before this test opens it.
             assert_eq!(numbers(&seen), (999..=30_000).collect::<Vec<_>>(), "a hole");
         }
         drop(follower);
@@ -137,7 +138,7 @@ fn a_reader_that_goes_away_disturbs_nothing_and_unknown_names_are_reported() {
     supervisor.wait_output("w", "x\nx\n");
     let mut follower = Follower::new(&bed, &["logs", "-f", "w"]);
     follower.until(|seen| seen.contains('x'));
-    // Its reader closes the pipe: it ends, without a complaint, by itself.
+    // Its reader closes the pipe: it ends by itself, without an error.
     let Follower { output, .. } = &mut follower;
     let null = std::fs::File::open("/dev/null").expect("/dev/null");
     *output = ChildStdout::from(std::os::fd::OwnedFd::from(null));
@@ -152,7 +153,7 @@ fn a_fifo_in_place_of_a_log_is_refused_and_not_waited_for() {
     let bed = Bed::new();
     let fifo = bed.path("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
-    // One whose name tells nothing of it.
+    // A link whose name does not show it.
     let device = bed.path("device");
     std::os::unix::fs::symlink("/dev/full", &device).expect("a link");
     let yaml = format!(
@@ -166,7 +167,7 @@ fn a_fifo_in_place_of_a_log_is_refused_and_not_waited_for() {
     let supervisor = bed.start(&yaml);
     supervisor.wait_output("good", "line\n");
     supervisor.wait_output("swapped", "line\n");
-    // What a worker that may write to the directory can do.
+    // A worker that may write to the directory can do this.
     let swapped = bed.path("logs/swapped.log");
     std::fs::remove_file(&swapped).expect("there");
     nix::unistd::mkfifo(&swapped, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
@@ -188,13 +189,13 @@ fn a_fifo_in_place_of_a_log_is_refused_and_not_waited_for() {
             assert_eq!(output.status.code(), Some(1));
         }
     }
-    // The others are shown all the same.
+    // `logs` still shows the others.
     let all = shown(&["logs"]);
     assert!(text(&all.stdout).contains("line\n") && all.status.success(), "{all:?}");
     supervisor.stop();
 }
 
-/// What a verb prints on a terminal.
+/// The output of a verb on a terminal.
 fn on_a_terminal(bed: &Bed, arguments: &[&str]) -> String {
     let terminal = crate::harness::terminal(None);
     let slave = terminal.slave.try_clone().expect("a second handle");
@@ -203,7 +204,7 @@ fn on_a_terminal(bed: &Bed, arguments: &[&str]) -> String {
         let mut seen = Vec::new();
         let mut master = std::fs::File::from(terminal.master);
         let mut buffer = [0; 4096];
-        // EIO when nobody has the other side any more (pty(7)).
+        // EIO once no process has the other side open (pty(7)).
         while let Ok(count @ 1..) = master.read(&mut buffer) {
             seen.extend_from_slice(&buffer[..count]);
         }

@@ -1,5 +1,5 @@
-//! Output is not destroyed, not lost uncounted, and bounded: whoever else writes to the same file,
-//! whatever is put in its place, and whatever hangs.
+//! Output is not destroyed, not lost uncounted, and bounded: with other writers of the same file,
+//! with other files in its place, and with targets that hang.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -86,7 +86,7 @@ fn three_names_of_one_file_rotate_as_one() {
             if let Some(number) =
                 name.strip_prefix("one.log.").and_then(|number| number.parse().ok())
             {
-                // It may just be renamed; at the end none is.
+                // A file may just be renamed; at the end none is.
                 files.insert(number, fs::read_to_string(entry.path()).unwrap_or_default());
             }
         }
@@ -114,7 +114,7 @@ fn standard_output_keeps_every_line_under_each_of_its_names() {
         counting("e", "inherit")
     );
     let file = bed.write("supervisord-rs.yaml", &yaml);
-    // As a shell does it for `> out.log 2>&1`: not for appending.
+    // As a shell opens it for `> out.log 2>&1`: without append.
     let output = File::create(&out).expect("a file");
     let mut command = bed.command(&["run", "-c"]);
     command.arg(file).stdout(output.try_clone().expect("a second handle")).stderr(output);
@@ -138,7 +138,7 @@ fn weight(directory: &Path) -> u64 {
 fn caps_hold_while_files_are_compressed_and_no_other_user_may_read_them() {
     const CAP: u64 = 6 * 1024 * 1024;
     let bed = Bed::new();
-    // What cannot be compressed: slower to compress than to write.
+    // Random data: slower to compress than to write.
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'head -c 120M /dev/urandom; echo; touch done; exec sleep 1d'], cwd: ., ready: { after: 0s }, logs: { cap: 6MiB, rotate: { size: 1MiB, keep: 100, compress: true } } }\n";
     let supervisor = bed.start(yaml);
     let mut most = 0;
@@ -179,7 +179,7 @@ fn targets_that_hang_hold_one_thread_each_however_often_their_workers_die() {
     let file = bed.write("supervisord-rs.yaml", &yaml);
     let mut command = bed.command(&["run", "--no-guardian", "-c"]);
     let log = File::create(bed.path("supervisor.log")).expect("a log");
-    // Nobody reads it: a write to it hangs, and cannot be taken back.
+    // A FIFO without a reader: a write to it hangs, and cannot be cancelled.
     command.arg(file).stdout(Stdio::piped()).stderr(log);
     let supervisor = bed.attach(command);
     let own = supervisor.status().supervisor.pid;
@@ -202,8 +202,8 @@ fn targets_that_hang_hold_one_thread_each_however_often_their_workers_die() {
             (supervisor.worker(name).lost_output > 0).then_some(())
         });
     }
-    // Two that hang, and those that work on a busy machine; with one for each death there would be
-    // more than a hundred.
+    // Two threads that hang, and those that work on a busy machine; with one for each death there
+    // would be more than a hundred.
     assert!(most <= 12, "{most} threads");
     let lines = bed.output("good").lines().count();
     supervisor.wait_output("good", &format!("good {}\n", lines + 50));
@@ -217,7 +217,7 @@ fn however_many_targets_hang_threads_and_their_descriptors_are_bounded() {
     let bed = Bed::new();
     let names: Vec<String> = (0..TARGETS).map(|number| format!("w{number}")).collect();
     let mut yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n".to_owned();
-    // Nobody reads them: what they have room for is taken, and then a write hangs.
+    // Pipes without a reader: they accept bytes until they are full, and then a write hangs.
     let mut readers = Vec::new();
     for name in &names {
         let fifo = bed.path(name);
@@ -265,7 +265,7 @@ fn however_many_targets_hang_threads_and_their_descriptors_are_bounded() {
             most.0,
             before.0
         );
-        // Each target is opened when something is written to it.
+        // The supervisor opens each target at the first write to it.
         assert!(most.1 <= before.1 + TARGETS + 20, "{} where {} were", most.1, before.1);
     }
     drop(readers);
@@ -337,7 +337,7 @@ fn no_link_of_a_worker_leads_the_supervisor_out_of_the_directory() {
     supervisor.wait("compression", |_| logs.join("packed.log.1.gz").exists().then_some(()));
     assert_eq!(fs::read_to_string(&precious).expect("there"), "precious\n");
     assert_eq!(precious.metadata().expect("there").uid(), 0);
-    // A link of our own goes on working.
+    // A link of the supervisor's own user works.
     fs::remove_file(logs.join("w.log")).expect("ours");
     symlink(bed.path("elsewhere"), logs.join("w.log")).expect("a link");
     supervisor.wait("output behind the link", |_| {

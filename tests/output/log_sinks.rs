@@ -1,5 +1,4 @@
-//! Where captured output goes besides files: those who collect logs, the terminal; and what is
-//! bounded in all.
+//! Targets of captured output besides files: log collectors, the terminal; and the bounds of all.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -10,8 +9,8 @@ use std::process::Stdio;
 use crate::harness::skip::{Lack, lacks_root, skip};
 use crate::harness::{Bed, text};
 
-/// A collector's socket that is ours; removed at the end. `None`, and said, where somebody listens
-/// already.
+/// A collector's socket of this test; removed at the end. `None`, and a reported skip, where a real
+/// collector listens.
 struct Collector {
     socket: UnixDatagram,
     path: PathBuf,
@@ -130,7 +129,7 @@ fn lines_of_workers_do_not_mix_on_the_terminal() {
 #[test]
 fn an_error_of_the_device_is_counted_logged_once_and_disturbs_no_other_output() {
     let bed = Bed::new();
-    // A write to the unmapped begin of a process's memory is answered by EIO.
+    // A write to the unmapped start of a process's memory fails with EIO.
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo line; sleep 0.01; done'], ready: { after: 0s }, logs: { stdout: /proc/self/mem } }\n  \
          good: { command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo good $i; sleep 0.01; done'], ready: { after: 0s } }\n";
     let supervisor = bed.start(yaml);
@@ -180,7 +179,7 @@ fn weight(directory: &Path) -> u64 {
 #[test]
 fn caps_hold_for_each_file_and_for_all_together() {
     let bed = Bed::new();
-    // By their own rules none of the files would be put aside.
+    // By their own rules none of the files would be rotated.
     let yaml = "version: 1\nsupervisor: { log_cap: 4MiB }\ndefaults: { restart: never, ready: { after: 1h }, logs: { rotate: { size: 1GiB, keep: 100 } } }\nworkers:\n  \
         w: { instances: 4, command: [sh, -c, 'seq -f \"line %.0f\" 1000000; touch done.${instance}; exec sleep 1d'], cwd: . }\n  \
         capped: { command: [sh, -c, 'seq -f \"line %.0f\" 1000000; touch done.5; exec sleep 1d'], cwd: ., logs: { stdout: ../own/capped.log, cap: 1MiB } }\n";
@@ -191,14 +190,14 @@ fn caps_hold_for_each_file_and_for_all_together() {
         (1..=5).all(|number| supervisor.bed.path(&format!("done.{number}")).exists()).then_some(())
     });
     supervisor.stop();
-    // Weighed each time that a sixteenth has come, by a thread that may have to wait; without it
-    // there would be 50 MiB.
+    // A thread that may have to wait checks the cap after each sixteenth; without it there would be
+    // 50 MiB.
     assert!(most <= 8 * 1024 * 1024, "{most} bytes at worst");
     let (all, own) = (weight(&bed.path("logs")), weight(&bed.path("own")));
     assert!((1024 * 1024..=8 * 1024 * 1024).contains(&all), "{all} bytes");
-    // Its rotated ones are the first to go where all together are too many.
+    // Rotated files go first where all together exceed the cap.
     assert!((1..=1024 * 1024 + 128 * 1024).contains(&own), "{own} bytes");
-    // Whoever wrote last has what it wrote last; it may have been put aside after its last line.
+    // The last writer's last line is still there; its file may have been rotated after that line.
     let ends = (1..=4).filter(|number| {
         let aside = fs::read(bed.path(&format!("logs/w.{number}.log.1")))
             .map(|bytes| text(&bytes))
@@ -252,7 +251,7 @@ fn a_reader_of_standard_output_that_is_slow_loses_nothing() {
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'seq -f \"line %.0f\" 20000; exec sleep 1d'], ready: { after: 0s }, logs: { stdout: terminal } }\n";
     let file = bed.write("supervisord-rs.yaml", yaml);
     let (ours, theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC).expect("a pipe");
-    // As node and some shells leave it.
+    // Like node and some shells leave it.
     fcntl(&theirs, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("ours");
     let mut command = bed.command(&["run", "--no-guardian", "-c"]);
     let log = File::create(bed.path("supervisor.log")).expect("a log");

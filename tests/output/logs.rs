@@ -1,5 +1,5 @@
-//! Captured output: nothing is lost on a crash or a rotation, and what is lost to a bad disk is
-//! counted and marked.
+//! Captured output: a crash or a rotation loses nothing, and the loss to a bad disk is counted and
+//! marked.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -202,8 +202,7 @@ fn usr2_reopens_and_a_removed_file_or_directory_comes_back() {
     supervisor.wait_output("w", "line ");
     std::fs::remove_dir_all(bed.path("logs")).expect("removed");
     supervisor.wait_output("w", "line ");
-    // What went to the files that were removed is gone with them; what went nowhere would be
-    // counted.
+    // Output in removed files is gone with them; output that reached no file would be counted.
     assert_eq!(supervisor.worker("w").lost_output, 0);
     supervisor.stop();
 }
@@ -297,7 +296,7 @@ fn a_full_disk_blocks_no_worker_and_lost_output_is_counted_and_marked() {
     let good = supervisor.worker("good");
     assert_eq!((good.lost_output, good.generation), (0, 1));
     assert_eq!(supervisor.worker("flood").generation, 1, "the worker noticed nothing");
-    // Incidents that do not fit on the disk are still known.
+    // The supervisor still has the incidents that do not fit on the disk.
     supervisor.wait("incidents", |supervisor| (supervisor.incidents().len() > 20).then_some(()));
     supervisor.wait("a warning", |supervisor| {
         supervisor.bed.log().contains("the output of flood").then_some(())
@@ -326,7 +325,7 @@ fn a_reader_that_stalls_blocks_no_worker() {
         fifo.display()
     );
     let supervisor = bed.start(&yaml);
-    // Somebody who opened it and does not read.
+    // A reader that has opened it and does not read.
     let mut reader = std::fs::File::options().read(true).write(true).open(&fifo).expect("open");
     supervisor.wait_output("good", "good 50\n");
     supervisor
@@ -344,7 +343,7 @@ fn a_reader_that_stalls_blocks_no_worker() {
         supervisor.bed.log().contains("it has taken nothing").then_some(())
     });
     assert_eq!(supervisor.worker("good").lost_output, 0);
-    // The reader comes back: it is told what it missed.
+    // The reader comes back, and reads how much it missed.
     let mut seen = String::new();
     let mut buffer = vec![0; 65536];
     while !seen.contains("bytes of stuck lost here]") {

@@ -546,7 +546,7 @@ fn a_hand_over_that_waits_for_a_thread_counts_against_no_worker() {
     assert_eq!(bed.verb(&["reload"]).status.code(), Some(0), "{}", bed.log());
     assert!(
         begun.elapsed() > Duration::from_secs(2),
-        "the hand-over waited for the thread: {:?}",
+        "the hand-over did not wait for the thread: {:?}",
         begun.elapsed()
     );
     let after = running(&supervisor);
