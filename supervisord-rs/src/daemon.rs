@@ -35,6 +35,7 @@ mod failures;
 mod fault_order;
 mod giving_up;
 pub mod hand_over;
+pub mod hangup;
 pub mod in_force;
 mod lapse;
 mod orders;

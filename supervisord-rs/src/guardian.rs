@@ -47,6 +47,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use supervision::Status;
 use workers::board::monotonic_ns;
 
+use crate::daemon::hangup::{Hangup, Terminal};
 use crate::daemon::signals::GUARDIAN_GONE;
 use crate::isolation::launch::{Child, raise_open_files};
 use crate::isolation::orphans::{self, Killed};
@@ -134,6 +135,8 @@ struct Guardian {
     watchdog: Watchdog,
     /// Signals for a supervisor that cannot take any yet.
     unsent: Vec<Signal>,
+    /// Where the run was started.
+    terminal: Terminal,
     /// Descriptors that are given up for a start.
     spare: Vec<File>,
 }
@@ -164,6 +167,7 @@ impl Guardian {
             policy,
             watchdog: Watchdog::default(),
             unsent: Vec::new(),
+            terminal: Terminal::controlling(),
             spare: launching::spare(),
         })
     }
@@ -350,10 +354,15 @@ impl Guardian {
     /// To a supervisor that has said something: then it can take them.
     fn pass_signals_on(&mut self, child: &Child) {
         while let Ok(Some(signal)) = self.signals.read_signal() {
-            // A terminal that closes means nobody's wish (sigaction(2), SI_KERNEL).
-            let is_hangup =
-                signal.ssi_signo == Signal::SIGHUP as u32 && signal.ssi_code == libc::SI_KERNEL;
-            if let Some(signal) = self.note(signal.ssi_signo).filter(|_| !is_hangup) {
+            let number = match signal.ssi_signo.cast_signed() {
+                libc::SIGHUP => match self.terminal.hangup() {
+                    Hangup::Reload => libc::SIGHUP,
+                    Hangup::End => libc::SIGTERM,
+                    Hangup::Nothing => continue,
+                },
+                number => number,
+            };
+            if let Some(signal) = self.note(number.cast_unsigned()) {
                 self.unsent.push(signal);
             }
         }

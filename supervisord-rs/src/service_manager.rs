@@ -67,12 +67,13 @@ pub const LAST_DEATH: &str = "last-death";
 /// The variables that no child of the supervisor may inherit: a worker that speaks sd_notify would
 /// otherwise speak to the supervisor's own manager, and a nested supervisor would believe that it
 /// has a guardian.
-pub const NOT_FOR_CHILDREN: [&str; 16] = [
+pub const NOT_FOR_CHILDREN: [&str; 17] = [
     NOTIFY_SOCKET,
     GUARDIAN,
     PREDECESSOR,
     HAND_OVER,
     crate::daemon::in_force::READ_ANEW,
+    crate::daemon::hangup::NO_HANGUP,
     PURPOSE,
     PROGRAM,
     table::TABLE,

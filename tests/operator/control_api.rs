@@ -294,3 +294,19 @@ fn neither_members_nor_strangers_keep_the_owner_out() {
         .wait("their places to be given back", |_| (open_files(pid) <= before + 4).then_some(()));
     supervisor.stop();
 }
+
+#[test]
+fn an_incident_that_there_is_not_is_not_found() {
+    use std::io::{Read, Write};
+    let bed = Bed::new();
+    let supervisor = bed.start("version: 1\nworkers:\n  a: { worker: ticker }\n");
+    let mut stream = std::os::unix::net::UnixStream::connect(bed.path("run/control.sock"))
+        .expect("the control socket");
+    stream.write_all(b"GET /v1/incidents/999 HTTP/1.1\r\nhost: x\r\n\r\n").expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("no incident 999"), "{answer}");
+    assert!(supervisor.client.incident(999).expect("an answer").is_none());
+    assert_eq!(bed.verb(&["incidents", "999"]).status.code(), Some(1));
+    supervisor.stop();
+}

@@ -67,7 +67,7 @@ fn a_file_that_is_missing_or_wrong_never_means_another_supervisor() {
                 message.contains(name) && message.contains(words),
                 "-c {name} {verb:?}: {message}"
             );
-            assert!(message.contains("--socket"), "what to do: {message}");
+            assert!(message.contains("--socket PATH, without -c"), "what to do: {message}");
         }
     }
     let output = by_default(&bed, &["-c", "", "stop", "all"]);
@@ -174,4 +174,32 @@ fn a_variable_without_an_absolute_path_is_ignored_and_reported() {
             assert_eq!(entries(), before, "{environment:?} {options:?}: something was made here");
         }
     }
+}
+
+#[test]
+fn verbs_find_the_file_that_run_and_check_find() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nsupervisor: { runtime_dir: here }\nworkers:\n  a: { worker: ticker }\n";
+    let file = bed.write("supervisord-rs.yaml", yaml);
+    let log = || std::fs::File::create(bed.path("supervisor.log")).expect("a log");
+    let mut command = bed.command(&["run"]);
+    command.env("SUPERVISORD_RS_SOCKET", bed.path("here/control.sock"));
+    command.current_dir(bed.directory.path()).stdout(log()).stderr(log());
+    let child = command.spawn().expect("it starts");
+    let client = supervisord_rs::control::client::Client::new(&bed.path("here/control.sock"));
+    let supervisor = crate::harness::Supervisor { bed: &bed, child, client };
+    supervisor.wait_running();
+    assert_eq!(by_default(&bed, &["status"]).status.code(), Some(0));
+    // While a worker is being edited, the place is known; while it may be another, it is not.
+    std::fs::write(&file, yaml.replace("ticker", "tickr")).expect("ours");
+    assert_eq!(by_default(&bed, &["status"]).status.code(), Some(0));
+    for wrong in
+        [yaml.replace("runtime_dir", "runtime_dri"), yaml.replace("supervisor:", "supervisr:")]
+    {
+        std::fs::write(&file, wrong).expect("ours");
+        let output = by_default(&bed, &["stop", "all"]);
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        assert!(text(&output.stderr).contains("use --socket"), "{output:?}");
+    }
+    supervisor.stop();
 }

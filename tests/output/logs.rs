@@ -371,3 +371,28 @@ fn a_directory_that_cannot_be_written_is_reported_and_the_worker_runs() {
     });
     supervisor.stop();
 }
+
+#[test]
+fn several_instances_share_one_file_and_no_line_is_cut() {
+    const LINES: usize = 3000;
+    let bed = Bed::new();
+    // Each line comes in two writes.
+    let writer = "import os, sys\nfor n in range(int(sys.argv[2])):\n    os.write(1, b'%s ' % sys.argv[1].encode())\n    os.write(1, b'%d end\\n' % n)\n";
+    bed.write("writer.py", writer);
+    let yaml = format!(
+        "version: 1\nworkers:\n  w:\n    instances: 3\n    command: [python3, writer.py, '${{name}}', '{LINES}']\n    cwd: .\n    \
+         restart: never\n    ready: {{ after: 1h }}\n    logs: {{ stdout: same.log }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    for number in 1..=3 {
+        supervisor.wait_phase(&format!("w.{number}"), "finished");
+    }
+    supervisor.stop();
+    let content = text(&whole(&bed.path("logs/same.log")));
+    for number in 1..=3 {
+        let own = content.lines().filter(|line| line.starts_with(&format!("w.{number} ")));
+        let expected: Vec<String> = (0..LINES).map(|n| format!("w.{number} {n} end")).collect();
+        assert_eq!(own.collect::<Vec<_>>(), expected, "of w.{number}");
+    }
+    assert_eq!(content.lines().count(), 3 * LINES);
+}

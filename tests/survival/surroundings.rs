@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::harness::Bed;
+use crate::harness::{Bed, Supervisor};
 
 /// Waits for far more failed launches of a worker than its limit of restarts.
 #[track_caller]
@@ -261,33 +261,44 @@ fn vanished_directories_come_back_and_the_control_socket_with_them() {
     supervisor.stop();
 }
 
-#[test]
-fn a_terminal_that_closes_ends_nothing() {
-    let bed = Bed::new();
+/// A run that was started at a terminal, whose other side is the second.
+fn run_at_a_terminal<'a>(
+    bed: &'a Bed,
+    options: &[&str],
+    hangup: nix::sys::signal::SigHandler,
+) -> (Supervisor<'a>, std::os::fd::OwnedFd) {
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo x; sleep 0.005; done'], ready: { after: 0s } }\n  \
                 crash: { command: [sh, -c, 'sleep 0.05; exit 1'], ready: { after: 1h }, restart: { backoff: { initial: 10ms, max: 10ms }, limit: { restarts: 100000, within: 60s } } }\n";
     let file = bed.write("supervisord-rs.yaml", yaml);
     let terminal = crate::harness::terminal(None);
     let slave = std::fs::File::from(terminal.slave);
     let mut command = bed.command(&["run", "-c"]);
-    command.arg(file);
+    command.arg(file).args(options);
     command
         .stdin(slave.try_clone().expect("a handle"))
         .stdout(slave.try_clone().expect("a handle"))
         .stderr(slave);
-    // SAFETY: setsid and this ioctl are async-signal-safe; they make the terminal the child's own.
+    // SAFETY: setsid, signal and this ioctl are async-signal-safe; they make the terminal the
+    // child's own.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             nix::unistd::setsid()?;
+            nix::sys::signal::signal(nix::sys::signal::Signal::SIGHUP, hangup)?;
             nix::libc::ioctl(0, nix::libc::TIOCSCTTY, 0);
             Ok(())
         });
     }
-    let supervisor = bed.attach(command);
+    (bed.attach(command), terminal.master)
+}
+
+#[test]
+fn a_terminal_that_closes_ends_nothing_under_nohup() {
+    let bed = Bed::new();
+    let (supervisor, master) = run_at_a_terminal(&bed, &[], nix::sys::signal::SigHandler::SigIgn);
     let before = supervisor.wait_phase("w", "running");
     let own = supervisor.status().supervisor.pid;
-    drop(terminal.master);
-    // It logs a lot now, without a reader.
+    drop(master);
+    // It has much to say now, to nobody.
     let known = supervisor.incidents().len();
     supervisor.wait("more incidents", |supervisor| {
         (supervisor.incidents().len() > known + 10).then_some(())
@@ -296,6 +307,20 @@ fn a_terminal_that_closes_ends_nothing() {
     assert_eq!(supervisor.worker("w").pid, before.pid);
     assert_eq!(supervisor.worker("w").lost_output, 0);
     supervisor.stop();
+}
+
+#[test]
+fn a_terminal_that_closes_ends_the_run_that_was_started_there_in_order() {
+    for options in [&[][..], &["--no-guardian"]] {
+        let bed = Bed::new();
+        let (mut supervisor, master) =
+            run_at_a_terminal(&bed, options, nix::sys::signal::SigHandler::SigDfl);
+        supervisor.wait_phase("w", "running");
+        drop(master);
+        let status = supervisor.wait_exit();
+        assert_eq!(status.code(), Some(0), "{options:?}: {status}");
+        assert_eq!(bed.processes(), Vec::<i32>::new(), "{options:?}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Bed, find, kill};
+use crate::harness::{Bed, find, kill, text};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -58,7 +58,18 @@ fn scaling_touches_only_the_difference() {
     for name in ["api.1", "lb", "single"] {
         assert_eq!(find(&fewer, name).pid, find(&before, name).pid, "{name} was touched");
     }
-    // An instance that was scaled away comes back as a later incarnation.
+    // Without any, it is still known.
+    supervisor.client.scale("api", 0, true).expect("scaled");
+    let output = bed.verb(&["status", "api"]);
+    assert_eq!(
+        (output.status.code(), text(&output.stdout).as_str()),
+        (Some(0), "api: no instances\n")
+    );
+    let output = bed.verb(&["start", "api"]);
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    assert!(text(&output.stderr).contains("`supervisord-rs scale api 1`"), "{output:?}");
+    supervisor.client.scale("api", 1, true).expect("scaled");
+    // One that was scaled away comes back as a later incarnation of the same.
     supervisor.client.scale("api", 2, true).expect("scaled");
     assert_eq!(supervisor.wait_phase("api.2", "running").generation, 2);
     kill(supervisor.worker("api.2").pid.expect("running"), Signal::SIGKILL);

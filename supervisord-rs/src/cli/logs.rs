@@ -52,8 +52,10 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
     };
     let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
     for name in &options.workers {
-        if !status.workers.iter().any(|worker| is_meant(worker, name)) {
-            eprintln!("supervisord-rs: no worker and no group is called {name}");
+        let base = name.strip_suffix(':').unwrap_or(name);
+        let is_empty = status.supervisor.instances.contains_key(base);
+        if !is_empty && !status.workers.iter().any(|worker| is_meant(worker, name)) {
+            eprintln!("supervisord-rs: unknown worker or group {name}");
             return Exit::NoSuchWorker;
         }
     }

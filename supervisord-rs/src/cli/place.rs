@@ -8,7 +8,7 @@ use clap::Args;
 use workers::Registry;
 
 use super::Exit;
-use crate::config;
+use crate::config::{self, Diagnostics};
 use crate::control::client::Client;
 
 /// Names the socket where neither `--socket` nor `-c` does.
@@ -18,7 +18,8 @@ const SOCKET: &str = "SUPERVISORD_RS_SOCKET";
 #[derive(Args, Debug)]
 pub(super) struct Place {
     /// The supervisor's control socket. Default: that of the configuration given with -c, else
-    /// $SUPERVISORD_RS_SOCKET, else the one in the default runtime directory.
+    /// $SUPERVISORD_RS_SOCKET, else that of the default configuration, else the one in the default
+    /// runtime directory.
     #[arg(long, global = true, value_name = "PATH")]
     pub(super) socket: Option<PathBuf>,
     /// The configuration file. Default: ./supervisord-rs.yaml, else
@@ -36,11 +37,33 @@ impl Place {
         let in_file = self.checked(registry)?;
         let given = self.socket.clone().or_else(|| Some(in_file?.join(config::SOCKET)));
         let given = given.or_else(|| set(std::env::var_os(SOCKET)));
-        let socket = given.unwrap_or_else(|| {
-            say_ignored();
-            config::default_runtime_dir().join(config::SOCKET)
-        });
+        let socket = match given {
+            Some(socket) => socket,
+            None => Self::by_default(registry)?.join(config::SOCKET),
+        };
         Ok(Client::new(&socket))
+    }
+
+    /// The runtime directory of the file that `run` and `check` take by default. Errors elsewhere
+    /// than in `supervisor:` do not matter: while a file is edited, its supervisor is known.
+    fn by_default(registry: &Registry) -> Result<PathBuf, Exit> {
+        let Some(file) = default_file() else {
+            say_ignored();
+            return Ok(config::default_runtime_dir());
+        };
+        match config::load(&file, registry) {
+            Ok(settings) => {
+                say_ignored();
+                Ok(settings.supervisor.runtime_dir)
+            }
+            Err(problems) => match config::written_runtime_dir(&file) {
+                Ok(directory) if is_place_clear(&problems) => {
+                    say_ignored();
+                    Ok(directory)
+                }
+                Ok(_) | Err(_) => Err(unclear(&file, &problems, "")),
+            },
+        }
     }
 
     /// The runtime directory of the file given with `-c`, if one is. It is checked whatever the
@@ -52,14 +75,7 @@ impl Place {
         let Some(file) = &self.config else { return Ok(None) };
         match config::load(file, registry) {
             Ok(settings) => Ok(Some(settings.supervisor.runtime_dir)),
-            Err(problems) => {
-                eprintln!("{problems}");
-                eprintln!(
-                    "supervisord-rs: {} says which supervisor is meant: correct it, or name the supervisor with --socket PATH and without -c",
-                    file.display()
-                );
-                Err(Exit::InvalidConfiguration)
-            }
+            Err(problems) => Err(unclear(file, &problems, ", without -c")),
         }
     }
 
@@ -76,6 +92,24 @@ impl Place {
             default
         })
     }
+}
+
+/// Says what is wrong with a file that names the supervisor, and what to do.
+fn unclear(file: &Path, problems: &Diagnostics, without: &str) -> Exit {
+    eprintln!("{problems}");
+    eprintln!(
+        "supervisord-rs: {} says which supervisor is meant: correct it, or use --socket PATH{without}",
+        file.display()
+    );
+    Exit::InvalidConfiguration
+}
+
+/// Whether all errors are in parts of the file that do not say where the supervisor is.
+fn is_place_clear(problems: &Diagnostics) -> bool {
+    let elsewhere = ["workers.", "defaults.", "groups.", "cells.", "hooks["];
+    let is_elsewhere = |path: &str| elsewhere.iter().any(|part| path.starts_with(part));
+    problems.problems().len() == problems.count()
+        && problems.problems().iter().all(|problem| is_elsewhere(&problem.path))
 }
 
 /// `supervisord-rs.yaml` here, else the system's.

@@ -40,15 +40,26 @@ fn show(options: &Options, client: &Client) -> Exit {
     let known: Vec<String> = report.workers.iter().map(|worker| worker.name.clone()).collect();
     let grouped = report.workers.iter().filter(|worker| worker.group != worker.name);
     let groups: BTreeSet<String> = grouped.map(|worker| format!("{}:", worker.group)).collect();
-    let is_unknown = |name: &&String| !report.workers.iter().any(|worker| is_meant(worker, name));
+    // A worker with `instances:` is known also while it has none.
+    let is_empty = |name: &&String| {
+        let base = name.strip_suffix(':').unwrap_or(name);
+        report.supervisor.instances.get(base) == Some(&0)
+    };
+    let is_unknown = |name: &&String| {
+        !is_empty(name) && !report.workers.iter().any(|worker| is_meant(worker, name))
+    };
+    let empty: Vec<&String> = options.workers.iter().filter(is_empty).collect();
     let unknown: Vec<&String> = options.workers.iter().filter(is_unknown).collect();
     if !options.workers.is_empty() {
         report.workers.retain(|worker| options.workers.iter().any(|name| is_meant(worker, name)));
     }
     if options.json {
         json(&report);
-    } else if !report.workers.is_empty() || unknown.is_empty() {
+    } else if !report.workers.is_empty() || unknown.is_empty() && empty.is_empty() {
         line(&text(&report));
+    }
+    for name in empty.iter().filter(|_| !options.json) {
+        line(&format!("{name}: no instances"));
     }
     for name in &unknown {
         let (what, name, known) = match name.strip_suffix(':') {

@@ -19,7 +19,7 @@ use super::settings::{Isolation, Launch, Limits, Settings};
 use super::sockets::Addresses;
 use super::source::Source;
 use super::worker::{self, Context, Identity};
-use super::{cycles, dependencies, hooks, limits, restart, supervisor};
+use super::{cycles, dependencies, hooks, limits, logs, restart, supervisor};
 
 /// Reads the whole tree. `None` when it is no mapping; else the problems say what is wrong.
 pub(super) fn assemble(
@@ -55,7 +55,7 @@ pub(super) fn assemble(
     {
         assembly.cycles(&entries);
     }
-    let Assembly { workers, launches, domains, templates, cell_limits, .. } = assembly;
+    let Assembly { workers, mut launches, domains, templates, cell_limits, .. } = assembly;
     let spec = Spec {
         workers,
         groups,
@@ -65,6 +65,7 @@ pub(super) fn assemble(
         start: supervisor.start,
     };
     let hooks = hooks::read(&section);
+    logs::keep_lines_whole(&mut launches);
     Some(Settings {
         source: source.clone().into(),
         supervisor: supervisor.settings,

@@ -8,6 +8,7 @@ use supervision::WorkerId;
 use supervision::spec::WorkerSpec;
 use workers::Registry;
 
+use super::logs;
 use super::node::Node;
 use super::problems::{Problems, World};
 use super::reader::Cursor;
@@ -88,9 +89,13 @@ pub(super) fn read(
 ) -> Option<(WorkerSpec, Launch)> {
     let name = name(base, index);
     let number = index.to_string();
+    let is_log_shared = logs::is_shared_by_instances(node);
     let node = node
         .clone()
         .map_texts(&|text| text.replace("${instance}", &number).replace("${name}", &name));
     let cursor = Cursor { node: &node, path: format!("workers.{base}"), problems };
-    worker::read(&cursor, Identity { name, base: base.to_owned(), instance: Some(index) }, context)
+    let identity = Identity { name, base: base.to_owned(), instance: Some(index) };
+    let (spec, mut launch) = worker::read(&cursor, identity, context)?;
+    launch.logs.line.whole |= is_log_shared;
+    Some((spec, launch))
 }

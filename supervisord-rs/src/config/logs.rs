@@ -1,10 +1,13 @@
 //! `logs:`: where output goes, when files are rotated, what lines get.
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
+use super::node::Node;
+
 use super::reader::{Cursor, Section};
-use super::settings::{LineFormat, Logs, Rotate, Sink, default};
+use super::settings::{Launch, LineFormat, Logs, Rotate, Sink, default};
 
 /// Reads them; `name` is the worker's, whose file is `NAME.log` by default.
 pub(super) fn read(worker: &Section<'_>, is_command: bool, name: &str, log_dir: &Path) -> Logs {
@@ -45,6 +48,7 @@ pub(super) fn read(worker: &Section<'_>, is_command: bool, name: &str, log_dir: 
         timestamps: section.boolean("timestamps").unwrap_or(false),
         prefix: section.boolean("prefix").unwrap_or(false),
         json: section.choice("format", &[("raw", false), ("json", true)]).unwrap_or(false),
+        whole: false,
     };
     if !is_command && (logs.stdout == Sink::Inherit || logs.stderr == Some(Sink::Inherit)) {
         let cursor = section.get("stdout").or_else(|| section.get("stderr"));
@@ -92,4 +96,36 @@ fn rotate(cursor: &Cursor<'_>, rotate: &mut Rotate) {
         rotate.keep = keep;
     }
     rotate.compress = section.boolean("compress").unwrap_or(false);
+}
+
+/// Has lines written whole where several workers, or several instances of one, write to one file.
+pub(super) fn keep_lines_whole(launches: &mut [Launch]) {
+    let mut users: HashMap<&Path, usize> = HashMap::new();
+    for launch in launches.iter() {
+        let files: BTreeSet<&Path> = files(&launch.logs).collect();
+        for file in files {
+            *users.entry(file).or_default() += 1;
+        }
+    }
+    let is_shared = |launch: &Launch| files(&launch.logs).any(|file| users[file] > 1);
+    let shared: Vec<bool> = launches.iter().map(is_shared).collect();
+    for (launch, is_shared) in launches.iter_mut().zip(shared) {
+        launch.logs.line.whole |= is_shared;
+    }
+}
+
+fn files(logs: &Logs) -> impl Iterator<Item = &Path> {
+    logs.captured().filter_map(|(_, sink)| match sink {
+        Sink::File(path) => Some(path.as_path()),
+        Sink::Terminal | Sink::Journald | Sink::Syslog | Sink::Null | Sink::Inherit => None,
+    })
+}
+
+/// Whether an entry with `instances:` names a file that all of them have.
+pub(super) fn is_shared_by_instances(entry: &Node) -> bool {
+    let is_same = |stream: &str| {
+        let written = entry.get("logs").and_then(|logs| logs.get(stream)?.text());
+        written.is_some_and(|text| !text.contains("${instance}") && !text.contains("${name}"))
+    };
+    is_same("stdout") || is_same("stderr")
 }

@@ -337,13 +337,15 @@ pub struct LineFormat {
     pub prefix: bool,
     /// A JSON object with time, worker, stream and text, instead of the line as it is.
     pub json: bool,
+    /// Written whole, because other workers write to the same file.
+    pub whole: bool,
 }
 
 impl LineFormat {
     /// Whether lines have to be looked at.
     #[must_use]
     pub fn changes_lines(self) -> bool {
-        self.timestamps || self.prefix || self.json
+        self.timestamps || self.prefix || self.json || self.whole
     }
 }
 

@@ -16,7 +16,8 @@ use tokio::task::JoinHandle;
 
 use super::protocol::{
     Done, EventRecord, Failure, IncidentRecord, InjectRequest, ReexecRequest, ScaleRequest,
-    ShutdownRequest, SignalName, SignalRequest, StatusReport, WAIT_DEFAULT, WorkersRequest,
+    ShutdownRequest, SignalName, SignalRequest, StatusReport, UNKNOWN_INCIDENT, WAIT_DEFAULT,
+    WorkersRequest,
 };
 
 /// Why a request was not answered as hoped.
@@ -142,9 +143,13 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn incident(&self, id: u64) -> Result<Option<IncidentRecord>, ClientError> {
-        let mut found: Vec<IncidentRecord> =
-            self.call("GET", &format!("/v1/incidents/{id}"), &())?;
-        Ok(found.pop())
+        let found: Result<Vec<IncidentRecord>, ClientError> =
+            self.call("GET", &format!("/v1/incidents/{id}"), &());
+        match found {
+            Ok(mut found) => Ok(found.pop()),
+            Err(ClientError::Failed(failure)) if failure.error == UNKNOWN_INCIDENT => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Starts workers; with `wait` the answer comes when they run or have failed to.

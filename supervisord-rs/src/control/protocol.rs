@@ -1,9 +1,13 @@
 //! What the control API speaks: the published shapes, version 1. Times called `_us` are
 //! microseconds of monotonic time; those called `at` are RFC 3339 wall time in UTC.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use super::outcome::OutcomeReport;
+/// `error` of the answer about an incident that there is not (404).
+pub const UNKNOWN_INCIDENT: &str = "unknown-incident";
 
 /// Version of these shapes; in every path (`/v1/...`).
 pub const VERSION: u32 = 1;
@@ -63,6 +67,9 @@ pub struct SupervisorStatus {
     pub usage: Option<Usage>,
     /// Threads left behind, of all workers.
     pub abandoned_threads: u32,
+    /// Workers with `instances:` by the name that these share, and how many each has.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub instances: BTreeMap<String, usize>,
 }
 
 /// The turns of the supervisor's loop since its start: what it does between two looks at its

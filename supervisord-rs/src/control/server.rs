@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::clients::{Client, Places};
-use super::protocol::{EventRecord, Failure, IncidentRecord, VERSION};
+use super::protocol::{EventRecord, Failure, IncidentRecord, UNKNOWN_INCIDENT, VERSION};
 use super::request::{Answer, Peer, Request};
 use super::socket::{Admission, Standing};
 use super::timed::Timed;
@@ -325,6 +325,10 @@ async fn incident(State(requests): State<Requests>, Path(id): Path<u64>) -> Resp
         Ok(records) => {
             let found: Vec<IncidentRecord> =
                 records.into_iter().filter(|record| record.id == id).collect();
+            if found.is_empty() {
+                let message = format!("no incident {id}");
+                return refuse(StatusCode::NOT_FOUND, UNKNOWN_INCIDENT, message);
+            }
             axum::Json(found).into_response()
         }
         Err(failure) => fail(&failure),

@@ -62,8 +62,8 @@ pub(super) struct Around {
     pub(super) keeper: FdStore,
     /// Our predecessor waits there until we are ready.
     pub(super) gate: Option<Gate>,
-    /// Whether we had a terminal to be hung up with.
-    pub(super) has_terminal: bool,
+    /// The terminal that it was started at.
+    pub(super) terminal: super::hangup::Terminal,
     /// How often the service manager wants to hear that the loop turns.
     pub(super) watchdog: Option<Duration>,
     /// Held as long as we live; the kernel lets go of it however we die. None where the directory

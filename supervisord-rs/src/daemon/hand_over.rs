@@ -270,11 +270,7 @@ impl Daemon {
     }
 
     /// SIGHUP: the same, with our own binary and nobody to answer.
-    pub(super) fn on_hangup(&mut self) {
-        if std::mem::take(&mut self.around.has_terminal) && !super::start::has_terminal() {
-            tracing::info!("the terminal has closed; the supervisor goes on");
-            return;
-        }
+    pub(super) fn reload_unasked(&mut self) {
         self.around.say_reloading(false);
         let (answer, result) = tokio::sync::oneshot::channel();
         let own = nix::unistd::getpid().as_raw();

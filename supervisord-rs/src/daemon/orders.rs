@@ -1,5 +1,7 @@
 //! Orders of clients: names become ids, the machine decides, the answer goes back.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use supervision::{Command, Event, Phase, Refusal, RequestId, WorkerId};
 
@@ -212,8 +214,10 @@ impl Daemon {
 
     pub(super) fn resolve(&self, names: &[String]) -> Result<Vec<WorkerId>, Failure> {
         let mut ids = Vec::new();
+        let mut empty = None;
         for name in names {
             match name.strip_suffix(':') {
+                _ if self.is_scaled_to_nothing(name) => empty = Some(name),
                 _ if name == "all" => ids.extend(self.all_workers()),
                 Some(name) => {
                     match self.machine.spec().groups.iter().find(|known| known.name == name) {
@@ -232,6 +236,11 @@ impl Daemon {
                 None => ids.push(self.resolve_one(name)?),
             }
         }
+        if let Some(name) = empty.filter(|_| ids.is_empty()) {
+            let message =
+                format!("{name} has no instances; `supervisord-rs scale {name} 1` starts one");
+            return Err(Failure { error: "refused".into(), message });
+        }
         if ids.is_empty() {
             let message = "name at least one worker, a group as `GROUP:`, or `all`".into();
             return Err(Failure::new("invalid", message));
@@ -239,6 +248,18 @@ impl Daemon {
         ids.sort_unstable();
         ids.dedup();
         Ok(ids)
+    }
+
+    /// Whether this is a worker with `instances:` that has none at present.
+    fn is_scaled_to_nothing(&self, name: &str) -> bool {
+        let base = name.strip_suffix(':').unwrap_or(name);
+        self.settings.templates.contains_key(base) && self.instances_of(base).next().is_none()
+    }
+
+    /// Workers with `instances:`, and how many each has.
+    pub(super) fn scales(&self) -> BTreeMap<String, usize> {
+        let count = |base: &String| (base.clone(), self.instances_of(base).count());
+        self.settings.templates.keys().map(count).collect()
     }
 
     fn instances_of(&self, base: &str) -> impl Iterator<Item = WorkerId> {

@@ -35,6 +35,7 @@ impl Daemon {
                 dropped_hooks: self.hooks.dropped(),
                 turns: self.turns.report(),
                 usage: None,
+                instances: self.scales(),
                 abandoned_threads: workers.iter().map(|worker| worker.abandoned).sum(),
             },
             workers,

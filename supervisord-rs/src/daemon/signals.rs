@@ -1,7 +1,7 @@
 //! What signals mean to the supervisor: TERM, INT and QUIT stop everything, a second one kills;
 //! USR2 reopens logs and the control socket; PWR is the guardian's death, which stops everything,
 //! however often it comes; CHLD has orphans reaped; HUP has another supervisor read the
-//! configuration and take over. USR1 is said and means nothing, and so it does not end us. The
+//! configuration and take over, or ends a run whose terminal has closed. USR1 is said and means nothing, and so it does not end us. The
 //! others are left alone.
 
 use std::{io, mem};
@@ -34,6 +34,7 @@ const SIGPWR: i32 = GUARDIAN_GONE as i32;
 /// what comes before they are taken would end us, or be lost (process 1 of a container gets no
 /// signal that it neither takes nor blocks).
 pub fn hold() {
+    let _ = super::hangup::was_ignored();
     let _ = HELD.into_iter().collect::<SigSet>().thread_block();
 }
 

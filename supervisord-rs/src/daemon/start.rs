@@ -197,7 +197,7 @@ pub(super) fn start(
         store,
         keeper,
         gate,
-        has_terminal: has_terminal(),
+        terminal: super::hangup::Terminal::controlling(),
         watchdog: interval(&settings),
         lock,
         state_lock,
@@ -329,11 +329,6 @@ fn of_processes(supervisor: &SupervisorSettings, keeper: &FdStore) -> FdStore {
         tracing::info!("process workers end with this supervisor: {why}");
     }
     store
-}
-
-/// Whether there is a controlling terminal (tty(4)).
-pub(super) fn has_terminal() -> bool {
-    std::fs::File::open("/dev/tty").is_ok()
 }
 
 fn names(settings: &Settings) -> Names {

@@ -13,6 +13,7 @@ use super::obituary::OBITUARIES;
 use super::orderly_end::ORDERLY_END;
 use super::watchdog::Watchdog;
 use super::{Guardian, now, store};
+use crate::daemon::hangup;
 use crate::daemon::signals::GUARDIAN_GONE;
 use crate::isolation::inherited;
 use crate::isolation::launch::{Child, OPEN_FILES, Plan, advice, failure, original_open_files};
@@ -111,6 +112,7 @@ impl Guardian {
             (service_manager::FDSTORE, store::most().to_string().into()),
             (service_manager::FDSTORE_OF_UNIT, OsString::new()),
             ("WATCHDOG_USEC", micros.unwrap_or_default().into()),
+            (hangup::NO_HANGUP, hangup::handed_on().into()),
             ("WATCHDOG_PID", OsString::new()),
             (table::TABLE, table.to_string().into()),
             ("LISTEN_FDS", OsString::new()),

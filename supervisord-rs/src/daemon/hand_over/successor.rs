@@ -11,6 +11,7 @@ use supervision::{LaunchFailure, LaunchStage};
 
 use super::OWN;
 use super::gate::{GATE, Giver};
+use crate::daemon::hangup;
 use crate::daemon::in_force::READ_ANEW;
 use crate::isolation::Drivers;
 use crate::isolation::helper::{Helper, Summons};
@@ -115,15 +116,22 @@ impl Start {
             (service_manager::PREDECESSOR, OsString::new()),
             (service_manager::PROGRAM, place_of(&self.binary).into_os_string()),
         ];
+        let no_hangup = (!hangup::handed_on().is_empty())
+            .then(|| (OsStr::new(hangup::NO_HANGUP), OsStr::new(hangup::handed_on())));
         let read_anew = self.is_anew.then_some((OsStr::new(READ_ANEW), OsStr::new("1")));
         let is_stale = |name: &OsStr| NOT_INHERITED.iter().any(|stale| name == *stale);
         let inherited: Vec<(OsString, OsString)> = std::env::vars_os()
-            .filter(|(name, _)| !is_stale(name) && own.iter().all(|(known, _)| name != known))
+            .filter(|(name, _)| {
+                !is_stale(name)
+                    && name != hangup::NO_HANGUP
+                    && own.iter().all(|(known, _)| name != known)
+            })
             .collect();
         let environment = inherited
             .iter()
             .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
             .chain(own.iter().map(|(name, value)| (OsStr::new(name), value.as_os_str())))
+            .chain(no_hangup)
             .chain(read_anew);
         let arguments: Vec<OsString> = std::env::args_os().collect();
         Plan::new(self.binary.as_os_str(), &arguments, OsStr::new(""))?
