@@ -239,7 +239,7 @@ impl Daemon {
         if let Some(name) = empty.filter(|_| ids.is_empty()) {
             let message =
                 format!("{name} has no instances; `supervisord-rs scale {name} 1` starts one");
-            return Err(Failure { error: "refused".into(), message });
+            return Err(Failure::new("refused", message));
         }
         if ids.is_empty() {
             let message = "name at least one worker, a group as `GROUP:`, or `all`".into();
