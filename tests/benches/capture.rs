@@ -1,6 +1,5 @@
-//! How fast output is captured, beside `cat > file` behind the same writer: bytes that nobody looks
-//! at (spliced from pipe to file), and lines that get a timestamp. Both in one run; ratios carry
-//! over to other machines, rates do not.
+//! The speed of output capture, beside `cat > file` behind the same writer: unchanged bytes, and
+//! lines that get a timestamp. Both in one run; ratios carry over to other machines, rates do not.
 //!
 //! `cargo bench -p supervisord-rs --bench capture`
 
@@ -14,7 +13,8 @@ use harness::Bed;
 
 fn main() {
     let is_bench = std::env::args().any(|argument| argument == "--bench");
-    // A writer that is faster than any disk: what is measured is the way from its pipe to the file.
+    // A writer that is faster than any disk: the benchmark measures the way from its pipe to the
+    // file.
     let mib: u64 = if is_bench { 2048 } else { 4 };
     let flood = format!(
         "yes 'a line of some length, as programs write them' | head -c {mib}M; echo; echo LAST"

@@ -1,6 +1,6 @@
-//! What a restart costs beside the bare system calls: a supervised command is killed again and
-//! again, and so is the child of a bare loop of spawn and wait. Both in one run, in turns; ratios
-//! carry over to other machines, times do not.
+//! The cost of a restart beside the bare system calls: the benchmark kills a supervised command
+//! again and again, and the child of a bare loop of spawn and wait. Both in one run, in turns;
+//! ratios carry over to other machines, times do not.
 //!
 //! `cargo bench -p supervisord-rs --bench restart`
 
@@ -37,7 +37,7 @@ fn main() {
             let event = events.next().expect("the stream goes on").expect("an event");
             match (event.kind.as_str(), event.detail["from"].as_str(), event.detail["to"].as_str())
             {
-                // The death is told before anything else; the launch is answered after execve.
+                // The event of the death comes first; the launch is answered after execve.
                 ("phase", Some("running"), _) => seen = Some(event.monotonic_us),
                 ("phase", Some("launching"), Some("starting")) => {
                     executed = Some(event.monotonic_us)

@@ -1,4 +1,4 @@
-//! How long the loop's turns take while the world is slow, beside an ordinary day in the same run.
+//! The duration of the loop's turns while the world is slow, beside an undisturbed run.
 //!
 //! `cargo bench -p supervisord-rs --bench slow_world`; goals: 99 of 100 turns under 5 ms, none over
 //! 50 ms.
@@ -11,7 +11,7 @@ mod harness;
 use std::time::Duration;
 
 fn main() {
-    // `cargo test --benches` runs it too: an ordinary day shows that it works.
+    // `cargo test --benches` runs it too: an undisturbed run shows that it works.
     let count = if std::env::args().any(|argument| argument == "--bench") { usize::MAX } else { 1 };
     println!(
         "milliseconds; status and restart: the slowest answer that a client saw; bare: the slowest bare process meanwhile"

@@ -1,6 +1,6 @@
 //! A slow world: everything outside the supervisor that could hold its loop, one disturbance at a
-//! time, each beside twenty healthy workers under load. The test asserts with these, the benchmark
-//! prints how long turns take.
+//! time, each beside twenty healthy workers under load. The test asserts with them, the benchmark
+//! prints the duration of turns.
 #![allow(dead_code, unreachable_pub, reason = "the test and the benchmark each use a part of it")]
 
 use std::fs::File;
@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{Bed, Supervisor, kill, until};
 
-/// How long a disturbance lasts while the probes go on.
+/// The duration of a disturbance, while the probes run.
 const LASTS: Duration = Duration::from_secs(3);
 
 /// One way in which the world is slow.
@@ -26,11 +26,11 @@ pub struct Disturbance {
     workers: fn(&Bed) -> String,
     options: &'static [&'static str],
     environment: fn(&Bed) -> Vec<(String, String)>,
-    /// Makes the trouble, lets the probes go on meanwhile, and ends the trouble.
+    /// Causes the disturbance, runs the probes meanwhile, and ends it.
     trouble: fn(&Supervisor<'_>, &mut Probe<'_>),
 }
 
-/// Every disturbance. Each was once able to hold the loop for seconds, or for ever.
+/// Every disturbance. Each could hold a loop for seconds or for ever.
 pub const ALL: [Disturbance; 13] = [
     plain("nothing", no_workers, quiet),
     plain("keeper of descriptors stopped, a worker dies", victim, stopped_keeper),
@@ -62,7 +62,7 @@ const fn plain(
 }
 
 impl Disturbance {
-    /// Runs it and hands the probes' figures over, with the supervisor still there to be asked.
+    /// Runs it and passes on the probes' figures, while the supervisor still runs.
     pub fn run(&self, judge: impl FnOnce(&Supervisor<'_>, &Probe<'_>)) {
         let bed = Bed::new();
         let environment = (self.environment)(&bed);
@@ -82,8 +82,7 @@ impl Disturbance {
     }
 }
 
-/// Twenty workers that have no fault of their own: five of each kind. `spare` is what the probes
-/// restart.
+/// Twenty healthy workers, five of each kind. The probes restart `spare`.
 const HEALTHY: &str = r#"
 version: 1
 supervisor: { fault_injection: allow, shutdown_timeout: 60s }
@@ -98,13 +97,13 @@ workers:
   spare: { command: [sleep, 1d], instances: 5 }
 "#;
 
-/// What a person would ask meanwhile, and how long the slowest answer took.
+/// The questions of a person meanwhile, and the time of the slowest answer.
 pub struct Probe<'a> {
     supervisor: &'a Supervisor<'a>,
     pub status: Duration,
     pub restart: Duration,
-    /// The slowest of as many bare processes, from spawn to end: what this machine makes everyone
-    /// wait just now.
+    /// The slowest of as many bare processes, from spawn to end: this machine makes every process
+    /// wait that long just now.
     pub bare: Duration,
 }
 
@@ -152,7 +151,7 @@ fn no_workers(_: &Bed) -> String {
     String::new()
 }
 
-/// One that is there to be hurt.
+/// The worker that the disturbance hits.
 fn victim(_: &Bed) -> String {
     let text = "import time\nwhile True: time.sleep(1)";
     format!("  victim: {{ command: [python3, -c, {}], heartbeat: 1h }}\n", quoted(text))
@@ -201,7 +200,7 @@ fn stopped_keeper(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     probe.go_on(LASTS);
 }
 
-/// The kernel tells the tracer of a death first; the parent hears of it when the tracer has looked.
+/// The kernel reports a death to the tracer first, and to the parent once the tracer has waited.
 fn traced_worker(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let victim = pid_of(supervisor, "victim");
     // PTRACE_SEIZE (ptrace(2)); a tracer that never waits.
@@ -235,15 +234,15 @@ fn fifo_as_env_file(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let path = supervisor.bed.path("fed.env");
     std::fs::remove_file(&path).expect("our file");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
-    // Whether it is refused at once or takes its time is another question.
+    // It may fail at once or late.
     let _ = supervisor.client.start(&["fed".into()], false);
     probe.go_on(LASTS);
-    // Whatever still reads there gets its end.
+    // Any reader that is left gets its end of file.
     let _ =
         File::options().read(true).write(true).open(&path).map(|mut fifo| fifo.write_all(b"A=1\n"));
 }
 
-/// A socket with unsent bytes and SO_LINGER holds whoever closes it last (socket(7)).
+/// A socket with unsent bytes and SO_LINGER blocks the process that closes it last (socket(7)).
 fn lingering_sockets(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let pid = supervisor.status().supervisor.pid;
     let addresses = [notify_socket(pid_of(supervisor, "victim")), notify_socket(pid)];
@@ -271,8 +270,8 @@ fn lingering_sockets(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     probe.go_on(LASTS);
 }
 
-/// The worker's eventfd is one description for both: its status flags and its count are the
-/// worker's to spoil.
+/// Worker and supervisor share the open description: the worker can change its status flags and its
+/// count.
 fn filled_eventfd(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let pid = pid_of(supervisor, "hostile");
     let script = format!(
@@ -292,7 +291,7 @@ fn filled_eventfd(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
          assert count > 0\n\
          print('ready', flush=True)"
     );
-    // Suspended, so that it does not take the count away again.
+    // Suspended, so that it does not read the count again.
     let _stopped = Stopped::new(pid);
     Script::run(&script).wait_ready();
     supervisor.client.restart(&["hostile".into()], false).expect("an order");
@@ -317,7 +316,7 @@ fn stuck_successor(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
 fn deaf_manager(bed: &Bed) -> Vec<(String, String)> {
     let name = format!("supervisord-rs-test/deaf/{}", bed.directory.path().display());
     let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).expect("a name"));
-    // It lives as long as the test: whoever is to be kept waiting needs it.
+    // It lives as long as the test, so that its senders keep waiting.
     std::mem::forget(socket.expect("a socket"));
     vec![("NOTIFY_SOCKET".into(), format!("@{name}")), ("FDSTORE".into(), "4096".into())]
 }
@@ -335,7 +334,7 @@ fn silent_manager(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
 }
 
 fn crash_loop(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
-    // Somebody holds the reading end and does not read.
+    // The test holds the reading end and does not read.
     let fifo = supervisor.bed.path("fifo");
     let _held =
         fifo.exists().then(|| File::options().read(true).write(true).open(&fifo).expect("a FIFO"));
@@ -348,7 +347,7 @@ fn crash_loop(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let _ = supervisor.client.stop(&["hangs".into()], false);
 }
 
-/// Half of them read events and never take one; half of them never ask.
+/// Half of them subscribe to events and never read one; half of them never ask.
 fn quiet_clients(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let socket = supervisor.client.socket();
     let connect = |request: &[u8]| {
@@ -404,7 +403,7 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("a string")
 }
 
-/// A process that is suspended until this goes.
+/// A process that is suspended until this is dropped.
 struct Stopped(i32);
 
 impl Stopped {
@@ -425,7 +424,7 @@ impl Drop for Stopped {
     }
 }
 
-/// A Python script beside the supervisor, ended with this.
+/// A Python script beside the supervisor; it ends when this is dropped.
 struct Script(Child);
 
 impl Script {

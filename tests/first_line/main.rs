@@ -1,6 +1,5 @@
-//! Thread workers that die in their first line, during the supervisor's first turn: in a program of
-//! one's own, whose workers these are. That program is this file, which is why it has a `main` of
-//! its own.
+//! Thread workers that die in their first line, during the supervisor's first turn. They belong to
+//! a separate program, which is this file: so it has its own `main`.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -10,10 +9,10 @@ use std::process::ExitCode;
 use harness::{Bed, Supervisor, find};
 use workers::{Context, Worker, WorkerError, builtin};
 
-/// In the environment of the program: it is a supervisor, not the tests.
+/// If this variable is set, the program is a supervisor, not the tests.
 const PROGRAM: &str = "FIRST_LINE_PROGRAM";
 
-/// It dies before it has done anything.
+/// Dies before it has done anything.
 #[derive(serde::Deserialize)]
 struct Doomed {
     fault: String,

@@ -1,5 +1,5 @@
-//! A file system that does not answer: whoever looks into it is held by the kernel, and not even
-//! SIGKILL gets him out, as with a dead disk or a server that is gone (fuse(4)).
+//! A file system that does not answer: the kernel blocks every process that accesses it, and not
+//! even SIGKILL ends that process, as with a dead disk or a server that is gone (fuse(4)).
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,14 +15,14 @@ use super::skip::{Lack, skip};
 const INIT: u32 = 26;
 const VERSION: [u32; 2] = [7, 31];
 
-/// Mounted over a directory; what is in that is seen again when it is gone.
+/// Mounted over a directory, whose content is visible again when it is gone.
 pub(crate) struct DeadDisk {
     directory: PathBuf,
     device: Option<File>,
 }
 
 impl DeadDisk {
-    /// `None`, and said, where this machine has no such thing or we may not.
+    /// `None`, and a reported skip, where this machine has no FUSE or the test may not mount.
     pub(crate) fn over(directory: &Path) -> Option<Self> {
         let device = match File::options().read(true).write(true).open("/dev/fuse") {
             Ok(device) => device,
@@ -31,20 +31,20 @@ impl DeadDisk {
                 return None;
             }
         };
-        fcntl(&device, FcntlArg::F_SETFD(FdFlag::empty())).expect("a descriptor of ours");
+        fcntl(&device, FcntlArg::F_SETFD(FdFlag::empty())).expect("an open descriptor");
         let options =
             format!("nosuid,nodev,fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
         let mut mount = Command::new("mount");
         let mounted =
             mount.args(["-i", "-t", "fuse", "-o", &options, "dead"]).arg(directory).output();
-        fcntl(&device, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a descriptor of ours");
+        fcntl(&device, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("an open descriptor");
         if !mounted.as_ref().is_ok_and(|output| output.status.success()) {
             skip(Lack::Fuse, &format!("a FUSE file system cannot be mounted: {mounted:?}"));
             return None;
         }
         let mut reader = device.try_clone().expect("a descriptor");
         greet(&mut reader);
-        // Takes what comes and answers nothing, until the file system is gone.
+        // Reads requests and answers none, until the file system is gone.
         std::thread::spawn(move || {
             let mut request = vec![0; 1 << 17];
             while reader.read(&mut request).is_ok() {}
@@ -52,7 +52,7 @@ impl DeadDisk {
         Some(Self { directory: directory.into(), device: Some(device) })
     }
 
-    /// Whoever waits gets an error, and everyone sees what was there before.
+    /// Waiting processes get an error, and the former content is visible again.
     pub(crate) fn heal(&mut self) {
         if self.device.take().is_some() {
             // By force: that ends the connection, and the reader with it.
@@ -68,7 +68,7 @@ impl Drop for DeadDisk {
     }
 }
 
-/// Answers the kernel's greeting: without that everyone waits in another way.
+/// Answers the kernel's first request: without that processes would wait in another way.
 fn greet(device: &mut File) {
     let mut request = vec![0; 1 << 17];
     let count = device.read(&mut request).expect("a greeting");

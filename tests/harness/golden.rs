@@ -1,4 +1,4 @@
-//! Golden files: what users read, kept as text, so that a change of words is seen in review.
+//! Golden files: the texts that users read, so that a review shows each change of words.
 //! `SUPERVISORD_RS_GOLDEN=write` writes them instead of comparing.
 
 use super::repository;

@@ -1,7 +1,7 @@
-//! A real supervisor in a directory of its own, and the means to look at it from outside.
+//! A real supervisor in its own directory, and the means to observe it from outside.
 //!
-//! Every wait is for a condition with a deadline, and prints the supervisor's log when it does not
-//! come. A supervisor that is dropped has left no process behind: that is asserted, in every test.
+//! Every wait is for a condition with a deadline, and prints the supervisor's log at the deadline.
+//! When a supervisor is dropped, every test asserts that it has left no process behind.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 pub mod dead_disk;
@@ -20,7 +20,7 @@ use supervisord_rs::control::client::Client;
 use supervisord_rs::control::protocol::{IncidentRecord, StatusReport, WorkerStatus};
 use tempfile::TempDir;
 
-/// Long enough for a loaded machine; a condition that holds is seen at once.
+/// Long enough for a loaded machine; a wait ends as soon as its condition holds.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Asks until there is an answer; `None` when the limit has passed.
@@ -38,7 +38,7 @@ pub fn until<T>(limit: Duration, mut question: impl FnMut() -> Option<T>) -> Opt
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Policy that gets in nobody's way: restarts at once, as often as it takes.
+/// A policy that never delays a test: restarts at once, without a limit.
 pub const EAGER: &str = "restart: { policy: on-failure, backoff: { initial: 0s, jitter: 0 }, limit: { restarts: 1000000, within: 60s } }";
 
 /// The program under test.
@@ -46,7 +46,7 @@ pub fn program() -> Command {
     program_of(Path::new(env!("CARGO_BIN_EXE_supervisord-rs")))
 }
 
-/// Another program that is one, with workers of its own.
+/// Another supervisor program, with its own workers.
 fn program_of(path: &Path) -> Command {
     let mut command = Command::new(path);
     for variable in
@@ -68,8 +68,8 @@ pub fn hides_cgroups() -> bool {
     std::env::var_os(CGROUPS).is_some_and(|value| value == "hidden")
 }
 
-/// Takes the hierarchy of cgroups out of sight of a program and all that it starts, by a mount
-/// namespace of its own; without the right to one, by telling the supervisor to pass it over.
+/// Hides the hierarchy of cgroups from a program and all that it starts, by a mount namespace;
+/// without the right to one, by a variable that makes the supervisor ignore cgroups.
 fn hide_cgroups(command: &mut Command) {
     use nix::errno::Errno;
     use nix::sched::{CloneFlags, unshare};
@@ -80,7 +80,7 @@ fn hide_cgroups(command: &mut Command) {
     let hide = || -> std::io::Result<()> {
         unshare(CloneFlags::CLONE_NEWNS)?;
         let nothing = std::ptr::null();
-        // SAFETY: both calls get C strings that live for ever, or null where mount(2) allows it.
+        // SAFETY: both calls get static C strings, or null where mount(2) allows it.
         let hidden = unsafe {
             let flags = libc::MS_REC | libc::MS_PRIVATE;
             Errno::result(libc::mount(nothing, c"/".as_ptr(), nothing, flags, nothing.cast()))?;
@@ -92,8 +92,8 @@ fn hide_cgroups(command: &mut Command) {
             Err(errno) => Err(errno.into()),
         }
     };
-    // SAFETY: three system calls with arguments that need no memory of the heap, in a child that
-    // then executes.
+    // SAFETY: three system calls whose arguments need no heap memory, in a child that then
+    // executes.
     unsafe { command.pre_exec(hide) };
 }
 
@@ -133,7 +133,7 @@ impl Bed {
         path
     }
 
-    /// The program, told to keep to this directory.
+    /// The program, with all its directories in this one.
     pub fn command(&self, arguments: &[&str]) -> Command {
         self.tell(program(), arguments)
     }
@@ -179,7 +179,7 @@ impl Bed {
         supervisor
     }
 
-    /// A supervisor that was to be started in a way of its own.
+    /// A supervisor that the test starts in a special way.
     pub fn attach(&self, mut command: Command) -> Supervisor<'_> {
         let child = command.spawn().expect("the program starts");
         let supervisor =
@@ -230,7 +230,7 @@ impl Bed {
         fs::read_to_string(self.path("supervisor.log")).unwrap_or_default()
     }
 
-    /// Processes that belong to this bed: it stands in their environment.
+    /// Processes that belong to this bed: their environment names it.
     pub fn processes(&self) -> Vec<i32> {
         let mark = self.directory.path().as_os_str().as_encoded_bytes();
         let mut found = Vec::new();
@@ -249,7 +249,7 @@ impl Bed {
     }
 }
 
-/// A supervisor that runs.
+/// A running supervisor.
 pub struct Supervisor<'a> {
     pub bed: &'a Bed,
     /// The guardian, or the supervisor itself with `--no-guardian`.
@@ -352,10 +352,10 @@ impl Supervisor<'_> {
         self.client.incidents(100_000).expect("incidents")
     }
 
-    /// Waits until the whole thing has ended by itself.
+    /// Waits until supervisor and guardian have ended by themselves.
     #[track_caller]
     pub fn wait_exit(&mut self) -> ExitStatus {
-        until(DEADLINE, || self.child.try_wait().expect("a child of ours"))
+        until(DEADLINE, || self.child.try_wait().expect("a child of this test"))
             .unwrap_or_else(|| panic!("it does not end; log:\n{}", self.bed.log()))
     }
 
@@ -424,13 +424,13 @@ pub fn open_files(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("a live process").count()
 }
 
-/// Open descriptors of a process: such as threads that carry output have, and the others.
+/// Open descriptors of a process: those of the threads that carry output, and the others.
 ///
 /// Those of a thread are [`DESCRIPTORS`](supervisord_rs::record::logs::DESCRIPTORS) at most, and
-/// there are [`CARRIERS`](supervisord_rs::record::black_box::CARRIERS) threads at most. A disk that
-/// is slow for a moment has threads hang in their writes; others come in their place, and their
-/// descriptors stay for the next time. So the number of the former grows in steps, up to a bound;
-/// that of the latter must not grow.
+/// there are [`CARRIERS`](supervisord_rs::record::black_box::CARRIERS) threads at most. On a disk
+/// that is slow for a moment, threads hang in their writes; others replace them, and their
+/// descriptors stay for the next time. So the first number grows in steps, up to a bound; the
+/// second must not grow.
 pub fn open_files_by_use(pid: i32) -> (usize, usize) {
     let links = fs::read_dir(format!("/proc/{pid}/fd")).expect("a live process").flatten();
     let names = links
@@ -443,17 +443,17 @@ pub fn open_files_by_use(pid: i32) -> (usize, usize) {
     (carrying.len(), others.len())
 }
 
-/// Whether a process is there and has not exited.
+/// Whether a process exists and has not exited.
 pub fn is_alive(pid: i32) -> bool {
     supervisord_rs::process_table::is_alive(pid)
 }
 
-/// A terminal that no child of ours inherits: it is closed when we close it.
+/// A terminal that no child of the test inherits: it is closed when the test closes it.
 pub fn terminal(size: Option<&nix::pty::Winsize>) -> nix::pty::OpenptyResult {
     use nix::fcntl::{FcntlArg, FdFlag, fcntl};
     let terminal = nix::pty::openpty(size, None).expect("a terminal");
     for side in [&terminal.master, &terminal.slave] {
-        fcntl(side, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a descriptor of ours");
+        fcntl(side, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("an open descriptor");
     }
     terminal
 }

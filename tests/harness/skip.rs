@@ -1,29 +1,29 @@
-//! What a test needs and a machine may lack: a package, a right, a facility of the kernel.
+//! Things that a test needs and a machine may lack: a package, a right, a facility of the kernel.
 //!
-//! A test that lacks something returns at once, and says so on standard error, past the test
-//! program's capture of output: nothing is skipped in silence. The gate allows no skip
-//! ([`ALLOWED`]).
+//! A test that lacks something returns at once, and reports that on standard error, past the test
+//! program's capture of output: no skip is silent. The gate allows no skip ([`ALLOWED`]).
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-/// Names, separated by commas, of what tests may do without ([`Lack::name`]); the other skips are
+/// Names ([`Lack::name`]), separated by commas, of things that tests may lack; other skips are
 /// failures. `none`: no skip. Without this variable every skip is allowed.
 const ALLOWED: &str = "SUPERVISORD_RS_TEST_SKIPS";
 
-/// What may be missing.
+/// A thing that may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lack {
     /// A package that the tests supervise.
     Package,
     /// The rights of root.
     Root,
-    /// File systems of our own (fuse(4)).
+    /// File systems that the test itself serves (fuse(4)).
     Fuse,
-    /// The freezer of cgroups version 1: what is frozen in it does not even die of SIGKILL.
+    /// The freezer of cgroups version 1: a process that is frozen in it does not even die of
+    /// SIGKILL.
     Freezer,
-    /// A cgroup of version 2 that we may write to.
+    /// A cgroup of version 2 that the test may write to.
     Cgroup2,
     /// The addresses of the system's own log collectors, free for a test.
     Collector,
@@ -45,7 +45,7 @@ impl Lack {
     }
 }
 
-/// Says that this test is skipped, and why; fails where that is not allowed.
+/// Reports that this test is skipped, and why; fails where that is not allowed.
 #[track_caller]
 pub fn skip(lack: Lack, why: &str) {
     let allowed = std::env::var(ALLOWED).unwrap_or_else(|_| lack.name().to_owned());
@@ -80,13 +80,13 @@ pub fn lacks_program(program: &str, package: &str) -> bool {
     lacks
 }
 
-/// Says that this test is skipped because a Debian package is not installed.
+/// Reports that this test is skipped because a Debian package is not installed.
 #[track_caller]
 pub fn skip_without(package: &str) {
     skip(Lack::Package, &format!("{package} is not installed (apt-get install {package})"));
 }
 
-/// Fails at once, once for all, where a program is missing that nearly every test uses.
+/// Fails once, at the start, where a program is missing that nearly every test uses.
 pub fn require_basics() {
     static LOOKED: Once = Once::new();
     LOOKED.call_once(|| {

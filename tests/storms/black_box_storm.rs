@@ -1,11 +1,10 @@
 //! A random black-box storm: valid random configurations, orders of two clients, kills of workers
-//! and of the supervisor, all at once; and an independent model of what the documentation promises,
-//! asked whenever it is quiet.
+//! and of the supervisor, all at once. An independent model of the documentation's promises checks
+//! the state at each quiet moment.
 //!
-//! `BLACK_BOX_STORM=3600 cargo test -p supervisord-rs --test storms black_box_storm -- --nocapture` runs
-//! it for an hour; `BLACK_BOX_STORM_SEED=N` runs the round of one seed. Each round prints its seed
-//! first. What happens when is the machine's affair: a seed repeats what is done, not how it is
-//! interleaved.
+//! `BLACK_BOX_STORM=3600 cargo test -p supervisord-rs --test storms black_box_storm -- --nocapture`
+//! runs it for an hour; `BLACK_BOX_STORM_SEED=N` runs the round of one seed. Each round prints its
+//! seed first. A seed repeats the actions, not their interleaving, which depends on the machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -26,19 +25,19 @@ use supervisord_rs::control::protocol::{Done, StatusReport};
 const SECONDS: u64 = 20;
 /// Orders of each client in a round.
 const ORDERS: usize = 40;
-/// For an order to have its outcome; it is answered by then in any case.
+/// The timeout of an order; it is answered by then in any case.
 const OUTCOME: Duration = Duration::from_secs(10);
-/// For an answer of a supervisor on a loaded machine, and for its successor to come.
+/// The deadline for an answer of a supervisor on a loaded machine, and for its successor to start.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// What is shared by those who make the storm.
+/// State that the threads of the storm share.
 struct Storm<'a> {
     supervisor: &'a Supervisor<'a>,
     is_over: AtomicBool,
     wrong: Mutex<Vec<String>>,
     deaths: AtomicU64,
     kills: AtomicU64,
-    /// Whom we have struck: nobody else may be blamed.
+    /// The workers that the storm has struck: incidents may blame no other.
     struck: Mutex<BTreeSet<String>>,
 }
 
@@ -51,8 +50,8 @@ impl Storm<'_> {
         self.struck.lock().expect("not poisoned").insert(worker.to_owned());
     }
 
-    /// An order, given again until a supervisor has answered it: whether it was accepted by one
-    /// that died is not known.
+    /// An order, repeated until a supervisor has answered it: one that died may have accepted it or
+    /// not.
     fn order(&self, what: &str, order: impl Fn(&Client) -> Result<Done, ClientError>) -> bool {
         let mut client = self.supervisor.client.clone_with(Some(OUTCOME));
         let end = Instant::now() + ANSWER;
@@ -64,7 +63,7 @@ impl Storm<'_> {
             }
             match answer {
                 Ok(_) => return true,
-                // Accepted, and what became of it is the model's affair.
+                // Accepted; the model decides about its effect.
                 Err(ClientError::Failed(failure))
                     if ["failed", "superseded", "timed-out"].contains(&failure.error.as_str()) =>
                 {
@@ -80,8 +79,8 @@ impl Storm<'_> {
                     return false;
                 }
                 Err(_) => {
-                    // Supervisors may die faster than an outcome comes: the next is asked for its
-                    // acceptance, or little more.
+                    // Supervisors may die faster than an outcome comes: the next order waits for
+                    // its acceptance, or little more.
                     client = client.clone_with(Some(Duration::from_millis(1)));
                     std::thread::sleep(Duration::from_millis(5));
                 }
@@ -94,7 +93,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// One client, which orders what it likes in its own territory.
+/// One client, which gives random orders in its own territory.
 fn client(storm: &Storm<'_>, model: &mut Model, random: &mut Random) {
     for _ in 0..ORDERS {
         std::thread::sleep(Duration::from_millis(random.below(60) as u64));
@@ -131,7 +130,7 @@ fn client(storm: &Storm<'_>, model: &mut Model, random: &mut Random) {
             15 => {
                 storm.order("resume", |client| client.resume(&names));
             }
-            // To a worker that does nothing with it.
+            // To a worker that ignores it.
             16 => {
                 storm.order("signal", |client| client.signal(&plan.name, Signal::SIGWINCH as i32));
             }
@@ -140,7 +139,7 @@ fn client(storm: &Storm<'_>, model: &mut Model, random: &mut Random) {
                 storm.order("reload", |client| client.reexec(Some(same), None));
             }
             _ => {
-                // TERM in a thread of the supervisor is an order to it to end.
+                // TERM to a thread of the supervisor orders the supervisor to end.
                 let fault = random.pick(&["signal-kill", "signal-segv"]);
                 storm.strike(&plan.name);
                 storm.order("inject", |client| client.inject(&plan.name, fault));
@@ -149,8 +148,8 @@ fn client(storm: &Storm<'_>, model: &mut Model, random: &mut Random) {
     }
 }
 
-/// Kills workers, and now and then the supervisor. Bystanders are spared, and threads, which are
-/// struck by injection.
+/// Kills workers, and now and then the supervisor, but no bystanders and no threads; injection
+/// strikes those.
 fn killer(storm: &Storm<'_>, random: &mut Random) {
     while !storm.is_over.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(random.below(150) as u64));
@@ -169,7 +168,7 @@ fn killer(storm: &Storm<'_>, random: &mut Random) {
             let victim = random.pick(&victims);
             storm.strike(&victim.name);
             let pid = Pid::from_raw(victim.pid.expect("filtered above"));
-            // Only as long as it is still that worker's: numbers are given again.
+            // Only while the PID still belongs to that worker: the kernel reuses PIDs.
             if is_of(storm.supervisor.bed, pid) {
                 storm
                     .kills
@@ -185,7 +184,7 @@ fn is_of(bed: &Bed, pid: Pid) -> bool {
     environment.windows(mark.len()).any(|window| window == mark)
 }
 
-/// Nobody is there twice, at any moment.
+/// Checks that no worker runs twice, at any moment.
 fn watcher(storm: &Storm<'_>) {
     let path = storm.supervisor.bed.directory.path();
     let twice = || -> BTreeMap<String, Vec<String>> {
@@ -193,7 +192,7 @@ fn watcher(storm: &Storm<'_>) {
     };
     while !storm.is_over.load(Ordering::Relaxed) {
         let first = twice();
-        // The table is no snapshot: what is true is so a second time.
+        // The table is not a snapshot: a real finding appears a second time.
         let again = if first.is_empty() { BTreeMap::new() } else { twice() };
         for (name, all) in again.into_iter().filter(|(name, _)| first.contains_key(name)) {
             storm.complain(format!("two incarnations of {name}: {all:?}"));
@@ -207,7 +206,7 @@ fn bystanders(status: &StatusReport) -> Vec<(String, Option<i32>, u64)> {
     all.map(|worker| (worker.name.clone(), worker.pid, worker.generation)).collect()
 }
 
-/// One round; what was wrong in it, and how many deaths it took.
+/// One round; returns its errors and the numbers of deaths.
 fn round(seed: u64) -> (Vec<String>, u64, u64) {
     let mut random = Random::new(seed);
     let configuration = configuration::random(&mut random);
@@ -257,9 +256,10 @@ fn round(seed: u64) -> (Vec<String>, u64, u64) {
     (wrong, deaths, kills)
 }
 
-/// It is quiet: all that is suspended goes on, and what the model says becomes true, and stays so.
+/// A quiet moment: everything suspended is resumed, and the model's prediction becomes true, and
+/// stays so.
 fn settle(storm: &Storm<'_>, models: &mut [Model; 2], first: &StatusReport) -> Vec<String> {
-    models.iter_mut().for_each(Model::strike_anybody);
+    models.iter_mut().for_each(Model::may_strike_any);
     storm.order("resume", |client| client.resume(&["all".into()]));
     let differences = || -> Vec<String> {
         let Ok(status) = storm.supervisor.client.status() else { return vec!["no answer".into()] };
@@ -280,7 +280,7 @@ fn settle(storm: &Storm<'_>, models: &mut [Model; 2], first: &StatusReport) -> V
     }
 }
 
-/// Each incident has a number of its own, and blames nobody who was not struck.
+/// Each incident has its own number, and blames only workers that were struck.
 fn blamed(storm: &Storm<'_>) -> Vec<String> {
     let struck = storm.struck.lock().expect("not poisoned");
     let incidents = storm.supervisor.incidents();
@@ -292,7 +292,7 @@ fn blamed(storm: &Storm<'_>) -> Vec<String> {
         }
         let is_innocent = incident.worker.as_ref().is_some_and(|worker| !struck.contains(worker));
         if is_innocent {
-            wrong.push(format!("blamed, and nobody struck it: {}", incident.sentence));
+            wrong.push(format!("blamed without a strike: {}", incident.sentence));
         }
     }
     wrong

@@ -22,14 +22,15 @@ fn a_hundred_idle_workers_cause_no_wake_up_in_ten_seconds() {
                 + proc_threads(pid, "nonvoluntary_ctxt_switches")
         })
     };
-    // Our own question is the last thing that wakes it: wait until its answer has been digested.
+    // The test's own question is the last event that wakes it: wait until the supervisor has
+    // finished with it.
     let mut before = switches();
     let calm = Instant::now();
     while calm.elapsed() < Duration::from_secs(1) {
         std::thread::sleep(Duration::from_millis(100));
         before = switches();
     }
-    // The measurement itself: ten seconds are what is claimed.
+    // The measurement itself: the documentation claims ten seconds.
     std::thread::sleep(Duration::from_secs(10));
     assert_eq!(switches(), before, "wake-ups of supervisor and guardian in 10 s");
     supervisor.stop();

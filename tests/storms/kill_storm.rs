@@ -1,11 +1,11 @@
-//! The supervisor is killed again and again, at any moment: while it starts, while workers restart,
-//! while logs rotate and descriptors are handed over. Process workers, cells, shared sockets and
-//! numbered lines of output go on as if nothing had happened.
+//! The storm kills the supervisor again and again, at any moment: while it starts, while workers
+//! restart, while logs rotate and descriptors move. Process workers, cells, shared sockets and
+//! numbered lines of output continue undisturbed.
 //!
-//! `KILL_STORM=1000 cargo test -p supervisord-rs --test storms kill_storm -- --nocapture` runs it at full
-//! length; `KILL_STORM_SEED` replays the moments. The guardian is killed a tenth as often; in the
-//! midst of a hand-over, the old supervisor or the new one, `KILL_STORM_HAND_OVERS` times; while
-//! something is wrong with what the supervisor stands on, twenty times each.
+//! `KILL_STORM=1000 cargo test -p supervisord-rs --test storms kill_storm -- --nocapture` runs it
+//! at full length; `KILL_STORM_SEED` replays the moments. It kills the guardian a tenth as often;
+//! in the middle of a hand-over, the old supervisor or the new one, `KILL_STORM_HAND_OVERS` times;
+//! and twenty times under each disturbance of the supervisor's directories.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -23,7 +23,7 @@ use supervisord_rs::control::protocol::StatusReport;
 /// Deaths in the suite; the whole storm is a thousand.
 const DEATHS: u64 = 40;
 const PORT: u16 = 18_417;
-/// Hand-overs in the suite in which somebody is killed.
+/// Hand-overs in the suite in which a supervisor is killed.
 const HAND_OVERS: u64 = 8;
 
 /// xorshift64*: a seed replays on every machine.
@@ -42,8 +42,8 @@ fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
-/// Those who write numbered lines to a file that two of them share: as they are, and with something
-/// added to each.
+/// Workers that write numbered lines to a file that two of them share: unchanged lines, and lines
+/// with a prefix.
 const SHARING: [(&str, &str, [&str; 2]); 2] =
     [("plain", "prefix: false", ["p1", "p2"]), ("added", "prefix: true", ["a1", "a2"])];
 
@@ -89,13 +89,13 @@ fn configuration() -> String {
     yaml
 }
 
-/// Everybody but the one that ends by itself: name → pid.
+/// All workers but the one that ends by itself: name → PID.
 fn pids(status: &StatusReport) -> BTreeMap<String, Option<i32>> {
     let others = status.workers.iter().filter(|worker| worker.name != "restless");
     others.map(|worker| (worker.name.clone(), worker.pid)).collect()
 }
 
-/// Asks the web workers again and again. What fails is kept.
+/// Asks the web workers again and again, and keeps the failures.
 fn clients(stop: &Arc<AtomicBool>, served: &Arc<AtomicU64>, failed: &Arc<Mutex<Vec<String>>>) {
     while !stop.load(Ordering::Relaxed) {
         let answer = TcpStream::connect(("127.0.0.1", PORT)).and_then(|mut stream| {
@@ -113,7 +113,7 @@ fn clients(stop: &Arc<AtomicBool>, served: &Arc<AtomicU64>, failed: &Arc<Mutex<V
     }
 }
 
-/// Looks at the whole bed again and again: nobody may be there twice.
+/// Looks at the whole bed again and again: no worker may run twice.
 fn watch(bed: &std::path::Path, stop: &Arc<AtomicBool>, doubled: &Arc<Mutex<Vec<String>>>) {
     let mark = bed.as_os_str().as_encoded_bytes().to_vec();
     while !stop.load(Ordering::Relaxed) {
@@ -133,7 +133,7 @@ fn watch(bed: &std::path::Path, stop: &Arc<AtomicBool>, doubled: &Arc<Mutex<Vec<
                 .split(|&byte| byte == 0)
                 .find_map(|variable| variable.strip_prefix(b"SUPERVISOR_PROCESS_NAME="));
             let Some(stat) = supervisord_rs::process_table::stat(pid) else { continue };
-            // Only the leaders of sessions: what a worker starts itself is its own business.
+            // Only the leaders of sessions, since a worker may start processes itself.
             let is_leader = stat.session == pid;
             if let (Some(name), true) = (name, is_leader) {
                 seen.entry(name.to_vec()).or_default().push(format!("{pid} {stat:?}"));
@@ -207,8 +207,8 @@ fn a_storm_of_deaths_costs_workers_nothing() {
     println!("KILL_STORM_SEED={seed}");
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let bed = Bed::new();
-    // The guardian gives up after ten deaths within a minute, unless it is told that this is a
-    // storm.
+    // The guardian gives up after ten deaths within a minute, unless the configuration raises the
+    // limit.
     let supervisor = bed.start_with(&configuration(), &["--storm"]);
     let first = supervisor.wait("all to run", |supervisor| {
         let status = supervisor.client.status().ok()?;
@@ -271,8 +271,8 @@ fn a_storm_of_deaths_costs_workers_nothing() {
     client.join().expect("the client");
     watcher.join().expect("the watcher");
     assert_eq!(*failed.lock().expect("not poisoned"), Vec::<String>::new(), "failed requests");
-    assert_eq!(*doubled.lock().expect("not poisoned"), Vec::<String>::new(), "somebody ran twice");
-    // Descriptors in the store are those of the living: what the restless one has comes and goes.
+    assert_eq!(*doubled.lock().expect("not poisoned"), Vec::<String>::new(), "a worker ran twice");
+    // The store holds descriptors of running workers: those of the restless one come and go.
     let files_after = open_files(supervisor.child.id() as i32);
     assert!(
         files_after <= files_before + 12,
@@ -294,12 +294,12 @@ fn a_storm_of_deaths_costs_workers_nothing() {
     }
 }
 
-/// What is wrong while a supervisor is killed, and mended after that.
+/// A disturbance while the storm kills supervisors, and its repair.
 struct Disturbance {
     name: &'static str,
     spoil: fn(&Bed),
     heal: fn(&Bed),
-    /// What its log says of it.
+    /// The words of the log about it.
     said: &'static str,
 }
 
@@ -310,7 +310,7 @@ fn file_in_place_of(path: &std::path::Path) {
 
 fn fill(bed: &Bed) {
     let mut filler = std::fs::File::create(bed.path("run/filler")).expect("a filler");
-    // What is left of the reserve is taken too: only what is allocated by then is there.
+    // Fills the rest of the reserve too: only space that is allocated by then remains.
     while filler.write(&[0; 4096]).is_ok_and(|count| count > 0) {}
 }
 
@@ -359,7 +359,7 @@ const DISTURBANCES: [Disturbance; 6] = [
 const DISTURBED: &str = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  s: { command: [sleep, 1d], instances: 3 }\n  \
                          p: { worker: ticker, isolation: process }\n  c: { worker: ticker, isolation: thread, cell: batch }\n";
 
-/// The supervisor that there is now, whether it answers or not: its guardian's child.
+/// The present supervisor, whether it answers or not: the guardian's child.
 fn present(supervisor: &Supervisor<'_>) -> Option<i32> {
     let guardian = supervisor.child.id();
     let children =
@@ -381,7 +381,7 @@ fn storm_through(disturbance: &Disturbance, bed: &Bed) {
         let pid = supervisor.wait("another supervisor", |supervisor| {
             present(supervisor).filter(|pid| *pid != last)
         });
-        // That it can take over is what is to be seen.
+        // The test shows that it can take over.
         supervisor.wait("it to take over", |_| {
             (bed.log().matches("supervising socket=").count() > death).then_some(())
         });
@@ -402,7 +402,7 @@ fn storm_through(disturbance: &Disturbance, bed: &Bed) {
     assert_eq!(
         bed.processes().len(),
         7,
-        "guardian, supervisor, five processes of workers: nobody twice"
+        "guardian, supervisor, five processes of workers: none twice"
     );
     supervisor.stop();
 }
@@ -445,8 +445,8 @@ fn a_runtime_directory_that_is_full_costs_workers_nothing() {
     }
 }
 
-/// The one death that is not survived: what is documented is that everything is stopped, in order,
-/// and nothing is left.
+/// No process survives the guardian's death: as documented, everything stops in order, and nothing
+/// is left.
 #[test]
 fn a_guardian_that_is_killed_at_any_moment_ends_everything_and_leaves_nothing() {
     let _machine = crate::beside_others();
@@ -463,14 +463,14 @@ fn a_guardian_that_is_killed_at_any_moment_ends_everything_and_leaves_nothing() 
         std::thread::sleep(Duration::from_micros(random.below(300_000)));
         supervisor.child.kill().expect("our child");
         supervisor.child.wait().expect("our child");
-        supervisor.wait("nobody to be left", |supervisor| {
+        supervisor.wait("no process to be left", |supervisor| {
             supervisor.bed.processes().is_empty().then_some(())
         });
     }
 }
 
-/// Two supervisors for a moment, and one of them is killed, or both: exactly one goes on, and no
-/// worker notices.
+/// There are two supervisors for a moment, and one of them is killed, or both: exactly one
+/// continues, and no worker notices.
 #[test]
 fn a_death_in_the_middle_of_a_hand_over_costs_workers_nothing() {
     let _machine = crate::beside_others();
@@ -521,6 +521,6 @@ fn a_death_in_the_middle_of_a_hand_over_costs_workers_nothing() {
     }
     stop.store(true, Ordering::Relaxed);
     watcher.join().expect("the watcher");
-    assert_eq!(*doubled.lock().expect("not poisoned"), Vec::<String>::new(), "somebody ran twice");
+    assert_eq!(*doubled.lock().expect("not poisoned"), Vec::<String>::new(), "a worker ran twice");
     supervisor.stop();
 }

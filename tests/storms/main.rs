@@ -1,4 +1,5 @@
-//! What takes the whole machine: storms of deaths, a thousand workers, a slow world, and an idle one.
+//! Tests that need the whole machine: storms of deaths, a thousand workers, a slow world, and an
+//! idle one.
 
 mod black_box_storm;
 #[path = "../disturbances/mod.rs"]
@@ -13,10 +14,10 @@ mod thousand;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Who has the machine: one test that measures it, or several that load it.
+/// The holder of the machine: one test that measures, or several that load it.
 static MACHINE: RwLock<()> = RwLock::new(());
 
-/// Waits until no other test of this program runs, and keeps them waiting.
+/// Waits until no other test of this program runs, and blocks them.
 fn alone() -> RwLockWriteGuard<'static, ()> {
     MACHINE.write().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
-//! The loop is never held: whatever is slow outside, `status` and a restart of a healthy worker
-//! take no longer than a second, and the healthy workers keep their processes. A machine that is
-//! busy with other things makes everyone wait: a bare process beside each question tells how long,
-//! and the limit grows with that.
+//! Nothing holds the loop: whatever is slow outside, `status` and a restart of a healthy worker
+//! take no longer than a second, and the healthy workers keep their processes. A busy machine makes
+//! every process wait: a bare process beside each question measures how long, and the limit grows
+//! with that.
 //!
 //! `cargo bench -p supervisord-rs --bench slow_world` prints how long the loop's turns take
 //! meanwhile.
@@ -21,7 +21,8 @@ fn check(name: &str) {
             "{name}: status {:?}, restart {:?}, bare {:?}",
             probe.status, probe.restart, probe.bare
         );
-        // A restart ends one process and starts another, an answer takes its turn twice.
+        // A restart ends one process and starts another, and the question and its answer each take
+        // a turn.
         let limit = LIMIT + 4 * probe.bare;
         assert!(
             probe.status < limit,
@@ -75,7 +76,7 @@ disturbances! {
     a_tracer_that_does_not_look: "a traced worker dies",
     a_worker_with_many_sessions: "a worker with 300 sessions stops",
     an_environment_file_that_blocks: "an environment file becomes a FIFO",
-    descriptors_that_block_whoever_closes_them: "lingering sockets are sent to notify sockets",
+    descriptors_that_block_on_close: "lingering sockets are sent to notify sockets",
     a_worker_that_spoils_what_it_shares: "a worker fills its own eventfd",
     a_successor_that_never_becomes_ready: "a successor never becomes ready",
     a_service_manager_that_does_not_read: "the service manager does not read",

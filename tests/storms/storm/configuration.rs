@@ -1,5 +1,5 @@
-//! A valid random configuration: two territories, one for each client, which touch each other
-//! nowhere, and bystanders, whom nothing touches.
+//! A valid random configuration: two independent territories, one for each client, and bystanders,
+//! which nothing affects.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use super::Random;
 /// Workers that no order, no kill, no group and no dependency concerns.
 pub const BYSTANDERS: [&str; 4] = ["bystander-a", "bystander-b", "bystander-sdk", "bystander-cell"];
 
-/// What there is to know of a worker to predict it.
+/// The facts about a worker that predict its behaviour.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub name: String,

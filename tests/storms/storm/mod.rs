@@ -1,5 +1,5 @@
-//! What the black-box storm is made of: a random configuration, what the documentation promises of
-//! it, and a look from outside.
+//! The parts of the black-box storm: a random configuration, the documentation's promises about it,
+//! and a look from outside.
 #![allow(unreachable_pub, reason = "each part is used by the storm alone")]
 
 pub mod configuration;

@@ -1,12 +1,12 @@
-//! What the documentation promises of a territory, whatever happens to its processes: the last
-//! order counts, a start brings along what is waited for, a stop takes along what leans on it until
-//! it is back, and nobody ends for good without a reason.
+//! The documentation's promises for a territory, whatever happens to its processes: the last order
+//! counts, a start also starts dependencies, a stop also stops dependents until the dependency is
+//! back, and no worker ends for good without a reason.
 
 use supervisord_rs::control::protocol::StatusReport;
 
 use super::configuration::Territory;
 
-/// What is known of one worker.
+/// The model's knowledge of one worker.
 #[derive(Clone, Debug)]
 struct Expected {
     is_wanted: bool,
@@ -42,14 +42,14 @@ impl Model {
         self.workers[worker].is_wanted = false;
     }
 
-    /// Somebody has been struck, perhaps: whoever is never restarted may be gone.
-    pub fn strike_anybody(&mut self) {
+    /// A fault has perhaps struck: workers that are never restarted may have ended.
+    pub fn may_strike_any(&mut self) {
         for (worker, plan) in self.workers.iter_mut().zip(&self.territory.plans) {
             worker.may_be_finished |= plan.is_never;
         }
     }
 
-    /// What is wrong, once it is quiet; empty when all is as promised.
+    /// The broken promises at a quiet moment; empty when there are none.
     pub fn differences(&self, status: &StatusReport) -> Vec<String> {
         let mut wrong = Vec::new();
         for (number, plan) in self.territory.plans.iter().enumerate() {
@@ -83,7 +83,7 @@ impl Model {
         wrong
     }
 
-    /// Whether it is to run; `None`: perhaps.
+    /// Whether it must run; `None`: perhaps.
     fn is_possible(&self, worker: usize) -> Option<bool> {
         let state = &self.workers[worker];
         if !state.is_wanted {

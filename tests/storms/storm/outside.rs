@@ -1,4 +1,4 @@
-//! A look at the process table, which knows nothing of what the supervisor thinks.
+//! A look at the process table, independent of the supervisor.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,7 +27,8 @@ pub fn incarnations(bed: &Path) -> BTreeMap<String, Vec<String>> {
             .unwrap_or_default();
         let is_dead = fields.first().is_none_or(|state| ["Z", "X"].contains(state));
         let leads = fields.get(3).is_some_and(|session| *session == pid.to_string());
-        // What a worker has put into a session of its own is a child of somebody of its own name.
+        // A process that a worker has put into another session is a child of a process with the
+        // worker's name.
         let is_main = leads && !stat.contains("(setsid)") && !has_same_parent(&fields, name);
         if let (Some(name), false, true) = (name, is_dead, is_main) {
             found

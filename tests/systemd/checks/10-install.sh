@@ -1,4 +1,4 @@
-# A fresh installation runs, is what the documentation says, and its units are understood.
+# A fresh installation runs, matches the documentation, and systemd understands its units.
 # shellcheck shell=bash source=tests/systemd/guest/lib.sh
 . /mnt/guest/lib.sh
 
@@ -13,7 +13,7 @@ check "the configuration is valid" supervisord-rs check
 check "the group for the control API is there" getent group supervisord-rs
 equal "the state directory is the supervisor's" "$(stat -c %a /var/lib/supervisord-rs)" 700
 
-# Of ours: whatever they pull in is looked at too.
+# Only messages about these units: systemd-analyze also verifies the units that they pull in.
 verify() {
     local output
     output=$(systemd-analyze verify --man=no "$@" 2>&1 | grep -i supervisord || true)

@@ -10,7 +10,7 @@ workers:
 YAML
 becomes "the workers run" is_running api
 becomes "the workers serve" curl -sf http://127.0.0.1:8080/
-equal "as a user of its own" "$(stat -c %U "/proc/$(worker api pid)")" nobody
+equal "as another user" "$(stat -c %U "/proc/$(worker api pid)")" nobody
 usage() { supervisord-rs status | grep -E '^ *api ' | grep -qE '[0-9.]+ ?(M|K)'; }
 check "what it uses is seen, though it is another user's" usage
 
@@ -43,5 +43,5 @@ equal "the end before was in order: no incident" "$(supervisord-rs incidents | w
 
 check "systemctl stop" systemctl stop "$unit"
 equal "ends well" "$(show Result)" success
-check "leaves nobody" nobody
+check "leaves no process" nobody
 refuses "not even a daemon" pgrep -f 'sleep 1d'

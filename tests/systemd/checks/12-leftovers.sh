@@ -1,4 +1,4 @@
-# What a supervisor leaves that does not stop in time, or claims success and has not stopped.
+# The leftovers of a supervisor that does not stop in time, or claims success without having stopped.
 # shellcheck shell=bash source=tests/systemd/guest/lib.sh
 . /mnt/guest/lib.sh
 
@@ -22,7 +22,7 @@ check "a death leaves the others alone" pgrep -f 'sleep 2d'
 
 check "systemctl stop of a supervisor that takes too long" systemctl stop "$unit"
 equal "is a timeout" "$(show Result)" timeout
-check "and leaves nobody" nobody
+check "and leaves no process" nobody
 refuses "not even what it did not know" pgrep -f 'sleep 2d'
 becomes "nor anything in the cgroup tree" test ! -d "/sys/fs/cgroup/system.slice/$unit/stray"
 
@@ -30,7 +30,7 @@ systemctl reset-failed "$unit"
 systemctl start "$unit"
 becomes "the worker runs again" is_running api
 first=$(main_pid)
-# To systemd an end by SIGPIPE is a clean one, which it would not answer with a restart. Who answers afterwards has got it.
+# systemd counts an end by SIGPIPE as clean, and would not restart after it. An answer afterwards shows the restart.
 kill -PIPE "$first"
 becomes "it answers after a SIGPIPE" is_running api
 equal "which is no reason to die" "$(main_pid)" "$first"

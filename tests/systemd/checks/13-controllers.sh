@@ -1,5 +1,6 @@
-# A supervisor that gives its workers limits moves into a cgroup of its own and enables controllers beside it. When it is
-# killed, systemd must be able to start its successor in the unit's own cgroup, and the worker lives.
+# A supervisor that gives its workers limits moves into another cgroup and enables controllers
+# beside it. When it is killed, systemd must be able to start its successor in the unit's own
+# cgroup, and the worker runs on.
 # shellcheck shell=bash source=tests/systemd/guest/lib.sh
 . /mnt/guest/lib.sh
 

@@ -1,4 +1,4 @@
-# An invalid configuration: exit status 78, said once, no loop.
+# An invalid configuration: exit status 78, reported once, no restart loop.
 # shellcheck shell=bash source=tests/systemd/guest/lib.sh
 . /mnt/guest/lib.sh
 

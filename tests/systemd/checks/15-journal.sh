@@ -1,4 +1,4 @@
-# The journal's fields: journalctl WORKER=api shows what the worker said and what was said about it.
+# The journal's fields: journalctl WORKER=api shows the worker's output and the entries about it.
 # shellcheck shell=bash source=tests/systemd/guest/lib.sh
 . /mnt/guest/lib.sh
 
@@ -9,7 +9,7 @@ workers:
   api: { command: [sh, -c, "echo hello from api; exec sleep 1d"], restart: always, logs: { stdout: journald } }
 YAML
 becomes "the worker runs" is_running api
-# Of this supervisor: the journal has those of other checks too.
+# Entries of this supervisor: the journal has those of other checks too.
 entries() { journalctl -q --no-pager -o json "_PID=$(main_pid)" "$@"; }
 has() { local text=$1 && shift && entries "$@" | grep -q "$text"; }
 becomes "its own words" has 'hello from api' WORKER=api

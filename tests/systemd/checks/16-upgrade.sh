@@ -1,4 +1,4 @@
-# A newer package over an older one. Where the supervisor can be exchanged in place, 32-reexec says what holds.
+# A newer package over an older one. 32-reexec checks an upgrade in place.
 # shellcheck shell=bash source=tests/systemd/guest/lib.sh
 . /mnt/guest/lib.sh
 

@@ -1,4 +1,4 @@
-# Several supervisors beside each other.
+# Several supervisors on one machine.
 # shellcheck shell=bash source=tests/systemd/guest/lib.sh
 . /mnt/guest/lib.sh
 

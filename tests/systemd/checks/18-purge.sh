@@ -1,4 +1,4 @@
-# Removed, it is stopped; purged, nothing is left.
+# Removing the package stops it; purging leaves nothing.
 # shellcheck shell=bash source=tests/systemd/guest/lib.sh
 . /mnt/guest/lib.sh
 

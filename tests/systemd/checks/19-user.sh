@@ -25,4 +25,4 @@ kill -9 "$before"
 again() { [ "$(user_pid)" != 0 ] && [ "$(user_pid)" != "$before" ] && mine; }
 becomes "killed, it is started again" again
 check "is stopped by its user" as_user systemctl --user stop supervisord-rs
-refuses "and leaves nobody" pgrep -u worker -x sleep
+refuses "and leaves no process" pgrep -u worker -x sleep

@@ -23,4 +23,4 @@ for round in 1 2 3; do
 done
 equal "there is one of it" "$(pgrep -fc 'http.server 8080')" 1
 check "systemctl stop ends them" systemctl stop "$unit"
-check "and leaves nobody" nobody
+check "and leaves no process" nobody

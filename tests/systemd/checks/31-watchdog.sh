@@ -14,7 +14,7 @@ api=$(worker api pid)
 sleep 5
 equal "a loop that turns is left alone" "$(show NRestarts)" 0
 stuck=$(main_pid)
-# Stopped, it can neither turn nor answer; a loop that is stuck for another reason looks the same to systemd.
+# A stopped supervisor neither turns nor answers; a stuck loop looks the same to systemd.
 kill -STOP "$stuck"
 becomes "a successor" succeeded "$stuck"
 becomes "the worker runs" is_running api

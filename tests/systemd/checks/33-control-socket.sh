@@ -1,4 +1,4 @@
-# The control API's socket held by systemd: the first client starts the supervisor, a death refuses nobody.
+# The control API's socket held by systemd: the first client starts the supervisor, a death refuses no client.
 # shellcheck shell=bash source=tests/systemd/guest/lib.sh
 . /mnt/guest/lib.sh
 

@@ -1,4 +1,4 @@
-# A thread worker takes the supervisor along: process workers keep their PIDs, the incident says who was lost.
+# A thread worker kills the supervisor: process workers keep their PIDs, the incident says who was lost.
 # shellcheck shell=bash source=tests/systemd/guest/lib.sh
 . /mnt/guest/lib.sh
 

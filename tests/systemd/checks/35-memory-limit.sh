@@ -1,4 +1,4 @@
-# A worker that hits its memory limit: an incident of its own kind, and nobody else is restarted.
+# A worker that hits its memory limit: an incident of its own kind, and no other worker restarts.
 # shellcheck shell=bash source=tests/systemd/guest/lib.sh
 . /mnt/guest/lib.sh
 has_controllers memory

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Limits of cgroups under the real systemd (252 or newer) with cgroup v2: they hold, and running out of memory is told apart
-# from a SIGKILL by a person. Runs as root on a machine of its own, with `supervisord-rs` in PATH. Leaves nothing behind.
+# from a SIGKILL by a person. Runs as root on a separate machine, with `supervisord-rs` in PATH. Leaves nothing behind.
 set -euo pipefail
 
 unit=supervisord-rs-limits-check
@@ -41,7 +41,7 @@ end() {
 }
 trap end EXIT
 
-# The first value of a key in what `status` says of a worker.
+# The first value of a key in the `status` of a worker.
 field() { # WORKER KEY
     supervisord-rs status "$1" --json | tr -d ' \n' | sed 's/.*"workers"://' | grep -o "\"$2\":[^,}]*" | head -1 | cut -d: -f2 | tr -d '"'
 }
@@ -59,7 +59,7 @@ leaf() { # WORKER: where it is, once it runs
         sleep 0.1
     done
 }
-# How much a counter grows in a second, by the clock and not by what we slept: the machine may be slow.
+# The growth of a counter in a second, by the clock and not by the time slept: the machine may be slow.
 rate() { # FILE SED-SCRIPT
     local at count
     at=$(now) count=$(sed -n "$2" "$1")
@@ -82,7 +82,7 @@ start() { # OPTION...
 }
 main_pid() { systemctl show -P MainPID "$unit"; }
 
-# A block device to be slow on.
+# A block device for the limits of `io`.
 io=
 truncate -s 64M "$work/disk"
 if loop=$(losetup --show -f "$work/disk" 2>/dev/null); then

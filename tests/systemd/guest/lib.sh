@@ -1,4 +1,4 @@
-# What the checks have in common. Sourced by each of them; a check ends at its first failure.
+# Functions for all checks. Each check sources this file, and ends at its first failure.
 # shellcheck shell=bash
 set -euo pipefail
 
@@ -60,7 +60,7 @@ install_package() {
     becomes "the service is active" systemctl is-active "$unit"
 }
 
-# Installs it and has the configuration on standard input in force.
+# Installs the package and applies the configuration on standard input.
 install_configured() {
     install_package
     cat >"$config"
@@ -78,7 +78,7 @@ succeeded() {
     [ "$now" != 0 ] && [ "$now" != "$1" ] && systemctl -q is-active "$unit"
 }
 
-# worker NAME FIELD: of its status, as JSON has it.
+# worker NAME FIELD: a field of its status in JSON.
 worker() {
     supervisord-rs status --json | python3 -c '
 import json, sys
@@ -98,6 +98,6 @@ has_controllers() {
     done
 }
 
-# Whoever is in the unit's cgroup or below it.
+# The processes in the unit's cgroup or below it.
 members() { find "/sys/fs/cgroup/system.slice/$unit" -name cgroup.procs -exec cat {} + 2>/dev/null || true; }
 nobody() { [ -z "$(members)" ]; }
