@@ -209,3 +209,55 @@ fn at_the_limit_of_threads_status_is_answered_with_or_without_figures() {
     }
     supervisor.stop();
 }
+
+/// Has a socket drop all that is sent to it, unseen by both sides.
+fn drop_all(socket: &OwnedFd) {
+    let mut drops = libc::sock_filter { code: 6, jt: 0, jf: 0, k: 0 };
+    let program = libc::sock_fprog { len: 1, filter: &raw mut drops };
+    // SAFETY: setsockopt(2) reads a program of one instruction (BPF_RET, 0 bytes) that lives longer
+    // than the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn a_cell_that_takes_no_orders_ends_whole_and_comes_back() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\n\
+         defaults: {{ {EAGER}, isolation: thread, cell: x }}\nworkers:\n  \
+         hangs: {{ worker: ticker, heartbeat: 500ms, ready: {{ timeout: 2s }} }}\n  other: {{ worker: ticker }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_running();
+    let before = supervisor.worker("hangs").pid.expect("it runs");
+    drop_all(&share(before, 3).expect("where its orders come from"));
+    // The first thread is left behind; its successor never begins.
+    supervisor.client.inject("hangs", "hang").expect("ordered");
+    for name in ["hangs", "other"] {
+        supervisor.wait("it to run in another process", |supervisor| {
+            let worker = supervisor.worker(name);
+            (worker.phase == "running" && worker.pid.is_some_and(|pid| pid != before)).then_some(())
+        });
+    }
+    let incidents = supervisor.wait("its incidents", |supervisor| {
+        let incidents = supervisor.incidents();
+        (incidents.len() >= 2).then_some(incidents)
+    });
+    let told: Vec<(&str, Option<&str>, usize)> = incidents
+        .iter()
+        .map(|incident| {
+            (incident.fault.kind.as_str(), incident.worker.as_deref(), incident.lost.len())
+        })
+        .collect();
+    assert_eq!(told, [("hang", Some("hangs"), 1), ("start-timeout", Some("hangs"), 2)]);
+    supervisor.stop();
+}

@@ -301,6 +301,32 @@ fn a_worker_that_dies_while_it_is_traced_is_restarted_and_the_loop_is_not_held()
 }
 
 #[test]
+fn nobody_is_launched_into_a_cell_that_is_dying() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\n\
+         defaults: {{ {EAGER}, isolation: thread, cell: x }}\nworkers:\n  \
+         hangs: {{ worker: ticker, heartbeat: 300ms, on_hang: recycle }}\n  \
+         restless: {{ worker: file-hasher, args: {{ directory: /nowhere }}, restart: {{ policy: on-failure, backoff: {{ initial: 100ms, max: 100ms, jitter: 0 }}, limit: {{ restarts: 1000, within: 60s }} }} }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    let before = supervisor.wait_phase("hangs", "running").pid.expect("it runs");
+    // Between its death and the moment at which that is known.
+    let tracer = Tracer::attach(before);
+    supervisor.client.inject("hangs", "hang").expect("ordered");
+    supervisor.wait("its successor", |supervisor| {
+        let worker = supervisor.worker("hangs");
+        (worker.phase == "running" && worker.pid.is_some_and(|pid| pid != before)).then_some(())
+    });
+    tracer.let_go();
+    let written = std::fs::read_to_string(bed.path("state/incidents.jsonl")).unwrap_or_default();
+    let failed: Vec<&str> =
+        written.lines().filter(|line| line.contains("launch-failure")).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    supervisor.stop();
+}
+
+#[test]
 fn workers_die_and_come_back_while_the_guardian_is_stopped() {
     let bed = Bed::new();
     let yaml = format!(

@@ -39,8 +39,9 @@ pub enum Effect {
         /// Whom.
         incarnation: Incarnation,
     },
-    /// Forget this thread: it is counted as left behind, and nothing it says counts any more. No
-    /// answer.
+    /// Forget this thread, so that nothing it says counts any more. Answered by `Ended` with the
+    /// status `Abandoned`; where its domain has to end whole, by `DomainEnded`, with this one as
+    /// the culprit.
     Abandon {
         /// Whom.
         incarnation: Incarnation,

@@ -21,6 +21,9 @@ impl Machine {
     pub(crate) fn on_end(&mut self, worker: WorkerId, observed: Ending) {
         let ending = self.judge(worker, observed);
         let incarnation = self.incarnation(worker);
+        if ending.status == Status::Abandoned {
+            self.workers[worker.index()].abandoned += 1;
+        }
         if ending.cause.is_failure() {
             self.record(incarnation, ending);
         }

@@ -236,46 +236,36 @@ impl Machine {
         if self.workers[worker.index()].phase == Phase::Killing {
             return;
         }
-        self.cancel_timers(worker);
+        self.end_by(worker, self.way_to_end(worker));
+    }
+
+    pub(crate) fn way_to_end(&self, worker: WorkerId) -> Effect {
         let incarnation = self.incarnation(worker);
-        match (self.domain_kind(worker), self.spec.workers[worker.index()].on_hang) {
-            (DomainKind::Process, _) => self.kill(worker),
+        let spec = &self.spec.workers[worker.index()];
+        match (self.domain_kind(worker), spec.on_hang) {
+            (DomainKind::Process, _) => Effect::Kill { incarnation },
             (DomainKind::Supervisor | DomainKind::Cell, OnHang::Recycle)
                 if self.shutdown.is_none() =>
             {
-                self.recycle(worker);
+                Effect::Recycle { domain: spec.domain, culprit: incarnation }
             }
-            (DomainKind::Supervisor | DomainKind::Cell, _) => {
-                self.enter(worker, Phase::Killing, None);
-                self.workers[worker.index()].abandoned += 1;
-                self.effects.push_back(Effect::Abandon { incarnation });
-                self.on_end(worker, Ending { status: Status::Abandoned, cause: Cause::Hang });
-            }
+            (DomainKind::Supervisor | DomainKind::Cell, _) => Effect::Abandon { incarnation },
         }
     }
 
-    /// Ends a thread with all of its domain.
-    fn recycle(&mut self, worker: WorkerId) {
+    /// The driver answers when it is gone; what is still there after a while is named.
+    fn end_by(&mut self, worker: WorkerId, effect: Effect) {
         self.cancel_timers(worker);
-        let culprit = self.incarnation(worker);
         self.enter(worker, Phase::Killing, None);
-        let domain = self.spec.workers[worker.index()].domain;
-        self.effects.push_back(Effect::Recycle { domain, culprit });
-    }
-
-    fn kill(&mut self, worker: WorkerId) {
-        let incarnation = self.incarnation(worker);
-        self.enter(worker, Phase::Killing, None);
-        self.effects.push_back(Effect::Kill { incarnation });
+        self.effects.push_back(effect);
         self.set_timer(Timer::Worker(worker, Due::Phase), self.now.saturating_add(REMAINS_FIRST));
     }
 
     /// Its main process is gone: it is not running any more, and ends when what it left behind is
     /// gone too.
     fn clear_away(&mut self, worker: WorkerId) {
-        self.cancel_timers(worker);
         self.workers[worker.index()].exited = true;
-        self.kill(worker);
+        self.end_by(worker, Effect::Kill { incarnation: self.incarnation(worker) });
     }
 
     pub(crate) fn on_readiness(&mut self, incarnation: Incarnation, ready: bool) {
@@ -333,7 +323,9 @@ impl Machine {
         if due <= self.now {
             self.workers[worker.index()].order = Some(Why::Hang);
             if is_suspended && self.domain_kind(worker) == DomainKind::Cell {
-                self.recycle(worker);
+                let (domain, culprit) =
+                    (self.spec.workers[worker.index()].domain, self.incarnation(worker));
+                self.end_by(worker, Effect::Recycle { domain, culprit });
             } else {
                 self.force(worker);
             }

@@ -335,7 +335,7 @@ impl Machine {
             // Whether the order was carried out nobody knows: it is given again.
             Phase::Stopping => self.effects.push_back(Effect::Stop { incarnation }),
             Phase::Killing => {
-                self.effects.push_back(Effect::Kill { incarnation });
+                self.effects.push_back(self.way_to_end(worker));
                 if memo.due.is_none() {
                     self.set_timer(phase_timer, self.now);
                 }

@@ -253,7 +253,6 @@ fn a_hung_process_is_killed_and_a_hung_thread_is_abandoned() {
         assert!(matches!(world.questions.pop_front(), Some(Effect::ReadHeartbeat { .. })));
         world.now = beaten + 200 * MS;
         let incarnation = world.present(0);
-        world.failures_told += u64::from(thread);
         world.tell(Event::Heartbeat { incarnation, last_beat: beaten });
         world.settle();
         assert_eq!(world.opened[&1].ending.cause, Cause::Hang);
@@ -282,6 +281,32 @@ fn on_hang_recycle_ends_the_whole_domain() {
     let incident = &world.opened[&1];
     assert_eq!((incident.ending.cause, incident.lost.len()), (Cause::Hang, 2));
     assert_eq!(incident.culprit, Some(incarnation));
+}
+
+#[test]
+fn a_thread_whose_domain_has_to_end_for_it_is_one_incident() {
+    let mut spec = spec(&["a", "b"]);
+    spec.domains.push(DomainSpec { name: "cell".into(), kind: DomainKind::Cell });
+    spec.workers.iter_mut().for_each(|worker| worker.domain = DomainId(3));
+    spec.workers[0].heartbeat = Some(100 * MS);
+    let mut world = up(spec);
+    world.now = 100 * MS;
+    world.tell(Event::Deadline);
+    world.questions.clear();
+    let hung = world.present(0);
+    world.tell(Event::Heartbeat { incarnation: hung, last_beat: core::time::Duration::ZERO });
+    assert_eq!(world.questions.pop_front(), Some(Effect::Abandon { incarnation: hung }));
+    assert_eq!((world.phase(0), world.opened.len()), (Phase::Killing, 0), "the driver answers");
+    // Its cell does not take orders: an abandoned thread would have no successor there.
+    world.end_domain(DomainId(3), Some(hung), world::KILLED);
+    let incident = &world.opened[&1];
+    assert_eq!(
+        (world.opened.len(), incident.culprit, incident.ending.cause, incident.lost.len()),
+        (1, Some(hung), Cause::Hang, 2)
+    );
+    assert_eq!(world.view(0).abandoned, 0);
+    world.pass(1000 * MS);
+    assert_eq!((world.phase(0), world.phase(1)), (Phase::Running, Phase::Running));
 }
 
 #[test]

@@ -158,6 +158,7 @@ impl Drivers {
         let was_oom_killed = resident.family.take_oom_kill();
         let members = self.members(domain);
         self.end_members(domain, (status, was_oom_killed), members, resident.recycled_for);
+        self.launch_deferred(domain);
     }
 
     pub(super) fn end_domain(

@@ -257,6 +257,11 @@ impl Drivers {
                 reaper::discard(&child.pidfd);
             }
         }
+        self.launch_deferred(domain);
+    }
+
+    /// What a launch into a domain waited for is over.
+    pub(super) fn launch_deferred(&mut self, domain: DomainId) {
         let domain_of = &self.domain_of;
         let due =
             self.deferred.extract_if(.., |deferred| domain_of[deferred.worker.index()] == domain);

@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use supervision::spec::DomainKind;
 use supervision::{DomainId, Incarnation, LaunchFailure, LaunchStage, WorkerId};
@@ -140,11 +139,12 @@ impl Drivers {
         let domain = self.domain_of[incarnation.worker.index()];
         // One that has died and was not looked at yet would take no orders, again and again.
         self.reap(domain);
+        if self.is_dying(domain) {
+            self.deferred.push(incarnation);
+            return Ok(Progress::OnItsWay);
+        }
         let slot = &mut self.domains[domain.index()];
         match (&slot.resident, &mut slot.expected) {
-            (Some(resident), _) if resident.exited.is_some() => {
-                Err(failure(LaunchStage::Cell, Errno::EAGAIN).into())
-            }
             (Some(_), _) => self.enter_cell(domain, incarnation).map(|()| Progress::Launched),
             (None, Some(expected)) => {
                 expected.members.push(incarnation);

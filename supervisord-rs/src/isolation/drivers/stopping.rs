@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use supervision::spec::DomainKind;
-use supervision::{DomainId, Incarnation};
-use workers::board::{LastWords, monotonic_ns};
+use supervision::{Cause, DomainId, Ending, Incarnation, Status};
+use workers::board::{LastWords, State, monotonic_ns};
 
 use super::{Drivers, Remark, Resident};
 use crate::isolation::helper::{NotLaunched, Summons};
@@ -19,6 +19,8 @@ use crate::waiting::until;
 const LAST_LINES: Duration = Duration::from_millis(200);
 /// For what is left at the very end to die.
 const LAST_WAIT: Duration = Duration::from_secs(5);
+/// For a thread of a cell to begin: the host takes its order and starts it.
+const TO_BEGIN: Duration = Duration::from_secs(1);
 /// Between two looks at what is ending.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -105,20 +107,45 @@ impl Drivers {
     }
 
     /// Forgets a thread. Its board goes to its successor: the SDK fences off a thread whose
-    /// generation is past. A cell that is suspended ends whole: no thread of it goes on, and none
-    /// that is launched into it would begin.
+    /// generation is past. A cell into which no successor could be launched ends whole: it is
+    /// suspended, takes no orders, or is ending already.
     pub fn abandon(&mut self, incarnation: Incarnation) {
         let Some(domain) = self.live(incarnation).map(|live| live.domain) else { return };
-        self.note_end(incarnation, monotonic_ns());
-        self.release(incarnation.worker);
-        if self.is_suspended_cell(domain) {
-            tracing::warn!(
-                cell = self.family_name(domain),
-                "its process is suspended (SIGSTOP): it ends whole"
-            );
-            self.recycle(domain, incarnation);
+        if self.is_dying(domain) {
             self.look_soon(domain);
+            return;
         }
+        let why = if self.is_suspended_cell(domain) {
+            "its process is suspended (SIGSTOP)"
+        } else if self.takes_no_orders(incarnation) {
+            "its process takes no orders: a thread that it was to start has not begun"
+        } else {
+            self.end(incarnation, Ending { status: Status::Abandoned, cause: Cause::Hang });
+            return;
+        };
+        tracing::warn!(cell = self.family_name(domain), "{why}: the cell ends whole");
+        self.recycle(domain, incarnation);
+        self.look_soon(domain);
+    }
+
+    /// Whether the process of a domain has been killed, or has exited and left something behind.
+    pub(super) fn is_dying(&self, domain: DomainId) -> bool {
+        let resident = self.domains[domain.index()].resident.as_ref();
+        resident.is_some_and(|resident| resident.is_killed || resident.exited.is_some())
+    }
+
+    /// Whether an incarnation is one of a cell that should have begun by now, and has not.
+    fn takes_no_orders(&self, incarnation: Incarnation) -> bool {
+        let Some(live) = self.live(incarnation) else { return false };
+        let is_there = self.domains[live.domain.index()].kind == DomainKind::Cell
+            && self.child(live.domain).is_some();
+        let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
+        is_there
+            && reading.is_some_and(|reading| {
+                let ordered_at = reading.heartbeat_at.unwrap_or(0);
+                reading.state == State::Empty
+                    && Duration::from_nanos(monotonic_ns().saturating_sub(ordered_at)) >= TO_BEGIN
+            })
     }
 
     /// Whether it is a cell whose process somebody has suspended, or traces and does not let go on.

@@ -68,6 +68,7 @@ pub fn worker(name: &str, domain: DomainId) -> WorkerSpec {
 
 pub const SEGFAULT: Ending =
     Ending { status: Status::Signaled { signal: 11, core_dumped: false }, cause: Cause::Segfault };
+pub const ABANDONED: Ending = Ending { status: Status::Abandoned, cause: Cause::Hang };
 pub const KILLED: Ending =
     Ending { status: Status::Signaled { signal: 9, core_dumped: false }, cause: Cause::Killed };
 pub const TERMINATED: Ending =
@@ -232,10 +233,11 @@ impl World {
             }
             Effect::Abandon { incarnation } => {
                 assert_eq!(
-                    self.truth.insert(incarnation, Truth::Gone),
-                    Some(Truth::Alive),
+                    self.truth.get(&incarnation),
+                    Some(&Truth::Alive),
                     "abandoned: {incarnation:?}"
                 );
+                self.questions.push_back(effect);
             }
             Effect::Inject { incarnation, .. } => {
                 assert!(self.machine.spec().fault_injection, "injected though it is denied");
@@ -520,6 +522,7 @@ impl World {
                 self.end(incarnation, TERMINATED);
             }
             Effect::Kill { incarnation } => self.die(incarnation),
+            Effect::Abandon { incarnation } => self.die_of(incarnation, ABANDONED),
             Effect::ReadHeartbeat { incarnation } if self.is_alive(incarnation) => {
                 let last_beat = self.now;
                 self.tell(Event::Heartbeat { incarnation, last_beat });
@@ -591,6 +594,10 @@ impl World {
             .collect();
         for member in &members {
             self.truth.insert(*member, Truth::Gone);
+        }
+        if self.exited.is_some() {
+            // Those that are left were named, and nobody is there any more to be told.
+            return;
         }
         let is_given_up = culprit
             .is_some_and(|culprit| members.contains(&culprit) && self.given_up.contains(&culprit));
