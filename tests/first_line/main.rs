@@ -74,16 +74,19 @@ fn start<'a>(bed: &'a Bed, fault: &str, restart: &str) -> Supervisor<'a> {
 }
 
 fn one_that_is_never_restarted_costs_one_death_and_is_named() {
-    for fault in ["segfault", "panic"] {
+    for fault in ["segfault", "panic", "exit"] {
         let bed = Bed::new();
         let supervisor = start(&bed, fault, "restart: never");
         let incident = supervisor.wait_incident(0);
         assert!(incident.supervisor_died, "{incident:?}");
         assert_eq!(incident.worker.as_deref(), Some("aaa"), "{incident:?}");
+        let kind = if fault == "exit" { "error" } else { fault };
         assert_eq!(
             (incident.fault.kind.as_str(), &incident.lost[..]),
-            (fault, &["aaa".to_owned()][..])
+            (kind, &["aaa".to_owned()][..])
         );
+        let says_exit = incident.sentence.contains("it called exit()");
+        assert_eq!(says_exit, fault == "exit", "{}", incident.sentence);
         supervisor.wait_phase("aaa", "finished");
         for name in ["b", "c"] {
             supervisor.wait_phase(name, "running");

@@ -181,7 +181,7 @@ fn an_incident_is_a_line_when_it_opens_and_one_when_it_is_settled() {
     supervisor.wait_phase("a", "backoff");
     let shown = text(&bed.verb(&["incidents"]).stdout);
     let open =
-        "incident 1 (open): segfault in a (process): lost a, survived nobody; next attempt in ";
+        "incident 1 (open): segfault in a (process): lost a, survived none; next attempt in ";
     assert!(shown.contains(open) && shown.contains("[SIGSEGV]"), "{shown}");
     let one = text(&bed.verb(&["incidents", "1", "--json"]).stdout);
     assert_eq!(serde_json::from_str::<Value>(&one).expect("JSON")["open"], true, "{one}");

@@ -67,6 +67,8 @@ pub enum LastWords {
     StackOverflow = 4,
     /// Its heartbeat stopped and its domain was ended because of it.
     Hang = 5,
+    /// It called exit(3), which ends its domain.
+    Exit = 6,
 }
 
 /// The page itself. Create it with [`Mapping`](crate::mapping::Mapping); a zeroed page is a valid,
@@ -308,6 +310,7 @@ impl Board {
             3 => LastWords::Signal,
             4 => LastWords::StackOverflow,
             5 => LastWords::Hang,
+            6 => LastWords::Exit,
             _ => LastWords::None,
         };
         let life = self.life.load(Ordering::Acquire);

@@ -1,5 +1,5 @@
 //! Last words: what the handler of a fatal signal leaves on the board before the process dies of
-//! that very signal.
+//! that very signal; and what is left there by a worker that calls exit(3).
 //!
 //! The handler makes async-signal-safe calls only (signal-safety(7)): atomic stores into shared
 //! memory, gettid, write to an eventfd, sigaction, tgkill. Rust's own handler stays behind it in
@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 use libc::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, c_int, c_void};
 
-use crate::board::{Board, LastWords};
+use crate::board::{Board, LastWords, State};
 use crate::context::{Shared, ring};
 
 /// The signals that mean a fault of the program.
@@ -81,6 +81,9 @@ pub fn install() -> io::Result<()> {
             }
         }
         crate::run::install_panic_hook();
+        // SAFETY: the function is there as long as the process; where there is no room for it (it
+        // never is one of the 32 that POSIX grants), such an end is nobody's doing.
+        unsafe { libc::atexit(on_exit) };
         previous
     });
     result
@@ -114,10 +117,26 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _context: *mu
     }
 }
 
+/// Called by exit(3) on the thread that called it.
+extern "C" fn on_exit() {
+    // SAFETY: no arguments, no memory effects.
+    let tid = unsafe { libc::gettid() };
+    let Some(slot) = slot_of(tid) else { return };
+    // SAFETY: as in `leave_last_words`.
+    let Some(board) = (unsafe { slot.board.load(Ordering::Acquire).as_ref() }) else { return };
+    let state = board.read().map(|reading| reading.state);
+    // One that has returned is ended by its host.
+    if matches!(state, Some(State::Empty | State::Launched | State::Ready)) {
+        board.write_last_words(LastWords::Exit, 0, 0, 0, tid);
+    }
+}
+
+fn slot_of(tid: i32) -> Option<&'static Slot> {
+    THREADS.iter().find(|slot| slot.tid.load(Ordering::Acquire) == tid)
+}
+
 fn leave_last_words(signal: c_int, code: c_int, address: usize, tid: i32) {
-    let Some(slot) = THREADS.iter().find(|slot| slot.tid.load(Ordering::Acquire) == tid) else {
-        return;
-    };
+    let Some(slot) = slot_of(tid) else { return };
     let board = slot.board.load(Ordering::Acquire);
     let stack_low = slot.stack_low.load(Ordering::Relaxed);
     let is_overflow = signal == SIGSEGV

@@ -23,12 +23,17 @@ pub struct Evidence {
     pub message: Option<String>,
 }
 
+/// What an incident says of one that called exit(3).
+const EXIT: &str = "it called exit(), which ends the whole process";
+
 impl Evidence {
     /// Of an incarnation with this board, if it had one; `struck_at` where we struck ourselves.
     #[must_use]
     pub fn new(reading: Option<Reading>, seen_at: u64, struck_at: Option<u64>) -> Self {
-        let message =
-            reading.as_ref().map(|reading| reading.text.clone()).filter(|text| !text.is_empty());
+        let message = reading.as_ref().and_then(|reading| {
+            let text = Some(reading.text.clone()).filter(|text| !text.is_empty());
+            text.or_else(|| (reading.last_words == LastWords::Exit).then(|| EXIT.to_owned()))
+        });
         let felt = reading.as_ref().and_then(|reading| reading.fault_at.or(reading.last_words_at));
         let struck_at = struck_at.or(felt).filter(|&at| at <= seen_at);
         Self { reading, seen_at, struck_at, work: None, message }
@@ -118,6 +123,7 @@ pub fn of_last_words(reading: &Reading) -> Option<Cause> {
         LastWords::PanicNoUnwind => Some(Cause::PanicNoUnwind),
         LastWords::StackOverflow => Some(Cause::StackOverflow),
         LastWords::Hang => Some(Cause::Hang),
+        LastWords::Exit => Some(Cause::Error),
         LastWords::Signal => Some(of_signal(reading.signal)),
     }
 }

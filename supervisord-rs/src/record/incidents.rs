@@ -328,23 +328,29 @@ pub fn open_sentence(record: &IncidentRecord, next: Option<&str>) -> String {
 }
 
 fn list(names: &[String]) -> String {
-    if names.is_empty() { "nobody".to_owned() } else { names.join(" ") }
+    if names.is_empty() { "none".to_owned() } else { names.join(" ") }
 }
 
-/// What, in whom, and who was lost with it.
+/// What ended, how, and who was lost with it.
 fn beginning(record: &IncidentRecord, state: &str) -> String {
-    let place = match (record.isolation.as_deref(), record.domain.as_str()) {
-        (Some("thread"), _) => "thread of the supervisor".to_owned(),
-        (Some("cell"), cell) => format!("thread of cell {cell}"),
-        (Some(_), _) => "process".to_owned(),
-        (None, "supervisor") => "the supervisor".to_owned(),
-        (None, cell) => format!("cell {cell}"),
-    };
-    let who = record.worker.as_deref().unwrap_or("somebody");
     let (id, kind) = (record.id, &record.fault.kind);
-    let mut text = format!("incident {id}{state}: {kind} in {who} ({place}): ");
-    if record.supervisor_died {
-        text.push_str("the supervisor died, ");
+    let mut text = format!("incident {id}{state}: ");
+    if let Some(who) = &record.worker {
+        let place = match (record.isolation.as_deref(), record.domain.as_str()) {
+            (Some("thread"), _) => "thread of the supervisor".to_owned(),
+            (Some("cell"), cell) => format!("thread of cell {cell}"),
+            (Some(_) | None, _) => "process".to_owned(),
+        };
+        text.push_str(&format!("{kind} in {who} ({place}): "));
+        if record.supervisor_died {
+            text.push_str("the supervisor died, ");
+        }
+    } else {
+        let what = match record.domain.as_str() {
+            "supervisor" => "the supervisor".to_owned(),
+            cell => format!("cell {cell}"),
+        };
+        text.push_str(&format!("{what} died ({kind}; no worker is known to have caused it): "));
     }
     text.push_str(&format!("lost {}, survived {}", list(&record.lost), list(&record.survived)));
     text
@@ -367,6 +373,30 @@ fn details(record: &IncidentRecord) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_no_worker_caused_it_the_sentence_says_what_died() {
+        let killed = FaultReport { kind: "killed".into(), injected: false };
+        let record = IncidentRecord {
+            id: 7,
+            domain: "supervisor".into(),
+            fault: killed.clone(),
+            supervisor_died: true,
+            ..IncidentRecord::default()
+        };
+        let text = sentence(&record);
+        let expected = "incident 7: the supervisor died (killed; no worker is known to have caused \
+                        it): lost none, survived none; ";
+        assert!(text.starts_with(expected), "{text}");
+        let record = IncidentRecord {
+            domain: "batch".into(),
+            supervisor_died: false,
+            lost: vec!["a".into(), "b".into()],
+            ..record
+        };
+        let text = sentence(&record);
+        assert!(text.starts_with("incident 7: cell batch died (killed; "), "{text}");
+    }
 
     #[test]
     fn what_is_not_in_memory_comes_from_the_file_whatever_the_order_of_the_numbers() {
