@@ -278,7 +278,7 @@ impl Daemon {
                 }
             };
             self.turns.end(work);
-            self.hand_over_if_prepared().await;
+            self.hand_over_if_prepared(&mut signals).await;
             // The tasks beside the loop, and the kernel's news, have their turn.
             tokio::task::yield_now().await;
         }

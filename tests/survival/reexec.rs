@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Bed, Supervisor, find, text};
+use crate::harness::{Bed, Supervisor, find, kill, text, until};
+use nix::sys::signal::Signal;
 use supervisord_rs::control::protocol::{StatusReport, WorkerStatus};
 
 fn configuration(port: u16) -> String {
@@ -561,6 +562,31 @@ fn a_hand_over_that_waits_for_a_thread_counts_against_no_worker() {
     assert_eq!(others(&after), others(&before), "{}", bed.log());
     assert_eq!(supervisor.incidents().len(), 0, "{:?}", supervisor.incidents());
     supervisor.stop();
+}
+
+#[test]
+fn a_hand_over_that_waits_answers_meanwhile_and_loses_no_signal() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { restart: never }\nworkers:\n  \
+         hangs: { worker: ticker, isolation: thread }\n  w: { command: [sleep, 1d] }\n";
+    let mut supervisor = bed.start(yaml);
+    let before = supervisor.wait_running();
+    // It does not stop when it is asked to: as long as the supervisor has patience.
+    supervisor.client.inject("hangs", "hang").expect("injection is allowed");
+    kill(before.supervisor.pid, Signal::SIGHUP);
+    let is_at_rest = || {
+        let refused = supervisor.client.start(&["w".into()], false).err()?;
+        refused.to_string().contains("another supervisor is taking over").then_some(())
+    };
+    until(Duration::from_secs(20), is_at_rest)
+        .unwrap_or_else(|| panic!("it does not answer while it waits; log:\n{}", bed.log()));
+    let begun = Instant::now();
+    assert_eq!(supervisor.status().supervisor.pid, before.supervisor.pid);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    kill(before.supervisor.pid, Signal::SIGTERM);
+    let status = supervisor.wait_exit();
+    assert_eq!(status.code(), Some(0), "{}", bed.log());
+    assert!(bed.log().contains("passed on to the successor"), "{}", bed.log());
 }
 
 /// The disk of the file may hang, and with it every reader.

@@ -13,37 +13,35 @@
 //! |---|---|
 //! | `hand_over` | who may take over, and what we do meanwhile |
 //! | `check` | whether one can go on with what the file says |
+//! | `giving_way` | we rest, and another goes on |
+//! | `meanwhile` | what we do while we rest |
 //! | `gate` | what the two say to each other, and what is given |
 //! | `successor` | how it is started |
 
 mod check;
 mod gate;
+mod giving_way;
+mod meanwhile;
 mod successor;
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::Daemon;
 use super::beside::Said;
-use super::signals::GUARDIAN_GONE;
 use crate::config::Settings;
 use crate::control::protocol::{Done, Failure, ReexecRequest};
 use crate::control::request::{Answer, Peer};
-use crate::guardian::obituary::OBITUARIES;
 use crate::service_manager;
 
 pub use gate::Gate;
-use gate::PIECE_MAX;
 pub(super) use successor::Successor;
 
 /// For a successor to be prepared, when nothing else is said.
 pub const DEADLINE: Duration = Duration::from_secs(30);
-/// For one that was prepared to take over: nobody supervises meanwhile.
-const TAKE_OVER: Duration = Duration::from_secs(10);
 /// For threads to stop, and for output that is on its way.
 const REST: Duration = Duration::from_secs(5);
 /// Between two signs of life to the service manager while we wait.
@@ -58,8 +56,6 @@ const OWN: &str = "/proc/self/exe";
 pub(super) const LOCK: &str = "lock";
 /// So does the one in the state directory.
 pub(super) const STATE_LOCK: &str = "state-lock";
-/// For the answers that are on their way while nobody supervises.
-const LAST_ANSWERS: Duration = Duration::from_millis(100);
 
 /// A hand-over that was ordered.
 #[derive(Debug)]
@@ -82,6 +78,8 @@ pub(super) struct Progress {
     is_under_way: bool,
     /// One that takes over next.
     prepared: Option<(Order, Successor)>,
+    /// What came while we rested, for whoever goes on.
+    signals: Vec<i32>,
 }
 
 fn refuse(answer: Answer<Done>, message: String) {
@@ -188,87 +186,6 @@ impl Daemon {
         }
     }
 
-    /// Gives way to the supervisor that is prepared; to one of our own binary when that does not
-    /// work. Does not come back.
-    pub(super) async fn hand_over_if_prepared(&mut self) {
-        let Some((Order { binary, answer, .. }, successor)) = self.hand_over.prepared.take() else {
-            return;
-        };
-        let rested_at = self.now();
-        self.rest();
-        let end = Instant::now() + TAKE_OVER;
-        let result = match self.give_way(successor, rested_at, end) {
-            Ok((pid, version)) => {
-                let own = std::process::id();
-                let file = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or(binary);
-                let message = format!(
-                    "process {pid} has taken over from {own}: {} {version}",
-                    file.display()
-                );
-                Ok(Done { message, ..Done::default() })
-            }
-            Err(why) => match self.go_on_as_another(&binary, rested_at, &why) {
-                Ok(failure) => Err(failure),
-                Err(failure) => return self.end_without_guardian(answer, failure).await,
-            },
-        };
-        let _ = answer.send(result);
-        // Streams of events end at once; nobody supervises until we have ended.
-        self.events = crate::record::events::Events::default();
-        if let Some(server) = self.around.server.take() {
-            server.end(LAST_ANSWERS).await;
-        }
-        // Nothing of ours is cleared away: all of it is the successor's.
-        std::process::exit(0);
-    }
-
-    /// Our own binary takes our place, since the other one has not: what has come to rest does not
-    /// go on here.
-    ///
-    /// # Errors
-    /// There is no guardian any more, which would start another.
-    fn go_on_as_another(
-        &mut self,
-        binary: &Path,
-        rested_at: Duration,
-        why: &str,
-    ) -> Result<Failure, Failure> {
-        if self.around.is_guardian_gone() {
-            return Err(without_guardian(binary, why));
-        }
-        tracing::error!(binary = %binary.display(), "it does not take over: {why}; the old one goes on");
-        self.publish("rolled-back", None, json!({ "binary": binary, "why": why }));
-        let end = Instant::now() + DEADLINE;
-        let successor = Successor::begin(Path::new(OWN), end, &|| self.around.say_alive());
-        match successor.and_then(|successor| self.give_way(successor, rested_at, end)) {
-            Ok((pid, _)) => {
-                let message = format!(
-                    "{} does not take over: {why}; the old one goes on as process {pid}",
-                    binary.display()
-                );
-                Ok(Failure::new("failed", message))
-            }
-            Err(_) if self.around.is_guardian_gone() => Err(without_guardian(binary, why)),
-            Err(worse) => {
-                // Dead, we are replaced by whoever restarts us, and nothing is lost that is not
-                // lost now.
-                tracing::error!(
-                    "nor does our own: {worse}; this supervisor ends to be started again"
-                );
-                std::process::exit(1);
-            }
-        }
-    }
-
-    /// Dead, we would be replaced by nobody, and the workers would run on without a supervisor.
-    async fn end_without_guardian(&mut self, answer: Answer<Done>, failure: Failure) {
-        tracing::error!("{}", failure.message);
-        let _ = answer.send(Err(failure));
-        self.hand_over.is_under_way = false;
-        self.around.black_box.give_way(false);
-        self.on_signal(GUARDIAN_GONE as i32).await;
-    }
-
     /// SIGHUP: the same, with our own binary and nobody to answer.
     pub(super) fn reload_unasked(&mut self) {
         self.around.say_reloading(false);
@@ -295,81 +212,4 @@ impl Daemon {
         }
         self.around.say_reloading(true);
     }
-
-    /// Lets go of what two cannot do at once.
-    fn rest(&mut self) {
-        // What is not launched by now is the successor's to launch.
-        self.drivers.withdraw_all();
-        let end = Instant::now() + REST;
-        while !self.drivers.stop_threads(BREATH) && Instant::now() < end {
-            self.around.say_alive();
-        }
-        if !self.drivers.hold_logs(REST) {
-            tracing::warn!("output hangs in a write: what is in there may be written late");
-        }
-        self.write_settled(true);
-        self.around.scribe.flush(REST);
-        self.around.black_box.give_way(true);
-    }
-
-    /// Gives a successor all that is kept, waits until it is ready, and lets it stand alone. Its
-    /// number, and the version that it says it is.
-    fn give_way(
-        &self,
-        mut successor: Successor,
-        rested_at: Duration,
-        end: Instant,
-    ) -> Result<(i32, String), String> {
-        let alive = || self.around.say_alive();
-        self.give_all(&mut successor, end, &alive)?;
-        let version = successor.gate.wait_until_ready(rested_at, end, &alive)?;
-        let pid = successor.pid();
-        // Named to whoever restarts us, it may outlive us.
-        if !self.around.name_successor(pid) {
-            return Err("the service manager takes no message".into());
-        }
-        if successor.gate.let_go(&alive) {
-            successor.leave();
-            return Ok((pid, version));
-        }
-        self.around.name_successor(nix::unistd::getpid().as_raw());
-        Err("it ends before it has taken over".into())
-    }
-
-    /// In pieces: so many copies at a time, and no more on their way than anybody may have.
-    fn give_all(
-        &self,
-        successor: &mut Successor,
-        end: Instant,
-        alive: &dyn Fn(),
-    ) -> Result<(), String> {
-        let others: Vec<(&str, BorrowedFd<'_>)> = self
-            .drivers
-            .obituaries()
-            .map(|pipe| (OBITUARIES, pipe))
-            .into_iter()
-            .chain(self.around.unit_socket())
-            .chain(self.around.locks())
-            .chain(self.around.orderly_end())
-            .collect();
-        successor.gate.give(&others, end, alive)?;
-        let mut last: Option<String> = None;
-        loop {
-            let kept = self.around.kept_after(last.as_deref(), PIECE_MAX);
-            let Some((name, _)) = kept.last() else { return Ok(()) };
-            last = Some(name.clone());
-            let kept: Vec<(&str, BorrowedFd<'_>)> =
-                kept.iter().map(|(name, descriptor)| (name.as_str(), descriptor.as_fd())).collect();
-            for piece in kept.chunks(PIECE_MAX) {
-                successor.gate.give(piece, end, alive)?;
-            }
-        }
-    }
-}
-
-fn without_guardian(binary: &Path, why: &str) -> Failure {
-    let binary = binary.display();
-    let message =
-        format!("{binary} does not take over: {why}; the guardian is gone: everything is stopped");
-    Failure::new("failed", message)
 }

@@ -28,19 +28,8 @@ impl Daemon {
     pub(super) async fn on_request(&mut self, request: Request) {
         match request {
             Request::Reexec(request, peer, answer) => self.on_reexec(request, peer, answer),
-            Request::Status(answer) => {
-                let _ = answer.send(Ok(self.status()));
-            }
-            Request::Incidents(last, answer) => {
-                let found = Found {
-                    settled: self.incidents.newest(last),
-                    open: self.open_incidents(),
-                    path: std::sync::Arc::clone(self.incidents.path()),
-                };
-                let _ = answer.send(Ok(found));
-            }
-            Request::Events(answer) => {
-                let _ = answer.send(Ok(self.events.subscribe()));
+            shown @ (Request::Status(_) | Request::Incidents(..) | Request::Events(_)) => {
+                self.show(shown);
             }
             Request::Start(request, peer, answer) => {
                 let goal = |daemon: &Self, id| daemon.to_come_up(id);
@@ -76,6 +65,36 @@ impl Daemon {
                 };
                 self.order(Command::Shutdown { now: request.now }, pending);
             }
+        }
+    }
+
+    /// Answers whoever wants nothing done.
+    pub(super) fn show(&self, request: Request) {
+        match request {
+            Request::Status(answer) => {
+                let _ = answer.send(Ok(self.status()));
+            }
+            Request::Incidents(last, answer) => {
+                let found = Found {
+                    settled: self.incidents.newest(last),
+                    open: self.open_incidents(),
+                    path: std::sync::Arc::clone(self.incidents.path()),
+                };
+                let _ = answer.send(Ok(found));
+            }
+            Request::Events(answer) => {
+                let _ = answer.send(Ok(self.events.subscribe()));
+            }
+            Request::Start(..)
+            | Request::Stop(..)
+            | Request::Restart(..)
+            | Request::Pause(..)
+            | Request::Resume(..)
+            | Request::Scale(..)
+            | Request::Signal(..)
+            | Request::Inject(..)
+            | Request::Reexec(..)
+            | Request::Shutdown(..) => unreachable!("an order: `on_request` carries it out"),
         }
     }
 

@@ -69,10 +69,15 @@ impl Scribe {
 
     /// Waits until everything handed over is written, at most `timeout`.
     pub fn flush(&self, timeout: Duration) {
+        let _ = self.begin_flush().recv_timeout(timeout);
+    }
+
+    /// The same, to be looked at now and then: there is something when everything is written; it is
+    /// cut off where the queue is full.
+    pub fn begin_flush(&self) -> Receiver<()> {
         let (done, answer) = sync_channel(1);
-        if self.jobs.try_send(Job::Flush(done)).is_ok() {
-            let _ = answer.recv_timeout(timeout);
-        }
+        let _ = self.jobs.try_send(Job::Flush(done));
+        answer
     }
 }
 

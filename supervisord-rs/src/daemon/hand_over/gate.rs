@@ -24,7 +24,9 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
 };
 
-use super::{BREATH, DEADLINE, PAUSE, REST};
+use super::{DEADLINE, PAUSE, REST};
+use tokio::io::{AsyncReadExt, Interest};
+
 use crate::isolation::datagram;
 use crate::service_manager::{self, Heritage};
 use crate::waiting::until;
@@ -139,119 +141,110 @@ impl Gate {
     }
 }
 
-/// The predecessor's end.
+/// The predecessor's end. Whoever waits for the other one is a task: the loop answers meanwhile.
 #[derive(Debug)]
-pub(super) struct Giver(UnixStream);
+pub(super) struct Giver(tokio::net::UnixStream);
 
 impl Giver {
     /// One, and the end for the successor.
     pub(super) fn pair() -> io::Result<(Self, OwnedFd)> {
-        let (ours, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        Ok((Self(ours.into()), theirs))
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        let ours = UnixStream::from(ours);
+        // Ours alone: the two ends have flags of their own.
+        ours.set_nonblocking(true)?;
+        Ok((Self(tokio::net::UnixStream::from_std(ours)?), theirs))
     }
 
-    /// Waits until the successor is prepared, beside the loop.
-    pub(super) async fn wait_until_prepared(self) -> Result<Self, String> {
-        use tokio::io::AsyncReadExt;
-        let broken = |error: io::Error| error.to_string();
-        self.0.set_nonblocking(true).map_err(broken)?;
-        let mut socket = tokio::net::UnixStream::from_std(self.0).map_err(broken)?;
-        let mut word = [0];
-        match socket.read(&mut word).await {
-            Ok(1) if word[0] == PREPARED => {
-                let socket = socket.into_std().map_err(broken)?;
-                socket.set_nonblocking(false).map_err(broken)?;
-                Ok(Self(socket))
-            }
-            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(error.to_string()),
-            _ => Err(ENDED_UNPREPARED.into()),
-        }
+    /// Waits until the successor is prepared.
+    pub(super) async fn expect_prepared(&mut self, end: Instant) -> Result<(), String> {
+        self.hear(end, PREPARED).await?.map(drop).ok_or_else(|| ENDED_UNPREPARED.into())
     }
 
-    /// The same, for one that nobody can supervise beside.
-    pub(super) fn expect_prepared(&mut self, end: Instant, alive: &dyn Fn()) -> Result<(), String> {
-        self.hear(end, alive, PREPARED)?.map(drop).ok_or_else(|| ENDED_UNPREPARED.into())
-    }
-
-    /// Gives one piece, and waits until it has come; in two where the names are too long for one.
-    pub(super) fn give(
+    /// Gives descriptors, and waits until they have come: in pieces, as many as a packet has room
+    /// for with their names.
+    pub(super) async fn give(
         &mut self,
-        piece: &[(&str, BorrowedFd<'_>)],
+        all: &[(&str, BorrowedFd<'_>)],
         end: Instant,
-        alive: &dyn Fn(),
     ) -> Result<(), String> {
-        let names: Vec<String> =
-            piece.iter().map(|(name, _)| service_manager::escape(name)).collect();
-        let packet = [&[PIECE], names.join("\n").as_bytes()].concat();
-        if packet.len() > PACKET_MAX && piece.len() > 1 {
-            let (first, second) = piece.split_at(piece.len() / 2);
-            self.give(first, end, alive)?;
-            return self.give(second, end, alive);
+        let mut rest = all;
+        while !rest.is_empty() {
+            let (packet, count) = piece(rest);
+            let (piece, others) = rest.split_at(count);
+            rest = others;
+            let numbers: Vec<RawFd> =
+                piece.iter().map(|(_, descriptor)| descriptor.as_raw_fd()).collect();
+            self.send(&packet, &numbers, end).await?;
+            self.hear(end, TAKEN).await?.ok_or("it ends before it has taken all")?;
         }
-        let numbers: Vec<RawFd> =
-            piece.iter().map(|(_, descriptor)| descriptor.as_raw_fd()).collect();
-        self.send(&packet, &numbers, end)?;
-        self.hear(end, alive, TAKEN)?
-            .map(drop)
-            .ok_or_else(|| "it ends before it has taken all".into())
+        Ok(())
     }
 
     /// Says that all has been given, and waits until the successor is ready. Its version.
-    pub(super) fn wait_until_ready(
+    pub(super) async fn wait_until_ready(
         &mut self,
         rested_at: Duration,
         end: Instant,
-        alive: &dyn Fn(),
     ) -> Result<String, String> {
         let packet = [&[ALL], rested_at.as_nanos().to_string().as_bytes()].concat();
-        self.send(&packet, &[], end)?;
-        self.hear(end, alive, READY)?.ok_or_else(|| "it ends before it is ready".into())
+        self.send(&packet, &[], end).await?;
+        self.hear(end, READY).await?.ok_or_else(|| "it ends before it is ready".into())
     }
 
     /// Says that it is named, and hears that it stands alone.
-    pub(super) fn let_go(&mut self, alive: &dyn Fn()) -> bool {
+    pub(super) async fn let_go(&mut self) -> bool {
         let end = Instant::now() + REST;
-        self.send(&[NAMED], &[], end).is_ok() && matches!(self.hear(end, alive, ALONE), Ok(Some(_)))
+        self.send(&[NAMED], &[], end).await.is_ok()
+            && matches!(self.hear(end, ALONE).await, Ok(Some(_)))
     }
 
-    fn send(&mut self, packet: &[u8], descriptors: &[RawFd], end: Instant) -> Result<(), String> {
-        let rest = end.saturating_duration_since(Instant::now()).max(PAUSE);
+    async fn send(
+        &mut self,
+        packet: &[u8],
+        descriptors: &[RawFd],
+        end: Instant,
+    ) -> Result<(), String> {
         let rights = [ControlMessage::ScmRights(descriptors)];
         let control = if descriptors.is_empty() { &[][..] } else { &rights[..] };
-        self.0.set_write_timeout(Some(rest)).map_err(|error| error.to_string())?;
-        sendmsg::<()>(
-            self.0.as_fd().as_raw_fd(),
-            &[IoSlice::new(packet)],
-            control,
-            MsgFlags::MSG_NOSIGNAL,
-            None,
-        )
-        .map(drop)
-        .map_err(|errno| format!("it does not take what it is given: {errno}"))
+        let (socket, text) = (self.0.as_fd().as_raw_fd(), [IoSlice::new(packet)]);
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        let send = || sendmsg::<()>(socket, &text, control, flags, None).map_err(io::Error::from);
+        let sent = tokio::time::timeout_at(end.into(), self.0.async_io(Interest::WRITABLE, send));
+        let sent = sent.await.map_err(|_| "it does not take what it is given in time")?;
+        sent.map(drop).map_err(|error| format!("it does not take what it is given: {error}"))
     }
 
     /// What follows that word in the next packet. `None`: there is another one, or nobody any more.
-    fn hear(&mut self, end: Instant, alive: &dyn Fn(), word: u8) -> Result<Option<String>, String> {
+    async fn hear(&mut self, end: Instant, word: u8) -> Result<Option<String>, String> {
         let mut packet = [0; 64];
-        loop {
-            let rest = end.saturating_duration_since(Instant::now());
-            if rest.is_zero() {
-                return Err("it does not answer in time".into());
+        let read = tokio::time::timeout_at(end.into(), self.0.read(&mut packet)).await;
+        match read.map_err(|_| "it does not answer in time")? {
+            Ok(count @ 1..) if packet[0] == word => {
+                Ok(Some(String::from_utf8_lossy(&packet[1..count]).into_owned()))
             }
-            alive();
-            let timed = self.0.set_read_timeout(Some(rest.min(BREATH)));
-            match timed.and_then(|()| self.0.read(&mut packet)) {
-                Ok(count @ 1..) if packet[0] == word => {
-                    return Ok(Some(String::from_utf8_lossy(&packet[1..count]).into_owned()));
-                }
-                // Reset: it has ended without having heard all.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
-                Ok(_) => return Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.to_string()),
-            }
+            Ok(_) => Ok(None),
+            // It has ended without having heard all.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+            Err(error) => Err(error.to_string()),
         }
     }
+}
+
+/// A packet with the names of the first of them, and how many that are.
+fn piece(all: &[(&str, BorrowedFd<'_>)]) -> (Vec<u8>, usize) {
+    let mut packet = vec![PIECE];
+    let mut count = 0;
+    for (name, _) in all.iter().take(PIECE_MAX) {
+        let name = service_manager::escape(name);
+        if count > 0 && packet.len() + 1 + name.len() > PACKET_MAX {
+            break;
+        }
+        if count > 0 {
+            packet.push(b'\n');
+        }
+        packet.extend_from_slice(name.as_bytes());
+        count += 1;
+    }
+    (packet, count)
 }

@@ -47,14 +47,13 @@ impl Successor {
         Ok(prepared(summons, gate, end, limit))
     }
 
-    /// Starts one that goes on with the configuration in force, and waits for it: nobody supervises
-    /// anyway.
-    pub(super) fn begin(binary: &Path, end: Instant, alive: &dyn Fn()) -> Result<Self, String> {
+    /// Starts one that goes on with the configuration in force, and waits for it.
+    pub(super) async fn begin(binary: &Path, end: Instant) -> Result<Self, String> {
         let (gate, theirs) = Giver::pair().map_err(|error| error.to_string())?;
         let child = Start::of(binary, theirs, false).launch(&Attempt::default());
         let child = child.map_err(|failure| advice(failure, &binary.display().to_string()))?;
         let mut successor = Self { process: Helper::new(child, None), gate };
-        successor.gate.expect_prepared(end, alive)?;
+        successor.gate.expect_prepared(end).await?;
         Ok(successor)
     }
 
@@ -76,10 +75,13 @@ async fn prepared(
 ) -> Result<Successor, String> {
     let rest = end.saturating_duration_since(Instant::now());
     let process = summons.arrive(rest).await.map_err(|failed| failed.message)?;
-    let gate = tokio::time::timeout_at(end.into(), gate.wait_until_prepared())
-        .await
-        .map_err(|_| format!("it is not prepared to take over after {limit:?}"))??;
-    Ok(Successor { process, gate })
+    let mut successor = Successor { process, gate };
+    let late = |why: String| match end.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => format!("it is not prepared to take over after {limit:?}"),
+        _ => why,
+    };
+    successor.gate.expect_prepared(end).await.map_err(late)?;
+    Ok(successor)
 }
 
 /// What one is started with: the gate, and secrets that are read before anything else.

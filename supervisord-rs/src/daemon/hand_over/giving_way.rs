@@ -1,0 +1,208 @@
+//! We rest, and another goes on: what two supervisors cannot do at once is let go of, all that is
+//! kept is given, and the successor is named to whoever restarts us. Each of the waits here ends
+//! after some seconds, and the loop answers meanwhile.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::mpsc::TryRecvError;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use super::gate::PIECE_MAX;
+use super::{DEADLINE, OWN, Order, REST, Successor};
+use crate::control::protocol::{Done, Failure};
+use crate::control::request::Answer;
+use crate::daemon::Daemon;
+use crate::daemon::signals::{GUARDIAN_GONE, Signals};
+use crate::guardian::obituary::OBITUARIES;
+
+/// For one that was prepared to take over: nobody supervises meanwhile.
+const TAKE_OVER: Duration = Duration::from_secs(10);
+/// For the answers that are on their way while nobody supervises.
+const LAST_ANSWERS: Duration = Duration::from_millis(100);
+
+impl Daemon {
+    /// Gives way to the supervisor that is prepared; to one of our own binary when that does not
+    /// work. Does not come back, but where the guardian is gone.
+    pub(in crate::daemon) async fn hand_over_if_prepared(&mut self, signals: &mut Signals) {
+        let Some((Order { binary, answer, .. }, successor)) = self.hand_over.prepared.take() else {
+            return;
+        };
+        let rested_at = self.now();
+        self.rest(signals).await;
+        let end = Instant::now() + TAKE_OVER;
+        let (heir, result) = match self.give_way(signals, successor, rested_at, end).await {
+            Ok((pid, version)) => {
+                let own = std::process::id();
+                let file = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or(binary);
+                let message = format!(
+                    "process {pid} has taken over from {own}: {} {version}",
+                    file.display()
+                );
+                (pid, Ok(Done { message, ..Done::default() }))
+            }
+            Err(why) => match self.go_on_as_another(signals, &binary, rested_at, &why).await {
+                Ok((pid, failure)) => (pid, Err(failure)),
+                Err(failure) => return self.end_without_guardian(answer, failure).await,
+            },
+        };
+        self.pass_on_signals(heir);
+        let _ = answer.send(result);
+        // Streams of events end at once; nobody supervises until we have ended.
+        self.events = crate::record::events::Events::default();
+        if let Some(server) = self.around.server.take() {
+            server.end(LAST_ANSWERS).await;
+        }
+        // Nothing of ours is cleared away: all of it is the successor's.
+        std::process::exit(0);
+    }
+
+    /// What came for us while we rested is the successor's to carry out. It is a child of ours, so
+    /// that its number is nobody else's.
+    fn pass_on_signals(&mut self, heir: i32) {
+        for signal in std::mem::take(&mut self.hand_over.signals) {
+            if let Ok(signal) = Signal::try_from(signal)
+                && signal != GUARDIAN_GONE
+            {
+                tracing::info!(signal = signal.as_str(), pid = heir, "passed on to the successor");
+                let _ = kill(Pid::from_raw(heir), signal);
+            }
+        }
+    }
+
+    /// Our own binary takes our place, since the other one has not: what has come to rest does not
+    /// go on here.
+    ///
+    /// # Errors
+    /// There is no guardian any more, which would start another.
+    async fn go_on_as_another(
+        &mut self,
+        signals: &mut Signals,
+        binary: &Path,
+        rested_at: Duration,
+        why: &str,
+    ) -> Result<(i32, Failure), Failure> {
+        if self.around.is_guardian_gone() {
+            return Err(without_guardian(binary, why));
+        }
+        tracing::error!(binary = %binary.display(), "it does not take over: {why}; the old one goes on");
+        self.publish("rolled-back", None, json!({ "binary": binary, "why": why }));
+        let end = Instant::now() + DEADLINE;
+        let begun = self.meanwhile(signals, Successor::begin(Path::new(OWN), end)).await;
+        let result = match begun {
+            Ok(successor) => self.give_way(signals, successor, rested_at, end).await,
+            Err(worse) => Err(worse),
+        };
+        match result {
+            Ok((pid, _)) => {
+                let message = format!(
+                    "{} does not take over: {why}; the old one goes on as process {pid}",
+                    binary.display()
+                );
+                Ok((pid, Failure::new("failed", message)))
+            }
+            Err(_) if self.around.is_guardian_gone() => Err(without_guardian(binary, why)),
+            Err(worse) => {
+                // Dead, we are replaced by whoever restarts us, and nothing is lost that is not
+                // lost now.
+                tracing::error!(
+                    "nor does our own: {worse}; this supervisor ends to be started again"
+                );
+                std::process::exit(1);
+            }
+        }
+    }
+
+    /// Dead, we would be replaced by nobody, and the workers would run on without a supervisor.
+    async fn end_without_guardian(&mut self, answer: Answer<Done>, failure: Failure) {
+        tracing::error!("{}", failure.message);
+        let _ = answer.send(Err(failure));
+        self.hand_over.is_under_way = false;
+        self.around.black_box.give_way(false);
+        self.on_signal(GUARDIAN_GONE as i32).await;
+    }
+
+    /// Lets go of what two cannot do at once.
+    async fn rest(&mut self, signals: &mut Signals) {
+        // What is not launched by now is the successor's to launch.
+        self.drivers.withdraw_all();
+        let end = Instant::now() + REST;
+        self.wait_until(signals, end, |daemon| daemon.drivers.stop_threads(Duration::ZERO)).await;
+        let end = Instant::now() + REST;
+        if !self.wait_until(signals, end, |daemon| daemon.drivers.hold_logs(Duration::ZERO)).await {
+            tracing::warn!("output hangs in a write: what is in there may be written late");
+        }
+        self.write_settled(true);
+        let end = Instant::now() + REST;
+        let written = self.around.scribe.begin_flush();
+        self.wait_until(signals, end, |_| !matches!(written.try_recv(), Err(TryRecvError::Empty)))
+            .await;
+        self.around.black_box.give_way(true);
+    }
+
+    /// Gives a successor all that is kept, waits until it is ready, and lets it stand alone. Its
+    /// number, and the version that it says it is.
+    async fn give_way(
+        &mut self,
+        signals: &mut Signals,
+        mut successor: Successor,
+        rested_at: Duration,
+        end: Instant,
+    ) -> Result<(i32, String), String> {
+        self.give_all(signals, &mut successor, end).await?;
+        let ready = successor.gate.wait_until_ready(rested_at, end);
+        let version = self.meanwhile(signals, ready).await?;
+        let pid = successor.pid();
+        // Named to whoever restarts us, it may outlive us.
+        if !self.around.name_successor(pid) {
+            return Err("the service manager takes no message".into());
+        }
+        if self.meanwhile(signals, successor.gate.let_go()).await {
+            successor.leave();
+            return Ok((pid, version));
+        }
+        self.around.name_successor(nix::unistd::getpid().as_raw());
+        Err("it ends before it has taken over".into())
+    }
+
+    /// In pieces: so many copies at a time, and no more on their way than anybody may have.
+    async fn give_all(
+        &mut self,
+        signals: &mut Signals,
+        successor: &mut Successor,
+        end: Instant,
+    ) -> Result<(), String> {
+        let mut piece = self.kept_besides().map_err(|error| error.to_string())?;
+        let mut last: Option<String> = None;
+        while !piece.is_empty() {
+            let named: Vec<(&str, BorrowedFd<'_>)> = piece
+                .iter()
+                .map(|(name, descriptor)| (name.as_str(), descriptor.as_fd()))
+                .collect();
+            self.meanwhile(signals, successor.gate.give(&named, end)).await?;
+            piece = self.around.kept_after(last.as_deref(), PIECE_MAX);
+            last = piece.last().map(|(name, _)| name.clone()).or(last);
+        }
+        Ok(())
+    }
+
+    /// What is not in the store. There always is something: a lock.
+    fn kept_besides(&self) -> std::io::Result<Vec<(String, OwnedFd)>> {
+        let all = self.drivers.obituaries().map(|pipe| (OBITUARIES, pipe)).into_iter();
+        all.chain(self.around.unit_socket())
+            .chain(self.around.locks())
+            .chain(self.around.orderly_end())
+            .map(|(name, descriptor)| Ok((name.to_owned(), descriptor.try_clone_to_owned()?)))
+            .collect()
+    }
+}
+
+fn without_guardian(binary: &Path, why: &str) -> Failure {
+    let binary = binary.display();
+    let message =
+        format!("{binary} does not take over: {why}; the guardian is gone: everything is stopped");
+    Failure::new("failed", message)
+}

@@ -1,0 +1,87 @@
+//! What the supervisor does while it rests: it shows what there is, takes no orders, says that it
+//! lives, and keeps signals for whoever goes on.
+
+use std::pin::pin;
+use std::time::Instant;
+
+use nix::libc::{SIGCHLD, SIGTERM};
+
+use super::{BREATH, PAUSE};
+use crate::control::protocol::{Done, Failure};
+use crate::control::request::{Answer, Request};
+use crate::daemon::Daemon;
+use crate::daemon::signals::Signals;
+
+const AT_REST: &str =
+    "another supervisor is taking over, which lasts some seconds at most: order it again then";
+
+impl Daemon {
+    /// Waits for that, and answers meanwhile.
+    pub(super) async fn meanwhile<T>(
+        &mut self,
+        signals: &mut Signals,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut work = pin!(work);
+        let mut breath = tokio::time::interval(BREATH);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                Some(request) = self.requests.recv() => self.answer_at_rest(request),
+                signal = signals.next() => self.keep_signal(signal),
+                _ = breath.tick() => self.around.say_alive(),
+            }
+        }
+    }
+
+    /// Waits until that is so, and answers meanwhile. False: it was not in time.
+    pub(super) async fn wait_until(
+        &mut self,
+        signals: &mut Signals,
+        end: Instant,
+        is_so: impl Fn(&Self) -> bool,
+    ) -> bool {
+        while !is_so(self) {
+            if Instant::now() >= end {
+                return false;
+            }
+            self.meanwhile(signals, tokio::time::sleep(PAUSE)).await;
+        }
+        true
+    }
+
+    fn keep_signal(&mut self, signal: i32) {
+        // Who has died is known by its own handle.
+        if signal != SIGCHLD {
+            self.hand_over.signals.push(signal);
+        }
+    }
+
+    fn answer_at_rest(&mut self, request: Request) {
+        match request {
+            Request::Shutdown(request, peer, answer) => {
+                self.log_order("shutdown", "", peer);
+                let orders = if request.now { 2 } else { 1 };
+                self.hand_over.signals.extend([SIGTERM].iter().cycle().take(orders));
+                let message = "shutting down".to_owned();
+                let _ = answer.send(Ok(Done { message, ..Done::default() }));
+            }
+            Request::Start(_, _, answer)
+            | Request::Stop(_, _, answer)
+            | Request::Restart(_, _, answer)
+            | Request::Pause(_, _, answer)
+            | Request::Resume(_, _, answer)
+            | Request::Scale(_, _, answer)
+            | Request::Signal(_, _, answer)
+            | Request::Inject(_, _, answer)
+            | Request::Reexec(_, _, answer) => refuse(answer),
+            shown @ (Request::Status(_) | Request::Incidents(..) | Request::Events(_)) => {
+                self.show(shown);
+            }
+        }
+    }
+}
+
+fn refuse(answer: Answer<Done>) {
+    let _ = answer.send(Err(Failure::new("busy", AT_REST.into())));
+}
