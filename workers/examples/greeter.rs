@@ -1,4 +1,4 @@
-//! A worker of one's own, in a binary of one's own.
+//! Your own worker, in your own binary.
 use std::{process::ExitCode, time::Duration};
 
 use workers::{Context, Worker, WorkerError, builtin};

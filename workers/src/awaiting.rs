@@ -1,5 +1,5 @@
-//! Waiting for orders, for a descriptor, for a time. An order wakes every thread that waits: nobody
-//! takes it away from the others, since what is behind it is watched for its edges and never read.
+//! Waiting for orders, for a descriptor, for a time. An order wakes every thread that waits: no
+//! thread takes it from the others, since each watches the descriptor for edges and never reads it.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-/// Where no epoll set can be had, orders are looked for this often.
+/// Without an epoll set, a thread looks for orders this often.
 const SLICE: Duration = Duration::from_millis(50);
 
 const WAKE: u64 = 0;
 const READABLE: u64 = 1;
 
-/// What a thread waits for.
+/// The things that a thread waits for.
 pub(crate) struct Awaiting<'a> {
     /// `None`: the process has no descriptors left.
     set: Option<Epoll>,
@@ -38,8 +38,8 @@ impl<'a> Awaiting<'a> {
         Self { set: set.ok(), fd, is_always_readable }
     }
 
-    /// Until the descriptor can be read (true), or an order comes, or the time is up; sooner at
-    /// times.
+    /// Waits until the descriptor can be read (true), an order comes, or the time is up; may return
+    /// early.
     pub(crate) fn wait(&self, left: Option<Duration>) -> bool {
         if self.is_always_readable {
             return true;

@@ -14,20 +14,20 @@ pub const SIZE: usize = 4096;
 pub const MAGIC: u64 = u64::from_be_bytes(*b"SVBOARD\x02");
 /// Longest name on a board, in bytes; longer ones are cut.
 pub const NAME_MAX: usize = 64;
-/// Threads of one worker that are watched each by itself; further ones are not.
+/// Threads of one worker that the supervisor watches separately; it does not watch further ones.
 pub const THREADS_MAX: usize = 128;
 /// Longest text of last words, in bytes; longer ones are cut.
 pub const TEXT_MAX: usize = 512;
 
-/// What the worker is doing, as far as the host knows.
+/// The state of the worker, as far as the host knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum State {
-    /// Nobody has used this board yet.
+    /// No incarnation has used this board yet.
     Empty = 0,
     /// The host has begun to run the worker.
     Launched = 1,
-    /// The worker has said that it is ready.
+    /// The worker has reported that it is ready.
     Ready = 2,
     /// It returned `Ok`.
     Returned = 3,
@@ -41,17 +41,17 @@ pub enum State {
     NotStarted = 7,
 }
 
-/// What the supervisor wants. Stored in [`Board::order`].
+/// An order of the supervisor. Stored in [`Board::order`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Order {
-    /// Go on.
+    /// Run on.
     Run = 0,
     /// Stop soon.
     Stop = 1,
 }
 
-/// What kind of last words stand on the board.
+/// The kind of last words on the board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum LastWords {
@@ -81,17 +81,16 @@ pub struct Board {
     _reserved: AtomicU32,
     name: [AtomicU64; NAME_MAX / 8],
     /// The generation that uses this board, and its [`State`] in the lowest byte: one word, so that
-    /// a thread that was left behind cannot change the state of its successor between a look and a
-    /// store.
+    /// an abandoned thread cannot change the state of its successor between a load and a store.
     life: AtomicU64,
     /// The process it runs in.
     pub pid: AtomicI32,
     /// The thread it runs on.
     pub tid: AtomicI32,
 
-    /// One more at each sign of life.
+    /// Counts the signs of life.
     pub heartbeats: AtomicU64,
-    /// When the last sign of life was.
+    /// The time of the last sign of life.
     pub heartbeat_at: AtomicU64,
     /// Units of work done. Counts up over all generations.
     pub progress: AtomicU64,
@@ -112,7 +111,7 @@ pub struct Board {
     /// When the worker was about to commit it.
     pub fault_at: AtomicU64,
 
-    /// A [`LastWords`], stored last: what follows is valid when it is not 0.
+    /// A [`LastWords`], stored last: the fields after it are valid when it is not 0.
     pub last_words: AtomicU32,
     /// The signal.
     pub signal: AtomicI32,
@@ -128,7 +127,7 @@ pub struct Board {
     _padding: AtomicU32,
     text: [AtomicU64; TEXT_MAX / 8],
 
-    /// The last [`Sign`] of each thread that has a context of its own; 0: nobody.
+    /// The last [`Sign`] of each thread that has its own context; 0: none.
     threads: [AtomicU64; THREADS_MAX],
 }
 
@@ -137,7 +136,7 @@ pub struct Board {
 pub struct Sign {
     /// When.
     pub at: u64,
-    /// Whether it waits inside the SDK since then, where it answers when it is asked.
+    /// Whether it has waited inside the SDK since then, where it answers the supervisor.
     pub is_waiting: bool,
 }
 
@@ -177,10 +176,10 @@ pub fn monotonic_ns() -> u64 {
 }
 
 impl Board {
-    /// Starts a new incarnation: clears all but progress, then writes who it is. The caller is the
-    /// only writer.
+    /// Starts a new incarnation: clears all but progress, then writes its identity. The caller is
+    /// the only writer.
     pub fn begin(&self, name: &str, generation: u64) {
-        // First of all: from here on nothing of a predecessor counts.
+        // First: from here on no store of a predecessor counts.
         self.life.store(life(generation, State::Empty), Ordering::SeqCst);
         self.threads.iter().for_each(|sign| sign.store(0, Ordering::SeqCst));
         for word in
@@ -205,7 +204,7 @@ impl Board {
         self.magic.store(MAGIC, Ordering::SeqCst);
     }
 
-    /// Whether it is a board of our version.
+    /// Whether it is a board of this version.
     #[must_use]
     pub fn is_known(&self) -> bool {
         self.magic.load(Ordering::Acquire) == MAGIC
@@ -217,20 +216,20 @@ impl Board {
         self.life.load(Ordering::Acquire) >> STATE_BITS
     }
 
-    /// What this generation does now. False, and nothing is changed, when the board belongs to
-    /// another one.
+    /// Stores the state of this generation. Returns false, and changes nothing, when the board
+    /// belongs to another one.
     pub fn set_state(&self, generation: u64, state: State) -> bool {
         let next = |now: u64| (now >> STATE_BITS == generation).then_some(life(generation, state));
         self.life.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).is_ok()
     }
 
-    /// Units of work that are done. What a successor has begun is not touched below zero.
+    /// Counts units of work as done. Never takes the count below zero, which may be a successor's.
     pub fn end_units(&self, units: u64) {
         let next = |begun: u64| Some(begun.saturating_sub(units));
         let _ = self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
-    /// Puts the sign of a thread in the place of its last one. False: that is not there.
+    /// Replaces the last sign of a thread. False: that sign is not there.
     pub(crate) fn replace_sign(&self, index: usize, last: u64, next: u64) -> bool {
         self.threads[index]
             .compare_exchange(last, next, Ordering::AcqRel, Ordering::Relaxed)
@@ -243,7 +242,7 @@ impl Board {
         self.heartbeat_at.store(monotonic_ns(), Ordering::Release);
     }
 
-    /// Orders the worker to stop. Whoever orders also makes the incarnation's `wake` readable.
+    /// Orders the worker to stop. The caller also makes the incarnation's `wake` readable.
     pub fn order_stop(&self) {
         self.order.store(Order::Stop as u32, Ordering::Release);
     }
@@ -265,7 +264,7 @@ impl Board {
         taken.then_some((code, parameter))
     }
 
-    /// Whether the worker has been told to stop.
+    /// Whether the worker has an order to stop.
     #[must_use]
     pub fn stop_requested(&self) -> bool {
         self.order.load(Ordering::Acquire) == Order::Stop as u32
@@ -276,7 +275,7 @@ impl Board {
         store_text(&self.text, &self.text_length, text);
     }
 
-    /// Writes last words unless some stand there already: the first are the cause, later ones its
+    /// Writes last words unless there are some already: the first are the cause, later ones its
     /// consequence. Async-signal-safe.
     pub fn write_last_words(
         &self,
@@ -336,7 +335,7 @@ impl Board {
             .filter(|word| *word != 0)
             .map(Sign::decode)
             .collect();
-        // One that claims to be from the future is none.
+        // A time in the future is invalid.
         let oldest = |is_waiting| {
             let signs = signs.iter().filter(|sign| sign.is_waiting == is_waiting);
             signs.map(|sign| if sign.at <= now { sign.at } else { 0 }).min()

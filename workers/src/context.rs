@@ -1,7 +1,6 @@
-//! What a worker has of its surroundings: signs of life out, orders in. The same in every
-//! isolation.
+//! A worker's link to the supervisor: signs of life out, orders in. The same in every isolation.
 //!
-//! Every method is a *checkpoint*: an injected fault is committed there, and nowhere else.
+//! Every method is a *checkpoint*: it commits an injected fault; nothing else does.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -16,12 +15,12 @@ use crate::fault::Fault;
 use crate::mapping::Mapping;
 use crate::seat::Seat;
 
-/// One incarnation's view of the world. Cheap to clone, so that a worker's own threads can have one
-/// each.
+/// One incarnation's link to the supervisor. Cheap to clone, so that each of a worker's threads can
+/// have one.
 ///
-/// Each clone is watched by itself, from its first sign of life until it is dropped: where the
-/// worker has a `heartbeat:`, a thread with a context of its own beats, or waits inside the SDK, or
-/// drops it.
+/// The supervisor watches each clone separately, from its first sign of life until it is dropped.
+/// Where the worker has a `heartbeat:`, a thread with its own context must beat, wait inside the
+/// SDK, or drop it.
 #[derive(Debug)]
 pub struct Context {
     shared: Arc<Shared>,
@@ -40,7 +39,7 @@ impl Drop for Context {
     }
 }
 
-/// What an incarnation shares with the supervisor.
+/// The parts that an incarnation shares with the supervisor.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) name: String,
@@ -51,9 +50,9 @@ pub(crate) struct Shared {
     pub(crate) poke: Arc<OwnedFd>,
     /// Readable when there is an order.
     pub(crate) wake: OwnedFd,
-    /// Captured by the supervisor.
+    /// The output, which the supervisor captures.
     pub(crate) output: OwnedFd,
-    /// Whether it has said that it is ready.
+    /// Whether it has reported that it is ready.
     pub(crate) is_ready: AtomicBool,
 }
 
@@ -90,8 +89,8 @@ impl Context {
         self.shared.generation
     }
 
-    /// Says that the worker is ready. The first sign of life says so too; call this when it would
-    /// come late.
+    /// Reports that the worker is ready. The first sign of life reports it too; call this when that
+    /// would come late.
     pub fn ready(&self) {
         if self.shared.is_current()
             && !self.shared.is_ready.swap(true, Ordering::AcqRel)
@@ -131,21 +130,21 @@ impl Context {
         InFlight { context: self, units }
     }
 
-    /// Leaves a breadcrumb: the number of the operation that comes next, shown by an incident even
-    /// after SIGKILL.
+    /// Leaves a breadcrumb: the number of the next operation, which an incident shows even after
+    /// SIGKILL.
     pub fn breadcrumb(&self, operation: u32) {
         if self.shared.is_current() {
             self.board().breadcrumb.store(operation & !BREADCRUMB_FAULT, Ordering::Relaxed);
         }
     }
 
-    /// Whether the worker shall return soon.
+    /// Whether the worker should return soon.
     #[must_use]
     pub fn stop_requested(&self) -> bool {
         !self.shared.is_current() || self.board().stop_requested()
     }
 
-    /// Sleeps, unless an order to stop comes. True: go on; false: return soon.
+    /// Sleeps, unless an order to stop comes. True: continue; false: return soon.
     ///
     /// A worker that sleeps here is not hung, however long it sleeps: it answers when the
     /// supervisor asks, once in each `heartbeat:`.
@@ -163,13 +162,13 @@ impl Context {
     }
 
     /// Waits until `fd` can be read (or has hung up), at most `timeout`. True: it can; false: an
-    /// order came or the time is up. For workers that wait for the world: sockets, pipes.
+    /// order came or the time is up. For workers that wait for sockets or pipes.
     #[must_use]
     pub fn wait_readable(&self, fd: BorrowedFd<'_>, timeout: Option<Duration>) -> bool {
         self.wait(Some(fd), timeout) && !self.stop_requested()
     }
 
-    /// Writes a line to the worker's captured output. A reader that is gone is no error.
+    /// Writes a line to the worker's captured output. A reader that has gone is not an error.
     pub fn say(&self, line: impl AsRef<str>) {
         let mut text = line.as_ref().to_owned();
         text.push('\n');
@@ -188,8 +187,8 @@ impl Context {
         self.shared.board()
     }
 
-    /// Waits for `fd`, the time, or orders, committing a fault that is ordered meanwhile. True when
-    /// `fd` is readable.
+    /// Waits for `fd`, the time, or orders, and commits a fault that is ordered meanwhile. True
+    /// when `fd` is readable.
     fn wait(&self, fd: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> bool {
         let end = timeout.map(|timeout| Instant::now() + timeout);
         self.tick();
@@ -202,7 +201,7 @@ impl Context {
             self.seat.begin_to_wait(self.board(), self.shared.generation);
             let is_readable = awaiting.wait(left);
             self.seat.end_to_wait(self.board(), self.shared.generation);
-            // Whoever is asked whether it is alive answers by this.
+            // This answers the supervisor's question for a sign of life.
             self.tick();
             if is_readable {
                 return true;
@@ -234,7 +233,7 @@ pub struct InFlight<'a> {
 }
 
 impl InFlight<'_> {
-    /// The units are done: they count as progress.
+    /// The units are done, and count as progress.
     pub fn done(self) {
         self.context.progress(self.units);
     }

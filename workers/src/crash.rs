@@ -1,10 +1,10 @@
-//! Last words: what the handler of a fatal signal leaves on the board before the process dies of
-//! that very signal; and what is left there by a worker that calls exit(3).
+//! Last words: the handler of a fatal signal writes them to the board before the process dies of
+//! that same signal, and a handler of exit(3) those of a worker that calls it.
 //!
 //! The handler makes async-signal-safe calls only (signal-safety(7)): atomic stores into shared
 //! memory, gettid, write to an eventfd, sigaction, tgkill. Rust's own handler stays behind it in
-//! the chain, so that a stack overflow is still reported in its words; it would swallow the first
-//! SIGSEGV that is *sent* (rust-lang/rust issue 140662), so that sent signals never reach it.
+//! the chain, so that it still reports a stack overflow. It would swallow the first SIGSEGV that is
+//! *sent* (rust-lang/rust issue 140662), so sent signals never reach it.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -20,11 +20,11 @@ use crate::context::{Shared, ring};
 
 /// The signals that mean a fault of the program.
 const FATAL: [c_int; 7] = [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS];
-/// Worker threads of one process that can leave last words; further ones die without.
+/// Worker threads of one process that can leave last words; further ones die without them.
 const SLOTS: usize = 4096;
 /// Stack of the handler: more than the 8 KiB of std, of which AVX-512 state leaves less than 5 KiB.
 const ALTERNATE_STACK: usize = 64 * 1024;
-/// An address this near to the low end of a thread's stack was meant to be stack.
+/// A faulting address this near to the low end of a thread's stack is a stack overflow.
 const NEAR_STACK_END: usize = 64 * 1024;
 
 /// One worker thread. `tid` 0: free; -1: being filled.
@@ -44,14 +44,14 @@ static THREADS: [Slot; SLOTS] = [const {
     }
 }; SLOTS];
 
-/// What else is to be done by the handler: signal, `si_code`, address, thread. Async-signal-safe
-/// calls only.
+/// A further action of the handler: signal, `si_code`, address, thread. Async-signal-safe calls
+/// only.
 pub type OnFatal = fn(i32, i32, u64, i32);
 
 static ON_FATAL: OnceLock<OnFatal> = OnceLock::new();
 static PREVIOUS: OnceLock<[libc::sigaction; FATAL.len()]> = OnceLock::new();
 
-/// Has `callback` called in the handler, after the last words of the worker. The first call counts.
+/// Lets the handler call `callback` after the last words of the worker. The first call counts.
 pub fn on_fatal(callback: OnFatal) {
     let _ = ON_FATAL.set(callback);
 }
@@ -59,8 +59,7 @@ pub fn on_fatal(callback: OnFatal) {
 /// Installs the handlers and the panic hook. Once per process, before the first worker; further
 /// calls do nothing.
 ///
-/// # Errors
-/// What sigaction(2) says; it does not fail for these signals.
+/// # Errors Those of sigaction(2), which does not fail for these signals.
 pub fn install() -> io::Result<()> {
     let mut result = Ok(());
     PREVIOUS.get_or_init(|| {
@@ -68,7 +67,7 @@ pub fn install() -> io::Result<()> {
         let mut previous: [libc::sigaction; FATAL.len()] = unsafe { std::mem::zeroed() };
         for (signal, previous) in FATAL.into_iter().zip(&mut previous) {
             // SAFETY: as above; both pointers are valid; the handler keeps to async-signal-safe
-            // calls and does not return to code that would go on after a fault.
+            // calls and does not return to code that would continue after a fault.
             let outcome = unsafe {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = on_signal;
@@ -103,13 +102,13 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _context: *mu
         callback(signal, code, address as u64, tid);
     }
     if code > 0 && (signal == SIGSEGV || signal == SIGBUS) && chain(signal) {
-        // The instruction faults again: std's handler tells a stack overflow, or the default action
-        // ends us.
+        // The instruction faults again: std's handler reports a stack overflow, or the default
+        // action ends the process.
         return;
     }
     // SAFETY: async-signal-safe calls with valid arguments. The signal is blocked while its handler
-    // runs: the one sent here strikes when we return, with the default action, so that the process
-    // dies of the signal that it got.
+    // runs: the one sent here arrives at return, with the default action, so that the process dies
+    // of the signal that it got.
     unsafe {
         let default: libc::sigaction = MaybeUninit::zeroed().assume_init();
         libc::sigaction(signal, &raw const default, ptr::null_mut());
@@ -156,7 +155,7 @@ fn leave_last_words(signal: c_int, code: c_int, address: usize, tid: i32) {
     }
 }
 
-/// Puts the handler back that was there before us. False when there was none worth it.
+/// Restores the previous handler. False when there was none.
 fn chain(signal: c_int) -> bool {
     let index = FATAL.iter().position(|&fatal| fatal == signal);
     let previous = index.and_then(|index| PREVIOUS.get().map(|previous| &previous[index]));
@@ -167,8 +166,8 @@ fn chain(signal: c_int) -> bool {
     unsafe { libc::sigaction(signal, previous, ptr::null_mut()) == 0 }
 }
 
-/// This thread's place among those that can leave last words, and its alternate stack. Given back
-/// when dropped.
+/// This thread's place among those that can leave last words, and its alternate stack. Dropping it
+/// frees both.
 pub(crate) struct Registered {
     slot: Option<&'static Slot>,
     stack: Option<AlternateStack>,
@@ -199,7 +198,7 @@ impl Drop for Registered {
     }
 }
 
-/// The lowest address of this thread's stack; 0 when the C library does not tell. Not for the
+/// The lowest address of this thread's stack; 0 when the C library does not report it. Not for the
 /// handler: it allocates.
 fn stack_low() -> usize {
     let mut low = ptr::null_mut();
@@ -253,7 +252,8 @@ impl AlternateStack {
 
 impl Drop for AlternateStack {
     fn drop(&mut self) {
-        // SAFETY: std's own stack comes back into use (it frees it itself), then ours is nobody's.
+        // SAFETY: std's own stack comes back into use (std frees it), and then nothing uses this
+        // one.
         unsafe {
             libc::sigaltstack(&raw const self.previous, ptr::null_mut());
             libc::munmap(self.base, ALTERNATE_STACK + Self::GUARD);

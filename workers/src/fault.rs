@@ -1,8 +1,7 @@
-//! The catalogue of faults: every way to fail that can be ordered, with what it is expected to
-//! destroy.
+//! The catalogue of faults: every way to fail that can be ordered, with the expected damage.
 //!
-//! A fault is really committed: a segfault is a bad access, not a `raise`. How, stands in
-//! `fault/commit.rs`; what is known of each, in its [`Entry`].
+//! A fault is really committed: a segfault is a bad access, not a `raise`. `fault/commit.rs`
+//! commits them; an [`Entry`] describes each.
 
 mod catalogue;
 mod commit;
@@ -14,7 +13,7 @@ pub use catalogue::{Blast, Entry};
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $variant:ident = $code:literal),* $(,)?) => {
-        /// A way to fail. Codes are stable: they stand on boards and in black boxes.
+        /// A way to fail. Codes are stable: boards and black boxes contain them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u32)]
         pub enum Fault { $($(#[$doc])* $variant = $code),* }
@@ -40,7 +39,7 @@ faults! {
     SegfaultWrite = 11,
     /// A jump to an address that is not mapped.
     SegfaultJump = 12,
-    /// Recursion without end.
+    /// Endless recursion.
     StackOverflow = 13,
     /// `abort()`.
     Abort = 14,
@@ -50,17 +49,17 @@ faults! {
     IllegalInstruction = 16,
     /// A division by zero in hardware.
     FloatingPoint = 17,
-    /// An access behind the end of a truncated mapping.
+    /// An access beyond the end of a truncated mapping.
     BusError = 18,
     /// The allocator's own data overwritten.
     HeapCorruption = 19,
-    /// SIGKILL to the own process.
+    /// SIGKILL to its own process.
     KillSelf = 20,
     /// A lock taken twice.
     Hang = 30,
-    /// A loop without end.
+    /// An endless loop.
     BusyLoop = 31,
-    /// The thread ends without a word.
+    /// The thread ends silently.
     Vanish = 32,
     /// Memory kept and touched, up to a cap.
     Leak = 33,
@@ -140,7 +139,7 @@ impl Fault {
         }
     }
 
-    /// What is known of it.
+    /// Its description.
     #[must_use]
     pub fn entry(self) -> &'static Entry {
         catalogue::CATALOGUE
@@ -149,8 +148,8 @@ impl Fault {
             .expect("a test checks that every fault is there")
     }
 
-    /// Commits it, here and now, on this thread. Returns only from those that leave their worker
-    /// alive ([`Fault::Leak`], and those from outside, which are not committed here). `parameter`:
+    /// Commits it immediately, on this thread. Returns only from faults that leave their worker
+    /// alive ([`Fault::Leak`], and those from outside, which this does not commit). `parameter`:
     /// see [`Entry::parameter`].
     pub fn commit(self, parameter: u64) {
         commit::commit(self, parameter);
@@ -160,31 +159,31 @@ impl Fault {
 /// A fault as written: `segfault`, `exit:3`, `leak:64MiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Injection {
-    /// Which.
+    /// The fault.
     pub fault: Fault,
     /// Its parameter, 0 where it takes none.
     pub parameter: u64,
 }
 
-/// Why a text is no fault.
+/// Why a text does not name a fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InjectionError {
     /// No fault has this name.
-    #[error("no fault is called `{name}`; `supervisord-rs faults` lists them: {known}")]
+    #[error("unknown fault `{name}`; `supervisord-rs faults` lists them: {known}")]
     Unknown {
         /// As written.
         name: String,
         /// All names.
         known: String,
     },
-    /// The parameter is not what this fault takes.
-    #[error("`{text}` is no parameter of {name}: it takes {expected}")]
+    /// The fault does not take this parameter.
+    #[error("invalid parameter `{text}` of {name}: expected {expected}")]
     Parameter {
         /// As written.
         text: String,
         /// The fault.
         name: &'static str,
-        /// What it takes.
+        /// The parameter that it takes.
         expected: &'static str,
     },
 }

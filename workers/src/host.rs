@@ -1,9 +1,9 @@
-//! Runs registered workers inside a child process: the supervisor's other half.
+//! Runs registered workers inside a child process.
 //!
 //! The child is the same binary, started as `__host`, with descriptor 3 a `SOCK_SEQPACKET` socket
-//! on which the supervisor sends orders, and 4 an eventfd that makes it look at the boards. Nothing
-//! goes back but what stands on the boards. When the socket ends, the supervisor is gone, and so
-//! goes the child.
+//! on which the supervisor sends orders, and 4 an eventfd that makes it look at the boards. The
+//! child reports only through the boards. When the socket ends, the supervisor is gone, and the
+//! child ends too.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -22,8 +22,8 @@ use crate::run::{IncarnationPlan, OnPanic, spawn};
 
 /// Largest order, in bytes.
 pub const ORDER_MAX: usize = 64 * 1024;
-/// Exit code of a host whose single worker panicked and was contained, as of a Rust program that
-/// panicked.
+/// Exit code of a host whose single worker had a contained panic; the same as of a Rust program
+/// that panics.
 pub const EXIT_PANICKED: i32 = 101;
 /// Exit code of a host that does not know its worker or could not start it (EX_CONFIG of
 /// sysexits.h).
@@ -39,11 +39,11 @@ pub struct HostOrder {
     pub name: String,
     /// The name that it is registered by.
     pub kind: String,
-    /// Which run.
+    /// The generation.
     pub generation: u64,
     /// Its arguments.
     pub args: Value,
-    /// What a panic ends.
+    /// What a panic ends: the domain or the worker.
     pub on_panic: OnPanic,
     /// Whether the process is this worker's own and ends with it.
     pub single: bool,
@@ -76,9 +76,9 @@ pub fn send(socket: BorrowedFd<'_>, order: &HostOrder, fds: [BorrowedFd<'_>; 3])
 /// failed, [`EXIT_PANICKED`], [`EXIT_UNREGISTERED`]; 0 when the supervisor is gone.
 pub fn main(registry: &Registry) -> ! {
     if let Err(error) = crash::install() {
-        eprintln!("cannot take fatal signals: {error}");
+        eprintln!("cannot handle fatal signals: {error}");
     }
-    // SAFETY: the launcher put them there, and nobody else in this fresh process owns them.
+    // SAFETY: the launcher put them there, and nothing else in this fresh process owns them.
     let (socket, poke) =
         unsafe { (OwnedFd::from_raw_fd(SOCKET), Arc::new(OwnedFd::from_raw_fd(POKE))) };
     loop {
@@ -104,7 +104,7 @@ fn begin(order: HostOrder, fds: [OwnedFd; 3], poke: &Arc<OwnedFd>, registry: &Re
     };
     let is_single = order.single;
     if is_single {
-        // `ps` and core dumps show whose process this is; the kernel cuts it to 15 bytes.
+        // `ps` and core dumps show the worker's name; the kernel cuts it to 15 bytes.
         if let Ok(name) = std::ffi::CString::new(order.name.as_str()) {
             let _ = nix::sys::prctl::set_name(&name);
         }
@@ -135,8 +135,8 @@ fn begin(order: HostOrder, fds: [OwnedFd; 3], poke: &Arc<OwnedFd>, registry: &Re
     }
 }
 
-/// A process of its own ends with its worker. One whose thread vanished goes on: its heartbeat
-/// tells.
+/// A worker's own process ends with its worker. If its thread vanished, the process runs on, and
+/// the missing heartbeat reveals it.
 fn end_process(end: State) {
     exit(match end {
         State::Returned => 0,
@@ -174,8 +174,8 @@ fn descriptors(messages: nix::sys::socket::CmsgIterator<'_>) -> Vec<OwnedFd> {
             _ => None,
         })
         .flatten()
-        // SAFETY: the kernel has just installed these descriptors in this process; they are nobody
-        // else's.
+        // SAFETY: the kernel has just installed these descriptors in this process; nothing else
+        // owns them.
         .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
         .collect()
 }

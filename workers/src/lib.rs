@@ -1,16 +1,16 @@
 //! The worker SDK: write a worker once, run it as a thread, in a cell or as a process.
 //!
 //! A worker is a type with [`Worker::run`]; a [`Registry`] gives it a name that the configuration
-//! can use. This is a whole program, with a worker of its own beside the built-in ones
+//! can use. This is a complete program, with its own worker beside the built-in ones
 //! (`workers/examples/greeter.rs`):
 //!
 //! ```no_run
 #![doc = include_str!("../examples/greeter.rs")]
 //! ```
 //!
-//! What a worker owes in return: it calls [`Context::tick`] (or another method of the context) often enough for its
-//! `heartbeat:`, waits through the context and not by itself, and returns soon after
-//! [`Context::stop_requested`] says so.
+//! A worker has three duties: it calls [`Context::tick`] (or another method of the context) often
+//! enough for its `heartbeat:`, waits through the context and not by itself, and returns soon after
+//! [`Context::stop_requested`] has become true.
 //!
 //! This crate knows nothing of the supervisor: they share the [`board`].
 

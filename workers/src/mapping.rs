@@ -1,7 +1,7 @@
-//! Shared pages: how a [`Board`] comes into memory.
+//! Shared pages: the memory of a [`Board`].
 //!
-//! A process worker's board is a sealed memfd: nobody, the worker included, can shrink it under the
-//! supervisor's feet (a truncated mapping is SIGBUS for everyone who reads it; memfd_create(2),
+//! A process worker's board is a sealed memfd: no process, the worker included, can shrink it while
+//! the supervisor reads it (a truncated mapping is SIGBUS for every reader; memfd_create(2),
 //! F_SEAL_SHRINK). Boards of the supervisor's own threads are pages of the black box, a file that
 //! no worker process ever gets.
 
@@ -18,8 +18,8 @@ use nix::unistd::ftruncate;
 
 use crate::board::{Board, SIZE};
 
-/// Some boards in shared memory. Unmapped when dropped: whoever lets a thread use one keeps an
-/// `Arc` in that thread.
+/// Some boards in shared memory. Unmapped when dropped: a thread that uses one must hold an `Arc`
+/// of it.
 #[derive(Debug)]
 pub struct Mapping {
     base: NonNull<Board>,
@@ -36,9 +36,8 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Creates one zeroed board in a memfd that can neither shrink nor grow.
     ///
-    /// # Errors
-    /// What memfd_create(2), ftruncate(2), fcntl(2) or mmap(2) say: EMFILE, ENFILE or ENOMEM as a
-    /// rule.
+    /// # Errors Those of memfd_create(2), ftruncate(2), fcntl(2) or mmap(2): usually EMFILE, ENFILE
+    /// or ENOMEM.
     pub fn sealed(name: &str) -> io::Result<Self> {
         let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
         ftruncate(&fd, SIZE as i64)?;
@@ -49,8 +48,7 @@ impl Mapping {
 
     /// Maps the one board of a memfd that the supervisor handed over.
     ///
-    /// # Errors
-    /// What fstat(2) or mmap(2) say; `InvalidData` when the file is smaller than a board.
+    /// # Errors Those of fstat(2) or mmap(2); `InvalidData` when the file is smaller than a board.
     pub fn inherited(fd: OwnedFd) -> io::Result<Self> {
         if nix::sys::stat::fstat(&fd)?.st_size < SIZE as i64 {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "smaller than a board"));
@@ -58,10 +56,9 @@ impl Mapping {
         Self::map(fd, NonZeroUsize::MIN)
     }
 
-    /// Maps the one board that a supervisor before this one had made.
+    /// Maps the one board that an earlier supervisor made.
     ///
-    /// # Errors
-    /// As of [`Self::inherited`]; `InvalidData` when somebody could shrink it under us.
+    /// # Errors As of [`Self::inherited`]; `InvalidData` when another process could shrink it.
     pub fn adopted(fd: OwnedFd) -> io::Result<Self> {
         let seals = SealFlag::from_bits_truncate(fcntl(&fd, FcntlArg::F_GET_SEALS)?);
         if !seals.contains(SealFlag::F_SEAL_SHRINK) {
@@ -70,12 +67,12 @@ impl Mapping {
         Self::inherited(fd)
     }
 
-    /// Maps `pages` boards of a file, which is made that long. Nobody else may shrink it while it
-    /// is mapped.
+    /// Sets the length of a file to `pages` boards, and maps it. No other process may shrink it
+    /// while it is mapped.
     ///
-    /// # Errors
-    /// What ftruncate(2), posix_fallocate(3) or mmap(2) say; ENOSPC when the file system is full
-    /// (the blocks are reserved here, so that a store to the page can never be SIGBUS later).
+    /// # Errors Those of ftruncate(2), posix_fallocate(3) or mmap(2); ENOSPC when the file system
+    /// is full (the blocks are reserved here, so that a store to the page can never be SIGBUS
+    /// later).
     pub fn file(file: File, pages: NonZeroUsize) -> io::Result<Self> {
         let fd = OwnedFd::from(file);
         let length = (pages.get() * SIZE) as i64;
@@ -87,9 +84,9 @@ impl Mapping {
     fn map(fd: OwnedFd, pages: NonZeroUsize) -> io::Result<Self> {
         let length = pages.saturating_mul(NonZeroUsize::MIN.saturating_add(SIZE - 1));
         // SAFETY: needed because shared memory has no safe form. The kernel chooses the address of
-        // a fresh mapping, so that no object of ours is replaced; the length is that of whole
-        // boards, checked or set by the callers; a zeroed or garbage page is a valid Board, since
-        // every bit pattern is valid for its atomics.
+        // a fresh mapping, so that it replaces no object of this process; the length is that of
+        // whole boards, checked or set by the callers; a zeroed or garbage page is a valid Board,
+        // since every bit pattern is valid for its atomics.
         let base = unsafe {
             mmap(
                 None,
@@ -127,7 +124,7 @@ impl Mapping {
         self.pages
     }
 
-    /// The file behind it, to hand to the process that shall use it.
+    /// The file behind it, for the process that will use it.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -136,8 +133,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, whole, and no reference to it outlives `self`. Failure would
-        // leak a page.
+        // SAFETY: `self` owns the whole mapping, and no reference to it outlives `self`. Failure
+        // would leak a page.
         let _ = unsafe { munmap(self.base.cast(), self.pages.get() * SIZE) };
     }
 }

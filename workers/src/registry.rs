@@ -11,7 +11,7 @@ use crate::worker::{Worker, WorkerError};
 
 type Make = dyn Fn(&Value) -> Result<Box<dyn Worker>, WorkerError> + Send + Sync;
 
-/// Names and how to make a worker of each. Cheap to clone.
+/// Names, each with the function that makes its worker. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Registry {
     makers: BTreeMap<&'static str, Entry>,
@@ -25,8 +25,8 @@ struct Entry {
 
 impl Registry {
     /// Adds a worker, or replaces one of the same name. `make` gets the `args:` of the
-    /// configuration, typed; it must have no effects, since `check` calls it too: effects belong
-    /// into [`Worker::run`].
+    /// configuration, typed; it must have no effects, since `check` calls it too: effects belong in
+    /// [`Worker::run`].
     #[must_use]
     pub fn with<A, W>(
         mut self,
@@ -60,9 +60,8 @@ impl Registry {
 
     /// Makes a worker.
     ///
-    /// # Errors
-    /// No worker of this name, or arguments that it does not take; the text says which and what it
-    /// expects.
+    /// # Errors There is no worker of this name, or it does not take these arguments; the text says
+    /// which and what it expects.
     pub fn create(&self, name: &str, args: &Value) -> Result<Box<dyn Worker>, WorkerError> {
         let entry = self.makers.get(name).ok_or_else(|| {
             let known = self.makers.keys().copied().collect::<Vec<_>>().join(", ");

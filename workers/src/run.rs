@@ -1,5 +1,5 @@
-//! One incarnation on a thread of this process: what thread, cell and process isolation have in
-//! common.
+//! One incarnation on a thread of this process: the common part of thread, cell and process
+//! isolation.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -36,7 +36,7 @@ pub struct IncarnationPlan {
     pub name: String,
     /// The name that it is registered by.
     pub kind: String,
-    /// Which run.
+    /// The generation.
     pub generation: u64,
     /// Its arguments.
     pub args: Value,
@@ -48,12 +48,12 @@ pub struct IncarnationPlan {
     pub page: usize,
     /// An eventfd that makes the supervisor look at the boards of this fault domain.
     pub poke: Arc<OwnedFd>,
-    /// What is readable when there is an order.
+    /// The descriptor that is readable when there is an order.
     pub wake: OwnedFd,
-    /// Where its output goes.
+    /// The target of its output.
     pub output: OwnedFd,
-    /// Called on its thread after everything else, with how it ended: a process of its own ends
-    /// with it.
+    /// Called on its thread after everything else, with its final state: a worker's own process
+    /// ends here.
     pub at_end: Option<fn(State)>,
 }
 
@@ -64,8 +64,8 @@ thread_local! {
     static PANICS: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Starts an incarnation on a thread of its own. Its end stands on the board, and the supervisor is
-/// poked.
+/// Starts an incarnation on a new thread. At its end the thread writes its final state to the board
+/// and wakes the supervisor.
 ///
 /// # Errors
 /// EAGAIN when no thread can be created.
@@ -97,7 +97,7 @@ pub fn spawn(plan: IncarnationPlan, registry: &Registry) -> io::Result<JoinHandl
     });
     std::thread::Builder::new().name(thread_name).spawn(move || {
         let end = live(&shared, &kind, &args, on_panic, &registry);
-        // The last thing that this thread does: after this its board may belong to its successor.
+        // The last step of this thread: after this its board may belong to its successor.
         if shared.board().set_state(shared.generation, end) {
             shared.poke();
         }
@@ -139,7 +139,7 @@ fn live(
             state
         }
         Err(payload) => {
-            // The payload's own destructor could panic, and nobody would catch that.
+            // The payload's own destructor could panic, and nothing would catch that.
             std::mem::forget(payload);
             State::Panicked
         }

@@ -1,12 +1,11 @@
-//! The place of one context on the board: each of a worker's threads that has a context of its own
-//! is watched by itself, so that one that sleeps cannot hide another that hangs.
+//! The place of one context on the board: the supervisor watches each of a worker's threads that
+//! has its own context, so that one that sleeps cannot hide another that hangs.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::board::{Board, Sign, THREADS_MAX, monotonic_ns};
 
-/// A place that is taken with the first sign of life, and given back when dropped by
-/// [`leave`](Self::leave).
+/// A place, occupied at the first sign of life and freed by [`leave`](Self::leave).
 #[derive(Debug, Default)]
 pub(crate) struct Seat {
     state: Mutex<State>,
@@ -16,7 +15,7 @@ pub(crate) struct Seat {
 struct State {
     /// Where it is; `None`: no sign of life yet, or all places were taken.
     index: Option<usize>,
-    /// What stands there, as we wrote it.
+    /// The last sign that this context wrote there.
     word: u64,
     /// Threads that share this context and wait inside the SDK.
     waiters: u32,
@@ -56,7 +55,7 @@ impl State {
     fn sign(&mut self, board: &Board, generation: u64) {
         let word = Sign { at: monotonic_ns(), is_waiting: self.waiters > 0 }.encode();
         match self.index {
-            // Fails when the board belongs to a successor: nothing of ours is written there then.
+            // Fails when the board belongs to a successor, and then writes nothing.
             Some(index) if board.replace_sign(index, self.word, word) => self.word = word,
             Some(_) => {}
             None => {
@@ -65,7 +64,8 @@ impl State {
                 else {
                     return;
                 };
-                // Looked at after: a successor says that it has begun before it clears the places.
+                // Checked afterwards: a successor writes that it has begun before it clears the
+                // places.
                 if board.generation() == generation {
                     (self.index, self.word) = (Some(index), word);
                 } else {

@@ -1,16 +1,15 @@
-//! What a worker is.
+//! The worker trait.
 
 use std::fmt;
 
 use crate::context::Context;
 
-/// Something that works until it is told to stop. The same code runs in every isolation.
+/// A worker runs until it has an order to stop. The same code runs in every isolation.
 pub trait Worker: Send {
     /// Does the work. Returns when it is done, or soon after [`Context::stop_requested`] has become
     /// true.
     ///
-    /// # Errors
-    /// What makes it give up: a failure, which the restart policy then deals with.
+    /// # Errors The reason why it gives up: a failure, to which the restart policy applies.
     fn run(&mut self, context: &Context) -> Result<(), WorkerError>;
 }
 

@@ -36,7 +36,7 @@ fn garbage_reads_as_nothing_or_as_something_well_formed() {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            // Half of the rounds keep the first word, so that the rest is looked at.
+            // Half of the rounds keep the first word, so that the reader checks the rest.
             if index == 0 && round % 2 == 0 { workers::board::MAGIC } else { state >> (round % 60) }
         });
         if let Some(reading) = mapping.board().read() {
@@ -116,7 +116,7 @@ fn a_thread_that_was_left_behind_cannot_end_its_successor() {
     for generation in 1..20_000_u64 {
         mapping.board().begin("a", generation);
         std::thread::scope(|threads| {
-            // Its last act, while the supervisor gives its board to the next.
+            // Its last store, while the supervisor gives its board to the next incarnation.
             threads.spawn(|| mapping.board().set_state(generation, State::Returned));
             mapping.board().begin("a", generation + 1);
         });
@@ -155,7 +155,7 @@ impl Worker for Crowd {
     }
 }
 
-/// An incarnation of a crowd, and what the supervisor has of it.
+/// An incarnation of a crowd, and the supervisor's side of it.
 struct Live {
     mapping: Arc<Mapping>,
     wake: EventFd,

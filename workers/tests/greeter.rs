@@ -1,4 +1,4 @@
-//! The documented example is a whole program: it is run here as a user would run it.
+//! The documented example is a complete program: the test runs it as a user would.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! Counts primes by trial division: work that never waits.
+//! Counts primes by trial division: it never waits.
 
 use std::hint::black_box;
 
@@ -21,8 +21,8 @@ impl Default for Args {
     }
 }
 
-/// Numbers tried between two signs of life: about a millisecond, where nobody else wants the
-/// processor. On a machine that has a hundred others to run it is a hundred times that.
+/// Numbers tried between two signs of life: about a millisecond on an idle processor. Beside a
+/// hundred other busy threads it is a hundred times that.
 const BETWEEN_BEATS: u64 = 100;
 
 /// See [`Args`].

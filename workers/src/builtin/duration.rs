@@ -10,7 +10,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(
 ) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse(&text).ok_or_else(|| {
-        D::Error::custom(format!("`{text}` is no duration: write 500us, 10ms, 2s or 1m"))
+        D::Error::custom(format!("invalid duration `{text}`: write 500us, 10ms, 2s or 1m"))
     })
 }
 

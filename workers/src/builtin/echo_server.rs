@@ -1,4 +1,4 @@
-//! Sends back what it gets: a TCP server with a thread for each client.
+//! Echoes its input: a TCP server with a thread for each client.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use crate::worker::{Worker, WorkerError};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Args {
-    /// Where to listen. Default `127.0.0.1:0`: any free port, which it says in its output.
+    /// Where to listen. Default `127.0.0.1:0`: any free port, which it prints.
     listen: SocketAddr,
 }
 
@@ -52,7 +52,7 @@ impl Worker for EchoServer {
                         let context = context.clone();
                         clients.spawn(move || serve(client, &context));
                     }
-                    // The client left before we came, or we have no descriptor left for it.
+                    // The client has left already, or there is no descriptor left for it.
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                     Err(error) => context.say(format!("cannot accept: {error}")),
                 }
@@ -62,7 +62,7 @@ impl Worker for EchoServer {
     }
 }
 
-/// Until the client leaves or we stop.
+/// Serves until the client leaves or the worker stops.
 fn serve(mut client: TcpStream, context: &Context) {
     let mut buffer = [0; 4096];
     while context.wait_readable(client.as_fd(), None) {

@@ -1,5 +1,5 @@
-//! Hashes the files of a directory, again and again: work that is really in flight when it is
-//! interrupted.
+//! Hashes the files of a directory, again and again: a fault interrupts work that is really in
+//! flight.
 
 use std::fs::{self, File};
 use std::hash::Hasher;
@@ -16,7 +16,7 @@ use crate::worker::{Worker, WorkerError};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Args {
-    /// Whose files; sub-directories are left out. Default `/etc`.
+    /// The directory of the files, without sub-directories. Default `/etc`.
     directory: PathBuf,
     /// Pause after each round. Default `100ms`.
     #[serde(deserialize_with = "super::duration::deserialize")]
@@ -45,8 +45,7 @@ impl FileHasher {
         Ok(Self { args })
     }
 
-    /// Hashes every file once; false when it is time to stop. A file that cannot be read is passed
-    /// over.
+    /// Hashes every file once; false when it is time to stop. Skips a file that cannot be read.
     fn round(&self, context: &Context) -> Result<bool, WorkerError> {
         let directory = &self.args.directory;
         let entries = fs::read_dir(directory)
@@ -55,7 +54,7 @@ impl FileHasher {
             entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         files.retain(|path| path.is_file());
         files.sort();
-        // The whole round is begun: what is not done of it when we die is lost.
+        // The whole round is in flight: a death loses the files that are not done.
         let mut units: Vec<_> = files.iter().map(|_| context.begin(1)).collect();
         for path in &files {
             if context.stop_requested() {

@@ -1,4 +1,4 @@
-//! Workers that do real things: to try the supervisor with, to break, and to read.
+//! Workers that do real work: for trying the supervisor, for injection, and as examples.
 
 mod cpu_burner;
 mod duration;

@@ -1,4 +1,4 @@
-//! Does nothing, and costs nothing: what an idle worker is measured with.
+//! Does nothing, and costs nothing: for measurements of idle workers.
 
 use serde::Deserialize;
 

@@ -11,11 +11,10 @@ use crate::worker::{Worker, WorkerError};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Args {
-    /// Between two units of work. Default `10ms`.
+    /// The time between two units of work. Default `10ms`.
     #[serde(deserialize_with = "super::duration::deserialize")]
     interval: Duration,
-    /// A line to write at each unit; `{n}` stands for its number in this incarnation. Default:
-    /// none.
+    /// A line to print at each unit; `{n}` is its number in this incarnation. Default: none.
     say: Option<String>,
 }
 

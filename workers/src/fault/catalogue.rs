@@ -6,7 +6,7 @@ use super::Fault;
 /// Memory that `leak` takes without a parameter.
 pub(super) const LEAK_CAP: u64 = 64 << 20;
 
-/// What a fault is expected to destroy, besides the worker that commits it.
+/// The expected damage of a fault, besides the worker that commits it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blast {
     /// Nothing but the worker.
@@ -38,7 +38,7 @@ impl Blast {
     }
 }
 
-/// The description of a fault. In a process of its own the domain is the worker.
+/// The description of a fault. In a process worker the domain is the worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     /// The fault.

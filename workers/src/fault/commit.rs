@@ -95,7 +95,7 @@ fn segfault_jump() {
 #[expect(unconditional_recursion, reason = "this is the fault")]
 fn stack_overflow(depth: u64) -> u64 {
     let frame = black_box([depth; 512]);
-    // Used after the call, so that it is none in tail position.
+    // Used after the call, so that it is not a tail call.
     stack_overflow(depth + 1) + black_box(frame)[0]
 }
 
@@ -123,7 +123,7 @@ fn floating_point() {
             inout("eax") 1_u32 => _,
             inout("edx") 0_u32 => _,
         );
-        // Integer division by zero is no fault there: the signal is what can be had.
+        // Integer division by zero does not fault there: the signal stands in for it.
         #[cfg(target_arch = "aarch64")]
         libc::raise(libc::SIGFPE);
     }
@@ -145,9 +145,9 @@ fn bus_error() {
 }
 
 fn heap_corruption() {
-    // SAFETY: there is none. The size words of chunks of the C library's heap are overwritten, then
-    // they are given back: malloc sees it and aborts. Large enough for the checks of unsorted
-    // chunks, small enough for the heap.
+    // SAFETY: there is none. This overwrites the size words of chunks of the C library's heap, then
+    // frees them: malloc notices and aborts. Large enough for the checks of unsorted chunks, small
+    // enough for the heap.
     unsafe {
         let first = libc::malloc(2048).cast::<usize>();
         let second = libc::malloc(2048).cast::<usize>();
@@ -158,7 +158,7 @@ fn heap_corruption() {
         libc::free(second.cast());
         libc::free(first.cast());
     }
-    // A C library that did not look: this is what its checks would have done.
+    // A C library without such checks comes here: do what the checks would have done.
     std::process::abort();
 }
 
@@ -184,15 +184,14 @@ fn busy_loop() {
 }
 
 fn vanish() {
-    // SAFETY: ends this thread alone, without unwinding and without telling anyone. Its memory
-    // stays as it is.
+    // SAFETY: ends this thread alone, without unwinding and silently. Its memory stays as it is.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
 }
 
 fn leak(cap: u64) {
     const CHUNK: usize = 1 << 20;
     for _ in 0..cap / CHUNK as u64 {
-        // Written, so that it is really there.
+        // Written, so that the kernel really allocates it.
         black_box(vec![1_u8; CHUNK].leak());
     }
 }
