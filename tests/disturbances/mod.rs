@@ -83,19 +83,7 @@ impl Disturbance {
 }
 
 /// Twenty healthy workers, five of each kind. The probes restart `spare`.
-const HEALTHY: &str = r#"
-version: 1
-supervisor: { fault_injection: allow, shutdown_timeout: 60s }
-defaults:
-  ready: { after: 0s }
-  cwd: .
-  restart: { policy: on-failure, backoff: { initial: 0s, jitter: 0 }, limit: { restarts: 1000000, within: 60s } }
-workers:
-  sleeper: { command: [sleep, 1d], instances: 5 }
-  beating: { worker: ticker, isolation: process, heartbeat: 2s, instances: 5 }
-  writer: { command: [sh, -c, "while :; do echo line; sleep 0.02; done"], instances: 5 }
-  spare: { command: [sleep, 1d], instances: 5 }
-"#;
+const HEALTHY: &str = include_str!("../fixtures/healthy.yaml");
 
 /// The questions of a person meanwhile, and the time of the slowest answer.
 pub struct Probe<'a> {
@@ -158,10 +146,7 @@ fn victim(_: &Bed) -> String {
 }
 
 fn large_tree(_: &Bed) -> String {
-    let text = "import subprocess, time\n\
-                for _ in range(300): subprocess.Popen(['sleep', '1d'], start_new_session=True)\n\
-                print('grown', flush=True)\n\
-                while True: time.sleep(1)";
+    let text = include_str!("../fixtures/large_tree.py");
     format!("  tree: {{ command: [python3, -c, {}] }}\n", quoted(text))
 }
 
@@ -203,13 +188,7 @@ fn stopped_keeper(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
 /// The kernel reports a death to the tracer first, and to the parent once the tracer has waited.
 fn traced_worker(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let victim = pid_of(supervisor, "victim");
-    // PTRACE_SEIZE (ptrace(2)); a tracer that never waits.
-    let mut tracer = Script::run(&format!(
-        "import ctypes, time\n\
-         assert ctypes.CDLL(None, use_errno=True).ptrace(0x4206, {victim}, 0, 0) == 0\n\
-         print('ready', flush=True)\n\
-         while True: time.sleep(1)"
-    ));
+    let mut tracer = Script::run(include_str!("../fixtures/tracer.py"), &[victim.to_string()]);
     tracer.wait_ready();
     kill(victim, Signal::SIGKILL);
     probe.go_on(LASTS);
@@ -246,26 +225,7 @@ fn fifo_as_env_file(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
 fn lingering_sockets(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let pid = supervisor.status().supervisor.pid;
     let addresses = [notify_socket(pid_of(supervisor, "victim")), notify_socket(pid)];
-    let mut sender = Script::run(&format!(
-        "import socket, struct, threading, time\n\
-         listener = socket.create_server(('127.0.0.1', 0), backlog=64)\n\
-         for address in [name.replace('@', '\\0') for name in {addresses:?}]:\n\
-         \x20   to = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
-         \x20   to.setblocking(False)\n\
-         \x20   for _ in range(8):\n\
-         \x20       lingers = socket.create_connection(listener.getsockname())\n\
-         \x20       lingers.setblocking(False)\n\
-         \x20       try:\n\
-         \x20           while True: lingers.send(b'x' * 65536)\n\
-         \x20       except BlockingIOError: pass\n\
-         \x20       lingers.setblocking(True)\n\
-         \x20       lingers.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 20))\n\
-         \x20       try: socket.send_fds(to, [b'STATUS=lingering'], [lingers.fileno()], 0, address)\n\
-         \x20       except OSError as error: print(error, flush=True)\n\
-         \x20       threading.Thread(target=lingers.close).start()\n\
-         print('ready', flush=True)\n\
-         while True: time.sleep(1)"
-    ));
+    let mut sender = Script::run(include_str!("../fixtures/lingering.py"), &addresses);
     sender.wait_ready();
     probe.go_on(LASTS);
 }
@@ -274,26 +234,10 @@ fn lingering_sockets(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
 /// count.
 fn filled_eventfd(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let pid = pid_of(supervisor, "hostile");
-    let script = format!(
-        "import ctypes, fcntl, os\n\
-         call = ctypes.CDLL(None, use_errno=True).syscall\n\
-         handle = os.pidfd_open({pid})\n\
-         count = 0\n\
-         for number in os.listdir('/proc/{pid}/fd'):\n\
-         \x20   if 'eventfd' not in os.readlink('/proc/{pid}/fd/' + number): continue\n\
-         \x20   own = call(438, handle, int(number), 0)\n\
-         \x20   assert own >= 0, ctypes.get_errno()\n\
-         \x20   fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK)\n\
-         \x20   try: os.write(own, (2 ** 64 - 2).to_bytes(8, 'little'))\n\
-         \x20   except BlockingIOError: pass\n\
-         \x20   fcntl.fcntl(own, fcntl.F_SETFL, 0)\n\
-         \x20   count += 1\n\
-         assert count > 0\n\
-         print('ready', flush=True)"
-    );
     // Suspended, so that it does not read the count again.
     let _stopped = Stopped::new(pid);
-    Script::run(&script).wait_ready();
+    let script = include_str!("../fixtures/filled_eventfd.py");
+    Script::run(script, &[pid.to_string()]).wait_ready();
     supervisor.client.restart(&["hostile".into()], false).expect("an order");
     probe.go_on(LASTS);
 }
@@ -428,9 +372,9 @@ impl Drop for Stopped {
 struct Script(Child);
 
 impl Script {
-    fn run(text: &str) -> Self {
+    fn run(text: &str, arguments: &[String]) -> Self {
         let mut command = Command::new("python3");
-        command.args(["-c", text]).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(["-c", text]).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
         Self(command.spawn().expect("python3"))
     }
 

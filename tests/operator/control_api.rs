@@ -128,10 +128,7 @@ fn verb_as(bed: &Bed, (uid, gid, groups): (u32, u32, &str), arguments: &[&str]) 
 
 /// Many connections of another user, which ask again and again, read nothing, and stay.
 fn crowd_of(bed: &Bed, (uid, gid, groups): (u32, u32, &str), count: usize) -> Child {
-    let script = "import socket, sys, time\nall = []\nfor _ in range(int(sys.argv[2])):\n    s = socket.socket(socket.AF_UNIX)\n    \
-                  s.connect(sys.argv[1])\n    s.setblocking(False)\n    \
-                  try: s.send(b'GET /v1/status HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' * 2000)\n    except OSError: pass\n    \
-                  all.append(s)\nprint('UP', flush=True)\ntime.sleep(600)\n";
+    let script = include_str!("../fixtures/greedy_clients.py");
     let socket = bed.path("run/control.sock");
     let arguments = ["-c", script, socket.to_str().expect("UTF-8"), &count.to_string()];
     let mut command = as_other(uid, gid, groups, Path::new("/usr/bin/python3"), &arguments);

@@ -218,7 +218,7 @@ fn on_a_terminal(bed: &Bed, arguments: &[&str]) -> String {
 #[test]
 fn a_terminal_obeys_nothing_that_a_worker_has_written() {
     let bed = Bed::new();
-    let say = "import os, socket, time\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\na = os.environ['NOTIFY_SOCKET']\ns.sendto(b'READY=1\\nSTATUS=\\x1b]0;owned\\x07', a.replace('@', chr(0), 1) if a[0] == '@' else a)\ntime.sleep(86400)";
+    let say = include_str!("../fixtures/owned_status.py");
     let yaml = format!(
         "version: 1\nworkers:\n  w: {{ command: [printf, '\\033[2Jcleared\\n'], restart: never, ready: {{ after: 1h }} }}\n  \
          says: {{ command: [python3, -c, {}], ready: {{ notify: true }} }}\n  \

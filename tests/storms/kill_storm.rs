@@ -51,7 +51,7 @@ const SHARING: [(&str, &str, [&str; 2]); 2] =
 /// that write to two files, two cells of two, and one that fails by itself again and again.
 fn configuration() -> String {
     let lines = "i=0; while :; do i=$((i+1)); echo $i; [ $((i % 50)) = 0 ] && sleep 0.02; done";
-    let server = "import os, socket\nlisten = socket.socket(fileno=3)\nwhile True:\n    peer = listen.accept()[0]\n    peer.recv(4096)\n    peer.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n%d' % os.getpid())\n    peer.close()";
+    let server = include_str!("../fixtures/http_server.py");
     let text = |text: &str| serde_json::to_string(text).expect("a string");
     let mut yaml = format!(
         "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults: {{ ready: {{ after: 0s }}, {EAGER} }}\nworkers:\n"
@@ -356,8 +356,7 @@ const DISTURBANCES: [Disturbance; 6] = [
     },
 ];
 
-const DISTURBED: &str = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  s: { command: [sleep, 1d], instances: 3 }\n  \
-                         p: { worker: ticker, isolation: process }\n  c: { worker: ticker, isolation: thread, cell: batch }\n";
+const DISTURBED: &str = include_str!("../fixtures/disturbed.yaml");
 
 /// The present supervisor, whether it answers or not: the guardian's child.
 fn present(supervisor: &Supervisor<'_>) -> Option<i32> {

@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use supervisord_rs::control::protocol::{StatusReport, WorkerStatus};
 
 fn configuration(port: u16) -> String {
-    let server = "import os, socket\nlisten = socket.socket(fileno=3)\nwhile True:\n    peer = listen.accept()[0]\n    peer.recv(4096)\n    peer.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n')\n    peer.close()";
+    let server = include_str!("../fixtures/http_server.py");
     format!(
         "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
          web: {{ command: [python3, -c, {}], instances: 2, sockets: [ {{ listen: \"127.0.0.1:{port}\" }} ] }}\n  \
@@ -483,11 +483,7 @@ fn a_successor_that_ends_with_all_it_was_given_is_replaced_by_the_old_binary() {
          code: { worker: ticker, isolation: process }\n  thread: { worker: ticker, isolation: thread }\n",
     );
     let before = running(&supervisor);
-    let python = bed.write(
-        "ends.py",
-        "import os, socket\ntable = open('/proc/self/fd/' + os.environ['SUPERVISORD_RS_TABLE']).read().split()\n\
-         gate = socket.socket(fileno=int(table[table.index('gate') - 1]))\ngate.send(b'p')\ngate.recv(65536)\n",
-    );
+    let python = bed.write("ends.py", include_str!("../fixtures/ends.py"));
     let ends = script(
         &bed,
         "ends",
@@ -513,9 +509,7 @@ fn a_successor_that_ends_with_all_it_was_given_is_replaced_by_the_old_binary() {
 #[test]
 fn a_hand_over_that_waits_for_a_thread_counts_against_no_worker() {
     let bed = Bed::new();
-    let beating = "import os, socket, time\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
-                   name = os.environ['NOTIFY_SOCKET'].replace('@', chr(0), 1)\n\
-                   while True:\n s.sendto(b'WATCHDOG=1', name)\n time.sleep(0.05)";
+    let beating = include_str!("../fixtures/beating.py");
     let port = 18_437;
     let late = format!(
         "import socket, time\ntime.sleep(2)\ns = socket.create_server(('127.0.0.1', {port}))\ntime.sleep(10**6)"

@@ -11,31 +11,7 @@ use supervisord_rs::process_table;
 
 /// A worker whose children ignore TERM: one in its group, one in another session, one orphaned by a
 /// double fork, one that has also wiped its environment, as sudo does.
-const PARENT: &str = r#"
-import os, signal, sys, time
-def child(kind):
-    pid = os.fork()
-    if pid == 0:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if kind != 'group':
-            os.setsid()
-        if kind in ('double', 'wiped') and os.fork():
-            os._exit(0)
-        os.write(1, f'{kind} {os.getpid()}\n'.encode())
-        if kind == 'wiped':
-            os.execve('/bin/sleep', ['sleep', '1000000'], {})
-        time.sleep(10**6)
-    return pid
-for kind in ('group', 'setsid', 'double', 'wiped'):
-    pid = child(kind)
-    if kind in ('double', 'wiped'):
-        os.waitpid(pid, 0)
-os.write(1, f'parent {os.getpid()}\n'.encode())
-if len(sys.argv) > 1 and sys.argv[1] == 'exit':
-    time.sleep(0.2)
-    sys.exit(3)
-signal.pause()
-"#;
+const PARENT: &str = include_str!("../fixtures/parent.py");
 
 fn families() -> Vec<(&'static str, Bed)> {
     vec![("cgroup", Bed::new()), ("walk", Bed::new())]
@@ -104,20 +80,7 @@ fn stop_means_that_nothing_of_the_tree_is_left() {
 }
 
 /// A worker and a child in another session, both with a name that is cut in the middle of a letter.
-const NAMELESS: &str = r"
-import os, signal
-name = 'обработчик'.encode()[:15]
-signal.signal(signal.SIGTERM, signal.SIG_DFL)
-if os.fork() == 0:
-    os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    open('/proc/self/comm', 'wb').write(name)
-    os.write(1, b'child %d\n' % os.getpid())
-    while True: signal.pause()
-open('/proc/self/comm', 'wb').write(name)
-os.write(1, b'parent %d\n' % os.getpid())
-while True: signal.pause()
-";
+const NAMELESS: &str = include_str!("../fixtures/nameless.py");
 
 #[test]
 fn a_name_that_is_not_utf8_hides_no_process() {
@@ -325,23 +288,7 @@ fn a_removed_cgroup_is_made_again() {
 }
 
 /// A child in another session whose first thread ends, and whose second lives on and ignores TERM.
-const HEADLESS: &str = r"
-import ctypes, os, platform, signal, threading, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-exit_thread = {'x86_64': 60, 'aarch64': 93}[platform.machine()]
-if os.fork() == 0:
-    os.setsid()
-    if os.fork(): os._exit(0)
-    def live():
-        os.write(1, b'headless %d\n' % os.getpid())
-        while True: time.sleep(1000)
-    threading.Thread(target=live).start()
-    time.sleep(0.1)
-    ctypes.CDLL(None).syscall(exit_thread, 0)
-os.wait()
-os.write(1, b'parent %d\n' % os.getpid())
-while True: signal.pause()
-";
+const HEADLESS: &str = include_str!("../fixtures/headless.py");
 
 #[test]
 fn a_process_whose_first_thread_has_ended_is_not_forgotten() {
@@ -368,8 +315,7 @@ fn a_copied_mark_admits_no_process() {
         return;
     }
     let bed = Bed::new();
-    const SAY: &str = "import os, socket, sys\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\ns.connect('\\0' + os.environ['NOTIFY_SOCKET'][1:])\n\
-                       s.send(sys.argv[1].encode())\nif len(sys.argv) > 2: sys.stdin.readline()\n";
+    const SAY: &str = include_str!("../fixtures/say_argument.py");
     bed.write("say.py", SAY);
     bed.write(
         "worker.sh",
@@ -405,8 +351,7 @@ fn a_copied_mark_admits_no_process() {
 #[test]
 fn large_families_do_not_hold_the_loop() {
     // Each in its own session: only the process table shows where they are.
-    const CROWD: &str = "import os, signal, sys\nfor _ in range(300):\n if os.fork() == 0:\n  os.setsid()\n  signal.signal(signal.SIGTERM, signal.SIG_IGN)\n  \
-                         while True: signal.pause()\nos.write(1, b'all %d\\n' % os.getpid())\nwhile True: signal.pause()\n";
+    const CROWD: &str = include_str!("../fixtures/crowd.py");
     for (how, bed) in families() {
         bed.write("crowd.py", CROWD);
         let mut yaml = "version: 1\nworkers:\n  w: { command: [python3, crowd.py], cwd: ., ready: { after: 0s }, stop: { timeout: 300ms } }\n".to_owned();

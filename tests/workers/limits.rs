@@ -9,7 +9,7 @@ use crate::harness::{Bed, EAGER, Supervisor, find, kill, text};
 use nix::sys::signal::Signal;
 
 /// Allocates memory and touches it, ten megabytes at a time, endlessly.
-const EATER: &str = "import time\nkept = []\nwhile True:\n    kept.append(bytearray(10 << 20))\n    time.sleep(0.01)\n";
+const EATER: &str = include_str!("../fixtures/eater.py");
 
 /// The directory of this test's cgroup (version 2), and the mount point above it.
 fn own_cgroup() -> Option<(PathBuf, PathBuf)> {
@@ -130,17 +130,7 @@ fn content(path: PathBuf) -> String {
         .to_owned()
 }
 
-const YAML: &str = "version: 1
-defaults: { ready: { after: 0s }, EAGER }
-cells: { box: { limits: { memory: 64MiB, pids: 40 } } }
-workers:
-  eater:
-    command: [python3, eater.py]
-    cwd: .
-    limits: { memory: 64MiB, memory_high: 60MiB, cpu: 50%, pids: 16, open_files: 512 }
-  other: { worker: ticker }
-  boxed: { worker: ticker, isolation: thread, cell: box }
-";
+const YAML: &str = include_str!("../fixtures/limits.yaml");
 
 #[test]
 fn limits_hold_or_the_launch_is_refused() {
@@ -285,8 +275,7 @@ fn a_supervisor_in_a_cgroup_of_its_own_moves_below_and_leaves_it_as_it_was() {
 }
 
 /// Waits for a signal, and then allocates.
-const PATIENT: &str =
-    "import signal\nsignal.signal(signal.SIGUSR1, lambda *_: None)\nsignal.pause()\n";
+const PATIENT: &str = include_str!("../fixtures/patient.py");
 
 #[test]
 fn limits_hold_for_an_adopted_worker_and_are_refused_where_they_never_held() {

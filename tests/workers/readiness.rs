@@ -20,13 +20,7 @@ fn free_port() -> u16 {
 }
 
 /// Sends datagrams as a worker does: `say READY=1`.
-const SAY: &str = r#"
-import os, socket, sys, time
-def say(*lines):
-    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    s.connect('\0' + os.environ['NOTIFY_SOCKET'][1:])
-    s.send('\n'.join(lines).encode())
-"#;
+const SAY: &str = include_str!("../fixtures/say.py");
 
 fn notifying(script: &str) -> String {
     let text = serde_json::to_string(&format!("{SAY}\n{script}")).expect("a string");

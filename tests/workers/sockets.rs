@@ -11,26 +11,7 @@ use crate::harness::{Bed, EAGER, kill, text};
 use nix::sys::signal::Signal;
 
 /// Answers each connection on the passed socket with its PID; TERM ends it between two connections.
-const SERVER: &str = r#"
-import os, signal, socket, sys, select
-assert os.environ['LISTEN_PID'] == str(os.getpid()), os.environ['LISTEN_PID']
-s = socket.socket(fileno=3)
-r, w = os.pipe()
-signal.signal(signal.SIGTERM, lambda *_: os.write(w, b'x'))
-s.setblocking(False)
-while True:
-    ready, _, _ = select.select([s, r], [], [])
-    if r in ready:
-        sys.exit(0)
-    try:
-        c, _ = s.accept()
-    except BlockingIOError:
-        continue
-    c.setblocking(True)
-    c.recv(1024)
-    c.sendall(b'HTTP/1.0 200 OK\r\n\r\n%d\n' % os.getpid())
-    c.close()
-"#;
+const SERVER: &str = include_str!("../fixtures/socket_server.py");
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
@@ -105,7 +86,7 @@ fn unix_and_udp_sockets_have_names_modes_and_owners() {
     let bed = Bed::new();
     let path = bed.path("web.sock");
     let (udp, group) = (free_port(), "daemon");
-    let script = "import os, socket; assert os.environ['LISTEN_FDS'] == '2', os.environ; print(os.environ['LISTEN_FDNAMES'], flush=True)\nu = socket.socket(fileno=3)\nd = socket.socket(fileno=4)\nprint(d.recv(100), flush=True)\nc, _ = u.accept(); c.sendall(b'hello'); c.close()\nimport time; time.sleep(10**6)";
+    let script = include_str!("../fixtures/two_sockets.py");
     let owner = if crate::harness::is_root() { format!(", group: {group}") } else { String::new() };
     let yaml = format!(
         "version: 1\nworkers:\n  w:\n    command: [python3, -c, {}]\n    ready: {{ after: 0s }}\n    sockets:\n      - {{ listen: 'unix:{}', name: web, mode: \"0620\"{owner} }}\n      - {{ listen: '127.0.0.1:{udp}', type: datagram, name: dns }}\n",
