@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Args;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use workers::Registry;
@@ -168,7 +168,9 @@ fn warn_of_world(settings: &Settings, registry: &Registry) {
 fn start_log(json: bool) {
     let journal = if json || !journal::has_stderr() { None } else { Journal::open().ok() };
     let default = if journal.is_some() { "info" } else { "info,phase=warn" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
+    let filter: Targets =
+        asked.unwrap_or_else(|| default.parse().expect("targets and levels, as RUST_LOG has them"));
     if let Some(journal) = journal {
         if let Err(error) = tracing_subscriber::registry().with(filter).with(journal).try_init() {
             eprintln!("supervisord-rs: no log: {error}");
@@ -178,15 +180,18 @@ fn start_log(json: bool) {
     if let Err(error) = OwnLog::start(json) {
         eprintln!("supervisord-rs: no thread for the log, whose reader can hold us now: {error}");
     }
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(OwnLog::default)
         // A closed terminal is no reason to die: by default, a failed write is reported on it,
         // which panics.
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
-    let started =
-        if json { log.json().try_init() } else { log.compact().with_target(false).try_init() };
+    let log = tracing_subscriber::registry().with(filter);
+    let started = if json {
+        log.with(lines.json()).try_init()
+    } else {
+        log.with(lines.compact().with_target(false)).try_init()
+    };
     if let Err(error) = started {
         eprintln!("supervisord-rs: no log: {error}");
     }
