@@ -1,8 +1,7 @@
 //! Users and groups of the machine, by name or number.
 //!
 //! A statically linked program cannot ask the name service switch (getpwnam(3) loads shared
-//! libraries then): it reads `/etc/passwd` and `/etc/group`, which is all that a container has
-//! anyway.
+//! libraries then): it reads `/etc/passwd` and `/etc/group`; a container has nothing else anyway.
 
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -10,7 +9,7 @@ use std::path::PathBuf;
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Its name; its number where nobody gave it one.
+    /// Its name; its number where it has no name.
     pub name: String,
     /// Its number.
     pub uid: u32,

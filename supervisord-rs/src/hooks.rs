@@ -1,5 +1,5 @@
-//! Commands that are run when something happens: a few at a time, each for a while, the rest in a
-//! bounded queue. What does not fit is dropped and counted; a hook that fails is said, and changes
+//! Commands that run at events: a few at a time, each with a timeout, the rest in a bounded queue.
+//! A hook that does not fit is dropped and counted; the failure of a hook is logged, and changes
 //! nothing.
 
 use std::collections::VecDeque;
@@ -26,13 +26,13 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// `dropped`: where those are counted that are dropped.
+    /// `dropped`: the counter of dropped hooks.
     #[must_use]
     pub fn new(dropped: Counter) -> Self {
         Self { dropped, ..Self::default() }
     }
 
-    /// Has the hooks of these lists run that are for this event. False when one was dropped.
+    /// Queues the hooks of these lists that are for this event. False when one was dropped.
     pub fn fire<'a>(
         &mut self,
         hooks: impl Iterator<Item = &'a Hook>,
@@ -51,8 +51,8 @@ impl Hooks {
         all_fit
     }
 
-    /// The next to be run now, with its input. It must be [`ended`](Self::ended) once. `stuck`:
-    /// hooks that were killed and are still there.
+    /// The next hook to run now, with its input. The caller reports its end by
+    /// [`ended`](Self::ended), once. `stuck`: killed hooks that still exist.
     pub fn next_to_run(&mut self, stuck: usize) -> Option<(Hook, String)> {
         if self.running + stuck >= AT_ONCE {
             return None;
@@ -62,7 +62,7 @@ impl Hooks {
         Some(next)
     }
 
-    /// One has ended, well or not.
+    /// A hook has ended, with success or not.
     pub fn ended(&mut self) {
         self.running = self.running.saturating_sub(1);
     }
@@ -73,15 +73,15 @@ impl Hooks {
         self.running == 0 && self.queue.is_empty()
     }
 
-    /// Hooks dropped so far, because too many waited.
+    /// The number of hooks dropped so far, because too many waited.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.get()
     }
 }
 
-/// The event as a file that a hook reads as its standard input: nobody has to feed a pipe, and
-/// nobody can be blocked by a hook that does not read.
+/// The event as a file that a hook reads as its standard input: no thread has to feed a pipe, and a
+/// hook that does not read blocks nothing.
 ///
 /// # Errors
 /// EMFILE or ENOMEM.

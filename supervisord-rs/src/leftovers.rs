@@ -1,8 +1,8 @@
-//! What a dead supervisor has left in the cgroup of its unit, for the hook that systemd runs after
-//! it: make room for a successor, or end it all.
+//! The processes that a dead supervisor has left in the cgroup of its unit. The hook that systemd
+//! runs afterwards makes room for a successor, or ends them.
 //!
 //! The hook runs in a control process of the unit. systemd puts that into the subgroup `.control`
-//! where a unit has its cgroup delegated, so that everything else in the tree is what was left.
+//! of a delegated unit, so that everything else in the tree is a leftover.
 
 use std::fs;
 use std::io;
@@ -16,21 +16,21 @@ use crate::waiting::until;
 
 /// Where systemd puts its own helpers of a delegated unit.
 const CONTROL: &str = ".control";
-/// For those that are asked to end. They were asked by their supervisor before, unless it died in
-/// the middle of it. Must stay well below the time that the unit has to stop: systemd ends the hook
-/// with it.
+/// The time that a leftover has to end after TERM. Its supervisor has sent TERM before, unless it
+/// died first. Must stay well below the unit's stop timeout, at which systemd ends the hook.
 const GRACE: Duration = Duration::from_secs(2);
-/// How often we look: cgroup.events could be waited for, but nobody is in a hurry here.
+/// The interval between two looks: waiting for cgroup.events would be possible, but nothing is
+/// urgent here.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// The cgroup of the unit that we are a control process of.
+/// The cgroup of the unit whose control process this is.
 #[derive(Debug)]
 pub struct UnitCgroup {
     path: PathBuf,
 }
 
 impl UnitCgroup {
-    /// Ours, in version 2; `None` where there is no such tree.
+    /// The cgroup of this process's unit, in version 2; `None` where there is no such tree.
     ///
     /// # Errors
     /// When /proc is not mounted.
@@ -41,16 +41,14 @@ impl UnitCgroup {
         Ok(mount.zip(unit_of(&text)).map(|(mount, unit)| Self { path: mount.join(unit) }))
     }
 
-    /// Lets a process be born in the unit's own cgroup, as systemd does with the successor: the
+    /// Allows a new process in the unit's own cgroup, where systemd starts the successor: the
     /// kernel refuses that while controllers are enabled for its subgroups (cgroups(7), "no
     /// internal processes"). The subgroups lose their limits until the successor sets them again;
-    /// their processes live on.
+    /// their processes run on.
     ///
-    /// # Errors
-    /// What write(2) says, `EBUSY` for a subtree that somebody has delegated further.
+    /// # Errors Those of write(2); `EBUSY` for a subtree that is delegated further.
     pub fn make_room(&self) -> io::Result<()> {
-        // Deepest first: a controller cannot be taken from a group that gives it to its own
-        // subgroups.
+        // Deepest first: a group that passes a controller on to its subgroups cannot lose it.
         for group in self.tree().into_iter().rev() {
             let file = group.join("cgroup.subtree_control");
             let enabled = fs::read_to_string(&file).unwrap_or_default();
@@ -63,14 +61,15 @@ impl UnitCgroup {
         Ok(())
     }
 
-    /// Ends everyone but our own kind: asks first, kills after a grace period. Who was asked.
+    /// Ends every process except systemd's helpers: TERM first, SIGKILL after a grace period.
+    /// Returns the processes that got TERM.
     #[must_use]
     pub fn end_all(&self) -> Vec<i32> {
         let asked = self.members();
         self.signal_all(Signal::SIGTERM);
         if !self.is_empty_within(GRACE) {
             for group in self.tree() {
-                // The unit's own cgroup holds us too; there, each is killed by its number.
+                // The unit's own cgroup holds this process too; there, each is killed by its PID.
                 if group != self.path {
                     let _ = fs::write(group.join("cgroup.kill"), "1");
                 }
@@ -83,7 +82,7 @@ impl UnitCgroup {
 
     fn signal_all(&self, signal: Signal) {
         for pid in self.members() {
-            // Gone meanwhile is as good.
+            // A process that has ended meanwhile is fine.
             let _ = kill(Pid::from_raw(pid), signal);
         }
     }
@@ -92,7 +91,7 @@ impl UnitCgroup {
         until(limit, LOOK_EVERY, || self.members().is_empty().then_some(())).is_some()
     }
 
-    /// Everyone in the tree, without ourselves and without systemd's helpers.
+    /// Every process in the tree, without this one and without systemd's helpers.
     fn members(&self) -> Vec<i32> {
         let own = std::process::id();
         let groups = self.tree().into_iter();
@@ -124,7 +123,7 @@ impl UnitCgroup {
 }
 
 /// The unit's cgroup from /proc/self/cgroup (cgroups(7)), relative to the mount. `None` without
-/// version 2, or when we are in no unit's cgroup: nobody wants to end the whole machine.
+/// version 2, or outside the cgroup of a unit: the hook must not end the whole machine.
 fn unit_of(text: &str) -> Option<PathBuf> {
     let own = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let own = own.strip_suffix(CONTROL).map_or(own, |unit| unit.trim_end_matches('/'));
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_helpers_of_systemd_are_not_looked_at() {
+    fn the_helpers_of_systemd_are_left_out() {
         let directory = tempfile::tempdir().expect("a directory");
         let unit = UnitCgroup { path: directory.path().into() };
         for (group, procs) in

@@ -1,9 +1,8 @@
 //! supervisord-rs: a fault-isolation supervisor. Fault isolation is a setting; blast radius is a
 //! measurement.
 //!
-//! A program of your own with workers of your own is one call: [`main`] with a
-//! [`workers::Registry`]. The rest is public for the tests, and to be read: `docs/ARCHITECTURE.md`
-//! says where to begin.
+//! Your own program with your own workers is one call: [`main`] with a [`workers::Registry`]. The
+//! rest is public for the tests and for readers: `docs/ARCHITECTURE.md` says where to begin.
 #![deny(unsafe_code)]
 
 use std::ffi::OsString;
@@ -28,8 +27,8 @@ mod unix_socket;
 pub mod usage;
 mod waiting;
 
-/// Runs the whole program with these workers: reads the arguments, does what they say, gives the
-/// exit status.
+/// Runs the whole program with these workers: reads the arguments, runs the verb, returns the exit
+/// status.
 ///
 /// The supervisor starts its process workers from the same binary (`/proc/self/exe`), which is why
 /// a program with workers of its own needs nothing else.

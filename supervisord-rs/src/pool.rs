@@ -1,20 +1,20 @@
-//! A few threads for what may wait: work for them is never run by whoever gives it. The first is
-//! there from the start, so that nothing needs a thread that cannot be had; more are started while
-//! all are at work, up to a bound, and stay.
+//! A few threads for work that may block: the caller never runs it itself. The first thread starts
+//! at once, so that no work depends on a thread that cannot start later; more start while all are
+//! busy, up to a bound, and stay.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// For what they do.
+/// Bytes of stack: enough for the work of these threads.
 const STACK: usize = 256 * 1024;
 
-/// Something that may wait.
+/// Work that may block.
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads, and what waits for them.
+/// The threads, and the work that waits for them.
 pub(crate) struct Pool {
     name: &'static str,
-    /// So many can be held up at once.
+    /// The most threads, and so the most work that can block at once.
     most: usize,
     state: Mutex<State>,
     has_jobs: Condvar,
@@ -32,7 +32,7 @@ impl Pool {
         Self { name, most, state: Mutex::new(state), has_jobs: Condvar::new() }
     }
 
-    /// Has the first thread started: before somebody needs it and there is none to be had.
+    /// Starts the first thread early: later the machine may be short of threads.
     pub(crate) fn begin(&'static self) {
         let mut state = self.lock();
         if state.threads == 0 {
@@ -40,7 +40,7 @@ impl Pool {
         }
     }
 
-    /// Runs something on one of the threads. False: there is none, and none can be had; it is run
+    /// Runs work on one of the threads. False: there is none, and none can start; the work runs
     /// when there is one.
     pub(crate) fn run(&'static self, job: impl FnOnce() + Send + 'static) -> bool {
         let mut state = self.lock();

@@ -1,5 +1,5 @@
-//! Probes: whom to ask when, and what the answers mean. Pure: the time is an argument, and asking
-//! is somebody else's business (`probing::ask`).
+//! Probes: which worker to probe when, and what the answers mean. Pure: the time is an argument,
+//! and `probing::ask` does the asking.
 //!
 //! At most [`AT_ONCE`] questions are open at a time; the others wait for a place, so that a
 //! thousand probed workers do not make a thousand connections at once.
@@ -19,31 +19,31 @@ pub const AT_ONCE: usize = 32;
 /// What a probe decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Whether it has started.
+    /// Startup: whether the worker has started.
     Startup,
-    /// Whether others may depend on it.
+    /// Readiness: whether dependents may use it.
     Readiness,
-    /// Whether it is of any use.
+    /// Liveness: whether it still works.
     Liveness,
 }
 
 /// A question to ask now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// To whom.
+    /// The worker.
     pub incarnation: Incarnation,
     /// What the answer decides.
     pub kind: Kind,
     /// What to ask.
     pub check: Check,
-    /// For the answer.
+    /// The timeout of the answer.
     pub timeout: Duration,
 }
 
-/// A time that ran out so much later than it should was not watched: the supervisor did not run.
+/// A timeout noticed so much too late proves that the supervisor did not run.
 pub(crate) const LATE: Duration = Duration::from_millis(250);
 
-/// All probes of all workers that live.
+/// All probes of all running workers.
 #[derive(Debug, Default)]
 pub struct Probing {
     slots: BTreeMap<(WorkerId, Kind), Slot>,
@@ -56,7 +56,7 @@ struct Slot {
     incarnation: Incarnation,
     probe: Probe,
     begun: Duration,
-    /// When it is asked next; `None` while a question is open.
+    /// The time of the next question; `None` while one is open.
     next: Option<Duration>,
     good: u32,
     bad: u32,
@@ -64,7 +64,7 @@ struct Slot {
 }
 
 impl Probing {
-    /// A worker has changed its phase: probes begin and end with it.
+    /// A worker has changed its phase: probes start and end with phases.
     pub fn on_phase(
         &mut self,
         incarnation: Incarnation,
@@ -137,7 +137,7 @@ impl Probing {
         self.due.first().map(|(at, ..)| *at).filter(|_| self.open < AT_ONCE)
     }
 
-    /// What is to be asked now. Each question must be [`answer`](Self::answer)ed once.
+    /// The questions that are due. The caller answers each by [`answer`](Self::answer), once.
     pub fn questions(&mut self, now: Duration) -> Vec<Question> {
         let mut questions = Vec::new();
         while self.open < AT_ONCE
@@ -158,14 +158,13 @@ impl Probing {
         questions
     }
 
-    /// For so long nothing could be asked or answered: what is not to count at first does not for
-    /// longer.
+    /// For so long nothing could be asked or answered: start periods last longer by that time.
     pub fn on_time_lost(&mut self, by: Duration) {
         self.slots.values_mut().for_each(|slot| slot.begun = slot.begun.saturating_add(by));
     }
 
     /// The answer to a question; `None`: it could not be asked, which says nothing about the
-    /// worker. What follows for the machine, if anything.
+    /// worker. Returns the event for the machine, if there is one.
     pub fn answer(
         &mut self,
         incarnation: Incarnation,
@@ -175,7 +174,7 @@ impl Probing {
     ) -> Option<Event> {
         self.open = self.open.saturating_sub(1);
         let key = (incarnation.worker, kind);
-        // Asked of an incarnation that is no more.
+        // The question was about an earlier incarnation.
         let slot = self
             .slots
             .get_mut(&key)
@@ -209,7 +208,7 @@ impl Probing {
         }
     }
 
-    /// What a probe last found; `None`: nothing yet, or there is no such probe.
+    /// The last result of a probe; `None`: there is none yet, or no such probe.
     #[must_use]
     pub fn verdict(&self, worker: WorkerId, kind: Kind) -> Option<bool> {
         self.slots.get(&(worker, kind))?.verdict
@@ -271,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn readiness_comes_and_goes_and_is_told_when_it_changes() {
+    fn readiness_comes_and_goes_and_each_change_is_an_event() {
         let mut probing = Probing::default();
         let health = Health { readiness: Some(probe(1, Some(1), Duration::ZERO)), liveness: None };
         probing.on_phase(who(1), Phase::Running, &Ready::ByItself, &health, Duration::ZERO);
@@ -290,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_about_a_predecessor_is_nobodys() {
+    fn an_answer_about_a_predecessor_has_no_effect() {
         let mut probing = Probing::default();
         let ready = Ready::Probe(probe(1, None, Duration::ZERO));
         probing.on_phase(who(1), Phase::Starting, &ready, &Health::default(), Duration::ZERO);

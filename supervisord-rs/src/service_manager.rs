@@ -1,6 +1,6 @@
-//! The service manager's protocol, client side: what the supervisor says to systemd or to the
-//! guardian, and what it learns from the guardian. The datagrams are those of sd_notify(3); the
-//! guardian speaks the same protocol, so there is one code path for both.
+//! The service manager's protocol, client side: what the supervisor tells systemd or the guardian,
+//! and what it learns from the guardian. The datagrams are those of sd_notify(3); the guardian
+//! speaks the same protocol, so there is one code path for both.
 //!
 //! | file | concept |
 //! |---|---|
@@ -46,7 +46,7 @@ pub use store::{Due, FDSTORE, FDSTORE_OF_UNIT, FdStore};
 pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// Set by the guardian to its own pid.
 pub const GUARDIAN: &str = "SUPERVISORD_RS_GUARDIAN";
-/// Set by the guardian for a supervisor that is to take over what there is and stop it: see
+/// Set by the guardian for a supervisor that must take over what runs and stop it: see
 /// [`is_to_shut_down`].
 pub const PURPOSE: &str = "SUPERVISORD_RS_PURPOSE";
 /// Its only value.
@@ -55,12 +55,12 @@ pub const SHUT_DOWN: &str = "shut-down";
 pub const HAND_OVER: &str = "SUPERVISORD_RS_HAND_OVER";
 /// Set by the guardian on a restart: see [`Predecessor`].
 pub const PREDECESSOR: &str = "SUPERVISORD_RS_PREDECESSOR";
-/// The name in the fd store of the configuration in force. It is kept also where no process
+/// The name in the fd store of the configuration in force, which is kept also where no process
 /// outlives its supervisor.
 pub const CONFIGURATION: &str = "configuration";
 /// Begins the name there of a black box; the pid of its supervisor follows.
 pub const BLACK_BOX: &str = "black-box/";
-/// The file in the runtime directory that says the same where there is no guardian; see
+/// The file in the runtime directory with the same content where there is no guardian; see
 /// `supervisord-rs __stopped`.
 pub const LAST_DEATH: &str = "last-death";
 
@@ -87,8 +87,8 @@ pub const NOT_FOR_CHILDREN: [&str; 17] = [
     crate::isolation::launch::OPEN_FILES,
 ];
 
-/// Whether something in the fd store is the supervisor's own: it says nothing of processes that
-/// outlive it.
+/// Whether an entry of the fd store belongs to the supervisor itself: it does not show that
+/// processes outlive it.
 #[must_use]
 pub fn is_of_supervisor(name: &str) -> bool {
     name == CONFIGURATION || name.starts_with(BLACK_BOX)
@@ -107,8 +107,8 @@ pub struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// Opens the line that `NOTIFY_SOCKET` names; `None` when there is none or it makes no sense
-    /// (then nobody listens, and that is no reason not to work).
+    /// Opens the line that `NOTIFY_SOCKET` names; `None` when there is none or its name is invalid
+    /// (then nothing listens, and the supervisor works all the same).
     #[must_use]
     pub fn from_env() -> Option<Self> {
         Self::to(&std::env::var_os(NOTIFY_SOCKET)?).ok()
@@ -137,24 +137,24 @@ impl ServiceManager {
         Ok(Self { socket, address })
     }
 
-    /// Says that start-up is over. From now on any exit without [`Self::stopping`] is a crash to
-    /// the guardian, so say it before the first thread worker is launched: one of them may call
-    /// `exit`.
+    /// Reports that start-up is over. From now on the guardian counts any exit without
+    /// [`Self::stopping`] as a crash. So call it before the first thread worker is launched: a
+    /// worker may call `exit`.
     ///
     /// Best effort; waits at most half a second, and only when the receiver's queue is full.
     pub fn ready(&self) {
         self.send_when_room(b"READY=1");
     }
 
-    /// Says in one line what is going on; newlines become spaces. Best effort, never waits: lost
-    /// when the queue is full.
+    /// Reports the state in one line; newlines become spaces. Best effort, never waits: lost when
+    /// the queue is full.
     pub fn status(&self, text: &str) {
         let line: String = text.chars().map(|c| if c == '\n' { ' ' } else { c }).collect();
         let _ = self.send(format!("STATUS={line}").as_bytes());
     }
 
-    /// Says that the end has begun and is wanted. Best effort; waits as [`Self::ready`] does,
-    /// unless the manager knows already (`is_known`).
+    /// Reports that an orderly end has begun. Best effort; waits as [`Self::ready`] does, unless
+    /// the manager knows already (`is_known`).
     pub fn stopping(&self, is_known: bool) {
         const STOPPING: &[u8] = b"STOPPING=1";
         if is_known {
@@ -164,35 +164,34 @@ impl ServiceManager {
         }
     }
 
-    /// Says that another process is the supervisor from now on. Waits as [`Self::ready`] does.
-    /// False: it is not heard.
+    /// Reports that another process is the supervisor from now on. Waits as [`Self::ready`] does.
+    /// False: the manager has not got it.
     #[must_use]
     pub fn main_pid(&self, pid: i32) -> bool {
         self.send_when_room(format!("MAINPID={pid}").as_bytes())
     }
 
-    /// Says that a reload has begun; it is over with [`Self::ready`] (`Type=notify-reload`,
+    /// Reports that a reload has begun; [`Self::ready`] ends it (`Type=notify-reload`,
     /// systemd.service(5)). Best effort; waits as that does.
     pub fn reloading(&self) {
         let micros = workers::board::monotonic_ns() / 1000;
         self.send_when_room(format!("RELOADING=1\nMONOTONIC_USEC={micros}").as_bytes());
     }
 
-    /// Tells the guardian its rules. Best effort; waits as [`Self::ready`] does.
+    /// Sends the guardian its rules. Best effort; waits as [`Self::ready`] does.
     pub fn custody(&self, custody: Custody) {
         self.send_when_room(format!("{CUSTODY}{custody}").as_bytes());
     }
 
-    /// Says that the loop still turns (`WatchdogSec=`). Never waits.
+    /// Reports that the loop still turns (`WatchdogSec=`). Never waits.
     pub fn alive(&self) {
         let _ = self.send(b"WATCHDOG=1");
     }
 
     /// Sends a datagram as it is. Never waits.
     ///
-    /// # Errors
-    /// What sendto(2) says: `WouldBlock` when the queue is full, `ConnectionRefused` when nobody
-    /// listens.
+    /// # Errors Those of sendto(2): `WouldBlock` when the queue is full, `ConnectionRefused` when
+    /// nothing listens.
     pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
         self.socket.send_to_addr(datagram, &self.address).map(drop)
     }
@@ -211,8 +210,8 @@ impl ServiceManager {
     }
 }
 
-/// A name that nobody else has. Abstract sockets belong to a network namespace, which processes of
-/// several PID namespaces may share: our number is not enough.
+/// A unique name. Abstract sockets belong to a network namespace, which processes of several PID
+/// namespaces may share: a PID is not enough.
 ///
 /// # Errors
 /// When /proc is not mounted.
@@ -282,59 +281,58 @@ impl std::fmt::Display for Predecessor {
     }
 }
 
-/// The guardian's pid, when this process is a supervisor under a guardian. A variable that some
-/// ancestor left behind does not count: the guardian is our parent.
+/// The guardian's pid, when this process is a supervisor under a guardian. A variable from some
+/// ancestor does not count: the guardian must be the parent.
 #[must_use]
 pub fn guardian_pid() -> Option<i32> {
     let claimed = std::env::var(GUARDIAN).ok()?.parse().ok()?;
-    // One that takes the place of another is that one's child at first, and the guardian's when it
-    // has ended.
+    // A successor is at first a child of its predecessor, and a child of the guardian when that has
+    // ended.
     let is_child = nix::unistd::getppid().as_raw() == claimed;
     (is_child || hand_over_from().is_some()).then_some(claimed)
 }
 
-/// Whether the guardian wants only that everything is stopped in order.
+/// Whether the guardian started this supervisor only to stop everything in order.
 #[must_use]
 pub fn is_to_shut_down() -> bool {
     guardian_pid().is_some()
         && std::env::var_os(PURPOSE).is_some_and(|purpose| purpose == SHUT_DOWN)
 }
 
-/// The supervisor that waits for us to take its place, if we were started by one.
+/// The supervisor that waits for this one to take over, if a supervisor started this one.
 #[must_use]
 pub fn hand_over_from() -> Option<i32> {
     let claimed = std::env::var(HAND_OVER).ok()?.parse().ok()?;
     (nix::unistd::getppid().as_raw() == claimed).then_some(claimed)
 }
 
-/// How often the service manager wants to hear that the loop turns: half of its limit
-/// (sd_watchdog_enabled(3)).
+/// The interval of `WATCHDOG=1`: half of the service manager's limit (sd_watchdog_enabled(3)).
 #[must_use]
 pub fn watchdog() -> Option<std::time::Duration> {
     let micros: u64 = std::env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
     let pid: Option<u32> = std::env::var("WATCHDOG_PID").ok().and_then(|pid| pid.parse().ok());
-    // A successor of one that was meant is meant too: the limit is the unit's.
+    // A successor of the addressed process is addressed too: the limit belongs to the unit.
     let is_ours =
         pid.is_none_or(|pid| pid == std::process::id()) || std::env::var_os(HAND_OVER).is_some();
     (micros > 0 && is_ours).then(|| std::time::Duration::from_micros(micros / 2))
 }
 
-/// Whether somebody else restarts us and keeps our descriptors meanwhile, so that we need no
-/// guardian: we have one, or take another's place, or are the main process of a unit with an fd
-/// store. A `NOTIFY_SOCKET` alone is no such thing: it may be that of another supervisor above us,
-/// or dead.
+/// Whether another process restarts this one and keeps its descriptors meanwhile, so that it needs
+/// no new guardian: it has one, or takes over from a supervisor, or is the main process of a unit
+/// with an fd store. A `NOTIFY_SOCKET` alone is not enough: it may belong to another supervisor
+/// above this one, or be dead.
 #[must_use]
 pub fn is_managed() -> bool {
-    // Whoever is started by a unit's process inherits its variables (systemd.exec(5),
+    // Every descendant of a unit's process inherits its variables (systemd.exec(5),
     // SYSTEMD_EXEC_PID).
     let main: Option<u32> = std::env::var("SYSTEMD_EXEC_PID").ok().and_then(|pid| pid.parse().ok());
     let is_main = main.is_none_or(|pid| pid == std::process::id());
     guardian_pid().is_some() || hand_over_from().is_some() || is_main && store::is_offered()
 }
 
-/// How the supervisor before this one ended: the guardian tells, or the hook that systemd ran after
-/// it wrote it down in the runtime directory. Such a file may be older than the last supervisor:
-/// compare the pid.
+/// How the supervisor before this one ended: from the guardian, or from the file that systemd's
+/// hook after the end wrote to the runtime directory. That file may be older than the last
+/// supervisor: compare the PID.
 #[must_use]
 pub fn predecessor(runtime_dir: &Path) -> Option<Predecessor> {
     let text = match guardian_pid() {
@@ -396,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manager_that_does_not_listen_disturbs_nobody() {
+    fn a_manager_that_does_not_listen_disturbs_nothing() {
         assert!(ServiceManager::to(OsStr::new("relative")).is_err());
         assert!(ServiceManager::to(OsStr::new("@")).is_err());
         ServiceManager::to(OsStr::new("/nowhere/at/all")).unwrap().ready();

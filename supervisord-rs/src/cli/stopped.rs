@@ -1,9 +1,8 @@
-//! `__stopped`: what systemd runs after the supervisor's end (`ExecStopPost=`, systemd.service(5)).
+//! `__stopped`: systemd runs it after the supervisor's end (`ExecStopPost=`, systemd.service(5)).
 //!
-//! It writes down how the supervisor ended, for its successor: only systemd has seen it. Where
-//! there will be a successor, it makes room in the unit's cgroup; where there will be none, it ends
-//! what is left. It must never make things worse: what cannot be done is said, and the rest is
-//! done.
+//! It records how the supervisor ended, for its successor: only systemd has seen it. Where a
+//! successor follows, it makes room in the unit's cgroup; where none follows, it ends what is left.
+//! It must never make things worse: it reports a step that fails, and carries out the others.
 
 use std::path::Path;
 use std::process::Command;
@@ -24,24 +23,24 @@ pub(super) struct Options {
     /// The unit that has ended.
     #[arg(long)]
     unit: String,
-    /// It is a unit of the user's own service manager.
+    /// The unit belongs to a user's own service manager.
     #[arg(long)]
     user: bool,
 }
 
-/// What follows.
+/// What follows the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
-    /// systemd starts a successor because this one died; workers may live on and wait for it.
+    /// systemd starts a successor because this one died; workers may run on and wait for it.
     Successor,
-    /// The supervisor ended without having stopped its workers, and says that all is well. Only if
-    /// we fail does `Restart=on-failure` see the death.
-    SuccessorIfWeFail,
-    /// Nobody comes, or nobody that takes anything over.
-    Nobody,
+    /// The supervisor ended without having stopped its workers, and claims success. Only if this
+    /// hook fails does `Restart=on-failure` see the death.
+    SuccessorIfHookFails,
+    /// There is no successor, or none that takes anything over.
+    NoSuccessor,
 }
 
-/// What systemd says (systemd.exec(5), "Environment Variables Set or Propagated by the Service
+/// What systemd reports (systemd.exec(5), "Environment Variables Set or Propagated by the Service
 /// Manager").
 #[derive(Debug)]
 struct Said {
@@ -74,50 +73,52 @@ pub(super) fn run(options: &Options, place: &Place) -> Exit {
         Ok(cgroup) => cgroup,
         Err(error) => {
             eprintln!(
-                "supervisord-rs: the unit's cgroup is not known, what is left in it is left: {error}"
+                "supervisord-rs: cannot find the unit's cgroup, so processes that are left in it run on: {error}"
             );
             None
         }
     };
     match (next, cgroup) {
-        (Next::Nobody, Some(cgroup)) => {
+        (Next::NoSuccessor, Some(cgroup)) => {
             let ended = cgroup.end_all();
             if !ended.is_empty() {
                 eprintln!(
-                    "supervisord-rs: ended {} processes that were left: {ended:?}",
+                    "supervisord-rs: ended {} processes that were left over: {ended:?}",
                     ended.len()
                 );
             }
         }
-        (Next::Successor | Next::SuccessorIfWeFail, Some(cgroup)) if !options.has_subgroup() => {
+        (Next::Successor | Next::SuccessorIfHookFails, Some(cgroup)) if !options.has_subgroup() => {
             if let Err(error) = cgroup.make_room() {
-                eprintln!("supervisord-rs: no room for a successor in the unit's cgroup: {error}");
+                eprintln!(
+                    "supervisord-rs: cannot make room for a successor in the unit's cgroup: {error}"
+                );
             }
         }
-        (Next::Nobody | Next::Successor | Next::SuccessorIfWeFail, _) => {}
+        (Next::NoSuccessor | Next::Successor | Next::SuccessorIfHookFails, _) => {}
     }
-    if next == Next::SuccessorIfWeFail {
+    if next == Next::SuccessorIfHookFails {
         eprintln!(
-            "supervisord-rs: the supervisor ended without having stopped its workers: it counts as a failure"
+            "supervisord-rs: the supervisor ended before it had stopped its workers: this counts as a failure"
         );
         return Exit::Failed;
     }
     Exit::Done
 }
 
-/// `died`: whether a black box is there and was not closed in order. `has_job`: whether somebody
-/// has asked for a stop or a restart; systemd starts no successor of its own accord then.
+/// `died`: whether there is a black box that was not closed in order. `has_job`: whether a person
+/// has asked for a stop or a restart; systemd starts no successor by itself then.
 fn next(said: &Said, died: bool, has_job: bool) -> Next {
     let is_bad_configuration = matches!(said.ending, Some(Ending::Exited(78)));
     match said.result.as_str() {
-        _ if has_job || is_bad_configuration => Next::Nobody,
-        "success" if died => Next::SuccessorIfWeFail,
-        "success" => Next::Nobody,
+        _ if has_job || is_bad_configuration => Next::NoSuccessor,
+        "success" if died => Next::SuccessorIfHookFails,
+        "success" => Next::NoSuccessor,
         _ => Next::Successor,
     }
 }
 
-/// Whole under another name, then renamed: whoever reads it finds the old or the new.
+/// Writes a whole file under another name, then renames it: a reader finds the old or the new.
 fn write_down(runtime_dir: &Path, predecessor: &Predecessor) -> std::io::Result<()> {
     let new = runtime_dir.join("last-death.new");
     std::fs::write(&new, format!("{predecessor}\n"))?;
@@ -189,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_systemd_says_of_an_end_is_understood() {
+    fn reports_of_systemd_are_parsed() {
         assert_eq!(ending("exited", "3"), Some(Ending::Exited(3)));
         assert_eq!(ending("killed", "KILL"), Some(Ending::Signaled(9)));
         assert_eq!(ending("dumped", "SEGV"), Some(Ending::Signaled(11)));
@@ -199,21 +200,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_ended_only_when_nobody_comes() {
+    fn leftovers_are_ended_only_without_a_successor() {
         let check = |result: &str, ending, died, has_job, expected| {
             let said = Said { result: result.into(), ending: Some(ending) };
             assert_eq!(next(&said, died, has_job), expected, "{said:?} {died} {has_job}");
         };
         let (fine, killed) = (Ending::Exited(0), Ending::Signaled(9));
-        check("success", fine, false, false, Next::Nobody);
-        check("success", fine, false, true, Next::Nobody);
-        check("success", fine, true, false, Next::SuccessorIfWeFail);
-        check("success", Ending::Signaled(1), true, false, Next::SuccessorIfWeFail);
+        check("success", fine, false, false, Next::NoSuccessor);
+        check("success", fine, false, true, Next::NoSuccessor);
+        check("success", fine, true, false, Next::SuccessorIfHookFails);
+        check("success", Ending::Signaled(1), true, false, Next::SuccessorIfHookFails);
         check("signal", killed, true, false, Next::Successor);
         check("watchdog", Ending::Signaled(6), true, false, Next::Successor);
         check("exit-code", Ending::Exited(1), true, false, Next::Successor);
-        check("exit-code", Ending::Exited(78), true, false, Next::Nobody);
-        check("timeout", killed, true, true, Next::Nobody);
+        check("exit-code", Ending::Exited(78), true, false, Next::NoSuccessor);
+        check("timeout", killed, true, true, Next::NoSuccessor);
     }
 
     #[test]

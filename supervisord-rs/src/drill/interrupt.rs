@@ -8,17 +8,17 @@ use signal_hook::iterator::Signals;
 
 use crate::isolation::orphans;
 
-/// The directory of the trial that runs.
+/// The directory of the running trial.
 static DIRECTORY: Mutex<Option<PathBuf>> = Mutex::new(None);
 static BEGUN: Once = Once::new();
 
-/// From now on an interrupt kills all that a trial in this directory has started, removes the
-/// directory, and ends us. We are a child subreaper: what is orphaned by that comes to us, and dies
-/// too.
+/// From now on an interrupt kills all processes of the trial in this directory, removes the
+/// directory, and ends this process. This process is a child subreaper: orphans become its
+/// children, and die too.
 pub(super) fn on_interrupt(directory: &Path) {
     *DIRECTORY.lock().unwrap_or_else(PoisonError::into_inner) = Some(directory.to_path_buf());
     BEGUN.call_once(|| {
-        // Without it we die as before: at once.
+        // Without the handler an interrupt ends this process at once.
         let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
         std::thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {

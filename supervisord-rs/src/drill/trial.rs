@@ -1,5 +1,4 @@
-//! One trial: a real supervisor with its guardian in a directory of its own, four workers, one
-//! fault.
+//! One trial: a real supervisor with its guardian in a separate directory, four workers, one fault.
 
 use std::fs::File;
 use std::io;
@@ -14,31 +13,32 @@ use crate::control::protocol::{IncidentRecord, StatusReport, WorkerStatus};
 use crate::process_table::children;
 use crate::waiting::until;
 
-/// The worker that is broken.
+/// The worker that commits the fault.
 const VICTIM: &str = "b";
-/// Until four workers make progress. Generous: a loaded machine is no failed trial.
+/// The deadline for progress of four workers. Generous, so that a loaded machine does not fail a
+/// trial.
 const START: Duration = Duration::from_secs(20);
-/// From the order to the settled incident, the restart of the supervisor included.
+/// The deadline from the order to the settled incident, including a restart of the supervisor.
 const RECOVERY: Duration = Duration::from_secs(20);
-/// For an answer: a supervisor that was stopped gives none.
+/// The deadline for an answer: a stopped supervisor gives none.
 const ANSWER: Duration = Duration::from_secs(5);
-/// From the order to shut down to the end of the last process.
+/// The deadline from the order to shut down to the end of the last process.
 const STOP: Duration = Duration::from_secs(15);
-/// Between two looks at a condition.
+/// The interval between two checks of a condition.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What is tried.
+/// The subject of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting<'a> {
-    /// The fault, as written.
+    /// The fault, as given.
     pub fault: &'a str,
-    /// Where the four workers live.
+    /// The isolation of the four workers.
     pub isolation: Isolation,
     /// Whether panics are contained.
     pub contain: bool,
 }
 
-/// Where all four workers live.
+/// The isolation of all four workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Isolation {
@@ -46,12 +46,12 @@ pub enum Isolation {
     Thread,
     /// Threads of one child process.
     Cell,
-    /// A process each.
+    /// One process for each.
     Process,
 }
 
 impl Isolation {
-    /// As in the configuration.
+    /// Its value in the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl Isolation {
         }
     }
 
-    /// The configuration that a reader finds in `config/`: the three differ in one line.
+    /// The configuration, as in `config/`: the three differ in one line.
     const fn configuration(self) -> &'static str {
         match self {
             Self::Thread => include_str!("thread.yaml"),
@@ -71,21 +71,21 @@ impl Isolation {
     }
 }
 
-/// What a trial showed.
+/// The result of a trial.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trial {
     /// The fault.
     pub fault: String,
-    /// Where the four workers lived.
+    /// The isolation of the four workers.
     pub isolation: Isolation,
     /// `abort` or `contain`.
     pub on_panic: String,
-    /// Who was running.
+    /// The running workers.
     pub running: Vec<String>,
-    /// Whose incarnation ended, seen from outside: another generation or another process than
-    /// before.
+    /// Workers whose incarnation ended, seen from outside: another generation or another process
+    /// than before.
     pub lost: Vec<String>,
-    /// Who has the same generation and process as before, and went on making progress.
+    /// Workers with the same generation and process as before, which made further progress.
     pub survived: Vec<String>,
     /// Whether the supervisor has another process than before.
     pub supervisor_died: bool,
@@ -97,7 +97,7 @@ pub struct Trial {
     pub work_lost: u64,
     /// Threads and processes left behind.
     pub leftovers: Vec<String>,
-    /// Whether the incident says what was seen from outside.
+    /// Whether the incident agrees with the view from outside.
     pub incident_agrees: bool,
     /// The incident in one line.
     pub sentence: String,
@@ -109,12 +109,12 @@ pub enum TrialError {
     /// The surroundings failed.
     #[error("cannot set up the trial: {0}")]
     Setup(#[from] io::Error),
-    /// Something that should have come did not.
+    /// An expected condition did not come.
     #[error("{what} did not happen within {} s; the supervisor said:\n{log}", limit.as_secs())]
     Timeout {
-        /// What.
+        /// The condition.
         what: &'static str,
-        /// Within which time.
+        /// Its deadline.
         limit: Duration,
         /// The supervisor's own log.
         log: String,
@@ -124,10 +124,9 @@ pub enum TrialError {
     Refused(String),
 }
 
-/// Runs one trial, from an empty directory to an empty directory.
+/// Runs one trial in an empty directory, and leaves it empty.
 ///
-/// # Errors
-/// When it could not be finished; nothing of it is left running then either.
+/// # Errors When it could not be finished; then too, no process of it is left.
 pub fn run(setting: Setting<'_>) -> Result<Trial, TrialError> {
     let bed = Bed::start(setting)?;
     let before = bed.wait("progress of four workers", START, |bed| {
@@ -139,7 +138,7 @@ pub fn run(setting: Setting<'_>) -> Result<Trial, TrialError> {
     let known =
         bed.client.incidents(1).ok().and_then(|list| list.last().map(|last| last.id)).unwrap_or(0);
     match bed.client.inject(VICTIM, setting.fault) {
-        // What stops the whole process stops it before it has answered.
+        // A fault that stops the whole process stops it before it has answered.
         Ok(_) | Err(ClientError::TimedOut(_)) => {}
         Err(error) => return Err(TrialError::Refused(error.to_string())),
     }
@@ -154,7 +153,7 @@ pub fn run(setting: Setting<'_>) -> Result<Trial, TrialError> {
     Ok(conclude(setting, &before, &after, &incident, leftovers))
 }
 
-/// Running, with more progress than before: a survivor went on, a lost one is back at work.
+/// Running, with more progress than before: survivors have worked on, lost ones work again.
 fn went_on(before: &StatusReport, worker: &WorkerStatus) -> bool {
     let past = before.workers.iter().find(|past| past.name == worker.name);
     let is_same = past.is_some_and(|past| past.generation == worker.generation);
@@ -198,7 +197,7 @@ fn conclude(
     }
 }
 
-/// A supervisor of our own, in a directory of its own. Ended with all its processes when dropped.
+/// A supervisor for the trial, in its own directory. Dropping it ends all its processes.
 struct Bed {
     directory: TempDir,
     client: Client,
@@ -207,7 +206,7 @@ struct Bed {
 
 impl Bed {
     fn start(setting: Setting<'_>) -> io::Result<Self> {
-        // What the guardian could not end becomes our child, so that we see it.
+        // Processes that the guardian could not end become children of this one, which finds them.
         nix::sys::prctl::set_child_subreaper(true)?;
         let directory = TempDir::with_prefix("supervisord-rs-compare-")?;
         let file = directory.path().join("supervisord-rs.yaml");
@@ -234,7 +233,7 @@ impl Bed {
         Ok(Self { directory, client, guardian })
     }
 
-    /// Waits for a condition; the supervisor's log tells why it did not come.
+    /// Waits for a condition; on failure the error contains the supervisor's log.
     fn wait<T>(
         &self,
         what: &'static str,
@@ -244,7 +243,7 @@ impl Bed {
         until(limit, PAUSE, || condition(self)).ok_or_else(|| self.timeout(what, limit))
     }
 
-    /// Stops everything in order, and tells what was left behind.
+    /// Stops everything in order, and returns what was left behind.
     fn stop(mut self, last: &StatusReport) -> Result<Vec<String>, TrialError> {
         let mut leftovers = Vec::new();
         match last.supervisor.abandoned_threads {
@@ -273,9 +272,9 @@ impl Bed {
 
 impl Drop for Bed {
     fn drop(&mut self) {
-        // After an orderly end there is nothing to do. Else the guardian's death takes the
-        // supervisor along, and that takes the workers (`PR_SET_PDEATHSIG`); what is orphaned comes
-        // to us.
+        // After an orderly end there is nothing to do. Otherwise the guardian's death ends the
+        // supervisor, and that ends the workers (`PR_SET_PDEATHSIG`); orphans become children of
+        // this process.
         if matches!(self.guardian.try_wait(), Ok(None)) {
             let _ = self.guardian.kill();
             let _ = self.guardian.wait();

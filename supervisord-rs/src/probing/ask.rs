@@ -1,5 +1,5 @@
-//! Asking: a connection, a request. None of it waits longer than it is told to, and none of it
-//! waits in the loop.
+//! Asking: a connection, a request. No step waits longer than its limit, and none waits in the
+//! loop.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::probes::{Address, Check};
 
-/// Asks. True: a good answer within `limit`; `None`: nobody was there to hear one (the supervisor
-/// did not run), which says nothing. A `Check::Exec` is none of these, and never good here.
+/// Asks. True: a good answer within `limit`; `None`: the supervisor did not run meanwhile, so there
+/// is no result. A `Check::Exec` is not asked here, and is never good.
 pub async fn ask(check: &Check, limit: Duration) -> Option<bool> {
     let begun = Instant::now();
     let answer = async {
@@ -41,7 +41,7 @@ async fn connect(address: &Address) -> Option<Box<dyn Stream>> {
     }
 }
 
-/// The head of the answer says it all: its body may have no end.
+/// The head of the answer is enough: its body may be endless.
 async fn get(stream: Box<dyn Stream>, host: &str, path: &str) -> Option<bool> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
@@ -55,7 +55,7 @@ async fn get(stream: Box<dyn Stream>, host: &str, path: &str) -> Option<bool> {
     let mut connection = std::pin::pin!(connection);
     let response = tokio::select! {
         response = response.as_mut() => response.ok()?,
-        // The other side may close in the same moment: the answer that it gave before counts.
+        // The other side may close at the same moment: its earlier answer counts.
         _ = connection.as_mut() => response.await.ok()?,
     };
     Some((200..400).contains(&response.status().as_u16()))

@@ -1,23 +1,25 @@
-//! What the guardian is to do with a supervisor that dies or hangs. The configuration says it, the
-//! supervisor tells the guardian before each READY, and the guardian reads nothing but this line.
+//! The guardian's rules for a supervisor that dies or hangs. They come from the configuration: the
+//! supervisor sends them to the guardian before each READY, and the guardian reads nothing but this
+//! line.
 
 use std::time::Duration;
 
 use supervision::spec::{Backoff, Limit};
 
-/// Begins the line.
+/// The beginning of the line.
 pub const CUSTODY: &str = "X_SUPERVISORD_RS_CUSTODY=";
 
 /// `supervisor: { restart:, watchdog:, shutdown_timeout: }`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Custody {
-    /// Before the second restart within the limit's window, and so on; the first is at once.
+    /// The delay before the second restart within the limit's window, and so on; the first is
+    /// immediate.
     pub backoff: Backoff,
-    /// More deaths than that, and it gives up.
+    /// After more deaths than that the guardian gives up.
     pub limit: Limit,
-    /// A supervisor that has not said for so long that its loop turns is ended. `None`: none is.
+    /// The guardian ends a supervisor that has not sent `WATCHDOG=1` for so long. `None`: never.
     pub watchdog: Option<Duration>,
-    /// For everything to stop.
+    /// The time for everything to stop.
     pub shutdown_timeout: Duration,
 }
 

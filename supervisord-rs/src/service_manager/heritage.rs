@@ -1,5 +1,5 @@
-//! What the service manager hands to a supervisor that starts: descriptors that its predecessor had
-//! kept in the store, and sockets of socket units (sd_listen_fds(3)).
+//! Descriptors that the service manager passes to a starting supervisor: those that its predecessor
+//! had in the store, and sockets of socket units (sd_listen_fds(3)).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{OwnedFd, RawFd};
@@ -12,7 +12,7 @@ use super::table::{self, TABLE};
 /// The first descriptor that is passed.
 const FIRST: i32 = 3;
 
-/// Descriptors by name. What nobody asks for is closed with this.
+/// Descriptors by name. Dropping this closes those that were not claimed.
 #[derive(Debug, Default)]
 pub struct Heritage {
     descriptors: BTreeMap<String, Vec<OwnedFd>>,
@@ -21,8 +21,8 @@ pub struct Heritage {
 }
 
 impl Heritage {
-    /// Takes what was passed to this process; nothing when it was meant for another (`LISTEN_PID`).
-    /// Call it once, before any descriptor is opened or closed.
+    /// Takes the descriptors that were passed to this process; none when they were meant for
+    /// another (`LISTEN_PID`). Call it once, before any descriptor is opened or closed.
     #[must_use]
     pub fn take() -> Self {
         let number = |name: &str| std::env::var(name).ok()?.parse::<i32>().ok();
@@ -36,8 +36,8 @@ impl Heritage {
         for descriptor in FIRST..FIRST + count {
             heritage.take_one(descriptor, names.next().map(unescape).unwrap_or_default());
         }
-        // Another of our own processes passes a table instead, in which there is room for any
-        // number of names.
+        // Another process of supervisord-rs passes a table instead, which has room for any number
+        // of names.
         if let Some(table) = number(TABLE).filter(|table| *table > 2)
             && let Some(table) = inherited(table)
         {
@@ -56,18 +56,18 @@ impl Heritage {
         }
     }
 
-    /// Adds what came in another way.
+    /// Adds descriptors that came in another way.
     pub fn add(&mut self, name: String, descriptor: OwnedFd) {
         self.descriptors.entry(name).or_default().push(descriptor);
     }
 
-    /// Whether a number is that of something that was passed.
+    /// Whether a number belongs to a passed descriptor.
     #[must_use]
     pub fn covers(&self, number: i32) -> bool {
         self.numbers.contains(&number)
     }
 
-    /// Copies of all of it, by name: what the store has.
+    /// Copies of all descriptors, by name: the content of the store.
     #[must_use]
     pub fn copies(&self) -> BTreeMap<String, Vec<OwnedFd>> {
         let copies =
@@ -116,19 +116,19 @@ impl Heritage {
         names.into_iter().filter_map(|name| Some((name.clone(), self.claim(&name)?))).collect()
     }
 
-    /// The names of what nobody has claimed.
+    /// The names of unclaimed descriptors.
     #[must_use]
     pub fn unclaimed(&self) -> Vec<String> {
         self.descriptors.keys().cloned().collect()
     }
 }
 
-/// What was inherited under a number.
+/// The inherited descriptor with a number.
 fn inherited(number: RawFd) -> Option<OwnedFd> {
     #[expect(unsafe_code, reason = "inherited descriptors come as numbers")]
-    // SAFETY: needed because inheritance has no other form. The number was passed to this very
-    // process (LISTEN_PID), nobody has opened or closed anything since (the duty of whoever calls
-    // `take`), and each is taken once.
+    // SAFETY: needed because inheritance has no other form. The number was passed to this process
+    // (LISTEN_PID), nothing has been opened or closed since (the caller of `take` ensures it), and
+    // each is taken once.
     let descriptor = unsafe {
         if libc::fcntl(number, libc::F_GETFD) < 0 {
             return None;

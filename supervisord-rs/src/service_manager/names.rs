@@ -1,7 +1,7 @@
-//! Names in the fd store: printable ASCII without a colon (sd_notify(3), `FDNAME`). Everything else
-//! is escaped.
+//! Names in the fd store: printable ASCII without a colon (sd_notify(3), `FDNAME`). Other
+//! characters are escaped.
 
-/// What a name of ours is called in the store.
+/// The escaped form of a name, for the store.
 pub fn escape(name: &str) -> String {
     use std::fmt::Write as _;
     let mut escaped = String::with_capacity(name.len());
@@ -15,7 +15,7 @@ pub fn escape(name: &str) -> String {
     escaped
 }
 
-/// The name that was escaped; something else for what was not.
+/// The original of an escaped name; for other input, some other text.
 pub fn unescape(name: &str) -> String {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name.as_bytes();

@@ -1,6 +1,6 @@
-//! Where our binary lies, by the name that we were started by: an upgrade puts another one there,
-//! flips a symbolic link, or moves the old one away. What the kernel calls the file that we are an
-//! image of (proc_pid_exe(5)) follows the old one.
+//! The path of this binary, by the name that started this process: an upgrade puts another one
+//! there, flips a symbolic link, or moves the old one away. The kernel's link to the running file
+//! (proc_pid_exe(5)) follows the old one.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 /// Set for a supervisor that is started under another name, such as `/proc/self/exe`.
 pub const PROGRAM: &str = "SUPERVISORD_RS_PROGRAM";
 
-/// An absolute path, with the symbolic links that it had when we were started. Ask for it early: it
-/// is looked up once.
+/// An absolute path, with its symbolic links as at the start. Call it early: it looks the path up
+/// once.
 #[must_use]
 pub fn program() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
@@ -21,7 +21,8 @@ pub fn program() -> PathBuf {
     PATH.get_or_init(|| by_starter().or_else(by_name).unwrap_or_else(image)).clone()
 }
 
-/// The first word of the command line, looked up as a shell does, if it leads to what we are.
+/// The first word of the command line, looked up as a shell does, if it leads to the running
+/// binary.
 fn by_name() -> Option<PathBuf> {
     let name = PathBuf::from(std::env::args_os().next()?);
     let here = std::env::current_dir().ok()?;
@@ -40,7 +41,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
 
 fn image() -> PathBuf {
     let own = std::fs::read_link("/proc/self/exe").unwrap_or_else(|_| "/proc/self/exe".into());
-    // The kernel says so of a file that has been replaced.
+    // The kernel adds this to the name of a replaced file.
     let text = own.to_string_lossy();
     text.strip_suffix(" (deleted)").map_or_else(|| own.clone(), PathBuf::from)
 }

@@ -1,5 +1,5 @@
-//! What is said to the fd store, and when: at once where there is room; else by a thread that waits
-//! for room, and tries again where the manager takes nothing at all. Nobody else ever waits.
+//! Sends to the fd store: at once where there is room; otherwise a thread waits for room, and tries
+//! again where the manager accepts nothing at all. No other thread waits.
 
 use std::ffi::OsStr;
 use std::io::IoSlice;
@@ -16,15 +16,15 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use super::store::{State, Way};
 
-/// A manager that has taken nothing for so long makes no promises.
+/// After a manager has accepted nothing for so long, no launch relies on it.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
-/// Between two attempts with one that is not there.
+/// The interval between two attempts with a manager that is not there.
 const RETRY: Duration = Duration::from_secs(1);
-/// For one wait for room, in milliseconds.
+/// The longest single wait for room, in milliseconds.
 const ROOM_MS: u8 = 100;
 
-/// The line to the manager: a connected socket, which alone can be asked whether its receiver has
-/// room (unix(7)).
+/// The line to the manager: a connected socket, since only such a socket reports whether its
+/// receiver has room (unix(7)).
 #[derive(Debug)]
 pub(super) struct Line {
     socket: UnixDatagram,
@@ -32,7 +32,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// To a name in the form of `NOTIFY_SOCKET`; `None`: there is no such receiver.
+    /// A line to a name in the form of `NOTIFY_SOCKET`; `None`: there is no such receiver.
     pub(super) fn to(name: &OsStr) -> Option<Self> {
         let address = match name.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name).ok()?,
@@ -49,7 +49,7 @@ impl Line {
         let _ = poll(&mut fds, PollTimeout::from(ROOM_MS));
     }
 
-    /// Whoever listens there now: the manager may have been started again.
+    /// Connects again: the manager may have restarted.
     fn reconnect(&self) {
         let _ = self.socket.connect_addr(&self.address);
     }
@@ -69,10 +69,9 @@ impl Line {
     }
 }
 
-/// Says everything that is due, until there is no room. Does not wait.
+/// Sends everything that is due, until there is no room. Does not wait.
 ///
-/// # Errors
-/// EAGAIN: there is no room; anything else: the manager is not there, or takes none of it.
+/// # Errors EAGAIN: there is no room; any other: the manager is not there, or accepts nothing.
 pub(super) fn say_due(line: &Line, state: &mut State) -> nix::Result<()> {
     while let Some(name) = state.due.front() {
         let wanted = state.kept.get(name);
@@ -84,8 +83,8 @@ pub(super) fn say_due(line: &Line, state: &mut State) -> nix::Result<()> {
         if let Some(kept) = wanted.filter(|_| !state.said.contains_key(name)) {
             let descriptors: Vec<BorrowedFd<'_>> =
                 kept.descriptors.iter().map(AsFd::as_fd).collect();
-            // Without FDPOLL=0 the manager drops a pipe as soon as its other end is closed, with
-            // the bytes in it.
+            // Without FDPOLL=0 the manager drops a pipe, with the bytes in it, as soon as its other
+            // end is closed.
             line.send(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), &descriptors)?;
             state.said.insert(name.clone(), kept.number);
         }
@@ -95,12 +94,12 @@ pub(super) fn say_due(line: &Line, state: &mut State) -> nix::Result<()> {
     Ok(())
 }
 
-/// Starts the thread. Where there can be none, what is due is said when something else changes.
+/// Starts the thread. If that fails, the next change sends what is due.
 pub(super) fn start(way: &Arc<Way>) {
     let way = Arc::clone(way);
     let started = std::thread::Builder::new().name("fd store".into()).spawn(move || work(&way));
     if let Err(error) = started {
-        tracing::warn!(%error, "no thread for the fd store: what it has no room for is kept late");
+        tracing::warn!(%error, "cannot start the thread for the fd store: descriptors that it has no room for are kept late");
     }
 }
 
@@ -117,7 +116,7 @@ fn work(way: &Way) -> ! {
     }
 }
 
-/// Until nothing is due any more, or nothing is to be said.
+/// Runs until nothing is due any more, or until sending is held.
 fn say_what_is_due(way: &Way) {
     let mut last_taken = Instant::now();
     loop {
@@ -128,7 +127,7 @@ fn say_what_is_due(way: &Way) {
         if state.due.len() < before || result.is_ok() {
             last_taken = Instant::now();
             if std::mem::take(&mut state.is_silent) {
-                tracing::info!("the service manager's fd store takes descriptors again");
+                tracing::info!("the service manager's fd store accepts descriptors again");
             }
         }
         let Err(errno) = result else { return };
@@ -138,7 +137,7 @@ fn say_what_is_due(way: &Way) {
         {
             tracing::warn!(
                 waiting = state.due.len(),
-                "the service manager's fd store takes nothing ({errno}): what is launched now ends with this supervisor, until it does"
+                "the service manager's fd store accepts nothing ({errno}): until it does, workers that are launched end with this supervisor"
             );
         }
         drop(state);
@@ -161,7 +160,7 @@ mod tests {
         OwnedFd::from(std::fs::File::open("/dev/null").unwrap())
     }
 
-    /// A manager that does not read, and the store that it has.
+    /// A manager that does not read, and its store.
     fn slow() -> (UnixDatagram, FdStore) {
         let name = format!("supervisord-rs-test-{}", super::super::unique().unwrap());
         let manager =
@@ -170,7 +169,7 @@ mod tests {
         (manager, FdStore::new(line, (100_000, usize::MAX), BTreeMap::new(), false))
     }
 
-    /// What comes until this one.
+    /// The datagrams up to this one.
     fn read_until(manager: &UnixDatagram, last: &str) -> Vec<String> {
         manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut all = Vec::new();
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manager_that_reads_nothing_holds_nobody_and_gets_only_what_still_holds() {
+    fn a_manager_that_reads_nothing_blocks_no_caller_and_gets_only_the_newest_state() {
         let (manager, store) = slow();
         let file = any();
         let begun = Instant::now();
@@ -205,15 +204,15 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_secs(2), "held for {:?}", begun.elapsed());
         store.keep("last", &[file.as_fd()]);
         let said = read_until(&manager, "FDNAME=last");
-        assert_eq!(said.len(), 2001 - unsaid, "one for each that is to be kept: {:?}", said.last());
+        assert_eq!(said.len(), 2001 - unsaid, "one for each that is kept: {:?}", said.last());
         assert!(
             said.iter().all(|text| text.starts_with("FDSTORE=1\n")),
-            "nothing to forget was ever said"
+            "a name to forget was never sent"
         );
     }
 
     #[test]
-    fn a_manager_that_takes_nothing_is_no_promise_until_it_does() {
+    fn a_manager_that_accepts_nothing_is_no_promise_until_it_does() {
         let (manager, store) = slow();
         let file = any();
         let mut number = 0;
@@ -224,30 +223,30 @@ mod tests {
         assert!(keep(), "there is room");
         let end = Instant::now() + Duration::from_secs(60);
         while keep() {
-            assert!(Instant::now() < end, "it counts on a manager that is deaf");
+            assert!(Instant::now() < end, "it relies on a manager that does not read");
             std::thread::sleep(Duration::from_millis(5));
         }
         store.keep("last", &[file.as_fd()]);
         read_until(&manager, "FDNAME=last");
         while !store.keep("again", &[file.as_fd()]) {
-            assert!(Instant::now() < end, "it takes again, and that is not seen");
+            assert!(Instant::now() < end, "it accepts again, and the store has not noticed");
             std::thread::sleep(Duration::from_millis(5));
             store.forget("again");
         }
     }
 
     #[test]
-    fn what_a_launch_needs_is_said_before_there_is_a_process_or_is_no_promise() {
+    fn descriptors_of_a_launch_are_sent_before_there_is_a_process_or_are_no_promise() {
         let (manager, store) = slow();
         let file = any();
         let mut number = 0;
-        // The queue of a datagram socket takes a few (net.unix.max_dgram_qlen).
+        // The queue of a datagram socket holds a few (net.unix.max_dgram_qlen).
         while store.due("worker-").is_empty() {
             assert!(store.keep(&format!("worker-{number}"), &[file.as_fd()]));
             number += 1;
         }
         let due = store.due("worker-");
-        assert!(!store.is_said(&due), "nothing has room, and it counts as said");
+        assert!(!store.is_said(&due), "there is no room, and it counts as sent");
         let last = format!("FDNAME=worker-{}", number - 1);
         let reader = std::thread::spawn(move || {
             read_until(&manager, &last);
@@ -272,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_replaced_is_first_let_go() {
+    fn a_replaced_name_is_first_removed() {
         let (manager, store) = slow();
         let file = any();
         store.keep("a", &[file.as_fd()]);

@@ -1,15 +1,16 @@
 //! The fd store, client side: descriptors that the service manager keeps while there is no
-//! supervisor, and gives to the next one (sd_notify(3), `FDSTORE=1`). The guardian keeps them in
+//! supervisor, and passes to the next one (sd_notify(3), `FDSTORE=1`). The guardian keeps them in
 //! the same way.
 //!
-//! What is in the store stays open when the supervisor dies: a pipe keeps its bytes and its reader,
-//! a socket its queue, a board its memory.
+//! Descriptors in the store stay open when the supervisor dies: a pipe keeps its bytes and its
+//! reader, a socket its queue, a board its memory.
 //!
-//! Here stands what is to be kept; `sender` brings the manager to the same state and never holds
-//! the caller. So to keep something is a promise: it is with the manager now, or will be as soon as
-//! the manager has room. A launcher thread waits until the promise is kept, before there is a
-//! process that would be lost with us. A manager that has taken nothing for
-//! [`PATIENCE`](super::sender::PATIENCE) makes no promises: what is launched then ends with us.
+//! This file holds the wanted content of the store; `sender` brings the manager to the same state
+//! and never blocks the caller. So `keep` is a promise: the manager has the descriptors now, or
+//! gets them as soon as it has room. A launcher thread waits until the promise is fulfilled, before
+//! it creates a process that would otherwise be lost with the supervisor. Once the manager has
+//! accepted nothing for [`PATIENCE`](super::sender::PATIENCE), there are no promises: a process
+//! that is launched then ends with the supervisor.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -22,54 +23,54 @@ use super::sender::{self, Line};
 use super::{NOTIFY_SOCKET, guardian_pid};
 use crate::waiting::until;
 
-/// How many descriptors the service manager keeps for us; set by the guardian, and by systemd since
-/// version 254.
+/// How many descriptors the service manager keeps for the supervisor; the guardian sets it, and
+/// systemd since version 254.
 pub const FDSTORE: &str = "FDSTORE";
-/// The same, for units of an older systemd, which does not tell: the unit sets it beside
+/// The same, for units of an older systemd, which does not set it: the unit sets it beside
 /// `FileDescriptorStoreMax=`.
 pub const FDSTORE_OF_UNIT: &str = "SUPERVISORD_RS_FDSTORE";
 
-/// systemd gives all names together, with their separators, as one variable of our successor's
+/// systemd passes all names together, with their separators, as one variable of the successor's
 /// environment, which the kernel limits to 128 KiB (`MAX_ARG_STRLEN`, execve(2)). What does not fit
-/// is not kept, or no successor could be started any more. The guardian has no such limit: it
-/// passes a table.
+/// must not be kept: otherwise no successor could start. The guardian has no such limit: it passes
+/// a table.
 const NAMES_MAX: usize = 120 * 1024;
-/// Between two looks at whether everything has been said.
+/// The interval between two checks whether everything has been sent.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// The way to the store. Copies are the same way.
+/// The client of the store. Copies share one client.
 #[derive(Clone, Debug)]
 pub struct FdStore(Option<Arc<Way>>);
 
-/// What was due at some moment: the name that is said last of it.
+/// The changes that were due at some moment: the name that is sent last of them.
 #[derive(Debug)]
 pub struct Due {
-    /// Begins their names, as the store has them.
+    /// The prefix of their names, as the store has them.
     prefix: String,
-    /// The one that is said last; none: all of it is said.
+    /// The name that is sent last; none: all of it is sent.
     last: Option<String>,
 }
 
 impl Due {
-    /// Whether that is nothing.
+    /// Whether nothing is due.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.last.is_none()
     }
 }
 
-/// What the loop, the threads that carry output and the sender share.
+/// The state that the loop, the threads that carry output and the sender share.
 #[derive(Debug)]
 pub(super) struct Way {
     pub(super) line: Line,
     most: usize,
     names_max: usize,
     state: Mutex<State>,
-    /// Something is due and could not be said at once.
+    /// Something is due and could not be sent at once.
     pub(super) changed: Condvar,
 }
 
-/// What is to be kept, and what the manager has.
+/// The wanted content of the store, and what the manager has.
 #[derive(Debug, Default)]
 pub(super) struct State {
     /// By name in the store.
@@ -77,17 +78,16 @@ pub(super) struct State {
     /// How many descriptors that is, and how many bytes of names.
     count: usize,
     names: usize,
-    /// What the manager has been told to keep and not to forget: by name, as the number of what is
-    /// kept.
+    /// The content that the manager has: by name, with the number of what is kept.
     pub(super) said: BTreeMap<String, u64>,
     /// The names for which the two differ, each once, oldest first.
     pub(super) due: VecDeque<String>,
     pub(super) is_due: BTreeSet<String>,
-    /// Nothing is said before [`FdStore::release`]: the manager listens to somebody else.
+    /// Nothing is sent before [`FdStore::release`]: the manager listens to another process.
     pub(super) is_held: bool,
-    /// Whether the sender waits for room: then it alone speaks.
+    /// Whether the sender waits for room: then only the sender sends.
     pub(super) is_waiting: bool,
-    /// Whether the manager has taken nothing for so long that no launch counts on it.
+    /// Whether the manager has accepted nothing for so long that no launch relies on it.
     pub(super) is_silent: bool,
     next: u64,
 }
@@ -95,7 +95,7 @@ pub(super) struct State {
 /// Descriptors under one name.
 #[derive(Debug)]
 pub(super) struct Kept {
-    /// Another number, other descriptors.
+    /// Another number means other descriptors.
     pub(super) number: u64,
     pub(super) descriptors: Vec<OwnedFd>,
 }
@@ -107,8 +107,8 @@ impl FdStore {
         Self(None)
     }
 
-    /// The one of the service manager, if it has one; what it has kept until now is `known`, by
-    /// name. `is_held`: nothing is said before [`release`](Self::release).
+    /// The store of the service manager, if it has one; `known`: its present content, by name.
+    /// `is_held`: nothing is sent before [`release`](Self::release).
     #[must_use]
     pub fn from_env(known: BTreeMap<String, Vec<OwnedFd>>, is_held: bool) -> Self {
         let line = std::env::var_os(NOTIFY_SOCKET).and_then(|name| Line::to(&name));
@@ -141,16 +141,16 @@ impl FdStore {
         self.0.is_some()
     }
 
-    /// Has descriptors kept under a name. One name means the same descriptors as long as it is
-    /// kept: a second time is none. False when no launch may count on it: there is no store, it is
-    /// full, or the manager takes nothing.
+    /// Keeps descriptors under a name. One name means the same descriptors as long as it is kept: a
+    /// second call does nothing. False when no launch may rely on it: there is no store, it is
+    /// full, or the manager accepts nothing.
     ///
     /// Never waits.
     pub fn keep(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
         self.keep_in(name, descriptors, false)
     }
 
-    /// The same, before everything else that is due; waits until it is said, for a while. Not for
+    /// The same, before everything else that is due; waits until it is sent, for a while. Not for
     /// the loop.
     pub fn keep_at_once(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
         self.keep_in(name, descriptors, true) && self.is_said(&self.due(name))
@@ -175,7 +175,7 @@ impl FdStore {
         state.said.contains_key(&name) || !state.is_silent
     }
 
-    /// What is due now of the names that begin so, for [`is_said`](Self::is_said).
+    /// The changes that are due now under names with this prefix, for [`is_said`](Self::is_said).
     #[must_use]
     pub fn due(&self, prefix: &str) -> Due {
         let prefix = escape(prefix);
@@ -187,13 +187,12 @@ impl FdStore {
         Due { prefix, last }
     }
 
-    /// Waits until all of that is said, before what others have due, at most half a second, and not
-    /// for a manager that takes nothing. False: it is not. Not for the loop.
+    /// Waits until all of that is sent, before other changes, at most half a second, and not for a
+    /// manager that accepts nothing. False: it is not sent. Not for the loop.
     #[must_use]
     pub fn is_said(&self, due: &Due) -> bool {
         let (Some(way), Some(last)) = (&self.0, &due.last) else { return true };
-        // A launch waits for this; what belongs to a hundred others that come and go does not hold
-        // it up.
+        // A launch waits for this; the changes of a hundred other workers must not delay it.
         way.state().hasten(&due.prefix);
         let is_said = || {
             let state = way.state();
@@ -203,7 +202,7 @@ impl FdStore {
         until(sender::PATIENCE, PAUSE, is_said).unwrap_or(false)
     }
 
-    /// Has all descriptors under a name let go. Never waits.
+    /// Removes all descriptors under a name. Never waits.
     pub fn forget(&self, name: &str) {
         let Some(way) = &self.0 else { return };
         let name = escape(name);
@@ -213,7 +212,7 @@ impl FdStore {
         }
     }
 
-    /// Says what was held back: from now on the manager listens to us.
+    /// Sends what was held back: from now on the manager listens to this process.
     pub fn release(&self) {
         let Some(way) = &self.0 else { return };
         let mut state = way.state();
@@ -221,8 +220,8 @@ impl FdStore {
         way.say_all(&mut state);
     }
 
-    /// Says nothing from now on: the manager is to listen to somebody else. False: not everything
-    /// has been said.
+    /// Sends nothing from now on: the manager must listen to another process. False: not everything
+    /// has been sent.
     #[must_use]
     pub fn hold(&self) -> bool {
         let Some(way) = &self.0 else { return true };
@@ -232,7 +231,7 @@ impl FdStore {
         state.is_held
     }
 
-    /// Waits until everything is said, at most `limit`.
+    /// Waits until everything is sent, at most `limit`.
     pub fn flush(&self, limit: Duration) {
         let Some(way) = &self.0 else { return };
         let _ = until(limit, PAUSE, || way.state().due.is_empty().then_some(()));
@@ -257,7 +256,7 @@ impl FdStore {
         copies
     }
 
-    /// Has everything let go of whose name `is_stale` says so; names as they were given.
+    /// Removes everything whose name is stale by `is_stale`; names in their original form.
     pub fn forget_all(&self, is_stale: impl Fn(&str) -> bool) {
         let Some(way) = &self.0 else { return };
         let names: Vec<String> = way.state().kept.keys().map(|name| unescape(name)).collect();
@@ -265,7 +264,7 @@ impl FdStore {
     }
 }
 
-/// Whether a service manager that listens says that it keeps descriptors.
+/// Whether a service manager listens and says that it keeps descriptors.
 pub(super) fn is_offered() -> bool {
     room() > 0 && std::env::var_os(NOTIFY_SOCKET).is_some_and(|name| Line::to(&name).is_some())
 }
@@ -283,8 +282,8 @@ impl Way {
 
     /// Something has changed under this name.
     fn say(&self, state: &mut State, name: &str, is_first: bool) {
-        // One that is due already is said as it is when its turn comes: what was replaced or
-        // forgotten before is never sent.
+        // A name that is due already is sent with its state at its turn: what was replaced or
+        // removed before is never sent.
         if state.is_due.insert(name.to_owned()) {
             if is_first {
                 state.due.push_front(name.to_owned());
@@ -295,7 +294,7 @@ impl Way {
         self.say_all(state);
     }
 
-    /// Says what there is room for; the rest is the sender's.
+    /// Sends what there is room for; the sender does the rest.
     fn say_all(&self, state: &mut State) {
         if state.is_held || state.is_waiting || state.due.is_empty() {
             return;
@@ -307,7 +306,7 @@ impl Way {
 }
 
 impl State {
-    /// Puts what is due under names that begin so before everything else, in its order.
+    /// Moves changes that are due under names with this prefix to the front, in their order.
     fn hasten(&mut self, prefix: &str) {
         let (first, rest): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.due).into_iter().partition(|name| name.starts_with(prefix));

@@ -1,6 +1,6 @@
-//! Descriptors that one of our processes passes to another by execve(2): each keeps the number that
-//! it has, and sealed memory says which number is what. So nothing is copied, and there is no limit
-//! to the names, as there is where they are one variable of the environment (sd_listen_fds(3)).
+//! Descriptors that one supervisord-rs process passes to another by execve(2): each keeps its
+//! number, and sealed memory lists the names of the numbers. So there are no copies, and no limit
+//! to the names, unlike with one variable of the environment (sd_listen_fds(3)).
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -12,11 +12,10 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use super::names::{escape, unescape};
 use crate::isolation::surroundings::sealed;
 
-/// The number of the descriptor of the table, in the environment of the process that it is for
-/// (`LISTEN_PID`).
+/// The number of the table's descriptor, in the environment of its receiver (`LISTEN_PID`).
 pub const TABLE: &str = "SUPERVISORD_RS_TABLE";
 
-/// Writes one.
+/// Writes a table.
 ///
 /// # Errors
 /// EMFILE, ENOMEM.
@@ -29,7 +28,7 @@ pub fn write<'a>(entries: impl Iterator<Item = (&'a str, BorrowedFd<'a>)>) -> io
     sealed(text.as_bytes())
 }
 
-/// Reads one; nothing from what can be changed by somebody else, or is no table.
+/// Reads a table; nothing from memory that another process could change, or that is not a table.
 pub(super) fn read(table: OwnedFd) -> Vec<(RawFd, String)> {
     let seals = fcntl(&table, FcntlArg::F_GET_SEALS).unwrap_or(0);
     let mut text = String::new();
