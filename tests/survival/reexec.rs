@@ -191,11 +191,17 @@ fn a_reload_touches_only_what_has_changed_and_an_invalid_file_changes_nothing() 
 
     bed.write("supervisord-rs.yaml", "version: 1\nworkers: { a: { comand: [sleep, 1d] } }\n");
     let done = bed.verb(&["reload"]);
-    assert_eq!(done.status.code(), Some(4), "{}", text(&done.stderr));
+    assert_eq!(done.status.code(), Some(78), "{}", text(&done.stderr));
+    let said = text(&done.stderr).replace(bed.directory.path().to_str().expect("UTF-8"), "BED");
+    crate::harness::golden::golden("reload/invalid.txt", &said);
+    let done = bed.verb(&["reload", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&done.stdout).expect("JSON");
+    assert_eq!(done.status.code(), Some(78), "{json}");
+    assert_eq!(json["problems"][0]["nearest"], "command", "{json}");
     // By signal too, and the supervisor is the same one as before.
     crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGHUP);
     supervisor.wait("a word about it", |supervisor| {
-        supervisor.bed.log().contains("the configuration is not read anew").then_some(())
+        supervisor.bed.log().contains("the configuration is not reloaded").then_some(())
     });
     let status = supervisor.status();
     assert_eq!(
@@ -218,6 +224,41 @@ fn a_reload_touches_only_what_has_changed_and_an_invalid_file_changes_nothing() 
         (status.workers.len() == 1).then_some(status)
     });
     assert_eq!(find(&after, "same").pid, find(&before, "same").pid);
+    supervisor.stop();
+}
+
+#[test]
+fn a_reload_says_what_it_does_to_each_worker_and_waits_for_those_that_it_starts() {
+    let bed = Bed::new();
+    let yaml = |policy: &str, new: &str, second: &str| {
+        format!(
+            "version: 1\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  same: {{ command: [sleep, 1d] }}\n  \
+             other: {{ command: [sleep, {second}] }}\n  policy: {{ command: [sleep, 1d], restart: {policy} }}\n  \
+             thread: {{ worker: ticker, isolation: thread }}\n  pool: {{ instances: 1, command: [sleep, 1d] }}\n{new}"
+        )
+    };
+    let supervisor = bed.start(&yaml("never", "", "2d"));
+    let before = supervisor.wait_running();
+    supervisor.client.scale("pool", 2, true).expect("scaled");
+    // In the group of another: its own entry has not changed.
+    let new = "  new: { command: [sleep, 4d] }\ngroups: { g: { workers: [same] } }\n";
+    bed.write("supervisord-rs.yaml", &yaml("always", new, "3d"));
+    let done = bed.verb(&["reload"]);
+    assert_eq!(done.status.code(), Some(0), "{}{}", text(&done.stderr), bed.log());
+    let said = text(&done.stdout);
+    let (first, rest) = said.split_once('\n').expect("lines");
+    assert!(first.starts_with("reloaded ") && first.contains("supervisord-rs.yaml"), "{said}");
+    crate::harness::golden::golden("reload/changes.txt", rest);
+    let after = supervisor.status();
+    assert!(after.workers.iter().all(|worker| worker.phase == "running"), "it waited: {after:?}");
+    for name in ["same", "policy", "pool.1"] {
+        assert_eq!(find(&after, name).pid, find(&before, name).pid, "{name} was touched");
+    }
+    let bad = "  new: { command: [sleep, 4d] }\n  bad: { command: [/no/such], restart: never }\n";
+    bed.write("supervisord-rs.yaml", &yaml("always", bad, "3d"));
+    let done = bed.verb(&["reload"]);
+    assert_eq!(done.status.code(), Some(1), "{}{}", text(&done.stderr), bed.log());
+    assert!(text(&done.stderr).contains("bad is "), "{}", text(&done.stderr));
     supervisor.stop();
 }
 

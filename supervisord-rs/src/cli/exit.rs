@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::harmless::harmless;
 use crate::control::client::ClientError;
-use crate::control::protocol::Failure;
+use crate::control::protocol::{Failure, INVALID_CONFIGURATION};
 
 /// How a verb ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,13 @@ impl From<Exit> for ExitCode {
 
 /// Says what went wrong, and how a verb other than `status` ends because of it.
 pub(super) fn report(error: &ClientError) -> Exit {
-    eprintln!("supervisord-rs: {}", harmless(&error.to_string()));
+    match error {
+        // As `check` prints it.
+        ClientError::Failed(failure) if failure.error == INVALID_CONFIGURATION => {
+            eprintln!("{}", harmless(&failure.message));
+        }
+        error => eprintln!("supervisord-rs: {}", harmless(&error.to_string())),
+    }
     match error {
         ClientError::NotPermitted { .. } => Exit::RefusedOrUnknown,
         ClientError::NoSupervisor { .. } => Exit::NoSupervisor,
@@ -56,6 +62,7 @@ pub(super) fn of_failure(failure: &Failure) -> Exit {
         "unknown-worker" => Exit::NoSuchWorker,
         "refused" => Exit::RefusedOrUnknown,
         "invalid" => Exit::Usage,
+        INVALID_CONFIGURATION => Exit::InvalidConfiguration,
         _ => Exit::Failed,
     }
 }

@@ -16,6 +16,7 @@ mod outcomes;
 mod output;
 mod place;
 mod progress;
+mod reload;
 mod run;
 mod status;
 mod stop_main;
@@ -160,11 +161,13 @@ Examples:
     #[command(after_help = "\
 Another supervisor of the same binary reads the file and takes over. It starts new workers,
 restarts those whose entry has changed and all threads of the supervisor, and leaves the rest
-alone. Stop a worker before you remove it from the file.
+alone. Stop a worker before you remove it from the file. For an invalid file it prints what `check`
+prints, and ends with 78.
 
 Examples:
-  supervisord-rs reload")]
-    Reload(orders::ReloadOptions),
+  supervisord-rs reload
+  supervisord-rs reload --json")]
+    Reload(reload::Options),
     /// Stop everything and end the supervisor.
     #[command(after_help = "Examples:\n  supervisord-rs shutdown\n  supervisord-rs shutdown --now")]
     Shutdown(orders::ShutdownOptions),
@@ -233,7 +236,7 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
         Verb::Incidents(options) => with_client(&|client| incidents::run(&options, client)),
         Verb::Events => with_client(&incidents::events),
         Verb::Reexec(options) => with_client(&|client| orders::reexec(&options, client)),
-        Verb::Reload(options) => with_client(&|client| orders::reload(&options, client)),
+        Verb::Reload(options) => with_client(&|client| reload::run(&options, client)),
         Verb::Shutdown(options) => with_client(&|client| orders::shutdown(&options, client)),
     };
     exit.into()

@@ -20,10 +20,10 @@ pub(super) const PAUSE: Duration = Duration::from_millis(20);
 const STOPPING: &str = "stopping";
 
 /// For a successor to be ready, when nothing else is said.
-const REEXEC_TIMEOUT: Duration = crate::daemon::hand_over::DEADLINE;
+pub(super) const REEXEC_TIMEOUT: Duration = crate::daemon::hand_over::DEADLINE;
 /// For one supervisor to come to rest, another to take over, or the old binary to do so in its
 /// place.
-const GIVING_WAY: Duration = Duration::from_secs(60);
+pub(super) const GIVING_WAY: Duration = Duration::from_secs(60);
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -98,13 +98,6 @@ pub(super) struct ReexecOptions {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct ReloadOptions {
-    /// JSON instead of a sentence.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Args, Debug)]
 pub(super) struct ShutdownOptions {
     /// Kill instead of asking.
     #[arg(long)]
@@ -168,11 +161,6 @@ pub(super) fn reexec(options: &ReexecOptions, client: &Client) -> Exit {
     let limit = options.timeout.unwrap_or(REEXEC_TIMEOUT);
     let client = client.clone_with(Some(limit.saturating_add(GIVING_WAY)));
     answer(client.reexec(binary.as_deref(), options.timeout), options.json)
-}
-
-pub(super) fn reload(options: &ReloadOptions, client: &Client) -> Exit {
-    let client = client.clone_with(Some(REEXEC_TIMEOUT.saturating_add(GIVING_WAY)));
-    answer(client.reexec(Some(std::path::Path::new("/proc/self/exe")), None), options.json)
 }
 
 pub(super) fn shutdown(options: &ShutdownOptions, client: &Client) -> Exit {

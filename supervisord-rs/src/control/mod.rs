@@ -14,6 +14,7 @@ pub mod client;
 mod clients;
 pub mod outcome;
 pub mod protocol;
+pub mod reload;
 pub mod request;
 pub mod server;
 pub mod socket;

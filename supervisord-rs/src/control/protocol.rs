@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use super::outcome::OutcomeReport;
+pub use super::reload::ReloadReport;
+/// `error` of the answer to a reload of a file that is not valid (422).
+pub const INVALID_CONFIGURATION: &str = "invalid-configuration";
 /// `error` of the answer about an incident that there is not (404).
 pub const UNKNOWN_INCIDENT: &str = "unknown-incident";
 
@@ -498,25 +501,32 @@ pub struct Done {
     /// With `wait`: what came of the order in each worker that it touched.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub outcomes: Vec<OutcomeReport>,
+    /// Of a reload: what it does to each worker.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reload: Option<ReloadReport>,
 }
 
 /// Answer to a request that was not carried out.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Failure {
     /// `unknown-worker` (404), `refused` (403), `not-running` (409), `invalid` (400),
-    /// `shutting-down` (503), `busy` (503), `failed` (409), `superseded` (409), `timed-out` (504).
+    /// `shutting-down` (503), `busy` (503), `failed` (409), `superseded` (409), `timed-out` (504),
+    /// `unknown-incident` (404), `invalid-configuration` (422).
     pub error: String,
     /// What is wrong and what to do about it.
     pub message: String,
     /// With `wait`: what came of the order in each worker that it touched.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub outcomes: Vec<OutcomeReport>,
+    /// Of an invalid configuration: its errors, as `check --json` has them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub problems: Vec<serde_json::Value>,
 }
 
 impl Failure {
     /// One that concerns no worker in particular.
     #[must_use]
     pub fn new(error: &str, message: String) -> Self {
-        Self { error: error.to_owned(), message, outcomes: Vec::new() }
+        Self { error: error.to_owned(), message, outcomes: Vec::new(), problems: Vec::new() }
     }
 }

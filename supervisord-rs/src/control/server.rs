@@ -22,7 +22,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::clients::{Client, Places};
-use super::protocol::{EventRecord, Failure, IncidentRecord, UNKNOWN_INCIDENT, VERSION};
+use super::protocol::{
+    EventRecord, Failure, INVALID_CONFIGURATION, IncidentRecord, UNKNOWN_INCIDENT, VERSION,
+};
 use super::request::{Answer, Peer, Request};
 use super::socket::{Admission, Standing};
 use super::timed::Timed;
@@ -487,6 +489,7 @@ fn fail(failure: &Failure) -> Response {
         "unknown-worker" => StatusCode::NOT_FOUND,
         "refused" => StatusCode::FORBIDDEN,
         "not-running" | "failed" | "superseded" => StatusCode::CONFLICT,
+        INVALID_CONFIGURATION => StatusCode::UNPROCESSABLE_ENTITY,
         "timed-out" => StatusCode::GATEWAY_TIMEOUT,
         "shutting-down" | "busy" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::BAD_REQUEST,

@@ -13,6 +13,7 @@ use super::hand_over::{Order, Successor};
 use crate::config::Settings;
 use crate::config::probes::Check;
 use crate::config::settings::HookEvent;
+use crate::control::protocol::Failure;
 use crate::hooks;
 use crate::isolation::helper::{self, NotLaunched, Summons};
 use crate::probing::{self, Kind, ask};
@@ -32,7 +33,7 @@ pub(super) enum Said {
     /// The binary that is to take over has checked the configuration; what we read in it ourselves.
     Checked {
         order: Order,
-        result: Result<Option<Box<Settings>>, String>,
+        result: Result<Option<Box<Settings>>, Failure>,
     },
     /// A supervisor of that binary is ready to take over.
     Prepared {

@@ -15,6 +15,7 @@
 //! | `check` | whether one can go on with what the file says |
 //! | `giving_way` | we rest, and another goes on |
 //! | `meanwhile` | what we do while we rest |
+//! | `reload` | what a reload does to each worker |
 //! | `gate` | what the two say to each other, and what is given |
 //! | `successor` | how it is started |
 
@@ -22,6 +23,7 @@ mod check;
 mod gate;
 mod giving_way;
 mod meanwhile;
+mod reload;
 mod successor;
 
 use std::ffi::OsString;
@@ -33,7 +35,7 @@ use serde_json::json;
 use super::Daemon;
 use super::beside::Said;
 use crate::config::Settings;
-use crate::control::protocol::{Done, Failure, ReexecRequest};
+use crate::control::protocol::{Done, Failure, ReexecRequest, ReloadReport};
 use crate::control::request::{Answer, Peer};
 use crate::service_manager;
 
@@ -64,9 +66,16 @@ pub(super) struct Order {
     begun: Instant,
     limit: Duration,
     answer: Answer<Done>,
+    /// Of a reload: what it does to each worker.
+    reload: Option<ReloadReport>,
 }
 
 impl Order {
+    /// Whether it is about the file alone: the binary is ours.
+    fn is_reload(&self) -> bool {
+        self.binary.as_os_str() == OWN
+    }
+
     fn end(&self) -> Instant {
         self.begun + self.limit
     }
@@ -83,7 +92,11 @@ pub(super) struct Progress {
 }
 
 fn refuse(answer: Answer<Done>, message: String) {
-    let _ = answer.send(Err(Failure::new("refused", message)));
+    let _ = answer.send(Err(refused(message)));
+}
+
+fn refused(message: String) -> Failure {
+    Failure::new("refused", message)
 }
 
 impl Daemon {
@@ -92,7 +105,13 @@ impl Daemon {
     /// never ends.
     pub(super) fn on_reexec(&mut self, request: ReexecRequest, peer: Peer, answer: Answer<Done>) {
         let binary = request.binary.clone().unwrap_or_else(service_manager::program);
-        self.log_order("reexec", &binary.display().to_string(), peer);
+        match request.binary.as_ref().filter(|binary| binary.as_os_str() == OWN) {
+            Some(_) => {
+                let file = self.settings.source.file.display().to_string();
+                self.log_order("reload", &file, peer);
+            }
+            None => self.log_order("reexec", &binary.display().to_string(), peer),
+        }
         // Its user runs what it chooses: whoever may only use the API is not to become that user by
         // it.
         let is_theirs = request.binary.as_ref().is_some_and(|binary| binary.as_os_str() != OWN);
@@ -107,7 +126,8 @@ impl Daemon {
             "another hand-over is under way: wait for it"
         } else {
             let limit = request.timeout_ms.map_or(DEADLINE, Duration::from_millis);
-            return self.check(Order { binary, begun: Instant::now(), limit, answer });
+            let begun = Instant::now();
+            return self.check(Order { binary, begun, limit, answer, reload: None });
         };
         refuse(answer, why.into());
     }
@@ -116,18 +136,29 @@ impl Daemon {
         let file = self.settings.source.file.clone();
         let argv =
             [OsString::from("supervisord-rs"), "check".into(), file.clone().into_os_string()];
-        let check = self.drivers.launch_check(&order.binary, &argv);
+        let is_reload = order.is_reload();
+        let binary = order.binary.display().to_string();
+        // Our own binary reads the file as we do.
+        let check = (!is_reload).then(|| self.drivers.launch_check(&order.binary, &argv));
         let registry = self.drivers.registry().clone();
         let end = order.end();
         self.beside.spawn(async move {
             let rest = || end.saturating_duration_since(Instant::now()).min(CHECK);
-            let result = match check {
-                Ok(summons) => check::checked(summons, rest(), &file).await,
-                Err(why) => Err(why),
+            let checked = match check {
+                Some(Ok(summons)) => check::checked(summons, rest(), &file).await,
+                Some(Err(why)) => Err(why),
+                None => Ok(()),
             };
-            let result = match result {
+            let not_taken = |why: String| refused(format!("{binary} cannot take over: {why}"));
+            let result = match checked {
                 Ok(()) => check::read(file, registry, rest()).await,
-                Err(why) => Err(why),
+                Err(why) => Err(not_taken(why)),
+            };
+            // Another binary may like what we do not.
+            let result = match result {
+                Ok(Err(problems)) if is_reload => Err(check::invalid(&problems)),
+                Ok(read) => Ok(read.ok()),
+                Err(failure) => Err(failure),
             };
             Said::Checked { order, result }
         });
@@ -136,19 +167,24 @@ impl Daemon {
     /// Whether it can take over; then one is prepared, beside the loop too.
     pub(super) fn on_checked(
         &mut self,
-        order: Order,
-        result: Result<Option<Box<Settings>>, String>,
+        mut order: Order,
+        result: Result<Option<Box<Settings>>, Failure>,
     ) {
         let settings = match result {
             Ok(settings) => settings,
-            Err(why) => {
-                let why = format!("{} is not taken: {why}", order.binary.display());
-                return self.give_up(order.answer, why);
+            Err(failure) => {
+                self.hand_over.is_under_way = false;
+                let _ = order.answer.send(Err(failure));
+                return;
             }
         };
         if let Some(why) = self.objection(settings.as_deref()) {
             return self.give_up(order.answer, why);
         }
+        order.reload = settings
+            .as_deref()
+            .filter(|_| order.is_reload())
+            .map(|settings| self.reload_report(settings));
         match Successor::prepare(&self.drivers, &order.binary, (order.end(), order.limit)) {
             Err(why) => self.give_up(order.answer, why),
             Ok(prepared) => self.beside.spawn(async move {
@@ -208,7 +244,7 @@ impl Daemon {
 
     pub(super) fn on_not_reloaded(&self, why: Option<String>) {
         if let Some(why) = why {
-            tracing::error!("the configuration is not read anew: {why}");
+            tracing::error!("the configuration is not reloaded: {why}");
         }
         self.around.say_reloading(true);
     }

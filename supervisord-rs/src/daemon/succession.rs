@@ -141,8 +141,10 @@ pub(super) struct Changed {
 
 /// How a worker is launched, as a number: the same for the same configuration and the same binary.
 pub(super) fn plan(launch: &Launch) -> u64 {
-    // What holds at the start of a run says nothing of how it is launched.
-    let launch = Launch { remembers_stop: false, ..launch.clone() };
+    // What holds at the start of a run, or depends on other entries, says nothing of how it is
+    // launched.
+    let mut launch = Launch { remembers_stop: false, group: String::new(), ..launch.clone() };
+    launch.logs.line.whole = false;
     stable_hash(format!("{launch:?}").bytes())
 }
 

@@ -185,8 +185,8 @@ impl Daemon {
             let aims = waiter.wait.aims.iter();
             let workers = aims.map(|(id, _)| self.worker_status(*id)).collect();
             let message = super::outcomes::sentence(&waiter.message, &outcomes);
-            return Ok(Done { message, workers, is_silent: false, outcomes });
+            return Ok(Done { message, workers, outcomes, ..Done::default() });
         };
-        Err(Failure { error: error.to_owned(), message, outcomes })
+        Err(Failure { outcomes, ..Failure::new(error, message) })
     }
 }

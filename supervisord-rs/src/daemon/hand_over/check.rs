@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use workers::Registry;
 
-use crate::config::{self, Settings};
+use super::refused;
+use crate::config::{self, Diagnostics, Settings};
+use crate::control::protocol::{Failure, INVALID_CONFIGURATION};
 use crate::daemon::{Daemon, in_force};
 use crate::isolation::helper::Summons;
 use crate::record::words;
@@ -28,23 +30,38 @@ pub(super) async fn checked(summons: Summons, limit: Duration, file: &Path) -> R
     }
 }
 
-/// The configuration as we read it ourselves, by a thread: its disk may hang. `None`: another
-/// binary likes it, and we do not.
+/// The configuration as we read it ourselves, by a thread: its disk may hang.
+///
+/// # Errors
+/// Nothing came of it in time.
 pub(super) async fn read(
     file: PathBuf,
     registry: Registry,
     limit: Duration,
-) -> Result<Option<Box<Settings>>, String> {
+) -> Result<Result<Box<Settings>, Box<Diagnostics>>, Failure> {
     let (sender, settings) = oneshot::channel();
     let reader = std::thread::Builder::new().name("configuration".into());
     let name = file.display().to_string();
     let spawned = reader.spawn(move || {
-        let _ = sender.send(config::load(&file, &registry).ok().map(Box::new));
+        let read = config::load(&file, &registry).map(Box::new).map_err(Box::new);
+        let _ = sender.send(read);
     });
-    spawned.map_err(|error| format!("no thread to read {name}: {error}"))?;
+    spawned.map_err(|error| refused(format!("no thread to read {name}: {error}")))?;
     match tokio::time::timeout(limit, settings).await {
         Ok(Ok(settings)) => Ok(settings),
-        _ => Err(format!("{name} cannot be read within {limit:.1?}")),
+        _ => Err(refused(format!("{name} could not be read within {limit:.1?}"))),
+    }
+}
+
+/// The answer to the reload of a file that is not valid: what `check` prints.
+pub(super) fn invalid(problems: &Diagnostics) -> Failure {
+    let located = problems.to_json();
+    Failure {
+        problems: located.iter().filter_map(|one| serde_json::to_value(one).ok()).collect(),
+        ..Failure::new(
+            INVALID_CONFIGURATION,
+            format!("{problems}\nnothing has changed: the old configuration stays in force"),
+        )
     }
 }
 
@@ -66,7 +83,7 @@ impl Daemon {
         (!orphaned.is_empty()).then(|| {
             let names = orphaned.join(" ");
             format!(
-                "{names} would be nobody's: not in {file} any more, and running; stop them first (supervisord-rs stop {names})"
+                "{names}: running, and no longer in {file}; stop first what is to go (supervisord-rs stop {names})"
             )
         })
     }

@@ -28,9 +28,8 @@ impl Daemon {
     /// Gives way to the supervisor that is prepared; to one of our own binary when that does not
     /// work. Does not come back, but where the guardian is gone.
     pub(in crate::daemon) async fn hand_over_if_prepared(&mut self, signals: &mut Signals) {
-        let Some((Order { binary, answer, .. }, successor)) = self.hand_over.prepared.take() else {
-            return;
-        };
+        let Some((order, successor)) = self.hand_over.prepared.take() else { return };
+        let Order { binary, answer, reload, .. } = order;
         let rested_at = self.now();
         self.rest(signals).await;
         let end = Instant::now() + TAKE_OVER;
@@ -38,11 +37,14 @@ impl Daemon {
             Ok((pid, version)) => {
                 let own = std::process::id();
                 let file = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or(binary);
-                let message = format!(
-                    "process {pid} has taken over from {own}: {} {version}",
-                    file.display()
-                );
-                (pid, Ok(Done { message, ..Done::default() }))
+                let message = match &reload {
+                    Some(reload) => format!("reloaded {} (process {pid})", reload.config),
+                    None => {
+                        let file = file.display();
+                        format!("process {pid} has taken over from {own}: {file} {version}")
+                    }
+                };
+                (pid, Ok(Done { message, reload, ..Done::default() }))
             }
             Err(why) => match self.go_on_as_another(signals, &binary, rested_at, &why).await {
                 Ok((pid, failure)) => (pid, Err(failure)),

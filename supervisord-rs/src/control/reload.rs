@@ -1,0 +1,37 @@
+//! What a reload does to each worker: a published shape, version 1.
+
+use serde::{Deserialize, Serialize};
+
+/// What a reload does to each worker. Each name is in one list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// The file that was read.
+    pub config: String,
+    /// New in the file.
+    pub started: Vec<String>,
+    /// No longer in the file.
+    pub stopped: Vec<String>,
+    /// Their entry has changed in what they are launched with.
+    pub restarted: Vec<String>,
+    /// Unchanged threads of the supervisor: they are restarted, since another process takes its
+    /// place.
+    pub threads: Vec<String>,
+    /// Their entry has changed in what holds without a restart, or from their next start on.
+    pub changed: Vec<String>,
+    /// Not touched.
+    pub kept: Vec<String>,
+}
+
+impl ReloadReport {
+    /// The lists with their names.
+    pub fn lists(&self) -> [(&'static str, &[String]); 6] {
+        [
+            ("started", &self.started),
+            ("stopped", &self.stopped),
+            ("restarted", &self.restarted),
+            ("restarted", &self.threads),
+            ("changed", &self.changed),
+            ("kept", &self.kept),
+        ]
+    }
+}
