@@ -21,6 +21,7 @@ pub mod leftovers;
 mod pool;
 pub mod probing;
 pub mod process_table;
+mod reach;
 pub mod record;
 pub mod service_manager;
 mod unix_socket;

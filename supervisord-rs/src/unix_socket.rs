@@ -13,6 +13,8 @@ use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchownat};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::reach::Reached;
+
 /// Who may use it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Access {
@@ -48,8 +50,9 @@ pub(crate) fn bind(path: &Path, kind: Type, access: Access) -> io::Result<Socket
 /// `NotFound` and `AddrInUse` when there is no socket; what chown(2) or chmod(2) say.
 pub(crate) fn arrange(path: &Path, access: Access) -> io::Result<()> {
     // By a descriptor: who may write the directory could put a link in its place meanwhile.
-    let found =
-        File::options().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
+    let reached = Reached::of(path)?;
+    let flags = libc::O_PATH | libc::O_NOFOLLOW;
+    let found = File::options().read(true).custom_flags(flags).open(reached.path())?;
     if !found.metadata()?.file_type().is_socket() {
         return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
     }
@@ -63,7 +66,9 @@ pub(crate) fn arrange(path: &Path, access: Access) -> io::Result<()> {
 }
 
 fn remove_dead(path: &Path, kind: Type) -> io::Result<()> {
-    let found = match fs::symlink_metadata(path) {
+    let found =
+        Reached::of(path).and_then(|reached| Ok((fs::symlink_metadata(reached.path())?, reached)));
+    let (found, reached) = match found {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
@@ -71,7 +76,7 @@ fn remove_dead(path: &Path, kind: Type) -> io::Result<()> {
     if !found.file_type().is_socket() || is_served(path, kind)? {
         return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
     }
-    fs::remove_file(path)
+    fs::remove_file(reached.path())
 }
 
 /// Whether somebody has it open.

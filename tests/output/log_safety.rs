@@ -326,11 +326,24 @@ fn no_link_of_a_worker_leads_the_supervisor_out_of_the_directory() {
     std::os::unix::fs::chown(&logs, Some(65_534), Some(65_534)).expect("its owner");
     link("w.log");
     link("packed.log.gz.new");
+    // Higher up in a path too.
+    let vault = bed.path("vault");
+    fs::create_dir(&vault).expect("a directory");
+    symlink(&vault, logs.join("deep")).expect("a link");
+    std::os::unix::fs::lchown(logs.join("deep"), Some(65_534), Some(65_534)).expect("its owner");
     let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
         w: { command: [sh, -c, 'while :; do echo stolen; sleep 0.01; done'] }\n  \
         packed: { command: [sh, -c, 'seq 20000; exec sleep 1d'], logs: { rotate: { size: 10KiB, compress: true } } }\n";
-    let supervisor = bed.start(yaml);
-    supervisor.wait("a loss", |supervisor| (supervisor.worker("w").lost_output > 0).then_some(()));
+    let deep = format!(
+        "  d: {{ command: [sh, -c, 'while :; do echo stolen; sleep 0.01; done'], logs: {{ stdout: {} }} }}\n",
+        logs.join("deep/new/d.log").display()
+    );
+    let supervisor = bed.start(&format!("{yaml}{deep}"));
+    for name in ["w", "d"] {
+        supervisor
+            .wait("a loss", |supervisor| (supervisor.worker(name).lost_output > 0).then_some(()));
+    }
+    assert_eq!(fs::read_dir(&vault).expect("ours").count(), 0, "it is not entered");
     supervisor.wait("a warning", |supervisor| {
         supervisor.bed.log().contains("link of another user").then_some(())
     });

@@ -352,3 +352,21 @@ fn the_guardians_death_during_a_hand_over_ends_everything() {
         order.wait().expect("an answer");
     }
 }
+
+#[test]
+fn an_order_to_end_that_comes_to_guardian_and_supervisor_is_one() {
+    let bed = Bed::new();
+    // As a terminal does, and a unit with `KillMode=control-group`.
+    let flag = bed.path("in-time").display().to_string();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ ready: {{ after: 0s }}, stop: {{ timeout: 30s }} }}\nworkers:\n  \
+         w: {{ command: [sh, -c, \"trap 'sleep 0.5; touch {flag}; exit 0' TERM; while :; do sleep 0.05; done\"] }}\n"
+    );
+    let mut supervisor = bed.start(&yaml);
+    let before = supervisor.wait_running();
+    kill(before.supervisor.pid, Signal::SIGTERM);
+    supervisor.wait_phase("w", "stopping");
+    kill(guardian(&supervisor), Signal::SIGTERM);
+    assert_eq!(supervisor.wait_exit().code(), Some(0), "{}", bed.log());
+    assert!(bed.path("in-time").exists(), "it was killed; log:\n{}", bed.log());
+}

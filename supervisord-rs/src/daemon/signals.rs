@@ -1,17 +1,22 @@
-//! What signals mean to the supervisor: TERM, INT and QUIT stop everything, a second one kills;
+//! What signals mean to the supervisor: TERM, INT and QUIT stop everything, a second one kills
+//! (that which the guardian passes on is none, where it came to both of us);
 //! USR2 reopens logs and the control socket; PWR is the guardian's death, which stops everything,
 //! however often it comes; CHLD has orphans reaped; HUP has another supervisor read the
 //! configuration and take over, or ends a run whose terminal has closed. USR1 is said and means nothing, and so it does not end us. The
 //! others are left alone.
 
+use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use futures_util::StreamExt;
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::exfiltrator::origin::WithOrigin;
+use signal_hook::low_level::siginfo::Origin;
 use supervision::Event;
 
 use super::Daemon;
+use crate::service_manager;
 
 /// Signals that a guardian passes on, and that people send.
 const HELD: [Signal; 7] = [
@@ -39,22 +44,63 @@ pub fn hold() {
 }
 
 /// The signals that we take, in the order they come.
-pub(super) struct Signals(signal_hook_tokio::Signals);
+pub(super) struct Signals {
+    taken: signal_hook_tokio::SignalsInfo<WithOrigin>,
+    ways: Ways,
+}
+
+/// A terminal signals its whole foreground group, and a service manager may signal all processes of
+/// a unit: the guardian, which passes it on, and us. Within this time both are one.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// What came lately by either way, and has not come by the other.
+#[derive(Debug, Default)]
+struct Ways {
+    to_us: Option<(i32, Instant)>,
+    passed_on: Option<(i32, Instant)>,
+}
+
+impl Ways {
+    /// Whether the same has come by the other way just now.
+    fn is_known(&mut self, signal: i32, is_passed_on: bool, now: Instant) -> bool {
+        let (own, other) = match is_passed_on {
+            true => (&mut self.passed_on, &mut self.to_us),
+            false => (&mut self.to_us, &mut self.passed_on),
+        };
+        let is_same =
+            |(known, at): &mut (i32, Instant)| *known == signal && now.duration_since(*at) < MOMENT;
+        if other.take_if(is_same).is_some() {
+            return true;
+        }
+        *own = Some((signal, now));
+        false
+    }
+}
 
 impl Signals {
     pub(super) fn new() -> io::Result<Self> {
         let taken = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD, SIGPWR];
-        let signals = signal_hook_tokio::Signals::new(taken)?;
+        let taken = signal_hook_tokio::SignalsInfo::new(taken)?;
         HELD.into_iter().collect::<SigSet>().thread_unblock()?;
-        Ok(Self(signals))
+        Ok(Self { taken, ways: Ways::default() })
     }
 
     pub(super) async fn next(&mut self) -> i32 {
-        match self.0.next().await {
-            Some(signal) => signal,
-            // Only when the handle is closed, which nobody does.
-            None => std::future::pending().await,
+        loop {
+            match self.taken.next().await {
+                Some(origin) if self.is_known(&origin) => {}
+                Some(origin) => return origin.signal,
+                // Only when the handle is closed, which we never do.
+                None => std::future::pending().await,
+            }
         }
+    }
+
+    fn is_known(&mut self, origin: &Origin) -> bool {
+        let sender = origin.process.map(|process| process.pid);
+        let is_passed_on = sender.is_some() && sender == service_manager::guardian_pid();
+        matches!(origin.signal, SIGTERM | SIGINT | SIGQUIT)
+            && self.ways.is_known(origin.signal, is_passed_on, Instant::now())
     }
 }
 
@@ -100,5 +146,26 @@ impl Daemon {
             SIGHUP => self.on_hangup(),
             _ => tracing::warn!(signal = name, "nobody asked for this signal"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_to_both_is_one_order_and_each_further_one_another() {
+        let begun = Instant::now();
+        let at = |millis| begun + Duration::from_millis(millis);
+        let mut ways = Ways::default();
+        assert!(!ways.is_known(SIGTERM, false, at(0)));
+        assert!(ways.is_known(SIGTERM, true, at(5)), "the same, passed on");
+        assert!(!ways.is_known(SIGTERM, false, at(10)), "a second order");
+        assert!(ways.is_known(SIGTERM, true, at(15)));
+        assert!(!ways.is_known(SIGTERM, true, at(20)), "whichever way comes first");
+        assert!(ways.is_known(SIGTERM, false, at(25)));
+        assert!(!ways.is_known(SIGTERM, false, at(2000)));
+        assert!(!ways.is_known(SIGTERM, true, at(4000)), "another one, much later");
+        assert!(!ways.is_known(SIGINT, false, at(4001)), "another signal");
     }
 }

@@ -3,13 +3,15 @@
 //!
 //! `O_APPEND`: whoever else writes to the file, each write lands behind what is there (open(2)).
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+
+use crate::reach::{Reached, check_owner};
 
 /// Links that are followed one after the other, as path_resolution(7) has it.
 const LINKS_MAX: usize = 40;
@@ -26,7 +28,7 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     match open_once(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // The directory has vanished.
-            fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+            Reached::making(path)?;
             open_once(path)
         }
         other => other,
@@ -34,11 +36,16 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Opens a regular file to be read, and nothing that is in its place: it neither waits nor follows
-/// a link.
+/// a link, nor passes one of somebody else.
 ///
 /// # Errors
 /// Those of open(2); another one for what is no regular file.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    open_reached(&Reached::of(path)?.path())
+}
+
+/// The same, in a directory that was reached already.
+pub(super) fn open_reached(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
@@ -50,25 +57,28 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
 fn open_once(path: &Path) -> io::Result<File> {
     let mut path: PathBuf = path.into();
     for _ in 0..LINKS_MAX {
+        let reached = Reached::of(&path)?;
+        let there = reached.path();
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(MODE);
         // Without O_NONBLOCK the open of a FIFO waits for a reader, and that of a terminal for a
         // modem.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-        match options.custom_flags(flags).open(&path) {
+        match options.custom_flags(flags).open(&there) {
             Ok(file) if file.metadata()?.file_type().is_fifo() => {
                 return Ok(for_both(&file).unwrap_or(file));
             }
             // A FIFO that nobody reads (fifo(7)).
             Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
                 let mut options = OpenOptions::new();
-                return options.read(true).write(true).custom_flags(flags).open(&path);
+                return options.read(true).write(true).custom_flags(flags).open(&there);
             }
-            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => match follow(&path)? {
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => match follow(&path, &there)?
+            {
                 Link::To(target) => path = target,
                 Link::Open => {
                     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).create(false);
-                    return options.open(&path);
+                    return options.open(&there);
                 }
             },
             other => return other,
@@ -91,16 +101,11 @@ enum Link {
     Open,
 }
 
-/// Where a symbolic link leads. One that a worker has made leads nowhere: we may be able to write
-/// where it is not.
-fn follow(path: &Path) -> io::Result<Link> {
+/// Where a symbolic link leads, if it is root's or ours.
+fn follow(path: &Path, there: &Path) -> io::Result<Link> {
     let flags = libc::O_PATH | libc::O_NOFOLLOW;
-    let link = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let owner = link.metadata()?.uid();
-    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
-        let why = format!("{} is a symbolic link of another user (uid {owner})", path.display());
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-    }
+    let link = OpenOptions::new().read(true).custom_flags(flags).open(there)?;
+    check_owner(path, link.metadata()?.uid())?;
     let is_of_proc =
         fstatfs(&link).is_ok_and(|system| system.filesystem_type() == PROC_SUPER_MAGIC);
     if is_of_proc && path.parent().and_then(Path::file_name).is_some_and(|name| name == "fd") {
@@ -113,6 +118,7 @@ fn follow(path: &Path) -> io::Result<Link> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write;
     use std::os::unix::fs::symlink;
 

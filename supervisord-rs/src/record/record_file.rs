@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::append;
+use crate::reach::Reached;
 
 /// It is put aside before it becomes larger than this. Some ten thousand incidents, or some hundred
 /// of a thousand workers.
@@ -87,6 +88,8 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
 }
 
 fn put_aside(path: &Path) -> io::Result<()> {
+    let reached = Reached::of(path)?;
+    let path = &reached.path();
     for number in (1..KEPT).rev() {
         match fs::rename(numbered(path, number), numbered(path, number + 1)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

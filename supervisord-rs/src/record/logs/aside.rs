@@ -13,6 +13,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::lock;
+use crate::reach::Reached;
 use crate::record::append;
 
 /// The name of a file that was put aside.
@@ -38,6 +39,8 @@ pub(super) fn compress_oldest(
     keep: u32,
     naming: &Mutex<()>,
 ) -> io::Result<Option<usize>> {
+    let reached = Reached::of(path)?;
+    let path = &reached.path();
     let plain = || -> Vec<PathBuf> {
         (1..=keep)
             .map(|number| (numbered(path, number, false), numbered(path, number, true)))
@@ -49,7 +52,7 @@ pub(super) fn compress_oldest(
         let _named = lock(naming);
         let mut all = plain();
         let Some(oldest) = all.pop() else { return Ok(None) };
-        (append::open_regular(&oldest)?, all.len())
+        (append::open_reached(&oldest)?, all.len())
     };
     let inode = source.metadata()?.ino();
     let hidden = hidden(path);
@@ -120,7 +123,7 @@ pub(super) fn keep_to_cap(paths: &[PathBuf], cap: u64) -> u64 {
         if total <= cap {
             break;
         }
-        if fs::remove_file(&path).is_ok() {
+        if Reached::of(&path).and_then(|reached| fs::remove_file(reached.path())).is_ok() {
             total = total.saturating_sub(size);
         }
     }

@@ -13,6 +13,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::aside::{keep_to_cap, numbered, remove};
 use crate::config::settings::Rotate;
+use crate::reach::Reached;
 use crate::record::append;
 use crate::record::patient::{Patient, Unwritten};
 
@@ -297,6 +298,8 @@ impl LogFile {
 
     /// `x.log.2` → `x.log.3`, ..., `x.log` → `x.log.1`; the oldest goes.
     fn shift(&self, real: &Path) -> io::Result<()> {
+        let reached = Reached::of(real)?;
+        let real = &reached.path();
         let is_there = |number: &u32| {
             [false, true]
                 .iter()
