@@ -344,3 +344,37 @@ fn people_read_what_json_has() {
     }
     supervisor.stop();
 }
+
+#[test]
+fn colours_widths_and_times_are_those_that_people_choose() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  a: { command: [sleep, 1d], ready: { after: 0s } }\n";
+    let supervisor = bed.start(yaml);
+    let pid = supervisor.wait_phase("a", "running").pid.expect("it runs");
+    let status = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = bed.command(arguments);
+        command.envs(variables.iter().copied());
+        text(&command.output().expect("it runs").stdout)
+    };
+    let green = "\x1b[32mrunning";
+    let always = ["--color", "always"];
+    assert!(!status(&["status"], &[]).contains('\x1b'), "no terminal, no colours");
+    assert!(status(&[&["status"], &always[..]].concat(), &[("NO_COLOR", "1")]).contains(green));
+    assert!(!status(&["--color", "never", "status"], &[]).contains('\x1b'));
+    let narrow = status(&["status"], &[("COLUMNS", "40")]);
+    assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
+    let faults = status(&["faults"], &[("COLUMNS", "80")]);
+    assert!(faults.lines().all(|line| line.chars().count() <= 90), "{faults}");
+
+    crate::harness::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    let at = supervisor.wait_incident(0).at;
+    let (date, time) = at.split_once('T').expect("RFC 3339");
+    let utc = format!("{date} {}Z  incident 1", &time[..8]);
+    let zone = [("TZ", "Asia/Tokyo")];
+    assert!(status(&["incidents", "--utc"], &zone).starts_with(&utc));
+    let hour: u32 = time[..2].parse().expect("an hour");
+    let local = status(&["incidents"], &[("TZ", "JST-9")]);
+    let shown = format!(" {:02}{}  incident 1", (hour + 9) % 24, &time[2..8]);
+    assert!(local.contains(&shown), "{shown} is not in {local}");
+    supervisor.stop();
+}

@@ -88,6 +88,9 @@ fn top_shows_workers_by_domain_and_its_keys_act() {
     supervisor.wait("resumed", |supervisor| (!supervisor.worker("proc").paused).then_some(()));
     screen.press("l");
     screen.wait("the-last-line");
+    // Esc closes the pane, not the whole.
+    screen.press("\x1b");
+    screen.wait_gone("the-last-line");
     screen.press("q");
     assert!(top.wait().expect("our child").success());
     let refused = bed.verb(&["top"]);
@@ -105,13 +108,23 @@ impl Screen {
     /// has to put them together.
     #[track_caller]
     fn wait(&mut self, words: &str) {
+        self.until(words, true);
+    }
+
+    #[track_caller]
+    fn wait_gone(&mut self, words: &str) {
+        self.until(words, false);
+    }
+
+    #[track_caller]
+    fn until(&mut self, words: &str, is_there: bool) {
         let end = Instant::now() + crate::harness::DEADLINE;
         let mut file = File::from(self.master.try_clone().expect("a handle"));
         let mut buffer = [0; 65536];
-        while !self.parser.screen().contents().contains(words) {
+        while self.parser.screen().contents().contains(words) != is_there {
             assert!(
                 Instant::now() < end,
-                "`{words}` is not on:\n{}",
+                "waited for `{words}` (to be there: {is_there}) on:\n{}",
                 self.parser.screen().contents()
             );
             let mut fds = [nix::poll::PollFd::new(

@@ -57,11 +57,13 @@ pub(super) fn run(options: &Options) -> Exit {
         text.map(str::to_owned).to_vec()
     });
     line(&table(&header, rows));
-    line(
-        "\n`domain`: everyone in the fault domain. For a thread of the supervisor that is every thread worker and the",
-    );
-    line(
-        "supervisor itself, which its guardian starts again. Parameters: exit:N (0 to 255), leak:64MiB.",
-    );
+    for text in [
+        "",
+        "`domain`: everyone in the fault domain. For a thread of the supervisor that is every",
+        "thread worker and the supervisor itself, which its guardian starts again.",
+        "Parameters: exit:N (0 to 255), leak:64MiB.",
+    ] {
+        line(text);
+    }
     Exit::Done
 }

@@ -5,6 +5,7 @@ use clap::Args;
 use super::exit::{Exit, report};
 use super::harmless::harmless_json;
 use super::output::{json, line, words};
+use super::time;
 use crate::control::client::Client;
 use crate::control::protocol::IncidentRecord;
 
@@ -15,6 +16,9 @@ pub(super) struct Options {
     /// The newest so many.
     #[arg(long, short = 'n', default_value_t = 20)]
     last: usize,
+    /// Times in UTC instead of local time.
+    #[arg(long)]
+    utc: bool,
     /// JSON instead of sentences.
     #[arg(long)]
     json: bool,
@@ -41,7 +45,8 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         (true, None) => json(&records),
         (false, _) => {
             for record in &records {
-                if !words(&format!("{}  {}", record.at, record.sentence)) {
+                if !words(&format!("{}  {}", time::shown(&record.at, options.utc), record.sentence))
+                {
                     return Exit::Done;
                 }
                 // One that was asked for is shown with what its culprit last wrote.
@@ -51,10 +56,10 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
             }
         }
     }
-    if options.follow { follow(options.json, client) } else { Exit::Done }
+    if options.follow { follow(options.json, options.utc, client) } else { Exit::Done }
 }
 
-fn follow(as_json: bool, client: &Client) -> Exit {
+fn follow(as_json: bool, utc: bool, client: &Client) -> Exit {
     each_event(client, |event| {
         if event.kind != "incident" {
             return true;
@@ -65,7 +70,7 @@ fn follow(as_json: bool, client: &Client) -> Exit {
         if as_json {
             line(&harmless_json(&event.detail.to_string()))
         } else {
-            words(&format!("{}  {}", record.at, record.sentence))
+            words(&format!("{}  {}", time::shown(&record.at, utc), record.sentence))
         }
     })
 }

@@ -5,6 +5,8 @@ mod compare;
 mod completions;
 mod exit;
 mod faults;
+#[cfg(test)]
+mod golden_tables;
 mod harmless;
 mod incidents;
 mod inject;
@@ -21,6 +23,8 @@ mod run;
 mod status;
 mod stop_main;
 mod stopped;
+mod table;
+mod time;
 mod top;
 
 use std::ffi::OsString;
@@ -31,6 +35,7 @@ use workers::Registry;
 
 use crate::control::client::Client;
 use exit::Exit;
+use output::Colour;
 use place::Place;
 
 const EXIT_STATUSES: &str = "\
@@ -55,6 +60,9 @@ struct Cli {
     verb: Verb,
     #[command(flatten)]
     place: Place,
+    /// When to use colours; `auto`: on a terminal, unless `NO_COLOR` is set.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Colour::Auto)]
+    color: Colour,
 }
 
 #[derive(Debug, Subcommand)]
@@ -200,6 +208,7 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
+    cli.color.choose();
     let place = &cli.place;
     let with_client = |verb: &dyn Fn(&Client) -> Exit| match place.client(&registry) {
         Ok(client) => verb(&client),

@@ -1,8 +1,9 @@
 //! Printing facts: tables for people, JSON for machines, and no panic when the reader goes away.
 
 use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::harmless::{harmless, harmless_json};
@@ -24,17 +25,67 @@ pub(super) fn json(value: &impl Serialize) {
     let _ = line(&harmless_json(&text));
 }
 
-/// A table for people.
+/// A table of a few columns for people: whole on a wide terminal, wrapped on a narrow one.
 pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
+    if let Some(width) = terminal_width().and_then(|width| u16::try_from(width).ok()) {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
     table.set_header(header.iter().copied());
     table.add_rows(rows);
     table.to_string().lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether colours are welcome: a terminal, and no `NO_COLOR` (<https://no-color.org>).
+/// The width of the terminal that standard output is; elsewhere that of `$COLUMNS`, if it is set.
+pub(super) fn terminal_width() -> Option<usize> {
+    if std::io::stdout().is_terminal() {
+        let size = ratatui::crossterm::terminal::size();
+        return size.ok().map(|(columns, _)| columns.into()).filter(|columns| *columns > 0);
+    }
+    std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0)
+}
+
+/// How many columns of a terminal a text takes.
+pub(super) fn width(text: &str) -> usize {
+    ratatui::text::Span::raw(text).width()
+}
+
+/// When colours are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Colour {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+static COLOUR: OnceLock<Colour> = OnceLock::new();
+
+impl Colour {
+    /// Chooses for this process, once.
+    pub(super) fn choose(self) {
+        let _ = COLOUR.set(self);
+    }
+
+    /// Whether colours are welcome there (<https://no-color.org>).
+    fn is_welcome(stream: &impl IsTerminal) -> bool {
+        let is_unset = || std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        match COLOUR.get().copied().unwrap_or_default() {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => stream.is_terminal() && is_unset(),
+        }
+    }
+}
+
+/// Whether colours are welcome on standard output.
 pub(super) fn has_colour() -> bool {
-    std::io::stdout().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    Colour::is_welcome(&std::io::stdout())
+}
+
+/// Whether colours are welcome on standard error.
+pub(super) fn has_colour_on_stderr() -> bool {
+    Colour::is_welcome(&std::io::stderr())
 }

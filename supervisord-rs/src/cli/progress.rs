@@ -44,8 +44,9 @@ pub(super) fn shown<T>(
                 pause = EVERY;
                 let Ok(report) = client.status() else { continue };
                 let line = line(&report.workers, names, until, begun.elapsed());
-                let width = terminal_size();
-                let line: String = line.chars().take(width.saturating_sub(1)).collect();
+                let width =
+                    ratatui::crossterm::terminal::size().map_or(80, |(columns, _)| columns.into());
+                let line: String = line.chars().take(usize::saturating_sub(width, 1)).collect();
                 let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
             }
             if pause == EVERY {
@@ -56,10 +57,6 @@ pub(super) fn shown<T>(
         drop(done);
         result
     })
-}
-
-fn terminal_size() -> usize {
-    ratatui::crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns))
 }
 
 fn line(workers: &[WorkerStatus], names: &[String], until: Until, waited: Duration) -> String {

@@ -1,16 +1,16 @@
 //! `run`: the guardian, or the supervisor itself.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Args;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use workers::Registry;
 
 use super::Exit;
+use super::output::has_colour_on_stderr;
 use super::place::{self, Place};
 use crate::config::{Scale, Settings, World};
 use crate::daemon::hand_over::Gate;
@@ -163,14 +163,11 @@ fn warn_of_world(settings: &Settings, registry: &Registry) {
 }
 
 /// The supervisor's own log goes to standard error, or with its fields to the journal where that is
-/// the same; `RUST_LOG` chooses what of it, `info` by default. Phases have an audience in the
-/// journal only, where one can ask for a worker's.
+/// the same; `RUST_LOG` chooses what of it, `info` by default.
 fn start_log(json: bool) {
     let journal = if json || !journal::has_stderr() { None } else { Journal::open().ok() };
-    let default = if journal.is_some() { "info" } else { "info,phase=warn" };
     let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
-    let filter: Targets =
-        asked.unwrap_or_else(|| default.parse().expect("targets and levels, as RUST_LOG has them"));
+    let filter: Targets = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     if let Some(journal) = journal {
         if let Err(error) = tracing_subscriber::registry().with(filter).with(journal).try_init() {
             eprintln!("supervisord-rs: no log: {error}");
@@ -185,7 +182,7 @@ fn start_log(json: bool) {
         // A closed terminal is no reason to die: by default, a failed write is reported on it,
         // which panics.
         .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(has_colour_on_stderr());
     let log = tracing_subscriber::registry().with(filter);
     let started = if json {
         log.with(lines.json()).try_init()

@@ -1,13 +1,15 @@
 //! `status`: what runs, and what does not.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
 use super::Exit;
 use super::harmless::harmless;
-use super::output::{has_colour, json, line, table};
+use super::output::{has_colour, json, line, terminal_width};
+use super::table::{Cell, Column, fit};
+use super::time;
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{StatusReport, Usage, WorkerStatus};
 use crate::record::words;
@@ -19,6 +21,9 @@ pub(super) struct Options {
     /// JSON instead of a table.
     #[arg(long)]
     json: bool,
+    /// Times in UTC instead of local time.
+    #[arg(long)]
+    utc: bool,
     /// Again at each change, until interrupted.
     #[arg(long, short, conflicts_with = "json")]
     watch: bool,
@@ -56,7 +61,7 @@ fn show(options: &Options, client: &Client) -> Exit {
     if options.json {
         json(&report);
     } else if !report.workers.is_empty() || unknown.is_empty() && empty.is_empty() {
-        line(&text(&report));
+        line(&text(&report, terminal_width(), options.utc, SystemTime::now()));
     }
     for name in empty.iter().filter(|_| !options.json) {
         line(&format!("{name}: no instances"));
@@ -105,46 +110,64 @@ fn watch(options: &Options, client: &Client) {
     }
 }
 
-fn text(report: &StatusReport) -> String {
-    let header = [
-        "WORKER",
-        "PHASE",
-        "ISOLATION",
-        "PID",
-        "GEN",
-        "RESTARTS",
-        "PROGRESS",
-        "CPU",
-        "MEMORY",
-        "THREADS",
-        "FDS",
-        "SWITCHES",
-        "SINCE",
-        "NOTE",
-    ];
-    let rows = report.workers.iter().map(|worker| {
-        let cell = worker.cell.as_ref().map_or_else(String::new, |cell| format!(" {cell}"));
-        vec![
-            worker.name.clone(),
-            coloured(worker),
-            format!("{}{cell}", worker.isolation),
-            worker.pid.map_or_else(|| "-".into(), |pid| pid.to_string()),
-            worker.generation.to_string(),
-            worker.restarts.to_string(),
-            worker.progress.map_or_else(|| "-".into(), |progress| progress.to_string()),
-            figure(worker, |usage| Some(seconds(usage.cpu_us))),
-            figure(worker, |usage| usage.pss_kib.or(usage.rss_kib).map(memory)),
-            figure(worker, |usage| Some(usage.threads.to_string())),
-            figure(worker, |usage| usage.fds.map(|fds| fds.to_string())),
-            figure(worker, |usage| {
-                Some((usage.voluntary_switches + usage.involuntary_switches).to_string())
-            }),
-            worker.since.clone(),
-            note(worker),
-        ]
-    });
+/// The table, as wide as `room` lets it be.
+pub(super) fn text(
+    report: &StatusReport,
+    room: Option<usize>,
+    utc: bool,
+    now: SystemTime,
+) -> String {
+    let mut columns = [
+        ("WORKER", 0),
+        ("PHASE", 0),
+        ("ISOLATION", 8),
+        ("PID", 3),
+        ("UPTIME", 4),
+        ("RESTARTS", 5),
+        ("PROGRESS", 9),
+        ("CPU", 7),
+        ("MEMORY", 6),
+        ("THREADS", 10),
+        ("FDS", 11),
+        ("GEN", 13),
+        ("SWITCHES", 14),
+        ("SINCE", 12),
+        ("NOTE", 1),
+    ]
+    .map(|(title, rank)| Column::new(title, rank));
+    for worker in &report.workers {
+        for (column, cell) in columns.iter_mut().zip(row(worker, utc, now)) {
+            column.cells.push(cell);
+        }
+    }
     let said = report.supervisor.troubles.iter().chain(&report.supervisor.config_differs);
-    said.fold(table(&header, rows), |text, said| format!("{text}\n{said}"))
+    said.fold(fit(columns.into(), room), |text, said| format!("{text}\n{said}"))
+}
+
+fn row(worker: &WorkerStatus, utc: bool, now: SystemTime) -> [Cell; 15] {
+    let dash = || "-".to_owned();
+    let cell = worker.cell.as_ref().map_or_else(String::new, |cell| format!(" {cell}"));
+    let is_up = worker.pid.is_some();
+    [
+        harmless(&worker.name).into_owned().into(),
+        coloured(worker),
+        format!("{}{cell}", worker.isolation).into(),
+        worker.pid.map_or_else(dash, |pid| pid.to_string()).into(),
+        if is_up { time::since(&worker.since, now) } else { dash() }.into(),
+        worker.restarts.to_string().into(),
+        worker.progress.map_or_else(dash, |progress| progress.to_string()).into(),
+        figure(worker, |usage| Some(seconds(usage.cpu_us))).into(),
+        figure(worker, |usage| usage.pss_kib.or(usage.rss_kib).map(memory)).into(),
+        figure(worker, |usage| Some(usage.threads.to_string())).into(),
+        figure(worker, |usage| usage.fds.map(|fds| fds.to_string())).into(),
+        worker.generation.to_string().into(),
+        figure(worker, |usage| {
+            Some((usage.voluntary_switches + usage.involuntary_switches).to_string())
+        })
+        .into(),
+        time::shown(&worker.since, utc).into(),
+        note(worker).into(),
+    ]
 }
 
 fn figure(worker: &WorkerStatus, figure: impl Fn(&Usage) -> Option<String>) -> String {
@@ -250,13 +273,12 @@ pub(super) fn mood(worker: &WorkerStatus) -> Mood {
     }
 }
 
-fn coloured(worker: &WorkerStatus) -> String {
-    let phase = shown_phase(worker);
+fn coloured(worker: &WorkerStatus) -> Cell {
     let code = match mood(worker) {
         Mood::Good => 32,
         Mood::AtRest => 2,
         Mood::OnTheWay => 33,
         Mood::Bad => 31,
     };
-    if has_colour() { format!("\x1b[{code}m{phase}\x1b[0m") } else { phase.to_owned() }
+    Cell { text: shown_phase(worker).to_owned(), colour: has_colour().then_some(code) }
 }

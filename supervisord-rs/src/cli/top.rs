@@ -17,9 +17,46 @@ use super::Exit;
 use super::exit::report;
 use super::harmless::harmless;
 use super::log_file::{open_regular, tail};
+use super::output::{has_colour, width};
 use super::status::{Mood, memory, mood, note, shown_phase};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Done, StatusReport, WorkerStatus};
+
+/// Title, width, and rank of each column: the higher, the sooner it gives way.
+const COLUMNS: [(&str, u16, u8); 11] = [
+    ("DOMAIN", 12, 4),
+    ("WORKER", 0, 0),
+    ("PHASE", 11, 0),
+    ("PID", 8, 3),
+    ("CPU%", 6, 5),
+    ("MEMORY", 7, 6),
+    ("THR", 4, 8),
+    ("FDS", 5, 9),
+    ("SWITCHES", 9, 10),
+    ("RST", 5, 7),
+    ("NOTE", NOTE_LEAST, 1),
+];
+/// A note has at least this much room, or another column gives way.
+const NOTE_LEAST: u16 = 20;
+/// A name is cut beyond this.
+const NAME_MOST: u16 = 24;
+
+/// The columns that fit, by their place in [`COLUMNS`].
+fn columns(room: u16, names: u16) -> Vec<usize> {
+    let mut shown: Vec<usize> = (0..COLUMNS.len()).collect();
+    let needed = |shown: &[usize]| {
+        let widths = shown.iter().map(|&index| COLUMNS[index].1 + 1);
+        widths.sum::<u16>().saturating_add(names)
+    };
+    while needed(&shown) > room {
+        let least = shown.iter().copied().max_by_key(|&index| COLUMNS[index].2);
+        match least.filter(|&index| COLUMNS[index].2 > 0) {
+            Some(least) => shown.retain(|&index| index != least),
+            None => break,
+        }
+    }
+    shown
+}
 
 /// Lines of a log that are shown below.
 const LOG_LINES: usize = 12;
@@ -189,7 +226,7 @@ impl<'a> Top<'a> {
         ])
         .areas(frame.area());
         frame.render_widget(Paragraph::new(self.headline()), head);
-        let table = self.table();
+        let table = self.table(body.width);
         frame.render_stateful_widget(table, body, &mut self.state);
         if self.shows_log {
             frame.render_widget(Paragraph::new(self.log()), log);
@@ -221,24 +258,10 @@ impl<'a> Top<'a> {
         .bold()
     }
 
-    fn table(&self) -> Table<'static> {
-        const WIDTHS: [Constraint; 11] = [
-            Constraint::Max(20),
-            Constraint::Max(24),
-            Constraint::Length(11),
-            Constraint::Length(8),
-            Constraint::Length(6),
-            Constraint::Length(7),
-            Constraint::Length(4),
-            Constraint::Length(5),
-            Constraint::Length(9),
-            Constraint::Length(5),
-            Constraint::Fill(1),
-        ];
-        let header = [
-            "DOMAIN", "WORKER", "PHASE", "PID", "CPU%", "MEMORY", "THR", "FDS", "SWITCHES", "RST",
-            "NOTE",
-        ];
+    fn table(&self, room: u16) -> Table<'static> {
+        let names = self.report.workers.iter().map(|worker| width(&worker.name)).max();
+        let names = u16::try_from(names.unwrap_or(0)).unwrap_or(u16::MAX).clamp(6, NAME_MOST);
+        let shown = columns(room, names);
         let mut last = String::new();
         let rows = self.report.workers.iter().map(|worker| {
             let domain = match worker.isolation.as_str() {
@@ -246,24 +269,31 @@ impl<'a> Top<'a> {
                 "cell" => format!("cell {}", worker.domain),
                 _ => String::new(),
             };
-            let shown = if domain == last { String::new() } else { domain.clone() };
+            let first = if domain == last { String::new() } else { domain.clone() };
             last = domain;
-            self.row(worker, shown)
+            let cells = self.row(worker, first).into_iter().enumerate();
+            Row::new(cells.filter(|(index, _)| shown.contains(index)).map(|(_, cell)| cell))
         });
         let rows: Vec<Row<'static>> = rows.collect();
-        Table::new(rows, WIDTHS)
-            .header(Row::new(header).style(Style::new().add_modifier(Modifier::BOLD)))
+        let header = Row::new(shown.iter().map(|&index| COLUMNS[index].0));
+        let widths = shown.iter().map(|&index| match COLUMNS[index].0 {
+            "WORKER" => Constraint::Length(names),
+            "NOTE" => Constraint::Fill(1),
+            _ => Constraint::Length(COLUMNS[index].1),
+        });
+        Table::new(rows, widths)
+            .header(header.style(Style::new().add_modifier(Modifier::BOLD)))
             .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
     }
 
-    fn row(&self, worker: &WorkerStatus, domain: String) -> Row<'static> {
+    fn row(&self, worker: &WorkerStatus, domain: String) -> [Cell<'static>; 11] {
         let usage = worker.usage.as_ref();
         let number =
             |figure: Option<u64>| figure.map_or_else(|| "-".into(), |figure| figure.to_string());
         let load =
             self.load.get(&worker.name).map_or_else(|| "-".into(), |load| format!("{load:.1}"));
         let switches = usage.map(|usage| usage.voluntary_switches + usage.involuntary_switches);
-        let cells: [Cell<'static>; 11] = [
+        [
             domain.into(),
             worker.name.clone().into(),
             Cell::from(shown_phase(worker).to_owned()).style(Style::new().fg(colour(worker))),
@@ -278,8 +308,7 @@ impl<'a> Top<'a> {
             number(switches).into(),
             worker.restarts.to_string().into(),
             note(worker).into(),
-        ];
-        Row::new(cells)
+        ]
     }
 
     /// The last lines of the chosen worker.
@@ -301,6 +330,9 @@ impl<'a> Top<'a> {
 }
 
 fn colour(worker: &WorkerStatus) -> Color {
+    if !has_colour() {
+        return Color::Reset;
+    }
     match mood(worker) {
         Mood::Good => Color::Green,
         Mood::AtRest => Color::DarkGray,

@@ -70,7 +70,9 @@ pub fn run(options: &Options) -> ExitCode {
     let text = if options.json {
         serde_json::to_string_pretty(&comparison).expect("strings and numbers are valid JSON")
     } else {
-        report::table(&comparison)
+        let stdout = std::io::stdout();
+        let size = stdout.is_terminal().then(|| ratatui::crossterm::terminal::size().ok());
+        report::table(&comparison, size.flatten().map(|(columns, _)| columns))
     };
     // A reader that went away (`| head`) is no failure of ours.
     let _ = writeln!(std::io::stdout(), "{text}");

@@ -1,6 +1,6 @@
 //! The table and the two sentences of a comparison.
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::compare::Comparison;
 use super::trial::{Setting, Trial};
@@ -15,7 +15,7 @@ pub(super) fn describe(setting: &Setting<'_>) -> String {
 
 /// The whole report for people.
 #[must_use]
-pub(super) fn table(comparison: &Comparison) -> String {
+pub(super) fn table(comparison: &Comparison, room: Option<u16>) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header([
@@ -28,6 +28,10 @@ pub(super) fn table(comparison: &Comparison) -> String {
         "work lost",
         "left behind",
     ]);
+    // On a terminal that is narrower the cells wrap; elsewhere the table is Markdown.
+    if let Some(room) = room {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(room);
+    }
     for trial in &comparison.trials {
         table.add_row(row(trial));
     }

@@ -1,0 +1,187 @@
+//! Tables for people that fit their terminal: the columns that matter least give way first, the last
+//! column is wrapped, and names are cut last.
+
+use super::output::width;
+
+/// Between two columns.
+const GAP: usize = 2;
+/// The last column keeps this much: before it gets less, another one gives way; where it still would,
+/// it stands below its row.
+const WRAPPED_LEAST: usize = 24;
+/// Before what stands below its row.
+const INDENT: &str = "  ";
+/// A name is never shorter.
+const NAME_LEAST: usize = 8;
+
+/// One column.
+#[derive(Debug)]
+pub(super) struct Column {
+    pub(super) title: &'static str,
+    /// The higher, the sooner it gives way; 0 and 1 never do.
+    pub(super) rank: u8,
+    pub(super) cells: Vec<Cell>,
+}
+
+/// A cell: its text, and the colour that it gets once its width is known.
+#[derive(Clone, Debug)]
+pub(super) struct Cell {
+    pub(super) text: String,
+    pub(super) colour: Option<u8>,
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self { text, colour: None }
+    }
+}
+
+impl Column {
+    pub(super) fn new(title: &'static str, rank: u8) -> Self {
+        Self { title, rank, cells: Vec::new() }
+    }
+
+    fn width(&self) -> usize {
+        let cells = self.cells.iter().map(|cell| width(&cell.text));
+        cells.fold(width(self.title), usize::max)
+    }
+
+    /// Nothing in it says anything.
+    fn is_empty(&self) -> bool {
+        self.cells.iter().all(|cell| cell.text.is_empty())
+    }
+}
+
+/// The first column is the name, the last one a note, which is wrapped. `room`: the width of the
+/// terminal; `None`: as wide as it gets.
+pub(super) fn fit(mut columns: Vec<Column>, room: Option<usize>) -> String {
+    columns.retain(|column| !column.is_empty());
+    let mut widths: Vec<usize> = columns.iter().map(Column::width).collect();
+    let mut below: Option<(Column, usize)> = None;
+    if let Some(room) = room {
+        while needed(&widths) > room && drop_one(&mut columns, &mut widths) {}
+        let left = widths
+            .len()
+            .checked_sub(1)
+            .map(|last| room.saturating_sub(widths[..last].iter().map(|width| width + GAP).sum()));
+        match (left, widths.last_mut()) {
+            (Some(left), Some(last)) if *last <= left || left >= WRAPPED_LEAST => {
+                *last = left.min(*last);
+            }
+            _ => {
+                widths.pop();
+                below = columns.pop().map(|column| (column, room.saturating_sub(INDENT.len())));
+            }
+        }
+        cut_names(&mut widths, room);
+    }
+    let rows = columns.first().map_or(0, |column| column.cells.len());
+    let title = |column: &Column| Cell::from(column.title.to_owned());
+    let mut lines = line(&columns, &widths, title);
+    for row in 0..rows {
+        lines.extend(line(&columns, &widths, |column| column.cells[row].clone()));
+        if let Some((column, room)) = &below {
+            let note = wrap(&column.cells[row].text, *room);
+            lines.extend(note.into_iter().map(|part| format!("{INDENT}{part}")));
+        }
+    }
+    lines.join("\n")
+}
+
+/// As narrow as the table gets without another column giving way.
+fn needed(widths: &[usize]) -> usize {
+    let last = widths.last().copied().unwrap_or(0);
+    let gaps = GAP * widths.len().saturating_sub(1);
+    widths.iter().sum::<usize>() + gaps - last + last.min(WRAPPED_LEAST)
+}
+
+/// The column that matters least gives way. False when all that are left matter.
+fn drop_one(columns: &mut Vec<Column>, widths: &mut Vec<usize>) -> bool {
+    let least = columns.iter().enumerate().max_by_key(|(_, column)| column.rank);
+    match least.map(|(index, column)| (index, column.rank)) {
+        Some((index, rank)) if rank > 1 => {
+            columns.remove(index);
+            widths.remove(index);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Names are cut when nothing else is left to give way.
+fn cut_names(widths: &mut [usize], room: usize) {
+    let total = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
+    if let Some(name) = widths.first_mut() {
+        *name = name.saturating_sub(total.saturating_sub(room)).max(NAME_LEAST.min(*name));
+    }
+}
+
+/// A row, with further lines where the last column is wrapped.
+fn line(columns: &[Column], widths: &[usize], cell: impl Fn(&Column) -> Cell) -> Vec<String> {
+    let mut text = String::new();
+    let mut indent = 0;
+    let mut lines = Vec::new();
+    for (index, (column, &room)) in columns.iter().zip(widths).enumerate() {
+        let cell = cell(column);
+        if index > 0 && index + 1 == columns.len() {
+            let mut parts = wrap(&cell.text, room).into_iter();
+            text.push_str(&parts.next().unwrap_or_default());
+            lines.extend(parts.map(|part| format!("{:indent$}{part}", "")));
+            break;
+        }
+        let shown = shorten(&cell.text, room);
+        let pad = room.saturating_sub(width(&shown)) + GAP;
+        match cell.colour {
+            Some(code) => text.push_str(&format!("\x1b[{code}m{shown}\x1b[0m")),
+            None => text.push_str(&shown),
+        }
+        text.extend(std::iter::repeat_n(' ', pad));
+        indent += room + GAP;
+    }
+    lines.insert(0, text.trim_end().to_owned());
+    lines
+}
+
+/// In lines of at most so much, between words where that can be.
+fn wrap(text: &str, room: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if width(line) + 1 + width(word) <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.extend(split(word, room)),
+        }
+    }
+    lines
+}
+
+/// A word in pieces that fit.
+fn split(word: &str, room: usize) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    for letter in word.chars() {
+        let last = pieces.last_mut().expect("there is one from the start");
+        if !last.is_empty() && width(last) + width(letter.encode_utf8(&mut [0; 4])) > room {
+            pieces.push(String::new());
+        }
+        pieces.last_mut().expect("as above").push(letter);
+    }
+    pieces
+}
+
+/// At most so wide; what is cut ends with an ellipsis.
+fn shorten(text: &str, room: usize) -> String {
+    if width(text) <= room {
+        return text.to_owned();
+    }
+    let mut shown = String::new();
+    for letter in text.chars() {
+        let next = format!("{shown}{letter}");
+        if width(&next) >= room {
+            break;
+        }
+        shown = next;
+    }
+    shown.push('…');
+    shown
+}
