@@ -1,9 +1,9 @@
-//! Waiting for something that only asking again can tell.
+//! Waiting for a condition by polling.
 
 use std::time::{Duration, Instant};
 
-/// Asks until there is an answer, at most `limit`, and `pause` after each time without one. Asks
-/// once at least. Blocks.
+/// Asks until there is an answer, for at most `limit`, with a `pause` after each failure. Asks at
+/// least once. Blocks.
 pub(crate) fn until<T>(
     limit: Duration,
     pause: Duration,

@@ -1,4 +1,4 @@
-//! `check`: is a configuration valid, and does this machine have what it speaks of?
+//! `check`: is a configuration valid, and does this machine have what it names?
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::output::{json, line};
 use super::place::{self, Place};
 use crate::config::{Diagnostics, Scale, Settings, Source, World};
 
-/// What standard input is called in messages.
+/// The name of standard input in messages.
 const STDIN: &str = "<stdin>";
 
 #[derive(Args, Debug)]
@@ -54,7 +54,7 @@ pub(super) fn run(options: &Options, place: &Place, registry: &Registry) -> Exit
     }
 }
 
-/// The text that is meant.
+/// The text to check.
 fn source(options: &Options, place: &Place) -> Result<Result<Source, Diagnostics>, Exit> {
     let named = match (&options.file, &place.config) {
         (Some(one), Some(other)) if one != other => {
@@ -82,8 +82,8 @@ fn source(options: &Options, place: &Place) -> Result<Result<Source, Diagnostics
     Ok(Source::read(&file))
 }
 
-/// `check < FILE`. A pipe or a device is read only when it is asked for: a script or a service may
-/// have been started with one that never ends.
+/// `check < FILE`. A pipe or a device is read only for `-`: a script or a service may have one that
+/// never ends.
 fn is_stdin_a_file() -> bool {
     nix::sys::stat::fstat(io::stdin())
         .is_ok_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFREG)

@@ -1,4 +1,4 @@
-//! `completions`: what a shell completes.
+//! `completions`: scripts for the completion of shells.
 
 use std::io::Write;
 
@@ -15,7 +15,7 @@ pub(super) struct Options {
 
 pub(super) fn run(options: &Options, mut command: Command) -> Exit {
     let name = command.get_name().to_owned();
-    // Into memory first: the generator panics where it cannot write, and a reader may go away.
+    // Into memory first: the generator panics when it cannot write, and a reader may go away.
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut command, name, &mut script);
     match std::io::stdout().write_all(&script) {

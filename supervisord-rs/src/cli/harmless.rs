@@ -1,18 +1,17 @@
-//! What workers have written, as it may be shown on a terminal: a terminal obeys what it is sent,
-//! and whoever writes into a log must not be able to write into somebody's keyboard buffer, title
-//! or clipboard.
+//! Text from workers, made safe for a terminal. A terminal obeys control sequences, and a worker
+//! that writes to a log must not control a person's keyboard buffer, window title or clipboard.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Whether a terminal would do something else than show it: control characters of both sets, DEL,
-/// and what turns the direction of writing around, so that a line reads as it is not.
+/// Whether a terminal would do more than show it: control characters of both sets, DEL, and
+/// characters that reverse the direction of writing, which disguise a line.
 fn is_harmful(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Text with what a terminal would obey written out, as `\x1b`. Tabs and ends of lines stay.
+/// Text with control characters escaped, as `\x1b`. Tabs and ends of lines stay.
 pub(super) fn harmless(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|letter| is_harmful(letter) && !matches!(letter, '\t' | '\n')) {
         return Cow::Borrowed(text);
@@ -22,7 +21,7 @@ pub(super) fn harmless(text: &str) -> Cow<'_, str> {
     while let Some(letter) = letters.next() {
         match letter {
             '\t' | '\n' => shown.push(letter),
-            // The end of a line as some programs write it.
+            // Some programs end lines with both.
             '\r' if letters.peek() == Some(&'\n') => {}
             _ if !is_harmful(letter) => shown.push(letter),
             _ if letter.is_ascii() => {
@@ -36,8 +35,8 @@ pub(super) fn harmless(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
-/// The same for bytes: those that are no UTF-8 are written out too, since some of them are commands
-/// to some terminals.
+/// The same for bytes: those that are not UTF-8 are escaped too, since some of them control some
+/// terminals.
 pub(super) fn harmless_bytes(bytes: &[u8]) -> Vec<u8> {
     let mut shown = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -49,9 +48,9 @@ pub(super) fn harmless_bytes(bytes: &[u8]) -> Vec<u8> {
     shown.into_bytes()
 }
 
-/// A JSON text in which the same is written as JSON has it: it means what it meant.
+/// A JSON text with the same characters escaped in JSON's own way: its meaning stays.
 pub(super) fn harmless_json(json: &str) -> Cow<'_, str> {
-    // What is below a space is written out already, but for the line ends between the values.
+    // JSON has escaped characters below the space already; only line ends between values are left.
     let is_left = |letter: char| is_harmful(letter) && letter != '\n';
     if !json.chars().any(is_left) {
         return Cow::Borrowed(json);

@@ -1,4 +1,4 @@
-//! `inject`: commits a fault, and waits until it is known what it destroyed.
+//! `inject`: commits a fault, and waits until its damage is known.
 
 use std::time::{Duration, Instant};
 
@@ -36,18 +36,18 @@ pub(super) struct Options {
     json: bool,
 }
 
-/// What came of a fault.
+/// The result of a fault.
 enum Outcome {
     Incident(Box<IncidentRecord>),
-    /// The worker ended, and that is no failure.
+    /// The worker ended, and that is not a failure.
     EndedWell(Box<WorkerStatus>),
     /// The supervisor is gone, and nothing starts it again.
     Gone,
 }
 
-/// A supervisor that was lost is waited for so long where no guardian is there to start it again.
+/// The wait for a lost supervisor where no guardian restarts it.
 const AGAIN: Duration = Duration::from_secs(5);
-/// An incident that is open is shown as it is when it is not settled in this time.
+/// An open incident that is not settled within this time is shown as it is.
 const SETTLED: Duration = Duration::from_secs(10);
 
 pub(super) fn inject(options: &Options, client: &Client) -> Exit {
@@ -60,12 +60,12 @@ pub(super) fn inject(options: &Options, client: &Client) -> Exit {
         Err(error) => return failed(&error, options.json),
     };
     let worker = before.workers.iter().find(|worker| worker.name == options.worker).cloned();
-    // No worker of that name: the supervisor has refused, or has died before it could.
+    // There is no such worker: the supervisor has refused, or died before it could.
     let Some(worker) = worker.filter(|_| !options.no_wait && !done.is_silent) else {
         let outcome = if done.is_silent { "unnoticed" } else { "ordered" };
         return say(options, outcome, &done.message, None);
     };
-    // The fault may take the supervisor along: ask until its successor answers.
+    // The fault may kill the supervisor: ask until its successor answers.
     let guardian = before.supervisor.guardian;
     let mut watch = Watch { before: worker, guardian, gone_since: None, open_since: None };
     match until(options.timeout, PAUSE, || watch.outcome(client)) {
@@ -98,7 +98,7 @@ pub(super) fn inject(options: &Options, client: &Client) -> Exit {
     Exit::Done
 }
 
-/// Where there is no incident: a sentence, or the same shape as one in which nobody was lost.
+/// Without an incident: a sentence, or the shape of an incident without lost workers.
 fn say(options: &Options, outcome: &str, text: &str, worker: Option<&WorkerStatus>) -> Exit {
     if options.json {
         let (kind, _) = options.fault.split_once(':').unwrap_or((&options.fault, ""));
@@ -116,18 +116,18 @@ fn say(options: &Options, outcome: &str, text: &str, worker: Option<&WorkerStatu
     Exit::Done
 }
 
-/// What has been seen since the fault was ordered.
+/// The observations since the order of the fault.
 struct Watch {
     before: WorkerStatus,
     guardian: Option<i32>,
-    /// Since when no supervisor answers.
+    /// The time since which no supervisor answers.
     gone_since: Option<Instant>,
-    /// Since when its incident has been open.
+    /// The time since which its incident has been open.
     open_since: Option<Instant>,
 }
 
 impl Watch {
-    /// What has come of the fault until now: `None` while that is open.
+    /// The result of the fault so far: `None` while it is open.
     fn outcome(&mut self, client: &Client) -> Option<Outcome> {
         let status = match client.status() {
             Ok(status) => status,
@@ -139,7 +139,7 @@ impl Watch {
         self.gone_since = None;
         let known = self.before.last_incident.unwrap_or(0);
         let name = &self.before.name;
-        // Of several the first: it is the fault's.
+        // The first of several belongs to the fault.
         let is_of_it = |incident: &IncidentRecord| {
             incident.id > known
                 && incident.lost.contains(name)
@@ -161,7 +161,7 @@ impl Watch {
         (has_ended && is_seen).then(|| Outcome::EndedWell(Box::new(now)))
     }
 
-    /// A guardian that lives starts it again, sooner or later; a service manager does so soon.
+    /// A running guardian restarts it sooner or later; a service manager does so soon.
     fn is_gone(&mut self) -> bool {
         let since = *self.gone_since.get_or_insert_with(Instant::now);
         let has_guardian = self.guardian.is_some_and(|pid| process_table::entry(pid).exists());

@@ -1,7 +1,6 @@
-//! One file of captured output as its reader sees it: its last lines, and what comes, through every
-//! rotation.
+//! A reader of one file of captured output: its last lines, and new ones, through every rotation.
 //!
-//! `x.log` becomes `x.log.1`, that `x.log.2`, or `x.log.2.gz`: a file is known by its number,
+//! `x.log` becomes `x.log.1`, that `x.log.2`, or `x.log.2.gz`: the inode identifies a file,
 //! whatever its name is now.
 
 use std::fs::{File, Metadata, OpenOptions};
@@ -12,13 +11,13 @@ use std::time::Duration;
 
 use flate2::read::GzDecoder;
 
-/// Looks at files that are just being renamed, a millisecond apart, before a number that is missing
-/// is taken for the end.
+/// The number of looks, a millisecond apart, at files that are just being renamed. After that a
+/// missing number counts as the end.
 const SHIFTING: u32 = 200;
-/// How much of a file's end is searched for its last lines, and how much of what comes is read at
+/// How much of a file's end the reader searches for last lines, and how much new output it reads at
 /// once.
 const PIECE_MAX: u64 = 4 * 1024 * 1024;
-/// Most that is taken out of a compressed file.
+/// The most that the reader decompresses of a file.
 const UNPACKED_MAX: u64 = 256 * 1024 * 1024;
 
 #[derive(Debug)]
@@ -28,13 +27,13 @@ pub(super) struct LogFile {
     inode: u64,
 }
 
-/// What came after the file that is open.
+/// The successor of the open file.
 enum Found {
-    /// Nothing: it is the present one.
+    /// There is none: it is the present file.
     Same,
-    /// This one; open, because its name can be another file's a moment later.
+    /// This one; already opened, because its name can belong to another file a moment later.
     Next(File),
-    /// A number is missing before it was found.
+    /// A number is missing before the search found it.
     Gap,
 }
 
@@ -47,17 +46,17 @@ impl LogFile {
         &self.path
     }
 
-    /// When it was last written to, as lines have it; nothing when there is none.
+    /// The time of its last write, in the format of lines; nothing when there is none.
     pub(super) fn modified(&self) -> String {
         let modified = std::fs::metadata(&self.path).and_then(|metadata| metadata.modified());
         modified.map(crate::record::events::wall).unwrap_or_default()
     }
 
-    /// The last lines, taken from rotated files too where the present one has fewer. What comes
-    /// later is [`news`](Self::news).
+    /// The last lines, from rotated files too where the present one has fewer. [`news`](Self::news)
+    /// returns later ones.
     pub(super) fn last_lines(&mut self, lines: usize) -> Vec<u8> {
-        // A worker that has not written yet has no file yet; one whose file was just put aside has
-        // that.
+        // A worker that has not written yet has no file; one whose file was just rotated has the
+        // rotated one.
         if !self.open(&self.path.clone()) {
             self.open(&numbered(&self.path, 1));
         }
@@ -70,7 +69,7 @@ impl LogFile {
                 break;
             }
             let older = match open_regular(&numbered(&self.path, number)) {
-                // It was put one place further while we looked.
+                // A rotation has renamed it meanwhile.
                 Ok(file) if seen.contains(&inode(&file)) => continue,
                 Ok(mut file) => {
                     seen.push(inode(&file));
@@ -78,7 +77,7 @@ impl LogFile {
                 }
                 Err(_) => match open_regular(&compressed(&self.path, number)) {
                     Ok(file) => unpacked(file).map(|bytes| last(bytes, missing)),
-                    // For a moment of each rotation one number is missing.
+                    // During each rotation one number is missing for a moment.
                     Err(_) if is_there(&self.path, number + 1) => continue,
                     Err(_) => break,
                 },
@@ -93,21 +92,21 @@ impl LogFile {
         bytes
     }
 
-    /// Whether there is something to read that was not read yet.
+    /// Whether there is unread output.
     pub(super) fn has_news(&mut self) -> bool {
         let has_more = self.file.as_mut().is_some_and(|file| {
             let position = file.stream_position().unwrap_or(0);
-            // Shorter means cut: it is read from its start.
+            // A shorter file was truncated: read it from its start.
             file.metadata().is_ok_and(|metadata| metadata.len() != position)
                 && has_line(file, position)
         });
         has_more || self.next_file().is_some()
     }
 
-    /// What was written since; whole lines only, unless nobody will finish them.
+    /// New output; whole lines only, unless a line will never be completed.
     pub(super) fn news(&mut self) -> Vec<u8> {
         let mut bytes = self.file.as_mut().and_then(|file| news(file).ok()).unwrap_or_default();
-        // Files that were begun and put aside since are read one after the other.
+        // Files that were created and rotated meanwhile follow one after the other.
         while (bytes.len() as u64) < PIECE_MAX
             && let Some(next) = self.next_file()
         {
@@ -121,30 +120,30 @@ impl LogFile {
         bytes
     }
 
-    /// Opens a file to be read from its start. False when there is none.
+    /// Opens a file at its start. False when there is none.
     fn open(&mut self, path: &Path) -> bool {
         self.file = open_regular(path).ok();
         self.inode = self.file.as_ref().map_or(0, inode);
         self.file.is_some()
     }
 
-    /// The file that came after the one that is open, if one has.
+    /// The successor of the open file, if there is one.
     fn next_file(&self) -> Option<File> {
         for _ in 0..SHIFTING {
             match self.successor() {
                 Found::Same => return None,
                 Found::Next(file) => return Some(file),
-                // Files are just being renamed, one after the other.
+                // A rotation is just renaming files, one after the other.
                 Found::Gap if self.is_linked() => std::thread::sleep(Duration::from_millis(1)),
                 Found::Gap => break,
             }
         }
-        // It was removed, or compressed: the present one is what is left to read.
+        // It was removed, or compressed: only the present one is left to read.
         open_regular(&self.path).ok()
     }
 
-    /// Looks from the present file on, to greater numbers. Numbers only grow, and ours first: a
-    /// file that was at one number before ours was at the next came right after it.
+    /// Searches from the present file on, towards greater numbers. Numbers only grow, and that of
+    /// the open file grows first: the file found one number before it is its direct successor.
     fn successor(&self) -> Found {
         let mut newer = match open_regular(&self.path) {
             Ok(file) if inode(&file) != self.inode => file,
@@ -161,7 +160,7 @@ impl LogFile {
         Found::Gap
     }
 
-    /// Whether the file that is open has a name still.
+    /// Whether the open file still has a name.
     fn is_linked(&self) -> bool {
         self.file
             .as_ref()
@@ -170,11 +169,11 @@ impl LogFile {
     }
 }
 
-/// Opens a file of output to be read. A worker may have put anything in its place: a FIFO without a
-/// writer is not waited for, and what can be read but once is left to its reader.
+/// Opens a file of output for reading. A worker may have put anything in its place: the reader does
+/// not wait for a FIFO without a writer, and leaves data that can be read only once to its own
+/// reader.
 ///
-/// # Errors
-/// Those of open(2); InvalidInput for what is no regular file.
+/// # Errors Those of open(2); InvalidInput for a file that is not regular.
 pub(super) fn open_regular(path: &Path) -> io::Result<File> {
     let regular = |metadata: Metadata| {
         let why = "no regular file but a FIFO, a socket or a device: what was written to it cannot be read again";
@@ -183,7 +182,7 @@ pub(super) fn open_regular(path: &Path) -> io::Result<File> {
             .then_some(())
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, why))
     };
-    // Before the open too: whoever writes to a FIFO would take us for a reader.
+    // Checked before the open too: a writer of the FIFO would take this process for its reader.
     std::fs::metadata(path).and_then(regular)?;
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -217,7 +216,7 @@ fn unpacked(file: File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The last lines; the file is read up to its end.
+/// The last lines; reads the file up to its end.
 pub(super) fn tail(file: &mut File, lines: usize) -> io::Result<Vec<u8>> {
     let end = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(end.saturating_sub(PIECE_MAX)))?;
@@ -238,7 +237,7 @@ fn count(bytes: &[u8]) -> usize {
     bytes.split_inclusive(|&byte| byte == b'\n').count()
 }
 
-/// Whether there is a whole line from here on, or the file was cut. The position stays.
+/// Whether a whole line follows, or the file was truncated. Keeps the position.
 fn has_line(file: &mut File, position: u64) -> bool {
     if file.metadata().is_ok_and(|metadata| metadata.len() < position) {
         return true;
@@ -250,7 +249,7 @@ fn has_line(file: &mut File, position: u64) -> bool {
     is_there
 }
 
-/// What was written since; whole lines only. A file that became shorter is read from its start.
+/// New output; whole lines only. Reads a truncated file from its start.
 fn news(file: &mut File) -> io::Result<Vec<u8>> {
     let position = file.stream_position()?;
     if file.metadata()?.len() < position {

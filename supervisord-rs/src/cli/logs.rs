@@ -1,7 +1,7 @@
 //! `logs`: the captured output of workers, from their files.
 //!
-//! What comes is followed by inotify(7): nothing is read while nobody writes. Lines of several
-//! files are put in the order of their times, as far as they have any.
+//! inotify(7) reports new output: the verb sleeps while no worker writes. It sorts lines of several
+//! files by their times, as far as they have any.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -21,23 +21,23 @@ use crate::control::protocol::WorkerStatus;
 pub(super) struct Options {
     /// Workers, groups or instances as `NAME:`; all when none is named.
     workers: Vec<String>,
-    /// Go on with what comes, until interrupted.
+    /// Follow new lines, until interrupted.
     #[arg(short, long)]
     follow: bool,
-    /// Lines of each file to begin with, rotated ones included.
+    /// Show so many lines of each file first, rotated ones included.
     #[arg(short = 'n', long, default_value_t = 10)]
     lines: usize,
-    /// On a terminal too, bytes as they were written. Without it, what a terminal would obey is
-    /// written out, as `\x1b`.
+    /// Print the original bytes on a terminal too. Without it, control characters are escaped, as
+    /// `\x1b`.
     #[arg(long)]
     raw: bool,
 }
 
-/// What one does who may not read a log: the API gives no output of workers to anybody.
+/// Advice to a user who may not read a log: the API passes no output of workers on.
 const DENIED: &str =
     "; read it as root or as the supervisor's own user, or let the group of the file in";
 
-/// A file that is shown.
+/// A file to show.
 struct Shown {
     file: LogFile,
     label: String,
@@ -65,14 +65,15 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
     for worker in &status.workers {
         if options.workers.is_empty() || options.workers.iter().any(|name| is_meant(worker, name)) {
             for target in [&worker.stdout, &worker.stderr] {
-                // What a process has open is not the same for us as for the supervisor.
+                // Such a name means another file in this process than in the supervisor.
                 let is_a_process =
                     ["/dev/", "/proc/"].iter().any(|start| target.starts_with(start));
                 if target.starts_with('/') && !is_a_process {
-                    // One file, whatever names it has: it is rotated under its own.
+                    // One file, whatever names it has: the supervisor rotates it under its own
+                    // name.
                     let own = std::fs::canonicalize(target).unwrap_or_else(|_| target.into());
                     match open_regular(&own) {
-                        // One that does not exist yet may come.
+                        // A file that does not exist yet may appear.
                         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                             let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
                             is_denied |= denied;
@@ -110,9 +111,9 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
             time: Vec::new(),
         })
         .collect();
-    // Before the first look, so that nothing falls between.
+    // Before the first read, so that no line is missed.
     let watch = options.follow.then(|| watch(&shown));
-    // Another program gets what was written; a terminal obeys what it gets.
+    // Another program gets the original bytes; a terminal would obey them.
     let is_raw = options.raw || !std::io::stdout().is_terminal();
     if !print(&mut shown, is_raw, |file| file.last_lines(options.lines)) {
         return Exit::Done;
@@ -127,7 +128,7 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
     }
 }
 
-/// Its own name, the name its instances share, or its group as `GROUP:`.
+/// Its own name, the name that its instances share, or its group as `GROUP:`.
 fn is_meant(worker: &WorkerStatus, name: &str) -> bool {
     let group = name.strip_suffix(':');
     name == "all"
@@ -136,7 +137,7 @@ fn is_meant(worker: &WorkerStatus, name: &str) -> bool {
         || group.is_some_and(|group| worker.group == group || worker.base == group)
 }
 
-/// Watches the directories: files in them come and go.
+/// Watches the directories, since files in them come and go.
 fn watch(shown: &[Shown]) -> nix::Result<Inotify> {
     let watch = Inotify::init(InitFlags::IN_CLOEXEC)?;
     let flags = AddWatchFlags::IN_MODIFY
@@ -155,7 +156,7 @@ fn watch(shown: &[Shown]) -> nix::Result<Inotify> {
 
 fn follow(watch: &Inotify, shown: &mut [Shown], is_raw: bool) -> Exit {
     loop {
-        // As long as there is more than is read at once.
+        // Repeats while there is more than one read returns.
         while shown.iter_mut().any(|shown| shown.file.has_news()) {
             if !print(shown, is_raw, LogFile::news) {
                 return Exit::Done;
@@ -175,15 +176,15 @@ fn follow(watch: &Inotify, shown: &mut [Shown], is_raw: bool) -> Exit {
 /// Length of `2026-01-02T03:04:05.678Z`.
 const TIME: usize = 24;
 
-/// When a line was written, where it says so: `timestamps: true`, or `format: json`.
+/// The time of a line, if it has one: `timestamps: true`, or `format: json`.
 fn time(line: &[u8]) -> Option<&[u8]> {
     let line = line.strip_prefix(br#"{"at":""#).unwrap_or(line);
     line.get(..TIME).filter(|time| time[4] == b'-' && time[10] == b'T' && time[TIME - 1] == b'Z')
 }
 
-/// Takes lines of each file and prints them by time. A line without one was written when the one
-/// before it was; a file without any, when it was last written to. Raw: bytes are printed as they
-/// are; output need not be UTF-8. False when nobody reads any more.
+/// Prints the lines of all files by time. A line without a time counts as written with the one
+/// before it; in a file without any times, at the file's last write. Raw: prints the original
+/// bytes, which need not be UTF-8. False when the reader has gone.
 fn print(shown: &mut [Shown], is_raw: bool, mut take: impl FnMut(&mut LogFile) -> Vec<u8>) -> bool {
     let mut all: Vec<(Vec<u8>, usize, Vec<u8>)> = Vec::new();
     for (index, shown) in shown.iter_mut().enumerate() {

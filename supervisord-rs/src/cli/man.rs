@@ -1,4 +1,4 @@
-//! `man`: the manual pages, made from what `--help` says.
+//! `man`: the manual pages, made from the texts of `--help`.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ pub(super) struct Options {
     /// The page of this verb, on standard output. Default: the page of the program.
     #[arg(conflicts_with = "to")]
     verb: Option<String>,
-    /// All pages, as files in this directory, which is made if it is not there.
+    /// All pages, as files in this directory, which is created if it does not exist.
     #[arg(long, value_name = "DIRECTORY")]
     to: Option<PathBuf>,
 }
@@ -44,7 +44,7 @@ fn page_of(mut program: Command, verb: Option<&str>) -> Option<Command> {
     program.build();
     let found = program.find_subcommand(verb)?.clone();
     let name = format!("{}-{verb}", program.get_name());
-    // A command's name lives as long as the program; this one prints a page and ends.
+    // A leaked name is fine: the program prints a page and ends.
     Some(found.name(&*name.leak()))
 }
 

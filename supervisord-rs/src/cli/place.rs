@@ -1,5 +1,6 @@
-//! Which supervisor is meant. A place that cannot be told from what was given is an error, never
-//! another supervisor: `-c stagin.yaml stop all` must not stop what runs by default.
+//! Which supervisor a verb addresses. If the arguments do not identify it, that is an error, and
+//! never another supervisor: `-c stagin.yaml stop all` must not stop the default supervisor's
+//! workers.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,10 +12,10 @@ use super::Exit;
 use crate::config::{self, Diagnostics};
 use crate::control::client::Client;
 
-/// Names the socket where neither `--socket` nor `-c` does.
+/// Names the socket where neither `--socket` nor `-c` is given.
 const SOCKET: &str = "SUPERVISORD_RS_SOCKET";
 
-/// Where the supervisor is found.
+/// The address of the supervisor.
 #[derive(Args, Debug)]
 pub(super) struct Place {
     /// The supervisor's control socket. Default: that of the configuration given with -c, else
@@ -29,10 +30,10 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The client of the supervisor that is meant.
+    /// The client of the addressed supervisor.
     ///
-    /// # Errors
-    /// What the verb ends with when that is not clear; it has been said.
+    /// # Errors The exit status of the verb when the supervisor is not clear; the reason has been
+    /// printed.
     pub(super) fn client(&self, registry: &Registry) -> Result<Client, Exit> {
         let in_file = self.checked(registry)?;
         let given = self.socket.clone().or_else(|| Some(in_file?.join(config::SOCKET)));
@@ -44,8 +45,8 @@ impl Place {
         Ok(Client::new(&socket))
     }
 
-    /// The runtime directory of the file that `run` and `check` take by default. Errors elsewhere
-    /// than in `supervisor:` do not matter: while a file is edited, its supervisor is known.
+    /// The runtime directory of the file that `run` and `check` take by default. Errors outside
+    /// `supervisor:` do not matter: verbs find the supervisor while its file is edited.
     fn by_default(registry: &Registry) -> Result<PathBuf, Exit> {
         let Some(file) = default_file() else {
             say_ignored();
@@ -66,11 +67,10 @@ impl Place {
         }
     }
 
-    /// The runtime directory of the file given with `-c`, if one is. It is checked whatever the
-    /// verb: a file that is missing or wrong says nothing about where its supervisor is.
+    /// The runtime directory of the file given with `-c`, if one is. Every verb checks it: a
+    /// missing or invalid file does not tell where its supervisor is.
     ///
-    /// # Errors
-    /// The file is not valid; it has been said.
+    /// # Errors The file is not valid; its errors have been printed.
     pub(super) fn checked(&self, registry: &Registry) -> Result<Option<PathBuf>, Exit> {
         let Some(file) = &self.config else { return Ok(None) };
         match config::load(file, registry) {
@@ -79,7 +79,7 @@ impl Place {
         }
     }
 
-    /// The runtime directory, as far as it can be told, for what has to go on in any case.
+    /// The runtime directory as far as known, for callers that must continue in any case.
     pub(super) fn runtime_dir_or_default(&self) -> PathBuf {
         let Some(file) = &self.config else { return config::default_runtime_dir() };
         config::written_runtime_dir(file).unwrap_or_else(|why| {
@@ -94,7 +94,7 @@ impl Place {
     }
 }
 
-/// Says what is wrong with a file that names the supervisor, and what to do.
+/// Prints the errors of a file that names the supervisor, and what to do.
 fn unclear(file: &Path, problems: &Diagnostics, without: &str) -> Exit {
     eprintln!("{problems}");
     eprintln!(
@@ -104,7 +104,7 @@ fn unclear(file: &Path, problems: &Diagnostics, without: &str) -> Exit {
     Exit::InvalidConfiguration
 }
 
-/// Whether all errors are in parts of the file that do not say where the supervisor is.
+/// Whether all errors are in parts of the file that do not locate the supervisor.
 fn is_place_clear(problems: &Diagnostics) -> bool {
     let elsewhere = ["workers.", "defaults.", "groups.", "cells.", "hooks["];
     let is_elsewhere = |path: &str| elsewhere.iter().any(|part| path.starts_with(part));
@@ -114,8 +114,7 @@ fn is_place_clear(problems: &Diagnostics) -> bool {
 
 /// `supervisord-rs.yaml` here, else the system's.
 pub(super) fn default_file() -> Option<PathBuf> {
-    // One that is there and cannot be followed or read is an error, and no reason to take the
-    // other.
+    // A file that exists and cannot be read is an error, and no reason to read the other one.
     let is_there = |path: &&Path| {
         path.symlink_metadata()
             .map_or_else(|error| error.kind() != std::io::ErrorKind::NotFound, |_| true)
@@ -127,14 +126,14 @@ pub(super) fn default_file() -> Option<PathBuf> {
         .map(Into::into)
 }
 
-/// Says which variables of the environment name no place.
+/// Reports environment variables that do not name a directory.
 pub(super) fn say_ignored() {
     for line in config::ignored_variables() {
         eprintln!("supervisord-rs: {line}");
     }
 }
 
-/// An empty variable is as good as none.
+/// An empty variable counts as not set.
 fn set(variable: Option<OsString>) -> Option<PathBuf> {
     variable.filter(|value| !value.is_empty()).map(PathBuf::from)
 }

@@ -47,7 +47,9 @@ pub(super) fn run(
     // What is opened or closed before this would be in its way.
     let mut heritage = Heritage::take();
     if let Err(errno) = file_size::outlive_limit() {
-        eprintln!("supervisord-rs: a limit on the size of files would end this: {errno}");
+        eprintln!(
+            "supervisord-rs: cannot ignore SIGXFSZ, so a limit on the size of files would kill the supervisor: {errno}"
+        );
     }
     say_that_signals_can_come();
     let mut gate = Gate::claim(&mut heritage);
@@ -77,7 +79,7 @@ pub(super) fn run(
         }
         daemon::run(settings, origin, registry, heritage, gate)
     } else {
-        say_whom_nobody_listens_to();
+        report_notify_socket_without_store();
         guardian::run(arguments, options.storm, settings.supervisor.custody)
     }
 }
@@ -85,7 +87,7 @@ pub(super) fn run(
 /// Takes what a predecessor that lives has to give.
 fn pass(gate: Option<&mut Gate>, heritage: &mut Heritage) -> Result<(), Exit> {
     gate.map_or(Ok(()), |gate| gate.take(heritage)).map_err(|why| {
-        eprintln!("supervisord-rs: the supervisor before this one does not give way: {why}");
+        eprintln!("supervisord-rs: the previous supervisor does not give way: {why}");
         Exit::Failed
     })
 }
@@ -100,10 +102,10 @@ fn say_that_signals_can_come() {
 }
 
 /// Somebody's `NOTIFY_SOCKET` is no reason to do without a guardian.
-fn say_whom_nobody_listens_to() {
+fn report_notify_socket_without_store() {
     if let Some(name) = std::env::var_os(service_manager::NOTIFY_SOCKET) {
         eprintln!(
-            "supervisord-rs: nobody keeps descriptors at NOTIFY_SOCKET ({}): the supervisor has a guardian of its own (a unit needs FileDescriptorStoreMax=)",
+            "supervisord-rs: NOTIFY_SOCKET ({}) has no fd store, so the supervisor has its own guardian (a unit needs FileDescriptorStoreMax=)",
             name.display()
         );
     }
@@ -126,7 +128,7 @@ fn settings(
             // Only another binary reads the same text in another way.
             let _ = said(&problems);
             eprintln!(
-                "supervisord-rs: this binary refuses the configuration in force: the file is read"
+                "supervisord-rs: this binary refuses the configuration in force, so it reads the file"
             );
         }
         None => {}
@@ -158,7 +160,9 @@ fn warn_of_world(settings: &Settings, registry: &Registry) {
         }
     };
     if let Err(error) = std::thread::Builder::new().name("world".into()).spawn(look) {
-        tracing::warn!("no thread to look for what the configuration speaks of: {error}");
+        tracing::warn!(
+            "cannot start the thread that looks for files and users of the configuration: {error}"
+        );
     }
 }
 
@@ -170,12 +174,14 @@ fn start_log(json: bool) {
     let filter: Targets = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     if let Some(journal) = journal {
         if let Err(error) = tracing_subscriber::registry().with(filter).with(journal).try_init() {
-            eprintln!("supervisord-rs: no log: {error}");
+            eprintln!("supervisord-rs: cannot write a log: {error}");
         }
         return;
     }
     if let Err(error) = OwnLog::start(json) {
-        eprintln!("supervisord-rs: no thread for the log, whose reader can hold us now: {error}");
+        eprintln!(
+            "supervisord-rs: cannot start the log's thread, so a reader of the log that stops can stop the supervisor: {error}"
+        );
     }
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(OwnLog::default)
@@ -190,6 +196,6 @@ fn start_log(json: bool) {
         log.with(lines.compact().with_target(false)).try_init()
     };
     if let Err(error) = started {
-        eprintln!("supervisord-rs: no log: {error}");
+        eprintln!("supervisord-rs: cannot write a log: {error}");
     }
 }

@@ -1,9 +1,10 @@
-//! `__stop`: what systemd runs to stop the supervisor (`ExecStop=`, systemd.service(5)): orders the
-//! end, and waits for it.
+//! `__stop`: systemd runs it to stop the supervisor (`ExecStop=`, systemd.service(5)): it orders
+//! the end, and waits for it.
 //!
-//! After a hand-over the main process is no child of systemd's, and a unit with `KillMode=process`
-//! does not wait for the end of such a process: SIGKILL would follow SIGTERM at once, and no worker
-//! would be stopped in order. systemd does wait for this command, at most `TimeoutStopSec=`.
+//! After a hand-over the main process is not a child of systemd, and for a unit with
+//! `KillMode=process` systemd does not wait for the end of such a process: SIGKILL would follow
+//! SIGTERM at once, and workers would not stop in order. systemd does wait for this command, at
+//! most `TimeoutStopSec=`.
 
 use std::os::fd::AsFd;
 
@@ -23,7 +24,7 @@ pub(super) struct Options {
 
 pub(super) fn run(options: &Options) -> Exit {
     match stop(options.pid) {
-        // One that has ended already needs no order.
+        // A process that has ended already needs no order.
         Ok(()) | Err(Errno::ESRCH) => Exit::Done,
         Err(error) => {
             eprintln!("supervisord-rs: cannot stop process {}: {error}", options.pid);

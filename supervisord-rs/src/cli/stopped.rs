@@ -147,13 +147,13 @@ fn ending(code: &str, status: &str) -> Option<Ending> {
 }
 
 impl Options {
-    /// Whether a stop or a restart of the unit is on its way.
+    /// Whether systemd has a stop or restart job for the unit.
     fn has_job(&self) -> bool {
         let jobs = self.systemctl(&["list-jobs", "--plain", "--no-legend"]);
         has_stop_job(&jobs, &self.unit)
     }
 
-    /// Whether systemd itself keeps the supervisor out of the way of its workers
+    /// Whether systemd itself starts the supervisor in a subgroup beside its workers
     /// (`DelegateSubgroup=`, 254).
     fn has_subgroup(&self) -> bool {
         !self
@@ -162,7 +162,7 @@ impl Options {
             .is_empty()
     }
 
-    /// What systemctl prints; nothing when it fails.
+    /// The output of systemctl; nothing when it fails.
     fn systemctl(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("systemctl");
         if self.user {
@@ -178,7 +178,7 @@ impl Options {
     }
 }
 
-/// Each line is a number, a unit, a type and a state.
+/// Each line has a number, a unit, a type and a state.
 fn has_stop_job(jobs: &str, unit: &str) -> bool {
     jobs.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).any(
         |job| matches!(*job, [_, of, kind, ..] if of == unit && matches!(kind, "stop" | "restart" | "try-restart")),
