@@ -1,6 +1,6 @@
-//! A Unix socket at its name: bound there and nowhere else, so that `getsockname(2)` shows the name
-//! that clients know (sd_is_socket_unix(3) compares the two), and never open to more than it should
-//! be.
+//! A Unix socket at its final name: bound there and nowhere else, so that `getsockname(2)` shows
+//! the name that clients know (sd_is_socket_unix(3) compares the two), and never open to more users
+//! than it should be.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,23 +20,22 @@ use crate::reach::Reached;
 pub(crate) struct Access {
     /// Permission bits.
     pub(crate) mode: u32,
-    /// Its owner, where that is another than ours.
+    /// Its owner, where that is not the supervisor's user.
     pub(crate) user: Option<u32>,
-    /// Its group, where that is another than ours.
+    /// Its group, where that is not the supervisor's.
     pub(crate) group: Option<u32>,
 }
 
-/// A socket bound at `path`. One that nobody answers on is replaced: it refuses clients before and
-/// after it goes, and for the moment in between there is none.
+/// A socket bound at `path`. Replaces a socket without a server: clients are refused before and
+/// after, and for the moment in between there is no socket.
 ///
-/// # Errors
-/// `AddrInUse` when somebody answers there, or something else has the name; else what bind(2),
-/// chown(2) or chmod(2) say.
+/// # Errors `AddrInUse` when a server answers there, or another kind of file has the name;
+/// otherwise those of bind(2), chown(2) or chmod(2).
 pub(crate) fn bind(path: &Path, kind: Type, access: Access) -> io::Result<Socket> {
     remove_dead(path, kind)?;
     let socket = Socket::new(Domain::UNIX, kind, None)?;
-    // The file gets the bits of the socket, less the umask: it is not open to others for a moment
-    // (unix(7) does not say so; net/unix/af_unix.c does).
+    // The file gets the bits of the socket, less the umask: it is never open to others, not even
+    // for a moment (unix(7) does not say so; net/unix/af_unix.c does).
     fchmod(socket.as_fd(), Mode::from_bits_truncate(access.mode & 0o700))?;
     socket.bind(&SockAddr::unix(path)?)?;
     arrange(path, access)?;
@@ -46,10 +45,10 @@ pub(crate) fn bind(path: &Path, kind: Type, access: Access) -> io::Result<Socket
 /// Gives the socket at `path` its owner, its group and its bits, in this order: it is never open to
 /// another group.
 ///
-/// # Errors
-/// `NotFound` and `AddrInUse` when there is no socket; what chown(2) or chmod(2) say.
+/// # Errors `NotFound` and `AddrInUse` when there is no socket; those of chown(2) or chmod(2).
 pub(crate) fn arrange(path: &Path, access: Access) -> io::Result<()> {
-    // By a descriptor: who may write the directory could put a link in its place meanwhile.
+    // By a descriptor: a user who may write to the directory could put a link in its place
+    // meanwhile.
     let reached = Reached::of(path)?;
     let flags = libc::O_PATH | libc::O_NOFOLLOW;
     let found = File::options().read(true).custom_flags(flags).open(reached.path())?;
@@ -79,14 +78,15 @@ fn remove_dead(path: &Path, kind: Type) -> io::Result<()> {
     fs::remove_file(reached.path())
 }
 
-/// Whether somebody has it open.
+/// Whether a server has it open.
 fn is_served(path: &Path, kind: Type) -> io::Result<bool> {
     let probe = Socket::new(Domain::UNIX, kind, None)?;
-    // A server that accepts nobody has a full queue, and would hold us (connect(2), EAGAIN).
+    // A server that accepts no client has a full queue, and a blocking connect would wait
+    // (connect(2), EAGAIN).
     probe.set_nonblocking(true)?;
     Ok(match probe.connect(&SockAddr::unix(path)?) {
         Ok(()) => true,
-        // EPROTOTYPE: it lives, and is of another kind.
+        // EPROTOTYPE: there is a server, of another socket type.
         Err(error) => {
             error.kind() == io::ErrorKind::WouldBlock
                 || error.raw_os_error() == Some(libc::EPROTOTYPE)

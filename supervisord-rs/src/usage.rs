@@ -1,9 +1,9 @@
-//! What workers use: processor time, memory, threads, descriptors, context switches, from /proc
-//! (proc(5)).
+//! The resource usage of workers: processor time, memory, threads, descriptors, context switches,
+//! from /proc (proc(5)).
 //!
-//! A worker's figures are those of its process and all that descends from it; a thread's are its
-//! own, where the kernel keeps them by thread. Reading memory by share (PSS) takes the kernel a
-//! look at every page: do it beside the loop.
+//! A worker's figures are those of its process and all its descendants; a thread's are its own,
+//! where the kernel keeps them by thread. To read the share of memory (PSS) the kernel inspects
+//! every page: do it outside the loop.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,8 +12,8 @@ use std::path::Path;
 use crate::control::protocol::{StatusReport, Usage, WorkerStatus};
 use crate::process_table::{self, Stat, field};
 
-/// Fills in the figures of a report. Blocks for as long as /proc takes: milliseconds, with large
-/// workers more.
+/// Fills in the figures of a report. Blocks for as long as /proc takes: milliseconds, longer with
+/// large workers.
 pub fn fill(report: &mut StatusReport) {
     let children = children();
     report.supervisor.usage = process(report.supervisor.pid);
@@ -62,7 +62,7 @@ fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     Some(one? + other?)
 }
 
-/// A process by itself; `None` when it is gone.
+/// A single process; `None` when it is gone.
 fn process(pid: i32) -> Option<Usage> {
     let root = process_table::entry(pid);
     let stat = process_table::stat(pid)?;
@@ -100,7 +100,7 @@ fn of_zombie(stat: &Stat) -> Usage {
     }
 }
 
-/// A thread by itself: what it shares with its process is not its own.
+/// A single thread, without what it shares with its process.
 fn thread(pid: i32, tid: i32) -> Option<Usage> {
     let cpu_us = microseconds(&process_table::thread_stat(pid, tid)?);
     let (voluntary_switches, involuntary_switches) = switches(&process_table::task(pid, tid));
@@ -123,7 +123,7 @@ fn ticks_per_second() -> u64 {
     ticks.and_then(|ticks| u64::try_from(ticks).ok()).filter(|ticks| *ticks > 0).unwrap_or(100)
 }
 
-/// By process, its children.
+/// The children of each process.
 fn children() -> BTreeMap<i32, Vec<i32>> {
     let mut found: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for pid in process_table::pids() {

@@ -1,4 +1,4 @@
-//! The headline: the same four workers under each isolation, one of them broken, and who died with
+//! `compare`: the same four workers under each isolation, a fault in one of them, and who died with
 //! it.
 
 use std::io::{IsTerminal, Write};
@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 use super::report;
 use super::trial::{self, Isolation, Setting, Trial};
 
-/// What to compare.
+/// The options of a comparison.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The faults, as written.
     pub faults: Vec<String>,
-    /// Where the workers live.
+    /// The isolations of the workers.
     pub isolations: Vec<Isolation>,
     /// Whether to print JSON.
     pub json: bool,
 }
 
-/// Faults that are compared when none is named.
+/// The faults of a comparison by default.
 pub const DEFAULT_FAULTS: [&str; 3] = ["panic", "segfault", "hang"];
 
 /// `compare --json`, version 1.
@@ -28,13 +28,13 @@ pub const DEFAULT_FAULTS: [&str; 3] = ["panic", "segfault", "hang"];
 pub struct Comparison {
     /// Version of this shape.
     pub version: u32,
-    /// Where it was measured: times are of this machine, counts are not.
+    /// The machine: times depend on it, counts do not.
     pub machine: Machine,
-    /// One each.
+    /// One for each fault and isolation.
     pub trials: Vec<Trial>,
 }
 
-/// Where it was measured.
+/// The machine of a comparison.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
     /// `uname -s -r`.
@@ -47,8 +47,8 @@ pub struct Machine {
 
 /// Runs every trial, shows progress while it runs, and prints the table or JSON.
 ///
-/// Exit status 0: every trial was finished, and every incident says what was seen from outside;
-/// else 1.
+/// Exit status 0: every trial has finished, and every incident agrees with the view from outside;
+/// otherwise 1.
 #[must_use]
 pub fn run(options: &Options) -> ExitCode {
     let settings = settings(options);
@@ -74,13 +74,13 @@ pub fn run(options: &Options) -> ExitCode {
         let size = stdout.is_terminal().then(|| ratatui::crossterm::terminal::size().ok());
         report::table(&comparison, size.flatten().map(|(columns, _)| columns))
     };
-    // A reader that went away (`| head`) is no failure of ours.
+    // A reader that went away (`| head`) is not a failure of the comparison.
     let _ = writeln!(std::io::stdout(), "{text}");
     let lies = comparison.trials.iter().filter(|trial| !trial.incident_agrees);
     for trial in lies {
         failed = true;
         eprintln!(
-            "supervisord-rs: {} in {}: the incident does not say what was seen from outside (lost {}, survived {}): {}",
+            "supervisord-rs: {} in {}: the incident disagrees with the view from outside (lost {}, survived {}): {}",
             trial.fault,
             trial.isolation.name(),
             trial.lost.join(" "),

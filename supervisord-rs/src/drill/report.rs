@@ -68,7 +68,7 @@ fn row(trial: &Trial) -> [String; 8] {
     ]
 }
 
-/// What it means, from what was measured.
+/// The conclusion from the measurements.
 fn meaning(trials: &[Trial]) -> String {
     let worst = trials.iter().max_by_key(|trial| (trial.supervisor_died, trial.lost.len()));
     let best = trials
