@@ -10,3 +10,4 @@ mod diagnostics;
 mod harness;
 mod places;
 mod top;
+mod verbs;

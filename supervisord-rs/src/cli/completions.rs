@@ -1,11 +1,15 @@
-//! `completions`: scripts for the completion of shells.
+//! `completions`: what a shell completes: verbs and options, and the names of the workers that the
+//! running supervisor has.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use clap::{Args, Command};
 use clap_complete::Shell;
 
 use super::Exit;
+use super::output::line;
+use crate::control::client::Client;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -18,8 +22,66 @@ pub(super) fn run(options: &Options, mut command: Command) -> Exit {
     // Into memory first: the generator panics when it cannot write, and a reader may go away.
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut command, name, &mut script);
+    script.extend_from_slice(names_in(options.shell).as_bytes());
     match std::io::stdout().write_all(&script) {
         Ok(()) => Exit::Done,
         Err(_) => Exit::Failed,
     }
 }
+
+/// `__workers`: the names that a shell completes, one a line; none where no supervisor answers.
+pub(super) fn names(client: &Client) -> Exit {
+    let Ok(status) = client.status() else { return Exit::Done };
+    let mut names: BTreeSet<String> = status.supervisor.instances.into_keys().collect();
+    for worker in status.workers {
+        if worker.group != worker.base {
+            names.insert(format!("{}:", worker.group));
+        }
+        names.insert(worker.name);
+    }
+    let _ = names.iter().all(|name| line(name));
+    Exit::Done
+}
+
+/// What has a shell ask for the names, behind the verbs that take them.
+fn names_in(shell: Shell) -> &'static str {
+    match shell {
+        Shell::Bash => BASH,
+        Shell::Zsh => ZSH,
+        Shell::Fish => FISH,
+        _ => "",
+    }
+}
+
+const BASH: &str = r#"
+_supervisord_rs_workers() {
+    _supervisord-rs "$@"
+    local current="${COMP_WORDS[COMP_CWORD]}" word
+    [[ $current == -* ]] && return 0
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        case "$word" in
+            status|start|stop|restart|pause|resume|scale|signal|inject|logs)
+                COMPREPLY+=( $(compgen -W "$("${COMP_WORDS[0]}" __workers 2>/dev/null)" -- "$current") )
+                return 0
+                ;;
+        esac
+    done
+}
+# A group ends with a colon, which is no end of a word here.
+COMP_WORDBREAKS="${COMP_WORDBREAKS//:}"
+complete -F _supervisord_rs_workers -o bashdefault -o default supervisord-rs
+"#;
+
+const ZSH: &str = r#"
+_supervisord_rs_workers() {
+    _supervisord-rs "$@"
+    if [[ ${words[(I)(status|start|stop|restart|pause|resume|scale|signal|inject|logs)]} -gt 1 ]]; then
+        compadd -- ${(f)"$(${words[1]} __workers 2>/dev/null)"}
+    fi
+}
+(( $+functions[compdef] )) && compdef _supervisord_rs_workers supervisord-rs
+"#;
+
+const FISH: &str = r#"
+complete -c supervisord-rs -n "__fish_seen_subcommand_from status start stop restart pause resume scale signal inject logs" -f -a "(supervisord-rs __workers 2>/dev/null)"
+"#;

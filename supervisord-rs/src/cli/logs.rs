@@ -3,19 +3,21 @@
 //! inotify(7) reports new output: the verb sleeps while no worker writes. It sorts lines of several
 //! files by their times, as far as they have any.
 
-use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::Exit;
 use super::exit::report;
-use super::harmless::{harmless, harmless_bytes};
+use super::harmless::harmless;
 use super::log_file::{LogFile, open_regular};
+use super::log_lines::{Shown, Style, print};
 use crate::control::client::Client;
-use crate::control::protocol::WorkerStatus;
+use crate::control::protocol::{StatusReport, WorkerStatus};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -24,25 +26,40 @@ pub(super) struct Options {
     /// Follow new lines, until interrupted.
     #[arg(short, long)]
     follow: bool,
-    /// Show so many lines of each file first, rotated ones included.
-    #[arg(short = 'n', long, default_value_t = 10)]
-    lines: usize,
+    /// Show so many lines of each file first, rotated ones included. Default: 10; with --since, all.
+    #[arg(short = 'n', long)]
+    lines: Option<usize>,
+    /// Only lines of the last 10m, say. A line without a time counts as the one before it, and a
+    /// file without any (`logs: { timestamps: true }`) as when it was last written to.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    since: Option<Duration>,
+    /// Only standard error, of workers whose `logs:` keep it apart.
+    #[arg(long)]
+    stderr: bool,
+    /// An object a line: at, worker, stream, message.
+    #[arg(long, conflicts_with = "raw")]
+    json: bool,
     /// Print the original bytes on a terminal too. Without it, control characters are escaped, as
     /// `\x1b`.
     #[arg(long)]
     raw: bool,
 }
 
+/// Lines to begin with by default.
+const LINES: usize = 10;
+
 /// Advice to a user who may not read a log: the API passes no output of workers on.
 const DENIED: &str =
     "; read it as root or as the supervisor's own user, or let the group of the file in";
 
-/// A file to show.
-struct Shown {
-    file: LogFile,
-    label: String,
-    /// The time of its last line that had one.
-    time: Vec<u8>,
+/// Files to show, and messages about the others.
+#[derive(Default)]
+struct Files {
+    /// By their own names: who writes to each, and which stream.
+    found: BTreeMap<PathBuf, (BTreeSet<String>, &'static str)>,
+    elsewhere: Vec<String>,
+    unreadable: Vec<String>,
+    is_denied: bool,
 }
 
 pub(super) fn run(options: &Options, client: &Client) -> Exit {
@@ -50,7 +67,6 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         Ok(status) => status,
         Err(error) => return report(&error),
     };
-    let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
     for name in &options.workers {
         let base = name.strip_suffix(':').unwrap_or(name);
         let is_empty = status.supervisor.instances.contains_key(base);
@@ -59,73 +75,113 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
             return Exit::NoSuchWorker;
         }
     }
-    let mut elsewhere = Vec::new();
-    let mut unreadable = Vec::new();
-    let mut is_denied = false;
-    for worker in &status.workers {
-        if options.workers.is_empty() || options.workers.iter().any(|name| is_meant(worker, name)) {
-            for target in [&worker.stdout, &worker.stderr] {
-                // Such a name means another file in this process than in the supervisor.
-                let is_a_process =
-                    ["/dev/", "/proc/"].iter().any(|start| target.starts_with(start));
-                if target.starts_with('/') && !is_a_process {
-                    // One file, whatever names it has: the supervisor rotates it under its own
-                    // name.
-                    let own = std::fs::canonicalize(target).unwrap_or_else(|_| target.into());
-                    match open_regular(&own) {
-                        // A file that does not exist yet may appear.
-                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                            let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
-                            is_denied |= denied;
-                            let advice = if denied { DENIED } else { "" };
-                            unreadable.push(format!(
-                                "cannot show {target}, the output of {}: {error}{advice}",
-                                worker.name
-                            ));
-                        }
-                        Ok(_) | Err(_) => {
-                            files.entry(own).or_insert_with(|| worker.name.clone());
-                        }
-                    }
-                } else if !options.workers.is_empty() {
-                    elsewhere.push(format!("the output of {} goes to {target}", worker.name));
-                }
-            }
-        }
-    }
-    elsewhere.dedup();
-    unreadable.dedup();
-    elsewhere
+    let files = Files::of(options, &status);
+    files
+        .elsewhere
         .iter()
-        .chain(&unreadable)
+        .chain(&files.unreadable)
         .for_each(|line| eprintln!("supervisord-rs: {}", harmless(line)));
-    if files.is_empty() && !unreadable.is_empty() {
-        return if is_denied { Exit::RefusedOrUnknown } else { Exit::Failed };
+    if files.found.is_empty() && !files.unreadable.is_empty() {
+        return if files.is_denied { Exit::RefusedOrUnknown } else { Exit::Failed };
     }
-    let has_names = files.len() > 1;
+    let style = Style {
+        // Another program gets the original bytes; a terminal would obey them.
+        is_raw: options.raw || !std::io::stdout().is_terminal(),
+        is_json: options.json,
+        has_names: files.found.len() > 1,
+        since: options.since.map(|since| {
+            let from = SystemTime::now().checked_sub(since).unwrap_or(SystemTime::UNIX_EPOCH);
+            crate::record::events::wall(from).into_bytes()
+        }),
+    };
     let mut shown: Vec<Shown> = files
+        .found
         .into_iter()
-        .map(|(path, name)| Shown {
-            file: LogFile::new(path),
-            label: if has_names { format!("{name} | ") } else { String::new() },
-            time: Vec::new(),
-        })
+        .map(|(path, (names, stream))| Shown::new(LogFile::new(path), names, stream))
         .collect();
     // Before the first read, so that no line is missed.
     let watch = options.follow.then(|| watch(&shown));
-    // Another program gets the original bytes; a terminal would obey them.
-    let is_raw = options.raw || !std::io::stdout().is_terminal();
-    if !print(&mut shown, is_raw, |file| file.last_lines(options.lines)) {
+    let default = if options.since.is_some() { usize::MAX } else { LINES };
+    let lines = options.lines.unwrap_or(default);
+    if !print(&mut shown, &style, |file| file.last_lines(lines)) {
         return Exit::Done;
     }
     match watch {
         None => Exit::Done,
-        Some(Ok(watch)) => follow(&watch, &mut shown, is_raw),
+        Some(Ok(watch)) => follow(&watch, &mut shown, &style),
         Some(Err(error)) => {
             eprintln!("supervisord-rs: cannot follow: {error}");
             Exit::Failed
         }
     }
+}
+
+impl Files {
+    fn of(options: &Options, status: &StatusReport) -> Self {
+        let mut files = Self::default();
+        let is_named = !options.workers.is_empty();
+        for worker in &status.workers {
+            if is_named && !options.workers.iter().any(|name| is_meant(worker, name)) {
+                continue;
+            }
+            let is_merged = worker.stdout == worker.stderr;
+            if options.stderr && is_merged {
+                files.elsewhere.push(format!(
+                    "{} writes both streams to one place; `logs: {{ stderr: FILE }}` keeps them apart",
+                    worker.name
+                ));
+                continue;
+            }
+            if !options.stderr {
+                files.add(worker, &worker.stdout, "stdout", is_named);
+            }
+            if !is_merged {
+                files.add(worker, &worker.stderr, "stderr", is_named);
+            }
+        }
+        // Others may write to the same files.
+        for worker in &status.workers {
+            for target in [&worker.stdout, &worker.stderr] {
+                if let Some((names, _)) = files.found.get_mut(&own_name(target)) {
+                    names.insert(worker.name.clone());
+                }
+            }
+        }
+        files.elsewhere.dedup();
+        files.unreadable.dedup();
+        files
+    }
+
+    fn add(&mut self, worker: &WorkerStatus, target: &str, stream: &'static str, is_named: bool) {
+        // Such a name means another file in this process than in the supervisor.
+        let is_a_process = ["/dev/", "/proc/"].iter().any(|start| target.starts_with(start));
+        if !target.starts_with('/') || is_a_process {
+            if is_named {
+                self.elsewhere.push(format!("the output of {} goes to {target}", worker.name));
+            }
+            return;
+        }
+        let own = own_name(target);
+        match open_regular(&own) {
+            // A file that does not exist yet may appear.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
+                self.is_denied |= denied;
+                let advice = if denied { DENIED } else { "" };
+                let name = &worker.name;
+                self.unreadable
+                    .push(format!("cannot show {target}, the output of {name}: {error}{advice}"));
+            }
+            Ok(_) | Err(_) => {
+                self.found.entry(own).or_insert_with(|| (BTreeSet::new(), stream));
+            }
+        }
+    }
+}
+
+/// One file, whatever names it has: the supervisor rotates it under its own name.
+fn own_name(target: &str) -> PathBuf {
+    std::fs::canonicalize(target).unwrap_or_else(|_| target.into())
 }
 
 /// Its own name, the name that its instances share, or its group as `GROUP:`.
@@ -154,11 +210,11 @@ fn watch(shown: &[Shown]) -> nix::Result<Inotify> {
     Ok(watch)
 }
 
-fn follow(watch: &Inotify, shown: &mut [Shown], is_raw: bool) -> Exit {
+fn follow(watch: &Inotify, shown: &mut [Shown], style: &Style) -> Exit {
     loop {
         // Repeats while there is more than one read returns.
         while shown.iter_mut().any(|shown| shown.file.has_news()) {
-            if !print(shown, is_raw, LogFile::news) {
+            if !print(shown, style, LogFile::news) {
                 return Exit::Done;
             }
         }
@@ -170,69 +226,5 @@ fn follow(watch: &Inotify, shown: &mut [Shown], is_raw: bool) -> Exit {
                 return Exit::Failed;
             }
         }
-    }
-}
-
-/// Length of `2026-01-02T03:04:05.678Z`.
-const TIME: usize = 24;
-
-/// The time of a line, if it has one: `timestamps: true`, or `format: json`.
-fn time(line: &[u8]) -> Option<&[u8]> {
-    let line = line.strip_prefix(br#"{"at":""#).unwrap_or(line);
-    line.get(..TIME).filter(|time| time[4] == b'-' && time[10] == b'T' && time[TIME - 1] == b'Z')
-}
-
-/// Prints the lines of all files by time. A line without a time counts as written with the one
-/// before it; in a file without any times, at the file's last write. Raw: prints the original
-/// bytes, which need not be UTF-8. False when the reader has gone.
-fn print(shown: &mut [Shown], is_raw: bool, mut take: impl FnMut(&mut LogFile) -> Vec<u8>) -> bool {
-    let mut all: Vec<(Vec<u8>, usize, Vec<u8>)> = Vec::new();
-    for (index, shown) in shown.iter_mut().enumerate() {
-        let bytes = take(&mut shown.file);
-        let lines = || bytes.split_inclusive(|&byte| byte == b'\n');
-        if shown.time.is_empty() {
-            let first = lines().find_map(time).map(<[u8]>::to_vec);
-            shown.time = first.unwrap_or_else(|| shown.file.modified().into_bytes());
-        }
-        for line in lines() {
-            if let Some(time) = time(line) {
-                shown.time = time.to_vec();
-            }
-            all.push((shown.time.clone(), index, line.to_vec()));
-        }
-    }
-    // Stable: the lines of one file stay in their order.
-    all.sort_by(|one, other| one.0.cmp(&other.0));
-    let mut stdout = std::io::stdout().lock();
-    let mut write = || -> std::io::Result<()> {
-        for (_, index, line) in &all {
-            stdout.write_all(shown[*index].label.as_bytes())?;
-            if is_raw {
-                stdout.write_all(line)?;
-            } else {
-                stdout.write_all(&harmless_bytes(line))?;
-            }
-            if !line.ends_with(b"\n") {
-                stdout.write_all(b"\n")?;
-            }
-        }
-        stdout.flush()
-    };
-    write().is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::time;
-
-    #[test]
-    fn times_are_those_of_text_and_json() {
-        let at = "2026-01-02T03:04:05.678Z";
-        assert_eq!(time(format!("{at} x").as_bytes()), Some(at.as_bytes()));
-        assert_eq!(
-            time(format!("{{\"at\":\"{at}\",\"message\":1}}").as_bytes()),
-            Some(at.as_bytes())
-        );
-        assert_eq!(time(b"a line without a time, and long enough"), None);
     }
 }

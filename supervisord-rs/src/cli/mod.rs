@@ -11,11 +11,13 @@ mod harmless;
 mod incidents;
 mod inject;
 mod log_file;
+mod log_lines;
 mod logs;
 mod man;
 mod orders;
 mod outcomes;
 mod output;
+mod phase;
 mod place;
 mod progress;
 mod reload;
@@ -90,7 +92,7 @@ Examples:
     Check(check::Options),
     /// Show workers.
     #[command(
-        after_help = "Examples:\n  supervisord-rs status\n  supervisord-rs status api db --json\n  supervisord-rs status --watch"
+        after_help = "Examples:\n  supervisord-rs status\n  supervisord-rs status api db --json\n  supervisord-rs status --watch\n  supervisord-rs status --wait running --timeout 30s"
     )]
     Status(status::Options),
     /// Start workers and what they depend on; clears counts and quarantine.
@@ -125,7 +127,7 @@ Examples:
     Scale(orders::ScaleOptions),
     /// Send a signal to a worker's process.
     #[command(
-        after_help = "Examples:\n  supervisord-rs signal api HUP\n  supervisord-rs signal db 9"
+        after_help = "Examples:\n  supervisord-rs signal api HUP\n  supervisord-rs signal api reload\n  supervisord-rs signal db 9"
     )]
     Signal(orders::SignalOptions),
     /// Commit a fault in a worker, and show what it destroyed. Needs `fault_injection: allow`.
@@ -134,7 +136,9 @@ Examples:
     )]
     Inject(inject::Options),
     /// Show the captured output of workers.
-    #[command(after_help = "Examples:\n  supervisord-rs logs api -n 50\n  supervisord-rs logs -f")]
+    #[command(
+        after_help = "Examples:\n  supervisord-rs logs api -n 50\n  supervisord-rs logs --since 10m --json\n  supervisord-rs logs -f"
+    )]
     Logs(logs::Options),
     /// Watch workers and their resource usage by fault domain; start, stop, restart them and follow
     /// their logs by a key.
@@ -190,6 +194,9 @@ Examples:
   supervisord-rs completions bash > /etc/bash_completion.d/supervisord-rs
   supervisord-rs completions fish > ~/.config/fish/completions/supervisord-rs.fish")]
     Completions(completions::Options),
+    /// For completions: the names of workers, one a line.
+    #[command(name = "__workers", hide = true)]
+    Names,
     /// For `ExecStop=` of a unit: orders the end of the supervisor, and waits for it.
     #[command(name = "__stop", hide = true)]
     StopMain(stop_main::Options),
@@ -230,6 +237,7 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
         Verb::Stopped(options) => stopped::run(&options, place),
         Verb::Faults(options) => without(&|| faults::run(&options)),
         Verb::Man(options) => without(&|| man::run(&options, Cli::command())),
+        Verb::Names => with_client(&completions::names),
         Verb::Completions(options) => without(&|| completions::run(&options, Cli::command())),
         Verb::Status(options) => with_client(&|client| status::run(&options, client)),
         Verb::Start(options) => with_client(&|client| orders::start(&options, client)),

@@ -8,10 +8,11 @@ use clap::Args;
 use super::Exit;
 use super::harmless::harmless;
 use super::output::{has_colour, json, line, terminal_width};
+use super::phase;
 use super::table::{Cell, Column, fit};
 use super::time;
 use crate::control::client::{Client, ClientError};
-use crate::control::protocol::{StatusReport, Usage, WorkerStatus};
+use crate::control::protocol::{StatusReport, Usage, WAIT_DEFAULT, WorkerStatus};
 use crate::record::words;
 
 #[derive(Args, Debug)]
@@ -27,14 +28,40 @@ pub(super) struct Options {
     /// Again at each change, until interrupted.
     #[arg(long, short, conflicts_with = "json")]
     watch: bool,
+    /// First wait until all of them are in this phase, such as running.
+    #[arg(long, value_name = "PHASE", value_parser = phase::PHASES, conflicts_with = "watch")]
+    wait: Option<String>,
+    /// Wait at most this long, such as 10s. Default: 5m.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "wait")]
+    timeout: Option<Duration>,
 }
 
 pub(super) fn run(options: &Options, client: &Client) -> Exit {
+    if let Some(wanted) = &options.wait {
+        return wait(options, wanted, client);
+    }
     let exit = show(options, client);
     if options.watch {
         watch(options, client);
     }
     exit
+}
+
+fn wait(options: &Options, wanted: &str, client: &Client) -> Exit {
+    let is_meant = |worker: &WorkerStatus| {
+        options.workers.is_empty() || options.workers.iter().any(|name| is_meant(worker, name))
+    };
+    let limit = options.timeout.unwrap_or(WAIT_DEFAULT);
+    let outcome = phase::wait(client, wanted, limit, &is_meant);
+    let shown = show(options, client);
+    let why = match outcome {
+        _ if shown == Exit::RefusedOrUnknown => return shown,
+        phase::Outcome::Reached => return Exit::Done,
+        phase::Outcome::TimedOut => format!("not all are {wanted} after {limit:?}"),
+        phase::Outcome::InVain => format!("not all will be {wanted} by themselves"),
+    };
+    eprintln!("supervisord-rs: {why}");
+    Exit::Failed
 }
 
 fn show(options: &Options, client: &Client) -> Exit {

@@ -109,6 +109,8 @@ pub struct Launch {
     pub on_panic: OnPanic,
     /// How a `command:` is asked to stop. SDK workers are asked through their board.
     pub stop: StopMeans,
+    /// What has it read its own configuration again (commands only).
+    pub reload_signal: Option<i32>,
     /// How it tells that it is ready.
     pub ready: Ready,
     /// How its health is watched while it runs.

@@ -23,7 +23,7 @@ use super::{
 const NAME_MAX: usize = 63;
 
 /// Keys of a worker besides those of its surroundings; `defaults:` has all but the first three.
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "command",
     "worker",
     "args",
@@ -40,6 +40,7 @@ const KEYS: [&str; 20] = [
     "heartbeat",
     "depends_on",
     "stop",
+    "reload_signal",
     "sockets",
     "logs",
     "inject",
@@ -158,6 +159,15 @@ pub(super) fn read(
             .map(|choice| choice.value)
             .unwrap_or_default(),
         stop: means,
+        reload_signal: section
+            .get_if(
+                !is_sdk,
+                "reload_signal",
+                "only a `command:` has `reload_signal:`",
+                "no `reload_signal:` for a `worker:`",
+            )
+            .and_then(|cursor| cursor.signal())
+            .map(|signal| signal.value),
         ready,
         health,
         sockets: sockets::read(section, is_process && !is_sdk),

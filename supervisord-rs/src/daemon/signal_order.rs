@@ -8,6 +8,9 @@ use crate::control::protocol::{Done, Failure, SignalName, SignalRequest};
 use crate::control::request::{Answer, Peer};
 use crate::record::words;
 
+/// Stands for each worker's own `reload_signal:`.
+const RELOAD: &str = "reload";
+
 impl Daemon {
     pub(super) fn order_signal(
         &mut self,
@@ -17,7 +20,13 @@ impl Daemon {
     ) {
         let names: Vec<String> =
             request.workers.iter().chain(request.worker.as_ref()).cloned().collect();
-        let found = self.resolve(&names).and_then(|ids| Ok((ids, number(&request.signal)?)));
+        let found = self.resolve(&names).and_then(|ids| {
+            let signal = match &request.signal {
+                SignalName::Name(name) if name == RELOAD => self.reload_signal(&ids)?,
+                signal => number(signal)?,
+            };
+            Ok((ids, signal))
+        });
         let (ids, signal) = match found {
             Ok(found) => found,
             Err(failure) => return drop(answer.send(Err(failure))),
@@ -27,6 +36,24 @@ impl Daemon {
         let message = self.signalled(&name, &ids);
         let pending = Pending { answer, message, wait: None, subject, is_silent: false };
         self.order(Command::Signal { workers: ids, signal }, pending);
+    }
+
+    /// What has these read their own configuration again; one signal for all of them.
+    fn reload_signal(&self, ids: &[WorkerId]) -> Result<i32, Failure> {
+        let refused = |message: String| Failure::new("refused", message);
+        let mut common = None;
+        for id in ids {
+            let name = self.names.worker(*id);
+            let Some(signal) = self.drivers.launch_of(*id).reload_signal else {
+                let advice = "write `reload_signal: HUP` in its configuration, or name the signal";
+                return Err(refused(format!("{name} has no `reload_signal:`; {advice}")));
+            };
+            if *common.get_or_insert(signal) != signal {
+                let advice = "name workers with the same one";
+                return Err(refused(format!("{name} has another `reload_signal:`; {advice}")));
+            }
+        }
+        common.ok_or_else(|| refused("there is no worker to reload".to_owned()))
     }
 
     /// Who gets it, and who does not.

@@ -44,7 +44,10 @@ impl Daemon {
                 &mut report.restarted
             } else if is_live && ours.isolation == Isolation::Thread {
                 &mut report.threads
-            } else if !is_same_launch || !is_same_policy {
+            } else if !is_same_launch
+                || !is_same_policy
+                || ours.reload_signal != theirs.reload_signal
+            {
                 &mut report.changed
             } else {
                 &mut report.kept

@@ -1,0 +1,64 @@
+//! `status --wait`: until workers are in a phase.
+
+use std::time::Duration;
+
+use super::orders::PAUSE;
+use crate::control::client::{Client, ClientError};
+use crate::control::protocol::WorkerStatus;
+use crate::waiting::until;
+
+/// The phases that can be waited for.
+pub(super) const PHASES: [&str; 9] = [
+    "idle",
+    "launching",
+    "starting",
+    "running",
+    "stopping",
+    "killing",
+    "backoff",
+    "quarantined",
+    "finished",
+];
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All of them are there; or there is nothing to wait for, which `status` says.
+    Reached,
+    /// The time is over.
+    TimedOut,
+    /// One of them does not come there by itself.
+    InVain,
+}
+
+/// Waits until all that `is_meant` are in this phase, also for a supervisor that does not answer
+/// yet.
+pub(super) fn wait(
+    client: &Client,
+    phase: &str,
+    limit: Duration,
+    is_meant: &dyn Fn(&WorkerStatus) -> bool,
+) -> Outcome {
+    let reached = until(limit, PAUSE, || {
+        let status = match client.status() {
+            Ok(status) => status,
+            Err(ClientError::NoSupervisor { .. } | ClientError::BrokenOff(_)) => return None,
+            Err(_) => return Some(Outcome::Reached),
+        };
+        let meant: Vec<&WorkerStatus> =
+            status.workers.iter().filter(|worker| is_meant(worker)).collect();
+        if meant.iter().all(|worker| worker.phase == phase) {
+            return Some(Outcome::Reached);
+        }
+        let is_lost = meant.iter().any(|worker| worker.phase != phase && is_at_rest(worker));
+        is_lost.then_some(Outcome::InVain)
+    });
+    reached.unwrap_or(Outcome::TimedOut)
+}
+
+/// Whether nothing happens to it until a person or the file says so.
+fn is_at_rest(worker: &WorkerStatus) -> bool {
+    let ended = ["quarantined", "finished"].contains(&worker.phase.as_str());
+    let is_idle = worker.phase == "idle" && !worker.wanted;
+    worker.in_vain.is_some() || is_idle || ended && worker.retry_in_ms.is_none()
+}
