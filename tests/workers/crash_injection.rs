@@ -158,3 +158,17 @@ fn on_hang_recycle_ends_the_whole_domain_of_a_hung_thread() {
         supervisor.stop();
     }
 }
+
+#[test]
+fn an_injection_every_so_often_strikes_first_after_that_time() {
+    let bed = Bed::new();
+    let begun = std::time::Instant::now();
+    let supervisor = bed.start(
+        "version: 1\nsupervisor: { fault_injection: allow }\nworkers:\n  \
+         w: { worker: ticker, isolation: process, inject: [ { fault: segfault, every: 3s, times: 1 } ] }\n",
+    );
+    let incident = supervisor.wait_incident(0);
+    assert!(incident.fault.injected, "{incident:?}");
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
+    supervisor.stop();
+}

@@ -78,3 +78,20 @@ fn a_hook_that_hangs_fails_or_is_missing_disturbs_no_worker() {
     assert_eq!(supervisor.worker("good").pid, good.pid);
     supervisor.stop();
 }
+
+#[test]
+fn a_death_in_which_no_worker_was_lost_has_its_recovery_too() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nhooks:\n  - { on: [failed, recovered], command: [sh, -c, 'cat >> HOOKS'] }\nworkers:\n  \
+        w: { command: [sleep, 1d], ready: { after: 0s } }\n"
+        .replace("HOOKS", bed.path("hooks.jsonl").to_str().expect("UTF-8"));
+    let supervisor = bed.start(&yaml);
+    let before = supervisor.wait_running();
+    crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+    supervisor.wait("both events", |_| {
+        let text = std::fs::read_to_string(bed.path("hooks.jsonl")).ok()?;
+        let told = |event: &str| text.contains(&format!("\"event\":\"{event}\""));
+        (told("failed") && told("recovered")).then_some(())
+    });
+    supervisor.stop();
+}

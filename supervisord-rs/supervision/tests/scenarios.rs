@@ -4,7 +4,7 @@ mod world;
 
 use supervision::Extension;
 use supervision::spec::{
-    Condition, DomainKind, DomainSpec, Limit, OnHang, Readiness, RestartPolicy, Strategy,
+    Condition, DomainKind, DomainSpec, Exit, Limit, OnHang, Readiness, RestartPolicy, Strategy,
 };
 use supervision::{
     Cause, Command, DomainId, Effect, Ending, Event, Fate, FaultId, GivingUp, IncidentId,
@@ -715,6 +715,21 @@ fn a_critical_worker_that_is_down_for_good_ends_everything() {
         let exit = world.log.last().expect("the last effect");
         assert_eq!(*exit, Effect::Exit { orderly, critical: Some(ending) });
     }
+}
+
+#[test]
+fn a_critical_worker_whose_ending_is_a_success_ends_everything_in_order_with_its_status() {
+    let mut spec = spec(&["a", "b"]);
+    spec.workers[0].critical = true;
+    spec.workers[0].restart.policy = RestartPolicy::OnFailure;
+    spec.workers[0].restart.success = vec![Exit::Code(1)];
+    let mut world = up(spec);
+    world.end(world.present(0), EXIT_1);
+    world.settle();
+    assert_eq!((world.exited, world.opened.len()), (Some(true), 0));
+    let exit = world.log.last().expect("the last effect");
+    let ending = Ending { cause: Cause::Finished, ..EXIT_1 };
+    assert_eq!(*exit, Effect::Exit { orderly: true, critical: Some(ending) });
 }
 
 #[test]

@@ -1,17 +1,18 @@
 //! One captured stream: what comes out of its pipe goes to its target, as bytes where nobody has to
 //! look at lines.
 
+mod writing;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::{pipe2, read};
 use workers::board::monotonic_ns;
 
-use super::file::LogFile;
 use super::hands::{CHUNK, Hands};
 use super::leftover::Leftover;
 use super::line::Formatter;
@@ -19,10 +20,9 @@ use super::pipe::{other_end, waiting};
 use super::pool::Pool;
 use super::target::Target;
 use super::watched::Watched;
-use super::{Notice, StreamPlan, journal, lock, syslog};
+use super::{Notice, StreamPlan, lock};
 use crate::record::black_box::Losses;
 use crate::record::echo::Echo;
-use crate::record::patient::Unwritten;
 use crate::record::stable_hash::stable_hash;
 
 /// Pieces before another stream gets its turn.
@@ -88,15 +88,6 @@ struct Carrier {
     lost_in_trouble: u64,
     /// What a predecessor had taken out of the pipe and not written.
     leftovers: Vec<Leftover>,
-}
-
-/// The bytes that a piece of output is made of, as far as they are in the hands still.
-#[derive(Clone, Copy)]
-struct Held {
-    /// All that is in the hands.
-    all: usize,
-    /// What this piece is made of.
-    covered: usize,
 }
 
 impl Stream {
@@ -301,216 +292,6 @@ impl Stream {
         recent.extend_from_slice(&bytes[bytes.len().saturating_sub(RECENT)..]);
         let excess = recent.len().saturating_sub(RECENT);
         recent.drain(..excess);
-    }
-
-    /// Writes bytes as they are, or the lines that they make. `held`: how many bytes are in the
-    /// hands, if these are.
-    fn put(
-        &self,
-        carrier: &mut Carrier,
-        target: &Arc<Target>,
-        bytes: &[u8],
-        held: Option<usize>,
-        hands: &mut Hands,
-        pool: &Arc<Pool>,
-    ) {
-        if !self.changes_lines {
-            return self.append_as_it_is(carrier, target, bytes, held, hands, pool);
-        }
-        let text = carrier.format.feed(bytes);
-        let held = held.map(|all| Held { all, covered: bytes.len() });
-        if text.is_empty() {
-            // It waits for the end of its line.
-            held.into_iter().for_each(|held| hands.empty(held.covered));
-            return;
-        }
-        match self.output {
-            // All of it into one file, so that a successor finds it there.
-            Output::File => {
-                if let Some(file) = &target.file {
-                    drop(self.present(file, target, pool));
-                }
-                self.append(carrier, target, &text, held, Some(hands), pool);
-            }
-            Output::Terminal | Output::Journal | Output::Syslog => {
-                self.say(carrier, target, &text, pool);
-                held.into_iter().for_each(|held| hands.empty(held.covered));
-            }
-        }
-    }
-
-    /// In pieces where a file ends, so that the next one begins with a line.
-    fn append_as_it_is(
-        &self,
-        carrier: &mut Carrier,
-        target: &Arc<Target>,
-        bytes: &[u8],
-        held: Option<usize>,
-        hands: &mut Hands,
-        pool: &Arc<Pool>,
-    ) {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let share = |file| self.present(file, target, pool).share(rest).max(1);
-            let share = target.file.as_ref().map_or(rest.len(), share);
-            let done = bytes.len() - rest.len();
-            let held = held.map(|all| Held { all: all - done, covered: share });
-            self.append(carrier, target, &rest[..share], held, Some(hands), pool);
-            rest = &rest[share..];
-        }
-    }
-
-    /// The file that what comes belongs into: yesterday's is put aside before it gets today's first
-    /// line.
-    fn present<'a>(
-        &self,
-        file: &'a Mutex<LogFile>,
-        target: &Arc<Target>,
-        pool: &Arc<Pool>,
-    ) -> MutexGuard<'a, LogFile> {
-        let mut held = lock(file);
-        held.look();
-        if held.is_of_the_past() {
-            self.rotate(target, &mut held, pool);
-            held.look();
-        }
-        held
-    }
-
-    /// Appends a text to the file. What it is made of is dropped from the hands then: it is
-    /// written, or cannot be.
-    fn append(
-        &self,
-        carrier: &mut Carrier,
-        target: &Arc<Target>,
-        text: &[u8],
-        held: Option<Held>,
-        mut hands: Option<&mut Hands>,
-        pool: &Arc<Pool>,
-    ) {
-        let Some(file) = &target.file else { return };
-        let mut file = lock(file);
-        let written = self
-            .mark(&mut file)
-            .map_err(|error| Unwritten { bytes: text.len(), error })
-            .and_then(|()| {
-                if let (Some(hands), Some(held), Ok(Some(place))) =
-                    (&mut hands, held, file.length())
-                {
-                    let made = Some(text).filter(|_| self.changes_lines);
-                    hands.begin_write(place, held.all, held.covered, made);
-                }
-                file.write(text)
-            });
-        if let (Some(hands), Some(held)) = (hands, held) {
-            hands.empty(held.covered);
-        }
-        let (lost, error) = written.err().map_or((0, None), |it| (it.bytes, Some(it.error)));
-        pool.wrote(text.len() - lost);
-        self.account(carrier, lost as u64, error, pool);
-        self.rotate(target, &mut file, pool);
-    }
-
-    /// Whole lines to those who collect them.
-    fn say(&self, carrier: &mut Carrier, target: &Arc<Target>, text: &[u8], pool: &Arc<Pool>) {
-        if let Some(file) = &target.file {
-            let mut file = lock(file);
-            file.look();
-            let written = file.write(text);
-            drop(file);
-            let (lost, error) = written.err().map_or((0, None), |it| (it.bytes, Some(it.error)));
-            return self.account(carrier, lost as u64, error, pool);
-        }
-        let send = if self.output == Output::Journal { journal::send } else { syslog::send };
-        let mut lost = 0;
-        let mut failed = None;
-        for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-            if let Err(error) = send(&self.worker, line) {
-                lost += line.len() as u64 + 1;
-                failed = Some(error);
-            }
-        }
-        self.account(carrier, lost, failed, pool);
-    }
-
-    /// The line that was not finished is written as it is: nobody will finish it. The caller has
-    /// the target's turn.
-    pub(super) fn finish(&self, target: &Arc<Target>, pool: &Arc<Pool>) {
-        let mut carrier = lock(&self.carrier);
-        let text = carrier.format.finish();
-        if text.is_empty() {
-            return;
-        }
-        match self.output {
-            Output::File => {
-                if let Some(file) = &target.file {
-                    drop(self.present(file, target, pool));
-                }
-                self.append(&mut carrier, target, &text, None, None, pool);
-            }
-            Output::Terminal | Output::Journal | Output::Syslog => {
-                self.say(&mut carrier, target, &text, pool)
-            }
-        }
-    }
-
-    /// Where something was dropped, the file says so.
-    fn mark(&self, file: &mut LogFile) -> io::Result<()> {
-        let lost = self.losses.unmarked().load(Ordering::Relaxed);
-        if lost == 0 {
-            return Ok(());
-        }
-        let mark = format!("\n[supervisord-rs: {lost} bytes of {} lost here]\n", self.worker);
-        file.write(mark.as_bytes()).map_err(|unwritten| unwritten.error)?;
-        self.losses.unmarked().fetch_sub(lost, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn account(
-        &self,
-        carrier: &mut Carrier,
-        lost: u64,
-        error: Option<io::Error>,
-        pool: &Arc<Pool>,
-    ) {
-        self.losses.lost().fetch_add(lost, Ordering::Relaxed);
-        self.losses.unmarked().fetch_add(lost, Ordering::Relaxed);
-        carrier.lost_in_trouble += lost;
-        let worker = self.worker.clone();
-        match error {
-            Some(error) if !carrier.in_trouble => {
-                carrier.in_trouble = true;
-                let target = self.target_name();
-                pool.tell(Notice::Trouble { worker, target, error: error.to_string() });
-            }
-            None if carrier.in_trouble => {
-                carrier.in_trouble = false;
-                let lost = std::mem::take(&mut carrier.lost_in_trouble);
-                pool.tell(Notice::Recovered { worker, target: self.target_name(), lost });
-            }
-            Some(_) | None => {}
-        }
-    }
-
-    fn rotate(&self, target: &Arc<Target>, held: &mut LogFile, pool: &Arc<Pool>) {
-        if !held.is_due_within(0) {
-            return;
-        }
-        let named = lock(&target.naming);
-        let result = held.rotate_if_due();
-        drop(named);
-        match result {
-            Ok(false) => {}
-            Ok(true) => {
-                pool.targets().settle_rotated(target, held);
-                pool.after_rotation(target);
-            }
-            Err(error) => {
-                let target = held.path().display().to_string();
-                let error = format!("cannot rotate: {error}");
-                pool.tell(Notice::Trouble { worker: self.worker.clone(), target, error });
-            }
-        }
     }
 
     /// Drops what is in the pipe, since its target hangs. How many bytes.

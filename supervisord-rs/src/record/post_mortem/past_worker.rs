@@ -1,0 +1,132 @@
+//! What a black box tells of one worker.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use supervision::{FaultId, Memo, Phase};
+use workers::board::{Board, Reading, monotonic_ns};
+
+use super::Page;
+use crate::isolation::Evidence;
+use crate::record::black_box::{NOTE, Note, ProcessMark, STREAMS};
+
+/// What is known of one of its workers.
+#[derive(Debug)]
+pub struct PastWorker {
+    /// Its name.
+    pub name: String,
+    /// Where it stood.
+    pub memo: Memo,
+    /// The process of its incarnation, and the one that it calls its main one; `None`: none is
+    /// known.
+    pub process: Option<(ProcessMark, Option<ProcessMark>)>,
+    /// Whether its incarnation had said that it is ready.
+    pub said_ready: bool,
+    /// Whether its incarnation had been asked to stop.
+    pub stop_ordered: bool,
+    /// How it was launched, as a number.
+    pub plan: u64,
+    /// Units of work done.
+    pub progress: u64,
+    /// Units of work begun and not done.
+    pub in_flight: u64,
+    /// Bytes that its streams had lost, and the cell that it was the first member of: in all, and
+    /// not marked in the file yet.
+    pub losses: [[u64; 2]; STREAMS],
+    pub(super) fault: Option<(FaultId, u64)>,
+    pub(super) reading: Option<Reading>,
+}
+
+impl PastWorker {
+    /// `None` when the page makes no sense.
+    pub(super) fn read(page: &Page) -> Option<Self> {
+        // SAFETY: the note lies in the upper half of the page, aligned; the board in the lower.
+        // Atomics take any bits.
+        let (board, note) = unsafe {
+            let start = std::ptr::from_ref(page);
+            (&*start.cast::<Board>(), &*start.byte_add(NOTE).cast::<Note>())
+        };
+        let now = monotonic_ns();
+        let current = usize::from(note.current.load(Ordering::Relaxed) == 1);
+        let mut memo = note.memos[current].read(Duration::from_nanos(now))?;
+        let length = (note.name_length.load(Ordering::Relaxed) as usize).min(note.name.len() * 8);
+        let name: Vec<u8> =
+            note.name.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()).collect();
+        let generation = memo.generation.0;
+        let is_present =
+            |word: &AtomicU64| generation != 0 && word.load(Ordering::Relaxed) == generation;
+        // The board is this incarnation's for threads of the supervisor; others have theirs
+        // elsewhere.
+        let reading =
+            board.read().filter(|reading| reading.generation == generation && generation != 0);
+        // Its launch was not answered any more, but it did run, and may have been our end: its
+        // board is its own.
+        if memo.phase == Phase::Launching && reading.is_some() {
+            memo.phase = Phase::Starting;
+        }
+        let mark = |pid: i32, start_time: u64| (pid > 0).then_some(ProcessMark { pid, start_time });
+        let process =
+            mark(note.pid.load(Ordering::Relaxed), note.start_time.load(Ordering::Relaxed));
+        let main = mark(
+            note.main_pid.load(Ordering::Relaxed),
+            note.main_start_time.load(Ordering::Relaxed),
+        );
+        let fault = FaultId {
+            code: note.fault.load(Ordering::Relaxed),
+            parameter: note.fault_parameter.load(Ordering::Relaxed),
+        };
+        let ordered_at = note.fault_ordered_at.load(Ordering::Relaxed);
+        let (progress, in_flight) = match &reading {
+            Some(reading) => (reading.progress, reading.in_flight),
+            None => (note.progress.load(Ordering::Relaxed), note.in_flight.load(Ordering::Relaxed)),
+        };
+        Some(Self {
+            name: String::from_utf8(name[..length].to_vec()).ok()?,
+            process: process
+                .filter(|_| is_present(&note.process_generation))
+                .map(|process| (process, main)),
+            said_ready: is_present(&note.ready_generation),
+            stop_ordered: is_present(&note.stop_generation),
+            plan: note.plan.load(Ordering::Relaxed),
+            memo,
+            progress,
+            in_flight,
+            losses: std::array::from_fn(|stream| {
+                std::array::from_fn(|word| note.losses[stream][word].load(Ordering::Relaxed))
+            }),
+            fault: (fault.code != 0 && ordered_at <= now).then_some((fault, ordered_at)),
+            reading,
+        })
+    }
+
+    /// Whether it had been launched and had not ended.
+    #[must_use]
+    pub fn was_running(&self) -> bool {
+        match self.memo.phase {
+            Phase::Starting | Phase::Running | Phase::Stopping | Phase::Killing => true,
+            Phase::Idle
+            | Phase::Launching
+            | Phase::Backoff
+            | Phase::Quarantined
+            | Phase::Finished => false,
+        }
+    }
+
+    /// The fault last ordered for this incarnation.
+    #[must_use]
+    pub fn fault_ordered(&self) -> Option<FaultId> {
+        self.fault.map(|(fault, _)| fault)
+    }
+
+    /// What its incident is told from: seen at `seen_at` by the successor; struck when its board
+    /// says so, else when the supervisor died.
+    #[must_use]
+    pub fn evidence(&self, seen_at: u64, died_at: Option<u64>) -> Evidence {
+        let mut known = Evidence::new(self.reading.clone(), seen_at, None);
+        known.struck_at = known.struck_at.or(died_at);
+        if known.reading.is_none() {
+            known.work = Some((self.progress, self.in_flight));
+        }
+        known
+    }
+}
