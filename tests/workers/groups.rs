@@ -195,6 +195,8 @@ fn a_group_that_keeps_failing_ends_the_supervisor_where_it_says_so() {
         let mut supervisor = bed.launch(&yaml(true), options);
         assert_eq!(supervisor.wait_exit().code(), Some(1), "{}", bed.log());
         assert_eq!(bed.processes(), Vec::<i32>::new());
+        let why = "exit status 1: group g has failed more often than its limit allows";
+        assert!(bed.log().contains(why), "{}", bed.log());
     }
     let bed = Bed::new();
     let supervisor = bed.start(&yaml(false));

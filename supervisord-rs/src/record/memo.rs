@@ -187,6 +187,7 @@ mod tests {
                 incident: IncidentId(4),
                 opened: seconds(2),
                 ending: Ending { status: Status::Exited(3), cause: Cause::Error },
+                count: 97,
                 loss: Loss {
                     incarnation: Incarnation { worker: WorkerId(0), generation: Generation(6) },
                     collateral: true,

@@ -37,6 +37,10 @@ impl Machine {
         let worker = incarnation.worker;
         let open = self.workers[worker.index()].open_incident;
         if let Some((id, count)) = open.and_then(|id| self.ledger.count_again(id, worker, ending)) {
+            // Each memo with a part of the incident has the count.
+            let parts = self.ledger.get(id).into_iter().flat_map(|incident| &incident.lost);
+            let parts: Vec<usize> = parts.map(|loss| loss.incarnation.worker.index()).collect();
+            parts.into_iter().for_each(|worker| self.workers.touch(worker));
             self.effects.push_back(Effect::IncidentAgain { incident: id, incarnation, count });
             return;
         }

@@ -69,6 +69,8 @@ pub struct OpenLoss {
     pub opened: Duration,
     /// How the culprit, or else the domain, ended.
     pub ending: Ending,
+    /// How many launches have failed in this way, one after the other.
+    pub count: u64,
     /// Its incarnation that was lost, and what has become of the worker; the number of the worker
     /// is the memo's.
     pub loss: Loss,

@@ -12,15 +12,21 @@ use super::nanos;
 /// Words of one.
 pub(super) const WORDS: usize = 10;
 
+/// Where the launches that failed again begin among the flags.
+const COUNT_AT: u32 = 16;
+/// More of them are not counted.
+const COUNT_MAX: u64 = u64::MAX >> COUNT_AT;
+
 pub(super) fn write(open: OpenLoss) -> [u64; WORDS] {
-    let OpenLoss { incident, opened, ending: how, loss, is_culprit, injected } = open;
+    let OpenLoss { incident, opened, ending: how, count, loss, is_culprit, injected } = open;
     let (kind, generation, at) = match loss.outcome {
         Outcome::Pending => (0, 0, 0),
         Outcome::Recovered { incarnation, at } => (1, incarnation.generation.0, nanos(at)),
         Outcome::Down => (2, 0, 0),
         Outcome::FailedAgain => (3, 0, 0),
     };
-    let flags = u64::from(is_culprit) | u64::from(loss.collateral) << 1 | kind << 8;
+    let again = count.saturating_sub(1).min(COUNT_MAX) << COUNT_AT;
+    let flags = u64::from(is_culprit) | u64::from(loss.collateral) << 1 | kind << 8 | again;
     let (code, parameter) =
         injected.map_or((0, 0), |fault| (u64::from(fault.code), fault.parameter));
     let (status, value) = ending(how);
@@ -45,7 +51,7 @@ pub(super) fn read(words: &[u64; WORDS], now: Duration) -> Option<OpenLoss> {
     let moment = |word: u64| Duration::from_nanos(word).min(now);
     let incarnation =
         |generation| Incarnation { worker: WorkerId(0), generation: Generation(generation) };
-    let outcome = match flags >> 8 {
+    let outcome = match flags >> 8 & 0xff {
         0 => Outcome::Pending,
         1 => Outcome::Recovered { incarnation: incarnation(generation), at: moment(at) },
         2 => Outcome::Down,
@@ -60,6 +66,7 @@ pub(super) fn read(words: &[u64; WORDS], now: Duration) -> Option<OpenLoss> {
         incident: IncidentId(incident),
         opened: moment(opened),
         ending,
+        count: (flags >> COUNT_AT) + 1,
         loss,
         is_culprit: flags & 1 == 1,
         injected,
