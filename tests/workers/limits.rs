@@ -134,6 +134,9 @@ const YAML: &str = include_str!("../fixtures/limits.yaml");
 
 #[test]
 fn limits_hold_or_the_launch_is_refused() {
+    if crate::harness::skip::lacks_root() {
+        return;
+    }
     let bed = Bed::new();
     bed.write("eater.py", EATER);
     let yaml = YAML.replace("EAGER", EAGER);
@@ -279,6 +282,9 @@ const PATIENT: &str = include_str!("../fixtures/patient.py");
 
 #[test]
 fn limits_hold_for_an_adopted_worker_and_are_refused_where_they_never_held() {
+    if crate::harness::skip::lacks_root() {
+        return;
+    }
     let bed = Bed::new();
     bed.write("patient.py", &format!("{PATIENT}{EATER}"));
     let yaml = format!(
@@ -338,6 +344,9 @@ fn limits_hold_for_an_adopted_worker_and_are_refused_where_they_never_held() {
 
 #[test]
 fn limits_that_make_no_sense_are_refused_with_their_place() {
+    if crate::harness::skip::lacks_root() {
+        return;
+    }
     let bed = Bed::new();
     let yaml = "version: 1\ncells: { box: { limits: { cpu: half }, cwd: / } }\nworkers:\n  \
                 a: { command: [sleep, 1d], limits: { memory: 256, memory_high: 2MiB, cpu: 0.5, pids: 0 } }\n  \
