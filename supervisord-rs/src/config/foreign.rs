@@ -32,7 +32,7 @@ const WORKER: &[(&str, &str, &str)] = &[
     ("environmentfile", "systemd", "`env_file:`"),
     ("execreload", "systemd", "`reload_signal: HUP`"),
     ("execstart", "systemd", "`command: [PROGRAM, ARGUMENT]`"),
-    ("execstartpre", "systemd", "`start_before: [PROGRAM, ARGUMENT]`"),
+    ("execstartpre", "systemd", "`command: \"PREPARE && exec PROGRAM\"` and `shell: true`"),
     ("execstop", "systemd", "`stop: { command: [PROGRAM, ARGUMENT] }`"),
     ("execstartpost", "systemd", "`hooks: [{ on: running, command: [PROGRAM] }]`"),
     ("execstoppost", "systemd", "`hooks: [{ on: stopped, command: [PROGRAM] }]`"),
@@ -142,4 +142,24 @@ fn advice(whose: Whose, word: &str, key: &str) -> Option<String> {
 pub(super) fn is_command(key: &str) -> bool {
     let words = ["execstart", "entrypoint", "image", "build", "script", "cmd", "exec", "program"];
     words.contains(&plain(key).as_str()) || plain(key) == "run"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_advice_names_a_key_that_there_is() {
+        let known = crate::config::worker::known_keys();
+        for (foreign, _, here) in WORKER {
+            let key = here.strip_prefix('`').and_then(|rest| rest.split_once(':'));
+            match key {
+                Some((key, _)) => assert!(known.contains(&key), "{foreign}: no key `{key}:`"),
+                None => assert!(
+                    here.starts_with("nothing: ") || here.starts_with("the key under"),
+                    "{foreign}: {here}"
+                ),
+            }
+        }
+    }
 }
