@@ -250,7 +250,7 @@ impl Guardian {
             }
             // Orphans that end meanwhile are told of.
             let obituaries = &mut self.obituaries;
-            orphans::reap(|_| false, |status| obituaries.write(status));
+            orphans::reap(|_| false, |status| obituaries.write(status), None);
             self.wait_for_signals(left.min(SIGN_OF_LIFE));
         }
     }

@@ -107,19 +107,23 @@ pub fn threads(pid: i32) -> Vec<i32> {
     numbers(&entry(pid).join("task"))
 }
 
-/// Our children, by the kernel's list where it keeps one (`CONFIG_PROC_CHILDREN`), else by looking
-/// at every process.
+/// Our children, by the kernel's list where it keeps one, else by looking at every process.
 #[must_use]
 pub fn children() -> Vec<i32> {
     let own = nix::unistd::getpid().as_raw();
+    listed_children()
+        .unwrap_or_else(|| pids().into_iter().filter(|pid| parent(*pid) == own).collect())
+}
+
+/// Our children by the kernel's list (`CONFIG_PROC_CHILDREN`). It may miss some while others of
+/// them are reaped (proc_pid_tid_children(5)). `None`: the kernel keeps none.
+#[must_use]
+pub fn listed_children() -> Option<Vec<i32>> {
+    let own = nix::unistd::getpid().as_raw();
     let lists: io::Result<Vec<Vec<u8>>> =
         threads(own).into_iter().map(|tid| fs::read(task(own, tid).join("children"))).collect();
-    match lists {
-        Ok(lists) if !lists.is_empty() => {
-            lists.iter().flat_map(|list| words(list)).filter_map(number).collect()
-        }
-        Ok(_) | Err(_) => pids().into_iter().filter(|pid| parent(*pid) == own).collect(),
-    }
+    let lists = lists.ok().filter(|lists| !lists.is_empty())?;
+    Some(lists.iter().flat_map(|list| words(list)).filter_map(number).collect())
 }
 
 /// The value of a variable in the environment that a process was started with, as far as it has not

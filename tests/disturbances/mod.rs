@@ -31,7 +31,7 @@ pub struct Disturbance {
 }
 
 /// Every disturbance. Each could hold a loop for seconds or for ever.
-pub const ALL: [Disturbance; 13] = [
+pub const ALL: [Disturbance; 15] = [
     plain("nothing", no_workers, quiet),
     plain("keeper of descriptors stopped, a worker dies", victim, stopped_keeper),
     plain("a traced worker dies", victim, traced_worker),
@@ -51,7 +51,19 @@ pub const ALL: [Disturbance; 13] = [
     plain("64 quiet clients", no_workers, quiet_clients),
     plain("a flood of foreign datagrams", victim, datagram_flood),
     plain("200 workers that end at once", restless, crash_loop),
+    without_cgroups("the same sessions, without cgroups", large_tree, stop_large_tree),
+    without_cgroups("the same 200, without cgroups", restless, crash_loop),
 ];
+
+/// Where there are no cgroups, or they are not ours to use.
+const fn without_cgroups(
+    name: &'static str,
+    workers: fn(&Bed) -> String,
+    trouble: fn(&Supervisor<'_>, &mut Probe<'_>),
+) -> Disturbance {
+    let environment = |_: &Bed| vec![("SUPERVISORD_RS_CGROUPS".to_owned(), "off".to_owned())];
+    Disturbance { name, workers, options: &[], environment, trouble }
+}
 
 const fn plain(
     name: &'static str,

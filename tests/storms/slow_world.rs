@@ -84,4 +84,6 @@ disturbances! {
     clients_that_say_nothing: "64 quiet clients",
     strangers_that_send_datagrams: "a flood of foreign datagrams",
     workers_that_end_at_once: "200 workers that end at once",
+    a_worker_with_many_sessions_without_cgroups: "the same sessions, without cgroups",
+    workers_that_end_at_once_without_cgroups: "the same 200, without cgroups",
 }

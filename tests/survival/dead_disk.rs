@@ -30,6 +30,7 @@ fn on_a_dead_disk(disk: &Path, limit: &str) -> String {
         ("exec", format!("command: [{disk}/{run}]")),
         ("env", format!("command: [{run}], env_file: {disk}/key")),
         ("secret", format!("command: [{run}], secrets: {{ KEY: {disk}/key }}")),
+        ("socket", format!("command: [{run}], sockets: [ 'unix:{disk}/x.sock' ]")),
         // More than the launcher's first threads.
         ("more1", format!("command: [{run}], cwd: {disk}/cwd")),
         ("more2", format!("command: [{run}], cwd: {disk}/cwd")),
@@ -39,7 +40,7 @@ fn on_a_dead_disk(disk: &Path, limit: &str) -> String {
     yaml
 }
 
-const DEAD: [&str; 6] = ["cwd", "exec", "env", "secret", "more1", "more2"];
+const DEAD: [&str; 7] = ["cwd", "exec", "env", "secret", "socket", "more1", "more2"];
 
 /// Shows that the loop turns and launches work: `b` is replaced.
 #[track_caller]
@@ -69,6 +70,7 @@ fn a_launch_that_hangs_delays_no_other_worker_and_is_given_up_in_time() {
         ("exec", "/disk/sh: it hangs"),
         ("env", "cannot read its env_file"),
         ("secret", "cannot read the secret KEY: it hangs"),
+        ("socket", "/disk/x.sock: it hangs"),
         ("more1", "cannot enter its working directory: it hangs"),
     ] {
         let worker = supervisor.wait("an attempt that was given up", |supervisor| {

@@ -165,7 +165,11 @@ fn a_unix_socket_is_bound_at_its_final_name() {
     crate::harness::kill(supervisor.status().supervisor.pid, nix::sys::signal::Signal::SIGKILL);
     supervisor.wait("another supervisor", |supervisor| supervisor.client.status().ok());
     assert!(of_control());
-    supervisor.client.restart(&["w".to_owned()], true).expect("an order");
+    supervisor.client.stop(&["w".to_owned()], true).expect("an order");
+    let held = std::os::unix::net::UnixStream::connect(bed.path("w.sock"));
+    assert!(held.is_ok(), "it is held while the worker is down: {held:?}");
+    drop(held);
+    supervisor.client.start(&["w".to_owned()], true).expect("an order");
     supervisor
         .wait("its name again", |_| (bed.output("w").matches(&name).count() == 2).then_some(()));
     supervisor.stop();

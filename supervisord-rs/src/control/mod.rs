@@ -7,6 +7,7 @@
 //! | `request` | what the server asks of the daemon's loop |
 //! | `socket` | the listening socket: made, replaced, its peers checked |
 //! | `server` | HTTP → requests → answers; bounded in clients, bytes and time |
+//! | `thread` | the thread that it runs on |
 //! | `clients`, `timed` | places for clients; a connection that has to take what is written |
 //! | `client` | the other side, blocking |
 
@@ -18,4 +19,5 @@ pub mod reload;
 pub mod request;
 pub mod server;
 pub mod socket;
+pub mod thread;
 mod timed;

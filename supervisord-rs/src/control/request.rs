@@ -65,3 +65,25 @@ pub struct Found {
     /// The file that has the other settled ones.
     pub path: Arc<Path>,
 }
+
+impl Request {
+    /// Answers that it cannot be done, to whoever still waits.
+    pub fn refuse(self, failure: Failure) {
+        // A client that went away is no error.
+        match self {
+            Self::Status(answer) => drop(answer.send(Err(failure))),
+            Self::Incidents(_, answer) => drop(answer.send(Err(failure))),
+            Self::Events(answer) => drop(answer.send(Err(failure))),
+            Self::Start(_, _, answer)
+            | Self::Stop(_, _, answer)
+            | Self::Restart(_, _, answer)
+            | Self::Pause(_, _, answer)
+            | Self::Resume(_, _, answer)
+            | Self::Scale(_, _, answer)
+            | Self::Signal(_, _, answer)
+            | Self::Inject(_, _, answer)
+            | Self::Reexec(_, _, answer)
+            | Self::Shutdown(_, _, answer) => drop(answer.send(Err(failure))),
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //! does, or leaves undone, disturbs the loop or another client.
 
 use std::convert::Infallible;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use super::protocol::{
 };
 use super::request::{Answer, Peer, Request};
 use super::socket::{Admission, Standing};
+use super::thread::ApiThread;
 use super::timed::Timed;
 use crate::pool::Pool;
 use crate::record::incidents::read_others;
@@ -78,18 +80,26 @@ tokio::task_local! {
 }
 
 impl Server {
-    /// Starts to serve, as a task of the runtime that runs now.
-    #[must_use]
-    pub fn start(listener: UnixListener, admission: Admission, requests: Requests) -> Self {
+    /// Starts to serve, on the thread that is there for it.
+    ///
+    /// # Errors
+    /// EAGAIN when that thread cannot be started; EMFILE.
+    pub fn start(
+        thread: &mut ApiThread,
+        listener: std::os::unix::net::UnixListener,
+        admission: Admission,
+        requests: Requests,
+    ) -> io::Result<Self> {
+        let handle = thread.handle()?;
+        let _runtime = handle.enter();
         let places = Arc::new(Places::new());
         READERS.begin();
         let (closing, closed) = watch::channel(false);
+        listener.set_nonblocking(true)?;
         let copy = listener.as_fd().try_clone_to_owned().ok();
-        tokio::spawn(serve(
-            listener,
-            Service { admission, requests, places: Arc::clone(&places), closed },
-        ));
-        Self { places, closing, listener: copy }
+        let service = Service { admission, requests, places: Arc::clone(&places), closed };
+        handle.spawn(serve(UnixListener::from_std(listener)?, service));
+        Ok(Self { places, closing, listener: copy })
     }
 
     /// Takes no more clients, and waits until those that are there have their answers: at most

@@ -18,7 +18,10 @@ use super::hand_over::{Gate, LOCK, STATE_LOCK};
 use super::signals::GUARDIAN_GONE;
 use super::{in_force, succession, upkeep};
 use crate::config::Settings;
-use crate::control::{self, request::Request};
+use crate::control;
+use crate::control::request::Request;
+use crate::control::server::Server;
+use crate::control::thread::ApiThread;
 use crate::guardian::orderly_end::{self, ORDERLY_END};
 use crate::isolation::Evidence;
 use crate::record::black_box::BlackBox;
@@ -52,7 +55,8 @@ pub(super) struct Around {
     pub(super) service_manager: Option<ServiceManager>,
     /// Where the guardian reads who ends in order.
     pub(super) orderly_end: Option<File>,
-    pub(super) server: Option<control::server::Server>,
+    pub(super) server: Option<Server>,
+    pub(super) api_thread: ApiThread,
     pub(super) socket: PathBuf,
     /// The same, where it belongs to a socket unit, which goes on listening when we have ended.
     pub(super) unit_socket: Option<OwnedFd>,
@@ -174,8 +178,8 @@ impl Around {
         }
         upkeep::directories(&settings.supervisor)[0].make()?;
         self.store.forget(CONTROL);
-        let server =
-            serve(&self.socket, settings, self.requests.clone(), None, false, &self.store)?;
+        let service = Service { requests: self.requests.clone(), thread: &mut self.api_thread };
+        let server = serve(&self.socket, settings, service, None, false, &self.store)?;
         self.unit_socket = None;
         // Whoever is connected to the old one is served to the end.
         self.server = Some(server);
@@ -220,14 +224,20 @@ pub(super) fn control_trouble(socket: &Path, error: &io::Error) -> String {
     )
 }
 
+/// Who serves clients, and where their requests go.
+pub(super) struct Service<'a> {
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) thread: &'a mut ApiThread,
+}
+
 pub(super) fn serve(
     socket: &Path,
     settings: &Settings,
-    requests: mpsc::Sender<Request>,
+    service: Service<'_>,
     inherited: Option<OwnedFd>,
     is_of_unit: bool,
     store: &FdStore,
-) -> io::Result<control::server::Server> {
+) -> io::Result<Server> {
     let supervisor = &settings.supervisor;
     let group = supervisor.control_group.as_deref();
     // Whoever asked while there was no supervisor waits in its queue.
@@ -246,7 +256,5 @@ pub(super) fn serve(
     if !is_of_unit {
         store.keep(CONTROL, &[listener.as_fd()]);
     }
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::UnixListener::from_std(listener)?;
-    Ok(control::server::Server::start(listener, admission, requests))
+    Server::start(service.thread, listener, admission, service.requests)
 }

@@ -168,15 +168,23 @@ impl Daemon {
         }
     }
 
-    /// Writes those whose last lines have come, or have not come in time. `all`: at the very end.
-    pub(super) fn write_settled(&mut self, all: bool) {
+    /// Writes those whose last lines have come, or have not come in time; until `end`, and the rest
+    /// in the next turn. `None`: all, at the very end.
+    pub(super) fn write_settled(&mut self, end: Option<Duration>) {
         let now = Instant::now();
-        let is_due =
-            |unwritten: &Unwritten| all || unwritten.tail.get().is_some() || unwritten.until <= now;
-        let (due, waiting): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.unwritten).into_iter().partition(is_due);
-        self.unwritten = waiting;
-        due.into_iter().for_each(|unwritten| self.write_incident(unwritten));
+        let is_due = |unwritten: &mut Unwritten| {
+            end.is_none() || unwritten.tail.get().is_some() || unwritten.until <= now
+        };
+        let mut from = 0;
+        while let Some(at) = self.unwritten[from..].iter_mut().position(is_due) {
+            if end.is_some_and(|end| self.now() > end) {
+                self.has_more = true;
+                return;
+            }
+            from += at;
+            let unwritten = self.unwritten.remove(from);
+            self.write_incident(unwritten);
+        }
     }
 
     /// When [`write_settled`](Self::write_settled) is due at the latest.

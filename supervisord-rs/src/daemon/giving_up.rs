@@ -4,7 +4,8 @@
 use serde_json::json;
 use supervision::{Ending, GivingUp, WorkerId};
 
-use super::{Daemon, exit_code};
+use super::Daemon;
+use super::effects::exit_code;
 use crate::record::words;
 
 impl Daemon {

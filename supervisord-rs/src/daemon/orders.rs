@@ -98,6 +98,14 @@ impl Daemon {
         }
     }
 
+    /// Takes no more requests, and answers those that wait in the queue.
+    pub(super) fn turn_away(&mut self, error: &str, message: &str) {
+        self.requests.close();
+        while let Ok(request) = self.requests.try_recv() {
+            request.refuse(Failure::new(error, message.into()));
+        }
+    }
+
     fn order_workers(
         &mut self,
         verb: &str,

@@ -14,7 +14,7 @@ use supervision::Machine;
 use tokio::sync::mpsc;
 use workers::Registry;
 
-use super::around::{Around, CONTROL, CONTROL_OF_UNIT, control_trouble, serve};
+use super::around::{Around, CONTROL, CONTROL_OF_UNIT, Service, control_trouble, serve};
 use super::hand_over::{Gate, LOCK, STATE_LOCK};
 use super::in_force::{self, Origin};
 use super::upkeep::{self, Directory, THE_LOCK, THE_STATE_LOCK, Troubles, Upkeep};
@@ -22,6 +22,7 @@ use super::{REQUESTS, succession};
 use crate::config::settings::OnDeath;
 use crate::config::{Isolation, Settings, SupervisorSettings};
 use crate::control::request::Request;
+use crate::control::thread::ApiThread;
 use crate::guardian::obituary::OBITUARIES;
 use crate::guardian::orderly_end::ORDERLY_END;
 use crate::isolation::Drivers;
@@ -118,15 +119,17 @@ pub(super) fn start(
     let socket = supervisor.runtime_dir.join("control.sock");
     let unit_socket = of_unit.as_ref().map(OwnedFd::try_clone).transpose()?;
     let inherited = of_unit.or_else(|| heritage.claim(CONTROL));
-    let server =
-        match serve(&socket, &settings, sender.clone(), inherited, unit_socket.is_some(), &store) {
-            Ok(server) => Some(server),
-            Err(error) if origin == Origin::Predecessor => {
-                troubles.insert("the control socket", control_trouble(&socket, &error));
-                None
-            }
-            Err(source) => return Err(StartError::Control { path: socket.clone(), source }),
-        };
+    let mut api_thread = ApiThread::default();
+    let service = Service { requests: sender.clone(), thread: &mut api_thread };
+    let server = match serve(&socket, &settings, service, inherited, unit_socket.is_some(), &store)
+    {
+        Ok(server) => Some(server),
+        Err(error) if origin == Origin::Predecessor => {
+            troubles.insert("the control socket", control_trouble(&socket, &error));
+            None
+        }
+        Err(source) => return Err(StartError::Control { path: socket.clone(), source }),
+    };
 
     let scribe = Scribe::start(black_box.counter(Count::LostRecords))?;
     let echo = has_audience(supervisor.echo).then(Echo::start).transpose()?;
@@ -192,6 +195,7 @@ pub(super) fn start(
         service_manager: ServiceManager::from_env(),
         orderly_end,
         server,
+        api_thread,
         socket,
         unit_socket,
         store,

@@ -42,7 +42,7 @@ impl Guardian {
         let mut orders = 0;
         loop {
             let obituaries = &mut self.obituaries;
-            orphans::reap(|_| false, |status| obituaries.write(status));
+            orphans::reap(|_| false, |status| obituaries.write(status), None);
             let left = crate::process_table::children();
             if left.is_empty() || orders > 0 || now() >= end {
                 break;

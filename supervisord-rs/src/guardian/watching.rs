@@ -56,7 +56,7 @@ impl Guardian {
             // The supervisor's status belongs to its watcher, who comes to it at once.
             let obituaries = &mut self.obituaries;
             obituaries.flush();
-            orphans::reap(|pid| pid == child.pid, |exit| obituaries.write(exit));
+            orphans::reap(|pid| pid == child.pid, |exit| obituaries.write(exit), None);
             self.judge(&child, looking_since);
         }
     }

@@ -286,9 +286,12 @@ impl Leaf {
 
     /// Who is in it, those in cgroups below it included. The dead are not.
     pub(super) fn pids(&self) -> Vec<i32> {
-        let mut pids = Vec::new();
-        collect(&self.path(), &mut pids);
-        pids
+        self.members().pids()
+    }
+
+    /// The same, to be found wherever the loop is.
+    pub(super) fn members(&self) -> Members {
+        Members { path: self.path(), mount: self.root.place.mount().to_path_buf() }
     }
 
     /// Whether nobody is in it. Cheap: one small read, mostly.
@@ -298,7 +301,28 @@ impl Leaf {
 
     /// Whether a process is in it, or below it. One small read, however many are.
     pub(super) fn contains(&self, pid: i32) -> bool {
-        self.root.place.is_in(pid, &self.path()) && process_table::is_alive(pid)
+        self.members().contain(pid)
+    }
+}
+
+/// Those in a leaf.
+#[derive(Clone, Debug)]
+pub(super) struct Members {
+    path: PathBuf,
+    mount: PathBuf,
+}
+
+impl Members {
+    /// See [`Leaf::pids`].
+    pub(super) fn pids(&self) -> Vec<i32> {
+        let mut pids = Vec::new();
+        collect(&self.path, &mut pids);
+        pids
+    }
+
+    /// See [`Leaf::contains`].
+    pub(super) fn contain(&self, pid: i32) -> bool {
+        place::is_below(&self.mount, pid, &self.path) && process_table::is_alive(pid)
     }
 }
 

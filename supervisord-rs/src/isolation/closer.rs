@@ -8,7 +8,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::pool::Pool;
 
-static CLOSERS: Pool = Pool::new("closer", 8);
+static CLOSERS: Pool = Pool::new("closer", 16);
 
 /// Has the first thread started.
 pub(crate) fn begin() {
@@ -28,7 +28,7 @@ pub(crate) fn close(descriptors: Vec<OwnedFd>) {
     }
 }
 
-/// Has something done that may wait.
-pub(crate) fn run(job: impl FnOnce() + Send + 'static) {
-    CLOSERS.run(job);
+/// Has something done that may wait. False: there is no thread for it, and none can be had.
+pub(crate) fn run(job: impl FnOnce() + Send + 'static) -> bool {
+    CLOSERS.run(job)
 }

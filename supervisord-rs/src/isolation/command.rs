@@ -1,24 +1,22 @@
 //! An executable in its own process. It has no board and speaks Unix: signals, exit status, output,
 //! sd_notify(3), a newline on a descriptor, passed sockets.
 
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use supervision::LaunchStage;
 
 use super::launch::failure;
 use super::outfit::Outfit;
+use super::sockets::Sockets;
 use super::surroundings::Result;
 use crate::config::probes::Ready;
 use crate::config::settings::Launch;
 
-/// The lowest number of a socket that is passed, sd_listen_fds(3).
-const FIRST_SOCKET: RawFd = 3;
-
 /// What a command gets beside its surroundings.
 pub(super) struct Means<'a> {
-    /// In the order of the configuration.
-    pub(super) sockets: Vec<BorrowedFd<'a>>,
+    /// Those of the configuration are among them.
+    pub(super) sockets: &'a Sockets,
     /// The address of its notify socket.
     pub(super) notify: Option<&'a str>,
 }
@@ -31,9 +29,9 @@ pub(super) fn equip(
     means: Means<'_>,
 ) -> Result<Option<OwnedFd>> {
     let mut set = |name: &str, value: String| outfit.variables.push((name.to_owned(), value));
-    if !means.sockets.is_empty() {
+    if !launch.sockets.is_empty() {
         let names: Vec<&str> = launch.sockets.iter().map(|socket| socket.name.as_str()).collect();
-        set("LISTEN_FDS", means.sockets.len().to_string());
+        set("LISTEN_FDS", launch.sockets.len().to_string());
         set("LISTEN_FDNAMES", names.join(":"));
     }
     if let Some(address) = means.notify {
@@ -42,13 +40,7 @@ pub(super) fn equip(
     if let Some(watchdog) = launch.watchdog {
         set("WATCHDOG_USEC", watchdog.as_micros().to_string());
     }
-    outfit.has_sockets = !means.sockets.is_empty();
-    for (socket, number) in means.sockets.iter().zip(FIRST_SOCKET..) {
-        let copy = socket.try_clone_to_owned();
-        let copy =
-            copy.map_err(|error| super::thread::from_io(LaunchStage::Descriptors, &error))?;
-        outfit.descriptors.push((copy, number));
-    }
+    outfit.sockets = (!launch.sockets.is_empty()).then(|| means.sockets.clone());
     let Ready::Newline(number) = launch.ready else { return Ok(None) };
     let (ours, theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
         .map_err(|errno| failure(LaunchStage::Pipes, errno))?;

@@ -3,6 +3,7 @@
 //! | file | concept |
 //! |---|---|
 //! | `drivers` | who lives where, and the effects that concern no other file |
+//! | `domain` | a fault domain, and its process |
 //! | `launching` | what an incarnation is launched with |
 //! | `launched` | what came of a launch; those that are withdrawn |
 //! | `output` | where what it writes goes |
@@ -10,13 +11,16 @@
 //! | `helpers` | small processes of ours: probes, stop commands, hooks |
 //! | `stopping` | from asking it to stop to nothing being left |
 //! | `collecting` | what has happened since |
+//! | `queue` | in what order the machine hears of it |
 //! | `adopting` | taking over what a predecessor's workers left |
 //! | `endings` | from an exit, or from what a board says, to an event |
+//! | `remains` | what is left of a family whose main process is gone |
 //! | `hearing` | what workers say: notify sockets, readiness pipes, lines of output |
 //! | `views` | what can be seen |
 
 pub mod adopting;
 mod collecting;
+mod domain;
 mod endings;
 mod hearing;
 mod helpers;
@@ -24,13 +28,15 @@ mod keeping;
 mod launched;
 mod launching;
 mod output;
+mod queue;
+mod remains;
 mod stopping;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,12 +49,12 @@ use workers::board::monotonic_ns;
 use workers::fault::Fault;
 
 use super::adopted::Obituaries;
+use super::census::Census;
 use super::cgroup::Cgroups;
 use super::closer;
 use super::evidence::Evidence;
-use super::family::{Family, house_of};
+use super::family::house_of;
 use super::helper::Summons;
-use super::host::Host;
 use super::launch::{Child, advice};
 use super::launcher::Launchers;
 use super::live::event_fd;
@@ -56,7 +62,6 @@ use super::live::{Live, Page};
 use super::notify::Notify;
 use super::orphans;
 use super::reaper;
-use super::snapshot::Snapshots;
 use super::sockets::Sockets;
 use super::surroundings::Failed;
 use super::watch::{Token, Watch, Watched};
@@ -65,13 +70,15 @@ use crate::config::{Launch, Settings};
 use crate::record::black_box::BlackBox;
 use crate::record::logs::{Logs, StreamId};
 use crate::service_manager::FdStore;
-use launched::{Answers, Expected, Withdrawn};
+use domain::{Domain, Process, Resident};
+use launched::{Answers, Withdrawn};
 use launching::Progress;
+use queue::Queue;
 
 /// Everything that runs, and the means to start and end it.
 #[derive(Debug)]
 pub struct Drivers {
-    launches: Vec<Launch>,
+    launches: Vec<Arc<Launch>>,
     domains: Vec<Domain>,
     domain_of: Vec<DomainId>,
     /// By worker: its present incarnation.
@@ -85,7 +92,7 @@ pub struct Drivers {
     notify: Vec<Option<Watched<Notify>>>,
     /// By worker: what is known of its last incarnation that ended.
     evidence: HashMap<WorkerId, (Incarnation, Evidence)>,
-    events: VecDeque<Event>,
+    events: Queue,
     remarks: VecDeque<Remark>,
     stop_commands: VecDeque<(Incarnation, Summons)>,
     environment: Arc<BTreeMap<OsString, OsString>>,
@@ -99,7 +106,7 @@ pub struct Drivers {
     /// What tells our families from those of others.
     house: String,
     /// Looks at the process table, for families without a cgroup.
-    snapshots: Rc<Snapshots>,
+    census: Rc<Census>,
     cells: BTreeMap<String, Limits>,
     log_dir: std::path::PathBuf,
     black_box: Rc<BlackBox>,
@@ -116,11 +123,45 @@ pub struct Drivers {
     deferred: Vec<Incarnation>,
     /// Workers that have failed since they were last stable: their launches let others pass.
     failing: BTreeSet<WorkerId>,
+    /// Domains that let others pass. Each has one worker.
+    yielding: BTreeMap<DomainId, Yields>,
     /// Domains whose main process is gone and whose family is not, or may not be.
     remains: BTreeSet<DomainId>,
-    /// When to look at them next, in monotonic nanoseconds, and how long to wait after that.
-    next_look: Option<(u64, Duration)>,
+    /// Whether orphans that have exited may be left.
+    may_have_dead: bool,
+    /// When to look at them next, in monotonic nanoseconds.
+    next_look: Option<u64>,
+    /// How long to wait after that.
+    pause: Duration,
+    /// What the last look at the process table took.
+    cost: Duration,
+    /// Domains of which only a look at the process table tells what is left, that was begun at
+    /// this moment or later, in monotonic nanoseconds.
+    awaited: BTreeMap<DomainId, u64>,
+    /// Of those, the ones that were not asked for yet.
+    fresh: Vec<DomainId>,
+    /// Workers whose notify sockets wait until it is known who has spoken.
+    unheard: BTreeSet<WorkerId>,
     patience: orphans::Patience,
+}
+
+/// Why what happens to a worker lets others pass.
+#[derive(Clone, Copy, Debug)]
+enum Yields {
+    /// It has failed since it was last stable.
+    Failing,
+    /// It runs for the first time, until this moment, in monotonic nanoseconds: many that are
+    /// started together may end together.
+    Until(u64),
+}
+
+/// For one that was just launched to prove that it runs.
+const PROOF: Duration = Duration::from_secs(1);
+
+impl Yields {
+    fn until_proven() -> Self {
+        Self::Until(monotonic_ns() + u64::try_from(PROOF.as_nanos()).unwrap_or(u64::MAX))
+    }
 }
 
 /// What outlives us, and what outlived our predecessor.
@@ -143,84 +184,6 @@ pub struct Remark {
     pub detail: Value,
     /// One line for the log; `None`: not worth one.
     pub warning: Option<String>,
-}
-
-/// A fault domain as it is now.
-#[derive(Debug)]
-struct Domain {
-    name: String,
-    kind: DomainKind,
-    /// Written to by whoever wants its boards looked at; made when first needed.
-    poke: Option<Watched<Arc<OwnedFd>>>,
-    /// Its process and all that it starts; made when first needed, since it may be a cgroup.
-    family: Option<Rc<Family>>,
-    /// Where a cell's own output goes.
-    output: Option<StreamId>,
-    /// Its process, as long as that is being launched.
-    expected: Option<Expected>,
-    resident: Option<Resident>,
-}
-
-/// The process of a domain.
-#[derive(Debug)]
-struct Resident {
-    process: Watched<Process>,
-    family: Rc<Family>,
-    /// Who was last told to end it whole.
-    recycled_for: Option<Incarnation>,
-    /// How the main process ended, when something of its family is left.
-    exited: Option<Status>,
-    /// Whether all of the family is to be killed, whoever is still born into it.
-    is_killed: bool,
-    /// Since when it is known that it has exited, and not how; in monotonic nanoseconds.
-    unsettled_since: Option<u64>,
-}
-
-impl Resident {
-    fn new(process: Watched<Process>, family: Rc<Family>) -> Self {
-        Self {
-            process,
-            family,
-            recycled_for: None,
-            exited: None,
-            is_killed: false,
-            unsettled_since: None,
-        }
-    }
-
-    /// Kills all of the family; who is born meanwhile is killed by the next look.
-    fn kill(&mut self) {
-        self.is_killed = true;
-        self.family.kill(self.process.child());
-    }
-}
-
-#[derive(Debug)]
-enum Process {
-    Command(Child),
-    Host(Host),
-}
-
-impl Process {
-    fn child(&self) -> &Child {
-        match self {
-            Self::Command(child) => child,
-            Self::Host(host) => &host.child,
-        }
-    }
-}
-
-impl AsFd for Process {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.child().pidfd.as_fd()
-    }
-}
-
-impl Domain {
-    fn new(spec: &supervision::spec::DomainSpec) -> Self {
-        let (name, kind) = (spec.name.clone(), spec.kind);
-        Self { name, kind, poke: None, family: None, output: None, expected: None, resident: None }
-    }
 }
 
 impl Drivers {
@@ -246,11 +209,13 @@ impl Drivers {
         let bell = Arc::new(bell);
         watch.add_for_ever(bell.as_fd(), Token::Taken)?;
         closer::begin();
+        let census = Rc::new(Census::new()?);
+        watch.add_for_ever(census.wakeup(), Token::Census)?;
         // Orphans of workers come to us: nothing that a worker started is out of sight (prctl(2)).
         nix::sys::prctl::set_child_subreaper(true)?;
         super::launch::raise_open_files();
         Ok(Self {
-            launches: settings.launches.clone(),
+            launches: settings.launches.iter().cloned().map(Arc::new).collect(),
             domains: domains.iter().map(Domain::new).collect(),
             domain_of: workers.iter().map(|worker| worker.domain).collect(),
             live: workers.iter().map(|_| None).collect(),
@@ -258,7 +223,7 @@ impl Drivers {
             streams: workers.iter().map(|_| None).collect(),
             notify: workers.iter().map(|_| None).collect(),
             evidence: HashMap::new(),
-            events: VecDeque::new(),
+            events: Queue::default(),
             remarks: VecDeque::new(),
             stop_commands: VecDeque::new(),
             environment: Arc::new(environment),
@@ -269,7 +234,7 @@ impl Drivers {
             store,
             obituaries: Obituaries::new(obituaries),
             house: house_of(&settings.supervisor.runtime_dir),
-            snapshots: Rc::default(),
+            census,
             cells: settings.cells.clone(),
             log_dir: settings.supervisor.log_dir.clone(),
             black_box,
@@ -281,8 +246,15 @@ impl Drivers {
             ready: VecDeque::new(),
             deferred: Vec::new(),
             failing: BTreeSet::new(),
+            yielding: BTreeMap::new(),
             remains: BTreeSet::new(),
+            may_have_dead: false,
             next_look: None,
+            pause: Duration::ZERO,
+            cost: Duration::ZERO,
+            awaited: BTreeMap::new(),
+            fresh: Vec::new(),
+            unheard: BTreeSet::new(),
             patience: orphans::Patience::default(),
         })
     }
@@ -295,7 +267,7 @@ impl Drivers {
     ) {
         self.domains.extend(domains.iter().map(Domain::new));
         for (domain, launch) in workers {
-            self.launches.push(launch.clone());
+            self.launches.push(Arc::new(launch.clone()));
             self.domain_of.push(*domain);
             self.live.push(None);
             self.pages.push(None);
@@ -308,13 +280,23 @@ impl Drivers {
     /// Answered by `Launched` or `LaunchFailed`. `is_again`: the worker has failed since it was
     /// last stable; others may pass it.
     pub fn launch(&mut self, incarnation: Incarnation, is_again: bool) {
+        let domain = self.domain_of[incarnation.worker.index()];
         if is_again {
             self.failing.insert(incarnation.worker);
         } else {
             self.failing.remove(&incarnation.worker);
         }
+        let yields = match (self.domains[domain.index()].kind, incarnation.generation.0) {
+            (DomainKind::Process, _) if is_again => Some(Yields::Failing),
+            (DomainKind::Process, 0 | 1) => Some(Yields::until_proven()),
+            (DomainKind::Process | DomainKind::Cell | DomainKind::Supervisor, _) => None,
+        };
+        match yields {
+            Some(yields) => drop(self.yielding.insert(domain, yields)),
+            None => drop(self.yielding.remove(&domain)),
+        }
         match self.try_launch(incarnation) {
-            Ok(Progress::Launched) => self.events.push_back(Event::Launched { incarnation }),
+            Ok(Progress::Launched) => self.say(incarnation.worker, Event::Launched { incarnation }),
             Ok(Progress::OnItsWay) => {}
             Err(failed) => self.fail_launch(incarnation, failed),
         }
@@ -327,7 +309,7 @@ impl Drivers {
         let evidence = Evidence { seen_at: monotonic_ns(), message, ..Evidence::default() };
         self.evidence.insert(incarnation.worker, (incarnation, evidence));
         self.release(incarnation.worker);
-        self.events.push_back(Event::LaunchFailed { incarnation, failure });
+        self.say(incarnation.worker, Event::LaunchFailed { incarnation, failure });
     }
 
     /// Reaps every exit; then says that the incarnation lives, unless it has just turned out not
@@ -339,7 +321,7 @@ impl Drivers {
         // How it ended may not be known yet: that it has is enough.
         let has_exited = self.child(domain).is_some_and(|child| reaper::has_exited(&child.pidfd));
         if self.live(incarnation).is_some() && !has_exited {
-            self.events.push_back(Event::Confirmed { incarnation });
+            self.say(incarnation.worker, Event::Confirmed { incarnation });
         }
     }
 
@@ -373,11 +355,12 @@ impl Drivers {
         let Some(live) = self.live_mut(incarnation) else { return };
         let last_beat = Duration::from_nanos(live.last_beat(reading.as_ref(), monotonic_ns()));
         let domain = live.domain;
-        self.events.push_back(if self.is_suspended_cell(domain) {
+        let event = if self.is_suspended_cell(domain) {
             Event::Suspended { incarnation, last_beat }
         } else {
             Event::Heartbeat { incarnation, last_beat }
-        });
+        };
+        self.say(incarnation.worker, event);
     }
 
     /// Commits a fault: SDK code does it itself, at its next checkpoint; a command gets a signal.
@@ -424,9 +407,24 @@ impl Drivers {
         self.obituaries.pipe()
     }
 
+    /// Something has happened to a worker. Those that share a process are heard of in order.
+    fn say(&mut self, worker: WorkerId, event: Event) {
+        let yields = self.yields(self.domain_of[worker.index()]);
+        self.events.push(worker, event, yields);
+    }
+
+    /// Whether what happens in a domain lets others pass.
+    fn yields(&self, domain: DomainId) -> bool {
+        match self.yielding.get(&domain) {
+            None => false,
+            Some(Yields::Failing) => true,
+            Some(Yields::Until(until)) => monotonic_ns() < *until,
+        }
+    }
+
     /// The next event.
     pub fn next_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.events.pop()
     }
 
     /// The next remark.
@@ -458,7 +456,8 @@ impl Drivers {
 
     fn signal_family(&self, domain: DomainId, signal: i32) {
         if let Some(resident) = self.resident(domain) {
-            resident.family.signal(resident.process.child(), signal);
+            let Resident { process, family, is_over, .. } = resident;
+            family.signal(process.child(), signal, is_over);
         }
     }
 }

@@ -13,12 +13,24 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use super::cgroup::{Leaf, Refusal};
+use workers::board::monotonic_ns;
+
+use super::census::{Census, Errand};
+use super::cgroup::{Leaf, Members, Refusal};
 use super::launch::Child;
 use super::reaper;
-use super::snapshot::{LIMIT_MARK, Mark, Snapshots, speaks_for};
+use super::snapshot::{LIMIT_MARK, Mark, Snapshot, Standing, speaks_for};
 use crate::process_table::{self, stat};
+
+/// So many are signalled at once; for more there is a thread.
+const FEW: usize = 32;
+/// A time of birth that nobody has asked for.
+const UNKNOWN: u64 = 0;
+/// So many are named to people.
+const NAMED: usize = 64;
 
 /// The variable that marks a family: `HASH-OF-THE-RUNTIME-DIRECTORY:DOMAIN`, the same for one
 /// supervisor after the other.
@@ -43,7 +55,7 @@ pub(super) struct Family {
     /// As a variable, and as a resource limit, `RLIMIT_RTTIME`: environments are wiped (sudo, `env
     /// -i`), limits are inherited.
     mark: Mark,
-    snapshots: Rc<Snapshots>,
+    census: Rc<Census>,
 }
 
 /// One of a family: a number with its time of birth.
@@ -51,6 +63,82 @@ pub(super) struct Family {
 pub(super) struct Relative {
     pid: i32,
     start_time: u64,
+}
+
+impl Relative {
+    pub(super) const fn new(pid: i32, start_time: u64) -> Self {
+        Self { pid, start_time }
+    }
+
+    pub(super) const fn of(main: &Child) -> Self {
+        Self::new(main.pid, main.start_time)
+    }
+
+    pub(super) const fn pid(self) -> i32 {
+        self.pid
+    }
+
+    /// 0: not known.
+    pub(super) const fn start_time(self) -> u64 {
+        self.start_time
+    }
+
+    /// The handle first, and then once more whether the number means the same process.
+    pub(super) fn signal(self, signal: i32) {
+        if let Ok(pidfd) = reaper::open(self.pid)
+            && process_table::start_time(self.pid) == Some(self.start_time)
+        {
+            let _ = reaper::signal_by(&pidfd, signal);
+        }
+    }
+
+    /// Its process group.
+    pub(super) fn group(self) -> Option<i32> {
+        let pid = nix::unistd::Pid::from_raw(self.pid);
+        nix::unistd::getpgid(Some(pid)).ok().map(nix::unistd::Pid::as_raw)
+    }
+}
+
+/// By what a family is found, wherever the loop is.
+#[derive(Clone, Debug)]
+pub(super) enum Kin {
+    /// It is in a cgroup.
+    Cgroup { main: i32, members: Members },
+    /// It is in the process table.
+    Table { main: Relative, mark: Mark },
+}
+
+impl Kin {
+    /// The number of the main process.
+    pub(super) const fn main(&self) -> i32 {
+        match self {
+            Self::Cgroup { main, .. } => *main,
+            Self::Table { main, .. } => main.pid,
+        }
+    }
+
+    /// Everyone, by a look at the process table where that is needed.
+    pub(super) fn found(&self, look: impl FnOnce() -> Arc<Snapshot>) -> Vec<Relative> {
+        match self {
+            Self::Cgroup { members, .. } => with_birth(members.pids()),
+            Self::Table { main, mark } => look().family(*main, mark),
+        }
+    }
+
+    /// Sends a signal to those that were found and still are of the family, but for the main
+    /// process and, where they have it already, its group.
+    pub(super) fn signal(&self, found: Vec<Relative>, signal: i32, had_group: bool) {
+        for other in found.into_iter().filter(|other| other.pid != self.main()) {
+            let is_of_group = had_group && other.group() == Some(self.main());
+            let is_there = match self {
+                Self::Cgroup { members, .. } => members.contain(other.pid),
+                Self::Table { .. } => true,
+            };
+            if is_there && !is_of_group {
+                other.signal(signal);
+            }
+        }
+    }
 }
 
 /// A member that would not die, for people.
@@ -66,15 +154,10 @@ pub struct Member {
 
 impl Family {
     /// `house` is what tells the families of one supervisor from those of another.
-    pub(super) fn new(
-        leaf: Option<Leaf>,
-        house: &str,
-        domain: &str,
-        snapshots: &Rc<Snapshots>,
-    ) -> Self {
+    pub(super) fn new(leaf: Option<Leaf>, house: &str, domain: &str, census: &Rc<Census>) -> Self {
         let variable = format!("{house}:{domain}");
         let limit = LIMIT_MARK | (hash(variable.as_bytes()) & (LIMIT_MARK - 1));
-        Self { leaf, mark: Mark { variable, limit }, snapshots: Rc::clone(snapshots) }
+        Self { leaf, mark: Mark { variable, limit }, census: Rc::clone(census) }
     }
 
     /// The mark that it is born with, where it is told by that.
@@ -109,94 +192,99 @@ impl Family {
         self.leaf.as_ref().map(Leaf::path)
     }
 
-    /// Everyone who lives but the main process, as seen by a look that was begun at `since` or
-    /// later.
-    pub(super) fn others(&self, main: &Child, since: u64) -> Vec<Relative> {
-        let others: Vec<Relative> = match &self.leaf {
+    /// Whether it is found by its cgroup, without a look at the process table.
+    pub(super) fn has_cgroup(&self) -> bool {
+        self.leaf.is_some()
+    }
+
+    /// Everyone who lives in its cgroup but the main process; none where it has no cgroup.
+    pub(super) fn others_in_cgroup(&self, main: &Child) -> Vec<Relative> {
+        let pids = match &self.leaf {
             // Cheap, and mostly so.
-            Some(leaf) if leaf.is_empty() => Vec::new(),
-            Some(leaf) => with_birth(leaf.pids()),
-            None => relatives(self.snapshots.since(since).family(main, &self.mark)),
+            Some(leaf) if !leaf.is_empty() => leaf.pids(),
+            Some(_) | None => Vec::new(),
         };
         // The main process may count for a moment after its exit.
-        others.into_iter().filter(|other| other.pid != main.pid).collect()
+        let others = pids.into_iter().filter(|pid| *pid != main.pid);
+        others.map(|pid| Relative::new(pid, UNKNOWN)).collect()
+    }
+
+    /// Everyone who lives but the main process, as a look has found them.
+    pub(super) fn others_in(&self, snapshot: &Snapshot, main: &Child) -> Vec<Relative> {
+        let found = snapshot.family(Relative::of(main), &self.mark).into_iter();
+        found.filter(|other| other.pid != main.pid).collect()
     }
 
     /// Whether a process may speak in its name. Whoever has exited and was waited for may not.
-    pub(super) fn has_speaker(&self, main: &Child, pid: i32) -> bool {
-        (pid == main.pid && !is_over(main))
-            || match &self.leaf {
-                Some(leaf) => leaf.contains(pid),
-                None => speaks_for(main, &self.mark, pid),
-            }
-    }
-
-    /// Sends a signal to everyone. The main process must not have been waited for, unless it is an
-    /// adopted one: its number is its group's.
-    pub(super) fn signal(&self, main: &Child, signal: i32) {
-        let is_group = signal_main(main, signal);
-        for other in self.present(main) {
-            if !(is_group && group_of(other.pid) == Some(main.pid)) {
-                self.signal_one(other, signal);
-            }
+    pub(super) fn standing(&self, main: &Child, pid: i32) -> Standing {
+        if pid == main.pid && !is_over(main) {
+            return Standing::Member;
+        }
+        match &self.leaf {
+            Some(leaf) => leaf.contains(pid).into(),
+            None => speaks_for(&self.census, main, &self.mark, pid),
         }
     }
 
-    /// Kills everyone who is there now. Whoever forks meanwhile has children that the next look
-    /// finds. What is stuck in the kernel dies when it comes out.
-    pub(super) fn kill(&self, main: &Child) {
+    /// Sends a signal to everyone: to the main process and its group at once, to others as soon as
+    /// they are found. The main process must not have been waited for, unless it is an adopted one:
+    /// its number is its group's. `is_over`: set when the family is gone.
+    pub(super) fn signal(&self, main: &Child, signal: i32, is_over: &Arc<AtomicBool>) {
+        let had_group = signal_main(main, signal);
+        let kin = self.kin(main);
+        self.signal_kin(kin, signal, had_group, is_over);
+    }
+
+    fn signal_kin(&self, kin: Kin, signal: i32, had_group: bool, is_over: &Arc<AtomicBool>) {
+        if let Kin::Cgroup { members, .. } = &kin {
+            let pids = members.pids();
+            if pids.len() <= FEW {
+                return kin.signal(with_birth(pids), signal, had_group);
+            }
+        }
+        let (is_over, at) = (Arc::clone(is_over), monotonic_ns());
+        self.census.signal(Errand { kin, signal, had_group, is_over, at });
+    }
+
+    /// Kills the main process, its group, and everyone in its cgroup. False: others have to be
+    /// found. What is stuck in the kernel dies when it comes out.
+    pub(super) fn kill(&self, main: &Child) -> bool {
         signal_main(main, libc::SIGKILL);
-        if let Some(leaf) = &self.leaf
-            && leaf.kill().is_ok()
-        {
-            return;
+        self.leaf.as_ref().is_some_and(|leaf| leaf.kill().is_ok())
+    }
+
+    /// Kills those that a look has found, one by one: a process whose first thread has ended is
+    /// passed over by its cgroup. Whoever forks meanwhile has children that the next look finds.
+    pub(super) fn kill_these(&self, main: &Child, others: &[Relative], is_over: &Arc<AtomicBool>) {
+        let kin = self.kin(main);
+        if let Some(leaf) = &self.leaf {
+            let _ = leaf.kill();
+            self.signal_kin(kin, libc::SIGKILL, false, is_over);
+        } else if others.len() <= FEW {
+            kin.signal(others.to_vec(), libc::SIGKILL, false);
+        } else {
+            self.census.kill(kin, others.to_vec());
         }
-        self.kill_these(&self.present(main));
     }
 
-    /// Kills those that a look has found.
-    pub(super) fn kill_these(&self, others: &[Relative]) {
-        others.iter().for_each(|other| self.signal_one(*other, libc::SIGKILL));
+    fn kin(&self, main: &Child) -> Kin {
+        match &self.leaf {
+            Some(leaf) => Kin::Cgroup { main: main.pid, members: leaf.members() },
+            None => Kin::Table { main: Relative::of(main), mark: self.mark.clone() },
+        }
     }
 
-    /// Everyone but the main process, by a look that many share.
-    fn present(&self, main: &Child) -> Vec<Relative> {
-        let found = match &self.leaf {
-            Some(leaf) => with_birth(leaf.pids()),
-            None => relatives(self.snapshots.recent().family(main, &self.mark)),
-        };
-        found.into_iter().filter(|other| other.pid != main.pid).collect()
-    }
-
-    /// Who is left, and in what state.
-    pub(super) fn describe(&self, main: &Child) -> Vec<Member> {
+    /// Who is left, and in what state: those in its cgroup, or those that the last look has found.
+    pub(super) fn describe(&self, main: &Child, others: &[Relative]) -> Vec<Member> {
         let pids = match &self.leaf {
             Some(leaf) => leaf.pids(),
-            None => self
-                .snapshots
-                .recent()
-                .family(main, &self.mark)
-                .into_iter()
-                .map(|(pid, _)| pid)
-                .collect(),
+            None => [main.pid].into_iter().chain(others.iter().map(|other| other.pid)).collect(),
         };
-        let members = pids.into_iter();
-        members
-            .filter_map(|pid| {
-                stat(pid).map(|stat| Member { pid, name: stat.name_lossy(), state: stat.state })
-            })
-            .collect()
-    }
-
-    /// The handle first, and then once more whether the number means the same process, in the same
-    /// cgroup.
-    fn signal_one(&self, other: Relative, signal: i32) {
-        if let Ok(pidfd) = reaper::open(other.pid)
-            && process_table::start_time(other.pid) == Some(other.start_time)
-            && self.leaf.as_ref().is_none_or(|leaf| leaf.contains(other.pid))
-        {
-            let _ = reaper::signal_by(&pidfd, signal);
-        }
+        let alive = pids.into_iter().filter_map(|pid| {
+            let stat = stat(pid).filter(|stat| !stat.is_dead())?;
+            Some(Member { pid, name: stat.name_lossy(), state: stat.state })
+        });
+        alive.take(NAMED).collect()
     }
 }
 
@@ -205,10 +293,6 @@ impl Family {
 fn with_birth(pids: Vec<i32>) -> Vec<Relative> {
     let birth = |pid| Some(Relative { pid, start_time: process_table::start_time(pid)? });
     pids.into_iter().filter_map(birth).collect()
-}
-
-fn relatives(found: Vec<(i32, &process_table::Stat)>) -> Vec<Relative> {
-    found.into_iter().map(|(pid, stat)| Relative { pid, start_time: stat.start_time }).collect()
 }
 
 /// Whether it has exited and may have been reaped.
@@ -225,8 +309,4 @@ fn signal_main(main: &Child, signal: i32) -> bool {
     }
     reaper::signal_group(main, signal);
     true
-}
-
-fn group_of(pid: i32) -> Option<i32> {
-    nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid))).ok().map(nix::unistd::Pid::as_raw)
 }

@@ -23,6 +23,7 @@
 
 mod advice;
 mod attempt;
+pub(super) mod binding;
 mod birth;
 mod child;
 mod dumpable;

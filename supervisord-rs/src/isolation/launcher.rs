@@ -6,9 +6,9 @@
 //! wait, one more is started, up to a bound, so that a launch that hangs holds up no other. Those
 //! that are started stay.
 //!
-//! Workers that fail again and again have a queue of their own, and the threads take from both in
-//! turn: however many of them there are, a launch that a person ordered waits for one of theirs at
-//! most.
+//! Workers that fail again and again have a queue of their own, and so have those that are started
+//! again after they ran well. The threads take from all queues in turn: however many workers crash
+//! or start at once, one that is down waits for one launch of each kind at most.
 
 use std::collections::VecDeque;
 use std::io;
@@ -32,8 +32,10 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// In which queue a launch waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Queue {
-    /// A first launch, one that was ordered, a probe, a hook.
+    /// A first launch, a probe, a hook.
     First,
+    /// Of a worker that ran, and has not failed since it was last stable.
+    Renewed,
     /// Of a worker that has failed since it was last stable.
     Again,
 }
@@ -51,6 +53,7 @@ struct Shared {
 #[derive(Debug)]
 struct Line {
     first: VecDeque<Job>,
+    renewed: VecDeque<Job>,
     again: VecDeque<Job>,
     /// From which queue the last job came.
     last: Queue,
@@ -85,6 +88,7 @@ impl Launchers {
     pub(super) fn start() -> io::Result<Self> {
         let line = Line {
             first: VecDeque::new(),
+            renewed: VecDeque::new(),
             again: VecDeque::new(),
             last: Queue::Again,
             threads: 0,
@@ -154,7 +158,8 @@ impl Launchers {
             return;
         }
         line.moved_at = Instant::now();
-        let (waiting, threads) = (line.first.len() + line.again.len(), line.threads);
+        let waiting = line.first.len() + line.renewed.len() + line.again.len();
+        let threads = line.threads;
         drop(line);
         match self.0.add() {
             Ok(()) if threads + 1 == THREADS_MAX => tracing::error!(
@@ -178,21 +183,23 @@ impl Launchers {
 
 impl Line {
     fn is_empty(&self) -> bool {
-        self.first.is_empty() && self.again.is_empty()
+        self.first.is_empty() && self.renewed.is_empty() && self.again.is_empty()
     }
 
     fn queue(&mut self, queue: Queue) -> &mut VecDeque<Job> {
         match queue {
             Queue::First => &mut self.first,
+            Queue::Renewed => &mut self.renewed,
             Queue::Again => &mut self.again,
         }
     }
 
-    /// The next job: from the two queues in turn.
+    /// The next job: from the queues in turn.
     fn take(&mut self) -> Option<Job> {
         let next = match self.last {
-            Queue::First => [Queue::Again, Queue::First],
-            Queue::Again => [Queue::First, Queue::Again],
+            Queue::First => [Queue::Again, Queue::Renewed, Queue::First],
+            Queue::Again => [Queue::Renewed, Queue::First, Queue::Again],
+            Queue::Renewed => [Queue::First, Queue::Again, Queue::Renewed],
         };
         next.into_iter().find_map(|queue| {
             let job = self.queue(queue).pop_front()?;
@@ -253,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_fails_again_and_again_delays_a_first_launch_by_one() {
+    fn whoever_fails_or_starts_delays_one_that_ran_by_one_launch() {
         let launchers = Launchers::start().expect("threads");
         let (gates, blocked) = (Arc::new(Mutex::new(())), channel());
         let held = gates.lock().expect("not poisoned");
@@ -275,9 +282,10 @@ mod tests {
             launchers.submit(queue, move |_| done.send(name).unwrap_or_default());
         };
         (0..100).for_each(|_| submit(Queue::Again, "again"));
-        submit(Queue::First, "first");
+        (0..100).for_each(|_| submit(Queue::First, "first"));
+        submit(Queue::Renewed, "renewed");
         drop(held);
-        let place = (0..101).position(|_| order.recv().expect("a launch") == "first");
+        let place = (0..201).position(|_| order.recv().expect("a launch") == "renewed");
         let place = place.expect("it comes");
         assert!(place <= 2 * THREADS, "it comes after {place} others");
     }

@@ -18,6 +18,7 @@
 //! | `launch` | from a plan to a running process, or to (stage, errno) |
 //! | `family`, `cgroup`, `orphans` | a process and all that it started: found, signalled, killed, proved to be gone |
 //! | `snapshot` | one look at the process table, for all families that need one |
+//! | `census`, `environs` | the thread that takes it, and signals whom it has found; reading the environments of others, which may wait for them |
 //! | `adopted` | how a process ended that another supervisor had started |
 //! | `sweep` | what a predecessor left and nobody has taken over |
 //! | `reaper`, `wait` | the one owner of wait statuses; waitid(2) as the kernel has it |
@@ -30,11 +31,13 @@
 //! | `watch` | the one epoll set |
 
 mod adopted;
+mod census;
 mod cgroup;
 pub(crate) mod closer;
 mod command;
 pub(crate) mod datagram;
 pub mod drivers;
+mod environs;
 pub mod evidence;
 pub mod family;
 pub mod helper;

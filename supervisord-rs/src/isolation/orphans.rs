@@ -31,27 +31,39 @@ pub struct Killed {
 }
 
 /// Reaps every dead child of which `is_ours` does not say that somebody waits for it, and says how
-/// it ended. Does not block.
+/// it ended. Does not block, and stops at `end`, if there is one: true, when there may be more.
 ///
 /// By number, after a look: `waitpid(-1)` would take the status from under its owner.
-pub fn reap(is_ours: impl Fn(i32) -> bool, mut ended: impl FnMut(&Exit)) {
+pub fn reap(
+    is_ours: impl Fn(i32) -> bool,
+    mut ended: impl FnMut(&Exit),
+    end: Option<Instant>,
+) -> bool {
+    let is_late = || end.is_some_and(|end| Instant::now() > end);
     while let Ok(Some(exit)) = wait::peek(Whom::Anyone) {
+        if is_late() {
+            return true;
+        }
         if is_ours(exit.pid) {
             // It is first in line and hides those behind it: ask for each by its number.
             for pid in children().into_iter().filter(|pid| !is_ours(*pid)) {
                 if let Ok(Some(exit)) = wait::take(Whom::Pid(pid)) {
                     ended(&exit);
                 }
+                if is_late() {
+                    return true;
+                }
             }
-            return;
+            return false;
         }
         match wait::take(Whom::Pid(exit.pid)) {
             Ok(Some(exit)) => ended(&exit),
             // Somebody was faster, and it is not seen again; if it is, it is left to the next time.
-            Ok(None) => return,
+            Ok(None) => return false,
             Err(_) => {}
         }
     }
+    false
 }
 
 /// Kills and reaps every child until there is none; the children of a killed one become ours and

@@ -13,14 +13,18 @@ use supervision::LaunchFailure;
 use super::family::{Family, MARK};
 use super::host::null;
 use super::launch::{Attempt, Child, Plan};
+use super::sockets::Sockets;
 use super::surroundings::{self, Prepared, Result};
 use crate::config::Launch;
 use crate::config::settings::Surroundings;
 
+/// The lowest number of a socket that is passed, sd_listen_fds(3).
+const FIRST_SOCKET: RawFd = 3;
+
 /// Whose surroundings it has.
 pub(super) enum Surrounded {
     /// A worker's, with all that is to be looked up.
-    Worker(Box<Launch>),
+    Worker(Arc<Launch>),
     /// The supervisor's own, but for its limits: a cell.
     Cell(Box<Surroundings>),
 }
@@ -37,8 +41,8 @@ pub(super) struct Outfit {
     pub(super) variables: Vec<(String, String)>,
     /// By the numbers that they get in it; standard input is none of them, and is empty.
     pub(super) descriptors: Vec<(OwnedFd, RawFd)>,
-    /// Whether sockets are among them, sd_listen_fds(3).
-    pub(super) has_sockets: bool,
+    /// Where its sockets come from, sd_listen_fds(3); `None`: it has none.
+    pub(super) sockets: Option<Sockets>,
     /// Pipes of ours among its descriptors, which it may open by name (`/dev/stderr`).
     pub(super) pipes: Vec<RawFd>,
     pub(super) birthplace: Birthplace,
@@ -76,7 +80,7 @@ impl Outfit {
             environment: Arc::clone(environment),
             variables: Vec::new(),
             descriptors: Vec::new(),
-            has_sockets: false,
+            sockets: None,
             pipes: Vec::new(),
             birthplace,
             parent_death_signal: Some(Signal::SIGKILL),
@@ -84,7 +88,8 @@ impl Outfit {
     }
 
     /// Looks up what is to be looked up, and starts it. May block.
-    pub(super) fn launch(self, attempt: &Attempt) -> Result<Child> {
+    pub(super) fn launch(mut self, attempt: &Attempt) -> Result<Child> {
+        self.open_sockets(attempt)?;
         let mut prepared = self.prepare(attempt)?;
         prepared.own(self.pipes.iter().filter_map(|pipe| self.descriptor(*pipe)));
         let (path, null) = (prepared.path(), null()?);
@@ -92,7 +97,7 @@ impl Outfit {
         for (descriptor, number) in &self.descriptors {
             plan = plan.descriptor_at(descriptor.as_fd(), *number)?;
         }
-        if self.has_sockets {
+        if self.sockets.is_some() {
             plan = plan.listen_pid();
         }
         let Birthplace { mark, limit_mark, cgroup } = self.birthplace;
@@ -106,6 +111,14 @@ impl Outfit {
             .cgroup(cgroup)
             .family_mark(limit_mark);
         Ok(plan.launch_as(attempt)?)
+    }
+
+    fn open_sockets(&mut self, attempt: &Attempt) -> Result<()> {
+        if let (Some(sockets), Surrounded::Worker(launch)) = (&self.sockets, &self.surrounded) {
+            let opened = sockets.open(&launch.sockets, attempt)?;
+            self.descriptors.extend(opened.into_iter().zip(FIRST_SOCKET..));
+        }
+        Ok(())
     }
 
     fn prepare(&self, attempt: &Attempt) -> Result<Prepared> {

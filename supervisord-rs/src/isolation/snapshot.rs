@@ -1,24 +1,24 @@
-//! One look at the whole process table, for all families that need one at the moment: a walk costs
-//! milliseconds, however few of those that are found are of interest.
+//! One look at the whole process table: who is of which family, as far as that can be told. A walk
+//! costs milliseconds, however few of those that are found are of interest; `census` takes it.
 
-use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
-use std::rc::Rc;
 use std::time::Duration;
 
 use workers::board::monotonic_ns;
 
-use super::family::MARK;
+use super::census::Census;
+use super::environs::{self, Held};
+use super::family::{MARK, Relative};
 use super::launch::Child;
 use crate::process_table::{self, Stat};
 use crate::service_manager;
 
-/// A snapshot that is younger than this is as good as a new one to whoever only asks who is there
-/// to be signalled: those that were born meanwhile are found by the next look.
-const RECENT: Duration = Duration::from_millis(5);
 /// Walks again when the numbers of processes began from the start meanwhile: so that a child with a
 /// lower number than the parent that it outlived is seen.
 const WALKS: usize = 3;
+
+/// For a process to let its environment be read.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The mark of a family: a variable, and a resource limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,22 +27,13 @@ pub(super) struct Mark {
     pub(super) limit: u64,
 }
 
-/// The last snapshot, and what is remembered from one to the next.
-#[derive(Debug, Default)]
-pub(super) struct Snapshots {
-    latest: RefCell<Option<Rc<Snapshot>>>,
-    /// The marks of processes that were seen with one, by number and time of birth: they do not
-    /// lose them.
-    marks: RefCell<HashMap<(i32, u64), Marks>>,
-    cost: Cell<Duration>,
-}
-
 /// Everyone, as the kernel showed them one after the other.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     /// When the walk began, in monotonic nanoseconds: whoever was there then, and still is, is in
     /// it.
     begun: u64,
+    cost: Duration,
     processes: HashMap<i32, Stat>,
     by_parent: HashMap<i32, Vec<i32>>,
     by_session: HashMap<i32, Vec<i32>>,
@@ -53,35 +44,19 @@ pub(super) struct Snapshot {
 
 /// What a process bears.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Marks {
+pub(super) struct Marks {
     limits: Vec<u64>,
     variable: Option<Vec<u8>>,
+    /// Whether it does not let its environment be read: it is not asked again.
+    is_held: bool,
 }
 
-impl Snapshots {
-    /// One that was begun at this moment or later.
-    pub(super) fn since(&self, at: u64) -> Rc<Snapshot> {
-        if let Some(latest) = self.latest.borrow().as_ref().filter(|latest| latest.begun >= at) {
-            return Rc::clone(latest);
-        }
-        let snapshot = Rc::new(self.take());
-        self.cost.set(Duration::from_nanos(monotonic_ns().saturating_sub(snapshot.begun)));
-        self.latest.replace(Some(Rc::clone(&snapshot)));
-        snapshot
-    }
+/// Marks of processes, by number and time of birth.
+type Known = HashMap<(i32, u64), Marks>;
 
-    /// One that is not old: many families at once share it.
-    pub(super) fn recent(&self) -> Rc<Snapshot> {
-        let age = RECENT.max(self.cost.get() * 2);
-        self.since(monotonic_ns().saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)))
-    }
-
-    /// What the last walk took.
-    pub(super) fn cost(&self) -> Duration {
-        self.cost.get()
-    }
-
-    fn take(&self) -> Snapshot {
+impl Snapshot {
+    /// Walks. `known`: marks that were seen before. They are given back, with what is new.
+    pub(super) fn take(known: Known) -> (Self, Known) {
         let begun = monotonic_ns();
         let mut processes = HashMap::new();
         for _ in 0..WALKS {
@@ -92,8 +67,9 @@ impl Snapshots {
                 break;
             }
         }
-        let mut snapshot = Snapshot {
+        let mut snapshot = Self {
             begun,
+            cost: Duration::ZERO,
             processes,
             by_parent: HashMap::new(),
             by_session: HashMap::new(),
@@ -105,48 +81,58 @@ impl Snapshots {
             snapshot.by_session.entry(stat.session).or_default().push(pid);
             snapshot.by_group.entry(stat.group).or_default().push(pid);
         }
-        snapshot.orphans = self.orphans(&snapshot);
-        snapshot
+        let known = snapshot.find_orphans(known);
+        snapshot.cost = Duration::from_nanos(monotonic_ns().saturating_sub(begun));
+        (snapshot, known)
     }
 
-    fn orphans(&self, snapshot: &Snapshot) -> HashMap<i32, Marks> {
-        let mut known = self.marks.borrow_mut();
+    fn find_orphans(&mut self, mut known: Known) -> Known {
         known.retain(|(pid, start), _| {
-            snapshot.processes.get(pid).is_some_and(|stat| stat.start_time == *start)
+            self.processes.get(pid).is_some_and(|stat| stat.start_time == *start)
         });
         let heirs = heirs();
-        let children = heirs.iter().filter_map(|heir| snapshot.by_parent.get(heir)).flatten();
-        let mut orphans = HashMap::new();
+        let children = heirs.iter().filter_map(|heir| self.by_parent.get(heir)).flatten();
         for &pid in children {
-            let Some(stat) = snapshot.processes.get(&pid).filter(|stat| !stat.is_dead()) else {
+            let Some(stat) = self.processes.get(&pid).filter(|stat| !stat.is_dead()) else {
                 continue;
             };
             let key = (pid, stat.start_time);
-            let marks = known.get(&key).cloned().unwrap_or_else(|| Marks::of(pid));
+            // One without a mark may be about to execute what gives it one.
+            let seen = known.get(&key).filter(|marks| **marks != Marks::default()).cloned();
+            let marks = seen.unwrap_or_else(|| Marks::of(pid));
             if marks != Marks::default() {
                 known.insert(key, marks.clone());
-                orphans.insert(pid, marks);
+                self.orphans.insert(pid, marks);
             }
         }
-        orphans
+        known
     }
-}
 
-impl Snapshot {
+    /// When the walk began, in monotonic nanoseconds.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    /// What the walk took.
+    pub(super) fn cost(&self) -> Duration {
+        self.cost
+    }
+
     /// Everyone who lives of the family of `main`: who descends from it, is of its session or
     /// group, or is an orphan with its mark, and who descends from those.
-    pub(super) fn family(&self, main: &Child, mark: &Mark) -> Vec<(i32, &Stat)> {
+    pub(super) fn family(&self, main: Relative, mark: &Mark) -> Vec<Relative> {
         // An adopted one is reaped by its new parent, and its number may be a stranger's then; so
         // may its session. A number that is in use as a session is given to nobody
         // (credentials(7)).
-        let is_taken = self.processes.get(&main.pid).is_some_and(|stat| is_stranger(main, stat));
+        let pid = main.pid();
+        let is_taken = self.processes.get(&pid).is_some_and(|stat| is_stranger(main, stat));
         let mut open: Vec<i32> = Vec::new();
         if !is_taken {
-            open.push(main.pid);
-            open.extend(self.by_session.get(&main.pid).into_iter().flatten());
-            open.extend(self.by_group.get(&main.pid).into_iter().flatten());
+            open.push(pid);
+            open.extend(self.by_session.get(&pid).into_iter().flatten());
+            open.extend(self.by_group.get(&pid).into_iter().flatten());
         }
-        let user = if is_taken { None } else { process_table::user(main.pid) };
+        let user = if is_taken { None } else { process_table::user(pid) };
         open.extend(
             self.orphans.iter().filter(|(_, marks)| marks.bear(mark)).map(|(pid, _)| *pid).filter(
                 |pid| {
@@ -161,17 +147,35 @@ impl Snapshot {
             }
         }
         let stats = found.into_iter().filter_map(|pid| Some((pid, self.processes.get(&pid)?)));
-        stats.filter(|(_, stat)| !stat.is_dead()).collect()
+        let alive = stats.filter(|(_, stat)| !stat.is_dead());
+        alive.map(|(pid, stat)| Relative::new(pid, stat.start_time)).collect()
     }
 }
 
 impl Marks {
     /// Its limit first: that can be read whatever the process does to its memory.
-    fn of(pid: i32) -> Self {
+    pub(super) fn of(pid: i32) -> Self {
+        let marks = Self::of_limits(pid);
+        if marks != Self::default() {
+            return marks;
+        }
+        match environs::variable(pid, MARK, PATIENCE) {
+            Ok(variable) => Self { variable, ..marks },
+            Err(Held) => {
+                tracing::warn!(
+                    pid,
+                    "it does not let its environment be read: whose it is is not known"
+                );
+                Self { is_held: true, ..marks }
+            }
+        }
+    }
+
+    /// What can be read without waiting for the process.
+    pub(super) fn of_limits(pid: i32) -> Self {
         let limits = process_table::limits(pid, LIMIT);
-        let limits: Vec<u64> = limits.into_iter().filter(|limit| *limit >= LIMIT_MARK).collect();
-        let variable = if limits.is_empty() { process_table::variable(pid, MARK) } else { None };
-        Self { limits, variable }
+        let limits = limits.into_iter().filter(|limit| *limit >= LIMIT_MARK).collect();
+        Self { limits, ..Self::default() }
     }
 
     fn bear(&self, mark: &Mark) -> bool {
@@ -186,28 +190,50 @@ const LIMIT: &str = "Max realtime timeout";
 /// nobody.
 pub(super) const LIMIT_MARK: u64 = 1 << 62;
 
+/// Whether a process may speak in the name of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It may.
+    Member,
+    /// It may not.
+    Stranger,
+    /// It is being found out; the census rings then.
+    NotKnownYet,
+}
+
+impl From<bool> for Standing {
+    fn from(is_member: bool) -> Self {
+        if is_member { Self::Member } else { Self::Stranger }
+    }
+}
+
 /// Whether a process belongs to a family, told without a walk: by climbing from it. For whoever
 /// speaks in its name: a mark is a word that anybody may use, so that an orphan also has to be of
 /// the user of its main process.
-pub(super) fn speaks_for(main: &Child, mark: &Mark, pid: i32) -> bool {
-    let is_taken = process_table::stat(main.pid).is_some_and(|stat| is_stranger(main, &stat));
+pub(super) fn speaks_for(census: &Census, main: &Child, mark: &Mark, pid: i32) -> Standing {
+    let relative = Relative::of(main);
+    let is_taken = process_table::stat(main.pid).is_some_and(|stat| is_stranger(relative, &stat));
     let user = if is_taken { None } else { process_table::user(main.pid) };
     let mut next = pid;
     for _ in 0..GENERATIONS {
-        let Some(stat) = process_table::stat(next) else { return false };
+        let Some(stat) = process_table::stat(next) else { return Standing::Stranger };
         let is_of_group = stat.session == main.pid || stat.group == main.pid;
         if !is_taken && (next == main.pid || is_of_group) {
-            return true;
+            return Standing::Member;
         }
         if heirs().contains(&stat.parent) {
             let speaker = process_table::user(pid);
-            return Marks::of(next).bear(mark)
-                && is_of_ours(next, stat.parent, user)
+            let is_like_us = is_of_ours(next, stat.parent, user)
                 && speaker.is_some_and(|speaker| speaker == 0 || user == Some(speaker));
+            if !is_like_us {
+                return Standing::Stranger;
+            }
+            let marks = census.marks(next, stat.start_time);
+            return marks.map_or(Standing::NotKnownYet, |marks| marks.bear(mark).into());
         }
         next = stat.parent;
     }
-    false
+    Standing::Stranger
 }
 
 /// How far up a family is climbed.
@@ -232,6 +258,6 @@ fn is_of_ours(pid: i32, parent: i32, user: Option<u32>) -> bool {
 }
 
 /// Whether somebody else has the number.
-pub(super) fn is_stranger(main: &Child, stat: &Stat) -> bool {
-    main.start_time != 0 && stat.start_time != main.start_time
+fn is_stranger(main: Relative, stat: &Stat) -> bool {
+    main.start_time() != 0 && stat.start_time != main.start_time()
 }

@@ -2,99 +2,150 @@
 //! restarts, clients wait in the socket's queue and nobody is refused.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 use supervision::LaunchStage;
 
+use super::closer;
+use super::launch::{Attempt, binding};
 use super::surroundings::{Failed, Result};
+use super::thread::from_io;
 use crate::accounts;
 use crate::config::probes::Address;
 use crate::config::settings::{SocketKind, SocketSpec};
 use crate::service_manager::{FdStore, Heritage};
-use crate::unix_socket::{self, Access};
+use crate::unix_socket::Access;
 
-/// All that are open. Workers that name the same one share it.
+/// All that are open. Workers that name the same one share it. They are opened on launcher threads:
+/// the name of one may lie on a file system that does not answer.
+#[derive(Clone, Debug)]
+pub(super) struct Sockets(Arc<Shared>);
+
 #[derive(Debug)]
-pub(super) struct Sockets {
-    open: HashMap<(String, SocketKindKey), OwnedFd>,
+struct Shared {
+    /// Never held while something is opened.
+    state: Mutex<State>,
+    store: FdStore,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Each with a lock of its own: whoever wants one that is being opened waits for that.
+    open: HashMap<(String, SocketKindKey), Arc<Mutex<Option<OwnedFd>>>>,
     paths: Vec<PathBuf>,
     /// What a predecessor had opened and nobody has asked for yet, by name in the store.
     inherited: HashMap<String, OwnedFd>,
-    store: FdStore,
 }
 
 type SocketKindKey = u8;
 
 /// Begins their names in the store.
 const PREFIX: &str = "socket/";
+/// For their names to be removed at the end.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 impl Sockets {
     /// None is open. Those that will be are kept for a successor.
     pub(super) fn new(store: FdStore) -> Self {
-        Self { open: HashMap::new(), paths: Vec::new(), inherited: HashMap::new(), store }
+        Self(Arc::new(Shared { state: Mutex::default(), store }))
     }
 
     /// Takes over those of a predecessor: clients wait in their queues.
-    pub(super) fn adopt(&mut self, heritage: &mut Heritage) {
+    pub(super) fn adopt(&self, heritage: &mut Heritage) {
         let found = heritage.claim_all(PREFIX).into_iter();
-        self.inherited = found.map(|(name, socket)| (format!("{PREFIX}{name}"), socket)).collect();
+        self.0.lock().inherited =
+            found.map(|(name, socket)| (format!("{PREFIX}{name}"), socket)).collect();
     }
 
-    /// Lets go of what a predecessor had opened and no worker of ours has.
-    pub(super) fn forget_inherited(&mut self) {
-        for (name, _) in self.inherited.drain() {
-            self.store.forget(&name);
+    /// Lets go of what a predecessor had opened and no worker of ours names. The rest is held, also
+    /// while those workers are down.
+    pub(super) fn forget_inherited<'a>(&self, named: impl Iterator<Item = &'a SocketSpec>) {
+        let named: HashMap<String, &SocketSpec> = named.map(|spec| (name(spec), spec)).collect();
+        let mut state = self.0.lock();
+        let State { inherited, paths, .. } = &mut *state;
+        for (gone, _) in inherited.extract_if(|name, _| !named.contains_key(name)) {
+            self.0.store.forget(&gone);
         }
+        paths.extend(inherited.keys().filter_map(|name| match &named.get(name)?.address {
+            Address::Unix(path) => Some(path.clone()),
+            Address::Ip(_) => None,
+        }));
     }
 
-    /// Opens those that are not open yet. They stay open until the supervisor ends.
-    pub(super) fn open(&mut self, specs: &[SocketSpec]) -> Result<()> {
-        for spec in specs {
-            if self.get(spec).is_some() {
-                continue;
+    /// Copies of them, for a worker; those that are not open yet are opened. They stay open until
+    /// the supervisor ends. May block.
+    pub(super) fn open(&self, specs: &[SocketSpec], attempt: &Attempt) -> Result<Vec<OwnedFd>> {
+        specs.iter().map(|spec| self.open_one(spec, attempt)).collect()
+    }
+
+    fn open_one(&self, spec: &SocketSpec, attempt: &Attempt) -> Result<OwnedFd> {
+        let slot = Arc::clone(self.0.lock().open.entry(key(spec)).or_default());
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = match slot.take() {
+            Some(socket) => socket,
+            None => {
+                let inherited = self.0.lock().inherited.remove(&name(spec));
+                let inherited =
+                    inherited.filter(|socket| is_bound_to(socket, &spec.address, attempt));
+                let socket =
+                    inherited.map_or_else(|| listen(spec, attempt), Ok).map_err(|error| {
+                        let errno = error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw);
+                        Failed::about(LaunchStage::Socket, errno, spec.listen.clone())
+                    })?;
+                self.0.store.keep(&name(spec), &[socket.as_fd()]);
+                if let Address::Unix(path) = &spec.address {
+                    self.0.lock().paths.push(path.clone());
+                }
+                socket
             }
-            let name = format!("{PREFIX}{}/{}", spec.kind as SocketKindKey, spec.address);
-            let inherited =
-                self.inherited.remove(&name).filter(|socket| is_bound_to(socket, &spec.address));
-            let socket = inherited.map_or_else(|| listen(spec), Ok).map_err(|error| {
-                let errno = error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw);
-                Failed::about(LaunchStage::Socket, errno, spec.listen.clone())
-            })?;
-            self.store.keep(&name, &[socket.as_fd()]);
-            if let Address::Unix(path) = &spec.address {
-                self.paths.push(path.clone());
+        };
+        let copy = socket.try_clone();
+        *slot = Some(socket);
+        Ok(copy.map_err(|error| from_io(LaunchStage::Descriptors, &error))?)
+    }
+
+    /// At the very end: the names of Unix sockets go with them. Where a file system does not
+    /// answer, they stay.
+    pub(super) fn remove(&self) {
+        let State { paths, .. } = std::mem::take(&mut *self.0.lock());
+        let (done, is_done) = channel();
+        closer::run(move || {
+            for path in paths {
+                let _ = binding::remove(&path, &Attempt::default());
             }
-            self.open.insert(key(spec), socket);
-        }
-        Ok(())
+            let _ = done.send(());
+        });
+        let _ = is_done.recv_timeout(LAST_WAIT);
     }
+}
 
-    /// One of them.
-    pub(super) fn get(&self, spec: &SocketSpec) -> Option<BorrowedFd<'_>> {
-        self.open.get(&key(spec)).map(AsFd::as_fd)
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// At the very end: the names of Unix sockets go with them.
-    pub(super) fn remove(&mut self) {
-        self.open.clear();
-        for path in self.paths.drain(..) {
-            let _ = fs::remove_file(path);
-        }
-    }
+/// In the store.
+fn name(spec: &SocketSpec) -> String {
+    format!("{PREFIX}{}/{}", spec.kind as SocketKindKey, spec.address)
 }
 
 /// Whether it is what its name says, and, with a name in the file system, still to be reached by
 /// it.
-fn is_bound_to(socket: &OwnedFd, address: &Address) -> bool {
+fn is_bound_to(socket: &OwnedFd, address: &Address, attempt: &Attempt) -> bool {
     let Ok(bound) = socket2::SockRef::from(socket).local_addr() else { return false };
     match address {
         Address::Ip(wanted) => bound.as_socket().is_some_and(|bound| bound == *wanted),
-        Address::Unix(path) => bound.as_pathname() == Some(path) && path.exists(),
+        Address::Unix(path) => {
+            bound.as_pathname() == Some(path) && binding::look(path, attempt).is_ok()
+        }
     }
 }
 
@@ -102,7 +153,7 @@ fn key(spec: &SocketSpec) -> (String, SocketKindKey) {
     (spec.address.to_string(), spec.kind as SocketKindKey)
 }
 
-fn listen(spec: &SocketSpec) -> io::Result<OwnedFd> {
+fn listen(spec: &SocketSpec, attempt: &Attempt) -> io::Result<OwnedFd> {
     let kind = match spec.kind {
         SocketKind::Stream => Type::STREAM,
         SocketKind::Datagram => Type::DGRAM,
@@ -120,7 +171,7 @@ fn listen(spec: &SocketSpec) -> io::Result<OwnedFd> {
             socket.bind(&SockAddr::from(*address))?;
             socket
         }
-        Address::Unix(path) => bind_path(path, kind, spec)?,
+        Address::Unix(path) => bind_path(path, kind, spec, attempt)?,
     };
     if spec.kind != SocketKind::Datagram {
         socket.listen(spec.backlog)?;
@@ -128,8 +179,9 @@ fn listen(spec: &SocketSpec) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
-fn bind_path(path: &Path, kind: Type, spec: &SocketSpec) -> io::Result<Socket> {
+fn bind_path(path: &Path, kind: Type, spec: &SocketSpec, attempt: &Attempt) -> io::Result<Socket> {
     let user = spec.user.as_deref().and_then(accounts::user).map(|user| user.uid);
     let group = spec.group.as_deref().and_then(accounts::group);
-    unix_socket::bind(path, kind, Access { mode: spec.mode, user, group })
+    let access = Access { mode: spec.mode, user, group };
+    Ok(binding::bind(path, kind, access, attempt)?.into())
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use super::environs::{self, Held};
 use super::family::MARK;
 use super::reaper;
 use crate::process_table;
@@ -12,16 +13,18 @@ use crate::service_manager;
 
 /// Between two looks at those that are dying.
 const PAUSE: Duration = Duration::from_millis(1);
+/// For a process to let its environment be read.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Kills everyone who bears a mark of this house that is not among the `adopted`, and waits for it.
 /// Who does not die within `limit` is given back.
 pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Vec<i32> {
     let end = Instant::now() + limit;
-    let mut killed = BTreeSet::new();
+    let (mut killed, mut held) = (BTreeSet::new(), BTreeSet::new());
     loop {
         let strays: Vec<i32> = process_table::pids()
             .into_iter()
-            .filter(|pid| is_stray(*pid, house, adopted))
+            .filter(|pid| is_stray(*pid, house, adopted, &mut held))
             .collect();
         if strays.is_empty() || Instant::now() >= end {
             return strays;
@@ -29,7 +32,7 @@ pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Ve
         for &pid in &strays {
             // The handle first, and then once more whether the number means the same.
             if let Ok(pidfd) = reaper::open(pid)
-                && is_stray(pid, house, adopted)
+                && is_stray(pid, house, adopted, &mut held)
             {
                 let _ = reaper::signal_by(&pidfd, libc::SIGKILL);
                 if killed.insert(pid) {
@@ -44,11 +47,23 @@ pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Ve
     }
 }
 
-fn is_stray(pid: i32, house: &str, adopted: &[String]) -> bool {
+/// `held`: those that do not let their environment be read. They cannot be told from others'
+/// processes, and are asked once.
+fn is_stray(pid: i32, house: &str, adopted: &[String], held: &mut BTreeSet<i32>) -> bool {
     if i64::from(pid) == i64::from(std::process::id()) || !process_table::is_alive(pid) {
         return false;
     }
-    let mark = process_table::variable(pid, MARK);
+    let known =
+        if held.contains(&pid) { Err(Held) } else { environs::variable(pid, MARK, PATIENCE) };
+    let Ok(mark) = known else {
+        if held.insert(pid) {
+            tracing::warn!(
+                pid,
+                "it does not let its environment be read: if the predecessor started it, it goes on"
+            );
+        }
+        return false;
+    };
     let mark = mark.as_deref().and_then(|mark| std::str::from_utf8(mark).ok());
     match mark {
         Some(mark) => {
@@ -64,7 +79,7 @@ fn is_stray(pid: i32, house: &str, adopted: &[String]) -> bool {
 fn is_unfinished(pid: i32) -> bool {
     let Some(guardian) = service_manager::guardian_pid() else { return false };
     let is_child = process_table::parent(pid) == guardian;
-    let named = || process_table::variable(pid, service_manager::GUARDIAN);
+    let named = || environs::variable(pid, service_manager::GUARDIAN, PATIENCE).ok().flatten();
     is_child
         && service_manager::hand_over_from() != Some(pid)
         && named().is_some_and(|named| named == guardian.to_string().as_bytes())

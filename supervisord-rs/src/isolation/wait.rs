@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "nix has no waitid that takes real-time signals")]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use supervision::Status;
@@ -42,7 +43,30 @@ pub(super) fn peek(whom: Whom<'_>) -> nix::Result<Option<Exit>> {
 /// # Errors
 /// As [`peek`].
 pub(super) fn take(whom: Whom<'_>) -> nix::Result<Option<Exit>> {
-    wait(whom, 0)
+    BEGUN.fetch_add(1, Ordering::SeqCst);
+    let taken = wait(whom, 0);
+    OVER.fetch_add(1, Ordering::SeqCst);
+    taken
+}
+
+/// How often somebody began to reap, and how often that was over.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+static OVER: AtomicU64 = AtomicU64::new(0);
+/// Attempts to look while no thread of ours reaps.
+const LOOKS: usize = 4;
+
+/// A look at our children while none of them is reaped: the kernel's list of them is complete then.
+/// `None`: there was no such moment, or no such list.
+pub(super) fn undisturbed<T>(look: impl Fn() -> Option<T>) -> Option<T> {
+    for _ in 0..LOOKS {
+        let over = OVER.load(Ordering::SeqCst);
+        let begun = BEGUN.load(Ordering::SeqCst);
+        let found = look()?;
+        if begun == over && BEGUN.load(Ordering::SeqCst) == begun {
+            return Some(found);
+        }
+    }
+    None
 }
 
 fn wait(whom: Whom<'_>, options: libc::c_int) -> nix::Result<Option<Exit>> {

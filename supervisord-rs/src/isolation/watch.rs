@@ -37,6 +37,8 @@ pub(super) enum Token {
     },
     /// Datagrams were taken by threads.
     Taken,
+    /// The process table was looked at.
+    Census,
     /// The captured streams have something to tell.
     Logs,
 }
@@ -53,6 +55,7 @@ impl Token {
             Self::Logs => 4 << KIND_SHIFT,
             Self::Launched => 5 << KIND_SHIFT,
             Self::Taken => 6 << KIND_SHIFT,
+            Self::Census => 7 << KIND_SHIFT,
         }
     }
 
@@ -65,7 +68,8 @@ impl Token {
             3 => Self::Notify { worker: index },
             4 => Self::Logs,
             5 => Self::Launched,
-            _ => Self::Taken,
+            6 => Self::Taken,
+            _ => Self::Census,
         }
     }
 }

@@ -55,6 +55,7 @@ impl Daemon {
         let _ = answer.send(result);
         // Streams of events end at once; nobody supervises until we have ended.
         self.events = crate::record::events::Events::default();
+        self.turn_away("busy", "another supervisor has just taken over: ask it again");
         if let Some(server) = self.around.server.take() {
             server.end(LAST_ANSWERS).await;
         }
@@ -129,6 +130,8 @@ impl Daemon {
 
     /// Lets go of what two cannot do at once.
     async fn rest(&mut self, signals: &mut Signals) {
+        self.settle();
+        while self.launch_next() {}
         // What is not launched by now is the successor's to launch.
         self.drivers.withdraw_all();
         let end = Instant::now() + REST;
@@ -137,7 +140,7 @@ impl Daemon {
         if !self.wait_until(signals, end, |daemon| daemon.drivers.hold_logs(Duration::ZERO)).await {
             tracing::warn!("output hangs in a write: what is in there may be written late");
         }
-        self.write_settled(true);
+        self.write_settled(None);
         let end = Instant::now() + REST;
         let written = self.around.scribe.begin_flush();
         self.wait_until(signals, end, |_| !matches!(written.try_recv(), Err(TryRecvError::Empty)))

@@ -57,9 +57,8 @@ impl Place {
         &self.base
     }
 
-    /// Whether a process lives in this cgroup, or below it. One small read.
-    pub(super) fn is_in(&self, pid: i32, cgroup: &Path) -> bool {
-        process_table::cgroup(pid).is_some_and(|below| self.mount.join(below).starts_with(cgroup))
+    pub(super) fn mount(&self) -> &Path {
+        &self.mount
     }
 
     /// Has the leaves below `root` get these controllers. Cheap when they have them already.
@@ -135,6 +134,11 @@ impl Place {
             let _ = fs::remove_dir(&below);
         }
     }
+}
+
+/// Whether a process lives in this cgroup, or below it. One small read.
+pub(super) fn is_below(mount: &Path, pid: i32, cgroup: &Path) -> bool {
+    process_table::cgroup(pid).is_some_and(|below| mount.join(below).starts_with(cgroup))
 }
 
 /// Whether a process is us, our guardian, or was started by one of us.

@@ -82,7 +82,8 @@ impl Drivers {
             }
             self.store.forget(&name);
         }
-        self.sockets.forget_inherited();
+        let sockets = self.launches.iter().flat_map(|launch| &launch.sockets);
+        self.sockets.forget_inherited(sockets);
         self.logs.forget_heritage();
         let mut current: BTreeSet<String> = BTreeSet::new();
         for live in self.live.iter().flatten() {
@@ -140,7 +141,7 @@ impl Drivers {
     fn adopt_streams(&mut self, heritage: &mut Heritage) {
         self.logs.adopt(heritage);
         for index in 0..self.launches.len() {
-            let launch = self.launches[index].clone();
+            let launch = Arc::clone(&self.launches[index]);
             let Ok(worker) = u32::try_from(index) else { return };
             let captures = launch.captured().map(|(stream, _)| stream_name(&launch.name, stream));
             // Those that were not passed on are opened when they are needed.
@@ -260,7 +261,7 @@ impl Drivers {
         let limits =
             members.first().and_then(|worker| self.limits_of(*worker)).cloned().unwrap_or_default();
         let leaf = self.cgroups.leaf_of(&prefix, child.pid, &limits);
-        let family = Rc::new(Family::new(leaf, &self.house, &prefix, &self.snapshots));
+        let family = Rc::new(Family::new(leaf, &self.house, &prefix, &self.census));
         let mut lives = Vec::new();
         for &worker in members {
             lives.push(self.revive(domain, worker, heritage, past)?);
@@ -298,7 +299,7 @@ impl Drivers {
         heritage: &mut Heritage,
         past: &Past<'_>,
     ) -> Result<Live, String> {
-        let launch = self.launches[worker.index()].clone();
+        let launch = Arc::clone(&self.launches[worker.index()]);
         let (name, known) = (&launch.name, past[&worker]);
         let incarnation = present(worker, past);
         let captured = launch.captured().count();
@@ -337,7 +338,7 @@ impl Drivers {
                 newline.and_then(|newline| self.watch.add(newline, token, Says::WhileReady).ok());
         }
         if known.said_ready && known.memo.phase == Phase::Starting {
-            self.events.push_back(Event::Ready { incarnation });
+            self.say(worker, Event::Ready { incarnation });
         }
         Ok(live)
     }

@@ -1,8 +1,5 @@
 //! From an exit, or from what a board says, to an event: with the evidence kept before anything is
-//! given back.
-//!
-//! A worker has ended when nothing of its family is left. Its main process stays a zombie until
-//! then, so that its number, which is its group's, is nobody else's.
+//! given back. Whether anything else of a family is left is for `remains`.
 
 use std::time::Duration;
 
@@ -10,7 +7,6 @@ use supervision::spec::DomainKind;
 use supervision::{Cause, DomainId, Ending, Event, Incarnation, Status, WorkerId};
 use workers::board::{Reading, State, monotonic_ns};
 
-use super::keeping;
 use super::{Drivers, Process};
 use crate::isolation::adopted::Look;
 use crate::isolation::evidence::{self, Evidence};
@@ -24,54 +20,10 @@ use crate::process_table;
 const SETTLED_LIMIT: Duration = Duration::from_millis(250);
 
 impl Drivers {
-    /// Looks whether the main process of a domain has exited, and whether anything of its family is
-    /// left.
-    pub(super) fn reap(&mut self, domain: DomainId) {
-        self.reap_all([domain]);
-    }
-
-    /// The same for many at once: one look at the process table after all of these exits tells what
-    /// is left of each.
-    pub(super) fn reap_all(&mut self, domains: impl IntoIterator<Item = DomainId>) {
-        let exits: Vec<(DomainId, Status, bool)> =
-            domains.into_iter().filter_map(|domain| self.exit_of(domain)).collect();
-        let now = monotonic_ns();
-        for (domain, status, is_news) in exits {
-            self.settle_exit(domain, status, is_news, now);
-        }
-    }
-
-    /// How the main process of a domain ended, if it has, and whether that is news.
-    fn exit_of(&mut self, domain: DomainId) -> Option<(DomainId, Status, bool)> {
-        let known = self.domains[domain.index()].resident.as_ref()?.exited;
-        if let Some(status) = known {
-            return Some((domain, status, false));
-        }
-        let status = self.look_at_main(domain)?;
-        (!self.hand_over(domain)).then_some((domain, status, true))
-    }
-
-    fn settle_exit(&mut self, domain: DomainId, status: Status, is_news: bool, now: u64) {
-        let Some(resident) = &self.domains[domain.index()].resident else { return };
-        let others = resident.family.others(resident.process.child(), now);
-        if others.is_empty() {
-            self.bury(domain, status);
-            return;
-        }
-        if resident.is_killed {
-            resident.family.kill_these(&others);
-        }
-        if is_news {
-            self.leave_remains(domain, status);
-        } else {
-            self.remains.insert(domain);
-        }
-    }
-
     /// How the main process of a domain ended, if it has. What is not known at once is looked for a
     /// while: one that was taken over is waited for by somebody else, and of one that is traced its
     /// tracer hears first.
-    fn look_at_main(&mut self, domain: DomainId) -> Option<Status> {
+    pub(super) fn look_at_main(&mut self, domain: DomainId) -> Option<Status> {
         let resident = self.domains[domain.index()].resident.as_mut()?;
         let main = resident.process.child();
         let look = if main.is_adopted { self.obituaries.look(main) } else { look_at_child(main) };
@@ -104,7 +56,7 @@ impl Drivers {
 
     /// The main process has exited, and it had called another one its main process (`MAINPID=`,
     /// sd_notify(3)): that one is followed from now on, since we became its parent.
-    fn hand_over(&mut self, domain: DomainId) -> bool {
+    pub(super) fn hand_over(&mut self, domain: DomainId) -> bool {
         let is_of_domain = |live: &&mut super::Live| live.domain == domain;
         let Some(live) = self.live.iter_mut().flatten().find(is_of_domain) else { return false };
         let is_heir = |main: &super::Child| !reaper::has_exited(&main.pidfd);
@@ -128,37 +80,9 @@ impl Drivers {
         true
     }
 
-    /// What the main process has left behind: killed by the machine's order, unless the worker was
-    /// asked to stop and has time.
-    fn leave_remains(&mut self, domain: DomainId, status: Status) {
-        let Some(resident) = &mut self.domains[domain.index()].resident else { return };
-        resident.exited = Some(status);
-        // It would be ready for ever.
-        resident.process.rest();
-        let members: Vec<Incarnation> = self.members(domain);
-        for incarnation in members {
-            self.events.push_back(Event::Exited { incarnation });
-        }
-        self.look_soon(domain);
-    }
-
-    fn members(&self, domain: DomainId) -> Vec<Incarnation> {
+    pub(super) fn members(&self, domain: DomainId) -> Vec<Incarnation> {
         let of_domain = self.live.iter().flatten().filter(|live| live.domain == domain);
         of_domain.map(|live| live.incarnation).collect()
-    }
-
-    /// Nothing is left of a domain.
-    fn bury(&mut self, domain: DomainId, status: Status) {
-        let slot = &mut self.domains[domain.index()];
-        let Some(resident) = slot.resident.take() else { return };
-        let child = resident.process.child();
-        reaper::forget(child);
-        let name = self.family_name(domain);
-        keeping::forget(&self.store, &name, child.pid);
-        let was_oom_killed = resident.family.take_oom_kill();
-        let members = self.members(domain);
-        self.end_members(domain, (status, was_oom_killed), members, resident.recycled_for);
-        self.launch_deferred(domain);
     }
 
     pub(super) fn end_domain(
@@ -186,13 +110,13 @@ impl Drivers {
             self.explain(member, ending);
             self.release(member.worker);
         }
-        self.events.push_back(Event::DomainEnded { domain, members, culprit, ending });
+        self.events.push_for_all(Event::DomainEnded { domain, members, culprit, ending });
     }
 
     pub(super) fn end(&mut self, incarnation: Incarnation, ending: Ending) {
         self.note_end(incarnation, monotonic_ns());
         self.release(incarnation.worker);
-        self.events.push_back(Event::Ended { incarnation, ending });
+        self.say(incarnation.worker, Event::Ended { incarnation, ending });
     }
 
     /// Keeps what is known of an incarnation before its board goes to the next.

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use serde_json::json;
-use supervision::{Event, Incarnation, WorkerId};
+use supervision::{DomainId, Event, Incarnation, WorkerId};
 use workers::board::monotonic_ns;
 
 use super::{Drivers, Remark};
@@ -13,6 +13,7 @@ use crate::isolation::launch::Child;
 use crate::isolation::live::hush;
 use crate::isolation::notify::{Datagram, Word};
 use crate::isolation::reaper;
+use crate::isolation::snapshot::Standing;
 use crate::process_table;
 use crate::record::logs::Notice;
 
@@ -30,6 +31,8 @@ impl Drivers {
             }
             return;
         }
+        // Of the last one who spoke: a flood of words is mostly one's.
+        let mut known: Option<(i32, Standing)> = None;
         for _ in 0..DATAGRAMS {
             // Looked at first and taken after: a supervisor that dies between leaves it to its
             // successor.
@@ -39,7 +42,14 @@ impl Drivers {
                 return;
             };
             let has_descriptors = datagram.has_descriptors;
-            self.take(worker, datagram);
+            let sender = datagram.sender;
+            let standing = known.filter(|(of, _)| *of == sender).map(|(_, standing)| standing);
+            let standing = standing.unwrap_or_else(|| self.standing_of(worker, &datagram));
+            if standing == Standing::NotKnownYet {
+                return self.wait_for_census(worker);
+            }
+            self.take(worker, datagram, standing);
+            known = Some((sender, standing)).filter(|_| standing == Standing::Stranger);
             if has_descriptors {
                 return self.take_elsewhere(worker);
             }
@@ -65,15 +75,59 @@ impl Drivers {
         }
     }
 
-    fn take(&mut self, worker: WorkerId, datagram: Datagram) {
+    /// Whether the sender may speak for a worker, and whom it calls its main process.
+    fn standing_of(&self, worker: WorkerId, datagram: &Datagram) -> Standing {
+        let Some(live) = self.live[worker.index()].as_ref() else { return Standing::Stranger };
+        let sender = self.standing(live.domain, datagram.sender);
+        let named = datagram.words.iter().flatten().filter_map(|word| match word {
+            Word::MainPid(pid) => Some(self.standing(live.domain, *pid)),
+            Word::Ready
+            | Word::Reloading
+            | Word::Stopping
+            | Word::Status(_)
+            | Word::Alive
+            | Word::Trigger
+            | Word::Extend(_) => None,
+        });
+        // A stranger's words do not matter.
+        let mut named = named.filter(|_| sender == Standing::Member);
+        if named.any(|named| named == Standing::NotKnownYet) {
+            return Standing::NotKnownYet;
+        }
+        sender
+    }
+
+    fn standing(&self, domain: DomainId, pid: i32) -> Standing {
+        self.resident(domain).map_or(Standing::Stranger, |resident| {
+            resident.family.standing(resident.process.child(), pid)
+        })
+    }
+
+    /// The census finds out who has spoken.
+    fn wait_for_census(&mut self, worker: WorkerId) {
+        self.unheard.insert(worker);
+        if let Some(notify) = &mut self.notify[worker.index()] {
+            notify.rest();
+        }
+    }
+
+    /// More is known of who has spoken: listens to them again.
+    pub(super) fn hear_the_unheard(&mut self) {
+        for worker in std::mem::take(&mut self.unheard) {
+            if let Some(notify) =
+                self.notify[worker.index()].as_mut().filter(|notify| !notify.is_busy())
+            {
+                notify.go_on();
+            }
+        }
+    }
+
+    fn take(&mut self, worker: WorkerId, datagram: Datagram, standing: Standing) {
         // Said by, or to, somebody who is no more.
         let Some(live) = self.live[worker.index()].as_ref() else { return };
-        let (incarnation, domain) = (live.incarnation, live.domain);
-        let is_family = self.resident(domain).is_some_and(|resident| {
-            resident.family.has_speaker(resident.process.child(), datagram.sender)
-        });
+        let incarnation = live.incarnation;
         match datagram.words {
-            _ if !is_family => {
+            _ if standing != Standing::Member => {
                 self.refuse(incarnation, datagram.sender, "the sender is none of its processes");
             }
             None => self.refuse(incarnation, datagram.sender, "it makes no sense"),
@@ -115,10 +169,10 @@ impl Drivers {
             Word::Stopping => live.said.status = Some("stopping".into()),
             Word::Status(text) => live.said.status = Some(text),
             Word::Alive => {}
-            Word::Trigger => self.events.push_back(Event::Unhealthy { incarnation }),
+            Word::Trigger => self.say(incarnation.worker, Event::Unhealthy { incarnation }),
             Word::Extend(time) => {
                 let until = Duration::from_nanos(now).saturating_add(time);
-                self.events.push_back(Event::Extended { incarnation, until });
+                self.say(incarnation.worker, Event::Extended { incarnation, until });
             }
             Word::MainPid(pid) => self.take_main_pid(incarnation, pid),
         }
@@ -131,8 +185,8 @@ impl Drivers {
         let Ok(pidfd) = reaper::open(pid) else { return };
         let Some(resident) = self.resident(domain) else { return };
         let main = resident.process.child();
-        let (main, is_adopted, is_family) =
-            (main.pid, main.is_adopted, resident.family.has_speaker(main, pid));
+        let (main, is_adopted) = (main.pid, main.is_adopted);
+        let is_family = self.standing(domain, pid) == Standing::Member;
         if !is_family {
             self.refuse(incarnation, pid, "its MAINPID is none of its processes");
             return;
@@ -174,7 +228,7 @@ impl Drivers {
         self.black_box.note(incarnation.worker.index()).set_ready(incarnation.generation.0);
         let Some(live) = self.live_mut(incarnation) else { return };
         if !std::mem::replace(&mut live.is_ready, true) {
-            self.events.push_back(Event::Ready { incarnation });
+            self.say(incarnation.worker, Event::Ready { incarnation });
         }
     }
 

@@ -42,7 +42,7 @@ impl Drivers {
         extra: &[(String, String)],
     ) -> Launched<Outfit> {
         self.has_room()?;
-        let launch = self.launches[worker.index()].clone();
+        let launch = Arc::clone(&self.launches[worker.index()]);
         let family = self.family(self.domain_of[worker.index()], &launch.surroundings.limits)?;
         let program = argv.first().cloned().unwrap_or_default();
         let argv = argv.iter().map(Into::into).collect();

@@ -16,7 +16,7 @@ use supervision::{DomainId, Event, Incarnation, LaunchFailure, LaunchStage, Work
 
 use super::keeping::{self, Pledge};
 use super::launching::death_signal;
-use super::{Drivers, Process, Resident};
+use super::{Drivers, Process, Resident, Yields};
 use crate::isolation::family::Family;
 use crate::isolation::host::Host;
 use crate::isolation::launch::{Attempt, Child, failure};
@@ -126,6 +126,9 @@ impl Drivers {
         is_kept: bool,
     ) {
         let Expected { family, way, members, has_spoken, .. } = expected;
+        if let Some(yields @ Yields::Until(_)) = self.yielding.get_mut(&domain) {
+            *yields = Yields::until_proven();
+        }
         if has_spoken {
             self.listen(domain);
         }
@@ -148,7 +151,7 @@ impl Drivers {
                 }
             };
             match begun {
-                Ok(()) => self.events.push_back(Event::Launched { incarnation }),
+                Ok(()) => self.say(incarnation.worker, Event::Launched { incarnation }),
                 Err(failed) => self.fail_launch(incarnation, failed),
             }
         }
@@ -162,7 +165,8 @@ impl Drivers {
             Ok(process) => process,
             Err((process, errno)) => {
                 keeping::forget(&self.store, &self.family_name(domain), process.child().pid);
-                family.kill(process.child());
+                // What it may have started already is found when its family is looked at next.
+                let _ = family.kill(process.child());
                 reaper::discard(&process.child().pidfd);
                 return Err(failure(LaunchStage::Descriptors, errno).into());
             }
@@ -215,6 +219,10 @@ impl Drivers {
             LaunchStage::EnvFile => {
                 surroundings.env_files.iter().map(|path| path.display().to_string()).collect()
             }
+            LaunchStage::Socket => {
+                let sockets = self.launches[worker.index()].sockets.iter();
+                sockets.map(|socket| socket.listen.clone()).collect()
+            }
             LaunchStage::Secret => surroundings.secrets.keys().cloned().collect(),
             _ => return None,
         };
@@ -251,7 +259,8 @@ impl Drivers {
         };
         if let Ok(child) = &result {
             keeping::forget(&self.store, &self.family_name(domain), child.pid);
-            family.kill(child);
+            // What it may have started already is found when its family is looked at next.
+            let _ = family.kill(child);
             // Else its exit is told when nobody expects it any more.
             if reaper::has_exited(&child.pidfd) {
                 reaper::discard(&child.pidfd);

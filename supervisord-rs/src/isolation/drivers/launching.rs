@@ -62,7 +62,7 @@ impl Drivers {
             self.deferred.push(incarnation);
             return Ok(Progress::OnItsWay);
         }
-        let launch = self.launches[incarnation.worker.index()].clone();
+        let launch = Arc::clone(&self.launches[incarnation.worker.index()]);
         match (&launch.program, &launch.isolation) {
             (Program::Command(argv), _) => self.launch_command(incarnation, &launch, argv),
             (Program::Worker { .. }, Isolation::Thread) => self.launch_thread(incarnation, &launch),
@@ -76,12 +76,11 @@ impl Drivers {
     fn launch_command(
         &mut self,
         incarnation: Incarnation,
-        launch: &Launch,
+        launch: &Arc<Launch>,
         argv: &[String],
     ) -> Result<Progress> {
         let worker = incarnation.worker;
         let domain = self.domain_of[worker.index()];
-        self.sockets.open(&launch.sockets)?;
         let outputs = self.outputs(worker, launch)?;
         self.open_notify(worker, launch)?;
         let family = self.family(domain, &launch.surroundings.limits)?;
@@ -92,7 +91,7 @@ impl Drivers {
         outfit.parent_death_signal = death_signal(is_kept);
         outfit.take_outputs(launch, outputs)?;
         let means = command::Means {
-            sockets: launch.sockets.iter().filter_map(|spec| self.sockets.get(spec)).collect(),
+            sockets: &self.sockets,
             notify: self.notify[worker.index()].as_ref().map(|notify| notify.address()),
         };
         let newline = command::equip(&mut outfit, launch, means)?;
@@ -115,7 +114,11 @@ impl Drivers {
         Ok(Progress::OnItsWay)
     }
 
-    fn launch_process(&mut self, incarnation: Incarnation, launch: &Launch) -> Result<Progress> {
+    fn launch_process(
+        &mut self,
+        incarnation: Incarnation,
+        launch: &Arc<Launch>,
+    ) -> Result<Progress> {
         let domain = self.domain_of[incarnation.worker.index()];
         let sdk = self.prepare_board(incarnation, &launch.name)?;
         let outputs = self.outputs(incarnation.worker, launch)?;
@@ -156,7 +159,7 @@ impl Drivers {
 
     /// Hands a worker to its cell, which is up.
     pub(super) fn enter_cell(&mut self, domain: DomainId, incarnation: Incarnation) -> Result<()> {
-        let launch = self.launches[incarnation.worker.index()].clone();
+        let launch = Arc::clone(&self.launches[incarnation.worker.index()]);
         let sdk = self.prepare_board(incarnation, &launch.name)?;
         let outputs = self.outputs(incarnation.worker, &launch)?;
         let resident =
@@ -187,10 +190,10 @@ impl Drivers {
         &self,
         program: std::ffi::OsString,
         argv: Vec<std::ffi::OsString>,
-        launch: &Launch,
+        launch: &Arc<Launch>,
         family: &Family,
     ) -> Result<Outfit> {
-        let surrounded = Surrounded::Worker(Box::new(launch.clone()));
+        let surrounded = Surrounded::Worker(Arc::clone(launch));
         Ok(Outfit::new(program, argv, surrounded, &self.environment, Birthplace::of(family)?))
     }
 
@@ -206,7 +209,11 @@ impl Drivers {
         let is_kept = outfit.parent_death_signal.is_none();
         let pledge = is_kept.then(|| self.pledge(domain, way.as_ref()));
         let is_again = self.failing.contains(&incarnation.worker);
-        let queue = if is_again { Queue::Again } else { Queue::First };
+        let queue = match incarnation.generation.0 {
+            _ if is_again => Queue::Again,
+            0 | 1 => Queue::First,
+            _ => Queue::Renewed,
+        };
         let attempt = self.submit(domain, outfit, pledge, queue);
         let members = vec![incarnation];
         let expected = Expected { attempt, family, way, members, has_spoken: false };
@@ -228,7 +235,7 @@ impl Drivers {
         }
         let name = self.family_name(domain);
         let leaf = self.cgroups.leaf(&name, &limits.cgroup)?;
-        let family = Rc::new(Family::new(leaf, &self.house, &name, &self.snapshots));
+        let family = Rc::new(Family::new(leaf, &self.house, &name, &self.census));
         self.domains[domain.index()].family = Some(Rc::clone(&family));
         Ok(family)
     }

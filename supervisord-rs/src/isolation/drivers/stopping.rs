@@ -100,8 +100,8 @@ impl Drivers {
     /// Kills all that belongs to an incarnation.
     pub fn kill(&mut self, incarnation: Incarnation) {
         let Some(domain) = self.live(incarnation).map(|live| live.domain) else { return };
-        if let Some(resident) = &mut self.domains[domain.index()].resident {
-            resident.kill();
+        self.kill_all_of(domain);
+        if self.resident(domain).is_some() {
             self.look_soon(domain);
         }
     }
@@ -128,10 +128,13 @@ impl Drivers {
         self.look_soon(domain);
     }
 
-    /// Whether the process of a domain has been killed, or has exited and left something behind.
+    /// Whether the process of a domain has been killed, or has exited and may have left something
+    /// behind.
     pub(super) fn is_dying(&self, domain: DomainId) -> bool {
         let resident = self.domains[domain.index()].resident.as_ref();
-        resident.is_some_and(|resident| resident.is_killed || resident.exited.is_some())
+        resident.is_some_and(|resident| {
+            resident.is_killed || resident.exited.is_some() || resident.gone.is_some()
+        })
     }
 
     /// Whether an incarnation is one of a cell that should have begun by now, and has not.
@@ -174,7 +177,7 @@ impl Drivers {
             }
             (DomainKind::Cell | DomainKind::Process, Some(resident)) => {
                 resident.recycled_for = Some(culprit);
-                resident.kill();
+                self.kill_all_of(domain);
             }
             (DomainKind::Cell | DomainKind::Process, None) => {}
         }
@@ -187,15 +190,26 @@ impl Drivers {
         self.withdraw_all();
         let mut left: Vec<Resident> =
             self.domains.iter_mut().filter_map(|domain| domain.resident.take()).collect();
-        left.iter_mut().for_each(Resident::kill);
+        for resident in &mut left {
+            resident.kill();
+        }
         // One that is stuck in the kernel is named below, and not waited for. One look serves all
         // of them.
         let _ = until(LAST_WAIT, PAUSE, || {
-            let now = monotonic_ns();
+            let needs_look = left.iter().any(|resident| !resident.family.has_cgroup());
+            let look =
+                if needs_look { Some(self.census.wait(monotonic_ns(), LAST_WAIT)?) } else { None };
             left.retain(|resident| {
                 let child = resident.process.child();
-                let others = resident.family.others(child, now);
-                resident.family.kill_these(&others);
+                let others = match &look {
+                    Some(look) if !resident.family.has_cgroup() => {
+                        resident.family.others_in(look, child)
+                    }
+                    Some(_) | None => resident.family.others_in_cgroup(child),
+                };
+                if !others.is_empty() {
+                    resident.family.kill_these(child, &others, &resident.is_over);
+                }
                 let is_gone = others.is_empty() && reaper::has_exited(&child.pidfd);
                 if is_gone {
                     reaper::forget(child);

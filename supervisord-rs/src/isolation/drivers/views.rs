@@ -66,13 +66,14 @@ impl Drivers {
         said.map_or((None, false), |said| (said.status.clone(), said.is_reloading))
     }
 
-    /// Everyone who lives of a worker's process; none for a thread of the supervisor. Reads the
-    /// cgroup or the process table.
+    /// Everyone who lives of a worker's process; none for a thread of the supervisor; as its
+    /// cgroup has them, or the last look at the process table.
     #[must_use]
     pub fn family_of(&self, worker: WorkerId) -> Vec<Member> {
         let domain = self.domain_of[worker.index()];
-        self.resident(domain)
-            .map_or_else(Vec::new, |resident| resident.family.describe(resident.process.child()))
+        self.resident(domain).map_or_else(Vec::new, |resident| {
+            resident.family.describe(resident.process.child(), &resident.others)
+        })
     }
 
     /// The limits of the cgroup that a worker runs in: its own, or its cell's. `None` for a thread

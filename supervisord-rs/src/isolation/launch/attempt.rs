@@ -17,8 +17,9 @@ use crate::isolation::reaper;
 const NONE: RawFd = -1;
 
 /// The stages in which a launch may have to wait for a file system, in the order of the launch.
-const STAGES: [LaunchStage; 5] = [
+const STAGES: [LaunchStage; 6] = [
     LaunchStage::Clone,
+    LaunchStage::Socket,
     LaunchStage::EnvFile,
     LaunchStage::Secret,
     LaunchStage::Directory,

@@ -1,0 +1,203 @@
+//! What the machine wants, carried out by drivers, records and clients.
+
+use std::time::SystemTime;
+
+use serde_json::json;
+use supervision::{Effect, Incarnation, Phase, Transition, WorkerId};
+use workers::board::monotonic_ns;
+
+use super::{Daemon, succession};
+use crate::record::words;
+
+impl Daemon {
+    pub(super) fn apply(&mut self, effect: Effect) {
+        if let Some(incarnation) = concerned(&effect)
+            && let Some(at) = self.launches.iter().position(|waiting| *waiting == incarnation)
+        {
+            self.launches.remove(at);
+            self.launch(incarnation);
+        }
+        let drivers = &mut self.drivers;
+        match effect {
+            Effect::Launch { incarnation } => self.plan_launch(incarnation),
+            Effect::Withdraw { incarnation } => drivers.withdraw(incarnation),
+            Effect::Confirm { incarnation } => drivers.confirm(incarnation),
+            Effect::Stop { incarnation } => drivers.stop(incarnation),
+            Effect::Kill { incarnation } => drivers.kill(incarnation),
+            Effect::Abandon { incarnation } => drivers.abandon(incarnation),
+            Effect::Recycle { domain, culprit } => drivers.recycle(domain, culprit),
+            Effect::ReadHeartbeat { incarnation } => drivers.read_heartbeat(incarnation),
+            Effect::Pause { incarnation } => drivers.pause(incarnation),
+            Effect::Resume { incarnation } => drivers.resume(incarnation),
+            Effect::ReportRemains { incarnation } => self.report_remains(incarnation),
+            Effect::Inject { incarnation, fault } => {
+                let note = self.around.black_box.note(incarnation.worker.index());
+                note.set_fault_ordered(fault.code, fault.parameter, monotonic_ns());
+                drivers.inject(incarnation, fault);
+                let name = workers::fault::Fault::from_code(fault.code)
+                    .map_or("unknown", |fault| fault.name());
+                self.publish("injected", Some(incarnation), json!({ "fault": name }));
+            }
+            Effect::Signal { incarnation, signal } => drivers.signal(incarnation, signal),
+            Effect::Transition(transition) => self.on_transition(&transition),
+            Effect::IncidentOpened(incident) => self.on_incident_opened(&incident),
+            Effect::IncidentClosed(incident) => self.on_incident_closed(&incident),
+            Effect::IncidentAgain { incident, incarnation, count } => {
+                self.on_incident_again(incident, incarnation, count);
+            }
+            Effect::InVain { worker, on } => self.on_in_vain(worker, on),
+            Effect::GivesUp(why) => self.on_giving_up(why),
+            Effect::Reply { request, result } => self.on_reply(request, result),
+            Effect::Exit { orderly, critical } => self.exit = Some(exit_code(orderly, critical)),
+        }
+    }
+
+    /// A launch takes its time, and many may be wanted at once: what else is wanted goes first, and
+    /// so does one that ran well and is down.
+    fn plan_launch(&mut self, incarnation: Incarnation) {
+        if incarnation.generation.0 > 1 && !self.is_again(incarnation) {
+            self.launches.push_front(incarnation);
+        } else {
+            self.launches.push_back(incarnation);
+        }
+    }
+
+    /// Launches the next one. False: none waits.
+    pub(super) fn launch_next(&mut self) -> bool {
+        let next = self.launches.pop_front();
+        next.is_some_and(|incarnation| {
+            self.launch(incarnation);
+            true
+        })
+    }
+
+    fn launch(&mut self, incarnation: Incarnation) {
+        let note = self.around.black_box.note(incarnation.worker.index());
+        note.begin_launch();
+        let plan = || succession::plan(self.drivers.launch_of(incarnation.worker));
+        note.set_plan(*self.plans.entry(incarnation.worker).or_insert_with(plan));
+        self.drivers.launch(incarnation, self.is_again(incarnation));
+    }
+
+    /// Whether the worker has failed since it was last stable.
+    fn is_again(&self, incarnation: Incarnation) -> bool {
+        self.machine.worker(incarnation.worker).is_some_and(|view| view.attempt > 0)
+    }
+
+    pub(super) fn on_transition(&mut self, transition: &Transition) {
+        let Transition { incarnation, from, to, ending, .. } = *transition;
+        let index = incarnation.worker.index();
+        self.since[index] = SystemTime::now();
+        if let Some(ending) = ending {
+            let evidence = self.drivers.evidence(incarnation);
+            let reading = evidence.and_then(|evidence| evidence.reading.as_ref());
+            let message = evidence.and_then(|evidence| evidence.message.as_deref());
+            let report = words::ending(ending, reading, message);
+            if ending.cause.is_failure() {
+                self.note_failure(incarnation, &report);
+            }
+            self.endings[index] = Some(report);
+        }
+        let detail = json!({
+            "from": words::phase(from),
+            "to": words::phase(to),
+            "ending": ending.map(|_| &self.endings[index]),
+        });
+        self.publish("phase", Some(incarnation), detail);
+        let worker = self.names.worker(incarnation.worker);
+        let (from, to) = (words::phase(from), words::phase(to));
+        let fault_domain = self.fault_domain(incarnation.worker);
+        let generation = incarnation.generation.0;
+        if transition.to == Phase::Quarantined {
+            tracing::error!(worker, generation, fault_domain, from, to, "{worker} is quarantined");
+        } else {
+            tracing::info!(target: "phase", worker, generation, fault_domain, from, to, "{worker} is {to}");
+        }
+        let launch = self.drivers.launch_of(incarnation.worker);
+        let (ready, health) = (launch.ready.clone(), launch.health.clone());
+        let now = self.now();
+        self.probing.on_phase(incarnation, transition.to, &ready, &health, now);
+        self.fire_transition(transition);
+    }
+
+    pub(super) fn fault_domain(&self, worker: WorkerId) -> &str {
+        &self.names.domains[self.machine.spec().workers[worker.index()].domain.index()]
+    }
+
+    /// What was killed is still there: who, and in what state.
+    pub(super) fn report_remains(&mut self, incarnation: Incarnation) {
+        let members = self.drivers.family_of(incarnation.worker);
+        let named: Vec<String> = members
+            .iter()
+            .map(|member| format!("{} {} {}", member.pid, member.name, member.state))
+            .collect();
+        let worker = self.names.worker(incarnation.worker).to_owned();
+        tracing::error!(worker, processes = ?named, "killed, and still there: the kernel does not let them die (state D)");
+        self.publish("remains", Some(incarnation), json!({ "processes": named }));
+    }
+
+    /// Writes to the black box what a successor needs to go on from here: before anything is done,
+    /// so that what is being done when we die is known.
+    pub(super) fn remember(&mut self) {
+        if self.machine.is_shutting_down() {
+            self.around.black_box.set_stopping();
+        }
+        while let Some(worker) = self.machine.poll_changed() {
+            if let Some(memo) = self.machine.memo(worker) {
+                self.around.black_box.note(worker.index()).remember(&memo);
+            }
+        }
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        kind: &str,
+        who: Option<Incarnation>,
+        detail: serde_json::Value,
+    ) {
+        let who = who.map(|who| (self.names.worker(who.worker), who.generation.0));
+        self.events.publish(kind, who, detail);
+    }
+}
+
+/// The exit status of a supervisor that ends because of a critical worker is that worker's, as a
+/// shell has it.
+pub(super) fn exit_code(orderly: bool, critical: Option<supervision::Ending>) -> u8 {
+    use supervision::Status;
+    let code = match critical.map(|ending| ending.status) {
+        None => i32::from(!orderly),
+        Some(Status::Exited(code)) => code,
+        Some(Status::Signaled { signal, .. }) => 128 + signal,
+        Some(Status::Returned) => 0,
+        Some(Status::NotLaunched(failure)) => crate::isolation::launch::exit_code(failure),
+        Some(Status::Failed | Status::Panicked | Status::Abandoned | Status::Unknown) => 1,
+    };
+    u8::try_from(code).unwrap_or(1)
+}
+
+/// Whose launch must have been begun before this is done.
+fn concerned(effect: &Effect) -> Option<Incarnation> {
+    match effect {
+        Effect::Withdraw { incarnation }
+        | Effect::Confirm { incarnation }
+        | Effect::Stop { incarnation }
+        | Effect::Kill { incarnation }
+        | Effect::Abandon { incarnation }
+        | Effect::ReadHeartbeat { incarnation }
+        | Effect::Pause { incarnation }
+        | Effect::Resume { incarnation }
+        | Effect::ReportRemains { incarnation }
+        | Effect::Inject { incarnation, .. }
+        | Effect::Signal { incarnation, .. }
+        | Effect::Recycle { culprit: incarnation, .. } => Some(*incarnation),
+        Effect::Launch { .. }
+        | Effect::Transition(_)
+        | Effect::IncidentOpened(_)
+        | Effect::IncidentClosed(_)
+        | Effect::IncidentAgain { .. }
+        | Effect::InVain { .. }
+        | Effect::GivesUp(_)
+        | Effect::Reply { .. }
+        | Effect::Exit { .. } => None,
+    }
+}

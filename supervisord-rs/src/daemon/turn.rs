@@ -1,0 +1,181 @@
+//! One turn: what has come is told to the machine, what it wants is done. Bounded in time, so that
+//! other inputs get their chance.
+
+use std::time::Duration;
+
+use supervision::Event;
+
+use super::{Daemon, lapse};
+
+/// For the events of one turn before other inputs get their chance.
+const BUDGET: Duration = Duration::from_millis(2);
+
+/// Looks at what has come before somebody is judged. Other inputs have their turn in between.
+const LAST_LOOKS: usize = 8;
+
+impl Daemon {
+    /// Tells the machine what has happened, and does what it wants, until both have nothing more to
+    /// say.
+    pub(super) fn turn(&mut self, event: Option<Event>) {
+        self.count_lapse(self.now());
+        self.has_more = false;
+        let end = self.now().saturating_add(BUDGET);
+        if let Some(event) = event {
+            self.tell(event);
+        }
+        while self.carry_out(end) {
+            if let Some(event) = self.drivers.next_event() {
+                self.tell(event);
+            } else if !self.launch_next() {
+                break;
+            }
+        }
+        // However much comes, one is launched in each turn.
+        if self.has_more {
+            self.launch_next();
+        }
+        while let Some(remark) = self.drivers.next_remark() {
+            self.remark(remark);
+        }
+        self.go_on_beside();
+        self.write_settled(Some(end));
+        self.answer_waiters();
+    }
+
+    /// What was lost until `now` is held against no worker.
+    pub(super) fn count_lapse(&mut self, now: Duration) {
+        if let Some(by) = self.lapse.until(now) {
+            if lapse::is_real(by) {
+                tracing::warn!(
+                    "the supervisor did not run for {by:?}: that is held against no worker"
+                );
+            }
+            self.lose(by);
+        }
+    }
+
+    /// The present moment; what was lost until then has moved the deadlines.
+    pub(super) fn time_of_judgement(&mut self) -> Duration {
+        let now = self.now();
+        self.count_lapse(now);
+        now
+    }
+
+    /// What has come is heard before anybody is judged for what has not.
+    pub(super) fn tell(&mut self, event: Event) {
+        let now = if event == Event::Deadline {
+            self.time_of_judgement()
+        } else {
+            self.before_judgement()
+        };
+        self.machine.handle(now, event);
+    }
+
+    /// Does what the machine wants; launches wait. False: the time is over, and the rest has to wait
+    /// until others had their turn. Many may be launched at once, and some fail at once, again and
+    /// again.
+    pub(super) fn carry_out(&mut self, end: Duration) -> bool {
+        self.remember();
+        while let Some(effect) = self.machine.poll_effect() {
+            self.apply(effect);
+            if self.now() > end {
+                self.has_more = true;
+                return false;
+            }
+        }
+        // Also after an event or a launch.
+        self.has_more = self.now() > end;
+        !self.has_more
+    }
+
+    /// So much time is held against no worker.
+    pub(super) fn lose(&mut self, by: Duration) {
+        self.machine.handle(self.before_judgement(), Event::TimeLost { by });
+        self.probing.on_time_lost(by);
+    }
+
+    /// When something is due next: for the machine, for a probe, for those that are dying, for an
+    /// incident.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        let look = self.drivers.next_look().map(Duration::from_nanos);
+        let incident = self.next_unwritten().map(|at| {
+            self.now().saturating_add(at.saturating_duration_since(std::time::Instant::now()))
+        });
+        let at_once = self.has_more.then_some(Duration::ZERO);
+        let waiter = self.waiters.next_due().map(|at| {
+            self.now().saturating_add(at.saturating_duration_since(std::time::Instant::now()))
+        });
+        let watchdog = self.around.watchdog.map(|every| self.said_alive.saturating_add(every));
+        [
+            at_once,
+            self.machine.next_deadline(),
+            self.probing.next_due(),
+            look,
+            incident,
+            waiter,
+            watchdog,
+            self.upkeep.due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    pub(super) fn on_deadline(&mut self) {
+        // Here and nowhere else: a loop that does not come to this point does not turn.
+        if self
+            .around
+            .watchdog
+            .is_some_and(|every| self.now() >= self.said_alive.saturating_add(every))
+        {
+            self.said_alive = self.now();
+            self.around.say_alive();
+        }
+        self.drivers.look_at_remains();
+        self.keep_up();
+        let is_all = self.hear_all();
+        if self.machine.next_deadline().is_none_or(|at| at > self.now()) {
+            return;
+        }
+        if !is_all && self.looks < LAST_LOOKS {
+            self.looks += 1;
+            self.has_more = true;
+            return;
+        }
+        self.looks = 0;
+        // Nobody is judged before what was to be looked at was looked at.
+        self.settle();
+        self.turn(Some(Event::Deadline));
+    }
+
+    /// Takes what has come meanwhile, by whatever way: a deadline judges by what was not heard.
+    /// False: there may be more, and others get their turn first.
+    pub(super) fn hear_all(&mut self) -> bool {
+        while let Some(said) = self.beside.take() {
+            self.on_said(said);
+        }
+        let end = self.now().saturating_add(BUDGET);
+        loop {
+            let may_be_more = self.drivers.collect();
+            self.turn(None);
+            if !may_be_more && !self.has_more {
+                return true;
+            }
+            if self.now() > end {
+                return false;
+            }
+        }
+    }
+
+    /// Carries out what the machine wants to the last, but for launches.
+    pub(super) fn settle(&mut self) {
+        while !self.carry_out(Duration::MAX) {}
+    }
+
+    /// The present moment, or the last one before the next judgement.
+    pub(super) fn before_judgement(&self) -> Duration {
+        let last =
+            self.machine.next_judgement().map(|at| at.saturating_sub(Duration::from_nanos(1)));
+        last.map_or(self.now(), |last| last.min(self.now()))
+    }
+}

@@ -1,0 +1,111 @@
+//! A fault domain, and the process in it with all that it started.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use supervision::spec::DomainKind;
+use supervision::{Incarnation, Status};
+
+use super::launched::Expected;
+use crate::isolation::family::{Family, Relative};
+use crate::isolation::host::Host;
+use crate::isolation::launch::Child;
+use crate::isolation::watch::Watched;
+use crate::record::logs::StreamId;
+
+/// A fault domain as it is now.
+#[derive(Debug)]
+pub(super) struct Domain {
+    pub(super) name: String,
+    pub(super) kind: DomainKind,
+    /// Written to by whoever wants its boards looked at; made when first needed.
+    pub(super) poke: Option<Watched<Arc<OwnedFd>>>,
+    /// Its process and all that it starts; made when first needed, since it may be a cgroup.
+    pub(super) family: Option<Rc<Family>>,
+    /// Where a cell's own output goes.
+    pub(super) output: Option<StreamId>,
+    /// Its process, as long as that is being launched.
+    pub(super) expected: Option<Expected>,
+    pub(super) resident: Option<Resident>,
+}
+
+/// The process of a domain.
+#[derive(Debug)]
+pub(super) struct Resident {
+    pub(super) process: Watched<Process>,
+    pub(super) family: Rc<Family>,
+    /// Who was last told to end it whole.
+    pub(super) recycled_for: Option<Incarnation>,
+    /// How the main process ended, when it is not known yet whether anything of its family is
+    /// left, and whether that is news.
+    pub(super) gone: Option<(Status, bool)>,
+    /// How the main process ended, when something of its family is left.
+    pub(super) exited: Option<Status>,
+    /// Who of its family was found by the last look, besides the main process.
+    pub(super) others: Vec<Relative>,
+    /// Set when all of it is gone.
+    pub(super) is_over: Arc<AtomicBool>,
+    /// Whether all of the family is to be killed, whoever is still born into it.
+    pub(super) is_killed: bool,
+    /// Since when it is known that it has exited, and not how; in monotonic nanoseconds.
+    pub(super) unsettled_since: Option<u64>,
+}
+
+impl Resident {
+    pub(super) fn new(process: Watched<Process>, family: Rc<Family>) -> Self {
+        Self {
+            process,
+            family,
+            recycled_for: None,
+            gone: None,
+            exited: None,
+            others: Vec::new(),
+            is_over: Arc::default(),
+            is_killed: false,
+            unsettled_since: None,
+        }
+    }
+
+    /// Kills all of the family; who is born meanwhile is killed by the next look. False: a look
+    /// has to find all but the main process.
+    pub(super) fn kill(&mut self) -> bool {
+        self.is_killed = true;
+        self.family.kill(self.process.child())
+    }
+}
+
+impl Drop for Resident {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Process {
+    Command(Child),
+    Host(Host),
+}
+
+impl Process {
+    pub(super) fn child(&self) -> &Child {
+        match self {
+            Self::Command(child) => child,
+            Self::Host(host) => &host.child,
+        }
+    }
+}
+
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.child().pidfd.as_fd()
+    }
+}
+
+impl Domain {
+    pub(super) fn new(spec: &supervision::spec::DomainSpec) -> Self {
+        let (name, kind) = (spec.name.clone(), spec.kind);
+        Self { name, kind, poke: None, family: None, output: None, expected: None, resident: None }
+    }
+}

@@ -1,0 +1,229 @@
+//! What is left of a family whose main process is gone.
+//!
+//! A worker has ended when nothing of its family is left. Its main process stays a zombie until
+//! then, so that its number, which is its group's, is nobody else's. Where the family has a cgroup,
+//! that tells at once. Else the list of our own children does, as a rule: whoever outlives a parent
+//! of the family comes to us, so that nothing is left where nobody has come. Else the census looks
+//! at the process table, and its answer is an event.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use supervision::{DomainId, Event, Incarnation, Status};
+use workers::board::monotonic_ns;
+
+use super::{Drivers, keeping};
+use crate::isolation::family::Relative;
+use crate::isolation::{reaper, wait};
+use crate::process_table;
+
+/// Between two looks at those whose main process is gone and whose family is not: at first, and at
+/// most.
+const LOOK_FIRST: Duration = Duration::from_millis(1);
+const LOOK_MAX: Duration = Duration::from_millis(50);
+/// For what a look has found, before other inputs get their chance.
+const BUDGET_NS: u64 = 1_000_000;
+
+impl Drivers {
+    /// Looks whether the main process of a domain has exited, and whether anything of its family is
+    /// left.
+    pub(super) fn reap(&mut self, domain: DomainId) {
+        self.look_for_exit(domain);
+        self.look_at_gone();
+    }
+
+    /// Looks whether the main process of a domain has exited; where the family has a cgroup, also
+    /// whether anything of it is left. [`look_at_gone`](Self::look_at_gone) is to follow.
+    pub(super) fn look_for_exit(&mut self, domain: DomainId) {
+        let Some((status, is_news)) = self.exit_of(domain) else { return };
+        let Some(resident) = &mut self.domains[domain.index()].resident else { return };
+        if resident.family.has_cgroup() {
+            let others = resident.family.others_in_cgroup(resident.process.child());
+            return self.settle_exit(domain, (status, is_news), others);
+        }
+        resident.gone = Some((status, is_news));
+        // It would be ready until that is settled.
+        resident.process.rest();
+        self.fresh.push(domain);
+    }
+
+    /// How the main process of a domain ended, if it has, and whether that is news.
+    fn exit_of(&mut self, domain: DomainId) -> Option<(Status, bool)> {
+        let resident = self.domains[domain.index()].resident.as_ref()?;
+        if resident.gone.is_some() {
+            return None;
+        }
+        if let Some(status) = resident.exited {
+            return Some((status, false));
+        }
+        let status = self.look_at_main(domain)?;
+        (!self.hand_over(domain)).then_some((status, true))
+    }
+
+    /// Of those whose main process was just found to be gone: those are over whose family nobody
+    /// can have outlived. For the others the census looks at the process table.
+    pub(super) fn look_at_gone(&mut self) {
+        let fresh = std::mem::take(&mut self.fresh);
+        if fresh.is_empty() {
+            return;
+        }
+        let now = monotonic_ns();
+        let has_orphans = self.has_orphans();
+        for domain in fresh {
+            let Some(resident) = &mut self.domains[domain.index()].resident else { continue };
+            // The orphans of one that was taken over came to another.
+            if has_orphans || resident.process.child().is_adopted {
+                self.await_look(domain, now);
+            } else if let Some(exit) = resident.gone.take() {
+                self.settle_exit(domain, exit, Vec::new());
+            }
+        }
+    }
+
+    /// Whether anybody has come to us who is no main process: an orphan of some worker, a helper.
+    fn has_orphans(&self) -> bool {
+        let Some(children) = wait::undisturbed(process_table::listed_children) else {
+            return true;
+        };
+        let residents = self.domains.iter().filter_map(|domain| domain.resident.as_ref());
+        let mains: HashSet<i32> = residents.map(|resident| resident.process.child().pid).collect();
+        let is_being_born = |pid: i32| {
+            let expected = self.domains.iter().filter_map(|domain| domain.expected.as_ref());
+            expected.into_iter().any(|expected| expected.attempt.is_child(pid))
+        };
+        children.into_iter().any(|pid| {
+            let is_known = mains.contains(&pid) || is_being_born(pid);
+            !is_known && process_table::is_alive(pid)
+        })
+    }
+
+    /// Has the process table looked at, for a domain.
+    fn await_look(&mut self, domain: DomainId, at: u64) {
+        self.awaited.insert(domain, at);
+        self.census.ask(at);
+    }
+
+    /// Takes what the census has found.
+    pub(super) fn take_census(&mut self) {
+        self.hear_the_unheard();
+        let Some(look) = self.census.take() else { return };
+        self.cost = look.cost();
+        let end = monotonic_ns() + BUDGET_NS;
+        let due = self.awaited.iter().filter(|(_, since)| **since <= look.begun());
+        for domain in due.map(|(domain, _)| *domain).collect::<Vec<_>>() {
+            if monotonic_ns() > end {
+                return self.census.ring();
+            }
+            self.awaited.remove(&domain);
+            let Some(resident) = &mut self.domains[domain.index()].resident else { continue };
+            let others = resident.family.others_in(&look, resident.process.child());
+            match resident.gone.take() {
+                Some(exit) => self.settle_exit(domain, exit, others),
+                // It lives, and is to be killed.
+                None => self.note_others(domain, others),
+            }
+        }
+    }
+
+    fn settle_exit(
+        &mut self,
+        domain: DomainId,
+        (status, is_news): (Status, bool),
+        others: Vec<Relative>,
+    ) {
+        if others.is_empty() {
+            self.bury(domain, status);
+            return;
+        }
+        self.note_others(domain, others);
+        if is_news {
+            self.leave_remains(domain, status);
+        } else {
+            self.look_later(domain);
+        }
+    }
+
+    fn note_others(&mut self, domain: DomainId, others: Vec<Relative>) {
+        let Some(resident) = &mut self.domains[domain.index()].resident else { return };
+        if resident.is_killed && !others.is_empty() {
+            let (main, is_over) = (resident.process.child(), &resident.is_over);
+            resident.family.kill_these(main, &others, is_over);
+        }
+        resident.others = others;
+    }
+
+    /// What the main process has left behind: killed by the machine's order, unless the worker was
+    /// asked to stop and has time.
+    fn leave_remains(&mut self, domain: DomainId, status: Status) {
+        let Some(resident) = &mut self.domains[domain.index()].resident else { return };
+        resident.exited = Some(status);
+        // It would be ready for ever.
+        resident.process.rest();
+        let members: Vec<Incarnation> = self.members(domain);
+        for incarnation in members {
+            self.say(incarnation.worker, Event::Exited { incarnation });
+        }
+        self.look_soon(domain);
+    }
+
+    /// Nothing is left of a domain.
+    fn bury(&mut self, domain: DomainId, status: Status) {
+        self.awaited.remove(&domain);
+        let slot = &mut self.domains[domain.index()];
+        let Some(resident) = slot.resident.take() else { return };
+        let child = resident.process.child();
+        reaper::forget(child);
+        let name = self.family_name(domain);
+        keeping::forget(&self.store, &name, child.pid);
+        let was_oom_killed = resident.family.take_oom_kill();
+        let members = self.members(domain);
+        self.end_members(domain, (status, was_oom_killed), members, resident.recycled_for);
+        self.launch_deferred(domain);
+    }
+
+    /// Kills all that belongs to a domain.
+    pub(super) fn kill_all_of(&mut self, domain: DomainId) {
+        let Some(resident) = &mut self.domains[domain.index()].resident else { return };
+        if !resident.kill() {
+            self.await_look(domain, monotonic_ns());
+        }
+    }
+
+    /// When [`look_at_remains`](Self::look_at_remains) is due, in monotonic nanoseconds; `None` as
+    /// a rule.
+    #[must_use]
+    pub fn next_look(&self) -> Option<u64> {
+        let dead = self.may_have_dead.then_some(0);
+        self.next_look.into_iter().chain(self.launchers.relief_due()).chain(dead).min()
+    }
+
+    /// Looks at those whose main process is gone, if it is time, and whether launches are held up.
+    pub fn look_at_remains(&mut self) {
+        self.launchers.relieve();
+        if self.may_have_dead {
+            self.reap_orphans();
+        }
+        if self.next_look.is_none_or(|at| at > monotonic_ns()) {
+            return;
+        }
+        self.next_look = None;
+        // Where a look is dear it is taken less often: most of the time is for others.
+        self.pause = (self.pause * 2).min(LOOK_MAX).max(self.cost * 8);
+        for domain in std::mem::take(&mut self.remains) {
+            self.look_for_exit(domain);
+        }
+        self.look_at_gone();
+    }
+
+    pub(super) fn look_soon(&mut self, domain: DomainId) {
+        self.pause = LOOK_FIRST;
+        self.next_look = None;
+        self.look_later(domain);
+    }
+
+    fn look_later(&mut self, domain: DomainId) {
+        self.remains.insert(domain);
+        let pause = u64::try_from(self.pause.as_nanos()).unwrap_or(u64::MAX);
+        self.next_look.get_or_insert_with(|| monotonic_ns().saturating_add(pause));
+    }
+}
