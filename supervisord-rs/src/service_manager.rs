@@ -17,6 +17,7 @@
 //! environment: children are launched with [`NOT_FOR_CHILDREN`] removed.
 
 mod custody;
+pub(crate) mod environment;
 mod heritage;
 mod names;
 mod program;

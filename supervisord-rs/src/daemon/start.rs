@@ -1,6 +1,8 @@
 //! Before the first turn: directories, the lock, the predecessor's story, the black box, the
 //! control socket.
 
+mod ground;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,14 +16,17 @@ use supervision::Machine;
 use tokio::sync::mpsc;
 use workers::Registry;
 
+use ground::{incidents, locks, make_directories};
+
 use super::around::{Around, CONTROL, CONTROL_OF_UNIT, Service, control_trouble, serve};
-use super::hand_over::{Gate, LOCK, STATE_LOCK};
+use super::hand_over::Gate;
 use super::in_force::{self, Origin};
-use super::upkeep::{self, Directory, THE_LOCK, THE_STATE_LOCK, Troubles, Upkeep};
+use super::upkeep::{Troubles, Upkeep};
 use super::{REQUESTS, succession};
 use crate::config::settings::OnDeath;
 use crate::config::{Isolation, Settings, SupervisorSettings};
 use crate::control::request::Request;
+use crate::control::server::Server;
 use crate::control::thread::ApiThread;
 use crate::guardian::obituary::OBITUARIES;
 use crate::guardian::orderly_end::ORDERLY_END;
@@ -35,8 +40,8 @@ use crate::record::events::{Events, wall};
 use crate::record::incidents::{Incidents, Names};
 use crate::record::logs::{Logs, Surviving};
 use crate::record::post_mortem::PostMortem;
-use crate::record::runtime_lock::{LockError, Place, RuntimeLock};
-use crate::record::scribe::{Scribe, shared_path};
+use crate::record::runtime_lock::LockError;
+use crate::record::scribe::Scribe;
 use crate::service_manager::{self, BLACK_BOX, CONFIGURATION, FdStore, Heritage, ServiceManager};
 
 /// Instances that can be added while the supervisor runs.
@@ -121,57 +126,23 @@ pub(super) fn start(
     let inherited = of_unit.or_else(|| heritage.claim(CONTROL));
     let mut api_thread = ApiThread::default();
     let service = Service { requests: sender.clone(), thread: &mut api_thread };
-    let server = match serve(&socket, &settings, service, inherited, unit_socket.is_some(), &store)
-    {
-        Ok(server) => Some(server),
-        Err(error) if origin == Origin::Predecessor => {
-            troubles.insert("the control socket", control_trouble(&socket, &error));
-            None
-        }
-        Err(source) => return Err(StartError::Control { path: socket.clone(), source }),
-    };
+    let listener = (inherited, unit_socket.is_some());
+    let server = control((&socket, &settings), origin, listener, (service, &store), &mut troubles)?;
 
     let scribe = Scribe::start(black_box.counter(Count::LostRecords))?;
-    let echo = has_audience(supervisor.echo).then(Echo::start).transpose()?;
-    let carried = story.as_ref().map(|story| story.carried.clone()).unwrap_or_default();
-    let surviving = Surviving { carriers: black_box.carriers(), carried, store: store.clone() };
-    let logs = Logs::start(echo, supervisor.log_cap, surviving)?;
     let keeping = Keeping { store: store.clone(), obituaries };
-    let mut drivers =
-        Drivers::new(&settings, registry, environment(), logs, Rc::clone(&black_box), keeping)?;
+    let mut drivers = drivers(&settings, registry, story.as_ref(), &black_box, keeping)?;
 
-    // What was being stopped is not gone on with: it is ended, and started afresh.
     let past = succession::past(&settings, story.as_ref());
-    let to_adopt = if story
-        .as_ref()
-        .is_some_and(|story| story.was_stopping && !service_manager::is_to_shut_down())
-    {
-        Past::new()
-    } else {
-        past.clone()
-    };
+    let to_adopt = if is_to_start_afresh(story.as_ref()) { Past::new() } else { past.clone() };
     let fates = drivers.adopt(&mut heritage, &to_adopt);
     let (inherited, evidence) =
         succession::inherit(&settings, story.as_ref(), seen, &past, &fates, incidents.last_id());
     let inherited_death = inherited.death.is_some().then(|| seen.map(|seen| seen.died_at_ns));
     let mut machine = Machine::new(policy(&settings), inherited);
-    while let Some(worker) = machine.poll_changed() {
-        if let Some(memo) = machine.memo(worker) {
-            black_box.note(worker.index()).remember(&memo);
-        }
-    }
-    if let Some(last) = incidents.last_id().max(story.as_ref().map(|story| story.last_incident)) {
-        black_box.set_last_incident(last);
-    }
-    let published = black_box.publish();
-    published
+    let last_incident = incidents.last_id().max(story.as_ref().map(|story| story.last_incident));
+    publish(&black_box, &mut machine, last_incident, &mut troubles)
         .map_err(|source| StartError::BlackBox { path: supervisor.runtime_dir.clone(), source })?;
-    // Before the old ones are let go: else it would be chance whether their room is free already.
-    // Where there is no room but theirs, it is made by the upkeep.
-    let reserve = black_box.reserve();
-    if let Err(error) = reserve.make() {
-        troubles.insert("the black box", reserve.trouble(&error));
-    }
     for (name, _) in black_boxes {
         keeper.forget(&name);
     }
@@ -211,71 +182,69 @@ pub(super) fn start(
     Ok(Started { settings, machine, drivers, names, events, incidents, requests, around, upkeep })
 }
 
-/// Makes the directories that are not there. Without them a first start is refused; a successor
-/// goes on.
-fn make_directories(
-    supervisor: &SupervisorSettings,
+/// The control socket; a successor goes on without one. `listener`: what was inherited, and whether
+/// it is the service manager's.
+fn control(
+    (socket, settings): (&Path, &Settings),
     origin: Origin,
+    (inherited, is_of_unit): (Option<OwnedFd>, bool),
+    (service, store): (Service<'_>, &FdStore),
     troubles: &mut Troubles,
-) -> Result<(), StartError> {
-    for directory in upkeep::directories(supervisor) {
-        let Err(source) = directory.make() else { continue };
-        if origin == Origin::File {
-            let Directory { what, key, path } = directory;
-            return Err(StartError::Directory { what, key, path: path.into(), source });
+) -> Result<Option<Server>, StartError> {
+    match serve(socket, settings, service, inherited, is_of_unit, store) {
+        Ok(server) => Ok(Some(server)),
+        Err(error) if origin == Origin::Predecessor => {
+            troubles.insert("the control socket", control_trouble(socket, &error));
+            Ok(None)
         }
-        troubles.insert(directory.what, directory.trouble(&source));
+        Err(source) => Err(StartError::Control { path: socket.into(), source }),
+    }
+}
+
+/// What launches and carries output, with what a predecessor had in its hands.
+fn drivers(
+    settings: &Settings,
+    registry: Registry,
+    story: Option<&PostMortem>,
+    black_box: &Rc<BlackBox>,
+    keeping: Keeping,
+) -> io::Result<Drivers> {
+    let echo = has_audience(settings.supervisor.echo).then(Echo::start).transpose()?;
+    let carried = story.map(|story| story.carried.clone()).unwrap_or_default();
+    let store = keeping.store.clone();
+    let surviving = Surviving { carriers: black_box.carriers(), carried, store };
+    let logs = Logs::start(echo, settings.supervisor.log_cap, surviving)?;
+    Drivers::new(settings, registry, environment(), logs, Rc::clone(black_box), keeping)
+}
+
+/// What was being stopped is not gone on with: it is ended, and started afresh.
+fn is_to_start_afresh(story: Option<&PostMortem>) -> bool {
+    story.is_some_and(|story| story.was_stopping && !service_manager::is_to_shut_down())
+}
+
+/// From now on our black box counts, with all that the machine has taken over.
+fn publish(
+    black_box: &BlackBox,
+    machine: &mut Machine,
+    last_incident: Option<u64>,
+    troubles: &mut Troubles,
+) -> io::Result<()> {
+    while let Some(worker) = machine.poll_changed() {
+        if let Some(memo) = machine.memo(worker) {
+            black_box.note(worker.index()).remember(&memo);
+        }
+    }
+    if let Some(last) = last_incident {
+        black_box.set_last_incident(last);
+    }
+    black_box.publish()?;
+    // Before the old ones are let go: else it would be chance whether their room is free already.
+    // Where there is no room but theirs, it is made by the upkeep.
+    let reserve = black_box.reserve();
+    if let Err(error) = reserve.make() {
+        troubles.insert("the black box", reserve.trouble(&error));
     }
     Ok(())
-}
-
-/// The lock in the runtime directory, and the one in the state directory, which is held when that
-/// one is deleted.
-fn locks(
-    supervisor: &SupervisorSettings,
-    origin: Origin,
-    heritage: &mut Heritage,
-    troubles: &mut Troubles,
-) -> Result<(Option<RuntimeLock>, Option<RuntimeLock>), StartError> {
-    let within = Place::within(&supervisor.runtime_dir);
-    let lock = match RuntimeLock::acquire(&within, heritage.claim(LOCK)) {
-        Ok(lock) => Some(lock),
-        Err(error @ LockError::Io { .. }) if origin == Origin::Predecessor => {
-            troubles.insert(THE_LOCK, error.to_string());
-            None
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let beside = Place::beside(&supervisor.state_dir, &supervisor.runtime_dir);
-    let state_lock = match RuntimeLock::acquire(&beside, heritage.claim(STATE_LOCK)) {
-        Ok(lock) => Some(lock),
-        // The other one holds; a disk without room keeps nobody from starting.
-        Err(error @ LockError::Io { .. }) => {
-            troubles.insert(THE_STATE_LOCK, error.to_string());
-            None
-        }
-        Err(error) => return Err(error.into()),
-    };
-    Ok((lock, state_lock))
-}
-
-/// The record of incidents; without what stands in the file where a successor cannot read it.
-fn incidents(
-    supervisor: &SupervisorSettings,
-    origin: Origin,
-    names: &Names,
-    troubles: &mut Troubles,
-) -> Result<Incidents, StartError> {
-    let path = shared_path(&supervisor.state_dir, "incidents.jsonl");
-    match Incidents::load(std::sync::Arc::clone(&path), names.clone()) {
-        Err(error) if origin == Origin::Predecessor => {
-            let trouble =
-                format!("cannot read {}: {error}; what stands there is not shown", path.display());
-            troubles.insert("the record of incidents", trouble);
-            Ok(Incidents::empty(path, names.clone()))
-        }
-        other => other.map_err(|source| StartError::Incidents { path: path.to_path_buf(), source }),
-    }
 }
 
 /// Those that were kept, by their names in the store.

@@ -17,7 +17,7 @@ use crate::daemon::hangup;
 use crate::daemon::signals::GUARDIAN_GONE;
 use crate::isolation::inherited;
 use crate::isolation::launch::{Child, OPEN_FILES, Plan, advice, failure, original_open_files};
-use crate::service_manager::{self, Predecessor, table, unescape};
+use crate::service_manager::{self, Predecessor, environment, table, unescape};
 
 /// Set for a supervisor: only to take over what there is, and to stop it in order.
 pub(super) const SHUT_DOWN: &str = "shut-down";
@@ -68,18 +68,11 @@ impl Guardian {
             .collect();
         let table = table::write(all.iter().copied()).map_err(|error| of_io(&error))?;
         let own = self.variables(table.as_raw_fd(), predecessor, purpose);
-        let inherited: Vec<(OsString, OsString)> = std::env::vars_os()
-            .filter(|(name, _)| own.iter().all(|(known, _)| name != known))
-            .collect();
-        let own = own.iter().filter(|(_, value)| !value.is_empty());
-        let environment = inherited
-            .iter()
-            .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
-            .chain(own.map(|(name, value)| (OsStr::new(name), value.as_os_str())));
+        let environment = environment::of_another(&own);
         let passed: Vec<BorrowedFd<'_>> =
             all.iter().map(|(_, descriptor)| *descriptor).chain([table.as_fd()]).collect();
         Plan::new(program.as_os_str(), &self.arguments, OsStr::new(""))?
-            .environment(environment)?
+            .environment(environment::borrowed(&environment))?
             .descriptor(io::stdin().as_fd())?
             .descriptor(io::stdout().as_fd())?
             .descriptor(io::stderr().as_fd())?

@@ -17,11 +17,7 @@ use crate::isolation::Drivers;
 use crate::isolation::helper::{Helper, Summons};
 use crate::isolation::inherited;
 use crate::isolation::launch::{Attempt, Child, Plan, advice, failure};
-use crate::service_manager::{self, HAND_OVER, table};
-
-/// What was meant for us alone.
-const NOT_INHERITED: [&str; 5] =
-    ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", service_manager::PURPOSE, READ_ANEW];
+use crate::service_manager::{self, HAND_OVER, environment, table};
 
 /// One that runs, and where it is heard. Dropped, it is killed, with whatever it has started: all
 /// of that has what we have given.
@@ -112,32 +108,11 @@ impl Start {
         let table = table::write(all.iter().copied()).map_err(no_table)?;
         let passed: Vec<BorrowedFd<'_>> =
             all.iter().map(|(_, descriptor)| *descriptor).chain([table.as_fd()]).collect();
-        let own: [(&str, OsString); 4] = [
-            (table::TABLE, table.as_raw_fd().to_string().into()),
-            (HAND_OVER, std::process::id().to_string().into()),
-            (service_manager::PREDECESSOR, OsString::new()),
-            (service_manager::PROGRAM, place_of(&self.binary).into_os_string()),
-        ];
-        let no_hangup = (!hangup::handed_on().is_empty())
-            .then(|| (OsStr::new(hangup::NO_HANGUP), OsStr::new(hangup::handed_on())));
-        let read_anew = self.is_anew.then_some((OsStr::new(READ_ANEW), OsStr::new("1")));
-        let is_stale = |name: &OsStr| NOT_INHERITED.iter().any(|stale| name == *stale);
-        let inherited: Vec<(OsString, OsString)> = std::env::vars_os()
-            .filter(|(name, _)| {
-                !is_stale(name)
-                    && name != hangup::NO_HANGUP
-                    && own.iter().all(|(known, _)| name != known)
-            })
-            .collect();
-        let environment = inherited
-            .iter()
-            .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
-            .chain(own.iter().map(|(name, value)| (OsStr::new(name), value.as_os_str())))
-            .chain(no_hangup)
-            .chain(read_anew);
+        let own = self.variables(table.as_raw_fd());
+        let environment = environment::of_another(&own);
         let arguments: Vec<OsString> = std::env::args_os().collect();
         Plan::new(self.binary.as_os_str(), &arguments, OsStr::new(""))?
-            .environment(environment)?
+            .environment(environment::borrowed(&environment))?
             .descriptor(io::stdin().as_fd())?
             .descriptor(io::stdout().as_fd())?
             .descriptor(io::stderr().as_fd())?
@@ -147,6 +122,23 @@ impl Start {
             // supervisor.
             .parent_death_signal(Some(Signal::SIGKILL))
             .launch_as(attempt)
+    }
+
+    /// What is said to it in its environment; what is empty is not there.
+    fn variables(&self, table: i32) -> [(&'static str, OsString); 10] {
+        let read_anew = if self.is_anew { "1" } else { "" };
+        [
+            (table::TABLE, table.to_string().into()),
+            (HAND_OVER, std::process::id().to_string().into()),
+            (service_manager::PREDECESSOR, OsString::new()),
+            (service_manager::PROGRAM, place_of(&self.binary).into_os_string()),
+            (READ_ANEW, read_anew.into()),
+            (hangup::NO_HANGUP, hangup::handed_on().into()),
+            (service_manager::PURPOSE, OsString::new()),
+            ("LISTEN_PID", OsString::new()),
+            ("LISTEN_FDS", OsString::new()),
+            ("LISTEN_FDNAMES", OsString::new()),
+        ]
     }
 }
 
