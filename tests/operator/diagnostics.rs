@@ -144,3 +144,22 @@ fn the_errors_in_the_documentation_are_those_of_check() {
     let block = format!("```console\n$ supervisord-rs check bad.yaml\n{said}```\n");
     assert!(page.contains(&block), "docs/configuration.md does not have this:\n{block}");
 }
+
+#[test]
+fn a_user_that_does_not_exist_is_an_incident_of_its_worker_alone() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  a: { command: [sleep, 1d], user: no-such-user }\n  b: { worker: ticker }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_phase("b", "running");
+    let said = supervisor.wait("the reason", |supervisor| {
+        supervisor.client.status().ok()?.workers[0].ending.clone()?.message
+    });
+    assert_eq!(said, "there is no user `no-such-user`: add it, or correct `user:`");
+    supervisor.stop();
+    // The owner of a socket is not left to chance.
+    let yaml = "version: 1\nworkers:\n  a: { command: [sleep, 1d], sockets: [ { listen: /x.sock, user: no-such-user } ] }\n";
+    let file = bed.write("socket.yaml", yaml);
+    let output = bed.verb(&["check", file.to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    assert!(text(&output.stderr).contains("unknown user `no-such-user`"), "{output:?}");
+}

@@ -9,6 +9,7 @@ use super::problems::At;
 use super::reader::{Cursor, Section};
 use super::settings::{SocketKind, SocketSpec, default};
 use super::world;
+use crate::accounts;
 
 /// Where a worker's sockets listen, and where that is written.
 #[derive(Debug)]
@@ -139,11 +140,14 @@ fn spec(cursor: &Cursor<'_>, listen: String, section: Option<&Section<'_>>) -> O
             "`type: stream` or `type: datagram`",
         );
     }
-    let account = |key: &str, check: fn(&Cursor<'_>, &str)| {
+    let account = |key: &str, exists: fn(&str) -> bool| {
         let cursor =
             section?.get_if(is_unix, key, "only a Unix socket has an owner", "no such key here")?;
         let name = cursor.string()?.value;
-        check(&cursor, &name);
+        if !exists(&name) {
+            let expected = format!("the name or number of a {key} of this machine");
+            cursor.refuse(format!("unknown {key} `{name}`"), &expected);
+        }
         Some(name)
     };
     let mode = section.and_then(|section| {
@@ -164,8 +168,8 @@ fn spec(cursor: &Cursor<'_>, listen: String, section: Option<&Section<'_>>) -> O
         kind,
         name,
         mode: mode.map_or(0o666, |mode| mode.value),
-        user: account("user", world::check_user),
-        group: account("group", world::check_group),
+        user: account("user", |name| accounts::user(name).is_some()),
+        group: account("group", |name| accounts::group(name).is_some()),
         backlog: section
             .and_then(|section| section.get("backlog")?.integer(1, i32::MAX.into()))
             .map_or(default::BACKLOG, |backlog| i32::try_from(backlog.value).unwrap_or(i32::MAX)),

@@ -180,8 +180,12 @@ fn listen(spec: &SocketSpec, attempt: &Attempt) -> io::Result<OwnedFd> {
 }
 
 fn bind_path(path: &Path, kind: Type, spec: &SocketSpec, attempt: &Attempt) -> io::Result<Socket> {
-    let user = spec.user.as_deref().and_then(accounts::user).map(|user| user.uid);
-    let group = spec.group.as_deref().and_then(accounts::group);
+    // Never another owner than the one that is asked for.
+    let unknown = || io::Error::from_raw_os_error(libc::ENOENT);
+    let uid = |name| accounts::user(name).map(|user| user.uid).ok_or_else(unknown);
+    let user = spec.user.as_deref().map(uid).transpose()?;
+    let gid = |name| accounts::group(name).ok_or_else(unknown);
+    let group = spec.group.as_deref().map(gid).transpose()?;
     let access = Access { mode: spec.mode, user, group };
     Ok(binding::bind(path, kind, access, attempt)?.into())
 }

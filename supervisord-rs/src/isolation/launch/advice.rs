@@ -44,6 +44,15 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
             return format!("{subject} refused to start this worker: see its message");
         }
     };
+    match (failure.stage, errno) {
+        (LaunchStage::User, Errno::ENOENT) => {
+            return format!("there is no user `{subject}`: add it, or correct `user:`");
+        }
+        (LaunchStage::Group, Errno::ENOENT) => {
+            return format!("there is no group `{subject}`: add it, or correct `group:`");
+        }
+        _ => {}
+    }
     if errno == Errno::ETIMEDOUT {
         return match failure.stage {
             LaunchStage::Clone => format!("{what}: launches that hang are in the way"),
