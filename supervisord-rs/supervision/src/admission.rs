@@ -32,8 +32,7 @@ impl Machine {
         self.launches.append(&mut self.queue);
     }
 
-    /// Keeps the count of those that are coming up; a place that becomes free goes to whoever
-    /// waits.
+    /// Counts the workers that are starting; a free place goes to one that waits.
     pub(crate) fn count_coming_up(&mut self, from: Phase, to: Phase) {
         let is_coming_up = |phase: Phase| matches!(phase, Phase::Launching | Phase::Starting);
         match (is_coming_up(from), is_coming_up(to)) {
@@ -74,7 +73,7 @@ impl Machine {
         }
     }
 
-    /// Stops these and nobody else, and has nobody wait for them any more.
+    /// Stops only these, and ends every wait for them.
     pub(crate) fn retire(&mut self, workers: &[WorkerId]) {
         for &worker in workers {
             let state = &mut self.workers[worker.index()];

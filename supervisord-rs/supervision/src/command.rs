@@ -91,7 +91,7 @@ impl Machine {
             self.launches.insert(worker);
         }
         self.start_unmet(unmet);
-        // Whoever is started shall do its work: one that is suspended goes on.
+        // A started worker must work: a suspended one is resumed.
         let is_paused = |worker: &WorkerId| self.workers[worker.index()].paused;
         let paused: Vec<WorkerId> = workers.iter().copied().filter(is_paused).collect();
         self.let_go_on(&paused);
@@ -129,8 +129,7 @@ impl Machine {
         self.start_unmet(unmet);
     }
 
-    /// What others wait for, and nobody named: one that has finished has done what was wanted of
-    /// it.
+    /// Dependencies that the order does not name: one that has finished has done its work.
     fn start_unmet(&mut self, unmet: impl IntoIterator<Item = WorkerId>) {
         for worker in unmet {
             let state = &mut self.workers[worker.index()];
@@ -189,7 +188,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Those that are processes and up, whoever suspended them. Refused where there are none.
+    /// The named workers that are processes and up, no matter who suspended them. Refused where
+    /// there are none.
     fn resume_any(&mut self, workers: &[WorkerId]) -> Result<(), Refusal> {
         let up = self.processes_up(workers, Refusal::CannotPause)?;
         self.let_go_on(&up);

@@ -147,7 +147,7 @@ pub struct Transition {
     pub retry_at: Option<Duration>,
 }
 
-/// Why the machine stops everything although nobody ordered it.
+/// Why the machine stops everything without an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GivingUp {
     /// A critical worker has ended for good.

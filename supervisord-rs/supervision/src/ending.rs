@@ -33,7 +33,7 @@ pub enum Status {
     Abandoned,
     /// It never ran.
     NotLaunched(LaunchFailure),
-    /// Nobody saw how (the supervisor was dead at the time).
+    /// Unknown: the supervisor was dead at the time.
     Unknown,
 }
 
@@ -84,7 +84,7 @@ pub enum Cause {
     DomainLost,
     /// A group strategy or a dependency had it restarted.
     Collateral,
-    /// Its thread is gone without a word (it returned to nobody, e.g. by `pthread_exit`).
+    /// Its thread has ended silently (without returning, for example by `pthread_exit`).
     Vanished,
     /// No evidence.
     Unknown,

@@ -1,4 +1,4 @@
-//! What the machine is told.
+//! The inputs of the machine.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -65,8 +65,8 @@ pub enum Event {
         /// When the last beat was; the present moment for one that waits inside the SDK.
         last_beat: Duration,
     },
-    /// The same answer of one whose process is suspended by somebody else: if it hangs, so does all
-    /// that is in it.
+    /// The same answer of a worker whose process another one has suspended: if it hangs, so does
+    /// every worker in the process.
     Suspended {
         /// Of whom.
         incarnation: Incarnation,
@@ -93,7 +93,7 @@ pub enum Event {
         /// On the machine's clock; never sooner than it was.
         until: Duration,
     },
-    /// An incident that was closed is on record, or given up: nobody has to close it again.
+    /// A closed incident is on record, or given up: no successor has to close it again.
     Recorded {
         /// Which.
         incident: IncidentId,
@@ -107,9 +107,9 @@ pub enum Event {
         /// What.
         command: Command,
     },
-    /// For so long nobody could be heard: whoever drives the machine was stopped, or the whole
-    /// machine stood still. Deadlines that judge a worker by what was not heard of it are later by
-    /// that; no sooner than this says so.
+    /// For so long the machine could hear no worker: its driver was stopped, or the whole computer
+    /// stood still. Deadlines that judge a worker by missing signs move by that time, from this
+    /// event on.
     TimeLost {
         /// How long.
         by: Duration,
@@ -143,14 +143,14 @@ pub enum Command {
     /// Suspend these processes with all that they have started (SIGSTOP). Their heartbeats are not
     /// missed.
     Pause(Vec<WorkerId>),
-    /// Let these go on (SIGCONT), whoever has suspended them. Threads among them, and those that
-    /// are not up, are passed over; refused where nobody is left.
+    /// Continue these (SIGCONT), no matter who has suspended them. Skips threads among them, and
+    /// those that are not up; refused where none is left.
     Resume(Vec<WorkerId>),
-    /// Stop these, and nobody who depends on them: they are no longer wanted, and nobody waits for
+    /// Stop these without their dependents: they are no longer wanted, and no worker waits for
     /// them.
     Retire(Vec<WorkerId>),
-    /// Send a signal to these processes. Threads among them, which have none of their own, and those
-    /// that are not up, are passed over; refused where nobody is left.
+    /// Send a signal to these processes. Skips threads among them, which have no process of their
+    /// own, and those that are not up; refused where none is left.
     Signal {
         /// To whom.
         workers: Vec<WorkerId>,
@@ -178,7 +178,7 @@ pub enum Refusal {
     ShuttingDown,
     /// The configuration has `fault_injection: deny`.
     InjectionDenied,
-    /// The worker is not launched: there is nobody to signal or to break.
+    /// The worker is not launched: there is no process to signal or to break.
     NotRunning,
     /// A thread cannot be suspended without its process.
     CannotPause,

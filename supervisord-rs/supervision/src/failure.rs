@@ -49,7 +49,7 @@ impl Machine {
         self.open_incident(domain, Some(incarnation), ending, injected, &[incarnation]);
     }
 
-    /// A fault domain died with everyone in it: one incident, whoever was lost.
+    /// A fault domain died with every worker in it: one incident, however many were lost.
     pub(crate) fn on_domain_ended(
         &mut self,
         domain: DomainId,
@@ -280,7 +280,7 @@ impl Machine {
         };
         self.effects.push_back(Effect::IncidentOpened(incident.clone()));
         self.ledger.open(incident);
-        // A death in which nobody was lost is settled as it is opened.
+        // A death without lost workers is settled as soon as it is opened.
         self.close_settled(vec![id]);
     }
 

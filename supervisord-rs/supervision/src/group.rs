@@ -81,8 +81,8 @@ impl Machine {
             .collect()
     }
 
-    /// Lets the members of a group go that were held, if nobody is missing any more: none is still
-    /// being stopped, none waits for its delay.
+    /// Starts the held members of a group, once none is missing any more: none is still stopping,
+    /// none waits for its delay.
     pub(crate) fn release_group(&mut self, worker: WorkerId) {
         let Some(group) = self.index.group(worker) else { return };
         let members: Vec<WorkerId> = self.spec.groups[group.index()].workers.clone();

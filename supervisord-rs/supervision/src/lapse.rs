@@ -1,5 +1,5 @@
-//! Time in which whoever drives the machine did not run: stopped, suspended, not scheduled. Nobody
-//! could be heard in it, so that it is not held against a worker.
+//! Time in which the driver of the machine did not run: stopped, suspended, not scheduled. The
+//! machine heard no worker in it, so it counts against none.
 
 use alloc::collections::VecDeque;
 use core::time::Duration;
@@ -31,7 +31,7 @@ impl Lapses {
 }
 
 impl Machine {
-    /// When somebody is judged next for what was not heard of it: too late to start, to stop, or to
+    /// The next deadline that judges a worker by a missing sign: too late to start, to stop, or to
     /// beat.
     #[must_use]
     pub fn next_judgement(&self) -> Option<Duration> {

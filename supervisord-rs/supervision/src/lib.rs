@@ -6,8 +6,8 @@
 //!
 //! | file | concept |
 //! |---|---|
-//! | `spec` | what is to be kept running: policy only |
-//! | `event`, `effect` | what the machine is told, and what it wants done |
+//! | `spec` | the workers to keep running: policy only |
+//! | `event`, `effect` | the inputs and outputs of the machine |
 //! | `ending`, `incident` | how an incarnation ended; the record of one failure |
 //! | `machine` | the API |
 //! | `succession` | what a machine remembers for its successor, and how that one goes on |
@@ -18,7 +18,7 @@
 //! | `group` | strategies: who else is restarted, and when a group gives up |
 //! | `command` | what people want: start, stop, restart, signal, inject, shut down |
 //! | `injection` | faults on schedule |
-//! | `lapse` | time in which nobody could be heard |
+//! | `lapse` | time in which the machine heard no worker |
 //! | `dependencies` | who waits for whom |
 //! | `restart`, `timers`, `ledger`, `roster` | arithmetic of delays and windows; what falls due; open incidents; who has changed |
 #![no_std]

@@ -14,7 +14,7 @@ use crate::worker::{Phase, Reaction, Signal, Why, react};
 /// For a launch of a worker whose readiness has no limit of its own. What takes longer hangs in the
 /// kernel.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(60);
-/// For a launch that nobody wants any more, at least: one that does not hang takes milliseconds.
+/// The least time for a launch that is no longer wanted: one that does not hang takes milliseconds.
 const LAUNCH_LEAST: Duration = Duration::from_secs(1);
 /// From a kill until what is left of the killed is named; SIGKILL takes microseconds, where the
 /// kernel lets it.
@@ -203,8 +203,8 @@ impl Machine {
         }
     }
 
-    /// Carries out an order to stop as soon as nobody that leans on the worker is up, nor a later
-    /// one of its group that ends too.
+    /// Carries out an order to stop as soon as no dependent of the worker is up, nor a later member
+    /// of its group that ends too.
     pub(crate) fn stop_if_alone(&mut self, worker: WorkerId) {
         let state = &self.workers[worker.index()];
         let may = state.order.is_some() && matches!(state.phase, Phase::Starting | Phase::Running);

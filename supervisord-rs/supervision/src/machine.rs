@@ -353,7 +353,7 @@ impl Machine {
         Incarnation { worker, generation: self.workers[worker.index()].generation }
     }
 
-    /// Changes the phase, for the record too, and wakes whoever waited for that.
+    /// Changes the phase, for the record too, and wakes workers that waited for it.
     pub(crate) fn enter(&mut self, worker: WorkerId, to: Phase, ending: Option<Ending>) {
         let state = &mut self.workers[worker.index()];
         let from = core::mem::replace(&mut state.phase, to);
@@ -371,7 +371,7 @@ impl Machine {
         }));
         self.wake_dependents(worker);
         if !to.is_live() {
-            // Whoever it depends on may have waited for its end with stopping.
+            // Its dependencies may have waited for its end before they stop.
             let waiting =
                 self.spec.workers[worker.index()].depends_on.iter().map(|dependency| dependency.on);
             let known = waiting

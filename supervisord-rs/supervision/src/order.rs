@@ -3,8 +3,8 @@
 //! one do not wait for each other.
 //!
 //! A dependency is stronger than the order: each worker has a rank in which dependencies come first
-//! and lists second, and nobody waits for one of a higher rank to start, nor for one of a lower
-//! rank to stop. So nobody waits for himself.
+//! and lists second. No worker waits for one of a higher rank to start, nor for one of a lower rank
+//! to stop. So no worker waits for itself.
 
 use alloc::collections::BTreeSet;
 use alloc::vec;
@@ -44,7 +44,8 @@ pub(crate) fn ranks(spec: &Spec) -> Vec<u32> {
         .map(|id| (left[id.index()].1 > 0, id))
         .collect();
     let mut next = 0;
-    // One that only a list holds up comes when nobody else can: the list contradicts a dependency.
+    // A worker that only a list holds back starts when no other can: the list contradicts a
+    // dependency.
     while let Some((_, worker)) = free.pop_first() {
         ranks[worker.index()] = next;
         next += 1;

@@ -1,5 +1,5 @@
-//! All workers, and which of them have been touched since somebody asked: what is remembered of the
-//! others still holds.
+//! All workers, and which of them have changed since the last question: the memos of the others are
+//! still valid.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;

@@ -1,5 +1,5 @@
-//! What the machine is told to keep running: policy only. How a worker is launched is the daemon's
-//! business.
+//! The workers that the machine keeps running: policy only. The daemon knows how to launch a
+//! worker.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -203,7 +203,7 @@ pub struct Stop {
 pub enum OnHang {
     /// It is left behind, counted and shown; a new thread takes its place.
     Abandon,
-    /// Its whole fault domain is ended and started anew.
+    /// Its whole fault domain ends and starts again.
     Recycle,
 }
 
@@ -234,7 +234,7 @@ pub enum Strategy {
     RestForOne,
 }
 
-/// A fault on schedule. Schedules count from the moment a worker becomes running, anew in each
+/// A fault on schedule. Schedules count from the moment a worker becomes running, again in each
 /// incarnation; `times` counts over the whole life of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InjectionSpec {

@@ -121,8 +121,7 @@ pub struct InjectionMemo {
 pub struct Inherited {
     /// The present moment.
     pub now: Duration,
-    /// How long there was no supervisor until then: nobody could be heard, which is held against no
-    /// worker.
+    /// How long there was no supervisor until then: that time counts against no worker.
     pub unheard: Duration,
     /// One for each worker that both know.
     pub workers: Vec<InheritedWorker>,
@@ -149,8 +148,8 @@ pub enum Fate {
     /// The supervisor had stopped everything: what was counted is forgotten, and generations go on.
     /// It is started as the specification says, unless it is remembered that a person stopped it.
     Closed,
-    /// It goes on where it stood: its incarnation was taken over, or it had none. How one ended
-    /// that died meanwhile is told by an event, as always.
+    /// It continues where it stood: its incarnation was adopted, or it had none. If it died
+    /// meanwhile, an event reports its ending, as always.
     Resumed,
     /// Its incarnation, if it had one, died with the supervisor; so did a launch that was not
     /// answered.
@@ -288,7 +287,7 @@ impl Machine {
         state.retired = memo.marks.retired;
         state.abandoned = memo.abandoned;
         state.last_ending = memo.last_ending;
-        // A launch that nobody answered is to be made again.
+        // The machine repeats a launch without an answer.
         state.phase = if memo.phase == Phase::Launching { Phase::Idle } else { memo.phase };
         state.since = memo.since.min(self.now);
         if state.phase.is_live() {
@@ -334,7 +333,7 @@ impl Machine {
                 }
                 self.obey_order(worker);
             }
-            // Whether the order was carried out nobody knows: it is given again.
+            // It is unknown whether the order was carried out: the machine gives it again.
             Phase::Stopping => self.effects.push_back(Effect::Stop { incarnation }),
             Phase::Killing => {
                 self.effects.push_back(self.way_to_end(worker));
@@ -378,8 +377,8 @@ impl Machine {
     }
 }
 
-/// Whether something ran in this phase. What was launching had not been answered, and left no sign
-/// of having run: else whoever reads the signs calls it starting.
+/// Whether something ran in this phase. A launching worker had no answer, and left no sign of
+/// having run: otherwise the reader of the signs calls it starting.
 const fn had_incarnation(phase: Phase) -> bool {
     match phase {
         Phase::Starting | Phase::Running | Phase::Stopping | Phase::Killing => true,

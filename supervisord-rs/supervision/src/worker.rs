@@ -93,7 +93,7 @@ pub(crate) struct Worker {
     pub(crate) paused: bool,
     /// Whether its readiness probe says that it is not to be depended on.
     pub(crate) unready: bool,
-    /// Whether it was scaled away: nobody waits for it.
+    /// Whether it was scaled away: no worker waits for it.
     pub(crate) retired: bool,
     /// Whether `Confirm` waits for its answer.
     pub(crate) confirming: bool,
@@ -312,7 +312,7 @@ pub(crate) const fn react(phase: Phase, signal: Signal) -> Reaction {
         (Signal::Confirmed, Idle | Launching | Running | Backoff | Quarantined | Finished) => {
             Reaction::Stale
         }
-        // Whoever was asked to stop has its grace period for all that it started.
+        // A worker that was asked to stop has its grace period for all that it started.
         (Signal::Exited, Launching | Starting | Running) => Reaction::ClearAway,
         (Signal::Exited, Stopping | Killing) => Reaction::Ignore,
         (Signal::Exited, Idle | Backoff | Quarantined | Finished) => Reaction::Stale,

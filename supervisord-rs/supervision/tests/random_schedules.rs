@@ -288,7 +288,8 @@ fn fail_a_launch(world: &mut World) {
     }
 }
 
-/// Messages about the past, about nobody, and out of order: dropped, counted, without effect.
+/// Messages about the past, about unknown workers, and out of order: dropped, counted, without
+/// effect.
 fn stale(world: &mut World, random: &mut Random, someone: u32) {
     let present = world.present(someone);
     let wrong = match random.below(3) {
@@ -346,8 +347,8 @@ fn command(world: &mut World, random: &mut Random, someone: u32, count: u64) {
     world.command_counted(command);
 }
 
-/// Whoever shall be up and is not waits for somebody, and not for one that is there, nor for one
-/// that does not come.
+/// A worker that should be up and is not waits for another one, and not for one that is up, nor for
+/// one that never comes.
 fn no_worker_waits_without_a_reason(world: &World) {
     if world.exited.is_some() || world.machine.is_shutting_down() {
         return;

@@ -798,7 +798,7 @@ fn a_group_starts_in_the_order_of_its_list_and_stops_in_reverse_one_after_the_ot
         assert_eq!(stops(&world, from), [1], "the others wait until it is gone");
         world.settle();
         assert_eq!((stops(&world, from), launches(&world, from)), (vec![1, 0, 2], vec![2, 0, 1]));
-        // One alone waits for nobody.
+        // A single worker waits for none.
         world.command(Command::Stop(vec![A]));
         world.settle();
         assert_eq!(
@@ -952,7 +952,7 @@ fn no_fault_strikes_a_suspended_worker_later() {
     let request = world.command(Command::Inject { worker: A, fault });
     assert!(!world.replies[&request], "refused");
     world.pass(100 * MS);
-    // Whoever is started shall work.
+    // A started worker must work.
     world.command(Command::Start(vec![A]));
     assert!(!world.view(0).paused);
     world.pass(1000 * MS);
@@ -997,7 +997,7 @@ fn time_in_which_the_machine_heard_nothing_counts_against_no_worker() {
     let retry = world.view(3).retry_at.expect("backoff");
     assert_eq!((world.phase(1), world.phase(2)), (Phase::Starting, Phase::Stopping));
     let judgement = world.machine.next_judgement().expect("three of them");
-    // Everybody stood still, and there is no sign of life from that time.
+    // All workers stood still, and there is no sign of life from that time.
     let beaten = world.now;
     world.now += PAUSE;
     world.tell(Event::TimeLost { by: PAUSE });
@@ -1097,7 +1097,7 @@ fn an_incident_that_is_open_at_a_death_is_settled_by_the_successor() {
 #[test]
 fn an_incident_that_is_settled_and_not_written_at_a_death_is_closed_by_the_successor() {
     let mut world = up(spec(&["a", "b"]));
-    // Three of one worker, the last of which is open, and nobody writes.
+    // Three incidents of one worker, the last of which is open, and no supervisor writes them.
     for _ in 0..3 {
         world.crash(0);
         world.questions.retain(|question| !matches!(question, Effect::IncidentClosed(_)));

@@ -171,7 +171,7 @@ impl World {
             self.now
         );
         self.check();
-        // Each worker remembers three of its own: whoever writes is no further behind than that.
+        // Each worker remembers three of its own: the writer is no further behind than that.
         if self.unwritten.len() > 2
             && let Some(&oldest) = self.unwritten.first()
         {
@@ -291,7 +291,7 @@ impl World {
                 );
                 assert!(incident.closed >= Some(incident.opened), "{incident:?}");
                 let id = incident.id.0;
-                // One that nobody was lost in stands in no memo: it is written at once.
+                // An incident without lost workers is in no memo: it is written at once.
                 if !incident.lost.is_empty() {
                     self.unwritten.insert(id);
                 }
@@ -392,8 +392,8 @@ impl World {
             let view = self.machine.worker(worker).expect("it exists");
             let present = Incarnation { worker, generation: view.generation };
             if self.exited.is_some() && self.named.contains(&present) {
-                // It did not die in time, and the machine is over: whether it does now is nobody's
-                // to know.
+                // It did not die in time, and the machine has ended: no event reports its death any
+                // more.
                 continue;
             }
             let truth = self.truth.get(&present).copied().unwrap_or(Truth::Gone);
@@ -558,7 +558,7 @@ impl World {
         }
         self.truth.insert(incarnation, Truth::Gone);
         if self.exited.is_some() && self.named.contains(&incarnation) {
-            // Nobody is there any more to be told.
+            // No machine is left to get the event.
             return;
         }
         let before = self.counted();
@@ -596,7 +596,7 @@ impl World {
             self.truth.insert(*member, Truth::Gone);
         }
         if self.exited.is_some() {
-            // Those that are left were named, and nobody is there any more to be told.
+            // The machine has named those that are left, and no machine is left to get the event.
             return;
         }
         let is_given_up = culprit
@@ -687,7 +687,7 @@ impl World {
         self.now += unheard;
         let spec = self.machine.spec().clone();
         self.questions.clear();
-        // Nobody knows of them but by what was remembered.
+        // Only the memos tell of them.
         for unwritten in std::mem::take(&mut self.unwritten) {
             self.closed.remove(&unwritten);
         }
@@ -730,7 +730,7 @@ impl World {
         self.check();
     }
 
-    /// A command; one that ends threads by force may open incidents for nobody.
+    /// A command; one that ends threads by force may open incidents without lost workers.
     pub fn command_counted(&mut self, command: Command) {
         let before = self.opened.len();
         self.command(command);
