@@ -1,6 +1,6 @@
-//! How a process ended that was taken over from another supervisor. We are not its parent and
-//! cannot wait for it; what can be known comes from the process table while it is a zombie, from
-//! its pidfd (Linux 6.15), or from whoever reaped it: the guardian writes that down.
+//! How an adopted process ended. This supervisor is not its parent and cannot wait for it. The
+//! status comes from the process table while it is a zombie, from its pidfd (Linux 6.15), or from
+//! the guardian, which reaped it and records that.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,10 +14,10 @@ use super::reaper;
 use crate::guardian::obituary::{self, Obituary};
 use crate::process_table;
 
-/// Obituaries that are kept at most: of orphans nobody asks for, the oldest go.
+/// The most obituaries to keep: of orphans that belong to no worker, the oldest go.
 const KEPT: usize = 16_384;
 
-/// What is known of those who were reaped by somebody else.
+/// The obituaries of processes that another process reaped.
 #[derive(Debug, Default)]
 pub(super) struct Obituaries {
     pipe: Option<OwnedFd>,

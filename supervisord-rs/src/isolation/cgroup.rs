@@ -110,8 +110,8 @@ impl Cgroups {
         Ok(Some(leaf))
     }
 
-    /// The leaf with this name that a process lives in, with its limits in force again: whoever
-    /// made room for us may have had to lift them. `None`: it lives elsewhere.
+    /// The leaf with this name that contains a process, with its limits in force again: systemd's
+    /// hook may have lifted them to make room. `None`: the process is elsewhere.
     pub(super) fn leaf_of(&self, name: &str, pid: i32, limits: &CgroupLimits) -> Option<Leaf> {
         let root = self.root.as_ref().ok()?;
         let (_, place) = place::of(pid)?;
@@ -149,9 +149,10 @@ impl Cgroups {
         }
     }
 
-    /// Whether a process can be born in a leaf and live. Linux 6.12 and later kill whoever is born
-    /// in a cgroup that was killed less or more often than its parent's own (`kill_seq` is compared
-    /// across the two): where that has happened to ours, leaves are of no use.
+    /// Whether a process can start in a leaf and live. Linux 6.12 and later kill a process that
+    /// starts in a cgroup which was killed less or more often than its parent's own (the kernel
+    /// compares `kill_seq` of the two): where that has happened to the supervisor's cgroup, leaves
+    /// are useless.
     fn is_usable(&self) -> bool {
         let Ok(Some(leaf)) = self.leaf("probe", &CgroupLimits::default()) else { return false };
         let Ok(birthplace) = leaf.directory() else { return false };
@@ -167,7 +168,7 @@ impl Cgroups {
         }
     }
 
-    /// Removes everything of ours; what is not empty stays.
+    /// Removes all cgroups of this supervisor; those that are not empty stay.
     pub(super) fn remove(&self) {
         if let Ok(root) = &self.root {
             remove_tree(&root.path);
@@ -197,7 +198,7 @@ impl Root {
         Ok(Self { path, place })
     }
 
-    /// Makes a leaf; ours above it too, where somebody has removed that.
+    /// Makes a leaf; also the workers' cgroup above it, where it has been removed.
     fn make(&self, leaf: &Path) -> io::Result<()> {
         match fs::create_dir(leaf) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -220,9 +221,9 @@ pub(super) struct Leaf {
     first: PathBuf,
     path: RefCell<PathBuf>,
     serial: Cell<u32>,
-    /// Whether it was killed: nobody could be born in it any more (see [`Cgroups::is_usable`]).
+    /// Whether it was killed: no process can start in it any more (see [`Cgroups::is_usable`]).
     is_spent: Cell<bool>,
-    /// What the OOM killer had done in it when somebody last asked.
+    /// The count of the OOM killer at the last question.
     oom_kills: Cell<u64>,
 }
 
@@ -248,7 +249,7 @@ impl Leaf {
             self.oom_kills.set(0);
         }
         let path = self.path();
-        // An empty one may have been removed by anybody who may.
+        // Another process with the right may have removed an empty one.
         if !path.exists() {
             self.root.make(&path).map_err(|error| Refusal::directory(&path, &error))?;
             self.oom_kills.set(0);
@@ -265,7 +266,7 @@ impl Leaf {
         limits::apply(&self.limits, &self.path())
     }
 
-    /// Whether the OOM killer has ended anybody in it since this was last asked, or since it was
+    /// Whether the OOM killer has ended a process in it since the last question, or since it was
     /// made.
     pub(super) fn take_oom_kill(&self) -> bool {
         let now = limits::oom_kills(&self.path());
@@ -294,7 +295,7 @@ impl Leaf {
         Members { path: self.path(), mount: self.root.place.mount().to_path_buf() }
     }
 
-    /// Whether nobody is in it. Cheap: one small read, mostly.
+    /// Whether it is empty. Cheap: mostly one small read.
     pub(super) fn is_empty(&self) -> bool {
         !is_populated(&self.path())
     }

@@ -1,6 +1,6 @@
-//! Closing what strangers have sent: it may wait for as long as they chose, and then threads of
-//! ours wait, and not the loop. Where all of them are held up, what is to be closed stays open, and
-//! counts against our own limit of descriptors.
+//! Closing descriptors that strangers have sent: a close may block for as long as they chose, and
+//! then separate threads wait, not the loop. Where all of them are blocked, further descriptors
+//! stay open, and count against the supervisor's own limit.
 
 use std::os::fd::OwnedFd;
 
@@ -15,8 +15,8 @@ pub(crate) fn begin() {
     CLOSERS.begin();
 }
 
-/// Closes descriptors that strangers sent. None of them is to wait for what it has not sent yet:
-/// whoever has asked for that has given it away.
+/// Closes descriptors that strangers sent. None of these closes needs to wait for unsent data: a
+/// sender that wanted that has given the socket away.
 pub(crate) fn close(descriptors: Vec<OwnedFd>) {
     if !descriptors.is_empty() {
         run(move || {

@@ -1,10 +1,10 @@
-//! Datagrams of a Unix socket with their sender, as anybody may send them: with descriptors that
-//! nobody asked for, too.
+//! Datagrams of a Unix socket with their sender. Any process may send them, also with unwanted
+//! descriptors.
 //!
-//! Whoever takes a datagram off the queue closes the descriptors in it, wanted or not, and a close
-//! may wait for as long as the sender chose (`SO_LINGER`, socket(7); a file system of his own). A
-//! look (`MSG_PEEK`) has copies of them at most, and never the last: so a datagram is looked at
-//! first, and one with descriptors is taken by whoever may wait.
+//! Receiving a datagram means closing the descriptors in it, wanted or not, and a close may block
+//! for as long as the sender chose (`SO_LINGER`, socket(7); a file system of its own). A look
+//! (`MSG_PEEK`) gets copies of them at most, and never the last: so the loop only looks, and a
+//! thread that may wait receives datagrams with descriptors.
 #![expect(unsafe_code, reason = "nix loses what came with a message that was cut")]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -36,7 +36,7 @@ pub(crate) struct Datagram {
     pub(crate) has_more: bool,
 }
 
-/// A socket that anybody may send to.
+/// A socket to which any process may send.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     socket: Arc<UnixDatagram>,
@@ -101,8 +101,8 @@ impl AsFd for Mailbox {
     }
 }
 
-/// Waits for the next message of the one who is connected to a socket, and takes it with all that
-/// came with it. Without text: there is nobody any more.
+/// Waits for the next message of a socket's peer, and receives it with its descriptors. Without
+/// text: the peer has gone.
 pub(crate) fn wait_and_take(socket: impl AsFd, most: usize) -> Option<Datagram> {
     receive(socket, most, ALL, 0)
 }
@@ -135,7 +135,7 @@ fn receive(socket: impl AsFd, most: usize, room: usize, flags: libc::c_int) -> O
     let mut datagram = Datagram { bytes, sender: None, descriptors: Vec::new(), has_more };
     // SAFETY: the kernel has written `msg_controllen` bytes of well-formed control messages to
     // where `control` is, which is aligned for their headers; each descriptor in them is open, new
-    // and nobody's yet.
+    // and unowned.
     unsafe {
         let mut next = libc::CMSG_FIRSTHDR(&raw const header);
         while let Some(control) = next.as_ref() {
@@ -163,8 +163,8 @@ unsafe fn read(control: &libc::cmsghdr, datagram: &mut Datagram) {
             let length = usize::try_from(control.cmsg_len as u64).unwrap_or(0);
             let count = length.saturating_sub(head) / size_of::<RawFd>();
             for index in 0..count {
-                // SAFETY: of this type, it holds so many descriptors, which are open, new and
-                // nobody's yet.
+                // SAFETY: a message of this type holds so many descriptors, which are open, new and
+                // unowned.
                 let descriptor = unsafe {
                     OwnedFd::from_raw_fd(data.cast::<RawFd>().add(index).read_unaligned())
                 };

@@ -8,7 +8,7 @@
 //! | `launched` | what came of a launch; those that are withdrawn |
 //! | `output` | where what it writes goes |
 //! | `keeping` | what a successor needs, into the fd store |
-//! | `helpers` | small processes of ours: probes, stop commands, hooks |
+//! | `helpers` | the supervisor's own small processes: probes, stop commands, hooks |
 //! | `stopping` | from asking it to stop to nothing being left |
 //! | `collecting` | what has happened since |
 //! | `queue` | in what order the machine hears of it |

@@ -15,7 +15,7 @@ pub struct Evidence {
     pub reading: Option<Reading>,
     /// When we first knew, in nanoseconds of the monotonic clock.
     pub seen_at: u64,
-    /// When the fault struck, where anybody knows.
+    /// When the fault struck, if known.
     pub struck_at: Option<u64>,
     /// Units done, and begun and not done, where there is no board to tell.
     pub work: Option<(u64, u64)>,
@@ -66,7 +66,7 @@ pub fn of_process(status: Status, reading: Option<&Reading>) -> Ending {
         (Status::Exited(_), Some(State::Panicked)) => Cause::Panic,
         (Status::Exited(_), Some(State::Unregistered | State::NotStarted)) => Cause::LaunchFailure,
         // It failed, or it called exit() itself: its status may claim success, but the worker has
-        // not returned, or nobody can tell.
+        // not returned, or that is unknown.
         (Status::Exited(_), _) => Cause::Error,
         _ => of_status(status, reading),
     };

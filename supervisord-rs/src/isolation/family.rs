@@ -160,7 +160,7 @@ impl Family {
         Self { leaf, mark: Mark { variable, limit }, census: Rc::clone(census) }
     }
 
-    /// The mark that it is born with, where it is told by that.
+    /// The mark of its processes, where the mark identifies them.
     pub(super) fn limit_mark(&self) -> Option<u64> {
         self.leaf.is_none().then_some(self.mark.limit)
     }
@@ -215,7 +215,7 @@ impl Family {
         found.filter(|other| other.pid != main.pid).collect()
     }
 
-    /// Whether a process may speak in its name. Whoever has exited and was waited for may not.
+    /// Whether a process may speak for it. One that has exited and was reaped may not.
     pub(super) fn standing(&self, main: &Child, pid: i32) -> Standing {
         if pid == main.pid && !is_over(main) {
             return Standing::Member;

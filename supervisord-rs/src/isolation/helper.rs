@@ -17,11 +17,10 @@ use super::launcher::{Launchers, Queue};
 use super::reaper;
 use super::surroundings::Result as Launched;
 
-/// Their numbers: whoever reaps orphans leaves these alone.
+/// Their PIDs: the reaper of orphans leaves these alone.
 static HELPERS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// Those that were let go of and are still there, each with the worker that it was for: the kernel
-/// holds them.
+/// Abandoned helpers that still exist, each with its worker: the kernel holds them.
 static STUCK: Mutex<Vec<(Option<WorkerId>, Stuck)>> = Mutex::new(Vec::new());
 
 /// What the kernel holds.
@@ -33,8 +32,8 @@ enum Stuck {
     Launch(Weak<Attempt>),
 }
 
-/// How many helpers of this worker, or of none, were let go of and are still there. No more of them
-/// should be started.
+/// How many abandoned helpers of this worker, or of none, still exist. No more of them should
+/// start.
 #[must_use]
 pub fn stuck(worker: Option<WorkerId>) -> usize {
     let mut stuck = all_stuck();
@@ -58,7 +57,7 @@ pub struct NotLaunched {
     pub message: String,
 }
 
-/// A helper that is on its way. Dropped, it is let go of.
+/// A running helper. Dropping it abandons it.
 #[derive(Debug)]
 pub struct Summons {
     attempt: Arc<Attempt>,
@@ -77,7 +76,7 @@ impl Summons {
         let (sender, answer) = oneshot::channel();
         let attempt = launchers.submit(Queue::First, move |attempt| {
             let result = launch(attempt).map(|child| Helper::new(child, worker));
-            // One that nobody waits for any more is dropped, and killed by that.
+            // A helper without a waiter is dropped, which kills it.
             let _ = sender.send(result.map_err(|failed| NotLaunched {
                 transient: failed.failure.transient,
                 message: advice(failed.failure, failed.subject.as_deref().unwrap_or(&program)),
@@ -114,7 +113,7 @@ impl Drop for Summons {
     }
 }
 
-/// Whether somebody waits for this child.
+/// Whether a task waits for this child.
 pub(super) fn is_helper(pid: i32) -> bool {
     numbers().contains(&pid)
 }

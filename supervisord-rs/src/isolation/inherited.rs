@@ -1,6 +1,6 @@
-//! Secrets that came as descriptors of whoever started us (`secrets: { KEY: fd:5 }`): read once, at
-//! the very start, and kept as sealed memory. So a pipe can be asked again at each launch, and it
-//! can be passed on: by the guardian to each supervisor, and through the fd store to a successor.
+//! Secrets that came as descriptors from the parent process (`secrets: { KEY: fd:5 }`): read once,
+//! at the very start, and kept as sealed memory. So even a pipe serves each launch, and it can be
+//! passed on: by the guardian to each supervisor, and through the fd store to a successor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -73,7 +73,7 @@ fn take(number: RawFd, heritage: &Heritage) -> io::Result<OwnedFd> {
     if !is_open || heritage.covers(number) {
         return Err(nix::errno::Errno::EBADF.into());
     }
-    // SAFETY: it is open, as was just asked; it was inherited, and nobody of this process owns it.
+    // SAFETY: it is open, as just checked; it was inherited, and nothing in this process owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
@@ -88,7 +88,7 @@ pub fn all() -> impl Iterator<Item = (String, &'static OwnedFd)> {
 
 fn read(mut file: File) -> io::Result<Vec<u8>> {
     if file.metadata()?.is_file() {
-        // Whoever handed it to us shares the position with us, and our predecessor has read it.
+        // The parent shares the position, and a predecessor has read it.
         file.rewind()?;
         return super::surroundings::whole(file);
     }

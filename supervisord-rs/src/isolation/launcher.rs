@@ -228,7 +228,7 @@ impl Shared {
         added.map(drop)
     }
 
-    /// For ever: whoever launched is the parent as long as it lives.
+    /// For ever: the launching thread is the parent as long as it lives.
     fn work(&self) {
         loop {
             let Job { attempt, work } = self.next();

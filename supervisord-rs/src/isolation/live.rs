@@ -33,7 +33,7 @@ pub(super) struct Live {
     pub(super) domain: DomainId,
     /// `None` for a `command:`.
     pub(super) sdk: Option<Sdk>,
-    /// When a fault was committed from outside, by a signal of ours.
+    /// When the supervisor committed a fault by a signal.
     pub(super) struck_at: Option<u64>,
     /// When it was asked whether it is alive, since its threads wait.
     pub(super) asked_at: Option<u64>,
@@ -146,7 +146,7 @@ impl Sdk {
     }
 }
 
-/// A non-blocking eventfd: for what nobody else writes to, whose flags a worker has too.
+/// A non-blocking eventfd that only the supervisor writes to, although a worker shares its flags.
 pub(super) fn event_fd() -> Result<OwnedFd, LaunchFailure> {
     EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
         .map(OwnedFd::from)

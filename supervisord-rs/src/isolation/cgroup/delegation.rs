@@ -8,8 +8,8 @@ use std::path::Path;
 
 /// Ends of the names that systemd gives to its units.
 const UNITS: [&str; 4] = [".service", ".scope", ".slice", ".mount"];
-/// What systemd marks a delegated cgroup with: the one for root to read, and (251 and later) the
-/// one for everybody.
+/// systemd's marks of a delegated cgroup: one that only root can read, and (251 and later) one for
+/// every user.
 const MARKS: [&CStr; 2] = [c"trusted.delegate", c"user.delegate"];
 
 /// The unit of systemd that a cgroup belongs to, where that has not been delegated. `None`: it is

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A cgroup that passes controllers on may hold no process itself (cgroups(7), "no internal
-//! processes"): so before the first limit we move below. Whoever is born in `supervisor`, or
-//! started in BASE anew, finds the same BASE, and so does a successor.
+//! processes"): so before the first limit the supervisor moves below. A supervisor that starts in
+//! `supervisor`, or again in BASE, finds the same BASE.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -28,7 +28,7 @@ use crate::service_manager;
 /// Where we live ourselves, below BASE; systemd (254 and later) puts us there with
 /// `DelegateSubgroup=supervisor`.
 const SUBGROUP: &str = "supervisor";
-/// Processes of ours may fork while we move them.
+/// The supervisor's processes may fork while it moves them.
 const ROUNDS: usize = 16;
 
 /// The cgroup that we make ours in.
@@ -85,8 +85,8 @@ impl Place {
         Ok(())
     }
 
-    /// Moves us, our guardian and what we have started out of BASE. Others in it are not ours to
-    /// move, and nobody moves then.
+    /// Moves this supervisor, its guardian and their children out of BASE. If others are in it,
+    /// which must not be moved, it moves nothing.
     fn move_below(&self) -> Result<(), Refusal> {
         let below = self.base.join(SUBGROUP);
         let mut has_moved = false;
@@ -118,8 +118,8 @@ impl Place {
         Err(Refusal::others(&self.base, &processes(&self.base)))
     }
 
-    /// Undoes [`enable`](Self::enable), as far as others do not use it, whoever of our predecessors
-    /// did it: for the end. Nobody could be started in BASE again else.
+    /// Undoes [`enable`](Self::enable), also a predecessor's, as far as others do not use it: for
+    /// the end. Otherwise no process could start in BASE again.
     pub(super) fn restore(&self) {
         let below = self.base.join(SUBGROUP);
         let controllers = words(&self.base.join("cgroup.subtree_control"));

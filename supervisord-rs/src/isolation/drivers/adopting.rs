@@ -1,9 +1,9 @@
 //! Taking over what the predecessor's workers left: boards, captured streams, sockets, and the
 //! processes themselves.
 //!
-//! A process is taken over when it is surely the one that the predecessor had written down (its
-//! number and its time of birth), and when everything is there that ties it to us. What is not
-//! taken over is ended by the sweep, so that nothing is ever started twice.
+//! The supervisor adopts a process when it is surely the one that the predecessor recorded (its PID
+//! and its start time), and when every descriptor that ties the two is there. The sweep ends all
+//! others, so that nothing ever runs twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -35,7 +35,7 @@ use crate::service_manager::Heritage;
 /// For what the predecessor has left to die of SIGKILL.
 const SWEEP_LIMIT: Duration = Duration::from_secs(10);
 
-/// What the predecessor knew of a worker of ours.
+/// The predecessor's knowledge of a worker.
 pub type Past<'a> = BTreeMap<WorkerId, &'a PastWorker>;
 
 impl Drivers {
@@ -69,8 +69,8 @@ impl Drivers {
         fates
     }
 
-    /// What was taken over is ours from now on: output is carried, and everything in the store is
-    /// let go that nobody has taken over. Only when it is sure that nobody needs it any more.
+    /// Completes the adoption: output is carried, and the store releases everything that no worker
+    /// has claimed. Only when it is sure that no successor needs it any more.
     pub fn begin(&mut self, heritage: &Heritage) {
         self.logs.begin();
         for name in heritage.unclaimed() {
@@ -210,7 +210,7 @@ impl Drivers {
         (is_same && !is_over).then_some(opened)
     }
 
-    /// Whose process ended while there was no supervisor: how, is told as always.
+    /// A worker whose process ended while there was no supervisor: the usual event reports how.
     fn adopt_the_dead(
         &mut self,
         domain: DomainId,
@@ -220,7 +220,7 @@ impl Drivers {
         past: &Past<'_>,
     ) -> bool {
         // Registered code ends when its supervisor is gone for good, and claims success: without
-        // its board nobody knows that it was done.
+        // its board it is unknown that it was done.
         let is_unseen = |worker: &WorkerId| {
             let launch = &self.launches[worker.index()];
             matches!(launch.program, Program::Worker { .. }) && self.pages[worker.index()].is_none()
@@ -230,8 +230,8 @@ impl Drivers {
         }
         let status =
             self.obituaries.status(mark.pid, mark.start_time, kept).unwrap_or(Status::Unknown);
-        // Where nobody kept its handle, everybody who kept anything died, and what was left may
-        // have been killed with them: that is no failure of its own. What it exited with is.
+        // Where its handle was not kept, guardian and supervisor both died, and it may have been
+        // killed with them: that is not a failure of the worker. An exit code of its own is.
         if kept.is_none() && !matches!(status, Status::Exited(_)) {
             return false;
         }
@@ -363,7 +363,7 @@ impl Drivers {
         }
     }
 
-    /// Ends whatever the predecessor started and nobody has taken over.
+    /// Ends all processes of the predecessor that have not been adopted.
     fn end_the_rest(&mut self) {
         let adopted: Vec<String> = self
             .domains
@@ -398,7 +398,7 @@ impl Drivers {
         }
     }
 
-    /// How everybody in a domain ended whose process has this status, and whether its cgroup ran
+    /// How every worker in a domain ended whose process has this status, and whether its cgroup ran
     /// out of memory.
     pub(super) fn end_members(
         &mut self,

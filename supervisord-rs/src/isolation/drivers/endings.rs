@@ -15,8 +15,7 @@ use crate::isolation::reaper;
 use crate::isolation::watch::{Says, Token};
 use crate::process_table;
 
-/// For whoever reaped an adopted process to say how it ended, and for whoever traces a process to
-/// let go of it.
+/// The time for the guardian to report how an adopted process ended, and for a tracer to detach.
 const SETTLED_LIMIT: Duration = Duration::from_millis(250);
 
 impl Drivers {
@@ -181,8 +180,7 @@ impl Drivers {
         }
     }
 
-    /// Whether the thread that the board claims is no more, though nobody said so (`pthread_exit`,
-    /// `SYS_exit`).
+    /// Whether the thread that the board names has ended silently (`pthread_exit`, `SYS_exit`).
     pub(super) fn is_thread_gone(&self, domain: DomainId, reading: &Reading) -> bool {
         let pid = match self.domains[domain.index()].kind {
             DomainKind::Supervisor => nix::unistd::getpid().as_raw(),
@@ -197,8 +195,8 @@ impl Drivers {
     }
 }
 
-/// A child of ours that has exited may be kept back for whoever traces it (ptrace(2)): its handle
-/// is readable, and there is nothing to wait for yet.
+/// The kernel may keep an exited child for its tracer (ptrace(2)): its pidfd is readable, but it
+/// cannot be reaped yet.
 fn look_at_child(main: &Child) -> Look {
     match reaper::peek(main) {
         Some(status) => Look::Exited(status),

@@ -23,7 +23,7 @@ const DATAGRAMS: usize = 8;
 impl Drivers {
     /// Takes what was said on a worker's notify socket.
     pub(super) fn hear(&mut self, worker: WorkerId) {
-        // Its launch may have been answered since. Until it is, nobody knows who its family is.
+        // Its launch may have been answered since. Until it is, its family is unknown.
         self.take_launched();
         if self.defer_words(self.domain_of[worker.index()]) {
             if let Some(notify) = &mut self.notify[worker.index()] {
@@ -123,7 +123,7 @@ impl Drivers {
     }
 
     fn take(&mut self, worker: WorkerId, datagram: Datagram, standing: Standing) {
-        // Said by, or to, somebody who is no more.
+        // A message from, or to, an earlier incarnation.
         let Some(live) = self.live[worker.index()].as_ref() else { return };
         let incarnation = live.incarnation;
         match datagram.words {
@@ -135,7 +135,7 @@ impl Drivers {
         }
     }
 
-    /// Counted, and said once for each incarnation: whoever floods us with nonsense shall not flood
+    /// Counted, and logged once for each incarnation: a flood of invalid messages must not flood
     /// the log.
     fn refuse(&mut self, incarnation: Incarnation, sender: i32, why: &str) {
         let Some(live) = self.live_mut(incarnation) else { return };

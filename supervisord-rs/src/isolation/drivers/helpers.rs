@@ -1,4 +1,4 @@
-//! Small processes of ours: probes, stop commands, hooks, checks.
+//! The supervisor's own small processes: probes, stop commands, hooks, checks.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -16,7 +16,7 @@ use crate::isolation::outfit::{self, Outfit};
 use crate::isolation::surroundings::{Failed, Result as Launched};
 
 impl Drivers {
-    /// Starts a small process of ours with the surroundings of a worker, in its family.
+    /// Starts a helper with the surroundings of a worker, in its family.
     ///
     /// # Errors
     /// What went wrong already.
@@ -52,7 +52,7 @@ impl Drivers {
         Ok(outfit)
     }
 
-    /// Starts a small process of ours that belongs to no worker, with this on its standard input.
+    /// Starts a helper that belongs to no worker, with this on its standard input.
     ///
     /// # Errors
     /// What went wrong already, in a sentence.

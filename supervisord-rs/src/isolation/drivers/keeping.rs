@@ -27,7 +27,7 @@ impl Pledge {
         self.store.is_said(&self.due)
     }
 
-    /// Before anybody hears that there is one.
+    /// Before any answer reports the worker.
     pub(super) fn keep(&self, child: &Child) {
         if let Some(way) = &self.way {
             self.store.keep_at_once(&host_name(&self.family, child.pid), &[way.as_fd()]);
@@ -50,7 +50,7 @@ fn process_name(family: &str, pid: i32) -> String {
     format!("{family}/process/{pid}")
 }
 
-/// Not needed to find it again: it tells how it ended when nobody else can.
+/// Not needed to find it again: it shows how the process ended when nothing else can.
 fn keep_process(store: &FdStore, family: &str, pid: i32, pidfd: BorrowedFd<'_>) {
     store.keep(&process_name(family, pid), &[pidfd]);
 }
@@ -60,7 +60,7 @@ impl Drivers {
     pub(super) fn pledge(&self, domain: DomainId, way: Option<&OwnedFd>) -> Pledge {
         let way = way.and_then(|way| way.try_clone().ok());
         let family = self.family_name(domain);
-        // Its own alone: a crowd that dies and comes back holds up nobody else's launch.
+        // Only this worker's: a crowd that dies and comes back delays no other launch.
         let due = self.store.due(&format!("{family}/"));
         Pledge { store: self.store.clone(), due, family, way }
     }

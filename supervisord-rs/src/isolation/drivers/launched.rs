@@ -98,7 +98,7 @@ impl Drivers {
             if let (Some(pledge), Ok(child)) = (&pledge, &result) {
                 pledge.keep(child);
             }
-            // Nobody is there any more when we end.
+            // No process is left at the end.
             let is_kept = pledge.is_some();
             let _ = sender.send(Answer { domain, attempt: Arc::clone(attempt), result, is_kept });
             ring(wake.as_fd());
@@ -261,7 +261,7 @@ impl Drivers {
             keeping::forget(&self.store, &self.family_name(domain), child.pid);
             // What it may have started already is found when its family is looked at next.
             let _ = family.kill(child);
-            // Else its exit is told when nobody expects it any more.
+            // Otherwise its exit would be reported when the machine no longer expects it.
             if reaper::has_exited(&child.pidfd) {
                 reaper::discard(&child.pidfd);
             }

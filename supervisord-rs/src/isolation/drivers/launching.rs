@@ -405,7 +405,7 @@ fn order(launch: &Launch, incarnation: Incarnation) -> Order<'_> {
     }
 }
 
-/// What a process gets when we end: nothing, if somebody takes it over.
+/// The signal that a process gets when the supervisor ends: none, if a successor can adopt it.
 pub(super) fn death_signal(is_kept: bool) -> Option<Signal> {
     (!is_kept).then_some(Signal::SIGKILL)
 }

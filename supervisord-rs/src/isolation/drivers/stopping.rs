@@ -1,5 +1,5 @@
-//! From asking an incarnation to stop to its family being gone, and the same for everybody at the
-//! end.
+//! From the stop order of an incarnation until its family is gone, and the same for all workers at
+//! the end.
 
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ impl Drivers {
             })
     }
 
-    /// Whether it is a cell whose process somebody has suspended, or traces and does not let go on.
+    /// Whether it is a cell whose process is suspended, or stopped by a tracer.
     pub(super) fn is_suspended_cell(&self, domain: DomainId) -> bool {
         let is_cell = self.domains[domain.index()].kind == DomainKind::Cell;
         let stat =

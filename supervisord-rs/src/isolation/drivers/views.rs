@@ -135,7 +135,7 @@ impl Drivers {
         self.logs.lost_total()
     }
 
-    /// Closes every log and opens it anew under its name.
+    /// Closes every log and opens it again under its name.
     pub fn reopen_logs(&self) {
         self.logs.reopen();
     }

@@ -23,7 +23,7 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
             return format!("cannot make its cgroup {subject}");
         }
         LaunchStage::Cgroup => "cannot create it in its cgroup".to_owned(),
-        // Whoever refused says why, and what to do.
+        // The reason of a refusal, and what to do.
         LaunchStage::CgroupLimits => return format!("cannot enforce its limits: {subject}"),
         LaunchStage::Session => {
             "cannot create a session or process group (setsid, setpgid)".to_owned()

@@ -1,5 +1,4 @@
-//! What can be seen of a launch while it is on its way, by those who do not wait for it; and how
-//! they let go of it.
+//! The state of a launch in progress, for code that does not wait for it; and how to withdraw it.
 //!
 //! The child tells of itself here, in the memory that it borrows. A launch that was withdrawn comes
 //! to nothing: a child that has not executed yet ends before it does, and one that the kernel holds
@@ -70,7 +69,7 @@ impl Attempt {
         }
     }
 
-    /// Whether somebody let go of it.
+    /// Whether it was withdrawn.
     #[must_use]
     pub fn is_withdrawn(&self) -> bool {
         self.is_withdrawn.load(Ordering::SeqCst)

@@ -63,8 +63,8 @@ pub(super) fn borrowing(
     unsignalled(|| plain(function, argument, attempt))?
 }
 
-/// A handler of ours that ran in the child would run in our memory, on its stack: no signal until
-/// it is on its own.
+/// A handler of the supervisor that ran in the child would run in the supervisor's memory, on the
+/// child's stack: so signals are blocked until exec.
 fn unsignalled<T>(make: impl FnOnce() -> T) -> nix::Result<T> {
     let mut before = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
@@ -98,7 +98,8 @@ fn plain(function: Child, argument: *mut c_void, attempt: &Attempt) -> nix::Resu
         )
     };
     let pid = Errno::result(pid)?;
-    // SAFETY: clone succeeded, so the kernel stored a new descriptor there, which nobody else owns.
+    // SAFETY: clone succeeded, so the kernel stored a new descriptor there, which nothing else
+    // owns.
     Ok((pid, unsafe { OwnedFd::from_raw_fd(*attempt.pidfd()) }))
 }
 
@@ -178,7 +179,7 @@ fn into_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> nix::Result<(i32, O
         return Err(Errno::from_raw(i32::try_from(-result).unwrap_or(libc::EINVAL)));
     }
     drop(stack);
-    // SAFETY: clone3 succeeded, so the kernel stored a new descriptor there, which nobody else
+    // SAFETY: clone3 succeeded, so the kernel stored a new descriptor there, which nothing else
     // owns.
     Ok((i32::try_from(result).unwrap_or(-1), unsafe {
         OwnedFd::from_raw_fd(*orders.attempt.pidfd())

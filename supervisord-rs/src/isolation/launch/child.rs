@@ -58,7 +58,7 @@ pub(super) fn cpu_set(cpus: &[usize]) -> libc::cpu_set_t {
 
 /// Where the child begins, and ends if a step fails.
 pub(super) extern "C" fn child(orders: *mut c_void) -> c_int {
-    // SAFETY: `birth` passes a valid `Orders` that nobody else uses while we run.
+    // SAFETY: `birth` passes a valid `Orders` that nothing else uses while the child runs.
     let orders = unsafe { &mut *orders.cast::<Orders<'_>>() };
     // SAFETY: getpid has no effects.
     orders.attempt.begin(unsafe { libc::getpid() });
@@ -75,8 +75,8 @@ fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     // are valid for the calls (see `Orders`).
     unsafe {
         // The kernel's own structure, all zero: the default action, no flags, no mask. The C
-        // library would refuse the two signals that it keeps for itself, and whoever started us may
-        // have had them ignored.
+        // library would refuse the two signals that it reserves, and the parent may have ignored
+        // them.
         let default = [0_u64; 4];
         for signal in 1..=64 {
             // Fails for KILL and STOP, which need nothing.
@@ -128,7 +128,7 @@ fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
             check(LaunchStage::Descriptors, libc::dup2(source, target))?;
             next = target + 1;
         }
-        // Before the steps that may hang: what it holds then holds up nobody else.
+        // Before the steps that may hang: a child that hangs then blocks nothing else.
         for &passed in orders.passed {
             close(next, passed - 1);
             check(LaunchStage::Descriptors, libc::fcntl(passed, libc::F_SETFD, 0))?;
@@ -158,8 +158,8 @@ fn close(first: c_int, last: c_int) {
     }
 }
 
-/// Whether its launch was not withdrawn, and its parent is there: else nobody would know of it, or
-/// end it.
+/// Whether its launch was not withdrawn, and its parent is there: otherwise nothing would know of
+/// it, or end it.
 fn is_wanted(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     // SAFETY: getppid has no effects.
     if unsafe { libc::getppid() } != orders.parent {

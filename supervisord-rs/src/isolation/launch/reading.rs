@@ -1,7 +1,7 @@
-//! A file read by a child of ours. On a file system that does not answer the kernel holds whoever
-//! reads, and not even SIGKILL gets him out: a *thread* of ours in there would keep us from dying,
-//! since a process is over when the last of its threads is. From a child the kernel lets us go
-//! (vfork(2)), and nothing that it holds is ours.
+//! A child process reads the file. On a file system that does not answer the kernel blocks the
+//! reader, and not even SIGKILL ends it: a *thread* of the supervisor in there would keep the
+//! supervisor from dying, since a process ends with the last of its threads. The supervisor can
+//! abandon a child (vfork(2)), which holds nothing of the supervisor.
 #![expect(unsafe_code, reason = "between clone and exit only bare system calls are allowed")]
 
 use std::ffi::{CString, c_int, c_void};
@@ -69,7 +69,7 @@ pub(in crate::isolation) fn read(
 }
 
 extern "C" fn child(order: *mut c_void) -> c_int {
-    // SAFETY: `read` passes a valid `Order` that nobody else uses while we run.
+    // SAFETY: `read` passes a valid `Order` that nothing else uses while the child runs.
     let order = unsafe { &mut *order.cast::<Order<'_>>() };
     order.result = fill(order);
     // SAFETY: _exit is async-signal-safe and runs nothing of the parent's.
@@ -86,7 +86,7 @@ fn fill(order: &Order<'_>) -> nix::Result<usize> {
         if libc::getppid() != order.parent || order.attempt.is_withdrawn() {
             return Err(Errno::ETIMEDOUT);
         }
-        // What it holds while it is held holds up nobody else.
+        // A blocked child then blocks nothing else.
         libc::syscall(libc::SYS_close_range, 0, c_int::MAX, 0);
         // A pipe without a writer would not be opened for ever (fifo(7)); a regular file does not
         // care (open(2)).

@@ -36,7 +36,7 @@ impl fmt::Display for Capability {
     }
 }
 
-/// What to say of a step that was not permitted; `None`: it lacks no right of ours.
+/// The advice for a step that was not permitted; `None`: the supervisor lacks no right for it.
 pub(super) fn lacking(stage: LaunchStage, errno: Errno) -> Option<String> {
     let capability = match (stage, errno) {
         (LaunchStage::User, Errno::EPERM) => SETUID,
