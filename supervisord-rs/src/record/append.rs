@@ -1,7 +1,7 @@
 //! Opens a file to be written to at its end, in a directory that a worker may write too: whatever
 //! is put in the file's place, the open neither waits nor ends somewhere else.
 //!
-//! `O_APPEND`: whoever else writes to the file, each write lands behind what is there (open(2)).
+//! `O_APPEND`: each write lands at the end of the file, also with other writers (open(2)).
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -21,9 +21,8 @@ const MODE: u32 = 0o640;
 /// Opens it, and creates it and its directory where they are not there. A FIFO is opened without a
 /// reader, and outlives it.
 ///
-/// # Errors
-/// Those of open(2); PermissionDenied for a symbolic link that belongs to somebody else than root
-/// and us.
+/// # Errors Those of open(2); PermissionDenied for a symbolic link that neither root nor this user
+/// owns.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     match open_once(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -35,8 +34,8 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Opens a regular file to be read, and nothing that is in its place: it neither waits nor follows
-/// a link, nor passes one of somebody else.
+/// Opens a regular file for reading, and nothing in its place: it neither waits nor follows a link,
+/// nor passes one of another user.
 ///
 /// # Errors
 /// Those of open(2); another one for what is no regular file.
@@ -68,7 +67,7 @@ fn open_once(path: &Path) -> io::Result<File> {
             Ok(file) if file.metadata()?.file_type().is_fifo() => {
                 return Ok(for_both(&file).unwrap_or(file));
             }
-            // A FIFO that nobody reads (fifo(7)).
+            // A FIFO without a reader (fifo(7)).
             Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
                 let mut options = OpenOptions::new();
                 return options.read(true).write(true).custom_flags(flags).open(&there);

@@ -62,24 +62,24 @@ pub struct BlackBox {
 }
 
 impl BlackBox {
-    /// Creates the file anew under another name, with pages for `spare` workers more: nobody reads
-    /// it before it is [published](Self::publish). It lives until the process ends: the handler of
-    /// fatal signals writes to it.
+    /// Creates a new file under another name, with pages for `spare` workers more: no successor
+    /// reads it before it is [published](Self::publish). It lives until the process ends: the
+    /// handler of fatal signals writes to it.
     ///
     /// # Errors
     /// What open(2), posix_fallocate(3) or mmap(2) say; ENOSPC when the directory is full.
     pub fn create(runtime_dir: &Path, workers: &[&str], spare: usize) -> io::Result<Self> {
         let pages = pages(workers.len() + spare)?;
         let file = open(runtime_dir)?;
-        // Overwritten, not cut off: what was reserved would be somebody else's at once.
+        // Overwritten, not truncated: another file could take the reserved room at once.
         let stale = usize::try_from(file.metadata()?.len()).unwrap_or(0).min(pages.get() * SIZE);
         file.write_all_at(&vec![0; stale], 0)?;
         let mapping = Mapping::file(file, pages)?;
         Ok(Self::begin(mapping, runtime_dir, workers, spare, None))
     }
 
-    /// The same; in memory alone where the directory has no room or cannot be written to. What is
-    /// kept in the fd store does not need a file: it is for whoever starts when nothing is kept.
+    /// The same; in memory alone where the directory has no room or cannot be written to. A black
+    /// box in the fd store does not need a file: the file is for a start without a store.
     ///
     /// # Errors
     /// What memfd_create(2) or mmap(2) say.
@@ -121,8 +121,8 @@ impl BlackBox {
     }
 
     /// From now on this is what a successor reads, and no longer the predecessor's: by renaming, so
-    /// that there is always one of them, whole, and a predecessor's is never truncated under
-    /// whoever maps it. Where it is in no file, what lies there tells of somebody else, and is
+    /// that there is always one of them, whole, and a predecessor's is never truncated while it is
+    /// mapped. Where this one has no file, the file there belongs to another supervisor, and is
     /// removed.
     ///
     /// # Errors
@@ -157,8 +157,8 @@ impl BlackBox {
         self.header().gives_way.store(u32::from(gives_way), Ordering::SeqCst);
     }
 
-    /// Says that everything is being stopped: whoever comes after a death in the midst of that
-    /// starts afresh.
+    /// Records that everything is stopping: after a death in the middle of that, the next
+    /// supervisor starts afresh.
     pub fn set_stopping(&self) {
         self.header().is_stopping.store(1, Ordering::SeqCst);
     }

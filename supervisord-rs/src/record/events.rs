@@ -1,5 +1,5 @@
-//! Everything that happens, as a numbered stream. A reader that is too slow loses the oldest and is
-//! told how many.
+//! Everything that happens, as a numbered stream. A reader that is too slow loses the oldest and
+//! learns how many.
 
 use std::time::SystemTime;
 
@@ -32,7 +32,7 @@ impl Events {
         self.sender.subscribe()
     }
 
-    /// Sends one event to whoever reads. Does not block.
+    /// Sends one event to all readers. Does not block.
     pub fn publish(&mut self, kind: &str, worker: Option<(&str, u64)>, detail: Value) {
         self.seq += 1;
         if self.sender.receiver_count() == 0 {

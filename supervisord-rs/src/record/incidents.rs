@@ -50,7 +50,7 @@ pub struct Opened {
     pub at: SystemTime,
     /// When it was seen, in monotonic nanoseconds.
     pub seen_at: u64,
-    /// When the fault struck, where anybody knows.
+    /// When the fault struck, if known.
     pub struck_at: Option<u64>,
     /// Units done by those lost, and begun and not done.
     pub work: WorkReport,
@@ -100,8 +100,7 @@ impl Opened {
 
 /// Reads settled incidents from the files that are not among the `known` numbers: the last `most`
 /// that were written, in the order in which they were settled, which is not that of their numbers.
-/// A line that is none of ours is passed over. Nothing older is read. Blocks; for a thread beside
-/// the loop.
+/// Skips a line that is not an incident. Reads nothing older. Blocks; for a thread beside the loop.
 ///
 /// # Errors
 /// When a file is there and cannot be read.
@@ -128,8 +127,7 @@ pub struct Incidents {
 }
 
 impl Incidents {
-    /// Reads back the newest of the file, if there is one. A line that is none of ours is passed
-    /// over.
+    /// Reads back the newest of the file, if there is one. Skips a line that is not an incident.
     ///
     /// # Errors
     /// When the file is there and cannot be read.

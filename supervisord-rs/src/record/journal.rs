@@ -25,7 +25,7 @@ const MESSAGE_MAX: usize = 64 * 1024;
 const SILENT: [&str; 6] = ["worker", "incident", "fault_domain", "generation", "from", "to"];
 
 /// Whether standard error goes to the journal: systemd says which stream it connected
-/// (`JOURNAL_STREAM`, systemd.exec(5)), and somebody may have redirected it since.
+/// (`JOURNAL_STREAM`, systemd.exec(5)), and a program in between may have redirected it.
 #[must_use]
 pub fn has_stderr() -> bool {
     let Ok(said) = std::env::var("JOURNAL_STREAM") else { return false };
@@ -43,8 +43,7 @@ pub struct Journal {
 impl Journal {
     /// Opens a line to the journal of this machine.
     ///
-    /// # Errors
-    /// When nobody listens there.
+    /// # Errors When no journal listens there.
     pub fn open() -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;

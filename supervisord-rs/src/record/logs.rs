@@ -4,12 +4,12 @@
 //!
 //! We hold both ends of every pipe: what a worker wrote just before it crashed is there when it is
 //! gone, and its successor's output follows it in order. Everything is appended (`O_APPEND`), so
-//! that nobody else's output is overwritten, whoever else writes to the same file.
+//! that the output of other writers of the same file is not overwritten.
 //!
-//! Nobody blocks for ever: a thread that hangs in a write (a dead disk, a reader that stopped)
-//! holds one target, and another thread takes its place; after some seconds what the worker writes
-//! is dropped, so that the worker goes on. What is dropped is counted, shown in `status`, and
-//! marked in the file when it takes writes again.
+//! No worker blocks for ever: a thread that hangs in a write (a dead disk, a reader that stopped)
+//! occupies one target, and another thread takes its place. After some seconds the worker's output
+//! is dropped, so that the worker runs on. The dropped bytes are counted, shown in `status`, and
+//! marked in the file when it accepts writes again.
 //!
 //! | file | concept |
 //! |---|---|
@@ -21,7 +21,7 @@
 //! | `hands` | what a thread has taken and not written yet |
 //! | `leftover` | what a predecessor's thread had in its hands, and how much of it is written |
 //! | `file` | a file that is appended to, rotated, capped, reopened, and may be full |
-//! | `aside` | files that were put aside: compressed, removed |
+//! | `aside` | rotated files: compressed, removed |
 //! | `pipe` | the pipes in between |
 //! | `watched` | a line that is waited for |
 //! | `line` | what a line gets on its way |
@@ -94,7 +94,7 @@ pub struct StreamPlan {
 pub enum Notice {
     /// A line matched the pattern that was watched for; the token that came with it.
     Matched(u64),
-    /// A file, or somebody who collects logs, takes no writes: what comes is lost and counted.
+    /// A file, or a log collector, accepts no writes: output is lost and counted.
     Trouble {
         /// Whose output.
         worker: String,
@@ -122,8 +122,8 @@ pub type Tail = Arc<OnceLock<Vec<String>>>;
 pub struct Logs {
     pool: Arc<Pool>,
     echo: Option<Echo>,
-    /// Pipes of a predecessor that nobody has asked for yet, by name, and what its threads had in
-    /// their hands.
+    /// Unclaimed pipes of a predecessor, by name, and the output that its threads had in their
+    /// hands.
     pipes: HashMap<String, OwnedFd>,
     leftovers: Vec<Leftover>,
     /// Streams that go on with a predecessor's pipe.
@@ -145,8 +145,8 @@ pub struct Surviving {
 }
 
 impl Logs {
-    /// Starts the first thread. Nothing is taken before [`begin`](Self::begin). `echo`: where
-    /// output is shown besides; `cap`: most bytes of all log files together.
+    /// Starts the first thread. It reads nothing before [`begin`](Self::begin). `echo`: where
+    /// output is also shown; `cap`: most bytes of all log files together.
     ///
     /// # Errors
     /// EMFILE or EAGAIN.
@@ -174,7 +174,8 @@ impl Logs {
         }
     }
 
-    /// From now on output is taken: what is in our hands stands where a successor reads it.
+    /// From now on the threads read output: the black box records what is in their hands for a
+    /// successor.
     pub fn begin(&mut self) {
         self.pool.begin(&std::mem::take(&mut self.unfinished));
     }
@@ -192,13 +193,13 @@ impl Logs {
         self.pipes.contains_key(name)
     }
 
-    /// Whether any of these streams has a pipe of its own that nobody had before.
+    /// Whether any of these streams has a new pipe.
     #[must_use]
     pub fn is_renewed<'a>(&self, mut streams: impl Iterator<Item = &'a StreamId>) -> bool {
         streams.any(|stream| !self.inherited.contains(stream))
     }
 
-    /// Lets go of what a predecessor's workers had and nobody of ours has. Gives the names.
+    /// Releases the pipes of a predecessor's workers that no present worker has. Returns the names.
     pub fn forget_heritage(&mut self) {
         self.pipes.clear();
         for leftover in self.leftovers.drain(..) {
@@ -219,7 +220,7 @@ impl Logs {
     /// EMFILE, ENFILE or ENOMEM from pipe2(2).
     pub fn open(&mut self, plan: &StreamPlan) -> nix::Result<StreamId> {
         let (output, target) = match &plan.sink {
-            // Whoever writes to one file writes through one hand.
+            // All streams to one file go through one target.
             Sink::File(path) => (Output::File, self.pool.targets().at(path, plan.rotate, plan.cap)),
             Sink::Terminal => (Output::Terminal, self.pool.targets().terminal()),
             // Their datagrams never wait.
@@ -257,8 +258,8 @@ impl Logs {
         self.pool.stream(stream.0)?.writer().ok()
     }
 
-    /// Has the next lines looked at: the first that matches is told once, with this token. Lines
-    /// that are in the pipe now were written by somebody who is no more, and do not count.
+    /// Watches the next lines: the first that matches is reported once, with this token. Lines that
+    /// are in the pipe now come from an earlier incarnation, and do not count.
     pub fn watch_for(&self, stream: StreamId, pattern: &regex::bytes::Regex, token: u64) {
         if let Some(stream) = self.pool.stream(stream.0) {
             stream.watch_for(pattern.clone(), token);
@@ -279,7 +280,7 @@ impl Logs {
         self.pool.give(Job::close(stream.0));
     }
 
-    /// Closes every file and opens it anew under its name, as after `logrotate`.
+    /// Closes every file and opens it again under its name, as after `logrotate`.
     pub fn reopen(&self) {
         self.pool.give(Job::Reopen);
     }
@@ -308,7 +309,7 @@ impl Logs {
         self.pool.wakeup()
     }
 
-    /// Waits until everything that was written is taken, at most `timeout`. False when it was not.
+    /// Waits until all output is read, at most `timeout`. False when it is not.
     pub fn flush(&self, timeout: Duration) -> bool {
         let (done, finished): (_, Receiver<()>) = channel();
         self.pool.give(Job::flush(self.pool.all(), done));

@@ -34,7 +34,7 @@ const NEVER: u64 = u64::MAX;
 pub(super) struct Words([AtomicU64; WORDS]);
 
 impl Words {
-    /// Writes a memo. Whoever may read at the same time looks at other words.
+    /// Writes a memo. A concurrent reader looks at other words.
     pub(super) fn write(&self, memo: &Memo) {
         let mut words = [0; WORDS];
         let order = memo.order.map_or(0, |order| why(order) + 1);

@@ -1,8 +1,8 @@
 //! The supervisor's own log, on its way to standard error: a thread writes it, so that the loop
-//! never waits for a terminal that was stopped, for a pipe that nobody reads, or for a disk.
+//! never waits for a terminal that was stopped, for a pipe without a reader, or for a disk.
 //!
-//! Its queue is bounded. A line that does not fit is dropped, and how many were is said as soon as
-//! one is written again.
+//! Its queue is bounded. A line that does not fit is dropped; the count is logged with the next
+//! line.
 
 use std::io::{self, Write};
 use std::sync::OnceLock;

@@ -1,6 +1,6 @@
-//! Writes to something that may take nothing for a while, and does not wait for ever where that can
-//! be helped: what was opened with O_NONBLOCK is polled. Whoever gave us our standard output may
-//! have set that flag on it.
+//! Writes to a target that may accept nothing for a while, without waiting for ever where possible:
+//! one that was opened with O_NONBLOCK is polled. The parent may have set that flag on standard
+//! output.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

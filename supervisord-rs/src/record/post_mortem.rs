@@ -71,7 +71,7 @@ pub enum BlackBoxError {
         /// Why.
         source: io::Error,
     },
-    /// It is none of ours, or of another version.
+    /// It is not a black box, or of another version.
     #[error("{} is no black box of this version; it was set aside as blackbox.bad", path.display())]
     Foreign {
         /// The file.
@@ -105,7 +105,7 @@ impl PostMortem {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => {
-                // It would be in the way of ours.
+                // It would block the new one.
                 if fs::symlink_metadata(&path).is_ok_and(|there| !there.is_file()) {
                     let _ = fs::rename(&path, runtime_dir.join("blackbox.bad"));
                 }
@@ -230,7 +230,7 @@ impl PostMortem {
     }
 }
 
-/// From the beginning: the position is shared with whoever had it.
+/// From the beginning: earlier holders share the position.
 fn whole(descriptor: &OwnedFd) -> io::Result<Vec<u8>> {
     let file = fs::File::from(descriptor.try_clone()?);
     let length = file.metadata()?.len();

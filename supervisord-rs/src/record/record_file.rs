@@ -1,4 +1,4 @@
-//! A file of records, one in a line: appended to, put aside when it is large, read from its end.
+//! A file of records, one in a line: appended to, rotated when it is large, read from its end.
 //!
 //! `x.jsonl` becomes `x.jsonl.1`, that `x.jsonl.2`, and so on; the oldest goes.
 
@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use super::append;
 use crate::reach::Reached;
 
-/// It is put aside before it becomes larger than this. Some ten thousand incidents, or some hundred
+/// It is rotated before it becomes larger than this. Some ten thousand incidents, or some hundred
 /// of a thousand workers.
 pub(super) const SIZE_MAX: u64 = 8 * 1024 * 1024;
-/// So many of those that were put aside are kept.
+/// So many rotated ones are kept.
 const KEPT: u32 = 3;
 /// How much is read at once, from the end on.
 const PIECE: u64 = 64 * 1024;
@@ -22,7 +22,7 @@ const PIECE: u64 = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct RecordFile {
     path: PathBuf,
-    /// Opened anew after an error: the directory may be back, the disk may have room again.
+    /// Opened again after an error: the directory may be back, the disk may have room again.
     open: Option<File>,
 }
 
@@ -105,7 +105,7 @@ fn put_aside(path: &Path) -> io::Result<()> {
 /// A file is there and cannot be opened.
 pub(super) fn newest_first(path: &Path) -> io::Result<impl Iterator<Item = Vec<u8>>> {
     let mut files: Vec<(u64, File)> = Vec::new();
-    // The present one first: one that is put aside meanwhile is met twice, and none is missed.
+    // The present one first: one that is rotated meanwhile is read twice, and none is missed.
     for number in 0..=KEPT {
         let name = if number == 0 { path.into() } else { numbered(path, number) };
         let file = match append::open_regular(&name) {

@@ -18,7 +18,7 @@ use crate::process_table;
 /// Why the runtime directory could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Somebody has it.
+    /// Another process has it.
     #[error("another supervisor (pid {pid}) runs with the runtime directory {}; stop it, or set another `supervisor.runtime_dir:`", path.display())]
     Held {
         /// As it wrote down; `?` when it has not yet.
@@ -67,7 +67,7 @@ impl Place {
     /// In a state directory, which several runtime directories may share.
     #[must_use]
     pub fn beside(state_dir: &Path, runtime_dir: &Path) -> Self {
-        // The path, not what is there now: whoever makes the directory again has the same one.
+        // The path, not the directory itself: a directory that is made again has the same one.
         // Collected, it has no doubled slashes.
         let path: PathBuf = std::path::absolute(runtime_dir)
             .unwrap_or_else(|_| runtime_dir.into())
@@ -119,8 +119,8 @@ impl Place {
     }
 }
 
-/// The proof that this is the only supervisor of a runtime directory. The kernel lets go of it
-/// however we die.
+/// The proof that this is the only supervisor of a runtime directory. The kernel releases it after
+/// any death.
 #[derive(Debug)]
 pub struct RuntimeLock(Flock<File>);
 
@@ -169,9 +169,9 @@ impl RuntimeLock {
         };
         match locked {
             Ok(lock) => {
-                // In place, and not shorter than any number: a full disk has no room for anything
-                // new. The position is shared with whoever passed it on. It is for people and for
-                // `holder`; the lock is the lock without it.
+                // In place, and padded to a fixed length: a full disk has no room for anything new.
+                // The process that passed the lock on shares the position. The text is for people
+                // and for `holder`; the lock works without it.
                 let mut own = format!("{:<10}\n", std::process::id()).into_bytes();
                 own.extend_from_slice(&place.text);
                 if let Err(error) = lock.write_all_at(&own, 0) {

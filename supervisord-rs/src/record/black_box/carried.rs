@@ -12,13 +12,13 @@ use crate::record::post_mortem::PastCarried;
 
 /// Threads that carry output at most.
 pub const CARRIERS: usize = 32;
-/// What predecessors had in their hands and nobody has written yet, at most.
+/// The most output of predecessors that is taken from pipes and not yet written.
 pub(super) const PAST_HANDS: usize = 32;
 
 /// Bytes between a worker's pipe and its file, in a pipe that survives.
 #[repr(C)]
 pub struct Carried {
-    /// Whose hands: the supervisor's pid and the number of the thread's hands; 0: nobody's.
+    /// Whose hands: the supervisor's PID and the number of the thread's hands; 0: none.
     pub owner: AtomicU64,
     /// The stream, as a number; 0: none.
     pub stream: AtomicU64,
@@ -100,8 +100,8 @@ impl Carriers {
         header(&self.0).carried[..CARRIERS].get(carrier)
     }
 
-    /// Passes on what stood in a predecessor's black box, for whoever comes after us before it is
-    /// written. False: there is no room.
+    /// Passes on an entry of a predecessor's black box, for a successor that starts before the
+    /// output is written. False: there is no room.
     pub fn pass_on(&self, past: &PastCarried) -> bool {
         let free = header(&self.0).carried[CARRIERS..]
             .iter()

@@ -1,4 +1,4 @@
-//! The file: under a name that nobody reads until it is complete, with room reserved for the next.
+//! The file: under a temporary name until it is complete, with room reserved for the next.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -25,7 +25,7 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// Makes it, if it is not there. Whoever takes it over empties it.
+    /// Creates it, if it does not exist. The next supervisor empties it.
     ///
     /// # Errors
     /// What open(2) or posix_fallocate(3) say; ENOSPC when the directory is full.
@@ -36,7 +36,7 @@ impl Reserve {
         Ok(())
     }
 
-    /// What is said where it cannot be made.
+    /// The message where it cannot be made.
     #[must_use]
     pub fn trouble(&self, error: &io::Error) -> String {
         let whose = if self.homeless.is_some() { "this supervisor's" } else { "the next" };
@@ -55,8 +55,7 @@ pub(super) fn pages(workers: usize) -> io::Result<NonZeroUsize> {
     Ok(NonZeroUsize::MIN.saturating_add(workers))
 }
 
-/// The file under the name that nobody reads. What is no file there, a FIFO or a link, gives way to
-/// one.
+/// The file under the temporary name. Replaces a FIFO or a link in its place.
 pub(super) fn open(runtime_dir: &Path) -> io::Result<File> {
     let path = runtime_dir.join(HIDDEN);
     if std::fs::symlink_metadata(&path).is_ok_and(|there| !there.is_file()) {

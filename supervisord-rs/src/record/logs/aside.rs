@@ -1,5 +1,4 @@
-//! Files that were put aside: `x.log.1`, `x.log.2.gz`; compressed, and removed when there is too
-//! much of them.
+//! Rotated files: `x.log.1`, `x.log.2.gz`; compressed, and removed when there are too many.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -16,7 +15,7 @@ use super::lock;
 use crate::reach::Reached;
 use crate::record::append;
 
-/// The name of a file that was put aside.
+/// The name of a rotated file.
 pub(super) fn numbered(path: &Path, number: u32, is_compressed: bool) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{number}{}", if is_compressed { ".gz" } else { "" }));
@@ -31,9 +30,9 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Compresses the oldest file that was put aside and is not compressed: whole, or not at all. How
-/// many are left; `None`: there was none. Meanwhile it may be renamed and removed by the one who
-/// writes, under the lock `naming`: it is known by its inode.
+/// Compresses the oldest uncompressed rotated file: whole, or not at all. Returns how many are
+/// left; `None`: there was none. Meanwhile the writer may rename and remove it, under the lock
+/// `naming`: its inode identifies it.
 pub(super) fn compress_oldest(
     path: &Path,
     keep: u32,
@@ -84,12 +83,12 @@ fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
-/// Whoever may read the log may read it compressed, and nobody else.
+/// The same users may read the compressed file as the log.
 fn pack(source: &File, hidden: &Path) -> io::Result<()> {
     remove(hidden)?;
     let was = source.metadata()?;
     let mut options = OpenOptions::new();
-    // Never what somebody has put there meanwhile.
+    // Never a file that another process has put there meanwhile.
     let target = options.write(true).create_new(true).mode(was.mode() & 0o777).open(hidden)?;
     if nix::unistd::geteuid().is_root() {
         std::os::unix::fs::fchown(&target, Some(was.uid()), Some(was.gid()))?;
@@ -130,8 +129,7 @@ pub(super) fn keep_to_cap(paths: &[PathBuf], cap: u64) -> u64 {
     total
 }
 
-/// The files of these logs that were put aside. Each directory is read once, however many logs are
-/// in it.
+/// The rotated files of these logs. Reads each directory once, however many logs are in it.
 fn all_of(paths: &[PathBuf]) -> Vec<(PathBuf, fs::Metadata)> {
     let known: HashSet<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let directories: HashSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
@@ -150,7 +148,7 @@ fn all_of(paths: &[PathBuf]) -> Vec<(PathBuf, fs::Metadata)> {
     found
 }
 
-/// `x.log` of `x.log.3` and `x.log.3.gz`; `None` for what was not put aside.
+/// `x.log` of `x.log.3` and `x.log.3.gz`; `None` for a file that is not rotated.
 fn present(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;
     let (present, number) = name.strip_suffix(".gz").unwrap_or(name).rsplit_once('.')?;

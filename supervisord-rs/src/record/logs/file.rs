@@ -17,15 +17,15 @@ use crate::reach::Reached;
 use crate::record::append;
 use crate::record::patient::{Patient, Unwritten};
 
-/// A line longer than this does not keep a file from being put aside.
+/// A line longer than this does not delay the rotation of a file.
 const LINE_MAX: u64 = 64 * 1024;
 /// Before a file that could not be opened is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
-/// Before a file that could not be put aside is tried again.
+/// The delay after a failed rotation.
 const ASIDE_AGAIN: Duration = Duration::from_secs(10);
 /// Most that is written at once.
 const PIECE: u64 = super::hands::CHUNK as u64;
-/// How much of the end of a file that was put aside is remembered.
+/// How much of the end of a rotated file is remembered.
 const BEFORE_MAX: u64 = 4096;
 
 /// What a file is, whatever its name: its device and its inode.
@@ -41,11 +41,11 @@ pub(super) struct LogFile {
     patient: Patient,
     /// When it could not be opened, and why not.
     failed: Option<(SystemTime, io::ErrorKind, String)>,
-    /// It shall be put aside as soon as a line ends: there is too much of all files together.
+    /// It must be rotated as soon as a line ends: all files together exceed the cap.
     is_wanted_aside: bool,
-    /// When it could not be put aside.
+    /// The time of the last failed rotation.
     stuck_at: Option<SystemTime>,
-    /// The end of what was put aside last: the last lines of a worker may be there.
+    /// The end of the last rotated file: the last lines of a worker may be there.
     before: Vec<u8>,
 }
 
@@ -57,7 +57,7 @@ struct Open {
     real: PathBuf,
     /// How long it was when it was looked at last.
     length: u64,
-    /// A regular file of our own opening can be put aside; a FIFO, a terminal or our standard
+    /// A regular file that the supervisor opened can be rotated; a FIFO, a terminal or standard
     /// output cannot.
     can_rotate: bool,
     is_standard: bool,
@@ -113,7 +113,7 @@ impl LogFile {
         self.open.as_ref().map_or(&self.path, |open| &open.real)
     }
 
-    /// The next write opens it anew under its name.
+    /// The next write opens it again under its name.
     pub(super) fn close(&mut self) {
         self.open = self.open.take().filter(|open| open.is_standard);
         self.failed = None;
@@ -175,7 +175,7 @@ impl LogFile {
         if open.can_rotate { read_at(open, place, length) } else { Ok(Vec::new()) }
     }
 
-    /// The last bytes, those of the file that was put aside last included.
+    /// The last bytes, including those of the last rotated file.
     pub(super) fn end(&mut self, most: usize) -> Vec<u8> {
         let Some(open) = self.open.as_ref().filter(|open| open.can_rotate) else {
             return self.before.clone();
@@ -194,7 +194,7 @@ impl LogFile {
     }
 
     /// How many of the bytes that come next still belong into this file, for the next one to begin
-    /// with a line; all of them where it is not to be put aside yet.
+    /// with a line; all of them where no rotation is due.
     pub(super) fn share(&self, bytes: &[u8]) -> usize {
         if !self.is_due_within(bytes.len()) {
             return bytes.len();
@@ -212,7 +212,7 @@ impl LogFile {
             .map_or(bytes.len(), |newline| from + newline + 1)
     }
 
-    /// Whether it is to be put aside by the time that it has so many bytes more, and can be.
+    /// Whether it must be rotated once it has so many bytes more, and can be.
     pub(super) fn is_due_within(&self, more: usize) -> bool {
         let Some(open) = self.open.as_ref().filter(|open| open.can_rotate) else { return false };
         let length = open.length.saturating_add(more as u64);
@@ -224,7 +224,7 @@ impl LogFile {
         is_due && !is_never && !self.is_stuck()
     }
 
-    /// Whether it could not be put aside a moment ago.
+    /// Whether a rotation failed a moment ago.
     fn is_stuck(&self) -> bool {
         let is_soon =
             |at| SystemTime::now().duration_since(at).is_ok_and(|since| since < ASIDE_AGAIN);
@@ -247,8 +247,7 @@ impl LogFile {
     /// from one file to the other, so that a death at any instant leaves every byte in one place.
     /// Whether it did.
     ///
-    /// # Errors
-    /// It cannot be put aside. Said once; it is tried again after a while.
+    /// # Errors It cannot be rotated. Logged once, and tried again later.
     pub(super) fn rotate_if_due(&mut self) -> io::Result<bool> {
         let Some(open) = self.open.as_ref().filter(|open| open.length > 0 && self.is_due_within(0))
         else {
@@ -305,7 +304,7 @@ impl LogFile {
                 .iter()
                 .any(|is_compressed| numbered(real, *number, *is_compressed).exists())
         };
-        // Of those that may be kept only few are there, as a rule.
+        // Usually there are far fewer than may be kept.
         let there = (1..=self.rotate.keep).take_while(is_there).count();
         let last = u32::try_from(there).unwrap_or(u32::MAX);
         for is_compressed in [false, true] {
@@ -321,7 +320,7 @@ impl LogFile {
             }
         }
         match fs::rename(real, numbered(real, 1, false)) {
-            // Somebody removed it: there is nothing to put aside.
+            // It was removed: there is nothing to rotate.
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             Ok(()) | Err(_) => Ok(()),
         }
@@ -380,8 +379,8 @@ impl Open {
     fn standard(file: File) -> Option<Self> {
         let metadata = file.metadata().ok()?;
         if metadata.is_file() {
-            // A shell opens it for writing at a place that all who inherited it share, and at which
-            // nobody else looks.
+            // A shell opens it for writing at an offset that all its heirs share, and that no other
+            // process respects.
             let flags = fcntl(&file, FcntlArg::F_GETFL).map(OFlag::from_bits_truncate).ok()?;
             let _ = fcntl(&file, FcntlArg::F_SETFL(flags | OFlag::O_APPEND));
         }

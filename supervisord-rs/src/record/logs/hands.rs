@@ -18,14 +18,14 @@ use super::pipe::read_all;
 use crate::record::black_box::{Begun, CARRIERS, Carriers};
 use crate::service_manager::FdStore;
 
-/// Largest piece that is carried at once: what a pipe holds as a rule.
+/// Largest piece that is carried at once: the usual size of a pipe.
 pub(super) const CHUNK: usize = 64 * 1024;
 /// Begins the names of their pipes in the store.
 pub(super) const PIPE: &str = "hands/";
 /// Begins the names of the texts that they write.
 pub(super) const TEXT: &str = "text/";
 
-/// What whoever keeps descriptors has of the hands of one thread at most: the pipe, and the text.
+/// The most descriptors of one thread's hands in the fd store: the pipe, and the text.
 pub const KEPT: usize = 2;
 /// The descriptors of the hands of one thread at most: two pipes, the way out, the text, and the
 /// copies that the store makes of what is kept.

@@ -13,11 +13,11 @@ use super::target::Target;
 use super::turn::Deferred;
 use super::{Tail, aside, lock};
 
-/// How long the last lines of a worker wait for a target that somebody else writes to.
+/// How long the last lines of a worker wait for a target that another thread writes to.
 const TURN_WAIT: Duration = Duration::from_secs(1);
 /// Longer than anything waits.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// So many files may wait to be compressed before that is said.
+/// So many files may wait to be compressed before the log says so.
 const BEHIND_MAX: usize = 3;
 
 /// Something to do.
@@ -146,7 +146,7 @@ impl Pool {
             stream.discard();
         }
         let _ = self.epoll.delete(stream.pipe());
-        // Should it be opened again, it begins to count anew.
+        // If it is opened again, its counts start again.
         self.lost_by_closed.add(stream.losses.lost().swap(0, Ordering::Relaxed));
         let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = streams.get_mut(id as usize) {
@@ -161,7 +161,7 @@ impl Pool {
         end: Instant,
         hands: &mut Hands,
     ) {
-        // First everyone whose target is free: one that hangs shall cost nobody else his last
+        // First all streams whose target is free: one that hangs must not cost others their last
         // lines.
         let mut rest = streams;
         rest.retain(|stream| self.carry_now(stream, hands, |_| ()).is_none());
@@ -175,7 +175,7 @@ impl Pool {
         let _ = done.send(());
     }
 
-    /// Closes what nobody writes to now; the others are closed before their next write.
+    /// Closes files that no thread writes to now; the others are closed before their next write.
     fn reopen(&self) {
         self.targets().reopen();
         for target in self.targets().files() {
@@ -199,8 +199,8 @@ impl Pool {
         }
     }
 
-    /// One file after the other, beside the rotation, which does not wait for it: whoever writes
-    /// faster than we compress has files that are not compressed yet, at most as many as are kept.
+    /// One file after the other, beside the rotation, which does not wait for it: a worker that
+    /// writes faster than this compresses has uncompressed files, at most as many as are kept.
     fn compress(self: &Arc<Self>, target: &Arc<Target>) {
         let path = target.path();
         target.has_plain.store(false, Ordering::SeqCst);
@@ -223,8 +223,8 @@ impl Pool {
         }
     }
 
-    /// Removes the oldest files that were put aside until all together are within the cap. Where
-    /// that is not enough, the largest of the present ones is put aside too.
+    /// Removes the oldest rotated files until all together are within the cap. Where that is not
+    /// enough, it rotates the largest present one too.
     fn keep_to_cap(&self) {
         let Some(cap) = self.cap else { return };
         // One thread at a time: a directory that hangs holds no more.

@@ -51,7 +51,7 @@ impl Leftover {
         let gone = begun.held.saturating_sub(left);
         let mut result = Ok(());
         if gone == 0 {
-            // What cannot be read was not written, as far as anybody can tell.
+            // Output that cannot be read back counts as not written.
             let there = file.since(begun.place, SEARCHED_MAX).unwrap_or_default();
             match self.text(begun) {
                 Ok(text) => result = finish(&text, &there, begun, file),
@@ -68,8 +68,7 @@ impl Leftover {
         result
     }
 
-    /// The bytes that the write was for. They stay where they are, for whoever comes after us if we
-    /// die meanwhile.
+    /// The bytes that the write was for. They stay where they are, for a successor after a death.
     fn text(&self, begun: Begun) -> io::Result<Vec<u8>> {
         let length = usize::try_from(begun.length).unwrap_or(0);
         let mut text = vec![0; length];

@@ -21,8 +21,7 @@ pub(super) fn read_all(pipe: &OwnedFd, buffer: &mut [u8]) -> bool {
     true
 }
 
-/// A writing end of a pipe of which we have the reading one: opening it anew through /proc makes
-/// one (proc(5)).
+/// A writing end for a held reading end of a pipe: opening that through /proc makes one (proc(5)).
 pub(super) fn other_end(pipe: &OwnedFd) -> nix::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
     let opened = std::fs::OpenOptions::new().write(true).open(path);
@@ -35,7 +34,7 @@ pub(super) fn other_end(pipe: &OwnedFd) -> nix::Result<OwnedFd> {
 #[expect(unsafe_code, reason = "nix has no FIONREAD without a macro of its own")]
 pub(super) fn waiting(pipe: &OwnedFd) -> u64 {
     let mut count: libc::c_int = 0;
-    // SAFETY: FIONREAD stores an int at the address given (pipe(7)); it is a local of ours.
+    // SAFETY: FIONREAD stores an int at the address given (pipe(7)); it is a local variable.
     let result = unsafe { libc::ioctl(borrowed(pipe).as_raw_fd(), libc::FIONREAD, &raw mut count) };
     if Errno::result(result).is_ok() { u64::try_from(count).unwrap_or(0) } else { 0 }
 }

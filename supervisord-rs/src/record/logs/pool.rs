@@ -1,4 +1,4 @@
-//! The threads: one always waits, so that a stream whose target hangs holds up nobody else.
+//! The threads: one always waits, so that a stream whose target hangs delays no other.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -31,7 +31,7 @@ const THREADS_KEPT: usize = 2;
 const STALL: Duration = PATIENCE;
 /// Between two looks at who still has something in its hands.
 const PAUSE: Duration = Duration::from_millis(1);
-/// A stream that brings so much at once has more in a moment, as a rule.
+/// A stream that brings so much at once usually has more in a moment.
 const MUCH: usize = 4096;
 /// So often one stream is waited for before all of them are.
 const ROUNDS: u32 = 16;
@@ -66,7 +66,7 @@ pub(super) struct Pool {
     carriers: Carriers,
     store: FdStore,
     has_begun: AtomicBool,
-    /// When somebody looked last at those that may hang.
+    /// The time of the last check for hanging threads.
     relieved_at: AtomicU64,
 }
 
@@ -108,8 +108,8 @@ impl Pool {
         let mut streams = self.streams.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let index = streams.iter().position(Option::is_none).unwrap_or(streams.len());
         let id = u32::try_from(index).map_err(|_| Errno::EMFILE)?;
-        // Until we begin, nothing is taken: what we take stands in a black box that nobody would
-        // read.
+        // Reads nothing before `begin`: until then no successor would read the black box that
+        // records it.
         let wanted = if self.has_begun.load(Ordering::SeqCst) {
             EpollFlags::EPOLLIN
         } else {
@@ -138,7 +138,7 @@ impl Pool {
         self.slots().into_iter().flatten().collect()
     }
 
-    /// From now on output is taken; what a predecessor left comes first.
+    /// From now on the threads read output; that of a predecessor comes first.
     pub(super) fn begin(&self, unfinished: &[StreamId]) {
         self.has_begun.store(true, Ordering::SeqCst);
         unfinished.iter().for_each(|stream| self.give(Job::Carry(stream.0)));
@@ -149,7 +149,7 @@ impl Pool {
         }
     }
 
-    /// Nothing is taken any more; waits until nobody has anything in its hands.
+    /// Stops reading; waits until no thread has anything in its hands.
     pub(super) fn hold(&self, limit: Duration) -> bool {
         self.has_begun.store(false, Ordering::SeqCst);
         let is_held = || self.threads.load(Ordering::SeqCst) <= self.idle.load(Ordering::SeqCst);
@@ -245,7 +245,7 @@ impl Pool {
             if self.idle.fetch_sub(1, Ordering::SeqCst) == 1
                 && self.threads.load(Ordering::SeqCst) < THREADS_MAX
             {
-                // Short of threads: then this one works, and whoever comes has to wait for it.
+                // Short of threads: then this one works, and new output has to wait for it.
                 let _ = self.spawn();
             }
             self.relieve_if_due();
@@ -276,7 +276,7 @@ impl Pool {
         }
         let target = stream.target();
         if !target.turn.take_or_wait(id) {
-            // Whoever has the turn arms it again.
+            // The holder of the turn arms it again.
             stream.begin_to_wait();
             return;
         }
@@ -284,8 +284,8 @@ impl Pool {
             // What a predecessor left in another's hands comes first: then this one is armed again.
             stream.begin_to_wait();
         } else {
-            // Whoever writes much has more in a moment: that is waited for here, which costs less
-            // than to wait with all the others, unless somebody else wants to write to the target.
+            // A busy writer has more in a moment: waiting for it here costs less than waiting with
+            // all the others, unless another stream wants to write to the target.
             let mut rounds = 0;
             while stream.carry(&target, self, hands) >= MUCH
                 && rounds < ROUNDS
@@ -302,7 +302,7 @@ impl Pool {
         self.give_back(&target);
     }
 
-    /// Gives a target's turn back: whoever waited for it comes again.
+    /// Gives a target's turn back: waiting streams come again.
     pub(super) fn give_back(&self, target: &Target) {
         let waiting = target.turn.give_back();
         for id in waiting.streams {
@@ -314,8 +314,8 @@ impl Pool {
         waiting.jobs.into_iter().for_each(|(_, job)| self.give(job));
     }
 
-    /// Takes what a stream holds, outside of its turn in the epoll set, and does `then` before
-    /// anybody else gets to the target. `None`: somebody else has the turn.
+    /// Takes what a stream holds, outside of its turn in the epoll set, and does `then` before any
+    /// other stream gets to the target. `None`: another one has the turn.
     pub(super) fn carry_now<T>(
         self: &Arc<Self>,
         stream: &Stream,
@@ -331,7 +331,7 @@ impl Pool {
             // It may have turned out to be another's file.
             let is_there = Arc::ptr_eq(&target, &stream.target());
             let done = is_there.then(|| {
-                // Whoever wrote a line without an end is gone, and will not finish it.
+                // The writer of a line without an end has gone, and will not finish it.
                 stream.finish(&target, self);
                 then(&target)
             });

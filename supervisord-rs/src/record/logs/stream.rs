@@ -1,5 +1,5 @@
-//! One captured stream: what comes out of its pipe goes to its target, as bytes where nobody has to
-//! look at lines.
+//! One captured stream: the output from its pipe goes to its target, as bytes where no lines are
+//! needed.
 
 mod writing;
 
@@ -166,7 +166,7 @@ impl Stream {
         *lock(&self.watched) = Some(Watched::new(pattern, token, from));
     }
 
-    /// Its target is somebody else's now.
+    /// Another thread has its target now.
     pub(super) fn begin_to_wait(&self) {
         let _ = self.busy_since.compare_exchange(
             0,
@@ -187,7 +187,7 @@ impl Stream {
         let mut carrier = lock(&self.carrier);
         self.busy_since.store(monotonic_ns().max(1), Ordering::Relaxed);
         let (mut carried, mut is_empty) = (0, false);
-        // Nothing is taken before it is known where it goes.
+        // Reads nothing before its target is known.
         if pool.targets().settle(target) {
             if !carrier.leftovers.is_empty() {
                 self.carry_leftovers(&mut carrier, target, hands, pool);

@@ -18,7 +18,7 @@ const STDOUT: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 /// Names of our own standard error.
 const STDERR: [&str; 3] = ["/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"];
 
-/// Times that a file is opened that is put aside in that moment.
+/// How often a file is opened again that is rotated in that moment.
 const OPENINGS_MAX: u32 = 16;
 /// Names that stand for one another.
 const NAMES_MAX: u32 = 8;
@@ -29,18 +29,18 @@ pub(super) struct Target {
     pub(super) turn: Turn,
     /// None: a collector's socket.
     pub(super) file: Option<Mutex<LogFile>>,
-    /// Another that turned out to be the same file: everything goes there, until all files are
-    /// opened anew.
+    /// Another target that turned out to be the same file: everything goes there, until all files
+    /// are opened again.
     same: Mutex<Option<Arc<Target>>>,
     /// The next write opens it under its name. Beside the file, which a thread that hangs keeps
     /// locked.
     pub(super) shall_reopen: AtomicBool,
-    /// Held by whoever gives names to rotated files: they are renamed by the thread that writes,
-    /// and replaced by the one that compresses.
+    /// Held while rotated files get names: the writing thread renames them, and the compressing one
+    /// replaces them.
     pub(super) naming: Mutex<()>,
-    /// A thread compresses what was put aside.
+    /// A thread compresses rotated files.
     pub(super) is_compressing: AtomicBool,
-    /// Something was put aside since it looked.
+    /// A file was rotated since it looked.
     pub(super) has_plain: AtomicBool,
     /// It has been said that compression is behind.
     said_behind: AtomicBool,
@@ -105,8 +105,8 @@ impl Target {
 #[derive(Debug, Default)]
 struct Known {
     files: HashMap<Identity, Weak<Target>>,
-    /// Their own names, which stay theirs while they are put aside: whoever opens the next one in
-    /// that moment goes with them, and not beside them.
+    /// Their own names, which stay theirs during a rotation: a thread that opens the next file in
+    /// that moment joins them.
     names: HashMap<PathBuf, Weak<Target>>,
     /// How often that has changed.
     changes: u64,
@@ -116,7 +116,7 @@ struct Known {
 enum Claim {
     Own,
     Of(Arc<Target>),
-    /// It has been put aside while it was opened.
+    /// It was rotated while it was opened.
     Moved,
 }
 
@@ -187,8 +187,8 @@ impl Targets {
         }
     }
 
-    /// The same in the middle of a write, since it was rotated: whoever has opened the new one
-    /// meanwhile follows.
+    /// The same in the middle of a write, since it was rotated: a target that has opened the new
+    /// one meanwhile follows.
     pub(super) fn settle_rotated(&self, target: &Arc<Target>, file: &mut LogFile) {
         if let Some(other) = self.open(target, file) {
             *lock(&other.same) = Some(Arc::clone(target));
@@ -228,7 +228,7 @@ impl Targets {
                 return Claim::Moved;
             }
             let mut known = lock(&self.known);
-            // Whoever had it has put it aside, and has another one now: then it has lost its name.
+            // Its holder has rotated it, and has another one now: then it has lost its name.
             if known.changes == changes {
                 let own = Arc::downgrade(target);
                 known.files.retain(|_, other| other.strong_count() > 0 && !other.ptr_eq(&own));
@@ -241,7 +241,7 @@ impl Targets {
         }
     }
 
-    /// Every file is opened anew under its name; what a name stands for may have changed.
+    /// Every file is opened again under its name; a name may stand for another file now.
     pub(super) fn reopen(&self) {
         lock(&self.known).names.clear();
         for target in lock(&self.named).values() {

@@ -1,6 +1,6 @@
 //! Who may write to a target now. Several streams can go to one, such as the terminal: if it hangs,
-//! it shall hold one thread, and not one for each of them, since the threads carry everybody's
-//! output. What has to wait waits here, in a bounded list, and not in a thread.
+//! it must occupy one thread, and not one for each of them, since the threads carry all output.
+//! Waiting jobs wait here, in a bounded list, and not in a thread.
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -17,7 +17,7 @@ pub(super) struct Turn {
     state: Mutex<Waiting>,
 }
 
-/// What came while the turn was taken. Whoever gives it back has it come again.
+/// Jobs that came while the turn was taken. Giving it back lets them come again.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     is_taken: bool,
@@ -26,7 +26,7 @@ pub(super) struct Waiting {
     pub(super) jobs: Vec<(Instant, Job)>,
 }
 
-/// What becomes of a job whose target is somebody else's.
+/// What becomes of a job whose target another thread has.
 #[derive(Debug)]
 pub(super) enum Deferred {
     /// It comes again.
@@ -38,7 +38,7 @@ pub(super) enum Deferred {
 }
 
 impl Turn {
-    /// Takes it, if nobody has it.
+    /// Takes it, if it is free.
     pub(super) fn take(&self) -> bool {
         !std::mem::replace(&mut lock(&self.state).is_taken, true)
     }
@@ -53,7 +53,7 @@ impl Turn {
         !std::mem::replace(&mut state.is_taken, true)
     }
 
-    /// Whether somebody waits for it.
+    /// Whether a job waits for it.
     pub(super) fn is_wanted(&self) -> bool {
         let state = lock(&self.state);
         !state.streams.is_empty() || !state.jobs.is_empty()

@@ -118,8 +118,8 @@ impl PastWorker {
         self.fault.map(|(fault, _)| fault)
     }
 
-    /// What its incident is told from: seen at `seen_at` by the successor; struck when its board
-    /// says so, else when the supervisor died.
+    /// The source of its incident: seen at `seen_at` by the successor; struck at the time on its
+    /// board, else when the supervisor died.
     #[must_use]
     pub fn evidence(&self, seen_at: u64, died_at: Option<u64>) -> Evidence {
         let mut known = Evidence::new(self.reading.clone(), seen_at, None);

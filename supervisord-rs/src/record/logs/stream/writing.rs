@@ -80,8 +80,7 @@ impl Stream {
         }
     }
 
-    /// The file that what comes belongs into: yesterday's is put aside before it gets today's first
-    /// line.
+    /// The file for new output: yesterday's is rotated before it gets today's first line.
     fn present<'a>(
         &self,
         file: &'a Mutex<LogFile>,
@@ -153,8 +152,8 @@ impl Stream {
         self.account(carrier, lost, failed, pool);
     }
 
-    /// The line that was not finished is written as it is: nobody will finish it. The caller has
-    /// the target's turn.
+    /// Writes the unfinished line as it is, since it will not be finished. The caller has the
+    /// target's turn.
     pub(in crate::record::logs) fn finish(&self, target: &Arc<Target>, pool: &Arc<Pool>) {
         let mut carrier = lock(&self.carrier);
         let text = carrier.format.finish();
