@@ -10,8 +10,7 @@
 //! A supervisor that had descriptors kept wants its processes to outlive it: its successor finds
 //! them, and ends what it cannot account for. One that kept nothing leaves nothing: every process
 //! that is left is killed before the next one starts. In either case nothing ever runs twice. It
-//! ends when it is told to, or when its policy gives up, and then everything is stopped in order
-//! first.
+//! ends on an order, or when its policy gives up, and first stops everything in order.
 //!
 //! | file | concept |
 //! |---|---|
@@ -22,7 +21,7 @@
 //! | `ending` | the end, with a supervisor or without |
 //! | `notify` | the datagrams of the supervisor |
 //! | `store` | the descriptors that it has kept |
-//! | `orderly_end` | which supervisor ends in order, said without a queue |
+//! | `orderly_end` | which supervisor ends in order, reported without a queue |
 //! | `obituary` | how orphans ended, for whoever has adopted them |
 
 mod ending;
@@ -77,7 +76,7 @@ const FORWARDED: [Signal; 7] = [
 /// Between two signs of life to our own service manager while there is no supervisor to give them.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
-/// For whoever traces a supervisor that has died to let go of it.
+/// The time for a tracer of a dead supervisor to detach.
 const TRACER_LIMIT: Duration = Duration::from_millis(250);
 /// Between two looks at whether that has happened, in milliseconds.
 const LOOK_MS: u8 = 10;
@@ -145,9 +144,9 @@ impl Guardian {
     fn new(arguments: &[OsString], policy: Policy) -> Result<Self, GuardianError> {
         prctl::set_child_subreaper(true)?;
         raise_open_files();
-        // It may be inherited as ignored, and then nobody could be waited for.
+        // It may be inherited as ignored, and then the guardian could wait for no child.
         #[expect(unsafe_code, reason = "signal dispositions have no safe form")]
-        // SAFETY: the default action runs no code of ours.
+        // SAFETY: the default action runs no code of this program.
         unsafe {
             signal(Signal::SIGCHLD, SigHandler::SigDfl)?;
         }
@@ -234,7 +233,7 @@ impl Guardian {
         }
     }
 
-    /// Waits before the next start. True: somebody wants us to end.
+    /// Waits before the next start. True: there is an order to end.
     fn pause(&mut self, after: Duration) -> bool {
         let end = now() + after;
         loop {
@@ -248,7 +247,7 @@ impl Guardian {
             if let Some(upstream) = &self.upstream {
                 upstream.alive();
             }
-            // Orphans that end meanwhile are told of.
+            // Orphans that end meanwhile are reported.
             let obituaries = &mut self.obituaries;
             orphans::reap(|_| false, |status| obituaries.write(status), None);
             self.wait_for_signals(left.min(SIGN_OF_LIFE));

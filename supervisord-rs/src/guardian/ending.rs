@@ -65,8 +65,8 @@ impl Guardian {
     }
 }
 
-/// With all of its process group, where it leads one. It is a child of ours that is not reaped: the
-/// number is its.
+/// With all of its process group, where it leads one. It is an unreaped child of the guardian, so
+/// no other process can have its PID.
 fn ask(pid: Pid) {
     let leads = getpgid(Some(pid)) == Ok(pid);
     for signal in [Signal::SIGTERM, Signal::SIGCONT] {

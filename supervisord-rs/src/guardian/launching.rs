@@ -83,7 +83,7 @@ impl Guardian {
             .launch()
     }
 
-    /// What is said to it in its environment; what is empty is not there.
+    /// Its variables of the environment; an empty one is left out.
     fn variables(
         &self,
         table: i32,

@@ -22,7 +22,7 @@ const WAITING_MAX: usize = 65_536;
 /// One process that has been reaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Obituary {
-    /// Its number, which may be somebody else's by now.
+    /// Its PID, which another process may have by now.
     pub pid: i32,
     /// How it ended.
     pub status: Status,
@@ -51,8 +51,8 @@ impl Obituaries {
         self.reader.as_fd()
     }
 
-    /// Writes one down. What a full pipe has no room for waits here, until somebody has read:
-    /// thousands may end while there is no supervisor.
+    /// Records one. What does not fit into a full pipe waits here until a supervisor reads:
+    /// thousands may end while there is none.
     pub(super) fn write(&mut self, exit: &Exit) {
         let (kind, number) = match exit.status {
             Status::Exited(code) => (0, code),

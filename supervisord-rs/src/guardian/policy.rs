@@ -1,8 +1,8 @@
 //! What the death of a supervisor means. Pure: time comes from the caller.
 //!
-//! A supervisor that was never ready cannot start, and neither can we. Once one was ready, workers
-//! depend on us: then nothing about the start of a successor is final. We end when we are told to,
-//! or when supervisors die too often.
+//! A first supervisor that is never ready cannot start, and the guardian ends too. Once one was
+//! ready, workers depend on the guardian: then no failure of a successor's start is final. The
+//! guardian ends on an order, or when supervisors die too often.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use crate::isolation::closer;
 use crate::service_manager;
 
-/// Most descriptors. So many are within the limit of open files that a system gives as a rule; see
+/// Most descriptors. So many are usually within a system's limit of open files; see
 /// `raise_open_files`.
 const MOST: usize = 65_536;
 /// Descriptors that are not for the store.

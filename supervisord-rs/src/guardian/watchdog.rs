@@ -85,7 +85,7 @@ impl Watchdog {
         Verdict::Abort
     }
 
-    /// Somebody else holds it, such as a debugger: its time begins again.
+    /// Another process holds it, such as a debugger: its time starts again.
     pub(super) fn excuse(&mut self, now: Duration) {
         self.last = now;
         self.aborted = None;
