@@ -1,8 +1,8 @@
 //! The loop: the only clock. One input at a time → the machine → effects → drivers and records.
 //!
-//! One turn: wait for one input or the next deadline, tell the machine, carry out what it wants,
-//! and again until nobody has anything more to say, or the turn's time is over. What is dead is
-//! never promoted: the machine asks (`Confirm`) before it says that somebody runs.
+//! One turn: wait for one input or the next deadline, tell the machine, carry out its effects, and
+//! repeat until neither has anything more, or the turn's time is over. A dead worker is never
+//! promoted: the machine asks (`Confirm`) before it reports a worker as running.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::process::ExitCode;
@@ -67,8 +67,8 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// since the life of every process worker hangs on the thread that launched it (`PR_SET_PDEATHSIG`,
 /// prctl(2)).
 ///
-/// `heritage` is what the service manager has passed on, which is taken over; `gate` is where a
-/// predecessor waits.
+/// `heritage`: the descriptors from the service manager, which the supervisor takes over; `gate`:
+/// the connection to a predecessor that waits.
 ///
 /// Exit status: 0 after an orderly shutdown; that of the critical worker because of which it ended
 /// (128 + n for a signal); 1 when a group escalated or the supervisor could not start; 78 is the
@@ -212,7 +212,7 @@ impl Daemon {
 
     /// The exit status.
     ///
-    /// `rested_at`: since when nobody supervised, where a predecessor gave way.
+    /// `rested_at`: since when no supervisor ran, where a predecessor gave way.
     async fn run(
         mut self,
         mut signals: signals::Signals,
@@ -222,12 +222,12 @@ impl Daemon {
         // Before the first thread worker runs: one that calls exit() at once is a death, not a
         // failure to start.
         if !self.around.announce_ready(self.names.workers.len()) {
-            // Nothing of ours may be cleared away: all of it is still the predecessor's.
+            // Nothing may be cleared away: all of it still belongs to the predecessor.
             std::process::exit(1);
         }
         self.open_inherited();
         self.resume_adopted();
-        // What they said while nobody was there is heard before anybody is judged.
+        // The supervisor reads what workers sent while none ran, before it judges any.
         self.drivers.collect();
         if let Some(by) = rested_at.map(|at| lapse::granted(self.now().saturating_sub(at))) {
             self.lose(by);
@@ -241,9 +241,8 @@ impl Daemon {
         self.turn(None);
         self.apply_changes();
         while self.exit.is_none() {
-            // What is due is done before another input is taken, so that no flood holds it up;
-            // which of the others comes next is drawn by lot (`select!`), so that none of them
-            // starves another.
+            // Due deadlines come before other input, so that no flood delays them; a random draw
+            // (`select!`) chooses among the others, so that none starves another.
             if self.next_deadline().is_some_and(|at| at <= self.now()) {
                 self.on_deadline();
                 self.turns.end(Work::Deadline);

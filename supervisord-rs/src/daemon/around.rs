@@ -1,5 +1,5 @@
-//! What is around the loop and stays as it is while it runs: control socket, service manager,
-//! store, lock. What is said to them.
+//! The surroundings of the loop, which stay while it runs: control socket, service manager, store,
+//! lock.
 
 use std::fs::File;
 use std::io;
@@ -42,8 +42,7 @@ pub(super) struct Around {
     pub(super) started_at: String,
     pub(super) guardian: Option<i32>,
     pub(super) black_box: Rc<BlackBox>,
-    /// Workers that run as an earlier configuration says; restarted where a person had it read
-    /// anew.
+    /// Workers that run with an earlier configuration; restarted after a reload by a person.
     pub(super) changed: succession::Changed,
     pub(super) inherited_evidence: Option<Vec<(Incarnation, Evidence)>>,
     /// Whether the first incident is the predecessor's death; when it died, as its guardian saw it.
@@ -70,8 +69,8 @@ pub(super) struct Around {
     pub(super) terminal: super::hangup::Terminal,
     /// How often the service manager wants to hear that the loop turns.
     pub(super) watchdog: Option<Duration>,
-    /// Held as long as we live; the kernel lets go of it however we die. None where the directory
-    /// is missing.
+    /// Held as long as this process lives; the kernel releases it after any death. None where the
+    /// directory is missing.
     pub(super) lock: Option<RuntimeLock>,
     /// The same in the state directory, which stays when the other one is deleted.
     pub(super) state_lock: Option<RuntimeLock>,
@@ -105,8 +104,8 @@ impl Around {
         true
     }
 
-    /// Whether the guardian has died: then we are the child of another, and nobody starts a
-    /// supervisor after us. One that takes another's place is that one's child at first.
+    /// Whether the guardian has died: then this process has another parent, and no successor will
+    /// start. A successor is at first a child of its predecessor.
     pub(super) fn is_guardian_gone(&self) -> bool {
         let Some(guardian) = self.guardian else { return false };
         let is_child_of_another = getppid().as_raw() != guardian && hand_over_from().is_none();
@@ -128,8 +127,8 @@ impl Around {
         self.unit_socket.as_ref().map(|socket| (CONTROL_OF_UNIT, socket.as_fd()))
     }
 
-    /// The locks of the runtime directory, with the names by which they are passed: as long as
-    /// anybody has one, it is held.
+    /// The locks of the runtime directory, with the names by which they are passed: a lock is held
+    /// as long as any process has it.
     pub(super) fn locks(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
         let state_lock = self.state_lock.as_ref().map(|lock| (STATE_LOCK, lock.as_fd()));
         self.lock.as_ref().map(|lock| (LOCK, lock.as_fd())).into_iter().chain(state_lock)
@@ -171,7 +170,7 @@ impl Around {
         self.orderly_end.as_ref().map(|page| (ORDERLY_END, page.as_fd()))
     }
 
-    /// Makes the control socket anew where somebody has removed it.
+    /// Makes the control socket again where it has been removed.
     pub(super) fn reopen_control(&mut self, settings: &Settings) -> io::Result<()> {
         if self.socket.exists() {
             return Ok(());
@@ -181,24 +180,23 @@ impl Around {
         let service = Service { requests: self.requests.clone(), thread: &mut self.api_thread };
         let server = serve(&self.socket, settings, service, None, false, &self.store)?;
         self.unit_socket = None;
-        // Whoever is connected to the old one is served to the end.
+        // Clients of the old one are served to the end.
         self.server = Some(server);
         Ok(())
     }
 
-    /// What is said where the control socket cannot be made.
+    /// The trouble in the log and status where the control socket cannot be made.
     pub(super) fn control_trouble(&self, error: &io::Error) -> String {
         control_trouble(&self.socket, error)
     }
 
     /// After the last worker: the mark that tells a clean end from a death.
     ///
-    /// `listener`: of the control socket, which nobody serves any more.
+    /// `listener`: the control socket, which no task serves any more.
     pub(super) fn end(&self, listener: Option<&UnixListener>) {
         self.announce_stopping();
         in_force::forget(&self.keeper);
-        // Nothing of ours is left: what the manager still had would be taken for something to hand
-        // over.
+        // Nothing is left: a successor would adopt what the manager still had.
         self.keeper.flush(LAST_WORDS);
         self.black_box.mark_clean();
         if self.unit_socket.is_none() {
@@ -216,7 +214,7 @@ impl std::fmt::Debug for Around {
     }
 }
 
-/// What is said where the control socket cannot be made.
+/// The trouble in the log and status where the control socket cannot be made.
 pub(super) fn control_trouble(socket: &Path, error: &io::Error) -> String {
     let socket = socket.display();
     format!(
@@ -240,7 +238,7 @@ pub(super) fn serve(
 ) -> io::Result<Server> {
     let supervisor = &settings.supervisor;
     let group = supervisor.control_group.as_deref();
-    // Whoever asked while there was no supervisor waits in its queue.
+    // Clients that connected while there was no supervisor wait in its queue.
     let inherited = inherited.map(UnixListener::from).filter(|_| socket.exists());
     control::socket::open_directory(&supervisor.runtime_dir, group)?;
     let (listener, admission) = match inherited {

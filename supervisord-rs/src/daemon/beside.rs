@@ -88,7 +88,7 @@ impl Beside {
         thread.spawn(move || drop(sender.send(work()))).map(drop)
     }
 
-    /// For whoever is not a task of ours: what it is to call when that has happened.
+    /// For code outside the loop's tasks: the function to call when that has happened.
     pub(super) fn when(&self, said: Said) -> impl FnOnce() + Send + 'static {
         let sender = self.sender.clone();
         move || drop(sender.send(said))
@@ -290,7 +290,7 @@ async fn exec(
     match launched {
         Ok(helper) => {
             let status = helper.wait(limit.saturating_sub(begun.elapsed())).await;
-            // A question whose time ran out while nobody could hear the answer says nothing.
+            // A question whose time ran out while the supervisor did not run has no result.
             let is_known = status.is_some() || begun.elapsed() < limit + probing::LATE;
             is_known.then_some(status == Some(supervision::Status::Exited(0)))
         }

@@ -46,8 +46,8 @@ impl Daemon {
         // The first of all is the predecessor's death, where there was one.
         if let Some(died_at) = self.around.inherited_death.take() {
             opened.supervisor_died = true;
-            // It was seen by whoever waited for it; how long that one waits before it starts
-            // another says nothing of it.
+            // The guardian or service manager saw it; its delay before the next start is not part
+            // of the detection.
             let died_at = died_at.filter(|&at| at <= opened.seen_at);
             opened.seen_at = died_at.unwrap_or(opened.seen_at);
             opened.struck_at = opened.struck_at.or(died_at);
@@ -101,7 +101,7 @@ impl Daemon {
     fn open_incident(&self, incident: &Incident) -> IncidentRecord {
         let is_live = |incarnation| self.drivers.is_live(incarnation);
         let mut record = self.incidents.open_record(incident, is_live);
-        // Whoever did it; where nobody knows, the first that is missed.
+        // The culprit; where it is unknown, the first lost worker.
         let missed = incident.lost.iter().find(|loss| loss.outcome == Outcome::Pending);
         let who = incident.culprit.or(missed.map(|loss| loss.incarnation));
         let view = who.and_then(|who| self.machine.worker(who.worker));

@@ -1,5 +1,5 @@
-//! What will not come by itself any more, said when it is known: a worker that can never start, and
-//! why everything ends although nobody ordered it.
+//! Reports what will never happen by itself, as soon as it is known: a worker that can never start,
+//! and why everything ends without an order.
 
 use serde_json::json;
 use supervision::{Ending, GivingUp, WorkerId};

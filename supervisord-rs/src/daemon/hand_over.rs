@@ -42,7 +42,7 @@ use crate::service_manager;
 pub use gate::Gate;
 pub(super) use successor::Successor;
 
-/// For a successor to be prepared, when nothing else is said.
+/// The default deadline for a successor to be prepared.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 /// For threads to stop, and for output that is on its way.
 const REST: Duration = Duration::from_secs(5);
@@ -87,7 +87,7 @@ pub(super) struct Progress {
     is_under_way: bool,
     /// One that takes over next.
     prepared: Option<(Order, Successor)>,
-    /// What came while we rested, for whoever goes on.
+    /// Orders that came while this supervisor rested, for the one that continues.
     signals: Vec<i32>,
 }
 
@@ -100,9 +100,8 @@ fn refused(message: String) -> Failure {
 }
 
 impl Daemon {
-    /// Has the binary that is to take over look at the configuration, while the loop goes on. It
-    /// costs nobody anything if it cannot even say its version, does not like what it reads, or
-    /// never ends.
+    /// Lets the new binary check the configuration, while the loop turns. It does no harm if the
+    /// binary cannot even print its version, refuses the file, or never ends.
     pub(super) fn on_reexec(&mut self, request: ReexecRequest, peer: Peer, answer: Answer<Done>) {
         let binary = request.binary.clone().unwrap_or_else(service_manager::program);
         match request.binary.as_ref().filter(|binary| binary.as_os_str() == OWN) {
@@ -112,8 +111,8 @@ impl Daemon {
             }
             None => self.log_order("reexec", &binary.display().to_string(), peer),
         }
-        // Its user runs what it chooses: whoever may only use the API is not to become that user by
-        // it.
+        // The supervisor's user runs the chosen binary: a user who may only use the API must not
+        // become that user by it.
         let is_theirs = request.binary.as_ref().is_some_and(|binary| binary.as_os_str() != OWN);
         let may_choose = peer.uid == 0 || peer.uid == nix::unistd::getuid().as_raw();
         let why = if is_theirs && !may_choose {
@@ -207,7 +206,7 @@ impl Daemon {
         settings: Option<&Settings>,
         result: Result<Successor, String>,
     ) {
-        // Meanwhile somebody may have been started whom the file does not name.
+        // Meanwhile a worker may have started that the file does not name.
         match (self.objection(settings), result) {
             (None, Ok(successor)) => self.hand_over.prepared = Some((order, successor)),
             (Some(why), _) => self.give_up(order.answer, why),
@@ -222,7 +221,7 @@ impl Daemon {
         }
     }
 
-    /// SIGHUP: the same, with our own binary and nobody to answer.
+    /// SIGHUP: the same, with the present binary and without an answer.
     pub(super) fn reload_unasked(&mut self) {
         self.around.say_reloading(false);
         let (answer, result) = tokio::sync::oneshot::channel();

@@ -43,7 +43,7 @@ const ECHO: Duration = Duration::from_secs(1);
 /// What a HUP means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hangup {
-    /// Somebody wants the configuration to be read again.
+    /// A person wants a reload.
     Reload,
     /// The terminal has closed, and a run that was started there ends.
     End,

@@ -1,8 +1,9 @@
-//! The configuration in force: kept beside the supervisor, so that whoever starts after its death
-//! goes on with the very same one, whatever stands in the file by then. A crash is not a reload.
+//! The configuration in force: kept outside the supervisor, so that a successor after its death
+//! continues with exactly the same one, whatever the file contains by then. A crash is not a
+//! reload.
 //!
-//! It is sealed memory in the fd store, open to nobody else: it may contain secrets, and a full
-//! disk or a directory that is gone does not matter to it. An orderly end lets go of it.
+//! It is sealed memory in the fd store, closed to all others: it may contain secrets, and a full
+//! disk or a missing directory does not matter to it. An orderly end releases it.
 
 use std::fmt::Display;
 use std::fs::{File, Permissions};
@@ -22,22 +23,22 @@ pub const READ_ANEW: &str = "SUPERVISORD_RS_READ_ANEW";
 /// Where a supervisor has its configuration from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Somebody wants the file to be read: with the order to start, to reload or to give way to
-    /// another binary. What cannot be done is refused.
+    /// A person wants the file to be read: by a start, a reload or a hand-over to another binary.
+    /// An impossible order is refused.
     File,
-    /// A predecessor died. What it kept running is there, and has been promised to somebody:
-    /// nothing that cannot be done now ends it.
+    /// A predecessor died. Its workers still run, and users rely on them: nothing that fails now
+    /// ends them.
     Predecessor,
 }
 
-/// Whether somebody wants the file to be read, though there is a predecessor.
+/// Whether a person wants the file to be read, although there is a predecessor.
 #[must_use]
 pub fn is_to_be_read_anew() -> bool {
     std::env::var_os(READ_ANEW).is_some()
 }
 
-/// The one that the predecessor had, for whoever comes after its death. `None`: there was no
-/// predecessor, or somebody wants the file to be read.
+/// The predecessor's configuration, for its successor after a death. `None`: there was no
+/// predecessor, or a person wants the file to be read.
 #[must_use]
 pub fn kept(heritage: &Heritage) -> Option<Source> {
     let kept = heritage.peek(CONFIGURATION)?.try_clone().ok()?;
@@ -79,7 +80,7 @@ pub(super) fn keep(source: &Source, store: &FdStore) {
     }
 }
 
-/// The end is an orderly one: whoever starts next reads the file.
+/// The end is orderly: the next start reads the file.
 pub(super) fn forget(store: &FdStore) {
     store.forget(CONFIGURATION);
 }
@@ -93,7 +94,7 @@ fn sealed(source: &Source) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// From the beginning: the position is shared with everybody who had it.
+/// From the beginning: earlier holders share the position.
 fn whole(file: &File) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
     file.read_exact_at(&mut bytes, 0)?;

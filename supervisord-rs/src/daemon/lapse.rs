@@ -1,7 +1,7 @@
 //! Noticing that the loop did not run: stopped (SIGSTOP), suspended with the whole machine or
 //! container, or not scheduled. The loop knows when it wanted to be back and when it is; and how
-//! long it took for a turn, and how much of that it ran. Both are looked at whenever somebody is to
-//! be judged: a pause may come at any moment of a round.
+//! long it took for a turn, and how much of that it ran. It checks both before each judgement: a
+//! pause may come at any moment of a round.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use nix::time::{ClockId, clock_gettime};
 
 /// So much later than it wanted to be back a loop may be on a busy machine.
 const LATE: Duration = Duration::from_millis(250);
-/// After a real pause others are behind too: threads of ours that read output, workers that stood
-/// still as we did.
+/// After a real pause others are behind too: the threads that read output, and workers that stood
+/// still as well.
 const REAL: Duration = Duration::from_secs(1);
 /// So often within the time that is left until the next judgement the loop comes back, so that most
 /// of a pause is noticed.
 const LOOKS: u32 = 4;
-/// And no sooner than this: what is not noticed of a pause is less than what everybody gets after
-/// it.
+/// And no sooner than this: the unnoticed part of a pause is less than the time that every worker
+/// gets after it.
 const LEAST: Duration = REAL;
 
 /// Where the loop is in its round.
@@ -53,7 +53,7 @@ impl Lapse {
         let look =
             judgement.map(|at| now.saturating_add((at.saturating_sub(now) / LOOKS).max(LEAST)));
         let until = deadline.into_iter().chain(look).min();
-        // For ever: nobody is judged meanwhile.
+        // For ever: no worker is judged meanwhile.
         self.round = Round::Waiting { until: until.map_or(Duration::MAX, |until| until.max(now)) };
         until
     }
@@ -82,7 +82,7 @@ impl Lapse {
     }
 }
 
-/// How much everybody gets for so much time that was lost.
+/// The extra time of every worker for a given lost time.
 pub(super) fn granted(lost: Duration) -> Duration {
     if is_real(lost) { lost.saturating_add(REAL) } else { lost }
 }

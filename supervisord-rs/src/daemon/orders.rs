@@ -68,7 +68,7 @@ impl Daemon {
         }
     }
 
-    /// Answers whoever wants nothing done.
+    /// Answers requests that change nothing.
     pub(super) fn show(&self, request: Request) {
         match request {
             Request::Status(answer) => {
@@ -159,8 +159,8 @@ impl Daemon {
         );
     }
 
-    /// Those among them that are suspended, whoever did it. Where nothing of theirs is, there is
-    /// nothing to do.
+    /// The suspended ones among them, no matter who suspended them. Without any, there is nothing
+    /// to do.
     fn order_resume(&mut self, request: &WorkersRequest, peer: Peer, answer: Answer<Done>) {
         let ids = match self.resolve(&request.workers) {
             Ok(ids) => ids,
@@ -206,7 +206,7 @@ impl Daemon {
 
     /// The machine has accepted or refused.
     pub(super) fn on_reply(&mut self, request: RequestId, result: Result<(), Refusal>) {
-        // Orders that came by signal have nobody waiting.
+        // No client waits for orders that came by signal.
         let Some(pending) = self.pending.remove(&request) else { return };
         let Pending { answer, message, wait, subject, is_silent } = pending;
         match (result, wait) {

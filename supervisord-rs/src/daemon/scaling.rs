@@ -135,7 +135,7 @@ impl Daemon {
             self.names.isolations.push(super::start::isolation(&launch.isolation));
             self.since.push(std::time::SystemTime::now());
             self.endings.push(None);
-            // Whoever waits for the others waits for it too.
+            // A wait for the others includes it.
             extension.dependencies.extend(self.dependencies_on(sibling, id));
             launches.push((spec.domain, launch));
             extension.workers.push(spec);

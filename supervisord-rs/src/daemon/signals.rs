@@ -1,9 +1,9 @@
 //! What signals mean to the supervisor: TERM, INT and QUIT stop everything, a second one kills
-//! (that which the guardian passes on is none, where it came to both of us);
-//! USR2 reopens logs and the control socket; PWR is the guardian's death, which stops everything,
-//! however often it comes; CHLD has orphans reaped; HUP has another supervisor read the
-//! configuration and take over, or ends a run whose terminal has closed. USR1 is said and means nothing, and so it does not end us. The
-//! others are left alone.
+//! (that which the guardian passes on is none, where it came to both of us); USR2 reopens logs and
+//! the control socket; PWR is the guardian's death, which stops everything, however often it comes;
+//! CHLD has orphans reaped; HUP has another supervisor read the configuration and take over, or
+//! ends a run whose terminal has closed. USR1 is logged and has no effect, so that it does not end
+//! the process. Other signals are left alone.
 
 use std::time::{Duration, Instant};
 use std::{io, mem};
@@ -120,7 +120,7 @@ impl Daemon {
         match signal {
             SIGTERM | SIGINT | SIGQUIT => {
                 tracing::info!(signal = name, "shutting down");
-                // The guardian's death was nobody's order: the first one after it changes nothing,
+                // The guardian's death was not an order: the first order after it changes nothing,
                 // the next one kills.
                 if !mem::take(&mut self.ends_with_guardian) {
                     self.shut_down(self.machine.is_shutting_down());

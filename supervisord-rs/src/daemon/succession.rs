@@ -85,7 +85,7 @@ pub(super) fn inherit(
             memo.marks.wanted = settings.spec.workers[worker.index()].autostart;
         }
         if service_manager::is_to_shut_down() {
-            // Nobody is launched for that.
+            // That launches no worker.
             memo.marks.wanted &= fate == Fate::Resumed && memo.phase.is_live();
         }
         InheritedWorker { worker, memo, fate }
@@ -116,8 +116,8 @@ pub(super) fn inherit(
     (inherited, evidence)
 }
 
-/// Those of which the file now has more instances than there ever were: what they had been scaled
-/// to is past. Else that holds, as long as somebody goes on from it.
+/// Workers of which the file now has more instances than there ever were: their scaled number no
+/// longer counts. Otherwise it holds across successors.
 fn raised<'a>(settings: &'a Settings, story: &PostMortem) -> BTreeSet<&'a str> {
     let known: BTreeSet<&str> = story.workers.iter().map(|worker| worker.name.as_str()).collect();
     let is_known = |base: &str| {
@@ -134,8 +134,7 @@ fn raised<'a>(settings: &'a Settings, story: &PostMortem) -> BTreeSet<&'a str> {
 #[derive(Debug, Default)]
 pub(super) struct Changed {
     workers: Vec<WorkerId>,
-    /// Whether the configuration was to be read anew; else the supervisor died, and nobody asked
-    /// for anything.
+    /// Whether this is a reload; otherwise the supervisor died, without any request.
     is_wanted: bool,
 }
 
@@ -149,8 +148,8 @@ pub(super) fn plan(launch: &Launch) -> u64 {
     stable_hash(format!("{launch:?}").bytes())
 }
 
-/// Whose configuration has changed since it was launched. Another binary may write the same
-/// differently: then nobody's.
+/// Workers whose configuration has changed since their launch. Another binary may write the same
+/// differently: then none.
 pub(super) fn changed(settings: &Settings, story: Option<&PostMortem>, past: &Past<'_>) -> Changed {
     let Some(story) = story.filter(|story| story.is_same_binary && !story.is_clean) else {
         return Changed::default();
@@ -163,7 +162,8 @@ pub(super) fn changed(settings: &Settings, story: Option<&PostMortem>, past: &Pa
 }
 
 impl Daemon {
-    /// Restarts those whose configuration was changed and read anew; says whose was only changed.
+    /// Restarts workers whose configuration a reload has changed; returns those whose file entry
+    /// merely differs.
     pub(super) fn apply_changes(&mut self) {
         let Changed { workers, is_wanted } = std::mem::take(&mut self.around.changed);
         let is_up = |worker: &WorkerId| {

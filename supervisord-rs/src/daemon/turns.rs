@@ -1,6 +1,6 @@
-//! How long the loop is held: each stretch of work after which it looks at its sources again, or
-//! sleeps, counted by its length. By the clock, so that time in which the machine ran somebody else
-//! counts too, as a worker feels it.
+//! How long the loop is held: each stretch of work until it looks at its sources again, or sleeps,
+//! counted by its length. By the clock, so that time in which the machine ran another process
+//! counts too, as workers notice it.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 

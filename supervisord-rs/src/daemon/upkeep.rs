@@ -1,10 +1,10 @@
-//! What a supervisor stands on: its directories, its lock, its control socket. What cannot be had
-//! at the start of a successor, or is taken away while it runs, is named, shown in `status`, and
+//! The resources of a supervisor: its directories, its lock, its control socket. One that is
+//! missing at the start of a successor, or disappears later, is logged, shown in `status`, and
 //! tried again until it is there; workers are not touched.
 //!
-//! Nothing is looked at while all is well: the kernel tells when something in the runtime directory
-//! goes away, or the lock in the state directory (inotify(7)). The looking is done by a thread,
-//! since a dead file system may hold whoever asks it.
+//! There is no polling while all is well: the kernel reports when something in the runtime
+//! directory goes away, or the lock in the state directory (inotify(7)). A thread does the checks,
+//! since a dead file system may block its caller.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,7 +30,7 @@ use crate::record::runtime_lock::{Place, RuntimeLock};
 const DELAY: Duration = Duration::from_millis(250);
 /// Longest time between two looks, while something is missing.
 const DELAY_MAX: Duration = Duration::from_secs(30);
-/// After something went away in the runtime directory: whoever clears it away is not finished.
+/// The delay after something went away in the runtime directory: its remover may not have finished.
 const SETTLING: Duration = Duration::from_millis(50);
 /// Most of a configuration file that is compared.
 const COMPARED_MAX: u64 = 16 * 1024 * 1024;
@@ -40,7 +40,7 @@ pub(super) const THE_LOCK: &str = "the lock";
 /// The one in the state directory.
 pub(super) const THE_STATE_LOCK: &str = "the lock in the state directory";
 
-/// What is missing, by what it is; what is said of each.
+/// The missing resources, each with its message.
 pub(super) type Troubles = BTreeMap<&'static str, String>;
 
 /// What is watched, and when it is looked at next.
@@ -59,7 +59,7 @@ pub(super) struct Upkeep {
 #[derive(Debug)]
 pub(super) struct Found {
     missing: Troubles,
-    /// Made anew, since the ones that we hold are not in their places any more.
+    /// Made again, since the held ones are no longer in their places.
     locks: Vec<(&'static str, RuntimeLock)>,
     has_directory: bool,
     has_socket: bool,
@@ -99,7 +99,7 @@ impl Directory<'_> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.path)
     }
 
-    /// What is said of one that cannot be made.
+    /// The message about one that cannot be made.
     pub(super) fn trouble(&self, error: &io::Error) -> String {
         let without = match self.key {
             "supervisor.state_dir" => "incidents are kept in memory",

@@ -112,7 +112,7 @@ impl Waiters {
 }
 
 impl Daemon {
-    /// A run has failed: whoever waits for that worker hears of it, whatever comes of it later.
+    /// A run has failed: clients that wait for that worker learn of it, whatever happens later.
     pub(super) fn note_failure(&mut self, incarnation: Incarnation, ending: &EndingReport) {
         let is_concerned = |waiter: &Waiter| {
             waiter.concerns(incarnation) && !waiter.failures.contains_key(&incarnation.worker)

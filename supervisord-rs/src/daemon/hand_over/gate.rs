@@ -3,12 +3,12 @@
 //!
 //! | who | says | which means |
 //! |---|---|---|
-//! | successor | PREPARED | it runs, and likes the configuration |
+//! | successor | PREPARED | it runs, and accepts the configuration |
 //! | predecessor | PIECE, with descriptors and their names | it rests, and gives what is kept |
 //! | successor | TAKEN | the piece has come whole |
 //! | predecessor | ALL, since when it rests | there is no more |
 //! | successor | READY, its version | it has adopted all |
-//! | predecessor | NAMED | whoever restarts us knows the successor, and watches it |
+//! | predecessor | NAMED | the guardian or service manager knows the successor, and watches it |
 //! | successor | ALONE | it does not end with its predecessor any more |
 //!
 //! Each message is one packet. One at either end that ends closes its socket, which the other
@@ -40,7 +40,7 @@ pub(super) const PIECE_MAX: usize = 250;
 /// Bytes of a packet that fit into every socket's buffer.
 const PACKET_MAX: usize = 64 * 1024;
 
-/// What is said of one that has ended too soon.
+/// The error for a successor that has ended too soon.
 const ENDED_UNPREPARED: &str = "it ends before it is prepared to take over; see its lines in the log. A release that knows no hand-over in two steps cannot take over: end this supervisor and run it (supervisord-rs shutdown)";
 
 const PREPARED: u8 = b'p';
@@ -61,7 +61,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The one that was inherited; `None`: we are nobody's successor, or of one that died.
+    /// The inherited gate; `None`: there is no predecessor, or it died.
     pub(crate) fn claim(heritage: &mut Heritage) -> Option<Self> {
         let of = |socket: OwnedFd, is_to_give| Self {
             socket: socket.into(),
@@ -72,7 +72,7 @@ impl Gate {
         gate.or_else(|| heritage.claim(GATE_OF_ONE_STEP).map(|socket| of(socket, false)))
     }
 
-    /// Since when nobody supervises, by `CLOCK_MONOTONIC`.
+    /// Since when no supervisor runs, by `CLOCK_MONOTONIC`.
     pub(crate) fn rested_at(&self) -> Option<Duration> {
         self.rested_at
     }
@@ -113,8 +113,9 @@ impl Gate {
     /// Says that we are ready, and waits until the predecessor has named us in its place and ended.
     /// False: it has not, and goes on without us.
     ///
-    /// Until we are named we end with the predecessor (`PR_SET_PDEATHSIG`, prctl(2)): if it dies,
-    /// whoever restarts it knows nothing of us, and starts another. So there is always exactly one.
+    /// Until it is named, a successor ends with its predecessor (`PR_SET_PDEATHSIG`, prctl(2)): if
+    /// that dies, the guardian or service manager knows nothing of the successor, and starts
+    /// another. So there is always exactly one.
     pub(in crate::daemon) fn pass(mut self) -> bool {
         let ready = [&[READY], env!("CARGO_PKG_VERSION").as_bytes()].concat();
         let said = self.socket.set_read_timeout(Some(DEADLINE)).and_then(|()| self.say(&ready));
@@ -124,8 +125,8 @@ impl Gate {
         if prctl::set_pdeathsig(None).is_err() || self.say(&[ALONE]).is_err() {
             return false;
         }
-        // When it has ended, or is about to: its descriptors are closed before we are somebody
-        // else's child, and what is tied to our parent must be tied to the new one.
+        // When it has ended, or is about to: its descriptors are closed before this process gets
+        // another parent, and everything tied to the parent must be tied to the new one.
         let _ = self.hear();
         let _ = until(REST, PAUSE, || service_manager::hand_over_from().is_none().then_some(()));
         true
@@ -141,7 +142,7 @@ impl Gate {
     }
 }
 
-/// The predecessor's end. Whoever waits for the other one is a task: the loop answers meanwhile.
+/// The predecessor's end. A task waits for the successor: the loop answers meanwhile.
 #[derive(Debug)]
 pub(super) struct Giver(tokio::net::UnixStream);
 
@@ -215,7 +216,8 @@ impl Giver {
         sent.map(drop).map_err(|error| format!("it does not take what it is given: {error}"))
     }
 
-    /// What follows that word in the next packet. `None`: there is another one, or nobody any more.
+    /// The text after that word in the next packet. `None`: the packet has another word, or the
+    /// other side has gone.
     async fn hear(&mut self, end: Instant, word: u8) -> Result<Option<String>, String> {
         let mut packet = [0; 64];
         let read = tokio::time::timeout_at(end.into(), self.0.read(&mut packet)).await;

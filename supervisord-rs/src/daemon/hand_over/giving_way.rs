@@ -1,6 +1,6 @@
-//! We rest, and another goes on: what two supervisors cannot do at once is let go of, all that is
-//! kept is given, and the successor is named to whoever restarts us. Each of the waits here ends
-//! after some seconds, and the loop answers meanwhile.
+//! This supervisor rests, and another continues: this one releases what two supervisors cannot hold
+//! at once, passes all kept descriptors, and names the successor to the guardian or service
+//! manager. Each wait here ends after some seconds, and the loop answers meanwhile.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -19,9 +19,9 @@ use crate::daemon::Daemon;
 use crate::daemon::signals::{GUARDIAN_GONE, Signals};
 use crate::guardian::obituary::OBITUARIES;
 
-/// For one that was prepared to take over: nobody supervises meanwhile.
+/// The deadline for a prepared successor to take over: no supervisor runs meanwhile.
 const TAKE_OVER: Duration = Duration::from_secs(10);
-/// For the answers that are on their way while nobody supervises.
+/// The deadline for answers that are on their way while no supervisor runs.
 const LAST_ANSWERS: Duration = Duration::from_millis(100);
 
 impl Daemon {
@@ -53,18 +53,18 @@ impl Daemon {
         };
         self.pass_on_signals(heir);
         let _ = answer.send(result);
-        // Streams of events end at once; nobody supervises until we have ended.
+        // Streams of events end at once; no supervisor runs until this one has ended.
         self.events = crate::record::events::Events::default();
         self.turn_away("busy", "another supervisor has just taken over: ask it again");
         if let Some(server) = self.around.server.take() {
             server.end(LAST_ANSWERS).await;
         }
-        // Nothing of ours is cleared away: all of it is the successor's.
+        // Nothing is cleared away: all of it belongs to the successor.
         std::process::exit(0);
     }
 
-    /// What came for us while we rested is the successor's to carry out. It is a child of ours, so
-    /// that its number is nobody else's.
+    /// The successor carries out what came while this supervisor rested. It is a child of this
+    /// process, so no other process can have its PID.
     fn pass_on_signals(&mut self, heir: i32) {
         for signal in std::mem::take(&mut self.hand_over.signals) {
             if let Ok(signal) = Signal::try_from(signal)
@@ -109,8 +109,8 @@ impl Daemon {
             }
             Err(_) if self.around.is_guardian_gone() => Err(without_guardian(binary, why)),
             Err(worse) => {
-                // Dead, we are replaced by whoever restarts us, and nothing is lost that is not
-                // lost now.
+                // If this supervisor dies, the guardian or service manager replaces it, and nothing
+                // more is lost.
                 tracing::error!(
                     "nor does our own: {worse}; this supervisor ends to be started again"
                 );
@@ -119,7 +119,8 @@ impl Daemon {
         }
     }
 
-    /// Dead, we would be replaced by nobody, and the workers would run on without a supervisor.
+    /// If this supervisor died, nothing would replace it, and the workers would run on without a
+    /// supervisor.
     async fn end_without_guardian(&mut self, answer: Answer<Done>, failure: Failure) {
         tracing::error!("{}", failure.message);
         let _ = answer.send(Err(failure));
@@ -161,7 +162,7 @@ impl Daemon {
         let ready = successor.gate.wait_until_ready(rested_at, end);
         let version = self.meanwhile(signals, ready).await?;
         let pid = successor.pid();
-        // Named to whoever restarts us, it may outlive us.
+        // Once named to the guardian or service manager, it may outlive this process.
         if !self.around.name_successor(pid) {
             return Err("the service manager takes no message".into());
         }
@@ -173,7 +174,7 @@ impl Daemon {
         Err("it ends before it has taken over".into())
     }
 
-    /// In pieces: so many copies at a time, and no more on their way than anybody may have.
+    /// In pieces: few copies at a time, and no more in flight than the kernel allows a user.
     async fn give_all(
         &mut self,
         signals: &mut Signals,

@@ -1,5 +1,5 @@
-//! What the supervisor does while it rests: it shows what there is, takes no orders, says that it
-//! lives, and keeps signals for whoever goes on.
+//! The supervisor while it rests: it shows the status, accepts no orders, sends `WATCHDOG=1`, and
+//! keeps signals for the one that continues.
 
 use std::pin::pin;
 use std::time::Instant;

@@ -118,8 +118,8 @@ impl Start {
             .descriptor(io::stderr().as_fd())?
             .pass(&passed)
             .listen_pid()
-            // Until it stands alone: whoever comes after our death finds no other that is half a
-            // supervisor.
+            // Until it stands alone: a supervisor that starts after this one's death then finds no
+            // half-ready other.
             .parent_death_signal(Some(Signal::SIGKILL))
             .launch_as(attempt)
     }
@@ -142,7 +142,7 @@ impl Start {
     }
 }
 
-/// Where a successor is told that its binary lies.
+/// The path of its binary, for a successor.
 fn place_of(binary: &Path) -> PathBuf {
     if binary == Path::new(OWN) {
         return service_manager::program();
