@@ -82,7 +82,7 @@ pub(super) fn events(client: &Client) -> Exit {
     })
 }
 
-/// Until `show` says that nobody reads, or the supervisor ends.
+/// Runs until the reader of the output has gone, or the supervisor ends.
 fn each_event(
     client: &Client,
     mut show: impl FnMut(&crate::control::protocol::EventRecord) -> bool,

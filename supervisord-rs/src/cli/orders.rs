@@ -19,7 +19,7 @@ pub(super) const PAUSE: Duration = Duration::from_millis(20);
 /// The phase of a supervisor that stops everything.
 const STOPPING: &str = "stopping";
 
-/// For a successor to be ready, when nothing else is said.
+/// The default deadline for a successor to be ready.
 pub(super) const REEXEC_TIMEOUT: Duration = crate::daemon::hand_over::DEADLINE;
 /// For one supervisor to come to rest, another to take over, or the old binary to do so in its
 /// place.

@@ -8,13 +8,12 @@ use serde::Serialize;
 
 use super::harmless::{harmless, harmless_json};
 
-/// Prints what may hold words of a worker, and none of our own colours. False when nobody reads any
-/// more.
+/// Prints text that may come from a worker, without colours. False when the reader has gone.
 pub(super) fn words(text: &str) -> bool {
     line(&harmless(text))
 }
 
-/// Prints a line. False when nobody reads any more.
+/// Prints a line. False when the reader has gone.
 pub(super) fn line(text: &str) -> bool {
     writeln!(std::io::stdout(), "{text}").is_ok()
 }

@@ -101,7 +101,7 @@ fn say_that_signals_can_come() {
     }
 }
 
-/// Somebody's `NOTIFY_SOCKET` is no reason to do without a guardian.
+/// A `NOTIFY_SOCKET` without an fd store does not remove the guardian.
 fn report_notify_socket_without_store() {
     if let Some(name) = std::env::var_os(service_manager::NOTIFY_SOCKET) {
         eprintln!(
@@ -111,8 +111,8 @@ fn report_notify_socket_without_store() {
     }
 }
 
-/// What is to run: as a predecessor that died had it, else as the file says. Where neither will do,
-/// all is said.
+/// The settings to run: those of a predecessor that died, otherwise those of the file. Prints all
+/// problems where neither is valid.
 fn settings(
     heritage: &Heritage,
     place: &Place,
@@ -142,8 +142,8 @@ fn settings(
     if service_manager::guardian_pid().is_none() {
         place::say_ignored();
     }
-    // Before the guardian too: an invalid file is said once, not by a supervisor that is started
-    // again and again.
+    // Checked before the guardian starts too: so an invalid file is reported once, not by each
+    // restart of a supervisor.
     let settings = config::load(&file, registry).map_err(|problems| said(&problems))?;
     Ok((settings, Origin::File))
 }

@@ -10,8 +10,8 @@ use super::diagnostics::Problem;
 use super::nearest::nearest;
 use super::reader::{Cursor, Section};
 
-/// Reads them. `is_sdk`: whether the worker can commit faults itself; `is_allowed`: whether anybody
-/// may at all.
+/// Reads them. `is_sdk`: whether the worker can commit faults itself; `is_allowed`: whether the
+/// configuration allows injection.
 pub(super) fn read(worker: &Section<'_>, is_sdk: bool, is_allowed: bool) -> Vec<InjectionSpec> {
     let list = worker.get("inject").and_then(|cursor| cursor.list()).unwrap_or_default();
     list.iter().filter_map(|cursor| injection(cursor, is_sdk, is_allowed)).collect()

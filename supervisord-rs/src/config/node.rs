@@ -49,7 +49,7 @@ impl Node {
         matches!(&self.value, Value::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
-    /// This with `defaults` under it: mappings are merged key by key, anything else is taken whole.
+    /// This with `defaults` under it: mappings merge key by key, other values replace as a whole.
     pub(super) fn over(mut self, defaults: &Self) -> Self {
         let (Value::Map(own), Value::Map(below)) = (&mut self.value, &defaults.value) else {
             return self;

@@ -1,5 +1,4 @@
-//! The directories where nothing is said: what the service manager gives us, else what the user
-//! has, else the system's.
+//! The default directories: those of the service manager, else the user's, else the system's.
 //!
 //! A variable that is empty is not set, and one that is no absolute path names no place and is
 //! ignored: the XDG base directory specification says so, and anything else would put directories

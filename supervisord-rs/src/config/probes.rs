@@ -53,7 +53,7 @@ pub struct Probe {
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// Whether somebody accepts a connection.
+    /// Whether a server accepts a connection.
     Tcp(Address),
     /// Whether `GET` is answered with a status from 200 to 399.
     Http {
@@ -68,7 +68,7 @@ pub enum Check {
     Exec(Vec<String>),
 }
 
-/// Where somebody listens. Names are not looked up: a resolver that hangs would hang the probe.
+/// The address of a server. Names are not looked up: a resolver that hangs would hang the probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// An IP address and a port.

@@ -55,7 +55,7 @@ pub(super) fn read(worker: &Section<'_>) -> Restart {
     restart
 }
 
-/// What a `limit:` is where nothing else is said.
+/// The default of a `limit:`.
 pub(super) const LIMIT: Limit = Limit { restarts: 5, within: Duration::from_secs(60) };
 
 /// `{ restarts: 5, within: 60s }`

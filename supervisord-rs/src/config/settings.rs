@@ -70,8 +70,8 @@ pub enum Echo {
 /// What becomes of process workers when the supervisor dies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnDeath {
-    /// They go on, and the next supervisor takes them over: where somebody keeps its descriptors
-    /// meanwhile.
+    /// They run on, and the next supervisor adopts them: where a guardian or service manager keeps
+    /// the descriptors meanwhile.
     #[default]
     Keep,
     /// They end with it.
@@ -124,7 +124,7 @@ pub struct Launch {
     /// Whether it stays down in a new run when a person stopped it in the last one (`autostart:
     /// remember`).
     pub remembers_stop: bool,
-    /// The limit of its heartbeat, which a `command:` is told as `WATCHDOG_USEC`.
+    /// The limit of its heartbeat, which a `command:` gets as `WATCHDOG_USEC`.
     pub watchdog: Option<Duration>,
 }
 
@@ -202,7 +202,7 @@ pub struct Surroundings {
 pub enum SecretSource {
     /// A file, read at each launch.
     File(PathBuf),
-    /// A descriptor that whoever starts the supervisor hands to it, read once.
+    /// A descriptor from the process that starts the supervisor, read once.
     Descriptor(i32),
 }
 
@@ -317,12 +317,12 @@ pub enum Sink {
     Inherit,
 }
 
-/// When a file is put aside and begun anew.
+/// When a file is rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotate {
     /// When it has this many bytes; `None`: never for its size.
     pub size: Option<u64>,
-    /// When this much time has begun anew (aligned to UTC); `None`: never for its age.
+    /// At each start of a period of this length (aligned to UTC); `None`: never for its age.
     pub every: Option<Duration>,
     /// Rotated files that are kept.
     pub keep: u32,

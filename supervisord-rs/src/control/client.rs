@@ -23,7 +23,7 @@ use super::protocol::{
 /// Why a request was not answered as hoped.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens there.
+    /// No supervisor listens there.
     #[error("no supervisor answers on {}: {source}; start one with `supervisord-rs run`, or name its socket with `--socket`", socket.display())]
     NoSupervisor {
         /// Where.
@@ -68,7 +68,7 @@ const ANSWER: Duration = Duration::from_secs(15);
 const QUEUE: Duration = Duration::from_secs(5);
 /// Between two attempts to get there: connect(2) does not wait where it may not block.
 const PAUSE: Duration = Duration::from_millis(20);
-/// No limit that anybody would meet.
+/// A limit beyond every use.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A client of one supervisor. Each call is a connection of its own.
@@ -393,7 +393,7 @@ fn request(
         .map_err(|error| broken(&error))
 }
 
-/// Why nobody is spoken to there.
+/// Why no supervisor can be reached there.
 fn unreachable(socket: PathBuf, source: io::Error) -> ClientError {
     if source.kind() == io::ErrorKind::PermissionDenied {
         ClientError::NotPermitted { socket, source }

@@ -2,7 +2,7 @@
 //!
 //! A connection has a place while it asks and is answered. One that waits for the outcome of an
 //! order, or reads events, is quiet for as long as it takes, and has a place of another kind, so
-//! that quiet clients never keep anybody from asking. Of each kind some places are kept for the
+//! that quiet clients never keep others from asking. Of each kind some places are kept for the
 //! owner. Where all are taken, the connection that has been quiet for longest gives way.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use super::socket::Standing;
 pub(super) const PLACES: usize = 64;
 /// Of each kind, what is kept for root and the supervisor's own user.
 const FOR_THE_OWNER: usize = 16;
-/// Strangers that are told that they are; others are closed without a word.
+/// Strangers that get a refusal; the server closes others silently.
 const STRANGERS: usize = 4;
 /// Members that wait for a place; the next one is closed.
 const MEMBERS_WAITING: usize = 64;
@@ -220,7 +220,7 @@ impl Client {
     }
 }
 
-/// Somebody owes a client an answer.
+/// A client waits for an answer.
 #[derive(Debug)]
 pub(super) struct Owed(Arc<Client>);
 

@@ -76,8 +76,8 @@ pub struct SupervisorStatus {
 }
 
 /// The turns of the supervisor's loop since its start: what it does between two looks at its
-/// sources. Nothing of it waits, so they are short; a long one is a fault, or a machine that ran
-/// somebody else.
+/// sources. Nothing in it waits, so they are short; a long one is a bug, or the machine ran
+/// something else.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LoopReport {
     /// How many.
@@ -212,7 +212,7 @@ impl Default for HealthReport {
     }
 }
 
-/// What the cgroup of a worker may use, and does. `None`: no limit, or nobody counts.
+/// The limits and the usage of a worker's cgroup. `None`: no limit, or no counter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitsReport {
     /// Bytes beyond which it is ended (`memory.max`).
@@ -308,7 +308,7 @@ pub struct IncidentRecord {
     pub id: u64,
     /// Wall time of its detection.
     pub at: String,
-    /// The worker whose doing it was; `None` when nobody knows.
+    /// The culprit; `None` when it is unknown.
     pub worker: Option<String>,
     /// Its generation then.
     pub generation: Option<u64>,
@@ -334,7 +334,7 @@ pub struct IncidentRecord {
     /// Survivors that made no progress since, though they had before (silent victims).
     #[serde(default)]
     pub stalled: Vec<String>,
-    /// From the fault to its detection; `None` when nobody saw the moment of the fault.
+    /// From the fault to its detection; `None` when the moment of the fault is unknown.
     pub detected_us: Option<u64>,
     /// From the fault (or else from its detection) until everyone lost was running again; `None`:
     /// not (yet) so.
@@ -350,7 +350,7 @@ pub struct IncidentRecord {
     /// How many launches failed in this way, one after the other; 1 for everything else.
     #[serde(default = "one")]
     pub count: u64,
-    /// Whether somebody lost is not back yet, nor settled to stay down.
+    /// Whether a lost worker is not back yet, nor settled to stay down.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub open: bool,
     /// While it is open: milliseconds until the culprit is tried again.

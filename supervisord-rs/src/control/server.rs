@@ -59,7 +59,7 @@ type Requests = mpsc::Sender<Request>;
 pub struct Server {
     places: Arc<Places>,
     closing: watch::Sender<bool>,
-    /// For what is to become of those who wait there when nobody serves any more.
+    /// Decides what becomes of waiting clients when the server ends.
     listener: Option<OwnedFd>,
 }
 
@@ -118,7 +118,7 @@ async fn serve(listener: UnixListener, service: Service) {
             match listener.accept().await {
                 Ok((stream, _)) => admit(stream, &service).await,
                 Err(error) => {
-                    // EMFILE as a rule: the client stays in the backlog, and trying again at once
+                    // Usually EMFILE: the client stays in the backlog, and trying again at once
                     // would spin.
                     tracing::warn!(%error, "cannot accept a client of the control API");
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -376,7 +376,7 @@ async fn newest(
     Ok(all)
 }
 
-/// JSON lines until the client leaves. A reader that is too slow loses the oldest, and is told how
+/// JSON lines until the client leaves. A reader that is too slow loses the oldest, and learns how
 /// many.
 async fn events(State(requests): State<Requests>) -> Response {
     let receiver = match call(&requests, Request::Events).await {
@@ -476,8 +476,8 @@ async fn call<T>(
     answered.await.unwrap_or_else(|_| Err(gone()))
 }
 
-/// The outcome of an order, which may take long: then it is waited for in a place where it is in
-/// nobody's way.
+/// The outcome of an order, which may take long: its client waits in a place where it blocks no
+/// other client.
 async fn outcome<T>(
     requests: &Requests,
     request: impl FnOnce(Answer<T>) -> Request,

@@ -26,7 +26,7 @@ pub enum Standing {
     Owner,
     /// A member of the group that may use the API.
     Member,
-    /// Anybody else.
+    /// Any other user.
     Stranger,
 }
 
@@ -57,13 +57,12 @@ impl Admission {
     }
 }
 
-/// Listens on `path` with the permission bits `mode`, owned by `group` if given. A socket that
-/// nobody answers on is replaced: its supervisor is dead, since the caller holds the lock of the
-/// runtime directory.
+/// Listens on `path` with the permission bits `mode`, owned by `group` if given. Replaces a socket
+/// without a server: its supervisor is dead, since the caller holds the lock of the runtime
+/// directory.
 ///
-/// # Errors
-/// `AddrInUse` when somebody answers there; `NotFound` for an unknown group; else what bind(2) or
-/// chmod(2) say.
+/// # Errors `AddrInUse` when a server answers there; `NotFound` for an unknown group; otherwise
+/// those of bind(2) or chmod(2).
 pub fn bind(path: &Path, mode: u32, group: Option<&str>) -> io::Result<(UnixListener, Admission)> {
     let admission = admission(group)?;
     let access = Access { mode, user: None, group: admission.group };
@@ -97,13 +96,14 @@ pub fn admission(group: Option<&str>) -> io::Result<Admission> {
 /// enough as long as another process has a copy, such as a guardian that does not run: they would
 /// wait for that.
 pub fn send_away(listener: &UnixListener) {
-    // For all copies: the kernel refuses whoever connects from now on.
+    // For all copies: the kernel refuses every new connection from now on.
     let _ = SockRef::from(listener).shutdown(Shutdown::Both);
     while listener.accept().is_ok() {}
 }
 
-/// Lets members of the group into the directory of the socket, where it is ours and lets in nobody
-/// else. Where a directory above it keeps them out, that is said: it may be closed for a reason.
+/// Opens the directory of the socket to members of the group, where it belongs to the supervisor
+/// and admits no other user. Reports a directory above that keeps them out: it may be closed for a
+/// reason.
 ///
 /// # Errors
 /// `NotFound` for an unknown group; what stat(2), chown(2) or chmod(2) say.
