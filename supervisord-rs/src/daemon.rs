@@ -233,9 +233,7 @@ impl Daemon {
             self.lose(by);
         }
         if service_manager::is_to_shut_down() {
-            tracing::info!(
-                "the predecessor did not come to the end of stopping everything: going on with that"
-            );
+            tracing::info!("the predecessor died while it stopped everything: stopping the rest");
             self.shut_down(false);
         }
         self.turn(None);

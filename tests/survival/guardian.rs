@@ -231,7 +231,7 @@ fn a_signal_without_a_meaning_ends_nothing() {
         kill(pid, Signal::SIGUSR1);
     }
     supervisor.wait("a word about it", |supervisor| {
-        supervisor.bed.log().contains("nobody asked for this signal").then_some(())
+        supervisor.bed.log().contains("this signal has no effect").then_some(())
     });
     let after = supervisor.status();
     assert_eq!((after.supervisor.pid, pids(&after)), (before.supervisor.pid, pids(&before)));

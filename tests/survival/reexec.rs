@@ -113,7 +113,7 @@ fn no_client_notices_an_upgrade_under_load_and_a_broken_binary_is_rolled_back() 
         "an upgrade is no incident: {:?}",
         supervisor.incidents()
     );
-    assert!(!bed.log().contains("a descriptor that nobody knows"), "{}", bed.log());
+    assert!(!bed.log().contains("an unknown descriptor"), "{}", bed.log());
 
     // A binary that does not even start, one that refuses the configuration, one that ends, and one
     // that never reports anything.

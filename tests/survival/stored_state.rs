@@ -42,8 +42,8 @@ fn a_black_box_that_is_cut_off_foreign_or_of_the_future_is_reported_and_nothing_
     type Spoil = fn(&mut Vec<u8>);
     let spoilt: [(&str, Spoil); 4] = [
         ("is cut off", |bytes| bytes.truncate(5000)),
-        ("is no black box of this version", |bytes| bytes[..8].copy_from_slice(b"SVBLBOX\x63")),
-        ("is no black box of this version", |bytes| bytes.fill(0xa5)),
+        ("is not a black box of this version", |bytes| bytes[..8].copy_from_slice(b"SVBLBOX\x63")),
+        ("is not a black box of this version", |bytes| bytes.fill(0xa5)),
         ("is cut off", Vec::clear),
     ];
     for (said, spoil) in spoilt {

@@ -126,7 +126,8 @@ fn an_address_in_use_is_reported_and_tried_again() {
     let message =
         supervisor.wait("the failure", |supervisor| supervisor.worker("w").ending?.message);
     assert!(
-        message.contains(&format!("127.0.0.1:{port}")) && message.contains("somebody else listens"),
+        message.contains(&format!("127.0.0.1:{port}"))
+            && message.contains("another program listens"),
         "{message}"
     );
     drop(taken);

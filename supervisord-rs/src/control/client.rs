@@ -52,13 +52,13 @@ pub enum ClientError {
     #[error("{}", .0.message)]
     Failed(Failure),
     /// It broke off before it had answered: it may have died.
-    #[error("the supervisor broke off before it had answered: {0}")]
+    #[error("the supervisor closed the connection before it had answered: {0}")]
     BrokenOff(String),
     /// It has not answered in time. What was ordered stands.
     #[error("no outcome within {:?}; the order stands (see `status`)", .0)]
     TimedOut(Duration),
     /// It speaks another language.
-    #[error("the supervisor's answer makes no sense: {0}")]
+    #[error("invalid answer from the supervisor: {0}")]
     Protocol(String),
 }
 

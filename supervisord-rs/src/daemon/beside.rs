@@ -149,7 +149,7 @@ impl Daemon {
             }
             if good == Some(false) {
                 let worker = self.names.worker(incarnation.worker).to_owned();
-                tracing::warn!(worker, probe = ?kind, "its probe gives it up");
+                tracing::warn!(worker, probe = ?kind, "its liveness probe failed");
             }
             self.publish("probe", Some(incarnation), detail);
         }

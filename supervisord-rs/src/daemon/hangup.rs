@@ -88,7 +88,7 @@ impl Daemon {
     pub(super) fn on_hangup(&mut self) {
         match self.around.terminal.hangup() {
             _ if self.machine.is_shutting_down() => {}
-            Hangup::Nothing => tracing::info!("the terminal has closed; the supervisor goes on"),
+            Hangup::Nothing => tracing::info!("the terminal has closed; the supervisor runs on"),
             Hangup::Reload => self.reload_unasked(),
             Hangup::End => {
                 tracing::info!("shutting down, since the terminal has closed");

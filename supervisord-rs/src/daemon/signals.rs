@@ -140,11 +140,11 @@ impl Daemon {
                 self.drivers.reopen_logs();
                 tracing::info!("logs are reopened");
                 if let Err(error) = self.around.reopen_control(&self.settings) {
-                    tracing::error!(%error, "the control socket is gone and cannot be made anew");
+                    tracing::error!(%error, "the control socket is gone and cannot be made again");
                 }
             }
             SIGHUP => self.on_hangup(),
-            _ => tracing::warn!(signal = name, "nobody asked for this signal"),
+            _ => tracing::warn!(signal = name, "this signal has no effect"),
         }
     }
 }

@@ -297,7 +297,7 @@ fn of_processes(supervisor: &SupervisorSettings, keeper: &FdStore) -> FdStore {
         let why = if service_manager::guardian_pid().is_some() {
             "its guardian has no room for its descriptors (raise the limit of open files: `LimitNOFILE=`, `ulimit -n`)"
         } else {
-            "nobody keeps its descriptors (run it under its guardian, or as a unit with FileDescriptorStoreMax=)"
+            "no guardian or service manager keeps its descriptors (run it under its guardian, or as a unit with FileDescriptorStoreMax=)"
         };
         tracing::info!("process workers end with this supervisor: {why}");
     }

@@ -47,7 +47,7 @@ impl Daemon {
         if let Some(by) = self.lapse.until(now) {
             if lapse::is_real(by) {
                 tracing::warn!(
-                    "the supervisor did not run for {by:?}: that is held against no worker"
+                    "the supervisor did not run for {by:?}; that time counts against no worker"
                 );
             }
             self.lose(by);

@@ -132,7 +132,11 @@ impl Cgroups {
             oom_kills: Cell::new(0),
         };
         if let Err(refusal) = leaf.enforce() {
-            tracing::error!(name, pid, "{refusal}: it was taken over, and its limits do not hold");
+            tracing::error!(
+                name,
+                pid,
+                "{refusal}: the worker was adopted, and its limits do not hold"
+            );
         }
         // What has struck before has not ended this one.
         let _ = leaf.take_oom_kill();
@@ -202,7 +206,7 @@ impl Root {
     fn make(&self, leaf: &Path) -> io::Result<()> {
         match fs::create_dir(leaf) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                tracing::warn!(path = %self.path.display(), "our cgroup was removed: it is made again");
+                tracing::warn!(path = %self.path.display(), "the supervisor's cgroup was removed: it is made again");
                 match fs::create_dir(&self.path) {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
                     Ok(()) | Err(_) => fs::create_dir(leaf),

@@ -165,17 +165,15 @@ impl Launchers {
             Ok(()) if threads + 1 == THREADS_MAX => tracing::error!(
                 threads,
                 waiting,
-                "as many launches hang as there may be threads: others wait until one of them comes through"
+                "all launcher threads hang: other launches wait until one of them returns"
             ),
-            Ok(()) => tracing::warn!(
-                threads,
-                waiting,
-                "launches hang, and hold all threads that launch: another thread is started for those that wait"
-            ),
+            Ok(()) => {
+                tracing::warn!(threads, waiting, "all launcher threads hang: starting another one")
+            }
             Err(error) => tracing::error!(
                 %error,
                 waiting,
-                "launches hang, and another thread for those that wait cannot be started"
+                "all launcher threads hang, and another one cannot start"
             ),
         }
     }

@@ -38,7 +38,7 @@ pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Ve
                 if killed.insert(pid) {
                     tracing::info!(
                         pid,
-                        "ended what the predecessor had left and nobody could take over"
+                        "ended a process of the predecessor that could not be adopted"
                     );
                 }
             }

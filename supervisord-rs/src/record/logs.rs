@@ -203,7 +203,7 @@ impl Logs {
     pub fn forget_heritage(&mut self) {
         self.pipes.clear();
         for leftover in self.leftovers.drain(..) {
-            tracing::warn!(name = leftover.name(), "output of a worker that is no more is dropped");
+            tracing::warn!(name = leftover.name(), "dropped output of a removed worker");
             leftover.forget(self.pool.store());
         }
     }

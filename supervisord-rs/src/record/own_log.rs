@@ -87,7 +87,8 @@ fn work(queue: &Receiver<Job>, json: bool) {
         }
         let dropped = DROPPED.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            let said = format!("{dropped} lines of this log were dropped: nobody took them");
+            let said =
+                format!("{dropped} lines of this log were dropped: its reader did not read them");
             let line = if json {
                 serde_json::json!({ "level": "WARN", "fields": { "message": said } }).to_string()
             } else {

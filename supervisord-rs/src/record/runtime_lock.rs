@@ -176,7 +176,7 @@ impl RuntimeLock {
                 own.extend_from_slice(&place.text);
                 if let Err(error) = lock.write_all_at(&own, 0) {
                     let path = place.file.display();
-                    tracing::warn!(%error, %path, "the lock is held, and our number cannot be written there");
+                    tracing::warn!(%error, %path, "the lock is held, but the PID cannot be written to it");
                 }
                 Ok(Self(lock))
             }

@@ -110,7 +110,7 @@ impl Writer {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.is_in_trouble, true) {
-                    tracing::warn!(path = %path.display(), %error, "cannot write: what comes meanwhile is lost and counted");
+                    tracing::warn!(path = %path.display(), %error, "cannot write: output is lost and counted until it works again");
                 }
                 self.lost.add(1);
             }

@@ -107,7 +107,7 @@ pub fn status(status: Status) -> String {
         | Status::Failed
         | Status::Panicked
         | Status::Abandoned
-        | Status::Unknown => "a status that nobody knows".to_owned(),
+        | Status::Unknown => "an unknown status".to_owned(),
     }
 }
 

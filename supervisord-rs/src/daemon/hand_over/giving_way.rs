@@ -112,7 +112,7 @@ impl Daemon {
                 // If this supervisor dies, the guardian or service manager replaces it, and nothing
                 // more is lost.
                 tracing::error!(
-                    "nor does our own: {worse}; this supervisor ends to be started again"
+                    "nor does the old binary: {worse}; this supervisor ends, to be restarted"
                 );
                 std::process::exit(1);
             }
@@ -139,7 +139,7 @@ impl Daemon {
         self.wait_until(signals, end, |daemon| daemon.drivers.stop_threads(Duration::ZERO)).await;
         let end = Instant::now() + REST;
         if !self.wait_until(signals, end, |daemon| daemon.drivers.hold_logs(Duration::ZERO)).await {
-            tracing::warn!("output hangs in a write: what is in there may be written late");
+            tracing::warn!("a write of output hangs: its output may be late");
         }
         self.write_settled(None);
         let end = Instant::now() + REST;

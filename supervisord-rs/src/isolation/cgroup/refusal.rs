@@ -57,10 +57,7 @@ impl Refusal {
     }
 
     pub(super) fn not_usable(base: &Path, why: &str) -> Self {
-        Self::new(
-            Errno::EOPNOTSUPP,
-            format!("no cgroup of ours can be used in {}: {why}", base.display()),
-        )
+        Self::new(Errno::EOPNOTSUPP, format!("cannot use a cgroup in {}: {why}", base.display()))
     }
 
     pub(super) fn no_controller(name: &str, base: &Path) -> Self {

@@ -77,7 +77,7 @@ impl Drivers {
             if !is_name_of_ours(&name) {
                 tracing::warn!(
                     name,
-                    "the service manager had kept a descriptor that nobody knows: it is closed"
+                    "closed an unknown descriptor from the service manager's store"
                 );
             }
             self.store.forget(&name);

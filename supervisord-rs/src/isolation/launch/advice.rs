@@ -76,7 +76,7 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
         (LaunchStage::Directory, Errno::ENOENT) => ": create it, or correct `cwd:`",
         (LaunchStage::Directory, Errno::EACCES) => ": its user may not enter it",
         (LaunchStage::Socket, Errno::EADDRINUSE) => {
-            ": somebody else listens there; stop that, or choose another"
+            ": another program listens there; stop it, or choose another"
         }
         (LaunchStage::Socket, Errno::EACCES) => {
             ": this user may not listen there (ports below 1024 need rights)"

@@ -177,7 +177,7 @@ pub(super) fn leftovers(
             names.extend(text.is_some().then(|| format!("{TEXT}{rest}")));
             found.push(Leftover { pipe, begun: past.begun, stream: past.stream, text, names });
         } else {
-            tracing::warn!(name, "nobody knows whose output this is: it is dropped");
+            tracing::warn!(name, "dropped output of an unknown worker");
             store.forget(&name);
         }
     }

@@ -81,7 +81,7 @@ impl Target {
             tracing::warn!(
                 path = %path.display(),
                 files = left,
-                "compression is slower than what is written: rotated files stay uncompressed for now"
+                "compression is slower than the output: rotated files stay uncompressed for now"
             );
         }
     }
