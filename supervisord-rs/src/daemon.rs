@@ -49,6 +49,7 @@ mod turn;
 mod turns;
 mod upkeep;
 mod waiters;
+mod world;
 
 use start::Started;
 use turns::{Turns, Work};
@@ -56,6 +57,9 @@ use waiters::Waiters;
 
 /// Requests of clients that wait for their turn; a client beyond that waits for a place.
 const REQUESTS: usize = 64;
+
+/// The binary that runs here, whatever has become of its name (proc_pid_exe(5)).
+const OWN: &str = "/proc/self/exe";
 
 /// For the answers that are on their way when the supervisor ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -102,7 +106,11 @@ pub fn run(
         let signals = signals::Signals::new().map_err(start::StartError::Signals)?;
         let started = start::start(settings, origin, registry, heritage, gate)?;
         turns.begin();
-        Daemon::new(started, turns).run(signals, rested_at).await
+        let daemon = Daemon::new(started, turns);
+        if origin == in_force::Origin::File {
+            daemon.warn_of_world();
+        }
+        daemon.run(signals, rested_at).await
     });
     // Tasks of clients are dropped, not waited for.
     runtime.shutdown_background();

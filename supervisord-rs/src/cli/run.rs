@@ -12,7 +12,7 @@ use workers::Registry;
 use super::Exit;
 use super::output::has_colour_on_stderr;
 use super::place::{self, Place};
-use crate::config::{Scale, Settings, World};
+use crate::config::{Scale, Settings};
 use crate::daemon::hand_over::Gate;
 use crate::daemon::in_force::{self, Origin};
 use crate::isolation::inherited;
@@ -74,9 +74,6 @@ pub(super) fn run(
     }
     if options.no_guardian || service_manager::is_managed() {
         start_log(options.log_json);
-        if origin == Origin::File {
-            warn_of_world(&settings, &registry);
-        }
         daemon::run(settings, origin, registry, heritage, gate)
     } else {
         report_notify_socket_without_store();
@@ -146,24 +143,6 @@ fn settings(
     // restart of a supervisor.
     let settings = config::load(&file, registry).map_err(|problems| said(&problems))?;
     Ok((settings, Origin::File))
-}
-
-/// Logs what the configuration speaks of and this machine does not have. By a thread of its own:
-/// directories may lie on a disk that hangs.
-fn warn_of_world(settings: &Settings, registry: &Registry) {
-    let (source, registry) = (settings.source.clone(), registry.clone());
-    let look = move || {
-        if let Ok((_, warnings)) = source.checked(&registry, &Scale::new(), World::Seen) {
-            for warning in warnings.warning_lines() {
-                tracing::warn!("{warning}");
-            }
-        }
-    };
-    if let Err(error) = std::thread::Builder::new().name("world".into()).spawn(look) {
-        tracing::warn!(
-            "cannot start the thread that looks for files and users of the configuration: {error}"
-        );
-    }
 }
 
 /// The supervisor's own log goes to standard error, or with its fields to the journal where that is

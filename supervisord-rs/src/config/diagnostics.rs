@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::problems::Found;
 
@@ -66,7 +66,7 @@ pub struct Diagnostics {
 }
 
 /// A problem for machines.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Located {
     file: String,
     line: usize,
@@ -84,8 +84,20 @@ pub struct Located {
     beside: Option<Beside>,
 }
 
+impl Located {
+    /// All of it in one line, for a log.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let Self { file, line, column, path, message, .. } = self;
+        let expected = self.expected.as_ref().map(|expected| format!("expected {expected}"));
+        let advice = self.help.clone().or(expected);
+        let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+        format!("{file}:{line}:{column}: {path}: {message}{advice}")
+    }
+}
+
 /// Another place of a problem, for machines.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Beside {
     line: usize,
     column: usize,
@@ -137,17 +149,6 @@ impl Diagnostics {
     #[must_use]
     pub fn warnings_to_json(&self) -> Vec<Located> {
         self.warnings.iter().map(|problem| self.locate(problem)).collect()
-    }
-
-    /// Each warning in one line, for a log.
-    pub fn warning_lines(&self) -> impl Iterator<Item = String> {
-        self.warnings.iter().map(|warning| {
-            let Located { file, line, column, path, message, help, expected, .. } =
-                self.locate(warning);
-            let expected = expected.map(|expected| format!("expected {expected}"));
-            let advice = help.or(expected).map(|advice| format!("; {advice}")).unwrap_or_default();
-            format!("{file}:{line}:{column}: {path}: {message}{advice}")
-        })
     }
 
     fn locate(&self, problem: &Problem) -> Located {

@@ -59,7 +59,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-pub use diagnostics::{Diagnostics, Problem};
+pub use diagnostics::{Diagnostics, Located, Problem};
 pub use pattern::Pattern;
 pub use places::SYSTEM_FILE;
 pub use problems::World;

@@ -32,8 +32,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::Daemon;
 use super::beside::Said;
+use super::{Daemon, OWN};
 use crate::config::Settings;
 use crate::control::protocol::{Done, Failure, ReexecRequest, ReloadReport};
 use crate::control::request::{Answer, Peer};
@@ -52,8 +52,6 @@ const BREATH: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(1);
 /// For a binary to check our configuration, and for us to read it.
 const CHECK: Duration = Duration::from_secs(10);
-/// What we are an image of, whatever became of the file.
-const OWN: &str = "/proc/self/exe";
 /// The lock of the runtime directory goes with the place.
 pub(super) const LOCK: &str = "lock";
 /// So does the one in the state directory.
@@ -138,7 +136,7 @@ impl Daemon {
         let is_reload = order.is_reload();
         let binary = order.binary.display().to_string();
         // Our own binary reads the file as we do.
-        let check = (!is_reload).then(|| self.drivers.launch_check(&order.binary, &argv));
+        let check = (!is_reload).then(|| self.drivers.launch_check(&order.binary, &argv, None));
         let registry = self.drivers.registry().clone();
         let end = order.end();
         self.beside.spawn(async move {

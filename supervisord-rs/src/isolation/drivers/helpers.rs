@@ -61,21 +61,27 @@ impl Drivers {
         let path = self.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
         self.has_room().map_err(|failure| advice(failure, &program))?;
         let argv = argv.iter().map(OsString::from).collect();
-        Ok(self.launch_with_our_environment(program.into(), argv, path, input.into()))
+        Ok(self.launch_with_our_environment(program.into(), argv, path, (input.into(), None)))
     }
 
-    /// Starts a binary that is to say something with its exit status alone.
+    /// Starts a binary that answers with its exit status, and with its standard output where that
+    /// has somewhere to go.
     ///
     /// # Errors
     /// What went wrong already, in a sentence.
-    pub fn launch_check(&self, binary: &Path, argv: &[OsString]) -> Result<Summons, String> {
+    pub fn launch_check(
+        &self,
+        binary: &Path,
+        argv: &[OsString],
+        output: Option<OwnedFd>,
+    ) -> Result<Summons, String> {
         let null =
             host::null().map_err(|failure| advice(failure, &binary.display().to_string()))?;
         Ok(self.launch_with_our_environment(
             binary.into(),
             argv.to_vec(),
             OsString::new(),
-            null.into(),
+            (null.into(), output),
         ))
     }
 
@@ -94,7 +100,7 @@ impl Drivers {
         program: OsString,
         argv: Vec<OsString>,
         path: OsString,
-        input: OwnedFd,
+        (input, output): (OwnedFd, Option<OwnedFd>),
     ) -> Summons {
         let environment = Arc::clone(&self.environment);
         let name = program.to_string_lossy().into_owned();
@@ -103,7 +109,7 @@ impl Drivers {
             let plan = Plan::new(&program, &argv, &path)?
                 .environment(environment.iter().map(|(name, value)| (&**name, &**value)))?
                 .descriptor(input.as_fd())?
-                .descriptor(null.as_fd())?
+                .descriptor(output.as_ref().map_or(null.as_fd(), AsFd::as_fd))?
                 .descriptor(null.as_fd())?;
             plan.launch_as(attempt).map_err(Failed::from)
         })
