@@ -288,6 +288,7 @@ fn an_injection_returns_when_its_fate_is_clear() {
     let bed = Bed::new();
     let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
         code: { worker: ticker }\n  \
+        beating: { worker: ticker, heartbeat: 500ms }\n  \
         slow: { command: [sleep, 1d], restart: { backoff: { initial: 1h, max: 1h } } }\n  \
         thread: { worker: ticker, isolation: thread }\n";
     let mut supervisor = bed.start_with(yaml, &["--no-guardian"]);
@@ -298,6 +299,16 @@ fn an_injection_returns_when_its_fate_is_clear() {
         (&answer["lost"], &answer["outcome"]),
         (&serde_json::json!([]), &"unnoticed".into())
     );
+    // One that is suspended has no heartbeat, and is noticed by that; without it, by nothing.
+    let output = bed.verb(&["inject", "beating", "signal-stop", "--json"]);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (&answer["lost"], &answer["fault"]["kind"]),
+        (&serde_json::json!(["beating"]), &"signal-stop".into()),
+        "{answer}"
+    );
+    let output = bed.verb(&["inject", "code", "signal-stop"]);
+    assert!(text(&output.stdout).contains("no incident comes of it"), "{output:?}");
     // The verb does not wait for an hour: the incident is known.
     let begun = std::time::Instant::now();
     let output = bed.verb(&["inject", "slow", "signal-kill", "--json"]);

@@ -61,6 +61,36 @@ fn the_table_has_a_row_for_each_trial_and_two_sentences() {
 }
 
 #[test]
+fn faults_without_an_ending_are_measured_and_end() {
+    let comparison = compare(&["--fault", "leak,signal-stop"]);
+    let found: Vec<(&str, &str, usize, bool)> = comparison
+        .trials
+        .iter()
+        .map(|trial| {
+            assert!(trial.incident_agrees && trial.leftovers.is_empty(), "{trial:?}");
+            let isolation = trial.isolation.name();
+            (trial.fault.as_str(), isolation, trial.lost.len(), trial.supervisor_died)
+        })
+        .collect();
+    let expected = [
+        ("leak", "thread", 0, false),
+        ("leak", "cell", 0, false),
+        ("leak", "process", 0, false),
+        ("signal-stop", "thread", 4, true),
+        ("signal-stop", "cell", 4, false),
+        ("signal-stop", "process", 1, false),
+    ];
+    assert_eq!(found, expected);
+    let output = program()
+        .args(["compare", "--fault", "leak", "--isolation", "process"])
+        .output()
+        .expect("it runs");
+    let table = text(&output.stdout);
+    assert!(table.contains("| leak ") && table.contains("0 of 4 "), "{table}");
+    assert!(table.contains("no fault here ended a worker"), "{table}");
+}
+
+#[test]
 fn an_unknown_fault_is_a_usage_error_that_lists_the_known_ones() {
     let output = program().args(["compare", "--fault", "sneeze"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));

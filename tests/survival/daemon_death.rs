@@ -75,6 +75,8 @@ fn a_supervisor_that_is_killed_is_replaced_and_its_processes_are_adopted() {
         assert_eq!(incident.survived, ["a", "b", "c", "d"]);
         assert_eq!(incident.ending.signal.as_deref(), Some("SIGKILL"));
         assert_eq!(incident.worker, None, "the culprit is unknown");
+        assert_eq!(incident.detected_us, None, "when it was struck is unknown: {incident:?}");
+        assert!(!incident.sentence.contains("seen after"), "{}", incident.sentence);
         before = supervisor.wait_progress(Some(&after));
     }
     // Adopted workers crash and stop as always.
@@ -85,6 +87,22 @@ fn a_supervisor_that_is_killed_is_replaced_and_its_processes_are_adopted() {
         (&["b".to_owned()][..], false)
     );
     assert_eq!(incident.ending.signal.as_deref(), Some("SIGSEGV"), "{incident:?}");
+    supervisor.stop();
+}
+
+#[test]
+fn a_fault_that_is_over_is_not_blamed_for_a_later_death() {
+    let bed = Bed::new();
+    let supervisor = bed.start(&configuration("thread"));
+    let before = supervisor.wait_progress(None);
+    supervisor.client.inject("b", "leak:1MiB").expect("allowed");
+    let first = supervisor.wait_progress(Some(&before));
+    // Two units after the order it has been committed.
+    let before = supervisor.wait_progress(Some(&first));
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let incident = supervisor.wait_incident(0);
+    assert!(incident.supervisor_died && incident.worker.is_none(), "{}", incident.sentence);
+    assert_eq!((incident.fault.injected, incident.detected_us), (false, None), "{incident:?}");
     supervisor.stop();
 }
 

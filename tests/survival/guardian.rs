@@ -196,7 +196,7 @@ fn how_long_the_guardian_waits_is_not_how_long_it_took_to_see() {
     let known = supervisor.wait_incident(0).id;
     kill(after.supervisor.pid, Signal::SIGKILL);
     let incident = supervisor.wait_incident(known);
-    assert!(incident.detected_us.is_none_or(|detected| detected < 1_000_000), "{incident:?}");
+    assert_eq!(incident.detected_us, None, "{incident:?}");
     supervisor.stop();
 }
 

@@ -221,7 +221,11 @@ impl Context {
         let Some(fault) = Fault::from_code(code) else { return };
         self.board().breadcrumb.store(BREADCRUMB_FAULT | code, Ordering::Relaxed);
         self.board().fault_at.store(monotonic_ns(), Ordering::Release);
-        fault.commit(parameter);
+        fault.commit_and_beat(parameter, &|| self.tick());
+        // It is over, and what ends the process from now on is not its doing.
+        if self.shared.is_current() {
+            self.board().fault_at.store(0, Ordering::Release);
+        }
     }
 }
 

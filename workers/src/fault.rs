@@ -152,7 +152,12 @@ impl Fault {
     /// alive ([`Fault::Leak`], and those from outside, which this does not commit). `parameter`:
     /// see [`Entry::parameter`].
     pub fn commit(self, parameter: u64) {
-        commit::commit(self, parameter);
+        commit::commit(self, parameter, &|| {});
+    }
+
+    /// The same; a fault that leaves its worker alive calls `beat` every few milliseconds.
+    pub(crate) fn commit_and_beat(self, parameter: u64, beat: &dyn Fn()) {
+        commit::commit(self, parameter, beat);
     }
 }
 

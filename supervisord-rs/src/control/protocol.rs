@@ -329,7 +329,10 @@ pub struct IncidentRecord {
     /// Of these, who was restarted by us because its group or a dependency demands it.
     #[serde(default)]
     pub collateral: Vec<String>,
-    /// Who was not: the same incarnation still runs.
+    /// Of these, who was not running again when it was settled.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub missing: Vec<String>,
+    /// Who was not lost: the same incarnation still runs.
     pub survived: Vec<String>,
     /// Survivors that made no progress since, though they had before (silent victims).
     #[serde(default)]

@@ -46,11 +46,10 @@ impl Daemon {
         // The first of all is the predecessor's death, where there was one.
         if let Some(died_at) = self.around.inherited_death.take() {
             opened.supervisor_died = true;
-            // The guardian or service manager saw it; its delay before the next start is not part
-            // of the detection.
+            // The guardian saw it; its delay before the next start is not part of the detection.
+            // The death itself is not the moment of the fault: a supervisor that hung was ended.
             let died_at = died_at.filter(|&at| at <= opened.seen_at);
             opened.seen_at = died_at.unwrap_or(opened.seen_at);
-            opened.struck_at = opened.struck_at.or(died_at);
         }
         self.around.black_box.set_last_incident(incident.id.0);
         let domain = &self.names.domains[incident.domain.index()];

@@ -7,7 +7,7 @@ use workers::fault::Fault;
 
 use super::Daemon;
 use super::orders::Pending;
-use crate::config::Program;
+use crate::config::{Isolation, Program};
 use crate::control::protocol::{Done, Failure, InjectRequest};
 use crate::control::request::{Answer, Peer};
 use crate::process_table;
@@ -24,9 +24,7 @@ impl Daemon {
             Err(failure) => drop(answer.send(Err(failure))),
             Ok((worker, fault)) => {
                 self.log_order("inject", &format!("{} {}", request.worker, request.fault), peer);
-                let heartbeat = self.machine.spec().workers[worker.index()].heartbeat;
-                let is_unnoticed =
-                    is_silent(fault, heartbeat.is_some_and(|limit| !limit.is_zero()));
+                let is_unnoticed = self.is_unnoticed(worker, fault);
                 let ignored = self.ignores(worker, fault);
                 let (name, fault_name) = (&request.worker, &request.fault);
                 let message = match &ignored {
@@ -78,14 +76,35 @@ impl Daemon {
         let bit = u32::try_from(signal - 1).ok()?;
         (ignored >> bit & 1 == 1).then(|| words::signal(signal))
     }
-}
 
-/// Whether a fault does its harm without an ending, so that an incident comes of it at most by the
-/// heartbeat.
-fn is_silent(fault: FaultId, has_heartbeat: bool) -> bool {
-    match Fault::from_code(fault.code) {
-        Some(Fault::Leak | Fault::SignalStop) => true,
-        Some(Fault::Hang | Fault::BusyLoop | Fault::Vanish) => !has_heartbeat,
-        Some(_) | None => false,
+    /// Whether a fault does its harm without an ending and without anyone who could notice it. What
+    /// only a probe or a memory limit may notice is not called unnoticed.
+    fn is_unnoticed(&self, worker: WorkerId, fault: FaultId) -> bool {
+        match Fault::from_code(fault.code) {
+            Some(Fault::Leak) => {
+                let limit = self.drivers.limits_of(worker).and_then(|limits| limits.memory);
+                limit.is_none_or(|limit| fault.parameter < limit)
+            }
+            // In a thread it stops the supervisor, which the guardian or the service manager sees.
+            Some(Fault::SignalStop) => match self.drivers.launch_of(worker).isolation {
+                Isolation::Thread => false,
+                Isolation::Process => !self.is_watched(worker),
+                Isolation::Cell(_) => {
+                    let spec = self.machine.spec();
+                    let domain = spec.workers[worker.index()].domain;
+                    let mut all = (0..).map(WorkerId).zip(&spec.workers);
+                    !all.any(|(id, known)| known.domain == domain && self.is_watched(id))
+                }
+            },
+            Some(Fault::Hang | Fault::BusyLoop | Fault::Vanish) => !self.is_watched(worker),
+            Some(_) | None => false,
+        }
+    }
+
+    /// Whether a worker that does nothing more is noticed: by its heartbeat or a liveness probe.
+    fn is_watched(&self, worker: WorkerId) -> bool {
+        let heartbeat = self.machine.spec().workers[worker.index()].heartbeat;
+        heartbeat.is_some_and(|limit| !limit.is_zero())
+            || self.drivers.launch_of(worker).health.liveness.is_some()
     }
 }

@@ -104,7 +104,7 @@ pub(super) fn inherit(
     let evidence = past
         .iter()
         .filter(|(worker, _)| fates.get(worker) == Some(&Fate::Lost))
-        .map(|(&worker, past)| (incarnation(worker, past), past.evidence(seen_at, story.died_at)))
+        .map(|(&worker, past)| (incarnation(worker, past), past.evidence(seen_at)))
         .collect();
     let last_incident = last_incident.map(IncidentId);
     // One that ended in order, or gave way, has heard what there was until then.

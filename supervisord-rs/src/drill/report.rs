@@ -59,13 +59,18 @@ fn row(trial: &Trial) -> [String; 8] {
             trial.isolation.name(),
             if contained { " (on_panic: contain)" } else { "" }
         ),
-        format!("{} of {}: {}", trial.lost.len(), trial.running.len(), trial.lost.join(" ")),
+        lost_of(trial),
         if trial.supervisor_died { "died" } else { "alive" }.to_owned(),
         time(trial.seen_after_us),
         time(trial.back_after_us),
         trial.work_lost.to_string(),
         if trial.leftovers.is_empty() { "-".to_owned() } else { trial.leftovers.join(", ") },
     ]
+}
+
+fn lost_of(trial: &Trial) -> String {
+    let count = format!("{} of {}", trial.lost.len(), trial.running.len());
+    if trial.lost.is_empty() { count } else { format!("{count}: {}", trial.lost.join(" ")) }
 }
 
 /// The conclusion from the measurements.
@@ -82,22 +87,31 @@ fn meaning(trials: &[Trial]) -> String {
         super::trial::Isolation::Cell => "threads of a cell",
         super::trial::Isolation::Process => "processes",
     };
-    format!(
-        "At worst, {} in one of {} {} took {} of them{}: what shares memory shares its fate.\n\
-         At best, {} in one of {} {} took {}: the others kept their processes and went on working.",
-        trial_name(worst),
-        worst.running.len(),
-        place(worst),
+    let case = |trial: &Trial| {
+        format!("{} in one of {} {}", trial_name(trial), trial.running.len(), place(trial))
+    };
+    if worst.lost.is_empty() && !worst.supervisor_died {
+        return format!(
+            "At worst, {} took none of them: no fault here ended a worker.",
+            case(worst)
+        );
+    }
+    let with_supervisor = if worst.supervisor_died { " and the supervisor" } else { "" };
+    let at_worst = format!(
+        "At worst, {} took {} of them{with_supervisor}: what shares memory shares its fate.",
+        case(worst),
         worst.lost.len(),
-        if worst.supervisor_died { " and the supervisor" } else { "" },
-        trial_name(best),
-        best.running.len(),
-        place(best),
-        if best.lost.len() == 1 {
-            "only that one".to_owned()
-        } else {
-            format!("{} of them", best.lost.len())
-        },
+    );
+    let what_went = match best.lost.len() {
+        count if count == best.running.len() => return at_worst,
+        0 => "none of them".to_owned(),
+        1 => "only that one".to_owned(),
+        count => format!("{count} of them"),
+    };
+    format!(
+        "{at_worst}\n\
+         At best, {} took {what_went}: the others kept their processes and went on working.",
+        case(best),
     )
 }
 

@@ -24,6 +24,8 @@ const RECOVERY: Duration = Duration::from_secs(20);
 const ANSWER: Duration = Duration::from_secs(5);
 /// The deadline from the order to shut down to the end of the last process.
 const STOP: Duration = Duration::from_secs(15);
+/// The guardian's limit for a supervisor that a fault stops.
+const WATCHDOG: &str = "3s";
 /// The interval between two checks of a condition.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -137,20 +139,25 @@ pub fn run(setting: Setting<'_>) -> Result<Trial, TrialError> {
     })?;
     let known =
         bed.client.incidents(1).ok().and_then(|list| list.last().map(|last| last.id)).unwrap_or(0);
-    match bed.client.inject(VICTIM, setting.fault) {
+    let is_silent = match bed.client.inject(VICTIM, setting.fault) {
+        Ok(done) => done.is_silent,
         // A fault that stops the whole process stops it before it has answered.
-        Ok(_) | Err(ClientError::TimedOut(_)) => {}
+        Err(ClientError::TimedOut(_)) => false,
         Err(error) => return Err(TrialError::Refused(error.to_string())),
+    };
+    let mut incident = None;
+    if is_silent {
+        bed.wait_until_committed()?;
+    } else {
+        incident = Some(bed.wait("the incident", RECOVERY, |bed| bed.incident_since(known))?);
     }
-    let incident = bed.wait("the incident", RECOVERY, |bed| {
-        bed.client.incidents(1).ok()?.into_iter().rfind(|record| record.id > known)
-    })?;
     let after = bed.wait("progress of all workers after the fault", RECOVERY, |bed| {
         let status = bed.client.status().ok()?;
         status.workers.iter().all(|worker| went_on(&before, worker)).then_some(status)
     })?;
+    let incident = incident.or_else(|| bed.incident_since(known));
     let leftovers = bed.stop(&after)?;
-    Ok(conclude(setting, &before, &after, &incident, leftovers))
+    Ok(conclude(setting, &before, &after, incident.as_ref(), leftovers))
 }
 
 /// Running, with more progress than before: survivors have worked on, lost ones work again.
@@ -165,7 +172,7 @@ fn conclude(
     setting: Setting<'_>,
     before: &StatusReport,
     after: &StatusReport,
-    incident: &IncidentRecord,
+    incident: Option<&IncidentRecord>,
     leftovers: Vec<String>,
 ) -> Trial {
     let is_same = |past: &&WorkerStatus| {
@@ -183,17 +190,23 @@ fn conclude(
         isolation: setting.isolation,
         on_panic: if setting.contain { "contain" } else { "abort" }.to_owned(),
         running: before.workers.iter().map(|worker| worker.name.clone()).collect(),
-        incident_agrees: incident.lost == lost
-            && incident.survived == survived
-            && incident.supervisor_died == supervisor_died,
+        incident_agrees: match incident {
+            None => lost.is_empty() && !supervisor_died,
+            Some(incident) => {
+                incident.lost == lost
+                    && incident.survived == survived
+                    && incident.supervisor_died == supervisor_died
+            }
+        },
         lost,
         survived,
         supervisor_died,
-        seen_after_us: incident.detected_us,
-        back_after_us: incident.recovered_us,
-        work_lost: incident.work.in_flight_lost,
+        seen_after_us: incident.and_then(|incident| incident.detected_us),
+        back_after_us: incident.and_then(|incident| incident.recovered_us),
+        work_lost: incident.map_or(0, |incident| incident.work.in_flight_lost),
         leftovers,
-        sentence: incident.sentence.clone(),
+        sentence: incident
+            .map_or_else(|| "no incident".to_owned(), |incident| incident.sentence.clone()),
     }
 }
 
@@ -241,6 +254,24 @@ impl Bed {
         condition: impl Fn(&Self) -> Option<T>,
     ) -> Result<T, TrialError> {
         until(limit, PAUSE, || condition(self)).ok_or_else(|| self.timeout(what, limit))
+    }
+
+    /// Of a fault that no incident comes of: a worker commits it at its next checkpoint, so it has
+    /// when it has done two more units.
+    fn wait_until_committed(&self) -> Result<(), TrialError> {
+        let progress = |bed: &Self| {
+            let status = bed.client.status().ok()?;
+            status.workers.into_iter().find(|worker| worker.name == VICTIM)?.progress
+        };
+        let ordered = self.wait("an answer after the fault", RECOVERY, progress)?;
+        self.wait("the fault to be committed", RECOVERY, |bed| {
+            (progress(bed)? >= ordered + 2).then_some(())
+        })
+    }
+
+    /// The newest settled incident after the one with this number.
+    fn incident_since(&self, known: u64) -> Option<IncidentRecord> {
+        self.client.incidents(1).ok()?.into_iter().rfind(|record| record.id > known)
     }
 
     /// Stops everything in order, and returns what was left behind.
@@ -298,6 +329,11 @@ impl Drop for Bed {
 
 fn configuration(setting: Setting<'_>) -> String {
     let text = setting.isolation.configuration();
+    if setting.fault == "signal-stop" && setting.isolation == Isolation::Thread {
+        // It stops the supervisor, and who compares does not wait for the guardian's usual limit.
+        let allow = "fault_injection: allow";
+        return text.replacen(allow, &format!("{allow}, watchdog: {WATCHDOG}"), 1);
+    }
     if !setting.contain {
         return text.to_owned();
     }

@@ -185,6 +185,11 @@ impl Incidents {
             .closed
             .filter(|_| recovered && !incident.lost.is_empty())
             .map(|closed| nanos(closed).saturating_sub(origin) / 1000);
+        let missing = incident.lost.iter();
+        record.missing = missing
+            .filter(|loss| !matches!(loss.outcome, Outcome::Recovered { .. }))
+            .map(|loss| self.names.worker(loss.incarnation.worker).to_owned())
+            .collect();
         let survivors = incident.running.iter().copied();
         record.stalled = survivors
             .filter(|survivor| record.survived.contains(&self.names.worker(survivor.worker).into()))
@@ -243,6 +248,7 @@ impl Incidents {
             survived: survivors.map(name).collect(),
             detected_us: opened
                 .struck_at
+                .filter(|struck| *struck <= opened.seen_at)
                 .map(|struck| opened.seen_at.saturating_sub(struck) / 1000),
             work: opened.work.clone(),
             leftovers: leftovers(incident, opened.supervisor_died),
@@ -303,7 +309,10 @@ pub fn sentence(record: &IncidentRecord) -> String {
             let _ = write!(text, "all back after {}", words::duration_us(recovered));
         }
         None if record.lost.is_empty() => text.push_str("nothing to bring back"),
-        None => text.push_str("not all back"),
+        None if record.missing.is_empty() => text.push_str("not all back"),
+        None => {
+            let _ = write!(text, "not back: {}", record.missing.join(" "));
+        }
     }
     let _ = write!(text, ", {} units of work lost", record.work.in_flight_lost);
     for leftover in &record.leftovers {
@@ -394,6 +403,17 @@ mod tests {
         };
         let text = sentence(&record);
         assert!(text.starts_with("incident 7: cell batch died (killed; "), "{text}");
+    }
+
+    #[test]
+    fn the_sentence_names_those_that_are_not_back() {
+        let record = IncidentRecord {
+            lost: vec!["a".into(), "b".into(), "c".into()],
+            missing: vec!["a".into(), "c".into()],
+            ..IncidentRecord::default()
+        };
+        let text = sentence(&record);
+        assert!(text.contains("; not back: a c, 0 units of work lost"), "{text}");
     }
 
     #[test]

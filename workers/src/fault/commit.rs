@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use super::Fault;
 
-pub(super) fn commit(fault: Fault, parameter: u64) {
+pub(super) fn commit(fault: Fault, parameter: u64, beat: &dyn Fn()) {
     match fault {
         Fault::Panic => panic!("injected panic"),
         Fault::DoublePanic => double_panic(),
@@ -27,7 +27,7 @@ pub(super) fn commit(fault: Fault, parameter: u64) {
         Fault::Hang => hang(),
         Fault::BusyLoop => busy_loop(),
         Fault::Vanish => vanish(),
-        Fault::Leak => leak(parameter),
+        Fault::Leak => leak(parameter, beat),
         // The supervisor sends these.
         Fault::SignalSegv
         | Fault::SignalAbrt
@@ -188,9 +188,11 @@ fn vanish() {
     unsafe { libc::syscall(libc::SYS_exit, 0) };
 }
 
-fn leak(cap: u64) {
+/// Its worker goes on: on a busy machine this takes longer than a heartbeat may.
+fn leak(cap: u64, beat: &dyn Fn()) {
     const CHUNK: usize = 1 << 20;
     for _ in 0..cap / CHUNK as u64 {
+        beat();
         // Written, so that the kernel really allocates it.
         black_box(vec![1_u8; CHUNK].leak());
     }

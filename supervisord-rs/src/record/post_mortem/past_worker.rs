@@ -119,11 +119,10 @@ impl PastWorker {
     }
 
     /// The source of its incident: seen at `seen_at` by the successor; struck at the time on its
-    /// board, else when the supervisor died.
+    /// board, if one is there.
     #[must_use]
-    pub fn evidence(&self, seen_at: u64, died_at: Option<u64>) -> Evidence {
+    pub fn evidence(&self, seen_at: u64) -> Evidence {
         let mut known = Evidence::new(self.reading.clone(), seen_at, None);
-        known.struck_at = known.struck_at.or(died_at);
         if known.reading.is_none() {
             known.work = Some((self.progress, self.in_flight));
         }
