@@ -324,10 +324,9 @@ impl Board {
             7 => State::NotStarted,
             _ => return None,
         };
-        let now = monotonic_ns();
-        let past = |time: &AtomicU64| {
-            Some(time.load(Ordering::Acquire)).filter(|&at| at != 0 && at <= now)
-        };
+        let [heartbeat_at, fault_at, last_words_at] =
+            [&self.heartbeat_at, &self.fault_at, &self.last_words_at]
+                .map(|time| time.load(Ordering::Acquire));
         let signs: Vec<Sign> = self
             .threads
             .iter()
@@ -335,10 +334,13 @@ impl Board {
             .filter(|word| *word != 0)
             .map(Sign::decode)
             .collect();
-        // A time in the future is invalid.
+        // After all that is judged by it: a worker writes while it is read, and a sign that is
+        // younger than this clock would look like one from the future, which is invalid.
+        let now = monotonic_ns();
+        let past = |at: u64| Some(at).filter(|&at| at != 0 && at <= now);
         let oldest = |is_waiting| {
             let signs = signs.iter().filter(|sign| sign.is_waiting == is_waiting);
-            signs.map(|sign| if sign.at <= now { sign.at } else { 0 }).min()
+            signs.map(|sign| past(sign.at).unwrap_or(0)).min()
         };
         Some(Reading {
             name: load_text(&self.name, &self.name_length),
@@ -347,20 +349,20 @@ impl Board {
             pid: self.pid.load(Ordering::Relaxed),
             tid: self.tid.load(Ordering::Relaxed),
             heartbeats: self.heartbeats.load(Ordering::Relaxed),
-            heartbeat_at: past(&self.heartbeat_at),
+            heartbeat_at: past(heartbeat_at),
             progress: self.progress.load(Ordering::Relaxed),
             in_flight: self.in_flight.load(Ordering::Relaxed),
             working: oldest(false),
             waiting: oldest(true),
             breadcrumb: self.breadcrumb.load(Ordering::Relaxed),
             fault_pending: self.fault.load(Ordering::Relaxed) != 0,
-            fault_at: past(&self.fault_at),
+            fault_at: past(fault_at),
             last_words,
             signal: self.signal.load(Ordering::Relaxed),
             code: self.code.load(Ordering::Relaxed),
             address: self.address.load(Ordering::Relaxed),
             signal_tid: self.signal_tid.load(Ordering::Relaxed),
-            last_words_at: past(&self.last_words_at),
+            last_words_at: past(last_words_at),
             text: load_text(&self.text, &self.text_length),
         })
     }

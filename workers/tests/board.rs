@@ -164,15 +164,17 @@ struct Live {
 
 impl Live {
     fn start(waiting: usize, hangs: bool) -> Self {
+        Self::of(move || Crowd { waiting, hangs })
+    }
+
+    fn of<W: Worker + 'static>(worker: impl Fn() -> W + Send + Sync + 'static) -> Self {
         let mapping = Arc::new(board());
         mapping.board().begin("crowd", 1);
         let wake = EventFd::new().expect("an eventfd");
         let registry = Registry::default().with(
             "crowd",
             "",
-            move |_: serde_json::Value| -> Result<Crowd, WorkerError> {
-                Ok(Crowd { waiting, hangs })
-            },
+            move |_: serde_json::Value| -> Result<W, WorkerError> { Ok(worker()) },
         );
         let plan = IncarnationPlan {
             name: "crowd".into(),
@@ -241,5 +243,26 @@ fn a_thread_that_waits_does_not_hide_another_that_hangs() {
     live.wait("an answer", |reading| reading.waiting.is_some_and(|oldest| oldest > asked));
     let reading = live.mapping.board().read().expect("a board");
     assert!(reading.working.is_some_and(|oldest| oldest < asked), "{reading:?}");
+    live.end();
+}
+
+#[test]
+fn a_sign_of_life_that_comes_while_the_board_is_read_counts() {
+    struct Busy;
+    impl Worker for Busy {
+        fn run(&mut self, context: &Context) -> Result<(), WorkerError> {
+            while !context.stop_requested() {
+                context.tick();
+            }
+            Ok(())
+        }
+    }
+    let live = Live::of(|| Busy);
+    live.wait("signs of life", |reading| reading.working.is_some());
+    for _ in 0..200_000 {
+        let reading = live.mapping.board().read().expect("a board");
+        assert!(reading.heartbeat_at.is_some(), "{reading:?}");
+        assert!(reading.working.is_some_and(|oldest| oldest > 0), "{reading:?}");
+    }
     live.end();
 }
