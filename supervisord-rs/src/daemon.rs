@@ -231,7 +231,7 @@ impl Daemon {
         // failure to start.
         if !self.around.announce_ready(self.names.workers.len()) {
             // Nothing may be cleared away: all of it still belongs to the predecessor.
-            std::process::exit(1);
+            leave(1);
         }
         self.open_inherited();
         self.resume_adopted();
@@ -326,6 +326,13 @@ impl Daemon {
         tracing::info!("stopped");
         self.around.scribe.flush(Duration::from_secs(5));
     }
+}
+
+/// Ends this process without clearing anything away, as soon as its last lines are written: what is
+/// there belongs to another supervisor. Blocks for [`LAST_LINES`] at most.
+fn leave(status: i32) -> ! {
+    own_log::flush(LAST_LINES);
+    std::process::exit(status)
 }
 
 /// Until `deadline`; for ever without one. No timer is armed then.

@@ -160,7 +160,7 @@ fn short_of_processes_it_tries_again_and_does_not_fail() {
     // The supervisor with its few threads, and some workers (RLIMIT_NPROC counts threads,
     // setrlimit(2)).
     command
-        .args(["--nproc=10:10", "setpriv", "--reuid=4711", "--regid=4711", "--clear-groups"])
+        .args(["--nproc=16:16", "setpriv", "--reuid=4711", "--regid=4711", "--clear-groups"])
         .arg(&program)
         .args(["run", "--no-guardian", "-c"])
         .arg(file)

@@ -151,7 +151,7 @@ fn one_that_exits_with_children_left_is_never_shown_running() {
 #[test]
 fn an_orderly_main_process_leaves_its_children_the_rest_of_the_grace_period() {
     let bed = Bed::new();
-    let script = "trap 'exit 0' TERM; (trap 'sleep 0.3; echo CHILD-DONE; exit' TERM; while :; do sleep 0.05; done) & echo UP; while :; do sleep 0.05; done";
+    let script = "trap 'exit 0' TERM; (trap 'sleep 0.3; echo CHILD-DONE; exit' TERM; echo UP; while :; do sleep 0.05; done) & while :; do sleep 0.05; done";
     let yaml = format!(
         "version: 1\nworkers:\n  w:\n    command: [sh, -c, {}]\n    ready: {{ after: 0s }}\n    stop: {{ timeout: 10s }}\n",
         serde_json::to_string(script).expect("a string")

@@ -175,7 +175,13 @@ fn a_missing_secret_is_reported_at_once() {
         let mut supervisor = bed.launch(&yaml(number), &[]);
         assert_eq!(supervisor.wait_exit().code(), Some(78));
     }
-    assert!(bed.log().contains("workers.w.secrets.KEY: `fd:64` is no descriptor"), "{}", bed.log());
+    assert!(
+        bed.log().contains(
+            "workers.w.secrets.KEY: `fd:64` is not a descriptor that the supervisor inherits"
+        ),
+        "{}",
+        bed.log()
+    );
 }
 
 #[test]

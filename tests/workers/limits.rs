@@ -357,13 +357,13 @@ fn limits_that_make_no_sense_are_refused_with_their_place() {
     assert_eq!(output.status.code(), Some(78));
     let message = text(&output.stderr);
     for words in [
-        "cells.box.limits.cpu: `half` is no share of a processor",
+        "cells.box.limits.cpu: invalid value `half`",
         "cells.box.cwd: this key is not supported yet",
-        "workers.a.limits.memory: no program runs in 256 bytes",
-        "workers.a.limits.cpu: `0.5` is no share of a processor",
+        "workers.a.limits.memory: 256 bytes are too few for any program",
+        "workers.a.limits.cpu: invalid value `0.5`",
         "workers.a.limits.pids",
-        "workers.b.limits.memory_high: it would never be reached",
-        "workers.b.limits.io.sda: `sda` is no device",
+        "workers.b.limits.memory_high: `memory_high` is above `memory`, and would never be reached",
+        "workers.b.limits.io.sda: `sda` is not the path of a device",
         "reads",
         "workers.c.limits: a thread has the limits of its process",
         "cells: { NAME: { limits: ... } }",

@@ -15,8 +15,8 @@ use super::gate::PIECE_MAX;
 use super::{DEADLINE, OWN, Order, REST, Successor};
 use crate::control::protocol::{Done, Failure};
 use crate::control::request::Answer;
-use crate::daemon::Daemon;
 use crate::daemon::signals::{GUARDIAN_GONE, Signals};
+use crate::daemon::{Daemon, leave};
 use crate::guardian::obituary::OBITUARIES;
 
 /// The deadline for a prepared successor to take over: no supervisor runs meanwhile.
@@ -60,7 +60,7 @@ impl Daemon {
             server.end(LAST_ANSWERS).await;
         }
         // Nothing is cleared away: all of it belongs to the successor.
-        std::process::exit(0);
+        leave(0);
     }
 
     /// The successor carries out what came while this supervisor rested. It is a child of this
@@ -114,7 +114,7 @@ impl Daemon {
                 tracing::error!(
                     "nor does the old binary: {worse}; this supervisor ends, to be restarted"
                 );
-                std::process::exit(1);
+                leave(1);
             }
         }
     }
