@@ -174,6 +174,39 @@ fn lines_get_what_is_asked_for_and_streams_go_where_they_should() {
 }
 
 #[test]
+fn the_last_lines_are_those_of_the_incarnation_that_died() {
+    let bed = Bed::new();
+    // Over deaths of the supervisor too: the third run begins under one and ends under the next.
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'echo x >> runs; n=$(wc -l < runs); if [ $n = 2 ]; then exit 3; fi; echo run $n; while [ $n = 3 -a ! -e go ]; do sleep 0.01; done; if [ $n = 5 ]; then exec sleep 1d; fi; exit 3'], cwd: ., ready: { after: 0s }, restart: { backoff: { initial: 0s } } }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_output("w", "run 3");
+    let before = supervisor.worker("w");
+    assert!(before.pid.is_some(), "{before:?}");
+    let pid = supervisor.status().supervisor.pid;
+    crate::harness::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    supervisor.wait("the successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != pid).then_some(())
+    });
+    assert_eq!(supervisor.worker("w").pid, before.pid, "it was adopted");
+    bed.write("go", "");
+    let incidents = supervisor.wait("four incidents", |supervisor| {
+        let all = supervisor.incidents().into_iter();
+        let own: Vec<_> = all.filter(|one| one.worker.as_deref() == Some("w")).collect();
+        (own.len() == 4).then_some(own)
+    });
+    for incident in incidents {
+        let generation = incident.generation.expect("of an incarnation");
+        let lines: &[String] = match generation {
+            2 => &[],
+            _ => &[format!("run {generation}")],
+        };
+        assert_eq!(incident.last_output, lines, "{incident:?}");
+    }
+    supervisor.stop();
+}
+
+#[test]
 fn an_incident_shows_the_last_lines_of_its_culprit() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'seq 1 50; echo the very last >&2; kill -SEGV $$'], restart: never, ready: { after: 1h } }\n";

@@ -669,3 +669,47 @@ fn a_hand_over_of_many_workers_moves_none_of_them() {
     assert_eq!(supervisor.incidents().len(), 0);
     supervisor.stop();
 }
+
+#[test]
+fn how_a_worker_ended_reads_the_same_after_a_hand_over_and_a_death() {
+    let bed = Bed::new();
+    let supervisor = bed.start(
+        "version: 1\ndefaults: { ready: { after: 0s }, restart: { backoff: { initial: 1h, max: 1h } } }\n\
+         supervisor: { fault_injection: allow }\nworkers:\n  stays: { command: [sleep, 1d] }\n  \
+         missing: { command: [no-such-program-anywhere] }\n  \
+         homeless: { command: [sleep, 1d], cwd: /no/such/directory }\n  \
+         panics: { worker: ticker, isolation: process, inject: [ { fault: panic, after: 10ms } ] }\n",
+    );
+    let failed = ["missing", "homeless", "panics"];
+    let before = supervisor.wait("all failures", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        let is_down = |name: &&str| find(&status, name).phase == "backoff";
+        failed.iter().all(is_down).then_some(status)
+    });
+    let all = || supervisor.client.incidents_and_open(100).expect("incidents");
+    let incidents = all();
+    assert_eq!(incidents.len(), 3, "{incidents:?}");
+    let ending = |status: &StatusReport, name| find(status, name).ending.expect("it failed");
+    let missing = ending(&before, "missing").message.expect("advice");
+    assert!(missing.contains("no-such-program-anywhere: "), "{missing}");
+    assert_eq!(ending(&before, "homeless").stage.as_deref(), Some("directory"));
+    assert!(ending(&before, "panics").message.is_some());
+
+    assert_eq!(bed.verb(&["reexec"]).status.code(), Some(0));
+    let handed_over = supervisor.status();
+    kill(handed_over.supervisor.pid, Signal::SIGKILL);
+    let after = supervisor.wait("the successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != handed_over.supervisor.pid).then_some(status)
+    });
+    for name in failed {
+        assert_eq!(ending(&handed_over, name), ending(&before, name), "{name}, handed over");
+        assert_eq!(ending(&after, name), ending(&before, name), "{name}, after a death");
+    }
+    let now = all();
+    for incident in incidents {
+        let same = now.iter().find(|other| other.id == incident.id).expect("it is still known");
+        assert_eq!(same.ending, incident.ending, "incident {}", incident.id);
+    }
+    supervisor.stop();
+}

@@ -96,6 +96,7 @@ impl Daemon {
             if ending.cause.is_failure() {
                 self.note_failure(incarnation, &report);
             }
+            self.around.black_box.account(index).write(ending, &report);
             self.endings[index] = Some(report);
         }
         let detail = json!({

@@ -141,9 +141,6 @@ impl Daemon {
         }
         let is_live = |incarnation| drivers.is_live(incarnation);
         let (record, tail) = self.incidents.settle(incident, is_live, is_stalled);
-        // Of one that a predecessor opened they are in the file.
-        let tail =
-            tail.or_else(|| incident.culprit.and_then(|culprit| drivers.tail(culprit.worker)));
         let recovered =
             incident.lost.iter().all(|loss| matches!(loss.outcome, Outcome::Recovered { .. }));
         let until = Instant::now() + TAIL_TIMEOUT;

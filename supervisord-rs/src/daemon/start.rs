@@ -354,6 +354,10 @@ fn create_black_box(
         if let Some(index) = settings.launches.iter().position(|launch| launch.name == worker.name)
         {
             black_box.carry_progress(index, worker.progress);
+            black_box.carry_carried(index, worker.carried);
+            if let Some((ending, words)) = worker.memo.last_ending.zip(worker.ending.as_ref()) {
+                black_box.account(index).write(ending, words);
+            }
             if story.is_some_and(|story| !story.is_clean) {
                 black_box.carry_losses(index, worker.losses);
             }

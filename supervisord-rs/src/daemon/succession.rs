@@ -183,15 +183,35 @@ impl Daemon {
         }
     }
 
+    /// Goes on with what the predecessor had opened and not settled, with what is known of its end,
+    /// and the last lines, where no other incarnation has written since.
+    fn resume_incidents(&mut self) {
+        for incident in self.machine.open_incidents() {
+            let account = |who: Incarnation| self.around.black_box.account(who.worker.index());
+            let known = incident.culprit.and_then(|culprit| account(culprit).read(incident.ending));
+            let is_last = |who: &Incarnation| {
+                let view = self.machine.worker(who.worker);
+                view.is_some_and(|view| view.generation == who.generation)
+            };
+            let tail =
+                incident.culprit.filter(is_last).and_then(|who| self.drivers.tail(who.worker));
+            self.incidents.resume(incident, known, tail);
+        }
+    }
+
     /// Goes on with those who were taken over as if they had been ours from the beginning.
     pub(super) fn resume_adopted(&mut self) {
+        self.resume_incidents();
         let now = self.now();
         let wall = SystemTime::now();
         for worker in self.every_worker().collect::<Vec<_>>() {
             let Some(view) = self.machine.worker(worker) else { continue };
             let index = worker.index();
             self.since[index] = wall.checked_sub(now.saturating_sub(view.since)).unwrap_or(wall);
-            self.endings[index] = view.last_ending.map(|ending| words::ending(ending, None, None));
+            self.endings[index] = view.last_ending.map(|ending| {
+                let known = self.around.black_box.account(index).read(ending);
+                known.unwrap_or_else(|| words::ending(ending, None, None))
+            });
             let incarnation = Incarnation { worker, generation: view.generation };
             if !self.drivers.is_live(incarnation) {
                 continue;

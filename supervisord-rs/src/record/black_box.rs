@@ -1,7 +1,8 @@
 //! The black box: the supervisor's own board, in a file that survives it.
 //!
 //! Page 0 is the header; then a page for each worker: its board in the lower half (live, for
-//! threads of the supervisor), a [`Note`] for its successor in the upper half. Everything is an
+//! threads of the supervisor), a [`Note`] for its successor in the upper half; then an [`Account`] of
+//! the last ending of each. Everything is an
 //! atomic store into mapped memory: no system call, and a SIGKILL at any instant leaves each word
 //! either old or new. `post_mortem` reads it.
 //!
@@ -9,12 +10,14 @@
 //! |---|---|
 //! | `header` | page 0 |
 //! | `note` | what a successor needs to know of a worker |
+//! | `account` | how a worker ended last, in words |
 //! | `carried` | output between a pipe and its file |
 //! | `losses`, `counts` | what is counted where it outlives us |
 //! | `room` | the file, and the room for the next one |
 //! | `fatal` | what the handler of a fatal signal writes |
 //! | `identity` | which boot of the machine, which binary |
 
+mod account;
 mod carried;
 mod counts;
 mod fatal;
@@ -36,6 +39,9 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use workers::board::{SIZE, monotonic_ns};
 use workers::mapping::Mapping;
 
+pub use account::Account;
+use account::account;
+pub(super) use account::place;
 pub use carried::{Begun, CARRIERS, Carried, Carriers};
 pub(super) use counts::COUNTS;
 pub use counts::{Count, Counter};
@@ -112,6 +118,7 @@ impl BlackBox {
         header.boot.store(boot(), Ordering::Relaxed);
         header.pid.store(nix::unistd::getpid().as_raw(), Ordering::Relaxed);
         header.workers.store(u32::try_from(workers.len()).unwrap_or(0), Ordering::Relaxed);
+        header.accounts.store(u32::try_from(capacity + 1).unwrap_or(0), Ordering::Relaxed);
         header.started_at.store(monotonic_ns(), Ordering::Relaxed);
         header.binary.store(binary(), Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::SeqCst);
@@ -143,7 +150,7 @@ impl BlackBox {
     #[must_use]
     pub fn reserve(&self) -> Reserve {
         let homeless = self.homeless.as_ref().map(ToString::to_string);
-        Reserve { runtime_dir: self.runtime_dir.clone(), pages: self.capacity + 1, homeless }
+        Reserve { runtime_dir: self.runtime_dir.clone(), workers: self.capacity, homeless }
     }
 
     /// For the fd store.
@@ -193,6 +200,12 @@ impl BlackBox {
         note(&self.mapping, worker)
     }
 
+    /// How a worker ended last, in words.
+    #[must_use]
+    pub fn account(&self, worker: usize) -> &Account {
+        account(&self.mapping, self.capacity + 1, worker)
+    }
+
     /// How many more workers it has pages for, beside so many.
     #[must_use]
     pub const fn room(&self, workers: usize) -> usize {
@@ -226,6 +239,13 @@ impl BlackBox {
             for (word, past) in words.iter().zip(past) {
                 word.store(past, Ordering::Relaxed);
             }
+        }
+    }
+
+    /// Goes on counting what its streams have carried of its incarnation.
+    pub fn carry_carried(&self, worker: usize, carried: [u64; STREAMS]) {
+        for (word, past) in self.note(worker).carried.iter().zip(carried) {
+            word.store(past, Ordering::Relaxed);
         }
     }
 

@@ -165,6 +165,19 @@ impl Incidents {
         self.open.insert(id, opened);
     }
 
+    /// Goes on with one that a predecessor had opened; `ending`: how it ended, where that is known
+    /// in words; `tail`: its last lines.
+    pub fn resume(
+        &mut self,
+        incident: &Incident,
+        ending: Option<EndingReport>,
+        tail: Option<Tail>,
+    ) {
+        let mut opened = Opened { tail, ..Opened::by_predecessor(incident) };
+        opened.ending = ending.unwrap_or(opened.ending);
+        self.open.entry(incident.id).or_insert(opened);
+    }
+
     /// Settles an incident: `is_live` says whether an incarnation still lives, `is_stalled` whether
     /// it has stopped giving signs of life.
     pub fn settle(
@@ -278,12 +291,10 @@ impl Incidents {
 }
 
 fn fault(incident: &Incident) -> FaultReport {
-    match incident.injected.and_then(|fault| Fault::from_code(fault.code)) {
-        Some(fault) => FaultReport { kind: fault.name().to_owned(), injected: true },
-        None => {
-            FaultReport { kind: words::cause(incident.ending.cause).to_owned(), injected: false }
-        }
-    }
+    let known = incident.injected.and_then(|fault| Fault::from_code(fault.code));
+    // Another version may have ordered one that this binary has no name for.
+    let kind = known.map_or(words::cause(incident.ending.cause), |fault| fault.name());
+    FaultReport { kind: kind.to_owned(), injected: incident.injected.is_some() }
 }
 
 fn leftovers(incident: &Incident, supervisor_died: bool) -> Vec<String> {

@@ -266,11 +266,20 @@ impl Logs {
         }
     }
 
-    /// The last lines of some streams, as soon as what was written up to now has been taken.
+    /// Another incarnation writes to it from now on.
+    pub fn begin_run(&self, stream: StreamId) {
+        if let Some(stream) = self.pool.stream(stream.0) {
+            stream.begin_run();
+        }
+    }
+
+    /// The last lines that the incarnation which writes to these streams has written up to now, as
+    /// soon as they have been taken.
     #[must_use]
     pub fn tail(&self, streams: &[StreamId]) -> Tail {
         let tail = Tail::default();
-        let streams = streams.iter().filter_map(|stream| self.pool.stream(stream.0)).collect();
+        let streams = streams.iter().filter_map(|stream| self.pool.stream(stream.0));
+        let streams = streams.map(|stream| (stream.run(), stream)).collect();
         self.pool.give(Job::tail(streams, Arc::clone(&tail)));
         tail
     }

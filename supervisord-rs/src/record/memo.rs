@@ -10,7 +10,8 @@ mod endings;
 mod losses;
 mod numbers;
 
-use endings::{ending, read_ending};
+pub(super) use endings::ending;
+use endings::read_ending;
 use numbers::{PHASES, WHYS, phase, why};
 
 /// Failures that a successor hears of; the newest.
@@ -150,7 +151,8 @@ fn read_marks(word: u64) -> Marks {
 #[cfg(test)]
 mod tests {
     use supervision::{
-        Cause, Ending, Incarnation, Loss, OpenLoss, Outcome, Phase, Status, Why, WorkerId,
+        Cause, Ending, Incarnation, LaunchFailure, Loss, OpenLoss, Outcome, Phase, Status, Why,
+        WorkerId,
     };
 
     use super::*;
@@ -203,6 +205,37 @@ mod tests {
         let words = words();
         words.write(&memo);
         assert_eq!(words.read(seconds(10)), Some(memo));
+    }
+
+    #[test]
+    fn every_way_to_end_comes_back_as_it_was() {
+        let failed =
+            |stage, transient| Status::NotLaunched(LaunchFailure { stage, errno: 95, transient });
+        let not_launched =
+            numbers::STAGES.iter().flat_map(|&stage| [failed(stage, false), failed(stage, true)]);
+        let other = [
+            Status::Exited(-1),
+            Status::Signaled { signal: 64, core_dumped: false },
+            Status::Returned,
+            Status::Failed,
+            Status::Panicked,
+            Status::Abandoned,
+            Status::Unknown,
+        ];
+        for status in not_launched.chain(other) {
+            for &cause in &numbers::CAUSES {
+                let how = Ending { status, cause };
+                let (word, value) = ending(how);
+                assert_eq!(read_ending(word, value), Some(how));
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_that_was_not_stored_is_not_made_up() {
+        // As binaries stored it that left the step out.
+        let how = read_ending(8 | numbers::cause(Cause::LaunchFailure) << 8, 95);
+        assert_eq!(how, Some(Ending { status: Status::Unknown, cause: Cause::LaunchFailure }));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use supervision::{Cause, Ending, Status};
 use workers::board::{SIZE, monotonic_ns};
 
 use super::append;
-use super::black_box::{Begun, COUNTS, Carried, FILE, Header, MAGIC, binary, boot};
+use super::black_box::{Account, Begun, COUNTS, Carried, FILE, Header, MAGIC, binary, boot, place};
 use crate::isolation::evidence;
 use crate::service_manager;
 pub use past_worker::PastWorker;
@@ -187,7 +187,11 @@ impl PostMortem {
             pid: header.pid.load(Ordering::Relaxed),
             died_at,
             last_incident: header.last_incident.load(Ordering::Relaxed).min(u64::from(u32::MAX)),
-            workers: pages[1..=workers].iter().filter_map(PastWorker::read).collect(),
+            workers: pages[1..=workers]
+                .iter()
+                .enumerate()
+                .filter_map(|(index, page)| PastWorker::read(page, account(&pages, header, index)))
+                .collect(),
             gave_way: header.gives_way.load(Ordering::Relaxed) == 1,
             was_stopping: header.is_stopping.load(Ordering::Relaxed) == 1,
             is_same_binary: header.binary.load(Ordering::Relaxed) == binary() && binary() != 0,
@@ -228,6 +232,16 @@ impl PostMortem {
             _ => evidence::of_domain(status, reading),
         }
     }
+}
+
+/// How a worker ended last, in words, where there is a place for that.
+fn account<'a>(pages: &'a [Page], header: &Header, worker: usize) -> Option<&'a Account> {
+    let first = header.accounts.load(Ordering::Relaxed) as usize;
+    let (page, offset) = place(worker);
+    let page = pages.get(first.checked_add(page)?).filter(|_| first > 0)?;
+    // SAFETY: an account lies within its page, aligned as a page is; every bit pattern is valid for
+    // atomics.
+    Some(unsafe { &*std::ptr::from_ref(page).byte_add(offset).cast::<Account>() })
 }
 
 /// From the beginning: earlier holders share the position.

@@ -146,7 +146,7 @@ impl Drivers {
             let captures = launch.captured().map(|(stream, _)| stream_name(&launch.name, stream));
             // Those that were not passed on are opened when they are needed.
             if captures.into_iter().any(|name| self.logs.has_heritage(&name)) {
-                let _ = self.outputs(WorkerId(worker), &launch);
+                let _ = self.open_streams(WorkerId(worker), &launch);
             }
         }
         for domain in 0..self.domains.len() {

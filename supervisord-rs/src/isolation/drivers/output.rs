@@ -24,9 +24,8 @@ pub(super) struct Outputs {
 }
 
 impl Drivers {
-    /// Where the output of a worker goes: into its captured streams, opened when first needed, or
-    /// past us.
-    pub(super) fn outputs(&mut self, worker: WorkerId, launch: &Launch) -> Result<Outputs> {
+    /// Opens the captured streams of a worker, if they are not open.
+    pub(super) fn open_streams(&mut self, worker: WorkerId, launch: &Launch) -> Result<()> {
         let logs = &launch.logs;
         if self.streams[worker.index()].is_none() {
             let mut streams = Vec::new();
@@ -54,6 +53,17 @@ impl Drivers {
                 }
             }
             self.streams[worker.index()] = Some(streams);
+        }
+        Ok(())
+    }
+
+    /// Where the output of a worker's next incarnation goes: into its captured streams, opened when
+    /// first needed, or past us.
+    pub(super) fn outputs(&mut self, worker: WorkerId, launch: &Launch) -> Result<Outputs> {
+        self.open_streams(worker, launch)?;
+        let logs = &launch.logs;
+        for stream in self.streams[worker.index()].iter().flatten() {
+            self.logs.begin_run(*stream);
         }
         let mut captured = self.streams[worker.index()].iter().flatten();
         let mut target = |stream: &str, sink: &Sink| -> Result<OwnedFd> {

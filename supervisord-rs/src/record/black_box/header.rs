@@ -44,6 +44,8 @@ pub(in crate::record) struct Header {
     pub(in crate::record) carried: [Carried; CARRIERS + PAST_HANDS],
     /// What is counted over all supervisors.
     pub(in crate::record) counts: [AtomicU64; COUNTS],
+    /// The first page of the accounts of endings; 0: it has none.
+    pub(in crate::record) accounts: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Header>() <= SIZE);

@@ -1,4 +1,4 @@
-//! What streams of output have lost, counted where it outlives us.
+//! What streams of output have lost and carried, counted where it outlives us.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -47,6 +47,12 @@ impl Losses {
     #[must_use]
     pub fn unmarked(&self) -> &AtomicU64 {
         &self.words()[1]
+    }
+
+    /// Carried of the incarnation that writes to it now, or wrote to it last.
+    #[must_use]
+    pub fn carried(&self) -> &AtomicU64 {
+        &note(&self.mapping, self.worker).carried[self.stream]
     }
 
     fn words(&self) -> &[AtomicU64; 2] {

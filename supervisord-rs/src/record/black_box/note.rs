@@ -44,6 +44,8 @@ pub struct Note {
     pub(in crate::record) in_flight: AtomicU64,
     /// Bytes of its streams that were lost: by stream, in all and not yet marked in the file.
     pub(in crate::record) losses: [[AtomicU64; 2]; STREAMS],
+    /// Bytes that its streams have carried of its present incarnation, or its last one.
+    pub(in crate::record) carried: [AtomicU64; STREAMS],
 }
 
 const _: () = assert!(size_of::<Board>() <= NOTE && size_of::<Note>() <= SIZE - NOTE);

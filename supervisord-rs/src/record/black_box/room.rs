@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use workers::board::SIZE;
 
+use super::account;
+
 /// Name of the file in the runtime directory.
 pub const FILE: &str = "blackbox";
 /// Its name until it is complete.
@@ -19,7 +21,7 @@ pub(super) const WORKERS_MAX: usize = 16 * 1024;
 #[derive(Clone, Debug)]
 pub struct Reserve {
     pub(super) runtime_dir: PathBuf,
-    pub(super) pages: usize,
+    pub(super) workers: usize,
     /// Why the present one is in no file.
     pub(super) homeless: Option<String>,
 }
@@ -31,7 +33,7 @@ impl Reserve {
     /// What open(2) or posix_fallocate(3) say; ENOSPC when the directory is full.
     pub fn make(&self) -> io::Result<()> {
         let file = open(&self.runtime_dir)?;
-        let length = i64::try_from(self.pages * SIZE).unwrap_or(i64::MAX);
+        let length = i64::try_from(pages(self.workers)?.get() * SIZE).unwrap_or(i64::MAX);
         nix::fcntl::posix_fallocate(&file, 0, length)?;
         Ok(())
     }
@@ -52,7 +54,7 @@ pub(super) fn pages(workers: usize) -> io::Result<NonZeroUsize> {
     if workers > WORKERS_MAX {
         return Err(io::Error::other(format!("more than {WORKERS_MAX} workers")));
     }
-    Ok(NonZeroUsize::MIN.saturating_add(workers))
+    Ok(NonZeroUsize::MIN.saturating_add(workers + account::pages(workers)))
 }
 
 /// The file under the temporary name. Replaces a FIFO or a link in its place.

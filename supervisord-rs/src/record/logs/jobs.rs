@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::hands::Hands;
 use super::pool::Pool;
-use super::stream::Stream;
+use super::stream::{Run, Stream};
 use super::target::Target;
 use super::turn::Deferred;
 use super::{Tail, aside, lock};
@@ -25,7 +25,7 @@ const BEHIND_MAX: usize = 3;
 pub(super) enum Job {
     /// The last lines of some streams; `lines`: of those that were looked at already.
     Tail {
-        streams: Vec<Arc<Stream>>,
+        streams: Vec<(Run, Arc<Stream>)>,
         lines: Vec<String>,
         tail: Tail,
         end: Instant,
@@ -54,7 +54,7 @@ impl Job {
         }
     }
 
-    pub(super) fn tail(streams: Vec<Arc<Stream>>, tail: Tail) -> Self {
+    pub(super) fn tail(streams: Vec<(Run, Arc<Stream>)>, tail: Tail) -> Self {
         Self::Tail { streams, lines: Vec::new(), tail, end: Instant::now() + TURN_WAIT }
     }
 
@@ -95,15 +95,15 @@ impl Pool {
     /// Where a target hangs, only what we remember.
     fn tail(
         self: &Arc<Self>,
-        mut streams: Vec<Arc<Stream>>,
+        mut streams: Vec<(Run, Arc<Stream>)>,
         mut lines: Vec<String>,
         tail: Tail,
         end: Instant,
         hands: &mut Hands,
     ) {
-        while let Some(stream) = streams.first().cloned() {
+        while let Some((run, stream)) = streams.first().cloned() {
             if let Some(last) =
-                self.carry_now(&stream, hands, |target| stream.last_lines(Some(target)))
+                self.carry_now(&stream, hands, |target| stream.last_lines(run, Some(target)))
             {
                 lines.extend(last);
             } else {
@@ -113,7 +113,7 @@ impl Pool {
                 if !self.has_to_do_without(&stream, job, end) {
                     return;
                 }
-                lines.extend(stream.last_lines(None));
+                lines.extend(stream.last_lines(run, None));
             }
             streams.remove(0);
         }

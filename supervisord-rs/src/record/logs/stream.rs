@@ -1,6 +1,7 @@
 //! One captured stream: the output from its pipe goes to its target, as bytes where no lines are
 //! needed.
 
+mod run;
 mod writing;
 
 use std::io;
@@ -24,6 +25,8 @@ use super::{Notice, StreamPlan, lock};
 use crate::record::black_box::Losses;
 use crate::record::echo::Echo;
 use crate::record::stable_hash::stable_hash;
+pub(super) use run::Run;
+use run::{Recent, last_of};
 
 /// Pieces before another stream gets its turn.
 const ROUNDS: usize = 64;
@@ -56,10 +59,12 @@ pub(super) struct Stream {
     /// Bytes taken out of the pipe; locked for the taking itself, so that a count and the pipe
     /// agree.
     taken: Mutex<u64>,
+    /// Where the present incarnation's part begins; it has no end yet.
+    run: Mutex<Run>,
     /// Held by the thread that carries.
     carrier: Mutex<Carrier>,
     /// The last bytes that were taken. Beside the carrier, which a thread that hangs keeps locked.
-    recent: Mutex<Vec<u8>>,
+    recent: Mutex<Recent>,
     watched: Mutex<Option<Watched>>,
     changes_lines: bool,
     echo: Option<Echo>,
@@ -123,6 +128,10 @@ impl Stream {
             ours,
             theirs,
             taken: Mutex::new(0),
+            run: Mutex::new(Run {
+                before: losses.carried().load(Ordering::Relaxed),
+                ..Run::default()
+            }),
             carrier: Mutex::new(Carrier {
                 format: Formatter::new(&plan.worker, plan.stream, plan.line, by_line),
                 in_trouble: false,
@@ -164,6 +173,20 @@ impl Stream {
         let taken = lock(&self.taken);
         let from = *taken + waiting(&self.ours);
         *lock(&self.watched) = Some(Watched::new(pattern, token, from));
+    }
+
+    /// Another incarnation writes to it from now on.
+    pub(super) fn begin_run(&self) {
+        let taken = lock(&self.taken);
+        let from = *taken + waiting(&self.ours);
+        *lock(&self.run) = Run { from, ..Run::default() };
+        self.losses.carried().store(0, Ordering::Relaxed);
+    }
+
+    /// What the present incarnation has written up to now.
+    pub(super) fn run(&self) -> Run {
+        let taken = lock(&self.taken);
+        Run { to: *taken + waiting(&self.ours), ..*lock(&self.run) }
     }
 
     /// Another thread has its target now.
@@ -248,13 +271,18 @@ impl Stream {
     ) -> usize {
         let mut taken = lock(&self.taken);
         let mut start = *taken;
+        // What a predecessor had taken is not counted again.
+        let is_own = std::ptr::eq(from, &self.ours);
         let count = if hands.can_hold() {
             hands.take(from, self.number)
         } else {
             read(from, &mut hands.buffer).unwrap_or(0)
         };
-        if std::ptr::eq(from, &self.ours) {
+        if is_own {
             *taken += count as u64;
+            let run = *lock(&self.run);
+            let carried = run.before + taken.saturating_sub(run.from);
+            self.losses.carried().store(carried, Ordering::Relaxed);
         }
         drop(taken);
         let mut rest = count;
@@ -265,17 +293,17 @@ impl Stream {
             }
             // The buffer is put back below: what is written from it is written by these very hands.
             let buffer = std::mem::take(&mut hands.buffer);
-            self.show(&buffer[..seen], start, pool);
+            self.show(&buffer[..seen], start, is_own, pool);
             self.put(carrier, target, &buffer[..seen], is_held.then_some(rest), hands, pool);
             hands.buffer = buffer;
             rest -= seen;
-            start += seen as u64;
+            start += if is_own { seen as u64 } else { 0 };
         }
         count
     }
 
     /// To those who look at what is taken. `start`: how many bytes came before.
-    fn show(&self, bytes: &[u8], start: u64, pool: &Arc<Pool>) {
+    fn show(&self, bytes: &[u8], start: u64, is_own: bool, pool: &Arc<Pool>) {
         let mut watched = lock(&self.watched);
         if let Some(token) = watched.as_mut().and_then(|watch| watch.look(bytes, start)) {
             *watched = None;
@@ -285,13 +313,7 @@ impl Stream {
         if let Some(echo) = &self.echo {
             echo.show(&self.worker, bytes);
         }
-        let mut recent = lock(&self.recent);
-        if bytes.len() >= RECENT {
-            recent.clear();
-        }
-        recent.extend_from_slice(&bytes[bytes.len().saturating_sub(RECENT)..]);
-        let excess = recent.len().saturating_sub(RECENT);
-        recent.drain(..excess);
+        lock(&self.recent).add(bytes, start, is_own);
     }
 
     /// Drops what is in the pipe, since its target hangs. How many bytes.
@@ -311,24 +333,22 @@ impl Stream {
         dropped
     }
 
-    /// The last lines that were written, as text. `target`: the file may be looked at, since the
+    /// The last lines that a run wrote, as text. `target`: the file may be looked at, since the
     /// caller has its turn.
-    pub(super) fn last_lines(&self, target: Option<&Target>) -> Vec<String> {
-        let lines = last_of(&lock(&self.recent));
+    pub(super) fn last_lines(&self, run: Run, target: Option<&Target>) -> Vec<String> {
+        let taken = *lock(&self.taken);
+        let lines = last_of(lock(&self.recent).of(run));
         let file =
             target.and_then(|target| target.file.as_ref()).filter(|_| self.output == Output::File);
-        match file {
+        match (file, run.in_file(taken)) {
             // A predecessor took what is in none of our memory.
-            Some(file) if lines.len() < LAST_LINES => last_of(&lock(file).end(RECENT)),
-            Some(_) | None => lines,
+            (Some(file), Some(own)) if lines.len() < LAST_LINES => {
+                let end = lock(file).end(own);
+                last_of(&end[end.len().saturating_sub(own)..])
+            }
+            _ => lines,
         }
     }
-}
-
-fn last_of(bytes: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(|line| (*line).to_owned()).collect()
 }
 
 /// A number that stands for a stream, by its name: never 0.

@@ -1,10 +1,13 @@
 //! How something ended, as two words.
 
-use supervision::{Ending, LaunchFailure, LaunchStage, Status};
+use supervision::{Ending, LaunchFailure, Status};
 
 use super::{index, numbers};
 
-pub(super) fn ending(ending: Ending) -> (u64, u64) {
+/// Where the step of a launch that failed stands in the first word; 0 there: not known.
+const STAGE_AT: u32 = 16;
+
+pub(in crate::record) fn ending(ending: Ending) -> (u64, u64) {
     let number = |number: i32| u64::from(number.cast_unsigned());
     let (kind, value) = match ending.status {
         Status::Unknown => (0, 0),
@@ -15,16 +18,23 @@ pub(super) fn ending(ending: Ending) -> (u64, u64) {
         Status::Failed => (5, 0),
         Status::Panicked => (6, 0),
         Status::Abandoned => (7, 0),
-        // At which step is for the record, not for the successor.
-        Status::NotLaunched(failure) => (8 + u64::from(failure.transient), number(failure.errno)),
+        Status::NotLaunched(failure) => {
+            let stage = (numbers::stage(failure.stage) + 1) << STAGE_AT;
+            ((8 + u64::from(failure.transient)) | stage, number(failure.errno))
+        }
     };
     (kind | numbers::cause(ending.cause) << 8, value)
 }
 
 pub(super) fn read_ending(word: u64, value: u64) -> Option<Ending> {
     let number = u32::try_from(value).ok()?.cast_signed();
-    let not_launched = |transient| {
-        Status::NotLaunched(LaunchFailure { stage: LaunchStage::Exec, errno: number, transient })
+    let stage = match word >> STAGE_AT {
+        0 => None,
+        stage => Some(*numbers::STAGES.get(index(stage - 1))?),
+    };
+    let not_launched = |transient| match stage {
+        Some(stage) => Status::NotLaunched(LaunchFailure { stage, errno: number, transient }),
+        None => Status::Unknown,
     };
     let status = match word & 0xff {
         0 => Status::Unknown,
@@ -39,5 +49,5 @@ pub(super) fn read_ending(word: u64, value: u64) -> Option<Ending> {
         9 => not_launched(true),
         _ => return None,
     };
-    Some(Ending { status, cause: *numbers::CAUSES.get(index(word >> 8))? })
+    Some(Ending { status, cause: *numbers::CAUSES.get(index(word >> 8 & 0xff))? })
 }

@@ -7,8 +7,9 @@ use supervision::{FaultId, Memo, Phase};
 use workers::board::{Board, Reading, monotonic_ns};
 
 use super::Page;
+use crate::control::protocol::EndingReport;
 use crate::isolation::Evidence;
-use crate::record::black_box::{NOTE, Note, ProcessMark, STREAMS};
+use crate::record::black_box::{Account, NOTE, Note, ProcessMark, STREAMS};
 
 /// What is known of one of its workers.
 #[derive(Debug)]
@@ -33,13 +34,17 @@ pub struct PastWorker {
     /// Bytes that its streams had lost, and the cell that it was the first member of: in all, and
     /// not marked in the file yet.
     pub losses: [[u64; 2]; STREAMS],
+    /// Bytes that its streams have carried of its incarnation.
+    pub carried: [u64; STREAMS],
+    /// How its last incarnation ended, in words.
+    pub ending: Option<EndingReport>,
     pub(super) fault: Option<(FaultId, u64)>,
     pub(super) reading: Option<Reading>,
 }
 
 impl PastWorker {
     /// `None` when the page makes no sense.
-    pub(super) fn read(page: &Page) -> Option<Self> {
+    pub(super) fn read(page: &Page, account: Option<&Account>) -> Option<Self> {
         // SAFETY: the note lies in the upper half of the page, aligned; the board in the lower.
         // Atomics take any bits.
         let (board, note) = unsafe {
@@ -88,12 +93,14 @@ impl PastWorker {
             said_ready: is_present(&note.ready_generation),
             stop_ordered: is_present(&note.stop_generation),
             plan: note.plan.load(Ordering::Relaxed),
+            ending: memo.last_ending.and_then(|ending| account?.read(ending)),
             memo,
             progress,
             in_flight,
             losses: std::array::from_fn(|stream| {
                 std::array::from_fn(|word| note.losses[stream][word].load(Ordering::Relaxed))
             }),
+            carried: std::array::from_fn(|stream| note.carried[stream].load(Ordering::Relaxed)),
             fault: (fault.code != 0 && ordered_at <= now).then_some((fault, ordered_at)),
             reading,
         })
