@@ -156,6 +156,8 @@ struct Daemon {
     unwritten: Vec<failures::Unwritten>,
     /// Whether a turn was broken off so that other inputs get their chance.
     has_more: bool,
+    /// When the time of several turns that follow each other at once is over.
+    common_end: Option<Duration>,
     /// How often was looked at what has come since a judgement was due.
     looks: usize,
     /// When the service manager last heard that the loop turns.
@@ -209,6 +211,7 @@ impl Daemon {
             plans: BTreeMap::new(),
             unwritten: Vec::new(),
             has_more: false,
+            common_end: None,
             looks: 0,
             said_alive: Duration::ZERO,
             lapse: lapse::Lapse::new(Duration::from_nanos(monotonic_ns())),

@@ -31,7 +31,7 @@ pub struct Disturbance {
 }
 
 /// Every disturbance. Each could hold a loop for seconds or for ever.
-pub const ALL: [Disturbance; 15] = [
+pub const ALL: [Disturbance; 16] = [
     plain("nothing", no_workers, quiet),
     plain("keeper of descriptors stopped, a worker dies", victim, stopped_keeper),
     plain("a traced worker dies", victim, traced_worker),
@@ -53,6 +53,7 @@ pub const ALL: [Disturbance; 15] = [
     plain("200 workers that end at once", restless, crash_loop),
     without_cgroups("the same sessions, without cgroups", large_tree, stop_large_tree),
     without_cgroups("the same 200, without cgroups", restless, crash_loop),
+    without_cgroups("the same datagrams, without cgroups", victim, datagram_flood),
 ];
 
 /// Where there are no cgroups, or they are not ours to use.

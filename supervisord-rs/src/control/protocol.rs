@@ -90,6 +90,16 @@ pub struct LoopReport {
     pub longest_us: u64,
     /// What that one was spent on: `workers`, `signal`, `beside`, `request`, `deadline` or `tasks`.
     pub longest_in: String,
+    /// 99 of 100 took no more of a processor's time: what the loop did itself. The rest of a turn's
+    /// length is that of a machine which ran something else.
+    #[serde(default)]
+    pub cpu_p99_us: u64,
+    /// The most.
+    #[serde(default)]
+    pub cpu_longest_us: u64,
+    /// What that one was spent on.
+    #[serde(default)]
+    pub cpu_longest_in: String,
     /// How many were how long; the difference of two reports is what happened between them.
     pub histogram: Vec<TurnCount>,
 }

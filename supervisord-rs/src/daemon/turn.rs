@@ -19,9 +19,14 @@ impl Daemon {
     pub(super) fn turn(&mut self, event: Option<Event>) {
         self.count_lapse(self.now());
         self.has_more = false;
-        let end = self.now().saturating_add(BUDGET);
+        let end = self.common_end.unwrap_or_else(|| self.now().saturating_add(BUDGET));
         if let Some(event) = event {
             self.tell(event);
+        }
+        if self.common_end.is_some_and(|end| self.now() > end) {
+            self.remember();
+            self.has_more = true;
+            return;
         }
         while self.carry_out(end) {
             if let Some(event) = self.drivers.next_event() {
@@ -151,9 +156,12 @@ impl Daemon {
     /// Takes what has come meanwhile, by whatever way: a deadline judges by what was not heard.
     /// False: there may be more, and others get their turn first.
     pub(super) fn hear_all(&mut self) -> bool {
+        // All of it is told, and one budget serves what follows from it: there may be hundreds.
+        self.common_end = Some(self.now().saturating_add(BUDGET));
         while let Some(said) = self.beside.take() {
             self.on_said(said);
         }
+        self.common_end = None;
         let end = self.now().saturating_add(BUDGET);
         loop {
             let may_be_more = self.drivers.collect();

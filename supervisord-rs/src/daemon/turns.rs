@@ -1,8 +1,12 @@
 //! How long the loop is held: each stretch of work until it looks at its sources again, or sleeps,
 //! counted by its length. By the clock, so that time in which the machine ran another process
-//! counts too, as workers notice it.
+//! counts too, as workers notice it; and by the processor, so that what the loop does itself can be
+//! told from that.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
 
 use workers::board::monotonic_ns;
 
@@ -51,7 +55,16 @@ impl Work {
 /// The record. One thread writes it; any may read.
 #[derive(Debug)]
 pub(super) struct Turns {
-    /// When the present turn began, in monotonic nanoseconds.
+    /// By the clock.
+    by_clock: Lengths,
+    /// By what the loop's thread ran.
+    by_processor: Lengths,
+}
+
+/// How many were how long, in one way to measure.
+#[derive(Debug)]
+struct Lengths {
+    /// When the present turn began, in nanoseconds.
     began: AtomicU64,
     longest_us: AtomicU64,
     longest_in: AtomicU8,
@@ -61,10 +74,8 @@ pub(super) struct Turns {
 impl Default for Turns {
     fn default() -> Self {
         Self {
-            began: AtomicU64::new(monotonic_ns()),
-            longest_us: AtomicU64::new(0),
-            longest_in: AtomicU8::new(Work::Tasks as u8),
-            counts: [const { AtomicU64::new(0) }; BUCKETS],
+            by_clock: Lengths::since(monotonic_ns()),
+            by_processor: Lengths::since(processor_ns()),
         }
     }
 }
@@ -72,12 +83,49 @@ impl Default for Turns {
 impl Turns {
     /// A turn begins: the loop has slept, or has not turned yet.
     pub(super) fn begin(&self) {
-        self.began.store(monotonic_ns(), Ordering::Relaxed);
+        self.by_clock.began.store(monotonic_ns(), Ordering::Relaxed);
+        self.by_processor.began.store(processor_ns(), Ordering::Relaxed);
     }
 
     /// A turn is over, and the next one begins.
     pub(super) fn end(&self, work: Work) {
-        let now = monotonic_ns();
+        self.by_clock.end(monotonic_ns(), work);
+        self.by_processor.end(processor_ns(), work);
+    }
+
+    /// All turns since the start.
+    pub(super) fn report(&self) -> LoopReport {
+        let (by_clock, by_processor) = (self.by_clock.counts(), self.by_processor.counts());
+        LoopReport {
+            turns: by_clock.iter().sum(),
+            p50_us: self.by_clock.within(50, &by_clock),
+            p99_us: self.by_clock.within(99, &by_clock),
+            longest_us: self.by_clock.longest_us.load(Ordering::Relaxed),
+            longest_in: self.by_clock.longest_in(),
+            cpu_p99_us: self.by_processor.within(99, &by_processor),
+            cpu_longest_us: self.by_processor.longest_us.load(Ordering::Relaxed),
+            cpu_longest_in: self.by_processor.longest_in(),
+            histogram: by_clock
+                .iter()
+                .enumerate()
+                .filter(|(_, count)| **count > 0)
+                .map(|(bucket, count)| TurnCount { below_us: end_of(bucket), turns: *count })
+                .collect(),
+        }
+    }
+}
+
+impl Lengths {
+    fn since(began: u64) -> Self {
+        Self {
+            began: AtomicU64::new(began),
+            longest_us: AtomicU64::new(0),
+            longest_in: AtomicU8::new(Work::Tasks as u8),
+            counts: [const { AtomicU64::new(0) }; BUCKETS],
+        }
+    }
+
+    fn end(&self, now: u64, work: Work) {
         let took_us = now.saturating_sub(self.began.swap(now, Ordering::Relaxed)) / 1000;
         self.counts[bucket(took_us)].fetch_add(1, Ordering::Relaxed);
         if took_us > self.longest_us.load(Ordering::Relaxed) {
@@ -86,34 +134,32 @@ impl Turns {
         }
     }
 
-    /// All turns since the start.
-    pub(super) fn report(&self) -> LoopReport {
-        let counts: Vec<(usize, u64)> =
-            self.counts.iter().map(|count| count.load(Ordering::Relaxed)).enumerate().collect();
-        let turns = counts.iter().map(|(_, count)| count).sum();
-        let longest_us = self.longest_us.load(Ordering::Relaxed);
-        let longest_in = usize::from(self.longest_in.load(Ordering::Relaxed));
-        let within = |percent: u64| {
-            let mut seen = 0;
-            let reached = counts.iter().find(|(_, count)| {
-                seen += count;
-                seen * 100 >= turns * percent
-            });
-            reached.map_or(0, |(bucket, _)| end_of(*bucket)).min(longest_us)
-        };
-        LoopReport {
-            turns,
-            p50_us: within(50),
-            p99_us: within(99),
-            longest_us,
-            longest_in: Work::ALL.get(longest_in).map_or("", |work| work.name()).to_owned(),
-            histogram: counts
-                .iter()
-                .filter(|(_, count)| *count > 0)
-                .map(|(bucket, count)| TurnCount { below_us: end_of(*bucket), turns: *count })
-                .collect(),
-        }
+    fn counts(&self) -> [u64; BUCKETS] {
+        self.counts.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
+
+    /// So many in a hundred took no longer, in microseconds.
+    fn within(&self, percent: u64, counts: &[u64; BUCKETS]) -> u64 {
+        let turns: u64 = counts.iter().sum();
+        let mut seen = 0;
+        let reached = counts.iter().position(|count| {
+            seen += count;
+            seen * 100 >= turns * percent
+        });
+        reached.map_or(0, end_of).min(self.longest_us.load(Ordering::Relaxed))
+    }
+
+    fn longest_in(&self) -> String {
+        let work = Work::ALL.get(usize::from(self.longest_in.load(Ordering::Relaxed)));
+        work.map_or("", |work| work.name()).to_owned()
+    }
+}
+
+/// How much this thread has run.
+fn processor_ns() -> u64 {
+    let ran =
+        clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from);
+    u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn bucket(us: u64) -> usize {
@@ -152,11 +198,12 @@ mod tests {
             turns.begin();
             turns.end(Work::Workers);
         }
-        turns.began.store(monotonic_ns() - 1_000_000_000, Ordering::Relaxed);
+        turns.by_clock.began.store(monotonic_ns() - 1_000_000_000, Ordering::Relaxed);
         turns.end(Work::Request);
         let report = turns.report();
         assert_eq!((report.turns, report.longest_in.as_str()), (100, "request"));
         assert!(report.longest_us >= 1_000_000 && report.p99_us < 1_000_000, "{report:?}");
+        assert!(report.cpu_longest_us < 1_000_000, "it only waited: {report:?}");
         assert_eq!(report.histogram.iter().map(|count| count.turns).sum::<u64>(), 100);
     }
 }

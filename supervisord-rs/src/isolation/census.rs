@@ -142,7 +142,7 @@ impl Census {
         self.put(Job::Signal(errand));
     }
 
-    /// Has those killed that a look has found.
+    /// Has everyone in a cgroup killed, and those that a look has found.
     pub(super) fn kill(&self, kin: Kin, others: Vec<Relative>) {
         self.put(Job::Kill(kin, others));
     }
@@ -214,7 +214,7 @@ impl Shared {
     fn carry_out(&self, job: Job) {
         match job {
             Job::Signal(errand) => self.go(&errand),
-            Job::Kill(kin, others) => kin.signal(others, libc::SIGKILL, false),
+            Job::Kill(kin, others) => kin.kill(others),
             Job::Read(pid, start_time) => self.read(pid, start_time),
         }
     }

@@ -19,17 +19,17 @@ mod limits;
 mod place;
 mod refusal;
 
-use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use supervision::LaunchStage;
 
+use super::closer;
 use super::family::house_of;
 use super::launch::Plan;
 use crate::config::settings::CgroupLimits;
@@ -49,7 +49,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Where our leaves are, or why there are none.
 #[derive(Debug)]
 pub(super) struct Cgroups {
-    root: Result<Rc<Root>, Refusal>,
+    root: Result<Arc<Root>, Refusal>,
 }
 
 /// The directory that all leaves are in.
@@ -67,7 +67,7 @@ impl Cgroups {
         if let Err(refusal) = &root {
             tracing::debug!(?refusal, "no cgroups: process trees are walked instead");
         }
-        let cgroups = Self { root: root.map(Rc::new) };
+        let cgroups = Self { root: root.map(Arc::new) };
         if cgroups.root.is_err() || cgroups.is_usable() {
             return cgroups;
         }
@@ -88,19 +88,11 @@ impl Cgroups {
             Err(refusal) => return Err(refusal.clone()),
         };
         let first = root.path.join(name);
-        let leaf = Leaf {
-            root: Rc::clone(root),
-            limits: limits.clone(),
-            first: first.clone(),
-            path: RefCell::new(first),
-            serial: Cell::new(0),
-            is_spent: Cell::new(false),
-            oom_kills: Cell::new(0),
-        };
+        let leaf = Leaf::new(root, limits, first.clone(), Present::at(first, 0));
         match root.make(&leaf.path()) {
             Ok(()) => {}
             // A predecessor's, which was killed.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => leaf.is_spent.set(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => leaf.spend(),
             Err(error) if limits.is_empty() => {
                 tracing::debug!(%error, path = %leaf.path().display(), "no cgroup");
                 return Ok(None);
@@ -122,15 +114,8 @@ impl Cgroups {
             .strip_prefix(name)?
             .strip_prefix(SERIAL)
             .map_or(Some(0), |serial| serial.parse().ok())?;
-        let leaf = Leaf {
-            root: Rc::clone(root),
-            limits: limits.clone(),
-            first: root.path.join(name),
-            path: RefCell::new(root.path.join(found)),
-            serial: Cell::new(serial),
-            is_spent: Cell::new(false),
-            oom_kills: Cell::new(0),
-        };
+        let present = Present::at(root.path.join(found), serial);
+        let leaf = Leaf::new(root, limits, root.path.join(name), present);
         if let Err(refusal) = leaf.enforce() {
             tracing::error!(
                 name,
@@ -220,46 +205,88 @@ impl Root {
 /// The cgroup of one process and all that it starts.
 #[derive(Debug)]
 pub(super) struct Leaf {
-    root: Rc<Root>,
+    root: Arc<Root>,
     limits: CgroupLimits,
     first: PathBuf,
-    path: RefCell<PathBuf>,
-    serial: Cell<u32>,
+    present: Mutex<Present>,
+}
+
+/// Where it is now.
+#[derive(Debug)]
+struct Present {
+    path: PathBuf,
+    serial: u32,
     /// Whether it was killed: no process can start in it any more (see [`Cgroups::is_usable`]).
-    is_spent: Cell<bool>,
+    is_spent: bool,
     /// The count of the OOM killer at the last question.
-    oom_kills: Cell<u64>,
+    oom_kills: u64,
+}
+
+impl Present {
+    const fn at(path: PathBuf, serial: u32) -> Self {
+        Self { path, serial, is_spent: false, oom_kills: 0 }
+    }
 }
 
 impl Leaf {
+    fn new(root: &Arc<Root>, limits: &CgroupLimits, first: PathBuf, present: Present) -> Self {
+        Self { root: Arc::clone(root), limits: limits.clone(), first, present: Mutex::new(present) }
+    }
+
+    fn present(&self) -> MutexGuard<'_, Present> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn path(&self) -> PathBuf {
-        self.path.borrow().clone()
+        self.present().path.clone()
+    }
+
+    /// It is killed, or about to be: the next process is born in another one.
+    pub(super) fn spend(&self) {
+        self.present().is_spent = true;
     }
 
     /// To be born in it, with its limits in force. One that was killed is empty by now, and another
-    /// takes its place.
+    /// takes its place. May wait: the kernel has one lock for changes of all cgroups.
     pub(super) fn directory(&self) -> Result<OwnedFd, Refusal> {
-        while self.is_spent.get() {
-            remove_tree(&self.path());
-            self.serial.set(self.serial.get().wrapping_add(1));
-            let mut next = self.first.clone().into_os_string();
-            next.push(format!("{SERIAL}{}", self.serial.get()));
-            match self.root.make(Path::new(&next)) {
-                Ok(()) => self.is_spent.set(false),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Refusal::directory(Path::new(&next), &error)),
-            }
-            self.path.replace(next.into());
-            self.oom_kills.set(0);
-        }
-        let path = self.path();
-        // Another process with the right may have removed an empty one.
-        if !path.exists() {
-            self.root.make(&path).map_err(|error| Refusal::directory(&path, &error))?;
-            self.oom_kills.set(0);
-        }
+        let path = self.place()?;
         self.enforce()?;
         Ok(File::open(&path).map_err(|error| Refusal::directory(&path, &error))?.into())
+    }
+
+    /// Where the next process is born.
+    fn place(&self) -> Result<PathBuf, Refusal> {
+        let (path, serial, is_spent) = {
+            let present = self.present();
+            (present.path.clone(), present.serial, present.is_spent)
+        };
+        let (path, serial) = if is_spent {
+            remove_tree(&path);
+            self.make_next(serial)?
+        } else if path.exists() {
+            return Ok(path);
+        } else {
+            // Another process with the right may have removed an empty one.
+            self.root.make(&path).map_err(|error| Refusal::directory(&path, &error))?;
+            (path, serial)
+        };
+        // Nothing waits for a change of cgroups to learn where the present one is.
+        *self.present() = Present::at(path.clone(), serial);
+        Ok(path)
+    }
+
+    fn make_next(&self, mut serial: u32) -> Result<(PathBuf, u32), Refusal> {
+        loop {
+            serial = serial.wrapping_add(1);
+            let mut next = self.first.clone().into_os_string();
+            next.push(format!("{SERIAL}{serial}"));
+            let next = PathBuf::from(next);
+            match self.root.make(&next) {
+                Ok(()) => return Ok((next, serial)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Refusal::directory(&next, &error)),
+            }
+        }
     }
 
     fn enforce(&self) -> Result<(), Refusal> {
@@ -274,19 +301,13 @@ impl Leaf {
     /// made.
     pub(super) fn take_oom_kill(&self) -> bool {
         let now = limits::oom_kills(&self.path());
-        now > self.oom_kills.replace(now)
+        now > std::mem::replace(&mut self.present().oom_kills, now)
     }
 
     /// Bytes of memory that it uses, and at most has used; none without limits, or without the
     /// controller.
     pub(super) fn memory(&self) -> (Option<u64>, Option<u64>) {
         if self.limits.is_empty() { (None, None) } else { limits::memory(&self.path()) }
-    }
-
-    /// Kills everyone in it, whatever they fork meanwhile.
-    pub(super) fn kill(&self) -> io::Result<()> {
-        self.is_spent.set(true);
-        fs::write(self.path().join("cgroup.kill"), "1")
     }
 
     /// Who is in it, those in cgroups below it included. The dead are not.
@@ -325,6 +346,11 @@ impl Members {
         pids
     }
 
+    /// Kills everyone in it, whatever they fork meanwhile. May wait, as [`Leaf::directory`].
+    pub(super) fn kill(&self) -> io::Result<()> {
+        fs::write(self.path.join("cgroup.kill"), "1")
+    }
+
     /// See [`Leaf::contains`].
     pub(super) fn contain(&self, pid: i32) -> bool {
         place::is_below(&self.mount, pid, &self.path) && process_table::is_alive(pid)
@@ -332,8 +358,10 @@ impl Members {
 }
 
 impl Drop for Leaf {
+    /// Elsewhere: that may wait, as [`Leaf::directory`].
     fn drop(&mut self) {
-        remove_tree(&self.path());
+        let path = self.path();
+        closer::run(move || remove_tree(&path));
     }
 }
 

@@ -9,7 +9,6 @@
 //! No number is signalled that could have a new owner: a pidfd is opened first, and then it is
 //! looked at once more whether the number is still in the family (pidfd_open(2)).
 
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -19,7 +18,7 @@ use std::sync::atomic::AtomicBool;
 use workers::board::monotonic_ns;
 
 use super::census::{Census, Errand};
-use super::cgroup::{Leaf, Members, Refusal};
+use super::cgroup::{Leaf, Members};
 use super::launch::Child;
 use super::reaper;
 use super::snapshot::{LIMIT_MARK, Mark, Snapshot, Standing, speaks_for};
@@ -51,7 +50,7 @@ fn hash(bytes: &[u8]) -> u64 {
 /// A family.
 #[derive(Debug)]
 pub(super) struct Family {
-    leaf: Option<Leaf>,
+    leaf: Option<Arc<Leaf>>,
     /// As a variable, and as a resource limit, `RLIMIT_RTTIME`: environments are wiped (sudo, `env
     /// -i`), limits are inherited.
     mark: Mark,
@@ -125,6 +124,15 @@ impl Kin {
         }
     }
 
+    /// Kills everyone in the cgroup, and those that were found and still are of the family.
+    pub(super) fn kill(&self, found: Vec<Relative>) {
+        if let Self::Cgroup { members, .. } = self {
+            // Those that a kernel without a usable file leaves are signalled one by one.
+            let _ = members.kill();
+        }
+        self.signal(found, libc::SIGKILL, false);
+    }
+
     /// Sends a signal to those that were found and still are of the family, but for the main
     /// process and, where they have it already, its group.
     pub(super) fn signal(&self, found: Vec<Relative>, signal: i32, had_group: bool) {
@@ -157,7 +165,7 @@ impl Family {
     pub(super) fn new(leaf: Option<Leaf>, house: &str, domain: &str, census: &Rc<Census>) -> Self {
         let variable = format!("{house}:{domain}");
         let limit = LIMIT_MARK | (hash(variable.as_bytes()) & (LIMIT_MARK - 1));
-        Self { leaf, mark: Mark { variable, limit }, census: Rc::clone(census) }
+        Self { leaf: leaf.map(Arc::new), mark: Mark { variable, limit }, census: Rc::clone(census) }
     }
 
     /// The mark of its processes, where the mark identifies them.
@@ -170,26 +178,26 @@ impl Family {
         &self.mark.variable
     }
 
-    /// The cgroup to be born in, with its limits in force.
-    pub(super) fn birthplace(&self) -> Result<Option<OwnedFd>, Refusal> {
-        self.leaf.as_ref().map(Leaf::directory).transpose()
+    /// The cgroup to be born in.
+    pub(super) fn leaf(&self) -> Option<Arc<Leaf>> {
+        self.leaf.clone()
     }
 
     /// Whether the OOM killer has ended any of the family since this was last asked. Only a cgroup
     /// counts that.
     pub(super) fn take_oom_kill(&self) -> bool {
-        self.leaf.as_ref().is_some_and(Leaf::take_oom_kill)
+        self.leaf.as_ref().is_some_and(|leaf| leaf.take_oom_kill())
     }
 
     /// Bytes of memory that the family's cgroup uses, and at most has used, where the kernel counts
     /// that.
     pub(super) fn memory(&self) -> (Option<u64>, Option<u64>) {
-        self.leaf.as_ref().map_or((None, None), Leaf::memory)
+        self.leaf.as_ref().map_or((None, None), |leaf| leaf.memory())
     }
 
     /// Where its cgroup is.
     pub(super) fn place(&self) -> Option<PathBuf> {
-        self.leaf.as_ref().map(Leaf::path)
+        self.leaf.as_ref().map(|leaf| leaf.path())
     }
 
     /// Whether it is found by its cgroup, without a look at the process table.
@@ -246,11 +254,14 @@ impl Family {
         self.census.signal(Errand { kin, signal, had_group, is_over, at });
     }
 
-    /// Kills the main process, its group, and everyone in its cgroup. False: others have to be
-    /// found. What is stuck in the kernel dies when it comes out.
+    /// Kills the main process and its group at once, and has everyone in its cgroup killed. False:
+    /// others have to be found. What is stuck in the kernel dies when it comes out.
     pub(super) fn kill(&self, main: &Child) -> bool {
         signal_main(main, libc::SIGKILL);
-        self.leaf.as_ref().is_some_and(|leaf| leaf.kill().is_ok())
+        let Some(leaf) = &self.leaf else { return false };
+        leaf.spend();
+        self.census.kill(self.kin(main), Vec::new());
+        true
     }
 
     /// Kills those that a look has found, one by one: a process whose first thread has ended is
@@ -258,7 +269,8 @@ impl Family {
     pub(super) fn kill_these(&self, main: &Child, others: &[Relative], is_over: &Arc<AtomicBool>) {
         let kin = self.kin(main);
         if let Some(leaf) = &self.leaf {
-            let _ = leaf.kill();
+            leaf.spend();
+            self.census.kill(kin.clone(), Vec::new());
             self.signal_kin(kin, libc::SIGKILL, false, is_over);
         } else if others.len() <= FEW {
             kin.signal(others.to_vec(), libc::SIGKILL, false);

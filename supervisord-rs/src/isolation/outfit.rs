@@ -10,6 +10,7 @@ use std::sync::Arc;
 use nix::sys::signal::Signal;
 use supervision::LaunchFailure;
 
+use super::cgroup::Leaf;
 use super::family::{Family, MARK};
 use super::host::null;
 use super::launch::{Attempt, Child, Plan};
@@ -54,13 +55,14 @@ pub(super) struct Outfit {
 pub(super) struct Birthplace {
     mark: String,
     limit_mark: Option<u64>,
-    cgroup: Option<OwnedFd>,
+    /// To be born in it.
+    leaf: Option<Arc<Leaf>>,
 }
 
 impl Birthplace {
-    pub(super) fn of(family: &Family) -> Result<Self> {
+    pub(super) fn of(family: &Family) -> Self {
         let (mark, limit_mark) = (family.mark().to_owned(), family.limit_mark());
-        Ok(Self { mark, limit_mark, cgroup: family.birthplace()? })
+        Self { mark, limit_mark, leaf: family.leaf() }
     }
 }
 
@@ -100,7 +102,8 @@ impl Outfit {
         if self.sockets.is_some() {
             plan = plan.listen_pid();
         }
-        let Birthplace { mark, limit_mark, cgroup } = self.birthplace;
+        let Birthplace { mark, limit_mark, leaf } = self.birthplace;
+        let cgroup = leaf.map(|leaf| leaf.directory()).transpose()?;
         prepared.environment.insert(MARK.into(), mark.into());
         for (name, value) in self.variables {
             prepared.environment.insert(name.into(), value.into());

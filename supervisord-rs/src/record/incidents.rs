@@ -4,7 +4,7 @@
 //! `survived` are what was observed then (the same incarnation still lives, or not), not what was
 //! expected.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -203,12 +203,13 @@ impl Incidents {
             .filter(|loss| !matches!(loss.outcome, Outcome::Recovered { .. }))
             .map(|loss| self.names.worker(loss.incarnation.worker).to_owned())
             .collect();
-        let survivors = incident.running.iter().copied();
-        record.stalled = survivors
-            .filter(|survivor| record.survived.contains(&self.names.worker(survivor.worker).into()))
-            .filter(|survivor| is_stalled(*survivor))
-            .map(|survivor| self.names.worker(survivor.worker).to_owned())
-            .collect();
+        // Of all workers, each time that one fails.
+        let survived: HashSet<&str> = record.survived.iter().map(String::as_str).collect();
+        let stalled = incident
+            .running
+            .iter()
+            .filter(|one| survived.contains(self.names.worker(one.worker)) && is_stalled(**one));
+        record.stalled = stalled.map(|one| self.names.worker(one.worker).to_owned()).collect();
         record.sentence = sentence(&record);
         (record, tail)
     }

@@ -35,7 +35,7 @@ impl Drivers {
             let Some(token) = self.ready.pop_front() else { break false };
             match token {
                 Token::Exit { domain } => self.look_for_exit(DomainId(domain)),
-                Token::Launched => self.take_launched(),
+                Token::Launched => self.take_launched_until(end),
                 Token::Poke { domain } => self.look_at_boards(DomainId(domain)),
                 Token::Newline { worker } => self.hear_newline(WorkerId(worker)),
                 Token::Notify { worker } => self.hear(WorkerId(worker)),

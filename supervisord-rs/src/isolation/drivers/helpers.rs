@@ -46,7 +46,7 @@ impl Drivers {
         let family = self.family(self.domain_of[worker.index()], &launch.surroundings.limits)?;
         let program = argv.first().cloned().unwrap_or_default();
         let argv = argv.iter().map(Into::into).collect();
-        let mut outfit = self.outfit(program.into(), argv, &launch, &family)?;
+        let mut outfit = self.outfit(program.into(), argv, &launch, &family);
         outfit.variables.extend_from_slice(extra);
         outfit.descriptors = outfit::nulls([1, 2])?;
         Ok(outfit)

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use nix::errno::Errno;
 use supervision::spec::DomainKind;
 use supervision::{DomainId, Event, Incarnation, LaunchFailure, LaunchStage, WorkerId};
+use workers::board::monotonic_ns;
 
 use super::keeping::{self, Pledge};
 use super::launching::death_signal;
@@ -107,14 +108,26 @@ impl Drivers {
 
     /// Takes what launcher threads have said.
     pub(super) fn take_launched(&mut self) {
+        self.take_launched_until(u64::MAX);
+    }
+
+    /// The same until `end`, in monotonic nanoseconds; the rest rings again.
+    pub(super) fn take_launched_until(&mut self, end: u64) {
         hush(self.answers.wake.as_fd());
-        while let Ok(Answer { domain, attempt, result, is_kept }) = self.answers.receiver.try_recv()
-        {
-            let slot = &mut self.domains[domain.index()].expected;
-            match slot.take_if(|expected| Arc::ptr_eq(&expected.attempt, &attempt)) {
-                Some(expected) => self.settle_launch(domain, expected, result, is_kept),
-                None => self.forget_withdrawn(&attempt, result),
+        while let Ok(answer) = self.answers.receiver.try_recv() {
+            self.take_answer(answer);
+            if monotonic_ns() > end {
+                return ring(self.answers.wake.as_fd());
             }
+        }
+    }
+
+    fn take_answer(&mut self, answer: Answer) {
+        let Answer { domain, attempt, result, is_kept } = answer;
+        let slot = &mut self.domains[domain.index()].expected;
+        match slot.take_if(|expected| Arc::ptr_eq(&expected.attempt, &attempt)) {
+            Some(expected) => self.settle_launch(domain, expected, result, is_kept),
+            None => self.forget_withdrawn(&attempt, result),
         }
     }
 

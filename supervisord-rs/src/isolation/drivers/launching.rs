@@ -87,7 +87,7 @@ impl Drivers {
         let is_kept = self.is_kept(worker);
         let program = argv.first().cloned().unwrap_or_default();
         let argv = argv.iter().map(Into::into).collect();
-        let mut outfit = self.outfit(program.into(), argv, launch, &family)?;
+        let mut outfit = self.outfit(program.into(), argv, launch, &family);
         outfit.parent_death_signal = death_signal(is_kept);
         outfit.take_outputs(launch, outputs)?;
         let means = command::Means {
@@ -127,7 +127,7 @@ impl Drivers {
         let is_kept =
             self.is_kept(incarnation.worker) && self.keep_wake(incarnation, &launch.name, &sdk);
         let mut outfit =
-            self.outfit(host::PROGRAM.into(), host::argv(&launch.name), launch, &family)?;
+            self.outfit(host::PROGRAM.into(), host::argv(&launch.name), launch, &family);
         outfit.parent_death_signal = death_signal(is_kept);
         let (way, theirs) = host::way()?;
         host::order(way.as_fd(), &order(launch, incarnation), true, &sdk, outputs.stdout.as_fd())?;
@@ -192,9 +192,9 @@ impl Drivers {
         argv: Vec<std::ffi::OsString>,
         launch: &Arc<Launch>,
         family: &Family,
-    ) -> Result<Outfit> {
+    ) -> Outfit {
         let surrounded = Surrounded::Worker(Arc::clone(launch));
-        Ok(Outfit::new(program, argv, surrounded, &self.environment, Birthplace::of(family)?))
+        Outfit::new(program, argv, surrounded, &self.environment, Birthplace::of(family))
     }
 
     /// Has a launcher thread start the process of a domain, and waits for it.
@@ -258,7 +258,7 @@ impl Drivers {
         let surroundings = Surroundings { own_session: true, limits, ..Surroundings::default() };
         let surrounded = Surrounded::Cell(Box::new(surroundings));
         let argv = host::argv(&format!("cell {name}"));
-        let birthplace = Birthplace::of(&family)?;
+        let birthplace = Birthplace::of(&family);
         let mut outfit =
             Outfit::new(host::PROGRAM.into(), argv, surrounded, &self.environment, birthplace);
         let is_kept = self.domains[domain.index()].output.is_some_and(|output| {

@@ -209,8 +209,15 @@ impl Drivers {
         self.next_look = None;
         // Where a look is dear it is taken less often: most of the time is for others.
         self.pause = (self.pause * 2).min(LOOK_MAX).max(self.cost * 8);
-        for domain in std::mem::take(&mut self.remains) {
+        let end = monotonic_ns() + BUDGET_NS;
+        let mut due = std::mem::take(&mut self.remains);
+        while let Some(domain) = due.pop_first() {
             self.look_for_exit(domain);
+            if !due.is_empty() && monotonic_ns() > end {
+                self.remains.append(&mut due);
+                // The rest comes after others had their turn.
+                self.next_look = Some(monotonic_ns());
+            }
         }
         self.look_at_gone();
     }
