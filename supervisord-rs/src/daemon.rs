@@ -289,6 +289,14 @@ impl Daemon {
                 }
             };
             self.turns.end(work);
+            // However much else there is, one request is answered in each round.
+            if work != Work::Request
+                && self.exit.is_none()
+                && let Ok(request) = self.requests.try_recv()
+            {
+                self.on_request(request).await;
+                self.turns.end(Work::Request);
+            }
             self.hand_over_if_prepared(&mut signals).await;
             // The tasks beside the loop, and the kernel's news, have their turn.
             tokio::task::yield_now().await;
