@@ -129,6 +129,21 @@ fn status_is_0_when_nothing_is_wrong_and_tells_success_from_failure() {
 }
 
 #[test]
+fn a_service_that_ends_before_it_is_ready_has_not_succeeded() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  \
+        flappy: { command: [sh, -c, 'exit 0'], ready: { after: 10s }, \
+            restart: { policy: always, backoff: { initial: 1h, max: 1h } } }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_phase("flappy", "backoff");
+    assert_eq!(bed.verb(&["status", "flappy"]).status.code(), Some(3));
+    assert!(!supervisor.worker("flappy").ok);
+    let output = bed.verb(&["start", "flappy"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    supervisor.stop();
+}
+
+#[test]
 fn a_job_that_has_failed_for_good_is_named_by_what_waits_for_it() {
     let bed = Bed::new();
     let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
@@ -218,9 +233,11 @@ fn a_stop_names_the_dependents_that_went_along_and_who_had_to_be_killed() {
         other: { command: [sleep, 1d] }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
+    let before = supervisor.worker("api").generation;
     let said = text(&bed.verb(&["restart", "db"]).stdout);
-    assert!(said.contains("as dependents: api"), "{said}");
-    supervisor.wait_running();
+    assert!(said.contains("also restarted, as dependents: api"), "{said}");
+    let api = supervisor.worker("api");
+    assert_eq!((api.phase.as_str(), api.generation), ("running", before + 1), "it was waited for");
     let output = bed.verb(&["stop", "db", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -232,6 +249,11 @@ fn a_stop_names_the_dependents_that_went_along_and_who_had_to_be_killed() {
     assert_eq!((&api["dependent"], &api["killed"]), (&true.into(), &true.into()), "{api}");
     assert_eq!(api["ending"]["cause"], "stop-timeout");
     assert_eq!(answer["outcomes"].as_array().map(Vec::len), Some(2), "{answer:#}");
+    // Dependents that are wanted come back with it, and the answer says so.
+    let output = bed.verb(&["start", "db"]);
+    assert_eq!(text(&output.stdout).trim(), "start db: done; also started, as dependents: api");
+    assert_eq!(supervisor.worker("api").phase, "running");
+    bed.verb(&["stop", "db"]);
     // There is nothing to kill any more.
     let said = text(&bed.verb(&["stop", "api"]).stdout);
     assert_eq!(said.trim(), "stop api: done");
@@ -267,7 +289,7 @@ fn a_signal_goes_to_groups_and_instances_and_has_a_name_in_the_api() {
             0,
             "SIGCONT sent to one; no process of their own: thread",
         ),
-        (&["signal", "two", "HUP"], 1, "two is not running"),
+        (&["signal", "two", "HUP"], 4, "two is not running"),
         (&["signal", "thread", "HUP"], 4, "a thread cannot get a signal"),
         (&["signal", "one", "NOPE"], 2, "`NOPE` is no signal"),
         (&["signal", "nobody", "HUP"], 5, "no worker is called nobody"),

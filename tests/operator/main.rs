@@ -9,5 +9,7 @@ mod diagnostics;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod places;
+mod printing;
+mod refusals;
 mod top;
 mod verbs;

@@ -2,13 +2,12 @@
 //! running supervisor has.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 
 use clap::{Args, Command};
 use clap_complete::Shell;
 
 use super::Exit;
-use super::output::line;
+use super::output::{bytes, line};
 use crate::control::client::Client;
 
 #[derive(Args, Debug)]
@@ -23,10 +22,8 @@ pub(super) fn run(options: &Options, mut command: Command) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut command, name, &mut script);
     script.extend_from_slice(names_in(options.shell).as_bytes());
-    match std::io::stdout().write_all(&script) {
-        Ok(()) => Exit::Done,
-        Err(_) => Exit::Failed,
-    }
+    let _ = bytes(&script);
+    Exit::Done
 }
 
 /// `__workers`: the names that a shell completes, one a line; none where no supervisor answers.

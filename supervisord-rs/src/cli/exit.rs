@@ -60,7 +60,7 @@ pub(super) fn report(error: &ClientError) -> Exit {
 pub(super) fn of_failure(failure: &Failure) -> Exit {
     match failure.error.as_str() {
         "unknown-worker" => Exit::NoSuchWorker,
-        "refused" => Exit::RefusedOrUnknown,
+        "refused" | "not-running" | "shutting-down" => Exit::RefusedOrUnknown,
         "invalid" => Exit::Usage,
         INVALID_CONFIGURATION => Exit::InvalidConfiguration,
         _ => Exit::Failed,

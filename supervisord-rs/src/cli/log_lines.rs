@@ -6,6 +6,7 @@ use std::io::Write;
 
 use super::harmless::harmless_bytes;
 use super::log_file::LogFile;
+use super::output::is_printed;
 
 /// Length of `2026-01-02T03:04:05.678Z`.
 const TIME: usize = 24;
@@ -133,7 +134,7 @@ pub(super) fn print(
         }
         stdout.flush()
     };
-    write().is_ok()
+    is_printed(write())
 }
 
 fn write_line(

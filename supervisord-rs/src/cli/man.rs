@@ -1,12 +1,13 @@
 //! `man`: the manual pages, made from the texts of `--help`.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Command};
 use clap_mangen::Man;
 
 use super::Exit;
+use super::output::bytes;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -26,7 +27,7 @@ pub(super) fn run(options: &Options, command: Command) -> Exit {
                 eprintln!("supervisord-rs: no such verb: {}", verb.as_deref().unwrap_or_default());
                 return Exit::Usage;
             };
-            (write(command, &mut io::stdout()), "standard output".to_owned())
+            (page(command).map(|page| _ = bytes(&page)), "standard output".to_owned())
         }
     };
     match result {
@@ -48,10 +49,10 @@ fn page_of(mut program: Command, verb: Option<&str>) -> Option<Command> {
     Some(found.name(&*name.leak()))
 }
 
-fn write(command: Command, writer: &mut impl Write) -> io::Result<()> {
+fn page(command: Command) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     Man::new(command).render(&mut page)?;
-    writer.write_all(&page)
+    Ok(page)
 }
 
 fn write_all(command: Command, directory: &Path) -> io::Result<()> {

@@ -43,7 +43,8 @@ use place::Place;
 const EXIT_STATUSES: &str = "\
 Exit status:
   0   done
-  1   the operation failed, or the supervisor is too busy to accept the connection
+  1   the operation failed, its answer could not be written, or the supervisor is too busy to
+      accept the connection
   2   usage error
   3   (status) something is wrong with a worker, or one that was named is not up
   4   (status) unknown worker, or no supervisor answers; (other verbs) refused or not permitted
@@ -210,9 +211,13 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are not errors, nor is a reader that has gone.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+            // Help and version are not errors.
+            if error.use_stderr() {
+                let _ = error.print();
+                return Exit::Usage.into();
+            }
+            output::is_printed(error.print());
+            return output::ended(Exit::Done).into();
         }
     };
     cli.color.choose();
@@ -256,5 +261,5 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
         Verb::Reload(options) => with_client(&|client| reload::run(&options, client)),
         Verb::Shutdown(options) => with_client(&|client| orders::shutdown(&options, client)),
     };
-    exit.into()
+    output::ended(exit).into()
 }

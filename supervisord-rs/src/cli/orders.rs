@@ -17,7 +17,7 @@ use crate::waiting::until;
 pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 /// The phase of a supervisor that stops everything.
-const STOPPING: &str = "stopping";
+pub(super) const STOPPING: &str = "stopping";
 
 /// The default deadline for a successor to be ready.
 pub(super) const REEXEC_TIMEOUT: Duration = crate::daemon::hand_over::DEADLINE;

@@ -1,11 +1,12 @@
 //! Printing facts: tables for people, JSON for machines, and no panic when the reader goes away.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use super::exit::Exit;
 use super::harmless::{harmless, harmless_json};
 
 /// Prints text that may come from a worker, without colours. False when the reader has gone.
@@ -15,7 +16,41 @@ pub(super) fn words(text: &str) -> bool {
 
 /// Prints a line. False when the reader has gone.
 pub(super) fn line(text: &str) -> bool {
-    writeln!(std::io::stdout(), "{text}").is_ok()
+    is_printed(writeln!(io::stdout(), "{text}"))
+}
+
+/// Prints bytes as they are. False when the reader has gone.
+pub(super) fn bytes(bytes: &[u8]) -> bool {
+    is_printed(io::stdout().write_all(bytes))
+}
+
+/// Why standard output did not take all that was printed.
+static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
+
+/// Whether it was printed. What went wrong is kept for the end of the verb: [`ended`]. A reader that
+/// has gone (`| head`) has what it wanted.
+pub(super) fn is_printed(result: io::Result<()>) -> bool {
+    match result {
+        Ok(()) => true,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                let _ = UNPRINTED.set(error);
+            }
+            false
+        }
+    }
+}
+
+/// How a verb ends: an answer that is not there has failed, whatever it would have said.
+pub(super) fn ended(exit: Exit) -> Exit {
+    is_printed(io::stdout().flush());
+    match UNPRINTED.get() {
+        Some(error) => {
+            eprintln!("supervisord-rs: cannot write to standard output: {error}");
+            Exit::Failed
+        }
+        None => exit,
+    }
 }
 
 /// Prints a value as JSON.

@@ -79,6 +79,8 @@ fn show(plan: &ReloadReport) {
     for (what, names) in plan.lists().into_iter().filter(|(_, names)| !names.is_empty()) {
         let why = if std::ptr::eq(names, plan.threads.as_slice()) {
             " (threads of the supervisor, whose process is replaced)"
+        } else if std::ptr::eq(names, plan.scaled_away.as_slice()) {
+            " (`scale` has taken them away, and brings them back)"
         } else {
             ""
         };

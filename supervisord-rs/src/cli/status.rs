@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::Exit;
 use super::harmless::harmless;
+use super::orders::STOPPING;
 use super::output::{has_colour, json, line, terminal_width};
 use super::phase;
 use super::table::{Cell, Column, fit};
@@ -167,7 +168,9 @@ pub(super) fn text(
             column.cells.push(cell);
         }
     }
-    let said = report.supervisor.troubles.iter().chain(&report.supervisor.config_differs);
+    let supervisor = &report.supervisor;
+    let ends = (supervisor.phase == STOPPING).then(|| "the supervisor is shutting down".to_owned());
+    let said = ends.iter().chain(&supervisor.troubles).chain(&supervisor.config_differs);
     said.fold(fit(columns.into(), room), |text, said| format!("{text}\n{said}"))
 }
 

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use supervision::spec::{DomainKind, DomainSpec, GroupSpec, Strategy, WorkerSpec};
+use supervision::spec::{
+    Condition, DomainKind, DomainSpec, GroupSpec, RestartPolicy, Strategy, WorkerSpec,
+};
 use supervision::{DomainId, Spec, WorkerId};
 use workers::Registry;
 
@@ -36,6 +38,7 @@ pub(super) fn assemble(
     version(&section, tree, problems);
     let supervisor = supervisor::read(&section);
     let entries = entries(&section, scale, problems);
+    keep_names_apart(&entries, problems);
     let names = names(&entries);
     let context = Context {
         file,
@@ -54,6 +57,7 @@ pub(super) fn assemble(
         == entries.iter().map(|entry| entry.count.unwrap_or(1) as usize).sum::<usize>()
     {
         assembly.cycles(&entries);
+        assembly.endless(&entries);
     }
     let Assembly { workers, mut launches, domains, templates, cell_limits, .. } = assembly;
     let spec = Spec {
@@ -127,6 +131,25 @@ fn entries(top: &Section<'_>, scale: &Scale, problems: &Problems) -> Vec<Entry> 
         Entry { name, node, count }
     };
     written.into_iter().map(entry).collect()
+}
+
+/// No worker has the name of an instance of another one, however many `scale` makes of it.
+fn keep_names_apart(entries: &[Entry], problems: &Problems) {
+    let with_instances: BTreeMap<&str, &Entry> = entries
+        .iter()
+        .filter(|entry| entry.node.get("instances").is_some())
+        .map(|entry| (entry.name.value.as_str(), entry))
+        .collect();
+    for Entry { name, .. } in entries {
+        let Some((base, _)) = instances::parts(&name.value) else { continue };
+        let Some(other) = with_instances.get(base) else { continue };
+        let message = format!("`{}` is the name of an instance of `{base}`", name.value);
+        problems.push(
+            name.problem(message)
+                .beside(other.name.span.clone(), "its instances are numbered from 1")
+                .help(&format!("rename one of the two, such as `{base}-{}`", "other")),
+        );
+    }
 }
 
 /// Every name that workers go by: their own, and the one that instances share.
@@ -325,6 +348,30 @@ impl<'a> Assembly<'a> {
             limit: section.get("limit").map(|cursor| restart::limit(&cursor, restart::LIMIT)),
             escalate: section.boolean("escalate").unwrap_or(false),
         })
+    }
+
+    /// A worker that is always brought back is never finished: what waits for that never starts.
+    fn endless(&self, entries: &[Entry]) {
+        for (spec, launch) in self.workers.iter().zip(&self.launches) {
+            let endless = spec.depends_on.iter().filter(|dependency| {
+                let on = &self.workers[dependency.on.index()];
+                dependency.condition == Condition::Finished
+                    && on.restart.policy == RestartPolicy::Always
+            });
+            for on in endless.map(|dependency| &self.launches[dependency.on.index()].base) {
+                let entry = entries.iter().find(|entry| entry.name.value == launch.base);
+                let Some(written) = entry.and_then(|entry| entry.node.get("depends_on")) else {
+                    continue;
+                };
+                let path = format!("workers.{}.depends_on", launch.base);
+                let cursor = Cursor { node: written, path, problems: self.problems };
+                let message =
+                    format!("`{on}` is never finished: its `restart: always` brings it back");
+                let help =
+                    format!("write `restart: on-failure` for `{on}`, or wait for it to be `ready`");
+                cursor.warn(message, &help);
+            }
+        }
     }
 
     /// Each cycle is named in full, once.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use supervision::FaultId;
 use supervision::spec::InjectionSpec;
-use workers::fault::{Fault, Injection};
+use workers::fault::{Fault, Injection, InjectionError};
 
 use super::diagnostics::Problem;
 use super::nearest::nearest;
@@ -20,6 +20,30 @@ pub(super) fn read(worker: &Section<'_>, is_sdk: bool, is_allowed: bool) -> Vec<
 fn injection(cursor: &Cursor<'_>, is_sdk: bool, is_allowed: bool) -> Option<InjectionSpec> {
     let section =
         cursor.section(&["fault", "after", "every", "times", "probability", "seed"], &[])?;
+    // Everything is looked at before anything is given up: all problems at once.
+    let fault = fault(cursor, &section, is_sdk, is_allowed);
+    let every = section.duration("every");
+    let seed = section.get("seed").and_then(|cursor| cursor.integer(0, i64::MAX));
+    let after = section.duration("after");
+    let times = section.count("times", 0);
+    let probability = section.get("probability").and_then(|cursor| cursor.permille((0, 1000)));
+    Some(InjectionSpec {
+        fault: fault?,
+        // Every ten seconds means ten seconds after the start first of all.
+        after: after.or(every).unwrap_or(Duration::ZERO),
+        every,
+        times,
+        probability_permille: probability.map_or(1000, |probability| probability.value),
+        seed: seed.and_then(|seed| u64::try_from(seed.value).ok()).unwrap_or(0),
+    })
+}
+
+fn fault(
+    cursor: &Cursor<'_>,
+    section: &Section<'_>,
+    is_sdk: bool,
+    is_allowed: bool,
+) -> Option<FaultId> {
     let Some(written) = section.get("fault") else {
         cursor.refuse(
             "missing `fault:`",
@@ -30,9 +54,15 @@ fn injection(cursor: &Cursor<'_>, is_sdk: bool, is_allowed: bool) -> Option<Inje
     let text = written.string()?;
     let fault = match text.value.parse::<Injection>() {
         Ok(fault) => fault,
-        Err(error) => {
+        Err(InjectionError::Unknown { name, .. }) => {
             let nearest = nearest(&text.value, Fault::all().map(Fault::name));
-            cursor.problems.push(Problem { nearest, ..text.problem(error.to_string()) });
+            let problem = text.problem(format!("unknown fault `{name}`"));
+            let problem = problem.expected("a name that `supervisord-rs faults` lists");
+            cursor.problems.push(Problem { nearest, ..problem });
+            return None;
+        }
+        Err(error) => {
+            cursor.problems.push(text.problem(error.to_string()));
             return None;
         }
     };
@@ -49,18 +79,5 @@ fn injection(cursor: &Cursor<'_>, is_sdk: bool, is_allowed: bool) -> Option<Inje
             &format!("a signal: {}", outside.collect::<Vec<_>>().join(", ")),
         );
     }
-    let every = section.duration("every");
-    let seed = section.get("seed").and_then(|cursor| cursor.integer(0, i64::MAX));
-    Some(InjectionSpec {
-        fault: FaultId { code: fault.fault.code(), parameter: fault.parameter },
-        // Every ten seconds means ten seconds after the start first of all.
-        after: section.duration("after").or(every).unwrap_or(Duration::ZERO),
-        every,
-        times: section.count("times", 0),
-        probability_permille: section
-            .get("probability")
-            .and_then(|cursor| cursor.permille((0, 1000)))
-            .map_or(1000, |probability| probability.value),
-        seed: seed.and_then(|seed| u64::try_from(seed.value).ok()).unwrap_or(0),
-    })
+    Some(FaultId { code: fault.fault.code(), parameter: fault.parameter })
 }

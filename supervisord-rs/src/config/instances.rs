@@ -78,6 +78,13 @@ pub fn name(base: &str, index: u32) -> String {
     format!("{base}.{index}")
 }
 
+/// The entry and the number that a name of an instance consists of.
+pub(super) fn parts(name: &str) -> Option<(&str, u32)> {
+    let (base, number) = name.rsplit_once('.')?;
+    let index = number.parse().ok().filter(|index| (1..=INSTANCES_MAX).contains(index))?;
+    (index.to_string() == number).then_some((base, index))
+}
+
 /// Reads instance number `index` of an entry: `${instance}` and `${name}` in its texts become its
 /// number and its name.
 pub(super) fn read(

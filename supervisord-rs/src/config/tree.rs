@@ -23,6 +23,7 @@ pub(super) fn parse(text: &str, problems: &Problems) -> Option<Node> {
         bytes: if text.is_ascii() { Vec::new() } else { bytes_of_characters(text) },
         anchors: HashMap::new(),
         nodes: 0,
+        path: Vec::new(),
         problems,
     };
     let events = builder.events()?;
@@ -67,6 +68,8 @@ struct Builder<'a> {
     bytes: Vec<u32>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    /// The keys and numbers that lead to what is being built.
+    path: Vec<String>,
     problems: &'a Problems,
 }
 
@@ -85,7 +88,20 @@ impl<'a> Builder<'a> {
     }
 
     fn problem(&self, span: Range<usize>, message: impl Into<String>) {
-        self.problems.push(Problem::new(String::new(), span, message));
+        self.problems.push(Problem::new(self.path.concat(), span, message));
+    }
+
+    /// What stands below that step of the path.
+    fn below<T>(&mut self, step: String, build: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push(step);
+        let built = build(self);
+        self.path.pop();
+        built
+    }
+
+    /// The path of a key of the mapping that is being built.
+    fn step(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!(".{key}") }
     }
 
     /// All events; `None` where the text is no YAML.
@@ -194,7 +210,8 @@ impl<'a> Builder<'a> {
             if matches!(event, Event::SequenceEnd) {
                 return Some(nodes);
             }
-            nodes.push(self.build(event, span, events, depth + 1)?);
+            let step = format!("[{}]", nodes.len());
+            nodes.push(self.below(step, |it| it.build(event, span, events, depth + 1))?);
         }
     }
 
@@ -212,7 +229,8 @@ impl<'a> Builder<'a> {
                 break;
             }
             let key = self.build(event, span, events, depth + 1)?;
-            let value = self.node(events, depth + 1)?;
+            let step = self.step(key.text().unwrap_or_default());
+            let value = self.below(step, |it| it.node(events, depth + 1))?;
             let Some(text) = key.text().map(str::to_owned) else {
                 self.problem(key.span, "a key must be a single word");
                 continue;
@@ -222,8 +240,9 @@ impl<'a> Builder<'a> {
                 self.merge(value, &mut merged);
             } else if let Some(first) = known.get(&text) {
                 let message = format!("duplicate key `{text}`");
+                let path = self.path.concat() + &self.step(&text);
                 self.problems.push(
-                    Problem::new(String::new(), key.span, message)
+                    Problem::new(path, key.span, message)
                         .beside(first.clone(), "first written here")
                         .help("remove or rename one of the two"),
                 );

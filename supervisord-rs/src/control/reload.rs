@@ -20,11 +20,15 @@ pub struct ReloadReport {
     pub changed: Vec<String>,
     /// Not touched.
     pub kept: Vec<String>,
+    /// Instances that the file has and `scale` has taken away: they stay away until `scale` brings
+    /// them back.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub scaled_away: Vec<String>,
 }
 
 impl ReloadReport {
     /// The lists with their names.
-    pub fn lists(&self) -> [(&'static str, &[String]); 6] {
+    pub fn lists(&self) -> [(&'static str, &[String]); 7] {
         [
             ("started", &self.started),
             ("stopped", &self.stopped),
@@ -32,6 +36,7 @@ impl ReloadReport {
             ("restarted", &self.threads),
             ("changed", &self.changed),
             ("kept", &self.kept),
+            ("not there", &self.scaled_away),
         ]
     }
 }

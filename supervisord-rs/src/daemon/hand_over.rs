@@ -214,7 +214,7 @@ impl Daemon {
                 tracing::error!(binary, "it does not take over: {why}; nothing has changed");
                 self.publish("rolled-back", None, json!({ "binary": binary, "why": why }));
                 let message = format!("{binary} does not take over: {why}; nothing has changed");
-                let _ = order.answer.send(Err(Failure::new("failed", message)));
+                refuse(order.answer, message);
             }
         }
     }

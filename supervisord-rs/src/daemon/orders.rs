@@ -123,17 +123,41 @@ impl Daemon {
         self.log_order(verb, &subject, peer);
         let limit = limit(request.timeout_ms);
         let mut aims: Vec<(WorkerId, Goal)> = ids.iter().map(|&id| (id, goal(self, id))).collect();
+        let returns = verb != "stop";
+        let aim = |id, was_live| {
+            (id, Goal::Dependent { generation: self.generation(id), was_live, returns })
+        };
         if verb != "start" {
-            let dependents = self.machine.leaning_on(&ids).into_iter();
-            aims.extend(
-                dependents.map(|id| (id, Goal::Dependent { generation: self.generation(id) })),
-            );
+            aims.extend(self.machine.leaning_on(&ids).into_iter().map(|id| aim(id, true)));
+        }
+        if returns {
+            aims.extend(self.held_up_by(&ids).into_iter().map(|id| aim(id, false)));
         }
         let wait = request.wait.then_some(Wait { aims, limit });
         // A group's own colon is enough.
         let named = subject.strip_suffix(':').unwrap_or(&subject);
         let message = format!("{verb} {named}: {}", if request.wait { "done" } else { "ordered" });
         self.order(command(ids), Pending { answer, message, wait, subject, is_silent: false });
+    }
+
+    /// Those that are wanted and wait for nothing else than these, and for each other.
+    fn held_up_by(&self, ids: &[WorkerId]) -> Vec<WorkerId> {
+        let waits: Vec<(WorkerId, Vec<WorkerId>)> = self
+            .all_workers()
+            .filter(|id| !ids.contains(id))
+            .filter_map(|id| Some((id, self.machine.worker(id)?)))
+            .filter(|(_, view)| view.phase == Phase::Idle && view.wanted)
+            .map(|(id, view)| (id, view.waits_for))
+            .filter(|(_, on)| !on.is_empty())
+            .collect();
+        let mut held: Vec<WorkerId> = Vec::new();
+        loop {
+            let is_next = |(id, on): &&(WorkerId, Vec<WorkerId>)| {
+                !held.contains(id) && on.iter().all(|on| ids.contains(on) || held.contains(on))
+            };
+            let Some((next, _)) = waits.iter().find(is_next) else { return held };
+            held.push(*next);
+        }
     }
 
     /// All or none. A refusal speaks of those because of whom it is one.
@@ -298,7 +322,21 @@ impl Daemon {
 
     pub(super) fn resolve_one(&self, name: &str) -> Result<WorkerId, Failure> {
         let found = self.all_workers().find(|id| self.names.worker(*id) == name);
-        found.ok_or_else(|| unknown("worker", name, &self.names.workers))
+        found.ok_or_else(|| {
+            let known: Vec<String> =
+                self.all_workers().map(|id| self.names.worker(id).to_owned()).collect();
+            match self.instances_of(name).next() {
+                // An order for one: which of them is meant is not for us to choose.
+                Some(first) => Failure::new(
+                    "unknown-worker",
+                    format!(
+                        "{name} has instances: name one of them, such as {}",
+                        self.names.worker(first)
+                    ),
+                ),
+                None => unknown("worker", name, &known),
+            }
+        })
     }
 
     /// Those that people see: all but instances that were scaled away and are gone.
@@ -328,9 +366,14 @@ impl Daemon {
     }
 }
 
+/// Why no order is taken any more.
+pub(super) fn shutting_down() -> Failure {
+    Failure::new("shutting-down", "the supervisor is shutting down".to_owned())
+}
+
 fn explain(refusal: Refusal, subject: &str) -> Failure {
     let (error, message) = match refusal {
-        Refusal::ShuttingDown => ("shutting-down", "the supervisor is shutting down".to_owned()),
+        Refusal::ShuttingDown => return shutting_down(),
         Refusal::InjectionDenied => (
             "refused",
             "crash injection is off: set `supervisor: { fault_injection: allow }` and run again"

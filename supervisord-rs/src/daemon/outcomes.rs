@@ -1,10 +1,12 @@
 //! What came of an order in one worker: how far it is from what the client wants, and how that
 //! reads.
 
-use supervision::{Phase, Status, WorkerId, WorkerView};
+use supervision::spec::{Readiness, RestartPolicy, WorkerSpec};
+use supervision::{Cause, Phase, Status, WorkerId, WorkerView};
 
 use super::Daemon;
 use super::waiters::{Goal, Waiter};
+use crate::config::settings::default;
 use crate::control::protocol::OutcomeReport;
 use crate::record::words;
 
@@ -33,7 +35,8 @@ pub(super) fn sentence(done: &str, outcomes: &[OutcomeReport]) -> String {
     }
     let back = names(&|report| report.dependent && report.outcome != "stopped");
     if !back.is_empty() {
-        text.push_str(&format!("; also restarted, as dependents: {back}"));
+        let what = if done.starts_with("start ") { "started" } else { "restarted" };
+        text.push_str(&format!("; also {what}, as dependents: {back}"));
     }
     let killed = names(&|report| report.killed);
     if !killed.is_empty() {
@@ -52,7 +55,8 @@ impl Daemon {
         let failure = waiter.failures.get(&worker);
         let how = failure.map(|failure| format!("failed: {}", words::how(&failure.ending)));
         let progress = match goal {
-            Goal::Dependent { .. } => return Progress::Reached,
+            Goal::Dependent { returns: false, .. } => return Progress::Reached,
+            Goal::Dependent { generation, .. } => self.returned(worker, &view, generation),
             Goal::Down { .. } => return self.down(&view),
             Goal::Renewed { after } if view.generation.0 <= after => self.ending(worker, &view),
             Goal::Up { .. } | Goal::Renewed { .. } => self.up(worker, &view),
@@ -98,12 +102,23 @@ impl Daemon {
         }
     }
 
+    /// Whether a dependent is back. One that is to stay down is as it should be.
+    fn returned(&self, worker: WorkerId, view: &WorkerView, before: u64) -> Progress {
+        match view.phase {
+            _ if view.stopped || !view.wanted => Progress::Reached,
+            // Its order to end was withdrawn before it was carried out.
+            Phase::Running if view.order.is_none() => Progress::Reached,
+            _ if view.generation.0 <= before => self.ending(worker, view),
+            _ => self.up(worker, view),
+        }
+    }
+
     fn up(&self, worker: WorkerId, view: &WorkerView) -> Progress {
         match view.phase {
             _ if view.stopped => Progress::Superseded("stop"),
             Phase::Running => Progress::Reached,
             // A job that has done its work, and runs again later if its policy says so.
-            Phase::Finished | Phase::Backoff if has_succeeded(view) => Progress::Reached,
+            Phase::Finished | Phase::Backoff if self.has_succeeded(worker) => Progress::Reached,
             Phase::Backoff | Phase::Quarantined | Phase::Finished => {
                 Progress::Failed(self.why_down(worker, view))
             }
@@ -140,13 +155,20 @@ impl Daemon {
     /// Why one that depends on `on` cannot start.
     pub(super) fn why_in_vain(&self, on: WorkerId) -> String {
         let name = self.names.worker(on);
-        let has_succeeded = self.machine.worker(on).is_some_and(|view| has_succeeded(&view));
+        let has_succeeded = self.has_succeeded(on);
         let how = match self.endings[on.index()].as_ref().map(words::how) {
             Some(how) if has_succeeded => format!("has ended ({how})"),
             Some(how) => format!("has failed ({how})"),
             None => "has failed".to_owned(),
         };
         format!("it waits for {name}, which {how} and is not tried again (`start {name}` does)")
+    }
+
+    /// Whether its last run did its work.
+    pub(super) fn has_succeeded(&self, id: WorkerId) -> bool {
+        let ending = self.machine.worker(id).and_then(|view| view.last_ending);
+        ending.is_some_and(|ending| ending.cause == Cause::Finished)
+            && !is_service(&self.machine.spec().workers[id.index()])
     }
 
     fn why_down(&self, id: WorkerId, view: &WorkerView) -> String {
@@ -223,19 +245,24 @@ impl Daemon {
         let is_of_it = match goal {
             Goal::Up { .. } => false,
             Goal::Down { was_live } => was_live,
-            Goal::Renewed { after: generation } | Goal::Dependent { generation } => {
+            Goal::Dependent { was_live: false, .. } => false,
+            Goal::Renewed { after: generation } | Goal::Dependent { generation, .. } => {
                 view.generation.0 == generation || view.generation.0 == generation + 1
             }
         };
         let ending = view.last_ending.filter(|_| is_of_it);
         ending.is_some_and(|ending| {
-            ending.cause == supervision::Cause::StopTimeout
-                && !matches!(ending.status, Status::NotLaunched(_))
+            ending.cause == Cause::StopTimeout && !matches!(ending.status, Status::NotLaunched(_))
         })
     }
 }
 
-/// Whether its last run did its work.
-pub(super) fn has_succeeded(view: &WorkerView) -> bool {
-    view.last_ending.is_some_and(|ending| ending.cause == supervision::Cause::Finished)
+/// Whether it is there to stay up: it is always brought back, and others can tell when it is ready.
+/// An end of it is no success, whatever its exit status.
+fn is_service(spec: &WorkerSpec) -> bool {
+    let says_when = match spec.readiness {
+        Readiness::Notified { .. } => true,
+        Readiness::After(time) => time > default::READY_AFTER,
+    };
+    spec.restart.policy == RestartPolicy::Always && says_when
 }

@@ -57,7 +57,7 @@ impl Daemon {
         let reading = drivers.reading(id);
         let pid = drivers.pid(id);
         let now = self.now();
-        let has_succeeded = super::outcomes::has_succeeded(&view);
+        let has_succeeded = self.has_succeeded(id);
         WorkerStatus {
             name: launch.name.clone(),
             phase: words::phase(view.phase).to_owned(),

@@ -19,6 +19,10 @@ type Instances = BTreeMap<u32, WorkerId>;
 impl Daemon {
     pub(super) fn order_scale(&mut self, request: &ScaleRequest, peer: Peer, answer: Answer<Done>) {
         let ScaleRequest { worker: base, instances: wanted, wait, timeout_ms } = request;
+        // Before anything is added: what the machine refuses must not be there afterwards.
+        if self.machine.is_shutting_down() {
+            return drop(answer.send(Err(super::orders::shutting_down())));
+        }
         let before = self.instances(base);
         let added = match self.added(base, *wanted, &before) {
             Ok(added) => added,
@@ -33,8 +37,9 @@ impl Daemon {
             surplus.into_iter().map(|(_, id)| id).filter(|id| !is_retired(id)).collect();
         let new = self.add(base, added);
         let touched: Vec<WorkerId> = revived.iter().copied().chain(new).collect();
+        let instances = if *wanted == 1 { "instance" } else { "instances" };
         let message = format!(
-            "scale {base}: {wanted} instances, {} more, {} fewer",
+            "scale {base}: {wanted} {instances}, {} more, {} fewer",
             touched.len(),
             surplus.len()
         );
@@ -72,7 +77,16 @@ impl Daemon {
     ) -> Result<Vec<(supervision::spec::WorkerSpec, Launch)>, Failure> {
         let refused = |message: String| Failure::new("refused", message);
         let Some(template) = self.settings.templates.get(base) else {
-            self.resolve_one(base)?;
+            let worker = self.resolve_one(base)?;
+            let launch = self.drivers.launch_of(worker);
+            if launch.instance.is_some() {
+                let base = &launch.base;
+                let message = format!(
+                    "{} is one of the instances of {base}: `supervisord-rs scale {base} {wanted}` makes it {wanted} of them",
+                    launch.name
+                );
+                return Err(refused(message));
+            }
             return Err(refused(format!(
                 "{base} has no instances: write `instances: 1` in its configuration, and it can be scaled"
             )));

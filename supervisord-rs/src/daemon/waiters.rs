@@ -25,9 +25,9 @@ pub(super) enum Goal {
     Renewed { after: u64 },
     /// It is down. `was_live`: whether there was anything to stop.
     Down { was_live: bool },
-    /// Nothing: it goes down, and perhaps comes back, with one that it depends on, and the client
-    /// learns of that.
-    Dependent { generation: u64 },
+    /// It goes down with one that it depends on. `returns`: and comes back with it, which is waited
+    /// for as long as that one can come.
+    Dependent { generation: u64, was_live: bool, returns: bool },
 }
 
 /// What must hold before a client is answered.
@@ -83,7 +83,10 @@ impl Waiter {
             Goal::Up { after } | Goal::Renewed { after } => {
                 *worker == incarnation.worker && incarnation.generation.0 > *after
             }
-            Goal::Down { .. } | Goal::Dependent { .. } => false,
+            Goal::Dependent { generation, returns, .. } => {
+                *returns && *worker == incarnation.worker && incarnation.generation.0 > *generation
+            }
+            Goal::Down { .. } => false,
         })
     }
 
@@ -91,6 +94,16 @@ impl Waiter {
     fn due(&self) -> Instant {
         let tails = self.failures.values().filter_map(FirstFailure::due);
         tails.fold(self.until, Instant::min)
+    }
+
+    /// Whether an outcome is still to come. Dependents of what has failed are not waited for.
+    fn is_open(&self, each: &[Progress]) -> bool {
+        let has_failed = each.iter().any(|progress| matches!(progress, Progress::Failed(_)));
+        let mut aims = self.wait.aims.iter().zip(each);
+        aims.any(|((_, goal), progress)| {
+            let is_dependent = matches!(goal, Goal::Dependent { .. });
+            matches!(progress, Progress::OnTheWay(_)) && !(is_dependent && has_failed)
+        })
     }
 
     /// Whether the last lines of all that failed are there, or are not waited for any longer.
@@ -149,8 +162,7 @@ impl Daemon {
                 .iter()
                 .map(|(worker, goal)| self.progress(&waiter, *worker, *goal))
                 .collect();
-            let is_open = each.iter().any(|progress| matches!(progress, Progress::OnTheWay(_)));
-            if (is_open || !waiter.has_tails(now)) && waiter.until > now {
+            if (waiter.is_open(&each) || !waiter.has_tails(now)) && waiter.until > now {
                 waiting.push(waiter);
             } else {
                 let answer = self.outcome(&waiter, &each);
@@ -180,7 +192,8 @@ impl Daemon {
             let limit = waiter.wait.limit;
             let late = late.join("; ");
             let order = "the order stands (see `status`)";
-            ("timed-out", format!("no outcome within {limit:?}; {order}: {late}"))
+            let limit = humantime::format_duration(limit);
+            ("timed-out", format!("no outcome within {limit}; {order}: {late}"))
         } else {
             let aims = waiter.wait.aims.iter();
             let workers = aims.map(|(id, _)| self.worker_status(*id)).collect();

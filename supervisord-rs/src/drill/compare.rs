@@ -75,7 +75,12 @@ pub fn run(options: &Options) -> ExitCode {
         report::table(&comparison, size.flatten().map(|(columns, _)| columns))
     };
     // A reader that went away (`| head`) is not a failure of the comparison.
-    let _ = writeln!(std::io::stdout(), "{text}");
+    if let Err(error) = writeln!(std::io::stdout(), "{text}")
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        failed = true;
+        eprintln!("supervisord-rs: cannot write to standard output: {error}");
+    }
     let lies = comparison.trials.iter().filter(|trial| !trial.incident_agrees);
     for trial in lies {
         failed = true;

@@ -54,9 +54,17 @@ impl Daemon {
             };
             list.push(name);
         }
+        let was_there: BTreeSet<&str> =
+            self.every_worker().map(|worker| self.names.worker(worker)).collect();
         for (launch, spec) in settings.launches.iter().zip(&settings.spec.workers) {
             if !known.contains(&launch.name) {
-                let list = if spec.autostart { &mut report.started } else { &mut report.changed };
+                // What `scale` has taken away stays away: its memo says so to the successor.
+                let is_scaled = launch.instance.is_some() && was_there.contains(&*launch.name);
+                let list = match spec.autostart {
+                    _ if is_scaled => &mut report.scaled_away,
+                    true => &mut report.started,
+                    false => &mut report.changed,
+                };
                 list.push(launch.name.clone());
             }
         }
