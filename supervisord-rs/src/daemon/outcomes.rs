@@ -61,9 +61,14 @@ impl Daemon {
             Goal::Renewed { after } if view.generation.0 <= after => self.ending(worker, &view),
             Goal::Up { .. } | Goal::Renewed { .. } => self.up(worker, &view),
         };
-        match how {
-            Some(how) => Progress::Failed(how),
-            None => progress,
+        match (how, progress) {
+            (Some(how), _) => Progress::Failed(how),
+            // The machine knows of it before the daemon has carried out what follows: a turn may
+            // end in between. How it ended is heard in the next one.
+            (None, Progress::Failed(_)) if fails_now(&view, goal) => {
+                Progress::OnTheWay(format!("is in {}", words::phase(view.phase)))
+            }
+            (None, progress) => progress,
         }
     }
 
@@ -255,6 +260,18 @@ impl Daemon {
             ending.cause == Cause::StopTimeout && !matches!(ending.status, Status::NotLaunched(_))
         })
     }
+}
+
+/// Whether an incarnation that the goal is about has failed: `note_failure` tells how.
+fn fails_now(view: &WorkerView, goal: Goal) -> bool {
+    let after = match goal {
+        Goal::Up { after } | Goal::Renewed { after } => after,
+        Goal::Dependent { generation, returns: true, .. } => generation,
+        Goal::Dependent { returns: false, .. } | Goal::Down { .. } => return false,
+    };
+    view.generation.0 > after
+        && view.last_ending.is_some_and(|ending| ending.cause.is_failure())
+        && matches!(view.phase, Phase::Backoff | Phase::Quarantined | Phase::Finished)
 }
 
 /// Whether it is there to stay up: it is always brought back, and others can tell when it is ready.
