@@ -147,7 +147,7 @@ fn keep_names_apart(entries: &[Entry], problems: &Problems) {
         problems.push(
             name.problem(message)
                 .beside(other.name.span.clone(), "its instances are numbered from 1")
-                .help(&format!("rename one of the two, such as `{base}-{}`", "other")),
+                .help(format!("rename one of the two, such as `{base}-other`")),
         );
     }
 }
