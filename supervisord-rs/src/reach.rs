@@ -43,6 +43,34 @@ impl Reached {
         Self::walk(path, true)
     }
 
+    /// The same for a file that is there: where its name is a symbolic link, that is followed by
+    /// the same rule.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) fn following(path: &Path) -> io::Result<Self> {
+        let mut path = path.to_owned();
+        for _ in 0..LINKS_MAX {
+            let reached = Self::of(&path)?;
+            let found = open_at(&reached.directory, &reached.name)?;
+            let stat = fstat(&found)?;
+            if SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) != SFlag::S_IFLNK {
+                return Ok(reached);
+            }
+            check_owner(&path, stat.st_uid)?;
+            // The link that was looked at, whatever has its name now.
+            let target = PathBuf::from(readlinkat(&found, "")?);
+            path = path.parent().unwrap_or(Path::new("/")).join(target);
+        }
+        Err(Errno::ELOOP.into())
+    }
+
+    /// Its path without links, now.
+    pub(crate) fn real(&self) -> io::Result<PathBuf> {
+        let directory = std::fs::read_link(format!("/proc/self/fd/{}", self.directory.as_raw_fd()));
+        Ok(directory?.join(&self.name))
+    }
+
     /// What leads there as long as this lives, in this process.
     pub(crate) fn path(&self) -> PathBuf {
         Path::new(&format!("/proc/self/fd/{}", self.directory.as_raw_fd())).join(&self.name)

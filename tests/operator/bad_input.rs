@@ -200,6 +200,19 @@ fn a_line_that_cannot_be_seen_is_no_way_to_be_ready() {
 }
 
 #[test]
+fn a_thread_has_no_surroundings_for_a_command_before_its_start() {
+    for isolation in ["isolation: thread", "isolation: thread, cell: c"] {
+        refused(
+            &format!(
+                "version: 1\nworkers:\n  a: {{ worker: ticker, {isolation}, start_before: [id] }}\n"
+            ),
+            &["only a process has `start_before:`", "depends_on: { NAME: finished }"],
+        );
+    }
+    refused("version: 1\nworkers:\n  a: { command: [x], start_before: id }\n", &["write [id]"]);
+}
+
+#[test]
 fn arguments_and_faults_are_checked_before_anything_runs() {
     let yaml = "version: 1\nworkers:\n  a: { worker: ticker, args: { intervall: 5ms } }\n  b: { worker: tickr }\n  \
                 c: { worker: ticker, inject: [ { fault: segfalt } ] }\n  d: { worker: ticker, inject: [ { fault: segfault } ] }\n";

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::harness::{Bed, EAGER, open_files_by_use};
+use crate::harness::{Bed, EAGER, open_files_by_use, text};
 use supervisord_rs::record::black_box::CARRIERS;
 use supervisord_rs::record::logs::{DESCRIPTORS, KEPT};
 
@@ -349,6 +349,13 @@ fn no_link_of_a_worker_leads_the_supervisor_out_of_the_directory() {
     });
     supervisor.wait("compression", |_| logs.join("packed.log.1.gz").exists().then_some(()));
     assert_eq!(fs::read_to_string(&precious).expect("there"), "precious\n");
+    // Nor does it lead root, who reads the log, to a file of root's.
+    let output = bed.verb(&["logs", "w"]);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(!out.contains("precious") && err.contains("link of another user"), "{out}{err}");
+    assert_eq!(output.status.code(), Some(4), "{err}");
+    let output = bed.verb(&["logs", "packed", "-n", "1"]);
+    assert_eq!(text(&output.stdout), "20000\n");
     assert_eq!(precious.metadata().expect("there").uid(), 0);
     // A link of the supervisor's own user works.
     fs::remove_file(logs.join("w.log")).expect("ours");

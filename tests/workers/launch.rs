@@ -471,3 +471,103 @@ fn a_hook_with_a_truncated_binary_is_reported_in_words() {
     );
     supervisor.stop();
 }
+
+#[test]
+fn start_before_runs_before_each_start_as_its_worker_would() {
+    let bed = Bed::new();
+    let user = if is_root() { "    user: nobody\n" } else { "" };
+    let own = if is_root() { "nobody" } else { "" };
+    // A command that ends is started again: its preparation runs again too, and to its end.
+    let yaml = format!(
+        "version: 1\nworkers:\n  w:\n    command: [sh, -c, 'echo main $GREETING; exit 1']\n    \
+         start_before: [sh, -c, 'echo before $GREETING $(pwd) $(id -un) $(ulimit -n); sleep 0.1; echo prepared']\n    \
+         env: {{ GREETING: hello }}\n    cwd: /usr\n    limits: {{ open_files: 512 }}\n{user}    \
+         restart: {{ limit: {{ restarts: 2, within: 60s }}, backoff: {{ initial: 0s }} }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_phase("w", "quarantined");
+    let output = supervisor.wait_output("w", "main hello");
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!(lines.len(), 9, "three launches: {output}");
+    for launch in lines.chunks(3) {
+        assert!(launch[0].starts_with("before hello /usr "), "{output}");
+        assert!(launch[0].contains(own) && launch[0].ends_with(" 512"), "{output}");
+        assert_eq!(&launch[1..], ["prepared", "main hello"], "{output}");
+    }
+    supervisor.stop();
+}
+
+#[test]
+fn a_start_before_that_fails_is_a_failed_launch_with_its_exit_code() {
+    let main = "    command: [sh, -c, 'touch started; exec sleep 1d']\n";
+    for (before, words, code) in [
+        ("[sh, -c, 'exit 3']", "`sh` ended with exit status 3", 3),
+        ("[sh, -c, 'kill -9 $$']", "`sh` ended with SIGKILL", 137),
+        ("[/no/such/program]", "cannot execute /no/such/program", 127),
+    ] {
+        let (message, exit_code) = failure(&format!("{main}    start_before: {before}\n"));
+        assert!(message.contains("`start_before:`") && message.contains(words), "{message}");
+        assert_eq!(exit_code, Some(code), "{message}");
+    }
+}
+
+#[test]
+fn a_start_before_that_hangs_has_its_workers_time_to_start_and_is_killed() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  good: { worker: ticker }\n  w:\n    command: [touch, started]\n    restart: never\n    \
+                start_before: [sh, -c, 'echo $$ >pid; echo hanging; sleep 1d']\n    ready: { fd: 3, timeout: 1s }\n";
+    let supervisor = bed.start(&format!("{yaml}    cwd: {}\n", bed.path("").display()));
+    let incident = supervisor.wait_incident(0);
+    assert_eq!(incident.ending.stage.as_deref(), Some("start-before"), "{incident:?}");
+    assert_eq!(incident.ending.exit_code, Some(137), "{incident:?}");
+    assert!(incident.sentence.contains("raise `ready: { timeout: }`"), "{}", incident.sentence);
+    assert_eq!(incident.last_output, ["hanging"]);
+    let pid = std::fs::read_to_string(bed.path("pid")).expect("its number").trim().to_owned();
+    supervisor.wait("the command to be gone", |_| {
+        (!crate::harness::is_alive(pid.parse().expect("a number"))).then_some(())
+    });
+    assert!(!bed.path("started").exists(), "the worker was started all the same");
+    supervisor.wait_phase("good", "running");
+    supervisor.stop();
+}
+
+#[test]
+fn an_order_to_stop_ends_a_start_before_and_starts_nothing() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\nworkers:\n  w: {{ command: [touch, started], cwd: {}, stop: {{ timeout: 1s }}, \
+         start_before: [sh, -c, 'echo begun; sleep 1d'] }}\n",
+        bed.path("").display()
+    );
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_output("w", "begun");
+    let output = bed.verb(&["stop", "w"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(!bed.path("started").exists(), "the worker was started all the same");
+    // It can be started again, and everything ends while it runs.
+    supervisor.client.start(&["w".into()], false).expect("ordered");
+    supervisor
+        .wait("another one", |_| (bed.output("w").matches("begun").count() == 2).then_some(()));
+    supervisor.stop();
+}
+
+/// A thread that launches and the loop that reaps orphans meet at each of these.
+#[test]
+fn no_status_of_a_start_before_is_lost_to_the_reaper_of_orphans() {
+    let bed = Bed::new();
+    let mut yaml = "version: 1\ndefaults: { start_before: [sh, -c, '(exit 0) & exit 0'], ready: { after: 0s }, \
+                    restart: { policy: always, limit: { restarts: 1000, within: 1s }, backoff: { initial: 0s } } }\nworkers:\n"
+        .to_owned();
+    for number in 0..12 {
+        yaml.push_str(&format!("  w{number}: {{ command: [sleep, '0.01'] }}\n"));
+    }
+    let supervisor = bed.start(&yaml);
+    supervisor.wait("ten launches of each", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        status.workers.iter().all(|worker| worker.generation >= 10).then_some(())
+    });
+    let failed: Vec<String> =
+        supervisor.incidents().into_iter().map(|incident| incident.sentence).collect();
+    assert_eq!(failed, Vec::<String>::new());
+    supervisor.stop();
+}

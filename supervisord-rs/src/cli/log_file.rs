@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
+use nix::unistd::geteuid;
+
+use crate::reach::Reached;
 
 /// The number of looks, a millisecond apart, at files that are just being renamed. After that a
 /// missing number counts as the end.
@@ -169,11 +172,24 @@ impl LogFile {
     }
 }
 
+/// One file, whatever names it has: the supervisor rotates it under its own name. Root follows no
+/// link of another user, see [`reach`](crate::reach): a worker would choose what root reads.
+pub(super) fn own_name(target: &str) -> PathBuf {
+    let own = if geteuid().is_root() {
+        Reached::following(Path::new(target)).and_then(|reached| reached.real())
+    } else {
+        std::fs::canonicalize(target)
+    };
+    own.unwrap_or_else(|_| target.into())
+}
+
 /// Opens a file of output for reading. A worker may have put anything in its place: the reader does
 /// not wait for a FIFO without a writer, and leaves data that can be read only once to its own
 /// reader.
 ///
-/// # Errors Those of open(2); InvalidInput for a file that is not regular.
+/// # Errors
+/// Those of open(2); InvalidInput for a file that is not regular; for root PermissionDenied for a
+/// link of another user.
 pub(super) fn open_regular(path: &Path) -> io::Result<File> {
     let regular = |metadata: Metadata| {
         let why = "no regular file but a FIFO, a socket or a device: what was written to it cannot be read again";
@@ -183,8 +199,13 @@ pub(super) fn open_regular(path: &Path) -> io::Result<File> {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, why))
     };
     // Checked before the open too: a writer of the FIFO would take this process for its reader.
-    std::fs::metadata(path).and_then(regular)?;
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let reached = geteuid().is_root().then(|| Reached::following(path)).transpose()?;
+    let (path, no_follow) = match &reached {
+        Some(reached) => (reached.path(), libc::O_NOFOLLOW),
+        None => (path.to_owned(), 0),
+    };
+    std::fs::metadata(&path).and_then(regular)?;
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | no_follow;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     file.metadata().and_then(regular)?;
     Ok(file)

@@ -14,7 +14,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use super::Exit;
 use super::exit::report;
 use super::harmless::harmless;
-use super::log_file::{LogFile, open_regular};
+use super::log_file::{LogFile, open_regular, own_name};
 use super::log_lines::{Shown, Style, print};
 use crate::control::client::Client;
 use crate::control::protocol::{StatusReport, WorkerStatus};
@@ -165,9 +165,10 @@ impl Files {
         match open_regular(&own) {
             // A file that does not exist yet may appear.
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
-                self.is_denied |= denied;
-                let advice = if denied { DENIED } else { "" };
+                self.is_denied |= error.kind() == std::io::ErrorKind::PermissionDenied;
+                // A link of another user says itself what is wrong.
+                let is_of_kernel = error.raw_os_error() == Some(libc::EACCES);
+                let advice = if is_of_kernel { DENIED } else { "" };
                 let name = &worker.name;
                 self.unreadable
                     .push(format!("cannot show {target}, the output of {name}: {error}{advice}"));
@@ -177,11 +178,6 @@ impl Files {
             }
         }
     }
-}
-
-/// One file, whatever names it has: the supervisor rotates it under its own name.
-fn own_name(target: &str) -> PathBuf {
-    std::fs::canonicalize(target).unwrap_or_else(|_| target.into())
 }
 
 /// Its own name, the name that its instances share, or its group as `GROUP:`.

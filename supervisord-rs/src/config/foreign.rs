@@ -32,7 +32,7 @@ const WORKER: &[(&str, &str, &str)] = &[
     ("environmentfile", "systemd", "`env_file:`"),
     ("execreload", "systemd", "`reload_signal: HUP`"),
     ("execstart", "systemd", "`command: [PROGRAM, ARGUMENT]`"),
-    ("execstartpre", "systemd", "`command: \"PREPARE && exec PROGRAM\"` and `shell: true`"),
+    ("execstartpre", "systemd", "`start_before: [PROGRAM, ARGUMENT]`"),
     ("execstop", "systemd", "`stop: { command: [PROGRAM, ARGUMENT] }`"),
     ("execstartpost", "systemd", "`hooks: [{ on: running, command: [PROGRAM] }]`"),
     ("execstoppost", "systemd", "`hooks: [{ on: stopped, command: [PROGRAM] }]`"),

@@ -109,6 +109,8 @@ pub struct Launch {
     pub on_panic: OnPanic,
     /// How a `command:` is asked to stop. SDK workers are asked through their board.
     pub stop: StopMeans,
+    /// What runs to its end before each launch (processes only).
+    pub start_before: Option<Vec<String>>,
     /// What has it read its own configuration again (commands only).
     pub reload_signal: Option<i32>,
     /// How it tells that it is ready.

@@ -23,7 +23,7 @@ use super::{
 const NAME_MAX: usize = 63;
 
 /// Keys of a worker besides those of its surroundings; `defaults:` has all but the first three.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "command",
     "worker",
     "args",
@@ -39,6 +39,7 @@ const KEYS: [&str; 21] = [
     "health",
     "heartbeat",
     "depends_on",
+    "start_before",
     "stop",
     "reload_signal",
     "sockets",
@@ -159,6 +160,17 @@ pub(super) fn read(
             .map(|choice| choice.value)
             .unwrap_or_default(),
         stop: means,
+        start_before: section
+            .get_if(
+                is_process,
+                "start_before",
+                "only a process has `start_before:`: a thread has no user, environment or limits \
+                 that a command could run with",
+                "`isolation: process`, or a worker of its own that this one \
+                 `depends_on: { NAME: finished }`",
+            )
+            .and_then(|cursor| cursor.command(false))
+            .map(|command| command.value),
         reload_signal: section
             .get_if(
                 !is_sdk,
@@ -180,7 +192,7 @@ pub(super) fn read(
         base: identity.base,
         instance: identity.instance,
     };
-    world::check_executable(section, &launch);
+    world::check_executables(section, &launch);
     Some((spec, launch))
 }
 

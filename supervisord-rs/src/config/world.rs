@@ -45,12 +45,18 @@ fn is_name(name: &str) -> bool {
         && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
 }
 
-/// Whether the program of a command can be executed.
-pub(super) fn check_executable(worker: &Section<'_>, launch: &Launch) {
-    let Some(cursor) = worker.get("command").filter(|cursor| cursor.problems.sees_world()) else {
-        return;
-    };
-    let (Program::Command(words), Isolation::Process) = (&launch.program, &launch.isolation) else {
+/// Whether the programs of a worker's commands can be executed.
+pub(super) fn check_executables(worker: &Section<'_>, launch: &Launch) {
+    if let (Program::Command(words), Isolation::Process) = (&launch.program, &launch.isolation) {
+        check_executable(worker, "command", words, launch);
+    }
+    if let Some(words) = &launch.start_before {
+        check_executable(worker, "start_before", words, launch);
+    }
+}
+
+fn check_executable(worker: &Section<'_>, key: &str, words: &[String], launch: &Launch) {
+    let Some(cursor) = worker.get(key).filter(|cursor| cursor.problems.sees_world()) else {
         return;
     };
     let Some(program) = words.first() else { return };

@@ -15,6 +15,7 @@ use crate::config::probes::Check;
 use crate::config::settings::HookEvent;
 use crate::control::protocol::Failure;
 use crate::hooks;
+use crate::isolation::drivers::BeforeEnded;
 use crate::isolation::helper::{self, NotLaunched, Summons};
 use crate::probing::{self, Kind, ask};
 use crate::record::words;
@@ -47,6 +48,7 @@ pub(super) enum Said {
         incarnation: Incarnation,
         failure: Option<String>,
     },
+    BeforeEnded(BeforeEnded),
     HookEnded {
         command: String,
         failure: Option<String>,
@@ -123,6 +125,7 @@ impl Daemon {
                 }
                 self.turn(None);
             }
+            Said::BeforeEnded(ended) => self.on_before_ended(ended),
             Said::Looked(found) => self.on_looked(*found),
             Said::Recorded(incident) => self.turn(Some(Event::Recorded { incident })),
             Said::HookEnded { command, failure } => {
@@ -180,6 +183,9 @@ impl Daemon {
         while let Some((incarnation, summons)) = self.drivers.next_stop_command() {
             self.wait_for_stop_command(incarnation, summons);
         }
+        while let Some(before) = self.drivers.next_start_before() {
+            self.beside.spawn(async move { Said::BeforeEnded(before.end().await) });
+        }
         while let Some((hook, record)) = self.hooks.next_to_run(helper::stuck(None)) {
             let command = hook.command.join(" ");
             let summoned = hooks::input(&record)
@@ -193,6 +199,18 @@ impl Daemon {
                 Said::HookEnded { command, failure }
             });
         }
+    }
+
+    /// The launch goes on, unless the worker was asked to stop meanwhile.
+    fn on_before_ended(&mut self, ended: BeforeEnded) {
+        let incarnation = ended.incarnation();
+        let view = self.machine.worker(incarnation.worker);
+        if view.is_some_and(|view| view.order.is_some()) {
+            self.drivers.withdraw(incarnation);
+        } else {
+            self.drivers.go_on_after(ended);
+        }
+        self.turn(None);
     }
 
     /// As long as it takes, once it runs: the machine kills the worker, and the command with it,
@@ -267,6 +285,7 @@ impl Daemon {
                     | Said::Prepared { .. }
                     | Said::NotReloaded(_)
                     | Said::StopCommandEnded { .. }
+                    | Said::BeforeEnded(_)
                     | Said::Looked(_)
                     | Said::Recorded(_),
                 ) => {}
@@ -297,7 +316,7 @@ async fn exec(
         Err(failed) => {
             tracing::warn!(worker, "its probe: {}", failed.message);
             // What the machine is short of says nothing about the worker; a missing program does.
-            (!failed.transient).then_some(false)
+            (!failed.failure.transient).then_some(false)
         }
     }
 }

@@ -145,6 +145,7 @@ pub(super) fn plan(launch: &Launch) -> u64 {
     let mut launch = Launch { remembers_stop: false, group: String::new(), ..launch.clone() };
     launch.logs.line.whole = false;
     launch.reload_signal = None;
+    launch.start_before = None;
     stable_hash(format!("{launch:?}").bytes())
 }
 

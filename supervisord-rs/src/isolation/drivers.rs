@@ -9,6 +9,7 @@
 //! | `output` | where what it writes goes |
 //! | `keeping` | what a successor needs, into the fd store |
 //! | `helpers` | the supervisor's own small processes: probes, stop commands, hooks |
+//! | `start_before` | the command that runs before a launch |
 //! | `stopping` | from asking it to stop to nothing being left |
 //! | `collecting` | what has happened since |
 //! | `queue` | in what order the machine hears of it |
@@ -30,6 +31,7 @@ mod launching;
 mod output;
 mod queue;
 mod remains;
+mod start_before;
 mod stopping;
 mod views;
 
@@ -74,6 +76,8 @@ use domain::{Domain, Process, Resident};
 use launched::{Answers, Withdrawn};
 use launching::Progress;
 use queue::Queue;
+use start_before::Before;
+pub use start_before::{BeforeEnded, StartBefore};
 
 /// Everything that runs, and the means to start and end it.
 #[derive(Debug)]
@@ -95,6 +99,9 @@ pub struct Drivers {
     events: Queue,
     remarks: VecDeque<Remark>,
     stop_commands: VecDeque<(Incarnation, Summons)>,
+    /// By worker: the command that runs before its launch.
+    before: BTreeMap<WorkerId, Before>,
+    starts_before: VecDeque<StartBefore>,
     environment: Arc<BTreeMap<OsString, OsString>>,
     registry: Registry,
     logs: Logs,
@@ -226,6 +233,8 @@ impl Drivers {
             events: Queue::default(),
             remarks: VecDeque::new(),
             stop_commands: VecDeque::new(),
+            before: BTreeMap::new(),
+            starts_before: VecDeque::new(),
             environment: Arc::new(environment),
             registry,
             logs,
@@ -399,6 +408,12 @@ impl Drivers {
     /// Takes no more output, and waits until what was taken is written. False: it hangs.
     pub fn hold_logs(&self, limit: Duration) -> bool {
         self.logs.hold(limit)
+    }
+
+    /// What [`hold_logs`](Self::hold_logs) waits for: whose output, and where it goes.
+    #[must_use]
+    pub fn logs_in_hand(&self) -> Vec<String> {
+        self.logs.in_hand()
     }
 
     /// Where the guardian writes down how orphans ended.

@@ -7,15 +7,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use supervision::{Status, WorkerId};
+use nix::errno::Errno;
+use supervision::{LaunchFailure, LaunchStage, Status, WorkerId};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
-use super::launch::{Attempt, Child, advice};
+use super::launch::{Attempt, Child, advice, failure};
 use super::launcher::{Launchers, Queue};
 use super::reaper;
-use super::surroundings::Result as Launched;
+use super::surroundings::{Failed, Result as Launched};
 
 /// Their PIDs: the reaper of orphans leaves these alone.
 static HELPERS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
@@ -51,10 +52,19 @@ fn all_stuck() -> std::sync::MutexGuard<'static, Vec<(Option<WorkerId>, Stuck)>>
 /// A small process that could not be started.
 #[derive(Debug)]
 pub struct NotLaunched {
-    /// The machine is short of something now: it says nothing about the worker.
-    pub transient: bool,
+    /// The step. A transient failure says nothing about the worker.
+    pub failure: LaunchFailure,
     /// What went wrong, in a sentence.
     pub message: String,
+}
+
+impl NotLaunched {
+    pub(super) fn new(failed: Failed, program: &str) -> Self {
+        let Failed { failure, subject } = failed;
+        // The advice is for a worker's own program.
+        let message = advice(failure, subject.as_deref().unwrap_or(program));
+        Self { failure, message: message.replace(" in `command:`", "") }
+    }
 }
 
 /// A running helper. Dropping it abandons it.
@@ -77,10 +87,7 @@ impl Summons {
         let attempt = launchers.submit(Queue::First, move |attempt| {
             let result = launch(attempt).map(|child| Helper::new(child, worker));
             // A helper without a waiter is dropped, which kills it.
-            let _ = sender.send(result.map_err(|failed| NotLaunched {
-                transient: failed.failure.transient,
-                message: advice(failed.failure, failed.subject.as_deref().unwrap_or(&program)),
-            }));
+            let _ = sender.send(result.map_err(|failed| NotLaunched::new(failed, &program)));
         });
         Self { attempt, worker, answer: Some(answer) }
     }
@@ -91,7 +98,7 @@ impl Summons {
     /// What went wrong; that it hangs, after `limit`.
     pub async fn arrive(mut self, limit: Duration) -> Result<Helper, NotLaunched> {
         let hangs = || NotLaunched {
-            transient: false,
+            failure: failure(LaunchStage::Exec, Errno::ETIMEDOUT),
             message: format!("it could not be started within {limit:?}: it hangs"),
         };
         let answer = self.answer.as_mut().expect("it is taken when it has come");

@@ -187,6 +187,12 @@ impl Logs {
         self.pool.hold(limit)
     }
 
+    /// Whose output a thread is writing now, with its target.
+    #[must_use]
+    pub fn in_hand(&self) -> Vec<String> {
+        self.pool.in_hand()
+    }
+
     /// Whether a predecessor's pipe with this name waits to be carried on.
     #[must_use]
     pub fn has_heritage(&self, name: &str) -> bool {

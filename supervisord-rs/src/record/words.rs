@@ -141,7 +141,9 @@ pub fn ending(ending: Ending, reading: Option<&Reading>, message: Option<&str>) 
             .filter(|reading| reading.code > 0)
             .map(|reading| format!("{:#x}", reading.address)),
         stage: not_launched(ending).map(|failure| stage(failure.stage).to_owned()),
-        errno: not_launched(ending).map(|failure| errno(failure.errno)),
+        errno: not_launched(ending)
+            .filter(|failure| failure.errno != 0)
+            .map(|failure| errno(failure.errno)),
         message: message.map(str::to_owned),
     }
 }
@@ -171,6 +173,7 @@ fn errno(number: i32) -> String {
 #[must_use]
 pub const fn stage(stage: LaunchStage) -> &'static str {
     match stage {
+        LaunchStage::StartBefore { .. } => "start-before",
         LaunchStage::Board => "board",
         LaunchStage::Pipes => "pipes",
         LaunchStage::Clone => "clone",

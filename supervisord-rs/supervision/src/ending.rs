@@ -124,7 +124,7 @@ impl Cause {
 pub struct LaunchFailure {
     /// Which step.
     pub stage: LaunchStage,
-    /// The errno of that step.
+    /// The errno of that step; 0 where no system call failed.
     pub errno: i32,
     /// Whether the machine was short of something (descriptors, processes, memory): the attempt
     /// does not count against the worker's limit, and is made again.
@@ -134,6 +134,12 @@ pub struct LaunchFailure {
 /// The steps of a launch, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LaunchStage {
+    /// The command that runs before it.
+    StartBefore {
+        /// The exit code of that command, as a shell has it: 128 + n for signal n, 127 and 126 for
+        /// one that could not be started.
+        code: i32,
+    },
     /// Creating the worker's board.
     Board,
     /// Creating the pipes that capture its output.

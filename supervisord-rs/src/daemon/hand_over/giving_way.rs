@@ -139,7 +139,8 @@ impl Daemon {
         self.wait_until(signals, end, |daemon| daemon.drivers.stop_threads(Duration::ZERO)).await;
         let end = Instant::now() + REST;
         if !self.wait_until(signals, end, |daemon| daemon.drivers.hold_logs(Duration::ZERO)).await {
-            tracing::warn!("a write of output hangs: its output may be late");
+            let whose = self.drivers.logs_in_hand().join(", ");
+            tracing::warn!("a write hangs; the output of these may be late: {whose}");
         }
         self.write_settled(None);
         let end = Instant::now() + REST;

@@ -47,6 +47,7 @@ impl Daemon {
             } else if !is_same_launch
                 || !is_same_policy
                 || ours.reload_signal != theirs.reload_signal
+                || ours.start_before != theirs.start_before
             {
                 &mut report.changed
             } else {

@@ -27,15 +27,23 @@ impl Drivers {
         extra: &[(String, String)],
     ) -> Result<Summons, NotLaunched> {
         let program = argv.first().cloned().unwrap_or_default();
-        let outfit = self.helper_outfit(worker, argv, extra).map_err(|failed| NotLaunched {
-            transient: failed.failure.transient,
-            message: advice(failed.failure, failed.subject.as_deref().unwrap_or(&program)),
-        })?;
+        let outfit = self.helper_outfit(worker, argv, extra);
+        self.summon(worker, program, outfit)
+    }
+
+    /// Has a launcher thread start a helper.
+    pub(super) fn summon(
+        &self,
+        worker: WorkerId,
+        program: String,
+        outfit: Launched<Outfit>,
+    ) -> Result<Summons, NotLaunched> {
+        let outfit = outfit.map_err(|failed| NotLaunched::new(failed, &program))?;
         let launch = move |attempt: &_| outfit.launch(attempt);
         Ok(Summons::send(&self.launchers, Some(worker), program, launch))
     }
 
-    fn helper_outfit(
+    pub(super) fn helper_outfit(
         &mut self,
         worker: WorkerId,
         argv: &[String],

@@ -193,6 +193,9 @@ impl Drivers {
     /// through meanwhile.
     pub fn withdraw(&mut self, incarnation: Incarnation) {
         self.take_launched();
+        if self.withdraw_before(incarnation) {
+            return;
+        }
         if let Some(position) = self.deferred.iter().position(|deferred| *deferred == incarnation) {
             self.deferred.swap_remove(position);
             let failed =
@@ -247,7 +250,8 @@ impl Drivers {
         self.take_launched();
         let expected = self.domains.iter().filter_map(|domain| domain.expected.as_ref());
         let expected = expected.flat_map(|expected| expected.members.iter().copied());
-        let members: Vec<Incarnation> = expected.chain(self.deferred.iter().copied()).collect();
+        let members = expected.chain(self.deferred.iter().copied()).chain(self.running_before());
+        let members: Vec<Incarnation> = members.collect();
         for incarnation in members {
             self.withdraw(incarnation);
         }
@@ -304,6 +308,6 @@ impl Drivers {
 
 /// A launch that takes too long. That is counted once: as long as it hangs, further attempts are
 /// not the worker's failure.
-const fn late(stage: LaunchStage) -> LaunchFailure {
+pub(super) const fn late(stage: LaunchStage) -> LaunchFailure {
     LaunchFailure { stage, errno: Errno::ETIMEDOUT as i32, transient: true }
 }

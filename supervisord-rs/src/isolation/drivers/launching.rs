@@ -62,6 +62,9 @@ impl Drivers {
             self.deferred.push(incarnation);
             return Ok(Progress::OnItsWay);
         }
+        if let Some(progress) = self.begin_before(incarnation)? {
+            return Ok(progress);
+        }
         let launch = Arc::clone(&self.launches[incarnation.worker.index()]);
         match (&launch.program, &launch.isolation) {
             (Program::Command(argv), _) => self.launch_command(incarnation, &launch, argv),
@@ -367,7 +370,7 @@ impl Drivers {
 
 impl Outfit {
     /// Standard output and error.
-    fn take_outputs(&mut self, launch: &Launch, outputs: Outputs) -> Result<()> {
+    pub(super) fn take_outputs(&mut self, launch: &Launch, outputs: Outputs) -> Result<()> {
         let Outputs { stdout, stderr } = outputs;
         let stderr = stderr.map_or_else(|| stdout.try_clone(), Ok);
         let stderr = stderr.map_err(|error| from_io(LaunchStage::Pipes, &error))?;

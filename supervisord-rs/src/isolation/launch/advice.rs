@@ -11,6 +11,10 @@ use super::rights;
 pub fn advice(failure: LaunchFailure, subject: &str) -> String {
     let errno = Errno::from_raw(failure.errno);
     let what = match failure.stage {
+        // How it ended, and what to do.
+        LaunchStage::StartBefore { .. } => {
+            return format!("its `start_before:` command failed: {subject}");
+        }
         LaunchStage::Board => "cannot create its board (memfd)".to_owned(),
         LaunchStage::Pipes => "cannot create the pipes that capture its output".to_owned(),
         LaunchStage::Clone => "cannot create a process".to_owned(),
@@ -119,6 +123,7 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
 #[must_use]
 pub const fn exit_code(failure: LaunchFailure) -> i32 {
     match failure.stage {
+        LaunchStage::StartBefore { code } => code,
         LaunchStage::Exec if failure.errno == Errno::ENOENT as i32 => 127,
         _ => 126,
     }

@@ -207,11 +207,13 @@ impl Pool {
         let keep = target.compressed().unwrap_or(0);
         let is_more = match aside::compress_oldest(&path, keep, &target.naming) {
             Ok(left) => {
-                target.note_behind(left.unwrap_or(0), BEHIND_MAX);
+                target.note_behind(left.unwrap_or(0), BEHIND_MAX, || self.writers(target));
                 left.is_some_and(|left| left > 0)
             }
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "a rotated log is kept uncompressed");
+                let workers = self.writers(target);
+                let path = path.display();
+                tracing::warn!(workers, %path, %error, "a rotated log of {workers} stays uncompressed");
                 false
             }
         };

@@ -1,5 +1,6 @@
 //! The threads: one always waits, so that a stream whose target hangs delays no other.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -154,6 +155,21 @@ impl Pool {
         self.has_begun.store(false, Ordering::SeqCst);
         let is_held = || self.threads.load(Ordering::SeqCst) <= self.idle.load(Ordering::SeqCst);
         until(limit, PAUSE, || is_held().then_some(())).is_some()
+    }
+
+    /// Whose output goes to a target.
+    pub(super) fn writers(&self, target: &Arc<Target>) -> String {
+        let all = self.all();
+        let writers = all.iter().filter(|stream| Arc::ptr_eq(&stream.target(), target));
+        let names: BTreeSet<&str> = writers.map(|stream| stream.worker.as_str()).collect();
+        names.into_iter().collect::<Vec<_>>().join(", ")
+    }
+
+    /// What a thread has in its hands now: whose output, and where it goes.
+    pub(super) fn in_hand(&self) -> Vec<String> {
+        let is_busy = |stream: &Arc<Stream>| stream.busy_since.load(Ordering::Relaxed) > 0;
+        let busy = self.all().into_iter().filter(is_busy);
+        busy.map(|stream| format!("{} ({})", stream.worker, stream.target_name())).collect()
     }
 
     /// Where pipes are kept for a successor.

@@ -73,15 +73,18 @@ impl Target {
     }
 
     /// Says once that too many files wait to be compressed.
-    pub(super) fn note_behind(&self, left: usize, most: usize) {
+    pub(super) fn note_behind(&self, left: usize, most: usize, workers: impl Fn() -> String) {
         if left <= most {
             self.said_behind.store(false, Ordering::Relaxed);
         } else if !self.said_behind.swap(true, Ordering::Relaxed) {
             let path = self.path();
+            let workers = workers();
             tracing::warn!(
+                workers,
                 path = %path.display(),
                 files = left,
-                "compression is slower than the output: rotated files stay uncompressed for now"
+                "compression is slower than the output of {workers}: rotated files stay \
+                 uncompressed for now"
             );
         }
     }
