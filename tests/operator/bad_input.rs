@@ -206,7 +206,7 @@ fn a_thread_has_no_surroundings_for_a_command_before_its_start() {
             &format!(
                 "version: 1\nworkers:\n  a: {{ worker: ticker, {isolation}, start_before: [id] }}\n"
             ),
-            &["only a process has `start_before:`", "depends_on: { NAME: finished }"],
+            &["only a process has `start_before:`", "`isolation: process`, or a worker of its own"],
         );
     }
     refused("version: 1\nworkers:\n  a: { command: [x], start_before: id }\n", &["write [id]"]);

@@ -520,7 +520,11 @@ fn a_start_before_that_hangs_has_its_workers_time_to_start_and_is_killed() {
     let incident = supervisor.wait_incident(0);
     assert_eq!(incident.ending.stage.as_deref(), Some("start-before"), "{incident:?}");
     assert_eq!(incident.ending.exit_code, Some(137), "{incident:?}");
-    assert!(incident.sentence.contains("raise `ready: { timeout: }`"), "{}", incident.sentence);
+    assert!(
+        incident.sentence.contains("its time is `ready: { timeout: }`"),
+        "{}",
+        incident.sentence
+    );
     assert_eq!(incident.last_output, ["hanging"]);
     let pid = std::fs::read_to_string(bed.path("pid")).expect("its number").trim().to_owned();
     supervisor.wait("the command to be gone", |_| {
@@ -535,15 +539,27 @@ fn a_start_before_that_hangs_has_its_workers_time_to_start_and_is_killed() {
 fn an_order_to_stop_ends_a_start_before_and_starts_nothing() {
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\nworkers:\n  w: {{ command: [touch, started], cwd: {}, stop: {{ timeout: 1s }}, \
-         start_before: [sh, -c, 'echo begun; sleep 1d'] }}\n",
-        bed.path("").display()
+        "version: 1\nworkers:\n  w: {{ command: [touch, started], cwd: {place}, stop: {{ timeout: 1s }}, \
+         start_before: [sh, -c, 'echo begun; sleep 1d'] }}\n  \
+         gate: {{ command: [touch, started], cwd: {place}, stop: {{ timeout: 1h }}, \
+         start_before: [sh, -c, 'echo begun; until [ -e go ]; do sleep 0.01; done'] }}\n",
+        place = bed.path("").display()
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_output("w", "begun");
     let output = bed.verb(&["stop", "w"]);
     assert!(output.status.success(), "{output:?}");
+    // It did not end in its time to stop.
+    let incident = supervisor.wait_incident(0);
+    assert_eq!(incident.ending.stage.as_deref(), Some("start-before"), "{incident:?}");
     assert!(!bed.path("started").exists(), "the worker was started all the same");
+    // Nor is one whose command ends well after the order.
+    supervisor.wait_output("gate", "begun");
+    supervisor.client.stop(&["gate".into()], false).expect("ordered");
+    bed.write("go", "");
+    supervisor.wait_phase("gate", "idle");
+    assert!(!bed.path("started").exists(), "the worker was started all the same");
+    assert_eq!(supervisor.incidents().len(), 1, "{:?}", supervisor.incidents());
     // It can be started again, and everything ends while it runs.
     supervisor.client.start(&["w".into()], false).expect("ordered");
     supervisor

@@ -205,11 +205,8 @@ impl Daemon {
     fn on_before_ended(&mut self, ended: BeforeEnded) {
         let incarnation = ended.incarnation();
         let view = self.machine.worker(incarnation.worker);
-        if view.is_some_and(|view| view.order.is_some()) {
-            self.drivers.withdraw(incarnation);
-        } else {
-            self.drivers.go_on_after(ended);
-        }
+        let is_to_stop = view.is_some_and(|view| view.order.is_some());
+        self.drivers.go_on_after(if is_to_stop { ended.for_nothing() } else { ended });
         self.turn(None);
     }
 

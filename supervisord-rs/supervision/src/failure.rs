@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use crate::dependencies::ids;
 use crate::effect::{Effect, GivingUp};
-use crate::ending::{Cause, Ending, Status};
+use crate::ending::{Cause, Ending, LaunchStage, Status};
 use crate::id::{DomainId, FaultId, Incarnation, WorkerId};
 use crate::incident::{Incident, Loss, Outcome};
 use crate::machine::Machine;
@@ -92,6 +92,9 @@ impl Machine {
     /// What an ending was, knowing what we ordered.
     fn judge(&self, worker: WorkerId, observed: Ending) -> Ending {
         let state = &self.workers[worker.index()];
+        if state.order.is_some() && was_not_started(observed) {
+            return Ending { cause: Cause::Requested, ..observed };
+        }
         // In any other phase an order still waits, and the end came by itself.
         let is_ending = matches!(state.phase, Phase::Stopping | Phase::Killing) && !state.exited;
         let Some(why) = state.order.filter(|_| is_ending) else {
@@ -326,6 +329,13 @@ fn names(exits: &[Exit], ending: Ending) -> bool {
         | Status::Unknown => return false,
     };
     exits.contains(&exit)
+}
+
+/// Whether the command before its start ended well, and it was not started all the same: that is
+/// done for one that was asked to stop meanwhile.
+fn was_not_started(ending: Ending) -> bool {
+    let prepared = LaunchStage::StartBefore { code: 0 };
+    matches!(ending.status, Status::NotLaunched(failure) if failure.stage == prepared)
 }
 
 fn is_transient(ending: Ending) -> bool {

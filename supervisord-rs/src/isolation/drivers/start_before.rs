@@ -65,6 +65,14 @@ impl BeforeEnded {
     pub const fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
+
+    /// Its worker was asked to stop meanwhile, and is not started however it ended.
+    #[must_use]
+    pub fn for_nothing(self) -> Self {
+        let message = "not started: asked to stop while its `start_before:` command ran";
+        let result = self.result.and_then(|()| Err(failed(0, 0, true, message.to_owned())));
+        Self { result, ..self }
+    }
 }
 
 async fn run(summons: Summons, program: &str) -> Result<()> {
@@ -82,18 +90,21 @@ async fn run(summons: Summons, program: &str) -> Result<()> {
         | Status::Unknown => 126,
     };
     let how = words::status(status);
-    Err(failed(code, 0, false, format!("`{program}` ended with {how}; its last lines say why")))
+    let message =
+        format!("its `start_before:` command `{program}` ended with {how}; its last lines say why");
+    Err(failed(code, 0, false, message))
 }
 
 fn not_launched(failure: NotLaunched) -> Failed {
     let NotLaunched { failure, message } = failure;
+    let message = format!("its `start_before:` command could not be started: {message}");
     failed(exit_code(failure), failure.errno, failure.transient, message)
 }
 
 fn hangs(program: &str) -> Failed {
     let message = format!(
-        "`{program}` had not ended when the worker's time to start was over, and was killed; \
-         raise `ready: {{ timeout: }}`, or make it faster"
+        "its `start_before:` command `{program}` had not ended in time and was killed; its time is \
+         `ready: {{ timeout: }}`, and after an order to stop `stop: {{ timeout: }}`"
     );
     failed(KILLED, Errno::ETIMEDOUT as i32, false, message)
 }

@@ -12,9 +12,7 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
     let errno = Errno::from_raw(failure.errno);
     let what = match failure.stage {
         // How it ended, and what to do.
-        LaunchStage::StartBefore { .. } => {
-            return format!("its `start_before:` command failed: {subject}");
-        }
+        LaunchStage::StartBefore { .. } => return subject.to_owned(),
         LaunchStage::Board => "cannot create its board (memfd)".to_owned(),
         LaunchStage::Pipes => "cannot create the pipes that capture its output".to_owned(),
         LaunchStage::Clone => "cannot create a process".to_owned(),
