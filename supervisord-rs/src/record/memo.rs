@@ -214,6 +214,7 @@ mod tests {
         let not_launched =
             numbers::STAGES.iter().flat_map(|&stage| [failed(stage, false), failed(stage, true)]);
         let other = [
+            failed(supervision::LaunchStage::StartBefore { code: 137 }, false),
             Status::Exited(-1),
             Status::Signaled { signal: 64, core_dumped: false },
             Status::Returned,

@@ -1,11 +1,15 @@
 //! How something ended, as two words.
 
-use supervision::{Ending, LaunchFailure, Status};
+use supervision::{Ending, LaunchFailure, LaunchStage, Status};
 
 use super::{index, numbers};
 
 /// Where the step of a launch that failed stands in the first word; 0 there: not known.
 const STAGE_AT: u32 = 16;
+/// Where the exit code of a command before a start stands.
+const CODE_AT: u32 = 32;
+/// For a number of eight bits.
+const BYTE: u64 = 0xff;
 
 pub(in crate::record) fn ending(ending: Ending) -> (u64, u64) {
     let number = |number: i32| u64::from(number.cast_unsigned());
@@ -20,7 +24,11 @@ pub(in crate::record) fn ending(ending: Ending) -> (u64, u64) {
         Status::Abandoned => (7, 0),
         Status::NotLaunched(failure) => {
             let stage = (numbers::stage(failure.stage) + 1) << STAGE_AT;
-            ((8 + u64::from(failure.transient)) | stage, number(failure.errno))
+            let code = match failure.stage {
+                LaunchStage::StartBefore { code } => (number(code) & BYTE) << CODE_AT,
+                _ => 0,
+            };
+            ((8 + u64::from(failure.transient)) | stage | code, number(failure.errno))
         }
     };
     (kind | numbers::cause(ending.cause) << 8, value)
@@ -28,9 +36,15 @@ pub(in crate::record) fn ending(ending: Ending) -> (u64, u64) {
 
 pub(super) fn read_ending(word: u64, value: u64) -> Option<Ending> {
     let number = u32::try_from(value).ok()?.cast_signed();
-    let stage = match word >> STAGE_AT {
+    let stage = match word >> STAGE_AT & BYTE {
         0 => None,
-        stage => Some(*numbers::STAGES.get(index(stage - 1))?),
+        stage => Some(match *numbers::STAGES.get(index(stage - 1))? {
+            LaunchStage::StartBefore { .. } => {
+                let code = i32::try_from(word >> CODE_AT & BYTE).ok()?;
+                LaunchStage::StartBefore { code }
+            }
+            stage => stage,
+        }),
     };
     let not_launched = |transient| match stage {
         Some(stage) => Status::NotLaunched(LaunchFailure { stage, errno: number, transient }),

@@ -126,9 +126,10 @@ pub(super) const fn stage(stage: LaunchStage) -> u64 {
         LaunchStage::Exec => 20,
         LaunchStage::Cell => 21,
         LaunchStage::Registration => 22,
+        LaunchStage::StartBefore { .. } => 23,
     }
 }
-pub(super) const STAGES: [LaunchStage; 23] = [
+pub(super) const STAGES: [LaunchStage; 24] = [
     LaunchStage::Board,
     LaunchStage::Pipes,
     LaunchStage::Clone,
@@ -152,6 +153,8 @@ pub(super) const STAGES: [LaunchStage; 23] = [
     LaunchStage::Exec,
     LaunchStage::Cell,
     LaunchStage::Registration,
+    // Its exit code stands beside it.
+    LaunchStage::StartBefore { code: 0 },
 ];
 
 #[cfg(test)]
