@@ -243,7 +243,10 @@ impl Daemon {
         if let Some(by) = rested_at.map(|at| lapse::granted(self.now().saturating_sub(at))) {
             self.lose(by);
         }
-        if service_manager::is_to_shut_down() {
+        if self.around.is_guardian_gone() {
+            // Before anything is launched.
+            self.on_signal(signals::GUARDIAN_GONE as i32).await;
+        } else if service_manager::is_to_shut_down() {
             tracing::info!("the predecessor died while it stopped everything: stopping the rest");
             self.shut_down(false);
         }

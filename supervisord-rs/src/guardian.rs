@@ -49,7 +49,7 @@ use workers::board::monotonic_ns;
 
 use crate::daemon::hangup::Terminal;
 use crate::daemon::signals::GUARDIAN_GONE;
-use crate::isolation::launch::{Child, raise_open_files};
+use crate::isolation::launch::{Child, raise_limits};
 use crate::isolation::orphans::{self, Killed};
 use crate::service_manager::{self, Custody, Ending, Predecessor, ServiceManager};
 use ending::kill_what_is_left;
@@ -143,7 +143,7 @@ struct Guardian {
 impl Guardian {
     fn new(arguments: &[OsString], policy: Policy) -> Result<Self, GuardianError> {
         prctl::set_child_subreaper(true)?;
-        raise_open_files();
+        raise_limits();
         // It may be inherited as ignored, and then the guardian could wait for no child.
         #[expect(unsafe_code, reason = "signal dispositions have no safe form")]
         // SAFETY: the default action runs no code of this program.

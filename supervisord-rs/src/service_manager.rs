@@ -68,7 +68,7 @@ pub const LAST_DEATH: &str = "last-death";
 /// The variables that no child of the supervisor may inherit: a worker that speaks sd_notify would
 /// otherwise speak to the supervisor's own manager, and a nested supervisor would believe that it
 /// has a guardian.
-pub const NOT_FOR_CHILDREN: [&str; 17] = [
+pub const NOT_FOR_CHILDREN: [&str; 18] = [
     NOTIFY_SOCKET,
     GUARDIAN,
     PREDECESSOR,
@@ -86,6 +86,7 @@ pub const NOT_FOR_CHILDREN: [&str; 17] = [
     "LISTEN_FDS",
     "LISTEN_FDNAMES",
     crate::isolation::launch::OPEN_FILES,
+    crate::isolation::launch::FILE_SIZE,
 ];
 
 /// Whether an entry of the fd store belongs to the supervisor itself: it does not show that
@@ -282,15 +283,31 @@ impl std::fmt::Display for Predecessor {
     }
 }
 
-/// The guardian's pid, when this process is a supervisor under a guardian. A variable from some
-/// ancestor does not count: the guardian must be the parent.
+/// The guardian's pid, when this process was started as a supervisor under a guardian: also when
+/// that has died since. A variable from some ancestor does not count: the guardian must be the
+/// parent, or this very process must have been addressed.
 #[must_use]
 pub fn guardian_pid() -> Option<i32> {
-    let claimed = std::env::var(GUARDIAN).ok()?.parse().ok()?;
-    // A successor is at first a child of its predecessor, and a child of the guardian when that has
-    // ended.
-    let is_child = nix::unistd::getppid().as_raw() == claimed;
-    (is_child || hand_over_from().is_some()).then_some(claimed)
+    let claimed = claimed_guardian()?;
+    let addressed = std::env::var("LISTEN_PID").ok().and_then(|pid| pid.parse().ok());
+    let is_addressed = addressed == Some(std::process::id());
+    (is_addressed || is_under(claimed)).then_some(claimed)
+}
+
+/// The same, as long as the guardian lives.
+#[must_use]
+pub fn living_guardian_pid() -> Option<i32> {
+    claimed_guardian().filter(|claimed| is_under(*claimed))
+}
+
+fn claimed_guardian() -> Option<i32> {
+    std::env::var(GUARDIAN).ok()?.parse().ok()
+}
+
+/// A successor is at first a child of its predecessor, and a child of the guardian when that has
+/// ended.
+fn is_under(guardian: i32) -> bool {
+    nix::unistd::getppid().as_raw() == guardian || hand_over_from().is_some()
 }
 
 /// Whether the guardian started this supervisor only to stop everything in order.

@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nix::fcntl::AtFlags;
@@ -24,6 +24,27 @@ pub(crate) struct Access {
     pub(crate) user: Option<u32>,
     /// Its group, where that is not the supervisor's.
     pub(crate) group: Option<u32>,
+}
+
+/// The file at which a socket is bound. Something else may lie at its path later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bound {
+    device: u64,
+    inode: u64,
+}
+
+impl Bound {
+    /// The socket that lies there, if one does.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        let found = fs::symlink_metadata(path).ok()?;
+        let is_socket = found.file_type().is_socket();
+        is_socket.then(|| Self { device: found.dev(), inode: found.ino() })
+    }
+
+    /// Whether it still lies there.
+    pub(crate) fn is_at(self, path: &Path) -> bool {
+        Self::at(path) == Some(self)
+    }
 }
 
 /// A socket bound at `path`. Replaces a socket without a server: clients are refused before and
@@ -72,14 +93,27 @@ fn remove_dead(path: &Path, kind: Type) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    if !found.file_type().is_socket() || is_served(path, kind)? {
+    if !found.file_type().is_socket() {
+        let why = format!("{} lies there, and is no socket: remove it", kind_of(&found));
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+    }
+    if is_served(path, kind)? {
         return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
     }
     fs::remove_file(reached.path())
 }
 
+fn kind_of(found: &fs::Metadata) -> &'static str {
+    match found.file_type() {
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_symlink() => "a symbolic link",
+        kind if kind.is_file() => "a regular file",
+        _ => "another kind of file",
+    }
+}
+
 /// Whether a server has it open.
-fn is_served(path: &Path, kind: Type) -> io::Result<bool> {
+pub(crate) fn is_served(path: &Path, kind: Type) -> io::Result<bool> {
     let probe = Socket::new(Domain::UNIX, kind, None)?;
     // A server that accepts no client has a full queue, and a blocking connect would wait
     // (connect(2), EAGAIN).

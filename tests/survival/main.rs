@@ -1,6 +1,7 @@
 //! The supervisor survives: its own deaths and hand-overs, and surroundings that hang, lie or run
 //! short.
 
+mod beginnings;
 mod daemon_death;
 mod dead_disk;
 mod guardian;

@@ -16,6 +16,7 @@ use crate::config::{Scale, Settings};
 use crate::daemon::hand_over::Gate;
 use crate::daemon::in_force::{self, Origin};
 use crate::isolation::inherited;
+use crate::isolation::launch::raise_limits;
 use crate::record::file_size;
 use crate::record::journal::{self, Journal};
 use crate::record::own_log::OwnLog;
@@ -51,6 +52,7 @@ pub(super) fn run(
             "supervisord-rs: cannot ignore SIGXFSZ, so a limit on the size of files would kill the supervisor: {errno}"
         );
     }
+    raise_limits();
     say_that_signals_can_come();
     let mut gate = Gate::claim(&mut heritage);
     // With a new configuration we have something to refuse before anything is given to us; one that

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{kill, raise};
 use nix::unistd::{Pid, getppid};
+use socket2::Type;
 use supervision::Incarnation;
 use tokio::sync::mpsc;
 
@@ -28,6 +29,7 @@ use crate::record::black_box::BlackBox;
 use crate::record::runtime_lock::RuntimeLock;
 use crate::record::scribe::Scribe;
 use crate::service_manager::{Custody, FdStore, ServiceManager, hand_over_from};
+use crate::unix_socket::{Bound, is_served};
 
 /// The control socket of a socket unit (`FileDescriptorName=`, systemd.socket(5)), which is not
 /// ours to remove.
@@ -57,6 +59,8 @@ pub(super) struct Around {
     pub(super) server: Option<Server>,
     pub(super) api_thread: ApiThread,
     pub(super) socket: PathBuf,
+    /// The file there that is our control socket; `None`: there is none of ours.
+    pub(super) control: Option<Bound>,
     /// The same, where it belongs to a socket unit, which goes on listening when we have ended.
     pub(super) unit_socket: Option<OwnedFd>,
     /// Where that is kept by which processes outlive us; none where they are not to.
@@ -170,16 +174,22 @@ impl Around {
         self.orderly_end.as_ref().map(|page| (ORDERLY_END, page.as_fd()))
     }
 
-    /// Makes the control socket again where it has been removed.
+    /// Whether clients reach us at the control socket's path.
+    pub(super) fn has_control(&self) -> bool {
+        is_there(self.control, self.unit_socket.is_some(), &self.socket)
+    }
+
+    /// Makes the control socket again where it has been removed, or something else has its place.
     pub(super) fn reopen_control(&mut self, settings: &Settings) -> io::Result<()> {
-        if self.socket.exists() {
+        if self.has_control() {
             return Ok(());
         }
         upkeep::directories(&settings.supervisor)[0].make()?;
         self.store.forget(CONTROL);
         let service = Service { requests: self.requests.clone(), thread: &mut self.api_thread };
-        let server = serve(&self.socket, settings, service, None, false, &self.store)?;
+        let (server, control) = serve(&self.socket, settings, service, None, false, &self.store)?;
         self.unit_socket = None;
+        self.control = control;
         // Clients of the old one are served to the end.
         self.server = Some(server);
         Ok(())
@@ -200,7 +210,9 @@ impl Around {
         self.keeper.flush(LAST_WORDS);
         self.black_box.mark_clean();
         if self.unit_socket.is_none() {
-            let _ = std::fs::remove_file(&self.socket);
+            if self.has_control() {
+                let _ = std::fs::remove_file(&self.socket);
+            }
             if let Some(listener) = listener {
                 control::socket::send_away(listener);
             }
@@ -235,11 +247,15 @@ pub(super) fn serve(
     inherited: Option<OwnedFd>,
     is_of_unit: bool,
     store: &FdStore,
-) -> io::Result<Server> {
+) -> io::Result<(Server, Option<Bound>)> {
     let supervisor = &settings.supervisor;
     let group = supervisor.control_group.as_deref();
     // Clients that connected while there was no supervisor wait in its queue.
-    let inherited = inherited.map(UnixListener::from).filter(|_| socket.exists());
+    let is_ours = || match is_of_unit {
+        true => socket.exists(),
+        false => Bound::at(socket).is_some() && is_served(socket, Type::STREAM).unwrap_or(false),
+    };
+    let inherited = inherited.map(UnixListener::from).filter(|_| is_ours());
     control::socket::open_directory(&supervisor.runtime_dir, group)?;
     let (listener, admission) = match inherited {
         Some(listener) if is_of_unit => (listener, control::socket::admission(group)?),
@@ -254,5 +270,12 @@ pub(super) fn serve(
     if !is_of_unit {
         store.keep(CONTROL, &[listener.as_fd()]);
     }
-    Server::start(service.thread, listener, admission, service.requests)
+    let control = Bound::at(socket);
+    Ok((Server::start(service.thread, listener, admission, service.requests)?, control))
+}
+
+/// Whether that file lies at the path of the control socket; that of a socket unit is not ours, and
+/// any will do.
+pub(super) fn is_there(control: Option<Bound>, is_of_unit: bool, socket: &Path) -> bool {
+    if is_of_unit { socket.exists() } else { control.is_some_and(|bound| bound.is_at(socket)) }
 }

@@ -18,8 +18,9 @@ use supervision::Event;
 use super::Daemon;
 use crate::service_manager;
 
-/// Signals that a guardian passes on, and that people send.
-const HELD: [Signal; 7] = [
+/// Signals that a guardian passes on, and that people send. They are blocked already when a
+/// supervisor executes that another of our processes starts: one that comes then waits.
+pub(crate) const HELD: [Signal; 7] = [
     Signal::SIGTERM,
     Signal::SIGINT,
     Signal::SIGQUIT,

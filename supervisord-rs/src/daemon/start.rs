@@ -21,7 +21,7 @@ use ground::{incidents, locks, make_directories};
 use super::around::{Around, CONTROL, CONTROL_OF_UNIT, Service, control_trouble, serve};
 use super::hand_over::Gate;
 use super::in_force::{self, Origin};
-use super::upkeep::{Troubles, Upkeep};
+use super::upkeep::{THE_CONTROL_SOCKET, Troubles, Upkeep};
 use super::{REQUESTS, succession};
 use crate::config::settings::OnDeath;
 use crate::config::{Isolation, Settings, SupervisorSettings};
@@ -43,6 +43,7 @@ use crate::record::post_mortem::PostMortem;
 use crate::record::runtime_lock::LockError;
 use crate::record::scribe::Scribe;
 use crate::service_manager::{self, BLACK_BOX, CONFIGURATION, FdStore, Heritage, ServiceManager};
+use crate::unix_socket::Bound;
 
 /// Instances that can be added while the supervisor runs.
 const SPARE_PAGES: usize = 256;
@@ -127,7 +128,8 @@ pub(super) fn start(
     let mut api_thread = ApiThread::default();
     let service = Service { requests: sender.clone(), thread: &mut api_thread };
     let listener = (inherited, unit_socket.is_some());
-    let server = control((&socket, &settings), origin, listener, (service, &store), &mut troubles)?;
+    let (server, bound) =
+        control((&socket, &settings), origin, listener, (service, &store), &mut troubles)?;
 
     let scribe = Scribe::start(black_box.counter(Count::LostRecords))?;
     let keeping = Keeping { store: store.clone(), obituaries };
@@ -168,6 +170,7 @@ pub(super) fn start(
         server,
         api_thread,
         socket,
+        control: bound,
         unit_socket,
         store,
         keeper,
@@ -190,12 +193,12 @@ fn control(
     (inherited, is_of_unit): (Option<OwnedFd>, bool),
     (service, store): (Service<'_>, &FdStore),
     troubles: &mut Troubles,
-) -> Result<Option<Server>, StartError> {
+) -> Result<(Option<Server>, Option<Bound>), StartError> {
     match serve(socket, settings, service, inherited, is_of_unit, store) {
-        Ok(server) => Ok(Some(server)),
+        Ok((server, control)) => Ok((Some(server), control)),
         Err(error) if origin == Origin::Predecessor => {
-            troubles.insert("the control socket", control_trouble(socket, &error));
-            Ok(None)
+            troubles.insert(THE_CONTROL_SOCKET, control_trouble(socket, &error));
+            Ok((None, None))
         }
         Err(source) => Err(StartError::Control { path: socket.into(), source }),
     }

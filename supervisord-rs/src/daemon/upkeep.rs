@@ -18,13 +18,14 @@ use std::time::Duration;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::Daemon;
-use super::around::Around;
+use super::around::{Around, is_there};
 use super::beside::Said;
 use super::in_force::Origin;
 use crate::config::{Source, SupervisorSettings};
 use crate::isolation::Wakeup;
 use crate::record::black_box::Reserve;
 use crate::record::runtime_lock::{Place, RuntimeLock};
+use crate::unix_socket::Bound;
 
 /// Before the second look; doubled at each further one.
 const DELAY: Duration = Duration::from_millis(250);
@@ -35,6 +36,8 @@ const SETTLING: Duration = Duration::from_millis(50);
 /// Most of a configuration file that is compared.
 const COMPARED_MAX: u64 = 16 * 1024 * 1024;
 
+/// The socket in the runtime directory.
+pub(super) const THE_CONTROL_SOCKET: &str = "the control socket";
 /// The lock in the runtime directory.
 pub(super) const THE_LOCK: &str = "the lock";
 /// The one in the state directory.
@@ -71,6 +74,8 @@ struct Ground {
     supervisor: SupervisorSettings,
     source: Arc<Source>,
     socket: PathBuf,
+    /// Our control socket, and whether it is that of a unit.
+    control: (Option<Bound>, bool),
     /// The locks that are not the ones that we hold.
     locks: Vec<(&'static str, Place)>,
     reserve: Reserve,
@@ -223,7 +228,7 @@ impl Ground {
             missing,
             locks,
             has_directory: runtime_dir.is_dir(),
-            has_socket: self.socket.exists(),
+            has_socket: is_there(self.control.0, self.control.1, &self.socket),
             differs: self.difference(),
         }
     }
@@ -270,6 +275,7 @@ impl Daemon {
             supervisor: self.settings.supervisor.clone(),
             source: Arc::clone(&self.settings.source),
             socket: self.around.socket.clone(),
+            control: (self.around.control, self.around.unit_socket.is_some()),
             locks: self.around.locks_amiss(&self.settings.supervisor),
             reserve: self.around.black_box.reserve(),
         };
@@ -291,11 +297,17 @@ impl Daemon {
                 if what == THE_LOCK { &mut self.around.lock } else { &mut self.around.state_lock };
             *held = Some(lock);
         }
-        if has_directory && !has_socket {
+        if !has_directory && !has_socket {
+            // Nothing was tried: what was said of it holds.
+            let said = self.upkeep.troubles.get_key_value(THE_CONTROL_SOCKET);
+            missing.extend(said.map(|(what, trouble)| (*what, trouble.clone())));
+        } else if !has_socket {
             match self.around.reopen_control(&self.settings) {
-                Ok(()) => tracing::warn!("the control socket was gone: it is made again"),
+                Ok(()) => tracing::warn!(
+                    "the control socket was gone, or something else was in its place: it is made again"
+                ),
                 Err(error) => {
-                    drop(missing.insert("the control socket", self.around.control_trouble(&error)))
+                    drop(missing.insert(THE_CONTROL_SOCKET, self.around.control_trouble(&error)))
                 }
             }
         }
@@ -305,7 +317,7 @@ impl Daemon {
         // Between the look and the watch it may have gone away again, and the old watch is not read
         // any more.
         let is_whole = || {
-            self.around.socket.exists()
+            self.around.has_control()
                 && self.around.locks_amiss(&self.settings.supervisor).is_empty()
         };
         if missing.is_empty() && !is_whole() {

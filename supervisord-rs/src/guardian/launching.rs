@@ -14,9 +14,9 @@ use super::orderly_end::ORDERLY_END;
 use super::watchdog::Watchdog;
 use super::{Guardian, now, store};
 use crate::daemon::hangup;
-use crate::daemon::signals::GUARDIAN_GONE;
+use crate::daemon::signals::{GUARDIAN_GONE, HELD};
 use crate::isolation::inherited;
-use crate::isolation::launch::{Child, OPEN_FILES, Plan, advice, failure, original_open_files};
+use crate::isolation::launch::{self, Child, Plan, advice, failure};
 use crate::service_manager::{self, Predecessor, environment, table, unescape};
 
 /// Set for a supervisor: only to take over what there is, and to stop it in order.
@@ -38,6 +38,7 @@ impl Guardian {
         purpose: Purpose,
     ) -> Result<Child, String> {
         self.unsent.clear();
+        launch::raise_limits();
         self.orderly_end.reset();
         // Descriptors may be short: these have been saved for this.
         self.spare.clear();
@@ -80,6 +81,7 @@ impl Guardian {
             .listen_pid()
             // A supervisor without its guardian stops in order, and takes its workers along.
             .parent_death_signal(Some(GUARDIAN_GONE))
+            .hold(&HELD)
             .launch()
     }
 
@@ -93,7 +95,7 @@ impl Guardian {
         let watchdog = self.policy.rules().watchdog.into_iter().chain(self.upstream_watchdog).min();
         let micros = watchdog.map(|limit| limit.as_micros().max(1).to_string());
         let shut_down = if purpose == Purpose::ShutDown { SHUT_DOWN } else { "" };
-        vec![
+        let mut variables = vec![
             (service_manager::GUARDIAN, std::process::id().to_string().into()),
             (service_manager::NOTIFY_SOCKET, self.notify.address().to_owned().into()),
             (
@@ -111,8 +113,9 @@ impl Guardian {
             ("LISTEN_FDS", OsString::new()),
             ("LISTEN_FDNAMES", OsString::new()),
             ("LISTEN_PID", OsString::new()),
-            (OPEN_FILES, original_open_files().unwrap_or(0).to_string().into()),
-        ]
+        ];
+        variables.extend(launch::told());
+        variables
     }
 
     /// What to execute: our own binary, or that of the last supervisor that took another's place.

@@ -9,7 +9,7 @@ use crate::isolation::closer;
 use crate::service_manager;
 
 /// Most descriptors. So many are usually within a system's limit of open files; see
-/// `raise_open_files`.
+/// `raise_limits`.
 const MOST: usize = 65_536;
 /// Descriptors that are not for the store.
 const OWN: usize = 64;

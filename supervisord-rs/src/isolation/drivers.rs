@@ -220,7 +220,7 @@ impl Drivers {
         watch.add_for_ever(census.wakeup(), Token::Census)?;
         // Orphans of workers come to us: nothing that a worker started is out of sight (prctl(2)).
         nix::sys::prctl::set_child_subreaper(true)?;
-        super::launch::raise_open_files();
+        super::launch::raise_limits();
         Ok(Self {
             launches: settings.launches.iter().cloned().map(Arc::new).collect(),
             domains: domains.iter().map(Domain::new).collect(),

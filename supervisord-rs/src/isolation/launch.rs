@@ -16,6 +16,7 @@
 //! | `birth` | the system call that makes the child, by architecture |
 //! | `child` | what the child does until its `execve`; async-signal-safe |
 //! | `attempt` | a launch while it is on its way, as others see it; how it is withdrawn |
+//! | `own_limits` | the limits that we raise for ourselves alone |
 //! | `dumpable` | whether we dump core, which a child that changes its user takes from us |
 //! | `reading` | a file read by a child, from which we can be let go |
 //! | `rights` | what a step needs a right for |
@@ -27,6 +28,7 @@ pub(super) mod binding;
 mod birth;
 mod child;
 mod dumpable;
+mod own_limits;
 pub(super) mod reading;
 pub(super) mod rights;
 
@@ -35,17 +37,17 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
-use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use supervision::{LaunchFailure, LaunchStage};
 
 use crate::process_table;
 
 pub use advice::{advice, exit_code};
 pub use attempt::Attempt;
+pub use own_limits::{FILE_SIZE, OPEN_FILES, raise_limits, told};
 
 /// Numbers of descriptors that a child can be given one by one lie below this.
 const TARGETS: RawFd = 64;
@@ -90,6 +92,7 @@ pub struct Plan {
     descriptors: Vec<(OwnedFd, RawFd)>,
     passed: Vec<RawFd>,
     parent_death_signal: Option<Signal>,
+    held: SigSet,
     pub(super) credentials: Credentials,
     pub(super) umask: Option<u32>,
     pub(super) limits: Vec<Limit>,
@@ -99,7 +102,7 @@ pub struct Plan {
     pub(super) cpus: Vec<usize>,
     pub(super) own_session: bool,
     cgroup: Option<OwnedFd>,
-    keeps_open_files: bool,
+    keeps_limits: bool,
     family_mark: Option<u64>,
 }
 
@@ -126,6 +129,7 @@ impl Plan {
             descriptors: Vec::new(),
             passed: Vec::new(),
             parent_death_signal: Some(Signal::SIGKILL),
+            held: SigSet::empty(),
             credentials: Credentials::default(),
             umask: None,
             limits: Vec::new(),
@@ -135,7 +139,7 @@ impl Plan {
             cpus: Vec::new(),
             own_session: true,
             cgroup: None,
-            keeps_open_files: false,
+            keeps_limits: false,
             family_mark: None,
         })
     }
@@ -207,13 +211,13 @@ impl Plan {
         (0..).find(|number| !self.descriptors.iter().any(|(_, taken)| taken == number)).unwrap_or(0)
     }
 
-    /// Leaves these to the child, under the numbers that they have here, and our own limit of open
-    /// files, so that it can have them. They must stay open until it is launched.
+    /// Leaves these to the child, under the numbers that they have here, and our own limits of open
+    /// files and of their size, so that it can have them. They must stay open until it is launched.
     #[must_use]
     pub fn pass(mut self, descriptors: &[BorrowedFd<'_>]) -> Self {
         self.passed = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         self.passed.sort_unstable();
-        self.keeps_open_files = true;
+        self.keeps_limits = true;
         self
     }
 
@@ -222,6 +226,14 @@ impl Plan {
     #[must_use]
     pub fn parent_death_signal(mut self, signal: Option<Signal>) -> Self {
         self.parent_death_signal = signal;
+        self
+    }
+
+    /// Signals that are blocked when it executes, so that they wait until it takes them. Where its
+    /// parent-death signal is one of them, it is launched also when its parent dies meanwhile.
+    #[must_use]
+    pub fn hold(mut self, signals: &[Signal]) -> Self {
+        self.held = signals.iter().copied().collect();
         self
     }
 
@@ -250,8 +262,8 @@ impl Plan {
     /// Creates the process and waits until it has executed its program, or failed to.
     ///
     /// The child leads a session or process group of its own, has default signal dispositions and
-    /// an empty mask whatever ours are, dumps no core unless its limits say so (a dump would delay
-    /// the notice of its death by half a second), has our *original* limit of open files, and gets
+    /// a mask of what it [holds](Self::hold) alone, whatever ours are, dumps no core unless its limits say so (a dump would delay
+    /// the notice of its death by half a second), has our *original* limits of open files and of their size, and gets
     /// its parent-death signal when the thread that calls this ends: call it on a thread that lives
     /// as long as we do (`PR_SET_PDEATHSIG`, prctl(2)).
     ///
@@ -276,6 +288,7 @@ impl Plan {
         let mut descriptors: Vec<(RawFd, RawFd)> =
             self.descriptors.iter().map(|(source, target)| (source.as_raw_fd(), *target)).collect();
         descriptors.sort_unstable_by_key(|(_, target)| *target);
+        let originals = own_limits::originals();
         let mut orders = child::Orders {
             attempt,
             candidates: &self.candidates,
@@ -287,10 +300,14 @@ impl Plan {
             passed: &self.passed,
             parent: nix::unistd::getpid().as_raw(),
             parent_death_signal: self.parent_death_signal.map_or(0, |signal| signal as libc::c_int),
+            held: *self.held.as_ref(),
+            is_to_outlive: self
+                .parent_death_signal
+                .is_some_and(|signal| self.held.contains(signal)),
             credentials: &self.credentials,
             umask: self.umask,
             limits: &self.limits,
-            open_files: ORIGINAL_OPEN_FILES.get().copied().filter(|_| !self.keeps_open_files),
+            originals: if self.keeps_limits { &[] } else { &originals },
             family_mark: self.family_mark,
             nice: self.nice,
             io_priority: self.io_priority,
@@ -342,32 +359,6 @@ impl Credentials {
     /// Whether the child is somebody else than we are.
     fn are_others(&self) -> bool {
         self.uid.is_some() || self.gid.is_some() || self.groups.is_some()
-    }
-}
-
-/// The limit of open files that we were started with, once we have raised our own.
-static ORIGINAL_OPEN_FILES: OnceLock<(u64, u64)> = OnceLock::new();
-
-/// The soft limit of open files that a guardian was started with, for the supervisor, which gets
-/// its raised one.
-pub const OPEN_FILES: &str = "SUPERVISORD_RS_OPEN_FILES";
-
-/// The soft limit that we were started with, once we have raised our own.
-#[must_use]
-pub fn original_open_files() -> Option<u64> {
-    ORIGINAL_OPEN_FILES.get().map(|(soft, _)| *soft)
-}
-
-/// Raises our own limit of open files to the hard one: a worker costs us half a dozen. Children get
-/// back what we had, since programs that use select(2) break beyond 1024.
-pub fn raise_open_files() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
-    let of_guardian = crate::service_manager::guardian_pid()
-        .and_then(|_| std::env::var(OPEN_FILES).ok()?.parse().ok());
-    let soft = of_guardian.map_or(soft, |original: u64| original.min(hard));
-    if ORIGINAL_OPEN_FILES.set((soft, hard)).is_ok() && soft < hard {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 

@@ -242,7 +242,7 @@ const GENERATIONS: usize = 1024;
 /// Who inherits the orphans of workers: we, our guardian, or who is above us where there is none.
 fn heirs() -> Vec<i32> {
     let own = nix::unistd::getpid().as_raw();
-    match service_manager::guardian_pid() {
+    match service_manager::living_guardian_pid() {
         Some(guardian) => vec![own, guardian],
         None => vec![own, nix::unistd::getppid().as_raw(), 1],
     }
@@ -252,8 +252,8 @@ fn heirs() -> Vec<i32> {
 /// nobody becomes who does not descend from us (prctl(2), `PR_SET_CHILD_SUBREAPER`). Where others
 /// leave their orphans too it has to be of the family's own user at least.
 fn is_of_ours(pid: i32, parent: i32, user: Option<u32>) -> bool {
-    let is_sure =
-        parent == nix::unistd::getpid().as_raw() || service_manager::guardian_pid() == Some(parent);
+    let is_sure = parent == nix::unistd::getpid().as_raw()
+        || service_manager::living_guardian_pid() == Some(parent);
     is_sure || (user.is_some() && process_table::user(pid) == user)
 }
 

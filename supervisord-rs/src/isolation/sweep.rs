@@ -77,7 +77,7 @@ fn is_stray(pid: i32, house: &str, adopted: &[String], held: &mut BTreeSet<i32>)
 /// Whether it has our guardian for a parent and the memory of a supervisor of it: between clone and
 /// exec a child is an image of its parent, and the parent is dead.
 fn is_unfinished(pid: i32) -> bool {
-    let Some(guardian) = service_manager::guardian_pid() else { return false };
+    let Some(guardian) = service_manager::living_guardian_pid() else { return false };
     let is_child = process_table::parent(pid) == guardian;
     let named = || environs::variable(pid, service_manager::GUARDIAN, PATIENCE).ok().flatten();
     is_child

@@ -13,10 +13,11 @@ use super::OWN;
 use super::gate::{GATE, Giver};
 use crate::daemon::hangup;
 use crate::daemon::in_force::READ_ANEW;
+use crate::daemon::signals::HELD;
 use crate::isolation::Drivers;
 use crate::isolation::helper::{Helper, Summons};
 use crate::isolation::inherited;
-use crate::isolation::launch::{Attempt, Child, Plan, advice, failure};
+use crate::isolation::launch::{self, Attempt, Child, Plan, advice, failure};
 use crate::service_manager::{self, HAND_OVER, environment, table};
 
 /// One that runs, and where it is heard. Dropped, it is killed, with whatever it has started: all
@@ -121,13 +122,14 @@ impl Start {
             // Until it stands alone: a supervisor that starts after this one's death then finds no
             // half-ready other.
             .parent_death_signal(Some(Signal::SIGKILL))
+            .hold(&HELD)
             .launch_as(attempt)
     }
 
     /// What is said to it in its environment; what is empty is not there.
-    fn variables(&self, table: i32) -> [(&'static str, OsString); 10] {
+    fn variables(&self, table: i32) -> Vec<(&'static str, OsString)> {
         let read_anew = if self.is_anew { "1" } else { "" };
-        [
+        let mut variables = vec![
             (table::TABLE, table.to_string().into()),
             (HAND_OVER, std::process::id().to_string().into()),
             (service_manager::PREDECESSOR, OsString::new()),
@@ -138,7 +140,9 @@ impl Start {
             ("LISTEN_PID", OsString::new()),
             ("LISTEN_FDS", OsString::new()),
             ("LISTEN_FDNAMES", OsString::new()),
-        ]
+        ];
+        variables.extend(launch::told());
+        variables
     }
 }
 

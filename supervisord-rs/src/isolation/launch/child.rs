@@ -28,10 +28,15 @@ pub(super) struct Orders<'a> {
     pub(super) passed: &'a [RawFd],
     pub(super) parent: i32,
     pub(super) parent_death_signal: c_int,
+    /// The signals that it has blocked when it executes.
+    pub(super) held: libc::sigset_t,
+    /// Whether it is wanted also without its parent: its parent-death signal waits for it.
+    pub(super) is_to_outlive: bool,
     pub(super) credentials: &'a Credentials,
     pub(super) umask: Option<u32>,
     pub(super) limits: &'a [Limit],
-    pub(super) open_files: Option<(u64, u64)>,
+    /// Soft limits that it gets back, by resource.
+    pub(super) originals: &'a [(u32, u64)],
     pub(super) family_mark: Option<u64>,
     pub(super) nice: Option<i32>,
     pub(super) io_priority: Option<i32>,
@@ -119,8 +124,9 @@ fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
         }
         become_user(orders.credentials)?;
         // After the change of user, which clears it. Until it executes it ends with us, whatever
-        // comes after.
-        check(LaunchStage::ParentDeathSignal, libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
+        // comes after; one that is wanted without us finds the signal when it can take it.
+        let first = if orders.is_to_outlive { orders.parent_death_signal } else { libc::SIGKILL };
+        check(LaunchStage::ParentDeathSignal, libc::prctl(libc::PR_SET_PDEATHSIG, first))?;
         is_wanted(orders)?;
         let mut next = 0;
         for &(source, target) in orders.descriptors {
@@ -142,9 +148,7 @@ fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
         if !orders.listen_pid.is_null() {
             write_pid(orders.listen_pid.add(b"LISTEN_PID=".len()));
         }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const orders.held, ptr::null_mut());
     }
     Ok(())
 }
@@ -159,10 +163,10 @@ fn close(first: c_int, last: c_int) {
 }
 
 /// Whether its launch was not withdrawn, and its parent is there: otherwise nothing would know of
-/// it, or end it.
+/// it, or end it. A supervisor is needed also without its guardian: it ends what runs.
 fn is_wanted(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     // SAFETY: getppid has no effects.
-    if unsafe { libc::getppid() } != orders.parent {
+    if !orders.is_to_outlive && unsafe { libc::getppid() } != orders.parent {
         return Err(failure(LaunchStage::ParentDeathSignal, Errno::ESRCH));
     }
     if orders.attempt.is_withdrawn() {
@@ -171,8 +175,7 @@ fn is_wanted(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     Ok(())
 }
 
-/// No core unless it is asked for; the limit of open files that we were started with; then what is
-/// configured.
+/// No core unless it is asked for; the limits that we were started with; then what is configured.
 fn limit(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     // SAFETY: see `prepare`; the pointers are to locals.
     unsafe {
@@ -181,9 +184,11 @@ fn limit(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
             now.rlim_cur = 0;
             check(LaunchStage::Limits, libc::setrlimit(libc::RLIMIT_CORE, &raw const now))?;
         }
-        if let Some((soft, hard)) = orders.open_files {
-            let original = libc::rlimit { rlim_cur: soft, rlim_max: hard };
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const original);
+        for &(resource, soft) in orders.originals {
+            if libc::getrlimit(resource, &raw mut now) == 0 {
+                now.rlim_cur = if soft < now.rlim_max { soft } else { now.rlim_max };
+                libc::setrlimit(resource, &raw const now);
+            }
         }
         if let Some(mark) = orders.family_mark {
             // Where ours is lower already, and we may not raise it, there is no mark.
