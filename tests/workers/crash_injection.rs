@@ -22,8 +22,11 @@ fn check(place: &str, fault: Fault, expected: Blast) {
     let bed = Bed::new();
     let supervisor = bed.start(&configuration(place));
     let before = supervisor.wait_progress(None);
-    supervisor.client.inject("b", fault.name()).expect("injection is allowed");
+    let answer = supervisor.client.inject("b", fault.name());
     let name = format!("{} with `{place}`", fault.name());
+    // A signal that ends the supervisor ends it before it answers.
+    let is_lost = fault.signal().is_some() && place == "isolation: thread";
+    assert!(answer.is_ok() || is_lost, "{name}: {answer:?}");
 
     if expected == Blast::Silent {
         // No worker ends, not even the broken one.
@@ -107,6 +110,35 @@ fn as_processes_every_fault_takes_its_worker_alone() {
     for fault in inside() {
         check("isolation: process", fault, fault.entry().process);
     }
+}
+
+#[test]
+fn a_signal_to_a_shared_process_is_the_doing_of_the_worker_it_was_ordered_for() {
+    for fault in Fault::all().filter(|fault| fault.signal().is_some()) {
+        check("isolation: thread\n  cell: batch", fault, fault.entry().shared);
+    }
+    for fault in [Fault::SignalKill, Fault::SignalSegv] {
+        check("isolation: thread", fault, fault.entry().shared);
+    }
+}
+
+#[test]
+fn signal_term_in_a_thread_of_the_supervisor_is_refused_and_stops_nothing() {
+    let bed = Bed::new();
+    let supervisor = bed.start(&configuration("isolation: thread"));
+    let before = supervisor.wait_progress(None);
+    let done = bed.verb(&["inject", "b", "signal-term"]);
+    let said = crate::harness::text(&done.stderr);
+    assert_eq!(done.status.code(), Some(4), "{said}");
+    assert!(said.contains("supervisord-rs shutdown"), "{said}");
+    let after = supervisor.wait_progress(Some(&before));
+    assert_eq!(lost(&before, &after), Vec::<String>::new());
+    supervisor.stop();
+    let scheduled = configuration("isolation: thread\n  inject: [ { fault: signal-term } ]");
+    let file = bed.write("scheduled.yaml", &scheduled);
+    let checked = bed.verb(&["check", file.to_str().expect("UTF-8")]);
+    let said = crate::harness::text(&checked.stderr) + &crate::harness::text(&checked.stdout);
+    assert!(!checked.status.success() && said.contains("stops everything"), "{said}");
 }
 
 #[test]

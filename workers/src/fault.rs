@@ -105,6 +105,13 @@ impl Fault {
         self.entry().name
     }
 
+    /// Whether the supervisor takes its signal for an order, so that it is no fault in one of its
+    /// threads.
+    #[must_use]
+    pub const fn is_order(self) -> bool {
+        matches!(self, Self::SignalTerm)
+    }
+
     /// The signal that commits it from outside; `None`: SDK code commits it itself.
     #[must_use]
     pub const fn signal(self) -> Option<i32> {

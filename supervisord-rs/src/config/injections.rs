@@ -10,18 +10,28 @@ use super::diagnostics::Problem;
 use super::nearest::nearest;
 use super::reader::{Cursor, Section};
 
-/// Reads them. `is_sdk`: whether the worker can commit faults itself; `is_allowed`: whether the
-/// configuration allows injection.
-pub(super) fn read(worker: &Section<'_>, is_sdk: bool, is_allowed: bool) -> Vec<InjectionSpec> {
-    let list = worker.get("inject").and_then(|cursor| cursor.list()).unwrap_or_default();
-    list.iter().filter_map(|cursor| injection(cursor, is_sdk, is_allowed)).collect()
+/// What decides which faults a worker may have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Victim {
+    /// It can commit faults itself.
+    pub(super) is_sdk: bool,
+    /// It is a thread of the supervisor.
+    pub(super) is_thread: bool,
+    /// The configuration allows injection.
+    pub(super) is_allowed: bool,
 }
 
-fn injection(cursor: &Cursor<'_>, is_sdk: bool, is_allowed: bool) -> Option<InjectionSpec> {
+/// Reads them.
+pub(super) fn read(worker: &Section<'_>, victim: Victim) -> Vec<InjectionSpec> {
+    let list = worker.get("inject").and_then(|cursor| cursor.list()).unwrap_or_default();
+    list.iter().filter_map(|cursor| injection(cursor, victim)).collect()
+}
+
+fn injection(cursor: &Cursor<'_>, victim: Victim) -> Option<InjectionSpec> {
     let section =
         cursor.section(&["fault", "after", "every", "times", "probability", "seed"], &[])?;
     // Everything is looked at before anything is given up: all problems at once.
-    let fault = fault(cursor, &section, is_sdk, is_allowed);
+    let fault = fault(cursor, &section, victim);
     let every = section.duration("every");
     let seed = section.get("seed").and_then(|cursor| cursor.integer(0, i64::MAX));
     let after = section.duration("after");
@@ -38,12 +48,8 @@ fn injection(cursor: &Cursor<'_>, is_sdk: bool, is_allowed: bool) -> Option<Inje
     })
 }
 
-fn fault(
-    cursor: &Cursor<'_>,
-    section: &Section<'_>,
-    is_sdk: bool,
-    is_allowed: bool,
-) -> Option<FaultId> {
+fn fault(cursor: &Cursor<'_>, section: &Section<'_>, victim: Victim) -> Option<FaultId> {
+    let Victim { is_sdk, is_thread, is_allowed } = victim;
     let Some(written) = section.get("fault") else {
         cursor.refuse(
             "missing `fault:`",
@@ -77,6 +83,12 @@ fn fault(
         written.refuse(
             format!("`{}` needs a `worker:`: a command does not commit it", fault.fault.name()),
             &format!("a signal: {}", outside.collect::<Vec<_>>().join(", ")),
+        );
+    }
+    if is_thread && fault.fault.is_order() {
+        written.refuse(
+            format!("`{}` in a thread of the supervisor stops everything", fault.fault.name()),
+            "another fault, or `isolation: process` or a cell for this worker",
         );
     }
     Some(FaultId { code: fault.fault.code(), parameter: fault.parameter })

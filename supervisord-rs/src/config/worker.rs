@@ -136,7 +136,14 @@ pub(super) fn read(
                 cursor.choice(&[("abandon", OnHang::Abandon), ("recycle", OnHang::Recycle)])
             })
             .map_or(OnHang::Abandon, |choice| choice.value),
-        injections: injections::read(section, is_sdk, context.fault_injection),
+        injections: injections::read(
+            section,
+            injections::Victim {
+                is_sdk,
+                is_thread: isolation == Some(Isolation::Thread),
+                is_allowed: context.fault_injection,
+            },
+        ),
     };
     let surroundings = surroundings::read(section, is_process);
     let logs = logs::read(section, !is_sdk, &identity.name, context.log_dir);

@@ -65,6 +65,12 @@ impl Daemon {
                     .join(", "),
             )));
         }
+        if fault.fault.is_order() && self.drivers.launch_of(worker).isolation == Isolation::Thread {
+            let (worker, fault) = (&request.worker, fault.fault.name());
+            return Err(refused(format!(
+                "{worker} is a thread of the supervisor, for which {fault} is an order to stop everything: `supervisord-rs shutdown` does that"
+            )));
+        }
         Ok((worker, FaultId { code: fault.fault.code(), parameter: fault.parameter }))
     }
 

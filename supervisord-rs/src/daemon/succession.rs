@@ -95,11 +95,11 @@ pub(super) fn inherit(
         .chain(NonZeroU64::new(story.last_incident).map(NonZeroU64::get))
         .max();
     let id_of = |name: &str| past.iter().find(|(_, past)| past.name == name).map(|(id, _)| *id);
-    let culprit = story.culprit().and_then(|past| Some(incarnation(id_of(&past.name)?, past)));
+    let culprit = story.culprit(seen).and_then(|past| Some(incarnation(id_of(&past.name)?, past)));
     let death = (!story.is_clean && !story.gave_way).then(|| InheritedDeath {
         culprit,
         ending: story.ending(seen),
-        injected: story.culprit().and_then(PastWorker::fault_ordered),
+        injected: story.culprit(seen).and_then(PastWorker::fault_ordered),
     });
     let evidence = past
         .iter()

@@ -380,6 +380,7 @@ impl Drivers {
             (Some(sdk), None) => sdk.order_fault(fault.code, fault.parameter),
             (_, Some(signal)) => {
                 live.struck_at = Some(monotonic_ns());
+                live.struck_by = Some(signal);
                 self.signal(incarnation, signal);
             }
             (None, None) => {}

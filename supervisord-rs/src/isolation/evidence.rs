@@ -4,7 +4,7 @@
 //! that the crash handler or the panic hook left on the board, and the breadcrumb of the operation
 //! begun (there even after SIGKILL).
 
-use nix::libc::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV};
+use nix::libc::{SI_USER, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP};
 use supervision::{Cause, Ending, Status};
 use workers::board::{LastWords, Reading, State};
 
@@ -34,7 +34,12 @@ impl Evidence {
             let text = Some(reading.text.clone()).filter(|text| !text.is_empty());
             text.or_else(|| (reading.last_words == LastWords::Exit).then(|| EXIT.to_owned()))
         });
-        let felt = reading.as_ref().and_then(|reading| reading.fault_at.or(reading.last_words_at));
+        // That of a hang is when we gave it up, long after it fell silent.
+        let spoke_at = |reading: &Reading| {
+            reading.last_words_at.filter(|_| reading.last_words != LastWords::Hang)
+        };
+        let felt =
+            reading.as_ref().and_then(|reading| reading.fault_at.or_else(|| spoke_at(reading)));
         let struck_at = struck_at.or(felt).filter(|&at| at <= seen_at);
         Self { reading, seen_at, struck_at, work: None, message }
     }
@@ -155,21 +160,107 @@ fn of_signal(signal: i32) -> Cause {
     }
 }
 
-/// Whose doing the death of a domain was: the one that left last words; else the only one that had
-/// begun a fault.
+/// One of a domain that has died.
+#[derive(Clone, Copy, Debug)]
+pub struct Suspect<'a, T> {
+    /// Who.
+    pub who: T,
+    /// Its board.
+    pub reading: Option<&'a Reading>,
+    /// The signal that was ordered for it, and that strikes all of the process.
+    pub struck_by: Option<i32>,
+}
+
+/// Whose doing the death of a domain was: the one that fell over its own feet and said so; else the
+/// one for which a signal was ordered that ends a process so, whichever thread the kernel gave it
+/// to; else another that left last words; else one that had begun a fault.
 #[must_use]
-pub fn culprit<'a, T: Copy>(members: impl Iterator<Item = (T, &'a Reading)> + Clone) -> Option<T> {
-    let spoke = members.clone().find(|(_, reading)| reading.last_words != LastWords::None);
-    let fell = || members.clone().find(|(_, reading)| reading.fault_at.is_some());
-    spoke.or_else(fell).map(|(member, _)| member)
+pub fn culprit<'a, T: Copy + 'a>(
+    members: impl Iterator<Item = Suspect<'a, T>> + Clone,
+    status: Status,
+) -> Option<T> {
+    let read = || members.clone().filter_map(|one| Some((one.who, one.reading?)));
+    let spoke = |(_, reading): &(T, &Reading)| reading.last_words != LastWords::None;
+    let is_own = |(_, reading): &(T, &Reading)| {
+        reading.last_words != LastWords::Signal || reading.code != SI_USER
+    };
+    let struck = || {
+        let mut all = members.clone();
+        all.find(|one| one.struck_by.is_some_and(|signal| explains(signal, status)))
+    };
+    read()
+        .find(|one| spoke(one) && is_own(one))
+        .map(|(who, _)| who)
+        .or_else(|| struck().map(|one| one.who))
+        .or_else(|| read().find(spoke).map(|(who, _)| who))
+        .or_else(|| read().find(|(_, reading)| reading.fault_at.is_some()).map(|(who, _)| who))
+}
+
+/// Whether a process that got this signal ends so: one that was stopped is killed for its silence.
+fn explains(signal: i32, status: Status) -> bool {
+    match status {
+        Status::Signaled { signal: ended_by, .. } => {
+            ended_by == signal || (signal == SIGSTOP && ended_by == SIGKILL)
+        }
+        Status::Exited(_)
+        | Status::Returned
+        | Status::Failed
+        | Status::Panicked
+        | Status::Abandoned
+        | Status::NotLaunched(_)
+        | Status::Unknown => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use workers::mapping::Mapping;
+
     use super::*;
 
     fn killed_by(signal: i32) -> Ending {
         of_command(Status::Signaled { signal, core_dumped: false })
+    }
+
+    #[test]
+    fn a_signal_that_was_ordered_is_the_doing_of_the_one_it_was_ordered_for() {
+        let board = Mapping::sealed("b").expect("memory");
+        board.board().begin("b", 1);
+        let board = board.board().read().expect("it has begun");
+        let spoke = |code| Reading {
+            last_words: LastWords::Signal,
+            signal: SIGSEGV,
+            code,
+            ..board.clone()
+        };
+        let (by_kernel, by_person) = (spoke(1), spoke(SI_USER));
+        let signaled = |signal| Status::Signaled { signal, core_dumped: false };
+        let who = |a: Option<&Reading>, struck_by, status| {
+            let all = [
+                Suspect { who: 'a', reading: a, struck_by: None },
+                Suspect { who: 'b', reading: Some(&board), struck_by },
+            ];
+            culprit(all.into_iter(), status)
+        };
+        assert_eq!(who(None, Some(SIGKILL), signaled(SIGKILL)), Some('b'));
+        assert_eq!(who(None, Some(SIGSTOP), signaled(SIGKILL)), Some('b'));
+        assert_eq!(who(None, Some(SIGSEGV), signaled(SIGKILL)), None, "another ended it");
+        // The kernel gives a signal for a process to any of its threads.
+        assert_eq!(who(Some(&by_person), Some(SIGSEGV), signaled(SIGSEGV)), Some('b'));
+        assert_eq!(who(Some(&by_person), None, signaled(SIGSEGV)), Some('a'));
+        assert_eq!(who(Some(&by_kernel), Some(SIGSEGV), signaled(SIGSEGV)), Some('a'));
+    }
+
+    #[test]
+    fn the_moment_at_which_a_silent_one_is_given_up_is_not_that_of_the_fault() {
+        let struck_at = |words| {
+            let mapping = Mapping::sealed("b").expect("memory");
+            mapping.board().begin("b", 1);
+            mapping.board().write_last_words(words, 0, 0, 0, 0);
+            Evidence::new(mapping.board().read(), u64::MAX, None).struck_at
+        };
+        assert_eq!(struck_at(LastWords::Hang), None);
+        assert!(struck_at(LastWords::Panic).is_some());
     }
 
     #[test]

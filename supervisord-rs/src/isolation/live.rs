@@ -35,6 +35,8 @@ pub(super) struct Live {
     pub(super) sdk: Option<Sdk>,
     /// When the supervisor committed a fault by a signal.
     pub(super) struck_at: Option<u64>,
+    /// The signal with which we struck it.
+    pub(super) struck_by: Option<i32>,
     /// When it was asked whether it is alive, since its threads wait.
     pub(super) asked_at: Option<u64>,
     /// Whether it has said that it is ready, and that has been passed on.
@@ -72,6 +74,7 @@ impl Live {
             domain,
             sdk,
             struck_at: None,
+            struck_by: None,
             asked_at: None,
             is_ready: false,
             is_stopping: false,

@@ -17,7 +17,7 @@ use workers::board::{SIZE, monotonic_ns};
 
 use super::append;
 use super::black_box::{Account, Begun, COUNTS, Carried, FILE, Header, MAGIC, binary, boot, place};
-use crate::isolation::evidence;
+use crate::isolation::evidence::{self, Suspect};
 use crate::service_manager;
 pub use past_worker::PastWorker;
 
@@ -203,20 +203,24 @@ impl PostMortem {
         }))
     }
 
-    /// Whose doing it was: the worker that left last words; else the only one that had begun a
-    /// fault.
+    /// Whose doing it was, as in any domain.
     #[must_use]
-    pub fn culprit(&self) -> Option<&PastWorker> {
-        let alive = self.workers.iter().filter(|worker| worker.was_running());
-        let readings = alive.filter_map(|worker| Some((worker, worker.reading.as_ref()?)));
-        evidence::culprit(readings)
+    pub fn culprit(&self, seen: Option<service_manager::Predecessor>) -> Option<&PastWorker> {
+        let threads = self.workers.iter().filter(|worker| worker.was_running());
+        // A worker with a process of its own cannot end the supervisor.
+        let threads = threads.filter(|worker| worker.reading.is_some());
+        let suspects = threads.map(|worker| Suspect {
+            who: worker,
+            reading: worker.reading.as_ref(),
+            struck_by: worker.signal_ordered(),
+        });
+        evidence::culprit(suspects, self.status(seen))
     }
 
-    /// How the supervisor ended: what the guardian saw, else what the last words say.
-    #[must_use]
-    pub fn ending(&self, seen: Option<service_manager::Predecessor>) -> Ending {
+    /// What the guardian saw, else what the last words say.
+    fn status(&self, seen: Option<service_manager::Predecessor>) -> Status {
         let seen = seen.filter(|seen| seen.pid == self.pid).map(|seen| seen.ending);
-        let status = match seen {
+        match seen {
             Some(service_manager::Ending::Exited(code)) => Status::Exited(code),
             Some(service_manager::Ending::Signaled(signal)) => {
                 Status::Signaled { signal, core_dumped: false }
@@ -225,8 +229,14 @@ impl PostMortem {
                 Status::Signaled { signal: self.signal, core_dumped: false }
             }
             None => Status::Unknown,
-        };
-        let reading = self.culprit().and_then(|culprit| culprit.reading.as_ref());
+        }
+    }
+
+    /// How the supervisor ended: what the guardian saw, else what the last words say.
+    #[must_use]
+    pub fn ending(&self, seen: Option<service_manager::Predecessor>) -> Ending {
+        let status = self.status(seen);
+        let reading = self.culprit(seen).and_then(|culprit| culprit.reading.as_ref());
         match status {
             Status::Unknown if reading.is_none() => Ending { status, cause: Cause::Unknown },
             _ => evidence::of_domain(status, reading),
@@ -327,7 +337,7 @@ mod tests {
         let story = PostMortem::read(directory.path()).unwrap().unwrap();
         assert!(!story.is_clean);
         assert_eq!((story.pid, story.last_incident), (std::process::id() as i32, 5));
-        let culprit = story.culprit().unwrap();
+        let culprit = story.culprit(None).unwrap();
         assert_eq!(
             (culprit.name.as_str(), culprit.memo.generation.0, culprit.progress),
             ("b", 7, 41)
@@ -351,7 +361,7 @@ mod tests {
         let story = PostMortem::read(directory.path()).unwrap().unwrap();
         let phases: Vec<Phase> = story.workers.iter().map(|worker| worker.memo.phase).collect();
         assert_eq!(phases, [Phase::Starting, Phase::Launching]);
-        assert_eq!(story.culprit().map(|culprit| culprit.name.as_str()), Some("ran"));
+        assert_eq!(story.culprit(None).map(|culprit| culprit.name.as_str()), Some("ran"));
     }
 
     #[test]
@@ -387,7 +397,7 @@ mod tests {
             if let Ok(Some(story)) = PostMortem::parse(&bad, Path::new("x")) {
                 let now = monotonic_ns();
                 assert!(story.died_at.is_none_or(|at| at <= now));
-                let _ = (story.culprit().map(|culprit| &culprit.name), story.ending(None));
+                let _ = (story.culprit(None).map(|culprit| &culprit.name), story.ending(None));
             }
         }
     }

@@ -72,8 +72,14 @@ impl Machine {
             return;
         }
         let culprit = culprit.filter(|culprit| lost.contains(culprit));
-        let recycled = culprit
-            .and_then(|culprit| self.workers[culprit.worker.index()].order.and_then(own_doing));
+        let doing =
+            |member: Incarnation| self.workers[member.worker.index()].order.and_then(own_doing);
+        // Where one that was silent had its domain killed, and another was the reason, the silence
+        // is still why.
+        let of_others = || lost.iter().find_map(|&member| doing(member));
+        let recycled = culprit.and_then(doing).or_else(|| {
+            culprit.filter(|_| observed.cause == Cause::Killed).and_then(|_| of_others())
+        });
         let ending = Ending { cause: recycled.unwrap_or(observed.cause), ..observed };
         let injected = culprit.and_then(|culprit| self.workers[culprit.worker.index()].injected);
         self.open_incident(domain, culprit, ending, injected, &lost);

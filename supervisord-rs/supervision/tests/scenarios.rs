@@ -284,6 +284,31 @@ fn on_hang_recycle_ends_the_whole_domain() {
 }
 
 #[test]
+fn a_domain_that_ends_for_a_silent_one_ends_by_its_hang_whoever_caused_it() {
+    let mut spec = spec(&["a", "b"]);
+    spec.domains.push(DomainSpec { name: "cell".into(), kind: DomainKind::Cell });
+    spec.workers.iter_mut().for_each(|worker| worker.domain = DomainId(3));
+    spec.workers[0].heartbeat = Some(100 * MS);
+    spec.fault_injection = true;
+    let mut world = up(spec);
+    let fault = supervision::FaultId { code: 53, parameter: 0 };
+    world.command(Command::Inject { worker: WorkerId(1), fault });
+    world.now = 100 * MS;
+    world.tell(Event::Deadline);
+    world.questions.clear();
+    let (silent, culprit) = (world.present(0), world.present(1));
+    world.tell(Event::Heartbeat { incarnation: silent, last_beat: core::time::Duration::ZERO });
+    world.end_domain(DomainId(3), Some(culprit), world::KILLED);
+    let incident = &world.opened[&1];
+    assert_eq!(
+        (incident.culprit, incident.injected, incident.ending.cause, incident.lost.len()),
+        (Some(culprit), Some(fault), Cause::Hang, 2)
+    );
+    let causes = [0, 1].map(|worker| world.view(worker).last_ending.map(|ending| ending.cause));
+    assert_eq!(causes, [Some(Cause::DomainLost), Some(Cause::Hang)]);
+}
+
+#[test]
 fn a_thread_whose_domain_has_to_end_for_it_is_one_incident() {
     let mut spec = spec(&["a", "b"]);
     spec.domains.push(DomainSpec { name: "cell".into(), kind: DomainKind::Cell });

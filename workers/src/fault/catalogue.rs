@@ -213,7 +213,7 @@ pub(super) const CATALOGUE: &[Entry] = &[
         Fault::SignalTerm,
         "signal-term",
         "SIGTERM sent from outside",
-        "SIGTERM, or as its handler decides",
+        "SIGTERM, or as its handler decides; refused in a thread of the supervisor",
     )),
     outside(entry(Fault::SignalBus, "signal-bus", "SIGBUS sent from outside", "SIGBUS")),
     outside(entry(Fault::SignalIll, "signal-ill", "SIGILL sent from outside", "SIGILL")),

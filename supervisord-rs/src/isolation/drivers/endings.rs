@@ -9,7 +9,7 @@ use workers::board::{Reading, State, monotonic_ns};
 
 use super::{Drivers, Process};
 use crate::isolation::adopted::Look;
-use crate::isolation::evidence::{self, Evidence};
+use crate::isolation::evidence::{self, Evidence, Suspect};
 use crate::isolation::launch::Child;
 use crate::isolation::reaper;
 use crate::isolation::watch::{Says, Token};
@@ -96,9 +96,20 @@ impl Drivers {
             .iter()
             .filter_map(|&member| Some((member, self.live(member)?.sdk.as_ref()?.reading(member)?)))
             .collect();
-        let culprit = recycled_for.or_else(|| {
-            evidence::culprit(readings.iter().map(|(member, reading)| (*member, reading)))
+        let suspects = members.iter().map(|&member| Suspect {
+            who: member,
+            reading: readings.iter().find(|(of, _)| *of == member).map(|(_, reading)| reading),
+            struck_by: self.live(member).and_then(|live| live.struck_by),
         });
+        // One that is silent because its whole process was stopped is not to blame for that.
+        let stopped = |hung| {
+            let mut all = suspects.clone();
+            all.find(|one| one.struck_by == Some(nix::libc::SIGSTOP)).map_or(hung, |one| one.who)
+        };
+        let culprit = match recycled_for {
+            Some(hung) => Some(stopped(hung)),
+            None => evidence::culprit(suspects.clone(), status),
+        };
         let spoken = readings
             .iter()
             .find(|(member, _)| Some(*member) == culprit)

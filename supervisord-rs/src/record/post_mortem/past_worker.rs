@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use supervision::{FaultId, Memo, Phase};
 use workers::board::{Board, Reading, monotonic_ns};
+use workers::fault::Fault;
 
 use super::Page;
 use crate::control::protocol::EndingReport;
@@ -125,11 +126,17 @@ impl PastWorker {
         self.fault.map(|(fault, _)| fault)
     }
 
-    /// The source of its incident: seen at `seen_at` by the successor; struck at the time on its
-    /// board, if one is there.
+    /// The signal that was ordered for it.
+    pub(super) fn signal_ordered(&self) -> Option<i32> {
+        Fault::from_code(self.fault?.0.code)?.signal()
+    }
+
+    /// The source of its incident: seen at `seen_at` by the successor; struck when a signal was
+    /// ordered for it, or at the time on its board, if one is there.
     #[must_use]
     pub fn evidence(&self, seen_at: u64) -> Evidence {
-        let mut known = Evidence::new(self.reading.clone(), seen_at, None);
+        let struck_at = self.signal_ordered().and(self.fault).map(|(_, at)| at);
+        let mut known = Evidence::new(self.reading.clone(), seen_at, struck_at);
         if known.reading.is_none() {
             known.work = Some((self.progress, self.in_flight));
         }
