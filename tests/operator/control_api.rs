@@ -310,3 +310,29 @@ fn an_incident_that_there_is_not_is_not_found() {
     assert_eq!(bed.verb(&["incidents", "999"]).status.code(), Some(1));
     supervisor.stop();
 }
+
+#[test]
+fn what_the_api_does_not_understand_it_answers_in_json() {
+    use std::io::{Read, Write};
+    let bed = Bed::new();
+    let supervisor = bed.start("version: 1\nworkers:\n  a: { worker: sleeper }\n");
+    for (request, status) in [
+        ("GET /v1/incidents?last=abc", "400"),
+        ("GET /v1/incidents/abc", "400"),
+        ("GET /v1/status?usage=perhaps", "400"),
+        ("DELETE /v1/status", "405"),
+        ("GET /v1/stop", "405"),
+        ("GET /v1/nothing", "404"),
+    ] {
+        let mut stream = UnixStream::connect(bed.path("run/control.sock")).expect("a connection");
+        let head = format!("{request} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        let failure: serde_json::Value = serde_json::from_str(body).expect(&answer);
+        assert_eq!(failure["error"], "invalid", "{request}: {answer}");
+    }
+    supervisor.stop();
+}

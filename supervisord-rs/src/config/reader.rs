@@ -217,7 +217,7 @@ impl<'a> Cursor<'a> {
         let span = entry.key_span.clone();
         if later.contains(&entry.key.as_str()) {
             return Problem::new(path, span, "this key is not supported yet")
-                .help("remove it: nothing would come of it");
+                .help("remove it: it has no effect");
         }
         let problem = Problem::new(path, span, "unknown key");
         if self.problems.is_full() {

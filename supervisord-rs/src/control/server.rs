@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -261,6 +262,10 @@ fn api(requests: Requests, peer: Peer) -> Router {
                 format!("no such path; this is version {VERSION}"),
             )
         })
+        .method_not_allowed_fallback(|| async {
+            let message = "this path takes another method: GET asks, POST orders".to_owned();
+            refuse(StatusCode::METHOD_NOT_ALLOWED, "invalid", message)
+        })
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(Extension(peer))
         .with_state(requests)
@@ -276,13 +281,24 @@ fn closed(peer: Peer) -> Router {
     })
 }
 
+/// What stands after the `?`, if it can be read.
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
+fn not_understood(why: &str) -> Response {
+    refuse(StatusCode::BAD_REQUEST, "invalid", why.to_owned())
+}
+
 #[derive(Deserialize)]
 struct With {
     #[serde(default)]
     usage: bool,
 }
 
-async fn status(State(requests): State<Requests>, Query(With { usage }): Query<With>) -> Response {
+async fn status(State(requests): State<Requests>, query: Asked<With>) -> Response {
+    let usage = match query {
+        Ok(Query(With { usage })) => usage,
+        Err(rejected) => return not_understood(&rejected.body_text()),
+    };
     let _owed = CLIENT.get().is_owed();
     if !usage {
         return ask(&requests, Request::Status).await;
@@ -322,17 +338,25 @@ struct Last {
     open: bool,
 }
 
-async fn incidents(
-    State(requests): State<Requests>,
-    Query(Last { last, open }): Query<Last>,
-) -> Response {
+async fn incidents(State(requests): State<Requests>, query: Asked<Last>) -> Response {
+    let Last { last, open } = match query {
+        Ok(Query(last)) => last,
+        Err(rejected) => return not_understood(&rejected.body_text()),
+    };
     match newest(&requests, last.unwrap_or(LAST_DEFAULT), open).await {
         Ok(records) => axum::Json(records).into_response(),
         Err(failure) => fail(&failure),
     }
 }
 
-async fn incident(State(requests): State<Requests>, Path(id): Path<u64>) -> Response {
+async fn incident(
+    State(requests): State<Requests>,
+    path: Result<Path<u64>, PathRejection>,
+) -> Response {
+    let id = match path {
+        Ok(Path(id)) => id,
+        Err(rejected) => return not_understood(&rejected.body_text()),
+    };
     match newest(&requests, usize::MAX, true).await {
         Ok(records) => {
             let found: Vec<IncidentRecord> =

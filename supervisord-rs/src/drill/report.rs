@@ -42,7 +42,7 @@ pub(super) fn table(comparison: &Comparison, room: Option<u16>) -> String {
     }
     let machine = &comparison.machine;
     format!(
-        "{table}\n\n{}\n\n{} CPUs, {}; times are of this machine, counts are not.",
+        "{table}\n\n{}\n\n{} CPUs, {}; times and lost work are of this run; who was lost is the same in each.",
         meaning(&comparison.trials),
         machine.cpus,
         machine.kernel
@@ -97,11 +97,15 @@ fn meaning(trials: &[Trial]) -> String {
         );
     }
     let with_supervisor = if worst.supervisor_died { " and the supervisor" } else { "" };
-    let at_worst = format!(
-        "At worst, {} took {} of them{with_supervisor}: what shares memory shares its fate.",
-        case(worst),
-        worst.lost.len(),
-    );
+    let at_worst = match worst.lost.len() {
+        1 if !worst.supervisor_died => {
+            format!("At worst, {} took only that one.", case(worst))
+        }
+        count => format!(
+            "At worst, {} took {count} of them{with_supervisor}: what shares memory shares its fate.",
+            case(worst),
+        ),
+    };
     let what_went = match best.lost.len() {
         count if count == best.running.len() => return at_worst,
         0 => "none of them".to_owned(),
@@ -116,5 +120,6 @@ fn meaning(trials: &[Trial]) -> String {
 }
 
 fn trial_name(trial: &Trial) -> String {
-    format!("a {}", trial.fault)
+    let article = if trial.fault.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+    format!("{article} {}", trial.fault)
 }
