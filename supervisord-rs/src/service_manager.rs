@@ -324,6 +324,13 @@ pub fn hand_over_from() -> Option<i32> {
     (nix::unistd::getppid().as_raw() == claimed).then_some(claimed)
 }
 
+/// Whether a supervisor under the same guardian, or one that gives way to this one, was there
+/// before.
+#[must_use]
+pub fn has_predecessor() -> bool {
+    std::env::var_os(PREDECESSOR).is_some() || hand_over_from().is_some()
+}
+
 /// The interval of `WATCHDOG=1`: half of the service manager's limit (sd_watchdog_enabled(3)).
 #[must_use]
 pub fn watchdog() -> Option<std::time::Duration> {

@@ -15,6 +15,12 @@ use crate::service_manager;
 const PAUSE: Duration = Duration::from_millis(1);
 /// For a process to let its environment be read.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The same once one has not: a busy machine has had its time by then.
+const LITTLE_PATIENCE: Duration = Duration::from_millis(250);
+/// For one that our predecessors can hardly have started.
+const NO_PATIENCE: Duration = Duration::from_millis(20);
+/// How far up a family is climbed.
+const GENERATIONS: usize = 1024;
 
 /// Kills everyone who bears a mark of this house that is not among the `adopted`, and waits for it.
 /// Who does not die within `limit` is given back.
@@ -53,8 +59,11 @@ fn is_stray(pid: i32, house: &str, adopted: &[String], held: &mut BTreeSet<i32>)
     if i64::from(pid) == i64::from(std::process::id()) || !process_table::is_alive(pid) {
         return false;
     }
-    let known =
-        if held.contains(&pid) { Err(Held) } else { environs::variable(pid, MARK, PATIENCE) };
+    let known = if held.contains(&pid) {
+        Err(Held)
+    } else {
+        environs::variable(pid, MARK, patience(pid, held))
+    };
     let Ok(mark) = known else {
         if held.insert(pid) {
             tracing::warn!(
@@ -72,6 +81,27 @@ fn is_stray(pid: i32, house: &str, adopted: &[String], held: &mut BTreeSet<i32>)
         }
         None => is_unfinished(pid),
     }
+}
+
+/// How long a process may hold up the start. Whatever the predecessor under a guardian started
+/// descends from the guardian, which inherits orphans (prctl(2), `PR_SET_CHILD_SUBREAPER`), and a
+/// first start under it has ended what earlier runs had left.
+fn patience(pid: i32, held: &BTreeSet<i32>) -> Duration {
+    let guardian = service_manager::living_guardian_pid();
+    let guardian = guardian.filter(|_| service_manager::has_predecessor());
+    match guardian {
+        Some(guardian) if !descends(pid, guardian) => NO_PATIENCE,
+        _ if held.is_empty() => PATIENCE,
+        _ => LITTLE_PATIENCE,
+    }
+}
+
+fn descends(pid: i32, ancestor: i32) -> bool {
+    std::iter::successors(Some(pid), |&pid| {
+        Some(process_table::parent(pid)).filter(|&parent| parent > 0)
+    })
+    .take(GENERATIONS)
+    .any(|pid| pid == ancestor)
 }
 
 /// Whether it has our guardian for a parent and the memory of a supervisor of it: between clone and
