@@ -19,6 +19,9 @@ use crate::isolation::inherited;
 use crate::isolation::launch::{self, Child, Plan, advice, failure};
 use crate::service_manager::{self, Predecessor, environment, table, unescape};
 
+/// Our own binary.
+const OWN: &str = "/proc/self/exe";
+
 /// Set for a supervisor: only to take over what there is, and to stop it in order.
 pub(super) const SHUT_DOWN: &str = "shut-down";
 
@@ -38,7 +41,7 @@ impl Guardian {
         purpose: Purpose,
     ) -> Result<Child, String> {
         self.unsent.clear();
-        launch::raise_limits();
+        launch::raise_file_size();
         self.orderly_end.reset();
         // Descriptors may be short: these have been saved for this.
         self.spare.clear();
@@ -73,6 +76,8 @@ impl Guardian {
         let passed: Vec<BorrowedFd<'_>> =
             all.iter().map(|(_, descriptor)| *descriptor).chain([table.as_fd()]).collect();
         Plan::new(program.as_os_str(), &self.arguments, OsStr::new(""))?
+            // Where we die meanwhile, our number leads nowhere.
+            .or(OsStr::new(OWN))?
             .environment(environment::borrowed(&environment))?
             .descriptor(io::stdin().as_fd())?
             .descriptor(io::stdout().as_fd())?
@@ -125,7 +130,7 @@ impl Guardian {
             Some(binary) => {
                 format!("/proc/{}/fd/{}", std::process::id(), binary.as_raw_fd()).into()
             }
-            None => "/proc/self/exe".into(),
+            None => OWN.into(),
         }
     }
 }

@@ -47,7 +47,7 @@ use crate::process_table;
 
 pub use advice::{advice, exit_code};
 pub use attempt::Attempt;
-pub use own_limits::{FILE_SIZE, OPEN_FILES, raise_limits, told};
+pub use own_limits::{FILE_SIZE, OPEN_FILES, raise_file_size, raise_limits, told};
 
 /// Numbers of descriptors that a child can be given one by one lie below this.
 const TARGETS: RawFd = 64;
@@ -227,6 +227,15 @@ impl Plan {
     pub fn parent_death_signal(mut self, signal: Option<Signal>) -> Self {
         self.parent_death_signal = signal;
         self
+    }
+
+    /// What to execute where the program cannot be found by then.
+    ///
+    /// # Errors
+    /// `Exec` with EINVAL when it has a NUL byte in it.
+    pub fn or(mut self, program: &OsStr) -> Result<Self, LaunchFailure> {
+        self.candidates.push(c_string(program)?);
+        Ok(self)
     }
 
     /// Signals that are blocked when it executes, so that they wait until it takes them. Where its

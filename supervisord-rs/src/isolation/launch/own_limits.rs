@@ -22,16 +22,22 @@ const RAISED: [(Resource, &str); 2] =
 /// The soft limits that we were started with, once we have raised our own.
 static ORIGINAL: OnceLock<[u64; RAISED.len()]> = OnceLock::new();
 
-/// Raises them. Another process may lower them at any time (prlimit(2)): call it again before what
-/// must succeed.
+/// Raises them.
 pub fn raise_limits() {
     ORIGINAL.get_or_init(|| RAISED.map(|(resource, name)| original(resource, name)));
-    for (resource, _) in RAISED {
-        if let Ok((soft, hard)) = getrlimit(resource)
-            && soft < hard
-        {
-            let _ = setrlimit(resource, hard, hard);
-        }
+    RAISED.into_iter().for_each(|(resource, _)| raise(resource));
+}
+
+/// Raises that of the size of files once more: another process may have lowered it (prlimit(2)).
+pub fn raise_file_size() {
+    raise(Resource::RLIMIT_FSIZE);
+}
+
+fn raise(resource: Resource) {
+    if let Ok((soft, hard)) = getrlimit(resource)
+        && soft < hard
+    {
+        let _ = setrlimit(resource, hard, hard);
     }
 }
 
