@@ -28,7 +28,7 @@ fn failure(outcome: Result<Done, ClientError>) -> Failure {
 fn a_superseded_order_is_answered_at_once() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  \
-        deaf: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 0.1; done'], ready: { after: 0s }, stop: { timeout: 100s } }\n  \
+        deaf: { command: [sh, -c, 'trap \"\" TERM; echo DEAF; while :; do sleep 0.1; done'], ready: { log: DEAF }, stop: { timeout: 100s } }\n  \
         slow: { command: [sleep, 1d], instances: 1, ready: { fd: 3, timeout: 100s } }\n";
     let mut supervisor = bed.start(yaml);
     supervisor.wait_phase("deaf", "running");

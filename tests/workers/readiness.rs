@@ -370,7 +370,7 @@ fn time_in_which_the_supervisor_did_not_run_counts_against_no_worker() {
 
 #[test]
 fn a_pause_at_any_moment_of_a_start_counts_against_no_worker() {
-    let yaml = "version: 1\nworkers:\n  w:\n    instances: 40\n    command: [sh, -c, 'echo >&4; exec sleep 1d']\n    ready: { fd: 4, timeout: 1500ms }\n    restart: never\n";
+    let yaml = "version: 1\nworkers:\n  w:\n    instances: 40\n    command: [sh, -c, 'echo >&4; exec sleep 1d']\n    ready: { fd: 4, timeout: 5s }\n    restart: never\n";
     let beds: Vec<Bed> = (0..16).map(|_| Bed::new()).collect();
     let paused = beds.iter().zip(0..).map(|(bed, moment)| {
         let supervisor = bed.launch(yaml, &["--no-guardian"]);
@@ -385,7 +385,7 @@ fn a_pause_at_any_moment_of_a_start_counts_against_no_worker() {
     });
     let paused: Vec<_> = paused.collect();
     // The pause is the subject of the test: it is longer than every timeout.
-    std::thread::sleep(Duration::from_millis(2500));
+    std::thread::sleep(Duration::from_secs(6));
     for supervisor in paused {
         crate::harness::kill(supervisor.child.id() as i32, nix::sys::signal::Signal::SIGCONT);
         let status = supervisor.wait("an outcome", |supervisor| {

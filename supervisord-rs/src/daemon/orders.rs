@@ -29,6 +29,7 @@ impl Daemon {
         match request {
             Request::Reexec(request, peer, answer) => self.on_reexec(request, peer, answer),
             shown @ (Request::Status(_) | Request::Incidents(..) | Request::Events(_)) => {
+                self.carry_out_all();
                 self.show(shown);
             }
             Request::Start(request, peer, answer) => {

@@ -93,6 +93,15 @@ impl Daemon {
         !self.has_more
     }
 
+    /// Does what the machine has decided by now, so that whoever looks sees no decision without its
+    /// consequences: a worker that has ended has an ending. Launches wait. Bounded by what one turn
+    /// can decide.
+    pub(super) fn carry_out_all(&mut self) {
+        let has_more = self.has_more;
+        self.carry_out(Duration::MAX);
+        self.has_more = has_more;
+    }
+
     /// So much time is held against no worker.
     pub(super) fn lose(&mut self, by: Duration) {
         self.machine.handle(self.before_judgement(), Event::TimeLost { by });
