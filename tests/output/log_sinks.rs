@@ -195,8 +195,9 @@ fn caps_hold_for_each_file_and_for_all_together() {
     assert!(most <= 8 * 1024 * 1024, "{most} bytes at worst");
     let (all, own) = (weight(&bed.path("logs")), weight(&bed.path("own")));
     assert!((1024 * 1024..=8 * 1024 * 1024).contains(&all), "{all} bytes");
-    // Rotated files go first where all together exceed the cap.
-    assert!((1..=1024 * 1024 + 128 * 1024).contains(&own), "{own} bytes");
+    // None where all together exceeded the cap: rotated files go first, and this one may just have
+    // been rotated.
+    assert!(own <= 1024 * 1024 + 128 * 1024, "{own} bytes");
     // The last writer's last line is still there; its file may have been rotated after that line.
     let ends = (1..=4).filter(|number| {
         let aside = fs::read(bed.path(&format!("logs/w.{number}.log.1")))

@@ -351,10 +351,15 @@ impl Drivers {
         }
     }
 
-    /// Reads the last sign of life. Answered by `Heartbeat`, or by the ending of one that is gone
-    /// without a word.
+    /// Reads the last sign of life. Answered by `Heartbeat`, by the ending of one that is gone
+    /// without a word, or by that of its domain, which is dying.
     pub fn read_heartbeat(&mut self, incarnation: Incarnation) {
         let Some(live) = self.live(incarnation) else { return };
+        // Its threads end one after the other: none of them has vanished, all end with the process.
+        if self.is_dying(live.domain) {
+            self.look_soon(live.domain);
+            return;
+        }
         let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
         if reading.as_ref().is_some_and(|reading| self.is_thread_gone(live.domain, reading)) {
             let ending = Ending { status: Status::Unknown, cause: Cause::Vanished };
