@@ -201,8 +201,14 @@ fn an_incident_is_a_line_when_it_opens_and_one_when_it_is_settled() {
     let one = text(&bed.verb(&["incidents", "1", "--json"]).stdout);
     assert_eq!(serde_json::from_str::<Value>(&one).expect("JSON")["open"], true, "{one}");
     supervisor.wait_incident(0);
-    let log = bed.log();
-    let of_it: Vec<&str> = log.lines().filter(|line| line.contains("incident 1")).collect();
+    // A thread of its own writes the log.
+    let of_it = |log: &str| -> Vec<String> {
+        log.lines().filter(|line| line.contains("incident 1")).map(str::to_owned).collect()
+    };
+    let of_it = supervisor.wait("both lines", |_| {
+        let lines = of_it(&bed.log());
+        (lines.len() >= 2).then_some(lines)
+    });
     assert_eq!(of_it.len(), 2, "{of_it:#?}");
     assert!(of_it[0].contains(open), "{of_it:#?}");
     assert!(of_it[1].contains("all back after"), "{of_it:#?}");

@@ -38,11 +38,9 @@ fn without_a_guardian_it_dies_of_the_real_signal_and_the_next_run_tells_the_stor
         incident.detected_us > Some(0) && incident.recovered_us >= incident.detected_us,
         "{incident:?}"
     );
-    assert!(
-        bed.log().contains("incident 1: segfault in b (thread of the supervisor)"),
-        "{}",
-        bed.log()
-    );
+    next.wait("its line in the log", |_| {
+        bed.log().contains("incident 1: segfault in b (thread of the supervisor)").then_some(())
+    });
     assert!(next.status().workers.iter().all(|worker| worker.generation == 2), "generations go on");
     next.stop();
 }
