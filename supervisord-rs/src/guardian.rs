@@ -22,7 +22,7 @@
 //! | `notify` | the datagrams of the supervisor |
 //! | `store` | the descriptors that it has kept |
 //! | `orderly_end` | which supervisor ends in order, reported without a queue |
-//! | `obituary` | how orphans ended, for whoever has adopted them |
+//! | `obituary` | how orphans ended, for the supervisor that has adopted them |
 
 mod ending;
 mod launching;

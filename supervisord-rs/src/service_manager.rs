@@ -4,7 +4,7 @@
 //!
 //! | file | concept |
 //! |---|---|
-//! | `service_manager` | what is said; who the manager is; how the predecessor ended |
+//! | `service_manager` | messages to the manager; who it is; how the predecessor ended |
 //! | `store` | descriptors that the manager keeps for a successor |
 //! | `sender` | how it hears of them, without anybody waiting |
 //! | `names` | what they are called there |

@@ -44,8 +44,8 @@ fn a_verb_whose_answer_cannot_be_written_says_so_and_fails() {
     supervisor.stop();
 }
 
-/// A zone as the files of the time zone database have it (RFC 9636): one type of local time, and the
-/// rule that goes on from there.
+/// A zone as the files of the time zone database have it (RFC 9636): one type of local time, and
+/// the rule that goes on from there.
 fn zone(hours: i8) -> Vec<u8> {
     let header: Vec<u8> =
         [&b"TZif2"[..], &[0; 15], &[0, 0, 0, 0], &[0; 12], &[0, 0, 0, 1], &[0, 0, 0, 4]].concat();

@@ -1,5 +1,5 @@
-//! What comes to a supervisor that is just being executed: a signal waits for it, and its guardian's
-//! death leaves no worker without a supervisor.
+//! What comes to a supervisor that is just being executed: a signal waits for it, and its
+//! guardian's death leaves no worker without a supervisor.
 
 use std::fs;
 use std::time::{Duration, Instant};

@@ -298,7 +298,7 @@ fn a_terminal_that_closes_ends_nothing_under_nohup() {
     let before = supervisor.wait_phase("w", "running");
     let own = supervisor.status().supervisor.pid;
     drop(master);
-    // It has much to say now, to nobody.
+    // It has much to write now, and no reader.
     let known = supervisor.incidents().len();
     supervisor.wait("more incidents", |supervisor| {
         (supervisor.incidents().len() > known + 10).then_some(())

@@ -26,7 +26,8 @@ pub(super) struct Options {
     /// Follow new lines, until interrupted.
     #[arg(short, long)]
     follow: bool,
-    /// Show so many lines of each file first, rotated ones included. Default: 10; with --since, all.
+    /// Show so many lines of each file first, rotated ones included. Default: 10; with --since,
+    /// all.
     #[arg(short = 'n', long)]
     lines: Option<usize>,
     /// Only lines of the last 10m, say. A line without a time counts as the one before it, and a

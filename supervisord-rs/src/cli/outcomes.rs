@@ -1,5 +1,5 @@
-//! What came of an order, worker by worker: one line for people where all went well, a line for each
-//! worker where not, with the last lines of those that failed.
+//! What came of an order, worker by worker: one line for people where all went well, a line for
+//! each worker where not, with the last lines of those that failed.
 
 use super::exit::{Exit, report};
 use super::harmless::harmless;

@@ -27,8 +27,8 @@ pub(super) fn bytes(bytes: &[u8]) -> bool {
 /// Why standard output did not take all that was printed.
 static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
 
-/// Whether it was printed. What went wrong is kept for the end of the verb: [`ended`]. A reader that
-/// has gone (`| head`) has what it wanted.
+/// Whether it was printed. What went wrong is kept for the end of the verb: [`ended`]. A reader
+/// that has gone (`| head`) has what it wanted.
 pub(super) fn is_printed(result: io::Result<()>) -> bool {
     match result {
         Ok(()) => true,

@@ -1,12 +1,12 @@
-//! Tables for people that fit their terminal: the columns that matter least give way first, the last
-//! column is wrapped, and names are cut last.
+//! Tables for people that fit their terminal: the columns that matter least give way first, the
+//! last column is wrapped, and names are cut last.
 
 use super::output::width;
 
 /// Between two columns.
 const GAP: usize = 2;
-/// The last column keeps this much: before it gets less, another one gives way; where it still would,
-/// it stands below its row.
+/// The last column keeps this much: before it gets less, another one gives way; where it still
+/// would, it stands below its row.
 const WRAPPED_LEAST: usize = 24;
 /// Before what stands below its row.
 const INDENT: &str = "  ";

@@ -20,8 +20,8 @@ struct Listening {
     at: At<()>,
 }
 
-/// All addresses of a file: one that is taken twice is an error, at both places. Those with the same
-/// port are together.
+/// All addresses of a file: one that is taken twice is an error, at both places. Those with the
+/// same port are together.
 #[derive(Debug, Default)]
 pub(super) struct Addresses(HashMap<Port, Vec<Listening>>);
 

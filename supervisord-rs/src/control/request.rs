@@ -67,7 +67,7 @@ pub struct Found {
 }
 
 impl Request {
-    /// Answers that it cannot be done, to whoever still waits.
+    /// Answers that it cannot be done, to the client, if it still waits.
     pub fn refuse(self, failure: Failure) {
         // A client that went away is no error.
         match self {

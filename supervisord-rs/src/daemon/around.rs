@@ -59,7 +59,7 @@ pub(super) struct Around {
     pub(super) server: Option<Server>,
     pub(super) api_thread: ApiThread,
     pub(super) socket: PathBuf,
-    /// The file there that is our control socket; `None`: there is none of ours.
+    /// The file there that is our control socket; `None`: we have none there.
     pub(super) control: Option<Bound>,
     /// The same, where it belongs to a socket unit, which goes on listening when we have ended.
     pub(super) unit_socket: Option<OwnedFd>,

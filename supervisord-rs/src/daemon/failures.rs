@@ -66,8 +66,8 @@ impl Daemon {
         self.publish("incident-opened", incident.culprit, detail);
     }
 
-    /// One line while it lasts: who, what, and when the next attempt is. One that is settled as soon
-    /// as it is opened has its one line then.
+    /// One line while it lasts: who, what, and when the next attempt is. One that is settled as
+    /// soon as it is opened has its one line then.
     fn say_opened(&self, incident: &Incident) {
         let mut open = self.machine.open_incidents();
         if !open.any(|open| open.id == incident.id) {

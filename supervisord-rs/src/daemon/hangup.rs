@@ -1,8 +1,8 @@
 //! HUP: an order to reload, or the end of a terminal.
 //!
-//! The kernel sends it to the leader of a session whose terminal closes, and a shell passes it on to
-//! its jobs. Then a run that was started at that terminal ends in order. Where HUP was ignored from
-//! the start, as nohup(1) has it, the run goes on.
+//! The kernel sends it to the leader of a session whose terminal closes, and a shell passes it on
+//! to its jobs. Then a run that was started at that terminal ends in order. Where HUP was ignored
+//! from the start, as nohup(1) has it, the run goes on.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;

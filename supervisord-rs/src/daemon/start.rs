@@ -83,7 +83,7 @@ pub(super) struct Started {
 /// Makes everything ready, and takes over what a predecessor left. Must be called within the
 /// runtime, on the main thread.
 ///
-/// Until the new black box is published the predecessor's is what counts: whoever comes after a
+/// Until the new black box is published the predecessor's is what counts: a successor after a
 /// death in between starts over from that.
 pub(super) fn start(
     settings: Settings,
@@ -323,7 +323,7 @@ pub(super) fn isolation(isolation: &Isolation) -> &'static str {
     }
 }
 
-/// A bad black box is said and set aside: the supervisor starts as if there had been none.
+/// A bad black box is reported and ignored: the supervisor starts as if there had been none.
 fn predecessor(runtime_dir: &Path, kept: &[(String, OwnedFd)]) -> Option<PostMortem> {
     match PostMortem::read_kept(runtime_dir, kept) {
         Ok(story) => story,

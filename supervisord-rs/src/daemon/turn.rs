@@ -1,5 +1,5 @@
-//! One turn: what has come is told to the machine, what it wants is done. Bounded in time, so that
-//! other inputs get their chance.
+//! One turn: the loop tells the machine what has come, and does what it wants. Bounded in time, so
+//! that other inputs get their chance.
 
 use std::time::Duration;
 
@@ -76,9 +76,9 @@ impl Daemon {
         self.machine.handle(now, event);
     }
 
-    /// Does what the machine wants; launches wait. False: the time is over, and the rest has to wait
-    /// until others had their turn. Many may be launched at once, and some fail at once, again and
-    /// again.
+    /// Does what the machine wants; launches wait. False: the time is over, and the rest has to
+    /// wait until others had their turn. Many may be launched at once, and some fail at once, again
+    /// and again.
     pub(super) fn carry_out(&mut self, end: Duration) -> bool {
         self.remember();
         while let Some(effect) = self.machine.poll_effect() {
@@ -93,7 +93,7 @@ impl Daemon {
         !self.has_more
     }
 
-    /// Does what the machine has decided by now, so that whoever looks sees no decision without its
+    /// Does what the machine has decided by now, so that a client sees no decision without its
     /// consequences: a worker that has ended has an ending. Launches wait. Bounded by what one turn
     /// can decide.
     pub(super) fn carry_out_all(&mut self) {
@@ -157,7 +157,7 @@ impl Daemon {
             return;
         }
         self.looks = 0;
-        // Nobody is judged before what was to be looked at was looked at.
+        // Every look that is due comes before a judgement.
         self.settle();
         self.turn(Some(Event::Deadline));
     }
@@ -165,7 +165,8 @@ impl Daemon {
     /// Takes what has come meanwhile, by whatever way: a deadline judges by what was not heard.
     /// False: there may be more, and others get their turn first.
     pub(super) fn hear_all(&mut self) -> bool {
-        // All of it is told, and one budget serves what follows from it: there may be hundreds.
+        // The machine hears all of it, and one budget serves what follows from it: there may be
+        // hundreds.
         self.common_end = Some(self.now().saturating_add(BUDGET));
         while let Some(said) = self.beside.take() {
             self.on_said(said);

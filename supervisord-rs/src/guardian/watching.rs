@@ -1,5 +1,5 @@
-//! One supervisor while it lives: signals to it, datagrams from it, its orphans reaped, its watchdog
-//! judged.
+//! One supervisor while it lives: signals to it, datagrams from it, its orphans reaped, its
+//! watchdog judged.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -25,7 +25,7 @@ impl Guardian {
     /// Until the supervisor is dead: signals to it, its datagrams from it, orphans reaped. The pid
     /// of the one that died, which may have taken the place of another meanwhile.
     pub(super) fn watch(&mut self, mut child: Child) -> (i32, Death) {
-        // Since when it has exited, and is kept back for whoever traces it (ptrace(2)).
+        // Since when it has exited, and is kept back for its tracer (ptrace(2)).
         let mut kept_back: Option<Duration> = None;
         loop {
             let looking_since = now();
@@ -76,7 +76,7 @@ impl Guardian {
             _ if self.obituaries.is_waiting() => PollTimeout::from(ROOM_AGAIN_MS),
             due => due.map_or(PollTimeout::NONE, until),
         };
-        // Fails for want of kernel memory, which passes: whoever ends here leaves everything alone.
+        // Fails without kernel memory, which passes: ending here would leave every worker alone.
         if matches!(poll(&mut fds, timeout), Err(errno) if errno != nix::errno::Errno::EINTR) {
             std::thread::sleep(SIGN_OF_LIFE);
         }

@@ -34,7 +34,7 @@ struct Shared {
     state: Mutex<State>,
     /// For the thread.
     asked: Condvar,
-    /// For whoever waits for it.
+    /// For those that wait for it.
     answered: Condvar,
     bell: OwnedFd,
 }
@@ -257,7 +257,7 @@ impl Shared {
             let recent = self.lock().latest_since(since);
             recent.unwrap_or_else(|| self.walk())
         });
-        // Whoever was found while the family was there is one of it.
+        // A process found while the family was there is one of it.
         if !errand.is_over.load(Ordering::SeqCst) {
             errand.kin.signal(found, errand.signal, errand.had_group);
         }

@@ -71,7 +71,9 @@ impl Cgroups {
         if cgroups.root.is_err() || cgroups.is_usable() {
             return cgroups;
         }
-        tracing::debug!("no process lives in a cgroup of ours: process trees are walked instead");
+        tracing::debug!(
+            "the supervisor has no cgroup of its own for workers: it walks process trees instead"
+        );
         cgroups.remove();
         let why = "a process that is born there is killed; start the supervisor in a new cgroup";
         Self {

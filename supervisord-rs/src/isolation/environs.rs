@@ -1,6 +1,6 @@
 //! Reading the environment that another process was started with. Its memory is read, and the
-//! process decides how long that takes (a lock that it holds): threads of `closer` wait, and whoever
-//! asks does for a while.
+//! process decides how long that takes (a lock that it holds): threads of `closer` wait, and
+//! whoever asks does for a while.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
@@ -39,7 +39,7 @@ pub(super) fn variable(
     }
     answered.recv_timeout(limit).or_else(|_| {
         HELD.fetch_add(1, Ordering::Relaxed);
-        // What came in between is taken: whoever is late finds nobody.
+        // What came in between counts: a later answer finds no one waiting.
         let late = answered.try_recv();
         if late.is_ok() {
             HELD.fetch_sub(1, Ordering::Relaxed);

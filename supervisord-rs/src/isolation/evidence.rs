@@ -96,7 +96,7 @@ pub fn of_domain(status: Status, culprit: Option<&Reading>) -> Ending {
 }
 
 /// The same, knowing whether the OOM killer struck in its cgroup since it was launched: the kernel
-/// sends the same SIGKILL as a person, and the counter alone tells them apart. Where nobody saw the
+/// sends the same SIGKILL as a person, and the counter alone tells them apart. Where no one saw the
 /// status, it tells the cause as well. What ended in another way has a cause of its own.
 #[must_use]
 pub fn with_memory(ending: Ending, was_oom_killed: bool) -> Ending {

@@ -26,7 +26,7 @@ use crate::process_table::{self, stat};
 
 /// So many are signalled at once; for more there is a thread.
 const FEW: usize = 32;
-/// A time of birth that nobody has asked for.
+/// A time of birth that was not looked up.
 const UNKNOWN: u64 = 0;
 /// So many are named to people.
 const NAMED: usize = 64;
@@ -265,7 +265,7 @@ impl Family {
     }
 
     /// Kills those that a look has found, one by one: a process whose first thread has ended is
-    /// passed over by its cgroup. Whoever forks meanwhile has children that the next look finds.
+    /// passed over by its cgroup. The next look finds the children of those that fork meanwhile.
     pub(super) fn kill_these(&self, main: &Child, others: &[Relative], is_over: &Arc<AtomicBool>) {
         let kin = self.kin(main);
         if let Some(leaf) = &self.leaf {

@@ -270,11 +270,12 @@ impl Plan {
 
     /// Creates the process and waits until it has executed its program, or failed to.
     ///
-    /// The child leads a session or process group of its own, has default signal dispositions and
-    /// a mask of what it [holds](Self::hold) alone, whatever ours are, dumps no core unless its limits say so (a dump would delay
-    /// the notice of its death by half a second), has our *original* limits of open files and of their size, and gets
-    /// its parent-death signal when the thread that calls this ends: call it on a thread that lives
-    /// as long as we do (`PR_SET_PDEATHSIG`, prctl(2)).
+    /// The child leads a session or process group of its own, has default signal dispositions and a
+    /// mask of what it [holds](Self::hold) alone, whatever ours are, dumps no core unless its
+    /// limits say so (a dump would delay the notice of its death by half a second), has our
+    /// *original* limits of open files and of their size, and gets its parent-death signal when the
+    /// thread that calls this ends: call it on a thread that lives as long as we do
+    /// (`PR_SET_PDEATHSIG`, prctl(2)).
     ///
     /// # Errors
     /// The stage that failed, with its errno. There is no process then.

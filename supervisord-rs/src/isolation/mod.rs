@@ -20,7 +20,7 @@
 //! | `snapshot` | one look at the process table, for all families that need one |
 //! | `census`, `environs` | the thread that takes it, and signals whom it has found; reading the environments of others, which may wait for them |
 //! | `adopted` | how a process ended that another supervisor had started |
-//! | `sweep` | what a predecessor left and nobody has taken over |
+//! | `sweep` | what a predecessor left and no supervisor has taken over |
 //! | `reaper`, `wait` | the one owner of wait statuses; waitid(2) as the kernel has it |
 //! | `sockets`, `notify` | listening sockets that are passed on; what workers say with sd_notify(3) |
 //! | `helper` | small processes of our own: probes, stop commands, hooks |

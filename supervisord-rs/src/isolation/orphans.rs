@@ -1,4 +1,4 @@
-//! Whoever ends up as our child without having been launched by us: we are a child subreaper
+//! Processes that become our children without having been launched by us: we are a child subreaper
 //! (prctl(2)), or process 1 of a container, and the orphans of workers come to us. They are reaped
 //! as they die, and at the very end killed.
 //!
@@ -100,7 +100,7 @@ fn is_dead(pid: i32) -> bool {
 }
 
 /// Children that code on our own threads has started are not ours to reap, and cannot be told from
-/// orphans. They are when nobody has waited for them for a while.
+/// orphans. They are when no thread has waited for them for a while.
 #[derive(Debug, Default)]
 pub struct Patience {
     seen: BTreeMap<i32, Instant>,

@@ -1,5 +1,5 @@
-//! The one owner of wait statuses: by pidfd, never `waitpid(-1)`, so that nobody's child loses its
-//! status to us.
+//! The one owner of wait statuses: by pidfd, never `waitpid(-1)`, so that no other code's child
+//! loses its status to us.
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 

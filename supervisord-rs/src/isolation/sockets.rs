@@ -1,5 +1,5 @@
 //! Listening sockets that the supervisor opens once and hands to each incarnation: while a worker
-//! restarts, clients wait in the socket's queue and nobody is refused.
+//! restarts, clients wait in the socket's queue and none is refused.
 
 use std::collections::HashMap;
 use std::io;
@@ -37,10 +37,10 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Each with a lock of its own: whoever wants one that is being opened waits for that.
+    /// Each with a lock of its own: a launch that wants one that is being opened waits for that.
     open: HashMap<(String, SocketKindKey), Arc<Mutex<Option<OwnedFd>>>>,
     paths: Vec<PathBuf>,
-    /// What a predecessor had opened and nobody has asked for yet, by name in the store.
+    /// What a predecessor had opened and no worker has asked for yet, by name in the store.
     inherited: HashMap<String, OwnedFd>,
 }
 

@@ -255,7 +255,7 @@ fn secret(source: &SecretSource, attempt: &Attempt) -> Result<OwnedFd> {
     sealed(&content).map_err(|error| Failed::io(LaunchStage::Secret, &error, &path))
 }
 
-/// Memory with this content, to be read from its start, that nobody can change any more.
+/// Memory with this content, to be read from its start, that cannot be changed any more.
 pub fn sealed(content: &[u8]) -> io::Result<OwnedFd> {
     use nix::fcntl::{FcntlArg, SealFlag, fcntl};
     use nix::sys::memfd::{MFdFlags, memfd_create};

@@ -1,6 +1,6 @@
-//! What a predecessor started and nobody has taken over: found by the mark in its environment, and
-//! ended. Also a process that was just being born when the predecessor died, and is still the image
-//! of it.
+//! What a predecessor started and no supervisor has taken over: found by the mark in its
+//! environment, and ended. Also a process that was just being born when the predecessor died, and
+//! is still the image of it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -12,8 +12,8 @@ use workers::run::{IncarnationPlan, OnPanic};
 use super::launch::failure;
 use super::live::Sdk;
 
-/// Starts the thread. It ends by itself, when it stops; nobody joins it, since one that hangs would
-/// hang us.
+/// Starts the thread. It ends by itself, when it stops; it is not joined, since one that hangs
+/// would hang us.
 pub(super) fn launch(
     sdk: &Sdk,
     order: &Order<'_>,

@@ -1,10 +1,9 @@
 //! The black box: the supervisor's own board, in a file that survives it.
 //!
 //! Page 0 is the header; then a page for each worker: its board in the lower half (live, for
-//! threads of the supervisor), a [`Note`] for its successor in the upper half; then an [`Account`] of
-//! the last ending of each. Everything is an
-//! atomic store into mapped memory: no system call, and a SIGKILL at any instant leaves each word
-//! either old or new. `post_mortem` reads it.
+//! threads of the supervisor), a [`Note`] for its successor in the upper half; then an [`Account`]
+//! of the last ending of each. Everything is an atomic store into mapped memory: no system call,
+//! and a SIGKILL at any instant leaves each word either old or new. `post_mortem` reads it.
 //!
 //! | file | concept |
 //! |---|---|

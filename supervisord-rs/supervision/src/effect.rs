@@ -95,8 +95,8 @@ pub enum Effect {
     IncidentOpened(Incident),
     /// For the record: everyone lost is back, or will not come back by itself.
     IncidentClosed(Incident),
-    /// For the record: a launch failed in the very way in which the one before it did. It is part of
-    /// the incident that is open for that.
+    /// For the record: a launch failed in the very way in which the one before it did. It is part
+    /// of the incident that is open for that.
     IncidentAgain {
         /// Which incident.
         incident: IncidentId,

@@ -126,7 +126,7 @@ impl Start {
             .launch_as(attempt)
     }
 
-    /// What is said to it in its environment; what is empty is not there.
+    /// What its environment tells it; an empty field is not there.
     fn variables(&self, table: i32) -> Vec<(&'static str, OsString)> {
         let read_anew = if self.is_anew { "1" } else { "" };
         let mut variables = vec![

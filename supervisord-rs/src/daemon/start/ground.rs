@@ -48,7 +48,7 @@ pub(super) fn locks(
     let beside = Place::beside(&supervisor.state_dir, &supervisor.runtime_dir);
     let state_lock = match RuntimeLock::acquire(&beside, heritage.claim(STATE_LOCK)) {
         Ok(lock) => Some(lock),
-        // The other one holds; a disk without room keeps nobody from starting.
+        // The other one holds; a disk without room prevents no start.
         Err(error @ LockError::Io { .. }) => {
             troubles.insert(THE_STATE_LOCK, error.to_string());
             None

@@ -52,7 +52,7 @@ impl Drivers {
     }
 
     /// Those that fail again and again, or have just begun, come last: however many of them there
-    /// are, they hold up nobody else.
+    /// are, they hold up no other.
     fn in_order(&self, ready: Vec<Token>) -> VecDeque<Token> {
         let (yielding, calm): (Vec<Token>, Vec<Token>) =
             ready.into_iter().partition(|token| match token {

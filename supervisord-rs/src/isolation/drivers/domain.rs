@@ -20,7 +20,7 @@ use crate::record::logs::StreamId;
 pub(super) struct Domain {
     pub(super) name: String,
     pub(super) kind: DomainKind,
-    /// Written to by whoever wants its boards looked at; made when first needed.
+    /// Written to by threads that want their boards looked at; made when first needed.
     pub(super) poke: Option<Watched<Arc<OwnedFd>>>,
     /// Its process and all that it starts; made when first needed, since it may be a cgroup.
     pub(super) family: Option<Rc<Family>>,
@@ -47,7 +47,7 @@ pub(super) struct Resident {
     pub(super) others: Vec<Relative>,
     /// Set when all of it is gone.
     pub(super) is_over: Arc<AtomicBool>,
-    /// Whether all of the family is to be killed, whoever is still born into it.
+    /// Whether all of the family is to be killed, with those that are still born into it.
     pub(super) is_killed: bool,
     /// Since when it is known that it has exited, and not how; in monotonic nanoseconds.
     pub(super) unsettled_since: Option<u64>,

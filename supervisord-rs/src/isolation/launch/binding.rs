@@ -1,6 +1,6 @@
-//! A Unix socket bound at its name by a child of ours, for the reason that `reading` has: on a file
-//! system that does not answer the kernel holds whoever asks it for a name, and a thread of ours in
-//! there would keep us from dying. The rules are those of `unix_socket::bind`.
+//! A Unix socket bound at its name by a child process, for the reason that `reading` has: on a file
+//! system that does not answer the kernel holds the caller that asks it for a name, and one of our
+//! threads in there would keep us from dying. The rules are those of `unix_socket::bind`.
 #![expect(unsafe_code, reason = "between clone and exit only bare system calls are allowed")]
 
 use std::ffi::{CString, c_int, c_void};
@@ -98,7 +98,7 @@ fn carry_out(task: Task, path: &Path, attempt: &Attempt) -> nix::Result<()> {
 }
 
 extern "C" fn child(order: *mut c_void) -> c_int {
-    // SAFETY: `carry_out` passes a valid `Order` that nobody else uses while we run.
+    // SAFETY: `carry_out` passes a valid `Order` that no one else uses while we run.
     let order = unsafe { &mut *order.cast::<Order<'_>>() };
     order.result = work(order);
     // SAFETY: _exit is async-signal-safe and runs nothing of the parent's.
@@ -123,7 +123,7 @@ fn work(order: &Order<'_>) -> nix::Result<()> {
             Errno::result(libc::dup2(*socket, SOCKET))?;
             Errno::result(libc::dup2(*probe, PROBE))?;
         }
-        // What it holds while it is held holds up nobody else.
+        // What it holds while it is held holds up no other.
         let first = if matches!(order.task, Task::Bind { .. }) { PROBE + 1 } else { 0 };
         libc::syscall(libc::SYS_close_range, first, c_int::MAX, 0);
         match &order.task {

@@ -137,7 +137,7 @@ fn into_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> nix::Result<(i32, O
     let result: isize;
     // SAFETY: needed because a child on a stack of its own cannot return from a function that was
     // called on ours: it calls `child` right here, which never returns. To the compiler this block
-    // runs once, in the parent. All that is said of memory in `plain` holds; registers that the
+    // runs once, in the parent. What `plain` says of memory holds; registers that the
     // kernel changes are declared, those that carry the child's function and argument survive the
     // system call in the child as well.
     unsafe {

@@ -1,6 +1,6 @@
-//! Limits that our own processes raise to the hard ones: of open files, since a worker costs us half
-//! a dozen; of the size of files, since a supervisor without its black box cannot take over. What we
-//! launch gets back what we had: programs that use select(2) break beyond 1024 open files.
+//! Limits that our own processes raise to the hard ones: of open files, since a worker costs us
+//! half a dozen; of the size of files, since a supervisor without its black box cannot take over.
+//! What we launch gets back what we had: programs that use select(2) break beyond 1024 open files.
 
 use std::ffi::OsString;
 use std::sync::OnceLock;

@@ -121,7 +121,7 @@ impl Pool {
         let _ = self.wakeup.write(1);
     }
 
-    /// Whoever waited for it, since it comes first, is let go on.
+    /// Streams that waited for it, since it comes first, go on.
     fn carry_past(self: &Arc<Self>, id: u32, hands: &mut Hands) {
         let Some(stream) = self.stream(id) else { return };
         let target = stream.target();

@@ -1,6 +1,6 @@
 //! Numbers as stored. Each stands twice: in a match that leaves nothing out, so that something new
-//! cannot be stored as something else, and in a list to read it back from. New ones go to the end of
-//! both.
+//! cannot be stored as something else, and in a list to read it back from. New ones go to the end
+//! of both.
 
 use supervision::{Cause, LaunchStage, Phase, Why};
 

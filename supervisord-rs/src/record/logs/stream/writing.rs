@@ -1,5 +1,5 @@
-//! From bytes that were taken to their target: as they are or as lines, in pieces where a file ends,
-//! marked where something was lost, counted where it cannot be written.
+//! From bytes that were taken to their target: as they are or as lines, in pieces where a file
+//! ends, marked where something was lost, counted where it cannot be written.
 
 use std::io;
 use std::sync::atomic::Ordering;
