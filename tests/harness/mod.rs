@@ -188,6 +188,26 @@ impl Bed {
         supervisor
     }
 
+    /// Starts it by another program, such as prlimit(1), and waits until it answers.
+    pub fn start_under(&self, wrapper: &[&str], yaml: &str, options: &[&str]) -> Supervisor<'_> {
+        let file = self.write("supervisord-rs.yaml", yaml);
+        let inner = self.command(&[]);
+        let log = File::create(self.path("supervisor.log")).expect("a log");
+        let mut command = Command::new(wrapper[0]);
+        command
+            .args(&wrapper[1..])
+            .arg(inner.get_program())
+            .arg("run")
+            .args(options)
+            .arg("-c")
+            .arg(file)
+            .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a handle"))
+            .stderr(log);
+        self.attach(command)
+    }
+
     /// Starts it without waiting for an answer.
     pub fn launch(&self, yaml: &str, options: &[&str]) -> Supervisor<'_> {
         self.launch_in(yaml, options, &[])

@@ -1,7 +1,7 @@
 //! A supervisor of an ordinary user: everything that the documentation promises without rights.
 
 use std::os::unix::fs::{MetadataExt, chown};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::harness::{Bed, EAGER, Supervisor, find, kill, text};
 use nix::sys::signal::Signal;
@@ -9,21 +9,9 @@ use nix::sys::signal::Signal;
 const UID: u32 = 4731;
 
 fn start<'a>(bed: &'a Bed, yaml: &str) -> Supervisor<'a> {
-    let file = bed.write("supervisord-rs.yaml", yaml);
     chown(bed.directory.path(), Some(UID), Some(UID)).expect("ours");
-    let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
-    let inner = bed.command(&[]);
-    let mut command = Command::new("setpriv");
-    command
-        .args([&format!("--reuid={UID}"), &format!("--regid={UID}"), "--clear-groups", "--"])
-        .arg(inner.get_program())
-        .args(["run", "-c"])
-        .arg(file)
-        .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().expect("a handle"))
-        .stderr(log);
-    bed.attach(command)
+    let (user, group) = (format!("--reuid={UID}"), format!("--regid={UID}"));
+    bed.start_under(&["setpriv", &user, &group, "--clear-groups", "--"], yaml, &[])
 }
 
 #[test]

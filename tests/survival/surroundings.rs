@@ -24,20 +24,8 @@ fn a_guardian_without_room_for_descriptors_is_called_that() {
     for (limit, is_short) in [(64, true), (1024, false)] {
         let bed = Bed::new();
         let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n";
-        let file = bed.write("supervisord-rs.yaml", yaml);
-        let inner = bed.command(&[]);
-        let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
-        let mut command = Command::new("prlimit");
-        command
-            .arg(format!("--nofile={limit}:{limit}"))
-            .arg(inner.get_program())
-            .args(["run", "-c"])
-            .arg(file)
-            .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a handle"))
-            .stderr(log);
-        let supervisor = bed.attach(command);
+        let limits = format!("--nofile={limit}:{limit}");
+        let supervisor = bed.start_under(&["prlimit", &limits], yaml, &[]);
         supervisor.wait_phase("w", "running");
         let said = bed.log();
         assert!(!said.contains("keeps its descriptors"), "there is a guardian: {said}");
@@ -57,20 +45,7 @@ fn short_of_descriptors_it_says_so_and_continues_when_there_are_some() {
     for index in 0..40 {
         yaml.push_str(&format!("  w{index}: {{ command: [sleep, 1d] }}\n"));
     }
-    let file = bed.write("supervisord-rs.yaml", &yaml);
-    let inner = bed.command(&[]);
-    let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
-    let mut command = Command::new("prlimit");
-    command
-        .arg("--nofile=130:130")
-        .arg(inner.get_program())
-        .args(["run", "--no-guardian", "-c"])
-        .arg(file)
-        .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().expect("a handle"))
-        .stderr(log);
-    let supervisor = bed.attach(command);
+    let supervisor = bed.start_under(&["prlimit", "--nofile=130:130"], &yaml, &["--no-guardian"]);
     let running = |supervisor: &crate::harness::Supervisor<'_>| {
         Some(
             supervisor
@@ -93,8 +68,8 @@ fn short_of_descriptors_it_says_so_and_continues_when_there_are_some() {
         said.contains("limit of open files is 130, and 40 workers that are processes need"),
         "{said}"
     );
-    let some = running(&supervisor).expect("an answer");
-    assert!(some > 5, "{some}");
+    // The first to fail may be known before the first that runs.
+    supervisor.wait("some to run", |supervisor| running(supervisor).filter(|some| *some > 5));
     // The supervisor reserves some for clients, however many ask at once.
     let clients: Vec<_> = (0..10)
         .map(|_| {
@@ -176,14 +151,11 @@ fn short_of_processes_it_tries_again_and_does_not_fail() {
     assert!(message.contains("raise the limit of processes"), "{message}");
     wait_for_tries(&supervisor);
     assert!(supervisor.status().workers.iter().all(|worker| worker.phase != "quarantined"));
-    let up: Vec<String> = supervisor
-        .status()
-        .workers
-        .into_iter()
-        .filter(|worker| worker.phase == "running")
-        .map(|worker| worker.name)
-        .collect();
-    assert!(!up.is_empty());
+    let up = supervisor.wait("some to run", |supervisor| {
+        let workers = supervisor.client.status().ok()?.workers;
+        let up = workers.into_iter().filter(|worker| worker.phase == "running");
+        Some(up.map(|worker| worker.name).collect::<Vec<_>>()).filter(|up| !up.is_empty())
+    });
     let down: Vec<String> = supervisor
         .status()
         .workers
