@@ -185,6 +185,7 @@ impl Daemon {
             requests,
             around,
             upkeep,
+            lapse,
         } = started;
         let count = names.workers.len();
         let hooks = Hooks::new(around.black_box.counter(Count::DroppedHooks));
@@ -214,7 +215,7 @@ impl Daemon {
             common_end: None,
             looks: 0,
             said_alive: Duration::ZERO,
-            lapse: lapse::Lapse::new(Duration::from_nanos(monotonic_ns())),
+            lapse,
             turns,
             ends_with_guardian: false,
             exit: None,

@@ -104,9 +104,9 @@ fn a_secret_is_read_by_descriptor_and_appears_nowhere_else() {
             &std::fs::read(format!("/proc/{pid}/{place}")).expect("readable"),
         )
         .into_owned();
-        assert!(!text.contains("4711"), "in {place}: {text}");
+        assert!(!text.contains("hush-4711"), "in {place}: {text}");
     }
-    assert!(!format!("{:?}{}", supervisor.status(), bed.log()).contains("4711"));
+    assert!(!format!("{:?}{}", supervisor.status(), bed.log()).contains("hush-4711"));
     supervisor.stop();
 }
 
@@ -153,7 +153,7 @@ fn a_secret_can_come_as_a_descriptor_and_is_there_at_every_launch() {
             supervisor.wait_output("w", "MATCH\n5\nMATCH\n5\nMATCH\n5\n");
             supervisor.wait_phase("w", "running");
         }
-        assert!(!format!("{:?}{}", supervisor.status(), bed.log()).contains("4711"));
+        assert!(!format!("{:?}{}", supervisor.status(), bed.log()).contains("hush-4711"));
         supervisor.stop();
     }
 }
@@ -314,7 +314,7 @@ fn started_by<'a>(bed: &'a Bed, by: &[&str], yaml: &str) -> crate::harness::Supe
     let program = bed.path("supervisord-rs");
     std::fs::copy(inner.get_program(), &program).expect("copied");
     let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
-    if by.iter().any(|option| option.contains("4711")) {
+    if by.iter().any(|option| option.contains("hush-4711")) {
         for path in [bed.directory.path(), &program, &file] {
             std::os::unix::fs::chown(path, Some(4711), Some(4711)).expect("ours");
         }

@@ -396,7 +396,8 @@ fn a_pause_at_any_moment_of_a_start_counts_against_no_worker() {
             status.workers.iter().all(is_over).then_some(status)
         });
         let late: Vec<_> = status.workers.iter().filter(|it| it.phase != "running").collect();
-        assert!(late.is_empty(), "{late:?}");
+        let ends: Vec<_> = late.iter().map(|it| (&it.name, &it.ending)).collect();
+        assert!(late.is_empty(), "{ends:?}\n{}", supervisor.bed.log());
         supervisor.stop();
     }
 }

@@ -10,17 +10,19 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use supervision::Machine;
 use tokio::sync::mpsc;
 use workers::Registry;
+use workers::board::monotonic_ns;
 
 use ground::{incidents, locks, make_directories};
 
 use super::around::{Around, CONTROL, CONTROL_OF_UNIT, Service, control_trouble, serve};
 use super::hand_over::Gate;
 use super::in_force::{self, Origin};
+use super::lapse::Lapse;
 use super::upkeep::{THE_CONTROL_SOCKET, Troubles, Upkeep};
 use super::{REQUESTS, succession};
 use crate::config::settings::OnDeath;
@@ -78,6 +80,8 @@ pub(super) struct Started {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) around: Around,
     pub(super) upkeep: Upkeep,
+    /// Counts from the moment that the machine's first deadlines count from.
+    pub(super) lapse: Lapse,
 }
 
 /// Makes everything ready, and takes over what a predecessor left. Must be called within the
@@ -135,6 +139,8 @@ pub(super) fn start(
     let keeping = Keeping { store: store.clone(), obituaries };
     let mut drivers = drivers(&settings, registry, story.as_ref(), &black_box, keeping)?;
 
+    // A pause that comes before the loop turns counts against no worker either.
+    let lapse = Lapse::new(Duration::from_nanos(monotonic_ns()));
     let past = succession::past(&settings, story.as_ref());
     let to_adopt = if is_to_start_afresh(story.as_ref()) { Past::new() } else { past.clone() };
     let fates = drivers.adopt(&mut heritage, &to_adopt);
@@ -182,7 +188,18 @@ pub(super) fn start(
     };
     let upkeep = Upkeep::new(troubles, origin, &settings.supervisor, &around);
     let events = Events::default();
-    Ok(Started { settings, machine, drivers, names, events, incidents, requests, around, upkeep })
+    Ok(Started {
+        settings,
+        machine,
+        drivers,
+        names,
+        events,
+        incidents,
+        requests,
+        around,
+        upkeep,
+        lapse,
+    })
 }
 
 /// The control socket; a successor goes on without one. `listener`: what was inherited, and whether
