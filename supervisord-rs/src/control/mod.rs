@@ -3,7 +3,7 @@
 //!
 //! | file | concept |
 //! |---|---|
-//! | `protocol` | the published shapes |
+//! | `protocol` | the published shapes, a file for each subject |
 //! | `request` | what the server asks of the daemon's loop |
 //! | `socket` | the listening socket: made, replaced, its peers checked |
 //! | `server` | HTTP → requests → answers; bounded in clients, bytes and time |
@@ -13,9 +13,7 @@
 
 pub mod client;
 mod clients;
-pub mod outcome;
 pub mod protocol;
-pub mod reload;
 pub mod request;
 pub mod server;
 pub mod socket;

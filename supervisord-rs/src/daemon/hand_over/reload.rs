@@ -6,7 +6,7 @@ use supervision::spec::{Condition, WorkerSpec};
 use supervision::{DomainId, WorkerId};
 
 use crate::config::{Isolation, Launch, Settings};
-use crate::control::reload::ReloadReport;
+use crate::control::protocol::ReloadReport;
 use crate::daemon::Daemon;
 use crate::daemon::succession;
 

@@ -1,0 +1,89 @@
+//! What `GET /v1/incidents` answers: one incident, a line of `incidents.jsonl` too.
+
+use serde::{Deserialize, Serialize};
+
+use super::EndingReport;
+
+/// One incident: a line of `incidents.jsonl`, and `GET /v1/incidents`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct IncidentRecord {
+    /// Counts up from 1.
+    pub id: u64,
+    /// Wall time of its detection.
+    pub at: String,
+    /// The culprit; `None` when it is unknown.
+    pub worker: Option<String>,
+    /// Its generation then.
+    pub generation: Option<u64>,
+    /// Its isolation.
+    pub isolation: Option<String>,
+    /// The fault domain.
+    pub domain: String,
+    /// What went wrong.
+    pub fault: FaultReport,
+    /// How the worker or its domain ended.
+    pub ending: EndingReport,
+    /// Whether the supervisor itself died of it.
+    pub supervisor_died: bool,
+    /// Who was running just before.
+    pub running: Vec<String>,
+    /// Who was lost, as observed.
+    pub lost: Vec<String>,
+    /// Of these, who was restarted by us because its group or a dependency demands it.
+    #[serde(default)]
+    pub collateral: Vec<String>,
+    /// Of these, who was not running again when it was settled.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub missing: Vec<String>,
+    /// Who was not lost: the same incarnation still runs.
+    pub survived: Vec<String>,
+    /// Survivors that made no progress since, though they had before (silent victims).
+    #[serde(default)]
+    pub stalled: Vec<String>,
+    /// From the fault to its detection; `None` when the moment of the fault is unknown.
+    pub detected_us: Option<u64>,
+    /// From the fault (or else from its detection) until everyone lost was running again; `None`:
+    /// not (yet) so.
+    pub recovered_us: Option<u64>,
+    /// Work lost.
+    pub work: WorkReport,
+    /// The last lines that the culprit wrote.
+    #[serde(default)]
+    pub last_output: Vec<String>,
+    /// Threads left behind, ... by this incident.
+    #[serde(default)]
+    pub leftovers: Vec<String>,
+    /// How many launches failed in this way, one after the other; 1 for everything else.
+    #[serde(default = "one")]
+    pub count: u64,
+    /// Whether a lost worker is not back yet, nor settled to stay down.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub open: bool,
+    /// While it is open: milliseconds until the culprit is tried again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_in_ms: Option<u64>,
+    /// The one line for people.
+    pub sentence: String,
+}
+
+const fn one() -> u64 {
+    1
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct FaultReport {
+    /// The injected fault's name, or else the cause.
+    pub kind: String,
+    /// Whether it was injected.
+    pub injected: bool,
+}
+
+/// Work done and lost, in the worker's own units.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct WorkReport {
+    /// Done by the lost workers before.
+    pub done: u64,
+    /// Begun and not done when they were lost.
+    pub in_flight_lost: u64,
+}

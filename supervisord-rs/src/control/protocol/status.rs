@@ -1,0 +1,172 @@
+//! What `GET /v1/status` answers: the supervisor, and each worker.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{EndingReport, LimitsReport, LoopReport, Usage};
+
+/// `GET /v1/status`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Of the supervisor itself.
+    pub supervisor: SupervisorStatus,
+    /// In the order of the configuration.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// The supervisor itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SupervisorStatus {
+    /// Its process.
+    pub pid: i32,
+    /// `running` or `stopping`.
+    pub phase: String,
+    /// Wall time of its start.
+    pub started_at: String,
+    /// The configuration file.
+    pub config: String,
+    /// How the file differs from the configuration in force, as far as it was looked at: after a
+    /// death of the supervisor, and while something is missing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub config_differs: Option<String>,
+    /// What the supervisor cannot do at present, and tries again.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub troubles: Vec<String>,
+    /// The guardian's process, if there is one.
+    pub guardian: Option<i32>,
+    /// Version of the program.
+    pub version: String,
+    /// Whether `inject` is allowed.
+    pub fault_injection: bool,
+    /// Messages about older incarnations, dropped.
+    pub stale_events: u64,
+    /// Records lost because a disk or a reader was too slow.
+    pub lost_records: u64,
+    /// Bytes of workers' output lost, because what they go to took no writes or hung.
+    #[serde(default)]
+    pub lost_output: u64,
+    /// Hooks dropped because too many waited.
+    #[serde(default)]
+    pub dropped_hooks: u64,
+    /// How long the loop is held at a time.
+    #[serde(rename = "loop", default)]
+    pub turns: LoopReport,
+    /// What the supervisor itself uses; with `?usage=true`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub usage: Option<Usage>,
+    /// Threads left behind, of all workers.
+    pub abandoned_threads: u32,
+    /// Workers with `instances:` by the name that these share, and how many each has.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub instances: BTreeMap<String, usize>,
+}
+
+/// One worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its name.
+    pub name: String,
+    /// `idle`, `launching`, `starting`, `running`, `stopping`, `killing`, `backoff`, `quarantined`
+    /// or `finished`.
+    pub phase: String,
+    /// `thread`, `cell` or `process`.
+    pub isolation: String,
+    /// The cell, for isolation `cell`.
+    pub cell: Option<String>,
+    /// The fault domain: `supervisor`, the cell's name or its own.
+    pub domain: String,
+    /// The process it runs in, while it lives.
+    pub pid: Option<i32>,
+    /// The thread it runs on, for SDK workers, while it lives.
+    pub tid: Option<i32>,
+    /// One more at each launch.
+    pub generation: u64,
+    /// Launches after the first.
+    pub restarts: u64,
+    /// Units of work done (SDK workers), over all generations that share a board.
+    pub progress: Option<u64>,
+    /// Units of work begun and not done (SDK workers).
+    pub in_flight: Option<u64>,
+    /// Wall time of its last change of phase.
+    pub since: String,
+    /// Milliseconds until it is tried again (backoff, slow retry).
+    pub retry_in_ms: Option<u64>,
+    /// Dependencies that it waits for.
+    pub waits_for: Vec<String>,
+    /// The dependency that has failed for good, so that it cannot start.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub in_vain: Option<String>,
+    /// Whether a person stopped it.
+    pub stopped: bool,
+    /// Whether the supervisor is to keep it up, now or as soon as it can be.
+    #[serde(default)]
+    pub wanted: bool,
+    /// In phase finished: whether it ended with success.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub succeeded: Option<bool>,
+    /// Whether nothing is wrong with it: it runs, it has ended with success, or its last run did
+    /// and the next one is to come.
+    #[serde(default)]
+    pub ok: bool,
+    /// How its last incarnation ended, in words.
+    pub ending: Option<EndingReport>,
+    /// Number of its last incident.
+    pub last_incident: Option<u64>,
+    /// Threads of it left behind.
+    pub abandoned: u32,
+    /// The entry of the configuration that it comes from: its own name, or the one that instances
+    /// share.
+    #[serde(default)]
+    pub base: String,
+    /// The group it is in; its base where it is in none.
+    #[serde(default)]
+    pub group: String,
+    /// Whether it is suspended.
+    #[serde(default)]
+    pub paused: bool,
+    /// What its probes say; true where there is none, or none has said otherwise yet.
+    #[serde(default)]
+    pub health: HealthReport,
+    /// What it says of itself (`STATUS=`, sd_notify(3)).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status_text: Option<String>,
+    /// Whether it says that it is reloading.
+    #[serde(default)]
+    pub reloading: bool,
+    /// The process that it calls its main one, where that is another than `pid`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub main_pid: Option<i32>,
+    /// Bytes of its output that were lost.
+    #[serde(default)]
+    pub lost_output: u64,
+    /// In phase killing: what is left of it, as `PID NAME STATE`.
+    #[serde(default)]
+    pub remains: Vec<String>,
+    /// What it uses; with `?usage=true`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub usage: Option<Usage>,
+    /// The limits of its cgroup, for a thread in a cell the cell's; none where nothing is limited.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limits: Option<LimitsReport>,
+    /// Where its standard output goes: a file, or `terminal`, `journald`, `syslog`, `null`,
+    /// `inherit`.
+    pub stdout: String,
+    /// Where its standard error goes; mostly the same.
+    pub stderr: String,
+}
+
+/// What probes say of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthReport {
+    /// Whether others may depend on it.
+    pub ready: bool,
+    /// Whether it is of any use.
+    pub alive: bool,
+}
+
+impl Default for HealthReport {
+    fn default() -> Self {
+        Self { ready: true, alive: true }
+    }
+}

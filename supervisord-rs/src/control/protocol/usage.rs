@@ -1,0 +1,58 @@
+//! What a worker uses, or the supervisor, and what it may use.
+
+use serde::{Deserialize, Serialize};
+
+/// The limits and the usage of a worker's cgroup. `None`: no limit, or no counter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsReport {
+    /// Bytes beyond which it is ended (`memory.max`).
+    pub memory: Option<u64>,
+    /// Bytes beyond which it is slowed down (`memory.high`).
+    pub memory_high: Option<u64>,
+    /// Percent of one processor (`cpu.max`).
+    pub cpu_percent: Option<u32>,
+    /// Processes and threads (`pids.max`).
+    pub pids: Option<u64>,
+    /// Reading and writing, by block device (`io.max`).
+    pub io: Vec<IoLimitReport>,
+    /// Bytes of memory in use now (`memory.current`); all incarnations share the count.
+    pub memory_current: Option<u64>,
+    /// Most bytes of memory in use so far (`memory.peak`, Linux 5.19).
+    pub memory_peak: Option<u64>,
+}
+
+/// What may be read and written of a block device in a second.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoLimitReport {
+    /// The device, as configured.
+    pub device: String,
+    /// Bytes.
+    pub read_bytes: Option<u64>,
+    /// Bytes.
+    pub write_bytes: Option<u64>,
+    /// Operations.
+    pub read_operations: Option<u64>,
+    /// Operations.
+    pub write_operations: Option<u64>,
+}
+
+/// What a worker uses, or the supervisor. A thread has only what the kernel keeps by thread.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Processor time so far, in microseconds.
+    pub cpu_us: u64,
+    /// Memory with shared pages counted by share (PSS), in KiB; `None` where it may not be read.
+    pub pss_kib: Option<u64>,
+    /// Memory in RAM (RSS), in KiB.
+    pub rss_kib: Option<u64>,
+    /// Threads.
+    pub threads: u64,
+    /// Processes.
+    pub processes: u64,
+    /// Open descriptors.
+    pub fds: Option<u64>,
+    /// Context switches because it waited.
+    pub voluntary_switches: u64,
+    /// Context switches because its time was over.
+    pub involuntary_switches: u64,
+}
