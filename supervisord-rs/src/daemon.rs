@@ -280,7 +280,7 @@ impl Daemon {
                     Work::Beside
                 }
                 Some(request) = self.requests.recv() => {
-                    self.on_request(request).await;
+                    self.on_request(request);
                     Work::Request
                 }
                 () = self.upkeep.loss() => {
@@ -298,7 +298,7 @@ impl Daemon {
                 && self.exit.is_none()
                 && let Ok(request) = self.requests.try_recv()
             {
-                self.on_request(request).await;
+                self.on_request(request);
                 self.turns.end(Work::Request);
             }
             self.hand_over_if_prepared(&mut signals).await;

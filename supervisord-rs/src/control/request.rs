@@ -27,32 +27,46 @@ pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
 /// One request with the way back.
 #[derive(Debug)]
 pub enum Request {
+    /// To show something. It changes nothing.
+    Show(Show),
+    /// To change something; the peer that asks for it.
+    Order(Order, Peer, Answer<Done>),
+}
+
+/// What there is to see.
+#[derive(Debug)]
+pub enum Show {
     /// Everything there is to see now.
     Status(Answer<StatusReport>),
     /// The newest incidents, at most so many settled ones.
     Incidents(usize, Answer<Found>),
     /// Every event from now on. A reader that is too slow loses the oldest, and sees that it did.
     Events(Answer<broadcast::Receiver<EventRecord>>),
+}
+
+/// What there is to order.
+#[derive(Debug)]
+pub enum Order {
     /// Start workers.
-    Start(WorkersRequest, Peer, Answer<Done>),
+    Start(WorkersRequest),
     /// Stop workers.
-    Stop(WorkersRequest, Peer, Answer<Done>),
+    Stop(WorkersRequest),
     /// Restart workers.
-    Restart(WorkersRequest, Peer, Answer<Done>),
+    Restart(WorkersRequest),
     /// Suspend workers.
-    Pause(WorkersRequest, Peer, Answer<Done>),
+    Pause(WorkersRequest),
     /// Let workers go on.
-    Resume(WorkersRequest, Peer, Answer<Done>),
+    Resume(WorkersRequest),
     /// Change the number of a worker's instances.
-    Scale(ScaleRequest, Peer, Answer<Done>),
-    /// Signal a worker.
-    Signal(SignalRequest, Peer, Answer<Done>),
+    Scale(ScaleRequest),
+    /// Signal workers.
+    Signal(SignalRequest),
     /// Commit a fault in a worker.
-    Inject(InjectRequest, Peer, Answer<Done>),
+    Inject(InjectRequest),
     /// Give way to another supervisor.
-    Reexec(ReexecRequest, Peer, Answer<Done>),
+    Reexec(ReexecRequest),
     /// Stop everything and end.
-    Shutdown(ShutdownRequest, Peer, Answer<Done>),
+    Shutdown(ShutdownRequest),
 }
 
 /// Incidents that are in memory.
@@ -71,19 +85,10 @@ impl Request {
     pub fn refuse(self, failure: Failure) {
         // A client that went away is no error.
         match self {
-            Self::Status(answer) => drop(answer.send(Err(failure))),
-            Self::Incidents(_, answer) => drop(answer.send(Err(failure))),
-            Self::Events(answer) => drop(answer.send(Err(failure))),
-            Self::Start(_, _, answer)
-            | Self::Stop(_, _, answer)
-            | Self::Restart(_, _, answer)
-            | Self::Pause(_, _, answer)
-            | Self::Resume(_, _, answer)
-            | Self::Scale(_, _, answer)
-            | Self::Signal(_, _, answer)
-            | Self::Inject(_, _, answer)
-            | Self::Reexec(_, _, answer)
-            | Self::Shutdown(_, _, answer) => drop(answer.send(Err(failure))),
+            Self::Show(Show::Status(answer)) => drop(answer.send(Err(failure))),
+            Self::Show(Show::Incidents(_, answer)) => drop(answer.send(Err(failure))),
+            Self::Show(Show::Events(answer)) => drop(answer.send(Err(failure))),
+            Self::Order(_, _, answer) => drop(answer.send(Err(failure))),
         }
     }
 }

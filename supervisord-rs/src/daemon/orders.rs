@@ -9,7 +9,7 @@ use super::Daemon;
 use super::waiters::{Goal, Wait, limit};
 use crate::config::Isolation;
 use crate::control::protocol::{Done, Failure, WorkersRequest};
-use crate::control::request::{Answer, Found, Peer, Request};
+use crate::control::request::{Answer, Found, Order, Peer, Request, Show};
 
 /// An order that the machine has not answered yet.
 #[derive(Debug)]
@@ -25,35 +25,37 @@ pub(super) struct Pending {
 }
 
 impl Daemon {
-    pub(super) async fn on_request(&mut self, request: Request) {
+    pub(super) fn on_request(&mut self, request: Request) {
         match request {
-            Request::Reexec(request, peer, answer) => self.on_reexec(request, peer, answer),
-            shown @ (Request::Status(_) | Request::Incidents(..) | Request::Events(_)) => {
+            Request::Show(what) => {
                 self.carry_out_all();
-                self.show(shown);
+                self.show(what);
             }
-            Request::Start(request, peer, answer) => {
+            Request::Order(order, peer, answer) => self.on_order(order, peer, answer),
+        }
+    }
+
+    fn on_order(&mut self, order: Order, peer: Peer, answer: Answer<Done>) {
+        match order {
+            Order::Start(request) => {
                 let goal = |daemon: &Self, id| daemon.to_come_up(id);
                 self.order_workers("start", &request, peer, answer, Command::Start, goal);
             }
-            Request::Stop(request, peer, answer) => {
+            Order::Stop(request) => {
                 let goal = |daemon: &Self, id| daemon.to_go_down(id);
                 self.order_workers("stop", &request, peer, answer, Command::Stop, goal);
             }
-            Request::Restart(request, peer, answer) => {
+            Order::Restart(request) => {
                 let goal = |daemon: &Self, id| Goal::Renewed { after: daemon.generation(id) };
                 self.order_workers("restart", &request, peer, answer, Command::Restart, goal);
             }
-            Request::Pause(request, peer, answer) => {
-                self.order_pause(&request, peer, answer);
-            }
-            Request::Resume(request, peer, answer) => {
-                self.order_resume(&request, peer, answer);
-            }
-            Request::Scale(request, peer, answer) => self.order_scale(&request, peer, answer),
-            Request::Signal(request, peer, answer) => self.order_signal(&request, peer, answer),
-            Request::Inject(request, peer, answer) => self.order_fault(&request, peer, answer),
-            Request::Shutdown(request, peer, answer) => {
+            Order::Pause(request) => self.order_pause(&request, peer, answer),
+            Order::Resume(request) => self.order_resume(&request, peer, answer),
+            Order::Scale(request) => self.order_scale(&request, peer, answer),
+            Order::Signal(request) => self.order_signal(&request, peer, answer),
+            Order::Inject(request) => self.order_fault(&request, peer, answer),
+            Order::Reexec(request) => self.on_reexec(request, peer, answer),
+            Order::Shutdown(request) => {
                 self.log_order("shutdown", "", peer);
                 self.around.announce_stopping();
                 let message = "shutting down".to_owned();
@@ -70,32 +72,19 @@ impl Daemon {
     }
 
     /// Answers requests that change nothing.
-    pub(super) fn show(&self, request: Request) {
-        match request {
-            Request::Status(answer) => {
-                let _ = answer.send(Ok(self.status()));
-            }
-            Request::Incidents(last, answer) => {
+    pub(super) fn show(&self, what: Show) {
+        // A client that went away is no error.
+        match what {
+            Show::Status(answer) => drop(answer.send(Ok(self.status()))),
+            Show::Incidents(last, answer) => {
                 let found = Found {
                     settled: self.incidents.newest(last),
                     open: self.open_incidents(),
                     path: std::sync::Arc::clone(self.incidents.path()),
                 };
-                let _ = answer.send(Ok(found));
+                drop(answer.send(Ok(found)));
             }
-            Request::Events(answer) => {
-                let _ = answer.send(Ok(self.events.subscribe()));
-            }
-            Request::Start(..)
-            | Request::Stop(..)
-            | Request::Restart(..)
-            | Request::Pause(..)
-            | Request::Resume(..)
-            | Request::Scale(..)
-            | Request::Signal(..)
-            | Request::Inject(..)
-            | Request::Reexec(..)
-            | Request::Shutdown(..) => unreachable!("an order: `on_request` carries it out"),
+            Show::Events(answer) => drop(answer.send(Ok(self.events.subscribe()))),
         }
     }
 

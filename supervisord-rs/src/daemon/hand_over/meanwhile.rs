@@ -8,7 +8,7 @@ use nix::libc::{SIGCHLD, SIGTERM};
 
 use super::{BREATH, PAUSE};
 use crate::control::protocol::{Done, Failure};
-use crate::control::request::{Answer, Request};
+use crate::control::request::{Order, Request};
 use crate::daemon::Daemon;
 use crate::daemon::signals::Signals;
 
@@ -59,29 +59,15 @@ impl Daemon {
 
     fn answer_at_rest(&mut self, request: Request) {
         match request {
-            Request::Shutdown(request, peer, answer) => {
+            Request::Show(what) => self.show(what),
+            Request::Order(Order::Shutdown(request), peer, answer) => {
                 self.log_order("shutdown", "", peer);
                 let orders = if request.now { 2 } else { 1 };
                 self.hand_over.signals.extend([SIGTERM].iter().cycle().take(orders));
                 let message = "shutting down".to_owned();
                 let _ = answer.send(Ok(Done { message, ..Done::default() }));
             }
-            Request::Start(_, _, answer)
-            | Request::Stop(_, _, answer)
-            | Request::Restart(_, _, answer)
-            | Request::Pause(_, _, answer)
-            | Request::Resume(_, _, answer)
-            | Request::Scale(_, _, answer)
-            | Request::Signal(_, _, answer)
-            | Request::Inject(_, _, answer)
-            | Request::Reexec(_, _, answer) => refuse(answer),
-            shown @ (Request::Status(_) | Request::Incidents(..) | Request::Events(_)) => {
-                self.show(shown);
-            }
+            order @ Request::Order(..) => order.refuse(Failure::new("busy", AT_REST.into())),
         }
     }
-}
-
-fn refuse(answer: Answer<Done>) {
-    let _ = answer.send(Err(Failure::new("busy", AT_REST.into())));
 }

@@ -1,0 +1,65 @@
+//! Which path leads where.
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Extension};
+use axum::http::StatusCode;
+use axum::routing::{MethodRouter, get, post};
+use serde::de::DeserializeOwned;
+
+use super::Requests;
+use super::ordered::{BODY_MAX, order};
+use super::refusal::Refused;
+use super::shown::{incident, incidents, status};
+use super::stream::events;
+use crate::control::protocol::{Failure, VERSION};
+use crate::control::request::{Order, Peer};
+
+/// What those may ask who may control this supervisor.
+pub(super) fn api(requests: Requests, peer: Peer) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/incidents", get(incidents))
+        .route("/v1/incidents/{id}", get(incident))
+        .route("/v1/events", get(events))
+        .route("/v1/start", ordering(Order::Start))
+        .route("/v1/stop", ordering(Order::Stop))
+        .route("/v1/restart", ordering(Order::Restart))
+        .route("/v1/pause", ordering(Order::Pause))
+        .route("/v1/resume", ordering(Order::Resume))
+        .route("/v1/scale", ordering(Order::Scale))
+        .route("/v1/signal", ordering(Order::Signal))
+        .route("/v1/inject", ordering(Order::Inject))
+        .route("/v1/reexec", ordering(Order::Reexec))
+        .route("/v1/shutdown", ordering(Order::Shutdown))
+        .fallback(|| async {
+            let message = format!("no such path; this is version {VERSION}");
+            Refused::invalid(StatusCode::NOT_FOUND, message)
+        })
+        .method_not_allowed_fallback(|| async {
+            let message = "this path takes another method: GET asks, POST orders".to_owned();
+            Refused::invalid(StatusCode::METHOD_NOT_ALLOWED, message)
+        })
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(Extension(peer))
+        .with_state(requests)
+}
+
+/// `POST`, whose body becomes an order.
+fn ordering<B>(becomes: fn(B) -> Order) -> MethodRouter<Requests>
+where
+    B: DeserializeOwned + Send + 'static,
+{
+    post(move |requests, peer, body| order(requests, peer, body, becomes))
+}
+
+/// One answer to whatever a stranger asks.
+pub(super) fn closed(peer: Peer) -> Router {
+    Router::new().fallback(move || async move {
+        let message = format!(
+            "user {} may not control this supervisor: be root or its own user, or set \
+             `supervisor: {{ control: {{ group: ... }} }}`",
+            peer.uid
+        );
+        Refused::from(Failure::new("refused", message))
+    })
+}
