@@ -130,22 +130,6 @@ fn run_logs_what_this_machine_does_not_have() {
 }
 
 #[test]
-fn the_errors_in_the_documentation_are_those_of_check() {
-    let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  api:\n    comand: [sleep, 1d]\n    directory: /srv\n    restart: sometimes\n  \
-                db:\n    command: [sleep, 1d]\n    ready: { after: 0s }\n    depends_on: { apy: ready }\n";
-    bed.write("bad.yaml", yaml);
-    let mut command = bed.command(&["check", "bad.yaml"]);
-    let output = command.current_dir(bed.directory.path()).output().expect("it runs");
-    assert_eq!(output.status.code(), Some(78), "{output:?}");
-    let said = text(&output.stderr);
-    let page = repository("docs/configuration.md");
-    let page = std::fs::read_to_string(page).expect("configuration.md");
-    let block = format!("```console\n$ supervisord-rs check bad.yaml\n{said}```\n");
-    assert!(page.contains(&block), "docs/configuration.md does not have this:\n{block}");
-}
-
-#[test]
 fn a_user_that_does_not_exist_is_an_incident_of_its_worker_alone() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  a: { command: [sleep, 1d], user: no-such-user }\n  b: { worker: ticker }\n";

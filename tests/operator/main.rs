@@ -12,4 +12,5 @@ mod places;
 mod printing;
 mod refusals;
 mod top;
+mod transcripts;
 mod verbs;

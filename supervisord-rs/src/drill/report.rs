@@ -21,12 +21,12 @@ pub(super) fn table(comparison: &Comparison, room: Option<u16>) -> String {
     table.set_header([
         "fault in b",
         "isolation",
-        "workers lost",
+        "lost",
         "supervisor",
-        "seen after",
-        "back after",
+        "seen",
+        "back",
         "work lost",
-        "left behind",
+        "left over",
     ]);
     // On a terminal that is narrower the cells wrap; elsewhere the table is Markdown.
     if let Some(room) = room {
@@ -42,7 +42,9 @@ pub(super) fn table(comparison: &Comparison, room: Option<u16>) -> String {
     }
     let machine = &comparison.machine;
     format!(
-        "{table}\n\n{}\n\n{} CPUs, {}; times and lost work are of this run; who was lost is the same in each.",
+        "{table}\n\n{}\n\n\
+         seen, back: the time from the fault until the supervisor noticed it, and until all ran again.\n\
+         {} CPUs, {}; times and lost work are of this run; who was lost is the same in each.",
         meaning(&comparison.trials),
         machine.cpus,
         machine.kernel
@@ -54,11 +56,7 @@ fn row(trial: &Trial) -> [String; 8] {
     let contained = trial.on_panic == "contain";
     [
         trial.fault.clone(),
-        format!(
-            "{}{}",
-            trial.isolation.name(),
-            if contained { " (on_panic: contain)" } else { "" }
-        ),
+        format!("{}{}", trial.isolation.name(), if contained { ", contained" } else { "" }),
         lost_of(trial),
         if trial.supervisor_died { "died" } else { "alive" }.to_owned(),
         time(trial.seen_after_us),
@@ -69,8 +67,7 @@ fn row(trial: &Trial) -> [String; 8] {
 }
 
 fn lost_of(trial: &Trial) -> String {
-    let count = format!("{} of {}", trial.lost.len(), trial.running.len());
-    if trial.lost.is_empty() { count } else { format!("{count}: {}", trial.lost.join(" ")) }
+    if trial.lost.is_empty() { "-".to_owned() } else { trial.lost.join(" ") }
 }
 
 /// The conclusion from the measurements.

@@ -1,0 +1,201 @@
+//! The pages say what happens: each console block of README.md and docs/*.md runs, and prints what
+//! the page shows.
+//!
+//! - The blocks of a page are one session: one shell, one directory, from the first to the last.
+//! - `$ ` begins a command and `> ` continues it; the lines after it are its output, standard
+//!   output and standard error. A line `...` stands for any lines.
+//! - Both sides are compared without what differs from run to run ([`masks`]).
+//! - ```` ```console not run: REASON ```` is shown only. `tests/golden/consoles.txt` lists all
+//!   blocks, so a review sees which do not run, and why.
+//! - ```` ```console needs PROGRAM of PACKAGE ```` is skipped where that is not installed.
+//! - ```` ```yaml file: NAME ```` (or another language) is a file of the session's directory.
+//! - A person types slower than a test: a command that only asks ([`Command::asks`]) is asked again
+//!   until it prints what the page shows, or [`PATIENCE`] is over.
+//! - `cargo run --release --` stands for the program under test, and the directories that a
+//!   supervisor of root has by default for those of the test.
+//!
+//! `SUPERVISORD_RS_GOLDEN=write` puts the real output into the page.
+
+mod masks;
+mod page;
+mod session;
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::harness::golden::golden;
+use crate::harness::skip::lacks_program;
+use crate::harness::{Bed, repository, text, until};
+use page::{Block, Command, Kind};
+use session::Session;
+
+/// All pages, README.md first.
+fn pages() -> Vec<String> {
+    let docs = std::fs::read_dir(repository("docs")).expect("docs").flatten();
+    let mut names: Vec<String> = docs
+        .map(|entry| format!("docs/{}", entry.file_name().to_string_lossy()))
+        .filter(|name| name.ends_with(".md"))
+        .collect();
+    names.sort();
+    names.insert(0, "README.md".to_owned());
+    names
+}
+
+/// The pages with blocks that run, each with a test below.
+const SESSIONS: [&str; 7] = [
+    "README.md",
+    "docs/cli.md",
+    "docs/configuration.md",
+    "docs/faults.md",
+    "docs/first-hour-ci.md",
+    "docs/first-hour-editor.md",
+    "docs/first-hour-service.md",
+];
+
+#[test]
+fn readme() {
+    run_page("README.md");
+}
+
+#[test]
+fn the_command_line() {
+    run_page("docs/cli.md");
+}
+
+#[test]
+fn the_configuration() {
+    run_page("docs/configuration.md");
+}
+
+#[test]
+fn the_faults() {
+    run_page("docs/faults.md");
+}
+
+#[test]
+fn the_first_hour_in_ci() {
+    run_page("docs/first-hour-ci.md");
+}
+
+#[test]
+fn the_first_hour_of_an_editor() {
+    run_page("docs/first-hour-editor.md");
+}
+
+#[test]
+fn the_first_hour_of_a_service() {
+    run_page("docs/first-hour-service.md");
+}
+
+#[test]
+fn every_console_block_runs_or_says_why_not() {
+    let mut list = String::new();
+    let mut with_sessions = Vec::new();
+    for name in pages() {
+        let blocks = page::read(&name);
+        let consoles: Vec<&Block> = blocks.iter().filter(|block| block.is_console()).collect();
+        for block in &consoles {
+            let commands = block.commands();
+            let first = commands.first().map_or("", |command| command.shown());
+            let how = match &block.kind {
+                Kind::Runs => "runs".to_owned(),
+                Kind::Needs { program, package } => format!("runs with {program} of {package}"),
+                Kind::NotRun(reason) => format!("not run: {reason}"),
+                Kind::File(_) | Kind::Other => unreachable!("not a console block"),
+            };
+            writeln!(list, "{name}: `{first}`: {how}").expect("a string");
+        }
+        if consoles.iter().any(|block| !matches!(block.kind, Kind::NotRun(_))) {
+            with_sessions.push(name);
+        }
+    }
+    assert_eq!(with_sessions, SESSIONS, "each page with a session has a test of its own");
+    golden("consoles.txt", &list);
+}
+
+#[test]
+fn the_configurations_in_the_pages_are_valid() {
+    let bed = Bed::new();
+    let mut count = 0;
+    for name in pages() {
+        for block in page::read(&name) {
+            let is_whole = block.language == "yaml" && block.text.starts_with("version: 1\n");
+            // One that a page shows to be wrong is checked by its console block.
+            let is_bad = matches!(&block.kind, Kind::File(file) if file.starts_with("bad"));
+            if !is_whole || is_bad {
+                continue;
+            }
+            let file = bed.write("page.yaml", &block.text);
+            let output = bed.verb(&["check", file.to_str().expect("UTF-8")]);
+            assert!(output.status.success(), "{name}:{}: {}", block.line, text(&output.stderr));
+            count += 1;
+        }
+    }
+    assert!(count >= 3, "{count}");
+}
+
+/// How long an answer may differ from the page.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the command prints: the first answer that the page shows, else the last one.
+fn answer(session: &mut Session<'_>, command: &Command) -> String {
+    let mut output = session.run(command);
+    if command.asks() {
+        until(PATIENCE, || {
+            let same = masks::same(&command.output, &output);
+            if !same {
+                output = session.run(command);
+            }
+            same.then_some(())
+        });
+    }
+    output
+}
+
+/// Runs the session of a page, and compares each command's output with the page.
+fn run_page(name: &str) {
+    let bed = Bed::new();
+    let mut session = Session::start(&bed);
+    let mut text = std::fs::read_to_string(repository(name)).expect(name);
+    let mut differences = String::new();
+    for block in page::read(name) {
+        match &block.kind {
+            Kind::File(file) => session.write(file, &block.text),
+            Kind::NotRun(_) | Kind::Other => continue,
+            Kind::Needs { program, package } if lacks_program(program, package) => continue,
+            Kind::Needs { .. } | Kind::Runs => {
+                let mut real = String::new();
+                let mut differs = false;
+                for command in block.commands() {
+                    let output = answer(&mut session, &command);
+                    let same = masks::same(&command.output, &output);
+                    if !same {
+                        differs = true;
+                        write!(
+                            differences,
+                            "\n{name}:{}: $ {}\n--- the page\n{}--- the program\n{output}",
+                            command.line, command.text, command.output
+                        )
+                        .expect("a string");
+                    }
+                    let output = if same { &command.output } else { &output };
+                    real.push_str(&command.source);
+                    real.push_str(output);
+                }
+                if differs {
+                    text = text.replace(&block.text, &real);
+                }
+            }
+        }
+    }
+    session.end();
+    if std::env::var_os("SUPERVISORD_RS_GOLDEN").is_some_and(|value| value == "write") {
+        std::fs::write(repository(name), text).expect("a page");
+        return;
+    }
+    assert!(
+        differences.is_empty(),
+        "SUPERVISORD_RS_GOLDEN=write writes the page\n{differences}\nlog:\n{}",
+        bed.log()
+    );
+}
