@@ -8,6 +8,7 @@ mod disturbances;
 mod harness;
 mod idle;
 mod kill_storm;
+mod killed_together;
 mod slow_world;
 mod storm;
 mod thousand;

@@ -88,6 +88,33 @@ fn a_supervisor_that_is_killed_is_replaced_and_its_processes_are_adopted() {
     supervisor.stop();
 }
 
+/// An incident is still open when the next supervisor dies: what had died is not forgotten.
+#[test]
+fn the_death_of_a_supervisor_stays_one_over_another_death() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  p: { command: [sleep, 1d], ready: { after: 2s } }\n  \
+                t: { worker: ticker, isolation: thread }\n";
+    let mut supervisor = bed.start_with(yaml, &["--no-guardian"]);
+    supervisor.wait_running();
+    for _ in 0..2 {
+        supervisor.child.kill().expect("our child");
+        supervisor.child.wait().expect("our child");
+        // Its worker lives until the next run ends it.
+        std::mem::forget(supervisor);
+        supervisor = bed.start_with(yaml, &["--no-guardian"]);
+        supervisor.wait_phase("p", "starting");
+    }
+    supervisor.wait_running();
+    let incidents = supervisor.wait("both incidents", |supervisor| {
+        let incidents = supervisor.incidents();
+        (incidents.len() == 2).then_some(incidents)
+    });
+    for incident in incidents {
+        assert!(incident.supervisor_died && incident.domain == "supervisor", "{incident:?}");
+    }
+    supervisor.stop();
+}
+
 #[test]
 fn a_fault_that_is_over_is_not_blamed_for_a_later_death() {
     let bed = Bed::new();

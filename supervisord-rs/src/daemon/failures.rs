@@ -43,9 +43,9 @@ impl Daemon {
         }
         let mut opened = Opened::new(incident, &evidence, now);
         opened.tail = incident.culprit.and_then(|culprit| drivers.tail(culprit.worker));
-        // The first of all is the predecessor's death, where there was one.
-        if let Some(died_at) = self.around.inherited_death.take() {
-            opened.supervisor_died = true;
+        if incident.supervisor_died
+            && let Some(died_at) = self.around.inherited_death.take()
+        {
             // The guardian saw it; its delay before the next start is not part of the detection.
             // The death itself is not the moment of the fault: a supervisor that hung was ended.
             let died_at = died_at.filter(|&at| at <= opened.seen_at);

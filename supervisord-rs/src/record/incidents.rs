@@ -56,8 +56,6 @@ pub struct Opened {
     pub work: WorkReport,
     /// How it ended, in words.
     pub ending: EndingReport,
-    /// Whether the supervisor died of it.
-    pub supervisor_died: bool,
     /// The last lines of the culprit, as soon as they have been taken.
     pub tail: Option<Tail>,
 }
@@ -81,7 +79,6 @@ impl Opened {
                 culprit.and_then(|evidence| evidence.reading.as_ref()),
                 culprit.and_then(|evidence| evidence.message.as_deref()),
             ),
-            supervisor_died: false,
             tail: None,
         }
     }
@@ -252,7 +249,7 @@ impl Incidents {
             domain: self.names.domains[incident.domain.index()].clone(),
             fault: fault(incident),
             ending: opened.ending.clone(),
-            supervisor_died: opened.supervisor_died,
+            supervisor_died: incident.supervisor_died,
             running: incident.running.iter().copied().map(name).collect(),
             lost: lost.clone().map(|loss| name(loss.incarnation)).collect(),
             collateral: lost
@@ -265,7 +262,7 @@ impl Incidents {
                 .filter(|struck| *struck <= opened.seen_at)
                 .map(|struck| opened.seen_at.saturating_sub(struck) / 1000),
             work: opened.work.clone(),
-            leftovers: leftovers(incident, opened.supervisor_died),
+            leftovers: leftovers(incident),
             count: incident.count,
             ..IncidentRecord::default()
         }
@@ -298,10 +295,10 @@ fn fault(incident: &Incident) -> FaultReport {
     FaultReport { kind: kind.to_owned(), injected: incident.injected.is_some() }
 }
 
-fn leftovers(incident: &Incident, supervisor_died: bool) -> Vec<String> {
-    let abandoned =
-        matches!(incident.ending.status, supervision::Status::Abandoned) && !supervisor_died;
-    abandoned.then(|| "1 thread".to_owned()).into_iter().collect()
+fn leftovers(incident: &Incident) -> Vec<String> {
+    let is_abandoned = matches!(incident.ending.status, supervision::Status::Abandoned);
+    let is_left = is_abandoned && !incident.supervisor_died;
+    is_left.then(|| "1 thread".to_owned()).into_iter().collect()
 }
 
 /// An incident in one line for people.

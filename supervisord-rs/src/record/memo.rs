@@ -199,6 +199,7 @@ mod tests {
                     },
                 },
                 is_culprit: true,
+                supervisor_died: true,
                 injected: Some(FaultId { code: 3, parameter: 9 }),
             }],
         };

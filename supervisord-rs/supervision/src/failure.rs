@@ -16,6 +16,16 @@ use crate::spec::{Exit, RestartPolicy};
 use crate::timers::{Due, Timer};
 use crate::worker::{Phase, Why};
 
+/// What failed, and how: an incident without the workers that were lost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failure {
+    pub domain: DomainId,
+    pub supervisor_died: bool,
+    pub culprit: Option<Incarnation>,
+    pub ending: Ending,
+    pub injected: Option<FaultId>,
+}
+
 impl Machine {
     /// The present incarnation of a worker is over, alone.
     pub(crate) fn on_end(&mut self, worker: WorkerId, observed: Ending) {
@@ -46,7 +56,9 @@ impl Machine {
         }
         let domain = self.spec.workers[worker.index()].domain;
         let injected = self.workers[worker.index()].injected;
-        self.open_incident(domain, Some(incarnation), ending, injected, &[incarnation]);
+        let culprit = Some(incarnation);
+        let what = Failure { domain, supervisor_died: false, culprit, ending, injected };
+        self.open_incident(what, &[incarnation]);
     }
 
     /// A fault domain died with every worker in it: one incident, however many were lost.
@@ -82,7 +94,8 @@ impl Machine {
         });
         let ending = Ending { cause: recycled.unwrap_or(observed.cause), ..observed };
         let injected = culprit.and_then(|culprit| self.workers[culprit.worker.index()].injected);
-        self.open_incident(domain, culprit, ending, injected, &lost);
+        let what = Failure { domain, supervisor_died: false, culprit, ending, injected };
+        self.open_incident(what, &lost);
         for &member in &lost {
             let is_innocent = culprit.is_some_and(|culprit| culprit != member);
             let cause = if is_innocent { Cause::DomainLost } else { ending.cause };
@@ -249,14 +262,8 @@ impl Machine {
         }
     }
 
-    pub(crate) fn open_incident(
-        &mut self,
-        domain: DomainId,
-        culprit: Option<Incarnation>,
-        ending: Ending,
-        injected: Option<FaultId>,
-        lost: &[Incarnation],
-    ) {
+    pub(crate) fn open_incident(&mut self, what: Failure, lost: &[Incarnation]) {
+        let Failure { domain, supervisor_died, culprit, ending, injected } = what;
         let is_up = |worker: &WorkerId| self.workers[worker.index()].phase == Phase::Running;
         let up = ids(self.workers.len()).filter(is_up).map(|worker| self.incarnation(worker));
         let mut running: Vec<Incarnation> = up.chain(lost.iter().copied()).collect();
@@ -278,6 +285,7 @@ impl Machine {
         let incident = Incident {
             id,
             domain,
+            supervisor_died,
             culprit,
             ending,
             injected,

@@ -14,6 +14,8 @@ pub struct Incident {
     pub id: IncidentId,
     /// Where.
     pub domain: DomainId,
+    /// Whether the supervisor itself died, and a successor found that.
+    pub supervisor_died: bool,
     /// Whose doing, as far as known.
     pub culprit: Option<Incarnation>,
     /// How the culprit, or else the domain, ended.

@@ -13,6 +13,7 @@ use core::time::Duration;
 use crate::dependencies::ids;
 use crate::effect::Effect;
 use crate::ending::{Cause, Ending};
+use crate::failure::Failure;
 use crate::id::{DomainId, FaultId, Generation, Incarnation, IncidentId, WorkerId};
 use crate::incident::{Loss, Outcome};
 use crate::machine::Machine;
@@ -76,6 +77,8 @@ pub struct OpenLoss {
     pub loss: Loss,
     /// Whether it was its doing.
     pub is_culprit: bool,
+    /// Whether the incident was the death of a supervisor.
+    pub supervisor_died: bool,
     /// The fault ordered for the culprit, if any.
     pub injected: Option<FaultId>,
 }
@@ -360,7 +363,14 @@ impl Machine {
     /// launched as they were.
     fn on_inherited_death(&mut self, death: &InheritedDeath, lost: &[Incarnation]) {
         let culprit = death.culprit.filter(|culprit| lost.contains(culprit));
-        self.open_incident(DomainId(0), culprit, death.ending, death.injected, lost);
+        let what = Failure {
+            domain: DomainId(0),
+            supervisor_died: true,
+            culprit,
+            ending: death.ending,
+            injected: death.injected,
+        };
+        self.open_incident(what, lost);
         for &lost in lost {
             let is_innocent = culprit != Some(lost);
             let cause = if is_innocent { Cause::DomainLost } else { death.ending.cause };

@@ -1166,6 +1166,38 @@ fn an_incident_that_is_settled_and_not_written_at_a_death_is_closed_by_the_succe
     assert!(world.unwritten.is_empty(), "{:?}", world.unwritten);
 }
 
+/// What died stays the same, whatever the domains of the workers whose memos tell of it.
+#[test]
+fn what_died_is_known_to_the_successor_of_a_successor() {
+    let mut world = up(spec(&["a", "b"]));
+    world.succeed(true, |_| false);
+    let death = world.opened.values().next_back().expect("the death").clone();
+    assert!(death.supervisor_died && death.lost.len() == 2, "{death:?}");
+    world.succeed(true, |_| false);
+    world.pass(10_000 * MS);
+    let told = &world.closed[&death.id.0];
+    assert_eq!((told.supervisor_died, told.domain), (true, DomainId(0)), "{told:?}");
+
+    // A member of another domain, which its group restarts, comes before the lost ones.
+    let mut spec = spec(&["first", "b", "c"]);
+    spec.workers[2].domain = spec.workers[1].domain;
+    let cell = spec.workers[1].domain;
+    spec.groups.push(group("g", Strategy::OneForAll, &[0, 1]));
+    let mut world = up(spec);
+    let members = [1, 2].map(|worker| world.present(worker));
+    for member in members {
+        world.end(member, SEGFAULT);
+    }
+    let opened: Vec<_> = world.opened.values().filter(|one| one.domain == cell).cloned().collect();
+    assert!(!opened.is_empty());
+    world.succeed(true, |_| true);
+    world.pass(10_000 * MS);
+    for before in opened {
+        let after = &world.closed[&before.id.0];
+        assert_eq!((after.domain, after.ending), (before.domain, before.ending), "{after:?}");
+    }
+}
+
 #[test]
 fn the_failures_of_a_group_are_counted_over_a_death() {
     let mut spec = spec(&["a", "b"]);

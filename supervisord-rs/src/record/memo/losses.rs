@@ -18,7 +18,16 @@ const COUNT_AT: u32 = 16;
 const COUNT_MAX: u64 = u64::MAX >> COUNT_AT;
 
 pub(super) fn write(open: OpenLoss) -> [u64; WORDS] {
-    let OpenLoss { incident, opened, ending: how, count, loss, is_culprit, injected } = open;
+    let OpenLoss {
+        incident,
+        opened,
+        ending: how,
+        count,
+        loss,
+        is_culprit,
+        supervisor_died,
+        injected,
+    } = open;
     let (kind, generation, at) = match loss.outcome {
         Outcome::Pending => (0, 0, 0),
         Outcome::Recovered { incarnation, at } => (1, incarnation.generation.0, nanos(at)),
@@ -26,7 +35,9 @@ pub(super) fn write(open: OpenLoss) -> [u64; WORDS] {
         Outcome::FailedAgain => (3, 0, 0),
     };
     let again = count.saturating_sub(1).min(COUNT_MAX) << COUNT_AT;
-    let flags = u64::from(is_culprit) | u64::from(loss.collateral) << 1 | kind << 8 | again;
+    let facts = [is_culprit, loss.collateral, supervisor_died];
+    let facts = facts.into_iter().rev().fold(0, |all, fact| all << 1 | u64::from(fact));
+    let flags = facts | kind << 8 | again;
     let (code, parameter) =
         injected.map_or((0, 0), |fault| (u64::from(fault.code), fault.parameter));
     let (status, value) = ending(how);
@@ -69,6 +80,7 @@ pub(super) fn read(words: &[u64; WORDS], now: Duration) -> Option<OpenLoss> {
         count: (flags >> COUNT_AT) + 1,
         loss,
         is_culprit: flags & 1 == 1,
+        supervisor_died: flags >> 2 & 1 == 1,
         injected,
     })
 }

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use super::{Fate, InheritedWorker, OpenLoss};
 use crate::ending::{Cause, Ending, Status};
-use crate::id::{GroupId, Incarnation, IncidentId, WorkerId};
+use crate::id::{DomainId, GroupId, Incarnation, IncidentId, WorkerId};
 use crate::incident::{Incident, Outcome};
 use crate::machine::Machine;
 use crate::restart::Window;
@@ -62,6 +62,7 @@ impl Machine {
             count: incident.count,
             loss,
             is_culprit,
+            supervisor_died: incident.supervisor_died,
             injected,
         })
     }
@@ -93,7 +94,14 @@ impl Machine {
     fn joined(&self, id: IncidentId, parts: &[(WorkerId, OpenLoss)]) -> Incident {
         let of_culprit = parts.iter().find(|(_, part)| part.is_culprit);
         let culprit = of_culprit.map(|(_, part)| part.loss.incarnation);
-        let first = of_culprit.or(parts.first()).map_or(WorkerId(0), |(worker, _)| *worker);
+        let supervisor_died = parts.iter().any(|(_, part)| part.supervisor_died);
+        // Those that the machine restarted because of it may be of other domains.
+        let of_fault = parts.iter().find(|(_, part)| !part.loss.collateral);
+        let first = of_culprit.or(of_fault).or(parts.first());
+        let domain = match first {
+            Some((worker, _)) if !supervisor_died => self.spec.workers[worker.index()].domain,
+            Some(_) | None => DomainId(0),
+        };
         let unknown = Ending { status: Status::Unknown, cause: Cause::Unknown };
         let lost: BTreeSet<Incarnation> =
             parts.iter().map(|(_, part)| part.loss.incarnation).collect();
@@ -102,9 +110,10 @@ impl Machine {
             .map(|worker| self.incarnation(worker));
         Incident {
             id,
-            domain: self.spec.workers[first.index()].domain,
+            domain,
+            supervisor_died,
             culprit,
-            ending: of_culprit.or(parts.first()).map_or(unknown, |(_, part)| part.ending),
+            ending: first.map_or(unknown, |(_, part)| part.ending),
             count: parts.iter().map(|(_, part)| part.count).max().unwrap_or(1),
             injected: of_culprit.and_then(|(_, part)| part.injected),
             opened: parts.iter().map(|(_, part)| part.opened).min().unwrap_or(self.now),
