@@ -23,6 +23,7 @@ fn configuration(bed: &Bed, workers: usize) -> String {
     let exclusive =
         format!("exec flock -n -F -E 99 {}/$SUPERVISOR_PROCESS_NAME sleep 1d", locks.display());
     let sdk = workers / 20;
+    let half = workers / 2 - sdk;
     let cells: String = (0..sdk)
         .map(|number| {
             let cell = number % 5;
@@ -31,9 +32,9 @@ fn configuration(bed: &Bed, workers: usize) -> String {
         .collect();
     format!(
         "version: 1\nsupervisor: {{ shutdown_timeout: 2m }}\ndefaults: {{ ready: {{ after: 0s }}, {EAGER} }}\nworkers:\n  \
-         command: {{ instances: {}, command: [sh, -c, {exclusive:?}] }}\n  \
+         left: {{ instances: {half}, command: [sh, -c, {exclusive:?}] }}\n  \
+         right: {{ instances: {half}, command: [sh, -c, {exclusive:?}] }}\n  \
          sdk: {{ instances: {sdk}, worker: ticker, isolation: process }}\n{cells}",
-        workers - 2 * sdk,
     )
 }
 
