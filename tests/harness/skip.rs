@@ -29,6 +29,8 @@ pub enum Lack {
     Collector,
     /// Small file systems (mount(8)).
     Mount,
+    /// Containers that podman runs.
+    Podman,
 }
 
 impl Lack {
@@ -41,6 +43,7 @@ impl Lack {
             Self::Cgroup2 => "cgroup2",
             Self::Collector => "collector",
             Self::Mount => "mount",
+            Self::Podman => "podman",
         }
     }
 }

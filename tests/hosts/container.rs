@@ -10,7 +10,7 @@ use crate::harness::{Bed, find, is_alive, kill, repository, text};
 use nix::sys::signal::Signal;
 
 /// A PID namespace that ends with its test.
-struct Namespace(Child);
+pub(crate) struct Namespace(pub(crate) Child);
 
 impl Drop for Namespace {
     fn drop(&mut self) {
@@ -20,7 +20,7 @@ impl Drop for Namespace {
 }
 
 /// Runs the program as process 1 of a new PID namespace.
-fn as_init(bed: &Bed, yaml: &str, options: &[&str]) -> Namespace {
+pub(crate) fn as_init(bed: &Bed, yaml: &str, options: &[&str]) -> Namespace {
     let file = bed.write("supervisord-rs.yaml", yaml);
     let program = bed.command(&[]).get_program().to_owned();
     let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
@@ -40,7 +40,7 @@ fn as_init(bed: &Bed, yaml: &str, options: &[&str]) -> Namespace {
 }
 
 /// The process behind `unshare`, by its PID outside the namespace.
-fn init_of(unshare: &Namespace) -> Option<i32> {
+pub(crate) fn init_of(unshare: &Namespace) -> Option<i32> {
     let path = format!("/proc/{0}/task/{0}/children", unshare.0.id());
     std::fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
 }

@@ -4,5 +4,7 @@ mod container;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod ordinary_user;
+mod podman;
+mod process_1;
 mod real_programs;
 mod skips;
