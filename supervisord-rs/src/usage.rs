@@ -73,6 +73,7 @@ fn process(pid: i32) -> Option<Usage> {
         cpu_us: microseconds(&stat),
         threads: stat.threads,
         processes: 1,
+        suspended: is_suspended(&stat),
         rss_kib: field(&root.join("status"), "VmRSS:"),
         pss_kib: field(&root.join("smaps_rollup"), "Pss:"),
         fds: fs::read_dir(root.join("fd")).ok().map(|entries| entries.count() as u64),
@@ -102,9 +103,20 @@ fn of_zombie(stat: &Stat) -> Usage {
 
 /// A single thread, without what it shares with its process.
 fn thread(pid: i32, tid: i32) -> Option<Usage> {
-    let cpu_us = microseconds(&process_table::thread_stat(pid, tid)?);
+    let stat = process_table::thread_stat(pid, tid)?;
     let (voluntary_switches, involuntary_switches) = switches(&process_table::task(pid, tid));
-    Some(Usage { cpu_us, threads: 1, voluntary_switches, involuntary_switches, ..Usage::default() })
+    Some(Usage {
+        cpu_us: microseconds(&stat),
+        threads: 1,
+        voluntary_switches,
+        involuntary_switches,
+        suspended: is_suspended(&stat),
+        ..Usage::default()
+    })
+}
+
+fn is_suspended(stat: &Stat) -> bool {
+    matches!(stat.state, 'T' | 't')
 }
 
 fn switches(task: &Path) -> (u64, u64) {

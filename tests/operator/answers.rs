@@ -417,3 +417,43 @@ fn colours_widths_and_times_are_those_that_people_choose() {
     assert!(local.contains(&shown), "{shown} is not in {local}");
     supervisor.stop();
 }
+
+#[test]
+fn status_says_why_a_worker_is_down_and_what_to_do() {
+    let bed = Bed::new();
+    let supervisor = bed.start(
+        "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { restart: { backoff: { initial: 1ms, max: 1ms } } }\nworkers:\n  \
+         flap: { command: [sh, -c, exit 5], restart: { limit: { restarts: 2, within: 60s } } }\n  \
+         never: { command: [sh, -c, exit 78], restart: { never_on: [78] } }\n  \
+         a: { command: [sh, -c, exit 6] }\n  b: { command: [sleep, 1d] }\n  \
+         off: { command: [sleep, 1d], autostart: false }\n  \
+         beside: { command: [sleep, 1d], depends_on: [off] }\n  \
+         still: { command: [sleep, 1d] }\ngroups: { g: { workers: [a, b], limit: { restarts: 1, within: 60s } } }\n",
+    );
+    for worker in ["flap", "never", "a", "b"] {
+        supervisor.wait_phase(worker, "quarantined");
+    }
+    supervisor.wait_phase("still", "running");
+    let ordered = bed.verb(&["inject", "still", "signal-stop"]);
+    assert!(ordered.status.success(), "{ordered:?}");
+    let notes = || text(&bed.verb(&["status"]).stdout);
+    bed.wait("the suspension to show", || {
+        let shown = notes();
+        shown.lines().any(|line| line.contains("still") && line.contains("suspended")).then_some(())
+    });
+    let shown = notes();
+    for (worker, note) in [
+        ("flap", "2 restarts in 1m; `start flap`; ended: exit status 5"),
+        ("never", "`never_on` names its ending; `start never`; ended: exit status 78"),
+        ("b", "group g failed too often; `start b`"),
+        ("off", "not started: autostart: false"),
+        ("beside", "off was never started (`start off`)"),
+    ] {
+        let line = shown.lines().find(|line| line.starts_with(&format!("{worker} ")));
+        assert!(line.is_some_and(|line| line.contains(note)), "{worker}: {note}:\n{shown}");
+    }
+    let group = bed.verb(&["inject", "g", "signal-kill"]);
+    let said = text(&group.stderr);
+    assert!(said.contains("g is a group: name one of its workers, such as a"), "{said}");
+    supervisor.stop();
+}

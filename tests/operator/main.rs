@@ -1,5 +1,6 @@
 //! Questions of people and programs to the supervisor, and its answers.
 
+mod afterwards;
 mod answers;
 mod bad_input;
 mod compare;

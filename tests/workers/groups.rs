@@ -101,6 +101,40 @@ fn a_soft_dependency_orders_the_start_and_is_not_required() {
 }
 
 #[test]
+fn a_soft_dependency_that_cannot_come_is_not_waited_for_and_the_worker_says_so() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  bad: { command: [sh, -c, exit 5], restart: never, ready: { after: 1h } }\n  \
+                mid: { worker: ticker, depends_on: [bad] }\n  \
+                s2: { command: [sleep, 1d], depends_on: { mid: { is: ready, soft: true } } }\n  \
+                off: { worker: ticker, autostart: false }\n  midoff: { worker: ticker, depends_on: [off] }\n  \
+                s4: { command: [sleep, 1d], depends_on: { midoff: { is: ready, soft: true } } }\n";
+    let supervisor = bed.start(yaml);
+    for (worker, on) in [("s2", "mid"), ("s4", "midoff")] {
+        supervisor.wait_phase(worker, "running");
+        assert_eq!(supervisor.worker(worker).without, [on]);
+    }
+    let status = String::from_utf8_lossy(&bed.verb(&["status"]).stdout).into_owned();
+    let noted = |worker: &str, note: &str| {
+        let mut lines = status.lines().filter(|line| line.starts_with(&format!("{worker} ")));
+        assert!(lines.any(|line| line.contains(note)), "{worker}: {note}: {status}");
+    };
+    noted("s2", "started without mid");
+    noted("mid", "cannot start: bad has failed for good");
+    noted("midoff", "off was never started (`start off`)");
+    noted("off", "not started: autostart: false");
+    for why in [
+        "s2 starts without mid (soft dependency): mid cannot start: bad has failed for good",
+        "s4 starts without midoff (soft dependency): midoff waits for off",
+    ] {
+        bed.wait(why, || bed.log().contains(why).then_some(()));
+    }
+    let restarted = bed.verb(&["restart", "s2"]);
+    let said = String::from_utf8_lossy(&restarted.stdout).into_owned();
+    assert!(restarted.status.success(), "{said}");
+    supervisor.stop();
+}
+
+#[test]
 fn dependents_come_back_when_the_dependency_does() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  db: { command: [sh, -c, 'test ! -e broken && echo >&3 && exec sleep 1d'], cwd: ., ready: { fd: 3 }, \

@@ -4,7 +4,8 @@ use clap::Args;
 use workers::fault::Fault;
 
 use super::Exit;
-use super::output::{json, line, table};
+use super::output::{json, line, terminal_width};
+use super::table::{Column, fit};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -37,26 +38,29 @@ pub(super) fn run(options: &Options) -> Exit {
         json(&list);
         return Exit::Done;
     }
-    let header = [
-        "FAULT",
-        "WHAT",
-        "ENDING",
-        "LOST AS THREAD OR IN A CELL",
-        "WITH on_panic: contain",
-        "AS PROCESS",
-    ];
-    let rows = entries.map(|entry| {
-        let text = [
+    let mut columns = [
+        ("FAULT", 0),
+        ("ENDING", 4),
+        ("LOST AS THREAD, CELL", 2),
+        ("on_panic: contain", 5),
+        ("AS PROCESS", 3),
+        ("WHAT", 1),
+    ]
+    .map(|(title, rank)| Column::new(title, rank));
+    for entry in entries {
+        let cells = [
             entry.name,
-            entry.summary,
             entry.ending,
             entry.shared.word(),
             entry.shared_contain.word(),
             entry.process.word(),
+            entry.summary,
         ];
-        text.map(str::to_owned).to_vec()
-    });
-    line(&table(&header, rows));
+        for (column, cell) in columns.iter_mut().zip(cells) {
+            column.cells.push(cell.to_owned().into());
+        }
+    }
+    line(&fit(columns.into(), terminal_width()));
     for text in [
         "",
         "`domain`: everyone in the fault domain. For a thread of the supervisor that is every",

@@ -62,6 +62,12 @@ fn report() -> StatusReport {
             })
         ),
         worker("web", "idle", json!({ "waits_for": ["migrate"], "in_vain": "migrate" })),
+        worker("m", "idle", json!({ "wanted": false, "autostart": false, "generation": 0 })),
+        worker(
+            "n",
+            "idle",
+            json!({ "waits_for": ["m"], "waits_why": "m was never started (`start m`)" })
+        ),
         worker(
             "import",
             "finished",
@@ -73,7 +79,7 @@ fn report() -> StatusReport {
         worker(
             "gone",
             "quarantined",
-            json!({ "wanted": false, "ending": {
+            json!({ "wanted": false, "quarantine": "5 restarts in 1m; `start gone`", "ending": {
             "status": "not-launched", "cause": "launch-failure", "exit_code": 127,
             "stage": "exec", "errno": "ENOENT",
             "message": "cannot execute gone: No such file or directory: install it, or write its full path in `command:`",
@@ -99,5 +105,14 @@ fn the_table_of_status_fits_its_terminal() {
         }
         golden::golden(&format!("status/{room}-columns.txt"), &(text + "\n"));
     }
+    let mut report = report();
+    report.workers.retain(|worker| worker.name.len() < 8);
+    let text = status::text(&report, Some(40), true, now);
+    golden::golden("status/40-columns-short-names.txt", &(text + "\n"));
+}
+
+#[test]
+fn the_table_of_status_is_whole_without_a_terminal() {
+    let now = humantime::parse_rfc3339("2026-01-02T05:09:05.678Z").expect("a time");
     golden::golden("status/no-terminal.txt", &(status::text(&report(), None, true, now) + "\n"));
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::afterwards::Afterwards;
 use super::exit::{Exit, report};
 use super::harmless::harmless_json;
 use super::output::{json, line, words};
@@ -27,14 +28,17 @@ pub(super) struct Options {
     follow: bool,
 }
 
-pub(super) fn run(options: &Options, client: &Client) -> Exit {
+pub(super) fn run(options: &Options, client: &Client, afterwards: Afterwards<'_>) -> Exit {
     let found = match options.id {
         Some(id) => client.incident(id).map(|found| found.into_iter().collect()),
         None => client.incidents_and_open(options.last),
     };
     let records: Vec<IncidentRecord> = match found {
         Ok(records) => records,
-        Err(error) => return report(&error),
+        Err(error) => match afterwards.incidents(&error, options.last, options.id) {
+            Ok(records) => records,
+            Err(exit) => return exit,
+        },
     };
     if let (Some(id), true) = (options.id, records.is_empty()) {
         eprintln!("supervisord-rs: no incident has the number {id} (see `incidents`)");

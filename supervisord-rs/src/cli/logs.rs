@@ -12,10 +12,11 @@ use clap::Args;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::Exit;
-use super::exit::report;
+use super::afterwards::{Afterwards, say};
 use super::harmless::harmless;
 use super::log_file::{LogFile, open_regular, own_name};
 use super::log_lines::{Shown, Style, print};
+use crate::config::{Launch, Settings};
 use crate::control::client::Client;
 use crate::control::protocol::{StatusReport, WorkerStatus};
 
@@ -63,20 +64,77 @@ struct Files {
     is_denied: bool,
 }
 
-pub(super) fn run(options: &Options, client: &Client) -> Exit {
-    let status = match client.status() {
-        Ok(status) => status,
-        Err(error) => return report(&error),
+/// One that writes: a worker of a supervisor, or of the configuration of one that has ended.
+struct Writer {
+    name: String,
+    base: String,
+    group: String,
+    stdout: String,
+    stderr: String,
+}
+
+/// Those that write, and the names of instances: also those that have none.
+struct Writers {
+    all: Vec<Writer>,
+    bases: BTreeSet<String>,
+}
+
+impl From<StatusReport> for Writers {
+    fn from(status: StatusReport) -> Self {
+        let writer = |worker: WorkerStatus| {
+            let WorkerStatus { name, base, group, stdout, stderr, .. } = worker;
+            Writer { name, base, group, stdout, stderr }
+        };
+        let bases = status.supervisor.instances.into_keys().collect();
+        Self { all: status.workers.into_iter().map(writer).collect(), bases }
+    }
+}
+
+impl From<Settings> for Writers {
+    fn from(settings: Settings) -> Self {
+        let writer = |launch: Launch| Writer {
+            stdout: launch.logs.stdout.to_string(),
+            stderr: launch.logs.stderr.as_ref().unwrap_or(&launch.logs.stdout).to_string(),
+            name: launch.name,
+            base: launch.base,
+            group: launch.group,
+        };
+        let bases = settings.templates.into_keys().collect();
+        Self { all: settings.launches.into_iter().map(writer).collect(), bases }
+    }
+}
+
+impl Writers {
+    /// # Errors
+    /// The exit status; the reason has been printed.
+    fn of(client: &Client, afterwards: Afterwards<'_>) -> Result<Self, Exit> {
+        let error = match client.status() {
+            Ok(status) => return Ok(status.into()),
+            Err(error) => error,
+        };
+        let settings = afterwards.settings(&error)?;
+        say(&format!(
+            "no supervisor runs; these are the files of {}",
+            settings.source.file.display()
+        ));
+        Ok(settings.into())
+    }
+}
+
+pub(super) fn run(options: &Options, client: &Client, afterwards: Afterwards<'_>) -> Exit {
+    let writers = match Writers::of(client, afterwards) {
+        Ok(writers) => writers,
+        Err(exit) => return exit,
     };
     for name in &options.workers {
         let base = name.strip_suffix(':').unwrap_or(name);
-        let is_empty = status.supervisor.instances.contains_key(base);
-        if !is_empty && !status.workers.iter().any(|worker| is_meant(worker, name)) {
+        let is_empty = writers.bases.contains(base);
+        if !is_empty && !writers.all.iter().any(|worker| is_meant(worker, name)) {
             eprintln!("supervisord-rs: unknown worker or group {name}");
             return Exit::NoSuchWorker;
         }
     }
-    let files = Files::of(options, &status);
+    let files = Files::of(options, &writers.all);
     files
         .elsewhere
         .iter()
@@ -118,10 +176,10 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
 }
 
 impl Files {
-    fn of(options: &Options, status: &StatusReport) -> Self {
+    fn of(options: &Options, writers: &[Writer]) -> Self {
         let mut files = Self::default();
         let is_named = !options.workers.is_empty();
-        for worker in &status.workers {
+        for worker in writers {
             if is_named && !options.workers.iter().any(|name| is_meant(worker, name)) {
                 continue;
             }
@@ -141,7 +199,7 @@ impl Files {
             }
         }
         // Others may write to the same files.
-        for worker in &status.workers {
+        for worker in writers {
             for target in [&worker.stdout, &worker.stderr] {
                 if let Some((names, _)) = files.found.get_mut(&own_name(target)) {
                     names.insert(worker.name.clone());
@@ -153,7 +211,7 @@ impl Files {
         files
     }
 
-    fn add(&mut self, worker: &WorkerStatus, target: &str, stream: &'static str, is_named: bool) {
+    fn add(&mut self, worker: &Writer, target: &str, stream: &'static str, is_named: bool) {
         // Such a name means another file in this process than in the supervisor.
         let is_a_process = ["/dev/", "/proc/"].iter().any(|start| target.starts_with(start));
         if !target.starts_with('/') || is_a_process {
@@ -182,7 +240,7 @@ impl Files {
 }
 
 /// Its own name, the name that its instances share, or its group as `GROUP:`.
-fn is_meant(worker: &WorkerStatus, name: &str) -> bool {
+fn is_meant(worker: &Writer, name: &str) -> bool {
     let group = name.strip_suffix(':');
     name == "all"
         || worker.name == name

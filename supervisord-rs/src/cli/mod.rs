@@ -1,5 +1,6 @@
 //! argv → command → exit status; one file for each verb or family of verbs.
 
+mod afterwards;
 mod check;
 mod compare;
 mod completions;
@@ -36,6 +37,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use workers::Registry;
 
 use crate::control::client::Client;
+use afterwards::Afterwards;
 use exit::Exit;
 use output::Colour;
 use place::Place;
@@ -226,6 +228,7 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
         Ok(client) => verb(&client),
         Err(exit) => exit,
     };
+    let afterwards = Afterwards { place, registry: &registry };
     // These verbs need no supervisor. A file that is named must be valid all the same.
     let without = |verb: &dyn Fn() -> Exit| match place.checked(&registry) {
         Ok(_) => verb(),
@@ -254,8 +257,10 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
         Verb::Top(options) => with_client(&|client| top::run(&options, client)),
         Verb::Signal(options) => with_client(&|client| orders::signal(&options, client)),
         Verb::Inject(options) => with_client(&|client| inject::inject(&options, client)),
-        Verb::Logs(options) => with_client(&|client| logs::run(&options, client)),
-        Verb::Incidents(options) => with_client(&|client| incidents::run(&options, client)),
+        Verb::Logs(options) => with_client(&|client| logs::run(&options, client, afterwards)),
+        Verb::Incidents(options) => {
+            with_client(&|client| incidents::run(&options, client, afterwards))
+        }
         Verb::Events => with_client(&incidents::events),
         Verb::Reexec(options) => with_client(&|client| orders::reexec(&options, client)),
         Verb::Reload(options) => with_client(&|client| reload::run(&options, client)),

@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 
-use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::exit::Exit;
@@ -57,18 +56,6 @@ pub(super) fn ended(exit: Exit) -> Exit {
 pub(super) fn json(value: &impl Serialize) {
     let text = serde_json::to_string_pretty(value).expect("reports are strings, numbers and lists");
     let _ = line(&harmless_json(&text));
-}
-
-/// A table of a few columns for people: whole on a wide terminal, wrapped on a narrow one.
-pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    if let Some(width) = terminal_width().and_then(|width| u16::try_from(width).ok()) {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-    }
-    table.set_header(header.iter().copied());
-    table.add_rows(rows);
-    table.to_string().lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 /// The width of the terminal that standard output is; elsewhere that of `$COLUMNS`, if it is set.

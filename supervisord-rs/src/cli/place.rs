@@ -9,7 +9,7 @@ use clap::Args;
 use workers::Registry;
 
 use super::Exit;
-use crate::config::{self, Diagnostics};
+use crate::config::{self, Diagnostics, Settings};
 use crate::control::client::Client;
 
 /// Names the socket where neither `--socket` nor `-c` is given.
@@ -77,6 +77,20 @@ impl Place {
             Ok(settings) => Ok(Some(settings.supervisor.runtime_dir)),
             Err(problems) => Err(unclear(file, &problems, ", without -c")),
         }
+    }
+
+    /// The configuration that says where the files of the supervisor are; `None` where only a
+    /// socket is named, or the file does not say it.
+    pub(super) fn settings(&self, registry: &Registry) -> Option<Settings> {
+        if self.socket.is_some() {
+            return None;
+        }
+        let by_default = || match set(std::env::var_os(SOCKET)) {
+            Some(_) => None,
+            None => default_file(),
+        };
+        let file = self.config.clone().or_else(by_default)?;
+        config::load(&file, registry).ok()
     }
 
     /// The runtime directory as far as known, for callers that must continue in any case.

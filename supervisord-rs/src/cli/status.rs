@@ -229,7 +229,7 @@ pub(super) fn is_meant(worker: &WorkerStatus, name: &str) -> bool {
 /// What is worth saying of a worker, in a few words.
 pub(super) fn note(worker: &WorkerStatus) -> String {
     let mut notes = Vec::new();
-    if worker.paused {
+    if worker.paused || worker.usage.as_ref().is_some_and(|usage| usage.suspended) {
         notes.push("suspended".to_owned());
     }
     if !worker.health.ready {
@@ -249,11 +249,23 @@ pub(super) fn note(worker: &WorkerStatus) -> String {
     }
     if worker.stopped {
         notes.push("stopped by hand".to_owned());
+    } else if worker.phase == "idle"
+        && !worker.wanted
+        && !worker.autostart
+        && worker.generation == 0
+    {
+        notes.push("not started: autostart: false".to_owned());
     }
     if let Some(on) = &worker.in_vain {
         notes.push(format!("cannot start: {on} has failed for good"));
-    } else if !worker.waits_for.is_empty() {
-        notes.push(format!("waits for {}", worker.waits_for.join(", ")));
+    } else if let Some(why) = &worker.waits_why {
+        notes.push(why.clone());
+    }
+    if !worker.without.is_empty() {
+        notes.push(format!("started without {}", worker.without.join(", ")));
+    }
+    if let Some(why) = &worker.quarantine {
+        notes.push(why.clone());
     }
     if let Some(retry) = worker.retry_in_ms {
         notes.push(format!("again in {}", words::span(retry)));

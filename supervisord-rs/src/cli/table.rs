@@ -5,9 +5,10 @@ use super::output::width;
 
 /// Between two columns.
 const GAP: usize = 2;
-/// The last column keeps this much: before it gets less, another one gives way; where it still
-/// would, it stands below its row.
+/// The last column keeps this much: before it gets less, another one gives way.
 const WRAPPED_LEAST: usize = 24;
+/// Columns of this rank and lower ones do not give way to it: it stands below its row then.
+const STAYS: u8 = 3;
 /// Before what stands below its row.
 const INDENT: &str = "  ";
 /// A name is never shorter.
@@ -58,18 +59,15 @@ pub(super) fn fit(mut columns: Vec<Column>, room: Option<usize>) -> String {
     let mut widths: Vec<usize> = columns.iter().map(Column::width).collect();
     let mut below: Option<(Column, usize)> = None;
     if let Some(room) = room {
-        while needed(&widths) > room && drop_one(&mut columns, &mut widths) {}
-        let left = widths
-            .len()
-            .checked_sub(1)
-            .map(|last| room.saturating_sub(widths[..last].iter().map(|width| width + GAP).sum()));
-        match (left, widths.last_mut()) {
-            (Some(left), Some(last)) if *last <= left || left >= WRAPPED_LEAST => {
-                *last = left.min(*last);
-            }
-            _ => {
-                widths.pop();
-                below = columns.pop().map(|column| (column, room.saturating_sub(INDENT.len())));
+        if leaves_no_room_beside(&columns, &widths, room) {
+            widths.pop();
+            below = columns.pop().map(|column| (column, room.saturating_sub(INDENT.len())));
+            while total(&widths) > room && drop_one(&mut columns, &mut widths) {}
+        } else {
+            while needed(&widths) > room && drop_one(&mut columns, &mut widths) {}
+            if let Some(last) = widths.pop() {
+                let left = room.saturating_sub(total(&widths) + GAP);
+                widths.push(left.min(last));
             }
         }
         cut_names(&mut widths, room);
@@ -87,11 +85,24 @@ pub(super) fn fit(mut columns: Vec<Column>, room: Option<usize>) -> String {
     lines.join("\n")
 }
 
+/// Whether the last column has its room only where columns that matter more give way, or not even
+/// then. It stands below its row there.
+fn leaves_no_room_beside(columns: &[Column], widths: &[usize], room: usize) -> bool {
+    let Some(last) = columns.len().checked_sub(1) else { return false };
+    let stay = |index: usize| index == last || columns[index].rank <= STAYS;
+    let least: Vec<usize> = (0..=last).filter(|at| stay(*at)).map(|at| widths[at]).collect();
+    needed(&least) > room
+}
+
+/// With the gaps between the columns.
+fn total(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)
+}
+
 /// As narrow as the table gets without another column giving way.
 fn needed(widths: &[usize]) -> usize {
     let last = widths.last().copied().unwrap_or(0);
-    let gaps = GAP * widths.len().saturating_sub(1);
-    widths.iter().sum::<usize>() + gaps - last + last.min(WRAPPED_LEAST)
+    total(widths) - last + last.min(WRAPPED_LEAST)
 }
 
 /// The column that matters least gives way. False when all that are left matter.
@@ -109,7 +120,7 @@ fn drop_one(columns: &mut Vec<Column>, widths: &mut Vec<usize>) -> bool {
 
 /// Names are cut when nothing else is left to give way.
 fn cut_names(widths: &mut [usize], room: usize) {
-    let total = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
+    let total = total(widths);
     if let Some(name) = widths.first_mut() {
         *name = name.saturating_sub(total.saturating_sub(room)).max(NAME_LEAST.min(*name));
     }

@@ -137,6 +137,14 @@ impl Launch {
     }
 }
 
+impl SupervisorSettings {
+    /// The record of incidents.
+    #[must_use]
+    pub fn incidents(&self) -> PathBuf {
+        self.state_dir.join("incidents.jsonl")
+    }
+}
+
 /// Where a worker runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Isolation {
@@ -299,6 +307,20 @@ impl Logs {
             [Some(("stdout", &self.stdout)), self.stderr.as_ref().map(|sink| ("stderr", sink))];
         let is_captured = |(_, sink): &(&str, &Sink)| !matches!(sink, Sink::Null | Sink::Inherit);
         all.into_iter().flatten().filter(is_captured)
+    }
+}
+
+impl std::fmt::Display for Sink {
+    /// A path, or the name that the configuration has for it.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(formatter, "{}", path.display()),
+            Self::Terminal => formatter.write_str("terminal"),
+            Self::Journald => formatter.write_str("journald"),
+            Self::Syslog => formatter.write_str("syslog"),
+            Self::Null => formatter.write_str("null"),
+            Self::Inherit => formatter.write_str("inherit"),
+        }
     }
 }
 

@@ -46,6 +46,7 @@ impl Daemon {
                 self.on_incident_again(incident, incarnation, count);
             }
             Effect::InVain { worker, on } => self.on_in_vain(worker, on),
+            Effect::StartsWithout { worker, on } => self.on_start_without(worker, on),
             Effect::GivesUp(why) => self.on_giving_up(why),
             Effect::Reply { request, result } => self.on_reply(request, result),
             Effect::Exit { orderly, critical } => self.exit = Some(exit_code(orderly, critical)),
@@ -197,6 +198,7 @@ fn concerned(effect: &Effect) -> Option<Incarnation> {
         | Effect::IncidentClosed(_)
         | Effect::IncidentAgain { .. }
         | Effect::InVain { .. }
+        | Effect::StartsWithout { .. }
         | Effect::GivesUp(_)
         | Effect::Reply { .. }
         | Effect::Exit { .. } => None,

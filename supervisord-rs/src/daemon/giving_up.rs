@@ -1,5 +1,5 @@
 //! Reports what will never happen by itself, as soon as it is known: a worker that can never start,
-//! and why everything ends without an order.
+//! a soft dependency that is not waited for, and why everything ends without an order.
 
 use serde_json::json;
 use supervision::{Ending, GivingUp, WorkerId};
@@ -11,13 +11,22 @@ use crate::record::words;
 impl Daemon {
     pub(super) fn on_in_vain(&mut self, worker: WorkerId, on: WorkerId) {
         let why = self.why_in_vain(on);
-        let name = self.names.worker(worker).to_owned();
+        let name = self.names.worker(worker);
         tracing::error!(worker = name, "{name} cannot start: {why}");
-        let who = self
-            .machine
-            .worker(worker)
-            .map(|view| supervision::Incarnation { worker, generation: view.generation });
-        self.publish("in-vain", who, json!({ "on": self.names.worker(on), "why": why }));
+        self.publish_waiting("in-vain", worker, on, &why);
+    }
+
+    pub(super) fn on_start_without(&mut self, worker: WorkerId, on: WorkerId) {
+        let why = self.why_absent(on);
+        let (name, missing) = (self.names.worker(worker), self.names.worker(on));
+        tracing::warn!(worker = name, "{name} starts without {missing} (soft dependency): {why}");
+        self.publish_waiting("starts-without", worker, on, &why);
+    }
+
+    fn publish_waiting(&mut self, what: &'static str, worker: WorkerId, on: WorkerId, why: &str) {
+        let generation = self.machine.worker(worker).map(|view| view.generation);
+        let who = generation.map(|generation| supervision::Incarnation { worker, generation });
+        self.publish(what, who, json!({ "on": self.names.worker(on), "why": why }));
     }
 
     pub(super) fn on_giving_up(&mut self, why: GivingUp) {

@@ -324,9 +324,29 @@ impl Daemon {
                         self.names.worker(first)
                     ),
                 ),
-                None => unknown("worker", name, &known),
+                None => match self.first_of(name) {
+                    Some((kind, member)) => Failure::new(
+                        "unknown-worker",
+                        format!("{name} is a {kind}: name one of its workers, such as {member}"),
+                    ),
+                    None => unknown("worker", name, &known),
+                },
             }
         })
+    }
+
+    /// What a name stands for that is no worker's, and the first worker of it.
+    fn first_of(&self, name: &str) -> Option<(&'static str, String)> {
+        let group = name.strip_suffix(':').unwrap_or(name);
+        let is_in_group = |id: &WorkerId| {
+            self.group_names().contains(&format!("{group}:"))
+                && self.drivers.launch_of(*id).group == group
+        };
+        let cell = Isolation::Cell(name.to_owned());
+        let is_in_cell = |id: &WorkerId| self.drivers.launch_of(*id).isolation == cell;
+        let named = |id: WorkerId| self.names.worker(id).to_owned();
+        let of_group = self.all_workers().find(is_in_group).map(|id| ("group", named(id)));
+        of_group.or_else(|| self.all_workers().find(is_in_cell).map(|id| ("cell", named(id))))
     }
 
     /// Those that people see: all but instances that were scaled away and are gone.

@@ -140,14 +140,12 @@ impl Daemon {
         if let Some(on) = view.in_vain {
             return Progress::Failed(format!("cannot start: {}", self.why_in_vain(on)));
         }
-        let is_stopped = |on: &&WorkerId| {
+        let is_off = |on: &&WorkerId| {
             let view = self.machine.worker(**on);
-            view.is_some_and(|view| view.phase == Phase::Idle && view.stopped)
+            view.is_some_and(|view| view.phase == Phase::Idle && !view.wanted)
         };
-        if let Some(&on) = view.waits_for.iter().find(is_stopped) {
-            let name = self.names.worker(on);
-            let why = format!("cannot start: it waits for {name}, which is stopped");
-            return Progress::Failed(format!("{why} (`start {name}`)"));
+        if let Some(&on) = view.waits_for.iter().find(is_off) {
+            return Progress::Failed(format!("cannot start: {}", self.why_absent(on)));
         }
         let names: Vec<&str> = view.waits_for.iter().map(|&on| self.names.worker(on)).collect();
         Progress::OnTheWay(if names.is_empty() {
@@ -167,6 +165,52 @@ impl Daemon {
             None => "has failed".to_owned(),
         };
         format!("it waits for {name}, which {how} and is not tried again (`start {name}` does)")
+    }
+
+    /// Why a dependency does not hold, as things stand.
+    pub(super) fn why_absent(&self, on: WorkerId) -> String {
+        let name = self.names.worker(on);
+        let Some(view) = self.machine.worker(on) else { return format!("{name} does not exist") };
+        match view.phase {
+            Phase::Idle if view.stopped => format!("{name} is stopped (`start {name}`)"),
+            Phase::Idle if !view.wanted => format!("{name} was never started (`start {name}`)"),
+            Phase::Idle if view.in_vain.is_some() => {
+                let missing = view.in_vain.map_or(name, |on| self.names.worker(on));
+                format!("{name} cannot start: {missing} has failed for good")
+            }
+            Phase::Idle if view.waits_for.is_empty() => {
+                format!("{name} waits for its turn to start")
+            }
+            Phase::Idle => {
+                let names = view.waits_for.iter().map(|&on| self.names.worker(on));
+                format!("{name} waits for {}", names.collect::<Vec<_>>().join(", "))
+            }
+            Phase::Running if !view.ready => format!("{name} is not ready by its probe"),
+            Phase::Finished => self.why_down(on, &view).replacen("is in finished", name, 1),
+            phase @ (Phase::Launching
+            | Phase::Starting
+            | Phase::Running
+            | Phase::Stopping
+            | Phase::Killing) => format!("{name} is {}", words::phase(phase)),
+            Phase::Backoff | Phase::Quarantined => format!("{name} {}", self.why_down(on, &view)),
+        }
+    }
+
+    /// What a worker in phase idle waits for, in words.
+    pub(super) fn why_waiting(&self, view: &WorkerView) -> Option<String> {
+        if view.waits_for.is_empty() || view.in_vain.is_some() {
+            return None;
+        }
+        let is_off = |on: WorkerId| {
+            let view = self.machine.worker(on);
+            view.is_some_and(|view| view.phase == Phase::Idle && !view.wanted)
+        };
+        let (off, awaited): (Vec<WorkerId>, Vec<WorkerId>) =
+            view.waits_for.iter().partition(|on| is_off(**on));
+        let names: Vec<&str> = awaited.iter().map(|&on| self.names.worker(on)).collect();
+        let awaited = (!names.is_empty()).then(|| format!("waits for {}", names.join(", ")));
+        let off = off.into_iter().map(|on| self.why_absent(on));
+        Some(awaited.into_iter().chain(off).collect::<Vec<_>>().join("; "))
     }
 
     /// Whether its last run did its work.
@@ -215,8 +259,10 @@ impl Daemon {
             Progress::Failed(text) | Progress::OnTheWay(text) => text.clone(),
             Progress::Superseded(by) => format!("was told to {by} meanwhile"),
             Progress::Reached => match (outcome, status.pid) {
-                ("running", Some(pid)) => format!("runs (pid {pid})"),
-                ("running", None) => "runs".to_owned(),
+                ("running", pid) => {
+                    let pid = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+                    format!("runs{pid}{}", without(&status.without))
+                }
                 ("succeeded", _) => "has ended with success".to_owned(),
                 _ if killed => "was killed, because it did not stop in time".to_owned(),
                 _ => "is stopped".to_owned(),
@@ -260,6 +306,11 @@ impl Daemon {
             ending.cause == Cause::StopTimeout && !matches!(ending.status, Status::NotLaunched(_))
         })
     }
+}
+
+/// The soft dependencies that it runs without, as an end of a sentence.
+fn without(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!(" without {}", names.join(", ")) }
 }
 
 /// Whether an incarnation that the goal is about has failed: `note_failure` tells how.

@@ -1,10 +1,10 @@
 //! What `status` shows.
 
-use supervision::{Phase, WorkerId, WorkerView};
+use supervision::{Phase, Quarantine, WorkerId, WorkerView};
 
 use super::Daemon;
 use crate::config::Isolation;
-use crate::config::settings::{CgroupLimits, Sink};
+use crate::config::settings::CgroupLimits;
 use crate::control::protocol::{
     HealthReport, IoLimitReport, LimitsReport, StatusReport, SupervisorStatus, WorkerStatus,
 };
@@ -77,7 +77,11 @@ impl Daemon {
                 .map(|at| u64::try_from(at.saturating_sub(now).as_millis()).unwrap_or(u64::MAX)),
             waits_for: view.waits_for.iter().map(|&on| self.names.worker(on).to_owned()).collect(),
             in_vain: view.in_vain.map(|on| self.names.worker(on).to_owned()),
+            waits_why: self.why_waiting(&view),
+            without: view.without.iter().map(|&on| self.names.worker(on).to_owned()).collect(),
             stopped: view.stopped,
+            autostart: self.machine.spec().workers[id.index()].autostart,
+            quarantine: self.why_in_quarantine(id, &view),
             wanted: view.wanted,
             succeeded: (view.phase == Phase::Finished).then_some(has_succeeded),
             ok: is_ok(&view, has_succeeded),
@@ -98,9 +102,31 @@ impl Daemon {
             remains: self.remains(id, view.phase),
             usage: None,
             limits: self.limits(id),
-            stdout: target(&launch.logs.stdout),
-            stderr: target(launch.logs.stderr.as_ref().unwrap_or(&launch.logs.stdout)),
+            stdout: launch.logs.stdout.to_string(),
+            stderr: launch.logs.stderr.as_ref().unwrap_or(&launch.logs.stdout).to_string(),
         }
+    }
+
+    /// Why it is in quarantine, and what to do.
+    fn why_in_quarantine(&self, id: WorkerId, view: &WorkerView) -> Option<String> {
+        if view.phase != Phase::Quarantined {
+            return None;
+        }
+        let limit = self.machine.spec().workers[id.index()].restart.limit;
+        let group = &self.drivers.launch_of(id).group;
+        let why = match view.quarantine {
+            Some(Quarantine::Limit) if limit.restarts == 0 => "no restart is allowed".to_owned(),
+            Some(Quarantine::Limit) => {
+                let restarts = if limit.restarts == 1 { "restart" } else { "restarts" };
+                let within = humantime::format_duration(limit.within);
+                format!("{} {restarts} in {within}", limit.restarts)
+            }
+            Some(Quarantine::NeverOn) => "`never_on` names its ending".to_owned(),
+            Some(Quarantine::Group) => format!("group {group} failed too often"),
+            None => "failed too often".to_owned(),
+        };
+        let name = &self.drivers.launch_of(id).name;
+        Some(if view.retry_at.is_some() { why } else { format!("{why}; `start {name}`") })
     }
 
     /// What its cgroup may use, and what it does use.
@@ -148,16 +174,5 @@ fn is_ok(view: &WorkerView, has_succeeded: bool) -> bool {
         Phase::Backoff | Phase::Launching | Phase::Starting => has_succeeded && view.wanted,
         Phase::Idle => has_succeeded && view.wanted && view.in_vain.is_none(),
         Phase::Stopping | Phase::Killing | Phase::Quarantined => false,
-    }
-}
-
-fn target(sink: &Sink) -> String {
-    match sink {
-        Sink::File(path) => path.display().to_string(),
-        Sink::Terminal => "terminal".into(),
-        Sink::Journald => "journald".into(),
-        Sink::Syslog => "syslog".into(),
-        Sink::Null => "null".into(),
-        Sink::Inherit => "inherit".into(),
     }
 }

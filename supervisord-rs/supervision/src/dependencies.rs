@@ -9,6 +9,7 @@ use crate::effect::{Effect, GivingUp};
 use crate::ending::Cause;
 use crate::id::{GroupId, WorkerId};
 use crate::machine::Machine;
+use crate::prospects::has_no_prospect;
 use crate::spec::{Condition, Dependency, DomainKind, Spec};
 use crate::worker::{Phase, Worker};
 
@@ -80,18 +81,6 @@ pub(crate) fn ids(count: usize) -> impl DoubleEndedIterator<Item = WorkerId> + E
     ids.into_iter()
 }
 
-/// Whether one that is depended on softly is not worth waiting for: it is down, and not because its
-/// turn has not come.
-fn has_given_up(worker: &Worker) -> bool {
-    match worker.phase {
-        Phase::Backoff | Phase::Quarantined | Phase::Finished => true,
-        Phase::Idle => !worker.wanted,
-        Phase::Launching | Phase::Starting | Phase::Running | Phase::Stopping | Phase::Killing => {
-            false
-        }
-    }
-}
-
 impl Machine {
     /// What kind of thing the worker's fault domain is.
     pub(crate) fn domain_kind(&self, worker: WorkerId) -> DomainKind {
@@ -102,10 +91,14 @@ impl Machine {
     /// Whether a dependency holds at this moment. What is about to stop does not count as up.
     pub(crate) fn holds(&self, dependency: &Dependency) -> bool {
         let Some(on) = self.workers.get(dependency.on.index()) else { return true };
-        if on.retired || (dependency.soft && has_given_up(on)) {
-            return true;
-        }
-        match dependency.condition {
+        on.retired
+            || (dependency.soft && has_no_prospect(on))
+            || self.satisfies(on, dependency.condition)
+    }
+
+    /// Whether a worker is as the condition wants it.
+    pub(crate) fn satisfies(&self, on: &Worker, condition: Condition) -> bool {
+        match condition {
             Condition::Started => on.stays_up(),
             Condition::Ready => on.stays_up() && on.phase == Phase::Running && !on.unready,
             Condition::Finished => {
@@ -193,12 +186,8 @@ impl Machine {
 
     /// Has those tried again that may have waited for a change of this worker.
     pub(crate) fn wake_dependents(&mut self, worker: WorkerId) {
-        let Self { index, launches, workers, .. } = self;
-        let idle = |other: &WorkerId| {
-            let other = &workers[other.index()];
-            other.wanted && other.phase == Phase::Idle
-        };
-        launches.extend(index.dependents(worker).filter(idle));
-        self.wake_later(worker);
+        let waiting = self.waiting_for(worker);
+        self.launches.extend(&waiting);
+        self.review(waiting);
     }
 }

@@ -113,6 +113,14 @@ pub enum Effect {
         /// Who has failed.
         on: WorkerId,
     },
+    /// For the record: a worker is launched without a soft dependency, which does not come by
+    /// itself as things stand.
+    StartsWithout {
+        /// Who.
+        worker: WorkerId,
+        /// Without whom.
+        on: WorkerId,
+    },
     /// For the record: the machine gives up, and stops everything.
     GivesUp(GivingUp),
     /// Answer to a command.

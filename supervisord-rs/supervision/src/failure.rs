@@ -14,7 +14,7 @@ use crate::machine::Machine;
 use crate::restart::delay;
 use crate::spec::{Exit, RestartPolicy};
 use crate::timers::{Due, Timer};
-use crate::worker::{Phase, Why};
+use crate::worker::{Phase, Quarantine, Why};
 
 /// What failed, and how: an incident without the workers that were lost.
 #[derive(Clone, Copy, Debug)]
@@ -161,7 +161,7 @@ impl Machine {
         self.workers[worker.index()].forget_incarnation();
         let failed = ending.cause.is_failure();
         if order == Some(Why::GroupQuarantine) {
-            self.quarantine(worker, Some(ending));
+            self.quarantine(worker, Some(ending), Quarantine::Group);
         } else if !self.workers[worker.index()].wanted || self.shutdown.is_some() {
             self.rest(worker, Phase::Idle, ending);
         } else if matches!(order, Some(Why::Requested | Why::Collateral)) {
@@ -207,13 +207,13 @@ impl Machine {
         let (limit, backoff) = (restart.limit, restart.backoff);
         let is_vain = names(&restart.never_on, ending);
         if is_vain {
-            self.quarantine_for_good(worker, ending);
+            self.set_aside(worker, Some(ending), None, Quarantine::NeverOn);
             return;
         }
         let state = &mut self.workers[worker.index()];
         // A machine short of memory or processes is not the worker's failure.
         if !is_transient(ending) && state.failures.count(self.now, &limit) {
-            self.quarantine(worker, Some(ending));
+            self.quarantine(worker, Some(ending), Quarantine::Limit);
             return;
         }
         let delay = delay(&backoff, worker, state.attempt);
@@ -234,23 +234,26 @@ impl Machine {
     }
 
     /// No further attempt by itself, but perhaps a slow one.
-    pub(crate) fn quarantine(&mut self, worker: WorkerId, ending: Option<Ending>) {
+    pub(crate) fn quarantine(&mut self, worker: WorkerId, ending: Option<Ending>, why: Quarantine) {
         let retry = self.spec.workers[worker.index()].restart.slow_retry;
-        self.set_aside(worker, ending, retry);
+        self.set_aside(worker, ending, retry, why);
     }
 
-    /// No further attempt but by hand.
-    fn quarantine_for_good(&mut self, worker: WorkerId, ending: Ending) {
-        self.set_aside(worker, Some(ending), None);
-    }
-
-    fn set_aside(&mut self, worker: WorkerId, ending: Option<Ending>, retry: Option<Duration>) {
+    /// `retry`: after which time it is tried again; `None`: only by hand.
+    fn set_aside(
+        &mut self,
+        worker: WorkerId,
+        ending: Option<Ending>,
+        retry: Option<Duration>,
+        why: Quarantine,
+    ) {
         self.cancel_timers(worker);
         let at = retry.map(|retry| self.now.saturating_add(retry));
         let state = &mut self.workers[worker.index()];
         state.wanted = false;
         state.held = false;
         state.retry_at = at;
+        state.quarantine = Some(why);
         self.enter(worker, Phase::Quarantined, ending);
         if let Some(at) = at {
             self.set_timer(Timer::Worker(worker, Due::Phase), at);

@@ -11,7 +11,7 @@ use crate::id::{GroupId, WorkerId};
 use crate::incident::Outcome;
 use crate::machine::Machine;
 use crate::spec::Strategy;
-use crate::worker::{Phase, Why};
+use crate::worker::{Phase, Quarantine, Why};
 
 impl Machine {
     /// A member has failed and will be tried again: does to the others what the strategy says.
@@ -39,6 +39,10 @@ impl Machine {
         for other in concerned {
             let state = &mut self.workers[other.index()];
             state.held = true;
+            if state.phase == Phase::Idle {
+                self.wake_dependents(other);
+                continue;
+            }
             if state.phase == Phase::Backoff {
                 // It comes back with the others, and not before them.
                 self.lay_down(other);
@@ -98,6 +102,7 @@ impl Machine {
         for member in members {
             if core::mem::replace(&mut self.workers[member.index()].held, false) {
                 self.launches.insert(member);
+                self.wake_dependents(member);
             }
         }
     }
@@ -105,7 +110,7 @@ impl Machine {
     /// Too many failures of a group: all of it is quarantined, or it takes the supervisor along.
     fn give_up(&mut self, group: GroupId, worker: WorkerId, escalate: bool) {
         let ending = self.workers[worker.index()].last_ending;
-        self.quarantine(worker, ending);
+        self.quarantine(worker, ending, Quarantine::Group);
         if escalate {
             self.giving_up.get_or_insert(GivingUp::Group(group));
             return;
@@ -122,8 +127,10 @@ impl Machine {
                     self.limit_launch(member);
                 }
                 Phase::Stopping | Phase::Killing => state.order = Some(Why::GroupQuarantine),
-                Phase::Idle if state.wanted => self.quarantine(member, None),
-                Phase::Backoff => self.quarantine(member, None),
+                Phase::Idle if state.wanted => {
+                    self.quarantine(member, None, Quarantine::Group);
+                }
+                Phase::Backoff => self.quarantine(member, None, Quarantine::Group),
                 Phase::Idle | Phase::Quarantined | Phase::Finished => {}
             }
         }

@@ -42,6 +42,7 @@ mod ledger;
 mod life_cycle;
 pub mod machine;
 mod order;
+mod prospects;
 mod restart;
 mod roster;
 pub mod spec;
@@ -61,7 +62,7 @@ pub use spec::Spec;
 pub use succession::{
     Fate, Inherited, InheritedDeath, InheritedWorker, InjectionMemo, Marks, Memo, OpenLoss,
 };
-pub use worker::{Phase, Why};
+pub use worker::{Phase, Quarantine, Why};
 
 /// The code of the README compiles.
 #[cfg(doctest)]

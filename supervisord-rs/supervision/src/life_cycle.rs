@@ -53,6 +53,7 @@ impl Machine {
             }
             Reaction::ReportRemains => {
                 self.workers[worker.index()].undead = true;
+                self.wake_dependents(worker);
                 let incarnation = self.incarnation(worker);
                 self.effects.push_back(Effect::ReportRemains { incarnation });
                 self.set_timer(
@@ -74,7 +75,12 @@ impl Machine {
             }
             // Carried out by `on_injection_due`, which has its position.
             Reaction::Inject => {}
-            Reaction::Launch => drop(self.launches.insert(worker)),
+            Reaction::Launch => {
+                self.launches.insert(worker);
+                // It is to come now.
+                self.review(alloc::vec![worker]);
+                self.wake_dependents(worker);
+            }
             Reaction::Revive | Reaction::GiveUp => self.lay_down(worker),
             Reaction::KeepUp => self.withdraw_order(worker),
             Reaction::AgainAfterEnd => {}
@@ -94,6 +100,7 @@ impl Machine {
         let may =
             state.wanted && !state.held && state.phase == Phase::Idle && self.shutdown.is_none();
         if may {
+            self.review(alloc::vec![worker]);
             self.look_for_vain(worker);
         }
         let is_early = self.unmet(worker).chain(self.earlier_coming(worker)).next().is_some();
@@ -108,6 +115,7 @@ impl Machine {
         state.generation = state.generation.next();
         let incarnation = self.incarnation(worker);
         self.enter(worker, Phase::Launching, None);
+        self.tell_what_is_missing(worker);
         self.effects.push_back(Effect::Launch { incarnation });
         self.limit_launch(worker);
     }

@@ -15,7 +15,7 @@ use crate::roster::Roster;
 use crate::spec::Spec;
 use crate::succession::Inherited;
 use crate::timers::{Due, Timer, Timers};
-use crate::worker::{Phase, Signal, Why, Worker};
+use crate::worker::{Phase, Quarantine, Signal, Why, Worker};
 
 /// What can be seen of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,10 @@ pub struct WorkerView {
     pub wanted: bool,
     /// In phase idle: whose failure for good keeps it from starting.
     pub in_vain: Option<WorkerId>,
+    /// In phase quarantined: why. Not known of a predecessor's decision.
+    pub quarantine: Option<Quarantine>,
+    /// While it is up: the soft dependencies that it was launched without.
+    pub without: Vec<WorkerId>,
 }
 
 /// The supervision machine.
@@ -204,6 +208,8 @@ impl Machine {
             waits_for: if waits { self.awaited(worker) } else { Vec::new() },
             wanted: state.wanted,
             in_vain: state.in_vain.filter(|_| waits),
+            quarantine: state.quarantine.filter(|_| state.phase == Phase::Quarantined),
+            without: if state.phase.is_live() { state.without.clone() } else { Vec::new() },
         })
     }
 

@@ -116,16 +116,9 @@ impl Machine {
         })
     }
 
-    /// Has later members looked at that may have waited for this one's start.
-    pub(crate) fn wake_later(&mut self, worker: WorkerId) {
-        let waiting: Vec<WorkerId> = self
-            .fellows(worker, false)
-            .filter(|other| {
-                let other = &self.workers[other.index()];
-                other.wanted && other.phase == Phase::Idle
-            })
-            .collect();
-        self.launches.extend(waiting);
+    /// Later members of its group.
+    pub(crate) fn later(&self, worker: WorkerId) -> impl Iterator<Item = WorkerId> + '_ {
+        self.fellows(worker, false)
     }
 
     /// Has earlier members looked at that may have waited for this one's end.

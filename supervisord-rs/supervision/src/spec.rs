@@ -174,8 +174,9 @@ pub struct Dependency {
     pub on: WorkerId,
     /// What must hold of it before the dependent is launched.
     pub condition: Condition,
-    /// An order of starting, not a need: one that has failed, finished or was stopped is not waited
-    /// for, and its end does not stop the dependent.
+    /// An order of starting, not a need: one that does not come by itself as things stand is not
+    /// waited for, and its end does not stop the dependent. That is one that has failed, is tried
+    /// again later, was stopped or not asked to start, or itself waits for such a one.
     pub soft: bool,
 }
 

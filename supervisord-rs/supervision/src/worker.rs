@@ -62,6 +62,17 @@ pub enum Why {
     Unhealthy,
 }
 
+/// Why a worker is in quarantine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quarantine {
+    /// It failed more often than its own limit allows.
+    Limit,
+    /// Its policy names its ending as one after which another attempt is of no use.
+    NeverOn,
+    /// Its group failed more often than the group's limit allows.
+    Group,
+}
+
 /// All that the machine knows of one worker.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -115,6 +126,12 @@ pub(crate) struct Worker {
     pub(crate) abandoned: u32,
     /// In phase idle: whose failure for good keeps it from starting.
     pub(crate) in_vain: Option<WorkerId>,
+    /// In phase quarantined: why, as far as this supervisor knows.
+    pub(crate) quarantine: Option<Quarantine>,
+    /// In phase idle: whether it waits for one that does not come by itself as things stand.
+    pub(crate) stranded: bool,
+    /// The soft dependencies that it was launched without.
+    pub(crate) without: Vec<WorkerId>,
 }
 
 /// Incidents of which a worker remembers its part until they are on record: one that is open, and
@@ -161,6 +178,9 @@ impl Worker {
             losses: Vec::new(),
             abandoned: 0,
             in_vain: None,
+            quarantine: None,
+            stranded: false,
+            without: Vec::new(),
         }
     }
 

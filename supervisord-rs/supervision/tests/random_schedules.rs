@@ -7,8 +7,8 @@ mod world;
 use std::time::{Duration, Instant};
 
 use supervision::spec::{
-    Backoff, Condition, DomainKind, DomainSpec, Exit, Limit, OnHang, Readiness, RestartPolicy,
-    StartLimits, Strategy,
+    Backoff, Condition, DomainKind, DomainSpec, Exit, GroupSpec, Limit, OnHang, Readiness,
+    RestartPolicy, StartLimits, Strategy,
 };
 use supervision::{
     Command, DomainId, Effect, Event, Extension, FaultId, Incarnation, Phase, Spec, WorkerId,
@@ -104,6 +104,13 @@ fn random_spec(random: &mut Random) -> Spec {
             let mut dependency = depends(random.below(index.into()) as u32, condition);
             dependency.soft = random.chance(30);
             spec.depends_on.push(dependency);
+        }
+        if index > 1 && random.chance(30) {
+            let mut dependency = depends(random.below(index.into()) as u32, Condition::Ready);
+            dependency.soft = random.chance(70);
+            if spec.depends_on.iter().all(|known| known.on != dependency.on) {
+                spec.depends_on.push(dependency);
+            }
         }
         if random.chance(15) {
             let mut due = injection(random.time());
@@ -347,6 +354,21 @@ fn command(world: &mut World, random: &mut Random, someone: u32, count: u64) {
     world.command_counted(command);
 }
 
+/// Whether a worker is up, or comes up without another attempt of any worker and without a person.
+fn may_come(world: &World, worker: WorkerId) -> bool {
+    let view = world.view(worker.0);
+    let marks = world.machine.memo(worker).expect("it exists").marks;
+    match view.phase {
+        Phase::Launching | Phase::Starting | Phase::Stopping | Phase::Killing => true,
+        Phase::Running => view.ready,
+        Phase::Backoff | Phase::Quarantined | Phase::Finished => false,
+        Phase::Idle => {
+            let awaited = &view.waits_for;
+            marks.wanted && !marks.held && awaited.iter().all(|on| may_come(world, *on))
+        }
+    }
+}
+
 /// A worker that should be up and is not waits for another one, and not for one that is up, nor for
 /// one that never comes.
 fn no_worker_waits_without_a_reason(world: &World) {
@@ -362,6 +384,21 @@ fn no_worker_waits_without_a_reason(world: &World) {
             assert!(!view.waits_for.is_empty(), "worker {index} waits for nobody: {view:?}");
         }
         let dependencies = &world.machine.spec().workers[index as usize].depends_on;
+        for on in dependencies.iter().filter(|dependency| dependency.soft).map(|it| it.on) {
+            // Members of a group may wait for each other in any case.
+            let groups = &world.machine.spec().groups;
+            let has_both = |group: &GroupSpec| {
+                group.workers.contains(&on) && group.workers.contains(&WorkerId(index))
+            };
+            let is_awaited = view.waits_for.contains(&on) && !groups.iter().any(has_both);
+            assert!(
+                !is_awaited || may_come(world, on),
+                "worker {index} waits for {on:?}, which it can do without and which does not come: \
+                 {:?}, {:?}",
+                world.view(on.0),
+                memo(on).marks,
+            );
+        }
         for on in
             view.waits_for.iter().filter(|on| dependencies.iter().all(|known| known.on != **on))
         {

@@ -1304,3 +1304,85 @@ fn a_critical_worker_that_can_never_start_ends_the_supervisor() {
     let ending = Some(EXIT_1);
     assert_eq!(reason, Some(GivingUp::InVain { worker: B, on: A, ending }));
 }
+
+/// Who was launched without whom, in order.
+fn without(world: &World) -> Vec<(u32, u32)> {
+    let all = world.log.iter().filter_map(|effect| match effect {
+        Effect::StartsWithout { worker, on } => Some((worker.0, on.0)),
+        _ => None,
+    });
+    all.collect()
+}
+
+fn softly(on: u32) -> supervision::spec::Dependency {
+    supervision::spec::Dependency { soft: true, ..depends(on, Condition::Ready) }
+}
+
+#[test]
+fn a_soft_dependency_is_not_waited_for_where_what_it_needs_has_failed_for_good() {
+    // The dependent first in the list: it is looked at before those it waits for.
+    let mut spec = spec(&["soft", "mid", "bad"]);
+    spec.workers[0].depends_on = vec![softly(1)];
+    spec.workers[1].depends_on = vec![depends(2, Condition::Ready)];
+    spec.workers[2].restart.policy = RestartPolicy::Never;
+    spec.workers[2].readiness = Readiness::After(1000 * MS);
+    let mut world = up(spec);
+    assert_eq!((world.phase(0), without(&world)), (Phase::Idle, vec![]), "its turn may come");
+    world.crash(2);
+    world.settle();
+    assert_eq!((world.phase(2), world.phase(1)), (Phase::Finished, Phase::Idle));
+    assert_eq!(world.phase(0), Phase::Running);
+    assert_eq!(without(&world), [(0, 1)]);
+    assert_eq!(world.view(0).without, [B]);
+    assert_eq!(world.view(0).in_vain, None);
+    // Again, and it is not told again.
+    world.crash(0);
+    world.pass(100 * MS);
+    world.settle();
+    assert_eq!((world.phase(0), without(&world).len()), (Phase::Running, 1));
+}
+
+#[test]
+fn a_soft_dependency_is_not_waited_for_where_what_it_needs_was_not_asked_to_start() {
+    let mut spec = spec(&["soft", "mid", "further", "off"]);
+    spec.workers[0].depends_on = vec![softly(1)];
+    spec.workers[1].depends_on = vec![depends(2, Condition::Started)];
+    spec.workers[2].depends_on = vec![depends(3, Condition::Ready)];
+    spec.workers[3].autostart = false;
+    let mut world = up(spec);
+    assert_eq!((world.phase(0), world.phase(1)), (Phase::Running, Phase::Idle));
+    assert_eq!(without(&world), [(0, 1)]);
+    // It orders again as soon as its turn can come.
+    world.command(Command::Stop(vec![A]));
+    world.settle();
+    let from = world.log.len();
+    world.command(Command::Start(vec![WorkerId(3), A]));
+    world.settle();
+    assert_eq!(launches(&world, from), [3, 2, 1, 0]);
+    assert_eq!((world.view(0).without, without(&world).len()), (vec![], 1));
+}
+
+#[test]
+fn a_soft_dependency_waits_for_no_group_and_no_probe_without_end() {
+    let mut spec = spec(&["first", "second", "soft"]);
+    spec.groups = vec![group("g", Strategy::RestForOne, &[0, 1])];
+    spec.workers[0].restart.backoff.initial = 5000 * MS;
+    spec.workers[2].depends_on = vec![softly(1)];
+    let mut world = up(spec.clone());
+    world.command(Command::Stop(vec![WorkerId(2)]));
+    world.settle();
+    world.crash(0);
+    world.settle();
+    assert_eq!((world.phase(0), world.phase(1)), (Phase::Backoff, Phase::Idle));
+    world.command(Command::Restart(vec![WorkerId(2)]));
+    world.settle();
+    assert_eq!(world.phase(2), Phase::Running, "{:?}", world.view(2));
+
+    let mut world = up(spec);
+    let incarnation = world.present(1);
+    world.tell(Event::Readiness { incarnation, ready: false });
+    world.command(Command::Restart(vec![WorkerId(2)]));
+    world.settle();
+    assert_eq!((world.phase(1), world.phase(2)), (Phase::Running, Phase::Running));
+    assert_eq!(world.view(2).without, [B]);
+}

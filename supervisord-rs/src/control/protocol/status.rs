@@ -97,8 +97,20 @@ pub struct WorkerStatus {
     /// The dependency that has failed for good, so that it cannot start.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub in_vain: Option<String>,
+    /// What it waits for, in words; none where it waits for nothing, or in vain.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waits_why: Option<String>,
+    /// The soft dependencies that it was started without.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub without: Vec<String>,
     /// Whether a person stopped it.
     pub stopped: bool,
+    /// Whether it starts with the supervisor.
+    #[serde(default = "yes")]
+    pub autostart: bool,
+    /// In phase quarantined: why, in words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub quarantine: Option<String>,
     /// Whether the supervisor is to keep it up, now or as soon as it can be.
     #[serde(default)]
     pub wanted: bool,
@@ -154,6 +166,10 @@ pub struct WorkerStatus {
     pub stdout: String,
     /// Where its standard error goes; mostly the same.
     pub stderr: String,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What probes say of a worker.

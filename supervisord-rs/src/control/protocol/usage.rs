@@ -55,4 +55,7 @@ pub struct Usage {
     pub voluntary_switches: u64,
     /// Context switches because its time was over.
     pub involuntary_switches: u64,
+    /// Whether a signal (SIGSTOP) or a tracer suspends it: state T or t of proc_pid_stat(5).
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub suspended: bool,
 }

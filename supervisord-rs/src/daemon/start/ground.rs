@@ -7,7 +7,6 @@ use crate::daemon::in_force::Origin;
 use crate::daemon::upkeep::{self, Directory, THE_LOCK, THE_STATE_LOCK, Troubles};
 use crate::record::incidents::{Incidents, Names};
 use crate::record::runtime_lock::{LockError, Place, RuntimeLock};
-use crate::record::scribe::shared_path;
 use crate::service_manager::Heritage;
 
 /// Makes the directories that are not there. Without them a first start is refused; a successor
@@ -65,7 +64,7 @@ pub(super) fn incidents(
     names: &Names,
     troubles: &mut Troubles,
 ) -> Result<Incidents, StartError> {
-    let path = shared_path(&supervisor.state_dir, "incidents.jsonl");
+    let path = std::sync::Arc::from(supervisor.incidents());
     match Incidents::load(std::sync::Arc::clone(&path), names.clone()) {
         Err(error) if origin == Origin::Predecessor => {
             let trouble =

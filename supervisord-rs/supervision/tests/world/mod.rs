@@ -309,7 +309,7 @@ impl World {
             Effect::InVain { worker, on } => {
                 assert!(!self.phase(worker.0).is_live() && !self.phase(on.0).is_live());
             }
-            Effect::GivesUp(_) => {}
+            Effect::GivesUp(_) | Effect::StartsWithout { .. } => {}
             Effect::Reply { request, result } => {
                 assert!(self.asked.contains(&request), "an answer to nobody");
                 assert_eq!(self.replies.insert(request, result.is_ok()), None, "two answers");

@@ -1,0 +1,72 @@
+//! What verbs show of a supervisor that has ended: its files tell. Only a configuration says where
+//! they are.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+
+use workers::Registry;
+
+use super::exit::{Exit, report};
+use super::harmless::harmless;
+use super::place::Place;
+use crate::config::Settings;
+use crate::control::client::ClientError;
+use crate::control::protocol::IncidentRecord;
+use crate::record::incidents::read_others;
+
+/// Where to look when no supervisor answers.
+#[derive(Clone, Copy)]
+pub(super) struct Afterwards<'a> {
+    pub(super) place: &'a Place,
+    pub(super) registry: &'a Registry,
+}
+
+impl Afterwards<'_> {
+    /// The configuration whose files tell, where no supervisor answers.
+    ///
+    /// # Errors
+    /// The exit status, when a supervisor answers with another error, or no configuration says
+    /// where its files are; the reason has been printed.
+    pub(super) fn settings(&self, error: &ClientError) -> Result<Settings, Exit> {
+        let is_gone = matches!(error, ClientError::NoSupervisor { .. });
+        let settings = is_gone.then(|| self.place.settings(self.registry)).flatten();
+        settings.ok_or_else(|| report(error))
+    }
+
+    /// The incidents on file, oldest first: the newest so many, or the one of this number.
+    ///
+    /// # Errors
+    /// The exit status; the reason has been printed.
+    pub(super) fn incidents(
+        &self,
+        error: &ClientError,
+        last: usize,
+        id: Option<u64>,
+    ) -> Result<Vec<IncidentRecord>, Exit> {
+        let path = self.settings(error)?.supervisor.incidents();
+        let most = if id.is_some() { usize::MAX } else { last };
+        if matches!(path.try_exists(), Ok(false)) {
+            return Err(report(error));
+        }
+        let mut records = read_others(&path, &BTreeSet::new(), most)
+            .map_err(|error| cannot_read(&path, &error))?;
+        records.retain(|record| id.is_none_or(|id| record.id == id));
+        records.sort_by_key(|record| record.id);
+        say(&format!("no supervisor runs; these are the incidents in {}", path.display()));
+        Ok(records)
+    }
+}
+
+/// On standard error: what is printed does not come from a supervisor.
+pub(super) fn say(text: &str) {
+    eprintln!("supervisord-rs: {}", harmless(text));
+}
+
+fn cannot_read(path: &Path, error: &io::Error) -> Exit {
+    say(&format!("no supervisor runs, and {} cannot be read: {error}", path.display()));
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Exit::RefusedOrUnknown,
+        _ => Exit::NoSupervisor,
+    }
+}

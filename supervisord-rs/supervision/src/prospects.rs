@@ -1,0 +1,76 @@
+//! Who is not worth waiting for: a soft dependency on one of those is passed over.
+//!
+//! A soft dependency waits only for what has an end: a launch, a start, a stop, and the turn of
+//! what these let start. It does not wait for another attempt, for a person, or for a failed
+//! group. So it orders, and never blocks for good.
+
+use alloc::vec::Vec;
+
+use crate::effect::Effect;
+use crate::id::WorkerId;
+use crate::machine::Machine;
+use crate::spec::Dependency;
+use crate::worker::{Phase, Worker};
+
+/// Whether it is down, or of no use, and nothing that has begun changes that.
+pub(crate) fn has_no_prospect(worker: &Worker) -> bool {
+    match worker.phase {
+        Phase::Backoff | Phase::Quarantined | Phase::Finished => true,
+        // Held: its group waits for the next attempt of another one.
+        Phase::Idle => !worker.wanted || worker.held || worker.stranded,
+        // Nothing limits how long its probe may say so.
+        Phase::Running => worker.unready,
+        // It may be there for ever.
+        Phase::Stopping | Phase::Killing => worker.undead,
+        Phase::Launching | Phase::Starting => false,
+    }
+}
+
+impl Machine {
+    /// Whether it waits for one without prospects, however far away.
+    fn is_stranded(&self, worker: WorkerId) -> bool {
+        let mut awaited = self.unmet(worker).chain(self.earlier_coming(worker));
+        awaited.any(|on| self.workers.get(on.index()).is_some_and(has_no_prospect))
+    }
+
+    /// Looks at the prospects of those that wait, and of all that wait for them where they have
+    /// changed: before any of them is launched, whose soft dependency they may be.
+    pub(crate) fn review(&mut self, waiting: Vec<WorkerId>) {
+        let mut open = waiting;
+        while let Some(worker) = open.pop() {
+            let is_stranded = self.is_stranded(worker);
+            let state = &mut self.workers[worker.index()];
+            if core::mem::replace(&mut state.stranded, is_stranded) != is_stranded {
+                let concerned = self.waiting_for(worker);
+                self.launches.extend(&concerned);
+                open.extend(concerned);
+            }
+        }
+    }
+
+    /// Those in phase idle that are to start, and wait for this one or might.
+    pub(crate) fn waiting_for(&self, worker: WorkerId) -> Vec<WorkerId> {
+        let all = self.index.dependents(worker).chain(self.later(worker));
+        all.filter(|other| {
+            let other = &self.workers[other.index()];
+            other.wanted && other.phase == Phase::Idle
+        })
+        .collect()
+    }
+
+    /// A worker is launched: says once which soft dependencies it starts without.
+    pub(crate) fn tell_what_is_missing(&mut self, worker: WorkerId) {
+        let all = self.spec.workers[worker.index()].depends_on.iter();
+        let missing = |dependency: &&Dependency| {
+            let is_there = |on: &Worker| on.retired || self.satisfies(on, dependency.condition);
+            let on = self.workers.get(dependency.on.index());
+            dependency.soft && !on.is_none_or(is_there)
+        };
+        let without: Vec<WorkerId> = all.filter(missing).map(|dependency| dependency.on).collect();
+        let state = &mut self.workers[worker.index()];
+        let known = core::mem::replace(&mut state.without, without.clone());
+        for on in without.into_iter().filter(|on| !known.contains(on)) {
+            self.effects.push_back(Effect::StartsWithout { worker, on });
+        }
+    }
+}
