@@ -125,6 +125,9 @@ fn status_is_0_when_nothing_is_wrong_and_tells_success_from_failure() {
     let shown = text(&output.stdout);
     assert!(shown.contains("failed") && shown.contains("exit status 1"), "{shown}");
     assert!(!shown.contains("finished"), "{shown}");
+    // The log has the word of `status`.
+    let log = bed.log();
+    assert!(log.contains("migrate has failed for good") && !log.contains("is finished"), "{log}");
     supervisor.stop();
 }
 

@@ -333,6 +333,7 @@ fn what_the_api_does_not_understand_it_answers_in_json() {
         let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
         let failure: serde_json::Value = serde_json::from_str(body).expect(&answer);
         assert_eq!(failure["error"], "invalid", "{request}: {answer}");
+        assert!(!body.contains("deserialize") && !body.contains("Invalid URL"), "{answer}");
     }
     supervisor.stop();
 }

@@ -9,6 +9,7 @@ mod control_api;
 mod diagnostics;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod messages;
 mod places;
 mod printing;
 mod refusals;

@@ -253,6 +253,9 @@ fn the_guardians_death_ends_everything() {
     supervisor.wait("everything to be gone", |supervisor| {
         supervisor.bed.processes().is_empty().then_some(())
     });
+    let log = bed.log();
+    assert!(log.contains("shutting down, since the guardian is gone"), "{log}");
+    assert!(!log.contains("descriptors") && !log.contains("fd store"), "{log}");
 }
 
 #[test]

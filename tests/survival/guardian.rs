@@ -269,11 +269,11 @@ fn a_guardian_that_does_not_read_blocks_nothing() {
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(10), "40 launches take {took:?}; log:\n{}", bed.log());
     supervisor.wait("a word about it", |supervisor| {
-        supervisor.bed.log().contains("fd store accepts nothing").then_some(())
+        supervisor.bed.log().contains("the guardian takes no descriptors").then_some(())
     });
     kill(guardian(&supervisor), Signal::SIGCONT);
     supervisor.wait("a word that it is over", |supervisor| {
-        supervisor.bed.log().contains("fd store accepts descriptors again").then_some(())
+        supervisor.bed.log().contains("the guardian takes descriptors again").then_some(())
     });
     // A worker whose descriptors are all kept outlives the supervisor.
     let before = supervisor.status();

@@ -15,6 +15,7 @@ use crate::waiting::until;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
+    /// The worker, or one instance of it, such as `api.2`.
     worker: String,
     /// A fault of `supervisord-rs faults`, with its parameter after a colon: `exit:3`,
     /// `leak:64MiB`.

@@ -128,7 +128,7 @@ Examples:
   supervisord-rs scale api 6
   supervisord-rs scale api 0 --no-wait")]
     Scale(orders::ScaleOptions),
-    /// Send a signal to a worker's process.
+    /// Send a signal to the processes of workers.
     #[command(
         after_help = "Examples:\n  supervisord-rs signal api HUP\n  supervisord-rs signal api reload\n  supervisord-rs signal db 9"
     )]
@@ -146,7 +146,7 @@ Examples:
     /// Watch workers and their resource usage by fault domain; start, stop, restart them and follow
     /// their logs by a key.
     #[command(
-        after_help = "Keys: arrows or j k choose, s start, x stop, r restart, p pause or resume, l logs, q quit."
+        after_help = "Keys: arrows or j k choose, s start, x stop, r restart, p pause or resume, l shows logs, Esc closes\nthem, q quits."
     )]
     Top(top::Options),
     /// List the faults, and what each should destroy.

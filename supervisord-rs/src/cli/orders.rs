@@ -76,7 +76,7 @@ pub(super) struct SignalOptions {
     /// Workers, groups as `GROUP:`, or `all`.
     #[arg(required = true, value_name = "WORKER")]
     workers: Vec<String>,
-    /// A name (`HUP`, `SIGHUP`) or a number.
+    /// A name (`HUP`, `SIGHUP`), a number, or `reload`: the worker's `reload_signal:`.
     signal: String,
     /// JSON instead of text.
     #[arg(long)]

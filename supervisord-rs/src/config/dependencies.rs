@@ -28,6 +28,12 @@ pub(super) fn read(
         }
         return found;
     }
+    if cursor.is_scalar() {
+        cursor
+            .problems
+            .push(cursor.wrong("a list such as [db], or a mapping such as { db: ready }"));
+        return found;
+    }
     for (name, value) in cursor.entries().unwrap_or_default() {
         let (condition, soft) = condition(&value);
         for &on in known(&name, names, &cursor) {
@@ -49,7 +55,9 @@ fn condition(cursor: &Cursor<'_>) -> (Condition, bool) {
         let soft = section.as_ref().and_then(|section| section.boolean("soft"));
         return (condition.unwrap_or(Condition::Ready), soft.unwrap_or(false));
     }
-    (cursor.choice(&WORDS).map_or(Condition::Ready, |condition| condition.value), false)
+    let longer = "{ is: ready, soft: true }";
+    let condition = cursor.choice_or(&WORDS, Some(longer));
+    (condition.map_or(Condition::Ready, |condition| condition.value), false)
 }
 
 /// The workers of a name; none, and a problem, for an unknown one.

@@ -81,7 +81,19 @@ const WORKER: &[(&str, &str, &str)] = &[
     ("replicas", "Kubernetes", "`instances:`"),
     ("startupprobe", "Kubernetes", "`health: { startup: ... }`"),
     ("terminationgraceperiodseconds", "Kubernetes", "`stop: { timeout: 10s }`"),
+    ("containername", "Compose", "the key under `workers:`, which is the worker's name"),
+    ("cronrestart", "PM2", "nothing: start it from cron with `supervisord-rs restart NAME`"),
+    ("errorfile", "PM2", "`logs: { stderr: FILE }`"),
+    ("execmode", "PM2", "`instances:` and `sockets:`, which instances share"),
+    ("expbackoffrestartdelay", "PM2", "`restart: { backoff: { initial: 100ms, max: 30s } }`"),
+    ("interpreter", "PM2", "it as the first word of `command:`"),
+    ("killtimeout", "PM2", "`stop: { timeout: 10s }`"),
     ("maxmemoryrestart", "PM2", "`limits: { memory: 256MiB }`"),
+    ("maxrestarts", "PM2", "`restart: { limit: { restarts: 5, within: 60s } }`"),
+    ("mergelogs", "PM2", "nothing: name one file in `logs: { stdout: FILE }` of each"),
+    ("minuptime", "PM2", "`ready: { after: 3s }`"),
+    ("outfile", "PM2", "`logs: { stdout: FILE }`"),
+    ("waitready", "PM2", "`ready: notify`, or another way to be ready"),
     ("script", "PM2", "`command:`"),
     ("cmd", "other programs", "`command:`"),
     ("exec", "other programs", "`command:`"),
@@ -100,6 +112,21 @@ const TOP: &[(&str, &str, &str)] = &[
     ("unixhttpserver", "supervisord", "`supervisor: { control: { mode: \"0660\" } }`"),
 ];
 
+/// The same in `limits:`: the names of limits.conf(5), ulimit(1) and setrlimit(2).
+const LIMITS: &[(&str, &str, &str)] = &[
+    ("as", "limits.conf", "`address_space:`"),
+    ("cpus", "Compose", "`cpu: 150%`"),
+    ("fsize", "limits.conf", "`file_size:`"),
+    ("locks", "limits.conf", "nothing: Linux has no such limit"),
+    ("memlock", "limits.conf", "`locked_memory:`"),
+    ("msgqueue", "limits.conf", "`message_queues:`"),
+    ("nofile", "limits.conf", "`open_files:`"),
+    ("nproc", "limits.conf", "`processes:`, or `pids:` for the worker alone"),
+    ("rss", "limits.conf", "`memory:`"),
+    ("rtprio", "limits.conf", "`realtime_priority:`"),
+    ("sigpending", "limits.conf", "`pending_signals:`"),
+];
+
 /// Which mapping the keys are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
@@ -107,6 +134,8 @@ pub(super) enum Whose {
     Top,
     /// Of a worker.
     Worker,
+    /// `limits:` of a worker or cell.
+    Limits,
     /// Of another mapping, which has no like elsewhere.
     Other,
 }
@@ -126,6 +155,7 @@ fn table(whose: Whose) -> &'static [(&'static str, &'static str, &'static str)] 
     match whose {
         Whose::Top => TOP,
         Whose::Worker => WORKER,
+        Whose::Limits => LIMITS,
         Whose::Other => &[],
     }
 }

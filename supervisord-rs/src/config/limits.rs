@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use super::foreign::Whose;
 use super::problems::At;
 use super::reader::{Cursor, Section};
 use super::settings::ResourceLimit;
@@ -88,7 +89,9 @@ impl CgroupLimits {
 /// 256MiB, cpu: 50% }`
 pub(super) fn read(cursor: &Cursor<'_>) -> Limits {
     let known: Vec<&str> = RESOURCES.iter().map(|(name, ..)| *name).chain(CGROUP).collect();
-    let Some(section) = cursor.section(&known, &[]) else { return Limits::default() };
+    let Some(section) = cursor.section_of(Whose::Limits, &known, &[]) else {
+        return Limits::default();
+    };
     let resources =
         RESOURCES.iter().filter_map(|resource| resource_limit(&section, *resource)).collect();
     Limits { resources, cgroup: cgroup(&section) }

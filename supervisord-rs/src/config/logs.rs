@@ -80,7 +80,8 @@ fn sink(cursor: &Cursor<'_>, log_dir: &Path) -> Option<Sink> {
 /// `never`, or when and how.
 fn rotate(cursor: &Cursor<'_>, rotate: &mut Rotate) {
     if cursor.is_scalar() {
-        if cursor.choice(&[("never", ())]).is_some() {
+        let longer = "a mapping such as { every: 1d, keep: 10 }";
+        if cursor.choice_or(&[("never", ())], Some(longer)).is_some() {
             (rotate.size, rotate.every) = (None, None);
         }
         return;

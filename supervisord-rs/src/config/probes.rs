@@ -125,7 +125,8 @@ pub(super) struct WrittenReady {
 pub(super) fn ready(worker: &Section<'_>) -> WrittenReady {
     let Some(cursor) = worker.get("ready") else { return WrittenReady::default() };
     if cursor.is_scalar() {
-        let ready = cursor.choice(&[("notify", ())]).map(|_| Ready::Notify);
+        let longer = "a mapping such as { tcp: \"127.0.0.1:80\" } or { after: 3s }";
+        let ready = cursor.choice_or(&[("notify", ())], Some(longer)).map(|_| Ready::Notify);
         return WrittenReady { ready, ..WrittenReady::default() };
     }
     let known = ["after", "timeout", "notify", "fd", "log", "tcp", "http", "exec", "every"];

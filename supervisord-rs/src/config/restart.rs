@@ -30,7 +30,8 @@ pub(super) fn read(worker: &Section<'_>) -> Restart {
     };
     let Some(cursor) = worker.get("restart") else { return restart };
     if cursor.is_scalar() {
-        if let Some(policy) = cursor.choice(&POLICIES) {
+        let longer = "a mapping such as { policy: always }";
+        if let Some(policy) = cursor.choice_or(&POLICIES, Some(longer)) {
             restart.policy = policy.value;
         }
         return restart;

@@ -109,6 +109,15 @@ impl Cursor<'_> {
 
     /// One of some words.
     pub(super) fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<At<T>> {
+        self.choice_or(words, None)
+    }
+
+    /// The same where a list or mapping can stand here too: `longer` shows one.
+    pub(super) fn choice_or<T: Copy>(
+        &self,
+        words: &[(&str, T)],
+        longer: Option<&str>,
+    ) -> Option<At<T>> {
         let text = self.node.text();
         if let Some((_, value)) = words.iter().find(|(word, _)| Some(*word) == text) {
             return Some(self.at(*value));
@@ -118,6 +127,10 @@ impl Cursor<'_> {
             ["true", "false"] => "true or false".to_owned(),
             [word] => format!("`{word}`"),
             words => format!("one of: {}", words.join(", ")),
+        };
+        let expected = match longer {
+            Some(longer) => format!("{expected}, or {longer}"),
+            None => expected,
         };
         let mut problem = self.wrong(&expected);
         problem.nearest = text.filter(|_| !self.problems.is_full()).and_then(|text| {

@@ -154,7 +154,8 @@ fn group(cursor: &Cursor<'_>) -> Option<String> {
 /// `true`, `false`, or the names that are inherited.
 fn inherit_env(cursor: &Cursor<'_>) -> InheritEnv {
     if cursor.is_scalar() {
-        return match cursor.boolean() {
+        const BOTH: [(&str, bool); 2] = [("true", true), ("false", false)];
+        return match cursor.choice_or(&BOTH, Some("a list of names such as [LANG]")) {
             Some(all) if !all.value => InheritEnv::Only(Vec::new()),
             Some(_) | None => InheritEnv::All,
         };
@@ -169,7 +170,9 @@ fn io_priority(cursor: &Cursor<'_>) -> Option<i32> {
     const CLASS_SHIFT: i32 = 13;
     const CLASSES: [(&str, i32); 3] = [("realtime", 1), ("best-effort", 2), ("idle", 3)];
     if cursor.is_scalar() {
-        return cursor.choice(&CLASSES).map(|class| class.value << CLASS_SHIFT | 4);
+        let longer = "{ class: best-effort, level: 4 }";
+        let class = cursor.choice_or(&CLASSES, Some(longer));
+        return class.map(|class| class.value << CLASS_SHIFT | 4);
     }
     let section = cursor.section(&["class", "level"], &[])?;
     let class = section.choice("class", &CLASSES)?;

@@ -113,7 +113,14 @@ impl Daemon {
         if transition.to == Phase::Quarantined {
             tracing::error!(worker, generation, fault_domain, from, to, "{worker} is quarantined");
         } else {
-            tracing::info!(target: "phase", worker, generation, fault_domain, from, to, "{worker} is {to}");
+            // As `status` shows it.
+            let has_failed =
+                transition.to == Phase::Finished && !self.has_succeeded(incarnation.worker);
+            if has_failed {
+                tracing::info!(target: "phase", worker, generation, fault_domain, from, to, "{worker} has failed for good");
+            } else {
+                tracing::info!(target: "phase", worker, generation, fault_domain, from, to, "{worker} is {to}");
+            }
         }
         let launch = self.drivers.launch_of(incarnation.worker);
         let (ready, health) = (launch.ready.clone(), launch.health.clone());

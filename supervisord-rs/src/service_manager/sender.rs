@@ -94,16 +94,37 @@ pub(super) fn say_due(line: &Line, state: &mut State) -> nix::Result<()> {
     Ok(())
 }
 
+/// What keeps the descriptors for a successor.
+#[derive(Clone, Copy, Debug)]
+enum Keeper {
+    Guardian,
+    ServiceManager,
+}
+
+impl Keeper {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Guardian => "the guardian",
+            Self::ServiceManager => "the service manager's fd store",
+        }
+    }
+}
+
 /// Starts the thread. If that fails, the next change sends what is due.
 pub(super) fn start(way: &Arc<Way>) {
     let way = Arc::clone(way);
-    let started = std::thread::Builder::new().name("fd store".into()).spawn(move || work(&way));
+    let keeper = match super::guardian_pid() {
+        Some(_) => Keeper::Guardian,
+        None => Keeper::ServiceManager,
+    };
+    let thread = std::thread::Builder::new().name("fd store".into());
+    let started = thread.spawn(move || work(&way, keeper));
     if let Err(error) = started {
         tracing::warn!(%error, "cannot start the thread for the fd store: descriptors that it has no room for are kept late");
     }
 }
 
-fn work(way: &Way) -> ! {
+fn work(way: &Way, keeper: Keeper) -> ! {
     loop {
         let mut state = way.state();
         while state.is_held || state.due.is_empty() {
@@ -112,12 +133,12 @@ fn work(way: &Way) -> ! {
         }
         state.is_waiting = true;
         drop(state);
-        say_what_is_due(way);
+        say_what_is_due(way, keeper);
     }
 }
 
 /// Runs until nothing is due any more, or until sending is held.
-fn say_what_is_due(way: &Way) {
+fn say_what_is_due(way: &Way, keeper: Keeper) {
     let mut last_taken = Instant::now();
     loop {
         way.line.wait_for_room();
@@ -127,17 +148,24 @@ fn say_what_is_due(way: &Way) {
         if state.due.len() < before || result.is_ok() {
             last_taken = Instant::now();
             if std::mem::take(&mut state.is_silent) {
-                tracing::info!("the service manager's fd store accepts descriptors again");
+                tracing::info!("{} takes descriptors again", keeper.name());
             }
         }
         let Err(errno) = result else { return };
         let is_there = errno == Errno::EAGAIN;
-        if (!is_there || last_taken.elapsed() >= PATIENCE)
-            && !std::mem::replace(&mut state.is_silent, true)
-        {
+        let is_trouble = match keeper {
+            // It never comes back: this supervisor stops everything, and says so.
+            Keeper::Guardian if !is_there => false,
+            Keeper::Guardian | Keeper::ServiceManager => {
+                !is_there || last_taken.elapsed() >= PATIENCE
+            }
+        };
+        if is_trouble && !std::mem::replace(&mut state.is_silent, true) {
             tracing::warn!(
                 waiting = state.due.len(),
-                "the service manager's fd store accepts nothing ({errno}): until it does, workers that are launched end with this supervisor"
+                "{} takes no descriptors ({}): until it does, workers that are launched end with this supervisor",
+                keeper.name(),
+                errno.desc()
             );
         }
         drop(state);

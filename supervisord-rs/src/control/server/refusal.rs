@@ -39,13 +39,18 @@ impl From<Failure> for Refused {
 
 impl From<QueryRejection> for Refused {
     fn from(rejection: QueryRejection) -> Self {
-        Self::invalid(StatusCode::BAD_REQUEST, rejection.body_text())
+        // Without axum's own words for it.
+        let text = rejection.body_text();
+        let why = text.split_once("query string: ").map_or(text.as_str(), |(_, why)| why);
+        Self::invalid(StatusCode::BAD_REQUEST, format!("cannot understand the query: {why}"))
     }
 }
 
 impl From<PathRejection> for Refused {
     fn from(rejection: PathRejection) -> Self {
-        Self::invalid(StatusCode::BAD_REQUEST, rejection.body_text())
+        let text = rejection.body_text();
+        let why = text.strip_prefix("Invalid URL: ").unwrap_or(&text);
+        Self::invalid(StatusCode::BAD_REQUEST, format!("cannot understand the path: {why}"))
     }
 }
 

@@ -68,6 +68,7 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
         (LaunchStage::Exec, Errno::ENOENT) if std::path::Path::new(subject).exists() => {
             ": it is there; the interpreter (`#!`) or the loader that it names is not"
         }
+        (LaunchStage::Exec, Errno::ENOENT) if subject.contains('/') => ": correct its path",
         (LaunchStage::Exec, Errno::ENOENT) => ": install it, or write its full path in `command:`",
         (LaunchStage::Exec, Errno::EACCES) => {
             ": it is not executable for this user; check its mode and its directory's"
