@@ -84,9 +84,15 @@ Examples:
     /// Run the same workers under each isolation, break one, and print who died with it. Needs no
     /// file and no root.
     #[command(after_help = "\
+With -c FILE --worker NAME it runs the workers of FILE, and NAME under each isolation that it can
+have. It touches no supervisor that runs, none of its directories, sockets and logs: each trial has
+its own, in a temporary directory. Commands, `hooks:` and `start_before:` of FILE run for real.
+
 Examples:
   supervisord-rs compare
-  supervisord-rs compare --fault segfault,stack-overflow --isolation thread,process --json")]
+  supervisord-rs compare --fault segfault,stack-overflow --isolation thread,process --json
+  supervisord-rs compare -c app.yaml --worker api
+  supervisord-rs compare -c app.yaml --worker api --fault segfault --expect thread=4,process=1")]
     Compare(compare::Options),
     /// Show all errors of a configuration.
     #[command(
@@ -236,10 +242,7 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
     };
     let exit = match cli.verb {
         Verb::Run(options) => return run::run(&options, place, registry, arguments),
-        Verb::Compare(options) => match place.checked(&registry) {
-            Ok(_) => return compare::run(options),
-            Err(exit) => exit,
-        },
+        Verb::Compare(options) => return compare::run(options, place, &registry),
         Verb::Check(options) => check::run(&options, place, &registry),
         Verb::StopMain(options) => stop_main::run(&options),
         Verb::Stopped(options) => stopped::run(&options, place),

@@ -1,6 +1,8 @@
 //! `run`: the guardian, or the supervisor itself.
 
 use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -12,7 +14,7 @@ use workers::Registry;
 use super::Exit;
 use super::output::has_colour_on_stderr;
 use super::place::{self, Place};
-use crate::config::{Scale, Settings};
+use crate::config::{Scale, Settings, Source};
 use crate::daemon::hand_over::Gate;
 use crate::daemon::in_force::{self, Origin};
 use crate::isolation::inherited;
@@ -35,6 +37,9 @@ pub(super) struct Options {
     /// it on purpose.
     #[arg(long, hide = true)]
     storm: bool,
+    /// The configuration as a trial of `compare` has made it, instead of a file.
+    #[arg(long, hide = true, value_name = "FILE")]
+    trial: Option<PathBuf>,
 }
 
 pub(super) fn run(
@@ -61,7 +66,7 @@ pub(super) fn run(
     if !is_anew && let Err(exit) = pass(gate.as_mut(), &mut heritage) {
         return exit.into();
     }
-    let (settings, origin) = match settings(&heritage, place, &registry) {
+    let (settings, origin) = match settings(&heritage, options, place, &registry) {
         Ok(read) => read,
         Err(exit) => return exit.into(),
     };
@@ -114,6 +119,7 @@ fn report_notify_socket_without_store() {
 /// problems where neither is valid.
 fn settings(
     heritage: &Heritage,
+    options: &Options,
     place: &Place,
     registry: &Registry,
 ) -> Result<(Settings, Origin), Exit> {
@@ -132,6 +138,13 @@ fn settings(
         }
         None => {}
     }
+    if let Some(file) = &options.trial {
+        let source = trial_source(file).map_err(|error| {
+            said(&format_args!("supervisord-rs: cannot read {}: {error}", file.display()))
+        })?;
+        let settings = source.settings(registry, &Scale::new());
+        return Ok((settings.map_err(|problems| said(&problems))?, Origin::File));
+    }
     let Some(file) = place.config.clone().or_else(place::default_file) else {
         return Err(said(&format_args!(
             "supervisord-rs: no configuration: name one with -c FILE, or write ./supervisord-rs.yaml or {}",
@@ -145,6 +158,10 @@ fn settings(
     // restart of a supervisor.
     let settings = config::load(&file, registry).map_err(|problems| said(&problems))?;
     Ok((settings, Origin::File))
+}
+
+fn trial_source(file: &Path) -> io::Result<Source> {
+    Ok(serde_json::from_slice(&std::fs::read(file)?)?)
 }
 
 /// The supervisor's own log goes to standard error, or with its fields to the journal where that is

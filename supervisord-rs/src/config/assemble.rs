@@ -37,7 +37,7 @@ pub(super) fn assemble(
     let section = top.section_of(Whose::Top, &known, &["include"])?;
     version(&section, tree, problems);
     let supervisor = supervisor::read(&section);
-    let entries = entries(&section, scale, problems);
+    let entries = entries(&section, source, scale, problems);
     keep_names_apart(&entries, problems);
     let names = names(&entries);
     let context = Context {
@@ -109,7 +109,12 @@ struct Entry {
     count: Option<u32>,
 }
 
-fn entries(top: &Section<'_>, scale: &Scale, problems: &Problems) -> Vec<Entry> {
+fn entries(
+    top: &Section<'_>,
+    source: &Source,
+    scale: &Scale,
+    problems: &Problems,
+) -> Vec<Entry> {
     let defaults = top.get("defaults").filter(|cursor| !cursor.node.is_null());
     if let Some(defaults) = &defaults {
         worker::check_defaults(defaults);
@@ -120,6 +125,10 @@ fn entries(top: &Section<'_>, scale: &Scale, problems: &Problems) -> Vec<Entry> 
         let node = match &defaults {
             Some(defaults) => cursor.node.clone().over(defaults.node),
             None => cursor.node.clone(),
+        };
+        let node = match source.adaptation() {
+            Some(adaptation) => adaptation.of_worker(&name.value, node),
+            None => node,
         };
         let count = node.get("instances").and_then(|count| {
             let path = format!("workers.{}.instances", name.value);

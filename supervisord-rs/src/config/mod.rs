@@ -4,6 +4,7 @@
 //! | file | concept |
 //! |---|---|
 //! | `source` | the text, and where it came from |
+//! | `adaptation` | what a trial changes in it |
 //! | `tree`, `node` | the text as a tree that knows where everything stands; `defaults:` under it |
 //! | `syntax` | what the YAML parser objects to, in plain words |
 //! | `problems` | where reading collects what it finds |
@@ -21,6 +22,7 @@
 //! | `env_file` | the text of an `env_file` |
 //! | `settings` | the result |
 
+mod adaptation;
 mod assemble;
 mod cycles;
 mod dependencies;
@@ -59,6 +61,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+pub use adaptation::{Adaptation, PrivateAddress};
 pub use diagnostics::{Diagnostics, Located, Problem};
 pub use pattern::Pattern;
 pub use places::SYSTEM_FILE;

@@ -36,6 +36,28 @@ impl Node {
         entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
     }
 
+    /// Gives a key of a mapping this value, in place of any other.
+    pub(super) fn set(&mut self, key: &str, value: Self) {
+        let key_span = value.span.clone();
+        self.remove(key);
+        if let Value::Map(entries) = &mut self.value {
+            entries.push(Entry { key: key.to_owned(), key_span, value });
+        }
+    }
+
+    /// Takes a key out of a mapping.
+    pub(super) fn remove(&mut self, key: &str) -> Option<Self> {
+        let Value::Map(entries) = &mut self.value else { return None };
+        let at = entries.iter().position(|entry| entry.key == key)?;
+        Some(entries.remove(at).value)
+    }
+
+    /// A scalar that stands at the place of this.
+    pub(super) fn scalar_here(&self, text: impl Into<String>, plain: bool) -> Self {
+        let value = Value::Scalar { text: text.into(), plain };
+        Self { value, span: self.span.clone(), is_default: false }
+    }
+
     /// A scalar's text.
     pub(super) fn text(&self) -> Option<&str> {
         match &self.value {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use supervision::Spec;
 use workers::run::OnPanic;
 
@@ -146,7 +147,7 @@ impl SupervisorSettings {
 }
 
 /// Where a worker runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Isolation {
     /// A thread of the supervisor.
     Thread,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use workers::Registry;
 
+use super::adaptation::Adaptation;
 use super::diagnostics::Diagnostics;
 use super::problems::{Problems, World};
 use super::settings::Settings;
@@ -19,6 +20,9 @@ pub struct Source {
     /// The working directory then; a name without a slash in front is relative to it.
     directory: PathBuf,
     text: String,
+    /// What a trial changes in it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    adaptation: Option<Adaptation>,
 }
 
 impl Source {
@@ -34,7 +38,19 @@ impl Source {
     /// A text as if it had been read from a file, here.
     #[must_use]
     pub fn of(file: &Path, text: String) -> Self {
-        Self { file: file.into(), directory: std::env::current_dir().unwrap_or_default(), text }
+        let directory = std::env::current_dir().unwrap_or_default();
+        Self { file: file.into(), directory, text, adaptation: None }
+    }
+
+    /// This, as it runs in a trial.
+    #[must_use]
+    pub fn adapted(self, adaptation: Adaptation) -> Self {
+        Self { adaptation: Some(adaptation), ..self }
+    }
+
+    /// What a trial changes in it.
+    pub(super) fn adaptation(&self) -> Option<&Adaptation> {
+        self.adaptation.as_ref()
     }
 
     /// Where the file was, from the root where that is known.
@@ -69,6 +85,10 @@ impl Source {
     ) -> Result<(Settings, Diagnostics), Diagnostics> {
         let problems = Problems::new(&self.path(), world);
         let tree = tree::parse(&self.text, &problems);
+        let tree = match &self.adaptation {
+            Some(adaptation) => tree.map(|tree| adaptation.of_file(tree)),
+            None => tree,
+        };
         let settings =
             tree.and_then(|tree| assemble::assemble(&tree, self, registry, scale, &problems));
         let diagnostics = Diagnostics::new(&self.file, &self.text, problems.take());

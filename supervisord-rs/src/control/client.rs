@@ -55,7 +55,10 @@ pub enum ClientError {
     #[error("the supervisor closed the connection before it had answered: {0}")]
     BrokenOff(String),
     /// It has not answered in time. What was ordered stands.
-    #[error("no outcome within {:?}; the order stands (see `status`)", .0)]
+    #[error(
+        "the supervisor did not answer within {}; what was ordered stands (see `status`)",
+        humantime::format_duration(*.0)
+    )]
     TimedOut(Duration),
     /// It speaks another language.
     #[error("invalid answer from the supervisor: {0}")]

@@ -1,37 +1,53 @@
-//! Ctrl-C in the middle of a trial leaves nothing behind: neither processes nor directories.
+//! Ctrl-C in the middle of a trial leaves nothing behind: neither processes nor directories nor
+//! cgroups.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once, PoisonError};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::isolation::orphans;
+use crate::config::Adaptation;
+use crate::isolation::{cgroup, orphans};
 
-/// The directory of the running trial.
+/// The directory of the running trial. An interrupt holds it to the end of this process.
 static DIRECTORY: Mutex<Option<PathBuf>> = Mutex::new(None);
 static BEGUN: Once = Once::new();
 
-/// From now on an interrupt kills all processes of the trial in this directory, removes the
-/// directory, and ends this process. This process is a child subreaper: orphans become its
-/// children, and die too.
-pub(super) fn on_interrupt(directory: &Path) {
-    *DIRECTORY.lock().unwrap_or_else(PoisonError::into_inner) = Some(directory.to_path_buf());
+/// Begins a trial in this directory by `start`. From now on an interrupt kills all processes of the
+/// trial, removes the directory, and ends this process. This process is a child subreaper: orphans
+/// become its children, and die too. An interrupt waits for `start`, so that it finds what that
+/// has started.
+pub(super) fn begin<T>(directory: &Path, start: impl FnOnce() -> T) -> T {
     BEGUN.call_once(|| {
         // Without the handler an interrupt ends this process at once.
-        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT]) else { return };
         std::thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
-                let killed = orphans::kill_all();
-                if let Some(directory) = &*DIRECTORY.lock().unwrap_or_else(PoisonError::into_inner)
-                {
-                    let _ = std::fs::remove_dir_all(directory);
-                }
-                if !killed.left.is_empty() {
-                    eprintln!("supervisord-rs: left behind: processes {:?}", killed.left);
-                }
+                let directory = DIRECTORY.lock().unwrap_or_else(PoisonError::into_inner);
+                end(directory.as_deref());
                 std::process::exit(128 + signal);
             }
         });
     });
+    let mut current = DIRECTORY.lock().unwrap_or_else(PoisonError::into_inner);
+    *current = Some(directory.to_path_buf());
+    start()
+}
+
+/// Ends what is left of a trial, and removes its directory.
+pub(super) fn end(directory: Option<&Path>) {
+    let killed = orphans::kill_all();
+    if !killed.left.is_empty() {
+        eprintln!("supervisord-rs: left behind: processes {:?}", killed.left);
+    }
+    if let Some(directory) = directory {
+        cgroup::remove_leftovers(&Adaptation::runtime_dir(directory));
+        let _ = std::fs::remove_dir_all(directory);
+    }
+}
+
+/// Does not return while an interrupt ends this process: what fails now fails because of that.
+pub(super) fn hold_if_interrupted() {
+    drop(DIRECTORY.lock().unwrap_or_else(PoisonError::into_inner));
 }

@@ -1,16 +1,50 @@
-//! The table and the two sentences of a comparison.
+//! A comparison for people: the table, the conclusion, and what there is to know besides.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use workers::fault::{Fault, Injection};
 
 use super::compare::Comparison;
-use super::trial::{Setting, Trial};
+use super::scenario::{Isolation, Scenario, Setting, WATCHDOG};
+use super::trial::Trial;
 use crate::record::words::duration_us;
 
-/// `segfault in b, four threads of the supervisor`.
+/// Workers that the table names; the others are counted.
+const NAMED: usize = 8;
+
+/// `segfault in b of a b c d, isolation thread`.
 #[must_use]
-pub(super) fn describe(setting: &Setting<'_>) -> String {
+pub(super) fn describe(scenario: &Scenario, setting: &Setting<'_>) -> String {
     let contained = if setting.contain { ", contained" } else { "" };
-    format!("{} in b of a b c d, isolation {}{contained}", setting.fault, setting.isolation.name())
+    let whole = scenario
+        .file()
+        .map_or_else(|| "a b c d".to_owned(), |file| file.display().to_string());
+    let (fault, worker, isolation) = (setting.fault, scenario.worker(), setting.isolation.name());
+    format!("{fault} in {worker} of {whole}, isolation {isolation}{contained}")
+}
+
+/// What runs for real, before it does. `None`: only the built-in workers.
+#[must_use]
+pub(super) fn warning(scenario: &Scenario, trials: usize) -> Option<String> {
+    let file = scenario.file()?.display();
+    let times = if trials == 1 { "once".to_owned() } else { format!("{trials} times") };
+    let commands = if scenario.has_commands() { &["commands"][..] } else { &[] };
+    let real: Vec<&str> = commands.iter().copied().chain(scenario.side_effects()).collect();
+    let real = match real.as_slice() {
+        [] => String::new(),
+        real => format!("; its {} run for real, with the files that they name", list(real)),
+    };
+    Some(format!(
+        "runs {file} {times} in a temporary directory, with its own sockets, state and logs{real}"
+    ))
+}
+
+/// `a, b and c`.
+fn list(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [others @ .., last] => format!("{} and {last}", others.join(", ")),
+    }
 }
 
 /// The whole report for people.
@@ -19,7 +53,7 @@ pub(super) fn table(comparison: &Comparison, room: Option<u16>) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header([
-        "fault in b",
+        format!("fault in {}", comparison.worker).as_str(),
         "isolation",
         "lost",
         "supervisor",
@@ -40,25 +74,38 @@ pub(super) fn table(comparison: &Comparison, room: Option<u16>) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
+    let mut paragraphs = vec![meaning(comparison)];
+    let notes = notes(comparison);
+    if !notes.is_empty() {
+        paragraphs.push(notes.join("\n"));
+    }
     let machine = &comparison.machine;
-    format!(
-        "{table}\n\n{}\n\n\
-         seen, back: the time from the fault until the supervisor noticed it, and until all ran again.\n\
+    paragraphs.push(format!(
+        "seen, back: the time from the fault until the supervisor noticed it, and until all ran again.\n\
          {} CPUs, {}; times and lost work are of this run; who was lost is the same in each.",
-        meaning(&comparison.trials),
-        machine.cpus,
-        machine.kernel
-    )
+        machine.cpus, machine.kernel
+    ));
+    let text = paragraphs.join("\n\n");
+    if comparison.trials.is_empty() { text } else { format!("{table}\n\n{text}") }
 }
 
 fn row(trial: &Trial) -> [String; 8] {
     let time = |us: Option<u64>| us.map_or_else(|| "-".to_owned(), duration_us);
-    let contained = trial.on_panic == "contain";
+    let cell = trial.cell.as_ref().map_or_else(String::new, |cell| format!(" {cell}"));
+    let supervisor = match trial.supervisor_ended {
+        Some(_) => "ended",
+        None if trial.supervisor_died => "died",
+        None => "alive",
+    };
     [
         trial.fault.clone(),
-        format!("{}{}", trial.isolation.name(), if contained { ", contained" } else { "" }),
+        format!(
+            "{}{cell}{}",
+            trial.isolation.name(),
+            if is_contained(trial) { ", contained" } else { "" }
+        ),
         lost_of(trial),
-        if trial.supervisor_died { "died" } else { "alive" }.to_owned(),
+        supervisor.to_owned(),
         time(trial.seen_after_us),
         time(trial.back_after_us),
         trial.work_lost.to_string(),
@@ -66,57 +113,165 @@ fn row(trial: &Trial) -> [String; 8] {
     ]
 }
 
+fn kind(trial: &Trial) -> Option<Fault> {
+    trial.fault.parse::<Injection>().ok().map(|injection| injection.fault)
+}
+
+/// Whether the fault is a panic that ends its worker alone.
+fn is_contained(trial: &Trial) -> bool {
+    trial.on_panic == "contain"
+        && matches!(kind(trial), Some(Fault::Panic | Fault::PanicHoldingLock))
+}
+
 fn lost_of(trial: &Trial) -> String {
-    if trial.lost.is_empty() { "-".to_owned() } else { trial.lost.join(" ") }
+    match trial.lost.as_slice() {
+        [] => "-".to_owned(),
+        lost if lost.len() <= NAMED => lost.join(" "),
+        lost => format!("{} and {} more", lost[..NAMED].join(" "), lost.len() - NAMED),
+    }
 }
 
 /// The conclusion from the measurements.
-fn meaning(trials: &[Trial]) -> String {
-    let worst = trials.iter().max_by_key(|trial| (trial.supervisor_died, trial.lost.len()));
-    let best = trials
-        .iter()
-        .min_by_key(|trial| (trial.supervisor_died, trial.lost.len(), trial.leftovers.len()));
+fn meaning(comparison: &Comparison) -> String {
+    let damage = |trial: &&Trial| {
+        (trial.supervisor_ended.is_some(), trial.supervisor_died, trial.lost.len())
+    };
+    let trials = &comparison.trials;
+    // Of equals the first: `max_by_key` would take the last.
+    let worst = trials.iter().rev().max_by_key(damage);
+    let best = trials.iter().min_by_key(|trial| (damage(trial), trial.leftovers.len()));
     let (Some(worst), Some(best)) = (worst, best) else {
         return "Nothing was measured.".to_owned();
     };
-    let place = |trial: &Trial| match trial.isolation {
-        super::trial::Isolation::Thread => "threads of the supervisor",
-        super::trial::Isolation::Cell => "threads of a cell",
-        super::trial::Isolation::Process => "processes",
-    };
-    let case = |trial: &Trial| {
-        format!("{} in one of {} {}", trial_name(trial), trial.running.len(), place(trial))
-    };
-    if worst.lost.is_empty() && !worst.supervisor_died {
-        return format!(
-            "At worst, {} took none of them: no fault here ended a worker.",
-            case(worst)
-        );
+    let worker = &comparison.worker;
+    if damage(&worst) == damage(&best) {
+        let each = if trials.len() == 1 { case(worst, worker) } else { "Each fault".to_owned() };
+        return capitalized(&format!("{each} {}{}.", took(worst, worker), why(worst)));
     }
-    let with_supervisor = if worst.supervisor_died { " and the supervisor" } else { "" };
-    let at_worst = match worst.lost.len() {
-        1 if !worst.supervisor_died => {
-            format!("At worst, {} took only that one.", case(worst))
-        }
-        count => format!(
-            "At worst, {} took {count} of them{with_supervisor}: what shares memory shares its fate.",
-            case(worst),
-        ),
-    };
-    let what_went = match best.lost.len() {
-        count if count == best.running.len() => return at_worst,
-        0 => "none of them".to_owned(),
-        1 => "only that one".to_owned(),
-        count => format!("{count} of them"),
-    };
-    format!(
-        "{at_worst}\n\
-         At best, {} took {what_went}: the others kept their processes and went on working.",
-        case(best),
-    )
+    let worst = format!("At worst, {} {}{}.", case(worst, worker), took(worst, worker), why(worst));
+    let mut others = why(best);
+    if others.is_empty() && best.lost.len() == 1 && !best.survived.is_empty() {
+        others = ": the others kept their processes and went on working".to_owned();
+    }
+    format!("{worst}\nAt best, {} {}{others}.", case(best, worker), took(best, worker))
 }
 
-fn trial_name(trial: &Trial) -> String {
-    let article = if trial.fault.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
-    format!("{article} {}", trial.fault)
+/// `a segfault in b as a thread of the supervisor`.
+fn case(trial: &Trial, worker: &str) -> String {
+    let fault = if is_contained(trial) {
+        format!("a contained {}", trial.fault)
+    } else {
+        named(&trial.fault)
+    };
+    format!("{fault} in {worker} as {}", place(trial.isolation))
+}
+
+const fn place(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Thread => "a thread of the supervisor",
+        Isolation::Cell => "a thread of a cell",
+        Isolation::Process => "a process",
+    }
+}
+
+/// A fault with its article.
+fn named(fault: &str) -> String {
+    let article = if fault.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {fault}")
+}
+
+fn took(trial: &Trial, worker: &str) -> String {
+    let (lost, all) = (trial.lost.as_slice(), trial.running.len());
+    let is_only = lost.len() == 1 && lost[0] == worker;
+    let workers = match lost.len() {
+        0 => "took no worker".to_owned(),
+        _ if is_only && trial.supervisor_died => format!("took {worker}"),
+        _ if is_only => format!("took {worker} alone"),
+        2 if all == 2 => "took both workers".to_owned(),
+        count if count == all => format!("took all {all} workers"),
+        count => format!("took {count} of {all} workers"),
+    };
+    if trial.supervisor_died { format!("{workers} and the supervisor") } else { workers }
+}
+
+/// Why others were lost too, where that is known.
+fn why(trial: &Trial) -> String {
+    if let Some(status) = trial.supervisor_ended {
+        return format!(": the supervisor stopped everything and ended with exit status {status}");
+    }
+    let is_shared = trial.isolation != Isolation::Process
+        && (trial.supervisor_died || trial.lost.len() > 1 + trial.collateral.len());
+    let restarted = format!("the configuration restarts {} with it", trial.collateral.join(" "));
+    let reasons = [
+        (is_shared, "what shares memory shares its fate"),
+        (!trial.collateral.is_empty(), restarted.as_str()),
+    ];
+    let reasons: Vec<&str> =
+        reasons.into_iter().filter_map(|(holds, reason)| holds.then_some(reason)).collect();
+    if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join(", and ")) }
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}
+
+/// What the table does not show, a line each.
+fn notes(comparison: &Comparison) -> Vec<String> {
+    let worker = &comparison.worker;
+    let mut notes = Vec::new();
+    if let (Some(file), Some(written)) = (&comparison.file, comparison.written) {
+        notes.push(format!("{file} runs {worker} as {}.", place(written)));
+    }
+    // One sentence for a reason that excludes two isolations.
+    let mut told: Vec<&str> = Vec::new();
+    for obstacle in &comparison.impossible {
+        if told.contains(&obstacle.reason.as_str()) {
+            continue;
+        }
+        told.push(&obstacle.reason);
+        let those = comparison.impossible.iter().filter(|other| other.reason == obstacle.reason);
+        let places: Vec<&str> = those.map(|other| place(other.isolation)).collect();
+        notes.push(format!("{worker} cannot be {}: {}.", places.join(" or "), obstacle.reason));
+    }
+    for trial in &comparison.trials {
+        let case = || capitalized(&case(trial, worker));
+        if !trial.not_back.is_empty() {
+            let down = trial.not_back.join(", ");
+            notes.push(format!("{}: did not run again: {down}.", case()));
+        }
+        let is_harmless = kind(trial) == Some(Fault::Leak);
+        if trial.lost.is_empty() && trial.seen_after_us.is_none() && !is_harmless {
+            notes.push(format!(
+                "{}: the supervisor noticed nothing; a `heartbeat:` or a liveness probe would.",
+                case()
+            ));
+        }
+        if kind(trial) == Some(Fault::SignalStop)
+            && trial.isolation == Isolation::Thread
+            && comparison.file.is_some()
+        {
+            notes.push(format!("{}: `watchdog: {WATCHDOG}` held in this trial.", case()));
+        }
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named;
+
+    #[test]
+    fn every_fault_has_its_article() {
+        for (fault, expected) in [
+            ("abort", "an abort"),
+            ("exit:0", "an exit:0"),
+            ("illegal-instruction", "an illegal-instruction"),
+            ("hang", "a hang"),
+            ("leak", "a leak"),
+        ] {
+            assert_eq!(named(fault), expected);
+        }
+    }
 }

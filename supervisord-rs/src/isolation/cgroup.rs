@@ -168,13 +168,25 @@ impl Cgroups {
     }
 }
 
+/// Removes what the supervisor of this runtime directory, which is gone with all its processes, has
+/// left of its cgroups.
+pub(crate) fn remove_leftovers(runtime_dir: &Path) {
+    if let Some(place) = Place::find() {
+        remove_tree(&Root::path(&place, runtime_dir));
+    }
+}
+
 impl Root {
+    fn path(place: &Place, runtime_dir: &Path) -> PathBuf {
+        place.base().join(format!("supervisord-rs-{}", house_of(runtime_dir)))
+    }
+
     fn discover(runtime_dir: &Path) -> Result<Self, Refusal> {
         if std::env::var_os(SWITCH).is_some_and(|value| value == "off") {
             return Err(Refusal::switched_off(SWITCH));
         }
         let place = Place::find().ok_or_else(Refusal::no_hierarchy)?;
-        let path = place.base().join(format!("supervisord-rs-{}", house_of(runtime_dir)));
+        let path = Self::path(&place, runtime_dir);
         if let Err(error) = fs::create_dir(&path)
             && error.kind() != io::ErrorKind::AlreadyExists
         {

@@ -32,7 +32,7 @@
 
 mod adopted;
 mod census;
-mod cgroup;
+pub(crate) mod cgroup;
 pub(crate) mod closer;
 mod command;
 pub(crate) mod datagram;

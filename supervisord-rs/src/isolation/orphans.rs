@@ -20,6 +20,9 @@ use crate::process_table::{children, stat};
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Between two looks at processes that are dying.
 const PAUSE: Duration = Duration::from_micros(500);
+/// Looks in a row that find dead children only, none of which can be reaped. One is not enough: the
+/// children of a process come to us as it dies, which may be after the look at ours.
+const LOOKS: u32 = 100;
 
 /// What is left after everything was killed.
 #[derive(Debug)]
@@ -72,6 +75,7 @@ pub fn reap(
 pub fn kill_all() -> Killed {
     let end = Instant::now() + DEADLINE;
     let mut reaped = 0;
+    let mut looks = 0;
     loop {
         for pid in children() {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
@@ -87,7 +91,8 @@ pub fn kill_all() -> Killed {
         // What is dead and cannot be reaped is traced by somebody, and goes when that one lets go
         // of it.
         let left: Vec<i32> = children().into_iter().filter(|pid| !is_dead(*pid)).collect();
-        if left.is_empty() || Instant::now() >= end {
+        looks = if left.is_empty() { looks + 1 } else { 0 };
+        if looks >= LOOKS || Instant::now() >= end {
             return Killed { reaped, left };
         }
         std::thread::sleep(PAUSE);

@@ -1,0 +1,142 @@
+//! The addresses of a second supervisor of one configuration: those of `sockets:` become private
+//! ones, and what cannot be changed must be free.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::config::settings::{Address, Check, Ready, SocketKind, SocketSpec};
+use crate::config::{Launch, PrivateAddress, Settings};
+
+/// A free port on the same interface, or a path in the trial's directory, for each address of
+/// `sockets:`.
+pub(super) fn private(settings: &Settings, directory: &Path) -> io::Result<Vec<PrivateAddress>> {
+    let mut specs: BTreeMap<&str, &SocketSpec> = BTreeMap::new();
+    for spec in settings.launches.iter().flat_map(|launch| &launch.sockets) {
+        specs.entry(&spec.listen).or_insert(spec);
+    }
+    // All are held until each is chosen, so that no two are the same.
+    let mut held = Vec::new();
+    let mut addresses = Vec::new();
+    for (index, (written, spec)) in specs.into_iter().enumerate() {
+        let written = written.to_owned();
+        addresses.push(match &spec.address {
+            Address::Ip(address) if address.port() == 0 => continue,
+            Address::Ip(address) => {
+                let socket = bound(SocketAddr::new(address.ip(), 0), spec.kind)?;
+                let port = socket.local_addr()?.as_socket().map_or(0, |local| local.port());
+                held.push(socket);
+                PrivateAddress {
+                    written,
+                    private: SocketAddr::new(address.ip(), port).to_string(),
+                    mentions: hosts(address.ip())
+                        .into_iter()
+                        .map(|host| (format!("{host}:{}", address.port()), format!("{host}:{port}")))
+                        .collect(),
+                }
+            }
+            Address::Unix(path) => {
+                let private = directory.join(format!("socket-{index}")).display().to_string();
+                let mentions = vec![(path.display().to_string(), private.clone())];
+                PrivateAddress { written, private, mentions }
+            }
+        });
+    }
+    Ok(addresses)
+}
+
+/// How texts name a host that a socket of this address answers on.
+fn hosts(ip: IpAddr) -> Vec<String> {
+    let own = match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let local = match ip {
+        ip if !ip.is_loopback() && !ip.is_unspecified() => &[][..],
+        IpAddr::V4(_) => &["127.0.0.1", "0.0.0.0", "localhost"],
+        IpAddr::V6(_) => &["[::1]", "[::]", "127.0.0.1", "localhost"],
+    };
+    let mut hosts = vec![own];
+    hosts.extend(local.iter().map(|&host| host.to_owned()));
+    hosts.dedup();
+    hosts
+}
+
+fn bound(address: SocketAddr, kind: SocketKind) -> io::Result<Socket> {
+    let kind = match kind {
+        SocketKind::Stream | SocketKind::Seqpacket => Type::STREAM,
+        SocketKind::Datagram => Type::DGRAM,
+    };
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    socket.set_reuse_address(kind == Type::STREAM)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Whether a supervisor with `adapted` disturbs none with `written`, which may run now.
+///
+/// # Errors
+/// What is in the way, and what to do.
+pub(super) fn check(written: &Settings, adapted: &Settings) -> Result<(), String> {
+    let file = written.source.file.display();
+    for (was, is) in written.launches.iter().zip(&adapted.launches) {
+        let is_kept = |(was, is): &(&SocketSpec, &SocketSpec)| {
+            was.address == is.address
+                && !matches!(was.address, Address::Ip(address) if address.port() == 0)
+        };
+        if let Some((spec, _)) = was.sockets.iter().zip(&is.sockets).find(is_kept) {
+            return Err(format!(
+                "each trial needs its own address in place of `{}` of {}, and an address with `${{instance}}` or `${{name}}` cannot be replaced: write it out in a copy of {file}",
+                spec.listen, was.name
+            ));
+        }
+    }
+    let private: Vec<&Address> = adapted
+        .launches
+        .iter()
+        .flat_map(|launch| launch.sockets.iter().map(|spec| &spec.address))
+        .collect();
+    for launch in &adapted.launches {
+        for address in asked(launch).into_iter().filter(|address| !private.contains(address)) {
+            if is_taken(address) {
+                return Err(format!(
+                    "{address}, which a probe of {} asks, is in use: each trial starts a second {}, and would ask the first. Stop what uses it (a running supervisor of {file}?), or compare a copy of {file} with another address",
+                    launch.name, launch.name
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The addresses that the probes of a worker ask.
+fn asked(launch: &Launch) -> Vec<&Address> {
+    let ready = match &launch.ready {
+        Ready::Probe(probe) => Some(probe),
+        Ready::ByItself | Ready::Notify | Ready::Newline(_) | Ready::Log(_) => None,
+    };
+    let probes = [ready, launch.health.readiness.as_ref(), launch.health.liveness.as_ref()];
+    probes
+        .into_iter()
+        .flatten()
+        .filter_map(|probe| match &probe.check {
+            Check::Tcp(address) | Check::Http { address, .. } => Some(address),
+            Check::Exec(_) => None,
+        })
+        .collect()
+}
+
+/// Whether a server of this machine has it.
+fn is_taken(address: &Address) -> bool {
+    match address {
+        Address::Ip(address) => bound(*address, SocketKind::Stream)
+            .is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse),
+        Address::Unix(path) => {
+            path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket())
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The supervisor of a trial with its guardian, in a directory of its own. Dropping it ends all its
+//! processes and removes the directory.
+
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::interrupt;
+use super::scenario::{Scenario, Setting};
+use super::trial::TrialError;
+use crate::config::{Adaptation, SOCKET};
+use crate::control::client::Client;
+use crate::control::protocol::IncidentRecord;
+use crate::process_table::children;
+use crate::waiting::until;
+
+/// The deadline for an answer: a stopped supervisor gives none.
+const ANSWER: Duration = Duration::from_secs(5);
+/// The deadline from the order to shut down to the end of the last process; then it is killed.
+const STOP: Duration = Duration::from_secs(15);
+/// The interval between two checks of a condition.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Lines of the supervisor's own log that explain why a trial could not be finished.
+const LOG_LINES: usize = 20;
+
+/// A running trial.
+pub(super) struct Bed {
+    /// Absolute: the supervisor calls it by this name too.
+    path: PathBuf,
+    guardian: Child,
+    pub(super) client: Client,
+}
+
+impl Bed {
+    pub(super) fn start(scenario: &Scenario, setting: &Setting<'_>) -> io::Result<Self> {
+        // Processes that the guardian could not end become children of this one, which finds them.
+        nix::sys::prctl::set_child_subreaper(true)?;
+        let path = std::path::absolute(std::env::temp_dir())?;
+        let directory = tempfile::Builder::new()
+            .prefix("supervisord-rs-compare-")
+            // A worker may run as another user, which has to reach its sockets.
+            .permissions(Permissions::from_mode(0o711))
+            .tempdir_in(path)?;
+        let path = directory.path().to_owned();
+        let guardian = interrupt::begin(&path, || {
+            let source = scenario.source(setting, &path)?;
+            let file = path.join("configuration.json");
+            let content = serde_json::to_vec(&source)?;
+            std::fs::write(&file, content)?;
+            // It may contain secrets.
+            std::fs::set_permissions(&file, Permissions::from_mode(0o600))?;
+            let log = File::create(path.join("supervisor.log"))?;
+            Command::new("/proc/self/exe")
+                // For `ps`.
+                .arg0("supervisord-rs")
+                .args(["run", "--trial"])
+                .arg(&file)
+                .env_remove("NOTIFY_SOCKET")
+                .env_remove("INVOCATION_ID")
+                .env_remove("LISTEN_FDS")
+                .env_remove("LISTEN_PID")
+                .env_remove("LISTEN_FDNAMES")
+                .env_remove("SUPERVISORD_RS_GUARDIAN")
+                // Ctrl-C reaches this process alone, which then ends the trial.
+                .process_group(0)
+                .stdin(Stdio::null())
+                .stdout(log.try_clone()?)
+                .stderr(log)
+                .spawn()
+        })?;
+        // From here on, dropping the bed removes it.
+        let _ = directory.keep();
+        let socket = Adaptation::runtime_dir(&path).join(SOCKET);
+        let client = Client::new(&socket).clone_with(Some(ANSWER));
+        Ok(Self { path, guardian, client })
+    }
+
+    /// Waits for a condition.
+    ///
+    /// # Errors
+    /// It does not come in time, or the supervisor has ended for good.
+    pub(super) fn wait<T>(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut condition: impl FnMut(&mut Self) -> Result<Option<T>, TrialError>,
+    ) -> Result<T, TrialError> {
+        let met = until(limit, PAUSE, || match condition(self).transpose() {
+            Some(met) => Some(met),
+            None => Some(Err(TrialError::Ended { status: self.ended()?, log: self.log() })),
+        });
+        met.unwrap_or_else(|| {
+            Err(TrialError::Timeout { what: what.to_owned(), limit, log: self.log() })
+        })
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.guardian.try_wait().ok()?
+    }
+
+    /// Incidents that a supervisor which has ended has recorded.
+    pub(super) fn recorded_incidents(&self) -> Vec<IncidentRecord> {
+        let file = Adaptation::state_dir(&self.path).join("incidents.jsonl");
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Stops everything in order, kills what does not stop in time, and returns what was left
+    /// behind.
+    ///
+    /// # Errors
+    /// The supervisor does not end.
+    pub(super) fn stop(&mut self) -> Result<Vec<String>, TrialError> {
+        let is_ended = |bed: &mut Self| until(STOP, PAUSE, || bed.ended());
+        // One that has ended, or hangs, does not answer.
+        let _ = self.client.shutdown(false);
+        if is_ended(self).is_none() {
+            let _ = self.client.shutdown(true);
+            if is_ended(self).is_none() {
+                let what = "the end of the supervisor".to_owned();
+                return Err(TrialError::Timeout { what, limit: STOP * 2, log: self.log() });
+            }
+        }
+        let processes = children();
+        let left = match processes.len() {
+            0 => None,
+            1 => Some("1 process".to_owned()),
+            count => Some(format!("{count} processes")),
+        };
+        Ok(left.into_iter().collect())
+    }
+
+    /// The last lines of the supervisor's own log.
+    fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.path.join("supervisor.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+
+    /// The last lines that a worker wrote.
+    pub(super) fn last_lines(&self, stdout: &str, count: usize) -> Vec<String> {
+        let bytes = std::fs::read(stdout).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(count)..].iter().map(|&line| line.to_owned()).collect()
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        // After an orderly end there is nothing to kill. Otherwise the guardian's death ends the
+        // supervisor, and workers that outlive that become children of this process.
+        interrupt::hold_if_interrupted();
+        if matches!(self.guardian.try_wait(), Ok(None)) {
+            let _ = self.guardian.kill();
+            let _ = self.guardian.wait();
+        }
+        interrupt::end(Some(&self.path));
+    }
+}

@@ -1,0 +1,102 @@
+//! `--expect thread=4,process=1`: how many workers a fault may cost in each isolation.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::scenario::Isolation;
+use super::trial::Trial;
+
+/// How many workers each fault costs in an isolation, the one that it strikes included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// Where.
+    pub isolation: Isolation,
+    /// How many.
+    pub lost: usize,
+}
+
+impl Expectation {
+    const FORM: &str = "write ISOLATION=COUNT, such as thread=4 or process=1: \
+                        COUNT workers are lost, the struck one included";
+}
+
+impl FromStr for Expectation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (isolation, lost) = text.split_once('=').ok_or_else(|| Self::FORM.to_owned())?;
+        let isolation = Isolation::by_name(isolation).ok_or_else(|| {
+            format!("`{isolation}` is no isolation: write thread, cell or process before `=`")
+        })?;
+        let lost = lost.parse().map_err(|_| format!("`{lost}` is no count: {}", Self::FORM))?;
+        Ok(Self { isolation, lost })
+    }
+}
+
+impl std::fmt::Display for Expectation {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}={}", self.isolation.name(), self.lost)
+    }
+}
+
+/// Whether these expectations can be met by trials in these isolations of `workers` workers.
+///
+/// # Errors
+/// One cannot: why, and what to write.
+pub fn check(
+    expectations: &[Expectation],
+    isolations: &[Isolation],
+    workers: usize,
+) -> Result<(), String> {
+    for (index, one) in expectations.iter().enumerate() {
+        let name = one.isolation.name();
+        if !isolations.contains(&one.isolation) {
+            let others: Vec<String> =
+                isolations.iter().map(|isolation| format!("{}=COUNT", isolation.name())).collect();
+            return Err(format!(
+                "`--expect {one}`: there is no trial in isolation {name}; write {}",
+                others.join(",")
+            ));
+        }
+        if one.lost > workers {
+            return Err(format!(
+                "`--expect {one}`: there are {workers} workers; write {name}=0 to {name}={workers}"
+            ));
+        }
+        if let Some(other) = expectations[..index]
+            .iter()
+            .find(|other| other.isolation == one.isolation && other.lost != one.lost)
+        {
+            return Err(format!("`--expect {other},{one}`: write one of the two"));
+        }
+    }
+    Ok(())
+}
+
+/// An expectation, and what was found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The fault.
+    pub fault: String,
+    /// Where.
+    pub isolation: Isolation,
+    /// How many workers were to be lost.
+    pub expected: usize,
+    /// Those that were.
+    pub lost: Vec<String>,
+    /// Whether that is as expected.
+    pub met: bool,
+}
+
+/// Compares a trial with what is expected of it.
+pub(super) fn judge(expectations: &[Expectation], trial: &Trial) -> Option<Verdict> {
+    let expected = expectations.iter().find(|one| one.isolation == trial.isolation)?.lost;
+    Some(Verdict {
+        fault: trial.fault.clone(),
+        isolation: trial.isolation,
+        expected,
+        lost: trial.lost.clone(),
+        met: trial.lost.len() == expected,
+    })
+}

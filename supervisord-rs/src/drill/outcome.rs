@@ -1,0 +1,139 @@
+//! What a trial shows: the view from outside, and whether the incident agrees with it.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use super::scenario::{Isolation, Scenario, Setting};
+use super::trial::{Trial, is_of, state};
+use crate::control::protocol::{IncidentRecord, StatusReport, WorkerStatus};
+
+/// What was seen of a trial.
+pub(super) struct Observed<'a> {
+    pub(super) before: &'a StatusReport,
+    /// `None`: the supervisor has ended.
+    pub(super) after: Option<StatusReport>,
+    /// Those since the fault, oldest first.
+    pub(super) incidents: Vec<IncidentRecord>,
+    /// How the supervisor ended, if it did for good.
+    pub(super) ended: Option<i32>,
+}
+
+/// What became of a worker that ran before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Survived,
+    Lost,
+    EndedWell,
+}
+
+/// An exit status as a shell has it.
+pub(super) fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+impl Observed<'_> {
+    /// The result. `left`: the processes that were left behind.
+    pub(super) fn conclude(
+        &self,
+        scenario: &Scenario,
+        setting: &Setting<'_>,
+        left: Vec<String>,
+    ) -> Trial {
+        let running: Vec<&WorkerStatus> =
+            self.before.workers.iter().filter(|worker| worker.phase == "running").collect();
+        let named = |fate: Fate| -> Vec<String> {
+            let those = running.iter().filter(|worker| self.fate(worker, scenario) == fate);
+            those.map(|worker| worker.name.clone()).collect()
+        };
+        let (lost, survived, ended_well) =
+            (named(Fate::Lost), named(Fate::Survived), named(Fate::EndedWell));
+        let supervisor_died = self
+            .after
+            .as_ref()
+            .is_some_and(|after| after.supervisor.pid != self.before.supervisor.pid);
+        let incident = self.incidents.iter().find(|one| is_of(one, scenario.worker(), 0));
+        let collateral = self.incidents.iter().flat_map(|one| &one.collateral);
+        let collateral = lost.iter().filter(|name| collateral.clone().any(|one| one == *name));
+        let is_contained = setting.contain || scenario.contains_panics();
+        let is_cell = setting.isolation == Isolation::Cell && scenario.file().is_some();
+        Trial {
+            fault: setting.fault.to_owned(),
+            isolation: setting.isolation,
+            cell: is_cell.then(|| scenario.cell().to_owned()),
+            on_panic: if is_contained { "contain" } else { "abort" }.to_owned(),
+            running: running
+                .iter()
+                .map(|worker| worker.name.clone())
+                .filter(|name| !ended_well.contains(name))
+                .collect(),
+            incident_agrees: self.agrees(&lost, &survived, supervisor_died, scenario),
+            collateral: collateral.cloned().collect(),
+            not_back: self.not_back(&lost),
+            lost,
+            survived,
+            ended_well,
+            supervisor_died,
+            supervisor_ended: self.ended,
+            seen_after_us: incident.and_then(|incident| incident.detected_us),
+            back_after_us: incident.and_then(|incident| incident.recovered_us),
+            work_lost: incident.map_or(0, |incident| incident.work.in_flight_lost),
+            leftovers: self.threads().into_iter().chain(left).collect(),
+            sentence: incident
+                .map_or_else(|| "no incident".to_owned(), |incident| incident.sentence.clone()),
+        }
+    }
+
+    fn fate(&self, past: &WorkerStatus, scenario: &Scenario) -> Fate {
+        let Some(now) = self.now(&past.name) else { return Fate::Lost };
+        if now.generation == past.generation && now.pid == past.pid {
+            return Fate::Survived;
+        }
+        let is_failure = self.incidents.iter().any(|one| one.lost.contains(&past.name));
+        let is_bystander = past.name != scenario.worker();
+        if is_bystander && !is_failure && now.ok { Fate::EndedWell } else { Fate::Lost }
+    }
+
+    fn now(&self, name: &str) -> Option<&WorkerStatus> {
+        self.after.as_ref()?.workers.iter().find(|worker| worker.name == *name)
+    }
+
+    /// A bystander that died of the loss, such as a client of the victim, has an incident of its
+    /// own, and counts as lost too.
+    fn agrees(
+        &self,
+        lost: &[String],
+        survived: &[String],
+        supervisor_died: bool,
+        scenario: &Scenario,
+    ) -> bool {
+        let Some(first) = self.incidents.iter().find(|one| is_of(one, scenario.worker(), 0)) else {
+            // Nothing was noticed, or the victim ended well.
+            return self.ended.is_none()
+                && !supervisor_died
+                && lost.iter().all(|name| name == scenario.worker());
+        };
+        if self.ended.is_some() {
+            return true;
+        }
+        let is_told = |name: &String| self.incidents.iter().any(|one| one.lost.contains(name));
+        let told = self.incidents.iter().flat_map(|one| &one.lost);
+        lost.iter().all(is_told)
+            && told.clone().all(|name| lost.contains(name))
+            && survived.iter().all(|name| first.survived.contains(name))
+            && self.incidents.iter().any(|one| one.supervisor_died) == supervisor_died
+    }
+
+    fn not_back(&self, lost: &[String]) -> Vec<String> {
+        let down = lost.iter().filter_map(|name| self.now(name));
+        let down = down.filter(|worker| worker.phase != "running");
+        down.map(|worker| format!("{} ({})", worker.name, state(worker))).collect()
+    }
+
+    fn threads(&self) -> Option<String> {
+        match self.after.as_ref()?.supervisor.abandoned_threads {
+            0 => None,
+            1 => Some("1 thread".to_owned()),
+            count => Some(format!("{count} threads")),
+        }
+    }
+}
