@@ -53,7 +53,7 @@ fn the_table_has_a_row_for_each_trial_and_a_conclusion() {
         .expect("it runs");
     let table = text(&output.stdout);
     assert!(
-        table.contains("| hang ") && table.contains("1 of 4: b") && table.contains("alive"),
+        table.contains("| hang ") && table.contains("| b ") && table.contains("alive"),
         "{table}"
     );
     assert!(table.contains("\nA hang in b as a process took b alone.\n"), "{table}");
@@ -86,7 +86,7 @@ fn faults_without_an_ending_are_measured_and_end() {
         .output()
         .expect("it runs");
     let table = text(&output.stdout);
-    assert!(table.contains("| leak ") && table.contains("0 of 4 "), "{table}");
+    assert!(table.contains("| leak ") && table.contains("| -    | alive"), "{table}");
     assert!(table.contains("\nA leak in b as a process took no worker.\n"), "{table}");
 }
 

@@ -204,11 +204,8 @@ workers:
   c: { command: [sleep, 1d], ready: { after: 10ms }, instances: 2 }
   d: { worker: ticker, autostart: false, restart: never }
 ";
-    let output = compare(
-        &bed,
-        group,
-        &["--worker", "a", "--fault", "abort", "--isolation", "process"],
-    );
+    let output =
+        compare(&bed, group, &["--worker", "a", "--fault", "abort", "--isolation", "process"]);
     golden("compare/group.txt", &masked(&output));
     let output = compare(&bed, group, &["--worker", "d", "--fault", "exit:3"]);
     golden("compare/not_back.txt", &masked(&output));
@@ -245,7 +242,8 @@ fn a_file_that_cannot_be_compared_is_refused_before_anything_runs() {
         "version: 1\nworkers:\n  a: {{ command: [sleep, 1d], ready: {{ tcp: \"{taken}\" }} }}\n"
     );
     let numbered = "version: 1\nworkers:\n  a: { command: [sleep, 1d], instances: 2, sockets: [\"127.0.0.1:1810${instance}\"] }\n";
-    let passed = "version: 1\nworkers:\n  a: { command: [sleep, 1d], secrets: { TOKEN: \"fd:5\" } }\n";
+    let passed =
+        "version: 1\nworkers:\n  a: { command: [sleep, 1d], secrets: { TOKEN: \"fd:5\" } }\n";
     let valid = "version: 1\nworkers:\n  a: { command: [sleep, 1d] }\n";
     for (yaml, worker, code, words) in [
         (invalid, "a", 78, "did you mean `command`?"),

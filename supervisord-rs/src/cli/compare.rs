@@ -85,8 +85,7 @@ fn plan(options: Options, place: &Place, registry: &Registry) -> Result<Plan, Ex
             "`--expect {one}` cannot be met by {worker}: {reason}; write {possible}"
         )));
     }
-    expectation::check(&options.expect, &isolations, scenario.size())
-        .map_err(|why| usage(&why))?;
+    expectation::check(&options.expect, &isolations, scenario.size()).map_err(|why| usage(&why))?;
     scenario.check_addresses(registry).map_err(|error| of_scenario(&error))?;
     Ok(Plan {
         scenario,
@@ -146,9 +145,8 @@ fn faults(asked: Vec<String>, scenario: &Scenario) -> Result<Vec<String>, Exit> 
 
 /// Why one of these is no fault there.
 fn order(isolation: Isolation, faults: &[String]) -> Option<String> {
-    let is_order = |fault: &&String| {
-        fault.parse::<Injection>().is_ok_and(|fault| fault.fault.is_order())
-    };
+    let is_order =
+        |fault: &&String| fault.parse::<Injection>().is_ok_and(|fault| fault.fault.is_order());
     let fault = faults.iter().find(is_order).filter(|_| isolation == Isolation::Thread)?;
     Some(format!("{fault} to the supervisor's process is an order to stop everything"))
 }

@@ -109,12 +109,7 @@ struct Entry {
     count: Option<u32>,
 }
 
-fn entries(
-    top: &Section<'_>,
-    source: &Source,
-    scale: &Scale,
-    problems: &Problems,
-) -> Vec<Entry> {
+fn entries(top: &Section<'_>, source: &Source, scale: &Scale, problems: &Problems) -> Vec<Entry> {
     let defaults = top.get("defaults").filter(|cursor| !cursor.node.is_null());
     if let Some(defaults) = &defaults {
         worker::check_defaults(defaults);

@@ -35,7 +35,9 @@ pub(super) fn private(settings: &Settings, directory: &Path) -> io::Result<Vec<P
                     private: SocketAddr::new(address.ip(), port).to_string(),
                     mentions: hosts(address.ip())
                         .into_iter()
-                        .map(|host| (format!("{host}:{}", address.port()), format!("{host}:{port}")))
+                        .map(|host| {
+                            (format!("{host}:{}", address.port()), format!("{host}:{port}"))
+                        })
                         .collect(),
                 }
             }

@@ -2,8 +2,8 @@
 //! processes and removes the directory.
 
 use std::fs::{File, Permissions};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -49,10 +49,10 @@ impl Bed {
         let guardian = interrupt::begin(&path, || {
             let source = scenario.source(setting, &path)?;
             let file = path.join("configuration.json");
-            let content = serde_json::to_vec(&source)?;
-            std::fs::write(&file, content)?;
             // It may contain secrets.
-            std::fs::set_permissions(&file, Permissions::from_mode(0o600))?;
+            let mut options = File::options();
+            let mut content = options.write(true).create_new(true).mode(0o600).open(&file)?;
+            content.write_all(&serde_json::to_vec(&source)?)?;
             let log = File::create(path.join("supervisor.log"))?;
             Command::new("/proc/self/exe")
                 // For `ps`.

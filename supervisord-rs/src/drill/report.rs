@@ -15,9 +15,8 @@ const NAMED: usize = 8;
 #[must_use]
 pub(super) fn describe(scenario: &Scenario, setting: &Setting<'_>) -> String {
     let contained = if setting.contain { ", contained" } else { "" };
-    let whole = scenario
-        .file()
-        .map_or_else(|| "a b c d".to_owned(), |file| file.display().to_string());
+    let whole =
+        scenario.file().map_or_else(|| "a b c d".to_owned(), |file| file.display().to_string());
     let (fault, worker, isolation) = (setting.fault, scenario.worker(), setting.isolation.name());
     format!("{fault} in {worker} of {whole}, isolation {isolation}{contained}")
 }

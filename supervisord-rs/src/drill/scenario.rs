@@ -127,8 +127,7 @@ impl Scenario {
     /// See [`ScenarioError`].
     pub fn of_file(file: &Path, worker: &str, registry: &Registry) -> Result<Self, ScenarioError> {
         let source = Source::read(file).map_err(ScenarioError::Invalid)?;
-        let settings =
-            source.settings(registry, &Scale::new()).map_err(ScenarioError::Invalid)?;
+        let settings = source.settings(registry, &Scale::new()).map_err(ScenarioError::Invalid)?;
         let is_it = |launch: &Launch| launch.name == worker || launch.base == worker;
         let Some(victim) = settings.launches.iter().position(is_it) else {
             let known: Vec<&str> =
@@ -254,8 +253,7 @@ impl Scenario {
             .map_err(|error| {
                 ScenarioError::Refused(format!("cannot choose addresses for a trial: {error}"))
             })?;
-        let adapted =
-            private.settings(registry, &Scale::new()).map_err(ScenarioError::Invalid)?;
+        let adapted = private.settings(registry, &Scale::new()).map_err(ScenarioError::Invalid)?;
         addresses::check(&self.settings, &adapted).map_err(ScenarioError::Refused)
     }
 

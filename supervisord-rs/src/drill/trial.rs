@@ -134,7 +134,8 @@ pub fn run(scenario: &Scenario, setting: Setting<'_>) -> Result<Trial, TrialErro
     };
     let known = bed.client.incidents_and_open(1000).ok();
     let known = known.and_then(|known| known.iter().map(|one| one.id).max()).unwrap_or(0);
-    let mut observed = Observed { before: &before, after: None, incidents: Vec::new(), ended: None };
+    let mut observed =
+        Observed { before: &before, after: None, incidents: Vec::new(), ended: None };
     match strike(&mut bed, scenario, &setting, victim, known)
         .and_then(|()| all_settled(&mut bed, scenario, &before))
     {
@@ -170,9 +171,8 @@ fn all_up(bed: &mut Bed, scenario: &Scenario) -> Result<StatusReport, TrialError
                 return Ok(None);
             }
         }
-        let is_steady = |worker: &WorkerStatus| {
-            !scenario.is_steady() || worker.progress.unwrap_or(0) > 0
-        };
+        let is_steady =
+            |worker: &WorkerStatus| !scenario.is_steady() || worker.progress.unwrap_or(0) > 0;
         let is_up = |worker: &WorkerStatus| match worker.phase.as_str() {
             "running" => is_steady(worker),
             "idle" => !worker.wanted,
@@ -249,8 +249,8 @@ pub(super) fn is_of(incident: &IncidentRecord, victim: &str, known: u64) -> bool
 
 /// Whether it has ended since, and that was no failure.
 fn has_ended_well(before: &WorkerStatus, now: &WorkerStatus) -> bool {
-    let is_live = ["launching", "starting", "running", "stopping", "killing"]
-        .contains(&now.phase.as_str());
+    let is_live =
+        ["launching", "starting", "running", "stopping", "killing"].contains(&now.phase.as_str());
     (now.generation > before.generation || !is_live) && now.last_incident == before.last_incident
 }
 
