@@ -10,6 +10,7 @@ mod control_api;
 mod diagnostics;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod links;
 mod messages;
 mod places;
 mod printing;

@@ -21,6 +21,8 @@ fn what_the_supervisor_refuses_ends_with_4_and_changes_nothing() {
     supervisor.wait_phase("api.2", "running");
     refusal(&bed, &["inject", "down", "signal-kill"], 4, "down is not running: start it first");
     refusal(&bed, &["reexec", "--binary", "/bin/true"], 4, "nothing has changed");
+    let missing = "cannot execute /no/such: No such file or directory: correct its path\n";
+    refusal(&bed, &["reexec", "--binary", "/no/such"], 4, missing);
     refusal(&bed, &["scale", "api.1", "3"], 4, "`supervisord-rs scale api 3` makes it 3 of them");
     refusal(&bed, &["inject", "api", "signal-kill"], 5, "name one of them, such as api.1");
 
