@@ -90,8 +90,9 @@ pub(super) fn inject(options: &Options, client: &Client) -> Exit {
         }
         None => {
             eprintln!(
-                "supervisord-rs: {} was ordered, and no incident came of it within {:?} (see `incidents`)",
-                options.fault, options.timeout
+                "supervisord-rs: {} was ordered, and no incident came of it within {} (see `incidents`)",
+                options.fault,
+                humantime::format_duration(options.timeout)
             );
             return Exit::Failed;
         }

@@ -58,7 +58,9 @@ fn wait(options: &Options, wanted: &str, client: &Client) -> Exit {
     let why = match outcome {
         _ if shown == Exit::RefusedOrUnknown => return shown,
         phase::Outcome::Reached => return Exit::Done,
-        phase::Outcome::TimedOut => format!("not all are {wanted} after {limit:?}"),
+        phase::Outcome::TimedOut => {
+            format!("not all are {wanted} after {}", humantime::format_duration(limit))
+        }
         phase::Outcome::InVain => format!("not all will be {wanted} by themselves"),
     };
     eprintln!("supervisord-rs: {why}");

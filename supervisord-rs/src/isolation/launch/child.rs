@@ -247,7 +247,8 @@ unsafe fn write_pid(place: *mut u8) {
 }
 
 /// Tries each candidate as execvp(3) does: a missing one is passed over, one without permission is
-/// remembered.
+/// remembered. Unlike there, a directory of `PATH` that may not be searched is passed over too: it
+/// does not make a program that is missing everywhere one that is there.
 fn execute(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     orders.attempt.enter(LaunchStage::Exec);
     // SAFETY: see `prepare`.
@@ -261,11 +262,19 @@ fn execute(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
         unsafe { libc::execve(candidate.as_ptr(), orders.argv, orders.environment) };
         match Errno::last() {
             Errno::ENOENT | Errno::ENOTDIR => {}
-            Errno::EACCES => worst = Errno::EACCES,
+            Errno::EACCES if orders.candidates.len() == 1 || is_there(candidate) => {
+                worst = Errno::EACCES;
+            }
+            Errno::EACCES => {}
             other => return Err(failure(LaunchStage::Exec, other)),
         }
     }
     Err(failure(LaunchStage::Exec, worst))
+}
+
+fn is_there(path: &CStr) -> bool {
+    // SAFETY: access(2) is async-signal-safe and reads a string that ends with a null character.
+    unsafe { libc::access(path.as_ptr(), libc::F_OK) == 0 }
 }
 
 fn check(stage: LaunchStage, result: c_int) -> Result<(), LaunchFailure> {
