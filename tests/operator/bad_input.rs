@@ -268,6 +268,28 @@ fn a_missing_executable_is_an_incident_that_says_what_to_do_and_disturbs_no_othe
 }
 
 #[test]
+fn a_directory_of_path_that_may_not_be_searched_is_not_taken_for_a_program() {
+    let bed = Bed::new();
+    let locked = bed.path("locked");
+    std::fs::create_dir(&locked).expect("a directory");
+    let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(&locked, mode(0o000)).expect("ours");
+    // No mode keeps root out.
+    let user = if crate::harness::is_root() { ", user: nobody" } else { "" };
+    let yaml = format!(
+        "version: 1\nworkers:\n  bad: {{ command: [no-such-program-anywhere], restart: never, \
+         env: {{ PATH: '{}:/usr/bin:/bin' }}{user} }}\n",
+        locked.display()
+    );
+    let supervisor = bed.start(&yaml);
+    let ending = supervisor.wait_phase("bad", "finished").ending.expect("it has ended");
+    assert_eq!((ending.errno.as_deref(), ending.exit_code), (Some("ENOENT"), Some(127)));
+    assert!(ending.message.is_some_and(|message| message.contains("install it")));
+    supervisor.stop();
+    std::fs::set_permissions(&locked, mode(0o700)).expect("ours");
+}
+
+#[test]
 fn a_directory_that_cannot_be_made_is_reported() {
     let bed = Bed::new();
     let file = bed.write("one.yaml", ONE);
