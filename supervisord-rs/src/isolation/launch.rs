@@ -27,6 +27,7 @@ mod attempt;
 pub(super) mod binding;
 mod birth;
 mod child;
+mod clone3;
 mod dumpable;
 mod own_limits;
 pub(super) mod reading;

@@ -1,5 +1,8 @@
 //! A failed step in words, and what to do about it.
 
+use std::borrow::Cow;
+use std::path::Path;
+
 use nix::errno::Errno;
 use supervision::{LaunchFailure, LaunchStage};
 
@@ -9,63 +12,89 @@ use super::rights;
 /// the file, socket or account that the failed step was about.
 #[must_use]
 pub fn advice(failure: LaunchFailure, subject: &str) -> String {
-    let errno = Errno::from_raw(failure.errno);
-    let what = match failure.stage {
-        // How it ended, and what to do.
-        LaunchStage::StartBefore { .. } => return subject.to_owned(),
-        LaunchStage::Board => "cannot create its board (memfd)".to_owned(),
-        LaunchStage::Pipes => "cannot create the pipes that capture its output".to_owned(),
-        LaunchStage::Clone => "cannot create a process".to_owned(),
-        LaunchStage::Thread => "cannot create a thread".to_owned(),
-        LaunchStage::Socket => format!("cannot open its socket {subject}"),
-        LaunchStage::EnvFile => format!("cannot read its env_file {subject}"),
-        LaunchStage::Secret => format!("cannot read the secret {subject}"),
-        // With a path: the cgroup itself could not be made, for a reason that stands there.
-        LaunchStage::Cgroup if subject.starts_with("/") && subject.contains(": ") => {
-            return format!("cannot make its cgroup {subject}");
-        }
-        LaunchStage::Cgroup => "cannot create it in its cgroup".to_owned(),
-        // The reason of a refusal, and what to do.
-        LaunchStage::CgroupLimits => return format!("cannot enforce its limits: {subject}"),
-        LaunchStage::Session => {
-            "cannot create a session or process group (setsid, setpgid)".to_owned()
-        }
-        LaunchStage::ParentDeathSignal => "cannot tie its life to the supervisor's".to_owned(),
-        LaunchStage::Directory => "cannot enter its working directory".to_owned(),
-        LaunchStage::Descriptors => "cannot hand over its file descriptors".to_owned(),
-        LaunchStage::Limits => "cannot set its resource limits (setrlimit)".to_owned(),
-        LaunchStage::Nice => "cannot set its priority (setpriority)".to_owned(),
-        LaunchStage::IoPriority => "cannot set its I/O priority (ioprio_set)".to_owned(),
-        LaunchStage::OomScore => "cannot set its OOM score (oom_score_adj)".to_owned(),
-        LaunchStage::Affinity => "cannot choose its processors (sched_setaffinity)".to_owned(),
-        LaunchStage::Group => "cannot change its groups (setgroups, setgid)".to_owned(),
-        LaunchStage::User => "cannot change its user (setuid)".to_owned(),
-        LaunchStage::Exec => format!("cannot execute {subject}"),
-        LaunchStage::Cell => "cannot hand the launch order to its cell".to_owned(),
-        LaunchStage::Registration => {
-            return format!("{subject} refused to start this worker: see its message");
-        }
+    let (stage, errno) = (failure.stage, Errno::from_raw(failure.errno));
+    let what = match step(stage, subject) {
+        Step::Named(what) => what,
+        Step::Explained(sentence) => return sentence,
     };
-    match (failure.stage, errno) {
+    match (stage, errno) {
         (LaunchStage::User, Errno::ENOENT) => {
-            return format!("there is no user `{subject}`: add it, or correct `user:`");
+            format!("there is no user `{subject}`: add it, or correct `user:`")
         }
         (LaunchStage::Group, Errno::ENOENT) => {
-            return format!("there is no group `{subject}`: add it, or correct `group:`");
+            format!("there is no group `{subject}`: add it, or correct `group:`")
         }
-        _ => {}
+        (LaunchStage::Clone, Errno::ETIMEDOUT) => {
+            format!("{what}: launches that hang are in the way")
+        }
+        (_, Errno::ETIMEDOUT) => format!("{what}: it hangs; does its file system answer?"),
+        _ => {
+            let hint = rights::lacking(stage, errno);
+            let hint = hint.unwrap_or_else(|| remedy(stage, errno, subject).to_owned());
+            format!("{what}: {}{hint}", errno.desc())
+        }
     }
-    if errno == Errno::ETIMEDOUT {
-        return match failure.stage {
-            LaunchStage::Clone => format!("{what}: launches that hang are in the way"),
-            _ => format!("{what}: it hangs; does its file system answer?"),
-        };
-    }
-    if let Some(hint) = rights::lacking(failure.stage, errno) {
-        return format!("{what}: {}{hint}", errno.desc());
-    }
-    let hint = match (failure.stage, errno) {
-        (LaunchStage::Exec, Errno::ENOENT) if std::path::Path::new(subject).exists() => {
+}
+
+/// A step that failed.
+enum Step {
+    /// What could not be done: the error's name and a remedy belong behind it.
+    Named(Cow<'static, str>),
+    /// With the reason, which the subject has.
+    Explained(String),
+}
+
+fn step(stage: LaunchStage, subject: &str) -> Step {
+    let named = match stage {
+        // How it ended, and what to do.
+        LaunchStage::StartBefore { .. } => return Step::Explained(subject.to_owned()),
+        // With a path: the cgroup itself could not be made, for a reason that stands there.
+        LaunchStage::Cgroup if subject.starts_with('/') && subject.contains(": ") => {
+            return Step::Explained(format!("cannot make its cgroup {subject}"));
+        }
+        // The reason of a refusal, and what to do.
+        LaunchStage::CgroupLimits => {
+            return Step::Explained(format!("cannot enforce its limits: {subject}"));
+        }
+        LaunchStage::Registration => {
+            let sentence = format!("{subject} refused to start this worker: see its message");
+            return Step::Explained(sentence);
+        }
+        LaunchStage::Socket => {
+            return Step::Named(format!("cannot open its socket {subject}").into());
+        }
+        LaunchStage::EnvFile => {
+            return Step::Named(format!("cannot read its env_file {subject}").into());
+        }
+        LaunchStage::Secret => {
+            return Step::Named(format!("cannot read the secret {subject}").into());
+        }
+        LaunchStage::Exec => return Step::Named(format!("cannot execute {subject}").into()),
+        LaunchStage::Board => "cannot create its board (memfd)",
+        LaunchStage::Pipes => "cannot create the pipes that capture its output",
+        LaunchStage::Clone => "cannot create a process",
+        LaunchStage::Thread => "cannot create a thread",
+        LaunchStage::Cgroup => "cannot create it in its cgroup",
+        LaunchStage::Session => "cannot create a session or process group (setsid, setpgid)",
+        LaunchStage::ParentDeathSignal => "cannot tie its life to the supervisor's",
+        LaunchStage::Directory => "cannot enter its working directory",
+        LaunchStage::Descriptors => "cannot hand over its file descriptors",
+        LaunchStage::Limits => "cannot set its resource limits (setrlimit)",
+        LaunchStage::Nice => "cannot set its priority (setpriority)",
+        LaunchStage::IoPriority => "cannot set its I/O priority (ioprio_set)",
+        LaunchStage::OomScore => "cannot set its OOM score (oom_score_adj)",
+        LaunchStage::Affinity => "cannot choose its processors (sched_setaffinity)",
+        LaunchStage::Group => "cannot change its groups (setgroups, setgid)",
+        LaunchStage::User => "cannot change its user (setuid)",
+        LaunchStage::Cell => "cannot hand the launch order to its cell",
+    };
+    Step::Named(named.into())
+}
+
+/// What to do about it; empty where the error's name has to do.
+fn remedy(stage: LaunchStage, errno: Errno, subject: &str) -> &'static str {
+    match (stage, errno) {
+        (LaunchStage::Exec, Errno::ENOENT) if Path::new(subject).exists() => {
             ": it is there; the interpreter (`#!`) or the loader that it names is not"
         }
         (LaunchStage::Exec, Errno::ENOENT) if subject.contains('/') => ": correct its path",
@@ -102,7 +131,8 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
             ": this user namespace does not know the number (user_namespaces(7))"
         }
         (LaunchStage::Group, Errno::EPERM) => {
-            ": this user namespace allows no other groups (`deny` in /proc/PID/setgroups, user_namespaces(7))"
+            ": this user namespace allows no other groups (`deny` in /proc/PID/setgroups, \
+             user_namespaces(7))"
         }
         (LaunchStage::Affinity, Errno::EINVAL) => ": none of these processors is there",
         (_, Errno::EMFILE | Errno::ENFILE) => {
@@ -113,8 +143,7 @@ pub fn advice(failure: LaunchFailure, subject: &str) -> String {
         }
         (_, Errno::ENOMEM) => ": the machine or the cgroup is out of memory",
         _ => "",
-    };
-    format!("{what}: {}{hint}", errno.desc())
+    }
 }
 
 /// The exit status that a shell would give: 127 for what is not there, 126 for what cannot be

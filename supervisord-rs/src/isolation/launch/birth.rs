@@ -1,4 +1,4 @@
-//! The system call that makes the child, by architecture.
+//! The birth of the child: in its cgroup where the kernel can do that, else plainly.
 #![expect(unsafe_code, reason = "neither clone(2) nor clone3(2) has a safe form")]
 
 use std::ffi::{c_int, c_void};
@@ -10,6 +10,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use supervision::{LaunchFailure, LaunchStage};
 
 use super::child::{Orders, child};
+use super::clone3::{Arguments, CLONE_INTO_CGROUP, clone3};
 use super::{Attempt, failure};
 
 /// Stack of the child until its `execve`; it makes some dozen system calls and calls nothing deep.
@@ -18,7 +19,7 @@ const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
 
 /// What the child runs. It makes async-signal-safe calls only, allocates nothing, and never
 /// returns.
-type Child = extern "C" fn(*mut c_void) -> c_int;
+pub(super) type Child = extern "C" fn(*mut c_void) -> c_int;
 
 /// Makes the child and waits until it has executed or exited. It is born in `cgroup`, where the
 /// kernel can do that; else it moves there itself.
@@ -26,32 +27,39 @@ pub(super) fn give(
     orders: &mut Orders<'_>,
     cgroup: Option<&OwnedFd>,
 ) -> Result<(i32, OwnedFd), LaunchFailure> {
-    let clone = |errno| failure(LaunchStage::Clone, errno);
-    unsignalled(|| match cgroup.map(|cgroup| into_cgroup(orders, cgroup)) {
-        Some(Ok(born)) => Ok(born),
+    unsignalled(|| match cgroup {
+        Some(cgroup) => in_cgroup(orders, cgroup),
+        None => moving(orders),
+    })
+    .map_err(|errno| failure(LaunchStage::Clone, errno))?
+}
+
+fn in_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> Result<(i32, OwnedFd), LaunchFailure> {
+    match into_cgroup(orders, cgroup) {
+        Ok(born) => Ok(born),
         // A sandbox that knows no clone3 (ENOSYS, EPERM), or an old kernel (E2BIG, EINVAL): it has
         // to move itself.
-        Some(Err(Errno::ENOSYS | Errno::EPERM | Errno::E2BIG | Errno::EINVAL)) => {
-            match cgroup.map(procs_of).transpose() {
-                Ok(procs) => {
-                    orders.cgroup_procs = procs.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-                    plain(child, ptr::from_mut(orders).cast(), orders.attempt).map_err(clone)
-                }
-                Err(errno) => Err(failure(LaunchStage::Cgroup, errno)),
-            }
+        Err(Errno::ENOSYS | Errno::EPERM | Errno::E2BIG | Errno::EINVAL) => {
+            let procs = procs_of(cgroup).map_err(|errno| failure(LaunchStage::Cgroup, errno))?;
+            orders.cgroup_procs = procs.as_raw_fd();
+            moving(orders)
         }
         // What clone3(2) says of the cgroup itself.
-        Some(Err(
+        Err(
             errno @ (Errno::EBUSY
             | Errno::EOPNOTSUPP
             | Errno::EACCES
             | Errno::ENODEV
             | Errno::EBADF),
-        )) => Err(failure(LaunchStage::Cgroup, errno)),
-        Some(Err(errno)) => Err(clone(errno)),
-        None => plain(child, ptr::from_mut(orders).cast(), orders.attempt).map_err(clone),
-    })
-    .map_err(clone)?
+        ) => Err(failure(LaunchStage::Cgroup, errno)),
+        Err(errno) => Err(failure(LaunchStage::Clone, errno)),
+    }
+}
+
+/// A child that moves to its cgroup itself, if it is to be in one.
+fn moving(orders: &mut Orders<'_>) -> Result<(i32, OwnedFd), LaunchFailure> {
+    plain(child, ptr::from_mut(orders).cast(), orders.attempt)
+        .map_err(|errno| failure(LaunchStage::Clone, errno))
 }
 
 /// Makes a child that executes nothing, and waits until it has exited.
@@ -103,27 +111,8 @@ fn plain(function: Child, argument: *mut c_void, attempt: &Attempt) -> nix::Resu
     Ok((pid, unsafe { OwnedFd::from_raw_fd(*attempt.pidfd()) }))
 }
 
-/// With clone3(2), which the C library does not wrap, and which alone can name a cgroup.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+/// With clone3(2), which alone can name a cgroup.
 fn into_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> nix::Result<(i32, OwnedFd)> {
-    /// `struct clone_args` of linux/sched.h, as of Linux 5.7.
-    #[repr(C, align(8))]
-    #[derive(Default)]
-    struct Arguments {
-        flags: u64,
-        pidfd: u64,
-        child_tid: u64,
-        parent_tid: u64,
-        exit_signal: u64,
-        stack: u64,
-        stack_size: u64,
-        tls: u64,
-        set_tid: u64,
-        set_tid_size: u64,
-        cgroup: u64,
-    }
-    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-
     let mut stack = vec![0_u128; STACK_SIZE / size_of::<u128>()];
     let arguments = Arguments {
         flags: u64::from(FLAGS.unsigned_abs()) | CLONE_INTO_CGROUP,
@@ -134,59 +123,11 @@ fn into_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> nix::Result<(i32, O
         cgroup: u64::from(cgroup.as_raw_fd().unsigned_abs()),
         ..Arguments::default()
     };
-    let result: isize;
-    // SAFETY: needed because a child on a stack of its own cannot return from a function that was
-    // called on ours: it calls `child` right here, which never returns. To the compiler this block
-    // runs once, in the parent. What `plain` says of memory holds; registers that the
-    // kernel changes are declared, those that carry the child's function and argument survive the
-    // system call in the child as well.
-    unsafe {
-        #[cfg(target_arch = "x86_64")]
-        std::arch::asm!(
-            "syscall",
-            "test rax, rax",
-            "jnz 2f",
-            "xor ebp, ebp",
-            "mov rdi, r12",
-            "call r13",
-            "ud2",
-            "2:",
-            inlateout("rax") libc::SYS_clone3 as isize => result,
-            in("rdi") &raw const arguments,
-            in("rsi") size_of::<Arguments>(),
-            in("r12") ptr::from_mut(orders),
-            in("r13") child as Child,
-            lateout("rcx") _,
-            lateout("r11") _,
-        );
-        #[cfg(target_arch = "aarch64")]
-        std::arch::asm!(
-            "svc #0",
-            "cbnz x0, 2f",
-            "mov x29, xzr",
-            "mov x0, x20",
-            "blr x21",
-            "brk #1",
-            "2:",
-            inlateout("x0") &raw const arguments as isize => result,
-            in("x1") size_of::<Arguments>(),
-            in("x8") libc::SYS_clone3,
-            in("x20") ptr::from_mut(orders),
-            in("x21") child as Child,
-        );
-    }
-    if result < 0 {
-        return Err(Errno::from_raw(i32::try_from(-result).unwrap_or(libc::EINVAL)));
-    }
+    // SAFETY: what `plain` says of memory holds here too: FLAGS has CLONE_VFORK, and `stack` and
+    // `orders` outlive the call.
+    let pid = unsafe { clone3(&arguments, child, ptr::from_mut(orders).cast()) }?;
     drop(stack);
     // SAFETY: clone3 succeeded, so the kernel stored a new descriptor there, which nothing else
     // owns.
-    Ok((i32::try_from(result).unwrap_or(-1), unsafe {
-        OwnedFd::from_raw_fd(*orders.attempt.pidfd())
-    }))
-}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn into_cgroup(_orders: &mut Orders<'_>, _cgroup: &OwnedFd) -> nix::Result<(i32, OwnedFd)> {
-    Err(Errno::ENOSYS)
+    Ok((pid, unsafe { OwnedFd::from_raw_fd(*orders.attempt.pidfd()) }))
 }

@@ -75,19 +75,44 @@ pub(super) extern "C" fn child(orders: *mut c_void) -> c_int {
 
 /// In the order of [`LaunchStage`]: what needs our rights comes before they are given up.
 fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
-    // SAFETY: needed because this runs between clone and exec, where only bare system calls are
-    // allowed; each of these is listed in signal-safety(7) or is a bare system call. All pointers
-    // are valid for the calls (see `Orders`).
+    reset_signals();
+    take_place(orders)?;
+    limit(orders)?;
+    schedule(orders)?;
+    become_user(orders.credentials)?;
+    tie(orders)?;
+    // Before the steps that may hang: a child that hangs then blocks nothing else.
+    pass_descriptors(orders)?;
+    enter_directory(orders)?;
+    if !orders.listen_pid.is_null() {
+        // SAFETY: behind the name there is room for ten digits and a NUL (see `Orders`).
+        unsafe { write_pid(orders.listen_pid.add(b"LISTEN_PID=".len())) };
+    }
+    // SAFETY: sigprocmask is listed in signal-safety(7), and reads a mask that outlives the call.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const orders.held, ptr::null_mut()) };
+    Ok(())
+}
+
+/// Every signal has its default action: the parent may have ignored some.
+fn reset_signals() {
+    // The kernel's own structure, all zero: the default action, no flags, no mask. The C library
+    // would refuse the two signals that it reserves.
+    let default = [0_u64; 4];
+    for signal in 1..=64 {
+        // Fails for KILL and STOP, which need nothing.
+        let none: *mut c_void = ptr::null_mut();
+        // SAFETY: a bare system call, which reads `default` and writes nothing.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, size_of::<u64>())
+        };
+    }
+}
+
+/// Its cgroup, where it was not born there; its session or process group; its umask.
+fn take_place(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
+    // SAFETY: write, setsid, setpgid and umask are listed in signal-safety(7); the text is a
+    // literal.
     unsafe {
-        // The kernel's own structure, all zero: the default action, no flags, no mask. The C
-        // library would refuse the two signals that it reserves, and the parent may have ignored
-        // them.
-        let default = [0_u64; 4];
-        for signal in 1..=64 {
-            // Fails for KILL and STOP, which need nothing.
-            let none: *mut c_void = ptr::null_mut();
-            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, size_of::<u64>());
-        }
         if orders.cgroup_procs >= 0 {
             let written = libc::write(orders.cgroup_procs, c"0".as_ptr().cast(), 1);
             check(LaunchStage::Cgroup, if written == 1 { 0 } else { -1 })?;
@@ -99,7 +124,15 @@ fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
         if let Some(mask) = orders.umask {
             libc::umask(mask);
         }
-        limit(orders)?;
+    }
+    Ok(())
+}
+
+/// What it gets of the machine, and when the kernel ends it first.
+fn schedule(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
+    // SAFETY: open, write and close are listed in signal-safety(7); the C library's setpriority and
+    // sched_setaffinity are the system calls alone. All pointers outlive their calls.
+    unsafe {
         if let Some(nice) = orders.nice {
             check(LaunchStage::Nice, libc::setpriority(libc::PRIO_PROCESS, 0, nice))?;
         }
@@ -122,42 +155,55 @@ fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
                 libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), cpus),
             )?;
         }
-        become_user(orders.credentials)?;
-        // After the change of user, which clears it. Until it executes it ends with us, whatever
-        // comes after; one that is wanted without us finds the signal when it can take it.
-        let first = if orders.is_to_outlive { orders.parent_death_signal } else { libc::SIGKILL };
-        check(LaunchStage::ParentDeathSignal, libc::prctl(libc::PR_SET_PDEATHSIG, first))?;
-        is_wanted(orders)?;
-        let mut next = 0;
-        for &(source, target) in orders.descriptors {
-            close(next, target - 1);
-            check(LaunchStage::Descriptors, libc::dup2(source, target))?;
-            next = target + 1;
-        }
-        // Before the steps that may hang: a child that hangs then blocks nothing else.
-        for &passed in orders.passed {
-            close(next, passed - 1);
-            check(LaunchStage::Descriptors, libc::fcntl(passed, libc::F_SETFD, 0))?;
-            next = passed + 1;
-        }
-        close(next, c_int::MAX);
-        if !orders.directory.is_null() {
-            orders.attempt.enter(LaunchStage::Directory);
-            check(LaunchStage::Directory, libc::chdir(orders.directory))?;
-        }
-        if !orders.listen_pid.is_null() {
-            write_pid(orders.listen_pid.add(b"LISTEN_PID=".len()));
-        }
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const orders.held, ptr::null_mut());
     }
     Ok(())
+}
+
+/// Ties its life to ours; after the change of user, which would untie it. Until it executes it ends
+/// with us, whatever comes after; one that is wanted without us finds the signal when it can take
+/// it.
+fn tie(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
+    let first = if orders.is_to_outlive { orders.parent_death_signal } else { libc::SIGKILL };
+    // SAFETY: prctl is the system call alone, and takes a number.
+    let tied = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, first) };
+    check(LaunchStage::ParentDeathSignal, tied)?;
+    is_wanted(orders)
+}
+
+/// Each descriptor under its number, and none besides.
+fn pass_descriptors(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
+    let mut next = 0;
+    for &(source, target) in orders.descriptors {
+        close(next, target - 1);
+        // SAFETY: dup2 is listed in signal-safety(7); the child's table of descriptors is its own.
+        check(LaunchStage::Descriptors, unsafe { libc::dup2(source, target) })?;
+        next = target + 1;
+    }
+    for &passed in orders.passed {
+        close(next, passed - 1);
+        // SAFETY: as above, for fcntl.
+        let kept = unsafe { libc::fcntl(passed, libc::F_SETFD, 0) };
+        check(LaunchStage::Descriptors, kept)?;
+        next = passed + 1;
+    }
+    close(next, c_int::MAX);
+    Ok(())
+}
+
+fn enter_directory(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
+    if orders.directory.is_null() {
+        return Ok(());
+    }
+    orders.attempt.enter(LaunchStage::Directory);
+    // SAFETY: chdir is listed in signal-safety(7); the path is a C string (see `Orders`).
+    check(LaunchStage::Directory, unsafe { libc::chdir(orders.directory) })
 }
 
 /// Closes what is not the child's: copies of all that is open in us, and whatever a library opened
 /// without close-on-exec. Fails before Linux 5.9: then they end at the exec, by our own discipline.
 fn close(first: c_int, last: c_int) {
     if first <= last {
-        // SAFETY: see `prepare`; the child's table of descriptors is its own.
+        // SAFETY: a bare system call; the child's table of descriptors is its own.
         unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     }
 }
@@ -177,7 +223,7 @@ fn is_wanted(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
 
 /// No core unless it is asked for; the limits that we were started with; then what is configured.
 fn limit(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
-    // SAFETY: see `prepare`; the pointers are to locals.
+    // SAFETY: getrlimit and setrlimit are the system calls alone; the pointers are to locals.
     unsafe {
         let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         if libc::getrlimit(libc::RLIMIT_CORE, &raw mut now) == 0 {
@@ -251,14 +297,14 @@ unsafe fn write_pid(place: *mut u8) {
 /// does not make a program that is missing everywhere one that is there.
 fn execute(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     orders.attempt.enter(LaunchStage::Exec);
-    // SAFETY: see `prepare`.
+    // SAFETY: prctl is the system call alone, and takes a number.
     let tied = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, orders.parent_death_signal) };
     check(LaunchStage::ParentDeathSignal, tied)?;
     is_wanted(orders)?;
     let mut worst = Errno::ENOENT;
     for candidate in orders.candidates {
-        // SAFETY: as in `prepare`; argv and environment are arrays of C strings that end with a
-        // null pointer.
+        // SAFETY: execve is listed in signal-safety(7); argv and environment are arrays of C strings
+        // that end with a null pointer.
         unsafe { libc::execve(candidate.as_ptr(), orders.argv, orders.environment) };
         match Errno::last() {
             Errno::ENOENT | Errno::ENOTDIR => {}
