@@ -13,7 +13,7 @@
 //! | `reader`, `scalars` | typed values out of the tree |
 //! | `assemble` | the whole file: names become ids, contradictions found |
 //! | `supervisor` | the supervisor's own part |
-//! | `worker` | one worker; its keys are read by `program`, `surroundings`, `limits`, `restart`, `probes`, `dependencies`, `stop`, `sockets`, `logs`, `hooks`, `injections` |
+//! | `worker` | one worker; its keys are read by `program`, `surroundings`, `limits`, `restart`, `probes`, `dependencies`, `stop`, `sockets`, `logs`, `hooks`, `injections`; those of one kind of worker by `by_kind` |
 //! | `instances` | one entry, several workers |
 //! | `cycles` | workers that wait for each other |
 //! | `pattern` | regular expressions |
@@ -24,6 +24,7 @@
 
 mod adaptation;
 mod assemble;
+mod by_kind;
 mod cycles;
 mod dependencies;
 mod diagnostics;

@@ -110,6 +110,9 @@ impl std::fmt::Display for Address {
 }
 
 const MEANS: [&str; 3] = ["tcp", "http", "exec"];
+/// Keys of `ready:`; that of a `worker:`, which reports by itself, has `timeout` alone.
+pub(super) const READY_KEYS: [&str; 9] =
+    ["after", "timeout", "notify", "fd", "log", "tcp", "http", "exec", "every"];
 const PACE: [&str; 5] = ["every", "timeout", "successes", "failures", "start_period"];
 const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:6379 or [::1]:80, or unix:/path";
 
@@ -129,8 +132,7 @@ pub(super) fn ready(worker: &Section<'_>) -> WrittenReady {
         let ready = cursor.choice_or(&[("notify", ())], Some(longer)).map(|_| Ready::Notify);
         return WrittenReady { ready, ..WrittenReady::default() };
     }
-    let known = ["after", "timeout", "notify", "fd", "log", "tcp", "http", "exec", "every"];
-    let Some(section) = cursor.section(&known, &[]) else { return WrittenReady::default() };
+    let Some(section) = cursor.section(&READY_KEYS, &[]) else { return WrittenReady::default() };
     let after = section.duration("after");
     let mut means = Vec::new();
     if section.boolean("notify") == Some(true) {

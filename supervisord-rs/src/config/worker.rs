@@ -4,19 +4,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use supervision::spec::{OnHang, Readiness, WorkerSpec};
+use supervision::spec::{Readiness, WorkerSpec};
 use supervision::{DomainId, WorkerId};
 use workers::Registry;
-use workers::run::OnPanic;
 
 use super::foreign::Whose;
-use super::probes::Ready;
+use super::probes::{READY_KEYS, Ready};
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
 use super::settings::{Isolation, Launch, default};
 use super::{
-    dependencies, hooks, injections, logs, probes, program, restart, sockets, stop, surroundings,
-    world,
+    by_kind, dependencies, hooks, injections, logs, probes, program, restart, sockets, stop,
+    surroundings, world,
 };
 
 /// Longest name of a worker: it is the name of a file and of a thread too.
@@ -47,6 +46,8 @@ const KEYS: [&str; 22] = [
     "inject",
     "hooks",
 ];
+/// Why a `worker:` has no other `ready:`.
+const REPORTS_BY_ITSELF: &str = "a `worker:` reports by itself that it is ready";
 /// Keys of later versions.
 const LATER: [&str; 2] = ["plugin", "sandbox"];
 
@@ -111,10 +112,7 @@ pub(super) fn read(
     let (readiness, ready, health) = readiness(section, is_sdk);
     let heartbeat = section.duration("heartbeat");
     let (stop, means) = stop::read(section, is_sdk);
-    let autostart =
-        [("true", (true, false)), ("false", (false, false)), ("remember", (true, true))];
-    let (autostart, remembers_stop) =
-        section.choice("autostart", &autostart).unwrap_or((true, false));
+    let (autostart, remembers_stop) = autostart(section);
     let spec = WorkerSpec {
         name: identity.name.clone(),
         domain: DomainId(0),
@@ -125,17 +123,7 @@ pub(super) fn read(
         depends_on: dependencies::read(section, context.names),
         stop,
         heartbeat,
-        on_hang: section
-            .get_if(
-                !is_process,
-                "on_hang",
-                "only threads have `on_hang:`: a process that hangs is killed",
-                "no `on_hang:` here",
-            )
-            .and_then(|cursor| {
-                cursor.choice(&[("abandon", OnHang::Abandon), ("recycle", OnHang::Recycle)])
-            })
-            .map_or(OnHang::Abandon, |choice| choice.value),
+        on_hang: by_kind::on_hang(section, is_process),
         injections: injections::read(
             section,
             injections::Victim {
@@ -154,39 +142,10 @@ pub(super) fn read(
         group: identity.base.clone(),
         isolation: isolation?,
         surroundings,
-        on_panic: section
-            .get_if(
-                is_sdk,
-                "on_panic",
-                "only a `worker:` has `on_panic:`",
-                "no `on_panic:` for a command",
-            )
-            .and_then(|cursor| {
-                cursor.choice(&[("abort", OnPanic::Abort), ("contain", OnPanic::Contain)])
-            })
-            .map(|choice| choice.value)
-            .unwrap_or_default(),
+        on_panic: by_kind::on_panic(section, is_sdk),
         stop: means,
-        start_before: section
-            .get_if(
-                is_process,
-                "start_before",
-                "only a process has `start_before:`: a thread has no user, environment or limits \
-                 that a command could run with",
-                "`isolation: process`, or a worker of its own that this one \
-                 `depends_on: { NAME: finished }`",
-            )
-            .and_then(|cursor| cursor.command(false))
-            .map(|command| command.value),
-        reload_signal: section
-            .get_if(
-                !is_sdk,
-                "reload_signal",
-                "only a `command:` has `reload_signal:`",
-                "no `reload_signal:` for a `worker:`",
-            )
-            .and_then(|cursor| cursor.signal())
-            .map(|signal| signal.value),
+        start_before: by_kind::start_before(section, is_process),
+        reload_signal: by_kind::reload_signal(section, is_sdk),
         ready,
         health,
         sockets: sockets::read(section, is_process && !is_sdk),
@@ -201,6 +160,12 @@ pub(super) fn read(
     };
     world::check_executables(section, &launch);
     Some((spec, launch))
+}
+
+/// Whether it starts with the supervisor, and whether a stop holds beyond the supervisor's end.
+fn autostart(section: &Section<'_>) -> (bool, bool) {
+    let values = [("true", (true, false)), ("false", (false, false)), ("remember", (true, true))];
+    section.choice("autostart", &values).unwrap_or((true, false))
 }
 
 /// It would never be ready.
@@ -223,7 +188,8 @@ pub(super) fn check_name(name: &At<String>, problems: &Problems) {
         && name.value != "all"
         && !name.value.starts_with(['.', '-']);
     if !is_good {
-        let expected = "1 to 63 letters, digits, `-`, `_` or `.`, not beginning with `-` or `.`, and not `all`";
+        let expected = "1 to 63 letters, digits, `-`, `_` or `.`, not beginning with `-` or `.`, \
+                        and not `all`";
         let problem = name.problem(format!("invalid name `{}`", name.value));
         problems.push(problem.expected(expected));
     }
@@ -238,20 +204,13 @@ fn readiness(section: &Section<'_>, is_sdk: bool) -> (Readiness, Ready, super::p
         return (readiness, ready, health);
     }
     if let (Some(_), Some(health)) = (startup, section.get("health")) {
-        health
-            .refuse("a `worker:` reports by itself that it is ready", "`ready: { timeout: ... }`");
+        health.refuse(REPORTS_BY_ITSELF, "`ready: { timeout: ... }`");
     }
     let mut timeout = default::READY_TIMEOUT;
-    let is_own = section.get("ready").is_some_and(|ready| !ready.node.is_default);
-    if is_own
-        && let Some(ready) = section.get("ready").and_then(|ready| {
-            let known = ["timeout", "after", "notify", "fd", "log", "tcp", "http", "exec", "every"];
-            ready.section(&known, &[])
-        })
-    {
-        for key in ["after", "notify", "fd", "log", "tcp", "http", "exec", "every"] {
-            let message = "a `worker:` reports by itself that it is ready";
-            let _ = ready.get_if(false, key, message, "`ready: { timeout: ... }`");
+    let own = section.get("ready").filter(|ready| !ready.node.is_default);
+    if let Some(ready) = own.and_then(|ready| ready.section(&READY_KEYS, &[])) {
+        for key in READY_KEYS.into_iter().filter(|key| *key != "timeout") {
+            let _ = ready.get_if(false, key, REPORTS_BY_ITSELF, "`ready: { timeout: ... }`");
         }
         timeout = ready.duration("timeout").unwrap_or(timeout);
     }
