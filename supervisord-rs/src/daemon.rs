@@ -5,6 +5,7 @@
 //! promoted: the machine asks (`Confirm`) before it reports a worker as running.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,8 +19,8 @@ use workers::board::monotonic_ns;
 use crate::config::Settings;
 use crate::control::request::Request;
 use crate::hooks::Hooks;
-use crate::isolation::Drivers;
 use crate::isolation::drivers::Remark;
+use crate::isolation::{Drivers, Wakeup};
 use crate::probing::Probing;
 use crate::record::black_box::Count;
 use crate::record::events::Events;
@@ -175,35 +176,23 @@ struct Daemon {
 
 impl Daemon {
     fn new(started: Started, turns: Arc<Turns>) -> Self {
-        let Started {
-            settings,
-            machine,
-            drivers,
-            names,
-            events,
-            incidents,
-            requests,
-            around,
-            upkeep,
-            lapse,
-        } = started;
-        let count = names.workers.len();
-        let hooks = Hooks::new(around.black_box.counter(Count::DroppedHooks));
+        let count = started.names.workers.len();
+        let hooks = Hooks::new(started.around.black_box.counter(Count::DroppedHooks));
         Self {
-            settings,
-            machine,
-            drivers,
-            names,
-            events,
-            incidents,
+            settings: started.settings,
+            machine: started.machine,
+            drivers: started.drivers,
+            names: started.names,
+            events: started.events,
+            incidents: started.incidents,
             waiters: Waiters::default(),
             pending: BTreeMap::new(),
             next_request: 0,
             since: vec![SystemTime::now(); count],
             endings: vec![None; count],
-            requests,
-            around,
-            upkeep,
+            requests: started.requests,
+            around: started.around,
+            upkeep: started.upkeep,
             hand_over: hand_over::Progress::default(),
             probing: Probing::default(),
             hooks,
@@ -215,7 +204,7 @@ impl Daemon {
             common_end: None,
             looks: 0,
             said_alive: Duration::ZERO,
-            lapse,
+            lapse: started.lapse,
             turns,
             ends_with_guardian: false,
             exit: None,
@@ -231,31 +220,9 @@ impl Daemon {
         rested_at: Option<Duration>,
     ) -> Result<u8, start::StartError> {
         let wakeup = self.drivers.wakeup()?;
-        // Before the first thread worker runs: one that calls exit() at once is a death, not a
-        // failure to start.
-        if !self.around.announce_ready(self.names.workers.len()) {
-            // Nothing may be cleared away: all of it still belongs to the predecessor.
-            leave(1);
-        }
-        self.open_inherited();
-        self.resume_adopted();
-        // The supervisor reads what workers sent while none ran, before it judges any.
-        self.drivers.collect();
-        if let Some(by) = rested_at.map(|at| lapse::granted(self.now().saturating_sub(at))) {
-            self.lose(by);
-        }
-        if self.around.is_guardian_gone() {
-            // Before anything is launched.
-            self.on_signal(signals::GUARDIAN_GONE as i32).await;
-        } else if service_manager::is_to_shut_down() {
-            tracing::info!("the predecessor died while it stopped everything: stopping the rest");
-            self.shut_down(false);
-        }
-        self.turn(None);
-        self.apply_changes();
+        self.begin(rested_at);
         while self.exit.is_none() {
-            // Due deadlines come before other input, so that no flood delays them; a random draw
-            // (`select!`) chooses among the others, so that none starves another.
+            // Due deadlines come before other input, so that no flood delays them.
             if self.next_deadline().is_some_and(|at| at <= self.now()) {
                 self.on_deadline();
                 self.turns.end(Work::Deadline);
@@ -263,35 +230,7 @@ impl Daemon {
                     break;
                 }
             }
-            let (now, deadline) = (self.now(), self.next_deadline());
-            let deadline = self.lapse.begin_to_wait(now, deadline, self.machine.next_judgement());
-            let work = tokio::select! {
-                ready = wakeup.wait(|| self.drivers.collect()) => {
-                    ready?;
-                    self.turn(None);
-                    Work::Workers
-                }
-                signal = signals.next() => {
-                    self.on_signal(signal).await;
-                    Work::Signal
-                }
-                said = self.beside.next() => {
-                    self.on_said(said);
-                    Work::Beside
-                }
-                Some(request) = self.requests.recv() => {
-                    self.on_request(request);
-                    Work::Request
-                }
-                () = self.upkeep.loss() => {
-                    self.on_loss();
-                    Work::Beside
-                }
-                () = until(deadline) => {
-                    self.on_deadline();
-                    Work::Deadline
-                }
-            };
+            let work = self.next_input(&wakeup, &mut signals).await?;
             self.turns.end(work);
             // However much else there is, one request is answered in each round.
             if work != Work::Request
@@ -308,6 +247,70 @@ impl Daemon {
         let code = self.exit.unwrap_or(1);
         self.end().await;
         Ok(code)
+    }
+
+    /// Everything that comes before the first look at the loop's sources.
+    fn begin(&mut self, rested_at: Option<Duration>) {
+        // Before the first thread worker runs: one that calls exit() at once is a death, not a
+        // failure to start.
+        if !self.around.announce_ready(self.names.workers.len()) {
+            // Nothing may be cleared away: all of it still belongs to the predecessor.
+            leave(1);
+        }
+        self.open_inherited();
+        self.resume_adopted();
+        // The supervisor reads what workers sent while none ran, before it judges any.
+        self.drivers.collect();
+        if let Some(by) = rested_at.map(|at| lapse::granted(self.now().saturating_sub(at))) {
+            self.lose(by);
+        }
+        if self.around.is_guardian_gone() {
+            // Before anything is launched.
+            self.on_signal(signals::GUARDIAN_GONE as i32);
+        } else if service_manager::is_to_shut_down() {
+            tracing::info!("the predecessor died while it stopped everything: stopping the rest");
+            self.shut_down(false);
+        }
+        self.turn(None);
+        self.apply_changes();
+    }
+
+    /// Waits for one input or the next deadline, and carries it out. A random draw (`select!`)
+    /// chooses among inputs that have come, so that none starves another.
+    async fn next_input(
+        &mut self,
+        wakeup: &Wakeup,
+        signals: &mut signals::Signals,
+    ) -> io::Result<Work> {
+        let (now, deadline) = (self.now(), self.next_deadline());
+        let deadline = self.lapse.begin_to_wait(now, deadline, self.machine.next_judgement());
+        Ok(tokio::select! {
+            ready = wakeup.wait(|| self.drivers.collect()) => {
+                ready?;
+                self.turn(None);
+                Work::Workers
+            }
+            signal = signals.next() => {
+                self.on_signal(signal);
+                Work::Signal
+            }
+            said = self.beside.next() => {
+                self.on_said(said);
+                Work::Beside
+            }
+            Some(request) = self.requests.recv() => {
+                self.on_request(request);
+                Work::Request
+            }
+            () = self.upkeep.loss() => {
+                self.on_loss();
+                Work::Beside
+            }
+            () = until(deadline) => {
+                self.on_deadline();
+                Work::Deadline
+            }
+        })
     }
 
     fn remark(&mut self, remark: Remark) {

@@ -116,7 +116,7 @@ impl Daemon {
         }));
     }
 
-    pub(super) async fn on_signal(&mut self, signal: i32) {
+    pub(super) fn on_signal(&mut self, signal: i32) {
         let name = crate::record::words::signal(signal);
         match signal {
             SIGTERM | SIGINT | SIGQUIT => {

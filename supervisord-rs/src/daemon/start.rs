@@ -1,41 +1,48 @@
-//! Before the first turn: directories, the lock, the predecessor's story, the black box, the
-//! control socket.
+//! Before the first turn, stage by stage; each has what the ones before it have made:
+//!
+//! | stage | makes |
+//! |---|---|
+//! | `ground` | the directories, the locks; later the record of incidents |
+//! | `left` | what a predecessor left: its story, the store, what the guardian keeps |
+//! | [`create_black_box`] | our own black box, which does not count yet |
+//! | `control` | the control socket, and the thread that serves it |
+//! | [`drivers`] | what launches and carries output |
+//! | [`take_over`] | the processes adopted, the machine with what it inherits |
+//! | [`publish`] | from here on our black box counts |
 
+mod control;
 mod ground;
+mod left;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use supervision::Machine;
+use supervision::{Incarnation, Machine};
 use tokio::sync::mpsc;
 use workers::Registry;
 use workers::board::monotonic_ns;
 
+use control::Control;
 use ground::{incidents, locks, make_directories};
+use left::Left;
 
-use super::around::{Around, CONTROL, CONTROL_OF_UNIT, Service, control_trouble, serve};
+use super::around::Around;
 use super::hand_over::Gate;
 use super::in_force::{self, Origin};
 use super::lapse::Lapse;
-use super::upkeep::{THE_CONTROL_SOCKET, Troubles, Upkeep};
-use super::{REQUESTS, succession};
+use super::succession;
+use super::upkeep::{Troubles, Upkeep};
 use crate::config::settings::OnDeath;
 use crate::config::{Isolation, Settings, SupervisorSettings};
 use crate::control::request::Request;
-use crate::control::server::Server;
-use crate::control::thread::ApiThread;
-use crate::guardian::obituary::OBITUARIES;
-use crate::guardian::orderly_end::ORDERLY_END;
-use crate::isolation::Drivers;
 use crate::isolation::drivers::Keeping;
 use crate::isolation::drivers::adopting::Past;
 use crate::isolation::launch::short_of_open_files;
+use crate::isolation::{Drivers, Evidence};
 use crate::record::black_box::{BlackBox, Count};
 use crate::record::echo::{Echo, has_audience};
 use crate::record::events::{Events, wall};
@@ -45,7 +52,6 @@ use crate::record::post_mortem::PostMortem;
 use crate::record::runtime_lock::LockError;
 use crate::record::scribe::Scribe;
 use crate::service_manager::{self, BLACK_BOX, CONFIGURATION, FdStore, Heritage, ServiceManager};
-use crate::unix_socket::Bound;
 
 /// Instances that can be added while the supervisor runs.
 const SPARE_PAGES: usize = 256;
@@ -99,56 +105,30 @@ pub(super) fn start(
     let mut troubles = Troubles::new();
     make_directories(&settings.supervisor, origin, &mut troubles)?;
     let (lock, state_lock) = locks(&settings.supervisor, origin, &mut heritage, &mut troubles)?;
-    // Not of the store: they are handed over besides.
-    let obituaries = heritage.claim(OBITUARIES);
-    let orderly_end = heritage.claim(ORDERLY_END).map(File::from);
-    let of_unit = heritage.claim(CONTROL_OF_UNIT);
-    let keeper = FdStore::from_env(heritage.copies(), gate.is_some());
-    let black_boxes = black_boxes(&mut heritage);
-    let story = predecessor(&settings.supervisor.runtime_dir, &black_boxes);
-    let settings = with_its_scale(settings, &registry, story.as_ref());
+    let Left { obituaries, orderly_end, of_unit, keeper, black_boxes, story, seen } =
+        Left::claim(&mut heritage, gate.is_some(), &settings.supervisor.runtime_dir);
+    let story = story.as_ref();
+    let settings = with_its_scale(settings, &registry, story);
     let supervisor = &settings.supervisor;
     let store = of_processes(supervisor, &keeper);
-    let processes =
-        settings.launches.iter().filter(|launch| launch.isolation == Isolation::Process);
-    if let Some(warning) = short_of_open_files(processes.count()) {
-        tracing::warn!("{warning}");
-    }
+    warn_of_open_files(&settings);
 
     let names = names(&settings);
     let incidents = incidents(supervisor, origin, &names, &mut troubles)?;
-    let seen = service_manager::predecessor(&supervisor.runtime_dir)
-        .filter(|seen| story.as_ref().is_some_and(|story| story.pid == seen.pid));
-
-    let black_box = Rc::new(create_black_box(&settings, origin, story.as_ref())?);
+    let black_box = Rc::new(create_black_box(&settings, origin, story)?);
     keeper.keep(&format!("{BLACK_BOX}{}", std::process::id()), &[black_box.descriptor()]);
     workers::crash::on_fatal(BlackBox::on_fatal);
     workers::crash::install()?;
 
-    let (sender, requests) = mpsc::channel(REQUESTS);
-    let socket = supervisor.runtime_dir.join("control.sock");
-    let unit_socket = of_unit.as_ref().map(OwnedFd::try_clone).transpose()?;
-    let inherited = of_unit.or_else(|| heritage.claim(CONTROL));
-    let mut api_thread = ApiThread::default();
-    let service = Service { requests: sender.clone(), thread: &mut api_thread };
-    let listener = (inherited, unit_socket.is_some());
-    let (server, bound) =
-        control((&socket, &settings), origin, listener, (service, &store), &mut troubles)?;
-
+    let Control { sender, requests, socket, unit_socket, server, api_thread, bound } =
+        Control::open(&settings, origin, of_unit, &mut heritage, &store, &mut troubles)?;
     let scribe = Scribe::start(black_box.counter(Count::LostRecords))?;
     let keeping = Keeping { store: store.clone(), obituaries };
-    let mut drivers = drivers(&settings, registry, story.as_ref(), &black_box, keeping)?;
+    let mut drivers = drivers(&settings, registry, story, &black_box, keeping)?;
 
-    // A pause that comes before the loop turns counts against no worker either.
-    let lapse = Lapse::new(Duration::from_nanos(monotonic_ns()));
-    let past = succession::past(&settings, story.as_ref());
-    let to_adopt = if is_to_start_afresh(story.as_ref()) { Past::new() } else { past.clone() };
-    let fates = drivers.adopt(&mut heritage, &to_adopt);
-    let (inherited, evidence) =
-        succession::inherit(&settings, story.as_ref(), seen, &past, &fates, incidents.last_id());
-    let inherited_death = inherited.death.is_some().then(|| seen.map(|seen| seen.died_at_ns));
-    let mut machine = Machine::new(policy(&settings), inherited);
-    let last_incident = incidents.last_id().max(story.as_ref().map(|story| story.last_incident));
+    let TakenOver { mut machine, lapse, evidence, inherited_death, changed } =
+        take_over(&settings, (story, seen), &mut drivers, &mut heritage, incidents.last_id());
+    let last_incident = incidents.last_id().max(story.map(|story| story.last_incident));
     publish(&black_box, &mut machine, last_incident, &mut troubles)
         .map_err(|source| StartError::BlackBox { path: supervisor.runtime_dir.clone(), source })?;
     for (name, _) in black_boxes {
@@ -166,7 +146,7 @@ pub(super) fn start(
         guardian: service_manager::guardian_pid(),
         black_box,
         inherited_evidence: Some(evidence),
-        changed: succession::changed(&settings, story.as_ref(), &past),
+        changed,
         inherited_death,
         scribe,
         custody: settings.supervisor.custody,
@@ -202,22 +182,38 @@ pub(super) fn start(
     })
 }
 
-/// The control socket; a successor goes on without one. `listener`: what was inherited, and whether
-/// it is the service manager's.
-fn control(
-    (socket, settings): (&Path, &Settings),
-    origin: Origin,
-    (inherited, is_of_unit): (Option<OwnedFd>, bool),
-    (service, store): (Service<'_>, &FdStore),
-    troubles: &mut Troubles,
-) -> Result<(Option<Server>, Option<Bound>), StartError> {
-    match serve(socket, settings, service, inherited, is_of_unit, store) {
-        Ok((server, control)) => Ok((Some(server), control)),
-        Err(error) if origin == Origin::Predecessor => {
-            troubles.insert(THE_CONTROL_SOCKET, control_trouble(socket, &error));
-            Ok((None, None))
-        }
-        Err(source) => Err(StartError::Control { path: socket.into(), source }),
+/// What the machine goes on with.
+struct TakenOver {
+    machine: Machine,
+    lapse: Lapse,
+    evidence: Vec<(Incarnation, Evidence)>,
+    inherited_death: Option<Option<u64>>,
+    changed: succession::Changed,
+}
+
+/// Adopts the processes of the predecessor, and tells the machine what it takes over.
+///
+/// `seen`: how the predecessor ended, as its guardian saw it.
+fn take_over(
+    settings: &Settings,
+    (story, seen): (Option<&PostMortem>, Option<service_manager::Predecessor>),
+    drivers: &mut Drivers,
+    heritage: &mut Heritage,
+    last_recorded: Option<u64>,
+) -> TakenOver {
+    // A pause that comes before the loop turns counts against no worker either.
+    let lapse = Lapse::new(Duration::from_nanos(monotonic_ns()));
+    let past = succession::past(settings, story);
+    let to_adopt = if is_to_start_afresh(story) { Past::new() } else { past.clone() };
+    let fates = drivers.adopt(heritage, &to_adopt);
+    let (inherited, evidence) =
+        succession::inherit(settings, story, seen, &past, &fates, last_recorded);
+    TakenOver {
+        inherited_death: inherited.death.is_some().then(|| seen.map(|seen| seen.died_at_ns)),
+        machine: Machine::new(policy(settings), inherited),
+        lapse,
+        evidence,
+        changed: succession::changed(settings, story, &past),
     }
 }
 
@@ -267,12 +263,6 @@ fn publish(
     Ok(())
 }
 
-/// Those that were kept, by their names in the store.
-fn black_boxes(heritage: &mut Heritage) -> Vec<(String, OwnedFd)> {
-    let all = heritage.claim_all(BLACK_BOX).into_iter();
-    all.map(|(rest, descriptor)| (format!("{BLACK_BOX}{rest}"), descriptor)).collect()
-}
-
 /// What is to be kept running: nothing, where everything is only to be stopped.
 fn policy(settings: &Settings) -> supervision::Spec {
     let mut spec = settings.spec.clone();
@@ -307,6 +297,15 @@ fn with_its_scale(settings: Settings, registry: &Registry, story: Option<&PostMo
     }
 }
 
+/// Where the processes of this configuration need more descriptors than the limit allows.
+fn warn_of_open_files(settings: &Settings) {
+    let processes =
+        settings.launches.iter().filter(|launch| launch.isolation == Isolation::Process);
+    if let Some(warning) = short_of_open_files(processes.count()) {
+        tracing::warn!("{warning}");
+    }
+}
+
 /// Where that is kept by which processes outlive us, if they are to and there is such a place.
 fn of_processes(supervisor: &SupervisorSettings, keeper: &FdStore) -> FdStore {
     let store = match supervisor.on_death {
@@ -315,9 +314,11 @@ fn of_processes(supervisor: &SupervisorSettings, keeper: &FdStore) -> FdStore {
     };
     if !store.is_there() && supervisor.on_death == OnDeath::Keep {
         let why = if service_manager::guardian_pid().is_some() {
-            "its guardian has no room for its descriptors (raise the limit of open files: `LimitNOFILE=`, `ulimit -n`)"
+            "its guardian has no room for its descriptors (raise the limit of open files: \
+             `LimitNOFILE=`, `ulimit -n`)"
         } else {
-            "no guardian or service manager keeps its descriptors (run it under its guardian, or as a unit with FileDescriptorStoreMax=)"
+            "no guardian or service manager keeps its descriptors (run it under its guardian, or as \
+             a unit with FileDescriptorStoreMax=)"
         };
         tracing::info!("process workers end with this supervisor: {why}");
     }
@@ -337,17 +338,6 @@ pub(super) fn isolation(isolation: &Isolation) -> &'static str {
         Isolation::Thread => "thread",
         Isolation::Cell(_) => "cell",
         Isolation::Process => "process",
-    }
-}
-
-/// A bad black box is reported and ignored: the supervisor starts as if there had been none.
-fn predecessor(runtime_dir: &Path, kept: &[(String, OwnedFd)]) -> Option<PostMortem> {
-    match PostMortem::read_kept(runtime_dir, kept) {
-        Ok(story) => story,
-        Err(error) => {
-            tracing::warn!(%error, "the predecessor's black box cannot be read: nothing is known of its end");
-            None
-        }
     }
 }
 

@@ -126,7 +126,7 @@ impl Daemon {
         let _ = answer.send(Err(failure));
         self.hand_over.is_under_way = false;
         self.around.black_box.give_way(false);
-        self.on_signal(GUARDIAN_GONE as i32).await;
+        self.on_signal(GUARDIAN_GONE as i32);
     }
 
     /// Lets go of what two cannot do at once.
