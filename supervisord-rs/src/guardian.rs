@@ -181,7 +181,8 @@ impl Guardian {
                     let Some(past) = predecessor else { return Err(GuardianError::Launch(why)) };
                     let after = self.policy.on_vain_start();
                     say(&format!(
-                        "cannot start a supervisor: {why}; its workers go on; trying again in {after:?}"
+                        "cannot start a supervisor: {why}; its workers go on; trying again in \
+                         {after:?}"
                     ));
                     if self.pause(after) {
                         return Ok(self.end_in_order(past));

@@ -81,7 +81,7 @@ pub fn install() -> io::Result<()> {
         }
         crate::run::install_panic_hook();
         // SAFETY: the function is there as long as the process; where there is no room for it (it
-        // never is one of the 32 that POSIX grants), such an end is nobody's doing.
+        // never is one of the 32 that POSIX grants), no record tells who called exit(3).
         unsafe { libc::atexit(on_exit) };
         previous
     });

@@ -16,7 +16,8 @@
 
 #[cfg(panic = "abort")]
 compile_error!(
-    "supervisord-rs needs `panic = \"unwind\"`: with `panic = \"abort\"` no panic of a thread worker could be contained"
+    "supervisord-rs needs `panic = \"unwind\"`: with `panic = \"abort\"` no panic of a thread \
+     worker could be contained"
 );
 
 mod awaiting;

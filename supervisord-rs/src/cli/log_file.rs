@@ -192,7 +192,8 @@ pub(super) fn own_name(target: &str) -> PathBuf {
 /// link of another user.
 pub(super) fn open_regular(path: &Path) -> io::Result<File> {
     let regular = |metadata: Metadata| {
-        let why = "no regular file but a FIFO, a socket or a device: what was written to it cannot be read again";
+        let why = "no regular file but a FIFO, a socket or a device: what was written to it cannot \
+                   be read again";
         metadata
             .is_file()
             .then_some(())

@@ -186,7 +186,8 @@ impl Files {
             let is_merged = worker.stdout == worker.stderr;
             if options.stderr && is_merged {
                 files.elsewhere.push(format!(
-                    "{} writes both streams to one place; `logs: {{ stderr: FILE }}` keeps them apart",
+                    "{} writes both streams to one place; `logs: {{ stderr: FILE }}` keeps them \
+                     apart",
                     worker.name
                 ));
                 continue;

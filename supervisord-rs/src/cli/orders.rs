@@ -185,7 +185,8 @@ pub(super) fn shutdown(options: &ShutdownOptions, client: &Client) -> Exit {
     });
     if let Some(next) = next.flatten() {
         eprintln!(
-            "supervisord-rs: the supervisor died while it was stopping everything, and another one has started (pid {})",
+            "supervisord-rs: the supervisor died while it was stopping everything, and another one \
+             has started (pid {})",
             next.supervisor.pid
         );
         return Exit::Failed;

@@ -99,7 +99,8 @@ impl Place {
         config::written_runtime_dir(file).unwrap_or_else(|why| {
             let default = config::default_runtime_dir();
             eprintln!(
-                "supervisord-rs: cannot tell the runtime directory from {}: {why}; going on with {}",
+                "supervisord-rs: cannot tell the runtime directory from {}: {why}; going on with \
+                 {}",
                 file.display(),
                 default.display()
             );
@@ -112,7 +113,8 @@ impl Place {
 fn unclear(file: &Path, problems: &Diagnostics, without: &str) -> Exit {
     eprintln!("{problems}");
     eprintln!(
-        "supervisord-rs: {} says which supervisor is meant: correct it, or use --socket PATH{without}",
+        "supervisord-rs: {} says which supervisor is meant: correct it, or use --socket \
+         PATH{without}",
         file.display()
     );
     Exit::InvalidConfiguration

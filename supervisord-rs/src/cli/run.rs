@@ -54,7 +54,8 @@ pub(super) fn run(
     let mut heritage = Heritage::take();
     if let Err(errno) = file_size::outlive_limit() {
         eprintln!(
-            "supervisord-rs: cannot ignore SIGXFSZ, so a limit on the size of files would kill the supervisor: {errno}"
+            "supervisord-rs: cannot ignore SIGXFSZ, so a limit on the size of files would kill the \
+             supervisor: {errno}"
         );
     }
     raise_limits();
@@ -109,7 +110,8 @@ fn say_that_signals_can_come() {
 fn report_notify_socket_without_store() {
     if let Some(name) = std::env::var_os(service_manager::NOTIFY_SOCKET) {
         eprintln!(
-            "supervisord-rs: NOTIFY_SOCKET ({}) has no fd store, so the supervisor has its own guardian (a unit needs FileDescriptorStoreMax=)",
+            "supervisord-rs: NOTIFY_SOCKET ({}) has no fd store, so the supervisor has its own \
+             guardian (a unit needs FileDescriptorStoreMax=)",
             name.display()
         );
     }
@@ -133,7 +135,8 @@ fn settings(
             // Only another binary reads the same text in another way.
             let _ = said(&problems);
             eprintln!(
-                "supervisord-rs: this binary refuses the configuration in force, so it reads the file"
+                "supervisord-rs: this binary refuses the configuration in force, so it reads the \
+                 file"
             );
         }
         None => {}
@@ -147,7 +150,8 @@ fn settings(
     }
     let Some(file) = place.config.clone().or_else(place::default_file) else {
         return Err(said(&format_args!(
-            "supervisord-rs: no configuration: name one with -c FILE, or write ./supervisord-rs.yaml or {}",
+            "supervisord-rs: no configuration: name one with -c FILE, or write \
+             ./supervisord-rs.yaml or {}",
             config::SYSTEM_FILE
         )));
     };
@@ -178,7 +182,8 @@ fn start_log(json: bool) {
     }
     if let Err(error) = OwnLog::start(json) {
         eprintln!(
-            "supervisord-rs: cannot start the log's thread, so a reader of the log that stops can stop the supervisor: {error}"
+            "supervisord-rs: cannot start the log's thread, so a reader of the log that stops can \
+             stop the supervisor: {error}"
         );
     }
     let lines = tracing_subscriber::fmt::layer()

@@ -73,7 +73,8 @@ pub(super) fn run(options: &Options, place: &Place) -> Exit {
         Ok(cgroup) => cgroup,
         Err(error) => {
             eprintln!(
-                "supervisord-rs: cannot find the unit's cgroup, so processes that are left in it run on: {error}"
+                "supervisord-rs: cannot find the unit's cgroup, so processes that are left in it \
+                 run on: {error}"
             );
             None
         }
@@ -99,7 +100,8 @@ pub(super) fn run(options: &Options, place: &Place) -> Exit {
     }
     if next == Next::SuccessorIfHookFails {
         eprintln!(
-            "supervisord-rs: the supervisor ended before it had stopped its workers: this counts as a failure"
+            "supervisord-rs: the supervisor ended before it had stopped its workers: this counts \
+             as a failure"
         );
         return Exit::Failed;
     }

@@ -76,7 +76,8 @@ fn interval(text: &str) -> Result<f64, String> {
 pub(super) fn run(options: &Options, client: &Client) -> Exit {
     if !std::io::stdout().is_terminal() {
         eprintln!(
-            "supervisord-rs: top needs a terminal; `status --json` has the same figures for machines"
+            "supervisord-rs: top needs a terminal; `status --json` has the same figures for \
+             machines"
         );
         return Exit::Usage;
     }

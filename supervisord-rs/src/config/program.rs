@@ -152,7 +152,8 @@ pub(super) fn isolation(section: &Section<'_>, name: &str, is_sdk: bool) -> Opti
         let help = match &cell {
             Some(_) => "write `isolation: thread`: `cell:` beside it names the process",
             None => {
-                "write `isolation: thread` and `cell: NAME`: all threads of a cell share one child process"
+                "write `isolation: thread` and `cell: NAME`: all threads of a cell share one child \
+                 process"
             }
         };
         cursor.problems.push(problem.help(help));

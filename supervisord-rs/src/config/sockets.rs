@@ -119,7 +119,8 @@ fn spec(cursor: &Cursor<'_>, listen: String, section: Option<&Section<'_>>) -> O
     let Some(address) = Address::parse(&listen, true) else {
         cursor.refuse(
             format!("invalid address `{listen}`"),
-            "an IP address and a port up to 65535, such as 127.0.0.1:8080, a port alone for every address, or unix:/path",
+            "an IP address and a port up to 65535, such as 127.0.0.1:8080, a port alone for every \
+             address, or unix:/path",
         );
         return None;
     };

@@ -101,7 +101,8 @@ fn environment(cursor: &Cursor<'_>) -> BTreeMap<String, String> {
     for (name, value) in cursor.entries().unwrap_or_default() {
         let variable = &name.value;
         let help = format!(
-            "write the value itself, or set {variable} in the command: sh -c '{variable}=... exec PROGRAM'"
+            "write the value itself, or set {variable} in the command: sh -c '{variable}=... exec \
+             PROGRAM'"
         );
         world::warn_of_variable(&value, &help);
     }

@@ -173,7 +173,8 @@ fn refuse_uncaptured(section: &Section<'_>) {
     let Some(cursor) = section.get("ready") else { return };
     cursor.refuse(
         "`ready: { log: }` needs captured output, and this worker has none",
-        "`logs:` with a `stdout:` or `stderr:` other than `null` and `inherit`, or another `ready:`",
+        "`logs:` with a `stdout:` or `stderr:` other than `null` and `inherit`, or another \
+         `ready:`",
     );
 }
 

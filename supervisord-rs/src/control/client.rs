@@ -24,7 +24,9 @@ use super::protocol::{
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No supervisor listens there.
-    #[error("no supervisor answers on {}: {source}; start one with `supervisord-rs run`, or name its socket with `--socket`", socket.display())]
+    #[error(
+        "no supervisor answers on {}: {source}; start one with `supervisord-rs run`, or name its \
+         socket with `--socket`", socket.display())]
     NoSupervisor {
         /// Where.
         socket: PathBuf,
@@ -33,7 +35,8 @@ pub enum ClientError {
     },
     /// Its socket, or a directory on the way to it, does not let this user in.
     #[error(
-        "not permitted to use {}: {source}; root may, the supervisor's own user, and members of its `control: {{ group: }}`",
+        "not permitted to use {}: {source}; root may, the supervisor's own user, and members of \
+         its `control: {{ group: }}`",
         socket.display()
     )]
     NotPermitted {
@@ -43,7 +46,8 @@ pub enum ClientError {
         source: io::Error,
     },
     /// It is there, and takes no connection.
-    #[error("the supervisor on {} is busy: its queue of connections is full; try it again", socket.display())]
+    #[error(
+        "the supervisor on {} is busy: its queue of connections is full; try it again", socket.display())]
     Busy {
         /// Where.
         socket: PathBuf,

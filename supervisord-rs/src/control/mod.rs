@@ -6,7 +6,7 @@
 //! | `protocol` | the published shapes, a file for each subject |
 //! | `request` | what the server asks of the daemon's loop |
 //! | `socket` | the listening socket: made, replaced, its peers checked |
-//! | `server` | connections, bounded in number, bytes and time; `server/routes`: which path leads where |
+//! | `server` | connections, bounded in number, bytes and time; `routes`: what leads where |
 //! | `thread` | the thread that it runs on |
 //! | `clients`, `timed` | places for clients; a connection that has to take what is written |
 //! | `client` | the other side, blocking |

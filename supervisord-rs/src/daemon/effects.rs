@@ -141,7 +141,8 @@ impl Daemon {
             .map(|member| format!("{} {} {}", member.pid, member.name, member.state))
             .collect();
         let worker = self.names.worker(incarnation.worker).to_owned();
-        tracing::error!(worker, processes = ?named, "killed, and still there: the kernel does not let them die (state D)");
+        tracing::error!(worker, processes = ?named,
+            "killed, and still there: the kernel does not let them die (state D)");
         self.publish("remains", Some(incarnation), json!({ "processes": named }));
     }
 

@@ -30,7 +30,8 @@ impl Daemon {
                 let message = match &ignored {
                     Some(signal) => format!("{name} ignores {signal}: no incident comes of it"),
                     None if is_unnoticed => format!(
-                        "{fault_name} ordered in {name}; the supervisor does not notice it, and no incident comes of it"
+                        "{fault_name} ordered in {name}; the supervisor does not notice it, and no \
+                         incident comes of it"
                     ),
                     None => format!("{fault_name} ordered in {name}"),
                 };
@@ -68,7 +69,8 @@ impl Daemon {
         if fault.fault.is_order() && self.drivers.launch_of(worker).isolation == Isolation::Thread {
             let (worker, fault) = (&request.worker, fault.fault.name());
             return Err(refused(format!(
-                "{worker} is a thread of the supervisor, for which {fault} is an order to stop everything: `supervisord-rs shutdown` does that"
+                "{worker} is a thread of the supervisor, for which {fault} is an order to stop \
+                 everything: `supervisord-rs shutdown` does that"
             )));
         }
         Ok((worker, FaultId { code: fault.fault.code(), parameter: fault.parameter }))

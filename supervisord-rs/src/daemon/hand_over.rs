@@ -114,9 +114,13 @@ impl Daemon {
         let is_theirs = request.binary.as_ref().is_some_and(|binary| binary.as_os_str() != OWN);
         let may_choose = peer.uid == 0 || peer.uid == nix::unistd::getuid().as_raw();
         let why = if is_theirs && !may_choose {
-            "only root and the supervisor's own user may name another binary (`--binary`), since it runs as that user; without it, `reexec` takes the file that the supervisor was started from"
+            "only root and the supervisor's own user may name another binary (`--binary`), since \
+             it runs as that user; without it, `reexec` takes the file that the supervisor was \
+             started from"
         } else if !self.around.is_kept() {
-            "no guardian or service manager keeps the supervisor's descriptors, so no worker would outlive it: run it under its guardian, or as a unit with FileDescriptorStoreMax=, and not with `on_death: kill`"
+            "no guardian or service manager keeps the supervisor's descriptors, so no worker would \
+             outlive it: run it under its guardian, or as a unit with FileDescriptorStoreMax=, and \
+             not with `on_death: kill`"
         } else if self.machine.is_shutting_down() {
             "the supervisor is shutting down"
         } else if std::mem::replace(&mut self.hand_over.is_under_way, true) {

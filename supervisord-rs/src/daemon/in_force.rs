@@ -75,7 +75,8 @@ pub(super) fn keep(source: &Source, store: &FdStore) {
     let is_kept = sealed(source).map(|memory| store.keep(CONFIGURATION, &[memory.as_fd()]));
     if !matches!(is_kept, Ok(true)) && store.is_there() {
         tracing::warn!(
-            "cannot keep the configuration: after a death the successor reads the file as it is then"
+            "cannot keep the configuration: after a death the successor reads the file as it is \
+             then"
         );
     }
 }

@@ -376,7 +376,7 @@ impl Daemon {
     }
 }
 
-/// Why no order is taken any more.
+/// Why the supervisor accepts no order any more.
 pub(super) fn shutting_down() -> Failure {
     Failure::new("shutting-down", "the supervisor is shutting down".to_owned())
 }
@@ -392,19 +392,22 @@ fn explain(refusal: Refusal, subject: &str) -> Failure {
         Refusal::CannotPause => (
             "refused",
             format!(
-                "{subject}: a thread cannot be suspended without its process; use `isolation: process`"
+                "{subject}: a thread cannot be suspended without its process; use `isolation: \
+                 process`"
             ),
         ),
         Refusal::Paused => (
             "refused",
             format!(
-                "{subject} is suspended, and a fault would strike when it goes on: `resume` it first"
+                "{subject} is suspended, and a fault would strike when it goes on: `resume` it \
+                 first"
             ),
         ),
         Refusal::CannotSignal => (
             "refused",
             format!(
-                "{subject}: a thread cannot get a signal without its process, which others live in; use `isolation: process`, or `inject` a fault"
+                "{subject}: a thread cannot get a signal without its process, which others live \
+                 in; use `isolation: process`, or `inject` a fault"
             ),
         ),
         Refusal::NotRunning if subject.contains(", ") => {

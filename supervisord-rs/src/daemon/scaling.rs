@@ -82,13 +82,15 @@ impl Daemon {
             if launch.instance.is_some() {
                 let base = &launch.base;
                 let message = format!(
-                    "{} is one of the instances of {base}: `supervisord-rs scale {base} {wanted}` makes it {wanted} of them",
+                    "{} is one of the instances of {base}: `supervisord-rs scale {base} {wanted}` \
+                     makes it {wanted} of them",
                     launch.name
                 );
                 return Err(refused(message));
             }
             return Err(refused(format!(
-                "{base} has no instances: write `instances: 1` in its configuration, and it can be scaled"
+                "{base} has no instances: write `instances: 1` in its configuration, and it can be \
+                 scaled"
             )));
         };
         if wanted > INSTANCES_MAX {
@@ -99,7 +101,8 @@ impl Daemon {
         let room = self.around.black_box.room(self.names.workers.len());
         if missing.len() > room {
             return Err(refused(format!(
-                "there is room for {room} more instances in this run of the supervisor: write the number in the configuration and start it anew"
+                "there is room for {room} more instances in this run of the supervisor: \
+                 write the number in the configuration and start it again"
             )));
         }
         let names = self.names_by_id();

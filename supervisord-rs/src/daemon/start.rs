@@ -59,7 +59,9 @@ const SPARE_PAGES: usize = 256;
 /// Why the supervisor could not start. Nothing has been launched then.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
-    #[error("cannot create {what} {}: {source}; create it, or set `{key}:` to a directory that this user may write", path.display())]
+    #[error(
+        "cannot create {what} {}: {source}; create it, or set `{key}:` to a directory that this \
+         user may write", path.display())]
     Directory { what: &'static str, key: &'static str, path: PathBuf, source: io::Error },
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -317,8 +319,8 @@ fn of_processes(supervisor: &SupervisorSettings, keeper: &FdStore) -> FdStore {
             "its guardian has no room for its descriptors (raise the limit of open files: \
              `LimitNOFILE=`, `ulimit -n`)"
         } else {
-            "no guardian or service manager keeps its descriptors (run it under its guardian, or as \
-             a unit with FileDescriptorStoreMax=)"
+            "no guardian or service manager keeps its descriptors (run it under its guardian, or \
+             as a unit with FileDescriptorStoreMax=)"
         };
         tracing::info!("process workers end with this supervisor: {why}");
     }

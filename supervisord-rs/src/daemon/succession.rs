@@ -180,7 +180,9 @@ impl Daemon {
             let request = self.request_id();
             self.turn(Some(Event::Command { request, command: Command::Restart(workers) }));
         } else {
-            tracing::warn!(workers = ?names, "their configuration has changed since they were launched: restart them to apply it");
+            tracing::warn!(workers = ?names,
+                "their configuration has changed since they were launched: restart them to apply \
+                 it");
         }
     }
 

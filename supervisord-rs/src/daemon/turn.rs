@@ -10,7 +10,7 @@ use super::{Daemon, lapse};
 /// For the events of one turn before other inputs get their chance.
 const BUDGET: Duration = Duration::from_millis(2);
 
-/// Looks at what has come before somebody is judged. Other inputs have their turn in between.
+/// Looks at what has come before a worker is judged. Other inputs have their turn in between.
 const LAST_LOOKS: usize = 8;
 
 impl Daemon {

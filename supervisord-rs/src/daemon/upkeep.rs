@@ -241,7 +241,8 @@ impl Ground {
             Err(error) => format!("cannot be read ({error})"),
         };
         Some(format!(
-            "{} {how}: the supervisor goes on with the configuration that it had; `supervisord-rs reload` applies the file",
+            "{} {how}: the supervisor goes on with the configuration that it had; `supervisord-rs \
+             reload` applies the file",
             self.source.file.display()
         ))
     }
@@ -281,7 +282,9 @@ impl Daemon {
         };
         let look = move || Said::Looked(Box::new(ground.look()));
         if let Err(error) = self.beside.spawn_thread("upkeep", look) {
-            tracing::warn!(%error, "cannot start a thread that checks whether the runtime directory and the files in it are there: it is tried again");
+            tracing::warn!(%error,
+                "cannot start a thread that checks whether the runtime directory and the files in \
+                 it are there: it is tried again");
             self.upkeep.is_looking = false;
             self.look_later();
         }
@@ -304,7 +307,8 @@ impl Daemon {
         } else if !has_socket {
             match self.around.reopen_control(&self.settings) {
                 Ok(()) => tracing::warn!(
-                    "the control socket was gone, or something else was in its place: it is made again"
+                    "the control socket was gone, or something else was in its place: it is made \
+                     again"
                 ),
                 Err(error) => {
                     drop(missing.insert(THE_CONTROL_SOCKET, self.around.control_trouble(&error)))

@@ -177,7 +177,8 @@ impl Guardian {
             _ if is_traced(child.pid) => return self.watchdog.excuse(now()),
             watchdog::Verdict::Abort => {
                 say(&format!(
-                    "supervisor (pid {}) has given no sign of life for too long (`watchdog:`): it is ended",
+                    "supervisor (pid {}) has given no sign of life for too long (`watchdog:`): it \
+                     is ended",
                     child.pid
                 ));
                 libc::SIGABRT

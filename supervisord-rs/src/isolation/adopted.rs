@@ -145,7 +145,7 @@ mod tests {
         assert_ne!(
             obituaries.status(pid, start_time, None),
             Some(Status::Exited(3)),
-            "that was somebody else"
+            "that was another process"
         );
         obituaries.known.insert(pid, Obituary { at: u64::MAX, ..known });
         assert_eq!(obituaries.status(pid, start_time, None), Some(Status::Exited(3)));

@@ -14,8 +14,8 @@ use super::family::{Kin, Relative};
 use super::live::{event_fd, hush, ring};
 use super::snapshot::{Marks, Snapshot};
 
-/// A snapshot that is younger than this is as good as a new one to whoever only asks who is there
-/// to be signalled: those that were born meanwhile are found by the next look.
+/// A snapshot that is younger than this is as good as a new one for a signal: the next look finds
+/// those that were born meanwhile.
 const RECENT: Duration = Duration::from_millis(5);
 /// Between two walks, at most: where they are dear, half of the time is for others.
 const REST_MAX: Duration = Duration::from_millis(50);

@@ -205,7 +205,8 @@ impl Root {
     fn make(&self, leaf: &Path) -> io::Result<()> {
         match fs::create_dir(leaf) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                tracing::warn!(path = %self.path.display(), "the supervisor's cgroup was removed: it is made again");
+                tracing::warn!(path = %self.path.display(),
+                    "the supervisor's cgroup was removed: it is made again");
                 match fs::create_dir(&self.path) {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
                     Ok(()) | Err(_) => fs::create_dir(leaf),

@@ -1,6 +1,6 @@
-//! Reading the environment that another process was started with. Its memory is read, and the
-//! process decides how long that takes (a lock that it holds): threads of `closer` wait, and
-//! whoever asks does for a while.
+//! Reading the environment that another process was started with. That process decides how long a
+//! look at its memory takes (a lock that it holds): threads of `closer` wait, and the caller does
+//! for a while.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;

@@ -1,7 +1,7 @@
 //! The main process of a worker and all that it started, wherever that has gone.
 //!
 //! Where the worker has a cgroup, that is the family. Else it is found in the process table:
-//! whoever descends from the main process, shares its session or process group, or has become an
+//! a process that descends from the main one, shares its session or process group, or has become an
 //! orphan and bears the mark of the family (we are a child subreaper, so that orphans come to us,
 //! prctl(2)): in its environment, or, where that was wiped, as a resource limit. A process that
 //! does away with all of these escapes the walk, not the cgroup.
@@ -300,8 +300,8 @@ impl Family {
     }
 }
 
-/// Those in a cgroup, with their time of birth: that was asked after they were seen there, so that
-/// a number that has gone to somebody else meanwhile has to be in there too.
+/// Those in a cgroup, with their time of birth: we ask for it after we saw them there, so that
+/// another process that has got the number meanwhile has to be in there too.
 fn with_birth(pids: Vec<i32>) -> Vec<Relative> {
     let birth = |pid| Some(Relative { pid, start_time: process_table::start_time(pid)? });
     pids.into_iter().filter_map(birth).collect()

@@ -66,7 +66,7 @@ pub fn adopt(settings: &Settings, heritage: &mut Heritage) -> Result<(), Missing
 }
 
 /// What was inherited under a number that means nothing else.
-#[expect(unsafe_code, reason = "a descriptor that was inherited is a number, and nobody's yet")]
+#[expect(unsafe_code, reason = "an inherited descriptor is a number, which nothing owns yet")]
 fn take(number: RawFd, heritage: &Heritage) -> io::Result<OwnedFd> {
     // SAFETY: the call has no memory effects, and only asks.
     let is_open = unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;

@@ -5,7 +5,7 @@
 //! copy the page tables of the supervisor, which thread workers make large (25 ms instead of 0.5 ms
 //! beside 512 MB). A child that borrows our memory until its `execve` costs the same however large
 //! we are; a failed step is written straight into the plan, so that no pipe is needed to report it;
-//! the pidfd comes with the process, so that its number can never be somebody else's (clone(2),
+//! the pidfd comes with the process, so that its number can never be another's (clone(2),
 //! `CLONE_PIDFD`, Linux 5.2); and it is born in its cgroup (`CLONE_INTO_CGROUP`, Linux 5.7): moving
 //! a process later waits for all processors (milliseconds), and leaves a moment in which it is
 //! elsewhere.
@@ -64,7 +64,7 @@ pub struct Child {
     /// this process for ever. 0: not known.
     pub start_time: u64,
     /// Whether another supervisor was its parent: then we cannot wait for it, and its number may
-    /// become somebody else's as soon as it has exited.
+    /// become another's as soon as it has exited.
     pub is_adopted: bool,
 }
 
@@ -222,8 +222,8 @@ impl Plan {
         self
     }
 
-    /// The signal that the child gets when the thread that launches it ends; SIGKILL when nothing
-    /// is said. `None`: it goes on.
+    /// The signal that the child gets when the thread that launches it ends; SIGKILL by default.
+    /// `None`: it goes on.
     #[must_use]
     pub fn parent_death_signal(mut self, signal: Option<Signal>) -> Self {
         self.parent_death_signal = signal;
@@ -367,7 +367,7 @@ impl Plan {
 }
 
 impl Credentials {
-    /// Whether the child is somebody else than we are.
+    /// Whether the child has another user or group than we have.
     fn are_others(&self) -> bool {
         self.uid.is_some() || self.gid.is_some() || self.groups.is_some()
     }
@@ -388,8 +388,9 @@ pub fn short_of_open_files(processes: usize) -> Option<String> {
         if processes == 1 { "worker that is a process" } else { "workers that are processes" };
     (usize::try_from(limit).unwrap_or(usize::MAX) < need).then(|| {
         format!(
-            "short of descriptors: the hard limit of open files is {limit}, and {processes} {workers} need about {need}; \
-             launches may fail, and workers may end with this supervisor: raise it (`LimitNOFILE=`, `ulimit -n`)"
+            "short of descriptors: the hard limit of open files is {limit}, and {processes} \
+             {workers} need about {need}; launches may fail, and workers may end with this \
+             supervisor: raise it (`LimitNOFILE=`, `ulimit -n`)"
         )
     })
 }
@@ -398,7 +399,7 @@ pub fn short_of_open_files(processes: usize) -> Option<String> {
 /// reopened. Without them, a supervisor that is short of descriptors could not be asked why.
 const RESERVE: u64 = 16;
 
-/// Whether there are descriptors for one more process of ours. `owed`: what we are bound to open
+/// Whether there are descriptors for one more of our processes. `owed`: what we are bound to open
 /// yet, without a new launch.
 ///
 /// # Errors
@@ -427,7 +428,7 @@ fn copy_above(fd: BorrowedFd<'_>, lowest: RawFd) -> Result<OwnedFd, LaunchFailur
         failure(LaunchStage::Descriptors, errno)
     })?;
     #[expect(unsafe_code, reason = "nix returns a number")]
-    // SAFETY: the kernel has just given us this descriptor, nobody else has it.
+    // SAFETY: the kernel has just given us this descriptor, which nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 

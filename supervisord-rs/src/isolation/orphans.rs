@@ -2,8 +2,8 @@
 //! (prctl(2)), or process 1 of a container, and the orphans of workers come to us. They are reaped
 //! as they die, and at the very end killed.
 //!
-//! Used by the guardian and by the supervisor; both have children whose status belongs to somebody
-//! else.
+//! Used by the guardian and by the supervisor; both have children whose status belongs to
+//! another part of the program.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -33,8 +33,9 @@ pub struct Killed {
     pub left: Vec<i32>,
 }
 
-/// Reaps every dead child of which `is_ours` does not say that somebody waits for it, and says how
-/// it ended. Does not block, and stops at `end`, if there is one: true, when there may be more.
+/// Reaps every dead child that another part of the program does not wait for (`is_ours`), and
+/// reports how it ended. Does not block, and stops at `end`, if there is one: true, when there may
+/// be more.
 ///
 /// By number, after a look: `waitpid(-1)` would take the status from under its owner.
 pub fn reap(
@@ -61,7 +62,8 @@ pub fn reap(
         }
         match wait::take(Whom::Pid(exit.pid)) {
             Ok(Some(exit)) => ended(&exit),
-            // Somebody was faster, and it is not seen again; if it is, it is left to the next time.
+            // Another thread was faster, and it does not come back; if it does, the next time takes
+            // it.
             Ok(None) => return false,
             Err(_) => {}
         }
@@ -88,7 +90,7 @@ pub fn kill_all() -> Killed {
                 Err(_) => break,
             }
         }
-        // What is dead and cannot be reaped is traced by somebody, and goes when that one lets go
+        // A debugger traces what is dead and cannot be reaped; it goes when the debugger lets go
         // of it.
         let left: Vec<i32> = children().into_iter().filter(|pid| !is_dead(*pid)).collect();
         looks = if left.is_empty() { looks + 1 } else { 0 };

@@ -1,6 +1,6 @@
 //! What a process is launched with: everything that the loop has to give, without a reference to
-//! anything of the loop's. It is taken to another thread, where files are read that may not answer,
-//! and becomes a process there.
+//! anything of the loop's. Another thread reads its files, which may not answer, and makes it a
+//! process.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -44,7 +44,7 @@ pub(super) struct Outfit {
     pub(super) descriptors: Vec<(OwnedFd, RawFd)>,
     /// Where its sockets come from, sd_listen_fds(3); `None`: it has none.
     pub(super) sockets: Option<Sockets>,
-    /// Pipes of ours among its descriptors, which it may open by name (`/dev/stderr`).
+    /// Our pipes among its descriptors, which it may open by name (`/dev/stderr`).
     pub(super) pipes: Vec<RawFd>,
     pub(super) birthplace: Birthplace,
     /// What it gets when we end; `None`: it goes on.

@@ -17,23 +17,22 @@ use crate::process_table;
 /// process nor a process group of strangers can have it (credentials(7)), so that its family can
 /// still be signalled. [`discard`] it at last.
 ///
-/// Does not block. `None`: it lives, or somebody who traces it has not let go of it; [`has_exited`]
-/// tells which.
+/// Does not block. `None`: it lives, or its tracer has not let go of it; [`has_exited`] tells
+/// which.
 #[must_use]
 pub fn peek(child: &Child) -> Option<Status> {
     match wait::peek(Whom::Handle(child.pidfd.as_fd())) {
         Ok(exit) => exit.map(|exit| exit.status),
-        // No child of ours: a worker calls a grandchild its main process (`MAINPID=`), whose parent
+        // Not our child: a worker calls a grandchild its main process (`MAINPID=`), whose parent
         // lives.
         Err(_) if !has_exited(&child.pidfd) => None,
-        // Someone took it (a worker thread that calls waitpid(-1)): it is gone, and nobody knows
-        // how.
+        // A worker thread that calls waitpid(-1) took it: it is gone, and how it ended is lost.
         Err(_) => Some(Status::Unknown),
     }
 }
 
 /// How it ended by the process table, for one that has exited and that the kernel keeps back for
-/// whoever traces it.
+/// its tracer.
 #[must_use]
 pub fn status_of_traced(child: &Child) -> Status {
     let stat = process_table::stat(child.pid).filter(|stat| stat.start_time == child.start_time);
@@ -63,13 +62,12 @@ pub fn reap(child: &Child) -> Option<Status> {
 }
 
 /// Reaps a child whose status is of no interest. One that cannot be reaped yet, because it is still
-/// dying or somebody traces it, is an orphan from then on. Does not block.
+/// dying or traced, is an orphan from then on. Does not block.
 pub fn discard(pidfd: &OwnedFd) {
     let _ = wait::take(Whom::Handle(pidfd.as_fd()));
 }
 
-/// Lets go of a process that is known to have exited: reaps it, unless that is somebody else's
-/// business.
+/// Lets go of a process that is known to have exited: reaps it, unless another process has to.
 pub fn forget(child: &Child) {
     if !child.is_adopted {
         discard(&child.pidfd);

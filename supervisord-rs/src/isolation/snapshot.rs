@@ -30,8 +30,8 @@ pub(super) struct Mark {
 /// Everyone, as the kernel showed them one after the other.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    /// When the walk began, in monotonic nanoseconds: whoever was there then, and still is, is in
-    /// it.
+    /// When the walk began, in monotonic nanoseconds: every process that was there then, and still
+    /// is, is in it.
     begun: u64,
     cost: Duration,
     processes: HashMap<i32, Stat>,
@@ -122,8 +122,8 @@ impl Snapshot {
     /// group, or is an orphan with its mark, and who descends from those.
     pub(super) fn family(&self, main: Relative, mark: &Mark) -> Vec<Relative> {
         // An adopted one is reaped by its new parent, and its number may be a stranger's then; so
-        // may its session. A number that is in use as a session is given to nobody
-        // (credentials(7)).
+        // may its session. The kernel gives no process a number that is in use as a
+        // session (credentials(7)).
         let pid = main.pid();
         let is_taken = self.processes.get(&pid).is_some_and(|stat| is_stranger(main, stat));
         let mut open: Vec<i32> = Vec::new();
@@ -187,7 +187,7 @@ impl Marks {
 /// How the kernel calls the limit that is a mark.
 const LIMIT: &str = "Max realtime timeout";
 /// The least limit of real-time processor time that is a mark: 146 thousand years, which limits
-/// nobody.
+/// no process.
 pub(super) const LIMIT_MARK: u64 = 1 << 62;
 
 /// Whether a process may speak in the name of a family.
@@ -207,9 +207,9 @@ impl From<bool> for Standing {
     }
 }
 
-/// Whether a process belongs to a family, told without a walk: by climbing from it. For whoever
-/// speaks in its name: a mark is a word that anybody may use, so that an orphan also has to be of
-/// the user of its main process.
+/// Whether a process belongs to a family, told without a walk: by climbing from it. For one that
+/// speaks in its name: any process may bear a mark, so an orphan also has to have the user of its
+/// main process.
 pub(super) fn speaks_for(census: &Census, main: &Child, mark: &Mark, pid: i32) -> Standing {
     let relative = Relative::of(main);
     let is_taken = process_table::stat(main.pid).is_some_and(|stat| is_stranger(relative, &stat));
@@ -249,15 +249,15 @@ fn heirs() -> Vec<i32> {
 }
 
 /// Whether an orphan with a mark has surely come from us: it is our child or our guardian's, which
-/// nobody becomes who does not descend from us (prctl(2), `PR_SET_CHILD_SUBREAPER`). Where others
-/// leave their orphans too it has to be of the family's own user at least.
+/// no process becomes that does not descend from us (prctl(2), `PR_SET_CHILD_SUBREAPER`). Where
+/// others leave their orphans too it has to be of the family's own user at least.
 fn is_of_ours(pid: i32, parent: i32, user: Option<u32>) -> bool {
     let is_sure = parent == nix::unistd::getpid().as_raw()
         || service_manager::living_guardian_pid() == Some(parent);
     is_sure || (user.is_some() && process_table::user(pid) == user)
 }
 
-/// Whether somebody else has the number.
+/// Whether another process has the number.
 fn is_stranger(main: Relative, stat: &Stat) -> bool {
     main.start_time() != 0 && stat.start_time != main.start_time()
 }

@@ -64,8 +64,8 @@ impl Sockets {
             found.map(|(name, socket)| (format!("{PREFIX}{name}"), socket)).collect();
     }
 
-    /// Lets go of what a predecessor had opened and no worker of ours names. The rest is held, also
-    /// while those workers are down.
+    /// Lets go of what a predecessor had opened and none of our workers names. It holds the rest,
+    /// also while those workers are down.
     pub(super) fn forget_inherited<'a>(&self, named: impl Iterator<Item = &'a SocketSpec>) {
         let named: HashMap<String, &SocketSpec> = named.map(|spec| (name(spec), spec)).collect();
         let mut state = self.0.lock();

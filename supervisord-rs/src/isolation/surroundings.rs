@@ -113,7 +113,7 @@ impl Prepared {
         }
     }
 
-    /// Makes pipes of ours its user's own, who could not open them by name (`/dev/stderr`) else:
+    /// Gives our pipes to its user, who could not open them by name (`/dev/stderr`) otherwise:
     /// proc_pid_fd(5). Where we may not, it has the descriptors all the same.
     pub(super) fn own<'a>(&self, pipes: impl Iterator<Item = &'a OwnedFd>) {
         let Some(uid) = self.credentials.uid else { return };
@@ -262,8 +262,8 @@ pub fn sealed(content: &[u8]) -> io::Result<OwnedFd> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let mut file = File::from(memfd_create(c"secret", flags)?);
     file.write_all(content)?;
-    // Its reader opens /dev/fd/N, which is an open of its own: whoever holds the descriptor may,
-    // and nobody may write.
+    // Its reader opens /dev/fd/N, which is an open of its own: every holder of the descriptor may
+    // read, and none may write.
     let name = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
     fs::set_permissions(name, mode(0o444))?;
     let seals = SealFlag::F_SEAL_SHRINK

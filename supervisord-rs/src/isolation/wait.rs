@@ -1,6 +1,6 @@
 //! waitid(2) as the kernel has it. nix reads the signal into an enumeration of those that have a
-//! name and answers EINVAL for a real-time one, though the status was there: what is asked for is
-//! how somebody ended, so numbers stay numbers.
+//! name and answers EINVAL for a real-time one, though the status was there: what we ask for is
+//! how a process ended, so numbers stay numbers.
 #![expect(unsafe_code, reason = "nix has no waitid that takes real-time signals")]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -29,8 +29,8 @@ pub struct Exit {
     pub status: Status,
 }
 
-/// Who has exited, and stays a zombie. `None`: nobody has, or the kernel keeps it back for whoever
-/// traces it (ptrace(2)). Does not block.
+/// The child that has exited, and stays a zombie. `None`: none has, or the kernel keeps it back for
+/// its tracer (ptrace(2)). Does not block.
 ///
 /// # Errors
 /// ECHILD, and that alone says that there is no such child.
@@ -49,10 +49,10 @@ pub(super) fn take(whom: Whom<'_>) -> nix::Result<Option<Exit>> {
     taken
 }
 
-/// How often somebody began to reap, and how often that was over.
+/// How often a thread began to reap, and how often one was done.
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 static OVER: AtomicU64 = AtomicU64::new(0);
-/// Attempts to look while no thread of ours reaps.
+/// Attempts to look while none of our threads reaps.
 const LOOKS: usize = 4;
 
 /// A look at our children while none of them is reaped: the kernel's list of them is complete then.
@@ -87,7 +87,7 @@ fn wait(whom: Whom<'_>, options: libc::c_int) -> nix::Result<Option<Exit>> {
         };
         match Errno::result(result) {
             Ok(_) => return Ok(read(&found)),
-            // By a signal of ours, as it may be with any call: nothing was found out.
+            // A signal to us interrupted it, as it may any call: we learnt nothing.
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -95,7 +95,7 @@ fn wait(whom: Whom<'_>, options: libc::c_int) -> nix::Result<Option<Exit>> {
 }
 
 fn read(found: &libc::siginfo_t) -> Option<Exit> {
-    // SAFETY: waitid fills in the fields of SIGCHLD, or leaves the zeroes where nobody has exited
+    // SAFETY: waitid fills in the fields of SIGCHLD, or leaves the zeroes where no child exited
     // (waitid(2)).
     let (pid, number) = unsafe { (found.si_pid(), found.si_status()) };
     let status = match found.si_code {

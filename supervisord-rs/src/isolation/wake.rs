@@ -1,7 +1,7 @@
 //! What wakes SDK code for an order. The worker holds the same open description, so that it may do
 //! to it what it likes: an eventfd whose `O_NONBLOCK` it has cleared and whose counter it has
-//! filled holds whoever writes. A timer is set, which never waits (timerfd_create(2)): it goes off
-//! at once, becomes readable, and whoever waits for its edges hears of each.
+//! filled holds every writer. Setting a timer never waits (timerfd_create(2)): it goes off at
+//! once, becomes readable, and a thread that waits for its edges hears of each.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

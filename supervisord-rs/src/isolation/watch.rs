@@ -20,7 +20,7 @@ pub(super) enum Token {
     },
     /// Launches were answered.
     Launched,
-    /// Somebody wants its boards looked at.
+    /// A worker wants its boards looked at.
     Poke {
         /// The fault domain.
         domain: u32,
@@ -30,7 +30,7 @@ pub(super) enum Token {
         /// The worker.
         worker: u32,
     },
-    /// A worker, or somebody else, has said something on its notify socket.
+    /// A message has come on a worker's notify socket, from it or from a stranger.
     Notify {
         /// The worker.
         worker: u32,
@@ -89,9 +89,9 @@ pub(super) enum Says {
     Once,
 }
 
-/// Something whose descriptor is in the set. It is taken out before it is dropped: closing our
-/// descriptor does not do that as long as anybody has a copy of it, such as the fd store or a
-/// child, and what nobody can name any more would be ready for ever (epoll(7), question 6).
+/// Something whose descriptor is in the set. Dropping it takes it out first: closing our descriptor
+/// does not do that as long as there is a copy, such as in the fd store or a child, and what has no
+/// number any more would be ready for ever (epoll(7), question 6).
 #[derive(Debug)]
 pub(super) struct Watched<T: AsFd> {
     inner: T,

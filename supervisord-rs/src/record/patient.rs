@@ -96,7 +96,7 @@ mod tests {
         patient.write_all(&theirs, &vec![b'x'; 1024 * 1024]).expect("all of it");
         let _reader = taking.join().expect("all of it was taken");
         let unwritten =
-            patient.write_all(&theirs, &vec![b'x'; 1024 * 1024]).expect_err("nobody reads");
+            patient.write_all(&theirs, &vec![b'x'; 1024 * 1024]).expect_err("nothing reads");
         assert_eq!(
             unwritten.bytes,
             1024 * 1024 - 64 * 1024,

@@ -72,7 +72,8 @@ pub enum BlackBoxError {
         source: io::Error,
     },
     /// It is not a black box, or of another version.
-    #[error("{} is not a black box of this version; it was set aside as blackbox.bad", path.display())]
+    #[error(
+        "{} is not a black box of this version; it was set aside as blackbox.bad", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,

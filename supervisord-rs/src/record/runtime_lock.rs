@@ -19,7 +19,9 @@ use crate::process_table;
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process has it.
-    #[error("another supervisor (pid {pid}) runs with the runtime directory {}; stop it, or set another `supervisor.runtime_dir:`", path.display())]
+    #[error(
+        "another supervisor (pid {pid}) runs with the runtime directory {}; stop it, or set \
+         another `supervisor.runtime_dir:`", path.display())]
     Held {
         /// As it wrote down; `?` when it has not yet.
         pid: String,
@@ -176,7 +178,8 @@ impl RuntimeLock {
                 own.extend_from_slice(&place.text);
                 if let Err(error) = lock.write_all_at(&own, 0) {
                     let path = place.file.display();
-                    tracing::warn!(%error, %path, "the lock is held, but the PID cannot be written to it");
+                    tracing::warn!(%error, %path,
+                        "the lock is held, but the PID cannot be written to it");
                 }
                 Ok(Self(lock))
             }

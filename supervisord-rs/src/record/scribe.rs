@@ -110,7 +110,8 @@ impl Writer {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.is_in_trouble, true) {
-                    tracing::warn!(path = %path.display(), %error, "cannot write: output is lost and counted until it works again");
+                    tracing::warn!(path = %path.display(), %error,
+                        "cannot write: output is lost and counted until it works again");
                 }
                 self.lost.add(1);
             }

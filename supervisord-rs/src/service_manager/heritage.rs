@@ -128,7 +128,7 @@ fn inherited(number: RawFd) -> Option<OwnedFd> {
     #[expect(unsafe_code, reason = "inherited descriptors come as numbers")]
     // SAFETY: needed because inheritance has no other form. The number was passed to this process
     // (LISTEN_PID), nothing has been opened or closed since (the caller of `take` ensures it), and
-    // each is taken once.
+    // the caller takes each once.
     let descriptor = unsafe {
         if libc::fcntl(number, libc::F_GETFD) < 0 {
             return None;

@@ -381,7 +381,7 @@ fn no_worker_waits_without_a_reason(world: &World) {
         let is_waiting = view.phase == Phase::Idle && memo_of.marks.wanted && !memo_of.marks.held;
         let starts = world.machine.spec().start;
         if is_waiting && starts.concurrency.is_none() && starts.stagger.is_zero() {
-            assert!(!view.waits_for.is_empty(), "worker {index} waits for nobody: {view:?}");
+            assert!(!view.waits_for.is_empty(), "worker {index} waits for none: {view:?}");
         }
         let dependencies = &world.machine.spec().workers[index as usize].depends_on;
         for on in dependencies.iter().filter(|dependency| dependency.soft).map(|it| it.on) {

@@ -852,7 +852,7 @@ fn in_rest_for_one_a_later_member_in_backoff_comes_back_with_the_earlier_one_and
     assert_eq!(
         launches(&world, from),
         [] as [u32; 0],
-        "nobody comes back before the one that failed"
+        "none comes back before the one that failed"
     );
     world.pass(MS);
     assert_eq!(launches(&world, from), [0, 1, 2]);

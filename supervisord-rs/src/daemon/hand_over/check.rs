@@ -75,7 +75,9 @@ impl Daemon {
         let fixed = in_force::fixed(&self.settings.supervisor, &settings.supervisor);
         if !fixed.is_empty() {
             return Some(format!(
-                "{file} changes what holds as long as a supervisor and its successors run: {}; nothing was changed; undo that, or end it and run it again (supervisord-rs shutdown)",
+                "{file} changes what holds as long as a supervisor and its successors run: {}; \
+                 nothing was changed; undo that, or end it and run it again (supervisord-rs \
+                 shutdown)",
                 fixed.join(", ")
             ));
         }
@@ -83,7 +85,8 @@ impl Daemon {
         (!orphaned.is_empty()).then(|| {
             let names = orphaned.join(" ");
             format!(
-                "{names}: running, and no longer in {file}; stop first what is to go (supervisord-rs stop {names})"
+                "{names}: running, and no longer in {file}; stop first what is to go \
+                 (supervisord-rs stop {names})"
             )
         })
     }

@@ -41,7 +41,9 @@ pub(super) const PIECE_MAX: usize = 250;
 const PACKET_MAX: usize = 64 * 1024;
 
 /// The error for a successor that has ended too soon.
-const ENDED_UNPREPARED: &str = "it ends before it is prepared to take over; see its lines in the log. A release that knows no hand-over in two steps cannot take over: end this supervisor and run it (supervisord-rs shutdown)";
+const ENDED_UNPREPARED: &str = "it ends before it is prepared to take over; see its lines in the \
+                                log. A release that knows no hand-over in two steps cannot take \
+                                over: end this supervisor and run it (supervisord-rs shutdown)";
 
 const PREPARED: u8 = b'p';
 const PIECE: u8 = b'd';

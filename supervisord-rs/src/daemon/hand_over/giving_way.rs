@@ -91,7 +91,8 @@ impl Daemon {
         if self.around.is_guardian_gone() {
             return Err(without_guardian(binary, why));
         }
-        tracing::error!(binary = %binary.display(), "it does not take over: {why}; the old one goes on");
+        tracing::error!(binary = %binary.display(),
+            "it does not take over: {why}; the old one goes on");
         self.publish("rolled-back", None, json!({ "binary": binary, "why": why }));
         let end = Instant::now() + DEADLINE;
         let begun = self.meanwhile(signals, Successor::begin(Path::new(OWN), end)).await;

@@ -11,7 +11,7 @@ use crate::guardian::orderly_end::ORDERLY_END;
 use crate::record::post_mortem::PostMortem;
 use crate::service_manager::{self, BLACK_BOX, FdStore, Heritage};
 
-/// Each part is there if there was a predecessor, or whoever starts us handed it over.
+/// Each part is there if there was a predecessor, or our parent handed it over.
 pub(super) struct Left {
     /// Where the guardian reports the deaths that it sees.
     pub(super) obituaries: Option<OwnedFd>,
@@ -56,7 +56,8 @@ fn predecessor(runtime_dir: &Path, kept: &[(String, OwnedFd)]) -> Option<PostMor
     match PostMortem::read_kept(runtime_dir, kept) {
         Ok(story) => story,
         Err(error) => {
-            tracing::warn!(%error, "the predecessor's black box cannot be read: nothing is known of its end");
+            tracing::warn!(%error,
+                "the predecessor's black box cannot be read: nothing is known of its end");
             None
         }
     }

@@ -10,7 +10,8 @@ use supervision::LaunchStage;
 use crate::isolation::surroundings::Failed;
 
 /// What to do in most cases.
-const ADVICE: &str = "under systemd set `Delegate=yes` in the supervisor's unit; elsewhere start it as root in a cgroup (v2) of its own";
+const ADVICE: &str = "under systemd set `Delegate=yes` in the supervisor's unit; elsewhere start \
+                      it as root in a cgroup (v2) of its own";
 
 /// A sentence for people, with the errno that comes nearest to it.
 #[derive(Clone, Debug)]
@@ -52,7 +53,8 @@ impl Refusal {
     }
 
     pub(super) fn no_hierarchy() -> Self {
-        let text = "there is no cgroup v2 here; mount it, or boot with `systemd.unified_cgroup_hierarchy=1`";
+        let text = "there is no cgroup v2 here; mount it, or boot with \
+                    `systemd.unified_cgroup_hierarchy=1`";
         Self::new(Errno::EOPNOTSUPP, text.into())
     }
 
@@ -62,7 +64,8 @@ impl Refusal {
 
     pub(super) fn no_controller(name: &str, base: &Path) -> Self {
         let text = format!(
-            "the controller `{name}` is not available in {} (it is with cgroup v1, or not passed on from above): {ADVICE}",
+            "the controller `{name}` is not available in {} (it is with cgroup v1, or not passed \
+             on from above): {ADVICE}",
             base.display()
         );
         Self::new(Errno::EOPNOTSUPP, text)
@@ -71,7 +74,8 @@ impl Refusal {
     pub(super) fn hierarchy_root(base: &Path, controllers: &[&str]) -> Self {
         let on: Vec<String> = controllers.iter().map(|name| format!("+{name}")).collect();
         let text = format!(
-            "we run in the root of all cgroups, which is not ours to change: write `{}` into {}, or {ADVICE}",
+            "we run in the root of all cgroups, which is not ours to change: write `{}` into {}, \
+             or {ADVICE}",
             on.join(" "),
             base.join("cgroup.subtree_control").display()
         );
@@ -86,7 +90,8 @@ impl Refusal {
 
     pub(super) fn others(base: &Path, pids: &[i32]) -> Self {
         let text = format!(
-            "other processes live in our cgroup {} ({pids:?}), which must be empty to pass controllers on: {ADVICE}",
+            "other processes live in our cgroup {} ({pids:?}), which must be empty to pass \
+             controllers on: {ADVICE}",
             base.display()
         );
         Self::new(Errno::EBUSY, text)

@@ -375,7 +375,8 @@ impl Drivers {
         self.cgroups.end_others(&kept.collect::<Vec<_>>());
         let left = sweep::end_strays(&self.house, &adopted, SWEEP_LIMIT);
         if !left.is_empty() {
-            tracing::error!(pids = ?left, "these processes of the predecessor do not die of SIGKILL");
+            tracing::error!(pids = ?left,
+                "these processes of the predecessor do not die of SIGKILL");
         }
     }
 

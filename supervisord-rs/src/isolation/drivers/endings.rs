@@ -20,8 +20,8 @@ const SETTLED_LIMIT: Duration = Duration::from_millis(250);
 
 impl Drivers {
     /// How the main process of a domain ended, if it has. What is not known at once is looked for a
-    /// while: one that was taken over is waited for by somebody else, and of one that is traced its
-    /// tracer hears first.
+    /// while: another process waits for one that was taken over, and of a traced one its tracer
+    /// hears first.
     pub(super) fn look_at_main(&mut self, domain: DomainId) -> Option<Status> {
         let resident = self.domains[domain.index()].resident.as_mut()?;
         let main = resident.process.child();

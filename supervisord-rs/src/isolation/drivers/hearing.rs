@@ -178,7 +178,7 @@ impl Drivers {
         }
     }
 
-    /// Only a process of the family can be its main one. The handle is taken first, so that the
+    /// Only a process of the family can be its main one. We take its handle first, so that the
     /// number means it.
     fn take_main_pid(&mut self, incarnation: Incarnation, pid: i32) {
         let domain = self.domain_of[incarnation.worker.index()];
@@ -242,7 +242,8 @@ impl Drivers {
                     kind: "log-trouble",
                     detail: json!({ "worker": worker, "target": target, "error": error }),
                     warning: Some(format!(
-                        "the output of {worker} cannot be written to {target}: {error}; what is lost is counted"
+                        "the output of {worker} cannot be written to {target}: {error}; what is \
+                         lost is counted"
                     )),
                 }),
                 Notice::Recovered { worker, target, lost } => self.remarks.push_back(Remark {
@@ -250,7 +251,8 @@ impl Drivers {
                     kind: "log-recovered",
                     detail: json!({ "worker": worker, "target": target, "lost_bytes": lost }),
                     warning: Some(format!(
-                        "the output of {worker} is written to {target} again; {lost} bytes of it were lost"
+                        "the output of {worker} is written to {target} again; {lost} bytes of it \
+                         were lost"
                     )),
                 }),
             }

@@ -37,8 +37,7 @@ pub(super) struct Expected {
     pub(super) way: Option<OwnedFd>,
     /// Whose launches are answered with it.
     pub(super) members: Vec<Incarnation>,
-    /// Whether somebody has spoken on its notify socket, which is listened to when it is known who
-    /// it is.
+    /// Whether a message waits on its notify socket, which we read when we know its process.
     pub(super) has_spoken: bool,
 }
 
@@ -297,8 +296,8 @@ impl Drivers {
         }
     }
 
-    /// Whether a domain's process is being launched, and its notify socket has to wait. Somebody
-    /// has spoken.
+    /// Whether a domain's process is being launched, and its notify socket, which has a
+    /// message, has to wait.
     pub(super) fn defer_words(&mut self, domain: DomainId) -> bool {
         let Some(expected) = &mut self.domains[domain.index()].expected else { return false };
         expected.has_spoken = true;

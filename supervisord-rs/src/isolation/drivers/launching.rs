@@ -166,7 +166,7 @@ impl Drivers {
         let sdk = self.prepare_board(incarnation, &launch.name)?;
         let outputs = self.outputs(incarnation.worker, &launch)?;
         let resident =
-            self.domains[domain.index()].resident.as_ref().expect("whoever calls this has looked");
+            self.domains[domain.index()].resident.as_ref().expect("every caller has looked");
         let Process::Host(host) = &*resident.process else {
             unreachable!("a cell's process is a host: bring_up_cell makes no other");
         };

@@ -1,10 +1,10 @@
 //! What is left of a family whose main process is gone.
 //!
 //! A worker has ended when nothing of its family is left. Its main process stays a zombie until
-//! then, so that its number, which is its group's, is nobody else's. Where the family has a cgroup,
-//! that tells at once. Else the list of our own children does, as a rule: whoever outlives a parent
-//! of the family comes to us, so that nothing is left where nobody has come. Else the census looks
-//! at the process table, and its answer is an event.
+//! then, so that its number, which is its group's, cannot be another's. Where the family has a
+//! cgroup, that tells at once. Else the list of our own children does, as a rule: a process that
+//! outlives its parent in the family becomes our child, so that nothing is left where none has.
+//! Else the census looks at the process table, and its answer is an event.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -60,8 +60,8 @@ impl Drivers {
         (!self.hand_over(domain)).then_some((status, true))
     }
 
-    /// Of those whose main process was just found to be gone: those are over whose family nobody
-    /// can have outlived. For the others the census looks at the process table.
+    /// Of those whose main process was just found to be gone: those are over whose family no
+    /// process can have outlived. For the others the census looks at the process table.
     pub(super) fn look_at_gone(&mut self) {
         let fresh = std::mem::take(&mut self.fresh);
         if fresh.is_empty() {
@@ -207,7 +207,7 @@ impl Drivers {
             return;
         }
         self.next_look = None;
-        // Where a look is dear it is taken less often: most of the time is for others.
+        // Where looks are dear there are fewer: most of the time is for others.
         self.pause = (self.pause * 2).min(LOOK_MAX).max(self.cost * 8);
         let end = monotonic_ns() + BUDGET_NS;
         let mut due = std::mem::take(&mut self.remains);

@@ -184,8 +184,8 @@ impl Drivers {
     }
 
     /// Ends every process that is left, and waits for it. For the very end: everything has been
-    /// stopped before, and what is left are cells without workers, and orphans that nobody can be
-    /// held responsible for.
+    /// stopped before, and what is left are cells without workers, and orphans that belong to no
+    /// worker.
     pub fn end_all(&mut self) {
         self.withdraw_all();
         let mut left: Vec<Resident> =

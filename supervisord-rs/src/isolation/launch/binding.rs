@@ -23,7 +23,7 @@ enum Task {
     Remove,
     Bind {
         socket: RawFd,
-        /// Of the same kind, not blocking: to see whether somebody answers there already.
+        /// Of the same kind, not blocking: to see whether a program answers there already.
         probe: RawFd,
         address: SockAddr,
         access: Access,

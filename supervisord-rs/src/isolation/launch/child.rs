@@ -303,8 +303,8 @@ fn execute(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     is_wanted(orders)?;
     let mut worst = Errno::ENOENT;
     for candidate in orders.candidates {
-        // SAFETY: execve is listed in signal-safety(7); argv and environment are arrays of C strings
-        // that end with a null pointer.
+        // SAFETY: execve is listed in signal-safety(7); argv and environment are arrays of C
+        // strings that end with a null pointer.
         unsafe { libc::execve(candidate.as_ptr(), orders.argv, orders.environment) };
         match Errno::last() {
             Errno::ENOENT | Errno::ENOTDIR => {}

@@ -15,7 +15,7 @@ const DUMPABLE: libc::c_int = 1;
 /// How many such children there are, and what the flag was before the first.
 static CHANGING: Mutex<(usize, libc::c_int)> = Mutex::new((0, 0));
 
-/// As long as there is one of these, a child of ours may change its user in our memory.
+/// As long as there is one of these, one of our children may change its user in our memory.
 #[derive(Debug)]
 pub(super) struct Changing;
 

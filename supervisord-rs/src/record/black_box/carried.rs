@@ -12,7 +12,7 @@ use crate::record::post_mortem::PastCarried;
 
 /// Threads that carry output at most.
 pub const CARRIERS: usize = 32;
-/// The most output of predecessors that is taken from pipes and not yet written.
+/// The most pieces of predecessors' output that are read from pipes and not yet written.
 pub(super) const PAST_HANDS: usize = 32;
 
 /// Bytes between a worker's pipe and its file, in a pipe that survives.

@@ -44,7 +44,8 @@ impl Reserve {
         let whose = if self.homeless.is_some() { "this supervisor's" } else { "the next" };
         let reason = self.homeless.clone().unwrap_or_else(|| error.to_string());
         format!(
-            "no room for {whose} black box in {}: {reason}; meanwhile it is in memory, and outlives the supervisor and not the guardian; make room: it is tried again",
+            "no room for {whose} black box in {}: {reason}; meanwhile it is in memory, and \
+             outlives the supervisor and not the guardian; make room: it is tried again",
             self.runtime_dir.display()
         )
     }

@@ -236,8 +236,8 @@ impl LogFile {
         Some(self.rotate.keep).filter(|keep| self.rotate.compress && *keep > 0)
     }
 
-    /// How large the file may become: with a cap, so much less than half of it that one put aside
-    /// has room, with the piece by which it was too large.
+    /// How large the file may become: with a cap, so much less than half of it that the
+    /// rotated one has room, with the piece by which it was too large.
     fn largest(&self) -> Option<u64> {
         let share = self.cap.map(|cap| (cap / 2).saturating_sub(PIECE).max(cap / 4).max(1));
         self.rotate.size.into_iter().chain(share).min()

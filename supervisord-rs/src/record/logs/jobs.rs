@@ -213,7 +213,8 @@ impl Pool {
             Err(error) => {
                 let workers = self.writers(target);
                 let path = path.display();
-                tracing::warn!(workers, %path, %error, "a rotated log of {workers} stays uncompressed");
+                tracing::warn!(workers, %path, %error,
+                    "a rotated log of {workers} stays uncompressed");
                 false
             }
         };

@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(found(text, text, 7), text.len());
         let among = [b"of others\nthe first line".as_slice(), text, b"of others"].concat();
         assert_eq!(found(text, &among, 7), text.len(), "others wrote before and after it");
-        assert_eq!(found(text, &text[..3], 7), 3, "nobody else wrote");
+        assert_eq!(found(text, &text[..3], 7), 3, "no other program wrote");
         assert_eq!(found(text, b"of others the", 7), 0, "three bytes are the same by chance");
         let cut = [b"of others\n".as_slice(), &text[..20]].concat();
         assert_eq!(found(text, &cut, 7), 20, "others wrote before it");

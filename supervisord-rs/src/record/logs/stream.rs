@@ -251,7 +251,7 @@ impl Stream {
                     self.account(carrier, lost, Some(error), pool);
                 }
             }
-            // The rest is taken as it would have been from the worker's pipe.
+            // It reads the rest as it would have from the worker's pipe.
             while waiting(&leftover.pipe) > 0
                 && self.carry_piece(&leftover.pipe, carrier, target, hands, pool) > 0
             {}
@@ -302,7 +302,7 @@ impl Stream {
         count
     }
 
-    /// To those who look at what is taken. `start`: how many bytes came before.
+    /// To those who look at the output. `start`: how many bytes came before.
     fn show(&self, bytes: &[u8], start: u64, is_own: bool, pool: &Arc<Pool>) {
         let mut watched = lock(&self.watched);
         if let Some(token) = watched.as_mut().and_then(|watch| watch.look(bytes, start)) {

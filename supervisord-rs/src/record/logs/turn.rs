@@ -107,7 +107,7 @@ mod tests {
     fn jobs_wait_in_a_bounded_list_and_not_for_ever() {
         let turn = Turn::default();
         let later = Instant::now() + Duration::from_secs(3600);
-        assert!(matches!(turn.defer(Job::Weigh, later), Deferred::Again(_)), "nobody has it");
+        assert!(matches!(turn.defer(Job::Weigh, later), Deferred::Again(_)), "no thread has it");
         assert!(turn.take());
         let now = Instant::now();
         assert!(

@@ -311,7 +311,7 @@ impl World {
             }
             Effect::GivesUp(_) | Effect::StartsWithout { .. } => {}
             Effect::Reply { request, result } => {
-                assert!(self.asked.contains(&request), "an answer to nobody");
+                assert!(self.asked.contains(&request), "an answer that no client waits for");
                 assert_eq!(self.replies.insert(request, result.is_ok()), None, "two answers");
             }
             Effect::Exit { orderly, .. } => {
@@ -385,7 +385,10 @@ impl World {
                 |memo: Memo| Memo { failures: Vec::new(), group_failures: Vec::new(), ..memo };
             let now = without(self.machine.memo(*worker).expect("it exists"));
             let remembered = without(remembered.clone());
-            assert_eq!(now, remembered, "{worker:?} has changed and nobody was told");
+            assert_eq!(
+                now, remembered,
+                "{worker:?} has changed, and the machine did not report it"
+            );
         }
         for index in 0..self.machine.spec().workers.len() {
             let worker = WorkerId(index as u32);

@@ -7,7 +7,7 @@ use super::{LAST_LINES, RECENT};
 pub(in crate::record::logs) struct Run {
     pub(super) from: u64,
     pub(super) to: u64,
-    /// Bytes of it that a predecessor took, which are in no memory of ours.
+    /// Bytes of it that a predecessor took, which are not in our memory.
     pub(super) before: u64,
 }
 
