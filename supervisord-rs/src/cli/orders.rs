@@ -9,6 +9,7 @@ use super::exit::{Exit, report};
 use super::outcomes::answer;
 use super::output::line;
 use super::progress::{Until, shown};
+use crate::config::instances::INSTANCES_MAX;
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Done, SignalName};
 use crate::waiting::until;
@@ -25,18 +26,30 @@ pub(super) const REEXEC_TIMEOUT: Duration = crate::daemon::hand_over::DEADLINE;
 /// place.
 pub(super) const GIVING_WAY: Duration = Duration::from_secs(60);
 
+/// Whether to wait for the outcome.
 #[derive(Args, Debug)]
-pub(super) struct Options {
-    /// Workers, groups as `GROUP:`, or `all`.
-    #[arg(required = true)]
-    workers: Vec<String>,
+struct Waiting {
     /// Return as soon as the order is accepted.
     #[arg(long)]
     no_wait: bool,
     /// Wait at most this long for the outcome, such as 10s; the order stands all the same. Default:
     /// 5m.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "no_wait")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = humantime::parse_duration,
+        conflicts_with = "no_wait"
+    )]
     timeout: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// Workers, groups as `GROUP:`, or `all`.
+    #[arg(required = true)]
+    workers: Vec<String>,
+    #[command(flatten)]
+    waiting: Waiting,
     /// JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -57,15 +70,10 @@ pub(super) struct ScaleOptions {
     /// The worker's name, without a number.
     worker: String,
     /// How many there shall be.
-    #[arg(value_parser = clap::value_parser!(u32).range(0..=i64::from(crate::config::instances::INSTANCES_MAX)))]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=i64::from(INSTANCES_MAX)))]
     instances: u32,
-    /// Return as soon as the order is accepted.
-    #[arg(long)]
-    no_wait: bool,
-    /// Wait at most this long for the outcome, such as 10s; the order stands all the same. Default:
-    /// 5m.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "no_wait")]
-    timeout: Option<Duration>,
+    #[command(flatten)]
+    waiting: Waiting,
     /// JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -114,22 +122,22 @@ fn carry_out(
     client: &Client,
     order: impl Fn(&Client) -> Result<Done, ClientError>,
 ) -> Exit {
-    let client = client.clone_with(options.timeout);
+    let client = client.clone_with(options.waiting.timeout);
     answer(shown(&client, &options.workers, until, || order(&client)), options.json)
 }
 
 pub(super) fn start(options: &Options, client: &Client) -> Exit {
-    let order = |client: &Client| client.start(&options.workers, !options.no_wait);
+    let order = |client: &Client| client.start(&options.workers, !options.waiting.no_wait);
     carry_out(options, Until::Up, client, order)
 }
 
 pub(super) fn stop(options: &Options, client: &Client) -> Exit {
-    let order = |client: &Client| client.stop(&options.workers, !options.no_wait);
+    let order = |client: &Client| client.stop(&options.workers, !options.waiting.no_wait);
     carry_out(options, Until::Down, client, order)
 }
 
 pub(super) fn restart(options: &Options, client: &Client) -> Exit {
-    let order = |client: &Client| client.restart(&options.workers, !options.no_wait);
+    let order = |client: &Client| client.restart(&options.workers, !options.waiting.no_wait);
     carry_out(options, Until::Up, client, order)
 }
 
@@ -142,8 +150,8 @@ pub(super) fn resume(options: &PauseOptions, client: &Client) -> Exit {
 }
 
 pub(super) fn scale(options: &ScaleOptions, client: &Client) -> Exit {
-    let client = client.clone_with(options.timeout);
-    let order = || client.scale(&options.worker, options.instances, !options.no_wait);
+    let client = client.clone_with(options.waiting.timeout);
+    let order = || client.scale(&options.worker, options.instances, !options.waiting.no_wait);
     let names = std::slice::from_ref(&options.worker);
     answer(shown(&client, names, Until::Up, order), options.json)
 }

@@ -24,7 +24,12 @@ pub(super) struct Options {
     #[arg(long)]
     no_wait: bool,
     /// Wait at most this long for the workers, such as 10s. Default: 5m.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "no_wait")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = humantime::parse_duration,
+        conflicts_with = "no_wait"
+    )]
     timeout: Option<Duration>,
     /// JSON instead of text.
     #[arg(long)]

@@ -33,7 +33,12 @@ pub(super) struct Options {
     #[arg(long, value_name = "PHASE", value_parser = phase::PHASES, conflicts_with = "watch")]
     wait: Option<String>,
     /// Wait at most this long, such as 10s. Default: 5m.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "wait")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = humantime::parse_duration,
+        requires = "wait"
+    )]
     timeout: Option<Duration>,
 }
 

@@ -7,19 +7,14 @@ use std::time::Duration;
 use super::node::Node;
 
 use super::reader::{Cursor, Section};
-use super::settings::{Launch, LineFormat, Logs, Rotate, Sink, default};
+use super::settings::{Launch, LineFormat, Logs, Rotate, Sink};
 
 /// Reads them; `name` is the worker's, whose file is `NAME.log` by default.
 pub(super) fn read(worker: &Section<'_>, is_command: bool, name: &str, log_dir: &Path) -> Logs {
     let mut logs = Logs {
         stdout: Sink::File(log_dir.join(format!("{name}.log"))),
         stderr: None,
-        rotate: Rotate {
-            size: Some(default::ROTATE_SIZE),
-            every: None,
-            keep: default::ROTATE_KEEP,
-            compress: false,
-        },
+        rotate: Rotate::default(),
         cap: None,
         line: LineFormat::default(),
     };

@@ -355,6 +355,17 @@ pub struct Rotate {
     pub compress: bool,
 }
 
+impl Default for Rotate {
+    fn default() -> Self {
+        Self {
+            size: Some(default::ROTATE_SIZE),
+            every: None,
+            keep: default::ROTATE_KEEP,
+            compress: false,
+        }
+    }
+}
+
 /// What a line gets on its way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LineFormat {

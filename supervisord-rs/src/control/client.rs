@@ -47,7 +47,9 @@ pub enum ClientError {
     },
     /// It is there, and takes no connection.
     #[error(
-        "the supervisor on {} is busy: its queue of connections is full; try it again", socket.display())]
+        "the supervisor on {} is busy: its queue of connections is full; try it again",
+        socket.display()
+    )]
     Busy {
         /// Where.
         socket: PathBuf,

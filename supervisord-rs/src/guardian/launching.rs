@@ -79,9 +79,7 @@ impl Guardian {
             // Where we die meanwhile, our number leads nowhere.
             .or(OsStr::new(OWN))?
             .environment(environment::borrowed(&environment))?
-            .descriptor(io::stdin().as_fd())?
-            .descriptor(io::stdout().as_fd())?
-            .descriptor(io::stderr().as_fd())?
+            .standard_streams()?
             .pass(&passed)
             .listen_pid()
             // A supervisor without its guardian stops in order, and takes its workers along.

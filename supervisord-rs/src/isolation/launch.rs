@@ -34,6 +34,7 @@ pub(super) mod reading;
 pub(super) mod rights;
 
 use std::ffi::{CString, OsStr};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -188,6 +189,16 @@ impl Plan {
     pub fn descriptor(self, fd: BorrowedFd<'_>) -> Result<Self, LaunchFailure> {
         let next = self.next_descriptor();
         self.descriptor_at(fd, next)
+    }
+
+    /// Gives the child our standard input, output and error as its own.
+    ///
+    /// # Errors
+    /// As [`descriptor`](Self::descriptor).
+    pub fn standard_streams(self) -> Result<Self, LaunchFailure> {
+        self.descriptor(io::stdin().as_fd())?
+            .descriptor(io::stdout().as_fd())?
+            .descriptor(io::stderr().as_fd())
     }
 
     /// Gives the child a copy of `fd` as its descriptor `target`, which must be below 64.

@@ -114,9 +114,7 @@ impl Start {
         let arguments: Vec<OsString> = std::env::args_os().collect();
         Plan::new(self.binary.as_os_str(), &arguments, OsStr::new(""))?
             .environment(environment::borrowed(&environment))?
-            .descriptor(io::stdin().as_fd())?
-            .descriptor(io::stdout().as_fd())?
-            .descriptor(io::stderr().as_fd())?
+            .standard_streams()?
             .pass(&passed)
             .listen_pid()
             // Until it stands alone: a supervisor that starts after this one's death then finds no

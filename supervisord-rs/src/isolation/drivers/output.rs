@@ -8,8 +8,8 @@ use supervision::{DomainId, LaunchFailure, LaunchStage, WorkerId};
 
 use super::Drivers;
 use super::adopting::stream_name;
+use crate::config::Launch;
 use crate::config::settings::{LineFormat, Rotate, Sink};
-use crate::config::{Launch, default};
 use crate::isolation::launch::failure;
 use crate::isolation::surroundings::{Failed, Result};
 use crate::isolation::thread::from_io;
@@ -99,12 +99,7 @@ impl Drivers {
                     worker: format!("cell {name}"),
                     stream: "output",
                     sink: Sink::File(directory.join(format!("cell-{name}.log"))),
-                    rotate: Rotate {
-                        size: Some(default::ROTATE_SIZE),
-                        every: None,
-                        keep: default::ROTATE_KEEP,
-                        compress: false,
-                    },
+                    rotate: Rotate::default(),
                     cap: None,
                     line: LineFormat::default(),
                     counted: Whose::Cell(first),
