@@ -95,18 +95,20 @@ Examples:
   supervisord-rs compare -c app.yaml --worker api --fault segfault --expect thread=4,process=1")]
     Compare(compare::Options),
     /// Show all errors of a configuration.
-    #[command(
-        after_help = "Examples:\n  supervisord-rs check --world config/mixed.yaml\n  supervisord-rs check --json < config/mixed.yaml"
-    )]
+    #[command(after_help = "Examples:\n  supervisord-rs check --world config/mixed.yaml\n  \
+                      supervisord-rs check --json < config/mixed.yaml")]
     Check(check::Options),
     /// Show workers.
     #[command(
-        after_help = "Examples:\n  supervisord-rs status\n  supervisord-rs status api db --json\n  supervisord-rs status --watch\n  supervisord-rs status --wait running --timeout 30s"
+        after_help = "Examples:\n  supervisord-rs status\n  supervisord-rs status api db --json\n  \
+                      supervisord-rs status --watch\n  supervisord-rs status --wait running \
+                      --timeout 30s"
     )]
     Status(status::Options),
     /// Start workers and what they depend on; clears counts and quarantine.
     #[command(
-        after_help = "Examples:\n  supervisord-rs start api\n  supervisord-rs start payments: --no-wait"
+        after_help = "Examples:\n  supervisord-rs start api\n  supervisord-rs start payments: \
+                      --no-wait"
     )]
     Start(orders::Options),
     /// Stop workers, after what depends on them. They stay down until they are started.
@@ -136,23 +138,27 @@ Examples:
     Scale(orders::ScaleOptions),
     /// Send a signal to the processes of workers.
     #[command(
-        after_help = "Examples:\n  supervisord-rs signal api HUP\n  supervisord-rs signal api reload\n  supervisord-rs signal db 9"
+        after_help = "Examples:\n  supervisord-rs signal api HUP\n  supervisord-rs signal api \
+                      reload\n  supervisord-rs signal db 9"
     )]
     Signal(orders::SignalOptions),
     /// Commit a fault in a worker, and show what it destroyed. Needs `fault_injection: allow`.
     #[command(
-        after_help = "Examples:\n  supervisord-rs inject b segfault\n  supervisord-rs inject b exit:3 --json"
+        after_help = "Examples:\n  supervisord-rs inject b segfault\n  supervisord-rs inject b \
+                      exit:3 --json"
     )]
     Inject(inject::Options),
     /// Show the captured output of workers.
     #[command(
-        after_help = "Examples:\n  supervisord-rs logs api -n 50\n  supervisord-rs logs --since 10m --json\n  supervisord-rs logs -f"
+        after_help = "Examples:\n  supervisord-rs logs api -n 50\n  supervisord-rs logs --since \
+                      10m --json\n  supervisord-rs logs -f"
     )]
     Logs(logs::Options),
     /// Watch workers and their resource usage by fault domain; start, stop, restart them and follow
     /// their logs by a key.
     #[command(
-        after_help = "Keys: arrows or j k choose, s start, x stop, r restart, p pause or resume, l shows logs, Esc closes\nthem, q quits."
+        after_help = "Keys: arrows or j k choose, s start, x stop, r restart, p pause or resume, l \
+                      shows logs, Esc closes\nthem, q quits."
     )]
     Top(top::Options),
     /// List the faults, and what each should destroy.
@@ -164,9 +170,8 @@ Examples:
     )]
     Incidents(incidents::Options),
     /// Print events as they happen, as JSON lines.
-    #[command(
-        after_help = "Examples:\n  supervisord-rs events\n  supervisord-rs events | jq 'select(.kind == \"incident\")'"
-    )]
+    #[command(after_help = "Examples:\n  supervisord-rs events\n  supervisord-rs events | jq \
+                      'select(.kind == \"incident\")'")]
     Events,
     /// Hand over to a supervisor of a new binary: process workers and clients of their sockets
     /// notice nothing.
@@ -194,7 +199,8 @@ Examples:
     Shutdown(orders::ShutdownOptions),
     /// Write the manual pages.
     #[command(
-        after_help = "Examples:\n  supervisord-rs man status | man -l -\n  supervisord-rs man --to /usr/local/share/man/man1"
+        after_help = "Examples:\n  supervisord-rs man status | man -l -\n  supervisord-rs man --to \
+                      /usr/local/share/man/man1"
     )]
     Man(man::Options),
     /// Write completions for a shell.

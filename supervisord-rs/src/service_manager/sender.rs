@@ -120,7 +120,9 @@ pub(super) fn start(way: &Arc<Way>) {
     let thread = std::thread::Builder::new().name("fd store".into());
     let started = thread.spawn(move || work(&way, keeper));
     if let Err(error) = started {
-        tracing::warn!(%error, "cannot start the thread for the fd store: descriptors that it has no room for are kept late");
+        tracing::warn!(%error,
+            "cannot start the thread for the fd store: descriptors that it has no room for are \
+             kept late");
     }
 }
 
@@ -163,7 +165,8 @@ fn say_what_is_due(way: &Way, keeper: Keeper) {
         if is_trouble && !std::mem::replace(&mut state.is_silent, true) {
             tracing::warn!(
                 waiting = state.due.len(),
-                "{} takes no descriptors ({}): until it does, workers that are launched end with this supervisor",
+                "{} takes no descriptors ({}): until it does, workers that are launched end with \
+                 this supervisor",
                 keeper.name(),
                 errno.desc()
             );
