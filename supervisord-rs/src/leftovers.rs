@@ -46,7 +46,8 @@ impl UnitCgroup {
     /// internal processes"). The subgroups lose their limits until the successor sets them again;
     /// their processes run on.
     ///
-    /// # Errors Those of write(2); `EBUSY` for a subtree that is delegated further.
+    /// # Errors
+    /// Those of write(2); `EBUSY` for a subtree that is delegated further.
     pub fn make_room(&self) -> io::Result<()> {
         // Deepest first: a group that passes a controller on to its subgroups cannot lose it.
         for group in self.tree().into_iter().rev() {

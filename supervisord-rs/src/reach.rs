@@ -29,8 +29,8 @@ pub(crate) struct Reached {
 impl Reached {
     /// The directory of `path` must be there; what the path names need not, and is not followed.
     ///
-    /// # Errors Those of open(2); PermissionDenied for a symbolic link that neither root nor this
-    /// user owns.
+    /// # Errors
+    /// Those of open(2); PermissionDenied for a symbolic link that neither root nor this user owns.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         Self::walk(path, false)
     }
@@ -120,7 +120,8 @@ fn open_directory(path: &Path, is_made: bool) -> io::Result<OwnedFd> {
 
 /// One that a worker has made leads nowhere: we may be able to write where it is not.
 ///
-/// # Errors PermissionDenied for one that neither root nor this user owns.
+/// # Errors
+/// PermissionDenied for one that neither root nor this user owns.
 pub(crate) fn check_owner(link: &Path, owner: u32) -> io::Result<()> {
     if owner == 0 || owner == nix::unistd::geteuid().as_raw() {
         return Ok(());

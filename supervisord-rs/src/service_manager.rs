@@ -192,8 +192,9 @@ impl ServiceManager {
 
     /// Sends a datagram as it is. Never waits.
     ///
-    /// # Errors Those of sendto(2): `WouldBlock` when the queue is full, `ConnectionRefused` when
-    /// nothing listens.
+    /// # Errors
+    /// Those of sendto(2): `WouldBlock` when the queue is full, `ConnectionRefused` when nothing
+    /// listens.
     pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
         self.socket.send_to_addr(datagram, &self.address).map(drop)
     }

@@ -50,8 +50,9 @@ impl Bound {
 /// A socket bound at `path`. Replaces a socket without a server: clients are refused before and
 /// after, and for the moment in between there is no socket.
 ///
-/// # Errors `AddrInUse` when a server answers there, or another kind of file has the name;
-/// otherwise those of bind(2), chown(2) or chmod(2).
+/// # Errors
+/// `AddrInUse` when a server answers there, or another kind of file has the name; otherwise those
+/// of bind(2), chown(2) or chmod(2).
 pub(crate) fn bind(path: &Path, kind: Type, access: Access) -> io::Result<Socket> {
     remove_dead(path, kind)?;
     let socket = Socket::new(Domain::UNIX, kind, None)?;
@@ -66,7 +67,8 @@ pub(crate) fn bind(path: &Path, kind: Type, access: Access) -> io::Result<Socket
 /// Gives the socket at `path` its owner, its group and its bits, in this order: it is never open to
 /// another group.
 ///
-/// # Errors `NotFound` and `AddrInUse` when there is no socket; those of chown(2) or chmod(2).
+/// # Errors
+/// `NotFound` and `AddrInUse` when there is no socket; those of chown(2) or chmod(2).
 pub(crate) fn arrange(path: &Path, access: Access) -> io::Result<()> {
     // By a descriptor: a user who may write to the directory could put a link in its place
     // meanwhile.

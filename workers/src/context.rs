@@ -90,7 +90,7 @@ impl Context {
     }
 
     /// Reports that the worker is ready. The first sign of life reports it too; call this when that
-    /// would come late.
+    /// would come late. Further calls change nothing. Does not block.
     pub fn ready(&self) {
         if self.shared.is_current()
             && !self.shared.is_ready.swap(true, Ordering::AcqRel)
@@ -102,7 +102,7 @@ impl Context {
     }
 
     /// A sign of life: a few atomic stores, no system call. Call it at least twice within
-    /// `heartbeat:`.
+    /// `heartbeat:`, on each thread that has a clone of this context. Does not block.
     pub fn tick(&self) {
         if self.shared.is_current() {
             self.board().beat();
@@ -111,7 +111,8 @@ impl Context {
         self.ready();
     }
 
-    /// Counts units of work done. A sign of life.
+    /// Counts units of work done, in whatever unit the worker works; the count goes on over its
+    /// incarnations. A sign of life. Does not block.
     pub fn progress(&self, units: u64) {
         if self.shared.is_current() {
             self.board().progress.fetch_add(units, Ordering::Relaxed);
@@ -131,14 +132,15 @@ impl Context {
     }
 
     /// Leaves a breadcrumb: the number of the next operation, which an incident shows even after
-    /// SIGKILL.
+    /// SIGKILL. The highest bit is the SDK's own, so it keeps 31 bits. Does not block.
     pub fn breadcrumb(&self, operation: u32) {
         if self.shared.is_current() {
             self.board().breadcrumb.store(operation & !BREADCRUMB_FAULT, Ordering::Relaxed);
         }
     }
 
-    /// Whether the worker should return soon.
+    /// Whether the worker should return soon: it has an order to stop, or another incarnation has
+    /// taken its place. Does not block.
     #[must_use]
     pub fn stop_requested(&self) -> bool {
         !self.shared.is_current() || self.board().stop_requested()
@@ -154,21 +156,23 @@ impl Context {
         !self.stop_requested()
     }
 
-    /// Waits for the order to stop.
+    /// Waits for the order to stop, however long it takes, as [`sleep`](Self::sleep) does.
     pub fn wait_for_stop(&self) {
         while !self.stop_requested() {
             self.wait(None, None);
         }
     }
 
-    /// Waits until `fd` can be read (or has hung up), at most `timeout`. True: it can; false: an
-    /// order came or the time is up. For workers that wait for sockets or pipes.
+    /// Waits until `fd` can be read (or has hung up), at most `timeout` of monotonic time; without
+    /// one as long as it takes. True: it can; false: an order came or the time is up. For workers
+    /// that wait for sockets or pipes.
     #[must_use]
     pub fn wait_readable(&self, fd: BorrowedFd<'_>, timeout: Option<Duration>) -> bool {
         self.wait(Some(fd), timeout) && !self.stop_requested()
     }
 
-    /// Writes a line to the worker's captured output. A reader that has gone is not an error.
+    /// Writes a line to the worker's captured output. A reader that has gone is not an error. Blocks
+    /// while the pipe is full, as long as the supervisor has not read it.
     pub fn say(&self, line: impl AsRef<str>) {
         let mut text = line.as_ref().to_owned();
         text.push('\n');

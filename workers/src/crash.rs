@@ -59,7 +59,8 @@ pub fn on_fatal(callback: OnFatal) {
 /// Installs the handlers and the panic hook. Once per process, before the first worker; further
 /// calls do nothing.
 ///
-/// # Errors Those of sigaction(2), which does not fail for these signals.
+/// # Errors
+/// Those of sigaction(2), which does not fail for these signals.
 pub fn install() -> io::Result<()> {
     let mut result = Ok(());
     PREVIOUS.get_or_init(|| {

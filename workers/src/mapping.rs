@@ -36,8 +36,9 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Creates one zeroed board in a memfd that can neither shrink nor grow.
     ///
-    /// # Errors Those of memfd_create(2), ftruncate(2), fcntl(2) or mmap(2): usually EMFILE, ENFILE
-    /// or ENOMEM.
+    /// # Errors
+    /// Those of memfd_create(2), ftruncate(2), fcntl(2) or mmap(2): usually EMFILE, ENFILE or
+    /// ENOMEM.
     pub fn sealed(name: &str) -> io::Result<Self> {
         let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
         ftruncate(&fd, SIZE as i64)?;
@@ -48,7 +49,8 @@ impl Mapping {
 
     /// Maps the one board of a memfd that the supervisor handed over.
     ///
-    /// # Errors Those of fstat(2) or mmap(2); `InvalidData` when the file is smaller than a board.
+    /// # Errors
+    /// Those of fstat(2) or mmap(2); `InvalidData` when the file is smaller than a board.
     pub fn inherited(fd: OwnedFd) -> io::Result<Self> {
         if nix::sys::stat::fstat(&fd)?.st_size < SIZE as i64 {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "smaller than a board"));
@@ -58,7 +60,8 @@ impl Mapping {
 
     /// Maps the one board that an earlier supervisor made.
     ///
-    /// # Errors As of [`Self::inherited`]; `InvalidData` when another process could shrink it.
+    /// # Errors
+    /// As of [`Self::inherited`]; `InvalidData` when another process could shrink it.
     pub fn adopted(fd: OwnedFd) -> io::Result<Self> {
         let seals = SealFlag::from_bits_truncate(fcntl(&fd, FcntlArg::F_GET_SEALS)?);
         if !seals.contains(SealFlag::F_SEAL_SHRINK) {
@@ -70,9 +73,9 @@ impl Mapping {
     /// Sets the length of a file to `pages` boards, and maps it. No other process may shrink it
     /// while it is mapped.
     ///
-    /// # Errors Those of ftruncate(2), posix_fallocate(3) or mmap(2); ENOSPC when the file system
-    /// is full (the blocks are reserved here, so that a store to the page can never be SIGBUS
-    /// later).
+    /// # Errors
+    /// Those of ftruncate(2), posix_fallocate(3) or mmap(2); ENOSPC when the file system is full
+    /// (the blocks are reserved here, so that a store to the page can never be SIGBUS later).
     pub fn file(file: File, pages: NonZeroUsize) -> io::Result<Self> {
         let fd = OwnedFd::from(file);
         let length = (pages.get() * SIZE) as i64;

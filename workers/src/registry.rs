@@ -60,8 +60,9 @@ impl Registry {
 
     /// Makes a worker.
     ///
-    /// # Errors There is no worker of this name, or it does not take these arguments; the text says
-    /// which and what it expects.
+    /// # Errors
+    /// There is no worker of this name, or it does not take these arguments; the text says which
+    /// and what it expects.
     pub fn create(&self, name: &str, args: &Value) -> Result<Box<dyn Worker>, WorkerError> {
         let entry = self.makers.get(name).ok_or_else(|| {
             let known = self.makers.keys().copied().collect::<Vec<_>>().join(", ");

@@ -9,7 +9,8 @@ pub trait Worker: Send {
     /// Does the work. Returns when it is done, or soon after [`Context::stop_requested`] has become
     /// true.
     ///
-    /// # Errors The reason why it gives up: a failure, to which the restart policy applies.
+    /// # Errors
+    /// The reason why it gives up: a failure, to which the restart policy applies.
     fn run(&mut self, context: &Context) -> Result<(), WorkerError>;
 }
 

@@ -32,8 +32,8 @@ pub(super) struct Place {
 impl Place {
     /// The client of the addressed supervisor.
     ///
-    /// # Errors The exit status of the verb when the supervisor is not clear; the reason has been
-    /// printed.
+    /// # Errors
+    /// The exit status of the verb when the supervisor is not clear; the reason has been printed.
     pub(super) fn client(&self, registry: &Registry) -> Result<Client, Exit> {
         let in_file = self.checked(registry)?;
         let given = self.socket.clone().or_else(|| Some(in_file?.join(config::SOCKET)));
@@ -70,7 +70,8 @@ impl Place {
     /// The runtime directory of the file given with `-c`, if one is. Every verb checks it: a
     /// missing or invalid file does not tell where its supervisor is.
     ///
-    /// # Errors The file is not valid; its errors have been printed.
+    /// # Errors
+    /// The file is not valid; its errors have been printed.
     pub(super) fn checked(&self, registry: &Registry) -> Result<Option<PathBuf>, Exit> {
         let Some(file) = &self.config else { return Ok(None) };
         match config::load(file, registry) {

@@ -61,8 +61,9 @@ impl Admission {
 /// without a server: its supervisor is dead, since the caller holds the lock of the runtime
 /// directory.
 ///
-/// # Errors `AddrInUse` when a server answers there; `NotFound` for an unknown group; otherwise
-/// those of bind(2) or chmod(2).
+/// # Errors
+/// `AddrInUse` when a server answers there; `NotFound` for an unknown group; otherwise those of
+/// bind(2) or chmod(2).
 pub fn bind(path: &Path, mode: u32, group: Option<&str>) -> io::Result<(UnixListener, Admission)> {
     let admission = admission(group)?;
     let access = Access { mode, user: None, group: admission.group };

@@ -21,8 +21,8 @@ const MODE: u32 = 0o640;
 /// Opens it, and creates it and its directory where they are not there. A FIFO is opened without a
 /// reader, and outlives it.
 ///
-/// # Errors Those of open(2); PermissionDenied for a symbolic link that neither root nor this user
-/// owns.
+/// # Errors
+/// Those of open(2); PermissionDenied for a symbolic link that neither root nor this user owns.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     match open_once(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

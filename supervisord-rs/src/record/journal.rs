@@ -43,7 +43,8 @@ pub struct Journal {
 impl Journal {
     /// Opens a line to the journal of this machine.
     ///
-    /// # Errors When no journal listens there.
+    /// # Errors
+    /// When no journal listens there.
     pub fn open() -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;

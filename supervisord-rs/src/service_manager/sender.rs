@@ -71,7 +71,8 @@ impl Line {
 
 /// Sends everything that is due, until there is no room. Does not wait.
 ///
-/// # Errors EAGAIN: there is no room; any other: the manager is not there, or accepts nothing.
+/// # Errors
+/// EAGAIN: there is no room; any other: the manager is not there, or accepts nothing.
 pub(super) fn say_due(line: &Line, state: &mut State) -> nix::Result<()> {
     while let Some(name) = state.due.front() {
         let wanted = state.kept.get(name);

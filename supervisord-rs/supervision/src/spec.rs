@@ -8,6 +8,9 @@ use core::time::Duration;
 use crate::id::{DomainId, FaultId, WorkerId};
 
 /// Everything that the machine supervises.
+///
+/// *Units*: each `Duration` is monotonic time, on the clock whose `now` the machine is given. The
+/// machine takes every length, and the configuration sets bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// In the order of the file; a [`WorkerId`] is a position here.

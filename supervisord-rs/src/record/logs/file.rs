@@ -247,7 +247,8 @@ impl LogFile {
     /// from one file to the other, so that a death at any instant leaves every byte in one place.
     /// Whether it did.
     ///
-    /// # Errors It cannot be rotated. Logged once, and tried again later.
+    /// # Errors
+    /// It cannot be rotated. Logged once, and tried again later.
     pub(super) fn rotate_if_due(&mut self) -> io::Result<bool> {
         let Some(open) = self.open.as_ref().filter(|open| open.length > 0 && self.is_due_within(0))
         else {
