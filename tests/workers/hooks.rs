@@ -40,7 +40,7 @@ fn hooks_get_the_event_as_json_and_each_transition_its_own() {
 #[test]
 fn a_hook_that_hangs_fails_or_is_missing_disturbs_no_worker() {
     let bed = Bed::new();
-    let yaml = "version: 1\nhooks:\n  - { on: failed, command: [sleep, 1d], timeout: 300ms }\n  - { on: failed, command: [no-such-hook] }\n  - { on: failed, command: ['false'] }\nworkers:\n  \
+    let yaml = "version: 1\nhooks:\n  - { on: failed, command: [sleep, 1d], timeout: 3s }\n  - { on: failed, command: [no-such-hook] }\n  - { on: failed, command: ['false'] }\nworkers:\n  \
         w: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { backoff: { initial: 1ms, max: 1ms }, limit: { restarts: 1000000, within: 60s } } }\n  good: { worker: ticker }\n";
     let supervisor = bed.start(yaml);
     let good = supervisor.wait_phase("good", "running");
@@ -70,7 +70,7 @@ fn a_hook_that_hangs_fails_or_is_missing_disturbs_no_worker() {
     supervisor.client.stop(&["w".into()], true).expect("stopped");
     supervisor.wait("words about them", |supervisor| {
         let log = supervisor.bed.log();
-        (log.contains("killed after 300ms")
+        (log.contains("killed after 3s")
             && log.contains("cannot execute no-such-hook")
             && log.contains("it ended with exit status 1"))
         .then_some(())
