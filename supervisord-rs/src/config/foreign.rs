@@ -182,14 +182,12 @@ mod tests {
     fn every_advice_names_a_key_that_there_is() {
         let known = crate::config::worker::known_keys();
         for (foreign, _, here) in WORKER {
-            let key = here.strip_prefix('`').and_then(|rest| rest.split_once(':'));
-            match key {
-                Some((key, _)) => assert!(known.contains(&key), "{foreign}: no key `{key}:`"),
-                None => assert!(
-                    here.starts_with("nothing: ") || here.starts_with("the key under"),
-                    "{foreign}: {here}"
-                ),
+            if here.starts_with("nothing: ") || here.starts_with("the key under") {
+                continue;
             }
+            let key = here.split('`').nth(1).and_then(|quoted| quoted.split_once(':'));
+            let key = key.map(|(key, _)| key).unwrap_or_default();
+            assert!(known.contains(&key), "{foreign}: no key `{key}:` in {here}");
         }
     }
 }
