@@ -331,6 +331,7 @@ fn datagram_flood(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
             socket.set_nonblocking(true).expect("a socket");
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 while socket.send_to_addr(b"STATUS=foreign", &name).is_ok() {}
+                // The queue is full: the pace of the flood.
                 std::thread::sleep(Duration::from_millis(1));
             }
         });

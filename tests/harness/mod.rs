@@ -102,6 +102,9 @@ pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
+/// Name of the copy of the program in a bed that belongs to another user.
+const COPY: &str = "supervisord-rs";
+
 /// A directory for one supervisor after another.
 pub struct Bed {
     pub directory: TempDir,
@@ -192,20 +195,33 @@ impl Bed {
     pub fn start_under(&self, wrapper: &[&str], yaml: &str, options: &[&str]) -> Supervisor<'_> {
         let file = self.write("supervisord-rs.yaml", yaml);
         let inner = self.command(&[]);
+        let copy = Some(self.path(COPY)).filter(|copy| copy.exists());
+        let program = copy.unwrap_or_else(|| inner.get_program().into());
         let log = File::create(self.path("supervisor.log")).expect("a log");
         let mut command = Command::new(wrapper[0]);
         command
             .args(&wrapper[1..])
-            .arg(inner.get_program())
+            .arg(program)
             .arg("run")
             .args(options)
             .arg("-c")
             .arg(file)
             .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .current_dir(self.directory.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a handle"))
             .stderr(log);
         self.attach(command)
+    }
+
+    /// Gives the directory to another user, with a copy of the program in it, which
+    /// [`start_under`](Self::start_under) takes: that user may have no way to the one that was
+    /// built.
+    pub fn give_to(&self, user: u32) {
+        fs::copy(program().get_program(), self.path(COPY)).expect("copied");
+        for path in [self.directory.path(), &self.path(COPY)] {
+            std::os::unix::fs::chown(path, Some(user), Some(user)).expect("ours");
+        }
     }
 
     /// Starts it without waiting for an answer.

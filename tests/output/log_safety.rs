@@ -36,22 +36,28 @@ fn check_counts(text: &str, writers: &[&str], last: u32) {
     }
 }
 
+/// Three workers whose output goes to one file, which each calls by another name.
+fn three_names(bed: &Bed, worker: impl Fn(&str, &str) -> String) -> String {
+    fs::create_dir_all(bed.path("logs/sub")).expect("a directory");
+    symlink("one.log", bed.path("logs/link.log")).expect("a link");
+    format!(
+        "version: 1\nworkers:\n{}{}{}",
+        worker("a", "one.log"),
+        worker("b", "sub/../one.log"),
+        worker("c", "link.log")
+    )
+}
+
 #[test]
 fn other_writers_of_a_file_keep_every_line() {
     let bed = Bed::new();
-    fs::create_dir_all(bed.path("logs/sub")).expect("a directory");
-    symlink("one.log", bed.path("logs/link.log")).expect("a link");
-    let yaml = format!(
-        "version: 1\nworkers:\n{}{}{}",
-        counting("a", "one.log"),
-        counting("b", "sub/../one.log"),
-        counting("c", "link.log")
-    );
+    let yaml = three_names(&bed, counting);
     let supervisor = bed.start(&yaml);
     let file = bed.path("logs/one.log");
     for number in 1..=200 {
         let mut ours = File::options().append(true).create(true).open(&file).expect("the file");
         ours.write_all(format!("ours {number}\n").as_bytes()).expect("written");
+        // The pace of the workers: all write at the same time.
         std::thread::sleep(Duration::from_millis(5));
     }
     let read = || fs::read_to_string(&file).expect("the file");
@@ -65,19 +71,12 @@ fn other_writers_of_a_file_keep_every_line() {
 #[test]
 fn three_names_of_one_file_rotate_as_one() {
     let bed = Bed::new();
-    fs::create_dir_all(bed.path("logs/sub")).expect("a directory");
-    symlink("one.log", bed.path("logs/link.log")).expect("a link");
     let flood = |name: &str, stdout: &str| {
         format!(
             "  {name}: {{ command: [sh, -c, 'i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo {name} $i; done; exec sleep 1d'], ready: {{ after: 0s }}, logs: {{ stdout: {stdout}, rotate: {{ size: 5KiB, keep: 1000 }} }} }}\n"
         )
     };
-    let yaml = format!(
-        "version: 1\nworkers:\n{}{}{}",
-        flood("a", "one.log"),
-        flood("b", "sub/../one.log"),
-        flood("c", "link.log")
-    );
+    let yaml = three_names(&bed, flood);
     let supervisor = bed.start(&yaml);
     let whole = || {
         let mut files: BTreeMap<u32, String> = BTreeMap::new();
@@ -276,22 +275,8 @@ fn however_many_targets_hang_threads_and_their_descriptors_are_bounded() {
 fn a_limit_on_the_size_of_files_costs_counted_output_and_no_process() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'grep SigIgn /proc/self/status > ignored; head -c 8M /dev/zero; echo; exec sleep 1d'], cwd: ., ready: { after: 0s }, logs: { rotate: never } }\n";
-    let file = bed.write("supervisord-rs.yaml", yaml);
-    let program = bed.command(&["run", "-c"]);
-    let mut command = std::process::Command::new("sh");
-    command
-        .args(["-c", "ulimit -f 4096; exec \"$0\" run -c \"$1\""])
-        .arg(program.get_program())
-        .arg(file);
-    for (name, value) in program.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    let log = File::create(bed.path("supervisor.log")).expect("a log");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    let supervisor = bed.attach(command);
+    let small = ["sh", "-c", "ulimit -f 4096; exec \"$0\" \"$@\""];
+    let supervisor = bed.start_under(&small, yaml, &[]);
     let before = supervisor.status().supervisor.pid;
     supervisor.wait("a loss", |supervisor| (supervisor.worker("w").lost_output > 0).then_some(()));
     supervisor.wait("a warning", |supervisor| {

@@ -96,6 +96,7 @@ fn number(name: &str) -> Option<u64> {
 /// One client, which gives random orders in its own territory.
 fn client(storm: &Storm<'_>, model: &mut Model, random: &mut Random) {
     for _ in 0..ORDERS {
+        // The pace of a client.
         std::thread::sleep(Duration::from_millis(random.below(60) as u64));
         let worker = random.below(model.territory.plans.len());
         let plan = model.territory.plans[worker].clone();
@@ -152,6 +153,7 @@ fn client(storm: &Storm<'_>, model: &mut Model, random: &mut Random) {
 /// strikes those.
 fn killer(storm: &Storm<'_>, random: &mut Random) {
     while !storm.is_over.load(Ordering::Relaxed) {
+        // The pace of deaths.
         std::thread::sleep(Duration::from_millis(random.below(150) as u64));
         let Ok(status) = storm.supervisor.client.clone_with(None).status() else { continue };
         let spared = random.chance(75);
@@ -197,6 +199,7 @@ fn watcher(storm: &Storm<'_>) {
         for (name, all) in again.into_iter().filter(|(name, _)| first.contains_key(name)) {
             storm.complain(format!("two incarnations of {name}: {all:?}"));
         }
+        // The pace of looks.
         std::thread::sleep(Duration::from_millis(10));
     }
 }

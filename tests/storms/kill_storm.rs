@@ -109,6 +109,7 @@ fn clients(stop: &Arc<AtomicBool>, served: &Arc<AtomicU64>, failed: &Arc<Mutex<V
             Ok(answer) if answer.contains("200 OK") => drop(served.fetch_add(1, Ordering::Relaxed)),
             other => failed.lock().expect("not poisoned").push(format!("{other:?}")),
         }
+        // The pace of a client.
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -144,6 +145,7 @@ fn watch(bed: &std::path::Path, stop: &Arc<AtomicBool>, doubled: &Arc<Mutex<Vec<
             .lock()
             .expect("not poisoned")
             .extend(twice.map(|(name, all)| format!("{}: {all:?}", crate::harness::text(&name))));
+        // The pace of looks, which take processor time from what they look at.
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -459,6 +461,7 @@ fn a_guardian_that_is_killed_at_any_moment_ends_everything_and_leaves_nothing() 
     for _ in 0..deaths {
         let bed = Bed::new();
         let mut supervisor = bed.launch(yaml, &[]);
+        // The subject: a death at any moment of a start.
         std::thread::sleep(Duration::from_micros(random.below(300_000)));
         supervisor.child.kill().expect("our child");
         supervisor.child.wait().expect("our child");
@@ -499,6 +502,7 @@ fn a_death_in_the_middle_of_a_hand_over_costs_workers_nothing() {
             .stderr(Stdio::null())
             .spawn()
             .expect("it runs");
+        // The subject: a death at any moment.
         std::thread::sleep(Duration::from_micros(random.below(250_000)));
         let victims = match random.below(3) {
             0 => vec![Some(old)],

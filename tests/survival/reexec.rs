@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Bed, Supervisor, find, kill, text, until};
 use nix::sys::signal::Signal;
+use supervisord_rs::control::client::Client;
 use supervisord_rs::control::protocol::{StatusReport, WorkerStatus};
 
 fn configuration(port: u16) -> String {
@@ -407,20 +408,20 @@ fn readers_of_events_do_not_delay_a_hand_over() {
         begun.elapsed()
     };
     let alone = (0..3).map(|_| reload()).min().expect("three");
-    let mut readers = Vec::new();
     let with_reader = (0..3)
         .map(|_| {
-            let mut reader = bed
-                .command(&["events"])
-                .stdout(std::process::Stdio::null())
-                .spawn()
-                .expect("it runs");
-            // Once a later request has an answer, the reader of events is served.
-            std::thread::sleep(Duration::from_millis(200));
-            supervisor.status();
+            let socket = bed.path("run/control.sock");
+            let (serves, served) = std::sync::mpsc::channel();
+            let reader = std::thread::spawn(move || {
+                let client = Client::new(&socket);
+                let events = client.events().expect("events");
+                serves.send(()).expect("the test waits for that");
+                // Until the supervisor ends the stream.
+                events.take_while(Result::is_ok).count()
+            });
+            served.recv().expect("a reader");
             let took = reload();
-            let _ = reader.kill();
-            readers.push(reader.wait());
+            reader.join().expect("a reader");
             took
         })
         .min()

@@ -2,7 +2,7 @@
 //! that jump, directories that vanish, a terminal that closes.
 
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::harness::{Bed, Supervisor};
@@ -122,28 +122,12 @@ fn short_of_processes_it_tries_again_and_does_not_fail() {
     for index in 0..12 {
         yaml.push_str(&format!("  w{index}: {{ command: [sleep, 1d] }}\n"));
     }
-    let file = bed.write("supervisord-rs.yaml", &yaml);
-    // In a directory where that user may read the program.
-    let inner = bed.command(&[]);
-    let program = bed.path("supervisord-rs");
-    std::fs::copy(inner.get_program(), &program).expect("copied");
-    for path in [bed.directory.path().to_path_buf(), program.clone(), file.clone()] {
-        std::os::unix::fs::chown(path, Some(4711), Some(4711)).expect("ours");
-    }
-    let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
-    let mut command = Command::new("prlimit");
+    bed.give_to(4711);
     // The supervisor with its few threads, and some workers (RLIMIT_NPROC counts threads,
     // setrlimit(2)).
-    command
-        .args(["--nproc=16:16", "setpriv", "--reuid=4711", "--regid=4711", "--clear-groups"])
-        .arg(&program)
-        .args(["run", "--no-guardian", "-c"])
-        .arg(file)
-        .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().expect("a handle"))
-        .stderr(log);
-    let supervisor = bed.attach(command);
+    let few = ["prlimit", "--nproc=16:16"];
+    let user = ["setpriv", "--reuid=4711", "--regid=4711", "--clear-groups"];
+    let supervisor = bed.start_under(&[&few[..], &user].concat(), &yaml, &["--no-guardian"]);
     let message = supervisor.wait("a worker that cannot be launched", |supervisor| {
         let workers = supervisor.client.status().ok()?.workers;
         workers.into_iter().find_map(|worker| worker.ending?.message)

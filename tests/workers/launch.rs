@@ -306,33 +306,6 @@ fn a_worker_can_have_its_own_group_in_the_supervisors_session() {
     assert!(output.starts_with("own group\n") && !output.contains("own session"), "{output}");
 }
 
-/// A supervisor that another program starts: `setpriv`, as another user or with fewer rights.
-fn started_by<'a>(bed: &'a Bed, by: &[&str], yaml: &str) -> crate::harness::Supervisor<'a> {
-    let file = bed.write("supervisord-rs.yaml", yaml);
-    // In a directory where that user may read the program.
-    let inner = bed.command(&[]);
-    let program = bed.path("supervisord-rs");
-    std::fs::copy(inner.get_program(), &program).expect("copied");
-    let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
-    if by.iter().any(|option| option.contains("hush-4711")) {
-        for path in [bed.directory.path(), &program, &file] {
-            std::os::unix::fs::chown(path, Some(4711), Some(4711)).expect("ours");
-        }
-    }
-    let mut command = std::process::Command::new(by[0]);
-    command
-        .args(&by[1..])
-        .arg(&program)
-        .args(["run", "--no-guardian", "-c"])
-        .arg(file)
-        .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .current_dir(bed.directory.path())
-        .stdin(std::process::Stdio::null())
-        .stdout(log.try_clone().expect("a handle"))
-        .stderr(log);
-    bed.attach(command)
-}
-
 #[test]
 fn a_pipe_in_place_of_a_file_is_refused_and_blocks_nothing() {
     let bed = Bed::new();
@@ -362,11 +335,12 @@ fn groups_that_the_supervisor_may_not_set_are_refused() {
         return;
     }
     let bed = Bed::new();
-    let supervisor = started_by(
-        &bed,
+    bed.give_to(4711);
+    let supervisor = bed.start_under(
         &["setpriv", "--reuid=4711", "--regid=4711", "--groups=4712"],
         "version: 1\ndefaults: { restart: never, ready: { after: 0s } }\nworkers:\n  \
          other: { command: [sleep, 1d], groups: [adm] }\n  fewer: { command: [sleep, 1d], groups: [] }\n  ours: { command: [sleep, 1d], groups: [\"4712\"] }\n  itself: { command: [sleep, 1d], user: \"4711\" }\n",
+        &["--no-guardian"],
     );
     for name in ["other", "fewer"] {
         let message =
@@ -390,8 +364,7 @@ fn root_without_a_capability_reads_which_one() {
         return;
     }
     let bed = Bed::new();
-    let supervisor = started_by(
-        &bed,
+    let supervisor = bed.start_under(
         &[
             "setpriv",
             "--bounding-set=-setuid,-setgid,-sys_resource",
@@ -399,6 +372,7 @@ fn root_without_a_capability_reads_which_one() {
         ],
         "version: 1\ndefaults: { restart: never, ready: { after: 0s } }\nworkers:\n  \
          user: { command: [sleep, 1d], user: nobody }\n  score: { command: [sleep, 1d], oom_score_adj: -500 }\n  root: { command: [sleep, 1d], user: root }\n",
+        &["--no-guardian"],
     );
     for (name, capability) in [("user", "CAP_SETGID"), ("score", "CAP_SYS_RESOURCE")] {
         let message =
@@ -415,7 +389,7 @@ fn root_without_a_capability_reads_which_one() {
 fn few_descriptors_are_enough() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'ulimit -n; echo >&7; exec sleep 1d'], ready: { fd: 7 } }\n";
-    let supervisor = started_by(&bed, &["prlimit", "--nofile=64:64"], yaml);
+    let supervisor = bed.start_under(&["prlimit", "--nofile=64:64"], yaml, &["--no-guardian"]);
     supervisor.wait_phase("w", "running");
     supervisor.wait_output("w", "64\n");
     supervisor.stop();
@@ -441,7 +415,8 @@ fn the_supervisor_dumps_core_after_it_has_launched_another_user() {
     }
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d], user: nobody, cwd: /, ready: { after: 0s } }\n";
-    let mut supervisor = started_by(&bed, &["prlimit", "--core=unlimited:unlimited"], yaml);
+    let mut supervisor =
+        bed.start_under(&["prlimit", "--core=unlimited:unlimited"], yaml, &["--no-guardian"]);
     supervisor.wait_phase("w", "running");
     crate::harness::kill(supervisor.status().supervisor.pid, nix::sys::signal::Signal::SIGABRT);
     let status = supervisor.wait_exit();
