@@ -161,6 +161,8 @@ struct Daemon {
     common_end: Option<Duration>,
     /// How often was looked at what has come since a judgement was due.
     looks: usize,
+    /// How many effects are carried out before that judgement.
+    to_settle: usize,
     /// When the service manager last heard that the loop turns.
     said_alive: Duration,
     /// Whether the loop ran when it wanted to.
@@ -203,6 +205,7 @@ impl Daemon {
             has_more: false,
             common_end: None,
             looks: 0,
+            to_settle: 0,
             said_alive: Duration::ZERO,
             lapse: started.lapse,
             turns,

@@ -41,5 +41,9 @@ pub fn main(registry: workers::Registry) -> ExitCode {
     if arguments.get(1).is_some_and(|verb| verb == "__host") {
         workers::host::main(&registry);
     }
+    if let Err(why) = isolation::launch::raise_stack() {
+        eprintln!("supervisord-rs: {why}");
+        return ExitCode::FAILURE;
+    }
     cli::main(&arguments, registry)
 }

@@ -40,9 +40,6 @@ pub struct Question {
     pub timeout: Duration,
 }
 
-/// A timeout noticed so much too late proves that the supervisor did not run.
-pub(crate) const LATE: Duration = Duration::from_millis(250);
-
 /// All probes of all running workers.
 #[derive(Debug, Default)]
 pub struct Probing {

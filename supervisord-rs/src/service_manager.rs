@@ -68,7 +68,7 @@ pub const LAST_DEATH: &str = "last-death";
 /// The variables that no child of the supervisor may inherit: a worker that speaks sd_notify would
 /// otherwise speak to the supervisor's own manager, and a nested supervisor would believe that it
 /// has a guardian.
-pub const NOT_FOR_CHILDREN: [&str; 18] = [
+pub const NOT_FOR_CHILDREN: [&str; 19] = [
     NOTIFY_SOCKET,
     GUARDIAN,
     PREDECESSOR,
@@ -87,6 +87,7 @@ pub const NOT_FOR_CHILDREN: [&str; 18] = [
     "LISTEN_FDNAMES",
     crate::isolation::launch::OPEN_FILES,
     crate::isolation::launch::FILE_SIZE,
+    crate::isolation::launch::STACK,
 ];
 
 /// Whether an entry of the fd store belongs to the supervisor itself: it does not show that

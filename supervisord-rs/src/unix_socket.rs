@@ -1,6 +1,12 @@
 //! A Unix socket at its final name: bound there and nowhere else, so that `getsockname(2)` shows
 //! the name that clients know (sd_is_socket_unix(3) compares the two), and never open to more users
 //! than it should be.
+//!
+//! bind(2) takes a path, and getsockname(2) shows just that path: bound by a descriptor of its
+//! directory (`/proc/self/fd/N/NAME`) a socket would have a name that no client knows. So it is
+//! bound by its path. Everything else is done in the directory that was reached before, and the
+//! socket must lie there afterwards: who swaps the directory meanwhile gets a name without a server
+//! elsewhere, with no owner or bits of his choice, and the bind fails.
 
 use std::fs::{self, File};
 use std::io;
@@ -54,13 +60,21 @@ impl Bound {
 /// `AddrInUse` when a server answers there, or another kind of file has the name; otherwise those
 /// of bind(2), chown(2) or chmod(2).
 pub(crate) fn bind(path: &Path, kind: Type, access: Access) -> io::Result<Socket> {
-    remove_dead(path, kind)?;
+    bind_in(&Reached::of(path)?, path, kind, access)
+}
+
+/// `reached`: where `path` led.
+fn bind_in(reached: &Reached, path: &Path, kind: Type, access: Access) -> io::Result<Socket> {
+    remove_dead(reached, path, kind)?;
     let socket = Socket::new(Domain::UNIX, kind, None)?;
     // The file gets the bits of the socket, less the umask: it is never open to others, not even
     // for a moment (unix(7) does not say so; net/unix/af_unix.c does).
     fchmod(socket.as_fd(), Mode::from_bits_truncate(access.mode & 0o700))?;
     socket.bind(&SockAddr::unix(path)?)?;
-    arrange(path, access)?;
+    arrange_in(reached, access).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => io::Error::from_raw_os_error(libc::ESTALE),
+        _ => error,
+    })?;
     Ok(socket)
 }
 
@@ -70,9 +84,12 @@ pub(crate) fn bind(path: &Path, kind: Type, access: Access) -> io::Result<Socket
 /// # Errors
 /// `NotFound` and `AddrInUse` when there is no socket; those of chown(2) or chmod(2).
 pub(crate) fn arrange(path: &Path, access: Access) -> io::Result<()> {
+    arrange_in(&Reached::of(path)?, access)
+}
+
+fn arrange_in(reached: &Reached, access: Access) -> io::Result<()> {
     // By a descriptor: a user who may write to the directory could put a link in its place
     // meanwhile.
-    let reached = Reached::of(path)?;
     let flags = libc::O_PATH | libc::O_NOFOLLOW;
     let found = File::options().read(true).custom_flags(flags).open(reached.path())?;
     if !found.metadata()?.file_type().is_socket() {
@@ -87,10 +104,8 @@ pub(crate) fn arrange(path: &Path, access: Access) -> io::Result<()> {
     fs::set_permissions(by_descriptor, fs::Permissions::from_mode(access.mode))
 }
 
-fn remove_dead(path: &Path, kind: Type) -> io::Result<()> {
-    let found =
-        Reached::of(path).and_then(|reached| Ok((fs::symlink_metadata(reached.path())?, reached)));
-    let (found, reached) = match found {
+fn remove_dead(reached: &Reached, path: &Path, kind: Type) -> io::Result<()> {
+    let found = match fs::symlink_metadata(reached.path()) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
@@ -154,6 +169,26 @@ mod tests {
             1,
             "nothing else is left"
         );
+    }
+
+    #[test]
+    fn a_directory_that_is_swapped_meanwhile_gets_no_socket_that_is_served() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (there, other) = (directory.path().join("there"), directory.path().join("other"));
+        for made in [&there, &other] {
+            fs::create_dir(made).expect("made");
+        }
+        let path = there.join("x.sock");
+        let reached = Reached::of(&path).expect("there");
+        fs::rename(&there, directory.path().join("moved")).expect("moved");
+        std::os::unix::fs::symlink(&other, &there).expect("a link");
+        let access = Access { mode: 0o666, user: None, group: None };
+        let error = bind_in(&reached, &path, Type::STREAM, access).expect_err("it is elsewhere");
+        assert_eq!(error.raw_os_error(), Some(libc::ESTALE), "{error}");
+        // Nothing was opened to others there.
+        let mode = |path: &Path| path.symlink_metadata().map(|found| found.permissions().mode());
+        assert!(mode(&other.join("x.sock")).is_ok_and(|mode| mode & 0o077 == 0));
+        assert!(!is_served(&other.join("x.sock"), Type::STREAM).expect("asked"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use crate::harness::{Bed, EAGER, Supervisor, find, kill, repository};
 use nix::sys::signal::Signal;
-use supervisord_rs::control::protocol::StatusReport;
+use supervisord_rs::control::protocol::{StatusReport, WorkerStatus};
 
 /// Without a heartbeat that a busy machine cannot keep: a worker without processor time for half a
 /// second counts as hung, and that is not the subject here.
@@ -674,4 +674,84 @@ fn what_a_cell_itself_has_lost_stays_counted_over_a_death() {
         text.contains("1000 bytes of cell c lost here]").then_some(())
     });
     supervisor.stop();
+}
+
+#[test]
+fn what_an_incident_lost_is_known_to_the_successor_that_settles_it() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\nworkers:\n  \
+        w: { worker: ticker, isolation: process, restart: { backoff: { initial: 3s, jitter: 0 } } }\n  \
+        c: { command: [sh, -c, 'until [ -e go ]; do sleep 0.01; done; exit 1'], cwd: ., ready: { after: 0s }, restart: never }\n";
+    let supervisor = bed.start(yaml);
+    let before = supervisor.wait_progress(None);
+    supervisor.client.inject("w", "segfault").expect("allowed");
+    let open = supervisor.wait("the open incident", |supervisor| {
+        supervisor.client.incidents_and_open(10).ok()?.into_iter().find(|record| record.open)
+    });
+    let lost = open.work.in_flight_lost.expect("its board tells");
+    assert!(open.work.done > Some(0), "{open:?}");
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let settled = supervisor.wait("the incident", |supervisor| {
+        let all = supervisor.client.incidents(100).ok()?;
+        all.into_iter().find(|record| record.id == open.id)
+    });
+    assert_eq!(settled.work.in_flight_lost, Some(lost), "{settled:?}");
+    assert_eq!(settled.work.done, open.work.done, "{settled:?}");
+    let words = format!(", {lost} units of work lost");
+    assert!(settled.sentence.contains(&words), "{}", settled.sentence);
+    // A command counts no work.
+    bed.write("go", "");
+    let record = supervisor.wait("its incident", |supervisor| {
+        let all = supervisor.client.incidents(100).ok()?;
+        all.into_iter().find(|record| record.worker.as_deref() == Some("c"))
+    });
+    assert_eq!(record.work.in_flight_lost, Some(0), "{record:?}");
+    supervisor.stop();
+}
+
+/// As in a container that is suspended: whatever waits for something then has waited in vain, and
+/// nothing follows from that.
+#[test]
+fn a_pause_of_everything_at_any_moment_of_a_succession_costs_no_worker() {
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+                w: { instances: 8, command: [sleep, 1d] }\n  t: { worker: ticker, isolation: process }\n";
+    let beds: Vec<Bed> = (0..6).map(|_| Bed::new()).collect();
+    let running: Vec<_> = beds
+        .iter()
+        .map(|bed| {
+            let supervisor = bed.start(yaml);
+            let before = supervisor.wait_running();
+            (supervisor, before)
+        })
+        .collect();
+    let mut all = Vec::new();
+    for ((supervisor, before), moment) in running.iter().zip(0..) {
+        kill(before.supervisor.pid, Signal::SIGKILL);
+        let at = std::time::Instant::now() + moment * std::time::Duration::from_millis(15);
+        while std::time::Instant::now() < at {
+            std::hint::spin_loop();
+        }
+        // Twice: one may just be born.
+        for _ in 0..2 {
+            for pid in supervisor.bed.processes() {
+                let pid = nix::unistd::Pid::from_raw(pid);
+                let _ = nix::sys::signal::kill(pid, Signal::SIGSTOP);
+                all.push(pid);
+            }
+        }
+    }
+    // The pause is the subject of the test: it is longer than what any step of it waits for.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    for pid in all {
+        let _ = nix::sys::signal::kill(pid, Signal::SIGCONT);
+    }
+    for (supervisor, before) in running {
+        let after = successor(&supervisor, &before);
+        let pids = |status: &StatusReport| {
+            let of = |worker: &WorkerStatus| (worker.pid, worker.generation);
+            status.workers.iter().map(of).collect::<Vec<_>>()
+        };
+        assert_eq!(pids(&after), pids(&before), "{}", supervisor.bed.log());
+        supervisor.stop();
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::harness::Bed;
+use crate::harness::{Bed, text};
 
 /// What lies where the control socket was, and what the log calls it.
 #[test]
@@ -59,5 +59,101 @@ fn a_limit_on_the_size_of_files_keeps_no_successor_from_its_work() {
     assert_eq!(after.workers[0].pid, before.workers[0].pid, "{}", bed.log());
     supervisor.client.restart(&["w".into()], false).expect("restarted");
     supervisor.wait("its second line", |_| (bed.output("w") == original.repeat(2)).then_some(()));
+    supervisor.stop();
+}
+
+/// As root it could raise a hard limit again, and does not: an administrator has set it.
+#[test]
+fn a_hard_limit_that_leaves_too_little_is_refused_at_the_start_with_what_to_do() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n";
+    let file = bed.write("supervisord-rs.yaml", yaml);
+    for (limit, words) in [
+        (
+            "--fsize=8192:8192",
+            "the hard limit on the size of files is 8 KiB, and this configuration needs 12: raise it",
+        ),
+        (
+            "--stack=262144:262144",
+            "the hard limit of the stack is 256 KiB, and supervisord-rs needs 1024: raise it",
+        ),
+        ("--nofile=16:16", "the hard limit of open files is 16"),
+    ] {
+        for guardian in [&[][..], &["--no-guardian"]] {
+            let inner = bed.command(&["run", "-c"]);
+            let mut command = Command::new("prlimit");
+            command
+                .arg(limit)
+                .arg(inner.get_program())
+                .args(inner.get_args())
+                .arg(&file)
+                .args(guardian)
+                .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            let output = command.output().expect("it ends by itself");
+            let said = text(&output.stderr);
+            assert!(!output.status.success(), "{limit} {guardian:?}: {said}");
+            assert!(said.contains(words), "{limit} {guardian:?}: {:?} {said}", output.status);
+        }
+    }
+    assert_eq!(bed.processes(), Vec::<i32>::new());
+}
+
+#[test]
+fn a_small_stack_is_no_limit_for_the_supervisor_and_stays_one_for_its_workers() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  w: { command: [sh, -c, 'ulimit -S -s; exec sleep 1d'] }\n";
+    let supervisor = bed.start_under(&["prlimit", "--stack=131072:"], yaml, &[]);
+    supervisor.wait_output("w", "128\n");
+    let before = supervisor.status();
+    crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+    let after = supervisor.wait("the successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != before.supervisor.pid).then_some(status)
+    });
+    assert_eq!(after.workers[0].pid, before.workers[0].pid, "{}", bed.log());
+    supervisor.client.restart(&["w".into()], true).expect("restarted");
+    supervisor.wait("its second line", |_| (bed.output("w") == "128\n128\n").then_some(()));
+    supervisor.stop();
+}
+
+/// A hard limit that is lowered later: a successor has what was made before, and at the worst goes
+/// on with less. It always comes up.
+#[test]
+fn a_hard_limit_on_the_size_of_files_that_is_lowered_later_ends_no_supervision() {
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  w: { command: [sleep, 1d], instances: 3 }\n";
+    let supervisor = bed.start(yaml);
+    let mut before = supervisor.wait_running();
+    let guardian = supervisor.child.id().to_string();
+    for pid in [&before.supervisor.pid.to_string(), &guardian] {
+        let lowered = Command::new("prlimit").args(["--pid", pid, "--fsize=1:1"]).status();
+        assert!(lowered.expect("prlimit").success());
+    }
+    let succeed = |before: &supervisord_rs::control::protocol::StatusReport| {
+        crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+        supervisor.wait("the successor", |supervisor| {
+            let status = supervisor.client.status().ok()?;
+            let is_up = status.workers.iter().all(|worker| worker.phase == "running");
+            (status.supervisor.pid != before.supervisor.pid && is_up).then_some(status)
+        })
+    };
+    let pids = |status: &supervisord_rs::control::protocol::StatusReport| {
+        status.workers.iter().map(|worker| worker.pid).collect::<Vec<_>>()
+    };
+    // There is a file for its black box, which needs no write to be used.
+    let after = succeed(&before);
+    assert_eq!(pids(&after), pids(&before), "{:?}", after.supervisor.troubles);
+    // Now there is none, and none can be made: it is known from the status, and the one after that
+    // starts all again.
+    before = succeed(&after);
+    assert_eq!(pids(&before), pids(&after), "{:?}", before.supervisor.troubles);
+    let troubles = &before.supervisor.troubles;
+    let known = "after a death its successor starts every worker again";
+    assert!(troubles.iter().any(|trouble| trouble.contains(known)), "{troubles:?}");
+    let last = succeed(&before);
+    assert!(last.workers.iter().all(|worker| worker.phase == "running"), "{last:?}");
+    for pid in pids(&before).into_iter().flatten() {
+        assert!(!crate::harness::is_alive(pid), "two of a worker");
+    }
     supervisor.stop();
 }

@@ -95,3 +95,32 @@ fn a_death_in_which_no_worker_was_lost_has_its_recovery_too() {
     });
     supervisor.stop();
 }
+
+#[test]
+fn the_time_of_a_hook_does_not_run_while_the_supervisor_does_not() {
+    let bed = Bed::new();
+    let hook = "echo $$ >begun.new; mv begun.new begun; sleep 0.5; touch done";
+    let yaml = format!(
+        "version: 1\nworkers:\n  w:\n    command: [sleep, 1d]\n    ready: {{ after: 0s }}\n    hooks: [ {{ on: [running], command: [sh, -c, \"cd {} && {hook}\"], timeout: 1s }} ]\n",
+        bed.path("").display()
+    );
+    let supervisor = bed.start_with(&yaml, &["--no-guardian"]);
+    let begun = supervisor.wait("the hook", |_| std::fs::read_to_string(bed.path("begun")).ok());
+    let hook: i32 = begun.trim().parse().expect("a number");
+    let own = supervisor.child.id() as i32;
+    // As in a suspended container.
+    for pid in [own, hook] {
+        crate::harness::kill(pid, nix::sys::signal::Signal::SIGSTOP);
+    }
+    // The pause is the subject of the test: it is longer than the hook's time.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    for pid in [own, hook] {
+        crate::harness::kill(pid, nix::sys::signal::Signal::SIGCONT);
+    }
+    supervisor.wait("its end", |_| {
+        let is_over = bed.path("done").exists() || bed.log().contains("a hook failed");
+        is_over.then_some(())
+    });
+    assert!(!bed.log().contains("a hook failed"), "{}", bed.log());
+    supervisor.stop();
+}

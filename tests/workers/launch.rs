@@ -510,6 +510,59 @@ fn a_start_before_that_hangs_has_its_workers_time_to_start_and_is_killed() {
     supervisor.stop();
 }
 
+/// In a session of its own, and deaf to everything that can be ignored.
+const LEFT_BEHIND: &str = "setsid sh -c 'trap : TERM HUP INT; echo $$ >left; while :; do sleep 1; done' </dev/null >/dev/null 2>&1 & until [ -s left ]; do sleep 0.01; done";
+
+#[test]
+fn what_a_start_before_leaves_behind_is_gone_before_its_worker_starts() {
+    for cgroups in ["on", "off"] {
+        let bed = Bed::new();
+        let quoted = |text: &str| serde_json::to_string(text).expect("a string");
+        let look = "echo state:$(sed -n 's/^State:.\\(.\\).*/\\1/p' /proc/$(cat left)/status 2>/dev/null); exec sleep 1d";
+        let failing = format!("{LEFT_BEHIND}; exit 3");
+        let hanging = format!("{LEFT_BEHIND}; echo begun; sleep 1d");
+        let place = |name: &str| bed.path(name).display().to_string();
+        for name in ["well", "fails", "hangs"] {
+            std::fs::create_dir(bed.path(name)).expect("made");
+        }
+        let yaml = format!(
+            "version: 1\ndefaults: {{ restart: never }}\nworkers:\n  \
+             well: {{ command: [sh, -c, {}], start_before: [sh, -c, {}], cwd: {} }}\n  \
+             fails: {{ command: [sleep, 1d], start_before: [sh, -c, {}], cwd: {} }}\n  \
+             hangs: {{ command: [sleep, 1d], start_before: [sh, -c, {}], cwd: {}, stop: {{ timeout: 200ms }} }}\n",
+            quoted(look),
+            quoted(LEFT_BEHIND),
+            place("well"),
+            quoted(&failing),
+            place("fails"),
+            quoted(&hanging),
+            place("hangs"),
+        );
+        let supervisor = bed.start_in(&yaml, &[], &[("SUPERVISORD_RS_CGROUPS", cgroups)]);
+        let output = supervisor.wait_output("well", "state:");
+        let state = output.trim().trim_start_matches("state:");
+        // One that is dead may wait to be reaped.
+        assert!(["", "Z", "X"].contains(&state), "cgroups {cgroups}: {output}");
+        let gone = |name: &str| {
+            let left = std::fs::read_to_string(bed.path(name).join("left")).expect("its number");
+            let left: i32 = left.trim().parse().expect("a number");
+            !crate::harness::is_alive(left)
+        };
+        let incident = supervisor.wait_incident(0);
+        assert_eq!(incident.worker.as_deref(), Some("fails"), "{incident:?}");
+        assert!(gone("fails"), "cgroups {cgroups}: alive after the launch has failed");
+        supervisor.wait_output("hangs", "begun");
+        supervisor.client.stop(&["hangs".into()], true).expect("stopped");
+        supervisor.wait("nothing of it", |_| gone("hangs").then_some(()));
+        // The next start waits for that, and finds a clean house.
+        supervisor.client.start(&["hangs".into()], false).expect("ordered");
+        supervisor.wait("another one", |_| {
+            (bed.output("hangs").matches("begun").count() == 2).then_some(())
+        });
+        supervisor.stop();
+    }
+}
+
 #[test]
 fn an_order_to_stop_ends_a_start_before_and_starts_nothing() {
     let bed = Bed::new();

@@ -261,7 +261,8 @@ fn lines_written_just_before_a_crash_are_in_the_log() {
         lines.iter().skip(1).position(|number| *number == 1).map_or(lines.len(), |index| index + 1);
     assert_eq!(lines[..first], (1..=first as u64).collect::<Vec<_>>());
     assert!(
-        first as u64 >= before.progress.unwrap_or(0) && first as u64 >= incident.work.done,
+        first as u64 >= before.progress.unwrap_or(0)
+            && first as u64 >= incident.work.done.expect("its board tells"),
         "{first} {incident:?}"
     );
 }

@@ -84,6 +84,27 @@ impl Mapping {
         Self::map(fd, pages)
     }
 
+    /// Maps `pages` zeroed boards that no other process gets. A mapping of `/dev/zero` is memory
+    /// without a file (mmap(2)), so that no limit on the size of files concerns it.
+    ///
+    /// # Errors
+    /// Those of open(2); ENOMEM.
+    pub fn private(pages: NonZeroUsize) -> io::Result<Self> {
+        let zero = File::options().read(true).write(true).open("/dev/zero")?;
+        Self::map(zero.into(), pages)
+    }
+
+    /// With zeros in all of it: a file may have had another content. Not by write(2), which a limit
+    /// on the size of files refuses even where the file has that size (setrlimit(2)).
+    #[must_use]
+    pub fn cleared(self) -> Self {
+        // SAFETY: needed because a board has no safe way to be overwritten whole. The mapping is
+        // that long and writable, and zeros are valid boards. It is owned here, so that no
+        // reference into it exists in this process.
+        unsafe { self.base.cast::<u8>().write_bytes(0, self.pages.get() * SIZE) };
+        self
+    }
+
     fn map(fd: OwnedFd, pages: NonZeroUsize) -> io::Result<Self> {
         let length = pages.saturating_mul(NonZeroUsize::MIN.saturating_add(SIZE - 1));
         // SAFETY: needed because shared memory has no safe form. The kernel chooses the address of

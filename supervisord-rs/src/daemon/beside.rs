@@ -2,7 +2,7 @@
 //! task for as long as it takes, bounded in time and number; what it has to say comes back through
 //! one channel.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use supervision::{Event, Incarnation, IncidentId, Phase, Transition};
@@ -19,7 +19,10 @@ use crate::isolation::drivers::BeforeEnded;
 use crate::isolation::helper::{self, NotLaunched, Summons};
 use crate::probing::{self, Kind, ask};
 use crate::record::words;
+use crate::waiting::Limit;
 
+/// For a stop command: the machine ends it sooner.
+const A_DAY: Duration = Duration::from_secs(24 * 3600);
 /// For hooks that run when the supervisor ends.
 const LAST_HOOKS: Duration = Duration::from_secs(5);
 
@@ -176,7 +179,7 @@ impl Daemon {
                     self.beside.spawn(async move { answer(exec(summons, timeout, &worker).await) });
                 }
                 check @ (Check::Tcp(_) | Check::Http { .. }) => {
-                    self.beside.spawn(async move { answer(ask::ask(&check, timeout).await) });
+                    self.beside.spawn(async move { answer(Some(ask::ask(&check, timeout).await)) });
                 }
             }
         }
@@ -215,10 +218,10 @@ impl Daemon {
     fn wait_for_stop_command(&mut self, incarnation: Incarnation, summons: Summons) {
         let limit = self.machine.spec().workers[incarnation.worker.index()].stop.timeout;
         self.beside.spawn(async move {
-            let failure = match summons.arrive(limit).await {
+            let failure = match summons.arrive(&mut Limit::new(limit)).await {
                 Err(failed) => Some(failed.message),
                 Ok(helper) => {
-                    let _ = helper.wait(Duration::from_secs(24 * 3600)).await;
+                    let _ = helper.wait(&mut Limit::new(A_DAY)).await;
                     None
                 }
             };
@@ -298,18 +301,13 @@ async fn exec(
     limit: Duration,
     worker: &str,
 ) -> Option<bool> {
-    let begun = Instant::now();
+    let limit = &mut Limit::new(limit);
     let launched = match summons {
         Ok(summons) => summons.arrive(limit).await,
         Err(failed) => Err(failed),
     };
     match launched {
-        Ok(helper) => {
-            let status = helper.wait(limit.saturating_sub(begun.elapsed())).await;
-            // A question whose time ran out while the supervisor did not run has no result.
-            let is_known = status.is_some() || begun.elapsed() < limit + probing::LATE;
-            is_known.then_some(status == Some(supervision::Status::Exited(0)))
-        }
+        Ok(helper) => Some(helper.wait(limit).await == Some(supervision::Status::Exited(0))),
         Err(failed) => {
             tracing::warn!(worker, "its probe: {}", failed.message);
             // What the machine is short of says nothing about the worker; a missing program does.
@@ -320,13 +318,13 @@ async fn exec(
 
 /// Why a hook failed; `None`: it did not.
 async fn run_hook(summons: Summons, limit: Duration) -> Option<String> {
-    let begun = Instant::now();
+    let limit = &mut Limit::new(limit);
     match summons.arrive(limit).await {
         Err(failed) => Some(failed.message),
-        Ok(helper) => match helper.wait(limit.saturating_sub(begun.elapsed())).await {
+        Ok(helper) => match helper.wait(limit).await {
             Some(supervision::Status::Exited(0)) => None,
             Some(status) => Some(format!("it ended with {}", words::status(status))),
-            None => Some(format!("it was killed after {limit:?}")),
+            None => Some(format!("it was killed after {:?}", limit.whole())),
         },
     }
 }

@@ -149,6 +149,7 @@ impl Daemon {
     /// Writes to the black box what a successor needs to go on from here: before anything is done,
     /// so that what is being done when we die is known.
     pub(super) fn remember(&mut self) {
+        self.around.black_box.set_stale_events(self.machine.stale_events());
         if self.machine.is_shutting_down() {
             self.around.black_box.set_stopping();
         }

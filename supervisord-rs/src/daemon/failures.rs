@@ -30,6 +30,12 @@ pub(super) struct Unwritten {
     until: Instant,
 }
 
+impl Unwritten {
+    pub(super) fn on_time_lost(&mut self, by: Duration) {
+        self.until += by;
+    }
+}
+
 impl Daemon {
     pub(super) fn on_incident_opened(&mut self, incident: &Incident) {
         let now = monotonic_ns();
@@ -51,7 +57,11 @@ impl Daemon {
             let died_at = died_at.filter(|&at| at <= opened.seen_at);
             opened.seen_at = died_at.unwrap_or(opened.seen_at);
         }
-        self.around.black_box.set_last_incident(incident.id.0);
+        let black_box = &self.around.black_box;
+        if let Some((who, work)) = began_with(incident).zip(opened.work.known()) {
+            black_box.note(who.worker.index()).set_incident_work(incident.id.0, work);
+        }
+        black_box.set_last_incident(incident.id.0);
         let domain = &self.names.domains[incident.domain.index()];
         let detail = json!({
             "id": incident.id.0,
@@ -129,8 +139,10 @@ impl Daemon {
             let limit = machine.spec().workers[incarnation.worker.index()].heartbeat;
             let reading = drivers.reading(incarnation.worker);
             limit.zip(reading).is_some_and(|(limit, reading)| {
-                let is_late =
-                    |last| Duration::from_nanos(monotonic_ns().saturating_sub(last)) > limit;
+                let is_late = |last| {
+                    let lost = machine.time_lost_since(Duration::from_nanos(last));
+                    Duration::from_nanos(monotonic_ns().saturating_sub(last)) > limit + lost
+                };
                 reading.working.is_some_and(is_late) && now > limit
             })
         };
@@ -218,4 +230,9 @@ impl Daemon {
             self.drivers.adopt_evidence(evidence);
         }
     }
+}
+
+/// Under whom a successor finds what was lost with an incident.
+pub(super) fn began_with(incident: &Incident) -> Option<Incarnation> {
+    incident.culprit.or_else(|| incident.lost.first().map(|loss| loss.incarnation))
 }

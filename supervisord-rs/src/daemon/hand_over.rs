@@ -28,7 +28,7 @@ mod successor;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -38,6 +38,7 @@ use crate::config::Settings;
 use crate::control::protocol::{Done, Failure, ReexecRequest, ReloadReport};
 use crate::control::request::{Answer, Peer};
 use crate::service_manager;
+use crate::waiting::Limit;
 
 pub use gate::Gate;
 pub(super) use successor::Successor;
@@ -61,8 +62,7 @@ pub(super) const STATE_LOCK: &str = "state-lock";
 #[derive(Debug)]
 pub(super) struct Order {
     binary: PathBuf,
-    begun: Instant,
-    limit: Duration,
+    limit: Limit,
     answer: Answer<Done>,
     /// Of a reload: what it does to each worker.
     reload: Option<ReloadReport>,
@@ -72,10 +72,6 @@ impl Order {
     /// Whether it is about the file alone: the binary is ours.
     fn is_reload(&self) -> bool {
         self.binary.as_os_str() == OWN
-    }
-
-    fn end(&self) -> Instant {
-        self.begun + self.limit
     }
 }
 
@@ -127,8 +123,8 @@ impl Daemon {
             "another hand-over is under way: wait for it"
         } else {
             let limit = request.timeout_ms.map_or(DEADLINE, Duration::from_millis);
-            let begun = Instant::now();
-            return self.check(Order { binary, begun, limit, answer, reload: None });
+            let limit = Limit::new(limit);
+            return self.check(Order { binary, limit, answer, reload: None });
         };
         refuse(answer, why.into());
     }
@@ -142,17 +138,16 @@ impl Daemon {
         // Our own binary reads the file as we do.
         let check = (!is_reload).then(|| self.drivers.launch_check(&order.binary, &argv, None));
         let registry = self.drivers.registry().clone();
-        let end = order.end();
         self.beside.spawn(async move {
-            let rest = || end.saturating_duration_since(Instant::now()).min(CHECK);
+            let mut limit = Limit::new(order.limit.rest().min(CHECK));
             let checked = match check {
-                Some(Ok(summons)) => check::checked(summons, rest(), &file).await,
+                Some(Ok(summons)) => check::checked(summons, &mut limit, &file).await,
                 Some(Err(why)) => Err(why),
                 None => Ok(()),
             };
             let not_taken = |why: String| refused(format!("{binary} cannot take over: {why}"));
             let result = match checked {
-                Ok(()) => check::read(file, registry, rest()).await,
+                Ok(()) => check::read(file, registry, &mut limit).await,
                 Err(why) => Err(not_taken(why)),
             };
             // Another binary may like what we do not.
@@ -186,7 +181,7 @@ impl Daemon {
             .as_deref()
             .filter(|_| order.is_reload())
             .map(|settings| self.reload_report(settings));
-        match Successor::prepare(&self.drivers, &order.binary, (order.end(), order.limit)) {
+        match Successor::prepare(&self.drivers, &order.binary, order.limit) {
             Err(why) => self.give_up(order.answer, why),
             Ok(prepared) => self.beside.spawn(async move {
                 let result = prepared.await;

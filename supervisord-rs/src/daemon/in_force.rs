@@ -81,6 +81,14 @@ pub(super) fn keep(source: &Source, store: &FdStore) {
     }
 }
 
+/// Bytes of the memory that keeps it.
+///
+/// # Errors
+/// It cannot be written as JSON.
+pub(super) fn size(source: &Source) -> io::Result<usize> {
+    Ok(serde_json::to_vec(source)?.len())
+}
+
 /// The end is orderly: the next start reads the file.
 pub(super) fn forget(store: &FdStore) {
     store.forget(CONFIGURATION);

@@ -41,7 +41,7 @@ use crate::config::{Isolation, Settings, SupervisorSettings};
 use crate::control::request::Request;
 use crate::isolation::drivers::Keeping;
 use crate::isolation::drivers::adopting::Past;
-use crate::isolation::launch::short_of_open_files;
+use crate::isolation::launch::{file_size_limit, short_of_open_files};
 use crate::isolation::{Drivers, Evidence};
 use crate::record::black_box::{BlackBox, Count};
 use crate::record::echo::{Echo, has_audience};
@@ -71,6 +71,8 @@ pub(super) enum StartError {
     Control { path: PathBuf, source: io::Error },
     #[error("cannot read {}: {source}", path.display())]
     Incidents { path: PathBuf, source: io::Error },
+    #[error("the hard limit on the size of files is {} KiB, and this configuration needs {}: raise it (`ulimit -Hf`, `LimitFSIZE=`)", there / 1024, needed.div_ceil(1024))]
+    FileSize { there: u64, needed: u64 },
     #[error("cannot take signals: {0}")]
     Signals(io::Error),
     #[error("cannot set up: {0}")]
@@ -106,6 +108,9 @@ pub(super) fn start(
 ) -> Result<Started, StartError> {
     let mut troubles = Troubles::new();
     make_directories(&settings.supervisor, origin, &mut troubles)?;
+    if origin == Origin::File {
+        check_file_size(&settings)?;
+    }
     let (lock, state_lock) = locks(&settings.supervisor, origin, &mut heritage, &mut troubles)?;
     let Left { obituaries, orderly_end, of_unit, keeper, black_boxes, story, seen } =
         Left::claim(&mut heritage, gate.is_some(), &settings.supervisor.runtime_dir);
@@ -118,7 +123,9 @@ pub(super) fn start(
     let names = names(&settings);
     let incidents = incidents(supervisor, origin, &names, &mut troubles)?;
     let black_box = Rc::new(create_black_box(&settings, origin, story)?);
-    keeper.keep(&format!("{BLACK_BOX}{}", std::process::id()), &[black_box.descriptor()]);
+    if let Some(descriptor) = black_box.descriptor() {
+        keeper.keep(&format!("{BLACK_BOX}{}", std::process::id()), &[descriptor]);
+    }
     workers::crash::on_fatal(BlackBox::on_fatal);
     workers::crash::install()?;
 
@@ -136,8 +143,10 @@ pub(super) fn start(
     for (name, _) in black_boxes {
         keeper.forget(&name);
     }
-    drop(heritage.claim(CONFIGURATION));
-    in_force::keep(&settings.source, &keeper);
+    // A predecessor's, which is in force, is kept already.
+    if heritage.claim(CONFIGURATION).is_none() || origin == Origin::File {
+        in_force::keep(&settings.source, &keeper);
+    }
     drivers.begin(&heritage);
     for trouble in troubles.values() {
         tracing::error!("{trouble}");
@@ -343,6 +352,23 @@ pub(super) fn isolation(isolation: &Isolation) -> &'static str {
     }
 }
 
+/// Instances of which more can be added need room.
+fn spare(settings: &Settings) -> usize {
+    if settings.templates.is_empty() { 0 } else { SPARE_PAGES }
+}
+
+/// A successor needs files of the same size, and nothing that fails then ends its workers: so a
+/// limit that is too low is refused before there are any.
+fn check_file_size(settings: &Settings) -> Result<(), StartError> {
+    let black_box = BlackBox::size(settings.launches.len() + spare(settings))?;
+    let needed = black_box.max(in_force::size(&settings.source)?);
+    let needed = u64::try_from(needed).unwrap_or(u64::MAX);
+    match file_size_limit() {
+        there if there < needed => Err(StartError::FileSize { there, needed }),
+        _ => Ok(()),
+    }
+}
+
 fn create_black_box(
     settings: &Settings,
     origin: Origin,
@@ -350,8 +376,7 @@ fn create_black_box(
 ) -> Result<BlackBox, StartError> {
     let pages: Vec<&str> = settings.launches.iter().map(|launch| launch.name.as_str()).collect();
     let runtime_dir = &settings.supervisor.runtime_dir;
-    // Room for instances that are added while we run.
-    let spare = if settings.templates.is_empty() { 0 } else { SPARE_PAGES };
+    let spare = spare(settings);
     let create = match origin {
         Origin::File => BlackBox::create,
         Origin::Predecessor => BlackBox::create_anywhere,
@@ -367,6 +392,9 @@ fn create_black_box(
         {
             black_box.carry_progress(index, worker.progress);
             black_box.carry_carried(index, worker.carried);
+            if let Some((incident, work)) = worker.incident_work {
+                black_box.note(index).set_incident_work(incident, work);
+            }
             if let Some((ending, words)) = worker.memo.last_ending.zip(worker.ending.as_ref()) {
                 black_box.account(index).write(ending, words);
             }

@@ -10,7 +10,7 @@ use supervision::{
 };
 use workers::board::monotonic_ns;
 
-use super::{Daemon, lapse};
+use super::{Daemon, failures, lapse};
 use crate::config::{Launch, Scale, Settings};
 use crate::isolation::Evidence;
 use crate::isolation::drivers::adopting::Past;
@@ -112,7 +112,9 @@ pub(super) fn inherit(
     let unheard = died_at.map_or(Duration::ZERO, |at| {
         lapse::granted(Duration::from_nanos(seen_at.saturating_sub(at)))
     });
-    let inherited = Inherited { now, unheard, workers: workers.collect(), death, last_incident };
+    let workers = workers.collect();
+    let stale_events = if story.is_clean { 0 } else { story.stale_events() };
+    let inherited = Inherited { now, unheard, workers, death, last_incident, stale_events };
     (inherited, evidence)
 }
 
@@ -198,7 +200,11 @@ impl Daemon {
             };
             let tail =
                 incident.culprit.filter(is_last).and_then(|who| self.drivers.tail(who.worker));
-            self.incidents.resume(incident, known, tail);
+            let work = failures::began_with(incident).and_then(|who| {
+                let (id, work) = self.around.black_box.note(who.worker.index()).incident_work()?;
+                (id == incident.id.0).then_some(work)
+            });
+            self.incidents.resume(incident, known, work, tail);
         }
     }
 

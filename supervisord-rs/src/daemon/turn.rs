@@ -82,6 +82,7 @@ impl Daemon {
     pub(super) fn carry_out(&mut self, end: Duration) -> bool {
         self.remember();
         while let Some(effect) = self.machine.poll_effect() {
+            self.to_settle = self.to_settle.saturating_sub(1);
             self.apply(effect);
             if self.now() > end {
                 self.has_more = true;
@@ -102,10 +103,14 @@ impl Daemon {
         self.has_more = has_more;
     }
 
-    /// So much time is held against no worker.
+    /// So much time is held against no worker, and ends no wait.
     pub(super) fn lose(&mut self, by: Duration) {
         self.machine.handle(self.before_judgement(), Event::TimeLost { by });
         self.probing.on_time_lost(by);
+        self.waiters.on_time_lost(by);
+        for unwritten in &mut self.unwritten {
+            unwritten.on_time_lost(by);
+        }
     }
 
     /// When something is due next: for the machine, for a probe, for those that are dying, for an
@@ -147,19 +152,23 @@ impl Daemon {
         }
         self.drivers.look_at_remains();
         self.keep_up();
-        let is_all = self.hear_all();
-        if self.machine.next_deadline().is_none_or(|at| at > self.now()) {
-            return;
+        if self.to_settle == 0 {
+            let is_all = self.hear_all();
+            if self.machine.next_deadline().is_none_or(|at| at > self.now()) {
+                self.looks = 0;
+                return;
+            }
+            if !is_all && self.looks < LAST_LOOKS {
+                self.looks += 1;
+                self.has_more = true;
+                return;
+            }
+            self.looks = 0;
+            self.to_settle = self.machine.pending_effects();
         }
-        if !is_all && self.looks < LAST_LOOKS {
-            self.looks += 1;
-            self.has_more = true;
-            return;
+        if self.settle() {
+            self.turn(Some(Event::Deadline));
         }
-        self.looks = 0;
-        // Every look that is due comes before a judgement.
-        self.settle();
-        self.turn(Some(Event::Deadline));
     }
 
     /// Takes what has come meanwhile, by whatever way: a deadline judges by what was not heard.
@@ -185,9 +194,15 @@ impl Daemon {
         }
     }
 
-    /// Carries out what the machine wants to the last, but for launches.
-    pub(super) fn settle(&mut self) {
-        while !self.carry_out(Duration::MAX) {}
+    /// Carries out what the machine wanted when the deadline was to be judged, but for launches:
+    /// every look that was due then comes before the judgement. False: the turn's time is over, and
+    /// others get their turn before the rest.
+    pub(super) fn settle(&mut self) -> bool {
+        let end = self.now().saturating_add(BUDGET);
+        if self.to_settle > 0 && self.carry_out(end) {
+            self.to_settle = 0;
+        }
+        self.to_settle == 0
     }
 
     /// The present moment, or the last one before the next judgement.

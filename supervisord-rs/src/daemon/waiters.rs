@@ -118,6 +118,14 @@ impl Waiters {
         self.0.push(Waiter { wait, until, message, answer, failures: BTreeMap::new() });
     }
 
+    /// So much time counts for no client.
+    pub(super) fn on_time_lost(&mut self, by: Duration) {
+        for waiter in &mut self.0 {
+            waiter.until += by;
+            waiter.failures.values_mut().for_each(|failure| failure.until += by);
+        }
+    }
+
     /// When the first of them has to be looked at.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.0.iter().map(Waiter::due).min()

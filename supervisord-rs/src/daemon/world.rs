@@ -16,6 +16,7 @@ use serde::Deserialize;
 use super::Daemon;
 use crate::config::Located;
 use crate::isolation::helper::Summons;
+use crate::waiting::Limit;
 
 /// After that the disk hangs, and nothing is logged of it: launches from there report it.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -56,8 +57,9 @@ impl Daemon {
 }
 
 async fn log_warnings(summons: Summons, mut report: File) -> Result<(), String> {
-    let helper = summons.arrive(LIMIT).await.map_err(|failed| failed.message)?;
-    if helper.wait(LIMIT).await.is_none() {
+    let limit = &mut Limit::new(LIMIT);
+    let helper = summons.arrive(limit).await.map_err(|failed| failed.message)?;
+    if helper.wait(limit).await.is_none() {
         return Err(format!("`check --world` has not ended after {LIMIT:?}"));
     }
     let mut text = String::new();

@@ -107,7 +107,7 @@ fn row(trial: &Trial) -> [String; 8] {
         supervisor.to_owned(),
         time(trial.seen_after_us),
         time(trial.back_after_us),
-        trial.work_lost.to_string(),
+        trial.work_lost.map_or_else(|| "unknown".to_owned(), |lost| lost.to_string()),
         if trial.leftovers.is_empty() { "-".to_owned() } else { trial.leftovers.join(", ") },
     ]
 }

@@ -58,8 +58,8 @@ pub struct Trial {
     pub seen_after_us: Option<u64>,
     /// From the fault until all lost were running again, in microseconds.
     pub back_after_us: Option<u64>,
-    /// Units of work that were begun and not done.
-    pub work_lost: u64,
+    /// Units of work that were begun and not done; `None`: it is not known.
+    pub work_lost: Option<u64>,
     /// Threads and processes left behind.
     pub leftovers: Vec<String>,
     /// Whether the incident agrees with the view from outside.

@@ -9,8 +9,9 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgid};
 
 use super::launching::Purpose;
-use super::{Guardian, Killed, now, orphans, say};
+use super::{Guardian, Killed, orphans, say};
 use crate::service_manager::{Ending, Predecessor};
+use crate::waiting::Limit;
 
 /// Between two looks at who is left.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -37,14 +38,14 @@ impl Guardian {
     /// Asks everyone who is left to end, and kills those who have not when the time is over, or at
     /// a second order.
     fn stop_what_is_left(&mut self) {
-        let end = now().saturating_add(self.policy.rules().shutdown_timeout);
+        let mut limit = Limit::new(self.policy.rules().shutdown_timeout);
         let mut asked = BTreeSet::new();
         let mut orders = 0;
         loop {
             let obituaries = &mut self.obituaries;
             orphans::reap(|_| false, |status| obituaries.write(status), None);
             let left = crate::process_table::children();
-            if left.is_empty() || orders > 0 || now() >= end {
+            if left.is_empty() || orders > 0 || limit.is_over() {
                 break;
             }
             // The children of those who have ended come to us, and are asked too.
@@ -53,7 +54,7 @@ impl Guardian {
                     ask(Pid::from_raw(pid));
                 }
             }
-            self.wait_for_signals(PAUSE);
+            limit.timed(PAUSE, || self.wait_for_signals(PAUSE));
             while let Ok(Some(signal)) = self.signals.read_signal() {
                 orders += usize::from(super::is_order_to_end(signal.ssi_signo));
             }

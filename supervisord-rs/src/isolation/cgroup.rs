@@ -24,6 +24,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -81,8 +82,8 @@ impl Cgroups {
         }
     }
 
-    /// The leaf with this name, made if it is not there; `None` where there are no cgroups, and
-    /// nothing is limited.
+    /// The leaf with this name, which is made when a process is to be born in it; `None` where there
+    /// are no cgroups, and nothing is limited.
     pub(super) fn leaf(&self, name: &str, limits: &CgroupLimits) -> Result<Option<Leaf>, Refusal> {
         let root = match &self.root {
             Ok(root) => root,
@@ -90,18 +91,8 @@ impl Cgroups {
             Err(refusal) => return Err(refusal.clone()),
         };
         let first = root.path.join(name);
-        let leaf = Leaf::new(root, limits, first.clone(), Present::at(first, 0));
-        match root.make(&leaf.path()) {
-            Ok(()) => {}
-            // A predecessor's, which was killed.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => leaf.spend(),
-            Err(error) if limits.is_empty() => {
-                tracing::debug!(%error, path = %leaf.path().display(), "no cgroup");
-                return Ok(None);
-            }
-            Err(error) => return Err(Refusal::directory(&leaf.path(), &error)),
-        }
-        Ok(Some(leaf))
+        let planned = Present { state: State::Planned, ..Present::at(first.clone(), 0) };
+        Ok(Some(Leaf::new(root, limits, first, planned)))
     }
 
     /// The leaf with this name that contains a process, with its limits in force again: systemd's
@@ -146,7 +137,7 @@ impl Cgroups {
     /// are useless.
     fn is_usable(&self) -> bool {
         let Ok(Some(leaf)) = self.leaf("probe", &CgroupLimits::default()) else { return false };
-        let Ok(birthplace) = leaf.directory() else { return false };
+        let Ok(Some(birthplace)) = leaf.directory() else { return false };
         let nothing: [&str; 1] = ["nothing"];
         let plan = Plan::new(OsStr::new("/nonexistent/supervisord-rs"), &nothing, OsStr::new(""));
         match plan.and_then(|plan| plan.cgroup(Some(birthplace)).launch()) {
@@ -224,6 +215,11 @@ pub(super) struct Leaf {
     limits: CgroupLimits,
     first: PathBuf,
     present: Mutex<Present>,
+    /// Held while it is made: two processes may be born in it at once.
+    making: Mutex<()>,
+    /// Whether it could not be made for the first process, which was born elsewhere: then its
+    /// family is found without it.
+    is_missing: AtomicBool,
 }
 
 /// Where it is now.
@@ -231,21 +227,36 @@ pub(super) struct Leaf {
 struct Present {
     path: PathBuf,
     serial: u32,
-    /// Whether it was killed: no process can start in it any more (see [`Cgroups::is_usable`]).
-    is_spent: bool,
+    state: State,
     /// The count of the OOM killer at the last question.
     oom_kills: u64,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It is not made yet. One that is there is a predecessor's, which was killed.
+    Planned,
+    Made,
+    /// It was killed: no process can start in it any more (see [`Cgroups::is_usable`]).
+    Spent,
+}
+
 impl Present {
     const fn at(path: PathBuf, serial: u32) -> Self {
-        Self { path, serial, is_spent: false, oom_kills: 0 }
+        Self { path, serial, state: State::Made, oom_kills: 0 }
     }
 }
 
 impl Leaf {
     fn new(root: &Arc<Root>, limits: &CgroupLimits, first: PathBuf, present: Present) -> Self {
-        Self { root: Arc::clone(root), limits: limits.clone(), first, present: Mutex::new(present) }
+        Self {
+            root: Arc::clone(root),
+            limits: limits.clone(),
+            first,
+            present: Mutex::new(present),
+            making: Mutex::default(),
+            is_missing: AtomicBool::new(false),
+        }
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
@@ -258,32 +269,56 @@ impl Leaf {
 
     /// It is killed, or about to be: the next process is born in another one.
     pub(super) fn spend(&self) {
-        self.present().is_spent = true;
+        self.present().state = State::Spent;
+    }
+
+    /// Whether its family is found without it.
+    pub(super) fn is_missing(&self) -> bool {
+        self.is_missing.load(Ordering::SeqCst)
     }
 
     /// To be born in it, with its limits in force. One that was killed is empty by now, and another
-    /// takes its place. May wait: the kernel has one lock for changes of all cgroups.
-    pub(super) fn directory(&self) -> Result<OwnedFd, Refusal> {
-        let path = self.place()?;
+    /// takes its place. `None`: it could not be made for the first process, and limits nothing. May
+    /// wait: the kernel has one lock for changes of all cgroups.
+    pub(super) fn directory(&self) -> Result<Option<OwnedFd>, Refusal> {
+        let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_missing() {
+            return Ok(None);
+        }
+        let path = match self.place() {
+            Err(refusal) if self.limits.is_empty() && self.present().state == State::Planned => {
+                tracing::debug!(%refusal, path = %self.first.display(), "no cgroup");
+                self.is_missing.store(true, Ordering::SeqCst);
+                return Ok(None);
+            }
+            placed => placed?,
+        };
+        drop(making);
         self.enforce()?;
-        Ok(File::open(&path).map_err(|error| Refusal::directory(&path, &error))?.into())
+        Ok(Some(File::open(&path).map_err(|error| Refusal::directory(&path, &error))?.into()))
     }
 
     /// Where the next process is born.
     fn place(&self) -> Result<PathBuf, Refusal> {
-        let (path, serial, is_spent) = {
+        let (path, serial, state) = {
             let present = self.present();
-            (present.path.clone(), present.serial, present.is_spent)
+            (present.path.clone(), present.serial, present.state)
         };
-        let (path, serial) = if is_spent {
-            remove_tree(&path);
-            self.make_next(serial)?
-        } else if path.exists() {
+        if state == State::Made && path.exists() {
             return Ok(path);
-        } else {
+        }
+        let made = match state {
+            State::Spent => Err(io::ErrorKind::AlreadyExists.into()),
             // Another process with the right may have removed an empty one.
-            self.root.make(&path).map_err(|error| Refusal::directory(&path, &error))?;
-            (path, serial)
+            State::Planned | State::Made => self.root.make(&path),
+        };
+        let (path, serial) = match made {
+            Ok(()) => (path, serial),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                remove_tree(&path);
+                self.make_next(serial)?
+            }
+            Err(error) => return Err(Refusal::directory(&path, &error)),
         };
         // Nothing waits for a change of cgroups to learn where the present one is.
         *self.present() = Present::at(path.clone(), serial);
@@ -403,4 +438,64 @@ fn directories(path: &Path) -> Vec<PathBuf> {
 fn is_populated(path: &Path) -> bool {
     let events = fs::read_to_string(path.join("cgroup.events")).unwrap_or_default();
     events.lines().any(|line| line == "populated 1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(path: &Path) -> Arc<Root> {
+        let (base, mount) = (path.to_path_buf(), path.to_path_buf());
+        Arc::new(Root { path: path.join("ours"), place: Place::at(base, mount) })
+    }
+
+    #[test]
+    fn a_leaf_is_made_where_a_process_is_born_and_not_where_it_is_planned() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = root(directory.path());
+        fs::create_dir(&root.path).expect("made");
+        let cgroups = Cgroups { root: Ok(Arc::clone(&root)) };
+        let plan = |name: &str| {
+            let planned = cgroups.leaf(name, &CgroupLimits::default());
+            planned.expect("it is planned").expect("there are cgroups")
+        };
+        let leaf = plan("worker-a");
+        assert!(!leaf.path().exists(), "the loop made it");
+        assert!(leaf.is_empty() && leaf.pids().is_empty());
+        assert!(leaf.directory().expect("it is made").is_some());
+        assert_eq!(leaf.path(), root.path.join("worker-a"));
+        assert!(leaf.path().exists());
+        // A predecessor's, which was killed, and its own that was: another takes their place.
+        fs::create_dir(root.path.join("worker-b")).expect("made");
+        let leaf = plan("worker-b");
+        for serial in 1..3 {
+            assert!(leaf.directory().expect("it is made").is_some());
+            assert_eq!(leaf.path(), root.path.join(format!("worker-b~{serial}")));
+            assert!(leaf.path().exists() && !root.path.join("worker-b").exists());
+            leaf.spend();
+        }
+    }
+
+    #[test]
+    fn without_its_leaf_a_worker_without_limits_is_born_elsewhere_and_found_without_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = root(directory.path());
+        // No directory can be made below a file.
+        fs::write(&root.path, "").expect("written");
+        let cgroups = Cgroups { root: Ok(Arc::clone(&root)) };
+        let leaf = cgroups.leaf("worker-a", &CgroupLimits::default()).expect("it is planned");
+        let leaf = leaf.expect("there are cgroups");
+        assert!(!leaf.is_missing());
+        assert!(leaf.directory().expect("it goes without").is_none());
+        assert!(leaf.is_missing());
+        // It stays so: one that is born later is of the same family.
+        fs::remove_file(&root.path).expect("removed");
+        fs::create_dir(&root.path).expect("made");
+        assert!(leaf.directory().expect("it goes without").is_none());
+        let limits = CgroupLimits { pids: Some(1), ..CgroupLimits::default() };
+        fs::remove_dir(&root.path).expect("removed");
+        fs::write(&root.path, "").expect("written");
+        let leaf = cgroups.leaf("worker-b", &limits).expect("it is planned").expect("a leaf");
+        assert!(leaf.directory().is_err(), "a limit is never passed over");
+    }
 }

@@ -315,7 +315,9 @@ impl Drivers {
         let Failed { failure, subject } = failed;
         let subject = subject.unwrap_or_else(|| self.program(incarnation.worker));
         let message = Some(advice(failure, &subject));
-        let evidence = Evidence { seen_at: monotonic_ns(), message, ..Evidence::default() };
+        // It did nothing.
+        let work = Some((0, 0));
+        let evidence = Evidence { seen_at: monotonic_ns(), message, work, ..Evidence::default() };
         self.evidence.insert(incarnation.worker, (incarnation, evidence));
         self.release(incarnation.worker);
         self.say(incarnation.worker, Event::LaunchFailed { incarnation, failure });

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::closer;
 use crate::process_table;
+use crate::waiting::received;
 
 /// So many processes can hold a reader at once. When all are held, nothing is read any more, and a
 /// process counts as one without a mark.
@@ -37,7 +38,7 @@ pub(super) fn variable(
     if !closer::run(read) {
         return Err(Held);
     }
-    answered.recv_timeout(limit).or_else(|_| {
+    received(&answered, limit).or_else(|_| {
         HELD.fetch_add(1, Ordering::Relaxed);
         // What came in between counts: a later answer finds no one waiting.
         let late = answered.try_recv();

@@ -46,14 +46,11 @@ impl Evidence {
 }
 
 impl Evidence {
-    /// Units done, and begun and not done.
+    /// Units done, and begun and not done; `None`: there is no board to tell.
     #[must_use]
-    pub fn work(&self) -> (u64, u64) {
-        self.reading
-            .as_ref()
-            .map(|reading| (reading.progress, reading.in_flight))
-            .or(self.work)
-            .unwrap_or((0, 0))
+    pub fn work(&self) -> Option<(u64, u64)> {
+        let read = self.reading.as_ref().map(|reading| (reading.progress, reading.in_flight));
+        read.or(self.work)
     }
 }
 

@@ -168,9 +168,9 @@ impl Family {
         Self { leaf: leaf.map(Arc::new), mark: Mark { variable, limit }, census: Rc::clone(census) }
     }
 
-    /// The mark of its processes, where the mark identifies them.
-    pub(super) fn limit_mark(&self) -> Option<u64> {
-        self.leaf.is_none().then_some(self.mark.limit)
+    /// The mark of its processes as a limit, where no cgroup identifies them.
+    pub(super) const fn limit_mark(&self) -> u64 {
+        self.mark.limit
     }
 
     /// The value of [`MARK`].
@@ -180,34 +180,38 @@ impl Family {
 
     /// The cgroup to be born in.
     pub(super) fn leaf(&self) -> Option<Arc<Leaf>> {
-        self.leaf.clone()
+        self.in_leaf().map(Arc::clone)
+    }
+
+    fn in_leaf(&self) -> Option<&Arc<Leaf>> {
+        self.leaf.as_ref().filter(|leaf| !leaf.is_missing())
     }
 
     /// Whether the OOM killer has ended any of the family since this was last asked. Only a cgroup
     /// counts that.
     pub(super) fn take_oom_kill(&self) -> bool {
-        self.leaf.as_ref().is_some_and(|leaf| leaf.take_oom_kill())
+        self.in_leaf().is_some_and(|leaf| leaf.take_oom_kill())
     }
 
     /// Bytes of memory that the family's cgroup uses, and at most has used, where the kernel counts
     /// that.
     pub(super) fn memory(&self) -> (Option<u64>, Option<u64>) {
-        self.leaf.as_ref().map_or((None, None), |leaf| leaf.memory())
+        self.in_leaf().map_or((None, None), |leaf| leaf.memory())
     }
 
     /// Where its cgroup is.
     pub(super) fn place(&self) -> Option<PathBuf> {
-        self.leaf.as_ref().map(|leaf| leaf.path())
+        self.in_leaf().map(|leaf| leaf.path())
     }
 
     /// Whether it is found by its cgroup, without a look at the process table.
     pub(super) fn has_cgroup(&self) -> bool {
-        self.leaf.is_some()
+        self.in_leaf().is_some()
     }
 
     /// Everyone who lives in its cgroup but the main process; none where it has no cgroup.
     pub(super) fn others_in_cgroup(&self, main: &Child) -> Vec<Relative> {
-        let pids = match &self.leaf {
+        let pids = match self.in_leaf() {
             // Cheap, and mostly so.
             Some(leaf) if !leaf.is_empty() => leaf.pids(),
             Some(_) | None => Vec::new(),
@@ -228,7 +232,7 @@ impl Family {
         if pid == main.pid && !is_over(main) {
             return Standing::Member;
         }
-        match &self.leaf {
+        match self.in_leaf() {
             Some(leaf) => leaf.contains(pid).into(),
             None => speaks_for(&self.census, main, &self.mark, pid),
         }
@@ -258,7 +262,7 @@ impl Family {
     /// others have to be found. What is stuck in the kernel dies when it comes out.
     pub(super) fn kill(&self, main: &Child) -> bool {
         signal_main(main, libc::SIGKILL);
-        let Some(leaf) = &self.leaf else { return false };
+        let Some(leaf) = self.in_leaf() else { return false };
         leaf.spend();
         self.census.kill(self.kin(main), Vec::new());
         true
@@ -268,7 +272,7 @@ impl Family {
     /// passed over by its cgroup. The next look finds the children of those that fork meanwhile.
     pub(super) fn kill_these(&self, main: &Child, others: &[Relative], is_over: &Arc<AtomicBool>) {
         let kin = self.kin(main);
-        if let Some(leaf) = &self.leaf {
+        if let Some(leaf) = self.in_leaf() {
             leaf.spend();
             self.census.kill(kin.clone(), Vec::new());
             self.signal_kin(kin, libc::SIGKILL, false, is_over);
@@ -280,7 +284,7 @@ impl Family {
     }
 
     fn kin(&self, main: &Child) -> Kin {
-        match &self.leaf {
+        match self.in_leaf() {
             Some(leaf) => Kin::Cgroup { main: main.pid, members: leaf.members() },
             None => Kin::Table { main: Relative::of(main), mark: self.mark.clone() },
         }
@@ -288,7 +292,7 @@ impl Family {
 
     /// Who is left, and in what state: those in its cgroup, or those that the last look has found.
     pub(super) fn describe(&self, main: &Child, others: &[Relative]) -> Vec<Member> {
-        let pids = match &self.leaf {
+        let pids = match self.in_leaf() {
             Some(leaf) => leaf.pids(),
             None => [main.pid].into_iter().chain(others.iter().map(|other| other.pid)).collect(),
         };

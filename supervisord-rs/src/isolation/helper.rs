@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
 
 use nix::errno::Errno;
 use supervision::{LaunchFailure, LaunchStage, Status, WorkerId};
@@ -17,6 +16,7 @@ use super::launch::{Attempt, Child, advice, failure};
 use super::launcher::{Launchers, Queue};
 use super::reaper;
 use super::surroundings::{Failed, Result as Launched};
+use crate::waiting::{Limit, within};
 
 /// Their PIDs: the reaper of orphans leaves these alone.
 static HELPERS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
@@ -96,13 +96,14 @@ impl Summons {
     ///
     /// # Errors
     /// What went wrong; that it hangs, after `limit`.
-    pub async fn arrive(mut self, limit: Duration) -> Result<Helper, NotLaunched> {
+    pub(crate) async fn arrive(mut self, limit: &mut Limit) -> Result<Helper, NotLaunched> {
+        let whole = limit.whole();
         let hangs = || NotLaunched {
             failure: failure(LaunchStage::Exec, Errno::ETIMEDOUT),
-            message: format!("it could not be started within {limit:?}: it hangs"),
+            message: format!("it could not be started within {whole:?}: it hangs"),
         };
         let answer = self.answer.as_mut().expect("it is taken when it has come");
-        let answer = tokio::time::timeout(limit, answer).await.map_err(|_| hangs())?;
+        let answer = within(limit, answer).await.ok_or_else(hangs)?;
         self.answer = None;
         answer.unwrap_or_else(|_| Err(hangs()))
     }
@@ -153,13 +154,35 @@ impl Helper {
 
     /// How it ended; `None` when it had not within `limit`: it is killed then, with its process
     /// group.
-    pub async fn wait(mut self, limit: Duration) -> Option<Status> {
+    pub(crate) async fn wait(mut self, limit: &mut Limit) -> Option<Status> {
         let status = match &self.child {
-            Some(child) => tokio::time::timeout(limit, ended(child)).await.ok().flatten(),
+            Some(child) => within(limit, ended(child)).await.flatten(),
             None => None,
         };
         self.finish();
         status
+    }
+
+    /// How it ended, as soon as it has. It keeps its number, which is its group's, until this
+    /// helper is dropped or [let go](Self::let_go).
+    pub async fn end(&self) -> Option<Status> {
+        ended(self.child.as_ref()?).await
+    }
+
+    /// Kills it, with its process group.
+    pub fn kill(&self) {
+        if let Some(child) = &self.child {
+            reaper::signal_group(child, libc::SIGKILL);
+        }
+    }
+
+    /// The process, where it has ended: to be waited for by whoever clears away what it has left
+    /// behind.
+    #[must_use]
+    pub fn let_go(mut self) -> Option<Child> {
+        let child = self.child.take_if(|child| reaper::peek(child).is_some())?;
+        numbers().remove(&child.pid);
+        Some(child)
     }
 
     /// Does not wait for it to die: one that is stuck in the kernel would hold the loop. It is an

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use thiserror::Error;
@@ -16,6 +16,7 @@ use super::surroundings::{SECRET_MAX, sealed};
 use crate::config::Settings;
 use crate::config::settings::SecretSource;
 use crate::service_manager::Heritage;
+use crate::waiting::Limit;
 
 /// For its writer to write it and to close its end. Longer, and it hangs; a start that waits for
 /// ever says nothing.
@@ -92,13 +93,17 @@ fn read(mut file: File) -> io::Result<Vec<u8>> {
         file.rewind()?;
         return super::surroundings::whole(file);
     }
-    let end = Instant::now() + PATIENCE;
+    let mut limit = Limit::new(PATIENCE);
     let mut content = Vec::new();
     loop {
-        let rest = end.saturating_duration_since(Instant::now());
         let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
-        let timeout = PollTimeout::try_from(rest).unwrap_or(PollTimeout::ZERO);
-        if poll(&mut fds, timeout)? == 0 {
+        let ready = limit.wait(|slice| {
+            poll(&mut fds, PollTimeout::try_from(slice).unwrap_or(PollTimeout::ZERO))
+        });
+        if ready? == 0 {
+            if !limit.is_over() {
+                continue;
+            }
             return Err(io::Error::other("its writer has not closed it within ten seconds"));
         }
         let mut piece = [0; 4096];

@@ -49,7 +49,9 @@ use crate::process_table;
 
 pub use advice::{advice, exit_code};
 pub use attempt::Attempt;
-pub use own_limits::{FILE_SIZE, OPEN_FILES, raise_file_size, raise_limits, told};
+pub use own_limits::{
+    FILE_SIZE, OPEN_FILES, STACK, file_size_limit, raise_file_size, raise_limits, raise_stack, told,
+};
 
 /// Numbers of descriptors that a child can be given one by one lie below this.
 const TARGETS: RawFd = 64;

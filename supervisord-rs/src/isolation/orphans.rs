@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use super::reaper;
 use super::wait::{self, Exit, Whom};
 use crate::process_table::{children, stat};
+use crate::waiting::Limit;
 
 /// For processes to die of SIGKILL. What takes longer is stuck in the kernel, and is named.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -75,30 +76,35 @@ pub fn reap(
 /// follow. Blocks until they are dead, at most ten seconds.
 #[must_use]
 pub fn kill_all() -> Killed {
-    let end = Instant::now() + DEADLINE;
+    let mut limit = Limit::new(DEADLINE);
     let mut reaped = 0;
     let mut looks = 0;
     loop {
-        for pid in children() {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-        loop {
-            match wait::take(Whom::Anyone) {
-                Ok(None) => break,
-                Ok(Some(_)) => reaped += 1,
-                Err(Errno::ECHILD) => return Killed { reaped, left: Vec::new() },
-                Err(_) => break,
-            }
-        }
-        // A debugger traces what is dead and cannot be reaped; it goes when the debugger lets go
-        // of it.
-        let left: Vec<i32> = children().into_iter().filter(|pid| !is_dead(*pid)).collect();
+        let Some(left) = limit.look(|| kill_and_reap(&mut reaped)) else {
+            return Killed { reaped, left: Vec::new() };
+        };
         looks = if left.is_empty() { looks + 1 } else { 0 };
-        if looks >= LOOKS || Instant::now() >= end {
+        if looks >= LOOKS || limit.is_over() {
             return Killed { reaped, left };
         }
-        std::thread::sleep(PAUSE);
+        limit.sleep(PAUSE);
     }
+}
+
+/// One round. Those that are left; `None`: there are no children.
+fn kill_and_reap(reaped: &mut usize) -> Option<Vec<i32>> {
+    for pid in children() {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    loop {
+        match wait::take(Whom::Anyone) {
+            Ok(Some(_)) => *reaped += 1,
+            Err(Errno::ECHILD) => return None,
+            Ok(None) | Err(_) => break,
+        }
+    }
+    // A debugger traces what is dead and cannot be reaped; it goes when the debugger lets go of it.
+    Some(children().into_iter().filter(|pid| !is_dead(*pid)).collect())
 }
 
 /// Whether all of a process has exited, waited for or not.

@@ -54,7 +54,8 @@ pub(super) struct Outfit {
 /// What makes a process one of a family.
 pub(super) struct Birthplace {
     mark: String,
-    limit_mark: Option<u64>,
+    /// For one that is born in no cgroup.
+    limit_mark: u64,
     /// To be born in it.
     leaf: Option<Arc<Leaf>>,
 }
@@ -103,7 +104,8 @@ impl Outfit {
             plan = plan.listen_pid();
         }
         let Birthplace { mark, limit_mark, leaf } = self.birthplace;
-        let cgroup = leaf.map(|leaf| leaf.directory()).transpose()?;
+        let cgroup = leaf.map(|leaf| leaf.directory()).transpose()?.flatten();
+        let limit_mark = cgroup.is_none().then_some(limit_mark);
         prepared.environment.insert(MARK.into(), mark.into());
         for (name, value) in self.variables {
             prepared.environment.insert(name.into(), value.into());

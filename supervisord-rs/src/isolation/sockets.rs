@@ -22,6 +22,7 @@ use crate::config::probes::Address;
 use crate::config::settings::{SocketKind, SocketSpec};
 use crate::service_manager::{FdStore, Heritage};
 use crate::unix_socket::Access;
+use crate::waiting::received;
 
 /// All that are open. Workers that name the same one share it. They are opened on launcher threads:
 /// the name of one may lie on a file system that does not answer.
@@ -122,7 +123,7 @@ impl Sockets {
             }
             let _ = done.send(());
         });
-        let _ = is_done.recv_timeout(LAST_WAIT);
+        let _ = received(&is_done, LAST_WAIT);
     }
 }
 

@@ -3,13 +3,14 @@
 //! is still the image of it.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::environs::{self, Held};
 use super::family::MARK;
 use super::reaper;
 use crate::process_table;
 use crate::service_manager;
+use crate::waiting::Limit;
 
 /// Between two looks at those that are dying.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -25,14 +26,14 @@ const GENERATIONS: usize = 1024;
 /// Kills everyone who bears a mark of this house that is not among the `adopted`, and waits for it.
 /// Who does not die within `limit` is given back.
 pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Vec<i32> {
-    let end = Instant::now() + limit;
+    let mut limit = Limit::new(limit);
     let (mut killed, mut held) = (BTreeSet::new(), BTreeSet::new());
     loop {
-        let strays: Vec<i32> = process_table::pids()
-            .into_iter()
-            .filter(|pid| is_stray(*pid, house, adopted, &mut held))
-            .collect();
-        if strays.is_empty() || Instant::now() >= end {
+        let strays: Vec<i32> = limit.look(|| {
+            let all = process_table::pids().into_iter();
+            all.filter(|pid| is_stray(*pid, house, adopted, &mut held)).collect()
+        });
+        if strays.is_empty() || limit.is_over() {
             return strays;
         }
         for &pid in &strays {
@@ -49,7 +50,7 @@ pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Ve
                 }
             }
         }
-        std::thread::sleep(PAUSE);
+        limit.sleep(PAUSE);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Asking: a connection, a request. No step waits longer than its limit, and none waits in the
 //! loop.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::Empty;
 use hyper::body::Bytes;
@@ -10,11 +10,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::probes::{Address, Check};
+use crate::waiting::{Limit, within};
 
-/// Asks. True: a good answer within `limit`; `None`: the supervisor did not run meanwhile, so there
-/// is no result. A `Check::Exec` is not asked here, and is never good.
-pub async fn ask(check: &Check, limit: Duration) -> Option<bool> {
-    let begun = Instant::now();
+/// Asks. True: a good answer within `limit`, of which time in which the supervisor did not run is no
+/// part. A `Check::Exec` is not asked here, and is never good.
+pub async fn ask(check: &Check, limit: Duration) -> bool {
     let answer = async {
         match check {
             Check::Tcp(address) => connect(address).await.is_some(),
@@ -25,10 +25,7 @@ pub async fn ask(check: &Check, limit: Duration) -> Option<bool> {
             Check::Exec(_) => false,
         }
     };
-    match tokio::time::timeout(limit, answer).await {
-        Ok(good) => Some(good),
-        Err(_) => (begun.elapsed() < limit + super::LATE).then_some(false),
-    }
+    within(&mut Limit::new(limit), answer).await == Some(true)
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}

@@ -28,7 +28,6 @@ mod room;
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
@@ -42,7 +41,7 @@ pub use account::Account;
 use account::account;
 pub(super) use account::place;
 pub use carried::{Begun, CARRIERS, Carried, Carriers};
-pub(super) use counts::COUNTS;
+pub(super) use counts::{COUNTS, all as all_counts};
 pub use counts::{Count, Counter};
 use fatal::PAGES;
 use header::header;
@@ -62,8 +61,26 @@ pub struct BlackBox {
     /// Workers that it has pages for.
     capacity: usize,
     runtime_dir: PathBuf,
-    /// Why it is in no file.
-    homeless: Option<io::Error>,
+    place: Place,
+}
+
+/// Where it is.
+enum Place {
+    /// In a file of the runtime directory.
+    File,
+    /// In memory that the fd store keeps: why it is in no file.
+    Memory(io::Error),
+    /// In memory that ends with this process: likewise.
+    Private(io::Error),
+}
+
+impl Place {
+    const fn homeless(&self) -> Option<&io::Error> {
+        match self {
+            Self::File => None,
+            Self::Memory(why) | Self::Private(why) => Some(why),
+        }
+    }
 }
 
 impl BlackBox {
@@ -77,23 +94,34 @@ impl BlackBox {
         let pages = pages(workers.len() + spare)?;
         let file = open(runtime_dir)?;
         // Overwritten, not truncated: another file could take the reserved room at once.
-        let stale = usize::try_from(file.metadata()?.len()).unwrap_or(0).min(pages.get() * SIZE);
-        file.write_all_at(&vec![0; stale], 0)?;
-        let mapping = Mapping::file(file, pages)?;
-        Ok(Self::begin(mapping, runtime_dir, workers, spare, None))
+        let mapping = Mapping::file(file, pages)?.cleared();
+        Ok(Self::begin(mapping, runtime_dir, workers, spare, Place::File))
     }
 
     /// The same; in memory alone where the directory has no room or cannot be written to. A black
-    /// box in the fd store does not need a file: the file is for a start without a store.
+    /// box in the fd store does not need a file: the file is for a start without a store. Where a
+    /// limit on the size of files forbids even that, it ends with the supervisor.
     ///
     /// # Errors
     /// What memfd_create(2) or mmap(2) say.
     pub fn create_anywhere(runtime_dir: &Path, workers: &[&str], spare: usize) -> io::Result<Self> {
         Self::create(runtime_dir, workers, spare).or_else(|homeless| {
+            let pages = pages(workers.len() + spare)?;
             let memory = memfd_create(c"blackbox", MFdFlags::MFD_CLOEXEC)?;
-            let mapping = Mapping::file(memory.into(), pages(workers.len() + spare)?)?;
-            Ok(Self::begin(mapping, runtime_dir, workers, spare, Some(homeless)))
+            let (mapping, place) = match Mapping::file(memory.into(), pages) {
+                Ok(mapping) => (mapping, Place::Memory(homeless)),
+                Err(_) => (Mapping::private(pages)?, Place::Private(homeless)),
+            };
+            Ok(Self::begin(mapping, runtime_dir, workers, spare, place))
         })
+    }
+
+    /// Bytes of a file that it takes.
+    ///
+    /// # Errors
+    /// More than the most workers.
+    pub fn size(workers: usize) -> io::Result<usize> {
+        Ok(pages(workers)?.get() * SIZE)
     }
 
     fn begin(
@@ -101,15 +129,11 @@ impl BlackBox {
         runtime_dir: &Path,
         workers: &[&str],
         spare: usize,
-        homeless: Option<io::Error>,
+        place: Place,
     ) -> Self {
         let capacity = workers.len() + spare;
-        let black_box = Self {
-            mapping: Arc::new(mapping),
-            capacity,
-            runtime_dir: runtime_dir.into(),
-            homeless,
-        };
+        let black_box =
+            Self { mapping: Arc::new(mapping), capacity, runtime_dir: runtime_dir.into(), place };
         for (index, name) in workers.iter().enumerate() {
             store_name(black_box.note(index), name);
         }
@@ -135,7 +159,7 @@ impl BlackBox {
     /// What rename(2) says.
     pub fn publish(&self) -> io::Result<()> {
         let place = self.runtime_dir.join(FILE);
-        if self.homeless.is_none() {
+        if self.place.homeless().is_none() {
             std::fs::rename(self.runtime_dir.join(HIDDEN), place)?;
         } else {
             let _ = std::fs::remove_file(place);
@@ -148,14 +172,22 @@ impl BlackBox {
     /// The room that a successor needs.
     #[must_use]
     pub fn reserve(&self) -> Reserve {
-        let homeless = self.homeless.as_ref().map(ToString::to_string);
-        Reserve { runtime_dir: self.runtime_dir.clone(), workers: self.capacity, homeless }
+        let homeless = self.place.homeless().map(ToString::to_string);
+        Reserve {
+            runtime_dir: self.runtime_dir.clone(),
+            workers: self.capacity,
+            homeless,
+            is_private: matches!(self.place, Place::Private(_)),
+        }
     }
 
-    /// For the fd store.
+    /// For the fd store; `None`: no other process can have it.
     #[must_use]
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.mapping.fd()
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self.place {
+            Place::File | Place::Memory(_) => Some(self.mapping.fd()),
+            Place::Private(_) => None,
+        }
     }
 
     /// Says that another supervisor takes over while we live: our end is no death.
@@ -227,9 +259,14 @@ impl BlackBox {
 
     /// Goes on counting what was counted over all supervisors.
     pub fn carry_counts(&self, counts: [u64; COUNTS]) {
-        for (word, past) in self.header().counts.iter().zip(counts) {
-            word.store(past, Ordering::Relaxed);
+        for (count, past) in counts::ALL.into_iter().zip(counts) {
+            self.counter(count).set(past);
         }
+    }
+
+    /// So many events about past incarnations the machine has heard.
+    pub fn set_stale_events(&self, all: u64) {
+        self.counter(Count::StaleEvents).set(all);
     }
 
     /// Goes on counting what its streams have lost.

@@ -65,15 +65,19 @@ impl Opened {
     #[must_use]
     pub fn new(incident: &Incident, evidence: &BTreeMap<Incarnation, Evidence>, now: u64) -> Self {
         let culprit = incident.culprit.and_then(|culprit| evidence.get(&culprit));
-        let work = || evidence.values().map(Evidence::work);
+        let lost = incident.lost.iter().map(|loss| loss.incarnation);
+        let concerned: BTreeSet<Incarnation> = lost.chain(incident.culprit).collect();
+        let work_of = |one| evidence.get(one).and_then(Evidence::work);
+        // Where that of one is not known, the sum is not.
+        let work = concerned.iter().map(work_of).try_fold((0_u64, 0_u64), |(done, begun), one| {
+            let one = one?;
+            Some((done.saturating_add(one.0), begun.saturating_add(one.1)))
+        });
         Self {
             at: SystemTime::now(),
             seen_at: evidence.values().map(|evidence| evidence.seen_at).min().unwrap_or(now),
             struck_at: culprit.and_then(|evidence| evidence.struck_at),
-            work: WorkReport {
-                done: work().map(|(done, _)| done).fold(0, u64::saturating_add),
-                in_flight_lost: work().map(|(_, begun)| begun).fold(0, u64::saturating_add),
-            },
+            work: WorkReport::of(work),
             ending: words::ending(
                 incident.ending,
                 culprit.and_then(|evidence| evidence.reading.as_ref()),
@@ -163,15 +167,17 @@ impl Incidents {
     }
 
     /// Goes on with one that a predecessor had opened; `ending`: how it ended, where that is known
-    /// in words; `tail`: its last lines.
+    /// in words; `work`: what was lost with it, where that is known; `tail`: its last lines.
     pub fn resume(
         &mut self,
         incident: &Incident,
         ending: Option<EndingReport>,
+        work: Option<(u64, u64)>,
         tail: Option<Tail>,
     ) {
         let mut opened = Opened { tail, ..Opened::by_predecessor(incident) };
         opened.ending = ending.unwrap_or(opened.ending);
+        opened.work = work.map_or(opened.work, |work| WorkReport::of(Some(work)));
         self.open.entry(incident.id).or_insert(opened);
     }
 
@@ -323,7 +329,12 @@ pub fn sentence(record: &IncidentRecord) -> String {
             let _ = write!(text, "not back: {}", record.missing.join(" "));
         }
     }
-    let _ = write!(text, ", {} units of work lost", record.work.in_flight_lost);
+    match record.work.in_flight_lost {
+        Some(lost) => {
+            let _ = write!(text, ", {lost} units of work lost");
+        }
+        None => text.push_str(", units of work lost: unknown"),
+    }
     for leftover in &record.leftovers {
         let _ = write!(text, ", left behind: {leftover}");
     }
@@ -419,10 +430,14 @@ mod tests {
         let record = IncidentRecord {
             lost: vec!["a".into(), "b".into(), "c".into()],
             missing: vec!["a".into(), "c".into()],
+            work: WorkReport::of(Some((7, 0))),
             ..IncidentRecord::default()
         };
         let text = sentence(&record);
         assert!(text.contains("; not back: a c, 0 units of work lost"), "{text}");
+        let record = IncidentRecord { work: WorkReport::of(None), ..record };
+        let text = sentence(&record);
+        assert!(text.contains("; not back: a c, units of work lost: unknown"), "{text}");
     }
 
     #[test]

@@ -58,6 +58,7 @@ use crate::record::black_box::{Carriers, Whose};
 use crate::record::echo::Echo;
 use crate::record::post_mortem::PastCarried;
 use crate::service_manager::{FdStore, Heritage};
+use crate::waiting::received;
 pub use hands::{DESCRIPTORS, KEPT};
 use jobs::Job;
 use leftover::Leftover;
@@ -328,7 +329,7 @@ impl Logs {
     pub fn flush(&self, timeout: Duration) -> bool {
         let (done, finished): (_, Receiver<()>) = channel();
         self.pool.give(Job::flush(self.pool.all(), done));
-        finished.recv_timeout(timeout).is_ok()
+        received(&finished, timeout).is_ok()
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use super::patient::Patient;
+use crate::waiting::received;
 
 /// Lines that wait at most: a burst of incidents fits, and they take a few MiB at worst.
 const QUEUE: usize = 8192;
@@ -48,7 +49,7 @@ pub fn flush(timeout: Duration) {
     let Some(jobs) = JOBS.get() else { return };
     let (done, answer) = sync_channel(1);
     if jobs.try_send(Job::Flush(done)).is_ok() {
-        let _ = answer.recv_timeout(timeout);
+        let _ = received(&answer, timeout);
     }
 }
 

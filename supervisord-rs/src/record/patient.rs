@@ -4,11 +4,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
+
+use crate::waiting::Limit;
 
 /// How long a target may take nothing before what is to be written is given up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -56,14 +58,17 @@ impl Patient {
 
     /// Waits until something can be written. False: nothing can.
     fn wait_for(&mut self, target: BorrowedFd<'_>) -> bool {
-        let end = Instant::now() + if self.is_stalled { Duration::ZERO } else { PATIENCE };
+        let patience = if self.is_stalled { Duration::ZERO } else { PATIENCE };
+        let mut limit = Limit::new(patience);
         loop {
-            let left = end.saturating_duration_since(Instant::now());
             let mut polled = [PollFd::new(target, PollFlags::POLLOUT)];
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            match poll(&mut polled, timeout) {
-                Ok(0) | Err(Errno::EINTR) if left > Duration::ZERO => {}
+            let ready = limit.wait(|slice| {
+                let timeout = PollTimeout::try_from(slice).unwrap_or(PollTimeout::MAX);
+                poll(&mut polled, timeout)
+            });
+            match ready {
                 Ok(1..) => return true,
+                Ok(0) | Err(Errno::EINTR) if !limit.is_over() => {}
                 Ok(_) | Err(_) => {
                     self.is_stalled = true;
                     return false;
@@ -79,6 +84,8 @@ mod tests {
 
     use nix::fcntl::OFlag;
     use nix::unistd::pipe2;
+
+    use std::time::Instant;
 
     use super::*;
 

@@ -16,7 +16,9 @@ use supervision::{Cause, Ending, Status};
 use workers::board::{SIZE, monotonic_ns};
 
 use super::append;
-use super::black_box::{Account, Begun, COUNTS, Carried, FILE, Header, MAGIC, binary, boot, place};
+use super::black_box::{
+    Account, Begun, COUNTS, Carried, Count, FILE, Header, MAGIC, all_counts, binary, boot, place,
+};
 use crate::isolation::evidence::{self, Suspect};
 use crate::service_manager;
 pub use past_worker::PastWorker;
@@ -197,11 +199,17 @@ impl PostMortem {
             was_stopping: header.is_stopping.load(Ordering::Relaxed) == 1,
             is_same_binary: header.binary.load(Ordering::Relaxed) == binary() && binary() != 0,
             carried: header.carried.iter().map(PastCarried::read).collect(),
-            counts: std::array::from_fn(|count| header.counts[count].load(Ordering::Relaxed)),
+            counts: all_counts(header),
             signal: header.signal.load(Ordering::Relaxed),
             published: (header.is_published.load(Ordering::Relaxed) == 1)
                 .then(|| header.started_at.load(Ordering::Relaxed)),
         }))
+    }
+
+    /// Events about past incarnations that had been heard.
+    #[must_use]
+    pub const fn stale_events(&self) -> u64 {
+        self.counts[Count::StaleEvents as usize]
     }
 
     /// Whose doing it was, as in any domain.
@@ -363,6 +371,28 @@ mod tests {
         let phases: Vec<Phase> = story.workers.iter().map(|worker| worker.memo.phase).collect();
         assert_eq!(phases, [Phase::Starting, Phase::Launching]);
         assert_eq!(story.culprit(None).map(|culprit| culprit.name.as_str()), Some("ran"));
+    }
+
+    #[test]
+    fn what_was_counted_and_what_an_incident_lost_is_known_to_a_successor() {
+        let directory = tempfile::tempdir().unwrap();
+        let black_box = BlackBox::create(directory.path(), &["a", "b"], 0).unwrap();
+        black_box.counter(Count::LostRecords).add(1);
+        black_box.counter(Count::DroppedHooks).add(3);
+        black_box.set_stale_events(7);
+        black_box.note(1).remember(&Memo { generation: Generation(7), ..memo() });
+        black_box.note(1).set_incident_work(5, (40, 2));
+        black_box.publish().unwrap();
+        let story = PostMortem::read(directory.path()).unwrap().expect("a story");
+        assert_eq!((story.counts, story.stale_events()), ([1, 0, 3, 7], 7));
+        let successor = BlackBox::create(directory.path(), &["a", "b"], 0).unwrap();
+        assert_eq!(successor.counter(Count::StaleEvents).get(), 0, "another one, and empty");
+        assert_eq!(successor.note(1).incident_work(), None);
+        successor.carry_counts(story.counts);
+        assert_eq!(successor.counter(Count::StaleEvents).get(), 7);
+        assert_eq!(successor.counter(Count::DroppedHooks).get(), 3);
+        assert_eq!(story.workers[1].incident_work, Some((5, (40, 2))));
+        assert_eq!(story.workers[0].incident_work, None);
     }
 
     #[test]

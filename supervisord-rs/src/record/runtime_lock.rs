@@ -14,6 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::append;
 use super::stable_hash::stable_hash;
 use crate::process_table;
+use crate::waiting::Limit;
 
 /// Why the runtime directory could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -157,14 +158,12 @@ impl RuntimeLock {
     }
 
     fn lock(place: &Place, mut open: File) -> Result<Self, LockError> {
-        let end = Instant::now() + PATIENCE;
+        let mut limit = Limit::new(PATIENCE);
         let locked = loop {
             match Flock::lock(open, FlockArg::LockExclusiveNonblock) {
-                Err((again, Errno::EWOULDBLOCK))
-                    if place.is_of_the_dead() && Instant::now() < end =>
-                {
+                Err((again, Errno::EWOULDBLOCK)) if place.is_of_the_dead() && !limit.is_over() => {
                     open = again;
-                    std::thread::sleep(PAUSE);
+                    limit.sleep(PAUSE);
                 }
                 other => break other,
             }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::black_box::Counter;
 use super::record_file::RecordFile;
+use crate::waiting::received;
 
 /// Pieces of work that wait at most.
 const QUEUE: usize = 512;
@@ -69,7 +70,7 @@ impl Scribe {
 
     /// Waits until everything handed over is written, at most `timeout`.
     pub fn flush(&self, timeout: Duration) {
-        let _ = self.begin_flush().recv_timeout(timeout);
+        let _ = received(&self.begin_flush(), timeout);
     }
 
     /// The same, to be looked at now and then: there is something when everything is written; it is

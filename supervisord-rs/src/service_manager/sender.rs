@@ -8,13 +8,14 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use super::store::{State, Way};
+use crate::waiting::Limit;
 
 /// After a manager has accepted nothing for so long, no launch relies on it.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
@@ -142,14 +143,14 @@ fn work(way: &Way, keeper: Keeper) -> ! {
 
 /// Runs until nothing is due any more, or until sending is held.
 fn say_what_is_due(way: &Way, keeper: Keeper) {
-    let mut last_taken = Instant::now();
+    let mut silence = Limit::new(PATIENCE);
     loop {
-        way.line.wait_for_room();
+        silence.timed(Duration::from_millis(ROOM_MS.into()), || way.line.wait_for_room());
         let mut state = way.state();
         let before = state.due.len();
         let result = if state.is_held { Ok(()) } else { say_due(&way.line, &mut state) };
         if state.due.len() < before || result.is_ok() {
-            last_taken = Instant::now();
+            silence = Limit::new(PATIENCE);
             if std::mem::take(&mut state.is_silent) {
                 tracing::info!("{} takes descriptors again", keeper.name());
             }
@@ -159,9 +160,7 @@ fn say_what_is_due(way: &Way, keeper: Keeper) {
         let is_trouble = match keeper {
             // It never comes back: this supervisor stops everything, and says so.
             Keeper::Guardian if !is_there => false,
-            Keeper::Guardian | Keeper::ServiceManager => {
-                !is_there || last_taken.elapsed() >= PATIENCE
-            }
+            Keeper::Guardian | Keeper::ServiceManager => !is_there || silence.is_over(),
         };
         if is_trouble && !std::mem::replace(&mut state.is_silent, true) {
             tracing::warn!(
@@ -186,6 +185,8 @@ mod tests {
     use std::os::fd::OwnedFd;
 
     use super::super::store::FdStore;
+    use std::time::Instant;
+
     use super::*;
 
     fn any() -> OwnedFd {

@@ -38,6 +38,12 @@ impl Machine {
         self.timers.first(|timer| self.is_judgement(timer))
     }
 
+    /// How much time since then counts against no worker.
+    #[must_use]
+    pub fn time_lost_since(&self, at: Duration) -> Duration {
+        self.lapses.since(at)
+    }
+
     /// What was to be judged is judged that much later. What is only to be done, such as the next
     /// attempt, is done when it is due.
     pub(crate) fn on_time_lost(&mut self, by: Duration) {

@@ -129,7 +129,7 @@ impl Machine {
             effects: VecDeque::new(),
             shutdown: None,
             giving_up: None,
-            stale: 0,
+            stale: inherited.stale_events,
             lapses: crate::lapse::Lapses::default(),
             now: Duration::ZERO,
         };
@@ -213,6 +213,12 @@ impl Machine {
         })
     }
 
+    /// How many effects it wants that it has not given out yet.
+    #[must_use]
+    pub fn pending_effects(&self) -> usize {
+        self.effects.len()
+    }
+
     /// The incidents that are not settled yet, oldest first.
     pub fn open_incidents(&self) -> impl Iterator<Item = &Incident> {
         self.ledger.all()
@@ -236,7 +242,8 @@ impl Machine {
         awaited
     }
 
-    /// Events about other than present incarnations, dropped so far.
+    /// Events about other than present incarnations, dropped so far, by this machine and those
+    /// before it.
     #[must_use]
     pub fn stale_events(&self) -> u64 {
         self.stale

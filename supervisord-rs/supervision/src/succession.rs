@@ -132,6 +132,8 @@ pub struct Inherited {
     pub death: Option<InheritedDeath>,
     /// The number of the last incident.
     pub last_incident: Option<IncidentId>,
+    /// [Stale events](Machine::stale_events) so far.
+    pub stale_events: u64,
 }
 
 /// What is known of one worker of the predecessor.

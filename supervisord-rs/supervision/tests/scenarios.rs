@@ -516,6 +516,7 @@ fn a_successor_opens_the_incident_of_its_predecessor_and_counts_on() {
         workers: vec![past(A, false), past(B, false), past(WorkerId(2), true)],
         death: Some(InheritedDeath { culprit: Some(lost(A)), ending, injected: None }),
         last_incident: Some(IncidentId(41)),
+        stale_events: 0,
     };
     let mut world = World::inheriting(spec, inherited);
     world.failures_told = 1;
@@ -605,6 +606,9 @@ fn endings_in_every_other_phase_are_stale() {
     let before = world.machine.stale_events();
     world.tell(Event::Ended { incarnation: gone, ending: SEGFAULT });
     world.tell(Event::Launched { incarnation: gone });
+    assert_eq!(world.machine.stale_events(), before + 2);
+    // A successor goes on counting.
+    world.succeed(true, |_| true);
     assert_eq!(world.machine.stale_events(), before + 2);
 }
 

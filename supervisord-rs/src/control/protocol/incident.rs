@@ -82,8 +82,22 @@ pub struct FaultReport {
 /// Work done and lost, in the worker's own units.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct WorkReport {
-    /// Done by the lost workers before.
-    pub done: u64,
-    /// Begun and not done when they were lost.
-    pub in_flight_lost: u64,
+    /// Done by the lost workers before; `null`: it is not known.
+    pub done: Option<u64>,
+    /// Begun and not done when they were lost; `null`: it is not known.
+    pub in_flight_lost: Option<u64>,
+}
+
+impl WorkReport {
+    /// Units done, and begun and not done.
+    #[must_use]
+    pub fn of(work: Option<(u64, u64)>) -> Self {
+        Self { done: work.map(|(done, _)| done), in_flight_lost: work.map(|(_, begun)| begun) }
+    }
+
+    /// Units done, and begun and not done, where both are known.
+    #[must_use]
+    pub fn known(&self) -> Option<(u64, u64)> {
+        self.done.zip(self.in_flight_lost)
+    }
 }

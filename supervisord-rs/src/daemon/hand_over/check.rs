@@ -2,7 +2,6 @@
 //! what runs here.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 use workers::Registry;
@@ -13,9 +12,14 @@ use crate::control::protocol::{Failure, INVALID_CONFIGURATION};
 use crate::daemon::{Daemon, in_force};
 use crate::isolation::helper::Summons;
 use crate::record::words;
+use crate::waiting::{Limit, within};
 
 /// What the binary's own check of our configuration says.
-pub(super) async fn checked(summons: Summons, limit: Duration, file: &Path) -> Result<(), String> {
+pub(super) async fn checked(
+    summons: Summons,
+    limit: &mut Limit,
+    file: &Path,
+) -> Result<(), String> {
     let helper = summons.arrive(limit).await.map_err(|failed| failed.message)?;
     match helper.wait(limit).await {
         Some(supervision::Status::Exited(0)) => Ok(()),
@@ -26,7 +30,9 @@ pub(super) async fn checked(summons: Summons, limit: Duration, file: &Path) -> R
         Some(status) => {
             Err(format!("`check` of the configuration ends with {}", words::status(status)))
         }
-        None => Err(format!("`check` of the configuration has not ended after {limit:.1?}")),
+        None => {
+            Err(format!("`check` of the configuration has not ended after {:.1?}", limit.whole()))
+        }
     }
 }
 
@@ -37,7 +43,7 @@ pub(super) async fn checked(summons: Summons, limit: Duration, file: &Path) -> R
 pub(super) async fn read(
     file: PathBuf,
     registry: Registry,
-    limit: Duration,
+    limit: &mut Limit,
 ) -> Result<Result<Box<Settings>, Box<Diagnostics>>, Failure> {
     let (sender, settings) = oneshot::channel();
     let reader = std::thread::Builder::new().name("configuration".into());
@@ -47,9 +53,9 @@ pub(super) async fn read(
         let _ = sender.send(read);
     });
     spawned.map_err(|error| refused(format!("no thread to read {name}: {error}")))?;
-    match tokio::time::timeout(limit, settings).await {
-        Ok(Ok(settings)) => Ok(settings),
-        _ => Err(refused(format!("{name} could not be read within {limit:.1?}"))),
+    match within(limit, settings).await {
+        Some(Ok(settings)) => Ok(settings),
+        _ => Err(refused(format!("{name} could not be read within {:.1?}", limit.whole()))),
     }
 }
 

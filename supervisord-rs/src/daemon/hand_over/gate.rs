@@ -17,7 +17,7 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::prctl;
 use nix::sys::socket::{
@@ -29,7 +29,7 @@ use tokio::io::{AsyncReadExt, Interest};
 
 use crate::isolation::datagram;
 use crate::service_manager::{self, Heritage};
-use crate::waiting::until;
+use crate::waiting::{Limit, until, within};
 
 /// Its name among what a successor inherits.
 pub(super) const GATE: &str = "gate";
@@ -160,8 +160,8 @@ impl Giver {
     }
 
     /// Waits until the successor is prepared.
-    pub(super) async fn expect_prepared(&mut self, end: Instant) -> Result<(), String> {
-        self.hear(end, PREPARED).await?.map(drop).ok_or_else(|| ENDED_UNPREPARED.into())
+    pub(super) async fn expect_prepared(&mut self, limit: &mut Limit) -> Result<(), String> {
+        self.hear(limit, PREPARED).await?.map(drop).ok_or_else(|| ENDED_UNPREPARED.into())
     }
 
     /// Gives descriptors, and waits until they have come: in pieces, as many as a packet has room
@@ -169,7 +169,7 @@ impl Giver {
     pub(super) async fn give(
         &mut self,
         all: &[(&str, BorrowedFd<'_>)],
-        end: Instant,
+        limit: &mut Limit,
     ) -> Result<(), String> {
         let mut rest = all;
         while !rest.is_empty() {
@@ -178,8 +178,8 @@ impl Giver {
             rest = others;
             let numbers: Vec<RawFd> =
                 piece.iter().map(|(_, descriptor)| descriptor.as_raw_fd()).collect();
-            self.send(&packet, &numbers, end).await?;
-            self.hear(end, TAKEN).await?.ok_or("it ends before it has taken all")?;
+            self.send(&packet, &numbers, limit).await?;
+            self.hear(limit, TAKEN).await?.ok_or("it ends before it has taken all")?;
         }
         Ok(())
     }
@@ -188,42 +188,42 @@ impl Giver {
     pub(super) async fn wait_until_ready(
         &mut self,
         rested_at: Duration,
-        end: Instant,
+        limit: &mut Limit,
     ) -> Result<String, String> {
         let packet = [&[ALL], rested_at.as_nanos().to_string().as_bytes()].concat();
-        self.send(&packet, &[], end).await?;
-        self.hear(end, READY).await?.ok_or_else(|| "it ends before it is ready".into())
+        self.send(&packet, &[], limit).await?;
+        self.hear(limit, READY).await?.ok_or_else(|| "it ends before it is ready".into())
     }
 
     /// Says that it is named, and hears that it stands alone.
     pub(super) async fn let_go(&mut self) -> bool {
-        let end = Instant::now() + REST;
-        self.send(&[NAMED], &[], end).await.is_ok()
-            && matches!(self.hear(end, ALONE).await, Ok(Some(_)))
+        let limit = &mut Limit::new(REST);
+        self.send(&[NAMED], &[], limit).await.is_ok()
+            && matches!(self.hear(limit, ALONE).await, Ok(Some(_)))
     }
 
     async fn send(
         &mut self,
         packet: &[u8],
         descriptors: &[RawFd],
-        end: Instant,
+        limit: &mut Limit,
     ) -> Result<(), String> {
         let rights = [ControlMessage::ScmRights(descriptors)];
         let control = if descriptors.is_empty() { &[][..] } else { &rights[..] };
         let (socket, text) = (self.0.as_fd().as_raw_fd(), [IoSlice::new(packet)]);
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         let send = || sendmsg::<()>(socket, &text, control, flags, None).map_err(io::Error::from);
-        let sent = tokio::time::timeout_at(end.into(), self.0.async_io(Interest::WRITABLE, send));
-        let sent = sent.await.map_err(|_| "it does not take what it is given in time")?;
+        let sent = within(limit, self.0.async_io(Interest::WRITABLE, send)).await;
+        let sent = sent.ok_or("it does not take what it is given in time")?;
         sent.map(drop).map_err(|error| format!("it does not take what it is given: {error}"))
     }
 
     /// The text after that word in the next packet. `None`: the packet has another word, or the
     /// other side has gone.
-    async fn hear(&mut self, end: Instant, word: u8) -> Result<Option<String>, String> {
+    async fn hear(&mut self, limit: &mut Limit, word: u8) -> Result<Option<String>, String> {
         let mut packet = [0; 64];
-        let read = tokio::time::timeout_at(end.into(), self.0.read(&mut packet)).await;
-        match read.map_err(|_| "it does not answer in time")? {
+        let read = within(limit, self.0.read(&mut packet)).await;
+        match read.ok_or("it does not answer in time")? {
             Ok(count @ 1..) if packet[0] == word => {
                 Ok(Some(String::from_utf8_lossy(&packet[1..count]).into_owned()))
             }

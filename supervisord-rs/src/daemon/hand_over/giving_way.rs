@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::mpsc::TryRecvError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -18,6 +18,7 @@ use crate::control::request::Answer;
 use crate::daemon::signals::{GUARDIAN_GONE, Signals};
 use crate::daemon::{Daemon, leave};
 use crate::guardian::obituary::OBITUARIES;
+use crate::waiting::Limit;
 
 /// The deadline for a prepared successor to take over: no supervisor runs meanwhile.
 const TAKE_OVER: Duration = Duration::from_secs(10);
@@ -32,8 +33,8 @@ impl Daemon {
         let Order { binary, answer, reload, .. } = order;
         let rested_at = self.now();
         self.rest(signals).await;
-        let end = Instant::now() + TAKE_OVER;
-        let (heir, result) = match self.give_way(signals, successor, rested_at, end).await {
+        let limit = &mut Limit::new(TAKE_OVER);
+        let (heir, result) = match self.give_way(signals, successor, rested_at, limit).await {
             Ok((pid, version)) => {
                 let own = std::process::id();
                 let file = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or(binary);
@@ -94,10 +95,10 @@ impl Daemon {
         tracing::error!(binary = %binary.display(),
             "it does not take over: {why}; the old one goes on");
         self.publish("rolled-back", None, json!({ "binary": binary, "why": why }));
-        let end = Instant::now() + DEADLINE;
-        let begun = self.meanwhile(signals, Successor::begin(Path::new(OWN), end)).await;
+        let limit = &mut Limit::new(DEADLINE);
+        let begun = self.meanwhile(signals, Successor::begin(Path::new(OWN), limit)).await;
         let result = match begun {
-            Ok(successor) => self.give_way(signals, successor, rested_at, end).await,
+            Ok(successor) => self.give_way(signals, successor, rested_at, limit).await,
             Err(worse) => Err(worse),
         };
         match result {
@@ -132,21 +133,19 @@ impl Daemon {
 
     /// Lets go of what two cannot do at once.
     async fn rest(&mut self, signals: &mut Signals) {
-        self.settle();
+        self.carry_out_all();
         while self.launch_next() {}
         // What is not launched by now is the successor's to launch.
         self.drivers.withdraw_all();
-        let end = Instant::now() + REST;
-        self.wait_until(signals, end, |daemon| daemon.drivers.stop_threads(Duration::ZERO)).await;
-        let end = Instant::now() + REST;
-        if !self.wait_until(signals, end, |daemon| daemon.drivers.hold_logs(Duration::ZERO)).await {
+        self.wait_until(signals, REST, |daemon| daemon.drivers.stop_threads(Duration::ZERO)).await;
+        if !self.wait_until(signals, REST, |daemon| daemon.drivers.hold_logs(Duration::ZERO)).await
+        {
             let whose = self.drivers.logs_in_hand().join(", ");
             tracing::warn!("a write hangs; the output of these may be late: {whose}");
         }
         self.write_settled(None);
-        let end = Instant::now() + REST;
         let written = self.around.scribe.begin_flush();
-        self.wait_until(signals, end, |_| !matches!(written.try_recv(), Err(TryRecvError::Empty)))
+        self.wait_until(signals, REST, |_| !matches!(written.try_recv(), Err(TryRecvError::Empty)))
             .await;
         self.around.black_box.give_way(true);
     }
@@ -158,10 +157,10 @@ impl Daemon {
         signals: &mut Signals,
         mut successor: Successor,
         rested_at: Duration,
-        end: Instant,
+        limit: &mut Limit,
     ) -> Result<(i32, String), String> {
-        self.give_all(signals, &mut successor, end).await?;
-        let ready = successor.gate.wait_until_ready(rested_at, end);
+        self.give_all(signals, &mut successor, limit).await?;
+        let ready = successor.gate.wait_until_ready(rested_at, limit);
         let version = self.meanwhile(signals, ready).await?;
         let pid = successor.pid();
         // Once named to the guardian or service manager, it may outlive this process.
@@ -181,7 +180,7 @@ impl Daemon {
         &mut self,
         signals: &mut Signals,
         successor: &mut Successor,
-        end: Instant,
+        limit: &mut Limit,
     ) -> Result<(), String> {
         let mut piece = self.kept_besides().map_err(|error| error.to_string())?;
         let mut last: Option<String> = None;
@@ -190,7 +189,7 @@ impl Daemon {
                 .iter()
                 .map(|(name, descriptor)| (name.as_str(), descriptor.as_fd()))
                 .collect();
-            self.meanwhile(signals, successor.gate.give(&named, end)).await?;
+            self.meanwhile(signals, successor.gate.give(&named, limit)).await?;
             piece = self.around.kept_after(last.as_deref(), PIECE_MAX);
             last = piece.last().map(|(name, _)| name.clone()).or(last);
         }

@@ -2,7 +2,7 @@
 //! keeps signals for the one that continues.
 
 use std::pin::pin;
-use std::time::Instant;
+use std::time::Duration;
 
 use nix::libc::{SIGCHLD, SIGTERM};
 
@@ -11,6 +11,7 @@ use crate::control::protocol::{Done, Failure};
 use crate::control::request::{Order, Request};
 use crate::daemon::Daemon;
 use crate::daemon::signals::Signals;
+use crate::waiting::{Limit, within};
 
 const AT_REST: &str =
     "another supervisor is taking over, which lasts some seconds at most: order it again then";
@@ -38,14 +39,16 @@ impl Daemon {
     pub(super) async fn wait_until(
         &mut self,
         signals: &mut Signals,
-        end: Instant,
+        limit: Duration,
         is_so: impl Fn(&Self) -> bool,
     ) -> bool {
-        while !is_so(self) {
-            if Instant::now() >= end {
+        let mut limit = Limit::new(limit);
+        while !limit.look(|| is_so(self)) {
+            if limit.is_over() {
                 return false;
             }
-            self.meanwhile(signals, tokio::time::sleep(PAUSE)).await;
+            let nothing = within(&mut limit, tokio::time::sleep(PAUSE));
+            self.meanwhile(signals, nothing).await;
         }
         true
     }

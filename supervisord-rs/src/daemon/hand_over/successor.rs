@@ -4,7 +4,6 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use supervision::{LaunchFailure, LaunchStage};
@@ -19,6 +18,7 @@ use crate::isolation::helper::{Helper, Summons};
 use crate::isolation::inherited;
 use crate::isolation::launch::{self, Attempt, Child, Plan, advice, failure};
 use crate::service_manager::{self, HAND_OVER, environment, table};
+use crate::waiting::Limit;
 
 /// One that runs, and where it is heard. Dropped, it is killed, with whatever it has started: all
 /// of that has what we have given.
@@ -36,21 +36,21 @@ impl Successor {
     pub(super) fn prepare(
         drivers: &Drivers,
         binary: &Path,
-        (end, limit): (Instant, Duration),
+        limit: Limit,
     ) -> Result<impl Future<Output = Result<Self, String>> + Send + use<>, String> {
         let (gate, theirs) = Giver::pair().map_err(|error| error.to_string())?;
         let start = Start::of(binary, theirs, true);
         let summons = drivers.launch_successor(binary, move |attempt| start.launch(attempt));
-        Ok(prepared(summons, gate, end, limit))
+        Ok(prepared(summons, gate, limit))
     }
 
     /// Starts one that goes on with the configuration in force, and waits for it.
-    pub(super) async fn begin(binary: &Path, end: Instant) -> Result<Self, String> {
+    pub(super) async fn begin(binary: &Path, limit: &mut Limit) -> Result<Self, String> {
         let (gate, theirs) = Giver::pair().map_err(|error| error.to_string())?;
         let child = Start::of(binary, theirs, false).launch(&Attempt::default());
         let child = child.map_err(|failure| advice(failure, &binary.display().to_string()))?;
         let mut successor = Self { process: Helper::new(child, None), gate };
-        successor.gate.expect_prepared(end).await?;
+        successor.gate.expect_prepared(limit).await?;
         Ok(successor)
     }
 
@@ -64,20 +64,17 @@ impl Successor {
     }
 }
 
-async fn prepared(
-    summons: Summons,
-    gate: Giver,
-    end: Instant,
-    limit: Duration,
-) -> Result<Successor, String> {
-    let rest = end.saturating_duration_since(Instant::now());
-    let process = summons.arrive(rest).await.map_err(|failed| failed.message)?;
+async fn prepared(summons: Summons, gate: Giver, mut limit: Limit) -> Result<Successor, String> {
+    let process = summons.arrive(&mut limit).await.map_err(|failed| failed.message)?;
     let mut successor = Successor { process, gate };
-    let late = |why: String| match end.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => format!("it is not prepared to take over after {limit:?}"),
-        _ => why,
-    };
-    successor.gate.expect_prepared(end).await.map_err(late)?;
+    successor.gate.expect_prepared(&mut limit).await.map_err(|why| {
+        let whole = limit.whole();
+        if limit.is_over() {
+            format!("it is not prepared to take over after {whole:?}")
+        } else {
+            why
+        }
+    })?;
     Ok(successor)
 }
 

@@ -53,6 +53,11 @@ impl Place {
         Some(Self { base, mount })
     }
 
+    #[cfg(test)]
+    pub(super) const fn at(base: PathBuf, mount: PathBuf) -> Self {
+        Self { base, mount }
+    }
+
     pub(super) fn base(&self) -> &Path {
         &self.base
     }

@@ -14,6 +14,7 @@ use crate::isolation::host::Host;
 use crate::isolation::launch::Child;
 use crate::isolation::watch::Watched;
 use crate::record::logs::StreamId;
+use crate::waiting::Looks;
 
 /// A fault domain as it is now.
 #[derive(Debug)]
@@ -49,8 +50,8 @@ pub(super) struct Resident {
     pub(super) is_over: Arc<AtomicBool>,
     /// Whether all of the family is to be killed, with those that are still born into it.
     pub(super) is_killed: bool,
-    /// Since when it is known that it has exited, and not how; in monotonic nanoseconds.
-    pub(super) unsettled_since: Option<u64>,
+    /// For how long it is known that it has exited, and not how.
+    pub(super) unsettled: Option<Looks>,
 }
 
 impl Resident {
@@ -64,7 +65,7 @@ impl Resident {
             others: Vec::new(),
             is_over: Arc::default(),
             is_killed: false,
-            unsettled_since: None,
+            unsettled: None,
         }
     }
 

@@ -7,6 +7,7 @@ use supervision::spec::DomainKind;
 use supervision::{Cause, DomainId, Ending, Event, Incarnation, Status, WorkerId};
 use workers::board::{Reading, State, monotonic_ns};
 
+use super::remains::LOOK_MAX;
 use super::{Drivers, Process};
 use crate::isolation::adopted::Look;
 use crate::isolation::evidence::{self, Evidence, Suspect};
@@ -14,6 +15,7 @@ use crate::isolation::launch::Child;
 use crate::isolation::reaper;
 use crate::isolation::watch::{Says, Token};
 use crate::process_table;
+use crate::waiting::Looks;
 
 /// The time for the guardian to report how an adopted process ended, and for a tracer to detach.
 const SETTLED_LIMIT: Duration = Duration::from_millis(250);
@@ -30,15 +32,15 @@ impl Drivers {
             Look::Alive => {
                 // What was taken for an exit was none: a thread that executes another program ends
                 // the others first.
-                resident.unsettled_since = None;
+                resident.unsettled = None;
                 resident.process.go_on();
                 None
             }
             Look::Exited(status) => Some(status),
             Look::Unsettled => {
-                let now = monotonic_ns();
-                let since = *resident.unsettled_since.get_or_insert(now);
-                if Duration::from_nanos(now.saturating_sub(since)) >= SETTLED_LIMIT {
+                // Who reports may not have run either.
+                let looks = resident.unsettled.get_or_insert_with(|| Looks::new(SETTLED_LIMIT));
+                if looks.are_over(LOOK_MAX) {
                     return Some(if main.is_adopted {
                         Status::Unknown
                     } else {

@@ -171,7 +171,12 @@ impl Drivers {
 
     /// Gives a domain its process, and watches it. A process that cannot be watched is ended at
     /// once.
-    fn house(&mut self, domain: DomainId, process: Process, family: Rc<Family>) -> Result<()> {
+    pub(super) fn house(
+        &mut self,
+        domain: DomainId,
+        process: Process,
+        family: Rc<Family>,
+    ) -> Result<()> {
         let watched = self.watch.add(process, Token::Exit { domain: domain.0 }, Says::WhileReady);
         let process = match watched {
             Ok(process) => process,
@@ -197,8 +202,9 @@ impl Drivers {
         }
         if let Some(position) = self.deferred.iter().position(|deferred| *deferred == incarnation) {
             self.deferred.swap_remove(position);
-            let failed =
-                self.hanging(incarnation.worker).unwrap_or_else(|| late(LaunchStage::Clone).into());
+            let failed = self.failed_before(incarnation);
+            let failed = failed.or_else(|| self.hanging(incarnation.worker));
+            let failed = failed.unwrap_or_else(|| late(LaunchStage::Clone).into());
             self.fail_launch(incarnation, failed);
             return;
         }

@@ -58,7 +58,7 @@ impl Drivers {
     pub(super) fn try_launch(&mut self, incarnation: Incarnation) -> Result<Progress> {
         self.live[incarnation.worker.index()] = None;
         self.has_room()?;
-        if self.hanging(incarnation.worker).is_some() {
+        if self.hanging(incarnation.worker).is_some() || self.is_being_cleared(incarnation.worker) {
             self.deferred.push(incarnation);
             return Ok(Progress::OnItsWay);
         }

@@ -20,7 +20,7 @@ use crate::process_table;
 /// Between two looks at those whose main process is gone and whose family is not: at first, and at
 /// most.
 const LOOK_FIRST: Duration = Duration::from_millis(1);
-const LOOK_MAX: Duration = Duration::from_millis(50);
+pub(super) const LOOK_MAX: Duration = Duration::from_millis(50);
 /// For what a look has found, before other inputs get their chance.
 const BUDGET_NS: u64 = 1_000_000;
 

@@ -1,24 +1,31 @@
 //! `start_before:`: a command that runs to its end before each launch of a worker, with the
 //! worker's surroundings and output, in its family. The loop does not wait for it: it is one of the
 //! helpers, whose statuses the reaper of orphans leaves alone.
+//!
+//! What it leaves behind ends with it, in whatever session that is: its family is cleared away
+//! like that of a worker (`remains`), and the launch goes on when nothing is left.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use supervision::{Incarnation, LaunchFailure, LaunchStage, Status};
+use supervision::spec::DomainKind;
+use supervision::{Incarnation, LaunchFailure, LaunchStage, Status, WorkerId};
 use tokio::sync::oneshot;
 
-use super::Drivers;
 use super::launched::late;
 use super::launching::Progress;
-use crate::isolation::helper::{self, NotLaunched, Summons};
-use crate::isolation::launch::exit_code;
+use super::{Drivers, Process};
+use crate::isolation::helper::{self, Helper, NotLaunched, Summons};
+use crate::isolation::launch::{Child, exit_code};
 use crate::isolation::surroundings::{Failed, Result};
 use crate::record::words;
+use crate::waiting::{Limit, within};
 
 /// The machine limits a launch; this is only longer than any such limit.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// For one that was killed to die. One that is stuck in the kernel is not waited for.
+const TO_DIE: Duration = Duration::from_secs(1);
 /// As a shell has it for one that was killed (128 + SIGKILL).
 const KILLED: i32 = 137;
 
@@ -26,8 +33,17 @@ const KILLED: i32 = 137;
 #[derive(Debug)]
 pub(super) struct Before {
     incarnation: Incarnation,
-    /// Dropping it ends the command; `None`: it has ended well.
-    runs: Option<oneshot::Sender<()>>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Dropping it ends the command.
+    Runs(#[expect(dead_code, reason = "it is there to be dropped")] oneshot::Sender<()>),
+    /// It was withdrawn, which is answered, and has not ended yet.
+    Ends,
+    /// What the launch goes on with, when nothing is left of it.
+    Ended(Result<()>),
 }
 
 /// A command that has begun, to be waited for beside the loop.
@@ -44,18 +60,34 @@ pub struct StartBefore {
 pub struct BeforeEnded {
     incarnation: Incarnation,
     result: Result<()>,
+    /// The process; `None`: there was none.
+    helper: Option<Helper>,
 }
 
 impl StartBefore {
     /// Waits for its end, or until the launch is withdrawn, which kills it.
     pub async fn end(self) -> BeforeEnded {
-        let Self { incarnation, program, summons, cancelled } = self;
+        let Self { incarnation, program, summons, mut cancelled } = self;
+        let mut for_ever = Limit::new(FOR_EVER);
+        let arrived = tokio::select! {
+            biased;
+            _ = &mut cancelled => Err(hangs(&program)),
+            arrived = summons.arrive(&mut for_ever) => arrived.map_err(not_launched),
+        };
+        let helper = match arrived {
+            Ok(helper) => helper,
+            Err(failed) => return BeforeEnded { incarnation, result: Err(failed), helper: None },
+        };
         let result = tokio::select! {
             biased;
-            _ = cancelled => Err(hangs(&program)),
-            result = run(summons, &program) => result,
+            _ = &mut cancelled => {
+                helper.kill();
+                let _ = within(&mut Limit::new(TO_DIE), helper.end()).await;
+                Err(hangs(&program))
+            }
+            status = helper.end() => judged(status.unwrap_or(Status::Unknown), &program),
         };
-        BeforeEnded { incarnation, result }
+        BeforeEnded { incarnation, result, helper: Some(helper) }
     }
 }
 
@@ -75,9 +107,7 @@ impl BeforeEnded {
     }
 }
 
-async fn run(summons: Summons, program: &str) -> Result<()> {
-    let helper = summons.arrive(FOR_EVER).await.map_err(not_launched)?;
-    let status = helper.wait(FOR_EVER).await.unwrap_or(Status::Unknown);
+fn judged(status: Status, program: &str) -> Result<()> {
     let code = match status {
         Status::Exited(0) => return Ok(()),
         Status::Exited(code) => code,
@@ -122,8 +152,8 @@ impl Drivers {
         let launch = Arc::clone(&self.launches[worker.index()]);
         let Some(argv) = &launch.start_before else { return Ok(None) };
         let known = self.before.remove(&worker).filter(|known| known.incarnation == incarnation);
-        if known.is_some_and(|known| known.runs.is_none()) {
-            return Ok(None);
+        if let Some(Before { state: State::Ended(result), .. }) = known {
+            return result.map(|()| None);
         }
         // What the kernel holds is one process of a worker at most.
         if helper::stuck(Some(worker)) > 0 {
@@ -138,7 +168,7 @@ impl Drivers {
         });
         let summons = self.summon(worker, program.clone(), begun).map_err(not_launched)?;
         let (runs, cancelled) = oneshot::channel();
-        self.before.insert(worker, Before { incarnation, runs: Some(runs) });
+        self.before.insert(worker, Before { incarnation, state: State::Runs(runs) });
         self.starts_before.push_back(StartBefore { incarnation, program, summons, cancelled });
         Ok(Some(Progress::OnItsWay))
     }
@@ -148,33 +178,55 @@ impl Drivers {
         self.starts_before.pop_front()
     }
 
-    /// The command has ended: the launch goes on, or has failed.
+    /// The command has ended: the launch goes on, or has failed, as soon as nothing is left of it.
     pub fn go_on_after(&mut self, ended: BeforeEnded) {
-        let BeforeEnded { incarnation, result } = ended;
+        let BeforeEnded { incarnation, result, helper } = ended;
         let worker = incarnation.worker;
-        // One that was withdrawn is answered already.
-        let Some(before) =
-            self.before.get_mut(&worker).filter(|before| before.runs_of(incarnation))
-        else {
-            return;
-        };
-        before.runs = None;
-        match result {
-            Ok(()) => self.launch(incarnation, self.failing.contains(&worker)),
-            Err(failed) => {
+        let known = self.before.get_mut(&worker);
+        if let Some(before) = known.filter(|before| before.incarnation == incarnation) {
+            if before.runs() {
+                before.state = State::Ended(result);
+                self.deferred.push(incarnation);
+            } else {
+                // One that was withdrawn is answered already.
                 self.before.remove(&worker);
-                self.fail_launch(incarnation, failed);
             }
         }
+        self.clear_away(worker, helper.and_then(Helper::let_go));
+    }
+
+    /// Ends what a command that has ended left behind; then the launch that waits for that goes on.
+    fn clear_away(&mut self, worker: WorkerId, command: Option<Child>) {
+        let domain = self.domain_of[worker.index()];
+        let family = self.domains[domain.index()].family.clone();
+        if let Some((command, family)) = command.zip(family)
+            && self.house(domain, Process::Command(command), family).is_ok()
+            && let Some(resident) = &mut self.domains[domain.index()].resident
+        {
+            resident.is_killed = true;
+            self.reap(domain);
+        } else {
+            self.launch_deferred(domain);
+        }
+    }
+
+    /// Whether a command of a worker, or what that has left behind, has not ended yet: the next
+    /// launch waits.
+    pub(super) fn is_being_cleared(&self, worker: WorkerId) -> bool {
+        let domain = &self.domains[self.domain_of[worker.index()].index()];
+        let ends = |before: &Before| matches!(before.state, State::Ends);
+        self.before.get(&worker).is_some_and(ends)
+            || (domain.kind == DomainKind::Process && domain.resident.is_some())
     }
 
     /// Ends the command of an incarnation whose launch is withdrawn. False: none runs.
     pub(super) fn withdraw_before(&mut self, incarnation: Incarnation) -> bool {
         let worker = incarnation.worker;
-        if !self.before.get(&worker).is_some_and(|before| before.runs_of(incarnation)) {
+        let known = self.before.get_mut(&worker);
+        let Some(before) = known.filter(|before| before.runs_of(incarnation)) else {
             return false;
-        }
-        self.before.remove(&worker);
+        };
+        before.state = State::Ends;
         let argv = self.launches[worker.index()].start_before.as_ref();
         let program = argv.and_then(|argv| argv.first()).map_or("", String::as_str);
         let failed = hangs(program);
@@ -182,15 +234,28 @@ impl Drivers {
         true
     }
 
+    /// Why the command of an incarnation failed whose launch is withdrawn before it could be told.
+    pub(super) fn failed_before(&mut self, incarnation: Incarnation) -> Option<Failed> {
+        let known = self.before.get(&incarnation.worker)?;
+        match &known.state {
+            State::Ended(result) if known.incarnation == incarnation => result.clone().err(),
+            State::Ended(_) | State::Runs(_) | State::Ends => None,
+        }
+    }
+
     /// Those whose command runs.
     pub(super) fn running_before(&self) -> impl Iterator<Item = Incarnation> {
-        let running = self.before.values().filter(|before| before.runs.is_some());
+        let running = self.before.values().filter(|before| before.runs());
         running.map(|before| before.incarnation)
     }
 }
 
 impl Before {
+    const fn runs(&self) -> bool {
+        matches!(self.state, State::Runs(_))
+    }
+
     fn runs_of(&self, incarnation: Incarnation) -> bool {
-        self.incarnation == incarnation && self.runs.is_some()
+        self.incarnation == incarnation && self.runs()
     }
 }

@@ -7,7 +7,7 @@ use workers::board::{Reading, monotonic_ns};
 
 use super::Drivers;
 use crate::config::settings::CgroupLimits;
-use crate::config::{Isolation, Launch};
+use crate::config::{Isolation, Launch, Program};
 use crate::isolation::evidence::Evidence;
 use crate::isolation::family::Member;
 use crate::isolation::launch::Child;
@@ -26,18 +26,35 @@ impl Drivers {
     /// The same; for one that has not ended, what can be seen of it now.
     #[must_use]
     pub fn evidence_or_now(&self, incarnation: Incarnation) -> Option<Evidence> {
-        if let Some(known) = self.evidence(incarnation) {
-            return Some(known.clone());
-        }
-        let live = self.live(incarnation)?;
-        let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
-        Some(Evidence::new(reading, monotonic_ns(), live.struck_at))
+        let mut found = self.evidence(incarnation).cloned().or_else(|| {
+            let live = self.live(incarnation)?;
+            let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
+            Some(Evidence::new(reading, monotonic_ns(), live.struck_at))
+        })?;
+        found.work = found.work.or_else(|| self.work_of(incarnation));
+        Some(found)
     }
 
     /// Takes over what a predecessor's black box says of its incarnations.
     pub fn adopt_evidence(&mut self, evidence: Vec<(Incarnation, Evidence)>) {
-        for (incarnation, evidence) in evidence {
-            self.evidence.insert(incarnation.worker, (incarnation, evidence));
+        for (incarnation, mut evidence) in evidence {
+            let worker = incarnation.worker;
+            evidence.work = evidence.work.or_else(|| self.work_of(incarnation));
+            self.evidence.insert(worker, (incarnation, evidence));
+        }
+    }
+
+    /// What an incarnation has done, and begun and not done, as its board has it, which outlives
+    /// it. A command counts no work.
+    fn work_of(&self, incarnation: Incarnation) -> Option<(u64, u64)> {
+        let worker = incarnation.worker;
+        match self.launches[worker.index()].program {
+            Program::Command(_) => Some((0, 0)),
+            Program::Worker { .. } => {
+                let reading = self.reading(worker)?;
+                (reading.generation == incarnation.generation.0)
+                    .then_some((reading.progress, reading.in_flight))
+            }
         }
     }
 

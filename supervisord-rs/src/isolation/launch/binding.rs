@@ -3,7 +3,7 @@
 //! threads in there would keep us from dying. The rules are those of `unix_socket::bind`.
 #![expect(unsafe_code, reason = "between clone and exit only bare system calls are allowed")]
 
-use std::ffi::{CString, c_int, c_void};
+use std::ffi::{CString, OsStr, c_int, c_void};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -35,6 +35,9 @@ struct Order<'a> {
     attempt: &'a Attempt,
     task: Task,
     path: *const libc::c_char,
+    /// The same in two: a directory, and a name in it.
+    directory: *const libc::c_char,
+    name: *const libc::c_char,
     parent: i32,
     /// Unchanged when it was killed.
     result: nix::Result<()>,
@@ -83,10 +86,21 @@ pub(in crate::isolation) fn remove(path: &Path, attempt: &Attempt) -> nix::Resul
 
 fn carry_out(task: Task, path: &Path, attempt: &Attempt) -> nix::Result<()> {
     attempt.enter(LaunchStage::Socket);
-    let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let string = |text: &OsStr| CString::new(text.as_bytes()).map_err(|_| Errno::EINVAL);
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    let directory = string(directory.unwrap_or(Path::new(".")).as_os_str())?;
+    let name = string(path.file_name().ok_or(Errno::EISDIR)?)?;
+    let whole = string(path.as_os_str())?;
     let parent = nix::unistd::getpid().as_raw();
-    let result = Err(Errno::ETIMEDOUT);
-    let mut order = Order { attempt, task, path: name.as_ptr(), parent, result };
+    let mut order = Order {
+        attempt,
+        task,
+        path: whole.as_ptr(),
+        directory: directory.as_ptr(),
+        name: name.as_ptr(),
+        parent,
+        result: Err(Errno::ETIMEDOUT),
+    };
     if attempt.is_withdrawn() {
         return order.result;
     }
@@ -127,35 +141,45 @@ fn work(order: &Order<'_>) -> nix::Result<()> {
         let first = if matches!(order.task, Task::Bind { .. }) { PROBE + 1 } else { 0 };
         libc::syscall(libc::SYS_close_range, first, c_int::MAX, 0);
         match &order.task {
-            Task::Look => is_socket(order.path),
+            Task::Look => is_socket(libc::AT_FDCWD, order.path),
             Task::Remove => Errno::result(libc::unlink(order.path)).map(drop),
             Task::Bind { address, access, .. } => {
-                remove_dead(order.path, address)?;
+                let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+                let place = (Errno::result(libc::open(order.directory, flags))?, order.name);
+                remove_dead(place, address)?;
                 let (name, length) = (address.as_ptr().cast(), address.len());
                 Errno::result(libc::bind(SOCKET, name, length))?;
-                arrange(order.path, *access)
+                match arrange(place, *access) {
+                    // The path leads elsewhere by now.
+                    Err(Errno::ENOENT) => Err(Errno::ESTALE),
+                    arranged => arranged,
+                }
             }
         }
     }
 }
 
+/// A name in a directory.
+type Place = (RawFd, *const libc::c_char);
+
 /// # Safety
 /// `path` is a C string.
-unsafe fn is_socket(path: *const libc::c_char) -> nix::Result<()> {
+unsafe fn is_socket(directory: RawFd, path: *const libc::c_char) -> nix::Result<()> {
     // SAFETY: as the caller says; `stat` is a local.
     unsafe {
         let mut stat: libc::stat = std::mem::zeroed();
-        Errno::result(libc::lstat(path, &raw mut stat))?;
+        let flags = libc::AT_SYMLINK_NOFOLLOW;
+        Errno::result(libc::fstatat(directory, path, &raw mut stat, flags))?;
         if stat.st_mode & libc::S_IFMT == libc::S_IFSOCK { Ok(()) } else { Err(Errno::EADDRINUSE) }
     }
 }
 
 /// # Safety
-/// `path` is a C string.
-unsafe fn remove_dead(path: *const libc::c_char, address: &SockAddr) -> nix::Result<()> {
+/// The name is a C string.
+unsafe fn remove_dead((directory, path): Place, address: &SockAddr) -> nix::Result<()> {
     // SAFETY: as the caller says; the address is as long as it says.
     unsafe {
-        match is_socket(path) {
+        match is_socket(directory, path) {
             Err(Errno::ENOENT) => return Ok(()),
             found => found?,
         }
@@ -163,19 +187,19 @@ unsafe fn remove_dead(path: *const libc::c_char, address: &SockAddr) -> nix::Res
         match Errno::result(libc::connect(PROBE, name, length)) {
             // A full queue, or another kind: it lives.
             Ok(_) | Err(Errno::EAGAIN | Errno::EPROTOTYPE) => Err(Errno::EADDRINUSE),
-            Err(_) => Errno::result(libc::unlink(path)).map(drop),
+            Err(_) => Errno::result(libc::unlinkat(directory, path, 0)).map(drop),
         }
     }
 }
 
 /// # Safety
-/// `path` is a C string.
-unsafe fn arrange(path: *const libc::c_char, access: Access) -> nix::Result<()> {
+/// The name is a C string.
+unsafe fn arrange((directory, path): Place, access: Access) -> nix::Result<()> {
     // SAFETY: as the caller says; the other strings end with a zero, too; `stat` is a local.
     unsafe {
         // By a descriptor: who may write the directory could put a link in its place meanwhile.
-        let found =
-            Errno::result(libc::open(path, libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC))?;
+        let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+        let found = Errno::result(libc::openat(directory, path, flags))?;
         let mut stat: libc::stat = std::mem::zeroed();
         Errno::result(libc::fstat(found, &raw mut stat))?;
         if stat.st_mode & libc::S_IFMT != libc::S_IFSOCK {

@@ -1,6 +1,7 @@
 //! Limits that our own processes raise to the hard ones: of open files, since a worker costs us
-//! half a dozen; of the size of files, since a supervisor without its black box cannot take over.
-//! What we launch gets back what we had: programs that use select(2) break beyond 1024 open files.
+//! half a dozen; of the size of files, since a supervisor without its black box cannot take over;
+//! of the stack, which the main thread overflows where there is hardly any. What we launch gets
+//! back what we had: programs that use select(2) break beyond 1024 open files.
 
 use std::ffi::OsString;
 use std::sync::OnceLock;
@@ -15,29 +16,69 @@ pub const OPEN_FILES: &str = "SUPERVISORD_RS_OPEN_FILES";
 /// The same for the size of files.
 pub const FILE_SIZE: &str = "SUPERVISORD_RS_FILE_SIZE";
 
-/// The limits, with the variables that tell them.
-const RAISED: [(Resource, &str); 2] =
-    [(Resource::RLIMIT_NOFILE, OPEN_FILES), (Resource::RLIMIT_FSIZE, FILE_SIZE)];
+/// The same for the stack of the main thread.
+pub const STACK: &str = "SUPERVISORD_RS_STACK";
+
+/// As much as there usually is. A process that starts without a limit gets another layout of its
+/// memory.
+const STACK_USUAL: u64 = 8 << 20;
+/// What our main thread needs, with a large configuration, in the largest build.
+const STACK_LEAST: u64 = 1 << 20;
+
+/// The limits, with the variables that tell them, and up to where they are raised.
+const RAISED: [(Resource, &str, u64); 3] = [
+    (Resource::RLIMIT_NOFILE, OPEN_FILES, u64::MAX),
+    (Resource::RLIMIT_FSIZE, FILE_SIZE, u64::MAX),
+    (Resource::RLIMIT_STACK, STACK, STACK_USUAL),
+];
 
 /// The soft limits that we were started with, once we have raised our own.
 static ORIGINAL: OnceLock<[u64; RAISED.len()]> = OnceLock::new();
 
 /// Raises them.
 pub fn raise_limits() {
-    ORIGINAL.get_or_init(|| RAISED.map(|(resource, name)| original(resource, name)));
-    RAISED.into_iter().for_each(|(resource, _)| raise(resource));
+    remember();
+    RAISED.into_iter().for_each(|(resource, _, most)| raise(resource, most));
 }
 
 /// Raises that of the size of files once more: another process may have lowered it (prlimit(2)).
 pub fn raise_file_size() {
-    raise(Resource::RLIMIT_FSIZE);
+    raise(Resource::RLIMIT_FSIZE, u64::MAX);
 }
 
-fn raise(resource: Resource) {
+/// The size that our files may have.
+#[must_use]
+pub fn file_size_limit() -> u64 {
+    getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(soft, _)| soft)
+}
+
+/// Raises that of the stack: call it before anything that needs much. The kernel asks for the limit
+/// as the stack grows (setrlimit(2)).
+///
+/// # Errors
+/// What to do, where the hard limit leaves too little.
+pub fn raise_stack() -> Result<(), String> {
+    remember();
+    raise(Resource::RLIMIT_STACK, STACK_USUAL);
+    let (soft, hard) = getrlimit(Resource::RLIMIT_STACK).unwrap_or((u64::MAX, u64::MAX));
+    if soft >= STACK_LEAST {
+        return Ok(());
+    }
+    let (there, least) = (hard / 1024, STACK_LEAST / 1024);
+    Err(format!(
+        "the hard limit of the stack is {there} KiB, and supervisord-rs needs {least}: raise it (`ulimit -Hs`, `LimitSTACK=`)"
+    ))
+}
+
+fn remember() {
+    ORIGINAL.get_or_init(|| RAISED.map(|(resource, name, _)| original(resource, name)));
+}
+
+fn raise(resource: Resource, most: u64) {
     if let Ok((soft, hard)) = getrlimit(resource)
-        && soft < hard
+        && soft < hard.min(most)
     {
-        let _ = setrlimit(resource, hard, hard);
+        let _ = setrlimit(resource, hard.min(most), hard);
     }
 }
 
@@ -53,7 +94,7 @@ fn original(resource: Resource, name: &str) -> u64 {
 /// By resource, the soft limits for what we launch; empty before we have raised ours.
 pub(super) fn originals() -> Vec<(u32, u64)> {
     let all = ORIGINAL.get().into_iter().flatten();
-    all.zip(RAISED).map(|(soft, (resource, _))| (resource as u32, *soft)).collect()
+    all.zip(RAISED).map(|(soft, (resource, ..))| (resource as u32, *soft)).collect()
 }
 
 /// The variables for another of our processes; one without a value is left out.

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use workers::mapping::Mapping;
 
-use super::header::header;
+use super::header::{Header, header};
 
-/// What is counted.
+/// What is counted, in the order in which it is carried over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
     /// Records that were lost.
@@ -16,10 +16,15 @@ pub enum Count {
     LostByClosed,
     /// Hooks that were dropped.
     DroppedHooks,
+    /// Events about incarnations that are past.
+    StaleEvents,
 }
 
+/// All of them.
+pub(super) const ALL: [Count; COUNTS] =
+    [Count::LostRecords, Count::LostByClosed, Count::DroppedHooks, Count::StaleEvents];
 /// How many.
-pub(in crate::record) const COUNTS: usize = 3;
+pub(in crate::record) const COUNTS: usize = 4;
 
 /// Where one of them stands: in the black box, or in memory that ends with us.
 #[derive(Clone, Debug)]
@@ -47,6 +52,11 @@ impl Counter {
         self.word().fetch_add(more, Ordering::Relaxed);
     }
 
+    /// So many in all.
+    pub(super) fn set(&self, all: u64) {
+        self.word().store(all, Ordering::Relaxed);
+    }
+
     /// So far.
     #[must_use]
     pub fn get(&self) -> u64 {
@@ -58,11 +68,20 @@ impl Counter {
             Place::Own(word) => return word,
             Place::Shared(mapping, count) => (mapping, count),
         };
-        let index = match count {
-            Count::LostRecords => 0,
-            Count::LostByClosed => 1,
-            Count::DroppedHooks => 2,
-        };
-        &header(mapping).counts[index]
+        word(header(mapping), *count)
+    }
+}
+
+/// What was counted by the supervisor whose page this is.
+pub(in crate::record) fn all(header: &Header) -> [u64; COUNTS] {
+    ALL.map(|count| word(header, count).load(Ordering::Relaxed))
+}
+
+fn word(header: &Header, count: Count) -> &AtomicU64 {
+    match count {
+        Count::LostRecords => &header.counts[0],
+        Count::LostByClosed => &header.counts[1],
+        Count::DroppedHooks => &header.counts[2],
+        Count::StaleEvents => &header.stale_events,
     }
 }

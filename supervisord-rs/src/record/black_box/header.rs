@@ -8,7 +8,6 @@ use workers::board::SIZE;
 use workers::mapping::Mapping;
 
 use super::carried::{CARRIERS, Carried, PAST_HANDS};
-use super::counts::COUNTS;
 
 /// First word: `SVBLBOX` and the version of the layout.
 pub(in crate::record) const MAGIC: u64 = u64::from_be_bytes(*b"SVBLBOX\x05");
@@ -43,9 +42,11 @@ pub(in crate::record) struct Header {
     /// come.
     pub(in crate::record) carried: [Carried; CARRIERS + PAST_HANDS],
     /// What is counted over all supervisors.
-    pub(in crate::record) counts: [AtomicU64; COUNTS],
+    pub(in crate::record) counts: [AtomicU64; 3],
     /// The first page of the accounts of endings; 0: it has none.
     pub(in crate::record) accounts: AtomicU32,
+    /// Of the counts too; at the end, where an earlier release has zeros.
+    pub(in crate::record) stale_events: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Header>() <= SIZE);

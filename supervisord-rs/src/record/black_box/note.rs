@@ -46,6 +46,10 @@ pub struct Note {
     pub(in crate::record) losses: [[AtomicU64; 2]; STREAMS],
     /// Bytes that its streams have carried of its present incarnation, or its last one.
     pub(in crate::record) carried: [AtomicU64; STREAMS],
+    /// What was lost with the last incident that began with this worker: units done, and begun and
+    /// not done. Named by the number of the incident; 0: it is not known. Stored last.
+    pub(in crate::record) incident: AtomicU64,
+    pub(in crate::record) incident_work: [AtomicU64; 2],
 }
 
 const _: () = assert!(size_of::<Board>() <= NOTE && size_of::<Note>() <= SIZE - NOTE);
@@ -100,6 +104,22 @@ impl Note {
     /// How it is launched, as a number.
     pub fn set_plan(&self, plan: u64) {
         self.plan.store(plan, Ordering::Relaxed);
+    }
+
+    /// What was lost with an incident: units done, and begun and not done.
+    pub fn set_incident_work(&self, incident: u64, (done, begun): (u64, u64)) {
+        self.incident.store(0, Ordering::SeqCst);
+        self.incident_work[0].store(done, Ordering::Relaxed);
+        self.incident_work[1].store(begun, Ordering::Relaxed);
+        self.incident.store(incident, Ordering::SeqCst);
+    }
+
+    /// That of the last incident that began with this worker, with its number.
+    #[must_use]
+    pub fn incident_work(&self) -> Option<(u64, (u64, u64))> {
+        let incident = self.incident.load(Ordering::SeqCst);
+        let [done, begun] = self.incident_work.each_ref().map(|word| word.load(Ordering::Relaxed));
+        (incident != 0).then_some((incident, (done, begun)))
     }
 
     /// The fault just ordered, and when.

@@ -24,6 +24,8 @@ pub struct Reserve {
     pub(super) workers: usize,
     /// Why the present one is in no file.
     pub(super) homeless: Option<String>,
+    /// Whether no other process can have that.
+    pub(super) is_private: bool,
 }
 
 impl Reserve {
@@ -43,9 +45,15 @@ impl Reserve {
     pub fn trouble(&self, error: &io::Error) -> String {
         let whose = if self.homeless.is_some() { "this supervisor's" } else { "the next" };
         let reason = self.homeless.clone().unwrap_or_else(|| error.to_string());
+        let meanwhile = if self.is_private {
+            "it is in this supervisor's memory alone, and after a death its successor starts every \
+             worker again"
+        } else {
+            "it is in memory, and outlives the supervisor and not the guardian"
+        };
         format!(
-            "no room for {whose} black box in {}: {reason}; meanwhile it is in memory, and \
-             outlives the supervisor and not the guardian; make room: it is tried again",
+            "no room for {whose} black box in {}: {reason}; meanwhile {meanwhile}; make room, or \
+             raise the limit on the size of files: it is tried again",
             self.runtime_dir.display()
         )
     }

@@ -37,6 +37,8 @@ pub struct PastWorker {
     pub losses: [[u64; 2]; STREAMS],
     /// Bytes that its streams have carried of its incarnation.
     pub carried: [u64; STREAMS],
+    /// What was lost with the last incident that began with it, by its number.
+    pub incident_work: Option<(u64, (u64, u64))>,
     /// How its last incarnation ended, in words.
     pub ending: Option<EndingReport>,
     pub(super) fault: Option<(FaultId, u64)>,
@@ -102,6 +104,7 @@ impl PastWorker {
                 std::array::from_fn(|word| note.losses[stream][word].load(Ordering::Relaxed))
             }),
             carried: std::array::from_fn(|stream| note.carried[stream].load(Ordering::Relaxed)),
+            incident_work: note.incident_work(),
             fault: (fault.code != 0 && ordered_at <= now).then_some((fault, ordered_at)),
             reading,
         })
@@ -137,7 +140,8 @@ impl PastWorker {
     pub fn evidence(&self, seen_at: u64) -> Evidence {
         let struck_at = self.signal_ordered().and(self.fault).map(|(_, at)| at);
         let mut known = Evidence::new(self.reading.clone(), seen_at, struck_at);
-        if known.reading.is_none() {
+        // Of a process: as far as the handler of a fatal signal could still write it down.
+        if known.reading.is_none() && (self.progress, self.in_flight) != (0, 0) {
             known.work = Some((self.progress, self.in_flight));
         }
         known

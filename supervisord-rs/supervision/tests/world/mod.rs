@@ -717,8 +717,17 @@ impl World {
         }
         let last_incident = last_incident.map(supervision::IncidentId);
         self.memos.clear();
-        self.machine =
-            Machine::new(spec, Inherited { now: self.now, unheard, workers, death, last_incident });
+        self.machine = Machine::new(
+            spec,
+            Inherited {
+                now: self.now,
+                unheard,
+                workers,
+                death,
+                last_incident,
+                stale_events: self.machine.stale_events(),
+            },
+        );
         self.drain();
         self.check();
     }
