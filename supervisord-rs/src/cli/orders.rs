@@ -173,6 +173,8 @@ pub(super) fn reexec(options: &ReexecOptions, client: &Client) -> Exit {
 
 pub(super) fn shutdown(options: &ShutdownOptions, client: &Client) -> Exit {
     let pid = client.status().map(|status| status.supervisor.pid);
+    // The end can be over before the answer to the order is.
+    let begun = Instant::now();
     let done = match client.shutdown(options.now) {
         Ok(done) => done,
         Err(error) => return report(&error),
@@ -180,7 +182,6 @@ pub(super) fn shutdown(options: &ShutdownOptions, client: &Client) -> Exit {
     if options.no_wait {
         return answer(Ok(done), false);
     }
-    let begun = Instant::now();
     // As long as it takes: the supervisor has its own timeout. One that dies meanwhile may have a
     // successor, which under a guardian goes on with the end.
     let next = until(Duration::MAX, PAUSE, || match client.status() {

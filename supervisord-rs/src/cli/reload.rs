@@ -60,7 +60,8 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         json(&done);
     }
     for worker in &failed {
-        let said = format!("{} is {}: {}", worker.name, worker.phase, note(worker));
+        let phase = if worker.phase == "backoff" { "in backoff" } else { &worker.phase };
+        let said = format!("{} is {phase}: {}", worker.name, note(worker));
         eprintln!("supervisord-rs: {}", harmless(&said));
     }
     if failed.is_empty() { Exit::Done } else { Exit::Failed }

@@ -63,7 +63,7 @@ fn masked_cells(line: &str, header: &mut Header) -> String {
             && (is_figure || cell.iter().any(char::is_ascii_digit))
         {
             for (place, character) in cell.iter_mut().enumerate() {
-                *character = if place == 1 { 'N' } else { ' ' };
+                *character = if place == 0 { 'N' } else { ' ' };
             }
         }
     }
@@ -127,4 +127,5 @@ fn what_a_user_would_notice_is_not_masked() {
     assert!(!same(&table("12", "0"), &table("-", "0")));
     let figures = |memory: &str| format!("WORKER  MEMORY  NOTE\napi     {memory:<8}stopped\n");
     assert!(same(&figures("4896K"), &figures("-")));
+    assert!(same("WORKER  FDS\na       4\n", "WORKER  FDS\na       14\n"));
 }
