@@ -27,7 +27,7 @@ mod reload;
 mod successor;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
@@ -212,6 +212,7 @@ impl Daemon {
                 let binary = order.binary.display().to_string();
                 tracing::error!(binary, "it does not take over: {why}; nothing has changed");
                 self.publish("rolled-back", None, json!({ "binary": binary, "why": why }));
+                let binary = in_words(&order.binary);
                 let message = format!("{binary} does not take over: {why}; nothing has changed");
                 refuse(order.answer, message);
             }
@@ -243,5 +244,14 @@ impl Daemon {
             tracing::error!("the configuration is not reloaded: {why}");
         }
         self.around.say_reloading(true);
+    }
+}
+
+/// A binary in a message. A reload runs this supervisor's own, which has no name that a user knows.
+fn in_words(binary: &Path) -> String {
+    if binary == Path::new(OWN) {
+        "the next supervisor".to_owned()
+    } else {
+        binary.display().to_string()
     }
 }

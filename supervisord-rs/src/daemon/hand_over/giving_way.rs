@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use super::gate::PIECE_MAX;
-use super::{DEADLINE, OWN, Order, REST, Successor};
+use super::{DEADLINE, OWN, Order, REST, Successor, in_words};
 use crate::control::protocol::{Done, Failure};
 use crate::control::request::Answer;
 use crate::daemon::signals::{GUARDIAN_GONE, Signals};
@@ -105,7 +105,7 @@ impl Daemon {
             Ok((pid, _)) => {
                 let message = format!(
                     "{} does not take over: {why}; the old one goes on as process {pid}",
-                    binary.display()
+                    in_words(binary)
                 );
                 Ok((pid, Failure::new("failed", message)))
             }
@@ -208,7 +208,7 @@ impl Daemon {
 }
 
 fn without_guardian(binary: &Path, why: &str) -> Failure {
-    let binary = binary.display();
+    let binary = in_words(binary);
     let message =
         format!("{binary} does not take over: {why}; the guardian is gone: everything is stopped");
     Failure::new("failed", message)
