@@ -222,9 +222,10 @@ fn a_container_with_too_few_processes_for_its_workers_answers_and_ends_in_order(
     let status = container.wait("some to run and some to wait", |status| {
         (count(status, "running") > 10 && count(status, "backoff") > 10).then(|| status.clone())
     });
-    let reasons: Vec<_> =
-        status.workers.iter().filter_map(|worker| worker.ending.clone()).collect();
-    assert!(!reasons.is_empty());
+    let waiting = status.workers.iter().find(|worker| worker.phase == "backoff").expect("one");
+    let ended = format!("{:?}", waiting.ending);
+    assert!(ended.contains("EAGAIN"), "{ended}");
+    assert!(bed.log().contains("pids.max"), "it says what to raise: {}", bed.log());
     assert_eq!(container.stop(), Some(0), "{}", bed.log());
     assert!(!bed.log().contains("panicked"), "{}", bed.log());
     assert_eq!(bed.processes(), Vec::<i32>::new());
