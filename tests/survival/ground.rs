@@ -157,3 +157,48 @@ fn a_hard_limit_on_the_size_of_files_that_is_lowered_later_ends_no_supervision()
     }
     supervisor.stop();
 }
+
+/// Processes of somebody else, which end with the test.
+struct Crowd(Vec<std::process::Child>);
+
+impl Crowd {
+    fn of(count: usize) -> Self {
+        let start = |_| Command::new("sleep").arg("1d").spawn().expect("it starts");
+        Self((0..count).map(start).collect())
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// On a busy machine each change of threads takes as long as others have the processor: with one
+/// for each process, a start would take seconds.
+#[test]
+fn a_start_changes_threads_no_more_often_on_a_machine_with_many_processes() {
+    const MANY: usize = 400;
+    let changes = || {
+        let bed = Bed::new();
+        let supervisor = bed.start_with(
+            "version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n",
+            &["--no-guardian"],
+        );
+        let pid = i32::try_from(supervisor.child.id()).expect("a pid");
+        let changes = crate::harness::proc_threads(pid, "voluntary_ctxt_switches");
+        supervisor.stop();
+        changes
+    };
+    let alone = changes();
+    let crowd = Crowd::of(MANY);
+    let among_many = changes();
+    drop(crowd);
+    assert!(
+        among_many < alone + MANY as u64 / 2,
+        "{alone} alone, {among_many} among {MANY} others"
+    );
+}

@@ -4,7 +4,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::closer;
 use crate::process_table;
@@ -16,16 +17,15 @@ const READERS_MAX: usize = 8;
 /// Readers that were given up and are still held.
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
+/// The value of the variable, where the process has it.
+pub(super) type Answer = Result<Option<Vec<u8>>, Held>;
+
 /// The value of a variable, as [`process_table::variable`] has it. A page of memory takes
 /// microseconds; on a busy machine a thread takes its time to begin.
 ///
 /// # Errors
 /// It does not come within `limit`.
-pub(super) fn variable(
-    pid: i32,
-    name: &'static str,
-    limit: Duration,
-) -> Result<Option<Vec<u8>>, Held> {
+pub(super) fn variable(pid: i32, name: &'static str, limit: Duration) -> Answer {
     if HELD.load(Ordering::Relaxed) >= READERS_MAX {
         return Err(Held);
     }
@@ -47,6 +47,94 @@ pub(super) fn variable(
         }
         late.map_err(|_| Held)
     })
+}
+
+/// The variable of many processes. One thread reads all of them, one after the other: a thread for
+/// each would have to wait for a processor each time, which on a busy machine with thousands of
+/// processes takes longer than a start may. Where a process holds it, another thread goes on with
+/// the next one. `limit`: how long this process may hold it, when so many have before.
+pub(super) fn variables(
+    pids: Vec<i32>,
+    name: &'static str,
+    limit: impl Fn(i32, usize) -> Duration,
+) -> Vec<(i32, Answer)> {
+    let reading = Arc::new(Reading {
+        pids,
+        name,
+        state: Mutex::new(State { answers: Vec::new(), reader: 0 }),
+        is_done: Condvar::new(),
+    });
+    let mut state = reading.lock();
+    let mut can_read = reading.begin(state.reader);
+    let (mut held, mut since) = (0, (0, Instant::now()));
+    while let Some(&pid) = reading.pids.get(state.answers.len()) {
+        if !can_read {
+            state.answers.push(Err(Held));
+            continue;
+        }
+        if since.0 != state.answers.len() {
+            since = (state.answers.len(), Instant::now());
+        } else if since.1.elapsed() >= STEP && since.1.elapsed() >= limit(pid, held) {
+            held += 1;
+            state.answers.push(Err(Held));
+            state.reader += 1;
+            can_read = HELD.fetch_add(1, Ordering::Relaxed) + 1 < READERS_MAX
+                && reading.begin(state.reader);
+            continue;
+        }
+        let waited = reading.is_done.wait_timeout(state, STEP);
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+    }
+    let answers = std::mem::take(&mut state.answers);
+    reading.pids.iter().copied().zip(answers).collect()
+}
+
+/// Between two looks at how far a reader is.
+const STEP: Duration = Duration::from_millis(10);
+
+/// What is read, and how far it is.
+struct Reading {
+    pids: Vec<i32>,
+    name: &'static str,
+    state: Mutex<State>,
+    is_done: Condvar,
+}
+
+struct State {
+    /// One for each process so far; the next one is being read.
+    answers: Vec<Answer>,
+    /// The number of the thread that reads. Those before it were given up.
+    reader: usize,
+}
+
+impl Reading {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(self: &Arc<Self>, reader: usize) -> bool {
+        let reading = Arc::clone(self);
+        HELD.load(Ordering::Relaxed) < READERS_MAX && closer::run(move || reading.read(reader))
+    }
+
+    /// Reads on from where the reader before this one was held.
+    fn read(&self, reader: usize) {
+        let mut state = self.lock();
+        while state.reader == reader {
+            let Some(&pid) = self.pids.get(state.answers.len()) else { break };
+            drop(state);
+            let answer = process_table::variable(pid, self.name);
+            state = self.lock();
+            if state.reader == reader {
+                state.answers.push(Ok(answer));
+            }
+        }
+        if state.reader == reader {
+            self.is_done.notify_all();
+        } else {
+            HELD.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A process that does not let its environment be read.

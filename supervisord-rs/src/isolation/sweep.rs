@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::environs::{self, Held};
+use super::environs::{self, Answer};
 use super::family::MARK;
 use super::reaper;
 use crate::process_table;
@@ -18,8 +18,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The same once one has not: a busy machine has had its time by then.
 const LITTLE_PATIENCE: Duration = Duration::from_millis(250);
-/// For one that our predecessors can hardly have started.
-const NO_PATIENCE: Duration = Duration::from_millis(20);
+/// For one that our predecessors can hardly have started: time for the reader to get a processor.
+const NO_PATIENCE: Duration = Duration::from_millis(100);
 /// How far up a family is climbed.
 const GENERATIONS: usize = 1024;
 
@@ -29,10 +29,7 @@ pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Ve
     let mut limit = Limit::new(limit);
     let (mut killed, mut held) = (BTreeSet::new(), BTreeSet::new());
     loop {
-        let strays: Vec<i32> = limit.look(|| {
-            let all = process_table::pids().into_iter();
-            all.filter(|pid| is_stray(*pid, house, adopted, &mut held)).collect()
-        });
+        let strays = limit.look(|| strays(house, adopted, &mut held));
         if strays.is_empty() || limit.is_over() {
             return strays;
         }
@@ -56,16 +53,37 @@ pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Ve
 
 /// `held`: those that do not let their environment be read. They cannot be told from others'
 /// processes, and are asked once.
+fn strays(house: &str, adopted: &[String], held: &mut BTreeSet<i32>) -> Vec<i32> {
+    let pids = process_table::pids().into_iter();
+    let asked = pids.filter(|pid| can_be_stray(*pid) && !held.contains(pid)).collect();
+    let limit = |pid, held_now| patience(pid, held.is_empty() && held_now == 0);
+    let marks = environs::variables(asked, MARK, limit).into_iter();
+    let strays = marks.filter_map(|(pid, mark)| {
+        bears_mark_of_stray(pid, mark, house, adopted, held).then_some(pid)
+    });
+    strays.collect()
+}
+
+fn can_be_stray(pid: i32) -> bool {
+    i64::from(pid) != i64::from(std::process::id()) && process_table::is_alive(pid)
+}
+
 fn is_stray(pid: i32, house: &str, adopted: &[String], held: &mut BTreeSet<i32>) -> bool {
-    if i64::from(pid) == i64::from(std::process::id()) || !process_table::is_alive(pid) {
-        return false;
+    let mark = || environs::variable(pid, MARK, patience(pid, held.is_empty()));
+    can_be_stray(pid) && !held.contains(&pid) && {
+        let mark = mark();
+        bears_mark_of_stray(pid, mark, house, adopted, held)
     }
-    let known = if held.contains(&pid) {
-        Err(Held)
-    } else {
-        environs::variable(pid, MARK, patience(pid, held))
-    };
-    let Ok(mark) = known else {
+}
+
+fn bears_mark_of_stray(
+    pid: i32,
+    mark: Answer,
+    house: &str,
+    adopted: &[String],
+    held: &mut BTreeSet<i32>,
+) -> bool {
+    let Ok(mark) = mark else {
         if held.insert(pid) {
             tracing::warn!(
                 pid,
@@ -87,12 +105,12 @@ fn is_stray(pid: i32, house: &str, adopted: &[String], held: &mut BTreeSet<i32>)
 /// How long a process may hold up the start. Whatever the predecessor under a guardian started
 /// descends from the guardian, which inherits orphans (prctl(2), `PR_SET_CHILD_SUBREAPER`), and a
 /// first start under it has ended what earlier runs had left.
-fn patience(pid: i32, held: &BTreeSet<i32>) -> Duration {
+fn patience(pid: i32, is_first: bool) -> Duration {
     let guardian = service_manager::living_guardian_pid();
     let guardian = guardian.filter(|_| service_manager::has_predecessor());
     match guardian {
         Some(guardian) if !descends(pid, guardian) => NO_PATIENCE,
-        _ if held.is_empty() => PATIENCE,
+        _ if is_first => PATIENCE,
         _ => LITTLE_PATIENCE,
     }
 }

@@ -348,11 +348,12 @@ fn names(exits: &[Exit], ending: Ending) -> bool {
     exits.contains(&exit)
 }
 
-/// Whether the command before its start ended well, and it was not started all the same: that is
-/// done for one that was asked to stop meanwhile.
+/// Whether there was no process yet. The command before its start ended well, and it was not
+/// started all the same, or it waited in line for its launch: both are done for one that was asked
+/// to stop meanwhile.
 fn was_not_started(ending: Ending) -> bool {
-    let prepared = LaunchStage::StartBefore { code: 0 };
-    matches!(ending.status, Status::NotLaunched(failure) if failure.stage == prepared)
+    let before = [LaunchStage::StartBefore { code: 0 }, LaunchStage::Clone];
+    matches!(ending.status, Status::NotLaunched(failure) if before.contains(&failure.stage))
 }
 
 fn is_transient(ending: Ending) -> bool {

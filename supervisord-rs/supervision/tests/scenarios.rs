@@ -1084,16 +1084,20 @@ fn a_launch_that_hangs_is_withdrawn_when_its_time_to_start_is_over() {
 
 #[test]
 fn one_that_is_not_started_since_it_was_asked_to_stop_has_not_failed() {
-    let mut world = World::new(spec(&["a"]));
-    let incarnation = world.present(0);
-    world.questions.clear();
-    world.command(Command::Stop(vec![A]));
-    let stage = supervision::LaunchStage::StartBefore { code: 0 };
-    let failure = supervision::LaunchFailure { stage, transient: true, ..world::launch_failure() };
-    world.truth.insert(incarnation, world::Truth::Gone);
-    world.tell(Event::LaunchFailed { incarnation, failure });
-    world.settle();
-    assert_eq!((world.phase(0), world.opened.len()), (Phase::Idle, 0));
+    use supervision::LaunchStage;
+    // Prepared, and waiting in line behind many others.
+    for stage in [LaunchStage::StartBefore { code: 0 }, LaunchStage::Clone] {
+        let mut world = World::new(spec(&["a"]));
+        let incarnation = world.present(0);
+        world.questions.clear();
+        world.command(Command::Stop(vec![A]));
+        let failure =
+            supervision::LaunchFailure { stage, transient: true, ..world::launch_failure() };
+        world.truth.insert(incarnation, world::Truth::Gone);
+        world.tell(Event::LaunchFailed { incarnation, failure });
+        world.settle();
+        assert_eq!((world.phase(0), world.opened.len()), (Phase::Idle, 0), "{stage:?}");
+    }
 }
 
 #[test]
