@@ -25,8 +25,12 @@ fn configuration(workers: usize) -> String {
 }
 
 /// Whether it blocks or catches TERM. Before that the kernel drops the signal: process 1 has no
-/// default action.
+/// default action. (unshare(1) blocks it too for a moment, before it executes the program.)
 fn holds_term(pid: i32) -> Option<()> {
+    let program = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    if !program.ends_with("supervisord-rs") {
+        return None;
+    }
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let bit = 1_u64 << (Signal::SIGTERM as u32 - 1);
     let mask = |field: &str| {
