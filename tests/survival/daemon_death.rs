@@ -1,6 +1,7 @@
 //! The supervisor dies: by a thread's fault, by SIGKILL, by its guardian's death. Nothing is left
 //! over, nothing runs twice, and the successor records the incident.
 
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 
 use crate::harness::{Bed, EAGER, Supervisor, find, kill, repository};
@@ -469,6 +470,40 @@ fn a_runtime_directory_that_is_deleted_is_made_again_and_stays_taken() {
         }
     }
     supervisor.stop();
+}
+
+/// However the path stops leading to the directory that it led to.
+#[test]
+fn a_runtime_directory_that_its_path_no_longer_leads_to_is_noticed_at_once() {
+    let bed = Bed::new();
+    let link = bed.path("link");
+    for name in ["real", "other"] {
+        std::fs::create_dir(bed.path(name)).expect("made");
+    }
+    let point_to = |target: &str| {
+        std::os::unix::fs::symlink(bed.path(target), bed.path("new")).expect("made");
+        std::fs::rename(bed.path("new"), &link).expect("replaced");
+    };
+    point_to("real");
+    let yaml = "version: 1\nsupervisor: { runtime_dir: link/run }\nworkers:\n  a: { command: [sleep, 1d], ready: { after: 0s } }\n";
+    let supervisor = bed.launch(yaml, &[]);
+    let socket = link.join("run/control.sock");
+    bed.wait("its start", || bed.log().contains("a is running").then_some(()));
+    point_to("other");
+    bed.wait("a socket where the path leads now", || UnixStream::connect(&socket).ok());
+    std::fs::remove_file(&link).expect("removed");
+    bed.wait("a socket in a directory in its place", || UnixStream::connect(&socket).ok());
+    std::fs::rename(&link, bed.path("moved")).expect("moved");
+    bed.wait("a socket after its parent has moved", || UnixStream::connect(&socket).ok());
+    std::fs::remove_dir_all(&link).expect("removed");
+    std::os::unix::fs::symlink(bed.path("nowhere"), &link).expect("made");
+    bed.wait("the reason", || {
+        bed.log().contains("cannot create the runtime directory").then_some(())
+    });
+    std::fs::create_dir(bed.path("nowhere")).expect("made");
+    bed.wait("a socket behind the mended link", || UnixStream::connect(&socket).ok());
+    kill(supervisor.child.id() as i32, Signal::SIGTERM);
+    bed.wait("its end", || bed.processes().is_empty().then_some(()));
 }
 
 /// The lock files in the state directory.

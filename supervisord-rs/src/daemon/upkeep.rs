@@ -2,27 +2,26 @@
 //! missing at the start of a successor, or disappears later, is logged, shown in `status`, and
 //! tried again until it is there; workers are not touched.
 //!
-//! There is no polling while all is well: the kernel reports when something in the runtime
-//! directory goes away, or the lock in the state directory (inotify(7)). A thread does the checks,
-//! since a dead file system may block its caller.
+//! There is no polling while all is well: the kernel reports what goes away ([`watch`]). A thread
+//! does the checks, since a dead file system may block its caller.
+
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use watch::Watch;
 
 use super::Daemon;
 use super::around::{Around, is_there};
 use super::beside::Said;
 use super::in_force::Origin;
 use crate::config::{Source, SupervisorSettings};
-use crate::isolation::Wakeup;
 use crate::record::black_box::Reserve;
 use crate::record::runtime_lock::{Place, RuntimeLock};
 use crate::unix_socket::Bound;
@@ -55,7 +54,7 @@ pub(super) struct Upkeep {
     due: Option<Duration>,
     delay: Duration,
     is_looking: bool,
-    watch: Option<(Wakeup, OwnedFd)>,
+    watch: Option<Watch>,
 }
 
 /// What a look has found.
@@ -101,7 +100,18 @@ pub(super) fn directories(supervisor: &SupervisorSettings) -> [Directory<'_>; 3]
 impl Directory<'_> {
     /// Makes it, if it is not there.
     pub(super) fn make(&self) -> io::Result<()> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.path)
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.path);
+        made.map_err(|error| match (error.kind(), std::fs::read_link(self.path)) {
+            // What it leads to is the administrator's, who made the link.
+            (io::ErrorKind::AlreadyExists, Ok(target)) => io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("it is a symbolic link to {}, which is not there", target.display()),
+            ),
+            (io::ErrorKind::AlreadyExists, Err(_)) => {
+                io::Error::new(error.kind(), "something that is no directory is in its place")
+            }
+            _ => error,
+        })
     }
 
     /// The message about one that cannot be made.
@@ -146,47 +156,20 @@ impl Upkeep {
     }
 
     fn watch(&mut self, supervisor: &SupervisorSettings, state_lock: Option<&RuntimeLock>) {
-        let gone = AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_MOVED_FROM
-            | AddWatchFlags::IN_DELETE_SELF
-            | AddWatchFlags::IN_MOVE_SELF
-            | AddWatchFlags::IN_ONLYDIR;
-        let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
-        let watch = Inotify::init(flags)
-            .and_then(|watch| watch.add_watch(&supervisor.runtime_dir, gone).map(|_| watch))
-            .inspect(|watch| watch_state_lock(watch, &supervisor.state_dir, state_lock));
-        let wakeup = watch.map_err(io::Error::from).and_then(|watch| {
-            let reader = watch.as_fd().try_clone_to_owned()?;
-            Ok((Wakeup::of(watch.into())?, reader))
-        });
-        self.watch = wakeup.ok();
+        self.watch = Watch::new(supervisor, state_lock).ok();
     }
 
-    /// Something went away in the runtime directory.
+    /// Something went away in the runtime directory, or on the way to it.
     pub(super) async fn loss(&self) {
-        let Some((wakeup, reader)) = &self.watch else { return std::future::pending().await };
-        // Which it was does not matter: all is looked at.
-        let take = || nix::unistd::read(reader, &mut [0; 4096]).is_ok();
-        if wakeup.wait(take).await.is_err() {
-            std::future::pending::<()>().await;
+        match &self.watch {
+            Some(watch) => watch.loss().await,
+            None => std::future::pending().await,
         }
     }
 
     /// When it is looked at next.
     pub(super) fn due(&self) -> Option<Duration> {
         self.due.filter(|_| !self.is_looking)
-    }
-}
-
-/// Nothing else in the state directory is watched: much comes and goes there. To delete the file
-/// changes the count of its names, which is an attribute.
-fn watch_state_lock(watch: &Inotify, state_dir: &Path, lock: Option<&RuntimeLock>) {
-    let moved = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF;
-    let _ = watch.add_watch(state_dir, moved | AddWatchFlags::IN_ONLYDIR);
-    if let Some(lock) = lock {
-        // The file that we hold, whatever has its name.
-        let file = format!("/proc/self/fd/{}", lock.as_fd().as_raw_fd());
-        let _ = watch.add_watch(file.as_str(), moved | AddWatchFlags::IN_ATTRIB);
     }
 }
 

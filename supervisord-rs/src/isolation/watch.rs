@@ -174,7 +174,10 @@ impl Watch {
 
 /// Says when anything in the epoll set is ready, to the event loop.
 #[derive(Debug)]
-pub struct Wakeup(AsyncFd<OwnedFd>);
+pub struct Wakeup {
+    registered: AsyncFd<OwnedFd>,
+    interest: Interest,
+}
 
 impl Wakeup {
     /// For the loop that runs now.
@@ -190,12 +193,26 @@ impl Wakeup {
     /// # Errors
     /// EMFILE, or what epoll_ctl(2) says.
     pub fn of(fd: OwnedFd) -> io::Result<Self> {
+        Self::on(fd, Interest::READABLE)
+    }
+
+    /// The same for a descriptor that reports by priority data, as `/proc/self/mountinfo` does
+    /// (proc(5)).
+    ///
+    /// # Errors
+    /// The same.
+    pub fn of_priority(fd: OwnedFd) -> io::Result<Self> {
+        Self::on(fd, Interest::PRIORITY)
+    }
+
+    fn on(fd: OwnedFd, interest: Interest) -> io::Result<Self> {
         #[expect(unsafe_code, reason = "tokio leaves the lifetime of the descriptor to its caller")]
         // SAFETY: needed because the safe constructors are deprecated as unsound for types that
         // could change their descriptor. An OwnedFd keeps the same open descriptor until the
         // AsyncFd, which owns it, is dropped.
-        let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
-        registered.map(Self).map_err(io::Error::from)
+        let registered = unsafe { AsyncFd::register_with_interest(fd, interest) };
+        let registered = registered.map_err(io::Error::from)?;
+        Ok(Self { registered, interest })
     }
 
     /// Waits until something is ready, then has it taken by `collect`, which says whether there may
@@ -204,7 +221,7 @@ impl Wakeup {
     /// # Errors
     /// When the event loop is gone.
     pub async fn wait(&self, collect: impl FnOnce() -> bool) -> io::Result<()> {
-        let mut guard = self.0.readable().await?;
+        let mut guard = self.registered.ready(self.interest).await?;
         if !collect() {
             guard.clear_ready();
         }
