@@ -27,6 +27,10 @@ pub(super) fn problem(info: &str, text: &str, at: usize, open: &[Open]) -> Probl
     let end = text.len().min(at + 1);
     let open = open.iter().rev().find_map(|open| Some((open, open.bracket(text)?)));
     let here = |message: String| Problem::new(String::new(), at..end, message);
+    if let Some(nul) = text.find('\0') {
+        return Problem::new(String::new(), nul..nul + 1, "a NUL byte: this is not a text file")
+            .help("remove it, or name another file");
+    }
     let is_end = text[at.min(text.len())..].trim().is_empty();
     if let Some((open, (bracket, closing, what))) = open
         && is_end
