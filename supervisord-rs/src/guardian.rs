@@ -48,7 +48,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use workers::board::monotonic_ns;
 
 use crate::daemon::hangup::Terminal;
-use crate::daemon::signals::GUARDIAN_GONE;
+use crate::daemon::signals::{GUARDIAN_GONE, HELD};
 use crate::isolation::launch::{Child, raise_limits};
 use crate::isolation::orphans::{self, Killed};
 use crate::service_manager::{self, Custody, Ending, Predecessor, ServiceManager};
@@ -63,16 +63,6 @@ use watchdog::Watchdog;
 /// Exit status when the supervisor died too often: EX_SOFTWARE of sysexits.h.
 pub const EXIT_GAVE_UP: u8 = 70;
 
-/// Signals that are passed on.
-const FORWARDED: [Signal; 7] = [
-    Signal::SIGTERM,
-    Signal::SIGINT,
-    Signal::SIGHUP,
-    Signal::SIGQUIT,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    GUARDIAN_GONE,
-];
 /// Between two signs of life to our own service manager while there is no supervisor to give them.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
@@ -150,7 +140,8 @@ impl Guardian {
         unsafe {
             signal(Signal::SIGCHLD, SigHandler::SigDfl)?;
         }
-        let mut mask: SigSet = FORWARDED.into_iter().collect();
+        // All that are passed on: the supervisor logs also those that mean nothing.
+        let mut mask: SigSet = HELD.into_iter().collect();
         mask.add(Signal::SIGCHLD);
         mask.thread_block()?;
         Ok(Self {

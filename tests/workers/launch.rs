@@ -422,6 +422,15 @@ fn the_supervisor_dumps_core_after_it_has_launched_another_user() {
     let status = supervisor.wait_exit();
     assert_eq!(status.signal(), Some(6));
     assert!(status.core_dumped(), "{status:?}");
+
+    // One that the guardian has started keeps the limit too.
+    let bed = Bed::new();
+    let supervisor = bed.start_under(&["prlimit", "--core=unlimited:unlimited"], yaml, &[]);
+    let pid = supervisor.status().supervisor.pid;
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("it lives");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size"));
+    assert!(core.is_some_and(|line| line.matches("unlimited").count() == 2), "{core:?}");
+    supervisor.stop();
 }
 
 #[test]

@@ -2,15 +2,15 @@
 //! (that which the guardian passes on is none, where it came to both of us); USR2 reopens logs and
 //! the control socket; PWR is the guardian's death, which stops everything, however often it comes;
 //! CHLD has orphans reaped; HUP has another supervisor read the configuration and take over, or
-//! ends a run whose terminal has closed. USR1 is logged and has no effect, so that it does not end
-//! the process. Other signals are left alone.
+//! ends a run whose terminal has closed. Those that would end the process and mean nothing here (USR1,
+//! timers, SIGIO) are logged and have no effect. Other signals are left alone.
 
 use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use futures_util::StreamExt;
 use nix::sys::signal::{SigSet, Signal};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
 use signal_hook::low_level::siginfo::Origin;
 use supervision::Event;
@@ -20,14 +20,20 @@ use crate::service_manager;
 
 /// Signals that a guardian passes on, and that people send. They are blocked already when a
 /// supervisor executes that another of our processes starts: one that comes then waits.
-pub(crate) const HELD: [Signal; 7] = [
+pub(crate) const HELD: [Signal; 12] = [
     Signal::SIGTERM,
     Signal::SIGINT,
     Signal::SIGQUIT,
     Signal::SIGHUP,
-    Signal::SIGUSR1,
     Signal::SIGUSR2,
     GUARDIAN_GONE,
+    // These mean nothing. Their default action ends the process: signal(7).
+    Signal::SIGUSR1,
+    Signal::SIGALRM,
+    Signal::SIGVTALRM,
+    Signal::SIGPROF,
+    Signal::SIGIO,
+    Signal::SIGSTKFLT,
 ];
 
 /// Comes when the guardian dies (`PR_SET_PDEATHSIG`, prctl(2)). It is sent once for each of the
@@ -80,7 +86,7 @@ impl Ways {
 
 impl Signals {
     pub(super) fn new() -> io::Result<Self> {
-        let taken = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD, SIGPWR];
+        let taken = HELD.into_iter().map(|signal| signal as i32).chain([SIGCHLD]);
         let taken = signal_hook_tokio::SignalsInfo::new(taken)?;
         HELD.into_iter().collect::<SigSet>().thread_unblock()?;
         Ok(Self { taken, ways: Ways::default() })

@@ -84,7 +84,7 @@ impl Guardian {
             .listen_pid()
             // A supervisor without its guardian stops in order, and takes its workers along.
             .parent_death_signal(Some(GUARDIAN_GONE))
-            .hold(&HELD)
+            .supervisor(&HELD)
             .launch()
     }
 

@@ -97,6 +97,7 @@ pub struct Plan {
     passed: Vec<RawFd>,
     parent_death_signal: Option<Signal>,
     held: SigSet,
+    dumps_core: bool,
     pub(super) credentials: Credentials,
     pub(super) umask: Option<u32>,
     pub(super) limits: Vec<Limit>,
@@ -134,6 +135,7 @@ impl Plan {
             passed: Vec::new(),
             parent_death_signal: Some(Signal::SIGKILL),
             held: SigSet::empty(),
+            dumps_core: false,
             credentials: Credentials::default(),
             umask: None,
             limits: Vec::new(),
@@ -252,11 +254,13 @@ impl Plan {
         Ok(self)
     }
 
-    /// Signals that are blocked when it executes, so that they wait until it takes them. Where its
-    /// parent-death signal is one of them, it is launched also when its parent dies meanwhile.
+    /// It is a supervisor: these signals are blocked when it executes, so that they wait until it
+    /// takes them, and its core limit is ours. Where its parent-death signal is one of them, it is
+    /// launched also when its parent dies meanwhile.
     #[must_use]
-    pub fn hold(mut self, signals: &[Signal]) -> Self {
-        self.held = signals.iter().copied().collect();
+    pub fn supervisor(mut self, held: &[Signal]) -> Self {
+        self.held = held.iter().copied().collect();
+        self.dumps_core = true;
         self
     }
 
@@ -285,8 +289,8 @@ impl Plan {
     /// Creates the process and waits until it has executed its program, or failed to.
     ///
     /// The child leads a session or process group of its own, has default signal dispositions and a
-    /// mask of what it [holds](Self::hold) alone, whatever ours are, dumps no core unless its
-    /// limits say so (a dump would delay the notice of its death by half a second), has our
+    /// mask of what it [holds](Self::supervisor) alone, whatever ours are, dumps no core unless its
+    /// limits say so or it is a supervisor (a dump delays the notice of a death by half a second), has our
     /// *original* limits of open files and of their size, and gets its parent-death signal when the
     /// thread that calls this ends: call it on a thread that lives as long as we do
     /// (`PR_SET_PDEATHSIG`, prctl(2)).
@@ -325,6 +329,7 @@ impl Plan {
             parent: nix::unistd::getpid().as_raw(),
             parent_death_signal: self.parent_death_signal.map_or(0, |signal| signal as libc::c_int),
             held: *self.held.as_ref(),
+            dumps_core: self.dumps_core,
             is_to_outlive: self
                 .parent_death_signal
                 .is_some_and(|signal| self.held.contains(signal)),

@@ -117,7 +117,7 @@ impl Start {
             // Until it stands alone: a supervisor that starts after this one's death then finds no
             // half-ready other.
             .parent_death_signal(Some(Signal::SIGKILL))
-            .hold(&HELD)
+            .supervisor(&HELD)
             .launch_as(attempt)
     }
 

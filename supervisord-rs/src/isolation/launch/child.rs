@@ -30,6 +30,8 @@ pub(super) struct Orders<'a> {
     pub(super) parent_death_signal: c_int,
     /// The signals that it has blocked when it executes.
     pub(super) held: libc::sigset_t,
+    /// Whether its core limit stays ours.
+    pub(super) dumps_core: bool,
     /// Whether it is wanted also without its parent: its parent-death signal waits for it.
     pub(super) is_to_outlive: bool,
     pub(super) credentials: &'a Credentials,
@@ -221,12 +223,12 @@ fn is_wanted(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     Ok(())
 }
 
-/// No core unless it is asked for; the limits that we were started with; then what is configured.
+/// No core of a worker unless it is asked for; the limits that we were started with; then what is configured.
 fn limit(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     // SAFETY: getrlimit and setrlimit are the system calls alone; the pointers are to locals.
     unsafe {
         let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        if libc::getrlimit(libc::RLIMIT_CORE, &raw mut now) == 0 {
+        if !orders.dumps_core && libc::getrlimit(libc::RLIMIT_CORE, &raw mut now) == 0 {
             now.rlim_cur = 0;
             check(LaunchStage::Limits, libc::setrlimit(libc::RLIMIT_CORE, &raw const now))?;
         }
