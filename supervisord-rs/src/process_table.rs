@@ -172,6 +172,13 @@ pub fn cgroup(pid: i32) -> Option<PathBuf> {
     Some(PathBuf::from(std::ffi::OsStr::from_bytes(path)))
 }
 
+/// Whether a process has this file open, named as the kernel names it: without links.
+#[must_use]
+pub fn has_open(pid: i32, file: &Path) -> bool {
+    let links = fs::read_dir(entry(pid).join("fd")).into_iter().flatten().flatten();
+    links.into_iter().any(|link| fs::read_link(link.path()).is_ok_and(|name| name == file))
+}
+
 /// The real user of a process.
 #[must_use]
 pub fn user(pid: i32) -> Option<u32> {

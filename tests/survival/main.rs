@@ -4,6 +4,7 @@
 mod beginnings;
 mod daemon_death;
 mod dead_disk;
+mod frozen;
 mod ground;
 mod guardian;
 #[path = "../harness/mod.rs"]

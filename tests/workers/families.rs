@@ -170,7 +170,7 @@ fn a_stop_command_asks_first_and_the_signal_follows() {
                 ready: { after: 0s }\n    stop: { command: [sh, -c, 'echo $MAINPID > asked'], timeout: 10s }\n    cwd: .\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_output("w", "UP");
-    let pid = supervisor.worker("w").pid.expect("running");
+    let pid = supervisor.wait_phase("w", "running").pid.expect("running");
     supervisor.client.stop(&["w".into()], true).expect("stopped");
     assert_eq!(std::fs::read_to_string(bed.path("asked")).expect("it ran").trim(), pid.to_string());
     supervisor.wait_output("w", "GOT-TERM");

@@ -12,3 +12,4 @@ mod limits;
 mod orders;
 mod readiness;
 mod sockets;
+mod subgroups;

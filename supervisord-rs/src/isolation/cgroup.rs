@@ -9,35 +9,40 @@
 //! | file | concept |
 //! |---|---|
 //! | `cgroup` | our directory and its leaves |
+//! | `leaf` | the cgroup of one process and all that it starts |
 //! | `place` | where that is, and controllers |
 //! | `delegation` | whether that place is ours to manage |
 //! | `limits` | from the configuration to the kernel's files |
 //! | `refusal` | why a limit cannot be enforced, and what to do |
+//! | `frozen` | cgroups whose processes do not run |
+//! | `trial` | whether a process that is born in a leaf lives |
+//! | `tree` | a leaf and all that was made below it |
 
 mod delegation;
+mod frozen;
+mod leaf;
 mod limits;
 mod place;
 mod refusal;
+mod tree;
+mod trial;
 
-use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use supervision::LaunchStage;
-
-use super::closer;
 use super::family::house_of;
-use super::launch::Plan;
+use super::reaper;
 use crate::config::settings::CgroupLimits;
 use crate::process_table;
 use crate::waiting::until;
+use leaf::Present;
+pub(super) use leaf::{Leaf, Members};
 use place::Place;
 pub(super) use refusal::Refusal;
+pub(super) use tree::Extent;
 
 /// `SUPERVISORD_RS_CGROUPS=off` has process trees walked even where there are cgroups.
 const SWITCH: &str = "SUPERVISORD_RS_CGROUPS";
@@ -69,6 +74,9 @@ impl Cgroups {
             tracing::debug!(?refusal, "no cgroups: process trees are walked instead");
         }
         let cgroups = Self { root: root.map(Arc::new) };
+        if let Ok(root) = &cgroups.root {
+            root.thaw();
+        }
         if cgroups.root.is_err() || cgroups.is_usable() {
             return cgroups;
         }
@@ -91,7 +99,7 @@ impl Cgroups {
             Err(refusal) => return Err(refusal.clone()),
         };
         let first = root.path.join(name);
-        let planned = Present { state: State::Planned, ..Present::at(first.clone(), 0) };
+        let planned = Present::planned(first.clone());
         Ok(Some(Leaf::new(root, limits, first, planned)))
     }
 
@@ -124,36 +132,36 @@ impl Cgroups {
     /// Ends everyone in leaves of a predecessor, but for those that are `kept`.
     pub(super) fn end_others(&self, kept: &[PathBuf]) {
         let Ok(root) = &self.root else { return };
-        for leaf in directories(&root.path).into_iter().filter(|leaf| !kept.contains(leaf)) {
+        let mut others = tree::directories(&root.path);
+        others.retain(|leaf| !kept.contains(leaf));
+        for leaf in &others {
             let _ = fs::write(leaf.join("cgroup.kill"), "1");
-            let _ = until(LAST_WAIT, PAUSE, || (!is_populated(&leaf)).then_some(()));
-            remove_tree(&leaf);
         }
+        let are_empty = || (!others.iter().any(|leaf| is_populated(leaf))).then_some(());
+        let _ = until(LAST_WAIT, PAUSE, are_empty);
+        tree::remove_all(&others);
     }
 
-    /// Whether a process can start in a leaf and live. Linux 6.12 and later kill a process that
-    /// starts in a cgroup which was killed less or more often than its parent's own (the kernel
-    /// compares `kill_seq` of the two): where that has happened to the supervisor's cgroup, leaves
-    /// are useless.
+    /// Whether a process can start in a leaf and live. Where a cgroup is frozen that is not known,
+    /// and each launch says so.
     fn is_usable(&self) -> bool {
+        let Ok(root) = &self.root else { return false };
+        let is_frozen = || frozen::by(&root.path, root.place.mount()).is_some();
+        if is_frozen() {
+            return true;
+        }
         let Ok(Some(leaf)) = self.leaf("probe", &CgroupLimits::default()) else { return false };
-        let Ok(Some(birthplace)) = leaf.directory() else { return false };
-        let nothing: [&str; 1] = ["nothing"];
-        let plan = Plan::new(OsStr::new("/nonexistent/supervisord-rs"), &nothing, OsStr::new(""));
-        match plan.and_then(|plan| plan.cgroup(Some(birthplace)).launch()) {
-            // It lived until its exec failed.
-            Err(failed) => failed.stage == LaunchStage::Exec,
-            Ok(killed) => {
-                super::reaper::discard(&killed.pidfd);
-                false
-            }
+        match leaf.directory() {
+            Ok(Some(birthplace)) => trial::lives(birthplace).unwrap_or(true),
+            Ok(None) => false,
+            Err(_) => is_frozen(),
         }
     }
 
     /// Removes all cgroups of this supervisor; those that are not empty stay.
     pub(super) fn remove(&self) {
         if let Ok(root) = &self.root {
-            remove_tree(&root.path);
+            tree::remove(&root.path);
             root.place.restore();
         }
     }
@@ -163,7 +171,23 @@ impl Cgroups {
 /// left of its cgroups.
 pub(crate) fn remove_leftovers(runtime_dir: &Path) {
     if let Some(place) = Place::find() {
-        remove_tree(&Root::path(&place, runtime_dir));
+        tree::remove(&Root::path(&place, runtime_dir));
+    }
+}
+
+/// Kills those in the cgroups of this supervisor that have a file of the supervisor's own open: one
+/// that a predecessor was launching when it died, and that a frozen cgroup keeps from its `execve`,
+/// has all of the predecessor's descriptors.
+pub(crate) fn end_holders(runtime_dir: &Path, file: &Path) {
+    let (Some(place), Ok(file)) = (Place::find(), fs::canonicalize(file)) else { return };
+    let (pids, _) = tree::processes(&Root::path(&place, runtime_dir), tree::MOST);
+    for pid in pids.into_iter().filter(|pid| process_table::has_open(*pid, &file)) {
+        // The handle first, and then once more whether the number means the same.
+        if let Ok(pidfd) = reaper::open(pid)
+            && process_table::has_open(pid, &file)
+        {
+            let _ = reaper::signal_by(&pidfd, libc::SIGKILL);
+        }
     }
 }
 
@@ -192,12 +216,30 @@ impl Root {
         Ok(Self { path, place })
     }
 
+    /// Lets the processes of a predecessor go on, and those that are born go: the directory is
+    /// ours. One above it is not, and is named by the launches that it holds up.
+    fn thaw(&self) {
+        if !frozen::is_frozen_itself(&self.path) {
+            return;
+        }
+        let path = self.path.display();
+        match frozen::thaw(&self.path) {
+            Ok(()) => {
+                tracing::warn!(%path, "the cgroup of all workers was frozen: the supervisor thawed it");
+            }
+            Err(error) => {
+                let advice = Refusal::frozen(&self.path);
+                tracing::error!(%error, "{advice}: until then no process can start in it");
+            }
+        }
+    }
+
     /// Makes a leaf; also the workers' cgroup above it, where it has been removed.
     fn make(&self, leaf: &Path) -> io::Result<()> {
         match fs::create_dir(leaf) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                tracing::warn!(path = %self.path.display(),
-                    "the supervisor's cgroup was removed: it is made again");
+                let path = self.path.display();
+                tracing::warn!(%path, "the supervisor's cgroup was removed: it is made again");
                 match fs::create_dir(&self.path) {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
                     Ok(()) | Err(_) => fs::create_dir(leaf),
@@ -206,233 +248,6 @@ impl Root {
             made => made,
         }
     }
-}
-
-/// The cgroup of one process and all that it starts.
-#[derive(Debug)]
-pub(super) struct Leaf {
-    root: Arc<Root>,
-    limits: CgroupLimits,
-    first: PathBuf,
-    present: Mutex<Present>,
-    /// Held while it is made: two processes may be born in it at once.
-    making: Mutex<()>,
-    /// Whether it could not be made for the first process, which was born elsewhere: then its
-    /// family is found without it.
-    is_missing: AtomicBool,
-}
-
-/// Where it is now.
-#[derive(Debug)]
-struct Present {
-    path: PathBuf,
-    serial: u32,
-    state: State,
-    /// The count of the OOM killer at the last question.
-    oom_kills: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// It is not made yet. One that is there is a predecessor's, which was killed.
-    Planned,
-    Made,
-    /// It was killed: no process can start in it any more (see [`Cgroups::is_usable`]).
-    Spent,
-}
-
-impl Present {
-    const fn at(path: PathBuf, serial: u32) -> Self {
-        Self { path, serial, state: State::Made, oom_kills: 0 }
-    }
-}
-
-impl Leaf {
-    fn new(root: &Arc<Root>, limits: &CgroupLimits, first: PathBuf, present: Present) -> Self {
-        Self {
-            root: Arc::clone(root),
-            limits: limits.clone(),
-            first,
-            present: Mutex::new(present),
-            making: Mutex::default(),
-            is_missing: AtomicBool::new(false),
-        }
-    }
-
-    fn present(&self) -> MutexGuard<'_, Present> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn path(&self) -> PathBuf {
-        self.present().path.clone()
-    }
-
-    /// It is killed, or about to be: the next process is born in another one.
-    pub(super) fn spend(&self) {
-        self.present().state = State::Spent;
-    }
-
-    /// Whether its family is found without it.
-    pub(super) fn is_missing(&self) -> bool {
-        self.is_missing.load(Ordering::SeqCst)
-    }
-
-    /// To be born in it, with its limits in force. One that was killed is empty by now, and another
-    /// takes its place. `None`: it could not be made for the first process, and limits nothing. May
-    /// wait: the kernel has one lock for changes of all cgroups.
-    pub(super) fn directory(&self) -> Result<Option<OwnedFd>, Refusal> {
-        let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_missing() {
-            return Ok(None);
-        }
-        let path = match self.place() {
-            Err(refusal) if self.limits.is_empty() && self.present().state == State::Planned => {
-                tracing::debug!(%refusal, path = %self.first.display(), "no cgroup");
-                self.is_missing.store(true, Ordering::SeqCst);
-                return Ok(None);
-            }
-            placed => placed?,
-        };
-        drop(making);
-        self.enforce()?;
-        Ok(Some(File::open(&path).map_err(|error| Refusal::directory(&path, &error))?.into()))
-    }
-
-    /// Where the next process is born.
-    fn place(&self) -> Result<PathBuf, Refusal> {
-        let (path, serial, state) = {
-            let present = self.present();
-            (present.path.clone(), present.serial, present.state)
-        };
-        if state == State::Made && path.exists() {
-            return Ok(path);
-        }
-        let made = match state {
-            State::Spent => Err(io::ErrorKind::AlreadyExists.into()),
-            // Another process with the right may have removed an empty one.
-            State::Planned | State::Made => self.root.make(&path),
-        };
-        let (path, serial) = match made {
-            Ok(()) => (path, serial),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                remove_tree(&path);
-                self.make_next(serial)?
-            }
-            Err(error) => return Err(Refusal::directory(&path, &error)),
-        };
-        // Nothing waits for a change of cgroups to learn where the present one is.
-        *self.present() = Present::at(path.clone(), serial);
-        Ok(path)
-    }
-
-    fn make_next(&self, mut serial: u32) -> Result<(PathBuf, u32), Refusal> {
-        loop {
-            serial = serial.wrapping_add(1);
-            let mut next = self.first.clone().into_os_string();
-            next.push(format!("{SERIAL}{serial}"));
-            let next = PathBuf::from(next);
-            match self.root.make(&next) {
-                Ok(()) => return Ok((next, serial)),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Refusal::directory(&next, &error)),
-            }
-        }
-    }
-
-    fn enforce(&self) -> Result<(), Refusal> {
-        if self.limits.is_empty() {
-            return Ok(());
-        }
-        self.root.place.enable(&self.root.path, &limits::controllers(&self.limits))?;
-        limits::apply(&self.limits, &self.path())
-    }
-
-    /// Whether the OOM killer has ended a process in it since the last question, or since it was
-    /// made.
-    pub(super) fn take_oom_kill(&self) -> bool {
-        let now = limits::oom_kills(&self.path());
-        now > std::mem::replace(&mut self.present().oom_kills, now)
-    }
-
-    /// Bytes of memory that it uses, and at most has used; none without limits, or without the
-    /// controller.
-    pub(super) fn memory(&self) -> (Option<u64>, Option<u64>) {
-        if self.limits.is_empty() { (None, None) } else { limits::memory(&self.path()) }
-    }
-
-    /// Who is in it, those in cgroups below it included. The dead are not.
-    pub(super) fn pids(&self) -> Vec<i32> {
-        self.members().pids()
-    }
-
-    /// The same, to be found wherever the loop is.
-    pub(super) fn members(&self) -> Members {
-        Members { path: self.path(), mount: self.root.place.mount().to_path_buf() }
-    }
-
-    /// Whether it is empty. Cheap: mostly one small read.
-    pub(super) fn is_empty(&self) -> bool {
-        !is_populated(&self.path())
-    }
-
-    /// Whether a process is in it, or below it. One small read, however many are.
-    pub(super) fn contains(&self, pid: i32) -> bool {
-        self.members().contain(pid)
-    }
-}
-
-/// Those in a leaf.
-#[derive(Clone, Debug)]
-pub(super) struct Members {
-    path: PathBuf,
-    mount: PathBuf,
-}
-
-impl Members {
-    /// See [`Leaf::pids`].
-    pub(super) fn pids(&self) -> Vec<i32> {
-        let mut pids = Vec::new();
-        collect(&self.path, &mut pids);
-        pids
-    }
-
-    /// Kills everyone in it, whatever they fork meanwhile. May wait, as [`Leaf::directory`].
-    pub(super) fn kill(&self) -> io::Result<()> {
-        fs::write(self.path.join("cgroup.kill"), "1")
-    }
-
-    /// See [`Leaf::contains`].
-    pub(super) fn contain(&self, pid: i32) -> bool {
-        place::is_below(&self.mount, pid, &self.path) && process_table::is_alive(pid)
-    }
-}
-
-impl Drop for Leaf {
-    /// Elsewhere: that may wait, as [`Leaf::directory`].
-    fn drop(&mut self) {
-        let path = self.path();
-        closer::run(move || remove_tree(&path));
-    }
-}
-
-fn collect(path: &Path, pids: &mut Vec<i32>) {
-    pids.extend(place::processes(path));
-    for below in directories(path) {
-        collect(&below, pids);
-    }
-}
-
-fn remove_tree(path: &Path) {
-    for below in directories(path) {
-        remove_tree(&below);
-    }
-    let _ = fs::remove_dir(path);
-}
-
-fn directories(path: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
-    let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-    entries.flatten().filter(is_directory).map(|entry| entry.path()).collect()
 }
 
 fn is_populated(path: &Path) -> bool {
@@ -461,7 +276,7 @@ mod tests {
         };
         let leaf = plan("worker-a");
         assert!(!leaf.path().exists(), "the loop made it");
-        assert!(leaf.is_empty() && leaf.pids().is_empty());
+        assert!(leaf.is_empty() && leaf.members().pids().is_empty());
         assert!(leaf.directory().expect("it is made").is_some());
         assert_eq!(leaf.path(), root.path.join("worker-a"));
         assert!(leaf.path().exists());

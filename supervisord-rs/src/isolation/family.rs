@@ -18,10 +18,11 @@ use std::sync::atomic::AtomicBool;
 use workers::board::monotonic_ns;
 
 use super::census::{Census, Errand};
-use super::cgroup::{Leaf, Members};
+use super::cgroup::{Extent, Leaf, Members};
 use super::launch::Child;
 use super::reaper;
 use super::snapshot::{LIMIT_MARK, Mark, Snapshot, Standing, speaks_for};
+use super::surroundings::Failed;
 use crate::process_table::{self, stat};
 
 /// So many are signalled at once; for more there is a thread.
@@ -204,21 +205,42 @@ impl Family {
         self.in_leaf().map(|leaf| leaf.path())
     }
 
+    /// That its cgroup is frozen, and what to do.
+    pub(super) fn frozen(&self) -> Option<Failed> {
+        self.in_leaf().and_then(|leaf| leaf.frozen()).map(Failed::from)
+    }
+
+    /// The same where it is a cgroup above its own.
+    pub(super) fn frozen_above(&self) -> Option<String> {
+        self.in_leaf().and_then(|leaf| leaf.frozen_above()).map(|refusal| refusal.to_string())
+    }
+
+    /// Lets its cgroup go on, where it is that which was frozen.
+    pub(super) fn thaw(&self) {
+        if let Some(leaf) = self.in_leaf() {
+            leaf.thaw();
+        }
+    }
+
     /// Whether it is found by its cgroup, without a look at the process table.
     pub(super) fn has_cgroup(&self) -> bool {
         self.in_leaf().is_some()
     }
 
-    /// Everyone who lives in its cgroup but the main process; none where it has no cgroup.
+    /// Who lives in its cgroup but the main process; none where it has no cgroup. Where there are
+    /// too many cgroups below it to look at now, somebody is found.
     pub(super) fn others_in_cgroup(&self, main: &Child) -> Vec<Relative> {
-        let pids = match self.in_leaf() {
+        let (mut pids, extent) = match self.in_leaf() {
             // Cheap, and mostly so.
-            Some(leaf) if !leaf.is_empty() => leaf.pids(),
-            Some(_) | None => Vec::new(),
+            Some(leaf) if !leaf.is_empty() => leaf.some(),
+            Some(_) | None => (Vec::new(), Extent::All),
         };
         // The main process may count for a moment after its exit.
-        let others = pids.into_iter().filter(|pid| *pid != main.pid);
-        others.map(|pid| Relative::new(pid, UNKNOWN)).collect()
+        pids.retain(|pid| *pid != main.pid);
+        if pids.is_empty() && extent == Extent::Part {
+            pids.push(main.pid);
+        }
+        pids.into_iter().map(|pid| Relative::new(pid, UNKNOWN)).collect()
     }
 
     /// Everyone who lives but the main process, as a look has found them.
@@ -249,8 +271,8 @@ impl Family {
 
     fn signal_kin(&self, kin: Kin, signal: i32, had_group: bool, is_over: &Arc<AtomicBool>) {
         if let Kin::Cgroup { members, .. } = &kin {
-            let pids = members.pids();
-            if pids.len() <= FEW {
+            let (pids, extent) = members.some();
+            if pids.len() <= FEW && extent == Extent::All {
                 return kin.signal(with_birth(pids), signal, had_group);
             }
         }
@@ -293,7 +315,7 @@ impl Family {
     /// Who is left, and in what state: those in its cgroup, or those that the last look has found.
     pub(super) fn describe(&self, main: &Child, others: &[Relative]) -> Vec<Member> {
         let pids = match self.in_leaf() {
-            Some(leaf) => leaf.pids(),
+            Some(leaf) => leaf.some().0,
             None => [main.pid].into_iter().chain(others.iter().map(|other| other.pid)).collect(),
         };
         let alive = pids.into_iter().filter_map(|pid| {

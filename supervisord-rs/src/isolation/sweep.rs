@@ -2,7 +2,7 @@
 //! environment, and ended. Also a process that was just being born when the predecessor died, and
 //! is still the image of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::environs::{self, Answer};
@@ -27,88 +27,117 @@ const GENERATIONS: usize = 1024;
 /// Who does not die within `limit` is given back.
 pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Vec<i32> {
     let mut limit = Limit::new(limit);
-    let (mut killed, mut held) = (BTreeSet::new(), BTreeSet::new());
-    loop {
-        let strays = limit.look(|| strays(house, adopted, &mut held));
+    let mut sweep = Sweep { house, adopted, held: BTreeMap::new(), killed: BTreeSet::new() };
+    let strays = loop {
+        let strays = limit.look(|| sweep.strays());
         if strays.is_empty() || limit.is_over() {
-            return strays;
+            break strays;
         }
-        for &pid in &strays {
-            // The handle first, and then once more whether the number means the same.
-            if let Ok(pidfd) = reaper::open(pid)
-                && is_stray(pid, house, adopted, &mut held)
-            {
-                let _ = reaper::signal_by(&pidfd, libc::SIGKILL);
-                if killed.insert(pid) {
-                    tracing::info!(
-                        pid,
-                        "ended a process of the predecessor that could not be adopted"
-                    );
-                }
+        strays.iter().for_each(|pid| sweep.end(*pid));
+        limit.sleep(PAUSE);
+    };
+    sweep.look_again();
+    strays
+}
+
+struct Sweep<'a> {
+    house: &'a str,
+    adopted: &'a [String],
+    /// Those that do not let their environment be read, by the time of their birth. They cannot be
+    /// told from others' processes, and are asked once more at the end.
+    held: BTreeMap<i32, Option<u64>>,
+    killed: BTreeSet<i32>,
+}
+
+impl Sweep<'_> {
+    fn strays(&mut self) -> Vec<i32> {
+        let mut asked = process_table::pids();
+        asked.retain(|pid| self.is_to_be_asked(*pid));
+        let none_held = self.held.is_empty();
+        let limit = |pid, held_now| patience(pid, none_held && held_now == 0);
+        let marks = environs::variables(asked, MARK, limit).into_iter();
+        marks.filter_map(|(pid, mark)| self.is_mark_of_stray(pid, mark).then_some(pid)).collect()
+    }
+
+    fn is_to_be_asked(&self, pid: i32) -> bool {
+        i64::from(pid) != i64::from(std::process::id())
+            && process_table::is_alive(pid)
+            && !self.held.contains_key(&pid)
+    }
+
+    fn is_stray(&mut self, pid: i32) -> bool {
+        self.is_to_be_asked(pid) && {
+            let mark = environs::variable(pid, MARK, patience(pid, self.held.is_empty()));
+            self.is_mark_of_stray(pid, mark)
+        }
+    }
+
+    fn is_mark_of_stray(&mut self, pid: i32, mark: Answer) -> bool {
+        let Ok(mark) = mark else {
+            self.held.insert(pid, process_table::start_time(pid));
+            return false;
+        };
+        let mark = mark.as_deref().and_then(|mark| std::str::from_utf8(mark).ok());
+        let Some(mark) = mark else { return is_unfinished(pid) };
+        let is_of_house = mark.strip_prefix(self.house).is_some_and(|rest| rest.starts_with(':'));
+        is_of_house && !self.adopted.iter().any(|known| known == mark)
+    }
+
+    /// The handle first, and then once more whether the number means the same.
+    fn end(&mut self, pid: i32) {
+        if let Ok(pidfd) = reaper::open(pid)
+            && self.is_stray(pid)
+        {
+            let _ = reaper::signal_by(&pidfd, libc::SIGKILL);
+            if self.killed.insert(pid) {
+                tracing::info!(pid, "ended a process of the predecessor that could not be adopted");
             }
         }
-        limit.sleep(PAUSE);
     }
-}
 
-/// `held`: those that do not let their environment be read. They cannot be told from others'
-/// processes, and are asked once.
-fn strays(house: &str, adopted: &[String], held: &mut BTreeSet<i32>) -> Vec<i32> {
-    let pids = process_table::pids().into_iter();
-    let asked = pids.filter(|pid| can_be_stray(*pid) && !held.contains(pid)).collect();
-    let limit = |pid, held_now| patience(pid, held.is_empty() && held_now == 0);
-    let marks = environs::variables(asked, MARK, limit).into_iter();
-    let strays = marks.filter_map(|(pid, mark)| {
-        bears_mark_of_stray(pid, mark, house, adopted, held).then_some(pid)
-    });
-    strays.collect()
-}
-
-fn can_be_stray(pid: i32) -> bool {
-    i64::from(pid) != i64::from(std::process::id()) && process_table::is_alive(pid)
-}
-
-fn is_stray(pid: i32, house: &str, adopted: &[String], held: &mut BTreeSet<i32>) -> bool {
-    let mark = || environs::variable(pid, MARK, patience(pid, held.is_empty()));
-    can_be_stray(pid) && !held.contains(&pid) && {
-        let mark = mark();
-        bears_mark_of_stray(pid, mark, house, adopted, held)
-    }
-}
-
-fn bears_mark_of_stray(
-    pid: i32,
-    mark: Answer,
-    house: &str,
-    adopted: &[String],
-    held: &mut BTreeSet<i32>,
-) -> bool {
-    let Ok(mark) = mark else {
-        if held.insert(pid) {
-            tracing::warn!(
-                pid,
-                "it does not let its environment be read: if the predecessor started it, it goes on"
-            );
+    /// Those that had not answered: most were just ending, or the machine was busy. Of those that
+    /// go on, the ones that may be the predecessor's are named.
+    fn look_again(&mut self) {
+        for (pid, start_time) in std::mem::take(&mut self.held) {
+            if !may_be_ours(pid, start_time) {
+                continue;
+            }
+            if environs::variable(pid, MARK, LITTLE_PATIENCE).is_ok() {
+                self.end(pid);
+            } else if may_be_ours(pid, start_time) {
+                tracing::warn!(
+                    pid,
+                    "it does not let its environment be read: if the predecessor started it, it \
+                     goes on"
+                );
+            }
         }
+    }
+}
+
+/// Whether a process can be one that a predecessor started: it has not ended, and it descends from
+/// our guardian, which inherits orphans, or, where no predecessor had a guardian that lives, it has
+/// our user.
+fn may_be_ours(pid: i32, start_time: Option<u64>) -> bool {
+    if !process_table::is_alive(pid) || process_table::start_time(pid) != start_time {
         return false;
-    };
-    let mark = mark.as_deref().and_then(|mark| std::str::from_utf8(mark).ok());
-    match mark {
-        Some(mark) => {
-            let is_of_house = mark.strip_prefix(house).is_some_and(|rest| rest.starts_with(':'));
-            is_of_house && !adopted.iter().any(|known| known == mark)
-        }
-        None => is_unfinished(pid),
     }
+    match guardian_of_predecessor() {
+        Some(guardian) => descends(pid, guardian),
+        None => process_table::user(pid) == Some(nix::unistd::getuid().as_raw()),
+    }
+}
+
+/// Our guardian, where it was the predecessor's.
+fn guardian_of_predecessor() -> Option<i32> {
+    service_manager::living_guardian_pid().filter(|_| service_manager::has_predecessor())
 }
 
 /// How long a process may hold up the start. Whatever the predecessor under a guardian started
 /// descends from the guardian, which inherits orphans (prctl(2), `PR_SET_CHILD_SUBREAPER`), and a
 /// first start under it has ended what earlier runs had left.
 fn patience(pid: i32, is_first: bool) -> Duration {
-    let guardian = service_manager::living_guardian_pid();
-    let guardian = guardian.filter(|_| service_manager::has_predecessor());
-    match guardian {
+    match guardian_of_predecessor() {
         Some(guardian) if !descends(pid, guardian) => NO_PATIENCE,
         _ if is_first => PATIENCE,
         _ => LITTLE_PATIENCE,
@@ -132,4 +161,37 @@ fn is_unfinished(pid: i32) -> bool {
     is_child
         && service_manager::hand_over_from() != Some(pid)
         && named().is_some_and(|named| named == guardian.to_string().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_has_ended_or_is_another_by_now_is_not_named() {
+        let mut child = std::process::Command::new("sleep").arg("1d").spawn().expect("sleep");
+        let pid = i32::try_from(child.id()).expect("a number");
+        let born = process_table::start_time(pid);
+        assert!(may_be_ours(pid, born));
+        assert!(!may_be_ours(pid, born.map(|born| born + 1)), "the number has a new owner");
+        child.kill().expect("killed");
+        let has_ended = || (!process_table::is_alive(pid)).then_some(());
+        crate::waiting::until(Duration::from_secs(60), PAUSE, has_ended).expect("it ends");
+        assert!(!may_be_ours(pid, born), "it has ended, and was not waited for yet");
+        child.wait().expect("waited for");
+        assert!(!may_be_ours(pid, born));
+    }
+
+    #[test]
+    fn one_of_another_user_is_not_named() {
+        let other = process_table::pids().into_iter().find(|pid| {
+            process_table::is_alive(*pid)
+                && process_table::user(*pid)
+                    .is_some_and(|user| user != nix::unistd::getuid().as_raw())
+        });
+        // Where every process is ours, none can be mistaken.
+        if let Some(other) = other {
+            assert!(!may_be_ours(other, process_table::start_time(other)));
+        }
+    }
 }

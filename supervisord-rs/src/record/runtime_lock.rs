@@ -13,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::append;
 use super::stable_hash::stable_hash;
+use crate::isolation::cgroup;
 use crate::process_table;
 use crate::waiting::Limit;
 
@@ -48,6 +49,9 @@ const FILE: &str = "supervisor.lock";
 /// until then it has all of its descriptors, this lock too.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(1);
+/// After so many pauses, and again after as many: it does not get there by itself where its cgroup
+/// is frozen.
+const LOOKS: u64 = 100;
 /// More than is ever read of a lock file.
 const TEXT_MAX: u64 = 64;
 
@@ -159,11 +163,16 @@ impl RuntimeLock {
 
     fn lock(place: &Place, mut open: File) -> Result<Self, LockError> {
         let mut limit = Limit::new(PATIENCE);
+        let mut looks = 0_u64;
         let locked = loop {
             match Flock::lock(open, FlockArg::LockExclusiveNonblock) {
                 Err((again, Errno::EWOULDBLOCK)) if place.is_of_the_dead() && !limit.is_over() => {
                     open = again;
                     limit.sleep(PAUSE);
+                    looks += 1;
+                    if looks.is_multiple_of(LOOKS) {
+                        cgroup::end_holders(&place.runtime_dir, &place.file);
+                    }
                 }
                 other => break other,
             }

@@ -107,7 +107,7 @@ impl Place {
             }
             if !has_moved {
                 // One that was killed once would have our children killed at birth: see
-                // `Cgroups::is_usable`.
+                // `trial`.
                 let _ = fs::remove_dir(&below);
             }
             if let Err(error) = fs::create_dir(&below)
@@ -141,9 +141,10 @@ impl Place {
     }
 }
 
-/// Whether a process lives in this cgroup, or below it. One small read.
-pub(super) fn is_below(mount: &Path, pid: i32, cgroup: &Path) -> bool {
-    process_table::cgroup(pid).is_some_and(|below| mount.join(below).starts_with(cgroup))
+/// Whether a process lives in this cgroup, or below it. One small read. `None`: the kernel does not
+/// tell its cgroup.
+pub(super) fn is_below(mount: &Path, pid: i32, cgroup: &Path) -> Option<bool> {
+    Some(mount.join(process_table::cgroup(pid)?).starts_with(cgroup))
 }
 
 /// Whether a process is us, our guardian, or was started by one of us.

@@ -45,6 +45,12 @@ impl Refusal {
         Self { stage: LaunchStage::Cgroup, errno, text }
     }
 
+    /// It passes when the cgroup is thawed, and says nothing about the worker.
+    pub(super) fn frozen(path: &Path) -> Self {
+        let text = format!("the cgroup {} is frozen: write 0 to its cgroup.freeze", path.display());
+        Self { stage: LaunchStage::Cgroup, errno: Errno::EAGAIN, text }
+    }
+
     pub(super) fn switched_off(switch: &str) -> Self {
         Self::new(
             Errno::EOPNOTSUPP,

@@ -217,6 +217,8 @@ impl Drivers {
         };
         expected.members.retain(|member| *member != incarnation);
         let stage = expected.attempt.stage();
+        // It was frozen after the launch had looked.
+        let frozen = expected.family.frozen().filter(|_| stage == LaunchStage::Clone);
         if expected.members.is_empty()
             && let Some(Expected { attempt, family, has_spoken, .. }) = slot.take()
         {
@@ -230,7 +232,7 @@ impl Drivers {
         let transient = stage == LaunchStage::Clone;
         let failure = LaunchFailure { transient, ..late(stage) };
         let subject = self.subject(incarnation.worker, stage);
-        self.fail_launch(incarnation, Failed { failure, subject });
+        self.fail_launch(incarnation, frozen.unwrap_or(Failed { failure, subject }));
     }
 
     /// What a stage that hangs is about, where that is not the program.
@@ -267,7 +269,9 @@ impl Drivers {
         let domain = self.domain_of[worker.index()];
         let withdrawn = self.withdrawn.iter().find(|withdrawn| withdrawn.domain == domain)?;
         let stage = withdrawn.attempt.stage();
-        Some(Failed { failure: late(stage), subject: self.subject(worker, stage) })
+        let frozen = withdrawn.family.frozen().filter(|_| stage == LaunchStage::Clone);
+        let subject = || self.subject(worker, stage);
+        Some(frozen.unwrap_or_else(|| Failed { failure: late(stage), subject: subject() }))
     }
 
     /// A launch that was withdrawn is over. What came of it all the same is killed, and reaped with

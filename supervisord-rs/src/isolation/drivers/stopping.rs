@@ -1,6 +1,7 @@
 //! From the stop order of an incarnation until its family is gone, and the same for all workers at
 //! the end.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use supervision::spec::DomainKind;
@@ -33,6 +34,8 @@ impl Drivers {
         live.is_stopping = true;
         let was_ordered = std::mem::take(&mut live.stop_was_ordered);
         let domain = live.domain;
+        self.thaw(incarnation, domain);
+        let Some(live) = self.live(incarnation) else { return };
         if let Some(sdk) = &live.sdk {
             sdk.order_stop();
             // One that is suspended reads no orders.
@@ -50,6 +53,24 @@ impl Drivers {
             None => self.signal_stop(incarnation),
         }
         self.black_box.note(incarnation.worker.index()).set_stop_ordered(incarnation.generation.0);
+    }
+
+    /// A frozen process keeps an order for later: it goes on, so that it can end. What is above its
+    /// own cgroup stays as it is, since that holds others too.
+    fn thaw(&mut self, incarnation: Incarnation, domain: DomainId) {
+        let Some(family) = self.resident(domain).map(|resident| Rc::clone(&resident.family)) else {
+            return;
+        };
+        if self.domains[domain.index()].kind == DomainKind::Process {
+            family.thaw();
+        }
+        let Some(frozen) = family.frozen_above() else { return };
+        self.remarks.push_back(Remark {
+            incarnation: Some(incarnation),
+            kind: "frozen",
+            detail: serde_json::json!({ "why": frozen }),
+            warning: Some(format!("it cannot stop by itself, and is killed in time: {frozen}")),
+        });
     }
 
     /// Sends the stop signal to all that belongs to a worker, or to its main process alone.

@@ -52,6 +52,10 @@ fn step(stage: LaunchStage, subject: &str) -> Step {
         LaunchStage::Cgroup if subject.starts_with('/') && subject.contains(": ") => {
             return Step::Explained(format!("cannot make its cgroup {subject}"));
         }
+        // The state of the cgroup, and what to do.
+        LaunchStage::Cgroup if subject.starts_with("the cgroup ") => {
+            return Step::Explained(subject.to_owned());
+        }
         // The reason of a refusal, and what to do.
         LaunchStage::CgroupLimits => {
             return Step::Explained(format!("cannot enforce its limits: {subject}"));

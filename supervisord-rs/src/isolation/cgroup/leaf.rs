@@ -1,0 +1,282 @@
+//! The cgroup of one process and all that it starts: where the next is born, and who lives in it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::refusal::Refusal;
+use super::tree::Extent;
+use super::{Root, SERIAL, frozen, is_populated, limits, place, tree};
+use crate::config::settings::CgroupLimits;
+use crate::isolation::closer;
+use crate::process_table;
+
+/// So many cgroups below a leaf are looked at in the loop.
+const AT_ONCE: usize = 32;
+
+/// The cgroup of one process and all that it starts.
+#[derive(Debug)]
+pub(in crate::isolation) struct Leaf {
+    root: Arc<Root>,
+    limits: CgroupLimits,
+    first: PathBuf,
+    present: Mutex<Present>,
+    /// Held while it is made: two processes may be born in it at once.
+    making: Mutex<()>,
+    /// Whether it could not be made for the first process, which was born elsewhere: then its
+    /// family is found without it.
+    is_missing: AtomicBool,
+}
+
+/// Where it is now.
+#[derive(Debug)]
+pub(super) struct Present {
+    path: PathBuf,
+    serial: u32,
+    state: State,
+    /// The count of the OOM killer at the last question.
+    oom_kills: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It is not made yet. One that is there is a predecessor's, which was killed.
+    Planned,
+    Made,
+    /// It was killed: no process can start in it any more (see `trial`).
+    Spent,
+}
+
+impl Present {
+    pub(super) const fn planned(path: PathBuf) -> Self {
+        Self { path, serial: 0, state: State::Planned, oom_kills: 0 }
+    }
+
+    pub(super) const fn at(path: PathBuf, serial: u32) -> Self {
+        Self { path, serial, state: State::Made, oom_kills: 0 }
+    }
+}
+
+impl Leaf {
+    pub(super) fn new(
+        root: &Arc<Root>,
+        limits: &CgroupLimits,
+        first: PathBuf,
+        present: Present,
+    ) -> Self {
+        Self {
+            root: Arc::clone(root),
+            limits: limits.clone(),
+            first,
+            present: Mutex::new(present),
+            making: Mutex::default(),
+            is_missing: AtomicBool::new(false),
+        }
+    }
+
+    fn present(&self) -> MutexGuard<'_, Present> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(in crate::isolation) fn path(&self) -> PathBuf {
+        self.present().path.clone()
+    }
+
+    /// It is killed, or about to be: the next process is born in another one.
+    pub(in crate::isolation) fn spend(&self) {
+        self.present().state = State::Spent;
+    }
+
+    /// Whether its family is found without it.
+    pub(in crate::isolation) fn is_missing(&self) -> bool {
+        self.is_missing.load(Ordering::SeqCst)
+    }
+
+    /// To be born in it, with its limits in force. One that was killed is empty by now, and another
+    /// takes its place. `None`: it could not be made for the first process, and limits nothing. May
+    /// wait: the kernel has one lock for changes of all cgroups.
+    pub(in crate::isolation) fn directory(&self) -> Result<Option<OwnedFd>, Refusal> {
+        let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_missing() {
+            return Ok(None);
+        }
+        let path = match self.place() {
+            Err(refusal) if self.limits.is_empty() && self.present().state == State::Planned => {
+                tracing::debug!(%refusal, path = %self.first.display(), "no cgroup");
+                self.is_missing.store(true, Ordering::SeqCst);
+                return Ok(None);
+            }
+            placed => placed?,
+        };
+        drop(making);
+        self.enforce()?;
+        if let Some(refusal) = self.frozen() {
+            return Err(refusal);
+        }
+        Ok(Some(File::open(&path).map_err(|error| Refusal::directory(&path, &error))?.into()))
+    }
+
+    /// Where the next process is born.
+    fn place(&self) -> Result<PathBuf, Refusal> {
+        let (path, serial, state) = {
+            let present = self.present();
+            (present.path.clone(), present.serial, present.state)
+        };
+        // Helpers are born beside the worker.
+        let is_fit = || path.exists() && (is_populated(&path) || tree::is_as_made(&path));
+        if state == State::Made && is_fit() {
+            return Ok(path);
+        }
+        let is_free = match state {
+            State::Planned => true,
+            // What one incarnation made below it is not for the next one to find. Also another
+            // process with the right may have removed an empty one.
+            State::Made => tree::remove(&path),
+            State::Spent => false,
+        };
+        let taken = || io::ErrorKind::AlreadyExists.into();
+        let made = if is_free { self.root.make(&path) } else { Err(taken()) };
+        let (path, serial) = match made {
+            Ok(()) => (path, serial),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if state == State::Made || !tree::remove(&path) {
+                    remove_elsewhere(path);
+                }
+                self.make_next(serial)?
+            }
+            Err(error) => return Err(Refusal::directory(&path, &error)),
+        };
+        // Nothing waits for a change of cgroups to learn where the present one is.
+        *self.present() = Present::at(path.clone(), serial);
+        Ok(path)
+    }
+
+    /// That nothing in it runs, and what to do.
+    pub(in crate::isolation) fn frozen(&self) -> Option<Refusal> {
+        frozen::by(&self.path(), self.root.place.mount()).map(|path| Refusal::frozen(&path))
+    }
+
+    /// The same where it is a cgroup above it.
+    pub(in crate::isolation) fn frozen_above(&self) -> Option<Refusal> {
+        let by = frozen::by(&self.root.path, self.root.place.mount());
+        by.map(|path| Refusal::frozen(&path))
+    }
+
+    /// Lets those in it go on, elsewhere: that may wait, as [`Leaf::directory`]. Not those that are
+    /// kept from running with all others, by a cgroup above it.
+    pub(in crate::isolation) fn thaw(&self) {
+        let path = self.path();
+        if frozen::is_frozen_itself(&path) {
+            closer::run(move || {
+                let _ = frozen::thaw(&path);
+            });
+        }
+    }
+
+    fn make_next(&self, mut serial: u32) -> Result<(PathBuf, u32), Refusal> {
+        loop {
+            serial = serial.wrapping_add(1);
+            let mut next = self.first.clone().into_os_string();
+            next.push(format!("{SERIAL}{serial}"));
+            let next = PathBuf::from(next);
+            match self.root.make(&next) {
+                Ok(()) => return Ok((next, serial)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Refusal::directory(&next, &error)),
+            }
+        }
+    }
+
+    pub(super) fn enforce(&self) -> Result<(), Refusal> {
+        if self.limits.is_empty() {
+            return Ok(());
+        }
+        self.root.place.enable(&self.root.path, &limits::controllers(&self.limits))?;
+        limits::apply(&self.limits, &self.path())
+    }
+
+    /// Whether the OOM killer has ended a process in it since the last question, or since it was
+    /// made.
+    pub(in crate::isolation) fn take_oom_kill(&self) -> bool {
+        let now = limits::oom_kills(&self.path());
+        now > std::mem::replace(&mut self.present().oom_kills, now)
+    }
+
+    /// Bytes of memory that it uses, and at most has used; none without limits, or without the
+    /// controller.
+    pub(in crate::isolation) fn memory(&self) -> (Option<u64>, Option<u64>) {
+        if self.limits.is_empty() { (None, None) } else { limits::memory(&self.path()) }
+    }
+
+    /// Some of those who are in it, or below it, found at once; and whether that is all of them.
+    pub(in crate::isolation) fn some(&self) -> (Vec<i32>, Extent) {
+        self.members().some()
+    }
+
+    /// The same, to be found wherever the loop is.
+    pub(in crate::isolation) fn members(&self) -> Members {
+        Members { path: self.path(), mount: self.root.place.mount().to_path_buf() }
+    }
+
+    /// Whether it is empty. Cheap: mostly one small read.
+    pub(in crate::isolation) fn is_empty(&self) -> bool {
+        !is_populated(&self.path())
+    }
+
+    /// Whether a process is in it, or below it. One small read, however many are.
+    pub(in crate::isolation) fn contains(&self, pid: i32) -> bool {
+        self.members().contain(pid)
+    }
+}
+
+/// Those in a leaf.
+#[derive(Clone, Debug)]
+pub(in crate::isolation) struct Members {
+    path: PathBuf,
+    mount: PathBuf,
+}
+
+impl Members {
+    /// Who is in it, those in cgroups below it included. The dead are not. Takes its time where
+    /// the worker has made many: not for the loop.
+    pub(in crate::isolation) fn pids(&self) -> Vec<i32> {
+        tree::processes(&self.path, tree::MOST).0
+    }
+
+    /// See [`Leaf::some`].
+    pub(in crate::isolation) fn some(&self) -> (Vec<i32>, Extent) {
+        tree::processes(&self.path, AT_ONCE)
+    }
+
+    /// Kills everyone in it, whatever they fork meanwhile. May wait, as [`Leaf::directory`].
+    pub(in crate::isolation) fn kill(&self) -> io::Result<()> {
+        fs::write(self.path.join("cgroup.kill"), "1")
+    }
+
+    /// See [`Leaf::contains`].
+    pub(in crate::isolation) fn contain(&self, pid: i32) -> bool {
+        process_table::is_alive(pid)
+            && match place::is_below(&self.mount, pid, &self.path) {
+                Some(is_below) => is_below,
+                // Too deep for a path (proc_pid_cgroup(5)).
+                None => self.some().0.contains(&pid),
+            }
+    }
+}
+
+impl Drop for Leaf {
+    /// Elsewhere: that may wait, as [`Leaf::directory`].
+    fn drop(&mut self) {
+        remove_elsewhere(self.path());
+    }
+}
+
+/// On another thread: it may be much, and the kernel has one lock for changes of all cgroups.
+fn remove_elsewhere(path: PathBuf) {
+    closer::run(move || {
+        tree::remove(&path);
+    });
+}

@@ -1,0 +1,84 @@
+//! Cgroups that a worker makes below its own, as systemd, podman and runc do: they end with it, so
+//! that its next incarnation finds its cgroup as the first one did.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::harness::skip::{Lack, skip};
+use crate::harness::{Bed, EAGER, Supervisor, hides_cgroups, is_alive, kill};
+use nix::sys::signal::Signal;
+
+/// Where version 2 is mounted; `None`, and a reported skip, where there is none that we may write to.
+fn mount() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("readable");
+    let mount = mounts.lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        after.starts_with("cgroup2 ").then(|| before.split(' ').nth(4).map(PathBuf::from))?
+    });
+    let mount = mount.filter(|mount| {
+        nix::unistd::access(mount.as_path(), nix::unistd::AccessFlags::W_OK).is_ok()
+    });
+    if (mount.is_none() || hides_cgroups()) && !hides_cgroups() {
+        skip(Lack::Cgroup2, "no cgroup of version 2 that we may write to");
+    }
+    mount.filter(|_| !hides_cgroups())
+}
+
+/// Makes cgroups below its own by this Python code, which has `own` for its path.
+fn maker(mount: &Path, code: &str) -> String {
+    let head = format!(
+        "import os, sys, time\nown = '{}/' + [l for l in open('/proc/self/cgroup') if l.startswith('0::/')][0].strip()[4:]\n",
+        mount.display()
+    );
+    format!("{head}{code}\n")
+}
+
+fn start<'a>(bed: &'a Bed, script: &str, rest: &str) -> Supervisor<'a> {
+    bed.write("maker.py", script);
+    bed.start(&format!(
+        "version: 1\ndefaults: {{ {EAGER}, ready: {{ after: 0s }}, stop: {{ timeout: 300ms }} }}\nworkers:\n  \
+         w: {{ command: [python3, maker.py], cwd: . }}\n{rest}"
+    ))
+}
+
+/// Waits until the worker has made what it makes, for the n-th time.
+fn wait_made(supervisor: &Supervisor<'_>, times: usize) {
+    supervisor.wait("its cgroups", |supervisor| {
+        (supervisor.bed.output("w").matches("made").count() >= times).then_some(())
+    });
+}
+
+#[test]
+fn each_incarnation_finds_its_cgroup_as_the_first_one_did() {
+    let Some(mount) = mount() else { return };
+    // Deeper than a path can be, and beside it a process that goes on below.
+    let code = "os.mkdir(own + '/payload')\n\
+                os.mkdir(own + '/payload/wide')\n\
+                for i in range(300): os.mkdir(f'{own}/payload/wide/{i}')\n\
+                at = os.open(own + '/payload', os.O_RDONLY)\n\
+                for i in range(60):\n    os.mkdir('n' * 200, dir_fd=at)\n    at = os.open('n' * 200, os.O_RDONLY, dir_fd=at)\n\
+                if os.fork() == 0:\n    procs = os.open('cgroup.procs', os.O_WRONLY, dir_fd=at)\n    os.write(procs, b'0')\n    \
+                os.setsid(); print('below', os.getpid(), flush=True)\n    time.sleep(1000)\n    os._exit(0)\n\
+                print('made', flush=True)\ntime.sleep(1000)";
+    let bed = Bed::new();
+    let supervisor = start(&bed, &maker(&mount, code), "");
+    wait_made(&supervisor, 1);
+    for (times, how) in [(2, "stop"), (3, "crash"), (4, "restart")] {
+        let known = supervisor.worker("w");
+        match how {
+            "stop" => {
+                supervisor.client.stop(&["w".into()], true).expect("stopped");
+                supervisor.client.start(&["w".into()], true).expect("started");
+            }
+            "crash" => kill(known.pid.expect("it runs"), Signal::SIGKILL),
+            _ => drop(supervisor.client.restart(&["w".into()], false).expect("ordered")),
+        }
+        wait_made(&supervisor, times);
+        let output = bed.output("w");
+        assert!(!output.contains("Error"), "{how}: {output}");
+        let below = output.lines().filter_map(|line| line.strip_prefix("below ")?.parse().ok());
+        let alive = below.filter(|pid: &i32| is_alive(*pid)).count();
+        assert!(alive <= 1, "{how}: what lived below ended with its incarnation");
+    }
+    supervisor.stop();
+}
