@@ -1,6 +1,6 @@
 //! Hooks: which events they get, and that nothing they do or fail to do disturbs a worker.
 
-use crate::harness::{Bed, find};
+use crate::harness::{Bed, find, is_alive};
 
 #[test]
 fn hooks_get_the_event_as_json_and_each_transition_its_own() {
@@ -123,4 +123,29 @@ fn the_time_of_a_hook_does_not_run_while_the_supervisor_does_not() {
     });
     assert!(!bed.log().contains("a hook failed"), "{}", bed.log());
     supervisor.stop();
+}
+
+/// One in its group, one in another session, one that has also wiped its environment.
+#[test]
+fn what_a_hook_leaves_behind_ends_with_it() {
+    let leave = "trap '' TERM HUP; sleep 4711 & setsid sleep 4711 & setsid env -i sleep 4711 &";
+    for how in ["on", "off"] {
+        let bed = Bed::new();
+        let yaml = format!(
+            "version: 1\nworkers:\n  good: {{ worker: ticker }}\n  w:\n    command: [sleep, 1d]\n    ready: {{ after: 0s }}\n    \
+             hooks: [ {{ on: [running], command: [sh, -c, \"cd {}; {leave} sleep 0.2; pgrep -P $$ >left.new; mv left.new left\"] }} ]\n",
+            bed.path("").display()
+        );
+        let supervisor = bed.start_in(&yaml, &[], &[("SUPERVISORD_RS_CGROUPS", how)]);
+        supervisor.wait_phase("w", "running");
+        let left = supervisor.wait("the hook", |_| std::fs::read_to_string(bed.path("left")).ok());
+        let left: Vec<i32> = left.lines().filter_map(|line| line.parse().ok()).collect();
+        assert!(left.len() >= 3, "{how}: {left:?}");
+        supervisor
+            .wait("all of them to end", |_| left.iter().all(|pid| !is_alive(*pid)).then_some(()));
+        assert!(!bed.log().contains("a hook failed"), "{how}: {}", bed.log());
+        let worker = supervisor.worker("w");
+        assert_eq!((worker.phase.as_str(), worker.generation), ("running", 1), "{how}");
+        supervisor.stop();
+    }
 }

@@ -12,14 +12,14 @@ use super::Daemon;
 use super::hand_over::{Order, Successor};
 use crate::config::Settings;
 use crate::config::probes::Check;
-use crate::config::settings::HookEvent;
+use crate::config::settings::{Hook, HookEvent};
 use crate::control::protocol::Failure;
 use crate::hooks;
 use crate::isolation::drivers::BeforeEnded;
-use crate::isolation::helper::{self, NotLaunched, Summons};
+use crate::isolation::helper::{self, Helper, NotLaunched, Summons};
 use crate::probing::{self, Kind, ask};
 use crate::record::words;
-use crate::waiting::Limit;
+use crate::waiting::{Limit, within};
 
 /// For a stop command: the machine ends it sooner.
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
@@ -53,6 +53,9 @@ pub(super) enum Said {
     },
     BeforeEnded(BeforeEnded),
     HookEnded {
+        /// Its number, once there were means to start it.
+        number: Option<usize>,
+        helper: Option<Helper>,
         command: String,
         failure: Option<String>,
     },
@@ -131,8 +134,11 @@ impl Daemon {
             Said::BeforeEnded(ended) => self.on_before_ended(ended),
             Said::Looked(found) => self.on_looked(*found),
             Said::Recorded(incident) => self.turn(Some(Event::Recorded { incident })),
-            Said::HookEnded { command, failure } => {
+            Said::HookEnded { number, helper, command, failure } => {
                 self.hooks.ended();
+                if let Some(number) = number {
+                    self.drivers.clear_hook(number, helper);
+                }
                 if let Some(why) = failure {
                     tracing::warn!(hook = command, "a hook failed: {why}");
                     self.publish("hook-failed", None, json!({ "command": command, "why": why }));
@@ -189,19 +195,24 @@ impl Daemon {
         while let Some(before) = self.drivers.next_start_before() {
             self.beside.spawn(async move { Said::BeforeEnded(before.end().await) });
         }
-        while let Some((hook, record)) = self.hooks.next_to_run(helper::stuck(None)) {
+        while let Some((hook, record)) = self.next_hook() {
             let command = hook.command.join(" ");
             let summoned = hooks::input(&record)
                 .map_err(|error| error.to_string())
                 .and_then(|input| self.drivers.launch_hook(&hook.command, input));
             self.beside.spawn(async move {
-                let failure = match summoned {
-                    Err(error) => Some(error),
-                    Ok(summons) => run_hook(summons, hook.timeout).await,
+                let (number, (helper, failure)) = match summoned {
+                    Err(error) => (None, (None, Some(error))),
+                    Ok((number, summons)) => (Some(number), run_hook(summons, hook.timeout).await),
                 };
-                Said::HookEnded { command, failure }
+                Said::HookEnded { number, helper, command, failure }
             });
         }
+    }
+
+    /// Those that do not die, and those whose descendants do not, have a place too.
+    fn next_hook(&mut self) -> Option<(Hook, String)> {
+        self.hooks.next_to_run(helper::stuck(None) + self.drivers.hooks_being_cleared())
     }
 
     /// The launch goes on, unless the worker was asked to stop meanwhile.
@@ -316,15 +327,18 @@ async fn exec(
     }
 }
 
-/// Why a hook failed; `None`: it did not.
-async fn run_hook(summons: Summons, limit: Duration) -> Option<String> {
+/// The hook, to be killed with what it has left behind, and why it failed; `None`: it did not.
+async fn run_hook(summons: Summons, limit: Duration) -> (Option<Helper>, Option<String>) {
     let limit = &mut Limit::new(limit);
     match summons.arrive(limit).await {
-        Err(failed) => Some(failed.message),
-        Ok(helper) => match helper.wait(limit).await {
-            Some(supervision::Status::Exited(0)) => None,
-            Some(status) => Some(format!("it ended with {}", words::status(status))),
-            None => Some(format!("it was killed after {:?}", limit.whole())),
-        },
+        Err(failed) => (None, Some(failed.message)),
+        Ok(helper) => {
+            let failure = match within(limit, helper.end()).await.flatten() {
+                Some(supervision::Status::Exited(0)) => None,
+                Some(status) => Some(format!("it ended with {}", words::status(status))),
+                None => Some(format!("it was killed after {:?}", limit.whole())),
+            };
+            (Some(helper), failure)
+        }
     }
 }

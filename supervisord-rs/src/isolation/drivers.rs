@@ -9,6 +9,7 @@
 //! | `output` | where what it writes goes |
 //! | `keeping` | what a successor needs, into the fd store |
 //! | `helpers` | the supervisor's own small processes: probes, stop commands, hooks |
+//! | `hooks` | hooks, and what they leave behind |
 //! | `start_before` | the command that runs before a launch |
 //! | `stopping` | from asking it to stop to nothing being left |
 //! | `collecting` | what has happened since |
@@ -25,6 +26,7 @@ mod domain;
 mod endings;
 mod hearing;
 mod helpers;
+mod hooks;
 mod keeping;
 mod launched;
 mod launching;
@@ -73,6 +75,7 @@ use crate::record::black_box::BlackBox;
 use crate::record::logs::{Logs, StreamId};
 use crate::service_manager::FdStore;
 use domain::{Domain, Process, Resident};
+use hooks::Hook;
 use launched::{Answers, Withdrawn};
 use launching::Progress;
 use queue::Queue;
@@ -102,6 +105,9 @@ pub struct Drivers {
     /// By worker: the command that runs before its launch.
     before: BTreeMap<WorkerId, Before>,
     starts_before: VecDeque<StartBefore>,
+    /// By number: hooks that run, and what those that have ended have left.
+    hooks: BTreeMap<usize, Hook>,
+    next_hook: usize,
     environment: Arc<BTreeMap<OsString, OsString>>,
     registry: Registry,
     logs: Logs,
@@ -235,6 +241,8 @@ impl Drivers {
             stop_commands: VecDeque::new(),
             before: BTreeMap::new(),
             starts_before: VecDeque::new(),
+            hooks: BTreeMap::new(),
+            next_hook: 0,
             environment: Arc::new(environment),
             registry,
             logs,

@@ -67,6 +67,22 @@ impl Birthplace {
     }
 }
 
+impl Birthplace {
+    /// Has the child born there, with the marks that tell whose it is. May wait, as the making of
+    /// its cgroup.
+    pub(super) fn apply(
+        self,
+        plan: Plan,
+        environment: &mut BTreeMap<OsString, OsString>,
+    ) -> Result<Plan> {
+        let Self { mark, limit_mark, leaf } = self;
+        let cgroup = leaf.map(|leaf| leaf.directory()).transpose()?.flatten();
+        let limit_mark = cgroup.is_none().then_some(limit_mark);
+        environment.insert(MARK.into(), mark.into());
+        Ok(plan.cgroup(cgroup).family_mark(limit_mark))
+    }
+}
+
 impl Outfit {
     /// Without descriptors.
     pub(super) fn new(
@@ -103,18 +119,12 @@ impl Outfit {
         if self.sockets.is_some() {
             plan = plan.listen_pid();
         }
-        let Birthplace { mark, limit_mark, leaf } = self.birthplace;
-        let cgroup = leaf.map(|leaf| leaf.directory()).transpose()?.flatten();
-        let limit_mark = cgroup.is_none().then_some(limit_mark);
-        prepared.environment.insert(MARK.into(), mark.into());
+        let plan = self.birthplace.apply(plan, &mut prepared.environment)?;
         for (name, value) in self.variables {
             prepared.environment.insert(name.into(), value.into());
         }
         let plan = prepared.apply(plan, self.surrounded.surroundings())?;
-        let plan = plan
-            .parent_death_signal(self.parent_death_signal)
-            .cgroup(cgroup)
-            .family_mark(limit_mark);
+        let plan = plan.parent_death_signal(self.parent_death_signal);
         Ok(plan.launch_as(attempt)?)
     }
 

@@ -1,7 +1,6 @@
-//! The supervisor's own small processes: probes, stop commands, hooks, checks.
+//! The supervisor's own small processes: probes, stop commands, checks.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use super::Drivers;
 use crate::isolation::helper::{NotLaunched, Summons};
 use crate::isolation::host;
 use crate::isolation::launch::{Attempt, Child, Plan, advice};
-use crate::isolation::outfit::{self, Outfit};
+use crate::isolation::outfit::{self, Birthplace, Outfit};
 use crate::isolation::surroundings::{Failed, Result as Launched};
 
 impl Drivers {
@@ -60,18 +59,6 @@ impl Drivers {
         Ok(outfit)
     }
 
-    /// Starts a helper that belongs to no worker, with this on its standard input.
-    ///
-    /// # Errors
-    /// What went wrong already, in a sentence.
-    pub fn launch_hook(&self, argv: &[String], input: File) -> Result<Summons, String> {
-        let program = argv.first().cloned().unwrap_or_default();
-        let path = self.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-        self.has_room().map_err(|failure| advice(failure, &program))?;
-        let argv = argv.iter().map(OsString::from).collect();
-        Ok(self.launch_with_our_environment(program.into(), argv, path, (input.into(), None)))
-    }
-
     /// Starts a binary that answers with its exit status, and with its standard output where that
     /// has somewhere to go.
     ///
@@ -90,6 +77,7 @@ impl Drivers {
             argv.to_vec(),
             OsString::new(),
             (null.into(), output),
+            None,
         ))
     }
 
@@ -103,18 +91,24 @@ impl Drivers {
         Summons::send(&self.launchers, None, binary.display().to_string(), launch)
     }
 
-    fn launch_with_our_environment(
+    pub(super) fn launch_with_our_environment(
         &self,
         program: OsString,
         argv: Vec<OsString>,
         path: OsString,
         (input, output): (OwnedFd, Option<OwnedFd>),
+        born: Option<Birthplace>,
     ) -> Summons {
         let environment = Arc::clone(&self.environment);
         let name = program.to_string_lossy().into_owned();
         Summons::send(&self.launchers, None, name, move |attempt| {
             let null = host::null()?;
-            let plan = Plan::new(&program, &argv, &path)?
+            let mut plan = Plan::new(&program, &argv, &path)?;
+            let mut environment = (*environment).clone();
+            if let Some(born) = born {
+                plan = born.apply(plan, &mut environment)?;
+            }
+            let plan = plan
                 .environment(environment.iter().map(|(name, value)| (&**name, &**value)))?
                 .descriptor(input.as_fd())?
                 .descriptor(output.as_ref().map_or(null.as_fd(), AsFd::as_fd))?

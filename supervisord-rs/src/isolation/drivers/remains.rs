@@ -81,7 +81,7 @@ impl Drivers {
     }
 
     /// Whether anybody has come to us who is no main process: an orphan of some worker, a helper.
-    fn has_orphans(&self) -> bool {
+    pub(super) fn has_orphans(&self) -> bool {
         let Some(children) = wait::undisturbed(process_table::listed_children) else {
             return true;
         };
@@ -108,6 +108,7 @@ impl Drivers {
         self.hear_the_unheard();
         let Some(look) = self.census.take() else { return };
         self.cost = look.cost();
+        self.look_at_hooks(Some(&look));
         let end = monotonic_ns() + BUDGET_NS;
         let due = self.awaited.iter().filter(|(_, since)| **since <= look.begun());
         for domain in due.map(|(domain, _)| *domain).collect::<Vec<_>>() {
@@ -220,6 +221,7 @@ impl Drivers {
             }
         }
         self.look_at_gone();
+        self.look_at_hooks(None);
     }
 
     pub(super) fn look_soon(&mut self, domain: DomainId) {
@@ -230,6 +232,10 @@ impl Drivers {
 
     fn look_later(&mut self, domain: DomainId) {
         self.remains.insert(domain);
+        self.look_again();
+    }
+
+    pub(super) fn look_again(&mut self) {
         let pause = u64::try_from(self.pause.as_nanos()).unwrap_or(u64::MAX);
         self.next_look.get_or_insert_with(|| monotonic_ns().saturating_add(pause));
     }

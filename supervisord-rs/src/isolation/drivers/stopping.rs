@@ -241,6 +241,7 @@ impl Drivers {
         });
         drop(left);
         self.domains.iter_mut().for_each(|domain| domain.family = None);
+        self.hooks.clear();
         let killed = orphans::kill_all();
         if !killed.left.is_empty() {
             tracing::error!(pids = ?killed.left, "these processes do not die of SIGKILL");

@@ -1,0 +1,112 @@
+//! Hooks: each has a family of its own, as a worker has, and what it leaves behind ends with it, in
+//! whatever session that is.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use workers::board::monotonic_ns;
+
+use super::Drivers;
+use crate::config::settings::CgroupLimits;
+use crate::isolation::family::Family;
+use crate::isolation::helper::{Helper, Summons};
+use crate::isolation::launch::advice;
+use crate::isolation::outfit::Birthplace;
+use crate::isolation::snapshot::Snapshot;
+
+/// A hook that runs, or that has ended and has left something behind.
+#[derive(Debug)]
+pub(super) struct Hook {
+    family: Family,
+    /// It has ended. Its number, which is its group's, is its own until this is dropped.
+    ended: Option<Helper>,
+    is_over: Arc<AtomicBool>,
+    /// A look at the process table that was begun at this moment or later tells what is left.
+    /// `None`: the next one has not been asked for.
+    since: Option<u64>,
+}
+
+impl Drivers {
+    /// Starts a helper that belongs to no worker, with this on its standard input; then
+    /// [`clear_hook`](Self::clear_hook) with its number.
+    ///
+    /// # Errors
+    /// What went wrong already, in a sentence.
+    pub fn launch_hook(
+        &mut self,
+        argv: &[String],
+        input: File,
+    ) -> Result<(usize, Summons), String> {
+        let program = argv.first().cloned().unwrap_or_default();
+        let path = self.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+        self.has_room().map_err(|failure| advice(failure, &program))?;
+        // Each has a name of its own: the cgroup of another may still be on its way out.
+        let number = self.next_hook;
+        self.next_hook = number.wrapping_add(1);
+        let name = format!("hook-{number}");
+        let leaf = self.cgroups.leaf(&name, &CgroupLimits::default()).ok().flatten();
+        let family = Family::new(leaf, &self.house, &name, &self.census);
+        let born = Some(Birthplace::of(&family));
+        let (is_over, since) = (Arc::default(), None);
+        self.hooks.insert(number, Hook { family, ended: None, is_over, since });
+        let argv = argv.iter().map(OsString::from).collect();
+        let streams = (input.into(), None);
+        Ok((number, self.launch_with_our_environment(program.into(), argv, path, streams, born)))
+    }
+
+    /// A hook has ended, or could not be started: what it has left behind is ended.
+    pub fn clear_hook(&mut self, number: usize, helper: Option<Helper>) {
+        let Some(helper) = helper else {
+            self.hooks.remove(&number);
+            return;
+        };
+        helper.kill();
+        let is_sure = !self.has_orphans();
+        let Some(hook) = self.hooks.get_mut(&number) else { return };
+        if is_sure && !hook.family.has_cgroup() {
+            self.hooks.remove(&number);
+            return;
+        }
+        hook.ended = Some(helper);
+        self.look_at_hooks(None);
+    }
+
+    /// Hooks that have ended and have left something behind which has not.
+    #[must_use]
+    pub fn hooks_being_cleared(&self) -> usize {
+        self.hooks.values().filter(|hook| hook.ended.is_some()).count()
+    }
+
+    /// Ends what hooks have left behind: those with a cgroup, or those of whom this look tells.
+    pub(super) fn look_at_hooks(&mut self, look: Option<&Snapshot>) {
+        let (now, mut has_left) = (monotonic_ns(), false);
+        self.hooks.retain(|_, hook| {
+            let Some(child) = hook.ended.as_ref().and_then(Helper::child) else { return true };
+            let has_cgroup = hook.family.has_cgroup();
+            let is_told = |look: &&Snapshot| hook.since.is_some_and(|since| look.begun() >= since);
+            let others = match look.filter(is_told) {
+                _ if has_cgroup => hook.family.others_in_cgroup(child),
+                Some(look) => hook.family.others_in(look, child),
+                None => {
+                    if look.is_none() && hook.since.is_none() {
+                        hook.since = Some(now);
+                        self.census.ask(now);
+                    }
+                    return true;
+                }
+            };
+            if others.is_empty() {
+                return false;
+            }
+            hook.family.kill_these(child, &others, &hook.is_over);
+            hook.since = None;
+            has_left = true;
+            true
+        });
+        if has_left {
+            self.look_again();
+        }
+    }
+}
