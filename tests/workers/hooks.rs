@@ -12,7 +12,10 @@ fn hooks_get_the_event_as_json_and_each_transition_its_own() {
         .replace("OWN", bed.path("own.json").to_str().expect("UTF-8"))
         .replace("DIR", bed.directory.path().to_str().expect("UTF-8"));
     let supervisor = bed.start(&yaml);
-    supervisor.wait_phase("w", "running");
+    supervisor.wait("its second incarnation", |supervisor| {
+        let w = find(&supervisor.client.status().ok()?, "w");
+        (w.generation == 2 && w.phase == "running").then_some(())
+    });
     supervisor.wait_phase("q", "quarantined");
     supervisor.client.stop(&["w".into()], true).expect("stopped");
     let read = || -> Vec<serde_json::Value> {

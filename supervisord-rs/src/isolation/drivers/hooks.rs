@@ -14,6 +14,7 @@ use crate::isolation::family::Family;
 use crate::isolation::helper::{Helper, Summons};
 use crate::isolation::launch::advice;
 use crate::isolation::outfit::Birthplace;
+use crate::isolation::reaper;
 use crate::isolation::snapshot::Snapshot;
 
 /// A hook that runs, or that has ended and has left something behind.
@@ -63,7 +64,9 @@ impl Drivers {
             return;
         };
         helper.kill();
-        let is_sure = !self.has_orphans();
+        // In this order: the orphans of one that is still dying have not come to us yet.
+        let has_ended = helper.child().is_some_and(|child| reaper::has_exited(&child.pidfd));
+        let is_sure = has_ended && !self.has_orphans();
         let Some(hook) = self.hooks.get_mut(&number) else { return };
         if is_sure && !hook.family.has_cgroup() {
             self.hooks.remove(&number);
