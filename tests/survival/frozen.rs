@@ -188,10 +188,11 @@ fn freeze_at_birth(supervisor: &Supervisor<'_>, all: &Path) -> Freezing {
                 let own = fs::read_link(format!("/proc/{}/exe", supervisor.child.id()));
                 own.is_ok_and(|own| own == exe)
             };
-            // One that is not frozen has executed its program, or ended, by the next look.
             if pids.lines().any(is_unborn) && supervisor.worker("c").phase == "launching" {
                 return Some(Freezing(entry.path()));
             }
+            // It was not caught, or after it had executed its program.
+            let _ = fs::write(entry.path().join("cgroup.freeze"), "0");
         }
         None
     })
