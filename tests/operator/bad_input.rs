@@ -9,7 +9,7 @@ use crate::harness::{Bed, EAGER, find, text};
 const ONE: &str = "version: 1\nworkers:\n  a: { worker: ticker }\n";
 
 #[track_caller]
-fn refused(yaml: &str, expected: &[&str]) {
+pub(crate) fn refused(yaml: &str, expected: &[&str]) {
     let bed = Bed::new();
     let file = bed.write("bad.yaml", yaml);
     for verb in ["check", "run"] {
@@ -571,14 +571,6 @@ fn a_fraction_is_counted_in_full_thousandths() {
 }
 
 #[test]
-fn a_file_that_is_too_deep_or_too_large_says_which() {
-    let deep = format!("version: 1\nworkers: {}{}\n", "[".repeat(70), "]".repeat(70));
-    refused(&deep, &["nested deeper than 64 levels"]);
-    let large = format!("version: 1\nworkers: [ {} ]\n", "x, ".repeat(200_001));
-    refused(&large, &["more than 200000 values"]);
-}
-
-#[test]
 fn keys_that_a_thread_or_registered_code_cannot_have_are_refused_in_its_entry() {
     let yaml = "version: 1\ndefaults: { user: nobody, env: { A: b }, sockets: [ '127.0.0.1:1' ] }\nworkers:\n  \
                 fine: { worker: ticker, isolation: thread }\n  t: { worker: ticker, isolation: thread, user: nobody, env: { A: b } }\n  \
@@ -619,88 +611,4 @@ fn only_those_who_may_can_reach_the_control_socket() {
         "{answer}"
     );
     supervisor.stop();
-}
-
-#[test]
-fn a_file_of_megabytes_costs_time_and_memory_in_proportion() {
-    use std::fmt::Write;
-    let lines = |head: &str, count: usize, line: &dyn Fn(usize) -> String| {
-        (0..count).fold(head.to_owned(), |mut text, index| {
-            writeln!(text, "{}", line(index)).expect("a string");
-            text
-        })
-    };
-    let workers = "version: 1\nworkers:\n";
-    let cases = [
-        (
-            "unknown keys",
-            lines(&format!("{workers}  a:\n    worker: ticker\n"), 90_000, &|index| {
-                format!("    key{index}: 1")
-            }),
-            "and 89900 more",
-        ),
-        (
-            "the same key",
-            lines(&format!("{workers}  a:\n    worker: ticker\n"), 50_000, &|_| {
-                "    cwd: /".into()
-            }),
-            "more",
-        ),
-        (
-            "wrong workers",
-            lines(workers, 30_000, &|index| {
-                format!("  w{index}: {{ comand: [x], depends_on: [y{index}] }}")
-            }),
-            "more",
-        ),
-        (
-            "anchors",
-            lines("version: 1\nworkers: {}\nx:\n", 100_000, &|index| {
-                format!("  k{index}: &a{index} 1")
-            }),
-            "values",
-        ),
-        (
-            "patterns",
-            lines(workers, 40, &|index| {
-                format!(
-                    "  w{index}: {{ command: [x], ready: {{ log: '(\\w{{50}}{index}){{20}}' }} }}"
-                )
-            }),
-            "compiled, it is larger than 256 KiB",
-        ),
-        (
-            "one long text",
-            format!("version: 1\nworkers: {{ a: {{ nice: '{}' }} }}\n", "x".repeat(7 << 20)),
-            "x...",
-        ),
-        (
-            "too long a text",
-            format!("version: 1\nx: '{}'\n", "x".repeat(50_000_000)),
-            "larger than 8 MiB",
-        ),
-    ];
-    let bed = Bed::new();
-    for (what, yaml, words) in cases {
-        let file = bed.write("bad.yaml", &yaml);
-        let check = bed.command(&["check"]);
-        // Processor time and memory, not elapsed time: the machine has other things to do. This is
-        // a build without optimization.
-        let mut limited = std::process::Command::new("prlimit");
-        limited
-            .args(["--cpu=10:10", "--as=402653184:402653184", "--"])
-            .arg(check.get_program())
-            .arg("check");
-        let output = limited.arg(&file).output().expect("it runs");
-        let message = text(&output.stderr);
-        assert_eq!(
-            output.status.code(),
-            Some(78),
-            "{what}: {:?} {}",
-            output.status,
-            &message[..message.len().min(2000)]
-        );
-        assert!(message.contains(words), "{what}: {}", &message[..message.len().min(2000)]);
-        assert!(message.len() < 200_000, "{what}: {} bytes are said", message.len());
-    }
 }

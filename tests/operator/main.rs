@@ -10,6 +10,7 @@ mod control_api;
 mod diagnostics;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod large_input;
 mod links;
 mod messages;
 mod places;

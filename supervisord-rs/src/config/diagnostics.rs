@@ -5,10 +5,11 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer};
 use serde::{Deserialize, Serialize};
 
 use super::problems::Found;
+use super::quote::{Quote, SURROUNDINGS, with_columns};
 
 /// One thing that is wrong, or most likely not what was meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,7 +174,9 @@ impl Diagnostics {
     fn place(&self, byte: usize) -> (usize, usize) {
         let start = self.clamp(byte);
         let line = self.line(start);
-        (line + 1, self.text[self.lines[line]..start].chars().count() + 1)
+        // The mark of byte order has no width.
+        let before = self.text[self.lines[line]..start].trim_start_matches('\u{feff}');
+        (line + 1, before.chars().count() + 1)
     }
 
     /// The number of the line, from 0, that a byte is in.
@@ -189,24 +192,34 @@ impl Diagnostics {
         byte
     }
 
-    /// A line with a place in it. Only that line: the renderer looks at all that it gets, for each
-    /// problem.
-    fn snippet(&self, span: &Range<usize>, label: Option<&str>, kind: AnnotationKind) -> Quote {
+    /// The byte behind a line, from 0, without its newline.
+    fn end_of(&self, line: usize) -> usize {
+        self.lines.get(line + 1).map_or(self.text.len(), |next| next - 1)
+    }
+
+    /// A line with a place in it, or what surrounds the place in a long one: the renderer looks at
+    /// all that it gets, for each problem.
+    fn quote(&self, span: &Range<usize>, label: Option<&str>, kind: AnnotationKind) -> Quote {
         let start = self.clamp(span.start);
-        let end = self.clamp(span.end.max(start + 1));
-        // A span of many lines is marked at its first: the rest is noise.
-        let end =
-            self.text[start..end].find('\n').map_or(end, |newline| start + newline).max(start);
         let line = self.line(start);
-        let begin = self.lines[line];
-        let source = self.text[begin..].split('\n').next().unwrap_or_default();
+        // A span of many lines is marked at its first: the rest is noise.
+        let end = self.clamp(span.end.max(start + 1)).min(self.end_of(line)).max(start);
+        let whole = self.lines[line]..self.end_of(line);
+        let shown = if whole.len() > SURROUNDINGS * 3 {
+            let first = self.clamp(whole.start.max(start.saturating_sub(SURROUNDINGS)));
+            first..self.clamp(whole.end.min(start + SURROUNDINGS))
+        } else {
+            whole
+        };
+        let source = &self.text[shown.clone()];
         // The mark of byte order has no width, and would shift what stands under it.
-        let shown = source.trim_start_matches('\u{feff}');
-        let hidden = begin + source.len() - shown.len();
+        let visible = source.trim_start_matches('\u{feff}');
+        let hidden = shown.start + source.len() - visible.len();
         Quote {
-            source: shown.into(),
-            line: line + 1,
-            span: start.saturating_sub(hidden)..end.saturating_sub(hidden),
+            source: visible.into(),
+            begin: hidden,
+            place: self.place(start),
+            span: start.saturating_sub(hidden)..end.min(shown.end).saturating_sub(hidden),
             label: label.map(str::to_owned),
             kind,
         }
@@ -220,25 +233,20 @@ impl Diagnostics {
             format!("{}: {}", problem.path, problem.message)
         };
         let mut group: Group<'_> = Group::with_title(level.clone().primary_title(title));
+        let mut quotes: Vec<Quote> = Vec::new();
         if !self.text.is_empty() {
-            let quote = self.snippet(&problem.span, None, AnnotationKind::Primary);
-            let other = problem.beside.as_ref().map(|(span, label)| {
-                self.snippet(span, Some(label.as_str()), AnnotationKind::Context)
-            });
-            let first = quote.annotation();
-            group = match other {
-                // Two marks in one line are one quotation.
-                Some(other) if other.line == quote.line => {
-                    group.element(quote.snippet(&place).annotations([first, other.annotation()]))
-                }
-                Some(other) => {
-                    let second = other.annotation();
-                    group
-                        .element(quote.snippet(&place).annotation(first))
-                        .element(other.snippet(&place).annotation(second))
-                }
-                None => group.element(quote.snippet(&place).annotation(first)),
+            quotes.push(self.quote(&problem.span, None, AnnotationKind::Primary));
+            let label = |(span, label): &(Range<usize>, String)| {
+                self.quote(span, Some(label), AnnotationKind::Context)
             };
+            // Two marks in one line are one quotation.
+            let (beside, apart): (Vec<Quote>, Vec<Quote>) =
+                problem.beside.iter().map(label).partition(|other| quotes[0].has_room_for(other));
+            group = quotes[0].shown_in(beside.first(), group, &place);
+            for other in apart {
+                group = other.shown_in(None, group, &place);
+                quotes.push(other);
+            }
         }
         if let Some(expected) = problem.expected.as_ref().filter(|_| shows_expected) {
             group = group.element(Level::NOTE.message(wrapped(&format!("expected {expected}"))));
@@ -249,30 +257,7 @@ impl Diagnostics {
         if let Some(help) = &problem.help {
             group = group.element(Level::HELP.message(wrapped(help)));
         }
-        Renderer::plain().render(&[group])
-    }
-}
-
-/// A line of the file with a mark under a part of it.
-struct Quote {
-    source: String,
-    line: usize,
-    span: Range<usize>,
-    label: Option<String>,
-    kind: AnnotationKind,
-}
-
-impl Quote {
-    fn annotation(&self) -> annotate_snippets::Annotation<'static> {
-        let annotation = self.kind.span(self.span.clone());
-        match &self.label {
-            Some(label) => annotation.label(label.clone()),
-            None => annotation,
-        }
-    }
-
-    fn snippet(self, place: &str) -> Snippet<'static, annotate_snippets::Annotation<'static>> {
-        Snippet::source(self.source).line_start(self.line).path(place.to_owned())
+        with_columns(Renderer::plain().render(&[group]), &quotes)
     }
 }
 

@@ -8,7 +8,7 @@
 //! | `tree`, `node` | the text as a tree that knows where everything stands; `defaults:` under it |
 //! | `syntax` | what the YAML parser objects to, in plain words |
 //! | `problems` | where reading collects what it finds |
-//! | `diagnostics` | problems, for people and for machines |
+//! | `diagnostics`, `quote` | problems, for people and for machines; the lines of the file in them |
 //! | `nearest`, `foreign` | what a misspelt key stands for, and one of another supervisor |
 //! | `reader`, `scalars` | typed values out of the tree |
 //! | `assemble` | the whole file: names become ids, contradictions found |
@@ -42,6 +42,7 @@ mod places;
 pub mod probes;
 mod problems;
 mod program;
+mod quote;
 mod reader;
 mod restart;
 mod scalars;

@@ -6,9 +6,27 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::problems::At;
+use super::reader::Cursor;
+
 /// Bytes that a compiled pattern may take; compiling takes time in proportion. `\w+@\w+` has 60
 /// KiB.
 const SIZE_MAX: usize = 256 * 1024;
+
+/// Patterns of one file that may prove too large: each costs the time of the largest, and the
+/// others of that file are then not compiled any more.
+pub(super) const TOO_LARGE_MAX: usize = 8;
+
+/// Why a pattern cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    /// It is no pattern.
+    #[error("{0}")]
+    Wrong(regex::Error),
+    /// It would take too much room.
+    #[error("compiled, it is larger than {} KiB", SIZE_MAX / 1024)]
+    TooLarge,
+}
 
 /// A pattern, compiled.
 #[derive(Clone, Debug)]
@@ -22,7 +40,7 @@ impl Pattern {
     ///
     /// # Errors
     /// What is wrong with it, or that it is too large.
-    pub(super) fn new(text: &str) -> Result<Self, String> {
+    fn new(text: &str) -> Result<Self, Unfit> {
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.get_or_insert_default();
         if let Some(regex) = known.get(text).and_then(Weak::upgrade) {
@@ -30,10 +48,8 @@ impl Pattern {
         }
         let built = RegexBuilder::new(text).size_limit(SIZE_MAX).build();
         let regex = Arc::new(built.map_err(|error| match error {
-            regex::Error::CompiledTooBig(limit) => {
-                format!("compiled, it is larger than {} KiB", limit / 1024)
-            }
-            error => error.to_string(),
+            regex::Error::CompiledTooBig(_) => Unfit::TooLarge,
+            error => Unfit::Wrong(error),
         })?);
         known.retain(|_, regex| regex.strong_count() > 0);
         known.insert(text.to_owned(), Arc::downgrade(&regex));
@@ -45,6 +61,29 @@ impl Pattern {
     pub fn regex(&self) -> &Regex {
         &self.0
     }
+}
+
+/// The pattern of a `log:`. `None`, without a problem, where enough of the file's patterns are wrong.
+pub(super) fn read(log: &At<String>, cursor: &Cursor<'_>) -> Option<Pattern> {
+    if cursor.problems.has_patterns_enough() {
+        return None;
+    }
+    let unfit = match Pattern::new(&log.value) {
+        Ok(pattern) => return Some(pattern),
+        Err(unfit) => unfit,
+    };
+    let problem =
+        cursor.at(()).problem(format!("`log` is not a valid regular expression: {unfit}"));
+    let problem = match unfit {
+        Unfit::TooLarge if cursor.problems.add_too_large() == TOO_LARGE_MAX => problem.help(
+            "write smaller patterns; as so many are too large, those after this one are not checked",
+        ),
+        Unfit::TooLarge | Unfit::Wrong(_) => {
+            problem.expected("a pattern such as `ready to accept connections`")
+        }
+    };
+    cursor.problems.push(problem);
+    None
 }
 
 impl PartialEq for Pattern {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::pattern::Pattern;
+use super::pattern::{self, Pattern};
 use super::reader::{Cursor, Section};
 use super::settings::default;
 
@@ -141,15 +141,8 @@ pub(super) fn ready(worker: &Section<'_>) -> WrittenReady {
     if let Some(fd) = section.get("fd").and_then(|cursor| cursor.integer(3, 63)) {
         means.push(Ready::Newline(i32::try_from(fd.value).unwrap_or(3)));
     }
-    if let Some(pattern) = section.string("log") {
-        match Pattern::new(&pattern.value) {
-            Ok(pattern) => means.push(Ready::Log(pattern)),
-            Err(error) => cursor.refuse(
-                format!("`log` is not a valid regular expression: {error}"),
-                "a pattern such as `ready to accept connections`",
-            ),
-        }
-    }
+    means
+        .extend(section.string("log").and_then(|log| pattern::read(&log, &cursor)).map(Ready::Log));
     let every = section.duration("every").unwrap_or(Duration::from_millis(100));
     let every = every.max(Duration::from_millis(1));
     means.extend(check(&section, &cursor).into_iter().map(|check| {

@@ -13,7 +13,7 @@ use super::syntax::{self, Open};
 
 /// Deepest nesting: far more than any key needs, far less than the stack holds.
 const DEPTH_MAX: usize = 64;
-/// Nodes in all, copies by aliases included: an alias bomb is a problem, not a full memory.
+/// Keys and values in all, copies by aliases included: an alias bomb is a problem, not a full memory.
 const NODES_MAX: usize = 200_000;
 
 /// Parses one document. `None` when there is no tree at all: a syntax error, or nothing.
@@ -156,14 +156,23 @@ impl<'a> Builder<'a> {
         let range = self.range(span);
         self.nodes += 1;
         let excess = if depth > DEPTH_MAX {
-            Some(format!("nested deeper than {DEPTH_MAX} levels"))
+            Some((
+                format!("nested deeper than {DEPTH_MAX} levels"),
+                "remove the brackets or the indentation that no key needs",
+            ))
         } else if self.nodes > NODES_MAX {
-            Some(format!("more than {NODES_MAX} values, each alias counted as what it stands for"))
+            Some((
+                format!(
+                    "more than {NODES_MAX} keys and values, each alias counted as what it stands for"
+                ),
+                "remove what repeats (`defaults:` and `instances:` say it once), or run two \
+                 supervisors with a part each",
+            ))
         } else {
             None
         };
-        if let Some(message) = excess {
-            self.problem(range, message);
+        if let Some((message, help)) = excess {
+            self.problems.push(Problem::new(self.path.concat(), range, message).help(help));
             return None;
         }
         let (value, anchor) = match event {
