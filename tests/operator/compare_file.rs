@@ -299,9 +299,14 @@ fn an_interrupt_leaves_no_process_no_directory_and_no_cgroup() {
         let stat = supervisord_rs::process_table::stat(*pid);
         stat.is_some_and(|stat| stat.state == 'T')
     };
-    let processes = bed.wait("a stopped supervisor", || {
+    // A worker is in its cgroup before its program runs.
+    let runs = |pid: &i32| {
+        let stat = supervisord_rs::process_table::stat(*pid);
+        stat.is_some_and(|stat| stat.name_lossy() == "sleep")
+    };
+    let processes = bed.wait("a stopped supervisor and the program of b", || {
         let processes = bed.processes();
-        processes.iter().any(stopped).then_some(processes)
+        (processes.iter().any(stopped) && processes.iter().any(runs)).then_some(processes)
     });
     // In which a worker is, where the supervisor may make them.
     let cgroups: Vec<_> = processes

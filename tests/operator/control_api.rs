@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use crate::harness::{Bed, Supervisor, open_files, text};
 
 /// A worker that runs, and one that is never ready.
@@ -87,6 +89,37 @@ fn quiet_clients_lock_no_other_client_out() {
     supervisor
         .wait("their places to be given back", |_| (open_files(pid) <= before + 4).then_some(()));
     is_served_at_once(&supervisor, "no other client");
+    supervisor.stop();
+}
+
+#[test]
+fn a_question_that_has_arrived_is_answered_however_late_the_supervisor_reads_it() {
+    let bed = Bed::new();
+    let supervisor = bed.start(TWO);
+    let pid = supervisor.status().supervisor.pid;
+    let ask = b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n";
+    // Which of them the supervisor looks at first is chance.
+    for _ in 0..6 {
+        let before = open_files(pid);
+        let mut clients = connections(&bed, 64, b"");
+        // The one that asked before may have been counted.
+        bed.wait("all places to be taken", || (open_files(pid) >= before + 63).then_some(()));
+        crate::harness::kill(pid, Signal::SIGSTOP);
+        // One without a place comes first, then the others ask.
+        clients.extend(connections(&bed, 1, ask));
+        for client in &mut clients[..64] {
+            client.write_all(ask).expect("room");
+        }
+        let begun = Instant::now();
+        bed.wait("them to seem quiet", || (begun.elapsed() > AT_ONCE / 4).then_some(()));
+        crate::harness::kill(pid, Signal::SIGCONT);
+        for (number, mut client) in clients.into_iter().enumerate() {
+            client.set_nonblocking(false).expect("ours");
+            let mut answer = String::new();
+            let _ = client.read_to_string(&mut answer);
+            assert!(answer.starts_with("HTTP/1.1 200"), "client {number} got `{answer}`");
+        }
+    }
     supervisor.stop();
 }
 

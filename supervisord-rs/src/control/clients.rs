@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::socket::Standing;
 
@@ -24,6 +24,9 @@ const STRANGERS: usize = 4;
 const MEMBERS_WAITING: usize = 64;
 /// A connection that has been quiet for less may just be about to ask.
 const QUIET: Duration = Duration::from_millis(100);
+/// For a connection that is to give way to be read once more: what it has sent may have arrived
+/// while this process did not run.
+const LAST_LOOK: Duration = Duration::from_millis(1);
 /// Between two looks for a place.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -136,10 +139,10 @@ impl Places {
     fn have_one_give_way(&self, is_owner: bool) {
         let now = self.now_ms();
         let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let in_the_way = clients.iter().filter_map(Weak::upgrade).filter(|client| {
-            let is_quiet = client.quiet_ms(now) >= u64::try_from(QUIET.as_millis()).expect("short");
-            is_quiet && client.is_in_the_way() && (is_owner || !client.is_owner)
-        });
+        let in_the_way = clients
+            .iter()
+            .filter_map(Weak::upgrade)
+            .filter(|client| client.is_in_the_way(now) && (is_owner || !client.is_owner));
         // Members before the owner.
         if let Some(client) =
             in_the_way.max_by_key(|client| (!client.is_owner, client.quiet_ms(now)))
@@ -170,9 +173,17 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Returns when another one needs its place more.
+    /// Returns when another one needs its place more, and nothing has come from it. What has come
+    /// meanwhile must be read before the result is looked at.
     pub(super) async fn has_to_give_way(&self) {
-        self.gives_way.notified().await;
+        loop {
+            self.gives_way.notified().await;
+            // Timers are due only after a look at all descriptors.
+            sleep(LAST_LOOK).await;
+            if self.is_in_the_way(self.places.now_ms()) {
+                return;
+            }
+        }
     }
 
     /// It has sent or taken something.
@@ -210,9 +221,12 @@ impl Client {
         true
     }
 
-    /// Whether it has a place among those that ask, and has not asked.
-    fn is_in_the_way(&self) -> bool {
-        !self.is_patient.load(Ordering::Relaxed) && self.owed.load(Ordering::Relaxed) == 0
+    /// Whether it has a place among those that ask, and has not asked for a while.
+    fn is_in_the_way(&self, now: u64) -> bool {
+        let is_quiet = self.quiet_ms(now) >= u64::try_from(QUIET.as_millis()).expect("short");
+        is_quiet
+            && !self.is_patient.load(Ordering::Relaxed)
+            && self.owed.load(Ordering::Relaxed) == 0
     }
 
     fn quiet_ms(&self, now: u64) -> u64 {

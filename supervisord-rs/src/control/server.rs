@@ -168,6 +168,8 @@ async fn serve_client(stream: UnixStream, peer: Peer, client: Arc<Client>, servi
     let mut served = std::pin::pin!(served);
     let whole = async {
         let result = tokio::select! {
+            // What has arrived is read before the client has to give way.
+            biased;
             result = served.as_mut() => result,
             () = client.has_to_give_way() => return,
             () = end(&mut closed) => {
