@@ -161,6 +161,26 @@ fn caps_hold_while_files_are_compressed_and_no_other_user_may_read_them() {
 }
 
 #[test]
+fn compression_that_is_behind_is_reported_once_however_few_files_are_kept() {
+    let bed = Bed::new();
+    // Random data: slower to compress than to write.
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'head -c 60M /dev/urandom; echo; touch done; exec sleep 1d'], cwd: ., ready: { after: 0s }, logs: { rotate: { size: 1MiB, keep: 3, compress: true } } }\n";
+    let supervisor = bed.start(yaml);
+    supervisor
+        .wait("all to be written", |supervisor| supervisor.bed.path("done").exists().then_some(()));
+    let has = |name: String| bed.path("logs").join(name).exists();
+    supervisor.wait("all to be compressed", |_| {
+        (1..=3)
+            .all(|number| has(format!("w.log.{number}.gz")) && !has(format!("w.log.{number}")))
+            .then_some(())
+    });
+    let log = bed.log();
+    let lines = log.matches("compression is slower than the output of w").count();
+    assert_eq!(lines, 1, "{log}");
+    supervisor.stop();
+}
+
+#[test]
 fn targets_that_hang_hold_one_thread_each_however_often_their_workers_die() {
     let bed = Bed::new();
     nix::unistd::mkfifo(&bed.path("fifo"), nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");

@@ -30,14 +30,23 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Compresses the oldest uncompressed rotated file: whole, or not at all. Returns how many are
-/// left; `None`: there was none. Meanwhile the writer may rename and remove it, under the lock
+/// A rotated file that was compressed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packed {
+    /// How many others waited to be compressed when it began.
+    pub(super) left: usize,
+    /// False: it was removed as the oldest meanwhile, and the work was in vain.
+    pub(super) is_kept: bool,
+}
+
+/// Compresses the oldest uncompressed rotated file: whole, or not at all. `None`: there was none.
+/// Meanwhile the writer may rename and remove it, under the lock
 /// `naming`: its inode identifies it.
 pub(super) fn compress_oldest(
     path: &Path,
     keep: u32,
     naming: &Mutex<()>,
-) -> io::Result<Option<usize>> {
+) -> io::Result<Option<Packed>> {
     let reached = Reached::of(path)?;
     let path = &reached.path();
     let plain = || -> Vec<PathBuf> {
@@ -51,7 +60,14 @@ pub(super) fn compress_oldest(
         let _named = lock(naming);
         let mut all = plain();
         let Some(oldest) = all.pop() else { return Ok(None) };
-        (append::open_reached(&oldest)?, all.len())
+        let left = all.len();
+        match append::open_reached(&oldest) {
+            // It was removed for the cap.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Some(Packed { left, is_kept: false }));
+            }
+            opened => (opened?, left),
+        }
     };
     let inode = source.metadata()?.ino();
     let hidden = hidden(path);
@@ -62,16 +78,16 @@ pub(super) fn compress_oldest(
         match plain().into_iter().find(is_it) {
             Some(plain) => {
                 fs::rename(&hidden, plain.with_added_extension("gz"))?;
-                fs::remove_file(plain)
+                remove(&plain).map(|()| true)
             }
             // It is too old to be kept.
-            None => fs::remove_file(&hidden),
+            None => fs::remove_file(&hidden).map(|()| false),
         }
     });
     if result.is_err() {
         let _ = fs::remove_file(&hidden);
     }
-    result.map(|()| Some(left))
+    result.map(|is_kept| Some(Packed { left, is_kept }))
 }
 
 /// What is being compressed; one at a time for each log.

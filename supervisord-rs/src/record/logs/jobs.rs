@@ -206,9 +206,10 @@ impl Pool {
         target.has_plain.store(false, Ordering::SeqCst);
         let keep = target.compressed().unwrap_or(0);
         let is_more = match aside::compress_oldest(&path, keep, &target.naming) {
-            Ok(left) => {
-                target.note_behind(left.unwrap_or(0), BEHIND_MAX, || self.writers(target));
-                left.is_some_and(|left| left > 0)
+            Ok(None) => false,
+            Ok(Some(packed)) => {
+                target.note_behind(packed, BEHIND_MAX, || self.writers(target));
+                packed.left > 0
             }
             Err(error) => {
                 let workers = self.writers(target);

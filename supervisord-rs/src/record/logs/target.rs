@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
+use super::aside::Packed;
 use super::file::{Identity, LogFile};
 use super::lock;
 use super::turn::Turn;
@@ -72,11 +73,13 @@ impl Target {
         self.compressed
     }
 
-    /// Says once that too many files wait to be compressed.
-    pub(super) fn note_behind(&self, left: usize, most: usize, workers: impl Fn() -> String) {
-        if left <= most {
+    /// Says once that compression is behind, until it has caught up: more than `most` files wait,
+    /// or one was removed before it was compressed, as happens where few are kept.
+    pub(super) fn note_behind(&self, packed: Packed, most: usize, workers: impl Fn() -> String) {
+        let Packed { left, is_kept } = packed;
+        if is_kept && left == 0 {
             self.said_behind.store(false, Ordering::Relaxed);
-        } else if !self.said_behind.swap(true, Ordering::Relaxed) {
+        } else if (left > most || !is_kept) && !self.said_behind.swap(true, Ordering::Relaxed) {
             let path = self.path();
             let workers = workers();
             tracing::warn!(
