@@ -4,6 +4,7 @@
 //! When a supervisor is dropped, every test asserts that it has left no process behind.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod cgroups;
 pub mod dead_disk;
 pub mod skip;
 
@@ -282,6 +283,12 @@ impl Bed {
             }
         }
         found
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        cgroups::remove(&self.path("run"));
     }
 }
 

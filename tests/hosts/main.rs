@@ -8,3 +8,4 @@ mod podman;
 mod process_1;
 mod real_programs;
 mod skips;
+mod suite;

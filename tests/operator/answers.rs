@@ -2,6 +2,7 @@
 
 use crate::harness::{Bed, find, text};
 use serde_json::Value;
+use supervisord_rs::control::protocol::IncidentRecord;
 
 /// A worker for each outcome of a start.
 const EACH_WAY: &str = "version: 1\ndefaults: { autostart: false, restart: { backoff: { initial: 10s } } }\nworkers:\n  \
@@ -90,6 +91,43 @@ fn a_failure_counts_although_the_next_attempt_has_begun() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("once failed: exit status 4"), "{said}");
     assert!(said.contains("slow runs"), "all are waited for, not the first alone: {said}");
+    supervisor.stop();
+}
+
+#[test]
+fn a_scale_tells_which_of_the_new_instances_failed_and_how() {
+    let bed = Bed::new();
+    let full = bed.path("full");
+    let yaml = "version: 1\nworkers:\n  pool: { instances: 1, ready: { after: 1s }, restart: { backoff: { initial: 1h, max: 1h } }, \
+        command: [sh, -c, 'test -e FULL && { echo no room; exit 9; }; exec sleep 1d'] }\n";
+    let supervisor = bed.start(&yaml.replace("FULL", &full.display().to_string()));
+    supervisor.wait_phase("pool.1", "running");
+    std::fs::write(&full, "").expect("a file");
+    let output = bed.verb(&["scale", "pool", "3"]);
+    let said = text(&output.stderr);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()), "{said}");
+    for words in [
+        "done for 0 of 2 workers:",
+        "  pool.2 failed: exit status 9; next attempt in ",
+        "  pool.3 failed: exit status 9; next attempt in ",
+        "    | no room",
+        "; see `logs pool.3` and `incidents ",
+    ] {
+        assert!(said.contains(words), "no `{words}` in:\n{said}");
+    }
+    let output = bed.verb(&["scale", "pool", "4", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON also of a failure");
+    let new = outcome(&answer, "pool.4");
+    assert_eq!((&new["outcome"], &new["ending"]["exit_code"]), (&"failed".into(), &9.into()));
+    assert_eq!(new["last_output"], serde_json::json!(["no room"]), "{new}");
+    std::fs::remove_file(&full).expect("the file");
+    let output = bed.verb(&["scale", "pool", "5"]);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "what ran or failed before does not count: {output:?}"
+    );
     supervisor.stop();
 }
 
@@ -230,6 +268,41 @@ fn what_only_an_administrator_can_mend_is_one_incident_with_a_count() {
     assert!(incident.sentence.contains("(5 launches failed in this way)"), "{incident:?}");
     assert!(incident.sentence.contains("; exec, ENOENT, exit status 127]"), "{incident:?}");
     supervisor.stop();
+
+    // So are a user that does not exist, and limits without the means to enforce them.
+    let bed = Bed::new();
+    let yaml = "version: 1\ndefaults: { restart: { backoff: { initial: 10ms, factor: 1, jitter: 0 }, limit: { restarts: 4, within: 60s } } }\n\
+        workers:\n  stranger: { command: [sleep, 1d], user: no-such-user }\n  \
+        limited: { command: [sleep, 1d], limits: { pids: 4 } }\n";
+    let supervisor = bed.start_in(yaml, &[], &[("SUPERVISORD_RS_CGROUPS", "off")]);
+    supervisor.wait_phase("stranger", "quarantined");
+    supervisor.wait_phase("limited", "quarantined");
+    let incidents = supervisor.wait("both to be settled", |supervisor| {
+        let all = supervisor.incidents();
+        (all.len() >= 2).then_some(all)
+    });
+    assert_eq!(incidents.len(), 2, "{incidents:#?}");
+    for (worker, why) in [
+        (
+            "stranger",
+            "[there is no user `no-such-user`: add it, or correct `user:`; user, ENOENT, exit status 126]",
+        ),
+        ("limited", "[cannot enforce its limits: cgroups are switched off"),
+    ] {
+        let of_it = |incident: &&IncidentRecord| incident.worker.as_deref() == Some(worker);
+        let incident = incidents.iter().find(of_it).expect("an incident of each");
+        assert_eq!(incident.count, 5, "{incident:?}");
+        assert!(incident.sentence.contains("(5 launches failed in this way)"), "{incident:?}");
+        assert!(incident.sentence.contains(why), "{incident:?}");
+    }
+    // One line when it opens and one when it is settled, not two for each attempt.
+    let lines = supervisor.wait("both pairs of lines", |_| {
+        let log = bed.log();
+        let lines = log.lines().filter(|line| line.contains("launch-failure in ")).count();
+        (lines >= 4).then_some(lines)
+    });
+    assert_eq!(lines, 4, "{}", bed.log());
+    supervisor.stop();
 }
 
 #[test]
@@ -355,6 +428,55 @@ fn an_injection_returns_when_its_fate_is_clear() {
 }
 
 #[test]
+fn an_injection_that_ends_the_supervisor_returns_with_its_incident() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        thread: { worker: ticker, isolation: thread }\n  process: { command: [sleep, 1d] }\n";
+    let supervisor = bed.start(yaml);
+    let before = supervisor.wait_progress(None).supervisor;
+    let output = bed.verb(&["inject", "thread", "segfault"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = text(&output.stdout);
+    let words = "segfault in thread (thread of the supervisor): the supervisor died, lost thread, survived process; ";
+    assert!(said.contains(words) && said.contains("all back after "), "{output:?}");
+    assert!(said.trim_end().ends_with("[SIGSEGV]"), "{said}");
+    // Both are back: the answer did not come too early.
+    let after = supervisor.status();
+    assert_eq!(find(&after, "thread").phase, "running");
+    assert_ne!(after.supervisor.pid, before.pid);
+    assert_eq!(after.supervisor.guardian, before.guardian, "it came back under the same guardian");
+
+    let output = bed.verb(&["inject", "thread", "segfault", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(answer["lost"], serde_json::json!(["thread"]), "{answer}");
+    assert_eq!(
+        (&answer["supervisor_died"], &answer["fault"]["injected"], &answer["survived"]),
+        (&true.into(), &true.into(), &serde_json::json!(["process"])),
+        "{answer}"
+    );
+    supervisor.stop();
+}
+
+#[test]
+fn who_lost_no_worker_does_not_read_that_some_are_missing() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  a: { command: [sleep, 1d], ready: { after: 0s } }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_phase("a", "running");
+    crate::harness::kill(supervisor.status().supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+    let incident = supervisor.wait_incident(0);
+    assert_eq!((incident.supervisor_died, &incident.lost), (true, &vec![]), "{incident:?}");
+    assert_eq!(incident.survived, ["a"], "{incident:?}");
+    for said in [incident.sentence, text(&bed.verb(&["incidents"]).stdout), bed.log()] {
+        assert!(said.contains("lost none, survived a; "), "{said}");
+        assert!(said.contains("nothing to bring back"), "{said}");
+        assert!(!said.contains("not all back") && !said.contains("not back:"), "{said}");
+    }
+    supervisor.stop();
+}
+
+#[test]
 fn people_read_what_json_has() {
     let bed = Bed::new();
     let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
@@ -406,7 +528,7 @@ fn colours_widths_and_times_are_those_that_people_choose() {
     let narrow = status(&["status"], &[("COLUMNS", "40")]);
     assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
     let faults = status(&["faults"], &[("COLUMNS", "80")]);
-    assert!(faults.lines().all(|line| line.chars().count() <= 90), "{faults}");
+    assert!(faults.lines().all(|line| line.chars().count() <= 80), "{faults}");
 
     crate::harness::kill(pid, nix::sys::signal::Signal::SIGKILL);
     let at = supervisor.wait_incident(0).at;

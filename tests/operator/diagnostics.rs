@@ -147,3 +147,43 @@ fn a_user_that_does_not_exist_is_an_incident_of_its_worker_alone() {
     assert_eq!(output.status.code(), Some(78), "{output:?}");
     assert!(text(&output.stderr).contains("unknown user `no-such-user`"), "{output:?}");
 }
+
+#[test]
+fn a_path_that_is_too_long_for_a_socket_is_named_before_anything_starts() {
+    let bed = Bed::new();
+    let (longest, longer) = (format!("/{}", "x".repeat(106)), format!("/{}", "x".repeat(107)));
+    let check = |yaml: &str| {
+        let file = bed.write("length.yaml", yaml).display().to_string();
+        let output = bed.verb(&["check", &file]);
+        (output.status.code(), text(&output.stderr))
+    };
+    let socket = |path: &str| {
+        format!(
+            "version: 1\nworkers:\n  a: {{ command: [sleep, 1d], sockets: [{{ listen: {path} }}] }}\n"
+        )
+    };
+    assert_eq!(check(&socket(&longest)), (Some(0), String::new()));
+    let (status, said) = check(&socket(&longer));
+    assert_eq!(status, Some(78), "{said}");
+    for words in [
+        "workers.a.sockets[0]: the path of this socket has 108 bytes",
+        "length.yaml:3:40",
+        "at most 107 bytes, as unix(7) has it",
+    ] {
+        assert!(said.contains(words), "`{words}` is not in:\n{said}");
+    }
+    // The control socket is in the runtime directory.
+    let place =
+        |path: &str| format!("version: 1\nsupervisor: {{ runtime_dir: {path} }}\nworkers: {{}}\n");
+    let name = "/control.sock".len();
+    assert_eq!(check(&place(&longest[..107 - name])), (Some(0), String::new()));
+    let (status, said) = check(&place(&longest[..108 - name]));
+    assert_eq!(status, Some(78), "{said}");
+    for words in [
+        "supervisor.runtime_dir: the path of the control socket in it would have 108 bytes",
+        "length.yaml:2:",
+        "a directory with which it has at most 107 bytes",
+    ] {
+        assert!(said.contains(words), "`{words}` is not in:\n{said}");
+    }
+}

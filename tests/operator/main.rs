@@ -16,6 +16,8 @@ mod messages;
 mod places;
 mod printing;
 mod refusals;
+mod screen;
+mod terminal;
 mod top;
 mod transcripts;
 mod verbs;

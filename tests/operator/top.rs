@@ -1,12 +1,9 @@
 //! `top` and the figures of `status`: on a real terminal, with real keys.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::time::Instant;
+use vt100::Color;
 
 use crate::harness::{Bed, find, text};
+use crate::screen::Screen;
 
 #[test]
 fn status_shows_what_workers_use_and_json_has_all_of_it() {
@@ -46,28 +43,7 @@ fn top_shows_workers_by_domain_and_its_keys_act() {
                 th: { worker: ticker, isolation: thread }\n  c1: { worker: ticker, isolation: thread, cell: batch }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
-    let size = nix::pty::Winsize { ws_row: 40, ws_col: 160, ws_xpixel: 0, ws_ypixel: 0 };
-    let terminal = crate::harness::terminal(Some(&size));
-    let slave = File::from(terminal.slave);
-    let mut command = bed.command(&["top", "--interval", "0.1"]);
-    command.env("TERM", "xterm-256color");
-    command
-        .stdin(slave.try_clone().expect("a handle"))
-        .stdout(slave.try_clone().expect("a handle"))
-        .stderr(slave);
-    // SAFETY: setsid and this ioctl are async-signal-safe; they make the terminal the child's own.
-    unsafe {
-        command.pre_exec(|| {
-            nix::unistd::setsid()?;
-            nix::libc::ioctl(0, nix::libc::TIOCSCTTY, 0);
-            Ok(())
-        });
-    }
-    let mut top = command.spawn().expect("it runs");
-    drop(command);
-    let [rows, columns] = [size.ws_row, size.ws_col].map(|count| count.try_into().expect("not 0"));
-    let parser = vt100::Parser::new(rows, columns, 0);
-    let mut screen = Screen { master: terminal.master, parser };
+    let mut screen = Screen::start(bed.command(&["top", "--interval", "0.1"]), 40, 160);
     for words in ["DOMAIN", "supervisor", "batch", "th", "c1", "proc", "quit"] {
         screen.wait(words);
     }
@@ -92,55 +68,44 @@ fn top_shows_workers_by_domain_and_its_keys_act() {
     screen.press("\x1b");
     screen.wait_gone("the-last-line");
     screen.press("q");
-    assert!(top.wait().expect("our child").success());
+    let (status, _) = screen.end();
+    assert!(status.success(), "{status}");
     let refused = bed.verb(&["top"]);
     assert_eq!(refused.status.code(), Some(2), "without a terminal");
     supervisor.stop();
 }
 
-struct Screen {
-    master: OwnedFd,
-    parser: vt100::Parser,
-}
-
-impl Screen {
-    /// Waits for words on the screen. `top` draws only letters that change, so a terminal emulator
-    /// has to put them together.
-    #[track_caller]
-    fn wait(&mut self, words: &str) {
-        self.until(words, true);
-    }
-
-    #[track_caller]
-    fn wait_gone(&mut self, words: &str) {
-        self.until(words, false);
-    }
-
-    #[track_caller]
-    fn until(&mut self, words: &str, is_there: bool) {
-        let end = Instant::now() + crate::harness::DEADLINE;
-        let mut file = File::from(self.master.try_clone().expect("a handle"));
-        let mut buffer = [0; 65536];
-        while self.parser.screen().contents().contains(words) != is_there {
-            assert!(
-                Instant::now() < end,
-                "waited for `{words}` (to be there: {is_there}) on:\n{}",
-                self.parser.screen().contents()
-            );
-            let mut fds = [nix::poll::PollFd::new(
-                std::os::fd::AsFd::as_fd(&self.master),
-                nix::poll::PollFlags::POLLIN,
-            )];
-            if nix::poll::poll(&mut fds, 1000_u16).expect("a terminal") > 0 {
-                let count = file.read(&mut buffer).expect("a terminal");
-                self.parser.process(&buffer[..count]);
-            }
+#[test]
+fn top_tells_success_from_failure_by_word_and_by_colour() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  up: { command: [sleep, 1d], ready: { after: 0s } }\n  \
+        migrated: { command: [\"true\"], restart: never, ready: { after: 5s } }\n  \
+        broken: { command: [\"false\"], restart: never, ready: { after: 5s } }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_phase("up", "running");
+    supervisor.wait_phase("migrated", "finished");
+    supervisor.wait_phase("broken", "finished");
+    let (green, red, grey) = (Color::Idx(2), Color::Idx(1), Color::Idx(8));
+    for (no_colour, arguments, has_colour) in [
+        (None, &["top"][..], true),
+        (Some("1"), &["top"], false),
+        (Some("1"), &["top", "--color", "always"], true),
+        (None, &["--color", "never", "top"], false),
+    ] {
+        let mut command = bed.command(arguments);
+        command.env_remove("NO_COLOR").envs(no_colour.map(|value| ("NO_COLOR", value)));
+        let mut screen = Screen::start(command, 24, 100);
+        screen.wait("broken");
+        screen.wait("quit");
+        for (worker, word, colour) in
+            [("up", "running", green), ("migrated", "finished", grey), ("broken", "failed", red)]
+        {
+            let expected = if has_colour { colour } else { Color::Default };
+            assert_eq!(screen.colour(worker, word), expected, "{worker}, {arguments:?}");
         }
+        screen.press("q");
+        let (status, _) = screen.end();
+        assert!(status.success(), "{status}");
     }
-
-    fn press(&mut self, keys: &str) {
-        File::from(self.master.try_clone().expect("a handle"))
-            .write_all(keys.as_bytes())
-            .expect("a terminal");
-    }
+    supervisor.stop();
 }

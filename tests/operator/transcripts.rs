@@ -57,6 +57,36 @@ fn readme() {
     run_page("README.md");
 }
 
+/// Lines of a terminal that shows the file.
+const FIRST_SCREEN: usize = 45;
+
+#[test]
+fn the_first_screen_of_readme_says_what_it_is_and_fits() {
+    let readme = std::fs::read_to_string(repository("README.md")).expect("README.md");
+    let screen: Vec<&str> = readme.lines().take(FIRST_SCREEN).collect();
+    let first = screen.join("\n");
+    for words in [
+        "A fault-isolation supervisor.",
+        "**Why not systemd?**",
+        "**Why not supervisord?**",
+        "cargo install --locked",
+        "--path supervisord-rs",
+        "_*.deb",
+        "$ cargo run --release -- compare",
+    ] {
+        assert!(first.contains(words), "no `{words}` in the first screen:\n{first}");
+    }
+    // The second of the two commands comes right after what the first one prints.
+    let second: Vec<&str> = readme.lines().skip(FIRST_SCREEN).take(10).collect();
+    assert!(second.contains(&"$ tests/run"), "{second:#?}");
+    let tables = readme.lines().filter(|line| line.starts_with('|'));
+    let wide: Vec<&str> = tables.filter(|line| line.chars().count() > 100).collect();
+    assert!(wide.is_empty(), "lines of a table with more than 100 columns: {wide:#?}");
+    let why = screen.iter().filter(|line| line.starts_with("**Why not"));
+    let wide: Vec<_> = why.filter(|line| line.chars().count() > 100).collect();
+    assert!(wide.is_empty(), "each is one line of 100 columns: {wide:#?}");
+}
+
 #[test]
 fn the_command_line() {
     run_page("docs/cli.md");

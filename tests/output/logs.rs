@@ -337,6 +337,8 @@ fn a_full_disk_blocks_no_worker_and_lost_output_is_counted_and_marked() {
     let said = bed.log();
     let warning = said.lines().find(|line| line.contains("the output of")).expect("waited for");
     assert!(warning.contains("worker=\"flood\""), "{warning}");
+    let path = bed.path("logs/flood.log").display().to_string();
+    assert!(warning.contains(&format!("flood cannot be written to {path}: ")), "{warning}");
     std::fs::remove_file(bed.path("logs/flood.log")).expect("removed");
     supervisor.wait_output("flood", "bytes of flood lost here]");
     supervisor.client.stop(&["flood".into(), "good".into()], true).expect("stopped");
@@ -373,7 +375,11 @@ fn a_reader_that_stalls_blocks_no_worker() {
     let before = at();
     supervisor.wait("the worker to go on", |_| (at() > before + 1000).then_some(()));
     supervisor.wait("a warning", |supervisor| {
-        supervisor.bed.log().contains("it has taken nothing").then_some(())
+        let log = supervisor.bed.log();
+        let warning = log.lines().find(|line| line.contains("it has taken nothing"))?.to_owned();
+        let target = format!("the output of stuck cannot be written to {}: ", fifo.display());
+        assert!(warning.contains(&target), "{warning}");
+        Some(())
     });
     assert_eq!(supervisor.worker("good").lost_output, 0);
     // The reader comes back, and reads how much it missed.

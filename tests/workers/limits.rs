@@ -215,6 +215,11 @@ fn refused(bed: &Bed, yaml: &str) {
                 .iter()
                 .any(|words| message.contains(words));
         assert!(says_what_to_do, "{message}");
+        let incidents: Vec<_> = supervisor.incidents();
+        let mut of_it =
+            incidents.iter().filter(|incident| incident.worker.as_deref() == Some(name));
+        let counts: Vec<_> = of_it.by_ref().map(|incident| incident.count).collect();
+        assert_eq!(counts, [3], "one incident of all attempts: {incidents:#?}");
     }
     let other = supervisor.worker("other");
     assert_eq!((other.phase.as_str(), other.restarts), ("running", 0));

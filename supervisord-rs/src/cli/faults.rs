@@ -63,8 +63,8 @@ pub(super) fn run(options: &Options) -> Exit {
     line(&fit(columns.into(), terminal_width()));
     for text in [
         "",
-        "`domain`: everyone in the fault domain. For a thread of the supervisor that is every",
-        "thread worker and the supervisor itself, which its guardian starts again.",
+        "`domain`: everyone in the fault domain. For a thread of the supervisor that is",
+        "every thread worker and the supervisor itself, which its guardian starts again.",
         "Parameters: exit:N (0 to 255), leak:64MiB.",
     ] {
         line(text);

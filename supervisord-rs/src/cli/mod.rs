@@ -33,7 +33,7 @@ mod top;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use workers::Registry;
 
 use crate::control::client::Client;
@@ -220,9 +220,16 @@ Examples:
     Stopped(stopped::Options),
 }
 
+/// The arguments; or help, or what is wrong with them, with colours as they choose.
+fn parsed(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command().color(Colour::of(arguments).into());
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
 /// Does what the arguments say.
 pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match parsed(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are not errors.

@@ -1,5 +1,6 @@
 //! Printing facts: tables for people, JSON for machines, and no panic when the reader goes away.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 
@@ -84,7 +85,32 @@ pub(super) enum Colour {
 
 static COLOUR: OnceLock<Colour> = OnceLock::new();
 
+impl From<Colour> for clap::ColorChoice {
+    fn from(colour: Colour) -> Self {
+        match colour {
+            Colour::Auto => Self::Auto,
+            Colour::Always => Self::Always,
+            Colour::Never => Self::Never,
+        }
+    }
+}
+
 impl Colour {
+    /// The choice of a command line that is not parsed yet: help and usage errors follow it too.
+    pub(super) fn of(arguments: &[OsString]) -> Self {
+        let mut words = arguments.iter().take_while(|word| *word != "--").map(|word| word.to_str());
+        while let Some(word) = words.next() {
+            let value = match word {
+                Some("--color") => words.next().flatten(),
+                word => word.and_then(|word| word.strip_prefix("--color=")),
+            };
+            if let Some(value) = value {
+                return clap::ValueEnum::from_str(value, false).unwrap_or_default();
+            }
+        }
+        Self::default()
+    }
+
     /// Chooses for this process, once.
     pub(super) fn choose(self) {
         let _ = COLOUR.set(self);

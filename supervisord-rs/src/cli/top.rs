@@ -85,6 +85,8 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         Ok(top) => top,
         Err(error) => return report(&error),
     };
+    // The library obeys `NO_COLOR` by itself, also against `--color always`.
+    ratatui::crossterm::style::force_color_output(has_colour());
     let mut terminal = ratatui::init();
     let result = top.show(&mut terminal, Duration::from_secs_f64(options.interval));
     ratatui::restore();
