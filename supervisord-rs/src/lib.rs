@@ -24,6 +24,10 @@ pub mod process_table;
 mod reach;
 pub mod record;
 pub mod service_manager;
+#[cfg(test)]
+#[path = "../../tests/harness/skip.rs"]
+#[allow(dead_code, unreachable_pub, reason = "these tests lack one thing only: root")]
+mod skip;
 mod unix_socket;
 pub mod usage;
 mod waiting;

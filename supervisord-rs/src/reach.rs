@@ -184,8 +184,7 @@ mod tests {
 
     #[test]
     fn a_link_of_another_user_leads_nowhere_wherever_it_stands_in_the_path() {
-        if !nix::unistd::geteuid().is_root() {
-            eprintln!("SKIPPED: a link of another user wants root");
+        if crate::skip::lacks_root() {
             return;
         }
         let directory = tempfile::tempdir().expect("a directory");

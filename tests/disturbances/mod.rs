@@ -201,14 +201,15 @@ fn stopped_keeper(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
 /// The kernel reports a death to the tracer first, and to the parent once the tracer has waited.
 fn traced_worker(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let victim = pid_of(supervisor, "victim");
+    let generation = supervisor.worker("victim").generation;
     let mut tracer = Script::run(include_str!("../fixtures/tracer.py"), &[victim.to_string()]);
     tracer.wait_ready();
     kill(victim, Signal::SIGKILL);
     probe.go_on(LASTS);
+    assert_eq!(supervisor.worker("victim").generation, generation, "only its tracer sees its end");
     drop(tracer);
-    let generation = supervisor.worker("victim").generation;
     probe.go_on_until("the victim to be back", || {
-        supervisor.worker("victim").generation >= generation
+        supervisor.worker("victim").generation > generation
     });
 }
 
@@ -226,9 +227,14 @@ fn fifo_as_env_file(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let path = supervisor.bed.path("fed.env");
     std::fs::remove_file(&path).expect("our file");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
-    // It may fail at once or late.
-    let _ = supervisor.client.start(&["fed".into()], false);
+    supervisor.client.start(&["fed".into()], false).expect("an order");
     probe.go_on(LASTS);
+    let fed = supervisor.worker("fed");
+    let message = fed.ending.as_ref().and_then(|ending| ending.message.as_deref());
+    assert!(
+        message.is_some_and(|message| message.contains("cannot read its env_file")),
+        "the FIFO stops its launches: {fed:?}"
+    );
     // Any reader that is left gets its end of file.
     let _ =
         File::options().read(true).write(true).open(&path).map(|mut fifo| fifo.write_all(b"A=1\n"));
@@ -307,17 +313,24 @@ fn crash_loop(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
 /// Half of them subscribe to events and never read one; half of them never ask.
 fn quiet_clients(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let socket = supervisor.client.socket();
-    let connect = |request: &[u8]| {
-        let mut stream = UnixStream::connect(socket).ok()?;
-        stream.set_nonblocking(true).ok()?;
-        stream.write_all(request).ok()?;
-        Some(stream)
+    let connect = || {
+        let stream = UnixStream::connect(socket).expect("it listens");
+        stream.set_nonblocking(true).expect("a socket");
+        stream
     };
     let ask = b"GET /v1/events HTTP/1.1\r\nhost: supervisord-rs\r\n\r\n";
-    let held: Vec<Option<UnixStream>> = (0..64).map(|_| connect(ask)).collect();
+    let held: Vec<UnixStream> = (0..64).map(|_| connect()).collect();
+    held.iter().for_each(|mut stream| stream.write_all(ask).expect("room for one request"));
     probe.go_on(LASTS);
-    let more: Vec<Option<UnixStream>> = (0..64).map(|_| connect(b"")).collect();
+    let more: Vec<UnixStream> = (0..64).map(|_| connect()).collect();
     probe.go_on(LASTS);
+    // The first of them were readers of events all the time.
+    let is_stream = |mut stream: &UnixStream| {
+        let mut answer = [0; 15];
+        stream.read_exact(&mut answer).is_ok() && answer.starts_with(b"HTTP/1.1 200 OK")
+    };
+    let streams = held.iter().filter(|stream| is_stream(stream)).count();
+    assert!(streams >= 32, "{streams} of 64 got a stream of events");
     drop((held, more));
 }
 
@@ -325,19 +338,26 @@ fn datagram_flood(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let address = notify_socket(pid_of(supervisor, "victim"));
     let name = SocketAddr::from_abstract_name(address.trim_start_matches('@')).expect("a name");
     let stop = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
+    let sent = std::thread::scope(|scope| {
+        let flood = scope.spawn(|| {
             let socket = UnixDatagram::unbound().expect("a socket");
             socket.set_nonblocking(true).expect("a socket");
+            let mut sent = 0_u64;
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                while socket.send_to_addr(b"STATUS=foreign", &name).is_ok() {}
+                while socket.send_to_addr(b"STATUS=foreign", &name).is_ok() {
+                    sent += 1;
+                }
                 // The queue is full: the pace of the flood.
                 std::thread::sleep(Duration::from_millis(1));
             }
+            sent
         });
         probe.go_on(LASTS);
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        flood.join().expect("a thread")
     });
+    // More than any queue holds (net.unix.max_dgram_qlen): the supervisor takes them.
+    assert!(sent > 2000, "{sent} datagrams are no flood");
     assert_eq!(supervisor.worker("victim").status_text, None, "a stranger's words");
 }
 

@@ -501,6 +501,25 @@ pub fn terminal(size: Option<&nix::pty::Winsize>) -> nix::pty::OpenptyResult {
     terminal
 }
 
+/// Whether a process blocks or catches a signal.
+pub fn holds(pid: i32, signal: nix::sys::signal::Signal) -> Option<()> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mask = |field: &str| {
+        let mask = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
+        u64::from_str_radix(mask.trim(), 16).unwrap_or(0)
+    };
+    let bit = 1_u64 << (signal as u32 - 1);
+    ((mask("SigBlk:") | mask("SigCgt:")) & bit != 0).then_some(())
+}
+
+/// Whether a process has its standard input open a second time: it reads `/dev/stdin`.
+pub fn reads_stdin(pid: i32) -> Option<()> {
+    let stdin = fs::read_link(format!("/proc/{pid}/fd/0")).ok()?;
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+    let same = links.filter(|link| fs::read_link(link.path()).is_ok_and(|path| path == stdin));
+    (same.count() > 1).then_some(())
+}
+
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }

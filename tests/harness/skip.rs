@@ -31,6 +31,8 @@ pub enum Lack {
     Mount,
     /// Containers that podman runs.
     Podman,
+    /// Controllers of cgroups, delegated to a test.
+    Controllers,
 }
 
 impl Lack {
@@ -44,6 +46,7 @@ impl Lack {
             Self::Collector => "collector",
             Self::Mount => "mount",
             Self::Podman => "podman",
+            Self::Controllers => "controllers",
         }
     }
 }
@@ -66,7 +69,7 @@ pub fn skip(lack: Lack, why: &str) {
 /// Whether this test must be skipped because it does not run as root.
 #[track_caller]
 pub fn lacks_root() -> bool {
-    let lacks = !super::is_root();
+    let lacks = !nix::unistd::geteuid().is_root();
     if lacks {
         skip(Lack::Root, "it needs root");
     }

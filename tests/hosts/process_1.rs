@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::container::{as_init, init_of};
 use crate::harness::skip::lacks_root;
-use crate::harness::{Bed, kill, until};
+use crate::harness::{Bed, holds, kill, until};
 use nix::sys::signal::Signal;
 use supervisord_rs::control::client::Client;
 
@@ -31,13 +31,7 @@ fn holds_term(pid: i32) -> Option<()> {
     if !program.ends_with("supervisord-rs") {
         return None;
     }
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let bit = 1_u64 << (Signal::SIGTERM as u32 - 1);
-    let mask = |field: &str| {
-        let mask = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
-        u64::from_str_radix(mask.trim(), 16).unwrap_or(0)
-    };
-    ((mask("SigBlk:") | mask("SigCgt:")) & bit != 0).then_some(())
+    holds(pid, Signal::SIGTERM)
 }
 
 /// How long process 1 takes until all workers run.

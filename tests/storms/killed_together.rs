@@ -113,6 +113,7 @@ fn after_guardian_and_supervisor_are_killed_together_the_next_run_has_each_worke
         assert!(by_itself.is_empty(), "round {round}: {by_itself:?}; log:\n{}", bed.log());
         before = after;
     }
+    assert!(survivors > 0, "no worker outlived them: the next run had nothing to end");
     println!(
         "{workers} workers start in {start:?}; {rounds} deaths of guardian and supervisor together: \
          {survivors} workers survived them, the next run has all within {slowest:?}"

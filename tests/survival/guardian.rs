@@ -2,12 +2,13 @@
 //! notice nothing, or end in order.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Bed, Supervisor, find, is_alive, kill};
+use crate::harness::{Bed, Supervisor, find, holds, is_alive, kill, reads_stdin};
 use nix::sys::signal::Signal;
 use supervisord_rs::control::protocol::{IncidentRecord, StatusReport};
 
@@ -205,22 +206,36 @@ fn an_order_to_end_that_comes_during_the_start_is_carried_out() {
     for options in [&["--no-guardian"][..], &[]] {
         let bed = Bed::new();
         let mut supervisor = bed.launch(&configuration(""), options);
-        let status = std::path::PathBuf::from(format!("/proc/{}", supervisor.child.id()));
+        let pid = guardian(&supervisor);
         // As early as possible: before that, the process has not executed the program yet.
-        supervisor.wait("TERM to be held or taken", |_| {
-            let text = std::fs::read_to_string(status.join("status")).ok()?;
-            let has = |field: &str| {
-                let mask = text.lines().find_map(|line| line.strip_prefix(field))?;
-                let mask =
-                    u64::from_str_radix(mask.trim().trim_start_matches(':').trim(), 16).ok()?;
-                (mask & 1 << (Signal::SIGTERM as u32 - 1) != 0).then_some(())
-            };
-            has("SigBlk").or_else(|| has("SigCgt"))
-        });
-        kill(guardian(&supervisor), Signal::SIGTERM);
+        supervisor.wait("TERM to be held or taken", |_| holds(pid, Signal::SIGTERM));
+        kill(pid, Signal::SIGTERM);
         assert_eq!(supervisor.wait_exit().code(), Some(0), "{options:?}: {}", bed.log());
         assert_eq!(bed.processes(), Vec::<i32>::new());
     }
+}
+
+#[test]
+fn an_order_to_end_that_comes_before_the_configuration_is_read_is_carried_out() {
+    let bed = Bed::new();
+    let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
+    let mut child = bed
+        .command(&["run", "--no-guardian", "-c", "/dev/stdin"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log)
+        .spawn()
+        .expect("it runs");
+    let pid = child.id() as i32;
+    bed.wait("it to wait for its configuration", || reads_stdin(pid));
+    assert_eq!(holds(pid, Signal::SIGTERM), Some(()), "as early as that");
+    kill(pid, Signal::SIGTERM);
+    let mut pipe = child.stdin.take().expect("a pipe");
+    pipe.write_all(configuration("").as_bytes()).expect("it reads");
+    drop(pipe);
+    let status = bed.wait("its end", || child.try_wait().expect("our child"));
+    assert_eq!(status.code(), Some(0), "{}", bed.log());
+    assert_eq!(bed.processes(), Vec::<i32>::new());
 }
 
 #[test]

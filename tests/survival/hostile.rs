@@ -53,6 +53,17 @@ fn lingering(listener: &TcpListener) -> OwnedFd {
     stream.into()
 }
 
+/// Waits until the receiver has taken all that was sent: the kernel counts it as the sender's.
+fn all_is_received(bed: &Bed, line: &UnixDatagram) {
+    bed.wait("the datagrams to be received", || {
+        let mut bytes: libc::c_int = -1;
+        // SAFETY: the call writes one integer, which lives on this stack.
+        let result = unsafe { libc::ioctl(line.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        assert_eq!(result, 0, "it is a socket");
+        (bytes == 0).then_some(())
+    });
+}
+
 fn answers_at_once(supervisor: &Supervisor<'_>) {
     let begin = Instant::now();
     supervisor.status();
@@ -78,6 +89,8 @@ fn descriptors_that_a_stranger_sends_are_closed_outside_the_loop() {
     for line in [&to_supervisor, &to_guardian] {
         let sent = lingering(&listener);
         send(line, "READY=1", &[sent.as_raw_fd()]);
+        drop(sent);
+        all_is_received(&bed, line);
     }
     answers_at_once(&supervisor);
     // The same holds for the guardian.
@@ -103,6 +116,7 @@ fn descriptors_that_a_stranger_sends_are_closed_outside_the_loop() {
     for _ in 0..3 {
         send(&to_supervisor, "BARRIER=1", &[null.as_raw_fd(); 200]);
     }
+    all_is_received(&bed, &to_supervisor);
     supervisor.wait("them to be closed", |_| (open_files(next) <= before + 4).then_some(()));
     answers_at_once(&supervisor);
     supervisor.stop();

@@ -1,10 +1,11 @@
 //! Limits of cgroups: enforced where this machine delegates the controllers, and refused in plain
 //! words where not. The kernel's view of the test's own cgroup decides which of the two the tests
-//! assert; they never skip.
+//! assert; where it is the refusal, they report that the limits themselves are skipped.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::harness::skip::{Lack, skip};
 use crate::harness::{Bed, EAGER, Supervisor, find, kill, text};
 use nix::sys::signal::Signal;
 
@@ -47,6 +48,12 @@ fn is_given(cgroup: &Path) -> bool {
         )
     };
     length == 1 && value == *b"1"
+}
+
+/// Reports that only the refusal was tested.
+#[track_caller]
+fn lacks_controllers() {
+    skip(Lack::Controllers, "no controllers are delegated here; launches are refused, as tested");
 }
 
 /// A cgroup for one supervisor, with the controllers delegated to it; `None` where this machine
@@ -142,7 +149,10 @@ fn limits_hold_or_the_launch_is_refused() {
     let yaml = YAML.replace("EAGER", EAGER);
     match Ground::new("hold") {
         Some(ground) => enforced(&ground, &bed, &yaml.replace(", memory_high: 60MiB", "")),
-        None => refused(&bed, &yaml),
+        None => {
+            refused(&bed, &yaml);
+            lacks_controllers();
+        }
     }
 }
 
@@ -254,6 +264,7 @@ fn a_supervisor_in_a_cgroup_of_its_own_moves_below_and_leaves_it_as_it_was() {
         let own = own_cgroup().map(|(_, own)| own);
         assert!(own.is_none_or(|own| leaf(supervisor.status().supervisor.pid) == own));
         supervisor.stop();
+        lacks_controllers();
         return;
     };
     for options in [&[] as &[&str], &["--no-guardian"]] {
@@ -312,6 +323,7 @@ fn limits_hold_for_an_adopted_worker_and_are_refused_where_they_never_held() {
             (find(&status, "other").pid == other.pid).then_some(())
         });
         supervisor.stop();
+        lacks_controllers();
         return;
     };
     let supervisor = ground.start(&bed, &yaml, &[]);
