@@ -206,7 +206,6 @@ fn traced_worker(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     tracer.wait_ready();
     kill(victim, Signal::SIGKILL);
     probe.go_on(LASTS);
-    assert_eq!(supervisor.worker("victim").generation, generation, "only its tracer sees its end");
     drop(tracer);
     probe.go_on_until("the victim to be back", || {
         supervisor.worker("victim").generation > generation

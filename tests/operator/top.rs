@@ -39,7 +39,7 @@ fn status_shows_what_workers_use_and_json_has_all_of_it() {
 #[test]
 fn top_shows_workers_by_domain_and_its_keys_act() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  proc: { command: [sh, -c, 'echo the-last-line; exec sleep 1d'], ready: { after: 0s } }\n  \
+    let yaml = "version: 1\nworkers:\n  proc: { command: [sh, -c, 'printf \"\\033]0;owned\\007\\033[2Jthe-last-line\\n\"; exec sleep 1d'], ready: { after: 0s } }\n  \
                 th: { worker: ticker, isolation: thread }\n  c1: { worker: ticker, isolation: thread, cell: batch }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
@@ -63,7 +63,8 @@ fn top_shows_workers_by_domain_and_its_keys_act() {
     screen.press("p");
     supervisor.wait("resumed", |supervisor| (!supervisor.worker("proc").paused).then_some(()));
     screen.press("l");
-    screen.wait("the-last-line");
+    // The terminal obeys nothing that a worker has written.
+    screen.wait("\\x1b]0;owned\\x07\\x1b[2Jthe-last-line");
     // Esc closes the pane, not the whole.
     screen.press("\x1b");
     screen.wait_gone("the-last-line");

@@ -420,25 +420,38 @@ fn deaths_cost_workers_nothing_while_directories_fail_and_it_heals_without_a_res
 #[test]
 fn a_runtime_directory_that_is_full_costs_workers_nothing() {
     let _machine = crate::beside_others();
-    let bed = Bed::new();
-    let run = bed.path("run");
-    std::fs::create_dir(&run).expect("a directory");
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=3m,mode=0700", "tmpfs"])
-        .arg(&run)
-        .status();
-    if !mounted.is_ok_and(|status| status.success()) {
-        skip(Lack::Mount, "a small file system cannot be mounted");
-        return;
-    }
     let full = Disturbance {
         name: "a full runtime directory",
         spoil: fill,
         heal: |bed| std::fs::remove_file(bed.path("run/filler")).expect("there"),
         said: "no room for",
     };
-    let done =
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| storm_through(&full, &bed)));
+    with_small_runtime_directory("3m", |bed| storm_through(&full, bed));
+    // Too small from the first: no worker is started, so none is lost later.
+    with_small_runtime_directory("1m", |bed| {
+        let mut supervisor = bed.launch(DISTURBED, &[]);
+        let status = supervisor.wait_exit();
+        let log = bed.log();
+        assert!(log.contains("cannot create the black box"), "{status}: {log}");
+        assert!(!status.success() && !log.contains("launched"), "{status}: {log}");
+        assert_eq!(bed.processes(), Vec::<i32>::new());
+    });
+}
+
+/// As root only, with a small file system for the runtime directory.
+fn with_small_runtime_directory(size: &str, test: impl FnOnce(&Bed)) {
+    let bed = Bed::new();
+    let run = bed.path("run");
+    std::fs::create_dir(&run).expect("a directory");
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "tmpfs"])
+        .arg(&run)
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        skip(Lack::Mount, "a small file system cannot be mounted");
+        return;
+    }
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(&bed)));
     let unmounted = Command::new("umount").arg("-l").arg(&run).status().expect("it runs");
     assert!(unmounted.success(), "{} stays mounted", run.display());
     if let Err(panic) = done {

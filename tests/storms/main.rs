@@ -2,6 +2,7 @@
 //! idle one.
 
 mod black_box_storm;
+mod busy;
 #[path = "../disturbances/mod.rs"]
 mod disturbances;
 #[path = "../harness/mod.rs"]

@@ -57,27 +57,57 @@ fn written(bed: &Bed) -> Vec<IncidentRecord> {
 fn a_supervisor_that_cannot_start_is_tried_again_and_its_workers_run_on() {
     let bed = Bed::new();
     let (supervisor, before) = started(&bed, "");
+    tried_again(supervisor, &before, &["env"], "nofile=4", "Max open files");
+}
+
+/// The limit of processes binds all users but root.
+#[test]
+fn a_supervisor_whose_process_cannot_be_made_is_tried_again_and_its_workers_run_on() {
+    if crate::harness::skip::lacks_root() {
+        return;
+    }
+    let bed = Bed::new();
+    bed.give_to(4717);
+    let user = ["setpriv", "--reuid=4717", "--regid=4717", "--clear-groups"];
+    let supervisor = bed.start_under(&user, &configuration(""), &[]);
+    let before = supervisor.wait_running();
+    tried_again(supervisor, &before, &user, "nproc=1", "Max processes");
+    assert!(bed.log().contains("raise the limit of processes"), "{}", bed.log());
+}
+
+/// Its guardian has this limit while the supervisor dies, and gets its former one later.
+/// A wrapper starts what changes it: not even root may change every process's.
+fn tried_again(
+    supervisor: Supervisor<'_>,
+    before: &StatusReport,
+    wrapper: &[&str],
+    tight: &str,
+    name: &str,
+) {
     let guardian = guardian(&supervisor);
-    let limit = |soft: &str| {
-        let done = Command::new("prlimit")
-            .args(["--pid", &guardian.to_string(), &format!("--nofile={soft}:")])
+    let limit = |to: &str| {
+        let done = Command::new(wrapper[0])
+            .args(&wrapper[1..])
+            .args(["prlimit", "--pid", &guardian.to_string(), &format!("--{to}:")])
             .status()
             .expect("prlimit");
         assert!(done.success());
     };
     let original = std::fs::read_to_string(format!("/proc/{guardian}/limits")).expect("its limits");
-    let original = original.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let original = original.lines().find_map(|line| line.strip_prefix(name));
     let original =
         original.and_then(|line| line.split_whitespace().next()).expect("a limit").to_owned();
-    limit("4");
+    limit(tight);
     kill(before.supervisor.pid, Signal::SIGKILL);
     supervisor.wait("a second attempt", |supervisor| {
         (supervisor.bed.log().matches("trying again in").count() >= 2).then_some(())
     });
-    assert!(pids(&before).values().flatten().all(|pid| is_alive(*pid)), "{}", bed.log());
-    limit(&original);
-    let after = successor(&supervisor, &before);
-    assert_eq!(pids(&after), pids(&before), "{}", bed.log());
+    let log = supervisor.bed.log();
+    assert!(pids(before).values().flatten().all(|pid| is_alive(*pid)), "{log}");
+    let (resource, _) = tight.split_once('=').expect("a resource and its limit");
+    limit(&format!("{resource}={original}"));
+    let after = successor(&supervisor, before);
+    assert_eq!(pids(&after), pids(before), "{log}");
     supervisor.stop();
 }
 
@@ -266,14 +296,32 @@ fn a_signal_without_a_meaning_ends_nothing() {
 #[test]
 fn a_notify_socket_without_an_fd_store_does_not_remove_the_guardian() {
     let bed = Bed::new();
-    let environment = [("NOTIFY_SOCKET", "/nowhere/at/all"), ("SUPERVISORD_RS_FDSTORE", "100")];
-    let supervisor = bed.start_in(&configuration(""), &[], &environment);
-    let before = supervisor.wait_running();
-    assert_ne!(before.supervisor.pid, guardian(&supervisor), "{}", bed.log());
-    assert!(bed.log().contains("NOTIFY_SOCKET (/nowhere/at/all) has no fd store"), "{}", bed.log());
-    kill(before.supervisor.pid, Signal::SIGKILL);
-    assert_eq!(pids(&successor(&supervisor, &before)), pids(&before), "{}", bed.log());
-    supervisor.stop();
+    // A service manager that listens, and keeps no descriptors.
+    let path = bed.path("notify");
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    manager.set_read_timeout(Some(crate::harness::DEADLINE)).expect("a socket");
+    let live = path.to_str().expect("UTF-8");
+    for environment in [
+        &[("NOTIFY_SOCKET", "/nowhere/at/all"), ("SUPERVISORD_RS_FDSTORE", "100")][..],
+        &[("NOTIFY_SOCKET", live)],
+    ] {
+        let (_, name) = environment[0];
+        let supervisor = bed.start_in(&configuration(""), &[], environment);
+        let before = supervisor.wait_running();
+        assert_ne!(before.supervisor.pid, guardian(&supervisor), "{}", bed.log());
+        let said = format!("NOTIFY_SOCKET ({name}) has no fd store");
+        assert!(bed.log().contains(&said), "{}", bed.log());
+        kill(before.supervisor.pid, Signal::SIGKILL);
+        assert_eq!(pids(&successor(&supervisor, &before)), pids(&before), "{}", bed.log());
+        supervisor.stop();
+    }
+    // Its readiness is reported all the same.
+    let mut datagram = [0; 4096];
+    let mut is_ready = || {
+        let length = manager.recv(&mut datagram).expect("a datagram");
+        String::from_utf8_lossy(&datagram[..length]).lines().any(|line| line == "READY=1")
+    };
+    while !is_ready() {}
 }
 
 /// A guardian that does nothing delays no client of the supervisor.

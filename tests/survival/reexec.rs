@@ -347,54 +347,59 @@ fn a_reload_refuses_a_change_of_identity_before_anything_happens() {
 /// and replaced.
 #[test]
 fn an_upgrade_takes_what_lies_where_the_supervisor_was_started_from() {
-    let bed = Bed::new();
-    let own = PathBuf::from(env!("CARGO_BIN_EXE_supervisord-rs"));
-    for version in ["old", "new"] {
-        std::fs::copy(&own, bed.path(version)).expect("a copy");
-    }
-    let link = bed.path("supervisord-rs");
-    let flip = |to: &str| {
-        let hidden = bed.path("hidden");
-        std::os::unix::fs::symlink(bed.path(to), &hidden).expect("a link");
-        std::fs::rename(hidden, &link).expect("flipped");
-    };
-    flip("old");
-    let file =
-        bed.write("supervisord-rs.yaml", "version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n");
-    let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
-    let template = bed.command(&[]);
-    let mut command = std::process::Command::new(&link);
-    command.args(["run", "-c"]).arg(file).stderr(log).stdin(std::process::Stdio::null());
-    for (name, value) in template.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
+    for how in ["a link is turned", "the file is moved away, and another put there"] {
+        let bed = Bed::new();
+        let own = PathBuf::from(env!("CARGO_BIN_EXE_supervisord-rs"));
+        for version in ["old", "new"] {
+            std::fs::copy(&own, bed.path(version)).expect("a copy");
+        }
+        let started_from = bed.path("supervisord-rs");
+        let is_link = how.starts_with("a link");
+        let turn = |to: &str| {
+            let hidden = bed.path("hidden");
+            std::os::unix::fs::symlink(bed.path(to), &hidden).expect("a link");
+            std::fs::rename(hidden, &started_from).expect("turned");
         };
+        if is_link {
+            turn("old");
+        } else {
+            std::fs::rename(bed.path("old"), &started_from).expect("ours");
+        }
+        let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n";
+        let file = bed.write("supervisord-rs.yaml", yaml);
+        let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
+        let mut command = bed.command_of(&started_from, &["run", "-c"]);
+        command.arg(file).stderr(log);
+        let supervisor = bed.attach(command);
+        let before = running(&supervisor);
+        let image =
+            |pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).expect("a live process");
+        let [old, new] = if is_link {
+            turn("new");
+            [bed.path("old"), bed.path("new")]
+        } else {
+            std::fs::rename(&started_from, bed.path("old")).expect("moved");
+            std::fs::copy(bed.path("new"), &started_from).expect("put there");
+            [bed.path("old"), started_from.clone()]
+        };
+        assert_eq!(image(before.supervisor.pid), old, "{how}");
+        let done = bed.verb(&["reexec"]);
+        assert_eq!(done.status.code(), Some(0), "{how}: {}{}", text(&done.stderr), bed.log());
+        let named = format!("{} {}", new.display(), env!("CARGO_PKG_VERSION"));
+        let said = text(&done.stdout);
+        assert!(said.contains(&named), "{how}: the answer names what runs now: {said}");
+        let after = running(&supervisor);
+        assert_eq!(image(after.supervisor.pid), new, "{how}");
+        // After a death the guardian starts the binary that ran last, not its own.
+        crate::harness::kill(after.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+        let last = supervisor.wait("a successor", |supervisor| {
+            let status = supervisor.client.status().ok()?;
+            (status.supervisor.pid != after.supervisor.pid).then_some(status)
+        });
+        assert_eq!(image(last.supervisor.pid), new, "{how}");
+        assert_eq!(processes(&last), processes(&before), "{how}");
+        supervisor.stop();
     }
-    let supervisor = bed.attach(command);
-    let before = running(&supervisor);
-    let image = |pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).expect("a live process");
-    assert_eq!(image(before.supervisor.pid), bed.path("old"));
-    flip("new");
-    let done = bed.verb(&["reexec"]);
-    assert_eq!(done.status.code(), Some(0), "{}{}", text(&done.stderr), bed.log());
-    let named = format!("{} {}", bed.path("new").display(), env!("CARGO_PKG_VERSION"));
-    assert!(
-        text(&done.stdout).contains(&named),
-        "the answer names what runs now: {}",
-        text(&done.stdout)
-    );
-    let after = running(&supervisor);
-    assert_eq!(image(after.supervisor.pid), bed.path("new"));
-    // After a death the guardian starts the binary that ran last, not its own.
-    crate::harness::kill(after.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
-    let last = supervisor.wait("a successor", |supervisor| {
-        let status = supervisor.client.status().ok()?;
-        (status.supervisor.pid != after.supervisor.pid).then_some(status)
-    });
-    assert_eq!(image(last.supervisor.pid), bed.path("new"));
-    assert_eq!(processes(&last), processes(&before));
-    supervisor.stop();
 }
 
 #[test]
@@ -579,8 +584,19 @@ fn a_hand_over_that_waits_for_a_thread_counts_against_no_worker() {
     supervisor.client.start(&["late".into()], false).expect("an order");
     supervisor.wait_phase("late", "starting");
     let before = supervisor.status();
+    // A reader of events beside all that, until its stream ends.
+    let socket = bed.path("run/control.sock");
+    let (serves, served) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let client = Client::new(&socket);
+        let events = client.events().expect("events");
+        serves.send(()).expect("the test waits for that");
+        events.take_while(Result::is_ok).count()
+    });
+    served.recv().expect("a reader");
     let begun = Instant::now();
     assert_eq!(bed.verb(&["reload"]).status.code(), Some(0), "{}", bed.log());
+    reader.join().expect("the stream ends");
     assert!(
         begun.elapsed() > Duration::from_secs(2),
         "the hand-over did not wait for the thread: {:?}",

@@ -370,7 +370,13 @@ fn large_families_do_not_hold_the_loop() {
         // some more.
         assert!(turns.longest_us < 1_000_000, "{how}: {turns:?}");
         assert!(took < Duration::from_secs(10), "{how}: {took:?}");
+        // The end of everything waits for them no longer than `stop` does.
+        supervisor.client.start(&["w".into()], true).expect("started");
+        pids(&supervisor, 2);
+        let begun = Instant::now();
         supervisor.stop();
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(10), "{how}: a shutdown took {took:?}");
     }
 }
 

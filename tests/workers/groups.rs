@@ -311,3 +311,42 @@ fn waiting_for_an_order_has_a_limit() {
     assert!(bed.verb(&["restart", "slow", "--no-wait"]).status.success());
     supervisor.stop();
 }
+
+/// Each notes in one file when it is up and when it goes.
+#[test]
+fn members_of_a_group_start_in_the_order_of_its_list_and_stop_in_reverse() {
+    for (strategy, after_a_death) in
+        [("rest-for-one", "-b +a +b"), ("one-for-all", "-b -c +c +a +b")]
+    {
+        let bed = Bed::new();
+        let script = "trap 'echo -$SUPERVISOR_PROCESS_NAME >>order; exit 0' TERM; \
+                      echo +$SUPERVISOR_PROCESS_NAME >>order; echo >&4; \
+                      while :; do sleep 0.01; done";
+        let worker = format!(
+            "{{ command: [sh, -c, {script:?}], cwd: ., ready: {{ fd: 4 }}, stop: {{ timeout: 1m }} }}"
+        );
+        let yaml = format!(
+            "version: 1\ngroups: {{ g: {{ workers: [c, a, b], strategy: {strategy} }} }}\nworkers:\n  \
+             a: {worker}\n  b: {worker}\n  c: {worker}\n"
+        );
+        let supervisor = bed.start(&yaml);
+        supervisor.wait_running();
+        let expect = |what: &str, order: &str| {
+            let path = bed.path("order");
+            let noted = || std::fs::read_to_string(&path).unwrap_or_default();
+            let count = order.split(' ').count();
+            bed.wait(what, || (noted().lines().count() >= count).then_some(()));
+            let noted: Vec<String> = noted().lines().map(str::to_owned).collect();
+            assert_eq!(noted.join(" "), order, "{strategy}: {what}; log:\n{}", bed.log());
+            std::fs::write(&path, "").expect("ours");
+        };
+        expect("the start", "+c +a +b");
+        supervisor.client.restart(&["g:".into()], true).expect("restarted");
+        expect("a restart", "-b -a -c +c +a +b");
+        kill(supervisor.worker("a").pid.expect("it runs"), Signal::SIGKILL);
+        expect("a death of a", after_a_death);
+        supervisor.wait_running();
+        supervisor.stop();
+        expect("the end", "-b -a -c");
+    }
+}

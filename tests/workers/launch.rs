@@ -1,6 +1,6 @@
 //! A worker's identity and surroundings: the tests read each setting from inside the worker.
 
-use crate::harness::{Bed, is_root};
+use crate::harness::{Bed, is_root, text};
 
 /// Starts one worker that runs `script`, and returns its output.
 #[track_caller]
@@ -430,6 +430,17 @@ fn the_supervisor_dumps_core_after_it_has_launched_another_user() {
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("it lives");
     let core = limits.lines().find(|line| line.starts_with("Max core file size"));
     assert!(core.is_some_and(|line| line.matches("unlimited").count() == 2), "{core:?}");
+    // It is dumped where the kernel's pattern names a file in the working directory.
+    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").expect("/proc");
+    crate::harness::kill(pid, nix::sys::signal::Signal::SIGABRT);
+    supervisor.wait("another supervisor", |supervisor| {
+        (supervisor.client.status().ok()?.supervisor.pid != pid).then_some(())
+    });
+    if !pattern.starts_with('|') && !pattern.contains('/') {
+        let names = std::fs::read_dir(bed.directory.path()).expect("ours").flatten();
+        let mut names = names.map(|entry| entry.file_name().into_encoded_bytes());
+        assert!(names.any(|name| name.starts_with(b"core")), "{pattern}: {}", bed.log());
+    }
     supervisor.stop();
 }
 
@@ -453,6 +464,35 @@ fn a_hook_with_a_truncated_binary_is_reported_in_words() {
             || log.contains("a hook failed: cannot execute"),
         "{log}"
     );
+    supervisor.stop();
+}
+
+#[test]
+fn a_worker_with_a_truncated_binary_is_reported_in_words() {
+    let bed = Bed::new();
+    let whole = std::fs::read("/bin/sh").expect("a binary");
+    // In the middle, in the first header, and nothing at all.
+    let lengths = [("half", whole.len() / 2), ("head", 40), ("empty", 0)];
+    let mut yaml =
+        "version: 1\ndefaults: { restart: never, ready: { after: 1h } }\nworkers:\n".to_owned();
+    for (name, length) in lengths {
+        std::fs::write(bed.path(name), &whole[..length]).expect("written");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(bed.path(name), mode).expect("ours");
+        yaml.push_str(&format!("  {name}: {{ command: [{}] }}\n", bed.path(name).display()));
+    }
+    let supervisor = bed.start(&yaml);
+    for (name, _) in lengths {
+        let ending = supervisor.wait_phase(name, "finished").ending.expect("an ending");
+        let status = text(&bed.verb(&["status", name]).stdout);
+        println!("{name}: {ending:?}\n{status}");
+        match ending.message {
+            Some(message) => assert!(message.starts_with("cannot execute"), "{name}: {message}"),
+            // The kernel began to load it, and then killed it.
+            None => assert!(status.contains("SIG"), "{name}: {status}"),
+        }
+        assert!(!status.contains("Signaled"), "{name}: {status}");
+    }
     supervisor.stop();
 }
 

@@ -134,7 +134,7 @@ fn an_injection_says_what_came_of_it_even_if_that_is_nothing() {
         polite: { command: [sh, -c, 'trap \"exit 0\" TERM; while :; do sleep 0.01; done'], restart: { policy: always, backoff: { initial: 0s } } }\n  \
         deaf: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 0.1; done'], stop: { timeout: 0s } }\n  \
         catching: { command: [sh, -c, 'trap : TERM; while :; do sleep 0.1; done'], stop: { timeout: 0s } }\n  \
-        code: { worker: ticker }\n  thread: { worker: ticker, isolation: thread }\n";
+        code: { worker: ticker }\n  idle: { worker: ticker }\n  thread: { worker: ticker, isolation: thread }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
     supervisor.wait_progress(None);
@@ -146,6 +146,7 @@ fn an_injection_says_what_came_of_it_even_if_that_is_nothing() {
             "polite ended without an incident: exit status 0",
         ),
         (&["inject", "code", "vanish"], 0, "no incident comes of it"),
+        (&["inject", "idle", "hang"], 0, "no incident comes of it"),
         (
             &["inject", "catching", "signal-term", "--timeout", "300ms"],
             1,

@@ -319,11 +319,12 @@ fn a_probe_of_a_closed_port_or_without_an_end_disturbs_no_other_worker() {
 #[test]
 fn time_in_which_the_supervisor_did_not_run_counts_against_no_worker() {
     let bed = Bed::new();
-    let port = free_port();
+    let (port, http) = (free_port(), free_port());
     let beating = notifying("while True:\n say('WATCHDOG=1')\n time.sleep(0.05)");
     // Each becomes ready while the supervisor is stopped, and its timeout ends meanwhile.
     let wait = "while not os.path.exists('go'): time.sleep(0.01)\n";
     let notify = notifying(&format!("{wait}say('READY=1')\ntime.sleep(10**6)"));
+    let go = "while ! test -e go; do sleep 0.01; done";
     let newline =
         "command: [sh, -c, 'while ! test -e go; do sleep 0.01; done; echo >&4; exec sleep 1d']";
     let log =
@@ -342,13 +343,15 @@ fn time_in_which_the_supervisor_did_not_run_counts_against_no_worker() {
          notify: {{ {notify}, ready: {{ notify: true, timeout: 3s }} }}\n  \
          newline: {{ {newline}, ready: {{ fd: 4, timeout: 3s }} }}\n  \
          log: {{ {log}, ready: {{ log: UP, timeout: 3s }} }}\n  \
-         tcp: {{ {tcp}, ready: {{ tcp: '127.0.0.1:{port}', every: 100ms, timeout: 3s }} }}\n"
+         tcp: {{ {tcp}, ready: {{ tcp: '127.0.0.1:{port}', every: 100ms, timeout: 3s }} }}\n  \
+         http: {{ command: [sh, -c, '{go}; exec python3 -m http.server {http} --bind 127.0.0.1'], ready: {{ http: 'http://127.0.0.1:{http}/', every: 100ms, timeout: 3s }} }}\n  \
+         exec: {{ command: [sh, -c, '{go}; touch up; exec sleep 1d'], ready: {{ exec: [test, -e, up], every: 100ms, timeout: 3s }} }}\n"
     );
     let supervisor = bed.start_with(&yaml, &["--no-guardian"]);
     for name in ["beats", "sdk", "busy", "asleep"] {
         supervisor.wait_phase(name, "running");
     }
-    for name in ["notify", "newline", "log", "tcp"] {
+    for name in ["notify", "newline", "log", "tcp", "http", "exec"] {
         supervisor.wait_phase(name, "starting");
     }
     let pid = supervisor.child.id() as i32;
