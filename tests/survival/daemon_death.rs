@@ -325,6 +325,32 @@ fn a_thread_worker_that_always_kills_its_supervisor_is_quarantined() {
 }
 
 #[test]
+fn what_is_being_launched_when_its_supervisor_dies_is_lost_or_was_never_there() {
+    // When the fault strikes, the launches of the others are at any point.
+    for fault in ["segfault", "exit", "panic"].repeat(3) {
+        let bed = Bed::new();
+        let yaml = format!(
+            "version: 1\nsupervisor: {{ fault_injection: allow }}\nworkers:\n  \
+             aaa: {{ worker: ticker, isolation: thread, restart: never, inject: [ {{ fault: {fault}, after: 0s }} ] }}\n  \
+             b: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n  c: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n"
+        );
+        let supervisor = bed.start(&yaml);
+        let status = supervisor.wait("its end, and the others", |supervisor| {
+            let status = supervisor.client.status().ok()?;
+            let is = |name, phase| find(&status, name).phase == phase;
+            (is("aaa", "finished") && is("b", "running") && is("c", "running")).then_some(status)
+        });
+        let incident = supervisor.wait_incident(0);
+        assert!(incident.supervisor_died, "{incident:?}");
+        for name in ["b", "c"] {
+            let lost = incident.lost.iter().filter(|lost| *lost == name).count() as u64;
+            assert_eq!(find(&status, name).restarts, lost, "{fault}: {name} in {incident:?}");
+        }
+        supervisor.stop();
+    }
+}
+
+#[test]
 fn a_stopped_worker_stays_stopped_across_a_death() {
     let bed = Bed::new();
     let supervisor = bed.start(&configuration("thread"));

@@ -216,9 +216,9 @@ fn take_over(
     let lapse = Lapse::new(Duration::from_nanos(monotonic_ns()));
     let past = succession::past(settings, story);
     let to_adopt = if is_to_start_afresh(story) { Past::new() } else { past.clone() };
-    let fates = drivers.adopt(heritage, &to_adopt);
+    let adopted = drivers.adopt(heritage, &to_adopt);
     let (inherited, evidence) =
-        succession::inherit(settings, story, seen, &past, &fates, last_recorded);
+        succession::inherit(settings, story, seen, &past, &adopted, last_recorded);
     TakenOver {
         inherited_death: inherited.death.is_some().then(|| seen.map(|seen| seen.died_at_ns)),
         machine: Machine::new(policy(settings), inherited),

@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use supervision::{
     Command, Event, Fate, Incarnation, IncidentId, Inherited, InheritedDeath, InheritedWorker,
-    WorkerId,
+    Phase, WorkerId,
 };
 use workers::board::monotonic_ns;
 
 use super::{Daemon, failures, lapse};
 use crate::config::{Launch, Scale, Settings};
 use crate::isolation::Evidence;
-use crate::isolation::drivers::adopting::Past;
+use crate::isolation::drivers::adopting::{Adopted, Past};
 use crate::record::post_mortem::{PastWorker, PostMortem};
 use crate::record::stable_hash::stable_hash;
 use crate::record::words;
@@ -54,7 +54,7 @@ pub(super) fn inherit(
     story: Option<&PostMortem>,
     seen: Option<service_manager::Predecessor>,
     past: &Past<'_>,
-    fates: &BTreeMap<WorkerId, Fate>,
+    Adopted { fates, born }: &Adopted,
     last_recorded: Option<u64>,
 ) -> (Inherited, Vec<(Incarnation, Evidence)>) {
     let seen_at = monotonic_ns();
@@ -72,6 +72,9 @@ pub(super) fn inherit(
         let fate = fates.get(&worker).copied().unwrap_or(Fate::Lost);
         let fate = if story.is_clean { Fate::Closed } else { fate };
         let mut memo = past.memo.clone();
+        if born.contains(&worker) {
+            memo.phase = Phase::Starting;
+        }
         // An order to stop holds as long as there is a supervisor, and a new run starts what the
         // file says.
         memo.marks.stopped &= !story.is_clean || settings.launches[worker.index()].remembers_stop;

@@ -27,6 +27,7 @@ mod refusal;
 mod tree;
 mod trial;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -129,17 +130,24 @@ impl Cgroups {
         Some(leaf)
     }
 
-    /// Ends everyone in leaves of a predecessor, but for those that are `kept`.
-    pub(super) fn end_others(&self, kept: &[PathBuf]) {
-        let Ok(root) = &self.root else { return };
+    /// Ends everyone in leaves of a predecessor, but for those that are `kept`. The families that
+    /// had a process there.
+    pub(super) fn end_others(&self, kept: &[PathBuf]) -> BTreeSet<String> {
+        let Ok(root) = &self.root else { return BTreeSet::new() };
         let mut others = tree::directories(&root.path);
         others.retain(|leaf| !kept.contains(leaf));
+        let family = |leaf: &PathBuf| {
+            let name = leaf.file_name()?.to_str()?;
+            Some(name.split(SERIAL).next()?.to_owned())
+        };
+        let had = others.iter().filter(|leaf| is_populated(leaf)).filter_map(family).collect();
         for leaf in &others {
             let _ = fs::write(leaf.join("cgroup.kill"), "1");
         }
         let are_empty = || (!others.iter().any(|leaf| is_populated(leaf))).then_some(());
         let _ = until(LAST_WAIT, PAUSE, are_empty);
         tree::remove_all(&others);
+        had
     }
 
     /// Whether a process can start in a leaf and live. Where a cgroup is frozen that is not known,

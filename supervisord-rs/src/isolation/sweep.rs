@@ -23,12 +23,25 @@ const NO_PATIENCE: Duration = Duration::from_millis(100);
 /// How far up a family is climbed.
 const GENERATIONS: usize = 1024;
 
+/// What a sweep has found.
+pub(super) struct Swept {
+    /// Processes that did not die within the limit.
+    pub(super) left: Vec<i32>,
+    /// The families of all that were found.
+    pub(super) families: BTreeSet<String>,
+}
+
 /// Kills everyone who bears a mark of this house that is not among the `adopted`, and waits for it.
-/// Who does not die within `limit` is given back.
-pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Vec<i32> {
+pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Swept {
     let mut limit = Limit::new(limit);
-    let mut sweep = Sweep { house, adopted, held: BTreeMap::new(), killed: BTreeSet::new() };
-    let strays = loop {
+    let mut sweep = Sweep {
+        house,
+        adopted,
+        held: BTreeMap::new(),
+        killed: BTreeSet::new(),
+        families: BTreeSet::new(),
+    };
+    let left = loop {
         let strays = limit.look(|| sweep.strays());
         if strays.is_empty() || limit.is_over() {
             break strays;
@@ -37,7 +50,7 @@ pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Ve
         limit.sleep(PAUSE);
     };
     sweep.look_again();
-    strays
+    Swept { left, families: sweep.families }
 }
 
 struct Sweep<'a> {
@@ -47,6 +60,7 @@ struct Sweep<'a> {
     /// told from others' processes, and are asked once more at the end.
     held: BTreeMap<i32, Option<u64>>,
     killed: BTreeSet<i32>,
+    families: BTreeSet<String>,
 }
 
 impl Sweep<'_> {
@@ -79,8 +93,13 @@ impl Sweep<'_> {
         };
         let mark = mark.as_deref().and_then(|mark| std::str::from_utf8(mark).ok());
         let Some(mark) = mark else { return is_unfinished(pid) };
-        let is_of_house = mark.strip_prefix(self.house).is_some_and(|rest| rest.starts_with(':'));
-        is_of_house && !self.adopted.iter().any(|known| known == mark)
+        let of_house = mark.strip_prefix(self.house).and_then(|rest| rest.strip_prefix(':'));
+        let Some(family) = of_house.filter(|_| !self.adopted.iter().any(|known| known == mark))
+        else {
+            return false;
+        };
+        self.families.insert(family.to_owned());
+        true
     }
 
     /// The handle first, and then once more whether the number means the same.

@@ -266,6 +266,10 @@ impl Machine {
             return;
         }
         state.restarts = memo.restarts;
+        if memo.phase == Phase::Launching {
+            // Nothing has run: the launch is repeated, and was counted.
+            state.before = memo.generation;
+        }
         state.attempt = memo.attempt;
         state.failures = Window::of(&memo.failures);
         for (done, past) in state.injections.iter_mut().zip(&memo.injections) {

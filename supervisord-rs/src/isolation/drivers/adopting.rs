@@ -38,9 +38,18 @@ const SWEEP_LIMIT: Duration = Duration::from_secs(10);
 /// The predecessor's knowledge of a worker.
 pub type Past<'a> = BTreeMap<WorkerId, &'a PastWorker>;
 
+/// What became of the predecessor's workers.
+#[derive(Debug, Default)]
+pub struct Adopted {
+    /// Of each.
+    pub fates: BTreeMap<WorkerId, Fate>,
+    /// Those whose launch was not answered any more, and had a process.
+    pub born: BTreeSet<WorkerId>,
+}
+
 impl Drivers {
     /// Takes over what can be, and ends the rest. Says what became of each worker.
-    pub fn adopt(&mut self, heritage: &mut Heritage, past: &Past<'_>) -> BTreeMap<WorkerId, Fate> {
+    pub fn adopt(&mut self, heritage: &mut Heritage, past: &Past<'_>) -> Adopted {
         self.sockets.adopt(heritage);
         self.adopt_memory(heritage);
         self.adopt_streams(heritage);
@@ -65,8 +74,18 @@ impl Drivers {
                 fates.insert(worker, fate);
             }
         }
-        self.end_the_rest();
-        fates
+        // A launcher thread keeps what it has launched before the answer can be recorded.
+        let kept = heritage.unclaimed().into_iter();
+        let mut found: BTreeSet<String> =
+            kept.filter_map(|name| Some(name.split_once("/process/")?.0.to_owned())).collect();
+        found.append(&mut self.end_the_rest());
+        let was_born = |(worker, fate): (&WorkerId, &Fate)| {
+            let is_asked = *fate == Fate::Lost && past[worker].memo.phase == Phase::Launching;
+            let family = || self.family_name(self.domain_of[worker.index()]);
+            (is_asked && found.contains(&family())).then_some(*worker)
+        };
+        let born = fates.iter().filter_map(was_born).collect();
+        Adopted { fates, born }
     }
 
     /// Completes the adoption: output is carried, and the store releases everything that no worker
@@ -363,8 +382,8 @@ impl Drivers {
         }
     }
 
-    /// Ends all processes of the predecessor that have not been adopted.
-    fn end_the_rest(&mut self) {
+    /// Ends all processes of the predecessor that have not been adopted. Their families.
+    fn end_the_rest(&mut self) -> BTreeSet<String> {
         let adopted: Vec<String> = self
             .domains
             .iter()
@@ -372,12 +391,14 @@ impl Drivers {
             .filter_map(|domain| domain.family.as_ref().map(|family| family.mark().to_owned()))
             .collect();
         let kept = self.domains.iter().filter_map(|domain| domain.family.as_ref()?.place());
-        self.cgroups.end_others(&kept.collect::<Vec<_>>());
-        let left = sweep::end_strays(&self.house, &adopted, SWEEP_LIMIT);
-        if !left.is_empty() {
-            tracing::error!(pids = ?left,
+        let mut families = self.cgroups.end_others(&kept.collect::<Vec<_>>());
+        let mut swept = sweep::end_strays(&self.house, &adopted, SWEEP_LIMIT);
+        if !swept.left.is_empty() {
+            tracing::error!(pids = ?swept.left,
                 "these processes of the predecessor do not die of SIGKILL");
         }
+        families.append(&mut swept.families);
+        families
     }
 
     /// Writes down which process a worker's incarnation has.
