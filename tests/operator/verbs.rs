@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use crate::harness::{Bed, text};
+use crate::harness::skip::{Lack, skip};
+use crate::harness::{Bed, Supervisor, text};
 
 #[test]
 fn status_waits_for_a_phase_and_says_when_it_cannot_come() {
@@ -98,32 +99,90 @@ fn logs_are_chosen_by_time_and_stream_and_shown_as_json() {
     supervisor.stop();
 }
 
-#[test]
-fn completions_know_the_workers_that_run() {
-    let bed = Bed::new();
+/// A bed in which a supervisor runs instances, a group and a worker.
+fn with_names(bed: &Bed) -> Supervisor<'_> {
     let supervisor = bed.start(
         "version: 1\ngroups: { web: { workers: [api] } }\nworkers:\n  api: { instances: 2, command: [sleep, 1d] }\n  db: { worker: sleeper }\n",
     );
     supervisor.wait_for(Duration::from_secs(60), "the workers", |supervisor| {
         (supervisor.client.status().ok()?.workers.len() == 3).then_some(())
     });
-    let script = bed.write("completions", &text(&bed.verb(&["completions", "bash"]).stdout));
+    supervisor
+}
+
+/// `PATH` with the program under test in front.
+fn path_with_program() -> std::ffi::OsString {
     let program = crate::harness::program();
+    let folder = std::path::Path::new(program.get_program()).parent().expect("a folder");
+    let mut path = folder.as_os_str().to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    path
+}
+
+#[test]
+fn bash_completes_verbs_options_and_workers() {
+    let bed = Bed::new();
+    let supervisor = with_names(&bed);
+    let script = bed.write("completions", &text(&bed.verb(&["completions", "bash"]).stdout));
+    // What bash itself does at a tab: it calls what `complete` has registered.
     let complete = format!(
-        "source {}; COMP_WORDS=({} stop \"$1\"); COMP_CWORD=2; _supervisord_rs_workers supervisord-rs \"$1\" stop; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        "source {}; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); \
+         registered=$(complete -p supervisord-rs); function=${{registered##*-F }}; \
+         ${{function%% *}} supervisord-rs \"${{@: -1}}\" \"${{@: -2:1}}\"; \
+         printf '%s\\n' \"${{COMPREPLY[@]}}\"",
         script.display(),
-        program.get_program().to_string_lossy()
     );
-    let completed = |word: &str| {
+    let completed = |words: &[&str]| {
         let mut bash = std::process::Command::new("bash");
-        bash.args(["-c", &complete, "bash", word]);
+        bash.args(["--norc", "-c", &complete, "bash", "supervisord-rs"]).args(words);
+        bash.env("PATH", path_with_program());
         bash.env("SUPERVISORD_RS_SOCKET", bed.path("run/control.sock"));
-        text(&bash.output().expect("bash").stdout).lines().map(str::to_owned).collect::<Vec<_>>()
+        let output = bash.output().expect("bash");
+        assert_eq!(text(&output.stderr), "", "{words:?}");
+        text(&output.stdout).lines().map(str::to_owned).collect::<Vec<_>>()
     };
-    let all = completed("");
+    assert_eq!(completed(&["sta"]), ["status", "start"]);
+    assert_eq!(completed(&["restart", "--no"]), ["--no-wait"]);
+    let all = completed(&["stop", ""]);
     for name in ["api", "api.1", "api.2", "db", "web:"] {
         assert!(all.iter().any(|known| known == name), "{name} is not in {all:?}");
     }
-    assert_eq!(completed("d"), ["db"]);
+    assert_eq!(completed(&["stop", "d"]), ["db"]);
+    supervisor.stop();
+}
+
+#[test]
+fn zsh_completes_verbs_options_and_workers() {
+    if std::process::Command::new("zsh").arg("--version").output().is_err() {
+        return skip(Lack::Package, "zsh is not installed");
+    }
+    let bed = Bed::new();
+    let supervisor = with_names(&bed);
+    let script = bed.write("completions", &text(&bed.verb(&["completions", "zsh"]).stdout));
+    // A shell on a terminal of its own; what one tab makes of the line is printed between marks.
+    let ask = r#"
+        zmodload zsh/zpty
+        zpty shell zsh -f -i
+        zpty -w shell "PS1=; autoload -U compinit; compinit -u -D; source $1"
+        zpty -w shell "shown() { print -r -- '<'\$BUFFER'>'; zle kill-whole-line }; zle -N shown"
+        zpty -w shell "bindkey '^X' shown; bindkey '^I' expand-or-complete; print READ''Y"
+        seen=; until [[ $seen == *READY* ]]; do zpty -r shell part || exit 1; seen+=$part; done
+        zpty -w -n shell "$2"$'\t\x18'
+        seen=; until [[ $seen == *'<'*'>'* ]]; do zpty -r shell part || exit 1; seen+=$part; done
+        print -r -- "${${seen##*'<'}%%'>'*}"
+        zpty -d shell
+    "#;
+    let completed = |line: &str| {
+        let mut zsh = std::process::Command::new("timeout");
+        zsh.args(["30", "zsh", "-f", "-c", ask, "zsh"]).arg(&script).arg(line);
+        zsh.env("PATH", path_with_program()).current_dir(bed.path(""));
+        zsh.env("SUPERVISORD_RS_SOCKET", bed.path("run/control.sock"));
+        let output = zsh.output().expect("zsh");
+        text(&output.stdout).trim().to_owned()
+    };
+    assert_eq!(completed("supervisord-rs shutd"), "supervisord-rs shutdown");
+    assert_eq!(completed("supervisord-rs restart --no-w"), "supervisord-rs restart --no-wait");
+    assert_eq!(completed("supervisord-rs stop d"), "supervisord-rs stop db");
     supervisor.stop();
 }

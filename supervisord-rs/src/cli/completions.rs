@@ -17,11 +17,17 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options, mut command: Command) -> Exit {
-    let name = command.get_name().to_owned();
+    let mut name = command.get_name().to_owned();
+    if options.shell == Shell::Bash {
+        // The generator writes a hyphen in two ways there, which do not match. The last line
+        // of our own part registers the real name.
+        name = name.replace('-', "_");
+    }
     // Into memory first: the generator panics when it cannot write, and a reader may go away.
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut command, name, &mut script);
-    script.extend_from_slice(names_in(options.shell).as_bytes());
+    let names = names_in(options.shell, &String::from_utf8_lossy(&script));
+    script.extend_from_slice(names.as_bytes());
     let _ = bytes(&script);
     Exit::Done
 }
@@ -41,18 +47,24 @@ pub(super) fn names(client: &Client) -> Exit {
 }
 
 /// What has a shell ask for the names, behind the verbs that take them.
-fn names_in(shell: Shell) -> &'static str {
-    match shell {
-        Shell::Bash => BASH,
-        Shell::Zsh => ZSH,
-        Shell::Fish => FISH,
-        _ => "",
-    }
+///
+/// `script` completes all else. How its function is called is its generator's choice, which differs
+/// from shell to shell: the script itself registers that name.
+fn names_in(shell: Shell, script: &str) -> String {
+    let (before, ours) = match shell {
+        Shell::Bash => ("complete -F ", BASH),
+        Shell::Zsh => ("compdef _", ZSH),
+        Shell::Fish => return FISH.to_owned(),
+        _ => return String::new(),
+    };
+    let start = script.rfind(before).map_or(0, |at| at + before.len());
+    let function = script[start..].split_whitespace().next().unwrap_or_default();
+    ours.replace("GENERATED", function)
 }
 
 const BASH: &str = r#"
 _supervisord_rs_workers() {
-    _supervisord-rs "$@"
+    GENERATED "$@"
     local current="${COMP_WORDS[COMP_CWORD]}" word
     [[ $current == -* ]] && return 0
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
@@ -71,10 +83,13 @@ complete -F _supervisord_rs_workers -o bashdefault -o default supervisord-rs
 
 const ZSH: &str = r#"
 _supervisord_rs_workers() {
-    _supervisord-rs "$@"
-    if [[ ${words[(I)(status|start|stop|restart|pause|resume|scale|signal|inject|logs)]} -gt 1 ]]; then
-        compadd -- ${(f)"$(${words[1]} __workers 2>/dev/null)"}
+    local -a names
+    # The generated function changes the words, and offers commands and files for a name.
+    if [[ $PREFIX != -* ]] && (( ${words[(i)(status|start|stop|restart|pause|resume|scale|signal|inject|logs)]} < CURRENT )); then
+        names=(${(f)"$(${(Q)words[1]} __workers 2>/dev/null)"})
+        (( $#names )) && compadd -a names && return 0
     fi
+    _GENERATED "$@"
 }
 (( $+functions[compdef] )) && compdef _supervisord_rs_workers supervisord-rs
 "#;
