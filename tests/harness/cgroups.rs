@@ -23,8 +23,9 @@ pub(super) fn remove(runtime_dir: &Path) {
 /// that is the subgroup of a supervisor.
 pub fn places(runtime_dir: &Path) -> Vec<PathBuf> {
     let Some(own) = own() else { return Vec::new() };
+    let beside = own.parent().filter(|_| own.ends_with("supervisor"));
     let name = format!("supervisord-rs-{:016x}", hash(runtime_dir.as_os_str().as_bytes()));
-    [own.parent(), Some(&own)].into_iter().flatten().map(|base| base.join(&name)).collect()
+    [beside, Some(&own)].into_iter().flatten().map(|base| base.join(&name)).collect()
 }
 
 /// FNV-1a, of which the supervisor makes the name.

@@ -149,6 +149,8 @@ fn status_is_0_when_nothing_is_wrong_and_tells_success_from_failure() {
     assert_eq!(bed.verb(&["status", "by-hand"]).status.code(), Some(3), "asked about by name");
     let migrate = supervisor.worker("migrate");
     assert_eq!((migrate.succeeded, migrate.ok), (Some(true), true));
+    let coloured = text(&bed.verb(&["--color", "always", "status"]).stdout);
+    assert!(coloured.contains("\x1b[2mfinished\x1b[0m"), "{coloured}");
     bed.verb(&["stop", "service"]);
     assert_eq!(bed.verb(&["status"]).status.code(), Some(3), "stopped by hand is not running");
     supervisor.stop();
@@ -163,6 +165,8 @@ fn status_is_0_when_nothing_is_wrong_and_tells_success_from_failure() {
     let shown = text(&output.stdout);
     assert!(shown.contains("failed") && shown.contains("exit status 1"), "{shown}");
     assert!(!shown.contains("finished"), "{shown}");
+    let coloured = text(&bed.verb(&["--color", "always", "status"]).stdout);
+    assert!(coloured.contains("\x1b[31mfailed\x1b[0m"), "{coloured}");
     // The log has the word of `status`.
     let log = bed.log();
     assert!(log.contains("migrate has failed for good") && !log.contains("is finished"), "{log}");

@@ -6,7 +6,10 @@ use crate::screen::Screen;
 /// One that is ready when a file appears, and one that waits for it.
 const LATE: &str = "version: 1\ndefaults: { autostart: false }\nworkers:\n  \
     late: { command: [sleep, 1d], ready: { exec: [test, -e, ./go], timeout: 10m } }\n  \
-    behind: { command: [sleep, 1d], ready: { after: 0s }, depends_on: { late: ready } }\n";
+    behind: { command: [sleep, 1d], ready: { after: 0s }, depends_on: { late: ready } }\n  \
+    pool: { instances: 1, command: [sleep, 1d], ready: { exec: [test, -e, ./go], timeout: 10m } }\n  \
+    stubborn: { command: [sh, -c, 'trap \"\" TERM; echo up; while :; do sleep 0.1; done'], \
+        ready: { log: up }, stop: { timeout: 10m } }\n";
 
 #[test]
 fn a_verb_that_waits_shows_for_whom_and_leaves_no_trace_of_that() {
@@ -20,6 +23,21 @@ fn a_verb_that_waits_shows_for_whom_and_leaves_no_trace_of_that() {
     screen.wait_gone("waiting for");
     let (status, _) = screen.end();
     assert_eq!(status.code(), Some(0));
+
+    // So does every verb that waits.
+    std::fs::remove_file(&go).expect("the file");
+    let mut screen = Screen::start(bed.command(&["scale", "pool", "2"]), 24, 80);
+    screen.wait("s: waiting for pool.2 (starting)");
+    std::fs::write(&go, "").expect("a file");
+    screen.wait_gone("waiting for");
+    assert_eq!(screen.end().0.code(), Some(0));
+    bed.verb(&["start", "stubborn"]);
+    let pid = supervisor.worker("stubborn").pid.expect("it runs");
+    let mut screen = Screen::start(bed.command(&["stop", "stubborn"]), 24, 80);
+    screen.wait("s: waiting for stubborn (stopping)");
+    crate::harness::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    screen.wait_gone("waiting for");
+    assert_eq!(screen.end().0.code(), Some(0));
 
     // A file or a pipe gets the outcome alone.
     std::fs::remove_file(&go).expect("the file");

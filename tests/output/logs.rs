@@ -383,12 +383,14 @@ fn a_reader_that_stalls_blocks_no_worker() {
     });
     assert_eq!(supervisor.worker("good").lost_output, 0);
     // The reader comes back, and reads how much it missed.
+    let again = format!("the output of stuck is written to {} again; ", fifo.display());
     let mut seen = String::new();
     let mut buffer = vec![0; 65536];
     while !seen.contains("bytes of stuck lost here]") {
         let count = reader.read(&mut buffer).expect("readable");
         seen.push_str(&text(&buffer[..count]));
     }
+    bed.wait("the recovery", || bed.log().contains(&again).then_some(()));
     drop(reader);
     supervisor.stop();
 }
