@@ -160,3 +160,37 @@ fn state(pid: i32) -> char {
     let stat = String::from_utf8_lossy(&stat).into_owned();
     stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('X')
 }
+
+/// Nothing that the loop does looks at a directory: it was held as soon as the mount was noticed.
+#[test]
+fn a_dead_disk_mounted_over_its_directories_does_not_hold_a_running_supervisor() {
+    for directory in ["state", "run"] {
+        let bed = Bed::new();
+        let yaml = format!(
+            "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  b: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n"
+        );
+        let supervisor = bed.start(&yaml);
+        supervisor.wait_running();
+        // The path of the socket is out of reach below the disk.
+        let way = bed.path("way");
+        fs::hard_link(bed.path("run/control.sock"), &way).expect("linked");
+        let client = supervisord_rs::control::client::Client::new(&way);
+        let Some(mut dead) = DeadDisk::over(&bed.path(directory)) else { return };
+        let pid = find(&client.status().expect("it answers"), "b").pid.expect("running");
+        // It notices the mount within moments; for three seconds it goes on answering.
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(3) {
+            let asked = Instant::now();
+            client.status().expect("it answers");
+            assert!(asked.elapsed() < Duration::from_secs(2), "{directory}: {:?}", asked.elapsed());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        crate::harness::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        bed.wait("the replacement", || {
+            let worker = find(&client.status().ok()?, "b");
+            (worker.phase == "running" && worker.pid != Some(pid)).then_some(())
+        });
+        dead.heal();
+        supervisor.stop();
+    }
+}

@@ -17,11 +17,12 @@ use tokio::sync::mpsc;
 
 use super::hand_over::{Gate, LOCK, STATE_LOCK};
 use super::signals::GUARDIAN_GONE;
-use super::{in_force, succession, upkeep};
-use crate::config::Settings;
+use super::{in_force, succession};
+use crate::config::{Settings, SupervisorSettings};
 use crate::control;
 use crate::control::request::Request;
 use crate::control::server::Server;
+use crate::control::socket::Admission;
 use crate::control::thread::ApiThread;
 use crate::guardian::orderly_end::{self, ORDERLY_END};
 use crate::isolation::Evidence;
@@ -179,17 +180,15 @@ impl Around {
         is_there(self.control, self.unit_socket.is_some(), &self.socket)
     }
 
-    /// Makes the control socket again where it has been removed, or something else has its place.
-    pub(super) fn reopen_control(&mut self, settings: &Settings) -> io::Result<()> {
-        if self.has_control() {
-            return Ok(());
-        }
-        upkeep::directories(&settings.supervisor)[0].make()?;
+    /// Serves a control socket that has been made again.
+    pub(super) fn listen(&mut self, listening: Listening) -> io::Result<()> {
         self.store.forget(CONTROL);
-        let service = Service { requests: self.requests.clone(), thread: &mut self.api_thread };
-        let (server, control) = serve(&self.socket, settings, service, None, false, &self.store)?;
+        self.store.keep(CONTROL, &[listening.listener.as_fd()]);
+        let Listening { listener, admission, bound } = listening;
+        let requests = self.requests.clone();
+        let server = Server::start(&mut self.api_thread, listener, admission, requests)?;
         self.unit_socket = None;
-        self.control = control;
+        self.control = bound;
         // Clients of the old one are served to the end.
         self.server = Some(server);
         Ok(())
@@ -238,6 +237,24 @@ pub(super) fn control_trouble(socket: &Path, error: &io::Error) -> String {
 pub(super) struct Service<'a> {
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) thread: &'a mut ApiThread,
+}
+
+/// A control socket that is not served yet.
+#[derive(Debug)]
+pub(super) struct Listening {
+    listener: UnixListener,
+    admission: Admission,
+    pub(super) bound: Option<Bound>,
+}
+
+impl Listening {
+    /// Makes the socket. May block where a file system, or a database of groups, does.
+    pub(super) fn bind(socket: &Path, supervisor: &SupervisorSettings) -> io::Result<Self> {
+        let group = supervisor.control_group.as_deref();
+        control::socket::open_directory(&supervisor.runtime_dir, group)?;
+        let (listener, admission) = control::socket::bind(socket, supervisor.control_mode, group)?;
+        Ok(Self { listener, admission, bound: Bound::at(socket) })
+    }
 }
 
 pub(super) fn serve(

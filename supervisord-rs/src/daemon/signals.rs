@@ -146,9 +146,7 @@ impl Daemon {
             SIGUSR2 => {
                 self.drivers.reopen_logs();
                 tracing::info!("logs are reopened");
-                if let Err(error) = self.around.reopen_control(&self.settings) {
-                    tracing::error!(%error, "the control socket is gone and cannot be made again");
-                }
+                self.upkeep.look_now();
             }
             SIGHUP => self.on_hangup(),
             _ => tracing::warn!(signal = name, "this signal has no effect"),

@@ -177,7 +177,7 @@ pub(super) fn start(
         lock,
         state_lock,
     };
-    let upkeep = Upkeep::new(troubles, origin, &settings.supervisor, &around);
+    let upkeep = Upkeep::new(troubles);
     let events = Events::default();
     Ok(Started {
         settings,

@@ -3,7 +3,8 @@
 //! tried again until it is there; workers are not touched.
 //!
 //! There is no polling while all is well: the kernel reports what goes away ([`watch`]). A thread
-//! does the checks, since a dead file system may block its caller.
+//! looks, watches and makes again, since a dead file system may block its caller; the loop takes
+//! what it has found.
 
 mod watch;
 
@@ -18,9 +19,8 @@ use std::time::Duration;
 use watch::Watch;
 
 use super::Daemon;
-use super::around::{Around, is_there};
+use super::around::{Around, Listening, is_there};
 use super::beside::Said;
-use super::in_force::Origin;
 use crate::config::{Source, SupervisorSettings};
 use crate::record::black_box::Reserve;
 use crate::record::runtime_lock::{Place, RuntimeLock};
@@ -57,15 +57,29 @@ pub(super) struct Upkeep {
     watch: Option<Watch>,
 }
 
-/// What a look has found.
+/// What a look has found and made.
 #[derive(Debug)]
 pub(super) struct Found {
     missing: Troubles,
     /// Made again, since the held ones are no longer in their places.
     locks: Vec<(&'static str, RuntimeLock)>,
-    has_directory: bool,
-    has_socket: bool,
+    control: Control,
+    watch: Option<watch::Places>,
+    /// Whether all was in its place after the watch had begun.
+    is_whole: bool,
     differs: Option<String>,
+}
+
+/// The control socket after a look.
+#[derive(Debug)]
+enum Control {
+    /// It is in its place.
+    There,
+    /// There is no directory for it: nothing was tried.
+    Nowhere,
+    /// Made again.
+    Made(Listening),
+    Failed(io::Error),
 }
 
 /// What a look is at.
@@ -75,8 +89,8 @@ struct Ground {
     socket: PathBuf,
     /// Our control socket, and whether it is that of a unit.
     control: (Option<Bound>, bool),
-    /// The locks that are not the ones that we hold.
-    locks: Vec<(&'static str, Place)>,
+    /// Each lock that belongs there, and the one that we hold.
+    locks: Vec<(&'static str, Place, Option<File>)>,
     reserve: Reserve,
 }
 
@@ -130,33 +144,17 @@ impl Directory<'_> {
 }
 
 impl Upkeep {
-    /// `troubles`: what could not be had at the start. A successor compares the file with what it
-    /// goes on with.
-    pub(super) fn new(
-        troubles: Troubles,
-        origin: Origin,
-        supervisor: &SupervisorSettings,
-        around: &Around,
-    ) -> Self {
-        let is_to_look = !troubles.is_empty() || origin == Origin::Predecessor;
-        let mut upkeep = Self {
+    /// `troubles`: what could not be had at the start. The first look comes at once: it begins to
+    /// watch.
+    pub(super) fn new(troubles: Troubles) -> Self {
+        Self {
             troubles,
             differs: None,
-            due: is_to_look.then_some(Duration::ZERO),
+            due: Some(Duration::ZERO),
             delay: DELAY,
             is_looking: false,
             watch: None,
-        };
-        upkeep.watch(supervisor, around.state_lock.as_ref());
-        // What went away before it was watched.
-        if !around.locks_amiss(supervisor).is_empty() {
-            upkeep.due = Some(Duration::ZERO);
         }
-        upkeep
-    }
-
-    fn watch(&mut self, supervisor: &SupervisorSettings, state_lock: Option<&RuntimeLock>) {
-        self.watch = Watch::new(supervisor, state_lock).ok();
     }
 
     /// Something went away in the runtime directory, or on the way to it.
@@ -167,6 +165,11 @@ impl Upkeep {
         }
     }
 
+    /// Has the next look at once.
+    pub(super) fn look_now(&mut self) {
+        self.due = Some(Duration::ZERO);
+    }
+
     /// When it is looked at next.
     pub(super) fn due(&self) -> Option<Duration> {
         self.due.filter(|_| !self.is_looking)
@@ -174,17 +177,17 @@ impl Upkeep {
 }
 
 impl Around {
-    /// The locks that we do not hold, or that are not in their places any more.
-    fn locks_amiss(&self, supervisor: &SupervisorSettings) -> Vec<(&'static str, Place)> {
+    /// The locks that belong in their places, with those that we hold.
+    fn places_of_locks(
+        &self,
+        supervisor: &SupervisorSettings,
+    ) -> Vec<(&'static str, Place, Option<File>)> {
         let beside = Place::beside(&supervisor.state_dir, &supervisor.runtime_dir);
-        [
-            (THE_LOCK, &self.lock, Place::within(&supervisor.runtime_dir)),
-            (THE_STATE_LOCK, &self.state_lock, beside),
+        let held = |lock: &Option<RuntimeLock>| lock.as_ref().and_then(|lock| lock.file().ok());
+        vec![
+            (THE_LOCK, Place::within(&supervisor.runtime_dir), held(&self.lock)),
+            (THE_STATE_LOCK, beside, held(&self.state_lock)),
         ]
-        .into_iter()
-        .filter(|(_, lock, place)| !lock.as_ref().is_some_and(|lock| lock.is_at(place)))
-        .map(|(what, _, place)| (what, place))
-        .collect()
     }
 }
 
@@ -196,9 +199,11 @@ impl Ground {
                 missing.insert(directory.what, directory.trouble(&error));
             }
         }
-        let runtime_dir = &self.supervisor.runtime_dir;
         let mut locks = Vec::new();
-        for (what, place) in &self.locks {
+        for (what, place, held) in &self.locks {
+            if held.as_ref().is_some_and(|held| place.has(held)) {
+                continue;
+            }
             match RuntimeLock::acquire(place, None) {
                 Ok(made) => locks.push((*what, made)),
                 Err(error) => drop(missing.insert(what, error.to_string())),
@@ -207,13 +212,49 @@ impl Ground {
         if let Err(error) = self.reserve.make() {
             missing.insert("the black box", self.reserve.trouble(&error));
         }
-        Found {
-            missing,
-            locks,
-            has_directory: runtime_dir.is_dir(),
-            has_socket: is_there(self.control.0, self.control.1, &self.socket),
-            differs: self.difference(),
+        let control = self.control();
+        let state_lock = self.state_lock(&locks);
+        let watch = watch::Places::new(&self.supervisor, state_lock.as_ref()).ok();
+        let is_whole = self.is_whole(&control, &locks);
+        Found { missing, locks, control, watch, is_whole, differs: self.difference() }
+    }
+
+    /// The control socket, made again where it has been removed, or something else has its place.
+    fn control(&self) -> Control {
+        let (bound, is_of_unit) = self.control;
+        if is_there(bound, is_of_unit, &self.socket) {
+            return Control::There;
         }
+        if !self.supervisor.runtime_dir.is_dir() {
+            return Control::Nowhere;
+        }
+        Listening::bind(&self.socket, &self.supervisor).map_or_else(Control::Failed, Control::Made)
+    }
+
+    /// The file of the lock in the state directory that we hold from now on.
+    fn state_lock(&self, made: &[(&'static str, RuntimeLock)]) -> Option<File> {
+        let made = made.iter().find(|(what, _)| *what == THE_STATE_LOCK);
+        let held = self.locks.iter().find(|(what, ..)| *what == THE_STATE_LOCK);
+        match made {
+            Some((_, lock)) => lock.file().ok(),
+            None => held?.2.as_ref()?.try_clone().ok(),
+        }
+    }
+
+    /// Whether all is still there, now that it is watched.
+    fn is_whole(&self, control: &Control, made: &[(&'static str, RuntimeLock)]) -> bool {
+        let bound = match control {
+            Control::There => is_there(self.control.0, self.control.1, &self.socket),
+            Control::Made(listening) => is_there(listening.bound, false, &self.socket),
+            Control::Nowhere | Control::Failed(_) => false,
+        };
+        bound
+            && self.locks.iter().all(|(what, place, held)| {
+                match made.iter().find(|(name, _)| name == what) {
+                    Some((_, lock)) => lock.is_at(place),
+                    None => held.as_ref().is_some_and(|held| place.has(held)),
+                }
+            })
     }
 
     /// How the file differs from what is in force.
@@ -260,7 +301,7 @@ impl Daemon {
             source: Arc::clone(&self.settings.source),
             socket: self.around.socket.clone(),
             control: (self.around.control, self.around.unit_socket.is_some()),
-            locks: self.around.locks_amiss(&self.settings.supervisor),
+            locks: self.around.places_of_locks(&self.settings.supervisor),
             reserve: self.around.black_box.reserve(),
         };
         let look = move || Said::Looked(Box::new(ground.look()));
@@ -275,7 +316,7 @@ impl Daemon {
 
     /// Says what is new, and mends what belongs to the loop.
     pub(super) fn on_looked(&mut self, found: Found) {
-        let Found { mut missing, locks, has_directory, has_socket, differs } = found;
+        let Found { mut missing, locks, control, watch, is_whole, differs } = found;
         self.upkeep.is_looking = false;
         for (what, lock) in locks {
             tracing::warn!("{what} was gone: it is made again");
@@ -283,31 +324,29 @@ impl Daemon {
                 if what == THE_LOCK { &mut self.around.lock } else { &mut self.around.state_lock };
             *held = Some(lock);
         }
-        if !has_directory && !has_socket {
-            // Nothing was tried: what was said of it holds.
-            let said = self.upkeep.troubles.get_key_value(THE_CONTROL_SOCKET);
-            missing.extend(said.map(|(what, trouble)| (*what, trouble.clone())));
-        } else if !has_socket {
-            match self.around.reopen_control(&self.settings) {
-                Ok(()) => tracing::warn!(
-                    "the control socket was gone, or something else was in its place: it is made \
-                     again"
-                ),
-                Err(error) => {
-                    drop(missing.insert(THE_CONTROL_SOCKET, self.around.control_trouble(&error)))
+        let trouble = match control {
+            Control::There => None,
+            // What the log says of it holds.
+            Control::Nowhere => self.upkeep.troubles.get(THE_CONTROL_SOCKET).cloned(),
+            Control::Failed(error) => Some(self.around.control_trouble(&error)),
+            Control::Made(listening) => match self.around.listen(listening) {
+                Ok(()) => {
+                    tracing::warn!(
+                        "the control socket was gone, or something else was in its place: it is \
+                         made again"
+                    );
+                    None
                 }
-            }
-        }
-        if has_directory {
-            self.upkeep.watch(&self.settings.supervisor, self.around.state_lock.as_ref());
+                Err(error) => Some(self.around.control_trouble(&error)),
+            },
+        };
+        missing.extend(trouble.map(|trouble| (THE_CONTROL_SOCKET, trouble)));
+        if let Some(watch) = watch.and_then(|places| Watch::new(places).ok()) {
+            self.upkeep.watch = Some(watch);
         }
         // Between the look and the watch it may have gone away again, and the old watch is not read
         // any more.
-        let is_whole = || {
-            self.around.has_control()
-                && self.around.locks_amiss(&self.settings.supervisor).is_empty()
-        };
-        if missing.is_empty() && !is_whole() {
+        if missing.is_empty() && !is_whole {
             self.on_loss();
         }
         let is_wanting = !missing.is_empty() || differs.is_some();

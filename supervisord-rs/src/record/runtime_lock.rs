@@ -117,7 +117,8 @@ impl Place {
     }
 
     /// Whether this is the file that lies there.
-    fn has(&self, file: &File) -> bool {
+    #[must_use]
+    pub fn has(&self, file: &File) -> bool {
         let there = std::fs::symlink_metadata(&self.file).ok();
         let same = |there: Metadata| {
             file.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
@@ -203,6 +204,14 @@ impl RuntimeLock {
     #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+
+    /// Its file, for others to compare; it does not keep the lock any longer than both are open.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn file(&self) -> io::Result<File> {
+        self.0.try_clone()
     }
 
     /// Whether it is still the file that lies there.

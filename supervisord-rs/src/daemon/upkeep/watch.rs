@@ -14,12 +14,44 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::config::SupervisorSettings;
 use crate::isolation::Wakeup;
-use crate::record::runtime_lock::RuntimeLock;
 
 /// Links that are followed one after the other, as path_resolution(7) has it.
 const LINKS_MAX: usize = 40;
 
-/// Reports what goes away.
+/// What is watched, not yet by the loop.
+#[derive(Debug)]
+pub(super) struct Places {
+    changes: Inotify,
+    mounts: Option<File>,
+}
+
+impl Places {
+    /// May block where a file system does.
+    ///
+    /// # Errors
+    /// Those of inotify(7): the runtime directory is not there, or this user has too many watches.
+    pub(super) fn new(
+        supervisor: &SupervisorSettings,
+        state_lock: Option<&File>,
+    ) -> io::Result<Self> {
+        let changes = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+        // One inode has one watch, and the last one counts: those that report most come last.
+        for directory in [&supervisor.runtime_dir, &supervisor.state_dir] {
+            watch_way(&changes, directory);
+        }
+        watch_state_lock(&changes, &supervisor.state_dir, state_lock);
+        let gone = AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_MOVED_FROM
+            | AddWatchFlags::IN_DELETE_SELF
+            | AddWatchFlags::IN_MOVE_SELF
+            | AddWatchFlags::IN_ONLYDIR;
+        changes.add_watch(&supervisor.runtime_dir, gone)?;
+        // It reports a change of this process's mounts as priority data; readable it always is.
+        Ok(Self { changes, mounts: File::open("/proc/self/mountinfo").ok() })
+    }
+}
+
+/// Reports what goes away to the loop.
 #[derive(Debug)]
 pub(super) struct Watch {
     wakeup: Wakeup,
@@ -28,27 +60,14 @@ pub(super) struct Watch {
 }
 
 impl Watch {
+    /// For the loop that runs now. Does not block.
+    ///
     /// # Errors
-    /// Those of inotify(7): the runtime directory is not there, or this user has too many watches.
-    pub(super) fn new(
-        supervisor: &SupervisorSettings,
-        state_lock: Option<&RuntimeLock>,
-    ) -> io::Result<Self> {
-        let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
-        let watch = Inotify::init(flags)?;
-        // One inode has one watch, and the last one counts: those that report most come last.
-        for directory in [&supervisor.runtime_dir, &supervisor.state_dir] {
-            watch_way(&watch, directory);
-        }
-        watch_state_lock(&watch, &supervisor.state_dir, state_lock);
-        let gone = AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_MOVED_FROM
-            | AddWatchFlags::IN_DELETE_SELF
-            | AddWatchFlags::IN_MOVE_SELF
-            | AddWatchFlags::IN_ONLYDIR;
-        watch.add_watch(&supervisor.runtime_dir, gone)?;
-        let reader = watch.as_fd().try_clone_to_owned()?;
-        Ok(Self { wakeup: Wakeup::of(watch.into())?, reader, mounts: mounts().ok() })
+    /// EMFILE, or what epoll_ctl(2) says.
+    pub(super) fn new(places: Places) -> io::Result<Self> {
+        let reader = places.changes.as_fd().try_clone_to_owned()?;
+        let mounts = places.mounts.and_then(|mounts| Wakeup::of_priority(mounts.into()).ok());
+        Ok(Self { wakeup: Wakeup::of(places.changes.into())?, reader, mounts })
     }
 
     /// Something went away. Which it was does not matter: all is looked at.
@@ -68,11 +87,6 @@ impl Watch {
             std::future::pending::<()>().await;
         }
     }
-}
-
-/// Reports a change of this process's mounts as priority data; readable it always is.
-fn mounts() -> io::Result<Wakeup> {
-    Wakeup::of_priority(File::open("/proc/self/mountinfo")?.into())
 }
 
 /// Watches the directories and symbolic links that lead to `path`. Of a link that is deleted or
@@ -115,7 +129,7 @@ fn way(path: &Path) -> Vec<PathBuf> {
 
 /// Nothing else in the state directory is watched: much comes and goes there. To delete the file
 /// changes the count of its names, which is an attribute.
-fn watch_state_lock(watch: &Inotify, state_dir: &Path, lock: Option<&RuntimeLock>) {
+fn watch_state_lock(watch: &Inotify, state_dir: &Path, lock: Option<&File>) {
     let moved = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF;
     let _ = watch.add_watch(state_dir, moved | AddWatchFlags::IN_ONLYDIR);
     if let Some(lock) = lock {
