@@ -76,7 +76,8 @@ impl Observed<'_> {
             supervisor_ended: self.ended,
             seen_after_us: incident.and_then(|incident| incident.detected_us),
             back_after_us: incident.and_then(|incident| incident.recovered_us),
-            work_lost: incident.and_then(|incident| incident.work.in_flight_lost),
+            // Where nothing ended, nothing was lost.
+            work_lost: incident.map_or(Some(0), |incident| incident.work.in_flight_lost),
             leftovers: self.threads().into_iter().chain(left).collect(),
             sentence: incident
                 .map_or_else(|| "no incident".to_owned(), |incident| incident.sentence.clone()),
