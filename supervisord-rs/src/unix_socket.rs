@@ -111,7 +111,7 @@ fn remove_dead(reached: &Reached, path: &Path, kind: Type) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     if !found.file_type().is_socket() {
-        let why = format!("{} lies there, and is no socket: remove it", kind_of(&found));
+        let why = format!("{} is in its place: remove it", kind_of(&found));
         return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
     }
     if is_served(path, kind)? {

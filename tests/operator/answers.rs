@@ -377,7 +377,7 @@ fn a_signal_goes_to_groups_and_instances_and_has_a_name_in_the_api() {
         ),
         (&["signal", "two", "HUP"], 4, "two is not running"),
         (&["signal", "thread", "HUP"], 4, "a thread cannot get a signal"),
-        (&["signal", "one", "NOPE"], 2, "`NOPE` is no signal"),
+        (&["signal", "one", "NOPE"], 2, "`NOPE` is not the name of a signal"),
         (&["signal", "nobody", "HUP"], 5, "no worker is called nobody"),
     ] {
         let output = bed.verb(arguments);

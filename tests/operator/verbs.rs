@@ -22,10 +22,10 @@ fn status_waits_for_a_phase_and_says_when_it_cannot_come() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let output = bed.verb(&["status", "job", "--wait", "running"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(text(&output.stderr).contains("not all will be running by themselves"), "{output:?}");
+    assert!(text(&output.stderr).contains("will not become running: job"), "{output:?}");
     let output = bed.verb(&["status", "slow", "--wait", "backoff", "--timeout", "50ms"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(text(&output.stderr).contains("not all are backoff after 50ms"), "{output:?}");
+    assert!(text(&output.stderr).contains("not backoff after 50ms: slow"), "{output:?}");
     assert_eq!(bed.verb(&["status", "zz", "--wait", "running"]).status.code(), Some(4));
     assert_eq!(bed.verb(&["status", "--wait", "ready"]).status.code(), Some(2));
     supervisor.stop();

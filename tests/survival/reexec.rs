@@ -122,7 +122,7 @@ fn no_client_notices_an_upgrade_under_load_and_a_broken_binary_is_rolled_back() 
     let broken = [
         (bed.path("nowhere"), "no such file"),
         (script(&bed, "refuses", "exit 3"), "exit status 3"),
-        (script(&bed, "ends", &format!("{takes}; exit 1")), "it ends before it is prepared"),
+        (script(&bed, "ends", &format!("{takes}; exit 1")), "it ended before it was prepared"),
         (
             script(&bed, "hangs", &format!("{takes}; sleep 1000")),
             "it is not prepared to take over after 1s",

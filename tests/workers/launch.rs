@@ -377,7 +377,7 @@ fn root_without_a_capability_reads_which_one() {
     for (name, capability) in [("user", "CAP_SETGID"), ("score", "CAP_SYS_RESOURCE")] {
         let message =
             supervisor.wait_phase(name, "finished").ending.and_then(|ending| ending.message);
-        let words = format!("the supervisor is root, and has not the capability {capability}");
+        let words = format!("the supervisor is root, but lacks the capability {capability}");
         assert!(message.as_ref().is_some_and(|message| message.ends_with(&words)), "{message:?}");
     }
     // The groups that the supervisor has already need no right.

@@ -40,7 +40,7 @@ fn a_superseded_order_is_answered_at_once() {
         let start = beside(scope, socket, |client| client.start(&names(), true));
         let stop = failure(stop.join().expect("no panic"));
         assert_eq!(stop.error, "superseded", "{stop:?}");
-        assert!(stop.message.contains("deaf was told to start"), "{stop:?}");
+        assert!(stop.message.contains("deaf got a later order meanwhile: start"), "{stop:?}");
         supervisor.client.stop(&names(), false).expect("ordered");
         assert_eq!(failure(start.join().expect("no panic")).error, "superseded");
         let restart = beside(scope, socket, |client| client.restart(&names(), true));
@@ -161,7 +161,7 @@ fn an_injection_says_what_came_of_it_even_if_that_is_nothing() {
         (&["start", "deaf"], 0, ""),
         (&["inject", "deaf", "signal-kill"], 0, "signal-kill in deaf"),
         (&["scale", "deaf", "3"], 4, "instances: 1"),
-        (&["signal", "deaf", "NOPE"], 2, "no signal"),
+        (&["signal", "deaf", "NOPE"], 2, "not the name of a signal"),
         (&["inject", "deaf", "nope"], 2, "nope"),
     ] {
         let output = bed.verb(arguments);

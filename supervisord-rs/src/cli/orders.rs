@@ -70,7 +70,7 @@ pub(super) struct ScaleOptions {
     /// The worker's name, without a number.
     worker: String,
     /// How many there shall be.
-    #[arg(value_parser = clap::value_parser!(u32).range(0..=i64::from(INSTANCES_MAX)))]
+    #[arg(value_parser = instances)]
     instances: u32,
     #[command(flatten)]
     waiting: Waiting,
@@ -147,6 +147,11 @@ pub(super) fn pause(options: &PauseOptions, client: &Client) -> Exit {
 
 pub(super) fn resume(options: &PauseOptions, client: &Client) -> Exit {
     answer(client.resume(&options.workers), options.json)
+}
+
+fn instances(written: &str) -> Result<u32, String> {
+    let number = written.parse().ok().filter(|number| *number <= INSTANCES_MAX);
+    number.ok_or_else(|| format!("write a number from 0 to {INSTANCES_MAX}"))
 }
 
 pub(super) fn scale(options: &ScaleOptions, client: &Client) -> Exit {

@@ -21,14 +21,14 @@ pub(super) const PHASES: [&str; 9] = [
 ];
 
 /// How a wait ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// All of them are there; or there is nothing to wait for, which `status` says.
     Reached,
-    /// The time is over.
-    TimedOut,
-    /// One of them does not come there by itself.
-    InVain,
+    /// The time is over; those that are not there.
+    TimedOut(Vec<String>),
+    /// These do not come there by themselves.
+    InVain(Vec<String>),
 }
 
 /// Waits until all that `is_meant` are in this phase, also for a supervisor that does not answer
@@ -39,6 +39,7 @@ pub(super) fn wait(
     limit: Duration,
     is_meant: &dyn Fn(&WorkerStatus) -> bool,
 ) -> Outcome {
+    let mut missing = Vec::new();
     let reached = until(limit, PAUSE, || {
         let status = match client.status() {
             Ok(status) => status,
@@ -47,13 +48,17 @@ pub(super) fn wait(
         };
         let meant: Vec<&WorkerStatus> =
             status.workers.iter().filter(|worker| is_meant(worker)).collect();
-        if meant.iter().all(|worker| worker.phase == phase) {
+        let elsewhere: Vec<&WorkerStatus> =
+            meant.into_iter().filter(|worker| worker.phase != phase).collect();
+        missing = elsewhere.iter().map(|worker| worker.name.clone()).collect();
+        if elsewhere.is_empty() {
             return Some(Outcome::Reached);
         }
-        let is_lost = meant.iter().any(|worker| worker.phase != phase && is_at_rest(worker));
-        is_lost.then_some(Outcome::InVain)
+        let lost = elsewhere.iter().filter(|worker| is_at_rest(worker));
+        let lost: Vec<String> = lost.map(|worker| worker.name.clone()).collect();
+        (!lost.is_empty()).then_some(Outcome::InVain(lost))
     });
-    reached.unwrap_or(Outcome::TimedOut)
+    reached.unwrap_or(Outcome::TimedOut(missing))
 }
 
 /// Whether nothing happens to it until a person or the file says so.

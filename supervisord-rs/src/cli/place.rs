@@ -114,8 +114,8 @@ impl Place {
 fn unclear(file: &Path, problems: &Diagnostics, without: &str) -> Exit {
     eprintln!("{problems}");
     eprintln!(
-        "supervisord-rs: {} says which supervisor is meant: correct it, or use --socket \
-         PATH{without}",
+        "supervisord-rs: {} names the supervisor's socket, and cannot be read for it: correct \
+         the file, or use --socket PATH{without}",
         file.display()
     );
     Exit::InvalidConfiguration

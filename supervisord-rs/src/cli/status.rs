@@ -16,6 +16,9 @@ use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{StatusReport, Usage, WAIT_DEFAULT, WorkerStatus};
 use crate::record::words;
 
+/// Workers that an error names at most.
+const NAMES_MAX: usize = 10;
+
 #[derive(Args, Debug)]
 pub(super) struct Options {
     /// Only these workers, groups as `GROUP:`, or the name that instances share.
@@ -63,13 +66,25 @@ fn wait(options: &Options, wanted: &str, client: &Client) -> Exit {
     let why = match outcome {
         _ if shown == Exit::RefusedOrUnknown => return shown,
         phase::Outcome::Reached => return Exit::Done,
-        phase::Outcome::TimedOut => {
-            format!("not all are {wanted} after {}", humantime::format_duration(limit))
+        phase::Outcome::TimedOut(missing) => {
+            let limit = humantime::format_duration(limit);
+            format!("not {wanted} after {limit}: {}", some(&missing))
         }
-        phase::Outcome::InVain => format!("not all will be {wanted} by themselves"),
+        phase::Outcome::InVain(missing) => {
+            format!("without another order these will not become {wanted}: {}", some(&missing))
+        }
     };
     eprintln!("supervisord-rs: {why}");
     Exit::Failed
+}
+
+/// The first of them, and how many more.
+fn some(names: &[String]) -> String {
+    let first = names.iter().take(NAMES_MAX).map(String::as_str).collect::<Vec<_>>().join(" ");
+    match names.len().saturating_sub(NAMES_MAX) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }
 
 fn show(options: &Options, client: &Client) -> Exit {

@@ -49,7 +49,8 @@ impl Addresses {
                 continue;
             }
             if let Some(other) = other {
-                let message = format!("`{}` is taken already", spec.listen);
+                let message =
+                    format!("two workers cannot listen on the same address `{}`", spec.listen);
                 let label = format!("by worker {}: `{}`", other.base, other.address);
                 let help = "choose another port, or use `instances:`, which share their sockets";
                 let problem = listening.at.problem(message).beside(other.at.span.clone(), label);

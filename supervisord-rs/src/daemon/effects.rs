@@ -119,7 +119,11 @@ impl Daemon {
             if has_failed {
                 tracing::info!(target: "phase", worker, generation, fault_domain, from, to, "{worker} has failed for good");
             } else {
-                tracing::info!(target: "phase", worker, generation, fault_domain, from, to, "{worker} is {to}");
+                let now = match transition.to {
+                    Phase::Backoff => "waits for its next attempt".into(),
+                    _ => format!("is {to}"),
+                };
+                tracing::info!(target: "phase", worker, generation, fault_domain, from, to, "{worker} {now}");
             }
         }
         let launch = self.drivers.launch_of(incarnation.worker);

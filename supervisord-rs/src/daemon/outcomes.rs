@@ -257,7 +257,7 @@ impl Daemon {
         };
         let mut message = match progress {
             Progress::Failed(text) | Progress::OnTheWay(text) => text.clone(),
-            Progress::Superseded(by) => format!("was told to {by} meanwhile"),
+            Progress::Superseded(by) => format!("got a later order meanwhile: {by}"),
             Progress::Reached => match (outcome, status.pid) {
                 ("running", pid) => {
                     let pid = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));

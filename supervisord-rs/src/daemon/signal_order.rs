@@ -91,7 +91,7 @@ fn number(signal: &SignalName) -> Result<i32, Failure> {
             SignalName::Name(name) => name.clone(),
         };
         let message =
-            format!("`{given}` is no signal: use a name such as HUP, or a number from 1 to 64");
+            format!("`{given}` is not the name of a signal: use a name such as HUP, or a number from 1 to 64");
         Failure::new("invalid", message)
     })
 }

@@ -195,7 +195,7 @@ impl Daemon {
         let (error, message) = if !failed.is_empty() {
             ("failed", failed.join("; "))
         } else if !superseded.is_empty() {
-            ("superseded", format!("superseded: {}", superseded.join("; ")))
+            ("superseded", superseded.join("; "))
         } else if !late.is_empty() {
             let limit = waiter.wait.limit;
             let late = late.join("; ");

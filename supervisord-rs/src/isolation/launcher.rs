@@ -232,7 +232,9 @@ impl Shared {
             let Job { attempt, work } = self.next();
             // A thread that ended would take all that it has launched along.
             if catch_unwind(AssertUnwindSafe(|| work(&attempt))).is_err() {
-                tracing::error!("a launch failed an assertion: it is not answered");
+                tracing::error!(
+                    "a launch failed an assertion of the supervisor (a bug): this attempt gets no answer"
+                );
             }
         }
     }

@@ -145,7 +145,9 @@ impl RuntimeLock {
             // it can be had.
             match Self::make(place) {
                 Ok(lock) => return Ok(lock),
-                Err(error) => tracing::warn!("{error}; what the predecessor held is held on"),
+                Err(error) => tracing::warn!(
+                    "{error}; the supervisor keeps the lock that it has from its predecessor"
+                ),
             }
         }
         Self::lock(place, inherited)

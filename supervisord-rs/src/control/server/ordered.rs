@@ -31,7 +31,7 @@ pub(super) async fn order<B: DeserializeOwned>(
     let bytes = whole(body).await?;
     let body = serde_json::from_slice(if bytes.is_empty() { b"{}" } else { &bytes });
     let order = becomes(body.map_err(|error| {
-        let message = format!("the body is not what this path takes: {error}");
+        let message = format!("the body does not fit this path: {error}");
         Refused::invalid(StatusCode::BAD_REQUEST, message)
     })?);
     Ok(axum::Json(outcome(&requests, order, peer).await?))

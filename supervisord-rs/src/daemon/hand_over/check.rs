@@ -81,8 +81,8 @@ impl Daemon {
         let fixed = in_force::fixed(&self.settings.supervisor, &settings.supervisor);
         if !fixed.is_empty() {
             return Some(format!(
-                "{file} changes what holds as long as a supervisor and its successors run: {}; \
-                 nothing was changed; undo that, or end it and run it again (supervisord-rs \
+                "{file} changes settings that a reload cannot change: {}; nothing was changed; undo \
+                 these changes, or end the supervisor and start it again (supervisord-rs \
                  shutdown)",
                 fixed.join(", ")
             ));
@@ -91,8 +91,8 @@ impl Daemon {
         (!orphaned.is_empty()).then(|| {
             let names = orphaned.join(" ");
             format!(
-                "{names}: running, and no longer in {file}; stop first what is to go \
-                 (supervisord-rs stop {names})"
+                "these workers are running, but {file} does not have them any more: {names}; nothing \
+                 was changed; stop them first (supervisord-rs stop {names})"
             )
         })
     }

@@ -41,9 +41,11 @@ pub(super) const PIECE_MAX: usize = 250;
 const PACKET_MAX: usize = 64 * 1024;
 
 /// The error for a successor that has ended too soon.
-const ENDED_UNPREPARED: &str = "it ends before it is prepared to take over; see its lines in the \
-                                log. A release that knows no hand-over in two steps cannot take \
-                                over: end this supervisor and run it (supervisord-rs shutdown)";
+const ENDED_UNPREPARED: &str = "it ended before it was prepared to take over; the log has what it \
+                                wrote, if anything. Either the file is not supervisord-rs, or it \
+                                is a release that cannot take over from this one: to change to \
+                                that release, end this supervisor (supervisord-rs shutdown), \
+                                and start the other";
 
 const PREPARED: u8 = b'p';
 const PIECE: u8 = b'd';
@@ -88,14 +90,16 @@ impl Gate {
         self.say(&[PREPARED]).map_err(|error| error.to_string())?;
         loop {
             let packet = datagram::wait_and_take(&self.socket, PACKET_MAX)
-                .ok_or("the way to it is broken")?;
+                .ok_or("the connection to the predecessor is broken")?;
             let text = String::from_utf8_lossy(packet.bytes.get(1..).unwrap_or_default());
             match packet.bytes.first() {
                 Some(&PIECE) => {
                     let names: Vec<String> = text.lines().map(service_manager::unescape).collect();
                     let (named, come) = (names.len(), packet.descriptors.len());
                     if named != come || packet.has_more {
-                        return Err(format!("of {named} descriptors {come} have come"));
+                        return Err(format!(
+                            "the predecessor named {named} descriptors, but {come} arrived"
+                        ));
                     }
                     names
                         .into_iter()

@@ -67,8 +67,10 @@ pub(super) fn incidents(
     let path = std::sync::Arc::from(supervisor.incidents());
     match Incidents::load(std::sync::Arc::clone(&path), names.clone()) {
         Err(error) if origin == Origin::Predecessor => {
-            let trouble =
-                format!("cannot read {}: {error}; what stands there is not shown", path.display());
+            let trouble = format!(
+                "cannot read {}: {error}; the incidents in it are not shown",
+                path.display()
+            );
             troubles.insert("the record of incidents", trouble);
             Ok(Incidents::empty(path, names.clone()))
         }

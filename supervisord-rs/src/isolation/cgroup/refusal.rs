@@ -54,7 +54,7 @@ impl Refusal {
     pub(super) fn switched_off(switch: &str) -> Self {
         Self::new(
             Errno::EOPNOTSUPP,
-            format!("cgroups are switched off ({switch}=off in our environment)"),
+            format!("cgroups are switched off ({switch}=off in the environment of the supervisor)"),
         )
     }
 
@@ -80,8 +80,8 @@ impl Refusal {
     pub(super) fn hierarchy_root(base: &Path, controllers: &[&str]) -> Self {
         let on: Vec<String> = controllers.iter().map(|name| format!("+{name}")).collect();
         let text = format!(
-            "we run in the root of all cgroups, which is not ours to change: write `{}` into {}, \
-             or {ADVICE}",
+            "the supervisor runs in the root of all cgroups, and does not change that one: write \
+             `{}` into {}, or {ADVICE}",
             on.join(" "),
             base.join("cgroup.subtree_control").display()
         );
@@ -89,15 +89,16 @@ impl Refusal {
     }
 
     pub(super) fn not_delegated(unit: &str) -> Self {
-        let text =
-            format!("our cgroup belongs to systemd ({unit}), which has not delegated it: {ADVICE}");
+        let text = format!(
+            "the supervisor's cgroup belongs to systemd ({unit}), which has not delegated it: {ADVICE}"
+        );
         Self::new(Errno::EPERM, text)
     }
 
     pub(super) fn others(base: &Path, pids: &[i32]) -> Self {
         let text = format!(
-            "other processes live in our cgroup {} ({pids:?}), which must be empty to pass \
-             controllers on: {ADVICE}",
+            "other processes live in the supervisor's cgroup {} ({pids:?}), which must be empty \
+             to pass controllers on: {ADVICE}",
             base.display()
         );
         Self::new(Errno::EBUSY, text)

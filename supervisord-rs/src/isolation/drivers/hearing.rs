@@ -130,7 +130,9 @@ impl Drivers {
             _ if standing != Standing::Member => {
                 self.refuse(incarnation, datagram.sender, "the sender is none of its processes");
             }
-            None => self.refuse(incarnation, datagram.sender, "it makes no sense"),
+            None => {
+                self.refuse(incarnation, datagram.sender, "it is not in the format of sd_notify(3)")
+            }
             Some(words) => words.into_iter().for_each(|word| self.take_word(incarnation, word)),
         }
     }

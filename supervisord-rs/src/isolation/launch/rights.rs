@@ -55,7 +55,7 @@ pub(super) fn lacking(stage: LaunchStage, errno: Errno) -> Option<String> {
         ));
     }
     Some(if nix::unistd::geteuid().is_root() {
-        format!(": the supervisor is root, and has not the capability {capability}")
+        format!(": the supervisor is root, but lacks the capability {capability}")
     } else {
         format!(": the supervisor must be root for that, or have the capability {capability}")
     })
