@@ -76,8 +76,8 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// the connection to a predecessor that waits.
 ///
 /// Exit status: 0 after an orderly shutdown; that of the critical worker because of which it ended
-/// (128 + n for a signal); 1 when a group escalated or the supervisor could not start; 78 is the
-/// caller's, for an invalid configuration.
+/// (128 + n for a signal); 1 when a group escalated, the supervisor could not start, or processes do
+/// not die of SIGKILL at the end; 78 is the caller's, for an invalid configuration.
 #[must_use]
 pub fn run(
     settings: Settings,
@@ -248,8 +248,8 @@ impl Daemon {
             tokio::task::yield_now().await;
         }
         let code = self.exit.unwrap_or(1);
-        self.end().await;
-        Ok(code)
+        let is_all_gone = self.end().await;
+        Ok(if is_all_gone { code } else { code.max(1) })
     }
 
     /// Everything that comes before the first look at the loop's sources.
@@ -330,10 +330,12 @@ impl Daemon {
         Duration::from_nanos(monotonic_ns())
     }
 
-    /// Nothing runs any more that we were told to run: leave nothing else behind either.
-    async fn end(mut self) {
+    /// Nothing runs any more that was to run: leaves nothing else behind either. False: some
+    /// processes do not die.
+    async fn end(mut self) -> bool {
+        self.around.say_last_steps();
         self.end_beside().await;
-        self.drivers.end_all();
+        let is_all_gone = self.drivers.end_all();
         self.write_settled(None);
         // Streams of events end with their source; everyone else gets the answer that is on its
         // way.
@@ -346,6 +348,7 @@ impl Daemon {
         self.around.end(listener.as_ref());
         tracing::info!("stopped");
         self.around.scribe.flush(Duration::from_secs(5));
+        is_all_gone
     }
 }
 

@@ -21,7 +21,7 @@
 //! | `ending` | the end, with a supervisor or without |
 //! | `notify` | the datagrams of the supervisor |
 //! | `store` | the descriptors that it has kept |
-//! | `orderly_end` | which supervisor ends in order, reported without a queue |
+//! | `orderly_end` | which supervisor ends in order, and its signs of life, without a queue |
 //! | `obituary` | how orphans ended, for the supervisor that has adopted them |
 
 mod ending;
@@ -52,7 +52,7 @@ use crate::daemon::signals::{GUARDIAN_GONE, HELD};
 use crate::isolation::launch::{Child, raise_limits};
 use crate::isolation::orphans::{self, Killed};
 use crate::service_manager::{self, Custody, Ending, Predecessor, ServiceManager};
-use ending::kill_what_is_left;
+use ending::{kill_what_is_left, status_of_end};
 use launching::Purpose;
 use notify::Notify;
 use obituary::Obituaries;
@@ -95,7 +95,7 @@ impl From<nix::errno::Errno> for GuardianError {
 /// once and for ever. `custody`: the rules until a supervisor says others.
 ///
 /// Call it before there is any other thread. Exit status: the supervisor's own; 0 when we had to
-/// stop everything ourselves; [`EXIT_GAVE_UP`].
+/// stop everything ourselves; 1 instead of 0 when processes do not die; [`EXIT_GAVE_UP`].
 #[must_use]
 pub fn run(arguments: &[OsString], is_storm: bool, custody: Custody) -> ExitCode {
     match Guardian::new(arguments, Policy::new(custody, is_storm)).and_then(Guardian::run) {
@@ -185,10 +185,7 @@ impl Guardian {
             let past = Predecessor { pid, ending: death.ending, died_at_ns: monotonic_ns() };
             let said = format!("supervisor (pid {pid}) {}", death.ending);
             match self.policy.on_death(now(), death) {
-                Verdict::Exit(code) => {
-                    kill_what_is_left();
-                    return Ok(code);
-                }
+                Verdict::Exit(code) => return Ok(status_of_end(code, &kill_what_is_left())),
                 Verdict::GoOnEnding => {
                     say(&format!("{said} while everything was to be stopped: going on with that"));
                     return Ok(self.end_in_order(past));
@@ -202,8 +199,11 @@ impl Guardian {
                 }
                 Verdict::Restart { after } => {
                     // What had descriptors kept is the successor's business.
-                    let left =
-                        if self.notify.store().keeps_processes() { 0 } else { kill_what_is_left() };
+                    let left = if self.notify.store().keeps_processes() {
+                        0
+                    } else {
+                        kill_what_is_left().reaped
+                    };
                     let left = if left == 0 {
                         String::new()
                     } else {

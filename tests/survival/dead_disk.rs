@@ -109,7 +109,9 @@ fn launches_that_hang_hold_up_neither_the_end_nor_a_successor() {
     let bed = Bed::new();
     let disk = bed.path("disk");
     fs::create_dir(&disk).expect("a directory");
-    let yaml = on_a_dead_disk(&disk, "1s");
+    // The end takes longer than this.
+    let watched = "version: 1\nsupervisor: { watchdog: 4s }\n";
+    let yaml = on_a_dead_disk(&disk, "1s").replacen("version: 1\n", watched, 1);
     let Some(mut dead) = DeadDisk::over(&disk) else { return };
     let mut supervisor = bed.start(&yaml);
     let before = supervisor.wait("a and b to run", |supervisor| {
@@ -129,8 +131,9 @@ fn launches_that_hang_hold_up_neither_the_end_nor_a_successor() {
     assert_eq!(supervisor.worker("b").pid, find(&before, "b").pid, "adopted");
     replace(&supervisor);
     supervisor.client.shutdown(false).expect("ordered");
-    supervisor.wait_exit();
+    assert_eq!(supervisor.wait_exit().code(), Some(1), "{}", bed.log());
     let log = bed.log();
+    assert!(!log.contains("no sign of life"), "its end is no hang: {log}");
     assert!(log.contains("do not die of SIGKILL"), "what is left is named: {log}");
     dead.heal();
     bed.wait("all of them to be gone", || bed.processes().is_empty().then_some(()));

@@ -369,6 +369,33 @@ fn fill_queue(of_supervisor: i32) {
     while socket.send_to_addr(b"STATUS=filling", &address).is_ok() {}
 }
 
+/// A guardian that is held for less than `watchdog:` while its queue is full loses signs of life. It
+/// finds the last one in the page, and ends no healthy supervisor.
+#[test]
+fn a_held_guardian_with_a_full_queue_ends_no_healthy_supervisor() {
+    let bed = Bed::new();
+    let (supervisor, before) = started(&bed, "watchdog: 2s");
+    let pause = |millis: u64| {
+        let end = Instant::now() + Duration::from_millis(millis);
+        bed.wait("its moment", || (Instant::now() >= end).then_some(()));
+    };
+    // A sign comes once a second: each round begins a quarter of a second later after one.
+    for round in 0..4 {
+        kill(guardian(&supervisor), Signal::SIGSTOP);
+        fill_queue(before.supervisor.pid);
+        pause(1700);
+        kill(guardian(&supervisor), Signal::SIGCONT);
+        pause(550);
+        assert!(!bed.log().contains("no sign of life"), "round {round}: {}", bed.log());
+    }
+    assert_eq!(supervisor.status().supervisor.pid, before.supervisor.pid, "{}", bed.log());
+    // One that hangs is ended all the same.
+    kill(before.supervisor.pid, Signal::SIGSTOP);
+    let after = successor(&supervisor, &before);
+    assert_eq!(pids(&after), pids(&before), "{}", bed.log());
+    supervisor.stop();
+}
+
 /// The full queue loses the supervisor's last datagrams, but not the announcement of its orderly
 /// end.
 #[test]

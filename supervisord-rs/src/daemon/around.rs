@@ -14,6 +14,7 @@ use nix::unistd::{Pid, getppid};
 use socket2::Type;
 use supervision::Incarnation;
 use tokio::sync::mpsc;
+use workers::board::monotonic_ns;
 
 use super::hand_over::{Gate, LOCK, STATE_LOCK};
 use super::signals::GUARDIAN_GONE;
@@ -37,6 +38,9 @@ use crate::unix_socket::{Bound, is_served};
 pub(super) const CONTROL_OF_UNIT: &str = "control";
 /// For the manager to hear, at the very end, what it need not keep any more.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// For the end after the last worker: processes that do not die of SIGKILL, logs and answers have
+/// limits of their own, which add up to less.
+const LAST_STEPS: Duration = Duration::from_secs(30);
 /// Our own in the store.
 pub(super) const CONTROL: &str = "control-socket";
 
@@ -55,7 +59,7 @@ pub(super) struct Around {
     pub(super) custody: Custody,
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) service_manager: Option<ServiceManager>,
-    /// Where the guardian reads who ends in order.
+    /// Where the guardian reads who ends in order, and signs of life.
     pub(super) orderly_end: Option<File>,
     pub(super) server: Option<Server>,
     pub(super) api_thread: ApiThread,
@@ -153,10 +157,23 @@ impl Around {
         }
     }
 
-    /// Says that the loop turns.
+    /// Says that the loop turns: to the guardian also in a way that needs no room in its queue.
     pub(super) fn say_alive(&self) {
+        self.give_sign(Duration::ZERO);
         if let Some(manager) = &self.service_manager {
             manager.alive();
+        }
+    }
+
+    /// Says that the loop turns no more, and that the end takes [`LAST_STEPS`] at most.
+    pub(super) fn say_last_steps(&self) {
+        self.give_sign(LAST_STEPS);
+    }
+
+    fn give_sign(&self, ahead: Duration) {
+        if let Some(page) = &self.orderly_end {
+            let at = Duration::from_nanos(monotonic_ns()).saturating_add(ahead);
+            let _ = orderly_end::give_sign(page, at);
         }
     }
 

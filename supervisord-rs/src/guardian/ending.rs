@@ -24,20 +24,19 @@ impl Guardian {
             Ok(child) => {
                 let (_, death) = self.watch(child);
                 if let (Ending::Exited(code), true) = (death.ending, death.was_stopping) {
-                    kill_what_is_left();
-                    return u8::try_from(code).unwrap_or(1);
+                    let code = u8::try_from(code).unwrap_or(1);
+                    return status_of_end(code, &kill_what_is_left());
                 }
                 say(&format!("the supervisor that was to stop everything {}", death.ending));
             }
             Err(why) => say(&format!("no supervisor can be started to stop everything: {why}")),
         }
-        self.stop_what_is_left();
-        0
+        status_of_end(0, &self.stop_what_is_left())
     }
 
     /// Asks everyone who is left to end, and kills those who have not when the time is over, or at
     /// a second order.
-    fn stop_what_is_left(&mut self) {
+    fn stop_what_is_left(&mut self) -> Killed {
         let mut limit = Limit::new(self.policy.rules().shutdown_timeout);
         let mut asked = BTreeSet::new();
         let mut orders = 0;
@@ -62,7 +61,7 @@ impl Guardian {
         if !asked.is_empty() {
             say(&format!("{} processes were asked to end", asked.len()));
         }
-        kill_what_is_left();
+        kill_what_is_left()
     }
 }
 
@@ -75,11 +74,16 @@ fn ask(pid: Pid) {
     }
 }
 
-/// Ends every process that is left. How many they were.
-pub(super) fn kill_what_is_left() -> usize {
-    let Killed { reaped, left } = orphans::kill_all();
-    if !left.is_empty() {
-        say(&format!("these processes do not die of SIGKILL: {left:?}"));
+/// Ends every process that is left.
+pub(super) fn kill_what_is_left() -> Killed {
+    let killed = orphans::kill_all();
+    if !killed.left.is_empty() {
+        say(&format!("these processes do not die of SIGKILL: {:?}", killed.left));
     }
-    reaped
+    killed
+}
+
+/// The exit status after an end with this one: success is none while processes are left.
+pub(super) fn status_of_end(code: u8, killed: &Killed) -> u8 {
+    if killed.left.is_empty() { code } else { code.max(1) }
 }

@@ -55,6 +55,11 @@ impl Watchdog {
         }
     }
 
+    /// It gave a sign of life then, also where no datagram of it has come.
+    pub(super) fn on_sign(&mut self, at: Duration) {
+        self.last = self.last.max(at);
+    }
+
     /// When there is something to judge.
     pub(super) fn due(&self) -> Option<Duration> {
         let limit = self.limit?;

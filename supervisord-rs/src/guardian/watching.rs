@@ -172,6 +172,7 @@ impl Guardian {
 
     /// Ends a supervisor whose loop does not turn.
     fn judge(&mut self, child: &Child, looking_since: Duration) {
+        self.look_for_sign(child.pid);
         let signal = match self.watchdog.judge(now(), looking_since) {
             watchdog::Verdict::Fine => return,
             _ if is_traced(child.pid) => return self.watchdog.excuse(now()),
@@ -186,6 +187,24 @@ impl Guardian {
             watchdog::Verdict::Kill => libc::SIGKILL,
         };
         let _ = reaper::signal(child, signal);
+    }
+
+    /// A sign of life that the supervisor has given since its last datagram: a full queue loses
+    /// these. Our own service manager hears of it too.
+    fn look_for_sign(&mut self, supervisor: i32) {
+        let now = now();
+        if self.watchdog.due().is_none_or(|due| now < due) {
+            return;
+        }
+        let before = self.watchdog.due();
+        if let Some(at) = self.orderly_end.last_sign(supervisor, now) {
+            self.watchdog.on_sign(at);
+        }
+        if self.watchdog.due() != before
+            && let Some(upstream) = &self.upstream
+        {
+            upstream.alive();
+        }
     }
 }
 

@@ -206,8 +206,9 @@ impl Drivers {
 
     /// Ends every process that is left, and waits for it. For the very end: everything has been
     /// stopped before, and what is left are cells without workers, and orphans that belong to no
-    /// worker.
-    pub fn end_all(&mut self) {
+    /// worker. False: some do not die.
+    #[must_use]
+    pub fn end_all(&mut self) -> bool {
         self.withdraw_all();
         let mut left: Vec<Resident> =
             self.domains.iter_mut().filter_map(|domain| domain.resident.take()).collect();
@@ -250,6 +251,7 @@ impl Drivers {
         self.store.forget_all(|_| true);
         self.cgroups.remove();
         let _ = self.logs.flush(LAST_WAIT);
+        killed.left.is_empty()
     }
 
     /// Asks the supervisor's own threads to stop, and waits for them, at most so long: another
