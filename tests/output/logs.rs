@@ -408,7 +408,9 @@ fn a_directory_that_cannot_be_written_is_reported_and_the_worker_runs() {
     supervisor.wait_phase("w", "running");
     supervisor.wait("a loss", |supervisor| (supervisor.worker("w").lost_output > 0).then_some(()));
     supervisor.wait("a warning", |supervisor| {
-        supervisor.bed.log().contains("cannot be written to").then_some(())
+        let target = bed.path("file/x.log").display().to_string();
+        let words = format!("the output of w cannot be written to {target}: ");
+        supervisor.bed.log().contains(&words).then_some(())
     });
     supervisor.stop();
 }
