@@ -177,6 +177,27 @@ fn compression_that_is_behind_is_reported_once_however_few_files_are_kept() {
     let log = bed.log();
     let lines = log.matches("compression is slower than the output of w").count();
     assert_eq!(lines, 1, "{log}");
+    let path = format!("path={}", bed.path("logs/w.log").display());
+    let mut warning = log.lines().filter(|line| line.contains("compression is slower"));
+    assert!(warning.all(|line| line.contains(&path)), "no {path} in:\n{log}");
+    supervisor.stop();
+}
+
+#[test]
+fn a_rotated_log_that_cannot_be_compressed_is_named_with_its_worker() {
+    let bed = Bed::new();
+    // Where the compressed file would be written, there is a directory.
+    bed.write("logs/w.log.gz.new/file", "");
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'head -c 3M /dev/zero; echo; exec sleep 1d'], ready: { after: 0s }, logs: { rotate: { size: 1MiB, keep: 3, compress: true } } }\n";
+    let supervisor = bed.start(yaml);
+    let line = supervisor.wait("the warning", |_| {
+        let log = bed.log();
+        log.lines().find(|line| line.contains("stays uncompressed")).map(str::to_owned)
+    });
+    assert!(line.contains("a rotated log of w stays uncompressed"), "{line}");
+    let path = format!("path={}", bed.path("logs/w.log").display());
+    assert!(line.contains(&path), "no {path} in {line}");
+    assert_eq!(supervisor.worker("w").lost_output, 0, "it is kept as it is");
     supervisor.stop();
 }
 
