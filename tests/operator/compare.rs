@@ -87,7 +87,11 @@ fn faults_without_an_ending_are_measured_and_end() {
         .expect("it runs");
     let table = text(&output.stdout);
     assert!(table.contains("| leak ") && table.contains("| -    | alive"), "{table}");
-    assert!(table.contains("\nA leak in b as a process took no worker.\n"), "{table}");
+    assert!(
+        table.contains("\nA leak in b as a process went unnoticed, and took no worker.\n"),
+        "{table}"
+    );
+    assert!(text(&output.stderr).contains("  no incident comes of it; waiting at most"));
 }
 
 #[test]

@@ -28,7 +28,9 @@ pub(super) struct Options {
     #[arg(long, value_delimiter = ',', value_parser = isolation)]
     isolation: Vec<Isolation>,
     /// How many workers each fault costs in an isolation, the struck one included:
-    /// `thread=4,process=1`. Exit status 1 if that is not so.
+    /// `thread=4,process=1`. Exit status 1 if that is not so. It holds for every fault: name those
+    /// that you mean with --fault. A hang costs no worker that has neither `heartbeat:` nor a
+    /// liveness probe.
     #[arg(long, value_name = "ISOLATION=COUNT", value_delimiter = ',')]
     expect: Vec<Expectation>,
     /// JSON instead of a table.

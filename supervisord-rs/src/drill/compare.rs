@@ -226,6 +226,15 @@ fn progress(index: usize, count: usize, subject: &str) {
     }
 }
 
+/// Says why the present trial takes a while.
+pub(super) fn note(why: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!(" {why}");
+    } else {
+        eprintln!("  {why}");
+    }
+}
+
 fn clear_progress() {
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K");

@@ -78,14 +78,16 @@ pub(super) fn table(comparison: &Comparison, room: Option<u16>) -> String {
     if !notes.is_empty() {
         paragraphs.push(notes.join("\n"));
     }
+    if comparison.trials.is_empty() {
+        return paragraphs.join("\n\n");
+    }
     let machine = &comparison.machine;
     paragraphs.push(format!(
         "seen, back: the time from the fault until the supervisor noticed it, and until all ran again.\n\
          {} CPUs, {}; times and lost work are of this run; who was lost is the same in each.",
         machine.cpus, machine.kernel
     ));
-    let text = paragraphs.join("\n\n");
-    if comparison.trials.is_empty() { text } else { format!("{table}\n\n{text}") }
+    format!("{table}\n\n{}", paragraphs.join("\n\n"))
 }
 
 fn row(trial: &Trial) -> [String; 8] {
@@ -122,6 +124,11 @@ fn is_contained(trial: &Trial) -> bool {
         && matches!(kind(trial), Some(Fault::Panic | Fault::PanicHoldingLock))
 }
 
+/// Whether the supervisor saw nothing of the fault.
+const fn is_unnoticed(trial: &Trial) -> bool {
+    trial.lost.is_empty() && trial.seen_after_us.is_none() && trial.supervisor_ended.is_none()
+}
+
 fn lost_of(trial: &Trial) -> String {
     match trial.lost.as_slice() {
         [] => "-".to_owned(),
@@ -138,7 +145,9 @@ fn meaning(comparison: &Comparison) -> String {
     let trials = &comparison.trials;
     // Of equals the first: `max_by_key` would take the last.
     let worst = trials.iter().rev().max_by_key(damage);
-    let best = trials.iter().min_by_key(|trial| (damage(trial), trial.leftovers.len()));
+    // What the supervisor did not notice is no achievement.
+    let noticed = trials.iter().filter(|trial| !is_unnoticed(trial));
+    let best = noticed.min_by_key(|trial| (damage(trial), trial.leftovers.len())).or(worst);
     let (Some(worst), Some(best)) = (worst, best) else {
         return "Nothing was measured.".to_owned();
     };
@@ -183,6 +192,7 @@ fn took(trial: &Trial, worker: &str) -> String {
     let (lost, all) = (trial.lost.as_slice(), trial.running.len());
     let is_only = lost.len() == 1 && lost[0] == worker;
     let workers = match lost.len() {
+        0 if is_unnoticed(trial) => "went unnoticed, and took no worker".to_owned(),
         0 => "took no worker".to_owned(),
         _ if is_only && trial.supervisor_died => format!("took {worker}"),
         _ if is_only => format!("took {worker} alone"),
@@ -241,7 +251,7 @@ fn notes(comparison: &Comparison) -> Vec<String> {
             notes.push(format!("{}: did not run again: {down}.", case()));
         }
         let is_harmless = kind(trial) == Some(Fault::Leak);
-        if trial.lost.is_empty() && trial.seen_after_us.is_none() && !is_harmless {
+        if is_unnoticed(trial) && !is_harmless {
             notes.push(format!(
                 "{}: the supervisor noticed nothing; a `heartbeat:` or a liveness probe would.",
                 case()

@@ -297,6 +297,12 @@ impl Scenario {
         all.fold(SLACK, Duration::saturating_add).min(LONGEST)
     }
 
+    /// How long the worker that the fault strikes may take to stop.
+    #[must_use]
+    pub fn stop_limit(&self) -> Duration {
+        self.settings.spec.workers[self.victim].stop.timeout
+    }
+
     /// The deadline from the fault to its settled incident.
     #[must_use]
     pub fn recovery_limit(&self) -> Duration {

@@ -219,6 +219,13 @@ fn strike(
         Err(error) => return Err(TrialError::Refused(error.to_string())),
     };
     if is_silent {
+        super::compare::note(&format!(
+            "no incident comes of it; waiting at most {} s for it to be committed, and {} for the \
+             end of {}",
+            COMMIT.as_secs(),
+            humantime::format_duration(scenario.stop_limit()),
+            victim.name
+        ));
         return await_commit(bed, &victim.name);
     }
     let limit = scenario.recovery_limit();
