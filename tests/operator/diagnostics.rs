@@ -187,3 +187,27 @@ fn a_path_that_is_too_long_for_a_socket_is_named_before_anything_starts() {
         assert!(said.contains(words), "`{words}` is not in:\n{said}");
     }
 }
+
+#[test]
+fn errors_that_are_not_shown_are_counted_like_those_that_are() {
+    let bed = Bed::new();
+    let workers: String =
+        (0..150).map(|index| format!("  w{index}: {{ comand: [sleep, 1d] }}\n")).collect();
+    let file = bed.write("many.yaml", &format!("version: 1\nworkers:\n{workers}"));
+    let output = bed.verb(&["check", file.to_str().expect("UTF-8")]);
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("... and 50 more\n") && said.ends_with("many.yaml: 150 errors\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_socket_without_a_directory_is_in_that_of_the_file() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  a: { command: [sleep, 1d], sockets: ['unix:./k.sock'] }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_phase("a", "running");
+    assert!(bed.path("k.sock").exists(), "{}", bed.log());
+    supervisor.stop();
+}

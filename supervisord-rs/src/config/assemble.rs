@@ -2,6 +2,7 @@
 //! contradictions are found.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use supervision::spec::{
     Condition, DomainKind, DomainSpec, GroupSpec, RestartPolicy, Strategy, WorkerSpec,
@@ -100,6 +101,9 @@ fn version(section: &Section<'_>, tree: &Node, problems: &Problems) {
         ),
     }
 }
+
+/// Places of a cycle that are marked beside the first.
+const MARKS_MAX: usize = 20;
 
 /// An entry of `workers:`, with `defaults:` under it.
 struct Entry {
@@ -378,20 +382,59 @@ impl<'a> Assembly<'a> {
         }
     }
 
-    /// Each cycle is named in full, once.
+    /// Each cycle is named in full, once, and marked at each of its dependencies.
     fn cycles(&self, entries: &[Entry]) {
         for cycle in cycles::find(&self.workers) {
             let names: Vec<&str> =
                 cycle.iter().map(|&index| self.workers[index].name.as_str()).collect();
+            let mut places = cycle.windows(2).filter_map(|pair| {
+                let (from, on) = (&self.launches[pair[0]].base, pair[1]);
+                let entry = entries.iter().find(|entry| entry.name.value == *from)?;
+                Some((
+                    entry,
+                    self.place_of(entry, on),
+                    format!("`{from}` waits for `{}`", self.workers[on].name),
+                ))
+            });
+            let Some((entry, span, _)) = places.next() else { continue };
+            let is_soft = cycle.windows(2).any(|pair| {
+                let mut dependencies = self.workers[pair[0]].depends_on.iter();
+                dependencies.any(|one| one.on.index() == pair[1] && one.soft)
+            });
+            let help = match cycle.as_slice() {
+                [_, _] => "remove this dependency: a worker cannot wait for itself",
+                _ if is_soft => {
+                    "remove one of these dependencies: a soft one is an order of starting too, \
+                     and this one has no beginning"
+                }
+                _ => "remove one of these dependencies: none of these workers could start",
+            };
+            let path = format!("{}.depends_on", entry.name.path);
             let message = format!("dependency cycle: {}", names.join(" → "));
-            let base = &self.launches[cycle[0]].base;
-            if let Some(entry) = entries.iter().find(|entry| entry.name.value == *base) {
-                let help = match cycle.as_slice() {
-                    [_, _] => "remove this dependency: a worker cannot wait for itself",
-                    _ => "remove one of these dependencies: none of these workers could start",
-                };
-                self.problems.push(entry.name.problem(message).help(help));
-            }
+            let problem = Problem::new(path, span, message).help(help);
+            let shown = places.take(MARKS_MAX);
+            self.problems
+                .push(shown.fold(problem, |problem, (_, span, label)| problem.beside(span, label)));
         }
+    }
+
+    /// Where an entry names a worker, or its group, as a dependency.
+    fn place_of(&self, entry: &Entry, on: usize) -> Range<usize> {
+        let (launch, name) = (&self.launches[on], &self.workers[on].name);
+        let names = [name.as_str(), launch.base.as_str(), launch.group.as_str()];
+        let written = entry.node.get("depends_on");
+        let item = match written.map(|written| &written.value) {
+            Some(Value::List(items)) => items
+                .iter()
+                .find(|item| item.text().is_some_and(|text| names.contains(&text)))
+                .map(|item| item.span.clone()),
+            Some(Value::Map(entries)) => entries
+                .iter()
+                .find(|entry| names.contains(&entry.key.as_str()))
+                .map(|entry| entry.key_span.clone()),
+            _ => None,
+        };
+        item.or_else(|| written.map(|node| node.span.clone()))
+            .unwrap_or_else(|| entry.name.span.clone())
     }
 }

@@ -26,14 +26,14 @@ pub struct Problem {
     pub nearest: Option<String>,
     /// What to write instead, in a sentence.
     pub help: Option<String>,
-    /// Another place that this one contradicts, and what stands there.
-    pub beside: Option<(Range<usize>, String)>,
+    /// Other places that have part in it, and what each says.
+    pub beside: Vec<(Range<usize>, String)>,
 }
 
 impl Problem {
     pub(super) fn new(path: String, span: Range<usize>, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { path, span, message, expected: None, nearest: None, help: None, beside: None }
+        Self { path, span, message, expected: None, nearest: None, help: None, beside: Vec::new() }
     }
 
     pub(super) fn expected(self, expected: impl Into<String>) -> Self {
@@ -44,8 +44,9 @@ impl Problem {
         Self { help: Some(help.into()), ..self }
     }
 
-    pub(super) fn beside(self, span: Range<usize>, label: impl Into<String>) -> Self {
-        Self { beside: Some((span, label.into())), ..self }
+    pub(super) fn beside(mut self, span: Range<usize>, label: impl Into<String>) -> Self {
+        self.beside.push((span, label.into()));
+        self
     }
 
     fn has_suggestion(&self) -> bool {
@@ -80,9 +81,9 @@ pub struct Located {
     nearest: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     help: Option<String>,
-    /// The other place, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    beside: Option<Beside>,
+    /// The other places, where there are some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    beside: Vec<Beside>,
 }
 
 impl Located {
@@ -163,11 +164,13 @@ impl Diagnostics {
             expected: problem.expected.clone(),
             nearest: problem.nearest.clone(),
             help: problem.help.clone(),
-            beside: problem.beside.as_ref().map(|(span, message)| {
-                let (line, column) = self.place(span.start);
-                Beside { line, column, message: message.clone() }
-            }),
+            beside: problem.beside.iter().map(|other| self.locate_beside(other)).collect(),
         }
+    }
+
+    fn locate_beside(&self, (span, message): &(Range<usize>, String)) -> Beside {
+        let (line, column) = self.place(span.start);
+        Beside { line, column, message: message.clone() }
     }
 
     /// Line and column of a byte, from 1.
@@ -239,12 +242,12 @@ impl Diagnostics {
             let label = |(span, label): &(Range<usize>, String)| {
                 self.quote(span, Some(label), AnnotationKind::Context)
             };
-            // Two marks in one line are one quotation.
+            // Marks in one line are one quotation.
             let (beside, apart): (Vec<Quote>, Vec<Quote>) =
                 problem.beside.iter().map(label).partition(|other| quotes[0].has_room_for(other));
-            group = quotes[0].shown_in(beside.first(), group, &place);
+            group = quotes[0].shown_in(&beside, group, &place);
             for other in apart {
-                group = other.shown_in(None, group, &place);
+                group = other.shown_in(&[], group, &place);
                 quotes.push(other);
             }
         }

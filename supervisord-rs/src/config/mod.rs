@@ -23,6 +23,7 @@
 //! | `settings` | the result |
 
 mod adaptation;
+mod arguments;
 mod assemble;
 mod by_kind;
 mod cycles;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::pattern::{self, Pattern};
+use super::problems::Problems;
 use super::reader::{Cursor, Section};
 use super::settings::default;
 
@@ -78,6 +79,16 @@ pub enum Address {
 }
 
 impl Address {
+    /// The same, with the path of a Unix socket relative to the directory of the file.
+    pub(super) fn in_file(text: &str, any: bool, problems: &Problems) -> Option<Self> {
+        let path = text.strip_prefix("unix:").filter(|path| !path.starts_with(['/', '@']));
+        match path {
+            Some("") => None,
+            Some(path) => Some(Self::Unix(problems.resolve(path))),
+            None => Self::parse(text, any),
+        }
+    }
+
     /// `127.0.0.1:80`, `[::1]:80`, `localhost:80`, `unix:/run/x.sock` or `/run/x.sock`; with `any`,
     /// also `:80` and `80` for every address of the machine.
     #[must_use]
@@ -114,7 +125,7 @@ const MEANS: [&str; 3] = ["tcp", "http", "exec"];
 pub(super) const READY_KEYS: [&str; 9] =
     ["after", "timeout", "notify", "fd", "log", "tcp", "http", "exec", "every"];
 const PACE: [&str; 5] = ["every", "timeout", "successes", "failures", "start_period"];
-const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:6379 or [::1]:80, or unix:/path";
+const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:6379 or [::1]:80, or unix:PATH";
 
 /// What `ready:` says: how, and how long it may take; `after` where it is a matter of time.
 #[derive(Debug, Default)]
@@ -214,7 +225,7 @@ fn pace(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Probe> {
 fn check(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Check> {
     let mut checks = Vec::new();
     if let Some(at) = section.string("tcp") {
-        match Address::parse(&at.value, false) {
+        match Address::in_file(&at.value, false, cursor.problems) {
             Some(address) => checks.push(Check::Tcp(address)),
             None => section.get("tcp")?.refuse(format!("invalid address `{}`", at.value), ADDRESS),
         }

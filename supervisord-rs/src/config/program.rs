@@ -1,13 +1,12 @@
 //! `command:`, `shell:`, `worker:`, `args:`, `isolation:`, `cell:`: what a worker runs, and where.
 
-use std::ops::Range;
-
 use workers::Registry;
 
+use super::arguments::Arguments;
 use super::diagnostics::Problem;
 use super::nearest::nearest;
 use super::node::Value;
-use super::reader::{Cursor, Section, join};
+use super::reader::{Cursor, Section};
 use super::settings::{Isolation, Program};
 use super::world;
 
@@ -79,63 +78,9 @@ fn registered(section: &Section<'_>, kind: &Cursor<'_>, registry: &Registry) -> 
     }
     let written = section.get("args");
     let args = written.as_ref().map_or_else(|| serde_json::json!({}), Cursor::json);
-    if let Err(error) = registry.create(&name.value, &args) {
-        refuse_args(
-            written.as_ref().unwrap_or(kind),
-            &name.value,
-            &args,
-            registry,
-            &error.to_string(),
-        );
-    }
+    let at = written.as_ref().unwrap_or(kind);
+    Arguments { written: at, kind: &name.value, registry }.check(&args);
     Some(Program::Worker { kind: name.value, args })
-}
-
-/// Says what is wrong with arguments, at the one that is wrong.
-fn refuse_args(
-    written: &Cursor<'_>,
-    kind: &str,
-    args: &serde_json::Value,
-    registry: &Registry,
-    error: &str,
-) {
-    let prefix = format!("args of {kind}: ");
-    let message = error.strip_prefix(&prefix).unwrap_or(error);
-    let at = written.at(());
-    let Some((key, span)) = culprit(written, kind, args, registry, error) else {
-        return written.problems.push(at.problem(message));
-    };
-    let problem = Problem::new(join(&at.path, &key), span, message);
-    let Some(rest) = message.strip_prefix(&format!("unknown field `{key}`, expected ")) else {
-        return written.problems.push(problem);
-    };
-    let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-    let nearest = nearest(&key, known.iter().copied());
-    let problem = Problem { message: format!("`{kind}` has no such argument"), nearest, ..problem };
-    written.problems.push(problem.expected(format!("one of: {}", known.join(", "))));
-}
-
-/// The argument without which the error is another one, or none.
-fn culprit(
-    written: &Cursor<'_>,
-    kind: &str,
-    args: &serde_json::Value,
-    registry: &Registry,
-    error: &str,
-) -> Option<(String, Range<usize>)> {
-    let Value::Map(entries) = &written.node.value else { return None };
-    if error.contains("missing field") {
-        return None;
-    }
-    let is_it = |key: &str| {
-        let mut others = args.clone();
-        others.as_object_mut().is_some_and(|others| others.remove(key).is_some())
-            && registry.create(kind, &others).err().is_none_or(|other| other.to_string() != error)
-    };
-    let entry = entries.iter().find(|entry| is_it(&entry.key))?;
-    let is_unknown = error.contains(&format!("unknown field `{}`", entry.key));
-    let span = if is_unknown { &entry.key_span } else { &entry.value.span };
-    Some((entry.key.clone(), span.clone()))
 }
 
 /// Where it runs. `None` after a problem.

@@ -22,14 +22,9 @@ pub(super) struct Quote {
 }
 
 impl Quote {
-    /// Adds it to what is shown of a problem; the mark of another quote of the same bytes too.
-    pub(super) fn shown_in<'a>(
-        &self,
-        other: Option<&Self>,
-        group: Group<'a>,
-        path: &str,
-    ) -> Group<'a> {
-        let marks = std::iter::once(self).chain(other).map(Self::mark);
+    /// Adds it to what is shown of a problem; the marks of other quotes of the same bytes too.
+    pub(super) fn shown_in<'a>(&self, others: &[Self], group: Group<'a>, path: &str) -> Group<'a> {
+        let marks = std::iter::once(self).chain(others).map(Self::mark);
         let snippet = Snippet::source(self.source.clone()).line_start(self.place.0);
         group.element(snippet.path(path.to_owned()).annotations(marks))
     }

@@ -221,7 +221,11 @@ impl<'a> Cursor<'a> {
         }
         let problem = Problem::new(path, span, "unknown key");
         if self.problems.is_full() {
-            return problem;
+            // It is only counted, and so is what is missing because of it.
+            let needed = NEEDED.into_iter().filter(|key| known.contains(key));
+            let is_foreign = foreign::exactly(whose, &entry.key).is_some();
+            let nearest = if is_foreign { None } else { nearest(&entry.key, needed) };
+            return Problem { nearest, ..problem };
         }
         let problem = problem.expected(format!("one of: {}", known.join(", ")));
         // `autorestart` is not `autostart` misspelt, and `logging` not `logs`.
@@ -305,6 +309,9 @@ impl<'a> Section<'a> {
         self.get(key)?.choice(words).map(|at| at.value)
     }
 }
+
+/// Keys whose absence is an error, unless a misspelt one stands for them.
+const NEEDED: [&str; 4] = ["command", "worker", "listen", "on"];
 
 /// Some of many words.
 fn sample(words: &[&str]) -> String {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use super::probes::Address;
 use super::problems::At;
@@ -49,10 +49,12 @@ impl Addresses {
                 continue;
             }
             if let Some(other) = other {
-                let message =
-                    format!("two workers cannot listen on the same address `{}`", spec.listen);
+                let message = format!("the address `{}` is used twice", spec.listen);
                 let label = format!("by worker {}: `{}`", other.base, other.address);
-                let help = "choose another port, or use `instances:`, which share their sockets";
+                let help = match listening.address {
+                    Address::Unix(_) => "choose another path, or use `instances:`, which share one",
+                    Address::Ip(_) => "choose another port, or use `instances:`, which share one",
+                };
                 let problem = listening.at.problem(message).beside(other.at.span.clone(), label);
                 cursor.problems.push(problem.help(help));
             } else {
@@ -65,14 +67,29 @@ impl Addresses {
 fn port(address: &Address) -> Port {
     match address {
         Address::Ip(address) => Ok(address.port()),
-        Address::Unix(path) => Err(path.clone()),
+        Address::Unix(path) => Err(plain(path)),
     }
+}
+
+/// A path without `.` and `..`, as the text alone tells it: two that differ in these are one.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 /// Whether the kernel lets only one of two sockets have its address.
 fn overlap(one: &Address, other: &Address) -> bool {
     match (one, other) {
-        (Address::Unix(one), Address::Unix(other)) => one == other,
+        (Address::Unix(one), Address::Unix(other)) => plain(one) == plain(other),
         (Address::Ip(one), Address::Ip(other)) => {
             // `[::]` takes IPv4 too.
             let takes = |all: &SocketAddr, one: &SocketAddr| {
@@ -117,11 +134,11 @@ fn socket(cursor: &Cursor<'_>) -> Option<SocketSpec> {
 }
 
 fn spec(cursor: &Cursor<'_>, listen: String, section: Option<&Section<'_>>) -> Option<SocketSpec> {
-    let Some(address) = Address::parse(&listen, true) else {
+    let Some(address) = Address::in_file(&listen, true, cursor.problems) else {
         cursor.refuse(
             format!("invalid address `{listen}`"),
             "an IP address and a port up to 65535, such as 127.0.0.1:8080, a port alone for every \
-             address, or unix:/path",
+             address, or unix:PATH",
         );
         return None;
     };

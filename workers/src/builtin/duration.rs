@@ -1,17 +1,29 @@
 //! Durations in `args:`: a number and a unit, as everywhere in the configuration.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, Error};
+use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 /// `500us`, `10ms`, `2s`, `1m`.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse(&text).ok_or_else(|| {
-        D::Error::custom(format!("invalid duration `{text}`: write 500us, 10ms, 2s or 1m"))
-    })
+    deserializer.deserialize_str(Text)
+}
+
+struct Text;
+
+impl Visitor<'_> for Text {
+    type Value = Duration;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a duration such as 500us, 10ms, 2s or 1m")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
+        parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
 }
 
 fn parse(text: &str) -> Option<Duration> {
