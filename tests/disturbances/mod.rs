@@ -243,8 +243,11 @@ fn fifo_as_env_file(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
 fn lingering_sockets(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let pid = supervisor.status().supervisor.pid;
     let addresses = [notify_socket(pid_of(supervisor, "victim")), notify_socket(pid)];
+    // Suspended until the sender has closed its own: otherwise it may be the last to close them.
+    let receivers = [supervisor.child.id() as i32, pid].map(Stopped::new);
     let mut sender = Script::run(include_str!("../fixtures/lingering.py"), &addresses);
     sender.wait_ready();
+    drop(receivers);
     probe.go_on(LASTS);
 }
 
