@@ -586,3 +586,90 @@ fn status_says_why_a_worker_is_down_and_what_to_do() {
     assert!(said.contains("g is a group: name one of its workers, such as a"), "{said}");
     supervisor.stop();
 }
+
+#[test]
+fn a_reload_reports_like_a_start() {
+    let bed = Bed::new();
+    let yaml = |option: &str| {
+        format!(
+            "version: 1\ndefaults: {{ ready: {{ after: 100ms }} }}\nworkers:\n  kept: {{ command: [sleep, 1d] }}\n  \
+             good: {{ command: [sleep, 1d, {option}] }}\n  \
+             a: {{ command: [sh, -c, 'test {option} = 0s || {{ echo bad option; exit 2; }}; exec sleep 1d'], \
+             restart: never }}\n"
+        )
+    };
+    let supervisor = bed.start(&yaml("0s"));
+    supervisor.wait_running();
+    bed.write("supervisord-rs.yaml", &yaml("1s"));
+    let output = bed.verb(&["reload"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    for words in [
+        "done for 1 of 2 workers:",
+        "  good runs (pid ",
+        "  a failed: exit status 2; see `logs a` and `incidents ",
+        "    | bad option",
+    ] {
+        assert!(said.contains(words), "no `{words}` in:\n{said}");
+    }
+    assert!(!said.contains("finished"), "{said}");
+    bed.write(
+        "supervisord-rs.yaml",
+        &format!(
+            "{}  b: {{ command: [sh, -c, 'echo no b; exit 3'], restart: never }}\n",
+            yaml("0s")
+        ),
+    );
+    let output = bed.verb(&["reload", "--json"]);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON also of a failure");
+    assert_eq!((output.status.code(), &answer["error"]), (Some(1), &"failed".into()), "{answer:#}");
+    assert_eq!(outcome(&answer, "good")["outcome"], "running", "{answer:#}");
+    let failed = outcome(&answer, "b");
+    assert_eq!((&failed["outcome"], &failed["ending"]["exit_code"]), (&"failed".into(), &3.into()));
+    assert_eq!(failed["last_output"][0], "no b", "{answer:#}");
+    assert!(failed["incident"].is_u64(), "{answer:#}");
+    // What is refused is an answer too.
+    bed.write("supervisord-rs.yaml", &yaml("0s").replace("  kept: { command: [sleep, 1d] }\n", ""));
+    let output = bed.verb(&["reload", "--json"]);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON of a refusal");
+    assert_eq!((output.status.code(), &answer["error"]), (Some(4), &"refused".into()), "{answer}");
+    supervisor.stop();
+}
+
+#[test]
+fn a_reload_says_which_changed_workers_it_did_not_start() {
+    let bed = Bed::new();
+    let yaml = |code: u8| {
+        format!(
+            "version: 1\ndefaults: {{ restart: {{ backoff: {{ initial: 1h, max: 1h }} }} }}\nworkers:\n  \
+             failed: {{ command: [sh, -c, exit {code}], restart: never }}\n  \
+             later: {{ command: [sh, -c, exit {code}] }}\n  \
+             never: {{ command: [sh, -c, exit {code}], restart: {{ never_on: [7] }} }}\n  \
+             stopped: {{ command: [sleep, {code}d] }}\n"
+        )
+    };
+    let supervisor = bed.start(&yaml(7));
+    for (worker, phase) in [
+        ("failed", "finished"),
+        ("later", "backoff"),
+        ("never", "quarantined"),
+        ("stopped", "running"),
+    ] {
+        supervisor.wait_phase(worker, phase);
+    }
+    assert!(bed.verb(&["stop", "stopped"]).status.success());
+    bed.write("supervisord-rs.yaml", &yaml(8));
+    let output = bed.verb(&["reload"]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for words in [
+        "  changed    failed later never stopped",
+        "  failed has failed (exit status 7) and was not started: `supervisord-rs start failed` starts it",
+        "  later is in backoff: next attempt in ",
+        "  never is in quarantine and was not started: `supervisord-rs start never` starts it",
+        "  stopped is stopped: `supervisord-rs start stopped` starts it",
+    ] {
+        assert!(said.contains(words), "no `{words}` in:\n{said}");
+    }
+    supervisor.stop();
+}

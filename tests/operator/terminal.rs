@@ -51,6 +51,16 @@ fn a_verb_that_waits_shows_for_whom_and_leaves_no_trace_of_that() {
     let output = child.wait_with_output().expect("it ends");
     let said = text(&output.stdout) + &text(&output.stderr);
     assert!(output.status.success() && !said.contains("waiting"), "{said}");
+
+    std::fs::remove_file(&go).expect("the file");
+    let yaml = LATE.replace("./go", &go.display().to_string());
+    bed.write("supervisord-rs.yaml", &yaml.replacen("sleep, 1d", "sleep, 2d", 1));
+    let mut screen = Screen::start(bed.command(&["reload"]), 24, 80);
+    screen.wait("s: waiting for late (starting)");
+    std::fs::write(&go, "").expect("a file");
+    screen.wait_gone("waiting for");
+    let (status, _) = screen.end();
+    assert_eq!(status.code(), Some(0));
     supervisor.stop();
 }
 

@@ -259,7 +259,7 @@ fn a_reload_says_what_it_does_to_each_worker_and_waits_for_those_that_it_starts(
     bed.write("supervisord-rs.yaml", &yaml("always", bad, "3d"));
     let done = bed.verb(&["reload"]);
     assert_eq!(done.status.code(), Some(1), "{}{}", text(&done.stderr), bed.log());
-    assert!(text(&done.stderr).contains("bad is "), "{}", text(&done.stderr));
+    assert!(text(&done.stderr).contains("  bad failed: "), "{}", text(&done.stderr));
     supervisor.stop();
 }
 

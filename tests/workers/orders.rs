@@ -108,10 +108,14 @@ fn a_restart_starts_what_is_needed_as_a_start_does() {
 #[test]
 fn resume_is_for_those_that_are_suspended() {
     let bed = Bed::new();
-    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  a: { command: [sleep, 1d] }\n  b: { command: [sleep, 1d] }\n";
+    let yaml = "version: 1\ngroups: { g: { workers: [a, b] } }\ndefaults: { ready: { after: 0s } }\nworkers:\n  a: { command: [sleep, 1d] }\n  b: { command: [sleep, 1d] }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
-    for (name, why) in [("a", "a is not suspended"), ("all", "all: none of them is suspended")] {
+    for (name, why) in [
+        ("a", "a is not suspended"),
+        ("all", "no worker of `all` is suspended"),
+        ("g:", "no worker of `g:` is suspended"),
+    ] {
         let said = bed.verb(&["resume", name]);
         assert_eq!(said.status.code(), Some(4), "{said:?}");
         assert!(text(&said.stderr).contains(why), "{said:?}");
@@ -120,7 +124,10 @@ fn resume_is_for_those_that_are_suspended() {
     supervisor.client.resume(&["all".into()]).expect("one of them is suspended");
     assert!(!supervisor.worker("a").paused);
     // All or none, and the refusal names only those that are in the way.
-    supervisor.client.stop(&["b".into()], true).expect("stopped");
+    let stopped = bed.verb(&["stop", "b", "--json"]);
+    assert!(stopped.status.success(), "{stopped:?}");
+    // Only an injected fault can be silent.
+    assert!(!text(&stopped.stdout).contains("is_silent"), "{stopped:?}");
     let refused = failure(supervisor.client.pause(&["a".into(), "b".into()]));
     assert!(refused.message.starts_with("b is not running"), "{refused:?}");
     assert!(!supervisor.worker("a").paused);

@@ -22,6 +22,7 @@ mod phase;
 mod place;
 mod progress;
 mod reload;
+mod reloaded;
 mod run;
 mod status;
 mod stop_main;

@@ -8,13 +8,14 @@ use std::time::Duration;
 use clap::Args;
 
 use super::exit::{Exit, report};
-use super::harmless::harmless;
 use super::orders::{GIVING_WAY, PAUSE, REEXEC_TIMEOUT};
+use super::outcomes::failed;
 use super::output::{json, words};
-use super::status::note;
+use super::progress::{Until, shown};
+use super::reloaded::{Reloaded, failure, not_running, touched, wait};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{
-    Done, INVALID_CONFIGURATION, ReloadReport, WAIT_DEFAULT, WorkerStatus,
+    Done, Failure, INVALID_CONFIGURATION, ReloadReport, WAIT_DEFAULT, WorkerStatus,
 };
 use crate::waiting::until;
 
@@ -49,22 +50,49 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         Err(error) => return refused(&error, options.json),
     };
     let plan = done.reload.clone().unwrap_or_default();
+    let changed = if plan.changed.is_empty() { Vec::new() } else { changed(client, &plan) };
     if !options.json {
         let _ = words(&done.message);
         show(&plan);
+        for why in changed.iter().filter_map(not_running) {
+            let _ = words(&format!("  {why}"));
+        }
     }
     let limit = options.timeout.unwrap_or(WAIT_DEFAULT);
-    let failed =
-        if options.no_wait { Vec::new() } else { failed(client, &plan, &before, limit, &mut done) };
+    let touched = touched(&plan);
+    let reloaded = if options.no_wait || touched.is_empty() {
+        Reloaded::default()
+    } else {
+        shown(client, &touched, Until::Up, || wait(client, &touched, &before, limit))
+    };
+    let failure = failure(&reloaded.outcomes, limit);
     if options.json {
-        json(&done);
+        done.workers = [reloaded.workers, changed].concat();
+        done.outcomes = reloaded.outcomes;
+        print(&done, failure.as_ref());
     }
-    for worker in &failed {
-        let phase = if worker.phase == "backoff" { "in backoff" } else { &worker.phase };
-        let said = format!("{} is {phase}: {}", worker.name, note(worker));
-        eprintln!("supervisord-rs: {}", harmless(&said));
+    failure.map_or(Exit::Done, |failure| failed(&ClientError::Failed(failure), false))
+}
+
+/// Those whose entry holds from their next start on. Between two supervisors there is no answer for
+/// a moment.
+fn changed(client: &Client, plan: &ReloadReport) -> Vec<WorkerStatus> {
+    let status = until(GIVING_WAY, PAUSE, || client.status().ok());
+    let mut workers = status.map_or_else(Vec::new, |status| status.workers);
+    workers.retain(|worker| plan.changed.contains(&worker.name));
+    workers
+}
+
+/// What was done, and with the words of an order that failed where a worker did.
+fn print(done: &Done, failure: Option<&Failure>) {
+    match (serde_json::to_value(done), failure) {
+        (Ok(mut all), Some(failure)) => {
+            all["error"] = failure.error.clone().into();
+            all["message"] = failure.message.clone().into();
+            json(&all);
+        }
+        _ => json(done),
     }
-    if failed.is_empty() { Exit::Done } else { Exit::Failed }
 }
 
 fn refused(error: &ClientError, as_json: bool) -> Exit {
@@ -76,7 +104,7 @@ fn refused(error: &ClientError, as_json: bool) -> Exit {
             }));
             Exit::InvalidConfiguration
         }
-        error => report(error),
+        error => failed(error, as_json),
     }
 }
 
@@ -92,38 +120,4 @@ fn show(plan: &ReloadReport) {
         };
         let _ = words(&format!("  {what:<9}  {}{why}", names.join(" ")));
     }
-}
-
-/// Waits for those that were started or restarted; those of them that do not run.
-fn failed(
-    client: &Client,
-    plan: &ReloadReport,
-    before: &BTreeMap<String, u64>,
-    limit: Duration,
-    done: &mut Done,
-) -> Vec<WorkerStatus> {
-    let touched: Vec<&String> =
-        [&plan.started, &plan.restarted, &plan.threads].into_iter().flatten().collect();
-    if touched.is_empty() {
-        return Vec::new();
-    }
-    let mut last = Vec::new();
-    let _ = until(limit, PAUSE, || {
-        // Between two supervisors there is no answer for a moment.
-        let status = client.status().ok()?;
-        last = status.workers;
-        last.retain(|worker| touched.contains(&&worker.name));
-        let is_settled = |worker: &WorkerStatus| {
-            let is_new = worker.generation > before.get(&worker.name).copied().unwrap_or(0);
-            is_new && has_outcome(worker) || worker.in_vain.is_some() || worker.stopped
-        };
-        last.iter().all(is_settled).then_some(())
-    });
-    done.workers.clone_from(&last);
-    last.retain(|worker| !worker.ok && !worker.stopped);
-    last
-}
-
-fn has_outcome(worker: &WorkerStatus) -> bool {
-    worker.ok || ["backoff", "quarantined", "finished"].contains(&worker.phase.as_str())
 }

@@ -188,7 +188,7 @@ impl Daemon {
         if suspended.is_empty() && ids.iter().any(is_live) {
             let message = match ids.as_slice() {
                 [one] => format!("{} is not suspended", self.names.worker(*one)),
-                _ => format!("{subject}: none of them is suspended"),
+                _ => format!("no worker of `{subject}` is suspended"),
             };
             return drop(answer.send(Err(Failure::new("refused", message))));
         }

@@ -13,7 +13,7 @@ pub struct Done {
     #[serde(default)]
     pub workers: Vec<WorkerStatus>,
     /// Of an injected fault: whether it does its harm unnoticed, so that no incident comes of it.
-    #[serde(default)]
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub is_silent: bool,
     /// With `wait`: what came of the order in each worker that it touched.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
