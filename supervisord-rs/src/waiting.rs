@@ -2,7 +2,7 @@
 //!
 //! Stopped (SIGSTOP), suspended with its container, or not scheduled for long, a process finds that
 //! a deadline has passed in which neither it nor, often, the one that it waited for did anything.
-//! Such a deadline says nothing. So whoever gives up after a while waits in slices: a slice that
+//! Such a deadline says nothing. So what gives up after a while waits in slices: a slice that
 //! took much longer than it should shows a pause, and that time does not count.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};

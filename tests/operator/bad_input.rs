@@ -147,7 +147,10 @@ fn a_lock_that_is_no_regular_file_is_refused() {
     let output = ends(&bed, &["run", "--no-guardian", "-c", file.to_str().expect("ASCII")]);
     assert!(!output.status.success());
     let message = text(&output.stderr);
-    assert!(message.contains("supervisor.lock there is no regular file: remove it"), "{message}");
+    assert!(
+        message.contains("supervisor.lock there is not a regular file: remove it"),
+        "{message}"
+    );
 }
 
 #[test]

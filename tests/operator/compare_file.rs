@@ -162,7 +162,7 @@ workers:
     assert!(message.contains(unmet) && !message.contains("isolation thread:"), "{message}");
     for (expected, what_to_write) in [
         ("thread", "write ISOLATION=COUNT, such as thread=4"),
-        ("thread=x", "`x` is no count: write ISOLATION=COUNT"),
+        ("thread=x", "`x` is not a count: write ISOLATION=COUNT"),
         ("fiber=1", "write thread, cell or process before `=`"),
         ("thread=4", "there are 3 workers; write thread=0 to thread=3"),
         ("thread=1,thread=2", "write one of the two"),

@@ -154,7 +154,7 @@ fn a_variable_without_an_absolute_path_is_ignored_and_reported() {
         (&[("XDG_RUNTIME_DIR", ""), ("HOME", "")], ""),
         (&[("XDG_RUNTIME_DIR", "run"), ("HOME", "home")], "XDG_RUNTIME_DIR=run is ignored"),
         (&[("XDG_STATE_HOME", "./state"), ("HOME", "home")], "XDG_STATE_HOME=./state is ignored"),
-        (&[("HOME", "home")], "HOME=home is ignored: it is no absolute path"),
+        (&[("HOME", "home")], "HOME=home is ignored: it is not an absolute path"),
         (&[("RUNTIME_DIRECTORY", "run")], "RUNTIME_DIRECTORY=run is ignored"),
     ];
     for (environment, words) in cases {

@@ -10,7 +10,8 @@ use crate::harness::{Bed, Supervisor, text};
 fn status_waits_for_a_phase_and_says_when_it_cannot_come() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  slow: { command: [sleep, 1d], ready: { after: 300ms } }\n  \
-                job: { command: ['true'], restart: never }\n";
+                job: { command: ['true'], restart: never }\n  \
+                bad: { command: ['false'], restart: { backoff: { initial: 10m, max: 10m } } }\n";
     // Before there is a supervisor at all.
     let mut waiting = bed.command(&["status", "slow", "--wait", "running", "--timeout", "60s"]);
     let waiting = waiting.stdout(std::process::Stdio::null()).spawn();
@@ -28,6 +29,8 @@ fn status_waits_for_a_phase_and_says_when_it_cannot_come() {
     assert!(text(&output.stderr).contains("not backoff after 50ms: slow"), "{output:?}");
     assert_eq!(bed.verb(&["status", "zz", "--wait", "running"]).status.code(), Some(4));
     assert_eq!(bed.verb(&["status", "--wait", "ready"]).status.code(), Some(2));
+    supervisor.wait_phase("bad", "backoff");
+    assert!(bed.log().contains("bad waits for its next attempt"), "{}", bed.log());
     let output = bed.verb(&["scale", "slow", "x"]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(text(&output.stderr).contains("write a number from 0 to 1000"), "{output:?}");

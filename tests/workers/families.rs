@@ -338,7 +338,7 @@ fn a_copied_mark_admits_no_process() {
         .spawn()
         .expect("python3");
     supervisor.wait("a refusal", |supervisor| {
-        supervisor.bed.log().contains("the sender is none of its processes").then_some(())
+        supervisor.bed.log().contains("the sender is not one of its processes").then_some(())
     });
     assert_eq!(supervisor.worker("w").phase, "starting", "said by a stranger");
     drop(stranger.stdin.take());

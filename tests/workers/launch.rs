@@ -321,7 +321,7 @@ fn a_pipe_in_place_of_a_file_is_refused_and_blocks_nothing() {
         let message = message.expect("a message");
         assert!(
             message.contains(words)
-                && message.ends_with("pipe: Wrong medium type: it is no regular file"),
+                && message.ends_with("pipe: Wrong medium type: it is not a regular file"),
             "{message}"
         );
     }

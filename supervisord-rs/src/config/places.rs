@@ -47,7 +47,7 @@ pub(crate) fn ignored() -> Vec<String> {
     let bad = GIVEN.iter().chain(of_user).filter_map(|name| Some((name, env::var_os(name)?)));
     bad.filter(|(_, value)| is_bad(value))
         .map(|(name, value)| {
-            format!("{name}={} is ignored: it is no absolute path", value.display())
+            format!("{name}={} is ignored: it is not an absolute path", value.display())
         })
         .collect()
 }

@@ -122,7 +122,7 @@ impl Directory<'_> {
                 format!("it is a symbolic link to {}, which is not there", target.display()),
             ),
             (io::ErrorKind::AlreadyExists, Err(_)) => {
-                io::Error::new(error.kind(), "something that is no directory is in its place")
+                io::Error::new(error.kind(), "something other than a directory is in its place")
             }
             _ => error,
         })
@@ -276,7 +276,7 @@ impl Ground {
 fn content(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no file"));
+        return Err(io::Error::other("it is not a file"));
     }
     let mut content = Vec::new();
     file.take(COMPARED_MAX).read_to_end(&mut content)?;

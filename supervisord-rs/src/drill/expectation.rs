@@ -27,9 +27,9 @@ impl FromStr for Expectation {
     fn from_str(text: &str) -> Result<Self, String> {
         let (isolation, lost) = text.split_once('=').ok_or_else(|| Self::FORM.to_owned())?;
         let isolation = Isolation::by_name(isolation).ok_or_else(|| {
-            format!("`{isolation}` is no isolation: write thread, cell or process before `=`")
+            format!("`{isolation}` is not an isolation: write thread, cell or process before `=`")
         })?;
-        let lost = lost.parse().map_err(|_| format!("`{lost}` is no count: {}", Self::FORM))?;
+        let lost = lost.parse().map_err(|_| format!("`{lost}` is not a count: {}", Self::FORM))?;
         Ok(Self { isolation, lost })
     }
 }

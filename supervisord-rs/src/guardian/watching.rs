@@ -118,7 +118,7 @@ impl Guardian {
             }
             Err(error) => {
                 say(&format!(
-                    "the supervisor names process {pid} in its place, and that is none: {error}"
+                    "the supervisor names process {pid} in its place, but there is no such process: {error}"
                 ));
             }
         }

@@ -176,7 +176,7 @@ impl Helper {
         }
     }
 
-    /// The process, where it has ended: to be waited for by whoever clears away what it has left
+    /// The process, where it has ended: the caller waits for it, and clears away what it has left
     /// behind.
     #[must_use]
     pub fn let_go(mut self) -> Option<Child> {

@@ -164,7 +164,7 @@ impl Marks {
             Err(Held) => {
                 tracing::warn!(
                     pid,
-                    "it does not let its environment be read: whose it is is not known"
+                    "it does not let its environment be read: it is not known whose it is"
                 );
                 Self { is_held: true, ..marks }
             }

@@ -94,7 +94,7 @@ impl Place {
         let open = options.custom_flags(flags).open(&self.file)?;
         if !open.metadata()?.is_file() {
             let name = self.file.file_name().unwrap_or_default().display();
-            return Err(io::Error::other(format!("{name} there is no regular file: remove it")));
+            return Err(io::Error::other(format!("{name} there is not a regular file: remove it")));
         }
         Ok(open)
     }

@@ -183,7 +183,7 @@ impl Giver {
             let numbers: Vec<RawFd> =
                 piece.iter().map(|(_, descriptor)| descriptor.as_raw_fd()).collect();
             self.send(&packet, &numbers, limit).await?;
-            self.hear(limit, TAKEN).await?.ok_or("it ends before it has taken all")?;
+            self.hear(limit, TAKEN).await?.ok_or("it ended before it had taken all")?;
         }
         Ok(())
     }
@@ -196,7 +196,7 @@ impl Giver {
     ) -> Result<String, String> {
         let packet = [&[ALL], rested_at.as_nanos().to_string().as_bytes()].concat();
         self.send(&packet, &[], limit).await?;
-        self.hear(limit, READY).await?.ok_or_else(|| "it ends before it is ready".into())
+        self.hear(limit, READY).await?.ok_or_else(|| "it ended before it was ready".into())
     }
 
     /// Says that it is named, and hears that it stands alone.

@@ -172,7 +172,7 @@ impl Daemon {
             return Ok((pid, version));
         }
         self.around.name_successor(nix::unistd::getpid().as_raw());
-        Err("it ends before it has taken over".into())
+        Err("it ended before it had taken over".into())
     }
 
     /// In pieces: few copies at a time, and no more in flight than the kernel allows a user.

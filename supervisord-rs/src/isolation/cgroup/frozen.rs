@@ -1,5 +1,5 @@
 //! Cgroups whose processes do not run (cgroups(7), `cgroup.freeze`). One that is born there does
-//! not run either, and whoever waits for its `execve` waits with it: so a launch looks first.
+//! not run either, and what waits for its `execve` waits with it: so a launch looks first.
 
 use std::fs;
 use std::io;

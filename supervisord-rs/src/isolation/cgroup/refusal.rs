@@ -118,7 +118,7 @@ impl Refusal {
     pub(super) fn device(device: &Path, why: &str) -> Self {
         Self::new(
             Errno::ENODEV,
-            format!("`io` is limited by block device, and {} is none: {why}", device.display()),
+            format!("`io` is limited by block device, and {} is not one: {why}", device.display()),
         )
     }
 }

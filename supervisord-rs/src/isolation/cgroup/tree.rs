@@ -53,7 +53,7 @@ fn remove_by(path: &Path, end: Instant) -> bool {
     fs::remove_dir(path).is_ok()
 }
 
-/// Whether it is as it was made: nothing is below it, and whoever lived in it has not changed how
+/// Whether it is as it was made: nothing is below it, and the processes in it have not changed how
 /// processes live there.
 pub(super) fn is_as_made(path: &Path) -> bool {
     let says = |file: &str, wanted: &str| {

@@ -128,7 +128,7 @@ impl Drivers {
         let incarnation = live.incarnation;
         match datagram.words {
             _ if standing != Standing::Member => {
-                self.refuse(incarnation, datagram.sender, "the sender is none of its processes");
+                self.refuse(incarnation, datagram.sender, "the sender is not one of its processes");
             }
             None => {
                 self.refuse(incarnation, datagram.sender, "it is not in the format of sd_notify(3)")
@@ -190,7 +190,7 @@ impl Drivers {
         let (main, is_adopted) = (main.pid, main.is_adopted);
         let is_family = self.standing(domain, pid) == Standing::Member;
         if !is_family {
-            self.refuse(incarnation, pid, "its MAINPID is none of its processes");
+            self.refuse(incarnation, pid, "its MAINPID is not one of its processes");
             return;
         }
         if let Some(live) = self.live_mut(incarnation) {

@@ -124,7 +124,7 @@ fn remedy(stage: LaunchStage, errno: Errno, subject: &str) -> &'static str {
             ": the supervisor's user may not read it"
         }
         (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EMEDIUMTYPE) => {
-            ": it is no regular file"
+            ": it is not a regular file"
         }
         (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EFBIG) => ": it may have 1 MiB at most",
         (LaunchStage::EnvFile, Errno::EINVAL) => ": a line is not NAME=value",
