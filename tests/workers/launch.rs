@@ -255,7 +255,7 @@ fn a_step_that_fails_is_named_with_what_to_do() {
         ),
         (
             "    command: [sleep, 1d]\n    secrets: { KEY: /dev/zero }\n",
-            ["the secret", "no regular file"],
+            ["the secret", "not a regular file"],
         ),
         ("    command: [sleep, 1d]\n    cwd: /nowhere\n", ["working directory", "create it"]),
         ("    command: [sleep, 1d]\n    cpus: [1023]\n", ["processors", "none of these"]),
