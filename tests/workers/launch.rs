@@ -617,9 +617,9 @@ fn an_order_to_stop_ends_a_start_before_and_starts_nothing() {
     let bed = Bed::new();
     let yaml = format!(
         "version: 1\nworkers:\n  w: {{ command: [touch, started], cwd: {place}, stop: {{ timeout: 1s }}, \
-         start_before: [sh, -c, 'echo begun; sleep 1d'] }}\n  \
+         start_before: [sh, -c, \"trap '' TERM; echo begun; while :; do sleep 1d; done\"] }}\n  \
          gate: {{ command: [touch, started], cwd: {place}, stop: {{ timeout: 1h }}, \
-         start_before: [sh, -c, 'echo begun; until [ -e go ]; do sleep 0.01; done'] }}\n",
+         start_before: [sh, -c, \"trap '' TERM; echo begun; until [ -e go ]; do sleep 0.01; done\"] }}\n",
         place = bed.path("").display()
     );
     let supervisor = bed.start(&yaml);
@@ -627,6 +627,8 @@ fn an_order_to_stop_ends_a_start_before_and_starts_nothing() {
     let output = bed.verb(&["stop", "w"]);
     assert!(output.status.success(), "{output:?}");
     // It did not end in its time to stop.
+    let said = text(&output.stdout);
+    assert!(said.contains("killed, because they did not stop in time: w"), "{said}");
     let incident = supervisor.wait_incident(0);
     assert_eq!(incident.ending.stage.as_deref(), Some("start-before"), "{incident:?}");
     assert!(!bed.path("started").exists(), "the worker was started all the same");
@@ -641,6 +643,30 @@ fn an_order_to_stop_ends_a_start_before_and_starts_nothing() {
     supervisor.client.start(&["w".into()], false).expect("ordered");
     supervisor
         .wait("another one", |_| (bed.output("w").matches("begun").count() == 2).then_some(()));
+    supervisor.stop();
+}
+
+#[test]
+fn a_start_before_gets_the_stop_signal_and_its_last_lines_are_in_the_answer() {
+    let bed = Bed::new();
+    let supervisor = bed.start(
+        "version: 1\nworkers:\n  polite: { command: [sleep, 1d], stop: { timeout: 1h }, \
+         start_before: [sh, -c, \"trap 'echo heard; exit 3' TERM; echo begun; while :; do sleep 0.05; done\"] }\n  \
+         fails: { command: [sleep, 1d], autostart: false, restart: never, \
+         start_before: [sh, -c, 'echo no room; exit 4'] }\n",
+    );
+    supervisor.wait_output("polite", "begun");
+    let output = bed.verb(&["stop", "polite"]);
+    assert_eq!(text(&output.stdout).trim(), "stop polite: done", "{output:?}");
+    supervisor.wait_output("polite", "heard");
+    assert!(supervisor.incidents().is_empty(), "{:?}", supervisor.incidents());
+    let output = bed.verb(&["start", "fails"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("its last lines say why") && said.contains("    | no room"), "{said}");
+    let output = bed.verb(&["start", "fails", "--json"]);
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(answer["outcomes"][0]["last_output"][0], "no room", "{answer:#}");
     supervisor.stop();
 }
 

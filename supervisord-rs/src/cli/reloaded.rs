@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::orders::PAUSE;
 use crate::control::client::Client;
-use crate::control::protocol::{Failure, OutcomeReport, ReloadReport, WorkerStatus};
+use crate::control::protocol::{EndingReport, Failure, OutcomeReport, ReloadReport, WorkerStatus};
 use crate::record::words;
 use crate::waiting::until;
 
@@ -73,8 +73,8 @@ fn report(client: &Client, worker: &WorkerStatus, outcome: &str) -> OutcomeRepor
     let is_over = outcome == "failed" || outcome == "succeeded";
     let ending = worker.ending.clone().filter(|_| is_over);
     let incident = worker.last_incident.filter(|_| outcome == "failed" && ending.is_some());
-    let is_launched = ending.as_ref().is_some_and(|ending| ending.status != "not-launched");
-    let lines = incident.filter(|_| is_launched).and_then(|id| last_lines(client, id));
+    let has_run = ending.as_ref().is_some_and(EndingReport::has_run);
+    let lines = incident.filter(|_| has_run).and_then(|id| last_lines(client, id));
     OutcomeReport {
         message: message(worker, outcome, incident),
         worker: worker.name.clone(),

@@ -195,6 +195,7 @@ impl Daemon {
         while let Some(before) = self.drivers.next_start_before() {
             self.beside.spawn(async move { Said::BeforeEnded(before.end().await) });
         }
+        self.ask_commands_before();
         while let Some((hook, record)) = self.next_hook() {
             let command = hook.command.join(" ");
             let summoned = hooks::input(&record)
@@ -215,12 +216,22 @@ impl Daemon {
         self.hooks.next_to_run(helper::stuck(None) + self.drivers.hooks_being_cleared())
     }
 
+    /// Workers that are to stop are not launched: their `start_before:` commands are asked to stop.
+    fn ask_commands_before(&mut self) {
+        let is_to_stop = |who: &Incarnation| {
+            self.machine.worker(who.worker).is_some_and(|view| view.order.is_some())
+        };
+        let those: Vec<Incarnation> = self.drivers.running_before().filter(is_to_stop).collect();
+        those.into_iter().for_each(|incarnation| self.drivers.ask_before(incarnation));
+    }
+
     /// The launch goes on, unless the worker was asked to stop meanwhile.
     fn on_before_ended(&mut self, ended: BeforeEnded) {
         let incarnation = ended.incarnation();
         let view = self.machine.worker(incarnation.worker);
         let is_to_stop = view.is_some_and(|view| view.order.is_some());
-        self.drivers.go_on_after(if is_to_stop { ended.for_nothing() } else { ended });
+        let is_for_nothing = is_to_stop || ended.was_asked();
+        self.drivers.go_on_after(if is_for_nothing { ended.for_nothing() } else { ended });
         self.turn(None);
     }
 

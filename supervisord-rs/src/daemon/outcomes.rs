@@ -2,7 +2,7 @@
 //! reads.
 
 use supervision::spec::{Readiness, RestartPolicy, WorkerSpec};
-use supervision::{Cause, Phase, Status, WorkerId, WorkerView};
+use supervision::{Cause, LaunchFailure, LaunchStage, Phase, Status, WorkerId, WorkerView};
 
 use super::Daemon;
 use super::waiters::{Goal, Waiter};
@@ -302,8 +302,14 @@ impl Daemon {
             }
         };
         let ending = view.last_ending.filter(|_| is_of_it);
-        ending.is_some_and(|ending| {
-            ending.cause == Cause::StopTimeout && !matches!(ending.status, Status::NotLaunched(_))
+        ending.is_some_and(|ending| match ending.status {
+            // The command before it had not ended in time either.
+            Status::NotLaunched(LaunchFailure { stage, errno, .. }) => {
+                matches!(goal, Goal::Down { .. })
+                    && matches!(stage, LaunchStage::StartBefore { .. })
+                    && errno == libc::ETIMEDOUT
+            }
+            _ => ending.cause == Cause::StopTimeout,
         })
     }
 }

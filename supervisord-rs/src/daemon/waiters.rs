@@ -143,8 +143,7 @@ impl Daemon {
         }
         let view = self.machine.worker(incarnation.worker);
         let incident = view.and_then(|view| view.last_incident).map(|id| id.0);
-        let is_launched = ending.status != "not-launched";
-        let tail = self.drivers.tail(incarnation.worker).filter(|_| is_launched);
+        let tail = self.drivers.tail(incarnation.worker).filter(|_| ending.has_run());
         // Nothing was captured: there is nothing to wait for.
         let tail = tail.unwrap_or_else(|| Tail::new(Vec::new().into()));
         let until = Instant::now() + TAIL_TIMEOUT;

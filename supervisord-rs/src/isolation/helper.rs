@@ -176,6 +176,14 @@ impl Helper {
         }
     }
 
+    /// Sends a signal to its process group. A stopped one goes on, so that it can obey.
+    pub fn signal(&self, number: i32) {
+        if let Some(child) = &self.child {
+            reaper::signal_group(child, number);
+            reaper::signal_group(child, libc::SIGCONT);
+        }
+    }
+
     /// The process, where it has ended: the caller waits for it, and clears away what it has left
     /// behind.
     #[must_use]

@@ -35,3 +35,11 @@ pub struct EndingReport {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub message: Option<String>,
 }
+
+impl EndingReport {
+    /// Whether a program ran whose last lines may say why it ended.
+    #[must_use]
+    pub fn has_run(&self) -> bool {
+        self.status != "not-launched" || self.stage.as_deref() == Some("start-before")
+    }
+}

@@ -38,12 +38,20 @@ pub(super) struct Before {
 
 #[derive(Debug)]
 enum State {
-    /// Dropping it ends the command.
-    Runs(#[expect(dead_code, reason = "it is there to be dropped")] oneshot::Sender<()>),
+    Runs(Reins),
     /// It was withdrawn, which is answered, and has not ended yet.
     Ends,
     /// What the launch goes on with, when nothing is left of it.
     Ended(Result<()>),
+}
+
+/// What the loop has of a command that runs. Dropped, they kill it.
+#[derive(Debug)]
+struct Reins {
+    /// Asks it to stop; `None`: it was asked.
+    ask: Option<oneshot::Sender<()>>,
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    kill: oneshot::Sender<()>,
 }
 
 /// A command that has begun, to be waited for beside the loop.
@@ -53,6 +61,9 @@ pub struct StartBefore {
     program: String,
     summons: Summons,
     cancelled: oneshot::Receiver<()>,
+    asked: oneshot::Receiver<()>,
+    /// What asks it to stop: its worker's stop signal.
+    signal: i32,
 }
 
 /// What came of it.
@@ -62,12 +73,16 @@ pub struct BeforeEnded {
     result: Result<()>,
     /// The process; `None`: there was none.
     helper: Option<Helper>,
+    /// Whether it was asked to stop.
+    was_asked: bool,
 }
 
 impl StartBefore {
-    /// Waits for its end, or until the launch is withdrawn, which kills it.
+    /// Waits for its end, or until the launch is withdrawn, which kills it. Asks it to stop when the
+    /// loop says so.
     pub async fn end(self) -> BeforeEnded {
-        let Self { incarnation, program, summons, mut cancelled } = self;
+        let Self { incarnation, program, summons, mut cancelled, mut asked, signal } = self;
+        let mut was_asked = false;
         let mut for_ever = Limit::new(FOR_EVER);
         let arrived = tokio::select! {
             biased;
@@ -76,18 +91,28 @@ impl StartBefore {
         };
         let helper = match arrived {
             Ok(helper) => helper,
-            Err(failed) => return BeforeEnded { incarnation, result: Err(failed), helper: None },
-        };
-        let result = tokio::select! {
-            biased;
-            _ = &mut cancelled => {
-                helper.kill();
-                let _ = within(&mut Limit::new(TO_DIE), helper.end()).await;
-                Err(hangs(&program))
+            Err(failed) => {
+                return BeforeEnded { incarnation, result: Err(failed), helper: None, was_asked };
             }
-            status = helper.end() => judged(status.unwrap_or(Status::Unknown), &program),
         };
-        BeforeEnded { incarnation, result, helper: Some(helper) }
+        let result = loop {
+            tokio::select! {
+                biased;
+                _ = &mut cancelled => {
+                    helper.kill();
+                    let _ = within(&mut Limit::new(TO_DIE), helper.end()).await;
+                    break Err(hangs(&program));
+                }
+                _ = &mut asked, if !was_asked => {
+                    was_asked = true;
+                    helper.signal(signal);
+                }
+                status = helper.end() => {
+                    break judged(status.unwrap_or(Status::Unknown), &program);
+                }
+            }
+        };
+        BeforeEnded { incarnation, result, helper: Some(helper), was_asked }
     }
 }
 
@@ -98,12 +123,17 @@ impl BeforeEnded {
         self.incarnation
     }
 
+    /// Whether it was asked to stop: however it ended, that is no failure.
+    #[must_use]
+    pub const fn was_asked(&self) -> bool {
+        self.was_asked
+    }
+
     /// Its worker was asked to stop meanwhile, and is not started however it ended.
     #[must_use]
     pub fn for_nothing(self) -> Self {
         let message = "not started: asked to stop while its `start_before:` command ran";
-        let result = self.result.and_then(|()| Err(failed(0, 0, true, message.to_owned())));
-        Self { result, ..self }
+        Self { result: Err(failed(0, 0, true, message.to_owned())), ..self }
     }
 }
 
@@ -167,9 +197,12 @@ impl Drivers {
             Ok(outfit)
         });
         let summons = self.summon(worker, program.clone(), begun).map_err(not_launched)?;
-        let (runs, cancelled) = oneshot::channel();
-        self.before.insert(worker, Before { incarnation, state: State::Runs(runs) });
-        self.starts_before.push_back(StartBefore { incarnation, program, summons, cancelled });
+        let ((kill, cancelled), (ask, asked)) = (oneshot::channel(), oneshot::channel());
+        let state = State::Runs(Reins { ask: Some(ask), kill });
+        self.before.insert(worker, Before { incarnation, state });
+        let signal = launch.stop.signal;
+        let begun = StartBefore { incarnation, program, summons, cancelled, asked, signal };
+        self.starts_before.push_back(begun);
         Ok(Some(Progress::OnItsWay))
     }
 
@@ -180,7 +213,7 @@ impl Drivers {
 
     /// The command has ended: the launch goes on, or has failed, as soon as nothing is left of it.
     pub fn go_on_after(&mut self, ended: BeforeEnded) {
-        let BeforeEnded { incarnation, result, helper } = ended;
+        let BeforeEnded { incarnation, result, helper, .. } = ended;
         let worker = incarnation.worker;
         let known = self.before.get_mut(&worker);
         if let Some(before) = known.filter(|before| before.incarnation == incarnation) {
@@ -219,6 +252,17 @@ impl Drivers {
             || (domain.kind == DomainKind::Process && domain.resident.is_some())
     }
 
+    /// Asks the command of an incarnation to stop; a second time, nothing happens.
+    pub fn ask_before(&mut self, incarnation: Incarnation) {
+        if let Some(Before { state: State::Runs(reins), .. }) =
+            self.before.get_mut(&incarnation.worker).filter(|known| known.runs_of(incarnation))
+            && let Some(ask) = reins.ask.take()
+        {
+            // One that has ended meanwhile needs no order.
+            let _ = ask.send(());
+        }
+    }
+
     /// Ends the command of an incarnation whose launch is withdrawn. False: none runs.
     pub(super) fn withdraw_before(&mut self, incarnation: Incarnation) -> bool {
         let worker = incarnation.worker;
@@ -244,7 +288,7 @@ impl Drivers {
     }
 
     /// Those whose command runs.
-    pub(super) fn running_before(&self) -> impl Iterator<Item = Incarnation> {
+    pub fn running_before(&self) -> impl Iterator<Item = Incarnation> {
         let running = self.before.values().filter(|before| before.runs());
         running.map(|before| before.incarnation)
     }
