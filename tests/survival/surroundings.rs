@@ -217,11 +217,13 @@ fn vanished_directories_come_back_and_the_control_socket_with_them() {
     supervisor.stop();
 }
 
-/// A run that was started at a terminal, whose other side is the second.
+/// A run that was started at a terminal, whose other side is the second. Its log goes there, or to
+/// this file of the bed.
 fn run_at_a_terminal<'a>(
     bed: &'a Bed,
     options: &[&str],
     hangup: nix::sys::signal::SigHandler,
+    log: Option<&str>,
 ) -> (Supervisor<'a>, std::os::fd::OwnedFd) {
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo x; sleep 0.005; done'], ready: { after: 0s } }\n  \
                 crash: { command: [sh, -c, 'sleep 0.05; exit 1'], ready: { after: 1h }, restart: { backoff: { initial: 10ms, max: 10ms }, limit: { restarts: 100000, within: 60s } } }\n";
@@ -233,7 +235,7 @@ fn run_at_a_terminal<'a>(
     command
         .stdin(slave.try_clone().expect("a handle"))
         .stdout(slave.try_clone().expect("a handle"))
-        .stderr(slave);
+        .stderr(log.map_or(slave, |log| std::fs::File::create(bed.path(log)).expect("a log")));
     // SAFETY: setsid, signal and this ioctl are async-signal-safe; they make the terminal the
     // child's own.
     unsafe {
@@ -250,7 +252,8 @@ fn run_at_a_terminal<'a>(
 #[test]
 fn a_terminal_that_closes_ends_nothing_under_nohup() {
     let bed = Bed::new();
-    let (supervisor, master) = run_at_a_terminal(&bed, &[], nix::sys::signal::SigHandler::SigIgn);
+    let (supervisor, master) =
+        run_at_a_terminal(&bed, &[], nix::sys::signal::SigHandler::SigIgn, None);
     let before = supervisor.wait_phase("w", "running");
     let own = supervisor.status().supervisor.pid;
     drop(master);
@@ -270,12 +273,15 @@ fn a_terminal_that_closes_ends_the_run_that_was_started_there_in_order() {
     for options in [&[][..], &["--no-guardian"]] {
         let bed = Bed::new();
         let (mut supervisor, master) =
-            run_at_a_terminal(&bed, options, nix::sys::signal::SigHandler::SigDfl);
+            run_at_a_terminal(&bed, options, nix::sys::signal::SigHandler::SigDfl, Some("own.log"));
         supervisor.wait_phase("w", "running");
         drop(master);
         let status = supervisor.wait_exit();
         assert_eq!(status.code(), Some(0), "{options:?}: {status}");
         assert_eq!(bed.processes(), Vec::<i32>::new(), "{options:?}");
+        let log = std::fs::read_to_string(bed.path("own.log")).expect("its log");
+        assert!(log.contains("shutting down, since the terminal has closed"), "{options:?}: {log}");
+        assert!(!log.contains("SIGTERM"), "no signal that did not come is named: {log}");
     }
 }
 

@@ -187,6 +187,11 @@ impl Around {
         }
     }
 
+    /// Whether the guardian's terminal has closed.
+    pub(super) fn has_terminal_closed(&self) -> bool {
+        self.orderly_end.as_ref().is_some_and(orderly_end::has_terminal_closed)
+    }
+
     /// Where the guardian reads who ends in order, with the name by which it is passed.
     pub(super) fn orderly_end(&self) -> Option<(&'static str, BorrowedFd<'_>)> {
         self.orderly_end.as_ref().map(|page| (ORDERLY_END, page.as_fd()))

@@ -17,6 +17,9 @@ use super::Daemon;
 /// ignores is not inherited from a supervisor or a guardian, which take the signal.
 pub const NO_HANGUP: &str = "SUPERVISORD_RS_NO_HANGUP";
 
+/// Why the run ends; under a guardian that one sees it, and passes TERM on.
+pub(super) const TERMINAL_CLOSED: &str = "shutting down, since the terminal has closed";
+
 /// Bit of SIGHUP in a mask of proc_pid_status(5).
 const HUP_BIT: u64 = 1 << (libc::SIGHUP - 1);
 
@@ -91,7 +94,7 @@ impl Daemon {
             Hangup::Nothing => tracing::info!("the terminal has closed; the supervisor runs on"),
             Hangup::Reload => self.reload_unasked(),
             Hangup::End => {
-                tracing::info!("shutting down, since the terminal has closed");
+                tracing::info!("{TERMINAL_CLOSED}");
                 self.shut_down(false);
             }
         }

@@ -16,6 +16,7 @@ use signal_hook::low_level::siginfo::Origin;
 use supervision::Event;
 
 use super::Daemon;
+use super::hangup::TERMINAL_CLOSED;
 use crate::service_manager;
 
 /// Signals that a guardian passes on, and that people send. They are blocked already when a
@@ -126,7 +127,12 @@ impl Daemon {
         let name = crate::record::words::signal(signal);
         match signal {
             SIGTERM | SIGINT | SIGQUIT => {
-                tracing::info!(signal = name, "shutting down");
+                let is_first = !self.machine.is_shutting_down();
+                if is_first && signal == SIGTERM && self.around.has_terminal_closed() {
+                    tracing::info!("{TERMINAL_CLOSED}");
+                } else {
+                    tracing::info!(signal = name, "shutting down");
+                }
                 // The guardian's death was not an order: the first order after it changes nothing,
                 // the next one kills.
                 if !mem::take(&mut self.ends_with_guardian) {

@@ -6,6 +6,7 @@
 //! | bytes | content |
 //! |---|---|
 //! | 0 to 3 | the PID of the supervisor that ends in order, or 0 |
+//! | 4 | 1: the guardian's terminal has closed, which a supervisor in its own session does not see |
 //! | 8 to 15 | the last sign of life: the PID above its time in milliseconds, or 0 |
 //!
 //! An earlier release has a page of the first four bytes alone: its guardian ignores the rest, and
@@ -23,6 +24,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 pub const ORDERLY_END: &str = "orderly-end";
 /// The bytes of a PID.
 const LENGTH: usize = 4;
+/// Where the byte is that tells of the closed terminal.
+const CLOSED: u64 = 4;
 /// Where the sign of life stands.
 const SIGN: u64 = 8;
 /// The bytes of the page.
@@ -52,7 +55,14 @@ impl OrderlyEnd {
     /// Another supervisor is started: it may have the PID of an earlier one. Where a limit on the
     /// size of files forbids the write, that is so unlikely that the guardian goes on.
     pub(super) fn reset(&self) {
-        let _ = self.0.write_all_at(&[0; PAGE], 0);
+        let _ = self.0.write_all_at(&[0; LENGTH], 0);
+        let _ = self.0.write_all_at(&[0; 8], SIGN);
+    }
+
+    /// Says that the order to end which follows comes from a terminal that has closed. Where a limit
+    /// on the size of files forbids the write, only a line of the log is less exact.
+    pub(super) fn say_terminal_has_closed(&self) {
+        let _ = self.0.write_all_at(&[1], CLOSED);
     }
 
     /// Whether this supervisor has said that it ends in order.
@@ -92,6 +102,13 @@ pub fn give_sign(page: &File, at: Duration) -> io::Result<()> {
     page.write_all_at(&word.to_ne_bytes(), SIGN)
 }
 
+/// Whether the guardian's terminal has closed.
+#[must_use]
+pub fn has_terminal_closed(page: &File) -> bool {
+    let mut byte = [0];
+    page.read_exact_at(&mut byte, CLOSED).is_ok() && byte == [1]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +120,9 @@ mod tests {
         assert!(!end.is_of(own));
         announce(&end.0).unwrap();
         assert!(end.is_of(own) && !end.is_of(own + 1));
+        assert!(!has_terminal_closed(&end.0));
+        end.say_terminal_has_closed();
+        assert!(end.is_of(own) && has_terminal_closed(&end.0));
         end.reset();
         assert!(!end.is_of(own));
     }

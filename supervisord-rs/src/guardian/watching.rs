@@ -145,7 +145,10 @@ impl Guardian {
             let number = match signal.ssi_signo.cast_signed() {
                 libc::SIGHUP => match self.terminal.hangup() {
                     Hangup::Reload => libc::SIGHUP,
-                    Hangup::End => libc::SIGTERM,
+                    Hangup::End => {
+                        self.orderly_end.say_terminal_has_closed();
+                        libc::SIGTERM
+                    }
                     Hangup::Nothing => continue,
                 },
                 number => number,
