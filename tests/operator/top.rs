@@ -68,6 +68,13 @@ fn top_shows_workers_by_domain_and_its_keys_act() {
     // Esc closes the pane, not the whole.
     screen.press("\x1b");
     screen.wait_gone("the-last-line");
+    // Then the last message; with nothing left to close, it does nothing.
+    screen.press("\x1b");
+    screen.wait_gone("Esc close");
+    screen.press("\x1b");
+    screen.press("l");
+    screen.wait("the-last-line");
+    screen.wait("Esc close");
     screen.press("q");
     let (status, _) = screen.end();
     assert!(status.success(), "{status}");

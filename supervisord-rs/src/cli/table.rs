@@ -153,7 +153,7 @@ fn line(columns: &[Column], widths: &[usize], cell: impl Fn(&Column) -> Cell) ->
 }
 
 /// In lines of at most so much, between words where that can be.
-fn wrap(text: &str, room: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, room: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {

@@ -19,6 +19,7 @@ use super::harmless::harmless;
 use super::log_file::{open_regular, tail};
 use super::output::{has_colour, width};
 use super::status::{Mood, memory, mood, note, shown_phase};
+use super::table::wrap;
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Done, StatusReport, WorkerStatus};
 
@@ -38,24 +39,52 @@ const COLUMNS: [(&str, u16, u8); 11] = [
 ];
 /// A note has at least this much room, or another column gives way.
 const NOTE_LEAST: u16 = 20;
-/// A name is cut beyond this.
-const NAME_MOST: u16 = 24;
+/// Columns of a higher rank give way to a whole note.
+const STAYS: u8 = 4;
+/// The title of a column of names.
+const NAME_LEAST: u16 = 6;
 
-/// The columns that fit, by their place in [`COLUMNS`].
-fn columns(room: u16, names: u16) -> Vec<usize> {
+/// The columns that fit, by their place in [`COLUMNS`], and the room for names, which are cut last.
+fn columns(room: u16, names: u16, note: u16) -> (Vec<usize>, u16) {
     let mut shown: Vec<usize> = (0..COLUMNS.len()).collect();
-    let needed = |shown: &[usize]| {
-        let widths = shown.iter().map(|&index| COLUMNS[index].1 + 1);
-        widths.sum::<u16>().saturating_add(names)
+    let needed = |shown: &[usize], note: u16| {
+        let width =
+            |&index: &usize| if COLUMNS[index].0 == "NOTE" { note } else { COLUMNS[index].1 };
+        let gaps = u16::try_from(shown.len().saturating_sub(1)).unwrap_or(u16::MAX);
+        shown.iter().map(width).sum::<u16>().saturating_add(gaps)
     };
-    while needed(&shown) > room {
-        let least = shown.iter().copied().max_by_key(|&index| COLUMNS[index].2);
-        match least.filter(|&index| COLUMNS[index].2 > 0) {
-            Some(least) => shown.retain(|&index| index != least),
-            None => break,
+    for (note, stays) in [(note.max(NOTE_LEAST), STAYS), (NOTE_LEAST, 0)] {
+        while needed(&shown, note).saturating_add(names) > room {
+            let least = shown.iter().copied().max_by_key(|&index| COLUMNS[index].2);
+            match least.filter(|&index| COLUMNS[index].2 > stays) {
+                Some(least) => shown.retain(|&index| index != least),
+                None => break,
+            }
         }
     }
-    shown
+    let left = room.saturating_sub(needed(&shown, NOTE_LEAST));
+    let names = names.min(left).max(NAME_LEAST);
+    (shown, names)
+}
+
+/// The keys and what they do.
+const KEYS: [&str; 6] = ["s start", "x stop", "r restart", "p pause", "l logs", "q quit"];
+/// One more while there is something to close.
+const CLOSE: &str = "Esc close";
+
+/// In as few lines of this width as they take.
+fn packed(parts: &[&str], room: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts {
+        match lines.last_mut() {
+            Some(line) if width(line) + 2 + width(part) <= room => {
+                line.push_str("  ");
+                line.push_str(part);
+            }
+            _ => lines.push((*part).to_owned()),
+        }
+    }
+    lines
 }
 
 /// Lines of a log that are shown below.
@@ -194,7 +223,7 @@ impl<'a> Top<'a> {
         match key.code {
             KeyCode::Esc if self.shows_log => self.shows_log = false,
             KeyCode::Esc if !self.message.is_empty() => self.message.clear(),
-            KeyCode::Char('q') | KeyCode::Esc => return false,
+            KeyCode::Char('q') => return false,
             KeyCode::Down | KeyCode::Char('j') => self.state.select_next(),
             KeyCode::Up | KeyCode::Char('k') => self.state.select_previous(),
             KeyCode::Char('l') => self.shows_log = !self.shows_log,
@@ -221,11 +250,12 @@ impl<'a> Top<'a> {
     fn draw(&mut self, frame: &mut Frame<'_>) {
         let log_height =
             if self.shows_log { u16::try_from(LOG_LINES + 1).unwrap_or(13) } else { 0 };
+        let foot_lines = self.foot(frame.area().width.into());
         let [head, body, log, foot] = Layout::vertical([
             Constraint::Length(1),
             Constraint::Min(3),
             Constraint::Length(log_height),
-            Constraint::Length(1),
+            Constraint::Length(u16::try_from(foot_lines.len()).unwrap_or(u16::MAX)),
         ])
         .areas(frame.area());
         frame.render_widget(Paragraph::new(self.headline()), head);
@@ -234,13 +264,18 @@ impl<'a> Top<'a> {
         if self.shows_log {
             frame.render_widget(Paragraph::new(self.log()), log);
         }
-        let keys = "s start  x stop  r restart  p pause  l logs  q quit";
-        let foot_text = if self.message.is_empty() {
-            keys.to_owned()
-        } else {
-            format!("{keys}   {}", harmless(&self.message))
-        };
-        frame.render_widget(Paragraph::new(foot_text.dim()), foot);
+        let foot_lines: Vec<Line<'_>> =
+            foot_lines.into_iter().map(|line| Line::from(line.dim())).collect();
+        frame.render_widget(Paragraph::new(foot_lines), foot);
+    }
+
+    /// The keys, and below them the last message, whole.
+    fn foot(&self, room: usize) -> Vec<String> {
+        let is_open = self.shows_log || !self.message.is_empty();
+        let keys: Vec<&str> = KEYS.into_iter().chain(is_open.then_some(CLOSE)).collect();
+        let mut lines = packed(&keys, room);
+        lines.extend(wrap(&harmless(&self.message), room));
+        lines
     }
 
     fn headline(&self) -> Line<'static> {
@@ -263,8 +298,10 @@ impl<'a> Top<'a> {
 
     fn table(&self, room: u16) -> Table<'static> {
         let names = self.report.workers.iter().map(|worker| width(&worker.name)).max();
-        let names = u16::try_from(names.unwrap_or(0)).unwrap_or(u16::MAX).clamp(6, NAME_MOST);
-        let shown = columns(room, names);
+        let notes = self.report.workers.iter().map(|worker| width(&note(worker))).max();
+        let [names, notes] = [names, notes]
+            .map(|longest| u16::try_from(longest.unwrap_or(0)).unwrap_or(u16::MAX).max(NAME_LEAST));
+        let (shown, names) = columns(room, names, notes);
         let mut last = String::new();
         let rows = self.report.workers.iter().map(|worker| {
             let domain = match worker.isolation.as_str() {
@@ -341,5 +378,34 @@ fn colour(worker: &WorkerStatus) -> Color {
         Mood::AtRest => Color::DarkGray,
         Mood::OnTheWay => Color::Yellow,
         Mood::Bad => Color::Red,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_give_way_to_notes_and_names_are_cut_last() {
+        let titles = |(shown, names): (Vec<usize>, u16)| {
+            let shown: Vec<&str> = shown.into_iter().map(|index| COLUMNS[index].0).collect();
+            (shown.join(" "), names)
+        };
+        let all = "DOMAIN WORKER PHASE PID CPU% MEMORY THR FDS SWITCHES RST NOTE";
+        assert_eq!(titles(columns(160, 40, 0)), (all.to_owned(), 40), "a name is whole");
+        let (shown, names) = titles(columns(100, 10, 45));
+        assert_eq!((shown.as_str(), names), ("DOMAIN WORKER PHASE PID NOTE", 10), "and a note");
+        let (shown, names) = titles(columns(40, 26, 45));
+        assert_eq!((shown.as_str(), names), ("WORKER PHASE", 26));
+        let (shown, names) = titles(columns(40, 60, 45));
+        assert_eq!((shown.as_str(), names), ("WORKER PHASE", 28), "nothing else is left");
+    }
+
+    #[test]
+    fn keys_take_as_many_lines_as_they_need() {
+        assert_eq!(packed(&KEYS, 80).len(), 1);
+        let narrow = packed(&KEYS, 40);
+        assert!(narrow.iter().all(|line| line.len() <= 40), "{narrow:?}");
+        assert!(KEYS.iter().all(|key| narrow.join("\n").contains(key)), "{narrow:?}");
     }
 }

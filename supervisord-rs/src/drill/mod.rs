@@ -9,3 +9,4 @@ mod outcome;
 mod report;
 pub mod scenario;
 pub mod trial;
+mod width;

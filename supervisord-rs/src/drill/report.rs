@@ -1,11 +1,12 @@
 //! A comparison for people: the table, the conclusion, and what there is to know besides.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, Table, presets};
 use workers::fault::{Fault, Injection};
 
 use super::compare::Comparison;
 use super::scenario::{Isolation, Scenario, Setting, WATCHDOG};
 use super::trial::Trial;
+use super::width::{self, Rank};
 use crate::record::words::duration_us;
 
 /// Workers that the table names; the others are counted.
@@ -61,10 +62,6 @@ pub(super) fn table(comparison: &Comparison, room: Option<u16>) -> String {
         "work lost",
         "left over",
     ]);
-    // On a terminal that is narrower the cells wrap; elsewhere the table is Markdown.
-    if let Some(room) = room {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(room);
-    }
     for trial in &comparison.trials {
         table.add_row(row(trial));
     }
@@ -73,6 +70,8 @@ pub(super) fn table(comparison: &Comparison, room: Option<u16>) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
+    // On a terminal that is narrower cells wrap and columns give way; elsewhere it is Markdown.
+    let hidden = room.map(|room| width::fit(&mut table, room, &ranks(&comparison.trials)));
     let mut paragraphs = vec![meaning(comparison)];
     let notes = notes(comparison);
     if !notes.is_empty() {
@@ -81,6 +80,10 @@ pub(super) fn table(comparison: &Comparison, room: Option<u16>) -> String {
     if comparison.trials.is_empty() {
         return paragraphs.join("\n\n");
     }
+    if let Some(hidden) = hidden.filter(|hidden| !hidden.is_empty()) {
+        let hidden = hidden.join(", ");
+        paragraphs.push(format!("Not shown at this width: {hidden}. `--json` has them."));
+    }
     let machine = &comparison.machine;
     paragraphs.push(format!(
         "seen, back: the time from the fault until the supervisor noticed it, and until all ran again.\n\
@@ -88,6 +91,14 @@ pub(super) fn table(comparison: &Comparison, room: Option<u16>) -> String {
         machine.cpus, machine.kernel
     ));
     format!("{table}\n\n{}", paragraphs.join("\n\n"))
+}
+
+/// The importance of the columns.
+fn ranks(trials: &[Trial]) -> [Rank; 8] {
+    let has_left = trials.iter().any(|trial| !trial.leftovers.is_empty());
+    let left_over = Rank::GivesWay(if has_left { 1 } else { 5 });
+    let [back, seen, work] = [2, 3, 4].map(Rank::GivesWay);
+    [Rank::Stays, Rank::Stays, Rank::Stays, Rank::Stays, seen, back, work, left_over]
 }
 
 fn row(trial: &Trial) -> [String; 8] {
