@@ -43,3 +43,77 @@ fn incidents_and_logs_are_read_from_their_files_when_the_supervisor_has_ended() 
     assert_eq!(socket.status.code(), Some(7), "{socket:?}");
     assert_eq!(verb(&["stop", "good"]).status.code(), Some(7), "nothing else is read");
 }
+
+/// The program in the directory of the bed, where its file is the default one.
+fn by_default(bed: &Bed, arguments: &[&str]) -> std::process::Output {
+    let mut command = bed.command(arguments);
+    command.current_dir(bed.directory.path()).env_remove("SUPERVISORD_RS_SOCKET");
+    command.output().expect("the program runs")
+}
+
+#[test]
+fn after_a_run_without_incidents_there_are_none() {
+    let bed = Bed::new();
+    bed.write("supervisord-rs.yaml", YAML);
+    let never = by_default(&bed, &["incidents"]);
+    assert_eq!(never.status.code(), Some(7), "no supervisor ever ran: {never:?}");
+    bed.start("version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n").stop();
+    let shown = by_default(&bed, &["incidents"]);
+    assert!(shown.status.success() && shown.stdout.is_empty(), "{shown:?}");
+    assert!(text(&shown.stderr).contains("incidents.jsonl has no incidents"), "{shown:?}");
+    let json = by_default(&bed, &["incidents", "--json"]);
+    assert_eq!((json.status.code(), text(&json.stdout).trim()), (Some(0), "[]"), "{json:?}");
+    assert_eq!(by_default(&bed, &["incidents", "1"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_default_file_with_errors_is_named_where_no_supervisor_answers() {
+    let bed = Bed::new();
+    bed.start(YAML).stop();
+    bed.write("supervisord-rs.yaml", &YAML.replace("restart: never", "restart: sometimes"));
+    for verb in ["incidents", "logs"] {
+        let output = by_default(&bed, &[verb]);
+        assert_eq!(output.status.code(), Some(78), "{verb}: {output:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains("sometimes") && said.contains("must be valid"), "{verb}: {said}");
+    }
+    // Every other verb goes on to the socket.
+    assert_eq!(by_default(&bed, &["stop", "all"]).status.code(), Some(7));
+}
+
+#[test]
+fn json_of_logs_claims_neither_a_stream_nor_a_worker_that_the_file_does_not_tell() {
+    let bed = Bed::new();
+    let script = "echo out; echo err >&2; exec sleep 1d";
+    let yaml = format!(
+        "version: 1\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
+         both: {{ command: [sh, -c, '{script}'] }}\n  \
+         apart: {{ command: [sh, -c, '{script}'], logs: {{ stderr: apart.err }} }}\n  \
+         pool: {{ command: [sh, -c, '{script}'], instances: 2, logs: {{ stdout: pool.log }} }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    let lines = |worker: &str, count: usize| {
+        supervisor.wait("its lines", |_| {
+            let shown = text(&bed.verb(&["logs", worker, "--json"]).stdout);
+            let of_line = |line: &str| -> (Option<String>, String, String) {
+                let record: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                let get = |key: &str| record[key].as_str().map(str::to_owned);
+                let known = "a stream and a message";
+                (get("worker"), get("stream").expect(known), get("message").expect(known))
+            };
+            let mut lines: Vec<_> = shown.lines().map(of_line).collect();
+            lines.sort();
+            (lines.len() == count).then_some(lines)
+        })
+    };
+    let line = |worker: Option<&str>, stream: &str, message: &str| {
+        (worker.map(str::to_owned), stream.to_owned(), message.to_owned())
+    };
+    let both = Some("both");
+    assert_eq!(lines("both", 2), [line(both, "output", "err"), line(both, "output", "out")]);
+    let apart = Some("apart");
+    assert_eq!(lines("apart", 2), [line(apart, "stderr", "err"), line(apart, "stdout", "out")]);
+    let (err, out) = (line(None, "output", "err"), line(None, "output", "out"));
+    assert_eq!(lines("pool:", 4), [err.clone(), err, out.clone(), out]);
+    supervisor.stop();
+}

@@ -8,6 +8,7 @@ mod compare_file;
 mod configs;
 mod control_api;
 mod diagnostics;
+mod following;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod large_input;

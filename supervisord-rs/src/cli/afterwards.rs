@@ -29,8 +29,10 @@ impl Afterwards<'_> {
     /// The exit status, when a supervisor answers with another error, or no configuration says
     /// where its files are; the reason has been printed.
     pub(super) fn settings(&self, error: &ClientError) -> Result<Settings, Exit> {
-        let is_gone = matches!(error, ClientError::NoSupervisor { .. });
-        let settings = is_gone.then(|| self.place.settings(self.registry)).flatten();
+        let settings = match error {
+            ClientError::NoSupervisor { .. } => self.place.settings(self.registry)?,
+            _ => None,
+        };
         settings.ok_or_else(|| report(error))
     }
 
@@ -47,7 +49,12 @@ impl Afterwards<'_> {
         let path = self.settings(error)?.supervisor.incidents();
         let most = if id.is_some() { usize::MAX } else { last };
         if matches!(path.try_exists(), Ok(false)) {
-            return Err(report(error));
+            // The first incident makes the file; the first run makes its directory.
+            if !path.parent().is_some_and(Path::is_dir) {
+                return Err(report(error));
+            }
+            say(&format!("no supervisor runs, and {} has no incidents", path.display()));
+            return Ok(Vec::new());
         }
         let mut records = read_others(&path, &BTreeSet::new(), most)
             .map_err(|error| cannot_read(&path, &error))?;

@@ -1,14 +1,20 @@
 //! `incidents` and `events`: what happened.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 
 use super::afterwards::Afterwards;
-use super::exit::{Exit, report};
+use super::exit::Exit;
+use super::following::{Follower, follow};
 use super::harmless::harmless_json;
 use super::output::{json, line, words};
 use super::time;
 use crate::control::client::Client;
-use crate::control::protocol::IncidentRecord;
+use crate::control::protocol::{EventRecord, IncidentRecord};
+
+/// More than are settled while no stream of events is open.
+const MANY: usize = 1000;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -23,12 +29,20 @@ pub(super) struct Options {
     /// JSON instead of sentences.
     #[arg(long)]
     json: bool,
-    /// Go on with those that come, until interrupted.
+    /// Go on with those that are settled from now on, until interrupted or until the supervisor
+    /// has ended in order. The incident of its own death is shown once its successor answers.
     #[arg(long, short)]
     follow: bool,
 }
 
 pub(super) fn run(options: &Options, client: &Client, afterwards: Afterwards<'_>) -> Exit {
+    // Before the list: none that is settled meanwhile is missed.
+    let mut known = BTreeSet::new();
+    if options.follow
+        && let Ok(settled) = client.incidents(MANY)
+    {
+        known.extend(settled.iter().map(|record| record.id));
+    }
     let found = match options.id {
         Some(id) => client.incident(id).map(|found| found.into_iter().collect()),
         None => client.incidents_and_open(options.last),
@@ -60,47 +74,66 @@ pub(super) fn run(options: &Options, client: &Client, afterwards: Afterwards<'_>
             }
         }
     }
-    if options.follow { follow(options.json, options.utc, client) } else { Exit::Done }
+    if !options.follow {
+        return Exit::Done;
+    }
+    let shown = records.iter().filter(|record| !record.open).map(|record| record.id);
+    known.extend(shown);
+    follow(client, &mut New { client, known, as_json: options.json, utc: options.utc })
 }
 
-fn follow(as_json: bool, utc: bool, client: &Client) -> Exit {
-    each_event(client, |event| {
+/// Incidents that have not been shown.
+struct New<'a> {
+    client: &'a Client,
+    /// The settled ones that are not new.
+    known: BTreeSet<u64>,
+    as_json: bool,
+    utc: bool,
+}
+
+impl New<'_> {
+    fn show(&mut self, record: &IncidentRecord) -> bool {
+        if !self.known.insert(record.id) {
+            return true;
+        }
+        if self.as_json {
+            let text = serde_json::to_string(record).expect("a record is valid JSON");
+            line(&harmless_json(&text))
+        } else {
+            words(&format!("{}  {}", time::shown(&record.at, self.utc), record.sentence))
+        }
+    }
+}
+
+impl Follower for New<'_> {
+    /// Those that were settled while no stream was open, such as that of a supervisor's death.
+    fn begin(&mut self) -> bool {
+        let settled = self.client.incidents(MANY).unwrap_or_default();
+        settled.iter().all(|record| self.show(record))
+    }
+
+    fn event(&mut self, event: &EventRecord) -> bool {
         if event.kind != "incident" {
             return true;
         }
-        let Ok(record) = serde_json::from_value::<IncidentRecord>(event.detail.clone()) else {
-            return true;
-        };
-        if as_json {
-            line(&harmless_json(&event.detail.to_string()))
-        } else {
-            words(&format!("{}  {}", time::shown(&record.at, utc), record.sentence))
-        }
-    })
+        serde_json::from_value(event.detail.clone()).map_or(true, |record| self.show(&record))
+    }
+}
+
+/// Shows every event as it is.
+struct All;
+
+impl Follower for All {
+    fn begin(&mut self) -> bool {
+        true
+    }
+
+    fn event(&mut self, event: &EventRecord) -> bool {
+        let text = serde_json::to_string(event).expect("an event is valid JSON");
+        line(&harmless_json(&text))
+    }
 }
 
 pub(super) fn events(client: &Client) -> Exit {
-    each_event(client, |event| {
-        let text = serde_json::to_string(event).expect("an event is valid JSON");
-        line(&harmless_json(&text))
-    })
-}
-
-/// Runs until the reader of the output has gone, or the supervisor ends.
-fn each_event(
-    client: &Client,
-    mut show: impl FnMut(&crate::control::protocol::EventRecord) -> bool,
-) -> Exit {
-    let events = match client.events() {
-        Ok(events) => events,
-        Err(error) => return report(&error),
-    };
-    for event in events {
-        match event {
-            Ok(event) if show(&event) => {}
-            Ok(_) => return Exit::Done,
-            Err(error) => return report(&error),
-        }
-    }
-    Exit::Done
+    follow(client, &mut All)
 }

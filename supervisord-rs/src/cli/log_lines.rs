@@ -29,7 +29,7 @@ pub(super) struct Shown {
     pub(super) file: LogFile,
     /// The workers that write to it.
     names: BTreeSet<String>,
-    /// `stdout` or `stderr`; of a file that has both, `stdout`.
+    /// `stdout` or `stderr`; of a file that has both, `output`.
     stream: &'static str,
     /// The time of its last line that had one.
     time: Vec<u8>,
@@ -82,8 +82,9 @@ impl Shown {
             text.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b" | "))
         };
         let (worker, text) = match self.names.iter().find(own) {
-            Some(name) => (name.clone(), &text[name.len() + 3..]),
-            None => (self.label(), text),
+            Some(name) => (Some(name), &text[name.len() + 3..]),
+            // Whose line it is, only the line can say.
+            None => (self.names.first().filter(|_| self.names.len() == 1), text),
         };
         serde_json::json!({
             "at": at, "worker": worker, "stream": self.stream,

@@ -38,7 +38,8 @@ pub(super) struct Options {
     /// Only standard error, of workers whose `logs:` keep it apart.
     #[arg(long)]
     stderr: bool,
-    /// An object a line: at, worker, stream, message.
+    /// An object a line: at, worker (null where several share a file and the line does not name
+    /// its own), stream (stdout, stderr, or output where both have one file), message.
     #[arg(long, conflicts_with = "raw")]
     json: bool,
     /// Print the original bytes on a terminal too. Without it, control characters are escaped, as
@@ -46,6 +47,9 @@ pub(super) struct Options {
     #[arg(long)]
     raw: bool,
 }
+
+/// The stream of a file that has both: only `format: json` tells them apart there, line by line.
+const BOTH: &str = "output";
 
 /// Lines to begin with by default.
 const LINES: usize = 10;
@@ -193,7 +197,8 @@ impl Files {
                 continue;
             }
             if !options.stderr {
-                files.add(worker, &worker.stdout, "stdout", is_named);
+                let stream = if is_merged { BOTH } else { "stdout" };
+                files.add(worker, &worker.stdout, stream, is_named);
             }
             if !is_merged {
                 files.add(worker, &worker.stderr, "stderr", is_named);
@@ -201,9 +206,12 @@ impl Files {
         }
         // Others may write to the same files.
         for worker in writers {
-            for target in [&worker.stdout, &worker.stderr] {
-                if let Some((names, _)) = files.found.get_mut(&own_name(target)) {
+            for (target, stream) in [(&worker.stdout, "stdout"), (&worker.stderr, "stderr")] {
+                if let Some((names, known)) = files.found.get_mut(&own_name(target)) {
                     names.insert(worker.name.clone());
+                    if *known != stream {
+                        *known = BOTH;
+                    }
                 }
             }
         }

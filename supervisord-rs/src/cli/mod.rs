@@ -6,6 +6,7 @@ mod compare;
 mod completions;
 mod exit;
 mod faults;
+mod following;
 #[cfg(test)]
 mod golden_tables;
 mod harmless;
@@ -50,7 +51,8 @@ Exit status:
       accept the connection
   2   usage error
   3   (status) something is wrong with a worker, or one that was named is not up
-  4   (status) unknown worker, or no supervisor answers; (other verbs) refused or not permitted
+  4   (status) unknown worker, no supervisor answers, or not permitted; (other verbs) refused or
+      not permitted
   5   (other verbs) no such worker
   7   (other verbs) no supervisor answers
   70  (run) the guardian gave up: the supervisor died too often
@@ -170,7 +172,8 @@ Examples:
         after_help = "Examples:\n  supervisord-rs incidents\n  supervisord-rs incidents 7 --json"
     )]
     Incidents(incidents::Options),
-    /// Print events as they happen, as JSON lines.
+    /// Print events as they happen, as JSON lines, until interrupted or until the supervisor has
+    /// ended in order.
     #[command(after_help = "Examples:\n  supervisord-rs events\n  supervisord-rs events | jq \
                       'select(.kind == \"incident\")'")]
     Events,

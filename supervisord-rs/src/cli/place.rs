@@ -81,17 +81,28 @@ impl Place {
     }
 
     /// The configuration that says where the files of the supervisor are; `None` where only a
-    /// socket is named, or the file does not say it.
-    pub(super) fn settings(&self, registry: &Registry) -> Option<Settings> {
+    /// socket is named, or there is no file.
+    ///
+    /// # Errors
+    /// That file has errors; they have been printed.
+    pub(super) fn settings(&self, registry: &Registry) -> Result<Option<Settings>, Exit> {
         if self.socket.is_some() {
-            return None;
+            return Ok(None);
         }
         let by_default = || match set(std::env::var_os(SOCKET)) {
             Some(_) => None,
             None => default_file(),
         };
-        let file = self.config.clone().or_else(by_default)?;
-        config::load(&file, registry).ok()
+        let Some(file) = self.config.clone().or_else(by_default) else { return Ok(None) };
+        config::load(&file, registry).map(Some).map_err(|problems| {
+            eprintln!("{problems}");
+            eprintln!(
+                "supervisord-rs: no supervisor runs, and {} must be valid to find the files of the \
+                 last one: correct it",
+                file.display()
+            );
+            Exit::InvalidConfiguration
+        })
     }
 
     /// The runtime directory as far as known, for callers that must continue in any case.

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
+use workers::board::monotonic_ns;
 
 use super::Exit;
+use super::following::{Follower, follow};
 use super::harmless::harmless;
 use super::orders::STOPPING;
 use super::output::{has_colour, json, line, terminal_width};
@@ -13,7 +15,7 @@ use super::phase;
 use super::table::{Cell, Column, fit};
 use super::time;
 use crate::control::client::{Client, ClientError};
-use crate::control::protocol::{StatusReport, Usage, WAIT_DEFAULT, WorkerStatus};
+use crate::control::protocol::{EventRecord, StatusReport, Usage, WAIT_DEFAULT, WorkerStatus};
 use crate::record::words;
 
 /// Workers that an error names at most.
@@ -29,7 +31,7 @@ pub(super) struct Options {
     /// Times in UTC instead of local time.
     #[arg(long)]
     utc: bool,
-    /// Again at each change, until interrupted.
+    /// Again at each change, until interrupted or until the supervisor has ended in order.
     #[arg(long, short, conflicts_with = "json")]
     watch: bool,
     /// First wait until all of them are in this phase, such as running.
@@ -50,10 +52,13 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         return wait(options, wanted, client);
     }
     let exit = show(options, client);
-    if options.watch {
-        watch(options, client);
+    if !options.watch || exit == Exit::RefusedOrUnknown {
+        return exit;
     }
-    exit
+    match follow(client, &mut Watch { options, client, is_first: true, shown_us: 0 }) {
+        Exit::Done => exit,
+        failed => failed,
+    }
 }
 
 fn wait(options: &Options, wanted: &str, client: &Client) -> Exit {
@@ -147,16 +152,36 @@ fn unreachable(error: &ClientError) -> Exit {
 }
 
 /// Shows it again when something has happened, at most five times a second.
-fn watch(options: &Options, client: &Client) {
-    let Ok(events) = client.events() else { return };
-    for event in events {
-        if event.is_err() {
-            return;
-        }
+struct Watch<'a> {
+    options: &'a Options,
+    client: &'a Client,
+    is_first: bool,
+    /// When it was shown last, in microseconds of `CLOCK_MONOTONIC`.
+    shown_us: u64,
+}
+
+impl Watch<'_> {
+    /// False when the reader has gone.
+    fn again(&mut self) -> bool {
         std::thread::sleep(Duration::from_millis(200));
-        if !line("") || show(options, client) == Exit::RefusedOrUnknown {
-            return;
+        self.shown_us = monotonic_ns() / 1000;
+        // What is wrong has been printed: a supervisor that has died may have a successor.
+        let is_read = line("");
+        if is_read {
+            show(self.options, self.client);
         }
+        is_read
+    }
+}
+
+impl Follower for Watch<'_> {
+    fn begin(&mut self) -> bool {
+        std::mem::take(&mut self.is_first) || self.again()
+    }
+
+    fn event(&mut self, event: &EventRecord) -> bool {
+        // What happened before the last look has been seen by it.
+        event.monotonic_us < self.shown_us || self.again()
     }
 }
 

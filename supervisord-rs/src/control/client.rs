@@ -284,7 +284,13 @@ impl Client {
         let body = self.runtime.block_on(async {
             let (mut sender, _connection) = self.connect().await?;
             let response = sender.send_request(request("GET", "/v1/events", Bytes::new())?).await;
-            response.map(hyper::Response::into_body).map_err(|error| broken(&error))
+            let response = response.map_err(|error| broken_off(&error))?;
+            if response.status().is_success() {
+                return Ok(response.into_body());
+            }
+            let body = response.into_body().collect().await.map_err(|error| broken_off(&error))?;
+            let failure = serde_json::from_slice(&body.to_bytes());
+            Err(ClientError::Failed(failure.map_err(|error| broken(&error))?))
         })?;
         Ok(Events { client: self, body, buffer: Vec::new() })
     }
@@ -313,13 +319,13 @@ impl Client {
         let outcome =
             if method == "GET" { Duration::ZERO } else { self.limit.unwrap_or(WAIT_DEFAULT) };
         let limit = outcome.saturating_add(ANSWER).min(FOR_EVER);
-        let call = async {
+        let attempt = async || {
             let (mut sender, connection) = self.connect().await?;
-            let response = sender.send_request(request(method, path, body.into())?).await;
-            let response = response.map_err(|error| ClientError::BrokenOff(error.to_string()))?;
+            let response = sender.send_request(request(method, path, body.clone().into())?).await;
+            let response = response.map_err(|error| broken_off(&error))?;
             let status = response.status();
-            let bytes =
-                response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
+            let body = response.into_body().collect().await.map_err(|error| broken_off(&error))?;
+            let bytes = body.to_bytes();
             // Closed now, not when this client happens to be used again: the supervisor shall be at
             // rest.
             drop(sender);
@@ -332,6 +338,19 @@ impl Client {
                 ))
             }
         };
+        let call = async {
+            let end = Instant::now() + QUEUE;
+            loop {
+                match attempt().await {
+                    // A question changes nothing, so it is asked again: of the successor, or to
+                    // learn that no supervisor is there any more.
+                    Err(ClientError::BrokenOff(_)) if method == "GET" && Instant::now() < end => {
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    outcome => return outcome,
+                }
+            }
+        };
         let timed = async { tokio::time::timeout(limit, call).await };
         self.runtime.block_on(timed).unwrap_or(Err(ClientError::TimedOut(limit)))
     }
@@ -341,7 +360,7 @@ impl Client {
     ) -> Result<(SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>), ClientError> {
         let stream = self.stream().await?;
         let shaken = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = shaken.map_err(|error| broken(&error))?;
+        let (sender, connection) = shaken.map_err(|error| broken_off(&error))?;
         Ok((sender, tokio::spawn(connection)))
     }
 
@@ -362,7 +381,8 @@ impl Client {
     }
 }
 
-/// The stream of events; ends when the supervisor does.
+/// The stream of events; ends when the supervisor does, with [`ClientError::BrokenOff`] where it
+/// died.
 #[derive(Debug)]
 pub struct Events<'a> {
     client: &'a Client,
@@ -381,7 +401,7 @@ impl Iterator for Events<'_> {
             }
             match self.client.runtime.block_on(self.body.frame())? {
                 Ok(frame) => self.buffer.extend(frame.into_data().unwrap_or_default()),
-                Err(error) => return Some(Err(broken(&error))),
+                Err(error) => return Some(Err(broken_off(&error))),
             }
         }
     }
@@ -409,6 +429,11 @@ fn unreachable(socket: PathBuf, source: io::Error) -> ClientError {
     } else {
         ClientError::NoSupervisor { socket, source }
     }
+}
+
+/// It closed the connection, or died, before its answer was whole.
+fn broken_off(error: &dyn std::error::Error) -> ClientError {
+    ClientError::BrokenOff(error.to_string())
 }
 
 fn broken(error: &dyn std::error::Error) -> ClientError {
