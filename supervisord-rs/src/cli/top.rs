@@ -394,7 +394,8 @@ mod tests {
         let all = "DOMAIN WORKER PHASE PID CPU% MEMORY THR FDS SWITCHES RST NOTE";
         assert_eq!(titles(columns(160, 40, 0)), (all.to_owned(), 40), "a name is whole");
         let (shown, names) = titles(columns(100, 10, 45));
-        assert_eq!((shown.as_str(), names), ("DOMAIN WORKER PHASE PID NOTE", 10), "and a note");
+        let expected = ("DOMAIN WORKER PHASE PID CPU% NOTE", 10);
+        assert_eq!((shown.as_str(), names), expected, "and a note");
         let (shown, names) = titles(columns(40, 26, 45));
         assert_eq!((shown.as_str(), names), ("WORKER PHASE", 26));
         let (shown, names) = titles(columns(40, 60, 45));
