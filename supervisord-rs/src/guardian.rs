@@ -18,6 +18,7 @@
 //! | `watching` | one supervisor while it lives |
 //! | `watchdog` | whether the supervisor hangs: pure too |
 //! | `launching` | a supervisor with all that is kept |
+//! | `undying` | a supervisor that has been killed and cannot die |
 //! | `ending` | the end, with a supervisor or without |
 //! | `notify` | the datagrams of the supervisor |
 //! | `store` | the descriptors that it has kept |
@@ -31,6 +32,7 @@ pub mod obituary;
 pub mod orderly_end;
 mod policy;
 mod store;
+mod undying;
 mod watchdog;
 mod watching;
 
@@ -58,6 +60,7 @@ use notify::Notify;
 use obituary::Obituaries;
 use orderly_end::OrderlyEnd;
 use policy::{Policy, Verdict};
+use undying::Undying;
 use watchdog::Watchdog;
 
 /// Exit status when the supervisor died too often: EX_SOFTWARE of sysexits.h.
@@ -115,6 +118,8 @@ struct Guardian {
     orderly_end: OrderlyEnd,
     /// The supervisor in whose place another one was named, as long as it lives.
     before: Option<Child>,
+    /// Whether one of them cannot die.
+    undying: Undying,
     /// What the last one that took another's place is an image of; `None`: our own.
     binary: Option<File>,
     /// Our own service manager, if there is one after all, and how often it wants to hear of us.
@@ -151,6 +156,7 @@ impl Guardian {
             obituaries: Obituaries::new()?,
             orderly_end: OrderlyEnd::new()?,
             before: None,
+            undying: Undying::default(),
             binary: None,
             upstream: ServiceManager::from_env(),
             upstream_watchdog: service_manager::watchdog(),
@@ -181,7 +187,10 @@ impl Guardian {
                     continue;
                 }
             };
-            let (pid, death) = self.watch(child);
+            let (pid, death) = match self.watch(child) {
+                Ok(dead) => dead,
+                Err(undying) => return Ok(self.end_around(undying)),
+            };
             let past = Predecessor { pid, ending: death.ending, died_at_ns: monotonic_ns() };
             let said = format!("supervisor (pid {pid}) {}", death.ending);
             match self.policy.on_death(now(), death) {

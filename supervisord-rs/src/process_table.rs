@@ -71,6 +71,35 @@ pub fn thread_stat(pid: i32, tid: i32) -> Option<Stat> {
     parse(&fs::read(task(pid, tid).join("stat")).ok()?)
 }
 
+/// Whether a process has been killed and cannot die: SIGKILL waits for a thread of it that waits in
+/// the kernel (state D), as for a file system that does not answer.
+#[must_use]
+pub fn cannot_die(pid: i32) -> bool {
+    threads(pid).into_iter().any(|tid| {
+        let status = fs::read(task(pid, tid).join("status")).unwrap_or_default();
+        let status = String::from_utf8_lossy(&status);
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+        let is_killed = |name: &str| {
+            let mask = field(name).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+            mask.is_some_and(|mask| mask & 1 << (libc::SIGKILL - 1) != 0)
+        };
+        field("State:").is_some_and(|state| state.trim().starts_with('D'))
+            && (is_killed("SigPnd:") || is_killed("ShdPnd:"))
+    })
+}
+
+/// The children of a process, by the kernel's list.
+#[must_use]
+pub fn children_of(pid: i32) -> Vec<i32> {
+    let lists = threads(pid).into_iter().map(|tid| fs::read(task(pid, tid).join("children")));
+    let lists: Vec<Vec<u8>> = lists.flatten().collect();
+    lists
+        .iter()
+        .flat_map(|list| list.split(u8::is_ascii_whitespace))
+        .filter_map(|word| std::str::from_utf8(word).ok()?.parse().ok())
+        .collect()
+}
+
 /// Whether a process has a thread with this number.
 #[must_use]
 pub fn has_thread(pid: i32, tid: i32) -> bool {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::dead_disk::DeadDisk;
 use crate::harness::{Bed, EAGER, find};
+use supervisord_rs::control::protocol::StatusReport;
 
 /// Workers whose launch waits for a dead disk, each in another step, beside two healthy ones.
 fn on_a_dead_disk(disk: &Path, limit: &str) -> String {
@@ -135,6 +136,52 @@ fn launches_that_hang_hold_up_neither_the_end_nor_a_successor() {
     let log = bed.log();
     assert!(!log.contains("no sign of life"), "its end is no hang: {log}");
     assert!(log.contains("do not die of SIGKILL"), "what is left is named: {log}");
+    dead.heal();
+    bed.wait("all of them to be gone", || bed.processes().is_empty().then_some(()));
+}
+
+/// A supervisor in a bed whose log directory no longer answers, so that a thread of it hangs.
+fn with_a_dead_log<'a>(
+    bed: &'a Bed,
+    logs: &std::path::Path,
+) -> Option<(crate::harness::Supervisor<'a>, DeadDisk, StatusReport)> {
+    fs::create_dir_all(logs).expect("a directory");
+    let supervisor = bed.start(&format!(
+        "version: 1\nsupervisor: {{ watchdog: 3s, shutdown_timeout: 5s, log_dir: {} }}\nworkers:\n  \
+         b: {{ command: [sh, -c, \"while :; do echo L; sleep 0.05; done\"], ready: {{ after: 0s }} }}\n",
+        logs.display()
+    ));
+    let before = supervisor.wait_running();
+    let dead = DeadDisk::over(logs)?;
+    let pid = before.supervisor.pid;
+    crate::harness::kill(pid, nix::sys::signal::Signal::SIGUSR2);
+    supervisor.wait("a thread that hangs", |_| {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+        let hangs = |task: &fs::DirEntry| {
+            // State S until it is killed, and D from then on.
+            fs::read_to_string(task.path().join("wchan"))
+                .is_ok_and(|place| place.contains("request_wait") || place.contains("fuse"))
+        };
+        tasks.flatten().any(|task| hangs(&task)).then_some(())
+    });
+    Some((supervisor, dead, before))
+}
+
+#[test]
+fn a_killed_supervisor_that_cannot_die_is_named_and_an_order_ends_the_workers() {
+    let bed = Bed::new();
+    let Some((mut supervisor, mut dead, before)) = with_a_dead_log(&bed, &bed.path("logs")) else {
+        return;
+    };
+    let worker = find(&before, "b").pid.expect("running");
+    crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+    supervisor.wait("a word about it", |_| bed.log().contains("and cannot die").then_some(()));
+    assert!(crate::harness::is_alive(worker), "its workers go on: {}", bed.log());
+    let guardian = i32::try_from(supervisor.child.id()).expect("a pid");
+    crate::harness::kill(guardian, nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(supervisor.wait_exit().code(), Some(1), "{}", bed.log());
+    assert!(!crate::harness::is_alive(worker), "{}", bed.log());
+    assert_eq!(bed.log().matches("and cannot die").count(), 1, "once: {}", bed.log());
     dead.heal();
     bed.wait("all of them to be gone", || bed.processes().is_empty().then_some(()));
 }

@@ -48,6 +48,8 @@ pub(super) const CONTROL: &str = "control-socket";
 pub(super) struct Around {
     pub(super) started_at: String,
     pub(super) guardian: Option<i32>,
+    /// Whether a predecessor that cannot die is still our parent.
+    pub(super) is_under_predecessor: bool,
     pub(super) black_box: Rc<BlackBox>,
     /// Workers that run with an earlier configuration; restarted after a reload by a person.
     pub(super) changed: succession::Changed,
@@ -92,6 +94,8 @@ impl Around {
         if self.gate.take().is_some_and(|gate| !gate.pass()) {
             return false;
         }
+        // One that cannot die is still our parent.
+        self.is_under_predecessor = hand_over_from().is_some();
         if self.guardian.is_some() {
             // As of a supervisor that the guardian started: without it, we stop in order. Only now
             // is it our parent.
@@ -119,6 +123,14 @@ impl Around {
         let Some(guardian) = self.guardian else { return false };
         let is_child_of_another = getppid().as_raw() != guardian && hand_over_from().is_none();
         is_child_of_another || kill(Pid::from_raw(guardian), None) == Err(nix::errno::Errno::ESRCH)
+    }
+
+    /// Whether the parent that has died was a predecessor that could not die at the hand-over. The
+    /// guardian is our parent then, and its death is reported from now on.
+    pub(super) fn is_predecessors_death(&mut self) -> bool {
+        let was_under = self.is_under_predecessor;
+        self.is_under_predecessor = hand_over_from().is_some();
+        was_under && !self.is_guardian_gone()
     }
 
     /// Whether process workers outlive us.

@@ -140,6 +140,7 @@ impl Daemon {
                 }
             }
             SIGPWR if self.machine.is_shutting_down() => {}
+            SIGPWR if self.around.is_predecessors_death() => {}
             SIGPWR => {
                 tracing::warn!(signal = name, "shutting down, since the guardian is gone");
                 self.ends_with_guardian = true;

@@ -155,6 +155,7 @@ pub(super) fn start(
     let around = Around {
         started_at: wall(SystemTime::now()),
         guardian: service_manager::guardian_pid(),
+        is_under_predecessor: false,
         black_box,
         inherited_evidence: Some(evidence),
         changed,

@@ -14,7 +14,7 @@ use crate::service_manager::{Ending, Predecessor};
 use crate::waiting::Limit;
 
 /// Between two looks at who is left.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 impl Guardian {
     /// Ends everything. The supervisor's exit status where one did it in order, else 0: then we
@@ -22,7 +22,10 @@ impl Guardian {
     pub(super) fn end_in_order(&mut self, predecessor: Predecessor) -> u8 {
         match self.launch(Some(predecessor), Purpose::ShutDown) {
             Ok(child) => {
-                let (_, death) = self.watch(child);
+                let death = match self.watch(child) {
+                    Ok((_, death)) => death,
+                    Err(undying) => return self.end_around(undying),
+                };
                 if let (Ending::Exited(code), true) = (death.ending, death.was_stopping) {
                     let code = u8::try_from(code).unwrap_or(1);
                     return status_of_end(code, &kill_what_is_left());
@@ -67,7 +70,7 @@ impl Guardian {
 
 /// With all of its process group, where it leads one. It is an unreaped child of the guardian, so
 /// no other process can have its PID.
-fn ask(pid: Pid) {
+pub(super) fn ask(pid: Pid) {
     let leads = getpgid(Some(pid)) == Ok(pid);
     for signal in [Signal::SIGTERM, Signal::SIGCONT] {
         let _ = if leads { killpg(pid, signal) } else { kill(pid, signal) };

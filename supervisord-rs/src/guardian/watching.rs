@@ -23,8 +23,9 @@ use crate::service_manager::Ending;
 
 impl Guardian {
     /// Until the supervisor is dead: signals to it, its datagrams from it, orphans reaped. The pid
-    /// of the one that died, which may have taken the place of another meanwhile.
-    pub(super) fn watch(&mut self, mut child: Child) -> (i32, Death) {
+    /// of the one that died, which may have taken the place of another meanwhile. `Err`: there is
+    /// an order to end, and this one has been killed and cannot die.
+    pub(super) fn watch(&mut self, mut child: Child) -> Result<(i32, Death), Child> {
         // Since when it has exited, and is kept back for its tracer (ptrace(2)).
         let mut kept_back: Option<Duration> = None;
         loop {
@@ -38,7 +39,9 @@ impl Guardian {
             if self.before.as_ref().is_some_and(|before| reaper::has_exited(&before.pidfd)) {
                 self.before = None;
             }
+            // One that has ended in order has taken its place, though that cannot die.
             if reaper::has_exited(&child.pidfd)
+                && !self.is_stopping(child.pid)
                 && let Some(before) = self.before.take()
             {
                 // The one that was to take its place is dead, and it lives: it goes on.
@@ -50,7 +53,7 @@ impl Guardian {
                 continue;
             }
             if let Some(status) = status_of(&child, &mut kept_back) {
-                return (child.pid, self.death(child.pid, status));
+                return Ok((child.pid, self.death(child.pid, status)));
             }
             self.pass_signals_on(&child);
             // The supervisor's status belongs to its watcher, who comes to it at once.
@@ -58,6 +61,10 @@ impl Guardian {
             obituaries.flush();
             orphans::reap(|pid| pid == child.pid, |exit| obituaries.write(exit), None);
             self.judge(&child, looking_since);
+            self.look_for_undying(&child);
+            if self.undying.is_known(child.pid) && self.policy.ordered_to_end().is_some() {
+                return Err(child);
+            }
         }
     }
 
@@ -74,7 +81,8 @@ impl Guardian {
             _ if is_kept_back => PollTimeout::from(LOOK_MS),
             // Obituaries that wait for room are tried again.
             _ if self.obituaries.is_waiting() => PollTimeout::from(ROOM_AGAIN_MS),
-            due => due.map_or(PollTimeout::NONE, until),
+            // One that has been killed without being able to die wakes nobody.
+            due => until(due.map_or(self.undying.due(), |due| due.min(self.undying.due()))),
         };
         // Fails without kernel memory, which passes: ending here would leave every worker alone.
         if matches!(poll(&mut fds, timeout), Err(errno) if errno != nix::errno::Errno::EINTR) {
@@ -124,6 +132,10 @@ impl Guardian {
         }
     }
 
+    fn is_stopping(&self, pid: i32) -> bool {
+        self.notify.is_stopping() || self.orderly_end.is_of(pid)
+    }
+
     fn death(&self, pid: i32, status: Status) -> Death {
         let ending = match status {
             Status::Exited(code) => Ending::Exited(code),
@@ -135,7 +147,7 @@ impl Guardian {
             | Status::NotLaunched(_)
             | Status::Unknown => Ending::Exited(-1),
         };
-        let was_stopping = self.notify.is_stopping() || self.orderly_end.is_of(pid);
+        let was_stopping = self.is_stopping(pid);
         Death { ending, was_ready: self.notify.is_ready(), was_stopping }
     }
 
@@ -190,6 +202,12 @@ impl Guardian {
             watchdog::Verdict::Kill => libc::SIGKILL,
         };
         let _ = reaper::signal(child, signal);
+    }
+
+    fn look_for_undying(&mut self, child: &Child) {
+        let is_near = self.before.is_some() || self.policy.ordered_to_end().is_some();
+        let both = [Some(child), self.before.as_ref()];
+        self.undying.look(both.into_iter().flatten().map(|one| one.pid), now(), is_near);
     }
 
     /// A sign of life that the supervisor has given since its last datagram: a full queue loses

@@ -28,6 +28,7 @@ use super::{DEADLINE, PAUSE, REST};
 use tokio::io::{AsyncReadExt, Interest};
 
 use crate::isolation::datagram;
+use crate::process_table;
 use crate::service_manager::{self, Heritage};
 use crate::waiting::{Limit, until, within};
 
@@ -46,6 +47,9 @@ const ENDED_UNPREPARED: &str = "it ended before it was prepared to take over; th
                                 is a release that cannot take over from this one: to change to \
                                 that release, end this supervisor (supervisord-rs shutdown), \
                                 and start the other";
+
+/// Between two looks at a predecessor that is about to end.
+const LOOK: Duration = Duration::from_millis(50);
 
 const PREPARED: u8 = b'p';
 const PIECE: u8 = b'd';
@@ -132,10 +136,23 @@ impl Gate {
             return false;
         }
         // When it has ended, or is about to: its descriptors are closed before this process gets
-        // another parent, and everything tied to the parent must be tied to the new one.
-        let _ = self.hear();
-        let _ = until(REST, PAUSE, || service_manager::hand_over_from().is_none().then_some(()));
+        // another parent, and everything tied to the parent must be tied to the new one. One that
+        // cannot die closes nothing, and stays our parent: it is not waited for.
+        self.outwait_predecessor();
         true
+    }
+
+    fn outwait_predecessor(&mut self) {
+        let has_left = || service_manager::hand_over_from().is_none_or(process_table::cannot_die);
+        let _ = self.socket.set_read_timeout(Some(LOOK));
+        let _ = until(DEADLINE, PAUSE, || {
+            let is_closed = match self.socket.read(&mut [0]) {
+                Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+                Ok(_) => true,
+            };
+            (is_closed || has_left()).then_some(())
+        });
+        let _ = until(REST, PAUSE, || has_left().then_some(()));
     }
 
     fn say(&mut self, packet: &[u8]) -> io::Result<()> {

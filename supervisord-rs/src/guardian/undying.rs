@@ -1,0 +1,109 @@
+//! A supervisor that has been killed and cannot die: a thread of it waits in the kernel for a file
+//! system that does not answer (state D), and SIGKILL waits with it. Its descriptors and locks are
+//! held as long, so no other can take its place. The guardian says what it waits for; on an order
+//! to end it stops the workers itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::ending::{PAUSE, ask};
+use super::{Guardian, say};
+use crate::isolation::launch::Child;
+use crate::process_table::{cannot_die, children_of, is_alive};
+use crate::waiting::Limit;
+
+/// Between two looks at one that should end.
+const LOOK: Duration = Duration::from_millis(500);
+/// Between two looks at another.
+const LOOK_IDLE: Duration = Duration::from_secs(5);
+/// For a process to die that has been killed: a disk may be slow.
+const TO_DIE: Duration = Duration::from_secs(1);
+
+/// Which supervisors cannot die.
+#[derive(Debug, Default)]
+pub(super) struct Undying {
+    /// Since when each looks so.
+    since: BTreeMap<i32, Duration>,
+    known: BTreeSet<i32>,
+    looked: Duration,
+    /// Whether one should end, or looks as if it could not.
+    is_near: bool,
+}
+
+impl Undying {
+    /// When to look again.
+    pub(super) fn due(&self) -> Duration {
+        self.looked + if self.is_near { LOOK } else { LOOK_IDLE }
+    }
+
+    /// Looks at these if it is time, and says once of each that it cannot die. `is_near`: one of
+    /// them should end.
+    pub(super) fn look(&mut self, pids: impl Iterator<Item = i32>, now: Duration, is_near: bool) {
+        self.is_near = is_near || !self.since.is_empty();
+        if now < self.due() {
+            return;
+        }
+        self.looked = now;
+        let such: BTreeSet<i32> = pids.filter(|pid| cannot_die(*pid)).collect();
+        self.since.retain(|pid, _| such.contains(pid));
+        self.known.retain(|pid| such.contains(pid));
+        self.is_near = is_near || !such.is_empty();
+        for pid in such {
+            let since = *self.since.entry(pid).or_insert(now);
+            if now.saturating_sub(since) >= TO_DIE && self.known.insert(pid) {
+                say(&format!(
+                    "supervisor (pid {pid}) has ended or been killed, and cannot die: a thread of \
+                     it waits for a file system (state D), likely that of a log or state \
+                     directory; its workers go on; make the file system answer, or order the end"
+                ));
+            }
+        }
+    }
+
+    pub(super) fn is_known(&self, pid: i32) -> bool {
+        self.known.contains(&pid)
+    }
+}
+
+impl Guardian {
+    /// The end where the supervisor cannot die: its children are asked, have their time, and are
+    /// killed. Its exit status: 1, since that one is left.
+    pub(super) fn end_around(&mut self, supervisor: Child) -> u8 {
+        let pid = supervisor.pid;
+        // Nothing reaps them, so no other process can have their numbers.
+        let left = || -> Vec<i32> {
+            let all = children_of(pid).into_iter().chain(crate::process_table::children());
+            all.filter(|child| *child != pid && is_alive(*child)).collect()
+        };
+        let mut limit = Limit::new(self.policy.rules().shutdown_timeout);
+        let mut asked = BTreeSet::new();
+        let mut orders = 0;
+        while !left().is_empty() && orders == 0 && !limit.is_over() {
+            for child in left() {
+                if asked.insert(child) {
+                    ask(Pid::from_raw(child));
+                }
+            }
+            limit.timed(PAUSE, || self.wait_for_signals(PAUSE));
+            while let Ok(Some(signal)) = self.signals.read_signal() {
+                orders += usize::from(super::is_order_to_end(signal.ssi_signo));
+            }
+        }
+        let mut limit = Limit::new(TO_DIE);
+        while !left().is_empty() && !limit.is_over() {
+            for child in left() {
+                let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+            }
+            limit.sleep(PAUSE);
+        }
+        let also: Vec<i32> = left().into_iter().chain([pid]).collect();
+        say(&format!(
+            "{} processes were asked to end; these do not die of SIGKILL: {also:?}",
+            asked.len()
+        ));
+        1
+    }
+}
