@@ -90,7 +90,7 @@ fn logs_are_chosen_by_time_and_stream_and_shown_as_json() {
         let (worker, stream) = match record["message"].as_str() {
             Some("one") => ("a", "stdout"),
             Some("two") => ("a", "stderr"),
-            Some("three") => ("b", "stdout"),
+            Some("three") => ("b", "output"),
             other => panic!("{other:?} in {line}"),
         };
         assert_eq!(
