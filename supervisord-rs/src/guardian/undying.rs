@@ -15,10 +15,8 @@ use crate::isolation::launch::Child;
 use crate::process_table::{cannot_die, children_of, is_alive};
 use crate::waiting::Limit;
 
-/// Between two looks at one that should end.
+/// Between two looks at one that should end. There are none while all should go on.
 const LOOK: Duration = Duration::from_millis(500);
-/// Between two looks at another.
-const LOOK_IDLE: Duration = Duration::from_secs(5);
 /// For a process to die that has been killed: a disk may be slow.
 const TO_DIE: Duration = Duration::from_secs(1);
 
@@ -35,15 +33,15 @@ pub(super) struct Undying {
 
 impl Undying {
     /// When to look again.
-    pub(super) fn due(&self) -> Duration {
-        self.looked + if self.is_near { LOOK } else { LOOK_IDLE }
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.is_near.then_some(self.looked + LOOK)
     }
 
     /// Looks at these if it is time, and says once of each that it cannot die. `is_near`: one of
     /// them should end.
     pub(super) fn look(&mut self, pids: impl Iterator<Item = i32>, now: Duration, is_near: bool) {
         self.is_near = is_near || !self.since.is_empty();
-        if now < self.due() {
+        if self.due().is_none_or(|due| now < due) {
             return;
         }
         self.looked = now;

@@ -90,6 +90,11 @@ impl Watchdog {
         Verdict::Abort
     }
 
+    /// Whether it was told to leave last words, and lives.
+    pub(super) fn has_ended_it(&self) -> bool {
+        self.aborted.is_some()
+    }
+
     /// Another process holds it, such as a debugger: its time starts again.
     pub(super) fn excuse(&mut self, now: Duration) {
         self.last = now;

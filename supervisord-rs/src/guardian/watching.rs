@@ -81,8 +81,8 @@ impl Guardian {
             _ if is_kept_back => PollTimeout::from(LOOK_MS),
             // Obituaries that wait for room are tried again.
             _ if self.obituaries.is_waiting() => PollTimeout::from(ROOM_AGAIN_MS),
-            // One that has been killed without being able to die wakes nobody.
-            due => until(due.map_or(self.undying.due(), |due| due.min(self.undying.due()))),
+            // One that has been killed without being able to die wakes no one.
+            due => due.into_iter().chain(self.undying.due()).min().map_or(PollTimeout::NONE, until),
         };
         // Fails without kernel memory, which passes: ending here would leave every worker alone.
         if matches!(poll(&mut fds, timeout), Err(errno) if errno != nix::errno::Errno::EINTR) {
@@ -205,7 +205,9 @@ impl Guardian {
     }
 
     fn look_for_undying(&mut self, child: &Child) {
-        let is_near = self.before.is_some() || self.policy.ordered_to_end().is_some();
+        let is_near = self.before.is_some()
+            || self.policy.ordered_to_end().is_some()
+            || self.watchdog.has_ended_it();
         let both = [Some(child), self.before.as_ref()];
         self.undying.look(both.into_iter().flatten().map(|one| one.pid), now(), is_near);
     }
