@@ -62,10 +62,14 @@ fn kill_together(mut supervisor: Supervisor<'_>, is_guardian_first: bool) {
     } else {
         victims.push(guardian);
     }
-    for victim in victims {
-        let _ = kill(victim, Signal::SIGKILL);
+    for victim in &victims {
+        let _ = kill(*victim, Signal::SIGKILL);
     }
     supervisor.child.wait().expect("our child");
+    // A kill has taken effect a moment later: until then the lock is held.
+    supervisor.bed.wait("the end of both", || {
+        victims.iter().all(|victim| !is_alive(victim.as_raw())).then_some(())
+    });
     // Its workers live: that is what the next `run` is for.
     std::mem::forget(supervisor);
 }
