@@ -56,6 +56,12 @@ fn supervisors(guardian: Pid) -> Vec<Pid> {
 /// Kills both, in either order, with nothing in between; neither can react to the other's death.
 fn kill_together(mut supervisor: Supervisor<'_>, is_guardian_first: bool) {
     let guardian = Pid::from_raw(supervisor.child.id() as i32);
+    // Otherwise it can start another supervisor between the two, which ends in its own time.
+    kill(guardian, Signal::SIGSTOP).expect("our child");
+    supervisor.bed.wait("the guardian to stand still", || {
+        let stat = std::fs::read_to_string(format!("/proc/{guardian}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.starts_with('T').then_some(())
+    });
     let mut victims = supervisors(guardian);
     if is_guardian_first {
         victims.insert(0, guardian);
