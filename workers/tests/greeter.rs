@@ -56,5 +56,5 @@ fn arguments_of_ones_own_are_checked_like_any_other() {
         Command::new(greeter()).arg("check").arg(&file).output().expect("the example was built");
     assert_eq!(output.status.code(), Some(78));
     let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.contains("missing field `whom`"), "{message}");
+    assert!(message.contains("missing argument `whom`"), "{message}");
 }

@@ -20,6 +20,10 @@ impl Arguments<'_> {
     pub(super) fn check(&self, args: &Json) {
         let Some(error) = self.error(args) else { return };
         let (Value::Map(entries), Some(all)) = (&self.written.node.value, args.as_object()) else {
+            if args.is_object() {
+                // None are written.
+                return self.report_whole(&error);
+            }
             // What serde says of a list is about its items, as if they were arguments in order.
             let of_none = self.error(&Json::Object(serde_json::Map::new()));
             let takes_mapping =
