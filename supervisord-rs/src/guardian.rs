@@ -18,7 +18,7 @@
 //! | `watching` | one supervisor while it lives |
 //! | `watchdog` | whether the supervisor hangs: pure too |
 //! | `launching` | a supervisor with all that is kept |
-//! | `undying` | a supervisor that has been killed and cannot die |
+//! | `unkillable` | a supervisor that has been killed and cannot die |
 //! | `ending` | the end, with a supervisor or without |
 //! | `notify` | the datagrams of the supervisor |
 //! | `store` | the descriptors that it has kept |
@@ -32,7 +32,7 @@ pub mod obituary;
 pub mod orderly_end;
 mod policy;
 mod store;
-mod undying;
+mod unkillable;
 mod watchdog;
 mod watching;
 
@@ -60,7 +60,7 @@ use notify::Notify;
 use obituary::Obituaries;
 use orderly_end::OrderlyEnd;
 use policy::{Policy, Verdict};
-use undying::Undying;
+use unkillable::Unkillable;
 use watchdog::Watchdog;
 
 /// Exit status when the supervisor died too often: EX_SOFTWARE of sysexits.h.
@@ -119,7 +119,7 @@ struct Guardian {
     /// The supervisor in whose place another one was named, as long as it lives.
     before: Option<Child>,
     /// Whether one of them cannot die.
-    undying: Undying,
+    unkillable: Unkillable,
     /// What the last one that took another's place is an image of; `None`: our own.
     binary: Option<File>,
     /// Our own service manager, if there is one after all, and how often it wants to hear of us.
@@ -156,7 +156,7 @@ impl Guardian {
             obituaries: Obituaries::new()?,
             orderly_end: OrderlyEnd::new()?,
             before: None,
-            undying: Undying::default(),
+            unkillable: Unkillable::default(),
             binary: None,
             upstream: ServiceManager::from_env(),
             upstream_watchdog: service_manager::watchdog(),
@@ -189,7 +189,7 @@ impl Guardian {
             };
             let (pid, death) = match self.watch(child) {
                 Ok(dead) => dead,
-                Err(undying) => return Ok(self.end_around(undying)),
+                Err(unkillable) => return Ok(self.end_around(unkillable)),
             };
             let past = Predecessor { pid, ending: death.ending, died_at_ns: monotonic_ns() };
             let said = format!("supervisor (pid {pid}) {}", death.ending);

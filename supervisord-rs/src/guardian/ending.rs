@@ -24,7 +24,7 @@ impl Guardian {
             Ok(child) => {
                 let death = match self.watch(child) {
                     Ok((_, death)) => death,
-                    Err(undying) => return self.end_around(undying),
+                    Err(unkillable) => return self.end_around(unkillable),
                 };
                 if let (Ending::Exited(code), true) = (death.ending, death.was_stopping) {
                     let code = u8::try_from(code).unwrap_or(1);

@@ -1,7 +1,7 @@
 //! Who ends in order, and when the supervisor last gave a sign of life. Datagrams report both too
-//! (`STOPPING=1`, `WATCHDOG=1`), but a guardian that does not run takes none, and a full queue loses
-//! them: then an orderly end would count as a death, and a healthy supervisor would be ended. So
-//! both also stand in a page that the guardian shares with its supervisors: it always has room.
+//! (`STOPPING=1`, `WATCHDOG=1`), but a guardian that does not run takes none, and a full queue
+//! loses them: then an orderly end would count as a death, and a healthy supervisor would be ended.
+//! So both also stand in a page that the guardian shares with its supervisors: it always has room.
 //!
 //! | bytes | content |
 //! |---|---|
@@ -59,8 +59,8 @@ impl OrderlyEnd {
         let _ = self.0.write_all_at(&[0; 8], SIGN);
     }
 
-    /// Says that the order to end which follows comes from a terminal that has closed. Where a limit
-    /// on the size of files forbids the write, only a line of the log is less exact.
+    /// Says that the order to end which follows comes from a terminal that has closed. Where a
+    /// limit on the size of files forbids the write, only a line of the log is less exact.
     pub(super) fn say_terminal_has_closed(&self) {
         let _ = self.0.write_all_at(&[1], CLOSED);
     }

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_nobody_is_judged() {
+    fn without_a_limit_no_supervisor_is_judged() {
         let mut watchdog = Watchdog::begin(seconds(0), None, true);
         assert_eq!(
             (watchdog.due(), watchdog.judge(seconds(1000), seconds(1000))),

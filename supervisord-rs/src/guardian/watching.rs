@@ -61,8 +61,8 @@ impl Guardian {
             obituaries.flush();
             orphans::reap(|pid| pid == child.pid, |exit| obituaries.write(exit), None);
             self.judge(&child, looking_since);
-            self.look_for_undying(&child);
-            if self.undying.is_known(child.pid) && self.policy.ordered_to_end().is_some() {
+            self.look_for_unkillable(&child);
+            if self.unkillable.is_known(child.pid) && self.policy.ordered_to_end().is_some() {
                 return Err(child);
             }
         }
@@ -82,7 +82,9 @@ impl Guardian {
             // Obituaries that wait for room are tried again.
             _ if self.obituaries.is_waiting() => PollTimeout::from(ROOM_AGAIN_MS),
             // One that has been killed without being able to die wakes no one.
-            due => due.into_iter().chain(self.undying.due()).min().map_or(PollTimeout::NONE, until),
+            due => {
+                due.into_iter().chain(self.unkillable.due()).min().map_or(PollTimeout::NONE, until)
+            }
         };
         // Fails without kernel memory, which passes: ending here would leave every worker alone.
         if matches!(poll(&mut fds, timeout), Err(errno) if errno != nix::errno::Errno::EINTR) {
@@ -126,7 +128,8 @@ impl Guardian {
             }
             Err(error) => {
                 say(&format!(
-                    "the supervisor names process {pid} in its place, but there is no such process: {error}"
+                    "the supervisor names process {pid} in its place, but there is no such \
+                        process: {error}"
                 ));
             }
         }
@@ -204,12 +207,12 @@ impl Guardian {
         let _ = reaper::signal(child, signal);
     }
 
-    fn look_for_undying(&mut self, child: &Child) {
+    fn look_for_unkillable(&mut self, child: &Child) {
         let is_near = self.before.is_some()
             || self.policy.ordered_to_end().is_some()
             || self.watchdog.has_ended_it();
         let both = [Some(child), self.before.as_ref()];
-        self.undying.look(both.into_iter().flatten().map(|one| one.pid), now(), is_near);
+        self.unkillable.look(both.into_iter().flatten().map(|one| one.pid), now(), is_near);
     }
 
     /// A sign of life that the supervisor has given since its last datagram: a full queue loses

@@ -14,11 +14,13 @@
 //! | `delegation` | whether that place is ours to manage |
 //! | `limits` | from the configuration to the kernel's files |
 //! | `refusal` | why a limit cannot be enforced, and what to do |
+//! | `events` | what the kernel tells of a cgroup: whether it is empty, and runs |
 //! | `frozen` | cgroups whose processes do not run |
 //! | `trial` | whether a process that is born in a leaf lives |
 //! | `tree` | a leaf and all that was made below it |
 
 mod delegation;
+mod events;
 mod frozen;
 mod leaf;
 mod limits;
@@ -39,6 +41,7 @@ use super::reaper;
 use crate::config::settings::CgroupLimits;
 use crate::process_table;
 use crate::waiting::until;
+use events::Events;
 use leaf::Present;
 pub(super) use leaf::{Leaf, Members};
 use place::Place;
@@ -91,8 +94,8 @@ impl Cgroups {
         }
     }
 
-    /// The leaf with this name, which is made when a process is to be born in it; `None` where there
-    /// are no cgroups, and nothing is limited.
+    /// The leaf with this name, which is made when a process is to be born in it; `None` where
+    /// there are no cgroups, and nothing is limited.
     pub(super) fn leaf(&self, name: &str, limits: &CgroupLimits) -> Result<Option<Leaf>, Refusal> {
         let root = match &self.root {
             Ok(root) => root,
@@ -140,11 +143,12 @@ impl Cgroups {
             let name = leaf.file_name()?.to_str()?;
             Some(name.split(SERIAL).next()?.to_owned())
         };
-        let had = others.iter().filter(|leaf| is_populated(leaf)).filter_map(family).collect();
+        let had =
+            others.iter().filter(|leaf| Events::of(leaf).populated).filter_map(family).collect();
         for leaf in &others {
             let _ = fs::write(leaf.join("cgroup.kill"), "1");
         }
-        let are_empty = || (!others.iter().any(|leaf| is_populated(leaf))).then_some(());
+        let are_empty = || (!others.iter().any(|leaf| Events::of(leaf).populated)).then_some(());
         let _ = until(LAST_WAIT, PAUSE, are_empty);
         tree::remove_all(&others);
         had
@@ -233,7 +237,8 @@ impl Root {
         let path = self.path.display();
         match frozen::thaw(&self.path) {
             Ok(()) => {
-                tracing::warn!(%path, "the cgroup of all workers was frozen: the supervisor thawed it");
+                tracing::warn!(%path, "the cgroup of all workers was frozen: the supervisor \
+                    thawed it");
             }
             Err(error) => {
                 let advice = Refusal::frozen(&self.path);
@@ -256,11 +261,6 @@ impl Root {
             made => made,
         }
     }
-}
-
-fn is_populated(path: &Path) -> bool {
-    let events = fs::read_to_string(path.join("cgroup.events")).unwrap_or_default();
-    events.lines().any(|line| line == "populated 1")
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::events::Events;
 use super::refusal::Refusal;
 use super::tree::Extent;
-use super::{Root, SERIAL, frozen, is_populated, limits, place, tree};
+use super::{Root, SERIAL, frozen, limits, place, tree};
 use crate::config::settings::CgroupLimits;
 use crate::isolation::closer;
 use crate::process_table;
@@ -48,6 +49,13 @@ enum State {
     Made,
     /// It was killed: no process can start in it any more (see `trial`).
     Spent,
+}
+
+/// Where the next process is to be born.
+struct Placed {
+    path: PathBuf,
+    /// Whether it is known that a process that is born there runs.
+    runs: bool,
 }
 
 impl Present {
@@ -103,7 +111,7 @@ impl Leaf {
         if self.is_missing() {
             return Ok(None);
         }
-        let path = match self.place() {
+        let Placed { path, runs } = match self.place() {
             Err(refusal) if self.limits.is_empty() && self.present().state == State::Planned => {
                 tracing::debug!(%refusal, path = %self.first.display(), "no cgroup");
                 self.is_missing.store(true, Ordering::SeqCst);
@@ -113,22 +121,28 @@ impl Leaf {
         };
         drop(making);
         self.enforce()?;
-        if let Some(refusal) = self.frozen() {
+        if !runs && let Some(refusal) = self.frozen() {
             return Err(refusal);
         }
         Ok(Some(File::open(&path).map_err(|error| Refusal::directory(&path, &error))?.into()))
     }
 
     /// Where the next process is born.
-    fn place(&self) -> Result<PathBuf, Refusal> {
+    fn place(&self) -> Result<Placed, Refusal> {
         let (path, serial, state) = {
             let present = self.present();
             (present.path.clone(), present.serial, present.state)
         };
-        // Helpers are born beside the worker.
-        let is_fit = || path.exists() && (is_populated(&path) || tree::is_as_made(&path));
-        if state == State::Made && is_fit() {
-            return Ok(path);
+        if state == State::Made {
+            let events = Events::of(&path);
+            // Of one that is empty the kernel tells whether it is frozen, by itself or from above.
+            if events == Events::EMPTY && tree::is_as_made(&path) {
+                return Ok(Placed { path, runs: true });
+            }
+            // Helpers are born beside the worker, and that cgroup may just be freezing.
+            if events.populated {
+                return Ok(Placed { path, runs: false });
+            }
         }
         let is_free = match state {
             State::Planned => true,
@@ -151,7 +165,7 @@ impl Leaf {
         };
         // Nothing waits for a change of cgroups to learn where the present one is.
         *self.present() = Present::at(path.clone(), serial);
-        Ok(path)
+        Ok(Placed { path, runs: false })
     }
 
     /// That nothing in it runs, and what to do.
@@ -223,7 +237,7 @@ impl Leaf {
 
     /// Whether it is empty. Cheap: mostly one small read.
     pub(in crate::isolation) fn is_empty(&self) -> bool {
-        !is_populated(&self.path())
+        !Events::of(&self.path()).populated
     }
 
     /// Whether a process is in it, or below it. One small read, however many are.

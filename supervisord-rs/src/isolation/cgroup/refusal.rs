@@ -90,7 +90,8 @@ impl Refusal {
 
     pub(super) fn not_delegated(unit: &str) -> Self {
         let text = format!(
-            "the supervisor's cgroup belongs to systemd ({unit}), which has not delegated it: {ADVICE}"
+            "the supervisor's cgroup belongs to systemd ({unit}), which has not delegated it: \
+                {ADVICE}"
         );
         Self::new(Errno::EPERM, text)
     }

@@ -13,6 +13,8 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use super::events::Events;
+
 /// So many cgroups below one are looked at, for so long.
 pub(super) const MOST: usize = 20_000;
 const LIMIT: Duration = Duration::from_secs(2);
@@ -53,15 +55,14 @@ fn remove_by(path: &Path, end: Instant) -> bool {
     fs::remove_dir(path).is_ok()
 }
 
-/// Whether it is as it was made: nothing is below it, and the processes in it have not changed how
-/// processes live there.
+/// Whether an empty one that runs is as it was made: nothing is below it, and the processes that
+/// were in it have not changed how processes live there.
 pub(super) fn is_as_made(path: &Path) -> bool {
     let says = |file: &str, wanted: &str| {
         // A kernel that does not have the file cannot have changed it.
         fs::read_to_string(path.join(file)).map_or(true, |content| content.trim_end() == wanted)
     };
     fs::metadata(path).is_ok_and(|metadata| metadata.nlink() <= LINKS)
-        && says("cgroup.freeze", "0")
         && says("cgroup.subtree_control", "")
         && says("cgroup.type", "domain")
 }
@@ -77,7 +78,7 @@ pub(super) fn processes(path: &Path, most: usize) -> (Vec<i32>, Extent) {
     };
     while let Some(step) = descent.next() {
         if let Step::Down(name) = step
-            && super::is_populated(&descent.here().join(&name))
+            && Events::of(&descent.here().join(&name)).populated
             && descent.enter(name)
         {
             pids.extend(super::place::processes(&descent.here()));

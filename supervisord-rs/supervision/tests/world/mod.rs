@@ -92,7 +92,7 @@ pub struct World {
     /// Whose main process is gone, and not what it started: and how it ended.
     pub exited_first: BTreeMap<Incarnation, Ending>,
     /// Whom no signal ends, and those of them that were named for it.
-    pub undying: BTreeSet<Incarnation>,
+    pub unkillable: BTreeSet<Incarnation>,
     pub named: BTreeSet<Incarnation>,
     /// Whom a liveness probe has given up. Whether that is why they end is the machine's to judge.
     pub given_up: BTreeSet<Incarnation>,
@@ -134,7 +134,7 @@ impl World {
             truth: BTreeMap::new(),
             confirmed: BTreeSet::new(),
             exited_first: BTreeMap::new(),
-            undying: BTreeSet::new(),
+            unkillable: BTreeSet::new(),
             named: BTreeSet::new(),
             given_up: BTreeSet::new(),
             incidents_of_given_up: 0,
@@ -367,7 +367,8 @@ impl World {
                 matches!(view.phase, Phase::Stopping | Phase::Killing) && view.since < self.now;
             assert!(
                 !is_ending,
-                "{worker:?} is asked to stop before {other:?}, which is later in their group: {view:?}"
+                "{worker:?} is asked to stop before {other:?}, which is later in their group: \
+                    {view:?}"
             );
         }
     }
@@ -520,7 +521,7 @@ impl World {
                 self.tell(Event::Confirmed { incarnation });
             }
             Effect::Stop { incarnation } | Effect::Kill { incarnation }
-                if self.undying.contains(&incarnation) => {}
+                if self.unkillable.contains(&incarnation) => {}
             Effect::Stop { incarnation } if self.is_alive(incarnation) => {
                 self.end(incarnation, TERMINATED);
             }

@@ -22,7 +22,7 @@ const TO_DIE: Duration = Duration::from_secs(1);
 
 /// Which supervisors cannot die.
 #[derive(Debug, Default)]
-pub(super) struct Undying {
+pub(super) struct Unkillable {
     /// Since when each looks so.
     since: BTreeMap<i32, Duration>,
     known: BTreeSet<i32>,
@@ -31,7 +31,7 @@ pub(super) struct Undying {
     is_near: bool,
 }
 
-impl Undying {
+impl Unkillable {
     /// When to look again.
     pub(super) fn due(&self) -> Option<Duration> {
         self.is_near.then_some(self.looked + LOOK)
