@@ -76,8 +76,8 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// the connection to a predecessor that waits.
 ///
 /// Exit status: 0 after an orderly shutdown; that of the critical worker because of which it ended
-/// (128 + n for a signal); 1 when a group escalated, the supervisor could not start, or processes do
-/// not die of SIGKILL at the end; 78 is the caller's, for an invalid configuration.
+/// (128 + n for a signal); 1 when a group escalated, the supervisor could not start, or processes
+/// do not die of SIGKILL at the end; 78 is the caller's, for an invalid configuration.
 #[must_use]
 pub fn run(
     settings: Settings,

@@ -36,7 +36,8 @@ fn main() {
     let captured = |logs: &str| {
         let bed = Bed::new();
         let yaml = format!(
-            "version: 1\nworkers:\n  w: {{ command: [sh, -c, \"{flood}; exec sleep 1d\"], autostart: false, ready: {{ after: 0s }}, logs: {{ {logs} }} }}\n"
+            "version: 1\nworkers:\n  w: {{ command: [sh, -c, \"{flood}; exec sleep 1d\"], \
+                autostart: false, ready: {{ after: 0s }}, logs: {{ {logs} }} }}\n"
         );
         let supervisor = bed.start(&yaml);
         let begun = Instant::now();

@@ -16,10 +16,12 @@ fn main() {
     // `cargo test --benches` runs it too: an undisturbed run shows that it works.
     let count = if std::env::args().any(|argument| argument == "--bench") { usize::MAX } else { 1 };
     println!(
-        "milliseconds; status and restart: the slowest answer that a client saw; bare: the slowest bare process meanwhile"
+        "milliseconds; status and restart: the slowest answer that a client saw; bare: the \
+            slowest bare process meanwhile"
     );
     println!(
-        "| disturbance                                       | turns, 99 % | longest | cpu, 99 % | longest | status | restart | bare |"
+        "| disturbance                                       | turns, 99 % | longest | cpu, 99 % \
+            | longest | status | restart | bare |"
     );
     println!(
         "|---------------------------------------------------|-------------|---------|-----------|---------|--------|---------|------|"

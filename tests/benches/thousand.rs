@@ -79,7 +79,8 @@ fn bare(count: usize) -> Times {
 fn supervised(count: usize) -> Times {
     let yaml = |count: usize| {
         format!(
-            "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  w: {{ instances: {count}, command: [sleep, 1d], ready: {{ after: 0s }} }}\n"
+            "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  \
+                w: {{ instances: {count}, command: [sleep, 1d], ready: {{ after: 0s }} }}\n"
         )
     };
     let empty = Bed::new();

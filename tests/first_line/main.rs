@@ -58,8 +58,10 @@ fn main() -> ExitCode {
 
 fn start<'a>(bed: &'a Bed, fault: &str, restart: &str) -> Supervisor<'a> {
     let yaml = format!(
-        "version: 1\nworkers:\n  aaa: {{ worker: doomed, args: {{ fault: {fault} }}, isolation: thread, {restart} }}\n  \
-         b: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n  c: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n"
+        "version: 1\nworkers:\n  aaa: {{ worker: doomed, args: {{ fault: {fault} }}, isolation: \
+            thread, {restart} }}\n  \
+         b: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n  \
+         c: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n"
     );
     let file = bed.write("supervisord-rs.yaml", &yaml);
     let mut command =
@@ -98,7 +100,8 @@ fn one_that_is_never_restarted_costs_one_death_and_is_named() {
 
 fn one_that_fails_too_often_is_quarantined() {
     let bed = Bed::new();
-    let restart = "restart: { policy: always, backoff: { initial: 50ms, jitter: 0 }, limit: { restarts: 3, within: 60s } }";
+    let restart = "restart: { policy: always, backoff: { initial: 50ms, jitter: 0 }, limit: { \
+        restarts: 3, within: 60s } }";
     let supervisor = start(&bed, "segfault", restart);
     let quarantined = supervisor.wait_phase("aaa", "quarantined");
     assert_eq!(quarantined.generation, 4, "once and three times more");

@@ -15,7 +15,8 @@ pub fn golden(name: &str, actual: &str) {
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         expected == actual,
-        "{} differs; SUPERVISORD_RS_GOLDEN=write writes it\n--- expected\n{expected}\n--- actual\n{actual}",
+        "{} differs; SUPERVISORD_RS_GOLDEN=write writes it\n--- expected\n{expected}\n--- actual\n\
+            {actual}",
         path.display()
     );
 }

@@ -40,7 +40,8 @@ pub fn until<T>(limit: Duration, mut question: impl FnMut() -> Option<T>) -> Opt
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// A policy that never delays a test: restarts at once, without a limit.
-pub const EAGER: &str = "restart: { policy: on-failure, backoff: { initial: 0s, jitter: 0 }, limit: { restarts: 1000000, within: 60s } }";
+pub const EAGER: &str = "restart: { policy: on-failure, backoff: { initial: 0s, jitter: 0 }, \
+    limit: { restarts: 1000000, within: 60s } }";
 
 /// The program under test.
 pub fn program() -> Command {

@@ -53,9 +53,11 @@ fn process_1_reaps_strangers_forwards_signals_and_exits_with_the_critical_worker
     for options in [&[][..], &["--no-guardian"]] {
         let bed = Bed::new();
         // Orphans of orphans, which no parent waits for.
-        let script = "for i in 1 2 3 4 5 6 7 8; do (setsid sh -c 'sleep 0.01 & sleep 0.02 & exit 0' &); done; sleep 0.5; ps -eo stat= | grep -c Z > zombies; echo UP; exec sleep 1d";
+        let script = "for i in 1 2 3 4 5 6 7 8; do (setsid sh -c 'sleep 0.01 & sleep 0.02 & exit \
+            0' &); done; sleep 0.5; ps -eo stat= | grep -c Z > zombies; echo UP; exec sleep 1d";
         let yaml = format!(
-            "version: 1\nworkers:\n  w: {{ command: [sh, -c, {}], cwd: ., ready: {{ after: 0s }} }}\n",
+            "version: 1\nworkers:\n  w: {{ command: [sh, -c, {}], cwd: ., ready: {{ after: 0s }} \
+                }}\n",
             serde_json::to_string(script).expect("a string")
         );
         let mut unshare = as_init(&bed, &yaml, options);
@@ -68,7 +70,9 @@ fn process_1_reaps_strangers_forwards_signals_and_exits_with_the_critical_worker
         assert_eq!(status.code(), Some(0), "an orderly end: {}", bed.log());
         assert!(!is_alive(init));
 
-        let yaml = "version: 1\nworkers:\n  job: { command: [sh, -c, exit 9], critical: true, restart: never, ready: { after: 1h } }\n";
+        let yaml = "version: 1\nworkers:\n  \
+            job: { command: [sh, -c, exit 9], critical: true, restart: never, ready: { after: 1h \
+            } }\n";
         let mut unshare = as_init(&bed, yaml, options);
         assert_eq!(unshare.0.wait().expect("our child").code(), Some(9), "{}", bed.log());
     }
@@ -175,7 +179,8 @@ fn in_container(bed: &Bed, yaml: &str, wrapper: &[&str], kept: Option<&Path>) ->
         |kept| format!("mount --bind {} /run", kept.display()),
     );
     let script = format!(
-        "set -e; mount --make-rprivate /; mount --bind / /; {run}; mount -o remount,bind,ro /; exec \"$@\""
+        "set -e; mount --make-rprivate /; mount --bind / /; {run}; mount -o remount,bind,ro /; \
+            exec \"$@\""
     );
     let log = std::fs::File::options().create(true).append(true).open(bed.path("supervisor.log"));
     let log = log.expect("a log");
@@ -206,8 +211,10 @@ fn in_container(bed: &Bed, yaml: &str, wrapper: &[&str], kept: Option<&Path>) ->
 }
 
 /// A configuration whose directories are all in `/run`, as on a read-only root.
-const ON_RUN: &str = "version: 1\nsupervisor: { runtime_dir: /run/s, state_dir: /run/s/state, log_dir: /run/s/log, echo: never }\n\
-                      defaults: { restart: { policy: always, backoff: { initial: 0s, jitter: 0 } } }\nworkers:\n  \
+const ON_RUN: &str = "version: 1\nsupervisor: { runtime_dir: /run/s, state_dir: /run/s/state, \
+    log_dir: /run/s/log, echo: never }\n\
+                      defaults: { restart: { policy: always, backoff: { initial: 0s, jitter: 0 } \
+                      } }\nworkers:\n  \
                       app: { command: [sleep, 1d] }\n  sdk: { worker: ticker }\n";
 
 /// The status of the supervisor in a container.
@@ -302,9 +309,17 @@ fn a_kept_run_directory_does_no_harm_in_the_next_container() {
 fn orderly(count: usize) -> String {
     let script = "trap 'echo BYE; exit 0' TERM; echo UP; while :; do sleep 1d & wait $!; done";
     let script = serde_json::to_string(script).expect("a string");
-    (0..count).fold("version: 1\nsupervisor: { echo: never }\nworkers:\n".to_owned(), |yaml, index| {
-        format!("{yaml}  w{index}: {{ command: [sh, -c, {script}] }}\n  busy{index}: {{ worker: ticker, args: {{ interval: 1ms }} }}\n")
-    })
+    (0..count).fold(
+        "version: 1\nsupervisor: { echo: never }\n\
+        workers:\n"
+            .to_owned(),
+        |yaml, index| {
+            format!(
+                "{yaml}  w{index}: {{ command: [sh, -c, {script}] }}\n  \
+            busy{index}: {{ worker: ticker, args: {{ interval: 1ms }} }}\n"
+            )
+        },
+    )
 }
 
 /// How often the test kills a guardian: a few times by default, more in the long run.

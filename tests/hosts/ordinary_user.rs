@@ -21,8 +21,10 @@ fn a_supervisor_of_an_ordinary_user_keeps_what_is_promised() {
     }
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults: {{ {EAGER} }}\nworkers:\n  \
-         shell: {{ command: [sh, -c, 'echo UP; exec sleep 1d'], limits: {{ open_files: 100 }} }}\n  \
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults: {{ {EAGER} }}\n\
+            workers:\n  \
+         shell: {{ command: [sh, -c, 'echo UP; exec sleep 1d'], limits: {{ open_files: 100 }} \
+         }}\n  \
          sdk: {{ worker: ticker }}\n  thread: {{ worker: ticker, isolation: thread }}\n  \
          other: {{ command: [sleep, 1d], user: nobody, restart: never }}\n"
     );

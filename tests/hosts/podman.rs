@@ -163,8 +163,10 @@ impl Drop for Container<'_> {
 }
 
 /// All directories are on a file system of their own, as the documentation advises.
-const PLACES: &str = "version: 1\nsupervisor: { runtime_dir: /run/s/run, state_dir: /run/s/state, log_dir: /run/s/log, echo: never }\n\
-                      workers:\n  app: { command: [sleep, 1d], restart: always }\n  sdk: { worker: ticker }\n";
+const PLACES: &str = "version: 1\nsupervisor: { runtime_dir: /run/s/run, state_dir: /run/s/state, \
+    log_dir: /run/s/log, echo: never }\n\
+                      workers:\n  app: { command: [sleep, 1d], restart: always }\n  \
+                      sdk: { worker: ticker }\n";
 const TMPFS: [&str; 2] = ["--tmpfs", "/run/s:mode=1777"];
 
 /// `docs/container.md` names the same.

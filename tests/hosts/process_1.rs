@@ -17,7 +17,8 @@ const LIMIT: Duration = Duration::from_secs(300);
 fn configuration(workers: usize) -> String {
     let half = workers / 2;
     format!(
-        "version: 1\nsupervisor: {{ shutdown_timeout: 2m }}\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
+        "version: 1\nsupervisor: {{ shutdown_timeout: 2m }}\n\
+            defaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
          left: {{ instances: {half}, command: [sleep, 1d] }}\n  \
          right: {{ instances: {half}, command: [sleep, 1d] }}\n  \
          cell: {{ worker: ticker, isolation: thread, cell: c }}\n"
@@ -78,6 +79,7 @@ fn process_1_that_is_ordered_to_end_at_any_moment_of_its_start_ends_in_order() {
         assert_eq!(bed.processes(), Vec::<i32>::new(), "round {round} {options:?}");
     }
     println!(
-        "{workers} workers start in {start:?}; {rounds} orders to end during that: the slowest end took {slowest:?}"
+        "{workers} workers start in {start:?}; {rounds} orders to end during that: the slowest \
+            end took {slowest:?}"
     );
 }

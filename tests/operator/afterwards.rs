@@ -3,7 +3,8 @@
 use crate::harness::{Bed, text};
 
 const YAML: &str = "version: 1\nworkers:\n  \
-    hasty: { command: [sh, -c, 'echo about to fail; exit 3'], ready: { after: 5s }, restart: never }\n  \
+    hasty: { command: [sh, -c, 'echo about to fail; exit 3'], ready: { after: 5s }, restart: \
+    never }\n  \
     good: { command: [sh, -c, 'echo all is well; exec sleep 1d'] }\n";
 
 #[test]

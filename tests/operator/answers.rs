@@ -5,7 +5,8 @@ use serde_json::Value;
 use supervisord_rs::control::protocol::IncidentRecord;
 
 /// A worker for each outcome of a start.
-const EACH_WAY: &str = "version: 1\ndefaults: { autostart: false, restart: { backoff: { initial: 10s } } }\nworkers:\n  \
+const EACH_WAY: &str = "version: 1\ndefaults: { autostart: false, restart: { backoff: { initial: \
+    10s } } }\nworkers:\n  \
     good: { command: [sleep, 1d], ready: { after: 0s } }\n  \
     hasty: { command: [sh, -c, 'echo about to fail; exit 3'], ready: { after: 5s } }\n  \
     missing: { command: [/no/such/program] }\n  \
@@ -80,7 +81,8 @@ fn a_failure_counts_although_the_next_attempt_has_begun() {
     let bed = Bed::new();
     // It fails once, and is tried again at once: by the time of the answer it may run.
     let yaml = "version: 1\nworkers:\n  once: { autostart: false, \
-        command: [sh, -c, 'test -e ../stamp || { touch ../stamp; exit 4; }; exec sleep 1d'], cwd: logs, \
+        command: [sh, -c, 'test -e ../stamp || { touch ../stamp; exit 4; }; exec sleep 1d'], cwd: \
+        logs, \
         ready: { after: 200ms }, restart: { backoff: { initial: 0s } } }\n  \
         slow: { command: [sleep, 1d], autostart: false, ready: { after: 1s } }\n";
     std::fs::create_dir(bed.path("logs")).expect("a directory");
@@ -98,7 +100,8 @@ fn a_failure_counts_although_the_next_attempt_has_begun() {
 fn a_scale_tells_which_of_the_new_instances_failed_and_how() {
     let bed = Bed::new();
     let full = bed.path("full");
-    let yaml = "version: 1\nworkers:\n  pool: { instances: 1, ready: { after: 1s }, restart: { backoff: { initial: 1h, max: 1h } }, \
+    let yaml = "version: 1\nworkers:\n  pool: { instances: 1, ready: { after: 1s }, restart: { \
+        backoff: { initial: 1h, max: 1h } }, \
         command: [sh, -c, 'test -e FULL && { echo no room; exit 9; }; exec sleep 1d'] }\n";
     let supervisor = bed.start(&yaml.replace("FULL", &full.display().to_string()));
     supervisor.wait_phase("pool.1", "running");
@@ -137,7 +140,8 @@ fn status_is_0_when_nothing_is_wrong_and_tells_success_from_failure() {
     let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
         service: { command: [sleep, 1d] }\n  \
         migrate: { command: [\"true\"], restart: never, ready: { after: 5s } }\n  \
-        often: { command: [\"true\"], restart: { policy: always, backoff: { initial: 1h, max: 1h }, limit: { restarts: 1000, within: 1s } } }\n  \
+        often: { command: [\"true\"], restart: { policy: always, backoff: { initial: 1h, max: 1h \
+        }, limit: { restarts: 1000, within: 1s } } }\n  \
         by-hand: { command: [sleep, 1d], autostart: false }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_phase("migrate", "finished");
@@ -201,7 +205,8 @@ fn a_job_that_has_failed_for_good_is_named_by_what_waits_for_it() {
         let web = find(&supervisor.client.status().ok()?, "web");
         (web.in_vain.as_deref() == Some("migrate")).then_some(())
     });
-    let why = "cannot start: it waits for migrate, which has failed (exit status 3) and is not tried again";
+    let why = "cannot start: it waits for migrate, which has failed (exit status 3) and is not \
+        tried again";
     for name in ["api", "web"] {
         let output = bed.verb(&["start", name]);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -264,7 +269,8 @@ fn an_incident_is_a_line_when_it_opens_and_one_when_it_is_settled() {
 fn what_only_an_administrator_can_mend_is_one_incident_with_a_count() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  gone: { command: [./not-there], \
-        restart: { backoff: { initial: 10ms, factor: 1, jitter: 0 }, limit: { restarts: 4, within: 60s } } }\n";
+        restart: { backoff: { initial: 10ms, factor: 1, jitter: 0 }, limit: { restarts: 4, \
+        within: 60s } } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_phase("gone", "quarantined");
     let incident = supervisor.wait_incident(0);
@@ -275,7 +281,8 @@ fn what_only_an_administrator_can_mend_is_one_incident_with_a_count() {
 
     // So are a user that does not exist, and limits without the means to enforce them.
     let bed = Bed::new();
-    let yaml = "version: 1\ndefaults: { restart: { backoff: { initial: 10ms, factor: 1, jitter: 0 }, limit: { restarts: 4, within: 60s } } }\n\
+    let yaml = "version: 1\ndefaults: { restart: { backoff: { initial: 10ms, factor: 1, jitter: 0 \
+        }, limit: { restarts: 4, within: 60s } } }\n\
         workers:\n  stranger: { command: [sleep, 1d], user: no-such-user }\n  \
         limited: { command: [sleep, 1d], limits: { pids: 4 } }\n";
     let supervisor = bed.start_in(yaml, &[], &[("SUPERVISORD_RS_CGROUPS", "off")]);
@@ -289,7 +296,8 @@ fn what_only_an_administrator_can_mend_is_one_incident_with_a_count() {
     for (worker, why) in [
         (
             "stranger",
-            "[there is no user `no-such-user`: add it, or correct `user:`; user, ENOENT, exit status 126]",
+            "[there is no user `no-such-user`: add it, or correct `user:`; user, ENOENT, exit \
+                status 126]",
         ),
         ("limited", "[cannot enforce its limits: cgroups are switched off"),
     ] {
@@ -329,7 +337,8 @@ fn a_stop_names_the_dependents_that_went_along_and_who_had_to_be_killed() {
     let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(
         answer["message"],
-        "stop db: done; also stopped, as dependents: api; killed, because they did not stop in time: api"
+        "stop db: done; also stopped, as dependents: api; killed, because they did not stop in \
+            time: api"
     );
     let api = outcome(&answer, "api");
     assert_eq!((&api["dependent"], &api["killed"]), (&true.into(), &true.into()), "{api}");
@@ -349,8 +358,10 @@ fn a_stop_names_the_dependents_that_went_along_and_who_had_to_be_killed() {
 #[test]
 fn a_signal_goes_to_groups_and_instances_and_has_a_name_in_the_api() {
     let bed = Bed::new();
-    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\ngroups: { g: { workers: [one, two] } }\nworkers:\n  \
-        pool: { instances: 2, command: [sh, -c, 'trap \"echo hup\" HUP; while :; do sleep 0.05; done'] }\n  \
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\n\
+        groups: { g: { workers: [one, two] } }\nworkers:\n  \
+        pool: { instances: 2, command: [sh, -c, 'trap \"echo hup\" HUP; while :; do sleep 0.05; \
+        done'] }\n  \
         one: { command: [sh, -c, 'trap \"echo hup\" HUP; while :; do sleep 0.05; done'] }\n  \
         two: { command: [sleep, 1d], autostart: false }\n  \
         thread: { worker: sleeper, isolation: thread }\n";
@@ -394,7 +405,8 @@ fn a_signal_goes_to_groups_and_instances_and_has_a_name_in_the_api() {
 #[test]
 fn an_injection_returns_when_its_fate_is_clear() {
     let bed = Bed::new();
-    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\n\
+        defaults: { ready: { after: 0s } }\nworkers:\n  \
         code: { worker: ticker }\n  \
         beating: { worker: ticker, heartbeat: 500ms }\n  \
         slow: { command: [sleep, 1d], restart: { backoff: { initial: 1h, max: 1h } } }\n  \
@@ -434,14 +446,16 @@ fn an_injection_returns_when_its_fate_is_clear() {
 #[test]
 fn an_injection_that_ends_the_supervisor_returns_with_its_incident() {
     let bed = Bed::new();
-    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\n\
+        defaults: { ready: { after: 0s } }\nworkers:\n  \
         thread: { worker: ticker, isolation: thread }\n  process: { command: [sleep, 1d] }\n";
     let supervisor = bed.start(yaml);
     let before = supervisor.wait_progress(None).supervisor;
     let output = bed.verb(&["inject", "thread", "segfault"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let said = text(&output.stdout);
-    let words = "segfault in thread (thread of the supervisor): the supervisor died, lost thread, survived process; ";
+    let words = "segfault in thread (thread of the supervisor): the supervisor died, lost thread, \
+        survived process; ";
     assert!(said.contains(words) && said.contains("all back after "), "{output:?}");
     assert!(said.trim_end().ends_with("[SIGSEGV]"), "{said}");
     // Both are back: the answer did not come too early.
@@ -485,7 +499,8 @@ fn people_read_what_json_has() {
     let bed = Bed::new();
     let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
         zombie: { command: [sh, -c, '(exit 0) & exec sleep 1d'] }\n  \
-        both: { command: [sh, -c, 'echo out; echo err >&2; exec sleep 1d'], logs: { format: json } }\n  \
+        both: { command: [sh, -c, 'echo out; echo err >&2; exec sleep 1d'], logs: { format: json \
+        } }\n  \
         killed: { command: [sh, -c, 'kill -9 $$'], restart: never }\n  \
         missing: { command: [/no/such/program], restart: never }\n";
     let supervisor = bed.start(yaml);
@@ -551,13 +566,15 @@ fn colours_widths_and_times_are_those_that_people_choose() {
 fn status_says_why_a_worker_is_down_and_what_to_do() {
     let bed = Bed::new();
     let supervisor = bed.start(
-        "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { restart: { backoff: { initial: 1ms, max: 1ms } } }\nworkers:\n  \
+        "version: 1\nsupervisor: { fault_injection: allow }\n\
+            defaults: { restart: { backoff: { initial: 1ms, max: 1ms } } }\nworkers:\n  \
          flap: { command: [sh, -c, exit 5], restart: { limit: { restarts: 2, within: 60s } } }\n  \
          never: { command: [sh, -c, exit 78], restart: { never_on: [78] } }\n  \
          a: { command: [sh, -c, exit 6] }\n  b: { command: [sleep, 1d] }\n  \
          off: { command: [sleep, 1d], autostart: false }\n  \
          beside: { command: [sleep, 1d], depends_on: [off] }\n  \
-         still: { command: [sleep, 1d] }\ngroups: { g: { workers: [a, b], limit: { restarts: 1, within: 60s } } }\n",
+         still: { command: [sleep, 1d] }\n\
+         groups: { g: { workers: [a, b], limit: { restarts: 1, within: 60s } } }\n",
     );
     for worker in ["flap", "never", "a", "b"] {
         supervisor.wait_phase(worker, "quarantined");
@@ -592,9 +609,11 @@ fn a_reload_reports_like_a_start() {
     let bed = Bed::new();
     let yaml = |option: &str| {
         format!(
-            "version: 1\ndefaults: {{ ready: {{ after: 100ms }} }}\nworkers:\n  kept: {{ command: [sleep, 1d] }}\n  \
+            "version: 1\ndefaults: {{ ready: {{ after: 100ms }} }}\nworkers:\n  \
+                kept: {{ command: [sleep, 1d] }}\n  \
              good: {{ command: [sleep, 1d, {option}] }}\n  \
-             a: {{ command: [sh, -c, 'test {option} = 0s || {{ echo bad option; exit 2; }}; exec sleep 1d'], \
+             a: {{ command: [sh, -c, 'test {option} = 0s || {{ echo bad option; exit 2; }}; exec \
+             sleep 1d'], \
              restart: never }}\n"
         )
     };
@@ -641,7 +660,8 @@ fn a_reload_says_which_changed_workers_it_did_not_start() {
     let bed = Bed::new();
     let yaml = |code: u8| {
         format!(
-            "version: 1\ndefaults: {{ restart: {{ backoff: {{ initial: 1h, max: 1h }} }} }}\nworkers:\n  \
+            "version: 1\ndefaults: {{ restart: {{ backoff: {{ initial: 1h, max: 1h }} }} }}\n\
+                workers:\n  \
              failed: {{ command: [sh, -c, exit {code}], restart: never }}\n  \
              later: {{ command: [sh, -c, exit {code}] }}\n  \
              never: {{ command: [sh, -c, exit {code}], restart: {{ never_on: [7] }} }}\n  \
@@ -664,7 +684,8 @@ fn a_reload_says_which_changed_workers_it_did_not_start() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     for words in [
         "  changed    failed later never stopped",
-        "  failed has failed (exit status 7) and was not started: `supervisord-rs start failed` starts it",
+        "  failed has failed (exit status 7) and was not started: `supervisord-rs start failed` \
+            starts it",
         "  later is in backoff: next attempt in ",
         "  never is in quarantine and was not started: `supervisord-rs start never` starts it",
         "  stopped is stopped: `supervisord-rs start stopped` starts it",

@@ -27,8 +27,10 @@ pub(crate) fn refused(yaml: &str, expected: &[&str]) {
 
 #[test]
 fn every_problem_of_a_configuration_is_reported_at_once_with_its_place() {
-    let yaml = "version: 1\nworkers:\n  api:\n    comand: [sleep, 1d]\n    restart: sometimes\n  db:\n    \
-                command: [sleep, 1d]\n    isolation: thread\n    heartbeat: 10\n    depends_on: { dbb: ready }\n  db: {}\n";
+    let yaml = "version: 1\nworkers:\n  api:\n    comand: [sleep, 1d]\n    restart: sometimes\n  \
+        db:\n    \
+                command: [sleep, 1d]\n    isolation: thread\n    heartbeat: 10\n    \
+                depends_on: { dbb: ready }\n  db: {}\n";
     refused(
         yaml,
         &[
@@ -56,7 +58,8 @@ fn invalid_yaml_is_reported_with_its_place() {
 
 #[test]
 fn keys_of_later_versions_are_refused_and_never_ignored() {
-    let yaml = "version: 1\nsupervisor: { metrics: on }\nworkers:\n  a:\n    command: [sleep, 1d]\n    plugin: x.so\n    \
+    let yaml = "version: 1\nsupervisor: { metrics: on }\nworkers:\n  a:\n    \
+        command: [sleep, 1d]\n    plugin: x.so\n    \
                 sandbox: {}\n";
     refused(
         yaml,
@@ -186,7 +189,8 @@ fn a_supervisor_whose_queue_is_full_is_waited_for_and_then_called_busy() {
 #[test]
 fn a_cycle_is_named_in_full() {
     let yaml = "version: 1\ndefaults: {}\nworkers:\n  a: { worker: sleeper, depends_on: [b] }\n  \
-                b: { worker: sleeper, depends_on: [c] }\n  c: { worker: sleeper, depends_on: [a] }\n";
+                b: { worker: sleeper, depends_on: [c] }\n  \
+                c: { worker: sleeper, depends_on: [a] }\n";
     refused(yaml, &["a → b → c → a"]);
 }
 
@@ -195,7 +199,8 @@ fn a_line_that_cannot_be_seen_is_no_way_to_be_ready() {
     for sink in ["'null'", "inherit"] {
         refused(
             &format!(
-                "version: 1\nworkers:\n  w: {{ command: [x], ready: {{ log: READY }}, logs: {{ stdout: {sink} }} }}\n"
+                "version: 1\nworkers:\n  \
+                    w: {{ command: [x], ready: {{ log: READY }}, logs: {{ stdout: {sink} }} }}\n"
             ),
             &["`ready: { log: }` needs captured output"],
         );
@@ -217,8 +222,10 @@ fn a_thread_has_no_surroundings_for_a_command_before_its_start() {
 
 #[test]
 fn arguments_and_faults_are_checked_before_anything_runs() {
-    let yaml = "version: 1\nworkers:\n  a: { worker: ticker, args: { intervall: 5ms } }\n  b: { worker: tickr }\n  \
-                c: { worker: ticker, inject: [ { fault: segfalt } ] }\n  d: { worker: ticker, inject: [ { fault: segfault } ] }\n";
+    let yaml = "version: 1\nworkers:\n  a: { worker: ticker, args: { intervall: 5ms } }\n  \
+        b: { worker: tickr }\n  \
+                c: { worker: ticker, inject: [ { fault: segfalt } ] }\n  \
+                d: { worker: ticker, inject: [ { fault: segfault } ] }\n";
     refused(
         yaml,
         &[
@@ -247,7 +254,8 @@ fn a_file_that_cannot_be_read_is_reported() {
 #[test]
 fn a_missing_executable_is_an_incident_that_says_what_to_do_and_disturbs_no_other_worker() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  good: { worker: ticker }\n  bad:\n    command: [no-such-program-anywhere]\n    \
+    let yaml = "version: 1\nworkers:\n  good: { worker: ticker }\n  bad:\n    \
+        command: [no-such-program-anywhere]\n    \
                 restart: { backoff: { initial: 1ms }, limit: { restarts: 2, within: 60s } }\n  \
                 dir: { command: [\"true\"], cwd: /no/such/directory, restart: never }\n";
     let supervisor = bed.start(yaml);
@@ -259,7 +267,8 @@ fn a_missing_executable_is_an_incident_that_says_what_to_do_and_disturbs_no_othe
     let message = find(&status, "bad").ending.and_then(|ending| ending.message).expect("a message");
     assert_eq!(
         message,
-        "cannot execute no-such-program-anywhere: No such file or directory: install it, or write its full path in `command:`"
+        "cannot execute no-such-program-anywhere: No such file or directory: install it, or write \
+            its full path in `command:`"
     );
     let message = find(&status, "dir").ending.and_then(|ending| ending.message).expect("a message");
     assert!(
@@ -351,7 +360,8 @@ fn a_board_full_of_garbage_is_no_sign_of_life_and_harms_only_its_worker() {
     // The board is descriptor 5 of a worker's own process: the first one passed to its host.
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\ndefaults: {{ heartbeat: 2s, {EAGER} }}\nworkers:\n  a: {{ worker: ticker }}\n  b: {{ worker: ticker }}\n"
+        "version: 1\ndefaults: {{ heartbeat: 2s, {EAGER} }}\nworkers:\n  \
+            a: {{ worker: ticker }}\n  b: {{ worker: ticker }}\n"
     );
     let supervisor = bed.start(&yaml);
     let before = supervisor.wait_progress(None);
@@ -420,7 +430,8 @@ fn requests_that_make_no_sense_are_answered_with_what_is_wrong() {
     };
     let post = |path: &str, body: &str| {
         ask(&format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n\
+                {body}",
             body.len()
         ))
     };
@@ -513,10 +524,15 @@ fn exit_statuses_are_those_that_are_documented() {
 
 #[test]
 fn what_this_machine_does_not_have_is_reported_before_anything_runs() {
-    let yaml = "version: 1\nhooks: [ { on: exploded, command: [x] }, { on: failed } ]\nworkers:\n  a:\n    command: [sleep, 1d]\n    \
-                user: no-such-user\n    group: no-such-group\n    limits: { open_file: 3, core: lots, stack: { soft: 2MiB, hard: 1MiB } }\n    \
-                nice: 40\n    cpus: [x]\n    umask: \"999\"\n    sockets: [ nowhere, { listen: '127.0.0.1:80', mode: \"0600\" } ]\n    \
-                ready: { tcp: 'example.org:80', log: '(' }\n    health: { liveness: { every: 1s } }\n    depends_on: { b: ready }\n    logs: { rotate: { size: big } }\n";
+    let yaml = "version: 1\nhooks: [ { on: exploded, command: [x] }, { on: failed } ]\n\
+        workers:\n  a:\n    command: [sleep, 1d]\n    \
+                user: no-such-user\n    group: no-such-group\n    \
+                limits: { open_file: 3, core: lots, stack: { soft: 2MiB, hard: 1MiB } }\n    \
+                nice: 40\n    cpus: [x]\n    umask: \"999\"\n    \
+                sockets: [ nowhere, { listen: '127.0.0.1:80', mode: \"0600\" } ]\n    \
+                ready: { tcp: 'example.org:80', log: '(' }\n    \
+                health: { liveness: { every: 1s } }\n    depends_on: { b: ready }\n    \
+                logs: { rotate: { size: big } }\n";
     refused(
         yaml,
         &[
@@ -543,7 +559,8 @@ fn what_this_machine_does_not_have_is_reported_before_anything_runs() {
 fn a_fraction_is_counted_in_full_thousandths() {
     let yaml = |probability: &str| {
         format!(
-            "version: 1\nsupervisor: {{ fault_injection: allow }}\nworkers:\n  a: {{ command: [sleep, 1d], \
+            "version: 1\nsupervisor: {{ fault_injection: allow }}\nworkers:\n  \
+                a: {{ command: [sleep, 1d], \
              inject: [ {{ fault: signal-kill, after: 1d, probability: {probability} }} ] }}\n"
         )
     };
@@ -565,7 +582,8 @@ fn a_fraction_is_counted_in_full_thousandths() {
         })
         .collect();
     let yaml = format!(
-        "version: 1\nsupervisor: {{ fault_injection: allow }}\nworkers:\n  a: {{ command: [sleep, 1d], inject: [ {} ] }}\n",
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\nworkers:\n  \
+            a: {{ command: [sleep, 1d], inject: [ {} ] }}\n",
         every.join(", ")
     );
     let file = bed.write("good.yaml", &yaml);
@@ -575,9 +593,12 @@ fn a_fraction_is_counted_in_full_thousandths() {
 
 #[test]
 fn keys_that_a_thread_or_registered_code_cannot_have_are_refused_in_its_entry() {
-    let yaml = "version: 1\ndefaults: { user: nobody, env: { A: b }, sockets: [ '127.0.0.1:1' ] }\nworkers:\n  \
-                fine: { worker: ticker, isolation: thread }\n  t: { worker: ticker, isolation: thread, user: nobody, env: { A: b } }\n  \
-                s: { worker: ticker, sockets: [ '127.0.0.1:1' ], stop: { signal: INT }, ready: { tcp: '127.0.0.1:1' } }\n  \
+    let yaml = "version: 1\ndefaults: { user: nobody, env: { A: b }, sockets: [ '127.0.0.1:1' ] \
+        }\nworkers:\n  \
+                fine: { worker: ticker, isolation: thread }\n  \
+                t: { worker: ticker, isolation: thread, user: nobody, env: { A: b } }\n  \
+                s: { worker: ticker, sockets: [ '127.0.0.1:1' ], stop: { signal: INT }, ready: { \
+                tcp: '127.0.0.1:1' } }\n  \
                 i: { command: [sleep, 1d], instances: 2, logs: { stdout: same.log } }\n";
     refused(
         yaml,
@@ -604,9 +625,13 @@ fn only_those_who_may_can_reach_the_control_socket() {
             .expect("ours");
     }
     let mut stranger = std::process::Command::new("setpriv");
-    stranger.args(["--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c"]).arg(
-        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b'GET /v1/status HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n'); print(s.makefile().read())",
-    );
+    stranger
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c"])
+        .arg(
+            "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); \
+            s.sendall(b'GET /v1/status HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n\
+            '); print(s.makefile().read())",
+        );
     let answer = stranger.arg(bed.path("run/control.sock")).output().expect("it runs");
     let answer = text(&answer.stdout);
     assert!(

@@ -242,7 +242,8 @@ fn a_file_that_cannot_be_compared_is_refused_before_anything_runs() {
     let asked = format!(
         "version: 1\nworkers:\n  a: {{ command: [sleep, 1d], ready: {{ tcp: \"{taken}\" }} }}\n"
     );
-    let numbered = "version: 1\nworkers:\n  a: { command: [sleep, 1d], instances: 2, sockets: [\"127.0.0.1:1810${instance}\"] }\n";
+    let numbered = "version: 1\nworkers:\n  \
+        a: { command: [sleep, 1d], instances: 2, sockets: [\"127.0.0.1:1810${instance}\"] }\n";
     let passed =
         "version: 1\nworkers:\n  a: { command: [sleep, 1d], secrets: { TOKEN: \"fd:5\" } }\n";
     let valid = "version: 1\nworkers:\n  a: { command: [sleep, 1d] }\n";
@@ -287,7 +288,8 @@ fn an_interrupt_leaves_no_process_no_directory_and_no_cgroup() {
     let bed = Bed::new();
     bed.write(
         "app.yaml",
-        "version: 1\nworkers:\n  a: { worker: ticker, isolation: thread }\n  b: { command: [sleep, 1d], ready: { after: 10ms } }\n",
+        "version: 1\nworkers:\n  a: { worker: ticker, isolation: thread }\n  \
+            b: { command: [sleep, 1d], ready: { after: 10ms } }\n",
     );
     std::fs::create_dir_all(bed.path("tmp")).expect("a directory");
     let mut compare = program()

@@ -43,7 +43,8 @@ fn thread_cell_and_process_differ_in_one_line_only() {
 fn the_reference_states_the_real_defaults() {
     let written =
         std::fs::read_to_string(repository("config/reference.yaml")).expect("reference.yaml");
-    let bare = "version: 1\ngroups: { together: { workers: [program, code] } }\nworkers:\n  program: { command: [sleep, 1d] }\n  code: { worker: sleeper }\n";
+    let bare = "version: 1\ngroups: { together: { workers: [program, code] } }\nworkers:\n  \
+        program: { command: [sleep, 1d] }\n  code: { worker: sleeper }\n";
     let registry = workers::builtin::registry();
     let parse = |text: &str| {
         supervisord_rs::config::parse(text, std::path::Path::new("x.yaml"), &registry)
@@ -107,8 +108,10 @@ fn no_mutation_of_a_configuration_panics() {
             let _ = (problems.to_string(), problems.to_json());
         }
     }
-    let bomb = "version: 1\na: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
-                d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n";
+    let bomb = "version: 1\na: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\n\
+        c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
+                d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\n\
+                f: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n";
     for hostile in [bomb.to_owned(), "[".repeat(100_000), "a: ".repeat(10_000)] {
         assert!(
             supervisord_rs::config::parse(&hostile, std::path::Path::new("x.yaml"), &registry)

@@ -13,7 +13,8 @@ use nix::sys::signal::Signal;
 use crate::harness::{Bed, Supervisor, open_files, text};
 
 /// A worker that runs, and one that is never ready.
-const TWO: &str = "version: 1\nworkers:\n  a: { worker: ticker }\n  late: { command: [sleep, 1d], ready: { after: 1h }, autostart: false }\n";
+const TWO: &str = "version: 1\nworkers:\n  a: { worker: ticker }\n  \
+    late: { command: [sleep, 1d], ready: { after: 1h }, autostart: false }\n";
 
 /// The longest wait of a client, however many others are quiet.
 const AT_ONCE: Duration = Duration::from_secs(1);

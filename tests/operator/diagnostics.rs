@@ -48,7 +48,8 @@ fn every_kind_of_mistake_has_its_golden_diagnostic() {
 #[test]
 fn the_text_alone_is_judged_alike_on_every_machine() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  a: { command: [no-such-program], user: no-such-user, cwd: /no/such }\n";
+    let yaml = "version: 1\nworkers:\n  a: { command: [no-such-program], user: no-such-user, cwd: \
+        /no/such }\n";
     let file = bed.write("elsewhere.yaml", yaml);
     let file = file.to_str().expect("UTF-8");
     let output = bed.verb(&["check", file]);
@@ -102,7 +103,8 @@ fn programs_are_relative_to_the_file() {
     let script = bed.write("conf/x.sh", "#!/bin/sh\necho \"$PWD\"\nexec sleep 1d\n");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&script, mode).expect("ours");
-    let yaml = "version: 1\nworkers:\n  a: { command: [./x.sh], cwd: /, ready: { exec: [./../conf/y.sh] } }\n";
+    let yaml = "version: 1\nworkers:\n  a: { command: [./x.sh], cwd: /, ready: { exec: \
+        [./../conf/y.sh] } }\n";
     let file = bed.write("conf/c.yaml", yaml);
     let ready = bed.write("conf/y.sh", "#!/bin/sh\nexit 0\n");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -123,7 +125,8 @@ fn run_logs_what_this_machine_does_not_have() {
         "version: 1\nworkers:\n  a: { command: [sleep, 1d], autostart: false, cwd: /no/such }\n",
     );
     supervisor.wait("the warning", |supervisor| {
-        let line = "supervisord-rs.yaml:3:53: workers.a.cwd: `/no/such` does not exist; make the directory";
+        let line = "supervisord-rs.yaml:3:53: workers.a.cwd: `/no/such` does not exist; make the \
+            directory";
         supervisor.bed.log().contains(line).then_some(())
     });
     supervisor.stop();
@@ -132,7 +135,8 @@ fn run_logs_what_this_machine_does_not_have() {
 #[test]
 fn a_user_that_does_not_exist_is_an_incident_of_its_worker_alone() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  a: { command: [sleep, 1d], user: no-such-user }\n  b: { worker: ticker }\n";
+    let yaml = "version: 1\nworkers:\n  a: { command: [sleep, 1d], user: no-such-user }\n  \
+        b: { worker: ticker }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_phase("b", "running");
     let said = supervisor.wait("the reason", |supervisor| {
@@ -141,7 +145,8 @@ fn a_user_that_does_not_exist_is_an_incident_of_its_worker_alone() {
     assert_eq!(said, "there is no user `no-such-user`: add it, or correct `user:`");
     supervisor.stop();
     // The owner of a socket is not left to chance.
-    let yaml = "version: 1\nworkers:\n  a: { command: [sleep, 1d], sockets: [ { listen: /x.sock, user: no-such-user } ] }\n";
+    let yaml = "version: 1\nworkers:\n  a: { command: [sleep, 1d], sockets: [ { listen: /x.sock, \
+        user: no-such-user } ] }\n";
     let file = bed.write("socket.yaml", yaml);
     let output = bed.verb(&["check", file.to_str().expect("UTF-8")]);
     assert_eq!(output.status.code(), Some(78), "{output:?}");
@@ -159,7 +164,8 @@ fn a_path_that_is_too_long_for_a_socket_is_named_before_anything_starts() {
     };
     let socket = |path: &str| {
         format!(
-            "version: 1\nworkers:\n  a: {{ command: [sleep, 1d], sockets: [{{ listen: {path} }}] }}\n"
+            "version: 1\nworkers:\n  a: {{ command: [sleep, 1d], sockets: [{{ listen: {path} }}] \
+                }}\n"
         )
     };
     assert_eq!(check(&socket(&longest)), (Some(0), String::new()));

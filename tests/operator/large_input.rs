@@ -145,7 +145,8 @@ fn no_shape_of_wrong_input_costs_much_more_than_another_of_its_size() {
         (
             "a group of unknown workers",
             format!(
-                "version: 1\ngroups: {{ g: {{ workers: [{}] }} }}\nworkers: {{ a: {{ command: [x] }} }}\n",
+                "version: 1\ngroups: {{ g: {{ workers: [{}] }} }}\n\
+                    workers: {{ a: {{ command: [x] }} }}\n",
                 list(40_000, &|index| format!("w{index}"), ",")
             ),
             "... and 39900 more",
@@ -157,7 +158,8 @@ fn no_shape_of_wrong_input_costs_much_more_than_another_of_its_size() {
                 list(
                     300,
                     &|index| format!(
-                        "w{index}: {{ command: [x], ready: {{ log: '(a|b|c){{200}}x{index}[\\w]{{200}}' }} }}"
+                        "w{index}: {{ command: [x], ready: {{ log: \
+                            '(a|b|c){{200}}x{index}[\\w]{{200}}' }} }}"
                     ),
                     "\n  "
                 )

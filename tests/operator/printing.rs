@@ -8,7 +8,8 @@ use crate::harness::{Bed, text};
 #[test]
 fn a_verb_whose_answer_cannot_be_written_says_so_and_fails() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  a: { command: [sh, -c, 'echo up; exec sleep 1d'], ready: { log: up } }\n";
+    let yaml = "version: 1\nworkers:\n  a: { command: [sh, -c, 'echo up; exec sleep 1d'], ready: \
+        { log: up } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
     supervisor.wait_output("a", "up");

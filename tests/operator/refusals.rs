@@ -12,10 +12,12 @@ fn refusal(bed: &Bed, arguments: &[&str], status: i32, words: &str) {
 #[test]
 fn what_the_supervisor_refuses_ends_with_4_and_changes_nothing() {
     let bed = Bed::new();
-    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\n\
+        defaults: { ready: { after: 0s } }\nworkers:\n  \
         api: { instances: 2, command: [sleep, 1d] }\n  \
         down: { command: [sleep, 1d], autostart: false }\n  \
-        deaf: { command: [sh, -c, 'trap \"\" TERM; echo deaf; while :; do sleep 0.1; done'], stop: { timeout: 5s } }\n";
+        deaf: { command: [sh, -c, 'trap \"\" TERM; echo deaf; while :; do sleep 0.1; done'], \
+        stop: { timeout: 5s } }\n";
     let mut supervisor = bed.start(yaml);
     supervisor.wait_output("deaf", "deaf");
     supervisor.wait_phase("api.2", "running");
@@ -41,7 +43,8 @@ fn what_the_supervisor_refuses_ends_with_4_and_changes_nothing() {
 #[test]
 fn a_list_of_known_names_has_none_that_scale_has_taken_away() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  api: { instances: 1, command: [sleep, 1d], ready: { after: 0s } }\n";
+    let yaml = "version: 1\nworkers:\n  api: { instances: 1, command: [sleep, 1d], ready: { \
+        after: 0s } }\n";
     let supervisor = bed.start(yaml);
     for number in ["2", "1"] {
         let output = bed.verb(&["scale", "api", number]);
@@ -56,7 +59,8 @@ fn a_list_of_known_names_has_none_that_scale_has_taken_away() {
 #[test]
 fn a_reload_does_not_claim_to_start_what_scale_has_taken_away() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  api: { instances: 2, command: [sleep, 1d], ready: { after: 0s } }\n";
+    let yaml = "version: 1\nworkers:\n  api: { instances: 2, command: [sleep, 1d], ready: { \
+        after: 0s } }\n";
     let supervisor = bed.start(yaml);
     for number in ["3", "2"] {
         let output = bed.verb(&["scale", "api", number]);

@@ -7,7 +7,8 @@ use crate::screen::Screen;
 const LATE: &str = "version: 1\ndefaults: { autostart: false }\nworkers:\n  \
     late: { command: [sleep, 1d], ready: { exec: [test, -e, ./go], timeout: 10m } }\n  \
     behind: { command: [sleep, 1d], ready: { after: 0s }, depends_on: { late: ready } }\n  \
-    pool: { instances: 1, command: [sleep, 1d], ready: { exec: [test, -e, ./go], timeout: 10m } }\n  \
+    pool: { instances: 1, command: [sleep, 1d], ready: { exec: [test, -e, ./go], timeout: 10m } \
+    }\n  \
     stubborn: { command: [sh, -c, 'trap \"\" TERM; echo up; while :; do sleep 0.1; done'], \
         ready: { log: up }, stop: { timeout: 10m } }\n";
 

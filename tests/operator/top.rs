@@ -8,8 +8,10 @@ use crate::screen::Screen;
 #[test]
 fn status_shows_what_workers_use_and_json_has_all_of_it() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  busy: { command: [sh, -c, 'sleep 1d & while :; do :; done'], ready: { after: 0s } }\n  \
-                th: { worker: ticker, isolation: thread }\n  sleeping: { command: [sleep, 1d], ready: { after: 0s } }\n";
+    let yaml = "version: 1\nworkers:\n  busy: { command: [sh, -c, 'sleep 1d & while :; do :; \
+        done'], ready: { after: 0s } }\n  \
+                th: { worker: ticker, isolation: thread }\n  \
+                sleeping: { command: [sleep, 1d], ready: { after: 0s } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
     let report = supervisor.wait("figures", |supervisor| {
@@ -39,8 +41,10 @@ fn status_shows_what_workers_use_and_json_has_all_of_it() {
 #[test]
 fn top_shows_workers_by_domain_and_its_keys_act() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  proc: { command: [sh, -c, 'printf \"\\033]0;owned\\007\\033[2Jthe-last-line\\n\"; exec sleep 1d'], ready: { after: 0s } }\n  \
-                th: { worker: ticker, isolation: thread }\n  c1: { worker: ticker, isolation: thread, cell: batch }\n";
+    let yaml = "version: 1\nworkers:\n  proc: { command: [sh, -c, 'printf \
+        \"\\033]0;owned\\007\\033[2Jthe-last-line\\n\"; exec sleep 1d'], ready: { after: 0s } }\n  \
+                th: { worker: ticker, isolation: thread }\n  \
+                c1: { worker: ticker, isolation: thread, cell: batch }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
     let mut screen = Screen::start(bed.command(&["top", "--interval", "0.1"]), 40, 160);

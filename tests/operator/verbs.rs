@@ -40,8 +40,11 @@ fn status_waits_for_a_phase_and_says_when_it_cannot_come() {
 #[test]
 fn a_worker_is_reloaded_by_the_signal_of_its_configuration() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  a:\n    command: [sh, -c, 'trap \"echo reloaded\" USR1; echo up; while :; do sleep 0.01; done']\n    \
-                ready: { log: up }\n    reload_signal: USR1\n  b: { command: [sleep, 1d], ready: { after: 0s } }\n";
+    let yaml = "version: 1\nworkers:\n  a:\n    \
+        command: [sh, -c, 'trap \"echo reloaded\" USR1; echo up; while :; do sleep 0.01; \
+        done']\n    \
+                ready: { log: up }\n    reload_signal: USR1\n  \
+                b: { command: [sleep, 1d], ready: { after: 0s } }\n";
     let supervisor = bed.start(yaml);
     let before = supervisor.wait_running();
     let output = bed.verb(&["signal", "a", "reload"]);
@@ -58,9 +61,11 @@ fn a_worker_is_reloaded_by_the_signal_of_its_configuration() {
 #[test]
 fn logs_are_chosen_by_time_and_stream_and_shown_as_json() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  a: { command: [sh, -c, 'echo one; echo two >&2; exec sleep 1d'], ready: { after: 0s }, \
+    let yaml = "version: 1\nworkers:\n  a: { command: [sh, -c, 'echo one; echo two >&2; exec \
+        sleep 1d'], ready: { after: 0s }, \
                 logs: { stderr: a.err, timestamps: true } }\n  \
-                b: { command: [sh, -c, 'echo three; exec sleep 1d'], ready: { after: 0s }, logs: { prefix: true } }\n";
+                b: { command: [sh, -c, 'echo three; exec sleep 1d'], ready: { after: 0s }, logs: \
+                { prefix: true } }\n";
     let old = "2020-01-01T00:00:00.000Z zero\n";
     bed.write("logs/a.log", old);
     let supervisor = bed.start(yaml);
@@ -108,7 +113,8 @@ fn logs_are_chosen_by_time_and_stream_and_shown_as_json() {
 /// A bed in which a supervisor runs instances, a group and a worker.
 fn with_names(bed: &Bed) -> Supervisor<'_> {
     let supervisor = bed.start(
-        "version: 1\ngroups: { web: { workers: [api] } }\nworkers:\n  api: { instances: 2, command: [sleep, 1d] }\n  db: { worker: sleeper }\n",
+        "version: 1\ngroups: { web: { workers: [api] } }\nworkers:\n  \
+            api: { instances: 2, command: [sleep, 1d] }\n  db: { worker: sleeper }\n",
     );
     supervisor.wait_for(Duration::from_secs(60), "the workers", |supervisor| {
         (supervisor.client.status().ok()?.workers.len() == 3).then_some(())

@@ -43,7 +43,8 @@ impl Drop for Follower {
 /// Prints a line each time that the file `WORKER.NUMBER` appears.
 fn on_demand(name: &str) -> String {
     format!(
-        "[sh, -c, 'n=1; while :; do while [ ! -e {name}.$n ]; do sleep 0.005; done; echo {name}$n; n=$((n+1)); done']"
+        "[sh, -c, 'n=1; while :; do while [ ! -e {name}.$n ]; do sleep 0.005; done; echo \
+            {name}$n; n=$((n+1)); done']"
     )
 }
 
@@ -52,7 +53,9 @@ fn lines_of_several_workers_are_shown_in_the_order_in_which_they_were_written() 
     for format in ["timestamps: true", "format: json"] {
         let bed = Bed::new();
         let yaml = format!(
-            "version: 1\ngroups: {{ g: {{ workers: [a, b] }} }}\ndefaults: {{ cwd: ., ready: {{ after: 0s }}, logs: {{ {format} }} }}\nworkers:\n  a: {{ command: {} }}\n  b: {{ command: {} }}\n  c: {{ command: {} }}\n",
+            "version: 1\ngroups: {{ g: {{ workers: [a, b] }} }}\n\
+                defaults: {{ cwd: ., ready: {{ after: 0s }}, logs: {{ {format} }} }}\nworkers:\n  \
+                a: {{ command: {} }}\n  b: {{ command: {} }}\n  c: {{ command: {} }}\n",
             on_demand("a"),
             on_demand("b"),
             on_demand("c"),
@@ -103,8 +106,11 @@ fn last_lines_reach_back_through_rotation_and_following_continues_through_it() {
     for compress in [false, true] {
         let bed = Bed::new();
         let yaml = format!(
-            "version: 1\nworkers:\n  w:\n    command: [sh, -c, 'seq -f \"line %.0f\" 1000; while [ ! -e go ]; do sleep 0.01; done; seq -f \"line %.0f\" 1001 30000; exec sleep 1d']\n    \
-             cwd: .\n    ready: {{ after: 0s }}\n    logs: {{ rotate: {{ size: 4KiB, keep: 10000, compress: {compress} }} }}\n"
+            "version: 1\nworkers:\n  w:\n    \
+                command: [sh, -c, 'seq -f \"line %.0f\" 1000; while [ ! -e go ]; do sleep 0.01; \
+                done; seq -f \"line %.0f\" 1001 30000; exec sleep 1d']\n    \
+             cwd: .\n    ready: {{ after: 0s }}\n    \
+             logs: {{ rotate: {{ size: 4KiB, keep: 10000, compress: {compress} }} }}\n"
         );
         let supervisor = bed.start(&yaml);
         // That line may be in a rotated file by now.
@@ -138,7 +144,8 @@ fn last_lines_reach_back_through_rotation_and_following_continues_through_it() {
 #[test]
 fn a_reader_that_goes_away_disturbs_nothing_and_unknown_names_are_reported() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo x; sleep 0.001; done'], ready: { after: 0s } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo x; sleep 0.001; \
+        done'], ready: { after: 0s } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_output("w", "x\nx\n");
     let mut follower = Follower::new(&bed, &["logs", "-f", "w"]);
@@ -162,7 +169,8 @@ fn a_fifo_in_place_of_a_log_is_refused_and_not_waited_for() {
     let device = bed.path("device");
     std::os::unix::fs::symlink("/dev/full", &device).expect("a link");
     let yaml = format!(
-        "version: 1\nworkers:\n  good: {{ command: [sh, -c, 'echo line; exec sleep 1d'], ready: {{ after: 0s }} }}\n  \
+        "version: 1\nworkers:\n  good: {{ command: [sh, -c, 'echo line; exec sleep 1d'], ready: \
+            {{ after: 0s }} }}\n  \
          own: {{ command: [sleep, 1d], ready: {{ after: 0s }}, logs: {{ stdout: {} }} }}\n  \
          nuls: {{ command: [sleep, 1d], ready: {{ after: 0s }}, logs: {{ stdout: {} }} }}\n  \
          swapped: {{ command: [sh, -c, 'echo line; exec sleep 1d'], ready: {{ after: 0s }} }}\n",
@@ -225,9 +233,11 @@ fn a_terminal_obeys_nothing_that_a_worker_has_written() {
     let bed = Bed::new();
     let say = include_str!("../fixtures/owned_status.py");
     let yaml = format!(
-        "version: 1\nworkers:\n  w: {{ command: [printf, '\\033[2Jcleared\\n'], restart: never, ready: {{ after: 1h }} }}\n  \
+        "version: 1\nworkers:\n  w: {{ command: [printf, '\\033[2Jcleared\\n\
+            '], restart: never, ready: {{ after: 1h }} }}\n  \
          says: {{ command: [python3, -c, {}], ready: {{ notify: true }} }}\n  \
-         dies: {{ command: [sh, -c, 'printf \"\\033[2Jlast\\n\"; exit 1'], restart: never, ready: {{ after: 1h }} }}\n",
+         dies: {{ command: [sh, -c, 'printf \"\\033[2Jlast\\n\
+         \"; exit 1'], restart: never, ready: {{ after: 1h }} }}\n",
         serde_json::to_string(say).expect("a string")
     );
     let supervisor = bed.start(&yaml);

@@ -17,7 +17,8 @@ use supervisord_rs::record::logs::{DESCRIPTORS, KEPT};
 /// between.
 fn counting(name: &str, stdout: &str) -> String {
     format!(
-        "  {name}: {{ command: [sh, -c, 'for i in $(seq 200); do echo {name} $i; sleep 0.005; done; exec sleep 1d'], ready: {{ after: 0s }}, logs: {{ stdout: {stdout} }} }}\n"
+        "  {name}: {{ command: [sh, -c, 'for i in $(seq 200); do echo {name} $i; sleep 0.005; \
+            done; exec sleep 1d'], ready: {{ after: 0s }}, logs: {{ stdout: {stdout} }} }}\n"
     )
 }
 
@@ -73,7 +74,9 @@ fn three_names_of_one_file_rotate_as_one() {
     let bed = Bed::new();
     let flood = |name: &str, stdout: &str| {
         format!(
-            "  {name}: {{ command: [sh, -c, 'i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo {name} $i; done; exec sleep 1d'], ready: {{ after: 0s }}, logs: {{ stdout: {stdout}, rotate: {{ size: 5KiB, keep: 1000 }} }} }}\n"
+            "  {name}: {{ command: [sh, -c, 'i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo \
+                {name} $i; done; exec sleep 1d'], ready: {{ after: 0s }}, logs: {{ stdout: \
+                {stdout}, rotate: {{ size: 5KiB, keep: 1000 }} }} }}\n"
         )
     };
     let yaml = three_names(&bed, flood);
@@ -138,7 +141,9 @@ fn caps_hold_while_files_are_compressed_and_no_other_user_may_read_them() {
     const CAP: u64 = 6 * 1024 * 1024;
     let bed = Bed::new();
     // Random data: slower to compress than to write.
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'head -c 120M /dev/urandom; echo; touch done; exec sleep 1d'], cwd: ., ready: { after: 0s }, logs: { cap: 6MiB, rotate: { size: 1MiB, keep: 100, compress: true } } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'head -c 120M /dev/urandom; echo; \
+        touch done; exec sleep 1d'], cwd: ., ready: { after: 0s }, logs: { cap: 6MiB, rotate: { \
+        size: 1MiB, keep: 100, compress: true } } }\n";
     let supervisor = bed.start(yaml);
     let mut most = 0;
     supervisor.wait("all to be written", |supervisor| {
@@ -164,7 +169,9 @@ fn caps_hold_while_files_are_compressed_and_no_other_user_may_read_them() {
 fn compression_that_is_behind_is_reported_once_however_few_files_are_kept() {
     let bed = Bed::new();
     // Random data: slower to compress than to write.
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'head -c 60M /dev/urandom; echo; touch done; exec sleep 1d'], cwd: ., ready: { after: 0s }, logs: { rotate: { size: 1MiB, keep: 3, compress: true } } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'head -c 60M /dev/urandom; echo; \
+        touch done; exec sleep 1d'], cwd: ., ready: { after: 0s }, logs: { rotate: { size: 1MiB, \
+        keep: 3, compress: true } } }\n";
     let supervisor = bed.start(yaml);
     supervisor
         .wait("all to be written", |supervisor| supervisor.bed.path("done").exists().then_some(()));
@@ -188,7 +195,9 @@ fn a_rotated_log_that_cannot_be_compressed_is_named_with_its_worker() {
     let bed = Bed::new();
     // Where the compressed file would be written, there is a directory.
     bed.write("logs/w.log.gz.new/file", "");
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'head -c 3M /dev/zero; echo; exec sleep 1d'], ready: { after: 0s }, logs: { rotate: { size: 1MiB, keep: 3, compress: true } } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'head -c 3M /dev/zero; echo; exec \
+        sleep 1d'], ready: { after: 0s }, logs: { rotate: { size: 1MiB, keep: 3, compress: true } \
+        } }\n";
     let supervisor = bed.start(yaml);
     let line = supervisor.wait("the warning", |_| {
         let log = bed.log();
@@ -207,11 +216,13 @@ fn targets_that_hang_hold_one_thread_each_however_often_their_workers_die() {
     nix::unistd::mkfifo(&bed.path("fifo"), nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
     let dying = |name: &str, stdout: &str| {
         format!(
-            "  {name}: {{ command: [sh, -c, 'seq 2000; exit 1'], ready: {{ after: 1h }}, {EAGER}, logs: {{ stdout: {stdout} }} }}\n"
+            "  {name}: {{ command: [sh, -c, 'seq 2000; exit 1'], ready: {{ after: 1h }}, {EAGER}, \
+                logs: {{ stdout: {stdout} }} }}\n"
         )
     };
     let yaml = format!(
-        "version: 1\nworkers:\n{}{}{}  good: {{ command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo good $i; sleep 0.01; done'], ready: {{ after: 0s }} }}\n",
+        "version: 1\nworkers:\n{}{}{}  good: {{ command: [sh, -c, 'i=0; while :; do i=$((i+1)); \
+            echo good $i; sleep 0.01; done'], ready: {{ after: 0s }} }}\n",
         dying("fifo", bed.path("fifo").to_str().expect("UTF-8")),
         dying("shown", "terminal"),
         dying("named", "/dev/stdout"),
@@ -263,7 +274,8 @@ fn however_many_targets_hang_threads_and_their_descriptors_are_bounded() {
         let fifo = bed.path(name);
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
         yaml.push_str(&format!(
-            "  {name}: {{ command: [sh, -c, 'read go < go; seq 40000; exec sleep 1d'], cwd: {}, logs: {{ stdout: {} }} }}\n",
+            "  {name}: {{ command: [sh, -c, 'read go < go; seq 40000; exec sleep 1d'], cwd: {}, \
+                logs: {{ stdout: {} }} }}\n",
             bed.directory.path().display(),
             fifo.display()
         ));
@@ -315,7 +327,9 @@ fn however_many_targets_hang_threads_and_their_descriptors_are_bounded() {
 #[test]
 fn a_limit_on_the_size_of_files_costs_counted_output_and_no_process() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'grep SigIgn /proc/self/status > ignored; head -c 8M /dev/zero; echo; exec sleep 1d'], cwd: ., ready: { after: 0s }, logs: { rotate: never } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'grep SigIgn /proc/self/status > \
+        ignored; head -c 8M /dev/zero; echo; exec sleep 1d'], cwd: ., ready: { after: 0s }, logs: \
+        { rotate: never } }\n";
     let small = ["sh", "-c", "ulimit -f 4096; exec \"$0\" \"$@\""];
     let supervisor = bed.start_under(&small, yaml, &[]);
     let before = supervisor.status().supervisor.pid;
@@ -359,9 +373,11 @@ fn no_link_of_a_worker_leads_the_supervisor_out_of_the_directory() {
     std::os::unix::fs::lchown(logs.join("deep"), Some(65_534), Some(65_534)).expect("its owner");
     let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
         w: { command: [sh, -c, 'while :; do echo stolen; sleep 0.01; done'] }\n  \
-        packed: { command: [sh, -c, 'seq 20000; exec sleep 1d'], logs: { rotate: { size: 10KiB, compress: true } } }\n";
+        packed: { command: [sh, -c, 'seq 20000; exec sleep 1d'], logs: { rotate: { size: 10KiB, \
+        compress: true } } }\n";
     let deep = format!(
-        "  d: {{ command: [sh, -c, 'while :; do echo stolen; sleep 0.01; done'], logs: {{ stdout: {} }} }}\n",
+        "  d: {{ command: [sh, -c, 'while :; do echo stolen; sleep 0.01; done'], logs: {{ stdout: \
+            {} }} }}\n",
         logs.join("deep/new/d.log").display()
     );
     let supervisor = bed.start(&format!("{yaml}{deep}"));
@@ -400,7 +416,8 @@ fn incidents_are_for_the_group_and_a_torn_one_costs_no_other() {
     fs::create_dir_all(bed.path("state")).expect("a directory");
     fs::write(bed.path("state/incidents.jsonl"), "{\"id\": 7, \"sentence\": \"tor")
         .expect("written");
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'exit 1'], restart: never, ready: { after: 1h } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'exit 1'], restart: never, ready: \
+        { after: 1h } }\n";
     let supervisor = bed.start(yaml);
     let id = supervisor.wait_incident(0).id;
     supervisor.stop();

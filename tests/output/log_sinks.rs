@@ -55,7 +55,8 @@ fn syslog_gets_whole_lines_under_the_workers_name() {
     let Some(collector) = Collector::new("/dev/log") else { return };
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\nworkers:\n  w: {{ command: [sh, -c, '{PIECES}'], cwd: ., ready: {{ after: 0s }}, logs: {{ stdout: syslog }} }}\n"
+        "version: 1\nworkers:\n  w: {{ command: [sh, -c, '{PIECES}'], cwd: ., ready: {{ after: 0s \
+            }}, logs: {{ stdout: syslog }} }}\n"
     );
     let supervisor = bed.start(&yaml);
     assert_eq!(text(&collector.next()), "<30>w: one");
@@ -74,7 +75,8 @@ fn journald_gets_whole_lines_with_the_worker_as_a_field() {
     let Some(collector) = Collector::new("/run/systemd/journal/socket") else { return };
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\nworkers:\n  w: {{ command: [sh, -c, '{PIECES}'], cwd: ., ready: {{ after: 0s }}, logs: {{ stdout: journald }} }}\n"
+        "version: 1\nworkers:\n  w: {{ command: [sh, -c, '{PIECES}'], cwd: ., ready: {{ after: 0s \
+            }}, logs: {{ stdout: journald }} }}\n"
     );
     let supervisor = bed.start(&yaml);
     let expected = |line: &str| {
@@ -98,7 +100,8 @@ fn a_collector_that_is_not_there_costs_lines_that_are_counted_and_nothing_else()
         return;
     }
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo line; sleep 0.01; done'], ready: { after: 0s }, logs: { stdout: journald } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo line; sleep \
+        0.01; done'], ready: { after: 0s }, logs: { stdout: journald } }\n";
     let supervisor = bed.start(yaml);
     supervisor
         .wait("a loss", |supervisor| (supervisor.worker("w").lost_output >= 10).then_some(()));
@@ -112,9 +115,12 @@ fn a_collector_that_is_not_there_costs_lines_that_are_counted_and_nothing_else()
 #[test]
 fn lines_of_workers_do_not_mix_on_the_terminal() {
     let bed = Bed::new();
-    let yaml = "version: 1\ndefaults: { cwd: ., ready: { after: 0s }, logs: { stdout: terminal } }\nworkers:\n  \
-        a: { command: [sh, -c, 'printf begun; while [ ! -e go ]; do sleep 0.01; done; echo -and-ended; exec sleep 1d'] }\n  \
-        b: { command: [sh, -c, 'while [ ! -e between ]; do sleep 0.01; done; echo between; exec sleep 1d'] }\n";
+    let yaml = "version: 1\ndefaults: { cwd: ., ready: { after: 0s }, logs: { stdout: terminal } \
+        }\nworkers:\n  \
+        a: { command: [sh, -c, 'printf begun; while [ ! -e go ]; do sleep 0.01; done; echo \
+        -and-ended; exec sleep 1d'] }\n  \
+        b: { command: [sh, -c, 'while [ ! -e between ]; do sleep 0.01; done; echo between; exec \
+        sleep 1d'] }\n";
     let supervisor = bed.start(yaml);
     let log = || fs::read_to_string(bed.path("supervisor.log")).expect("the supervisor's output");
     supervisor.wait_running();
@@ -130,8 +136,10 @@ fn lines_of_workers_do_not_mix_on_the_terminal() {
 fn an_error_of_the_device_is_counted_logged_once_and_disturbs_no_other_output() {
     let bed = Bed::new();
     // A write to the unmapped start of a process's memory fails with EIO.
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo line; sleep 0.01; done'], ready: { after: 0s }, logs: { stdout: /proc/self/mem } }\n  \
-         good: { command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo good $i; sleep 0.01; done'], ready: { after: 0s } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo line; sleep \
+        0.01; done'], ready: { after: 0s }, logs: { stdout: /proc/self/mem } }\n  \
+         good: { command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo good $i; sleep 0.01; \
+         done'], ready: { after: 0s } }\n";
     let supervisor = bed.start(yaml);
     supervisor
         .wait("a loss", |supervisor| (supervisor.worker("w").lost_output > 100).then_some(()));
@@ -151,7 +159,8 @@ fn a_device_gets_output_as_it_is() {
     let terminal = crate::harness::terminal(None);
     let path = nix::unistd::ttyname(&terminal.slave).expect("its name");
     let yaml = format!(
-        "version: 1\nworkers:\n  w: {{ command: [sh, -c, 'echo to the device; exec sleep 1d'], ready: {{ after: 0s }}, logs: {{ stdout: {} }} }}\n",
+        "version: 1\nworkers:\n  w: {{ command: [sh, -c, 'echo to the device; exec sleep 1d'], \
+            ready: {{ after: 0s }}, logs: {{ stdout: {} }} }}\n",
         path.display()
     );
     let supervisor = bed.start(&yaml);
@@ -180,9 +189,13 @@ fn weight(directory: &Path) -> u64 {
 fn caps_hold_for_each_file_and_for_all_together() {
     let bed = Bed::new();
     // By their own rules none of the files would be rotated.
-    let yaml = "version: 1\nsupervisor: { log_cap: 4MiB }\ndefaults: { restart: never, ready: { after: 1h }, logs: { rotate: { size: 1GiB, keep: 100 } } }\nworkers:\n  \
-        w: { instances: 4, command: [sh, -c, 'seq -f \"line %.0f\" 1000000; touch done.${instance}; exec sleep 1d'], cwd: . }\n  \
-        capped: { command: [sh, -c, 'seq -f \"line %.0f\" 1000000; touch done.5; exec sleep 1d'], cwd: ., logs: { stdout: ../own/capped.log, cap: 1MiB } }\n";
+    let yaml = "version: 1\nsupervisor: { log_cap: 4MiB }\n\
+        defaults: { restart: never, ready: { after: 1h }, logs: { rotate: { size: 1GiB, keep: 100 \
+        } } }\nworkers:\n  \
+        w: { instances: 4, command: [sh, -c, 'seq -f \"line %.0f\" 1000000; touch \
+        done.${instance}; exec sleep 1d'], cwd: . }\n  \
+        capped: { command: [sh, -c, 'seq -f \"line %.0f\" 1000000; touch done.5; exec sleep 1d'], \
+        cwd: ., logs: { stdout: ../own/capped.log, cap: 1MiB } }\n";
     let supervisor = bed.start(yaml);
     let mut most = 0;
     supervisor.wait("all to have written", |supervisor| {
@@ -215,7 +228,9 @@ fn a_file_that_cannot_be_rotated_loses_nothing_and_is_logged_once() {
     let bed = Bed::new();
     // A directory is in the way.
     fs::create_dir_all(bed.path("logs/w.log.1/in-the-way")).expect("a directory");
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'seq -f \"line %.0f\" 20000; printf unfinished; exec sleep 1d'], ready: { after: 0s }, logs: { rotate: { size: 10KiB, keep: 1 } } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'seq -f \"line %.0f\" 20000; \
+        printf unfinished; exec sleep 1d'], ready: { after: 0s }, logs: { rotate: { size: 10KiB, \
+        keep: 1 } } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_output("w", "unfinished");
     supervisor.wait("a warning", |supervisor| {
@@ -232,7 +247,10 @@ fn a_file_that_cannot_be_rotated_loses_nothing_and_is_logged_once() {
 fn the_last_lines_of_an_incident_are_there_right_after_a_rotation() {
     let bed = Bed::new();
     // The line before the last fills the file, so that the last is alone in the next.
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'seq 1 12; head -c 2000 /dev/zero | tr \"\\0\" x; echo; while [ ! -e go ]; do sleep 0.01; done; echo the very last; kill -SEGV $$'], cwd: ., restart: never, ready: { after: 0s }, logs: { rotate: { size: 1KiB, keep: 3 } } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'seq 1 12; head -c 2000 /dev/zero \
+        | tr \"\\0\" x; echo; while [ ! -e go ]; do sleep 0.01; done; echo the very last; kill \
+        -SEGV $$'], cwd: ., restart: never, ready: { after: 0s }, logs: { rotate: { size: 1KiB, \
+        keep: 3 } } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait("a rotation", |supervisor| {
         supervisor.bed.path("logs/w.log.1").exists().then_some(())
@@ -249,7 +267,8 @@ fn the_last_lines_of_an_incident_are_there_right_after_a_rotation() {
 fn a_reader_of_standard_output_that_is_slow_loses_nothing() {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'seq -f \"line %.0f\" 20000; exec sleep 1d'], ready: { after: 0s }, logs: { stdout: terminal } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'seq -f \"line %.0f\" 20000; exec \
+        sleep 1d'], ready: { after: 0s }, logs: { stdout: terminal } }\n";
     let file = bed.write("supervisord-rs.yaml", yaml);
     let (ours, theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC).expect("a pipe");
     // Like node and some shells leave it.
@@ -276,7 +295,8 @@ fn a_reader_of_standard_output_that_is_slow_loses_nothing() {
 #[test]
 fn standard_output_that_is_closed_ends_nothing() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo x; sleep 0.01; done'], ready: { after: 0s }, logs: { stdout: terminal } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo x; sleep 0.01; \
+        done'], ready: { after: 0s }, logs: { stdout: terminal } }\n";
     let file = bed.write("supervisord-rs.yaml", yaml);
     let mut command = bed.command(&["run", "--no-guardian", "-c"]);
     let log = File::create(bed.path("supervisor.log")).expect("a log");

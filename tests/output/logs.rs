@@ -38,7 +38,8 @@ fn whole(path: &Path) -> Vec<u8> {
 /// A writer that numbers its lines and crashes: `GENERATION NUMBER`.
 fn crashing(lines: u32) -> String {
     format!(
-        "command: [sh, -c, 'read g < gen; echo $((g+1)) > gen; seq -f \"$g %.0f\" 1 {lines}; kill -SEGV $$'], cwd: ., ready: {{ after: 1h }}"
+        "command: [sh, -c, 'read g < gen; echo $((g+1)) > gen; seq -f \"$g %.0f\" 1 {lines}; kill \
+            -SEGV $$'], cwd: ., ready: {{ after: 1h }}"
     )
 }
 
@@ -49,7 +50,8 @@ fn a_thousand_crashes_through_rotation_lose_no_line_and_double_none() {
     let bed = Bed::new();
     bed.write("gen", "0\n");
     let yaml = format!(
-        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  w: {{ {}, logs: {{ rotate: {{ size: 64KiB, keep: 1000 }} }} }}\n",
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  \
+            w: {{ {}, logs: {{ rotate: {{ size: 64KiB, keep: 1000 }} }} }}\n",
         crashing(LINES)
     );
     let supervisor = bed.start(&yaml);
@@ -83,9 +85,12 @@ fn a_thousand_crashes_through_rotation_lose_no_line_and_double_none() {
 fn rotation_keeps_so_many_compresses_and_keeps_to_the_cap() {
     let bed = Bed::new();
     let yaml = "version: 1\ndefaults: { restart: never, ready: { after: 1h } }\nworkers:\n  \
-        few: { command: [seq, -f, 'line %.0f', '200000'], logs: { rotate: { size: 100KiB, keep: 3 } } }\n  \
-        small: { command: [seq, -f, 'line %.0f', '200000'], logs: { rotate: { size: 100KiB, keep: 3, compress: true } } }\n  \
-        capped: { command: [seq, -f, 'line %.0f', '200000'], logs: { cap: 250KiB, rotate: { size: 100KiB, keep: 100 } } }\n  \
+        few: { command: [seq, -f, 'line %.0f', '200000'], logs: { rotate: { size: 100KiB, keep: 3 \
+        } } }\n  \
+        small: { command: [seq, -f, 'line %.0f', '200000'], logs: { rotate: { size: 100KiB, keep: \
+        3, compress: true } } }\n  \
+        capped: { command: [seq, -f, 'line %.0f', '200000'], logs: { cap: 250KiB, rotate: { size: \
+        100KiB, keep: 100 } } }\n  \
         never: { command: [seq, -f, 'line %.0f', '200000'], logs: { rotate: never } }\n";
     let supervisor = bed.start(yaml);
     for name in ["few", "small", "capped", "never"] {
@@ -122,7 +127,8 @@ fn rotation_keeps_so_many_compresses_and_keeps_to_the_cap() {
 #[test]
 fn age_rotates_too() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do date; sleep 0.1; done'], ready: { after: 0s }, logs: { rotate: { every: 1s } } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do date; sleep 0.1; \
+        done'], ready: { after: 0s }, logs: { rotate: { every: 1s } } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait("two rotations", |supervisor| {
         supervisor.bed.path("logs/w.log.2").exists().then_some(())
@@ -133,11 +139,15 @@ fn age_rotates_too() {
 #[test]
 fn lines_get_what_is_asked_for_and_streams_go_where_they_should() {
     let bed = Bed::new();
-    let both = "command: [sh, -c, 'printf \"out\\\\377\\\\n\"; printf \"err\\\\n\" >&2; printf rest'], restart: never, ready: { after: 1h }";
+    let both = "command: [sh, -c, 'printf \"out\\\\377\\\\n\"; printf \"err\\\\n\
+        \" >&2; printf rest'], restart: never, ready: { after: 1h }";
     let yaml = format!(
-        "version: 1\nworkers:\n  merged: {{ {both} }}\n  apart: {{ {both}, logs: {{ stderr: apart.err }} }}\n  \
-         timed: {{ {both}, logs: {{ timestamps: true, prefix: true }} }}\n  json: {{ {both}, logs: {{ format: json, stderr: json.err }} }}\n  \
-         nowhere: {{ {both}, logs: {{ stdout: 'null', stderr: 'null' }} }}\n  shown: {{ {both}, logs: {{ stdout: terminal }} }}\n  \
+        "version: 1\nworkers:\n  merged: {{ {both} }}\n  \
+            apart: {{ {both}, logs: {{ stderr: apart.err }} }}\n  \
+         timed: {{ {both}, logs: {{ timestamps: true, prefix: true }} }}\n  \
+         json: {{ {both}, logs: {{ format: json, stderr: json.err }} }}\n  \
+         nowhere: {{ {both}, logs: {{ stdout: 'null', stderr: 'null' }} }}\n  \
+         shown: {{ {both}, logs: {{ stdout: terminal }} }}\n  \
          through: {{ {both}, logs: {{ stdout: inherit }} }}\n"
     );
     let supervisor = bed.start(&yaml);
@@ -177,7 +187,10 @@ fn lines_get_what_is_asked_for_and_streams_go_where_they_should() {
 fn the_last_lines_are_those_of_the_incarnation_that_died() {
     let bed = Bed::new();
     // Over deaths of the supervisor too: the third run begins under one and ends under the next.
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'echo x >> runs; n=$(wc -l < runs); if [ $n = 2 ]; then exit 3; fi; echo run $n; while [ $n = 3 -a ! -e go ]; do sleep 0.01; done; if [ $n = 5 ]; then exec sleep 1d; fi; exit 3'], cwd: ., ready: { after: 0s }, restart: { backoff: { initial: 0s } } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'echo x >> runs; n=$(wc -l < \
+        runs); if [ $n = 2 ]; then exit 3; fi; echo run $n; while [ $n = 3 -a ! -e go ]; do sleep \
+        0.01; done; if [ $n = 5 ]; then exec sleep 1d; fi; exit 3'], cwd: ., ready: { after: 0s \
+        }, restart: { backoff: { initial: 0s } } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_output("w", "run 3");
     let before = supervisor.worker("w");
@@ -209,7 +222,8 @@ fn the_last_lines_are_those_of_the_incarnation_that_died() {
 #[test]
 fn an_incident_shows_the_last_lines_of_its_culprit() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'seq 1 50; echo the very last >&2; kill -SEGV $$'], restart: never, ready: { after: 1h } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'seq 1 50; echo the very last >&2; \
+        kill -SEGV $$'], restart: never, ready: { after: 1h } }\n";
     let supervisor = bed.start(yaml);
     let incident = supervisor.wait_incident(0);
     assert_eq!(incident.last_output.len(), 10);
@@ -223,7 +237,8 @@ fn an_incident_shows_the_last_lines_of_its_culprit() {
 #[test]
 fn usr2_reopens_and_a_removed_file_or_directory_comes_back() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo line $i; sleep 0.005; done'], ready: { after: 0s } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo \
+        line $i; sleep 0.005; done'], ready: { after: 0s } }\n";
     let supervisor = bed.start_with(yaml, &["--no-guardian"]);
     let log = bed.path("logs/w.log");
     supervisor.wait_output("w", "line 3\n");
@@ -243,8 +258,12 @@ fn usr2_reopens_and_a_removed_file_or_directory_comes_back() {
 #[test]
 fn logs_shows_the_last_lines_and_follows_through_rotation() {
     let bed = Bed::new();
-    let yaml = "version: 1\ngroups: { g: { workers: [a, b] } }\ndefaults: { ready: { after: 0s }, logs: { rotate: { size: 2KiB, keep: 100 }, timestamps: true } }\nworkers:\n  \
-        a: { command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo a$i; sleep 0.002; done'] }\n  b: { command: [sh, -c, 'echo b1; exec sleep 1d'] }\n  c: { command: [sh, -c, 'echo c1; exec sleep 1d'] }\n";
+    let yaml = "version: 1\ngroups: { g: { workers: [a, b] } }\n\
+        defaults: { ready: { after: 0s }, logs: { rotate: { size: 2KiB, keep: 100 }, timestamps: \
+        true } }\nworkers:\n  \
+        a: { command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo a$i; sleep 0.002; done'] }\n  \
+        b: { command: [sh, -c, 'echo b1; exec sleep 1d'] }\n  \
+        c: { command: [sh, -c, 'echo c1; exec sleep 1d'] }\n";
     let supervisor = bed.start(yaml);
     for (name, words) in [("a", "a9"), ("b", "b1"), ("c", "c1")] {
         supervisor.wait_output(name, words);
@@ -317,9 +336,13 @@ fn a_full_disk_blocks_no_worker_and_lost_output_is_counted_and_marked() {
     std::fs::write(bed.path("state/filler"), vec![0; 64 * 1024]).expect_err("it is full");
     let other = bed.path("other.log");
     let yaml = format!(
-        "version: 1\nworkers:\n  flood: {{ command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo flood $i; done'], ready: {{ after: 0s }} }}\n  \
-         good: {{ command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo good $i; sleep 0.001; done'], ready: {{ after: 0s }}, logs: {{ stdout: {} }} }}\n  \
-         crash: {{ command: [sh, -c, 'sleep 0.05; exit 1'], restart: {{ backoff: {{ initial: 10ms, max: 10ms }}, limit: {{ restarts: 100000, within: 60s }} }}, ready: {{ after: 1h }}, logs: {{ stdout: 'null' }} }}\n",
+        "version: 1\nworkers:\n  flood: {{ command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo \
+            flood $i; done'], ready: {{ after: 0s }} }}\n  \
+         good: {{ command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo good $i; sleep 0.001; \
+         done'], ready: {{ after: 0s }}, logs: {{ stdout: {} }} }}\n  \
+         crash: {{ command: [sh, -c, 'sleep 0.05; exit 1'], restart: {{ backoff: {{ initial: \
+         10ms, max: 10ms }}, limit: {{ restarts: 100000, within: 60s }} }}, ready: {{ after: 1h \
+         }}, logs: {{ stdout: 'null' }} }}\n",
         other.display()
     );
     let supervisor = bed.start(&yaml);
@@ -355,8 +378,11 @@ fn a_reader_that_stalls_blocks_no_worker() {
     let fifo = bed.path("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
     let yaml = format!(
-        "version: 1\nworkers:\n  stuck: {{ command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo stuck $i; echo $i > at; done'], cwd: ., ready: {{ after: 0s }}, logs: {{ stdout: {} }} }}\n  \
-         good: {{ command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo good $i; sleep 0.001; done'], ready: {{ after: 0s }} }}\n",
+        "version: 1\nworkers:\n  stuck: {{ command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo \
+            stuck $i; echo $i > at; done'], cwd: ., ready: {{ after: 0s }}, logs: {{ stdout: {} \
+            }} }}\n  \
+         good: {{ command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo good $i; sleep 0.001; \
+         done'], ready: {{ after: 0s }} }}\n",
         fifo.display()
     );
     let supervisor = bed.start(&yaml);
@@ -401,7 +427,8 @@ fn a_directory_that_cannot_be_written_is_reported_and_the_worker_runs() {
     // A file where a directory should be: not even root can write below it.
     bed.write("file", "");
     let yaml = format!(
-        "version: 1\nworkers:\n  w: {{ command: [sh, -c, 'while :; do echo x; sleep 0.01; done'], ready: {{ after: 0s }}, logs: {{ stdout: {}/x.log }} }}\n",
+        "version: 1\nworkers:\n  w: {{ command: [sh, -c, 'while :; do echo x; sleep 0.01; done'], \
+            ready: {{ after: 0s }}, logs: {{ stdout: {}/x.log }} }}\n",
         bed.path("file").display()
     );
     let supervisor = bed.start(&yaml);
@@ -420,10 +447,12 @@ fn several_instances_share_one_file_and_no_line_is_cut() {
     const LINES: usize = 3000;
     let bed = Bed::new();
     // Each line comes in two writes.
-    let writer = "import os, sys\nfor n in range(int(sys.argv[2])):\n    os.write(1, b'%s ' % sys.argv[1].encode())\n    os.write(1, b'%d end\\n' % n)\n";
+    let writer = "import os, sys\nfor n in range(int(sys.argv[2])):\n    \
+        os.write(1, b'%s ' % sys.argv[1].encode())\n    os.write(1, b'%d end\\n' % n)\n";
     bed.write("writer.py", writer);
     let yaml = format!(
-        "version: 1\nworkers:\n  w:\n    instances: 3\n    command: [python3, writer.py, '${{name}}', '{LINES}']\n    cwd: .\n    \
+        "version: 1\nworkers:\n  w:\n    instances: 3\n    \
+            command: [python3, writer.py, '${{name}}', '{LINES}']\n    cwd: .\n    \
          restart: never\n    ready: {{ after: 1h }}\n    logs: {{ stdout: same.log }}\n"
     );
     let supervisor = bed.start(&yaml);

@@ -54,14 +54,16 @@ fn configuration() -> String {
     let server = include_str!("../fixtures/http_server.py");
     let text = |text: &str| serde_json::to_string(text).expect("a string");
     let mut yaml = format!(
-        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults: {{ ready: {{ after: 0s }}, {EAGER} }}\nworkers:\n"
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\n\
+            defaults: {{ ready: {{ after: 0s }}, {EAGER} }}\nworkers:\n"
     );
     for number in 0..14 {
         yaml.push_str(&format!("  sleep{number}: {{ command: [sleep, 1d] }}\n"));
     }
     for number in 0..3 {
         yaml.push_str(&format!(
-            "  lines{number}: {{ command: [sh, -c, {}], logs: {{ rotate: {{ size: 20KiB, keep: 100000 }} }} }}\n",
+            "  lines{number}: {{ command: [sh, -c, {}], logs: {{ rotate: {{ size: 20KiB, keep: \
+                100000 }} }} }}\n",
             text(lines)
         ));
     }
@@ -69,13 +71,15 @@ fn configuration() -> String {
         for name in workers {
             let lines = lines.replace("echo $i", &format!("echo {name} $i"));
             yaml.push_str(&format!(
-                "  {name}: {{ command: [sh, -c, {}], logs: {{ stdout: {file}.log, {format}, rotate: {{ size: 20KiB, keep: 100000 }} }} }}\n",
+                "  {name}: {{ command: [sh, -c, {}], logs: {{ stdout: {file}.log, {format}, \
+                    rotate: {{ size: 20KiB, keep: 100000 }} }} }}\n",
                 text(&lines)
             ));
         }
     }
     yaml.push_str(&format!(
-        "  web: {{ command: [python3, -c, {}], instances: 2, sockets: [ {{ listen: \"127.0.0.1:{PORT}\" }} ] }}\n",
+        "  web: {{ command: [python3, -c, {}], instances: 2, sockets: [ {{ listen: \
+            \"127.0.0.1:{PORT}\" }} ] }}\n",
         text(server)
     ));
     yaml.push_str("  code: { worker: ticker, isolation: process }\n");
@@ -468,8 +472,10 @@ fn a_guardian_that_is_killed_at_any_moment_ends_everything_and_leaves_nothing() 
     let seed = number("KILL_STORM_SEED", u64::from(std::process::id()));
     println!("KILL_STORM_SEED={seed}");
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let yaml = "version: 1\nworkers:\n  s: { command: [sleep, 1d], ready: { after: 0s }, instances: 5 }\n  \
-                p: { worker: ticker, isolation: process }\n  c: { worker: ticker, isolation: thread, cell: batch }\n  \
+    let yaml = "version: 1\nworkers:\n  s: { command: [sleep, 1d], ready: { after: 0s }, \
+        instances: 5 }\n  \
+                p: { worker: ticker, isolation: process }\n  \
+                c: { worker: ticker, isolation: thread, cell: batch }\n  \
                 t: { worker: ticker, isolation: thread }\n";
     for _ in 0..deaths {
         let bed = Bed::new();
@@ -493,8 +499,10 @@ fn a_death_in_the_middle_of_a_hand_over_costs_workers_nothing() {
     let seed = number("KILL_STORM_SEED", u64::from(std::process::id()));
     println!("KILL_STORM_SEED={seed}");
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  s: { command: [sleep, 1d], instances: 5 }\n  \
-                p: { worker: ticker, isolation: process }\n  c: { worker: ticker, isolation: thread, cell: batch }\n";
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        s: { command: [sleep, 1d], instances: 5 }\n  \
+                p: { worker: ticker, isolation: process }\n  \
+                c: { worker: ticker, isolation: thread, cell: batch }\n";
     let bed = Bed::new();
     let supervisor = bed.start_with(yaml, &["--storm"]);
     let before = pids(&supervisor.wait_running());

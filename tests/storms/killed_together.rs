@@ -31,7 +31,8 @@ fn configuration(bed: &Bed, workers: usize) -> String {
         })
         .collect();
     format!(
-        "version: 1\nsupervisor: {{ shutdown_timeout: 2m }}\ndefaults: {{ ready: {{ after: 0s }}, {EAGER} }}\nworkers:\n  \
+        "version: 1\nsupervisor: {{ shutdown_timeout: 2m }}\n\
+            defaults: {{ ready: {{ after: 0s }}, {EAGER} }}\nworkers:\n  \
          left: {{ instances: {half}, command: [sh, -c, {exclusive:?}] }}\n  \
          right: {{ instances: {half}, command: [sh, -c, {exclusive:?}] }}\n  \
          sdk: {{ instances: {sdk}, worker: ticker, isolation: process }}\n{cells}",
@@ -125,7 +126,8 @@ fn after_guardian_and_supervisor_are_killed_together_the_next_run_has_each_worke
     }
     assert!(survivors > 0, "no worker outlived them: the next run had nothing to end");
     println!(
-        "{workers} workers start in {start:?}; {rounds} deaths of guardian and supervisor together: \
+        "{workers} workers start in {start:?}; {rounds} deaths of guardian and supervisor \
+            together: \
          {survivors} workers survived them, the next run has all within {slowest:?}"
     );
     supervisor.stop();

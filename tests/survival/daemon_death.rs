@@ -194,9 +194,11 @@ fn a_thread_that_kills_the_supervisor_costs_processes_nothing() {
 fn workers_that_end_while_there_is_no_supervisor_are_accounted_for() {
     let bed = Bed::new();
     // The end of the supervisor is what it waits for.
-    let script = "while kill -0 $PPID 2>/dev/null && [ \"$(ps -o ppid= -p $$ | tr -d ' ')\" = $PPID ]; do sleep 0.01; done; exit 7";
+    let script = "while kill -0 $PPID 2>/dev/null && [ \"$(ps -o ppid= -p $$ | tr -d ' ')\" = \
+        $PPID ]; do sleep 0.01; done; exit 7";
     let yaml = format!(
-        "version: 1\ndefaults: {{ ready: {{ after: 0s }}, {EAGER} }}\nworkers:\n  w: {{ command: [sh, -c, {}] }}\n",
+        "version: 1\ndefaults: {{ ready: {{ after: 0s }}, {EAGER} }}\nworkers:\n  \
+            w: {{ command: [sh, -c, {}] }}\n",
         serde_json::to_string(script).expect("a string")
     );
     let supervisor = bed.start(&yaml);
@@ -221,9 +223,11 @@ fn workers_that_end_while_there_is_no_supervisor_are_accounted_for() {
 #[test]
 fn scaled_instances_paused_ones_and_backoff_continue_where_they_stood() {
     let bed = Bed::new();
-    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  w: { command: [sleep, 1d], instances: 1 }\n  \
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        w: { command: [sleep, 1d], instances: 1 }\n  \
                 p: { command: [sleep, 1d] }\n  \
-                b: { command: [sh, -c, exit 1], ready: { after: 10s }, restart: { backoff: { initial: 1h, max: 1h, jitter: 0 } } }\n";
+                b: { command: [sh, -c, exit 1], ready: { after: 10s }, restart: { backoff: { \
+                initial: 1h, max: 1h, jitter: 0 } } }\n";
     let supervisor = bed.start(yaml);
     supervisor.client.scale("w", 3, true).expect("scaled");
     supervisor.client.pause(&["p".into()]).expect("paused");
@@ -264,7 +268,8 @@ fn after_the_guardians_death_workers_that_ignore_term_are_killed_and_another_run
     let bed = Bed::new();
     let stubborn = "trap '' TERM; echo trapped; while :; do sleep 0.1; done";
     let yaml = format!(
-        "version: 1\nworkers:\n  meek: {{ command: [sleep, 1d], instances: 5 }}\n  stubborn: {{ command: [sh, -c, {stubborn:?}], stop: {{ timeout: 300ms }} }}\n"
+        "version: 1\nworkers:\n  meek: {{ command: [sleep, 1d], instances: 5 }}\n  \
+            stubborn: {{ command: [sh, -c, {stubborn:?}], stop: {{ timeout: 300ms }} }}\n"
     );
     for _ in 0..3 {
         let mut supervisor = bed.start(&yaml);
@@ -307,9 +312,12 @@ fn a_thread_that_calls_exit_is_no_orderly_end() {
 #[test]
 fn a_thread_worker_that_always_kills_its_supervisor_is_quarantined() {
     let bed = Bed::new();
-    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults:\n  isolation: thread\n  \
-                restart: { backoff: { initial: 0s, jitter: 0 }, limit: { restarts: 3, within: 60s } }\nworkers:\n  \
-                a: { worker: ticker }\n  b: { worker: ticker, inject: [ { fault: segfault, after: 20ms } ] }\n";
+    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults:\n  \
+        isolation: thread\n  \
+                restart: { backoff: { initial: 0s, jitter: 0 }, limit: { restarts: 3, within: 60s \
+                } }\nworkers:\n  \
+                a: { worker: ticker }\n  \
+                b: { worker: ticker, inject: [ { fault: segfault, after: 20ms } ] }\n";
     let supervisor = bed.start(yaml);
     let status = supervisor.wait("quarantine", |supervisor| {
         let status = supervisor.client.status().ok()?;
@@ -331,8 +339,10 @@ fn what_is_being_launched_when_its_supervisor_dies_is_lost_or_was_never_there() 
         let bed = Bed::new();
         let yaml = format!(
             "version: 1\nsupervisor: {{ fault_injection: allow }}\nworkers:\n  \
-             aaa: {{ worker: ticker, isolation: thread, restart: never, inject: [ {{ fault: {fault}, after: 0s }} ] }}\n  \
-             b: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n  c: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n"
+             aaa: {{ worker: ticker, isolation: thread, restart: never, inject: [ {{ fault: \
+             {fault}, after: 0s }} ] }}\n  \
+             b: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n  \
+             c: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n"
         );
         let supervisor = bed.start(&yaml);
         let status = supervisor.wait("its end, and the others", |supervisor| {
@@ -453,7 +463,8 @@ fn a_crash_is_not_a_reload_whatever_has_become_of_the_file() {
 fn a_runtime_directory_that_is_deleted_is_made_again_and_stays_taken() {
     let bed = Bed::new();
     let supervisor = bed.start_with(
-        "version: 1\nworkers:\n  a: { command: [sleep, 1d], ready: { after: 0s } }\n  b: { worker: ticker }\n",
+        "version: 1\nworkers:\n  a: { command: [sleep, 1d], ready: { after: 0s } }\n  \
+            b: { worker: ticker }\n",
         &["--storm"],
     );
     let before = supervisor.wait_running();
@@ -511,7 +522,8 @@ fn a_runtime_directory_that_its_path_no_longer_leads_to_is_noticed_at_once() {
         std::fs::rename(bed.path("new"), &link).expect("replaced");
     };
     point_to("real");
-    let yaml = "version: 1\nsupervisor: { runtime_dir: link/run }\nworkers:\n  a: { command: [sleep, 1d], ready: { after: 0s } }\n";
+    let yaml = "version: 1\nsupervisor: { runtime_dir: link/run }\nworkers:\n  \
+        a: { command: [sleep, 1d], ready: { after: 0s } }\n";
     let supervisor = bed.launch(yaml, &[]);
     let socket = link.join("run/control.sock");
     bed.wait("its start", || bed.log().contains("a is running").then_some(()));
@@ -593,7 +605,8 @@ fn a_runtime_directory_that_is_deleted_after_a_hand_over_stays_taken() {
 #[test]
 fn an_order_to_stop_outlives_a_death_and_with_remember_an_orderly_end() {
     let bed = Bed::new();
-    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  up: { command: [sleep, 1d] }\n  \
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        up: { command: [sleep, 1d] }\n  \
                 a: { command: [sleep, 1d] }\n  b: { command: [sleep, 1d], autostart: remember }\n";
     let supervisor = bed.start(yaml);
     let before = supervisor.wait_running();
@@ -624,7 +637,8 @@ fn what_was_counted_stays_counted_and_what_was_open_is_recorded_over_a_death() {
     let yaml = format!(
         "version: 1\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
          w: {{ command: [sh, -c, 'while :; do echo 0123456789; sleep 0.01; done'] }}\n  \
-         f: {{ command: [sh, -c, '[ -e {flag} ] && exec sleep 1d; touch {flag}; exit 3'], restart: {{ backoff: {{ initial: 1s, jitter: 0 }} }} }}\n"
+         f: {{ command: [sh, -c, '[ -e {flag} ] && exec sleep 1d; touch {flag}; exit 3'], \
+         restart: {{ backoff: {{ initial: 1s, jitter: 0 }} }} }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait("output to be lost", |supervisor| {
@@ -668,7 +682,8 @@ fn an_incident_that_waits_for_its_last_lines_is_on_record_after_a_death_and_once
     let dies = "yes | head -c 120000; exit 3";
     let yaml = format!(
         "version: 1\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
-         w: {{ command: [sh, -c, \"[ -e {0}/died ] && exec sleep 1d; touch {0}/died; {dies}\"], restart: {{ backoff: {{ initial: 0s, jitter: 0 }} }}, logs: {{ stdout: {1} }} }}\n",
+         w: {{ command: [sh, -c, \"[ -e {0}/died ] && exec sleep 1d; touch {0}/died; {dies}\"], \
+         restart: {{ backoff: {{ initial: 0s, jitter: 0 }} }}, logs: {{ stdout: {1} }} }}\n",
         bed.directory.path().display(),
         fifo.display(),
     );
@@ -741,8 +756,10 @@ fn what_a_cell_itself_has_lost_stays_counted_over_a_death() {
 fn what_an_incident_lost_is_known_to_the_successor_that_settles_it() {
     let bed = Bed::new();
     let yaml = "version: 1\nsupervisor: { fault_injection: allow }\nworkers:\n  \
-        w: { worker: ticker, isolation: process, restart: { backoff: { initial: 3s, jitter: 0 } } }\n  \
-        c: { command: [sh, -c, 'until [ -e go ]; do sleep 0.01; done; exit 1'], cwd: ., ready: { after: 0s }, restart: never }\n";
+        w: { worker: ticker, isolation: process, restart: { backoff: { initial: 3s, jitter: 0 } } \
+        }\n  \
+        c: { command: [sh, -c, 'until [ -e go ]; do sleep 0.01; done; exit 1'], cwd: ., ready: { \
+        after: 0s }, restart: never }\n";
     let supervisor = bed.start(yaml);
     let before = supervisor.wait_progress(None);
     supervisor.client.inject("w", "segfault").expect("allowed");
@@ -775,7 +792,8 @@ fn what_an_incident_lost_is_known_to_the_successor_that_settles_it() {
 #[test]
 fn a_pause_of_everything_at_any_moment_of_a_succession_costs_no_worker() {
     let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
-                w: { instances: 8, command: [sleep, 1d] }\n  t: { worker: ticker, isolation: process }\n";
+                w: { instances: 8, command: [sleep, 1d] }\n  \
+                t: { worker: ticker, isolation: process }\n";
     let beds: Vec<Bed> = (0..6).map(|_| Bed::new()).collect();
     let running: Vec<_> = beds
         .iter()

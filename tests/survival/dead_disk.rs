@@ -24,7 +24,9 @@ fn on_a_dead_disk(disk: &Path, limit: &str) -> String {
     let ready = format!("ready: {{ fd: 9, timeout: {limit} }}, stop: {{ timeout: {limit} }}");
     let run = "sh, -c, echo >&9; exec sleep 1d";
     let mut yaml = format!(
-        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  a: {{ worker: ticker, isolation: process }}\n  b: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n"
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  \
+            a: {{ worker: ticker, isolation: process }}\n  \
+            b: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n"
     );
     for (name, keys) in [
         ("cwd", format!("command: [{run}], cwd: {disk}/cwd")),
@@ -154,8 +156,10 @@ fn with_a_dead_log<'a>(
 ) -> Option<(crate::harness::Supervisor<'a>, DeadDisk, StatusReport)> {
     fs::create_dir_all(logs).expect("a directory");
     let supervisor = bed.start(&format!(
-        "version: 1\nsupervisor: {{ watchdog: 3s, shutdown_timeout: 5s, log_dir: {} }}\nworkers:\n  \
-         b: {{ command: [sh, -c, \"while :; do echo L; sleep 0.05; done\"], ready: {{ after: 0s }} }}\n",
+        "version: 1\nsupervisor: {{ watchdog: 3s, shutdown_timeout: 5s, log_dir: {} }}\n\
+            workers:\n  \
+         b: {{ command: [sh, -c, \"while :; do echo L; sleep 0.05; done\"], ready: {{ after: 0s \
+         }} }}\n",
         logs.display()
     ));
     let before = supervisor.wait_running();
@@ -224,7 +228,8 @@ fn a_dead_disk_mounted_over_its_directories_does_not_hold_a_running_supervisor()
     for directory in ["state", "run"] {
         let bed = Bed::new();
         let yaml = format!(
-            "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  b: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n"
+            "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  \
+                b: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n"
         );
         let supervisor = bed.start(&yaml);
         supervisor.wait_running();

@@ -60,8 +60,11 @@ const POLITE: &str = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0
 
 fn yaml() -> String {
     format!(
-        "version: 1\nsupervisor: {{ watchdog: 4s }}\ndefaults: {{ {EAGER}, ready: {{ after: 0s }}, stop: {{ timeout: 200ms }} }}\nworkers:\n  \
-         w: {{ command: [sh, -c, \"{POLITE}\"] }}\n  sdk: {{ worker: ticker, isolation: process }}\n  other: {{ command: [sleep, 1d] }}\n"
+        "version: 1\nsupervisor: {{ watchdog: 4s }}\n\
+            defaults: {{ {EAGER}, ready: {{ after: 0s }}, stop: {{ timeout: 200ms }} }}\n\
+            workers:\n  \
+         w: {{ command: [sh, -c, \"{POLITE}\"] }}\n  \
+         sdk: {{ worker: ticker, isolation: process }}\n  other: {{ command: [sleep, 1d] }}\n"
     )
 }
 

@@ -41,7 +41,8 @@ fn a_control_socket_is_known_by_itself_and_not_by_its_name() {
 #[test]
 fn a_limit_on_the_size_of_files_keeps_no_successor_from_its_work() {
     let bed = Bed::new();
-    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  w: { command: [sh, -c, 'ulimit -S -f; exec sleep 1d'] }\n";
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        w: { command: [sh, -c, 'ulimit -S -f; exec sleep 1d'] }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_output("w", "\n");
     let before = supervisor.wait_running();
@@ -71,7 +72,8 @@ fn a_hard_limit_that_leaves_too_little_is_refused_at_the_start_with_what_to_do()
     for (limit, words) in [
         (
             "--fsize=8192:8192",
-            "the hard limit on the size of files is 8 KiB, and this configuration needs 12: raise it",
+            "the hard limit on the size of files is 8 KiB, and this configuration needs 12: raise \
+                it",
         ),
         (
             "--stack=262144:262144",
@@ -101,7 +103,8 @@ fn a_hard_limit_that_leaves_too_little_is_refused_at_the_start_with_what_to_do()
 #[test]
 fn a_small_stack_is_no_limit_for_the_supervisor_and_stays_one_for_its_workers() {
     let bed = Bed::new();
-    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  w: { command: [sh, -c, 'ulimit -S -s; exec sleep 1d'] }\n";
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        w: { command: [sh, -c, 'ulimit -S -s; exec sleep 1d'] }\n";
     let supervisor = bed.start_under(&["prlimit", "--stack=131072:"], yaml, &[]);
     supervisor.wait_output("w", "128\n");
     let before = supervisor.status();
@@ -121,7 +124,8 @@ fn a_small_stack_is_no_limit_for_the_supervisor_and_stays_one_for_its_workers() 
 #[test]
 fn a_hard_limit_on_the_size_of_files_that_is_lowered_later_ends_no_supervision() {
     let bed = Bed::new();
-    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  w: { command: [sleep, 1d], instances: 3 }\n";
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        w: { command: [sleep, 1d], instances: 3 }\n";
     let supervisor = bed.start(yaml);
     let mut before = supervisor.wait_running();
     let guardian = supervisor.child.id().to_string();

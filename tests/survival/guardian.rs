@@ -19,7 +19,8 @@ const POLITE: &str =
 fn configuration(supervisor: &str) -> String {
     let polite = serde_json::to_string(POLITE).expect("a string");
     format!(
-        "version: 1\nsupervisor: {{ {supervisor} }}\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
+        "version: 1\nsupervisor: {{ {supervisor} }}\ndefaults: {{ ready: {{ after: 0s }} }}\n\
+            workers:\n  \
          polite: {{ command: [sh, -c, {polite}] }}\n  other: {{ command: [sleep, 1d] }}\n"
     )
 }
@@ -369,8 +370,8 @@ fn fill_queue(of_supervisor: i32) {
     while socket.send_to_addr(b"STATUS=filling", &address).is_ok() {}
 }
 
-/// A guardian that is held for less than `watchdog:` while its queue is full loses signs of life. It
-/// finds the last one in the page, and ends no healthy supervisor.
+/// A guardian that is held for less than `watchdog:` while its queue is full loses signs of life.
+/// It finds the last one in the page, and ends no healthy supervisor.
 #[test]
 fn a_held_guardian_with_a_full_queue_ends_no_healthy_supervisor() {
     let bed = Bed::new();
@@ -456,7 +457,8 @@ fn an_order_to_end_that_comes_to_guardian_and_supervisor_is_one() {
     let flag = bed.path("in-time").display().to_string();
     let yaml = format!(
         "version: 1\ndefaults: {{ ready: {{ after: 0s }}, stop: {{ timeout: 30s }} }}\nworkers:\n  \
-         w: {{ command: [sh, -c, \"trap 'sleep 0.5; touch {flag}; exit 0' TERM; while :; do sleep 0.05; done\"] }}\n"
+         w: {{ command: [sh, -c, \"trap 'sleep 0.5; touch {flag}; exit 0' TERM; while :; do sleep \
+         0.05; done\"] }}\n"
     );
     let mut supervisor = bed.start(&yaml);
     let before = supervisor.wait_running();

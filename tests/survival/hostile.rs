@@ -79,7 +79,8 @@ fn answers_at_once(supervisor: &Supervisor<'_>) {
 fn descriptors_that_a_stranger_sends_are_closed_outside_the_loop() {
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  w: {{ command: [sleep, 1d], ready: notify }}\n"
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  \
+            w: {{ command: [sleep, 1d], ready: notify }}\n"
     );
     let supervisor = bed.start(&yaml);
     let worker = supervisor.wait_phase("w", "starting").pid.expect("it lives");
@@ -126,7 +127,8 @@ fn descriptors_that_a_stranger_sends_are_closed_outside_the_loop() {
 fn floods_of_foreign_datagrams_and_of_deaths_block_no_client() {
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  w: {{ command: [sleep, 1d], ready: notify }}\n  \
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  \
+            w: {{ command: [sleep, 1d], ready: notify }}\n  \
          loops: {{ command: [\"false\"], instances: 40, ready: {{ after: 1h }} }}\n"
     );
     let supervisor = bed.start_with(&yaml, &["--no-guardian"]);
@@ -170,7 +172,8 @@ fn share(pid: i32, number: RawFd) -> Option<OwnedFd> {
 #[test]
 fn a_worker_that_fills_the_descriptor_that_wakes_it_delays_no_order() {
     let bed = Bed::new();
-    let yaml = "version: 1\ndefaults: { stop: { timeout: 300ms } }\nworkers:\n  spoilt: { worker: sleeper }\n  good: { worker: sleeper }\n";
+    let yaml = "version: 1\ndefaults: { stop: { timeout: 300ms } }\nworkers:\n  \
+        spoilt: { worker: sleeper }\n  good: { worker: sleeper }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
     let pid = supervisor.worker("spoilt").pid.expect("it lives");
@@ -248,7 +251,8 @@ fn a_cell_that_takes_no_orders_ends_whole_and_comes_back() {
     let yaml = format!(
         "version: 1\nsupervisor: {{ fault_injection: allow }}\n\
          defaults: {{ {EAGER}, isolation: thread, cell: x }}\nworkers:\n  \
-         hangs: {{ worker: ticker, heartbeat: 500ms, ready: {{ timeout: 2s }} }}\n  other: {{ worker: ticker }}\n"
+         hangs: {{ worker: ticker, heartbeat: 500ms, ready: {{ timeout: 2s }} }}\n  \
+         other: {{ worker: ticker }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_running();

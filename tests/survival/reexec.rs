@@ -17,10 +17,14 @@ use supervisord_rs::control::protocol::{StatusReport, WorkerStatus};
 fn configuration(port: u16) -> String {
     let server = include_str!("../fixtures/http_server.py");
     format!(
-        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
-         web: {{ command: [python3, -c, {}], instances: 2, sockets: [ {{ listen: \"127.0.0.1:{port}\" }} ] }}\n  \
-         lines: {{ command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.002; done'] }}\n  \
-         code: {{ worker: ticker, isolation: process }}\n  in-cell: {{ worker: ticker, isolation: thread, cell: c }}\n  \
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\n\
+            defaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
+         web: {{ command: [python3, -c, {}], instances: 2, sockets: [ {{ listen: \
+         \"127.0.0.1:{port}\" }} ] }}\n  \
+         lines: {{ command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.002; done'] \
+         }}\n  \
+         code: {{ worker: ticker, isolation: process }}\n  \
+         in-cell: {{ worker: ticker, isolation: thread, cell: c }}\n  \
          thread: {{ worker: ticker, isolation: thread }}\n",
         serde_json::to_string(server).expect("a string")
     )
@@ -169,7 +173,8 @@ fn no_client_notices_an_upgrade_under_load_and_a_broken_binary_is_rolled_back() 
 #[test]
 fn a_reload_touches_only_what_has_changed_and_an_invalid_file_changes_nothing() {
     let bed = Bed::new();
-    let same = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  same: { command: [sleep, 1d] }\n";
+    let same = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        same: { command: [sleep, 1d] }\n";
     let supervisor = bed.start(&format!("{same}  changed: {{ command: [sleep, 2d] }}\n"));
     let mut before = supervisor.wait_running();
     bed.write(
@@ -233,9 +238,12 @@ fn a_reload_says_what_it_does_to_each_worker_and_waits_for_those_that_it_starts(
     let bed = Bed::new();
     let yaml = |policy: &str, new: &str, second: &str| {
         format!(
-            "version: 1\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  same: {{ command: [sleep, 1d] }}\n  \
-             other: {{ command: [sleep, {second}] }}\n  policy: {{ command: [sleep, 1d], restart: {policy} }}\n  \
-             thread: {{ worker: ticker, isolation: thread }}\n  pool: {{ instances: 1, command: [sleep, 1d] }}\n{new}"
+            "version: 1\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
+                same: {{ command: [sleep, 1d] }}\n  \
+             other: {{ command: [sleep, {second}] }}\n  \
+             policy: {{ command: [sleep, 1d], restart: {policy} }}\n  \
+             thread: {{ worker: ticker, isolation: thread }}\n  \
+             pool: {{ instances: 1, command: [sleep, 1d] }}\n{new}"
         )
     };
     let supervisor = bed.start(&yaml("never", "", "2d"));
@@ -477,9 +485,11 @@ fn a_stuck_successor_changes_nothing_and_blocks_nothing() {
     let bed = Bed::new();
     let supervisor = bed.start(
         "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
-         slow: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 0.1; done'], stop: { timeout: 5s } }\n  \
+         slow: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 0.1; done'], stop: { \
+         timeout: 5s } }\n  \
          spare: { command: [sleep, 1d] }\n  code: { worker: ticker, isolation: process }\n  \
-         in-cell: { worker: ticker, isolation: thread, cell: c }\n  thread: { worker: ticker, isolation: thread }\n",
+         in-cell: { worker: ticker, isolation: thread, cell: c }\n  \
+         thread: { worker: ticker, isolation: thread }\n",
     );
     let before = running(&supervisor);
     let in_flight = bed.command(&["restart", "slow"]).spawn().expect("it runs");
@@ -526,8 +536,10 @@ fn a_stuck_successor_changes_nothing_and_blocks_nothing() {
 fn a_successor_that_ends_with_all_it_was_given_is_replaced_by_the_old_binary() {
     let bed = Bed::new();
     let supervisor = bed.start(
-        "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  w: { command: [sleep, 1d], instances: 3 }\n  \
-         code: { worker: ticker, isolation: process }\n  thread: { worker: ticker, isolation: thread }\n",
+        "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+            w: { command: [sleep, 1d], instances: 3 }\n  \
+         code: { worker: ticker, isolation: process }\n  \
+         thread: { worker: ticker, isolation: thread }\n",
     );
     let before = running(&supervisor);
     let python = bed.write("ends.py", include_str!("../fixtures/ends.py"));
@@ -559,16 +571,19 @@ fn a_hand_over_that_waits_for_a_thread_counts_against_no_worker() {
     let beating = include_str!("../fixtures/beating.py");
     let port = 18_437;
     let late = format!(
-        "import socket, time\ntime.sleep(2)\ns = socket.create_server(('127.0.0.1', {port}))\ntime.sleep(10**6)"
+        "import socket, time\ntime.sleep(2)\ns = socket.create_server(('127.0.0.1', {port}))\n\
+            time.sleep(10**6)"
     );
     let yaml = format!(
-        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults: {{ ready: {{ after: 0s }}, restart: never }}\nworkers:\n  \
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\n\
+            defaults: {{ ready: {{ after: 0s }}, restart: never }}\nworkers:\n  \
          beats: {{ command: [python3, -c, {}], heartbeat: 2s, instances: 3 }}\n  \
          sdk: {{ worker: ticker, isolation: process, heartbeat: 2s, instances: 3 }}\n  \
          asleep: {{ worker: sleeper, isolation: process, heartbeat: 2s }}\n  \
          busy: {{ worker: cpu-burner, isolation: process, heartbeat: 2s }}\n  \
          hangs: {{ worker: ticker, isolation: thread }}\n  \
-         late: {{ command: [python3, -c, {}], autostart: false, ready: {{ tcp: '127.0.0.1:{port}', every: 50ms, timeout: 4s }} }}\n",
+         late: {{ command: [python3, -c, {}], autostart: false, ready: {{ tcp: \
+         '127.0.0.1:{port}', every: 50ms, timeout: 4s }} }}\n",
         serde_json::to_string(beating).expect("a string"),
         serde_json::to_string(&late).expect("a string"),
     );
@@ -619,7 +634,8 @@ fn a_hand_over_that_waits_for_a_thread_counts_against_no_worker() {
 #[test]
 fn a_hand_over_that_waits_answers_meanwhile_and_loses_no_signal() {
     let bed = Bed::new();
-    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { restart: never }\nworkers:\n  \
+    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { restart: never }\n\
+        workers:\n  \
          hangs: { worker: ticker, isolation: thread }\n  w: { command: [sleep, 1d] }\n";
     let mut supervisor = bed.start(yaml);
     let before = supervisor.wait_running();
@@ -676,8 +692,10 @@ fn a_configuration_that_cannot_be_read_blocks_nothing() {
 #[test]
 fn a_hand_over_of_many_workers_moves_none_of_them() {
     let bed = Bed::new();
-    let supervisor = bed
-        .start("version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s }, instances: 120 }\n");
+    let supervisor = bed.start(
+        "version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s }, \
+            instances: 120 }\n",
+    );
     let before = running(&supervisor);
     for _ in 0..2 {
         assert_eq!(bed.verb(&["reload"]).status.code(), Some(0), "{}", bed.log());
@@ -691,11 +709,13 @@ fn a_hand_over_of_many_workers_moves_none_of_them() {
 fn how_a_worker_ended_reads_the_same_after_a_hand_over_and_a_death() {
     let bed = Bed::new();
     let supervisor = bed.start(
-        "version: 1\ndefaults: { ready: { after: 0s }, restart: { backoff: { initial: 1h, max: 1h } } }\n\
+        "version: 1\ndefaults: { ready: { after: 0s }, restart: { backoff: { initial: 1h, max: 1h \
+            } } }\n\
          supervisor: { fault_injection: allow }\nworkers:\n  stays: { command: [sleep, 1d] }\n  \
          missing: { command: [no-such-program-anywhere] }\n  \
          homeless: { command: [sleep, 1d], cwd: /no/such/directory }\n  \
-         panics: { worker: ticker, isolation: process, inject: [ { fault: panic, after: 10ms } ] }\n",
+         panics: { worker: ticker, isolation: process, inject: [ { fault: panic, after: 10ms } ] \
+         }\n",
     );
     let failed = ["missing", "homeless", "panics"];
     let before = supervisor.wait("all failures", |supervisor| {

@@ -7,7 +7,8 @@ use crate::harness::{Bed, Supervisor, find, is_alive, kill};
 use nix::sys::signal::Signal;
 use supervisord_rs::control::protocol::StatusReport;
 
-const YAML: &str = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  a: { command: [sleep, 1d] }\n  \
+const YAML: &str = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+    a: { command: [sleep, 1d] }\n  \
                     b: { command: [sleep, 2d] }\n  c: { worker: ticker, isolation: process }\n";
 
 /// Kills the supervisor and does something before the next one starts.
@@ -113,7 +114,8 @@ fn unknown_descriptors_are_closed_and_named() {
     let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
     let mut command = bed.command(&[]);
     let mut shell = Command::new("sh");
-    let script = "exec 3</dev/null 4</dev/null; LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=of-nobody:worker-gone/board exec \"$@\"";
+    let script = "exec 3</dev/null 4</dev/null; LISTEN_PID=$$ LISTEN_FDS=2 \
+        LISTEN_FDNAMES=of-nobody:worker-gone/board exec \"$@\"";
     shell.args(["-c", script, "sh"]).arg(program).args(["run", "--no-guardian", "-c"]).arg(file);
     shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     for variable in ["NOTIFY_SOCKET", "INVOCATION_ID"] {
@@ -132,8 +134,10 @@ fn workers_that_ended_with_supervisor_and_guardian_start_in_the_next_run() {
     // Orphans become children of this process and stay zombies, which show how they ended.
     nix::sys::prctl::set_child_subreaper(true).expect("allowed");
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  a: { worker: ticker, isolation: process }\n  b: { worker: ticker, isolation: thread, cell: c }\n  \
-                s: { command: [sleep, 1d], ready: { after: 0s }, restart: { limit: { restarts: 0 } } }\n";
+    let yaml = "version: 1\nworkers:\n  a: { worker: ticker, isolation: process }\n  \
+        b: { worker: ticker, isolation: thread, cell: c }\n  \
+                s: { command: [sleep, 1d], ready: { after: 0s }, restart: { limit: { restarts: 0 \
+                } } }\n";
     let mut supervisor = bed.start(yaml);
     let before = supervisor.wait_running();
     let guardian = i32::try_from(supervisor.child.id()).expect("a pid");

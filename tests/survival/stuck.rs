@@ -35,7 +35,8 @@ impl Freezer {
     fn script(&self) -> String {
         let (cgroup, flag) = (self.cgroup.display(), self.thawed.display());
         format!(
-            "test -e {flag} || {{ echo $$ > {cgroup}/cgroup.procs; echo FROZEN > {cgroup}/freezer.state; }}"
+            "test -e {flag} || {{ echo $$ > {cgroup}/cgroup.procs; echo FROZEN > \
+                {cgroup}/freezer.state; }}"
         )
     }
 
@@ -64,9 +65,13 @@ fn a_probe_and_a_hook_that_cannot_be_killed_delay_no_others_and_do_not_pile_up()
     let Some(freezer) = Freezer::new(&bed) else { return };
     let probe = serde_json::to_string(&freezer.script()).expect("a string");
     let yaml = format!(
-        "version: 1\nhooks: [ {{ on: failed, command: [sh, -c, {probe}], timeout: 50ms }} ]\nworkers:\n  \
-         w: {{ command: [sleep, 1d], ready: {{ after: 0s }}, health: {{ readiness: {{ exec: [sh, -c, {probe}], every: 20ms, timeout: 50ms }} }} }}\n  \
-         crash: {{ command: [sh, -c, exit 1], ready: {{ after: 1h }}, restart: {{ backoff: {{ initial: 5ms, max: 5ms }}, limit: {{ restarts: 1000000, within: 60s }} }} }}\n  good: {{ worker: ticker }}\n"
+        "version: 1\nhooks: [ {{ on: failed, command: [sh, -c, {probe}], timeout: 50ms }} ]\n\
+            workers:\n  \
+         w: {{ command: [sleep, 1d], ready: {{ after: 0s }}, health: {{ readiness: {{ exec: [sh, \
+         -c, {probe}], every: 20ms, timeout: 50ms }} }} }}\n  \
+         crash: {{ command: [sh, -c, exit 1], ready: {{ after: 1h }}, restart: {{ backoff: {{ \
+         initial: 5ms, max: 5ms }}, limit: {{ restarts: 1000000, within: 60s }} }} }}\n  \
+         good: {{ worker: ticker }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait("a frozen probe", |_| (!freezer.pids().is_empty()).then_some(()));
@@ -95,7 +100,8 @@ fn what_does_not_die_is_named_with_its_pid_and_state_and_does_not_hold_up_the_en
         let Some(freezer) = Freezer::new(&bed) else { return };
         let script = serde_json::to_string(&freezer.script()).expect("a string");
         let yaml = format!(
-            "version: 1\nworkers:\n  w: {{ command: [sh, -c, {script}], ready: {{ after: 0s }}, stop: {{ timeout: 50ms }} }}\n  good: {{ worker: ticker }}\n"
+            "version: 1\nworkers:\n  w: {{ command: [sh, -c, {script}], ready: {{ after: 0s }}, \
+                stop: {{ timeout: 50ms }} }}\n  good: {{ worker: ticker }}\n"
         );
         let mut supervisor =
             bed.start_in(&yaml, &["--no-guardian"], &[("SUPERVISORD_RS_CGROUPS", how)]);
@@ -125,7 +131,9 @@ fn what_does_not_die_is_named_with_its_pid_and_state_and_does_not_hold_up_the_en
 fn a_stalled_reader_of_the_supervisors_log_does_not_hold_the_supervisor() {
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  crash: {{ command: [\"false\"], ready: {{ after: 1h }} }}\n  good: {{ worker: ticker }}\n"
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  \
+            crash: {{ command: [\"false\"], ready: {{ after: 1h }} }}\n  \
+            good: {{ worker: ticker }}\n"
     );
     let file = bed.write("supervisord-rs.yaml", &yaml);
     let mut command = bed.command(&["run", "--no-guardian", "-c"]);
@@ -154,8 +162,10 @@ fn a_stalled_reader_of_the_supervisors_log_does_not_hold_the_supervisor() {
 fn a_terminal_that_stalls_holds_up_no_worker_that_writes_elsewhere() {
     let bed = Bed::new();
     // More workers than there are threads that carry output.
-    let yaml = "version: 1\nworkers:\n  shown: { instances: 50, command: [sh, -c, 'while :; do echo shown; done'], ready: { after: 0s }, logs: { stdout: terminal } }\n  \
-                good: { command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo good $i; sleep 0.01; done'], ready: { after: 0s } }\n";
+    let yaml = "version: 1\nworkers:\n  shown: { instances: 50, command: [sh, -c, 'while :; do \
+        echo shown; done'], ready: { after: 0s }, logs: { stdout: terminal } }\n  \
+                good: { command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo good $i; sleep 0.01; \
+                done'], ready: { after: 0s } }\n";
     let file = bed.write("supervisord-rs.yaml", yaml);
     let log = File::create(bed.path("supervisor.log")).expect("a log");
     let mut command = bed.command(&["run", "--no-guardian", "-c"]);
@@ -179,7 +189,9 @@ fn a_terminal_that_stalls_holds_up_no_worker_that_writes_elsewhere() {
 fn sdk_code_that_is_frozen_in_its_sleep_is_found_and_one_that_sleeps_is_not_disturbed() {
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  frozen: {{ worker: sleeper, heartbeat: 1s }}\n  asleep: {{ worker: sleeper, heartbeat: 100ms }}\n"
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  \
+            frozen: {{ worker: sleeper, heartbeat: 1s }}\n  \
+            asleep: {{ worker: sleeper, heartbeat: 100ms }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_running();
@@ -276,7 +288,8 @@ impl Tracer {
 fn a_worker_that_dies_while_it_is_traced_is_restarted_and_the_loop_is_not_held() {
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\ndefaults: {{ {EAGER}, ready: {{ after: 0s }} }}\nworkers:\n  traced: {{ command: [sleep, 1d] }}\n  good: {{ worker: ticker }}\n"
+        "version: 1\ndefaults: {{ {EAGER}, ready: {{ after: 0s }} }}\nworkers:\n  \
+            traced: {{ command: [sleep, 1d] }}\n  good: {{ worker: ticker }}\n"
     );
     let supervisor = bed.start_with(&yaml, &["--no-guardian"]);
     let pid = supervisor.wait_phase("traced", "running").pid.expect("it lives");
@@ -301,13 +314,15 @@ fn a_worker_that_dies_while_it_is_traced_is_restarted_and_the_loop_is_not_held()
 }
 
 #[test]
-fn nobody_is_launched_into_a_cell_that_is_dying() {
+fn no_worker_is_launched_into_a_cell_that_is_dying() {
     let bed = Bed::new();
     let yaml = format!(
         "version: 1\nsupervisor: {{ fault_injection: allow }}\n\
          defaults: {{ {EAGER}, isolation: thread, cell: x }}\nworkers:\n  \
          hangs: {{ worker: ticker, heartbeat: 300ms, on_hang: recycle }}\n  \
-         restless: {{ worker: file-hasher, args: {{ directory: /nowhere }}, restart: {{ policy: on-failure, backoff: {{ initial: 100ms, max: 100ms, jitter: 0 }}, limit: {{ restarts: 1000, within: 60s }} }} }}\n"
+         restless: {{ worker: file-hasher, args: {{ directory: /nowhere }}, restart: {{ policy: \
+         on-failure, backoff: {{ initial: 100ms, max: 100ms, jitter: 0 }}, limit: {{ restarts: \
+         1000, within: 60s }} }} }}\n"
     );
     let supervisor = bed.start(&yaml);
     let before = supervisor.wait_phase("hangs", "running").pid.expect("it runs");
@@ -330,7 +345,8 @@ fn nobody_is_launched_into_a_cell_that_is_dying() {
 fn workers_die_and_come_back_while_the_guardian_is_stopped() {
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\ndefaults: {{ {EAGER}, ready: {{ after: 0s }} }}\nworkers:\n  a: {{ command: [sleep, 1d] }}\n  good: {{ worker: ticker }}\n"
+        "version: 1\ndefaults: {{ {EAGER}, ready: {{ after: 0s }} }}\nworkers:\n  \
+            a: {{ command: [sleep, 1d] }}\n  good: {{ worker: ticker }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_phase("a", "running");
@@ -358,9 +374,11 @@ fn a_real_time_signal_is_a_death_like_any_other() {
     let bed = Bed::new();
     // Two orphans: the one that died of the signal is first in the kernel's list, and would hide
     // the other.
-    let orphans = "(sh -c 'echo a >> died; kill -40 $$' &); sleep 0.1; (sh -c 'echo b >> died' &); exec sleep 1d";
+    let orphans = "(sh -c 'echo a >> died; kill -40 $$' &); sleep 0.1; (sh -c 'echo b >> died' \
+        &); exec sleep 1d";
     let yaml = format!(
-        "version: 1\ndefaults: {{ {EAGER}, ready: {{ after: 0s }} }}\nworkers:\n  parent: {{ command: [sh, -c, {}], cwd: {:?} }}\n  \
+        "version: 1\ndefaults: {{ {EAGER}, ready: {{ after: 0s }} }}\nworkers:\n  \
+            parent: {{ command: [sh, -c, {}], cwd: {:?} }}\n  \
          w: {{ command: [sh, -c, 'kill -41 $$'], restart: never }}\n",
         serde_json::to_string(orphans).expect("a string"),
         bed.directory.path(),

@@ -41,7 +41,10 @@ fn a_guardian_without_room_for_descriptors_is_called_that() {
 #[test]
 fn short_of_descriptors_it_says_so_and_continues_when_there_are_some() {
     let bed = Bed::new();
-    let mut yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { ready: { after: 0s }, restart: { backoff: { initial: 20ms, max: 50ms }, limit: { restarts: 1, within: 60s } } }\nworkers:\n".to_owned();
+    let mut yaml = "version: 1\nsupervisor: { fault_injection: allow }\n\
+        defaults: { ready: { after: 0s }, restart: { backoff: { initial: 20ms, max: 50ms }, \
+        limit: { restarts: 1, within: 60s } } }\nworkers:\n"
+        .to_owned();
     for index in 0..40 {
         yaml.push_str(&format!("  w{index}: {{ command: [sleep, 1d] }}\n"));
     }
@@ -118,7 +121,9 @@ fn short_of_processes_it_tries_again_and_does_not_fail() {
         return;
     }
     let bed = Bed::new();
-    let mut yaml = "version: 1\ndefaults: { ready: { after: 0s }, restart: { backoff: { initial: 20ms, max: 50ms }, limit: { restarts: 1, within: 60s } } }\nworkers:\n".to_owned();
+    let mut yaml = "version: 1\ndefaults: { ready: { after: 0s }, restart: { backoff: { initial: \
+        20ms, max: 50ms }, limit: { restarts: 1, within: 60s } } }\nworkers:\n"
+        .to_owned();
     for index in 0..12 {
         yaml.push_str(&format!("  w{index}: {{ command: [sleep, 1d] }}\n"));
     }
@@ -160,7 +165,9 @@ fn clocks_that_jump_a_day_disturb_no_schedule() {
     let bed = Bed::new();
     let jump = bed.write("jump", "+0\n");
     let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
-        steady: { worker: ticker, heartbeat: 20s }\n  back: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { backoff: { initial: 300ms, factor: 1, max: 300ms, jitter: 0 }, limit: { restarts: 1000, within: 60s } } }\n";
+        steady: { worker: ticker, heartbeat: 20s }\n  \
+        back: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { backoff: { initial: \
+        300ms, factor: 1, max: 300ms, jitter: 0 }, limit: { restarts: 1000, within: 60s } } }\n";
     let supervisor = bed.start_in(
         yaml,
         &["--no-guardian"],
@@ -199,8 +206,11 @@ fn clocks_that_jump_a_day_disturb_no_schedule() {
 #[test]
 fn vanished_directories_come_back_and_the_control_socket_with_them() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo x; sleep 0.01; done'], ready: { after: 0s } }\n  \
-                crash: { command: [sh, -c, 'sleep 0.05; exit 1'], ready: { after: 1h }, restart: { backoff: { initial: 10ms, max: 10ms }, limit: { restarts: 100000, within: 60s } } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo x; sleep 0.01; \
+        done'], ready: { after: 0s } }\n  \
+                crash: { command: [sh, -c, 'sleep 0.05; exit 1'], ready: { after: 1h }, restart: \
+                { backoff: { initial: 10ms, max: 10ms }, limit: { restarts: 100000, within: 60s } \
+                } }\n";
     let supervisor = bed.start_with(yaml, &["--no-guardian"]);
     let worker = supervisor.wait_phase("w", "running");
     for directory in ["logs", "state", "run"] {
@@ -225,8 +235,11 @@ fn run_at_a_terminal<'a>(
     hangup: nix::sys::signal::SigHandler,
     log: Option<&str>,
 ) -> (Supervisor<'a>, std::os::fd::OwnedFd) {
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo x; sleep 0.005; done'], ready: { after: 0s } }\n  \
-                crash: { command: [sh, -c, 'sleep 0.05; exit 1'], ready: { after: 1h }, restart: { backoff: { initial: 10ms, max: 10ms }, limit: { restarts: 100000, within: 60s } } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'while :; do echo x; sleep 0.005; \
+        done'], ready: { after: 0s } }\n  \
+                crash: { command: [sh, -c, 'sleep 0.05; exit 1'], ready: { after: 1h }, restart: \
+                { backoff: { initial: 10ms, max: 10ms }, limit: { restarts: 100000, within: 60s } \
+                } }\n";
     let file = bed.write("supervisord-rs.yaml", yaml);
     let terminal = crate::harness::terminal(None);
     let slave = std::fs::File::from(terminal.slave);
@@ -294,8 +307,10 @@ fn closed_descriptors_and_jumping_clocks_cost_no_processor_time() {
     // closed unused, a probe without a server, a client that has gone, and the supervisor's own
     // output without a reader.
     let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
-        mute: { command: [sh, -c, 'exec sleep 1d >&- 2>&-'] }\n  never: { command: [sh, -c, 'exec sleep 1d 5>&-'], ready: { fd: 5, timeout: 1h } }\n  \
-        asked: { command: [sleep, 1d], health: { readiness: { tcp: '127.0.0.1:1', every: 10s } } }\n  told: { command: [sleep, 1d], ready: { notify: true, timeout: 1h } }\n";
+        mute: { command: [sh, -c, 'exec sleep 1d >&- 2>&-'] }\n  \
+        never: { command: [sh, -c, 'exec sleep 1d 5>&-'], ready: { fd: 5, timeout: 1h } }\n  \
+        asked: { command: [sleep, 1d], health: { readiness: { tcp: '127.0.0.1:1', every: 10s } } \
+        }\n  told: { command: [sleep, 1d], ready: { notify: true, timeout: 1h } }\n";
     let file = bed.write("supervisord-rs.yaml", yaml);
     let mut command = bed.command(&["run", "--no-guardian", "-c"]);
     command

@@ -9,7 +9,8 @@ const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 /// Four workers in one place; `b` is broken.
 fn configuration(place: &str) -> String {
     let mut yaml = format!(
-        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults:\n  {place}\n  heartbeat: 1s\n  {EAGER}\nworkers:\n"
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults:\n  {place}\n  \
+            heartbeat: 1s\n  {EAGER}\nworkers:\n"
     );
     for name in NAMES {
         yaml.push_str(&format!("  {name}: {{ worker: ticker, args: {{ interval: 5ms }} }}\n"));
@@ -197,7 +198,8 @@ fn an_injection_every_so_often_strikes_first_after_that_time() {
     let begun = std::time::Instant::now();
     let supervisor = bed.start(
         "version: 1\nsupervisor: { fault_injection: allow }\nworkers:\n  \
-         w: { worker: ticker, isolation: process, inject: [ { fault: segfault, every: 3s, times: 1 } ] }\n",
+         w: { worker: ticker, isolation: process, inject: [ { fault: segfault, every: 3s, times: \
+         1 } ] }\n",
     );
     let incident = supervisor.wait_incident(0);
     assert!(incident.fault.injected, "{incident:?}");

@@ -37,7 +37,8 @@ fn pids(supervisor: &Supervisor<'_>, count: usize) -> Vec<i32> {
 
 fn yaml(rest: &str) -> String {
     format!(
-        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  w:\n    shell: true\n    command: 'exec python3 parent.py {rest}'\n    cwd: .\n    \
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  w:\n    shell: true\n    \
+            command: 'exec python3 parent.py {rest}'\n    cwd: .\n    \
          ready: {{ after: 0s }}\n    stop: {{ timeout: 300ms }}\n  other: {{ worker: ticker }}\n"
     )
 }
@@ -86,7 +87,9 @@ const NAMELESS: &str = include_str!("../fixtures/nameless.py");
 fn a_name_that_is_not_utf8_hides_no_process() {
     for (how, bed) in families() {
         bed.write("nameless.py", NAMELESS);
-        let yaml = "version: 1\nworkers:\n  w: { command: [python3, nameless.py], cwd: ., ready: { after: 0s }, stop: { timeout: 300ms } }\n";
+        let yaml = "version: 1\nworkers:\n  \
+            w: { command: [python3, nameless.py], cwd: ., ready: { after: 0s }, stop: { timeout: \
+            300ms } }\n";
         let supervisor = start(&bed, how, yaml);
         let family = pids(&supervisor, 2);
         let before = supervisor.status();
@@ -151,9 +154,11 @@ fn one_that_exits_with_children_left_is_never_shown_running() {
 #[test]
 fn an_orderly_main_process_leaves_its_children_the_rest_of_the_grace_period() {
     let bed = Bed::new();
-    let script = "trap 'exit 0' TERM; (trap 'sleep 0.3; echo CHILD-DONE; exit' TERM; echo UP; while :; do sleep 0.05; done) & while :; do sleep 0.05; done";
+    let script = "trap 'exit 0' TERM; (trap 'sleep 0.3; echo CHILD-DONE; exit' TERM; echo UP; \
+        while :; do sleep 0.05; done) & while :; do sleep 0.05; done";
     let yaml = format!(
-        "version: 1\nworkers:\n  w:\n    command: [sh, -c, {}]\n    ready: {{ after: 0s }}\n    stop: {{ timeout: 10s }}\n",
+        "version: 1\nworkers:\n  w:\n    command: [sh, -c, {}]\n    ready: {{ after: 0s }}\n    \
+            stop: {{ timeout: 10s }}\n",
         serde_json::to_string(script).expect("a string")
     );
     let supervisor = bed.start(&yaml);
@@ -166,8 +171,11 @@ fn an_orderly_main_process_leaves_its_children_the_rest_of_the_grace_period() {
 #[test]
 fn a_stop_command_asks_first_and_the_signal_follows() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  w:\n    command: [sh, -c, \"trap 'echo GOT-TERM; exit 0' TERM; echo UP; while :; do sleep 0.02; done\"]\n    \
-                ready: { after: 0s }\n    stop: { command: [sh, -c, 'echo $MAINPID > asked'], timeout: 10s }\n    cwd: .\n";
+    let yaml = "version: 1\nworkers:\n  w:\n    \
+        command: [sh, -c, \"trap 'echo GOT-TERM; exit 0' TERM; echo UP; while :; do sleep 0.02; \
+        done\"]\n    \
+                ready: { after: 0s }\n    \
+                stop: { command: [sh, -c, 'echo $MAINPID > asked'], timeout: 10s }\n    cwd: .\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_output("w", "UP");
     let pid = supervisor.wait_phase("w", "running").pid.expect("running");
@@ -183,8 +191,12 @@ fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_continues_it
         let supervisor = start(
             &bed,
             how,
-            "version: 1\nsupervisor: { fault_injection: allow }\nworkers:\n  w:\n    command: [sh, -c, 'while :; do echo tick; sleep 0.01; done']\n    ready: { after: 0s }\n    stop: { timeout: 1h }\n  \
-             t: { worker: ticker, heartbeat: 2s, args: { interval: 5ms } }\n  hung: { worker: ticker, heartbeat: 2s, restart: never }\n  th: { worker: ticker, isolation: thread }\n",
+            "version: 1\nsupervisor: { fault_injection: allow }\nworkers:\n  w:\n    \
+                command: [sh, -c, 'while :; do echo tick; sleep 0.01; done']\n    \
+                ready: { after: 0s }\n    stop: { timeout: 1h }\n  \
+             t: { worker: ticker, heartbeat: 2s, args: { interval: 5ms } }\n  \
+             hung: { worker: ticker, heartbeat: 2s, restart: never }\n  \
+             th: { worker: ticker, isolation: thread }\n",
         );
         supervisor.wait_output("w", "tick\ntick\n");
         supervisor.wait_phase("t", "running");
@@ -221,8 +233,10 @@ fn pause_suspends_the_tree_without_missing_its_heartbeat_and_resume_continues_it
 #[test]
 fn a_signal_to_a_thread_is_refused_and_every_suspended_worker_can_be_resumed() {
     let bed = Bed::new();
-    let yaml = "version: 1\ncells: { c: {} }\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n  \
-                th: { worker: ticker, isolation: thread }\n  ce: { worker: ticker, isolation: thread, cell: c }\n";
+    let yaml = "version: 1\ncells: { c: {} }\nworkers:\n  \
+        w: { command: [sleep, 1d], ready: { after: 0s } }\n  \
+                th: { worker: ticker, isolation: thread }\n  \
+                ce: { worker: ticker, isolation: thread, cell: c }\n";
     let supervisor = bed.start(yaml);
     let before = supervisor.wait_running();
     for thread in ["th", "ce"] {
@@ -294,7 +308,9 @@ const HEADLESS: &str = include_str!("../fixtures/headless.py");
 fn a_process_whose_first_thread_has_ended_is_not_forgotten() {
     for (how, bed) in families() {
         bed.write("headless.py", HEADLESS);
-        let yaml = "version: 1\nworkers:\n  w: { command: [python3, headless.py], cwd: ., ready: { after: 0s }, stop: { timeout: 300ms } }\n";
+        let yaml = "version: 1\nworkers:\n  \
+            w: { command: [python3, headless.py], cwd: ., ready: { after: 0s }, stop: { timeout: \
+            300ms } }\n";
         let supervisor = start(&bed, how, yaml);
         let family = pids(&supervisor, 2);
         let is_headless =
@@ -319,7 +335,8 @@ fn a_copied_mark_admits_no_process() {
     bed.write("say.py", SAY);
     bed.write(
         "worker.sh",
-        "while ! test -e go; do sleep 0.02; done\n(sleep 1d) | exec python3 say.py READY=1 and-wait\n",
+        "while ! test -e go; do sleep 0.02; done\n\
+            (sleep 1d) | exec python3 say.py READY=1 and-wait\n",
     );
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, worker.sh], cwd: ., ready: notify }\n";
     // Without a guardian, children of this test look like orphans of an earlier supervisor.
@@ -354,7 +371,10 @@ fn large_families_do_not_hold_the_loop() {
     const CROWD: &str = include_str!("../fixtures/crowd.py");
     for (how, bed) in families() {
         bed.write("crowd.py", CROWD);
-        let mut yaml = "version: 1\nworkers:\n  w: { command: [python3, crowd.py], cwd: ., ready: { after: 0s }, stop: { timeout: 300ms } }\n".to_owned();
+        let mut yaml = "version: 1\nworkers:\n  \
+            w: { command: [python3, crowd.py], cwd: ., ready: { after: 0s }, stop: { timeout: \
+            300ms } }\n"
+            .to_owned();
         yaml.push_str("  many: { command: [sleep, 1d], instances: 100, ready: { after: 0s } }\n");
         let supervisor = start(&bed, how, &yaml);
         pids(&supervisor, 1);
@@ -384,7 +404,8 @@ fn large_families_do_not_hold_the_loop() {
 fn a_second_term_and_shutdown_now_force() {
     for second in ["signal", "now"] {
         let bed = Bed::new();
-        let yaml = "version: 1\nsupervisor: { shutdown_timeout: 1h }\nworkers:\n  w:\n    command: [sh, -c, \"trap '' TERM; echo UP; while :; do sleep 1; done\"]\n    \
+        let yaml = "version: 1\nsupervisor: { shutdown_timeout: 1h }\nworkers:\n  w:\n    \
+            command: [sh, -c, \"trap '' TERM; echo UP; while :; do sleep 1; done\"]\n    \
                     ready: { after: 0s }\n    stop: { timeout: 1h }\n";
         let mut supervisor = bed.start_with(yaml, &["--no-guardian"]);
         supervisor.wait_output("w", "UP");
@@ -404,7 +425,8 @@ fn a_second_term_and_shutdown_now_force() {
 #[test]
 fn orphans_are_reaped_and_leave_no_zombie() {
     for (how, bed) in families() {
-        let script = "for i in 1 2 3 4 5; do (sh -c 'exit 0' & exec true); (setsid sh -c 'sleep 0.05' &) ; done; sleep 0.3; echo UP; exec sleep 1d";
+        let script = "for i in 1 2 3 4 5; do (sh -c 'exit 0' & exec true); (setsid sh -c 'sleep \
+            0.05' &) ; done; sleep 0.3; echo UP; exec sleep 1d";
         let yaml = format!(
             "version: 1\nworkers:\n  w: {{ command: [sh, -c, {}], ready: {{ after: 0s }} }}\n",
             serde_json::to_string(script).expect("a string")
@@ -430,7 +452,8 @@ fn a_thousand_instant_exits_are_never_called_running() {
     const EXITS: u64 = 1000;
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  hasty: {{ command: [sh, -c, exit 1], ready: {{ after: 1s }} }}\n"
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  \
+            hasty: {{ command: [sh, -c, exit 1], ready: {{ after: 1s }} }}\n"
     );
     let mut events = bed.command(&["events"]);
     let supervisor = bed.start(&yaml);

@@ -8,7 +8,9 @@ use nix::sys::signal::Signal;
 #[test]
 fn instances_have_their_number_in_name_environment_arguments_and_files() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  api:\n    instances: 3\n    command: [sh, -c, 'echo arg ${instance} ${name} env $OWN $SUPERVISOR_INSTANCE $SUPERVISOR_PROCESS_NAME; exec sleep 1d']\n    \
+    let yaml = "version: 1\nworkers:\n  api:\n    instances: 3\n    \
+        command: [sh, -c, 'echo arg ${instance} ${name} env $OWN $SUPERVISOR_INSTANCE \
+        $SUPERVISOR_PROCESS_NAME; exec sleep 1d']\n    \
                 env: { OWN: 'i${instance}' }\n    ready: { after: 0s }\n";
     let supervisor = bed.start(yaml);
     let status = supervisor.wait_running();
@@ -30,7 +32,8 @@ fn instances_have_their_number_in_name_environment_arguments_and_files() {
 #[test]
 fn scaling_touches_only_the_difference() {
     let bed = Bed::new();
-    let yaml = "version: 1\ngroups: { web: { workers: [api] } }\nworkers:\n  api: { instances: 2, command: [sleep, 1d], ready: { after: 0s } }\n  \
+    let yaml = "version: 1\ngroups: { web: { workers: [api] } }\nworkers:\n  \
+        api: { instances: 2, command: [sleep, 1d], ready: { after: 0s } }\n  \
                 lb: { worker: ticker, depends_on: [api] }\n  single: { worker: ticker }\n";
     let supervisor = bed.start(yaml);
     let before = supervisor.wait_running();
@@ -86,11 +89,14 @@ fn scaling_touches_only_the_difference() {
 #[test]
 fn a_soft_dependency_orders_the_start_and_is_not_required() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  cache: { command: [sh, -c, exit 1], restart: never, ready: { after: 1h } }\n  \
+    let yaml = "version: 1\nworkers:\n  cache: { command: [sh, -c, exit 1], restart: never, \
+        ready: { after: 1h } }\n  \
                 soft: { worker: ticker, depends_on: { cache: { is: ready, soft: true } } }\n  \
                 hard: { worker: ticker, depends_on: { cache: ready } }\n  \
-                job: { command: [sh, -c, 'sleep 0.1; touch done'], cwd: ., ready: { after: 1h } }\n  \
-                after: { command: [sh, -c, 'test -e done && exec sleep 1d'], cwd: ., depends_on: { job: finished } }\n";
+                job: { command: [sh, -c, 'sleep 0.1; touch done'], cwd: ., ready: { after: 1h } \
+                }\n  \
+                after: { command: [sh, -c, 'test -e done && exec sleep 1d'], cwd: ., depends_on: \
+                { job: finished } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_phase("cache", "finished");
     supervisor.wait_phase("soft", "running");
@@ -103,10 +109,12 @@ fn a_soft_dependency_orders_the_start_and_is_not_required() {
 #[test]
 fn a_soft_dependency_that_cannot_come_is_not_waited_for_and_the_worker_says_so() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  bad: { command: [sh, -c, exit 5], restart: never, ready: { after: 1h } }\n  \
+    let yaml = "version: 1\nworkers:\n  bad: { command: [sh, -c, exit 5], restart: never, ready: \
+        { after: 1h } }\n  \
                 mid: { worker: ticker, depends_on: [bad] }\n  \
                 s2: { command: [sleep, 1d], depends_on: { mid: { is: ready, soft: true } } }\n  \
-                off: { worker: ticker, autostart: false }\n  midoff: { worker: ticker, depends_on: [off] }\n  \
+                off: { worker: ticker, autostart: false }\n  \
+                midoff: { worker: ticker, depends_on: [off] }\n  \
                 s4: { command: [sleep, 1d], depends_on: { midoff: { is: ready, soft: true } } }\n";
     let supervisor = bed.start(yaml);
     for (worker, on) in [("s2", "mid"), ("s4", "midoff")] {
@@ -137,8 +145,10 @@ fn a_soft_dependency_that_cannot_come_is_not_waited_for_and_the_worker_says_so()
 #[test]
 fn dependents_come_back_when_the_dependency_does() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  db: { command: [sh, -c, 'test ! -e broken && echo >&3 && exec sleep 1d'], cwd: ., ready: { fd: 3 }, \
-                restart: { backoff: { initial: 20ms, max: 50ms }, limit: { restarts: 2, within: 60s } } }\n  api: { worker: ticker, depends_on: [db] }\n";
+    let yaml = "version: 1\nworkers:\n  db: { command: [sh, -c, 'test ! -e broken && echo >&3 && \
+        exec sleep 1d'], cwd: ., ready: { fd: 3 }, \
+                restart: { backoff: { initial: 20ms, max: 50ms }, limit: { restarts: 2, within: \
+                60s } } }\n  api: { worker: ticker, depends_on: [db] }\n";
     bed.write("broken", "");
     let supervisor = bed.start(yaml);
     supervisor.wait_phase("db", "quarantined");
@@ -206,7 +216,9 @@ fn a_critical_worker_ends_the_supervisor_with_its_exit_code() {
         for guardian in [true, false] {
             let bed = Bed::new();
             let yaml = format!(
-                "version: 1\nworkers:\n  job: {{ command: {command}, critical: true, restart: never, ready: {{ after: 1h }} }}\n  other: {{ worker: ticker }}\n"
+                "version: 1\nworkers:\n  \
+                    job: {{ command: {command}, critical: true, restart: never, ready: {{ after: \
+                    1h }} }}\n  other: {{ worker: ticker }}\n"
             );
             let options: &[&str] = if guardian { &[] } else { &["--no-guardian"] };
             let mut supervisor = bed.launch(&yaml, options);
@@ -220,8 +232,10 @@ fn a_critical_worker_ends_the_supervisor_with_its_exit_code() {
 fn a_group_that_keeps_failing_ends_the_supervisor_where_it_says_so() {
     let yaml = |escalate: bool| {
         format!(
-            "version: 1\ngroups: {{ g: {{ workers: [w, other], limit: {{ restarts: 2, within: 60s }}, escalate: {escalate} }} }}\nworkers:\n  \
-             w: {{ command: [sh, -c, exit 1], ready: {{ after: 1h }}, restart: {{ backoff: {{ initial: 1ms }} }} }}\n  other: {{ worker: ticker }}\n  good: {{ worker: ticker }}\n"
+            "version: 1\ngroups: {{ g: {{ workers: [w, other], limit: {{ restarts: 2, within: 60s \
+                }}, escalate: {escalate} }} }}\nworkers:\n  \
+             w: {{ command: [sh, -c, exit 1], ready: {{ after: 1h }}, restart: {{ backoff: {{ \
+             initial: 1ms }} }} }}\n  other: {{ worker: ticker }}\n  good: {{ worker: ticker }}\n"
         )
     };
     for options in [&[][..], &["--no-guardian"]] {
@@ -259,7 +273,9 @@ fn success_codes_are_no_failures_and_some_endings_are_final() {
 #[test]
 fn the_exit_status_of_status_tells_failed_workers() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  good: { worker: ticker }\n  bad: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { backoff: { initial: 1h, max: 1h } } }\n";
+    let yaml = "version: 1\nworkers:\n  good: { worker: ticker }\n  \
+        bad: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { backoff: { initial: \
+        1h, max: 1h } } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_phase("good", "running");
     supervisor.wait_phase("bad", "backoff");
@@ -278,7 +294,9 @@ fn the_exit_status_of_status_tells_failed_workers() {
 #[test]
 fn a_stop_during_a_restart_loop_is_prompt_and_lasts() {
     let bed = Bed::new();
-    let yaml = "version: 1\ndefaults: { ready: { after: 1h }, restart: { backoff: { initial: 5ms, max: 5ms }, limit: { restarts: 1000000, within: 1s } } }\nworkers: { loop: { command: [sh, -c, exit 1] }, clock: { command: [sh, -c, exit 1] } }\n";
+    let yaml = "version: 1\ndefaults: { ready: { after: 1h }, restart: { backoff: { initial: 5ms, \
+        max: 5ms }, limit: { restarts: 1000000, within: 1s } } }\n\
+        workers: { loop: { command: [sh, -c, exit 1] }, clock: { command: [sh, -c, exit 1] } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait("some restarts", |supervisor| {
         (supervisor.worker("loop").restarts > 20).then_some(())
@@ -297,7 +315,8 @@ fn a_stop_during_a_restart_loop_is_prompt_and_lasts() {
 #[test]
 fn waiting_for_an_order_has_a_limit() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  slow: { command: [sleep, 1d], autostart: false, ready: { after: 1h } }\n";
+    let yaml = "version: 1\nworkers:\n  slow: { command: [sleep, 1d], autostart: false, ready: { \
+        after: 1h } }\n";
     let supervisor = bed.start(yaml);
     let begun = Instant::now();
     let output = bed.verb(&["start", "slow", "--timeout", "200ms"]);
@@ -323,10 +342,12 @@ fn members_of_a_group_start_in_the_order_of_its_list_and_stop_in_reverse() {
                       echo +$SUPERVISOR_PROCESS_NAME >>order; echo >&4; \
                       while :; do sleep 0.01; done";
         let worker = format!(
-            "{{ command: [sh, -c, {script:?}], cwd: ., ready: {{ fd: 4 }}, stop: {{ timeout: 1m }} }}"
+            "{{ command: [sh, -c, {script:?}], cwd: ., ready: {{ fd: 4 }}, stop: {{ timeout: 1m \
+                }} }}"
         );
         let yaml = format!(
-            "version: 1\ngroups: {{ g: {{ workers: [c, a, b], strategy: {strategy} }} }}\nworkers:\n  \
+            "version: 1\ngroups: {{ g: {{ workers: [c, a, b], strategy: {strategy} }} }}\n\
+                workers:\n  \
              a: {worker}\n  b: {worker}\n  c: {worker}\n"
         );
         let supervisor = bed.start(&yaml);

@@ -5,9 +5,12 @@ use crate::harness::{Bed, find, is_alive};
 #[test]
 fn hooks_get_the_event_as_json_and_each_transition_its_own() {
     let bed = Bed::new();
-    let yaml = "version: 1\nhooks:\n  - { on: [failed, recovered, quarantined, running, stopped], command: [sh, -c, 'cat >> HOOKS'] }\nworkers:\n  \
-        w: { command: [sh, -c, 'test -e once && exec sleep 1d; touch once; exit 5'], cwd: DIR, ready: { after: 50ms }, restart: { backoff: { initial: 10ms } } }\n  \
-        q: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { limit: { restarts: 0, within: 60s } }, hooks: [ { on: quarantined, command: [sh, -c, 'cat > OWN'] } ] }\n"
+    let yaml = "version: 1\nhooks:\n  - { on: [failed, recovered, quarantined, running, stopped], \
+        command: [sh, -c, 'cat >> HOOKS'] }\nworkers:\n  \
+        w: { command: [sh, -c, 'test -e once && exec sleep 1d; touch once; exit 5'], cwd: DIR, \
+        ready: { after: 50ms }, restart: { backoff: { initial: 10ms } } }\n  \
+        q: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { limit: { restarts: 0, \
+        within: 60s } }, hooks: [ { on: quarantined, command: [sh, -c, 'cat > OWN'] } ] }\n"
         .replace("HOOKS", bed.path("hooks.jsonl").to_str().expect("UTF-8"))
         .replace("OWN", bed.path("own.json").to_str().expect("UTF-8"))
         .replace("DIR", bed.directory.path().to_str().expect("UTF-8"));
@@ -43,8 +46,11 @@ fn hooks_get_the_event_as_json_and_each_transition_its_own() {
 #[test]
 fn a_hook_that_hangs_fails_or_is_missing_disturbs_no_worker() {
     let bed = Bed::new();
-    let yaml = "version: 1\nhooks:\n  - { on: failed, command: [sleep, 1d], timeout: 3s }\n  - { on: failed, command: [no-such-hook] }\n  - { on: failed, command: ['false'] }\nworkers:\n  \
-        w: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { backoff: { initial: 1ms, max: 1ms }, limit: { restarts: 1000000, within: 60s } } }\n  good: { worker: ticker }\n";
+    let yaml = "version: 1\nhooks:\n  - { on: failed, command: [sleep, 1d], timeout: 3s }\n  \
+        - { on: failed, command: [no-such-hook] }\n  - { on: failed, command: ['false'] }\n\
+        workers:\n  \
+        w: { command: [sh, -c, exit 1], ready: { after: 1h }, restart: { backoff: { initial: 1ms, \
+        max: 1ms }, limit: { restarts: 1000000, within: 60s } } }\n  good: { worker: ticker }\n";
     let supervisor = bed.start(yaml);
     let good = supervisor.wait_phase("good", "running");
     supervisor.wait("many failures", |supervisor| {
@@ -85,7 +91,8 @@ fn a_hook_that_hangs_fails_or_is_missing_disturbs_no_worker() {
 #[test]
 fn a_death_in_which_no_worker_was_lost_has_its_recovery_too() {
     let bed = Bed::new();
-    let yaml = "version: 1\nhooks:\n  - { on: [failed, recovered], command: [sh, -c, 'cat >> HOOKS'] }\nworkers:\n  \
+    let yaml = "version: 1\nhooks:\n  - { on: [failed, recovered], command: [sh, -c, 'cat >> \
+        HOOKS'] }\nworkers:\n  \
         w: { command: [sleep, 1d], ready: { after: 0s } }\n"
         .replace("HOOKS", bed.path("hooks.jsonl").to_str().expect("UTF-8"));
     let supervisor = bed.start(&yaml);
@@ -104,7 +111,8 @@ fn the_time_of_a_hook_does_not_run_while_the_supervisor_does_not() {
     let bed = Bed::new();
     let hook = "echo $$ >begun.new; mv begun.new begun; sleep 0.5; touch done";
     let yaml = format!(
-        "version: 1\nworkers:\n  w:\n    command: [sleep, 1d]\n    ready: {{ after: 0s }}\n    hooks: [ {{ on: [running], command: [sh, -c, \"cd {} && {hook}\"], timeout: 1s }} ]\n",
+        "version: 1\nworkers:\n  w:\n    command: [sleep, 1d]\n    ready: {{ after: 0s }}\n    \
+            hooks: [ {{ on: [running], command: [sh, -c, \"cd {} && {hook}\"], timeout: 1s }} ]\n",
         bed.path("").display()
     );
     let supervisor = bed.start_with(&yaml, &["--no-guardian"]);
@@ -135,8 +143,10 @@ fn what_a_hook_leaves_behind_ends_with_it() {
     for how in ["on", "off"] {
         let bed = Bed::new();
         let yaml = format!(
-            "version: 1\nworkers:\n  good: {{ worker: ticker }}\n  w:\n    command: [sleep, 1d]\n    ready: {{ after: 0s }}\n    \
-             hooks: [ {{ on: [running], command: [sh, -c, \"cd {}; {leave} sleep 0.2; pgrep -P $$ >left.new; mv left.new left\"] }} ]\n",
+            "version: 1\nworkers:\n  good: {{ worker: ticker }}\n  w:\n    \
+                command: [sleep, 1d]\n    ready: {{ after: 0s }}\n    \
+             hooks: [ {{ on: [running], command: [sh, -c, \"cd {}; {leave} sleep 0.2; pgrep -P $$ \
+             >left.new; mv left.new left\"] }} ]\n",
             bed.path("").display()
         );
         let supervisor = bed.start_in(&yaml, &[], &[("SUPERVISORD_RS_CGROUPS", how)]);

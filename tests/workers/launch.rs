@@ -10,7 +10,8 @@ fn printed(keys: &str, script: &str) -> String {
     bed.write("secret", "hush");
     let script = script.replace('\n', "\n        ");
     let yaml = format!(
-        "version: 1\nworkers:\n  w:\n    shell: true\n    command: |\n        {script}\n        echo END; exec sleep 1d\n    ready: {{ after: 0s }}\n{keys}"
+        "version: 1\nworkers:\n  w:\n    shell: true\n    command: |\n        {script}\n        \
+            echo END; exec sleep 1d\n    ready: {{ after: 0s }}\n{keys}"
     );
     let supervisor = bed.start(&yaml);
     let output = supervisor.wait_output("w", "END\n");
@@ -57,9 +58,11 @@ fn user_and_groups_are_changed_with_what_a_login_sets() {
 #[test]
 fn priorities_limits_and_masks_are_those_of_the_configuration() {
     let output = printed(
-        "    umask: \"027\"\n    nice: 5\n    io_priority: idle\n    oom_score_adj: 500\n    cpus: [0]\n    \
+        "    umask: \"027\"\n    nice: 5\n    io_priority: idle\n    oom_score_adj: 500\n    \
+            cpus: [0]\n    \
          limits: { open_files: 512, core: 0, stack: { soft: 1MiB, hard: 2MiB } }\n    cwd: /usr\n",
-        "umask; nice; ionice; cat /proc/self/oom_score_adj; ulimit -Sn; ulimit -Hn; ulimit -Ss; ulimit -Hs; pwd; taskset -pc $$",
+        "umask; nice; ionice; cat /proc/self/oom_score_adj; ulimit -Sn; ulimit -Hn; ulimit -Ss; \
+            ulimit -Hs; pwd; taskset -pc $$",
     );
     let lines: Vec<&str> = output.lines().collect();
     assert_eq!(&lines[..5], ["0027", "5", "idle", "500", "512"], "{output}");
@@ -73,7 +76,8 @@ fn the_environment_is_inherited_or_clean_and_later_sources_win() {
     let keys = "    env_file: env\n    env: { BOTH: own, EMPTY: \"\" }\n";
     let output = printed(
         keys,
-        "echo \"$FROM_FILE|$BOTH|${EMPTY-unset}|${LOGS_DIRECTORY:+inherited}\"; env | grep ^SUPERVISOR_ | sort",
+        "echo \"$FROM_FILE|$BOTH|${EMPTY-unset}|${LOGS_DIRECTORY:+inherited}\"; env | grep \
+            ^SUPERVISOR_ | sort",
     );
     assert!(output.starts_with("two words|own||inherited\n"), "{output}");
     for variable in ["SUPERVISOR_ENABLED=1", "SUPERVISOR_PROCESS_NAME=w", "SUPERVISOR_GROUP_NAME=w"]
@@ -91,7 +95,9 @@ fn a_secret_is_read_by_descriptor_and_appears_nowhere_else() {
     bed.write("secret", "hush-hush-4711");
     let user = if is_root() { "    user: nobody\n    cwd: /\n" } else { "" };
     let yaml = format!(
-        "version: 1\nworkers:\n  w:\n    shell: true\n    command: 'test \"$(cat $PASSWORD_FILE)\" = hush-hush-4711 && echo MATCH; (echo x > $PASSWORD_FILE) 2>/dev/null || echo READONLY; exec sleep 1d'\n    \
+        "version: 1\nworkers:\n  w:\n    shell: true\n    \
+            command: 'test \"$(cat $PASSWORD_FILE)\" = hush-hush-4711 && echo MATCH; (echo x > \
+            $PASSWORD_FILE) 2>/dev/null || echo READONLY; exec sleep 1d'\n    \
          secrets: {{ PASSWORD_FILE: secret }}\n    ready: {{ after: 0s }}\n{user}"
     );
     let supervisor = bed.start(&yaml);
@@ -114,8 +120,11 @@ fn a_secret_is_read_by_descriptor_and_appears_nowhere_else() {
 fn a_secret_can_come_as_a_descriptor_and_is_there_at_every_launch() {
     for options in [&[][..], &["--no-guardian"]] {
         let bed = Bed::new();
-        let yaml = "version: 1\nworkers:\n  w:\n    command: [sh, -c, 'test \"$(cat $KEY)\" = hush-4711 && echo MATCH; ls /proc/self/fd | wc -w; exec sleep 1d']\n    \
-                    secrets: { KEY: \"fd:7\" }\n    ready: { after: 0s }\n    restart: { policy: always, backoff: { initial: 0s } }\n";
+        let yaml = "version: 1\nworkers:\n  w:\n    \
+            command: [sh, -c, 'test \"$(cat $KEY)\" = hush-4711 && echo MATCH; ls /proc/self/fd | \
+            wc -w; exec sleep 1d']\n    \
+                    secrets: { KEY: \"fd:7\" }\n    ready: { after: 0s }\n    \
+                    restart: { policy: always, backoff: { initial: 0s } }\n";
         let file = bed.write("supervisord-rs.yaml", yaml);
         // A pipe: it can be read once.
         let mut shell = std::process::Command::new("sh");
@@ -163,7 +172,8 @@ fn a_missing_secret_is_reported_at_once() {
     let bed = Bed::new();
     let yaml = |number: &str| {
         format!(
-            "version: 1\nworkers:\n  w: {{ command: [sleep, 1d], secrets: {{ KEY: \"fd:{number}\" }} }}\n"
+            "version: 1\nworkers:\n  w: {{ command: [sleep, 1d], secrets: {{ KEY: \"fd:{number}\" \
+                }} }}\n"
         )
     };
     for options in [&[][..], &["--no-guardian"]] {
@@ -188,7 +198,9 @@ fn a_missing_secret_is_reported_at_once() {
 fn nothing_leaks_into_a_worker() {
     let output = printed(
         "",
-        "ls /proc/self/fd | tr '\\n' ' '; echo; readlink /proc/self/fd/0; grep -E 'SigBlk|SigIgn' /proc/self/status; ps -o sid= -p $$ | tr -d ' ' | sed \"s/^$$\\$/leader/\"; echo \"${NOTIFY_SOCKET-none} ${LISTEN_FDS-none}\"",
+        "ls /proc/self/fd | tr '\\n' ' '; echo; readlink /proc/self/fd/0; grep -E 'SigBlk|SigIgn' \
+            /proc/self/status; ps -o sid= -p $$ | tr -d ' ' | sed \"s/^$$\\$/leader/\"; echo \
+            \"${NOTIFY_SOCKET-none} ${LISTEN_FDS-none}\"",
     );
     let lines: Vec<&str> = output.lines().collect();
     // 3 is the directory that ls itself reads.
@@ -201,7 +213,8 @@ fn nothing_leaks_into_a_worker() {
 #[test]
 fn signals_that_the_supervisor_ignores_are_not_ignored_by_workers() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  w: { command: [grep, SigIgn, /proc/self/status], restart: never, ready: { after: 0s } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [grep, SigIgn, /proc/self/status], restart: \
+        never, ready: { after: 0s } }\n";
     let file = bed.write("c.yaml", yaml);
     // As with nohup: the parent of the supervisor ignores HUP and PIPE, and blocks USR1.
     let script =
@@ -274,7 +287,8 @@ fn a_step_that_fails_is_named_with_what_to_do() {
 fn half_a_secret_fails_the_launch() {
     let bed = Bed::new();
     std::fs::write(bed.path("large"), vec![b'x'; 1024 * 1024 + 1]).expect("written");
-    let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d], secrets: { KEY: large }, restart: never }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d], secrets: { KEY: large }, \
+        restart: never }\n";
     let supervisor = bed.start(yaml);
     let message = supervisor.wait_phase("w", "finished").ending.and_then(|ending| ending.message);
     assert!(
@@ -301,7 +315,8 @@ fn a_malformed_env_file_is_reported_with_its_line() {
 fn a_worker_can_have_its_own_group_in_the_supervisors_session() {
     let output = printed(
         "    session: false\n",
-        "ps -o pgid= -p $$ | tr -d ' ' | sed \"s/^$$\\$/own group/\"; ps -o sid= -p $$ | tr -d ' ' | sed \"s/^$$\\$/own session/\"",
+        "ps -o pgid= -p $$ | tr -d ' ' | sed \"s/^$$\\$/own group/\"; ps -o sid= -p $$ | tr -d ' \
+            ' | sed \"s/^$$\\$/own session/\"",
     );
     assert!(output.starts_with("own group\n") && !output.contains("own session"), "{output}");
 }
@@ -311,7 +326,8 @@ fn a_pipe_in_place_of_a_file_is_refused_and_blocks_nothing() {
     let bed = Bed::new();
     nix::unistd::mkfifo(&bed.path("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
     let supervisor = bed.start(
-        "version: 1\ndefaults: { restart: never }\nworkers:\n  env: { command: [sleep, 1d], env_file: pipe }\n  \
+        "version: 1\ndefaults: { restart: never }\nworkers:\n  \
+            env: { command: [sleep, 1d], env_file: pipe }\n  \
          secret: { command: [sleep, 1d], secrets: { KEY: pipe } }\n  good: { worker: ticker }\n",
     );
     for (name, words) in [("env", "cannot read its env_file"), ("secret", "cannot read the secret")]
@@ -339,7 +355,10 @@ fn groups_that_the_supervisor_may_not_set_are_refused() {
     let supervisor = bed.start_under(
         &["setpriv", "--reuid=4711", "--regid=4711", "--groups=4712"],
         "version: 1\ndefaults: { restart: never, ready: { after: 0s } }\nworkers:\n  \
-         other: { command: [sleep, 1d], groups: [adm] }\n  fewer: { command: [sleep, 1d], groups: [] }\n  ours: { command: [sleep, 1d], groups: [\"4712\"] }\n  itself: { command: [sleep, 1d], user: \"4711\" }\n",
+         other: { command: [sleep, 1d], groups: [adm] }\n  \
+         fewer: { command: [sleep, 1d], groups: [] }\n  \
+         ours: { command: [sleep, 1d], groups: [\"4712\"] }\n  \
+         itself: { command: [sleep, 1d], user: \"4711\" }\n",
         &["--no-guardian"],
     );
     for name in ["other", "fewer"] {
@@ -348,7 +367,8 @@ fn groups_that_the_supervisor_may_not_set_are_refused() {
         assert_eq!(
             message.as_deref(),
             Some(
-                "cannot change its groups (setgroups, setgid): Operation not permitted: the supervisor must be root for that, or have the capability CAP_SETGID"
+                "cannot change its groups (setgroups, setgid): Operation not permitted: the \
+                    supervisor must be root for that, or have the capability CAP_SETGID"
             )
         );
     }
@@ -371,7 +391,9 @@ fn root_without_a_capability_reads_which_one() {
             "--inh-caps=-setuid,-setgid,-sys_resource",
         ],
         "version: 1\ndefaults: { restart: never, ready: { after: 0s } }\nworkers:\n  \
-         user: { command: [sleep, 1d], user: nobody }\n  score: { command: [sleep, 1d], oom_score_adj: -500 }\n  root: { command: [sleep, 1d], user: root }\n",
+         user: { command: [sleep, 1d], user: nobody }\n  \
+         score: { command: [sleep, 1d], oom_score_adj: -500 }\n  \
+         root: { command: [sleep, 1d], user: root }\n",
         &["--no-guardian"],
     );
     for (name, capability) in [("user", "CAP_SETGID"), ("score", "CAP_SYS_RESOURCE")] {
@@ -388,7 +410,8 @@ fn root_without_a_capability_reads_which_one() {
 #[test]
 fn few_descriptors_are_enough() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'ulimit -n; echo >&7; exec sleep 1d'], ready: { fd: 7 } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'ulimit -n; echo >&7; exec sleep \
+        1d'], ready: { fd: 7 } }\n";
     let supervisor = bed.start_under(&["prlimit", "--nofile=64:64"], yaml, &["--no-guardian"]);
     supervisor.wait_phase("w", "running");
     supervisor.wait_output("w", "64\n");
@@ -414,7 +437,8 @@ fn the_supervisor_dumps_core_after_it_has_launched_another_user() {
         return;
     }
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d], user: nobody, cwd: /, ready: { after: 0s } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d], user: nobody, cwd: /, ready: { \
+        after: 0s } }\n";
     let mut supervisor =
         bed.start_under(&["prlimit", "--core=unlimited:unlimited"], yaml, &["--no-guardian"]);
     supervisor.wait_phase("w", "running");
@@ -452,7 +476,8 @@ fn a_hook_with_a_truncated_binary_is_reported_in_words() {
     std::fs::set_permissions(bed.path("half"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .expect("ours");
     let yaml = format!(
-        "version: 1\nhooks: [ {{ on: running, command: [{}] }} ]\nworkers:\n  w: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n",
+        "version: 1\nhooks: [ {{ on: running, command: [{}] }} ]\nworkers:\n  \
+            w: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n",
         bed.path("half").display()
     );
     let supervisor = bed.start(&yaml);
@@ -504,7 +529,8 @@ fn start_before_runs_before_each_start_as_its_worker_would() {
     // A command that ends is started again: its preparation runs again too, and to its end.
     let yaml = format!(
         "version: 1\nworkers:\n  w:\n    command: [sh, -c, 'echo main $GREETING; exit 1']\n    \
-         start_before: [sh, -c, 'echo before $GREETING $(pwd) $(id -un) $(ulimit -n); sleep 0.1; echo prepared']\n    \
+         start_before: [sh, -c, 'echo before $GREETING $(pwd) $(id -un) $(ulimit -n); sleep 0.1; \
+         echo prepared']\n    \
          env: {{ GREETING: hello }}\n    cwd: /usr\n    limits: {{ open_files: 512 }}\n{user}    \
          restart: {{ limit: {{ restarts: 2, within: 60s }}, backoff: {{ initial: 0s }} }}\n"
     );
@@ -538,8 +564,10 @@ fn a_start_before_that_fails_is_a_failed_launch_with_its_exit_code() {
 #[test]
 fn a_start_before_that_hangs_has_its_workers_time_to_start_and_is_killed() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  good: { worker: ticker }\n  w:\n    command: [touch, started]\n    restart: never\n    \
-                start_before: [sh, -c, 'echo $$ >pid; echo hanging; sleep 1d']\n    ready: { fd: 3, timeout: 1s }\n";
+    let yaml = "version: 1\nworkers:\n  good: { worker: ticker }\n  w:\n    \
+        command: [touch, started]\n    restart: never\n    \
+                start_before: [sh, -c, 'echo $$ >pid; echo hanging; sleep 1d']\n    \
+                ready: { fd: 3, timeout: 1s }\n";
     let supervisor = bed.start(&format!("{yaml}    cwd: {}\n", bed.path("").display()));
     let incident = supervisor.wait_incident(0);
     assert_eq!(incident.ending.stage.as_deref(), Some("start-before"), "{incident:?}");
@@ -560,14 +588,16 @@ fn a_start_before_that_hangs_has_its_workers_time_to_start_and_is_killed() {
 }
 
 /// In a session of its own, and deaf to everything that can be ignored.
-const LEFT_BEHIND: &str = "setsid sh -c 'trap : TERM HUP INT; echo $$ >left; while :; do sleep 1; done' </dev/null >/dev/null 2>&1 & until [ -s left ]; do sleep 0.01; done";
+const LEFT_BEHIND: &str = "setsid sh -c 'trap : TERM HUP INT; echo $$ >left; while :; do sleep 1; \
+    done' </dev/null >/dev/null 2>&1 & until [ -s left ]; do sleep 0.01; done";
 
 #[test]
 fn what_a_start_before_leaves_behind_is_gone_before_its_worker_starts() {
     for cgroups in ["on", "off"] {
         let bed = Bed::new();
         let quoted = |text: &str| serde_json::to_string(text).expect("a string");
-        let look = "echo state:$(sed -n 's/^State:.\\(.\\).*/\\1/p' /proc/$(cat left)/status 2>/dev/null); exec sleep 1d";
+        let look = "echo state:$(sed -n 's/^State:.\\(.\\).*/\\1/p' /proc/$(cat left)/status \
+            2>/dev/null); exec sleep 1d";
         let failing = format!("{LEFT_BEHIND}; exit 3");
         let hanging = format!("{LEFT_BEHIND}; echo begun; sleep 1d");
         let place = |name: &str| bed.path(name).display().to_string();
@@ -578,7 +608,8 @@ fn what_a_start_before_leaves_behind_is_gone_before_its_worker_starts() {
             "version: 1\ndefaults: {{ restart: never }}\nworkers:\n  \
              well: {{ command: [sh, -c, {}], start_before: [sh, -c, {}], cwd: {} }}\n  \
              fails: {{ command: [sleep, 1d], start_before: [sh, -c, {}], cwd: {} }}\n  \
-             hangs: {{ command: [sleep, 1d], start_before: [sh, -c, {}], cwd: {}, stop: {{ timeout: 200ms }} }}\n",
+             hangs: {{ command: [sleep, 1d], start_before: [sh, -c, {}], cwd: {}, stop: {{ \
+             timeout: 200ms }} }}\n",
             quoted(look),
             quoted(LEFT_BEHIND),
             place("well"),
@@ -616,10 +647,12 @@ fn what_a_start_before_leaves_behind_is_gone_before_its_worker_starts() {
 fn an_order_to_stop_ends_a_start_before_and_starts_nothing() {
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\nworkers:\n  w: {{ command: [touch, started], cwd: {place}, stop: {{ timeout: 1s }}, \
+        "version: 1\nworkers:\n  w: {{ command: [touch, started], cwd: {place}, stop: {{ timeout: \
+            1s }}, \
          start_before: [sh, -c, \"trap '' TERM; echo begun; while :; do sleep 1d; done\"] }}\n  \
          gate: {{ command: [touch, started], cwd: {place}, stop: {{ timeout: 1h }}, \
-         start_before: [sh, -c, \"trap '' TERM; echo begun; until [ -e go ]; do sleep 0.01; done\"] }}\n",
+         start_before: [sh, -c, \"trap '' TERM; echo begun; until [ -e go ]; do sleep 0.01; \
+         done\"] }}\n",
         place = bed.path("").display()
     );
     let supervisor = bed.start(&yaml);
@@ -651,7 +684,8 @@ fn a_start_before_gets_the_stop_signal_and_its_last_lines_are_in_the_answer() {
     let bed = Bed::new();
     let supervisor = bed.start(
         "version: 1\nworkers:\n  polite: { command: [sleep, 1d], stop: { timeout: 1h }, \
-         start_before: [sh, -c, \"trap 'echo heard; exit 3' TERM; echo begun; while :; do sleep 0.05; done\"] }\n  \
+         start_before: [sh, -c, \"trap 'echo heard; exit 3' TERM; echo begun; while :; do sleep \
+         0.05; done\"] }\n  \
          fails: { command: [sleep, 1d], autostart: false, restart: never, \
          start_before: [sh, -c, 'echo no room; exit 4'] }\n",
     );
@@ -674,8 +708,10 @@ fn a_start_before_gets_the_stop_signal_and_its_last_lines_are_in_the_answer() {
 #[test]
 fn no_status_of_a_start_before_is_lost_to_the_reaper_of_orphans() {
     let bed = Bed::new();
-    let mut yaml = "version: 1\ndefaults: { start_before: [sh, -c, '(exit 0) & exit 0'], ready: { after: 0s }, \
-                    restart: { policy: always, limit: { restarts: 1000, within: 1s }, backoff: { initial: 0s } } }\nworkers:\n"
+    let mut yaml = "version: 1\ndefaults: { start_before: [sh, -c, '(exit 0) & exit 0'], ready: { \
+        after: 0s }, \
+                    restart: { policy: always, limit: { restarts: 1000, within: 1s }, backoff: { \
+                    initial: 0s } } }\nworkers:\n"
         .to_owned();
     for number in 0..12 {
         yaml.push_str(&format!("  w{number}: {{ command: [sleep, '0.01'] }}\n"));

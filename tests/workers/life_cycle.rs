@@ -107,7 +107,8 @@ fn a_command_is_crashed_from_outside_by_injection() {
 fn what_exits_at_once_is_never_reported_running_and_ends_in_quarantine() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  hasty:\n    command: [sh, -c, exit 3]\n    \
-                restart: { backoff: { initial: 10ms, jitter: 0 }, limit: { restarts: 3, within: 60s } }\n";
+                restart: { backoff: { initial: 10ms, jitter: 0 }, limit: { restarts: 3, within: \
+                60s } }\n";
     let supervisor = bed.launch(yaml, &[]);
     let quarantined = supervisor.wait("quarantine", |supervisor| {
         let worker = find(&supervisor.client.status().ok()?, "hasty");
@@ -147,7 +148,8 @@ fn a_thousand_instant_exits_are_never_promoted() {
 #[test]
 fn a_worker_that_ignores_its_stop_signal_is_killed_with_its_children() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  deaf:\n    command: [sh, -c, \"trap '' TERM; sleep 1d & while :; do sleep 1; done\"]\n    \
+    let yaml = "version: 1\nworkers:\n  deaf:\n    \
+        command: [sh, -c, \"trap '' TERM; sleep 1d & while :; do sleep 1; done\"]\n    \
                 ready: { after: 100ms }\n    stop: { timeout: 200ms }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
@@ -168,7 +170,8 @@ fn a_worker_that_ignores_its_stop_signal_is_killed_with_its_children() {
 #[test]
 fn a_thread_that_ignores_its_stop_order_is_left_behind_counted_and_shown() {
     let bed = Bed::new();
-    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { isolation: thread, stop: { timeout: 100ms } }\n\
+    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\n\
+        defaults: { isolation: thread, stop: { timeout: 100ms } }\n\
                 workers:\n  a: { worker: ticker }\n  b: { worker: ticker }\n";
     let supervisor = bed.start(yaml);
     let before = supervisor.wait_progress(None);
@@ -216,7 +219,8 @@ fn the_last_command_wins() {
 #[test]
 fn dependents_start_after_and_stop_before_what_they_depend_on() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  api: { worker: sleeper, depends_on: { db: ready } }\n  db: { worker: sleeper }\n";
+    let yaml = "version: 1\nworkers:\n  api: { worker: sleeper, depends_on: { db: ready } }\n  \
+        db: { worker: sleeper }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
     let events = supervisor.client.events().expect("events");

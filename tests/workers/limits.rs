@@ -307,8 +307,10 @@ fn limits_hold_for_an_adopted_worker_and_are_refused_where_they_never_held() {
     let bed = Bed::new();
     bed.write("patient.py", &format!("{PATIENT}{EATER}"));
     let yaml = format!(
-        "version: 1\nsupervisor: {{ on_death: keep }}\ndefaults: {{ ready: {{ after: 0s }}, {EAGER} }}\nworkers:\n  \
-         eater: {{ command: [python3, patient.py], cwd: ., limits: {{ memory: 64MiB, cpu: 100%, pids: 9 }} }}\n  \
+        "version: 1\nsupervisor: {{ on_death: keep }}\n\
+            defaults: {{ ready: {{ after: 0s }}, {EAGER} }}\nworkers:\n  \
+         eater: {{ command: [python3, patient.py], cwd: ., limits: {{ memory: 64MiB, cpu: 100%, \
+         pids: 9 }} }}\n  \
          other: {{ command: [sleep, 1d] }}\n"
     );
     let Some(ground) = Ground::new("adopt") else {
@@ -369,8 +371,10 @@ fn limits_that_make_no_sense_are_refused_with_their_place() {
     }
     let bed = Bed::new();
     let yaml = "version: 1\ncells: { box: { limits: { cpu: half }, cwd: / } }\nworkers:\n  \
-                a: { command: [sleep, 1d], limits: { memory: 256, memory_high: 2MiB, cpu: 0.5, pids: 0 } }\n  \
-                b: { command: [sleep, 1d], limits: { memory: 2MiB, memory_high: 3MiB, io: { sda: { read_bytes: 1MiB }, /dev/sda: { reads: 5 } } } }\n  \
+                a: { command: [sleep, 1d], limits: { memory: 256, memory_high: 2MiB, cpu: 0.5, \
+                pids: 0 } }\n  \
+                b: { command: [sleep, 1d], limits: { memory: 2MiB, memory_high: 3MiB, io: { sda: \
+                { read_bytes: 1MiB }, /dev/sda: { reads: 5 } } } }\n  \
                 c: { worker: ticker, isolation: thread, limits: { memory: 2MiB } }\n";
     let file = bed.write("bad.yaml", yaml);
     let output = bed.verb(&["check", file.to_str().expect("UTF-8")]);
@@ -395,8 +399,10 @@ fn limits_that_make_no_sense_are_refused_with_their_place() {
 #[test]
 fn unlimited_cancels_a_limit_of_the_defaults() {
     let bed = Bed::new();
-    let yaml = "version: 1\ndefaults: { ready: { after: 0s }, limits: { memory: 64MiB, pids: 8 } }\nworkers:\n  \
-                free: { command: [sleep, 1d], limits: { memory: unlimited, pids: unlimited } }\n  thread: { worker: ticker, isolation: thread }\n";
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s }, limits: { memory: 64MiB, pids: 8 } \
+        }\nworkers:\n  \
+                free: { command: [sleep, 1d], limits: { memory: unlimited, pids: unlimited } }\n  \
+                thread: { worker: ticker, isolation: thread }\n";
     let supervisor = bed.start(yaml);
     assert_eq!(supervisor.wait_phase("free", "running").limits, None);
     supervisor.wait_phase("thread", "running");

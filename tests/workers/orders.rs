@@ -28,7 +28,8 @@ fn failure(outcome: Result<Done, ClientError>) -> Failure {
 fn a_superseded_order_is_answered_at_once() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  \
-        deaf: { command: [sh, -c, 'trap \"\" TERM; echo DEAF; while :; do sleep 0.1; done'], ready: { log: DEAF }, stop: { timeout: 100s } }\n  \
+        deaf: { command: [sh, -c, 'trap \"\" TERM; echo DEAF; while :; do sleep 0.1; done'], \
+        ready: { log: DEAF }, stop: { timeout: 100s } }\n  \
         slow: { command: [sleep, 1d], instances: 1, ready: { fd: 3, timeout: 100s } }\n";
     let mut supervisor = bed.start(yaml);
     supervisor.wait_phase("deaf", "running");
@@ -88,8 +89,10 @@ fn an_order_ends_with_its_timeout_or_as_soon_as_it_cannot_succeed() {
 #[test]
 fn a_restart_starts_what_is_needed_as_a_start_does() {
     let bed = Bed::new();
-    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  db: { command: [sleep, 1d] }\n  \
-                api: { command: [sleep, 1d], depends_on: [db] }\n  web: { command: [sleep, 1d], depends_on: [api] }\n";
+    let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
+        db: { command: [sleep, 1d] }\n  \
+                api: { command: [sleep, 1d], depends_on: [db] }\n  \
+                web: { command: [sleep, 1d], depends_on: [api] }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
     supervisor.client.stop(&["db".into()], true).expect("stopped");
@@ -108,7 +111,9 @@ fn a_restart_starts_what_is_needed_as_a_start_does() {
 #[test]
 fn resume_is_for_those_that_are_suspended() {
     let bed = Bed::new();
-    let yaml = "version: 1\ngroups: { g: { workers: [a, b] } }\ndefaults: { ready: { after: 0s } }\nworkers:\n  a: { command: [sleep, 1d] }\n  b: { command: [sleep, 1d] }\n";
+    let yaml = "version: 1\ngroups: { g: { workers: [a, b] } }\n\
+        defaults: { ready: { after: 0s } }\nworkers:\n  a: { command: [sleep, 1d] }\n  \
+        b: { command: [sleep, 1d] }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
     for (name, why) in [
@@ -137,11 +142,16 @@ fn resume_is_for_those_that_are_suspended() {
 #[test]
 fn an_injection_says_what_came_of_it_even_if_that_is_nothing() {
     let bed = Bed::new();
-    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
-        polite: { command: [sh, -c, 'trap \"exit 0\" TERM; while :; do sleep 0.01; done'], restart: { policy: always, backoff: { initial: 0s } } }\n  \
-        deaf: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 0.1; done'], stop: { timeout: 0s } }\n  \
-        catching: { command: [sh, -c, 'trap : TERM; while :; do sleep 0.1; done'], stop: { timeout: 0s } }\n  \
-        code: { worker: ticker }\n  idle: { worker: ticker }\n  thread: { worker: ticker, isolation: thread }\n";
+    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\n\
+        defaults: { ready: { after: 0s } }\nworkers:\n  \
+        polite: { command: [sh, -c, 'trap \"exit 0\" TERM; while :; do sleep 0.01; done'], \
+        restart: { policy: always, backoff: { initial: 0s } } }\n  \
+        deaf: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 0.1; done'], stop: { \
+        timeout: 0s } }\n  \
+        catching: { command: [sh, -c, 'trap : TERM; while :; do sleep 0.1; done'], stop: { \
+        timeout: 0s } }\n  \
+        code: { worker: ticker }\n  idle: { worker: ticker }\n  \
+        thread: { worker: ticker, isolation: thread }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
     supervisor.wait_progress(None);
@@ -188,7 +198,8 @@ fn an_injection_says_what_came_of_it_even_if_that_is_nothing() {
 fn a_scaled_number_holds_over_a_reload_until_the_file_has_more_than_ever() {
     let yaml = |instances: u32| {
         format!(
-            "version: 1\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  api: {{ instances: {instances}, command: [sleep, 1d] }}\n"
+            "version: 1\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
+                api: {{ instances: {instances}, command: [sleep, 1d] }}\n"
         )
     };
     let bed = Bed::new();

@@ -31,10 +31,15 @@ fn notifying(script: &str) -> String {
 fn ready_by_notify_is_starting_until_it_says_so_and_its_words_are_shown() {
     let bed = Bed::new();
     let script = notifying(
-        "say('STATUS=warming up')\nwhile not os.path.exists('go'): time.sleep(0.01)\nsay('READY=1', 'STATUS=serving')\nwhile not os.path.exists('reload'): time.sleep(0.01)\nsay('RELOADING=1')\nwhile not os.path.exists('reloaded'): time.sleep(0.01)\nsay('READY=1')\ntime.sleep(10**6)",
+        "say('STATUS=warming up')\nwhile not os.path.exists('go'): time.sleep(0.01)\n\
+            say('READY=1', 'STATUS=serving')\n\
+            while not os.path.exists('reload'): time.sleep(0.01)\nsay('RELOADING=1')\n\
+            while not os.path.exists('reloaded'): time.sleep(0.01)\nsay('READY=1')\n\
+            time.sleep(10**6)",
     );
     let yaml = format!(
-        "version: 1\nworkers:\n  w:\n    {script}\n    ready: notify\n    cwd: .\n  after: {{ worker: ticker, depends_on: [w] }}\n"
+        "version: 1\nworkers:\n  w:\n    {script}\n    ready: notify\n    cwd: .\n  \
+            after: {{ worker: ticker, depends_on: [w] }}\n"
     );
     let supervisor = bed.start(&yaml);
     let has_said = |words: &str| {
@@ -62,9 +67,12 @@ fn a_start_takes_no_longer_than_its_timeout_unless_the_worker_asks_for_more() {
     // The silent worker starts after the one that asks: when its time is over, the other's would
     // have been. Long enough for an interpreter to start on a busy machine.
     let yaml = format!(
-        "version: 1\ndefaults: {{ restart: never, cwd: ., ready: {{ notify: true, timeout: 6s }} }}\nworkers:\n  slow: {{ {} }}\n  silent: {{ command: [sleep, 1d], depends_on: {{ slow: started }} }}\n",
+        "version: 1\ndefaults: {{ restart: never, cwd: ., ready: {{ notify: true, timeout: 6s }} \
+            }}\nworkers:\n  slow: {{ {} }}\n  \
+            silent: {{ command: [sleep, 1d], depends_on: {{ slow: started }} }}\n",
         notifying(
-            "say('EXTEND_TIMEOUT_USEC=3600000000')\nwhile not os.path.exists('go'): time.sleep(0.01)\nsay('READY=1')\ntime.sleep(10**6)"
+            "say('EXTEND_TIMEOUT_USEC=3600000000')\n\
+                while not os.path.exists('go'): time.sleep(0.01)\nsay('READY=1')\ntime.sleep(10**6)"
         ),
     );
     let supervisor = bed.start(&yaml);
@@ -80,11 +88,16 @@ fn a_start_takes_no_longer_than_its_timeout_unless_the_worker_asks_for_more() {
 fn a_stop_takes_no_longer_than_its_timeout_unless_the_worker_asks_for_more() {
     let bed = Bed::new();
     let script = notifying(
-        "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\nsay('READY=1')\nsignal.sigwait([signal.SIGTERM])\nsay('STOPPING=1', 'EXTEND_TIMEOUT_USEC=3600000000')\nwhile not os.path.exists('go'): time.sleep(0.01)\nopen('orderly', 'w')",
+        "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n\
+            say('READY=1')\nsignal.sigwait([signal.SIGTERM])\n\
+            say('STOPPING=1', 'EXTEND_TIMEOUT_USEC=3600000000')\n\
+            while not os.path.exists('go'): time.sleep(0.01)\nopen('orderly', 'w')",
     );
     let yaml = format!(
-        "version: 1\ndefaults: {{ ready: notify, cwd: ., stop: {{ timeout: 3s }} }}\nworkers:\n  slow: {{ {script} }}\n  \
-         deaf: {{ command: [sh, -c, \"trap '' TERM; echo UP; while :; do sleep 0.1; done\"], ready: {{ after: 0s }} }}\n"
+        "version: 1\ndefaults: {{ ready: notify, cwd: ., stop: {{ timeout: 3s }} }}\nworkers:\n  \
+            slow: {{ {script} }}\n  \
+         deaf: {{ command: [sh, -c, \"trap '' TERM; echo UP; while :; do sleep 0.1; done\"], \
+         ready: {{ after: 0s }} }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_running();
@@ -104,11 +117,14 @@ fn a_stop_takes_no_longer_than_its_timeout_unless_the_worker_asks_for_more() {
 #[test]
 fn a_watchdog_that_is_not_fed_is_a_hang_and_trigger_is_at_once() {
     let bed = Bed::new();
-    let feed = "assert os.environ['WATCHDOG_USEC'] == '4000000'\nsay('READY=1')\nwhile True:\n    say('WATCHDOG=1')\n    time.sleep(0.1)";
+    let feed = "assert os.environ['WATCHDOG_USEC'] == '4000000'\nsay('READY=1')\nwhile True:\n    \
+        say('WATCHDOG=1')\n    time.sleep(0.1)";
     // The worker that sends nothing starts after the one that feeds: when its time is over, the
     // other's would have been.
     let yaml = format!(
-        "version: 1\ndefaults: {{ restart: never, ready: notify, heartbeat: 4s }}\nworkers:\n  fed: {{ {} }}\n  starved: {{ {}, depends_on: [fed] }}\n  trigger: {{ {}, heartbeat: 1h }}\n",
+        "version: 1\ndefaults: {{ restart: never, ready: notify, heartbeat: 4s }}\nworkers:\n  \
+            fed: {{ {} }}\n  starved: {{ {}, depends_on: [fed] }}\n  \
+            trigger: {{ {}, heartbeat: 1h }}\n",
         notifying(feed),
         notifying("say('READY=1')\ntime.sleep(10**6)"),
         notifying("say('READY=1')\nsay('WATCHDOG=trigger')\ntime.sleep(10**6)"),
@@ -126,10 +142,13 @@ fn a_watchdog_that_is_not_fed_is_a_hang_and_trigger_is_at_once() {
 fn strangers_and_nonsense_on_a_notify_socket_are_refused_counted_and_change_nothing() {
     let bed = Bed::new();
     let script = notifying(
-        "print(os.environ['NOTIFY_SOCKET'], flush=True)\nsay('READY')\nsay('MAINPID=1')\nsay('\\x00\\xff')\nsay('A' * 5000)\nsay('MAINPID=x')\nopen('said', 'w')\ntime.sleep(10**6)",
+        "print(os.environ['NOTIFY_SOCKET'], flush=True)\nsay('READY')\nsay('MAINPID=1')\n\
+            say('\\x00\\xff')\nsay('A' * 5000)\nsay('MAINPID=x')\nopen('said', 'w')\n\
+            time.sleep(10**6)",
     );
     let yaml = format!(
-        "version: 1\nworkers:\n  w:\n    {script}\n    ready: {{ notify: true, timeout: 1h }}\n    cwd: .\n  other: {{ worker: ticker }}\n"
+        "version: 1\nworkers:\n  w:\n    {script}\n    \
+            ready: {{ notify: true, timeout: 1h }}\n    cwd: .\n  other: {{ worker: ticker }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait("nonsense", |supervisor| supervisor.bed.path("said").exists().then_some(()));
@@ -153,10 +172,13 @@ fn strangers_and_nonsense_on_a_notify_socket_are_refused_counted_and_change_noth
 fn mainpid_is_followed_when_the_first_process_leaves() {
     let bed = Bed::new();
     let script = notifying(
-        "if os.fork():\n    while not os.path.exists('gone'): time.sleep(0.01)\n    sys.exit(0)\nos.setsid()\nsay('READY=1', 'MAINPID=%d' % os.getpid())\nprint('heir', os.getpid(), flush=True)\ntime.sleep(10**6)",
+        "if os.fork():\n    while not os.path.exists('gone'): time.sleep(0.01)\n    sys.exit(0)\n\
+            os.setsid()\nsay('READY=1', 'MAINPID=%d' % os.getpid())\n\
+            print('heir', os.getpid(), flush=True)\ntime.sleep(10**6)",
     );
     let yaml = format!(
-        "version: 1\nworkers:\n  w:\n    {script}\n    ready: notify\n    cwd: .\n    restart: {{ policy: always, backoff: {{ initial: 0s }} }}\n"
+        "version: 1\nworkers:\n  w:\n    {script}\n    ready: notify\n    cwd: .\n    \
+            restart: {{ policy: always, backoff: {{ initial: 0s }} }}\n"
     );
     let supervisor = bed.start(&yaml);
     let heir = supervisor.wait("the heir", |supervisor| supervisor.worker("w").main_pid);
@@ -182,10 +204,15 @@ fn a_main_process_whose_parent_lives_is_followed_too() {
     let bed = Bed::new();
     // The first leaves; its child stays, and is the parent of the one that counts.
     let script = notifying(
-        "if os.fork():\n    while not os.path.exists('named'): time.sleep(0.01)\n    sys.exit(0)\nif os.fork():\n    time.sleep(10**6)\nsay('MAINPID=%d' % os.getpid())\nopen('named', 'w')\nprint(os.getpid(), flush=True)\nwhile not os.path.exists('go'): time.sleep(0.01)\nsay('READY=1')\nwhile not os.path.exists('end'): time.sleep(0.01)",
+        "if os.fork():\n    while not os.path.exists('named'): time.sleep(0.01)\n    sys.exit(0)\n\
+            if os.fork():\n    time.sleep(10**6)\nsay('MAINPID=%d' % os.getpid())\n\
+            open('named', 'w')\nprint(os.getpid(), flush=True)\n\
+            while not os.path.exists('go'): time.sleep(0.01)\nsay('READY=1')\n\
+            while not os.path.exists('end'): time.sleep(0.01)",
     );
     let yaml = format!(
-        "version: 1\nworkers:\n  w:\n    {script}\n    ready: notify\n    cwd: .\n    restart: never\n"
+        "version: 1\nworkers:\n  w:\n    {script}\n    ready: notify\n    cwd: .\n    \
+            restart: never\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait("the first to leave", |supervisor| {
@@ -209,12 +236,18 @@ fn ready_by_newline_by_a_line_of_output_by_a_port_by_http_and_by_a_command() {
     let go = "while [ ! -e go ]; do sleep 0.01; done";
     let yaml = format!(
         "version: 1\ndefaults: {{ cwd: . }}\nworkers:\n  \
-           newline: {{ command: [sh, -c, '{go}; echo up >&5; exec sleep 1d'], ready: {{ fd: 5 }} }}\n  \
-           line: {{ command: [sh, -c, 'echo not yet; {go}; echo server ready to accept; exec sleep 1d'], ready: {{ log: 'ready to accept' }} }}\n  \
-           tcp: {{ command: [sh, -c, '{go}; exec python3 -m http.server {tcp} --bind 127.0.0.1'], ready: {{ tcp: '127.0.0.1:{tcp}' }} }}\n  \
-           http: {{ command: [sh, -c, '{go}; exec python3 -m http.server {http} --bind 127.0.0.1'], ready: {{ http: 'http://127.0.0.1:{http}/' }} }}\n  \
-           exec: {{ command: [sleep, 1d], ready: {{ exec: [sh, -c, 'echo >>asked; test -e go'], every: 20ms }} }}\n  \
-           startup: {{ command: [sleep, 1d], health: {{ startup: {{ exec: [test, -e, go], every: 20ms, failures: 100000 }} }} }}\n"
+           newline: {{ command: [sh, -c, '{go}; echo up >&5; exec sleep 1d'], ready: {{ fd: 5 }} \
+           }}\n  \
+           line: {{ command: [sh, -c, 'echo not yet; {go}; echo server ready to accept; exec \
+           sleep 1d'], ready: {{ log: 'ready to accept' }} }}\n  \
+           tcp: {{ command: [sh, -c, '{go}; exec python3 -m http.server {tcp} --bind 127.0.0.1'], \
+           ready: {{ tcp: '127.0.0.1:{tcp}' }} }}\n  \
+           http: {{ command: [sh, -c, '{go}; exec python3 -m http.server {http} --bind \
+           127.0.0.1'], ready: {{ http: 'http://127.0.0.1:{http}/' }} }}\n  \
+           exec: {{ command: [sleep, 1d], ready: {{ exec: [sh, -c, 'echo >>asked; test -e go'], \
+           every: 20ms }} }}\n  \
+           startup: {{ command: [sleep, 1d], health: {{ startup: {{ exec: [test, -e, go], every: \
+           20ms, failures: 100000 }} }} }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_output("line", "not yet");
@@ -236,9 +269,11 @@ fn a_line_of_the_predecessor_does_not_make_its_successor_ready() {
     let bed = Bed::new();
     // The first says that it is ready and dies at once, with its line in the pipe; the second never
     // says so.
-    let script = "if [ -e second ]; then echo SECOND; exec sleep 1d; fi; touch second; echo READY; echo READY; kill -9 $$";
+    let script = "if [ -e second ]; then echo SECOND; exec sleep 1d; fi; touch second; echo \
+        READY; echo READY; kill -9 $$";
     let yaml = format!(
-        "version: 1\nworkers:\n  w: {{ command: [sh, -c, '{script}'], cwd: ., ready: {{ log: READY, timeout: 1h }}, restart: {{ backoff: {{ initial: 0s }} }} }}\n"
+        "version: 1\nworkers:\n  w: {{ command: [sh, -c, '{script}'], cwd: ., ready: {{ log: \
+            READY, timeout: 1h }}, restart: {{ backoff: {{ initial: 0s }} }} }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_generation("w", 2);
@@ -255,8 +290,10 @@ fn a_failed_liveness_probe_restarts_and_a_failed_readiness_probe_is_shown() {
     bed.write("good", "");
     bed.write("ready", "");
     let yaml = "version: 1\ndefaults: { cwd: ., ready: { after: 0s } }\nworkers:\n  \
-        alive: { command: [sleep, 1d], health: { exec: [test, -e, good], every: 30ms, timeout: 30s, failures: 2 } }\n  \
-        open: { command: [sleep, 1d], health: { readiness: { exec: [test, -e, ready], every: 30ms, timeout: 30s, failures: 1 } } }\n  \
+        alive: { command: [sleep, 1d], health: { exec: [test, -e, good], every: 30ms, timeout: \
+        30s, failures: 2 } }\n  \
+        open: { command: [sleep, 1d], health: { readiness: { exec: [test, -e, ready], every: \
+        30ms, timeout: 30s, failures: 1 } } }\n  \
         late: { command: [sleep, 1d], depends_on: { open: ready }, autostart: false }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_phase("alive", "running");
@@ -299,9 +336,12 @@ fn a_probe_of_a_closed_port_or_without_an_end_disturbs_no_other_worker() {
     });
     let yaml = format!(
         "version: 1\ndefaults: {{ restart: never }}\nworkers:\n  \
-         closed: {{ command: [sleep, 1d], ready: {{ tcp: '127.0.0.1:{closed}', timeout: 400ms, every: 1ms }} }}\n  \
-         endless: {{ command: [sleep, 1d], ready: {{ after: 0s }}, health: {{ http: 'http://127.0.0.1:{endless}/', every: 50ms, timeout: 100ms, failures: 2 }} }}\n  \
-         missing: {{ command: [sleep, 1d], ready: {{ after: 0s }}, health: {{ exec: [no-such-probe], every: 50ms, failures: 2 }} }}\n  \
+         closed: {{ command: [sleep, 1d], ready: {{ tcp: '127.0.0.1:{closed}', timeout: 400ms, \
+         every: 1ms }} }}\n  \
+         endless: {{ command: [sleep, 1d], ready: {{ after: 0s }}, health: {{ http: \
+         'http://127.0.0.1:{endless}/', every: 50ms, timeout: 100ms, failures: 2 }} }}\n  \
+         missing: {{ command: [sleep, 1d], ready: {{ after: 0s }}, health: {{ exec: \
+         [no-such-probe], every: 50ms, failures: 2 }} }}\n  \
          good: {{ worker: ticker }}\n"
     );
     let supervisor = bed.start(&yaml);
@@ -332,20 +372,25 @@ fn time_in_which_the_supervisor_did_not_run_counts_against_no_worker() {
     let tcp = format!(
         "command: [python3, -c, {}]",
         serde_json::to_string(&format!(
-            "import os, socket, time\n{wait}s = socket.create_server(('127.0.0.1', {port}))\ntime.sleep(10**6)"
+            "import os, socket, time\n{wait}s = socket.create_server(('127.0.0.1', {port}))\n\
+                time.sleep(10**6)"
         ))
         .expect("a string")
     );
     let yaml = format!(
         "version: 1\ndefaults: {{ cwd: ., restart: never }}\nworkers:\n  \
          beats: {{ {beating}, heartbeat: 1s, ready: {{ after: 0s }} }}\n  \
-         sdk: {{ worker: ticker, heartbeat: 1s }}\n  busy: {{ worker: cpu-burner, heartbeat: 1s }}\n  asleep: {{ worker: sleeper, heartbeat: 1s }}\n  \
+         sdk: {{ worker: ticker, heartbeat: 1s }}\n  \
+         busy: {{ worker: cpu-burner, heartbeat: 1s }}\n  \
+         asleep: {{ worker: sleeper, heartbeat: 1s }}\n  \
          notify: {{ {notify}, ready: {{ notify: true, timeout: 3s }} }}\n  \
          newline: {{ {newline}, ready: {{ fd: 4, timeout: 3s }} }}\n  \
          log: {{ {log}, ready: {{ log: UP, timeout: 3s }} }}\n  \
          tcp: {{ {tcp}, ready: {{ tcp: '127.0.0.1:{port}', every: 100ms, timeout: 3s }} }}\n  \
-         http: {{ command: [sh, -c, '{go}; exec python3 -m http.server {http} --bind 127.0.0.1'], ready: {{ http: 'http://127.0.0.1:{http}/', every: 100ms, timeout: 3s }} }}\n  \
-         exec: {{ command: [sh, -c, '{go}; touch up; exec sleep 1d'], ready: {{ exec: [test, -e, up], every: 100ms, timeout: 3s }} }}\n"
+         http: {{ command: [sh, -c, '{go}; exec python3 -m http.server {http} --bind 127.0.0.1'], \
+         ready: {{ http: 'http://127.0.0.1:{http}/', every: 100ms, timeout: 3s }} }}\n  \
+         exec: {{ command: [sh, -c, '{go}; touch up; exec sleep 1d'], ready: {{ exec: [test, -e, \
+         up], every: 100ms, timeout: 3s }} }}\n"
     );
     let supervisor = bed.start_with(&yaml, &["--no-guardian"]);
     for name in ["beats", "sdk", "busy", "asleep"] {
@@ -373,7 +418,9 @@ fn time_in_which_the_supervisor_did_not_run_counts_against_no_worker() {
 
 #[test]
 fn a_pause_at_any_moment_of_a_start_counts_against_no_worker() {
-    let yaml = "version: 1\nworkers:\n  w:\n    instances: 40\n    command: [sh, -c, 'echo >&4; exec sleep 1d']\n    ready: { fd: 4, timeout: 5s }\n    restart: never\n";
+    let yaml = "version: 1\nworkers:\n  w:\n    instances: 40\n    \
+        command: [sh, -c, 'echo >&4; exec sleep 1d']\n    ready: { fd: 4, timeout: 5s }\n    \
+        restart: never\n";
     let beds: Vec<Bed> = (0..16).map(|_| Bed::new()).collect();
     let paused = beds.iter().zip(0..).map(|(bed, moment)| {
         let supervisor = bed.launch(yaml, &["--no-guardian"]);
@@ -409,7 +456,8 @@ fn a_pause_at_any_moment_of_a_start_counts_against_no_worker() {
 fn a_line_that_is_written_right_after_the_launch_is_seen() {
     let bed = Bed::new();
     // The shell runs already, and writes before anything else: thirty times, to exclude luck.
-    let yaml = "version: 1\nworkers:\n  w: { instances: 30, command: [sh, -c, 'echo READY; exec sleep 1d'], ready: { log: READY, timeout: 1h } }\n";
+    let yaml = "version: 1\nworkers:\n  w: { instances: 30, command: [sh, -c, 'echo READY; exec \
+        sleep 1d'], ready: { log: READY, timeout: 1h } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
     supervisor.client.restart(&["w".into()], true).expect("they come back");

@@ -26,7 +26,9 @@ fn clients_are_never_refused_while_workers_restart_and_instances_share_the_load(
     bed.write("server.py", SERVER);
     let port = free_port();
     let yaml = format!(
-        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  web: {{ instances: 2, command: [python3, server.py], cwd: ., ready: {{ after: 0s }}, sockets: [ '127.0.0.1:{port}' ] }}\n"
+        "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  \
+            web: {{ instances: 2, command: [python3, server.py], cwd: ., ready: {{ after: 0s }}, \
+            sockets: [ '127.0.0.1:{port}' ] }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_running();
@@ -89,7 +91,10 @@ fn unix_and_udp_sockets_have_names_modes_and_owners() {
     let script = include_str!("../fixtures/two_sockets.py");
     let owner = if crate::harness::is_root() { format!(", group: {group}") } else { String::new() };
     let yaml = format!(
-        "version: 1\nworkers:\n  w:\n    command: [python3, -c, {}]\n    ready: {{ after: 0s }}\n    sockets:\n      - {{ listen: 'unix:{}', name: web, mode: \"0620\"{owner} }}\n      - {{ listen: '127.0.0.1:{udp}', type: datagram, name: dns }}\n",
+        "version: 1\nworkers:\n  w:\n    command: [python3, -c, {}]\n    \
+            ready: {{ after: 0s }}\n    sockets:\n      \
+            - {{ listen: 'unix:{}', name: web, mode: \"0620\"{owner} }}\n      \
+            - {{ listen: '127.0.0.1:{udp}', type: datagram, name: dns }}\n",
         serde_json::to_string(script).expect("a string"),
         path.display()
     );
@@ -119,7 +124,9 @@ fn an_address_in_use_is_reported_and_tried_again() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("bound").port();
     let yaml = format!(
-        "version: 1\nworkers:\n  w: {{ command: [sleep, 1d], ready: {{ after: 0s }}, sockets: [ '127.0.0.1:{port}' ], restart: {{ backoff: {{ initial: 50ms, max: 50ms }}, limit: {{ restarts: 10000, within: 60s }} }} }}\n  good: {{ worker: ticker }}\n"
+        "version: 1\nworkers:\n  w: {{ command: [sleep, 1d], ready: {{ after: 0s }}, sockets: [ \
+            '127.0.0.1:{port}' ], restart: {{ backoff: {{ initial: 50ms, max: 50ms }}, limit: {{ \
+            restarts: 10000, within: 60s }} }} }}\n  good: {{ worker: ticker }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_phase("good", "running");
@@ -146,7 +153,8 @@ fn a_unix_socket_is_bound_at_its_final_name() {
     let script =
         "import socket; print('NAME', socket.socket(fileno=3).getsockname(), flush=True); input()";
     let yaml = format!(
-        "version: 1\nworkers:\n  w:\n    command: [sh, -c, {}]\n    sockets: [ {{ listen: {}, mode: \"0666\" }} ]\n",
+        "version: 1\nworkers:\n  w:\n    command: [sh, -c, {}]\n    \
+            sockets: [ {{ listen: {}, mode: \"0666\" }} ]\n",
         serde_json::to_string(&format!("sleep 1d | python3 -c \"{script}\"")).expect("a string"),
         serde_json::to_string(&bed.path("w.sock")).expect("a path"),
     );

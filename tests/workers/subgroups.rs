@@ -8,7 +8,8 @@ use crate::harness::skip::{Lack, skip};
 use crate::harness::{Bed, EAGER, Supervisor, hides_cgroups, is_alive, kill};
 use nix::sys::signal::Signal;
 
-/// Where version 2 is mounted; `None`, and a reported skip, where there is none that we may write to.
+/// Where version 2 is mounted; `None`, and a reported skip, where there is none that we may write
+/// to.
 fn mount() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("readable");
     let mount = mounts.lines().find_map(|line| {
@@ -27,7 +28,8 @@ fn mount() -> Option<PathBuf> {
 /// Makes cgroups below its own by this Python code, which has `own` for its path.
 fn maker(mount: &Path, code: &str) -> String {
     let head = format!(
-        "import os, sys, time\nown = '{}/' + [l for l in open('/proc/self/cgroup') if l.startswith('0::/')][0].strip()[4:]\n",
+        "import os, sys, time\nown = '{}/' + [l for l in open('/proc/self/cgroup') if \
+            l.startswith('0::/')][0].strip()[4:]\n",
         mount.display()
     );
     format!("{head}{code}\n")
@@ -36,7 +38,8 @@ fn maker(mount: &Path, code: &str) -> String {
 fn start<'a>(bed: &'a Bed, script: &str, rest: &str) -> Supervisor<'a> {
     bed.write("maker.py", script);
     bed.start(&format!(
-        "version: 1\ndefaults: {{ {EAGER}, ready: {{ after: 0s }}, stop: {{ timeout: 300ms }} }}\nworkers:\n  \
+        "version: 1\ndefaults: {{ {EAGER}, ready: {{ after: 0s }}, stop: {{ timeout: 300ms }} }}\n\
+            workers:\n  \
          w: {{ command: [python3, maker.py], cwd: . }}\n{rest}"
     ))
 }
@@ -56,9 +59,12 @@ fn each_incarnation_finds_its_cgroup_as_the_first_one_did() {
                 os.mkdir(own + '/payload/wide')\n\
                 for i in range(300): os.mkdir(f'{own}/payload/wide/{i}')\n\
                 at = os.open(own + '/payload', os.O_RDONLY)\n\
-                for i in range(60):\n    os.mkdir('n' * 200, dir_fd=at)\n    at = os.open('n' * 200, os.O_RDONLY, dir_fd=at)\n\
-                if os.fork() == 0:\n    procs = os.open('cgroup.procs', os.O_WRONLY, dir_fd=at)\n    os.write(procs, b'0')\n    \
-                os.setsid(); print('below', os.getpid(), flush=True)\n    time.sleep(1000)\n    os._exit(0)\n\
+                for i in range(60):\n    os.mkdir('n' * 200, dir_fd=at)\n    \
+                at = os.open('n' * 200, os.O_RDONLY, dir_fd=at)\n\
+                if os.fork() == 0:\n    procs = os.open('cgroup.procs', os.O_WRONLY, \
+                dir_fd=at)\n    os.write(procs, b'0')\n    \
+                os.setsid(); print('below', os.getpid(), flush=True)\n    time.sleep(1000)\n    \
+                os._exit(0)\n\
                 print('made', flush=True)\ntime.sleep(1000)";
     let bed = Bed::new();
     let supervisor = start(&bed, &maker(&mount, code), "");

@@ -171,8 +171,8 @@ impl Context {
         self.wait(Some(fd), timeout) && !self.stop_requested()
     }
 
-    /// Writes a line to the worker's captured output. A reader that has gone is not an error. Blocks
-    /// while the pipe is full, as long as the supervisor has not read it.
+    /// Writes a line to the worker's captured output. A reader that has gone is not an error.
+    /// Blocks while the pipe is full, as long as the supervisor has not read it.
     pub fn say(&self, line: impl AsRef<str>) {
         let mut text = line.as_ref().to_owned();
         text.push('\n');

@@ -19,7 +19,8 @@ fn a_worker_of_ones_own_greets_as_a_thread_and_as_a_process() {
         let bed = tempfile::tempdir().expect("a temporary directory");
         let file = bed.path().join("greeter.yaml");
         let yaml = format!(
-            "version: 1\nworkers: {{ host: {{ worker: greeter, isolation: {isolation}, args: {{ whom: world }} }} }}\n"
+            "version: 1\nworkers: {{ host: {{ worker: greeter, isolation: {isolation}, args: {{ \
+                whom: world }} }} }}\n"
         );
         std::fs::write(&file, yaml).expect("a file");
         let mut program = Command::new(greeter())

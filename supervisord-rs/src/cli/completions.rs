@@ -70,7 +70,8 @@ _supervisord_rs_workers() {
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case "$word" in
             status|start|stop|restart|pause|resume|scale|signal|inject|logs)
-                COMPREPLY+=( $(compgen -W "$("${COMP_WORDS[0]}" __workers 2>/dev/null)" -- "$current") )
+                COMPREPLY+=( $(compgen -W "$("${COMP_WORDS[0]}" __workers \
+                    2>/dev/null)" -- "$current") )
                 return 0
                 ;;
         esac
@@ -95,5 +96,6 @@ _supervisord_rs_workers() {
 "#;
 
 const FISH: &str = r#"
-complete -c supervisord-rs -n "__fish_seen_subcommand_from status start stop restart pause resume scale signal inject logs" -f -a "(supervisord-rs __workers 2>/dev/null)"
+complete -c supervisord-rs -n "__fish_seen_subcommand_from status start stop restart pause resume \
+    scale signal inject logs" -f -a "(supervisord-rs __workers 2>/dev/null)"
 "#;

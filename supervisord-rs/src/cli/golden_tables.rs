@@ -82,7 +82,8 @@ fn report() -> StatusReport {
             json!({ "wanted": false, "quarantine": "5 restarts in 1m; `start gone`", "ending": {
             "status": "not-launched", "cause": "launch-failure", "exit_code": 127,
             "stage": "exec", "errno": "ENOENT",
-            "message": "cannot execute gone: No such file or directory: install it, or write its full path in `command:`",
+            "message": "cannot execute gone: No such file or directory: install it, or write its \
+                full path in `command:`",
         } })
         ),
     ]);

@@ -90,7 +90,8 @@ pub(super) fn inject(options: &Options, client: &Client) -> Exit {
         }
         None => {
             eprintln!(
-                "supervisord-rs: {} was ordered, and no incident came of it within {} (see `incidents`)",
+                "supervisord-rs: {} was ordered, and no incident came of it within {} (see \
+                    `incidents`)",
                 options.fault,
                 humantime::format_duration(options.timeout)
             );

@@ -63,7 +63,8 @@ impl Pattern {
     }
 }
 
-/// The pattern of a `log:`. `None`, without a problem, where enough of the file's patterns are wrong.
+/// The pattern of a `log:`. `None`, without a problem, where enough of the file's patterns are
+/// wrong.
 pub(super) fn read(log: &At<String>, cursor: &Cursor<'_>) -> Option<Pattern> {
     if cursor.problems.has_patterns_enough() {
         return None;
@@ -76,7 +77,8 @@ pub(super) fn read(log: &At<String>, cursor: &Cursor<'_>) -> Option<Pattern> {
         cursor.at(()).problem(format!("`log` is not a valid regular expression: {unfit}"));
     let problem = match unfit {
         Unfit::TooLarge if cursor.problems.add_too_large() == TOO_LARGE_MAX => problem.help(
-            "write smaller patterns; as so many are too large, those after this one are not checked",
+            "write smaller patterns; as so many are too large, those after this one are not \
+                checked",
         ),
         Unfit::TooLarge | Unfit::Wrong(_) => {
             problem.expected("a pattern such as `ready to accept connections`")

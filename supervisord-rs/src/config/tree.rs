@@ -13,7 +13,8 @@ use super::syntax::{self, Open};
 
 /// Deepest nesting: far more than any key needs, far less than the stack holds.
 const DEPTH_MAX: usize = 64;
-/// Keys and values in all, copies by aliases included: an alias bomb is a problem, not a full memory.
+/// Keys and values in all, copies by aliases included: an alias bomb is a problem, not a full
+/// memory.
 const NODES_MAX: usize = 200_000;
 
 /// Parses one document. `None` when there is no tree at all: a syntax error, or nothing.

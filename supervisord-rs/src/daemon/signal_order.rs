@@ -90,8 +90,10 @@ fn number(signal: &SignalName) -> Result<i32, Failure> {
             SignalName::Number(number) => number.to_string(),
             SignalName::Name(name) => name.clone(),
         };
-        let message =
-            format!("`{given}` is not the name of a signal: use a name such as HUP, or a number from 1 to 64");
+        let message = format!(
+            "`{given}` is not the name of a signal: use a name such as HUP, or a number \
+                from 1 to 64"
+        );
         Failure::new("invalid", message)
     })
 }

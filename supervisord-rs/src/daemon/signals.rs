@@ -2,8 +2,8 @@
 //! (that which the guardian passes on is none, where it came to both of us); USR2 reopens logs and
 //! the control socket; PWR is the guardian's death, which stops everything, however often it comes;
 //! CHLD has orphans reaped; HUP has another supervisor read the configuration and take over, or
-//! ends a run whose terminal has closed. Those that would end the process and mean nothing here (USR1,
-//! timers, SIGIO) are logged and have no effect. Other signals are left alone.
+//! ends a run whose terminal has closed. Those that would end the process and mean nothing here
+//! (USR1, timers, SIGIO) are logged and have no effect. Other signals are left alone.
 
 use std::time::{Duration, Instant};
 use std::{io, mem};

@@ -71,7 +71,8 @@ pub(super) enum StartError {
     Control { path: PathBuf, source: io::Error },
     #[error("cannot read {}: {source}", path.display())]
     Incidents { path: PathBuf, source: io::Error },
-    #[error("the hard limit on the size of files is {} KiB, and this configuration needs {}: raise it (`ulimit -Hf`, `LimitFSIZE=`)", there / 1024, needed.div_ceil(1024))]
+    #[error("the hard limit on the size of files is {} KiB, and this configuration needs {}: \
+        raise it (`ulimit -Hf`, `LimitFSIZE=`)", there / 1024, needed.div_ceil(1024))]
     FileSize { there: u64, needed: u64 },
     #[error("cannot take signals: {0}")]
     Signals(io::Error),

@@ -161,7 +161,8 @@ fn is_consistent(comparison: &Comparison) -> bool {
     let lies = comparison.trials.iter().filter(|trial| !trial.incident_agrees);
     for trial in lies.clone() {
         eprintln!(
-            "supervisord-rs: {} in {}: the incident disagrees with the view from outside (lost {}, survived {}): {}",
+            "supervisord-rs: {} in {}: the incident disagrees with the view from outside (lost \
+                {}, survived {}): {}",
             trial.fault,
             trial.isolation.name(),
             trial.lost.join(" "),

@@ -86,7 +86,8 @@ pub(super) fn table(comparison: &Comparison, room: Option<u16>) -> String {
     }
     let machine = &comparison.machine;
     paragraphs.push(format!(
-        "seen, back: the time from the fault until the supervisor noticed it, and until all ran again.\n\
+        "seen, back: the time from the fault until the supervisor noticed it, and until all ran \
+            again.\n\
          {} CPUs, {}; times and lost work are of this run; who was lost is the same in each.",
         machine.cpus, machine.kernel
     ));

@@ -148,7 +148,8 @@ impl Scenario {
             for (name, secret) in &launch.surroundings.secrets {
                 if let SecretSource::Descriptor(number) = secret {
                     return Err(ScenarioError::Refused(format!(
-                        "`secrets: {{ {name}: \"fd:{number}\" }}` of {} can be read once, and each trial needs it: name a file in a copy of {}",
+                        "`secrets: {{ {name}: \"fd:{number}\" }}` of {} can be read once, and \
+                            each trial needs it: name a file in a copy of {}",
                         launch.name,
                         self.source.file.display()
                     )));

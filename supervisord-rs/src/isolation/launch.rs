@@ -290,9 +290,9 @@ impl Plan {
     ///
     /// The child leads a session or process group of its own, has default signal dispositions and a
     /// mask of what it [holds](Self::supervisor) alone, whatever ours are, dumps no core unless its
-    /// limits say so or it is a supervisor (a dump delays the notice of a death by half a second), has our
-    /// *original* limits of open files and of their size, and gets its parent-death signal when the
-    /// thread that calls this ends: call it on a thread that lives as long as we do
+    /// limits say so or it is a supervisor (a dump delays the notice of a death by half a second),
+    /// has our *original* limits of open files and of their size, and gets its parent-death signal
+    /// when the thread that calls this ends: call it on a thread that lives as long as we do
     /// (`PR_SET_PDEATHSIG`, prctl(2)).
     ///
     /// # Errors

@@ -179,7 +179,8 @@ mod tests {
     fn words_are_understood_and_nonsense_is_not() {
         assert_eq!(
             parse(
-                "READY=1\nSTATUS=at \u{1b}[31mwork\nX_OWN=1\nWATCHDOG=1\nEXTEND_TIMEOUT_USEC=5000000"
+                "READY=1\nSTATUS=at \u{1b}[31mwork\nX_OWN=1\nWATCHDOG=1\n\
+                    EXTEND_TIMEOUT_USEC=5000000"
             ),
             Some(vec![
                 Word::Ready,

@@ -12,8 +12,8 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::config::probes::{Address, Check};
 use crate::waiting::{Limit, within};
 
-/// Asks. True: a good answer within `limit`, of which time in which the supervisor did not run is no
-/// part. A `Check::Exec` is not asked here, and is never good.
+/// Asks. True: a good answer within `limit`, of which time in which the supervisor did not run is
+/// no part. A `Check::Exec` is not asked here, and is never good.
 pub async fn ask(check: &Check, limit: Duration) -> bool {
     let answer = async {
         match check {

@@ -54,8 +54,8 @@ impl Events {
 /// The last second of the year 9999, counted from 1970.
 const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
 
-/// Wall time as RFC 3339 in UTC, to the millisecond. RFC 3339 has four digits for a year, and a file
-/// system may give any time: one before 1970 or after 9999 becomes the nearest in between.
+/// Wall time as RFC 3339 in UTC, to the millisecond. RFC 3339 has four digits for a year, and a
+/// file system may give any time: one before 1970 or after 9999 becomes the nearest in between.
 #[must_use]
 pub fn wall(time: SystemTime) -> String {
     let time = time.clamp(UNIX_EPOCH, UNIX_EPOCH + LAST_SECOND);

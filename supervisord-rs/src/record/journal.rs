@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_no_field_and_a_long_message_is_cut_between_letters() {
+    fn an_unknown_worker_is_no_field_and_a_long_message_is_cut_between_letters() {
         let entry = entry_of(|| tracing::error!(worker = "", "{}", "ä".repeat(MESSAGE_MAX)));
         assert!(!entry.contains("WORKER") && has(&entry, "PRIORITY", "3"));
         assert!(entry.ends_with("ä\n") && entry.len() < MESSAGE_MAX + 100);

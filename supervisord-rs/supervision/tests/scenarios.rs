@@ -418,7 +418,7 @@ fn a_shutdown_that_no_worker_obeys_ends_within_its_timeout() {
 #[test]
 fn what_does_not_die_is_named_again_and_again_and_does_not_hold_up_the_end() {
     let mut world = up(spec(&["a", "b"]));
-    world.undying.insert(world.present(0));
+    world.unkillable.insert(world.present(0));
     world.command(Command::Stop(vec![A]));
     world.pass(60_000 * MS);
     assert_eq!(
@@ -432,7 +432,7 @@ fn what_does_not_die_is_named_again_and_again_and_does_not_hold_up_the_end() {
     assert_eq!(world.exited, Some(false), "the end is not in order");
 
     let mut world = up(spec(&["a", "b"]));
-    world.undying.insert(world.present(0));
+    world.unkillable.insert(world.present(0));
     world.command(Command::Shutdown { now: false });
     world.pass(4_000 * MS);
     assert_eq!(world.exited, None, "it has some time to die");

@@ -31,7 +31,8 @@ pub struct Configuration {
     pub territories: [Territory; 2],
 }
 
-const RESTART: &str = "backoff: { initial: 10ms, max: 200ms, jitter: 0.1 }, limit: { restarts: 1000000, within: 60s }";
+const RESTART: &str = "backoff: { initial: 10ms, max: 200ms, jitter: 0.1 }, limit: { restarts: \
+    1000000, within: 60s }";
 
 pub fn random(random: &mut Random) -> Configuration {
     let mut yaml = "version: 1\nsupervisor: { fault_injection: allow, shutdown_timeout: 20s }\n\

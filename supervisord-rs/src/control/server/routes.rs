@@ -56,7 +56,8 @@ where
 pub(super) fn closed(peer: Peer) -> Router {
     Router::new().fallback(move || async move {
         let message = format!(
-            "user {} may not control this supervisor: run this as root or as the supervisor's own user, or set \
+            "user {} may not control this supervisor: run this as root or as the supervisor's own \
+                user, or set \
              `supervisor: {{ control: {{ group: ... }} }}`",
             peer.uid
         );

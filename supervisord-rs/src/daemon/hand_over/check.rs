@@ -81,7 +81,8 @@ impl Daemon {
         let fixed = in_force::fixed(&self.settings.supervisor, &settings.supervisor);
         if !fixed.is_empty() {
             return Some(format!(
-                "{file} changes settings that a reload cannot change: {}; nothing was changed; undo \
+                "{file} changes settings that a reload cannot change: {}; nothing was changed; \
+                    undo \
                  these changes, or end the supervisor and start it again (supervisord-rs \
                  shutdown)",
                 fixed.join(", ")
@@ -91,7 +92,8 @@ impl Daemon {
         (!orphaned.is_empty()).then(|| {
             let names = orphaned.join(" ");
             format!(
-                "these workers are running, but {file} does not have them any more: {names}; nothing \
+                "these workers are running, but {file} does not have them any more: {names}; \
+                    nothing \
                  was changed; stop them first (supervisord-rs stop {names})"
             )
         })

@@ -1,5 +1,5 @@
-//! What the kernel reports of the supervisor's places: something in the runtime directory goes away,
-//! or the lock in the state directory, or a directory or symbolic link on the way to either
+//! What the kernel reports of the supervisor's places: something in the runtime directory goes
+//! away, or the lock in the state directory, or a directory or symbolic link on the way to either
 //! (inotify(7)); a file system is mounted or unmounted, perhaps over one of them (proc(5),
 //! `/proc/self/mountinfo`).
 

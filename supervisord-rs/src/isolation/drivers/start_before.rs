@@ -78,8 +78,8 @@ pub struct BeforeEnded {
 }
 
 impl StartBefore {
-    /// Waits for its end, or until the launch is withdrawn, which kills it. Asks it to stop when the
-    /// loop says so.
+    /// Waits for its end, or until the launch is withdrawn, which kills it. Asks it to stop when
+    /// the loop says so.
     pub async fn end(self) -> BeforeEnded {
         let Self { incarnation, program, summons, mut cancelled, mut asked, signal } = self;
         let mut was_asked = false;

@@ -223,7 +223,8 @@ fn is_wanted(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     Ok(())
 }
 
-/// No core of a worker unless it is asked for; the limits that we were started with; then what is configured.
+/// No core of a worker unless it is asked for; the limits that we were started with; then what is
+/// configured.
 fn limit(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     // SAFETY: getrlimit and setrlimit are the system calls alone; the pointers are to locals.
     unsafe {

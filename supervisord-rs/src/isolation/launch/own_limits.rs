@@ -66,7 +66,8 @@ pub fn raise_stack() -> Result<(), String> {
     }
     let (there, least) = (hard / 1024, STACK_LEAST / 1024);
     Err(format!(
-        "the hard limit of the stack is {there} KiB, and supervisord-rs needs {least}: raise it (`ulimit -Hs`, `LimitSTACK=`)"
+        "the hard limit of the stack is {there} KiB, and supervisord-rs needs {least}: raise it \
+            (`ulimit -Hs`, `LimitSTACK=`)"
     ))
 }
 
