@@ -95,6 +95,20 @@ fn faults_without_an_ending_are_measured_and_end() {
 }
 
 #[test]
+fn a_trial_inherits_nothing_of_a_supervisor_around_compare() {
+    let mut command = program();
+    for name in supervisord_rs::service_manager::NOT_FOR_CHILDREN {
+        command.env(name, "1");
+    }
+    let output = command
+        .args(["compare", "--fault", "abort", "--isolation", "process"])
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("took b alone"), "{}", text(&output.stdout));
+}
+
+#[test]
 fn an_unknown_fault_is_a_usage_error_that_lists_the_known_ones() {
     let output = program().args(["compare", "--fault", "sneeze"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));

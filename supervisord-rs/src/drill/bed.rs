@@ -16,12 +16,13 @@ use crate::config::{Adaptation, SOCKET};
 use crate::control::client::Client;
 use crate::control::protocol::IncidentRecord;
 use crate::process_table::children;
+use crate::service_manager::NOT_FOR_CHILDREN;
 use crate::waiting::until;
 
 /// The deadline for an answer: a stopped supervisor gives none.
 const ANSWER: Duration = Duration::from_secs(5);
-/// The deadline from the order to shut down to the end of the last process; then it is killed.
-const STOP: Duration = Duration::from_secs(15);
+/// The deadline for the end of the last process after the order to kill all.
+const KILL: Duration = Duration::from_secs(15);
 /// The interval between two checks of a condition.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Lines of the supervisor's own log that explain why a trial could not be finished.
@@ -33,6 +34,8 @@ pub(super) struct Bed {
     path: PathBuf,
     guardian: Child,
     pub(super) client: Client,
+    /// See [`Scenario::shutdown_limit`].
+    shutdown_limit: Duration,
 }
 
 impl Bed {
@@ -54,17 +57,16 @@ impl Bed {
             let mut content = options.write(true).create_new(true).mode(0o600).open(&file)?;
             content.write_all(&serde_json::to_vec(&source)?)?;
             let log = File::create(path.join("supervisor.log"))?;
-            Command::new("/proc/self/exe")
+            let mut command = Command::new("/proc/self/exe");
+            for name in NOT_FOR_CHILDREN {
+                command.env_remove(name);
+            }
+            command
                 // For `ps`.
                 .arg0("supervisord-rs")
                 .args(["run", "--trial"])
                 .arg(&file)
-                .env_remove("NOTIFY_SOCKET")
                 .env_remove("INVOCATION_ID")
-                .env_remove("LISTEN_FDS")
-                .env_remove("LISTEN_PID")
-                .env_remove("LISTEN_FDNAMES")
-                .env_remove("SUPERVISORD_RS_GUARDIAN")
                 // Ctrl-C reaches this process alone, which then ends the trial.
                 .process_group(0)
                 .stdin(Stdio::null())
@@ -76,7 +78,7 @@ impl Bed {
         let _ = directory.keep();
         let socket = Adaptation::runtime_dir(&path).join(SOCKET);
         let client = Client::new(&socket).clone_with(Some(ANSWER));
-        Ok(Self { path, guardian, client })
+        Ok(Self { path, guardian, client, shutdown_limit: scenario.shutdown_limit() })
     }
 
     /// Waits for a condition.
@@ -115,14 +117,15 @@ impl Bed {
     /// # Errors
     /// The supervisor does not end.
     pub(super) fn stop(&mut self) -> Result<Vec<String>, TrialError> {
-        let is_ended = |bed: &mut Self| until(STOP, PAUSE, || bed.ended());
         // One that has ended, or hangs, does not answer.
         let _ = self.client.shutdown(false);
-        if is_ended(self).is_none() {
+        let limit = self.shutdown_limit;
+        if until(limit, PAUSE, || self.ended()).is_none() {
             let _ = self.client.shutdown(true);
-            if is_ended(self).is_none() {
+            if until(KILL, PAUSE, || self.ended()).is_none() {
                 let what = "the end of the supervisor".to_owned();
-                return Err(TrialError::Timeout { what, limit: STOP * 2, log: self.log() });
+                let limit = limit.saturating_add(KILL);
+                return Err(TrialError::Timeout { what, limit, log: self.log() });
             }
         }
         let processes = children();

@@ -304,6 +304,13 @@ impl Scenario {
         self.settings.spec.workers[self.victim].stop.timeout
     }
 
+    /// The deadline from the order to shut down to the end of the last process: that after which
+    /// the supervisor kills by itself, and a while beside it.
+    #[must_use]
+    pub fn shutdown_limit(&self) -> Duration {
+        self.settings.spec.shutdown_timeout.saturating_add(SLACK)
+    }
+
     /// The deadline from the fault to its settled incident.
     #[must_use]
     pub fn recovery_limit(&self) -> Duration {
@@ -338,5 +345,25 @@ fn start_limit(spec: &WorkerSpec) -> Duration {
     match spec.readiness {
         Readiness::After(after) => after,
         Readiness::Notified { timeout } => timeout,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_ends_no_sooner_than_its_supervisor_would_end_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("app.yaml");
+        let limit_of = |supervisor: &str| {
+            let text = format!("version: 1\n{supervisor}workers: {{ a: {{ worker: ticker }} }}\n");
+            std::fs::write(&file, text).unwrap();
+            let registry = workers::builtin::registry();
+            Scenario::of_file(&file, "a", &registry).unwrap().shutdown_limit()
+        };
+        assert!(limit_of("") > Duration::from_secs(30), "the default of `shutdown_timeout:`");
+        let minutes = "supervisor: { shutdown_timeout: 3m }\n";
+        assert!(limit_of(minutes) > Duration::from_secs(180));
     }
 }
