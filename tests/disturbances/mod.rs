@@ -8,13 +8,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Bed, Supervisor, kill, until};
+use crate::harness::{Bed, Stopped, Supervisor, kill};
 
 /// The duration of a disturbance, while the probes run.
 const LASTS: Duration = Duration::from_secs(3);
@@ -381,27 +380,6 @@ fn notify_socket(pid: i32) -> String {
 
 fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("a string")
-}
-
-/// A process that is suspended until this is dropped.
-struct Stopped(i32);
-
-impl Stopped {
-    fn new(pid: i32) -> Self {
-        kill(pid, Signal::SIGSTOP);
-        let state = || std::fs::read(format!("/proc/{pid}/stat")).ok();
-        let is_stopped = || state()?.windows(4).any(|four| four == b") T ").then_some(());
-        until(crate::harness::DEADLINE, is_stopped).expect("suspended");
-        Self(pid)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        if Path::new(&format!("/proc/{}", self.0)).exists() {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.0), Signal::SIGCONT);
-        }
-    }
 }
 
 /// A Python script beside the supervisor; it ends when this is dropped.

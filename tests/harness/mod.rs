@@ -2,13 +2,15 @@
 //!
 //! Every wait is for a condition with a deadline, and prints the supervisor's log at the deadline.
 //! When a supervisor is dropped, every test asserts that it has left no process behind.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_imports, unreachable_pub, reason = "each test file uses a part of it")]
 
 pub mod cgroups;
 pub mod dead_disk;
+pub mod golden;
+mod signals;
 pub mod skip;
 
-pub mod golden;
+pub use signals::{Stopped, is_alive, kill, kill_together};
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -487,11 +489,6 @@ pub fn open_files_by_use(pid: i32) -> (usize, usize) {
     (carrying.len(), others.len())
 }
 
-/// Whether a process exists and has not exited.
-pub fn is_alive(pid: i32) -> bool {
-    supervisord_rs::process_table::is_alive(pid)
-}
-
 /// A terminal that no child of the test inherits: it is closed when the test closes it.
 pub fn terminal(size: Option<&nix::pty::Winsize>) -> nix::pty::OpenptyResult {
     use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -523,10 +520,6 @@ pub fn reads_stdin(pid: i32) -> Option<()> {
 
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
-}
-
-pub fn kill(pid: i32, signal: nix::sys::signal::Signal) {
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("a live process");
 }
 
 pub fn text(bytes: &[u8]) -> String {

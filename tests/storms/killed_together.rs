@@ -6,10 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Bed, EAGER, Supervisor, is_alive};
+use crate::harness::{Bed, EAGER, Supervisor, is_alive, kill_together};
 use crate::storm::Random;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use supervisord_rs::control::protocol::StatusReport;
 
 /// For 1500 workers on a loaded machine.
@@ -46,39 +44,11 @@ fn all_run(supervisor: &Supervisor<'_>) -> StatusReport {
     })
 }
 
-/// The guardian's children: the supervisor, and its successor if there is one.
-fn supervisors(guardian: Pid) -> Vec<Pid> {
-    let path = format!("/proc/{guardian}/task/{guardian}/children");
-    let children = std::fs::read_to_string(path).unwrap_or_default();
-    let pids = children.split_whitespace().filter_map(|pid| pid.parse().ok());
-    pids.map(Pid::from_raw).collect()
-}
-
-/// Kills both, in either order, with nothing in between; neither can react to the other's death.
-fn kill_together(mut supervisor: Supervisor<'_>, is_guardian_first: bool) {
-    let guardian = Pid::from_raw(supervisor.child.id() as i32);
-    // Otherwise it can start another supervisor between the two, which ends in its own time.
-    kill(guardian, Signal::SIGSTOP).expect("our child");
-    supervisor.bed.wait("the guardian to stand still", || {
-        let stat = std::fs::read_to_string(format!("/proc/{guardian}/stat")).ok()?;
-        stat.rsplit_once(") ")?.1.starts_with('T').then_some(())
-    });
-    let mut victims = supervisors(guardian);
-    if is_guardian_first {
-        victims.insert(0, guardian);
-    } else {
-        victims.push(guardian);
-    }
-    for victim in &victims {
-        let _ = kill(*victim, Signal::SIGKILL);
-    }
-    supervisor.child.wait().expect("our child");
-    // A kill has taken effect a moment later: until then the lock is held.
-    supervisor.bed.wait("the end of both", || {
-        victims.iter().all(|victim| !is_alive(victim.as_raw())).then_some(())
-    });
-    // Its workers live: that is what the next `run` is for.
-    std::mem::forget(supervisor);
+/// What follows a dead one, whose workers live: to end them is what this run is for.
+fn next_run<'a>(dead: Supervisor<'a>, yaml: &str) -> Supervisor<'a> {
+    let bed = dead.bed;
+    std::mem::forget(dead);
+    bed.start(yaml)
 }
 
 #[test]
@@ -100,16 +70,16 @@ fn after_guardian_and_supervisor_are_killed_together_the_next_run_has_each_worke
     for round in 0..rounds {
         if round % 3 == 2 {
             // In the middle of a start: one that follows the same kill.
-            kill_together(supervisor, random.chance(50));
-            supervisor = bed.start(&yaml);
+            kill_together(&mut supervisor, random.chance(50));
+            supervisor = next_run(supervisor, &yaml);
             std::thread::sleep(start.mul_f64(random.below(100) as f64 / 100.0));
             before = supervisor.status();
         }
         let old: Vec<i32> = before.workers.iter().filter_map(|worker| worker.pid).collect();
-        kill_together(supervisor, random.chance(50));
+        kill_together(&mut supervisor, random.chance(50));
         survivors += old.iter().filter(|pid| is_alive(**pid)).count();
         let begun = Instant::now();
-        supervisor = bed.start(&yaml);
+        supervisor = next_run(supervisor, &yaml);
         let after = all_run(&supervisor);
         slowest = slowest.max(begun.elapsed());
         assert_eq!(after.workers.len(), workers, "round {round}");

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::harness::skip::{Lack, skip};
-use crate::harness::{Bed, EAGER, Supervisor, hides_cgroups, is_alive, kill};
+use crate::harness::{Bed, EAGER, Supervisor, hides_cgroups, is_alive, kill, kill_together};
 use nix::sys::signal::Signal;
 
 /// A cgroup that a test freezes, thawed at its end.
@@ -118,10 +118,8 @@ fn a_new_run_is_not_held_by_what_a_dead_one_left_frozen() {
     let before = supervisor.wait_running();
     let Some(leaf) = leaf(&supervisor, "w") else { return };
     let frozen = Freezing::freeze(parent(&leaf));
-    // Both at once, so that there is no successor.
-    kill(supervisor.child.id().cast_signed(), Signal::SIGKILL);
-    kill(before.supervisor.pid, Signal::SIGKILL);
-    supervisor.wait_exit();
+    kill_together(&mut supervisor, true);
+    assert!(frozen.is_frozen(), "the dead run left it frozen");
     let next = bed.start(&yaml());
     next.wait_running();
     assert!(!frozen.is_frozen());

@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::harness::{Bed, Supervisor, find, is_alive, kill};
+use crate::harness::{Bed, Stopped, Supervisor, find, is_alive, kill, kill_together};
 use nix::sys::signal::Signal;
 use supervisord_rs::control::protocol::StatusReport;
 
@@ -17,12 +17,11 @@ fn meanwhile(
     before: &StatusReport,
     act: impl FnOnce(&Bed),
 ) -> StatusReport {
-    let guardian = supervisor.child.id() as i32;
-    kill(guardian, Signal::SIGSTOP);
+    let guardian = Stopped::new(supervisor.child.id().cast_signed());
     kill(before.supervisor.pid, Signal::SIGKILL);
     supervisor.wait("its death", |_| (!is_alive(before.supervisor.pid)).then_some(()));
     act(supervisor.bed);
-    kill(guardian, Signal::SIGCONT);
+    drop(guardian);
     supervisor.wait("the successor", |supervisor| {
         let status = supervisor.client.status().ok()?;
         let is_next = status.supervisor.pid != before.supervisor.pid;
@@ -140,11 +139,7 @@ fn workers_that_ended_with_supervisor_and_guardian_start_in_the_next_run() {
                 } } }\n";
     let mut supervisor = bed.start(yaml);
     let before = supervisor.wait_running();
-    let guardian = i32::try_from(supervisor.child.id()).expect("a pid");
-    kill(guardian, Signal::SIGSTOP);
-    kill(before.supervisor.pid, Signal::SIGKILL);
-    kill(guardian, Signal::SIGKILL);
-    supervisor.child.wait().expect("our child");
+    kill_together(&mut supervisor, false);
     // Like a guardian that gives up: a worker that it killed has not failed.
     kill(find(&before, "s").pid.expect("it runs"), Signal::SIGKILL);
     supervisor.wait("them to end", |_| {
