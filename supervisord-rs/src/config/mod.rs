@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `source` | the text, and where it came from |
 //! | `adaptation` | what a trial changes in it |
-//! | `tree`, `node` | the text as a tree that knows where everything stands; `defaults:` under it |
+//! | `tree`, `node` | the text as a tree with the place of everything; `defaults:` under it |
 //! | `syntax` | what the YAML parser objects to, in plain words |
 //! | `problems` | where reading collects what it finds |
 //! | `diagnostics`, `quote` | problems, for people and for machines; the lines of the file in them |
@@ -13,7 +13,13 @@
 //! | `reader`, `scalars` | typed values out of the tree |
 //! | `assemble` | the whole file: names become ids, contradictions found |
 //! | `supervisor` | the supervisor's own part |
-//! | `worker` | one worker; its keys are read by `program`, `surroundings`, `limits`, `restart`, `probes`, `dependencies`, `stop`, `sockets`, `logs`, `hooks`, `injections`; those of one kind of worker by `by_kind` |
+//! | `hooks` | commands that run when something happens |
+//! | `worker` | one worker; the rows down to `by_kind` read its keys |
+//! | `program`, `arguments`, `surroundings` | what it runs, with which arguments, and where |
+//! | `limits`, `logs`, `sockets` | what it may use; its output; its sockets |
+//! | `dependencies`, `restart`, `stop` | what it waits for, when it comes back, how it ends |
+//! | `probes`, `injections` | readiness and health; faults |
+//! | `by_kind` | keys that only one kind of worker has |
 //! | `instances` | one entry, several workers |
 //! | `cycles` | workers that wait for each other |
 //! | `pattern` | regular expressions |
