@@ -57,7 +57,7 @@ impl Adaptation {
         let empty = Node { value: Value::Map(Vec::new()), ..tree.scalar_here("", true) };
         let written = tree.remove("supervisor").filter(|section| !section.is_null());
         let mut supervisor = written.unwrap_or_else(|| empty.clone());
-        // Who else may use the socket, and what is shown on which terminal, is not for a trial.
+        // A trial serves its own client alone, and echoes nothing.
         let _ = supervisor.remove("control");
         let mut set = |key: &str, value: &str| {
             let value = supervisor.scalar_here(value, false);

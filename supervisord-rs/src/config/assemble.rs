@@ -16,6 +16,7 @@ use super::foreign::Whose;
 use super::instances::{self, INSTANCES_MAX, Template};
 use super::nearest::{nearest, one_of};
 use super::node::{Node, Value};
+use super::pattern::Patterns;
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
 use super::settings::{Isolation, Launch, Limits, Settings};
@@ -41,11 +42,13 @@ pub(super) fn assemble(
     let entries = entries(&section, source, scale, problems);
     keep_names_apart(&entries, problems);
     let names = names(&entries);
+    let patterns = Patterns::default();
     let context = Context {
         file,
         registry,
         log_dir: &supervisor.settings.log_dir,
         fault_injection: supervisor.fault_injection,
+        patterns: &patterns,
         names: &names,
     };
     let mut assembly = Assembly::new(&section, problems);

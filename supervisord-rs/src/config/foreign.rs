@@ -63,6 +63,7 @@ const WORKER: &[(&str, &str, &str)] = &[
     ("workingdirectory", "systemd", "`cwd:`"),
     // Compose, Kubernetes, PM2, Procfiles
     ("build", "Compose", "`command:`; supervisord-rs runs programs, not images"),
+    ("containername", "Compose", "the key under `workers:`, which is the worker's name"),
     ("cpuset", "Compose", "`cpus: [0, 2-3]`"),
     ("deploy", "Compose", "`instances:` and `limits:`"),
     ("entrypoint", "Compose", "`command:`"),
@@ -81,7 +82,6 @@ const WORKER: &[(&str, &str, &str)] = &[
     ("replicas", "Kubernetes", "`instances:`"),
     ("startupprobe", "Kubernetes", "`health: { startup: ... }`"),
     ("terminationgraceperiodseconds", "Kubernetes", "`stop: { timeout: 10s }`"),
-    ("containername", "Compose", "the key under `workers:`, which is the worker's name"),
     ("cronrestart", "PM2", "nothing: start it from cron with `supervisord-rs restart NAME`"),
     ("errorfile", "PM2", "`logs: { stderr: FILE }`"),
     ("execmode", "PM2", "`instances:` and `sockets:`, which instances share"),
@@ -170,8 +170,8 @@ fn advice(whose: Whose, word: &str, key: &str) -> Option<String> {
 
 /// Whether a key of another supervisor says what a worker runs.
 pub(super) fn is_command(key: &str) -> bool {
-    let words = ["execstart", "entrypoint", "image", "build", "script", "cmd", "exec", "program"];
-    words.contains(&plain(key).as_str()) || plain(key) == "run"
+    let word = plain(key);
+    WORKER.iter().any(|(foreign, _, here)| *foreign == word && here.starts_with("`command:"))
 }
 
 #[cfg(test)]

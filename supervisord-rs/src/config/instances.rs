@@ -10,6 +10,7 @@ use workers::Registry;
 
 use super::logs;
 use super::node::Node;
+use super::pattern::Patterns;
 use super::problems::{Problems, World};
 use super::reader::Cursor;
 use super::settings::Launch;
@@ -56,6 +57,7 @@ impl Template {
             registry,
             log_dir: &self.log_dir,
             fault_injection: self.fault_injection,
+            patterns: &Patterns::default(),
             names,
         };
         let read = read(&self.base, index, &self.node, context, &problems);

@@ -8,7 +8,8 @@
 //! | `tree`, `node` | the text as a tree with the place of everything; `defaults:` under it |
 //! | `syntax` | what the YAML parser objects to, in plain words |
 //! | `problems` | where reading collects what it finds |
-//! | `diagnostics`, `quote` | problems, for people and for machines; the lines of the file in them |
+//! | `diagnostics` | problems, for people and for machines |
+//! | `quote` | the lines of the file that a problem shows |
 //! | `nearest`, `foreign` | what a misspelt key stands for, and one of another supervisor |
 //! | `reader`, `scalars` | typed values out of the tree |
 //! | `assemble` | the whole file: names become ids, contradictions found |

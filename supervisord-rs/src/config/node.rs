@@ -68,7 +68,12 @@ impl Node {
 
     /// Whether nothing is written here: `key:` or `key: null`.
     pub(super) fn is_null(&self) -> bool {
-        matches!(&self.value, Value::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+        match &self.value {
+            Value::Scalar { text, plain: true } => {
+                matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL")
+            }
+            Value::Scalar { .. } | Value::List(_) | Value::Map(_) => false,
+        }
     }
 
     /// This with `defaults` under it: mappings merge key by key, other values replace as a whole.

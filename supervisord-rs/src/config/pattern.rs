@@ -1,6 +1,7 @@
 //! Regular expressions of the configuration: each is compiled once, and none may take more room
 //! than a line of output is worth.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -15,7 +16,7 @@ const SIZE_MAX: usize = 256 * 1024;
 
 /// Patterns of one file that may prove too large: each costs the time of the largest, and the
 /// others of that file are then not compiled any more.
-pub(super) const TOO_LARGE_MAX: usize = 8;
+const TOO_LARGE_MAX: usize = 8;
 
 /// Why a pattern cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,29 +64,39 @@ impl Pattern {
     }
 }
 
-/// The pattern of a `log:`. `None`, without a problem, where enough of the file's patterns are
-/// wrong.
-pub(super) fn read(log: &At<String>, cursor: &Cursor<'_>) -> Option<Pattern> {
-    if cursor.problems.has_patterns_enough() {
-        return None;
-    }
-    let unfit = match Pattern::new(&log.value) {
-        Ok(pattern) => return Some(pattern),
-        Err(unfit) => unfit,
-    };
-    let problem =
-        cursor.at(()).problem(format!("`log` is not a valid regular expression: {unfit}"));
-    let problem = match unfit {
-        Unfit::TooLarge if cursor.problems.add_too_large() == TOO_LARGE_MAX => problem.help(
-            "write smaller patterns; as so many are too large, those after this one are not \
-                checked",
-        ),
-        Unfit::TooLarge | Unfit::Wrong(_) => {
-            problem.expected("a pattern such as `ready to accept connections`")
+/// Reads the patterns of one file.
+#[derive(Debug, Default)]
+pub(super) struct Patterns {
+    /// How many have proved too large.
+    too_large: Cell<usize>,
+}
+
+impl Patterns {
+    /// The pattern of a `log:`. `None`, without a problem, where enough of the file's patterns are
+    /// too large.
+    pub(super) fn read(&self, log: &At<String>, cursor: &Cursor<'_>) -> Option<Pattern> {
+        if self.too_large.get() >= TOO_LARGE_MAX {
+            return None;
         }
-    };
-    cursor.problems.push(problem);
-    None
+        let unfit = match Pattern::new(&log.value) {
+            Ok(pattern) => return Some(pattern),
+            Err(unfit) => unfit,
+        };
+        let problem =
+            cursor.at(()).problem(format!("`log` is not a valid regular expression: {unfit}"));
+        self.too_large.update(|count| count + usize::from(matches!(unfit, Unfit::TooLarge)));
+        let problem = match unfit {
+            Unfit::TooLarge if self.too_large.get() == TOO_LARGE_MAX => problem.help(
+                "write smaller patterns; as so many are too large, those after this one are not \
+                 checked",
+            ),
+            Unfit::TooLarge | Unfit::Wrong(_) => {
+                problem.expected("a pattern such as `ready to accept connections`")
+            }
+        };
+        cursor.problems.push(problem);
+        None
+    }
 }
 
 impl PartialEq for Pattern {

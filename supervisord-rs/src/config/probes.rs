@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::pattern::{self, Pattern};
+use super::pattern::{Pattern, Patterns};
 use super::problems::Problems;
 use super::reader::{Cursor, Section};
 use super::settings::default;
@@ -136,7 +136,7 @@ pub(super) struct WrittenReady {
 }
 
 /// `ready:` of a command.
-pub(super) fn ready(worker: &Section<'_>) -> WrittenReady {
+pub(super) fn ready(worker: &Section<'_>, patterns: &Patterns) -> WrittenReady {
     let Some(cursor) = worker.get("ready") else { return WrittenReady::default() };
     if cursor.is_scalar() {
         let longer = "a mapping such as { tcp: \"127.0.0.1:80\" } or { after: 3s }";
@@ -153,7 +153,7 @@ pub(super) fn ready(worker: &Section<'_>) -> WrittenReady {
         means.push(Ready::Newline(i32::try_from(fd.value).unwrap_or(3)));
     }
     means
-        .extend(section.string("log").and_then(|log| pattern::read(&log, &cursor)).map(Ready::Log));
+        .extend(section.string("log").and_then(|log| patterns.read(&log, &cursor)).map(Ready::Log));
     let every = section.duration("every").unwrap_or(Duration::from_millis(100));
     let every = every.max(Duration::from_millis(1));
     means.extend(check(&section, &cursor).into_iter().map(|check| {

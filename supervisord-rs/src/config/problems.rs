@@ -1,14 +1,13 @@
 //! Where reading collects what it finds: errors, which make a file invalid, and warnings, which do
 //! not.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::diagnostics::Problem;
-use super::pattern::TOO_LARGE_MAX;
 use super::places;
 
 /// Problems that are kept and shown: a file with more has one reason for most of them.
@@ -31,8 +30,6 @@ pub(super) struct Problems {
     found: RefCell<Found>,
     file: PathBuf,
     world: World,
-    /// How many patterns have proved too large.
-    too_large: Cell<usize>,
 }
 
 /// What was found.
@@ -51,7 +48,7 @@ pub(super) struct Found {
 
 impl Problems {
     pub(super) fn new(file: &Path, world: World) -> Self {
-        Self { found: RefCell::default(), file: file.into(), world, too_large: Cell::new(0) }
+        Self { found: RefCell::default(), file: file.into(), world }
     }
 
     /// A path as the file means it: relative to the directory that the file is in.
@@ -81,17 +78,6 @@ impl Problems {
     /// Whether further errors are only counted: their suggestions need not be worked out.
     pub(super) fn is_full(&self) -> bool {
         self.found.borrow().kept.len() >= KEPT
-    }
-
-    /// Counts a pattern that is too large; how many there are with it.
-    pub(super) fn add_too_large(&self) -> usize {
-        self.too_large.set(self.too_large.get() + 1);
-        self.too_large.get()
-    }
-
-    /// Whether no further pattern is compiled.
-    pub(super) fn has_patterns_enough(&self) -> bool {
-        self.too_large.get() >= TOO_LARGE_MAX
     }
 
     /// Whether this machine is looked at too.

@@ -164,7 +164,8 @@ impl<'a> Builder<'a> {
         } else if self.nodes > NODES_MAX {
             Some((
                 format!(
-                    "more than {NODES_MAX} keys and values, each alias counted as what it stands for"
+                    "more than {NODES_MAX} keys and values, each alias counted as what it \
+                     stands for"
                 ),
                 "remove what repeats (`defaults:` and `instances:` say it once), or run two \
                  supervisors with a part each",

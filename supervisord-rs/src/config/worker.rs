@@ -9,7 +9,8 @@ use supervision::{DomainId, WorkerId};
 use workers::Registry;
 
 use super::foreign::Whose;
-use super::probes::{READY_KEYS, Ready};
+use super::pattern::Patterns;
+use super::probes::{Health, READY_KEYS, Ready};
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
 use super::settings::{Isolation, Launch, default};
@@ -72,6 +73,7 @@ pub(super) struct Context<'a> {
     pub(super) registry: &'a Registry,
     pub(super) log_dir: &'a Path,
     pub(super) fault_injection: bool,
+    pub(super) patterns: &'a Patterns,
     /// Every name that a worker can be depended on by: its own, and the one that its instances
     /// share.
     pub(super) names: &'a BTreeMap<String, Vec<WorkerId>>,
@@ -109,7 +111,7 @@ pub(super) fn read(
     let program = program::read(cursor, section, context.registry);
     let isolation = program::isolation(section, &identity.name, is_sdk);
     let is_process = isolation.as_ref().is_none_or(|isolation| *isolation == Isolation::Process);
-    let (readiness, ready, health) = readiness(section, is_sdk);
+    let (readiness, ready, health) = readiness(section, is_sdk, context.patterns);
     let heartbeat = section.duration("heartbeat");
     let (stop, means) = stop::read(section, is_sdk);
     let (autostart, remembers_stop) = autostart(section);
@@ -197,10 +199,14 @@ pub(super) fn check_name(name: &At<String>, problems: &Problems) {
 }
 
 /// When it counts as running, how that is found out, and how it is watched from then on.
-fn readiness(section: &Section<'_>, is_sdk: bool) -> (Readiness, Ready, super::probes::Health) {
+fn readiness(
+    section: &Section<'_>,
+    is_sdk: bool,
+    patterns: &Patterns,
+) -> (Readiness, Ready, Health) {
     let (health, startup) = probes::health(section);
     if !is_sdk {
-        let written = probes::ready(section);
+        let written = probes::ready(section, patterns);
         let (readiness, ready) = probes::readiness(written, startup, section.get("ready").as_ref());
         return (readiness, ready, health);
     }

@@ -163,7 +163,8 @@ pub(super) fn check_processors(cursor: &Cursor<'_>, processors: &[usize]) {
     let is_there = |processor: &usize| {
         online.trim().split(',').any(|range| {
             let (first, last) = range.split_once('-').unwrap_or((range, range));
-            matches!((first.parse(), last.parse()), (Ok(first), Ok(last)) if (first..=last).contains(processor))
+            let (Ok(first), Ok(last)) = (first.parse(), last.parse()) else { return false };
+            (first..=last).contains(processor)
         })
     };
     if let Some(missing) = processors.iter().find(|processor| !is_there(processor)) {
