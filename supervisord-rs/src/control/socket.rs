@@ -121,8 +121,7 @@ pub fn open_directory(directory: &Path, group: Option<&str>) -> io::Result<()> {
         if above.metadata().is_ok_and(|found| !lets_in(&found, id)) {
             tracing::warn!(
                 "members of the group {name} cannot reach the control socket: they may not enter \
-                    {}; \
-                 set `supervisor.runtime_dir:` to a place that they can reach",
+                 {}; set `supervisor.runtime_dir:` to a place that they can reach",
                 above.display()
             );
             break;

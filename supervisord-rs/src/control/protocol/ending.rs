@@ -1,4 +1,4 @@
-//! How an incarnation ended.
+//! `ending` of a worker in `GET /v1/status`, of an incident and of an outcome.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,8 @@
-//! A line of `GET /v1/events`.
+//! What `GET /v1/events` answers: lines of JSON.
 
 use serde::{Deserialize, Serialize};
 
-/// One event of `GET /v1/events` (JSON lines).
+/// One line: an event.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EventRecord {
     /// Counts up from 1 in each supervisor; a gap is a loss, and `kind: lost` says how many.

@@ -1,4 +1,4 @@
-//! What came of an order in one worker: a published shape, version 1.
+//! `outcomes` in the answers to orders that wait.
 
 use serde::{Deserialize, Serialize};
 

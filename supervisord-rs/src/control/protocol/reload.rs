@@ -1,4 +1,4 @@
-//! What a reload does to each worker: a published shape, version 1.
+//! `reload` in the answer to `POST /v1/reload`.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What a worker uses, or the supervisor, and what it may use.
+//! `usage` and `limits` in `GET /v1/status`.
 
 use serde::{Deserialize, Serialize};
 

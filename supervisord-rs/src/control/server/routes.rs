@@ -57,8 +57,7 @@ pub(super) fn closed(peer: Peer) -> Router {
     Router::new().fallback(move || async move {
         let message = format!(
             "user {} may not control this supervisor: run this as root or as the supervisor's own \
-                user, or set \
-             `supervisor: {{ control: {{ group: ... }} }}`",
+             user, or set `supervisor: {{ control: {{ group: ... }} }}`",
             peer.uid
         );
         Refused::from(Failure::new("refused", message))

@@ -40,8 +40,7 @@ pub(super) struct Packed {
 }
 
 /// Compresses the oldest uncompressed rotated file: whole, or not at all. `None`: there was none.
-/// Meanwhile the writer may rename and remove it, under the lock
-/// `naming`: its inode identifies it.
+/// Meanwhile the writer may rename and remove it, under the lock `naming`: its inode identifies it.
 pub(super) fn compress_oldest(
     path: &Path,
     keep: u32,
