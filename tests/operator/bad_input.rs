@@ -1,7 +1,9 @@
 //! Bad input yields a clear error, and disturbs nothing else.
 
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::harness::{Bed, EAGER, find, text};
@@ -59,14 +61,20 @@ fn invalid_yaml_is_reported_with_its_place() {
 #[test]
 fn keys_of_later_versions_are_refused_and_never_ignored() {
     let yaml = "version: 1\nsupervisor: { metrics: on }\nworkers:\n  a:\n    \
-        command: [sleep, 1d]\n    plugin: x.so\n    \
-                sandbox: {}\n";
+        command: [sleep, 1d]\n    plugin: x.so\n    sandbox: {}\n    uses: [counter]\n  \
+        b: { command: [sleep, 1d], isolation: sandbox }\n";
     refused(
         yaml,
         &[
             "workers.a.plugin: this key is not supported yet",
+            "leave it out, and run a program by `command:`",
             "workers.a.sandbox: this key is not supported yet",
+            "leave it out, and confine it by `user:`, `limits:`",
+            "workers.a.uses: this key is not supported yet",
             "supervisor.metrics: this key is not supported yet",
+            "leave it out, and read `status --json` and `events`",
+            "workers.b.isolation: `sandbox` is not supported yet",
+            "write `isolation: process`, and confine it by `user:`",
         ],
     );
 }
@@ -248,7 +256,30 @@ fn a_file_that_cannot_be_read_is_reported() {
     let file = bed.path("latin1.yaml");
     std::fs::write(&file, b"version: 1\nworkers: { \xe4: 1 }\n").expect("a file");
     let output = bed.verb(&["check", file.to_str().expect("UTF-8")]);
-    assert!(text(&output.stderr).contains("not UTF-8"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("line 2 is not UTF-8"), "{}", text(&output.stderr));
+}
+
+/// What a file names is relative to its directory, and is text.
+#[test]
+fn a_file_below_a_name_that_is_not_utf_8_is_refused_before_anything_runs() {
+    let bed = Bed::new();
+    let directory = bed.directory.path().join(std::ffi::OsStr::from_bytes(b"d\xff"));
+    std::fs::create_dir(&directory).expect("a directory");
+    std::fs::write(directory.join("x.yaml"), ONE).expect("a file");
+    for arguments in [&["check", "x.yaml"][..], &["run", "-c", "x.yaml"], &["check", "-"]] {
+        let mut command = bed.command(arguments);
+        let output =
+            command.current_dir(&directory).stdin(Stdio::null()).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        let said = text(&output.stderr);
+        let words = [r"d\xFF", "is not UTF-8", "rename what has such a name"];
+        assert!(words.iter().all(|words| said.contains(words)), "{arguments:?}: {said}");
+    }
+    // A file elsewhere does not depend on the working directory.
+    let elsewhere = bed.write("good.yaml", ONE);
+    let mut command = bed.command(&["check"]);
+    let output = command.arg(&elsewhere).current_dir(&directory).output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `compare -c FILE --worker NAME`: the user's own configuration, in copies of its directories.
+//! `compare -c FILE --worker NAME`: the user's own configuration.
 
 use std::net::TcpListener;
 use std::path::Path;

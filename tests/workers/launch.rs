@@ -309,6 +309,18 @@ fn a_malformed_env_file_is_reported_with_its_line() {
     let message = ending.message.expect("a message");
     assert!(message.contains("bad.env (line 2)") && message.contains("NAME=value"), "{message}");
     supervisor.stop();
+    // A file in another encoding.
+    std::fs::write(bed.path("bad.env"), b"A=1\nB=2\nNAME=M\xfcller\n").expect("written");
+    let file = bed.path("supervisord-rs.yaml");
+    let checked = bed.command(&["check", "--world"]).arg(&file).output().expect("it runs");
+    let said = text(&checked.stderr);
+    assert!(said.contains("bad.env`: line 3 is not UTF-8"), "{said}");
+    let supervisor = bed.start(yaml);
+    let ending = supervisor.wait_phase("w", "finished").ending.expect("an ending");
+    let message = ending.message.expect("a message");
+    let words = ["bad.env (line 3)", "the line is not UTF-8: save the file as UTF-8"];
+    assert!(words.iter().all(|words| message.contains(words)), "{message}");
+    supervisor.stop();
 }
 
 #[test]

@@ -23,7 +23,7 @@ use super::settings::{Isolation, Launch, Limits, Settings};
 use super::sockets::Addresses;
 use super::source::Source;
 use super::worker::{self, Context, Identity};
-use super::{cycles, dependencies, hooks, limits, logs, restart, supervisor};
+use super::{cycles, dependencies, hooks, later, limits, logs, restart, supervisor};
 
 /// Reads the whole tree. `None` when it is no mapping; else the problems say what is wrong.
 pub(super) fn assemble(
@@ -36,7 +36,7 @@ pub(super) fn assemble(
     let file = &source.path();
     let top = Cursor { node: tree, path: String::new(), problems };
     let known = ["version", "supervisor", "defaults", "cells", "groups", "workers", "hooks"];
-    let section = top.section_of(Whose::Top, &known, &["include"])?;
+    let section = top.section_of(Whose::Top, &known, &later::TOP)?;
     version(&section, tree, problems);
     let supervisor = supervisor::read(&section);
     let entries = entries(&section, source, scale, problems);
@@ -203,7 +203,7 @@ impl<'a> Assembly<'a> {
         let cells = top.get("cells").map(|cursor| {
             let entries = cursor.entries().unwrap_or_default();
             for (name, cell) in entries.iter().filter(|(_, cell)| !cell.node.is_null()) {
-                let section = cell.section(&["limits"], &["env", "cwd", "logs"]);
+                let section = cell.section(&["limits"], &later::CELL);
                 if let Some(written) = section.and_then(|section| section.get("limits")) {
                     cell_limits.insert(name.value.clone(), limits::read(&written));
                 }

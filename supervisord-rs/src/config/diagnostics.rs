@@ -123,6 +123,11 @@ impl Diagnostics {
         Self::new(file, "", Found::only(problem))
     }
 
+    /// The file cannot be used, whatever it contains.
+    pub(super) fn unusable(file: &Path, message: String, help: &str) -> Self {
+        Self::new(file, "", Found::only(Problem::new(String::new(), 0..0, message).help(help)))
+    }
+
     /// How many errors there are; of many, only the first are kept.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -4,11 +4,32 @@
 //! on over several lines; in double quotes `\"`, `\\`, `\$`, and `` \` `` stand for the character
 //! after the backslash, and a backslash at the end of a line joins it to the next one.
 
+/// A line, from 1, that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// It has bytes that are no text.
+    NotUtf8(usize),
+    /// It is no variable, or its quote is never closed.
+    NotVariable(usize),
+}
+
 /// The variables in their order.
 ///
 /// # Errors
-/// The number of the line, from 1, that is none, or whose quote is not closed.
-pub(crate) fn parse(text: &str) -> Result<Vec<(String, String)>, usize> {
+/// The first line that is none.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, Wrong> {
+    let text = str::from_utf8(bytes)
+        .map_err(|error| Wrong::NotUtf8(line_at(bytes, error.valid_up_to())))?;
+    variables(text).map_err(Wrong::NotVariable)
+}
+
+/// The number of the line, from 1, that a position is in.
+pub(crate) fn line_at(bytes: &[u8], position: usize) -> usize {
+    1 + bytes[..position].iter().filter(|&&byte| byte == b'\n').count()
+}
+
+/// The error is the number of the line.
+fn variables(text: &str) -> Result<Vec<(String, String)>, usize> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut found = Vec::new();
     let mut lines = text.lines().zip(1_usize..);
@@ -83,7 +104,7 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{Wrong, parse};
 
     #[test]
     fn quotes_go_on_over_lines_and_a_mark_of_byte_order_is_passed_over() {
@@ -100,13 +121,14 @@ mod tests {
             ("H", ""),
         ];
         let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        assert_eq!(parse(text), Ok(expected));
+        assert_eq!(parse(text.as_bytes()), Ok(expected));
     }
 
     #[test]
     fn what_is_no_variable_is_named_by_its_line() {
-        assert_eq!(parse("A=1\nno variable\n"), Err(2));
-        assert_eq!(parse("A=1\n\n1B=2\n"), Err(3));
-        assert_eq!(parse("A=1\nB=\"never\nclosed\n"), Err(2));
+        assert_eq!(parse(b"A=1\nno variable\n"), Err(Wrong::NotVariable(2)));
+        assert_eq!(parse(b"A=1\n\n1B=2\n"), Err(Wrong::NotVariable(3)));
+        assert_eq!(parse(b"A=1\nB=\"never\nclosed\n"), Err(Wrong::NotVariable(2)));
+        assert_eq!(parse(b"A=1\nB=2\nC=M\xfcller\n"), Err(Wrong::NotUtf8(3)));
     }
 }

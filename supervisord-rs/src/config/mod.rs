@@ -11,6 +11,7 @@
 //! | `diagnostics` | problems, for people and for machines |
 //! | `quote` | the lines of the file that a problem shows |
 //! | `nearest`, `foreign` | what a misspelt key stands for, and one of another supervisor |
+//! | `later` | keys of later versions, and what does their work today |
 //! | `reader`, `scalars` | typed values out of the tree |
 //! | `assemble` | the whole file: names become ids, contradictions found |
 //! | `supervisor` | the supervisor's own part |
@@ -41,6 +42,7 @@ mod foreign;
 mod hooks;
 mod injections;
 pub mod instances;
+mod later;
 pub mod limits;
 mod logs;
 mod nearest;
@@ -175,7 +177,10 @@ pub(crate) fn text_of(bytes: Vec<u8>) -> Result<String, String> {
     if bytes.len() as u64 > SIZE_MAX {
         return Err(format!("it is larger than {} MiB", SIZE_MAX >> 20));
     }
-    String::from_utf8(bytes).map_err(|error| format!("it is not UTF-8: {}", error.utf8_error()))
+    String::from_utf8(bytes).map_err(|error| {
+        let line = env_file::line_at(error.as_bytes(), error.utf8_error().valid_up_to());
+        format!("its line {line} is not UTF-8: save it as UTF-8 text")
+    })
 }
 
 /// The content of a file, as far as it may be large, without waiting for anything but a disk.

@@ -4,6 +4,7 @@ use workers::Registry;
 
 use super::arguments::Arguments;
 use super::diagnostics::Problem;
+use super::later;
 use super::nearest::nearest;
 use super::node::Value;
 use super::reader::{Cursor, Section};
@@ -89,7 +90,8 @@ pub(super) fn isolation(section: &Section<'_>, name: &str, is_sdk: bool) -> Opti
     let cell = section.get("cell");
     let word = written.as_ref().and_then(|cursor| cursor.node.text());
     if let (Some(cursor), Some("sandbox")) = (&written, word) {
-        cursor.refuse("`sandbox` is not supported yet", "one of: thread, process");
+        let problem = cursor.at(()).problem("`sandbox` is not supported yet");
+        cursor.problems.push(later::no_sandbox(problem));
         return None;
     }
     if let (Some(cursor), Some("cell")) = (&written, word) {

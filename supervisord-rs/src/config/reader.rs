@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::diagnostics::Problem;
 use super::foreign::{self, Whose};
+use super::later::{self, Later};
 use super::nearest::nearest;
 use super::node::{Entry, Node, Value};
 use super::problems::{At, Problems};
@@ -179,9 +180,8 @@ impl<'a> Cursor<'a> {
         Some(self.entries()?.into_iter().filter_map(text).collect())
     }
 
-    /// A mapping with known keys; others are problems: unknown, or `later` (known, and not
-    /// supported yet).
-    pub(super) fn section(&self, known: &[&str], later: &[&str]) -> Option<Section<'a>> {
+    /// A mapping with known keys; others are problems: unknown, or of a later version.
+    pub(super) fn section(&self, known: &[&str], later: &[Later]) -> Option<Section<'a>> {
         self.section_of(Whose::Other, known, later)
     }
 
@@ -190,7 +190,7 @@ impl<'a> Cursor<'a> {
         &self,
         whose: Whose,
         known: &[&str],
-        later: &[&str],
+        later: &[Later],
     ) -> Option<Section<'a>> {
         let Value::Map(entries) = &self.node.value else {
             return self.refuse_value(&format!("a mapping with keys such as {}", sample(known)));
@@ -211,13 +211,12 @@ impl<'a> Cursor<'a> {
         Some(Section { entries, path: self.path.clone(), problems: self.problems, meant })
     }
 
-    fn unknown_key(&self, entry: &Entry, whose: Whose, known: &[&str], later: &[&str]) -> Problem {
+    fn unknown_key(&self, entry: &Entry, whose: Whose, known: &[&str], later: &[Later]) -> Problem {
         let path = join(&self.path, &entry.key);
         let path = if entry.value.is_default { under_defaults(&path) } else { path };
         let span = entry.key_span.clone();
-        if later.contains(&entry.key.as_str()) {
-            return Problem::new(path, span, "this key is not supported yet")
-                .help("remove it: it has no effect");
+        if let Some((_, instead)) = later.iter().find(|(key, _)| *key == entry.key) {
+            return later::problem(path, span, instead);
         }
         let problem = Problem::new(path, span, "unknown key");
         if self.problems.is_full() {

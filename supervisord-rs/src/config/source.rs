@@ -17,7 +17,7 @@ use super::{Scale, assemble, tree};
 pub struct Source {
     /// As it was named: for people.
     pub file: PathBuf,
-    /// The working directory then; a name without a slash in front is relative to it.
+    /// The working directory then, where the name is relative to it.
     directory: PathBuf,
     text: String,
     /// What a trial changes in it.
@@ -38,7 +38,8 @@ impl Source {
     /// A text as if it had been read from a file, here.
     #[must_use]
     pub fn of(file: &Path, text: String) -> Self {
-        let directory = std::env::current_dir().unwrap_or_default();
+        let here = || std::env::current_dir().unwrap_or_default();
+        let directory = if file.is_absolute() { PathBuf::new() } else { here() };
         Self { file: file.into(), directory, text, adaptation: None }
     }
 
@@ -83,7 +84,14 @@ impl Source {
         scale: &Scale,
         world: World,
     ) -> Result<(Settings, Diagnostics), Diagnostics> {
-        let problems = Problems::new(&self.path(), world);
+        let path = self.path();
+        if path.to_str().is_none() {
+            // All that it names is below this path, and is text: names of programs, too.
+            let message = format!("the path of this file is not UTF-8: {path:?}");
+            let help = "rename what has such a name, or move the file";
+            return Err(Diagnostics::unusable(&self.file, message, help));
+        }
+        let problems = Problems::new(&path, world);
         let tree = tree::parse(&self.text, &problems);
         let tree = match &self.adaptation {
             Some(adaptation) => tree.map(|tree| adaptation.of_file(tree)),

@@ -7,7 +7,7 @@ use supervision::spec::StartLimits;
 
 use super::reader::{Cursor, Section};
 use super::settings::{Echo, OnDeath, SupervisorSettings, default};
-use super::{places, restart, world};
+use super::{later, places, restart, world};
 use crate::accounts;
 use crate::service_manager::Custody;
 
@@ -38,7 +38,7 @@ const KEYS: [&str; 12] = [
 /// Reads it; everything has a default.
 pub(super) fn read(top: &Section<'_>) -> Written {
     let section =
-        top.get("supervisor").and_then(|cursor| cursor.section(&KEYS, &["metrics", "http"]));
+        top.get("supervisor").and_then(|cursor| cursor.section(&KEYS, &later::SUPERVISOR));
     let section = section.as_ref();
     let directory = |key: &str, otherwise: fn() -> PathBuf| {
         let written = section.and_then(|section| section.get(key));
@@ -53,7 +53,7 @@ pub(super) fn read(top: &Section<'_>) -> Written {
     };
     let control = section
         .and_then(|section| section.get("control"))
-        .and_then(|cursor| cursor.section(&["mode", "group"], &["tcp", "token"]));
+        .and_then(|cursor| cursor.section(&["mode", "group"], &later::CONTROL));
     let control_group = control.as_ref().and_then(|control| group(&control.get("group")?));
     // A group that is named is to get in.
     let default_mode = if control_group.is_some() { 0o660 } else { 0o600 };

@@ -15,7 +15,7 @@ use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
 use super::settings::{Isolation, Launch, default};
 use super::{
-    by_kind, dependencies, hooks, injections, logs, probes, program, restart, sockets, stop,
+    by_kind, dependencies, hooks, injections, later, logs, probes, program, restart, sockets, stop,
     surroundings, world,
 };
 
@@ -49,8 +49,6 @@ const KEYS: [&str; 22] = [
 ];
 /// Why a `worker:` has no other `ready:`.
 const REPORTS_BY_ITSELF: &str = "a `worker:` reports by itself that it is ready";
-/// Keys of later versions.
-const LATER: [&str; 2] = ["plugin", "sandbox"];
 
 /// All keys that a worker can have.
 pub(super) fn known_keys() -> Vec<&'static str> {
@@ -63,7 +61,7 @@ pub(super) fn check_defaults(defaults: &Cursor<'_>) {
         .into_iter()
         .filter(|key| !["command", "worker", "args"].contains(key))
         .collect();
-    let _ = defaults.section_of(Whose::Worker, &known, &LATER);
+    let _ = defaults.section_of(Whose::Worker, &known, &later::WORKER);
 }
 
 /// What a worker is read with.
@@ -94,7 +92,7 @@ fn keys<'a>(cursor: &Cursor<'a>) -> Option<Section<'a>> {
         cursor.refuse("missing `command:` or `worker:`", expected);
         return None;
     }
-    cursor.section_of(Whose::Worker, &known_keys(), &LATER)
+    cursor.section_of(Whose::Worker, &known_keys(), &later::WORKER)
 }
 
 /// Reads one worker. Its domain is not chosen yet. `None` when it does not say what it runs, or

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
+use super::env_file::Wrong;
 use super::reader::{Cursor, Section};
 use super::settings::{Isolation, Launch, Program};
 use super::{SOCKET, env_file};
@@ -119,11 +120,16 @@ pub(super) fn check_directory(cursor: &Cursor<'_>, path: &Path) {
 
 /// Whether an `env_file` is there, and can be read.
 pub(super) fn check_env_file(cursor: &Cursor<'_>, path: &Path) {
-    if let Some(content) = check_file(cursor, path)
-        && let Err(line) = env_file::parse(&String::from_utf8_lossy(&content))
-    {
-        let message = format!("`{}`: line {line} is not a NAME=value line", path.display());
-        cursor.warn(message, "correct this line, or close its quotes");
+    let Some(content) = check_file(cursor, path) else { return };
+    let shown = path.display();
+    match env_file::parse(&content) {
+        Ok(_) => {}
+        Err(Wrong::NotVariable(line)) => cursor.warn(
+            format!("`{shown}`: line {line} is not a NAME=value line"),
+            "correct this line, or close its quotes",
+        ),
+        Err(Wrong::NotUtf8(line)) => cursor
+            .warn(format!("`{shown}`: line {line} is not UTF-8"), "save the file as UTF-8 text"),
     }
 }
 

@@ -19,7 +19,7 @@ use supervision::{LaunchFailure, LaunchStage};
 use super::inherited;
 use super::launch::{Attempt, Credentials, Plan, failure, reading, rights};
 use crate::accounts;
-use crate::config::env_file;
+use crate::config::env_file::{self, Wrong};
 use crate::config::settings::{InheritEnv, Launch, SecretSource, Surroundings};
 
 /// Largest `env_file` and secret.
@@ -219,9 +219,14 @@ fn are_ours(groups: &[u32]) -> bool {
 /// The variables of an `env_file`.
 fn env_file(path: &Path, attempt: &Attempt) -> Result<Vec<(String, String)>> {
     let text = read(LaunchStage::EnvFile, path, attempt)?;
-    let wrong = |subject: String| Failed::about(LaunchStage::EnvFile, Errno::EINVAL, subject);
-    let text = String::from_utf8(text).map_err(|_| wrong(path.display().to_string()))?;
-    env_file::parse(&text).map_err(|line| wrong(format!("{} (line {line})", path.display())))
+    env_file::parse(&text).map_err(|wrong| {
+        let (errno, line) = match wrong {
+            Wrong::NotVariable(line) => (Errno::EINVAL, line),
+            Wrong::NotUtf8(line) => (Errno::EILSEQ, line),
+        };
+        let subject = format!("{} (line {line})", path.display());
+        Failed::about(LaunchStage::EnvFile, errno, subject)
+    })
 }
 
 fn read(stage: LaunchStage, path: &Path, attempt: &Attempt) -> Result<Vec<u8>> {

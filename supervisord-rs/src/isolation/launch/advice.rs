@@ -128,6 +128,7 @@ fn remedy(stage: LaunchStage, errno: Errno, subject: &str) -> &'static str {
         }
         (LaunchStage::EnvFile | LaunchStage::Secret, Errno::EFBIG) => ": it may have 1 MiB at most",
         (LaunchStage::EnvFile, Errno::EINVAL) => ": a line is not NAME=value",
+        (LaunchStage::EnvFile, Errno::EILSEQ) => ": the line is not UTF-8: save the file as UTF-8",
         (LaunchStage::Limits, Errno::EPERM | Errno::EINVAL) => {
             ": a limit is above what this kernel allows (fs.nr_open)"
         }
