@@ -270,6 +270,29 @@ impl Bed {
         fs::read_to_string(self.path("supervisor.log")).unwrap_or_default()
     }
 
+    /// Waits for words in the supervisor's log, and returns it. A thread of the supervisor writes
+    /// the log: a line may come after the answer that tells of the same.
+    #[track_caller]
+    pub fn wait_log(&self, words: &str) -> String {
+        self.wait(&format!("`{words}` in the log"), || {
+            Some(self.log()).filter(|log| log.contains(words))
+        })
+    }
+
+    /// Waits until nothing of a supervisor is left that ends without [`Supervisor::stop`]. A
+    /// process that ends has no environment any more, by which it is found, while it still has the
+    /// lock.
+    #[track_caller]
+    pub fn wait_ended(&self) {
+        let holder = || {
+            let text = fs::read_to_string(self.path("run/supervisor.lock")).ok()?;
+            text.lines().next()?.trim().parse().ok()
+        };
+        self.wait("everything to end", || {
+            (self.processes().is_empty() && !holder().is_some_and(is_alive)).then_some(())
+        });
+    }
+
     /// Processes that belong to this bed: their environment names it.
     pub fn processes(&self) -> Vec<i32> {
         let mark = self.directory.path().as_os_str().as_encoded_bytes();

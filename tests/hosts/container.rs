@@ -162,7 +162,7 @@ fn a_container_needs_nothing_but_the_static_program_and_a_configuration() {
     };
     runs_as(1);
     verb(&["signal", "app", "SEGV"]);
-    bed.wait("the incident", || bed.log().contains("segfault in app (process)").then_some(()));
+    bed.wait_log("segfault in app (process)");
     runs_as(2);
     kill(init, Signal::SIGTERM);
     assert_eq!(unshare.0.wait().expect("our child").code(), Some(0), "{}", bed.log());

@@ -227,7 +227,8 @@ fn a_container_with_too_few_processes_for_its_workers_answers_and_ends_in_order(
     let waiting = status.workers.iter().find(|worker| worker.phase == "backoff").expect("one");
     let ended = format!("{:?}", waiting.ending);
     assert!(ended.contains("EAGAIN"), "{ended}");
-    assert!(bed.log().contains("pids.max"), "it says what to raise: {}", bed.log());
+    // It says what to raise.
+    bed.wait_log("pids.max");
     assert_eq!(container.stop(), Some(0), "{}", bed.log());
     assert!(!bed.log().contains("panicked"), "{}", bed.log());
     assert_eq!(bed.processes(), Vec::<i32>::new());

@@ -172,8 +172,8 @@ fn status_is_0_when_nothing_is_wrong_and_tells_success_from_failure() {
     let coloured = text(&bed.verb(&["--color", "always", "status"]).stdout);
     assert!(coloured.contains("\x1b[31mfailed\x1b[0m"), "{coloured}");
     // The log has the word of `status`.
-    let log = bed.log();
-    assert!(log.contains("migrate has failed for good") && !log.contains("is finished"), "{log}");
+    let log = bed.wait_log("migrate has failed for good");
+    assert!(!log.contains("is finished"), "{log}");
     supervisor.stop();
 }
 
@@ -211,7 +211,7 @@ fn a_job_that_has_failed_for_good_is_named_by_what_waits_for_it() {
         let output = bed.verb(&["start", name]);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(text(&output.stderr).contains(&format!("{name} {why}")), "{output:?}");
-        assert!(bed.log().contains(&format!("{name} {why}")), "{}", bed.log());
+        bed.wait_log(&format!("{name} {why}"));
     }
     let shown = text(&bed.verb(&["status"]).stdout);
     assert!(shown.contains("cannot start: migrate has failed for good"), "{shown}");
@@ -239,7 +239,7 @@ fn a_critical_worker_that_cannot_start_ends_the_supervisor_and_the_log_says_why(
 fn an_incident_is_a_line_when_it_opens_and_one_when_it_is_settled() {
     let bed = Bed::new();
     let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
-        a: { command: [sleep, 1d], restart: { backoff: { initial: 1s, jitter: 0 } } }\n";
+        a: { command: [sleep, 1d], restart: { backoff: { initial: 1h, max: 1h } } }\n";
     let supervisor = bed.start(yaml);
     let pid = supervisor.wait_phase("a", "running").pid.expect("it runs");
     crate::harness::kill(pid, nix::sys::signal::Signal::SIGSEGV);
@@ -250,6 +250,7 @@ fn an_incident_is_a_line_when_it_opens_and_one_when_it_is_settled() {
     assert!(shown.contains(open) && shown.contains("[SIGSEGV]"), "{shown}");
     let one = text(&bed.verb(&["incidents", "1", "--json"]).stdout);
     assert_eq!(serde_json::from_str::<Value>(&one).expect("JSON")["open"], true, "{one}");
+    supervisor.client.start(&["a".into()], true).expect("started");
     supervisor.wait_incident(0);
     // A thread of its own writes the log.
     let of_it = |log: &str| -> Vec<String> {
@@ -486,8 +487,10 @@ fn who_lost_no_worker_does_not_read_that_some_are_missing() {
     let incident = supervisor.wait_incident(0);
     assert_eq!((incident.supervisor_died, &incident.lost), (true, &vec![]), "{incident:?}");
     assert_eq!(incident.survived, ["a"], "{incident:?}");
-    for said in [incident.sentence, text(&bed.verb(&["incidents"]).stdout), bed.log()] {
-        assert!(said.contains("lost none, survived a; "), "{said}");
+    let words = "lost none, survived a; ";
+    let log = bed.wait_log(words);
+    for said in [incident.sentence, text(&bed.verb(&["incidents"]).stdout), log] {
+        assert!(said.contains(words), "{said}");
         assert!(said.contains("nothing to bring back"), "{said}");
         assert!(!said.contains("not all back") && !said.contains("not back:"), "{said}");
     }

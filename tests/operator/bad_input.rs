@@ -135,7 +135,7 @@ fn a_fifo_or_a_link_in_the_place_of_the_black_box_holds_up_no_start() {
     supervisor.wait_running();
     let metadata = std::fs::symlink_metadata(bed.path("run/blackbox")).expect("there");
     assert!(metadata.is_file(), "ours is in its place");
-    assert!(bed.log().contains("it is not a regular file"), "{}", bed.log());
+    bed.wait_log("it is not a regular file");
     supervisor.stop();
     // The supervisor does not follow a link: its target may belong to another program.
     let theirs = bed.write("theirs", "precious");
@@ -380,7 +380,7 @@ fn a_bad_black_box_is_set_aside_and_reported() {
         std::fs::write(bed.path("run/blackbox"), garbage).expect("a file");
         let supervisor = bed.start(ONE);
         supervisor.wait_running();
-        assert!(bed.log().contains("set aside as blackbox.bad"), "{}", bed.log());
+        bed.wait_log("set aside as blackbox.bad");
         assert!(supervisor.incidents().is_empty());
         supervisor.stop();
     }

@@ -30,7 +30,7 @@ fn status_waits_for_a_phase_and_says_when_it_cannot_come() {
     assert_eq!(bed.verb(&["status", "zz", "--wait", "running"]).status.code(), Some(4));
     assert_eq!(bed.verb(&["status", "--wait", "ready"]).status.code(), Some(2));
     supervisor.wait_phase("bad", "backoff");
-    assert!(bed.log().contains("bad waits for its next attempt"), "{}", bed.log());
+    bed.wait_log("bad waits for its next attempt");
     let output = bed.verb(&["scale", "slow", "x"]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(text(&output.stderr).contains("write a number from 0 to 1000"), "{output:?}");

@@ -334,9 +334,7 @@ fn a_limit_on_the_size_of_files_costs_counted_output_and_no_process() {
     let supervisor = bed.start_under(&small, yaml, &[]);
     let before = supervisor.status().supervisor.pid;
     supervisor.wait("a loss", |supervisor| (supervisor.worker("w").lost_output > 0).then_some(()));
-    supervisor.wait("a warning", |supervisor| {
-        supervisor.bed.log().contains("File too large").then_some(())
-    });
+    supervisor.bed.wait_log("File too large");
     assert_eq!(
         (supervisor.status().supervisor.pid, supervisor.worker("w").generation),
         (before, 1)
@@ -386,9 +384,7 @@ fn no_link_of_a_worker_leads_the_supervisor_out_of_the_directory() {
             .wait("a loss", |supervisor| (supervisor.worker(name).lost_output > 0).then_some(()));
     }
     assert_eq!(fs::read_dir(&vault).expect("ours").count(), 0, "it is not entered");
-    supervisor.wait("a warning", |supervisor| {
-        supervisor.bed.log().contains("link of another user").then_some(())
-    });
+    supervisor.bed.wait_log("link of another user");
     supervisor.wait("compression", |_| logs.join("packed.log.1.gz").exists().then_some(()));
     assert_eq!(fs::read_to_string(&precious).expect("there"), "precious\n");
     // Nor does it lead root, who reads the log, to a file of root's.
@@ -396,8 +392,9 @@ fn no_link_of_a_worker_leads_the_supervisor_out_of_the_directory() {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(!out.contains("precious") && err.contains("link of another user"), "{out}{err}");
     assert_eq!(output.status.code(), Some(4), "{err}");
-    let output = bed.verb(&["logs", "packed", "-n", "1"]);
-    assert_eq!(text(&output.stdout), "20000\n");
+    supervisor.wait("its last line", |_| {
+        (text(&bed.verb(&["logs", "packed", "-n", "1"]).stdout) == "20000\n").then_some(())
+    });
     assert_eq!(precious.metadata().expect("there").uid(), 0);
     // A link of the supervisor's own user works.
     fs::remove_file(logs.join("w.log")).expect("ours");

@@ -105,9 +105,7 @@ fn a_collector_that_is_not_there_costs_lines_that_are_counted_and_nothing_else()
     let supervisor = bed.start(yaml);
     supervisor
         .wait("a loss", |supervisor| (supervisor.worker("w").lost_output >= 10).then_some(()));
-    supervisor.wait("a warning", |supervisor| {
-        supervisor.bed.log().contains("cannot be written to journald").then_some(())
-    });
+    supervisor.bed.wait_log("cannot be written to journald");
     assert_eq!(supervisor.worker("w").generation, 1);
     supervisor.stop();
 }
@@ -143,9 +141,7 @@ fn an_error_of_the_device_is_counted_logged_once_and_disturbs_no_other_output() 
     let supervisor = bed.start(yaml);
     supervisor
         .wait("a loss", |supervisor| (supervisor.worker("w").lost_output > 100).then_some(()));
-    supervisor.wait("a warning", |supervisor| {
-        supervisor.bed.log().contains("Input/output error").then_some(())
-    });
+    supervisor.bed.wait_log("Input/output error");
     let good = bed.output("good").lines().count();
     supervisor.wait_output("good", &format!("good {}\n", good + 20));
     assert_eq!(bed.log().matches("Input/output error").count(), 1, "said once: {}", bed.log());
@@ -233,9 +229,7 @@ fn a_file_that_cannot_be_rotated_loses_nothing_and_is_logged_once() {
         keep: 1 } } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_output("w", "unfinished");
-    supervisor.wait("a warning", |supervisor| {
-        supervisor.bed.log().contains("cannot rotate").then_some(())
-    });
+    supervisor.bed.wait_log("cannot rotate");
     assert_eq!(bed.log().matches("cannot rotate").count(), 1, "{}", bed.log());
     let output = bed.output("w");
     assert_eq!(output.lines().count(), 20_001, "nothing is cut off");

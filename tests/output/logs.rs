@@ -354,9 +354,7 @@ fn a_full_disk_blocks_no_worker_and_lost_output_is_counted_and_marked() {
     assert_eq!(supervisor.worker("flood").generation, 1, "the worker noticed nothing");
     // The supervisor still has the incidents that do not fit on the disk.
     supervisor.wait("incidents", |supervisor| (supervisor.incidents().len() > 20).then_some(()));
-    supervisor.wait("a warning", |supervisor| {
-        supervisor.bed.log().contains("the output of flood").then_some(())
-    });
+    supervisor.bed.wait_log("the output of flood");
     let said = bed.log();
     let warning = said.lines().find(|line| line.contains("the output of")).expect("waited for");
     assert!(warning.contains("worker=\"flood\""), "{warning}");
@@ -416,7 +414,7 @@ fn a_reader_that_stalls_blocks_no_worker() {
         let count = reader.read(&mut buffer).expect("readable");
         seen.push_str(&text(&buffer[..count]));
     }
-    bed.wait("the recovery", || bed.log().contains(&again).then_some(()));
+    bed.wait_log(&again);
     drop(reader);
     supervisor.stop();
 }

@@ -393,7 +393,7 @@ fn storm_through(disturbance: &Disturbance, bed: &Bed) {
         kill(pid, Signal::SIGKILL);
         last = pid;
     }
-    supervisor.wait(disturbance.said, |_| bed.log().contains(disturbance.said).then_some(()));
+    bed.wait_log(disturbance.said);
     let pid = supervisor
         .wait("the last one", |supervisor| present(supervisor).filter(|pid| *pid != last));
     (disturbance.heal)(bed);

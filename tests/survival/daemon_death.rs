@@ -39,9 +39,7 @@ fn without_a_guardian_it_dies_of_the_real_signal_and_the_next_run_tells_the_stor
         incident.detected_us > Some(0) && incident.recovered_us >= incident.detected_us,
         "{incident:?}"
     );
-    next.wait("its line in the log", |_| {
-        bed.log().contains("incident 1: segfault in b (thread of the supervisor)").then_some(())
-    });
+    bed.wait_log("incident 1: segfault in b (thread of the supervisor)");
     assert!(next.status().workers.iter().all(|worker| worker.generation == 2), "generations go on");
     next.stop();
 }
@@ -93,10 +91,13 @@ fn a_supervisor_that_is_killed_is_replaced_and_its_processes_are_adopted() {
 #[test]
 fn the_death_of_a_supervisor_stays_one_over_another_death() {
     let bed = Bed::new();
-    let yaml = "version: 1\nworkers:\n  p: { command: [sleep, 1d], ready: { after: 2s } }\n  \
+    let yaml = "version: 1\nworkers:\n  p: { command: [sleep, 1d], cwd: ., \
+        ready: { exec: [test, -e, go], timeout: 1h } }\n  \
                 t: { worker: ticker, isolation: thread }\n";
+    bed.write("go", "");
     let mut supervisor = bed.start_with(yaml, &["--no-guardian"]);
     supervisor.wait_running();
+    std::fs::remove_file(bed.path("go")).expect("there");
     for _ in 0..2 {
         supervisor.child.kill().expect("our child");
         supervisor.child.wait().expect("our child");
@@ -105,6 +106,7 @@ fn the_death_of_a_supervisor_stays_one_over_another_death() {
         supervisor = bed.start_with(yaml, &["--no-guardian"]);
         supervisor.wait_phase("p", "starting");
     }
+    bed.write("go", "");
     supervisor.wait_running();
     let incidents = supervisor.wait("both incidents", |supervisor| {
         let incidents = supervisor.incidents();
@@ -278,8 +280,7 @@ fn after_the_guardians_death_workers_that_ignore_term_are_killed_and_another_run
         std::fs::remove_file(bed.path("logs/stubborn.log")).expect("its log");
         supervisor.child.kill().expect("our child");
         supervisor.wait_exit();
-        // The next one starts as soon as the lock is free, which is when no process is left.
-        supervisor.wait("everything to be gone", |_| bed.processes().is_empty().then_some(()));
+        bed.wait_ended();
     }
     bed.start(&yaml).stop();
 }
@@ -425,7 +426,7 @@ fn a_crash_is_not_a_reload_whatever_has_become_of_the_file() {
             supervisor.client.status().ok()?.supervisor.config_differs
         });
         assert!(differs.contains("supervisord-rs.yaml"), "{differs}");
-        supervisor.wait("the log to say so", |_| bed.log().contains(&differs).then_some(()));
+        bed.wait_log(&differs);
         before = after;
     }
     assert!(supervisor.incidents().iter().all(|incident| incident.lost.is_empty()));
@@ -483,9 +484,7 @@ fn a_runtime_directory_that_is_deleted_is_made_again_and_stays_taken() {
     // Its control socket is there again, and so is the lock.
     let status = supervisor.status();
     assert_eq!(status.supervisor.pid, before.supervisor.pid);
-    supervisor.wait("the log to say so", |_| {
-        bed.log().contains("the control socket was gone").then_some(())
-    });
+    bed.wait_log("the control socket was gone");
     supervisor.wait("the lock", |_| bed.path("run/supervisor.lock").exists().then_some(()));
     assert_eq!(state_locks(&bed).len(), 1, "the one that held meanwhile");
     for is_made_again in [true, false] {
@@ -526,7 +525,7 @@ fn a_runtime_directory_that_its_path_no_longer_leads_to_is_noticed_at_once() {
         a: { command: [sleep, 1d], ready: { after: 0s } }\n";
     let supervisor = bed.launch(yaml, &[]);
     let socket = link.join("run/control.sock");
-    bed.wait("its start", || bed.log().contains("a is running").then_some(()));
+    bed.wait_log("a is running");
     point_to("other");
     bed.wait("a socket where the path leads now", || UnixStream::connect(&socket).ok());
     std::fs::remove_file(&link).expect("removed");
@@ -535,9 +534,7 @@ fn a_runtime_directory_that_its_path_no_longer_leads_to_is_noticed_at_once() {
     bed.wait("a socket after its parent has moved", || UnixStream::connect(&socket).ok());
     std::fs::remove_dir_all(&link).expect("removed");
     std::os::unix::fs::symlink(bed.path("nowhere"), &link).expect("made");
-    bed.wait("the reason", || {
-        bed.log().contains("cannot create the runtime directory").then_some(())
-    });
+    bed.wait_log("cannot create the runtime directory");
     std::fs::create_dir(bed.path("nowhere")).expect("made");
     bed.wait("a socket behind the mended link", || UnixStream::connect(&socket).ok());
     kill(supervisor.child.id() as i32, Signal::SIGTERM);
@@ -756,7 +753,7 @@ fn what_a_cell_itself_has_lost_stays_counted_over_a_death() {
 fn what_an_incident_lost_is_known_to_the_successor_that_settles_it() {
     let bed = Bed::new();
     let yaml = "version: 1\nsupervisor: { fault_injection: allow }\nworkers:\n  \
-        w: { worker: ticker, isolation: process, restart: { backoff: { initial: 3s, jitter: 0 } } \
+        w: { worker: ticker, isolation: process, restart: { backoff: { initial: 1h, max: 1h } } \
         }\n  \
         c: { command: [sh, -c, 'until [ -e go ]; do sleep 0.01; done; exit 1'], cwd: ., ready: { \
         after: 0s }, restart: never }\n";
@@ -769,6 +766,10 @@ fn what_an_incident_lost_is_known_to_the_successor_that_settles_it() {
     let lost = open.work.in_flight_lost.expect("its board tells");
     assert!(open.work.done > Some(0), "{open:?}");
     kill(before.supervisor.pid, Signal::SIGKILL);
+    supervisor.wait("the successor", |supervisor| {
+        (supervisor.client.status().ok()?.supervisor.pid != before.supervisor.pid).then_some(())
+    });
+    supervisor.client.start(&["w".into()], false).expect("ordered");
     let settled = supervisor.wait("the incident", |supervisor| {
         let all = supervisor.client.incidents(100).ok()?;
         all.into_iter().find(|record| record.id == open.id)

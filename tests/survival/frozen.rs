@@ -102,7 +102,7 @@ fn a_supervisor_that_starts_thaws_the_cgroup_of_its_workers_and_adopts_them() {
         (status.supervisor.pid != before.supervisor.pid).then_some(status)
     });
     assert!(!frozen.is_frozen(), "{}", bed.log());
-    assert!(bed.log().contains("the cgroup of all workers was frozen"), "{}", bed.log());
+    bed.wait_log("the cgroup of all workers was frozen");
     let pids = |status: &supervisord_rs::control::protocol::StatusReport| {
         status.workers.iter().map(|worker| worker.pid).collect::<Vec<_>>()
     };

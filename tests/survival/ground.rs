@@ -29,7 +29,7 @@ fn a_control_socket_is_known_by_itself_and_not_by_its_name() {
     std::fs::remove_file(&path).expect("removed");
     std::fs::create_dir(&path).expect("a directory");
     let named = "a directory is in its place: remove it";
-    supervisor.wait("its name", |_| bed.log().contains(named).then_some(()));
+    bed.wait_log(named);
     assert!(!bed.log().contains("the control socket: it is there again"), "{}", bed.log());
     std::fs::remove_dir(&path).expect("removed");
     let after = answers(&supervisor);

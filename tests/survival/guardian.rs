@@ -119,7 +119,7 @@ fn a_supervisor_that_is_frozen_is_ended_and_its_workers_are_adopted() {
     kill(before.supervisor.pid, Signal::SIGSTOP);
     let after = successor(&supervisor, &before);
     assert_eq!(pids(&after), pids(&before), "{}", bed.log());
-    assert!(bed.log().contains("has given no sign of life"), "{}", bed.log());
+    bed.wait_log("has given no sign of life");
     supervisor.stop();
 }
 
@@ -209,8 +209,7 @@ fn the_guardians_death_leaves_workers_their_time_to_stop() {
         let (mut supervisor, before) = started(&bed, "");
         supervisor.child.kill().expect("our child");
         supervisor.wait_exit();
-        supervisor
-            .wait("the end to begin", |_| bed.log().contains("the guardian is gone").then_some(()));
+        bed.wait_log("the guardian is gone");
         kill(before.supervisor.pid, Signal::SIGPWR);
         kill(before.supervisor.pid, Signal::SIGTERM);
         supervisor.wait("everything to be gone", |_| bed.processes().is_empty().then_some(()));
@@ -311,7 +310,7 @@ fn a_notify_socket_without_an_fd_store_does_not_remove_the_guardian() {
         let before = supervisor.wait_running();
         assert_ne!(before.supervisor.pid, guardian(&supervisor), "{}", bed.log());
         let said = format!("NOTIFY_SOCKET ({name}) has no fd store");
-        assert!(bed.log().contains(&said), "{}", bed.log());
+        bed.wait_log(&said);
         kill(before.supervisor.pid, Signal::SIGKILL);
         assert_eq!(pids(&successor(&supervisor, &before)), pids(&before), "{}", bed.log());
         supervisor.stop();
@@ -342,13 +341,9 @@ fn a_guardian_that_does_not_read_blocks_nothing() {
     supervisor.client.scale("many", 40, true).expect("scaled");
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(10), "40 launches take {took:?}; log:\n{}", bed.log());
-    supervisor.wait("a word about it", |supervisor| {
-        supervisor.bed.log().contains("the guardian takes no descriptors").then_some(())
-    });
+    supervisor.bed.wait_log("the guardian takes no descriptors");
     kill(guardian(&supervisor), Signal::SIGCONT);
-    supervisor.wait("a word that it is over", |supervisor| {
-        supervisor.bed.log().contains("the guardian takes descriptors again").then_some(())
-    });
+    supervisor.bed.wait_log("the guardian takes descriptors again");
     // A worker whose descriptors are all kept outlives the supervisor.
     let before = supervisor.status();
     kill(before.supervisor.pid, Signal::SIGKILL);

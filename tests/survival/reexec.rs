@@ -206,9 +206,7 @@ fn a_reload_touches_only_what_has_changed_and_an_invalid_file_changes_nothing() 
     assert_eq!(json["problems"][0]["nearest"], "command", "{json}");
     // By signal too, and the supervisor is the same one as before.
     crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGHUP);
-    supervisor.wait("a word about it", |supervisor| {
-        supervisor.bed.log().contains("the configuration is not reloaded").then_some(())
-    });
+    supervisor.bed.wait_log("the configuration is not reloaded");
     let status = supervisor.status();
     assert_eq!(
         (processes(&status), status.supervisor.pid),
@@ -460,7 +458,7 @@ fn while_a_successor_is_looked_for_the_supervisor_works() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .expect("it runs");
-    supervisor.wait("the order", |supervisor| supervisor.bed.log().contains(slow).then_some(()));
+    supervisor.bed.wait_log(slow);
     let done = bed.verb(&["reexec"]);
     assert!(
         text(&done.stderr).contains("another hand-over is under way"),

@@ -57,7 +57,7 @@ fn a_black_box_that_is_cut_off_foreign_or_of_the_future_is_reported_and_nothing_
             std::fs::write(&path, bytes).expect("written");
         });
         assert_each_runs_once(&supervisor, &before, &after);
-        assert!(bed.log().contains(said), "{said}: {}", bed.log());
+        bed.wait_log(said);
         supervisor.stop();
     }
 }
@@ -124,7 +124,7 @@ fn unknown_descriptors_are_closed_and_named() {
     command.env_clear();
     let supervisor = bed.attach(shell);
     supervisor.wait_running();
-    assert!(bed.log().contains("of-nobody"), "{}", bed.log());
+    bed.wait_log("of-nobody");
     supervisor.stop();
 }
 

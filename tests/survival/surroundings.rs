@@ -27,6 +27,8 @@ fn a_guardian_without_room_for_descriptors_is_called_that() {
         let limits = format!("--nofile={limit}:{limit}");
         let supervisor = bed.start_under(&["prlimit", &limits], yaml, &[]);
         supervisor.wait_phase("w", "running");
+        // All that it says is there after its end.
+        supervisor.stop();
         let said = bed.log();
         assert!(!said.contains("keeps its descriptors"), "there is a guardian: {said}");
         for words in
@@ -34,7 +36,6 @@ fn a_guardian_without_room_for_descriptors_is_called_that() {
         {
             assert_eq!(said.contains(words), is_short, "{said}");
         }
-        supervisor.stop();
     }
 }
 
@@ -66,11 +67,7 @@ fn short_of_descriptors_it_says_so_and_continues_when_there_are_some() {
         workers.into_iter().find_map(|worker| worker.ending?.message)
     });
     assert!(message.contains("raise the limit of open files"), "{message}");
-    let said = bed.log();
-    assert!(
-        said.contains("limit of open files is 130, and 40 workers that are processes need"),
-        "{said}"
-    );
+    bed.wait_log("limit of open files is 130, and 40 workers that are processes need");
     // The first to fail may be known before the first that runs.
     supervisor.wait("some to run", |supervisor| running(supervisor).filter(|some| *some > 5));
     // The supervisor reserves some for clients, however many ask at once.

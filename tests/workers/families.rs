@@ -354,9 +354,7 @@ fn a_copied_mark_admits_no_process() {
         .stdin(std::process::Stdio::piped())
         .spawn()
         .expect("python3");
-    supervisor.wait("a refusal", |supervisor| {
-        supervisor.bed.log().contains("the sender is not one of its processes").then_some(())
-    });
+    supervisor.bed.wait_log("the sender is not one of its processes");
     assert_eq!(supervisor.worker("w").phase, "starting", "said by a stranger");
     drop(stranger.stdin.take());
     stranger.wait().expect("our child");

@@ -134,7 +134,7 @@ fn a_soft_dependency_that_cannot_come_is_not_waited_for_and_the_worker_says_so()
         "s2 starts without mid (soft dependency): mid cannot start: bad has failed for good",
         "s4 starts without midoff (soft dependency): midoff waits for off",
     ] {
-        bed.wait(why, || bed.log().contains(why).then_some(()));
+        bed.wait_log(why);
     }
     let restarted = bed.verb(&["restart", "s2"]);
     let said = String::from_utf8_lossy(&restarted.stdout).into_owned();

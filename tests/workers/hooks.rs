@@ -1,6 +1,6 @@
 //! Hooks: which events they get, and that nothing they do or fail to do disturbs a worker.
 
-use crate::harness::{Bed, find, is_alive};
+use crate::harness::{Bed, Stopped, find, is_alive};
 
 #[test]
 fn hooks_get_the_event_as_json_and_each_transition_its_own() {
@@ -109,25 +109,24 @@ fn a_death_in_which_no_worker_was_lost_has_its_recovery_too() {
 #[test]
 fn the_time_of_a_hook_does_not_run_while_the_supervisor_does_not() {
     let bed = Bed::new();
-    let hook = "echo $$ >begun.new; mv begun.new begun; sleep 0.5; touch done";
+    let hook = "echo $$ >begun.new; mv begun.new begun; until [ -e go ]; do sleep 0.01; done; \
+        touch done";
     let yaml = format!(
         "version: 1\nworkers:\n  w:\n    command: [sleep, 1d]\n    ready: {{ after: 0s }}\n    \
-            hooks: [ {{ on: [running], command: [sh, -c, \"cd {} && {hook}\"], timeout: 1s }} ]\n",
+            hooks: [ {{ on: [running], command: [sh, -c, \"cd {} && {hook}\"], timeout: 3s }} ]\n",
         bed.path("").display()
     );
     let supervisor = bed.start_with(&yaml, &["--no-guardian"]);
     let begun = supervisor.wait("the hook", |_| std::fs::read_to_string(bed.path("begun")).ok());
     let hook: i32 = begun.trim().parse().expect("a number");
     let own = supervisor.child.id() as i32;
-    // As in a suspended container.
-    for pid in [own, hook] {
-        crate::harness::kill(pid, nix::sys::signal::Signal::SIGSTOP);
-    }
+    // As in a suspended container. They go on in this order: a hook that ends while the supervisor
+    // stands still would prove nothing.
+    let suspended = [own, hook].map(Stopped::new);
     // The pause is the subject of the test: it is longer than the hook's time.
-    std::thread::sleep(std::time::Duration::from_secs(2));
-    for pid in [own, hook] {
-        crate::harness::kill(pid, nix::sys::signal::Signal::SIGCONT);
-    }
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    bed.write("go", "");
+    drop(suspended);
     supervisor.wait("its end", |_| {
         let is_over = bed.path("done").exists() || bed.log().contains("a hook failed");
         is_over.then_some(())
@@ -139,21 +138,23 @@ fn the_time_of_a_hook_does_not_run_while_the_supervisor_does_not() {
 /// One in its group, one in another session, one that has also wiped its environment.
 #[test]
 fn what_a_hook_leaves_behind_ends_with_it() {
-    let leave = "trap '' TERM HUP; sleep 4711 & setsid sleep 4711 & setsid env -i sleep 4711 &";
+    let leave = "trap '' TERM HUP; sleep 300 & setsid sleep 300 & setsid env -i sleep 300 &";
+    // Each is called so only after setsid(1) and env(1) have done their part.
+    let wait = "until [ $(pgrep -c -P $$ -x sleep) = 3 ]; do :; done";
     for how in ["on", "off"] {
         let bed = Bed::new();
         let yaml = format!(
             "version: 1\nworkers:\n  good: {{ worker: ticker }}\n  w:\n    \
                 command: [sleep, 1d]\n    ready: {{ after: 0s }}\n    \
-             hooks: [ {{ on: [running], command: [sh, -c, \"cd {}; {leave} sleep 0.2; pgrep -P $$ \
-             >left.new; mv left.new left\"] }} ]\n",
+             hooks: [ {{ on: [running], command: [sh, -c, \"cd {}; {leave} {wait}; \
+             pgrep -P $$ -x sleep >left.new; mv left.new left\"] }} ]\n",
             bed.path("").display()
         );
         let supervisor = bed.start_in(&yaml, &[], &[("SUPERVISORD_RS_CGROUPS", how)]);
         supervisor.wait_phase("w", "running");
         let left = supervisor.wait("the hook", |_| std::fs::read_to_string(bed.path("left")).ok());
         let left: Vec<i32> = left.lines().filter_map(|line| line.parse().ok()).collect();
-        assert!(left.len() >= 3, "{how}: {left:?}");
+        assert_eq!(left.len(), 3, "{how}: {left:?}");
         supervisor
             .wait("all of them to end", |_| left.iter().all(|pid| !is_alive(*pid)).then_some(()));
         assert!(!bed.log().contains("a hook failed"), "{how}: {}", bed.log());

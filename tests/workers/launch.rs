@@ -493,9 +493,7 @@ fn a_hook_with_a_truncated_binary_is_reported_in_words() {
         bed.path("half").display()
     );
     let supervisor = bed.start(&yaml);
-    supervisor
-        .wait("a word", |supervisor| supervisor.bed.log().contains("a hook failed").then_some(()));
-    let log = bed.log();
+    let log = bed.wait_log("a hook failed");
     assert!(
         log.contains("a hook failed: it ended with SIG")
             || log.contains("a hook failed: cannot execute"),
@@ -548,7 +546,9 @@ fn start_before_runs_before_each_start_as_its_worker_would() {
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_phase("w", "quarantined");
-    let output = supervisor.wait_output("w", "main hello");
+    let output = supervisor.wait("three lines of each launch", |_| {
+        Some(bed.output("w")).filter(|output| output.lines().count() >= 9)
+    });
     let lines: Vec<&str> = output.lines().collect();
     assert_eq!(lines.len(), 9, "three launches: {output}");
     for launch in lines.chunks(3) {
@@ -579,7 +579,7 @@ fn a_start_before_that_hangs_has_its_workers_time_to_start_and_is_killed() {
     let yaml = "version: 1\nworkers:\n  good: { worker: ticker }\n  w:\n    \
         command: [touch, started]\n    restart: never\n    \
                 start_before: [sh, -c, 'echo $$ >pid; echo hanging; sleep 1d']\n    \
-                ready: { fd: 3, timeout: 1s }\n";
+                ready: { fd: 3, timeout: 3s }\n";
     let supervisor = bed.start(&format!("{yaml}    cwd: {}\n", bed.path("").display()));
     let incident = supervisor.wait_incident(0);
     assert_eq!(incident.ending.stage.as_deref(), Some("start-before"), "{incident:?}");

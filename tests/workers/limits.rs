@@ -228,10 +228,13 @@ fn refused(bed: &Bed, yaml: &str) {
                 .iter()
                 .any(|words| message.contains(words));
         assert!(says_what_to_do, "{message}");
-        let incidents: Vec<_> = supervisor.incidents();
-        let mut of_it =
-            incidents.iter().filter(|incident| incident.worker.as_deref() == Some(name));
-        let counts: Vec<_> = of_it.by_ref().map(|incident| incident.count).collect();
+        // One of a worker with output is listed when its last lines are known.
+        let incidents = supervisor.wait("its incident", |supervisor| {
+            let mut incidents = supervisor.incidents();
+            incidents.retain(|incident| incident.worker.as_deref() == Some(name));
+            (!incidents.is_empty()).then_some(incidents)
+        });
+        let counts: Vec<_> = incidents.iter().map(|incident| incident.count).collect();
         assert_eq!(counts, [3], "one incident of all attempts: {incidents:#?}");
     }
     let other = supervisor.worker("other");

@@ -159,8 +159,7 @@ fn strangers_and_nonsense_on_a_notify_socket_are_refused_counted_and_change_noth
         // A full queue refuses too.
         let _ = stranger.send_to_addr(b"READY=1", &address);
     }
-    supervisor
-        .wait("a warning", |supervisor| supervisor.bed.log().contains("is refused").then_some(()));
+    supervisor.bed.wait_log("is refused");
     supervisor.wait_phase("other", "running");
     let worker = supervisor.worker("w");
     assert_eq!((worker.phase.as_str(), worker.main_pid), ("starting", None), "{worker:?}");

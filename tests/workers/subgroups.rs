@@ -51,6 +51,16 @@ fn wait_made(supervisor: &Supervisor<'_>, times: usize) {
     });
 }
 
+/// What each incarnation has started below its own cgroup, once there is one of the n-th.
+fn wait_below(supervisor: &Supervisor<'_>, times: usize) -> Vec<i32> {
+    supervisor.wait("what lives below", |supervisor| {
+        let output = supervisor.bed.output("w");
+        let pids = output.lines().filter_map(|line| line.strip_prefix("below ")?.parse().ok());
+        let pids: Vec<i32> = pids.collect();
+        (pids.len() >= times).then_some(pids)
+    })
+}
+
 #[test]
 fn each_incarnation_finds_its_cgroup_as_the_first_one_did() {
     let Some(mount) = mount() else { return };
@@ -69,6 +79,7 @@ fn each_incarnation_finds_its_cgroup_as_the_first_one_did() {
     let bed = Bed::new();
     let supervisor = start(&bed, &maker(&mount, code), "");
     wait_made(&supervisor, 1);
+    wait_below(&supervisor, 1);
     for (times, how) in [(2, "stop"), (3, "crash"), (4, "restart")] {
         let known = supervisor.worker("w");
         match how {
@@ -80,11 +91,13 @@ fn each_incarnation_finds_its_cgroup_as_the_first_one_did() {
             _ => drop(supervisor.client.restart(&["w".into()], false).expect("ordered")),
         }
         wait_made(&supervisor, times);
+        let below = wait_below(&supervisor, times);
         let output = bed.output("w");
         assert!(!output.contains("Error"), "{how}: {output}");
-        let below = output.lines().filter_map(|line| line.strip_prefix("below ")?.parse().ok());
-        let alive = below.filter(|pid: &i32| is_alive(*pid)).count();
-        assert!(alive <= 1, "{how}: what lived below ended with its incarnation");
+        let (last, earlier) = below.split_last().expect("one of each incarnation");
+        assert!(is_alive(*last), "{how}: this incarnation has none below; {output}");
+        let alive: Vec<&i32> = earlier.iter().filter(|pid| is_alive(**pid)).collect();
+        assert!(alive.is_empty(), "{how}: {alive:?} lived below, and outlived their incarnation");
     }
     supervisor.stop();
 }
