@@ -3,6 +3,7 @@
 //! busy, up to a bound, and stay.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of stack: enough for the work of these threads.
@@ -66,7 +67,8 @@ impl Pool {
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 drop(state);
-                job();
+                // A thread that ended here would still count as one that can be had.
+                let _ = catch_unwind(AssertUnwindSafe(job));
                 state = self.lock();
             } else {
                 state.idle += 1;
@@ -78,5 +80,23 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    static ONE: Pool = Pool::new("one", 1);
+
+    #[test]
+    fn work_that_panics_costs_the_pool_no_thread() {
+        assert!(ONE.run(|| panic!("as the test wants")));
+        let (done, is_done) = channel();
+        assert!(ONE.run(move || done.send(()).expect("it is waited for")));
+        assert_eq!(is_done.recv_timeout(Duration::from_secs(60)), Ok(()));
     }
 }

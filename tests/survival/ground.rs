@@ -1,6 +1,7 @@
 //! What a supervisor stands on: its control socket, and its limits.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::harness::{Bed, text};
 
@@ -38,6 +39,27 @@ fn a_control_socket_is_known_by_itself_and_not_by_its_name() {
 }
 
 /// Guardian and supervisor raise their own limit; what they launch gets back what it was.
+/// The longer something else has been wrong, the less often the supervisor looks at that.
+#[test]
+fn a_control_socket_that_goes_away_is_made_again_at_once_whatever_else_is_wrong() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n";
+    let supervisor = bed.start(yaml);
+    let file = bed.path("supervisord-rs.yaml");
+    std::fs::write(&file, format!("{yaml}# edited, and not reloaded\n")).expect("our file");
+    let path = bed.path("run/control.sock");
+    for round in 0..8 {
+        let begun = Instant::now();
+        std::fs::remove_file(&path).expect("removed");
+        supervisor.wait("a new socket", |_| path.exists().then_some(()));
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(3), "round {round}: {took:?}; log:\n{}", bed.log());
+        supervisor.wait("an answer", |supervisor| supervisor.client.status().ok());
+    }
+    assert!(bed.log().contains("has been changed and not reloaded"), "{}", bed.log());
+    supervisor.stop();
+}
+
 #[test]
 fn a_limit_on_the_size_of_files_keeps_no_successor_from_its_work() {
     let bed = Bed::new();

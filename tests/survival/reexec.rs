@@ -635,8 +635,21 @@ fn a_hand_over_that_waits_answers_meanwhile_and_loses_no_signal() {
     let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ndefaults: { restart: never }\n\
         workers:\n  \
          hangs: { worker: ticker, isolation: thread }\n  w: { command: [sleep, 1d] }\n";
-    let mut supervisor = bed.start(yaml);
+    let path = bed.path("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    let notify = [("NOTIFY_SOCKET", path.to_str().expect("UTF-8"))];
+    let mut supervisor = bed.start_in(yaml, &[], &notify);
     let before = supervisor.wait_running();
+    // Signs of life go to a queue that has room for few, and that others need.
+    let is_over = Arc::new(AtomicBool::new(false));
+    let over = Arc::clone(&is_over);
+    let signs = std::thread::spawn(move || {
+        let mut count = 0;
+        while !over.load(Ordering::Relaxed) {
+            count += u32::from(next(&socket, "WATCHDOG=1", Duration::from_millis(100)));
+        }
+        count
+    });
     // It does not stop when it is asked to: as long as the supervisor has patience.
     supervisor.client.inject("hangs", "hang").expect("injection is allowed");
     kill(before.supervisor.pid, Signal::SIGHUP);
@@ -653,6 +666,9 @@ fn a_hand_over_that_waits_answers_meanwhile_and_loses_no_signal() {
     let status = supervisor.wait_exit();
     assert_eq!(status.code(), Some(0), "{}", bed.log());
     assert!(bed.log().contains("passed on to the successor"), "{}", bed.log());
+    is_over.store(true, Ordering::Relaxed);
+    let signs = signs.join().expect("a count");
+    assert!((1..40).contains(&signs), "{signs} signs of life in some seconds");
 }
 
 /// The disk of the file may hang, and with it every reader.
@@ -700,6 +716,46 @@ fn a_hand_over_of_many_workers_moves_none_of_them() {
         assert_eq!(processes(&running(&supervisor)), processes(&before), "{}", bed.log());
     }
     assert_eq!(supervisor.incidents().len(), 0);
+    supervisor.stop();
+}
+
+/// Leaves a process room for so many descriptors more.
+fn leave_room(pid: i32, more: usize) {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a live process");
+    let numbers = open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let numbers: std::collections::BTreeSet<u64> = numbers.collect();
+    let mut free = (0..).filter(|number| !numbers.contains(number));
+    let limit = format!("--nofile={}:", free.nth(more).expect("endless"));
+    let limited =
+        std::process::Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).status();
+    assert!(limited.expect("prlimit").success());
+}
+
+/// A descriptor that is not given is one that its worker has lost.
+#[test]
+fn a_hand_over_without_room_for_another_descriptor_loses_none() {
+    let bed = Bed::new();
+    let supervisor = bed.start(
+        "version: 1\nsupervisor: { fault_injection: allow }\nworkers:\n  \
+         thread: { worker: ticker, isolation: thread }\n  \
+         w: { command: [sleep, 1d], ready: { after: 0s }, instances: 20 }\n",
+    );
+    let before = running(&supervisor);
+    // It does not stop when it is asked to: the hand-over lasts as long as the supervisor has
+    // patience.
+    supervisor.client.inject("thread", "hang").expect("injection is allowed");
+    kill(before.supervisor.pid, Signal::SIGHUP);
+    supervisor.wait("a hand-over", |supervisor| {
+        let refused = supervisor.client.start(&["thread".into()], false).err()?;
+        refused.to_string().contains("another supervisor is taking over").then_some(())
+    });
+    // For the locks and what it shares with the guardian.
+    leave_room(before.supervisor.pid, 4);
+    let after = supervisor.wait("the successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != before.supervisor.pid).then(|| running(supervisor))
+    });
+    assert_eq!(processes(&after), processes(&before), "{}", bed.log());
     supervisor.stop();
 }
 

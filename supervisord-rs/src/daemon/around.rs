@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::{kill, raise};
@@ -138,9 +139,13 @@ impl Around {
         self.store.is_there()
     }
 
-    /// Copies of what outlives us, in pieces: see [`FdStore::copies_after`].
-    pub(super) fn kept_after(&self, last: Option<&str>, most: usize) -> Vec<(String, OwnedFd)> {
-        self.store.copies_after(last, most)
+    /// What outlives us, in pieces: see [`FdStore::kept_after`].
+    pub(super) fn kept_after(
+        &self,
+        last: Option<&str>,
+        most: usize,
+    ) -> Vec<(String, Arc<OwnedFd>)> {
+        self.store.kept_after(last, most)
     }
 
     /// The control socket, where it belongs to a socket unit, with the name by which it is passed.

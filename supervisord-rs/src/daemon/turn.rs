@@ -147,8 +147,7 @@ impl Daemon {
             .watchdog
             .is_some_and(|every| self.now() >= self.said_alive.saturating_add(every))
         {
-            self.said_alive = self.now();
-            self.around.say_alive();
+            self.say_alive();
         }
         self.drivers.look_at_remains();
         self.keep_up();
@@ -169,6 +168,12 @@ impl Daemon {
         if self.settle() {
             self.turn(Some(Event::Deadline));
         }
+    }
+
+    /// Tells the guardian and the service manager that the loop turns.
+    pub(super) fn say_alive(&mut self) {
+        self.said_alive = self.now();
+        self.around.say_alive();
     }
 
     /// Takes what has come meanwhile, by whatever way: a deadline judges by what was not heard.

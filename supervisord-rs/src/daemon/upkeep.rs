@@ -167,7 +167,12 @@ impl Upkeep {
 
     /// Has the next look at once.
     pub(super) fn look_now(&mut self) {
-        self.due = Some(Duration::ZERO);
+        self.look_by(Duration::ZERO);
+    }
+
+    /// Has the next look at this time, or before.
+    fn look_by(&mut self, at: Duration) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
     /// When it is looked at next.
@@ -284,9 +289,10 @@ fn content(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 impl Daemon {
-    /// Has a look soon.
+    /// Has a look soon, however long the last ones have found what is missing.
     pub(super) fn on_loss(&mut self) {
-        self.upkeep.due.get_or_insert(self.now().saturating_add(SETTLING));
+        self.upkeep.delay = DELAY;
+        self.upkeep.look_by(self.now().saturating_add(SETTLING));
     }
 
     /// Has a look when it is due.
@@ -377,7 +383,7 @@ impl Daemon {
     }
 
     fn look_later(&mut self) {
-        self.upkeep.due = Some(self.now().saturating_add(self.upkeep.delay));
+        self.upkeep.look_by(self.now().saturating_add(self.upkeep.delay));
         self.upkeep.delay = (self.upkeep.delay * 2).min(DELAY_MAX);
     }
 }

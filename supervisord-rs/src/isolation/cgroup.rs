@@ -39,6 +39,7 @@ use std::time::Duration;
 use super::family::house_of;
 use super::reaper;
 use crate::config::settings::CgroupLimits;
+use crate::pool::Pool;
 use crate::process_table;
 use crate::waiting::until;
 use events::Events;
@@ -55,6 +56,10 @@ const SERIAL: char = '~';
 /// For a leaf of a predecessor to become empty, and between two looks.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// Changes of cgroups, for which the kernel has one lock, and which may be much. The second thread
+/// is for one that the kernel does not end.
+static CHANGES: Pool = Pool::new("cgroup", 2);
 
 /// Where our leaves are, or why there are none.
 #[derive(Debug)]
@@ -79,6 +84,7 @@ impl Cgroups {
         }
         let cgroups = Self { root: root.map(Arc::new) };
         if let Ok(root) = &cgroups.root {
+            CHANGES.begin();
             root.thaw();
         }
         if cgroups.root.is_err() || cgroups.is_usable() {

@@ -56,6 +56,7 @@ use super::adopted::Obituaries;
 use super::census::Census;
 use super::cgroup::Cgroups;
 use super::closer;
+use super::environs;
 use super::evidence::Evidence;
 use super::family::house_of;
 use super::helper::Summons;
@@ -222,6 +223,7 @@ impl Drivers {
         let bell = Arc::new(bell);
         watch.add_for_ever(bell.as_fd(), Token::Taken)?;
         closer::begin();
+        environs::begin();
         let census = Rc::new(Census::new()?);
         watch.add_for_ever(census.wakeup(), Token::Census)?;
         // Orphans of workers come to us: nothing that a worker started is out of sight (prctl(2)).

@@ -1,24 +1,31 @@
 //! Reading the environment that another process was started with. That process decides how long a
-//! look at its memory takes (a lock that it holds): threads of `closer` wait, and the caller does
-//! for a while.
+//! look at its memory takes (a lock that it holds): threads of its own wait, and the caller
+//! does for a while.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::closer;
+use crate::pool::Pool;
 use crate::process_table;
 use crate::waiting::received;
 
 /// So many processes can hold a reader at once. When all are held, nothing is read any more, and a
 /// process counts as one without a mark.
 const READERS_MAX: usize = 8;
+/// The last one reads from whoever does not hold it.
+static READERS: Pool = Pool::new("environ", READERS_MAX + 1);
 /// Readers that were given up and are still held.
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
 /// The value of the variable, where the process has it.
 pub(super) type Answer = Result<Option<Vec<u8>>, Held>;
+
+/// Has the first thread started.
+pub(super) fn begin() {
+    READERS.begin();
+}
 
 /// The value of a variable, as [`process_table::variable`] has it. A page of memory takes
 /// microseconds; on a busy machine a thread takes its time to begin.
@@ -35,7 +42,7 @@ pub(super) fn variable(pid: i32, name: &'static str, limit: Duration) -> Answer 
             HELD.fetch_sub(1, Ordering::Relaxed);
         }
     };
-    if !closer::run(read) {
+    if !READERS.run(read) {
         return Err(Held);
     }
     received(&answered, limit).or_else(|_| {
@@ -114,7 +121,7 @@ impl Reading {
 
     fn begin(self: &Arc<Self>, reader: usize) -> bool {
         let reading = Arc::clone(self);
-        HELD.load(Ordering::Relaxed) < READERS_MAX && closer::run(move || reading.read(reader))
+        HELD.load(Ordering::Relaxed) < READERS_MAX && READERS.run(move || reading.read(reader))
     }
 
     /// Reads on from where the reader before this one was held.

@@ -13,13 +13,13 @@ use nix::errno::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 use supervision::LaunchStage;
 
-use super::closer;
 use super::launch::{Attempt, binding};
 use super::surroundings::{Failed, Result};
 use super::thread::from_io;
 use crate::accounts;
 use crate::config::probes::Address;
 use crate::config::settings::{SocketKind, SocketSpec};
+use crate::pool::Pool;
 use crate::service_manager::{FdStore, Heritage};
 use crate::unix_socket::Access;
 use crate::waiting::received;
@@ -51,6 +51,8 @@ type SocketKindKey = u8;
 const PREFIX: &str = "socket/";
 /// For their names to be removed at the end.
 const LAST_WAIT: Duration = Duration::from_secs(1);
+/// Removes the names of Unix sockets at the very end.
+static REMOVER: Pool = Pool::new("sockets", 1);
 
 impl Sockets {
     /// None is open. Those that will be are kept for a successor.
@@ -102,6 +104,7 @@ impl Sockets {
                     })?;
                 self.0.store.keep(&name(spec), &[socket.as_fd()]);
                 if let Address::Unix(path) = &spec.address {
+                    REMOVER.begin();
                     self.0.lock().paths.push(path.clone());
                 }
                 socket
@@ -117,7 +120,7 @@ impl Sockets {
     pub(super) fn remove(&self) {
         let State { paths, .. } = std::mem::take(&mut *self.0.lock());
         let (done, is_done) = channel();
-        closer::run(move || {
+        REMOVER.run(move || {
             for path in paths {
                 let _ = binding::remove(&path, &Attempt::default());
             }

@@ -97,7 +97,8 @@ pub(super) struct State {
 pub(super) struct Kept {
     /// Another number means other descriptors.
     pub(super) number: u64,
-    pub(super) descriptors: Vec<OwnedFd>,
+    /// Shared with whoever passes them on: a copy may not be had.
+    pub(super) descriptors: Vec<Arc<OwnedFd>>,
 }
 
 impl FdStore {
@@ -237,23 +238,22 @@ impl FdStore {
         let _ = until(limit, PAUSE, || way.state().due.is_empty().then_some(()));
     }
 
-    /// Copies of what is kept under the names that come after this one, about `most` descriptors
-    /// and their names; empty when there are no more. In pieces, so that a successor gets all of it
-    /// without so many copies at once.
+    /// What is kept under the names that come after this one, about `most` descriptors and their
+    /// names; empty when there are no more. Takes no descriptor, so it works at the limit of open
+    /// files.
     #[must_use]
-    pub fn copies_after(&self, last: Option<&str>, most: usize) -> Vec<(String, OwnedFd)> {
+    pub fn kept_after(&self, last: Option<&str>, most: usize) -> Vec<(String, Arc<OwnedFd>)> {
         let Some(way) = &self.0 else { return Vec::new() };
         let state = way.state();
         let from = last.map_or(Bound::Unbounded, |last| Bound::Excluded(escape(last)));
-        let mut copies = Vec::new();
+        let mut piece = Vec::new();
         for (name, kept) in state.kept.range((from, Bound::Unbounded)) {
-            if !copies.is_empty() && copies.len() + kept.descriptors.len() > most {
+            if !piece.is_empty() && piece.len() + kept.descriptors.len() > most {
                 break;
             }
-            let list = kept.descriptors.iter().filter_map(|descriptor| descriptor.try_clone().ok());
-            copies.extend(list.map(|descriptor| (unescape(name), descriptor)));
+            piece.extend(kept.descriptors.iter().map(|one| (unescape(name), Arc::clone(one))));
         }
-        copies
+        piece
     }
 
     /// Removes everything whose name is stale by `is_stale`; names in their original form.
@@ -317,6 +317,7 @@ impl State {
         self.next += 1;
         self.count += descriptors.len();
         self.names += (name.len() + 1) * descriptors.len();
+        let descriptors = descriptors.into_iter().map(Arc::new).collect();
         self.kept.insert(name.to_owned(), Kept { number: self.next, descriptors });
         self.next
     }

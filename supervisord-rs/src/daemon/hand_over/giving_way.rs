@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
 
@@ -175,7 +176,7 @@ impl Daemon {
         Err("it ended before it had taken over".into())
     }
 
-    /// In pieces: few copies at a time, and no more in flight than the kernel allows a user.
+    /// In pieces: no more are in flight than the kernel allows a user.
     async fn give_all(
         &mut self,
         signals: &mut Signals,
@@ -184,25 +185,25 @@ impl Daemon {
     ) -> Result<(), String> {
         let mut piece = self.kept_besides().map_err(|error| error.to_string())?;
         let mut last: Option<String> = None;
-        while !piece.is_empty() {
+        loop {
             let named: Vec<(&str, BorrowedFd<'_>)> = piece
                 .iter()
                 .map(|(name, descriptor)| (name.as_str(), descriptor.as_fd()))
                 .collect();
             self.meanwhile(signals, successor.gate.give(&named, limit)).await?;
             piece = self.around.kept_after(last.as_deref(), PIECE_MAX);
-            last = piece.last().map(|(name, _)| name.clone()).or(last);
+            let Some((name, _)) = piece.last() else { return Ok(()) };
+            last = Some(name.clone());
         }
-        Ok(())
     }
 
-    /// What is not in the store. There always is something: a lock.
-    fn kept_besides(&self) -> std::io::Result<Vec<(String, OwnedFd)>> {
+    /// What is not in the store: nothing perhaps, where neither lock could be had.
+    fn kept_besides(&self) -> std::io::Result<Vec<(String, Arc<OwnedFd>)>> {
         let all = self.drivers.obituaries().map(|pipe| (OBITUARIES, pipe)).into_iter();
         all.chain(self.around.unit_socket())
             .chain(self.around.locks())
             .chain(self.around.orderly_end())
-            .map(|(name, descriptor)| Ok((name.to_owned(), descriptor.try_clone_to_owned()?)))
+            .map(|(name, one)| Ok((name.to_owned(), Arc::new(one.try_clone_to_owned()?))))
             .collect()
     }
 }

@@ -9,8 +9,8 @@ use nix::libc::{SIGCHLD, SIGTERM};
 use super::{BREATH, PAUSE};
 use crate::control::protocol::{Done, Failure};
 use crate::control::request::{Order, Request};
-use crate::daemon::Daemon;
 use crate::daemon::signals::Signals;
+use crate::daemon::{Daemon, until};
 use crate::waiting::{Limit, within};
 
 const AT_REST: &str =
@@ -24,13 +24,13 @@ impl Daemon {
         work: impl Future<Output = T>,
     ) -> T {
         let mut work = pin!(work);
-        let mut breath = tokio::time::interval(BREATH);
         loop {
+            let breath = until(Some(self.said_alive.saturating_add(BREATH)));
             tokio::select! {
                 done = &mut work => return done,
                 Some(request) = self.requests.recv() => self.answer_at_rest(request),
                 signal = signals.next() => self.keep_signal(signal),
-                _ = breath.tick() => self.around.say_alive(),
+                () = breath => self.say_alive(),
             }
         }
     }

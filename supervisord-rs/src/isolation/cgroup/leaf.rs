@@ -10,9 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::events::Events;
 use super::refusal::Refusal;
 use super::tree::Extent;
-use super::{Root, SERIAL, frozen, limits, place, tree};
+use super::{CHANGES, Root, SERIAL, frozen, limits, place, tree};
 use crate::config::settings::CgroupLimits;
-use crate::isolation::closer;
 use crate::process_table;
 
 /// So many cgroups below a leaf are looked at in the loop.
@@ -184,7 +183,7 @@ impl Leaf {
     pub(in crate::isolation) fn thaw(&self) {
         let path = self.path();
         if frozen::is_frozen_itself(&path) {
-            closer::run(move || {
+            CHANGES.run(move || {
                 let _ = frozen::thaw(&path);
             });
         }
@@ -290,7 +289,7 @@ impl Drop for Leaf {
 
 /// On another thread: it may be much, and the kernel has one lock for changes of all cgroups.
 fn remove_elsewhere(path: PathBuf) {
-    closer::run(move || {
+    CHANGES.run(move || {
         tree::remove(&path);
     });
 }
