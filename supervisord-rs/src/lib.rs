@@ -18,6 +18,7 @@ pub mod guardian;
 pub mod hooks;
 pub mod isolation;
 pub mod leftovers;
+mod log_tail;
 mod pool;
 pub mod probing;
 pub mod process_table;

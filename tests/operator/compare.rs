@@ -109,6 +109,42 @@ fn a_trial_inherits_nothing_of_a_supervisor_around_compare() {
 }
 
 #[test]
+fn a_fault_that_is_an_order_to_the_supervisor_keeps_no_other_from_its_threads() {
+    let faults = ["--fault", "segfault,signal-term"];
+    let comparison = compare(&[&faults[..], &["--isolation", "thread,process"]].concat());
+    let found: Vec<(&str, &str)> = comparison
+        .trials
+        .iter()
+        .map(|trial| (trial.fault.as_str(), trial.isolation.name()))
+        .collect();
+    let expected = [("segfault", "thread"), ("segfault", "process"), ("signal-term", "process")];
+    assert_eq!(found, expected);
+    let impossible = &comparison.impossible[..];
+    assert!(
+        matches!(impossible, [one] if one.isolation.name() == "thread"
+            && one.fault.as_deref() == Some("signal-term")),
+        "{impossible:?}"
+    );
+    let alone = ["compare", "--fault", "signal-term", "--isolation", "thread"];
+    let output = program().args(alone).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    assert!(message.contains("order to stop everything") && !message.contains("[1/"), "{message}");
+}
+
+#[test]
+fn a_comparison_that_cannot_be_written_has_failed() {
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("it is there");
+    let output = program()
+        .args(["compare", "--fault", "abort", "--isolation", "process", "--json"])
+        .stdout(full)
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("cannot write to standard output"));
+}
+
+#[test]
 fn an_unknown_fault_is_a_usage_error_that_lists_the_known_ones() {
     let output = program().args(["compare", "--fault", "sneeze"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::Output;
 
 use supervisord_rs::drill::compare::Comparison;
-use supervisord_rs::drill::trial::Trial;
+use supervisord_rs::drill::outcome::Trial;
 
 use crate::harness::golden::golden;
-use crate::harness::skip::{Lack, skip};
+use crate::harness::skip::{Lack, lacks_root, skip};
 use crate::harness::{Bed, find, program, text};
 
 /// Runs a comparison of `app.yaml` in the directory of the bed, as a user would.
@@ -281,6 +281,75 @@ workers:
     assert!(message.contains("db does not run in the copy") && message.contains("exit status 3"));
     assert!(message.contains("    | no disk"), "{message}");
     assert!(!message.contains("[2/"), "the other trials would fail too: {message}");
+}
+
+#[test]
+fn what_a_worker_writes_reaches_no_terminal_as_it_is() {
+    let bed = Bed::new();
+    let yaml = "version: 1
+workers:
+  a: { worker: ticker }
+  db: { command: [sh, -c, 'printf \"\\033]0;x\\007no disk\\n\"; exit 3'], restart: never, ready: { after: 1s } }
+";
+    let output = compare(&bed, yaml, &["--worker", "a"]);
+    let message = text(&output.stderr);
+    assert!(message.contains("    | \\x1b]0;x\\x07no disk"), "{message}");
+    assert!(!message.contains('\u{1b}'), "{message}");
+}
+
+#[test]
+fn an_address_that_only_root_may_bind_is_in_use_where_a_server_answers() {
+    if lacks_root() {
+        return;
+    }
+    let listener = (701..1000).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    let taken = listener.expect("a free port below 1024").local_addr().expect("bound");
+    let listener = TcpListener::bind(taken).expect("it was free");
+    let bed = Bed::new();
+    bed.write(
+        "app.yaml",
+        &format!(
+            "version: 1\nworkers:\n  \
+                a: {{ command: [sleep, 1d], ready: {{ tcp: \"{taken}\" }} }}\n"
+        ),
+    );
+    let output = std::process::Command::new("setpriv")
+        .args(["--bounding-set=-all", "--inh-caps=-all", "--"])
+        .arg(program().get_program())
+        .args(["compare", "-c", "app.yaml", "--worker", "a"])
+        .current_dir(bed.directory.path())
+        .output()
+        .expect("setpriv runs");
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("is in use"), "{}", text(&output.stderr));
+    drop(listener);
+}
+
+#[test]
+fn a_comparison_that_is_killed_takes_its_trial_along() {
+    let bed = Bed::new();
+    bed.write(
+        "app.yaml",
+        "version: 1\nworkers:\n  a: { worker: ticker, isolation: thread, heartbeat: 5m }\n  \
+            b: { command: [sleep, 1d], ready: { after: 10ms } }\n",
+    );
+    std::fs::create_dir_all(bed.path("tmp")).expect("a directory");
+    let mut compare = program()
+        .args(["compare", "-c", "app.yaml", "--worker", "a", "--fault", "hang"])
+        .args(["--isolation", "thread"])
+        .current_dir(bed.directory.path())
+        .env("TMPDIR", bed.path("tmp"))
+        .spawn()
+        .expect("the program runs");
+    let runs = |pid: &i32| {
+        let stat = supervisord_rs::process_table::stat(*pid);
+        stat.is_some_and(|stat| stat.name_lossy() == "sleep")
+    };
+    bed.wait("the program of b", || bed.processes().iter().any(runs).then_some(()));
+    compare.kill().expect("our child");
+    compare.wait().expect("our child");
+    bed.wait("nothing to be left", || bed.processes().is_empty().then_some(()));
+    assert_eq!(std::fs::read_dir(bed.path("tmp")).expect("readable").count(), 0);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use workers::Registry;
 
 use super::exit::{Exit, report};
-use super::harmless::harmless;
+use super::output::say;
 use super::place::Place;
 use crate::config::Settings;
 use crate::control::client::ClientError;
@@ -63,11 +63,6 @@ impl Afterwards<'_> {
         say(&format!("no supervisor runs; these are the incidents in {}", path.display()));
         Ok(records)
     }
-}
-
-/// On standard error: what is printed does not come from a supervisor.
-pub(super) fn say(text: &str) {
-    eprintln!("supervisord-rs: {}", harmless(text));
 }
 
 fn cannot_read(path: &Path, error: &io::Error) -> Exit {

@@ -1,28 +1,31 @@
 //! `compare`: the same workers under each isolation, one broken.
 
-use std::process::ExitCode;
+use std::io::IsTerminal;
 
 use clap::Args;
 use workers::Registry;
-use workers::fault::{Fault, Injection};
+use workers::fault::Fault;
 
 use super::exit::Exit;
 use super::harmless::harmless;
+use super::output::{json, say, terminal_width, words};
 use super::place::Place;
-use crate::drill::compare::{self, Impossible, Plan};
+use crate::drill::compare::{self, Impossible, Plan, Progress};
 use crate::drill::expectation::{self, Expectation};
-use crate::drill::scenario::{Isolation, Scenario, ScenarioError};
+use crate::drill::report;
+use crate::drill::scenario::{Scenario, ScenarioError};
+use crate::drill::setting::{Isolation, WrittenFault};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
-    /// The worker of the file given with -c that the fault strikes; with `instances:`, its first
-    /// one.
+    /// The worker of the file given with -c that the fault strikes; of `instances:`, the first one
+    /// or the one that is named, such as `api.2`.
     #[arg(long, value_name = "NAME")]
     worker: Option<String>,
     /// Faults, separated by commas; see `faults`. Default: panic,segfault,hang; for a `command:`
     /// signal-segv,signal-kill.
     #[arg(long, value_delimiter = ',')]
-    fault: Vec<String>,
+    fault: Vec<WrittenFault>,
     /// Isolations, separated by commas: thread, cell, process. Default: all that the worker can
     /// have.
     #[arg(long, value_delimiter = ',', value_parser = isolation)]
@@ -42,61 +45,91 @@ fn isolation(text: &str) -> Result<Isolation, String> {
     Isolation::by_name(text).ok_or_else(|| "write thread, cell or process".to_owned())
 }
 
-pub(super) fn run(options: Options, place: &Place, registry: &Registry) -> ExitCode {
-    match plan(options, place, registry) {
-        Ok(plan) => compare::run(&plan),
-        Err(exit) => exit.into(),
+/// 0: every trial has finished, every incident agrees with the view from outside, and every
+/// expectation is met; otherwise 1.
+pub(super) fn run(options: Options, place: &Place, registry: &Registry) -> Exit {
+    let as_json = options.json;
+    let plan = match plan(options, place, registry) {
+        Ok(plan) => plan,
+        Err(exit) => return exit,
+    };
+    if let Some(warning) = report::warning(&plan.scenario, plan.settings.len()) {
+        say(&warning);
+    }
+    let (comparison, is_complete) = compare::run(&plan, &OnStderr);
+    OnStderr.clear();
+    if as_json {
+        json(&comparison);
+    } else {
+        let room = terminal_width().map(|columns| u16::try_from(columns).unwrap_or(u16::MAX));
+        let _ = words(&report::table(&comparison, room));
+    }
+    let complaints = comparison.complaints();
+    complaints.iter().for_each(|complaint| say(complaint));
+    if is_complete && complaints.is_empty() { Exit::Done } else { Exit::Failed }
+}
+
+/// A line for each trial; on a terminal one line that is written over.
+struct OnStderr;
+
+impl OnStderr {
+    fn clear(&self) {
+        if std::io::stderr().is_terminal() {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+impl Progress for OnStderr {
+    fn begins(&self, index: usize, count: usize, subject: &str) {
+        self.clear();
+        let line = format!("[{index}/{count}] {}", harmless(subject));
+        if std::io::stderr().is_terminal() {
+            eprint!("{line} ...");
+        } else {
+            eprintln!("{line}");
+        }
+    }
+
+    fn takes_long(&self, why: &str) {
+        if std::io::stderr().is_terminal() {
+            eprint!(" {}", harmless(why));
+        } else {
+            eprintln!("  {}", harmless(why));
+        }
+    }
+
+    fn failed(&self, why: &str) {
+        self.clear();
+        say(why);
     }
 }
 
 /// What to compare; what does not fit together has been printed.
 fn plan(options: Options, place: &Place, registry: &Registry) -> Result<Plan, Exit> {
-    for fault in &options.fault {
-        fault.parse::<Injection>().map_err(|error| usage(&error.to_string()))?;
-    }
     let scenario = scenario(&options, place, registry)?;
     let faults = faults(options.fault, &scenario)?;
-    let asked = if options.isolation.is_empty() {
-        Isolation::ALL.to_vec()
-    } else {
-        options.isolation.clone()
-    };
+    let is_asked = !options.isolation.is_empty();
+    let asked = if is_asked { options.isolation } else { Isolation::ALL.to_vec() };
     let (mut isolations, mut impossible) = (Vec::new(), Vec::new());
     for isolation in asked {
-        match scenario.obstacle(isolation, registry).or_else(|| order(isolation, &faults)) {
+        match scenario.obstacle(isolation, registry) {
             None => isolations.push(isolation),
-            Some(reason) => impossible.push(Impossible { isolation, reason }),
+            Some(reason) => impossible.push(Impossible { isolation, fault: None, reason }),
         }
     }
-    if let Some(first) = impossible.first()
-        && (!options.isolation.is_empty() || isolations.is_empty())
-    {
-        let (worker, isolation) = (scenario.worker(), first.isolation.name());
-        return Err(usage(&format!("isolation {isolation} for {worker}: {}", first.reason)));
+    let mut plan = Plan::new(scenario, &faults, &isolations);
+    impossible.append(&mut plan.impossible);
+    (plan.impossible, plan.expectations) = (impossible, options.expect);
+    let is_refused =
+        |why: &&Impossible| (is_asked && why.fault.is_none()) || plan.settings.is_empty();
+    if let Some(why) = plan.impossible.iter().find(is_refused) {
+        let (worker, isolation) = (plan.scenario.worker(), why.isolation.name());
+        return Err(usage(&format!("isolation {isolation} for {worker}: {why}")));
     }
-    if let Some((one, why)) = options.expect.iter().find_map(|one| {
-        let why = impossible.iter().find(|other| other.isolation == one.isolation)?;
-        Some((one, why))
-    }) {
-        let reason = &why.reason;
-        let possible: Vec<String> =
-            isolations.iter().map(|isolation| format!("{}=COUNT", isolation.name())).collect();
-        let worker = scenario.worker();
-        let possible = possible.join(",");
-        return Err(usage(&format!(
-            "`--expect {one}` cannot be met by {worker}: {reason}; write {possible}"
-        )));
-    }
-    expectation::check(&options.expect, &isolations, scenario.size()).map_err(|why| usage(&why))?;
-    scenario.check_addresses(registry).map_err(|error| of_scenario(&error))?;
-    Ok(Plan {
-        scenario,
-        faults,
-        isolations,
-        impossible,
-        expectations: options.expect,
-        json: options.json,
-    })
+    expectation::check(&plan).map_err(|why| usage(&why))?;
+    plan.scenario.check_addresses(registry).map_err(|error| of_scenario(&error))?;
+    Ok(plan)
 }
 
 fn scenario(options: &Options, place: &Place, registry: &Registry) -> Result<Scenario, Exit> {
@@ -124,18 +157,22 @@ fn scenario(options: &Options, place: &Place, registry: &Registry) -> Result<Sce
 }
 
 /// The faults, which the worker can commit or suffer.
-fn faults(asked: Vec<String>, scenario: &Scenario) -> Result<Vec<String>, Exit> {
-    if !scenario.is_command() {
-        let default = compare::DEFAULT_FAULTS.map(str::to_owned);
-        return Ok(if asked.is_empty() { default.to_vec() } else { asked });
-    }
+fn faults(asked: Vec<WrittenFault>, scenario: &Scenario) -> Result<Vec<WrittenFault>, Exit> {
     if asked.is_empty() {
-        return Ok(compare::DEFAULT_FAULTS_OF_COMMAND.map(str::to_owned).to_vec());
+        let known = if scenario.is_command() {
+            &compare::DEFAULT_FAULTS_OF_COMMAND[..]
+        } else {
+            &compare::DEFAULT_FAULTS
+        };
+        return Ok(known
+            .iter()
+            .map(|fault| fault.parse().expect("it is in the catalogue"))
+            .collect());
     }
-    let is_inside = |fault: &&String| {
-        fault.parse::<Injection>().is_ok_and(|fault| fault.fault.signal().is_none())
+    let is_inside = |fault: &&WrittenFault| fault.kind().signal().is_none();
+    let Some(fault) = asked.iter().find(is_inside).filter(|_| scenario.is_command()) else {
+        return Ok(asked);
     };
-    let Some(fault) = asked.iter().find(is_inside) else { return Ok(asked) };
     let known: Vec<&str> =
         Fault::all().filter(|fault| fault.signal().is_some()).map(Fault::name).collect();
     Err(usage(&format!(
@@ -145,20 +182,14 @@ fn faults(asked: Vec<String>, scenario: &Scenario) -> Result<Vec<String>, Exit> 
     )))
 }
 
-/// Why one of these is no fault there.
-fn order(isolation: Isolation, faults: &[String]) -> Option<String> {
-    let is_order =
-        |fault: &&String| fault.parse::<Injection>().is_ok_and(|fault| fault.fault.is_order());
-    let fault = faults.iter().find(is_order).filter(|_| isolation == Isolation::Thread)?;
-    Some(format!("{fault} to the supervisor's process is an order to stop everything"))
-}
-
 fn of_scenario(error: &ScenarioError) -> Exit {
-    match error {
-        ScenarioError::Invalid(problems) => invalid(problems),
-        ScenarioError::NoSuchWorker { .. } => said(error, Exit::NoSuchWorker),
-        ScenarioError::Refused(_) => said(error, Exit::RefusedOrUnknown),
-    }
+    let exit = match error {
+        ScenarioError::Invalid(problems) => return invalid(problems),
+        ScenarioError::NoSuchWorker { .. } => Exit::NoSuchWorker,
+        ScenarioError::Refused(_) => Exit::RefusedOrUnknown,
+    };
+    say(&error.to_string());
+    exit
 }
 
 fn invalid(problems: &crate::config::Diagnostics) -> Exit {
@@ -167,10 +198,6 @@ fn invalid(problems: &crate::config::Diagnostics) -> Exit {
 }
 
 fn usage(why: &str) -> Exit {
-    said(&why, Exit::Usage)
-}
-
-fn said(why: &dyn std::fmt::Display, exit: Exit) -> Exit {
-    eprintln!("supervisord-rs: {}", harmless(&why.to_string()));
-    exit
+    say(why);
+    Exit::Usage
 }

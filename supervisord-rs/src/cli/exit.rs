@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::harmless::harmless;
+use super::output::say;
 use crate::control::client::ClientError;
 use crate::control::protocol::{Failure, INVALID_CONFIGURATION};
 
@@ -43,7 +44,7 @@ pub(super) fn report(error: &ClientError) -> Exit {
         ClientError::Failed(failure) if failure.error == INVALID_CONFIGURATION => {
             eprintln!("{}", harmless(&failure.message));
         }
-        error => eprintln!("supervisord-rs: {}", harmless(&error.to_string())),
+        error => say(&error.to_string()),
     }
     match error {
         ClientError::NotPermitted { .. } => Exit::RefusedOrUnknown,

@@ -4,16 +4,15 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::afterwards::say;
 use super::exit::{Exit, report};
 use super::orders::PAUSE;
+use super::output::say;
+use super::progress::PATIENCE;
 use crate::control::client::{Client, ClientError, Events};
 use crate::control::protocol::EventRecord;
 
 /// After a supervisor has ended in order: a successor answers within this time, or none follows.
 const HAND_OVER: Duration = Duration::from_secs(2);
-/// A successor that comes sooner needs no word.
-const PATIENCE: Duration = Duration::from_millis(700);
 
 /// What a verb does with events. Each answer: whether its reader is still there.
 pub(super) trait Follower {

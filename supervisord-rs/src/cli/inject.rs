@@ -8,7 +8,7 @@ use super::exit::{Exit, report};
 use super::orders::PAUSE;
 use super::outcomes::failed;
 use super::output::{json, words};
-use crate::control::client::{Client, ClientError};
+use crate::control::client::{Client, ClientError, MANY_INCIDENTS};
 use crate::control::protocol::{IncidentRecord, WorkerStatus};
 use crate::process_table;
 use crate::waiting::until;
@@ -142,26 +142,16 @@ impl Watch {
         self.gone_since = None;
         let known = self.before.last_incident.unwrap_or(0);
         let name = &self.before.name;
+        let incidents = client.incidents_and_open(MANY_INCIDENTS).ok()?;
         // The first of several belongs to the fault.
-        let is_of_it = |incident: &IncidentRecord| {
-            incident.id > known
-                && incident.lost.contains(name)
-                && !incident.collateral.contains(name)
-        };
-        let incidents = client.incidents_and_open(1000).ok()?;
+        let is_of_it = |incident: &IncidentRecord| incident.is_of(name, known);
         if let Some(incident) = incidents.into_iter().find(is_of_it) {
             let since = *self.open_since.get_or_insert_with(Instant::now);
             let is_known = !incident.open || since.elapsed() >= SETTLED;
             return is_known.then(|| Outcome::Incident(Box::new(incident)));
         }
         let now = status.workers.into_iter().find(|known| known.name == *name)?;
-        let is_live = matches!(
-            now.phase.as_str(),
-            "launching" | "starting" | "running" | "stopping" | "killing"
-        );
-        let has_ended = now.generation > self.before.generation || !is_live;
-        let is_seen = now.last_incident == self.before.last_incident;
-        (has_ended && is_seen).then(|| Outcome::EndedWell(Box::new(now)))
+        now.has_ended_well_since(&self.before).then(|| Outcome::EndedWell(Box::new(now)))
     }
 
     /// A running guardian restarts it sooner or later; a service manager does so soon.

@@ -12,13 +12,15 @@ use clap::Args;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::Exit;
-use super::afterwards::{Afterwards, say};
-use super::harmless::harmless;
-use super::log_file::{LogFile, open_regular, own_name};
+use super::afterwards::Afterwards;
+use super::log_file::LogFile;
 use super::log_lines::{Shown, Style, print};
+use super::names::{Named, is_meant};
+use super::output::say;
 use crate::config::{Launch, Settings};
 use crate::control::client::Client;
 use crate::control::protocol::{StatusReport, WorkerStatus};
+use crate::log_tail::{open_regular, own_name};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -139,11 +141,7 @@ pub(super) fn run(options: &Options, client: &Client, afterwards: Afterwards<'_>
         }
     }
     let files = Files::of(options, &writers.all);
-    files
-        .elsewhere
-        .iter()
-        .chain(&files.unreadable)
-        .for_each(|line| eprintln!("supervisord-rs: {}", harmless(line)));
+    files.elsewhere.iter().chain(&files.unreadable).for_each(|line| say(line));
     if files.found.is_empty() && !files.unreadable.is_empty() {
         return if files.is_denied { Exit::RefusedOrUnknown } else { Exit::Failed };
     }
@@ -248,13 +246,10 @@ impl Files {
     }
 }
 
-/// Its own name, the name that its instances share, or its group as `GROUP:`.
-fn is_meant(worker: &Writer, name: &str) -> bool {
-    let group = name.strip_suffix(':');
-    name == "all"
-        || worker.name == name
-        || worker.base == name
-        || group.is_some_and(|group| worker.group == group || worker.base == group)
+impl Named for Writer {
+    fn names(&self) -> [&str; 3] {
+        [&self.name, &self.base, &self.group]
+    }
 }
 
 /// Watches the directories, since files in them come and go.

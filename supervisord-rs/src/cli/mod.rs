@@ -16,6 +16,7 @@ mod log_file;
 mod log_lines;
 mod logs;
 mod man;
+mod names;
 mod orders;
 mod outcomes;
 mod output;
@@ -259,7 +260,7 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
     };
     let exit = match cli.verb {
         Verb::Run(options) => return run::run(&options, place, registry, arguments),
-        Verb::Compare(options) => return compare::run(options, place, &registry),
+        Verb::Compare(options) => compare::run(options, place, &registry),
         Verb::Check(options) => check::run(&options, place, &registry),
         Verb::StopMain(options) => stop_main::run(&options),
         Verb::Stopped(options) => stopped::run(&options, place),

@@ -14,6 +14,11 @@ pub(super) fn words(text: &str) -> bool {
     line(&harmless(text))
 }
 
+/// Says something on standard error, which may have text from a worker in it.
+pub(super) fn say(text: &str) {
+    eprintln!("supervisord-rs: {}", harmless(text));
+}
+
 /// Prints a line. False when the reader has gone.
 pub(super) fn line(text: &str) -> bool {
     is_printed(writeln!(io::stdout(), "{text}"))

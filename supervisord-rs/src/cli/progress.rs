@@ -6,12 +6,13 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use super::harmless::harmless;
-use super::status::{is_meant, shown_phase};
+use super::names::is_meant;
+use super::status::shown_phase;
 use crate::control::client::Client;
 use crate::control::protocol::WorkerStatus;
 
 /// An outcome that comes sooner needs no line.
-const PATIENCE: Duration = Duration::from_millis(700);
+pub(super) const PATIENCE: Duration = Duration::from_millis(700);
 /// Between two looks.
 const EVERY: Duration = Duration::from_millis(300);
 /// Workers that are named; the others are counted.
@@ -60,8 +61,7 @@ pub(super) fn shown<T>(
 }
 
 fn line(workers: &[WorkerStatus], names: &[String], until: Until, waited: Duration) -> String {
-    let is_named =
-        |worker: &&WorkerStatus| names.iter().any(|name| name == "all" || is_meant(worker, name));
+    let is_named = |worker: &&WorkerStatus| names.iter().any(|name| is_meant(*worker, name));
     let is_waited_for = |worker: &&WorkerStatus| match until {
         Until::Up => !worker.ok && worker.wanted,
         Until::Down => worker.pid.is_some(),

@@ -17,6 +17,7 @@ use super::place::{self, Place};
 use crate::config::{Scale, Settings, Source};
 use crate::daemon::hand_over::Gate;
 use crate::daemon::in_force::{self, Origin};
+use crate::drill::orphan;
 use crate::isolation::inherited;
 use crate::isolation::launch::raise_limits;
 use crate::record::file_size;
@@ -40,6 +41,9 @@ pub(super) struct Options {
     /// The configuration as a trial of `compare` has made it, instead of a file.
     #[arg(long, hide = true, value_name = "FILE")]
     trial: Option<PathBuf>,
+    /// The process of that `compare`: the trial ends when it does.
+    #[arg(long, hide = true, value_name = "PID", requires = "trial")]
+    trial_of: Option<i32>,
 }
 
 pub(super) fn run(
@@ -85,8 +89,19 @@ pub(super) fn run(
         daemon::run(settings, origin, registry, heritage, gate)
     } else {
         report_notify_socket_without_store();
-        guardian::run(arguments, options.storm, settings.supervisor.custody)
+        let guard = || guardian::run(arguments, options.storm, settings.supervisor.custody);
+        match (&options.trial, options.trial_of) {
+            (Some(file), Some(compare)) => in_trial(file, compare, guard),
+            _ => guard(),
+        }
     }
+}
+
+/// The guardian of a trial ends with its `compare`.
+fn in_trial(file: &Path, compare: i32, guard: impl FnOnce() -> ExitCode) -> ExitCode {
+    let code = if orphan::end_with(compare) { guard() } else { Exit::Failed.into() };
+    orphan::clean_up_after(compare, file);
+    code
 }
 
 /// Takes what a predecessor that lives has to give.

@@ -9,8 +9,9 @@ use workers::board::monotonic_ns;
 use super::Exit;
 use super::following::{Follower, follow};
 use super::harmless::harmless;
+use super::names::is_meant;
 use super::orders::STOPPING;
-use super::output::{has_colour, json, line, terminal_width};
+use super::output::{has_colour, json, line, say, terminal_width};
 use super::phase;
 use super::table::{Cell, Column, fit};
 use super::time;
@@ -127,8 +128,7 @@ fn show(options: &Options, client: &Client) -> Exit {
             None => ("worker", name.as_str(), known.clone()),
         };
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        let said = format!("no {what} is called {name}; there are: {known}");
-        eprintln!("supervisord-rs: {}", harmless(&said));
+        say(&format!("no {what} is called {name}; there are: {known}"));
     }
     if !unknown.is_empty() {
         Exit::RefusedOrUnknown
@@ -263,14 +263,6 @@ pub(super) fn memory(kib: u64) -> String {
         10_000..=9_999_999 => format!("{}M", kib / 1024),
         _ => format!("{}G", kib / 1024 / 1024),
     }
-}
-
-/// Its own name, the one that instances share, or its group as `GROUP:`.
-pub(super) fn is_meant(worker: &WorkerStatus, name: &str) -> bool {
-    let group = name.strip_suffix(':');
-    worker.name == name
-        || worker.base == name
-        || group.is_some_and(|group| worker.group == group || worker.base == group)
 }
 
 /// What is worth saying of a worker, in a few words.

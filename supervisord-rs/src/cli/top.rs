@@ -16,12 +16,12 @@ use ratatui::{DefaultTerminal, Frame};
 use super::Exit;
 use super::exit::report;
 use super::harmless::harmless;
-use super::log_file::{open_regular, tail};
 use super::output::{has_colour, width};
 use super::status::{Mood, memory, mood, note, shown_phase};
 use super::table::wrap;
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Done, StatusReport, WorkerStatus};
+use crate::log_tail::{open_regular, tail};
 
 /// Title, width, and rank of each column: the higher, the sooner it gives way.
 const COLUMNS: [(&str, u16, u8); 11] = [

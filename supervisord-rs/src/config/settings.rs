@@ -138,11 +138,14 @@ impl Launch {
     }
 }
 
+/// The file of incidents in `state_dir`.
+pub(crate) const INCIDENTS: &str = "incidents.jsonl";
+
 impl SupervisorSettings {
     /// The record of incidents.
     #[must_use]
     pub fn incidents(&self) -> PathBuf {
-        self.state_dir.join("incidents.jsonl")
+        self.state_dir.join(INCIDENTS)
     }
 }
 

@@ -80,6 +80,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// A limit beyond every use.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// As many incidents as a supervisor has in memory.
+pub const MANY_INCIDENTS: usize = 1000;
+
 /// A client of one supervisor. Each call is a connection of its own.
 #[derive(Debug)]
 pub struct Client {

@@ -3,14 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::FileTypeExt;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
 use crate::config::settings::{Address, Check, Ready, SocketKind, SocketSpec};
 use crate::config::{Launch, PrivateAddress, Settings};
+use crate::unix_socket::is_served;
+
+/// For a server of this machine to take a connection.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// A free port on the same interface, or a path in the trial's directory, for each address of
 /// `sockets:`.
@@ -139,10 +143,33 @@ fn asked(launch: &Launch) -> Vec<&Address> {
 /// Whether a server of this machine has it.
 fn is_taken(address: &Address) -> bool {
     match address {
-        Address::Ip(address) => bound(*address, SocketKind::Stream)
-            .is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse),
-        Address::Unix(path) => {
-            path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket())
-        }
+        Address::Ip(address) => match bound(*address, SocketKind::Stream) {
+            Ok(_) => false,
+            // The ports below 1024 are not for each user, but each may ask there.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                TcpStream::connect_timeout(address, AT_ONCE).is_ok()
+            }
+            Err(error) => error.kind() == io::ErrorKind::AddrInUse,
+        },
+        Address::Unix(path) => is_served(path, Type::STREAM).unwrap_or(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_without_a_server_is_not_in_use() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x.sock");
+        let address = Address::Unix(path.clone());
+        assert!(!is_taken(&address), "there is no file");
+        let listener = UnixListener::bind(&path).expect("bound");
+        assert!(is_taken(&address));
+        drop(listener);
+        assert!(path.exists() && !is_taken(&address), "its server has gone");
     }
 }

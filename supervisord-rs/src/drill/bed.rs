@@ -1,21 +1,26 @@
 //! The supervisor of a trial with its guardian, in a directory of its own. Dropping it ends all its
 //! processes and removes the directory.
 
+use std::collections::BTreeSet;
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::interrupt;
-use super::scenario::{Scenario, Setting};
+use super::scenario::Scenario;
+use super::setting::Setting;
 use super::trial::TrialError;
+use crate::config::settings::INCIDENTS;
 use crate::config::{Adaptation, SOCKET};
-use crate::control::client::Client;
+use crate::control::client::{Client, MANY_INCIDENTS};
 use crate::control::protocol::IncidentRecord;
+use crate::log_tail::{open_regular, tail};
 use crate::process_table::children;
+use crate::record::incidents::read_others;
 use crate::service_manager::NOT_FOR_CHILDREN;
 use crate::waiting::until;
 
@@ -25,6 +30,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 const KILL: Duration = Duration::from_secs(15);
 /// The interval between two checks of a condition.
 const PAUSE: Duration = Duration::from_millis(5);
+/// How the names of trials' directories begin.
+pub(super) const PREFIX: &str = "supervisord-rs-compare-";
 /// Lines of the supervisor's own log that explain why a trial could not be finished.
 const LOG_LINES: usize = 20;
 
@@ -39,12 +46,12 @@ pub(super) struct Bed {
 }
 
 impl Bed {
-    pub(super) fn start(scenario: &Scenario, setting: &Setting<'_>) -> io::Result<Self> {
+    pub(super) fn start(scenario: &Scenario, setting: &Setting) -> io::Result<Self> {
         // Processes that the guardian could not end become children of this one, which finds them.
         nix::sys::prctl::set_child_subreaper(true)?;
         let path = std::path::absolute(std::env::temp_dir())?;
         let directory = tempfile::Builder::new()
-            .prefix("supervisord-rs-compare-")
+            .prefix(PREFIX)
             // A worker may run as another user, which has to reach its sockets.
             .permissions(Permissions::from_mode(0o711))
             .tempdir_in(path)?;
@@ -66,6 +73,7 @@ impl Bed {
                 .arg0("supervisord-rs")
                 .args(["run", "--trial"])
                 .arg(&file)
+                .args(["--trial-of", &std::process::id().to_string()])
                 .env_remove("INVOCATION_ID")
                 // Ctrl-C reaches this process alone, which then ends the trial.
                 .process_group(0)
@@ -106,9 +114,8 @@ impl Bed {
 
     /// Incidents that a supervisor which has ended has recorded.
     pub(super) fn recorded_incidents(&self) -> Vec<IncidentRecord> {
-        let file = Adaptation::state_dir(&self.path).join("incidents.jsonl");
-        let text = std::fs::read_to_string(file).unwrap_or_default();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        let file = Adaptation::state_dir(&self.path).join(INCIDENTS);
+        read_others(&file, &BTreeSet::new(), MANY_INCIDENTS).unwrap_or_default()
     }
 
     /// Stops everything in order, kills what does not stop in time, and returns what was left
@@ -139,18 +146,15 @@ impl Bed {
 
     /// The last lines of the supervisor's own log.
     fn log(&self) -> String {
-        let text = std::fs::read_to_string(self.path.join("supervisor.log")).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+        last_lines(&self.path.join("supervisor.log"), LOG_LINES).join("\n")
     }
+}
 
-    /// The last lines that a worker wrote.
-    pub(super) fn last_lines(&self, stdout: &str, count: usize) -> Vec<String> {
-        let bytes = std::fs::read(stdout).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(count)..].iter().map(|&line| line.to_owned()).collect()
-    }
+/// The last lines of a file; none where it cannot be read.
+pub(super) fn last_lines(file: &Path, count: usize) -> Vec<String> {
+    let bytes = open_regular(file).and_then(|mut file| tail(&mut file, count));
+    let text = String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
+    text.lines().map(str::to_owned).collect()
 }
 
 impl Drop for Bed {

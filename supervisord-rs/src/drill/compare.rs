@@ -1,30 +1,26 @@
 //! `compare`: a fault in one worker under each isolation, and who died with it.
 
-use std::io::{IsTerminal, Write};
-use std::process::ExitCode;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::expectation::{Expectation, Verdict, judge};
-use super::scenario::{Isolation, Scenario, Setting};
-use super::trial::{self, Trial};
-use super::{interrupt, report};
+use super::outcome::Trial;
+use super::scenario::Scenario;
+use super::setting::{Isolation, Setting, WrittenFault};
+use super::{interrupt, report, trial};
 
 /// A comparison to be made.
 #[derive(Debug)]
 pub struct Plan {
     /// What is compared.
     pub scenario: Scenario,
-    /// The faults, as written.
-    pub faults: Vec<String>,
-    /// The isolations of the worker.
-    pub isolations: Vec<Isolation>,
-    /// Those that it cannot have.
+    /// The trials, in this order.
+    pub settings: Vec<Setting>,
+    /// What there is no trial of.
     pub impossible: Vec<Impossible>,
     /// What is to be found.
     pub expectations: Vec<Expectation>,
-    /// Whether to print JSON.
-    pub json: bool,
 }
 
 /// The faults of a comparison by default.
@@ -50,7 +46,7 @@ pub struct Comparison {
     pub machine: Machine,
     /// One for each fault and isolation.
     pub trials: Vec<Trial>,
-    /// Isolations that the worker cannot have.
+    /// What there is no trial of.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub impossible: Vec<Impossible>,
     /// What was expected (`--expect`), and what was found.
@@ -58,13 +54,25 @@ pub struct Comparison {
     pub expectations: Vec<Verdict>,
 }
 
-/// An isolation that a worker cannot have.
+/// An isolation that a worker cannot have, or in which a fault is none.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Impossible {
     /// Which.
     pub isolation: Isolation,
+    /// The fault, as written; `None`: each.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fault: Option<String>,
     /// Why.
     pub reason: String,
+}
+
+impl fmt::Display for Impossible {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.fault {
+            Some(fault) => write!(formatter, "{fault}: {}", self.reason),
+            None => formatter.write_str(&self.reason),
+        }
+    }
 }
 
 /// The machine of a comparison.
@@ -78,22 +86,25 @@ pub struct Machine {
     pub version: String,
 }
 
-/// Runs every trial, shows progress while it runs, and prints the table or JSON.
-///
-/// Exit status 0: every trial has finished, every incident agrees with the view from outside, and
-/// every expectation is met; otherwise 1.
+/// Where a comparison says how far it is.
+pub trait Progress {
+    /// A trial begins, one of so many.
+    fn begins(&self, index: usize, count: usize, subject: &str);
+    /// Why the present trial takes a while.
+    fn takes_long(&self, why: &str);
+    /// The present trial could not be finished.
+    fn failed(&self, why: &str);
+}
+
+/// Runs every trial. False: one of them could not be finished.
 #[must_use]
-pub fn run(plan: &Plan) -> ExitCode {
-    let settings = settings(plan);
-    if let Some(warning) = report::warning(&plan.scenario, settings.len()) {
-        eprintln!("supervisord-rs: {warning}");
-    }
+pub fn run(plan: &Plan, progress: &dyn Progress) -> (Comparison, bool) {
     let mut comparison = plan.comparison();
-    let mut failed = false;
-    for (index, setting) in settings.iter().enumerate() {
+    let mut is_complete = true;
+    for (index, setting) in plan.settings.iter().enumerate() {
         let subject = report::describe(&plan.scenario, setting);
-        progress(index + 1, settings.len(), &subject);
-        match trial::run(&plan.scenario, *setting) {
+        progress.begins(index + 1, plan.settings.len(), &subject);
+        match trial::run(&plan.scenario, setting, progress) {
             Ok(trial) => {
                 // A contained panic is a trial of its own beside the one that is expected.
                 let expected: &[Expectation] =
@@ -103,23 +114,49 @@ pub fn run(plan: &Plan) -> ExitCode {
             }
             Err(error) => {
                 interrupt::hold_if_interrupted();
-                failed = true;
-                clear_progress();
-                eprintln!("supervisord-rs: {subject}: {error}");
+                is_complete = false;
+                progress.failed(&format!("{subject}: {error}"));
                 if error.is_of_every_trial(plan.scenario.worker()) {
                     break;
                 }
             }
         }
     }
-    clear_progress();
-    failed |= !print(&comparison, plan.json);
-    failed |= !is_consistent(&comparison);
-    failed |= !is_as_expected(&comparison);
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    (comparison, is_complete)
 }
 
 impl Plan {
+    /// Each fault in each isolation, where it is a fault. In the built-in configuration a panic in
+    /// shared memory is also contained, since the answer differs; a user's file says itself what a
+    /// panic ends.
+    #[must_use]
+    pub fn new(scenario: Scenario, faults: &[WrittenFault], isolations: &[Isolation]) -> Self {
+        let mut settings: Vec<Setting> = Vec::new();
+        for fault in faults {
+            let setting = |isolation, contain| Setting { fault: fault.clone(), isolation, contain };
+            settings.extend(isolations.iter().map(|&isolation| setting(isolation, false)));
+            if fault.text() == "panic" && scenario.file().is_none() {
+                let shared = isolations.iter().filter(|one| **one != Isolation::Process);
+                settings.extend(shared.map(|&isolation| setting(isolation, true)));
+            }
+        }
+        let none_there = |setting: &Setting| {
+            let (isolation, fault) = (setting.isolation, Some(setting.fault.to_string()));
+            Some(Impossible { isolation, fault, reason: setting.obstacle()?.to_owned() })
+        };
+        let impossible = settings.iter().filter_map(none_there).collect();
+        settings.retain(|setting| setting.obstacle().is_none());
+        Self { scenario, settings, impossible, expectations: Vec::new() }
+    }
+
+    /// The isolations that there are trials in.
+    #[must_use]
+    pub fn isolations(&self) -> Vec<Isolation> {
+        let mut isolations = Isolation::ALL.to_vec();
+        isolations.retain(|one| self.settings.iter().any(|setting| setting.isolation == *one));
+        isolations
+    }
+
     /// The comparison before its first trial.
     fn comparison(&self) -> Comparison {
         let scenario = &self.scenario;
@@ -137,77 +174,37 @@ impl Plan {
     }
 }
 
-/// False: it could not be printed.
-fn print(comparison: &Comparison, as_json: bool) -> bool {
-    let text = if as_json {
-        serde_json::to_string_pretty(comparison).expect("strings and numbers are valid JSON")
-    } else {
-        let stdout = std::io::stdout();
-        let size = stdout.is_terminal().then(|| ratatui::crossterm::terminal::size().ok());
-        report::table(comparison, size.flatten().map(|(columns, _)| columns))
-    };
-    // A reader that went away (`| head`) is not a failure of the comparison.
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("supervisord-rs: cannot write to standard output: {error}");
-            false
-        }
-        Ok(()) | Err(_) => true,
+impl Comparison {
+    /// Each incident that disagrees with the view from outside, and each expectation that is not
+    /// met.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let lies = self.trials.iter().filter(|trial| !trial.incident_agrees).map(|trial| {
+            format!(
+                "{} in {}: the incident disagrees with the view from outside (lost {}, survived \
+                 {}): {}",
+                trial.fault,
+                trial.isolation.name(),
+                trial.lost.join(" "),
+                trial.survived.join(" "),
+                trial.sentence
+            )
+        });
+        let unmet = self.expectations.iter().filter(|verdict| !verdict.met).map(|verdict| {
+            let names = match verdict.lost.as_slice() {
+                [] => String::new(),
+                lost => format!(" ({})", lost.join(" ")),
+            };
+            format!(
+                "{} in isolation {}: expected {} lost, found {}{names}",
+                verdict.fault,
+                verdict.isolation.name(),
+                verdict.expected,
+                verdict.lost.len()
+            )
+        });
+        lies.chain(unmet).collect()
     }
-}
-
-/// False, and says so: an incident disagrees with the view from outside.
-fn is_consistent(comparison: &Comparison) -> bool {
-    let lies = comparison.trials.iter().filter(|trial| !trial.incident_agrees);
-    for trial in lies.clone() {
-        eprintln!(
-            "supervisord-rs: {} in {}: the incident disagrees with the view from outside (lost \
-                {}, survived {}): {}",
-            trial.fault,
-            trial.isolation.name(),
-            trial.lost.join(" "),
-            trial.survived.join(" "),
-            trial.sentence
-        );
-    }
-    lies.count() == 0
-}
-
-/// False, and says so: more or fewer workers were lost than expected.
-fn is_as_expected(comparison: &Comparison) -> bool {
-    let unmet = comparison.expectations.iter().filter(|verdict| !verdict.met);
-    for verdict in unmet.clone() {
-        let names = match verdict.lost.as_slice() {
-            [] => String::new(),
-            lost => format!(" ({})", lost.join(" ")),
-        };
-        eprintln!(
-            "supervisord-rs: {} in isolation {}: expected {} lost, found {}{names}",
-            verdict.fault,
-            verdict.isolation.name(),
-            verdict.expected,
-            verdict.lost.len()
-        );
-    }
-    unmet.count() == 0
-}
-
-/// Each fault in each isolation. In the built-in configuration a panic in shared memory is also
-/// contained, since the answer differs; a user's file says itself what a panic ends.
-fn settings(plan: &Plan) -> Vec<Setting<'_>> {
-    let mut settings = Vec::new();
-    for fault in &plan.faults {
-        for &isolation in &plan.isolations {
-            settings.push(Setting { fault, isolation, contain: false });
-        }
-        for &isolation in &plan.isolations {
-            let is_shared = isolation != Isolation::Process;
-            if fault == "panic" && is_shared && plan.scenario.file().is_none() {
-                settings.push(Setting { fault, isolation, contain: true });
-            }
-        }
-    }
-    settings
 }
 
 fn machine() -> Machine {
@@ -217,27 +214,4 @@ fn machine() -> Machine {
     );
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     Machine { kernel, cpus, version: env!("CARGO_PKG_VERSION").to_owned() }
-}
-
-fn progress(index: usize, count: usize, subject: &str) {
-    if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K[{index}/{count}] {subject} ...");
-    } else {
-        eprintln!("[{index}/{count}] {subject}");
-    }
-}
-
-/// Says why the present trial takes a while.
-pub(super) fn note(why: &str) {
-    if std::io::stderr().is_terminal() {
-        eprint!(" {why}");
-    } else {
-        eprintln!("  {why}");
-    }
-}
-
-fn clear_progress() {
-    if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K");
-    }
 }

@@ -4,8 +4,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::scenario::Isolation;
-use super::trial::Trial;
+use super::compare::Plan;
+use super::outcome::Trial;
+use super::setting::Isolation;
 
 /// How many workers each fault costs in an isolation, the one that it strikes included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,31 +41,31 @@ impl std::fmt::Display for Expectation {
     }
 }
 
-/// Whether these expectations can be met by trials in these isolations of `workers` workers.
+/// Whether the expectations of a plan can be met.
 ///
 /// # Errors
 /// One cannot: why, and what to write.
-pub fn check(
-    expectations: &[Expectation],
-    isolations: &[Isolation],
-    workers: usize,
-) -> Result<(), String> {
-    for (index, one) in expectations.iter().enumerate() {
+pub fn check(plan: &Plan) -> Result<(), String> {
+    let workers = plan.scenario.size();
+    for (index, one) in plan.expectations.iter().enumerate() {
         let name = one.isolation.name();
+        let isolations = plan.isolations();
         if !isolations.contains(&one.isolation) {
-            let others: Vec<String> =
+            let possible: Vec<String> =
                 isolations.iter().map(|isolation| format!("{}=COUNT", isolation.name())).collect();
-            return Err(format!(
-                "`--expect {one}`: there is no trial in isolation {name}; write {}",
-                others.join(",")
-            ));
+            let possible = possible.join(",");
+            let why = match plan.impossible.iter().find(|why| why.isolation == one.isolation) {
+                Some(why) => format!(" cannot be met by {}: {why}", plan.scenario.worker()),
+                None => format!(": there is no trial in isolation {name}"),
+            };
+            return Err(format!("`--expect {one}`{why}; write {possible}"));
         }
         if one.lost > workers {
             return Err(format!(
                 "`--expect {one}`: there are {workers} workers; write {name}=0 to {name}={workers}"
             ));
         }
-        if let Some(other) = expectations[..index]
+        if let Some(other) = plan.expectations[..index]
             .iter()
             .find(|other| other.isolation == one.isolation && other.lost != one.lost)
         {

@@ -3,9 +3,64 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use super::scenario::{Isolation, Scenario, Setting};
-use super::trial::{Trial, is_of, state};
+use serde::{Deserialize, Serialize};
+use workers::fault::Fault;
+
+use super::scenario::Scenario;
+use super::setting::{Isolation, Setting};
 use crate::control::protocol::{IncidentRecord, StatusReport, WorkerStatus};
+use crate::record::words;
+
+/// The result of a trial.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Trial {
+    /// The fault, as written.
+    pub fault: String,
+    /// Which one that is.
+    #[serde(skip)]
+    pub(super) kind: Option<Fault>,
+    /// The isolation of the worker that it struck.
+    pub isolation: Isolation,
+    /// The cell, for isolation `cell` in a user's file.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cell: Option<String>,
+    /// `abort` or `contain`.
+    pub on_panic: String,
+    /// The workers that ran when the fault struck, but for those that ended well meanwhile.
+    pub running: Vec<String>,
+    /// Workers whose incarnation ended, seen from outside: another generation or another process
+    /// than before.
+    pub lost: Vec<String>,
+    /// Of these, who was restarted because a group or a dependency demands it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub collateral: Vec<String>,
+    /// Workers with the same generation and process as before; in the built-in configuration they
+    /// made further progress too.
+    pub survived: Vec<String>,
+    /// Workers that ended well meanwhile, such as jobs, and count neither way.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub ended_well: Vec<String>,
+    /// Of the lost, who did not run again at the end of the trial, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub not_back: Vec<String>,
+    /// Whether the supervisor has another process than before.
+    pub supervisor_died: bool,
+    /// The exit status of the supervisor, where the fault made it stop everything and end.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub supervisor_ended: Option<i32>,
+    /// From the fault to its detection, in microseconds.
+    pub seen_after_us: Option<u64>,
+    /// From the fault until all lost were running again, in microseconds.
+    pub back_after_us: Option<u64>,
+    /// Units of work that were begun and not done; `None`: it is not known.
+    pub work_lost: Option<u64>,
+    /// Threads and processes left behind.
+    pub leftovers: Vec<String>,
+    /// Whether the incident agrees with the view from outside.
+    pub incident_agrees: bool,
+    /// The incident in one line.
+    pub sentence: String,
+}
 
 /// What was seen of a trial.
 pub(super) struct Observed<'a> {
@@ -31,12 +86,27 @@ pub(super) fn code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
+/// Where it is, and how it came there.
+pub(super) fn state(worker: &WorkerStatus) -> String {
+    if let Some(on) = &worker.in_vain {
+        return format!("it depends on {on}, which has failed for good");
+    }
+    let phase = match worker.phase.as_str() {
+        "idle" => "stopped",
+        phase => phase,
+    };
+    match &worker.ending {
+        Some(ending) => format!("{phase}, {}", words::how(ending)),
+        None => phase.to_owned(),
+    }
+}
+
 impl Observed<'_> {
     /// The result. `left`: the processes that were left behind.
     pub(super) fn conclude(
         &self,
         scenario: &Scenario,
-        setting: &Setting<'_>,
+        setting: &Setting,
         left: Vec<String>,
     ) -> Trial {
         let running: Vec<&WorkerStatus> =
@@ -51,13 +121,14 @@ impl Observed<'_> {
             .after
             .as_ref()
             .is_some_and(|after| after.supervisor.pid != self.before.supervisor.pid);
-        let incident = self.incidents.iter().find(|one| is_of(one, scenario.worker(), 0));
+        let incident = self.incidents.iter().find(|one| one.is_of(scenario.worker(), 0));
         let collateral = self.incidents.iter().flat_map(|one| &one.collateral);
         let collateral = lost.iter().filter(|name| collateral.clone().any(|one| one == *name));
         let is_contained = setting.contain || scenario.contains_panics();
         let is_cell = setting.isolation == Isolation::Cell && scenario.file().is_some();
         Trial {
-            fault: setting.fault.to_owned(),
+            fault: setting.fault.to_string(),
+            kind: Some(setting.fault.kind()),
             isolation: setting.isolation,
             cell: is_cell.then(|| scenario.cell().to_owned()),
             on_panic: if is_contained { "contain" } else { "abort" }.to_owned(),
@@ -107,7 +178,7 @@ impl Observed<'_> {
         supervisor_died: bool,
         scenario: &Scenario,
     ) -> bool {
-        let Some(first) = self.incidents.iter().find(|one| is_of(one, scenario.worker(), 0)) else {
+        let Some(first) = self.incidents.iter().find(|one| one.is_of(scenario.worker(), 0)) else {
             // Nothing was noticed, or the victim ended well.
             return self.ended.is_none()
                 && !supervisor_died

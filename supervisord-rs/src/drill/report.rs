@@ -1,11 +1,12 @@
 //! A comparison for people: the table, the conclusion, and what there is to know besides.
 
 use comfy_table::{CellAlignment, Table, presets};
-use workers::fault::{Fault, Injection};
+use workers::fault::Fault;
 
 use super::compare::Comparison;
-use super::scenario::{Isolation, Scenario, Setting, WATCHDOG};
-use super::trial::Trial;
+use super::outcome::Trial;
+use super::scenario::{Scenario, WATCHDOG};
+use super::setting::{Isolation, Setting};
 use super::width::{self, Rank};
 use crate::record::words::duration_us;
 
@@ -14,17 +15,17 @@ const NAMED: usize = 8;
 
 /// `segfault in b of a b c d, isolation thread`.
 #[must_use]
-pub(super) fn describe(scenario: &Scenario, setting: &Setting<'_>) -> String {
+pub(super) fn describe(scenario: &Scenario, setting: &Setting) -> String {
     let contained = if setting.contain { ", contained" } else { "" };
     let whole =
         scenario.file().map_or_else(|| "a b c d".to_owned(), |file| file.display().to_string());
-    let (fault, worker, isolation) = (setting.fault, scenario.worker(), setting.isolation.name());
+    let (fault, worker, isolation) = (&setting.fault, scenario.worker(), setting.isolation.name());
     format!("{fault} in {worker} of {whole}, isolation {isolation}{contained}")
 }
 
 /// What runs for real, before it does. `None`: only the built-in workers.
 #[must_use]
-pub(super) fn warning(scenario: &Scenario, trials: usize) -> Option<String> {
+pub(crate) fn warning(scenario: &Scenario, trials: usize) -> Option<String> {
     let file = scenario.file()?.display();
     let times = if trials == 1 { "once".to_owned() } else { format!("{trials} times") };
     let commands = if scenario.has_commands() { &["commands"][..] } else { &[] };
@@ -49,7 +50,7 @@ fn list(words: &[&str]) -> String {
 
 /// The whole report for people.
 #[must_use]
-pub(super) fn table(comparison: &Comparison, room: Option<u16>) -> String {
+pub(crate) fn table(comparison: &Comparison, room: Option<u16>) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header([
@@ -126,14 +127,10 @@ fn row(trial: &Trial) -> [String; 8] {
     ]
 }
 
-fn kind(trial: &Trial) -> Option<Fault> {
-    trial.fault.parse::<Injection>().ok().map(|injection| injection.fault)
-}
-
 /// Whether the fault is a panic that ends its worker alone.
 fn is_contained(trial: &Trial) -> bool {
     trial.on_panic == "contain"
-        && matches!(kind(trial), Some(Fault::Panic | Fault::PanicHoldingLock))
+        && matches!(trial.kind, Some(Fault::Panic | Fault::PanicHoldingLock))
 }
 
 /// Whether the supervisor saw nothing of the fault.
@@ -238,6 +235,29 @@ fn capitalized(text: &str) -> String {
     first.into_iter().chain(letters).collect()
 }
 
+/// What there is no trial of, and why: one sentence for a reason that excludes two isolations.
+fn impossible(comparison: &Comparison) -> Vec<String> {
+    let worker = &comparison.worker;
+    let mut reasons: Vec<(&Option<String>, &str)> = Vec::new();
+    for obstacle in &comparison.impossible {
+        let one = (&obstacle.fault, obstacle.reason.as_str());
+        if !reasons.contains(&one) {
+            reasons.push(one);
+        }
+    }
+    let sentence = |(fault, reason): (&Option<String>, &str)| {
+        let those = comparison.impossible.iter();
+        let those = those.filter(|other| other.fault == *fault && other.reason == reason);
+        let places: Vec<&str> = those.map(|other| place(other.isolation)).collect();
+        let places = places.join(" or ");
+        match fault {
+            Some(fault) => format!("No {fault} in {worker} as {places}: {reason}."),
+            None => format!("{worker} cannot be {places}: {reason}."),
+        }
+    };
+    reasons.into_iter().map(sentence).collect()
+}
+
 /// What the table does not show, a line each.
 fn notes(comparison: &Comparison) -> Vec<String> {
     let worker = &comparison.worker;
@@ -245,31 +265,21 @@ fn notes(comparison: &Comparison) -> Vec<String> {
     if let (Some(file), Some(written)) = (&comparison.file, comparison.written) {
         notes.push(format!("{file} runs {worker} as {}.", place(written)));
     }
-    // One sentence for a reason that excludes two isolations.
-    let mut told: Vec<&str> = Vec::new();
-    for obstacle in &comparison.impossible {
-        if told.contains(&obstacle.reason.as_str()) {
-            continue;
-        }
-        told.push(&obstacle.reason);
-        let those = comparison.impossible.iter().filter(|other| other.reason == obstacle.reason);
-        let places: Vec<&str> = those.map(|other| place(other.isolation)).collect();
-        notes.push(format!("{worker} cannot be {}: {}.", places.join(" or "), obstacle.reason));
-    }
+    notes.extend(impossible(comparison));
     for trial in &comparison.trials {
         let case = || capitalized(&case(trial, worker));
         if !trial.not_back.is_empty() {
             let down = trial.not_back.join(", ");
             notes.push(format!("{}: did not run again: {down}.", case()));
         }
-        let is_harmless = kind(trial) == Some(Fault::Leak);
+        let is_harmless = trial.kind == Some(Fault::Leak);
         if is_unnoticed(trial) && !is_harmless {
             notes.push(format!(
                 "{}: the supervisor noticed nothing; a `heartbeat:` or a liveness probe would.",
                 case()
             ));
         }
-        if kind(trial) == Some(Fault::SignalStop)
+        if trial.kind == Some(Fault::SignalStop)
             && trial.isolation == Isolation::Thread
             && comparison.file.is_some()
         {

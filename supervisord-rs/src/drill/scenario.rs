@@ -1,16 +1,14 @@
 //! What is compared: a configuration, the worker that a fault strikes, and the workers that run
-//! elsewhere in each trial. The built-in one and a user's file differ in nothing else.
+//! elsewhere in each trial. [`Scenario::is_steady`] and [`Scenario::file`] tell the built-in one from
+//! a user's file.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use supervision::spec::{Readiness, WorkerSpec};
 use workers::Registry;
-use workers::fault::{Fault, Injection};
 
 use super::addresses;
+use super::setting::{Isolation, Setting};
 use crate::config::settings::SecretSource;
 use crate::config::{self, Adaptation, Diagnostics, Launch, Program, Scale, Settings, Source};
 
@@ -20,54 +18,6 @@ const BUILT_IN: &str = include_str!("built_in.yaml");
 const BUILT_IN_WORKER: &str = "b";
 /// The guardian's limit for a supervisor that a fault stops: a comparison does not wait for 30 s.
 pub(super) const WATCHDOG: &str = "3s";
-/// A deadline gets this beside what the configuration allows, for a loaded machine.
-const SLACK: Duration = Duration::from_secs(20);
-/// Longest deadline, whatever the configuration allows.
-const LONGEST: Duration = Duration::from_secs(120);
-
-/// A fault in an isolation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Setting<'a> {
-    /// The fault, as given.
-    pub fault: &'a str,
-    /// The isolation of the worker that it strikes.
-    pub isolation: Isolation,
-    /// Whether panics are contained, whatever the configuration says.
-    pub contain: bool,
-}
-
-/// Where a worker runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Isolation {
-    /// A thread of the supervisor.
-    Thread,
-    /// A thread of a child process.
-    Cell,
-    /// A process of its own.
-    Process,
-}
-
-impl Isolation {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Thread, Self::Cell, Self::Process];
-
-    /// Its name on the command line and in tables.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Thread => "thread",
-            Self::Cell => "cell",
-            Self::Process => "process",
-        }
-    }
-
-    /// The isolation with this name.
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|isolation| isolation.name() == name)
-    }
-}
 
 /// Why there is nothing to compare.
 #[derive(Debug, thiserror::Error)]
@@ -142,7 +92,7 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// A descriptor is read once, and each trial would need it.
+    /// The supervisor can read a descriptor once, and each trial is a supervisor.
     fn refuse_what_is_passed_once(&self) -> Result<(), ScenarioError> {
         for launch in &self.settings.launches {
             for (name, secret) in &launch.surroundings.secrets {
@@ -218,15 +168,17 @@ impl Scenario {
             .collect()
     }
 
-    /// Why the worker cannot be struck by this fault there; `None`: it can.
+    /// Why the worker cannot run there; `None`: it can.
     #[must_use]
     pub fn obstacle(&self, isolation: Isolation, registry: &Registry) -> Option<String> {
         if self.is_command() {
             return (isolation != Isolation::Process)
                 .then(|| "a `command:` can only be a process".to_owned());
         }
-        let anywhere = Setting { fault: "panic", isolation, contain: false };
-        let adapted = self.adapted(&anywhere, Path::new("/tmp/trial"), Vec::new());
+        let adapted = self.source.clone().adapted(Adaptation {
+            isolation: self.isolation(isolation),
+            ..self.adaptation(Path::new("/"))
+        });
         let problems = adapted.settings(registry, &Scale::new()).err()?;
         let first = problems.problems().first()?;
         Some(format!("{} (`{}`)", first.message, first.path))
@@ -236,8 +188,14 @@ impl Scenario {
     ///
     /// # Errors
     /// There is no port that is free.
-    pub fn source(&self, setting: &Setting<'_>, directory: &Path) -> io::Result<Source> {
-        Ok(self.adapted(setting, directory, addresses::private(&self.settings, directory)?))
+    pub fn source(&self, setting: &Setting, directory: &Path) -> io::Result<Source> {
+        Ok(self.source.clone().adapted(Adaptation {
+            isolation: self.isolation(setting.isolation),
+            contain: setting.contain,
+            watchdog: setting.stops_supervisor().then(|| WATCHDOG.to_owned()),
+            addresses: addresses::private(&self.settings, directory)?,
+            ..self.adaptation(directory)
+        }))
     }
 
     /// Whether a second supervisor of this configuration finds its addresses free.
@@ -248,36 +206,34 @@ impl Scenario {
         if self.is_built_in {
             return Ok(());
         }
-        let setting = Setting { fault: "panic", isolation: self.written(), contain: false };
-        let private = tempfile::tempdir()
-            .and_then(|directory| self.source(&setting, directory.path()))
-            .map_err(|error| {
-                ScenarioError::Refused(format!("cannot choose addresses for a trial: {error}"))
-            })?;
-        let adapted = private.settings(registry, &Scale::new()).map_err(ScenarioError::Invalid)?;
+        let directory = Path::new("/");
+        let addresses = addresses::private(&self.settings, directory).map_err(|error| {
+            ScenarioError::Refused(format!("cannot choose addresses for a trial: {error}"))
+        })?;
+        let adaptation = Adaptation { addresses, ..self.adaptation(directory) };
+        let adapted = self.source.clone().adapted(adaptation);
+        let adapted = adapted.settings(registry, &Scale::new()).map_err(ScenarioError::Invalid)?;
         addresses::check(&self.settings, &adapted).map_err(ScenarioError::Refused)
     }
 
-    fn adapted(
-        &self,
-        setting: &Setting<'_>,
-        directory: &Path,
-        addresses: Vec<config::PrivateAddress>,
-    ) -> Source {
-        let stops_supervisor = setting.isolation == Isolation::Thread
-            && setting.fault.parse::<Injection>().is_ok_and(|it| it.fault == Fault::SignalStop);
-        self.source.clone().adapted(Adaptation {
+    /// What every trial in this directory changes: the worker runs as it is written.
+    fn adaptation(&self, directory: &Path) -> Adaptation {
+        Adaptation {
             directory: directory.to_owned(),
             moved: self.moved.clone(),
-            isolation: match setting.isolation {
-                Isolation::Thread => config::Isolation::Thread,
-                Isolation::Cell => config::Isolation::Cell(self.cell().to_owned()),
-                Isolation::Process => config::Isolation::Process,
-            },
-            contain: setting.contain,
-            watchdog: stops_supervisor.then(|| WATCHDOG.to_owned()),
-            addresses,
-        })
+            isolation: self.isolation(self.written()),
+            contain: false,
+            watchdog: None,
+            addresses: Vec::new(),
+        }
+    }
+
+    fn isolation(&self, isolation: Isolation) -> config::Isolation {
+        match isolation {
+            Isolation::Thread => config::Isolation::Thread,
+            Isolation::Cell => config::Isolation::Cell(self.cell().to_owned()),
+            Isolation::Process => config::Isolation::Process,
+        }
     }
 
     /// The cell that the file gives it, else the first one that it gives anyone, else its own.
@@ -291,44 +247,6 @@ impl Scenario {
         cells.next().unwrap_or(&self.launch().base)
     }
 
-    /// The deadline for all workers to be up.
-    #[must_use]
-    pub fn start_limit(&self) -> Duration {
-        let all = self.settings.spec.workers.iter().map(start_limit);
-        all.fold(SLACK, Duration::saturating_add).min(LONGEST)
-    }
-
-    /// How long the worker that the fault strikes may take to stop.
-    #[must_use]
-    pub fn stop_limit(&self) -> Duration {
-        self.settings.spec.workers[self.victim].stop.timeout
-    }
-
-    /// The deadline from the order to shut down to the end of the last process: that after which
-    /// the supervisor kills by itself, and a while beside it.
-    #[must_use]
-    pub fn shutdown_limit(&self) -> Duration {
-        self.settings.spec.shutdown_timeout.saturating_add(SLACK)
-    }
-
-    /// The deadline from the fault to its settled incident.
-    #[must_use]
-    pub fn recovery_limit(&self) -> Duration {
-        let spec = &self.settings.spec.workers[self.victim];
-        let liveness = self.launch().health.liveness.as_ref().map_or(Duration::ZERO, |probe| {
-            let rounds = probe.failures.unwrap_or(1).saturating_add(1);
-            probe.every.saturating_add(probe.timeout).saturating_mul(rounds)
-        });
-        let heartbeat = spec.heartbeat.unwrap_or_default();
-        let restarts = self.settings.spec.workers.iter().map(|spec| {
-            let backoff = spec.restart.backoff.initial;
-            spec.stop.timeout.saturating_add(backoff).saturating_add(start_limit(spec))
-        });
-        let detection = liveness.max(heartbeat);
-        let limit = SLACK.saturating_add(detection);
-        limit.saturating_add(restarts.max().unwrap_or_default()).min(LONGEST)
-    }
-
     /// Whether it starts programs, which may write to the user's own files.
     #[must_use]
     pub fn has_commands(&self) -> bool {
@@ -336,34 +254,16 @@ impl Scenario {
         launches.any(|launch| matches!(launch.program, Program::Command(_)))
     }
 
-    fn launch(&self) -> &Launch {
+    pub(super) fn launch(&self) -> &Launch {
         &self.settings.launches[self.victim]
     }
-}
 
-fn start_limit(spec: &WorkerSpec) -> Duration {
-    match spec.readiness {
-        Readiness::After(after) => after,
-        Readiness::Notified { timeout } => timeout,
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_trial_ends_no_sooner_than_its_supervisor_would_end_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("app.yaml");
-        let limit_of = |supervisor: &str| {
-            let text = format!("version: 1\n{supervisor}workers: {{ a: {{ worker: ticker }} }}\n");
-            std::fs::write(&file, text).unwrap();
-            let registry = workers::builtin::registry();
-            Scenario::of_file(&file, "a", &registry).unwrap().shutdown_limit()
-        };
-        assert!(limit_of("") > Duration::from_secs(30), "the default of `shutdown_timeout:`");
-        let minutes = "supervisor: { shutdown_timeout: 3m }\n";
-        assert!(limit_of(minutes) > Duration::from_secs(180));
+    /// The number of the worker that the fault strikes.
+    pub(super) fn victim(&self) -> usize {
+        self.victim
     }
 }

@@ -66,6 +66,16 @@ pub struct IncidentRecord {
     pub sentence: String,
 }
 
+impl IncidentRecord {
+    /// Whether it is that of a fault in this worker, and not one that followed. `after`: the newest
+    /// that was known before the fault.
+    #[must_use]
+    pub fn is_of(&self, worker: &str, after: u64) -> bool {
+        let is_in = |names: &[String]| names.iter().any(|name| name == worker);
+        self.id > after && is_in(&self.lost) && !is_in(&self.collateral)
+    }
+}
+
 const fn one() -> u64 {
     1
 }

@@ -168,6 +168,22 @@ pub struct WorkerStatus {
     pub stderr: String,
 }
 
+impl WorkerStatus {
+    /// Whether there is an incarnation of it, which may be on its way up or down.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        let live = ["launching", "starting", "running", "stopping", "killing"];
+        live.contains(&self.phase.as_str())
+    }
+
+    /// Whether the incarnation of an earlier status has ended, and that was no failure.
+    #[must_use]
+    pub fn has_ended_well_since(&self, before: &Self) -> bool {
+        (self.generation > before.generation || !self.is_live())
+            && self.last_incident == before.last_incident
+    }
+}
+
 fn yes() -> bool {
     true
 }
