@@ -1,5 +1,9 @@
 //! What is recorded can be read when the supervisor has ended.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
 use crate::harness::{Bed, text};
 
 const YAML: &str = "version: 1\nworkers:\n  \
@@ -117,4 +121,40 @@ fn json_of_logs_claims_neither_a_stream_nor_a_worker_that_the_file_does_not_tell
     let (err, out) = (line(None, "output", "err"), line(None, "output", "out"));
     assert_eq!(lines("pool:", 4), [err.clone(), err, out.clone(), out]);
     supervisor.stop();
+}
+
+#[test]
+fn files_without_an_end_are_read_up_to_a_limit_and_what_is_left_out_is_named() {
+    let bed = Bed::new();
+    let supervisor = bed.start(YAML);
+    supervisor.wait_incident(0);
+    supervisor.wait_output("good", "all is well");
+    supervisor.stop();
+    // Sparse: they take no room. Each is one line up to its last newline but one.
+    let lengthen = |file: &Path, line: &str| {
+        let file = File::options().write(true).open(file).expect("there");
+        file.set_len(1 << 40).expect("a length");
+        file.write_all_at(format!("\n{line}\n").as_bytes(), 1 << 40).expect("written");
+    };
+    let log = bed.path("logs/good.log");
+    lengthen(&log, "the last line");
+    let shown = by_default(&bed, &["logs", "good", "-n", "1"]);
+    assert_eq!(text(&shown.stdout), "the last line\n");
+    assert!(!text(&shown.stderr).contains("left out"), "{}", text(&shown.stderr));
+    let shown = by_default(&bed, &["logs", "good", "-n", "2"]);
+    assert!(shown.status.success() && shown.stdout.len() <= 2 << 20, "{}", shown.stdout.len());
+    assert!(shown.stdout.ends_with(b"\nthe last line\n"));
+    let said = text(&shown.stderr);
+    assert!(said.contains("older lines are left out: 2 MiB of a log fit"), "{said}");
+
+    let incidents = bed.path("state/incidents.jsonl");
+    let record = std::fs::read_to_string(&incidents).expect("there");
+    lengthen(&incidents, record.trim());
+    let shown = by_default(&bed, &["incidents"]);
+    assert!(shown.status.success(), "{shown:?}");
+    assert!(text(&shown.stdout).contains("incident 1: "), "{shown:?}");
+    let said = text(&shown.stderr);
+    for words in ["too long for an incident are left out: 1", "the last 64 MiB of the files"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
 }

@@ -1,7 +1,6 @@
 //! What verbs show of a supervisor that has ended: its files tell. Only a configuration says where
 //! they are.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -13,7 +12,7 @@ use super::place::Place;
 use crate::config::Settings;
 use crate::control::client::ClientError;
 use crate::control::protocol::IncidentRecord;
-use crate::record::incidents::read_others;
+use crate::record::incidents::{READ_MAX, read_last};
 
 /// Where to look when no supervisor answers.
 #[derive(Clone, Copy)]
@@ -56,11 +55,20 @@ impl Afterwards<'_> {
             say(&format!("no supervisor runs, and {} has no incidents", path.display()));
             return Ok(Vec::new());
         }
-        let mut records = read_others(&path, &BTreeSet::new(), most)
-            .map_err(|error| cannot_read(&path, &error))?;
+        let (mut records, left_out) =
+            read_last(&path, most).map_err(|error| cannot_read(&path, &error))?;
         records.retain(|record| id.is_none_or(|id| record.id == id));
         records.sort_by_key(|record| record.id);
-        say(&format!("no supervisor runs; these are the incidents in {}", path.display()));
+        let shown = path.display();
+        say(&format!("no supervisor runs; these are the incidents in {shown}"));
+        if left_out.long_lines > 0 {
+            let count = left_out.long_lines;
+            say(&format!("lines that are too long for an incident are left out: {count}"));
+        }
+        if left_out.older {
+            let most = READ_MAX >> 20;
+            say(&format!("older ones are left out: the last {most} MiB of the files are read"));
+        }
         Ok(records)
     }
 }

@@ -9,15 +9,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use flate2::read::GzDecoder;
-
-use crate::log_tail::{PIECE_MAX, last, open_regular, tail};
+use super::last_lines::{LastLines, Room};
+use crate::log_tail::{PIECE_MAX, open_regular};
 
 /// The number of looks, a millisecond apart, at files that are just being renamed. After that a
 /// missing number counts as the end.
 const SHIFTING: u32 = 200;
-/// The most that the reader decompresses of a file.
-const UNPACKED_MAX: u64 = 256 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct LogFile {
@@ -51,44 +48,42 @@ impl LogFile {
         modified.map(crate::record::events::wall).unwrap_or_default()
     }
 
-    /// The last lines, from rotated files too where the present one has fewer. [`news`](Self::news)
-    /// returns later ones.
-    pub(super) fn last_lines(&mut self, lines: usize) -> Vec<u8> {
+    /// The last lines, from rotated files too where the present one has fewer, and a sentence about
+    /// each thing that is left out. [`news`](Self::news) returns later ones.
+    pub(super) fn last_lines(&mut self, room: Room) -> (Vec<u8>, Vec<String>) {
         // A worker that has not written yet has no file; one whose file was just rotated has the
         // rotated one.
-        if !self.open(&self.path.clone()) {
-            self.open(&numbered(&self.path, 1));
+        let mut name = self.path.clone();
+        if !self.open(&name) {
+            name = numbered(&self.path, 1);
+            self.open(&name);
         }
-        let mut bytes =
-            self.file.as_mut().and_then(|file| tail(file, lines).ok()).unwrap_or_default();
+        let mut lines = LastLines::new(room);
+        if let Some(file) = &mut self.file {
+            lines.add(file, &name);
+        }
         let mut seen = vec![self.inode];
         for number in 1.. {
-            let missing = lines.saturating_sub(count(&bytes));
-            if missing == 0 {
+            if lines.is_complete() {
                 break;
             }
-            let older = match open_regular(&numbered(&self.path, number)) {
+            let (plain, packed) = (numbered(&self.path, number), compressed(&self.path, number));
+            match open_regular(&plain) {
                 // A rotation has renamed it meanwhile.
-                Ok(file) if seen.contains(&inode(&file)) => continue,
+                Ok(file) if seen.contains(&inode(&file)) => {}
                 Ok(mut file) => {
                     seen.push(inode(&file));
-                    tail(&mut file, missing)
+                    lines.add(&mut file, &plain);
                 }
-                Err(_) => match open_regular(&compressed(&self.path, number)) {
-                    Ok(file) => unpacked(file).map(|bytes| last(bytes, missing)),
+                Err(_) => match open_regular(&packed) {
+                    Ok(file) => lines.add_compressed(file, &packed),
                     // During each rotation one number is missing for a moment.
-                    Err(_) if is_there(&self.path, number + 1) => continue,
+                    Err(_) if is_there(&self.path, number + 1) => {}
                     Err(_) => break,
                 },
-            };
-            let mut older = older.unwrap_or_default();
-            if !older.is_empty() && !older.ends_with(b"\n") {
-                older.push(b'\n');
             }
-            older.append(&mut bytes);
-            bytes = older;
         }
-        bytes
+        lines.finish()
     }
 
     /// Whether there is unread output.
@@ -188,39 +183,37 @@ fn is_there(path: &Path, number: u32) -> bool {
     numbered(path, number).exists() || compressed(path, number).exists()
 }
 
-fn unpacked(file: File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    GzDecoder::new(file).take(UNPACKED_MAX).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn count(bytes: &[u8]) -> usize {
-    bytes.split_inclusive(|&byte| byte == b'\n').count()
-}
-
-/// Whether a whole line follows, or the file was truncated. Keeps the position.
+/// Whether something to show follows, or the file was truncated. Keeps the position.
 fn has_line(file: &mut File, position: u64) -> bool {
     if file.metadata().is_ok_and(|metadata| metadata.len() < position) {
         return true;
     }
-    let mut bytes = Vec::new();
-    let is_there = Read::by_ref(file).take(PIECE_MAX).read_to_end(&mut bytes).is_ok()
-        && bytes.contains(&b'\n');
+    let is_there = next_lines(file).is_ok_and(|bytes| !bytes.is_empty());
     let _ = file.seek(SeekFrom::Start(position));
     is_there
 }
 
-/// New output; whole lines only. Reads a truncated file from its start.
+/// New output. Reads a truncated file from its start.
 fn news(file: &mut File) -> io::Result<Vec<u8>> {
     let position = file.stream_position()?;
     if file.metadata()?.len() < position {
         file.rewind()?;
     }
     let position = file.stream_position()?;
+    let bytes = next_lines(file)?;
+    file.seek(SeekFrom::Start(position + bytes.len() as u64))?;
+    Ok(bytes)
+}
+
+/// Whole lines from the position on, or a piece of one that is longer.
+fn next_lines(file: &mut File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     Read::by_ref(file).take(PIECE_MAX).read_to_end(&mut bytes)?;
-    bytes.truncate(bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |index| index + 1));
-    file.seek(SeekFrom::Start(position + bytes.len() as u64))?;
+    match bytes.iter().rposition(|&byte| byte == b'\n') {
+        Some(newline) => bytes.truncate(newline + 1),
+        None if (bytes.len() as u64) < PIECE_MAX => bytes.clear(),
+        None => {}
+    }
     Ok(bytes)
 }
 
@@ -248,7 +241,8 @@ mod tests {
         for (lines, expected) in
             [(1, "5\n"), (2, "4\n5\n"), (4, "2\n3\n4\n5\n"), (9, "1\n2\n3\n4\n5\n"), (0, "")]
         {
-            assert_eq!(LogFile::new(path.clone()).last_lines(lines), expected.as_bytes());
+            let (bytes, left_out) = LogFile::new(path.clone()).last_lines(Room::of(lines, 1));
+            assert_eq!((bytes.as_slice(), left_out.len()), (expected.as_bytes(), 0));
         }
     }
 
@@ -258,7 +252,7 @@ mod tests {
         let path = directory.path().join("x.log");
         std::fs::write(&path, "1\n").expect("written");
         let mut file = LogFile::new(path.clone());
-        assert_eq!(file.last_lines(10), b"1\n");
+        assert_eq!(file.last_lines(Room::of(10, 1)).0, b"1\n");
         assert!(!file.has_news());
         let append = |path: &Path, text: &str| {
             let mut file = File::options().append(true).create(true).open(path).expect("a file");
@@ -279,6 +273,13 @@ mod tests {
         assert_eq!(file.news(), b"7\n");
         std::fs::write(&path, "8\n").expect("cut");
         assert_eq!(file.news(), b"8\n");
+        // One that is longer than what is read at once comes in pieces.
+        append(&path, &"x".repeat(5 << 20));
+        assert!(file.has_news());
+        assert_eq!(file.news().len(), 4 << 20);
+        assert!(!file.has_news(), "its end is still to come");
+        append(&path, "\n9\n");
+        assert_eq!(file.news().len(), (1 << 20) + 3);
     }
 
     #[test]
@@ -294,7 +295,7 @@ mod tests {
         };
         std::fs::write(&path, "1\n").expect("written");
         let mut file = LogFile::new(path.clone());
-        file.last_lines(1);
+        file.last_lines(Room::of(1, 1));
         rotate("2\n");
         rotate("3\n");
         let mut found = file.next_file().expect("a next one");

@@ -13,6 +13,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::Exit;
 use super::afterwards::Afterwards;
+use super::last_lines::Room;
 use super::log_file::LogFile;
 use super::log_lines::{Shown, Style, print};
 use super::names::{Named, is_meant};
@@ -164,7 +165,15 @@ pub(super) fn run(options: &Options, client: &Client, afterwards: Afterwards<'_>
     let watch = options.follow.then(|| watch(&shown));
     let default = if options.since.is_some() { usize::MAX } else { LINES };
     let lines = options.lines.unwrap_or(default);
-    if !print(&mut shown, &style, |file| file.last_lines(lines)) {
+    let room = Room::of(lines, shown.len());
+    let mut left_out = Vec::new();
+    let is_printed = print(&mut shown, &style, |file| {
+        let (bytes, notes) = file.last_lines(room);
+        left_out.extend(notes);
+        bytes
+    });
+    left_out.iter().for_each(|note| say(note));
+    if !is_printed {
         return Exit::Done;
     }
     match watch {

@@ -12,6 +12,7 @@ mod golden_tables;
 mod harmless;
 mod incidents;
 mod inject;
+mod last_lines;
 mod log_file;
 mod log_lines;
 mod logs;

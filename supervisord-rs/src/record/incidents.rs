@@ -16,7 +16,9 @@ use workers::fault::Fault;
 
 use super::events::wall;
 use super::logs::Tail;
-use super::{record_file, words};
+use super::record_file::{self, Lines};
+pub use super::record_file::{LeftOut, READ_MAX};
+use super::words;
 use crate::control::protocol::{EndingReport, FaultReport, IncidentRecord, WorkReport};
 use crate::isolation::Evidence;
 
@@ -110,12 +112,27 @@ pub fn read_others(
     known: &BTreeSet<u64>,
     most: usize,
 ) -> io::Result<Vec<IncidentRecord>> {
-    let records = record_file::newest_first(path)?
+    let mut lines = record_file::newest_first(path)?;
+    Ok(read_from(&mut lines, known, most))
+}
+
+/// The last `most` incidents of the files, and what the files have besides.
+///
+/// # Errors
+/// When a file is there and cannot be read.
+pub fn read_last(path: &Path, most: usize) -> io::Result<(Vec<IncidentRecord>, LeftOut)> {
+    let mut lines = record_file::newest_first(path)?;
+    let records = read_from(&mut lines, &BTreeSet::new(), most);
+    Ok((records, lines.left_out()))
+}
+
+fn read_from(lines: &mut Lines, known: &BTreeSet<u64>, most: usize) -> Vec<IncidentRecord> {
+    let records = lines
         .filter_map(|line| serde_json::from_slice::<IncidentRecord>(&line).ok())
         .filter(|record| !known.contains(&record.id));
     let mut found: Vec<IncidentRecord> = records.take(most).collect();
     found.reverse();
-    Ok(found)
+    found
 }
 
 /// All incidents: those that are open, and the newest of those that are settled.

@@ -99,12 +99,18 @@ fn put_aside(path: &Path) -> io::Result<()> {
     fs::rename(path, numbered(path, 1))
 }
 
-/// The lines of all files, the newest first. Only what is asked for is read.
+/// Bytes of a line, at most: no record is that long, and a file of another program may have any.
+const LINE_MAX: u64 = SIZE_MAX;
+/// Bytes of all files that are read, at most: twice what rotation leaves.
+pub const READ_MAX: u64 = 2 * (KEPT as u64 + 1) * SIZE_MAX;
+
+/// The lines of all files, the newest first. Reads only what is asked for.
 ///
 /// # Errors
 /// A file is there and cannot be opened.
-pub(super) fn newest_first(path: &Path) -> io::Result<impl Iterator<Item = Vec<u8>>> {
-    let mut files: Vec<(u64, File)> = Vec::new();
+pub(super) fn newest_first(path: &Path) -> io::Result<Lines> {
+    let mut inodes = Vec::new();
+    let mut files = Vec::new();
     // The present one first: one that is rotated meanwhile is read twice, and none is missed.
     for number in 0..=KEPT {
         let name = if number == 0 { path.into() } else { numbered(path, number) };
@@ -114,11 +120,52 @@ pub(super) fn newest_first(path: &Path) -> io::Result<impl Iterator<Item = Vec<u
             Err(error) => return Err(error),
         };
         let inode = file.metadata()?.ino();
-        if files.iter().all(|(known, _)| *known != inode) {
-            files.push((inode, file));
+        if !inodes.contains(&inode) {
+            inodes.push(inode);
+            files.push(Backward::new(file));
         }
     }
-    Ok(files.into_iter().flat_map(|(_, file)| Backward::new(file)))
+    files.reverse();
+    Ok(Lines { files, room: READ_MAX, left_out: LeftOut::default() })
+}
+
+/// What the files have and [`Lines`] does not give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Lines that are too long for a record.
+    pub long_lines: u64,
+    /// Whether the files have more than is read of them.
+    pub older: bool,
+}
+
+/// The lines of all files, the newest first.
+pub(super) struct Lines {
+    /// The newest one last.
+    files: Vec<Backward>,
+    /// Bytes that may still be read.
+    room: u64,
+    left_out: LeftOut,
+}
+
+impl Lines {
+    /// What was left out so far.
+    pub(super) fn left_out(&self) -> LeftOut {
+        self.left_out
+    }
+}
+
+impl Iterator for Lines {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        while let Some(file) = self.files.last_mut() {
+            if let Some(line) = file.next(&mut self.room, &mut self.left_out) {
+                return Some(line);
+            }
+            self.files.pop();
+        }
+        None
+    }
 }
 
 /// The lines of a file, the last first.
@@ -126,43 +173,59 @@ struct Backward {
     file: File,
     /// Where what was not read yet ends.
     rest: u64,
-    /// What was read and is not given yet: it ends where a line ends.
+    /// What was read and is not given yet: it ends where a line ends, unless that is too long.
     read: Vec<u8>,
+    /// Whether `read` ends in a line that is too long.
+    is_in_long_line: bool,
 }
 
 impl Backward {
     fn new(file: File) -> Self {
         let rest = file.metadata().map_or(0, |metadata| metadata.len());
-        Self { file, rest, read: Vec::new() }
+        Self { file, rest, read: Vec::new(), is_in_long_line: false }
     }
-}
 
-impl Iterator for Backward {
-    type Item = Vec<u8>;
-
-    fn next(&mut self) -> Option<Vec<u8>> {
+    fn next(&mut self, room: &mut u64, left_out: &mut LeftOut) -> Option<Vec<u8>> {
         loop {
             if let Some(newline) = self.read.iter().rposition(|&byte| byte == b'\n') {
                 let line = self.read.split_off(newline + 1);
                 self.read.pop();
-                if line.is_empty() {
+                if std::mem::take(&mut self.is_in_long_line) || line.is_empty() {
                     continue;
                 }
                 return Some(line);
             }
+            if self.read.len() as u64 > LINE_MAX {
+                left_out.long_lines += u64::from(!self.is_in_long_line);
+                self.is_in_long_line = true;
+            }
+            if self.is_in_long_line {
+                self.read.clear();
+            }
             if self.rest == 0 {
                 return Some(std::mem::take(&mut self.read)).filter(|line| !line.is_empty());
             }
-            // Larger pieces for longer lines, so that a line is not copied again and again.
-            let piece = self.rest.min(PIECE.max(self.read.len() as u64));
-            let mut bytes = vec![0; usize::try_from(piece).unwrap_or(0)];
-            if self.file.read_exact_at(&mut bytes, self.rest - piece).is_err() {
+            if !self.read_piece(room) {
+                left_out.older |= *room == 0;
+                self.rest = 0;
                 return None;
             }
-            self.rest -= piece;
-            bytes.append(&mut self.read);
-            self.read = bytes;
         }
+    }
+
+    /// False where that is not possible, or no room is left.
+    fn read_piece(&mut self, room: &mut u64) -> bool {
+        // Larger pieces for longer lines, so that a line is not copied again and again.
+        let piece = self.rest.min(PIECE.max(self.read.len() as u64)).min(*room);
+        let mut bytes = vec![0; usize::try_from(piece).unwrap_or(0)];
+        if piece == 0 || self.file.read_exact_at(&mut bytes, self.rest - piece).is_err() {
+            return false;
+        }
+        *room -= piece;
+        self.rest -= piece;
+        bytes.append(&mut self.read);
+        self.read = bytes;
+        true
     }
 }
 
@@ -217,5 +280,31 @@ mod tests {
         let expected: Vec<String> =
             (0..60).rev().take(numbers.len()).map(|number| number.to_string()).collect();
         assert_eq!(numbers, expected);
+    }
+
+    #[test]
+    fn what_is_no_record_by_its_length_is_left_out_and_counted() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x.jsonl");
+        let long = vec![b'x'; 3 * usize::try_from(LINE_MAX).expect("it fits")];
+        let content = [b"one\n", long.as_slice(), b"\ntwo\n", long.as_slice()].concat();
+        fs::write(&path, content).expect("written");
+        let mut lines = newest_first(&path).expect("readable");
+        let found: Vec<Vec<u8>> = lines.by_ref().collect();
+        assert_eq!(found, [b"two".to_vec(), b"one".to_vec()]);
+        assert_eq!(lines.left_out(), LeftOut { long_lines: 2, older: false });
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_read_up_to_a_limit() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x.jsonl");
+        // Sparse: it takes no room.
+        let file = File::create(&path).expect("a file");
+        file.set_len(1 << 40).expect("a length");
+        file.write_all_at(b"\none\n", (1 << 40) - 5).expect("written");
+        let mut lines = newest_first(&path).expect("readable");
+        assert_eq!(lines.by_ref().collect::<Vec<_>>(), [b"one".to_vec()]);
+        assert_eq!(lines.left_out(), LeftOut { long_lines: 1, older: true });
     }
 }
