@@ -65,6 +65,9 @@ const OWN: &str = "/proc/self/exe";
 /// For the answers that are on their way when the supervisor ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// For records that are on their way to the disk at the end.
+const LAST_RECORDS: Duration = Duration::from_secs(5);
+
 /// For the last lines of our own log.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -347,7 +350,7 @@ impl Daemon {
         };
         self.around.end(listener.as_ref());
         tracing::info!("stopped");
-        self.around.scribe.flush(Duration::from_secs(5));
+        self.around.scribe.flush(LAST_RECORDS);
         is_all_gone
     }
 }

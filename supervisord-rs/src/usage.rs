@@ -10,15 +10,26 @@ use std::fs;
 use std::path::Path;
 
 use crate::control::protocol::{StatusReport, Usage, WorkerStatus};
+use crate::isolation::cgroup::memory;
 use crate::process_table::{self, Stat, field};
 
 /// Fills in the figures of a report. Blocks for as long as /proc takes: milliseconds, longer with
 /// large workers.
 pub fn fill(report: &mut StatusReport) {
+    fill_limits(report);
     let children = children();
     report.supervisor.usage = process(report.supervisor.pid);
     for worker in &mut report.workers {
         worker.usage = of_worker(worker, report.supervisor.pid, &children);
+    }
+}
+
+/// Fills in what the cgroups of limited workers use.
+pub fn fill_limits(report: &mut StatusReport) {
+    for limits in report.workers.iter_mut().filter_map(|worker| worker.limits.as_mut()) {
+        if let Some(cgroup) = &limits.cgroup {
+            (limits.memory_current, limits.memory_peak) = memory(cgroup);
+        }
     }
 }
 

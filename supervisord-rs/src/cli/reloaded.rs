@@ -7,11 +7,9 @@ use std::time::Duration;
 use super::orders::PAUSE;
 use crate::control::client::Client;
 use crate::control::protocol::{EndingReport, Failure, OutcomeReport, ReloadReport, WorkerStatus};
+use crate::record::logs::TAIL_TIMEOUT;
 use crate::record::words;
 use crate::waiting::until;
-
-/// For the last lines of one that has failed.
-const TAIL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The workers, each as it was when its outcome was clear.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 //! written when the last lines of their culprit are there.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use supervision::{Incarnation, Incident, IncidentId, Outcome, Phase};
@@ -14,11 +14,8 @@ use crate::config::settings::HookEvent;
 use crate::control::protocol::IncidentRecord;
 use crate::isolation::Evidence;
 use crate::record::incidents::{Opened, open_sentence};
-use crate::record::logs::Tail;
+use crate::record::logs::{TAIL_TIMEOUT, Tail};
 use crate::record::words;
-
-/// For the last lines to be taken: where a log hangs, the incident is written without them.
-const TAIL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// An incident that is settled and waits for the last lines of its culprit.
 #[derive(Debug)]
@@ -27,12 +24,12 @@ pub(super) struct Unwritten {
     culprit: Option<Incarnation>,
     recovered: bool,
     tail: Tail,
-    until: Instant,
+    until: Duration,
 }
 
 impl Unwritten {
     pub(super) fn on_time_lost(&mut self, by: Duration) {
-        self.until += by;
+        self.until = self.until.saturating_add(by);
     }
 }
 
@@ -155,7 +152,7 @@ impl Daemon {
         let (record, tail) = self.incidents.settle(incident, is_live, is_stalled);
         let recovered =
             incident.lost.iter().all(|loss| matches!(loss.outcome, Outcome::Recovered { .. }));
-        let until = Instant::now() + TAIL_TIMEOUT;
+        let until = now.saturating_add(TAIL_TIMEOUT);
         let unwritten = Unwritten {
             record,
             culprit: incident.culprit,
@@ -179,7 +176,7 @@ impl Daemon {
     /// Writes those whose last lines have come, or have not come in time; until `end`, and the rest
     /// in the next turn. `None`: all, at the very end.
     pub(super) fn write_settled(&mut self, end: Option<Duration>) {
-        let now = Instant::now();
+        let now = self.now();
         let is_due = |unwritten: &mut Unwritten| {
             end.is_none() || unwritten.tail.get().is_some() || unwritten.until <= now
         };
@@ -196,7 +193,7 @@ impl Daemon {
     }
 
     /// When [`write_settled`](Self::write_settled) is due at the latest.
-    pub(super) fn next_unwritten(&self) -> Option<Instant> {
+    pub(super) fn next_unwritten(&self) -> Option<Duration> {
         self.unwritten.iter().map(|unwritten| unwritten.until).min()
     }
 

@@ -226,7 +226,7 @@ impl Daemon {
         match (result, wait) {
             (Err(refusal), _) => drop(answer.send(Err(explain(refusal, &subject)))),
             (Ok(()), None) => drop(answer.send(Ok(Done { message, is_silent, ..Done::default() }))),
-            (Ok(()), Some(wait)) => self.waiters.add(wait, message, answer),
+            (Ok(()), Some(wait)) => self.waiters.add(wait, message, answer, self.now()),
         }
     }
 

@@ -7,7 +7,7 @@ use supervision::{Cause, LaunchFailure, LaunchStage, Phase, Status, WorkerId, Wo
 use super::Daemon;
 use super::waiters::{Goal, Waiter};
 use crate::config::settings::default;
-use crate::control::protocol::OutcomeReport;
+use crate::control::protocol::{OutcomeReport, WorkerStatus};
 use crate::record::words;
 
 /// How far a worker is from a goal.
@@ -140,11 +140,7 @@ impl Daemon {
         if let Some(on) = view.in_vain {
             return Progress::Failed(format!("cannot start: {}", self.why_in_vain(on)));
         }
-        let is_off = |on: &&WorkerId| {
-            let view = self.machine.worker(**on);
-            view.is_some_and(|view| view.phase == Phase::Idle && !view.wanted)
-        };
-        if let Some(&on) = view.waits_for.iter().find(is_off) {
+        if let Some(&on) = view.waits_for.iter().find(|&&on| self.is_off(on)) {
             return Progress::Failed(format!("cannot start: {}", self.why_absent(on)));
         }
         let names: Vec<&str> = view.waits_for.iter().map(|&on| self.names.worker(on)).collect();
@@ -153,6 +149,11 @@ impl Daemon {
         } else {
             format!("still waits for {}", names.join(", "))
         })
+    }
+
+    /// Whether it is down, and to stay down.
+    fn is_off(&self, id: WorkerId) -> bool {
+        self.machine.worker(id).is_some_and(|view| view.phase == Phase::Idle && !view.wanted)
     }
 
     /// Why one that depends on `on` cannot start.
@@ -201,12 +202,8 @@ impl Daemon {
         if view.waits_for.is_empty() || view.in_vain.is_some() {
             return None;
         }
-        let is_off = |on: WorkerId| {
-            let view = self.machine.worker(on);
-            view.is_some_and(|view| view.phase == Phase::Idle && !view.wanted)
-        };
         let (off, awaited): (Vec<WorkerId>, Vec<WorkerId>) =
-            view.waits_for.iter().partition(|on| is_off(**on));
+            view.waits_for.iter().partition(|&&on| self.is_off(on));
         let names: Vec<&str> = awaited.iter().map(|&on| self.names.worker(on)).collect();
         let awaited = (!names.is_empty()).then(|| format!("waits for {}", names.join(", ")));
         let off = off.into_iter().map(|on| self.why_absent(on));
@@ -231,11 +228,10 @@ impl Daemon {
     pub(super) fn report(
         &self,
         waiter: &Waiter,
-        worker: WorkerId,
+        (worker, status): (WorkerId, &WorkerStatus),
         goal: Goal,
         progress: &Progress,
     ) -> OutcomeReport {
-        let status = self.worker_status(worker);
         let is_dependent = matches!(goal, Goal::Dependent { .. });
         let failure = waiter.failures.get(&worker);
         let is_up = status.phase == "running";
@@ -276,9 +272,9 @@ impl Daemon {
             message.push_str(&format!("; see `logs {}` and `incidents {id}`", status.name));
         }
         OutcomeReport {
-            worker: status.name,
+            worker: status.name.clone(),
             outcome: outcome.to_owned(),
-            phase: status.phase,
+            phase: status.phase.clone(),
             pid: status.pid,
             dependent: is_dependent,
             killed,

@@ -129,10 +129,9 @@ impl Daemon {
         Some(if view.retry_at.is_some() { why } else { format!("{why}; `start {name}`") })
     }
 
-    /// What its cgroup may use, and what it does use.
+    /// What its cgroup may use, and where the kernel counts what it does use.
     fn limits(&self, id: WorkerId) -> Option<LimitsReport> {
         let limits = self.drivers.limits_of(id).filter(|limits| !limits.is_empty())?;
-        let (memory_current, memory_peak) = self.drivers.memory_of(id);
         let CgroupLimits { memory, memory_high, cpu, pids, io } = limits;
         let io = io.iter().map(|limit| IoLimitReport {
             device: limit.device.display().to_string(),
@@ -147,8 +146,9 @@ impl Daemon {
             cpu_percent: *cpu,
             pids: *pids,
             io: io.collect(),
-            memory_current,
-            memory_peak,
+            memory_current: None,
+            memory_peak: None,
+            cgroup: self.drivers.cgroup_of(id),
         })
     }
 

@@ -147,6 +147,9 @@ impl Daemon {
                 self.shut_down(false);
             }
             SIGCHLD => {
+                // The drivers wait for main processes by their handles: what is dead after that is
+                // an orphan.
+                self.drivers.collect();
                 self.drivers.reap_orphans();
                 self.turn(None);
             }

@@ -117,21 +117,15 @@ impl Daemon {
     /// incident.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         let look = self.drivers.next_look().map(Duration::from_nanos);
-        let incident = self.next_unwritten().map(|at| {
-            self.now().saturating_add(at.saturating_duration_since(std::time::Instant::now()))
-        });
         let at_once = self.has_more.then_some(Duration::ZERO);
-        let waiter = self.waiters.next_due().map(|at| {
-            self.now().saturating_add(at.saturating_duration_since(std::time::Instant::now()))
-        });
         let watchdog = self.around.watchdog.map(|every| self.said_alive.saturating_add(every));
         [
             at_once,
             self.machine.next_deadline(),
             self.probing.next_due(),
             look,
-            incident,
-            waiter,
+            self.next_unwritten(),
+            self.waiters.next_due(),
             watchdog,
             self.upkeep.due(),
         ]

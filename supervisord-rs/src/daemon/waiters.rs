@@ -3,18 +3,17 @@
 //! over. What is then said of each worker: `outcomes`.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use supervision::{Incarnation, WorkerId};
 
 use super::Daemon;
 use super::outcomes::Progress;
-use crate::control::protocol::{Done, EndingReport, Failure, OutcomeReport, WAIT_DEFAULT};
+use crate::control::protocol::{
+    Done, EndingReport, Failure, OutcomeReport, WAIT_DEFAULT, WorkerStatus,
+};
 use crate::control::request::Answer;
-use crate::record::logs::Tail;
-
-/// For the last lines of one that has failed: where its log hangs, the answer does without them.
-const TAIL_TIMEOUT: Duration = Duration::from_millis(500);
+use crate::record::logs::{TAIL_TIMEOUT, Tail};
 
 /// What a client wants of one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +41,9 @@ pub(super) struct Wait {
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) wait: Wait,
-    until: Instant,
+    /// One of the aims that was still open at the last look: mostly it still is.
+    open_at: usize,
+    until: Duration,
     message: String,
     answer: Answer<Done>,
     /// The first failure of each worker since the order.
@@ -57,12 +58,12 @@ pub(super) struct FirstFailure {
     /// Its last lines, as soon as they have been taken.
     pub(super) tail: Tail,
     /// How long they are waited for.
-    until: Instant,
+    until: Duration,
 }
 
 impl FirstFailure {
     /// Until when the answer waits for the last lines; `None`: they are there.
-    fn due(&self) -> Option<Instant> {
+    fn due(&self) -> Option<Duration> {
         self.tail.get().is_none().then_some(self.until)
     }
 }
@@ -91,9 +92,9 @@ impl Waiter {
     }
 
     /// When it is to be looked at without anything having happened.
-    fn due(&self) -> Instant {
+    fn due(&self) -> Duration {
         let tails = self.failures.values().filter_map(FirstFailure::due);
-        tails.fold(self.until, Instant::min)
+        tails.fold(self.until, Duration::min)
     }
 
     /// Whether an outcome is still to come. Dependents of what has failed are not waited for.
@@ -107,27 +108,29 @@ impl Waiter {
     }
 
     /// Whether the last lines of all that failed are there, or are not waited for any longer.
-    fn has_tails(&self, now: Instant) -> bool {
+    fn has_tails(&self, now: Duration) -> bool {
         self.failures.values().filter_map(FirstFailure::due).all(|due| due <= now)
     }
 }
 
 impl Waiters {
-    pub(super) fn add(&mut self, wait: Wait, message: String, answer: Answer<Done>) {
-        let until = Instant::now() + wait.limit.min(Duration::from_secs(u32::MAX.into()));
-        self.0.push(Waiter { wait, until, message, answer, failures: BTreeMap::new() });
+    pub(super) fn add(&mut self, wait: Wait, message: String, answer: Answer<Done>, now: Duration) {
+        let until = now.saturating_add(wait.limit);
+        let failures = BTreeMap::new();
+        self.0.push(Waiter { wait, open_at: 0, until, message, answer, failures });
     }
 
     /// So much time counts for no client.
     pub(super) fn on_time_lost(&mut self, by: Duration) {
         for waiter in &mut self.0 {
-            waiter.until += by;
-            waiter.failures.values_mut().for_each(|failure| failure.until += by);
+            waiter.until = waiter.until.saturating_add(by);
+            let failures = waiter.failures.values_mut();
+            failures.for_each(|failure| failure.until = failure.until.saturating_add(by));
         }
     }
 
     /// When the first of them has to be looked at.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub(super) fn next_due(&self) -> Option<Duration> {
         self.0.iter().map(Waiter::due).min()
     }
 }
@@ -146,7 +149,7 @@ impl Daemon {
         let tail = self.drivers.tail(incarnation.worker).filter(|_| ending.has_run());
         // Nothing was captured: there is nothing to wait for.
         let tail = tail.unwrap_or_else(|| Tail::new(Vec::new().into()));
-        let until = Instant::now() + TAIL_TIMEOUT;
+        let until = self.now().saturating_add(TAIL_TIMEOUT);
         for waiter in self.waiters.0.iter_mut().filter(|waiter| is_concerned(waiter)) {
             let (ending, tail) = (ending.clone(), Tail::clone(&tail));
             let failure = FirstFailure { ending, incident, tail, until };
@@ -157,10 +160,14 @@ impl Daemon {
     /// Answers those who have an outcome for each worker, and whose time is over; forgets those who
     /// went away.
     pub(super) fn answer_waiters(&mut self) {
-        let now = Instant::now();
+        let now = self.now();
         let mut waiting = Vec::new();
-        for waiter in std::mem::take(&mut self.waiters.0) {
+        for mut waiter in std::mem::take(&mut self.waiters.0) {
             if waiter.answer.is_closed() {
+                continue;
+            }
+            if waiter.until > now && self.is_on_the_way(&waiter, waiter.open_at) {
+                waiting.push(waiter);
                 continue;
             }
             let each: Vec<Progress> = waiter
@@ -170,6 +177,8 @@ impl Daemon {
                 .map(|(worker, goal)| self.progress(&waiter, *worker, *goal))
                 .collect();
             if (waiter.is_open(&each) || !waiter.has_tails(now)) && waiter.until > now {
+                let is_open = |progress: &Progress| matches!(progress, Progress::OnTheWay(_));
+                waiter.open_at = each.iter().position(is_open).unwrap_or(0);
                 waiting.push(waiter);
             } else {
                 let answer = self.outcome(&waiter, &each);
@@ -179,13 +188,24 @@ impl Daemon {
         self.waiters.0.append(&mut waiting);
     }
 
+    /// Whether the answer waits for this aim, whatever has become of the others.
+    fn is_on_the_way(&self, waiter: &Waiter, aim: usize) -> bool {
+        waiter.wait.aims.get(aim).is_some_and(|&(worker, goal)| {
+            !matches!(goal, Goal::Dependent { .. })
+                && matches!(self.progress(waiter, worker, goal), Progress::OnTheWay(_))
+        })
+    }
+
     /// What has become of an order, worker by worker.
     fn outcome(&self, waiter: &Waiter, each: &[Progress]) -> Result<Done, Failure> {
-        let aims = waiter.wait.aims.iter();
-        let outcomes: Vec<OutcomeReport> = aims
-            .zip(each)
-            .map(|((worker, goal), progress)| self.report(waiter, *worker, *goal, progress))
-            .collect();
+        let aims = waiter.wait.aims.iter().zip(each);
+        let (workers, outcomes): (Vec<WorkerStatus>, Vec<OutcomeReport>) = aims
+            .map(|(&(worker, goal), progress)| {
+                let status = self.worker_status(worker);
+                let outcome = self.report(waiter, (worker, &status), goal, progress);
+                (status, outcome)
+            })
+            .unzip();
         let said = |outcome: &str| {
             let those = outcomes.iter().filter(|report| report.outcome == outcome);
             those.map(|report| format!("{} {}", report.worker, report.message)).collect::<Vec<_>>()
@@ -202,8 +222,6 @@ impl Daemon {
             let limit = humantime::format_duration(limit);
             ("timed-out", format!("no outcome within {limit}; {order}: {late}"))
         } else {
-            let aims = waiter.wait.aims.iter();
-            let workers = aims.map(|(id, _)| self.worker_status(*id)).collect();
             let message = super::outcomes::sentence(&waiter.message, &outcomes);
             return Ok(Done { message, workers, outcomes, ..Done::default() });
         };

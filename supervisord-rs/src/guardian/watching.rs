@@ -219,10 +219,10 @@ impl Guardian {
     /// these. Our own service manager hears of it too.
     fn look_for_sign(&mut self, supervisor: i32) {
         let now = now();
-        if self.watchdog.due().is_none_or(|due| now < due) {
+        let before = self.watchdog.due();
+        if before.is_none_or(|due| now < due) {
             return;
         }
-        let before = self.watchdog.due();
         if let Some(at) = self.orderly_end.last_sign(supervisor, now) {
             self.watchdog.on_sign(at);
         }

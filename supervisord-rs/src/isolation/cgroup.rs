@@ -45,6 +45,7 @@ use crate::waiting::until;
 use events::Events;
 use leaf::Present;
 pub(super) use leaf::{Leaf, Members};
+pub(crate) use limits::memory;
 use place::Place;
 pub(super) use refusal::Refusal;
 pub(super) use tree::Extent;

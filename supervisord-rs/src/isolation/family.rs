@@ -194,12 +194,6 @@ impl Family {
         self.in_leaf().is_some_and(|leaf| leaf.take_oom_kill())
     }
 
-    /// Bytes of memory that the family's cgroup uses, and at most has used, where the kernel counts
-    /// that.
-    pub(super) fn memory(&self) -> (Option<u64>, Option<u64>) {
-        self.in_leaf().map_or((None, None), |leaf| leaf.memory())
-    }
-
     /// Where its cgroup is.
     pub(super) fn place(&self) -> Option<PathBuf> {
         self.in_leaf().map(|leaf| leaf.path())

@@ -34,6 +34,11 @@ pub struct Killed {
     pub left: Vec<i32>,
 }
 
+/// Whether a child has exited and was not waited for. One call, however many children there are.
+pub fn has_dead() -> bool {
+    matches!(wait::peek(Whom::Anyone), Ok(Some(_)))
+}
+
 /// Reaps every dead child that another part of the program does not wait for (`is_ours`), and
 /// reports how it ended. Does not block, and stops at `end`, if there is one: true, when there may
 /// be more.

@@ -89,21 +89,21 @@ impl Machine {
     /// none waits for its delay.
     pub(crate) fn release_group(&mut self, worker: WorkerId) {
         let Some(group) = self.index.group(worker) else { return };
-        let members: Vec<WorkerId> = self.spec.groups[group.index()].workers.clone();
-        let members: Vec<WorkerId> =
-            members.into_iter().filter(|member| member.index() < self.workers.len()).collect();
+        let members = self.spec.groups[group.index()].workers.iter().copied();
+        let is_held =
+            |member: &WorkerId| self.workers.get(member.index()).is_some_and(|state| state.held);
+        let held: Vec<WorkerId> = members.filter(is_held).collect();
         let is_missing = |member: &WorkerId| {
-            let state = &self.workers[member.index()];
-            state.held && (state.phase == Phase::Backoff || state.phase.is_live())
+            let phase = self.workers[member.index()].phase;
+            phase == Phase::Backoff || phase.is_live()
         };
-        if members.iter().any(is_missing) {
+        if held.iter().any(is_missing) {
             return;
         }
-        for member in members {
-            if core::mem::replace(&mut self.workers[member.index()].held, false) {
-                self.launches.insert(member);
-                self.wake_dependents(member);
-            }
+        for member in held {
+            self.workers[member.index()].held = false;
+            self.launches.insert(member);
+            self.wake_dependents(member);
         }
     }
 

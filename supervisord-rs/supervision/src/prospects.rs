@@ -39,12 +39,14 @@ impl Machine {
         let mut open = waiting;
         while let Some(worker) = open.pop() {
             let is_stranded = self.is_stranded(worker);
-            let state = &mut self.workers[worker.index()];
-            if core::mem::replace(&mut state.stranded, is_stranded) != is_stranded {
-                let concerned = self.waiting_for(worker);
-                self.launches.extend(&concerned);
-                open.extend(concerned);
+            // A look is no change: the memo of each that is changed is written again.
+            if self.workers[worker.index()].stranded == is_stranded {
+                continue;
             }
+            self.workers[worker.index()].stranded = is_stranded;
+            let concerned = self.waiting_for(worker);
+            self.launches.extend(&concerned);
+            open.extend(concerned);
         }
     }
 

@@ -359,6 +359,20 @@ fn group_strategies_say_who_else_is_restarted() {
     }
 }
 
+/// A memo is written for each worker that changes: a thousand members must not cost a thousand.
+#[test]
+fn a_failure_in_a_group_changes_no_other_member() {
+    let mut spec = spec(&["a", "b", "c", "d"]);
+    spec.groups.push(group("g", Strategy::OneForOne, &[0, 1, 2, 3]));
+    let mut world = up(spec);
+    world.remembered.clear();
+    world.crash(2);
+    world.pass(100 * MS);
+    assert_eq!(world.phase(2), Phase::Running);
+    // The memo of the first member has the failures of the group.
+    assert_eq!(world.remembered.iter().copied().collect::<Vec<_>>(), [0, 2]);
+}
+
 #[test]
 fn a_group_beyond_its_limit_is_quarantined_or_ends_the_supervisor() {
     for escalate in [false, true] {

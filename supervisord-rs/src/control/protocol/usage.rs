@@ -19,6 +19,9 @@ pub struct LimitsReport {
     pub memory_current: Option<u64>,
     /// Most bytes of memory in use so far (`memory.peak`, Linux 5.19).
     pub memory_peak: Option<u64>,
+    /// Where that is counted: read outside the loop.
+    #[serde(skip)]
+    pub(crate) cgroup: Option<std::path::PathBuf>,
 }
 
 /// What may be read and written of a block device in a second.

@@ -40,14 +40,15 @@ pub(super) async fn status(
     let Query(With { usage }) = query?;
     let _owed = CLIENT.get().is_owed();
     let report = call(&requests, |answer| Request::Show(Show::Status(answer))).await?;
-    if !usage {
+    if !usage && report.workers.iter().all(|worker| worker.limits.is_none()) {
         return Ok(Json(report));
     }
     // Beside the loop: /proc takes its time, and where it takes too much there is an answer without
     // figures.
     let mut full = report.clone();
     let filled = read(USAGE_LIMIT, move || {
-        crate::usage::fill(&mut full);
+        let fill = if usage { crate::usage::fill } else { crate::usage::fill_limits };
+        fill(&mut full);
         full
     });
     Ok(Json(filled.await.unwrap_or(report)))

@@ -218,12 +218,6 @@ impl Leaf {
         now > std::mem::replace(&mut self.present().oom_kills, now)
     }
 
-    /// Bytes of memory that it uses, and at most has used; none without limits, or without the
-    /// controller.
-    pub(in crate::isolation) fn memory(&self) -> (Option<u64>, Option<u64>) {
-        if self.limits.is_empty() { (None, None) } else { limits::memory(&self.path()) }
-    }
-
     /// Some of those who are in it, or below it, found at once; and whether that is all of them.
     pub(in crate::isolation) fn some(&self) -> (Vec<i32>, Extent) {
         self.members().some()

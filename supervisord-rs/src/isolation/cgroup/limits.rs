@@ -119,7 +119,7 @@ fn event(text: &str, key: &str) -> u64 {
 
 /// What a cgroup uses, in bytes: now, and at most so far (Linux 5.19). `None` where there is no
 /// such controller.
-pub(super) fn memory(cgroup: &Path) -> (Option<u64>, Option<u64>) {
+pub(crate) fn memory(cgroup: &Path) -> (Option<u64>, Option<u64>) {
     let read = |file: &str| fs::read_to_string(cgroup.join(file)).ok()?.trim().parse().ok();
     (read("memory.current"), read("memory.peak"))
 }

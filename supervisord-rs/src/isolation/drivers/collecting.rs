@@ -68,6 +68,10 @@ impl Drivers {
     /// Waits for orphans that came to us and have exited; where there are many, for some of them
     /// now, and for others at the next look.
     pub fn reap_orphans(&mut self) {
+        if !orphans::has_dead() {
+            self.may_have_dead = false;
+            return;
+        }
         let mains: BTreeSet<i32> = self
             .domains
             .iter()

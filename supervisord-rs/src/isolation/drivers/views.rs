@@ -1,5 +1,7 @@
 //! What can be seen.
 
+use std::path::PathBuf;
+
 use supervision::spec::DomainKind;
 use supervision::{DomainId, Incarnation, WorkerId};
 use workers::Registry;
@@ -105,12 +107,11 @@ impl Drivers {
         }
     }
 
-    /// Bytes of memory that this cgroup uses, and at most has used, where it has limits and the
-    /// kernel counts.
+    /// Where that cgroup is.
     #[must_use]
-    pub fn memory_of(&self, worker: WorkerId) -> (Option<u64>, Option<u64>) {
+    pub fn cgroup_of(&self, worker: WorkerId) -> Option<PathBuf> {
         let domain = &self.domains[self.domain_of[worker.index()].index()];
-        domain.family.as_ref().map_or((None, None), |family| family.memory())
+        domain.family.as_ref()?.place()
     }
 
     /// What stands on a worker's board now; `None` for a command, for one that never ran, and for

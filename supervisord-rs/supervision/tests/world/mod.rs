@@ -109,6 +109,8 @@ pub struct World {
     pub log: Vec<Effect>,
     /// What was remembered of each worker when it last changed.
     pub memos: BTreeMap<WorkerId, Memo>,
+    /// Whose memos were written since a test cleared this.
+    pub remembered: BTreeSet<u32>,
     pub exited: Option<bool>,
     /// Failures that the world told of: each must be one incident.
     pub failures_told: u64,
@@ -147,6 +149,7 @@ impl World {
             transitions: Vec::new(),
             log: Vec::new(),
             memos: BTreeMap::new(),
+            remembered: BTreeSet::new(),
             exited: None,
             failures_told: 0,
             repeated: 0,
@@ -192,6 +195,7 @@ impl World {
     fn drain(&mut self) {
         while let Some(worker) = self.machine.poll_changed() {
             self.memos.insert(worker, self.machine.memo(worker).expect("it exists"));
+            self.remembered.insert(worker.0);
         }
         while let Some(effect) = self.machine.poll_effect() {
             assert!(
