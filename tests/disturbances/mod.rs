@@ -9,6 +9,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -227,12 +228,10 @@ fn fifo_as_env_file(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
     supervisor.client.start(&["fed".into()], false).expect("an order");
     probe.go_on(LASTS);
-    let fed = supervisor.worker("fed");
-    let message = fed.ending.as_ref().and_then(|ending| ending.message.as_deref());
-    assert!(
-        message.is_some_and(|message| message.contains("cannot read its env_file")),
-        "the FIFO stops its launches: {fed:?}"
-    );
+    probe.go_on_until("the FIFO to stop its launches", || {
+        let message = supervisor.worker("fed").ending.and_then(|ending| ending.message);
+        message.is_some_and(|message| message.contains("cannot read its env_file"))
+    });
     // Any reader that is left gets its end of file.
     let _ =
         File::options().read(true).write(true).open(&path).map(|mut fifo| fifo.write_all(b"A=1\n"));
@@ -338,28 +337,35 @@ fn quiet_clients(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
 fn datagram_flood(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let address = notify_socket(pid_of(supervisor, "victim"));
     let name = SocketAddr::from_abstract_name(address.trim_start_matches('@')).expect("a name");
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    let sent = std::thread::scope(|scope| {
-        let flood = scope.spawn(|| {
+    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
             let socket = UnixDatagram::unbound().expect("a socket");
             socket.set_nonblocking(true).expect("a socket");
-            let mut sent = 0_u64;
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                while socket.send_to_addr(b"STATUS=foreign", &name).is_ok() {
-                    sent += 1;
+            while !stop.load(Ordering::Relaxed) {
+                if socket.send_to_addr(b"STATUS=foreign", &name).is_ok() {
+                    sent.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    // The queue is full: the pace of the flood.
+                    std::thread::sleep(Duration::from_millis(1));
                 }
-                // The queue is full: the pace of the flood.
-                std::thread::sleep(Duration::from_millis(1));
             }
-            sent
         });
+        let _ends = Ends(&stop);
         probe.go_on(LASTS);
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        flood.join().expect("a thread")
+        // More than any queue holds (net.unix.max_dgram_qlen): the supervisor takes them.
+        probe.go_on_until("a flood", || sent.load(Ordering::Relaxed) > 2000);
     });
-    // More than any queue holds (net.unix.max_dgram_qlen): the supervisor takes them.
-    assert!(sent > 2000, "{sent} datagrams are no flood");
     assert_eq!(supervisor.worker("victim").status_text, None, "a stranger's words");
+}
+
+/// Ends a thread of the test, also after a failure: its scope waits for it.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn pid_of(supervisor: &Supervisor<'_>, worker: &str) -> i32 {

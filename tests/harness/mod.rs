@@ -7,9 +7,11 @@
 pub mod cgroups;
 pub mod dead_disk;
 pub mod golden;
+mod reading;
 mod signals;
 pub mod skip;
 
+pub use reading::{join_in_time, read_in_time};
 pub use signals::{Stopped, is_alive, kill, kill_together};
 
 use std::fs::{self, File};

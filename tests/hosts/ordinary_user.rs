@@ -1,6 +1,6 @@
 //! A supervisor of an ordinary user: everything that the documentation promises without rights.
 
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use crate::harness::{Bed, EAGER, Supervisor, find, kill, text};
@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 const UID: u32 = 4731;
 
 fn start<'a>(bed: &'a Bed, yaml: &str) -> Supervisor<'a> {
-    chown(bed.directory.path(), Some(UID), Some(UID)).expect("ours");
+    bed.give_to(UID);
     let (user, group) = (format!("--reuid={UID}"), format!("--regid={UID}"));
     bed.start_under(&["setpriv", &user, &group, "--clear-groups", "--"], yaml, &[])
 }
@@ -68,9 +68,11 @@ fn a_supervisor_of_an_ordinary_user_keeps_what_is_promised() {
     let output = bed.verb(&["reload"]);
     assert_eq!(output.status.code(), Some(0), "{} {}", text(&output.stderr), bed.log());
     supervisor.wait_output("shell", "CHANGED");
+    let elsewhere = Bed::new();
+    elsewhere.give_to(4732);
     let mut stranger = Command::new("setpriv");
     stranger.args(["--reuid=4732", "--regid=4732", "--clear-groups", "--"]);
-    stranger.arg(crate::harness::program().get_program()).args(["status", "--socket"]);
+    stranger.arg(elsewhere.path("supervisord-rs")).args(["status", "--socket"]);
     let output = stranger.arg(bed.path("run/control.sock")).output().expect("it runs");
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
     supervisor.stop();

@@ -4,9 +4,8 @@ use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
-use std::time::Duration;
 
-use crate::harness::{Bed, EAGER, find, text};
+use crate::harness::{Bed, DEADLINE, EAGER, find, join_in_time, text};
 
 const ONE: &str = "version: 1\nworkers:\n  a: { worker: ticker }\n";
 
@@ -190,7 +189,7 @@ fn a_supervisor_whose_queue_is_full_is_waited_for_and_then_called_busy() {
         listener.accept().expect("the next");
     });
     let message = text(&ends(&bed, &arguments).stderr);
-    late.join().expect("both have come");
+    join_in_time(late);
     assert!(!message.contains("is busy"), "{message}");
 }
 
@@ -440,7 +439,7 @@ fn a_client_that_sends_half_a_request_and_stays_disturbs_no_other() {
         supervisor.client.status().expect("others are served");
     }
     // The supervisor gives the half request up, not this test.
-    stuck[0].set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    stuck[0].set_read_timeout(Some(DEADLINE)).expect("a timeout");
     let mut rest = Vec::new();
     stuck[0].read_to_end(&mut rest).expect("the supervisor closes it");
     assert_eq!(supervisor.worker("a").phase, "running");

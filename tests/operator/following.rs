@@ -45,6 +45,13 @@ impl<'a> Reader<'a> {
     }
 }
 
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn verbs_that_follow_outlive_the_death_of_the_supervisor_and_show_its_incident() {
     let bed = Bed::new();
@@ -109,9 +116,10 @@ fn a_supervisor_that_ends_before_it_answers_a_question_is_no_supervisor() {
         std::fs::create_dir(bed.path("run")).expect("a directory");
         let socket = bed.path("run/control.sock");
         let listener = UnixListener::bind(&socket).expect("a socket");
+        listener.set_nonblocking(true).expect("ours");
         let verb = bed.command(arguments).stderr(Stdio::piped()).spawn().expect("it runs");
         // As a supervisor that is ending: it has taken the connection, and is gone.
-        let (connection, _) = listener.accept().expect("a client");
+        let (connection, _) = bed.wait("a client", || listener.accept().ok());
         std::fs::remove_file(&socket).expect("ours");
         drop(listener);
         drop(connection);

@@ -170,7 +170,9 @@ fn no_shape_of_wrong_input_costs_much_more_than_another_of_its_size() {
     for (what, yaml, words) in cases {
         let (said, ticks) = checked(&bed, &yaml);
         assert!(said.contains(words), "{what}: {}", &said[..said.len().min(2000)]);
-        assert!(ticks <= 4 * base, "{what} take {ticks} ticks, as many lines take {base}");
+        // A fast build takes few ticks, and chance counts among few.
+        let most = 4 * base.max(20);
+        assert!(ticks <= most, "{what} take {ticks} ticks, as many lines take {base}");
     }
 }
 

@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::process::{Child, ChildStdout, Stdio};
 
-use crate::harness::{Bed, text};
+use crate::harness::{Bed, join_in_time, read_in_time, text};
 
 /// `logs -f`, and what it has printed so far.
 struct Follower {
@@ -20,12 +20,11 @@ impl Follower {
         Self { child, output, seen: Vec::new() }
     }
 
-    /// Reads until this text comes. The test's own timeout ends the wait for a text that never
-    /// comes.
+    /// Reads until this text comes.
     fn until(&mut self, is_enough: impl Fn(&str) -> bool) -> String {
         let mut buffer = [0; 4096];
         while !is_enough(&text(&self.seen)) {
-            let count = self.output.read(&mut buffer).expect("readable");
+            let count = read_in_time(&mut self.output, &mut buffer);
             assert!(count > 0, "it ended; it has printed:\n{}", text(&self.seen));
             self.seen.extend_from_slice(&buffer[..count]);
         }
@@ -225,7 +224,7 @@ fn on_a_terminal(bed: &Bed, arguments: &[&str]) -> String {
     });
     child.wait().expect("our child");
     drop(terminal.slave);
-    reader.join().expect("read")
+    join_in_time(reader)
 }
 
 #[test]

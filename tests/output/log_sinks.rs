@@ -1,13 +1,13 @@
 //! Targets of captured output besides files: log collectors, the terminal; and the bounds of all.
 
 use std::fs::{self, File};
-use std::io::Read;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::harness::skip::{Lack, lacks_root, skip};
-use crate::harness::{Bed, text};
+use crate::harness::{Bed, read_in_time, text};
+use crate::weight::weight;
 
 /// A collector's socket of this test; removed at the end. `None`, and a reported skip, where a real
 /// collector listens.
@@ -160,25 +160,15 @@ fn a_device_gets_output_as_it_is() {
         path.display()
     );
     let supervisor = bed.start(&yaml);
-    let mut master = File::from(terminal.master);
+    let master = File::from(terminal.master);
     let mut buffer = [0; 4096];
     let mut seen = String::new();
     while !seen.contains("to the device\r\n") {
-        let count = master.read(&mut buffer).expect("output");
+        let count = read_in_time(&master, &mut buffer);
         seen.push_str(&text(&buffer[..count]));
     }
     assert_eq!(supervisor.worker("w").lost_output, 0);
     supervisor.stop();
-}
-
-/// Bytes of all files of a directory.
-fn weight(directory: &Path) -> u64 {
-    fs::read_dir(directory)
-        .expect("readable")
-        .flatten()
-        .filter_map(|entry| entry.metadata().ok())
-        .map(|metadata| metadata.len())
-        .sum()
 }
 
 #[test]
@@ -193,20 +183,23 @@ fn caps_hold_for_each_file_and_for_all_together() {
         capped: { command: [sh, -c, 'seq -f \"line %.0f\" 1000000; touch done.5; exec sleep 1d'], \
         cwd: ., logs: { stdout: ../own/capped.log, cap: 1MiB } }\n";
     let supervisor = bed.start(yaml);
-    let mut most = 0;
+    let (mut most, mut most_own) = (0, 0);
     supervisor.wait("all to have written", |supervisor| {
-        most = most.max(weight(&bed.path("logs")));
+        most = most.max(weight(&bed.path("logs")).unwrap_or(0));
+        most_own = most_own.max(weight(&bed.path("own")).unwrap_or(0));
         (1..=5).all(|number| supervisor.bed.path(&format!("done.{number}")).exists()).then_some(())
     });
     supervisor.stop();
     // A thread that may have to wait checks the cap after each sixteenth; without it there would be
     // 50 MiB.
     assert!(most <= 8 * 1024 * 1024, "{most} bytes at worst");
-    let (all, own) = (weight(&bed.path("logs")), weight(&bed.path("own")));
+    let final_weight = |name: &str| weight(&bed.path(name)).expect("its writers have ended");
+    let (all, own) = (final_weight("logs"), final_weight("own"));
     assert!((1024 * 1024..=8 * 1024 * 1024).contains(&all), "{all} bytes");
-    // None where all together exceeded the cap: rotated files go first, and this one may just have
-    // been rotated.
+    // None in the end where all together exceeded the cap: rotated files go first, and this one may
+    // just have been rotated.
     assert!(own <= 1024 * 1024 + 128 * 1024, "{own} bytes");
+    assert!(most_own > 0, "a worker whose file lies elsewhere writes to it");
     // The last writer's last line is still there; its file may have been rotated after that line.
     let ends = (1..=4).filter(|number| {
         let aside = fs::read(bed.path(&format!("logs/w.{number}.log.1")))
@@ -271,13 +264,13 @@ fn a_reader_of_standard_output_that_is_slow_loses_nothing() {
     let log = File::create(bed.path("supervisor.log")).expect("a log");
     command.arg(file).stdout(Stdio::from(theirs)).stderr(log);
     let supervisor = bed.attach(command);
-    let mut reader = File::from(ours);
+    let reader = File::from(ours);
     let mut seen = Vec::new();
     let mut buffer = [0; 512];
     while !seen.ends_with(b"line 20000\n") {
         // Slower than it is written.
         std::thread::sleep(std::time::Duration::from_micros(200));
-        let count = reader.read(&mut buffer).expect("readable");
+        let count = read_in_time(&reader, &mut buffer);
         assert!(count > 0, "it ended");
         seen.extend_from_slice(&buffer[..count]);
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::harness::{Bed, EAGER, text};
+use crate::harness::{Bed, EAGER, read_in_time, text};
 
 /// All files of a log, oldest first, as one text.
 fn whole(path: &Path) -> Vec<u8> {
@@ -282,7 +282,7 @@ fn logs_shows_the_last_lines_and_follows_through_rotation() {
     let mut output = follower.stdout.take().expect("piped");
     let mut buffer = [0; 4096];
     while seen.iter().filter(|byte| **byte == b'\n').count() < 400 {
-        let count = output.read(&mut buffer).expect("readable");
+        let count = read_in_time(&mut output, &mut buffer);
         assert!(count > 0, "it ended");
         seen.extend_from_slice(&buffer[..count]);
     }
@@ -385,7 +385,7 @@ fn a_reader_that_stalls_blocks_no_worker() {
     );
     let supervisor = bed.start(&yaml);
     // A reader that has opened it and does not read.
-    let mut reader = std::fs::File::options().read(true).write(true).open(&fifo).expect("open");
+    let reader = std::fs::File::options().read(true).write(true).open(&fifo).expect("open");
     supervisor.wait_output("good", "good 50\n");
     supervisor
         .wait("a loss", |supervisor| (supervisor.worker("stuck").lost_output > 0).then_some(()));
@@ -411,7 +411,7 @@ fn a_reader_that_stalls_blocks_no_worker() {
     let mut seen = String::new();
     let mut buffer = vec![0; 65536];
     while !seen.contains("bytes of stuck lost here]") {
-        let count = reader.read(&mut buffer).expect("readable");
+        let count = read_in_time(&reader, &mut buffer);
         seen.push_str(&text(&buffer[..count]));
     }
     bed.wait_log(&again);

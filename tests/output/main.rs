@@ -6,3 +6,4 @@ mod log_reading;
 mod log_safety;
 mod log_sinks;
 mod logs;
+mod weight;

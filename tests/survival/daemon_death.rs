@@ -4,7 +4,7 @@
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 
-use crate::harness::{Bed, EAGER, Supervisor, find, kill, repository};
+use crate::harness::{Bed, EAGER, Stopped, Supervisor, find, kill, repository};
 use nix::sys::signal::Signal;
 use supervisord_rs::control::protocol::{StatusReport, WorkerStatus};
 
@@ -205,13 +205,12 @@ fn workers_that_end_while_there_is_no_supervisor_are_accounted_for() {
     );
     let supervisor = bed.start(&yaml);
     let before = supervisor.wait_running();
-    let guardian = supervisor.child.id() as i32;
     // The guardian is stopped, so that no supervisor runs when the worker ends.
-    kill(guardian, Signal::SIGSTOP);
+    let guardian = Stopped::new(supervisor.child.id().cast_signed());
     kill(before.supervisor.pid, Signal::SIGKILL);
     let worker = before.workers[0].pid.expect("it runs");
     supervisor.wait("the worker to end", |_| (!crate::harness::is_alive(worker)).then_some(()));
-    kill(guardian, Signal::SIGCONT);
+    drop(guardian);
     let incidents = supervisor.wait("both incidents", |supervisor| {
         let incidents = supervisor.incidents();
         (incidents.len() >= 2).then_some(incidents)

@@ -8,7 +8,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Bed, Supervisor, find, holds, is_alive, kill, reads_stdin};
+use crate::harness::{Bed, Stopped, Supervisor, find, holds, is_alive, kill, reads_stdin};
 use nix::sys::signal::Signal;
 use supervisord_rs::control::protocol::{IncidentRecord, StatusReport};
 
@@ -334,7 +334,7 @@ fn a_guardian_that_does_not_read_blocks_nothing() {
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_running();
-    kill(guardian(&supervisor), Signal::SIGSTOP);
+    let suspended = Stopped::new(guardian(&supervisor));
     // So many launches fill the queue of a socket that is not read: the loop would lose half a
     // second for each if it waited.
     let begun = Instant::now();
@@ -342,7 +342,7 @@ fn a_guardian_that_does_not_read_blocks_nothing() {
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(10), "40 launches take {took:?}; log:\n{}", bed.log());
     supervisor.bed.wait_log("the guardian takes no descriptors");
-    kill(guardian(&supervisor), Signal::SIGCONT);
+    drop(suspended);
     supervisor.bed.wait_log("the guardian takes descriptors again");
     // A worker whose descriptors are all kept outlives the supervisor.
     let before = supervisor.status();
@@ -371,17 +371,14 @@ fn fill_queue(of_supervisor: i32) {
 fn a_held_guardian_with_a_full_queue_ends_no_healthy_supervisor() {
     let bed = Bed::new();
     let (supervisor, before) = started(&bed, "watchdog: 2s");
-    let pause = |millis: u64| {
-        let end = Instant::now() + Duration::from_millis(millis);
-        bed.wait("its moment", || (Instant::now() >= end).then_some(()));
-    };
-    // A sign comes once a second: each round begins a quarter of a second later after one.
+    // The pauses are the subject of the test: a sign comes once a second, and each round begins a
+    // quarter of a second later after one.
     for round in 0..4 {
-        kill(guardian(&supervisor), Signal::SIGSTOP);
+        let suspended = Stopped::new(guardian(&supervisor));
         fill_queue(before.supervisor.pid);
-        pause(1700);
-        kill(guardian(&supervisor), Signal::SIGCONT);
-        pause(550);
+        std::thread::sleep(Duration::from_millis(1700));
+        drop(suspended);
+        std::thread::sleep(Duration::from_millis(550));
         assert!(!bed.log().contains("no sign of life"), "round {round}: {}", bed.log());
     }
     assert_eq!(supervisor.status().supervisor.pid, before.supervisor.pid, "{}", bed.log());
@@ -399,7 +396,7 @@ fn an_orderly_end_is_one_also_for_a_guardian_that_does_not_read() {
     for is_signal in [false, true] {
         let bed = Bed::new();
         let (mut supervisor, before) = started(&bed, "watchdog: never");
-        kill(guardian(&supervisor), Signal::SIGSTOP);
+        let suspended = Stopped::new(guardian(&supervisor));
         fill_queue(before.supervisor.pid);
         let begun = Instant::now();
         if is_signal {
@@ -414,7 +411,7 @@ fn an_orderly_end_is_one_also_for_a_guardian_that_does_not_read() {
             std::fs::read_to_string(path).ok()?.contains("State:\tZ").then_some(())
         });
         let took = begun.elapsed();
-        kill(guardian(&supervisor), Signal::SIGCONT);
+        drop(suspended);
         assert_eq!(supervisor.wait_exit().code(), Some(0), "{is_signal}: {}", bed.log());
         assert!(took < Duration::from_secs(10), "{is_signal}: it takes {took:?}: {}", bed.log());
         assert!(!bed.log().contains("starting it again"), "{is_signal}: {}", bed.log());
@@ -431,8 +428,8 @@ fn the_guardians_death_during_a_hand_over_ends_everything() {
         let (mut supervisor, before) = started(&bed, "");
         let old = before.supervisor.pid;
         let mut order = bed.command(&["reexec"]).spawn().expect("the program runs");
-        let end = Instant::now() + Duration::from_millis(pause);
-        supervisor.wait("a moment of the hand-over", |_| (Instant::now() >= end).then_some(()));
+        // The subject of the test: a death at any moment of the hand-over.
+        std::thread::sleep(Duration::from_millis(pause));
         kill(guardian(&supervisor), Signal::SIGKILL);
         supervisor.wait_exit();
         supervisor.wait("the end of everything", |supervisor| {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Bed, EAGER, Supervisor, kill, open_files};
+use crate::harness::{Bed, EAGER, Stopped, Supervisor, kill, open_files};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg, setsockopt, sockopt};
@@ -178,7 +178,7 @@ fn a_worker_that_fills_the_descriptor_that_wakes_it_delays_no_order() {
     supervisor.wait_running();
     let pid = supervisor.worker("spoilt").pid.expect("it lives");
     // Suspended, so that it does not read the count before the order comes.
-    kill(pid, Signal::SIGSTOP);
+    let _suspended = Stopped::new(pid);
     let numbers = fs::read_dir(format!("/proc/{pid}/fd")).expect("a live process").flatten();
     let numbers: Vec<RawFd> = numbers
         .filter(|entry| {

@@ -7,9 +7,10 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Bed, Supervisor, find, kill, text, until};
+use crate::harness::{Bed, DEADLINE, Stopped, Supervisor, find, join_in_time, kill, text, until};
 use nix::sys::signal::Signal;
 use supervisord_rs::control::client::Client;
 use supervisord_rs::control::protocol::{StatusReport, WorkerStatus};
@@ -314,13 +315,13 @@ fn the_watchdog_of_the_service_manager_hears_of_a_loop_that_turns_and_of_no_othe
         assert!(next(&socket, "WATCHDOG=1", Duration::from_secs(30)), "the loop turns");
     }
     let pid = supervisor.status().supervisor.pid;
-    crate::harness::kill(pid, nix::sys::signal::Signal::SIGSTOP);
+    let suspended = Stopped::new(pid);
     while next(&socket, "WATCHDOG=1", Duration::from_millis(200)) {}
     assert!(
         !next(&socket, "WATCHDOG=1", Duration::from_secs(1)),
         "it does not turn, and says that it does"
     );
-    crate::harness::kill(pid, nix::sys::signal::Signal::SIGCONT);
+    drop(suspended);
     assert!(next(&socket, "WATCHDOG=1", Duration::from_secs(30)), "it turns again");
     supervisor.stop();
 }
@@ -408,6 +409,20 @@ fn an_upgrade_takes_what_lies_where_the_supervisor_was_started_from() {
     }
 }
 
+/// Reads events until the supervisor ends the stream; the supervisor serves it already.
+fn reader_of_events(bed: &Bed) -> JoinHandle<usize> {
+    let socket = bed.path("run/control.sock");
+    let (serves, served) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let client = Client::new(&socket);
+        let events = client.events().expect("events");
+        serves.send(()).expect("the test waits for that");
+        events.take_while(Result::is_ok).count()
+    });
+    served.recv_timeout(DEADLINE).expect("a reader");
+    reader
+}
+
 #[test]
 fn readers_of_events_do_not_delay_a_hand_over() {
     let bed = Bed::new();
@@ -421,18 +436,9 @@ fn readers_of_events_do_not_delay_a_hand_over() {
     let alone = (0..3).map(|_| reload()).min().expect("three");
     let with_reader = (0..3)
         .map(|_| {
-            let socket = bed.path("run/control.sock");
-            let (serves, served) = std::sync::mpsc::channel();
-            let reader = std::thread::spawn(move || {
-                let client = Client::new(&socket);
-                let events = client.events().expect("events");
-                serves.send(()).expect("the test waits for that");
-                // Until the supervisor ends the stream.
-                events.take_while(Result::is_ok).count()
-            });
-            served.recv().expect("a reader");
+            let reader = reader_of_events(&bed);
             let took = reload();
-            reader.join().expect("a reader");
+            join_in_time(reader);
             took
         })
         .min()
@@ -597,19 +603,11 @@ fn a_hand_over_that_waits_for_a_thread_counts_against_no_worker() {
     supervisor.client.start(&["late".into()], false).expect("an order");
     supervisor.wait_phase("late", "starting");
     let before = supervisor.status();
-    // A reader of events beside all that, until its stream ends.
-    let socket = bed.path("run/control.sock");
-    let (serves, served) = std::sync::mpsc::channel();
-    let reader = std::thread::spawn(move || {
-        let client = Client::new(&socket);
-        let events = client.events().expect("events");
-        serves.send(()).expect("the test waits for that");
-        events.take_while(Result::is_ok).count()
-    });
-    served.recv().expect("a reader");
+    // Beside all that, until its stream ends.
+    let reader = reader_of_events(&bed);
     let begun = Instant::now();
     assert_eq!(bed.verb(&["reload"]).status.code(), Some(0), "{}", bed.log());
-    reader.join().expect("the stream ends");
+    join_in_time(reader);
     assert!(
         begun.elapsed() > Duration::from_secs(2),
         "the hand-over did not wait for the thread: {:?}",

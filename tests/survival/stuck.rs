@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::harness::skip::{Lack, skip};
-use crate::harness::{Bed, EAGER, find, is_alive, is_root, kill, text};
+use crate::harness::{Bed, EAGER, Stopped, find, is_alive, is_root, join_in_time, kill, text};
 use nix::sys::signal::Signal;
 
 /// A cgroup of the freezer of version 1: a process that is frozen there does not die of SIGKILL,
@@ -153,7 +153,7 @@ fn a_stalled_reader_of_the_supervisors_log_does_not_hold_the_supervisor() {
         text(&bytes)
     });
     supervisor.stop();
-    let log = reader.join().expect("a reader");
+    let log = join_in_time(reader);
     assert!(log.len() > 96 * 1024 && log.contains("incident 999:"), "{} bytes", log.len());
     assert!(log.trim_end().ends_with("stopped"), "the last line: {}", &log[log.len() - 200..]);
 }
@@ -246,7 +246,7 @@ fn a_suspended_cell_whose_worker_does_not_stop_in_time_ends_whole() {
     let supervisor = bed.start(&yaml);
     supervisor.wait_running();
     let before = supervisor.worker("ordered").pid.expect("it runs");
-    kill(before, Signal::SIGSTOP);
+    let _suspended = Stopped::new(before);
     supervisor.client.restart(&["ordered".into()], false).expect("ordered");
     for name in ["ordered", "other"] {
         supervisor.wait("it to run in another process", |supervisor| {
@@ -350,8 +350,7 @@ fn workers_die_and_come_back_while_the_guardian_is_stopped() {
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_phase("a", "running");
-    let guardian = i32::try_from(supervisor.child.id()).expect("a number");
-    kill(guardian, Signal::SIGSTOP);
+    let suspended = Stopped::new(supervisor.child.id().cast_signed());
     // Longer than its queue: in the end the guardian neither keeps nor releases anything.
     for generation in 1..=8 {
         let pid = supervisor.wait("it to run", |supervisor| {
@@ -365,7 +364,7 @@ fn workers_die_and_come_back_while_the_guardian_is_stopped() {
     supervisor.wait_generation("a", 9);
     let before = supervisor.status();
     supervisor.wait_progress(Some(&before));
-    kill(guardian, Signal::SIGCONT);
+    drop(suspended);
     supervisor.stop();
 }
 

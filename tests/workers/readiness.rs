@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use supervisord_rs::control::protocol::WorkerStatus;
 
-use crate::harness::{Bed, find};
+use crate::harness::{Bed, Stopped, find};
 
 /// A port that is free now.
 fn free_port() -> u16 {
@@ -402,13 +402,11 @@ fn time_in_which_the_supervisor_did_not_run_counts_against_no_worker() {
     // A worker that never waits is stopped together with the supervisor, as in a suspended
     // container.
     let busy = supervisor.worker("busy").pid.expect("it runs");
-    crate::harness::kill(pid, nix::sys::signal::Signal::SIGSTOP);
-    crate::harness::kill(busy, nix::sys::signal::Signal::SIGSTOP);
+    let suspended = [pid, busy].map(Stopped::new);
     bed.write("go", "");
     // The pause is the subject of the test: it is longer than every timeout.
     std::thread::sleep(Duration::from_secs(5));
-    crate::harness::kill(pid, nix::sys::signal::Signal::SIGCONT);
-    crate::harness::kill(busy, nix::sys::signal::Signal::SIGCONT);
+    drop(suspended);
     let status = supervisor.wait_running();
     assert!(status.workers.iter().all(|worker| worker.generation == 1), "{status:?}");
     assert_eq!(supervisor.incidents().len(), 0);

@@ -17,6 +17,7 @@ becomes "that it runs" has 'running' WORKER=api "_SYSTEMD_UNIT=$unit" SYSLOG_IDE
 supervisord-rs inject api signal-kill >/dev/null
 becomes "its incident, by number" has 'incident 1' WORKER=api INCIDENT=1
 becomes "with its fault domain, as a warning" has 'incident 1' INCIDENT=1 FAULT_DOMAIN=api PRIORITY=4
-# One entry when it opens, and one when it is settled.
+two_entries() { [ "$(entries INCIDENT=1 | wc -l)" = 2 ]; }
+becomes "one entry when it opens, and one when it is settled" two_entries
 equal "and nothing twice" "$(entries INCIDENT=1 -o cat | sort | uniq -d | wc -l)" 0
 check "systemctl status shows it too" sh -c "systemctl status --no-pager -n 50 $unit | grep -q 'incident 1'"
