@@ -1,5 +1,7 @@
 //! The answers to orders and `status` are true, worker by worker.
 
+use std::time::{Duration, Instant};
+
 use crate::harness::{Bed, find, text};
 use serde_json::Value;
 use supervisord_rs::control::protocol::IncidentRecord;
@@ -655,6 +657,55 @@ fn a_reload_reports_like_a_start() {
     let output = bed.verb(&["reload", "--json"]);
     let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON of a refusal");
     assert_eq!((output.status.code(), &answer["error"]), (Some(4), &"refused".into()), "{answer}");
+    supervisor.stop();
+}
+
+#[test]
+fn what_waits_for_a_stopped_worker_however_far_away_is_an_outcome() {
+    let bed = Bed::new();
+    let db = "version: 1\ndefaults: { ready: { after: 10ms } }\nworkers:\n  \
+        db: { command: [sleep, 1d] }\n";
+    let supervisor = bed.start(db);
+    supervisor.wait_running();
+    assert!(bed.verb(&["stop", "db"]).status.success());
+    let behind = "  mid: { command: [sleep, 1d], depends_on: [db] }\n  \
+        api: { command: [sleep, 1d], depends_on: [mid] }\n";
+    bed.write("supervisord-rs.yaml", &format!("{db}{behind}"));
+    let begun = Instant::now();
+    let output = bed.verb(&["reload"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    for worker in ["mid", "api"] {
+        let words = format!("  {worker} cannot start: db is stopped (`start db`)");
+        assert!(said.contains(&words), "no `{words}` in:\n{said}");
+    }
+    let output = bed.verb(&["status", "api", "--wait", "running"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("without another order"), "{output:?}");
+    assert!(begun.elapsed() < Duration::from_secs(60), "not the 5 minutes of the default");
+    let api = supervisor.worker("api");
+    assert!(api.blocked, "{api:?}");
+    assert_eq!(api.waits_why.as_deref(), Some("waits for mid; db is stopped (`start db`)"));
+    assert!(bed.verb(&["start", "db"]).status.success());
+    supervisor.wait_running();
+    supervisor.stop();
+}
+
+#[test]
+fn a_reload_of_a_file_with_errors_answers_as_check_does() {
+    let bed = Bed::new();
+    let supervisor = bed.start("version: 1\nworkers: { a: { worker: ticker } }\n");
+    let wrong: String = (0..150).map(|n| format!("  w{n}: {{ comand: [x] }}\n")).collect();
+    bed.write("supervisord-rs.yaml", &format!("version: 1\nworkers:\n{wrong}"));
+    let json = |verb: &[&str]| -> Value {
+        let output = bed.verb(verb);
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let file = bed.path("supervisord-rs.yaml").display().to_string();
+    let checked = json(&["check", &file, "--json"]);
+    assert!(checked["count"].as_u64() >= Some(150), "{}", checked["count"]);
+    assert_eq!(json(&["reload", "--json"]), checked);
     supervisor.stop();
 }
 

@@ -10,6 +10,7 @@ use super::Exit;
 use super::output::{json, line};
 use super::place::{self, Place};
 use crate::config::{Diagnostics, Scale, Settings, Source, World};
+use crate::control::protocol::CheckReport;
 
 /// The name of standard input in messages.
 const STDIN: &str = "<stdin>";
@@ -105,10 +106,7 @@ fn report_json(checked: &Result<(Settings, Diagnostics), Diagnostics>) -> Exit {
             Exit::Done
         }
         Err(problems) => {
-            json(&serde_json::json!({
-                "valid": false, "count": problems.count(), "problems": problems.to_json(),
-                "warnings": problems.warnings_to_json(),
-            }));
+            json(&CheckReport::from(problems));
             Exit::InvalidConfiguration
         }
     }

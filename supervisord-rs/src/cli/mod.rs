@@ -25,7 +25,6 @@ mod phase;
 mod place;
 mod progress;
 mod reload;
-mod reloaded;
 mod run;
 mod status;
 mod stop_main;
@@ -33,6 +32,7 @@ mod stopped;
 mod table;
 mod time;
 mod top;
+mod touched;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -65,5 +65,5 @@ pub(super) fn wait(
 fn is_at_rest(worker: &WorkerStatus) -> bool {
     let ended = ["quarantined", "finished"].contains(&worker.phase.as_str());
     let is_idle = worker.phase == "idle" && !worker.wanted;
-    worker.in_vain.is_some() || is_idle || ended && worker.retry_in_ms.is_none()
+    worker.blocked || is_idle || ended && worker.retry_in_ms.is_none()
 }

@@ -12,11 +12,9 @@ use super::orders::{GIVING_WAY, PAUSE, REEXEC_TIMEOUT};
 use super::outcomes::failed;
 use super::output::{json, words};
 use super::progress::{Until, shown};
-use super::reloaded::{Reloaded, failure, not_running, touched, wait};
+use super::touched::{not_running, touched, wait};
 use crate::control::client::{Client, ClientError};
-use crate::control::protocol::{
-    Done, Failure, INVALID_CONFIGURATION, ReloadReport, WAIT_DEFAULT, WorkerStatus,
-};
+use crate::control::protocol::{Done, Failure, ReloadReport, WAIT_DEFAULT, WorkerStatus};
 use crate::waiting::until;
 
 #[derive(Args, Debug)]
@@ -50,74 +48,69 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         Err(error) => return refused(&error, options.json),
     };
     let plan = done.reload.clone().unwrap_or_default();
-    let changed = if plan.changed.is_empty() { Vec::new() } else { changed(client, &plan) };
     if !options.json {
         let _ = words(&done.message);
         show(&plan);
-        for why in changed.iter().filter_map(not_running) {
+        for why in now(client, &plan.changed).iter().filter_map(not_running) {
             let _ = words(&format!("  {why}"));
         }
     }
     let limit = options.timeout.unwrap_or(WAIT_DEFAULT);
-    let touched = touched(&plan);
-    let reloaded = if options.no_wait || touched.is_empty() {
-        Reloaded::default()
+    let touched = touched(&plan, &before);
+    let names: Vec<String> = touched.keys().cloned().collect();
+    let outcome = if options.no_wait || touched.is_empty() {
+        Ok(Done::default())
     } else {
-        shown(client, &touched, Until::Up, || wait(client, &touched, &before, limit))
+        shown(client, &names, Until::Up, || wait(client, &touched, limit))
     };
-    let failure = failure(&reloaded.outcomes, limit);
     if options.json {
-        done.workers = [reloaded.workers, changed].concat();
-        done.outcomes = reloaded.outcomes;
-        print(&done, failure.as_ref());
+        done.workers = now(client, &[names, plan.changed].concat());
+        done.outcomes = match &outcome {
+            Ok(outcome) => outcome.outcomes.clone(),
+            Err(ClientError::Failed(failure)) => failure.outcomes.clone(),
+            Err(_) => Vec::new(),
+        };
+        print(&done, outcome.as_ref().err());
     }
-    failure.map_or(Exit::Done, |failure| failed(&ClientError::Failed(failure), false))
+    outcome.map_or_else(|error| failed(&error, false), |_| Exit::Done)
 }
 
-/// Those whose entry holds from their next start on. Between two supervisors there is no answer for
-/// a moment.
-fn changed(client: &Client, plan: &ReloadReport) -> Vec<WorkerStatus> {
+/// These workers as they are now. Between two supervisors there is no answer for a moment.
+fn now(client: &Client, names: &[String]) -> Vec<WorkerStatus> {
+    if names.is_empty() {
+        return Vec::new();
+    }
     let status = until(GIVING_WAY, PAUSE, || client.status().ok());
     let mut workers = status.map_or_else(Vec::new, |status| status.workers);
-    workers.retain(|worker| plan.changed.contains(&worker.name));
+    workers.retain(|worker| names.contains(&worker.name));
     workers
 }
 
 /// What was done, and with the words of an order that failed where a worker did.
-fn print(done: &Done, failure: Option<&Failure>) {
-    match (serde_json::to_value(done), failure) {
-        (Ok(mut all), Some(failure)) => {
-            all["error"] = failure.error.clone().into();
-            all["message"] = failure.message.clone().into();
-            json(&all);
-        }
-        _ => json(done),
-    }
+fn print(done: &Done, error: Option<&ClientError>) {
+    let failure = match error {
+        Some(ClientError::Failed(failure)) => failure.clone(),
+        Some(error) => Failure::new("failed", error.to_string()),
+        None => return json(done),
+    };
+    let mut all = serde_json::to_value(done).expect("reports are strings, numbers and lists");
+    all["error"] = failure.error.into();
+    all["message"] = failure.message.into();
+    json(&all);
 }
 
 fn refused(error: &ClientError, as_json: bool) -> Exit {
-    match error {
-        ClientError::Failed(failure) if as_json && failure.error == INVALID_CONFIGURATION => {
-            let problems = &failure.problems;
-            json(&serde_json::json!({
-                "valid": false, "count": problems.len(), "problems": problems,
-            }));
-            Exit::InvalidConfiguration
-        }
-        error => failed(error, as_json),
+    if let (ClientError::Failed(Failure { check: Some(check), .. }), true) = (error, as_json) {
+        json(check);
+        return Exit::InvalidConfiguration;
     }
+    failed(error, as_json)
 }
 
 /// A line for each list that has names.
 fn show(plan: &ReloadReport) {
-    for (what, names) in plan.lists().into_iter().filter(|(_, names)| !names.is_empty()) {
-        let why = if std::ptr::eq(names, plan.threads.as_slice()) {
-            " (threads of the supervisor, whose process is replaced)"
-        } else if std::ptr::eq(names, plan.scaled_away.as_slice()) {
-            " (`scale` has taken them away, and brings them back)"
-        } else {
-            ""
-        };
+    for (what, names, why) in plan.lists().into_iter().filter(|(_, names, _)| !names.is_empty()) {
+        let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
         let _ = words(&format!("  {what:<9}  {}{why}", names.join(" ")));
     }
 }

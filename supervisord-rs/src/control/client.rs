@@ -1,5 +1,6 @@
 //! The other side of the control API, blocking: for the CLI, for comparisons, for tests.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,9 +16,9 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::protocol::{
-    Done, EventRecord, Failure, IncidentRecord, InjectRequest, ReexecRequest, ScaleRequest,
-    ShutdownRequest, SignalName, SignalRequest, StatusReport, UNKNOWN_INCIDENT, WAIT_DEFAULT,
-    WorkersRequest,
+    AwaitRequest, Done, EventRecord, Failure, IncidentRecord, InjectRequest, ReexecRequest,
+    ScaleRequest, ShutdownRequest, SignalName, SignalRequest, StatusReport, UNKNOWN_INCIDENT,
+    WAIT_DEFAULT, WorkersRequest,
 };
 
 /// Why a request was not answered as hoped.
@@ -186,6 +187,16 @@ impl Client {
     /// See [`ClientError`].
     pub fn restart(&self, workers: &[String], wait: bool) -> Result<Done, ClientError> {
         self.call("POST", "/v1/restart", &self.order(workers, wait))
+    }
+
+    /// Waits until a later generation of each of these workers runs or has failed to. `after`: the
+    /// generations before.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn wait_for(&self, after: &BTreeMap<String, u64>) -> Result<Done, ClientError> {
+        let request = AwaitRequest { after: after.clone(), timeout_ms: self.timeout_ms() };
+        self.call("POST", "/v1/await", &request)
     }
 
     /// Suspends workers with all that they have started.

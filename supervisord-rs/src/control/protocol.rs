@@ -2,6 +2,7 @@
 //! microseconds of monotonic time; those called `at` are RFC 3339 wall time in UTC.
 
 mod answer;
+mod check;
 mod ending;
 mod event;
 mod incident;
@@ -13,12 +14,13 @@ mod turns;
 mod usage;
 
 pub use answer::{Done, Failure};
+pub use check::CheckReport;
 pub use ending::EndingReport;
 pub use event::EventRecord;
 pub use incident::{FaultReport, IncidentRecord, WorkReport};
 pub use order::{
-    InjectRequest, ReexecRequest, ScaleRequest, ShutdownRequest, SignalName, SignalRequest,
-    WorkersRequest,
+    AwaitRequest, InjectRequest, ReexecRequest, ScaleRequest, ShutdownRequest, SignalName,
+    SignalRequest, WorkersRequest,
 };
 pub use outcome::OutcomeReport;
 pub use reload::ReloadReport;

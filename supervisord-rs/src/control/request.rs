@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, oneshot};
 
 use super::protocol::{
-    Done, EventRecord, Failure, IncidentRecord, InjectRequest, ReexecRequest, ScaleRequest,
-    ShutdownRequest, SignalRequest, StatusReport, WorkersRequest,
+    AwaitRequest, Done, EventRecord, Failure, IncidentRecord, InjectRequest, ReexecRequest,
+    ScaleRequest, ShutdownRequest, SignalRequest, StatusReport, WorkersRequest,
 };
 
 /// Who asks: the peer credentials of the connection (`SO_PEERCRED`, unix(7)).
@@ -44,7 +44,7 @@ pub enum Show {
     Events(Answer<broadcast::Receiver<EventRecord>>),
 }
 
-/// What there is to order.
+/// What there is to order, and to wait for.
 #[derive(Debug)]
 pub enum Order {
     /// Start workers.
@@ -53,6 +53,8 @@ pub enum Order {
     Stop(WorkersRequest),
     /// Restart workers.
     Restart(WorkersRequest),
+    /// Wait until workers that were ordered to come up have, or have failed to. It changes nothing.
+    Await(AwaitRequest),
     /// Suspend workers.
     Pause(WorkersRequest),
     /// Let workers go on.

@@ -49,6 +49,7 @@ impl Daemon {
                 let goal = |daemon: &Self, id| Goal::Renewed { after: daemon.generation(id) };
                 self.order_workers("restart", &request, peer, answer, Command::Restart, goal);
             }
+            Order::Await(request) => self.on_await(&request, answer),
             Order::Pause(request) => self.order_pause(&request, peer, answer),
             Order::Resume(request) => self.order_resume(&request, peer, answer),
             Order::Scale(request) => self.order_scale(&request, peer, answer),

@@ -97,7 +97,7 @@ impl Daemon {
             // Its order to end was withdrawn before it was carried out.
             _ if is_up && view.order.is_none() => Progress::Superseded("start"),
             Phase::Quarantined | Phase::Finished => Progress::Failed(self.why_down(worker, view)),
-            Phase::Idle => self.waiting(view),
+            Phase::Idle => self.waiting(worker, view),
             phase @ (Phase::Launching
             | Phase::Starting
             | Phase::Running
@@ -128,7 +128,7 @@ impl Daemon {
                 Progress::Failed(self.why_down(worker, view))
             }
             _ if self.machine.is_shutting_down() => Progress::Superseded("stop"),
-            Phase::Idle => self.waiting(view),
+            Phase::Idle => self.waiting(worker, view),
             phase @ (Phase::Launching | Phase::Starting | Phase::Stopping | Phase::Killing) => {
                 Progress::OnTheWay(format!("is still {}", words::phase(phase)))
             }
@@ -136,11 +136,11 @@ impl Daemon {
     }
 
     /// It waits for its dependencies: in vain where one of them will not come by itself.
-    fn waiting(&self, view: &WorkerView) -> Progress {
+    fn waiting(&self, worker: WorkerId, view: &WorkerView) -> Progress {
         if let Some(on) = view.in_vain {
             return Progress::Failed(format!("cannot start: {}", self.why_in_vain(on)));
         }
-        if let Some(&on) = view.waits_for.iter().find(|&&on| self.is_off(on)) {
+        if let Some(on) = self.machine.barred_by(worker) {
             return Progress::Failed(format!("cannot start: {}", self.why_absent(on)));
         }
         let names: Vec<&str> = view.waits_for.iter().map(|&on| self.names.worker(on)).collect();
@@ -197,13 +197,21 @@ impl Daemon {
         }
     }
 
+    /// Whether it waits for what does not come without another order.
+    pub(super) fn is_blocked(&self, worker: WorkerId, view: &WorkerView) -> bool {
+        view.in_vain.is_some() || self.machine.barred_by(worker).is_some()
+    }
+
     /// What a worker in phase idle waits for, in words.
-    pub(super) fn why_waiting(&self, view: &WorkerView) -> Option<String> {
+    pub(super) fn why_waiting(&self, worker: WorkerId, view: &WorkerView) -> Option<String> {
         if view.waits_for.is_empty() || view.in_vain.is_some() {
             return None;
         }
-        let (off, awaited): (Vec<WorkerId>, Vec<WorkerId>) =
+        let (mut off, awaited): (Vec<WorkerId>, Vec<WorkerId>) =
             view.waits_for.iter().partition(|&&on| self.is_off(on));
+        if off.is_empty() {
+            off.extend(self.machine.barred_by(worker));
+        }
         let names: Vec<&str> = awaited.iter().map(|&on| self.names.worker(on)).collect();
         let awaited = (!names.is_empty()).then(|| format!("waits for {}", names.join(", ")));
         let off = off.into_iter().map(|on| self.why_absent(on));

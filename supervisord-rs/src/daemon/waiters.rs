@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use supervision::{Incarnation, WorkerId};
+use supervision::{Generation, Incarnation, WorkerId};
 
 use super::Daemon;
 use super::outcomes::Progress;
 use crate::control::protocol::{
-    Done, EndingReport, Failure, OutcomeReport, WAIT_DEFAULT, WorkerStatus,
+    AwaitRequest, Done, EndingReport, Failure, OutcomeReport, WAIT_DEFAULT, WorkerStatus,
 };
 use crate::control::request::Answer;
 use crate::record::logs::{TAIL_TIMEOUT, Tail};
@@ -136,6 +136,41 @@ impl Waiters {
 }
 
 impl Daemon {
+    /// A client waits for workers that were ordered to come up before it could ask, such as by a
+    /// reload.
+    pub(super) fn on_await(&mut self, request: &AwaitRequest, answer: Answer<Done>) {
+        let aims: Result<Vec<(WorkerId, Goal)>, Failure> = request
+            .after
+            .iter()
+            .map(|(name, &after)| Ok((self.resolve_one(name)?, Goal::Renewed { after })))
+            .collect();
+        let aims = match aims {
+            Ok(aims) => aims,
+            Err(failure) => return drop(answer.send(Err(failure))),
+        };
+        let workers: Vec<WorkerId> = aims.iter().map(|(worker, _)| *worker).collect();
+        let wait = Wait { aims, limit: limit(request.timeout_ms) };
+        let now = self.now();
+        self.waiters.add(wait, "done".to_owned(), answer, now);
+        for worker in workers {
+            self.note_past_failure(worker);
+        }
+        self.turn(None);
+    }
+
+    /// The last run of a worker that has ended, if that was a failure.
+    fn note_past_failure(&mut self, worker: WorkerId) {
+        let Some(view) = self.machine.worker(worker) else { return };
+        let generation = match view.generation.0 {
+            present if view.phase.is_live() => present.saturating_sub(1),
+            last => last,
+        };
+        let is_failure = view.last_ending.is_some_and(|ending| ending.cause.is_failure());
+        if let Some(ending) = self.endings[worker.index()].clone().filter(|_| is_failure) {
+            self.note_failure(Incarnation { worker, generation: Generation(generation) }, &ending);
+        }
+    }
+
     /// A run has failed: clients that wait for that worker learn of it, whatever happens later.
     pub(super) fn note_failure(&mut self, incarnation: Incarnation, ending: &EndingReport) {
         let is_concerned = |waiter: &Waiter| {

@@ -131,7 +131,7 @@ fn all_up(bed: &mut Bed, scenario: &Scenario) -> Result<StatusReport, TrialError
             |worker: &WorkerStatus| !scenario.is_steady() || worker.progress.unwrap_or(0) > 0;
         let is_up = |worker: &WorkerStatus| match worker.phase.as_str() {
             "running" => is_steady(worker),
-            "idle" => !worker.wanted,
+            "idle" => !worker.wanted || worker.blocked,
             // A job between two runs.
             "finished" | "backoff" => worker.ok,
             _ => false,
@@ -222,7 +222,7 @@ fn all_settled(
     };
     let is_settled = |worker: &WorkerStatus| match worker.phase.as_str() {
         "running" => went_on(worker),
-        "idle" => !worker.wanted || worker.in_vain.is_some(),
+        "idle" => !worker.wanted || worker.blocked,
         "backoff" => worker.ok,
         "finished" | "quarantined" => true,
         _ => false,

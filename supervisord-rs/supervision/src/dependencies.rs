@@ -156,13 +156,15 @@ impl Machine {
         self.closure(workers, |worker| self.index.leaning(worker).collect())
     }
 
-    /// These and all that they still wait for, however far away.
+    /// These and all that they need and still wait for, however far away. A soft dependency is no
+    /// need: it orders a start that something else asks for.
     pub(crate) fn with_unmet(&self, workers: &[WorkerId]) -> BTreeSet<WorkerId> {
         self.closure(workers, |worker| {
             // A dependency that is up may itself be about to go: look through it as well.
             let all = self.spec.workers[worker.index()].depends_on.iter();
             let known = all.filter(|dependency| dependency.on.index() < self.workers.len());
             known
+                .filter(|dependency| !dependency.soft)
                 .filter(|dependency| {
                     dependency.condition != Condition::Finished || !self.holds(dependency)
                 })

@@ -4,6 +4,8 @@
 //! what these let start. It does not wait for another attempt, for a person, or for a failed
 //! group. So it orders, and never blocks for good.
 
+use alloc::collections::BTreeSet;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::effect::Effect;
@@ -31,6 +33,27 @@ impl Machine {
     fn is_stranded(&self, worker: WorkerId) -> bool {
         let mut awaited = self.unmet(worker).chain(self.earlier_coming(worker));
         awaited.any(|on| self.workers.get(on.index()).is_some_and(has_no_prospect))
+    }
+
+    /// The one that this worker waits for, however far away, and that was not asked to start or was
+    /// stopped: without another order neither comes.
+    #[must_use]
+    pub fn barred_by(&self, worker: WorkerId) -> Option<WorkerId> {
+        let mut seen = BTreeSet::new();
+        let mut open = vec![worker];
+        while let Some(worker) = open.pop() {
+            let Some(state) = self.workers.get(worker.index()) else { continue };
+            match state.phase {
+                Phase::Idle if !state.wanted => return Some(worker).filter(|_| !seen.is_empty()),
+                // One that is not stranded waits for nothing of that kind.
+                Phase::Idle if state.stranded || seen.is_empty() => {
+                    let awaited = self.unmet(worker).chain(self.earlier_coming(worker));
+                    open.extend(awaited.filter(|on| seen.insert(*on)));
+                }
+                _ => {}
+            }
+        }
+        None
     }
 
     /// Looks at the prospects of those that wait, and of all that wait for them where they have

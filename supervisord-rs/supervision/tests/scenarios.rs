@@ -1385,6 +1385,33 @@ fn a_soft_dependency_is_not_waited_for_where_what_it_needs_was_not_asked_to_star
 }
 
 #[test]
+fn an_order_to_start_starts_what_is_needed_and_no_soft_dependency() {
+    let mut spec = spec(&["soft", "started", "ready", "finished", "needed"]);
+    for worker in &mut spec.workers {
+        worker.autostart = false;
+    }
+    let conditions = [Condition::Started, Condition::Ready, Condition::Finished];
+    spec.workers[0].depends_on = (1..)
+        .zip(conditions)
+        .map(|(on, condition)| supervision::spec::Dependency { condition, ..softly(on) })
+        .chain([depends(4, Condition::Ready)])
+        .collect();
+    let mut world = up(spec);
+    for command in [Command::Start(vec![A]), Command::Restart(vec![A])] {
+        let from = world.log.len();
+        world.command(command);
+        world.settle();
+        world.pass(100 * MS);
+        world.settle();
+        assert_eq!(world.phase(0), Phase::Running);
+        let without: Vec<WorkerId> = (1..4).map(WorkerId).collect();
+        assert_eq!(world.view(0).without, without);
+        let launched = launches(&world, from);
+        assert!(launched.iter().all(|worker| [0, 4].contains(worker)), "{launched:?}");
+    }
+}
+
+#[test]
 fn a_soft_dependency_waits_for_no_group_and_no_probe_without_end() {
     let mut spec = spec(&["first", "second", "soft"]);
     spec.groups = vec![group("g", Strategy::RestForOne, &[0, 1])];

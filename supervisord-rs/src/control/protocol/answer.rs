@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{OutcomeReport, ReloadReport, WorkerStatus};
+use super::{CheckReport, OutcomeReport, ReloadReport, WorkerStatus};
 
 /// Answer to a request that changes something.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -35,15 +35,15 @@ pub struct Failure {
     /// With `wait`: what came of the order in each worker that it touched.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub outcomes: Vec<OutcomeReport>,
-    /// Of an invalid configuration: its errors, as `check --json` has them.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub problems: Vec<serde_json::Value>,
+    /// Of an invalid configuration: what `check --json` prints.
+    #[serde(flatten)]
+    pub check: Option<Box<CheckReport>>,
 }
 
 impl Failure {
     /// One that concerns no worker in particular.
     #[must_use]
     pub fn new(error: &str, message: String) -> Self {
-        Self { error: error.to_owned(), message, outcomes: Vec::new(), problems: Vec::new() }
+        Self { error: error.to_owned(), message, outcomes: Vec::new(), check: None }
     }
 }

@@ -1,5 +1,7 @@
 //! The bodies of the requests that change something.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// `POST /v1/start`, `/v1/stop`, `/v1/restart`
@@ -14,6 +16,16 @@ pub struct WorkersRequest {
     pub wait: bool,
     /// How long to wait at most, in milliseconds; 300 000 when it is left out. The order stands all
     /// the same.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub timeout_ms: Option<u64>,
+}
+
+/// `POST /v1/await`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct AwaitRequest {
+    /// Workers, and for each the generation after which its outcome counts.
+    pub after: BTreeMap<String, u64>,
+    /// See [`WorkersRequest::timeout_ms`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timeout_ms: Option<u64>,
 }

@@ -27,16 +27,17 @@ pub struct ReloadReport {
 }
 
 impl ReloadReport {
-    /// The lists with their names.
-    pub fn lists(&self) -> [(&'static str, &[String]); 7] {
+    /// The lists: what is done to the workers, their names, and why, where that is not obvious.
+    pub fn lists(&self) -> [(&'static str, &[String], &'static str); 7] {
+        let threads = "threads of the supervisor, whose process is replaced";
         [
-            ("started", &self.started),
-            ("stopped", &self.stopped),
-            ("restarted", &self.restarted),
-            ("restarted", &self.threads),
-            ("changed", &self.changed),
-            ("kept", &self.kept),
-            ("not there", &self.scaled_away),
+            ("started", &self.started, ""),
+            ("stopped", &self.stopped, ""),
+            ("restarted", &self.restarted, ""),
+            ("restarted", &self.threads, threads),
+            ("changed", &self.changed, ""),
+            ("kept", &self.kept, ""),
+            ("not there", &self.scaled_away, "`scale` has taken them away, and brings them back"),
         ]
     }
 }

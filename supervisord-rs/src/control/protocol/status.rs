@@ -97,6 +97,10 @@ pub struct WorkerStatus {
     /// The dependency that has failed for good, so that it cannot start.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub in_vain: Option<String>,
+    /// Whether it waits for what does not come without another order: for one that has failed for
+    /// good, was stopped or was not asked to start, however far away.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub blocked: bool,
     /// What it waits for, in words; none where it waits for nothing, or in vain.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waits_why: Option<String>,

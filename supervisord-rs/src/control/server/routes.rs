@@ -24,6 +24,7 @@ pub(super) fn api(requests: Requests, peer: Peer) -> Router {
         .route("/v1/start", ordering(Order::Start))
         .route("/v1/stop", ordering(Order::Stop))
         .route("/v1/restart", ordering(Order::Restart))
+        .route("/v1/await", ordering(Order::Await))
         .route("/v1/pause", ordering(Order::Pause))
         .route("/v1/resume", ordering(Order::Resume))
         .route("/v1/scale", ordering(Order::Scale))

@@ -61,9 +61,8 @@ pub(super) async fn read(
 
 /// The answer to the reload of a file that is not valid: what `check` prints.
 pub(super) fn invalid(problems: &Diagnostics) -> Failure {
-    let located = problems.to_json();
     Failure {
-        problems: located.iter().filter_map(|one| serde_json::to_value(one).ok()).collect(),
+        check: Some(Box::new(problems.into())),
         ..Failure::new(
             INVALID_CONFIGURATION,
             format!("{problems}\nnothing has changed: the old configuration stays in force"),
