@@ -325,8 +325,8 @@ fn a_stop_names_the_dependents_that_went_along_and_who_had_to_be_killed() {
     let bed = Bed::new();
     let yaml = "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
         db: { command: [sleep, 1d] }\n  \
-        api: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 0.1; done'], \
-            depends_on: { db: ready }, stop: { timeout: 200ms } }\n  \
+        api: { command: [sh, -c, 'trap \"\" TERM; echo >&3; while :; do sleep 0.1; done'], \
+            depends_on: { db: ready }, ready: { fd: 3 }, stop: { timeout: 200ms } }\n  \
         other: { command: [sleep, 1d] }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
