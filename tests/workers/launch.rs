@@ -1,6 +1,6 @@
 //! A worker's identity and surroundings: the tests read each setting from inside the worker.
 
-use crate::harness::{Bed, is_root, text};
+use crate::harness::{Bed, is_root, kill, text};
 
 /// Starts one worker that runs `script`, and returns its output.
 #[track_caller]
@@ -737,4 +737,25 @@ fn no_status_of_a_start_before_is_lost_to_the_reaper_of_orphans() {
         supervisor.incidents().into_iter().map(|incident| incident.sentence).collect();
     assert_eq!(failed, Vec::<String>::new());
     supervisor.stop();
+}
+
+/// Hundreds wait in line behind each other: none of them is started only to be stopped.
+#[test]
+fn launches_that_wait_in_line_are_dropped_when_everything_ends() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  \
+        w: { command: [sleep, 1d], ready: { after: 0s }, instances: 500 }\n";
+    let mut supervisor = bed.launch(yaml, &[]);
+    let started = |log: &str| log.matches("is starting").count();
+    supervisor.wait("a first worker", |_| (started(&bed.log()) > 0).then_some(()));
+    let guardian = i32::try_from(supervisor.child.id()).expect("a PID");
+    kill(guardian, nix::sys::signal::Signal::SIGTERM);
+    let status = supervisor.wait_exit();
+    assert_eq!(status.code(), Some(0), "{}", bed.log());
+    let log = bed.log();
+    let (before, after) = log.split_once("shutting down").expect("an end");
+    let (before, after) = (started(before), started(after));
+    assert!(before < 300, "{before} were started before the end: it came too late to see anything");
+    assert!(after < 60, "{after} of 500 were started after the order to end");
+    assert_eq!(supervisor.bed.log().matches("incident").count(), 0, "{log}");
 }

@@ -195,7 +195,6 @@ impl Daemon {
         while let Some(before) = self.drivers.next_start_before() {
             self.beside.spawn(async move { Said::BeforeEnded(before.end().await) });
         }
-        self.ask_commands_before();
         while let Some((hook, record)) = self.next_hook() {
             let command = hook.command.join(" ");
             let summoned = hooks::input(&record)
@@ -214,15 +213,6 @@ impl Daemon {
     /// Those that do not die, and those whose descendants do not, have a place too.
     fn next_hook(&mut self) -> Option<(Hook, String)> {
         self.hooks.next_to_run(helper::stuck(None) + self.drivers.hooks_being_cleared())
-    }
-
-    /// Workers that are to stop are not launched: their `start_before:` commands are asked to stop.
-    fn ask_commands_before(&mut self) {
-        let is_to_stop = |who: &Incarnation| {
-            self.machine.worker(who.worker).is_some_and(|view| view.order.is_some())
-        };
-        let those: Vec<Incarnation> = self.drivers.running_before().filter(is_to_stop).collect();
-        those.into_iter().for_each(|incarnation| self.drivers.ask_before(incarnation));
     }
 
     /// The launch goes on, unless the worker was asked to stop meanwhile.

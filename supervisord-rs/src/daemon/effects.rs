@@ -21,6 +21,7 @@ impl Daemon {
         match effect {
             Effect::Launch { incarnation } => self.plan_launch(incarnation),
             Effect::Withdraw { incarnation } => drivers.withdraw(incarnation),
+            Effect::StopLaunch { incarnation } => self.stop_launch(incarnation),
             Effect::Confirm { incarnation } => drivers.confirm(incarnation),
             Effect::Stop { incarnation } => drivers.stop(incarnation),
             Effect::Kill { incarnation } => drivers.kill(incarnation),
@@ -78,6 +79,17 @@ impl Daemon {
         let plan = || succession::plan(self.drivers.launch_of(incarnation.worker));
         note.set_plan(*self.plans.entry(incarnation.worker).or_insert_with(plan));
         self.drivers.launch(incarnation, self.is_again(incarnation));
+    }
+
+    /// Drops a launch that waits here or with the drivers.
+    fn stop_launch(&mut self, incarnation: Incarnation) {
+        match self.launches.iter().rposition(|waiting| *waiting == incarnation) {
+            Some(at) => {
+                self.launches.remove(at);
+                self.drivers.drop_launch(incarnation);
+            }
+            None => self.drivers.stop_launch(incarnation),
+        }
     }
 
     /// Whether the worker has failed since it was last stable.
@@ -206,6 +218,7 @@ fn concerned(effect: &Effect) -> Option<Incarnation> {
         | Effect::Signal { incarnation, .. }
         | Effect::Recycle { culprit: incarnation, .. } => Some(*incarnation),
         Effect::Launch { .. }
+        | Effect::StopLaunch { .. }
         | Effect::Transition(_)
         | Effect::IncidentOpened(_)
         | Effect::IncidentClosed(_)

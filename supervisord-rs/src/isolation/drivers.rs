@@ -35,6 +35,7 @@ mod queue;
 mod remains;
 mod start_before;
 mod stopping;
+mod unbegun;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};

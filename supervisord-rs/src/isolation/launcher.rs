@@ -128,6 +128,19 @@ impl Launchers {
         attempt
     }
 
+    /// Takes a launch out of the line. False: a thread has begun with it.
+    pub(super) fn take_back(&self, attempt: &Arc<Attempt>) -> bool {
+        let mut line = self.0.lock();
+        let is_it = |job: &Job| Arc::ptr_eq(&job.attempt, attempt);
+        let job = [Queue::First, Queue::Renewed, Queue::Again].into_iter().find_map(|queue| {
+            let queue = line.queue(queue);
+            queue.remove(queue.iter().position(is_it)?)
+        });
+        drop(line);
+        // What it was to be given is let go of without the lock.
+        job.is_some()
+    }
+
     /// How many launches are on their way.
     pub(super) fn under_way(&self) -> usize {
         self.0.lock().attempts.iter().filter(|attempt| attempt.strong_count() > 0).count()

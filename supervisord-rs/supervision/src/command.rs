@@ -292,6 +292,7 @@ impl Machine {
                 // Its launch is answered first.
                 Phase::Launching => {
                     self.workers[worker.index()].order = Some(Why::Requested);
+                    self.stops.insert(worker);
                     self.limit_launch(worker);
                 }
                 Phase::Idle
@@ -317,6 +318,7 @@ impl Machine {
             Event::Deadline | Event::Recorded { .. } | Event::TimeLost { .. } => {}
             Event::Launched { .. }
             | Event::LaunchFailed { .. }
+            | Event::NotBegun { .. }
             | Event::Ready { .. }
             | Event::Confirmed { .. }
             | Event::Ended { .. }

@@ -23,6 +23,12 @@ pub enum Effect {
         /// Whose.
         incarnation: Incarnation,
     },
+    /// Whom you launch is to stop. Where the launch has not begun, drop it and answer `NotBegun`;
+    /// otherwise go on, and answer as ever. Given again and again perhaps.
+    StopLaunch {
+        /// Whose.
+        incarnation: Incarnation,
+    },
     /// Reap every exit, then say whether this one still lives. Answered by `Confirmed`, or by its
     /// ending.
     Confirm {

@@ -131,6 +131,11 @@ pub struct LaunchFailure {
     pub transient: bool,
 }
 
+impl LaunchFailure {
+    /// It was dropped before it began: its worker was asked to stop.
+    pub const NOT_BEGUN: Self = Self { stage: LaunchStage::Clone, errno: 0, transient: true };
+}
+
 /// The steps of a launch, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LaunchStage {

@@ -23,6 +23,11 @@ pub enum Event {
         /// Where it went wrong.
         failure: LaunchFailure,
     },
+    /// Answer to `Launch` after `StopLaunch`: the launch had not begun, and nothing comes of it.
+    NotBegun {
+        /// Of whom.
+        incarnation: Incarnation,
+    },
     /// The worker says that it is ready. It is promoted only after `Confirm` was answered by
     /// `Confirmed`.
     Ready {

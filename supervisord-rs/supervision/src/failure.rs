@@ -111,7 +111,9 @@ impl Machine {
     /// What an ending was, knowing what we ordered.
     fn judge(&self, worker: WorkerId, observed: Ending) -> Ending {
         let state = &self.workers[worker.index()];
-        if state.order.is_some() && was_not_started(observed) {
+        // An order that is void by now had the launch dropped.
+        let was_dropped = observed.cause == Cause::Requested;
+        if (state.order.is_some() || was_dropped) && was_not_started(observed) {
             return Ending { cause: Cause::Requested, ..observed };
         }
         // In any other phase an order still waits, and the end came by itself.

@@ -212,9 +212,14 @@ impl Machine {
     }
 
     /// Carries out an order to stop as soon as no dependent of the worker is up, nor a later member
-    /// of its group that ends too.
+    /// of its group that ends too. One that is being launched has nothing that could be stopped.
     pub(crate) fn stop_if_alone(&mut self, worker: WorkerId) {
         let state = &self.workers[worker.index()];
+        if state.order.is_some() && state.phase == Phase::Launching {
+            let incarnation = self.incarnation(worker);
+            self.effects.push_back(Effect::StopLaunch { incarnation });
+            return;
+        }
         let may = state.order.is_some() && matches!(state.phase, Phase::Starting | Phase::Running);
         let is_leaned_on = || {
             self.index.leaning(worker).any(|other| {

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use crate::dependencies::Index;
 use crate::effect::{Effect, GivingUp, Transition};
-use crate::ending::Ending;
+use crate::ending::{Ending, LaunchFailure};
 use crate::event::Event;
 use crate::id::{Generation, Incarnation, IncidentId, WorkerId};
 use crate::incident::Incident;
@@ -264,6 +264,13 @@ impl Machine {
                 let ending = Ending {
                     status: crate::ending::Status::NotLaunched(failure),
                     cause: crate::ending::Cause::LaunchFailure,
+                };
+                self.on_incarnation(incarnation, Signal::LaunchFailed, Some(ending));
+            }
+            Event::NotBegun { incarnation } => {
+                let ending = Ending {
+                    status: crate::ending::Status::NotLaunched(LaunchFailure::NOT_BEGUN),
+                    cause: crate::ending::Cause::Requested,
                 };
                 self.on_incarnation(incarnation, Signal::LaunchFailed, Some(ending));
             }

@@ -415,6 +415,7 @@ fn no_worker_waits_without_a_reason(world: &World) {
 fn run(seed: u64, steps: u64) -> (Vec<Effect>, u64) {
     let mut random = Random::new(seed);
     let mut world = World::new(random_spec(&mut random));
+    world.drops = random.chance(50);
     for _ in 0..steps {
         step(&mut world, &mut random);
         if world.exited.is_some() && random.chance(20) {

@@ -1115,6 +1115,36 @@ fn one_that_is_not_started_since_it_was_asked_to_stop_has_not_failed() {
 }
 
 #[test]
+fn launches_that_wait_in_line_are_dropped_when_their_workers_are_to_stop() {
+    let mut world = World::new(spec(&["a", "b", "c"]));
+    let before = world.log.len();
+    world.drops = true;
+    world.command(Command::Stop(vec![A]));
+    world.settle();
+    assert_eq!((world.phase(0), world.phase(1)), (Phase::Idle, Phase::Running));
+    assert_eq!(world.opened.len(), 0);
+    world.command(Command::Start(vec![A]));
+    world.settle();
+    assert_eq!((world.phase(0), world.view(0).generation), (Phase::Running, generation(2)));
+    // The order was void before it was known that the launch is dropped.
+    world.command(Command::Restart(vec![B]));
+    world.answer();
+    world.answer();
+    world.command(Command::Stop(vec![B]));
+    world.command(Command::Start(vec![B]));
+    world.settle();
+    assert_eq!((world.phase(1), world.opened.len()), (Phase::Running, 0));
+    // The same at the end.
+    let mut world = World::new(spec(&["a", "b", "c"]));
+    world.drops = true;
+    world.command(Command::Shutdown { now: false });
+    world.settle();
+    assert_eq!((world.exited, world.opened.len()), (Some(true), 0));
+    let stopped = world.log[before..].iter().any(|effect| matches!(effect, Effect::Stop { .. }));
+    assert!(!stopped, "none of them ran: {:?}", world.log);
+}
+
+#[test]
 fn a_launch_that_hangs_holds_up_neither_a_stop_nor_the_end() {
     for is_forced in [false, true] {
         let mut spec = spec(&["a"]);

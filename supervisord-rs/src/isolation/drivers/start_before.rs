@@ -253,7 +253,7 @@ impl Drivers {
     }
 
     /// Asks the command of an incarnation to stop; a second time, nothing happens.
-    pub fn ask_before(&mut self, incarnation: Incarnation) {
+    pub(super) fn ask_before(&mut self, incarnation: Incarnation) {
         if let Some(Before { state: State::Runs(reins), .. }) =
             self.before.get_mut(&incarnation.worker).filter(|known| known.runs_of(incarnation))
             && let Some(ask) = reins.ask.take()
@@ -288,7 +288,7 @@ impl Drivers {
     }
 
     /// Those whose command runs.
-    pub fn running_before(&self) -> impl Iterator<Item = Incarnation> {
+    pub(super) fn running_before(&self) -> impl Iterator<Item = Incarnation> {
         let running = self.before.values().filter(|before| before.runs());
         running.map(|before| before.incarnation)
     }

@@ -109,6 +109,8 @@ pub struct World {
     pub log: Vec<Effect>,
     /// What was remembered of each worker when it last changed.
     pub memos: BTreeMap<WorkerId, Memo>,
+    /// Whether launches wait in line, and are dropped when their worker is to stop.
+    pub drops: bool,
     /// Whose memos were written since a test cleared this.
     pub remembered: BTreeSet<u32>,
     pub exited: Option<bool>,
@@ -149,6 +151,7 @@ impl World {
             transitions: Vec::new(),
             log: Vec::new(),
             memos: BTreeMap::new(),
+            drops: false,
             remembered: BTreeSet::new(),
             exited: None,
             failures_told: 0,
@@ -228,6 +231,9 @@ impl World {
                 );
                 self.questions.push_back(effect);
             }
+            // Before the launch comes through.
+            Effect::StopLaunch { .. } if self.drops => self.questions.push_front(effect),
+            Effect::StopLaunch { .. } => {}
             Effect::Confirm { .. }
             | Effect::Stop { .. }
             | Effect::Kill { .. }
@@ -517,6 +523,12 @@ impl World {
                 self.truth.insert(incarnation, Truth::Gone);
                 self.failures_told += 1;
                 self.tell(Event::LaunchFailed { incarnation, failure: launch_failure() });
+            }
+            Effect::StopLaunch { incarnation }
+                if self.truth.get(&incarnation) == Some(&Truth::Launching) =>
+            {
+                self.truth.insert(incarnation, Truth::Gone);
+                self.tell(Event::NotBegun { incarnation });
             }
             Effect::Confirm { incarnation }
                 if self.is_alive(incarnation) && !self.exited_first.contains_key(&incarnation) =>

@@ -1,0 +1,40 @@
+//! Launches that are not wanted any more before they begin: they are dropped from the line.
+//!
+//! Hundreds may wait there, behind others or behind a file system that does not answer. Without
+//! this an order to stop would have to wait until each was started, to be stopped then.
+
+use supervision::{Event, Incarnation};
+use workers::board::monotonic_ns;
+
+use super::Drivers;
+use crate::isolation::evidence::Evidence;
+
+const WHY: &str = "not started: asked to stop while it waited for its turn to start";
+
+impl Drivers {
+    /// A worker that is being launched is to stop: its `start_before:` command is asked to, and a
+    /// launch that waits in line is dropped. One that has begun goes on, and is stopped then.
+    pub fn stop_launch(&mut self, incarnation: Incarnation) {
+        self.ask_before(incarnation);
+        let domain = self.domain_of[incarnation.worker.index()];
+        let slot = &mut self.domains[domain.index()].expected;
+        // A cell whose other members may still be wanted is launched.
+        let is_alone = slot.as_ref().filter(|expected| expected.members == [incarnation]);
+        if !is_alone.is_some_and(|expected| self.launchers.take_back(&expected.attempt)) {
+            return;
+        }
+        if slot.take().is_some_and(|expected| expected.has_spoken) {
+            self.listen(domain);
+        }
+        self.drop_launch(incarnation);
+    }
+
+    /// Answers a launch that has not begun.
+    pub fn drop_launch(&mut self, incarnation: Incarnation) {
+        let (message, work) = (Some(WHY.to_owned()), Some((0, 0)));
+        let evidence = Evidence { seen_at: monotonic_ns(), message, work, ..Evidence::default() };
+        self.evidence.insert(incarnation.worker, (incarnation, evidence));
+        self.release(incarnation.worker);
+        self.say(incarnation.worker, Event::NotBegun { incarnation });
+    }
+}
