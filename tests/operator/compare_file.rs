@@ -273,7 +273,7 @@ fn a_bystander_that_does_not_start_is_named_with_its_last_line() {
     let yaml = "version: 1
 workers:
   a: { worker: ticker }
-  db: { command: [sh, -c, 'echo no disk; exit 3'], restart: never, ready: { after: 1s } }
+  db: { command: [sh, -c, 'echo no disk; exit 3'], restart: never, ready: { after: 1h } }
 ";
     let output = compare(&bed, yaml, &["--worker", "a"]);
     assert_eq!(output.status.code(), Some(1));
@@ -289,7 +289,7 @@ fn what_a_worker_writes_reaches_no_terminal_as_it_is() {
     let yaml = "version: 1
 workers:
   a: { worker: ticker }
-  db: { command: [sh, -c, 'printf \"\\033]0;x\\007no disk\\n\"; exit 3'], restart: never, ready: { after: 1s } }
+  db: { command: [sh, -c, 'printf \"\\033]0;x\\007no disk\\n\"; exit 3'], restart: never, ready: { after: 1h } }
 ";
     let output = compare(&bed, yaml, &["--worker", "a"]);
     let message = text(&output.stderr);

@@ -317,9 +317,7 @@ fn neither_members_nor_strangers_keep_the_owner_out() {
     let before = open_files(pid);
     let strangers = crowd_of(&bed, STRANGER, 200);
     is_served_at_once(&supervisor, "strangers");
-    supervisor.wait_for(Duration::from_secs(20), "strangers to cost nothing", |_| {
-        (open_files(pid) <= before + 4).then_some(())
-    });
+    supervisor.wait("strangers to cost nothing", |_| (open_files(pid) <= before + 4).then_some(()));
     let members = crowd_of(&bed, MEMBER, 200);
     is_served_at_once(&supervisor, "members");
     // A stranger that reads the answer learns why it is refused.
@@ -329,7 +327,7 @@ fn neither_members_nor_strangers_keep_the_owner_out() {
         "{}",
         text(&output.stderr)
     );
-    supervisor.wait_for(Duration::from_secs(30), "a member to be served among members", |_| {
+    supervisor.wait("a member to be served among members", |_| {
         (verb_as(&bed, MEMBER, &["status", "a"]).status.code() == Some(0)).then_some(())
     });
     for mut crowd in [strangers, members] {

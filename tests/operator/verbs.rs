@@ -1,8 +1,6 @@
 //! Verbs that a person uses while a supervisor runs: waiting for a phase, reading logs, reloading a
 //! worker, completing names.
 
-use std::time::Duration;
-
 use crate::harness::skip::{Lack, skip};
 use crate::harness::{Bed, Supervisor, text};
 
@@ -116,7 +114,7 @@ fn with_names(bed: &Bed) -> Supervisor<'_> {
         "version: 1\ngroups: { web: { workers: [api] } }\nworkers:\n  \
             api: { instances: 2, command: [sleep, 1d] }\n  db: { worker: sleeper }\n",
     );
-    supervisor.wait_for(Duration::from_secs(60), "the workers", |supervisor| {
+    supervisor.wait("the workers", |supervisor| {
         (supervisor.client.status().ok()?.workers.len() == 3).then_some(())
     });
     supervisor

@@ -634,7 +634,7 @@ fn what_was_counted_stays_counted_and_what_was_open_is_recorded_over_a_death() {
         "version: 1\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
          w: {{ command: [sh, -c, 'while :; do echo 0123456789; sleep 0.01; done'] }}\n  \
          f: {{ command: [sh, -c, '[ -e {flag} ] && exec sleep 1d; touch {flag}; exit 3'], \
-         restart: {{ backoff: {{ initial: 1s, jitter: 0 }} }} }}\n"
+         restart: {{ backoff: {{ initial: 1h, max: 1h }} }} }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait("output to be lost", |supervisor| {
@@ -645,7 +645,11 @@ fn what_was_counted_stays_counted_and_what_was_open_is_recorded_over_a_death() {
         (find(&status, "f").phase == "backoff").then_some(status)
     });
     kill(before.supervisor.pid, Signal::SIGKILL);
-    let after = successor(&supervisor, &before);
+    let after = supervisor.wait("the successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != before.supervisor.pid).then_some(status)
+    });
+    supervisor.client.start(&["f".into()], true).expect("started");
     let (lost_before, lost) = (find(&before, "w").lost_output, find(&after, "w").lost_output);
     assert!(lost >= lost_before, "{lost_before} before, {lost} after");
     let incident = supervisor.wait("its incident", |supervisor| {

@@ -178,7 +178,10 @@ fn a_death_during_a_shutdown_is_an_incident_and_leaves_workers_their_time_to_sto
 #[test]
 fn shutdown_waits_for_the_end_that_a_successor_brings() {
     let bed = Bed::new();
-    let yaml = configuration("").replace("sleep 0.3", "sleep 2");
+    let go = bed.path("go");
+    let yaml = configuration("")
+        .replace("sleep 0.3", &format!("until [ -e {} ]; do sleep 0.01; done", go.display()))
+        .replace("ready: { after: 0s }", "ready: { after: 0s }, stop: { timeout: 1h }");
     let mut supervisor = bed.start(&yaml);
     supervisor.wait_output("polite", "up");
     let before = supervisor.wait_running();
@@ -190,6 +193,8 @@ fn shutdown_waits_for_the_end_that_a_successor_brings() {
         });
         supervisor.wait_phase("polite", "stopping");
         kill(before.supervisor.pid, Signal::SIGKILL);
+        successor(&supervisor, &before);
+        std::fs::write(&go, "").expect("a file");
         verb.join().expect("no panic")
     });
     let (said, is_left) = said;

@@ -451,7 +451,7 @@ fn a_thousand_instant_exits_are_never_called_running() {
     let bed = Bed::new();
     let yaml = format!(
         "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  \
-            hasty: {{ command: [sh, -c, exit 1], ready: {{ after: 1s }} }}\n"
+            hasty: {{ command: [sh, -c, exit 1], ready: {{ after: 1h }} }}\n"
     );
     let mut events = bed.command(&["events"]);
     let supervisor = bed.start(&yaml);

@@ -127,7 +127,7 @@ fn what_exits_at_once_is_never_reported_running_and_ends_in_quarantine() {
 fn a_thousand_instant_exits_are_never_promoted() {
     let bed = Bed::new();
     let yaml = format!(
-        "version: 1\nworkers:\n  hasty: {{ command: [\"true\"], ready: {{ after: 1s }}, {} }}\n",
+        "version: 1\nworkers:\n  hasty: {{ command: [\"true\"], ready: {{ after: 1h }}, {} }}\n",
         EAGER.replace("on-failure", "always")
     );
     let supervisor = bed.start(&yaml);

@@ -163,8 +163,8 @@ fn strangers_and_nonsense_on_a_notify_socket_are_refused_counted_and_change_noth
     supervisor.wait_phase("other", "running");
     let worker = supervisor.worker("w");
     assert_eq!((worker.phase.as_str(), worker.main_pid), ("starting", None), "{worker:?}");
-    assert_eq!(bed.log().matches("is refused").count(), 1, "said once:\n{}", bed.log());
     supervisor.stop();
+    assert_eq!(bed.log().matches("is refused").count(), 1, "said once:\n{}", bed.log());
 }
 
 #[test]
