@@ -5,6 +5,7 @@
 //! F_SEAL_SHRINK). Boards of the supervisor's own threads are pages of the black box, a file that
 //! no worker process ever gets.
 
+use std::cell::UnsafeCell;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
@@ -26,6 +27,11 @@ pub struct Mapping {
     pages: NonZeroUsize,
     fd: OwnedFd,
 }
+
+/// A page without a type: all of it may change at any time.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Page(UnsafeCell<[u8; SIZE]>);
 
 // SAFETY: the pages are plain shared memory, valid from every thread until drop.
 unsafe impl Send for Mapping {}
@@ -140,6 +146,17 @@ impl Mapping {
         // SAFETY: `base` points to `pages` boards of SIZE bytes each, page-aligned, alive as long
         // as `self`.
         unsafe { self.base.byte_add(index * SIZE).as_ref() }
+    }
+
+    /// Page number `index`, for who keeps more in it than a board.
+    ///
+    /// # Panics
+    /// When there are not that many.
+    #[must_use]
+    pub fn page(&self, index: usize) -> &Page {
+        assert!(index < self.pages.get(), "page {index} of {}", self.pages);
+        // SAFETY: as in `nth`; a page has SIZE bytes, and any bytes are one.
+        unsafe { self.base.cast::<Page>().add(index).as_ref() }
     }
 
     /// How many boards there are.

@@ -126,17 +126,16 @@ impl Daemon {
             tracing::error!(worker, generation, fault_domain, from, to, "{worker} is quarantined");
         } else {
             // As `status` shows it.
-            let has_failed =
-                transition.to == Phase::Finished && !self.has_succeeded(incarnation.worker);
-            if has_failed {
-                tracing::info!(target: "phase", worker, generation, fault_domain, from, to, "{worker} has failed for good");
-            } else {
-                let now = match transition.to {
-                    Phase::Backoff => "waits for its next attempt".into(),
-                    _ => format!("is {to}"),
-                };
-                tracing::info!(target: "phase", worker, generation, fault_domain, from, to, "{worker} {now}");
-            }
+            let now = match transition.to {
+                Phase::Finished if !self.has_succeeded(incarnation.worker) => {
+                    "has failed for good".into()
+                }
+                Phase::Backoff => "waits for its next attempt".into(),
+                _ => format!("is {to}"),
+            };
+            tracing::info!(
+                target: "phase", worker, generation, fault_domain, from, to, "{worker} {now}"
+            );
         }
         let launch = self.drivers.launch_of(incarnation.worker);
         let (ready, health) = (launch.ready.clone(), launch.health.clone());

@@ -6,7 +6,7 @@
 //! | bytes | content |
 //! |---|---|
 //! | 0 to 3 | the PID of the supervisor that ends in order, or 0 |
-//! | 4 | 1: the guardian's terminal has closed, which a supervisor in its own session does not see |
+//! | 4 | 1: the guardian's terminal has closed, unseen by a supervisor in its own session |
 //! | 8 to 15 | the last sign of life: the PID above its time in milliseconds, or 0 |
 //!
 //! An earlier release has a page of the first four bytes alone: its guardian ignores the rest, and

@@ -246,7 +246,8 @@ impl Shared {
             // A thread that ended would take all that it has launched along.
             if catch_unwind(AssertUnwindSafe(|| work(&attempt))).is_err() {
                 tracing::error!(
-                    "a launch failed an assertion of the supervisor (a bug): this attempt gets no answer"
+                    "a launch failed an assertion of the supervisor (a bug): this attempt gets no \
+                     answer"
                 );
             }
         }

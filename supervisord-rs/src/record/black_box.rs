@@ -10,6 +10,7 @@
 //! | `header` | page 0 |
 //! | `note` | what a successor needs to know of a worker |
 //! | `account` | how a worker ended last, in words |
+//! | `bytes` | text in mapped memory |
 //! | `carried` | output between a pipe and its file |
 //! | `losses`, `counts` | what is counted where it outlives us |
 //! | `room` | the file, and the room for the next one |
@@ -17,6 +18,7 @@
 //! | `identity` | which boot of the machine, which binary |
 
 mod account;
+mod bytes;
 mod carried;
 mod counts;
 mod fatal;
@@ -38,11 +40,10 @@ use workers::board::{SIZE, monotonic_ns};
 use workers::mapping::Mapping;
 
 pub use account::Account;
-use account::account;
-pub(super) use account::place;
+pub(super) use account::{in_page, page_of};
+pub(super) use bytes::load;
 pub use carried::{Begun, CARRIERS, Carried, Carriers};
-pub(super) use counts::{COUNTS, all as all_counts};
-pub use counts::{Count, Counter};
+pub use counts::{Count, Counter, Counts};
 use fatal::PAGES;
 use header::header;
 pub(super) use header::{Header, MAGIC};
@@ -234,7 +235,7 @@ impl BlackBox {
     /// How a worker ended last, in words.
     #[must_use]
     pub fn account(&self, worker: usize) -> &Account {
-        account(&self.mapping, self.capacity + 1, worker)
+        in_page(self.mapping.page(self.capacity + 1 + page_of(worker)), worker)
     }
 
     /// How many more workers it has pages for, beside so many.
@@ -258,9 +259,9 @@ impl BlackBox {
     }
 
     /// Goes on counting what was counted over all supervisors.
-    pub fn carry_counts(&self, counts: [u64; COUNTS]) {
-        for (count, past) in counts::ALL.into_iter().zip(counts) {
-            self.counter(count).set(past);
+    pub fn carry_counts(&self, counts: Counts) {
+        for count in Count::ALL {
+            self.counter(count).set(counts.get(count));
         }
     }
 

@@ -17,7 +17,7 @@ use workers::board::{SIZE, monotonic_ns};
 
 use super::append;
 use super::black_box::{
-    Account, Begun, COUNTS, Carried, Count, FILE, Header, MAGIC, all_counts, binary, boot, place,
+    Account, Begun, Carried, Count, Counts, FILE, Header, MAGIC, binary, boot, in_page, page_of,
 };
 use crate::isolation::evidence::{self, Suspect};
 use crate::service_manager;
@@ -45,7 +45,7 @@ pub struct PostMortem {
     /// Output that was on its way.
     pub carried: Vec<PastCarried>,
     /// What had been counted over all supervisors.
-    pub counts: [u64; COUNTS],
+    pub counts: Counts,
     signal: i32,
     /// Whether it had become the one that counts; when its supervisor began.
     published: Option<u64>,
@@ -199,7 +199,7 @@ impl PostMortem {
             was_stopping: header.is_stopping.load(Ordering::Relaxed) == 1,
             is_same_binary: header.binary.load(Ordering::Relaxed) == binary() && binary() != 0,
             carried: header.carried.iter().map(PastCarried::read).collect(),
-            counts: all_counts(header),
+            counts: Counts::read(header),
             signal: header.signal.load(Ordering::Relaxed),
             published: (header.is_published.load(Ordering::Relaxed) == 1)
                 .then(|| header.started_at.load(Ordering::Relaxed)),
@@ -208,8 +208,8 @@ impl PostMortem {
 
     /// Events about past incarnations that had been heard.
     #[must_use]
-    pub const fn stale_events(&self) -> u64 {
-        self.counts[Count::StaleEvents as usize]
+    pub fn stale_events(&self) -> u64 {
+        self.counts.get(Count::StaleEvents)
     }
 
     /// Whose doing it was, as in any domain.
@@ -256,11 +256,8 @@ impl PostMortem {
 /// How a worker ended last, in words, where there is a place for that.
 fn account<'a>(pages: &'a [Page], header: &Header, worker: usize) -> Option<&'a Account> {
     let first = header.accounts.load(Ordering::Relaxed) as usize;
-    let (page, offset) = place(worker);
-    let page = pages.get(first.checked_add(page)?).filter(|_| first > 0)?;
-    // SAFETY: an account lies within its page, aligned as a page is; every bit pattern is valid for
-    // atomics.
-    Some(unsafe { &*std::ptr::from_ref(page).byte_add(offset).cast::<Account>() })
+    let page = pages.get(first.checked_add(page_of(worker))?).filter(|_| first > 0)?;
+    Some(in_page(page, worker))
 }
 
 /// From the beginning: earlier holders share the position.
@@ -384,7 +381,8 @@ mod tests {
         black_box.note(1).set_incident_work(5, (40, 2));
         black_box.publish().unwrap();
         let story = PostMortem::read(directory.path()).unwrap().expect("a story");
-        assert_eq!((story.counts, story.stale_events()), ([1, 0, 3, 7], 7));
+        let counted = Count::ALL.map(|count| story.counts.get(count));
+        assert_eq!((counted, story.stale_events()), ([1, 0, 3, 7], 7));
         let successor = BlackBox::create(directory.path(), &["a", "b"], 0).unwrap();
         assert_eq!(successor.counter(Count::StaleEvents).get(), 0, "another one, and empty");
         assert_eq!(successor.note(1).incident_work(), None);

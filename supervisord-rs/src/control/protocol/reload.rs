@@ -1,4 +1,4 @@
-//! `reload` in the answer to `POST /v1/reload`.
+//! `reload` in the answer to `POST /v1/reexec` of the binary that runs.
 
 use serde::{Deserialize, Serialize};
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use supervision::Ending;
 use workers::board::SIZE;
-use workers::mapping::Mapping;
 
+use super::bytes;
 use crate::control::protocol::EndingReport;
 use crate::record::memo;
 
@@ -40,12 +40,8 @@ impl Account {
         let (kind, value) = memo::ending(ending);
         self.about[0].store(kind, Ordering::Relaxed);
         self.about[1].store(value, Ordering::Relaxed);
-        for (word, part) in self.text.iter().zip(text.chunks(8)) {
-            let mut padded = [0; 8];
-            padded[..part.len()].copy_from_slice(part);
-            word.store(u64::from_ne_bytes(padded), Ordering::Relaxed);
-        }
-        self.length.store(u32::try_from(text.len()).unwrap_or(0), Ordering::SeqCst);
+        let length = bytes::store(&self.text, &text);
+        self.length.store(u32::try_from(length).unwrap_or(0), Ordering::SeqCst);
     }
 
     /// The words about this ending; `None` where there are none, or they make no sense.
@@ -56,9 +52,7 @@ impl Account {
         if length == 0 || length > TEXT_MAX || about != memo::ending(ending) {
             return None;
         }
-        let text: Vec<u8> =
-            self.text.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()).collect();
-        serde_json::from_slice(&text[..length]).ok()
+        serde_json::from_slice(&bytes::load(&self.text, length)).ok()
     }
 }
 
@@ -82,18 +76,18 @@ pub(super) const fn pages(workers: usize) -> usize {
     workers.div_ceil(EACH_PAGE)
 }
 
-/// In which page after the first of the accounts one stands, and where in it.
-pub(in crate::record) const fn place(worker: usize) -> (usize, usize) {
-    (worker / EACH_PAGE, worker % EACH_PAGE * ACCOUNT)
+/// In which page after the first of the accounts that of a worker is.
+pub(in crate::record) const fn page_of(worker: usize) -> usize {
+    worker / EACH_PAGE
 }
 
-/// Of a worker; `first`: the first page of the accounts.
-pub(super) fn account(mapping: &Mapping, first: usize, worker: usize) -> &Account {
-    let (page, offset) = place(worker);
-    let page = ptr::from_ref(mapping.nth(first + page));
-    // SAFETY: needed because a mapped page has no type. The account lies within the page, its
-    // offset is a multiple of its alignment, and every bit pattern is valid for atomics.
-    unsafe { &*page.byte_add(offset).cast::<Account>() }
+/// The account of a worker in its page.
+pub(in crate::record) fn in_page<T>(page: &T, worker: usize) -> &Account {
+    const { assert!(size_of::<T>() == SIZE && align_of::<T>() >= align_of::<Account>()) };
+    let offset = worker % EACH_PAGE * ACCOUNT;
+    // SAFETY: needed because a page has no type. The account lies within the page, its offset is a
+    // multiple of its alignment, and every bit pattern is valid for atomics.
+    unsafe { &*ptr::from_ref(page).byte_add(offset).cast::<Account>() }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use workers::mapping::Mapping;
 
 use super::header::{Header, header};
 
-/// What is counted, in the order in which it is carried over.
+/// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
     /// Records that were lost.
@@ -20,11 +20,28 @@ pub enum Count {
     StaleEvents,
 }
 
-/// All of them.
-pub(super) const ALL: [Count; COUNTS] =
-    [Count::LostRecords, Count::LostByClosed, Count::DroppedHooks, Count::StaleEvents];
-/// How many.
-pub(in crate::record) const COUNTS: usize = 4;
+impl Count {
+    /// All of them.
+    pub(in crate::record) const ALL: [Self; 4] =
+        [Self::LostRecords, Self::LostByClosed, Self::DroppedHooks, Self::StaleEvents];
+}
+
+/// What was counted by a supervisor that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts([(Count, u64); Count::ALL.len()]);
+
+impl Counts {
+    /// By the one whose page this is.
+    pub(in crate::record) fn read(header: &Header) -> Self {
+        Self(Count::ALL.map(|count| (count, word(header, count).load(Ordering::Relaxed))))
+    }
+
+    /// How many of one kind.
+    #[must_use]
+    pub fn get(&self, count: Count) -> u64 {
+        self.0.iter().find(|(one, _)| *one == count).map_or(0, |(_, all)| *all)
+    }
+}
 
 /// Where one of them stands: in the black box, or in memory that ends with us.
 #[derive(Clone, Debug)]
@@ -70,11 +87,6 @@ impl Counter {
         };
         word(header(mapping), *count)
     }
-}
-
-/// What was counted by the supervisor whose page this is.
-pub(in crate::record) fn all(header: &Header) -> [u64; COUNTS] {
-    ALL.map(|count| word(header, count).load(Ordering::Relaxed))
 }
 
 fn word(header: &Header, count: Count) -> &AtomicU64 {

@@ -52,7 +52,7 @@ pub(in crate::record) struct Header {
 const _: () = assert!(size_of::<Header>() <= SIZE);
 
 pub(super) fn header(mapping: &Mapping) -> &Header {
-    let page = ptr::from_ref(mapping.nth(0));
+    let page = ptr::from_ref(mapping.page(0));
     // SAFETY: as in `note`; page 0 is used as a header only.
     unsafe { &*page.cast::<Header>() }
 }

@@ -8,6 +8,7 @@ use supervision::Memo;
 use workers::board::{Board, SIZE};
 use workers::mapping::Mapping;
 
+use super::bytes;
 use super::losses::STREAMS;
 use crate::record::memo::Words;
 
@@ -131,7 +132,7 @@ impl Note {
 }
 
 pub(super) fn note(mapping: &Mapping, worker: usize) -> &Note {
-    let page = ptr::from_ref(mapping.nth(worker + 1));
+    let page = ptr::from_ref(mapping.page(worker + 1));
     // SAFETY: needed because a mapped page has no type. The page is SIZE bytes long, NOTE is half
     // of that and a multiple of the note's alignment, every bit pattern is valid for atomics, and
     // the board ends before NOTE.
@@ -139,12 +140,6 @@ pub(super) fn note(mapping: &Mapping, worker: usize) -> &Note {
 }
 
 pub(super) fn store_name(note: &Note, name: &str) {
-    let bytes = name.as_bytes();
-    let cut = bytes.len().min(note.name.len() * 8);
-    for (word, part) in note.name.iter().zip(bytes[..cut].chunks(8)) {
-        let mut padded = [0; 8];
-        padded[..part.len()].copy_from_slice(part);
-        word.store(u64::from_ne_bytes(padded), Ordering::Relaxed);
-    }
+    let cut = bytes::store(&note.name, name.as_bytes());
     note.name_length.store(u32::try_from(cut).unwrap_or(0), Ordering::Relaxed);
 }

@@ -258,7 +258,7 @@ impl LogFile {
             return Ok(false);
         }
         let real = open.real.clone();
-        match self.begin_anew() {
+        match self.begin_again() {
             Ok(()) => {
                 (self.stuck_at, self.is_wanted_aside) = (None, false);
                 if let Some(cap) = self.cap {
@@ -281,7 +281,7 @@ impl LogFile {
         self.rotate_if_due()
     }
 
-    fn begin_anew(&mut self) -> io::Result<()> {
+    fn begin_again(&mut self) -> io::Result<()> {
         let Some(open) = self.open.as_ref() else { return Ok(()) };
         let start = open.length.saturating_sub(BEFORE_MAX);
         let before = read_at(open, start, open.length - start).unwrap_or_default();

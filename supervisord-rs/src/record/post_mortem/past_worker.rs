@@ -10,7 +10,7 @@ use workers::fault::Fault;
 use super::Page;
 use crate::control::protocol::EndingReport;
 use crate::isolation::Evidence;
-use crate::record::black_box::{Account, NOTE, Note, ProcessMark, STREAMS};
+use crate::record::black_box::{Account, NOTE, Note, ProcessMark, STREAMS, load};
 
 /// What is known of one of its workers.
 #[derive(Debug)]
@@ -57,9 +57,7 @@ impl PastWorker {
         let now = monotonic_ns();
         let current = usize::from(note.current.load(Ordering::Relaxed) == 1);
         let mut memo = note.memos[current].read(Duration::from_nanos(now))?;
-        let length = (note.name_length.load(Ordering::Relaxed) as usize).min(note.name.len() * 8);
-        let name: Vec<u8> =
-            note.name.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()).collect();
+        let name = load(&note.name, note.name_length.load(Ordering::Relaxed) as usize);
         let generation = memo.generation.0;
         let is_present =
             |word: &AtomicU64| generation != 0 && word.load(Ordering::Relaxed) == generation;
@@ -89,7 +87,7 @@ impl PastWorker {
             None => (note.progress.load(Ordering::Relaxed), note.in_flight.load(Ordering::Relaxed)),
         };
         Some(Self {
-            name: String::from_utf8(name[..length].to_vec()).ok()?,
+            name: String::from_utf8(name).ok()?,
             process: process
                 .filter(|_| is_present(&note.process_generation))
                 .map(|process| (process, main)),
