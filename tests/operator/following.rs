@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use supervisord_rs::control::protocol::IncidentRecord;
+
 use crate::harness::{Bed, Supervisor, text};
 
 const YAML: &str = "version: 1\nsupervisor: { fault_injection: allow }\nworkers:\n  \
@@ -63,12 +65,12 @@ fn verbs_that_follow_outlive_the_death_of_the_supervisor_and_show_its_incident()
 
     let mut readers = [
         Reader::new(&bed, "incidents", &["incidents", "--follow"]),
-        Reader::new(&bed, "json", &["incidents", "-n", "0", "-f", "--json"]),
+        Reader::new(&bed, "json", &["incidents", "-f", "--json"]),
         Reader::new(&bed, "events", &["events"]),
         Reader::new(&bed, "watch", &["status", "--watch"]),
     ];
     readers[0].wait(&supervisor, "the old incident", |text| text.contains("incident 1: "));
-    readers[1].wait(&supervisor, "an empty list", |text| text.contains("[]"));
+    readers[1].wait(&supervisor, "the old incident", |text| text.contains("\"id\":1,"));
     readers[3].wait(&supervisor, "the table", |text| text.contains("WORKER"));
     // Until it reads: what happens sooner is not for it.
     supervisor.wait("events", |supervisor| {
@@ -97,6 +99,12 @@ fn verbs_that_follow_outlive_the_death_of_the_supervisor_and_show_its_incident()
         .wait(&supervisor, "what came later", |text| text.contains(&format!("\"id\":{next},")));
     let text = readers[0].text();
     assert_eq!(text.matches(&sentence).count(), 1, "once: {text}");
+    let lines = std::fs::read_to_string(bed.path("json")).expect("a file");
+    let numbers: Vec<u64> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<IncidentRecord>(line).expect("one a line").id)
+        .collect();
+    assert!(numbers.starts_with(&[1]) && numbers.contains(&death.id), "{numbers:?}");
 
     // An end in order is the end of these verbs too.
     supervisor.client.shutdown(false).expect("an order");

@@ -39,6 +39,24 @@ fn status_shows_what_workers_use_and_json_has_all_of_it() {
 }
 
 #[test]
+fn top_says_that_no_supervisor_answers_until_one_does() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers: { a: { worker: ticker } }\n";
+    let mut supervisor = bed.start(yaml);
+    supervisor.wait_running();
+    let mut screen = Screen::start(bed.command(&["top", "--interval", "0.1"]), 40, 160);
+    screen.wait("1 of 1 running");
+    supervisor.client.shutdown(false).expect("an order");
+    assert!(supervisor.wait_exit().success());
+    screen.wait("no supervisor answers");
+    let supervisor = bed.start(yaml);
+    screen.wait_gone("no supervisor answers");
+    screen.press("q");
+    assert!(screen.end().0.success());
+    supervisor.stop();
+}
+
+#[test]
 fn top_shows_workers_by_domain_and_its_keys_act() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  proc: { command: [sh, -c, 'printf \

@@ -120,6 +120,16 @@ fn with_names(bed: &Bed) -> Supervisor<'_> {
     supervisor
 }
 
+/// Another bed in which one runs, whose file says where.
+fn with_dove(bed: &Bed) -> Supervisor<'_> {
+    let supervisor = bed.start(&format!(
+        "version: 1\nsupervisor: {{ runtime_dir: {} }}\nworkers: {{ dove: {{ worker: sleeper }} }}\n",
+        bed.path("run").display()
+    ));
+    supervisor.wait_phase("dove", "running");
+    supervisor
+}
+
 /// `PATH` with the program under test in front.
 fn path_with_program() -> std::ffi::OsString {
     let program = crate::harness::program();
@@ -159,6 +169,19 @@ fn bash_completes_verbs_options_and_workers() {
         assert!(all.iter().any(|known| known == name), "{name} is not in {all:?}");
     }
     assert_eq!(completed(&["stop", "d"]), ["db"]);
+    // Of the supervisor that the line names, wherever it does.
+    let other = Bed::new();
+    let second = with_dove(&other);
+    let file = other.path("supervisord-rs.yaml").display().to_string();
+    let socket = other.path("run/control.sock").display().to_string();
+    for words in [
+        &["-c", &file, "stop", "d"][..],
+        &["stop", "--socket", &socket, "d"],
+        &["--config", "=", &file, "stop", "d"],
+    ] {
+        assert_eq!(completed(words), ["dove"], "{words:?}");
+    }
+    second.stop();
     supervisor.stop();
 }
 
@@ -194,5 +217,35 @@ fn zsh_completes_verbs_options_and_workers() {
     assert_eq!(completed("supervisord-rs shutd"), "supervisord-rs shutdown");
     assert_eq!(completed("supervisord-rs restart --no-w"), "supervisord-rs restart --no-wait");
     assert_eq!(completed("supervisord-rs stop d"), "supervisord-rs stop db");
+    let other = Bed::new();
+    let second = with_dove(&other);
+    let line = format!("supervisord-rs -c {} stop d", other.path("supervisord-rs.yaml").display());
+    assert_eq!(completed(&line), format!("{line}ove"));
+    second.stop();
+    supervisor.stop();
+}
+
+#[test]
+fn fish_completes_workers() {
+    if std::process::Command::new("fish").arg("--version").output().is_err() {
+        return skip(Lack::Package, "fish is not installed");
+    }
+    let bed = Bed::new();
+    let supervisor = with_names(&bed);
+    let script = bed.write("completions", &text(&bed.verb(&["completions", "fish"]).stdout));
+    let completed = |line: &str| {
+        let mut fish = std::process::Command::new("fish");
+        fish.args(["--no-config", "-c", "source $argv[1]; complete -C $argv[2]"]);
+        fish.arg(&script).arg(line).env("PATH", path_with_program()).env("HOME", bed.path(""));
+        fish.env("SUPERVISORD_RS_SOCKET", bed.path("run/control.sock"));
+        let output = fish.output().expect("fish");
+        text(&output.stdout).trim().to_owned()
+    };
+    assert_eq!(completed("supervisord-rs stop d"), "db");
+    let other = Bed::new();
+    let second = with_dove(&other);
+    let file = other.path("supervisord-rs.yaml");
+    assert_eq!(completed(&format!("supervisord-rs -c {} stop d", file.display())), "dove");
+    second.stop();
     supervisor.stop();
 }

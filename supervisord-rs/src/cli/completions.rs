@@ -46,56 +46,26 @@ pub(super) fn names(client: &Client) -> Exit {
     Exit::Done
 }
 
-/// What has a shell ask for the names, behind the verbs that take them.
+/// The verbs that take them.
+const VERBS: [&str; 10] =
+    ["status", "start", "stop", "restart", "pause", "resume", "scale", "signal", "inject", "logs"];
+const BASH: &str = include_str!("completions/names.bash");
+const ZSH: &str = include_str!("completions/names.zsh");
+const FISH: &str = include_str!("completions/names.fish");
+
+/// What has a shell ask for the names, behind the verbs that take them: of the supervisor that the
+/// line addresses by `-c` or `--socket`.
 ///
 /// `script` completes all else. How its function is called is its generator's choice, which differs
 /// from shell to shell: the script itself registers that name.
 fn names_in(shell: Shell, script: &str) -> String {
-    let (before, ours) = match shell {
-        Shell::Bash => ("complete -F ", BASH),
-        Shell::Zsh => ("compdef _", ZSH),
-        Shell::Fish => return FISH.to_owned(),
+    let (before, ours, between) = match shell {
+        Shell::Bash => ("complete -F ", BASH, "|"),
+        Shell::Zsh => ("compdef _", ZSH, "|"),
+        Shell::Fish => ("", FISH, " "),
         _ => return String::new(),
     };
     let start = script.rfind(before).map_or(0, |at| at + before.len());
     let function = script[start..].split_whitespace().next().unwrap_or_default();
-    ours.replace("GENERATED", function)
+    ours.replace("GENERATED", function).replace("VERBS", &VERBS.join(between))
 }
-
-const BASH: &str = r#"
-_supervisord_rs_workers() {
-    GENERATED "$@"
-    local current="${COMP_WORDS[COMP_CWORD]}" word
-    [[ $current == -* ]] && return 0
-    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-        case "$word" in
-            status|start|stop|restart|pause|resume|scale|signal|inject|logs)
-                COMPREPLY+=( $(compgen -W "$("${COMP_WORDS[0]}" __workers \
-                    2>/dev/null)" -- "$current") )
-                return 0
-                ;;
-        esac
-    done
-}
-# A group ends with a colon, which is no end of a word here.
-COMP_WORDBREAKS="${COMP_WORDBREAKS//:}"
-complete -F _supervisord_rs_workers -o bashdefault -o default supervisord-rs
-"#;
-
-const ZSH: &str = r#"
-_supervisord_rs_workers() {
-    local -a names
-    # The generated function changes the words, and offers commands and files for a name.
-    if [[ $PREFIX != -* ]] && (( ${words[(i)(status|start|stop|restart|pause|resume|scale|signal|inject|logs)]} < CURRENT )); then
-        names=(${(f)"$(${(Q)words[1]} __workers 2>/dev/null)"})
-        (( $#names )) && compadd -a names && return 0
-    fi
-    _GENERATED "$@"
-}
-(( $+functions[compdef] )) && compdef _supervisord_rs_workers supervisord-rs
-"#;
-
-const FISH: &str = r#"
-complete -c supervisord-rs -n "__fish_seen_subcommand_from status start stop restart pause resume \
-    scale signal inject logs" -f -a "(supervisord-rs __workers 2>/dev/null)"
-"#;

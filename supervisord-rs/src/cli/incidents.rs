@@ -10,11 +10,8 @@ use super::following::{Follower, follow};
 use super::harmless::harmless_json;
 use super::output::{json, line, words};
 use super::time;
-use crate::control::client::Client;
+use crate::control::client::{Client, MANY_INCIDENTS};
 use crate::control::protocol::{EventRecord, IncidentRecord};
-
-/// More than are settled while no stream of events is open.
-const MANY: usize = 1000;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -26,7 +23,7 @@ pub(super) struct Options {
     /// Times in UTC instead of local time.
     #[arg(long)]
     utc: bool,
-    /// JSON instead of sentences.
+    /// JSON instead of sentences; with --follow a line for each incident.
     #[arg(long)]
     json: bool,
     /// Go on with those that are settled from now on, until interrupted or until the supervisor
@@ -39,7 +36,7 @@ pub(super) fn run(options: &Options, client: &Client, afterwards: Afterwards<'_>
     // Before the list: none that is settled meanwhile is missed.
     let mut known = BTreeSet::new();
     if options.follow
-        && let Ok(settled) = client.incidents(MANY)
+        && let Ok(settled) = client.incidents(MANY_INCIDENTS)
     {
         known.extend(settled.iter().map(|record| record.id));
     }
@@ -58,21 +55,17 @@ pub(super) fn run(options: &Options, client: &Client, afterwards: Afterwards<'_>
         eprintln!("supervisord-rs: no incident has the number {id} (see `incidents`)");
         return Exit::Failed;
     }
+    let show = |record: &IncidentRecord| show(record, options.json, options.utc);
     match (options.json, options.id) {
+        // One reader takes them and what follows: a line each.
+        (true, _) if options.follow => drop(records.iter().all(show)),
         (true, Some(_)) => records.iter().for_each(json),
         (true, None) => json(&records),
-        (false, _) => {
-            for record in &records {
-                if !words(&format!("{}  {}", time::shown(&record.at, options.utc), record.sentence))
-                {
-                    return Exit::Done;
-                }
-                // One that was asked for is shown with what its culprit last wrote.
-                if options.id.is_some() {
-                    let _ = record.last_output.iter().all(|text| words(&format!("    | {text}")));
-                }
-            }
-        }
+        // One that was asked for is shown with what its culprit last wrote.
+        (false, Some(_)) => drop(records.iter().all(|record| {
+            show(record) && record.last_output.iter().all(|text| words(&format!("    | {text}")))
+        })),
+        (false, None) => drop(records.iter().all(show)),
     }
     if !options.follow {
         return Exit::Done;
@@ -80,6 +73,15 @@ pub(super) fn run(options: &Options, client: &Client, afterwards: Afterwards<'_>
     let shown = records.iter().filter(|record| !record.open).map(|record| record.id);
     known.extend(shown);
     follow(client, &mut New { client, known, as_json: options.json, utc: options.utc })
+}
+
+/// Prints a line. False when the reader has gone.
+fn show(record: &IncidentRecord, as_json: bool, utc: bool) -> bool {
+    if as_json {
+        let text = serde_json::to_string(record).expect("a record is valid JSON");
+        return line(&harmless_json(&text));
+    }
+    words(&format!("{}  {}", time::shown(&record.at, utc), record.sentence))
 }
 
 /// Incidents that have not been shown.
@@ -93,22 +95,14 @@ struct New<'a> {
 
 impl New<'_> {
     fn show(&mut self, record: &IncidentRecord) -> bool {
-        if !self.known.insert(record.id) {
-            return true;
-        }
-        if self.as_json {
-            let text = serde_json::to_string(record).expect("a record is valid JSON");
-            line(&harmless_json(&text))
-        } else {
-            words(&format!("{}  {}", time::shown(&record.at, self.utc), record.sentence))
-        }
+        !self.known.insert(record.id) || show(record, self.as_json, self.utc)
     }
 }
 
 impl Follower for New<'_> {
     /// Those that were settled while no stream was open, such as that of a supervisor's death.
     fn begin(&mut self) -> bool {
-        let settled = self.client.incidents(MANY).unwrap_or_default();
+        let settled = self.client.incidents(MANY_INCIDENTS).unwrap_or_default();
         settled.iter().all(|record| self.show(record))
     }
 

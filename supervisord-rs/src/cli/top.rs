@@ -136,7 +136,10 @@ struct Top<'a> {
     cpu: BTreeMap<String, (Instant, u64)>,
     load: BTreeMap<String, f64>,
     state: TableState,
+    /// The answer to the last order.
     message: String,
+    /// Why the last look shows nothing new.
+    trouble: String,
     shows_log: bool,
 }
 
@@ -150,6 +153,7 @@ impl<'a> Top<'a> {
             load: BTreeMap::new(),
             state: TableState::default().with_selected(0),
             message: String::new(),
+            trouble: String::new(),
             shows_log: false,
         };
         top.sort();
@@ -175,11 +179,12 @@ impl<'a> Top<'a> {
         match self.client.status_with_usage() {
             Ok(report) => {
                 self.report = report;
+                self.trouble.clear();
                 self.sort();
                 self.measure();
             }
             // It may be on its way back: a fault in a thread of it is what this product is about.
-            Err(error) => self.message = error.to_string(),
+            Err(error) => self.trouble = error.to_string(),
         }
     }
 
@@ -269,12 +274,13 @@ impl<'a> Top<'a> {
         frame.render_widget(Paragraph::new(foot_lines), foot);
     }
 
-    /// The keys, and below them the last message, whole.
+    /// The keys, and below them why there is nothing new, and the last message, whole.
     fn foot(&self, room: usize) -> Vec<String> {
         let is_open = self.shows_log || !self.message.is_empty();
         let keys: Vec<&str> = KEYS.into_iter().chain(is_open.then_some(CLOSE)).collect();
         let mut lines = packed(&keys, room);
-        lines.extend(wrap(&harmless(&self.message), room));
+        let said = [&self.trouble, &self.message];
+        lines.extend(said.into_iter().flat_map(|text| wrap(&harmless(text), room)));
         lines
     }
 
