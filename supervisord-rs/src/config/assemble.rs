@@ -2,20 +2,19 @@
 //! contradictions are found.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
-use supervision::spec::{
-    Condition, DomainKind, DomainSpec, GroupSpec, RestartPolicy, Strategy, WorkerSpec,
-};
+use supervision::spec::{DomainKind, DomainSpec, GroupSpec, Strategy, WorkerSpec};
 use supervision::{DomainId, Spec, WorkerId};
 use workers::Registry;
 
 use super::Scale;
+use super::cycles::Waiting;
 use super::diagnostics::Problem;
+use super::entries::{self, Entry};
 use super::foreign::Whose;
-use super::instances::{self, INSTANCES_MAX, Template};
+use super::instances::{self, Template};
 use super::nearest::{nearest, one_of};
-use super::node::{Node, Value};
+use super::node::Node;
 use super::pattern::Patterns;
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
@@ -23,7 +22,7 @@ use super::settings::{Isolation, Launch, Limits, Settings};
 use super::sockets::Addresses;
 use super::source::Source;
 use super::worker::{self, Context, Identity};
-use super::{cycles, dependencies, hooks, later, limits, logs, restart, supervisor};
+use super::{dependencies, hooks, later, limits, logs, restart, supervisor};
 
 /// Reads the whole tree. `None` when it is no mapping; else the problems say what is wrong.
 pub(super) fn assemble(
@@ -39,9 +38,9 @@ pub(super) fn assemble(
     let section = top.section_of(Whose::Top, &known, &later::TOP)?;
     version(&section, tree, problems);
     let supervisor = supervisor::read(&section);
-    let entries = entries(&section, source, scale, problems);
-    keep_names_apart(&entries, problems);
-    let names = names(&entries);
+    let entries = entries::read(&section, source, scale, problems);
+    entries::keep_names_apart(&entries, problems);
+    let names = entries::names(&entries);
     let patterns = Patterns::default();
     let context = Context {
         file,
@@ -60,8 +59,9 @@ pub(super) fn assemble(
     if assembly.workers.len()
         == entries.iter().map(|entry| entry.count.unwrap_or(1) as usize).sum::<usize>()
     {
-        assembly.cycles(&entries);
-        assembly.endless(&entries);
+        let all = Waiting::new(&entries, &assembly.workers, &assembly.launches);
+        all.report_cycles(problems);
+        all.warn_of_endless(problems);
     }
     let Assembly { workers, mut launches, domains, templates, cell_limits, .. } = assembly;
     let spec = Spec {
@@ -103,85 +103,6 @@ fn version(section: &Section<'_>, tree: &Node, problems: &Problems) {
             .help("write `version: 1` as the first line"),
         ),
     }
-}
-
-/// Places of a cycle that are marked beside the first.
-const MARKS_MAX: usize = 20;
-
-/// An entry of `workers:`, with `defaults:` under it.
-struct Entry {
-    name: At<String>,
-    node: Node,
-    /// `instances:`
-    count: Option<u32>,
-}
-
-fn entries(top: &Section<'_>, source: &Source, scale: &Scale, problems: &Problems) -> Vec<Entry> {
-    let defaults = top.get("defaults").filter(|cursor| !cursor.node.is_null());
-    if let Some(defaults) = &defaults {
-        worker::check_defaults(defaults);
-    }
-    let written = top.get("workers").and_then(|cursor| cursor.entries()).unwrap_or_default();
-    let entry = |(name, cursor): (At<String>, Cursor<'_>)| {
-        worker::check_name(&name, problems);
-        let node = match &defaults {
-            Some(defaults) => cursor.node.clone().over(defaults.node),
-            None => cursor.node.clone(),
-        };
-        let node = match source.adaptation() {
-            Some(adaptation) => adaptation.of_worker(&name.value, node),
-            None => node,
-        };
-        let count = node.get("instances").and_then(|count| {
-            let path = format!("workers.{}.instances", name.value);
-            Cursor { node: count, path, problems }.integer(0, INSTANCES_MAX.into())
-        });
-        let count = count.and_then(|count| u32::try_from(count.value).ok());
-        let scaled = scale.get(&name.value).copied().unwrap_or(0).min(INSTANCES_MAX);
-        let count = count.map(|count| count.max(scaled));
-        Entry { name, node, count }
-    };
-    written.into_iter().map(entry).collect()
-}
-
-/// No worker has the name of an instance of another one, however many `scale` makes of it.
-fn keep_names_apart(entries: &[Entry], problems: &Problems) {
-    let with_instances: BTreeMap<&str, &Entry> = entries
-        .iter()
-        .filter(|entry| entry.node.get("instances").is_some())
-        .map(|entry| (entry.name.value.as_str(), entry))
-        .collect();
-    for Entry { name, .. } in entries {
-        let Some((base, _)) = instances::parts(&name.value) else { continue };
-        let Some(other) = with_instances.get(base) else { continue };
-        let message = format!("`{}` is the name of an instance of `{base}`", name.value);
-        problems.push(
-            name.problem(message)
-                .beside(other.name.span.clone(), "its instances are numbered from 1")
-                .help(format!("rename one of the two, such as `{base}-other`")),
-        );
-    }
-}
-
-/// Every name that workers go by: their own, and the one that instances share.
-fn names(entries: &[Entry]) -> BTreeMap<String, Vec<WorkerId>> {
-    let mut names: BTreeMap<String, Vec<WorkerId>> = BTreeMap::new();
-    let mut next = 0;
-    for entry in entries {
-        let base = &entry.name.value;
-        let Some(count) = entry.count else {
-            names.entry(base.clone()).or_default().push(WorkerId(next));
-            next += 1;
-            continue;
-        };
-        names.entry(base.clone()).or_default();
-        for index in 1..=count {
-            names.entry(base.clone()).or_default().push(WorkerId(next));
-            names.entry(instances::name(base, index)).or_default().push(WorkerId(next));
-            next += 1;
-        }
-    }
-    names
 }
 
 struct Assembly<'a> {
@@ -226,11 +147,7 @@ impl<'a> Assembly<'a> {
     fn entry(&mut self, entry: &Entry, context: Context<'_>) {
         let base = &entry.name.value;
         let Some(count) = entry.count else {
-            let cursor = Cursor {
-                node: &entry.node,
-                path: entry.name.path.clone(),
-                problems: self.problems,
-            };
+            let cursor = entry.cursor(self.problems);
             // Where nothing is written below it, the name is what people see.
             let identity = Identity { name: base.clone(), base: base.clone(), instance: None };
             if let Some(read) = worker::read(&cursor, identity, context) {
@@ -252,9 +169,8 @@ impl<'a> Assembly<'a> {
             Isolation::Cell(cell) => self.cell(cell, entry),
             Isolation::Process => self.domain(launch.name.clone(), DomainKind::Process),
         };
-        if let Some(node) = entry.node.get("sockets").filter(|_| !launch.sockets.is_empty()) {
-            let path = format!("{}.sockets", entry.name.path);
-            let written = Cursor { node, path, problems: self.problems };
+        let written = entry.below("sockets", self.problems);
+        if let Some(written) = written.filter(|_| !launch.sockets.is_empty()) {
             self.addresses.add(&written, &launch.base, &launch.sockets);
         }
         self.workers.push(spec);
@@ -266,17 +182,8 @@ impl<'a> Assembly<'a> {
     }
 
     fn cell(&mut self, cell: &str, entry: &Entry) -> DomainId {
-        let cursor =
-            Cursor { node: &entry.node, path: entry.name.path.clone(), problems: self.problems };
-        let written = match &entry.node.value {
-            Value::Map(_) => entry.node.get("cell").map(|node| Cursor {
-                node,
-                path: format!("{}.cell", entry.name.path),
-                problems: self.problems,
-            }),
-            Value::Scalar { .. } | Value::List(_) => None,
-        };
-        let at = written.unwrap_or(cursor).at(cell.to_owned());
+        let written = entry.below("cell", self.problems);
+        let at = written.unwrap_or_else(|| entry.cursor(self.problems)).at(cell.to_owned());
         if let Some(cells) = self.cells.as_ref().filter(|cells| !cells.contains(cell)) {
             let is_shown = !self.problems.is_full();
             let words = || cells.iter().map(String::as_str);
@@ -359,85 +266,5 @@ impl<'a> Assembly<'a> {
             limit: section.get("limit").map(|cursor| restart::limit(&cursor, restart::LIMIT)),
             escalate: section.boolean("escalate").unwrap_or(false),
         })
-    }
-
-    /// A worker that is always brought back is never finished: what waits for that never starts.
-    fn endless(&self, entries: &[Entry]) {
-        for (spec, launch) in self.workers.iter().zip(&self.launches) {
-            let endless = spec.depends_on.iter().filter(|dependency| {
-                let on = &self.workers[dependency.on.index()];
-                dependency.condition == Condition::Finished
-                    && on.restart.policy == RestartPolicy::Always
-            });
-            for on in endless.map(|dependency| &self.launches[dependency.on.index()].base) {
-                let entry = entries.iter().find(|entry| entry.name.value == launch.base);
-                let Some(written) = entry.and_then(|entry| entry.node.get("depends_on")) else {
-                    continue;
-                };
-                let path = format!("workers.{}.depends_on", launch.base);
-                let cursor = Cursor { node: written, path, problems: self.problems };
-                let message =
-                    format!("`{on}` is never finished: its `restart: always` brings it back");
-                let help =
-                    format!("write `restart: on-failure` for `{on}`, or wait for it to be `ready`");
-                cursor.warn(message, &help);
-            }
-        }
-    }
-
-    /// Each cycle is named in full, once, and marked at each of its dependencies.
-    fn cycles(&self, entries: &[Entry]) {
-        for cycle in cycles::find(&self.workers) {
-            let names: Vec<&str> =
-                cycle.iter().map(|&index| self.workers[index].name.as_str()).collect();
-            let mut places = cycle.windows(2).filter_map(|pair| {
-                let (from, on) = (&self.launches[pair[0]].base, pair[1]);
-                let entry = entries.iter().find(|entry| entry.name.value == *from)?;
-                Some((
-                    entry,
-                    self.place_of(entry, on),
-                    format!("`{from}` waits for `{}`", self.workers[on].name),
-                ))
-            });
-            let Some((entry, span, _)) = places.next() else { continue };
-            let is_soft = cycle.windows(2).any(|pair| {
-                let mut dependencies = self.workers[pair[0]].depends_on.iter();
-                dependencies.any(|one| one.on.index() == pair[1] && one.soft)
-            });
-            let help = match cycle.as_slice() {
-                [_, _] => "remove this dependency: a worker cannot wait for itself",
-                _ if is_soft => {
-                    "remove one of these dependencies: a soft one is an order of starting too, \
-                     and this one has no beginning"
-                }
-                _ => "remove one of these dependencies: none of these workers could start",
-            };
-            let path = format!("{}.depends_on", entry.name.path);
-            let message = format!("dependency cycle: {}", names.join(" → "));
-            let problem = Problem::new(path, span, message).help(help);
-            let shown = places.take(MARKS_MAX);
-            self.problems
-                .push(shown.fold(problem, |problem, (_, span, label)| problem.beside(span, label)));
-        }
-    }
-
-    /// Where an entry names a worker, or its group, as a dependency.
-    fn place_of(&self, entry: &Entry, on: usize) -> Range<usize> {
-        let (launch, name) = (&self.launches[on], &self.workers[on].name);
-        let names = [name.as_str(), launch.base.as_str(), launch.group.as_str()];
-        let written = entry.node.get("depends_on");
-        let item = match written.map(|written| &written.value) {
-            Some(Value::List(items)) => items
-                .iter()
-                .find(|item| item.text().is_some_and(|text| names.contains(&text)))
-                .map(|item| item.span.clone()),
-            Some(Value::Map(entries)) => entries
-                .iter()
-                .find(|entry| names.contains(&entry.key.as_str()))
-                .map(|entry| entry.key_span.clone()),
-            _ => None,
-        };
-        item.or_else(|| written.map(|node| node.span.clone()))
-            .unwrap_or_else(|| entry.name.span.clone())
     }
 }

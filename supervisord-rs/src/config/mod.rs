@@ -14,6 +14,7 @@
 //! | `later` | keys of later versions, and what does their work today |
 //! | `reader`, `scalars` | typed values out of the tree |
 //! | `assemble` | the whole file: names become ids, contradictions found |
+//! | `entries` | the entries of `workers:`, and their names |
 //! | `supervisor` | the supervisor's own part |
 //! | `hooks` | commands that run when something happens |
 //! | `worker` | one worker; the rows down to `by_kind` read its keys |
@@ -23,7 +24,7 @@
 //! | `probes`, `injections` | readiness and health; faults |
 //! | `by_kind` | keys that only one kind of worker has |
 //! | `instances` | one entry, several workers |
-//! | `cycles` | workers that wait for each other |
+//! | `cycles` | workers that wait for ever |
 //! | `pattern` | regular expressions |
 //! | `places` | the default directories |
 //! | `world` | what is not there on this machine |
@@ -37,6 +38,7 @@ mod by_kind;
 mod cycles;
 mod dependencies;
 mod diagnostics;
+mod entries;
 pub(crate) mod env_file;
 mod foreign;
 mod hooks;
