@@ -72,7 +72,9 @@ pub(crate) fn table(comparison: &Comparison, room: Option<u16>) -> String {
         }
     }
     // On a terminal that is narrower cells wrap and columns give way; elsewhere it is Markdown.
-    let hidden = room.map(|room| width::fit(&mut table, room, &ranks(&comparison.trials)));
+    let hidden = room
+        .filter(|&room| width::is_wider(&table, room))
+        .map(|room| width::fit(&mut table, room, &ranks(&comparison.trials)));
     let mut paragraphs = vec![meaning(comparison)];
     let notes = notes(comparison);
     if !notes.is_empty() {

@@ -46,6 +46,12 @@ pub(super) fn fit(table: &mut Table, room: u16, ranks: &[Rank]) -> Vec<String> {
     hidden.into_iter().filter_map(|at| cells[at].first().cloned()).collect()
 }
 
+/// Whether a table that has all its columns, and no wrapped cell, needs more room. Arranged in
+/// enough room, cells could still wrap.
+pub(super) fn is_wider(table: &Table, room: u16) -> bool {
+    table.lines().any(|line| line.chars().count() > room.into())
+}
+
 /// The texts of each column, its title first.
 fn cells(table: &Table, count: usize) -> Vec<Vec<String>> {
     let rows = table.header().into_iter().chain(table.row_iter());
