@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 pub mod accounts;
 mod cli;
+mod columns;
 pub mod config;
 pub mod control;
 pub mod daemon;

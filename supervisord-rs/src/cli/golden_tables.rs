@@ -32,7 +32,8 @@ fn worker(name: &str, phase: &str, more: Value) -> Value {
 /// Of each kind one.
 fn report() -> StatusReport {
     let usage = |kib: u64| {
-        json!({ "cpu_us": 1_234_567, "pss_kib": (kib > 0).then_some(kib), "rss_kib": null, "threads": 4, "processes": 1,
+        json!({ "cpu_us": 1_234_567, "pss_kib": (kib > 0).then_some(kib), "rss_kib": null,
+            "threads": 4, "processes": 1,
             "fds": 17, "voluntary_switches": 1000, "involuntary_switches": 23 })
     };
     let exit = |code: i32| json!({ "status": "exited", "cause": "error", "exit_code": code });

@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 /// characters that reverse the direction of writing, which disguise a line.
 fn is_harmful(letter: char) -> bool {
     letter.is_control()
-        || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(letter, '\u{200e}' | '\u{200f}')
+        || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Text with control characters escaped, as `\x1b`. Tabs and ends of lines stay.

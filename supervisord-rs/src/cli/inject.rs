@@ -91,7 +91,7 @@ pub(super) fn inject(options: &Options, client: &Client) -> Exit {
         None => {
             eprintln!(
                 "supervisord-rs: {} was ordered, and no incident came of it within {} (see \
-                    `incidents`)",
+                 `incidents`)",
                 options.fault,
                 humantime::format_duration(options.timeout)
             );

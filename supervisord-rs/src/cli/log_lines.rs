@@ -56,15 +56,16 @@ impl Shown {
         }
     }
 
-    /// Whether a line has the name of its worker already: `logs: { prefix: true }`.
-    fn is_named(&self, line: &[u8]) -> bool {
-        let line = match time(line) {
+    /// The time in front of a line, the name of its worker (`logs: { prefix: true }`), and the rest.
+    fn split<'a>(&self, line: &'a [u8]) -> (Option<&'a [u8]>, Option<&String>, &'a [u8]) {
+        let at = time(line);
+        let text = match at {
             Some(_) if line.get(TIME) == Some(&b' ') => &line[TIME + 1..],
             _ => line,
         };
-        self.names.iter().any(|name| {
-            line.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b" | "))
-        })
+        let behind = |name: &String| text.strip_prefix(name.as_bytes())?.strip_prefix(b" | ");
+        let named = self.names.iter().find_map(|name| Some((name, behind(name)?)));
+        named.map_or((at, None, text), |(name, rest)| (at, Some(name), rest))
     }
 
     fn json(&self, line: &[u8]) -> serde_json::Value {
@@ -73,21 +74,11 @@ impl Shown {
             // `logs: { format: json }`
             return record;
         }
-        let at = time(line).map(|time| String::from_utf8_lossy(time).into_owned());
-        let text = match &at {
-            Some(_) if line.get(TIME) == Some(&b' ') => &line[TIME + 1..],
-            _ => line,
-        };
-        let own = |name: &&String| {
-            text.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b" | "))
-        };
-        let (worker, text) = match self.names.iter().find(own) {
-            Some(name) => (Some(name), &text[name.len() + 3..]),
-            // Whose line it is, only the line can say.
-            None => (self.names.first().filter(|_| self.names.len() == 1), text),
-        };
+        let (at, name, text) = self.split(line);
+        // Whose line it is, only the line can say where several write.
+        let worker = name.or_else(|| self.names.first().filter(|_| self.names.len() == 1));
         serde_json::json!({
-            "at": at, "worker": worker, "stream": self.stream,
+            "at": at.map(String::from_utf8_lossy), "worker": worker, "stream": self.stream,
             "message": String::from_utf8_lossy(text),
         })
     }
@@ -147,7 +138,7 @@ fn write_line(
     if style.is_json {
         return writeln!(out, "{}", shown.json(&line.text));
     }
-    if style.has_names && !shown.is_named(&line.text) {
+    if style.has_names && shown.split(&line.text).1.is_none() {
         write!(out, "{} | ", shown.label())?;
     }
     if style.is_raw {

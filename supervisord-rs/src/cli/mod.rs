@@ -64,7 +64,8 @@ Exit status:
 /// A fault-isolation supervisor: runs workers as threads or as processes, keeps them running,
 /// breaks them on purpose, and records exactly what each crash destroyed.
 #[derive(Debug, Parser)]
-#[command(name = "supervisord-rs", version, after_help = EXIT_STATUSES, arg_required_else_help = true)]
+#[command(name = "supervisord-rs", version, after_help = EXIT_STATUSES)]
+#[command(arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

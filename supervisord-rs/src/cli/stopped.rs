@@ -182,9 +182,10 @@ impl Options {
 
 /// Each line has a number, a unit, a type and a state.
 fn has_stop_job(jobs: &str, unit: &str) -> bool {
-    jobs.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).any(
-        |job| matches!(*job, [_, of, kind, ..] if of == unit && matches!(kind, "stop" | "restart" | "try-restart")),
-    )
+    let is_it = |of, kind| of == unit && ["stop", "restart", "try-restart"].contains(&kind);
+    jobs.lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .any(|job| matches!(*job, [_, of, kind, ..] if is_it(of, kind)))
 }
 
 #[cfg(test)]

@@ -2,13 +2,17 @@
 //! last column is wrapped, and names are cut last.
 
 use super::output::width;
+use crate::columns::give_way;
 
 /// Between two columns.
 const GAP: usize = 2;
 /// The last column keeps this much: before it gets less, another one gives way.
 const WRAPPED_LEAST: usize = 24;
-/// Columns of this rank and lower ones do not give way to it: it stands below its row then.
+/// Columns of this rank and lower ones do not give way to the last column, which then stands below
+/// its row.
 const STAYS: u8 = 3;
+/// Columns of this rank and lower ones never give way.
+const NEVER: u8 = 1;
 /// Before what stands below its row.
 const INDENT: &str = "  ";
 /// A name is never shorter.
@@ -18,7 +22,7 @@ const NAME_LEAST: usize = 8;
 #[derive(Debug)]
 pub(super) struct Column {
     pub(super) title: &'static str,
-    /// The higher, the sooner it gives way; 0 and 1 never do.
+    /// The higher, the sooner it gives way; see [`NEVER`].
     pub(super) rank: u8,
     pub(super) cells: Vec<Cell>,
 }
@@ -46,7 +50,7 @@ impl Column {
         cells.fold(width(self.title), usize::max)
     }
 
-    /// Nothing in it says anything.
+    /// No cell of it has text.
     fn is_empty(&self) -> bool {
         self.cells.iter().all(|cell| cell.text.is_empty())
     }
@@ -62,9 +66,9 @@ pub(super) fn fit(mut columns: Vec<Column>, room: Option<usize>) -> String {
         if leaves_no_room_beside(&columns, &widths, room) {
             widths.pop();
             below = columns.pop().map(|column| (column, room.saturating_sub(INDENT.len())));
-            while total(&widths) > room && drop_one(&mut columns, &mut widths) {}
+            drop_while(&mut columns, &mut widths, |widths| total(widths) > room);
         } else {
-            while needed(&widths) > room && drop_one(&mut columns, &mut widths) {}
+            drop_while(&mut columns, &mut widths, |widths| needed(widths) > room);
             if let Some(last) = widths.pop() {
                 let left = room.saturating_sub(total(&widths) + GAP);
                 widths.push(left.min(last));
@@ -105,17 +109,19 @@ fn needed(widths: &[usize]) -> usize {
     total(widths) - last + last.min(WRAPPED_LEAST)
 }
 
-/// The column that matters least gives way. False when all that are left matter.
-fn drop_one(columns: &mut Vec<Column>, widths: &mut Vec<usize>) -> bool {
-    let least = columns.iter().enumerate().max_by_key(|(_, column)| column.rank);
-    match least.map(|(index, column)| (index, column.rank)) {
-        Some((index, rank)) if rank > 1 => {
-            columns.remove(index);
-            widths.remove(index);
-            true
-        }
-        _ => false,
-    }
+/// Columns give way as long as the table is too wide.
+fn drop_while(
+    columns: &mut Vec<Column>,
+    widths: &mut Vec<usize>,
+    is_too_wide: impl Fn(&[usize]) -> bool,
+) {
+    let of = |shown: &[usize]| -> Vec<usize> { shown.iter().map(|&at| widths[at]).collect() };
+    let rank = |at: usize| columns[at].rank;
+    let all = (0..columns.len()).collect();
+    let shown = give_way(all, rank, NEVER, |shown| is_too_wide(&of(shown)));
+    *widths = of(&shown);
+    let mut at = 0..;
+    columns.retain(|_| at.next().is_some_and(|at| shown.contains(&at)));
 }
 
 /// Names are cut when nothing else is left to give way.
@@ -154,14 +160,19 @@ fn line(columns: &[Column], widths: &[usize], cell: impl Fn(&Column) -> Cell) ->
 
 /// In lines of at most so much, between words where that can be.
 pub(super) fn wrap(text: &str, room: usize) -> Vec<String> {
+    pack(text.split_whitespace().flat_map(|word| split(word, room)), " ", room)
+}
+
+/// Parts in as few lines of this width as they take.
+pub(super) fn pack(parts: impl IntoIterator<Item = String>, gap: &str, room: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
+    for part in parts {
         match lines.last_mut() {
-            Some(line) if width(line) + 1 + width(word) <= room => {
-                line.push(' ');
-                line.push_str(word);
+            Some(line) if width(line) + width(gap) + width(&part) <= room => {
+                line.push_str(gap);
+                line.push_str(&part);
             }
-            _ => lines.extend(split(word, room)),
+            _ => lines.push(part),
         }
     }
     lines

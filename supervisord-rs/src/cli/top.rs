@@ -1,5 +1,7 @@
 //! `top`: workers by fault domain, alive, with what they use, and keys to act on them.
 
+mod columns;
+
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -13,79 +15,21 @@ use ratatui::text::Line;
 use ratatui::widgets::{Cell, Paragraph, Row, Table, TableState};
 use ratatui::{DefaultTerminal, Frame};
 
+use self::columns::{COLUMNS, NAME_LEAST, fitting};
 use super::Exit;
 use super::exit::report;
 use super::harmless::harmless;
 use super::output::{has_colour, width};
 use super::status::{Mood, memory, mood, note, shown_phase};
-use super::table::wrap;
+use super::table::{pack, wrap};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Done, StatusReport, WorkerStatus};
 use crate::log_tail::{open_regular, tail};
-
-/// Title, width, and rank of each column: the higher, the sooner it gives way.
-const COLUMNS: [(&str, u16, u8); 11] = [
-    ("DOMAIN", 12, 4),
-    ("WORKER", 0, 0),
-    ("PHASE", 11, 0),
-    ("PID", 8, 3),
-    ("CPU%", 6, 5),
-    ("MEMORY", 7, 6),
-    ("THR", 4, 8),
-    ("FDS", 5, 9),
-    ("SWITCHES", 9, 10),
-    ("RST", 5, 7),
-    ("NOTE", NOTE_LEAST, 1),
-];
-/// A note has at least this much room, or another column gives way.
-const NOTE_LEAST: u16 = 20;
-/// Columns of a higher rank give way to a whole note.
-const STAYS: u8 = 4;
-/// The title of a column of names.
-const NAME_LEAST: u16 = 6;
-
-/// The columns that fit, by their place in [`COLUMNS`], and the room for names, which are cut last.
-fn columns(room: u16, names: u16, note: u16) -> (Vec<usize>, u16) {
-    let mut shown: Vec<usize> = (0..COLUMNS.len()).collect();
-    let needed = |shown: &[usize], note: u16| {
-        let width =
-            |&index: &usize| if COLUMNS[index].0 == "NOTE" { note } else { COLUMNS[index].1 };
-        let gaps = u16::try_from(shown.len().saturating_sub(1)).unwrap_or(u16::MAX);
-        shown.iter().map(width).sum::<u16>().saturating_add(gaps)
-    };
-    for (note, stays) in [(note.max(NOTE_LEAST), STAYS), (NOTE_LEAST, 0)] {
-        while needed(&shown, note).saturating_add(names) > room {
-            let least = shown.iter().copied().max_by_key(|&index| COLUMNS[index].2);
-            match least.filter(|&index| COLUMNS[index].2 > stays) {
-                Some(least) => shown.retain(|&index| index != least),
-                None => break,
-            }
-        }
-    }
-    let left = room.saturating_sub(needed(&shown, NOTE_LEAST));
-    let names = names.min(left).max(NAME_LEAST);
-    (shown, names)
-}
 
 /// The keys and what they do.
 const KEYS: [&str; 6] = ["s start", "x stop", "r restart", "p pause", "l logs", "q quit"];
 /// One more while there is something to close.
 const CLOSE: &str = "Esc close";
-
-/// In as few lines of this width as they take.
-fn packed(parts: &[&str], room: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for part in parts {
-        match lines.last_mut() {
-            Some(line) if width(line) + 2 + width(part) <= room => {
-                line.push_str("  ");
-                line.push_str(part);
-            }
-            _ => lines.push((*part).to_owned()),
-        }
-    }
-    lines
-}
 
 /// Lines of a log that are shown below.
 const LOG_LINES: usize = 12;
@@ -277,8 +221,8 @@ impl<'a> Top<'a> {
     /// The keys, and below them why there is nothing new, and the last message, whole.
     fn foot(&self, room: usize) -> Vec<String> {
         let is_open = self.shows_log || !self.message.is_empty();
-        let keys: Vec<&str> = KEYS.into_iter().chain(is_open.then_some(CLOSE)).collect();
-        let mut lines = packed(&keys, room);
+        let keys = KEYS.into_iter().chain(is_open.then_some(CLOSE));
+        let mut lines = pack(keys.map(str::to_owned), "  ", room);
         let said = [&self.trouble, &self.message];
         lines.extend(said.into_iter().flat_map(|text| wrap(&harmless(text), room)));
         lines
@@ -307,7 +251,7 @@ impl<'a> Top<'a> {
         let notes = self.report.workers.iter().map(|worker| width(&note(worker))).max();
         let [names, notes] = [names, notes]
             .map(|longest| u16::try_from(longest.unwrap_or(0)).unwrap_or(u16::MAX).max(NAME_LEAST));
-        let (shown, names) = columns(room, names, notes);
+        let (shown, names) = fitting(room, names, notes);
         let mut last = String::new();
         let rows = self.report.workers.iter().map(|worker| {
             let domain = match worker.isolation.as_str() {
@@ -392,26 +336,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_give_way_to_notes_and_names_are_cut_last() {
-        let titles = |(shown, names): (Vec<usize>, u16)| {
-            let shown: Vec<&str> = shown.into_iter().map(|index| COLUMNS[index].0).collect();
-            (shown.join(" "), names)
-        };
-        let all = "DOMAIN WORKER PHASE PID CPU% MEMORY THR FDS SWITCHES RST NOTE";
-        assert_eq!(titles(columns(160, 40, 0)), (all.to_owned(), 40), "a name is whole");
-        let (shown, names) = titles(columns(100, 10, 45));
-        let expected = ("DOMAIN WORKER PHASE PID CPU% NOTE", 10);
-        assert_eq!((shown.as_str(), names), expected, "and a note");
-        let (shown, names) = titles(columns(40, 26, 45));
-        assert_eq!((shown.as_str(), names), ("WORKER PHASE", 26));
-        let (shown, names) = titles(columns(40, 60, 45));
-        assert_eq!((shown.as_str(), names), ("WORKER PHASE", 28), "nothing else is left");
-    }
-
-    #[test]
     fn keys_take_as_many_lines_as_they_need() {
-        assert_eq!(packed(&KEYS, 80).len(), 1);
-        let narrow = packed(&KEYS, 40);
+        let packed = |room| pack(KEYS.map(str::to_owned), "  ", room);
+        assert_eq!(packed(80).len(), 1);
+        let narrow = packed(40);
         assert!(narrow.iter().all(|line| line.len() <= 40), "{narrow:?}");
         assert!(KEYS.iter().all(|key| narrow.join("\n").contains(key)), "{narrow:?}");
     }

@@ -1,5 +1,7 @@
 //! The other side of the control API, blocking: for the CLI, for comparisons, for tests.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,62 +17,14 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use super::protocol::{
-    AwaitRequest, Done, EventRecord, Failure, IncidentRecord, InjectRequest, ReexecRequest,
-    ScaleRequest, ShutdownRequest, SignalName, SignalRequest, StatusReport, UNKNOWN_INCIDENT,
-    WAIT_DEFAULT, WorkersRequest,
-};
+pub use error::ClientError;
+use error::{broken, broken_off, refusal, unreachable};
 
-/// Why a request was not answered as hoped.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// No supervisor listens there.
-    #[error(
-        "no supervisor answers on {}: {source}; start one with `supervisord-rs run`, or name its \
-         socket with `--socket`", socket.display())]
-    NoSupervisor {
-        /// Where.
-        socket: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Its socket, or a directory on the way to it, does not let this user in.
-    #[error(
-        "not permitted to use {}: {source}; root may, the supervisor's own user, and members of \
-         its `control: {{ group: }}`",
-        socket.display()
-    )]
-    NotPermitted {
-        /// Where.
-        socket: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It is there, and takes no connection.
-    #[error(
-        "the supervisor on {} is busy: its queue of connections is full; try it again",
-        socket.display()
-    )]
-    Busy {
-        /// Where.
-        socket: PathBuf,
-    },
-    /// It answered that it would not, or could not.
-    #[error("{}", .0.message)]
-    Failed(Failure),
-    /// It broke off before it had answered: it may have died.
-    #[error("the supervisor closed the connection before it had answered: {0}")]
-    BrokenOff(String),
-    /// It has not answered in time. What was ordered stands.
-    #[error(
-        "the supervisor did not answer within {}; what was ordered stands (see `status`)",
-        humantime::format_duration(*.0)
-    )]
-    TimedOut(Duration),
-    /// It speaks another language.
-    #[error("invalid answer from the supervisor: {0}")]
-    Protocol(String),
-}
+use super::protocol::{
+    AwaitRequest, Done, EventRecord, IncidentRecord, InjectRequest, ReexecRequest, ScaleRequest,
+    ShutdownRequest, SignalName, SignalRequest, StatusReport, UNKNOWN_INCIDENT, WAIT_DEFAULT,
+    WorkersRequest,
+};
 
 /// For the answer to a question, and for the answer to an order beyond its own limit.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -302,9 +256,7 @@ impl Client {
             if response.status().is_success() {
                 return Ok(response.into_body());
             }
-            let body = response.into_body().collect().await.map_err(|error| broken_off(&error))?;
-            let failure = serde_json::from_slice(&body.to_bytes());
-            Err(ClientError::Failed(failure.map_err(|error| broken(&error))?))
+            Err(refusal(&whole(response).await?))
         })?;
         Ok(Events { client: self, body, buffer: Vec::new() })
     }
@@ -338,8 +290,7 @@ impl Client {
             let response = sender.send_request(request(method, path, body.clone().into())?).await;
             let response = response.map_err(|error| broken_off(&error))?;
             let status = response.status();
-            let body = response.into_body().collect().await.map_err(|error| broken_off(&error))?;
-            let bytes = body.to_bytes();
+            let bytes = whole(response).await?;
             // Closed now, not when this client happens to be used again: the supervisor shall be at
             // rest.
             drop(sender);
@@ -347,9 +298,7 @@ impl Client {
             if status.is_success() {
                 serde_json::from_slice(&bytes).map_err(|error| broken(&error))
             } else {
-                Err(ClientError::Failed(
-                    serde_json::from_slice(&bytes).map_err(|error| broken(&error))?,
-                ))
+                Err(refusal(&bytes))
             }
         };
         let call = async {
@@ -436,20 +385,8 @@ fn request(
         .map_err(|error| broken(&error))
 }
 
-/// Why no supervisor can be reached there.
-fn unreachable(socket: PathBuf, source: io::Error) -> ClientError {
-    if source.kind() == io::ErrorKind::PermissionDenied {
-        ClientError::NotPermitted { socket, source }
-    } else {
-        ClientError::NoSupervisor { socket, source }
-    }
-}
-
-/// It closed the connection, or died, before its answer was whole.
-fn broken_off(error: &dyn std::error::Error) -> ClientError {
-    ClientError::BrokenOff(error.to_string())
-}
-
-fn broken(error: &dyn std::error::Error) -> ClientError {
-    ClientError::Protocol(error.to_string())
+/// All of an answer.
+async fn whole(response: hyper::Response<Incoming>) -> Result<Bytes, ClientError> {
+    let body = response.into_body().collect().await.map_err(|error| broken_off(&error))?;
+    Ok(body.to_bytes())
 }

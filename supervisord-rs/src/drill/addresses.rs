@@ -97,8 +97,8 @@ pub(super) fn check(written: &Settings, adapted: &Settings) -> Result<(), String
         if let Some((spec, _)) = was.sockets.iter().zip(&is.sockets).find(is_kept) {
             return Err(format!(
                 "each trial needs its own address in place of `{}` of {}, and an address with \
-                    `${{instance}}` or `${{name}}` cannot be replaced: write it out in a copy of \
-                    {file}",
+                 `${{instance}}` or `${{name}}` cannot be replaced: write it out in a copy of \
+                 {file}",
                 spec.listen, was.name
             ));
         }
@@ -113,8 +113,8 @@ pub(super) fn check(written: &Settings, adapted: &Settings) -> Result<(), String
             if is_taken(address) {
                 return Err(format!(
                     "{address}, which a probe of {} asks, is in use: each trial starts a second \
-                        {}, and would ask the first. Stop what uses it (a running supervisor of \
-                        {file}?), or compare a copy of {file} with another address",
+                     {}, and would ask the first. Stop what uses it (a running supervisor of \
+                     {file}?), or compare a copy of {file} with another address",
                     launch.name, launch.name
                 ));
             }

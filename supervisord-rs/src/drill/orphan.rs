@@ -1,5 +1,5 @@
-//! A trial whose `compare` dies without ending it, such as of SIGKILL. It stops everything in order,
-//! as after each order to end, and removes its directory.
+//! A trial whose `compare` dies without ending it, such as of SIGKILL. It stops everything in
+//! order, as after each order to end, and removes its directory.
 
 use std::path::Path;
 

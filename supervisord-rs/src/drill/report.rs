@@ -7,7 +7,7 @@ use super::compare::Comparison;
 use super::outcome::Trial;
 use super::scenario::{Scenario, WATCHDOG};
 use super::setting::{Isolation, Setting};
-use super::width::{self, Rank};
+use super::width;
 use crate::record::words::duration_us;
 
 /// Workers that the table names; the others are counted.
@@ -90,19 +90,18 @@ pub(crate) fn table(comparison: &Comparison, room: Option<u16>) -> String {
     let machine = &comparison.machine;
     paragraphs.push(format!(
         "seen, back: the time from the fault until the supervisor noticed it, and until all ran \
-            again.\n\
+         again.\n\
          {} CPUs, {}; times and lost work are of this run; who was lost is the same in each.",
         machine.cpus, machine.kernel
     ));
     format!("{table}\n\n{}", paragraphs.join("\n\n"))
 }
 
-/// The importance of the columns.
-fn ranks(trials: &[Trial]) -> [Rank; 8] {
+/// How soon the columns give way; the first four stay.
+fn ranks(trials: &[Trial]) -> [u8; 8] {
     let has_left = trials.iter().any(|trial| !trial.leftovers.is_empty());
-    let left_over = Rank::GivesWay(if has_left { 1 } else { 5 });
-    let [back, seen, work] = [2, 3, 4].map(Rank::GivesWay);
-    [Rank::Stays, Rank::Stays, Rank::Stays, Rank::Stays, seen, back, work, left_over]
+    let [seen, back, work] = [3, 2, 4];
+    [0, 0, 0, 0, seen, back, work, if has_left { 1 } else { 5 }]
 }
 
 fn row(trial: &Trial) -> [String; 8] {

@@ -1,6 +1,6 @@
 //! What is compared: a configuration, the worker that a fault strikes, and the workers that run
-//! elsewhere in each trial. [`Scenario::is_steady`] and [`Scenario::file`] tell the built-in one from
-//! a user's file.
+//! elsewhere in each trial. [`Scenario::is_steady`] and [`Scenario::file`] tell the built-in one
+//! from a user's file.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -99,7 +99,7 @@ impl Scenario {
                 if let SecretSource::Descriptor(number) = secret {
                     return Err(ScenarioError::Refused(format!(
                         "`secrets: {{ {name}: \"fd:{number}\" }}` of {} can be read once, and \
-                            each trial needs it: name a file in a copy of {}",
+                         each trial needs it: name a file in a copy of {}",
                         launch.name,
                         self.source.file.display()
                     )));

@@ -3,47 +3,36 @@
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
 
+use crate::columns::give_way;
+
 /// The space around a cell.
 const PADDING: usize = 2;
 
-/// Importance of a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rank {
-    /// It never gives way.
-    Stays,
-    /// The higher, the sooner.
-    GivesWay(u8),
-}
-
-/// Makes the table fit. Returns the titles of the columns that gave way.
-pub(super) fn fit(table: &mut Table, room: u16, ranks: &[Rank]) -> Vec<String> {
+/// Makes the table fit. `ranks`: the higher, the sooner a column gives way; those of rank 0 stay.
+/// Returns the titles of the columns that gave way.
+pub(super) fn fit(table: &mut Table, room: u16, ranks: &[u8]) -> Vec<String> {
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(room);
     let cells = cells(table, ranks.len());
     let least: Vec<usize> = cells.iter().map(|cells| least(cells)).collect();
-    let mut shown: Vec<usize> = (0..ranks.len()).collect();
-    let needed = |shown: &[usize]| {
-        shown.iter().map(|&at| least[at] + PADDING).sum::<usize>() + shown.len() + 1
+    let is_too_wide = |shown: &[usize]| {
+        let needed = shown.iter().map(|&at| least[at] + PADDING).sum::<usize>() + shown.len() + 1;
+        needed > room.into()
     };
+    let shown = give_way((0..ranks.len()).collect(), |at| ranks[at], 0, is_too_wide);
     let mut hidden = Vec::new();
-    while needed(&shown) > room.into() {
-        let last = shown.iter().copied().max_by_key(|&at| ranks[at]);
-        let Some(last) = last.filter(|&at| ranks[at] > Rank::Stays) else { break };
-        shown.retain(|&at| at != last);
-        hidden.push(last);
-    }
     for (at, least) in least.iter().enumerate() {
         let width = u16::try_from(least + PADDING).unwrap_or(u16::MAX);
-        let constraint = if hidden.contains(&at) {
-            ColumnConstraint::Hidden
-        } else {
+        let constraint = if shown.contains(&at) {
             ColumnConstraint::LowerBoundary(Width::Fixed(width))
+        } else {
+            hidden.extend(cells[at].first().cloned());
+            ColumnConstraint::Hidden
         };
         if let Some(column) = table.column_mut(at) {
             column.set_constraint(constraint);
         }
     }
-    hidden.sort_unstable();
-    hidden.into_iter().filter_map(|at| cells[at].first().cloned()).collect()
+    hidden
 }
 
 /// Whether a table that has all its columns, and no wrapped cell, needs more room. Arranged in
@@ -88,10 +77,7 @@ mod tests {
             ["stack-overflow", "thread", "a b c d", "died", "12.9 ms", "123 ms"],
             ["panic", "process", "b", "alive", "3.9 ms", "47 ms"],
         ];
-        let ranks = [Rank::Stays, Rank::Stays, Rank::Stays, Rank::Stays]
-            .into_iter()
-            .chain([Rank::GivesWay(2), Rank::GivesWay(1)])
-            .collect::<Vec<_>>();
+        let ranks = [0, 0, 0, 0, 2, 1];
         for (room, gone) in [(80, &[][..]), (66, &["seen"]), (56, &["seen", "back"])] {
             let mut table = Table::new();
             table.load_style(presets::ASCII_MARKDOWN);
