@@ -13,8 +13,9 @@ use super::beside::Said;
 use crate::config::settings::HookEvent;
 use crate::control::protocol::IncidentRecord;
 use crate::isolation::Evidence;
-use crate::record::incidents::{Opened, open_sentence};
+use crate::record::incidents::Opened;
 use crate::record::logs::{TAIL_TIMEOUT, Tail};
+use crate::record::sentence::open_sentence;
 use crate::record::words;
 
 /// An incident that is settled and waits for the last lines of its culprit.

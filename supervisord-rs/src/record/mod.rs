@@ -15,5 +15,6 @@ pub mod post_mortem;
 mod record_file;
 pub mod runtime_lock;
 pub mod scribe;
+pub mod sentence;
 pub mod stable_hash;
 pub mod words;
