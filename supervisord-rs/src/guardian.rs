@@ -135,16 +135,30 @@ struct Guardian {
     spare: Vec<File>,
 }
 
+/// What a signal does here that the guardian does not read.
+fn set_dispositions() -> nix::Result<()> {
+    let dispositions = [
+        // It may be inherited as ignored, and then the guardian could wait for no child.
+        (Signal::SIGCHLD, SigHandler::SigDfl),
+        // They mean nothing here, and would take all that the guardian keeps with it. Where the
+        // kernel raises them for what the guardian did itself, they are as fatal as ever: it
+        // ignores that they are ignored.
+        (Signal::SIGTRAP, SigHandler::SigIgn),
+        (Signal::SIGSYS, SigHandler::SigIgn),
+    ];
+    for (number, disposition) in dispositions {
+        #[expect(unsafe_code, reason = "signal dispositions have no safe form")]
+        // SAFETY: neither disposition runs code of this program.
+        unsafe { signal(number, disposition) }?;
+    }
+    Ok(())
+}
+
 impl Guardian {
     fn new(arguments: &[OsString], policy: Policy) -> Result<Self, GuardianError> {
         prctl::set_child_subreaper(true)?;
         raise_limits();
-        // It may be inherited as ignored, and then the guardian could wait for no child.
-        #[expect(unsafe_code, reason = "signal dispositions have no safe form")]
-        // SAFETY: the default action runs no code of this program.
-        unsafe {
-            signal(Signal::SIGCHLD, SigHandler::SigDfl)?;
-        }
+        set_dispositions()?;
         // All that are passed on: the supervisor logs also those that mean nothing.
         let mut mask: SigSet = HELD.into_iter().collect();
         mask.add(Signal::SIGCHLD);

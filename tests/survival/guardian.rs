@@ -285,14 +285,24 @@ fn a_signal_without_a_meaning_ends_nothing() {
         Signal::SIGIO,
         Signal::SIGSTKFLT,
     ];
+    let is_logged = |pid, signal| {
+        let said = || bed.log().matches("this signal has no effect").count();
+        let known = said();
+        kill(pid, signal);
+        bed.wait("a word about it", || (said() > known).then_some(()));
+    };
     for signal in without_meaning {
-        for pid in [guardian(&supervisor), before.supervisor.pid] {
-            let said = || bed.log().matches("this signal has no effect").count();
-            let known = said();
-            kill(pid, signal);
-            bed.wait("a word about it", || (said() > known).then_some(()));
-        }
+        is_logged(guardian(&supervisor), signal);
+        is_logged(before.supervisor.pid, signal);
     }
+    // Ignored. A fatal one ends the supervisor, and the guardian starts another; nothing would
+    // start another guardian.
+    let ignored = [Signal::SIGXCPU, Signal::SIGXFSZ, Signal::SIGTRAP, Signal::SIGSYS];
+    ignored.into_iter().for_each(|signal| kill(guardian(&supervisor), signal));
+    [Signal::SIGXCPU, Signal::SIGXFSZ].map(|signal| kill(before.supervisor.pid, signal));
+    // After these, both still hear.
+    is_logged(guardian(&supervisor), Signal::SIGUSR1);
+    is_logged(before.supervisor.pid, Signal::SIGUSR1);
     let after = supervisor.status();
     assert_eq!((after.supervisor.pid, pids(&after)), (before.supervisor.pid, pids(&before)));
     supervisor.stop();

@@ -20,9 +20,9 @@ use crate::daemon::in_force::{self, Origin};
 use crate::drill::orphan;
 use crate::isolation::inherited;
 use crate::isolation::launch::raise_limits;
-use crate::record::file_size;
 use crate::record::journal::{self, Journal};
 use crate::record::own_log::OwnLog;
+use crate::record::past_limits;
 use crate::service_manager::{self, Heritage, ServiceManager};
 use crate::{config, daemon, guardian};
 
@@ -56,10 +56,10 @@ pub(super) fn run(
     let _ = service_manager::program();
     // What is opened or closed before this would be in its way.
     let mut heritage = Heritage::take();
-    if let Err(errno) = file_size::outlive_limit() {
+    if let Err(errno) = past_limits::outlive_limits() {
         eprintln!(
-            "supervisord-rs: cannot ignore SIGXFSZ, so a limit on the size of files would kill the \
-             supervisor: {errno}"
+            "supervisord-rs: cannot ignore XFSZ and XCPU, so a limit on the size of files or on \
+             processor time would kill the supervisor: {errno}"
         );
     }
     raise_limits();
