@@ -224,6 +224,12 @@ pub fn field(file: &Path, name: &str) -> Option<u64> {
     number(words(line).next()?)
 }
 
+/// The process that traces this one, such as a debugger (ptrace(2)).
+#[must_use]
+pub fn tracer(pid: i32) -> Option<u64> {
+    field(&entry(pid).join("status"), "TracerPid:").filter(|&tracer| tracer != 0)
+}
+
 /// A mask of such a file, such as `SigIgn:`, which is hexadecimal.
 #[must_use]
 pub fn mask(file: &Path, name: &str) -> Option<u64> {

@@ -7,6 +7,7 @@ use supervision::{Effect, Incarnation, Phase, Transition, WorkerId};
 use workers::board::monotonic_ns;
 
 use super::{Daemon, succession};
+use crate::process_table;
 use crate::record::words;
 
 impl Daemon {
@@ -156,8 +157,14 @@ impl Daemon {
             .map(|member| format!("{} {} {}", member.pid, member.name, member.state))
             .collect();
         let worker = self.names.worker(incarnation.worker).to_owned();
-        tracing::error!(worker, processes = ?named,
-            "killed, and still there: the kernel does not let them die (state D)");
+        let tracer = members.iter().find_map(|member| process_table::tracer(member.pid));
+        let why = match tracer {
+            Some(tracer) => {
+                format!("process {tracer} traces them: end it, or have it let go of them")
+            }
+            None => "the kernel does not let them die (state D)".to_owned(),
+        };
+        tracing::error!(worker, processes = ?named, "killed, and still there: {why}");
         self.publish("remains", Some(incarnation), json!({ "processes": named }));
     }
 

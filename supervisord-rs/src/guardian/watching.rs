@@ -19,6 +19,7 @@ use super::{
 use crate::daemon::hangup::Hangup;
 use crate::isolation::launch::Child;
 use crate::isolation::{orphans, reaper};
+use crate::process_table::tracer;
 use crate::service_manager::Ending;
 
 impl Guardian {
@@ -193,7 +194,7 @@ impl Guardian {
         self.look_for_sign(child.pid);
         let signal = match self.watchdog.judge(now(), looking_since) {
             watchdog::Verdict::Fine => return,
-            _ if is_traced(child.pid) => return self.watchdog.excuse(now()),
+            _ if tracer(child.pid).is_some() => return self.watchdog.excuse(now()),
             watchdog::Verdict::Abort => {
                 say(&format!(
                     "supervisor (pid {}) has given no sign of life for too long (`watchdog:`): it \
@@ -244,11 +245,4 @@ fn status_of(child: &Child, kept_back: &mut Option<Duration>) -> Option<Status> 
     let since = *kept_back.get_or_insert_with(now);
     let is_late = now().saturating_sub(since) >= TRACER_LIMIT;
     reaper::reap(child).or_else(|| is_late.then(|| reaper::status_of_traced(child)))
-}
-
-/// Whether a debugger holds it.
-fn is_traced(pid: i32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
-    tracer.is_some_and(|tracer| tracer.trim() != "0")
 }
