@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub mod accounts;
+mod afterwards;
 mod cli;
 mod columns;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod drill;
 pub mod guardian;
 pub mod hooks;
 pub mod isolation;
+mod kernel_file;
 pub mod leftovers;
 mod log_tail;
 mod pool;
@@ -30,6 +32,7 @@ pub mod service_manager;
 #[path = "../../tests/harness/skip.rs"]
 #[allow(dead_code, unreachable_pub, reason = "these tests lack one thing only: root")]
 mod skip;
+mod threads;
 mod unix_socket;
 pub mod usage;
 mod waiting;

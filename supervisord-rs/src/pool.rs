@@ -2,6 +2,7 @@
 //! at once, so that no work depends on a thread that cannot start later; more start while all are
 //! busy, up to a bound, and stay.
 
+use crate::threads;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -57,7 +58,7 @@ impl Pool {
 
     fn spawn(&'static self, state: &mut State) {
         let thread = std::thread::Builder::new().name(self.name.to_owned()).stack_size(STACK);
-        if thread.spawn(|| self.work()).is_ok() {
+        if threads::spawn(thread, || self.work()).is_ok() {
             state.threads += 1;
         }
     }

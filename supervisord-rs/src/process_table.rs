@@ -5,6 +5,7 @@
 //! in the middle of a letter too. Numbers come and go: a number with its time of birth means one
 //! process for ever.
 
+use crate::kernel_file;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -62,13 +63,13 @@ const EXIT_CODE: usize = 49;
 /// Of this process; `None`: there is none.
 #[must_use]
 pub fn stat(pid: i32) -> Option<Stat> {
-    parse(&fs::read(entry(pid).join("stat")).ok()?)
+    parse(&kernel_file::read(entry(pid).join("stat")).ok()?)
 }
 
 /// Of this thread of a process.
 #[must_use]
 pub fn thread_stat(pid: i32, tid: i32) -> Option<Stat> {
-    parse(&fs::read(task(pid, tid).join("stat")).ok()?)
+    parse(&kernel_file::read(task(pid, tid).join("stat")).ok()?)
 }
 
 /// Whether a process has been killed and cannot die: SIGKILL waits for a thread of it that waits in
@@ -76,7 +77,7 @@ pub fn thread_stat(pid: i32, tid: i32) -> Option<Stat> {
 #[must_use]
 pub fn cannot_die(pid: i32) -> bool {
     threads(pid).into_iter().any(|tid| {
-        let status = fs::read(task(pid, tid).join("status")).unwrap_or_default();
+        let status = kernel_file::read(task(pid, tid).join("status")).unwrap_or_default();
         let status = String::from_utf8_lossy(&status);
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
         let is_killed = |name: &str| {
@@ -179,7 +180,7 @@ pub fn variable(pid: i32, name: &str) -> Option<Vec<u8>> {
 /// it has any.
 #[must_use]
 pub fn limits(pid: i32, limit: &str) -> Vec<u64> {
-    let text = fs::read(entry(pid).join("limits")).unwrap_or_default();
+    let text = kernel_file::read(entry(pid).join("limits")).unwrap_or_default();
     let mut lines =
         text.split(|&byte| byte == b'\n').filter_map(|line| line.strip_prefix(limit.as_bytes()));
     lines.next().map_or_else(Vec::new, |line| words(line).filter_map(number).collect())
@@ -188,7 +189,7 @@ pub fn limits(pid: i32, limit: &str) -> Vec<u64> {
 /// The number that was given last, to a process or a thread.
 #[must_use]
 pub fn last_pid() -> i32 {
-    let text = fs::read("/proc/loadavg").unwrap_or_default();
+    let text = kernel_file::read("/proc/loadavg").unwrap_or_default();
     words(&text).last().and_then(number).unwrap_or(0)
 }
 

@@ -4,6 +4,7 @@
 
 use std::io;
 
+use crate::threads;
 use tokio::runtime::{Builder, Handle};
 
 /// The thread, once it is started. It lives as long as the process.
@@ -22,7 +23,7 @@ impl ApiThread {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let thread = std::thread::Builder::new().name("api".into());
-        thread.spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+        threads::spawn(thread, move || runtime.block_on(std::future::pending::<()>()))?;
         Ok(self.0.insert(handle).clone())
     }
 }

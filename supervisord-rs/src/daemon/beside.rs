@@ -15,10 +15,12 @@ use crate::config::probes::Check;
 use crate::config::settings::{Hook, HookEvent};
 use crate::control::protocol::Failure;
 use crate::hooks;
+use crate::isolation::Drivers;
 use crate::isolation::drivers::BeforeEnded;
 use crate::isolation::helper::{self, Helper, NotLaunched, Summons};
 use crate::probing::{self, Kind, ask};
 use crate::record::words;
+use crate::threads;
 use crate::waiting::{Limit, within};
 
 /// For a stop command: the machine ends it sooner.
@@ -93,7 +95,7 @@ impl Beside {
     ) -> std::io::Result<()> {
         let sender = self.sender.clone();
         let thread = std::thread::Builder::new().name(name.into());
-        thread.spawn(move || drop(sender.send(work()))).map(drop)
+        threads::spawn(thread, move || drop(sender.send(work()))).map(drop)
     }
 
     /// For code outside the loop's tasks: the function to call when that has happened.
@@ -241,14 +243,30 @@ impl Daemon {
         });
     }
 
+    fn has_hook(&self, event: HookEvent, who: Option<Incarnation>) -> bool {
+        let own = own_hooks(&self.drivers, who);
+        own.iter().chain(&self.settings.hooks).any(|hook| hook.on.contains(&event))
+    }
+
+    /// What readers of events and hooks get of something: made only where there are any.
+    pub(super) fn detail(
+        &self,
+        event: Option<HookEvent>,
+        who: Option<Incarnation>,
+        make: impl FnOnce(&Self) -> Value,
+    ) -> Value {
+        let is_wanted =
+            self.events.has_readers() || event.is_some_and(|event| self.has_hook(event, who));
+        if is_wanted { make(self) } else { Value::Null }
+    }
+
     /// Runs the hooks of a worker, and those of everyone, for this event.
     pub(super) fn fire(&mut self, event: HookEvent, who: Option<Incarnation>, detail: &Value) {
-        let own =
-            who.map(|who| self.drivers.launch_of(who.worker).hooks.as_slice()).unwrap_or_default();
-        let all = || own.iter().chain(&self.settings.hooks);
-        if all().all(|hook| !hook.on.contains(&event)) {
+        if !self.has_hook(event, who) {
             return;
         }
+        let own = own_hooks(&self.drivers, who);
+        let all = own.iter().chain(&self.settings.hooks);
         let record = json!({
             "event": event.name(),
             "at": crate::record::events::wall(std::time::SystemTime::now()),
@@ -256,7 +274,7 @@ impl Daemon {
             "generation": who.map(|who| who.generation.0),
             "detail": detail,
         });
-        if !self.hooks.fire(all(), event, &record) {
+        if !self.hooks.fire(all, event, &record) {
             tracing::warn!(event = event.name(), "a hook was dropped: too many wait");
         }
     }
@@ -276,10 +294,14 @@ impl Daemon {
                 return;
             }
         };
+        if !self.has_hook(event, Some(transition.incarnation)) {
+            return;
+        }
+        let ending = &self.endings[transition.incarnation.worker.index()];
         let detail = json!({
             "from": words::phase(transition.from),
             "to": words::phase(transition.to),
-            "ending": transition.ending.and(self.endings[transition.incarnation.worker.index()].as_ref()),
+            "ending": transition.ending.and(ending.as_ref()),
         });
         self.fire(event, Some(transition.incarnation), &detail);
     }
@@ -342,4 +364,9 @@ async fn run_hook(summons: Summons, limit: Duration) -> (Option<Helper>, Option<
             (Some(helper), failure)
         }
     }
+}
+
+/// The hooks of this worker alone.
+fn own_hooks(drivers: &Drivers, who: Option<Incarnation>) -> &[Hook] {
+    who.map(|who| drivers.launch_of(who.worker).hooks.as_slice()).unwrap_or_default()
 }

@@ -113,10 +113,12 @@ impl Daemon {
             self.around.black_box.account(index).write(ending, &report);
             self.endings[index] = Some(report);
         }
-        let detail = json!({
-            "from": words::phase(from),
-            "to": words::phase(to),
-            "ending": ending.map(|_| &self.endings[index]),
+        let detail = self.detail(None, Some(incarnation), |daemon| {
+            json!({
+                "from": words::phase(from),
+                "to": words::phase(to),
+                "ending": ending.map(|_| &daemon.endings[index]),
+            })
         });
         self.publish("phase", Some(incarnation), detail);
         let worker = self.names.worker(incarnation.worker);

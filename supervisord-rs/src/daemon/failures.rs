@@ -60,13 +60,16 @@ impl Daemon {
             black_box.note(who.worker.index()).set_incident_work(incident.id.0, work);
         }
         black_box.set_last_incident(incident.id.0);
-        let domain = &self.names.domains[incident.domain.index()];
-        let detail = json!({
-            "id": incident.id.0,
-            "domain": domain,
-            "cause": words::cause(incident.ending.cause),
-            "ending": opened.ending,
-            "lost": incident.lost.iter().map(|loss| self.names.worker(loss.incarnation.worker)).collect::<Vec<_>>(),
+        let detail = self.detail(Some(HookEvent::Failed), incident.culprit, |daemon| {
+            let lost = incident.lost.iter();
+            let lost = lost.map(|loss| daemon.names.worker(loss.incarnation.worker));
+            json!({
+                "id": incident.id.0,
+                "domain": &daemon.names.domains[incident.domain.index()],
+                "cause": words::cause(incident.ending.cause),
+                "ending": opened.ending,
+                "lost": lost.collect::<Vec<_>>(),
+            })
         });
         self.incidents.open(incident.id, opened);
         self.say_opened(incident);
@@ -203,8 +206,7 @@ impl Daemon {
         record.last_output = tail.get().cloned().unwrap_or_default();
         let (worker, fault_domain) = (record.worker.as_deref(), record.domain.as_str());
         tracing::warn!(incident = record.id, worker, fault_domain, "{}", record.sentence);
-        let line =
-            serde_json::to_string(&record).expect("a record of strings and numbers is valid JSON");
+        let line = serde_json::to_string(&record).expect("strings and numbers are valid JSON");
         let path = std::sync::Arc::clone(self.incidents.path());
         let written = self.beside.when(Said::Recorded(IncidentId(record.id)));
         if !self.around.scribe.record(&path, line, written) {
@@ -213,7 +215,10 @@ impl Daemon {
                 "incident not written: the disk is too slow; it is kept in memory"
             );
         }
-        let detail = serde_json::to_value(&record).expect("as above");
+        let hook = recovered.then_some(HookEvent::Recovered);
+        let detail = self.detail(hook, culprit, |_| {
+            serde_json::to_value(&record).expect("strings and numbers are valid JSON")
+        });
         self.incidents.keep(record);
         if recovered {
             self.fire(HookEvent::Recovered, culprit, &detail);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use supervision::Event;
 
 use super::{Daemon, lapse};
+use crate::afterwards;
 
 /// For the events of one turn before other inputs get their chance.
 const BUDGET: Duration = Duration::from_millis(2);
@@ -17,6 +18,7 @@ impl Daemon {
     /// Tells the machine what has happened, and does what it wants, until both have nothing more to
     /// say.
     pub(super) fn turn(&mut self, event: Option<Event>) {
+        let _turn = afterwards::Turn::begin();
         self.count_lapse(self.now());
         self.has_more = false;
         let end = self.common_end.unwrap_or_else(|| self.now().saturating_add(BUDGET));

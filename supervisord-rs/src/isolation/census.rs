@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::family::{Kin, Relative};
 use super::live::{event_fd, hush, ring};
 use super::snapshot::{Marks, Snapshot};
+use crate::threads;
 
 /// A snapshot that is younger than this is as good as a new one for a signal: the next look finds
 /// those that were born meanwhile.
@@ -58,12 +59,12 @@ enum Job {
     Read(i32, u64),
 }
 
-/// A signal for everyone of a family but those that have it already.
+/// Signals for everyone of a family but those that have them already.
 #[derive(Debug)]
 pub(super) struct Errand {
     pub(super) kin: Kin,
-    pub(super) signal: i32,
-    /// Whether the process group of the main process has it already.
+    pub(super) signals: Vec<i32>,
+    /// Whether the process group of the main process has them already.
     pub(super) had_group: bool,
     /// Set when the family is gone: its name may be another incarnation's then.
     pub(super) is_over: Arc<AtomicBool>,
@@ -92,7 +93,7 @@ impl Census {
         if !self.is_begun.get() {
             let shared = Arc::clone(&self.shared);
             let thread = std::thread::Builder::new().name("census".into());
-            match thread.spawn(move || shared.work()) {
+            match threads::spawn(thread, move || shared.work()) {
                 Ok(_) => self.is_begun.set(true),
                 Err(error) => tracing::debug!(%error, "no thread to look at the process table"),
             }
@@ -259,7 +260,7 @@ impl Shared {
         });
         // A process found while the family was there is one of it.
         if !errand.is_over.load(Ordering::SeqCst) {
-            errand.kin.signal(found, errand.signal, errand.had_group);
+            errand.kin.signal(found, &errand.signals, errand.had_group);
         }
     }
 }

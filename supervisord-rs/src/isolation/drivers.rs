@@ -350,7 +350,7 @@ impl Drivers {
     /// Suspends all that belongs to an incarnation.
     pub fn pause(&self, incarnation: Incarnation) {
         if let Some(live) = self.live(incarnation) {
-            self.signal_family(live.domain, libc::SIGSTOP);
+            self.signal_family(live.domain, &[libc::SIGSTOP]);
         }
     }
 
@@ -360,7 +360,7 @@ impl Drivers {
             live.said.alive_at = monotonic_ns();
             live.asked_at = None;
             let domain = live.domain;
-            self.signal_family(domain, libc::SIGCONT);
+            self.signal_family(domain, &[libc::SIGCONT]);
         }
     }
 
@@ -488,10 +488,10 @@ impl Drivers {
         self.resident(domain).map(|resident| resident.process.child())
     }
 
-    fn signal_family(&self, domain: DomainId, signal: i32) {
+    fn signal_family(&self, domain: DomainId, signals: &[i32]) {
         if let Some(resident) = self.resident(domain) {
             let Resident { process, family, is_over, .. } = resident;
-            family.signal(process.child(), signal, is_over);
+            family.signal(process.child(), signals, is_over);
         }
     }
 }

@@ -84,19 +84,21 @@ impl Relative {
     }
 
     /// The handle first, and then once more whether the number means the same process.
-    pub(super) fn signal(self, signal: i32) {
+    pub(super) fn signal(self, signals: &[i32]) {
         if let Ok(pidfd) = reaper::open(self.pid)
             && process_table::start_time(self.pid) == Some(self.start_time)
         {
-            let _ = reaper::signal_by(&pidfd, signal);
+            for signal in signals {
+                let _ = reaper::signal_by(&pidfd, *signal);
+            }
         }
     }
+}
 
-    /// Its process group.
-    pub(super) fn group(self) -> Option<i32> {
-        let pid = nix::unistd::Pid::from_raw(self.pid);
-        nix::unistd::getpgid(Some(pid)).ok().map(nix::unistd::Pid::as_raw)
-    }
+/// The process group of a process.
+fn group(pid: i32) -> Option<i32> {
+    let pid = nix::unistd::Pid::from_raw(pid);
+    nix::unistd::getpgid(Some(pid)).ok().map(nix::unistd::Pid::as_raw)
 }
 
 /// By what a family is found, wherever the loop is.
@@ -131,22 +133,26 @@ impl Kin {
             // Those that a kernel without a usable file leaves are signalled one by one.
             let _ = members.kill();
         }
-        self.signal(found, libc::SIGKILL, false);
+        self.signal(found, &[libc::SIGKILL], false);
     }
 
-    /// Sends a signal to those that were found and still are of the family, but for the main
-    /// process and, where they have it already, its group.
-    pub(super) fn signal(&self, found: Vec<Relative>, signal: i32, had_group: bool) {
-        for other in found.into_iter().filter(|other| other.pid != self.main()) {
-            let is_of_group = had_group && other.group() == Some(self.main());
+    /// Sends signals to those that were found and still are of the family, but for the main process
+    /// and, where they have them already, its group.
+    pub(super) fn signal(&self, found: Vec<Relative>, signals: &[i32], had_group: bool) {
+        for other in found.into_iter().filter(|other| self.is_left(other.pid, had_group)) {
             let is_there = match self {
                 Self::Cgroup { members, .. } => members.contain(other.pid),
                 Self::Table { .. } => true,
             };
-            if is_there && !is_of_group {
-                other.signal(signal);
+            if is_there {
+                other.signal(signals);
             }
         }
+    }
+
+    /// Whether a process has not had the signals of the main process, and of its group.
+    fn is_left(&self, pid: i32, had_group: bool) -> bool {
+        pid != self.main() && !(had_group && group(pid) == Some(self.main()))
     }
 }
 
@@ -254,24 +260,28 @@ impl Family {
         }
     }
 
-    /// Sends a signal to everyone: to the main process and its group at once, to others as soon as
-    /// they are found. The main process must not have been waited for, unless it is an adopted one:
-    /// its number is its group's. `is_over`: set when the family is gone.
-    pub(super) fn signal(&self, main: &Child, signal: i32, is_over: &Arc<AtomicBool>) {
-        let had_group = signal_main(main, signal);
-        let kin = self.kin(main);
-        self.signal_kin(kin, signal, had_group, is_over);
+    /// Sends signals to everyone, in their order: to the main process and its group at once, to
+    /// others as soon as they are found. The main process must not have been waited for, unless it
+    /// is an adopted one: its number is its group's. `is_over`: set when the family is gone.
+    pub(super) fn signal(&self, main: &Child, signals: &[i32], is_over: &Arc<AtomicBool>) {
+        let mut had_group = false;
+        for signal in signals {
+            had_group = signal_main(main, *signal);
+        }
+        self.signal_kin(self.kin(main), signals, had_group, is_over);
     }
 
-    fn signal_kin(&self, kin: Kin, signal: i32, had_group: bool, is_over: &Arc<AtomicBool>) {
+    fn signal_kin(&self, kin: Kin, signals: &[i32], had_group: bool, is_over: &Arc<AtomicBool>) {
         if let Kin::Cgroup { members, .. } = &kin {
-            let (pids, extent) = members.some();
+            let (mut pids, extent) = members.some();
             if pids.len() <= FEW && extent == Extent::All {
-                return kin.signal(with_birth(pids), signal, had_group);
+                // Mostly all: no other look at them is needed.
+                pids.retain(|pid| kin.is_left(*pid, had_group));
+                return kin.signal(with_birth(pids), signals, had_group);
             }
         }
-        let (is_over, at) = (Arc::clone(is_over), monotonic_ns());
-        self.census.signal(Errand { kin, signal, had_group, is_over, at });
+        let (signals, is_over) = (signals.to_vec(), Arc::clone(is_over));
+        self.census.signal(Errand { kin, signals, had_group, is_over, at: monotonic_ns() });
     }
 
     /// Kills the main process and its group at once, and has everyone in its cgroup killed. False:
@@ -291,9 +301,9 @@ impl Family {
         if let Some(leaf) = self.in_leaf() {
             leaf.spend();
             self.census.kill(kin.clone(), Vec::new());
-            self.signal_kin(kin, libc::SIGKILL, false, is_over);
+            self.signal_kin(kin, &[libc::SIGKILL], false, is_over);
         } else if others.len() <= FEW {
-            kin.signal(others.to_vec(), libc::SIGKILL, false);
+            kin.signal(others.to_vec(), &[libc::SIGKILL], false);
         } else {
             self.census.kill(kin, others.to_vec());
         }

@@ -14,11 +14,13 @@
 //! |---|---|
 //! | `launch` | the plan, made with all allocations before the child exists |
 //! | `birth` | the system call that makes the child, by architecture |
+//! | `birthday` | when the child was born, without a look at the process table |
 //! | `child` | what the child does until its `execve`; async-signal-safe |
 //! | `attempt` | a launch while it is on its way, as others see it; how it is withdrawn |
 //! | `own_limits` | the limits that we raise for ourselves alone |
 //! | `dumpable` | whether we dump core, which a child that changes its user takes from us |
 //! | `reading` | a file read by a child, from which we can be let go |
+//! | `window` | the low end of our table of descriptors, which a child gets a copy of |
 //! | `rights` | what a step needs a right for |
 //! | `advice` | a failed step in words, and what to do about it |
 
@@ -26,12 +28,14 @@ mod advice;
 mod attempt;
 pub(super) mod binding;
 mod birth;
+mod birthday;
 mod child;
 mod clone3;
 mod dumpable;
 mod own_limits;
 pub(super) mod reading;
 pub(super) mod rights;
+pub(super) mod window;
 
 use std::ffi::{CString, OsStr};
 use std::io;
@@ -209,15 +213,20 @@ impl Plan {
     ///
     /// # Errors
     /// `Descriptors` with EMFILE or ENFILE; EINVAL when the number is too high or taken.
-    pub fn descriptor_at(
-        mut self,
-        fd: BorrowedFd<'_>,
-        target: RawFd,
-    ) -> Result<Self, LaunchFailure> {
+    pub fn descriptor_at(self, fd: BorrowedFd<'_>, target: RawFd) -> Result<Self, LaunchFailure> {
+        self.give(copy_above(fd, 0)?, target)
+    }
+
+    /// Gives the child `fd` as its descriptor `target`, which must be below 64. Ours is closed when
+    /// the child has it.
+    ///
+    /// # Errors
+    /// `Descriptors` with EINVAL when the number is too high or taken.
+    pub fn give(mut self, fd: OwnedFd, target: RawFd) -> Result<Self, LaunchFailure> {
         if target >= TARGETS || self.descriptors.iter().any(|(_, taken)| *taken == target) {
             return Err(failure(LaunchStage::Descriptors, Errno::EINVAL));
         }
-        self.descriptors.push((copy_above(fd, 0)?, target));
+        self.descriptors.push((fd, target));
         Ok(self)
     }
 
@@ -297,7 +306,7 @@ impl Plan {
     ///
     /// # Errors
     /// The stage that failed, with its errno. There is no process then.
-    pub fn launch(self) -> Result<Child, LaunchFailure> {
+    pub fn launch(mut self) -> Result<Child, LaunchFailure> {
         self.launch_as(&Attempt::default())
     }
 
@@ -305,7 +314,7 @@ impl Plan {
     ///
     /// # Errors
     /// The same; ETIMEDOUT when it was withdrawn before it came to anything.
-    pub fn launch_as(mut self, attempt: &Attempt) -> Result<Child, LaunchFailure> {
+    pub fn launch_as(&mut self, attempt: &Attempt) -> Result<Child, LaunchFailure> {
         self.clear_targets()?;
         let mut listen_pid = *b"LISTEN_PID=0\0\0\0\0\0\0\0\0\0\0";
         let mut environment = pointers(&self.environment);
@@ -316,6 +325,7 @@ impl Plan {
         let mut descriptors: Vec<(RawFd, RawFd)> =
             self.descriptors.iter().map(|(source, target)| (source.as_raw_fd(), *target)).collect();
         descriptors.sort_unstable_by_key(|(_, target)| *target);
+        let shown = if self.passed.is_empty() { window::show(&mut descriptors)? } else { None };
         let originals = own_limits::originals();
         let mut orders = child::Orders {
             attempt,
@@ -326,6 +336,7 @@ impl Plan {
             directory: self.directory.as_ref().map_or(ptr::null(), |directory| directory.as_ptr()),
             descriptors: &descriptors,
             passed: &self.passed,
+            own_end: shown.as_ref().map_or(-1, |shown| shown.end),
             parent: nix::unistd::getpid().as_raw(),
             parent_death_signal: self.parent_death_signal.map_or(0, |signal| signal as libc::c_int),
             held: *self.held.as_ref(),
@@ -344,12 +355,15 @@ impl Plan {
             cpus: if self.cpus.is_empty() { None } else { Some(child::cpu_set(&self.cpus)) },
             own_session: self.own_session,
             cgroup_procs: -1,
+            has_own: false,
+            ran_at: libc::timespec { tv_sec: 0, tv_nsec: 0 },
             failed: None,
         };
         if attempt.is_withdrawn() {
             return Err(failure(attempt.stage(), Errno::ETIMEDOUT));
         }
         let changing = self.credentials.are_others().then(dumpable::Changing::begin);
+        let asked_at = birthday::now();
         let born = birth::give(&mut orders, self.cgroup.as_ref());
         attempt.end();
         drop(changing);
@@ -358,14 +372,22 @@ impl Plan {
             None => Ok(Child {
                 pid,
                 pidfd,
-                start_time: process_table::start_time(pid).unwrap_or(0),
+                start_time: birthday::between(asked_at, orders.ran_at.into())
+                    .or_else(|| process_table::start_time(pid))
+                    .unwrap_or(0),
                 is_adopted: false,
             }),
             Some(failure) => {
                 // It has exited already: vfork semantics made us wait for that. Nothing but its
                 // zombie is left.
                 super::reaper::discard(&pidfd);
-                Err(failure)
+                let cannot = [Errno::ENOSYS, Errno::EINVAL, Errno::EPERM].map(|no| no as i32);
+                if orders.has_own || orders.own_end < 0 || !cannot.contains(&failure.errno) {
+                    return Err(failure);
+                }
+                drop(shown);
+                window::refuse();
+                self.launch_as(attempt)
             }
         }
     }
@@ -426,7 +448,7 @@ pub(super) fn has_room(owed: usize) -> Result<(), LaunchFailure> {
     use nix::sys::resource::{Resource, getrlimit};
     let none = failure(LaunchStage::Descriptors, Errno::EMFILE);
     // The lowest free number: all below it are taken.
-    let lowest = std::fs::File::open("/dev/null").map_err(|_| none)?.as_raw_fd();
+    let lowest = copy_above(io::stdin().as_fd(), 0).map_err(|_| none)?.as_raw_fd();
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
     let taken = u64::try_from(lowest).unwrap_or(0).saturating_add(owed as u64);
     if taken.saturating_add(RESERVE) < limit { Ok(()) } else { Err(none) }

@@ -12,15 +12,17 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use workers::board::monotonic_ns;
 
 use super::launch::Attempt;
+use super::launch::window::Window;
+use crate::threads;
 
 /// Threads to begin with, at most: a launch keeps a processor busy, mostly in the kernel.
 const THREADS: usize = 4;
@@ -97,9 +99,14 @@ impl Launchers {
             attempts: Vec::new(),
         };
         let launchers = Self(Arc::new(Shared { line: Mutex::new(line), job_came: Condvar::new() }));
+        // Early: the numbers are low.
+        let nothing = std::fs::File::open("/dev/null").ok();
         let wanted = thread::available_parallelism().map_or(1, |count| count.get().min(THREADS));
         for number in 0..wanted {
-            match launchers.0.add() {
+            match launchers
+                .0
+                .add(nothing.as_ref().and_then(|nothing| Window::reserve(nothing.as_fd())))
+            {
                 Err(error) if number == 0 => return Err(error),
                 Ok(()) | Err(_) => {}
             }
@@ -174,7 +181,7 @@ impl Launchers {
         let waiting = line.first.len() + line.renewed.len() + line.again.len();
         let threads = line.threads;
         drop(line);
-        match self.0.add() {
+        match self.0.add(None) {
             Ok(()) if threads + 1 == THREADS_MAX => tracing::error!(
                 threads,
                 waiting,
@@ -225,14 +232,16 @@ impl Shared {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(self: &Arc<Self>) -> io::Result<()> {
+    fn add(self: &Arc<Self>, window: Option<Window>) -> io::Result<()> {
         self.lock().threads += 1;
         let shared = Arc::clone(self);
-        // Handlers of signals run on other threads: this one may be held in the kernel.
-        let mut before = SigSet::empty();
-        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
-        let added = thread::Builder::new().name("launcher".into()).spawn(move || shared.work());
-        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+        let thread = thread::Builder::new().name("launcher".into());
+        let added = threads::spawn(thread, move || {
+            if let Some(window) = window {
+                window.install();
+            }
+            shared.work()
+        });
         if added.is_err() {
             self.lock().threads -= 1;
         }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
@@ -106,15 +106,15 @@ impl Outfit {
         }
     }
 
-    /// Looks up what is to be looked up, and starts it. May block.
-    pub(super) fn launch(mut self, attempt: &Attempt) -> Result<Child> {
+    /// Looks up what is to be looked up, for its launch. May block.
+    pub(super) fn plan(mut self, attempt: &Attempt) -> Result<Plan> {
         self.open_sockets(attempt)?;
         let mut prepared = self.prepare(attempt)?;
         prepared.own(self.pipes.iter().filter_map(|pipe| self.descriptor(*pipe)));
-        let (path, null) = (prepared.path(), null()?);
-        let mut plan = Plan::new(&self.program, &self.argv, &path)?.descriptor(null.as_fd())?;
-        for (descriptor, number) in &self.descriptors {
-            plan = plan.descriptor_at(descriptor.as_fd(), *number)?;
+        let path = prepared.path();
+        let mut plan = Plan::new(&self.program, &self.argv, &path)?.give(null()?.into(), 0)?;
+        for (descriptor, number) in self.descriptors {
+            plan = plan.give(descriptor, number)?;
         }
         if self.sockets.is_some() {
             plan = plan.listen_pid();
@@ -124,8 +124,12 @@ impl Outfit {
             prepared.environment.insert(name.into(), value.into());
         }
         let plan = prepared.apply(plan, self.surrounded.surroundings())?;
-        let plan = plan.parent_death_signal(self.parent_death_signal);
-        Ok(plan.launch_as(attempt)?)
+        Ok(plan.parent_death_signal(self.parent_death_signal))
+    }
+
+    /// Looks up what is to be looked up, and starts it. May block.
+    pub(super) fn launch(self, attempt: &Attempt) -> Result<Child> {
+        Ok(self.plan(attempt)?.launch_as(attempt)?)
     }
 
     fn open_sockets(&mut self, attempt: &Attempt) -> Result<()> {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -130,7 +130,7 @@ impl Prepared {
     pub(super) fn apply(mut self, mut plan: Plan, surroundings: &Surroundings) -> Result<Plan> {
         for (name, content) in std::mem::take(&mut self.secrets) {
             let number = plan.next_descriptor();
-            plan = plan.descriptor(content.as_fd())?;
+            plan = plan.give(content, number)?;
             self.environment.insert(name.into(), format!("/dev/fd/{number}").into());
         }
         plan =

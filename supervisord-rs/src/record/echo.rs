@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::patient::Patient;
 use crate::config::settings;
+use crate::threads;
 
 /// Pieces of output that wait at most: with [`CHUNK_MAX`] bytes each this bounds the memory at 32
 /// MiB.
@@ -30,9 +31,8 @@ impl Echo {
     pub fn start() -> io::Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE);
         // Not joined: a terminal that hangs must not hang the end of the supervisor.
-        std::thread::Builder::new()
-            .name("echo".into())
-            .spawn(move || Shower::default().work(&queue))?;
+        let thread = std::thread::Builder::new().name("echo".into());
+        threads::spawn(thread, move || Shower::default().work(&queue))?;
         Ok(Self { jobs })
     }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 use workers::board::monotonic_ns;
 
+use crate::afterwards;
 use crate::control::protocol::EventRecord;
 
 /// Events that a slow reader may be behind before it loses some; about 1 MiB.
@@ -32,10 +33,16 @@ impl Events {
         self.sender.subscribe()
     }
 
-    /// Sends one event to all readers. Does not block.
+    /// Whether anybody reads it now.
+    #[must_use]
+    pub fn has_readers(&self) -> bool {
+        self.sender.receiver_count() > 0
+    }
+
+    /// Sends one event to all readers, at the end of the turn. Does not block.
     pub fn publish(&mut self, kind: &str, worker: Option<(&str, u64)>, detail: Value) {
         self.seq += 1;
-        if self.sender.receiver_count() == 0 {
+        if !self.has_readers() {
             return;
         }
         let record = EventRecord {
@@ -47,7 +54,8 @@ impl Events {
             generation: worker.map(|(_, generation)| generation),
             detail,
         };
-        let _ = self.sender.send(record);
+        let sender = self.sender.clone();
+        afterwards::ring(move || drop(sender.send(record)));
     }
 }
 

@@ -291,13 +291,13 @@ impl Logs {
         let tail = Tail::default();
         let streams = streams.iter().filter_map(|stream| self.pool.stream(stream.0));
         let streams = streams.map(|stream| (stream.run(), stream)).collect();
-        self.pool.give(Job::tail(streams, Arc::clone(&tail)));
+        self.pool.give_afterwards(Job::tail(streams, Arc::clone(&tail)));
         tail
     }
 
     /// Takes all that is there, then forgets the stream.
     pub fn close(&self, stream: StreamId) {
-        self.pool.give(Job::close(stream.0));
+        self.pool.give_afterwards(Job::close(stream.0));
     }
 
     /// Closes every file and opens it again under its name, as after `logrotate`.

@@ -4,19 +4,24 @@
 //! Its queue is bounded. A line that does not fit is dropped; the count is logged with the next
 //! line.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::patient::Patient;
 use crate::waiting::received;
+use crate::{afterwards, threads};
 
 /// Lines that wait at most: a burst of incidents fits, and they take a few MiB at worst.
 const QUEUE: usize = 8192;
 
-static JOBS: OnceLock<SyncSender<Job>> = OnceLock::new();
+static JOBS: Mutex<VecDeque<Job>> = Mutex::new(VecDeque::new());
+static CAME: Condvar = Condvar::new();
+/// Whether the thread is there.
+static IS_STARTED: AtomicBool = AtomicBool::new(false);
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 enum Job {
@@ -36,32 +41,67 @@ impl OwnLog {
     /// # Errors
     /// EAGAIN when no thread can be created.
     pub fn start(json: bool) -> io::Result<Self> {
-        let (jobs, queue) = sync_channel(QUEUE);
-        std::thread::Builder::new().name("own-log".into()).spawn(move || work(&queue, json))?;
-        // Only the first can be the one: a second would never get a line, and ends with its sender.
-        let _ = JOBS.set(jobs);
+        let thread = std::thread::Builder::new().name("own-log".into());
+        threads::spawn(thread, move || work(json))?;
+        IS_STARTED.store(true, Ordering::SeqCst);
         Ok(Self)
     }
 }
 
 /// Waits until everything said up to now is written, at most `timeout`.
 pub fn flush(timeout: Duration) {
-    let Some(jobs) = JOBS.get() else { return };
+    if !IS_STARTED.load(Ordering::SeqCst) {
+        return;
+    }
     let (done, answer) = sync_channel(1);
-    if jobs.try_send(Job::Flush(done)).is_ok() {
+    if !matches!(give(Job::Flush(done)), Given::Dropped) {
+        // Also when the line before it waits for the end of the turn.
+        CAME.notify_one();
         let _ = received(&answer, timeout);
+    }
+}
+
+/// What is to be done when one more has come.
+enum Given {
+    /// Wake the thread.
+    First,
+    /// It is awake, or is being woken.
+    Next,
+    /// There are too many.
+    Dropped,
+}
+
+fn give(job: Job) -> Given {
+    let mut jobs = JOBS.lock().unwrap_or_else(PoisonError::into_inner);
+    if jobs.len() >= QUEUE {
+        return Given::Dropped;
+    }
+    jobs.push_back(job);
+    if jobs.len() == 1 { Given::First } else { Given::Next }
+}
+
+fn next() -> Job {
+    let mut jobs = JOBS.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        if let Some(job) = jobs.pop_front() {
+            return job;
+        }
+        jobs = CAME.wait(jobs).unwrap_or_else(PoisonError::into_inner);
     }
 }
 
 impl Write for OwnLog {
     /// Takes a whole line; never waits.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match JOBS.get() {
-            None => return io::stderr().write(line),
-            Some(jobs) if jobs.try_send(Job::Line(line.to_vec())).is_err() => {
+        if !IS_STARTED.load(Ordering::SeqCst) {
+            return io::stderr().write(line);
+        }
+        match give(Job::Line(line.to_vec())) {
+            Given::First => afterwards::ring(|| CAME.notify_one()),
+            Given::Next => {}
+            Given::Dropped => {
                 DROPPED.fetch_add(1, Ordering::Relaxed);
             }
-            Some(_) => {}
         }
         Ok(line.len())
     }
@@ -71,10 +111,10 @@ impl Write for OwnLog {
     }
 }
 
-fn work(queue: &Receiver<Job>, json: bool) {
+fn work(json: bool) -> ! {
     let mut reader = Patient::default();
-    while let Ok(job) = queue.recv() {
-        match job {
+    loop {
+        match next() {
             Job::Line(line) => {
                 let written = reader.write_all(io::stderr(), &line);
                 // A closed terminal is no reason to do anything else.

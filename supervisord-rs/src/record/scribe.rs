@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::black_box::Counter;
 use super::record_file::RecordFile;
+use crate::threads;
 use crate::waiting::received;
 
 /// Pieces of work that wait at most.
@@ -40,7 +41,8 @@ impl Scribe {
         let (jobs, queue) = sync_channel(QUEUE);
         let mut writer = Writer { files: HashMap::new(), is_in_trouble: false, lost: lost.clone() };
         // Not joined: a disk that hangs must not hang the end of the supervisor.
-        std::thread::Builder::new().name("scribe".into()).spawn(move || writer.work(&queue))?;
+        let thread = std::thread::Builder::new().name("scribe".into());
+        threads::spawn(thread, move || writer.work(&queue))?;
         Ok(Self { jobs, lost })
     }
 

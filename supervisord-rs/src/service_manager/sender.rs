@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use super::store::{State, Way};
+use crate::threads;
 use crate::waiting::Limit;
 
 /// After a manager has accepted nothing for so long, no launch relies on it.
@@ -120,7 +121,7 @@ pub(super) fn start(way: &Arc<Way>) {
         None => Keeper::ServiceManager,
     };
     let thread = std::thread::Builder::new().name("fd store".into());
-    let started = thread.spawn(move || work(&way, keeper));
+    let started = threads::spawn(thread, move || work(&way, keeper));
     if let Err(error) = started {
         tracing::warn!(%error,
             "cannot start the thread for the fd store: descriptors that it has no room for are \

@@ -21,6 +21,7 @@ use std::time::Duration;
 use super::names::{escape, unescape};
 use super::sender::{self, Line};
 use super::{NOTIFY_SOCKET, guardian_pid};
+use crate::afterwards;
 use crate::waiting::until;
 
 /// How many descriptors the service manager keeps for the supervisor; the guardian sets it, and
@@ -92,6 +93,17 @@ pub(super) struct State {
     next: u64,
 }
 
+/// When a change is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// Before everything else that is due.
+    First,
+    /// After it.
+    Next,
+    /// So too, at the end of the turn.
+    Afterwards,
+}
+
 /// Descriptors under one name.
 #[derive(Debug)]
 pub(super) struct Kept {
@@ -148,16 +160,21 @@ impl FdStore {
     ///
     /// Never waits.
     pub fn keep(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
-        self.keep_in(name, descriptors, false)
+        self.keep_in(name, descriptors, When::Next)
+    }
+
+    /// The same; the manager hears of it at the end of the turn.
+    pub fn keep_afterwards(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
+        self.keep_in(name, descriptors, When::Afterwards)
     }
 
     /// The same, before everything else that is due; waits until it is sent, for a while. Not for
     /// the loop.
     pub fn keep_at_once(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
-        self.keep_in(name, descriptors, true) && self.is_said(&self.due(name))
+        self.keep_in(name, descriptors, When::First) && self.is_said(&self.due(name))
     }
 
-    fn keep_in(&self, name: &str, descriptors: &[BorrowedFd<'_>], is_first: bool) -> bool {
+    fn keep_in(&self, name: &str, descriptors: &[BorrowedFd<'_>], when: When) -> bool {
         let Some(way) = &self.0 else { return false };
         let name = escape(name);
         let mut state = way.state();
@@ -171,18 +188,29 @@ impl FdStore {
                 });
             let Some(copies) = copies else { return false };
             state.insert(&name, copies);
-            way.say(&mut state, &name, is_first);
+            state.make_due(&name, when);
+            if when != When::Afterwards {
+                way.say_all(&mut state);
+            }
         }
-        state.said.contains_key(&name) || !state.is_silent
+        let is_promised = state.said.contains_key(&name) || !state.is_silent;
+        drop(state);
+        if when == When::Afterwards {
+            way.say_afterwards();
+        }
+        is_promised
     }
 
-    /// The changes that are due now under names with this prefix, for [`is_said`](Self::is_said).
+    /// What is to be kept under names with this prefix and was not sent yet, for
+    /// [`is_said`](Self::is_said).
     #[must_use]
     pub fn due(&self, prefix: &str) -> Due {
         let prefix = escape(prefix);
         let last = |way: &Arc<Way>| {
             let state = way.state();
-            state.due.iter().rev().find(|name| name.starts_with(&prefix)).cloned()
+            let is_wanted =
+                |name: &&String| name.starts_with(&prefix) && state.kept.contains_key(*name);
+            state.due.iter().rev().find(is_wanted).cloned()
         };
         let last = self.0.as_ref().and_then(last);
         Due { prefix, last }
@@ -203,13 +231,16 @@ impl FdStore {
         until(sender::PATIENCE, PAUSE, is_said).unwrap_or(false)
     }
 
-    /// Removes all descriptors under a name. Never waits.
+    /// Removes all descriptors under a name; the manager hears of it at the end of the turn. Never
+    /// waits.
     pub fn forget(&self, name: &str) {
         let Some(way) = &self.0 else { return };
         let name = escape(name);
         let mut state = way.state();
         if state.remove(&name) {
-            way.say(&mut state, &name, false);
+            state.make_due(&name, When::Afterwards);
+            drop(state);
+            way.say_afterwards();
         }
     }
 
@@ -235,6 +266,7 @@ impl FdStore {
     /// Waits until everything is sent, at most `limit`.
     pub fn flush(&self, limit: Duration) {
         let Some(way) = &self.0 else { return };
+        way.say_all(&mut way.state());
         let _ = until(limit, PAUSE, || way.state().due.is_empty().then_some(()));
     }
 
@@ -280,18 +312,11 @@ impl Way {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something has changed under this name.
-    fn say(&self, state: &mut State, name: &str, is_first: bool) {
-        // A name that is due already is sent with its state at its turn: what was replaced or
-        // removed before is never sent.
-        if state.is_due.insert(name.to_owned()) {
-            if is_first {
-                state.due.push_front(name.to_owned());
-            } else {
-                state.due.push_back(name.to_owned());
-            }
-        }
-        self.say_all(state);
+    /// Sends what is due then at the end of the turn, or at once where none is under way: the
+    /// caller does not hold the state.
+    fn say_afterwards(self: &Arc<Self>) {
+        let way = Arc::clone(self);
+        afterwards::ring(move || way.say_all(&mut way.state()));
     }
 
     /// Sends what there is room for; the sender does the rest.
@@ -306,6 +331,17 @@ impl Way {
 }
 
 impl State {
+    /// A name that is due already is sent with its state at its turn: what was replaced or removed
+    /// before is never sent.
+    fn make_due(&mut self, name: &str, when: When) {
+        if self.is_due.insert(name.to_owned()) {
+            match when {
+                When::First => self.due.push_front(name.to_owned()),
+                When::Next | When::Afterwards => self.due.push_back(name.to_owned()),
+            }
+        }
+    }
+
     /// Moves changes that are due under names with this prefix to the front, in their order.
     fn hasten(&mut self, prefix: &str) {
         let (first, rest): (VecDeque<_>, VecDeque<_>) =

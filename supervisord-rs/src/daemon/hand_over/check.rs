@@ -12,6 +12,7 @@ use crate::control::protocol::{Failure, INVALID_CONFIGURATION};
 use crate::daemon::{Daemon, in_force};
 use crate::isolation::helper::Summons;
 use crate::record::words;
+use crate::threads;
 use crate::waiting::{Limit, within};
 
 /// What the binary's own check of our configuration says.
@@ -48,7 +49,7 @@ pub(super) async fn read(
     let (sender, settings) = oneshot::channel();
     let reader = std::thread::Builder::new().name("configuration".into());
     let name = file.display().to_string();
-    let spawned = reader.spawn(move || {
+    let spawned = threads::spawn(reader, move || {
         let read = config::load(&file, &registry).map(Box::new).map_err(Box::new);
         let _ = sender.send(read);
     });

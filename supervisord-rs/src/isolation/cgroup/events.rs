@@ -1,6 +1,6 @@
 //! What the kernel tells of a cgroup in one small read (cgroups(7), `cgroup.events`).
 
-use std::fs;
+use crate::kernel_file;
 use std::path::Path;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub(super) struct Events {
     /// A process lives in it, or below it.
     pub(super) populated: bool,
     /// Nothing in it runs: it was frozen, or one above it, and its processes have stopped.
-    frozen: bool,
+    pub(super) frozen: bool,
 }
 
 impl Events {
@@ -17,7 +17,7 @@ impl Events {
 
     /// Of one that is not there: [`EMPTY`](Self::EMPTY).
     pub(super) fn of(cgroup: &Path) -> Self {
-        let events = fs::read_to_string(cgroup.join("cgroup.events")).unwrap_or_default();
+        let events = kernel_file::read_text(cgroup.join("cgroup.events")).unwrap_or_default();
         let says = |wanted: &str| events.lines().any(|line| line == wanted);
         Self { populated: says("populated 1"), frozen: says("frozen 1") }
     }

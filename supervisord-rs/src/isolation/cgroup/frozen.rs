@@ -1,6 +1,7 @@
 //! Cgroups whose processes do not run (cgroups(7), `cgroup.freeze`). One that is born there does
 //! not run either, and what waits for its `execve` waits with it: so a launch looks first.
 
+use crate::kernel_file;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ pub(super) fn by(cgroup: &Path, mount: &Path) -> Option<PathBuf> {
 
 /// Whether it is this one that was frozen, and not only one above it.
 pub(super) fn is_frozen_itself(cgroup: &Path) -> bool {
-    fs::read(file(cgroup)).is_ok_and(|content| content.starts_with(b"1"))
+    kernel_file::read(file(cgroup)).is_ok_and(|content| content.starts_with(b"1"))
 }
 
 /// Lets its processes go on. May wait: the kernel has one lock for changes of all cgroups.

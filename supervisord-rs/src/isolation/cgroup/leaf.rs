@@ -164,7 +164,10 @@ impl Leaf {
         };
         // Nothing waits for a change of cgroups to learn where the present one is.
         *self.present() = Present::at(path.clone(), serial);
-        Ok(Placed { path, runs: false })
+        // Below a frozen one the kernel makes it frozen (`cgroup_create` in kernel/cgroup/cgroup.c,
+        // Linux 5.2).
+        let runs = Events::of(&path) == Events::EMPTY;
+        Ok(Placed { path, runs })
     }
 
     /// That nothing in it runs, and what to do.
@@ -172,8 +175,11 @@ impl Leaf {
         frozen::by(&self.path(), self.root.place.mount()).map(|path| Refusal::frozen(&path))
     }
 
-    /// The same where it is a cgroup above it.
+    /// The same where it is a cgroup above it. One small read where nothing is frozen.
     pub(in crate::isolation) fn frozen_above(&self) -> Option<Refusal> {
+        if !Events::of(&self.path()).frozen {
+            return None;
+        }
         let by = frozen::by(&self.root.path, self.root.place.mount());
         by.map(|path| Refusal::frozen(&path))
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::refusal::Refusal;
 use crate::config::settings::{CgroupLimits, IoLimit};
+use crate::kernel_file;
 
 /// Time over which the share of a processor is measured, in microseconds: as the kernel's default
 /// and systemd's.
@@ -108,7 +109,7 @@ fn device(path: &Path) -> Result<(u32, u32), Refusal> {
 /// (`memory.events`, Linux 4.13). One that is ended as a whole counts as well where all of its
 /// processes were dying already.
 pub(super) fn oom_kills(cgroup: &Path) -> u64 {
-    let text = fs::read_to_string(cgroup.join("memory.events")).unwrap_or_default();
+    let text = kernel_file::read_text(cgroup.join("memory.events")).unwrap_or_default();
     ["oom_kill", "oom_group_kill"].iter().map(|key| event(&text, key)).sum()
 }
 
@@ -120,7 +121,7 @@ fn event(text: &str, key: &str) -> u64 {
 /// What a cgroup uses, in bytes: now, and at most so far (Linux 5.19). `None` where there is no
 /// such controller.
 pub(crate) fn memory(cgroup: &Path) -> (Option<u64>, Option<u64>) {
-    let read = |file: &str| fs::read_to_string(cgroup.join(file)).ok()?.trim().parse().ok();
+    let read = |file: &str| kernel_file::read_text(cgroup.join(file)).ok()?.trim().parse().ok();
     (read("memory.current"), read("memory.peak"))
 }
 

@@ -14,6 +14,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::events::Events;
+use crate::kernel_file;
 
 /// So many cgroups below one are looked at, for so long.
 pub(super) const MOST: usize = 20_000;
@@ -60,7 +61,7 @@ fn remove_by(path: &Path, end: Instant) -> bool {
 pub(super) fn is_as_made(path: &Path) -> bool {
     let says = |file: &str, wanted: &str| {
         // A kernel that does not have the file cannot have changed it.
-        fs::read_to_string(path.join(file)).map_or(true, |content| content.trim_end() == wanted)
+        kernel_file::read_text(path.join(file)).map_or(true, |content| content.trim_end() == wanted)
     };
     fs::metadata(path).is_ok_and(|metadata| metadata.nlink() <= LINKS)
         && says("cgroup.subtree_control", "")

@@ -14,6 +14,7 @@ use supervision::LaunchStage;
 
 use crate::isolation::launch::{Attempt, Plan};
 use crate::isolation::reaper;
+use crate::threads;
 
 /// A birth takes a millisecond. In a cgroup that is frozen it takes until that is thawed.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -27,7 +28,7 @@ pub(super) fn lives(birthplace: OwnedFd) -> Option<bool> {
     let theirs = Arc::clone(&attempt);
     let thread = thread::Builder::new().name("trial".into());
     let work = move || sender.send(bear(birthplace, &theirs)).unwrap_or_default();
-    thread.spawn(work).ok()?;
+    threads::spawn(thread, work).ok()?;
     answer.recv_timeout(LIMIT).ok().or_else(|| {
         attempt.withdraw();
         // What it says then is that we have killed it.

@@ -108,7 +108,7 @@ impl Drivers {
             if let Some(born) = born {
                 plan = born.apply(plan, &mut environment)?;
             }
-            let plan = plan
+            let mut plan = plan
                 .environment(environment.iter().map(|(name, value)| (&**name, &**value)))?
                 .descriptor(input.as_fd())?
                 .descriptor(output.as_ref().map_or(null.as_fd(), AsFd::as_fd))?

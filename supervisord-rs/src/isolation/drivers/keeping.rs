@@ -1,6 +1,6 @@
 //! What a launch hands to the fd store, so that a successor can take the process over.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use supervision::{DomainId, Incarnation, WorkerId};
 
@@ -27,12 +27,11 @@ impl Pledge {
         self.store.is_said(&self.due)
     }
 
-    /// Before any answer reports the worker.
+    /// Before any answer reports the worker: what a successor could not go on without.
     pub(super) fn keep(&self, child: &Child) {
         if let Some(way) = &self.way {
             self.store.keep_at_once(&host_name(&self.family, child.pid), &[way.as_fd()]);
         }
-        keep_process(&self.store, &self.family, child.pid, child.pidfd.as_fd());
     }
 }
 
@@ -48,11 +47,6 @@ fn host_name(family: &str, pid: i32) -> String {
 
 fn process_name(family: &str, pid: i32) -> String {
     format!("{family}/process/{pid}")
-}
-
-/// Not needed to find it again: it shows how the process ended when nothing else can.
-fn keep_process(store: &FdStore, family: &str, pid: i32, pidfd: BorrowedFd<'_>) {
-    store.keep(&process_name(family, pid), &[pidfd]);
 }
 
 impl Drivers {
@@ -107,7 +101,9 @@ impl Drivers {
         let is_kept = is_kept
             && socket.is_none_or(|socket| self.store.keep(&host_name(&name, child.pid), &[socket]));
         if is_kept {
-            keep_process(&self.store, &name, child.pid, child.pidfd.as_fd());
+            // Not needed to find it again: it shows how the process ended when nothing else can.
+            let pidfd = child.pidfd.as_fd();
+            self.store.keep_afterwards(&process_name(&name, child.pid), &[pidfd]);
             self.note_process(incarnation.worker);
         }
     }

@@ -94,7 +94,11 @@ impl Drivers {
         self.launchers.submit(queue, move |attempt| {
             let pledge = pledge.filter(Pledge::is_said);
             outfit.parent_death_signal = death_signal(pledge.is_some());
-            let result = outfit.launch(attempt);
+            let mut plan = outfit.plan(attempt);
+            let result = match &mut plan {
+                Ok(plan) => plan.launch_as(attempt).map_err(Failed::from),
+                Err(failed) => Err(failed.clone()),
+            };
             if let (Some(pledge), Ok(child)) = (&pledge, &result) {
                 pledge.keep(child);
             }
@@ -102,6 +106,8 @@ impl Drivers {
             let is_kept = pledge.is_some();
             let _ = sender.send(Answer { domain, attempt: Arc::clone(attempt), result, is_kept });
             ring(wake.as_fd());
+            // Our copies of what the child has; no answer waits for that.
+            drop(plan);
         })
     }
 

@@ -40,7 +40,7 @@ impl Drivers {
             sdk.order_stop();
             // One that is suspended reads no orders.
             if self.domains[domain.index()].kind == DomainKind::Process {
-                self.signal_family(domain, libc::SIGCONT);
+                self.signal_family(domain, &[libc::SIGCONT]);
             }
             return;
         }
@@ -77,16 +77,16 @@ impl Drivers {
     pub fn signal_stop(&mut self, incarnation: Incarnation) {
         let means = &self.launches[incarnation.worker.index()].stop;
         let Some(live) = self.live(incarnation) else { return };
+        // A stopped process keeps a signal for later: it goes on, so that it can end.
         if means.main_only {
             if let Some(child) = self.child(live.domain) {
                 let main = live.said.main.as_ref().unwrap_or(child);
                 let _ = reaper::signal(main, means.signal);
             }
+            self.signal_family(live.domain, &[libc::SIGCONT]);
         } else {
-            self.signal_family(live.domain, means.signal);
+            self.signal_family(live.domain, &[means.signal, libc::SIGCONT]);
         }
-        // A stopped process keeps a signal for later: let it go on, so that it can end.
-        self.signal_family(live.domain, libc::SIGCONT);
     }
 
     /// Runs the stop command; the stop signal follows when it has ended. It is one of the family:

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "neither clone(2) nor clone3(2) has a safe form")]
 
 use std::ffi::{c_int, c_void};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use nix::errno::Errno;
@@ -16,6 +16,11 @@ use super::{Attempt, failure};
 /// Stack of the child until its `execve`; it makes some dozen system calls and calls nothing deep.
 const STACK_SIZE: usize = 64 * 1024;
 const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
+
+/// Whose table of descriptors the child begins with: ours, or a copy.
+fn flags(own_end: RawFd) -> c_int {
+    if own_end < 0 { FLAGS } else { FLAGS | libc::CLONE_FILES }
+}
 
 /// What the child runs. It makes async-signal-safe calls only, allocates nothing, and never
 /// returns.
@@ -42,6 +47,8 @@ fn in_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> Result<(i32, OwnedFd)
         Err(Errno::ENOSYS | Errno::EPERM | Errno::E2BIG | Errno::EINVAL) => {
             let procs = procs_of(cgroup).map_err(|errno| failure(LaunchStage::Cgroup, errno))?;
             orders.cgroup_procs = procs.as_raw_fd();
+            // That is not among the few that it would have a copy of.
+            orders.own_end = -1;
             moving(orders)
         }
         // What clone3(2) says of the cgroup itself.
@@ -58,7 +65,7 @@ fn in_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> Result<(i32, OwnedFd)
 
 /// A child that moves to its cgroup itself, if it is to be in one.
 fn moving(orders: &mut Orders<'_>) -> Result<(i32, OwnedFd), LaunchFailure> {
-    plain(child, ptr::from_mut(orders).cast(), orders.attempt)
+    plain(child, ptr::from_mut(orders).cast(), orders.attempt, flags(orders.own_end))
         .map_err(|errno| failure(LaunchStage::Clone, errno))
 }
 
@@ -68,7 +75,7 @@ pub(super) fn borrowing(
     argument: *mut c_void,
     attempt: &Attempt,
 ) -> nix::Result<(i32, OwnedFd)> {
-    unsignalled(|| plain(function, argument, attempt))?
+    unsignalled(|| plain(function, argument, attempt, FLAGS))?
 }
 
 /// A handler of the supervisor that ran in the child would run in the supervisor's memory, on the
@@ -87,9 +94,19 @@ fn procs_of(cgroup: &OwnedFd) -> nix::Result<OwnedFd> {
     openat(cgroup, "cgroup.procs", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
+/// 16-byte aligned, as the processors want it. Its content means nothing to the child.
+fn stack() -> Vec<u128> {
+    Vec::with_capacity(STACK_SIZE / size_of::<u128>())
+}
+
 /// With clone(2), which the C library wraps.
-fn plain(function: Child, argument: *mut c_void, attempt: &Attempt) -> nix::Result<(i32, OwnedFd)> {
-    let mut stack = vec![0_u128; STACK_SIZE / size_of::<u128>()];
+fn plain(
+    function: Child,
+    argument: *mut c_void,
+    attempt: &Attempt,
+    flags: c_int,
+) -> nix::Result<(i32, OwnedFd)> {
+    let mut stack = stack();
     // SAFETY: needed because only clone(2) gives a child that borrows memory, with a pidfd. Sound
     // because CLONE_VFORK suspends this thread until the child has executed or exited, so that
     // `stack`, `argument` and all that it points to outlive the child's use of them and are not
@@ -99,8 +116,8 @@ fn plain(function: Child, argument: *mut c_void, attempt: &Attempt) -> nix::Resu
     let pid = unsafe {
         libc::clone(
             function,
-            stack.as_mut_ptr_range().end.cast(),
-            FLAGS | libc::SIGCHLD,
+            stack.spare_capacity_mut().as_mut_ptr_range().end.cast(),
+            flags | libc::SIGCHLD,
             argument,
             attempt.pidfd(),
         )
@@ -113,9 +130,9 @@ fn plain(function: Child, argument: *mut c_void, attempt: &Attempt) -> nix::Resu
 
 /// With clone3(2), which alone can name a cgroup.
 fn into_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> nix::Result<(i32, OwnedFd)> {
-    let mut stack = vec![0_u128; STACK_SIZE / size_of::<u128>()];
+    let mut stack = stack();
     let arguments = Arguments {
-        flags: u64::from(FLAGS.unsigned_abs()) | CLONE_INTO_CGROUP,
+        flags: u64::from(flags(orders.own_end).unsigned_abs()) | CLONE_INTO_CGROUP,
         pidfd: orders.attempt.pidfd() as u64,
         exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
         stack: stack.as_mut_ptr() as u64,
@@ -123,7 +140,7 @@ fn into_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> nix::Result<(i32, O
         cgroup: u64::from(cgroup.as_raw_fd().unsigned_abs()),
         ..Arguments::default()
     };
-    // SAFETY: what `plain` says of memory holds here too: FLAGS has CLONE_VFORK, and `stack` and
+    // SAFETY: what `plain` says of memory holds here too: the flags have CLONE_VFORK, and `stack` and
     // `orders` outlive the call.
     let pid = unsafe { clone3(&arguments, child, ptr::from_mut(orders).cast()) }?;
     drop(stack);

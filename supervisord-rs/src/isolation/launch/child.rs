@@ -26,6 +26,9 @@ pub(super) struct Orders<'a> {
     pub(super) descriptors: &'a [(RawFd, RawFd)],
     /// What it keeps under its number, ascending, and above those.
     pub(super) passed: &'a [RawFd],
+    /// It shares our table of descriptors, and takes a copy of those below this number; -1: it has
+    /// a copy of the whole from the start.
+    pub(super) own_end: RawFd,
     pub(super) parent: i32,
     pub(super) parent_death_signal: c_int,
     /// The signals that it has blocked when it executes.
@@ -47,6 +50,10 @@ pub(super) struct Orders<'a> {
     pub(super) own_session: bool,
     /// `cgroup.procs` of the cgroup to move to, or -1.
     pub(super) cgroup_procs: RawFd,
+    /// Whether its table of descriptors is its own.
+    pub(super) has_own: bool,
+    /// Since boot, when the child began to run.
+    pub(super) ran_at: libc::timespec,
     pub(super) failed: Option<LaunchFailure>,
 }
 
@@ -67,12 +74,30 @@ pub(super) fn cpu_set(cpus: &[usize]) -> libc::cpu_set_t {
 pub(super) extern "C" fn child(orders: *mut c_void) -> c_int {
     // SAFETY: `birth` passes a valid `Orders` that nothing else uses while the child runs.
     let orders = unsafe { &mut *orders.cast::<Orders<'_>>() };
-    // SAFETY: getpid has no effects.
-    orders.attempt.begin(unsafe { libc::getpid() });
-    let failed = prepare(orders).and_then(|()| execute(orders)).err();
+    // SAFETY: getpid has no effects. clock_gettime is listed in signal-safety(7), and stores into
+    // `orders`.
+    unsafe {
+        orders.attempt.begin(libc::getpid());
+        libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut orders.ran_at);
+    }
+    // Whatever it opened or closed before would be opened or closed in us.
+    let own = take_descriptors(orders.own_end);
+    orders.has_own = own.is_ok();
+    let failed = own.and_then(|()| prepare(orders)).and_then(|()| execute(orders)).err();
     orders.failed = failed;
     // SAFETY: _exit is async-signal-safe and runs nothing of the parent's.
     unsafe { libc::_exit(127) }
+}
+
+/// A table of descriptors of its own, where it shares ours.
+fn take_descriptors(end: RawFd) -> Result<(), LaunchFailure> {
+    if end < 0 {
+        return Ok(());
+    }
+    // SAFETY: a bare system call, which changes this process alone (close_range(2)).
+    let result =
+        unsafe { libc::syscall(libc::SYS_close_range, end, c_int::MAX, libc::CLOSE_RANGE_UNSHARE) };
+    check(LaunchStage::Descriptors, if result < 0 { -1 } else { 0 })
 }
 
 /// In the order of [`LaunchStage`]: what needs our rights comes before they are given up.

@@ -21,6 +21,7 @@ use crate::record::black_box::{CARRIERS, Carriers, Count, Counter};
 use crate::record::patient::PATIENCE;
 use crate::service_manager::FdStore;
 use crate::waiting::until;
+use crate::{afterwards, threads};
 
 /// Most threads: so many targets may hang at once before others have to wait. A thread that ends
 /// leaves its hands to the next one, with their descriptors: their number is that of the threads
@@ -212,6 +213,17 @@ impl Pool {
 
     pub(super) fn give(&self, job: Job) {
         lock(&self.jobs).push(job);
+        self.announce();
+    }
+
+    /// The same; the threads learn of it at the end of the turn.
+    pub(super) fn give_afterwards(self: &Arc<Self>, job: Job) {
+        lock(&self.jobs).push(job);
+        let pool = Arc::clone(self);
+        afterwards::ring(move || pool.announce());
+    }
+
+    fn announce(&self) {
         let _ = self.has_jobs.write(1);
     }
 
@@ -237,10 +249,8 @@ impl Pool {
         let pool = Arc::clone(self);
         self.threads.fetch_add(1, Ordering::SeqCst);
         self.idle.fetch_add(1, Ordering::SeqCst);
-        let spawned = std::thread::Builder::new()
-            .name("logs".into())
-            .stack_size(STACK)
-            .spawn(move || pool.work());
+        let thread = std::thread::Builder::new().name("logs".into()).stack_size(STACK);
+        let spawned = threads::spawn(thread, move || pool.work());
         if let Err(error) = spawned {
             self.threads.fetch_sub(1, Ordering::SeqCst);
             self.idle.fetch_sub(1, Ordering::SeqCst);
