@@ -129,7 +129,7 @@ pub(super) fn newest_first(path: &Path) -> io::Result<Lines> {
     Ok(Lines { files, room: READ_MAX, left_out: LeftOut::default() })
 }
 
-/// What the files have and [`Lines`] does not give.
+/// What the files have, and a reader of their lines does not get.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
     /// Lines that are too long for a record.
