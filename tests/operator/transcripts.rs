@@ -173,7 +173,7 @@ fn whole(shown: &str) -> String {
         }
         _ => {
             let keys: String = shown.lines().map(|line| format!("    {line}\n")).collect();
-            // Only registered code commits faults, and only a command has sockets.
+            // Only registered code commits a segfault, and only a command has sockets.
             let runs = if first == "inject" { "worker: ticker" } else { "command: [sleep, 1d]" };
             format!(
                 "version: 1\nsupervisor: {{ fault_injection: allow }}\nworkers:\n  w:\n    \
