@@ -95,20 +95,6 @@ fn faults_without_an_ending_are_measured_and_end() {
 }
 
 #[test]
-fn a_trial_inherits_nothing_of_a_supervisor_around_compare() {
-    let mut command = program();
-    for name in supervisord_rs::service_manager::NOT_FOR_CHILDREN {
-        command.env(name, "1");
-    }
-    let output = command
-        .args(["compare", "--fault", "abort", "--isolation", "process"])
-        .output()
-        .expect("it runs");
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(text(&output.stdout).contains("took b alone"), "{}", text(&output.stdout));
-}
-
-#[test]
 fn a_fault_that_is_an_order_to_the_supervisor_keeps_no_other_from_its_threads() {
     let faults = ["--fault", "segfault,signal-term"];
     let comparison = compare(&[&faults[..], &["--isolation", "thread,process"]].concat());
@@ -149,25 +135,4 @@ fn an_unknown_fault_is_a_usage_error_that_lists_the_known_ones() {
     let output = program().args(["compare", "--fault", "sneeze"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("stack-overflow"));
-}
-
-#[test]
-fn an_interrupt_leaves_nothing_behind_even_of_a_supervisor_that_is_stopped() {
-    let bed = crate::harness::Bed::new();
-    let mut compare = program()
-        .args(["compare", "--fault", "signal-stop", "--isolation", "thread"])
-        .env("TMPDIR", bed.directory.path())
-        .spawn()
-        .expect("the program runs");
-    let stopped = |pid: &i32| {
-        let stat = supervisord_rs::process_table::stat(*pid);
-        stat.is_some_and(|stat| stat.state == 'T')
-    };
-    // The supervisor's own thread has stopped the supervisor.
-    bed.wait("a stopped supervisor", || bed.processes().iter().any(stopped).then_some(()));
-    crate::harness::kill(compare.id() as i32, nix::sys::signal::Signal::SIGINT);
-    assert_eq!(compare.wait().expect("our child").code(), Some(130));
-    bed.wait("nothing to be left", || bed.processes().is_empty().then_some(()));
-    let left = std::fs::read_dir(bed.directory.path()).expect("readable").count();
-    assert_eq!(left, 0, "a directory was left");
 }

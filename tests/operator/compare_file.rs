@@ -8,7 +8,7 @@ use supervisord_rs::drill::compare::Comparison;
 use supervisord_rs::drill::outcome::Trial;
 
 use crate::harness::golden::golden;
-use crate::harness::skip::{Lack, lacks_root, skip};
+use crate::harness::skip::lacks_root;
 use crate::harness::{Bed, find, program, text};
 
 /// Runs a comparison of `app.yaml` in the directory of the bed, as a user would.
@@ -284,6 +284,20 @@ workers:
 }
 
 #[test]
+fn what_waits_for_a_worker_that_is_not_to_start_stays_down() {
+    let bed = Bed::new();
+    let yaml = "version: 1
+workers:
+  a: { worker: ticker }
+  off: { command: [sleep, 1d], autostart: false }
+  behind: { command: [sleep, 1d], depends_on: [off] }
+";
+    let asked = ["--worker", "a", "--fault", "abort", "--isolation", "process"];
+    let comparison = json(&bed, yaml, &asked);
+    assert_eq!(comparison.trials[0].running, ["a"], "{comparison:?}");
+}
+
+#[test]
 fn what_a_worker_writes_reaches_no_terminal_as_it_is() {
     let bed = Bed::new();
     let yaml = "version: 1
@@ -323,85 +337,4 @@ fn an_address_that_only_root_may_bind_is_in_use_where_a_server_answers() {
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("is in use"), "{}", text(&output.stderr));
     drop(listener);
-}
-
-#[test]
-fn a_comparison_that_is_killed_takes_its_trial_along() {
-    let bed = Bed::new();
-    bed.write(
-        "app.yaml",
-        "version: 1\nworkers:\n  a: { worker: ticker, isolation: thread, heartbeat: 5m }\n  \
-            b: { command: [sleep, 1d], ready: { after: 10ms } }\n",
-    );
-    std::fs::create_dir_all(bed.path("tmp")).expect("a directory");
-    let mut compare = program()
-        .args(["compare", "-c", "app.yaml", "--worker", "a", "--fault", "hang"])
-        .args(["--isolation", "thread"])
-        .current_dir(bed.directory.path())
-        .env("TMPDIR", bed.path("tmp"))
-        .spawn()
-        .expect("the program runs");
-    let runs = |pid: &i32| {
-        let stat = supervisord_rs::process_table::stat(*pid);
-        stat.is_some_and(|stat| stat.name_lossy() == "sleep")
-    };
-    bed.wait("the program of b", || bed.processes().iter().any(runs).then_some(()));
-    compare.kill().expect("our child");
-    compare.wait().expect("our child");
-    bed.wait("nothing to be left", || bed.processes().is_empty().then_some(()));
-    assert_eq!(std::fs::read_dir(bed.path("tmp")).expect("readable").count(), 0);
-}
-
-#[test]
-fn an_interrupt_leaves_no_process_no_directory_and_no_cgroup() {
-    let bed = Bed::new();
-    bed.write(
-        "app.yaml",
-        "version: 1\nworkers:\n  a: { worker: ticker, isolation: thread }\n  \
-            b: { command: [sleep, 1d], ready: { after: 10ms } }\n",
-    );
-    std::fs::create_dir_all(bed.path("tmp")).expect("a directory");
-    let mut compare = program()
-        .args(["compare", "-c", "app.yaml", "--worker", "a", "--fault", "signal-stop"])
-        .current_dir(bed.directory.path())
-        .env("TMPDIR", bed.path("tmp"))
-        .spawn()
-        .expect("the program runs");
-    let stopped = |pid: &i32| {
-        let stat = supervisord_rs::process_table::stat(*pid);
-        stat.is_some_and(|stat| stat.state == 'T')
-    };
-    // A worker is in its cgroup before its program runs.
-    let runs = |pid: &i32| {
-        let stat = supervisord_rs::process_table::stat(*pid);
-        stat.is_some_and(|stat| stat.name_lossy() == "sleep")
-    };
-    let processes = bed.wait("a stopped supervisor and the program of b", || {
-        let processes = bed.processes();
-        (processes.iter().any(stopped) && processes.iter().any(runs)).then_some(processes)
-    });
-    // In which a worker is, where the supervisor may make them.
-    let cgroups = processes
-        .iter()
-        .filter_map(|pid| supervisord_rs::process_table::cgroup(*pid))
-        .filter(|path| path.display().to_string().contains("supervisord-rs-"));
-    let roots: Vec<_> = cgroups
-        .flat_map(|cgroup| {
-            let supervisors = cgroup.parent().expect("the supervisor's").to_owned();
-            ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(|mount| {
-                let inside = supervisors.strip_prefix("/").unwrap_or(&supervisors);
-                Path::new(mount).join(inside)
-            })
-        })
-        .filter(|root| root.exists())
-        .collect();
-    crate::harness::kill(compare.id() as i32, nix::sys::signal::Signal::SIGINT);
-    assert_eq!(compare.wait().expect("our child").code(), Some(130));
-    bed.wait("nothing to be left", || bed.processes().is_empty().then_some(()));
-    assert_eq!(std::fs::read_dir(bed.path("tmp")).expect("readable").count(), 0);
-    let left: Vec<_> = roots.iter().filter(|root| root.exists()).collect();
-    assert!(left.is_empty(), "left: {left:?}");
-    if roots.is_empty() && !crate::harness::hides_cgroups() {
-        skip(Lack::Cgroup2, "no cgroup of version 2 that we may write to");
-    }
 }

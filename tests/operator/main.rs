@@ -4,6 +4,7 @@ mod afterwards;
 mod answers;
 mod bad_input;
 mod compare;
+mod compare_end;
 mod compare_file;
 mod configs;
 mod control_api;
