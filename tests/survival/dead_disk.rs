@@ -154,6 +154,52 @@ fn launches_that_hang_hold_up_neither_the_end_nor_a_successor() {
     bed.wait("all of them to be gone", || bed.processes().is_empty().then_some(()));
 }
 
+/// Its workers would be without a supervisor for as long as the disk is frozen.
+#[test]
+fn a_successor_does_not_wait_for_a_disk_that_does_not_answer() {
+    let bed = Bed::new();
+    let disk = bed.path("disk");
+    fs::create_dir(&disk).expect("a directory");
+    let supervisor = bed.start(&format!(
+        "version: 1\nsupervisor: {{ state_dir: {disk}/state, log_dir: {disk}/logs }}\n\
+            defaults: {{ {EAGER} }}\nworkers:\n  \
+         a: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n  \
+         b: {{ command: [sleep, 1d], ready: {{ after: 0s }} }}\n",
+        disk = disk.display()
+    ));
+    supervisor.wait_running();
+    replace(&supervisor);
+    let known = supervisor.wait_incident(0).id;
+    supervisor.wait("its record", |_| {
+        fs::read(disk.join("state/incidents.jsonl"))
+            .is_ok_and(|text| !text.is_empty())
+            .then_some(())
+    });
+    let before = supervisor.wait_running();
+    let Some(mut dead) = DeadDisk::over(&disk) else { return };
+    crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
+    let struck = Instant::now();
+    let after = supervisor.wait("the successor", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        (status.supervisor.pid != before.supervisor.pid).then_some(status)
+    });
+    assert!(struck.elapsed() < Duration::from_secs(10), "after {:?}", struck.elapsed());
+    assert_eq!(find(&after, "a").pid, find(&before, "a").pid, "adopted; log:\n{}", bed.log());
+    let troubles = after.supervisor.troubles.join("\n");
+    for missing in ["the state directory", "the log directory", "incidents.jsonl", "lock-"] {
+        assert!(troubles.contains(missing), "{missing}: {troubles}");
+    }
+    assert!(troubles.contains("its file system does not answer"), "{troubles}");
+    replace(&supervisor);
+    dead.heal();
+    supervisor.wait("everything to be there again", |supervisor| {
+        supervisor.client.status().ok()?.supervisor.troubles.is_empty().then_some(())
+    });
+    let records = supervisor.incidents();
+    assert!(records.iter().any(|record| record.id == known), "{records:?}");
+    supervisor.stop();
+}
+
 /// A supervisor in a bed whose log directory no longer answers, so that a thread of it hangs.
 fn with_a_dead_log(bed: &Bed) -> Option<(crate::harness::Supervisor<'_>, DeadDisk, StatusReport)> {
     let logs = bed.path("logs");

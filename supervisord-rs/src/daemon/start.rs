@@ -3,6 +3,7 @@
 //! | stage | makes |
 //! |---|---|
 //! | `ground` | the directories, the locks; later the record of incidents |
+//! | `patiently` | how those are asked for, so that no disk holds up a successor |
 //! | `left` | what a predecessor left: its story, the store, what the guardian keeps |
 //! | [`create_black_box`] | our own black box, which does not count yet |
 //! | `control` | the control socket, and the thread that serves it |
@@ -13,6 +14,7 @@
 mod control;
 mod ground;
 mod left;
+mod patiently;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -108,11 +110,12 @@ pub(super) fn start(
     gate: Option<Gate>,
 ) -> Result<Started, StartError> {
     let mut troubles = Troubles::new();
-    make_directories(&settings.supervisor, origin, &mut troubles)?;
+    let answers = make_directories(&settings.supervisor, origin, &mut troubles)?;
     if origin == Origin::File {
         check_file_size(&settings)?;
     }
-    let (lock, state_lock) = locks(&settings.supervisor, origin, &mut heritage, &mut troubles)?;
+    let whence = (origin, answers);
+    let (lock, state_lock) = locks(&settings.supervisor, whence, &mut heritage, &mut troubles)?;
     let Left { obituaries, orderly_end, of_unit, keeper, black_boxes, story, seen } =
         Left::claim(&mut heritage, gate.is_some(), &settings.supervisor.runtime_dir);
     let story = story.as_ref();
@@ -122,7 +125,7 @@ pub(super) fn start(
     warn_of_open_files(&settings);
 
     let names = names(&settings);
-    let incidents = incidents(supervisor, origin, &names, &mut troubles)?;
+    let incidents = incidents(supervisor, whence, &names, &mut troubles)?;
     let black_box = Rc::new(create_black_box(&settings, origin, story)?);
     if let Some(descriptor) = black_box.descriptor() {
         keeper.keep(&format!("{BLACK_BOX}{}", std::process::id()), &[descriptor]);

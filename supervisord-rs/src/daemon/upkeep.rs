@@ -23,6 +23,7 @@ use super::around::{Around, Listening, is_there};
 use super::beside::Said;
 use crate::config::{Source, SupervisorSettings};
 use crate::record::black_box::Reserve;
+use crate::record::incidents::{Incidents, Names};
 use crate::record::runtime_lock::{Place, RuntimeLock};
 use crate::unix_socket::Bound;
 
@@ -41,6 +42,11 @@ pub(super) const THE_CONTROL_SOCKET: &str = "the control socket";
 pub(super) const THE_LOCK: &str = "the lock";
 /// The one in the state directory.
 pub(super) const THE_STATE_LOCK: &str = "the lock in the state directory";
+
+/// The directory of records.
+pub(super) const THE_STATE_DIRECTORY: &str = "the state directory";
+/// What was recorded before.
+pub(super) const THE_RECORD: &str = "the record of incidents";
 
 /// The missing resources, each with its message.
 pub(super) type Troubles = BTreeMap<&'static str, String>;
@@ -68,6 +74,8 @@ pub(super) struct Found {
     /// Whether all was in its place after the watch had begun.
     is_whole: bool,
     differs: Option<String>,
+    /// What could not be read at the start.
+    record: Option<Incidents>,
 }
 
 /// The control socket after a look.
@@ -92,6 +100,8 @@ struct Ground {
     /// Each lock that belongs there, and the one that we hold.
     locks: Vec<(&'static str, Place, Option<File>)>,
     reserve: Reserve,
+    /// The record of incidents, where it could not be read yet.
+    record: Option<(Arc<Path>, Names)>,
 }
 
 /// One of our directories.
@@ -106,7 +116,7 @@ pub(super) fn directories(supervisor: &SupervisorSettings) -> [Directory<'_>; 3]
     let directory = |what, key, path| Directory { what, key, path };
     [
         directory("the runtime directory", "supervisor.runtime_dir", &supervisor.runtime_dir),
-        directory("the state directory", "supervisor.state_dir", &supervisor.state_dir),
+        directory(THE_STATE_DIRECTORY, "supervisor.state_dir", &supervisor.state_dir),
         directory("the log directory", "supervisor.log_dir", &supervisor.log_dir),
     ]
 }
@@ -135,12 +145,21 @@ impl Directory<'_> {
             "supervisor.log_dir" => "output that belongs there is lost and counted",
             _ => "there is no control socket, and no lock but the one in the state directory",
         };
+        let (what, path) = (self.what, self.path.display());
+        if error.kind() == io::ErrorKind::TimedOut {
+            return format!("cannot use {what} {path}: {error}; meanwhile {without}");
+        }
         format!(
-            "cannot create {} {}: {error}; meanwhile {without}; create it: it is tried again",
-            self.what,
-            self.path.display()
+            "cannot create {what} {path}: {error}; meanwhile {without}; create it: it is tried \
+             again"
         )
     }
+}
+
+/// The message about a record that cannot be read.
+pub(super) fn record_trouble(path: &Path, error: &io::Error) -> String {
+    let path = path.display();
+    format!("cannot read {path}: {error}; the incidents in it are not shown; it is tried again")
 }
 
 impl Upkeep {
@@ -221,7 +240,15 @@ impl Ground {
         let state_lock = self.state_lock(&locks);
         let watch = watch::Places::new(&self.supervisor, state_lock.as_ref()).ok();
         let is_whole = self.is_whole(&control, &locks);
-        Found { missing, locks, control, watch, is_whole, differs: self.difference() }
+        let record = self.record(&mut missing);
+        Found { missing, locks, control, watch, is_whole, differs: self.difference(), record }
+    }
+
+    fn record(&self, missing: &mut Troubles) -> Option<Incidents> {
+        let (path, names) = self.record.as_ref()?;
+        Incidents::load(Arc::clone(path), names.clone())
+            .map_err(|error| missing.insert(THE_RECORD, record_trouble(path, &error)))
+            .ok()
     }
 
     /// The control socket, made again where it has been removed, or something else has its place.
@@ -309,6 +336,11 @@ impl Daemon {
             control: (self.around.control, self.around.unit_socket.is_some()),
             locks: self.around.places_of_locks(&self.settings.supervisor),
             reserve: self.around.black_box.reserve(),
+            record: self
+                .upkeep
+                .troubles
+                .contains_key(THE_RECORD)
+                .then(|| (Arc::clone(self.incidents.path()), self.names.clone())),
         };
         let look = move || Said::Looked(Box::new(ground.look()));
         if let Err(error) = self.beside.spawn_thread("upkeep", look) {
@@ -322,7 +354,10 @@ impl Daemon {
 
     /// Says what is new, and mends what belongs to the loop.
     pub(super) fn on_looked(&mut self, found: Found) {
-        let Found { mut missing, locks, control, watch, is_whole, differs } = found;
+        let Found { mut missing, locks, control, watch, is_whole, differs, record } = found;
+        if let Some(earlier) = record {
+            self.incidents.recall(earlier);
+        }
         self.upkeep.is_looking = false;
         for (what, lock) in locks {
             tracing::warn!("{what} was gone: it is made again");

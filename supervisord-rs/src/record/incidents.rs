@@ -161,6 +161,17 @@ impl Incidents {
         Self { names, open: BTreeMap::new(), settled: VecDeque::new(), path }
     }
 
+    /// Takes what the file has, where it could not be read before.
+    pub fn recall(&mut self, earlier: Self) {
+        let kept = std::mem::take(&mut self.settled);
+        self.settled = earlier.settled;
+        for record in kept {
+            if !self.is_recorded(IncidentId(record.id)) {
+                self.settled.push_back(record);
+            }
+        }
+    }
+
     /// The highest number so far.
     #[must_use]
     pub fn last_id(&self) -> Option<u64> {

@@ -112,7 +112,8 @@ impl Place {
         self.holder().is_some_and(|pid| !process_table::is_alive(pid))
     }
 
-    fn trouble(&self, source: io::Error) -> LockError {
+    /// The error for one that cannot be made.
+    pub fn trouble(&self, source: io::Error) -> LockError {
         LockError::Io { path: self.runtime_dir.clone(), file: self.file.clone(), source }
     }
 

@@ -1,6 +1,11 @@
 //! What a supervisor stands on before anything else: its directories, its locks, its record.
 
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
 use super::StartError;
+use super::patiently::ask;
 use crate::config::SupervisorSettings;
 use crate::daemon::hand_over::{LOCK, STATE_LOCK};
 use crate::daemon::in_force::Origin;
@@ -10,28 +15,50 @@ use crate::record::runtime_lock::{LockError, Place, RuntimeLock};
 use crate::service_manager::Heritage;
 
 /// Makes the directories that are not there. Without them a first start is refused; a successor
-/// goes on.
+/// goes on. False: the state directory does not answer.
 pub(super) fn make_directories(
     supervisor: &SupervisorSettings,
     origin: Origin,
     troubles: &mut Troubles,
-) -> Result<(), StartError> {
-    for directory in upkeep::directories(supervisor) {
-        let Err(source) = directory.make() else { continue };
-        if origin == Origin::File {
+) -> Result<bool, StartError> {
+    if origin == Origin::File {
+        for directory in upkeep::directories(supervisor) {
             let Directory { what, key, path } = directory;
-            return Err(StartError::Directory { what, key, path: path.into(), source });
+            directory.make().map_err(|source| StartError::Directory {
+                what,
+                key,
+                path: path.into(),
+                source,
+            })?;
         }
-        troubles.insert(directory.what, directory.trouble(&source));
+        return Ok(true);
     }
-    Ok(())
+    let asked = upkeep::directories(supervisor).map(|directory| {
+        let Directory { what, key, path } = directory;
+        let path = path.to_path_buf();
+        (directory, ask(move || Directory { what, key, path: &path }.make()))
+    });
+    let mut is_first = true;
+    let mut answers = true;
+    for (directory, asked) in asked {
+        // All of them had the time of the first that does not answer.
+        let Err(error) = asked.answer(is_first) else { continue };
+        if error.kind() == io::ErrorKind::TimedOut {
+            is_first = false;
+            answers &= directory.what != upkeep::THE_STATE_DIRECTORY;
+        }
+        troubles.insert(directory.what, directory.trouble(&error));
+    }
+    Ok(answers)
 }
 
 /// The lock in the runtime directory, and the one in the state directory, which is held when that
 /// one is deleted.
+///
+/// `answers`: whether the state directory does.
 pub(super) fn locks(
     supervisor: &SupervisorSettings,
-    origin: Origin,
+    (origin, answers): (Origin, bool),
     heritage: &mut Heritage,
     troubles: &mut Troubles,
 ) -> Result<(Option<RuntimeLock>, Option<RuntimeLock>), StartError> {
@@ -45,7 +72,16 @@ pub(super) fn locks(
         Err(error) => return Err(error.into()),
     };
     let beside = Place::beside(&supervisor.state_dir, &supervisor.runtime_dir);
-    let state_lock = match RuntimeLock::acquire(&beside, heritage.claim(STATE_LOCK)) {
+    let inherited = heritage.claim(STATE_LOCK);
+    let state_lock = match origin {
+        Origin::File => RuntimeLock::acquire(&beside, inherited),
+        Origin::Predecessor => {
+            let place = beside.clone();
+            let asked = ask(move || Ok(RuntimeLock::acquire(&place, inherited)));
+            asked.answer(answers).unwrap_or_else(|error| Err(beside.trouble(error)))
+        }
+    };
+    let state_lock = match state_lock {
         Ok(lock) => Some(lock),
         // The other one holds; a disk without room prevents no start.
         Err(error @ LockError::Io { .. }) => {
@@ -58,22 +94,23 @@ pub(super) fn locks(
 }
 
 /// The record of incidents; without what stands in the file where a successor cannot read it.
+///
+/// `answers`: whether the state directory does.
 pub(super) fn incidents(
     supervisor: &SupervisorSettings,
-    origin: Origin,
+    (origin, answers): (Origin, bool),
     names: &Names,
     troubles: &mut Troubles,
 ) -> Result<Incidents, StartError> {
-    let path = std::sync::Arc::from(supervisor.incidents());
-    match Incidents::load(std::sync::Arc::clone(&path), names.clone()) {
-        Err(error) if origin == Origin::Predecessor => {
-            let trouble = format!(
-                "cannot read {}: {error}; the incidents in it are not shown",
-                path.display()
-            );
-            troubles.insert("the record of incidents", trouble);
-            Ok(Incidents::empty(path, names.clone()))
-        }
-        other => other.map_err(|source| StartError::Incidents { path: path.to_path_buf(), source }),
+    let path: Arc<Path> = Arc::from(supervisor.incidents());
+    if origin == Origin::File {
+        return Incidents::load(Arc::clone(&path), names.clone())
+            .map_err(|source| StartError::Incidents { path: path.to_path_buf(), source });
     }
+    let (file, those) = (Arc::clone(&path), names.clone());
+    let asked = ask(move || Incidents::load(file, those));
+    Ok(asked.answer(answers).unwrap_or_else(|error| {
+        troubles.insert(upkeep::THE_RECORD, upkeep::record_trouble(&path, &error));
+        Incidents::empty(path, names.clone())
+    }))
 }
