@@ -661,6 +661,25 @@ fn a_reload_reports_like_a_start() {
 }
 
 #[test]
+fn a_failure_after_a_reload_counts_although_the_worker_runs_by_now() {
+    let bed = Bed::new();
+    let kept = "version: 1\nworkers:\n  kept: { worker: ticker }\n";
+    let supervisor = bed.start(kept);
+    supervisor.wait_running();
+    // Its second run is ready at once.
+    let second = "  w: { command: [sh, -c, 'mkdir first && exit 3; echo >&3; exec sleep 1d'], \
+        ready: { fd: 3 }, restart: { backoff: { initial: 0s } }, cwd: CWD }\n";
+    let second = second.replace("CWD", &bed.path("").display().to_string());
+    bed.write("supervisord-rs.yaml", &format!("{kept}{second}"));
+    let output = bed.verb(&["reload"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(said.contains("w failed: exit status 3") && said.contains("incidents 1"), "{said}");
+    supervisor.wait_phase("w", "running");
+    supervisor.stop();
+}
+
+#[test]
 fn what_waits_for_a_stopped_worker_however_far_away_is_an_outcome() {
     let bed = Bed::new();
     let db = "version: 1\ndefaults: { ready: { after: 10ms } }\nworkers:\n  \
