@@ -18,6 +18,7 @@ mod messages;
 mod places;
 mod printing;
 mod refusals;
+mod reload;
 mod screen;
 mod terminal;
 mod top;
