@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::orders::PAUSE;
+use super::orders::{GIVING_WAY, PAUSE};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Done, ReloadReport, WorkerStatus};
 use crate::record::words;
 use crate::waiting::until;
+
+/// An answer that takes longer comes from a supervisor that waits with its client.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Those that the reload starts or restarts, with their generations before it.
 pub(super) fn touched(
@@ -27,13 +30,19 @@ pub(super) fn wait(
     limit: Duration,
 ) -> Result<Done, ClientError> {
     let begun = Instant::now();
+    let mut silent_since = None;
     let answered = until(limit, PAUSE, || {
+        let asked = Instant::now();
         // In whole seconds: an answer says how long the wait was.
         let rest = limit.saturating_sub(Duration::from_secs(begun.elapsed().as_secs()));
-        match client.clone_with(Some(rest)).wait_for(touched) {
-            Err(error) if is_between_two(&error) => None,
-            answer => Some(answer),
+        let answer = client.clone_with(Some(rest)).wait_for(touched);
+        if !answer.as_ref().is_err_and(is_between_two) {
+            return Some(answer);
         }
+        // One that let this client wait was there until now.
+        let since = silent_since.filter(|_| asked.elapsed() < AT_ONCE).unwrap_or_else(Instant::now);
+        silent_since = Some(since);
+        (since.elapsed() >= GIVING_WAY).then_some(answer)
     });
     answered.unwrap_or(Err(ClientError::TimedOut(limit)))
 }
@@ -44,7 +53,8 @@ fn is_between_two(error: &ClientError) -> bool {
         ClientError::NoSupervisor { .. } | ClientError::BrokenOff(_) | ClientError::Busy { .. } => {
             true
         }
-        ClientError::Failed(failure) => failure.error == "busy",
+        // One that has handed over takes no more orders until its end.
+        ClientError::Failed(failure) => ["busy", "shutting-down"].contains(&&*failure.error),
         ClientError::NotPermitted { .. } | ClientError::TimedOut(_) | ClientError::Protocol(_) => {
             false
         }
