@@ -192,7 +192,7 @@ fn quiet(_: &Supervisor<'_>, probe: &mut Probe<'_>) {
 }
 
 fn stopped_keeper(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
-    let guardian = supervisor.child.id() as i32;
+    let guardian = supervisor.child_pid();
     let _stopped = Stopped::new(guardian);
     kill(pid_of(supervisor, "victim"), Signal::SIGKILL);
     probe.go_on(LASTS);
@@ -242,7 +242,7 @@ fn lingering_sockets(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let pid = supervisor.status().supervisor.pid;
     let addresses = [notify_socket(pid_of(supervisor, "victim")), notify_socket(pid)];
     // Suspended until the sender has closed its own: otherwise it may be the last to close them.
-    let receivers = [supervisor.child.id() as i32, pid].map(Stopped::new);
+    let receivers = [supervisor.child_pid(), pid].map(Stopped::new);
     let mut sender = Script::run(include_str!("../fixtures/lingering.py"), &addresses);
     sender.wait_ready();
     drop(receivers);

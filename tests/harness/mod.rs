@@ -353,6 +353,21 @@ impl Supervisor<'_> {
         self.wait("an answer", |supervisor| supervisor.client.status().ok())
     }
 
+    /// The process that the test has started: the guardian, or the supervisor itself with
+    /// `--no-guardian`.
+    pub fn child_pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    /// Waits until another supervisor than this one answers.
+    #[track_caller]
+    pub fn wait_successor(&self, before: i32) -> StatusReport {
+        self.wait("a successor", |supervisor| {
+            let status = supervisor.client.status().ok()?;
+            (status.supervisor.pid != before).then_some(status)
+        })
+    }
+
     #[track_caller]
     pub fn worker(&self, name: &str) -> WorkerStatus {
         find(&self.status(), name)

@@ -64,7 +64,7 @@ fn stands_still(pid: i32) -> bool {
 /// would end its workers in order. Until both are dead, their locks refuse the next run.
 #[track_caller]
 pub fn kill_together(supervisor: &mut Supervisor<'_>, is_guardian_first: bool) {
-    let guardian = supervisor.child.id().cast_signed();
+    let guardian = supervisor.child_pid();
     let guardian_stopped = Stopped::new(guardian);
     // There are two while a successor starts.
     let supervisors = children_of(guardian);

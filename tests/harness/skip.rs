@@ -57,17 +57,19 @@ pub fn skip(lack: Lack, why: &str) {
         "{why}, and {ALLOWED}={allowed} does not allow this test to be skipped (`{}` would)",
         lack.name()
     );
-    let thread = std::thread::current();
-    let line = format!("SKIPPED {}: {why}\n", thread.name().unwrap_or("a test"));
-    // One write, so that lines of tests that run at the same time stay whole.
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    report("SKIPPED", why);
 }
 
 /// Reports that this machine let the test show one side of a matter only. The test has run: that is
 /// not a skip.
 pub fn note(what: &str) {
+    report("NOTE", what);
+}
+
+fn report(kind: &str, words: &str) {
     let thread = std::thread::current();
-    let line = format!("NOTE {}: {what}\n", thread.name().unwrap_or("a test"));
+    let line = format!("{kind} {}: {words}\n", thread.name().unwrap_or("a test"));
+    // One write, so that lines of tests that run at the same time stay whole.
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 

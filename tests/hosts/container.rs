@@ -362,7 +362,7 @@ fn a_guardian_that_is_killed_ends_everything_in_order_and_the_next_run_starts() 
     for round in 1..=kills() {
         let supervisor = bed.start(&yaml);
         let (guardian, pid) = all_up(&bed, &supervisor.client, None);
-        assert_eq!(guardian, supervisor.child.id() as i32);
+        assert_eq!(guardian, supervisor.child_pid());
         kill(guardian, Signal::SIGKILL);
         bed.wait("the supervisor to end", || (!is_alive(pid)).then_some(()));
         bed.wait("everything to be gone", || bed.processes().is_empty().then_some(()));

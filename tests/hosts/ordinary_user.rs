@@ -54,9 +54,7 @@ fn a_supervisor_of_an_ordinary_user_keeps_what_is_promised() {
     let after = supervisor.wait("all to run again", up);
     assert_eq!(find(&after, "shell").pid, Some(pid), "adopted: {}", bed.log());
     kill(after.supervisor.pid, Signal::SIGKILL);
-    supervisor.wait("another supervisor", |supervisor| {
-        (supervisor.client.status().ok()?.supervisor.pid != after.supervisor.pid).then_some(())
-    });
+    supervisor.wait_successor(after.supervisor.pid);
     assert_eq!(
         find(&supervisor.wait("all to run again", up), "shell").pid,
         Some(pid),

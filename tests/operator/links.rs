@@ -54,7 +54,6 @@ fn every_link_leads_to_a_file_and_a_heading() {
             if link.starts_with("http") || link.contains(' ') {
                 continue;
             }
-            // A link can be broken over two lines.
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
             let target = if file.is_empty() { page.clone() } else { normal(&directory.join(file)) };
             let path = repository(&target.display().to_string());

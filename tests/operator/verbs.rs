@@ -1,7 +1,7 @@
 //! Verbs that a person uses while a supervisor runs: waiting for a phase, reading logs, reloading a
 //! worker, completing names.
 
-use crate::harness::skip::{Lack, skip};
+use crate::harness::skip::{Lack, lacks_program, skip};
 use crate::harness::{Bed, Supervisor, text};
 
 #[test]
@@ -187,8 +187,8 @@ fn bash_completes_verbs_options_and_workers() {
 
 #[test]
 fn zsh_completes_verbs_options_and_workers() {
-    if std::process::Command::new("zsh").arg("--version").output().is_err() {
-        return skip(Lack::Package, "zsh is not installed");
+    if lacks_program("zsh", "zsh") {
+        return;
     }
     let bed = Bed::new();
     let supervisor = with_names(&bed);

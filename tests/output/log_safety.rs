@@ -283,7 +283,7 @@ fn however_many_targets_hang_threads_and_their_descriptors_are_bounded() {
     let mut gate = File::options().read(true).write(true).open(&go).expect("open");
     let supervisor = bed.start(&yaml);
     let status = supervisor.wait_running();
-    let pids = [status.supervisor.pid, supervisor.child.id() as i32];
+    let pids = [status.supervisor.pid, supervisor.child_pid()];
     let before = pids.map(open_files_by_use);
     gate.write_all(&[b'\n'; TARGETS]).expect("a line for each");
     let mut most = [(0, 0); 2];

@@ -197,10 +197,7 @@ fn the_last_lines_are_those_of_the_incarnation_that_died() {
     assert!(before.pid.is_some(), "{before:?}");
     let pid = supervisor.status().supervisor.pid;
     crate::harness::kill(pid, nix::sys::signal::Signal::SIGKILL);
-    supervisor.wait("the successor", |supervisor| {
-        let status = supervisor.client.status().ok()?;
-        (status.supervisor.pid != pid).then_some(())
-    });
+    supervisor.wait_successor(pid);
     assert_eq!(supervisor.worker("w").pid, before.pid, "it was adopted");
     bed.write("go", "");
     let incidents = supervisor.wait("four incidents", |supervisor| {
@@ -243,7 +240,7 @@ fn usr2_reopens_and_a_removed_file_or_directory_comes_back() {
     let log = bed.path("logs/w.log");
     supervisor.wait_output("w", "line 3\n");
     std::fs::rename(&log, bed.path("logs/w.old")).expect("renamed");
-    crate::harness::kill(supervisor.child.id() as i32, nix::sys::signal::Signal::SIGUSR2);
+    crate::harness::kill(supervisor.child_pid(), nix::sys::signal::Signal::SIGUSR2);
     supervisor.wait("the new file", |_| log.exists().then_some(()));
     supervisor.wait_output("w", "line ");
     std::fs::remove_file(&log).expect("removed");

@@ -38,7 +38,8 @@ impl Random {
     }
 }
 
-fn number(name: &str, otherwise: u64) -> u64 {
+/// A number of the environment.
+pub(crate) fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
@@ -198,13 +199,6 @@ fn check_shared(bed: &Bed, file: &str, workers: [&str; 2]) {
     assert!(counts.values().all(|count| *count > 100), "{file}: {counts:?}");
 }
 
-fn next_supervisor(supervisor: &Supervisor<'_>, before: i32) -> StatusReport {
-    supervisor.wait("the next supervisor", |supervisor| {
-        let status = supervisor.client.status().ok()?;
-        (status.supervisor.pid != before).then_some(status)
-    })
-}
-
 #[test]
 fn a_storm_of_deaths_costs_workers_nothing() {
     let _machine = crate::beside_others();
@@ -225,7 +219,7 @@ fn a_storm_of_deaths_costs_workers_nothing() {
             .then_some(status)
     });
     let before = pids(&first);
-    let files_before = open_files(supervisor.child.id() as i32);
+    let files_before = open_files(supervisor.child_pid());
 
     let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let (failed, doubled) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
@@ -254,11 +248,11 @@ fn a_storm_of_deaths_costs_workers_nothing() {
         kill(pid, Signal::SIGKILL);
         last = pid;
         if death % 20 == 19 {
-            let status = next_supervisor(&supervisor, last);
+            let status = supervisor.wait_successor(last);
             assert_eq!(pids(&status), before, "after {} deaths; log:\n{}", death + 1, bed.log());
         }
     }
-    let status = next_supervisor(&supervisor, last);
+    let status = supervisor.wait_successor(last);
     println!(
         "{deaths} deaths in {:?}, {} requests",
         begun.elapsed(),
@@ -279,7 +273,7 @@ fn a_storm_of_deaths_costs_workers_nothing() {
     assert_eq!(*failed.lock().expect("not poisoned"), Vec::<String>::new(), "failed requests");
     assert_eq!(*doubled.lock().expect("not poisoned"), Vec::<String>::new(), "a worker ran twice");
     // The store holds descriptors of running workers: those of the restless one come and go.
-    let files_after = open_files(supervisor.child.id() as i32);
+    let files_after = open_files(supervisor.child_pid());
     assert!(
         files_after <= files_before + 12,
         "{files_before} descriptors before, {files_after} after"

@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::{Bed, EAGER, Supervisor, is_alive, kill_together};
+use crate::kill_storm::number;
 use crate::storm::Random;
 use supervisord_rs::control::protocol::StatusReport;
 
@@ -56,8 +57,7 @@ fn after_guardian_and_supervisor_are_killed_together_the_next_run_has_each_worke
     let _machine = crate::alone();
     let is_long = std::env::var_os("KILL_STORM").is_some();
     let (workers, rounds) = if is_long { (1500, 20) } else { (60, 6) };
-    let seed = std::env::var("KILL_STORM_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    let seed = number("KILL_STORM_SEED", u64::from(std::process::id()));
     println!("KILL_STORM_SEED={seed}");
     let mut random = Random::new(seed);
     let bed = Bed::new();

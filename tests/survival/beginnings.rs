@@ -1,12 +1,12 @@
 //! What comes to a supervisor that is just being executed: a signal waits for it, and its
 //! guardian's death leaves no worker without a supervisor.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Bed, Supervisor, is_alive, kill};
+use crate::harness::{Bed, DEADLINE, Supervisor, is_alive, kill};
+use supervisord_rs::process_table::children_of;
 
 /// Moments after the birth of a supervisor.
 const MOMENTS: [u64; 4] = [0, 0, 1, 3];
@@ -20,27 +20,20 @@ fn configuration() -> String {
     )
 }
 
-fn children(pid: i32) -> Vec<i32> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let lists = tasks.map(|task| fs::read_to_string(task.path().join("children")));
-    let lists: String = lists.flatten().collect();
-    lists.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
-}
-
 /// Kills the supervisor. Its guardian, and the successor so many milliseconds after its birth.
 fn reborn(supervisor: &Supervisor<'_>, moment: u64) -> (i32, i32) {
     supervisor.wait_output("polite", "up");
     let status = supervisor.wait_running();
-    let guardian = i32::try_from(supervisor.child.id()).expect("a pid");
+    let guardian = supervisor.child_pid();
     let old = status.supervisor.pid;
     // What the old one leaves comes to its guardian too.
-    let before = [children(guardian), children(old)].concat();
+    let before = [children_of(guardian), children_of(old)].concat();
     kill(old, Signal::SIGKILL);
     // The window is shorter than the harness's pause between two looks.
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + DEADLINE;
     let born = loop {
         let is_launching = supervisor.bed.log().contains("starting it again");
-        let new = children(guardian).into_iter().find(|pid| !before.contains(pid));
+        let new = children_of(guardian).into_iter().find(|pid| !before.contains(pid));
         if let Some(born) = new.filter(|_| is_launching) {
             break born;
         }

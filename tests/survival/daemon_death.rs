@@ -46,11 +46,8 @@ fn without_a_guardian_it_dies_of_the_real_signal_and_the_next_run_tells_the_stor
 
 /// Waits for another supervisor than this one, with every worker running.
 fn successor(supervisor: &Supervisor<'_>, before: &StatusReport) -> StatusReport {
-    supervisor.wait("the successor", |supervisor| {
-        let status = supervisor.client.status().ok()?;
-        let is_next = status.supervisor.pid != before.supervisor.pid;
-        (is_next && status.workers.iter().all(|worker| worker.phase == "running")).then_some(status)
-    })
+    supervisor.wait_successor(before.supervisor.pid);
+    supervisor.wait_running()
 }
 
 #[test]
@@ -206,7 +203,7 @@ fn workers_that_end_while_there_is_no_supervisor_are_accounted_for() {
     let supervisor = bed.start(&yaml);
     let before = supervisor.wait_running();
     // The guardian is stopped, so that no supervisor runs when the worker ends.
-    let guardian = Stopped::new(supervisor.child.id().cast_signed());
+    let guardian = Stopped::new(supervisor.child_pid());
     kill(before.supervisor.pid, Signal::SIGKILL);
     let worker = before.workers[0].pid.expect("it runs");
     supervisor.wait("the worker to end", |_| (!crate::harness::is_alive(worker)).then_some(()));
@@ -235,10 +232,7 @@ fn scaled_instances_paused_ones_and_backoff_continue_where_they_stood() {
     let backoff = supervisor.wait_phase("b", "backoff");
     let before = supervisor.status();
     kill(before.supervisor.pid, Signal::SIGKILL);
-    let after = supervisor.wait("the successor", |supervisor| {
-        let status = supervisor.client.status().ok()?;
-        (status.supervisor.pid != before.supervisor.pid).then_some(status)
-    });
+    let after = supervisor.wait_successor(before.supervisor.pid);
     for name in ["w.1", "w.2", "w.3", "p"] {
         assert_eq!(find(&after, name).pid, find(&before, name).pid, "{name}");
     }
@@ -289,7 +283,7 @@ fn signals_are_forwarded_and_the_end_is_orderly() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
         let bed = Bed::new();
         let mut supervisor = bed.start(&configuration("mixed"));
-        kill(supervisor.child.id() as i32, signal);
+        kill(supervisor.child_pid(), signal);
         assert_eq!(supervisor.wait_exit().code(), Some(0), "{signal}: {}", bed.log());
         assert_eq!(bed.processes(), Vec::<i32>::new());
     }
@@ -536,7 +530,7 @@ fn a_runtime_directory_that_its_path_no_longer_leads_to_is_noticed_at_once() {
     bed.wait_log("cannot create the runtime directory");
     std::fs::create_dir(bed.path("nowhere")).expect("made");
     bed.wait("a socket behind the mended link", || UnixStream::connect(&socket).ok());
-    kill(supervisor.child.id() as i32, Signal::SIGTERM);
+    kill(supervisor.child_pid(), Signal::SIGTERM);
     bed.wait("its end", || bed.processes().is_empty().then_some(()));
 }
 
@@ -608,10 +602,7 @@ fn an_order_to_stop_outlives_a_death_and_with_remember_an_orderly_end() {
     let before = supervisor.wait_running();
     supervisor.client.stop(&["a".into(), "b".into()], true).expect("stopped");
     kill(before.supervisor.pid, Signal::SIGKILL);
-    let after = supervisor.wait("the successor", |supervisor| {
-        let status = supervisor.client.status().ok()?;
-        (status.supervisor.pid != before.supervisor.pid).then_some(status)
-    });
+    let after = supervisor.wait_successor(before.supervisor.pid);
     assert!(["a", "b"].iter().all(|name| find(&after, name).stopped), "{after:?}");
     supervisor.stop();
     let next = bed.start(yaml);
@@ -645,10 +636,7 @@ fn what_was_counted_stays_counted_and_what_was_open_is_recorded_over_a_death() {
         (find(&status, "f").phase == "backoff").then_some(status)
     });
     kill(before.supervisor.pid, Signal::SIGKILL);
-    let after = supervisor.wait("the successor", |supervisor| {
-        let status = supervisor.client.status().ok()?;
-        (status.supervisor.pid != before.supervisor.pid).then_some(status)
-    });
+    let after = supervisor.wait_successor(before.supervisor.pid);
     supervisor.client.start(&["f".into()], true).expect("started");
     let (lost_before, lost) = (find(&before, "w").lost_output, find(&after, "w").lost_output);
     assert!(lost >= lost_before, "{lost_before} before, {lost} after");
@@ -769,9 +757,7 @@ fn what_an_incident_lost_is_known_to_the_successor_that_settles_it() {
     let lost = open.work.in_flight_lost.expect("its board tells");
     assert!(open.work.done > Some(0), "{open:?}");
     kill(before.supervisor.pid, Signal::SIGKILL);
-    supervisor.wait("the successor", |supervisor| {
-        (supervisor.client.status().ok()?.supervisor.pid != before.supervisor.pid).then_some(())
-    });
+    supervisor.wait_successor(before.supervisor.pid);
     supervisor.client.start(&["w".into()], false).expect("ordered");
     let settled = supervisor.wait("the incident", |supervisor| {
         let all = supervisor.client.incidents(100).ok()?;

@@ -139,10 +139,7 @@ fn launches_that_hang_hold_up_neither_the_end_nor_a_successor() {
         .then_some(())
     });
     crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
-    supervisor.wait("the successor", |supervisor| {
-        let status = supervisor.client.status().ok()?;
-        (status.supervisor.pid != before.supervisor.pid).then_some(())
-    });
+    supervisor.wait_successor(before.supervisor.pid);
     assert_eq!(supervisor.worker("b").pid, find(&before, "b").pid, "adopted");
     replace(&supervisor);
     supervisor.client.shutdown(false).expect("ordered");
@@ -239,7 +236,7 @@ fn a_killed_supervisor_that_cannot_die_is_named_and_an_order_ends_the_workers() 
     crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
     bed.wait_log("and cannot die");
     assert!(crate::harness::is_alive(worker), "its workers go on: {}", bed.log());
-    let guardian = i32::try_from(supervisor.child.id()).expect("a pid");
+    let guardian = supervisor.child_pid();
     crate::harness::kill(guardian, nix::sys::signal::Signal::SIGTERM);
     assert_eq!(supervisor.wait_exit().code(), Some(1), "{}", bed.log());
     assert!(!crate::harness::is_alive(worker), "{}", bed.log());

@@ -97,10 +97,7 @@ fn a_supervisor_that_starts_thaws_the_cgroup_of_its_workers_and_adopts_them() {
     let Some(leaf) = leaf(&supervisor, "w") else { return };
     let frozen = Freezing::freeze(parent(&leaf));
     kill(before.supervisor.pid, Signal::SIGKILL);
-    let after = supervisor.wait("a successor", |supervisor| {
-        let status = supervisor.client.status().ok()?;
-        (status.supervisor.pid != before.supervisor.pid).then_some(status)
-    });
+    let after = supervisor.wait_successor(before.supervisor.pid);
     assert!(!frozen.is_frozen(), "{}", bed.log());
     bed.wait_log("the cgroup of all workers was frozen");
     let pids = |status: &supervisord_rs::control::protocol::StatusReport| {
@@ -162,10 +159,7 @@ fn a_worker_whose_own_cgroup_is_frozen_is_asked_to_stop_and_replaced_in_order() 
     let third = leaf(&supervisor, "w").expect("as before");
     let frozen = Freezing::freeze(&third);
     kill(before.supervisor.pid, Signal::SIGKILL);
-    supervisor.wait("a successor", |supervisor| {
-        let status = supervisor.client.status().ok()?;
-        (status.supervisor.pid != before.supervisor.pid).then_some(())
-    });
+    supervisor.wait_successor(before.supervisor.pid);
     assert!(frozen.is_frozen(), "it is not the supervisor's to thaw before it must act");
     supervisor.client.stop(&["w".into()], true).expect("stopped");
     supervisor.wait("its last word", |supervisor| {
@@ -212,10 +206,7 @@ fn a_launch_that_is_frozen_in_its_birth_holds_up_no_successor() {
     let _frozen = freeze_at_birth(&supervisor, parent(&leaf));
     let before = supervisor.status().supervisor.pid;
     kill(before, Signal::SIGKILL);
-    supervisor.wait("a successor", |supervisor| {
-        let status = supervisor.client.status().ok()?;
-        (status.supervisor.pid != before).then_some(())
-    });
+    supervisor.wait_successor(before);
     assert!(!bed.log().contains("another supervisor"), "{}", bed.log());
     supervisor.client.stop(&["c".into()], true).expect("stopped");
     supervisor.stop();

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Bed, text};
 
-/// What lies where the control socket was, and what the log calls it.
 #[test]
 fn a_control_socket_is_known_by_itself_and_not_by_its_name() {
     let bed = Bed::new();
@@ -13,19 +12,16 @@ fn a_control_socket_is_known_by_itself_and_not_by_its_name() {
     let supervisor = bed.start(yaml);
     let before = supervisor.wait_running();
     let path = bed.path("run/control.sock");
-    let answers = |supervisor: &crate::harness::Supervisor<'_>| {
-        supervisor.wait("an answer", |supervisor| supervisor.client.status().ok())
-    };
     // One without a server gives way.
     std::fs::remove_file(&path).expect("removed");
     drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
-    answers(&supervisor);
+    supervisor.status();
     // The directory is moved away and back, with the old socket in it.
     std::fs::rename(bed.path("run"), bed.path("away")).expect("moved");
-    answers(&supervisor);
+    supervisor.status();
     std::fs::rename(bed.path("run"), bed.path("other")).expect("moved");
     std::fs::rename(bed.path("away"), bed.path("run")).expect("moved back");
-    answers(&supervisor);
+    supervisor.status();
     // Anything else is named, and not called there.
     std::fs::remove_file(&path).expect("removed");
     std::fs::create_dir(&path).expect("a directory");
@@ -33,7 +29,7 @@ fn a_control_socket_is_known_by_itself_and_not_by_its_name() {
     bed.wait_log(named);
     assert!(!bed.log().contains("the control socket: it is there again"), "{}", bed.log());
     std::fs::remove_dir(&path).expect("removed");
-    let after = answers(&supervisor);
+    let after = supervisor.status();
     assert_eq!(after.workers[0].pid, before.workers[0].pid, "{}", bed.log());
     supervisor.stop();
 }
@@ -53,7 +49,7 @@ fn a_control_socket_that_goes_away_is_made_again_at_once_whatever_else_is_wrong(
         supervisor.wait("a new socket", |_| path.exists().then_some(()));
         let took = begun.elapsed();
         assert!(took < Duration::from_secs(3), "round {round}: {took:?}; log:\n{}", bed.log());
-        supervisor.wait("an answer", |supervisor| supervisor.client.status().ok());
+        supervisor.status();
         // What else is wrong is known from the first round on.
         bed.wait_log("has been changed and not reloaded");
     }
@@ -76,10 +72,7 @@ fn a_limit_on_the_size_of_files_keeps_no_successor_from_its_work() {
         assert!(lowered.expect("prlimit").success());
     }
     crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
-    let after = supervisor.wait("the successor", |supervisor| {
-        let status = supervisor.client.status().ok()?;
-        (status.supervisor.pid != before.supervisor.pid).then_some(status)
-    });
+    let after = supervisor.wait_successor(before.supervisor.pid);
     assert_eq!(after.workers[0].pid, before.workers[0].pid, "{}", bed.log());
     supervisor.client.restart(&["w".into()], false).expect("restarted");
     supervisor.wait("its second line", |_| (bed.output("w") == original.repeat(2)).then_some(()));
@@ -132,10 +125,7 @@ fn a_small_stack_is_no_limit_for_the_supervisor_and_stays_one_for_its_workers() 
     supervisor.wait_output("w", "128\n");
     let before = supervisor.status();
     crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
-    let after = supervisor.wait("the successor", |supervisor| {
-        let status = supervisor.client.status().ok()?;
-        (status.supervisor.pid != before.supervisor.pid).then_some(status)
-    });
+    let after = supervisor.wait_successor(before.supervisor.pid);
     assert_eq!(after.workers[0].pid, before.workers[0].pid, "{}", bed.log());
     supervisor.client.restart(&["w".into()], true).expect("restarted");
     supervisor.wait("its second line", |_| (bed.output("w") == "128\n128\n").then_some(()));
@@ -158,11 +148,8 @@ fn a_hard_limit_on_the_size_of_files_that_is_lowered_later_ends_no_supervision()
     }
     let succeed = |before: &supervisord_rs::control::protocol::StatusReport| {
         crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
-        supervisor.wait("the successor", |supervisor| {
-            let status = supervisor.client.status().ok()?;
-            let is_up = status.workers.iter().all(|worker| worker.phase == "running");
-            (status.supervisor.pid != before.supervisor.pid && is_up).then_some(status)
-        })
+        supervisor.wait_successor(before.supervisor.pid);
+        supervisor.wait_running()
     };
     let pids = |status: &supervisord_rs::control::protocol::StatusReport| {
         status.workers.iter().map(|worker| worker.pid).collect::<Vec<_>>()
@@ -215,7 +202,7 @@ fn a_start_changes_threads_no_more_often_on_a_machine_with_many_processes() {
             "version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n",
             &["--no-guardian"],
         );
-        let pid = i32::try_from(supervisor.child.id()).expect("a pid");
+        let pid = supervisor.child_pid();
         let changes = crate::harness::proc_threads(pid, "voluntary_ctxt_switches");
         supervisor.stop();
         changes

@@ -37,17 +37,6 @@ fn pids(status: &StatusReport) -> BTreeMap<String, Option<i32>> {
     status.workers.iter().map(|worker| (worker.name.clone(), worker.pid)).collect()
 }
 
-fn successor(supervisor: &Supervisor<'_>, before: &StatusReport) -> StatusReport {
-    supervisor.wait("the successor", |supervisor| {
-        let status = supervisor.client.status().ok()?;
-        (status.supervisor.pid != before.supervisor.pid).then_some(status)
-    })
-}
-
-fn guardian(supervisor: &Supervisor<'_>) -> i32 {
-    i32::try_from(supervisor.child.id()).expect("a pid")
-}
-
 /// The incidents in the file, once no supervisor answers any more.
 fn written(bed: &Bed) -> Vec<IncidentRecord> {
     let text = std::fs::read_to_string(bed.path("state/incidents.jsonl")).unwrap_or_default();
@@ -85,7 +74,7 @@ fn tried_again(
     tight: &str,
     name: &str,
 ) {
-    let guardian = guardian(&supervisor);
+    let guardian = supervisor.child_pid();
     let limit = |to: &str| {
         let done = Command::new(wrapper[0])
             .args(&wrapper[1..])
@@ -107,7 +96,7 @@ fn tried_again(
     assert!(pids(before).values().flatten().all(|pid| is_alive(*pid)), "{log}");
     let (resource, _) = tight.split_once('=').expect("a resource and its limit");
     limit(&format!("{resource}={original}"));
-    let after = successor(&supervisor, before);
+    let after = supervisor.wait_successor(before.supervisor.pid);
     assert_eq!(pids(&after), pids(before), "{log}");
     supervisor.stop();
 }
@@ -117,7 +106,7 @@ fn a_supervisor_that_is_frozen_is_ended_and_its_workers_are_adopted() {
     let bed = Bed::new();
     let (supervisor, before) = started(&bed, "watchdog: 1s");
     kill(before.supervisor.pid, Signal::SIGSTOP);
-    let after = successor(&supervisor, &before);
+    let after = supervisor.wait_successor(before.supervisor.pid);
     assert_eq!(pids(&after), pids(&before), "{}", bed.log());
     bed.wait_log("has given no sign of life");
     supervisor.stop();
@@ -129,7 +118,7 @@ fn a_guardian_that_gives_up_at_its_configured_limit_ends_everything_in_order() {
     let (mut supervisor, before) =
         started(&bed, "restart: { limit: { restarts: 1, within: 60s } }");
     kill(before.supervisor.pid, Signal::SIGKILL);
-    let after = successor(&supervisor, &before);
+    let after = supervisor.wait_successor(before.supervisor.pid);
     assert_eq!(pids(&after), pids(&before));
     kill(after.supervisor.pid, Signal::SIGKILL);
     assert_eq!(supervisor.wait_exit().code(), Some(70), "{}", bed.log());
@@ -145,12 +134,12 @@ fn an_order_to_end_while_there_is_no_supervisor_is_carried_out_in_order() {
         "restart: { backoff: { initial: 1h, max: 1h }, limit: { restarts: 9, within: 60s } }",
     );
     kill(before.supervisor.pid, Signal::SIGKILL);
-    let after = successor(&supervisor, &before);
+    let after = supervisor.wait_successor(before.supervisor.pid);
     kill(after.supervisor.pid, Signal::SIGKILL);
     supervisor.wait("the guardian to wait", |supervisor| {
         (supervisor.bed.log().matches("starting it again").count() == 2).then_some(())
     });
-    kill(guardian(&supervisor), Signal::SIGTERM);
+    kill(supervisor.child_pid(), Signal::SIGTERM);
     assert_eq!(supervisor.wait_exit().code(), Some(0), "{}", bed.log());
     assert!(bed.output("polite").contains("bye"), "{}", bed.log());
     assert_eq!(bed.processes(), Vec::<i32>::new());
@@ -193,7 +182,7 @@ fn shutdown_waits_for_the_end_that_a_successor_brings() {
         });
         supervisor.wait_phase("polite", "stopping");
         kill(before.supervisor.pid, Signal::SIGKILL);
-        successor(&supervisor, &before);
+        supervisor.wait_successor(before.supervisor.pid);
         std::fs::write(&go, "").expect("a file");
         verb.join().expect("no panic")
     });
@@ -204,9 +193,9 @@ fn shutdown_waits_for_the_end_that_a_successor_brings() {
     assert!(bed.output("polite").contains("bye"), "{}", bed.log());
 }
 
-/// The guardian has several threads, and the supervisor gets PWR for each that becomes its parent
-/// and dies: however often it comes, it is not a second order. A service manager or a person may
-/// order the end on top of it: a first order.
+/// The supervisor gets PWR for each thread of the guardian that becomes its parent and dies: however
+/// often it comes, it is not a second order. A service manager or a person may order the end on top
+/// of it: a first order.
 #[test]
 fn the_guardians_death_leaves_workers_their_time_to_stop() {
     for round in 0..3 {
@@ -227,7 +216,7 @@ fn how_long_the_guardian_waits_is_not_how_long_it_took_to_see() {
     let bed = Bed::new();
     let (supervisor, before) = started(&bed, "restart: { backoff: { initial: 3s, max: 3s } }");
     kill(before.supervisor.pid, Signal::SIGKILL);
-    let after = successor(&supervisor, &before);
+    let after = supervisor.wait_successor(before.supervisor.pid);
     // The incident must be written before its writer dies too.
     let known = supervisor.wait_incident(0).id;
     kill(after.supervisor.pid, Signal::SIGKILL);
@@ -241,7 +230,7 @@ fn an_order_to_end_that_comes_during_the_start_is_carried_out() {
     for options in [&["--no-guardian"][..], &[]] {
         let bed = Bed::new();
         let mut supervisor = bed.launch(&configuration(""), options);
-        let pid = guardian(&supervisor);
+        let pid = supervisor.child_pid();
         // As early as possible: before that, the process has not executed the program yet.
         supervisor.wait("TERM to be held or taken", |_| holds(pid, Signal::SIGTERM));
         kill(pid, Signal::SIGTERM);
@@ -292,17 +281,17 @@ fn a_signal_without_a_meaning_ends_nothing() {
         bed.wait("a word about it", || (said() > known).then_some(()));
     };
     for signal in without_meaning {
-        is_logged(guardian(&supervisor), signal);
+        is_logged(supervisor.child_pid(), signal);
         is_logged(before.supervisor.pid, signal);
     }
     // Ignored. A fatal one ends the supervisor, and the guardian starts another; nothing would
     // start another guardian.
     let ignored = [Signal::SIGXCPU, Signal::SIGXFSZ, Signal::SIGTRAP, Signal::SIGSYS];
-    ignored.into_iter().for_each(|signal| kill(guardian(&supervisor), signal));
+    ignored.into_iter().for_each(|signal| kill(supervisor.child_pid(), signal));
     let ignored = [Signal::SIGXCPU, Signal::SIGXFSZ];
     ignored.into_iter().for_each(|signal| kill(before.supervisor.pid, signal));
     // After these, both still hear.
-    is_logged(guardian(&supervisor), Signal::SIGUSR1);
+    is_logged(supervisor.child_pid(), Signal::SIGUSR1);
     is_logged(before.supervisor.pid, Signal::SIGUSR1);
     let after = supervisor.status();
     assert_eq!((after.supervisor.pid, pids(&after)), (before.supervisor.pid, pids(&before)));
@@ -324,11 +313,16 @@ fn a_notify_socket_without_an_fd_store_does_not_remove_the_guardian() {
         let (_, name) = environment[0];
         let supervisor = bed.start_in(&configuration(""), &[], environment);
         let before = supervisor.wait_running();
-        assert_ne!(before.supervisor.pid, guardian(&supervisor), "{}", bed.log());
+        assert_ne!(before.supervisor.pid, supervisor.child_pid(), "{}", bed.log());
         let said = format!("NOTIFY_SOCKET ({name}) has no fd store");
         bed.wait_log(&said);
         kill(before.supervisor.pid, Signal::SIGKILL);
-        assert_eq!(pids(&successor(&supervisor, &before)), pids(&before), "{}", bed.log());
+        assert_eq!(
+            pids(&supervisor.wait_successor(before.supervisor.pid)),
+            pids(&before),
+            "{}",
+            bed.log()
+        );
         supervisor.stop();
     }
     // Its readiness is reported all the same.
@@ -350,7 +344,7 @@ fn a_guardian_that_does_not_read_blocks_nothing() {
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_running();
-    let suspended = Stopped::new(guardian(&supervisor));
+    let suspended = Stopped::new(supervisor.child_pid());
     // So many launches fill the queue of a socket that is not read: the loop would lose half a
     // second for each if it waited.
     let begun = Instant::now();
@@ -363,7 +357,7 @@ fn a_guardian_that_does_not_read_blocks_nothing() {
     // A worker whose descriptors are all kept outlives the supervisor.
     let before = supervisor.status();
     kill(before.supervisor.pid, Signal::SIGKILL);
-    let after = successor(&supervisor, &before);
+    let after = supervisor.wait_successor(before.supervisor.pid);
     assert_eq!(find(&after, "other").pid, find(&before, "other").pid);
     supervisor.stop();
 }
@@ -390,7 +384,7 @@ fn a_held_guardian_with_a_full_queue_ends_no_healthy_supervisor() {
     // The pauses are the subject of the test: a sign comes once a second, and each round begins a
     // quarter of a second later after one.
     for round in 0..4 {
-        let suspended = Stopped::new(guardian(&supervisor));
+        let suspended = Stopped::new(supervisor.child_pid());
         fill_queue(before.supervisor.pid);
         std::thread::sleep(Duration::from_millis(1700));
         drop(suspended);
@@ -400,7 +394,7 @@ fn a_held_guardian_with_a_full_queue_ends_no_healthy_supervisor() {
     assert_eq!(supervisor.status().supervisor.pid, before.supervisor.pid, "{}", bed.log());
     // One that hangs is ended all the same.
     kill(before.supervisor.pid, Signal::SIGSTOP);
-    let after = successor(&supervisor, &before);
+    let after = supervisor.wait_successor(before.supervisor.pid);
     assert_eq!(pids(&after), pids(&before), "{}", bed.log());
     supervisor.stop();
 }
@@ -412,7 +406,7 @@ fn an_orderly_end_is_one_also_for_a_guardian_that_does_not_read() {
     for is_signal in [false, true] {
         let bed = Bed::new();
         let (mut supervisor, before) = started(&bed, "watchdog: never");
-        let suspended = Stopped::new(guardian(&supervisor));
+        let suspended = Stopped::new(supervisor.child_pid());
         fill_queue(before.supervisor.pid);
         let begun = Instant::now();
         if is_signal {
@@ -446,7 +440,7 @@ fn the_guardians_death_during_a_hand_over_ends_everything() {
         let mut order = bed.command(&["reexec"]).spawn().expect("the program runs");
         // The subject of the test: a death at any moment of the hand-over.
         std::thread::sleep(Duration::from_millis(pause));
-        kill(guardian(&supervisor), Signal::SIGKILL);
+        kill(supervisor.child_pid(), Signal::SIGKILL);
         supervisor.wait_exit();
         supervisor.wait("the end of everything", |supervisor| {
             supervisor.bed.processes().is_empty().then_some(())
@@ -472,7 +466,7 @@ fn an_order_to_end_that_comes_to_guardian_and_supervisor_is_one() {
     let before = supervisor.wait_running();
     kill(before.supervisor.pid, Signal::SIGTERM);
     supervisor.wait_phase("w", "stopping");
-    kill(guardian(&supervisor), Signal::SIGTERM);
+    kill(supervisor.child_pid(), Signal::SIGTERM);
     assert_eq!(supervisor.wait_exit().code(), Some(0), "{}", bed.log());
     assert!(bed.path("in-time").exists(), "it was killed; log:\n{}", bed.log());
 }

@@ -97,14 +97,7 @@ fn descriptors_that_a_stranger_sends_are_closed_outside_the_loop() {
     // The same holds for the guardian.
     kill(own, Signal::SIGKILL);
     let begin = Instant::now();
-    let next = supervisor.wait("a successor", |supervisor| {
-        supervisor
-            .client
-            .status()
-            .ok()
-            .map(|status| status.supervisor.pid)
-            .filter(|pid| *pid != own)
-    });
+    let next = supervisor.wait_successor(own).supervisor.pid;
     assert!(begin.elapsed() < AT_ONCE * 3, "the successor came after {:?}", begin.elapsed());
     // Where the receiver gives no room for them, none of them stays open either.
     let before = open_files(next);

@@ -159,10 +159,7 @@ fn no_client_notices_an_upgrade_under_load_and_a_broken_binary_is_rolled_back() 
 
     // The successor works like a started supervisor: it dies and is replaced, and it ends in order.
     crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
-    let after = supervisor.wait("a successor", |supervisor| {
-        let status = supervisor.client.status().ok()?;
-        (status.supervisor.pid != before.supervisor.pid).then_some(status)
-    });
+    let after = supervisor.wait_successor(before.supervisor.pid);
     assert_eq!(processes(&after), processes(&before));
     supervisor.stop();
     let output = bed.output("lines");
@@ -399,10 +396,7 @@ fn an_upgrade_takes_what_lies_where_the_supervisor_was_started_from() {
         assert_eq!(image(after.supervisor.pid), new, "{how}");
         // After a death the guardian starts the binary that ran last, not its own.
         crate::harness::kill(after.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
-        let last = supervisor.wait("a successor", |supervisor| {
-            let status = supervisor.client.status().ok()?;
-            (status.supervisor.pid != after.supervisor.pid).then_some(status)
-        });
+        let last = supervisor.wait_successor(after.supervisor.pid);
         assert_eq!(image(last.supervisor.pid), new, "{how}");
         assert_eq!(processes(&last), processes(&before), "{how}");
         supervisor.stop();
@@ -788,10 +782,7 @@ fn how_a_worker_ended_reads_the_same_after_a_hand_over_and_a_death() {
     assert_eq!(bed.verb(&["reexec"]).status.code(), Some(0));
     let handed_over = supervisor.status();
     kill(handed_over.supervisor.pid, Signal::SIGKILL);
-    let after = supervisor.wait("the successor", |supervisor| {
-        let status = supervisor.client.status().ok()?;
-        (status.supervisor.pid != handed_over.supervisor.pid).then_some(status)
-    });
+    let after = supervisor.wait_successor(handed_over.supervisor.pid);
     for name in failed {
         assert_eq!(ending(&handed_over, name), ending(&before, name), "{name}, handed over");
         assert_eq!(ending(&after, name), ending(&before, name), "{name}, after a death");

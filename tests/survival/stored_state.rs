@@ -17,16 +17,13 @@ fn meanwhile(
     before: &StatusReport,
     act: impl FnOnce(&Bed),
 ) -> StatusReport {
-    let guardian = Stopped::new(supervisor.child.id().cast_signed());
+    let guardian = Stopped::new(supervisor.child_pid());
     kill(before.supervisor.pid, Signal::SIGKILL);
     supervisor.wait("its death", |_| (!is_alive(before.supervisor.pid)).then_some(()));
     act(supervisor.bed);
     drop(guardian);
-    supervisor.wait("the successor", |supervisor| {
-        let status = supervisor.client.status().ok()?;
-        let is_next = status.supervisor.pid != before.supervisor.pid;
-        (is_next && status.workers.iter().all(|worker| worker.phase == "running")).then_some(status)
-    })
+    supervisor.wait_successor(before.supervisor.pid);
+    supervisor.wait_running()
 }
 
 fn assert_each_runs_once(supervisor: &Supervisor<'_>, before: &StatusReport, after: &StatusReport) {

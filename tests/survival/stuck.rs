@@ -350,7 +350,7 @@ fn workers_die_and_come_back_while_the_guardian_is_stopped() {
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_phase("a", "running");
-    let suspended = Stopped::new(supervisor.child.id().cast_signed());
+    let suspended = Stopped::new(supervisor.child_pid());
     // Longer than its queue: in the end the guardian neither keeps nor releases anything.
     for generation in 1..=8 {
         let pid = supervisor.wait("it to run", |supervisor| {

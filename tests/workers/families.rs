@@ -408,7 +408,7 @@ fn a_second_term_and_shutdown_now_force() {
                     ready: { after: 0s }\n    stop: { timeout: 1h }\n";
         let mut supervisor = bed.start_with(yaml, &["--no-guardian"]);
         supervisor.wait_output("w", "UP");
-        let pid = supervisor.child.id() as i32;
+        let pid = supervisor.child_pid();
         kill(pid, Signal::SIGTERM);
         supervisor.wait_phase("w", "stopping");
         if second == "signal" {

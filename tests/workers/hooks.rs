@@ -1,6 +1,7 @@
 //! Hooks: which events they get, and that nothing they do or fail to do disturbs a worker.
 
 use crate::harness::{Bed, Stopped, find, is_alive};
+use supervisord_rs::process_table::children_of;
 
 #[test]
 fn hooks_get_the_event_as_json_and_each_transition_its_own() {
@@ -61,14 +62,8 @@ fn a_hook_that_hangs_fails_or_is_missing_disturbs_no_worker() {
     });
     let running = || {
         let own = supervisor.status().supervisor.pid;
-        // Each thread has its own children.
-        let tasks = std::fs::read_dir(format!("/proc/{own}/task")).expect("it lives").flatten();
-        let lists = tasks
-            .map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
-        lists
-            .collect::<Vec<_>>()
-            .join(" ")
-            .split_whitespace()
+        children_of(own)
+            .into_iter()
             .filter(|pid| {
                 std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
                     .is_ok_and(|line| line.starts_with("sleep"))
@@ -119,7 +114,7 @@ fn the_time_of_a_hook_does_not_run_while_the_supervisor_does_not() {
     let supervisor = bed.start_with(&yaml, &["--no-guardian"]);
     let begun = supervisor.wait("the hook", |_| std::fs::read_to_string(bed.path("begun")).ok());
     let hook: i32 = begun.trim().parse().expect("a number");
-    let own = supervisor.child.id() as i32;
+    let own = supervisor.child_pid();
     // As in a suspended container. They go on in this order: a hook that ends while the supervisor
     // stands still would prove nothing.
     let suspended = [own, hook].map(Stopped::new);

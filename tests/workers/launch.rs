@@ -150,10 +150,7 @@ fn a_secret_can_come_as_a_descriptor_and_is_there_at_every_launch() {
             // The next supervisor gets it from the guardian, for the next launch.
             let before = supervisor.status();
             crate::harness::kill(before.supervisor.pid, nix::sys::signal::Signal::SIGKILL);
-            supervisor.wait("the successor", |supervisor| {
-                let status = supervisor.client.status().ok()?;
-                (status.supervisor.pid != before.supervisor.pid).then_some(())
-            });
+            supervisor.wait_successor(before.supervisor.pid);
             assert_eq!(supervisor.worker("w").pid, crate::harness::find(&before, "w").pid);
             crate::harness::kill(
                 supervisor.worker("w").pid.expect("running"),
@@ -469,9 +466,7 @@ fn the_supervisor_dumps_core_after_it_has_launched_another_user() {
     // It is dumped where the kernel's pattern names a file in the working directory.
     let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").expect("/proc");
     crate::harness::kill(pid, nix::sys::signal::Signal::SIGABRT);
-    supervisor.wait("another supervisor", |supervisor| {
-        (supervisor.client.status().ok()?.supervisor.pid != pid).then_some(())
-    });
+    supervisor.wait_successor(pid);
     if !pattern.starts_with('|') && !pattern.contains('/') {
         let names = std::fs::read_dir(bed.directory.path()).expect("ours").flatten();
         let mut names = names.map(|entry| entry.file_name().into_encoded_bytes());
@@ -748,7 +743,7 @@ fn launches_that_wait_in_line_are_dropped_when_everything_ends() {
     let mut supervisor = bed.launch(yaml, &[]);
     let started = |log: &str| log.matches("is starting").count();
     supervisor.wait("a first worker", |_| (started(&bed.log()) > 0).then_some(()));
-    let guardian = i32::try_from(supervisor.child.id()).expect("a PID");
+    let guardian = supervisor.child_pid();
     kill(guardian, nix::sys::signal::Signal::SIGTERM);
     let status = supervisor.wait_exit();
     assert_eq!(status.code(), Some(0), "{}", bed.log());

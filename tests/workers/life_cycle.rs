@@ -23,7 +23,7 @@ fn a_thousand_kills_are_a_thousand_incidents_and_disturb_no_other_worker() {
     let before = supervisor.wait_progress(None);
     let process = std::path::PathBuf::from(format!("/proc/{}", before.supervisor.pid));
     let mut victim = find(&before, "b").pid.expect("running");
-    let guardian = supervisor.child.id() as i32;
+    let guardian = supervisor.child_pid();
     let (mut warm, mut files) = (0, [(0, 0); 2]);
     for count in 1..=KILLS {
         kill(victim, Signal::SIGKILL);

@@ -1,6 +1,6 @@
 //! Limits of cgroups: enforced where this machine delegates the controllers, and refused in plain
 //! words where not. The kernel's view of the test's own cgroup decides which of the two the tests
-//! assert; where it is the refusal, they report that the limits themselves are skipped.
+//! assert; where it is the refusal, they say so (`NOTE`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -346,10 +346,7 @@ fn limits_hold_for_an_adopted_worker_and_are_refused_where_they_never_held() {
     });
     let place = leaf(pid);
     kill(before.supervisor.pid, Signal::SIGKILL);
-    let after = supervisor.wait("a successor", |supervisor| {
-        let now = supervisor.client.status().ok()?;
-        (now.supervisor.pid != before.supervisor.pid).then_some(now)
-    });
+    let after = supervisor.wait_successor(before.supervisor.pid);
     assert_eq!(
         (find(&after, "eater").pid, leaf(pid)),
         (Some(pid), place.clone()),

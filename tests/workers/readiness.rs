@@ -398,7 +398,7 @@ fn time_in_which_the_supervisor_did_not_run_counts_against_no_worker() {
     for name in ["notify", "newline", "log", "tcp", "http", "exec"] {
         supervisor.wait_phase(name, "starting");
     }
-    let pid = supervisor.child.id() as i32;
+    let pid = supervisor.child_pid();
     // A worker that never waits is stopped together with the supervisor, as in a suspended
     // container.
     let busy = supervisor.worker("busy").pid.expect("it runs");
@@ -427,14 +427,14 @@ fn a_pause_at_any_moment_of_a_start_counts_against_no_worker() {
         while Instant::now() < at {
             std::hint::spin_loop();
         }
-        crate::harness::kill(supervisor.child.id() as i32, nix::sys::signal::Signal::SIGSTOP);
+        crate::harness::kill(supervisor.child_pid(), nix::sys::signal::Signal::SIGSTOP);
         supervisor
     });
     let paused: Vec<_> = paused.collect();
     // The pause is the subject of the test: it is longer than every timeout.
     std::thread::sleep(Duration::from_secs(6));
     for supervisor in paused {
-        crate::harness::kill(supervisor.child.id() as i32, nix::sys::signal::Signal::SIGCONT);
+        crate::harness::kill(supervisor.child_pid(), nix::sys::signal::Signal::SIGCONT);
         let status = supervisor.wait("an outcome", |supervisor| {
             let status = supervisor.client.status().ok()?;
             let is_over = |worker: &WorkerStatus| {

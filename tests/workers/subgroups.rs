@@ -19,7 +19,7 @@ fn mount() -> Option<PathBuf> {
     let mount = mount.filter(|mount| {
         nix::unistd::access(mount.as_path(), nix::unistd::AccessFlags::W_OK).is_ok()
     });
-    if (mount.is_none() || hides_cgroups()) && !hides_cgroups() {
+    if mount.is_none() && !hides_cgroups() {
         skip(Lack::Cgroup2, "no cgroup of version 2 that we may write to");
     }
     mount.filter(|_| !hides_cgroups())
