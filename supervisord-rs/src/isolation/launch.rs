@@ -15,6 +15,7 @@
 //! | `launch` | the plan, made with all allocations before the child exists |
 //! | `birth` | the system call that makes the child, by architecture |
 //! | `birthday` | when the child was born, without a look at the process table |
+//! | `dispositions` | the signals that a child has to reset |
 //! | `child` | what the child does until its `execve`; async-signal-safe |
 //! | `attempt` | a launch while it is on its way, as others see it; how it is withdrawn |
 //! | `own_limits` | the limits that we raise for ourselves alone |
@@ -31,6 +32,7 @@ mod birth;
 mod birthday;
 mod child;
 mod clone3;
+mod dispositions;
 mod dumpable;
 mod own_limits;
 pub(super) mod reading;
@@ -53,6 +55,7 @@ use crate::process_table;
 
 pub use advice::{advice, exit_code};
 pub use attempt::Attempt;
+pub(super) use dispositions::become_foreign;
 pub use own_limits::{
     FILE_SIZE, OPEN_FILES, STACK, file_size_limit, raise_file_size, raise_limits, raise_stack, told,
 };
@@ -355,6 +358,7 @@ impl Plan {
             cpus: if self.cpus.is_empty() { None } else { Some(child::cpu_set(&self.cpus)) },
             own_session: self.own_session,
             cgroup_procs: -1,
+            to_reset: dispositions::ALL,
             has_own: false,
             ran_at: libc::timespec { tv_sec: 0, tv_nsec: 0 },
             failed: None,

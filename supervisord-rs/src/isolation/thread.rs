@@ -9,7 +9,7 @@ use supervision::{LaunchFailure, LaunchStage};
 use workers::Registry;
 use workers::run::{IncarnationPlan, OnPanic};
 
-use super::launch::failure;
+use super::launch::{become_foreign, failure};
 use super::live::Sdk;
 
 /// Starts the thread. It ends by itself, when it stops; it is not joined, since one that hangs
@@ -35,6 +35,7 @@ pub(super) fn launch(
         output,
         at_end: None,
     };
+    become_foreign();
     workers::run::spawn(plan, registry)
         .map(drop)
         .map_err(|error| from_io(LaunchStage::Thread, &error))

@@ -10,8 +10,8 @@ use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use supervision::{LaunchFailure, LaunchStage};
 
 use super::child::{Orders, child};
-use super::clone3::{Arguments, CLONE_INTO_CGROUP, clone3};
-use super::{Attempt, failure};
+use super::clone3::{Arguments, CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, clone3};
+use super::{Attempt, dispositions, failure};
 
 /// Stack of the child until its `execve`; it makes some dozen system calls and calls nothing deep.
 const STACK_SIZE: usize = 64 * 1024;
@@ -49,6 +49,7 @@ fn in_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> Result<(i32, OwnedFd)
             orders.cgroup_procs = procs.as_raw_fd();
             // That is not among the few that it would have a copy of.
             orders.own_end = -1;
+            orders.to_reset = dispositions::ALL;
             moving(orders)
         }
         // What clone3(2) says of the cgroup itself.
@@ -131,8 +132,12 @@ fn plain(
 /// With clone3(2), which alone can name a cgroup.
 fn into_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> nix::Result<(i32, OwnedFd)> {
     let mut stack = stack();
+    // The kernel resets those that are handled.
+    orders.to_reset = dispositions::ignored();
     let arguments = Arguments {
-        flags: u64::from(flags(orders.own_end).unsigned_abs()) | CLONE_INTO_CGROUP,
+        flags: u64::from(flags(orders.own_end).unsigned_abs())
+            | CLONE_INTO_CGROUP
+            | CLONE_CLEAR_SIGHAND,
         pidfd: orders.attempt.pidfd() as u64,
         exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
         stack: stack.as_mut_ptr() as u64,

@@ -48,6 +48,8 @@ pub(super) struct Orders<'a> {
     pub(super) oom_score_adj: Option<&'a CStr>,
     pub(super) cpus: Option<libc::cpu_set_t>,
     pub(super) own_session: bool,
+    /// By bit, signal 1 first: the signals that may not have their default action.
+    pub(super) to_reset: u64,
     /// `cgroup.procs` of the cgroup to move to, or -1.
     pub(super) cgroup_procs: RawFd,
     /// Whether its table of descriptors is its own.
@@ -102,7 +104,7 @@ fn take_descriptors(end: RawFd) -> Result<(), LaunchFailure> {
 
 /// In the order of [`LaunchStage`]: what needs our rights comes before they are given up.
 fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
-    reset_signals();
+    reset_signals(orders.to_reset);
     take_place(orders)?;
     limit(orders)?;
     schedule(orders)?;
@@ -121,11 +123,11 @@ fn prepare(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
 }
 
 /// Every signal has its default action: the parent may have ignored some.
-fn reset_signals() {
+fn reset_signals(which: u64) {
     // The kernel's own structure, all zero: the default action, no flags, no mask. The C library
     // would refuse the two signals that it reserves.
     let default = [0_u64; 4];
-    for signal in 1..=64 {
+    for signal in (1..=64).filter(|signal| which >> (signal - 1) & 1 == 1) {
         // Fails for KILL and STOP, which need nothing.
         let none: *mut c_void = ptr::null_mut();
         // SAFETY: a bare system call, which reads `default` and writes nothing.

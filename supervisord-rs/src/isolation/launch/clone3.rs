@@ -10,6 +10,9 @@ use super::birth::Child;
 /// Of linux/sched.h: `cgroup` names where the child is born.
 pub(super) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
+/// Of linux/sched.h, Linux 5.5: signals that are handled get their default action in the child.
+pub(super) const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+
 /// `struct clone_args` of linux/sched.h, as of Linux 5.7.
 #[repr(C, align(8))]
 #[derive(Default)]
