@@ -26,7 +26,7 @@ use crate::record::black_box::Count;
 use crate::record::events::Events;
 use crate::record::incidents::{Incidents, Names};
 use crate::record::own_log;
-use crate::service_manager::{self, Heritage};
+use crate::service_manager::{self, Heritage, OWN};
 
 mod around;
 mod beside;
@@ -38,6 +38,7 @@ pub mod hand_over;
 pub mod hangup;
 pub mod in_force;
 mod lapse;
+mod naming;
 mod orders;
 mod outcomes;
 mod report;
@@ -59,9 +60,6 @@ use waiters::Waiters;
 /// Requests of clients that wait for their turn; a client beyond that waits for a place.
 const REQUESTS: usize = 64;
 
-/// The binary that runs here, whatever has become of its name (proc_pid_exe(5)).
-const OWN: &str = "/proc/self/exe";
-
 /// For the answers that are on their way when the supervisor ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
@@ -72,8 +70,7 @@ const LAST_RECORDS: Duration = Duration::from_secs(5);
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Runs the supervisor until it has stopped everything, on this thread: it must be the main one,
-/// since the life of every process worker hangs on the thread that launched it (`PR_SET_PDEATHSIG`,
-/// prctl(2)).
+/// since a successor dies with the thread that launched it (`PR_SET_PDEATHSIG`, prctl(2)).
 ///
 /// `heritage`: the descriptors from the service manager, which the supervisor takes over; `gate`:
 /// the connection to a predecessor that waits.

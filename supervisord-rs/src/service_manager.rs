@@ -40,7 +40,7 @@ use crate::record::append;
 pub use custody::{CUSTODY, Custody};
 pub use heritage::Heritage;
 pub use names::{escape, unescape};
-pub use program::{PROGRAM, program};
+pub use program::{OWN, PROGRAM, program};
 pub use store::{Due, FDSTORE, FDSTORE_OF_UNIT, FdStore};
 
 /// Where to send datagrams: a path, or `@` and an abstract name.

@@ -15,6 +15,7 @@ use super::progress::{Until, shown};
 use super::touched::{not_running, touched, wait};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Done, Failure, ReloadReport, WAIT_DEFAULT, WorkerStatus};
+use crate::service_manager::OWN;
 use crate::waiting::until;
 
 #[derive(Args, Debug)]
@@ -43,7 +44,7 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         Err(error) => return report(&error),
     };
     let patient = client.clone_with(Some(REEXEC_TIMEOUT.saturating_add(GIVING_WAY)));
-    let mut done = match patient.reexec(Some(Path::new("/proc/self/exe")), None) {
+    let mut done = match patient.reexec(Some(Path::new(OWN)), None) {
         Ok(done) => done,
         Err(error) => return refused(&error, options.json),
     };

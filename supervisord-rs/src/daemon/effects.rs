@@ -6,6 +6,7 @@ use serde_json::json;
 use supervision::{Effect, Incarnation, Phase, Transition, WorkerId};
 use workers::board::monotonic_ns;
 
+use super::report::in_words;
 use super::{Daemon, succession};
 use crate::process_table;
 use crate::record::words;
@@ -154,10 +155,7 @@ impl Daemon {
     /// What was killed is still there: who, and in what state.
     pub(super) fn report_remains(&mut self, incarnation: Incarnation) {
         let members = self.drivers.family_of(incarnation.worker);
-        let named: Vec<String> = members
-            .iter()
-            .map(|member| format!("{} {} {}", member.pid, member.name, member.state))
-            .collect();
+        let named: Vec<String> = members.iter().map(in_words).collect();
         let worker = self.names.worker(incarnation.worker).to_owned();
         let tracer = members.iter().find_map(|member| process_table::tracer(member.pid));
         let why = match tracer {

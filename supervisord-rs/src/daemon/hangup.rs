@@ -4,14 +4,16 @@
 //! to its jobs. Then a run that was started at that terminal ends in order. Where HUP was ignored
 //! from the start, as nohup(1) has it, the run goes on.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Daemon;
+use crate::process_table::mask;
 
 /// Tells a supervisor that HUP was ignored where the first of its line was started: what a process
 /// ignores is not inherited from a supervisor or a guardian, which take the signal.
@@ -28,9 +30,7 @@ const HUP_BIT: u64 = 1 << (libc::SIGHUP - 1);
 pub fn was_ignored() -> bool {
     static WAS_IGNORED: OnceLock<bool> = OnceLock::new();
     *WAS_IGNORED.get_or_init(|| {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        let mask = mask(Path::new("/proc/self/status"), "SigIgn:");
         std::env::var_os(NO_HANGUP).is_some() || mask.is_some_and(|mask| mask & HUP_BIT != 0)
     })
 }

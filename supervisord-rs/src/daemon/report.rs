@@ -3,11 +3,13 @@
 use supervision::{Phase, Quarantine, WorkerId, WorkerView};
 
 use super::Daemon;
+use super::start::isolation;
 use crate::config::Isolation;
 use crate::config::settings::CgroupLimits;
 use crate::control::protocol::{
     HealthReport, IoLimitReport, LimitsReport, StatusReport, SupervisorStatus, WorkerStatus,
 };
+use crate::isolation::family::Member;
 use crate::probing::Kind;
 use crate::record::words;
 
@@ -47,10 +49,9 @@ impl Daemon {
         let view = self.machine.worker(id).expect("ids come from the machine's own spec");
         let drivers = &self.drivers;
         let launch = drivers.launch_of(id);
-        let (isolation, cell) = match &launch.isolation {
-            Isolation::Thread => ("thread", None),
-            Isolation::Cell(cell) => ("cell", Some(cell.clone())),
-            Isolation::Process => ("process", None),
+        let cell = match &launch.isolation {
+            Isolation::Cell(cell) => Some(cell.clone()),
+            Isolation::Thread | Isolation::Process => None,
         };
         let (status_text, reloading) = drivers.said(id);
         let verdict = |kind| self.probing.verdict(id, kind).unwrap_or(true);
@@ -61,10 +62,9 @@ impl Daemon {
         WorkerStatus {
             name: launch.name.clone(),
             phase: words::phase(view.phase).to_owned(),
-            isolation: isolation.to_owned(),
+            isolation: isolation(&launch.isolation).to_owned(),
             cell,
-            domain: self.names.domains[self.machine.spec().workers[id.index()].domain.index()]
-                .clone(),
+            domain: self.fault_domain(id).to_owned(),
             pid,
             tid: pid.and(reading.as_ref().map(|reading| reading.tid)).filter(|&tid| tid > 0),
             generation: view.generation.0,
@@ -158,12 +158,13 @@ impl Daemon {
         if phase != Phase::Killing {
             return Vec::new();
         }
-        let members = self.drivers.family_of(id);
-        members
-            .iter()
-            .map(|member| format!("{} {} {}", member.pid, member.name, member.state))
-            .collect()
+        self.drivers.family_of(id).iter().map(in_words).collect()
     }
+}
+
+/// A process of a worker's family.
+pub(super) fn in_words(member: &Member) -> String {
+    format!("{} {} {}", member.pid, member.name, member.state)
 }
 
 /// Whether nothing is wrong with a worker: it runs, or it is a job that has done its work, between

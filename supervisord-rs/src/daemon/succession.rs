@@ -168,8 +168,8 @@ pub(super) fn changed(settings: &Settings, story: Option<&PostMortem>, past: &Pa
 }
 
 impl Daemon {
-    /// Restarts workers whose configuration a reload has changed; returns those whose file entry
-    /// merely differs.
+    /// Restarts workers whose configuration a reload has changed; names in the log those that go
+    /// on with an earlier one.
     pub(super) fn apply_changes(&mut self) {
         let Changed { workers, is_wanted } = std::mem::take(&mut self.around.changed);
         let is_up = |worker: &WorkerId| {

@@ -37,20 +37,32 @@ impl Guardian {
         status_of_end(0, &self.stop_what_is_left())
     }
 
-    /// Asks everyone who is left to end, and kills those who have not when the time is over, or at
-    /// a second order.
+    /// Asks all that is left to end, and kills what has not when the time is over, or at a second
+    /// order.
     fn stop_what_is_left(&mut self) -> Killed {
+        let asked = self.ask_all(|guardian| {
+            let obituaries = &mut guardian.obituaries;
+            orphans::reap(|_| false, |status| obituaries.write(status), None);
+            // The children of those that have ended come to us, and are asked too.
+            crate::process_table::children()
+        });
+        if asked > 0 {
+            say(&format!("{asked} processes were asked to end"));
+        }
+        kill_what_is_left()
+    }
+
+    /// Asks each process that is left to end, once. Waits until none is left, their time is over or
+    /// a second order comes. How many were asked.
+    pub(super) fn ask_all(&mut self, mut left: impl FnMut(&mut Self) -> Vec<i32>) -> usize {
         let mut limit = Limit::new(self.policy.rules().shutdown_timeout);
         let mut asked = BTreeSet::new();
         let mut orders = 0;
         loop {
-            let obituaries = &mut self.obituaries;
-            orphans::reap(|_| false, |status| obituaries.write(status), None);
-            let left = crate::process_table::children();
+            let left = left(self);
             if left.is_empty() || orders > 0 || limit.is_over() {
-                break;
+                return asked.len();
             }
-            // The children of those who have ended come to us, and are asked too.
             for pid in left {
                 if asked.insert(pid) {
                     ask(Pid::from_raw(pid));
@@ -61,10 +73,6 @@ impl Guardian {
                 orders += usize::from(super::is_order_to_end(signal.ssi_signo));
             }
         }
-        if !asked.is_empty() {
-            say(&format!("{} processes were asked to end", asked.len()));
-        }
-        kill_what_is_left()
     }
 }
 

@@ -17,13 +17,7 @@ use crate::daemon::hangup;
 use crate::daemon::signals::{GUARDIAN_GONE, HELD};
 use crate::isolation::inherited;
 use crate::isolation::launch::{self, Child, Plan, advice, failure};
-use crate::service_manager::{self, Predecessor, environment, table, unescape};
-
-/// Our own binary.
-const OWN: &str = "/proc/self/exe";
-
-/// Set for a supervisor: only to take over what there is, and to stop it in order.
-pub(super) const SHUT_DOWN: &str = "shut-down";
+use crate::service_manager::{self, OWN, Predecessor, SHUT_DOWN, environment, table, unescape};
 
 /// What a supervisor is started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::ending::{PAUSE, ask};
+use super::ending::PAUSE;
 use super::{Guardian, say};
 use crate::isolation::launch::Child;
 use crate::process_table::{cannot_die, children_of, is_alive};
@@ -76,32 +76,20 @@ impl Guardian {
             let all = children_of(pid).into_iter().chain(crate::process_table::children());
             all.filter(|child| *child != pid && is_alive(*child)).collect()
         };
-        let mut limit = Limit::new(self.policy.rules().shutdown_timeout);
-        let mut asked = BTreeSet::new();
-        let mut orders = 0;
-        while !left().is_empty() && orders == 0 && !limit.is_over() {
-            for child in left() {
-                if asked.insert(child) {
-                    ask(Pid::from_raw(child));
-                }
-            }
-            limit.timed(PAUSE, || self.wait_for_signals(PAUSE));
-            while let Ok(Some(signal)) = self.signals.read_signal() {
-                orders += usize::from(super::is_order_to_end(signal.ssi_signo));
-            }
-        }
+        let asked = self.ask_all(|_| left());
         let mut limit = Limit::new(TO_DIE);
-        while !left().is_empty() && !limit.is_over() {
-            for child in left() {
+        loop {
+            let left = left();
+            if left.is_empty() || limit.is_over() {
+                break;
+            }
+            for child in left {
                 let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
             }
             limit.sleep(PAUSE);
         }
         let also: Vec<i32> = left().into_iter().chain([pid]).collect();
-        say(&format!(
-            "{} processes were asked to end; these do not die of SIGKILL: {also:?}",
-            asked.len()
-        ));
+        say(&format!("{asked} processes were asked to end; these do not die of SIGKILL: {also:?}"));
         1
     }
 }

@@ -191,9 +191,9 @@ impl Shared {
                 if let Some(job) = state.jobs.pop_front() {
                     break Some(job);
                 }
-                let is_wanted = state.latest.as_ref().map_or(0, |latest| latest.begun());
+                let latest = state.latest.as_ref().map_or(0, |latest| latest.begun());
                 let rest = rested_until.saturating_duration_since(Instant::now());
-                state = if state.wanted <= is_wanted {
+                state = if state.wanted <= latest {
                     self.asked.wait(state).unwrap_or_else(PoisonError::into_inner)
                 } else if rest.is_zero() {
                     break None;

@@ -1,6 +1,6 @@
-//! Small processes of our own beside the workers: exec probes, stop commands, hooks. Each is
-//! bounded in time, and takes all that it started along. They are started by launcher threads, as
-//! workers are.
+//! Small processes of our own beside the workers: exec probes, stop commands, hooks, which are
+//! bounded in time, and `start_before:` commands, which take as long as a start. Each takes all
+//! that it started along. Launcher threads start them, as they start workers.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -67,7 +67,7 @@ impl NotLaunched {
     }
 }
 
-/// A running helper. Dropping it abandons it.
+/// A helper that is being started. Dropping it abandons it.
 #[derive(Debug)]
 pub struct Summons {
     attempt: Arc<Attempt>,
@@ -145,7 +145,7 @@ impl Helper {
         self.child.as_ref()
     }
 
-    /// Of a process that was launched without a summons.
+    /// Of a process that was launched.
     #[must_use]
     pub fn new(child: Child, worker: Option<WorkerId>) -> Self {
         numbers().insert(child.pid);

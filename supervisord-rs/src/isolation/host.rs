@@ -13,6 +13,7 @@ use workers::host::HostOrder;
 use super::launch::{Child, failure};
 use super::live::Sdk;
 use super::thread::{Order, from_io};
+use crate::service_manager::OWN;
 
 /// A child that runs SDK code.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub(super) struct Host {
 }
 
 /// What it executes.
-pub(super) const PROGRAM: &str = "/proc/self/exe";
+pub(super) const PROGRAM: &str = OWN;
 
 /// Its arguments; `title` is what it is called in `ps`: `cell batch`, `worker b`.
 pub(super) fn argv(title: &str) -> Vec<OsString> {

@@ -120,7 +120,7 @@ pub fn signal_by(pidfd: impl AsFd, signal: i32) -> nix::Result<()> {
 
 /// Sends a signal to the child and all of its process group. The child must not have been reaped.
 pub fn signal_group(child: &Child, number: i32) {
-    // The number is still the child's: it is reaped by `reap` only, after which no `Child` is kept.
+    // The number is still the child's: no `Child` is kept after `reap`, `discard` or `forget`.
     #[expect(unsafe_code, reason = "nix's killpg takes no real-time signals")]
     // SAFETY: killpg has no memory effects.
     let result = Errno::result(unsafe { libc::killpg(child.pid, number) });

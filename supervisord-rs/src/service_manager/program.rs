@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+/// The binary that runs here, whatever has become of its name (proc_pid_exe(5)).
+pub const OWN: &str = "/proc/self/exe";
 /// Set for a supervisor that is started under another name, such as `/proc/self/exe`.
 pub const PROGRAM: &str = "SUPERVISORD_RS_PROGRAM";
 
@@ -26,7 +28,7 @@ pub fn program() -> PathBuf {
 fn by_name() -> Option<PathBuf> {
     let name = PathBuf::from(std::env::args_os().next()?);
     let here = std::env::current_dir().ok()?;
-    let is_us = |path: &PathBuf| is_same(path, Path::new("/proc/self/exe"));
+    let is_us = |path: &PathBuf| is_same(path, Path::new(OWN));
     if name.components().count() > 1 {
         return Some(here.join(name)).filter(is_us);
     }
@@ -40,7 +42,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 fn image() -> PathBuf {
-    let own = std::fs::read_link("/proc/self/exe").unwrap_or_else(|_| "/proc/self/exe".into());
+    let own = std::fs::read_link(OWN).unwrap_or_else(|_| OWN.into());
     // The kernel adds this to the name of a replaced file.
     let text = own.to_string_lossy();
     text.strip_suffix(" (deleted)").map_or_else(|| own.clone(), PathBuf::from)

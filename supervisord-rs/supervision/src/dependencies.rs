@@ -1,5 +1,5 @@
-//! Who waits for whom, and who belongs together: looked up by index, so that no event costs a walk
-//! over all workers.
+//! Who waits for whom, and who belongs together: looked up by index, so that none of these
+//! questions costs a walk over all workers.
 
 use alloc::collections::BTreeSet;
 use alloc::vec;

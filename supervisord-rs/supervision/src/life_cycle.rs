@@ -221,12 +221,8 @@ impl Machine {
             return;
         }
         let may = state.order.is_some() && matches!(state.phase, Phase::Starting | Phase::Running);
-        let is_leaned_on = || {
-            self.index.leaning(worker).any(|other| {
-                let other = &self.workers[other.index()];
-                other.phase.is_live() && (other.order.is_some() || other.is_ending())
-            })
-        };
+        let is_leaned_on =
+            || self.index.leaning(worker).any(|other| self.workers[other.index()].is_to_go());
         if !may || is_leaned_on() || self.has_later_ending(worker) {
             return;
         }

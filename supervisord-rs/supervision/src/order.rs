@@ -110,10 +110,7 @@ impl Machine {
 
     /// Whether a later member is still there that is to end too: this one is stopped after it.
     pub(crate) fn has_later_ending(&self, worker: WorkerId) -> bool {
-        self.fellows(worker, false).any(|other| {
-            let other = &self.workers[other.index()];
-            other.phase.is_live() && (other.order.is_some() || other.is_ending())
-        })
+        self.fellows(worker, false).any(|other| self.workers[other.index()].is_to_go())
     }
 
     /// Later members of its group.

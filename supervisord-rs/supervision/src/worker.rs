@@ -212,6 +212,11 @@ impl Worker {
         self.order.is_none() && matches!(self.phase, Phase::Starting | Phase::Running)
     }
 
+    /// Whether it lives, and is to end or ends.
+    pub(crate) fn is_to_go(&self) -> bool {
+        self.phase.is_live() && (self.order.is_some() || self.is_ending())
+    }
+
     /// Whether it is on its way out and will go without a further order.
     pub(crate) fn is_ending(&self) -> bool {
         match self.phase {
