@@ -6,7 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::until;
+use super::skip::{Lack, skip};
+use super::{hides_cgroups, until};
+use supervisord_rs::process_table;
 
 /// For the kernel to let go of processes that have just ended.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -34,16 +36,32 @@ fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
-/// The cgroup (version 2) of this process.
-fn own() -> Option<PathBuf> {
+/// Where version 2 is mounted.
+pub fn mount() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let mount = mounts.lines().find_map(|line| {
+    mounts.lines().find_map(|line| {
         let (before, after) = line.split_once(" - ")?;
-        after.starts_with("cgroup2 ").then(|| before.split(' ').nth(4)).flatten()
-    })?;
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    Some(Path::new(mount).join(own))
+        after.starts_with("cgroup2 ").then(|| before.split(' ').nth(4).map(PathBuf::from))?
+    })
+}
+
+/// The cgroup (version 2) of a process.
+pub fn of(pid: i32) -> Option<PathBuf> {
+    Some(mount()?.join(process_table::cgroup(pid)?))
+}
+
+/// Reports that a test is skipped because there is no cgroup for it; says nothing where the whole
+/// run has none.
+#[track_caller]
+pub fn skip_without() {
+    if !hides_cgroups() {
+        skip(Lack::Cgroup2, "no cgroup of version 2 that we may write to");
+    }
+}
+
+/// That of this process.
+fn own() -> Option<PathBuf> {
+    of(std::process::id().cast_signed())
 }
 
 /// Whether it is gone.

@@ -529,6 +529,12 @@ pub fn open_files_by_use(pid: i32) -> (usize, usize) {
     (carrying.len(), others.len())
 }
 
+/// A TCP port that is free now.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("bound").port()
+}
+
 /// A terminal that no child of the test inherits: it is closed when the test closes it.
 pub fn terminal(size: Option<&nix::pty::Winsize>) -> nix::pty::OpenptyResult {
     use nix::fcntl::{FcntlArg, FdFlag, fcntl};

@@ -5,8 +5,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::skip::{Lack, skip};
-use crate::harness::{Bed, cgroups, hides_cgroups, kill, kill_together, repository, text};
+use crate::harness::{Bed, cgroups, kill, kill_together, repository, text};
 
 /// Runs `tests/run` with this compiler, or none, in its `PATH`; a `cargo` that is called fails.
 fn run_with(bed: &Bed, version: Option<&str>) -> (Option<i32>, String) {
@@ -59,10 +58,7 @@ fn a_supervisor_that_is_killed_with_its_guardian_leaves_no_cgroup() {
     let worker = supervisor.wait_phase("a", "running").pid.expect("it runs");
     let places = cgroups::places(&bed.path("run"));
     if !places.iter().any(|path| path.exists()) {
-        if !hides_cgroups() {
-            skip(Lack::Cgroup2, "no cgroup of version 2 that we may write to");
-        }
-        return;
+        return cgroups::skip_without();
     }
     kill_together(&mut supervisor, true);
     assert!(places.iter().any(|path| path.exists()), "a dead supervisor removes no cgroup");

@@ -9,7 +9,7 @@ use supervisord_rs::drill::outcome::Trial;
 
 use crate::harness::golden::golden;
 use crate::harness::skip::lacks_root;
-use crate::harness::{Bed, find, program, text};
+use crate::harness::{Bed, find, free_port, program, text};
 
 /// Runs a comparison of `app.yaml` in the directory of the bed, as a user would.
 fn compare(bed: &Bed, yaml: &str, arguments: &[&str]) -> Output {
@@ -36,12 +36,6 @@ fn json(bed: &Bed, yaml: &str, arguments: &[&str]) -> Comparison {
 /// Isolation, lost, whether the supervisor died.
 fn facts(trial: &Trial) -> (&'static str, String, bool) {
     (trial.isolation.name(), trial.lost.join(" "), trial.supervisor_died)
-}
-
-/// A port that nothing listens on.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
 }
 
 /// Times, counts and the machine differ in each run; so do the widths of columns.

@@ -4,17 +4,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::harness::skip::{Lack, skip};
-use crate::harness::{Bed, EAGER, Supervisor, hides_cgroups, is_alive, kill, kill_together};
+use crate::harness::{
+    Bed, DEADLINE, EAGER, Supervisor, cgroups, is_alive, kill, kill_together, until,
+};
 use nix::sys::signal::Signal;
 
 /// A cgroup that a test freezes, thawed at its end.
 struct Freezing(PathBuf);
 
 impl Freezing {
+    /// Returns when all in it stand still: the order takes effect a moment later.
     fn freeze(cgroup: &Path) -> Self {
-        fs::write(cgroup.join("cgroup.freeze"), "1").expect("frozen");
-        Self(cgroup.to_path_buf())
+        fs::write(cgroup.join("cgroup.freeze"), "1").expect("ordered");
+        let freezing = Self(cgroup.to_path_buf());
+        let stands_still = || {
+            let events = fs::read_to_string(cgroup.join("cgroup.events")).ok()?;
+            events.contains("frozen 1").then_some(())
+        };
+        until(DEADLINE, stands_still).expect("frozen");
+        freezing
     }
 
     fn is_frozen(&self) -> bool {
@@ -35,20 +43,11 @@ impl Drop for Freezing {
 /// The cgroup of a worker; `None`, and a reported skip, where it has none of its own.
 fn leaf(supervisor: &Supervisor<'_>, worker: &str) -> Option<PathBuf> {
     let pid = supervisor.worker(worker).pid.expect("it runs");
-    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it lives");
-    let below = cgroups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    if !below.contains("supervisord-rs-") {
-        if !hides_cgroups() {
-            skip(Lack::Cgroup2, "no cgroup of version 2 that we may write to");
-        }
-        return None;
+    let leaf = cgroups::of(pid).filter(|leaf| leaf.to_string_lossy().contains("supervisord-rs-"));
+    if leaf.is_none() {
+        cgroups::skip_without();
     }
-    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("readable");
-    let mount = mounts.lines().find_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        after.starts_with("cgroup2 ").then(|| before.split(' ').nth(4).map(PathBuf::from))?
-    });
-    Some(mount.expect("a mount point").join(below))
+    leaf
 }
 
 fn parent(leaf: &Path) -> &Path {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::harness::skip::note;
-use crate::harness::{Bed, EAGER, Supervisor, find, kill, text};
+use crate::harness::{Bed, EAGER, Supervisor, cgroups, find, kill, text};
 use nix::sys::signal::Signal;
 
 /// Allocates memory and touches it, ten megabytes at a time, endlessly.
@@ -14,16 +14,7 @@ const EATER: &str = include_str!("../fixtures/eater.py");
 
 /// The directory of this test's cgroup (version 2), and the mount point above it.
 fn own_cgroup() -> Option<(PathBuf, PathBuf)> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let mount = mounts.lines().find_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        after
-            .starts_with("cgroup2 ")
-            .then(|| PathBuf::from(before.split(' ').nth(4).expect("a mount point")))
-    })?;
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?.to_owned();
-    Some((mount.clone(), mount.join(own)))
+    Some((cgroups::mount()?, cgroups::of(std::process::id().cast_signed())?))
 }
 
 fn words(path: &Path) -> Vec<String> {

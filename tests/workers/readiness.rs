@@ -9,15 +9,7 @@ use std::time::{Duration, Instant};
 
 use supervisord_rs::control::protocol::WorkerStatus;
 
-use crate::harness::{Bed, Stopped, find};
-
-/// A port that is free now.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a port")
-        .port()
-}
+use crate::harness::{Bed, Stopped, find, free_port};
 
 /// Sends datagrams as a worker does: `say READY=1`.
 const SAY: &str = include_str!("../fixtures/say.py");

@@ -7,18 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::harness::{Bed, EAGER, kill, text};
+use crate::harness::{Bed, EAGER, free_port, kill, text};
 use nix::sys::signal::Signal;
 
 /// Answers each connection on the passed socket with its PID; TERM ends it between two connections.
 const SERVER: &str = include_str!("../fixtures/socket_server.py");
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a port")
-        .port()
-}
 
 #[test]
 fn clients_are_never_refused_while_workers_restart_and_instances_share_the_load() {

@@ -1,28 +1,22 @@
 //! Cgroups that a worker makes below its own, as systemd, podman and runc do: they end with it, so
 //! that its next incarnation finds its cgroup as the first one did.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::harness::skip::{Lack, skip};
-use crate::harness::{Bed, EAGER, Supervisor, hides_cgroups, is_alive, kill};
+use crate::harness::{Bed, EAGER, Supervisor, cgroups, hides_cgroups, is_alive, kill};
 use nix::sys::signal::Signal;
 
 /// Where version 2 is mounted; `None`, and a reported skip, where there is none that we may write
 /// to.
 fn mount() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("readable");
-    let mount = mounts.lines().find_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        after.starts_with("cgroup2 ").then(|| before.split(' ').nth(4).map(PathBuf::from))?
+    let mount = cgroups::mount().filter(|mount| {
+        let access = nix::unistd::access(mount.as_path(), nix::unistd::AccessFlags::W_OK);
+        access.is_ok() && !hides_cgroups()
     });
-    let mount = mount.filter(|mount| {
-        nix::unistd::access(mount.as_path(), nix::unistd::AccessFlags::W_OK).is_ok()
-    });
-    if mount.is_none() && !hides_cgroups() {
-        skip(Lack::Cgroup2, "no cgroup of version 2 that we may write to");
+    if mount.is_none() {
+        cgroups::skip_without();
     }
-    mount.filter(|_| !hides_cgroups())
+    mount
 }
 
 /// Makes cgroups below its own by this Python code, which has `own` for its path.
