@@ -109,6 +109,17 @@ pub struct ServiceManager {
     address: SocketAddr,
 }
 
+/// The address of a name in the form of `NOTIFY_SOCKET`.
+fn address(name: &OsStr) -> io::Result<SocketAddr> {
+    match name.as_bytes() {
+        [b'@', abstract_name @ ..] if !abstract_name.is_empty() => {
+            SocketAddr::from_abstract_name(abstract_name)
+        }
+        [b'/', ..] => SocketAddr::from_pathname(name),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "neither a path nor @ and a name")),
+    }
+}
+
 impl ServiceManager {
     /// Opens the line that `NOTIFY_SOCKET` names; `None` when there is none or its name is invalid
     /// (then nothing listens, and the supervisor works all the same).
@@ -123,18 +134,7 @@ impl ServiceManager {
     /// `InvalidInput` when the name is neither an absolute path nor `@` and a name, or is too long;
     /// what socket(2) says.
     pub fn to(name: &OsStr) -> io::Result<Self> {
-        let address = match name.as_bytes() {
-            [b'@', abstract_name @ ..] if !abstract_name.is_empty() => {
-                SocketAddr::from_abstract_name(abstract_name)?
-            }
-            [b'/', ..] => SocketAddr::from_pathname(name)?,
-            _ => {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    "neither a path nor @ and a name",
-                ));
-            }
-        };
+        let address = address(name)?;
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
         Ok(Self { socket, address })

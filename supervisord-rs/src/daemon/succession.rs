@@ -70,28 +70,12 @@ pub(super) fn inherit(
     let raised = raised(settings, story);
     let workers = past.iter().map(|(&worker, past)| {
         let fate = fates.get(&worker).copied().unwrap_or(Fate::Lost);
-        let fate = if story.is_clean { Fate::Closed } else { fate };
         let mut memo = past.memo.clone();
         if born.contains(&worker) {
             memo.phase = Phase::Starting;
         }
-        // An order to stop holds as long as there is a supervisor, and a new run starts what the
-        // file says.
-        memo.marks.stopped &= !story.is_clean || settings.launches[worker.index()].remembers_stop;
-        if story.was_stopping && !service_manager::is_to_shut_down() {
-            memo.marks.wanted =
-                settings.spec.workers[worker.index()].autostart && !memo.marks.stopped;
-        }
-        if memo.marks.retired && raised.contains(settings.launches[worker.index()].base.as_str()) {
-            memo.marks.retired = false;
-            memo.marks.stopped = false;
-            memo.marks.wanted = settings.spec.workers[worker.index()].autostart;
-        }
-        if service_manager::is_to_shut_down() {
-            // That launches no worker.
-            memo.marks.wanted &= fate == Fate::Resumed && memo.phase.is_live();
-        }
-        InheritedWorker { worker, memo, fate }
+        let is_raised = raised.contains(settings.launches[worker.index()].base.as_str());
+        goes_on(settings, story, InheritedWorker { worker, memo, fate }, is_raised)
     });
     let last_incident = last_recorded
         .into_iter()
@@ -119,6 +103,34 @@ pub(super) fn inherit(
     let stale_events = if story.is_clean { 0 } else { story.stale_events() };
     let inherited = Inherited { now, unheard, workers, death, last_incident, stale_events };
     (inherited, evidence)
+}
+
+/// How a worker goes on, by its memo and by what the supervisor is started for. `is_raised`: the
+/// file has more instances of it than there ever were.
+fn goes_on(
+    settings: &Settings,
+    story: &PostMortem,
+    InheritedWorker { worker, mut memo, fate }: InheritedWorker,
+    is_raised: bool,
+) -> InheritedWorker {
+    let fate = if story.is_clean { Fate::Closed } else { fate };
+    let autostart = settings.spec.workers[worker.index()].autostart;
+    // An order to stop holds as long as there is a supervisor, and a new run starts what the file
+    // says.
+    memo.marks.stopped &= !story.is_clean || settings.launches[worker.index()].remembers_stop;
+    if story.was_stopping && !service_manager::is_to_shut_down() {
+        memo.marks.wanted = autostart && !memo.marks.stopped;
+    }
+    if memo.marks.retired && is_raised {
+        memo.marks.retired = false;
+        memo.marks.stopped = false;
+        memo.marks.wanted = autostart;
+    }
+    if service_manager::is_to_shut_down() {
+        // That launches no worker.
+        memo.marks.wanted &= fate == Fate::Resumed && memo.phase.is_live();
+    }
+    InheritedWorker { worker, memo, fate }
 }
 
 /// Workers of which the file now has more instances than there ever were: their scaled number no

@@ -4,8 +4,6 @@
 use std::ffi::OsStr;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -36,10 +34,7 @@ pub(super) struct Line {
 impl Line {
     /// A line to a name in the form of `NOTIFY_SOCKET`; `None`: there is no such receiver.
     pub(super) fn to(name: &OsStr) -> Option<Self> {
-        let address = match name.as_bytes() {
-            [b'@', name @ ..] => SocketAddr::from_abstract_name(name).ok()?,
-            _ => SocketAddr::from_pathname(name).ok()?,
-        };
+        let address = super::address(name).ok()?;
         let socket = UnixDatagram::unbound().ok()?;
         socket.connect_addr(&address).ok()?;
         Some(Self { socket, address })
@@ -184,6 +179,8 @@ fn say_what_is_due(way: &Way, keeper: Keeper) {
 mod tests {
     use std::collections::BTreeMap;
     use std::os::fd::OwnedFd;
+
+    use std::os::linux::net::SocketAddrExt;
 
     use super::super::store::FdStore;
     use std::time::Instant;

@@ -276,26 +276,22 @@ impl Machine {
             *done = Committed { draws: past.draws, times: past.times };
         }
         self.recall_group(worker, &memo.group_failures);
+        if *fate == Fate::Closed {
+            return;
+        }
         let state = &mut self.workers[worker.index()];
-        match fate {
-            Fate::Closed => {}
-            Fate::Lost => {
-                state.wanted = memo.marks.wanted;
-                state.held = memo.marks.held;
-                state.retired = memo.marks.retired;
-                state.last_ending = memo.last_ending;
-            }
-            Fate::Resumed => self.resume(worker, memo, unheard),
+        state.wanted = memo.marks.wanted;
+        state.held = memo.marks.held;
+        state.retired = memo.marks.retired;
+        state.last_ending = memo.last_ending;
+        if *fate == Fate::Resumed {
+            self.resume(worker, memo, unheard);
         }
     }
 
     fn resume(&mut self, worker: WorkerId, memo: &Memo, unheard: Duration) {
         let state = &mut self.workers[worker.index()];
-        state.wanted = memo.marks.wanted;
-        state.held = memo.marks.held;
-        state.retired = memo.marks.retired;
         state.abandoned = memo.abandoned;
-        state.last_ending = memo.last_ending;
         // The machine repeats a launch without an answer.
         state.phase = if memo.phase == Phase::Launching { Phase::Idle } else { memo.phase };
         state.since = memo.since.min(self.now);
