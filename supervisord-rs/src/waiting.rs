@@ -27,17 +27,21 @@ pub(crate) struct Limit {
     end: Instant,
     slice: Duration,
     grace: Option<Duration>,
+    /// This process ran then.
+    seen: Instant,
 }
 
 impl Limit {
     /// From now on. A limit beyond a century is one of a century.
     pub(crate) fn new(limit: Duration) -> Self {
         let limit = limit.min(Duration::from_secs(u32::MAX.into()));
+        let now = Instant::now();
         Self {
             whole: limit,
-            end: Instant::now() + limit,
+            end: now + limit,
             slice: (limit / SLICES).max(SLICE_LEAST),
             grace: Some(limit.min(GRACE)),
+            seen: now,
         }
     }
 
@@ -46,9 +50,10 @@ impl Limit {
         self.whole
     }
 
-    /// Whether it has passed. What has come meanwhile is looked at before this is asked.
+    /// Whether it had passed at the end of the last wait or look: what came until then has been
+    /// looked at.
     pub(crate) fn is_over(&self) -> bool {
-        self.rest().is_zero()
+        self.end <= self.seen
     }
 
     /// What is left of it.
@@ -58,8 +63,10 @@ impl Limit {
 
     /// Waits for at most a slice of what is left: `wait` gets how long that is.
     pub(crate) fn wait<T>(&mut self, wait: impl FnOnce(Duration) -> T) -> T {
-        let slice = self.rest().min(self.slice);
-        self.timed(slice, || wait(slice))
+        let slice = self.begin_slice();
+        let done = wait(slice);
+        self.count(slice);
+        done
     }
 
     /// Has a look at what is waited for.
@@ -69,10 +76,17 @@ impl Limit {
 
     /// Does what takes so long at most.
     pub(crate) fn timed<T>(&mut self, most: Duration, work: impl FnOnce() -> T) -> T {
-        let begun = Instant::now();
+        self.count(LOOK);
         let done = work();
-        self.count(begun, most);
+        self.count(most);
         done
+    }
+
+    /// How long the next wait is.
+    fn begin_slice(&mut self) -> Duration {
+        // A pause may also come between two waits.
+        self.count(LOOK);
+        self.end.saturating_duration_since(self.seen).min(self.slice)
     }
 
     /// Sleeps.
@@ -80,13 +94,15 @@ impl Limit {
         self.timed(pause, || std::thread::sleep(pause));
     }
 
-    /// What should take this long has taken what has passed since then.
-    fn count(&mut self, begun: Instant, should: Duration) {
-        let late = begun.elapsed().saturating_sub(should);
+    /// What should take this long has taken what has passed since this process was last seen to run.
+    fn count(&mut self, should: Duration) {
+        let now = Instant::now();
+        let late = now.saturating_duration_since(self.seen).saturating_sub(should);
+        self.seen = now;
         if late > LATE {
             self.end += late;
             if let Some(grace) = self.grace.take() {
-                self.end = self.end.max(Instant::now() + grace);
+                self.end = self.end.max(now + grace);
             }
         }
     }
@@ -94,23 +110,19 @@ impl Limit {
 
 /// A limit of what is looked at now and then.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Looks {
-    limit: Limit,
-    last: Instant,
-}
+pub(crate) struct Looks(Limit);
 
 impl Looks {
     /// The first look is now.
     pub(crate) fn new(limit: Duration) -> Self {
-        Self { limit: Limit::new(limit), last: Instant::now() }
+        Self(Limit::new(limit))
     }
 
     /// Another look has seen nothing: whether it was the last. `every`: how long it is at most from
     /// one to the next.
     pub(crate) fn are_over(&mut self, every: Duration) -> bool {
-        self.limit.count(self.last, every);
-        self.last = Instant::now();
-        self.limit.is_over()
+        self.0.count(every);
+        self.0.is_over()
     }
 }
 
@@ -149,12 +161,14 @@ pub(crate) fn received<T>(receiver: &Receiver<T>, limit: Duration) -> Result<T, 
 pub(crate) async fn within<T>(limit: &mut Limit, work: impl Future<Output = T>) -> Option<T> {
     let mut work = std::pin::pin!(work);
     loop {
-        let (begun, slice) = (Instant::now(), limit.rest().min(limit.slice));
+        let slice = limit.begin_slice();
         // What has come meanwhile is looked at first.
-        if let Ok(done) = tokio::time::timeout(slice, &mut work).await {
+        let waited = tokio::time::timeout(slice, &mut work).await;
+        // Also where it has come: the limit may be that of what follows too.
+        limit.count(slice);
+        if let Ok(done) = waited {
             return Some(done);
         }
-        limit.count(begun, slice);
         if limit.is_over() {
             return None;
         }
@@ -182,6 +196,24 @@ mod tests {
             waits += 1;
         }
         assert!((1..20).contains(&waits), "it ends: {waits}");
+    }
+
+    #[test]
+    fn a_pause_counts_wherever_it_comes() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let mut limit = Limit::new(Duration::from_millis(400));
+        // In a wait that has its answer at the end of the pause.
+        let paused = async {
+            tokio::task::yield_now().await;
+            std::thread::sleep(Duration::from_millis(900));
+        };
+        let answer = runtime.expect("an event loop").block_on(within(&mut limit, paused));
+        assert!(answer.is_some() && !limit.is_over(), "{limit:?}");
+        // Between two waits.
+        let mut limit = Limit::new(Duration::from_millis(400));
+        std::thread::sleep(LOOK + Duration::from_millis(600));
+        limit.wait(|slice| assert_eq!(slice, Duration::from_millis(100)));
+        assert!(!limit.is_over(), "{limit:?}");
     }
 
     #[test]
