@@ -146,7 +146,7 @@ impl Gate {
         let has_left = || service_manager::hand_over_from().is_none_or(process_table::cannot_die);
         let _ = self.socket.set_read_timeout(Some(LOOK));
         let _ = until(DEADLINE, PAUSE, || {
-            let is_closed = match self.socket.read(&mut [0]) {
+            let is_closed = match self.read(&mut [0]) {
                 Err(error) => error.kind() != io::ErrorKind::WouldBlock,
                 Ok(_) => true,
             };
@@ -161,7 +161,18 @@ impl Gate {
 
     fn hear(&mut self) -> Option<u8> {
         let mut word = [0];
-        matches!(self.socket.read(&mut word), Ok(1)).then_some(word[0])
+        matches!(self.read(&mut word), Ok(1)).then_some(word[0])
+    }
+
+    /// Whatever signals come meanwhile: with a timeout the kernel begins no read again
+    /// (signal(7)), and the end of a child is a signal.
+    fn read(&mut self, packet: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.socket.read(packet) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
     }
 }
 
