@@ -55,6 +55,60 @@ fn invalid_yaml_is_reported_with_its_place() {
     refused("", &["the file is empty"]);
     refused("just a word\n", &["invalid value `just a word`", "expected a mapping"]);
     refused("version: 2\nworkers: {}\n", &["unknown version 2"]);
+    let compose = "version: \"3.8\"\nworkers: {}\n";
+    refused(compose, &["unknown version 3.8", "expected `version: 1`, the only one"]);
+}
+
+#[test]
+fn what_is_written_elsewhere_is_refused_with_what_to_write_here() {
+    let yaml = "version: 1\nsupervisor: { log_cap: 2GB }\nworkers:\n  a:\n    \
+        command: [sleep, 1d]\n    restart: unless-stopped\n    stop: 10\n    env: [A=1]\n    \
+        limits: { mem: 64M, stack: 64k }\n    schedule: daily\n    timeout: 5\n  b:\n    \
+        command: [sleep, 1d]\n    restart: { policy: no }\n    stop: QUIT\n    \
+        depends_on: { a: { condition: service_healthy } }\n  c:\n    command: [sleep, 1d]\n    \
+        depends_on: { a: healthy }\n";
+    refused(
+        yaml,
+        &[
+            "did you mean `2GiB`?",
+            "workers.a.restart: invalid value `unless-stopped`",
+            "did you mean `always`?",
+            "write `stop: { timeout: 10s }`",
+            "write a mapping: { A: \"1\" }",
+            "`mem` is a key of other programs: write `memory: 64M`",
+            "did you mean `64KiB`?",
+            "`schedule` is a key of other programs: write `autostart: false`",
+            "`timeout` is a key of other programs: write `stop: { timeout: DURATION }`",
+            "did you mean `never`?",
+            "write `stop: { signal: QUIT }`",
+            "`condition` is a key of Compose: write `is: ready`",
+            "workers.c.depends_on.a: invalid value `healthy`",
+            "did you mean `ready`?",
+        ],
+    );
+}
+
+#[test]
+fn a_key_beside_its_worker_belongs_below_it() {
+    let yaml = "version: 1\nworkers:\n  a:\n  command: [sleep, 1d]\n  restart: always\n";
+    refused(
+        yaml,
+        &[
+            "workers.command: `command` is a key of a worker",
+            "workers.restart: `restart` is a key of a worker",
+            "indent it below the worker's name",
+        ],
+    );
+}
+
+#[test]
+fn each_mapping_with_an_unknown_key_says_which_there_are() {
+    let yaml = "version: 1\nworkers:\n  a: { command: [sleep, 1d], qqqq: 1 }\n  \
+        b: { command: [sleep, 1d], qqqq: 1 }\n";
+    let bed = Bed::new();
+    let file = bed.write("bad.yaml", yaml);
+    let said = text(&bed.verb(&["check", file.to_str().expect("UTF-8")]).stderr);
+    assert_eq!(said.matches("expected one of: command,").count(), 2, "{said}");
 }
 
 #[test]

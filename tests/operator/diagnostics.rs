@@ -70,6 +70,25 @@ fn the_text_alone_is_judged_alike_on_every_machine() {
 }
 
 #[test]
+fn a_command_that_only_a_shell_understands_is_a_warning() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  a: { command: [\"sleep 5\"], cwd: ~/app }\n  \
+        b: { command: [trap, x] }\n";
+    let file = bed.write("shell.yaml", yaml);
+    let output = bed.verb(&["check", "--world", file.to_str().expect("UTF-8")]);
+    let said = text(&output.stderr);
+    for words in [
+        "`sleep 5` is one word, the name of a program",
+        "split it into words: [sleep, 5]",
+        "`~` is not expanded",
+        "no program `trap` on this machine",
+        "it is a builtin of shells: add `shell: true`",
+    ] {
+        assert!(said.contains(words), "`{words}` is not in:\n{said}");
+    }
+}
+
+#[test]
 fn check_reads_standard_input_where_that_is_a_file_or_named() {
     let bed = Bed::new();
     bed.write("supervisord-rs.yaml", "version: 1\nworkers: {}\n");

@@ -18,6 +18,7 @@ use super::node::Node;
 use super::pattern::Patterns;
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
+use super::scalars::shortened;
 use super::settings::{Isolation, Launch, Limits, Settings};
 use super::sockets::Addresses;
 use super::source::Source;
@@ -88,10 +89,14 @@ pub(super) fn assemble(
 fn version(section: &Section<'_>, tree: &Node, problems: &Problems) {
     match section.get("version") {
         Some(cursor) => {
-            if let Some(version) = cursor.integer(0, i64::MAX).filter(|version| version.value != 1)
-            {
-                let message = format!("unknown version {}", version.value);
-                cursor.refuse(message, "`version: 1`, the only one that this program reads");
+            let expected = "`version: 1`, the only one that this program reads";
+            let written = cursor.node.text().filter(|_| !cursor.node.is_null());
+            match written {
+                Some(version) if version.parse() == Ok(1) => {}
+                Some(version) => {
+                    cursor.refuse(format!("unknown version {}", shortened(version)), expected);
+                }
+                None => cursor.problems.push(cursor.wrong(expected)),
             }
         }
         None => problems.push(

@@ -6,6 +6,7 @@ use supervision::WorkerId;
 use supervision::spec::{Condition, Dependency};
 
 use super::diagnostics::Problem;
+use super::foreign::Whose;
 use super::nearest::{nearest, one_of};
 use super::node::Value;
 use super::problems::At;
@@ -50,7 +51,7 @@ fn condition(cursor: &Cursor<'_>) -> (Condition, bool) {
         ("finished", Condition::Finished),
     ];
     if matches!(cursor.node.value, Value::Map(_)) {
-        let section = cursor.section(&["is", "soft"], &[]);
+        let section = cursor.section_of(Whose::Dependency, &["is", "soft"], &[]);
         let condition = section.as_ref().and_then(|section| section.choice("is", &WORDS));
         let soft = section.as_ref().and_then(|section| section.boolean("soft"));
         return (condition.unwrap_or(Condition::Ready), soft.unwrap_or(false));

@@ -270,17 +270,18 @@ impl Diagnostics {
 }
 
 impl fmt::Display for Diagnostics {
-    /// A long list of what could stand there is shown once, and not where a suggestion says more.
+    /// A long list of what could stand there is shown once for each mapping, and not where a suggestion says more.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut all: Vec<(&Problem, Level<'_>)> = Vec::new();
         all.extend(self.problems.iter().map(|problem| (problem, Level::ERROR)));
         all.extend(self.warnings.iter().map(|problem| (problem, Level::WARNING)));
         all.sort_by_key(|(problem, _)| problem.span.start);
-        let mut shown: HashSet<&str> = HashSet::new();
+        let mut shown: HashSet<(&str, &str)> = HashSet::new();
         for (problem, level) in all {
             let expected = problem.expected.as_deref().unwrap_or_default();
-            let shows =
-                expected.len() <= SHORT || !problem.has_suggestion() && shown.insert(expected);
+            let mapping = problem.path.rsplit_once('.').map_or("", |(mapping, _)| mapping);
+            let shows = expected.len() <= SHORT
+                || !problem.has_suggestion() && shown.insert((mapping, expected));
             writeln!(formatter, "{}\n", self.render(&level, problem, shows))?;
         }
         let count = self.count;

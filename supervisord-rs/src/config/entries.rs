@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use supervision::WorkerId;
 
 use super::instances::{self, INSTANCES_MAX};
-use super::node::Node;
+use super::node::{Node, Value};
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
 use super::source::Source;
@@ -45,6 +45,11 @@ pub(super) fn read(
     }
     let written = top.get("workers").and_then(|cursor| cursor.entries()).unwrap_or_default();
     let entry = |(name, cursor): (At<String>, Cursor<'_>)| {
+        if is_key_of_worker(&name.value, cursor.node) {
+            let problem = name.problem(format!("`{}` is a key of a worker", name.value));
+            problems.push(problem.help("indent it below the worker's name"));
+            return None;
+        }
         worker::check_name(&name, problems);
         let node = match &defaults {
             Some(defaults) => cursor.node.clone().over(defaults.node),
@@ -61,9 +66,15 @@ pub(super) fn read(
         let count = count.and_then(|count| u32::try_from(count.value).ok());
         let scaled = scale.get(&name.value).copied().unwrap_or(0).min(INSTANCES_MAX);
         let count = count.map(|count| count.max(scaled));
-        Entry { name, node, count }
+        Some(Entry { name, node, count })
     };
-    written.into_iter().map(entry).collect()
+    written.into_iter().filter_map(entry).collect()
+}
+
+/// A key that is not indented below the name of its worker: no worker has such a value.
+fn is_key_of_worker(name: &str, node: &Node) -> bool {
+    let is_worker = node.is_null() || matches!(node.value, Value::Map(_));
+    !is_worker && worker::known_keys().contains(&name)
 }
 
 /// No worker has the name of an instance of another one, however many `scale` makes of it.

@@ -47,6 +47,7 @@ pub(super) fn read(
 fn command_of(command: &Cursor<'_>, section: &Section<'_>) -> Option<Program> {
     if !section.boolean("shell").unwrap_or(false) {
         let words = command.command(true)?.value;
+        world::warn_of_one_word(command, &words);
         // A shell or an interpreter among the words may replace variables itself.
         if !words.iter().any(|word| word == "-c" || word == "-e") {
             for word in command.list().unwrap_or_default() {

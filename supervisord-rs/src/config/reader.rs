@@ -163,9 +163,19 @@ impl<'a> Cursor<'a> {
             ),
             Value::Scalar { .. } if self.node.is_null() => Some(Vec::new()),
             Value::Scalar { .. } | Value::List(_) => {
-                self.refuse_value("a mapping, such as { key: value }")
+                let problem = self.wrong("a mapping, such as { key: value }");
+                let help = self.as_mapping();
+                self.problems.push(Problem { help, ..problem });
+                None
             }
         }
+    }
+
+    /// How to write `[NAME=value]` as a mapping.
+    fn as_mapping(&self) -> Option<String> {
+        let Value::List(nodes) = &self.node.value else { return None };
+        let (name, value) = nodes.first()?.text()?.split_once('=')?;
+        Some(format!("write a mapping: {{ {name}: \"{}\" }}", shortened(value)))
     }
 
     /// Names with texts, such as an environment; numbers and booleans are taken as they are
@@ -222,18 +232,20 @@ impl<'a> Cursor<'a> {
         if self.problems.is_full() {
             // It is only counted, and so is what is missing because of it.
             let needed = NEEDED.into_iter().filter(|key| known.contains(key));
-            let is_foreign = foreign::exactly(whose, &entry.key).is_some();
+            let is_foreign = foreign::exactly(whose, &entry.key, None).is_some();
             let nearest = if is_foreign { None } else { nearest(&entry.key, needed) };
             return Problem { nearest, ..problem };
         }
         let problem = problem.expected(format!("one of: {}", known.join(", ")));
         // `autorestart` is not `autostart` misspelt, and `logging` not `logs`.
-        if let Some(help) = foreign::exactly(whose, &entry.key) {
+        if let Some(help) = foreign::exactly(whose, &entry.key, entry.value.text()) {
             return problem.help(help);
         }
         match nearest(&entry.key, known.iter().copied()) {
             Some(nearest) => Problem { nearest: Some(nearest), ..problem },
-            None => Problem { help: foreign::nearly(whose, &entry.key), ..problem },
+            None => {
+                Problem { help: foreign::nearly(whose, &entry.key, entry.value.text()), ..problem }
+            }
         }
     }
 

@@ -57,7 +57,12 @@ impl Cursor<'_> {
     pub(super) fn size(&self) -> Option<At<u64>> {
         match self.node.text().and_then(size) {
             Some(size) => Some(self.at(size)),
-            None => self.refuse_value("a size, such as 512KiB, 64MiB or 10GiB (units of 1024)"),
+            None => {
+                let problem = self.wrong("a size, such as 512KiB, 64MiB or 10GiB (units of 1024)");
+                let nearest = self.node.text().and_then(size_meant);
+                self.problems.push(super::diagnostics::Problem { nearest, ..problem });
+                None
+            }
         }
     }
 
@@ -135,7 +140,9 @@ impl Cursor<'_> {
         let mut problem = self.wrong(&expected);
         problem.nearest = text.filter(|_| !self.problems.is_full()).and_then(|text| {
             let meant = as_boolean(text).filter(|word| list.contains(word)).map(str::to_owned);
-            meant.or_else(|| nearest(text, list))
+            let elsewhere = || of_others(text).filter(|word| list.contains(word));
+            let meant = meant.or_else(|| elsewhere().map(str::to_owned));
+            meant.or_else(|| nearest(text, list.iter().copied()))
         });
         self.problems.push(problem);
         None
@@ -181,6 +188,19 @@ fn as_boolean(text: &str) -> Option<&'static str> {
     }
 }
 
+/// Words of Compose and systemd, and what they are called here.
+fn of_others(text: &str) -> Option<&'static str> {
+    match text {
+        "unless-stopped" => Some("always"),
+        "no" | "false" | "none" => Some("never"),
+        "on-abnormal" | "on-abort" | "on-watchdog" => Some("on-failure"),
+        "healthy" | "service_healthy" | "running" => Some("ready"),
+        "service_started" => Some("started"),
+        "completed" | "service_completed_successfully" => Some("finished"),
+        _ => None,
+    }
+}
+
 /// As much of a text as a person reads.
 pub(super) fn shortened(text: &str) -> String {
     const SHOWN: usize = 80;
@@ -196,7 +216,7 @@ fn fraction(permille: u32) -> f64 {
 }
 
 /// Bytes of a size as written; units of 1024.
-fn size(text: &str) -> Option<u64> {
+pub(super) fn size(text: &str) -> Option<u64> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..digits].parse().ok()?;
     let shift = match text[digits..].trim() {
@@ -208,4 +228,14 @@ fn size(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.checked_mul(1 << shift)
+}
+
+/// The size that another spelling of a unit most likely means: `2GB`, `64k`, `1Gi`.
+pub(super) fn size_meant(text: &str) -> Option<String> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit())?;
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit = text[digits..].trim().to_ascii_uppercase();
+    let rest = unit.strip_prefix(['K', 'M', 'G', 'T'])?;
+    let prefix = unit.strip_suffix(rest)?;
+    ["", "B", "I", "IB"].contains(&rest).then(|| format!("{number}{prefix}iB"))
 }

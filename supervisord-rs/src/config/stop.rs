@@ -2,7 +2,7 @@
 
 use supervision::spec::Stop;
 
-use super::reader::Section;
+use super::reader::{Cursor, Section};
 use super::settings::{StopMeans, default};
 
 /// How long it may take, and by what means it is asked.
@@ -10,7 +10,14 @@ pub(super) fn read(section: &Section<'_>, is_sdk: bool) -> (Stop, StopMeans) {
     let mut stop = Stop { timeout: default::STOP_TIMEOUT };
     let mut means = StopMeans { signal: libc::SIGTERM, command: None, main_only: false };
     let keys = ["signal", "timeout", "command", "scope"];
-    let Some(section) = section.get("stop").and_then(|cursor| cursor.section(&keys, &[])) else {
+    let section = section.get("stop").and_then(|cursor| match short_form(&cursor) {
+        Some(help) => {
+            cursor.problems.push(cursor.wrong("a mapping").help(help));
+            None
+        }
+        None => cursor.section(&keys, &[]),
+    });
+    let Some(section) = section else {
         return (stop, means);
     };
     if let Some(timeout) = section.duration("timeout") {
@@ -32,4 +39,17 @@ pub(super) fn read(section: &Section<'_>, is_sdk: bool) -> (Stop, StopMeans) {
         means.main_only = scope.value;
     }
     (stop, means)
+}
+
+/// What to write for `stop: 10` and `stop: QUIT`.
+fn short_form(cursor: &Cursor<'_>) -> Option<String> {
+    let text = cursor.node.text().filter(|_| !cursor.node.is_null())?;
+    if text.parse::<u32>().is_ok() {
+        return Some(format!("write `stop: {{ timeout: {text}s }}`"));
+    }
+    if humantime::parse_duration(text).is_ok() {
+        return Some(format!("write `stop: {{ timeout: {text} }}`"));
+    }
+    let is_word = text.chars().all(|letter| letter.is_ascii_alphanumeric());
+    is_word.then(|| format!("write `stop: {{ signal: {text} }}`"))
 }

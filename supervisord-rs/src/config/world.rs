@@ -19,13 +19,35 @@ const SOCKET_NAME_MAX: usize = 107;
 
 /// Nothing replaces variables in the file.
 pub(super) fn warn_of_variable(cursor: &Cursor<'_>, help: &str) {
-    let Some(variable) = cursor.node.text().and_then(variable) else { return };
+    let text = cursor.node.text();
+    if text.is_some_and(|text| text.starts_with("~/")) {
+        cursor.warn("`~` is not expanded", "write the whole path of the directory");
+        return;
+    }
+    let Some(variable) = text.and_then(variable) else { return };
     let message = if ["${instance}", "${name}"].contains(&variable) {
         format!("`{variable}` stands for nothing without `instances:`")
     } else {
         format!("`{variable}` stays as it is: the file has no variables")
     };
     cursor.warn(message, help);
+}
+
+/// A command that is one text in a list: no program has such a name.
+pub(super) fn warn_of_one_word(command: &Cursor<'_>, words: &[String]) {
+    let Some(program) = words.first().filter(|program| is_line(program)) else { return };
+    let place = command.first().unwrap_or_else(|| command.clone());
+    place.warn(format!("`{program}` is one word, the name of a program"), &split(program));
+}
+
+/// Whether a word is a line of words, and no path.
+fn is_line(program: &str) -> bool {
+    program.trim().contains(' ') && !program.contains('/')
+}
+
+fn split(program: &str) -> String {
+    let words: Vec<&str> = program.split_whitespace().collect();
+    format!("split it into words: [{}]", words.join(", "))
 }
 
 /// `${NAME}` anywhere, or `$NAME` at the beginning.
@@ -65,16 +87,32 @@ fn check_executable(worker: &Section<'_>, key: &str, words: &[String], launch: &
     let place = cursor.first().unwrap_or(cursor);
     if program.contains('/') {
         if let Some((message, help)) = not_executable(Path::new(program)) {
-            place.warn(message, help);
+            let help = if program.contains(' ') && words.len() == 1 {
+                split(program)
+            } else {
+                help.to_owned()
+            };
+            place.warn(message, &help);
         }
         return;
     }
     let own = launch.surroundings.env.get("PATH").cloned();
     let path = own.or_else(|| std::env::var("PATH").ok()).unwrap_or_else(|| "/bin:/usr/bin".into());
     let mut candidates = std::env::split_paths(&path).map(|directory| directory.join(program));
-    if !candidates.any(|candidate| not_executable(&candidate).is_none()) {
+    if !is_line(program) && !candidates.any(|candidate| not_executable(&candidate).is_none()) {
         let message = format!("no program `{program}` on this machine");
-        place.warn(message, "install it, correct `PATH`, or write its whole path");
+        place.warn(message, missing_program(program));
+    }
+}
+
+/// What to do where a program is missing.
+fn missing_program(name: &str) -> &'static str {
+    const BUILTINS: [&str; 10] =
+        ["cd", "source", ".", "export", "exec", "eval", "set", "trap", "ulimit", "umask"];
+    if BUILTINS.contains(&name) {
+        "it is a builtin of shells: add `shell: true`, or use a key such as `cwd:` or `env:`"
+    } else {
+        "install it, correct `PATH`, or write its whole path"
     }
 }
 
