@@ -41,6 +41,23 @@ fn what_the_supervisor_refuses_ends_with_4_and_changes_nothing() {
 }
 
 #[test]
+fn a_group_without_its_colon_is_answered_with_the_command_that_has_it() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nsupervisor: { fault_injection: allow }\ngroups: { g: { workers: [a, b] } }\n\
+        workers:\n  a: { command: [sleep, 1d] }\n  b: { command: [sleep, 1d] }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_running();
+    for verb in ["start", "stop", "restart", "pause", "resume"] {
+        refusal(&bed, &[verb, "g"], 5, &format!("g is a group: `{verb} g:`"));
+    }
+    refusal(&bed, &["signal", "g", "HUP"], 5, "g is a group: `signal g:`");
+    refusal(&bed, &["status", "g"], 4, "g is a group: `status g:`");
+    refusal(&bed, &["logs", "g"], 5, "g is a group: `logs g:`");
+    refusal(&bed, &["inject", "g", "signal-kill"], 5, "g is a group: name one of its workers");
+    supervisor.stop();
+}
+
+#[test]
 fn a_list_of_known_names_has_none_that_scale_has_taken_away() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  api: { instances: 1, command: [sleep, 1d], ready: { \

@@ -8,6 +8,28 @@ use crate::answers::outcome;
 use crate::harness::{Bed, text};
 
 #[test]
+fn a_reload_removes_what_did_not_run_and_says_how_to_reach_an_older_socket() {
+    let bed = Bed::new();
+    let kept = "version: 1\nworkers:\n  kept: { command: [sleep, 1d], ready: { after: 0s } }\n";
+    let supervisor =
+        bed.start(&format!("{kept}  idle: {{ command: [sleep, 1d], autostart: false }}\n"));
+    supervisor.wait_phase("kept", "running");
+    bed.write("supervisord-rs.yaml", kept);
+    let output = bed.verb(&["reload"]);
+    let said = text(&output.stdout);
+    for words in ["  removed    idle\n", "  kept       kept\n"] {
+        assert!(said.contains(words), "no `{words}` in: {output:?}");
+    }
+    let moved = format!("{kept}supervisor: {{ runtime_dir: {} }}\n", bed.path("new").display());
+    let file = bed.write("moved.yaml", &moved).display().to_string();
+    let output = bed.verb(&["-c", &file, "reload"]);
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    let words = "another `runtime_dir:` than the file has now is reached by `--socket`";
+    assert!(text(&output.stderr).contains(words), "{output:?}");
+    supervisor.stop();
+}
+
+#[test]
 fn a_reload_reports_like_a_start() {
     let bed = Bed::new();
     let yaml = |option: &str| {

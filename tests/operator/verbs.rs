@@ -1,8 +1,72 @@
 //! Verbs that a person uses while a supervisor runs: waiting for a phase, reading logs, reloading a
 //! worker, completing names.
 
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::harness::skip::{Lack, lacks_program, skip};
-use crate::harness::{Bed, Supervisor, text};
+use crate::harness::{Bed, Supervisor, proc_status, text};
+
+#[test]
+fn without_names_a_wait_for_running_asks_nothing_of_what_is_not_to_run() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  migrate: { command: ['true'], restart: never }\n  \
+                spare: { command: [sleep, 1d], autostart: false }\n  \
+                slow: { command: [sleep, 1d], ready: { after: 300ms } }\n";
+    let supervisor = bed.start(yaml);
+    let output = bed.verb(&["status", "--wait", "running"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(supervisor.worker("slow").phase, "running");
+    let output = bed.verb(&["status", "migrate", "spare", "--wait", "running"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let remedy = "start them with `supervisord-rs start migrate spare`";
+    assert!(text(&output.stderr).contains(remedy), "{output:?}");
+    assert!(bed.verb(&["stop", "slow"]).status.success());
+    let output = bed.verb(&["status", "--wait", "running"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("will not become running: slow;"), "{output:?}");
+    supervisor.stop();
+}
+
+#[test]
+fn the_orderly_end_of_its_supervisor_ends_a_wait_and_its_death_does_not() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  a: { command: [sleep, 1d], ready: { after: 0s } }\n  \
+                job: { command: [sh, -c, 'until [ -e END ]; do sleep 0.05; done'], \
+                restart: never, critical: true, ready: { after: 0s } }\n";
+    let yaml = yaml.replace("END", &bed.path("end").display().to_string());
+    let mut supervisor = bed.start(&yaml);
+    supervisor.wait_running();
+    let mut wait = bed.command(&["status", "a", "--wait", "backoff", "--timeout", "5m"]);
+    let wait = wait.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let before = supervisor.status().supervisor.pid;
+    let looks = || {
+        let process = format!("/proc/{}", wait.id());
+        proc_status(Path::new(&process), "voluntary_ctxt_switches")
+    };
+    // It sleeps between two looks, and more than once in each.
+    let several_looks = || {
+        let known = looks();
+        bed.wait("several looks", || (looks() > known + 30).then_some(()));
+    };
+    several_looks();
+    kill(Pid::from_raw(before), Signal::SIGKILL).expect("it lives");
+    supervisor.wait_successor(before);
+    supervisor.wait_running();
+    several_looks();
+    let begun = Instant::now();
+    bed.write("end", "");
+    supervisor.wait_exit();
+    let output = wait.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = text(&output.stderr);
+    assert!(said.contains("the supervisor has ended; when last seen, these were not"), "{said}");
+    assert!(begun.elapsed() < Duration::from_secs(60), "not the 5 minutes");
+}
 
 #[test]
 fn status_waits_for_a_phase_and_says_when_it_cannot_come() {
@@ -21,12 +85,17 @@ fn status_waits_for_a_phase_and_says_when_it_cannot_come() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let output = bed.verb(&["status", "job", "--wait", "running"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(text(&output.stderr).contains("will not become running: job"), "{output:?}");
+    assert!(
+        text(&output.stderr).contains("will not become running: job; start them with"),
+        "{output:?}"
+    );
     let output = bed.verb(&["status", "slow", "--wait", "backoff", "--timeout", "50ms"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(text(&output.stderr).contains("not backoff after 50ms: slow"), "{output:?}");
     assert_eq!(bed.verb(&["status", "zz", "--wait", "running"]).status.code(), Some(4));
     assert_eq!(bed.verb(&["status", "--wait", "ready"]).status.code(), Some(2));
+    assert_eq!(bed.verb(&["status", "job", "--wait", "succeeded"]).status.code(), Some(0));
+    assert_eq!(bed.verb(&["status", "job", "--wait", "failed"]).status.code(), Some(1));
     supervisor.wait_phase("bad", "backoff");
     bed.wait_log("bad waits for its next attempt");
     let output = bed.verb(&["scale", "slow", "x"]);

@@ -12,7 +12,7 @@ use crate::control::client::{Client, ClientError, Events};
 use crate::control::protocol::EventRecord;
 
 /// After a supervisor has ended in order: a successor answers within this time, or none follows.
-const HAND_OVER: Duration = Duration::from_secs(2);
+pub(super) const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// What a verb does with events. Each answer: whether its reader is still there.
 pub(super) trait Follower {

@@ -137,7 +137,11 @@ pub(super) fn run(options: &Options, client: &Client, afterwards: Afterwards<'_>
         let base = name.strip_suffix(':').unwrap_or(name);
         let is_empty = writers.bases.contains(base);
         if !is_empty && !writers.all.iter().any(|worker| is_meant(worker, name)) {
-            eprintln!("supervisord-rs: unknown worker or group {name}");
+            if writers.all.iter().any(|worker| worker.group == *name) {
+                say(&format!("{name} is a group: `logs {name}:`"));
+            } else {
+                say(&format!("unknown worker or group {name}"));
+            }
             return Exit::NoSuchWorker;
         }
     }

@@ -10,7 +10,7 @@ use clap::Args;
 use super::exit::{Exit, report};
 use super::orders::{GIVING_WAY, PAUSE, REEXEC_TIMEOUT};
 use super::outcomes::failed;
-use super::output::{json, words};
+use super::output::{json, say, words};
 use super::progress::{Until, shown};
 use super::touched::{not_running, touched, wait};
 use crate::control::client::{Client, ClientError};
@@ -41,7 +41,7 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         Ok(status) => {
             status.workers.into_iter().map(|worker| (worker.name, worker.generation)).collect()
         }
-        Err(error) => return report(&error),
+        Err(error) => return unreachable(&error),
     };
     let patient = client.clone_with(Some(REEXEC_TIMEOUT.saturating_add(GIVING_WAY)));
     let mut done = match patient.reexec(Some(Path::new(OWN)), None) {
@@ -74,6 +74,16 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
         print(&done, outcome.as_ref().err());
     }
     outcome.map_or_else(|error| failed(&error, false), |_| Exit::Done)
+}
+
+/// The file names the socket, and the change to be read may be one of its directory.
+fn unreachable(error: &ClientError) -> Exit {
+    let exit = report(error);
+    if matches!(error, ClientError::NoSupervisor { .. }) {
+        say("a supervisor that was started with another `runtime_dir:` than the file has now is \
+             reached by `--socket`");
+    }
+    exit
 }
 
 /// These workers as they are now. Between two supervisors there is no answer for a moment.

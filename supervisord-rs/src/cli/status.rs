@@ -35,7 +35,8 @@ pub(super) struct Options {
     /// Again at each change, until interrupted or until the supervisor has ended in order.
     #[arg(long, short, conflicts_with = "json")]
     watch: bool,
-    /// First wait until all of them are in this phase, such as running.
+    /// First wait until all of them are in this phase, such as running. Without names, `running`
+    /// asks nothing of those that have ended with success or were never to start.
     #[arg(long, value_name = "PHASE", value_parser = phase::PHASES, conflicts_with = "watch")]
     wait: Option<String>,
     /// Wait at most this long, such as 10s. Default: 5m.
@@ -67,7 +68,20 @@ fn wait(options: &Options, wanted: &str, client: &Client) -> Exit {
         options.workers.is_empty() || options.workers.iter().any(|name| is_meant(worker, name))
     };
     let limit = options.timeout.unwrap_or(WAIT_DEFAULT);
-    let outcome = phase::wait(client, wanted, limit, &is_meant);
+    let goal =
+        phase::Goal { phase: wanted, is_named: !options.workers.is_empty(), is_meant: &is_meant };
+    let outcome = phase::wait(client, &goal, limit);
+    if let phase::Outcome::Ended(missing) = outcome {
+        say(&match missing.is_empty() {
+            true => "the supervisor has ended".to_owned(),
+            false => format!(
+                "the supervisor has ended; when last seen, these were not {wanted}: {} (see \
+                 `supervisord-rs logs` and `incidents`)",
+                some(&missing)
+            ),
+        });
+        return Exit::Failed;
+    }
     let shown = show(options, client);
     let why = match outcome {
         _ if shown == Exit::RefusedOrUnknown => return shown,
@@ -76,12 +90,23 @@ fn wait(options: &Options, wanted: &str, client: &Client) -> Exit {
             let limit = humantime::format_duration(limit);
             format!("not {wanted} after {limit}: {}", some(&missing))
         }
-        phase::Outcome::InVain(missing) => {
-            format!("without another order these will not become {wanted}: {}", some(&missing))
-        }
+        phase::Outcome::InVain(lost) => in_vain(wanted, &lost),
+        phase::Outcome::Ended(_) => return Exit::Failed,
     };
     eprintln!("supervisord-rs: {why}");
     Exit::Failed
+}
+
+/// Says which do not get there, and what to do about those that an order would help.
+fn in_vain(wanted: &str, lost: &[phase::Lost]) -> String {
+    let names: Vec<String> = lost.iter().map(|lost| lost.name.clone()).collect();
+    let text = format!("without another order these will not become {wanted}: {}", some(&names));
+    let startable = lost.iter().filter(|lost| !lost.is_blocked).take(NAMES_MAX);
+    let startable: Vec<&str> = startable.map(|lost| lost.name.as_str()).collect();
+    if wanted != "running" || startable.is_empty() {
+        return text;
+    }
+    format!("{text}; start them with `supervisord-rs start {}`", startable.join(" "))
 }
 
 /// The first of them, and how many more.
@@ -123,6 +148,10 @@ fn show(options: &Options, client: &Client) -> Exit {
         line(&format!("{name}: no instances"));
     }
     for name in &unknown {
+        if groups.contains(&format!("{name}:")) {
+            say(&format!("{name} is a group: `status {name}:`"));
+            continue;
+        }
         let (what, name, known) = match name.strip_suffix(':') {
             Some(group) => ("group", group, groups.iter().cloned().collect()),
             None => ("worker", name.as_str(), known.clone()),
@@ -141,7 +170,7 @@ fn show(options: &Options, client: &Client) -> Exit {
 
 /// Whether nothing is wrong with it. One that was never to start is missed only where it was asked
 /// about.
-fn is_fine(worker: &WorkerStatus, is_named: bool) -> bool {
+pub(super) fn is_fine(worker: &WorkerStatus, is_named: bool) -> bool {
     let is_at_rest = worker.phase == "idle" && !worker.wanted && !worker.stopped;
     worker.ok || (is_at_rest && !is_named)
 }

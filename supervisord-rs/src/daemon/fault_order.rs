@@ -25,10 +25,16 @@ impl Daemon {
             Ok((worker, fault)) => {
                 self.log_order("inject", &format!("{} {}", request.worker, request.fault), peer);
                 let is_unnoticed = self.is_unnoticed(worker, fault);
+                let is_leak = Fault::from_code(fault.code) == Some(Fault::Leak);
                 let ignored = self.ignores(worker, fault);
                 let (name, fault_name) = (&request.worker, &request.fault);
                 let message = match &ignored {
                     Some(signal) => format!("{name} ignores {signal}: no incident comes of it"),
+                    None if is_unnoticed && !is_leak => format!(
+                        "{fault_name} ordered in {name}; the supervisor does not notice it, and no \
+                         incident comes of it: a `heartbeat:` or a liveness probe (`health:`) would \
+                         show it"
+                    ),
                     None if is_unnoticed => format!(
                         "{fault_name} ordered in {name}; the supervisor does not notice it, and no \
                          incident comes of it"

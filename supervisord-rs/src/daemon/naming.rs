@@ -10,8 +10,8 @@ use crate::config::Isolation;
 use crate::control::protocol::Failure;
 
 impl Daemon {
-    /// The workers that these names stand for: workers, bases of instances, groups, all.
-    pub(super) fn resolve(&self, names: &[String]) -> Result<Vec<WorkerId>, Failure> {
+    /// The workers that these names in an order stand for: workers, bases of instances, groups, all.
+    pub(super) fn resolve(&self, verb: &str, names: &[String]) -> Result<Vec<WorkerId>, Failure> {
         let mut ids = Vec::new();
         let mut empty = None;
         for name in names {
@@ -32,7 +32,12 @@ impl Daemon {
                 None if self.instances_of(name).next().is_some() => {
                     ids.extend(self.instances_of(name))
                 }
-                None => ids.push(self.resolve_one(name)?),
+                None => ids.push(self.resolve_one(name).map_err(|failure| {
+                    match self.group_names().contains(&format!("{name}:")) {
+                        true => is_group(verb, name),
+                        false => failure,
+                    }
+                })?),
             }
         }
         if let Some(name) = empty.filter(|_| ids.is_empty()) {
@@ -123,6 +128,11 @@ impl Daemon {
     fn group_names(&self) -> Vec<String> {
         self.machine.spec().groups.iter().map(|group| format!("{}:", group.name)).collect()
     }
+}
+
+/// The colon of a group is missing.
+fn is_group(verb: &str, name: &str) -> Failure {
+    Failure::new("unknown-worker", format!("{name} is a group: `{verb} {name}:`"))
 }
 
 fn unknown(what: &str, name: &str, known: &[String]) -> Failure {

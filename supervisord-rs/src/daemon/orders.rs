@@ -104,7 +104,7 @@ impl Daemon {
         command: impl Fn(Vec<WorkerId>) -> Command,
         goal: impl Fn(&Self, WorkerId) -> Goal,
     ) {
-        let ids = match self.resolve(&request.workers) {
+        let ids = match self.resolve(verb, &request.workers) {
             Ok(ids) => ids,
             Err(failure) => return drop(answer.send(Err(failure))),
         };
@@ -151,7 +151,7 @@ impl Daemon {
 
     /// All or none. A refusal speaks of those because of whom it is one.
     fn order_pause(&mut self, request: &WorkersRequest, peer: Peer, answer: Answer<Done>) {
-        let ids = match self.resolve(&request.workers) {
+        let ids = match self.resolve("pause", &request.workers) {
             Ok(ids) => ids,
             Err(failure) => return drop(answer.send(Err(failure))),
         };
@@ -175,7 +175,7 @@ impl Daemon {
     /// The suspended ones among them, no matter who suspended them. Without any, there is nothing
     /// to do.
     fn order_resume(&mut self, request: &WorkersRequest, peer: Peer, answer: Answer<Done>) {
-        let ids = match self.resolve(&request.workers) {
+        let ids = match self.resolve("resume", &request.workers) {
             Ok(ids) => ids,
             Err(failure) => return drop(answer.send(Err(failure))),
         };

@@ -20,7 +20,7 @@ impl Daemon {
     ) {
         let names: Vec<String> =
             request.workers.iter().chain(request.worker.as_ref()).cloned().collect();
-        let found = self.resolve(&names).and_then(|ids| {
+        let found = self.resolve("signal", &names).and_then(|ids| {
             let signal = match &request.signal {
                 SignalName::Name(name) if name == RELOAD => self.reload_signal(&ids)?,
                 signal => number(signal)?,

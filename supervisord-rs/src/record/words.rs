@@ -238,6 +238,8 @@ pub fn message(ending: &EndingReport) -> Option<String> {
 pub fn by(ending: &EndingReport) -> Option<String> {
     let code = ending.exit_code.map(|code| format!("exit status {code}"));
     match (ending.status.as_str(), &ending.signal) {
+        // Dropped from the queue of launches before any step of it was taken.
+        ("not-launched", _) if ending.is_not_begun() => Some("it was not started".to_owned()),
         ("not-launched", _) => {
             let step = [ending.stage.clone(), ending.errno.clone(), code];
             Some(step.into_iter().flatten().collect::<Vec<_>>().join(", "))
@@ -286,5 +288,12 @@ mod tests {
         }
         assert_eq!(signal_number("HAP"), None);
         assert_eq!(signal_number("65"), None);
+    }
+
+    #[test]
+    fn a_launch_that_was_dropped_before_it_began_was_not_started() {
+        let failure = LaunchFailure::NOT_BEGUN;
+        let ended = Ending { status: Status::NotLaunched(failure), cause: Cause::Requested };
+        assert_eq!(how(&ending(ended, None, None)), "it was not started");
     }
 }

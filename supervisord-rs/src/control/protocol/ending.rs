@@ -37,6 +37,12 @@ pub struct EndingReport {
 }
 
 impl EndingReport {
+    /// Whether its launch was dropped before it began: no step of it failed.
+    #[must_use]
+    pub fn is_not_begun(&self) -> bool {
+        self.stage.as_deref() == Some("clone") && self.errno.is_none()
+    }
+
     /// Whether a program ran whose last lines may say why it ended.
     #[must_use]
     pub fn has_run(&self) -> bool {

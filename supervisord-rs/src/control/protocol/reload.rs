@@ -9,8 +9,11 @@ pub struct ReloadReport {
     pub config: String,
     /// New in the file.
     pub started: Vec<String>,
-    /// No longer in the file.
+    /// No longer in the file, and ran.
     pub stopped: Vec<String>,
+    /// No longer in the file, and did not run.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub removed: Vec<String>,
     /// Their entry has changed in what they are launched with.
     pub restarted: Vec<String>,
     /// Unchanged threads of the supervisor: they are restarted, since another process takes its
@@ -28,11 +31,12 @@ pub struct ReloadReport {
 
 impl ReloadReport {
     /// The lists: what is done to the workers, their names, and why, where that is not obvious.
-    pub fn lists(&self) -> [(&'static str, &[String], &'static str); 7] {
+    pub fn lists(&self) -> [(&'static str, &[String], &'static str); 8] {
         let threads = "threads of the supervisor, whose process is replaced";
         [
             ("started", &self.started, ""),
             ("stopped", &self.stopped, ""),
+            ("removed", &self.removed, ""),
             ("restarted", &self.restarted, ""),
             ("restarted", &self.threads, threads),
             ("changed", &self.changed, ""),

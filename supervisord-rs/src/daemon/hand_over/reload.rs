@@ -32,7 +32,11 @@ impl Daemon {
             let Some(&(theirs, index)) = new.get(name.as_str()) else {
                 // Of a worker with instances, those beyond the number in the file stay.
                 let is_scaled = settings.templates.contains_key(&ours.base);
-                let list = if is_scaled { &mut report.kept } else { &mut report.stopped };
+                let list = match (is_scaled, is_live) {
+                    (true, _) => &mut report.kept,
+                    (false, true) => &mut report.stopped,
+                    (false, false) => &mut report.removed,
+                };
                 list.push(name);
                 continue;
             };
