@@ -86,6 +86,7 @@ fn a_command_that_only_a_shell_understands_is_a_warning() {
     ] {
         assert!(said.contains(words), "`{words}` is not in:\n{said}");
     }
+    assert!(said.ends_with("shell.yaml: 3 warnings\n"), "each thing is warned of once:\n{said}");
 }
 
 #[test]

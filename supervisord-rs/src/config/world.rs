@@ -20,7 +20,7 @@ const SOCKET_NAME_MAX: usize = 107;
 /// Nothing replaces variables in the file.
 pub(super) fn warn_of_variable(cursor: &Cursor<'_>, help: &str) {
     let text = cursor.node.text();
-    if text.is_some_and(|text| text.starts_with("~/")) {
+    if text.is_some_and(is_in_home) {
         cursor.warn("`~` is not expanded", "write the whole path of the directory");
         return;
     }
@@ -31,6 +31,11 @@ pub(super) fn warn_of_variable(cursor: &Cursor<'_>, help: &str) {
         format!("`{variable}` stays as it is: the file has no variables")
     };
     cursor.warn(message, help);
+}
+
+/// Whether a shell would put the home directory in.
+fn is_in_home(text: &str) -> bool {
+    text.starts_with("~/")
 }
 
 /// A command that is one text in a list: no program has such a name.
@@ -139,7 +144,8 @@ fn not_executable(path: &Path) -> Option<(String, &'static str)> {
 /// Whether a directory is there.
 pub(super) fn check_directory(cursor: &Cursor<'_>, path: &Path) {
     let shown = path.display();
-    if !cursor.problems.sees_world() {
+    // Of a `~` there is a warning already.
+    if !cursor.problems.sees_world() || cursor.node.text().is_some_and(is_in_home) {
         return;
     }
     match fs::metadata(path) {
