@@ -428,6 +428,30 @@ fn few_descriptors_are_enough() {
 }
 
 #[test]
+fn workers_with_many_sockets_leave_room_for_clients() {
+    let bed = Bed::new();
+    let mut yaml = "version: 1\nworkers:\n".to_owned();
+    for worker in 0..8 {
+        let sockets = (0..8).map(|number| format!("'unix:./w{worker}.{number}'"));
+        let sockets = sockets.collect::<Vec<_>>().join(", ");
+        yaml.push_str(&format!(
+            "  w{worker}: {{ command: [sleep, 1d], ready: {{ after: 0s }}, sockets: [{sockets}] }}\n"
+        ));
+    }
+    let supervisor = bed.start_under(&["prlimit", "--nofile=128:128"], &yaml, &["--no-guardian"]);
+    let status = supervisor.wait("some to run, and the others to be refused", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        let is_settled = |worker: &supervisord_rs::control::protocol::WorkerStatus| {
+            worker.phase == "running" || ["backoff", "quarantined"].contains(&&*worker.phase)
+        };
+        status.workers.iter().all(is_settled).then_some(status)
+    });
+    let running = status.workers.iter().filter(|worker| worker.phase == "running").count();
+    assert!((1..8).contains(&running), "{running} of 8 fit");
+    supervisor.stop();
+}
+
+#[test]
 fn a_worker_with_a_user_of_its_own_opens_its_output_by_name() {
     if crate::harness::skip::lacks_root() {
         return;
@@ -459,6 +483,8 @@ fn the_supervisor_dumps_core_after_it_has_launched_another_user() {
     // One that the guardian has started keeps the limit too.
     let bed = Bed::new();
     let supervisor = bed.start_under(&["prlimit", "--core=unlimited:unlimited"], yaml, &[]);
+    // While a child changes its user in the supervisor's memory, that is not dumped.
+    supervisor.wait_phase("w", "running");
     let pid = supervisor.status().supervisor.pid;
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("it lives");
     let core = limits.lines().find(|line| line.starts_with("Max core file size"));

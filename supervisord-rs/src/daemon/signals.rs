@@ -51,9 +51,16 @@ pub fn hold() {
     let _ = HELD.into_iter().collect::<SigSet>().thread_block();
 }
 
-/// The signals that we take, in the order they come.
+/// Of [`HELD`], those that are orders, or the guardian's death.
+const ORDERS: [i32; 6] = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR2, SIGPWR];
+
+/// The signals that we take. However many children end, and whatever means nothing comes: an order
+/// is taken as soon as any of them.
 pub(super) struct Signals {
-    taken: signal_hook_tokio::SignalsInfo<WithOrigin>,
+    /// With their senders.
+    orders: signal_hook_tokio::SignalsInfo<WithOrigin>,
+    /// Each once, however often it came since it was taken.
+    others: signal_hook_tokio::Signals,
     ways: Ways,
 }
 
@@ -87,19 +94,26 @@ impl Ways {
 
 impl Signals {
     pub(super) fn new() -> io::Result<Self> {
-        let taken = HELD.into_iter().map(|signal| signal as i32).chain([SIGCHLD]);
-        let taken = signal_hook_tokio::SignalsInfo::new(taken)?;
+        let held = HELD.into_iter().map(|signal| signal as i32);
+        let others = held.filter(|signal| !ORDERS.contains(signal)).chain([SIGCHLD]);
+        let orders = signal_hook_tokio::SignalsInfo::new(ORDERS)?;
+        let others = signal_hook_tokio::Signals::new(others)?;
         HELD.into_iter().collect::<SigSet>().thread_unblock()?;
-        Ok(Self { taken, ways: Ways::default() })
+        Ok(Self { orders, others, ways: Ways::default() })
     }
 
     pub(super) async fn next(&mut self) -> i32 {
         loop {
-            match self.taken.next().await {
-                Some(origin) if self.is_known(&origin) => {}
-                Some(origin) => return origin.signal,
-                // Only when the handle is closed, which we never do.
-                None => std::future::pending().await,
+            tokio::select! {
+                biased;
+                Some(origin) = self.orders.next() => {
+                    if !self.is_known(&origin) {
+                        return origin.signal;
+                    }
+                }
+                Some(signal) = self.others.next() => return signal,
+                // Only when the handles are closed, which we never do.
+                else => std::future::pending().await,
             }
         }
     }
@@ -166,7 +180,34 @@ impl Daemon {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use nix::sys::signal::kill;
+
     use super::*;
+
+    #[test]
+    fn an_order_waits_for_no_end_of_a_child() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("an event loop");
+        let _entered = runtime.enter();
+        let mut signals = Signals::new().expect("descriptors");
+        let (own, is_over) = (nix::unistd::getpid(), AtomicBool::new(false));
+        let place = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    kill(own, Signal::SIGCHLD).expect("it is us");
+                }
+            });
+            let first = runtime.block_on(signals.next());
+            kill(own, Signal::SIGUSR2).expect("it is us");
+            let place = (0..1000).position(|_| runtime.block_on(signals.next()) == SIGUSR2);
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(first, SIGCHLD);
+            place
+        });
+        assert!(place.is_some_and(|place| place < 10), "it is heard as number {place:?}");
+    }
 
     #[test]
     fn what_came_to_both_is_one_order_and_each_further_one_another() {

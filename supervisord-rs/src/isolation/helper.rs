@@ -12,7 +12,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
-use super::launch::{Attempt, Child, advice, failure};
+use super::launch::{Attempt, Child, LAUNCH_OPENS, advice, failure};
 use super::launcher::{Launchers, Queue};
 use super::reaper;
 use super::surroundings::{Failed, Result as Launched};
@@ -84,7 +84,7 @@ impl Summons {
         launch: impl FnOnce(&Attempt) -> Launched<Child> + Send + 'static,
     ) -> Self {
         let (sender, answer) = oneshot::channel();
-        let attempt = launchers.submit(Queue::First, move |attempt| {
+        let attempt = launchers.submit(Queue::First, LAUNCH_OPENS, move |attempt| {
             let result = launch(attempt).map(|child| Helper::new(child, worker));
             // A helper without a waiter is dropped, which kills it.
             let _ = sender.send(result.map_err(|failed| NotLaunched::new(failed, &program)));

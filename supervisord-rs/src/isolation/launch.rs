@@ -385,8 +385,8 @@ impl Plan {
                 // It has exited already: vfork semantics made us wait for that. Nothing but its
                 // zombie is left.
                 super::reaper::discard(&pidfd);
-                let cannot = [Errno::ENOSYS, Errno::EINVAL, Errno::EPERM].map(|no| no as i32);
-                if orders.has_own || orders.own_end < 0 || !cannot.contains(&failure.errno) {
+                // A sandbox may answer what it likes.
+                if orders.has_own || orders.own_end < 0 || failure.transient {
                     return Err(failure);
                 }
                 drop(shown);
@@ -442,6 +442,10 @@ pub fn short_of_open_files(processes: usize) -> Option<String> {
 /// Descriptors that launches leave free: for clients of the control API, records, and logs that are
 /// reopened. Without them, a supervisor that is short of descriptors could not be asked why.
 const RESERVE: u64 = 16;
+
+/// What a launch opens on its thread besides: the handle of the child, and a file or directory at a
+/// time.
+pub(super) const LAUNCH_OPENS: usize = 3;
 
 /// Whether there are descriptors for one more of our processes. `owed`: what we are bound to open
 /// yet, without a new launch.

@@ -63,8 +63,8 @@ struct Line {
     idle: usize,
     /// When a thread last took a job, or another thread was started.
     moved_at: Instant,
-    /// Every launch that is on its way, and those that were answered lately.
-    attempts: Vec<Weak<Attempt>>,
+    /// With how many descriptors each may open: every launch that is on its way, and those that were answered lately.
+    attempts: Vec<(Weak<Attempt>, usize)>,
 }
 
 /// One launch.
@@ -114,11 +114,12 @@ impl Launchers {
         Ok(launchers)
     }
 
-    /// Has a launch made by the next thread that is free. `work` answers for itself; does not
+    /// Has a launch made by the next thread that is free; it may open so many descriptors. `work` answers for itself; does not
     /// block.
     pub(super) fn submit(
         &self,
         queue: Queue,
+        opens: usize,
         work: impl FnOnce(&Arc<Attempt>) + Send + 'static,
     ) -> Arc<Attempt> {
         let attempt = Arc::new(Attempt::default());
@@ -127,8 +128,8 @@ impl Launchers {
         if line.is_empty() {
             line.moved_at = Instant::now();
         }
-        line.attempts.retain(|known| known.strong_count() > 0);
-        line.attempts.push(Arc::downgrade(&attempt));
+        line.attempts.retain(|(known, _)| known.strong_count() > 0);
+        line.attempts.push((Arc::downgrade(&attempt), opens));
         line.queue(queue).push_back(job);
         drop(line);
         self.0.job_came.notify_one();
@@ -148,16 +149,19 @@ impl Launchers {
         job.is_some()
     }
 
-    /// How many launches are on their way.
-    pub(super) fn under_way(&self) -> usize {
-        self.0.lock().attempts.iter().filter(|attempt| attempt.strong_count() > 0).count()
+    /// How many descriptors launches that are on their way may open.
+    pub(super) fn to_open(&self) -> usize {
+        let line = self.0.lock();
+        let under_way = line.attempts.iter().filter(|(attempt, _)| attempt.strong_count() > 0);
+        under_way.map(|(_, opens)| opens).sum()
     }
 
     /// Whether a process is the child of a launch that is on its way: its wait status is that
     /// launch's.
     pub(super) fn is_being_born(&self, pid: i32) -> bool {
         let line = self.0.lock();
-        line.attempts.iter().filter_map(Weak::upgrade).any(|attempt| attempt.is_child(pid))
+        let attempts = line.attempts.iter().filter_map(|(attempt, _)| attempt.upgrade());
+        attempts.into_iter().any(|attempt| attempt.is_child(pid))
     }
 
     /// When to [`relieve`](Self::relieve), in monotonic nanoseconds; `None` while nothing waits.
@@ -290,7 +294,7 @@ mod tests {
         // Every thread is busy until the gate opens.
         for _ in 0..THREADS {
             let (gates, blocked) = (Arc::clone(&gates), blocked.0.clone());
-            launchers.submit(Queue::First, move |_| {
+            launchers.submit(Queue::First, 0, move |_| {
                 let _ = blocked.send(());
                 drop(gates.lock());
             });
@@ -302,7 +306,7 @@ mod tests {
         let (done, order) = channel();
         let submit = |queue, name| {
             let done = done.clone();
-            launchers.submit(queue, move |_| done.send(name).unwrap_or_default());
+            launchers.submit(queue, 0, move |_| done.send(name).unwrap_or_default());
         };
         (0..100).for_each(|_| submit(Queue::Again, "again"));
         (0..100).for_each(|_| submit(Queue::First, "first"));

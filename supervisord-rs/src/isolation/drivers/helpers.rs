@@ -48,7 +48,7 @@ impl Drivers {
         argv: &[String],
         extra: &[(String, String)],
     ) -> Launched<Outfit> {
-        self.has_room()?;
+        self.has_room(0)?;
         let launch = Arc::clone(&self.launches[worker.index()]);
         let family = self.family(self.domain_of[worker.index()], &launch.surroundings.limits)?;
         let program = argv.first().cloned().unwrap_or_default();

@@ -42,7 +42,7 @@ impl Drivers {
     ) -> Result<(usize, Summons), String> {
         let program = argv.first().cloned().unwrap_or_default();
         let path = self.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-        self.has_room().map_err(|failure| advice(failure, &program))?;
+        self.has_room(0).map_err(|failure| advice(failure, &program))?;
         // Each has a name of its own: the cgroup of another may still be on its way out.
         let number = self.next_hook;
         self.next_hook = number.wrapping_add(1);

@@ -88,10 +88,10 @@ impl Drivers {
         domain: DomainId,
         mut outfit: Outfit,
         pledge: Option<Pledge>,
-        queue: Queue,
+        (queue, opens): (Queue, usize),
     ) -> Arc<Attempt> {
         let (sender, wake) = (self.answers.sender.clone(), Arc::clone(&self.answers.wake));
-        self.launchers.submit(queue, move |attempt| {
+        self.launchers.submit(queue, opens, move |attempt| {
             let pledge = pledge.filter(Pledge::is_said);
             outfit.parent_death_signal = death_signal(pledge.is_some());
             let mut plan = outfit.plan(attempt);

@@ -18,7 +18,7 @@ use crate::config::probes::Ready;
 use crate::config::settings::{Limits, Surroundings};
 use crate::config::{Isolation, Launch, Program};
 use crate::isolation::family::Family;
-use crate::isolation::launch::{self, failure};
+use crate::isolation::launch::{self, LAUNCH_OPENS, failure};
 use crate::isolation::launcher::Queue;
 use crate::isolation::live::{Live, Page, Sdk, event_fd};
 use crate::isolation::notify::Notify;
@@ -42,22 +42,27 @@ pub(super) enum Progress {
     OnItsWay,
 }
 
-/// What a launch opens on its thread: the handle of the child, and a file or directory at a time.
-const LAUNCH_OPENS: usize = 3;
-
 impl Drivers {
-    /// Whether there are descriptors for one more process: besides what is open, those count that
-    /// launches under way and log files that nothing was written to yet will take.
+    /// Whether there are descriptors for one more process, which needs so many of its `own`: besides
+    /// what is open, those count that launches under way and log files that nothing was written to
+    /// yet will take.
     ///
     /// # Errors
     /// `Descriptors` with EMFILE.
-    pub(super) fn has_room(&self) -> std::result::Result<(), LaunchFailure> {
-        launch::has_room(LAUNCH_OPENS * self.launchers.under_way() + self.logs.files_to_open())
+    pub(super) fn has_room(&self, own: usize) -> std::result::Result<(), LaunchFailure> {
+        launch::has_room(own + self.launchers.to_open() + self.logs.files_to_open())
+    }
+
+    /// What its launch opens that stays open with us: its sockets, once, and what it has besides.
+    fn to_open(&self, incarnation: Incarnation) -> usize {
+        let launch = &self.launches[incarnation.worker.index()];
+        let is_first = incarnation.generation.0 <= 1;
+        launch.surroundings.secrets.len() + if is_first { launch.sockets.len() } else { 0 }
     }
 
     pub(super) fn try_launch(&mut self, incarnation: Incarnation) -> Result<Progress> {
         self.live[incarnation.worker.index()] = None;
-        self.has_room()?;
+        self.has_room(self.to_open(incarnation))?;
         if self.hanging(incarnation.worker).is_some() || self.is_being_cleared(incarnation.worker) {
             self.deferred.push(incarnation);
             return Ok(Progress::OnItsWay);
@@ -217,7 +222,8 @@ impl Drivers {
             0 | 1 => Queue::First,
             _ => Queue::Renewed,
         };
-        let attempt = self.submit(domain, outfit, pledge, queue);
+        let attempt =
+            self.submit(domain, outfit, pledge, (queue, LAUNCH_OPENS + self.to_open(incarnation)));
         let members = vec![incarnation];
         let expected = Expected { attempt, family, way, members, has_spoken: false };
         self.domains[domain.index()].expected = Some(expected);

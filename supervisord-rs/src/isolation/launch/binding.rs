@@ -211,15 +211,28 @@ unsafe fn arrange((directory, path): Place, access: Access) -> nix::Result<()> {
             Errno::result(libc::fchownat(found, c"".as_ptr(), user, group, flags))?;
         }
         // A descriptor of O_PATH takes no fchmod(2) before Linux 6.6.
-        let mut name = *b"/proc/self/fd/\0\0\0";
-        debug_assert!(found < 100, "all but two descriptors were closed");
-        let (tens, ones) = ((found / 10) as u8, (found % 10) as u8);
-        name[14] = b'0' + if tens > 0 { tens } else { ones };
-        if tens > 0 {
-            name[15] = b'0' + ones;
-        }
+        // Low, unless the kernel did not close what was open (close_range(2), Linux 5.9).
+        let name = name_of(found);
         Errno::result(libc::chmod(name.as_ptr().cast(), access.mode)).map(drop)
     }
+}
+
+const NAME: &[u8] = b"/proc/self/fd/";
+/// With the digits of any number, and a zero.
+const NAME_MAX: usize = NAME.len() + 11;
+
+/// The name of a descriptor, as a C string. Async-signal-safe: nothing is allocated.
+fn name_of(descriptor: RawFd) -> [u8; NAME_MAX] {
+    let (mut name, mut digits, mut rest) = ([0; NAME_MAX], 1, descriptor.unsigned_abs());
+    name[..NAME.len()].copy_from_slice(NAME);
+    while digits < 10 && rest >= 10_u32.pow(digits) {
+        digits += 1;
+    }
+    for place in (0..digits as usize).rev() {
+        name[NAME.len() + place] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    name
 }
 
 #[cfg(test)]
@@ -227,6 +240,15 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn a_descriptor_has_its_name_whatever_its_number() {
+        for number in [0, 7, 10, 64, 99, 100, 1023, 20_000, i32::MAX] {
+            let name = name_of(number);
+            let name = std::ffi::CStr::from_bytes_until_nul(&name).expect("a zero");
+            assert_eq!(name.to_str(), Ok(format!("/proc/self/fd/{number}").as_str()));
+        }
+    }
 
     #[test]
     fn a_socket_gets_its_name_and_bits_and_what_is_no_dead_socket_is_respected() {
