@@ -505,6 +505,7 @@ fn a_client_that_sends_half_a_request_and_stays_disturbs_no_other() {
 fn requests_that_make_no_sense_are_answered_with_what_is_wrong() {
     let bed = Bed::new();
     let supervisor = bed.start(ONE);
+    supervisor.wait_running();
     let ask = |request: &str| {
         let mut stream = UnixStream::connect(bed.path("run/control.sock")).expect("a connection");
         stream.write_all(request.as_bytes()).expect("written");
