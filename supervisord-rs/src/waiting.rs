@@ -94,7 +94,8 @@ impl Limit {
         self.timed(pause, || std::thread::sleep(pause));
     }
 
-    /// What should take this long has taken what has passed since this process was last seen to run.
+    /// What has passed since this process was last seen to run should have been this at most: the
+    /// rest, beyond what a busy machine takes, is a pause.
     fn count(&mut self, should: Duration) {
         let now = Instant::now();
         let late = now.saturating_duration_since(self.seen).saturating_sub(should);

@@ -270,7 +270,8 @@ impl Diagnostics {
 }
 
 impl fmt::Display for Diagnostics {
-    /// A long list of what could stand there is shown once for each mapping, and not where a suggestion says more.
+    /// A long list of what could stand there is shown once for each mapping, and not where a
+    /// suggestion says more.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut all: Vec<(&Problem, Level<'_>)> = Vec::new();
         all.extend(self.problems.iter().map(|problem| (problem, Level::ERROR)));

@@ -14,7 +14,7 @@ use crate::waiting::received;
 /// So many processes can hold a reader at once. When all are held, nothing is read any more, and a
 /// process counts as one without a mark.
 const READERS_MAX: usize = 8;
-/// The last one reads from whoever does not hold it.
+/// One more than can be held: it reads of the others.
 static READERS: Pool = Pool::new("environ", READERS_MAX + 1);
 /// Readers that were given up and are still held.
 static HELD: AtomicUsize = AtomicUsize::new(0);

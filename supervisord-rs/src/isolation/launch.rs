@@ -13,14 +13,15 @@
 //! | file | concept |
 //! |---|---|
 //! | `launch` | the plan, made with all allocations before the child exists |
-//! | `birth` | the system call that makes the child, by architecture |
+//! | `birth` | how the child is made: in its cgroup, or moving there; sharing our descriptors, or not |
+//! | `clone3` | the system call for that, by architecture |
 //! | `birthday` | when the child was born, without a look at the process table |
 //! | `dispositions` | the signals that a child has to reset |
 //! | `child` | what the child does until its `execve`; async-signal-safe |
 //! | `attempt` | a launch while it is on its way, as others see it; how it is withdrawn |
 //! | `own_limits` | the limits that we raise for ourselves alone |
 //! | `dumpable` | whether we dump core, which a child that changes its user takes from us |
-//! | `reading` | a file read by a child, from which we can be let go |
+//! | `reading`, `binding` | a file read, a Unix socket named, by a child that can be abandoned |
 //! | `window` | the low end of our table of descriptors, which a child gets a copy of |
 //! | `rights` | what a step needs a right for |
 //! | `advice` | a failed step in words, and what to do about it |

@@ -63,7 +63,8 @@ struct Line {
     idle: usize,
     /// When a thread last took a job, or another thread was started.
     moved_at: Instant,
-    /// With how many descriptors each may open: every launch that is on its way, and those that were answered lately.
+    /// Every launch that is on its way, and those that were answered lately, with how many
+    /// descriptors each may open.
     attempts: Vec<(Weak<Attempt>, usize)>,
 }
 
@@ -114,8 +115,8 @@ impl Launchers {
         Ok(launchers)
     }
 
-    /// Has a launch made by the next thread that is free; it may open so many descriptors. `work` answers for itself; does not
-    /// block.
+    /// Has a launch made by the next thread that is free. It may open so many descriptors. `work`
+    /// answers for itself; does not block.
     pub(super) fn submit(
         &self,
         queue: Queue,

@@ -2,8 +2,8 @@
 //!
 //! Beyond the limit on the size of files (`ulimit -f`) a write fails with EFBIG instead, and what
 //! is lost is counted like that of a full disk. The limit on processor time (`ulimit -t`) is meant
-//! for programs that run away: its hard value kills us all the same, and whoever keeps us starts
-//! the next supervisor.
+//! for programs that run away: its hard value kills us all the same, and the guardian or service
+//! manager starts the next supervisor.
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 

@@ -109,7 +109,7 @@ enum When {
 pub(super) struct Kept {
     /// Another number means other descriptors.
     pub(super) number: u64,
-    /// Shared with whoever passes them on: a copy may not be had.
+    /// Shared with a hand-over, which passes them on: near the limit there is no room for a copy.
     pub(super) descriptors: Vec<Arc<OwnedFd>>,
 }
 

@@ -4,8 +4,8 @@
 //! BASE                              our own cgroup when we were started: a unit with `Delegate=yes`, a container, ...
 //!  ├─ supervisor                    we and our guardian, once a limit is to be enforced, or where systemd put us
 //!  └─ supervisord-rs-HASH           ours; HASH is that of the runtime directory
-//!      ├─ worker-NAME[.SERIAL]      one process and all that it starts
-//!      └─ cell-NAME[.SERIAL]
+//!      ├─ worker-NAME[~SERIAL]      one process and all that it starts
+//!      └─ cell-NAME[~SERIAL]
 //! ```
 //!
 //! A cgroup that passes controllers on may hold no process itself (cgroups(7), "no internal

@@ -131,7 +131,6 @@ mod tests {
 
     fn open_in(process: &str) -> BTreeSet<RawFd> {
         let entries = fs::read_dir(format!("/proc/{process}/fd")).expect("procfs");
-        // One of ours is open for this look alone.
         entries.flatten().filter_map(|one| one.file_name().to_str()?.parse().ok()).collect()
     }
 
