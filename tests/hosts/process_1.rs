@@ -68,6 +68,7 @@ fn process_1_that_is_ordered_to_end_at_any_moment_of_its_start_ends_in_order() {
         let mut unshare = as_init(&bed, &yaml, options);
         let init = bed.wait("process 1", || init_of(&unshare));
         bed.wait("TERM to be held or taken", || holds_term(init));
+        // The subject: an order at any moment of the start.
         std::thread::sleep(start.mul_f64(f64::from(round) / f64::from(rounds)));
         let begun = Instant::now();
         kill(init, Signal::SIGTERM);
