@@ -435,14 +435,16 @@ fn workers_with_many_sockets_leave_room_for_clients() {
         let sockets = (0..8).map(|number| format!("'unix:./w{worker}.{number}'"));
         let sockets = sockets.collect::<Vec<_>>().join(", ");
         yaml.push_str(&format!(
-            "  w{worker}: {{ command: [sleep, 1d], ready: {{ after: 0s }}, sockets: [{sockets}] }}\n"
+            "  w{worker}: {{ command: [sleep, 1d], ready: {{ after: 0s }}, \
+             restart: {{ backoff: {{ initial: 10ms, max: 10ms }} }}, sockets: [{sockets}] }}\n"
         ));
     }
     let supervisor = bed.start_under(&["prlimit", "--nofile=128:128"], &yaml, &["--no-guardian"]);
     let status = supervisor.wait("some to run, and the others to be refused", |supervisor| {
         let status = supervisor.client.status().ok()?;
         let is_settled = |worker: &supervisord_rs::control::protocol::WorkerStatus| {
-            worker.phase == "running" || ["backoff", "quarantined"].contains(&&*worker.phase)
+            // After several attempts.
+            worker.phase == "running" || worker.generation > 5
         };
         status.workers.iter().all(is_settled).then_some(status)
     });

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -80,6 +80,23 @@ impl Sockets {
             Address::Unix(path) => Some(path.clone()),
             Address::Ip(_) => None,
         }));
+    }
+
+    /// How many descriptors [`open`](Self::open) needs for these: a copy of each for the worker, and
+    /// for one that is not open yet itself, and what the store keeps of it. Does not block.
+    pub(super) fn to_open(&self, specs: &[SocketSpec]) -> usize {
+        let state = self.0.lock();
+        let is_open = |spec: &&SocketSpec| {
+            state.inherited.contains_key(&name(spec))
+                || state.open.get(&key(spec)).is_some_and(|slot| match slot.try_lock() {
+                    Ok(slot) => slot.is_some(),
+                    Err(TryLockError::Poisoned(slot)) => slot.into_inner().is_some(),
+                    // Another launch is opening it, and counts it.
+                    Err(TryLockError::WouldBlock) => true,
+                })
+        };
+        let closed = specs.len() - specs.iter().filter(is_open).count();
+        specs.len() + closed * (1 + usize::from(self.0.store.is_there()))
     }
 
     /// Copies of them, for a worker; those that are not open yet are opened. They stay open until

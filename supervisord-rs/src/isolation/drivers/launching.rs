@@ -53,11 +53,10 @@ impl Drivers {
         launch::has_room(own + self.launchers.to_open() + self.logs.files_to_open())
     }
 
-    /// What its launch opens that stays open with us: its sockets, once, and what it has besides.
+    /// How many descriptors its launch opens for its sockets and secrets.
     fn to_open(&self, incarnation: Incarnation) -> usize {
         let launch = &self.launches[incarnation.worker.index()];
-        let is_first = incarnation.generation.0 <= 1;
-        launch.surroundings.secrets.len() + if is_first { launch.sockets.len() } else { 0 }
+        self.sockets.to_open(&launch.sockets) + launch.surroundings.secrets.len()
     }
 
     pub(super) fn try_launch(&mut self, incarnation: Incarnation) -> Result<Progress> {
