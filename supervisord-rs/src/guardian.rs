@@ -51,8 +51,8 @@ use workers::board::monotonic_ns;
 
 use crate::daemon::hangup::Terminal;
 use crate::daemon::signals::{GUARDIAN_GONE, HELD};
+use crate::isolation::exits::orphans::{self, Killed};
 use crate::isolation::launch::{Child, raise_limits};
-use crate::isolation::orphans::{self, Killed};
 use crate::service_manager::{self, Custody, Ending, Predecessor, ServiceManager};
 use ending::{kill_what_is_left, status_of_end};
 use launching::Purpose;

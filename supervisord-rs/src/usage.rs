@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::control::protocol::{StatusReport, Usage, WorkerStatus};
-use crate::isolation::cgroup::memory;
+use crate::isolation::tree::cgroup::memory;
 use crate::process_table::{self, Stat, field};
 
 /// Fills in the figures of a report. Blocks for as long as /proc takes: milliseconds, longer with

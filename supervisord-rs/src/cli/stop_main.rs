@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use super::Exit;
-use crate::isolation::reaper;
+use crate::isolation::exits::reaper;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {

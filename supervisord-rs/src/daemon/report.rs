@@ -9,7 +9,7 @@ use crate::config::settings::CgroupLimits;
 use crate::control::protocol::{
     HealthReport, IoLimitReport, LimitsReport, StatusReport, SupervisorStatus, WorkerStatus,
 };
-use crate::isolation::family::Member;
+use crate::isolation::tree::family::Member;
 use crate::probing::Kind;
 use crate::record::words;
 

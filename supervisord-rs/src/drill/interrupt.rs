@@ -8,7 +8,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::config::Adaptation;
-use crate::isolation::{cgroup, orphans};
+use crate::isolation::exits::orphans;
+use crate::isolation::tree::cgroup;
 
 /// The directory of the running trial. An interrupt holds it to the end of this process.
 static DIRECTORY: Mutex<Option<PathBuf>> = Mutex::new(None);

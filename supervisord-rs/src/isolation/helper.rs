@@ -12,9 +12,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
+use super::exits::reaper;
 use super::launch::{Attempt, Child, LAUNCH_OPENS, advice, failure};
 use super::launcher::{Launchers, Queue};
-use super::reaper;
 use super::surroundings::{Failed, Result as Launched};
 use crate::waiting::{Limit, within};
 

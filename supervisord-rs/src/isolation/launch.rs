@@ -385,7 +385,7 @@ impl Plan {
             Some(failure) => {
                 // It has exited already: vfork semantics made us wait for that. Nothing but its
                 // zombie is left.
-                super::reaper::discard(&pidfd);
+                super::exits::reaper::discard(&pidfd);
                 // A sandbox may answer what it likes.
                 if orders.has_own || orders.own_end < 0 || failure.transient {
                     return Err(failure);

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use nix::sys::signal::Signal;
 use supervision::LaunchFailure;
 
-use super::cgroup::Leaf;
-use super::family::{Family, MARK};
 use super::host::null;
 use super::launch::{Attempt, Child, Plan};
 use super::sockets::Sockets;
 use super::surroundings::{self, Prepared, Result};
+use super::tree::cgroup::Leaf;
+use super::tree::family::{Family, MARK};
 use crate::config::Launch;
 use crate::config::settings::Surroundings;
 

@@ -19,7 +19,7 @@ use super::append;
 use super::black_box::{
     Account, Begun, Carried, Count, Counts, FILE, Header, MAGIC, binary, boot, in_page, page_of,
 };
-use crate::isolation::evidence::{self, Suspect};
+use crate::isolation::exits::evidence::{self, Suspect};
 use crate::service_manager;
 pub use past_worker::PastWorker;
 

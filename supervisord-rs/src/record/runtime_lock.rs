@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::append;
 use super::stable_hash::stable_hash;
-use crate::isolation::cgroup;
+use crate::isolation::tree::cgroup;
 use crate::process_table;
 use crate::waiting::Limit;
 

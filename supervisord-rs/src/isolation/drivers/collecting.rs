@@ -9,8 +9,9 @@ use supervision::{DomainId, WorkerId};
 use workers::board::monotonic_ns;
 
 use super::Drivers;
+use crate::isolation::exits::orphans;
+use crate::isolation::helper;
 use crate::isolation::watch::{Token, Wakeup};
-use crate::isolation::{helper, orphans};
 
 /// For reading before other inputs get their chance.
 const BUDGET: Duration = Duration::from_millis(1);

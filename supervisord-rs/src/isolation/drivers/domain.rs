@@ -9,9 +9,9 @@ use supervision::spec::DomainKind;
 use supervision::{Incarnation, Status};
 
 use super::launched::Expected;
-use crate::isolation::family::{Family, Relative};
 use crate::isolation::host::Host;
 use crate::isolation::launch::Child;
+use crate::isolation::tree::family::{Family, Relative};
 use crate::isolation::watch::Watched;
 use crate::record::logs::StreamId;
 use crate::waiting::Looks;

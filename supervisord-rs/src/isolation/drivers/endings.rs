@@ -9,10 +9,10 @@ use workers::board::{Reading, State, monotonic_ns};
 
 use super::remains::LOOK_MAX;
 use super::{Drivers, Process};
-use crate::isolation::adopted::Look;
-use crate::isolation::evidence::{self, Evidence, Suspect};
+use crate::isolation::exits::adopted::Look;
+use crate::isolation::exits::evidence::{self, Evidence, Suspect};
+use crate::isolation::exits::reaper;
 use crate::isolation::launch::Child;
-use crate::isolation::reaper;
 use crate::isolation::watch::{Says, Token};
 use crate::process_table;
 use crate::waiting::Looks;

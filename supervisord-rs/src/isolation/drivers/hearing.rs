@@ -9,11 +9,11 @@ use workers::board::monotonic_ns;
 
 use super::{Drivers, Remark};
 use crate::config::probes::Ready;
+use crate::isolation::exits::reaper;
 use crate::isolation::launch::Child;
 use crate::isolation::live::hush;
 use crate::isolation::notify::{Datagram, Word};
-use crate::isolation::reaper;
-use crate::isolation::snapshot::Standing;
+use crate::isolation::tree::snapshot::Standing;
 use crate::process_table;
 use crate::record::logs::Notice;
 

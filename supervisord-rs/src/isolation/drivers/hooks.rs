@@ -10,12 +10,12 @@ use workers::board::monotonic_ns;
 
 use super::Drivers;
 use crate::config::settings::CgroupLimits;
-use crate::isolation::family::Family;
+use crate::isolation::exits::reaper;
 use crate::isolation::helper::{Helper, Summons};
 use crate::isolation::launch::advice;
 use crate::isolation::outfit::Birthplace;
-use crate::isolation::reaper;
-use crate::isolation::snapshot::Snapshot;
+use crate::isolation::tree::family::Family;
+use crate::isolation::tree::snapshot::Snapshot;
 
 /// A hook that runs, or that has ended and has left something behind.
 #[derive(Debug)]

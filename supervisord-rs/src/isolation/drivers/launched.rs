@@ -18,14 +18,14 @@ use workers::board::monotonic_ns;
 use super::keeping::{self, Pledge};
 use super::launching::death_signal;
 use super::{Drivers, Process, Resident, Yields};
-use crate::isolation::family::Family;
+use crate::isolation::exits::reaper;
 use crate::isolation::host::Host;
 use crate::isolation::launch::{Attempt, Child, failure};
 use crate::isolation::launcher::Queue;
 use crate::isolation::live::{event_fd, hush, ring};
 use crate::isolation::outfit::Outfit;
-use crate::isolation::reaper;
 use crate::isolation::surroundings::{Failed, Result};
+use crate::isolation::tree::family::Family;
 use crate::isolation::watch::{Says, Token};
 
 /// The process of a domain while it is being launched.

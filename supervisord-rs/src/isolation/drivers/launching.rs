@@ -17,7 +17,6 @@ use super::{Drivers, Process};
 use crate::config::probes::Ready;
 use crate::config::settings::{Limits, Surroundings};
 use crate::config::{Isolation, Launch, Program};
-use crate::isolation::family::Family;
 use crate::isolation::launch::{self, LAUNCH_OPENS, failure};
 use crate::isolation::launcher::Queue;
 use crate::isolation::live::{Live, Page, Sdk, event_fd};
@@ -25,6 +24,7 @@ use crate::isolation::notify::Notify;
 use crate::isolation::outfit::{Birthplace, Outfit, Surrounded};
 use crate::isolation::surroundings::Result;
 use crate::isolation::thread::{Order, from_io};
+use crate::isolation::tree::family::Family;
 use crate::isolation::watch::{Says, Token, Watched};
 use crate::isolation::{command, host, thread};
 

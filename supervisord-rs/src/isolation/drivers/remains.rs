@@ -13,8 +13,8 @@ use supervision::{DomainId, Event, Incarnation, Status};
 use workers::board::monotonic_ns;
 
 use super::{Drivers, keeping};
-use crate::isolation::family::Relative;
-use crate::isolation::{reaper, wait};
+use crate::isolation::exits::{reaper, wait};
+use crate::isolation::tree::family::Relative;
 use crate::process_table;
 
 /// Between two looks at those whose main process is gone and whose family is not: at first, and at

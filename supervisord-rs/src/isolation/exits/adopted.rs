@@ -9,9 +9,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 use supervision::Status;
 
-use super::launch::Child;
 use super::reaper;
 use crate::guardian::obituary::{self, Obituary};
+use crate::isolation::launch::Child;
 use crate::process_table;
 
 /// The most obituaries to keep: of orphans that belong to no worker, the oldest go.
@@ -19,14 +19,14 @@ const KEPT: usize = 16_384;
 
 /// The obituaries of processes that another process reaped.
 #[derive(Debug, Default)]
-pub(super) struct Obituaries {
+pub(in crate::isolation) struct Obituaries {
     pipe: Option<OwnedFd>,
     known: BTreeMap<i32, Obituary>,
 }
 
 /// What can be said of an adopted process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(in crate::isolation) enum Look {
     /// It lives.
     Alive,
     /// It has exited, and this is how.
@@ -36,17 +36,17 @@ pub(super) enum Look {
 }
 
 impl Obituaries {
-    pub(super) fn new(pipe: Option<OwnedFd>) -> Self {
+    pub(in crate::isolation) fn new(pipe: Option<OwnedFd>) -> Self {
         Self { pipe, known: BTreeMap::new() }
     }
 
     /// The pipe that they come through.
-    pub(super) fn pipe(&self) -> Option<BorrowedFd<'_>> {
+    pub(in crate::isolation) fn pipe(&self) -> Option<BorrowedFd<'_>> {
         self.pipe.as_ref().map(AsFd::as_fd)
     }
 
     /// Looks at an adopted process.
-    pub(super) fn look(&mut self, child: &Child) -> Look {
+    pub(in crate::isolation) fn look(&mut self, child: &Child) -> Look {
         if !reaper::has_exited(&child.pidfd) {
             return Look::Alive;
         }
@@ -55,7 +55,7 @@ impl Obituaries {
     }
 
     /// How a process ended that was born at `start_time` (in clock ticks since boot).
-    pub(super) fn status(
+    pub(in crate::isolation) fn status(
         &mut self,
         pid: i32,
         start_time: u64,

@@ -9,8 +9,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use supervision::Status;
 
-use super::launch::Child;
 use super::wait::{self, Whom};
+use crate::isolation::launch::Child;
 use crate::process_table;
 
 /// How `child` ended, if it has. The zombie stays: as long as it holds its number, neither a
@@ -40,7 +40,7 @@ pub fn status_of_traced(child: &Child) -> Status {
 }
 
 /// A wait status as the kernel packs it (wait(2)).
-pub(super) fn from_raw(raw: i32) -> Status {
+pub(in crate::isolation) fn from_raw(raw: i32) -> Status {
     if libc::WIFEXITED(raw) {
         Status::Exited(libc::WEXITSTATUS(raw))
     } else if libc::WIFSIGNALED(raw) {

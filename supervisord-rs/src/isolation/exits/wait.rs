@@ -11,7 +11,7 @@ use supervision::Status;
 
 /// Whom is asked about.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Whom<'a> {
+pub(in crate::isolation) enum Whom<'a> {
     /// Any child.
     Anyone,
     /// The child with this number.
@@ -34,7 +34,7 @@ pub struct Exit {
 ///
 /// # Errors
 /// ECHILD, and that alone says that there is no such child.
-pub(super) fn peek(whom: Whom<'_>) -> nix::Result<Option<Exit>> {
+pub(in crate::isolation) fn peek(whom: Whom<'_>) -> nix::Result<Option<Exit>> {
     wait(whom, libc::WNOWAIT)
 }
 
@@ -42,7 +42,7 @@ pub(super) fn peek(whom: Whom<'_>) -> nix::Result<Option<Exit>> {
 ///
 /// # Errors
 /// As [`peek`].
-pub(super) fn take(whom: Whom<'_>) -> nix::Result<Option<Exit>> {
+pub(in crate::isolation) fn take(whom: Whom<'_>) -> nix::Result<Option<Exit>> {
     BEGUN.fetch_add(1, Ordering::SeqCst);
     let taken = wait(whom, 0);
     OVER.fetch_add(1, Ordering::SeqCst);
@@ -57,7 +57,7 @@ const LOOKS: usize = 4;
 
 /// A look at our children while none of them is reaped: the kernel's list of them is complete then.
 /// `None`: there was no such moment, or no such list.
-pub(super) fn undisturbed<T>(look: impl Fn() -> Option<T>) -> Option<T> {
+pub(in crate::isolation) fn undisturbed<T>(look: impl Fn() -> Option<T>) -> Option<T> {
     for _ in 0..LOOKS {
         let over = OVER.load(Ordering::SeqCst);
         let begun = BEGUN.load(Ordering::SeqCst);

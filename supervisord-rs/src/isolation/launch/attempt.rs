@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use supervision::LaunchStage;
 
-use crate::isolation::reaper;
+use crate::isolation::exits::reaper;
 
 /// No descriptor.
 const NONE: RawFd = -1;

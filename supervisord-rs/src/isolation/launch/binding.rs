@@ -107,7 +107,7 @@ fn carry_out(task: Task, path: &Path, attempt: &Attempt) -> nix::Result<()> {
     let born = birth::borrowing(child, ptr::from_mut(&mut order).cast(), attempt);
     attempt.end();
     let (_, pidfd) = born?;
-    crate::isolation::reaper::discard(&pidfd);
+    crate::isolation::exits::reaper::discard(&pidfd);
     order.result
 }
 

@@ -55,7 +55,7 @@ pub(in crate::isolation) fn read(
     let born = birth::borrowing(child, ptr::from_mut(&mut order).cast(), attempt);
     attempt.end();
     let (_, pidfd) = born.map_err(|errno| failure(LaunchStage::Clone, errno))?;
-    crate::isolation::reaper::discard(&pidfd);
+    crate::isolation::exits::reaper::discard(&pidfd);
     match order.result {
         Ok(count) if count <= most => {
             // SAFETY: the child has filled so many bytes of it, through a pointer into the room

@@ -123,8 +123,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::isolation::exits::reaper;
     use crate::isolation::launch::{Child, Plan};
-    use crate::isolation::reaper;
     use crate::waiting::until;
 
     const PAUSE: Duration = Duration::from_millis(1);

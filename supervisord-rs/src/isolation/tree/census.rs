@@ -11,8 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::family::{Kin, Relative};
-use super::live::{event_fd, hush, ring};
 use super::snapshot::{Marks, Snapshot};
+use crate::isolation::live::{event_fd, hush, ring};
 use crate::threads;
 
 /// A snapshot that is younger than this is as good as a new one for a signal: the next look finds
@@ -25,7 +25,7 @@ const REMEMBERED: usize = 16 * 1024;
 
 /// The thread, and what it has found.
 #[derive(Debug)]
-pub(super) struct Census {
+pub(in crate::isolation) struct Census {
     shared: Arc<Shared>,
     is_begun: Cell<bool>,
 }
@@ -61,15 +61,15 @@ enum Job {
 
 /// Signals for everyone of a family but those that have them already.
 #[derive(Debug)]
-pub(super) struct Errand {
-    pub(super) kin: Kin,
-    pub(super) signals: Vec<i32>,
+pub(in crate::isolation) struct Errand {
+    pub(in crate::isolation) kin: Kin,
+    pub(in crate::isolation) signals: Vec<i32>,
     /// Whether the process group of the main process has them already.
-    pub(super) had_group: bool,
+    pub(in crate::isolation) had_group: bool,
     /// Set when the family is gone: its name may be another incarnation's then.
-    pub(super) is_over: Arc<AtomicBool>,
+    pub(in crate::isolation) is_over: Arc<AtomicBool>,
     /// When it was asked for, in monotonic nanoseconds.
-    pub(super) at: u64,
+    pub(in crate::isolation) at: u64,
 }
 
 impl Census {
@@ -77,7 +77,7 @@ impl Census {
     ///
     /// # Errors
     /// EMFILE.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(in crate::isolation) fn new() -> io::Result<Self> {
         let bell = event_fd().map_err(|failure| io::Error::from_raw_os_error(failure.errno))?;
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -102,12 +102,12 @@ impl Census {
     }
 
     /// Readable when there is something to take.
-    pub(super) fn wakeup(&self) -> BorrowedFd<'_> {
+    pub(in crate::isolation) fn wakeup(&self) -> BorrowedFd<'_> {
         self.shared.bell.as_fd()
     }
 
     /// Asks for a snapshot that is begun at this moment or later. It rings when there is one.
-    pub(super) fn ask(&self, at: u64) {
+    pub(in crate::isolation) fn ask(&self, at: u64) {
         let mut state = self.shared.lock();
         state.wanted = state.wanted.max(at);
         drop(state);
@@ -119,18 +119,18 @@ impl Census {
     }
 
     /// The last snapshot.
-    pub(super) fn take(&self) -> Option<Arc<Snapshot>> {
+    pub(in crate::isolation) fn take(&self) -> Option<Arc<Snapshot>> {
         hush(self.shared.bell.as_fd());
         self.shared.lock().latest.clone()
     }
 
     /// Rings once more: something of the last snapshot was left for the next turn.
-    pub(super) fn ring(&self) {
+    pub(in crate::isolation) fn ring(&self) {
         ring(self.shared.bell.as_fd());
     }
 
     /// Waits for a snapshot that is begun at this moment or later. For the very end.
-    pub(super) fn wait(&self, at: u64, limit: Duration) -> Option<Arc<Snapshot>> {
+    pub(in crate::isolation) fn wait(&self, at: u64, limit: Duration) -> Option<Arc<Snapshot>> {
         self.ask(at);
         let is_missing = |state: &mut State| state.latest_since(at).is_none();
         let state = self.shared.lock();
@@ -139,17 +139,17 @@ impl Census {
     }
 
     /// Has everyone of a family signalled, by a look that many share.
-    pub(super) fn signal(&self, errand: Errand) {
+    pub(in crate::isolation) fn signal(&self, errand: Errand) {
         self.put(Job::Signal(errand));
     }
 
     /// Has everyone in a cgroup killed, and those that a look has found.
-    pub(super) fn kill(&self, kin: Kin, others: Vec<Relative>) {
+    pub(in crate::isolation) fn kill(&self, kin: Kin, others: Vec<Relative>) {
         self.put(Job::Kill(kin, others));
     }
 
     /// The marks of an orphan. `None`: they are not known yet, and it rings when they are.
-    pub(super) fn marks(&self, pid: i32, start_time: u64) -> Option<Marks> {
+    pub(in crate::isolation) fn marks(&self, pid: i32, start_time: u64) -> Option<Marks> {
         let limits = Marks::of_limits(pid);
         if limits != Marks::default() {
             return Some(limits);

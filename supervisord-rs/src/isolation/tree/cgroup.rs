@@ -37,18 +37,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::family::house_of;
-use super::reaper;
 use crate::config::settings::CgroupLimits;
+use crate::isolation::exits::reaper;
 use crate::pool::Pool;
 use crate::process_table;
 use crate::waiting::until;
 use events::Events;
 use leaf::Present;
-pub(super) use leaf::{Leaf, Members};
+pub(in crate::isolation) use leaf::{Leaf, Members};
 pub(crate) use limits::memory;
 use place::Place;
-pub(super) use refusal::Refusal;
-pub(super) use tree::Extent;
+pub(in crate::isolation) use refusal::Refusal;
+pub(in crate::isolation) use tree::Extent;
 
 /// `SUPERVISORD_RS_CGROUPS=off` has process trees walked even where there are cgroups.
 const SWITCH: &str = "SUPERVISORD_RS_CGROUPS";
@@ -64,7 +64,7 @@ static CHANGES: Pool = Pool::new("cgroup", 2);
 
 /// Where our leaves are, or why there are none.
 #[derive(Debug)]
-pub(super) struct Cgroups {
+pub(in crate::isolation) struct Cgroups {
     root: Result<Arc<Root>, Refusal>,
 }
 
@@ -78,7 +78,7 @@ struct Root {
 impl Cgroups {
     /// Makes our directory below our own cgroup, named after the runtime directory: the successor
     /// of a supervisor that died finds it again, and ends what is left in it.
-    pub(super) fn discover(runtime_dir: &Path) -> Self {
+    pub(in crate::isolation) fn discover(runtime_dir: &Path) -> Self {
         let root = Root::discover(runtime_dir);
         if let Err(refusal) = &root {
             tracing::debug!(?refusal, "no cgroups: process trees are walked instead");
@@ -103,7 +103,11 @@ impl Cgroups {
 
     /// The leaf with this name, which is made when a process is to be born in it; `None` where
     /// there are no cgroups, and nothing is limited.
-    pub(super) fn leaf(&self, name: &str, limits: &CgroupLimits) -> Result<Option<Leaf>, Refusal> {
+    pub(in crate::isolation) fn leaf(
+        &self,
+        name: &str,
+        limits: &CgroupLimits,
+    ) -> Result<Option<Leaf>, Refusal> {
         let root = match &self.root {
             Ok(root) => root,
             Err(_) if limits.is_empty() => return Ok(None),
@@ -116,7 +120,12 @@ impl Cgroups {
 
     /// The leaf with this name that contains a process, with its limits in force again: systemd's
     /// hook may have lifted them to make room. `None`: the process is elsewhere.
-    pub(super) fn leaf_of(&self, name: &str, pid: i32, limits: &CgroupLimits) -> Option<Leaf> {
+    pub(in crate::isolation) fn leaf_of(
+        &self,
+        name: &str,
+        pid: i32,
+        limits: &CgroupLimits,
+    ) -> Option<Leaf> {
         let root = self.root.as_ref().ok()?;
         let (_, place) = place::of(pid)?;
         // What it made below is its own.
@@ -142,7 +151,7 @@ impl Cgroups {
 
     /// Ends everyone in leaves of a predecessor, but for those that are `kept`. The families that
     /// had a process there.
-    pub(super) fn end_others(&self, kept: &[PathBuf]) -> BTreeSet<String> {
+    pub(in crate::isolation) fn end_others(&self, kept: &[PathBuf]) -> BTreeSet<String> {
         let Ok(root) = &self.root else { return BTreeSet::new() };
         let mut others = tree::directories(&root.path);
         others.retain(|leaf| !kept.contains(leaf));
@@ -178,7 +187,7 @@ impl Cgroups {
     }
 
     /// Removes all cgroups of this supervisor; those that are not empty stay.
-    pub(super) fn remove(&self) {
+    pub(in crate::isolation) fn remove(&self) {
         if let Ok(root) = &self.root {
             tree::remove(&root.path);
             root.place.restore();

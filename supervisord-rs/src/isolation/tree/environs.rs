@@ -20,10 +20,10 @@ static READERS: Pool = Pool::new("environ", READERS_MAX + 1);
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
 /// The value of the variable, where the process has it.
-pub(super) type Answer = Result<Option<Vec<u8>>, Held>;
+pub(in crate::isolation) type Answer = Result<Option<Vec<u8>>, Held>;
 
 /// Has the first thread started.
-pub(super) fn begin() {
+pub(in crate::isolation) fn begin() {
     READERS.begin();
 }
 
@@ -32,7 +32,7 @@ pub(super) fn begin() {
 ///
 /// # Errors
 /// It does not come within `limit`.
-pub(super) fn variable(pid: i32, name: &'static str, limit: Duration) -> Answer {
+pub(in crate::isolation) fn variable(pid: i32, name: &'static str, limit: Duration) -> Answer {
     if HELD.load(Ordering::Relaxed) >= READERS_MAX {
         return Err(Held);
     }
@@ -60,7 +60,7 @@ pub(super) fn variable(pid: i32, name: &'static str, limit: Duration) -> Answer 
 /// each would have to wait for a processor each time, which on a busy machine with thousands of
 /// processes takes longer than a start may. Where a process holds it, another thread goes on with
 /// the next one. `limit`: how long this process may hold it, when so many have before.
-pub(super) fn variables(
+pub(in crate::isolation) fn variables(
     pids: Vec<i32>,
     name: &'static str,
     limit: impl Fn(i32, usize) -> Duration,
@@ -146,4 +146,4 @@ impl Reading {
 
 /// A process that does not let its environment be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Held;
+pub(in crate::isolation) struct Held;

@@ -19,10 +19,10 @@ use workers::board::monotonic_ns;
 
 use super::census::{Census, Errand};
 use super::cgroup::{Extent, Leaf, Members};
-use super::launch::Child;
-use super::reaper;
 use super::snapshot::{LIMIT_MARK, Mark, Snapshot, Standing, speaks_for};
-use super::surroundings::Failed;
+use crate::isolation::exits::reaper;
+use crate::isolation::launch::Child;
+use crate::isolation::surroundings::Failed;
 use crate::process_table::{self, stat};
 
 /// So many are signalled at once; for more there is a thread.
@@ -34,12 +34,12 @@ const NAMED: usize = 64;
 
 /// The variable that marks a family: `HASH-OF-THE-RUNTIME-DIRECTORY:DOMAIN`, the same for one
 /// supervisor after the other.
-pub(super) const MARK: &str = "SUPERVISORD_RS_FAMILY";
+pub(in crate::isolation) const MARK: &str = "SUPERVISORD_RS_FAMILY";
 
 /// What tells the families of this supervisor and its successors from those of any other: a number
 /// for the runtime directory, which only one can have at a time (FNV-1a, the same in every
 /// release).
-pub(super) fn house_of(runtime_dir: &Path) -> String {
+pub(in crate::isolation) fn house_of(runtime_dir: &Path) -> String {
     format!("{:016x}", hash(runtime_dir.as_os_str().as_bytes()))
 }
 
@@ -50,7 +50,7 @@ fn hash(bytes: &[u8]) -> u64 {
 
 /// A family.
 #[derive(Debug)]
-pub(super) struct Family {
+pub(in crate::isolation) struct Family {
     leaf: Option<Arc<Leaf>>,
     /// As a variable, and as a resource limit, `RLIMIT_RTTIME`: environments are wiped (sudo, `env
     /// -i`), limits are inherited.
@@ -60,31 +60,31 @@ pub(super) struct Family {
 
 /// One of a family: a number with its time of birth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Relative {
+pub(in crate::isolation) struct Relative {
     pid: i32,
     start_time: u64,
 }
 
 impl Relative {
-    pub(super) const fn new(pid: i32, start_time: u64) -> Self {
+    pub(in crate::isolation) const fn new(pid: i32, start_time: u64) -> Self {
         Self { pid, start_time }
     }
 
-    pub(super) const fn of(main: &Child) -> Self {
+    pub(in crate::isolation) const fn of(main: &Child) -> Self {
         Self::new(main.pid, main.start_time)
     }
 
-    pub(super) const fn pid(self) -> i32 {
+    pub(in crate::isolation) const fn pid(self) -> i32 {
         self.pid
     }
 
     /// 0: not known.
-    pub(super) const fn start_time(self) -> u64 {
+    pub(in crate::isolation) const fn start_time(self) -> u64 {
         self.start_time
     }
 
     /// The handle first, and then once more whether the number means the same process.
-    pub(super) fn signal(self, signals: &[i32]) {
+    pub(in crate::isolation) fn signal(self, signals: &[i32]) {
         if let Ok(pidfd) = reaper::open(self.pid)
             && process_table::start_time(self.pid) == Some(self.start_time)
         {
@@ -103,7 +103,7 @@ fn group(pid: i32) -> Option<i32> {
 
 /// By what a family is found, wherever the loop is.
 #[derive(Clone, Debug)]
-pub(super) enum Kin {
+pub(in crate::isolation) enum Kin {
     /// It is in a cgroup.
     Cgroup { main: i32, members: Members },
     /// It is in the process table.
@@ -112,7 +112,7 @@ pub(super) enum Kin {
 
 impl Kin {
     /// The number of the main process.
-    pub(super) const fn main(&self) -> i32 {
+    pub(in crate::isolation) const fn main(&self) -> i32 {
         match self {
             Self::Cgroup { main, .. } => *main,
             Self::Table { main, .. } => main.pid,
@@ -120,7 +120,10 @@ impl Kin {
     }
 
     /// Everyone, by a look at the process table where that is needed.
-    pub(super) fn found(&self, look: impl FnOnce() -> Arc<Snapshot>) -> Vec<Relative> {
+    pub(in crate::isolation) fn found(
+        &self,
+        look: impl FnOnce() -> Arc<Snapshot>,
+    ) -> Vec<Relative> {
         match self {
             Self::Cgroup { members, .. } => with_birth(members.pids()),
             Self::Table { main, mark } => look().family(*main, mark),
@@ -128,7 +131,7 @@ impl Kin {
     }
 
     /// Kills everyone in the cgroup, and those that were found and still are of the family.
-    pub(super) fn kill(&self, found: Vec<Relative>) {
+    pub(in crate::isolation) fn kill(&self, found: Vec<Relative>) {
         if let Self::Cgroup { members, .. } = self {
             // Those that a kernel without a usable file leaves are signalled one by one.
             let _ = members.kill();
@@ -138,7 +141,12 @@ impl Kin {
 
     /// Sends signals to those that were found and still are of the family, but for the main process
     /// and, where they have them already, its group.
-    pub(super) fn signal(&self, found: Vec<Relative>, signals: &[i32], had_group: bool) {
+    pub(in crate::isolation) fn signal(
+        &self,
+        found: Vec<Relative>,
+        signals: &[i32],
+        had_group: bool,
+    ) {
         for other in found.into_iter().filter(|other| self.is_left(other.pid, had_group)) {
             let is_there = match self {
                 Self::Cgroup { members, .. } => members.contain(other.pid),
@@ -169,24 +177,29 @@ pub struct Member {
 
 impl Family {
     /// `house` is what tells the families of one supervisor from those of another.
-    pub(super) fn new(leaf: Option<Leaf>, house: &str, domain: &str, census: &Rc<Census>) -> Self {
+    pub(in crate::isolation) fn new(
+        leaf: Option<Leaf>,
+        house: &str,
+        domain: &str,
+        census: &Rc<Census>,
+    ) -> Self {
         let variable = format!("{house}:{domain}");
         let limit = LIMIT_MARK | (hash(variable.as_bytes()) & (LIMIT_MARK - 1));
         Self { leaf: leaf.map(Arc::new), mark: Mark { variable, limit }, census: Rc::clone(census) }
     }
 
     /// The mark of its processes as a limit, where no cgroup identifies them.
-    pub(super) const fn limit_mark(&self) -> u64 {
+    pub(in crate::isolation) const fn limit_mark(&self) -> u64 {
         self.mark.limit
     }
 
     /// The value of [`MARK`].
-    pub(super) fn mark(&self) -> &str {
+    pub(in crate::isolation) fn mark(&self) -> &str {
         &self.mark.variable
     }
 
     /// The cgroup to be born in.
-    pub(super) fn leaf(&self) -> Option<Arc<Leaf>> {
+    pub(in crate::isolation) fn leaf(&self) -> Option<Arc<Leaf>> {
         self.in_leaf().map(Arc::clone)
     }
 
@@ -196,40 +209,40 @@ impl Family {
 
     /// Whether the OOM killer has ended any of the family since this was last asked. Only a cgroup
     /// counts that.
-    pub(super) fn take_oom_kill(&self) -> bool {
+    pub(in crate::isolation) fn take_oom_kill(&self) -> bool {
         self.in_leaf().is_some_and(|leaf| leaf.take_oom_kill())
     }
 
     /// Where its cgroup is.
-    pub(super) fn place(&self) -> Option<PathBuf> {
+    pub(in crate::isolation) fn place(&self) -> Option<PathBuf> {
         self.in_leaf().map(|leaf| leaf.path())
     }
 
     /// That its cgroup is frozen, and what to do.
-    pub(super) fn frozen(&self) -> Option<Failed> {
+    pub(in crate::isolation) fn frozen(&self) -> Option<Failed> {
         self.in_leaf().and_then(|leaf| leaf.frozen()).map(Failed::from)
     }
 
     /// The same where it is a cgroup above its own.
-    pub(super) fn frozen_above(&self) -> Option<String> {
+    pub(in crate::isolation) fn frozen_above(&self) -> Option<String> {
         self.in_leaf().and_then(|leaf| leaf.frozen_above()).map(|refusal| refusal.to_string())
     }
 
     /// Lets its cgroup go on, where it is that which was frozen.
-    pub(super) fn thaw(&self) {
+    pub(in crate::isolation) fn thaw(&self) {
         if let Some(leaf) = self.in_leaf() {
             leaf.thaw();
         }
     }
 
     /// Whether it is found by its cgroup, without a look at the process table.
-    pub(super) fn has_cgroup(&self) -> bool {
+    pub(in crate::isolation) fn has_cgroup(&self) -> bool {
         self.in_leaf().is_some()
     }
 
     /// Who lives in its cgroup but the main process; none where it has no cgroup. Where there are
     /// too many cgroups below it to look at now, somebody is found.
-    pub(super) fn others_in_cgroup(&self, main: &Child) -> Vec<Relative> {
+    pub(in crate::isolation) fn others_in_cgroup(&self, main: &Child) -> Vec<Relative> {
         let (mut pids, extent) = match self.in_leaf() {
             // Cheap, and mostly so.
             Some(leaf) if !leaf.is_empty() => leaf.some(),
@@ -244,13 +257,17 @@ impl Family {
     }
 
     /// Everyone who lives but the main process, as a look has found them.
-    pub(super) fn others_in(&self, snapshot: &Snapshot, main: &Child) -> Vec<Relative> {
+    pub(in crate::isolation) fn others_in(
+        &self,
+        snapshot: &Snapshot,
+        main: &Child,
+    ) -> Vec<Relative> {
         let found = snapshot.family(Relative::of(main), &self.mark).into_iter();
         found.filter(|other| other.pid != main.pid).collect()
     }
 
     /// Whether a process may speak for it. One that has exited and was reaped may not.
-    pub(super) fn standing(&self, main: &Child, pid: i32) -> Standing {
+    pub(in crate::isolation) fn standing(&self, main: &Child, pid: i32) -> Standing {
         if pid == main.pid && !is_over(main) {
             return Standing::Member;
         }
@@ -263,7 +280,12 @@ impl Family {
     /// Sends signals to everyone, in their order: to the main process and its group at once, to
     /// others as soon as they are found. The main process must not have been waited for, unless it
     /// is an adopted one: its number is its group's. `is_over`: set when the family is gone.
-    pub(super) fn signal(&self, main: &Child, signals: &[i32], is_over: &Arc<AtomicBool>) {
+    pub(in crate::isolation) fn signal(
+        &self,
+        main: &Child,
+        signals: &[i32],
+        is_over: &Arc<AtomicBool>,
+    ) {
         let mut had_group = false;
         for signal in signals {
             had_group = signal_main(main, *signal);
@@ -286,7 +308,7 @@ impl Family {
 
     /// Kills the main process and its group at once, and has everyone in its cgroup killed. False:
     /// others have to be found. What is stuck in the kernel dies when it comes out.
-    pub(super) fn kill(&self, main: &Child) -> bool {
+    pub(in crate::isolation) fn kill(&self, main: &Child) -> bool {
         signal_main(main, libc::SIGKILL);
         let Some(leaf) = self.in_leaf() else { return false };
         leaf.spend();
@@ -296,7 +318,12 @@ impl Family {
 
     /// Kills those that a look has found, one by one: a process whose first thread has ended is
     /// passed over by its cgroup. The next look finds the children of those that fork meanwhile.
-    pub(super) fn kill_these(&self, main: &Child, others: &[Relative], is_over: &Arc<AtomicBool>) {
+    pub(in crate::isolation) fn kill_these(
+        &self,
+        main: &Child,
+        others: &[Relative],
+        is_over: &Arc<AtomicBool>,
+    ) {
         let kin = self.kin(main);
         if let Some(leaf) = self.in_leaf() {
             leaf.spend();
@@ -317,7 +344,7 @@ impl Family {
     }
 
     /// Who is left, and in what state: those in its cgroup, or those that the last look has found.
-    pub(super) fn describe(&self, main: &Child, others: &[Relative]) -> Vec<Member> {
+    pub(in crate::isolation) fn describe(&self, main: &Child, others: &[Relative]) -> Vec<Member> {
         let pids = match self.in_leaf() {
             Some(leaf) => leaf.some().0,
             None => [main.pid].into_iter().chain(others.iter().map(|other| other.pid)).collect(),

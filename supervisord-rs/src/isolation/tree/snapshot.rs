@@ -9,7 +9,7 @@ use workers::board::monotonic_ns;
 use super::census::Census;
 use super::environs::{self, Held};
 use super::family::{MARK, Relative};
-use super::launch::Child;
+use crate::isolation::launch::Child;
 use crate::process_table::{self, Stat};
 use crate::service_manager;
 
@@ -22,14 +22,14 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The mark of a family: a variable, and a resource limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
-    pub(super) variable: String,
-    pub(super) limit: u64,
+pub(in crate::isolation) struct Mark {
+    pub(in crate::isolation) variable: String,
+    pub(in crate::isolation) limit: u64,
 }
 
 /// Everyone, as the kernel showed them one after the other.
 #[derive(Debug)]
-pub(super) struct Snapshot {
+pub(in crate::isolation) struct Snapshot {
     /// When the walk began, in monotonic nanoseconds: every process that was there then, and still
     /// is, is in it.
     begun: u64,
@@ -44,7 +44,7 @@ pub(super) struct Snapshot {
 
 /// What a process bears.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Marks {
+pub(in crate::isolation) struct Marks {
     limits: Vec<u64>,
     variable: Option<Vec<u8>>,
     /// Whether it does not let its environment be read: it is not asked again.
@@ -56,7 +56,7 @@ type Known = HashMap<(i32, u64), Marks>;
 
 impl Snapshot {
     /// Walks. `known`: marks that were seen before. They are given back, with what is new.
-    pub(super) fn take(known: Known) -> (Self, Known) {
+    pub(in crate::isolation) fn take(known: Known) -> (Self, Known) {
         let begun = monotonic_ns();
         let mut processes = HashMap::new();
         for _ in 0..WALKS {
@@ -109,18 +109,18 @@ impl Snapshot {
     }
 
     /// When the walk began, in monotonic nanoseconds.
-    pub(super) fn begun(&self) -> u64 {
+    pub(in crate::isolation) fn begun(&self) -> u64 {
         self.begun
     }
 
     /// What the walk took.
-    pub(super) fn cost(&self) -> Duration {
+    pub(in crate::isolation) fn cost(&self) -> Duration {
         self.cost
     }
 
     /// Everyone who lives of the family of `main`: who descends from it, is of its session or
     /// group, or is an orphan with its mark, and who descends from those.
-    pub(super) fn family(&self, main: Relative, mark: &Mark) -> Vec<Relative> {
+    pub(in crate::isolation) fn family(&self, main: Relative, mark: &Mark) -> Vec<Relative> {
         // An adopted one is reaped by its new parent, and its number may be a stranger's then; so
         // may its session. The kernel gives no process a number that is in use as a
         // session (credentials(7)).
@@ -154,7 +154,7 @@ impl Snapshot {
 
 impl Marks {
     /// Its limit first: that can be read whatever the process does to its memory.
-    pub(super) fn of(pid: i32) -> Self {
+    pub(in crate::isolation) fn of(pid: i32) -> Self {
         let marks = Self::of_limits(pid);
         if marks != Self::default() {
             return marks;
@@ -172,7 +172,7 @@ impl Marks {
     }
 
     /// What can be read without waiting for the process.
-    pub(super) fn of_limits(pid: i32) -> Self {
+    pub(in crate::isolation) fn of_limits(pid: i32) -> Self {
         let limits = process_table::limits(pid, LIMIT);
         let limits = limits.into_iter().filter(|limit| *limit >= LIMIT_MARK).collect();
         Self { limits, ..Self::default() }
@@ -188,11 +188,11 @@ impl Marks {
 const LIMIT: &str = "Max realtime timeout";
 /// The least limit of real-time processor time that is a mark: 146 thousand years, which limits
 /// no process.
-pub(super) const LIMIT_MARK: u64 = 1 << 62;
+pub(in crate::isolation) const LIMIT_MARK: u64 = 1 << 62;
 
 /// Whether a process may speak in the name of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(in crate::isolation) enum Standing {
     /// It may.
     Member,
     /// It may not.
@@ -210,7 +210,12 @@ impl From<bool> for Standing {
 /// Whether a process belongs to a family, told without a walk: by climbing from it. For one that
 /// speaks in its name: any process may bear a mark, so an orphan also has to have the user of its
 /// main process.
-pub(super) fn speaks_for(census: &Census, main: &Child, mark: &Mark, pid: i32) -> Standing {
+pub(in crate::isolation) fn speaks_for(
+    census: &Census,
+    main: &Child,
+    mark: &Mark,
+    pid: i32,
+) -> Standing {
     let relative = Relative::of(main);
     let is_taken = process_table::stat(main.pid).is_some_and(|stat| is_stranger(relative, &stat));
     let user = if is_taken { None } else { process_table::user(main.pid) };

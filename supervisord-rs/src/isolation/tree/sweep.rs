@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::environs::{self, Answer};
 use super::family::MARK;
-use super::reaper;
+use crate::isolation::exits::reaper;
 use crate::process_table;
 use crate::service_manager;
 use crate::waiting::Limit;
@@ -24,15 +24,15 @@ const NO_PATIENCE: Duration = Duration::from_millis(100);
 const GENERATIONS: usize = 1024;
 
 /// What a sweep has found.
-pub(super) struct Swept {
+pub(in crate::isolation) struct Swept {
     /// Processes that did not die within the limit.
-    pub(super) left: Vec<i32>,
+    pub(in crate::isolation) left: Vec<i32>,
     /// The families of all that were found.
-    pub(super) families: BTreeSet<String>,
+    pub(in crate::isolation) families: BTreeSet<String>,
 }
 
 /// Kills everyone who bears a mark of this house that is not among the `adopted`, and waits for it.
-pub(super) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Swept {
+pub(in crate::isolation) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Swept {
     let mut limit = Limit::new(limit);
     let mut sweep = Sweep {
         house,

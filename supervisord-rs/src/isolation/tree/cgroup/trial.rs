@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use supervision::LaunchStage;
 
+use crate::isolation::exits::reaper;
 use crate::isolation::launch::{Attempt, Plan};
-use crate::isolation::reaper;
 use crate::threads;
 
 /// A birth takes a millisecond. In a cgroup that is frozen it takes until that is thawed.

@@ -1,0 +1,15 @@
+//! How processes ended: the only readers of wait statuses.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `reaper` | the one owner of wait statuses of children that we know |
+//! | `wait` | waitid(2) as the kernel has it |
+//! | `orphans` | children that came to us because their parents are gone |
+//! | `adopted` | how a process ended that another supervisor had started |
+//! | `evidence` | from what was left behind to an ending and its cause |
+
+pub(in crate::isolation) mod adopted;
+pub mod evidence;
+pub mod orphans;
+pub mod reaper;
+pub(in crate::isolation) mod wait;
