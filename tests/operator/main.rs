@@ -9,6 +9,7 @@ mod compare_file;
 mod configs;
 mod control_api;
 mod diagnostics;
+mod events;
 mod following;
 #[path = "../harness/mod.rs"]
 mod harness;
