@@ -53,7 +53,7 @@ mod upkeep;
 mod waiters;
 mod world;
 
-use start::Started;
+use start::Published;
 use turns::{Turns, Work};
 use waiters::Waiters;
 
@@ -177,7 +177,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn new(started: Started, turns: Arc<Turns>) -> Self {
+    fn new(started: Published, turns: Arc<Turns>) -> Self {
         let count = started.names.workers.len();
         let hooks = Hooks::new(started.around.black_box.counter(Count::DroppedHooks));
         Self {
@@ -185,7 +185,7 @@ impl Daemon {
             machine: started.machine,
             drivers: started.drivers,
             names: started.names,
-            events: started.events,
+            events: Events::default(),
             incidents: started.incidents,
             waiters: Waiters::default(),
             pending: BTreeMap::new(),

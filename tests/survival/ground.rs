@@ -216,3 +216,41 @@ fn a_start_changes_threads_no_more_often_on_a_machine_with_many_processes() {
         "{alone} alone, {among_many} among {MANY} others"
     );
 }
+
+/// Whatever stage of a start fails, the next start goes on from what the predecessor left.
+#[test]
+fn a_start_that_fails_at_any_stage_leaves_the_story_of_the_predecessor() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  t: { worker: ticker, isolation: thread }\n";
+    let mut supervisor = bed.start_with(yaml, &["--no-guardian"]);
+    let before = supervisor.wait_progress(None);
+    supervisor.child.kill().expect("our child");
+    supervisor.child.wait().expect("our child");
+    drop(supervisor);
+
+    let (record, socket) = (bed.path("state/incidents.jsonl"), bed.path("run/control.sock"));
+    let lock = bed.path("run/supervisor.lock");
+    let _ = std::fs::remove_file(&socket);
+    for (place, complaint) in [
+        (&lock, "supervisor.lock"),
+        (&record, "cannot read"),
+        (&socket, "cannot listen on the control socket"),
+    ] {
+        let _ = std::fs::remove_file(place);
+        std::fs::create_dir(place).expect("a hindrance");
+        let failed = bed.launch(yaml, &["--no-guardian"]).wait_exit();
+        assert_eq!(failed.code(), Some(1), "{}", bed.log());
+        let log = bed.log();
+        let last = log.lines().last().unwrap_or_default();
+        assert!(last.contains(complaint), "{complaint} expected:\n{log}");
+        std::fs::remove_dir(place).expect("removed");
+    }
+
+    let next = bed.start_with(yaml, &["--no-guardian"]);
+    let incident = next.wait_incident(0);
+    assert!(incident.supervisor_died, "{incident:?}");
+    assert_eq!((incident.id, incident.lost), (1, vec!["t".to_owned()]));
+    let after = next.wait_progress(Some(&before));
+    assert_eq!(after.workers[0].generation, 2, "one death, one launch after it");
+    next.stop();
+}

@@ -1,0 +1,70 @@
+//! The fourth stage: the drivers have the processes that go on, and the machine knows of each worker
+//! how it goes on.
+//!
+//! *Can fail:* nothing as a whole. A worker that cannot be adopted is ended, and counts as lost; the
+//! log says why.
+//!
+//! *A death here leaves* the predecessor's black box as the one that counts, and the store as it was
+//! but for what belonged to workers that were not adopted: the next supervisor adopts again.
+
+use std::time::Duration;
+
+use supervision::{Incarnation, Machine, Spec};
+use workers::board::monotonic_ns;
+
+use super::equipped::Equipped;
+use crate::config::Settings;
+use crate::daemon::lapse::Lapse;
+use crate::daemon::succession;
+use crate::isolation::Evidence;
+use crate::isolation::drivers::adopting::Past;
+use crate::record::post_mortem::PostMortem;
+use crate::service_manager;
+
+/// The workers that go on, and the machine that decides about them.
+pub(super) struct Adopted {
+    pub(super) equipped: Equipped,
+    pub(super) machine: Machine,
+    /// Counts from the moment that the machine's first deadlines count from.
+    pub(super) lapse: Lapse,
+    /// Of the incarnations that did not survive.
+    pub(super) evidence: Vec<(Incarnation, Evidence)>,
+    /// Whether the first incident is the predecessor's death; when it died, as its guardian saw it.
+    pub(super) inherited_death: Option<Option<u64>>,
+    pub(super) changed: succession::Changed,
+}
+
+impl Equipped {
+    /// Adopts the processes of the predecessor, and tells the machine what it takes over.
+    pub(super) fn adopt(mut self) -> Adopted {
+        // A pause that comes before the loop turns counts against no worker either.
+        let lapse = Lapse::new(Duration::from_nanos(monotonic_ns()));
+        let recovered = &mut self.recovered;
+        let (settings, heritage) = (&recovered.locked.settings, &mut recovered.locked.heritage);
+        let (story, seen) = (recovered.left.story.as_ref(), recovered.left.seen);
+        let past = succession::past(settings, story);
+        let to_adopt = if is_to_start_afresh(story) { Past::new() } else { past.clone() };
+        let adopted = self.drivers.adopt(heritage, &to_adopt);
+        let last_recorded = recovered.incidents.last_id();
+        let (inherited, evidence) =
+            succession::inherit(settings, story, seen, &past, &adopted, last_recorded);
+        let inherited_death = inherited.death.is_some().then(|| seen.map(|seen| seen.died_at_ns));
+        let machine = Machine::new(policy(settings), inherited);
+        let changed = succession::changed(settings, story, &past);
+        Adopted { equipped: self, machine, lapse, evidence, inherited_death, changed }
+    }
+}
+
+/// What was being stopped is not gone on with: it is ended, and started afresh.
+fn is_to_start_afresh(story: Option<&PostMortem>) -> bool {
+    story.is_some_and(|story| story.was_stopping && !service_manager::is_to_shut_down())
+}
+
+/// What is to be kept running: nothing, where everything is only to be stopped.
+fn policy(settings: &Settings) -> Spec {
+    let mut spec = settings.spec.clone();
+    for worker in &mut spec.workers {
+        worker.autostart &= !service_manager::is_to_shut_down();
+    }
+    spec
+}

@@ -1,0 +1,145 @@
+//! The last stage: this supervisor's black box counts, and the loop can turn.
+//!
+//! *Can fail:* giving the black box its name in the runtime directory; that is the last step that
+//! can fail at all.
+//!
+//! *A failure leaves* the predecessor's black box as the one that counts, and its processes in the
+//! store. After it, this one's counts: whatever happens then, a successor recovers from it.
+
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use supervision::Machine;
+use tokio::sync::mpsc;
+
+use super::StartError;
+use super::adopted::Adopted;
+use super::control::Control;
+use super::equipped::Equipped;
+use super::left::Left;
+use super::locked::Locked;
+use super::recovered::Recovered;
+use crate::config::Settings;
+use crate::control::request::Request;
+use crate::daemon::around::Around;
+use crate::daemon::hangup::Terminal;
+use crate::daemon::in_force::{self, Origin};
+use crate::daemon::lapse::Lapse;
+use crate::daemon::upkeep::{Troubles, Upkeep};
+use crate::isolation::Drivers;
+use crate::record::black_box::BlackBox;
+use crate::record::events::wall;
+use crate::record::incidents::{Incidents, Names};
+use crate::service_manager::{self, CONFIGURATION, ServiceManager};
+
+/// Everything that the loop needs.
+pub(in crate::daemon) struct Published {
+    pub(in crate::daemon) settings: Settings,
+    pub(in crate::daemon) machine: Machine,
+    pub(in crate::daemon) drivers: Drivers,
+    pub(in crate::daemon) names: Names,
+    pub(in crate::daemon) incidents: Incidents,
+    pub(in crate::daemon) requests: mpsc::Receiver<Request>,
+    pub(in crate::daemon) around: Around,
+    pub(in crate::daemon) upkeep: Upkeep,
+    /// Counts from the moment that the machine's first deadlines count from.
+    pub(in crate::daemon) lapse: Lapse,
+}
+
+impl Adopted {
+    /// Makes this supervisor's black box the one that counts, and lets go of what only the
+    /// predecessor's needed.
+    pub(super) fn publish(self) -> Result<Published, StartError> {
+        let Self { equipped, mut machine, lapse, evidence, inherited_death, changed } = self;
+        let Equipped { recovered, control, scribe, mut drivers } = equipped;
+        let Recovered { locked, left, store, names, incidents, black_box } = recovered;
+        let Locked { settings, origin, mut heritage, gate, mut troubles, lock, state_lock, .. } =
+            locked;
+        let Left { orderly_end, keeper, black_boxes, story, .. } = left;
+        let Control { sender, requests, socket, unit_socket, server, api_thread, bound } = control;
+
+        let known = story.as_ref().map(|story| story.last_incident);
+        let last_incident = incidents.last_id().max(known);
+        publish(&black_box, &mut machine, last_incident, &mut troubles).map_err(|source| {
+            StartError::BlackBox { path: settings.supervisor.runtime_dir.clone(), source }
+        })?;
+        black_boxes.iter().for_each(|(name, _)| keeper.forget(name));
+        // A predecessor's, which is in force, is kept already.
+        if heritage.claim(CONFIGURATION).is_none() || origin == Origin::File {
+            in_force::keep(&settings.source, &keeper);
+        }
+        drivers.begin(&heritage);
+        troubles.values().for_each(|trouble| tracing::error!("{trouble}"));
+        let around = Around {
+            started_at: wall(SystemTime::now()),
+            guardian: service_manager::guardian_pid(),
+            is_under_predecessor: false,
+            black_box,
+            inherited_evidence: Some(evidence),
+            changed,
+            inherited_death,
+            scribe,
+            custody: settings.supervisor.custody,
+            requests: sender,
+            service_manager: ServiceManager::from_env(),
+            orderly_end,
+            server,
+            api_thread,
+            socket,
+            control: bound,
+            unit_socket,
+            store,
+            keeper,
+            gate,
+            terminal: Terminal::controlling(),
+            watchdog: interval(&settings),
+            lock,
+            state_lock,
+        };
+        let upkeep = Upkeep::new(troubles);
+        Ok(Published {
+            settings,
+            machine,
+            drivers,
+            names,
+            incidents,
+            requests,
+            around,
+            upkeep,
+            lapse,
+        })
+    }
+}
+
+/// From now on our black box counts, with all that the machine has taken over.
+fn publish(
+    black_box: &BlackBox,
+    machine: &mut Machine,
+    last_incident: Option<u64>,
+    troubles: &mut Troubles,
+) -> io::Result<()> {
+    while let Some(worker) = machine.poll_changed() {
+        if let Some(memo) = machine.memo(worker) {
+            black_box.note(worker.index()).remember(&memo);
+        }
+    }
+    if let Some(last) = last_incident {
+        black_box.set_last_incident(last);
+    }
+    black_box.publish()?;
+    // Before the old ones are let go: else it would be chance whether their room is free already.
+    // Where there is no room but theirs, it is made by the upkeep.
+    let reserve = black_box.reserve();
+    if let Err(error) = reserve.make() {
+        troubles.insert("the black box", reserve.trouble(&error));
+    }
+    Ok(())
+}
+
+/// How often it is to be said that the loop turns: often enough for the guardian and for the
+/// service manager.
+fn interval(settings: &Settings) -> Option<Duration> {
+    let custody =
+        settings.supervisor.custody.watchdog.filter(|_| service_manager::guardian_pid().is_some());
+    custody.map(|limit| limit / 2).into_iter().chain(service_manager::watchdog()).min()
+}

@@ -1,0 +1,161 @@
+//! The second stage: this supervisor knows what a predecessor left, and has a black box of its own
+//! that goes on with the predecessor's numbers and does not count yet.
+//!
+//! *Can fail:* a record of incidents that a first start cannot read; a black box for which there is
+//! no room; the handlers of fatal signals. A predecessor's black box that cannot be read is a
+//! warning: the supervisor starts as if there had been none.
+//!
+//! *A failure leaves* the predecessor's black box as it was, in its file and in the store: the next
+//! supervisor recovers from it. The new one stays under its hidden name, where the next supervisor
+//! overwrites it; a copy in the store says that it does not count.
+
+use std::rc::Rc;
+
+use workers::Registry;
+
+use super::ground::incidents;
+use super::left::Left;
+use super::locked::Locked;
+use super::{StartError, isolation};
+use crate::config::settings::OnDeath;
+use crate::config::{Isolation, Settings, SupervisorSettings};
+use crate::daemon::in_force::Origin;
+use crate::daemon::succession;
+use crate::isolation::launch::short_of_open_files;
+use crate::record::black_box::BlackBox;
+use crate::record::incidents::{Incidents, Names};
+use crate::record::post_mortem::PostMortem;
+use crate::service_manager::{self, BLACK_BOX, FdStore};
+
+/// Instances that can be added while the supervisor runs.
+const SPARE_PAGES: usize = 256;
+
+/// What a predecessor left, and where this supervisor writes its own.
+pub(super) struct Recovered {
+    /// With as many instances as the predecessor had.
+    pub(super) locked: Locked,
+    pub(super) left: Left,
+    /// Where that is kept by which processes outlive this supervisor.
+    pub(super) store: FdStore,
+    pub(super) names: Names,
+    pub(super) incidents: Incidents,
+    pub(super) black_box: Rc<BlackBox>,
+}
+
+impl Locked {
+    /// Reads what a predecessor left, and goes on with its numbers.
+    pub(super) fn recover(mut self, registry: &Registry) -> Result<Recovered, StartError> {
+        let runtime_dir = &self.settings.supervisor.runtime_dir;
+        let left = Left::claim(&mut self.heritage, self.gate.is_some(), runtime_dir);
+        let story = left.story.as_ref();
+        self.settings = with_its_scale(self.settings, registry, story);
+        let store = of_processes(&self.settings.supervisor, &left.keeper);
+        warn_of_open_files(&self.settings);
+
+        let names = names(&self.settings);
+        let whence = (self.origin, self.answers);
+        let incidents = incidents(&self.settings.supervisor, whence, &names, &mut self.troubles)?;
+        let black_box = Rc::new(create_black_box(&self.settings, self.origin, story)?);
+        if let Some(descriptor) = black_box.descriptor() {
+            left.keeper.keep(&format!("{BLACK_BOX}{}", std::process::id()), &[descriptor]);
+        }
+        workers::crash::on_fatal(BlackBox::on_fatal);
+        workers::crash::install()?;
+        Ok(Recovered { locked: self, left, store, names, incidents, black_box })
+    }
+}
+
+/// With as many instances as the predecessor had been told to have.
+fn with_its_scale(settings: Settings, registry: &Registry, story: Option<&PostMortem>) -> Settings {
+    let scale = story.map(|story| succession::scale(&settings, story)).unwrap_or_default();
+    if scale.is_empty() {
+        return settings;
+    }
+    match settings.source.settings(registry, &scale) {
+        Ok(scaled) => scaled,
+        Err(problems) => {
+            tracing::warn!(
+                "the configuration cannot be read with as many instances as there were: {problems}"
+            );
+            settings
+        }
+    }
+}
+
+/// Where the processes of this configuration need more descriptors than the limit allows.
+fn warn_of_open_files(settings: &Settings) {
+    let processes =
+        settings.launches.iter().filter(|launch| launch.isolation == Isolation::Process);
+    if let Some(warning) = short_of_open_files(processes.count()) {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// Where that is kept by which processes outlive us, if they are to and there is such a place.
+fn of_processes(supervisor: &SupervisorSettings, keeper: &FdStore) -> FdStore {
+    let store = match supervisor.on_death {
+        OnDeath::Kill => FdStore::none(),
+        OnDeath::Keep => keeper.clone(),
+    };
+    if !store.is_there() && supervisor.on_death == OnDeath::Keep {
+        let why = if service_manager::guardian_pid().is_some() {
+            "its guardian has no room for its descriptors (raise the limit of open files: \
+             `LimitNOFILE=`, `ulimit -n`)"
+        } else {
+            "no guardian or service manager keeps its descriptors (run it under its guardian, or \
+             as a unit with FileDescriptorStoreMax=)"
+        };
+        tracing::info!("process workers end with this supervisor: {why}");
+    }
+    store
+}
+
+fn names(settings: &Settings) -> Names {
+    Names {
+        workers: settings.launches.iter().map(|launch| launch.name.clone()).collect(),
+        isolations: settings.launches.iter().map(|launch| isolation(&launch.isolation)).collect(),
+        domains: settings.spec.domains.iter().map(|domain| domain.name.clone()).collect(),
+    }
+}
+
+/// Instances of which more can be added need room.
+pub(super) fn spare(settings: &Settings) -> usize {
+    if settings.templates.is_empty() { 0 } else { SPARE_PAGES }
+}
+
+fn create_black_box(
+    settings: &Settings,
+    origin: Origin,
+    story: Option<&PostMortem>,
+) -> Result<BlackBox, StartError> {
+    let pages: Vec<&str> = settings.launches.iter().map(|launch| launch.name.as_str()).collect();
+    let runtime_dir = &settings.supervisor.runtime_dir;
+    let spare = spare(settings);
+    let create = match origin {
+        Origin::File => BlackBox::create,
+        Origin::Predecessor => BlackBox::create_anywhere,
+    };
+    let black_box = create(runtime_dir, &pages, spare)
+        .map_err(|source| StartError::BlackBox { path: runtime_dir.clone(), source })?;
+    if let Some(story) = story.filter(|story| !story.is_clean) {
+        black_box.carry_counts(story.counts);
+    }
+    // Progress goes on where it was: the units were done.
+    for worker in story.iter().flat_map(|story| &story.workers) {
+        if let Some(index) = settings.launches.iter().position(|launch| launch.name == worker.name)
+        {
+            black_box.carry_progress(index, worker.progress);
+            black_box.carry_carried(index, worker.carried);
+            if let Some((incident, work)) = worker.incident_work {
+                black_box.note(index).set_incident_work(incident, work);
+            }
+            if let Some((ending, words)) = worker.memo.last_ending.zip(worker.ending.as_ref()) {
+                black_box.account(index).write(ending, words);
+            }
+            if story.is_some_and(|story| !story.is_clean) {
+                black_box.carry_losses(index, worker.losses);
+            }
+        }
+    }
+    Ok(black_box)
+}
