@@ -72,7 +72,7 @@ impl Adaptation {
             set("watchdog", watchdog);
         }
         tree.set("supervisor", supervisor);
-        if let Isolation::Cell(cell) = &self.isolation
+        if let Some(cell) = self.isolation.cell()
             && let Some(mut cells) = tree.remove("cells")
         {
             if cells.is_null() {
@@ -114,23 +114,20 @@ impl Adaptation {
     }
 
     fn move_worker(&self, node: &mut Node) {
-        let (word, cell) = match &self.isolation {
-            Isolation::Thread => ("thread", None),
-            Isolation::Cell(cell) => ("thread", Some(cell)),
-            Isolation::Process => ("process", None),
-        };
+        let cell = self.isolation.cell();
+        let word = if cell.is_some() { "thread" } else { self.isolation.capabilities().label };
         if node.get("isolation").and_then(Node::text).unwrap_or("process") != word {
             let isolation = node.scalar_here(word, true);
             node.set("isolation", isolation);
         }
-        if node.get("cell").and_then(Node::text) != cell.map(String::as_str) {
+        if node.get("cell").and_then(Node::text) != cell {
             let _ = node.remove("cell");
             if let Some(cell) = cell {
-                let cell = node.scalar_here(cell.clone(), false);
+                let cell = node.scalar_here(cell, false);
                 node.set("cell", cell);
             }
         }
-        if self.isolation == Isolation::Process {
+        if self.isolation.capabilities().can_be_killed_alone {
             // It says what happens to a thread.
             let _ = node.remove("on_hang");
         }

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use supervision::spec::{DomainKind, DomainSpec, GroupSpec, Strategy, WorkerSpec};
-use supervision::{DomainId, Spec, WorkerId};
+use supervision::spec::{DomainSpec, GroupSpec, Strategy, WorkerSpec};
+use supervision::{Capabilities, DomainId, FaultDomain, Spec, WorkerId};
 use workers::Registry;
 
 use super::Scale;
@@ -141,7 +141,10 @@ impl<'a> Assembly<'a> {
             cell_limits,
             workers: Vec::new(),
             launches: Vec::new(),
-            domains: vec![DomainSpec { name: "supervisor".into(), kind: DomainKind::Supervisor }],
+            domains: vec![DomainSpec {
+                name: "supervisor".into(),
+                capabilities: Isolation::Thread.capabilities(),
+            }],
             by_cell: BTreeMap::new(),
             templates: BTreeMap::new(),
             addresses: Addresses::default(),
@@ -169,10 +172,11 @@ impl<'a> Assembly<'a> {
     }
 
     fn add(&mut self, (mut spec, launch): (WorkerSpec, Launch), entry: &Entry) {
-        spec.domain = match &launch.isolation {
-            Isolation::Thread => DomainId(0),
-            Isolation::Cell(cell) => self.cell(cell, entry),
-            Isolation::Process => self.domain(launch.name.clone(), DomainKind::Process),
+        let capabilities = launch.isolation.capabilities();
+        spec.domain = match capabilities.fault_domain {
+            FaultDomain::Supervisor => DomainId(0),
+            FaultDomain::Shared => self.shared(&launch, entry),
+            FaultDomain::Own => self.domain(launch.name.clone(), capabilities),
         };
         let written = entry.below("sockets", self.problems);
         if let Some(written) = written.filter(|_| !launch.sockets.is_empty()) {
@@ -186,7 +190,8 @@ impl<'a> Assembly<'a> {
         self.problems.push(problem.expected(expected));
     }
 
-    fn cell(&mut self, cell: &str, entry: &Entry) -> DomainId {
+    fn shared(&mut self, launch: &Launch, entry: &Entry) -> DomainId {
+        let cell = launch.isolation.cell().unwrap_or_default();
         let written = entry.below("cell", self.problems);
         let at = written.unwrap_or_else(|| entry.cursor(self.problems)).at(cell.to_owned());
         if let Some(cells) = self.cells.as_ref().filter(|cells| !cells.contains(cell)) {
@@ -202,13 +207,13 @@ impl<'a> Assembly<'a> {
             return id;
         }
         worker::check_name(&at, self.problems);
-        let id = self.domain(cell.to_owned(), DomainKind::Cell);
+        let id = self.domain(cell.to_owned(), launch.isolation.capabilities());
         self.by_cell.insert(cell.to_owned(), id);
         id
     }
 
-    fn domain(&mut self, name: String, kind: DomainKind) -> DomainId {
-        self.domains.push(DomainSpec { name, kind });
+    fn domain(&mut self, name: String, capabilities: &'static Capabilities) -> DomainId {
+        self.domains.push(DomainSpec { name, capabilities });
         DomainId(u32::try_from(self.domains.len() - 1).unwrap_or(u32::MAX))
     }
 

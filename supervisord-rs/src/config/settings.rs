@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use supervision::Spec;
+use supervision::{Capabilities, Spec};
 use workers::run::OnPanic;
 
 pub use super::instances::Template;
@@ -158,6 +158,27 @@ pub enum Isolation {
     Cell(String),
     /// A child process of its own.
     Process,
+}
+
+impl Isolation {
+    /// What is true of a worker there.
+    #[must_use]
+    pub const fn capabilities(&self) -> &'static Capabilities {
+        match self {
+            Self::Thread => &Capabilities::THREAD,
+            Self::Cell(_) => &Capabilities::CELL,
+            Self::Process => &Capabilities::PROCESS,
+        }
+    }
+
+    /// The name of the cell that it is in, if it is in one.
+    #[must_use]
+    pub fn cell(&self) -> Option<&str> {
+        match self {
+            Self::Cell(name) => Some(name),
+            Self::Thread | Self::Process => None,
+        }
+    }
 }
 
 /// What a worker runs.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use supervision::Capabilities;
 use supervision::spec::{Readiness, WorkerSpec};
 use supervision::{DomainId, WorkerId};
 use workers::Registry;
@@ -108,7 +109,8 @@ pub(super) fn read(
     let is_sdk = section.get("worker").is_some();
     let program = program::read(cursor, section, context.registry);
     let isolation = program::isolation(section, &identity.name, is_sdk);
-    let is_process = isolation.as_ref().is_none_or(|isolation| *isolation == Isolation::Process);
+    let capabilities = isolation.as_ref().map(Isolation::capabilities);
+    let is_process = capabilities.is_none_or(Capabilities::is_alone);
     let (readiness, ready, health) = readiness(section, is_sdk, context.patterns);
     let heartbeat = section.duration("heartbeat");
     let (stop, means) = stop::read(section, is_sdk);
@@ -128,7 +130,7 @@ pub(super) fn read(
             section,
             injections::Victim {
                 is_sdk,
-                is_thread: isolation == Some(Isolation::Thread),
+                is_thread: capabilities.is_some_and(Capabilities::is_of_supervisor),
                 is_allowed: context.fault_injection,
             },
         ),

@@ -10,7 +10,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::env_file::Wrong;
 use super::reader::{Cursor, Section};
-use super::settings::{Isolation, Launch, Program};
+use super::settings::{Launch, Program};
 use super::{SOCKET, env_file};
 use crate::accounts;
 
@@ -75,7 +75,9 @@ fn is_name(name: &str) -> bool {
 
 /// Whether the programs of a worker's commands can be executed.
 pub(super) fn check_executables(worker: &Section<'_>, launch: &Launch) {
-    if let (Program::Command(words), Isolation::Process) = (&launch.program, &launch.isolation) {
+    if let Program::Command(words) = &launch.program
+        && launch.isolation.capabilities().is_alone()
+    {
         check_executable(worker, "command", words, launch);
     }
     if let Some(words) = &launch.start_before {

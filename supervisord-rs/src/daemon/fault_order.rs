@@ -7,7 +7,7 @@ use workers::fault::Fault;
 
 use super::Daemon;
 use super::orders::Pending;
-use crate::config::{Isolation, Program};
+use crate::config::Program;
 use crate::control::protocol::{Done, Failure, InjectRequest};
 use crate::control::request::{Answer, Peer};
 use crate::process_table;
@@ -72,7 +72,7 @@ impl Daemon {
                     .join(", "),
             )));
         }
-        if fault.fault.is_order() && self.drivers.launch_of(worker).isolation == Isolation::Thread {
+        if fault.fault.is_order() && self.machine.spec().capabilities(worker).is_of_supervisor() {
             let (worker, fault) = (&request.worker, fault.fault.name());
             return Err(refused(format!(
                 "{worker} is a thread of the supervisor, for which {fault} is an order to stop \
@@ -99,17 +99,14 @@ impl Daemon {
                 let limit = self.drivers.limits_of(worker).and_then(|limits| limits.memory);
                 limit.is_none_or(|limit| fault.parameter < limit)
             }
-            // In a thread it stops the supervisor, which the guardian or the service manager sees.
-            Some(Fault::SignalStop) => match self.drivers.launch_of(worker).isolation {
-                Isolation::Thread => false,
-                Isolation::Process => !self.is_watched(worker),
-                Isolation::Cell(_) => {
-                    let spec = self.machine.spec();
-                    let domain = spec.workers[worker.index()].domain;
-                    let mut all = (0..).map(WorkerId).zip(&spec.workers);
-                    !all.any(|(id, known)| known.domain == domain && self.is_watched(id))
-                }
-            },
+            Some(Fault::SignalStop) => {
+                let spec = self.machine.spec();
+                let domain = spec.workers[worker.index()].domain;
+                let mut all = (0..).map(WorkerId).zip(&spec.workers);
+                // It stops the supervisor, which the guardian or the service manager sees.
+                !spec.capabilities(worker).is_of_supervisor()
+                    && !all.any(|(id, known)| known.domain == domain && self.is_watched(id))
+            }
             Some(Fault::Hang | Fault::BusyLoop | Fault::Vanish) => !self.is_watched(worker),
             Some(_) | None => false,
         }

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use supervision::WorkerId;
 
 use super::Daemon;
-use crate::config::Isolation;
 use crate::control::protocol::Failure;
 
 impl Daemon {
@@ -105,8 +104,7 @@ impl Daemon {
             self.group_names().contains(&format!("{group}:"))
                 && self.drivers.launch_of(*id).group == group
         };
-        let cell = Isolation::Cell(name.to_owned());
-        let is_in_cell = |id: &WorkerId| self.drivers.launch_of(*id).isolation == cell;
+        let is_in_cell = |id: &WorkerId| self.drivers.launch_of(*id).isolation.cell() == Some(name);
         let named = |id: WorkerId| self.names.worker(id).to_owned();
         let of_group = self.all_workers().find(is_in_group).map(|id| ("group", named(id)));
         of_group.or_else(|| self.all_workers().find(is_in_cell).map(|id| ("cell", named(id))))

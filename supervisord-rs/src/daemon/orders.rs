@@ -5,7 +5,6 @@ use supervision::{Command, Event, Phase, Refusal, RequestId, WorkerId};
 
 use super::Daemon;
 use super::waiters::{Goal, Wait, limit};
-use crate::config::Isolation;
 use crate::control::protocol::{Done, Failure, WorkersRequest};
 use crate::control::request::{Answer, Found, Order, Peer, Request, Show};
 
@@ -159,8 +158,9 @@ impl Daemon {
         self.log_order("pause", &asked, peer);
         let is_running =
             |id: WorkerId| self.machine.worker(id).is_some_and(|view| view.phase == Phase::Running);
+        let can_be_paused = |id| self.machine.spec().capabilities(id).can_be_paused;
         let mut in_the_way: Vec<WorkerId> =
-            ids.iter().copied().filter(|id| !self.is_process(*id)).collect();
+            ids.iter().copied().filter(|id| !can_be_paused(*id)).collect();
         if in_the_way.is_empty() {
             in_the_way = ids.iter().copied().filter(|id| !is_running(*id)).collect();
         }
@@ -201,7 +201,7 @@ impl Daemon {
     }
 
     pub(super) fn is_process(&self, id: WorkerId) -> bool {
-        matches!(self.drivers.launch_of(id).isolation, Isolation::Process)
+        self.machine.spec().capabilities(id).is_alone()
     }
 
     /// Whether it, or anything that it has started, is suspended.

@@ -3,8 +3,6 @@
 use supervision::{Phase, Quarantine, WorkerId, WorkerView};
 
 use super::Daemon;
-use super::start::isolation;
-use crate::config::Isolation;
 use crate::config::settings::CgroupLimits;
 use crate::control::protocol::{
     HealthReport, IoLimitReport, LimitsReport, StatusReport, SupervisorStatus, WorkerStatus,
@@ -49,10 +47,7 @@ impl Daemon {
         let view = self.machine.worker(id).expect("ids come from the machine's own spec");
         let drivers = &self.drivers;
         let launch = drivers.launch_of(id);
-        let cell = match &launch.isolation {
-            Isolation::Cell(cell) => Some(cell.clone()),
-            Isolation::Thread | Isolation::Process => None,
-        };
+        let cell = launch.isolation.cell().map(str::to_owned);
         let (status_text, reloading) = drivers.said(id);
         let verdict = |kind| self.probing.verdict(id, kind).unwrap_or(true);
         let reading = drivers.reading(id);
@@ -62,7 +57,7 @@ impl Daemon {
         WorkerStatus {
             name: launch.name.clone(),
             phase: words::phase(view.phase).to_owned(),
-            isolation: isolation(&launch.isolation).to_owned(),
+            isolation: launch.isolation.capabilities().label.to_owned(),
             cell,
             domain: self.fault_domain(id).to_owned(),
             pid,

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use supervision::spec::{DomainKind, DomainSpec};
-use supervision::{Command, DomainId, Event, Extension, GroupId, WorkerId};
+use supervision::spec::DomainSpec;
+use supervision::{Command, DomainId, Event, Extension, FaultDomain, GroupId, WorkerId};
 
 use super::Daemon;
 use super::orders::Pending;
 use super::waiters::{Goal, Wait, limit};
+use crate::config::Launch;
 use crate::config::instances::INSTANCES_MAX;
-use crate::config::{Isolation, Launch};
 use crate::control::protocol::{Done, Failure, ScaleRequest};
 use crate::control::request::{Answer, Peer};
 
@@ -149,7 +149,7 @@ impl Daemon {
             }
             self.around.black_box.add(id.index(), &launch.name);
             self.names.workers.push(launch.name.clone());
-            self.names.isolations.push(super::start::isolation(&launch.isolation));
+            self.names.isolations.push(launch.isolation.capabilities().label);
             self.since.push(std::time::SystemTime::now());
             self.endings.push(None);
             // A wait for the others includes it.
@@ -167,17 +167,20 @@ impl Daemon {
 
     fn domain_for(&self, launch: &Launch, extension: &mut Extension) -> DomainId {
         let domains = &self.machine.spec().domains;
-        match &launch.isolation {
-            Isolation::Thread => DomainId(0),
-            Isolation::Cell(cell) => {
-                let is_it =
-                    |domain: &DomainSpec| domain.kind == DomainKind::Cell && domain.name == *cell;
+        let capabilities = launch.isolation.capabilities();
+        match capabilities.fault_domain {
+            FaultDomain::Supervisor => DomainId(0),
+            FaultDomain::Shared => {
+                let is_it = |domain: &DomainSpec| {
+                    domain.capabilities == capabilities
+                        && launch.isolation.cell() == Some(domain.name.as_str())
+                };
                 let known = domains.iter().position(is_it);
                 known.and_then(|index| u32::try_from(index).ok()).map_or(DomainId(0), DomainId)
             }
-            Isolation::Process => {
+            FaultDomain::Own => {
                 let index = domains.len() + extension.domains.len();
-                let domain = DomainSpec { name: launch.name.clone(), kind: DomainKind::Process };
+                let domain = DomainSpec { name: launch.name.clone(), capabilities };
                 extension.domains.push(domain);
                 DomainId(u32::try_from(index).unwrap_or(u32::MAX))
             }

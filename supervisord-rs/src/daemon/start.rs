@@ -37,7 +37,7 @@ pub(super) use published::Published;
 
 use super::hand_over::Gate;
 use super::in_force::Origin;
-use crate::config::{Isolation, Settings};
+use crate::config::Settings;
 use crate::record::runtime_lock::LockError;
 use crate::service_manager::Heritage;
 
@@ -77,12 +77,4 @@ pub(super) fn start(
     let recovered = locked.recover(&registry)?;
     let equipped = recovered.equip(registry)?;
     equipped.adopt().publish()
-}
-
-pub(super) fn isolation(isolation: &Isolation) -> &'static str {
-    match isolation {
-        Isolation::Thread => "thread",
-        Isolation::Cell(_) => "cell",
-        Isolation::Process => "process",
-    }
 }

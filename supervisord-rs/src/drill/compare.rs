@@ -136,7 +136,7 @@ impl Plan {
             let setting = |isolation, contain| Setting { fault: fault.clone(), isolation, contain };
             settings.extend(isolations.iter().map(|&isolation| setting(isolation, false)));
             if fault.text() == "panic" && scenario.file().is_none() {
-                let shared = isolations.iter().filter(|one| **one != Isolation::Process);
+                let shared = isolations.iter().filter(|one| !one.capabilities().has_own_memory);
                 settings.extend(shared.map(|&isolation| setting(isolation, true)));
             }
         }

@@ -185,11 +185,7 @@ fn case(trial: &Trial, worker: &str) -> String {
 }
 
 const fn place(isolation: Isolation) -> &'static str {
-    match isolation {
-        Isolation::Thread => "a thread of the supervisor",
-        Isolation::Cell => "a thread of a cell",
-        Isolation::Process => "a process",
-    }
+    isolation.capabilities().place
 }
 
 /// A fault with its article.
@@ -218,7 +214,7 @@ fn why(trial: &Trial) -> String {
     if let Some(status) = trial.supervisor_ended {
         return format!(": the supervisor stopped everything and ended with exit status {status}");
     }
-    let is_shared = trial.isolation != Isolation::Process
+    let is_shared = !trial.isolation.capabilities().has_own_memory
         && (trial.supervisor_died || trial.lost.len() > 1 + trial.collateral.len());
     let restarted = format!("the configuration restarts {} with it", trial.collateral.join(" "));
     let reasons = [
@@ -281,7 +277,7 @@ fn notes(comparison: &Comparison) -> Vec<String> {
             ));
         }
         if trial.kind == Some(Fault::SignalStop)
-            && trial.isolation == Isolation::Thread
+            && trial.isolation.capabilities().is_of_supervisor()
             && comparison.file.is_some()
         {
             notes.push(format!("{}: `watchdog: {WATCHDOG}` held in this trial.", case()));

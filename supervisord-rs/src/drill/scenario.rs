@@ -136,11 +136,9 @@ impl Scenario {
     /// The isolation that is written.
     #[must_use]
     pub fn written(&self) -> Isolation {
-        match self.launch().isolation {
-            config::Isolation::Thread => Isolation::Thread,
-            config::Isolation::Cell(_) => Isolation::Cell,
-            config::Isolation::Process => Isolation::Process,
-        }
+        let written = self.launch().isolation.capabilities();
+        let mut all = Isolation::ALL.into_iter();
+        all.find(|one| one.capabilities() == written).expect("each isolation can be tried")
     }
 
     /// Whether the worker is a `command:`, and no code that could commit a fault itself.
@@ -172,7 +170,7 @@ impl Scenario {
     #[must_use]
     pub fn obstacle(&self, isolation: Isolation, registry: &Registry) -> Option<String> {
         if self.is_command() {
-            return (isolation != Isolation::Process)
+            return (!isolation.capabilities().is_alone())
                 .then(|| "a `command:` can only be a process".to_owned());
         }
         let adapted = self.source.clone().adapted(Adaptation {
@@ -240,10 +238,7 @@ impl Scenario {
     #[must_use]
     pub fn cell(&self) -> &str {
         let cells = [self.launch()].into_iter().chain(&self.settings.launches);
-        let mut cells = cells.filter_map(|launch| match &launch.isolation {
-            config::Isolation::Cell(cell) => Some(cell.as_str()),
-            config::Isolation::Thread | config::Isolation::Process => None,
-        });
+        let mut cells = cells.filter_map(|launch| launch.isolation.cell());
         cells.next().unwrap_or(&self.launch().base)
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use supervision::Capabilities;
 use workers::fault::{Fault, Injection, InjectionError};
 
 /// A fault in an isolation.
@@ -21,14 +22,14 @@ impl Setting {
     /// Why the fault is none there; `None`: it is one.
     #[must_use]
     pub fn obstacle(&self) -> Option<&'static str> {
-        (self.isolation == Isolation::Thread && self.fault.kind().is_order())
+        (self.isolation.capabilities().is_of_supervisor() && self.fault.kind().is_order())
             .then_some("to the supervisor's process it is an order to stop everything")
     }
 
     /// Whether it suspends the process of the supervisor.
     #[must_use]
     pub fn stops_supervisor(&self) -> bool {
-        self.isolation == Isolation::Thread && self.fault.kind() == Fault::SignalStop
+        self.isolation.capabilities().is_of_supervisor() && self.fault.kind() == Fault::SignalStop
     }
 }
 
@@ -86,10 +87,16 @@ impl Isolation {
     /// Its name on the command line and in tables.
     #[must_use]
     pub const fn name(self) -> &'static str {
+        self.capabilities().label
+    }
+
+    /// What is true of a worker there.
+    #[must_use]
+    pub const fn capabilities(self) -> &'static Capabilities {
         match self {
-            Self::Thread => "thread",
-            Self::Cell => "cell",
-            Self::Process => "process",
+            Self::Thread => &Capabilities::THREAD,
+            Self::Cell => &Capabilities::CELL,
+            Self::Process => &Capabilities::PROCESS,
         }
     }
 

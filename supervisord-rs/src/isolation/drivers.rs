@@ -47,7 +47,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use supervision::spec::DomainKind;
 use supervision::{Cause, DomainId, Ending, Event, FaultId, Incarnation, Spec, Status, WorkerId};
 use workers::Registry;
 use workers::board::monotonic_ns;
@@ -306,10 +305,12 @@ impl Drivers {
         } else {
             self.failing.remove(&incarnation.worker);
         }
-        let yields = match (self.domains[domain.index()].kind, incarnation.generation.0) {
-            (DomainKind::Process, _) if is_again => Some(Yields::Failing),
-            (DomainKind::Process, 0 | 1) => Some(Yields::until_proven()),
-            (DomainKind::Process | DomainKind::Cell | DomainKind::Supervisor, _) => None,
+        let is_alone = self.domains[domain.index()].capabilities.is_alone();
+        let yields = match incarnation.generation.0 {
+            _ if !is_alone => None,
+            _ if is_again => Some(Yields::Failing),
+            0 | 1 => Some(Yields::until_proven()),
+            _ => None,
         };
         match yields {
             Some(yields) => drop(self.yielding.insert(domain, yields)),
@@ -409,18 +410,13 @@ impl Drivers {
     /// strikes its domain's process.
     pub fn signal(&mut self, incarnation: Incarnation, signal: i32) {
         let Some(live) = self.live(incarnation) else { return };
-        match self.domains[live.domain.index()].kind {
-            DomainKind::Supervisor => {
-                let own = nix::unistd::getpid();
-                if let Ok(signal) = nix::sys::signal::Signal::try_from(signal) {
-                    let _ = nix::sys::signal::kill(own, signal);
-                }
+        if self.domains[live.domain.index()].capabilities.is_of_supervisor() {
+            let own = nix::unistd::getpid();
+            if let Ok(signal) = nix::sys::signal::Signal::try_from(signal) {
+                let _ = nix::sys::signal::kill(own, signal);
             }
-            DomainKind::Cell | DomainKind::Process => {
-                if let Some(child) = self.child(live.domain) {
-                    let _ = reaper::signal(live.said.main.as_ref().unwrap_or(child), signal);
-                }
-            }
+        } else if let Some(child) = self.child(live.domain) {
+            let _ = reaper::signal(live.said.main.as_ref().unwrap_or(child), signal);
         }
     }
 

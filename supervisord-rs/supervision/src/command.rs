@@ -10,7 +10,6 @@ use crate::event::{Command, Event, Refusal};
 use crate::id::{FaultId, RequestId, WorkerId};
 use crate::incident::Outcome;
 use crate::machine::{Machine, Shutdown};
-use crate::spec::DomainKind;
 use crate::timers::{Due, Timer};
 use crate::worker::{Phase, Signal, Why};
 
@@ -174,7 +173,7 @@ impl Machine {
 
     /// All or none: a thread among them has the command refused.
     fn pause(&mut self, workers: &[WorkerId]) -> Result<(), Refusal> {
-        if workers.iter().any(|worker| self.domain_kind(*worker) != DomainKind::Process) {
+        if workers.iter().any(|worker| !self.spec.capabilities(*worker).can_be_paused) {
             return Err(Refusal::CannotPause);
         }
         if workers.iter().any(|worker| self.workers[worker.index()].phase != Phase::Running) {
@@ -206,7 +205,7 @@ impl Machine {
         let mut processes = workers
             .iter()
             .copied()
-            .filter(|worker| self.domain_kind(*worker) == DomainKind::Process)
+            .filter(|worker| self.spec.capabilities(*worker).is_alone())
             .peekable();
         if processes.peek().is_none() {
             return Err(threads_alone);

@@ -10,7 +10,7 @@ use crate::ending::Cause;
 use crate::id::{GroupId, WorkerId};
 use crate::machine::Machine;
 use crate::prospects::has_no_prospect;
-use crate::spec::{Condition, Dependency, DomainKind, Spec};
+use crate::spec::{Condition, Dependency, Spec};
 use crate::worker::{Phase, Worker};
 
 /// The specification, turned round. References to nowhere are left out.
@@ -82,12 +82,6 @@ pub(crate) fn ids(count: usize) -> impl DoubleEndedIterator<Item = WorkerId> + E
 }
 
 impl Machine {
-    /// What kind of thing the worker's fault domain is.
-    pub(crate) fn domain_kind(&self, worker: WorkerId) -> DomainKind {
-        let domain = self.spec.workers[worker.index()].domain;
-        self.spec.domains.get(domain.index()).map_or(DomainKind::Process, |domain| domain.kind)
-    }
-
     /// Whether a dependency holds at this moment. What is about to stop does not count as up.
     pub(crate) fn holds(&self, dependency: &Dependency) -> bool {
         let Some(on) = self.workers.get(dependency.on.index()) else { return true };

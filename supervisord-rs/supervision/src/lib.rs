@@ -27,6 +27,7 @@
 extern crate alloc;
 
 mod admission;
+pub mod capabilities;
 mod command;
 mod dependencies;
 pub mod effect;
@@ -50,6 +51,7 @@ pub mod succession;
 mod timers;
 mod worker;
 
+pub use capabilities::{Capabilities, FaultDomain};
 pub use effect::{Effect, GivingUp, Transition};
 pub use ending::{Cause, Ending, LaunchFailure, LaunchStage, Status};
 pub use event::{Command, Event, Extension, Refusal};

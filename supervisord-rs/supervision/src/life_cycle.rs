@@ -7,7 +7,7 @@ use crate::ending::{Cause, Ending, Status};
 use crate::id::{Incarnation, WorkerId};
 use crate::incident::Outcome;
 use crate::machine::Machine;
-use crate::spec::{DomainKind, OnHang, Readiness};
+use crate::spec::{OnHang, Readiness};
 use crate::timers::{Due, Timer};
 use crate::worker::{Phase, Reaction, Signal, Why, react};
 
@@ -251,14 +251,14 @@ impl Machine {
     pub(crate) fn way_to_end(&self, worker: WorkerId) -> Effect {
         let incarnation = self.incarnation(worker);
         let spec = &self.spec.workers[worker.index()];
-        match (self.domain_kind(worker), spec.on_hang) {
-            (DomainKind::Process, _) => Effect::Kill { incarnation },
-            (DomainKind::Supervisor | DomainKind::Cell, OnHang::Recycle)
-                if self.shutdown.is_none() =>
-            {
+        if self.spec.capabilities(worker).can_be_killed_alone {
+            return Effect::Kill { incarnation };
+        }
+        match spec.on_hang {
+            OnHang::Recycle if self.shutdown.is_none() => {
                 Effect::Recycle { domain: spec.domain, culprit: incarnation }
             }
-            (DomainKind::Supervisor | DomainKind::Cell, _) => Effect::Abandon { incarnation },
+            OnHang::Recycle | OnHang::Abandon => Effect::Abandon { incarnation },
         }
     }
 
@@ -331,7 +331,7 @@ impl Machine {
         let due = last_beat.saturating_add(limit).saturating_add(self.lapses.since(last_beat));
         if due <= self.now {
             self.workers[worker.index()].order = Some(Why::Hang);
-            if is_suspended && self.domain_kind(worker) == DomainKind::Cell {
+            if is_suspended && self.spec.capabilities(worker).is_shared() {
                 let (domain, culprit) =
                     (self.spec.workers[worker.index()].domain, self.incarnation(worker));
                 self.end_by(worker, Effect::Recycle { domain, culprit });

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::capabilities::Capabilities;
 use crate::id::{DomainId, FaultId, WorkerId};
 
 /// Everything that the machine supervises.
@@ -27,6 +28,14 @@ pub struct Spec {
     pub start: StartLimits,
 }
 
+impl Spec {
+    /// What is true of a worker where it runs.
+    #[must_use]
+    pub fn capabilities(&self, worker: WorkerId) -> &'static Capabilities {
+        self.domains[self.workers[worker.index()].domain.index()].capabilities
+    }
+}
+
 /// How fast workers are launched: at the start of the supervisor, and when many have failed at
 /// once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,19 +51,8 @@ pub struct StartLimits {
 pub struct DomainSpec {
     /// `supervisor`, the name of the cell, or the name of the worker whose process it is.
     pub name: String,
-    /// What kind of thing dies.
-    pub kind: DomainKind,
-}
-
-/// What a fault domain is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DomainKind {
-    /// The supervisor's own process, with its thread workers.
-    Supervisor,
-    /// One child process whose threads are workers.
-    Cell,
-    /// One child process, one worker.
-    Process,
+    /// What is true of every worker in it.
+    pub capabilities: &'static Capabilities,
 }
 
 /// The policy of one worker.

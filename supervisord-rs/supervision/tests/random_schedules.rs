@@ -7,11 +7,12 @@ mod world;
 use std::time::{Duration, Instant};
 
 use supervision::spec::{
-    Backoff, Condition, DomainKind, DomainSpec, Exit, GroupSpec, Limit, OnHang, Readiness,
-    RestartPolicy, StartLimits, Strategy,
+    Backoff, Condition, DomainSpec, Exit, GroupSpec, Limit, OnHang, Readiness, RestartPolicy,
+    StartLimits, Strategy,
 };
 use supervision::{
-    Command, DomainId, Effect, Event, Extension, FaultId, Incarnation, Phase, Spec, WorkerId,
+    Capabilities, Command, DomainId, Effect, Event, Extension, FaultId, Incarnation, Phase, Spec,
+    WorkerId,
 };
 use world::{
     EXIT_1, FINISHED, MS, SEGFAULT, TERMINATED, Truth, World, depends, generation, group,
@@ -59,8 +60,8 @@ impl Random {
 fn random_spec(random: &mut Random) -> Spec {
     let count = 1 + random.below(6) as u32;
     let mut domains = vec![
-        DomainSpec { name: "supervisor".into(), kind: DomainKind::Supervisor },
-        DomainSpec { name: "cell".into(), kind: DomainKind::Cell },
+        DomainSpec { name: "supervisor".into(), capabilities: &Capabilities::THREAD },
+        DomainSpec { name: "cell".into(), capabilities: &Capabilities::CELL },
     ];
     let mut workers = Vec::new();
     for index in 0..count {
@@ -68,7 +69,10 @@ fn random_spec(random: &mut Random) -> Spec {
             0 => DomainId(0),
             1 => DomainId(1),
             _ => {
-                domains.push(DomainSpec { name: format!("w{index}"), kind: DomainKind::Process });
+                domains.push(DomainSpec {
+                    name: format!("w{index}"),
+                    capabilities: &Capabilities::PROCESS,
+                });
                 DomainId(domains.len() as u32 - 1)
             }
         };
@@ -251,7 +255,7 @@ fn exit_first(world: &mut World, random: &mut Random, someone: u32) {
     let present = world.present(someone);
     let spec = world.machine.spec();
     let domain = spec.workers[someone as usize].domain;
-    let is_process = spec.domains[domain.index()].kind == DomainKind::Process;
+    let is_process = spec.domains[domain.index()].capabilities.is_alone();
     if is_process && world.is_alive(present) && !world.exited_first.contains_key(&present) {
         let ending = random.pick(&[SEGFAULT, FINISHED]);
         // What the configuration calls a success is judged by the machine: leave those out.
@@ -271,7 +275,7 @@ fn extend(world: &mut World, random: &mut Random) {
     let mut extension = Extension::default();
     let domain = DomainId(spec.domains.len() as u32);
     let name = format!("x{}", domain.0);
-    extension.domains.push(DomainSpec { name: name.clone(), kind: DomainKind::Process });
+    extension.domains.push(DomainSpec { name: name.clone(), capabilities: &Capabilities::PROCESS });
     extension.workers.push(worker(&name, domain));
     let id = WorkerId(spec.workers.len() as u32);
     if !spec.groups.is_empty() && random.chance(50) {

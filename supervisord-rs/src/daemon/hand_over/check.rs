@@ -110,7 +110,7 @@ impl Daemon {
             let view = self.machine.worker(*worker);
             let launch = self.drivers.launch_of(*worker);
             view.is_some_and(|view| view.phase.is_live())
-                && launch.isolation != crate::config::Isolation::Thread
+                && !launch.isolation.capabilities().is_of_supervisor()
                 && !is_named(&launch.name, &launch.base)
         });
         ours.map(|worker| self.names.worker(worker).to_owned()).collect()

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use supervision::spec::{Condition, WorkerSpec};
 use supervision::{DomainId, WorkerId};
 
-use crate::config::{Isolation, Launch, Settings};
+use crate::config::{Launch, Settings};
 use crate::control::protocol::ReloadReport;
 use crate::daemon::Daemon;
 use crate::daemon::succession;
@@ -46,7 +46,7 @@ impl Daemon {
                 == policy_of(&settings.spec.workers[index], &settings.spec.workers);
             let list = if !is_same_launch && is_live {
                 &mut report.restarted
-            } else if is_live && ours.isolation == Isolation::Thread {
+            } else if is_live && ours.isolation.capabilities().is_of_supervisor() {
                 &mut report.threads
             } else if !is_same_launch
                 || !is_same_policy

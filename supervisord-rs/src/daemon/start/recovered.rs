@@ -13,12 +13,12 @@ use std::rc::Rc;
 
 use workers::Registry;
 
+use super::StartError;
 use super::ground::incidents;
 use super::left::Left;
 use super::locked::Locked;
-use super::{StartError, isolation};
 use crate::config::settings::OnDeath;
-use crate::config::{Isolation, Settings, SupervisorSettings};
+use crate::config::{Settings, SupervisorSettings};
 use crate::daemon::in_force::Origin;
 use crate::daemon::succession;
 use crate::isolation::launch::short_of_open_files;
@@ -84,9 +84,9 @@ fn with_its_scale(settings: Settings, registry: &Registry, story: Option<&PostMo
 
 /// Where the processes of this configuration need more descriptors than the limit allows.
 fn warn_of_open_files(settings: &Settings) {
-    let processes =
-        settings.launches.iter().filter(|launch| launch.isolation == Isolation::Process);
-    if let Some(warning) = short_of_open_files(processes.count()) {
+    let alone =
+        settings.launches.iter().filter(|launch| launch.isolation.capabilities().is_alone());
+    if let Some(warning) = short_of_open_files(alone.count()) {
         tracing::warn!("{warning}");
     }
 }
@@ -113,7 +113,11 @@ fn of_processes(supervisor: &SupervisorSettings, keeper: &FdStore) -> FdStore {
 fn names(settings: &Settings) -> Names {
     Names {
         workers: settings.launches.iter().map(|launch| launch.name.clone()).collect(),
-        isolations: settings.launches.iter().map(|launch| isolation(&launch.isolation)).collect(),
+        isolations: settings
+            .launches
+            .iter()
+            .map(|launch| launch.isolation.capabilities().label)
+            .collect(),
         domains: settings.spec.domains.iter().map(|domain| domain.name.clone()).collect(),
     }
 }

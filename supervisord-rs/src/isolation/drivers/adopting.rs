@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use supervision::spec::DomainKind;
-use supervision::{DomainId, Event, Fate, Generation, Incarnation, Phase, Status, WorkerId};
+use supervision::{
+    DomainId, Event, Fate, FaultDomain, Generation, Incarnation, Phase, Status, WorkerId,
+};
 use workers::mapping::Mapping;
 
 use super::{Drivers, Process, Remark, Resident};
@@ -65,7 +66,7 @@ impl Drivers {
             let known = members.iter().filter(|worker| past[worker].was_running()).copied();
             let known: Vec<WorkerId> = known.collect();
             let is_adopted = !known.is_empty()
-                && self.domains[domain.index()].kind != DomainKind::Supervisor
+                && !self.domains[domain.index()].capabilities.is_of_supervisor()
                 && self.adopt_domain(domain, &known, heritage, past);
             for worker in members {
                 let has_no_incarnation =
@@ -139,7 +140,7 @@ impl Drivers {
         for index in 0..self.launches.len() {
             let name = self.launches[index].name.clone();
             let is_thread =
-                self.domains[self.domain_of[index].index()].kind == DomainKind::Supervisor;
+                self.domains[self.domain_of[index].index()].capabilities.is_of_supervisor();
             if let Some(board) =
                 heritage.claim(&format!("worker-{name}/board")).filter(|_| !is_thread)
                 && let Ok(mapping) = Mapping::adopted(board)
@@ -171,7 +172,7 @@ impl Drivers {
         }
         for domain in 0..self.domains.len() {
             let name = self.domains[domain].name.clone();
-            let is_cell = self.domains[domain].kind == DomainKind::Cell;
+            let is_cell = self.domains[domain].capabilities.is_shared();
             if is_cell && self.logs.has_heritage(&format!("cell-{name}/stdout")) {
                 let _ =
                     u32::try_from(domain).map(|domain| self.cell_output(DomainId(domain), &name));
@@ -415,9 +416,9 @@ impl Drivers {
     /// The name of a domain's family.
     pub(super) fn family_name(&self, domain: DomainId) -> String {
         let slot = &self.domains[domain.index()];
-        match slot.kind {
-            DomainKind::Cell => format!("cell-{}", slot.name),
-            DomainKind::Supervisor | DomainKind::Process => format!("worker-{}", slot.name),
+        match slot.capabilities.fault_domain {
+            FaultDomain::Shared => format!("cell-{}", slot.name),
+            FaultDomain::Supervisor | FaultDomain::Own => format!("worker-{}", slot.name),
         }
     }
 
@@ -430,8 +431,8 @@ impl Drivers {
         members: Vec<Incarnation>,
         recycled_for: Option<Incarnation>,
     ) {
-        match self.domains[domain.index()].kind {
-            DomainKind::Process => {
+        match self.domains[domain.index()].capabilities.fault_domain {
+            FaultDomain::Own => {
                 for incarnation in members {
                     let sdk = self.live(incarnation).and_then(|live| live.sdk.as_ref());
                     let ending = match sdk {
@@ -445,7 +446,7 @@ impl Drivers {
                     self.explain(incarnation, ending);
                 }
             }
-            DomainKind::Cell | DomainKind::Supervisor => {
+            FaultDomain::Shared | FaultDomain::Supervisor => {
                 self.end_domain(domain, (status, was_oom_killed), members, recycled_for);
             }
         }

@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::time::{Duration, Instant};
 
-use supervision::spec::DomainKind;
 use supervision::{DomainId, WorkerId};
 use workers::board::monotonic_ns;
 
@@ -94,7 +93,7 @@ impl Drivers {
             .live
             .iter()
             .flatten()
-            .any(|live| self.domains[live.domain.index()].kind == DomainKind::Supervisor);
+            .any(|live| self.domains[live.domain.index()].capabilities.is_of_supervisor());
         // The kernel takes its time to clear away each of them.
         let end = Instant::now() + BUDGET;
         self.may_have_dead = if has_threads {

@@ -5,8 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use supervision::spec::DomainKind;
-use supervision::{Incarnation, Status};
+use supervision::{Capabilities, Incarnation, Status};
 
 use super::launched::Expected;
 use crate::isolation::host::Host;
@@ -20,7 +19,7 @@ use crate::waiting::Looks;
 #[derive(Debug)]
 pub(super) struct Domain {
     pub(super) name: String,
-    pub(super) kind: DomainKind,
+    pub(super) capabilities: &'static Capabilities,
     /// Written to by threads that want their boards looked at; made when first needed.
     pub(super) poke: Option<Watched<Arc<OwnedFd>>>,
     /// Its process and all that it starts; made when first needed, since it may be a cgroup.
@@ -106,7 +105,14 @@ impl AsFd for Process {
 
 impl Domain {
     pub(super) fn new(spec: &supervision::spec::DomainSpec) -> Self {
-        let (name, kind) = (spec.name.clone(), spec.kind);
-        Self { name, kind, poke: None, family: None, output: None, expected: None, resident: None }
+        Self {
+            name: spec.name.clone(),
+            capabilities: spec.capabilities,
+            poke: None,
+            family: None,
+            output: None,
+            expected: None,
+            resident: None,
+        }
     }
 }

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use supervision::spec::DomainKind;
-use supervision::{Cause, DomainId, Ending, Event, Incarnation, Status, WorkerId};
+use supervision::{Cause, DomainId, Ending, Event, FaultDomain, Incarnation, Status, WorkerId};
 use workers::board::{Reading, State, monotonic_ns};
 
 use super::remains::LOOK_MAX;
@@ -170,7 +169,7 @@ impl Drivers {
 
     /// Takes from the boards of a domain what their workers have said since.
     pub(super) fn look_at_boards(&mut self, domain: DomainId) {
-        let is_process = self.domains[domain.index()].kind == DomainKind::Process;
+        let is_process = self.domains[domain.index()].capabilities.is_alone();
         let said: Vec<(Incarnation, State)> = self
             .live
             .iter()
@@ -195,14 +194,14 @@ impl Drivers {
 
     /// Whether the thread that the board names has ended silently (`pthread_exit`, `SYS_exit`).
     pub(super) fn is_thread_gone(&self, domain: DomainId, reading: &Reading) -> bool {
-        let pid = match self.domains[domain.index()].kind {
-            DomainKind::Supervisor => nix::unistd::getpid().as_raw(),
-            DomainKind::Cell => match self.child(domain) {
+        let pid = match self.domains[domain.index()].capabilities.fault_domain {
+            FaultDomain::Supervisor => nix::unistd::getpid().as_raw(),
+            FaultDomain::Shared => match self.child(domain) {
                 Some(child) => child.pid,
                 None => return false,
             },
             // Its process lives: the machine kills what does not beat.
-            DomainKind::Process => return false,
+            FaultDomain::Own => return false,
         };
         reading.tid > 0 && !process_table::has_thread(pid, reading.tid)
     }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use nix::errno::Errno;
-use supervision::spec::DomainKind;
 use supervision::{DomainId, Event, Incarnation, LaunchFailure, LaunchStage, WorkerId};
 use workers::board::monotonic_ns;
 
@@ -160,7 +159,7 @@ impl Drivers {
         for incarnation in members {
             let begun = match &housed {
                 Err(failed) => Err(failed.clone()),
-                Ok(()) if self.domains[domain.index()].kind == DomainKind::Cell => {
+                Ok(()) if self.domains[domain.index()].capabilities.is_shared() => {
                     self.enter_cell(domain, incarnation)
                 }
                 Ok(()) => {

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
-use supervision::spec::DomainKind;
 use supervision::{DomainId, Incarnation, LaunchFailure, LaunchStage, WorkerId};
 use workers::board::monotonic_ns;
 use workers::mapping::Mapping;
@@ -250,7 +249,7 @@ impl Drivers {
 
     /// Writes down which SDK code lives now.
     fn settle(&mut self, incarnation: Incarnation, domain: DomainId, sdk: Sdk) {
-        if self.domains[domain.index()].kind != DomainKind::Supervisor {
+        if !self.domains[domain.index()].capabilities.is_of_supervisor() {
             self.black_box.mirror(incarnation.worker.index(), Some(sdk.board()));
         }
         self.live[incarnation.worker.index()] = Some(Live::new(incarnation, domain, Some(sdk)));
@@ -288,12 +287,12 @@ impl Drivers {
     ) -> std::result::Result<Sdk, LaunchFailure> {
         let index = incarnation.worker.index();
         let domain = &self.domains[self.domain_of[index].index()];
-        let page = match (domain.kind, &self.pages[index]) {
-            (DomainKind::Supervisor, _) => {
+        let page = match &self.pages[index] {
+            _ if domain.capabilities.is_of_supervisor() => {
                 Page { mapping: self.black_box.mapping(), number: self.black_box.page(index) }
             }
-            (DomainKind::Cell | DomainKind::Process, Some(page)) => page.clone(),
-            (DomainKind::Cell | DomainKind::Process, None) => {
+            Some(page) => page.clone(),
+            None => {
                 let mapping =
                     Mapping::sealed(name).map_err(|error| from_io(LaunchStage::Board, &error))?;
                 Page { mapping: Arc::new(mapping), number: 0 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use supervision::spec::DomainKind;
 use supervision::{Incarnation, LaunchFailure, LaunchStage, Status, WorkerId};
 use tokio::sync::oneshot;
 
@@ -249,7 +248,7 @@ impl Drivers {
         let domain = &self.domains[self.domain_of[worker.index()].index()];
         let ends = |before: &Before| matches!(before.state, State::Ends);
         self.before.get(&worker).is_some_and(ends)
-            || (domain.kind == DomainKind::Process && domain.resident.is_some())
+            || (domain.capabilities.is_alone() && domain.resident.is_some())
     }
 
     /// Asks the command of an incarnation to stop; a second time, nothing happens.

@@ -4,7 +4,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use supervision::spec::DomainKind;
 use supervision::{Cause, DomainId, Ending, Incarnation, Status};
 use workers::board::{LastWords, State, monotonic_ns};
 
@@ -39,7 +38,7 @@ impl Drivers {
         if let Some(sdk) = &live.sdk {
             sdk.order_stop();
             // One that is suspended reads no orders.
-            if self.domains[domain.index()].kind == DomainKind::Process {
+            if self.domains[domain.index()].capabilities.is_alone() {
                 self.signal_family(domain, &[libc::SIGCONT]);
             }
             return;
@@ -61,7 +60,7 @@ impl Drivers {
         let Some(family) = self.resident(domain).map(|resident| Rc::clone(&resident.family)) else {
             return;
         };
-        if self.domains[domain.index()].kind == DomainKind::Process {
+        if self.domains[domain.index()].capabilities.is_alone() {
             family.thaw();
         }
         let Some(frozen) = family.frozen_above() else { return };
@@ -161,7 +160,7 @@ impl Drivers {
     /// Whether an incarnation is one of a cell that should have begun by now, and has not.
     fn takes_no_orders(&self, incarnation: Incarnation) -> bool {
         let Some(live) = self.live(incarnation) else { return false };
-        let is_there = self.domains[live.domain.index()].kind == DomainKind::Cell
+        let is_there = self.domains[live.domain.index()].capabilities.is_shared()
             && self.child(live.domain).is_some();
         let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
         is_there
@@ -174,7 +173,7 @@ impl Drivers {
 
     /// Whether it is a cell whose process is suspended, or stopped by a tracer.
     pub(super) fn is_suspended_cell(&self, domain: DomainId) -> bool {
-        let is_cell = self.domains[domain.index()].kind == DomainKind::Cell;
+        let is_cell = self.domains[domain.index()].capabilities.is_shared();
         let stat =
             self.child(domain).filter(|_| is_cell).and_then(|host| process_table::stat(host.pid));
         stat.is_some_and(|stat| matches!(stat.state, 'T' | 't'))
@@ -188,19 +187,16 @@ impl Drivers {
             sdk.board().write_last_words(LastWords::Hang, 0, 0, 0, 0);
         }
         let slot = &mut self.domains[domain.index()];
-        match (&slot.kind, &mut slot.resident) {
-            (DomainKind::Supervisor, _) => {
-                tracing::error!(
-                    "a thread of the supervisor hangs and `on_hang: recycle` is set: aborting"
-                );
-                own_log::flush(LAST_LINES);
-                std::process::abort();
-            }
-            (DomainKind::Cell | DomainKind::Process, Some(resident)) => {
-                resident.recycled_for = Some(culprit);
-                self.kill_all_of(domain);
-            }
-            (DomainKind::Cell | DomainKind::Process, None) => {}
+        if slot.capabilities.is_of_supervisor() {
+            tracing::error!(
+                "a thread of the supervisor hangs and `on_hang: recycle` is set: aborting"
+            );
+            own_log::flush(LAST_LINES);
+            std::process::abort();
+        }
+        if let Some(resident) = &mut slot.resident {
+            resident.recycled_for = Some(culprit);
+            self.kill_all_of(domain);
         }
     }
 
@@ -261,7 +257,7 @@ impl Drivers {
             .live
             .iter()
             .flatten()
-            .filter(|live| self.domains[live.domain.index()].kind == DomainKind::Supervisor)
+            .filter(|live| self.domains[live.domain.index()].capabilities.is_of_supervisor())
             .collect();
         threads.iter().filter_map(|live| live.sdk.as_ref()).for_each(Sdk::order_stop);
         let lives = |live: &&Live| {

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use supervision::spec::DomainKind;
 use supervision::{DomainId, Incarnation, WorkerId};
 use workers::Registry;
 use workers::board::{Reading, monotonic_ns};
@@ -64,12 +63,10 @@ impl Drivers {
     #[must_use]
     pub fn pid(&self, worker: WorkerId) -> Option<i32> {
         let live = self.live[worker.index()].as_ref()?;
-        match self.domains[live.domain.index()].kind {
-            DomainKind::Supervisor => Some(nix::unistd::getpid().as_raw()),
-            DomainKind::Cell | DomainKind::Process => {
-                self.child(live.domain).map(|child| child.pid)
-            }
+        if self.domains[live.domain.index()].capabilities.is_of_supervisor() {
+            return Some(nix::unistd::getpid().as_raw());
         }
+        self.child(live.domain).map(|child| child.pid)
     }
 
     /// The process that a worker calls its main one (`MAINPID=`), where that is another than ours.

@@ -6,24 +6,25 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use supervision::spec::{
-    Backoff, Condition, Dependency, DomainKind, DomainSpec, Exit, GroupSpec, InjectionSpec, Limit,
-    OnHang, Readiness, Restart, RestartPolicy, StartLimits, Stop, Strategy, WorkerSpec,
+    Backoff, Condition, Dependency, DomainSpec, Exit, GroupSpec, InjectionSpec, Limit, OnHang,
+    Readiness, Restart, RestartPolicy, StartLimits, Stop, Strategy, WorkerSpec,
 };
 use supervision::{
-    Cause, Command, DomainId, Effect, Ending, Event, Fate, FaultId, Generation, Incarnation,
-    Incident, Inherited, InheritedDeath, InheritedWorker, LaunchFailure, LaunchStage, Machine,
-    Memo, Outcome, Phase, RequestId, Spec, Status, Transition, WorkerId,
+    Capabilities, Cause, Command, DomainId, Effect, Ending, Event, Fate, FaultId, Generation,
+    Incarnation, Incident, Inherited, InheritedDeath, InheritedWorker, LaunchFailure, LaunchStage,
+    Machine, Memo, Outcome, Phase, RequestId, Spec, Status, Transition, WorkerId,
 };
 
 pub const MS: Duration = Duration::from_millis(1);
 
 /// A specification of process workers with plain policies, to be changed by each test.
 pub fn spec(names: &[&str]) -> Spec {
-    let mut domains = vec![DomainSpec { name: "supervisor".into(), kind: DomainKind::Supervisor }];
+    let mut domains =
+        vec![DomainSpec { name: "supervisor".into(), capabilities: &Capabilities::THREAD }];
     let workers = names
         .iter()
         .map(|name| {
-            domains.push(DomainSpec { name: (*name).into(), kind: DomainKind::Process });
+            domains.push(DomainSpec { name: (*name).into(), capabilities: &Capabilities::PROCESS });
             worker(name, DomainId(domains.len() as u32 - 1))
         })
         .collect();

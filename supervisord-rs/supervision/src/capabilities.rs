@@ -1,0 +1,86 @@
+//! What a kind of isolation gives a worker, and what can be done to one that runs in it. The machine
+//! and the daemon decide by this, and not by which kind it is: a driver brings its own.
+
+/// What is true of every worker in a fault domain of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Its name in tables, records and the API.
+    pub label: &'static str,
+    /// What a worker there is, in a sentence.
+    pub place: &'static str,
+    /// Who shares the domain, and so its end.
+    pub fault_domain: FaultDomain,
+    /// Whether a worker can be killed, and no other with it. False: one that does not answer is
+    /// left behind or takes its domain along, see [`OnHang`](crate::spec::OnHang).
+    pub can_be_killed_alone: bool,
+    /// Whether a worker can be suspended, and no other with it.
+    pub can_be_paused: bool,
+    /// Whether what a worker destroys in its memory is its own alone.
+    pub has_own_memory: bool,
+    /// Whether the kernel can limit what the domain uses.
+    pub has_limits: bool,
+}
+
+/// Who shares a fault domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultDomain {
+    /// All that live in the supervisor's own process, and the supervisor itself.
+    Supervisor,
+    /// All workers that name the same domain.
+    Shared,
+    /// One worker alone; the domain has its name.
+    Own,
+}
+
+impl Capabilities {
+    /// A thread of the supervisor.
+    pub const THREAD: Self = Self {
+        label: "thread",
+        place: "a thread of the supervisor",
+        fault_domain: FaultDomain::Supervisor,
+        can_be_killed_alone: false,
+        can_be_paused: false,
+        has_own_memory: false,
+        has_limits: false,
+    };
+
+    /// A thread of one child process, whose other threads are workers too.
+    pub const CELL: Self = Self {
+        label: "cell",
+        place: "a thread of a cell",
+        fault_domain: FaultDomain::Shared,
+        can_be_killed_alone: false,
+        can_be_paused: false,
+        has_own_memory: false,
+        has_limits: true,
+    };
+
+    /// One child process, one worker.
+    pub const PROCESS: Self = Self {
+        label: "process",
+        place: "a process",
+        fault_domain: FaultDomain::Own,
+        can_be_killed_alone: true,
+        can_be_paused: true,
+        has_own_memory: true,
+        has_limits: true,
+    };
+
+    /// Whether a worker shares its domain with the supervisor, and ends with it.
+    #[must_use]
+    pub fn is_of_supervisor(&self) -> bool {
+        self.fault_domain == FaultDomain::Supervisor
+    }
+
+    /// Whether workers share the domain with each other, and not with the supervisor.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.fault_domain == FaultDomain::Shared
+    }
+
+    /// Whether a worker has its domain, and so its process, for itself.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.fault_domain == FaultDomain::Own
+    }
+}
