@@ -80,7 +80,7 @@ impl Machine {
             state.stopped = true;
             state.wanted = false;
             state.retired = true;
-            self.react(worker, Signal::Stop, None);
+            self.react(worker, Signal::Stop);
             if !self.workers[worker.index()].phase.is_live() {
                 self.settle_loss(worker, Outcome::Down);
             }

@@ -86,7 +86,7 @@ impl Machine {
             state.in_vain = None;
             state.failures.clear();
             state.attempt = 0;
-            self.react(worker, Signal::Start, None);
+            self.react(worker, Signal::Start);
             self.launches.insert(worker);
         }
         self.start_unmet(unmet);
@@ -122,7 +122,7 @@ impl Machine {
         self.take_down(workers);
         for &worker in workers {
             if !self.workers[worker.index()].phase.is_live() {
-                self.react(worker, Signal::Start, None);
+                self.react(worker, Signal::Start);
             }
         }
         self.start_unmet(unmet);
@@ -142,7 +142,7 @@ impl Machine {
                 state.failures.clear();
                 state.attempt = 0;
             }
-            self.react(worker, Signal::Start, None);
+            self.react(worker, Signal::Start);
             self.launches.insert(worker);
         }
     }
@@ -152,7 +152,7 @@ impl Machine {
             // One that leans and is down waits as it did, or stays as it is.
             let is_named = workers.contains(&worker);
             if is_named || self.workers[worker.index()].phase.is_live() {
-                self.react(worker, Signal::Stop, None);
+                self.react(worker, Signal::Stop);
             }
             let state = &mut self.workers[worker.index()];
             if matches!(state.phase, Phase::Stopping | Phase::Killing) && state.order.is_none() {
@@ -262,7 +262,7 @@ impl Machine {
             self.workers[worker.index()].wanted = false;
         }
         for &worker in all.iter().rev() {
-            self.react(worker, Signal::Stop, None);
+            self.react(worker, Signal::Stop);
             self.settle_if_down(worker);
         }
         if self.spec.shutdown_timeout.is_zero() {

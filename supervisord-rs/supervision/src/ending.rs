@@ -11,6 +11,13 @@ pub struct Ending {
     pub cause: Cause,
 }
 
+impl Ending {
+    /// Of a launch of which nothing came.
+    pub(crate) const fn not_launched(failure: LaunchFailure, cause: Cause) -> Self {
+        Self { status: Status::NotLaunched(failure), cause }
+    }
+}
+
 /// What was observed of the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {

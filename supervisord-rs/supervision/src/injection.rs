@@ -5,7 +5,6 @@ use crate::id::{FaultId, WorkerId};
 use crate::machine::Machine;
 use crate::restart::hash;
 use crate::timers::{Due, Timer};
-use crate::worker::{Reaction, Signal, react};
 
 impl Machine {
     /// The worker has become running: its schedules count from now.
@@ -22,13 +21,7 @@ impl Machine {
         }
     }
 
-    pub(crate) fn on_injection_due(&mut self, worker: WorkerId, position: usize) {
-        if react(self.workers[worker.index()].phase, Signal::InjectionDue) == Reaction::Inject {
-            self.throw_dice(worker, position);
-        }
-    }
-
-    fn throw_dice(&mut self, worker: WorkerId, position: usize) {
+    pub(crate) fn throw_dice(&mut self, worker: WorkerId, position: usize) {
         let spec = self.spec.workers[worker.index()].injections[position];
         let is_paused = self.workers[worker.index()].paused;
         let committed = &mut self.workers[worker.index()].injections[position];

@@ -3,8 +3,7 @@
 use core::time::Duration;
 
 use crate::effect::Effect;
-use crate::ending::{Cause, Ending, Status};
-use crate::id::{Incarnation, WorkerId};
+use crate::id::WorkerId;
 use crate::incident::Outcome;
 use crate::machine::Machine;
 use crate::spec::{OnHang, Readiness};
@@ -23,16 +22,12 @@ const REMAINS_FIRST: Duration = Duration::from_secs(5);
 const REMAINS_AGAIN: Duration = Duration::from_secs(60);
 
 impl Machine {
-    /// Looks a signal up in the table, and does what stands there. `ending` comes with the signals
-    /// that are one.
-    pub(crate) fn react(&mut self, worker: WorkerId, signal: Signal, ending: Option<Ending>) {
+    /// Looks a signal up in the table, and does what stands there.
+    pub(crate) fn react(&mut self, worker: WorkerId, signal: Signal) {
         match react(self.workers[worker.index()].phase, signal) {
             Reaction::Begin => self.begin(worker),
             Reaction::ClearAway => self.clear_away(worker),
-            Reaction::FailLaunch | Reaction::End => {
-                let unknown = Ending { status: Status::Unknown, cause: Cause::Unknown };
-                self.on_end(worker, ending.unwrap_or(unknown));
-            }
+            Reaction::End(ending) => self.on_end(worker, ending),
             Reaction::Withdraw => {
                 let incarnation = self.incarnation(worker);
                 self.effects.push_back(Effect::Withdraw { incarnation });
@@ -40,57 +35,45 @@ impl Machine {
             Reaction::RememberReady => self.workers[worker.index()].said_ready = true,
             Reaction::AskConfirm => self.on_ready(worker),
             Reaction::Promote => self.promote(worker),
-            // Carried out by `on_heartbeat`, which has the time of the last beat.
-            // So are `on_readiness` and `on_extended`, which have what was said.
-            Reaction::JudgeHeartbeat
-            | Reaction::NoteReadiness
-            | Reaction::Extend
-            | Reaction::Ignore
-            | Reaction::StayDown => {}
-            Reaction::GiveUpOn => {
-                self.workers[worker.index()].order.get_or_insert(Why::Unhealthy);
-                self.stops.insert(worker);
+            Reaction::JudgeHeartbeat { last_beat, is_suspended } => {
+                self.judge_heartbeat(worker, last_beat, is_suspended);
             }
-            Reaction::ReportRemains => {
-                self.workers[worker.index()].undead = true;
+            Reaction::NoteReadiness { is_ready } => {
+                self.workers[worker.index()].unready = !is_ready;
                 self.wake_dependents(worker);
-                let incarnation = self.incarnation(worker);
-                self.effects.push_back(Effect::ReportRemains { incarnation });
-                self.set_timer(
-                    Timer::Worker(worker, Due::Phase),
-                    self.now.saturating_add(REMAINS_AGAIN),
-                );
             }
+            Reaction::Extend { until } => self.extend_phase(worker, until),
+            Reaction::GiveUpOn => self.order_stop(worker, Why::Unhealthy),
+            Reaction::ReportRemains => self.report_remains(worker),
             Reaction::EndStart => self.end_start(worker),
             Reaction::Escalate => {
                 self.workers[worker.index()].overdue = true;
                 self.force(worker);
             }
             Reaction::Retry => self.retry(worker),
-            Reaction::AskHeartbeat if self.workers[worker.index()].paused => {}
-            Reaction::AskHeartbeat => {
-                self.workers[worker.index()].listening = true;
-                let incarnation = self.incarnation(worker);
-                self.effects.push_back(Effect::ReadHeartbeat { incarnation });
-            }
-            // Carried out by `on_injection_due`, which has its position.
-            Reaction::Inject => {}
+            Reaction::AskHeartbeat => self.ask_heartbeat(worker),
+            Reaction::Inject(position) => self.throw_dice(worker, position),
             Reaction::Launch => {
                 self.launches.insert(worker);
                 // It is to come now.
                 self.review(alloc::vec![worker]);
                 self.wake_dependents(worker);
             }
-            Reaction::Revive | Reaction::GiveUp => self.lay_down(worker),
+            Reaction::LayDown => self.lay_down(worker),
             Reaction::KeepUp => self.withdraw_order(worker),
-            Reaction::AgainAfterEnd => {}
             Reaction::OrderStop => {
-                self.workers[worker.index()].order.get_or_insert(Why::Requested);
-                self.stops.insert(worker);
+                self.order_stop(worker, Why::Requested);
                 self.limit_launch(worker);
             }
+            Reaction::Stand | Reaction::Ignore => {}
             Reaction::Stale => self.stale += 1,
         }
+    }
+
+    /// It shall end, for an earlier reason if there is one, as soon as its dependents are gone.
+    fn order_stop(&mut self, worker: WorkerId, why: Why) {
+        self.workers[worker.index()].order.get_or_insert(why);
+        self.stops.insert(worker);
     }
 
     /// Launches a worker that is wanted and idle, if its dependencies hold, its group lets it and
@@ -277,69 +260,49 @@ impl Machine {
         self.end_by(worker, Effect::Kill { incarnation: self.incarnation(worker) });
     }
 
-    pub(crate) fn on_readiness(&mut self, incarnation: Incarnation, ready: bool) {
-        if !self.is_present(incarnation) {
-            self.stale += 1;
-            return;
-        }
-        let worker = incarnation.worker;
-        if react(self.workers[worker.index()].phase, Signal::Readiness) == Reaction::NoteReadiness {
-            self.workers[worker.index()].unready = !ready;
-            self.wake_dependents(worker);
-        } else {
-            self.react(worker, Signal::Readiness, None);
-        }
+    fn report_remains(&mut self, worker: WorkerId) {
+        self.workers[worker.index()].undead = true;
+        self.wake_dependents(worker);
+        let incarnation = self.incarnation(worker);
+        self.effects.push_back(Effect::ReportRemains { incarnation });
+        self.set_timer(Timer::Worker(worker, Due::Phase), self.now.saturating_add(REMAINS_AGAIN));
     }
 
-    pub(crate) fn on_extended(&mut self, incarnation: Incarnation, until: Duration) {
-        if !self.is_present(incarnation) {
-            self.stale += 1;
-            return;
-        }
-        let timer = Timer::Worker(incarnation.worker, Due::Phase);
-        let is_due = self.timers.at(timer);
-        if react(self.workers[incarnation.worker.index()].phase, Signal::Extended)
-            != Reaction::Extend
-        {
-            self.react(incarnation.worker, Signal::Extended, None);
-        } else if is_due.is_some_and(|due| due < until) {
+    /// A phase that ends by itself ends later; never sooner than it would.
+    fn extend_phase(&mut self, worker: WorkerId, until: Duration) {
+        let timer = Timer::Worker(worker, Due::Phase);
+        if self.timers.at(timer).is_some_and(|due| due < until) {
             self.set_timer(timer, until);
         }
     }
 
-    pub(crate) fn on_heartbeat(
-        &mut self,
-        incarnation: Incarnation,
-        last_beat: Duration,
-        is_suspended: bool,
-    ) {
-        let worker = incarnation.worker;
-        if !self.is_present(incarnation) {
-            self.stale += 1;
+    /// Not while it is suspended: it cannot beat then.
+    fn ask_heartbeat(&mut self, worker: WorkerId) {
+        if self.workers[worker.index()].paused {
             return;
         }
-        let asked = core::mem::replace(&mut self.workers[worker.index()].listening, false);
-        self.react(worker, Signal::Heartbeat, None);
-        let limit = self.heartbeat(worker).filter(|_| {
-            asked
-                && !self.workers[worker.index()].paused
-                && self.workers[worker.index()].phase == Phase::Running
-        });
-        let Some(limit) = limit else { return };
+        self.workers[worker.index()].listening = true;
+        let incarnation = self.incarnation(worker);
+        self.effects.push_back(Effect::ReadHeartbeat { incarnation });
+    }
+
+    fn judge_heartbeat(&mut self, worker: WorkerId, last_beat: Duration, is_suspended: bool) {
+        let state = &mut self.workers[worker.index()];
+        let was_asked = core::mem::replace(&mut state.listening, false) && !state.paused;
+        let Some(limit) = self.heartbeat(worker).filter(|_| was_asked) else { return };
         // A beat from the future is no better than one now.
         let last_beat = last_beat.min(self.now);
         let due = last_beat.saturating_add(limit).saturating_add(self.lapses.since(last_beat));
-        if due <= self.now {
-            self.workers[worker.index()].order = Some(Why::Hang);
-            if is_suspended && self.spec.capabilities(worker).is_shared() {
-                let (domain, culprit) =
-                    (self.spec.workers[worker.index()].domain, self.incarnation(worker));
-                self.end_by(worker, Effect::Recycle { domain, culprit });
-            } else {
-                self.force(worker);
-            }
+        if due > self.now {
+            return self.set_timer(Timer::Worker(worker, Due::Heartbeat), due);
+        }
+        self.workers[worker.index()].order = Some(Why::Hang);
+        if is_suspended && self.spec.capabilities(worker).is_shared() {
+            let domain = self.spec.workers[worker.index()].domain;
+            let culprit = self.incarnation(worker);
+            self.end_by(worker, Effect::Recycle { domain, culprit });
         } else {
-            self.set_timer(Timer::Worker(worker, Due::Heartbeat), due);
+            self.force(worker);
         }
     }
 

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use crate::dependencies::Index;
 use crate::effect::{Effect, GivingUp, Transition};
-use crate::ending::{Ending, LaunchFailure};
+use crate::ending::{Cause, Ending, LaunchFailure};
 use crate::event::Event;
 use crate::id::{Generation, Incarnation, IncidentId, WorkerId};
 use crate::incident::Incident;
@@ -257,45 +257,35 @@ impl Machine {
 
     fn dispatch(&mut self, event: Event) {
         match event {
-            Event::Launched { incarnation } => {
-                self.on_incarnation(incarnation, Signal::Launched, None)
-            }
+            Event::Launched { incarnation } => self.hear(incarnation, Signal::Launched),
             Event::LaunchFailed { incarnation, failure } => {
-                let ending = Ending {
-                    status: crate::ending::Status::NotLaunched(failure),
-                    cause: crate::ending::Cause::LaunchFailure,
-                };
-                self.on_incarnation(incarnation, Signal::LaunchFailed, Some(ending));
+                let ending = Ending::not_launched(failure, Cause::LaunchFailure);
+                self.hear(incarnation, Signal::LaunchFailed(ending));
             }
             Event::NotBegun { incarnation } => {
-                let ending = Ending {
-                    status: crate::ending::Status::NotLaunched(LaunchFailure::NOT_BEGUN),
-                    cause: crate::ending::Cause::Requested,
-                };
-                self.on_incarnation(incarnation, Signal::LaunchFailed, Some(ending));
+                let ending = Ending::not_launched(LaunchFailure::NOT_BEGUN, Cause::Requested);
+                self.hear(incarnation, Signal::LaunchFailed(ending));
             }
-            Event::Ready { incarnation } => self.on_incarnation(incarnation, Signal::Ready, None),
-            Event::Confirmed { incarnation } => {
-                self.on_incarnation(incarnation, Signal::Confirmed, None)
-            }
-            Event::Exited { incarnation } => self.on_incarnation(incarnation, Signal::Exited, None),
-            Event::Ended { incarnation, ending } => {
-                self.on_incarnation(incarnation, Signal::Ended, Some(ending))
-            }
+            Event::Ready { incarnation } => self.hear(incarnation, Signal::Ready),
+            Event::Confirmed { incarnation } => self.hear(incarnation, Signal::Confirmed),
+            Event::Exited { incarnation } => self.hear(incarnation, Signal::Exited),
+            Event::Ended { incarnation, ending } => self.hear(incarnation, Signal::Ended(ending)),
             Event::DomainEnded { domain, members, culprit, ending } => {
                 self.on_domain_ended(domain, &members, culprit, ending);
             }
             Event::Heartbeat { incarnation, last_beat } => {
-                self.on_heartbeat(incarnation, last_beat, false)
+                self.hear(incarnation, Signal::Heartbeat { last_beat, is_suspended: false });
             }
             Event::Suspended { incarnation, last_beat } => {
-                self.on_heartbeat(incarnation, last_beat, true)
+                self.hear(incarnation, Signal::Heartbeat { last_beat, is_suspended: true });
             }
-            Event::Readiness { incarnation, ready } => self.on_readiness(incarnation, ready),
-            Event::Unhealthy { incarnation } => {
-                self.on_incarnation(incarnation, Signal::Unhealthy, None)
+            Event::Readiness { incarnation, ready } => {
+                self.hear(incarnation, Signal::Readiness { is_ready: ready });
             }
-            Event::Extended { incarnation, until } => self.on_extended(incarnation, until),
+            Event::Unhealthy { incarnation } => self.hear(incarnation, Signal::Unhealthy),
+            Event::Extended { incarnation, until } => {
+                self.hear(incarnation, Signal::Extended { until });
+            }
             Event::Recorded { incident } => self.on_recorded(incident),
             Event::Extend(extension) => self.extend(extension),
             Event::Command { request, command } => self.on_command(request, command),
@@ -304,9 +294,10 @@ impl Machine {
         }
     }
 
-    fn on_incarnation(&mut self, incarnation: Incarnation, signal: Signal, ending: Option<Ending>) {
+    /// What is heard of another than the present incarnation is dropped and counted.
+    fn hear(&mut self, incarnation: Incarnation, signal: Signal) {
         if self.is_present(incarnation) {
-            self.react(incarnation.worker, signal, ending);
+            self.react(incarnation.worker, signal);
         } else {
             self.stale += 1;
         }
@@ -324,10 +315,10 @@ impl Machine {
             self.workers.touch(worker.index());
         }
         match timer {
-            Timer::Worker(worker, Due::Phase) => self.react(worker, Signal::PhaseDue, None),
-            Timer::Worker(worker, Due::Heartbeat) => self.react(worker, Signal::HeartbeatDue, None),
+            Timer::Worker(worker, Due::Phase) => self.react(worker, Signal::PhaseDue),
+            Timer::Worker(worker, Due::Heartbeat) => self.react(worker, Signal::HeartbeatDue),
             Timer::Worker(worker, Due::Injection(position)) => {
-                self.on_injection_due(worker, position)
+                self.react(worker, Signal::InjectionDue(position));
             }
             Timer::Stagger => self.admit_queue(),
             Timer::Shutdown => self.force_shutdown(),

@@ -232,22 +232,31 @@ impl Worker {
     }
 }
 
-/// What can happen to a worker in the course of its life.
+/// What can happen to a worker in the course of its life, with all that is known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     Launched,
-    LaunchFailed,
+    LaunchFailed(Ending),
     Ready,
     Confirmed,
     Exited,
-    Ended,
-    Heartbeat,
-    Readiness,
+    Ended(Ending),
+    /// `is_suspended`: another process has suspended the worker's.
+    Heartbeat {
+        last_beat: Duration,
+        is_suspended: bool,
+    },
+    Readiness {
+        is_ready: bool,
+    },
     Unhealthy,
-    Extended,
+    Extended {
+        until: Duration,
+    },
     PhaseDue,
     HeartbeatDue,
-    InjectionDue,
+    /// By its position in the specification.
+    InjectionDue(usize),
     Start,
     Stop,
 }
@@ -257,30 +266,28 @@ pub(crate) enum Signal {
 pub(crate) enum Reaction {
     /// It is up: wait until it is ready, or carry out an order that waits.
     Begin,
-    /// It never ran: a failure.
-    FailLaunch,
     /// Its launch takes too long.
     Withdraw,
-    /// It was ready before we heard of its launch.
+    /// It was ready before its launch was answered.
     RememberReady,
     /// Ask the driver whether it still lives.
     AskConfirm,
-    /// It is running, if we asked.
+    /// It is running, if the driver was asked.
     Promote,
     /// What its main process left behind must go.
     ClearAway,
-    /// The incarnation is over.
-    End,
+    /// The incarnation is over, or never ran.
+    End(Ending),
     /// It may be depended on, or not.
-    NoteReadiness,
+    NoteReadiness { is_ready: bool },
     /// It is alive and of no use: stop it.
     GiveUpOn,
     /// It needs longer.
-    Extend,
+    Extend { until: Duration },
     /// What was killed is still there.
     ReportRemains,
-    /// Is the heartbeat recent enough, if we asked?
-    JudgeHeartbeat,
+    /// Is the heartbeat recent enough, if the driver was asked for it?
+    JudgeHeartbeat { last_beat: Duration, is_suspended: bool },
     /// Ready by staying up, or too late.
     EndStart,
     /// It let the grace period pass.
@@ -290,21 +297,18 @@ pub(crate) enum Reaction {
     /// Ask the driver for the heartbeat.
     AskHeartbeat,
     /// A fault on schedule is due.
-    Inject,
+    Inject(usize),
     /// Launch it as soon as its dependencies allow.
     Launch,
-    /// It ended and is wanted again: back to idle, then launch it.
-    Revive,
+    /// There is no incarnation, nor will there be an attempt by itself: back to idle, and from there
+    /// up again if it is wanted.
+    LayDown,
     /// It is up or coming up: withdraw an order to stop that waits.
     KeepUp,
-    /// Launch it again when it has ended.
-    AgainAfterEnd,
     /// Carry out the order to stop as soon as its dependents are gone.
     OrderStop,
-    /// There will be no next attempt.
-    GiveUp,
-    /// There is nothing to stop.
-    StayDown,
+    /// The order is carried out already, or will be when it has ended.
+    Stand,
     /// A late answer to a question that no longer matters.
     Ignore,
     /// It cannot happen: drop and count it.
@@ -312,77 +316,80 @@ pub(crate) enum Reaction {
 }
 
 /// The life-cycle table. It is total: each pair stands here, and a new phase or signal does not
-/// compile without its row.
+/// compile without its row. Only for that it may be as long as it is.
 pub(crate) const fn react(phase: Phase, signal: Signal) -> Reaction {
     use Phase::{
         Backoff, Finished, Idle, Killing, Launching, Quarantined, Running, Starting, Stopping,
     };
     match (signal, phase) {
         (Signal::Launched, Launching) => Reaction::Begin,
+        (Signal::LaunchFailed(ending), Launching) => Reaction::End(ending),
         (
-            Signal::Launched,
-            Idle | Starting | Running | Stopping | Killing | Backoff | Quarantined | Finished,
-        ) => Reaction::Stale,
-        (Signal::LaunchFailed, Launching) => Reaction::FailLaunch,
-        (
-            Signal::LaunchFailed,
+            Signal::Launched | Signal::LaunchFailed(_),
             Idle | Starting | Running | Stopping | Killing | Backoff | Quarantined | Finished,
         ) => Reaction::Stale,
         (Signal::Ready, Launching) => Reaction::RememberReady,
         (Signal::Ready, Starting) => Reaction::AskConfirm,
-        (Signal::Ready, Running | Stopping | Killing) => Reaction::Ignore,
-        (Signal::Ready, Idle | Backoff | Quarantined | Finished) => Reaction::Stale,
+        (Signal::Ready, Running) => Reaction::Ignore,
         (Signal::Confirmed, Starting) => Reaction::Promote,
-        (Signal::Confirmed, Stopping | Killing) => Reaction::Ignore,
-        (Signal::Confirmed, Idle | Launching | Running | Backoff | Quarantined | Finished) => {
-            Reaction::Stale
-        }
+        (Signal::Confirmed, Launching | Running) => Reaction::Stale,
         // A worker that was asked to stop has its grace period for all that it started.
         (Signal::Exited, Launching | Starting | Running) => Reaction::ClearAway,
-        (Signal::Exited, Stopping | Killing) => Reaction::Ignore,
-        (Signal::Exited, Idle | Backoff | Quarantined | Finished) => Reaction::Stale,
         // An end in launching overtook the answer to the launch; what is over is over.
-        (Signal::Ended, Launching | Starting | Running | Stopping | Killing) => Reaction::End,
-        (Signal::Ended, Idle | Backoff | Quarantined | Finished) => Reaction::Stale,
-        (Signal::Heartbeat, Running) => Reaction::JudgeHeartbeat,
-        (Signal::Heartbeat, Stopping | Killing) => Reaction::Ignore,
-        (Signal::Heartbeat, Idle | Launching | Starting | Backoff | Quarantined | Finished) => {
-            Reaction::Stale
+        (Signal::Ended(ending), Launching | Starting | Running | Stopping | Killing) => {
+            Reaction::End(ending)
         }
-        (Signal::Readiness, Running) => Reaction::NoteReadiness,
-        (Signal::Readiness, Stopping | Killing) => Reaction::Ignore,
-        (Signal::Readiness, Idle | Launching | Starting | Backoff | Quarantined | Finished) => {
+        (Signal::Heartbeat { last_beat, is_suspended }, Running) => {
+            Reaction::JudgeHeartbeat { last_beat, is_suspended }
+        }
+        (Signal::Readiness { is_ready }, Running) => Reaction::NoteReadiness { is_ready },
+        (Signal::Heartbeat { .. } | Signal::Readiness { .. }, Launching | Starting) => {
             Reaction::Stale
         }
         (Signal::Unhealthy, Starting | Running) => Reaction::GiveUpOn,
-        (Signal::Unhealthy, Stopping | Killing) => Reaction::Ignore,
-        (Signal::Unhealthy, Idle | Launching | Backoff | Quarantined | Finished) => Reaction::Stale,
-        (Signal::Extended, Starting | Stopping) => Reaction::Extend,
-        (Signal::Extended, Running | Killing) => Reaction::Ignore,
-        (Signal::Extended, Idle | Launching | Backoff | Quarantined | Finished) => Reaction::Stale,
+        (Signal::Unhealthy | Signal::Extended { .. }, Launching) => Reaction::Stale,
+        (Signal::Extended { until }, Starting | Stopping) => Reaction::Extend { until },
+        (Signal::Extended { .. }, Running) => Reaction::Ignore,
+        // What was asked or observed before it was to end.
+        (
+            Signal::Ready
+            | Signal::Confirmed
+            | Signal::Exited
+            | Signal::Heartbeat { .. }
+            | Signal::Readiness { .. }
+            | Signal::Unhealthy,
+            Stopping | Killing,
+        )
+        | (Signal::Extended { .. }, Killing) => Reaction::Ignore,
+        // Nothing runs that could be heard of.
+        (
+            Signal::Ready
+            | Signal::Confirmed
+            | Signal::Exited
+            | Signal::Ended(_)
+            | Signal::Heartbeat { .. }
+            | Signal::Readiness { .. }
+            | Signal::Unhealthy
+            | Signal::Extended { .. },
+            Idle | Backoff | Quarantined | Finished,
+        ) => Reaction::Stale,
+        (Signal::PhaseDue, Launching) => Reaction::Withdraw,
         (Signal::PhaseDue, Starting) => Reaction::EndStart,
         (Signal::PhaseDue, Stopping) => Reaction::Escalate,
-        (Signal::PhaseDue, Backoff | Quarantined) => Reaction::Retry,
         (Signal::PhaseDue, Killing) => Reaction::ReportRemains,
-        (Signal::PhaseDue, Launching) => Reaction::Withdraw,
+        (Signal::PhaseDue | Signal::Start, Backoff | Quarantined) => Reaction::Retry,
         (Signal::PhaseDue, Idle | Running | Finished) => Reaction::Ignore,
         (Signal::HeartbeatDue, Running) => Reaction::AskHeartbeat,
+        (Signal::InjectionDue(position), Running) => Reaction::Inject(position),
         (
-            Signal::HeartbeatDue,
-            Idle | Launching | Starting | Stopping | Killing | Backoff | Quarantined | Finished,
-        ) => Reaction::Ignore,
-        (Signal::InjectionDue, Running) => Reaction::Inject,
-        (
-            Signal::InjectionDue,
+            Signal::HeartbeatDue | Signal::InjectionDue(_),
             Idle | Launching | Starting | Stopping | Killing | Backoff | Quarantined | Finished,
         ) => Reaction::Ignore,
         (Signal::Start, Idle) => Reaction::Launch,
         (Signal::Start, Launching | Starting | Running) => Reaction::KeepUp,
-        (Signal::Start, Stopping | Killing) => Reaction::AgainAfterEnd,
-        (Signal::Start, Backoff | Quarantined) => Reaction::Retry,
-        (Signal::Start, Finished) => Reaction::Revive,
+        (Signal::Start, Finished) | (Signal::Stop, Backoff | Quarantined) => Reaction::LayDown,
         (Signal::Stop, Launching | Starting | Running) => Reaction::OrderStop,
-        (Signal::Stop, Backoff | Quarantined) => Reaction::GiveUp,
-        (Signal::Stop, Idle | Stopping | Killing | Finished) => Reaction::StayDown,
+        (Signal::Start, Stopping | Killing)
+        | (Signal::Stop, Idle | Stopping | Killing | Finished) => Reaction::Stand,
     }
 }
