@@ -10,8 +10,9 @@ use crate::event::{Command, Event, Refusal};
 use crate::id::{FaultId, RequestId, WorkerId};
 use crate::incident::Outcome;
 use crate::machine::{Machine, Shutdown};
+use crate::table::Signal;
 use crate::timers::{Due, Timer};
-use crate::worker::{Phase, Signal, Why};
+use crate::worker::{Phase, Why};
 
 impl Machine {
     pub(crate) fn on_command(&mut self, request: RequestId, command: Command) {
@@ -256,7 +257,7 @@ impl Machine {
         }
         self.shutdown = Some(Shutdown { orderly, critical, forced: false, is_over: false });
         self.launches.clear();
-        self.queue.clear();
+        self.admission.forget_waiting();
         let all: Vec<WorkerId> = ids(self.workers.len()).collect();
         for &worker in &all {
             self.workers[worker.index()].wanted = false;

@@ -11,9 +11,12 @@
 //! | `ending`, `incident` | how an incarnation ended; the record of one failure |
 //! | `machine` | the API |
 //! | `succession` | what a machine remembers for its successor, and how that one goes on |
-//! | `worker` | one worker, and the total life-cycle table |
+//! | `worker` | one worker: its phase, and all that is known of it |
+//! | `view` | what can be seen of it from outside |
+//! | `table` | what each signal means in each phase: the total life-cycle table |
 //! | `life_cycle` | the table's reactions carried out |
-//! | `admission` | how many start at once; workers that are added and taken away |
+//! | `admission` | how many start at once, and who waits for a place |
+//! | `scaling` | workers that are added and taken away |
 //! | `failure` | what follows an ending: incident, backoff, quarantine, finish |
 //! | `group` | strategies: who else is restarted, and when a group gives up |
 //! | `command` | what people want: start, stop, restart, signal, inject, shut down |
@@ -46,9 +49,12 @@ mod order;
 mod prospects;
 mod restart;
 mod roster;
+mod scaling;
 pub mod spec;
 pub mod succession;
+mod table;
 mod timers;
+mod view;
 mod worker;
 
 pub use capabilities::{Capabilities, FaultDomain};
@@ -59,11 +65,12 @@ pub use id::{
     DomainId, FaultId, Generation, GroupId, Incarnation, IncidentId, RequestId, WorkerId,
 };
 pub use incident::{Incident, Loss, Outcome};
-pub use machine::{Machine, WorkerView};
+pub use machine::Machine;
 pub use spec::Spec;
 pub use succession::{
     Fate, Inherited, InheritedDeath, InheritedWorker, InjectionMemo, Marks, Memo, OpenLoss,
 };
+pub use view::WorkerView;
 pub use worker::{Phase, Quarantine, Why};
 
 /// The code of the README compiles.

@@ -7,8 +7,9 @@ use crate::id::WorkerId;
 use crate::incident::Outcome;
 use crate::machine::Machine;
 use crate::spec::{OnHang, Readiness};
+use crate::table::{Reaction, Signal, react};
 use crate::timers::{Due, Timer};
-use crate::worker::{Phase, Reaction, Signal, Why, react};
+use crate::worker::{Phase, Why};
 
 /// For a launch of a worker whose readiness has no limit of its own. What takes longer hangs in the
 /// kernel.

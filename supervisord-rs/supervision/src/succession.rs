@@ -314,30 +314,13 @@ impl Machine {
         let incarnation = self.incarnation(worker);
         match phase {
             Phase::Starting => {
-                let is_unasked = memo.due.is_none();
-                if matches!(self.spec.workers[worker.index()].readiness, Readiness::After(_))
-                    && is_unasked
-                {
+                let readiness = self.spec.workers[worker.index()].readiness;
+                if matches!(readiness, Readiness::After(_)) && memo.due.is_none() {
                     self.confirm(worker);
                 }
                 self.obey_order(worker);
             }
-            Phase::Running => {
-                if let Some(heartbeat) = self.heartbeat(worker) {
-                    let at = self.now.saturating_add(heartbeat);
-                    self.set_timer(Timer::Worker(worker, Due::Heartbeat), at);
-                }
-                if self.spec.fault_injection {
-                    for (position, past) in memo.injections.iter().enumerate() {
-                        let is_there =
-                            position < self.spec.workers[worker.index()].injections.len();
-                        if let Some(due) = past.due.filter(|_| is_there) {
-                            self.set_timer(Timer::Worker(worker, Due::Injection(position)), due);
-                        }
-                    }
-                }
-                self.obey_order(worker);
-            }
+            Phase::Running => self.resume_running(worker, memo),
             // It is unknown whether the order was carried out: the machine gives it again.
             Phase::Stopping => self.effects.push_back(Effect::Stop { incarnation }),
             Phase::Killing => {
@@ -353,6 +336,23 @@ impl Machine {
             Phase::Backoff | Phase::Quarantined => self.workers[worker.index()].retry_at = memo.due,
             Phase::Idle | Phase::Launching | Phase::Finished => {}
         }
+    }
+
+    /// Its schedules go on where they were; its heartbeat has its whole time again.
+    fn resume_running(&mut self, worker: WorkerId, memo: &Memo) {
+        if let Some(heartbeat) = self.heartbeat(worker) {
+            let at = self.now.saturating_add(heartbeat);
+            self.set_timer(Timer::Worker(worker, Due::Heartbeat), at);
+        }
+        if self.spec.fault_injection {
+            let known = self.spec.workers[worker.index()].injections.len();
+            for (position, past) in memo.injections.iter().enumerate().take(known) {
+                if let Some(due) = past.due {
+                    self.set_timer(Timer::Worker(worker, Due::Injection(position)), due);
+                }
+            }
+        }
+        self.obey_order(worker);
     }
 
     fn obey_order(&mut self, worker: WorkerId) {
