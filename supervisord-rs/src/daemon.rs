@@ -42,6 +42,7 @@ mod naming;
 mod orders;
 mod outcomes;
 mod report;
+pub mod runtime_lock;
 mod scaling;
 mod signal_order;
 pub mod signals;

@@ -38,7 +38,7 @@ pub(super) use published::Published;
 use super::hand_over::Gate;
 use super::in_force::Origin;
 use crate::config::Settings;
-use crate::record::runtime_lock::LockError;
+use crate::daemon::runtime_lock::LockError;
 use crate::service_manager::Heritage;
 
 /// Why the supervisor could not start. Nothing has been launched then.

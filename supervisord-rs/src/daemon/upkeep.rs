@@ -25,7 +25,7 @@ use super::Daemon;
 use super::around::Around;
 use super::beside::Said;
 use crate::config::SupervisorSettings;
-use crate::record::runtime_lock::{Place, RuntimeLock};
+use crate::daemon::runtime_lock::{Place, RuntimeLock};
 
 /// Before the second look; doubled at each further one.
 const DELAY: Duration = Duration::from_millis(250);

@@ -13,7 +13,6 @@ pub mod past_limits;
 mod patient;
 pub mod post_mortem;
 mod record_file;
-pub mod runtime_lock;
 pub mod scribe;
 pub mod sentence;
 pub mod stable_hash;

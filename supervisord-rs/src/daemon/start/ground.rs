@@ -9,9 +9,9 @@ use super::patiently::ask;
 use crate::config::SupervisorSettings;
 use crate::daemon::hand_over::{LOCK, STATE_LOCK};
 use crate::daemon::in_force::Origin;
+use crate::daemon::runtime_lock::{LockError, Place, RuntimeLock};
 use crate::daemon::upkeep::{self, Directory, THE_LOCK, THE_STATE_LOCK, Troubles};
 use crate::record::incidents::{Incidents, Names};
-use crate::record::runtime_lock::{LockError, Place, RuntimeLock};
 use crate::service_manager::Heritage;
 
 /// Makes the directories that are not there. Without them a first start is refused; a successor

@@ -16,7 +16,7 @@ use crate::daemon::in_force::{self, Origin};
 use crate::daemon::upkeep::Troubles;
 use crate::isolation::launch::file_size_limit;
 use crate::record::black_box::BlackBox;
-use crate::record::runtime_lock::RuntimeLock;
+use crate::daemon::runtime_lock::RuntimeLock;
 use crate::service_manager::Heritage;
 
 /// The ground that the supervisor stands on, and what this process was started with.

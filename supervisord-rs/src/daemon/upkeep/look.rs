@@ -11,9 +11,9 @@ use super::watch;
 use super::{THE_RECORD, THE_STATE_LOCK, Troubles, directories, record_trouble};
 use crate::config::{Source, SupervisorSettings};
 use crate::daemon::around::{Listening, is_there};
+use crate::daemon::runtime_lock::{Place, RuntimeLock};
 use crate::record::black_box::Reserve;
 use crate::record::incidents::{Incidents, Names};
-use crate::record::runtime_lock::{Place, RuntimeLock};
 use crate::unix_socket::Bound;
 
 /// Most of a configuration file that is compared.

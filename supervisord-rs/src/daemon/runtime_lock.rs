@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::append;
-use super::stable_hash::stable_hash;
 use crate::isolation::tree::cgroup;
 use crate::process_table;
+use crate::record::append;
+use crate::record::stable_hash::stable_hash;
 use crate::waiting::Limit;
 
 /// Why the runtime directory could not be taken.
