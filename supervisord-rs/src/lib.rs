@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 pub mod accounts;
 mod afterwards;
+mod append;
 mod cli;
 mod columns;
 pub mod config;

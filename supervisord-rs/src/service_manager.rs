@@ -35,7 +35,7 @@ use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::record::append;
+use crate::append;
 
 pub use custody::{CUSTODY, Custody};
 pub use heritage::Heritage;

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::append;
 use crate::isolation::tree::cgroup;
 use crate::process_table;
-use crate::record::append;
 use crate::record::stable_hash::stable_hash;
 use crate::waiting::Limit;
 

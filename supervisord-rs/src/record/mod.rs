@@ -1,6 +1,5 @@
 //! What is written down: captured output, incidents, events, the black box.
 
-pub(crate) mod append;
 pub mod black_box;
 pub mod echo;
 pub mod events;

@@ -15,10 +15,10 @@ use std::sync::atomic::Ordering;
 use supervision::{Cause, Ending, Status};
 use workers::board::{SIZE, monotonic_ns};
 
-use super::append;
 use super::black_box::{
     Account, Begun, Carried, Count, Counts, FILE, Header, MAGIC, binary, boot, in_page, page_of,
 };
+use crate::append;
 use crate::isolation::exits::evidence::{self, Suspect};
 use crate::service_manager;
 pub use past_worker::PastWorker;

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::append;
+use crate::append;
 use crate::reach::Reached;
 
 /// It is rotated before it becomes larger than this. Some ten thousand incidents, or some hundred

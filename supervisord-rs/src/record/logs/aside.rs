@@ -12,8 +12,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::lock;
+use crate::append;
 use crate::reach::Reached;
-use crate::record::append;
 
 /// The name of a rotated file.
 pub(super) fn numbered(path: &Path, number: u32, is_compressed: bool) -> PathBuf {

@@ -12,9 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::aside::{keep_to_cap, numbered, remove};
+use crate::append;
 use crate::config::settings::Rotate;
 use crate::reach::Reached;
-use crate::record::append;
 use crate::record::patient::{Patient, Unwritten};
 
 /// A line longer than this does not delay the rotation of a file.

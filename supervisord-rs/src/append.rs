@@ -23,7 +23,7 @@ const MODE: u32 = 0o640;
 ///
 /// # Errors
 /// Those of open(2); PermissionDenied for a symbolic link that neither root nor this user owns.
-pub(super) fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     match open_once(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // The directory has vanished.
@@ -44,7 +44,7 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
 }
 
 /// The same, in a directory that was reached already.
-pub(super) fn open_reached(path: &Path) -> io::Result<File> {
+pub(crate) fn open_reached(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
