@@ -35,7 +35,6 @@ mod failures;
 mod fault_order;
 mod giving_up;
 pub mod hand_over;
-pub mod hangup;
 pub mod in_force;
 mod lapse;
 mod naming;

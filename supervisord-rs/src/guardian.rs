@@ -49,8 +49,8 @@ use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use workers::board::monotonic_ns;
 
-use crate::daemon::hangup::Terminal;
 use crate::daemon::signals::{GUARDIAN_GONE, HELD};
+use crate::hangup::Terminal;
 use crate::isolation::exits::orphans::{self, Killed};
 use crate::isolation::launch::{Child, raise_limits};
 use crate::service_manager::{self, Custody, Ending, Predecessor, ServiceManager};

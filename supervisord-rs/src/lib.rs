@@ -18,6 +18,7 @@ pub mod control;
 pub mod daemon;
 pub mod drill;
 pub mod guardian;
+pub mod hangup;
 pub mod hooks;
 pub mod isolation;
 mod kernel_file;

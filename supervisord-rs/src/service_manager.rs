@@ -74,7 +74,7 @@ pub const NOT_FOR_CHILDREN: [&str; 19] = [
     PREDECESSOR,
     HAND_OVER,
     crate::daemon::in_force::READ_ANEW,
-    crate::daemon::hangup::NO_HANGUP,
+    crate::hangup::NO_HANGUP,
     PURPOSE,
     PROGRAM,
     table::TABLE,

@@ -78,7 +78,7 @@ pub(super) struct Around {
     /// Our predecessor waits there until we are ready.
     pub(super) gate: Option<Gate>,
     /// The terminal that it was started at.
-    pub(super) terminal: super::hangup::Terminal,
+    pub(super) terminal: crate::hangup::Terminal,
     /// How often the guardian or the service manager wants to hear that the loop turns.
     pub(super) watchdog: Option<Duration>,
     /// Held as long as this process lives; the kernel releases it after any death. None where the

@@ -16,7 +16,7 @@ use signal_hook::low_level::siginfo::Origin;
 use supervision::Event;
 
 use super::Daemon;
-use super::hangup::TERMINAL_CLOSED;
+use crate::hangup::{Hangup, TERMINAL_CLOSED, was_ignored};
 use crate::service_manager;
 
 /// Signals that a guardian passes on, and that people send. They are blocked already when a
@@ -47,7 +47,7 @@ const SIGPWR: i32 = GUARDIAN_GONE as i32;
 /// what comes before they are taken would end us, or be lost (process 1 of a container gets no
 /// signal that it neither takes nor blocks).
 pub fn hold() {
-    let _ = super::hangup::was_ignored();
+    let _ = was_ignored();
     let _ = HELD.into_iter().collect::<SigSet>().thread_block();
 }
 
@@ -174,6 +174,18 @@ impl Daemon {
             }
             SIGHUP => self.on_hangup(),
             _ => tracing::warn!(signal = name, "this signal has no effect"),
+        }
+    }
+
+    fn on_hangup(&mut self) {
+        match self.around.terminal.hangup() {
+            _ if self.machine.is_shutting_down() => {}
+            Hangup::Nothing => tracing::info!("the terminal has closed; the supervisor runs on"),
+            Hangup::Reload => self.reload_unasked(),
+            Hangup::End => {
+                tracing::info!("{TERMINAL_CLOSED}");
+                self.shut_down(false);
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use super::watchdog::{self, Watchdog};
 use super::{
     Guardian, LOOK_MS, ROOM_AGAIN_MS, SIGN_OF_LIFE, TRACER_LIMIT, is_order_to_end, now, say, until,
 };
-use crate::daemon::hangup::Hangup;
+use crate::hangup::Hangup;
 use crate::isolation::exits::{orphans, reaper};
 use crate::isolation::launch::Child;
 use crate::process_table::tracer;

@@ -10,9 +10,9 @@ use supervision::{LaunchFailure, LaunchStage};
 
 use super::OWN;
 use super::gate::{GATE, Giver};
-use crate::daemon::hangup;
 use crate::daemon::in_force::READ_ANEW;
 use crate::daemon::signals::HELD;
+use crate::hangup;
 use crate::isolation::Drivers;
 use crate::isolation::helper::{Helper, Summons};
 use crate::isolation::inherited;

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::Daemon;
 use crate::process_table::mask;
 
 /// Tells a supervisor that HUP was ignored where the first of its line was started: what a process
@@ -20,7 +19,7 @@ use crate::process_table::mask;
 pub const NO_HANGUP: &str = "SUPERVISORD_RS_NO_HANGUP";
 
 /// Why the run ends; under a guardian that one sees it, and passes TERM on.
-pub(super) const TERMINAL_CLOSED: &str = "shutting down, since the terminal has closed";
+pub(crate) const TERMINAL_CLOSED: &str = "shutting down, since the terminal has closed";
 
 /// Bit of SIGHUP in a mask of proc_pid_status(5).
 const HUP_BIT: u64 = 1 << (libc::SIGHUP - 1);
@@ -85,18 +84,4 @@ fn is_hung_up(terminal: &File) -> bool {
     let mut polled = [PollFd::new(terminal.as_fd(), PollFlags::empty())];
     poll(&mut polled, PollTimeout::ZERO).is_ok()
         && polled[0].revents().is_some_and(|found| found.contains(PollFlags::POLLHUP))
-}
-
-impl Daemon {
-    pub(super) fn on_hangup(&mut self) {
-        match self.around.terminal.hangup() {
-            _ if self.machine.is_shutting_down() => {}
-            Hangup::Nothing => tracing::info!("the terminal has closed; the supervisor runs on"),
-            Hangup::Reload => self.reload_unasked(),
-            Hangup::End => {
-                tracing::info!("{TERMINAL_CLOSED}");
-                self.shut_down(false);
-            }
-        }
-    }
 }
