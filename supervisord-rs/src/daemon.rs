@@ -18,6 +18,7 @@ use workers::board::monotonic_ns;
 
 use crate::config::Settings;
 use crate::control::request::Request;
+use crate::held_signals::GUARDIAN_GONE;
 use crate::hooks::Hooks;
 use crate::isolation::drivers::Remark;
 use crate::isolation::{Drivers, Wakeup};
@@ -269,7 +270,7 @@ impl Daemon {
         }
         if self.around.is_guardian_gone() {
             // Before anything is launched.
-            self.on_signal(signals::GUARDIAN_GONE as i32);
+            self.on_signal(GUARDIAN_GONE as i32);
         } else if service_manager::is_to_shut_down() {
             tracing::info!("the predecessor died while it stopped everything: stopping the rest");
             self.shut_down(false);

@@ -19,6 +19,7 @@ pub mod daemon;
 pub mod drill;
 pub mod guardian;
 pub mod hangup;
+mod held_signals;
 pub mod hooks;
 pub mod isolation;
 mod kernel_file;

@@ -18,7 +18,6 @@ use tokio::sync::mpsc;
 use workers::board::monotonic_ns;
 
 use super::hand_over::{Gate, LOCK, STATE_LOCK};
-use super::signals::GUARDIAN_GONE;
 use super::{in_force, succession};
 use crate::config::{Settings, SupervisorSettings};
 use crate::control;
@@ -28,6 +27,7 @@ use crate::control::socket::Admission;
 use crate::control::thread::ApiThread;
 use crate::daemon::runtime_lock::RuntimeLock;
 use crate::guardian::orderly_end::{self, ORDERLY_END};
+use crate::held_signals::GUARDIAN_GONE;
 use crate::isolation::Evidence;
 use crate::record::black_box::BlackBox;
 use crate::record::scribe::Scribe;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use futures_util::StreamExt;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::SigSet;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
 use signal_hook::low_level::siginfo::Origin;
@@ -17,30 +17,9 @@ use supervision::Event;
 
 use super::Daemon;
 use crate::hangup::{Hangup, TERMINAL_CLOSED, was_ignored};
+use crate::held_signals::{GUARDIAN_GONE, HELD};
 use crate::service_manager;
 
-/// Signals that a guardian passes on, and that people send. They are blocked already when a
-/// supervisor executes that another of our processes starts: one that comes then waits.
-pub(crate) const HELD: [Signal; 12] = [
-    Signal::SIGTERM,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGHUP,
-    Signal::SIGUSR2,
-    GUARDIAN_GONE,
-    // These mean nothing. Their default action ends the process: signal(7).
-    Signal::SIGUSR1,
-    Signal::SIGALRM,
-    Signal::SIGVTALRM,
-    Signal::SIGPROF,
-    Signal::SIGIO,
-    Signal::SIGSTKFLT,
-];
-
-/// Comes when the guardian dies (`PR_SET_PDEATHSIG`, prctl(2)). It is sent once for each of the
-/// guardian's threads that we are a child of in turn, so it must not be one of those that mean more
-/// when they come twice.
-pub(crate) const GUARDIAN_GONE: Signal = Signal::SIGPWR;
 const SIGPWR: i32 = GUARDIAN_GONE as i32;
 
 /// Has the signals wait that we will take, on this thread and those that it starts. First of all:
@@ -192,7 +171,7 @@ impl Daemon {
 
 #[cfg(test)]
 mod tests {
-    use nix::sys::signal::raise;
+    use nix::sys::signal::{Signal, raise};
 
     use super::*;
 

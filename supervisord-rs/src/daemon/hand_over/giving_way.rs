@@ -16,9 +16,10 @@ use super::gate::PIECE_MAX;
 use super::{DEADLINE, OWN, Order, REST, Successor, in_words};
 use crate::control::protocol::{Done, Failure};
 use crate::control::request::Answer;
-use crate::daemon::signals::{GUARDIAN_GONE, Signals};
+use crate::daemon::signals::Signals;
 use crate::daemon::{Daemon, leave};
 use crate::guardian::obituary::OBITUARIES;
+use crate::held_signals::GUARDIAN_GONE;
 use crate::waiting::Limit;
 
 /// The deadline for a prepared successor to take over: no supervisor runs meanwhile.

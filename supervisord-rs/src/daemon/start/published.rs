@@ -22,7 +22,7 @@ use super::recovered::Recovered;
 use crate::config::Settings;
 use crate::control::request::Request;
 use crate::daemon::around::Around;
-use crate::daemon::hangup::Terminal;
+use crate::hangup::Terminal;
 use crate::daemon::in_force::{self, Origin};
 use crate::daemon::lapse::Lapse;
 use crate::daemon::upkeep::{Troubles, Upkeep};
