@@ -23,12 +23,10 @@
 //! | `notify` | the datagrams of the supervisor |
 //! | `store` | the descriptors that it has kept |
 //! | `orderly_end` | which supervisor ends in order, and its signs of life, without a queue |
-//! | `obituary` | how orphans ended, for the supervisor that has adopted them |
 
 mod ending;
 mod launching;
 mod notify;
-pub mod obituary;
 pub mod orderly_end;
 mod policy;
 mod store;
@@ -50,6 +48,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use workers::board::monotonic_ns;
 
 use crate::hangup::Terminal;
+use crate::isolation::exits::obituary::Obituaries;
 use crate::isolation::exits::orphans::{self, Killed};
 use crate::held_signals::{GUARDIAN_GONE, HELD};
 use crate::isolation::launch::{Child, raise_limits};
@@ -57,7 +56,6 @@ use crate::service_manager::{self, Custody, Ending, Predecessor, ServiceManager}
 use ending::{kill_what_is_left, status_of_end};
 use launching::Purpose;
 use notify::Notify;
-use obituary::Obituaries;
 use orderly_end::OrderlyEnd;
 use policy::{Policy, Verdict};
 use unkillable::Unkillable;

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use supervision::{LaunchFailure, LaunchStage};
 
-use super::obituary::OBITUARIES;
 use super::orderly_end::ORDERLY_END;
 use super::watchdog::Watchdog;
 use super::{Guardian, now, store};
@@ -17,6 +16,7 @@ use crate::hangup;
 use crate::held_signals::{GUARDIAN_GONE, HELD};
 use crate::isolation::inherited;
 use crate::isolation::launch::{self, Child, Plan, advice, failure};
+use crate::isolation::exits::obituary::OBITUARIES;
 use crate::service_manager::{self, OWN, Predecessor, SHUT_DOWN, environment, table, unescape};
 
 /// What a supervisor is started for.

@@ -18,8 +18,8 @@ use crate::control::protocol::{Done, Failure};
 use crate::control::request::Answer;
 use crate::daemon::signals::Signals;
 use crate::daemon::{Daemon, leave};
-use crate::guardian::obituary::OBITUARIES;
 use crate::held_signals::GUARDIAN_GONE;
+use crate::isolation::exits::obituary::OBITUARIES;
 use crate::waiting::Limit;
 
 /// The deadline for a prepared successor to take over: no supervisor runs meanwhile.

@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use crate::daemon::around::CONTROL_OF_UNIT;
-use crate::guardian::obituary::OBITUARIES;
 use crate::guardian::orderly_end::ORDERLY_END;
+use crate::isolation::exits::obituary::OBITUARIES;
 use crate::record::post_mortem::PostMortem;
 use crate::service_manager::{self, BLACK_BOX, FdStore, Heritage};
 

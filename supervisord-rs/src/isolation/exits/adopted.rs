@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use supervision::Status;
 
 use super::reaper;
-use crate::guardian::obituary::{self, Obituary};
+use super::obituary::{self, Obituary};
 use crate::isolation::launch::Child;
 use crate::process_table;
 

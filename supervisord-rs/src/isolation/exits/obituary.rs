@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use supervision::Status;
 
-use crate::isolation::Exit;
+use super::Exit;
 
 /// The name of the reading end among what the supervisor inherits.
 pub const OBITUARIES: &str = "obituaries";
@@ -32,7 +32,7 @@ pub struct Obituary {
 
 /// The guardian's end of the pipe.
 #[derive(Debug)]
-pub(super) struct Obituaries {
+pub(crate) struct Obituaries {
     reader: OwnedFd,
     writer: File,
     /// What the pipe had no room for, oldest first.
@@ -40,20 +40,20 @@ pub(super) struct Obituaries {
 }
 
 impl Obituaries {
-    pub(super) fn new() -> nix::Result<Self> {
+    pub(crate) fn new() -> nix::Result<Self> {
         let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         // The limit of ordinary users (`pipe-max-size`, proc_sys_fs(5)); a smaller one will do.
         let _ = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(1 << 20));
         Ok(Self { reader, writer: writer.into(), waiting: VecDeque::new() })
     }
 
-    pub(super) fn reader(&self) -> BorrowedFd<'_> {
+    pub(crate) fn reader(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }
 
     /// Records one. What does not fit into a full pipe waits here until a supervisor reads:
     /// thousands may end while there is none.
-    pub(super) fn write(&mut self, exit: &Exit) {
+    pub(crate) fn write(&mut self, exit: &Exit) {
         let (kind, number) = match exit.status {
             Status::Exited(code) => (0, code),
             Status::Signaled { signal, core_dumped } => (1 + i32::from(core_dumped), signal),
@@ -77,12 +77,12 @@ impl Obituaries {
     }
 
     /// Whether something waits for room.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
     /// Writes down what waits, as far as there is room.
-    pub(super) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         while let Some(record) = self.waiting.front() {
             // Shorter than PIPE_BUF: all of it or nothing (pipe(7)).
             if self.writer.write(record).is_err() {
