@@ -48,9 +48,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use workers::board::monotonic_ns;
 
 use crate::hangup::Terminal;
+use crate::held_signals::{GUARDIAN_GONE, HELD};
 use crate::isolation::exits::obituary::Obituaries;
 use crate::isolation::exits::orphans::{self, Killed};
-use crate::held_signals::{GUARDIAN_GONE, HELD};
 use crate::isolation::launch::{Child, raise_limits};
 use crate::service_manager::{self, Custody, Ending, Predecessor, ServiceManager};
 use ending::{kill_what_is_left, status_of_end};

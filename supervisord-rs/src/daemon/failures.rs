@@ -12,7 +12,7 @@ use super::Daemon;
 use super::beside::Said;
 use crate::config::settings::HookEvent;
 use crate::control::protocol::IncidentRecord;
-use crate::isolation::Evidence;
+use crate::record::evidence::Evidence;
 use crate::record::incidents::Opened;
 use crate::record::logs::{TAIL_TIMEOUT, Tail};
 use crate::record::sentence::open_sentence;

@@ -12,8 +12,8 @@ use workers::board::monotonic_ns;
 
 use super::{Daemon, failures, lapse};
 use crate::config::{Launch, Scale, Settings};
-use crate::isolation::Evidence;
 use crate::isolation::drivers::adopting::{Adopted, Past};
+use crate::record::evidence::Evidence;
 use crate::record::post_mortem::{PastWorker, PostMortem};
 use crate::record::stable_hash::stable_hash;
 use crate::record::words;

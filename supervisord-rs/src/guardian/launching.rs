@@ -14,9 +14,9 @@ use super::watchdog::Watchdog;
 use super::{Guardian, now, store};
 use crate::hangup;
 use crate::held_signals::{GUARDIAN_GONE, HELD};
+use crate::isolation::exits::obituary::OBITUARIES;
 use crate::isolation::inherited;
 use crate::isolation::launch::{self, Child, Plan, advice, failure};
-use crate::isolation::exits::obituary::OBITUARIES;
 use crate::service_manager::{self, OWN, Predecessor, SHUT_DOWN, environment, table, unescape};
 
 /// What a supervisor is started for.

@@ -54,7 +54,6 @@ use workers::fault::Fault;
 
 use super::closer;
 use super::exits::adopted::Obituaries;
-use super::exits::evidence::Evidence;
 use super::exits::orphans;
 use super::exits::reaper;
 use super::helper::Summons;
@@ -73,6 +72,7 @@ use super::watch::{Token, Watch, Watched};
 use crate::config::settings::Limits;
 use crate::config::{Launch, Settings};
 use crate::record::black_box::BlackBox;
+use crate::record::evidence::Evidence;
 use crate::record::logs::{Logs, StreamId};
 use crate::service_manager::FdStore;
 use domain::{Domain, Process, Resident};

@@ -7,10 +7,8 @@
 //! | `orphans` | children that came to us because their parents are gone |
 //! | `adopted` | how a process ended that another supervisor had started |
 //! | `obituary` | how the guardian writes that down, and the supervisor reads it |
-//! | `evidence` | from what was left behind to an ending and its cause |
 
 pub(in crate::isolation) mod adopted;
-pub mod evidence;
 pub mod obituary;
 pub mod orphans;
 pub mod reaper;

@@ -17,7 +17,7 @@
 //! | `launcher` | the threads that launch, so that what a launch may wait for does not hold the loop |
 //! | `launch` | from a plan to a running process, or to (stage, errno) |
 //! | `tree` | a process and all that it started: found, signalled, killed, proved to be gone |
-//! | `exits` | the only readers of wait statuses; how a process ended, and why |
+//! | `exits` | the only readers of wait statuses; how a process ended |
 //! | `sockets`, `notify` | listening sockets that are passed on; what workers say with sd_notify(3) |
 //! | `helper` | small processes of our own: probes, stop commands, hooks |
 //! | `peer` | who is at the other end of a Unix socket |
@@ -47,6 +47,5 @@ mod wake;
 mod watch;
 
 pub use drivers::Drivers;
-pub use exits::evidence::Evidence;
 pub use exits::wait::Exit;
 pub use watch::Wakeup;

@@ -15,13 +15,13 @@ use workers::board::monotonic_ns;
 use workers::fault::Fault;
 
 use super::events::wall;
+use super::evidence::Evidence;
 use super::logs::Tail;
 use super::record_file::{self, Lines};
 pub use super::record_file::{LeftOut, READ_MAX};
 use super::sentence::sentence;
 use super::words;
 use crate::control::protocol::{EndingReport, FaultReport, IncidentRecord, WorkReport};
-use crate::isolation::Evidence;
 
 /// Incidents kept in memory for `incidents`; older ones are read from the file. Each names everyone
 /// who was running.

@@ -3,6 +3,7 @@
 pub mod black_box;
 pub mod echo;
 pub mod events;
+pub mod evidence;
 pub mod incidents;
 pub mod journal;
 pub mod logs;

@@ -18,8 +18,8 @@ use workers::board::{SIZE, monotonic_ns};
 use super::black_box::{
     Account, Begun, Carried, Count, Counts, FILE, Header, MAGIC, binary, boot, in_page, page_of,
 };
+use super::evidence::{self, Suspect};
 use crate::append;
-use crate::isolation::exits::evidence::{self, Suspect};
 use crate::service_manager;
 pub use past_worker::PastWorker;
 

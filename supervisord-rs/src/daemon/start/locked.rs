@@ -13,10 +13,10 @@ use super::recovered::spare;
 use crate::config::Settings;
 use crate::daemon::hand_over::Gate;
 use crate::daemon::in_force::{self, Origin};
+use crate::daemon::runtime_lock::RuntimeLock;
 use crate::daemon::upkeep::Troubles;
 use crate::isolation::launch::file_size_limit;
 use crate::record::black_box::BlackBox;
-use crate::daemon::runtime_lock::RuntimeLock;
 use crate::service_manager::Heritage;
 
 /// The ground that the supervisor stands on, and what this process was started with.

@@ -20,7 +20,6 @@ use workers::mapping::Mapping;
 use super::{Drivers, Process, Remark, Resident};
 use crate::config::probes::Ready;
 use crate::config::{Isolation, Program};
-use crate::isolation::exits::evidence;
 use crate::isolation::exits::reaper;
 use crate::isolation::host::Host;
 use crate::isolation::launch::Child;
@@ -31,6 +30,7 @@ use crate::isolation::tree::sweep;
 use crate::isolation::watch::{Says, Token};
 use crate::process_table;
 use crate::record::black_box::ProcessMark;
+use crate::record::evidence;
 use crate::record::post_mortem::PastWorker;
 use crate::service_manager::Heritage;
 

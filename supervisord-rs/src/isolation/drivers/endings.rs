@@ -9,11 +9,11 @@ use workers::board::{Reading, State, monotonic_ns};
 use super::remains::LOOK_MAX;
 use super::{Drivers, Process};
 use crate::isolation::exits::adopted::Look;
-use crate::isolation::exits::evidence::{self, Evidence, Suspect};
 use crate::isolation::exits::reaper;
 use crate::isolation::launch::Child;
 use crate::isolation::watch::{Says, Token};
 use crate::process_table;
+use crate::record::evidence::{self, Evidence, Suspect};
 use crate::waiting::Looks;
 
 /// The time for the guardian to report how an adopted process ended, and for a tracer to detach.

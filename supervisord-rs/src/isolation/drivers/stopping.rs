@@ -8,10 +8,11 @@ use supervision::{Cause, DomainId, Ending, Incarnation, Status};
 use workers::board::{LastWords, State, monotonic_ns};
 
 use super::{Drivers, Remark, Resident};
-use crate::isolation::exits::{evidence, orphans, reaper};
+use crate::isolation::exits::{orphans, reaper};
 use crate::isolation::helper::{NotLaunched, Summons};
 use crate::isolation::live::{Live, Sdk};
 use crate::process_table;
+use crate::record::evidence;
 use crate::record::own_log;
 use crate::waiting::until;
 

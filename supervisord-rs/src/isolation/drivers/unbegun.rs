@@ -7,7 +7,7 @@ use supervision::{Event, Incarnation};
 use workers::board::monotonic_ns;
 
 use super::Drivers;
-use crate::isolation::exits::evidence::Evidence;
+use crate::record::evidence::Evidence;
 
 const WHY: &str = "not started: asked to stop while it waited for its turn to start";
 

@@ -9,9 +9,9 @@ use workers::board::{Reading, monotonic_ns};
 use super::Drivers;
 use crate::config::settings::CgroupLimits;
 use crate::config::{Isolation, Launch, Program};
-use crate::isolation::exits::evidence::Evidence;
 use crate::isolation::launch::Child;
 use crate::isolation::tree::family::Member;
+use crate::record::evidence::Evidence;
 use crate::record::logs::Tail;
 
 impl Drivers {

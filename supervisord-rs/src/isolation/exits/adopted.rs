@@ -9,8 +9,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use supervision::Status;
 
-use super::reaper;
 use super::obituary::{self, Obituary};
+use super::reaper;
 use crate::isolation::launch::Child;
 use crate::process_table;
 

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use supervision::Status;
 
-use super::Exit;
+use super::wait::Exit;
 
 /// The name of the reading end among what the supervisor inherits.
 pub const OBITUARIES: &str = "obituaries";

@@ -9,8 +9,8 @@ use workers::fault::Fault;
 
 use super::Page;
 use crate::control::protocol::EndingReport;
-use crate::isolation::Evidence;
 use crate::record::black_box::{Account, NOTE, Note, ProcessMark, STREAMS, load};
+use crate::record::evidence::Evidence;
 
 /// What is known of one of its workers.
 #[derive(Debug)]
