@@ -202,7 +202,7 @@ pub(super) fn exit_code(orderly: bool, critical: Option<supervision::Ending>) ->
         Some(Status::Exited(code)) => code,
         Some(Status::Signaled { signal, .. }) => 128 + signal,
         Some(Status::Returned) => 0,
-        Some(Status::NotLaunched(failure)) => crate::isolation::launch::exit_code(failure),
+        Some(Status::NotLaunched(failure)) => words::exit_code(failure),
         Some(Status::Failed | Status::Panicked | Status::Abandoned | Status::Unknown) => 1,
     };
     u8::try_from(code).unwrap_or(1)

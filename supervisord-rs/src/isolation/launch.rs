@@ -54,7 +54,7 @@ use supervision::{LaunchFailure, LaunchStage};
 
 use crate::process_table;
 
-pub use advice::{advice, exit_code};
+pub use advice::advice;
 pub use attempt::Attempt;
 pub(super) use dispositions::become_foreign;
 pub use own_limits::{

@@ -1,5 +1,6 @@
 //! The words of records, one for each thing: the same in JSON, in sentences and in tables.
 
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use supervision::{Cause, Ending, LaunchFailure, LaunchStage, Phase, Status};
 use workers::board::Reading;
@@ -111,6 +112,17 @@ pub fn status(status: Status) -> String {
     }
 }
 
+/// The exit status that a shell would give: 127 for what is not there, 126 for what cannot be
+/// executed.
+#[must_use]
+pub const fn exit_code(failure: LaunchFailure) -> i32 {
+    match failure.stage {
+        LaunchStage::StartBefore { code } => code,
+        LaunchStage::Exec if failure.errno == Errno::ENOENT as i32 => 127,
+        _ => 126,
+    }
+}
+
 /// An ending for the record, with what the board and the driver add to it.
 #[must_use]
 pub fn ending(ending: Ending, reading: Option<&Reading>, message: Option<&str>) -> EndingReport {
@@ -122,9 +134,7 @@ pub fn ending(ending: Ending, reading: Option<&Reading>, message: Option<&str>) 
         Status::Panicked => ("panicked", None, None, false),
         Status::Abandoned => ("abandoned", None, None, false),
         // As a shell has it: 127 for what is not there, 126 for what cannot be executed.
-        Status::NotLaunched(failure) => {
-            ("not-launched", Some(crate::isolation::launch::exit_code(failure)), None, false)
-        }
+        Status::NotLaunched(failure) => ("not-launched", Some(exit_code(failure)), None, false),
         Status::Unknown => ("unknown", None, None, false),
     };
     // The handler's record belongs to this death only if it is about this signal, or about the one
@@ -163,8 +173,8 @@ const fn not_launched(ending: Ending) -> Option<LaunchFailure> {
 
 /// An errno by name, or by number where it has none.
 fn errno(number: i32) -> String {
-    match nix::errno::Errno::from_raw(number) {
-        nix::errno::Errno::UnknownErrno => number.to_string(),
+    match Errno::from_raw(number) {
+        Errno::UnknownErrno => number.to_string(),
         errno => format!("{errno:?}"),
     }
 }

@@ -16,7 +16,7 @@ use super::launched::late;
 use super::launching::Progress;
 use super::{Drivers, Process};
 use crate::isolation::helper::{self, Helper, NotLaunched, Summons};
-use crate::isolation::launch::{Child, exit_code};
+use crate::isolation::launch::Child;
 use crate::isolation::surroundings::{Failed, Result};
 use crate::record::words;
 use crate::waiting::{Limit, within};
@@ -157,7 +157,7 @@ fn judged(status: Status, program: &str) -> Result<()> {
 fn not_launched(failure: NotLaunched) -> Failed {
     let NotLaunched { failure, message } = failure;
     let message = format!("its `start_before:` command could not be started: {message}");
-    failed(exit_code(failure), failure.errno, failure.transient, message)
+    failed(words::exit_code(failure), failure.errno, failure.transient, message)
 }
 
 fn hangs(program: &str) -> Failed {

@@ -150,14 +150,3 @@ fn remedy(stage: LaunchStage, errno: Errno, subject: &str) -> &'static str {
         _ => "",
     }
 }
-
-/// The exit status that a shell would give: 127 for what is not there, 126 for what cannot be
-/// executed.
-#[must_use]
-pub const fn exit_code(failure: LaunchFailure) -> i32 {
-    match failure.stage {
-        LaunchStage::StartBefore { code } => code,
-        LaunchStage::Exec if failure.errno == Errno::ENOENT as i32 => 127,
-        _ => 126,
-    }
-}
