@@ -30,6 +30,7 @@ pub mod probing;
 pub mod process_table;
 mod reach;
 pub mod record;
+mod sealed;
 pub mod service_manager;
 #[cfg(test)]
 #[path = "../../tests/harness/skip.rs"]

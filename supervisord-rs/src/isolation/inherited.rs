@@ -9,14 +9,18 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use thiserror::Error;
 
-use super::surroundings::{SECRET_MAX, sealed};
 use crate::config::Settings;
 use crate::config::settings::SecretSource;
+use crate::sealed::sealed;
 use crate::service_manager::Heritage;
 use crate::waiting::Limit;
+
+/// Largest `env_file` and secret.
+pub(super) const SECRET_MAX: u64 = 1024 * 1024;
 
 /// For its writer to write it and to close its end. Longer, and it hangs; a start that waits for
 /// ever says nothing.
@@ -72,7 +76,7 @@ fn take(number: RawFd, heritage: &Heritage) -> io::Result<OwnedFd> {
     // SAFETY: the call has no memory effects, and only asks.
     let is_open = unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;
     if !is_open || heritage.covers(number) {
-        return Err(nix::errno::Errno::EBADF.into());
+        return Err(Errno::EBADF.into());
     }
     // SAFETY: it is open, as just checked; it was inherited, and nothing in this process owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
@@ -91,7 +95,7 @@ fn read(mut file: File) -> io::Result<Vec<u8>> {
     if file.metadata()?.is_file() {
         // The parent shares the position, and a predecessor has read it.
         file.rewind()?;
-        return super::surroundings::whole(file);
+        return whole(file);
     }
     let mut limit = Limit::new(PATIENCE);
     let mut content = Vec::new();
@@ -112,9 +116,16 @@ fn read(mut file: File) -> io::Result<Vec<u8>> {
             count => content.extend_from_slice(&piece[..count]),
         }
         if content.len() as u64 > SECRET_MAX {
-            return Err(nix::errno::Errno::EFBIG.into());
+            return Err(Errno::EFBIG.into());
         }
     }
+}
+
+/// All of a file; EFBIG when that is too much: half a secret is none.
+pub(super) fn whole(file: File) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file.take(SECRET_MAX + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > SECRET_MAX { Err(Errno::EFBIG.into()) } else { Ok(content) }
 }
 
 /// A handle to one that was read.
@@ -122,7 +133,6 @@ fn read(mut file: File) -> io::Result<Vec<u8>> {
 /// # Errors
 /// EBADF when it was not; what open(2) says.
 pub(super) fn open(number: RawFd) -> io::Result<File> {
-    let memory =
-        SECRETS.get().and_then(|secrets| secrets.get(&number)).ok_or(nix::errno::Errno::EBADF)?;
+    let memory = SECRETS.get().and_then(|secrets| secrets.get(&number)).ok_or(Errno::EBADF)?;
     File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(memory)))
 }

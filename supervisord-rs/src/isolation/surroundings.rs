@@ -6,8 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -16,14 +15,12 @@ use nix::sys::stat::{Mode, fchmod, fstat};
 use nix::unistd::{Gid, Uid, fchown, getegid, geteuid, getgroups};
 use supervision::{LaunchFailure, LaunchStage};
 
-use super::inherited;
+use super::inherited::{self, SECRET_MAX, whole};
 use super::launch::{Attempt, Credentials, Plan, failure, reading, rights};
 use crate::accounts;
 use crate::config::env_file::{self, Wrong};
 use crate::config::settings::{InheritEnv, Launch, SecretSource, Surroundings};
-
-/// Largest `env_file` and secret.
-pub(super) const SECRET_MAX: u64 = 1024 * 1024;
+use crate::sealed::sealed;
 
 /// A launch that failed, and what the failed step was about, where that is not the program.
 #[derive(Clone, Debug)]
@@ -237,13 +234,6 @@ fn read(stage: LaunchStage, path: &Path, attempt: &Attempt) -> Result<Vec<u8>> {
     })
 }
 
-/// All of a file; EFBIG when that is too much: half a secret is none.
-pub(super) fn whole(file: File) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    file.take(SECRET_MAX + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > SECRET_MAX { Err(Errno::EFBIG.into()) } else { Ok(content) }
-}
-
 /// A secret as memory that only its holder can read: it is in no file system, no argument and no
 /// environment.
 fn secret(source: &SecretSource, attempt: &Attempt) -> Result<OwnedFd> {
@@ -258,28 +248,4 @@ fn secret(source: &SecretSource, attempt: &Attempt) -> Result<OwnedFd> {
         }
     };
     sealed(&content).map_err(|error| Failed::io(LaunchStage::Secret, &error, &path))
-}
-
-/// Memory with this content, to be read from its start, that cannot be changed any more.
-pub fn sealed(content: &[u8]) -> io::Result<OwnedFd> {
-    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-    use nix::sys::memfd::{MFdFlags, memfd_create};
-    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let mut file = File::from(memfd_create(c"secret", flags)?);
-    file.write_all(content)?;
-    // Its reader opens /dev/fd/N, which is an open of its own: every holder of the descriptor may
-    // read, and none may write.
-    let name = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-    fs::set_permissions(name, mode(0o444))?;
-    let seals = SealFlag::F_SEAL_SHRINK
-        | SealFlag::F_SEAL_GROW
-        | SealFlag::F_SEAL_WRITE
-        | SealFlag::F_SEAL_SEAL;
-    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
-    file.rewind()?;
-    Ok(file.into())
-}
-
-fn mode(bits: u32) -> fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(bits)
 }

@@ -14,7 +14,7 @@ use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::unistd::pipe2;
 
 use super::names::{escape, unescape};
-use crate::isolation::surroundings::sealed;
+use crate::sealed::sealed;
 
 /// The number of the table's descriptor, in the environment of its receiver (`LISTEN_PID`).
 pub const TABLE: &str = "SUPERVISORD_RS_TABLE";
