@@ -38,24 +38,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::append;
 
 pub use custody::{CUSTODY, Custody};
+pub use environment::{
+    FILE_SIZE, GUARDIAN, HAND_OVER, NOT_FOR_CHILDREN, NOTIFY_SOCKET, OPEN_FILES, PREDECESSOR,
+    PURPOSE, READ_ANEW, SHUT_DOWN, STACK,
+};
 pub use heritage::Heritage;
 pub use names::{escape, unescape};
 pub use program::{OWN, PROGRAM, program};
 pub use store::{Due, FDSTORE, FDSTORE_OF_UNIT, FdStore};
 
-/// Where to send datagrams: a path, or `@` and an abstract name.
-pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
-/// Set by the guardian to its own pid.
-pub const GUARDIAN: &str = "SUPERVISORD_RS_GUARDIAN";
-/// Set by the guardian for a supervisor that must take over what runs and stop it: see
-/// [`is_to_shut_down`].
-pub const PURPOSE: &str = "SUPERVISORD_RS_PURPOSE";
-/// Its only value.
-pub const SHUT_DOWN: &str = "shut-down";
-/// Set by a supervisor that gives way to another, to its own pid.
-pub const HAND_OVER: &str = "SUPERVISORD_RS_HAND_OVER";
-/// Set by the guardian on a restart: see [`Predecessor`].
-pub const PREDECESSOR: &str = "SUPERVISORD_RS_PREDECESSOR";
 /// The name in the fd store of the configuration in force, which is kept also where no process
 /// outlives its supervisor.
 pub const CONFIGURATION: &str = "configuration";
@@ -64,31 +55,6 @@ pub const BLACK_BOX: &str = "black-box/";
 /// The file in the runtime directory with the same content where there is no guardian; see
 /// `supervisord-rs __stopped`.
 pub const LAST_DEATH: &str = "last-death";
-
-/// The variables that no child of the supervisor may inherit: a worker that speaks sd_notify would
-/// otherwise speak to the supervisor's own manager, and a nested supervisor would believe that it
-/// has a guardian.
-pub const NOT_FOR_CHILDREN: [&str; 19] = [
-    NOTIFY_SOCKET,
-    GUARDIAN,
-    PREDECESSOR,
-    HAND_OVER,
-    crate::daemon::in_force::READ_ANEW,
-    crate::hangup::NO_HANGUP,
-    PURPOSE,
-    PROGRAM,
-    table::TABLE,
-    FDSTORE,
-    FDSTORE_OF_UNIT,
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    "LISTEN_PID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    crate::isolation::launch::OPEN_FILES,
-    crate::isolation::launch::FILE_SIZE,
-    crate::isolation::launch::STACK,
-];
 
 /// Whether an entry of the fd store belongs to the supervisor itself: it does not show that
 /// processes outlive it.

@@ -15,10 +15,7 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::config::{Source, SupervisorSettings};
-use crate::service_manager::{CONFIGURATION, FdStore, Heritage};
-
-/// Set for a successor that is to read the file.
-pub const READ_ANEW: &str = "SUPERVISORD_RS_READ_ANEW";
+use crate::service_manager::{CONFIGURATION, FdStore, Heritage, READ_ANEW};
 
 /// Where a supervisor has its configuration from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -57,9 +57,7 @@ use crate::process_table;
 pub use advice::advice;
 pub use attempt::Attempt;
 pub(super) use dispositions::become_foreign;
-pub use own_limits::{
-    FILE_SIZE, OPEN_FILES, STACK, file_size_limit, raise_file_size, raise_limits, raise_stack, told,
-};
+pub use own_limits::{file_size_limit, raise_file_size, raise_limits, raise_stack, told};
 
 /// Numbers of descriptors that a child can be given one by one lie below this.
 const TARGETS: RawFd = 64;

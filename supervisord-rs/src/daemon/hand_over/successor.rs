@@ -10,14 +10,13 @@ use supervision::{LaunchFailure, LaunchStage};
 
 use super::OWN;
 use super::gate::{GATE, Giver};
-use crate::daemon::in_force::READ_ANEW;
 use crate::hangup;
 use crate::held_signals::HELD;
 use crate::isolation::Drivers;
 use crate::isolation::helper::{Helper, Summons};
 use crate::isolation::inherited;
 use crate::isolation::launch::{self, Attempt, Child, Plan, advice, failure};
-use crate::service_manager::{self, HAND_OVER, environment, table};
+use crate::service_manager::{self, HAND_OVER, READ_ANEW, environment, table};
 use crate::waiting::Limit;
 
 /// One that runs, and where it is heard. Dropped, it is killed, with whatever it has started: all

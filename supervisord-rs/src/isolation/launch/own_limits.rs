@@ -8,16 +8,7 @@ use std::sync::OnceLock;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::service_manager;
-
-/// The soft limit of open files that a guardian or a predecessor was started with, for the
-/// supervisor, which gets its raised one.
-pub const OPEN_FILES: &str = "SUPERVISORD_RS_OPEN_FILES";
-/// The same for the size of files.
-pub const FILE_SIZE: &str = "SUPERVISORD_RS_FILE_SIZE";
-
-/// The same for the stack of the main thread.
-pub const STACK: &str = "SUPERVISORD_RS_STACK";
+use crate::service_manager::{self, FILE_SIZE, OPEN_FILES, STACK};
 
 /// As much as there usually is. A process that starts without a limit gets another layout of its
 /// memory.
