@@ -2,7 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::Path;
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 
 /// More than any of them has.
 const ROOM: usize = 4096;
@@ -13,10 +17,23 @@ const ROOM: usize = 4096;
 /// # Errors
 /// Those of open(2) and read(2).
 pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    read_open(File::open(path)?)
+}
+
+fn read_open(mut file: File) -> io::Result<Vec<u8>> {
     let mut content = vec![0; ROOM];
-    let count = File::open(path)?.read(&mut content)?;
+    let count = file.read(&mut content)?;
     content.truncate(count);
     Ok(content)
+}
+
+/// The same of one that lies in a directory.
+///
+/// # Errors
+/// The same.
+pub(crate) fn read_at(directory: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    read_open(openat(directory, name, flags, Mode::empty())?.into())
 }
 
 /// The same as text; what is no UTF-8 in it is replaced.

@@ -72,7 +72,7 @@ impl Guardian {
         Plan::new(program.as_os_str(), &self.arguments, OsStr::new(""))?
             // Where we die meanwhile, our number leads nowhere.
             .or(OsStr::new(OWN))?
-            .environment(environment::borrowed(&environment))?
+            .environment(environment::borrowed(&environment).collect())?
             .standard_streams()?
             .pass(&passed)
             .listen_pid()

@@ -57,7 +57,7 @@ use super::exits::adopted::Obituaries;
 use super::exits::orphans;
 use super::exits::reaper;
 use super::helper::Summons;
-use super::launch::{Child, advice};
+use super::launch::{Child, Inherited, advice};
 use super::launcher::Launchers;
 use super::live::event_fd;
 use super::live::{Live, Page};
@@ -109,7 +109,7 @@ pub struct Drivers {
     /// By number: hooks that run, and what those that have ended have left.
     hooks: BTreeMap<usize, Hook>,
     next_hook: usize,
-    environment: Arc<BTreeMap<OsString, OsString>>,
+    environment: Arc<Inherited>,
     registry: Registry,
     logs: Logs,
     sockets: Sockets,
@@ -245,7 +245,7 @@ impl Drivers {
             starts_before: VecDeque::new(),
             hooks: BTreeMap::new(),
             next_hook: 0,
-            environment: Arc::new(environment),
+            environment: Arc::new(Inherited::new(environment)),
             registry,
             logs,
             sockets: Sockets::new(store.clone()),

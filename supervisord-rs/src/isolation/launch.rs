@@ -17,11 +17,13 @@
 //! | `clone3` | the system call for that, by architecture |
 //! | `birthday` | when the child was born, without a look at the process table |
 //! | `dispositions` | the signals that a child has to reset |
+//! | `environment` | the variables of a process to be |
 //! | `child` | what the child does until its `execve`; async-signal-safe |
 //! | `attempt` | a launch while it is on its way, as others see it; how it is withdrawn |
 //! | `own_limits` | the limits that we raise for ourselves alone |
 //! | `dumpable` | whether we dump core, which a child that changes its user takes from us |
 //! | `reading`, `binding` | a file read, a Unix socket named, by a child that can be abandoned |
+//! | `given` | a descriptor for the child |
 //! | `window` | the low end of our table of descriptors, which a child gets a copy of |
 //! | `rights` | what a step needs a right for |
 //! | `advice` | a failed step in words, and what to do about it |
@@ -35,6 +37,8 @@ mod child;
 mod clone3;
 mod dispositions;
 mod dumpable;
+mod environment;
+mod given;
 mod own_limits;
 pub(super) mod reading;
 pub(super) mod rights;
@@ -46,6 +50,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -57,6 +62,8 @@ use crate::process_table;
 pub use advice::advice;
 pub use attempt::Attempt;
 pub(super) use dispositions::become_foreign;
+pub use environment::{Environment, Inherited};
+use given::Given;
 pub use own_limits::{file_size_limit, raise_file_size, raise_limits, raise_stack, told};
 
 /// Numbers of descriptors that a child can be given one by one lie below this.
@@ -96,10 +103,10 @@ pub type Limit = (u32, u64, Option<u64>);
 pub struct Plan {
     candidates: Vec<CString>,
     argv: Vec<CString>,
-    environment: Vec<CString>,
+    environment: Environment,
     has_listen_pid: bool,
     directory: Option<CString>,
-    descriptors: Vec<(OwnedFd, RawFd)>,
+    descriptors: Vec<(Given, RawFd)>,
     passed: Vec<RawFd>,
     parent_death_signal: Option<Signal>,
     held: SigSet,
@@ -115,6 +122,8 @@ pub struct Plan {
     cgroup: Option<OwnedFd>,
     keeps_limits: bool,
     family_mark: Option<u64>,
+    /// Held as long as the child may want its copies.
+    shown: Option<window::Shown>,
 }
 
 impl Plan {
@@ -134,7 +143,7 @@ impl Plan {
         Ok(Self {
             candidates,
             argv,
-            environment: Vec::new(),
+            environment: Environment::default(),
             has_listen_pid: false,
             directory: None,
             descriptors: Vec::new(),
@@ -153,6 +162,7 @@ impl Plan {
             cgroup: None,
             keeps_limits: false,
             family_mark: None,
+            shown: None,
         })
     }
 
@@ -160,16 +170,11 @@ impl Plan {
     ///
     /// # Errors
     /// `Exec` with EINVAL when a name or a value has a NUL byte in it.
-    pub fn environment<'a>(
-        mut self,
-        variables: impl Iterator<Item = (&'a OsStr, &'a OsStr)>,
-    ) -> Result<Self, LaunchFailure> {
-        for (name, value) in variables {
-            let mut text = name.to_os_string();
-            text.push("=");
-            text.push(value);
-            self.environment.push(c_string(&text)?);
+    pub fn environment(mut self, environment: Environment) -> Result<Self, LaunchFailure> {
+        if environment.has_nul() {
+            return Err(failure(LaunchStage::Exec, Errno::EINVAL));
         }
+        self.environment = environment;
         Ok(self)
     }
 
@@ -224,11 +229,23 @@ impl Plan {
     ///
     /// # Errors
     /// `Descriptors` with EINVAL when the number is too high or taken.
-    pub fn give(mut self, fd: OwnedFd, target: RawFd) -> Result<Self, LaunchFailure> {
+    pub fn give(self, fd: OwnedFd, target: RawFd) -> Result<Self, LaunchFailure> {
+        self.give_as(Given::Own(fd), target)
+    }
+
+    /// Gives the child `/dev/null` as its descriptor `target`, which must be below 64.
+    ///
+    /// # Errors
+    /// As [`give`](Self::give), and what open(2) says.
+    pub fn give_nothing(self, target: RawFd) -> Result<Self, LaunchFailure> {
+        self.give_as(Given::nothing()?, target)
+    }
+
+    fn give_as(mut self, given: Given, target: RawFd) -> Result<Self, LaunchFailure> {
         if target >= TARGETS || self.descriptors.iter().any(|(_, taken)| *taken == target) {
             return Err(failure(LaunchStage::Descriptors, Errno::EINVAL));
         }
-        self.descriptors.push((fd, target));
+        self.descriptors.push((given, target));
         Ok(self)
     }
 
@@ -319,15 +336,15 @@ impl Plan {
     pub fn launch_as(&mut self, attempt: &Attempt) -> Result<Child, LaunchFailure> {
         self.clear_targets()?;
         let mut listen_pid = *b"LISTEN_PID=0\0\0\0\0\0\0\0\0\0\0";
-        let mut environment = pointers(&self.environment);
+        let mut environment = pointers(self.environment.words());
         if self.has_listen_pid {
             environment.insert(0, listen_pid.as_ptr().cast());
         }
-        let argv = pointers(&self.argv);
+        let argv = pointers(self.argv.iter());
         let mut descriptors: Vec<(RawFd, RawFd)> =
-            self.descriptors.iter().map(|(source, target)| (source.as_raw_fd(), *target)).collect();
+            self.descriptors.iter().map(|(source, target)| (source.number(), *target)).collect();
         descriptors.sort_unstable_by_key(|(_, target)| *target);
-        let shown = if self.passed.is_empty() { window::show(&mut descriptors)? } else { None };
+        self.shown = if self.passed.is_empty() { window::show(&mut descriptors)? } else { None };
         let originals = own_limits::originals();
         let mut orders = child::Orders {
             attempt,
@@ -338,7 +355,7 @@ impl Plan {
             directory: self.directory.as_ref().map_or(ptr::null(), |directory| directory.as_ptr()),
             descriptors: &descriptors,
             passed: &self.passed,
-            own_end: shown.as_ref().map_or(-1, |shown| shown.end),
+            own_end: self.shown.as_ref().map_or(-1, |shown| shown.end),
             parent: nix::unistd::getpid().as_raw(),
             parent_death_signal: self.parent_death_signal.map_or(0, |signal| signal as libc::c_int),
             held: *self.held.as_ref(),
@@ -388,7 +405,7 @@ impl Plan {
                 if orders.has_own || orders.own_end < 0 || failure.transient {
                     return Err(failure);
                 }
-                drop(shown);
+                self.shown = None;
                 window::refuse();
                 self.launch_as(attempt)
             }
@@ -401,8 +418,8 @@ impl Plan {
         let above =
             self.descriptors.iter().map(|(_, target)| target.saturating_add(1)).max().unwrap_or(0);
         for (source, _) in &mut self.descriptors {
-            if source.as_raw_fd() < above {
-                *source = copy_above(source.as_fd(), above)?;
+            if source.number() < above {
+                *source = Given::Own(copy_above(source.as_fd(), above)?);
             }
         }
         Ok(())
@@ -446,21 +463,55 @@ const RESERVE: u64 = 16;
 /// time.
 pub(super) const LAUNCH_OPENS: usize = 3;
 
-/// Whether there are descriptors for one more of our processes. `owed`: what we are bound to open
-/// yet, without a new launch.
+/// Whether there are descriptors for one more of our processes, which needs so many of its `own`.
+/// `owed`: what we are bound to open yet, without it.
 ///
 /// # Errors
 /// `Descriptors` with EMFILE.
-pub(super) fn has_room(owed: usize) -> Result<(), LaunchFailure> {
+pub(super) fn has_room(own: usize, owed: impl FnOnce() -> usize) -> Result<(), LaunchFailure> {
     use nix::sys::resource::{Resource, getrlimit};
     let none = failure(LaunchStage::Descriptors, Errno::EMFILE);
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    if own as u64 <= MOST_EACH && LOOK.still_counts(limit) {
+        return Ok(());
+    }
     // The lowest free number: all below it are taken.
     let lowest = copy_above(io::stdin().as_fd(), 0).map_err(|_| none)?.as_raw_fd();
-    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
     // There may be gaps below others: the kernel counts them all (Linux 6.2; 0 before).
     let open = std::fs::metadata("/proc/self/fd").map_or(0, |found| found.len());
-    let taken = u64::try_from(lowest).unwrap_or(0).max(open).saturating_add(owed as u64);
+    let taken = u64::try_from(lowest).unwrap_or(0).max(open);
+    let taken = taken.saturating_add((own + owed()) as u64);
+    LOOK.was_made(limit, taken);
     if taken.saturating_add(RESERVE) < limit { Ok(()) } else { Err(none) }
+}
+
+/// Where much is free, a look at what is open counts for some launches.
+static LOOK: Look = Look { limit: AtomicU64::new(0), left: AtomicU64::new(0) };
+/// With fewer free descriptors each launch looks.
+const PLENTY: u64 = 1024;
+/// A launch that opens more looks.
+const MOST_EACH: u64 = 64;
+
+struct Look {
+    /// The limit that it found.
+    limit: AtomicU64,
+    /// The launches that it still counts for. What else is opened meanwhile has as much room.
+    left: AtomicU64,
+}
+
+impl Look {
+    fn still_counts(&self, limit: u64) -> bool {
+        let less = |left: u64| left.checked_sub(1);
+        self.limit.load(Ordering::Relaxed) == limit
+            && self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
+    fn was_made(&self, limit: u64, taken: u64) {
+        let free = limit.saturating_sub(taken);
+        let left = if free > PLENTY { free / 2 / MOST_EACH } else { 0 };
+        self.limit.store(limit, Ordering::Relaxed);
+        self.left.store(left, Ordering::Relaxed);
+    }
 }
 
 /// A failed step. What the machine is short of now it may have later.
@@ -494,6 +545,6 @@ fn c_string(text: &OsStr) -> Result<CString, LaunchFailure> {
     CString::new(text.as_bytes()).map_err(|_| failure(LaunchStage::Exec, Errno::EINVAL))
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+fn pointers<'a>(strings: impl Iterator<Item = &'a CString>) -> Vec<*const libc::c_char> {
+    strings.map(|string| string.as_ptr()).chain([ptr::null()]).collect()
 }

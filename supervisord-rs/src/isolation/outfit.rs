@@ -2,8 +2,7 @@
 //! anything of the loop's. Another thread reads its files, which may not answer, and makes it a
 //! process.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use nix::sys::signal::Signal;
 use supervision::LaunchFailure;
 
 use super::host::null;
-use super::launch::{Attempt, Child, Plan};
+use super::launch::{Attempt, Child, Environment, Inherited, Plan};
 use super::sockets::Sockets;
 use super::surroundings::{self, Prepared, Result};
 use super::tree::cgroup::Leaf;
@@ -37,7 +36,7 @@ pub(super) struct Outfit {
     pub(super) argv: Vec<OsString>,
     pub(super) surrounded: Surrounded,
     /// What we have to pass on.
-    pub(super) environment: Arc<BTreeMap<OsString, OsString>>,
+    pub(super) environment: Arc<Inherited>,
     /// What it gets besides.
     pub(super) variables: Vec<(String, String)>,
     /// By the numbers that they get in it; standard input is none of them, and is empty.
@@ -70,15 +69,11 @@ impl Birthplace {
 impl Birthplace {
     /// Has the child born there, with the marks that tell whose it is. May wait, as the making of
     /// its cgroup.
-    pub(super) fn apply(
-        self,
-        plan: Plan,
-        environment: &mut BTreeMap<OsString, OsString>,
-    ) -> Result<Plan> {
+    pub(super) fn apply(self, plan: Plan, environment: &mut Environment) -> Result<Plan> {
         let Self { mark, limit_mark, leaf } = self;
         let cgroup = leaf.map(|leaf| leaf.directory()).transpose()?.flatten();
         let limit_mark = cgroup.is_none().then_some(limit_mark);
-        environment.insert(MARK.into(), mark.into());
+        environment.set(OsStr::new(MARK), OsStr::new(&mark));
         Ok(plan.cgroup(cgroup).family_mark(limit_mark))
     }
 }
@@ -89,7 +84,7 @@ impl Outfit {
         program: OsString,
         argv: Vec<OsString>,
         surrounded: Surrounded,
-        environment: &Arc<BTreeMap<OsString, OsString>>,
+        environment: &Arc<Inherited>,
         birthplace: Birthplace,
     ) -> Self {
         Self {
@@ -112,7 +107,7 @@ impl Outfit {
         let mut prepared = self.prepare(attempt)?;
         prepared.own(self.pipes.iter().filter_map(|pipe| self.descriptor(*pipe)));
         let path = prepared.path();
-        let mut plan = Plan::new(&self.program, &self.argv, &path)?.give(null()?.into(), 0)?;
+        let mut plan = Plan::new(&self.program, &self.argv, &path)?.give_nothing(0)?;
         for (descriptor, number) in self.descriptors {
             plan = plan.give(descriptor, number)?;
         }
@@ -121,7 +116,7 @@ impl Outfit {
         }
         let plan = self.birthplace.apply(plan, &mut prepared.environment)?;
         for (name, value) in self.variables {
-            prepared.environment.insert(name.into(), value.into());
+            prepared.environment.set(OsStr::new(&name), OsStr::new(&value));
         }
         let plan = prepared.apply(plan, self.surrounded.surroundings())?;
         Ok(plan.parent_death_signal(self.parent_death_signal))

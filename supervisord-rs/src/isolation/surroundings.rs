@@ -4,10 +4,11 @@
 //! All of it is looked up before the child exists: names of users may need files or a name service,
 //! and between clone and exec nothing may.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod, fstat};
@@ -15,7 +16,7 @@ use nix::unistd::{Gid, Uid, fchown, getegid, geteuid, getgroups};
 use supervision::{LaunchFailure, LaunchStage};
 
 use super::inherited::{self, SECRET_MAX, whole};
-use super::launch::{Attempt, Credentials, Plan, failure, reading, rights};
+use super::launch::{Attempt, Credentials, Environment, Inherited, Plan, failure, reading, rights};
 use crate::accounts;
 use crate::config::env_file::{self, Wrong};
 use crate::config::settings::{InheritEnv, Launch, SecretSource, Surroundings};
@@ -50,7 +51,7 @@ pub(super) type Result<T> = std::result::Result<T, Failed>;
 /// Everything of a worker's surroundings that has been looked up.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    pub(super) environment: BTreeMap<OsString, OsString>,
+    pub(super) environment: Environment,
     /// Variable and content, as memory that can be handed over.
     secrets: Vec<(String, OwnedFd)>,
     credentials: Credentials,
@@ -60,22 +61,15 @@ pub(super) struct Prepared {
 /// network where the machine's accounts do: call it on a launcher thread.
 pub(super) fn prepare(
     launch: &Launch,
-    inherited: &BTreeMap<OsString, OsString>,
+    inherited: &Arc<Inherited>,
     attempt: &Attempt,
 ) -> Result<Prepared> {
     let surroundings = &launch.surroundings;
     let mut environment = match &surroundings.inherit_env {
-        InheritEnv::All => inherited.clone(),
-        InheritEnv::Only(names) => {
-            let is_wanted = |name: &OsStr| names.iter().any(|wanted| name == OsStr::new(wanted));
-            inherited
-                .iter()
-                .filter(|(name, _)| is_wanted(name))
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect()
-        }
+        InheritEnv::All => Environment::of(inherited),
+        InheritEnv::Only(names) => Environment::only(inherited, names),
     };
-    let mut set = |name: &str, value: &OsStr| drop(environment.insert(name.into(), value.into()));
+    let mut set = |name: &str, value: &OsStr| environment.set(OsStr::new(name), value);
     let credentials = credentials(surroundings, &mut set)?;
     set("SUPERVISOR_ENABLED", OsStr::new("1"));
     set("SUPERVISOR_PROCESS_NAME", OsStr::new(&launch.name));
@@ -101,9 +95,9 @@ pub(super) fn prepare(
 
 impl Prepared {
     /// The supervisor's own, as cells have it.
-    pub(super) fn inherited(environment: &BTreeMap<OsString, OsString>) -> Self {
+    pub(super) fn inherited(inherited: &Arc<Inherited>) -> Self {
         Self {
-            environment: environment.clone(),
+            environment: Environment::of(inherited),
             secrets: Vec::new(),
             credentials: Credentials::default(),
         }
@@ -127,10 +121,10 @@ impl Prepared {
         for (name, content) in std::mem::take(&mut self.secrets) {
             let number = plan.next_descriptor();
             plan = plan.give(content, number)?;
-            self.environment.insert(name.into(), format!("/dev/fd/{number}").into());
+            let path = format!("/dev/fd/{number}");
+            self.environment.set(OsStr::new(&name), OsStr::new(&path));
         }
-        plan =
-            plan.environment(self.environment.iter().map(|(name, value)| (&**name, &**value)))?;
+        plan = plan.environment(self.environment)?;
         plan = plan.oom_score_adj(surroundings.oom_score_adj);
         if let Some(directory) = &surroundings.cwd {
             plan = plan.directory(directory)?;
@@ -153,7 +147,8 @@ impl Prepared {
     /// Where programs are looked up: the `PATH` of the worker's own environment, else that of
     /// confstr(3) and execvp(3).
     pub(super) fn path(&self) -> OsString {
-        self.environment.get(OsStr::new("PATH")).cloned().unwrap_or_else(|| "/bin:/usr/bin".into())
+        let own = self.environment.get(OsStr::new("PATH"));
+        own.unwrap_or(OsStr::new("/bin:/usr/bin")).to_os_string()
     }
 }
 

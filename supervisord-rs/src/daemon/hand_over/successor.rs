@@ -109,7 +109,7 @@ impl Start {
         let environment = environment::of_another(&own);
         let arguments: Vec<OsString> = std::env::args_os().collect();
         Plan::new(self.binary.as_os_str(), &arguments, OsStr::new(""))?
-            .environment(environment::borrowed(&environment))?
+            .environment(environment::borrowed(&environment).collect())?
             .standard_streams()?
             .pass(&passed)
             .listen_pid()

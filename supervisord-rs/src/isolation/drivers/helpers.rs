@@ -10,7 +10,7 @@ use supervision::{LaunchFailure, WorkerId};
 use super::Drivers;
 use crate::isolation::helper::{NotLaunched, Summons};
 use crate::isolation::host;
-use crate::isolation::launch::{Attempt, Child, Plan, advice};
+use crate::isolation::launch::{Attempt, Child, Environment, Plan, advice};
 use crate::isolation::outfit::{self, Birthplace, Outfit};
 use crate::isolation::surroundings::{Failed, Result as Launched};
 
@@ -104,12 +104,12 @@ impl Drivers {
         Summons::send(&self.launchers, None, name, move |attempt| {
             let null = host::null()?;
             let mut plan = Plan::new(&program, &argv, &path)?;
-            let mut environment = (*environment).clone();
+            let mut environment = Environment::of(&environment);
             if let Some(born) = born {
                 plan = born.apply(plan, &mut environment)?;
             }
             let mut plan = plan
-                .environment(environment.iter().map(|(name, value)| (&**name, &**value)))?
+                .environment(environment)?
                 .descriptor(input.as_fd())?
                 .descriptor(output.as_ref().map_or(null.as_fd(), AsFd::as_fd))?
                 .descriptor(null.as_fd())?;

@@ -41,7 +41,7 @@ impl Drivers {
         input: File,
     ) -> Result<(usize, Summons), String> {
         let program = argv.first().cloned().unwrap_or_default();
-        let path = self.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+        let path = self.environment.get(OsStr::new("PATH")).unwrap_or_default().to_os_string();
         self.has_room(0).map_err(|failure| advice(failure, &program))?;
         // Each has a name of its own: the cgroup of another may still be on its way out.
         let number = self.next_hook;

@@ -49,7 +49,7 @@ impl Drivers {
     /// # Errors
     /// `Descriptors` with EMFILE.
     pub(super) fn has_room(&self, own: usize) -> std::result::Result<(), LaunchFailure> {
-        launch::has_room(own + self.launchers.to_open() + self.logs.files_to_open())
+        launch::has_room(own, || self.launchers.to_open() + self.logs.files_to_open())
     }
 
     /// How many descriptors its launch opens for its sockets and secrets.

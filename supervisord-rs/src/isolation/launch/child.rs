@@ -256,14 +256,20 @@ fn limit(orders: &Orders<'_>) -> Result<(), LaunchFailure> {
     // SAFETY: getrlimit and setrlimit are the system calls alone; the pointers are to locals.
     unsafe {
         let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        if !orders.dumps_core && libc::getrlimit(libc::RLIMIT_CORE, &raw mut now) == 0 {
+        if !orders.dumps_core
+            && libc::getrlimit(libc::RLIMIT_CORE, &raw mut now) == 0
+            && now.rlim_cur != 0
+        {
             now.rlim_cur = 0;
             check(LaunchStage::Limits, libc::setrlimit(libc::RLIMIT_CORE, &raw const now))?;
         }
         for &(resource, soft) in orders.originals {
             if libc::getrlimit(resource, &raw mut now) == 0 {
-                now.rlim_cur = if soft < now.rlim_max { soft } else { now.rlim_max };
-                libc::setrlimit(resource, &raw const now);
+                let soft = if soft < now.rlim_max { soft } else { now.rlim_max };
+                if soft != now.rlim_cur {
+                    now.rlim_cur = soft;
+                    libc::setrlimit(resource, &raw const now);
+                }
             }
         }
         if let Some(mark) = orders.family_mark {

@@ -34,11 +34,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::family::house_of;
 use crate::config::settings::CgroupLimits;
 use crate::isolation::exits::reaper;
+use crate::kernel_file;
 use crate::pool::Pool;
 use crate::process_table;
 use crate::waiting::until;
@@ -73,6 +75,8 @@ pub(in crate::isolation) struct Cgroups {
 struct Root {
     path: PathBuf,
     place: Place,
+    /// Whether the leaves have controllers. Nothing else than we gives them any.
+    passes_on: AtomicBool,
 }
 
 impl Cgroups {
@@ -241,7 +245,9 @@ impl Root {
             let _ = fs::remove_dir(&path);
             return Err(Refusal::not_usable(place.base(), "`cgroup.kill` came with Linux 5.14"));
         }
-        Ok(Self { path, place })
+        let passes_on = kernel_file::read(path.join("cgroup.subtree_control"))
+            .is_ok_and(|controllers| !controllers.trim_ascii().is_empty());
+        Ok(Self { path, place, passes_on: passes_on.into() })
     }
 
     /// Lets the processes of a predecessor go on, and those that are born go: the directory is
@@ -261,6 +267,15 @@ impl Root {
                 tracing::error!(%error, "{advice}: until then no process can start in it");
             }
         }
+    }
+
+    /// Whether the leaves have controllers: memory is counted there, and could be limited below.
+    fn passes_on(&self) -> bool {
+        self.passes_on.load(Ordering::Relaxed)
+    }
+
+    fn begin_to_pass_on(&self) {
+        self.passes_on.store(true, Ordering::Relaxed);
     }
 
     /// Makes a leaf; also the workers' cgroup above it, where it has been removed.
@@ -285,7 +300,8 @@ mod tests {
 
     fn root(path: &Path) -> Arc<Root> {
         let (base, mount) = (path.to_path_buf(), path.to_path_buf());
-        Arc::new(Root { path: path.join("ours"), place: Place::at(base, mount) })
+        let passes_on = false.into();
+        Arc::new(Root { path: path.join("ours"), place: Place::at(base, mount), passes_on })
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The cgroup of one process and all that it starts: where the next is born, and who lives in it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use workers::board::monotonic_ns;
 
 use super::events::Events;
 use super::refusal::Refusal;
@@ -14,6 +16,9 @@ use super::{CHANGES, Root, SERIAL, frozen, limits, place, tree};
 use crate::config::settings::CgroupLimits;
 use crate::process_table;
 
+/// How long a look at one that was empty counts, in nanoseconds: whatever is done to it may be done
+/// right after a look, too.
+const FRESH_NS: u64 = 1_000_000;
 /// So many cgroups below a leaf are looked at in the loop.
 const AT_ONCE: usize = 32;
 
@@ -32,13 +37,15 @@ pub(in crate::isolation) struct Leaf {
 }
 
 /// Where it is now.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Present {
     path: PathBuf,
     serial: u32,
     state: State,
     /// The count of the OOM killer at the last question.
     oom_kills: u64,
+    /// When nothing was in it and it ran, in monotonic nanoseconds; 0: that is not known.
+    empty_at: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,18 +59,24 @@ enum State {
 
 /// Where the next process is to be born.
 struct Placed {
-    path: PathBuf,
+    birthplace: OwnedFd,
     /// Whether it is known that a process that is born there runs.
     runs: bool,
 }
 
 impl Present {
     pub(super) const fn planned(path: PathBuf) -> Self {
-        Self { path, serial: 0, state: State::Planned, oom_kills: 0 }
+        Self { path, serial: 0, state: State::Planned, oom_kills: 0, empty_at: 0 }
     }
 
     pub(super) const fn at(path: PathBuf, serial: u32) -> Self {
-        Self { path, serial, state: State::Made, oom_kills: 0 }
+        Self { path, serial, state: State::Made, oom_kills: 0, empty_at: 0 }
+    }
+
+    /// What the kernel tells of it, or has told just now.
+    fn events(&self) -> Events {
+        let age = monotonic_ns().saturating_sub(self.empty_at);
+        if age <= FRESH_NS { Events::EMPTY } else { Events::of(&self.path) }
     }
 }
 
@@ -110,7 +123,7 @@ impl Leaf {
         if self.is_missing() {
             return Ok(None);
         }
-        let Placed { path, runs } = match self.place() {
+        let Placed { birthplace, runs } = match self.place() {
             Err(refusal) if self.limits.is_empty() && self.present().state == State::Planned => {
                 tracing::debug!(%refusal, path = %self.first.display(), "no cgroup");
                 self.is_missing.store(true, Ordering::SeqCst);
@@ -123,26 +136,27 @@ impl Leaf {
         if !runs && let Some(refusal) = self.frozen() {
             return Err(refusal);
         }
-        Ok(Some(File::open(&path).map_err(|error| Refusal::directory(&path, &error))?.into()))
+        Ok(Some(birthplace))
     }
 
     /// Where the next process is born.
     fn place(&self) -> Result<Placed, Refusal> {
-        let (path, serial, state) = {
-            let present = self.present();
-            (present.path.clone(), present.serial, present.state)
-        };
-        if state == State::Made {
-            let events = Events::of(&path);
-            // Of one that is empty the kernel tells whether it is frozen, by itself or from above.
-            if events == Events::EMPTY && tree::is_as_made(&path) {
-                return Ok(Placed { path, runs: true });
-            }
-            // Helpers are born beside the worker, and that cgroup may just be freezing.
+        let present = self.present().clone();
+        if present.state == State::Made {
+            let events = present.events();
             if events.populated {
-                return Ok(Placed { path, runs: false });
+                // Helpers are born beside the worker, and that cgroup may just be freezing.
+                return Ok(Placed { birthplace: open(&present.path)?, runs: false });
+            }
+            // Of one that is empty the kernel tells whether it is frozen, by itself or from above.
+            if !events.frozen
+                && let Ok(birthplace) = open(&present.path)
+                && tree::is_as_made(&birthplace, self.root.passes_on())
+            {
+                return Ok(Placed { birthplace, runs: true });
             }
         }
+        let Present { path, serial, state, .. } = present;
         let is_free = match state {
             State::Planned => true,
             // What one incarnation made below it is not for the next one to find. Also another
@@ -167,7 +181,7 @@ impl Leaf {
         // Below a frozen one the kernel makes it frozen (`cgroup_create` in kernel/cgroup/cgroup.c,
         // Linux 5.2).
         let runs = Events::of(&path) == Events::EMPTY;
-        Ok(Placed { path, runs })
+        Ok(Placed { birthplace: open(&path)?, runs })
     }
 
     /// That nothing in it runs, and what to do.
@@ -214,12 +228,16 @@ impl Leaf {
             return Ok(());
         }
         self.root.place.enable(&self.root.path, &limits::controllers(&self.limits))?;
+        self.root.begin_to_pass_on();
         limits::apply(&self.limits, &self.path())
     }
 
     /// Whether the OOM killer has ended a process in it since the last question, or since it was
     /// made.
     pub(in crate::isolation) fn take_oom_kill(&self) -> bool {
+        if !self.root.passes_on() {
+            return false;
+        }
         let now = limits::oom_kills(&self.path());
         now > std::mem::replace(&mut self.present().oom_kills, now)
     }
@@ -236,7 +254,10 @@ impl Leaf {
 
     /// Whether it is empty. Cheap: mostly one small read.
     pub(in crate::isolation) fn is_empty(&self) -> bool {
-        !Events::of(&self.path()).populated
+        let mut present = self.present();
+        let events = Events::of(&present.path);
+        present.empty_at = if events == Events::EMPTY { monotonic_ns() } else { 0 };
+        !events.populated
     }
 
     /// Whether a process is in it, or below it. One small read, however many are.
@@ -285,6 +306,10 @@ impl Drop for Leaf {
     fn drop(&mut self) {
         remove_elsewhere(self.path());
     }
+}
+
+fn open(path: &Path) -> Result<OwnedFd, Refusal> {
+    tree::birthplace(path).map_err(|error| Refusal::directory(path, &error))
 }
 
 /// On another thread: it may be much, and the kernel has one lock for changes of all cgroups.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::events::Events;
@@ -56,16 +56,24 @@ fn remove_by(path: &Path, end: Instant) -> bool {
     fs::remove_dir(path).is_ok()
 }
 
+/// To be born in it (`CLONE_INTO_CGROUP`, clone(2)), and to look at what it has.
+pub(super) fn birthplace(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(nix::fcntl::open(path, flags, Mode::empty())?)
+}
+
 /// Whether an empty one that runs is as it was made: nothing is below it, and the processes that
-/// were in it have not changed how processes live there.
-pub(super) fn is_as_made(path: &Path) -> bool {
-    let says = |file: &str, wanted: &str| {
+/// were in it have not changed how processes live there. `passes_on`: whether it has controllers,
+/// which it could pass on.
+pub(super) fn is_as_made(birthplace: &OwnedFd, passes_on: bool) -> bool {
+    let says = |file: &str, wanted: &[u8]| {
         // A kernel that does not have the file cannot have changed it.
-        kernel_file::read_text(path.join(file)).map_or(true, |content| content.trim_end() == wanted)
+        let content = kernel_file::read_at(birthplace, file);
+        content.map_or(true, |content| content.trim_ascii() == wanted)
     };
-    fs::metadata(path).is_ok_and(|metadata| metadata.nlink() <= LINKS)
-        && says("cgroup.subtree_control", "")
-        && says("cgroup.type", "domain")
+    fstat(birthplace).is_ok_and(|found| found.st_nlink <= LINKS)
+        && says("cgroup.type", b"domain")
+        && (!passes_on || says("cgroup.subtree_control", b""))
 }
 
 /// Who lives in it, and below it, as far as `most` cgroups tell.

@@ -1,0 +1,50 @@
+//! A descriptor for the child.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
+
+use nix::errno::Errno;
+use supervision::{LaunchFailure, LaunchStage};
+
+use super::{TARGETS, copy_above, failure};
+
+/// `/dev/null`, above the numbers that a child can be given. One is enough for all children.
+static NOTHING: OnceLock<OwnedFd> = OnceLock::new();
+
+/// See above.
+#[derive(Debug)]
+pub(super) enum Given {
+    /// Closed when the child has it.
+    Own(OwnedFd),
+    /// That of all.
+    Nothing(&'static OwnedFd),
+}
+
+impl Given {
+    pub(super) fn nothing() -> Result<Self, LaunchFailure> {
+        if let Some(nothing) = NOTHING.get() {
+            return Ok(Self::Nothing(nothing));
+        }
+        let opened = File::open("/dev/null").map_err(|error| {
+            let errno = error.raw_os_error().map_or(Errno::EMFILE, Errno::from_raw);
+            failure(LaunchStage::Descriptors, errno)
+        })?;
+        match copy_above(opened.as_fd(), TARGETS) {
+            Ok(high) => Ok(Self::Nothing(NOTHING.get_or_init(|| high))),
+            // Our limit is as low as that.
+            Err(_) => Ok(Self::Own(opened.into())),
+        }
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Own(own) => own.as_fd(),
+            Self::Nothing(nothing) => nothing.as_fd(),
+        }
+    }
+
+    pub(super) fn number(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
