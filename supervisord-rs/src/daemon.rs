@@ -20,11 +20,9 @@ use crate::config::Settings;
 use crate::control::request::Request;
 use crate::held_signals::GUARDIAN_GONE;
 use crate::hooks::Hooks;
-use crate::isolation::drivers::Remark;
 use crate::isolation::{Drivers, Wakeup};
 use crate::probing::Probing;
 use crate::record::black_box::Count;
-use crate::record::events::Events;
 use crate::record::incidents::{Incidents, Names};
 use crate::record::own_log;
 use crate::service_manager::{self, Heritage, OWN};
@@ -39,6 +37,7 @@ pub mod hand_over;
 pub mod in_force;
 mod lapse;
 mod naming;
+mod observers;
 mod orders;
 mod outcomes;
 mod report;
@@ -54,6 +53,7 @@ mod upkeep;
 mod waiters;
 mod world;
 
+use observers::Observers;
 use start::Published;
 use turns::{Turns, Work};
 use waiters::Waiters;
@@ -133,7 +133,7 @@ struct Daemon {
     machine: Machine,
     drivers: Drivers,
     names: Names,
-    events: Events,
+    observers: Observers,
     incidents: Incidents,
     waiters: Waiters,
     pending: BTreeMap<RequestId, orders::Pending>,
@@ -147,7 +147,6 @@ struct Daemon {
     upkeep: upkeep::Upkeep,
     hand_over: hand_over::Progress,
     probing: Probing,
-    hooks: Hooks,
     /// What goes on beside the loop, and what it has to say.
     beside: beside::Beside,
     /// Launches that the machine wants and that wait until everything else was done.
@@ -180,13 +179,15 @@ struct Daemon {
 impl Daemon {
     fn new(started: Published, turns: Arc<Turns>) -> Self {
         let count = started.names.workers.len();
-        let hooks = Hooks::new(started.around.black_box.counter(Count::DroppedHooks));
+        let dropped = started.around.black_box.counter(Count::DroppedHooks);
+        let mut hooks = Hooks::new(started.settings.hooks.clone(), dropped);
+        started.settings.launches.iter().for_each(|launch| hooks.add_worker(launch.hooks.clone()));
         Self {
             settings: started.settings,
             machine: started.machine,
             drivers: started.drivers,
             names: started.names,
-            events: Events::default(),
+            observers: Observers { hooks, ..Observers::default() },
             incidents: started.incidents,
             waiters: Waiters::default(),
             pending: BTreeMap::new(),
@@ -198,7 +199,6 @@ impl Daemon {
             upkeep: started.upkeep,
             hand_over: hand_over::Progress::default(),
             probing: Probing::default(),
-            hooks,
             beside: beside::Beside::new(),
             launches: VecDeque::new(),
             plans: BTreeMap::new(),
@@ -317,15 +317,6 @@ impl Daemon {
         })
     }
 
-    fn remark(&mut self, remark: Remark) {
-        if let Some(warning) = remark.warning {
-            let incarnation = remark.incarnation.map(|who| self.names.worker(who.worker));
-            let worker = incarnation.or_else(|| remark.detail.get("worker")?.as_str());
-            tracing::warn!(worker, "{warning}");
-        }
-        self.publish(remark.kind, remark.incarnation, remark.detail);
-    }
-
     /// The machine's clock is `CLOCK_MONOTONIC` itself, so that times hold for a successor too.
     fn now(&self) -> Duration {
         Duration::from_nanos(monotonic_ns())
@@ -340,7 +331,7 @@ impl Daemon {
         self.write_settled(None);
         // Streams of events end with their source; everyone else gets the answer that is on its
         // way.
-        self.events = Events::default();
+        self.observers.stream.close();
         self.turn_away("shutting-down", "the supervisor is shutting down");
         let listener = match self.around.server.take() {
             Some(server) => server.end(LAST_ANSWERS).await,

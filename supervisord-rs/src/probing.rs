@@ -27,6 +27,18 @@ pub enum Kind {
     Liveness,
 }
 
+impl Kind {
+    /// Its name, as in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Startup => "startup",
+            Self::Readiness => "readiness",
+            Self::Liveness => "liveness",
+        }
+    }
+}
+
 /// A question to ask now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {

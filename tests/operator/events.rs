@@ -2,9 +2,18 @@
 //! byte for byte but for times and process ids.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
 
+use supervision::{
+    Cause, DomainId, Ending, Generation, Incarnation, Incident, IncidentId, Loss, Outcome, Phase,
+    Status, WorkerId,
+};
 use supervisord_rs::control::client::Client;
-use supervisord_rs::control::protocol::EventRecord;
+use supervisord_rs::control::protocol::{EndingReport, EventRecord, IncidentRecord};
+use supervisord_rs::probing::Kind;
+use supervisord_rs::record::event::What;
+use supervisord_rs::record::incidents::Names;
 
 use crate::harness::golden::golden;
 use crate::harness::{Bed, find};
@@ -73,7 +82,7 @@ fn without_numbers(line: &str) -> String {
 }
 
 /// Everything the stream has, up to its end.
-fn read(socket: &std::path::Path) -> std::thread::JoinHandle<Vec<EventRecord>> {
+fn read(socket: &Path) -> std::thread::JoinHandle<Vec<EventRecord>> {
     let client = Client::new(socket);
     let (serves, served) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
@@ -159,4 +168,120 @@ fn each_kind_of_event_reads_as_it_always_did() {
     said.sort();
     said.dedup();
     golden("events/log.txt", &(said.join("\n") + "\n"));
+}
+
+/// What events in the samples tell of.
+struct Scene {
+    ending: EndingReport,
+    incident: Incident,
+    names: Names,
+    record: IncidentRecord,
+    processes: Vec<String>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let incarnation = Incarnation { worker: WorkerId(0), generation: Generation(3) };
+        let ending = EndingReport {
+            status: "signal".into(),
+            cause: "segfault".into(),
+            signal: Some("SIGSEGV".into()),
+            ..EndingReport::default()
+        };
+        let incident = Incident {
+            id: IncidentId(7),
+            domain: DomainId(1),
+            supervisor_died: false,
+            culprit: Some(incarnation),
+            ending: Ending {
+                status: Status::Signaled { signal: 11, core_dumped: false },
+                cause: Cause::Segfault,
+            },
+            injected: None,
+            count: 1,
+            opened: Duration::ZERO,
+            closed: None,
+            running: vec![incarnation],
+            lost: vec![Loss { incarnation, collateral: false, outcome: Outcome::Pending }],
+        };
+        let names = Names {
+            workers: vec!["api".into()],
+            isolations: vec!["cell"],
+            domains: vec!["supervisor".into(), "batch".into()],
+        };
+        let record = IncidentRecord {
+            id: 7,
+            worker: Some("api".into()),
+            ending: ending.clone(),
+            ..IncidentRecord::default()
+        };
+        let processes = vec!["7 (sleep), state D".into()];
+        Self { ending, incident, names, record, processes }
+    }
+
+    /// One of each kind, one after the other. The match names them all: a kind without a sample
+    /// does not compile.
+    fn after(&self, previous: Option<&What<'_>>) -> Option<What<'_>> {
+        let why = "for a reason";
+        let (worker, target) = ("api", "api.log");
+        Some(match previous {
+            None => What::Phase {
+                from: Phase::Running,
+                to: Phase::Backoff,
+                ending: Some(&self.ending),
+                fault_domain: "batch",
+                has_succeeded: false,
+            },
+            Some(What::Phase { .. }) => What::IncidentOpened {
+                incident: &self.incident,
+                ending: &self.ending,
+                names: &self.names,
+                record: None,
+            },
+            Some(What::IncidentOpened { .. }) => {
+                What::IncidentAgain { id: IncidentId(7), count: 2 }
+            }
+            Some(What::IncidentAgain { .. }) => {
+                What::IncidentSettled { record: &self.record, recovered: true }
+            }
+            Some(What::IncidentSettled { .. }) => What::Injected { fault: "segfault" },
+            Some(What::Injected { .. }) => What::Adopted { pid: Some(7), phase: Phase::Running },
+            Some(What::Adopted { .. }) => What::NotAdopted { pid: 7, missing: "its board".into() },
+            Some(What::NotAdopted { .. }) => What::Remains { processes: &self.processes, why },
+            Some(What::Remains { .. }) => {
+                What::Probe { kind: Kind::Liveness, good: None, is_unready: false }
+            }
+            Some(What::Probe { .. }) => What::HookFailed { command: "mail root", why },
+            Some(What::HookFailed { .. }) => What::InVain { on: "db", why },
+            Some(What::InVain { .. }) => What::StartsWithout { on: "cache", why },
+            Some(What::StartsWithout { .. }) => What::GivingUp { why, exit_status: 4 },
+            Some(What::GivingUp { .. }) => {
+                What::RolledBack { binary: Path::new("/usr/bin/new"), why, had_rested: true }
+            }
+            Some(What::RolledBack { .. }) => {
+                What::Command { verb: "stop", subject: "api", uid: 1000, pid: 7 }
+            }
+            Some(What::Command { .. }) => What::NotifyRefused { sender: 7, why: why.into() },
+            Some(What::NotifyRefused { .. }) => What::Frozen { why: why.into() },
+            Some(What::Frozen { .. }) => What::StopCommandFailed { error: why.into() },
+            Some(What::StopCommandFailed { .. }) => {
+                What::LogTrouble { worker: worker.into(), target: target.into(), error: why.into() }
+            }
+            Some(What::LogTrouble { .. }) => What::LogRecovered {
+                worker: worker.into(),
+                target: target.into(),
+                lost_bytes: 4096,
+            },
+            Some(What::LogRecovered { .. }) => return None,
+        })
+    }
+}
+
+#[test]
+fn each_kind_of_event_has_its_json() {
+    let scene = Scene::new();
+    let kinds = std::iter::successors(scene.after(None), |what| scene.after(Some(what)));
+    let lines: Vec<String> =
+        kinds.map(|what| format!("{} {}\n", what.kind(), what.detail())).collect();
+    golden("events/kinds.txt", &lines.concat());
 }

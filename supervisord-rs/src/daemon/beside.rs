@@ -4,21 +4,20 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use supervision::{Event, Incarnation, IncidentId, Phase, Transition};
+use supervision::{Event, Incarnation, IncidentId};
 use tokio::sync::mpsc;
 
 use super::Daemon;
 use super::hand_over::{Order, Successor};
 use crate::config::Settings;
 use crate::config::probes::Check;
-use crate::config::settings::{Hook, HookEvent};
+use crate::config::settings::Hook;
 use crate::control::protocol::Failure;
 use crate::hooks;
-use crate::isolation::Drivers;
 use crate::isolation::drivers::BeforeEnded;
 use crate::isolation::helper::{self, Helper, NotLaunched, Summons};
 use crate::probing::{self, Kind, ask};
+use crate::record::event::What;
 use crate::record::words;
 use crate::threads;
 use crate::waiting::{Limit, within};
@@ -137,13 +136,12 @@ impl Daemon {
             Said::Looked(found) => self.on_looked(*found),
             Said::Recorded(incident) => self.turn(Some(Event::Recorded { incident })),
             Said::HookEnded { number, helper, command, failure } => {
-                self.hooks.ended();
+                self.observers.hooks.ended();
                 if let Some(number) = number {
                     self.drivers.clear_hook(number, helper);
                 }
                 if let Some(why) = failure {
-                    tracing::warn!(hook = command, "a hook failed: {why}");
-                    self.publish("hook-failed", None, json!({ "command": command, "why": why }));
+                    self.emit(None, What::HookFailed { command: &command, why: &why });
                 }
                 self.turn(None);
             }
@@ -157,15 +155,8 @@ impl Daemon {
         let good = good.filter(|good| *good || !is_paused);
         let event = self.probing.answer(incarnation, kind, good, now);
         if let Some(event) = &event {
-            let detail = json!({ "probe": format!("{kind:?}").to_lowercase(), "good": good });
-            if matches!(event, Event::Readiness { ready: false, .. }) {
-                self.fire(HookEvent::Unready, Some(incarnation), &detail);
-            }
-            if good == Some(false) {
-                let worker = self.names.worker(incarnation.worker).to_owned();
-                tracing::warn!(worker, probe = ?kind, "its liveness probe failed");
-            }
-            self.publish("probe", Some(incarnation), detail);
+            let is_unready = matches!(event, Event::Readiness { ready: false, .. });
+            self.emit(Some(incarnation), What::Probe { kind, good, is_unready });
         }
         self.turn(event);
     }
@@ -214,7 +205,7 @@ impl Daemon {
 
     /// Those that do not die, and those whose descendants do not, have a place too.
     fn next_hook(&mut self) -> Option<(Hook, String)> {
-        self.hooks.next_to_run(helper::stuck(None) + self.drivers.hooks_being_cleared())
+        self.observers.hooks.next_to_run(helper::stuck(None) + self.drivers.hooks_being_cleared())
     }
 
     /// The launch goes on, unless the worker was asked to stop meanwhile.
@@ -243,76 +234,13 @@ impl Daemon {
         });
     }
 
-    fn has_hook(&self, event: HookEvent, who: Option<Incarnation>) -> bool {
-        let own = own_hooks(&self.drivers, who);
-        own.iter().chain(&self.settings.hooks).any(|hook| hook.on.contains(&event))
-    }
-
-    /// What readers of events and hooks get of something: made only where there are any.
-    pub(super) fn detail(
-        &self,
-        event: Option<HookEvent>,
-        who: Option<Incarnation>,
-        make: impl FnOnce(&Self) -> Value,
-    ) -> Value {
-        let is_wanted =
-            self.events.has_readers() || event.is_some_and(|event| self.has_hook(event, who));
-        if is_wanted { make(self) } else { Value::Null }
-    }
-
-    /// Runs the hooks of a worker, and those of everyone, for this event.
-    pub(super) fn fire(&mut self, event: HookEvent, who: Option<Incarnation>, detail: &Value) {
-        if !self.has_hook(event, who) {
-            return;
-        }
-        let own = own_hooks(&self.drivers, who);
-        let all = own.iter().chain(&self.settings.hooks);
-        let record = json!({
-            "event": event.name(),
-            "at": crate::record::events::wall(std::time::SystemTime::now()),
-            "worker": who.map(|who| self.names.worker(who.worker)),
-            "generation": who.map(|who| who.generation.0),
-            "detail": detail,
-        });
-        if !self.hooks.fire(all, event, &record) {
-            tracing::warn!(event = event.name(), "a hook was dropped: too many wait");
-        }
-    }
-
-    pub(super) fn fire_transition(&mut self, transition: &Transition) {
-        let event = match transition.to {
-            Phase::Running => HookEvent::Running,
-            Phase::Quarantined => HookEvent::Quarantined,
-            Phase::Finished => HookEvent::Stopped,
-            Phase::Idle if transition.ending.is_some() => HookEvent::Stopped,
-            Phase::Idle
-            | Phase::Launching
-            | Phase::Starting
-            | Phase::Stopping
-            | Phase::Killing
-            | Phase::Backoff => {
-                return;
-            }
-        };
-        if !self.has_hook(event, Some(transition.incarnation)) {
-            return;
-        }
-        let ending = &self.endings[transition.incarnation.worker.index()];
-        let detail = json!({
-            "from": words::phase(transition.from),
-            "to": words::phase(transition.to),
-            "ending": transition.ending.and(ending.as_ref()),
-        });
-        self.fire(event, Some(transition.incarnation), &detail);
-    }
-
     /// At the very end: hooks that run have a little time.
     pub(super) async fn end_beside(&mut self) {
         let end = tokio::time::Instant::now() + LAST_HOOKS;
-        while !self.hooks.are_over() {
+        while !self.observers.hooks.are_over() {
             self.go_on_beside();
             match tokio::time::timeout_at(end, self.beside.next()).await {
-                Ok(Said::HookEnded { .. }) => self.hooks.ended(),
+                Ok(Said::HookEnded { .. }) => self.observers.hooks.ended(),
                 Ok(
                     Said::Answer { .. }
                     | Said::Checked { .. }
@@ -364,9 +292,4 @@ async fn run_hook(summons: Summons, limit: Duration) -> (Option<Helper>, Option<
             (Some(helper), failure)
         }
     }
-}
-
-/// The hooks of this worker alone.
-fn own_hooks(drivers: &Drivers, who: Option<Incarnation>) -> &[Hook] {
-    who.map(|who| drivers.launch_of(who.worker).hooks.as_slice()).unwrap_or_default()
 }

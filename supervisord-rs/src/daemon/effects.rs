@@ -2,13 +2,14 @@
 
 use std::time::SystemTime;
 
-use serde_json::json;
-use supervision::{Effect, Incarnation, Phase, Transition, WorkerId};
+use supervision::{Effect, Incarnation, Machine, Phase, Transition, WorkerId};
 use workers::board::monotonic_ns;
 
 use super::report::in_words;
 use super::{Daemon, succession};
 use crate::process_table;
+use crate::record::event::What;
+use crate::record::incidents::Names;
 use crate::record::words;
 
 impl Daemon {
@@ -37,16 +38,16 @@ impl Daemon {
                 let note = self.around.black_box.note(incarnation.worker.index());
                 note.set_fault_ordered(fault.code, fault.parameter, monotonic_ns());
                 drivers.inject(incarnation, fault);
-                let name = workers::fault::Fault::from_code(fault.code)
+                let fault = workers::fault::Fault::from_code(fault.code)
                     .map_or("unknown", |fault| fault.name());
-                self.publish("injected", Some(incarnation), json!({ "fault": name }));
+                self.emit(Some(incarnation), What::Injected { fault });
             }
             Effect::Signal { incarnation, signal } => drivers.signal(incarnation, signal),
             Effect::Transition(transition) => self.on_transition(&transition),
             Effect::IncidentOpened(incident) => self.on_incident_opened(&incident),
             Effect::IncidentClosed(incident) => self.on_incident_closed(&incident),
             Effect::IncidentAgain { incident, incarnation, count } => {
-                self.on_incident_again(incident, incarnation, count);
+                self.emit(Some(incarnation), What::IncidentAgain { id: incident, count });
             }
             Effect::InVain { worker, on } => self.on_in_vain(worker, on),
             Effect::StartsWithout { worker, on } => self.on_start_without(worker, on),
@@ -114,49 +115,25 @@ impl Daemon {
             self.around.black_box.account(index).write(ending, &report);
             self.endings[index] = Some(report);
         }
-        let detail = self.detail(None, Some(incarnation), |daemon| {
-            json!({
-                "from": words::phase(from),
-                "to": words::phase(to),
-                "ending": ending.map(|_| &daemon.endings[index]),
-            })
-        });
-        self.publish("phase", Some(incarnation), detail);
-        let worker = self.names.worker(incarnation.worker);
-        let (from, to) = (words::phase(from), words::phase(to));
-        let fault_domain = self.fault_domain(incarnation.worker);
-        let generation = incarnation.generation.0;
-        if transition.to == Phase::Quarantined {
-            tracing::error!(worker, generation, fault_domain, from, to, "{worker} is quarantined");
-        } else {
-            // As `status` shows it.
-            let now = match transition.to {
-                Phase::Finished if !self.has_succeeded(incarnation.worker) => {
-                    "has failed for good".into()
-                }
-                Phase::Backoff => "waits for its next attempt".into(),
-                _ => format!("is {to}"),
-            };
-            tracing::info!(
-                target: "phase", worker, generation, fault_domain, from, to, "{worker} {now}"
-            );
-        }
+        let has_succeeded = to == Phase::Finished && self.has_succeeded(incarnation.worker);
+        let what = What::Phase {
+            from,
+            to,
+            ending: ending.and(self.endings[index].as_ref()),
+            fault_domain: fault_domain(&self.names, &self.machine, incarnation.worker),
+            has_succeeded,
+        };
+        self.observers.tell(&self.names, Some(incarnation), what);
         let launch = self.drivers.launch_of(incarnation.worker);
         let (ready, health) = (launch.ready.clone(), launch.health.clone());
         let now = self.now();
-        self.probing.on_phase(incarnation, transition.to, &ready, &health, now);
-        self.fire_transition(transition);
-    }
-
-    pub(super) fn fault_domain(&self, worker: WorkerId) -> &str {
-        &self.names.domains[self.machine.spec().workers[worker.index()].domain.index()]
+        self.probing.on_phase(incarnation, to, &ready, &health, now);
     }
 
     /// What was killed is still there: who, and in what state.
     pub(super) fn report_remains(&mut self, incarnation: Incarnation) {
         let members = self.drivers.family_of(incarnation.worker);
         let named: Vec<String> = members.iter().map(in_words).collect();
-        let worker = self.names.worker(incarnation.worker).to_owned();
         let tracer = members.iter().find_map(|member| process_table::tracer(member.pid));
         let why = match tracer {
             Some(tracer) => {
@@ -164,8 +141,7 @@ impl Daemon {
             }
             None => "the kernel does not let them die (state D)".to_owned(),
         };
-        tracing::error!(worker, processes = ?named, "killed, and still there: {why}");
-        self.publish("remains", Some(incarnation), json!({ "processes": named }));
+        self.emit(Some(incarnation), What::Remains { processes: &named, why: &why });
     }
 
     /// Writes to the black box what a successor needs to go on from here: before anything is done,
@@ -181,16 +157,11 @@ impl Daemon {
             }
         }
     }
+}
 
-    pub(super) fn publish(
-        &mut self,
-        kind: &str,
-        who: Option<Incarnation>,
-        detail: serde_json::Value,
-    ) {
-        let who = who.map(|who| (self.names.worker(who.worker), who.generation.0));
-        self.events.publish(kind, who, detail);
-    }
+/// The name of a worker's fault domain.
+pub(super) fn fault_domain<'a>(names: &'a Names, machine: &Machine, worker: WorkerId) -> &'a str {
+    &names.domains[machine.spec().workers[worker.index()].domain.index()]
 }
 
 /// The exit status of a supervisor that ends because of a critical worker is that worker's, as a

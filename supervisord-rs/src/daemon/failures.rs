@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::json;
 use supervision::{Incarnation, Incident, IncidentId, Outcome, Phase};
 use workers::board::monotonic_ns;
 
 use super::Daemon;
 use super::beside::Said;
-use crate::config::settings::HookEvent;
 use crate::control::protocol::IncidentRecord;
+use crate::record::event::What;
 use crate::record::evidence::Evidence;
 use crate::record::incidents::Opened;
 use crate::record::logs::{TAIL_TIMEOUT, Tail};
@@ -60,47 +59,14 @@ impl Daemon {
             black_box.note(who.worker.index()).set_incident_work(incident.id.0, work);
         }
         black_box.set_last_incident(incident.id.0);
-        let detail = self.detail(Some(HookEvent::Failed), incident.culprit, |daemon| {
-            let lost = incident.lost.iter();
-            let lost = lost.map(|loss| daemon.names.worker(loss.incarnation.worker));
-            json!({
-                "id": incident.id.0,
-                "domain": &daemon.names.domains[incident.domain.index()],
-                "cause": words::cause(incident.ending.cause),
-                "ending": opened.ending,
-                "lost": lost.collect::<Vec<_>>(),
-            })
-        });
+        // One that is settled as soon as it is opened has its record then.
+        let is_open = self.machine.open_incidents().any(|open| open.id == incident.id);
         self.incidents.open(incident.id, opened);
-        self.say_opened(incident);
-        self.fire(HookEvent::Failed, incident.culprit, &detail);
-        self.publish("incident-opened", incident.culprit, detail);
-    }
-
-    /// One line while it lasts: who, what, and when the next attempt is. One that is settled as
-    /// soon as it is opened has its one line then.
-    fn say_opened(&self, incident: &Incident) {
-        let mut open = self.machine.open_incidents();
-        if !open.any(|open| open.id == incident.id) {
-            return;
-        }
-        let record = self.open_incident(incident);
-        let (worker, fault_domain) = (record.worker.as_deref(), record.domain.as_str());
-        tracing::warn!(incident = record.id, worker, fault_domain, "{}", record.sentence);
-    }
-
-    /// A launch has failed as the one before it did. It is counted; the log has it at level debug,
-    /// since it says nothing new.
-    pub(super) fn on_incident_again(
-        &mut self,
-        id: IncidentId,
-        incarnation: Incarnation,
-        count: u64,
-    ) {
-        let worker = self.names.worker(incarnation.worker);
-        tracing::debug!(incident = id.0, worker, count, "{worker} could not be started again");
-        let detail = json!({ "id": id.0, "count": count });
-        self.publish("incident-again", Some(incarnation), detail);
+        let record = is_open.then(|| self.open_incident(incident));
+        let Some(opened) = self.incidents.opened(incident.id) else { return };
+        let (names, ending, record) = (&self.names, &opened.ending, record.as_ref());
+        let what = What::IncidentOpened { incident, ending, names, record };
+        self.observers.tell(names, incident.culprit, what);
     }
 
     /// Those that are open, oldest first.
@@ -204,8 +170,6 @@ impl Daemon {
     fn write_incident(&mut self, unwritten: Unwritten) {
         let Unwritten { mut record, culprit, recovered, tail, .. } = unwritten;
         record.last_output = tail.get().cloned().unwrap_or_default();
-        let (worker, fault_domain) = (record.worker.as_deref(), record.domain.as_str());
-        tracing::warn!(incident = record.id, worker, fault_domain, "{}", record.sentence);
         let line = serde_json::to_string(&record).expect("strings and numbers are valid JSON");
         let path = std::sync::Arc::clone(self.incidents.path());
         let written = self.beside.when(Said::Recorded(IncidentId(record.id)));
@@ -215,15 +179,8 @@ impl Daemon {
                 "incident not written: the disk is too slow; it is kept in memory"
             );
         }
-        let hook = recovered.then_some(HookEvent::Recovered);
-        let detail = self.detail(hook, culprit, |_| {
-            serde_json::to_value(&record).expect("strings and numbers are valid JSON")
-        });
+        self.emit(culprit, What::IncidentSettled { record: &record, recovered });
         self.incidents.keep(record);
-        if recovered {
-            self.fire(HookEvent::Recovered, culprit, &detail);
-        }
-        self.publish("incident", culprit, detail);
     }
 
     /// The incident of the predecessor's death was seen by us, but what is known of it is in its

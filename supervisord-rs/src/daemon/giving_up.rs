@@ -1,32 +1,31 @@
 //! Reports what will never happen by itself, as soon as it is known: a worker that can never start,
 //! a soft dependency that is not waited for, and why everything ends without an order.
 
-use serde_json::json;
-use supervision::{Ending, GivingUp, WorkerId};
+use supervision::{Ending, GivingUp, Incarnation, WorkerId};
 
 use super::Daemon;
 use super::effects::exit_code;
+use crate::record::event::What;
 use crate::record::words;
 
 impl Daemon {
     pub(super) fn on_in_vain(&mut self, worker: WorkerId, on: WorkerId) {
         let why = self.why_in_vain(on);
-        let name = self.names.worker(worker);
-        tracing::error!(worker = name, "{name} cannot start: {why}");
-        self.publish_waiting("in-vain", worker, on, &why);
+        let who = self.present(worker);
+        let what = What::InVain { on: self.names.worker(on), why: &why };
+        self.observers.tell(&self.names, who, what);
     }
 
     pub(super) fn on_start_without(&mut self, worker: WorkerId, on: WorkerId) {
         let why = self.why_absent(on);
-        let (name, missing) = (self.names.worker(worker), self.names.worker(on));
-        tracing::warn!(worker = name, "{name} starts without {missing} (soft dependency): {why}");
-        self.publish_waiting("starts-without", worker, on, &why);
+        let who = self.present(worker);
+        let what = What::StartsWithout { on: self.names.worker(on), why: &why };
+        self.observers.tell(&self.names, who, what);
     }
 
-    fn publish_waiting(&mut self, what: &'static str, worker: WorkerId, on: WorkerId, why: &str) {
+    fn present(&self, worker: WorkerId) -> Option<Incarnation> {
         let generation = self.machine.worker(worker).map(|view| view.generation);
-        let who = generation.map(|generation| supervision::Incarnation { worker, generation });
-        self.publish(what, who, json!({ "on": self.names.worker(on), "why": why }));
+        generation.map(|generation| Incarnation { worker, generation })
     }
 
     pub(super) fn on_giving_up(&mut self, why: GivingUp) {
@@ -46,9 +45,8 @@ impl Daemon {
             }
         };
         let is_orderly = ending.is_some_and(|ending: Ending| !ending.cause.is_failure());
-        let code = exit_code(is_orderly, ending);
-        tracing::error!("stopping everything, to end with exit status {code}: {text}");
-        self.publish("giving-up", None, json!({ "why": text, "exit_status": code }));
+        let exit_status = exit_code(is_orderly, ending);
+        self.emit(None, What::GivingUp { why: &text, exit_status });
     }
 
     fn how_ended(&self, worker: WorkerId) -> String {

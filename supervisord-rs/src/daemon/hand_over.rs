@@ -30,13 +30,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::beside::Said;
 use super::{Daemon, OWN};
 use crate::config::Settings;
 use crate::control::protocol::{Done, Failure, ReexecRequest, ReloadReport};
 use crate::control::request::{Answer, Peer};
+use crate::record::event::What;
 use crate::service_manager;
 use crate::waiting::Limit;
 
@@ -209,9 +208,8 @@ impl Daemon {
             (Some(why), _) => self.give_up(order.answer, why),
             (None, Err(why)) => {
                 self.hand_over.is_under_way = false;
-                let binary = order.binary.display().to_string();
-                tracing::error!(binary, "it does not take over: {why}; nothing has changed");
-                self.publish("rolled-back", None, json!({ "binary": binary, "why": why }));
+                let (binary, why) = (order.binary.as_path(), why.as_str());
+                self.emit(None, What::RolledBack { binary, why, had_rested: false });
                 let binary = in_words(&order.binary);
                 let message = format!("{binary} does not take over: {why}; nothing has changed");
                 refuse(order.answer, message);

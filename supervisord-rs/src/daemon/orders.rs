@@ -1,12 +1,12 @@
 //! Orders of clients: names become ids, the machine decides, the answer goes back.
 
-use serde_json::json;
 use supervision::{Command, Event, Phase, Refusal, RequestId, WorkerId};
 
 use super::Daemon;
 use super::waiters::{Goal, Wait, limit};
 use crate::control::protocol::{Done, Failure, WorkersRequest};
 use crate::control::request::{Answer, Found, Order, Peer, Request, Show};
+use crate::record::event::What;
 
 /// An order that the machine has not answered yet.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Daemon {
                 };
                 drop(answer.send(Ok(found)));
             }
-            Show::Events(answer) => drop(answer.send(Ok(self.events.subscribe()))),
+            Show::Events(answer) => drop(answer.send(Ok(self.observers.stream.subscribe()))),
         }
     }
 
@@ -253,12 +253,8 @@ impl Daemon {
     }
 
     pub(super) fn log_order(&mut self, verb: &str, subject: &str, peer: Peer) {
-        tracing::info!(verb, subject, pid = peer.pid, uid = peer.uid, "order");
-        self.publish(
-            "command",
-            None,
-            json!({ "verb": verb, "subject": subject, "uid": peer.uid, "pid": peer.pid }),
-        );
+        let Peer { pid, uid, gid: _ } = peer;
+        self.emit(None, What::Command { verb, subject, uid, pid });
     }
 }
 

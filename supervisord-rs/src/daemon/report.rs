@@ -3,6 +3,7 @@
 use supervision::{Phase, Quarantine, WorkerId, WorkerView};
 
 use super::Daemon;
+use super::effects::fault_domain;
 use crate::config::settings::CgroupLimits;
 use crate::control::protocol::{
     HealthReport, IoLimitReport, LimitsReport, StatusReport, SupervisorStatus, WorkerStatus,
@@ -32,7 +33,7 @@ impl Daemon {
                 stale_events: self.machine.stale_events(),
                 lost_records: self.around.scribe.lost(),
                 lost_output: drivers.lost_output_total(),
-                dropped_hooks: self.hooks.dropped(),
+                dropped_hooks: self.observers.hooks.dropped(),
                 turns: self.turns.report(),
                 usage: None,
                 instances: self.scales(),
@@ -59,7 +60,7 @@ impl Daemon {
             phase: words::phase(view.phase).to_owned(),
             isolation: launch.isolation.capabilities().label.to_owned(),
             cell,
-            domain: self.fault_domain(id).to_owned(),
+            domain: fault_domain(&self.names, &self.machine, id).to_owned(),
             pid,
             tid: pid.and(reading.as_ref().map(|reading| reading.tid)).filter(|&tid| tid > 0),
             generation: view.generation.0,

@@ -152,6 +152,7 @@ impl Daemon {
             self.names.isolations.push(launch.isolation.capabilities().label);
             self.since.push(std::time::SystemTime::now());
             self.endings.push(None);
+            self.observers.hooks.add_worker(launch.hooks.clone());
             // A wait for the others includes it.
             extension.dependencies.extend(self.dependencies_on(sibling, id));
             launches.push((spec.domain, launch));

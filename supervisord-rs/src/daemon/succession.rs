@@ -13,6 +13,7 @@ use workers::board::monotonic_ns;
 use super::{Daemon, failures, lapse};
 use crate::config::{Launch, Scale, Settings};
 use crate::isolation::drivers::adopting::{Adopted, Past};
+use crate::record::event::What;
 use crate::record::evidence::Evidence;
 use crate::record::post_mortem::{PastWorker, PostMortem};
 use crate::record::stable_hash::stable_hash;
@@ -244,10 +245,7 @@ impl Daemon {
             let (ready, health) = (launch.ready.clone(), launch.health.clone());
             self.probing.on_phase(incarnation, view.phase, &ready, &health, now);
             let pid = self.drivers.pid(worker);
-            let name = self.names.worker(worker);
-            tracing::info!(worker = name, pid, phase = words::phase(view.phase), "adopted");
-            let detail = serde_json::json!({ "pid": pid, "phase": words::phase(view.phase) });
-            self.publish("adopted", Some(incarnation), detail);
+            self.emit(Some(incarnation), What::Adopted { pid, phase: view.phase });
         }
     }
 }

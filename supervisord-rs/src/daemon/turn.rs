@@ -42,7 +42,7 @@ impl Daemon {
             self.launch_next();
         }
         while let Some(remark) = self.drivers.next_remark() {
-            self.remark(remark);
+            self.emit(remark.incarnation, remark.what);
         }
         self.go_on_beside();
         self.write_settled(Some(end));

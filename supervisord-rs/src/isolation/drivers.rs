@@ -46,7 +46,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use supervision::{Cause, DomainId, Ending, Event, FaultId, Incarnation, Spec, Status, WorkerId};
 use workers::Registry;
 use workers::board::monotonic_ns;
@@ -72,6 +71,7 @@ use super::watch::{Token, Watch, Watched};
 use crate::config::settings::Limits;
 use crate::config::{Launch, Settings};
 use crate::record::black_box::BlackBox;
+use crate::record::event::What;
 use crate::record::evidence::Evidence;
 use crate::record::logs::{Logs, StreamId};
 use crate::service_manager::FdStore;
@@ -188,16 +188,12 @@ pub struct Keeping {
 }
 
 /// Something that is no event of the machine, and that people should know.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Remark {
-    /// Of whom.
+    /// To whom it happened.
     pub incarnation: Option<Incarnation>,
-    /// The kind of the event that it becomes.
-    pub kind: &'static str,
-    /// Its detail.
-    pub detail: Value,
-    /// One line for the log; `None`: not worth one.
-    pub warning: Option<String>,
+    /// What happened.
+    pub what: What<'static>,
 }
 
 impl Drivers {
@@ -455,6 +451,11 @@ impl Drivers {
     /// The next event.
     pub fn next_event(&mut self) -> Option<Event> {
         self.events.pop()
+    }
+
+    /// Something has happened to this worker, or to no run of one.
+    fn remark(&mut self, incarnation: Option<Incarnation>, what: What<'static>) {
+        self.remarks.push_back(Remark { incarnation, what });
     }
 
     /// The next remark.

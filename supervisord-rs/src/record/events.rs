@@ -3,10 +3,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
 use tokio::sync::broadcast;
 use workers::board::monotonic_ns;
 
+use super::event::{Event, Observer};
 use crate::afterwards;
 use crate::control::protocol::EventRecord;
 
@@ -33,14 +33,20 @@ impl Events {
         self.sender.subscribe()
     }
 
-    /// Whether anybody reads it now.
-    #[must_use]
-    pub fn has_readers(&self) -> bool {
-        self.sender.receiver_count() > 0
+    /// Ends the streams of all readers.
+    pub fn close(&mut self) {
+        *self = Self::default();
     }
 
+    /// Whether any client reads it now.
+    fn has_readers(&self) -> bool {
+        self.sender.receiver_count() > 0
+    }
+}
+
+impl Observer for Events {
     /// Sends one event to all readers, at the end of the turn. Does not block.
-    pub fn publish(&mut self, kind: &str, worker: Option<(&str, u64)>, detail: Value) {
+    fn observe(&mut self, event: &Event<'_>) {
         self.seq += 1;
         if !self.has_readers() {
             return;
@@ -49,10 +55,10 @@ impl Events {
             seq: self.seq,
             at: wall(SystemTime::now()),
             monotonic_us: monotonic_ns() / 1000,
-            kind: kind.to_owned(),
-            worker: worker.map(|(name, _)| name.to_owned()),
-            generation: worker.map(|(_, generation)| generation),
-            detail,
+            kind: event.what.kind().to_owned(),
+            worker: event.who.map(|who| who.name.to_owned()),
+            generation: event.who.map(|who| who.incarnation.generation.0),
+            detail: event.what.detail(),
         };
         let sender = self.sender.clone();
         afterwards::ring(move || drop(sender.send(record)));

@@ -195,6 +195,12 @@ impl Incidents {
         self.open.insert(id, opened);
     }
 
+    /// What was seen at the opening of one that is open.
+    #[must_use]
+    pub fn opened(&self, id: IncidentId) -> Option<&Opened> {
+        self.open.get(&id)
+    }
+
     /// Goes on with one that a predecessor had opened; `ending`: how it ended, where that is known
     /// in words; `work`: what was lost with it, where that is known; `tail`: its last lines.
     pub fn resume(

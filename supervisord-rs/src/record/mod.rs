@@ -2,10 +2,12 @@
 
 pub mod black_box;
 pub mod echo;
+pub mod event;
 pub mod events;
 pub mod evidence;
 pub mod incidents;
 pub mod journal;
+pub mod log_lines;
 pub mod logs;
 mod memo;
 pub mod own_log;

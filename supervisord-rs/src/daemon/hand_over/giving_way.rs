@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::json;
 
 use super::gate::PIECE_MAX;
 use super::{DEADLINE, OWN, Order, REST, Successor, in_words};
@@ -20,6 +19,7 @@ use crate::daemon::signals::Signals;
 use crate::daemon::{Daemon, leave};
 use crate::held_signals::GUARDIAN_GONE;
 use crate::isolation::exits::obituary::OBITUARIES;
+use crate::record::event::What;
 use crate::waiting::Limit;
 
 /// The deadline for a prepared successor to take over: no supervisor runs meanwhile.
@@ -57,7 +57,7 @@ impl Daemon {
         self.pass_on_signals(heir);
         let _ = answer.send(result);
         // Streams of events end at once; no supervisor runs until this one has ended.
-        self.events = crate::record::events::Events::default();
+        self.observers.stream.close();
         self.turn_away("busy", "another supervisor has just taken over: ask it again");
         if let Some(server) = self.around.server.take() {
             server.end(LAST_ANSWERS).await;
@@ -94,9 +94,7 @@ impl Daemon {
         if self.around.is_guardian_gone() {
             return Err(without_guardian(binary, why));
         }
-        tracing::error!(binary = %binary.display(),
-            "it does not take over: {why}; the old one goes on");
-        self.publish("rolled-back", None, json!({ "binary": binary, "why": why }));
+        self.emit(None, What::RolledBack { binary, why, had_rested: true });
         let limit = &mut Limit::new(DEADLINE);
         let begun = self.meanwhile(signals, Successor::begin(Path::new(OWN), limit)).await;
         let result = match begun {

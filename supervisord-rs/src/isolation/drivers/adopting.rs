@@ -11,13 +11,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
 use supervision::{
     DomainId, Event, Fate, FaultDomain, Generation, Incarnation, Phase, Status, WorkerId,
 };
 use workers::mapping::Mapping;
 
-use super::{Drivers, Process, Remark, Resident};
+use super::{Drivers, Process, Resident};
 use crate::config::probes::Ready;
 use crate::config::{Isolation, Program};
 use crate::isolation::exits::reaper;
@@ -30,6 +29,7 @@ use crate::isolation::tree::sweep;
 use crate::isolation::watch::{Says, Token};
 use crate::process_table;
 use crate::record::black_box::ProcessMark;
+use crate::record::event::What;
 use crate::record::evidence;
 use crate::record::post_mortem::PastWorker;
 use crate::service_manager::Heritage;
@@ -207,12 +207,7 @@ impl Drivers {
             }
             Err(missing) => {
                 let who = members.first().map(|worker| present(*worker, past));
-                self.remarks.push_back(Remark {
-                    incarnation: who,
-                    kind: "not-adopted",
-                    detail: json!({ "pid": mark.pid, "missing": missing }),
-                    warning: Some(format!("process {} is not taken over: {missing}", mark.pid)),
-                });
+                self.remark(who, What::NotAdopted { pid: mark.pid, missing: missing.into() });
                 false
             }
         }

@@ -3,11 +3,10 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use serde_json::json;
 use supervision::{DomainId, Event, Incarnation, WorkerId};
 use workers::board::monotonic_ns;
 
-use super::{Drivers, Remark};
+use super::Drivers;
 use crate::config::probes::Ready;
 use crate::isolation::exits::reaper;
 use crate::isolation::launch::Child;
@@ -15,6 +14,7 @@ use crate::isolation::live::hush;
 use crate::isolation::notify::{Datagram, Word};
 use crate::isolation::tree::snapshot::Standing;
 use crate::process_table;
+use crate::record::event::What;
 use crate::record::logs::Notice;
 
 /// Datagrams of one worker before others get their turn.
@@ -143,14 +143,8 @@ impl Drivers {
         let Some(live) = self.live_mut(incarnation) else { return };
         live.said.refused += 1;
         if live.said.refused == 1 {
-            self.remarks.push_back(Remark {
-                incarnation: Some(incarnation),
-                kind: "notify-refused",
-                detail: json!({ "sender": sender, "why": why }),
-                warning: Some(format!(
-                    "a message of process {sender} on its notify socket is refused: {why}"
-                )),
-            });
+            let why = why.to_owned().into();
+            self.remark(Some(incarnation), What::NotifyRefused { sender, why });
         }
     }
 
@@ -239,24 +233,14 @@ impl Drivers {
         for notice in self.logs.notices() {
             match notice {
                 Notice::Matched(token) => self.hear_line(token),
-                Notice::Trouble { worker, target, error } => self.remarks.push_back(Remark {
-                    incarnation: None,
-                    kind: "log-trouble",
-                    detail: json!({ "worker": worker, "target": target, "error": error }),
-                    warning: Some(format!(
-                        "the output of {worker} cannot be written to {target}: {error}; what is \
-                         lost is counted"
-                    )),
-                }),
-                Notice::Recovered { worker, target, lost } => self.remarks.push_back(Remark {
-                    incarnation: None,
-                    kind: "log-recovered",
-                    detail: json!({ "worker": worker, "target": target, "lost_bytes": lost }),
-                    warning: Some(format!(
-                        "the output of {worker} is written to {target} again; {lost} bytes of it \
-                         were lost"
-                    )),
-                }),
+                Notice::Trouble { worker, target, error } => {
+                    let (worker, target, error) = (worker.into(), target.into(), error.into());
+                    self.remark(None, What::LogTrouble { worker, target, error });
+                }
+                Notice::Recovered { worker, target, lost: lost_bytes } => {
+                    let (worker, target) = (worker.into(), target.into());
+                    self.remark(None, What::LogRecovered { worker, target, lost_bytes });
+                }
             }
         }
     }

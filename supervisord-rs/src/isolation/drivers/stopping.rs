@@ -7,11 +7,12 @@ use std::time::Duration;
 use supervision::{Cause, DomainId, Ending, Incarnation, Status};
 use workers::board::{LastWords, State, monotonic_ns};
 
-use super::{Drivers, Remark, Resident};
+use super::{Drivers, Resident};
 use crate::isolation::exits::{orphans, reaper};
 use crate::isolation::helper::{NotLaunched, Summons};
 use crate::isolation::live::{Live, Sdk};
 use crate::process_table;
+use crate::record::event::What;
 use crate::record::evidence;
 use crate::record::own_log;
 use crate::waiting::until;
@@ -65,12 +66,7 @@ impl Drivers {
             family.thaw();
         }
         let Some(frozen) = family.frozen_above() else { return };
-        self.remarks.push_back(Remark {
-            incarnation: Some(incarnation),
-            kind: "frozen",
-            detail: serde_json::json!({ "why": frozen }),
-            warning: Some(format!("it cannot stop by itself, and is killed in time: {frozen}")),
-        });
+        self.remark(Some(incarnation), What::Frozen { why: frozen.into() });
     }
 
     /// Sends the stop signal to all that belongs to a worker, or to its main process alone.
@@ -103,12 +99,8 @@ impl Drivers {
 
     /// A stop command that could not be started: what would follow it comes at once.
     pub fn miss_stop_command(&mut self, incarnation: Incarnation, error: &str) {
-        self.remarks.push_back(Remark {
-            incarnation: Some(incarnation),
-            kind: "stop-command",
-            detail: serde_json::json!({ "error": error }),
-            warning: Some(format!("its stop command: {error}; the stop signal is sent at once")),
-        });
+        let error = error.to_owned().into();
+        self.remark(Some(incarnation), What::StopCommandFailed { error });
         self.signal_stop(incarnation);
     }
 
