@@ -14,6 +14,7 @@ mod following;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod large_input;
+mod layers;
 mod links;
 mod messages;
 mod places;
