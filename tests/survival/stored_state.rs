@@ -148,3 +148,33 @@ fn workers_that_ended_with_supervisor_and_guardian_start_in_the_next_run() {
     assert!(after.workers.iter().all(|worker| worker.generation == 2), "{after:?}");
     next.stop();
 }
+
+/// The layout of a board is shared with workers of other releases: what cannot be read is not
+/// adopted, however alive its process is.
+#[test]
+fn a_worker_whose_board_is_of_another_release_is_not_adopted_and_runs_once() {
+    let bed = Bed::new();
+    let supervisor = bed.start(YAML);
+    let before = supervisor.wait_running();
+    let pid = find(&before, "c").pid.expect("running");
+    let after = meanwhile(&supervisor, &before, |_| {
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a live process");
+        let is_board = |path: &std::path::PathBuf| {
+            std::fs::read_link(path)
+                .is_ok_and(|target| target.to_string_lossy().contains("memfd:c"))
+        };
+        let board = open.flatten().map(|entry| entry.path()).find(is_board).expect("its board");
+        let version = (workers::board::MAGIC + 1).to_ne_bytes();
+        let file = std::fs::File::options().write(true).open(board).expect("its board");
+        std::os::unix::fs::FileExt::write_all_at(&file, &version, 0).expect("written");
+    });
+    bed.wait_log("its board is of another release");
+    let (old, new) = (find(&before, "c"), find(&after, "c"));
+    assert_ne!(old.pid, new.pid);
+    assert_eq!(new.generation, old.generation + 1);
+    assert!(!is_alive(pid), "it runs twice");
+    for name in ["a", "b"] {
+        assert_eq!(find(&before, name).pid, find(&after, name).pid, "{name} has no board");
+    }
+    supervisor.stop();
+}

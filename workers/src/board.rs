@@ -6,7 +6,14 @@
 //! value that it hands out. Times are nanoseconds of `CLOCK_MONOTONIC`, which all processes of a
 //! machine share.
 
+mod life;
+mod reading;
+
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+pub use life::State;
+use life::{advanced, generation_of, life};
+pub use reading::Reading;
 
 /// Size of a board: one page.
 pub const SIZE: usize = 4096;
@@ -18,28 +25,6 @@ pub const NAME_MAX: usize = 64;
 pub const THREADS_MAX: usize = 128;
 /// Longest text of last words, in bytes; longer ones are cut.
 pub const TEXT_MAX: usize = 512;
-
-/// The state of the worker, as far as the host knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum State {
-    /// No incarnation has used this board yet.
-    Empty = 0,
-    /// The host has begun to run the worker.
-    Launched = 1,
-    /// The worker has reported that it is ready.
-    Ready = 2,
-    /// It returned `Ok`.
-    Returned = 3,
-    /// It returned an error; the text says which.
-    Failed = 4,
-    /// It panicked, and the panic was contained; the text is the message.
-    Panicked = 5,
-    /// The host does not know this worker, or could not read its `args`; the text says what.
-    Unregistered = 6,
-    /// The host could not create the thread.
-    NotStarted = 7,
-}
 
 /// An order of the supervisor. Stored in [`Board::order`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +56,21 @@ pub enum LastWords {
     Exit = 6,
 }
 
+impl LastWords {
+    /// Of a word that anything may have written: what is not known counts as none.
+    const fn of(word: u32) -> Self {
+        match word {
+            1 => Self::Panic,
+            2 => Self::PanicNoUnwind,
+            3 => Self::Signal,
+            4 => Self::StackOverflow,
+            5 => Self::Hang,
+            6 => Self::Exit,
+            _ => Self::None,
+        }
+    }
+}
+
 /// The page itself. Create it with [`Mapping`](crate::mapping::Mapping); a zeroed page is a valid,
 /// empty board.
 #[derive(Debug)]
@@ -80,8 +80,7 @@ pub struct Board {
     name_length: AtomicU32,
     _reserved: AtomicU32,
     name: [AtomicU64; NAME_MAX / 8],
-    /// The generation that uses this board, and its [`State`] in the lowest byte: one word, so that
-    /// an abandoned thread cannot change the state of its successor between a load and a store.
+    /// The generation that uses this board, and its [`State`]: see `board/life.rs`.
     life: AtomicU64,
     /// The process it runs in.
     pub pid: AtomicI32,
@@ -155,14 +154,7 @@ impl Sign {
 /// Added to the code of a fault in [`Board::breadcrumb`] just before it is committed.
 pub const BREADCRUMB_FAULT: u32 = 0x8000_0000;
 
-/// The state takes the lowest byte of [`Board::life`].
-const STATE_BITS: u32 = 8;
-
 const _: () = assert!(size_of::<Board>() <= SIZE);
-
-const fn life(generation: u64, state: State) -> u64 {
-    generation << STATE_BITS | state as u64
-}
 
 /// Now, in nanoseconds of `CLOCK_MONOTONIC`. Async-signal-safe (clock_gettime(2) is on the list of
 /// signal-safety(7)).
@@ -185,7 +177,8 @@ impl Board {
         for word in
             [&self.breadcrumb, &self.order, &self.fault, &self.last_words, &self.text_length]
         {
-            word.store(0, Ordering::Relaxed);
+            // After the generation, for all to see: see `is_still_of`.
+            word.store(0, Ordering::SeqCst);
         }
         for word in [
             &self.in_flight,
@@ -213,13 +206,13 @@ impl Board {
     /// The generation that uses this board.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.life.load(Ordering::Acquire) >> STATE_BITS
+        generation_of(self.life.load(Ordering::Acquire))
     }
 
-    /// Stores the state of this generation. Returns false, and changes nothing, when the board
-    /// belongs to another one.
+    /// Stores how far this generation has come. Returns false, and changes nothing, when the board
+    /// belongs to another one, or this one has come as far already: the first end is the end.
     pub fn set_state(&self, generation: u64, state: State) -> bool {
-        let next = |now: u64| (now >> STATE_BITS == generation).then_some(life(generation, state));
+        let next = |now: u64| advanced(now, generation, state);
         self.life.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).is_ok()
     }
 
@@ -270,9 +263,13 @@ impl Board {
         self.order.load(Ordering::Acquire) == Order::Stop as u32
     }
 
-    /// Writes text for people; at most [`TEXT_MAX`] bytes of it. Async-signal-safe.
-    pub fn write_text(&self, text: &[u8]) {
-        store_text(&self.text, &self.text_length, text);
+    /// Writes text of this generation for people; at most [`TEXT_MAX`] bytes of it. Returns false
+    /// when the board belongs to another generation, which gets none of it. Async-signal-safe.
+    pub fn write_text(&self, generation: u64, text: &[u8]) -> bool {
+        self.is_of(generation) && {
+            store_text(&self.text, &self.text_length, text);
+            self.is_still_of(generation, || self.text_length.store(0, Ordering::SeqCst))
+        }
     }
 
     /// Writes last words unless there are some already: the first are the cause, later ones its
@@ -293,126 +290,36 @@ impl Board {
         self.address.store(address, Ordering::Relaxed);
         self.signal_tid.store(tid, Ordering::Relaxed);
         self.last_words_at.store(monotonic_ns(), Ordering::Relaxed);
-        self.last_words.store(kind as u32, Ordering::Release);
+        self.last_words.store(kind as u32, Ordering::SeqCst);
     }
 
-    /// Reads everything, validated: whatever a hostile worker wrote, the result is well-formed.
-    /// `None` when this is no board of our version.
-    #[must_use]
-    pub fn read(&self) -> Option<Reading> {
-        if !self.is_known() {
-            return None;
+    /// Writes last words of this generation, by a thread that may have been left behind. Returns
+    /// false when the board belongs to another generation, which gets none of them.
+    /// Async-signal-safe.
+    pub fn write_last_words_of(&self, generation: u64, kind: LastWords, tid: i32) -> bool {
+        self.is_of(generation) && {
+            self.write_last_words(kind, 0, 0, 0, tid);
+            self.is_still_of(generation, || {
+                let (ours, none) = (kind as u32, LastWords::None as u32);
+                let order = Ordering::SeqCst;
+                let _ = self.last_words.compare_exchange(ours, none, order, order);
+            })
         }
-        let last_words = match self.last_words.load(Ordering::Acquire) {
-            1 => LastWords::Panic,
-            2 => LastWords::PanicNoUnwind,
-            3 => LastWords::Signal,
-            4 => LastWords::StackOverflow,
-            5 => LastWords::Hang,
-            6 => LastWords::Exit,
-            _ => LastWords::None,
-        };
-        let life = self.life.load(Ordering::Acquire);
-        let state = match life & ((1 << STATE_BITS) - 1) {
-            0 => State::Empty,
-            1 => State::Launched,
-            2 => State::Ready,
-            3 => State::Returned,
-            4 => State::Failed,
-            5 => State::Panicked,
-            6 => State::Unregistered,
-            7 => State::NotStarted,
-            _ => return None,
-        };
-        let [heartbeat_at, fault_at, last_words_at] =
-            [&self.heartbeat_at, &self.fault_at, &self.last_words_at]
-                .map(|time| time.load(Ordering::Acquire));
-        let signs: Vec<Sign> = self
-            .threads
-            .iter()
-            .map(|word| word.load(Ordering::Acquire))
-            .filter(|word| *word != 0)
-            .map(Sign::decode)
-            .collect();
-        // After all that is judged by it: a worker writes while it is read, and a sign that is
-        // younger than this clock would look like one from the future, which is invalid.
-        let now = monotonic_ns();
-        let past = |at: u64| Some(at).filter(|&at| at != 0 && at <= now);
-        let oldest = |is_waiting| {
-            let signs = signs.iter().filter(|sign| sign.is_waiting == is_waiting);
-            signs.map(|sign| past(sign.at).unwrap_or(0)).min()
-        };
-        Some(Reading {
-            name: load_text(&self.name, &self.name_length),
-            state,
-            generation: life >> STATE_BITS,
-            pid: self.pid.load(Ordering::Relaxed),
-            tid: self.tid.load(Ordering::Relaxed),
-            heartbeats: self.heartbeats.load(Ordering::Relaxed),
-            heartbeat_at: past(heartbeat_at),
-            progress: self.progress.load(Ordering::Relaxed),
-            in_flight: self.in_flight.load(Ordering::Relaxed),
-            working: oldest(false),
-            waiting: oldest(true),
-            breadcrumb: self.breadcrumb.load(Ordering::Relaxed),
-            fault_pending: self.fault.load(Ordering::Relaxed) != 0,
-            fault_at: past(fault_at),
-            last_words,
-            signal: self.signal.load(Ordering::Relaxed),
-            code: self.code.load(Ordering::Relaxed),
-            address: self.address.load(Ordering::Relaxed),
-            signal_tid: self.signal_tid.load(Ordering::Relaxed),
-            last_words_at: past(last_words_at),
-            text: load_text(&self.text, &self.text_length),
-        })
     }
-}
 
-/// A validated copy of a board.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading {
-    /// Who.
-    pub name: String,
-    /// See [`State`].
-    pub state: State,
-    /// Which run.
-    pub generation: u64,
-    /// As the worker claims.
-    pub pid: i32,
-    /// As the worker claims.
-    pub tid: i32,
-    /// Signs of life.
-    pub heartbeats: u64,
-    /// The last of them; `None` when it claims to be in the future.
-    pub heartbeat_at: Option<u64>,
-    /// Units of work done.
-    pub progress: u64,
-    /// Units of work begun and not done.
-    pub in_flight: u64,
-    /// The oldest last sign of life among its threads that work; `None`: there is none.
-    pub working: Option<u64>,
-    /// The same among those that wait inside the SDK.
-    pub waiting: Option<u64>,
-    /// The last operation begun.
-    pub breadcrumb: u32,
-    /// Whether an injection was ordered and not begun.
-    pub fault_pending: bool,
-    /// When it was about to commit an injected fault.
-    pub fault_at: Option<u64>,
-    /// See [`LastWords`].
-    pub last_words: LastWords,
-    /// The fatal signal.
-    pub signal: i32,
-    /// Its `si_code`.
-    pub code: i32,
-    /// Its `si_addr`.
-    pub address: u64,
-    /// The thread that it hit.
-    pub signal_tid: i32,
-    /// When.
-    pub last_words_at: Option<u64>,
-    /// A panic message or an error.
-    pub text: String,
+    fn is_of(&self, generation: u64) -> bool {
+        generation_of(self.life.load(Ordering::SeqCst)) == generation
+    }
+
+    /// Takes back what was written where a successor has begun meanwhile. Checked afterwards: a
+    /// successor writes that it has begun before it clears the page.
+    fn is_still_of(&self, generation: u64, take_back: impl FnOnce()) -> bool {
+        let is_still_ours = self.is_of(generation);
+        if !is_still_ours {
+            take_back();
+        }
+        is_still_ours
+    }
 }
 
 fn store_text(words: &[AtomicU64], length: &AtomicU32, text: &[u8]) {
@@ -422,12 +329,42 @@ fn store_text(words: &[AtomicU64], length: &AtomicU32, text: &[u8]) {
         padded[..bytes.len()].copy_from_slice(bytes);
         word.store(u64::from_ne_bytes(padded), Ordering::Relaxed);
     }
-    length.store(u32::try_from(cut).unwrap_or(0), Ordering::Release);
+    length.store(u32::try_from(cut).unwrap_or(0), Ordering::SeqCst);
 }
 
-fn load_text(words: &[AtomicU64], length: &AtomicU32) -> String {
-    let length = (length.load(Ordering::Acquire) as usize).min(words.len() * 8);
-    let bytes: Vec<u8> =
-        words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()).collect();
-    String::from_utf8_lossy(&bytes[..length]).into_owned()
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    /// Supervisors and workers of other releases map the same page: whoever moves a field gives
+    /// [`MAGIC`] another version, by which a successor refuses to adopt it.
+    #[test]
+    fn the_layout_of_version_2_is_what_it_was() {
+        assert_eq!(MAGIC.to_be_bytes(), *b"SVBOARD\x02");
+        let offsets = [
+            offset_of!(Board, magic),
+            offset_of!(Board, name_length),
+            offset_of!(Board, name),
+            offset_of!(Board, life),
+            offset_of!(Board, pid),
+            offset_of!(Board, heartbeats),
+            offset_of!(Board, progress),
+            offset_of!(Board, breadcrumb),
+            offset_of!(Board, order),
+            offset_of!(Board, fault),
+            offset_of!(Board, fault_parameter),
+            offset_of!(Board, fault_at),
+            offset_of!(Board, last_words),
+            offset_of!(Board, address),
+            offset_of!(Board, text_length),
+            offset_of!(Board, text),
+            offset_of!(Board, threads),
+        ];
+        let known = [0, 8, 16, 80, 88, 96, 112, 132, 136, 140, 144, 152, 160, 176, 192, 200, 712];
+        assert_eq!(offsets, known);
+        let states = [State::Empty, State::Launched, State::Ready, State::Returned, State::Failed];
+        assert_eq!(states.map(|state| life(1, state)), [256, 257, 258, 259, 260]);
+    }
 }

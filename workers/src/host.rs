@@ -125,7 +125,8 @@ fn begin(order: HostOrder, fds: [OwnedFd; 3], poke: &Arc<OwnedFd>, registry: &Re
     match spawn(plan, registry) {
         Ok(_) => {}
         Err(error) => {
-            mapping.board().write_text(format!("cannot create a thread: {error}").as_bytes());
+            let text = format!("cannot create a thread: {error}");
+            mapping.board().write_text(order.generation, text.as_bytes());
             mapping.board().set_state(order.generation, State::NotStarted);
             crate::context::ring(std::os::fd::AsFd::as_fd(&**poke));
             if is_single {

@@ -134,7 +134,7 @@ fn live(
         Ok(Err((state, error))) => {
             if shared.is_current() {
                 context.say(format!("{}: {error}", shared.name));
-                board.write_text(error.to_string().as_bytes());
+                board.write_text(shared.generation, error.to_string().as_bytes());
             }
             state
         }
@@ -170,18 +170,17 @@ fn on_worker_panic(info: &PanicHookInfo<'_>, shared: &Arc<Shared>, on_panic: OnP
     let message = format!("{place}{}", info.payload_as_str().unwrap_or("panic without a message"));
     let line = format!("{} panicked at {message}\n", shared.name);
     let _ = nix::unistd::write(&shared.output, line.as_bytes());
-    if !shared.is_current() {
+    let (board, generation) = (shared.board(), shared.generation);
+    if !board.write_text(generation, message.as_bytes()) {
         return;
     }
-    let board = shared.board();
-    board.write_text(message.as_bytes());
     let tid = nix::unistd::gettid().as_raw();
     if panics > 1 {
         // std aborts when this hook returns: while unwinding, or at a frame that cannot be unwound.
-        board.write_last_words(LastWords::PanicNoUnwind, 0, 0, 0, tid);
+        board.write_last_words_of(generation, LastWords::PanicNoUnwind, tid);
         shared.poke();
     } else if on_panic == OnPanic::Abort {
-        board.write_last_words(LastWords::Panic, 0, 0, 0, tid);
+        board.write_last_words_of(generation, LastWords::Panic, tid);
         shared.poke();
         std::process::abort();
     }

@@ -62,7 +62,7 @@ fn a_new_incarnation_forgets_all_but_progress() {
     board.order_stop();
     board.order_fault(10, 5);
     board.write_last_words(LastWords::Signal, 11, 1, 0x10, 99);
-    board.write_text(b"gone");
+    assert!(board.write_text(1, b"gone"));
     board.begin("a", 2);
     let reading = board.read().expect("a board");
     assert_eq!((reading.generation, reading.progress, reading.in_flight), (2, 7, 0));
@@ -124,6 +124,34 @@ fn a_thread_that_was_left_behind_cannot_end_its_successor() {
         assert_eq!((reading.generation, reading.state), (generation + 1, State::Empty));
         assert!(mapping.board().set_state(generation + 1, State::Launched));
     }
+}
+
+#[test]
+fn a_thread_that_was_left_behind_leaves_no_words_to_its_successor() {
+    let mapping = board();
+    for generation in 1..20_000_u64 {
+        mapping.board().begin("a", generation);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                mapping.board().write_text(generation, b"the last of it");
+                mapping.board().write_last_words_of(generation, LastWords::Panic, 1);
+            });
+            mapping.board().begin("a", generation + 1);
+        });
+        let reading = mapping.board().read().expect("a board");
+        assert_eq!((reading.last_words, reading.text.as_str()), (LastWords::None, ""));
+    }
+}
+
+#[test]
+fn a_board_of_another_version_is_not_read() {
+    let mapping = board();
+    mapping.board().begin("a", 1);
+    assert!(mapping.board().is_known());
+    let first = workers::board::MAGIC + 1;
+    scribble(&mapping, |index| if index == 0 { first } else { 0 });
+    assert!(!mapping.board().is_known());
+    assert_eq!(mapping.board().read(), None);
 }
 
 /// Threads with a context each, which wait for orders; on demand one that hangs.
@@ -264,5 +292,34 @@ fn a_sign_of_life_that_comes_while_the_board_is_read_counts() {
         assert!(reading.heartbeat_at.is_some(), "{reading:?}");
         assert!(reading.working.is_some_and(|oldest| oldest > 0), "{reading:?}");
     }
+    live.end();
+}
+
+/// A thread of a worker that goes on after `run` has returned.
+#[test]
+fn a_late_ready_hides_no_end() {
+    struct Brief;
+    impl Worker for Brief {
+        fn run(&mut self, context: &Context) -> Result<(), WorkerError> {
+            let late = context.clone();
+            std::thread::spawn(move || {
+                late.wait_for_stop();
+                // Its first sign of life, after the end.
+                late.ready();
+            });
+            Ok(())
+        }
+    }
+    let mapping = board();
+    mapping.board().begin("a", 1);
+    assert!(mapping.board().set_state(1, State::Launched));
+    assert!(mapping.board().set_state(1, State::Returned));
+    assert!(!mapping.board().set_state(1, State::Ready), "the end is the end");
+    assert!(!mapping.board().set_state(1, State::Panicked), "the first one");
+    assert_eq!(mapping.board().read().expect("a board").state, State::Returned);
+    let live = Live::of(|| Brief);
+    live.wait("its end", |reading| reading.state == State::Returned);
+    live.wait("a sign of its other thread", |reading| reading.heartbeats > 0);
+    assert_eq!(live.mapping.board().read().expect("a board").state, State::Returned);
     live.end();
 }
