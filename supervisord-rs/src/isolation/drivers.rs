@@ -22,7 +22,7 @@
 
 pub mod adopting;
 mod collecting;
-mod domain;
+pub(super) mod domain;
 mod endings;
 mod hearing;
 mod helpers;
@@ -33,12 +33,12 @@ mod launching;
 mod output;
 mod queue;
 mod remains;
-mod start_before;
+pub(super) mod start_before;
 mod stopping;
 mod unbegun;
 mod views;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -47,7 +47,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use supervision::{Cause, DomainId, Ending, Event, FaultId, Incarnation, Spec, Status, WorkerId};
-use workers::Registry;
 use workers::board::monotonic_ns;
 use workers::fault::Fault;
 
@@ -59,58 +58,43 @@ use super::helper::Summons;
 use super::launch::{Child, Inherited, advice};
 use super::launcher::Launchers;
 use super::live::event_fd;
-use super::live::{Live, Page};
-use super::notify::Notify;
+use super::registry::Registry;
 use super::sockets::Sockets;
 use super::surroundings::Failed;
 use super::tree::census::Census;
 use super::tree::cgroup::Cgroups;
 use super::tree::environs;
 use super::tree::family::house_of;
-use super::watch::{Token, Watch, Watched};
+use super::watch::{Token, Watch};
 use crate::config::settings::Limits;
 use crate::config::{Launch, Settings};
 use crate::record::black_box::BlackBox;
 use crate::record::event::What;
 use crate::record::evidence::Evidence;
-use crate::record::logs::{Logs, StreamId};
+use crate::record::logs::Logs;
 use crate::service_manager::FdStore;
-use domain::{Domain, Process, Resident};
+use domain::{Process, Resident, Yields};
 use hooks::Hook;
 use launched::{Answers, Withdrawn};
 use launching::Progress;
 use queue::Queue;
-use start_before::Before;
 pub use start_before::{BeforeEnded, StartBefore};
 
 /// Everything that runs, and the means to start and end it.
 #[derive(Debug)]
 pub struct Drivers {
-    launches: Vec<Arc<Launch>>,
-    domains: Vec<Domain>,
-    domain_of: Vec<DomainId>,
-    /// By worker: its present incarnation.
-    live: Vec<Option<Live>>,
-    /// By worker: the memory of its board, kept from one incarnation to the next so that progress
-    /// goes on.
-    pages: Vec<Option<Page>>,
-    /// By worker: its captured streams, kept likewise.
-    streams: Vec<Option<Vec<StreamId>>>,
-    /// By worker: its notify socket, made when first needed.
-    notify: Vec<Option<Watched<Notify>>>,
-    /// By worker: what is known of its last incarnation that ended.
-    evidence: HashMap<WorkerId, (Incarnation, Evidence)>,
+    /// Who lives where.
+    registry: Registry,
     events: Queue,
     remarks: VecDeque<Remark>,
     stop_commands: VecDeque<(Incarnation, Summons)>,
-    /// By worker: the command that runs before its launch.
-    before: BTreeMap<WorkerId, Before>,
     starts_before: VecDeque<StartBefore>,
     /// By number: hooks that run, and what those that have ended have left.
     hooks: BTreeMap<usize, Hook>,
     next_hook: usize,
     environment: Arc<Inherited>,
-    registry: Registry,
+    /// The code that is registered.
+    code: workers::Registry,
     logs: Logs,
     sockets: Sockets,
     cgroups: Cgroups,
@@ -135,10 +119,6 @@ pub struct Drivers {
     ready: VecDeque<Token>,
     /// Whose launch waits until one that was withdrawn is over.
     deferred: Vec<Incarnation>,
-    /// Workers that have failed since they were last stable: their launches let others pass.
-    failing: BTreeSet<WorkerId>,
-    /// Domains that let others pass. Each has one worker.
-    yielding: BTreeMap<DomainId, Yields>,
     /// Domains whose main process is gone and whose family is not, or may not be.
     remains: BTreeSet<DomainId>,
     /// Whether orphans that have exited may be left.
@@ -157,25 +137,6 @@ pub struct Drivers {
     /// Workers whose notify sockets wait until it is known who has spoken.
     unheard: BTreeSet<WorkerId>,
     patience: orphans::Patience,
-}
-
-/// Why what happens to a worker lets others pass.
-#[derive(Clone, Copy, Debug)]
-enum Yields {
-    /// It has failed since it was last stable.
-    Failing,
-    /// It runs for the first time, until this moment, in monotonic nanoseconds: many that are
-    /// started together may end together.
-    Until(u64),
-}
-
-/// For one that was just launched to prove that it runs.
-const PROOF: Duration = Duration::from_secs(1);
-
-impl Yields {
-    fn until_proven() -> Self {
-        Self::Until(monotonic_ns() + u64::try_from(PROOF.as_nanos()).unwrap_or(u64::MAX))
-    }
 }
 
 /// What outlives us, and what outlived our predecessor.
@@ -203,7 +164,7 @@ impl Drivers {
     /// EMFILE, ENFILE or ENOMEM from epoll_create1(2).
     pub fn new(
         settings: &Settings,
-        registry: Registry,
+        code: workers::Registry,
         environment: BTreeMap<OsString, OsString>,
         logs: Logs,
         black_box: Rc<BlackBox>,
@@ -225,24 +186,19 @@ impl Drivers {
         // Orphans of workers come to us: nothing that a worker started is out of sight (prctl(2)).
         nix::sys::prctl::set_child_subreaper(true)?;
         super::launch::raise_limits();
+        let mut registry = Registry::default();
+        let homes = workers.iter().map(|worker| worker.domain);
+        registry.extend(homes.zip(&settings.launches), domains);
         Ok(Self {
-            launches: settings.launches.iter().cloned().map(Arc::new).collect(),
-            domains: domains.iter().map(Domain::new).collect(),
-            domain_of: workers.iter().map(|worker| worker.domain).collect(),
-            live: workers.iter().map(|_| None).collect(),
-            pages: workers.iter().map(|_| None).collect(),
-            streams: workers.iter().map(|_| None).collect(),
-            notify: workers.iter().map(|_| None).collect(),
-            evidence: HashMap::new(),
+            registry,
             events: Queue::default(),
             remarks: VecDeque::new(),
             stop_commands: VecDeque::new(),
-            before: BTreeMap::new(),
             starts_before: VecDeque::new(),
             hooks: BTreeMap::new(),
             next_hook: 0,
             environment: Arc::new(Inherited::new(environment)),
-            registry,
+            code,
             logs,
             sockets: Sockets::new(store.clone()),
             cgroups: Cgroups::discover(&settings.supervisor.runtime_dir),
@@ -260,8 +216,6 @@ impl Drivers {
             withdrawn: Vec::new(),
             ready: VecDeque::new(),
             deferred: Vec::new(),
-            failing: BTreeSet::new(),
-            yielding: BTreeMap::new(),
             remains: BTreeSet::new(),
             may_have_dead: false,
             next_look: None,
@@ -280,38 +234,24 @@ impl Drivers {
         workers: &[(DomainId, Launch)],
         domains: &[supervision::spec::DomainSpec],
     ) {
-        self.domains.extend(domains.iter().map(Domain::new));
-        for (domain, launch) in workers {
-            self.launches.push(Arc::new(launch.clone()));
-            self.domain_of.push(*domain);
-            self.live.push(None);
-            self.pages.push(None);
-            self.streams.push(None);
-            self.notify.push(None);
-        }
+        let workers = workers.iter().map(|(domain, launch)| (*domain, launch));
+        self.registry.extend(workers, domains);
     }
 
     /// Launches an incarnation: at once where that waits for nothing, else on a launcher thread.
     /// Answered by `Launched` or `LaunchFailed`. `is_again`: the worker has failed since it was
     /// last stable; others may pass it.
     pub fn launch(&mut self, incarnation: Incarnation, is_again: bool) {
-        let domain = self.domain_of[incarnation.worker.index()];
-        if is_again {
-            self.failing.insert(incarnation.worker);
-        } else {
-            self.failing.remove(&incarnation.worker);
-        }
-        let is_alone = self.domains[domain.index()].capabilities.is_alone();
+        let domain = self.registry[incarnation.worker].domain;
+        self.registry[incarnation.worker].is_failing = is_again;
+        let is_alone = self.registry[domain].capabilities.is_alone();
         let yields = match incarnation.generation.0 {
             _ if !is_alone => None,
             _ if is_again => Some(Yields::Failing),
             0 | 1 => Some(Yields::until_proven()),
             _ => None,
         };
-        match yields {
-            Some(yields) => drop(self.yielding.insert(domain, yields)),
-            None => drop(self.yielding.remove(&domain)),
-        }
+        self.registry[domain].yields = yields;
         match self.try_launch(incarnation) {
             Ok(Progress::Launched) => self.say(incarnation.worker, Event::Launched { incarnation }),
             Ok(Progress::OnItsWay) => {}
@@ -326,7 +266,7 @@ impl Drivers {
         // It did nothing.
         let work = Some((0, 0));
         let evidence = Evidence { seen_at: monotonic_ns(), message, work, ..Evidence::default() };
-        self.evidence.insert(incarnation.worker, (incarnation, evidence));
+        self.registry[incarnation.worker].evidence = Some((incarnation, evidence));
         self.release(incarnation.worker);
         self.say(incarnation.worker, Event::LaunchFailed { incarnation, failure });
     }
@@ -334,26 +274,27 @@ impl Drivers {
     /// Reaps every exit; then says that the incarnation lives, unless it has just turned out not
     /// to.
     pub fn confirm(&mut self, incarnation: Incarnation) {
-        let domain = self.domain_of[incarnation.worker.index()];
+        let domain = self.registry[incarnation.worker].domain;
         self.reap(domain);
         self.look_at_boards(domain);
         // How it ended may not be known yet: that it has is enough.
-        let has_exited = self.child(domain).is_some_and(|child| reaper::has_exited(&child.pidfd));
-        if self.live(incarnation).is_some() && !has_exited {
+        let has_exited =
+            self.registry.child(domain).is_some_and(|child| reaper::has_exited(&child.pidfd));
+        if self.registry.live(incarnation).is_some() && !has_exited {
             self.say(incarnation.worker, Event::Confirmed { incarnation });
         }
     }
 
     /// Suspends all that belongs to an incarnation.
     pub fn pause(&self, incarnation: Incarnation) {
-        if let Some(live) = self.live(incarnation) {
+        if let Some(live) = self.registry.live(incarnation) {
             self.signal_family(live.domain, &[libc::SIGSTOP]);
         }
     }
 
     /// Lets it go on.
     pub fn resume(&mut self, incarnation: Incarnation) {
-        if let Some(live) = self.live_mut(incarnation) {
+        if let Some(live) = self.registry.live_mut(incarnation) {
             live.said.alive_at = monotonic_ns();
             live.asked_at = None;
             let domain = live.domain;
@@ -364,7 +305,7 @@ impl Drivers {
     /// Reads the last sign of life. Answered by `Heartbeat`, by the ending of one that is gone
     /// without a word, or by that of its domain, which is dying.
     pub fn read_heartbeat(&mut self, incarnation: Incarnation) {
-        let Some(live) = self.live(incarnation) else { return };
+        let Some(live) = self.registry.live(incarnation) else { return };
         // Its threads end one after the other: none of them has vanished, all end with the process.
         if self.is_dying(live.domain) {
             self.look_soon(live.domain);
@@ -376,7 +317,7 @@ impl Drivers {
             self.end(incarnation, ending);
             return;
         }
-        let Some(live) = self.live_mut(incarnation) else { return };
+        let Some(live) = self.registry.live_mut(incarnation) else { return };
         let last_beat = Duration::from_nanos(live.last_beat(reading.as_ref(), monotonic_ns()));
         let domain = live.domain;
         let event = if self.is_suspended_cell(domain) {
@@ -390,7 +331,7 @@ impl Drivers {
     /// Commits a fault: SDK code does it itself, at its next checkpoint; a command gets a signal.
     pub fn inject(&mut self, incarnation: Incarnation, fault: FaultId) {
         let signal = Fault::from_code(fault.code).and_then(|fault| fault.signal());
-        let Some(live) = self.live_mut(incarnation) else { return };
+        let Some(live) = self.registry.live_mut(incarnation) else { return };
         match (&live.sdk, signal) {
             (Some(sdk), None) => sdk.order_fault(fault.code, fault.parameter),
             (_, Some(signal)) => {
@@ -405,13 +346,13 @@ impl Drivers {
     /// Sends a signal to the main process of an incarnation; a fault from outside in a thread
     /// strikes its domain's process.
     pub fn signal(&mut self, incarnation: Incarnation, signal: i32) {
-        let Some(live) = self.live(incarnation) else { return };
-        if self.domains[live.domain.index()].capabilities.is_of_supervisor() {
+        let Some(live) = self.registry.live(incarnation) else { return };
+        if self.registry[live.domain].capabilities.is_of_supervisor() {
             let own = nix::unistd::getpid();
             if let Ok(signal) = nix::sys::signal::Signal::try_from(signal) {
                 let _ = nix::sys::signal::kill(own, signal);
             }
-        } else if let Some(child) = self.child(live.domain) {
+        } else if let Some(child) = self.registry.child(live.domain) {
             let _ = reaper::signal(live.said.main.as_ref().unwrap_or(child), signal);
         }
     }
@@ -435,17 +376,13 @@ impl Drivers {
 
     /// Something has happened to a worker. Those that share a process are heard of in order.
     fn say(&mut self, worker: WorkerId, event: Event) {
-        let yields = self.yields(self.domain_of[worker.index()]);
+        let yields = self.yields(self.registry[worker].domain);
         self.events.push(worker, event, yields);
     }
 
     /// Whether what happens in a domain lets others pass.
     fn yields(&self, domain: DomainId) -> bool {
-        match self.yielding.get(&domain) {
-            None => false,
-            Some(Yields::Failing) => true,
-            Some(Yields::Until(until)) => monotonic_ns() < *until,
-        }
+        self.registry[domain].yields.as_ref().is_some_and(Yields::holds)
     }
 
     /// The next event.
@@ -463,30 +400,8 @@ impl Drivers {
         self.remarks.pop_front()
     }
 
-    fn live(&self, incarnation: Incarnation) -> Option<&Live> {
-        self.live
-            .get(incarnation.worker.index())?
-            .as_ref()
-            .filter(|live| live.incarnation == incarnation)
-    }
-
-    fn live_mut(&mut self, incarnation: Incarnation) -> Option<&mut Live> {
-        self.live
-            .get_mut(incarnation.worker.index())?
-            .as_mut()
-            .filter(|live| live.incarnation == incarnation)
-    }
-
-    fn resident(&self, domain: DomainId) -> Option<&Resident> {
-        self.domains[domain.index()].resident.as_ref()
-    }
-
-    fn child(&self, domain: DomainId) -> Option<&Child> {
-        self.resident(domain).map(|resident| resident.process.child())
-    }
-
     fn signal_family(&self, domain: DomainId, signals: &[i32]) {
-        if let Some(resident) = self.resident(domain) {
+        if let Some(resident) = self.registry.resident(domain) {
             let Resident { process, family, is_over, .. } = resident;
             family.signal(process.child(), signals, is_over);
         }

@@ -7,6 +7,7 @@
 //! | file | concept |
 //! |---|---|
 //! | `drivers` | the contract: effects in, events out; who lives where |
+//! | `registry` | who lives where: the slots of workers, and fault domains |
 //! | `live` | one incarnation, while it lives |
 //! | `thread` | SDK code on a thread of the supervisor |
 //! | `host` | SDK code in a child: a cell, or a worker's own process |
@@ -39,6 +40,7 @@ mod live;
 mod notify;
 mod outfit;
 pub mod peer;
+mod registry;
 mod sockets;
 pub mod surroundings;
 mod thread;

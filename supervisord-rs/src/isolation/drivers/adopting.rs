@@ -56,17 +56,16 @@ impl Drivers {
         self.adopt_memory(heritage);
         self.adopt_streams(heritage);
         let mut fates = BTreeMap::new();
-        let domains = (0_u32..).take(self.domains.len()).map(DomainId);
-        for domain in domains.collect::<Vec<_>>() {
+        for domain in self.registry.domain_ids() {
             let members: Vec<WorkerId> = past
                 .keys()
                 .copied()
-                .filter(|worker| self.domain_of[worker.index()] == domain)
+                .filter(|worker| self.registry[*worker].domain == domain)
                 .collect();
             let known = members.iter().filter(|worker| past[worker].was_running()).copied();
             let known: Vec<WorkerId> = known.collect();
             let is_adopted = !known.is_empty()
-                && !self.domains[domain.index()].capabilities.is_of_supervisor()
+                && !self.registry[domain].capabilities.is_of_supervisor()
                 && self.adopt_domain(domain, &known, heritage, past);
             for worker in members {
                 let has_no_incarnation =
@@ -83,7 +82,7 @@ impl Drivers {
         found.append(&mut self.end_the_rest());
         let was_born = |(worker, fate): (&WorkerId, &Fate)| {
             let is_asked = *fate == Fate::Lost && past[worker].memo.phase == Phase::Launching;
-            let family = || self.family_name(self.domain_of[worker.index()]);
+            let family = || self.family_name(self.registry[*worker].domain);
             (is_asked && found.contains(&family())).then_some(*worker)
         };
         let born = fates.iter().filter_map(was_born).collect();
@@ -103,19 +102,19 @@ impl Drivers {
             }
             self.store.forget(&name);
         }
-        let sockets = self.launches.iter().flat_map(|launch| &launch.sockets);
+        let sockets = self.registry.slots().flat_map(|slot| &slot.launch.sockets);
         self.sockets.forget_inherited(sockets);
         self.logs.forget_heritage();
         let mut current: BTreeSet<String> = BTreeSet::new();
-        for live in self.live.iter().flatten() {
+        for live in self.registry.lives() {
             let (name, generation) = (
-                &self.launches[live.incarnation.worker.index()].name,
+                &self.registry[live.incarnation.worker].launch.name,
                 live.incarnation.generation.0,
             );
             current.extend(
                 ["wake", "newline"].map(|what| format!("worker-{name}/{what}/{generation}")),
             );
-            if let Some(child) = self.child(live.domain) {
+            if let Some(child) = self.registry.child(live.domain) {
                 let family = self.family_name(live.domain);
                 current.extend(
                     ["process", "host"].map(|what| format!("{family}/{what}/{}", child.pid)),
@@ -123,7 +122,7 @@ impl Drivers {
             }
         }
         let names: BTreeSet<&str> =
-            self.launches.iter().map(|launch| launch.name.as_str()).collect();
+            self.registry.slots().map(|slot| slot.launch.name.as_str()).collect();
         let is_stale = |name: &str| match name.split('/').collect::<Vec<_>>()[..] {
             [_, "wake" | "newline" | "process" | "host", _] => !current.contains(name),
             // What belongs to workers that are no more.
@@ -137,23 +136,21 @@ impl Drivers {
 
     /// Boards and notify sockets belong to workers, not to incarnations.
     fn adopt_memory(&mut self, heritage: &mut Heritage) {
-        for index in 0..self.launches.len() {
-            let name = self.launches[index].name.clone();
-            let is_thread =
-                self.domains[self.domain_of[index].index()].capabilities.is_of_supervisor();
+        for worker in self.registry.workers() {
+            let name = self.registry[worker].launch.name.clone();
+            let is_thread = self.registry.home(worker).capabilities.is_of_supervisor();
             if let Some(board) =
                 heritage.claim(&format!("worker-{name}/board")).filter(|_| !is_thread)
                 && let Ok(mapping) = Mapping::adopted(board)
             {
-                self.pages[index] = Some(Page { mapping: Arc::new(mapping), number: 0 });
+                self.registry[worker].page = Some(Page { mapping: Arc::new(mapping), number: 0 });
             }
             if let Some(socket) = heritage.claim(&format!("worker-{name}/notify"))
                 && let Ok(notify) = Notify::adopted(socket)
-                && let Ok(worker) = u32::try_from(index)
                 && let Ok(notify) =
-                    self.watch.add(notify, Token::Notify { worker }, Says::WhileReady)
+                    self.watch.add(notify, Token::Notify { worker: worker.0 }, Says::WhileReady)
             {
-                self.notify[index] = Some(notify);
+                self.registry[worker].notify = Some(notify);
             }
         }
     }
@@ -161,21 +158,19 @@ impl Drivers {
     /// Pipes with what was written and not carried yet, also by those who are no more.
     fn adopt_streams(&mut self, heritage: &mut Heritage) {
         self.logs.adopt(heritage);
-        for index in 0..self.launches.len() {
-            let launch = Arc::clone(&self.launches[index]);
-            let Ok(worker) = u32::try_from(index) else { return };
-            let captures = launch.captured().map(|(stream, _)| stream_name(&launch.name, stream));
+        for worker in self.registry.workers() {
+            let launch = Arc::clone(&self.registry[worker].launch);
+            let mut captures = launch.captured().map(|(name, _)| stream_name(&launch.name, name));
             // Those that were not passed on are opened when they are needed.
-            if captures.into_iter().any(|name| self.logs.has_heritage(&name)) {
-                let _ = self.open_streams(WorkerId(worker), &launch);
+            if captures.any(|name| self.logs.has_heritage(&name)) {
+                let _ = self.open_streams(worker, &launch);
             }
         }
-        for domain in 0..self.domains.len() {
-            let name = self.domains[domain].name.clone();
-            let is_cell = self.domains[domain].capabilities.is_shared();
+        for domain in self.registry.domain_ids() {
+            let name = self.registry[domain].name.clone();
+            let is_cell = self.registry[domain].capabilities.is_shared();
             if is_cell && self.logs.has_heritage(&format!("cell-{name}/stdout")) {
-                let _ =
-                    u32::try_from(domain).map(|domain| self.cell_output(DomainId(domain), &name));
+                let _ = self.cell_output(domain, &name);
             }
         }
     }
@@ -238,8 +233,9 @@ impl Drivers {
         // Registered code ends when its supervisor is gone for good, and claims success: without
         // its board it is unknown that it was done.
         let is_unseen = |worker: &WorkerId| {
-            let launch = &self.launches[worker.index()];
-            matches!(launch.program, Program::Worker { .. }) && self.pages[worker.index()].is_none()
+            let launch = &self.registry[*worker].launch;
+            matches!(launch.program, Program::Worker { .. })
+                && self.registry[*worker].page.is_none()
         };
         if members.iter().any(is_unseen) {
             return false;
@@ -254,8 +250,8 @@ impl Drivers {
         for &worker in members {
             let incarnation = present(worker, past);
             let sdk =
-                self.pages[worker.index()].clone().and_then(|page| Sdk::adopted(page, None).ok());
-            self.live[worker.index()] = Some(Live::new(incarnation, domain, sdk));
+                self.registry[worker].page.clone().and_then(|page| Sdk::adopted(page, None).ok());
+            self.registry[worker].live = Some(Live::new(incarnation, domain, sdk));
         }
         let incarnations = members.iter().map(|worker| present(*worker, past)).collect();
         // What its cgroup has counted says nothing of this one alone: a predecessor may have told
@@ -291,14 +287,14 @@ impl Drivers {
             };
             let poke =
                 self.watch_poke(Arc::new(poke), domain).map_err(|errno| errno.to_string())?;
-            self.domains[domain.index()].poke = Some(poke);
+            self.registry[domain].poke = Some(poke);
             Process::Host(Host::new(child, socket))
         } else {
             Process::Command(child)
         };
         let watched = self.watch.add(process, Token::Exit { domain: domain.0 }, Says::WhileReady);
         let process = watched.map_err(|(_, errno)| errno.to_string())?;
-        let slot = &mut self.domains[domain.index()];
+        let slot = &mut self.registry[domain];
         slot.family = Some(Rc::clone(&family));
         slot.resident = Some(Resident::new(process, family));
         for live in lives {
@@ -315,12 +311,12 @@ impl Drivers {
         heritage: &mut Heritage,
         past: &Past<'_>,
     ) -> Result<Live, String> {
-        let launch = Arc::clone(&self.launches[worker.index()]);
+        let launch = Arc::clone(&self.registry[worker].launch);
         let (name, known) = (&launch.name, past[&worker]);
         let incarnation = present(worker, past);
         let captured = launch.captured().count();
-        let open = self.streams[worker.index()].as_ref().map_or(0, Vec::len);
-        if captured != open || self.logs.is_renewed(self.streams[worker.index()].iter().flatten()) {
+        let open = self.registry[worker].streams.as_ref().map_or(0, Vec::len);
+        if captured != open || self.logs.is_renewed(self.registry[worker].streams()) {
             return Err("the pipe of its output is not in the store".into());
         }
         let generation = incarnation.generation.0;
@@ -332,7 +328,7 @@ impl Drivers {
             }
             (Program::Worker { .. }, Isolation::Cell(_) | Isolation::Process) => {
                 let page =
-                    self.pages[worker.index()].clone().ok_or("its board is not in the store")?;
+                    self.registry[worker].page.clone().ok_or("its board is not in the store")?;
                 if !page.board().is_known() {
                     return Err("its board is of another release".into());
                 }
@@ -364,7 +360,7 @@ impl Drivers {
         if let Some(sdk) = &live.sdk {
             self.black_box.mirror(worker.index(), Some(sdk.board()));
         }
-        self.live[worker.index()] = Some(live);
+        self.registry[worker].live = Some(live);
         self.note_process(worker);
         self.look_at_boards(domain);
     }
@@ -374,7 +370,7 @@ impl Drivers {
         let Some(main) = main else { return };
         let Some(pidfd) = self.handle_of(main, None) else { return };
         let heir = Child { pid: main.pid, pidfd, start_time: main.start_time, is_adopted: true };
-        if let Some(live) = self.live.iter_mut().flatten().find(|live| live.domain == domain) {
+        if let Some(live) = self.registry.first_in(domain) {
             live.said.main = Some(heir);
         }
     }
@@ -382,12 +378,12 @@ impl Drivers {
     /// Ends all processes of the predecessor that have not been adopted. Their families.
     fn end_the_rest(&mut self) -> BTreeSet<String> {
         let adopted: Vec<String> = self
-            .domains
-            .iter()
+            .registry
+            .domains()
             .filter(|domain| domain.resident.is_some())
             .filter_map(|domain| domain.family.as_ref().map(|family| family.mark().to_owned()))
             .collect();
-        let kept = self.domains.iter().filter_map(|domain| domain.family.as_ref()?.place());
+        let kept = self.registry.domains().filter_map(|domain| domain.family.as_ref()?.place());
         let mut families = self.cgroups.end_others(&kept.collect::<Vec<_>>());
         let mut swept = sweep::end_strays(&self.house, &adopted, SWEEP_LIMIT);
         if !swept.left.is_empty() {
@@ -400,8 +396,8 @@ impl Drivers {
 
     /// Writes down which process a worker's incarnation has.
     pub(super) fn note_process(&self, worker: WorkerId) {
-        let Some(live) = &self.live[worker.index()] else { return };
-        let Some(child) = self.child(live.domain) else { return };
+        let Some(live) = &self.registry[worker].live else { return };
+        let Some(child) = self.registry.child(live.domain) else { return };
         let mark = |child: &Child| ProcessMark { pid: child.pid, start_time: child.start_time };
         let main = live.said.main.as_ref().map(mark);
         let note = self.black_box.note(worker.index());
@@ -410,7 +406,7 @@ impl Drivers {
 
     /// The name of a domain's family.
     pub(super) fn family_name(&self, domain: DomainId) -> String {
-        let slot = &self.domains[domain.index()];
+        let slot = &self.registry[domain];
         match slot.capabilities.fault_domain {
             FaultDomain::Shared => format!("cell-{}", slot.name),
             FaultDomain::Supervisor | FaultDomain::Own => format!("worker-{}", slot.name),
@@ -426,10 +422,10 @@ impl Drivers {
         members: Vec<Incarnation>,
         recycled_for: Option<Incarnation>,
     ) {
-        match self.domains[domain.index()].capabilities.fault_domain {
+        match self.registry[domain].capabilities.fault_domain {
             FaultDomain::Own => {
                 for incarnation in members {
-                    let sdk = self.live(incarnation).and_then(|live| live.sdk.as_ref());
+                    let sdk = self.registry.live(incarnation).and_then(|live| live.sdk.as_ref());
                     let ending = match sdk {
                         Some(sdk) => {
                             evidence::of_process(status, sdk.reading(incarnation).as_ref())

@@ -58,7 +58,7 @@ impl Drivers {
             ready.into_iter().partition(|token| match token {
                 Token::Exit { domain } | Token::Poke { domain } => self.yields(DomainId(*domain)),
                 Token::Newline { worker } | Token::Notify { worker } => {
-                    self.yields(self.domain_of[WorkerId(*worker).index()])
+                    self.yields(self.registry[WorkerId(*worker)].domain)
                 }
                 Token::Launched | Token::Taken | Token::Census | Token::Logs => false,
             });
@@ -73,16 +73,12 @@ impl Drivers {
             return;
         }
         let mains: BTreeSet<i32> = self
-            .domains
-            .iter()
+            .registry
+            .domains()
             .filter_map(|domain| Some(domain.resident.as_ref()?.process.child().pid))
             .collect();
-        let called: BTreeSet<i32> = self
-            .live
-            .iter()
-            .flatten()
-            .filter_map(|live| Some(live.said.main.as_ref()?.pid))
-            .collect();
+        let called: BTreeSet<i32> =
+            self.registry.lives().filter_map(|live| Some(live.said.main.as_ref()?.pid)).collect();
         let is_ours = |pid: i32| {
             mains.contains(&pid)
                 || called.contains(&pid)
@@ -90,10 +86,9 @@ impl Drivers {
                 || self.launchers.is_being_born(pid)
         };
         let has_threads = self
-            .live
-            .iter()
-            .flatten()
-            .any(|live| self.domains[live.domain.index()].capabilities.is_of_supervisor());
+            .registry
+            .lives()
+            .any(|live| self.registry[live.domain].capabilities.is_of_supervisor());
         // The kernel takes its time to clear away each of them.
         let end = Instant::now() + BUDGET;
         self.may_have_dead = if has_threads {

@@ -4,8 +4,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use supervision::{Capabilities, Incarnation, Status};
+use supervision::{Capabilities, Incarnation, Status, WorkerId};
+use workers::board::monotonic_ns;
 
 use super::launched::Expected;
 use crate::isolation::host::Host;
@@ -17,44 +19,75 @@ use crate::waiting::Looks;
 
 /// A fault domain as it is now.
 #[derive(Debug)]
-pub(super) struct Domain {
-    pub(super) name: String,
-    pub(super) capabilities: &'static Capabilities,
+pub(in crate::isolation) struct Domain {
+    pub(in crate::isolation) name: String,
+    pub(in crate::isolation) capabilities: &'static Capabilities,
+    /// Who lives here, in the order of the file.
+    pub(in crate::isolation) workers: Vec<WorkerId>,
+    /// Why it lets others pass, if it does. It has one worker then.
+    pub(in crate::isolation) yields: Option<Yields>,
     /// Written to by threads that want their boards looked at; made when first needed.
-    pub(super) poke: Option<Watched<Arc<OwnedFd>>>,
+    pub(in crate::isolation) poke: Option<Watched<Arc<OwnedFd>>>,
     /// Its process and all that it starts; made when first needed, since it may be a cgroup.
-    pub(super) family: Option<Rc<Family>>,
+    pub(in crate::isolation) family: Option<Rc<Family>>,
     /// Where a cell's own output goes.
-    pub(super) output: Option<StreamId>,
+    pub(in crate::isolation) output: Option<StreamId>,
     /// Its process, as long as that is being launched.
-    pub(super) expected: Option<Expected>,
-    pub(super) resident: Option<Resident>,
+    pub(in crate::isolation) expected: Option<Expected>,
+    pub(in crate::isolation) resident: Option<Resident>,
+}
+
+/// Why what happens to a worker lets others pass.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::isolation) enum Yields {
+    /// It has failed since it was last stable.
+    Failing,
+    /// It runs for the first time, until this moment, in monotonic nanoseconds: many that are
+    /// started together may end together.
+    Until(u64),
+}
+
+/// For one that was just launched to prove that it runs.
+const PROOF: Duration = Duration::from_secs(1);
+
+impl Yields {
+    pub(in crate::isolation) fn until_proven() -> Self {
+        Self::Until(monotonic_ns() + u64::try_from(PROOF.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Whether it does so now.
+    pub(in crate::isolation) fn holds(&self) -> bool {
+        match self {
+            Self::Failing => true,
+            Self::Until(until) => monotonic_ns() < *until,
+        }
+    }
 }
 
 /// The process of a domain.
 #[derive(Debug)]
-pub(super) struct Resident {
-    pub(super) process: Watched<Process>,
-    pub(super) family: Rc<Family>,
+pub(in crate::isolation) struct Resident {
+    pub(in crate::isolation) process: Watched<Process>,
+    pub(in crate::isolation) family: Rc<Family>,
     /// Who was last told to end it whole.
-    pub(super) recycled_for: Option<Incarnation>,
+    pub(in crate::isolation) recycled_for: Option<Incarnation>,
     /// How the main process ended, when it is not known yet whether anything of its family is
     /// left, and whether that is news.
-    pub(super) gone: Option<(Status, bool)>,
+    pub(in crate::isolation) gone: Option<(Status, bool)>,
     /// How the main process ended, when something of its family is left.
-    pub(super) exited: Option<Status>,
+    pub(in crate::isolation) exited: Option<Status>,
     /// Who of its family was found by the last look, besides the main process.
-    pub(super) others: Vec<Relative>,
+    pub(in crate::isolation) others: Vec<Relative>,
     /// Set when all of it is gone.
-    pub(super) is_over: Arc<AtomicBool>,
+    pub(in crate::isolation) is_over: Arc<AtomicBool>,
     /// Whether all of the family is to be killed, with those that are still born into it.
-    pub(super) is_killed: bool,
+    pub(in crate::isolation) is_killed: bool,
     /// For how long it is known that it has exited, and not how.
-    pub(super) unsettled: Option<Looks>,
+    pub(in crate::isolation) unsettled: Option<Looks>,
 }
 
 impl Resident {
-    pub(super) fn new(process: Watched<Process>, family: Rc<Family>) -> Self {
+    pub(in crate::isolation) fn new(process: Watched<Process>, family: Rc<Family>) -> Self {
         Self {
             process,
             family,
@@ -70,7 +103,7 @@ impl Resident {
 
     /// Kills all of the family; who is born meanwhile is killed by the next look. False: a look
     /// has to find all but the main process.
-    pub(super) fn kill(&mut self) -> bool {
+    pub(in crate::isolation) fn kill(&mut self) -> bool {
         self.is_killed = true;
         self.family.kill(self.process.child())
     }
@@ -83,13 +116,13 @@ impl Drop for Resident {
 }
 
 #[derive(Debug)]
-pub(super) enum Process {
+pub(in crate::isolation) enum Process {
     Command(Child),
     Host(Host),
 }
 
 impl Process {
-    pub(super) fn child(&self) -> &Child {
+    pub(in crate::isolation) fn child(&self) -> &Child {
         match self {
             Self::Command(child) => child,
             Self::Host(host) => &host.child,
@@ -104,10 +137,12 @@ impl AsFd for Process {
 }
 
 impl Domain {
-    pub(super) fn new(spec: &supervision::spec::DomainSpec) -> Self {
+    pub(in crate::isolation) fn new(spec: &supervision::spec::DomainSpec) -> Self {
         Self {
             name: spec.name.clone(),
             capabilities: spec.capabilities,
+            workers: Vec::new(),
+            yields: None,
             poke: None,
             family: None,
             output: None,

@@ -24,7 +24,7 @@ impl Drivers {
     /// while: another process waits for one that was taken over, and of a traced one its tracer
     /// hears first.
     pub(super) fn look_at_main(&mut self, domain: DomainId) -> Option<Status> {
-        let resident = self.domains[domain.index()].resident.as_mut()?;
+        let resident = self.registry[domain].resident.as_mut()?;
         let main = resident.process.child();
         let look = if main.is_adopted { self.obituaries.look(main) } else { look_at_child(main) };
         match look {
@@ -57,14 +57,14 @@ impl Drivers {
     /// The main process has exited, and it had called another one its main process (`MAINPID=`,
     /// sd_notify(3)): that one is followed from now on, since we became its parent.
     pub(super) fn hand_over(&mut self, domain: DomainId) -> bool {
-        let is_of_domain = |live: &&mut super::Live| live.domain == domain;
-        let Some(live) = self.live.iter_mut().flatten().find(is_of_domain) else { return false };
+        let Some(live) = self.registry.first_in(domain) else { return false };
         let is_heir = |main: &super::Child| !reaper::has_exited(&main.pidfd);
         if !live.said.main.as_ref().is_some_and(is_heir) {
             return false;
         }
         let Some(heir) = live.said.main.take() else { return false };
-        let Some(resident) = &mut self.domains[domain.index()].resident else { return false };
+        let worker = live.incarnation.worker;
+        let Some(resident) = &mut self.registry[domain].resident else { return false };
         let before = resident.process.child();
         if heir.pid == before.pid {
             return false;
@@ -75,14 +75,12 @@ impl Drivers {
         };
         reaper::forget(before);
         resident.process = heir;
-        let worker = live.incarnation.worker;
         self.note_process(worker);
         true
     }
 
     pub(super) fn members(&self, domain: DomainId) -> Vec<Incarnation> {
-        let of_domain = self.live.iter().flatten().filter(|live| live.domain == domain);
-        of_domain.map(|live| live.incarnation).collect()
+        self.registry.lives_in(domain).map(|live| live.incarnation).collect()
     }
 
     pub(super) fn end_domain(
@@ -95,12 +93,14 @@ impl Drivers {
         let now = monotonic_ns();
         let readings: Vec<(Incarnation, Reading)> = members
             .iter()
-            .filter_map(|&member| Some((member, self.live(member)?.sdk.as_ref()?.reading(member)?)))
+            .filter_map(|&member| {
+                Some((member, self.registry.live(member)?.sdk.as_ref()?.reading(member)?))
+            })
             .collect();
         let suspects = members.iter().map(|&member| Suspect {
             who: member,
             reading: readings.iter().find(|(of, _)| *of == member).map(|(_, reading)| reading),
-            struck_by: self.live(member).and_then(|live| live.struck_by),
+            struck_by: self.registry.live(member).and_then(|live| live.struck_by),
         });
         // One that is silent because its whole process was stopped is not to blame for that.
         let stopped = |hung| {
@@ -132,10 +132,10 @@ impl Drivers {
 
     /// Keeps what is known of an incarnation before its board goes to the next.
     pub(super) fn note_end(&mut self, incarnation: Incarnation, now: u64) {
-        let Some(live) = self.live(incarnation) else { return };
+        let Some(live) = self.registry.live(incarnation) else { return };
         let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
         let evidence = Evidence::new(reading, now, live.struck_at);
-        self.evidence.insert(incarnation.worker, (incarnation, evidence));
+        self.registry[incarnation.worker].evidence = Some((incarnation, evidence));
     }
 
     /// Adds to what is known of one that ran out of memory how much it may have.
@@ -151,16 +151,16 @@ impl Drivers {
                     .to_owned()
             }
         };
-        if let Some((_, evidence)) = self.evidence.get_mut(&incarnation.worker) {
+        if let Some((_, evidence)) = &mut self.registry[incarnation.worker].evidence {
             evidence.message.get_or_insert(text);
         }
     }
 
     pub(super) fn release(&mut self, worker: WorkerId) {
-        if let Some(live) = self.live[worker.index()].take() {
+        if let Some(live) = self.registry[worker].live.take() {
             self.black_box.mirror(worker.index(), None);
             let (name, generation) =
-                (&self.launches[worker.index()].name, live.incarnation.generation.0);
+                (&self.registry[worker].launch.name, live.incarnation.generation.0);
             for what in ["wake", "newline"] {
                 self.store.forget(&format!("worker-{name}/{what}/{generation}"));
             }
@@ -169,12 +169,10 @@ impl Drivers {
 
     /// Takes from the boards of a domain what their workers have said since.
     pub(super) fn look_at_boards(&mut self, domain: DomainId) {
-        let is_process = self.domains[domain.index()].capabilities.is_alone();
+        let is_process = self.registry[domain].capabilities.is_alone();
         let said: Vec<(Incarnation, State)> = self
-            .live
-            .iter()
-            .flatten()
-            .filter(|live| live.domain == domain)
+            .registry
+            .lives_in(domain)
             .filter_map(|live| {
                 Some((live.incarnation, live.sdk.as_ref()?.reading(live.incarnation)?.state))
             })
@@ -182,7 +180,7 @@ impl Drivers {
         for (incarnation, state) in said {
             // The end of a process is its exit, whatever its board says.
             let ending = evidence::of_thread(state).filter(|_| !is_process);
-            let Some(live) = self.live(incarnation) else { continue };
+            let Some(live) = self.registry.live(incarnation) else { continue };
             let was_ready = live.is_ready;
             if let Some(ending) = ending {
                 self.end(incarnation, ending);
@@ -194,9 +192,9 @@ impl Drivers {
 
     /// Whether the thread that the board names has ended silently (`pthread_exit`, `SYS_exit`).
     pub(super) fn is_thread_gone(&self, domain: DomainId, reading: &Reading) -> bool {
-        let pid = match self.domains[domain.index()].capabilities.fault_domain {
+        let pid = match self.registry[domain].capabilities.fault_domain {
             FaultDomain::Supervisor => nix::unistd::getpid().as_raw(),
-            FaultDomain::Shared => match self.child(domain) {
+            FaultDomain::Shared => match self.registry.child(domain) {
                 Some(child) => child.pid,
                 None => return false,
             },

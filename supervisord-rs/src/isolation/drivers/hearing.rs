@@ -25,8 +25,8 @@ impl Drivers {
     pub(super) fn hear(&mut self, worker: WorkerId) {
         // Its launch may have been answered since. Until it is, its family is unknown.
         self.take_launched();
-        if self.defer_words(self.domain_of[worker.index()]) {
-            if let Some(notify) = &mut self.notify[worker.index()] {
+        if self.defer_words(self.registry[worker].domain) {
+            if let Some(notify) = &mut self.registry[worker].notify {
                 notify.rest();
             }
             return;
@@ -37,7 +37,7 @@ impl Drivers {
             // Looked at first and taken after: a supervisor that dies between leaves it to its
             // successor.
             let Some(datagram) =
-                self.notify[worker.index()].as_ref().and_then(|notify| notify.look())
+                self.registry[worker].notify.as_ref().and_then(|notify| notify.look())
             else {
                 return;
             };
@@ -53,7 +53,7 @@ impl Drivers {
             if has_descriptors {
                 return self.take_elsewhere(worker);
             }
-            if let Some(notify) = &self.notify[worker.index()] {
+            if let Some(notify) = &self.registry[worker].notify {
                 notify.take();
             }
         }
@@ -61,7 +61,7 @@ impl Drivers {
 
     /// Has a thread take a datagram with descriptors, and hears no more until it has.
     pub(super) fn take_elsewhere(&mut self, worker: WorkerId) {
-        if let Some(notify) = &mut self.notify[worker.index()] {
+        if let Some(notify) = &mut self.registry[worker].notify {
             notify.take_elsewhere(&self.bell);
             notify.rest();
         }
@@ -70,14 +70,15 @@ impl Drivers {
     /// Threads have taken datagrams: listens on.
     pub(super) fn listen_on(&mut self) {
         hush(self.bell.as_fd());
-        for notify in self.notify.iter_mut().flatten().filter(|notify| !notify.is_busy()) {
+        let notify = self.registry.slots_mut().filter_map(|slot| slot.notify.as_mut());
+        for notify in notify.filter(|notify| !notify.is_busy()) {
             notify.go_on();
         }
     }
 
     /// Whether the sender may speak for a worker, and whom it calls its main process.
     fn standing_of(&self, worker: WorkerId, datagram: &Datagram) -> Standing {
-        let Some(live) = self.live[worker.index()].as_ref() else { return Standing::Stranger };
+        let Some(live) = self.registry[worker].live.as_ref() else { return Standing::Stranger };
         let sender = self.standing(live.domain, datagram.sender);
         let named = datagram.words.iter().flatten().filter_map(|word| match word {
             Word::MainPid(pid) => Some(self.standing(live.domain, *pid)),
@@ -98,7 +99,7 @@ impl Drivers {
     }
 
     fn standing(&self, domain: DomainId, pid: i32) -> Standing {
-        self.resident(domain).map_or(Standing::Stranger, |resident| {
+        self.registry.resident(domain).map_or(Standing::Stranger, |resident| {
             resident.family.standing(resident.process.child(), pid)
         })
     }
@@ -106,7 +107,7 @@ impl Drivers {
     /// The census finds out who has spoken.
     fn wait_for_census(&mut self, worker: WorkerId) {
         self.unheard.insert(worker);
-        if let Some(notify) = &mut self.notify[worker.index()] {
+        if let Some(notify) = &mut self.registry[worker].notify {
             notify.rest();
         }
     }
@@ -115,7 +116,7 @@ impl Drivers {
     pub(super) fn hear_the_unheard(&mut self) {
         for worker in std::mem::take(&mut self.unheard) {
             if let Some(notify) =
-                self.notify[worker.index()].as_mut().filter(|notify| !notify.is_busy())
+                self.registry[worker].notify.as_mut().filter(|notify| !notify.is_busy())
             {
                 notify.go_on();
             }
@@ -124,7 +125,7 @@ impl Drivers {
 
     fn take(&mut self, worker: WorkerId, datagram: Datagram, standing: Standing) {
         // A message from, or to, an earlier incarnation.
-        let Some(live) = self.live[worker.index()].as_ref() else { return };
+        let Some(live) = self.registry[worker].live.as_ref() else { return };
         let incarnation = live.incarnation;
         match datagram.words {
             _ if standing != Standing::Member => {
@@ -140,7 +141,7 @@ impl Drivers {
     /// Counted, and logged once for each incarnation: a flood of invalid messages must not flood
     /// the log.
     fn refuse(&mut self, incarnation: Incarnation, sender: i32, why: &str) {
-        let Some(live) = self.live_mut(incarnation) else { return };
+        let Some(live) = self.registry.live_mut(incarnation) else { return };
         live.said.refused += 1;
         if live.said.refused == 1 {
             let why = why.to_owned().into();
@@ -149,9 +150,8 @@ impl Drivers {
     }
 
     fn take_word(&mut self, incarnation: Incarnation, word: Word) {
-        let index = incarnation.worker.index();
-        let waits_for_notify = self.launches[index].ready == Ready::Notify;
-        let Some(live) = self.live_mut(incarnation) else { return };
+        let waits_for_notify = self.registry[incarnation.worker].launch.ready == Ready::Notify;
+        let Some(live) = self.registry.live_mut(incarnation) else { return };
         let now = monotonic_ns();
         live.said.alive_at = now;
         match word {
@@ -177,9 +177,9 @@ impl Drivers {
     /// Only a process of the family can be its main one. We take its handle first, so that the
     /// number means it.
     fn take_main_pid(&mut self, incarnation: Incarnation, pid: i32) {
-        let domain = self.domain_of[incarnation.worker.index()];
+        let domain = self.registry[incarnation.worker].domain;
         let Ok(pidfd) = reaper::open(pid) else { return };
-        let Some(resident) = self.resident(domain) else { return };
+        let Some(resident) = self.registry.resident(domain) else { return };
         let main = resident.process.child();
         let (main, is_adopted) = (main.pid, main.is_adopted);
         let is_family = self.standing(domain, pid) == Standing::Member;
@@ -187,7 +187,7 @@ impl Drivers {
             self.refuse(incarnation, pid, "its MAINPID is not one of its processes");
             return;
         }
-        if let Some(live) = self.live_mut(incarnation) {
+        if let Some(live) = self.registry.live_mut(incarnation) {
             let start_time = process_table::start_time(pid).unwrap_or(0);
             live.said.main = (pid != main).then_some(Child { pid, pidfd, start_time, is_adopted });
         }
@@ -197,7 +197,7 @@ impl Drivers {
     /// A newline on the readiness pipe says that it is ready; the end of the pipe says that it
     /// never will.
     pub(super) fn hear_newline(&mut self, worker: WorkerId) {
-        let Some(live) = self.live[worker.index()].as_mut() else { return };
+        let Some(live) = self.registry[worker].live.as_mut() else { return };
         let Some(pipe) = &live.newline else { return };
         let mut bytes = [0; 256];
         let (is_over, is_ready) = match nix::unistd::read(pipe.as_fd(), &mut bytes) {
@@ -222,7 +222,7 @@ impl Drivers {
     /// It has said that it is ready: once is enough.
     pub(super) fn note_ready(&mut self, incarnation: Incarnation) {
         self.black_box.note(incarnation.worker.index()).set_ready(incarnation.generation.0);
-        let Some(live) = self.live_mut(incarnation) else { return };
+        let Some(live) = self.registry.live_mut(incarnation) else { return };
         if !std::mem::replace(&mut live.is_ready, true) {
             self.say(incarnation.worker, Event::Ready { incarnation });
         }
@@ -248,7 +248,7 @@ impl Drivers {
     fn hear_line(&mut self, token: u64) {
         let worker = WorkerId(u32::try_from(token >> 32).unwrap_or(u32::MAX));
         let generation = token & u64::from(u32::MAX);
-        let Some(Some(live)) = self.live.get(worker.index()) else { return };
+        let Some(live) = self.registry.present(worker) else { return };
         let incarnation = live.incarnation;
         if incarnation.generation.0 & u64::from(u32::MAX) == generation {
             self.note_ready(incarnation);

@@ -49,8 +49,8 @@ impl Drivers {
         extra: &[(String, String)],
     ) -> Launched<Outfit> {
         self.has_room(0)?;
-        let launch = Arc::clone(&self.launches[worker.index()]);
-        let family = self.family(self.domain_of[worker.index()], &launch.surroundings.limits)?;
+        let launch = Arc::clone(&self.registry[worker].launch);
+        let family = self.family(self.registry[worker].domain, &launch.surroundings.limits)?;
         let program = argv.first().cloned().unwrap_or_default();
         let argv = argv.iter().map(Into::into).collect();
         let mut outfit = self.outfit(program.into(), argv, &launch, &family);

@@ -62,19 +62,18 @@ impl Drivers {
     /// Whether a worker's process will be left to a successor: everything is kept that ties it to
     /// us.
     pub(super) fn is_kept(&self, worker: WorkerId) -> bool {
-        let launch = &self.launches[worker.index()];
-        let index = worker.index();
-        let is_notify_kept = self.notify[index].as_ref().is_none_or(|notify| {
+        let launch = &self.registry[worker].launch;
+        let is_notify_kept = self.registry[worker].notify.as_ref().is_none_or(|notify| {
             self.store.keep(&format!("worker-{}/notify", launch.name), &[notify.as_fd()])
         });
-        let is_board_kept = self.pages[index].as_ref().is_none_or(|page| {
+        let is_board_kept = self.registry[worker].page.as_ref().is_none_or(|page| {
             self.store.keep(&format!("worker-{}/board", launch.name), &[page.mapping.fd()])
         });
-        let domain = self.domain_of[index];
-        let is_poke_kept = self.domains[domain.index()].poke.as_ref().is_none_or(|poke| {
+        let domain = self.registry[worker].domain;
+        let is_poke_kept = self.registry[domain].poke.as_ref().is_none_or(|poke| {
             self.store.keep(&format!("{}/poke", self.family_name(domain)), &[poke.as_fd()])
         });
-        let streams = self.streams[index].iter().flatten();
+        let streams = self.registry[worker].streams();
         let mut are_streams_kept = true;
         for ((stream, _), id) in launch.captured().zip(streams) {
             are_streams_kept &=
@@ -90,9 +89,9 @@ impl Drivers {
 
     /// The last step of a launch: from now on a successor may take the process over.
     pub(super) fn commit(&mut self, incarnation: Incarnation, is_kept: bool) {
-        let domain = self.domain_of[incarnation.worker.index()];
+        let domain = self.registry[incarnation.worker].domain;
         let name = self.family_name(domain);
-        let Some(resident) = self.resident(domain) else { return };
+        let Some(resident) = self.registry.resident(domain) else { return };
         let child = resident.process.child();
         let socket = match &*resident.process {
             Process::Command(_) => None,

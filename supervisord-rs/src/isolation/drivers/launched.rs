@@ -29,7 +29,7 @@ use crate::isolation::watch::{Says, Token};
 
 /// The process of a domain while it is being launched.
 #[derive(Debug)]
-pub(super) struct Expected {
+pub(in crate::isolation) struct Expected {
     pub(super) attempt: Arc<Attempt>,
     pub(super) family: Rc<Family>,
     /// Where orders for a host go down; `None`: a command.
@@ -128,7 +128,7 @@ impl Drivers {
 
     fn take_answer(&mut self, answer: Answer) {
         let Answer { domain, attempt, result, is_kept } = answer;
-        let slot = &mut self.domains[domain.index()].expected;
+        let slot = &mut self.registry[domain].expected;
         match slot.take_if(|expected| Arc::ptr_eq(&expected.attempt, &attempt)) {
             Some(expected) => self.settle_launch(domain, expected, result, is_kept),
             None => self.forget_withdrawn(&attempt, result),
@@ -143,7 +143,7 @@ impl Drivers {
         is_kept: bool,
     ) {
         let Expected { family, way, members, has_spoken, .. } = expected;
-        if let Some(yields @ Yields::Until(_)) = self.yielding.get_mut(&domain) {
+        if let Some(yields @ Yields::Until(_)) = &mut self.registry[domain].yields {
             *yields = Yields::until_proven();
         }
         if has_spoken {
@@ -159,7 +159,7 @@ impl Drivers {
         for incarnation in members {
             let begun = match &housed {
                 Err(failed) => Err(failed.clone()),
-                Ok(()) if self.domains[domain.index()].capabilities.is_shared() => {
+                Ok(()) if self.registry[domain].capabilities.is_shared() => {
                     self.enter_cell(domain, incarnation)
                 }
                 Ok(()) => {
@@ -194,7 +194,7 @@ impl Drivers {
             }
         };
         let resident = Resident::new(process, family);
-        self.domains[domain.index()].resident = Some(resident);
+        self.registry[domain].resident = Some(resident);
         Ok(())
     }
 
@@ -213,8 +213,8 @@ impl Drivers {
             self.fail_launch(incarnation, failed);
             return;
         }
-        let domain = self.domain_of[incarnation.worker.index()];
-        let slot = &mut self.domains[domain.index()].expected;
+        let domain = self.registry[incarnation.worker].domain;
+        let slot = &mut self.registry[domain].expected;
         let Some(expected) =
             slot.as_mut().filter(|expected| expected.members.contains(&incarnation))
         else {
@@ -242,13 +242,13 @@ impl Drivers {
 
     /// What a stage that hangs is about, where that is not the program.
     fn subject(&self, worker: WorkerId, stage: LaunchStage) -> Option<String> {
-        let surroundings = &self.launches[worker.index()].surroundings;
+        let surroundings = &self.registry[worker].launch.surroundings;
         let files: Vec<String> = match stage {
             LaunchStage::EnvFile => {
                 surroundings.env_files.iter().map(|path| path.display().to_string()).collect()
             }
             LaunchStage::Socket => {
-                let sockets = self.launches[worker.index()].sockets.iter();
+                let sockets = self.registry[worker].launch.sockets.iter();
                 sockets.map(|socket| socket.listen.clone()).collect()
             }
             LaunchStage::Secret => surroundings.secrets.keys().cloned().collect(),
@@ -260,7 +260,7 @@ impl Drivers {
     /// Lets go of every launch: for the end, and before another takes over.
     pub fn withdraw_all(&mut self) {
         self.take_launched();
-        let expected = self.domains.iter().filter_map(|domain| domain.expected.as_ref());
+        let expected = self.registry.domains().filter_map(|domain| domain.expected.as_ref());
         let expected = expected.flat_map(|expected| expected.members.iter().copied());
         let members = expected.chain(self.deferred.iter().copied()).chain(self.running_before());
         let members: Vec<Incarnation> = members.collect();
@@ -271,7 +271,7 @@ impl Drivers {
 
     /// Whether the last launch of a domain was withdrawn and still hangs: where.
     pub(super) fn hanging(&self, worker: WorkerId) -> Option<Failed> {
-        let domain = self.domain_of[worker.index()];
+        let domain = self.registry[worker].domain;
         let withdrawn = self.withdrawn.iter().find(|withdrawn| withdrawn.domain == domain)?;
         let stage = withdrawn.attempt.stage();
         let frozen = withdrawn.family.frozen().filter(|_| stage == LaunchStage::Clone);
@@ -302,11 +302,11 @@ impl Drivers {
 
     /// What a launch into a domain waited for is over.
     pub(super) fn launch_deferred(&mut self, domain: DomainId) {
-        let domain_of = &self.domain_of;
+        let registry = &self.registry;
         let due =
-            self.deferred.extract_if(.., |deferred| domain_of[deferred.worker.index()] == domain);
+            self.deferred.extract_if(.., |deferred| registry[deferred.worker].domain == domain);
         for incarnation in due.collect::<Vec<_>>() {
-            let is_again = self.failing.contains(&incarnation.worker);
+            let is_again = self.registry[incarnation.worker].is_failing;
             self.launch(incarnation, is_again);
         }
     }
@@ -314,7 +314,7 @@ impl Drivers {
     /// Whether a domain's process is being launched, and its notify socket, which has a
     /// message, has to wait.
     pub(super) fn defer_words(&mut self, domain: DomainId) -> bool {
-        let Some(expected) = &mut self.domains[domain.index()].expected else { return false };
+        let Some(expected) = &mut self.registry[domain].expected else { return false };
         expected.has_spoken = true;
         true
     }

@@ -54,12 +54,12 @@ impl Drivers {
 
     /// How many descriptors its launch opens for its sockets and secrets.
     fn to_open(&self, incarnation: Incarnation) -> usize {
-        let launch = &self.launches[incarnation.worker.index()];
+        let launch = &self.registry[incarnation.worker].launch;
         self.sockets.to_open(&launch.sockets) + launch.surroundings.secrets.len()
     }
 
     pub(super) fn try_launch(&mut self, incarnation: Incarnation) -> Result<Progress> {
-        self.live[incarnation.worker.index()] = None;
+        self.registry[incarnation.worker].live = None;
         self.has_room(self.to_open(incarnation))?;
         if self.hanging(incarnation.worker).is_some() || self.is_being_cleared(incarnation.worker) {
             self.deferred.push(incarnation);
@@ -68,7 +68,7 @@ impl Drivers {
         if let Some(progress) = self.begin_before(incarnation)? {
             return Ok(progress);
         }
-        let launch = Arc::clone(&self.launches[incarnation.worker.index()]);
+        let launch = Arc::clone(&self.registry[incarnation.worker].launch);
         match (&launch.program, &launch.isolation) {
             (Program::Command(argv), _) => self.launch_command(incarnation, &launch, argv),
             (Program::Worker { .. }, Isolation::Thread) => self.launch_thread(incarnation, &launch),
@@ -86,7 +86,7 @@ impl Drivers {
         argv: &[String],
     ) -> Result<Progress> {
         let worker = incarnation.worker;
-        let domain = self.domain_of[worker.index()];
+        let domain = self.registry[worker].domain;
         let outputs = self.outputs(worker, launch)?;
         self.open_notify(worker, launch)?;
         let family = self.family(domain, &launch.surroundings.limits)?;
@@ -98,7 +98,7 @@ impl Drivers {
         outfit.take_outputs(launch, outputs)?;
         let means = command::Means {
             sockets: &self.sockets,
-            notify: self.notify[worker.index()].as_ref().map(|notify| notify.address()),
+            notify: self.registry[worker].notify.as_ref().map(|notify| notify.address()),
         };
         let newline = command::equip(&mut outfit, launch, means)?;
         let mut live = Live::new(incarnation, domain, None);
@@ -113,7 +113,7 @@ impl Drivers {
                     .map_err(|(_, errno)| failure(LaunchStage::Pipes, errno))?,
             );
         }
-        self.live[worker.index()] = Some(live);
+        self.registry[worker].live = Some(live);
         // What it writes right after its exec counts.
         self.watch_for_line(incarnation, launch);
         self.expect(domain, incarnation, outfit, family, None);
@@ -125,7 +125,7 @@ impl Drivers {
         incarnation: Incarnation,
         launch: &Arc<Launch>,
     ) -> Result<Progress> {
-        let domain = self.domain_of[incarnation.worker.index()];
+        let domain = self.registry[incarnation.worker].domain;
         let sdk = self.prepare_board(incarnation, &launch.name)?;
         let outputs = self.outputs(incarnation.worker, launch)?;
         let poke = self.poke(domain)?;
@@ -145,14 +145,14 @@ impl Drivers {
     }
 
     fn launch_in_cell(&mut self, incarnation: Incarnation) -> Result<Progress> {
-        let domain = self.domain_of[incarnation.worker.index()];
+        let domain = self.registry[incarnation.worker].domain;
         // One that has died and was not looked at yet would take no orders, again and again.
         self.reap(domain);
         if self.is_dying(domain) {
             self.deferred.push(incarnation);
             return Ok(Progress::OnItsWay);
         }
-        let slot = &mut self.domains[domain.index()];
+        let slot = &mut self.registry[domain];
         match (&slot.resident, &mut slot.expected) {
             (Some(_), _) => self.enter_cell(domain, incarnation).map(|()| Progress::Launched),
             (None, Some(expected)) => {
@@ -165,11 +165,10 @@ impl Drivers {
 
     /// Hands a worker to its cell, which is up.
     pub(super) fn enter_cell(&mut self, domain: DomainId, incarnation: Incarnation) -> Result<()> {
-        let launch = Arc::clone(&self.launches[incarnation.worker.index()]);
+        let launch = Arc::clone(&self.registry[incarnation.worker].launch);
         let sdk = self.prepare_board(incarnation, &launch.name)?;
         let outputs = self.outputs(incarnation.worker, &launch)?;
-        let resident =
-            self.domains[domain.index()].resident.as_ref().expect("every caller has looked");
+        let resident = self.registry[domain].resident.as_ref().expect("every caller has looked");
         let Process::Host(host) = &*resident.process else {
             unreachable!("a cell's process is a host: bring_up_cell makes no other");
         };
@@ -182,11 +181,11 @@ impl Drivers {
     }
 
     fn launch_thread(&mut self, incarnation: Incarnation, launch: &Launch) -> Result<Progress> {
-        let domain = self.domain_of[incarnation.worker.index()];
+        let domain = self.registry[incarnation.worker].domain;
         let sdk = self.prepare_board(incarnation, &launch.name)?;
         let outputs = self.outputs(incarnation.worker, launch)?;
         let poke = self.poke(domain)?;
-        thread::launch(&sdk, &order(launch, incarnation), &self.registry, &poke, outputs.stdout)?;
+        thread::launch(&sdk, &order(launch, incarnation), &self.code, &poke, outputs.stdout)?;
         self.settle(incarnation, domain, sdk);
         Ok(Progress::Launched)
     }
@@ -214,7 +213,7 @@ impl Drivers {
     ) {
         let is_kept = outfit.parent_death_signal.is_none();
         let pledge = is_kept.then(|| self.pledge(domain, way.as_ref()));
-        let is_again = self.failing.contains(&incarnation.worker);
+        let is_again = self.registry[incarnation.worker].is_failing;
         let queue = match incarnation.generation.0 {
             _ if is_again => Queue::Again,
             0 | 1 => Queue::First,
@@ -224,12 +223,12 @@ impl Drivers {
             self.submit(domain, outfit, pledge, (queue, LAUNCH_OPENS + self.to_open(incarnation)));
         let members = vec![incarnation];
         let expected = Expected { attempt, family, way, members, has_spoken: false };
-        self.domains[domain.index()].expected = Some(expected);
+        self.registry[domain].expected = Some(expected);
     }
 
     /// Its process, which is its own, has come.
     pub(super) fn begin_alone(&mut self, incarnation: Incarnation, is_kept: bool) {
-        if let Some(live) = self.live_mut(incarnation) {
+        if let Some(live) = self.registry.live_mut(incarnation) {
             live.said.alive_at = monotonic_ns();
         }
         self.commit(incarnation, is_kept);
@@ -237,26 +236,26 @@ impl Drivers {
 
     /// The family of a domain, made when it is first needed.
     pub(super) fn family(&mut self, domain: DomainId, limits: &Limits) -> Result<Rc<Family>> {
-        if let Some(family) = &self.domains[domain.index()].family {
+        if let Some(family) = &self.registry[domain].family {
             return Ok(Rc::clone(family));
         }
         let name = self.family_name(domain);
         let leaf = self.cgroups.leaf(&name, &limits.cgroup)?;
         let family = Rc::new(Family::new(leaf, &self.house, &name, &self.census));
-        self.domains[domain.index()].family = Some(Rc::clone(&family));
+        self.registry[domain].family = Some(Rc::clone(&family));
         Ok(family)
     }
 
     /// Writes down which SDK code lives now.
     fn settle(&mut self, incarnation: Incarnation, domain: DomainId, sdk: Sdk) {
-        if !self.domains[domain.index()].capabilities.is_of_supervisor() {
+        if !self.registry[domain].capabilities.is_of_supervisor() {
             self.black_box.mirror(incarnation.worker.index(), Some(sdk.board()));
         }
-        self.live[incarnation.worker.index()] = Some(Live::new(incarnation, domain, Some(sdk)));
+        self.registry[incarnation.worker].live = Some(Live::new(incarnation, domain, Some(sdk)));
     }
 
     fn bring_up_cell(&mut self, domain: DomainId, incarnation: Incarnation) -> Result<Progress> {
-        let name = self.domains[domain.index()].name.clone();
+        let name = self.registry[domain].name.clone();
         let output = self.cell_output(domain, &name)?;
         let poke = self.poke(domain)?;
         let limits = self.cells.get(&name).cloned().unwrap_or_default();
@@ -268,7 +267,7 @@ impl Drivers {
         let birthplace = Birthplace::of(&family);
         let mut outfit =
             Outfit::new(host::PROGRAM.into(), argv, surrounded, &self.environment, birthplace);
-        let is_kept = self.domains[domain.index()].output.is_some_and(|output| {
+        let is_kept = self.registry[domain].output.is_some_and(|output| {
             self.logs.keep(output, &format!("cell-{name}/stdout"), &self.store)
         }) && self.store.keep(&format!("cell-{name}/poke"), &[poke.as_fd()]);
         outfit.parent_death_signal = death_signal(is_kept);
@@ -285,12 +284,13 @@ impl Drivers {
         incarnation: Incarnation,
         name: &str,
     ) -> std::result::Result<Sdk, LaunchFailure> {
-        let index = incarnation.worker.index();
-        let domain = &self.domains[self.domain_of[index].index()];
-        let page = match &self.pages[index] {
-            _ if domain.capabilities.is_of_supervisor() => {
-                Page { mapping: self.black_box.mapping(), number: self.black_box.page(index) }
-            }
+        let worker = incarnation.worker;
+        let domain = &self.registry.home(worker);
+        let page = match &self.registry[worker].page {
+            _ if domain.capabilities.is_of_supervisor() => Page {
+                mapping: self.black_box.mapping(),
+                number: self.black_box.page(worker.index()),
+            },
             Some(page) => page.clone(),
             None => {
                 let mapping =
@@ -298,7 +298,7 @@ impl Drivers {
                 Page { mapping: Arc::new(mapping), number: 0 }
             }
         };
-        self.pages[index] = Some(page.clone());
+        self.registry[worker].page = Some(page.clone());
         Sdk::new(page, name, incarnation)
     }
 
@@ -308,7 +308,7 @@ impl Drivers {
         if !speaks {
             return Ok(());
         }
-        if let Some(notify) = &self.notify[worker.index()] {
+        if let Some(notify) = &self.registry[worker].notify {
             if !notify.drain() {
                 self.take_elsewhere(worker);
             }
@@ -319,33 +319,33 @@ impl Drivers {
             .watch
             .add(notify, Token::Notify { worker: worker.0 }, Says::WhileReady)
             .map_err(|(_, errno)| failure(LaunchStage::Descriptors, errno))?;
-        self.notify[worker.index()] = Some(notify);
+        self.registry[worker].notify = Some(notify);
         Ok(())
     }
 
     /// Has the output looked at for the line that says that it is ready.
     fn watch_for_line(&self, incarnation: Incarnation, launch: &Launch) {
         let Ready::Log(pattern) = &launch.ready else { return };
-        for stream in self.streams[incarnation.worker.index()].iter().flatten() {
+        for stream in self.registry[incarnation.worker].streams() {
             self.logs.watch_for(*stream, pattern.regex(), line_token(incarnation));
         }
     }
 
     /// Listens to the notify sockets of a domain again.
     pub(super) fn listen(&mut self, domain: DomainId) {
-        for (notify, of) in self.notify.iter_mut().zip(&self.domain_of) {
-            if let Some(notify) = notify.as_mut().filter(|_| *of == domain) {
+        for worker in self.registry[domain].workers.clone() {
+            if let Some(notify) = &mut self.registry[worker].notify {
                 notify.go_on();
             }
         }
     }
 
     fn poke(&mut self, domain: DomainId) -> std::result::Result<Arc<OwnedFd>, LaunchFailure> {
-        if let Some(poke) = &self.domains[domain.index()].poke {
+        if let Some(poke) = &self.registry[domain].poke {
             return Ok(Arc::clone(poke));
         }
         let poke = Arc::new(event_fd()?);
-        self.domains[domain.index()].poke = Some(
+        self.registry[domain].poke = Some(
             self.watch_poke(Arc::clone(&poke), domain)
                 .map_err(|errno| failure(LaunchStage::Board, errno))?,
         );
@@ -365,7 +365,7 @@ impl Drivers {
     }
 
     pub(super) fn program(&self, worker: WorkerId) -> String {
-        match &self.launches[worker.index()].program {
+        match &self.registry[worker].launch.program {
             Program::Command(argv) => argv.first().cloned().unwrap_or_default(),
             Program::Worker { kind, .. } => format!("worker {kind}"),
         }

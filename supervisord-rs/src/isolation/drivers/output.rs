@@ -27,7 +27,7 @@ impl Drivers {
     /// Opens the captured streams of a worker, if they are not open.
     pub(super) fn open_streams(&mut self, worker: WorkerId, launch: &Launch) -> Result<()> {
         let logs = &launch.logs;
-        if self.streams[worker.index()].is_none() {
+        if self.registry[worker].streams.is_none() {
             let mut streams = Vec::new();
             for (stream, sink) in launch.captured() {
                 let plan = StreamPlan {
@@ -52,7 +52,7 @@ impl Drivers {
                     }
                 }
             }
-            self.streams[worker.index()] = Some(streams);
+            self.registry[worker].streams = Some(streams);
         }
         Ok(())
     }
@@ -62,10 +62,10 @@ impl Drivers {
     pub(super) fn outputs(&mut self, worker: WorkerId, launch: &Launch) -> Result<Outputs> {
         self.open_streams(worker, launch)?;
         let logs = &launch.logs;
-        for stream in self.streams[worker.index()].iter().flatten() {
+        for stream in self.registry[worker].streams() {
             self.logs.begin_run(*stream);
         }
-        let mut captured = self.streams[worker.index()].iter().flatten();
+        let mut captured = self.registry[worker].streams();
         let mut target = |stream: &str, sink: &Sink| -> Result<OwnedFd> {
             let opened = match sink {
                 Sink::Null => File::options().write(true).open("/dev/null").map(OwnedFd::from),
@@ -89,11 +89,11 @@ impl Drivers {
 
     /// The cell's own output, which belongs to none of its workers: `cell-NAME.log`.
     pub(super) fn cell_output(&mut self, domain: DomainId, name: &str) -> Result<OwnedFd> {
-        let stream = match self.domains[domain.index()].output {
+        let stream = match self.registry[domain].output {
             Some(stream) => stream,
             None => {
                 let directory = self.log_dir.clone();
-                let first = self.domain_of.iter().position(|of| *of == domain).unwrap_or(0);
+                let first = self.registry[domain].workers.first().map_or(0, |first| first.index());
                 let plan = StreamPlan {
                     name: format!("cell-{name}/stdout"),
                     worker: format!("cell {name}"),
@@ -105,7 +105,7 @@ impl Drivers {
                     counted: Whose::Cell(first),
                 };
                 let stream = self.logs.open(&plan).map_err(from_pipes)?;
-                self.domains[domain.index()].output = Some(stream);
+                self.registry[domain].output = Some(stream);
                 stream
             }
         };

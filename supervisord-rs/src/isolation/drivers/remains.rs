@@ -36,7 +36,7 @@ impl Drivers {
     /// whether anything of it is left. [`look_at_gone`](Self::look_at_gone) is to follow.
     pub(super) fn look_for_exit(&mut self, domain: DomainId) {
         let Some((status, is_news)) = self.exit_of(domain) else { return };
-        let Some(resident) = &mut self.domains[domain.index()].resident else { return };
+        let Some(resident) = &mut self.registry[domain].resident else { return };
         if resident.family.has_cgroup() {
             let others = resident.family.others_in_cgroup(resident.process.child());
             return self.settle_exit(domain, (status, is_news), others);
@@ -49,7 +49,7 @@ impl Drivers {
 
     /// How the main process of a domain ended, if it has, and whether that is news.
     fn exit_of(&mut self, domain: DomainId) -> Option<(Status, bool)> {
-        let resident = self.domains[domain.index()].resident.as_ref()?;
+        let resident = self.registry[domain].resident.as_ref()?;
         if resident.gone.is_some() {
             return None;
         }
@@ -70,7 +70,7 @@ impl Drivers {
         let now = monotonic_ns();
         let has_orphans = self.has_orphans();
         for domain in fresh {
-            let Some(resident) = &mut self.domains[domain.index()].resident else { continue };
+            let Some(resident) = &mut self.registry[domain].resident else { continue };
             // The orphans of one that was taken over came to another.
             if has_orphans || resident.process.child().is_adopted {
                 self.await_look(domain, now);
@@ -85,10 +85,10 @@ impl Drivers {
         let Some(children) = wait::undisturbed(process_table::listed_children) else {
             return true;
         };
-        let residents = self.domains.iter().filter_map(|domain| domain.resident.as_ref());
+        let residents = self.registry.domains().filter_map(|domain| domain.resident.as_ref());
         let mains: HashSet<i32> = residents.map(|resident| resident.process.child().pid).collect();
         let is_being_born = |pid: i32| {
-            let expected = self.domains.iter().filter_map(|domain| domain.expected.as_ref());
+            let expected = self.registry.domains().filter_map(|domain| domain.expected.as_ref());
             expected.into_iter().any(|expected| expected.attempt.is_child(pid))
         };
         children.into_iter().any(|pid| {
@@ -116,7 +116,7 @@ impl Drivers {
                 return self.census.ring();
             }
             self.awaited.remove(&domain);
-            let Some(resident) = &mut self.domains[domain.index()].resident else { continue };
+            let Some(resident) = &mut self.registry[domain].resident else { continue };
             let others = resident.family.others_in(&look, resident.process.child());
             match resident.gone.take() {
                 Some(exit) => self.settle_exit(domain, exit, others),
@@ -145,7 +145,7 @@ impl Drivers {
     }
 
     fn note_others(&mut self, domain: DomainId, others: Vec<Relative>) {
-        let Some(resident) = &mut self.domains[domain.index()].resident else { return };
+        let Some(resident) = &mut self.registry[domain].resident else { return };
         if resident.is_killed && !others.is_empty() {
             let (main, is_over) = (resident.process.child(), &resident.is_over);
             resident.family.kill_these(main, &others, is_over);
@@ -156,7 +156,7 @@ impl Drivers {
     /// What the main process has left behind: killed by the machine's order, unless the worker was
     /// asked to stop and has time.
     fn leave_remains(&mut self, domain: DomainId, status: Status) {
-        let Some(resident) = &mut self.domains[domain.index()].resident else { return };
+        let Some(resident) = &mut self.registry[domain].resident else { return };
         resident.exited = Some(status);
         // It would be ready for ever.
         resident.process.rest();
@@ -170,7 +170,7 @@ impl Drivers {
     /// Nothing is left of a domain.
     fn bury(&mut self, domain: DomainId, status: Status) {
         self.awaited.remove(&domain);
-        let slot = &mut self.domains[domain.index()];
+        let slot = &mut self.registry[domain];
         let Some(resident) = slot.resident.take() else { return };
         let child = resident.process.child();
         reaper::forget(child);
@@ -184,7 +184,7 @@ impl Drivers {
 
     /// Kills all that belongs to a domain.
     pub(super) fn kill_all_of(&mut self, domain: DomainId) {
-        let Some(resident) = &mut self.domains[domain.index()].resident else { return };
+        let Some(resident) = &mut self.registry[domain].resident else { return };
         if !resident.kill() {
             self.await_look(domain, monotonic_ns());
         }

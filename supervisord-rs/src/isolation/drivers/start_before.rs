@@ -30,7 +30,7 @@ const KILLED: i32 = 137;
 
 /// How far the command of an incarnation is.
 #[derive(Debug)]
-pub(super) struct Before {
+pub(in crate::isolation) struct Before {
     incarnation: Incarnation,
     state: State,
 }
@@ -178,9 +178,9 @@ impl Drivers {
     /// command has ended well.
     pub(super) fn begin_before(&mut self, incarnation: Incarnation) -> Result<Option<Progress>> {
         let worker = incarnation.worker;
-        let launch = Arc::clone(&self.launches[worker.index()]);
+        let launch = Arc::clone(&self.registry[worker].launch);
         let Some(argv) = &launch.start_before else { return Ok(None) };
-        let known = self.before.remove(&worker).filter(|known| known.incarnation == incarnation);
+        let known = self.registry[worker].before.take_if(|known| known.incarnation == incarnation);
         if let Some(Before { state: State::Ended(result), .. }) = known {
             return result.map(|()| None);
         }
@@ -198,7 +198,7 @@ impl Drivers {
         let summons = self.summon(worker, program.clone(), begun).map_err(not_launched)?;
         let ((kill, cancelled), (ask, asked)) = (oneshot::channel(), oneshot::channel());
         let state = State::Runs(Reins { ask: Some(ask), kill });
-        self.before.insert(worker, Before { incarnation, state });
+        self.registry[worker].before = Some(Before { incarnation, state });
         let signal = launch.stop.signal;
         let begun = StartBefore { incarnation, program, summons, cancelled, asked, signal };
         self.starts_before.push_back(begun);
@@ -214,14 +214,14 @@ impl Drivers {
     pub fn go_on_after(&mut self, ended: BeforeEnded) {
         let BeforeEnded { incarnation, result, helper, .. } = ended;
         let worker = incarnation.worker;
-        let known = self.before.get_mut(&worker);
+        let known = self.registry[worker].before.as_mut();
         if let Some(before) = known.filter(|before| before.incarnation == incarnation) {
             if before.runs() {
                 before.state = State::Ended(result);
                 self.deferred.push(incarnation);
             } else {
                 // One that was withdrawn is answered already.
-                self.before.remove(&worker);
+                self.registry[worker].before = None;
             }
         }
         self.clear_away(worker, helper.and_then(Helper::let_go));
@@ -229,11 +229,11 @@ impl Drivers {
 
     /// Ends what a command that has ended left behind; then the launch that waits for that goes on.
     fn clear_away(&mut self, worker: WorkerId, command: Option<Child>) {
-        let domain = self.domain_of[worker.index()];
-        let family = self.domains[domain.index()].family.clone();
+        let domain = self.registry[worker].domain;
+        let family = self.registry[domain].family.clone();
         if let Some((command, family)) = command.zip(family)
             && self.house(domain, Process::Command(command), family).is_ok()
-            && let Some(resident) = &mut self.domains[domain.index()].resident
+            && let Some(resident) = &mut self.registry[domain].resident
         {
             resident.is_killed = true;
             self.reap(domain);
@@ -245,16 +245,18 @@ impl Drivers {
     /// Whether a command of a worker, or what that has left behind, has not ended yet: the next
     /// launch waits.
     pub(super) fn is_being_cleared(&self, worker: WorkerId) -> bool {
-        let domain = &self.domains[self.domain_of[worker.index()].index()];
+        let domain = &self.registry.home(worker);
         let ends = |before: &Before| matches!(before.state, State::Ends);
-        self.before.get(&worker).is_some_and(ends)
+        self.registry[worker].before.as_ref().is_some_and(ends)
             || (domain.capabilities.is_alone() && domain.resident.is_some())
     }
 
     /// Asks the command of an incarnation to stop; a second time, nothing happens.
     pub(super) fn ask_before(&mut self, incarnation: Incarnation) {
-        if let Some(Before { state: State::Runs(reins), .. }) =
-            self.before.get_mut(&incarnation.worker).filter(|known| known.runs_of(incarnation))
+        if let Some(Before { state: State::Runs(reins), .. }) = self.registry[incarnation.worker]
+            .before
+            .as_mut()
+            .filter(|known| known.runs_of(incarnation))
             && let Some(ask) = reins.ask.take()
         {
             // One that has ended meanwhile needs no order.
@@ -265,12 +267,12 @@ impl Drivers {
     /// Ends the command of an incarnation whose launch is withdrawn. False: none runs.
     pub(super) fn withdraw_before(&mut self, incarnation: Incarnation) -> bool {
         let worker = incarnation.worker;
-        let known = self.before.get_mut(&worker);
+        let known = self.registry[worker].before.as_mut();
         let Some(before) = known.filter(|before| before.runs_of(incarnation)) else {
             return false;
         };
         before.state = State::Ends;
-        let argv = self.launches[worker.index()].start_before.as_ref();
+        let argv = self.registry[worker].launch.start_before.as_ref();
         let program = argv.and_then(|argv| argv.first()).map_or("", String::as_str);
         let failed = hangs(program);
         self.fail_launch(incarnation, failed);
@@ -279,7 +281,7 @@ impl Drivers {
 
     /// Why the command of an incarnation failed whose launch is withdrawn before it could be told.
     pub(super) fn failed_before(&mut self, incarnation: Incarnation) -> Option<Failed> {
-        let known = self.before.get(&incarnation.worker)?;
+        let known = self.registry[incarnation.worker].before.as_ref()?;
         match &known.state {
             State::Ended(result) if known.incarnation == incarnation => result.clone().err(),
             State::Ended(_) | State::Runs(_) | State::Ends => None,
@@ -288,7 +290,11 @@ impl Drivers {
 
     /// Those whose command runs.
     pub(super) fn running_before(&self) -> impl Iterator<Item = Incarnation> {
-        let running = self.before.values().filter(|before| before.runs());
+        let running = self
+            .registry
+            .slots()
+            .filter_map(|slot| slot.before.as_ref())
+            .filter(|before| before.runs());
         running.map(|before| before.incarnation)
     }
 }

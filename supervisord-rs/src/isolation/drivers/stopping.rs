@@ -30,17 +30,17 @@ impl Drivers {
     /// Asks an incarnation to stop: SDK code through its board, a command by its stop command and
     /// its stop signal.
     pub fn stop(&mut self, incarnation: Incarnation) {
-        let means = self.launches[incarnation.worker.index()].stop.clone();
-        let Some(live) = self.live_mut(incarnation) else { return };
+        let means = self.registry[incarnation.worker].launch.stop.clone();
+        let Some(live) = self.registry.live_mut(incarnation) else { return };
         live.is_stopping = true;
         let was_ordered = std::mem::take(&mut live.stop_was_ordered);
         let domain = live.domain;
         self.thaw(incarnation, domain);
-        let Some(live) = self.live(incarnation) else { return };
+        let Some(live) = self.registry.live(incarnation) else { return };
         if let Some(sdk) = &live.sdk {
             sdk.order_stop();
             // One that is suspended reads no orders.
-            if self.domains[domain.index()].capabilities.is_alone() {
+            if self.registry[domain].capabilities.is_alone() {
                 self.signal_family(domain, &[libc::SIGCONT]);
             }
             return;
@@ -59,10 +59,12 @@ impl Drivers {
     /// A frozen process keeps an order for later: it goes on, so that it can end. What is above its
     /// own cgroup stays as it is, since that holds others too.
     fn thaw(&mut self, incarnation: Incarnation, domain: DomainId) {
-        let Some(family) = self.resident(domain).map(|resident| Rc::clone(&resident.family)) else {
+        let Some(family) =
+            self.registry.resident(domain).map(|resident| Rc::clone(&resident.family))
+        else {
             return;
         };
-        if self.domains[domain.index()].capabilities.is_alone() {
+        if self.registry[domain].capabilities.is_alone() {
             family.thaw();
         }
         let Some(frozen) = family.frozen_above() else { return };
@@ -71,11 +73,11 @@ impl Drivers {
 
     /// Sends the stop signal to all that belongs to a worker, or to its main process alone.
     pub fn signal_stop(&mut self, incarnation: Incarnation) {
-        let means = &self.launches[incarnation.worker.index()].stop;
-        let Some(live) = self.live(incarnation) else { return };
+        let means = &self.registry[incarnation.worker].launch.stop;
+        let Some(live) = self.registry.live(incarnation) else { return };
         // A stopped process keeps a signal for later: it goes on, so that it can end.
         if means.main_only {
-            if let Some(child) = self.child(live.domain) {
+            if let Some(child) = self.registry.child(live.domain) {
                 let main = live.said.main.as_ref().unwrap_or(child);
                 let _ = reaper::signal(main, means.signal);
             }
@@ -88,8 +90,10 @@ impl Drivers {
     /// Runs the stop command; the stop signal follows when it has ended. It is one of the family:
     /// what kills the worker kills it too.
     fn run_stop_command(&mut self, incarnation: Incarnation, command: &[String]) {
-        let pid =
-            self.child(self.domain_of[incarnation.worker.index()]).map_or(0, |child| child.pid);
+        let pid = self
+            .registry
+            .child(self.registry[incarnation.worker].domain)
+            .map_or(0, |child| child.pid);
         let extra = [("MAINPID".to_owned(), pid.to_string())];
         match self.launch_helper(incarnation.worker, command, &extra) {
             Ok(helper) => self.stop_commands.push_back((incarnation, helper)),
@@ -112,9 +116,9 @@ impl Drivers {
 
     /// Kills all that belongs to an incarnation.
     pub fn kill(&mut self, incarnation: Incarnation) {
-        let Some(domain) = self.live(incarnation).map(|live| live.domain) else { return };
+        let Some(domain) = self.registry.live(incarnation).map(|live| live.domain) else { return };
         self.kill_all_of(domain);
-        if self.resident(domain).is_some() {
+        if self.registry.resident(domain).is_some() {
             self.look_soon(domain);
         }
     }
@@ -123,7 +127,7 @@ impl Drivers {
     /// generation is past. A cell into which no successor could be launched ends whole: it is
     /// suspended, takes no orders, or is ending already.
     pub fn abandon(&mut self, incarnation: Incarnation) {
-        let Some(domain) = self.live(incarnation).map(|live| live.domain) else { return };
+        let Some(domain) = self.registry.live(incarnation).map(|live| live.domain) else { return };
         if self.is_dying(domain) {
             self.look_soon(domain);
             return;
@@ -144,7 +148,7 @@ impl Drivers {
     /// Whether the process of a domain has been killed, or has exited and may have left something
     /// behind.
     pub(super) fn is_dying(&self, domain: DomainId) -> bool {
-        let resident = self.domains[domain.index()].resident.as_ref();
+        let resident = self.registry[domain].resident.as_ref();
         resident.is_some_and(|resident| {
             resident.is_killed || resident.exited.is_some() || resident.gone.is_some()
         })
@@ -152,9 +156,9 @@ impl Drivers {
 
     /// Whether an incarnation is one of a cell that should have begun by now, and has not.
     fn takes_no_orders(&self, incarnation: Incarnation) -> bool {
-        let Some(live) = self.live(incarnation) else { return false };
-        let is_there = self.domains[live.domain.index()].capabilities.is_shared()
-            && self.child(live.domain).is_some();
+        let Some(live) = self.registry.live(incarnation) else { return false };
+        let is_there = self.registry[live.domain].capabilities.is_shared()
+            && self.registry.child(live.domain).is_some();
         let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
         is_there
             && reading.is_some_and(|reading| {
@@ -166,20 +170,23 @@ impl Drivers {
 
     /// Whether it is a cell whose process is suspended, or stopped by a tracer.
     pub(super) fn is_suspended_cell(&self, domain: DomainId) -> bool {
-        let is_cell = self.domains[domain.index()].capabilities.is_shared();
-        let stat =
-            self.child(domain).filter(|_| is_cell).and_then(|host| process_table::stat(host.pid));
+        let is_cell = self.registry[domain].capabilities.is_shared();
+        let stat = self
+            .registry
+            .child(domain)
+            .filter(|_| is_cell)
+            .and_then(|host| process_table::stat(host.pid));
         stat.is_some_and(|stat| matches!(stat.state, 'T' | 't'))
     }
 
     /// Ends a domain whole. For the supervisor's own domain this does not return.
     pub fn recycle(&mut self, domain: DomainId, culprit: Incarnation) {
-        if let Some(live) = self.live(culprit)
+        if let Some(live) = self.registry.live(culprit)
             && let Some(sdk) = &live.sdk
         {
             sdk.board().write_last_words(LastWords::Hang, 0, 0, 0, 0);
         }
-        let slot = &mut self.domains[domain.index()];
+        let slot = &mut self.registry[domain];
         if slot.capabilities.is_of_supervisor() {
             tracing::error!(
                 "a thread of the supervisor hangs and `on_hang: recycle` is set: aborting"
@@ -200,7 +207,7 @@ impl Drivers {
     pub fn end_all(&mut self) -> bool {
         self.withdraw_all();
         let mut left: Vec<Resident> =
-            self.domains.iter_mut().filter_map(|domain| domain.resident.take()).collect();
+            self.registry.domains_mut().filter_map(|domain| domain.resident.take()).collect();
         for resident in &mut left {
             resident.kill();
         }
@@ -230,7 +237,7 @@ impl Drivers {
             left.is_empty().then_some(())
         });
         drop(left);
-        self.domains.iter_mut().for_each(|domain| domain.family = None);
+        self.registry.domains_mut().for_each(|domain| domain.family = None);
         self.hooks.clear();
         let killed = orphans::kill_all();
         if !killed.left.is_empty() {
@@ -247,10 +254,9 @@ impl Drivers {
     /// supervisor starts them again. False: some go on.
     pub fn stop_threads(&self, limit: Duration) -> bool {
         let threads: Vec<&Live> = self
-            .live
-            .iter()
-            .flatten()
-            .filter(|live| self.domains[live.domain.index()].capabilities.is_of_supervisor())
+            .registry
+            .lives()
+            .filter(|live| self.registry[live.domain].capabilities.is_of_supervisor())
             .collect();
         threads.iter().filter_map(|live| live.sdk.as_ref()).for_each(Sdk::order_stop);
         let lives = |live: &&Live| {

@@ -16,8 +16,8 @@ impl Drivers {
     /// launch that waits in line is dropped. One that has begun goes on, and is stopped then.
     pub fn stop_launch(&mut self, incarnation: Incarnation) {
         self.ask_before(incarnation);
-        let domain = self.domain_of[incarnation.worker.index()];
-        let slot = &mut self.domains[domain.index()].expected;
+        let domain = self.registry[incarnation.worker].domain;
+        let slot = &mut self.registry[domain].expected;
         // A cell whose other members may still be wanted is launched.
         let is_alone = slot.as_ref().filter(|expected| expected.members == [incarnation]);
         if !is_alone.is_some_and(|expected| self.launchers.take_back(&expected.attempt)) {
@@ -33,7 +33,7 @@ impl Drivers {
     pub fn drop_launch(&mut self, incarnation: Incarnation) {
         let (message, work) = (Some(WHY.to_owned()), Some((0, 0)));
         let evidence = Evidence { seen_at: monotonic_ns(), message, work, ..Evidence::default() };
-        self.evidence.insert(incarnation.worker, (incarnation, evidence));
+        self.registry[incarnation.worker].evidence = Some((incarnation, evidence));
         self.release(incarnation.worker);
         self.say(incarnation.worker, Event::NotBegun { incarnation });
     }

@@ -18,8 +18,9 @@ impl Drivers {
     /// What is known of a worker's incarnation that has ended; the last one's only.
     #[must_use]
     pub fn evidence(&self, incarnation: Incarnation) -> Option<&Evidence> {
-        self.evidence
-            .get(&incarnation.worker)
+        self.registry[incarnation.worker]
+            .evidence
+            .as_ref()
             .filter(|(of, _)| *of == incarnation)
             .map(|(_, evidence)| evidence)
     }
@@ -28,7 +29,7 @@ impl Drivers {
     #[must_use]
     pub fn evidence_or_now(&self, incarnation: Incarnation) -> Option<Evidence> {
         let mut found = self.evidence(incarnation).cloned().or_else(|| {
-            let live = self.live(incarnation)?;
+            let live = self.registry.live(incarnation)?;
             let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
             Some(Evidence::new(reading, monotonic_ns(), live.struck_at))
         })?;
@@ -41,7 +42,7 @@ impl Drivers {
         for (incarnation, mut evidence) in evidence {
             let worker = incarnation.worker;
             evidence.work = evidence.work.or_else(|| self.work_of(incarnation));
-            self.evidence.insert(worker, (incarnation, evidence));
+            self.registry[worker].evidence = Some((incarnation, evidence));
         }
     }
 
@@ -49,7 +50,7 @@ impl Drivers {
     /// it. A command counts no work.
     fn work_of(&self, incarnation: Incarnation) -> Option<(u64, u64)> {
         let worker = incarnation.worker;
-        match self.launches[worker.index()].program {
+        match self.registry[worker].launch.program {
             Program::Command(_) => Some((0, 0)),
             Program::Worker { .. } => {
                 let reading = self.reading(worker)?;
@@ -62,23 +63,23 @@ impl Drivers {
     /// The present process of a worker's incarnation; the supervisor's own for a thread.
     #[must_use]
     pub fn pid(&self, worker: WorkerId) -> Option<i32> {
-        let live = self.live[worker.index()].as_ref()?;
-        if self.domains[live.domain.index()].capabilities.is_of_supervisor() {
+        let live = self.registry[worker].live.as_ref()?;
+        if self.registry[live.domain].capabilities.is_of_supervisor() {
             return Some(nix::unistd::getpid().as_raw());
         }
-        self.child(live.domain).map(|child| child.pid)
+        self.registry.child(live.domain).map(|child| child.pid)
     }
 
     /// The process that a worker calls its main one (`MAINPID=`), where that is another than ours.
     #[must_use]
     pub fn main_pid(&self, worker: WorkerId) -> Option<i32> {
-        self.live[worker.index()].as_ref()?.said.main.as_ref().map(|main: &Child| main.pid)
+        self.registry[worker].live.as_ref()?.said.main.as_ref().map(|main: &Child| main.pid)
     }
 
     /// What a worker says of itself (`STATUS=`), and whether it is reloading.
     #[must_use]
     pub fn said(&self, worker: WorkerId) -> (Option<String>, bool) {
-        let said = self.live[worker.index()].as_ref().map(|live| &live.said);
+        let said = self.registry[worker].live.as_ref().map(|live| &live.said);
         said.map_or((None, false), |said| (said.status.clone(), said.is_reloading))
     }
 
@@ -86,8 +87,8 @@ impl Drivers {
     /// cgroup has them, or the last look at the process table.
     #[must_use]
     pub fn family_of(&self, worker: WorkerId) -> Vec<Member> {
-        let domain = self.domain_of[worker.index()];
-        self.resident(domain).map_or_else(Vec::new, |resident| {
+        let domain = self.registry[worker].domain;
+        self.registry.resident(domain).map_or_else(Vec::new, |resident| {
             resident.family.describe(resident.process.child(), &resident.others)
         })
     }
@@ -96,7 +97,7 @@ impl Drivers {
     /// of the supervisor.
     #[must_use]
     pub fn limits_of(&self, worker: WorkerId) -> Option<&CgroupLimits> {
-        let launch = &self.launches[worker.index()];
+        let launch = &self.registry[worker].launch;
         match &launch.isolation {
             Isolation::Thread => None,
             Isolation::Cell(cell) => self.cells.get(cell).map(|limits| &limits.cgroup),
@@ -107,7 +108,7 @@ impl Drivers {
     /// Where that cgroup is.
     #[must_use]
     pub fn cgroup_of(&self, worker: WorkerId) -> Option<PathBuf> {
-        let domain = &self.domains[self.domain_of[worker.index()].index()];
+        let domain = &self.registry.home(worker);
         domain.family.as_ref()?.place()
     }
 
@@ -115,33 +116,33 @@ impl Drivers {
     /// garbage.
     #[must_use]
     pub fn reading(&self, worker: WorkerId) -> Option<Reading> {
-        self.pages[worker.index()].as_ref()?.board().read()
+        self.registry[worker].page.as_ref()?.board().read()
     }
 
     /// Whether this incarnation is the present one and has not ended.
     #[must_use]
     pub fn is_live(&self, incarnation: Incarnation) -> bool {
-        self.live(incarnation).is_some()
+        self.registry.live(incarnation).is_some()
     }
 
     /// Whether any output of a worker is captured.
     #[must_use]
     pub fn has_output(&self, worker: WorkerId) -> bool {
-        self.streams[worker.index()].as_ref().is_some_and(|streams| !streams.is_empty())
+        self.registry[worker].streams.as_ref().is_some_and(|streams| !streams.is_empty())
     }
 
     /// The last lines of a worker, as soon as all that it wrote up to now has been taken.
     #[must_use]
     pub fn tail(&self, worker: WorkerId) -> Option<Tail> {
         let streams =
-            self.streams[worker.index()].as_ref().filter(|streams| !streams.is_empty())?;
+            self.registry[worker].streams.as_ref().filter(|streams| !streams.is_empty())?;
         Some(self.logs.tail(streams))
     }
 
     /// Bytes of a worker's output that were dropped.
     #[must_use]
     pub fn lost_output(&self, worker: WorkerId) -> u64 {
-        self.streams[worker.index()].iter().flatten().map(|stream| self.logs.lost(*stream)).sum()
+        self.registry[worker].streams().map(|stream| self.logs.lost(*stream)).sum()
     }
 
     /// Bytes of all output that were dropped.
@@ -158,24 +159,24 @@ impl Drivers {
     /// How a worker is launched.
     #[must_use]
     pub fn launch_of(&self, worker: WorkerId) -> &Launch {
-        &self.launches[worker.index()]
+        &self.registry[worker].launch
     }
 
     /// The code that is registered.
     #[must_use]
     pub fn registry(&self) -> &Registry {
-        &self.registry
+        &self.code
     }
 
     /// How many domains there are: the number of the next one.
     #[must_use]
     pub fn domains(&self) -> u32 {
-        u32::try_from(self.domains.len()).unwrap_or(u32::MAX)
+        self.registry.domain_count()
     }
 
     /// The domain of a worker.
     #[must_use]
     pub fn domain_of(&self, worker: WorkerId) -> DomainId {
-        self.domain_of[worker.index()]
+        self.registry[worker].domain
     }
 }
