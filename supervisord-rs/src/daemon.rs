@@ -19,10 +19,8 @@ use workers::board::monotonic_ns;
 use crate::config::Settings;
 use crate::control::request::Request;
 use crate::held_signals::GUARDIAN_GONE;
-use crate::hooks::Hooks;
 use crate::isolation::{Drivers, Wakeup};
 use crate::probing::Probing;
-use crate::record::black_box::Count;
 use crate::record::incidents::{Incidents, Names};
 use crate::record::own_log;
 use crate::service_manager::{self, Heritage, OWN};
@@ -179,16 +177,16 @@ struct Daemon {
 impl Daemon {
     fn new(started: Published, turns: Arc<Turns>) -> Self {
         let count = started.names.workers.len();
-        let dropped = started.around.black_box.counter(Count::DroppedHooks);
-        let mut hooks = Hooks::new(started.settings.hooks.clone(), dropped);
-        started.settings.launches.iter().for_each(|launch| hooks.add_worker(launch.hooks.clone()));
+        let beside = beside::Beside::new();
+        let (settings, around, settled) = (&started.settings, &started.around, started.settled);
+        let observers = Observers::new(settings, settled, around, &beside);
         Self {
             settings: started.settings,
             machine: started.machine,
             drivers: started.drivers,
+            incidents: Incidents::new(started.names.clone()),
             names: started.names,
-            observers: Observers { hooks, ..Observers::default() },
-            incidents: started.incidents,
+            observers,
             waiters: Waiters::default(),
             pending: BTreeMap::new(),
             next_request: 0,
@@ -199,7 +197,7 @@ impl Daemon {
             upkeep: started.upkeep,
             hand_over: hand_over::Progress::default(),
             probing: Probing::default(),
-            beside: beside::Beside::new(),
+            beside,
             launches: VecDeque::new(),
             plans: BTreeMap::new(),
             unwritten: Vec::new(),

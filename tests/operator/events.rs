@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use supervision::{
@@ -175,7 +176,7 @@ struct Scene {
     ending: EndingReport,
     incident: Incident,
     names: Names,
-    record: IncidentRecord,
+    record: Arc<IncidentRecord>,
     processes: Vec<String>,
 }
 
@@ -209,12 +210,12 @@ impl Scene {
             isolations: vec!["cell"],
             domains: vec!["supervisor".into(), "batch".into()],
         };
-        let record = IncidentRecord {
+        let record = Arc::new(IncidentRecord {
             id: 7,
             worker: Some("api".into()),
             ending: ending.clone(),
             ..IncidentRecord::default()
-        };
+        });
         let processes = vec!["7 (sleep), state D".into()];
         Self { ending, incident, names, record, processes }
     }

@@ -12,7 +12,7 @@ use super::place::Place;
 use crate::config::Settings;
 use crate::control::client::ClientError;
 use crate::control::protocol::IncidentRecord;
-use crate::record::incidents::{READ_MAX, read_last};
+use crate::record::settled::{READ_MAX, read_last};
 
 /// Where to look when no supervisor answers.
 #[derive(Clone, Copy)]

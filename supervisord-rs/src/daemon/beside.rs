@@ -103,6 +103,12 @@ impl Beside {
         move || drop(sender.send(said))
     }
 
+    /// What to call, from any thread, when an incident is on record.
+    pub(super) fn on_recorded(&self) -> impl Fn(IncidentId) + Send + Sync + 'static {
+        let sender = self.sender.clone();
+        move |incident| drop(sender.send(Said::Recorded(incident)))
+    }
+
     /// What has been said already.
     pub(super) fn take(&mut self) -> Option<Said> {
         self.receiver.try_recv().ok()

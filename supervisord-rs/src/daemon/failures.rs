@@ -2,9 +2,10 @@
 //! written when the last lines of their culprit are there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use supervision::{Incarnation, Incident, IncidentId, Outcome, Phase};
+use supervision::{Incarnation, Incident, Outcome, Phase};
 use workers::board::monotonic_ns;
 
 use super::Daemon;
@@ -113,7 +114,7 @@ impl Daemon {
                 reading.working.is_some_and(is_late) && now > limit
             })
         };
-        if self.incidents.is_recorded(incident.id) {
+        if self.observers.incidents.settled.has(incident.id) {
             // A predecessor wrote it, and was no more before it remembered that.
             self.beside.when(Said::Recorded(incident.id))();
             return;
@@ -170,17 +171,7 @@ impl Daemon {
     fn write_incident(&mut self, unwritten: Unwritten) {
         let Unwritten { mut record, culprit, recovered, tail, .. } = unwritten;
         record.last_output = tail.get().cloned().unwrap_or_default();
-        let line = serde_json::to_string(&record).expect("strings and numbers are valid JSON");
-        let path = std::sync::Arc::clone(self.incidents.path());
-        let written = self.beside.when(Said::Recorded(IncidentId(record.id)));
-        if !self.around.scribe.record(&path, line, written) {
-            tracing::error!(
-                incident = record.id,
-                "incident not written: the disk is too slow; it is kept in memory"
-            );
-        }
-        self.emit(culprit, What::IncidentSettled { record: &record, recovered });
-        self.incidents.keep(record);
+        self.emit(culprit, What::IncidentSettled { record: &Arc::new(record), recovered });
     }
 
     /// The incident of the predecessor's death was seen by us, but what is known of it is in its

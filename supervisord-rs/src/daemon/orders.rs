@@ -76,9 +76,9 @@ impl Daemon {
             Show::Status(answer) => drop(answer.send(Ok(self.status()))),
             Show::Incidents(last, answer) => {
                 let found = Found {
-                    settled: self.incidents.newest(last),
+                    settled: self.observers.incidents.settled.newest(last),
                     open: self.open_incidents(),
-                    path: std::sync::Arc::clone(self.incidents.path()),
+                    path: std::sync::Arc::clone(self.observers.incidents.settled.path()),
                 };
                 drop(answer.send(Ok(found)));
             }

@@ -197,7 +197,7 @@ impl Daemon {
                 .upkeep
                 .troubles
                 .contains_key(THE_RECORD)
-                .then(|| (Arc::clone(self.incidents.path()), self.names.clone())),
+                .then(|| Arc::clone(self.observers.incidents.settled.path())),
         };
         let look = move || Said::Looked(Box::new(ground.look()));
         if let Err(error) = self.beside.spawn_thread("upkeep", look) {
@@ -213,7 +213,7 @@ impl Daemon {
     pub(super) fn on_looked(&mut self, found: Found) {
         let Found { mut missing, locks, control, watch, is_whole, differs, record } = found;
         if let Some(earlier) = record {
-            self.incidents.recall(earlier);
+            self.observers.incidents.settled.recall(earlier);
         }
         self.upkeep.is_looking = false;
         for (what, lock) in locks {

@@ -20,7 +20,7 @@ use crate::control::client::{Client, MANY_INCIDENTS};
 use crate::control::protocol::IncidentRecord;
 use crate::log_tail::{open_regular, tail};
 use crate::process_table::children;
-use crate::record::incidents::read_others;
+use crate::record::settled::read_others;
 use crate::service_manager::NOT_FOR_CHILDREN;
 use crate::waiting::until;
 

@@ -8,6 +8,7 @@ mod published;
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 
 use supervision::{Incarnation, Incident, IncidentId, Phase};
 
@@ -78,7 +79,7 @@ pub enum What<'a> {
     /// An incident is settled.
     IncidentSettled {
         /// All about it.
-        record: &'a IncidentRecord,
+        record: &'a Arc<IncidentRecord>,
         /// Whether everyone lost is back.
         recovered: bool,
     },

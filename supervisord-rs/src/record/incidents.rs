@@ -4,10 +4,7 @@
 //! `survived` are what was observed then (the same incarnation still lives, or not), not what was
 //! expected.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
-use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, SystemTime};
 
 use supervision::{Incarnation, Incident, IncidentId, Outcome, WorkerId};
@@ -17,15 +14,9 @@ use workers::fault::Fault;
 use super::events::wall;
 use super::evidence::Evidence;
 use super::logs::Tail;
-use super::record_file::{self, Lines};
-pub use super::record_file::{LeftOut, READ_MAX};
 use super::sentence::sentence;
 use super::words;
 use crate::control::protocol::{EndingReport, FaultReport, IncidentRecord, WorkReport};
-
-/// Incidents kept in memory for `incidents`; older ones are read from the file. Each names everyone
-/// who was running.
-const KEPT: usize = 100;
 
 /// Names that records use.
 #[derive(Clone, Debug)]
@@ -102,92 +93,18 @@ impl Opened {
     }
 }
 
-/// Reads settled incidents from the files that are not among the `known` numbers: the last `most`
-/// that were written, in the order in which they were settled, which is not that of their numbers.
-/// Skips a line that is not an incident. Reads nothing older. Blocks; for a thread beside the loop.
-///
-/// # Errors
-/// When a file is there and cannot be read.
-pub fn read_others(
-    path: &Path,
-    known: &BTreeSet<u64>,
-    most: usize,
-) -> io::Result<Vec<IncidentRecord>> {
-    let mut lines = record_file::newest_first(path)?;
-    Ok(read_from(&mut lines, known, most))
-}
-
-/// The last `most` incidents of the files, and what the files have besides.
-///
-/// # Errors
-/// When a file is there and cannot be read.
-pub fn read_last(path: &Path, most: usize) -> io::Result<(Vec<IncidentRecord>, LeftOut)> {
-    let mut lines = record_file::newest_first(path)?;
-    let records = read_from(&mut lines, &BTreeSet::new(), most);
-    Ok((records, lines.left_out()))
-}
-
-fn read_from(lines: &mut Lines, known: &BTreeSet<u64>, most: usize) -> Vec<IncidentRecord> {
-    let records = lines
-        .filter_map(|line| serde_json::from_slice::<IncidentRecord>(&line).ok())
-        .filter(|record| !known.contains(&record.id));
-    let mut found: Vec<IncidentRecord> = records.take(most).collect();
-    found.reverse();
-    found
-}
-
-/// All incidents: those that are open, and the newest of those that are settled.
+/// The open incidents, and how they become records.
 #[derive(Debug)]
 pub struct Incidents {
     names: Names,
     open: BTreeMap<IncidentId, Opened>,
-    settled: VecDeque<IncidentRecord>,
-    path: Arc<Path>,
 }
 
 impl Incidents {
-    /// Reads back the newest of the file, if there is one. Skips a line that is not an incident.
-    ///
-    /// # Errors
-    /// When the file is there and cannot be read.
-    pub fn load(path: Arc<Path>, names: Names) -> io::Result<Self> {
-        let settled = read_others(&path, &BTreeSet::new(), KEPT)?.into();
-        Ok(Self { names, open: BTreeMap::new(), settled, path })
-    }
-
-    /// Without anything of the file.
+    /// None is open yet.
     #[must_use]
-    pub fn empty(path: Arc<Path>, names: Names) -> Self {
-        Self { names, open: BTreeMap::new(), settled: VecDeque::new(), path }
-    }
-
-    /// Takes what the file has, where it could not be read before.
-    pub fn recall(&mut self, earlier: Self) {
-        let kept = std::mem::take(&mut self.settled);
-        self.settled = earlier.settled;
-        for record in kept {
-            if !self.is_recorded(IncidentId(record.id)) {
-                self.settled.push_back(record);
-            }
-        }
-    }
-
-    /// The highest number so far.
-    #[must_use]
-    pub fn last_id(&self) -> Option<u64> {
-        self.settled.iter().map(|record| record.id).max()
-    }
-
-    /// Whether it is among the newest of the file, or was kept since.
-    #[must_use]
-    pub fn is_recorded(&self, id: IncidentId) -> bool {
-        self.settled.iter().any(|record| record.id == id.0)
-    }
-
-    /// The file.
-    #[must_use]
-    pub fn path(&self) -> &Arc<Path> {
-        &self.path
+    pub fn new(names: Names) -> Self {
+        Self { names, open: BTreeMap::new() }
     }
 
     /// Notes what was seen at the opening.
@@ -309,23 +226,9 @@ impl Incidents {
         }
     }
 
-    /// Keeps a record that is complete.
-    pub fn keep(&mut self, record: IncidentRecord) {
-        self.settled.push_back(record);
-        if self.settled.len() > KEPT {
-            self.settled.pop_front();
-        }
-    }
-
     /// There are more workers than there were.
     pub fn rename(&mut self, names: Names) {
         self.names = names;
-    }
-
-    /// The newest settled ones that are in memory, oldest first.
-    #[must_use]
-    pub fn newest(&self, last: usize) -> Vec<IncidentRecord> {
-        self.settled.iter().skip(self.settled.len().saturating_sub(last)).cloned().collect()
     }
 }
 
@@ -340,29 +243,4 @@ fn leftovers(incident: &Incident) -> Vec<String> {
     let is_abandoned = matches!(incident.ending.status, supervision::Status::Abandoned);
     let is_left = is_abandoned && !incident.supervisor_died;
     is_left.then(|| "1 thread".to_owned()).into_iter().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_in_memory_comes_from_the_file_whatever_the_order_of_the_numbers() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("incidents.jsonl");
-        let line = |id: u64| {
-            serde_json::to_string(&IncidentRecord { id, ..IncidentRecord::default() }).unwrap()
-                + "\n"
-        };
-        // Incident 2 was settled last of all.
-        let text: String = [1, 3, 4, 5, 2].into_iter().map(line).collect();
-        std::fs::write(&path, text + "no record\n").unwrap();
-        let ids = |known: &[u64], most| {
-            let others = read_others(&path, &known.iter().copied().collect(), most).unwrap();
-            others.iter().map(|record| record.id).collect::<Vec<_>>()
-        };
-        assert_eq!(ids(&[], usize::MAX), [1, 3, 4, 5, 2]);
-        assert_eq!(ids(&[5, 2], usize::MAX), [1, 3, 4], "neither lost nor twice");
-        assert_eq!(ids(&[5, 2], 2), [3, 4]);
-    }
 }

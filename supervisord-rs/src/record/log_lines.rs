@@ -18,8 +18,8 @@ impl Observer for LogLines {
             What::Phase { from, to, fault_domain, has_succeeded, ending: _ } => {
                 phase(event.who, *from, *to, fault_domain, *has_succeeded);
             }
-            What::IncidentOpened { record: Some(record), .. }
-            | What::IncidentSettled { record, recovered: _ } => incident(record),
+            What::IncidentOpened { record: Some(record), .. } => incident(record),
+            What::IncidentSettled { record, recovered: _ } => incident(record),
             // The record of the one and the order for the other have a line.
             What::IncidentOpened { record: None, .. } | What::Injected { .. } => {}
             What::IncidentAgain { id, count } => {

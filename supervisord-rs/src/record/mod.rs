@@ -17,5 +17,6 @@ pub mod post_mortem;
 mod record_file;
 pub mod scribe;
 pub mod sentence;
+pub mod settled;
 pub mod stable_hash;
 pub mod words;

@@ -26,7 +26,7 @@ enum Job {
 }
 
 /// The hand that gives it work.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Scribe {
     jobs: SyncSender<Job>,
     lost: Counter,

@@ -15,7 +15,7 @@ use super::{CLIENT, READ_TIMEOUT, Requests};
 use crate::control::protocol::{Failure, IncidentRecord, StatusReport, UNKNOWN_INCIDENT};
 use crate::control::request::{Request, Show};
 use crate::pool::Pool;
-use crate::record::incidents::read_others;
+use crate::record::settled::read_others;
 
 /// For the figures of a report.
 const USAGE_LIMIT: Duration = Duration::from_secs(2);

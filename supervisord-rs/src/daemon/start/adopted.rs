@@ -45,7 +45,7 @@ impl Equipped {
         let past = succession::past(settings, story);
         let to_adopt = if is_to_start_afresh(story) { Past::new() } else { past.clone() };
         let adopted = self.drivers.adopt(heritage, &to_adopt);
-        let last_recorded = recovered.incidents.last_id();
+        let last_recorded = recovered.settled.last_id();
         let (inherited, evidence) =
             succession::inherit(settings, story, seen, &past, &adopted, last_recorded);
         let inherited_death = inherited.death.is_some().then(|| seen.map(|seen| seen.died_at_ns));

@@ -11,7 +11,7 @@ use crate::daemon::hand_over::{LOCK, STATE_LOCK};
 use crate::daemon::in_force::Origin;
 use crate::daemon::runtime_lock::{LockError, Place, RuntimeLock};
 use crate::daemon::upkeep::{self, Directory, THE_LOCK, THE_STATE_LOCK, Troubles};
-use crate::record::incidents::{Incidents, Names};
+use crate::record::settled::Settled;
 use crate::service_manager::Heritage;
 
 /// Makes the directories that are not there. Without them a first start is refused; a successor
@@ -96,21 +96,20 @@ pub(super) fn locks(
 /// The record of incidents; without what stands in the file where a successor cannot read it.
 ///
 /// `answers`: whether the state directory does.
-pub(super) fn incidents(
+pub(super) fn settled(
     supervisor: &SupervisorSettings,
     (origin, answers): (Origin, bool),
-    names: &Names,
     troubles: &mut Troubles,
-) -> Result<Incidents, StartError> {
+) -> Result<Settled, StartError> {
     let path: Arc<Path> = Arc::from(supervisor.incidents());
     if origin == Origin::File {
-        return Incidents::load(Arc::clone(&path), names.clone())
+        return Settled::load(Arc::clone(&path))
             .map_err(|source| StartError::Incidents { path: path.to_path_buf(), source });
     }
-    let (file, those) = (Arc::clone(&path), names.clone());
-    let asked = ask(move || Incidents::load(file, those));
+    let file = Arc::clone(&path);
+    let asked = ask(move || Settled::load(file));
     Ok(asked.answer(answers).unwrap_or_else(|error| {
         troubles.insert(upkeep::THE_RECORD, upkeep::record_trouble(&path, &error));
-        Incidents::empty(path, names.clone())
+        Settled::empty(path)
     }))
 }

@@ -29,7 +29,8 @@ use crate::hangup::Terminal;
 use crate::isolation::Drivers;
 use crate::record::black_box::BlackBox;
 use crate::record::events::wall;
-use crate::record::incidents::{Incidents, Names};
+use crate::record::incidents::Names;
+use crate::record::settled::Settled;
 use crate::service_manager::{self, CONFIGURATION, ServiceManager};
 
 /// Everything that the loop needs.
@@ -38,7 +39,7 @@ pub(in crate::daemon) struct Published {
     pub(in crate::daemon) machine: Machine,
     pub(in crate::daemon) drivers: Drivers,
     pub(in crate::daemon) names: Names,
-    pub(in crate::daemon) incidents: Incidents,
+    pub(in crate::daemon) settled: Settled,
     pub(in crate::daemon) requests: mpsc::Receiver<Request>,
     pub(in crate::daemon) around: Around,
     pub(in crate::daemon) upkeep: Upkeep,
@@ -52,14 +53,14 @@ impl Adopted {
     pub(super) fn publish(self) -> Result<Published, StartError> {
         let Self { equipped, mut machine, lapse, evidence, inherited_death, changed } = self;
         let Equipped { recovered, control, scribe, mut drivers } = equipped;
-        let Recovered { locked, left, store, names, incidents, black_box } = recovered;
+        let Recovered { locked, left, store, names, settled, black_box } = recovered;
         let Locked { settings, origin, mut heritage, gate, mut troubles, lock, state_lock, .. } =
             locked;
         let Left { orderly_end, keeper, black_boxes, story, .. } = left;
         let Control { sender, requests, socket, unit_socket, server, api_thread, bound } = control;
 
         let known = story.as_ref().map(|story| story.last_incident);
-        let last_incident = incidents.last_id().max(known);
+        let last_incident = settled.last_id().max(known);
         publish(&black_box, &mut machine, last_incident, &mut troubles).map_err(|source| {
             StartError::BlackBox { path: settings.supervisor.runtime_dir.clone(), source }
         })?;
@@ -102,7 +103,7 @@ impl Adopted {
             machine,
             drivers,
             names,
-            incidents,
+            settled,
             requests,
             around,
             upkeep,

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use workers::Registry;
 
 use super::StartError;
-use super::ground::incidents;
+use super::ground::settled;
 use super::left::Left;
 use super::locked::Locked;
 use crate::config::settings::OnDeath;
@@ -23,8 +23,9 @@ use crate::daemon::in_force::Origin;
 use crate::daemon::succession;
 use crate::isolation::launch::short_of_open_files;
 use crate::record::black_box::BlackBox;
-use crate::record::incidents::{Incidents, Names};
+use crate::record::incidents::Names;
 use crate::record::post_mortem::PostMortem;
+use crate::record::settled::Settled;
 use crate::service_manager::{self, BLACK_BOX, FdStore};
 
 /// Instances that can be added while the supervisor runs.
@@ -38,7 +39,7 @@ pub(super) struct Recovered {
     /// Where that is kept by which processes outlive this supervisor.
     pub(super) store: FdStore,
     pub(super) names: Names,
-    pub(super) incidents: Incidents,
+    pub(super) settled: Settled,
     pub(super) black_box: Rc<BlackBox>,
 }
 
@@ -54,14 +55,14 @@ impl Locked {
 
         let names = names(&self.settings);
         let whence = (self.origin, self.answers);
-        let incidents = incidents(&self.settings.supervisor, whence, &names, &mut self.troubles)?;
+        let settled = settled(&self.settings.supervisor, whence, &mut self.troubles)?;
         let black_box = Rc::new(create_black_box(&self.settings, self.origin, story)?);
         if let Some(descriptor) = black_box.descriptor() {
             left.keeper.keep(&format!("{BLACK_BOX}{}", std::process::id()), &[descriptor]);
         }
         workers::crash::on_fatal(BlackBox::on_fatal);
         workers::crash::install()?;
-        Ok(Recovered { locked: self, left, store, names, incidents, black_box })
+        Ok(Recovered { locked: self, left, store, names, settled, black_box })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::config::{Source, SupervisorSettings};
 use crate::daemon::around::{Listening, is_there};
 use crate::daemon::runtime_lock::{Place, RuntimeLock};
 use crate::record::black_box::Reserve;
-use crate::record::incidents::{Incidents, Names};
+use crate::record::settled::Settled;
 use crate::unix_socket::Bound;
 
 /// Most of a configuration file that is compared.
@@ -31,7 +31,7 @@ pub(in crate::daemon) struct Found {
     pub(super) is_whole: bool,
     pub(super) differs: Option<String>,
     /// What could not be read at the start.
-    pub(super) record: Option<Incidents>,
+    pub(super) record: Option<Settled>,
 }
 
 /// The control socket after a look.
@@ -57,7 +57,7 @@ pub(super) struct Ground {
     pub(super) locks: Vec<(&'static str, Place, Option<File>)>,
     pub(super) reserve: Reserve,
     /// The record of incidents, where it could not be read yet.
-    pub(super) record: Option<(Arc<Path>, Names)>,
+    pub(super) record: Option<Arc<Path>>,
 }
 
 impl Ground {
@@ -89,9 +89,9 @@ impl Ground {
         Found { missing, locks, control, watch, is_whole, differs: self.difference(), record }
     }
 
-    fn record(&self, missing: &mut Troubles) -> Option<Incidents> {
-        let (path, names) = self.record.as_ref()?;
-        Incidents::load(Arc::clone(path), names.clone())
+    fn record(&self, missing: &mut Troubles) -> Option<Settled> {
+        let path = self.record.as_ref()?;
+        Settled::load(Arc::clone(path))
             .map_err(|error| missing.insert(THE_RECORD, record_trouble(path, &error)))
             .ok()
     }

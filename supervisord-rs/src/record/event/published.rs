@@ -54,7 +54,7 @@ impl What<'_> {
                 })
             }
             Self::IncidentAgain { id, count } => json!({ "id": id.0, "count": count }),
-            Self::IncidentSettled { record, recovered: _ } => json!(record),
+            Self::IncidentSettled { record, recovered: _ } => json!(***record),
             Self::Injected { fault } => json!({ "fault": fault }),
             Self::Adopted { pid, phase } => json!({ "pid": pid, "phase": words::phase(*phase) }),
             Self::NotAdopted { pid, missing } => json!({ "pid": pid, "missing": missing }),
