@@ -38,6 +38,7 @@ mod naming;
 mod observers;
 mod orders;
 mod outcomes;
+mod pace;
 mod report;
 pub mod runtime_lock;
 mod scaling;
@@ -153,14 +154,7 @@ struct Daemon {
     plans: BTreeMap<WorkerId, u64>,
     /// Incidents that wait for the last lines of their culprit.
     unwritten: Vec<failures::Unwritten>,
-    /// Whether a turn was broken off so that other inputs get their chance.
-    has_more: bool,
-    /// When the time of several turns that follow each other at once is over.
-    common_end: Option<Duration>,
-    /// How often was looked at what has come since a judgement was due.
-    looks: usize,
-    /// How many effects are carried out before that judgement.
-    to_settle: usize,
+    pace: pace::Pace,
     /// When the service manager last heard that the loop turns.
     said_alive: Duration,
     /// Whether the loop ran when it wanted to.
@@ -201,10 +195,7 @@ impl Daemon {
             launches: VecDeque::new(),
             plans: BTreeMap::new(),
             unwritten: Vec::new(),
-            has_more: false,
-            common_end: None,
-            looks: 0,
-            to_settle: 0,
+            pace: pace::Pace::default(),
             said_alive: Duration::ZERO,
             lapse: started.lapse,
             turns,

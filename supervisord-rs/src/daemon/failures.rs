@@ -154,7 +154,7 @@ impl Daemon {
         let mut from = 0;
         while let Some(at) = self.unwritten[from..].iter_mut().position(is_due) {
             if end.is_some_and(|end| self.now() > end) {
-                self.has_more = true;
+                self.pace.break_off();
                 return;
             }
             from += at;

@@ -5,14 +5,9 @@ use std::time::Duration;
 
 use supervision::Event;
 
+use super::pace::Pace;
 use super::{Daemon, lapse};
 use crate::afterwards;
-
-/// For the events of one turn before other inputs get their chance.
-const BUDGET: Duration = Duration::from_millis(2);
-
-/// Looks at what has come before a worker is judged. Other inputs have their turn in between.
-const LAST_LOOKS: usize = 8;
 
 impl Daemon {
     /// Tells the machine what has happened, and does what it wants, until both have nothing more to
@@ -20,14 +15,12 @@ impl Daemon {
     pub(super) fn turn(&mut self, event: Option<Event>) {
         let _turn = afterwards::Turn::begin();
         self.count_lapse(self.now());
-        self.has_more = false;
-        let end = self.common_end.unwrap_or_else(|| self.now().saturating_add(BUDGET));
+        let end = self.pace.begin(self.now());
         if let Some(event) = event {
             self.tell(event);
         }
-        if self.common_end.is_some_and(|end| self.now() > end) {
+        if self.pace.is_broken_off(self.now()) {
             self.remember();
-            self.has_more = true;
             return;
         }
         while self.carry_out(end) {
@@ -38,7 +31,7 @@ impl Daemon {
             }
         }
         // However much comes, one is launched in each turn.
-        if self.has_more {
+        if self.pace.has_more() {
             self.launch_next();
         }
         while let Some(remark) = self.drivers.next_remark() {
@@ -84,25 +77,25 @@ impl Daemon {
     pub(super) fn carry_out(&mut self, end: Duration) -> bool {
         self.remember();
         while let Some(effect) = self.machine.poll_effect() {
-            self.to_settle = self.to_settle.saturating_sub(1);
+            self.pace.count_effect();
             self.apply(effect);
-            if self.now() > end {
-                self.has_more = true;
+            if !self.pace.goes_on(self.now(), end) {
                 return false;
             }
         }
         // Also after an event or a launch.
-        self.has_more = self.now() > end;
-        !self.has_more
+        self.pace.goes_on(self.now(), end)
     }
 
     /// Does what the machine has decided by now, so that a client sees no decision without its
     /// consequences: a worker that has ended has an ending. Launches wait. Bounded by what one turn
     /// can decide.
     pub(super) fn carry_out_all(&mut self) {
-        let has_more = self.has_more;
+        let had_more = self.pace.has_more();
         self.carry_out(Duration::MAX);
-        self.has_more = has_more;
+        if had_more {
+            self.pace.break_off();
+        }
     }
 
     /// So much time is held against no worker, and ends no wait.
@@ -119,7 +112,7 @@ impl Daemon {
     /// incident.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         let look = self.drivers.next_look().map(Duration::from_nanos);
-        let at_once = self.has_more.then_some(Duration::ZERO);
+        let at_once = self.pace.has_more().then_some(Duration::ZERO);
         let watchdog = self.around.watchdog.map(|every| self.said_alive.saturating_add(every));
         [
             at_once,
@@ -147,19 +140,13 @@ impl Daemon {
         }
         self.drivers.look_at_remains();
         self.keep_up();
-        if self.to_settle == 0 {
+        if !self.pace.is_settling() {
             let is_all = self.hear_all();
-            if self.machine.next_deadline().is_none_or(|at| at > self.now()) {
-                self.looks = 0;
+            let is_due = self.machine.next_deadline().is_some_and(|at| at <= self.now());
+            if !self.pace.may_judge(is_due, is_all) {
                 return;
             }
-            if !is_all && self.looks < LAST_LOOKS {
-                self.looks += 1;
-                self.has_more = true;
-                return;
-            }
-            self.looks = 0;
-            self.to_settle = self.machine.pending_effects();
+            self.pace.settle(self.machine.pending_effects());
         }
         if self.settle() {
             self.turn(Some(Event::Deadline));
@@ -177,16 +164,16 @@ impl Daemon {
     pub(super) fn hear_all(&mut self) -> bool {
         // The machine hears all of it, and one budget serves what follows from it: there may be
         // hundreds.
-        self.common_end = Some(self.now().saturating_add(BUDGET));
+        self.pace.share(self.now());
         while let Some(said) = self.beside.take() {
             self.on_said(said);
         }
-        self.common_end = None;
-        let end = self.now().saturating_add(BUDGET);
+        self.pace.share_no_more();
+        let end = Pace::end(self.now());
         loop {
             let may_be_more = self.drivers.collect();
             self.turn(None);
-            if !may_be_more && !self.has_more {
+            if !may_be_more && !self.pace.has_more() {
                 return true;
             }
             if self.now() > end {
@@ -199,11 +186,11 @@ impl Daemon {
     /// every look that was due then comes before the judgement. False: the turn's time is over, and
     /// others get their turn before the rest.
     pub(super) fn settle(&mut self) -> bool {
-        let end = self.now().saturating_add(BUDGET);
-        if self.to_settle > 0 && self.carry_out(end) {
-            self.to_settle = 0;
+        let end = Pace::end(self.now());
+        if self.pace.is_settling() && self.carry_out(end) {
+            self.pace.settled();
         }
-        self.to_settle == 0
+        !self.pace.is_settling()
     }
 
     /// The present moment, or the last one before the next judgement.
