@@ -4,13 +4,13 @@
 //! repeat until neither has anything more, or the turn's time is over. A dead worker is never
 //! promoted: the machine asks (`Confirm`) before it reports a worker as running.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use supervision::{Incarnation, Machine, RequestId, WorkerId};
+use supervision::{Machine, RequestId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use workers::Registry;
@@ -32,8 +32,10 @@ mod failures;
 mod fault_order;
 mod giving_up;
 pub mod hand_over;
+mod histories;
 pub mod in_force;
 mod lapse;
+mod launches;
 mod naming;
 mod observers;
 mod orders;
@@ -137,10 +139,7 @@ struct Daemon {
     waiters: Waiters,
     pending: BTreeMap<RequestId, orders::Pending>,
     next_request: u64,
-    /// When each worker entered its phase, by wall time, for people.
-    since: Vec<SystemTime>,
-    /// How each worker's last incarnation ended, with the words that the machine does not know.
-    endings: Vec<Option<crate::control::protocol::EndingReport>>,
+    histories: histories::Histories,
     requests: mpsc::Receiver<Request>,
     around: around::Around,
     upkeep: upkeep::Upkeep,
@@ -148,10 +147,7 @@ struct Daemon {
     probing: Probing,
     /// What goes on beside the loop, and what it has to say.
     beside: beside::Beside,
-    /// Launches that the machine wants and that wait until everything else was done.
-    launches: VecDeque<Incarnation>,
-    /// How each worker that was launched is launched, as a number.
-    plans: BTreeMap<WorkerId, u64>,
+    launches: launches::Launches,
     /// Incidents that wait for the last lines of their culprit.
     unwritten: Vec<failures::Unwritten>,
     pace: pace::Pace,
@@ -184,16 +180,14 @@ impl Daemon {
             waiters: Waiters::default(),
             pending: BTreeMap::new(),
             next_request: 0,
-            since: vec![SystemTime::now(); count],
-            endings: vec![None; count],
+            histories: histories::Histories::new(count),
             requests: started.requests,
             around: started.around,
             upkeep: started.upkeep,
             hand_over: hand_over::Progress::default(),
             probing: Probing::default(),
             beside,
-            launches: VecDeque::new(),
-            plans: BTreeMap::new(),
+            launches: launches::Launches::default(),
             unwritten: Vec::new(),
             pace: pace::Pace::default(),
             said_alive: Duration::ZERO,

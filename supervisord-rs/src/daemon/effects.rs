@@ -15,9 +15,8 @@ use crate::record::words;
 impl Daemon {
     pub(super) fn apply(&mut self, effect: Effect) {
         if let Some(incarnation) = concerned(&effect)
-            && let Some(at) = self.launches.iter().position(|waiting| *waiting == incarnation)
+            && self.launches.take(incarnation)
         {
-            self.launches.remove(at);
             self.launch(incarnation);
         }
         let drivers = &mut self.drivers;
@@ -60,16 +59,13 @@ impl Daemon {
     /// A launch takes its time, and many may be wanted at once: what else is wanted goes first, and
     /// so does one that ran well and is down.
     fn plan_launch(&mut self, incarnation: Incarnation) {
-        if incarnation.generation.0 > 1 && !self.is_again(incarnation) {
-            self.launches.push_front(incarnation);
-        } else {
-            self.launches.push_back(incarnation);
-        }
+        let is_urgent = incarnation.generation.0 > 1 && !self.is_again(incarnation);
+        self.launches.add(incarnation, is_urgent);
     }
 
     /// Launches the next one. False: none waits.
     pub(super) fn launch_next(&mut self) -> bool {
-        let next = self.launches.pop_front();
+        let next = self.launches.next();
         next.is_some_and(|incarnation| {
             self.launch(incarnation);
             true
@@ -80,18 +76,16 @@ impl Daemon {
         let note = self.around.black_box.note(incarnation.worker.index());
         note.begin_launch();
         let plan = || succession::plan(self.drivers.launch_of(incarnation.worker));
-        note.set_plan(*self.plans.entry(incarnation.worker).or_insert_with(plan));
+        note.set_plan(self.launches.plan(incarnation.worker, plan));
         self.drivers.launch(incarnation, self.is_again(incarnation));
     }
 
     /// Drops a launch that waits here or with the drivers.
     fn stop_launch(&mut self, incarnation: Incarnation) {
-        match self.launches.iter().rposition(|waiting| *waiting == incarnation) {
-            Some(at) => {
-                self.launches.remove(at);
-                self.drivers.drop_launch(incarnation);
-            }
-            None => self.drivers.stop_launch(incarnation),
+        if self.launches.take(incarnation) {
+            self.drivers.drop_launch(incarnation);
+        } else {
+            self.drivers.stop_launch(incarnation);
         }
     }
 
@@ -103,7 +97,7 @@ impl Daemon {
     pub(super) fn on_transition(&mut self, transition: &Transition) {
         let Transition { incarnation, from, to, ending, .. } = *transition;
         let index = incarnation.worker.index();
-        self.since[index] = SystemTime::now();
+        self.histories.enter(incarnation.worker, SystemTime::now());
         if let Some(ending) = ending {
             let evidence = self.drivers.evidence(incarnation);
             let reading = evidence.and_then(|evidence| evidence.reading.as_ref());
@@ -113,13 +107,13 @@ impl Daemon {
                 self.note_failure(incarnation, &report);
             }
             self.around.black_box.account(index).write(ending, &report);
-            self.endings[index] = Some(report);
+            self.histories.end(incarnation.worker, Some(report));
         }
         let has_succeeded = to == Phase::Finished && self.has_succeeded(incarnation.worker);
         let what = What::Phase {
             from,
             to,
-            ending: ending.and(self.endings[index].as_ref()),
+            ending: ending.and(self.histories.ending(incarnation.worker)),
             fault_domain: fault_domain(&self.names, &self.machine, incarnation.worker),
             has_succeeded,
         };

@@ -50,7 +50,7 @@ impl Daemon {
     }
 
     fn how_ended(&self, worker: WorkerId) -> String {
-        let ending = self.endings[worker.index()].as_ref();
+        let ending = self.histories.ending(worker);
         ending.map_or_else(|| "how is not known".to_owned(), words::how)
     }
 }

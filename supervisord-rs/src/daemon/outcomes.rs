@@ -160,7 +160,7 @@ impl Daemon {
     pub(super) fn why_in_vain(&self, on: WorkerId) -> String {
         let name = self.names.worker(on);
         let has_succeeded = self.has_succeeded(on);
-        let how = match self.endings[on.index()].as_ref().map(words::how) {
+        let how = match self.histories.ending(on).map(words::how) {
             Some(how) if has_succeeded => format!("has ended ({how})"),
             Some(how) => format!("has failed ({how})"),
             None => "has failed".to_owned(),
@@ -227,7 +227,7 @@ impl Daemon {
 
     fn why_down(&self, id: WorkerId, view: &WorkerView) -> String {
         let phase = words::phase(view.phase);
-        match self.endings[id.index()].as_ref() {
+        match self.histories.ending(id) {
             Some(ending) => format!("is in {phase}: {}", words::how(ending)),
             None => format!("is in {phase}"),
         }

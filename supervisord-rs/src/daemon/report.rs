@@ -67,7 +67,7 @@ impl Daemon {
             restarts: view.restarts,
             progress: reading.as_ref().map(|reading| reading.progress),
             in_flight: pid.and(reading.as_ref().map(|reading| reading.in_flight)),
-            since: crate::record::events::wall(self.since[id.index()]),
+            since: crate::record::events::wall(self.histories.since(id)),
             retry_in_ms: view
                 .retry_at
                 .map(|at| u64::try_from(at.saturating_sub(now).as_millis()).unwrap_or(u64::MAX)),
@@ -82,7 +82,7 @@ impl Daemon {
             wanted: view.wanted,
             succeeded: (view.phase == Phase::Finished).then_some(has_succeeded),
             ok: is_ok(&view, has_succeeded),
-            ending: self.endings[id.index()].clone(),
+            ending: self.histories.ending(id).cloned(),
             last_incident: view.last_incident.map(|id| id.0),
             abandoned: view.abandoned,
             base: launch.base.clone(),

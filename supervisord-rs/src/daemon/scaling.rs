@@ -150,8 +150,7 @@ impl Daemon {
             self.around.black_box.add(id.index(), &launch.name);
             self.names.workers.push(launch.name.clone());
             self.names.isolations.push(launch.isolation.capabilities().label);
-            self.since.push(std::time::SystemTime::now());
-            self.endings.push(None);
+            self.histories.add();
             self.observers.hooks.add_worker(launch.hooks.clone());
             // A wait for the others includes it.
             extension.dependencies.extend(self.dependencies_on(sibling, id));

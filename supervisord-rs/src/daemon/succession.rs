@@ -231,12 +231,13 @@ impl Daemon {
         let wall = SystemTime::now();
         for worker in self.every_worker().collect::<Vec<_>>() {
             let Some(view) = self.machine.worker(worker) else { continue };
-            let index = worker.index();
-            self.since[index] = wall.checked_sub(now.saturating_sub(view.since)).unwrap_or(wall);
-            self.endings[index] = view.last_ending.map(|ending| {
-                let known = self.around.black_box.account(index).read(ending);
+            let since = wall.checked_sub(now.saturating_sub(view.since)).unwrap_or(wall);
+            self.histories.enter(worker, since);
+            let ending = view.last_ending.map(|ending| {
+                let known = self.around.black_box.account(worker.index()).read(ending);
                 known.unwrap_or_else(|| words::ending(ending, None, None))
             });
+            self.histories.end(worker, ending);
             let incarnation = Incarnation { worker, generation: view.generation };
             if !self.drivers.is_live(incarnation) {
                 continue;

@@ -166,7 +166,7 @@ impl Daemon {
             last => last,
         };
         let is_failure = view.last_ending.is_some_and(|ending| ending.cause.is_failure());
-        if let Some(ending) = self.endings[worker.index()].clone().filter(|_| is_failure) {
+        if let Some(ending) = self.histories.ending(worker).cloned().filter(|_| is_failure) {
             self.note_failure(Incarnation { worker, generation: Generation(generation) }, &ending);
         }
     }
