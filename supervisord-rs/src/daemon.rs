@@ -4,13 +4,12 @@
 //! repeat until neither has anything more, or the turn's time is over. A dead worker is never
 //! promoted: the machine asks (`Confirm`) before it reports a worker as running.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use supervision::{Machine, RequestId};
+use supervision::Machine;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use workers::Registry;
@@ -28,6 +27,7 @@ use crate::service_manager::{self, Heritage, OWN};
 mod around;
 mod beside;
 mod effects;
+mod end;
 mod failures;
 mod fault_order;
 mod giving_up;
@@ -46,10 +46,12 @@ pub mod runtime_lock;
 mod scaling;
 mod signal_order;
 pub mod signals;
+mod signs;
 mod start;
 mod succession;
 mod turn;
 mod turns;
+mod unanswered;
 mod upkeep;
 mod waiters;
 mod world;
@@ -137,8 +139,7 @@ struct Daemon {
     observers: Observers,
     incidents: Incidents,
     waiters: Waiters,
-    pending: BTreeMap<RequestId, orders::Pending>,
-    next_request: u64,
+    unanswered: unanswered::Unanswered,
     histories: histories::Histories,
     requests: mpsc::Receiver<Request>,
     around: around::Around,
@@ -151,17 +152,12 @@ struct Daemon {
     /// Incidents that wait for the last lines of their culprit.
     unwritten: Vec<failures::Unwritten>,
     pace: pace::Pace,
-    /// When the service manager last heard that the loop turns.
-    said_alive: Duration,
+    signs: signs::Signs,
     /// Whether the loop ran when it wanted to.
     lapse: lapse::Lapse,
     /// How long the loop was held.
     turns: Arc<Turns>,
-    /// Whether the guardian's death is why everything is stopped, and no order to end has come
-    /// since.
-    ends_with_guardian: bool,
-    /// Exit status; set by the last effect.
-    exit: Option<u8>,
+    end: end::End,
 }
 
 impl Daemon {
@@ -178,8 +174,7 @@ impl Daemon {
             names: started.names,
             observers,
             waiters: Waiters::default(),
-            pending: BTreeMap::new(),
-            next_request: 0,
+            unanswered: unanswered::Unanswered::default(),
             histories: histories::Histories::new(count),
             requests: started.requests,
             around: started.around,
@@ -190,11 +185,10 @@ impl Daemon {
             launches: launches::Launches::default(),
             unwritten: Vec::new(),
             pace: pace::Pace::default(),
-            said_alive: Duration::ZERO,
+            signs: started.signs,
             lapse: started.lapse,
             turns,
-            ends_with_guardian: false,
-            exit: None,
+            end: end::End::default(),
         }
     }
 
@@ -208,12 +202,12 @@ impl Daemon {
     ) -> Result<u8, start::StartError> {
         let wakeup = self.drivers.wakeup()?;
         self.begin(rested_at);
-        while self.exit.is_none() {
+        while self.end.status().is_none() {
             // Due deadlines come before other input, so that no flood delays them.
             if self.next_deadline().is_some_and(|at| at <= self.now()) {
                 self.on_deadline();
                 self.turns.end(Work::Deadline);
-                if self.exit.is_some() {
+                if self.end.status().is_some() {
                     break;
                 }
             }
@@ -221,7 +215,7 @@ impl Daemon {
             self.turns.end(work);
             // However much else there is, one request is answered in each round.
             if work != Work::Request
-                && self.exit.is_none()
+                && self.end.status().is_none()
                 && let Ok(request) = self.requests.try_recv()
             {
                 self.on_request(request);
@@ -231,7 +225,7 @@ impl Daemon {
             // The tasks beside the loop, and the kernel's news, have their turn.
             tokio::task::yield_now().await;
         }
-        let code = self.exit.unwrap_or(1);
+        let code = self.end.status().unwrap_or(1);
         let is_all_gone = self.end().await;
         Ok(if is_all_gone { code } else { code.max(1) })
     }

@@ -79,8 +79,6 @@ pub(super) struct Around {
     pub(super) gate: Option<Gate>,
     /// The terminal that it was started at.
     pub(super) terminal: crate::hangup::Terminal,
-    /// How often the guardian or the service manager wants to hear that the loop turns.
-    pub(super) watchdog: Option<Duration>,
     /// Held as long as this process lives; the kernel releases it after any death. None where the
     /// directory is missing.
     pub(super) lock: Option<RuntimeLock>,

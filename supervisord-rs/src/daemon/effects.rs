@@ -52,7 +52,7 @@ impl Daemon {
             Effect::StartsWithout { worker, on } => self.on_start_without(worker, on),
             Effect::GivesUp(why) => self.on_giving_up(why),
             Effect::Reply { request, result } => self.on_reply(request, result),
-            Effect::Exit { orderly, critical } => self.exit = Some(exit_code(orderly, critical)),
+            Effect::Exit { orderly, critical } => self.end.set(exit_code(orderly, critical)),
         }
     }
 

@@ -6,7 +6,7 @@ use supervision::{Command, FaultId, WorkerId};
 use workers::fault::Fault;
 
 use super::Daemon;
-use super::orders::Pending;
+use super::unanswered::Pending;
 use crate::config::Program;
 use crate::control::protocol::{Done, Failure, InjectRequest};
 use crate::control::request::{Answer, Peer};
@@ -42,13 +42,8 @@ impl Daemon {
                     None => format!("{fault_name} ordered in {name}"),
                 };
                 let is_silent = is_unnoticed || ignored.is_some();
-                let pending = Pending {
-                    answer,
-                    message,
-                    wait: None,
-                    subject: request.worker.clone(),
-                    is_silent,
-                };
+                let subject = request.worker.clone();
+                let pending = Pending { is_silent, ..Pending::accepted(answer, message, subject) };
                 self.order(Command::Inject { worker, fault }, pending);
             }
         }

@@ -3,23 +3,11 @@
 use supervision::{Command, Event, Phase, Refusal, RequestId, WorkerId};
 
 use super::Daemon;
+use super::unanswered::Pending;
 use super::waiters::{Goal, Wait, limit};
 use crate::control::protocol::{Done, Failure, WorkersRequest};
 use crate::control::request::{Answer, Found, Order, Peer, Request, Show};
 use crate::record::event::What;
-
-/// An order that the machine has not answered yet.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) answer: Answer<Done>,
-    pub(super) message: String,
-    /// What must hold before the client is answered; `None`: acceptance is enough.
-    pub(super) wait: Option<Wait>,
-    /// Who asked for what, for the refusals' sentences.
-    pub(super) subject: String,
-    /// See [`Done::is_silent`].
-    pub(super) is_silent: bool,
-}
 
 impl Daemon {
     pub(super) fn on_request(&mut self, request: Request) {
@@ -57,13 +45,7 @@ impl Daemon {
                 self.log_order("shutdown", "", peer);
                 self.around.announce_stopping();
                 let message = "shutting down".to_owned();
-                let pending = Pending {
-                    answer,
-                    message,
-                    wait: None,
-                    subject: String::new(),
-                    is_silent: false,
-                };
+                let pending = Pending::accepted(answer, message, String::new());
                 self.order(Command::Shutdown { now: request.now }, pending);
             }
         }
@@ -166,10 +148,7 @@ impl Daemon {
         }
         let names: Vec<&str> = in_the_way.iter().map(|id| self.names.worker(*id)).collect();
         let (subject, message) = (names.join(", "), format!("pause {asked}: ordered"));
-        self.order(
-            Command::Pause(ids),
-            Pending { answer, message, wait: None, subject, is_silent: false },
-        );
+        self.order(Command::Pause(ids), Pending::accepted(answer, message, subject));
     }
 
     /// The suspended ones among them, no matter who suspended them. Without any, there is nothing
@@ -194,10 +173,7 @@ impl Daemon {
         let message = format!("resume {subject}: ordered");
         // Where none lives, the machine says why not.
         let ids = if suspended.is_empty() { ids } else { suspended };
-        self.order(
-            Command::Resume(ids),
-            Pending { answer, message, wait: None, subject, is_silent: false },
-        );
+        self.order(Command::Resume(ids), Pending::accepted(answer, message, subject));
     }
 
     pub(super) fn is_process(&self, id: WorkerId) -> bool {
@@ -212,26 +188,20 @@ impl Daemon {
     }
 
     pub(super) fn order(&mut self, command: Command, pending: Pending) {
-        let request = self.request_id();
-        self.pending.insert(request, pending);
+        let request = self.unanswered.expect(pending);
         self.turn(Some(Event::Command { request, command }));
     }
 
     /// The machine has accepted or refused.
     pub(super) fn on_reply(&mut self, request: RequestId, result: Result<(), Refusal>) {
         // No client waits for orders that came by signal.
-        let Some(pending) = self.pending.remove(&request) else { return };
+        let Some(pending) = self.unanswered.take(request) else { return };
         let Pending { answer, message, wait, subject, is_silent } = pending;
         match (result, wait) {
             (Err(refusal), _) => drop(answer.send(Err(explain(refusal, &subject)))),
             (Ok(()), None) => drop(answer.send(Ok(Done { message, is_silent, ..Done::default() }))),
             (Ok(()), Some(wait)) => self.waiters.add(wait, message, answer, self.now()),
         }
-    }
-
-    pub(super) fn request_id(&mut self) -> RequestId {
-        self.next_request += 1;
-        RequestId(self.next_request)
     }
 
     fn generation(&self, id: WorkerId) -> u64 {

@@ -6,7 +6,7 @@ use supervision::spec::DomainSpec;
 use supervision::{Command, DomainId, Event, Extension, FaultDomain, GroupId, WorkerId};
 
 use super::Daemon;
-use super::orders::Pending;
+use super::unanswered::Pending;
 use super::waiters::{Goal, Wait, limit};
 use crate::config::Launch;
 use crate::config::instances::INSTANCES_MAX;
@@ -47,7 +47,7 @@ impl Daemon {
         let touched: Vec<(WorkerId, Goal)> =
             touched.into_iter().map(|id| (id, self.to_come_up(id))).collect();
         if !start.is_empty() {
-            let request = self.request_id();
+            let request = self.unanswered.number();
             self.turn(Some(Event::Command { request, command: Command::Start(start) }));
         }
         let limit = limit(*timeout_ms);

@@ -3,7 +3,7 @@
 use supervision::{Command, Phase, WorkerId};
 
 use super::Daemon;
-use super::orders::Pending;
+use super::unanswered::Pending;
 use crate::control::protocol::{Done, Failure, SignalName, SignalRequest};
 use crate::control::request::{Answer, Peer};
 use crate::record::words;
@@ -34,7 +34,7 @@ impl Daemon {
         let (name, subject) = (words::signal(signal), names.join(" "));
         self.log_order("signal", &format!("{subject} {name}"), peer);
         let message = self.signalled(&name, &ids);
-        let pending = Pending { answer, message, wait: None, subject, is_silent: false };
+        let pending = Pending::accepted(answer, message, subject);
         self.order(Command::Signal { workers: ids, signal }, pending);
     }
 

@@ -5,8 +5,8 @@
 //! ends a run whose terminal has closed. Those that would end the process and mean nothing here
 //! (USR1, timers, SIGIO) are logged and have no effect. Other signals are left alone.
 
+use std::io;
 use std::time::{Duration, Instant};
-use std::{io, mem};
 
 use futures_util::StreamExt;
 use nix::sys::signal::SigSet;
@@ -109,7 +109,7 @@ impl Daemon {
     /// Stops everything; `now`: without asking.
     pub(super) fn shut_down(&mut self, now: bool) {
         self.around.announce_stopping();
-        let request = self.request_id();
+        let request = self.unanswered.number();
         self.turn(Some(Event::Command {
             request,
             command: supervision::Command::Shutdown { now },
@@ -126,9 +126,7 @@ impl Daemon {
                 } else {
                     tracing::info!(signal = name, "shutting down");
                 }
-                // The guardian's death was not an order: the first order after it changes nothing,
-                // the next one kills.
-                if !mem::take(&mut self.ends_with_guardian) {
+                if self.end.is_news() {
                     self.shut_down(self.machine.is_shutting_down());
                 }
             }
@@ -136,7 +134,7 @@ impl Daemon {
             SIGPWR if self.around.is_predecessors_death() => {}
             SIGPWR => {
                 tracing::warn!(signal = name, "shutting down, since the guardian is gone");
-                self.ends_with_guardian = true;
+                self.end.begin_by_guardian();
                 self.shut_down(false);
             }
             SIGCHLD => {

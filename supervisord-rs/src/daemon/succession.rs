@@ -195,7 +195,7 @@ impl Daemon {
         let names: Vec<&str> = workers.iter().map(|worker| self.names.worker(*worker)).collect();
         if is_wanted {
             tracing::info!(workers = ?names, "their configuration has changed: they are restarted");
-            let request = self.request_id();
+            let request = self.unanswered.number();
             self.turn(Some(Event::Command { request, command: Command::Restart(workers) }));
         } else {
             tracing::warn!(workers = ?names,

@@ -113,7 +113,6 @@ impl Daemon {
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         let look = self.drivers.next_look().map(Duration::from_nanos);
         let at_once = self.pace.has_more().then_some(Duration::ZERO);
-        let watchdog = self.around.watchdog.map(|every| self.said_alive.saturating_add(every));
         [
             at_once,
             self.machine.next_deadline(),
@@ -121,7 +120,7 @@ impl Daemon {
             look,
             self.next_unwritten(),
             self.waiters.next_due(),
-            watchdog,
+            self.signs.due(),
             self.upkeep.due(),
         ]
         .into_iter()
@@ -131,11 +130,7 @@ impl Daemon {
 
     pub(super) fn on_deadline(&mut self) {
         // Here and nowhere else: a loop that does not come to this point does not turn.
-        if self
-            .around
-            .watchdog
-            .is_some_and(|every| self.now() >= self.said_alive.saturating_add(every))
-        {
+        if self.signs.due().is_some_and(|at| self.now() >= at) {
             self.say_alive();
         }
         self.drivers.look_at_remains();
@@ -155,7 +150,7 @@ impl Daemon {
 
     /// Tells the guardian and the service manager that the loop turns.
     pub(super) fn say_alive(&mut self) {
-        self.said_alive = self.now();
+        self.signs.given(self.now());
         self.around.say_alive();
     }
 

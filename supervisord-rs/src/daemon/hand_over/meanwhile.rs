@@ -25,7 +25,7 @@ impl Daemon {
     ) -> T {
         let mut work = pin!(work);
         loop {
-            let breath = until(Some(self.said_alive.saturating_add(BREATH)));
+            let breath = until(Some(self.signs.after(BREATH)));
             tokio::select! {
                 done = &mut work => return done,
                 Some(request) = self.requests.recv() => self.answer_at_rest(request),

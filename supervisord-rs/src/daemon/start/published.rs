@@ -24,6 +24,7 @@ use crate::control::request::Request;
 use crate::daemon::around::Around;
 use crate::daemon::in_force::{self, Origin};
 use crate::daemon::lapse::Lapse;
+use crate::daemon::signs::Signs;
 use crate::daemon::upkeep::{Troubles, Upkeep};
 use crate::hangup::Terminal;
 use crate::isolation::Drivers;
@@ -45,6 +46,7 @@ pub(in crate::daemon) struct Published {
     pub(in crate::daemon) upkeep: Upkeep,
     /// Counts from the moment that the machine's first deadlines count from.
     pub(in crate::daemon) lapse: Lapse,
+    pub(in crate::daemon) signs: Signs,
 }
 
 impl Adopted {
@@ -93,11 +95,11 @@ impl Adopted {
             keeper,
             gate,
             terminal: Terminal::controlling(),
-            watchdog: interval(&settings),
             lock,
             state_lock,
         };
         let upkeep = Upkeep::new(troubles);
+        let signs = Signs::new(interval(&settings));
         Ok(Published {
             settings,
             machine,
@@ -108,6 +110,7 @@ impl Adopted {
             around,
             upkeep,
             lapse,
+            signs,
         })
     }
 }
