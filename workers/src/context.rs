@@ -3,14 +3,15 @@
 //! Every method is a *checkpoint*: it commits an injected fault; nothing else does.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
 use crate::awaiting::Awaiting;
 use crate::board::{BREADCRUMB_FAULT, Board, State, monotonic_ns};
+use crate::endowment::Endowment;
 use crate::fault::Fault;
 use crate::mapping::Mapping;
 use crate::seat::Seat;
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) wake: OwnedFd,
     /// The output, which the supervisor captures.
     pub(crate) output: OwnedFd,
+    /// What it is handed besides.
+    pub(crate) endowment: Mutex<Endowment>,
     /// Whether it has reported that it is ready.
     pub(crate) is_ready: AtomicBool,
 }
@@ -137,6 +140,14 @@ impl Context {
         if self.shared.is_current() {
             self.board().breadcrumb.store(operation & !BREADCRUMB_FAULT, Ordering::Relaxed);
         }
+    }
+
+    /// A descriptor that the supervisor handed to this incarnation under this name, besides its
+    /// board and its output: whoever claims it first has it. `None`: there is none, or it was
+    /// claimed. Does not block.
+    #[must_use]
+    pub fn claim(&self, name: &str) -> Option<OwnedFd> {
+        self.shared.endowment.lock().unwrap_or_else(PoisonError::into_inner).claim(name)
     }
 
     /// Whether the worker should return soon: it has an order to stop, or another incarnation has

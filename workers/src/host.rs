@@ -1,27 +1,26 @@
 //! Runs registered workers inside a child process.
 //!
 //! The child is the same binary, started as `__host`, with descriptor 3 a `SOCK_SEQPACKET` socket
-//! on which the supervisor sends orders, and 4 an eventfd that makes it look at the boards. The
+//! on which the supervisor sends orders with all that workers are handed (`order`), and 4 an eventfd that makes it look at the boards. The
 //! child reports only through the boards. When the socket ends, the supervisor is gone, and the
 //! child ends too.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+mod order;
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::process::exit;
 use std::sync::Arc;
-
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::board::State;
 use crate::crash;
 use crate::mapping::Mapping;
 use crate::registry::Registry;
-use crate::run::{IncarnationPlan, OnPanic, spawn};
+use crate::run::{IncarnationPlan, spawn};
 
-/// Largest order, in bytes.
-pub const ORDER_MAX: usize = 64 * 1024;
+pub use order::{BOARD, HostOrder, ORDER_MAX, OUTPUT, WAKE, send};
+use order::{Received, claim, receive};
+
 /// Exit code of a host whose single worker had a contained panic; the same as of a Rust program
 /// that panics.
 pub const EXIT_PANICKED: i32 = 101;
@@ -31,46 +30,6 @@ pub const EXIT_UNREGISTERED: i32 = 78;
 
 const SOCKET: RawFd = 3;
 const POKE: RawFd = 4;
-
-/// One worker to run; with it come three descriptors: board, wake, output.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct HostOrder {
-    /// The worker's name.
-    pub name: String,
-    /// The name that it is registered by.
-    pub kind: String,
-    /// The generation.
-    pub generation: u64,
-    /// Its arguments.
-    pub args: Value,
-    /// What a panic ends: the domain or the worker.
-    pub on_panic: OnPanic,
-    /// Whether the process is this worker's own and ends with it.
-    pub single: bool,
-}
-
-/// Sends an order with its descriptors (board, wake, output). Does not block, whatever the flags of
-/// the socket are.
-///
-/// # Errors
-/// EAGAIN: the host reads no orders; EPIPE, ECONNRESET: it is gone; EMSGSIZE: the arguments are too
-/// large.
-pub fn send(socket: BorrowedFd<'_>, order: &HostOrder, fds: [BorrowedFd<'_>; 3]) -> io::Result<()> {
-    let text = serde_json::to_vec(order)?;
-    if text.len() > ORDER_MAX {
-        return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
-    }
-    let fds = fds.map(|fd| fd.as_raw_fd());
-    let message = [ControlMessage::ScmRights(&fds)];
-    sendmsg::<()>(
-        socket.as_raw_fd(),
-        &[IoSlice::new(&text)],
-        &message,
-        MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
-        None,
-    )?;
-    Ok(())
-}
 
 /// The child's main function. Never returns: exit code 0 when the single worker returned, 1 when it
 /// failed, [`EXIT_PANICKED`], [`EXIT_UNREGISTERED`]; 0 when the supervisor is gone.
@@ -82,24 +41,27 @@ pub fn main(registry: &Registry) -> ! {
     let (socket, poke) =
         unsafe { (OwnedFd::from_raw_fd(SOCKET), Arc::new(OwnedFd::from_raw_fd(POKE))) };
     loop {
-        match receive(&socket) {
-            Ok(Some((order, fds))) => begin(order, fds, &poke, registry),
+        let begun = match receive(&socket) {
+            Ok(Some(order)) => begin(order, &poke, registry),
             Ok(None) => exit(0),
-            Err(error) => {
-                eprintln!("cannot read orders: {error}");
-                exit(1);
-            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = begun {
+            eprintln!("cannot read orders: {error}");
+            exit(1);
         }
     }
 }
 
-fn begin(order: HostOrder, fds: [OwnedFd; 3], poke: &Arc<OwnedFd>, registry: &Registry) {
-    let [board, wake, output] = fds;
+/// Runs one. An error is one of the order: something that every worker is handed did not come.
+fn begin(mut order: Received, poke: &Arc<OwnedFd>, registry: &Registry) -> io::Result<()> {
+    let mut handed = |name| claim(&mut order, name);
+    let (board, wake, output) = (handed(BOARD)?, handed(WAKE)?, handed(OUTPUT)?);
     let mapping = match Mapping::inherited(board) {
         Ok(mapping) => Arc::new(mapping),
         Err(error) => {
             eprintln!("{}: cannot map its board: {error}", order.name);
-            return;
+            return Ok(());
         }
     };
     let is_single = order.single;
@@ -120,6 +82,7 @@ fn begin(order: HostOrder, fds: [OwnedFd; 3], poke: &Arc<OwnedFd>, registry: &Re
         poke: Arc::clone(poke),
         wake,
         output,
+        endowment: order.endowment,
         at_end: is_single.then_some(end_process),
     };
     match spawn(plan, registry) {
@@ -134,6 +97,7 @@ fn begin(order: HostOrder, fds: [OwnedFd; 3], poke: &Arc<OwnedFd>, registry: &Re
             }
         }
     }
+    Ok(())
 }
 
 /// A worker's own process ends with its worker. If its thread vanished, the process runs on, and
@@ -145,38 +109,4 @@ fn end_process(end: State) {
         State::Panicked => EXIT_PANICKED,
         State::Unregistered | State::NotStarted => EXIT_UNREGISTERED,
     });
-}
-
-/// The next order; `None` when the supervisor is gone.
-fn receive(socket: &OwnedFd) -> io::Result<Option<(HostOrder, [OwnedFd; 3])>> {
-    let mut text = vec![0; ORDER_MAX];
-    let mut space = nix::cmsg_space!([RawFd; 3]);
-    let (length, fds) = loop {
-        let mut parts = [IoSliceMut::new(&mut text)];
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags) {
-            Ok(message) => break (message.bytes, descriptors(message.cmsgs()?)),
-            Err(nix::errno::Errno::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    };
-    if length == 0 {
-        return Ok(None);
-    }
-    let order = serde_json::from_slice(&text[..length])?;
-    let fds = fds.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-    Ok(Some((order, fds)))
-}
-
-fn descriptors(messages: nix::sys::socket::CmsgIterator<'_>) -> Vec<OwnedFd> {
-    messages
-        .filter_map(|message| match message {
-            ControlMessageOwned::ScmRights(fds) => Some(fds),
-            _ => None,
-        })
-        .flatten()
-        // SAFETY: the kernel has just installed these descriptors in this process; nothing else
-        // owns them.
-        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
-        .collect()
 }

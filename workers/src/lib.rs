@@ -25,6 +25,7 @@ pub mod board;
 pub mod builtin;
 pub mod context;
 pub mod crash;
+pub mod endowment;
 pub mod fault;
 pub mod host;
 pub mod mapping;

@@ -5,8 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use serde_json::Value;
@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::board::{LastWords, State};
 use crate::context::{Context, Shared};
 use crate::crash;
+use crate::endowment::Endowment;
 use crate::mapping::Mapping;
 use crate::registry::Registry;
 
@@ -52,6 +53,8 @@ pub struct IncarnationPlan {
     pub wake: OwnedFd,
     /// The target of its output.
     pub output: OwnedFd,
+    /// What it is handed besides, for [`Context::claim`].
+    pub endowment: Endowment,
     /// Called on its thread after everything else, with its final state: a worker's own process
     /// ends here.
     pub at_end: Option<fn(State)>,
@@ -82,6 +85,7 @@ pub fn spawn(plan: IncarnationPlan, registry: &Registry) -> io::Result<JoinHandl
         poke,
         wake,
         output,
+        endowment,
         at_end,
     } = plan;
     let thread_name = name.replace('\0', "");
@@ -93,6 +97,7 @@ pub fn spawn(plan: IncarnationPlan, registry: &Registry) -> io::Result<JoinHandl
         poke,
         wake,
         output,
+        endowment: Mutex::new(endowment),
         is_ready: AtomicBool::new(false),
     });
     std::thread::Builder::new().name(thread_name).spawn(move || {

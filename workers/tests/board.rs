@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::EventFd;
 use workers::board::{Board, LastWords, NAME_MAX, Reading, SIZE, State, TEXT_MAX, monotonic_ns};
+use workers::endowment::Endowment;
 use workers::mapping::Mapping;
 use workers::run::{IncarnationPlan, OnPanic};
 use workers::{Context, Registry, Worker, WorkerError};
@@ -215,6 +216,7 @@ impl Live {
             poke: Arc::new(OwnedFd::from(EventFd::new().expect("an eventfd"))),
             wake: wake.as_fd().try_clone_to_owned().expect("a copy"),
             output: std::fs::File::create("/dev/null").expect("/dev/null").into(),
+            endowment: Endowment::default(),
             at_end: None,
         };
         let thread = workers::run::spawn(plan, &registry).expect("a thread");

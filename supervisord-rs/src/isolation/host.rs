@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use supervision::{LaunchFailure, LaunchStage};
-use workers::host::HostOrder;
+use workers::host::{BOARD, HostOrder, OUTPUT, WAKE};
 
 use super::launch::{Child, failure};
 use super::live::Sdk;
@@ -55,16 +55,10 @@ pub(super) fn order(
     sdk: &Sdk,
     output: BorrowedFd<'_>,
 ) -> Result<(), LaunchFailure> {
-    let order = HostOrder {
-        name: order.name.to_owned(),
-        kind: order.kind.to_owned(),
-        generation: order.generation,
-        args: order.args.clone(),
-        on_panic: order.on_panic,
-        single: is_single,
-    };
-    workers::host::send(way, &order, [sdk.page.mapping.fd(), sdk.wake.as_fd(), output])
-        .map_err(|error| from_io(LaunchStage::Cell, &error))
+    let Order { name, kind, generation, args, on_panic, .. } = *order;
+    let order = HostOrder { name, kind, generation, args, on_panic, single: is_single };
+    let handed = [(BOARD, sdk.page.mapping.fd()), (WAKE, sdk.wake.as_fd()), (OUTPUT, output)];
+    workers::host::send(way, &order, &handed).map_err(|error| from_io(LaunchStage::Cell, &error))
 }
 
 impl Host {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use supervision::{LaunchFailure, LaunchStage};
 use workers::Registry;
+use workers::endowment::Endowment;
 use workers::run::{IncarnationPlan, OnPanic};
 
 use super::launch::{become_foreign, failure};
@@ -33,6 +34,7 @@ pub(super) fn launch(
         poke: Arc::clone(poke),
         wake,
         output,
+        endowment: Endowment::default(),
         at_end: None,
     };
     become_foreign();
