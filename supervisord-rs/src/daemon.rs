@@ -53,6 +53,7 @@ mod turn;
 mod turns;
 mod unanswered;
 mod upkeep;
+mod view;
 mod waiters;
 mod world;
 
@@ -294,9 +295,8 @@ impl Daemon {
         })
     }
 
-    /// The machine's clock is `CLOCK_MONOTONIC` itself, so that times hold for a successor too.
     fn now(&self) -> Duration {
-        Duration::from_nanos(monotonic_ns())
+        now()
     }
 
     /// Nothing runs any more that was to run: leaves nothing else behind either. False: some
@@ -326,6 +326,11 @@ impl Daemon {
 fn leave(status: i32) -> ! {
     own_log::flush(LAST_LINES);
     std::process::exit(status)
+}
+
+/// The machine's clock is `CLOCK_MONOTONIC` itself, so that times hold for a successor too.
+fn now() -> Duration {
+    Duration::from_nanos(monotonic_ns())
 }
 
 /// Until `deadline`; for ever without one. No timer is armed then.

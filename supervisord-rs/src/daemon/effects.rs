@@ -109,7 +109,7 @@ impl Daemon {
             self.around.black_box.account(index).write(ending, &report);
             self.histories.end(incarnation.worker, Some(report));
         }
-        let has_succeeded = to == Phase::Finished && self.has_succeeded(incarnation.worker);
+        let has_succeeded = to == Phase::Finished && self.view().has_succeeded(incarnation.worker);
         let what = What::Phase {
             from,
             to,

@@ -7,6 +7,7 @@ use workers::fault::Fault;
 
 use super::Daemon;
 use super::unanswered::Pending;
+use super::view::View;
 use crate::config::Program;
 use crate::control::protocol::{Done, Failure, InjectRequest};
 use crate::control::request::{Answer, Peer};
@@ -20,13 +21,13 @@ impl Daemon {
         peer: Peer,
         answer: Answer<Done>,
     ) {
-        match self.fault(request) {
+        match self.view().fault(request) {
             Err(failure) => drop(answer.send(Err(failure))),
             Ok((worker, fault)) => {
                 self.log_order("inject", &format!("{} {}", request.worker, request.fault), peer);
-                let is_unnoticed = self.is_unnoticed(worker, fault);
+                let is_unnoticed = self.view().is_unnoticed(worker, fault);
                 let is_leak = Fault::from_code(fault.code) == Some(Fault::Leak);
-                let ignored = self.ignores(worker, fault);
+                let ignored = self.view().ignores(worker, fault);
                 let (name, fault_name) = (&request.worker, &request.fault);
                 let message = match &ignored {
                     Some(signal) => format!("{name} ignores {signal}: no incident comes of it"),
@@ -48,7 +49,9 @@ impl Daemon {
             }
         }
     }
+}
 
+impl View<'_> {
     fn fault(&self, request: &InjectRequest) -> Result<(WorkerId, FaultId), Failure> {
         let worker = self.resolve_one(&request.worker)?;
         let invalid = |message: String| Failure::new("invalid", message);

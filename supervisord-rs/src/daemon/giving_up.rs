@@ -10,14 +10,14 @@ use crate::record::words;
 
 impl Daemon {
     pub(super) fn on_in_vain(&mut self, worker: WorkerId, on: WorkerId) {
-        let why = self.why_in_vain(on);
+        let why = self.view().why_in_vain(on);
         let who = self.present(worker);
         let what = What::InVain { on: self.names.worker(on), why: &why };
         self.observers.tell(&self.names, who, what);
     }
 
     pub(super) fn on_start_without(&mut self, worker: WorkerId, on: WorkerId) {
-        let why = self.why_absent(on);
+        let why = self.view().why_absent(on);
         let who = self.present(worker);
         let what = What::StartsWithout { on: self.names.worker(on), why: &why };
         self.observers.tell(&self.names, who, what);
@@ -36,7 +36,7 @@ impl Daemon {
                 (format!("{name} is critical and has ended for good: {how}"), ending)
             }
             GivingUp::InVain { worker, on, ending } => {
-                let (name, why) = (self.names.worker(worker), self.why_in_vain(on));
+                let (name, why) = (self.names.worker(worker), self.view().why_in_vain(on));
                 (format!("{name} is critical and cannot start: {why}"), ending)
             }
             GivingUp::Group(group) => {

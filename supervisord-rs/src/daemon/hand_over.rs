@@ -173,13 +173,13 @@ impl Daemon {
                 return;
             }
         };
-        if let Some(why) = self.objection(settings.as_deref()) {
+        if let Some(why) = self.view().objection(settings.as_deref()) {
             return self.give_up(order.answer, why);
         }
         order.reload = settings
             .as_deref()
             .filter(|_| order.is_reload())
-            .map(|settings| self.reload_report(settings));
+            .map(|settings| self.view().reload_report(settings));
         match Successor::prepare(&self.drivers, &order.binary, order.limit) {
             Err(why) => self.give_up(order.answer, why),
             Ok(prepared) => self.beside.spawn(async move {
@@ -203,7 +203,7 @@ impl Daemon {
         result: Result<Successor, String>,
     ) {
         // Meanwhile a worker may have started that the file does not name.
-        match (self.objection(settings), result) {
+        match (self.view().objection(settings), result) {
             (None, Ok(successor)) => self.hand_over.prepared = Some((order, successor)),
             (Some(why), _) => self.give_up(order.answer, why),
             (None, Err(why)) => {

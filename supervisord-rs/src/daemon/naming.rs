@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use supervision::WorkerId;
 
-use super::Daemon;
+use super::view::View;
 use crate::control::protocol::Failure;
+use crate::record::incidents::Names;
 
-impl Daemon {
+impl<'a> View<'a> {
     /// The workers that these names in an order stand for: workers, bases of instances, groups, all.
     pub(super) fn resolve(&self, verb: &str, names: &[String]) -> Result<Vec<WorkerId>, Failure> {
         let mut ids = Vec::new();
@@ -65,7 +66,7 @@ impl Daemon {
         self.settings.templates.keys().map(count).collect()
     }
 
-    fn instances_of(&self, base: &str) -> impl Iterator<Item = WorkerId> {
+    fn instances_of<'b>(self, base: &'b str) -> impl Iterator<Item = WorkerId> + use<'a, 'b> {
         self.all_workers().filter(move |id| {
             let launch = self.drivers.launch_of(*id);
             launch.instance.is_some() && launch.base == base
@@ -111,8 +112,8 @@ impl Daemon {
     }
 
     /// Those that people see: all but instances that were scaled away and are gone.
-    pub(super) fn all_workers(&self) -> impl Iterator<Item = WorkerId> {
-        self.every_worker().filter(|id| !self.is_retired(*id))
+    pub(super) fn all_workers(self) -> impl Iterator<Item = WorkerId> + use<'a> {
+        self.every_worker().filter(move |id| !self.is_retired(*id))
     }
 
     fn is_retired(&self, id: WorkerId) -> bool {
@@ -120,12 +121,17 @@ impl Daemon {
     }
 
     pub(super) fn every_worker(&self) -> impl Iterator<Item = WorkerId> + use<> {
-        (0..u32::try_from(self.names.workers.len()).unwrap_or(u32::MAX)).map(WorkerId)
+        every(self.names)
     }
 
     fn group_names(&self) -> Vec<String> {
         self.machine.spec().groups.iter().map(|group| format!("{}:", group.name)).collect()
     }
+}
+
+/// All workers, those too that people do not see.
+pub(super) fn every(names: &Names) -> impl Iterator<Item = WorkerId> + use<> {
+    (0..u32::try_from(names.workers.len()).unwrap_or(u32::MAX)).map(WorkerId)
 }
 
 /// The colon of a group is missing.

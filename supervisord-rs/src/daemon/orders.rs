@@ -4,6 +4,7 @@ use supervision::{Command, Event, Phase, Refusal, RequestId, WorkerId};
 
 use super::Daemon;
 use super::unanswered::Pending;
+use super::view::View;
 use super::waiters::{Goal, Wait, limit};
 use crate::control::protocol::{Done, Failure, WorkersRequest};
 use crate::control::request::{Answer, Found, Order, Peer, Request, Show};
@@ -23,15 +24,15 @@ impl Daemon {
     fn on_order(&mut self, order: Order, peer: Peer, answer: Answer<Done>) {
         match order {
             Order::Start(request) => {
-                let goal = |daemon: &Self, id| daemon.to_come_up(id);
+                let goal = |view: View<'_>, id| view.to_come_up(id);
                 self.order_workers("start", &request, peer, answer, Command::Start, goal);
             }
             Order::Stop(request) => {
-                let goal = |daemon: &Self, id| daemon.to_go_down(id);
+                let goal = |view: View<'_>, id| view.to_go_down(id);
                 self.order_workers("stop", &request, peer, answer, Command::Stop, goal);
             }
             Order::Restart(request) => {
-                let goal = |daemon: &Self, id| Goal::Renewed { after: daemon.generation(id) };
+                let goal = |view: View<'_>, id| Goal::Renewed { after: view.generation(id) };
                 self.order_workers("restart", &request, peer, answer, Command::Restart, goal);
             }
             Order::Await(request) => self.on_await(&request, answer),
@@ -83,25 +84,26 @@ impl Daemon {
         peer: Peer,
         answer: Answer<Done>,
         command: impl Fn(Vec<WorkerId>) -> Command,
-        goal: impl Fn(&Self, WorkerId) -> Goal,
+        goal: impl Fn(View<'_>, WorkerId) -> Goal,
     ) {
-        let ids = match self.resolve(verb, &request.workers) {
+        let ids = match self.view().resolve(verb, &request.workers) {
             Ok(ids) => ids,
             Err(failure) => return drop(answer.send(Err(failure))),
         };
         let subject = request.workers.join(" ");
         self.log_order(verb, &subject, peer);
         let limit = limit(request.timeout_ms);
-        let mut aims: Vec<(WorkerId, Goal)> = ids.iter().map(|&id| (id, goal(self, id))).collect();
+        let mut aims: Vec<(WorkerId, Goal)> =
+            ids.iter().map(|&id| (id, goal(self.view(), id))).collect();
         let returns = verb != "stop";
         let aim = |id, was_live| {
-            (id, Goal::Dependent { generation: self.generation(id), was_live, returns })
+            (id, Goal::Dependent { generation: self.view().generation(id), was_live, returns })
         };
         if verb != "start" {
             aims.extend(self.machine.leaning_on(&ids).into_iter().map(|id| aim(id, true)));
         }
         if returns {
-            aims.extend(self.held_up_by(&ids).into_iter().map(|id| aim(id, false)));
+            aims.extend(self.view().held_up_by(&ids).into_iter().map(|id| aim(id, false)));
         }
         let wait = request.wait.then_some(Wait { aims, limit });
         // A group's own colon is enough.
@@ -110,29 +112,9 @@ impl Daemon {
         self.order(command(ids), Pending { answer, message, wait, subject, is_silent: false });
     }
 
-    /// Those that are wanted and wait for nothing else than these, and for each other.
-    fn held_up_by(&self, ids: &[WorkerId]) -> Vec<WorkerId> {
-        let waits: Vec<(WorkerId, Vec<WorkerId>)> = self
-            .all_workers()
-            .filter(|id| !ids.contains(id))
-            .filter_map(|id| Some((id, self.machine.worker(id)?)))
-            .filter(|(_, view)| view.phase == Phase::Idle && view.wanted)
-            .map(|(id, view)| (id, view.waits_for))
-            .filter(|(_, on)| !on.is_empty())
-            .collect();
-        let mut held: Vec<WorkerId> = Vec::new();
-        loop {
-            let is_next = |(id, on): &&(WorkerId, Vec<WorkerId>)| {
-                !held.contains(id) && on.iter().all(|on| ids.contains(on) || held.contains(on))
-            };
-            let Some((next, _)) = waits.iter().find(is_next) else { return held };
-            held.push(*next);
-        }
-    }
-
     /// All or none. A refusal speaks of those because of whom it is one.
     fn order_pause(&mut self, request: &WorkersRequest, peer: Peer, answer: Answer<Done>) {
-        let ids = match self.resolve("pause", &request.workers) {
+        let ids = match self.view().resolve("pause", &request.workers) {
             Ok(ids) => ids,
             Err(failure) => return drop(answer.send(Err(failure))),
         };
@@ -154,15 +136,16 @@ impl Daemon {
     /// The suspended ones among them, no matter who suspended them. Without any, there is nothing
     /// to do.
     fn order_resume(&mut self, request: &WorkersRequest, peer: Peer, answer: Answer<Done>) {
-        let ids = match self.resolve("resume", &request.workers) {
+        let ids = match self.view().resolve("resume", &request.workers) {
             Ok(ids) => ids,
             Err(failure) => return drop(answer.send(Err(failure))),
         };
         let subject = request.workers.join(" ");
         self.log_order("resume", &subject, peer);
         let suspended: Vec<WorkerId> =
-            ids.iter().copied().filter(|id| self.is_suspended(*id)).collect();
-        let is_live = |id: &WorkerId| self.is_process(*id) && self.drivers.pid(*id).is_some();
+            ids.iter().copied().filter(|id| self.view().is_suspended(*id)).collect();
+        let is_live =
+            |id: &WorkerId| self.view().is_process(*id) && self.drivers.pid(*id).is_some();
         if suspended.is_empty() && ids.iter().any(is_live) {
             let message = match ids.as_slice() {
                 [one] => format!("{} is not suspended", self.names.worker(*one)),
@@ -174,17 +157,6 @@ impl Daemon {
         // Where none lives, the machine says why not.
         let ids = if suspended.is_empty() { ids } else { suspended };
         self.order(Command::Resume(ids), Pending::accepted(answer, message, subject));
-    }
-
-    pub(super) fn is_process(&self, id: WorkerId) -> bool {
-        self.machine.spec().capabilities(id).is_alone()
-    }
-
-    /// Whether it, or anything that it has started, is suspended.
-    fn is_suspended(&self, id: WorkerId) -> bool {
-        self.machine.worker(id).is_some_and(|view| view.paused)
-            || self.is_process(id)
-                && self.drivers.family_of(id).iter().any(|member| member.state == 'T')
     }
 
     pub(super) fn order(&mut self, command: Command, pending: Pending) {
@@ -204,27 +176,60 @@ impl Daemon {
         }
     }
 
+    pub(super) fn log_order(&mut self, verb: &str, subject: &str, peer: Peer) {
+        let Peer { pid, uid, gid: _ } = peer;
+        self.emit(None, What::Command { verb, subject, uid, pid });
+    }
+}
+
+impl View<'_> {
+    /// Those that are wanted and wait for nothing else than these, and for each other.
+    fn held_up_by(&self, ids: &[WorkerId]) -> Vec<WorkerId> {
+        let waits: Vec<(WorkerId, Vec<WorkerId>)> = self
+            .all_workers()
+            .filter(|id| !ids.contains(id))
+            .filter_map(|id| Some((id, self.machine.worker(id)?)))
+            .filter(|(_, view)| view.phase == Phase::Idle && view.wanted)
+            .map(|(id, view)| (id, view.waits_for))
+            .filter(|(_, on)| !on.is_empty())
+            .collect();
+        let mut held: Vec<WorkerId> = Vec::new();
+        loop {
+            let is_next = |(id, on): &&(WorkerId, Vec<WorkerId>)| {
+                !held.contains(id) && on.iter().all(|on| ids.contains(on) || held.contains(on))
+            };
+            let Some((next, _)) = waits.iter().find(is_next) else { return held };
+            held.push(*next);
+        }
+    }
+
+    pub(super) fn is_process(&self, id: WorkerId) -> bool {
+        self.machine.spec().capabilities(id).is_alone()
+    }
+
+    /// Whether it, or anything that it has started, is suspended.
+    fn is_suspended(&self, id: WorkerId) -> bool {
+        self.machine.worker(id).is_some_and(|view| view.paused)
+            || self.is_process(id)
+                && self.drivers.family_of(id).iter().any(|member| member.state == 'T')
+    }
+
     fn generation(&self, id: WorkerId) -> u64 {
         self.machine.worker(id).map_or(0, |view| view.generation.0)
     }
 
-    pub(super) fn to_go_down(&self, id: WorkerId) -> Goal {
+    pub(super) fn to_go_down(self, id: WorkerId) -> Goal {
         let view = self.machine.worker(id);
         Goal::Down { was_live: view.is_some_and(|view| view.phase.is_live()) }
     }
 
     /// To run, or to end with success. The end of one that is on its way down does not count.
-    pub(super) fn to_come_up(&self, id: WorkerId) -> Goal {
+    pub(super) fn to_come_up(self, id: WorkerId) -> Goal {
         let generation = self.generation(id);
         let is_up = self.machine.worker(id).is_some_and(|view| {
             matches!(view.phase, Phase::Launching | Phase::Starting | Phase::Running)
         });
         Goal::Up { after: if is_up { generation.saturating_sub(1) } else { generation } }
-    }
-
-    pub(super) fn log_order(&mut self, verb: &str, subject: &str, peer: Peer) {
-        let Peer { pid, uid, gid: _ } = peer;
-        self.emit(None, What::Command { verb, subject, uid, pid });
     }
 }
 

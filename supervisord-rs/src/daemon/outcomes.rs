@@ -4,7 +4,7 @@
 use supervision::spec::{Readiness, RestartPolicy, WorkerSpec};
 use supervision::{Cause, LaunchFailure, LaunchStage, Phase, Status, WorkerId, WorkerView};
 
-use super::Daemon;
+use super::view::View;
 use super::waiters::{Goal, Waiter};
 use crate::config::settings::default;
 use crate::control::protocol::{OutcomeReport, WorkerStatus};
@@ -49,7 +49,7 @@ pub(super) fn sentence(done: &str, outcomes: &[OutcomeReport]) -> String {
     text
 }
 
-impl Daemon {
+impl View<'_> {
     pub(super) fn progress(&self, waiter: &Waiter, worker: WorkerId, goal: Goal) -> Progress {
         let Some(view) = self.machine.worker(worker) else { return Progress::Reached };
         let failure = waiter.failures.get(&worker);

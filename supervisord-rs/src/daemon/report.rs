@@ -2,8 +2,9 @@
 
 use supervision::{Phase, Quarantine, WorkerId, WorkerView};
 
-use super::Daemon;
 use super::effects::fault_domain;
+use super::view::View;
+use super::{Daemon, now};
 use crate::config::settings::CgroupLimits;
 use crate::control::protocol::{
     HealthReport, IoLimitReport, LimitsReport, StatusReport, SupervisorStatus, WorkerStatus,
@@ -15,9 +16,9 @@ use crate::record::words;
 impl Daemon {
     /// Everything there is to see now.
     pub(super) fn status(&self) -> StatusReport {
-        let drivers = &self.drivers;
+        let (drivers, view) = (&self.drivers, self.view());
         let workers: Vec<WorkerStatus> =
-            self.all_workers().map(|id| self.worker_status(id)).collect();
+            view.all_workers().map(|id| view.worker_status(id)).collect();
         StatusReport {
             supervisor: SupervisorStatus {
                 pid: nix::unistd::getpid().as_raw(),
@@ -36,31 +37,33 @@ impl Daemon {
                 dropped_hooks: self.observers.hooks.dropped(),
                 turns: self.turns.report(),
                 usage: None,
-                instances: self.scales(),
+                instances: view.scales(),
                 abandoned_threads: workers.iter().map(|worker| worker.abandoned).sum(),
             },
             workers,
         }
     }
+}
 
+impl View<'_> {
     /// One worker.
     pub(super) fn worker_status(&self, id: WorkerId) -> WorkerStatus {
         let view = self.machine.worker(id).expect("ids come from the machine's own spec");
-        let drivers = &self.drivers;
+        let drivers = self.drivers;
         let launch = drivers.launch_of(id);
         let cell = launch.isolation.cell().map(str::to_owned);
         let (status_text, reloading) = drivers.said(id);
         let verdict = |kind| self.probing.verdict(id, kind).unwrap_or(true);
         let reading = drivers.reading(id);
         let pid = drivers.pid(id);
-        let now = self.now();
+        let now = now();
         let has_succeeded = self.has_succeeded(id);
         WorkerStatus {
             name: launch.name.clone(),
             phase: words::phase(view.phase).to_owned(),
             isolation: launch.isolation.capabilities().label.to_owned(),
             cell,
-            domain: fault_domain(&self.names, &self.machine, id).to_owned(),
+            domain: fault_domain(self.names, self.machine, id).to_owned(),
             pid,
             tid: pid.and(reading.as_ref().map(|reading| reading.tid)).filter(|&tid| tid > 0),
             generation: view.generation.0,

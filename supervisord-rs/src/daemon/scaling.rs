@@ -45,14 +45,14 @@ impl Daemon {
         );
         let start = touched.clone();
         let touched: Vec<(WorkerId, Goal)> =
-            touched.into_iter().map(|id| (id, self.to_come_up(id))).collect();
+            touched.into_iter().map(|id| (id, self.view().to_come_up(id))).collect();
         if !start.is_empty() {
             let request = self.unanswered.number();
             self.turn(Some(Event::Command { request, command: Command::Start(start) }));
         }
         let limit = limit(*timeout_ms);
         let mut aims: Vec<(WorkerId, Goal)> =
-            surplus.iter().map(|id| (*id, self.to_go_down(*id))).collect();
+            surplus.iter().map(|id| (*id, self.view().to_go_down(*id))).collect();
         aims.extend(touched);
         let wait = wait.then_some(Wait { aims, limit });
         let pending = Pending { answer, message, wait, subject: base.clone(), is_silent: false };
@@ -65,7 +65,7 @@ impl Daemon {
             let launch = self.drivers.launch_of(id);
             (launch.base == base).then_some((launch.instance?, id))
         };
-        self.every_worker().filter_map(known).collect()
+        self.view().every_worker().filter_map(known).collect()
     }
 
     /// What is to be launched of those that there have not been yet.
@@ -77,7 +77,7 @@ impl Daemon {
     ) -> Result<Vec<(supervision::spec::WorkerSpec, Launch)>, Failure> {
         let refused = |message: String| Failure::new("refused", message);
         let Some(template) = self.settings.templates.get(base) else {
-            let worker = self.resolve_one(base)?;
+            let worker = self.view().resolve_one(base)?;
             let launch = self.drivers.launch_of(worker);
             if launch.instance.is_some() {
                 let base = &launch.base;
@@ -112,7 +112,7 @@ impl Daemon {
 
     fn names_by_id(&self) -> BTreeMap<String, Vec<WorkerId>> {
         let mut names: BTreeMap<String, Vec<WorkerId>> = BTreeMap::new();
-        for id in self.every_worker() {
+        for id in self.view().every_worker() {
             let launch = self.drivers.launch_of(id);
             names.entry(launch.name.clone()).or_default().push(id);
             if launch.instance.is_some() {
@@ -192,7 +192,7 @@ impl Daemon {
         sibling: Option<WorkerId>,
         id: WorkerId,
     ) -> Vec<(WorkerId, supervision::spec::Dependency)> {
-        let workers = self.machine.spec().workers.iter().zip(self.every_worker());
+        let workers = self.machine.spec().workers.iter().zip(self.view().every_worker());
         workers
             .filter_map(|(spec, dependent)| {
                 let dependency =

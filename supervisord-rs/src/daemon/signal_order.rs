@@ -4,6 +4,7 @@ use supervision::{Command, Phase, WorkerId};
 
 use super::Daemon;
 use super::unanswered::Pending;
+use super::view::View;
 use crate::control::protocol::{Done, Failure, SignalName, SignalRequest};
 use crate::control::request::{Answer, Peer};
 use crate::record::words;
@@ -20,9 +21,9 @@ impl Daemon {
     ) {
         let names: Vec<String> =
             request.workers.iter().chain(request.worker.as_ref()).cloned().collect();
-        let found = self.resolve("signal", &names).and_then(|ids| {
+        let found = self.view().resolve("signal", &names).and_then(|ids| {
             let signal = match &request.signal {
-                SignalName::Name(name) if name == RELOAD => self.reload_signal(&ids)?,
+                SignalName::Name(name) if name == RELOAD => self.view().reload_signal(&ids)?,
                 signal => number(signal)?,
             };
             Ok((ids, signal))
@@ -33,11 +34,13 @@ impl Daemon {
         };
         let (name, subject) = (words::signal(signal), names.join(" "));
         self.log_order("signal", &format!("{subject} {name}"), peer);
-        let message = self.signalled(&name, &ids);
+        let message = self.view().signalled(&name, &ids);
         let pending = Pending::accepted(answer, message, subject);
         self.order(Command::Signal { workers: ids, signal }, pending);
     }
+}
 
+impl View<'_> {
     /// What has these read their own configuration again; one signal for all of them.
     fn reload_signal(&self, ids: &[WorkerId]) -> Result<i32, Failure> {
         let refused = |message: String| Failure::new("refused", message);

@@ -10,6 +10,7 @@ use supervision::{
 };
 use workers::board::monotonic_ns;
 
+use super::naming::every;
 use super::{Daemon, failures, lapse};
 use crate::config::{Launch, Scale, Settings};
 use crate::isolation::drivers::adopting::{Adopted, Past};
@@ -229,7 +230,7 @@ impl Daemon {
         self.resume_incidents();
         let now = self.now();
         let wall = SystemTime::now();
-        for worker in self.every_worker().collect::<Vec<_>>() {
+        for worker in every(&self.names) {
             let Some(view) = self.machine.worker(worker) else { continue };
             let since = wall.checked_sub(now.saturating_sub(view.since)).unwrap_or(wall);
             self.histories.enter(worker, since);

@@ -9,6 +9,7 @@ use supervision::{Generation, Incarnation, WorkerId};
 
 use super::Daemon;
 use super::outcomes::Progress;
+use super::view::View;
 use crate::control::protocol::{
     AwaitRequest, Done, EndingReport, Failure, OutcomeReport, WAIT_DEFAULT, WorkerStatus,
 };
@@ -135,6 +136,107 @@ impl Waiters {
     }
 }
 
+impl Waiters {
+    /// A run has failed: clients that wait for that worker learn of it, whatever happens later.
+    pub(super) fn note_failure(
+        &mut self,
+        view: View<'_>,
+        incarnation: Incarnation,
+        ending: &EndingReport,
+        now: Duration,
+    ) {
+        let is_concerned = |waiter: &Waiter| {
+            waiter.concerns(incarnation) && !waiter.failures.contains_key(&incarnation.worker)
+        };
+        if !self.0.iter().any(is_concerned) {
+            return;
+        }
+        let worker = view.machine.worker(incarnation.worker);
+        let incident = worker.and_then(|worker| worker.last_incident).map(|id| id.0);
+        let tail = view.drivers.tail(incarnation.worker).filter(|_| ending.has_run());
+        // Nothing was captured: there is nothing to wait for.
+        let tail = tail.unwrap_or_else(|| Tail::new(Vec::new().into()));
+        let until = now.saturating_add(TAIL_TIMEOUT);
+        for waiter in self.0.iter_mut().filter(|waiter| is_concerned(waiter)) {
+            let (ending, tail) = (ending.clone(), Tail::clone(&tail));
+            let failure = FirstFailure { ending, incident, tail, until };
+            waiter.failures.insert(incarnation.worker, failure);
+        }
+    }
+
+    /// Answers those who have an outcome for each worker, and whose time is over; forgets those who
+    /// went away.
+    pub(super) fn answer(&mut self, view: View<'_>, now: Duration) {
+        let mut waiting = Vec::new();
+        for mut waiter in std::mem::take(&mut self.0) {
+            if waiter.answer.is_closed() {
+                continue;
+            }
+            if waiter.until > now && waiter.is_on_the_way(view, waiter.open_at) {
+                waiting.push(waiter);
+                continue;
+            }
+            let each: Vec<Progress> = waiter
+                .wait
+                .aims
+                .iter()
+                .map(|(worker, goal)| view.progress(&waiter, *worker, *goal))
+                .collect();
+            if (waiter.is_open(&each) || !waiter.has_tails(now)) && waiter.until > now {
+                let is_open = |progress: &Progress| matches!(progress, Progress::OnTheWay(_));
+                waiter.open_at = each.iter().position(is_open).unwrap_or(0);
+                waiting.push(waiter);
+            } else {
+                let answer = waiter.outcome(view, &each);
+                let _ = waiter.answer.send(answer);
+            }
+        }
+        self.0.append(&mut waiting);
+    }
+}
+
+impl Waiter {
+    /// Whether the answer waits for this aim, whatever has become of the others.
+    fn is_on_the_way(&self, view: View<'_>, aim: usize) -> bool {
+        self.wait.aims.get(aim).is_some_and(|&(worker, goal)| {
+            !matches!(goal, Goal::Dependent { .. })
+                && matches!(view.progress(self, worker, goal), Progress::OnTheWay(_))
+        })
+    }
+
+    /// What has become of an order, worker by worker.
+    fn outcome(&self, view: View<'_>, each: &[Progress]) -> Result<Done, Failure> {
+        let aims = self.wait.aims.iter().zip(each);
+        let (workers, outcomes): (Vec<WorkerStatus>, Vec<OutcomeReport>) = aims
+            .map(|(&(worker, goal), progress)| {
+                let status = view.worker_status(worker);
+                let outcome = view.report(self, (worker, &status), goal, progress);
+                (status, outcome)
+            })
+            .unzip();
+        let said = |outcome: &str| {
+            let those = outcomes.iter().filter(|report| report.outcome == outcome);
+            those.map(|report| format!("{} {}", report.worker, report.message)).collect::<Vec<_>>()
+        };
+        let (failed, superseded, late) = (said("failed"), said("superseded"), said("waiting"));
+        let (error, message) = if !failed.is_empty() {
+            ("failed", failed.join("; "))
+        } else if !superseded.is_empty() {
+            ("superseded", superseded.join("; "))
+        } else if !late.is_empty() {
+            let limit = self.wait.limit;
+            let late = late.join("; ");
+            let order = "the order stands (see `status`)";
+            let limit = humantime::format_duration(limit);
+            ("timed-out", format!("no outcome within {limit}; {order}: {late}"))
+        } else {
+            let message = super::outcomes::sentence(&self.message, &outcomes);
+            return Ok(Done { message, workers, outcomes, ..Done::default() });
+        };
+        Err(Failure { outcomes, ..Failure::new(error, message) })
+    }
+}
+
 impl Daemon {
     /// A client waits for workers that were ordered to come up before it could ask, such as by a
     /// reload.
@@ -142,7 +244,7 @@ impl Daemon {
         let aims: Result<Vec<(WorkerId, Goal)>, Failure> = request
             .after
             .iter()
-            .map(|(name, &after)| Ok((self.resolve_one(name)?, Goal::Renewed { after })))
+            .map(|(name, &after)| Ok((self.view().resolve_one(name)?, Goal::Renewed { after })))
             .collect();
         let aims = match aims {
             Ok(aims) => aims,
@@ -173,93 +275,15 @@ impl Daemon {
 
     /// A run has failed: clients that wait for that worker learn of it, whatever happens later.
     pub(super) fn note_failure(&mut self, incarnation: Incarnation, ending: &EndingReport) {
-        let is_concerned = |waiter: &Waiter| {
-            waiter.concerns(incarnation) && !waiter.failures.contains_key(&incarnation.worker)
-        };
-        if !self.waiters.0.iter().any(is_concerned) {
-            return;
-        }
-        let view = self.machine.worker(incarnation.worker);
-        let incident = view.and_then(|view| view.last_incident).map(|id| id.0);
-        let tail = self.drivers.tail(incarnation.worker).filter(|_| ending.has_run());
-        // Nothing was captured: there is nothing to wait for.
-        let tail = tail.unwrap_or_else(|| Tail::new(Vec::new().into()));
-        let until = self.now().saturating_add(TAIL_TIMEOUT);
-        for waiter in self.waiters.0.iter_mut().filter(|waiter| is_concerned(waiter)) {
-            let (ending, tail) = (ending.clone(), Tail::clone(&tail));
-            let failure = FirstFailure { ending, incident, tail, until };
-            waiter.failures.insert(incarnation.worker, failure);
-        }
+        let mut waiters = std::mem::take(&mut self.waiters);
+        waiters.note_failure(self.view(), incarnation, ending, self.now());
+        self.waiters = waiters;
     }
 
-    /// Answers those who have an outcome for each worker, and whose time is over; forgets those who
-    /// went away.
+    /// Answers clients that have waited long enough.
     pub(super) fn answer_waiters(&mut self) {
-        let now = self.now();
-        let mut waiting = Vec::new();
-        for mut waiter in std::mem::take(&mut self.waiters.0) {
-            if waiter.answer.is_closed() {
-                continue;
-            }
-            if waiter.until > now && self.is_on_the_way(&waiter, waiter.open_at) {
-                waiting.push(waiter);
-                continue;
-            }
-            let each: Vec<Progress> = waiter
-                .wait
-                .aims
-                .iter()
-                .map(|(worker, goal)| self.progress(&waiter, *worker, *goal))
-                .collect();
-            if (waiter.is_open(&each) || !waiter.has_tails(now)) && waiter.until > now {
-                let is_open = |progress: &Progress| matches!(progress, Progress::OnTheWay(_));
-                waiter.open_at = each.iter().position(is_open).unwrap_or(0);
-                waiting.push(waiter);
-            } else {
-                let answer = self.outcome(&waiter, &each);
-                let _ = waiter.answer.send(answer);
-            }
-        }
-        self.waiters.0.append(&mut waiting);
-    }
-
-    /// Whether the answer waits for this aim, whatever has become of the others.
-    fn is_on_the_way(&self, waiter: &Waiter, aim: usize) -> bool {
-        waiter.wait.aims.get(aim).is_some_and(|&(worker, goal)| {
-            !matches!(goal, Goal::Dependent { .. })
-                && matches!(self.progress(waiter, worker, goal), Progress::OnTheWay(_))
-        })
-    }
-
-    /// What has become of an order, worker by worker.
-    fn outcome(&self, waiter: &Waiter, each: &[Progress]) -> Result<Done, Failure> {
-        let aims = waiter.wait.aims.iter().zip(each);
-        let (workers, outcomes): (Vec<WorkerStatus>, Vec<OutcomeReport>) = aims
-            .map(|(&(worker, goal), progress)| {
-                let status = self.worker_status(worker);
-                let outcome = self.report(waiter, (worker, &status), goal, progress);
-                (status, outcome)
-            })
-            .unzip();
-        let said = |outcome: &str| {
-            let those = outcomes.iter().filter(|report| report.outcome == outcome);
-            those.map(|report| format!("{} {}", report.worker, report.message)).collect::<Vec<_>>()
-        };
-        let (failed, superseded, late) = (said("failed"), said("superseded"), said("waiting"));
-        let (error, message) = if !failed.is_empty() {
-            ("failed", failed.join("; "))
-        } else if !superseded.is_empty() {
-            ("superseded", superseded.join("; "))
-        } else if !late.is_empty() {
-            let limit = waiter.wait.limit;
-            let late = late.join("; ");
-            let order = "the order stands (see `status`)";
-            let limit = humantime::format_duration(limit);
-            ("timed-out", format!("no outcome within {limit}; {order}: {late}"))
-        } else {
-            let message = super::outcomes::sentence(&waiter.message, &outcomes);
-            return Ok(Done { message, workers, outcomes, ..Done::default() });
-        };
-        Err(Failure { outcomes, ..Failure::new(error, message) })
+        let mut waiters = std::mem::take(&mut self.waiters);
+        waiters.answer(self.view(), self.now());
+        self.waiters = waiters;
     }
 }

@@ -9,7 +9,8 @@ use workers::Registry;
 use super::refused;
 use crate::config::{self, Diagnostics, Settings};
 use crate::control::protocol::{Failure, INVALID_CONFIGURATION};
-use crate::daemon::{Daemon, in_force};
+use crate::daemon::in_force;
+use crate::daemon::view::View;
 use crate::isolation::helper::Summons;
 use crate::record::words;
 use crate::threads;
@@ -71,7 +72,7 @@ pub(super) fn invalid(problems: &Diagnostics) -> Failure {
     }
 }
 
-impl Daemon {
+impl View<'_> {
     /// Why no successor can go on with what the file says.
     pub(super) fn objection(&self, settings: Option<&Settings>) -> Option<String> {
         if self.machine.is_shutting_down() {

@@ -5,75 +5,113 @@ use std::collections::{BTreeMap, BTreeSet};
 use supervision::spec::{Condition, WorkerSpec};
 use supervision::{DomainId, WorkerId};
 
-use crate::config::{Launch, Settings};
+use crate::config::Settings;
 use crate::control::protocol::ReloadReport;
-use crate::daemon::Daemon;
 use crate::daemon::succession;
+use crate::daemon::view::View;
 
-impl Daemon {
+/// What a reload does to a worker.
+#[derive(Clone, Copy)]
+enum Fate {
+    Kept,
+    Changed,
+    Restarted,
+    /// A thread of the supervisor ends with it, and is started again.
+    Thread,
+    Stopped,
+    Removed,
+    Started,
+    ScaledAway,
+}
+
+impl View<'_> {
     /// Compares what runs with what the file says.
     pub(super) fn reload_report(&self, settings: &Settings) -> ReloadReport {
-        let new: BTreeMap<&str, (&Launch, usize)> = settings
-            .launches
-            .iter()
-            .enumerate()
-            .map(|(index, launch)| (launch.name.as_str(), (launch, index)))
-            .collect();
+        let names = settings.launches.iter().enumerate();
+        let positions: BTreeMap<&str, usize> =
+            names.map(|(position, launch)| (launch.name.as_str(), position)).collect();
         let mut report = ReloadReport {
             config: self.settings.source.file.display().to_string(),
             ..ReloadReport::default()
         };
         let mut known = BTreeSet::new();
         for worker in self.all_workers() {
-            let ours = self.drivers.launch_of(worker);
-            let name = ours.name.clone();
-            known.insert(name.clone());
-            let is_live = self.machine.worker(worker).is_some_and(|view| view.phase.is_live());
-            let Some(&(theirs, index)) = new.get(name.as_str()) else {
-                // Of a worker with instances, those beyond the number in the file stay.
-                let is_scaled = settings.templates.contains_key(&ours.base);
-                let list = match (is_scaled, is_live) {
-                    (true, _) => &mut report.kept,
-                    (false, true) => &mut report.stopped,
-                    (false, false) => &mut report.removed,
-                };
-                list.push(name);
-                continue;
+            let name = self.drivers.launch_of(worker).name.as_str();
+            let fate = match positions.get(name) {
+                Some(&position) => self.fate_of_named(worker, settings, position),
+                None => self.fate_of_unnamed(worker, settings),
             };
-            let is_same_launch = succession::plan(ours) == succession::plan(theirs);
-            let policy = &self.machine.spec().workers[worker.index()];
-            let is_same_policy = policy_of(policy, &self.machine.spec().workers)
-                == policy_of(&settings.spec.workers[index], &settings.spec.workers);
-            let list = if !is_same_launch && is_live {
-                &mut report.restarted
-            } else if is_live && ours.isolation.capabilities().is_of_supervisor() {
-                &mut report.threads
-            } else if !is_same_launch
-                || !is_same_policy
-                || ours.reload_signal != theirs.reload_signal
-                || ours.start_before != theirs.start_before
-            {
-                &mut report.changed
-            } else {
-                &mut report.kept
-            };
-            list.push(name);
+            known.insert(name);
+            list_of(&mut report, fate).push(name.to_owned());
         }
         let was_there: BTreeSet<&str> =
             self.every_worker().map(|worker| self.names.worker(worker)).collect();
         for (launch, spec) in settings.launches.iter().zip(&settings.spec.workers) {
-            if !known.contains(&launch.name) {
-                // What `scale` has taken away stays away: its memo says so to the successor.
-                let is_scaled = launch.instance.is_some() && was_there.contains(&*launch.name);
-                let list = match spec.autostart {
-                    _ if is_scaled => &mut report.scaled_away,
-                    true => &mut report.started,
-                    false => &mut report.changed,
-                };
-                list.push(launch.name.clone());
+            if known.contains(launch.name.as_str()) {
+                continue;
             }
+            // What `scale` has taken away stays away: its memo says so to the successor.
+            let is_scaled = launch.instance.is_some() && was_there.contains(&*launch.name);
+            let fate = match spec.autostart {
+                _ if is_scaled => Fate::ScaledAway,
+                true => Fate::Started,
+                false => Fate::Changed,
+            };
+            list_of(&mut report, fate).push(launch.name.clone());
         }
         report
+    }
+
+    /// Of one that the file does not name. Of a worker with instances, those beyond the number in
+    /// the file stay.
+    fn fate_of_unnamed(&self, worker: WorkerId, settings: &Settings) -> Fate {
+        let is_scaled = settings.templates.contains_key(&self.drivers.launch_of(worker).base);
+        match (is_scaled, self.is_live(worker)) {
+            (true, _) => Fate::Kept,
+            (false, true) => Fate::Stopped,
+            (false, false) => Fate::Removed,
+        }
+    }
+
+    /// Of one that stands in the file, at this position.
+    fn fate_of_named(&self, worker: WorkerId, settings: &Settings, position: usize) -> Fate {
+        let ours = self.drivers.launch_of(worker);
+        let theirs = &settings.launches[position];
+        let is_live = self.is_live(worker);
+        let is_same_launch = succession::plan(ours) == succession::plan(theirs);
+        let policy = &self.machine.spec().workers[worker.index()];
+        let is_same_policy = policy_of(policy, &self.machine.spec().workers)
+            == policy_of(&settings.spec.workers[position], &settings.spec.workers);
+        if !is_same_launch && is_live {
+            Fate::Restarted
+        } else if is_live && ours.isolation.capabilities().is_of_supervisor() {
+            Fate::Thread
+        } else if !is_same_launch
+            || !is_same_policy
+            || ours.reload_signal != theirs.reload_signal
+            || ours.start_before != theirs.start_before
+        {
+            Fate::Changed
+        } else {
+            Fate::Kept
+        }
+    }
+
+    fn is_live(&self, worker: WorkerId) -> bool {
+        self.machine.worker(worker).is_some_and(|view| view.phase.is_live())
+    }
+}
+
+fn list_of(report: &mut ReloadReport, fate: Fate) -> &mut Vec<String> {
+    match fate {
+        Fate::Kept => &mut report.kept,
+        Fate::Changed => &mut report.changed,
+        Fate::Restarted => &mut report.restarted,
+        Fate::Thread => &mut report.threads,
+        Fate::Stopped => &mut report.stopped,
+        Fate::Removed => &mut report.removed,
+        Fate::Started => &mut report.started,
+        Fate::ScaledAway => &mut report.scaled_away,
     }
 }
 
