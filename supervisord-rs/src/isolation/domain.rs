@@ -9,37 +9,36 @@ use std::time::Duration;
 use supervision::{Capabilities, Incarnation, Status, WorkerId};
 use workers::board::monotonic_ns;
 
-use super::launched::Expected;
-use crate::isolation::host::Host;
-use crate::isolation::launch::Child;
-use crate::isolation::tree::family::{Family, Relative};
-use crate::isolation::watch::Watched;
+use super::host::Host;
+use super::launch::{Attempt, Child};
+use super::tree::family::{Family, Relative};
+use super::watch::Watched;
 use crate::record::logs::StreamId;
 use crate::waiting::Looks;
 
 /// A fault domain as it is now.
 #[derive(Debug)]
-pub(in crate::isolation) struct Domain {
-    pub(in crate::isolation) name: String,
-    pub(in crate::isolation) capabilities: &'static Capabilities,
+pub(super) struct Domain {
+    pub(super) name: String,
+    pub(super) capabilities: &'static Capabilities,
     /// Who lives here, in the order of the file.
-    pub(in crate::isolation) workers: Vec<WorkerId>,
+    pub(super) workers: Vec<WorkerId>,
     /// Why it lets others pass, if it does. It has one worker then.
-    pub(in crate::isolation) yields: Option<Yields>,
+    pub(super) yields: Option<Yields>,
     /// Written to by threads that want their boards looked at; made when first needed.
-    pub(in crate::isolation) poke: Option<Watched<Arc<OwnedFd>>>,
+    pub(super) poke: Option<Watched<Arc<OwnedFd>>>,
     /// Its process and all that it starts; made when first needed, since it may be a cgroup.
-    pub(in crate::isolation) family: Option<Rc<Family>>,
+    pub(super) family: Option<Rc<Family>>,
     /// Where a cell's own output goes.
-    pub(in crate::isolation) output: Option<StreamId>,
+    pub(super) output: Option<StreamId>,
     /// Its process, as long as that is being launched.
-    pub(in crate::isolation) expected: Option<Expected>,
-    pub(in crate::isolation) resident: Option<Resident>,
+    pub(super) expected: Option<Expected>,
+    pub(super) resident: Option<Resident>,
 }
 
 /// Why what happens to a worker lets others pass.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::isolation) enum Yields {
+pub(super) enum Yields {
     /// It has failed since it was last stable.
     Failing,
     /// It runs for the first time, until this moment, in monotonic nanoseconds: many that are
@@ -51,12 +50,12 @@ pub(in crate::isolation) enum Yields {
 const PROOF: Duration = Duration::from_secs(1);
 
 impl Yields {
-    pub(in crate::isolation) fn until_proven() -> Self {
+    pub(super) fn until_proven() -> Self {
         Self::Until(monotonic_ns() + u64::try_from(PROOF.as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// Whether it does so now.
-    pub(in crate::isolation) fn holds(&self) -> bool {
+    pub(super) fn holds(&self) -> bool {
         match self {
             Self::Failing => true,
             Self::Until(until) => monotonic_ns() < *until,
@@ -64,30 +63,43 @@ impl Yields {
     }
 }
 
+/// The process of a domain while it is being launched.
+#[derive(Debug)]
+pub(super) struct Expected {
+    pub(super) attempt: Arc<Attempt>,
+    pub(super) family: Rc<Family>,
+    /// Where orders for a host go down; `None`: a command.
+    pub(super) way: Option<OwnedFd>,
+    /// Whose launches are answered with it.
+    pub(super) members: Vec<Incarnation>,
+    /// Whether a message waits on its notify socket, which we read when we know its process.
+    pub(super) has_spoken: bool,
+}
+
 /// The process of a domain.
 #[derive(Debug)]
-pub(in crate::isolation) struct Resident {
-    pub(in crate::isolation) process: Watched<Process>,
-    pub(in crate::isolation) family: Rc<Family>,
+pub(super) struct Resident {
+    pub(super) process: Watched<Process>,
+    pub(super) family: Rc<Family>,
     /// Who was last told to end it whole.
-    pub(in crate::isolation) recycled_for: Option<Incarnation>,
+    pub(super) recycled_for: Option<Incarnation>,
     /// How the main process ended, when it is not known yet whether anything of its family is
     /// left, and whether that is news.
-    pub(in crate::isolation) gone: Option<(Status, bool)>,
+    pub(super) gone: Option<(Status, bool)>,
     /// How the main process ended, when something of its family is left.
-    pub(in crate::isolation) exited: Option<Status>,
+    pub(super) exited: Option<Status>,
     /// Who of its family was found by the last look, besides the main process.
-    pub(in crate::isolation) others: Vec<Relative>,
+    pub(super) others: Vec<Relative>,
     /// Set when all of it is gone.
-    pub(in crate::isolation) is_over: Arc<AtomicBool>,
+    pub(super) is_over: Arc<AtomicBool>,
     /// Whether all of the family is to be killed, with those that are still born into it.
-    pub(in crate::isolation) is_killed: bool,
+    pub(super) is_killed: bool,
     /// For how long it is known that it has exited, and not how.
-    pub(in crate::isolation) unsettled: Option<Looks>,
+    pub(super) unsettled: Option<Looks>,
 }
 
 impl Resident {
-    pub(in crate::isolation) fn new(process: Watched<Process>, family: Rc<Family>) -> Self {
+    pub(super) fn new(process: Watched<Process>, family: Rc<Family>) -> Self {
         Self {
             process,
             family,
@@ -103,7 +115,7 @@ impl Resident {
 
     /// Kills all of the family; who is born meanwhile is killed by the next look. False: a look
     /// has to find all but the main process.
-    pub(in crate::isolation) fn kill(&mut self) -> bool {
+    pub(super) fn kill(&mut self) -> bool {
         self.is_killed = true;
         self.family.kill(self.process.child())
     }
@@ -116,13 +128,13 @@ impl Drop for Resident {
 }
 
 #[derive(Debug)]
-pub(in crate::isolation) enum Process {
+pub(super) enum Process {
     Command(Child),
     Host(Host),
 }
 
 impl Process {
-    pub(in crate::isolation) fn child(&self) -> &Child {
+    pub(super) fn child(&self) -> &Child {
         match self {
             Self::Command(child) => child,
             Self::Host(host) => &host.child,
@@ -137,7 +149,7 @@ impl AsFd for Process {
 }
 
 impl Domain {
-    pub(in crate::isolation) fn new(spec: &supervision::spec::DomainSpec) -> Self {
+    pub(super) fn new(spec: &supervision::spec::DomainSpec) -> Self {
         Self {
             name: spec.name.clone(),
             capabilities: spec.capabilities,

@@ -1,160 +1,57 @@
-//! The contract: effects in, events out; who lives where.
+//! What the daemon has of isolation: effects in, events out. What an effect does is a matter of the
+//! driver of the worker's domain, which is lent the common means.
 //!
 //! | file | concept |
 //! |---|---|
-//! | `drivers` | who lives where, and the effects that concern no other file |
-//! | `domain` | a fault domain, and its process |
-//! | `launching` | what an incarnation is launched with |
-//! | `launched` | what came of a launch; those that are withdrawn |
-//! | `output` | where what it writes goes |
-//! | `keeping` | what a successor needs, into the fd store |
-//! | `helpers` | the supervisor's own small processes: probes, stop commands, hooks |
-//! | `hooks` | hooks, and what they leave behind |
-//! | `start_before` | the command that runs before a launch |
-//! | `stopping` | from asking it to stop to nothing being left |
+//! | `drivers` | the effects and the events |
 //! | `collecting` | what has happened since |
-//! | `queue` | in what order the machine hears of it |
-//! | `adopting` | taking over what a predecessor's workers left |
-//! | `endings` | from an exit, or from what a board says, to an event |
-//! | `remains` | what is left of a family whose main process is gone |
 //! | `hearing` | what workers say: notify sockets, readiness pipes, lines of output |
+//! | `hooks` | hooks, and what they leave behind |
 //! | `views` | what can be seen |
 
-pub mod adopting;
 mod collecting;
-pub(super) mod domain;
-mod endings;
 mod hearing;
-mod helpers;
 mod hooks;
-mod keeping;
-mod launched;
-mod launching;
-mod output;
-mod queue;
-mod remains;
-pub(super) mod start_before;
-mod stopping;
-mod unbegun;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use supervision::{Cause, DomainId, Ending, Event, FaultId, Incarnation, Spec, Status, WorkerId};
-use workers::board::monotonic_ns;
-use workers::fault::Fault;
+use supervision::spec::DomainSpec;
+use supervision::{DomainId, Event, FaultId, Incarnation, LaunchFailure, WorkerId};
 
-use super::closer;
-use super::exits::adopted::Obituaries;
 use super::exits::orphans;
-use super::exits::reaper;
-use super::helper::Summons;
-use super::launch::{Child, Inherited, advice};
-use super::launcher::Launchers;
-use super::live::event_fd;
-use super::registry::Registry;
-use super::sockets::Sockets;
-use super::surroundings::Failed;
-use super::tree::census::Census;
-use super::tree::cgroup::Cgroups;
-use super::tree::environs;
-use super::tree::family::house_of;
-use super::watch::{Token, Watch};
-use crate::config::settings::Limits;
+use super::helper::{NotLaunched, Summons};
+use super::launch::{Attempt, Child};
+use super::means::Means;
+use super::means::adopting::{Adopted, Past};
+pub use super::means::{BeforeEnded, Keeping, Remark, StartBefore};
+use super::watch::Token;
 use crate::config::{Launch, Settings};
 use crate::record::black_box::BlackBox;
-use crate::record::event::What;
-use crate::record::evidence::Evidence;
 use crate::record::logs::Logs;
-use crate::service_manager::FdStore;
-use domain::{Process, Resident, Yields};
+use crate::service_manager::Heritage;
 use hooks::Hook;
-use launched::{Answers, Withdrawn};
-use launching::Progress;
-use queue::Queue;
-pub use start_before::{BeforeEnded, StartBefore};
 
 /// Everything that runs, and the means to start and end it.
 #[derive(Debug)]
 pub struct Drivers {
-    /// Who lives where.
-    registry: Registry,
-    events: Queue,
-    remarks: VecDeque<Remark>,
-    stop_commands: VecDeque<(Incarnation, Summons)>,
-    starts_before: VecDeque<StartBefore>,
+    means: Means,
     /// By number: hooks that run, and what those that have ended have left.
     hooks: BTreeMap<usize, Hook>,
     next_hook: usize,
-    environment: Arc<Inherited>,
-    /// The code that is registered.
-    code: workers::Registry,
-    logs: Logs,
-    sockets: Sockets,
-    cgroups: Cgroups,
-    /// What is kept for a successor.
-    store: FdStore,
-    obituaries: Obituaries,
-    /// What tells our families from those of others.
-    house: String,
-    /// Looks at the process table, for families without a cgroup.
-    census: Rc<Census>,
-    cells: BTreeMap<String, Limits>,
-    log_dir: std::path::PathBuf,
-    black_box: Rc<BlackBox>,
-    watch: Watch,
-    /// Threads ring it when they have taken datagrams that came with descriptors.
-    bell: Arc<OwnedFd>,
-    launchers: Launchers,
-    answers: Answers,
-    /// Launches that were withdrawn and are not over.
-    withdrawn: Vec<Withdrawn>,
     /// What was ready when we last looked, and has not been taken yet.
     ready: VecDeque<Token>,
-    /// Whose launch waits until one that was withdrawn is over.
-    deferred: Vec<Incarnation>,
-    /// Domains whose main process is gone and whose family is not, or may not be.
-    remains: BTreeSet<DomainId>,
-    /// Whether orphans that have exited may be left.
-    may_have_dead: bool,
-    /// When to look at them next, in monotonic nanoseconds.
-    next_look: Option<u64>,
-    /// How long to wait after that.
-    pause: Duration,
-    /// What the last look at the process table took.
-    cost: Duration,
-    /// Domains of which only a look at the process table tells what is left, that was begun at
-    /// this moment or later, in monotonic nanoseconds.
-    awaited: BTreeMap<DomainId, u64>,
-    /// Of those, the ones that were not asked for yet.
-    fresh: Vec<DomainId>,
     /// Workers whose notify sockets wait until it is known who has spoken.
     unheard: BTreeSet<WorkerId>,
+    /// Whether orphans that have exited may be left.
+    may_have_dead: bool,
     patience: orphans::Patience,
-}
-
-/// What outlives us, and what outlived our predecessor.
-#[derive(Debug)]
-pub struct Keeping {
-    /// Where descriptors are kept for a successor.
-    pub store: FdStore,
-    /// How orphans ended, as the guardian writes it down.
-    pub obituaries: Option<OwnedFd>,
-}
-
-/// Something that is no event of the machine, and that people should know.
-#[derive(Debug)]
-pub struct Remark {
-    /// To whom it happened.
-    pub incarnation: Option<Incarnation>,
-    /// What happened.
-    pub what: What<'static>,
 }
 
 impl Drivers {
@@ -170,240 +67,222 @@ impl Drivers {
         black_box: Rc<BlackBox>,
         keeping: Keeping,
     ) -> io::Result<Self> {
-        let Keeping { store, obituaries } = keeping;
-        let Spec { workers, domains, .. } = &settings.spec;
-        let watch = Watch::new()?;
-        watch.add_for_ever(logs.wakeup(), Token::Logs)?;
-        let answers = Answers::new()?;
-        watch.add_for_ever(answers.wakeup(), Token::Launched)?;
-        let bell = event_fd().map_err(|failure| io::Error::from_raw_os_error(failure.errno))?;
-        let bell = Arc::new(bell);
-        watch.add_for_ever(bell.as_fd(), Token::Taken)?;
-        closer::begin();
-        environs::begin();
-        let census = Rc::new(Census::new()?);
-        watch.add_for_ever(census.wakeup(), Token::Census)?;
-        // Orphans of workers come to us: nothing that a worker started is out of sight (prctl(2)).
-        nix::sys::prctl::set_child_subreaper(true)?;
-        super::launch::raise_limits();
-        let mut registry = Registry::default();
-        let homes = workers.iter().map(|worker| worker.domain);
-        registry.extend(homes.zip(&settings.launches), domains);
         Ok(Self {
-            registry,
-            events: Queue::default(),
-            remarks: VecDeque::new(),
-            stop_commands: VecDeque::new(),
-            starts_before: VecDeque::new(),
+            means: Means::new(settings, code, environment, logs, black_box, keeping)?,
             hooks: BTreeMap::new(),
             next_hook: 0,
-            environment: Arc::new(Inherited::new(environment)),
-            code,
-            logs,
-            sockets: Sockets::new(store.clone()),
-            cgroups: Cgroups::discover(&settings.supervisor.runtime_dir),
-            store,
-            obituaries: Obituaries::new(obituaries),
-            house: house_of(&settings.supervisor.runtime_dir),
-            census,
-            cells: settings.cells.clone(),
-            log_dir: settings.supervisor.log_dir.clone(),
-            black_box,
-            watch,
-            bell,
-            launchers: Launchers::start()?,
-            answers,
-            withdrawn: Vec::new(),
             ready: VecDeque::new(),
-            deferred: Vec::new(),
-            remains: BTreeSet::new(),
-            may_have_dead: false,
-            next_look: None,
-            pause: Duration::ZERO,
-            cost: Duration::ZERO,
-            awaited: BTreeMap::new(),
-            fresh: Vec::new(),
             unheard: BTreeSet::new(),
+            may_have_dead: false,
             patience: orphans::Patience::default(),
         })
     }
 
     /// More workers, each with what it is launched with. Their domains are appended likewise.
-    pub fn extend(
-        &mut self,
-        workers: &[(DomainId, Launch)],
-        domains: &[supervision::spec::DomainSpec],
-    ) {
+    pub fn extend(&mut self, workers: &[(DomainId, Launch)], domains: &[DomainSpec]) {
         let workers = workers.iter().map(|(domain, launch)| (*domain, launch));
-        self.registry.extend(workers, domains);
+        self.means.registry.extend(workers, domains);
+    }
+
+    /// Takes over what can be, and ends the rest. Says what became of each worker.
+    pub fn adopt(&mut self, heritage: &mut Heritage, past: &Past<'_>) -> Adopted {
+        self.means.adopt(heritage, past)
+    }
+
+    /// Completes the adoption: output is carried, and the store releases everything that no worker
+    /// has claimed. Only when it is sure that no successor needs it any more.
+    pub fn begin(&mut self, heritage: &Heritage) {
+        self.means.begin(heritage);
     }
 
     /// Launches an incarnation: at once where that waits for nothing, else on a launcher thread.
     /// Answered by `Launched` or `LaunchFailed`. `is_again`: the worker has failed since it was
     /// last stable; others may pass it.
     pub fn launch(&mut self, incarnation: Incarnation, is_again: bool) {
-        let domain = self.registry[incarnation.worker].domain;
-        self.registry[incarnation.worker].is_failing = is_again;
-        let is_alone = self.registry[domain].capabilities.is_alone();
-        let yields = match incarnation.generation.0 {
-            _ if !is_alone => None,
-            _ if is_again => Some(Yields::Failing),
-            0 | 1 => Some(Yields::until_proven()),
-            _ => None,
-        };
-        self.registry[domain].yields = yields;
-        match self.try_launch(incarnation) {
-            Ok(Progress::Launched) => self.say(incarnation.worker, Event::Launched { incarnation }),
-            Ok(Progress::OnItsWay) => {}
-            Err(failed) => self.fail_launch(incarnation, failed),
-        }
+        self.means.launch(incarnation, is_again);
     }
 
-    fn fail_launch(&mut self, incarnation: Incarnation, failed: Failed) {
-        let Failed { failure, subject } = failed;
-        let subject = subject.unwrap_or_else(|| self.program(incarnation.worker));
-        let message = Some(advice(failure, &subject));
-        // It did nothing.
-        let work = Some((0, 0));
-        let evidence = Evidence { seen_at: monotonic_ns(), message, work, ..Evidence::default() };
-        self.registry[incarnation.worker].evidence = Some((incarnation, evidence));
-        self.release(incarnation.worker);
-        self.say(incarnation.worker, Event::LaunchFailed { incarnation, failure });
+    /// Lets go of a launch that takes too long. Answered at once, by `Launched` if it has come
+    /// through meanwhile.
+    pub fn withdraw(&mut self, incarnation: Incarnation) {
+        self.means.withdraw(incarnation);
+    }
+
+    /// Lets go of every launch: for the end, and before another takes over.
+    pub fn withdraw_all(&mut self) {
+        self.means.withdraw_all();
+    }
+
+    /// A worker that is being launched is to stop: its `start_before:` command is asked to, and a
+    /// launch that waits in line is dropped. One that has begun goes on, and is stopped then.
+    pub fn stop_launch(&mut self, incarnation: Incarnation) {
+        self.means.stop_launch(incarnation);
+    }
+
+    /// Answers a launch that has not begun.
+    pub fn drop_launch(&mut self, incarnation: Incarnation) {
+        self.means.drop_launch(incarnation);
     }
 
     /// Reaps every exit; then says that the incarnation lives, unless it has just turned out not
     /// to.
     pub fn confirm(&mut self, incarnation: Incarnation) {
-        let domain = self.registry[incarnation.worker].domain;
-        self.reap(domain);
-        self.look_at_boards(domain);
-        // How it ended may not be known yet: that it has is enough.
-        let has_exited =
-            self.registry.child(domain).is_some_and(|child| reaper::has_exited(&child.pidfd));
-        if self.registry.live(incarnation).is_some() && !has_exited {
-            self.say(incarnation.worker, Event::Confirmed { incarnation });
-        }
+        self.means.confirm(incarnation);
+    }
+
+    /// Asks an incarnation to stop: SDK code through its board, a command by its stop command and
+    /// its stop signal.
+    pub fn stop(&mut self, incarnation: Incarnation) {
+        self.means.stop(incarnation);
+    }
+
+    /// Sends the stop signal to all that belongs to a worker, or to its main process alone.
+    pub fn signal_stop(&mut self, incarnation: Incarnation) {
+        self.means.signal_stop(incarnation);
+    }
+
+    /// A stop command that could not be started: what would follow it comes at once.
+    pub fn miss_stop_command(&mut self, incarnation: Incarnation, error: &str) {
+        self.means.miss_stop_command(incarnation, error);
+    }
+
+    /// Kills all that belongs to an incarnation.
+    pub fn kill(&mut self, incarnation: Incarnation) {
+        self.means.kill(incarnation);
+    }
+
+    /// Forgets a thread. Its board goes to its successor: the SDK fences off a thread whose
+    /// generation is past. A cell into which no successor could be launched ends whole: it is
+    /// suspended, takes no orders, or is ending already.
+    pub fn abandon(&mut self, incarnation: Incarnation) {
+        self.means.abandon(incarnation);
+    }
+
+    /// Ends a domain whole. For the supervisor's own domain this does not return.
+    pub fn recycle(&mut self, domain: DomainId, culprit: Incarnation) {
+        self.means.recycle(domain, culprit);
     }
 
     /// Suspends all that belongs to an incarnation.
     pub fn pause(&self, incarnation: Incarnation) {
-        if let Some(live) = self.registry.live(incarnation) {
-            self.signal_family(live.domain, &[libc::SIGSTOP]);
-        }
+        self.means.pause(incarnation);
     }
 
     /// Lets it go on.
     pub fn resume(&mut self, incarnation: Incarnation) {
-        if let Some(live) = self.registry.live_mut(incarnation) {
-            live.said.alive_at = monotonic_ns();
-            live.asked_at = None;
-            let domain = live.domain;
-            self.signal_family(domain, &[libc::SIGCONT]);
-        }
+        self.means.resume(incarnation);
     }
 
     /// Reads the last sign of life. Answered by `Heartbeat`, by the ending of one that is gone
     /// without a word, or by that of its domain, which is dying.
     pub fn read_heartbeat(&mut self, incarnation: Incarnation) {
-        let Some(live) = self.registry.live(incarnation) else { return };
-        // Its threads end one after the other: none of them has vanished, all end with the process.
-        if self.is_dying(live.domain) {
-            self.look_soon(live.domain);
-            return;
-        }
-        let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
-        if reading.as_ref().is_some_and(|reading| self.is_thread_gone(live.domain, reading)) {
-            let ending = Ending { status: Status::Unknown, cause: Cause::Vanished };
-            self.end(incarnation, ending);
-            return;
-        }
-        let Some(live) = self.registry.live_mut(incarnation) else { return };
-        let last_beat = Duration::from_nanos(live.last_beat(reading.as_ref(), monotonic_ns()));
-        let domain = live.domain;
-        let event = if self.is_suspended_cell(domain) {
-            Event::Suspended { incarnation, last_beat }
-        } else {
-            Event::Heartbeat { incarnation, last_beat }
-        };
-        self.say(incarnation.worker, event);
+        self.means.read_heartbeat(incarnation);
     }
 
     /// Commits a fault: SDK code does it itself, at its next checkpoint; a command gets a signal.
     pub fn inject(&mut self, incarnation: Incarnation, fault: FaultId) {
-        let signal = Fault::from_code(fault.code).and_then(|fault| fault.signal());
-        let Some(live) = self.registry.live_mut(incarnation) else { return };
-        match (&live.sdk, signal) {
-            (Some(sdk), None) => sdk.order_fault(fault.code, fault.parameter),
-            (_, Some(signal)) => {
-                live.struck_at = Some(monotonic_ns());
-                live.struck_by = Some(signal);
-                self.signal(incarnation, signal);
-            }
-            (None, None) => {}
-        }
+        self.means.inject(incarnation, fault);
     }
 
     /// Sends a signal to the main process of an incarnation; a fault from outside in a thread
     /// strikes its domain's process.
     pub fn signal(&mut self, incarnation: Incarnation, signal: i32) {
-        let Some(live) = self.registry.live(incarnation) else { return };
-        if self.registry[live.domain].capabilities.is_of_supervisor() {
-            let own = nix::unistd::getpid();
-            if let Ok(signal) = nix::sys::signal::Signal::try_from(signal) {
-                let _ = nix::sys::signal::kill(own, signal);
-            }
-        } else if let Some(child) = self.registry.child(live.domain) {
-            let _ = reaper::signal(live.said.main.as_ref().unwrap_or(child), signal);
-        }
+        self.means.signal(incarnation, signal);
+    }
+
+    /// A `start_before:` command has ended: the launch goes on, or has failed, as soon as nothing
+    /// is left of it.
+    pub fn go_on_after(&mut self, ended: BeforeEnded) {
+        self.means.go_on_after(ended);
+    }
+
+    /// Starts a helper with the surroundings of a worker, in its family.
+    ///
+    /// # Errors
+    /// What went wrong already.
+    pub fn launch_helper(
+        &mut self,
+        worker: WorkerId,
+        argv: &[String],
+        extra: &[(String, String)],
+    ) -> Result<Summons, NotLaunched> {
+        self.means.launch_helper(worker, argv, extra)
+    }
+
+    /// Starts a binary that answers with its exit status, and with its standard output where that
+    /// has somewhere to go.
+    ///
+    /// # Errors
+    /// What went wrong already, in a sentence.
+    pub fn launch_check(
+        &self,
+        binary: &Path,
+        argv: &[OsString],
+        output: Option<OwnedFd>,
+    ) -> Result<Summons, String> {
+        self.means.launch_check(binary, argv, output)
+    }
+
+    /// Starts what is to take our place.
+    pub fn launch_successor(
+        &self,
+        binary: &Path,
+        launch: impl FnOnce(&Attempt) -> Result<Child, LaunchFailure> + Send + 'static,
+    ) -> Summons {
+        self.means.launch_successor(binary, launch)
+    }
+
+    /// Asks the supervisor's own threads to stop, and waits for them, at most so long: another
+    /// supervisor starts them again. False: some go on.
+    pub fn stop_threads(&self, limit: Duration) -> bool {
+        self.means.stop_threads(limit)
+    }
+
+    /// Ends every process that is left, and waits for it. For the very end: everything has been
+    /// stopped before, and what is left are cells without workers, and orphans that belong to no
+    /// worker. False: some do not die.
+    #[must_use]
+    pub fn end_all(&mut self) -> bool {
+        self.means.end_residents();
+        self.hooks.clear();
+        self.means.end_orphans()
     }
 
     /// Takes no more output, and waits until what was taken is written. False: it hangs.
     pub fn hold_logs(&self, limit: Duration) -> bool {
-        self.logs.hold(limit)
+        self.means.logs.hold(limit)
     }
 
     /// What [`hold_logs`](Self::hold_logs) waits for: whose output, and where it goes.
     #[must_use]
     pub fn logs_in_hand(&self) -> Vec<String> {
-        self.logs.in_hand()
+        self.means.logs.in_hand()
     }
 
     /// Where the guardian writes down how orphans ended.
     #[must_use]
-    pub fn obituaries(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        self.obituaries.pipe()
-    }
-
-    /// Something has happened to a worker. Those that share a process are heard of in order.
-    fn say(&mut self, worker: WorkerId, event: Event) {
-        let yields = self.yields(self.registry[worker].domain);
-        self.events.push(worker, event, yields);
-    }
-
-    /// Whether what happens in a domain lets others pass.
-    fn yields(&self, domain: DomainId) -> bool {
-        self.registry[domain].yields.as_ref().is_some_and(Yields::holds)
+    pub fn obituaries(&self) -> Option<BorrowedFd<'_>> {
+        self.means.obituaries.pipe()
     }
 
     /// The next event.
     pub fn next_event(&mut self) -> Option<Event> {
-        self.events.pop()
-    }
-
-    /// Something has happened to this worker, or to no run of one.
-    fn remark(&mut self, incarnation: Option<Incarnation>, what: What<'static>) {
-        self.remarks.push_back(Remark { incarnation, what });
+        self.means.news.next_event()
     }
 
     /// The next remark.
     pub fn next_remark(&mut self) -> Option<Remark> {
-        self.remarks.pop_front()
+        self.means.news.next_remark()
     }
 
-    fn signal_family(&self, domain: DomainId, signals: &[i32]) {
-        if let Some(resident) = self.registry.resident(domain) {
-            let Resident { process, family, is_over, .. } = resident;
-            family.signal(process.child(), signals, is_over);
-        }
+    /// A stop command that has begun, to be waited for beside the loop; then
+    /// [`signal_stop`](Self::signal_stop).
+    pub fn next_stop_command(&mut self) -> Option<(Incarnation, Summons)> {
+        self.means.news.next_stop_command()
+    }
+
+    /// A `start_before:` command that has begun; then [`go_on_after`](Self::go_on_after).
+    pub fn next_start_before(&mut self) -> Option<StartBefore> {
+        self.means.news.next_start_before()
     }
 }

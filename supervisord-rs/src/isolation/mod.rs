@@ -6,8 +6,10 @@
 //!
 //! | file | concept |
 //! |---|---|
-//! | `drivers` | the contract: effects in, events out; who lives where |
-//! | `registry` | who lives where: the slots of workers, and fault domains |
+//! | `drivers` | what the daemon has of isolation: effects in, events out |
+//! | `means` | what drivers are lent for a call |
+//! | `registry`, `domain` | who lives where: the slots of workers, and fault domains |
+//! | `before` | the command that runs before a launch, as the loop has it |
 //! | `live` | one incarnation, while it lives |
 //! | `thread` | SDK code on a thread of the supervisor |
 //! | `host` | SDK code in a child: a cell, or a worker's own process |
@@ -26,9 +28,11 @@
 //! | `wake` | what wakes SDK code for an order |
 //! | `watch` | the one epoll set |
 
+mod before;
 pub(crate) mod closer;
 mod command;
 pub(crate) mod datagram;
+mod domain;
 pub mod drivers;
 pub mod exits;
 pub mod helper;
@@ -37,6 +41,7 @@ pub mod inherited;
 pub mod launch;
 mod launcher;
 mod live;
+pub mod means;
 mod notify;
 mod outfit;
 pub mod peer;

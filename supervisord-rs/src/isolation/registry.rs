@@ -7,8 +7,8 @@ use std::sync::Arc;
 use supervision::spec::DomainSpec;
 use supervision::{DomainId, Incarnation, WorkerId};
 
-use super::drivers::domain::{Domain, Resident};
-use super::drivers::start_before::Before;
+use super::before::Before;
+use super::domain::{Domain, Resident};
 use super::launch::Child;
 use super::live::{Live, Page};
 use super::notify::Notify;

@@ -16,7 +16,7 @@ use super::equipped::Equipped;
 use crate::config::Settings;
 use crate::daemon::lapse::Lapse;
 use crate::daemon::succession;
-use crate::isolation::drivers::adopting::Past;
+use crate::isolation::means::adopting::Past;
 use crate::record::evidence::Evidence;
 use crate::record::post_mortem::PostMortem;
 use crate::service_manager;

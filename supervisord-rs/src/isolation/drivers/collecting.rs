@@ -21,7 +21,7 @@ impl Drivers {
     /// # Errors
     /// EMFILE.
     pub fn wakeup(&self) -> io::Result<Wakeup> {
-        Wakeup::new(&self.watch)
+        Wakeup::new(&self.means.watch)
     }
 
     /// Takes what has happened, each source once and a little of it, until there is no more or the
@@ -30,13 +30,13 @@ impl Drivers {
         let end = monotonic_ns() + u64::try_from(BUDGET.as_nanos()).unwrap_or(0);
         let may_be_more = loop {
             if self.ready.is_empty() {
-                self.ready = self.in_order(self.watch.ready());
+                self.ready = self.in_order(self.means.watch.ready());
             }
             let Some(token) = self.ready.pop_front() else { break false };
             match token {
-                Token::Exit { domain } => self.look_for_exit(DomainId(domain)),
-                Token::Launched => self.take_launched_until(end),
-                Token::Poke { domain } => self.look_at_boards(DomainId(domain)),
+                Token::Exit { domain } => self.means.look_for_exit(DomainId(domain)),
+                Token::Launched => self.means.take_launched_until(end),
+                Token::Poke { domain } => self.means.look_at_boards(DomainId(domain)),
                 Token::Newline { worker } => self.hear_newline(WorkerId(worker)),
                 Token::Notify { worker } => self.hear(WorkerId(worker)),
                 Token::Taken => self.listen_on(),
@@ -47,7 +47,7 @@ impl Drivers {
                 break true;
             }
         };
-        self.look_at_gone();
+        self.means.look_at_gone();
         may_be_more
     }
 
@@ -56,13 +56,41 @@ impl Drivers {
     fn in_order(&self, ready: Vec<Token>) -> VecDeque<Token> {
         let (yielding, calm): (Vec<Token>, Vec<Token>) =
             ready.into_iter().partition(|token| match token {
-                Token::Exit { domain } | Token::Poke { domain } => self.yields(DomainId(*domain)),
+                Token::Exit { domain } | Token::Poke { domain } => {
+                    self.means.yields(DomainId(*domain))
+                }
                 Token::Newline { worker } | Token::Notify { worker } => {
-                    self.yields(self.registry[WorkerId(*worker)].domain)
+                    self.means.yields(self.means.registry[WorkerId(*worker)].domain)
                 }
                 Token::Launched | Token::Taken | Token::Census | Token::Logs => false,
             });
         calm.into_iter().chain(yielding).collect()
+    }
+
+    /// When [`look_at_remains`](Self::look_at_remains) is due, in monotonic nanoseconds; `None` as
+    /// a rule.
+    #[must_use]
+    pub fn next_look(&self) -> Option<u64> {
+        let dead = self.may_have_dead.then_some(0);
+        self.means.next_look().into_iter().chain(dead).min()
+    }
+
+    /// Looks at those whose main process is gone, if it is time, and whether launches are held up.
+    pub fn look_at_remains(&mut self) {
+        if self.may_have_dead {
+            self.reap_orphans();
+        }
+        if self.means.look_at_remains() {
+            self.look_at_hooks(None);
+        }
+    }
+
+    /// Takes what the census has found.
+    fn take_census(&mut self) {
+        self.hear_the_unheard();
+        let Some(look) = self.means.census.take() else { return };
+        self.look_at_hooks(Some(&look));
+        self.means.heed(&look);
     }
 
     /// Waits for orphans that came to us and have exited; where there are many, for some of them
@@ -73,22 +101,28 @@ impl Drivers {
             return;
         }
         let mains: BTreeSet<i32> = self
+            .means
             .registry
             .domains()
             .filter_map(|domain| Some(domain.resident.as_ref()?.process.child().pid))
             .collect();
-        let called: BTreeSet<i32> =
-            self.registry.lives().filter_map(|live| Some(live.said.main.as_ref()?.pid)).collect();
+        let called: BTreeSet<i32> = self
+            .means
+            .registry
+            .lives()
+            .filter_map(|live| Some(live.said.main.as_ref()?.pid))
+            .collect();
         let is_ours = |pid: i32| {
             mains.contains(&pid)
                 || called.contains(&pid)
                 || helper::is_helper(pid)
-                || self.launchers.is_being_born(pid)
+                || self.means.underway.launchers.is_being_born(pid)
         };
         let has_threads = self
+            .means
             .registry
             .lives()
-            .any(|live| self.registry[live.domain].capabilities.is_of_supervisor());
+            .any(|live| self.means.registry[live.domain].capabilities.is_of_supervisor());
         // The kernel takes its time to clear away each of them.
         let end = Instant::now() + BUDGET;
         self.may_have_dead = if has_threads {

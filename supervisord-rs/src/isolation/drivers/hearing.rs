@@ -24,9 +24,9 @@ impl Drivers {
     /// Takes what was said on a worker's notify socket.
     pub(super) fn hear(&mut self, worker: WorkerId) {
         // Its launch may have been answered since. Until it is, its family is unknown.
-        self.take_launched();
-        if self.defer_words(self.registry[worker].domain) {
-            if let Some(notify) = &mut self.registry[worker].notify {
+        self.means.take_launched();
+        if self.means.defer_words(self.means.registry[worker].domain) {
+            if let Some(notify) = &mut self.means.registry[worker].notify {
                 notify.rest();
             }
             return;
@@ -37,7 +37,7 @@ impl Drivers {
             // Looked at first and taken after: a supervisor that dies between leaves it to its
             // successor.
             let Some(datagram) =
-                self.registry[worker].notify.as_ref().and_then(|notify| notify.look())
+                self.means.registry[worker].notify.as_ref().and_then(|notify| notify.look())
             else {
                 return;
             };
@@ -51,26 +51,18 @@ impl Drivers {
             self.take(worker, datagram, standing);
             known = Some((sender, standing)).filter(|_| standing == Standing::Stranger);
             if has_descriptors {
-                return self.take_elsewhere(worker);
+                return self.means.take_elsewhere(worker);
             }
-            if let Some(notify) = &self.registry[worker].notify {
+            if let Some(notify) = &self.means.registry[worker].notify {
                 notify.take();
             }
         }
     }
 
-    /// Has a thread take a datagram with descriptors, and hears no more until it has.
-    pub(super) fn take_elsewhere(&mut self, worker: WorkerId) {
-        if let Some(notify) = &mut self.registry[worker].notify {
-            notify.take_elsewhere(&self.bell);
-            notify.rest();
-        }
-    }
-
     /// Threads have taken datagrams: listens on.
     pub(super) fn listen_on(&mut self) {
-        hush(self.bell.as_fd());
-        let notify = self.registry.slots_mut().filter_map(|slot| slot.notify.as_mut());
+        hush(self.means.bell.as_fd());
+        let notify = self.means.registry.slots_mut().filter_map(|slot| slot.notify.as_mut());
         for notify in notify.filter(|notify| !notify.is_busy()) {
             notify.go_on();
         }
@@ -78,7 +70,9 @@ impl Drivers {
 
     /// Whether the sender may speak for a worker, and whom it calls its main process.
     fn standing_of(&self, worker: WorkerId, datagram: &Datagram) -> Standing {
-        let Some(live) = self.registry[worker].live.as_ref() else { return Standing::Stranger };
+        let Some(live) = self.means.registry[worker].live.as_ref() else {
+            return Standing::Stranger;
+        };
         let sender = self.standing(live.domain, datagram.sender);
         let named = datagram.words.iter().flatten().filter_map(|word| match word {
             Word::MainPid(pid) => Some(self.standing(live.domain, *pid)),
@@ -99,7 +93,7 @@ impl Drivers {
     }
 
     fn standing(&self, domain: DomainId, pid: i32) -> Standing {
-        self.registry.resident(domain).map_or(Standing::Stranger, |resident| {
+        self.means.registry.resident(domain).map_or(Standing::Stranger, |resident| {
             resident.family.standing(resident.process.child(), pid)
         })
     }
@@ -107,7 +101,7 @@ impl Drivers {
     /// The census finds out who has spoken.
     fn wait_for_census(&mut self, worker: WorkerId) {
         self.unheard.insert(worker);
-        if let Some(notify) = &mut self.registry[worker].notify {
+        if let Some(notify) = &mut self.means.registry[worker].notify {
             notify.rest();
         }
     }
@@ -116,7 +110,7 @@ impl Drivers {
     pub(super) fn hear_the_unheard(&mut self) {
         for worker in std::mem::take(&mut self.unheard) {
             if let Some(notify) =
-                self.registry[worker].notify.as_mut().filter(|notify| !notify.is_busy())
+                self.means.registry[worker].notify.as_mut().filter(|notify| !notify.is_busy())
             {
                 notify.go_on();
             }
@@ -125,7 +119,7 @@ impl Drivers {
 
     fn take(&mut self, worker: WorkerId, datagram: Datagram, standing: Standing) {
         // A message from, or to, an earlier incarnation.
-        let Some(live) = self.registry[worker].live.as_ref() else { return };
+        let Some(live) = self.means.registry[worker].live.as_ref() else { return };
         let incarnation = live.incarnation;
         match datagram.words {
             _ if standing != Standing::Member => {
@@ -141,34 +135,35 @@ impl Drivers {
     /// Counted, and logged once for each incarnation: a flood of invalid messages must not flood
     /// the log.
     fn refuse(&mut self, incarnation: Incarnation, sender: i32, why: &str) {
-        let Some(live) = self.registry.live_mut(incarnation) else { return };
+        let Some(live) = self.means.registry.live_mut(incarnation) else { return };
         live.said.refused += 1;
         if live.said.refused == 1 {
             let why = why.to_owned().into();
-            self.remark(Some(incarnation), What::NotifyRefused { sender, why });
+            self.means.remark(Some(incarnation), What::NotifyRefused { sender, why });
         }
     }
 
     fn take_word(&mut self, incarnation: Incarnation, word: Word) {
-        let waits_for_notify = self.registry[incarnation.worker].launch.ready == Ready::Notify;
-        let Some(live) = self.registry.live_mut(incarnation) else { return };
+        let waits_for_notify =
+            self.means.registry[incarnation.worker].launch.ready == Ready::Notify;
+        let Some(live) = self.means.registry.live_mut(incarnation) else { return };
         let now = monotonic_ns();
         live.said.alive_at = now;
         match word {
             Word::Ready => {
                 live.said.is_reloading = false;
                 if waits_for_notify {
-                    self.note_ready(incarnation);
+                    self.means.note_ready(incarnation);
                 }
             }
             Word::Reloading => live.said.is_reloading = true,
             Word::Stopping => live.said.status = Some("stopping".into()),
             Word::Status(text) => live.said.status = Some(text),
             Word::Alive => {}
-            Word::Trigger => self.say(incarnation.worker, Event::Unhealthy { incarnation }),
+            Word::Trigger => self.means.say(incarnation.worker, Event::Unhealthy { incarnation }),
             Word::Extend(time) => {
                 let until = Duration::from_nanos(now).saturating_add(time);
-                self.say(incarnation.worker, Event::Extended { incarnation, until });
+                self.means.say(incarnation.worker, Event::Extended { incarnation, until });
             }
             Word::MainPid(pid) => self.take_main_pid(incarnation, pid),
         }
@@ -177,9 +172,9 @@ impl Drivers {
     /// Only a process of the family can be its main one. We take its handle first, so that the
     /// number means it.
     fn take_main_pid(&mut self, incarnation: Incarnation, pid: i32) {
-        let domain = self.registry[incarnation.worker].domain;
+        let domain = self.means.registry[incarnation.worker].domain;
         let Ok(pidfd) = reaper::open(pid) else { return };
-        let Some(resident) = self.registry.resident(domain) else { return };
+        let Some(resident) = self.means.registry.resident(domain) else { return };
         let main = resident.process.child();
         let (main, is_adopted) = (main.pid, main.is_adopted);
         let is_family = self.standing(domain, pid) == Standing::Member;
@@ -187,17 +182,17 @@ impl Drivers {
             self.refuse(incarnation, pid, "its MAINPID is not one of its processes");
             return;
         }
-        if let Some(live) = self.registry.live_mut(incarnation) {
+        if let Some(live) = self.means.registry.live_mut(incarnation) {
             let start_time = process_table::start_time(pid).unwrap_or(0);
             live.said.main = (pid != main).then_some(Child { pid, pidfd, start_time, is_adopted });
         }
-        self.note_process(incarnation.worker);
+        self.means.note_process(incarnation.worker);
     }
 
     /// A newline on the readiness pipe says that it is ready; the end of the pipe says that it
     /// never will.
     pub(super) fn hear_newline(&mut self, worker: WorkerId) {
-        let Some(live) = self.registry[worker].live.as_mut() else { return };
+        let Some(live) = self.means.registry[worker].live.as_mut() else { return };
         let Some(pipe) = &live.newline else { return };
         let mut bytes = [0; 256];
         let (is_over, is_ready) = match nix::unistd::read(pipe.as_fd(), &mut bytes) {
@@ -215,31 +210,22 @@ impl Drivers {
         let incarnation = live.incarnation;
         live.newline = None;
         if is_ready {
-            self.note_ready(incarnation);
-        }
-    }
-
-    /// It has said that it is ready: once is enough.
-    pub(super) fn note_ready(&mut self, incarnation: Incarnation) {
-        self.black_box.note(incarnation.worker.index()).set_ready(incarnation.generation.0);
-        let Some(live) = self.registry.live_mut(incarnation) else { return };
-        if !std::mem::replace(&mut live.is_ready, true) {
-            self.say(incarnation.worker, Event::Ready { incarnation });
+            self.means.note_ready(incarnation);
         }
     }
 
     /// Takes what the captured streams have to tell.
     pub(super) fn hear_logs(&mut self) {
-        for notice in self.logs.notices() {
+        for notice in self.means.logs.notices() {
             match notice {
                 Notice::Matched(token) => self.hear_line(token),
                 Notice::Trouble { worker, target, error } => {
                     let (worker, target, error) = (worker.into(), target.into(), error.into());
-                    self.remark(None, What::LogTrouble { worker, target, error });
+                    self.means.remark(None, What::LogTrouble { worker, target, error });
                 }
                 Notice::Recovered { worker, target, lost: lost_bytes } => {
                     let (worker, target) = (worker.into(), target.into());
-                    self.remark(None, What::LogRecovered { worker, target, lost_bytes });
+                    self.means.remark(None, What::LogRecovered { worker, target, lost_bytes });
                 }
             }
         }
@@ -248,10 +234,10 @@ impl Drivers {
     fn hear_line(&mut self, token: u64) {
         let worker = WorkerId(u32::try_from(token >> 32).unwrap_or(u32::MAX));
         let generation = token & u64::from(u32::MAX);
-        let Some(live) = self.registry.present(worker) else { return };
+        let Some(live) = self.means.registry.present(worker) else { return };
         let incarnation = live.incarnation;
         if incarnation.generation.0 & u64::from(u32::MAX) == generation {
-            self.note_ready(incarnation);
+            self.means.note_ready(incarnation);
         }
     }
 }

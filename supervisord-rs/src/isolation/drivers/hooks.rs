@@ -41,20 +41,24 @@ impl Drivers {
         input: File,
     ) -> Result<(usize, Summons), String> {
         let program = argv.first().cloned().unwrap_or_default();
-        let path = self.environment.get(OsStr::new("PATH")).unwrap_or_default().to_os_string();
-        self.has_room(0).map_err(|failure| advice(failure, &program))?;
+        let path =
+            self.means.environment.get(OsStr::new("PATH")).unwrap_or_default().to_os_string();
+        self.means.has_room(0).map_err(|failure| advice(failure, &program))?;
         // Each has a name of its own: the cgroup of another may still be on its way out.
         let number = self.next_hook;
         self.next_hook = number.wrapping_add(1);
         let name = format!("hook-{number}");
-        let leaf = self.cgroups.leaf(&name, &CgroupLimits::default()).ok().flatten();
-        let family = Family::new(leaf, &self.house, &name, &self.census);
+        let leaf = self.means.cgroups.leaf(&name, &CgroupLimits::default()).ok().flatten();
+        let family = Family::new(leaf, &self.means.house, &name, &self.means.census);
         let born = Some(Birthplace::of(&family));
         let (is_over, since) = (Arc::default(), None);
         self.hooks.insert(number, Hook { family, ended: None, is_over, since });
         let argv = argv.iter().map(OsString::from).collect();
         let streams = (input.into(), None);
-        Ok((number, self.launch_with_our_environment(program.into(), argv, path, streams, born)))
+        Ok((
+            number,
+            self.means.launch_with_our_environment(program.into(), argv, path, streams, born),
+        ))
     }
 
     /// A hook has ended, or could not be started: what it has left behind is ended.
@@ -66,7 +70,7 @@ impl Drivers {
         helper.kill();
         // In this order: the orphans of one that is still dying have not come to us yet.
         let has_ended = helper.child().is_some_and(|child| reaper::has_exited(&child.pidfd));
-        let is_sure = has_ended && !self.has_orphans();
+        let is_sure = has_ended && !self.means.has_orphans();
         let Some(hook) = self.hooks.get_mut(&number) else { return };
         if is_sure && !hook.family.has_cgroup() {
             self.hooks.remove(&number);
@@ -95,7 +99,7 @@ impl Drivers {
                 None => {
                     if look.is_none() && hook.since.is_none() {
                         hook.since = Some(now);
-                        self.census.ask(now);
+                        self.means.census.ask(now);
                     }
                     return true;
                 }
@@ -109,7 +113,7 @@ impl Drivers {
             true
         });
         if has_left {
-            self.look_again();
+            self.means.looks.again();
         }
     }
 }

@@ -8,7 +8,7 @@ use workers::board::{Reading, monotonic_ns};
 
 use super::Drivers;
 use crate::config::settings::CgroupLimits;
-use crate::config::{Isolation, Launch, Program};
+use crate::config::{Launch, Program};
 use crate::isolation::launch::Child;
 use crate::isolation::tree::family::Member;
 use crate::record::evidence::Evidence;
@@ -18,7 +18,7 @@ impl Drivers {
     /// What is known of a worker's incarnation that has ended; the last one's only.
     #[must_use]
     pub fn evidence(&self, incarnation: Incarnation) -> Option<&Evidence> {
-        self.registry[incarnation.worker]
+        self.means.registry[incarnation.worker]
             .evidence
             .as_ref()
             .filter(|(of, _)| *of == incarnation)
@@ -29,7 +29,7 @@ impl Drivers {
     #[must_use]
     pub fn evidence_or_now(&self, incarnation: Incarnation) -> Option<Evidence> {
         let mut found = self.evidence(incarnation).cloned().or_else(|| {
-            let live = self.registry.live(incarnation)?;
+            let live = self.means.registry.live(incarnation)?;
             let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
             Some(Evidence::new(reading, monotonic_ns(), live.struck_at))
         })?;
@@ -42,7 +42,7 @@ impl Drivers {
         for (incarnation, mut evidence) in evidence {
             let worker = incarnation.worker;
             evidence.work = evidence.work.or_else(|| self.work_of(incarnation));
-            self.registry[worker].evidence = Some((incarnation, evidence));
+            self.means.registry[worker].evidence = Some((incarnation, evidence));
         }
     }
 
@@ -50,7 +50,7 @@ impl Drivers {
     /// it. A command counts no work.
     fn work_of(&self, incarnation: Incarnation) -> Option<(u64, u64)> {
         let worker = incarnation.worker;
-        match self.registry[worker].launch.program {
+        match self.means.registry[worker].launch.program {
             Program::Command(_) => Some((0, 0)),
             Program::Worker { .. } => {
                 let reading = self.reading(worker)?;
@@ -63,23 +63,23 @@ impl Drivers {
     /// The present process of a worker's incarnation; the supervisor's own for a thread.
     #[must_use]
     pub fn pid(&self, worker: WorkerId) -> Option<i32> {
-        let live = self.registry[worker].live.as_ref()?;
-        if self.registry[live.domain].capabilities.is_of_supervisor() {
+        let live = self.means.registry[worker].live.as_ref()?;
+        if self.means.registry[live.domain].capabilities.is_of_supervisor() {
             return Some(nix::unistd::getpid().as_raw());
         }
-        self.registry.child(live.domain).map(|child| child.pid)
+        self.means.registry.child(live.domain).map(|child| child.pid)
     }
 
     /// The process that a worker calls its main one (`MAINPID=`), where that is another than ours.
     #[must_use]
     pub fn main_pid(&self, worker: WorkerId) -> Option<i32> {
-        self.registry[worker].live.as_ref()?.said.main.as_ref().map(|main: &Child| main.pid)
+        self.means.registry[worker].live.as_ref()?.said.main.as_ref().map(|main: &Child| main.pid)
     }
 
     /// What a worker says of itself (`STATUS=`), and whether it is reloading.
     #[must_use]
     pub fn said(&self, worker: WorkerId) -> (Option<String>, bool) {
-        let said = self.registry[worker].live.as_ref().map(|live| &live.said);
+        let said = self.means.registry[worker].live.as_ref().map(|live| &live.said);
         said.map_or((None, false), |said| (said.status.clone(), said.is_reloading))
     }
 
@@ -87,8 +87,8 @@ impl Drivers {
     /// cgroup has them, or the last look at the process table.
     #[must_use]
     pub fn family_of(&self, worker: WorkerId) -> Vec<Member> {
-        let domain = self.registry[worker].domain;
-        self.registry.resident(domain).map_or_else(Vec::new, |resident| {
+        let domain = self.means.registry[worker].domain;
+        self.means.registry.resident(domain).map_or_else(Vec::new, |resident| {
             resident.family.describe(resident.process.child(), &resident.others)
         })
     }
@@ -97,18 +97,13 @@ impl Drivers {
     /// of the supervisor.
     #[must_use]
     pub fn limits_of(&self, worker: WorkerId) -> Option<&CgroupLimits> {
-        let launch = &self.registry[worker].launch;
-        match &launch.isolation {
-            Isolation::Thread => None,
-            Isolation::Cell(cell) => self.cells.get(cell).map(|limits| &limits.cgroup),
-            Isolation::Process => Some(&launch.surroundings.limits.cgroup),
-        }
+        self.means.limits_of(worker)
     }
 
     /// Where that cgroup is.
     #[must_use]
     pub fn cgroup_of(&self, worker: WorkerId) -> Option<PathBuf> {
-        let domain = &self.registry.home(worker);
+        let domain = &self.means.registry.home(worker);
         domain.family.as_ref()?.place()
     }
 
@@ -116,67 +111,67 @@ impl Drivers {
     /// garbage.
     #[must_use]
     pub fn reading(&self, worker: WorkerId) -> Option<Reading> {
-        self.registry[worker].page.as_ref()?.board().read()
+        self.means.registry[worker].page.as_ref()?.board().read()
     }
 
     /// Whether this incarnation is the present one and has not ended.
     #[must_use]
     pub fn is_live(&self, incarnation: Incarnation) -> bool {
-        self.registry.live(incarnation).is_some()
+        self.means.registry.live(incarnation).is_some()
     }
 
     /// Whether any output of a worker is captured.
     #[must_use]
     pub fn has_output(&self, worker: WorkerId) -> bool {
-        self.registry[worker].streams.as_ref().is_some_and(|streams| !streams.is_empty())
+        self.means.registry[worker].streams.as_ref().is_some_and(|streams| !streams.is_empty())
     }
 
     /// The last lines of a worker, as soon as all that it wrote up to now has been taken.
     #[must_use]
     pub fn tail(&self, worker: WorkerId) -> Option<Tail> {
         let streams =
-            self.registry[worker].streams.as_ref().filter(|streams| !streams.is_empty())?;
-        Some(self.logs.tail(streams))
+            self.means.registry[worker].streams.as_ref().filter(|streams| !streams.is_empty())?;
+        Some(self.means.logs.tail(streams))
     }
 
     /// Bytes of a worker's output that were dropped.
     #[must_use]
     pub fn lost_output(&self, worker: WorkerId) -> u64 {
-        self.registry[worker].streams().map(|stream| self.logs.lost(*stream)).sum()
+        self.means.registry[worker].streams().map(|stream| self.means.logs.lost(*stream)).sum()
     }
 
     /// Bytes of all output that were dropped.
     #[must_use]
     pub fn lost_output_total(&self) -> u64 {
-        self.logs.lost_total()
+        self.means.logs.lost_total()
     }
 
     /// Closes every log and opens it again under its name.
     pub fn reopen_logs(&self) {
-        self.logs.reopen();
+        self.means.logs.reopen();
     }
 
     /// How a worker is launched.
     #[must_use]
     pub fn launch_of(&self, worker: WorkerId) -> &Launch {
-        &self.registry[worker].launch
+        &self.means.registry[worker].launch
     }
 
     /// The code that is registered.
     #[must_use]
     pub fn registry(&self) -> &Registry {
-        &self.code
+        &self.means.code
     }
 
     /// How many domains there are: the number of the next one.
     #[must_use]
     pub fn domains(&self) -> u32 {
-        self.registry.domain_count()
+        self.means.registry.domain_count()
     }
 
     /// The domain of a worker.
     #[must_use]
     pub fn domain_of(&self, worker: WorkerId) -> DomainId {
-        self.registry[worker].domain
+        self.means.registry[worker].domain
     }
 }

@@ -16,7 +16,7 @@ use supervision::{
 };
 use workers::mapping::Mapping;
 
-use super::{Drivers, Process, Resident};
+use super::{Means, Process, Resident};
 use crate::config::probes::Ready;
 use crate::config::{Isolation, Program};
 use crate::isolation::exits::reaper;
@@ -49,9 +49,13 @@ pub struct Adopted {
     pub born: BTreeSet<WorkerId>,
 }
 
-impl Drivers {
+impl Means {
     /// Takes over what can be, and ends the rest. Says what became of each worker.
-    pub fn adopt(&mut self, heritage: &mut Heritage, past: &Past<'_>) -> Adopted {
+    pub(in crate::isolation) fn adopt(
+        &mut self,
+        heritage: &mut Heritage,
+        past: &Past<'_>,
+    ) -> Adopted {
         self.sockets.adopt(heritage);
         self.adopt_memory(heritage);
         self.adopt_streams(heritage);
@@ -91,7 +95,7 @@ impl Drivers {
 
     /// Completes the adoption: output is carried, and the store releases everything that no worker
     /// has claimed. Only when it is sure that no successor needs it any more.
-    pub fn begin(&mut self, heritage: &Heritage) {
+    pub(in crate::isolation) fn begin(&mut self, heritage: &Heritage) {
         self.logs.begin();
         for name in heritage.unclaimed() {
             if !is_name_of_ours(&name) {
@@ -395,7 +399,7 @@ impl Drivers {
     }
 
     /// Writes down which process a worker's incarnation has.
-    pub(super) fn note_process(&self, worker: WorkerId) {
+    pub(in crate::isolation) fn note_process(&self, worker: WorkerId) {
         let Some(live) = &self.registry[worker].live else { return };
         let Some(child) = self.registry.child(live.domain) else { return };
         let mark = |child: &Child| ProcessMark { pid: child.pid, start_time: child.start_time };
@@ -405,7 +409,7 @@ impl Drivers {
     }
 
     /// The name of a domain's family.
-    pub(super) fn family_name(&self, domain: DomainId) -> String {
+    pub(in crate::isolation) fn family_name(&self, domain: DomainId) -> String {
         let slot = &self.registry[domain];
         match slot.capabilities.fault_domain {
             FaultDomain::Shared => format!("cell-{}", slot.name),
@@ -415,7 +419,7 @@ impl Drivers {
 
     /// How every worker in a domain ended whose process has this status, and whether its cgroup ran
     /// out of memory.
-    pub(super) fn end_members(
+    pub(in crate::isolation) fn end_members(
         &mut self,
         domain: DomainId,
         (status, was_oom_killed): (Status, bool),
@@ -458,6 +462,6 @@ fn is_name_of_ours(name: &str) -> bool {
 }
 
 /// The name of a captured stream in the store.
-pub(super) fn stream_name(worker: &str, stream: &str) -> String {
+pub(in crate::isolation) fn stream_name(worker: &str, stream: &str) -> String {
     format!("worker-{worker}/{stream}")
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use supervision::{Cause, DomainId, Ending, Event, FaultDomain, Incarnation, Status, WorkerId};
 use workers::board::{Reading, State, monotonic_ns};
 
-use super::remains::LOOK_MAX;
-use super::{Drivers, Process};
+use super::looks::LOOK_MAX;
+use super::{Means, Process};
 use crate::isolation::exits::adopted::Look;
 use crate::isolation::exits::reaper;
 use crate::isolation::launch::Child;
@@ -19,11 +19,11 @@ use crate::waiting::Looks;
 /// The time for the guardian to report how an adopted process ended, and for a tracer to detach.
 const SETTLED_LIMIT: Duration = Duration::from_millis(250);
 
-impl Drivers {
+impl Means {
     /// How the main process of a domain ended, if it has. What is not known at once is looked for a
     /// while: another process waits for one that was taken over, and of a traced one its tracer
     /// hears first.
-    pub(super) fn look_at_main(&mut self, domain: DomainId) -> Option<Status> {
+    pub(in crate::isolation) fn look_at_main(&mut self, domain: DomainId) -> Option<Status> {
         let resident = self.registry[domain].resident.as_mut()?;
         let main = resident.process.child();
         let look = if main.is_adopted { self.obituaries.look(main) } else { look_at_child(main) };
@@ -48,7 +48,7 @@ impl Drivers {
                 }
                 // It would be ready for ever.
                 resident.process.rest();
-                self.look_soon(domain);
+                self.looks.soon(domain);
                 None
             }
         }
@@ -56,7 +56,7 @@ impl Drivers {
 
     /// The main process has exited, and it had called another one its main process (`MAINPID=`,
     /// sd_notify(3)): that one is followed from now on, since we became its parent.
-    pub(super) fn hand_over(&mut self, domain: DomainId) -> bool {
+    pub(in crate::isolation) fn hand_over(&mut self, domain: DomainId) -> bool {
         let Some(live) = self.registry.first_in(domain) else { return false };
         let is_heir = |main: &super::Child| !reaper::has_exited(&main.pidfd);
         if !live.said.main.as_ref().is_some_and(is_heir) {
@@ -79,11 +79,11 @@ impl Drivers {
         true
     }
 
-    pub(super) fn members(&self, domain: DomainId) -> Vec<Incarnation> {
+    pub(in crate::isolation) fn members(&self, domain: DomainId) -> Vec<Incarnation> {
         self.registry.lives_in(domain).map(|live| live.incarnation).collect()
     }
 
-    pub(super) fn end_domain(
+    pub(in crate::isolation) fn end_domain(
         &mut self,
         domain: DomainId,
         (status, was_oom_killed): (Status, bool),
@@ -121,17 +121,17 @@ impl Drivers {
             self.explain(member, ending);
             self.release(member.worker);
         }
-        self.events.push_for_all(Event::DomainEnded { domain, members, culprit, ending });
+        self.news.events.push_for_all(Event::DomainEnded { domain, members, culprit, ending });
     }
 
-    pub(super) fn end(&mut self, incarnation: Incarnation, ending: Ending) {
+    pub(in crate::isolation) fn end(&mut self, incarnation: Incarnation, ending: Ending) {
         self.note_end(incarnation, monotonic_ns());
         self.release(incarnation.worker);
         self.say(incarnation.worker, Event::Ended { incarnation, ending });
     }
 
     /// Keeps what is known of an incarnation before its board goes to the next.
-    pub(super) fn note_end(&mut self, incarnation: Incarnation, now: u64) {
+    pub(in crate::isolation) fn note_end(&mut self, incarnation: Incarnation, now: u64) {
         let Some(live) = self.registry.live(incarnation) else { return };
         let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
         let evidence = Evidence::new(reading, now, live.struck_at);
@@ -139,7 +139,7 @@ impl Drivers {
     }
 
     /// Adds to what is known of one that ran out of memory how much it may have.
-    pub(super) fn explain(&mut self, incarnation: Incarnation, ending: Ending) {
+    pub(in crate::isolation) fn explain(&mut self, incarnation: Incarnation, ending: Ending) {
         if ending.cause != Cause::OutOfMemory {
             return;
         }
@@ -156,7 +156,7 @@ impl Drivers {
         }
     }
 
-    pub(super) fn release(&mut self, worker: WorkerId) {
+    pub(in crate::isolation) fn release(&mut self, worker: WorkerId) {
         if let Some(live) = self.registry[worker].live.take() {
             self.black_box.mirror(worker.index(), None);
             let (name, generation) =
@@ -168,7 +168,7 @@ impl Drivers {
     }
 
     /// Takes from the boards of a domain what their workers have said since.
-    pub(super) fn look_at_boards(&mut self, domain: DomainId) {
+    pub(in crate::isolation) fn look_at_boards(&mut self, domain: DomainId) {
         let is_process = self.registry[domain].capabilities.is_alone();
         let said: Vec<(Incarnation, State)> = self
             .registry
@@ -190,8 +190,17 @@ impl Drivers {
         }
     }
 
+    /// It has said that it is ready: once is enough.
+    pub(in crate::isolation) fn note_ready(&mut self, incarnation: Incarnation) {
+        self.black_box.note(incarnation.worker.index()).set_ready(incarnation.generation.0);
+        let Some(live) = self.registry.live_mut(incarnation) else { return };
+        if !std::mem::replace(&mut live.is_ready, true) {
+            self.say(incarnation.worker, Event::Ready { incarnation });
+        }
+    }
+
     /// Whether the thread that the board names has ended silently (`pthread_exit`, `SYS_exit`).
-    pub(super) fn is_thread_gone(&self, domain: DomainId, reading: &Reading) -> bool {
+    pub(in crate::isolation) fn is_thread_gone(&self, domain: DomainId, reading: &Reading) -> bool {
         let pid = match self.registry[domain].capabilities.fault_domain {
             FaultDomain::Supervisor => nix::unistd::getpid().as_raw(),
             FaultDomain::Shared => match self.registry.child(domain) {

@@ -7,19 +7,19 @@ use std::sync::Arc;
 
 use supervision::{LaunchFailure, WorkerId};
 
-use super::Drivers;
+use super::Means;
 use crate::isolation::helper::{NotLaunched, Summons};
 use crate::isolation::host;
 use crate::isolation::launch::{Attempt, Child, Environment, Plan, advice};
 use crate::isolation::outfit::{self, Birthplace, Outfit};
 use crate::isolation::surroundings::{Failed, Result as Launched};
 
-impl Drivers {
+impl Means {
     /// Starts a helper with the surroundings of a worker, in its family.
     ///
     /// # Errors
     /// What went wrong already.
-    pub fn launch_helper(
+    pub(in crate::isolation) fn launch_helper(
         &mut self,
         worker: WorkerId,
         argv: &[String],
@@ -31,7 +31,7 @@ impl Drivers {
     }
 
     /// Has a launcher thread start a helper.
-    pub(super) fn summon(
+    pub(in crate::isolation) fn summon(
         &self,
         worker: WorkerId,
         program: String,
@@ -39,10 +39,10 @@ impl Drivers {
     ) -> Result<Summons, NotLaunched> {
         let outfit = outfit.map_err(|failed| NotLaunched::new(failed, &program))?;
         let launch = move |attempt: &_| outfit.launch(attempt);
-        Ok(Summons::send(&self.launchers, Some(worker), program, launch))
+        Ok(Summons::send(&self.underway.launchers, Some(worker), program, launch))
     }
 
-    pub(super) fn helper_outfit(
+    pub(in crate::isolation) fn helper_outfit(
         &mut self,
         worker: WorkerId,
         argv: &[String],
@@ -64,7 +64,7 @@ impl Drivers {
     ///
     /// # Errors
     /// What went wrong already, in a sentence.
-    pub fn launch_check(
+    pub(in crate::isolation) fn launch_check(
         &self,
         binary: &Path,
         argv: &[OsString],
@@ -82,16 +82,16 @@ impl Drivers {
     }
 
     /// Starts what is to take our place.
-    pub fn launch_successor(
+    pub(in crate::isolation) fn launch_successor(
         &self,
         binary: &Path,
         launch: impl FnOnce(&Attempt) -> Result<Child, LaunchFailure> + Send + 'static,
     ) -> Summons {
         let launch = move |attempt: &_| launch(attempt).map_err(Failed::from);
-        Summons::send(&self.launchers, None, binary.display().to_string(), launch)
+        Summons::send(&self.underway.launchers, None, binary.display().to_string(), launch)
     }
 
-    pub(super) fn launch_with_our_environment(
+    pub(in crate::isolation) fn launch_with_our_environment(
         &self,
         program: OsString,
         argv: Vec<OsString>,
@@ -101,7 +101,7 @@ impl Drivers {
     ) -> Summons {
         let environment = Arc::clone(&self.environment);
         let name = program.to_string_lossy().into_owned();
-        Summons::send(&self.launchers, None, name, move |attempt| {
+        Summons::send(&self.underway.launchers, None, name, move |attempt| {
             let null = host::null()?;
             let mut plan = Plan::new(&program, &argv, &path)?;
             let mut environment = Environment::of(&environment);

@@ -5,14 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use supervision::{DomainId, Incarnation, WorkerId};
 
 use super::adopting::stream_name;
-use super::{Drivers, Process};
+use super::{Means, Process};
 use crate::isolation::launch::Child;
 use crate::isolation::live::Sdk;
 use crate::service_manager::{Due, FdStore};
 
 /// What a launcher thread sees to, since it may wait and the loop may not: whatever moment we are
 /// killed at, a process that is not ended with us can be taken over.
-pub(super) struct Pledge {
+pub(in crate::isolation) struct Pledge {
     store: FdStore,
     /// What was to be kept before the launch.
     due: Due,
@@ -23,12 +23,12 @@ pub(super) struct Pledge {
 
 impl Pledge {
     /// Before there is a process. False: nothing is promised, and it is to end with us.
-    pub(super) fn is_said(&self) -> bool {
+    pub(in crate::isolation) fn is_said(&self) -> bool {
         self.store.is_said(&self.due)
     }
 
     /// Before any answer reports the worker: what a successor could not go on without.
-    pub(super) fn keep(&self, child: &Child) {
+    pub(in crate::isolation) fn keep(&self, child: &Child) {
         if let Some(way) = &self.way {
             self.store.keep_at_once(&host_name(&self.family, child.pid), &[way.as_fd()]);
         }
@@ -36,7 +36,7 @@ impl Pledge {
 }
 
 /// Lets go of what was kept of a process.
-pub(super) fn forget(store: &FdStore, family: &str, pid: i32) {
+pub(in crate::isolation) fn forget(store: &FdStore, family: &str, pid: i32) {
     store.forget(&process_name(family, pid));
     store.forget(&host_name(family, pid));
 }
@@ -49,9 +49,9 @@ fn process_name(family: &str, pid: i32) -> String {
     format!("{family}/process/{pid}")
 }
 
-impl Drivers {
+impl Means {
     /// For the launch of a process that is to outlive us.
-    pub(super) fn pledge(&self, domain: DomainId, way: Option<&OwnedFd>) -> Pledge {
+    pub(in crate::isolation) fn pledge(&self, domain: DomainId, way: Option<&OwnedFd>) -> Pledge {
         let way = way.and_then(|way| way.try_clone().ok());
         let family = self.family_name(domain);
         // Only this worker's: a crowd that dies and comes back delays no other launch.
@@ -61,7 +61,7 @@ impl Drivers {
 
     /// Whether a worker's process will be left to a successor: everything is kept that ties it to
     /// us.
-    pub(super) fn is_kept(&self, worker: WorkerId) -> bool {
+    pub(in crate::isolation) fn is_kept(&self, worker: WorkerId) -> bool {
         let launch = &self.registry[worker].launch;
         let is_notify_kept = self.registry[worker].notify.as_ref().is_none_or(|notify| {
             self.store.keep(&format!("worker-{}/notify", launch.name), &[notify.as_fd()])
@@ -82,13 +82,18 @@ impl Drivers {
         self.store.is_there() && is_notify_kept && is_board_kept && is_poke_kept && are_streams_kept
     }
 
-    pub(super) fn keep_wake(&self, incarnation: Incarnation, name: &str, sdk: &Sdk) -> bool {
+    pub(in crate::isolation) fn keep_wake(
+        &self,
+        incarnation: Incarnation,
+        name: &str,
+        sdk: &Sdk,
+    ) -> bool {
         self.store
             .keep(&format!("worker-{name}/wake/{}", incarnation.generation.0), &[sdk.wake.as_fd()])
     }
 
     /// The last step of a launch: from now on a successor may take the process over.
-    pub(super) fn commit(&mut self, incarnation: Incarnation, is_kept: bool) {
+    pub(in crate::isolation) fn commit(&mut self, incarnation: Incarnation, is_kept: bool) {
         let domain = self.registry[incarnation.worker].domain;
         let name = self.family_name(domain);
         let Some(resident) = self.registry.resident(domain) else { return };

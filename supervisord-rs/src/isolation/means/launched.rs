@@ -16,41 +16,65 @@ use workers::board::monotonic_ns;
 
 use super::keeping::{self, Pledge};
 use super::launching::death_signal;
-use super::{Drivers, Process, Resident, Yields};
+use super::{Means, Process, Resident, Yields};
+use crate::isolation::domain::Expected;
 use crate::isolation::exits::reaper;
 use crate::isolation::host::Host;
 use crate::isolation::launch::{Attempt, Child, failure};
-use crate::isolation::launcher::Queue;
+use crate::isolation::launcher::{Launchers, Queue};
 use crate::isolation::live::{event_fd, hush, ring};
 use crate::isolation::outfit::Outfit;
 use crate::isolation::surroundings::{Failed, Result};
 use crate::isolation::tree::family::Family;
 use crate::isolation::watch::{Says, Token};
 
-/// The process of a domain while it is being launched.
-#[derive(Debug)]
-pub(in crate::isolation) struct Expected {
-    pub(super) attempt: Arc<Attempt>,
-    pub(super) family: Rc<Family>,
-    /// Where orders for a host go down; `None`: a command.
-    pub(super) way: Option<OwnedFd>,
-    /// Whose launches are answered with it.
-    pub(super) members: Vec<Incarnation>,
-    /// Whether a message waits on its notify socket, which we read when we know its process.
-    pub(super) has_spoken: bool,
-}
-
 /// A launch that was withdrawn and is not over.
 #[derive(Debug)]
-pub(super) struct Withdrawn {
+struct Withdrawn {
     domain: DomainId,
     attempt: Arc<Attempt>,
     family: Rc<Family>,
 }
 
+/// Launches that are not over.
+#[derive(Debug)]
+pub(in crate::isolation) struct Underway {
+    pub(in crate::isolation) launchers: Launchers,
+    answers: Answers,
+    /// Launches that were withdrawn and are not over.
+    withdrawn: Vec<Withdrawn>,
+    /// Whose launch waits until one that was withdrawn is over.
+    deferred: Vec<Incarnation>,
+}
+
+impl Underway {
+    /// None.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE or ENOMEM from eventfd(2).
+    pub(super) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            answers: Answers::new()?,
+            launchers: Launchers::start()?,
+            withdrawn: Vec::new(),
+            deferred: Vec::new(),
+        })
+    }
+
+    /// Readable when launcher threads have said something.
+    pub(super) fn wakeup(&self) -> BorrowedFd<'_> {
+        self.answers.wakeup()
+    }
+
+    /// A launch that goes on when what it waits for is over.
+    pub(in crate::isolation) fn defer(&mut self, incarnation: Incarnation) {
+        self.deferred.push(incarnation);
+    }
+}
+
 /// What launcher threads say.
 #[derive(Debug)]
-pub(super) struct Answers {
+struct Answers {
     sender: Sender<Answer>,
     receiver: Receiver<Answer>,
     wake: Arc<OwnedFd>,
@@ -66,7 +90,7 @@ struct Answer {
 }
 
 impl Answers {
-    pub(super) fn new() -> std::io::Result<Self> {
+    fn new() -> std::io::Result<Self> {
         let wake =
             event_fd().map_err(|failure| std::io::Error::from_raw_os_error(failure.errno))?;
         let (sender, receiver) = channel();
@@ -74,23 +98,24 @@ impl Answers {
     }
 
     /// Readable when there are any.
-    pub(super) fn wakeup(&self) -> BorrowedFd<'_> {
+    fn wakeup(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
 }
 
-impl Drivers {
+impl Means {
     /// Has a launcher thread start the process of a domain; with a pledge, where it is to outlive
     /// us.
-    pub(super) fn submit(
+    pub(in crate::isolation) fn submit(
         &mut self,
         domain: DomainId,
         mut outfit: Outfit,
         pledge: Option<Pledge>,
         (queue, opens): (Queue, usize),
     ) -> Arc<Attempt> {
-        let (sender, wake) = (self.answers.sender.clone(), Arc::clone(&self.answers.wake));
-        self.launchers.submit(queue, opens, move |attempt| {
+        let (sender, wake) =
+            (self.underway.answers.sender.clone(), Arc::clone(&self.underway.answers.wake));
+        self.underway.launchers.submit(queue, opens, move |attempt| {
             let pledge = pledge.filter(Pledge::is_said);
             outfit.parent_death_signal = death_signal(pledge.is_some());
             let mut plan = outfit.plan(attempt);
@@ -111,17 +136,17 @@ impl Drivers {
     }
 
     /// Takes what launcher threads have said.
-    pub(super) fn take_launched(&mut self) {
+    pub(in crate::isolation) fn take_launched(&mut self) {
         self.take_launched_until(u64::MAX);
     }
 
     /// The same until `end`, in monotonic nanoseconds; the rest rings again.
-    pub(super) fn take_launched_until(&mut self, end: u64) {
-        hush(self.answers.wake.as_fd());
-        while let Ok(answer) = self.answers.receiver.try_recv() {
+    pub(in crate::isolation) fn take_launched_until(&mut self, end: u64) {
+        hush(self.underway.answers.wake.as_fd());
+        while let Ok(answer) = self.underway.answers.receiver.try_recv() {
             self.take_answer(answer);
             if monotonic_ns() > end {
-                return ring(self.answers.wake.as_fd());
+                return ring(self.underway.answers.wake.as_fd());
             }
         }
     }
@@ -176,7 +201,7 @@ impl Drivers {
 
     /// Gives a domain its process, and watches it. A process that cannot be watched is ended at
     /// once.
-    pub(super) fn house(
+    pub(in crate::isolation) fn house(
         &mut self,
         domain: DomainId,
         process: Process,
@@ -200,13 +225,15 @@ impl Drivers {
 
     /// Lets go of a launch that takes too long. Answered at once, by `Launched` if it has come
     /// through meanwhile.
-    pub fn withdraw(&mut self, incarnation: Incarnation) {
+    pub(in crate::isolation) fn withdraw(&mut self, incarnation: Incarnation) {
         self.take_launched();
         if self.withdraw_before(incarnation) {
             return;
         }
-        if let Some(position) = self.deferred.iter().position(|deferred| *deferred == incarnation) {
-            self.deferred.swap_remove(position);
+        if let Some(position) =
+            self.underway.deferred.iter().position(|deferred| *deferred == incarnation)
+        {
+            self.underway.deferred.swap_remove(position);
             let failed = self.failed_before(incarnation);
             let failed = failed.or_else(|| self.hanging(incarnation.worker));
             let failed = failed.unwrap_or_else(|| late(LaunchStage::Clone).into());
@@ -228,7 +255,7 @@ impl Drivers {
             && let Some(Expected { attempt, family, has_spoken, .. }) = slot.take()
         {
             attempt.withdraw();
-            self.withdrawn.push(Withdrawn { domain, attempt, family });
+            self.underway.withdrawn.push(Withdrawn { domain, attempt, family });
             if has_spoken {
                 self.listen(domain);
             }
@@ -258,11 +285,12 @@ impl Drivers {
     }
 
     /// Lets go of every launch: for the end, and before another takes over.
-    pub fn withdraw_all(&mut self) {
+    pub(in crate::isolation) fn withdraw_all(&mut self) {
         self.take_launched();
         let expected = self.registry.domains().filter_map(|domain| domain.expected.as_ref());
         let expected = expected.flat_map(|expected| expected.members.iter().copied());
-        let members = expected.chain(self.deferred.iter().copied()).chain(self.running_before());
+        let members =
+            expected.chain(self.underway.deferred.iter().copied()).chain(self.running_before());
         let members: Vec<Incarnation> = members.collect();
         for incarnation in members {
             self.withdraw(incarnation);
@@ -270,9 +298,10 @@ impl Drivers {
     }
 
     /// Whether the last launch of a domain was withdrawn and still hangs: where.
-    pub(super) fn hanging(&self, worker: WorkerId) -> Option<Failed> {
+    pub(in crate::isolation) fn hanging(&self, worker: WorkerId) -> Option<Failed> {
         let domain = self.registry[worker].domain;
-        let withdrawn = self.withdrawn.iter().find(|withdrawn| withdrawn.domain == domain)?;
+        let withdrawn =
+            self.underway.withdrawn.iter().find(|withdrawn| withdrawn.domain == domain)?;
         let stage = withdrawn.attempt.stage();
         let frozen = withdrawn.family.frozen().filter(|_| stage == LaunchStage::Clone);
         let subject = || self.subject(worker, stage);
@@ -282,9 +311,10 @@ impl Drivers {
     /// A launch that was withdrawn is over. What came of it all the same is killed, and reaped with
     /// the orphans.
     fn forget_withdrawn(&mut self, attempt: &Arc<Attempt>, result: Result<Child>) {
-        let position = self.withdrawn.iter().position(|known| Arc::ptr_eq(&known.attempt, attempt));
+        let position =
+            self.underway.withdrawn.iter().position(|known| Arc::ptr_eq(&known.attempt, attempt));
         let Some(Withdrawn { domain, family, .. }) =
-            position.map(|position| self.withdrawn.swap_remove(position))
+            position.map(|position| self.underway.withdrawn.swap_remove(position))
         else {
             return;
         };
@@ -301,10 +331,12 @@ impl Drivers {
     }
 
     /// What a launch into a domain waited for is over.
-    pub(super) fn launch_deferred(&mut self, domain: DomainId) {
+    pub(in crate::isolation) fn launch_deferred(&mut self, domain: DomainId) {
         let registry = &self.registry;
-        let due =
-            self.deferred.extract_if(.., |deferred| registry[deferred.worker].domain == domain);
+        let due = self
+            .underway
+            .deferred
+            .extract_if(.., |deferred| registry[deferred.worker].domain == domain);
         for incarnation in due.collect::<Vec<_>>() {
             let is_again = self.registry[incarnation.worker].is_failing;
             self.launch(incarnation, is_again);
@@ -313,7 +345,7 @@ impl Drivers {
 
     /// Whether a domain's process is being launched, and its notify socket, which has a
     /// message, has to wait.
-    pub(super) fn defer_words(&mut self, domain: DomainId) -> bool {
+    pub(in crate::isolation) fn defer_words(&mut self, domain: DomainId) -> bool {
         let Some(expected) = &mut self.registry[domain].expected else { return false };
         expected.has_spoken = true;
         true
@@ -322,6 +354,6 @@ impl Drivers {
 
 /// A launch that takes too long. That is counted once: as long as it hangs, further attempts are
 /// not the worker's failure.
-pub(super) const fn late(stage: LaunchStage) -> LaunchFailure {
+pub(in crate::isolation) const fn late(stage: LaunchStage) -> LaunchFailure {
     LaunchFailure { stage, errno: Errno::ETIMEDOUT as i32, transient: true }
 }

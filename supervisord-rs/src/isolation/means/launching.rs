@@ -10,12 +10,12 @@ use supervision::{DomainId, Incarnation, LaunchFailure, LaunchStage, WorkerId};
 use workers::board::monotonic_ns;
 use workers::mapping::Mapping;
 
-use super::launched::Expected;
 use super::output::Outputs;
-use super::{Drivers, Process};
+use super::{Means, Process};
 use crate::config::probes::Ready;
-use crate::config::settings::{Limits, Surroundings};
+use crate::config::settings::{CgroupLimits, Limits, Surroundings};
 use crate::config::{Isolation, Launch, Program};
+use crate::isolation::domain::Expected;
 use crate::isolation::launch::{self, LAUNCH_OPENS, failure};
 use crate::isolation::launcher::Queue;
 use crate::isolation::live::{Live, Page, Sdk, event_fd};
@@ -34,22 +34,25 @@ const HOST_ORDERS: i32 = 3;
 const HOST_POKE: i32 = 4;
 
 /// How far a launch has come.
-pub(super) enum Progress {
+pub(in crate::isolation) enum Progress {
     /// It runs.
     Launched,
     /// A launcher thread has it.
     OnItsWay,
 }
 
-impl Drivers {
+impl Means {
     /// Whether there are descriptors for one more process, which needs so many of its `own`: besides
     /// what is open, those count that launches under way and log files that nothing was written to
     /// yet will take.
     ///
     /// # Errors
     /// `Descriptors` with EMFILE.
-    pub(super) fn has_room(&self, own: usize) -> std::result::Result<(), LaunchFailure> {
-        launch::has_room(own, || self.launchers.to_open() + self.logs.files_to_open())
+    pub(in crate::isolation) fn has_room(
+        &self,
+        own: usize,
+    ) -> std::result::Result<(), LaunchFailure> {
+        launch::has_room(own, || self.underway.launchers.to_open() + self.logs.files_to_open())
     }
 
     /// How many descriptors its launch opens for its sockets and secrets.
@@ -58,11 +61,14 @@ impl Drivers {
         self.sockets.to_open(&launch.sockets) + launch.surroundings.secrets.len()
     }
 
-    pub(super) fn try_launch(&mut self, incarnation: Incarnation) -> Result<Progress> {
+    pub(in crate::isolation) fn try_launch(
+        &mut self,
+        incarnation: Incarnation,
+    ) -> Result<Progress> {
         self.registry[incarnation.worker].live = None;
         self.has_room(self.to_open(incarnation))?;
         if self.hanging(incarnation.worker).is_some() || self.is_being_cleared(incarnation.worker) {
-            self.deferred.push(incarnation);
+            self.underway.defer(incarnation);
             return Ok(Progress::OnItsWay);
         }
         if let Some(progress) = self.begin_before(incarnation)? {
@@ -149,7 +155,7 @@ impl Drivers {
         // One that has died and was not looked at yet would take no orders, again and again.
         self.reap(domain);
         if self.is_dying(domain) {
-            self.deferred.push(incarnation);
+            self.underway.defer(incarnation);
             return Ok(Progress::OnItsWay);
         }
         let slot = &mut self.registry[domain];
@@ -164,7 +170,11 @@ impl Drivers {
     }
 
     /// Hands a worker to its cell, which is up.
-    pub(super) fn enter_cell(&mut self, domain: DomainId, incarnation: Incarnation) -> Result<()> {
+    pub(in crate::isolation) fn enter_cell(
+        &mut self,
+        domain: DomainId,
+        incarnation: Incarnation,
+    ) -> Result<()> {
         let launch = Arc::clone(&self.registry[incarnation.worker].launch);
         let sdk = self.prepare_board(incarnation, &launch.name)?;
         let outputs = self.outputs(incarnation.worker, &launch)?;
@@ -191,7 +201,7 @@ impl Drivers {
     }
 
     /// With the surroundings of a worker, in its family, and without descriptors yet.
-    pub(super) fn outfit(
+    pub(in crate::isolation) fn outfit(
         &self,
         program: std::ffi::OsString,
         argv: Vec<std::ffi::OsString>,
@@ -227,7 +237,7 @@ impl Drivers {
     }
 
     /// Its process, which is its own, has come.
-    pub(super) fn begin_alone(&mut self, incarnation: Incarnation, is_kept: bool) {
+    pub(in crate::isolation) fn begin_alone(&mut self, incarnation: Incarnation, is_kept: bool) {
         if let Some(live) = self.registry.live_mut(incarnation) {
             live.said.alive_at = monotonic_ns();
         }
@@ -235,7 +245,11 @@ impl Drivers {
     }
 
     /// The family of a domain, made when it is first needed.
-    pub(super) fn family(&mut self, domain: DomainId, limits: &Limits) -> Result<Rc<Family>> {
+    pub(in crate::isolation) fn family(
+        &mut self,
+        domain: DomainId,
+        limits: &Limits,
+    ) -> Result<Rc<Family>> {
         if let Some(family) = &self.registry[domain].family {
             return Ok(Rc::clone(family));
         }
@@ -244,6 +258,17 @@ impl Drivers {
         let family = Rc::new(Family::new(leaf, &self.house, &name, &self.census));
         self.registry[domain].family = Some(Rc::clone(&family));
         Ok(family)
+    }
+
+    /// The limits of the cgroup that a worker runs in: its own, or its cell's. `None` for a thread
+    /// of the supervisor.
+    pub(in crate::isolation) fn limits_of(&self, worker: WorkerId) -> Option<&CgroupLimits> {
+        let launch = &self.registry[worker].launch;
+        match &launch.isolation {
+            Isolation::Thread => None,
+            Isolation::Cell(cell) => self.cells.get(cell).map(|limits| &limits.cgroup),
+            Isolation::Process => Some(&launch.surroundings.limits.cgroup),
+        }
     }
 
     /// Writes down which SDK code lives now.
@@ -323,6 +348,14 @@ impl Drivers {
         Ok(())
     }
 
+    /// Has a thread take a datagram with descriptors, and hears no more until it has.
+    pub(in crate::isolation) fn take_elsewhere(&mut self, worker: WorkerId) {
+        if let Some(notify) = &mut self.registry[worker].notify {
+            notify.take_elsewhere(&self.bell);
+            notify.rest();
+        }
+    }
+
     /// Has the output looked at for the line that says that it is ready.
     fn watch_for_line(&self, incarnation: Incarnation, launch: &Launch) {
         let Ready::Log(pattern) = &launch.ready else { return };
@@ -332,7 +365,7 @@ impl Drivers {
     }
 
     /// Listens to the notify sockets of a domain again.
-    pub(super) fn listen(&mut self, domain: DomainId) {
+    pub(in crate::isolation) fn listen(&mut self, domain: DomainId) {
         for worker in self.registry[domain].workers.clone() {
             if let Some(notify) = &mut self.registry[worker].notify {
                 notify.go_on();
@@ -354,7 +387,7 @@ impl Drivers {
 
     /// Never read: its workers share its flags and what it has counted, and a read could wait for
     /// ever.
-    pub(super) fn watch_poke(
+    pub(in crate::isolation) fn watch_poke(
         &self,
         poke: Arc<OwnedFd>,
         domain: DomainId,
@@ -364,7 +397,7 @@ impl Drivers {
             .map_err(|(_, errno)| errno)
     }
 
-    pub(super) fn program(&self, worker: WorkerId) -> String {
+    pub(in crate::isolation) fn program(&self, worker: WorkerId) -> String {
         match &self.registry[worker].launch.program {
             Program::Command(argv) => argv.first().cloned().unwrap_or_default(),
             Program::Worker { kind, .. } => format!("worker {kind}"),
@@ -374,7 +407,11 @@ impl Drivers {
 
 impl Outfit {
     /// Standard output and error.
-    pub(super) fn take_outputs(&mut self, launch: &Launch, outputs: Outputs) -> Result<()> {
+    pub(in crate::isolation) fn take_outputs(
+        &mut self,
+        launch: &Launch,
+        outputs: Outputs,
+    ) -> Result<()> {
         let Outputs { stdout, stderr } = outputs;
         let stderr = stderr.map_or_else(|| stdout.try_clone(), Ok);
         let stderr = stderr.map_err(|error| from_io(LaunchStage::Pipes, &error))?;
@@ -413,7 +450,7 @@ fn order(launch: &Launch, incarnation: Incarnation) -> Order<'_> {
 }
 
 /// The signal that a process gets when the supervisor ends: none, if a successor can adopt it.
-pub(super) fn death_signal(is_kept: bool) -> Option<Signal> {
+pub(in crate::isolation) fn death_signal(is_kept: bool) -> Option<Signal> {
     (!is_kept).then_some(Signal::SIGKILL)
 }
 

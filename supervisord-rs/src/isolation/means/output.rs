@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use supervision::{DomainId, LaunchFailure, LaunchStage, WorkerId};
 
-use super::Drivers;
+use super::Means;
 use super::adopting::stream_name;
 use crate::config::Launch;
 use crate::config::settings::{LineFormat, Rotate, Sink};
@@ -17,15 +17,19 @@ use crate::record::black_box::Whose;
 use crate::record::logs::StreamPlan;
 
 /// The descriptors that a worker's output goes to.
-pub(super) struct Outputs {
-    pub(super) stdout: OwnedFd,
+pub(in crate::isolation) struct Outputs {
+    pub(in crate::isolation) stdout: OwnedFd,
     /// `None`: where standard output goes.
-    pub(super) stderr: Option<OwnedFd>,
+    pub(in crate::isolation) stderr: Option<OwnedFd>,
 }
 
-impl Drivers {
+impl Means {
     /// Opens the captured streams of a worker, if they are not open.
-    pub(super) fn open_streams(&mut self, worker: WorkerId, launch: &Launch) -> Result<()> {
+    pub(in crate::isolation) fn open_streams(
+        &mut self,
+        worker: WorkerId,
+        launch: &Launch,
+    ) -> Result<()> {
         let logs = &launch.logs;
         if self.registry[worker].streams.is_none() {
             let mut streams = Vec::new();
@@ -59,7 +63,11 @@ impl Drivers {
 
     /// Where the output of a worker's next incarnation goes: into its captured streams, opened when
     /// first needed, or past us.
-    pub(super) fn outputs(&mut self, worker: WorkerId, launch: &Launch) -> Result<Outputs> {
+    pub(in crate::isolation) fn outputs(
+        &mut self,
+        worker: WorkerId,
+        launch: &Launch,
+    ) -> Result<Outputs> {
         self.open_streams(worker, launch)?;
         let logs = &launch.logs;
         for stream in self.registry[worker].streams() {
@@ -88,7 +96,11 @@ impl Drivers {
     }
 
     /// The cell's own output, which belongs to none of its workers: `cell-NAME.log`.
-    pub(super) fn cell_output(&mut self, domain: DomainId, name: &str) -> Result<OwnedFd> {
+    pub(in crate::isolation) fn cell_output(
+        &mut self,
+        domain: DomainId,
+        name: &str,
+    ) -> Result<OwnedFd> {
         let stream = match self.registry[domain].output {
             Some(stream) => stream,
             None => {

@@ -8,7 +8,7 @@ use supervision::{Event, WorkerId};
 
 /// Events on their way to the machine. Those of one worker keep their order.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(in crate::isolation) struct Queue {
     calm: VecDeque<Event>,
     yielding: VecDeque<(WorkerId, Event)>,
     /// How many of each worker are in there.
@@ -19,7 +19,7 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Something has happened to a worker. `yields`: it lets others pass.
-    pub(super) fn push(&mut self, worker: WorkerId, event: Event, yields: bool) {
+    pub(in crate::isolation) fn push(&mut self, worker: WorkerId, event: Event, yields: bool) {
         if yields || self.counts.contains_key(&worker) {
             *self.counts.entry(worker).or_default() += 1;
             self.yielding.push_back((worker, event));
@@ -29,12 +29,12 @@ impl Queue {
     }
 
     /// Something has happened to many.
-    pub(super) fn push_for_all(&mut self, event: Event) {
+    pub(in crate::isolation) fn push_for_all(&mut self, event: Event) {
         self.calm.push_back(event);
     }
 
     /// The next one: from the two queues in turn.
-    pub(super) fn pop(&mut self) -> Option<Event> {
+    pub(in crate::isolation) fn pop(&mut self) -> Option<Event> {
         let calm_first = !self.was_calm;
         self.was_calm = calm_first && !self.calm.is_empty() || self.yielding.is_empty();
         if self.was_calm {

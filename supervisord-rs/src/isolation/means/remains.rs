@@ -7,34 +7,30 @@
 //! Else the census looks at the process table, and its answer is an event.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use supervision::{DomainId, Event, Incarnation, Status};
 use workers::board::monotonic_ns;
 
-use super::{Drivers, keeping};
+use super::{Means, keeping};
 use crate::isolation::exits::{reaper, wait};
 use crate::isolation::tree::family::Relative;
+use crate::isolation::tree::snapshot::Snapshot;
 use crate::process_table;
 
-/// Between two looks at those whose main process is gone and whose family is not: at first, and at
-/// most.
-const LOOK_FIRST: Duration = Duration::from_millis(1);
-pub(super) const LOOK_MAX: Duration = Duration::from_millis(50);
 /// For what a look has found, before other inputs get their chance.
 const BUDGET_NS: u64 = 1_000_000;
 
-impl Drivers {
+impl Means {
     /// Looks whether the main process of a domain has exited, and whether anything of its family is
     /// left.
-    pub(super) fn reap(&mut self, domain: DomainId) {
+    pub(in crate::isolation) fn reap(&mut self, domain: DomainId) {
         self.look_for_exit(domain);
         self.look_at_gone();
     }
 
     /// Looks whether the main process of a domain has exited; where the family has a cgroup, also
     /// whether anything of it is left. [`look_at_gone`](Self::look_at_gone) is to follow.
-    pub(super) fn look_for_exit(&mut self, domain: DomainId) {
+    pub(in crate::isolation) fn look_for_exit(&mut self, domain: DomainId) {
         let Some((status, is_news)) = self.exit_of(domain) else { return };
         let Some(resident) = &mut self.registry[domain].resident else { return };
         if resident.family.has_cgroup() {
@@ -44,7 +40,7 @@ impl Drivers {
         resident.gone = Some((status, is_news));
         // It would be ready until that is settled.
         resident.process.rest();
-        self.fresh.push(domain);
+        self.looks.fresh.push(domain);
     }
 
     /// How the main process of a domain ended, if it has, and whether that is news.
@@ -62,8 +58,8 @@ impl Drivers {
 
     /// Of those whose main process was just found to be gone: those are over whose family no
     /// process can have outlived. For the others the census looks at the process table.
-    pub(super) fn look_at_gone(&mut self) {
-        let fresh = std::mem::take(&mut self.fresh);
+    pub(in crate::isolation) fn look_at_gone(&mut self) {
+        let fresh = std::mem::take(&mut self.looks.fresh);
         if fresh.is_empty() {
             return;
         }
@@ -81,7 +77,7 @@ impl Drivers {
     }
 
     /// Whether anybody has come to us who is no main process: an orphan of some worker, a helper.
-    pub(super) fn has_orphans(&self) -> bool {
+    pub(in crate::isolation) fn has_orphans(&self) -> bool {
         let Some(children) = wait::undisturbed(process_table::listed_children) else {
             return true;
         };
@@ -99,25 +95,22 @@ impl Drivers {
 
     /// Has the process table looked at, for a domain.
     fn await_look(&mut self, domain: DomainId, at: u64) {
-        self.awaited.insert(domain, at);
+        self.looks.awaited.insert(domain, at);
         self.census.ask(at);
     }
 
-    /// Takes what the census has found.
-    pub(super) fn take_census(&mut self) {
-        self.hear_the_unheard();
-        let Some(look) = self.census.take() else { return };
-        self.cost = look.cost();
-        self.look_at_hooks(Some(&look));
+    /// Takes what the census has found of families.
+    pub(in crate::isolation) fn heed(&mut self, look: &Snapshot) {
+        self.looks.note_cost(look.cost());
         let end = monotonic_ns() + BUDGET_NS;
-        let due = self.awaited.iter().filter(|(_, since)| **since <= look.begun());
+        let due = self.looks.awaited.iter().filter(|(_, since)| **since <= look.begun());
         for domain in due.map(|(domain, _)| *domain).collect::<Vec<_>>() {
             if monotonic_ns() > end {
                 return self.census.ring();
             }
-            self.awaited.remove(&domain);
+            self.looks.awaited.remove(&domain);
             let Some(resident) = &mut self.registry[domain].resident else { continue };
-            let others = resident.family.others_in(&look, resident.process.child());
+            let others = resident.family.others_in(look, resident.process.child());
             match resident.gone.take() {
                 Some(exit) => self.settle_exit(domain, exit, others),
                 // It lives, and is to be killed.
@@ -140,7 +133,7 @@ impl Drivers {
         if is_news {
             self.leave_remains(domain, status);
         } else {
-            self.look_later(domain);
+            self.looks.later(domain);
         }
     }
 
@@ -164,12 +157,12 @@ impl Drivers {
         for incarnation in members {
             self.say(incarnation.worker, Event::Exited { incarnation });
         }
-        self.look_soon(domain);
+        self.looks.soon(domain);
     }
 
     /// Nothing is left of a domain.
     fn bury(&mut self, domain: DomainId, status: Status) {
-        self.awaited.remove(&domain);
+        self.looks.awaited.remove(&domain);
         let slot = &mut self.registry[domain];
         let Some(resident) = slot.resident.take() else { return };
         let child = resident.process.child();
@@ -183,7 +176,7 @@ impl Drivers {
     }
 
     /// Kills all that belongs to a domain.
-    pub(super) fn kill_all_of(&mut self, domain: DomainId) {
+    pub(in crate::isolation) fn kill_all_of(&mut self, domain: DomainId) {
         let Some(resident) = &mut self.registry[domain].resident else { return };
         if !resident.kill() {
             self.await_look(domain, monotonic_ns());
@@ -192,51 +185,28 @@ impl Drivers {
 
     /// When [`look_at_remains`](Self::look_at_remains) is due, in monotonic nanoseconds; `None` as
     /// a rule.
-    #[must_use]
-    pub fn next_look(&self) -> Option<u64> {
-        let dead = self.may_have_dead.then_some(0);
-        self.next_look.into_iter().chain(self.launchers.relief_due()).chain(dead).min()
+    pub(in crate::isolation) fn next_look(&self) -> Option<u64> {
+        self.looks.next_look.into_iter().chain(self.underway.launchers.relief_due()).min()
     }
 
     /// Looks at those whose main process is gone, if it is time, and whether launches are held up.
-    pub fn look_at_remains(&mut self) {
-        self.launchers.relieve();
-        if self.may_have_dead {
-            self.reap_orphans();
+    /// True: it was.
+    pub(in crate::isolation) fn look_at_remains(&mut self) -> bool {
+        self.underway.launchers.relieve();
+        if !self.looks.begin() {
+            return false;
         }
-        if self.next_look.is_none_or(|at| at > monotonic_ns()) {
-            return;
-        }
-        self.next_look = None;
-        // Where looks are dear there are fewer: most of the time is for others.
-        self.pause = (self.pause * 2).min(LOOK_MAX).max(self.cost * 8);
         let end = monotonic_ns() + BUDGET_NS;
-        let mut due = std::mem::take(&mut self.remains);
+        let mut due = std::mem::take(&mut self.looks.remains);
         while let Some(domain) = due.pop_first() {
             self.look_for_exit(domain);
             if !due.is_empty() && monotonic_ns() > end {
-                self.remains.append(&mut due);
+                self.looks.remains.append(&mut due);
                 // The rest comes after others had their turn.
-                self.next_look = Some(monotonic_ns());
+                self.looks.next_look = Some(monotonic_ns());
             }
         }
         self.look_at_gone();
-        self.look_at_hooks(None);
-    }
-
-    pub(super) fn look_soon(&mut self, domain: DomainId) {
-        self.pause = LOOK_FIRST;
-        self.next_look = None;
-        self.look_later(domain);
-    }
-
-    fn look_later(&mut self, domain: DomainId) {
-        self.remains.insert(domain);
-        self.look_again();
-    }
-
-    pub(super) fn look_again(&mut self) {
-        let pause = u64::try_from(self.pause.as_nanos()).unwrap_or(u64::MAX);
-        self.next_look.get_or_insert_with(|| monotonic_ns().saturating_add(pause));
+        true
     }
 }

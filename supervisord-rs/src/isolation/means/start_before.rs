@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 
 use super::launched::late;
 use super::launching::Progress;
-use super::{Drivers, Process};
+use super::{Means, Process};
+use crate::isolation::before::{Before, Reins, State};
 use crate::isolation::helper::{self, Helper, NotLaunched, Summons};
 use crate::isolation::launch::Child;
 use crate::isolation::surroundings::{Failed, Result};
@@ -27,31 +28,6 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 const TO_DIE: Duration = Duration::from_secs(1);
 /// As a shell has it for one that was killed (128 + SIGKILL).
 const KILLED: i32 = 137;
-
-/// How far the command of an incarnation is.
-#[derive(Debug)]
-pub(in crate::isolation) struct Before {
-    incarnation: Incarnation,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    Runs(Reins),
-    /// It was withdrawn, which is answered, and has not ended yet.
-    Ends,
-    /// What the launch goes on with, when nothing is left of it.
-    Ended(Result<()>),
-}
-
-/// What the loop has of a command that runs. Dropped, they kill it.
-#[derive(Debug)]
-struct Reins {
-    /// Asks it to stop; `None`: it was asked.
-    ask: Option<oneshot::Sender<()>>,
-    #[expect(dead_code, reason = "it is there to be dropped")]
-    kill: oneshot::Sender<()>,
-}
 
 /// A command that has begun, to be waited for beside the loop.
 #[derive(Debug)]
@@ -173,10 +149,13 @@ fn failed(code: i32, errno: i32, transient: bool, subject: String) -> Failed {
     Failed { failure, subject: Some(subject) }
 }
 
-impl Drivers {
+impl Means {
     /// Starts the command of an incarnation that is to be launched. `None`: it has none, or its
     /// command has ended well.
-    pub(super) fn begin_before(&mut self, incarnation: Incarnation) -> Result<Option<Progress>> {
+    pub(in crate::isolation) fn begin_before(
+        &mut self,
+        incarnation: Incarnation,
+    ) -> Result<Option<Progress>> {
         let worker = incarnation.worker;
         let launch = Arc::clone(&self.registry[worker].launch);
         let Some(argv) = &launch.start_before else { return Ok(None) };
@@ -201,24 +180,19 @@ impl Drivers {
         self.registry[worker].before = Some(Before { incarnation, state });
         let signal = launch.stop.signal;
         let begun = StartBefore { incarnation, program, summons, cancelled, asked, signal };
-        self.starts_before.push_back(begun);
+        self.news.starts_before.push_back(begun);
         Ok(Some(Progress::OnItsWay))
     }
 
-    /// A command that has begun; then [`go_on_after`](Self::go_on_after).
-    pub fn next_start_before(&mut self) -> Option<StartBefore> {
-        self.starts_before.pop_front()
-    }
-
     /// The command has ended: the launch goes on, or has failed, as soon as nothing is left of it.
-    pub fn go_on_after(&mut self, ended: BeforeEnded) {
+    pub(in crate::isolation) fn go_on_after(&mut self, ended: BeforeEnded) {
         let BeforeEnded { incarnation, result, helper, .. } = ended;
         let worker = incarnation.worker;
         let known = self.registry[worker].before.as_mut();
         if let Some(before) = known.filter(|before| before.incarnation == incarnation) {
             if before.runs() {
                 before.state = State::Ended(result);
-                self.deferred.push(incarnation);
+                self.underway.defer(incarnation);
             } else {
                 // One that was withdrawn is answered already.
                 self.registry[worker].before = None;
@@ -244,7 +218,7 @@ impl Drivers {
 
     /// Whether a command of a worker, or what that has left behind, has not ended yet: the next
     /// launch waits.
-    pub(super) fn is_being_cleared(&self, worker: WorkerId) -> bool {
+    pub(in crate::isolation) fn is_being_cleared(&self, worker: WorkerId) -> bool {
         let domain = &self.registry.home(worker);
         let ends = |before: &Before| matches!(before.state, State::Ends);
         self.registry[worker].before.as_ref().is_some_and(ends)
@@ -252,7 +226,7 @@ impl Drivers {
     }
 
     /// Asks the command of an incarnation to stop; a second time, nothing happens.
-    pub(super) fn ask_before(&mut self, incarnation: Incarnation) {
+    pub(in crate::isolation) fn ask_before(&mut self, incarnation: Incarnation) {
         if let Some(Before { state: State::Runs(reins), .. }) = self.registry[incarnation.worker]
             .before
             .as_mut()
@@ -265,7 +239,7 @@ impl Drivers {
     }
 
     /// Ends the command of an incarnation whose launch is withdrawn. False: none runs.
-    pub(super) fn withdraw_before(&mut self, incarnation: Incarnation) -> bool {
+    pub(in crate::isolation) fn withdraw_before(&mut self, incarnation: Incarnation) -> bool {
         let worker = incarnation.worker;
         let known = self.registry[worker].before.as_mut();
         let Some(before) = known.filter(|before| before.runs_of(incarnation)) else {
@@ -280,7 +254,10 @@ impl Drivers {
     }
 
     /// Why the command of an incarnation failed whose launch is withdrawn before it could be told.
-    pub(super) fn failed_before(&mut self, incarnation: Incarnation) -> Option<Failed> {
+    pub(in crate::isolation) fn failed_before(
+        &mut self,
+        incarnation: Incarnation,
+    ) -> Option<Failed> {
         let known = self.registry[incarnation.worker].before.as_ref()?;
         match &known.state {
             State::Ended(result) if known.incarnation == incarnation => result.clone().err(),
@@ -289,22 +266,12 @@ impl Drivers {
     }
 
     /// Those whose command runs.
-    pub(super) fn running_before(&self) -> impl Iterator<Item = Incarnation> {
+    pub(in crate::isolation) fn running_before(&self) -> impl Iterator<Item = Incarnation> {
         let running = self
             .registry
             .slots()
             .filter_map(|slot| slot.before.as_ref())
             .filter(|before| before.runs());
         running.map(|before| before.incarnation)
-    }
-}
-
-impl Before {
-    const fn runs(&self) -> bool {
-        matches!(self.state, State::Runs(_))
-    }
-
-    fn runs_of(&self, incarnation: Incarnation) -> bool {
-        self.incarnation == incarnation && self.runs()
     }
 }

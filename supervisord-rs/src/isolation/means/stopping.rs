@@ -7,9 +7,9 @@ use std::time::Duration;
 use supervision::{Cause, DomainId, Ending, Incarnation, Status};
 use workers::board::{LastWords, State, monotonic_ns};
 
-use super::{Drivers, Resident};
+use super::{Means, Resident};
 use crate::isolation::exits::{orphans, reaper};
-use crate::isolation::helper::{NotLaunched, Summons};
+use crate::isolation::helper::NotLaunched;
 use crate::isolation::live::{Live, Sdk};
 use crate::process_table;
 use crate::record::event::What;
@@ -26,10 +26,10 @@ const TO_BEGIN: Duration = Duration::from_secs(1);
 /// Between two looks at what is ending.
 const PAUSE: Duration = Duration::from_millis(1);
 
-impl Drivers {
+impl Means {
     /// Asks an incarnation to stop: SDK code through its board, a command by its stop command and
     /// its stop signal.
-    pub fn stop(&mut self, incarnation: Incarnation) {
+    pub(in crate::isolation) fn stop(&mut self, incarnation: Incarnation) {
         let means = self.registry[incarnation.worker].launch.stop.clone();
         let Some(live) = self.registry.live_mut(incarnation) else { return };
         live.is_stopping = true;
@@ -72,7 +72,7 @@ impl Drivers {
     }
 
     /// Sends the stop signal to all that belongs to a worker, or to its main process alone.
-    pub fn signal_stop(&mut self, incarnation: Incarnation) {
+    pub(in crate::isolation) fn signal_stop(&mut self, incarnation: Incarnation) {
         let means = &self.registry[incarnation.worker].launch.stop;
         let Some(live) = self.registry.live(incarnation) else { return };
         // A stopped process keeps a signal for later: it goes on, so that it can end.
@@ -96,40 +96,38 @@ impl Drivers {
             .map_or(0, |child| child.pid);
         let extra = [("MAINPID".to_owned(), pid.to_string())];
         match self.launch_helper(incarnation.worker, command, &extra) {
-            Ok(helper) => self.stop_commands.push_back((incarnation, helper)),
+            Ok(helper) => self.news.stop_commands.push_back((incarnation, helper)),
             Err(NotLaunched { message, .. }) => self.miss_stop_command(incarnation, &message),
         }
     }
 
     /// A stop command that could not be started: what would follow it comes at once.
-    pub fn miss_stop_command(&mut self, incarnation: Incarnation, error: &str) {
+    pub(in crate::isolation) fn miss_stop_command(
+        &mut self,
+        incarnation: Incarnation,
+        error: &str,
+    ) {
         let error = error.to_owned().into();
         self.remark(Some(incarnation), What::StopCommandFailed { error });
         self.signal_stop(incarnation);
     }
 
-    /// A stop command that has begun, to be waited for beside the loop; then
-    /// [`signal_stop`](Self::signal_stop).
-    pub fn next_stop_command(&mut self) -> Option<(Incarnation, Summons)> {
-        self.stop_commands.pop_front()
-    }
-
     /// Kills all that belongs to an incarnation.
-    pub fn kill(&mut self, incarnation: Incarnation) {
+    pub(in crate::isolation) fn kill(&mut self, incarnation: Incarnation) {
         let Some(domain) = self.registry.live(incarnation).map(|live| live.domain) else { return };
         self.kill_all_of(domain);
         if self.registry.resident(domain).is_some() {
-            self.look_soon(domain);
+            self.looks.soon(domain);
         }
     }
 
     /// Forgets a thread. Its board goes to its successor: the SDK fences off a thread whose
     /// generation is past. A cell into which no successor could be launched ends whole: it is
     /// suspended, takes no orders, or is ending already.
-    pub fn abandon(&mut self, incarnation: Incarnation) {
+    pub(in crate::isolation) fn abandon(&mut self, incarnation: Incarnation) {
         let Some(domain) = self.registry.live(incarnation).map(|live| live.domain) else { return };
         if self.is_dying(domain) {
-            self.look_soon(domain);
+            self.looks.soon(domain);
             return;
         }
         let why = if self.is_suspended_cell(domain) {
@@ -142,12 +140,12 @@ impl Drivers {
         };
         tracing::warn!(cell = self.family_name(domain), "{why}: the cell ends whole");
         self.recycle(domain, incarnation);
-        self.look_soon(domain);
+        self.looks.soon(domain);
     }
 
     /// Whether the process of a domain has been killed, or has exited and may have left something
     /// behind.
-    pub(super) fn is_dying(&self, domain: DomainId) -> bool {
+    pub(in crate::isolation) fn is_dying(&self, domain: DomainId) -> bool {
         let resident = self.registry[domain].resident.as_ref();
         resident.is_some_and(|resident| {
             resident.is_killed || resident.exited.is_some() || resident.gone.is_some()
@@ -169,7 +167,7 @@ impl Drivers {
     }
 
     /// Whether it is a cell whose process is suspended, or stopped by a tracer.
-    pub(super) fn is_suspended_cell(&self, domain: DomainId) -> bool {
+    pub(in crate::isolation) fn is_suspended_cell(&self, domain: DomainId) -> bool {
         let is_cell = self.registry[domain].capabilities.is_shared();
         let stat = self
             .registry
@@ -180,7 +178,7 @@ impl Drivers {
     }
 
     /// Ends a domain whole. For the supervisor's own domain this does not return.
-    pub fn recycle(&mut self, domain: DomainId, culprit: Incarnation) {
+    pub(in crate::isolation) fn recycle(&mut self, domain: DomainId, culprit: Incarnation) {
         if let Some(live) = self.registry.live(culprit)
             && let Some(sdk) = &live.sdk
         {
@@ -200,11 +198,8 @@ impl Drivers {
         }
     }
 
-    /// Ends every process that is left, and waits for it. For the very end: everything has been
-    /// stopped before, and what is left are cells without workers, and orphans that belong to no
-    /// worker. False: some do not die.
-    #[must_use]
-    pub fn end_all(&mut self) -> bool {
+    /// Ends what lives in domains, and waits for it. For the very end.
+    pub(in crate::isolation) fn end_residents(&mut self) {
         self.withdraw_all();
         let mut left: Vec<Resident> =
             self.registry.domains_mut().filter_map(|domain| domain.resident.take()).collect();
@@ -238,7 +233,10 @@ impl Drivers {
         });
         drop(left);
         self.registry.domains_mut().for_each(|domain| domain.family = None);
-        self.hooks.clear();
+    }
+
+    /// Ends every process that is left then. False: some do not die.
+    pub(in crate::isolation) fn end_orphans(&mut self) -> bool {
         let killed = orphans::kill_all();
         if !killed.left.is_empty() {
             tracing::error!(pids = ?killed.left, "these processes do not die of SIGKILL");
@@ -252,7 +250,7 @@ impl Drivers {
 
     /// Asks the supervisor's own threads to stop, and waits for them, at most so long: another
     /// supervisor starts them again. False: some go on.
-    pub fn stop_threads(&self, limit: Duration) -> bool {
+    pub(in crate::isolation) fn stop_threads(&self, limit: Duration) -> bool {
         let threads: Vec<&Live> = self
             .registry
             .lives()

@@ -6,21 +6,21 @@
 use supervision::{Event, Incarnation};
 use workers::board::monotonic_ns;
 
-use super::Drivers;
+use super::Means;
 use crate::record::evidence::Evidence;
 
 const WHY: &str = "not started: asked to stop while it waited for its turn to start";
 
-impl Drivers {
+impl Means {
     /// A worker that is being launched is to stop: its `start_before:` command is asked to, and a
     /// launch that waits in line is dropped. One that has begun goes on, and is stopped then.
-    pub fn stop_launch(&mut self, incarnation: Incarnation) {
+    pub(in crate::isolation) fn stop_launch(&mut self, incarnation: Incarnation) {
         self.ask_before(incarnation);
         let domain = self.registry[incarnation.worker].domain;
         let slot = &mut self.registry[domain].expected;
         // A cell whose other members may still be wanted is launched.
         let is_alone = slot.as_ref().filter(|expected| expected.members == [incarnation]);
-        if !is_alone.is_some_and(|expected| self.launchers.take_back(&expected.attempt)) {
+        if !is_alone.is_some_and(|expected| self.underway.launchers.take_back(&expected.attempt)) {
             return;
         }
         if slot.take().is_some_and(|expected| expected.has_spoken) {
@@ -30,7 +30,7 @@ impl Drivers {
     }
 
     /// Answers a launch that has not begun.
-    pub fn drop_launch(&mut self, incarnation: Incarnation) {
+    pub(in crate::isolation) fn drop_launch(&mut self, incarnation: Incarnation) {
         let (message, work) = (Some(WHY.to_owned()), Some((0, 0)));
         let evidence = Evidence { seen_at: monotonic_ns(), message, work, ..Evidence::default() };
         self.registry[incarnation.worker].evidence = Some((incarnation, evidence));
