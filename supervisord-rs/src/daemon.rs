@@ -26,6 +26,7 @@ use crate::service_manager::{self, Heritage, OWN};
 
 mod around;
 mod beside;
+mod drafts;
 mod effects;
 mod end;
 mod failures;
@@ -34,6 +35,7 @@ mod giving_up;
 pub mod hand_over;
 mod histories;
 pub mod in_force;
+mod inherited;
 mod lapse;
 mod launches;
 mod naming;
@@ -150,8 +152,8 @@ struct Daemon {
     /// What goes on beside the loop, and what it has to say.
     beside: beside::Beside,
     launches: launches::Launches,
-    /// Incidents that wait for the last lines of their culprit.
-    unwritten: Vec<failures::Unwritten>,
+    drafts: drafts::Drafts,
+    inherited: inherited::Inherited,
     pace: pace::Pace,
     signs: signs::Signs,
     /// Whether the loop ran when it wanted to.
@@ -184,7 +186,8 @@ impl Daemon {
             probing: Probing::default(),
             beside,
             launches: launches::Launches::default(),
-            unwritten: Vec::new(),
+            drafts: drafts::Drafts::default(),
+            inherited: started.inherited,
             pace: pace::Pace::default(),
             signs: started.signs,
             lapse: started.lapse,
@@ -239,7 +242,6 @@ impl Daemon {
             // Nothing may be cleared away: all of it still belongs to the predecessor.
             leave(1);
         }
-        self.open_inherited();
         self.resume_adopted();
         // The supervisor reads what workers sent while none ran, before it judges any.
         self.drivers.collect();

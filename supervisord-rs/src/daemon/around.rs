@@ -13,12 +13,11 @@ use std::time::Duration;
 use nix::sys::signal::{kill, raise};
 use nix::unistd::{Pid, getppid};
 use socket2::Type;
-use supervision::Incarnation;
 use tokio::sync::mpsc;
 use workers::board::monotonic_ns;
 
 use super::hand_over::{Gate, LOCK, STATE_LOCK};
-use super::{in_force, succession};
+use super::in_force;
 use crate::config::{Settings, SupervisorSettings};
 use crate::control;
 use crate::control::request::Request;
@@ -29,7 +28,6 @@ use crate::daemon::runtime_lock::RuntimeLock;
 use crate::guardian::orderly_end::{self, ORDERLY_END};
 use crate::held_signals::GUARDIAN_GONE;
 use crate::record::black_box::BlackBox;
-use crate::record::evidence::Evidence;
 use crate::record::scribe::Scribe;
 use crate::service_manager::{Custody, FdStore, ServiceManager, hand_over_from};
 use crate::unix_socket::{Bound, is_served};
@@ -52,11 +50,6 @@ pub(super) struct Around {
     /// Whether a predecessor that cannot die is still our parent.
     pub(super) is_under_predecessor: bool,
     pub(super) black_box: Rc<BlackBox>,
-    /// Workers that run with an earlier configuration; restarted after a reload by a person.
-    pub(super) changed: succession::Changed,
-    pub(super) inherited_evidence: Option<Vec<(Incarnation, Evidence)>>,
-    /// Whether the first incident is the predecessor's death; when it died, as its guardian saw it.
-    pub(super) inherited_death: Option<Option<u64>>,
     pub(super) scribe: Scribe,
     /// What the guardian is to know.
     pub(super) custody: Custody,

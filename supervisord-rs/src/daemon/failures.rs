@@ -10,29 +10,14 @@ use workers::board::monotonic_ns;
 
 use super::Daemon;
 use super::beside::Said;
+use super::drafts::Draft;
 use crate::control::protocol::IncidentRecord;
 use crate::record::event::What;
 use crate::record::evidence::Evidence;
 use crate::record::incidents::Opened;
-use crate::record::logs::{TAIL_TIMEOUT, Tail};
+use crate::record::logs::TAIL_TIMEOUT;
 use crate::record::sentence::open_sentence;
 use crate::record::words;
-
-/// An incident that is settled and waits for the last lines of its culprit.
-#[derive(Debug)]
-pub(super) struct Unwritten {
-    record: IncidentRecord,
-    culprit: Option<Incarnation>,
-    recovered: bool,
-    tail: Tail,
-    until: Duration,
-}
-
-impl Unwritten {
-    pub(super) fn on_time_lost(&mut self, by: Duration) {
-        self.until = self.until.saturating_add(by);
-    }
-}
 
 impl Daemon {
     pub(super) fn on_incident_opened(&mut self, incident: &Incident) {
@@ -47,12 +32,10 @@ impl Daemon {
         }
         let mut opened = Opened::new(incident, &evidence, now);
         opened.tail = incident.culprit.and_then(|culprit| drivers.tail(culprit.worker));
-        if incident.supervisor_died
-            && let Some(died_at) = self.around.inherited_death.take()
-        {
+        if incident.supervisor_died {
             // The guardian saw it; its delay before the next start is not part of the detection.
             // The death itself is not the moment of the fault: a supervisor that hung was ended.
-            let died_at = died_at.filter(|&at| at <= opened.seen_at);
+            let died_at = self.inherited.take_death().filter(|&at| at <= opened.seen_at);
             opened.seen_at = died_at.unwrap_or(opened.seen_at);
         }
         let black_box = &self.around.black_box;
@@ -124,62 +107,45 @@ impl Daemon {
         let recovered =
             incident.lost.iter().all(|loss| matches!(loss.outcome, Outcome::Recovered { .. }));
         let until = now.saturating_add(TAIL_TIMEOUT);
-        let unwritten = Unwritten {
+        let draft = Draft {
             record,
             culprit: incident.culprit,
             recovered,
             tail: tail.unwrap_or_default(),
             until,
         };
-        match unwritten.tail.get() {
-            // What concerns our own threads is written at once: the next fault in one is our end.
-            None if incident.domain != supervision::DomainId(0)
-                && incident
-                    .culprit
-                    .is_some_and(|culprit| self.drivers.has_output(culprit.worker)) =>
-            {
-                self.unwritten.push(unwritten);
-            }
-            Some(_) | None => self.write_incident(unwritten),
+        // What concerns the supervisor's own threads is written at once: the next fault in one is
+        // its end.
+        let waits = draft.tail.get().is_none()
+            && incident.domain != supervision::DomainId(0)
+            && incident.culprit.is_some_and(|culprit| self.drivers.has_output(culprit.worker));
+        if waits {
+            self.drafts.add(draft);
+        } else {
+            self.write_incident(draft);
         }
     }
 
     /// Writes those whose last lines have come, or have not come in time; until `end`, and the rest
     /// in the next turn. `None`: all, at the very end.
     pub(super) fn write_settled(&mut self, end: Option<Duration>) {
-        let now = self.now();
-        let is_due = |unwritten: &mut Unwritten| {
-            end.is_none() || unwritten.tail.get().is_some() || unwritten.until <= now
-        };
+        let now = end.is_some().then(|| self.now());
         let mut from = 0;
-        while let Some(at) = self.unwritten[from..].iter_mut().position(is_due) {
+        while let Some(at) = self.drafts.due_from(from, now) {
             if end.is_some_and(|end| self.now() > end) {
                 self.pace.break_off();
                 return;
             }
-            from += at;
-            let unwritten = self.unwritten.remove(from);
-            self.write_incident(unwritten);
+            from = at;
+            let draft = self.drafts.take(at);
+            self.write_incident(draft);
         }
     }
 
-    /// When [`write_settled`](Self::write_settled) is due at the latest.
-    pub(super) fn next_unwritten(&self) -> Option<Duration> {
-        self.unwritten.iter().map(|unwritten| unwritten.until).min()
-    }
-
-    fn write_incident(&mut self, unwritten: Unwritten) {
-        let Unwritten { mut record, culprit, recovered, tail, .. } = unwritten;
+    fn write_incident(&mut self, draft: Draft) {
+        let Draft { mut record, culprit, recovered, tail, .. } = draft;
         record.last_output = tail.get().cloned().unwrap_or_default();
         self.emit(culprit, What::IncidentSettled { record: &Arc::new(record), recovered });
-    }
-
-    /// The incident of the predecessor's death was seen by us, but what is known of it is in its
-    /// black box.
-    pub(super) fn open_inherited(&mut self) {
-        if let Some(evidence) = self.around.inherited_evidence.take() {
-            self.drivers.adopt_evidence(evidence);
-        }
     }
 }
 

@@ -185,7 +185,7 @@ impl Daemon {
     /// Restarts workers whose configuration a reload has changed; names in the log those that go
     /// on with an earlier one.
     pub(super) fn apply_changes(&mut self) {
-        let Changed { workers, is_wanted } = std::mem::take(&mut self.around.changed);
+        let Changed { workers, is_wanted } = self.inherited.take_changed();
         let is_up = |worker: &WorkerId| {
             self.machine.worker(*worker).is_some_and(|view| view.phase.is_live())
         };

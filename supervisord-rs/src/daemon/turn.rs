@@ -103,9 +103,7 @@ impl Daemon {
         self.machine.handle(self.before_judgement(), Event::TimeLost { by });
         self.probing.on_time_lost(by);
         self.waiters.on_time_lost(by);
-        for unwritten in &mut self.unwritten {
-            unwritten.on_time_lost(by);
-        }
+        self.drafts.on_time_lost(by);
     }
 
     /// When something is due next: for the machine, for a probe, for those that are dying, for an
@@ -118,7 +116,7 @@ impl Daemon {
             self.machine.next_deadline(),
             self.probing.next_due(),
             look,
-            self.next_unwritten(),
+            self.drafts.next_due(),
             self.waiters.next_due(),
             self.signs.due(),
             self.upkeep.due(),

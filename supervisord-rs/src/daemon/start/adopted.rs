@@ -9,15 +9,15 @@
 
 use std::time::Duration;
 
-use supervision::{Incarnation, Machine, Spec};
+use supervision::{Machine, Spec};
 use workers::board::monotonic_ns;
 
 use super::equipped::Equipped;
 use crate::config::Settings;
+use crate::daemon::inherited::Inherited;
 use crate::daemon::lapse::Lapse;
 use crate::daemon::succession;
 use crate::isolation::means::adopting::Past;
-use crate::record::evidence::Evidence;
 use crate::record::post_mortem::PostMortem;
 use crate::service_manager;
 
@@ -27,11 +27,7 @@ pub(super) struct Adopted {
     pub(super) machine: Machine,
     /// Counts from the moment that the machine's first deadlines count from.
     pub(super) lapse: Lapse,
-    /// Of the incarnations that did not survive.
-    pub(super) evidence: Vec<(Incarnation, Evidence)>,
-    /// Whether the first incident is the predecessor's death; when it died, as its guardian saw it.
-    pub(super) inherited_death: Option<Option<u64>>,
-    pub(super) changed: succession::Changed,
+    pub(super) inherited: Inherited,
 }
 
 impl Equipped {
@@ -48,10 +44,11 @@ impl Equipped {
         let last_recorded = recovered.settled.last_id();
         let (inherited, evidence) =
             succession::inherit(settings, story, seen, &past, &adopted, last_recorded);
-        let inherited_death = inherited.death.is_some().then(|| seen.map(|seen| seen.died_at_ns));
+        self.drivers.adopt_evidence(evidence);
+        let death = inherited.death.as_ref().and(seen).map(|seen| seen.died_at_ns);
         let machine = Machine::new(policy(settings), inherited);
-        let changed = succession::changed(settings, story, &past);
-        Adopted { equipped: self, machine, lapse, evidence, inherited_death, changed }
+        let inherited = Inherited::new(death, succession::changed(settings, story, &past));
+        Adopted { equipped: self, machine, lapse, inherited }
     }
 }
 

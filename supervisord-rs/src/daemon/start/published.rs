@@ -23,6 +23,7 @@ use crate::config::Settings;
 use crate::control::request::Request;
 use crate::daemon::around::Around;
 use crate::daemon::in_force::{self, Origin};
+use crate::daemon::inherited::Inherited;
 use crate::daemon::lapse::Lapse;
 use crate::daemon::signs::Signs;
 use crate::daemon::upkeep::{Troubles, Upkeep};
@@ -47,13 +48,14 @@ pub(in crate::daemon) struct Published {
     /// Counts from the moment that the machine's first deadlines count from.
     pub(in crate::daemon) lapse: Lapse,
     pub(in crate::daemon) signs: Signs,
+    pub(in crate::daemon) inherited: Inherited,
 }
 
 impl Adopted {
     /// Makes this supervisor's black box the one that counts, and lets go of what only the
     /// predecessor's needed.
     pub(super) fn publish(self) -> Result<Published, StartError> {
-        let Self { equipped, mut machine, lapse, evidence, inherited_death, changed } = self;
+        let Self { equipped, mut machine, lapse, inherited } = self;
         let Equipped { recovered, control, scribe, mut drivers } = equipped;
         let Recovered { locked, left, store, names, settled, black_box } = recovered;
         let Locked { settings, origin, mut heritage, gate, mut troubles, lock, state_lock, .. } =
@@ -78,9 +80,6 @@ impl Adopted {
             guardian: service_manager::guardian_pid(),
             is_under_predecessor: false,
             black_box,
-            inherited_evidence: Some(evidence),
-            changed,
-            inherited_death,
             scribe,
             custody: settings.supervisor.custody,
             requests: sender,
@@ -111,6 +110,7 @@ impl Adopted {
             upkeep,
             lapse,
             signs,
+            inherited,
         })
     }
 }
