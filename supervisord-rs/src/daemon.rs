@@ -26,6 +26,7 @@ use crate::service_manager::{self, Heritage, OWN};
 
 mod around;
 mod beside;
+mod control_socket;
 mod drafts;
 mod effects;
 mod end;
@@ -38,6 +39,7 @@ pub mod in_force;
 mod inherited;
 mod lapse;
 mod launches;
+mod locks;
 mod naming;
 mod observers;
 mod orders;
@@ -146,6 +148,8 @@ struct Daemon {
     histories: histories::Histories,
     requests: mpsc::Receiver<Request>,
     around: around::Around,
+    control: control_socket::ControlSocket,
+    locks: locks::Locks,
     upkeep: upkeep::Upkeep,
     hand_over: hand_over::Progress,
     probing: Probing,
@@ -181,6 +185,8 @@ impl Daemon {
             histories: histories::Histories::new(count),
             requests: started.requests,
             around: started.around,
+            control: started.control,
+            locks: started.locks,
             upkeep: started.upkeep,
             hand_over: hand_over::Progress::default(),
             probing: Probing::default(),
@@ -238,7 +244,7 @@ impl Daemon {
     fn begin(&mut self, rested_at: Option<Duration>) {
         // Before the first thread worker runs: one that calls exit() at once is a death, not a
         // failure to start.
-        if !self.around.announce_ready(self.names.workers.len()) {
+        if !self.around.announce_ready(self.names.workers.len(), self.control.path()) {
             // Nothing may be cleared away: all of it still belongs to the predecessor.
             leave(1);
         }
@@ -312,11 +318,9 @@ impl Daemon {
         // way.
         self.observers.stream.close();
         self.turn_away("shutting-down", "the supervisor is shutting down");
-        let listener = match self.around.server.take() {
-            Some(server) => server.end(LAST_ANSWERS).await,
-            None => None,
-        };
-        self.around.end(listener.as_ref());
+        let listener = self.control.end(LAST_ANSWERS).await;
+        self.around.end();
+        self.control.clear_away(listener.as_ref());
         tracing::info!("stopped");
         self.around.scribe.flush(LAST_RECORDS);
         is_all_gone

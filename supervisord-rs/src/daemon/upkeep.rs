@@ -10,7 +10,6 @@ mod look;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -22,10 +21,8 @@ use look::{Control, Ground};
 use watch::Watch;
 
 use super::Daemon;
-use super::around::Around;
 use super::beside::Said;
 use crate::config::SupervisorSettings;
-use crate::daemon::runtime_lock::{Place, RuntimeLock};
 
 /// Before the second look; doubled at each further one.
 const DELAY: Duration = Duration::from_millis(250);
@@ -157,21 +154,6 @@ impl Upkeep {
     }
 }
 
-impl Around {
-    /// The locks that belong in their places, with those that we hold.
-    fn places_of_locks(
-        &self,
-        supervisor: &SupervisorSettings,
-    ) -> Vec<(&'static str, Place, Option<File>)> {
-        let beside = Place::beside(&supervisor.state_dir, &supervisor.runtime_dir);
-        let held = |lock: &Option<RuntimeLock>| lock.as_ref().and_then(|lock| lock.file().ok());
-        vec![
-            (THE_LOCK, Place::within(&supervisor.runtime_dir), held(&self.lock)),
-            (THE_STATE_LOCK, beside, held(&self.state_lock)),
-        ]
-    }
-}
-
 impl Daemon {
     /// Has a look soon, however long the last ones have found what is missing.
     pub(super) fn on_loss(&mut self) {
@@ -189,9 +171,9 @@ impl Daemon {
         let ground = Ground {
             supervisor: self.settings.supervisor.clone(),
             source: Arc::clone(&self.settings.source),
-            socket: self.around.socket.clone(),
-            control: (self.around.control, self.around.unit_socket.is_some()),
-            locks: self.around.places_of_locks(&self.settings.supervisor),
+            socket: self.control.path().to_owned(),
+            control: self.control.owner(),
+            locks: self.locks.places(&self.settings.supervisor),
             reserve: self.around.black_box.reserve(),
             record: self
                 .upkeep
@@ -218,16 +200,14 @@ impl Daemon {
         self.upkeep.is_looking = false;
         for (what, lock) in locks {
             tracing::warn!("{what} was gone: it is made again");
-            let held =
-                if what == THE_LOCK { &mut self.around.lock } else { &mut self.around.state_lock };
-            *held = Some(lock);
+            self.locks.hold(what, lock);
         }
         let trouble = match control {
             Control::There => None,
             // What the log says of it holds.
             Control::Nowhere => self.upkeep.troubles.get(THE_CONTROL_SOCKET).cloned(),
-            Control::Failed(error) => Some(self.around.control_trouble(&error)),
-            Control::Made(listening) => match self.around.listen(listening) {
+            Control::Failed(error) => Some(self.control.trouble(&error)),
+            Control::Made(listening) => match self.control.listen(listening, &self.around.store) {
                 Ok(()) => {
                     tracing::warn!(
                         "the control socket was gone, or something else was in its place: it is \
@@ -235,7 +215,7 @@ impl Daemon {
                     );
                     None
                 }
-                Err(error) => Some(self.around.control_trouble(&error)),
+                Err(error) => Some(self.control.trouble(&error)),
             },
         };
         missing.extend(trouble.map(|trouble| (THE_CONTROL_SOCKET, trouble)));

@@ -59,9 +59,7 @@ impl Daemon {
         // Streams of events end at once; no supervisor runs until this one has ended.
         self.observers.stream.close();
         self.turn_away("busy", "another supervisor has just taken over: ask it again");
-        if let Some(server) = self.around.server.take() {
-            server.end(LAST_ANSWERS).await;
-        }
+        self.control.end(LAST_ANSWERS).await;
         // Nothing is cleared away: all of it belongs to the successor.
         leave(0);
     }
@@ -199,8 +197,8 @@ impl Daemon {
     /// What is not in the store: nothing perhaps, where neither lock could be had.
     fn kept_besides(&self) -> std::io::Result<Vec<(String, Arc<OwnedFd>)>> {
         let all = self.drivers.obituaries().map(|pipe| (OBITUARIES, pipe)).into_iter();
-        all.chain(self.around.unit_socket())
-            .chain(self.around.locks())
+        all.chain(self.control.of_unit())
+            .chain(self.locks.passed())
             .chain(self.around.orderly_end())
             .map(|(name, one)| Ok((name.to_owned(), Arc::new(one.try_clone_to_owned()?))))
             .collect()

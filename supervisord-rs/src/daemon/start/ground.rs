@@ -9,6 +9,7 @@ use super::patiently::ask;
 use crate::config::SupervisorSettings;
 use crate::daemon::hand_over::{LOCK, STATE_LOCK};
 use crate::daemon::in_force::Origin;
+use crate::daemon::locks::Locks;
 use crate::daemon::runtime_lock::{LockError, Place, RuntimeLock};
 use crate::daemon::upkeep::{self, Directory, THE_LOCK, THE_STATE_LOCK, Troubles};
 use crate::record::settled::Settled;
@@ -61,7 +62,7 @@ pub(super) fn locks(
     (origin, answers): (Origin, bool),
     heritage: &mut Heritage,
     troubles: &mut Troubles,
-) -> Result<(Option<RuntimeLock>, Option<RuntimeLock>), StartError> {
+) -> Result<Locks, StartError> {
     let within = Place::within(&supervisor.runtime_dir);
     let lock = match RuntimeLock::acquire(&within, heritage.claim(LOCK)) {
         Ok(lock) => Some(lock),
@@ -90,7 +91,7 @@ pub(super) fn locks(
         }
         Err(error) => return Err(error.into()),
     };
-    Ok((lock, state_lock))
+    Ok(Locks { of_runtime_dir: lock, of_state_dir: state_lock })
 }
 
 /// The record of incidents; without what stands in the file where a successor cannot read it.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use crate::daemon::around::CONTROL_OF_UNIT;
+use crate::daemon::control_socket::CONTROL_OF_UNIT;
 use crate::guardian::orderly_end::ORDERLY_END;
 use crate::isolation::exits::obituary::OBITUARIES;
 use crate::record::post_mortem::PostMortem;

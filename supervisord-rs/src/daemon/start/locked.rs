@@ -13,7 +13,7 @@ use super::recovered::spare;
 use crate::config::Settings;
 use crate::daemon::hand_over::Gate;
 use crate::daemon::in_force::{self, Origin};
-use crate::daemon::runtime_lock::RuntimeLock;
+use crate::daemon::locks::Locks;
 use crate::daemon::upkeep::Troubles;
 use crate::isolation::launch::file_size_limit;
 use crate::record::black_box::BlackBox;
@@ -29,8 +29,7 @@ pub(super) struct Locked {
     pub(super) troubles: Troubles,
     /// Whether the state directory answers.
     pub(super) answers: bool,
-    pub(super) lock: Option<RuntimeLock>,
-    pub(super) state_lock: Option<RuntimeLock>,
+    pub(super) locks: Locks,
 }
 
 impl Locked {
@@ -47,8 +46,8 @@ impl Locked {
             check_file_size(&settings)?;
         }
         let whence = (origin, answers);
-        let (lock, state_lock) = locks(&settings.supervisor, whence, &mut heritage, &mut troubles)?;
-        Ok(Self { settings, origin, heritage, gate, troubles, answers, lock, state_lock })
+        let locks = locks(&settings.supervisor, whence, &mut heritage, &mut troubles)?;
+        Ok(Self { settings, origin, heritage, gate, troubles, answers, locks })
     }
 }
 

@@ -22,9 +22,11 @@ use super::recovered::Recovered;
 use crate::config::Settings;
 use crate::control::request::Request;
 use crate::daemon::around::Around;
+use crate::daemon::control_socket::ControlSocket;
 use crate::daemon::in_force::{self, Origin};
 use crate::daemon::inherited::Inherited;
 use crate::daemon::lapse::Lapse;
+use crate::daemon::locks::Locks;
 use crate::daemon::signs::Signs;
 use crate::daemon::upkeep::{Troubles, Upkeep};
 use crate::hangup::Terminal;
@@ -49,6 +51,8 @@ pub(in crate::daemon) struct Published {
     pub(in crate::daemon) lapse: Lapse,
     pub(in crate::daemon) signs: Signs,
     pub(in crate::daemon) inherited: Inherited,
+    pub(in crate::daemon) control: ControlSocket,
+    pub(in crate::daemon) locks: Locks,
 }
 
 impl Adopted {
@@ -58,10 +62,9 @@ impl Adopted {
         let Self { equipped, mut machine, lapse, inherited } = self;
         let Equipped { recovered, control, scribe, mut drivers } = equipped;
         let Recovered { locked, left, store, names, settled, black_box } = recovered;
-        let Locked { settings, origin, mut heritage, gate, mut troubles, lock, state_lock, .. } =
-            locked;
+        let Locked { settings, origin, mut heritage, gate, mut troubles, locks, .. } = locked;
         let Left { orderly_end, keeper, black_boxes, story, .. } = left;
-        let Control { sender, requests, socket, unit_socket, server, api_thread, bound } = control;
+        let Control { socket: control, requests } = control;
 
         let known = story.as_ref().map(|story| story.last_incident);
         let last_incident = settled.last_id().max(known);
@@ -82,20 +85,12 @@ impl Adopted {
             black_box,
             scribe,
             custody: settings.supervisor.custody,
-            requests: sender,
             service_manager: ServiceManager::from_env(),
             orderly_end,
-            server,
-            api_thread,
-            socket,
-            control: bound,
-            unit_socket,
             store,
             keeper,
             gate,
             terminal: Terminal::controlling(),
-            lock,
-            state_lock,
         };
         let upkeep = Upkeep::new(troubles);
         let signs = Signs::new(interval(&settings));
@@ -111,6 +106,8 @@ impl Adopted {
             lapse,
             signs,
             inherited,
+            control,
+            locks,
         })
     }
 }

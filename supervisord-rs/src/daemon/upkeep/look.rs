@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::watch;
 use super::{THE_RECORD, THE_STATE_LOCK, Troubles, directories, record_trouble};
 use crate::config::{Source, SupervisorSettings};
-use crate::daemon::around::{Listening, is_there};
+use crate::daemon::control_socket::{Listening, is_there};
 use crate::daemon::runtime_lock::{Place, RuntimeLock};
 use crate::record::black_box::Reserve;
 use crate::record::settled::Settled;
