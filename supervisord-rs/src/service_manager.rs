@@ -9,7 +9,7 @@
 //! | `sender` | how it hears of them, without anybody waiting |
 //! | `names` | what they are called there |
 //! | `heritage` | descriptors that it hands over |
-//! | `table` | how our own processes name them |
+//! | `table` | how one process of supervisord-rs hands them to another |
 //! | `custody` | what the guardian is to do when we die or hang |
 //! | `program` | where our binary lies |
 //!
@@ -23,7 +23,7 @@ mod names;
 mod program;
 mod sender;
 mod store;
-pub mod table;
+mod table;
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
@@ -46,6 +46,7 @@ pub use heritage::Heritage;
 pub use names::{escape, unescape};
 pub use program::{OWN, PROGRAM, program};
 pub use store::{Due, FDSTORE, FDSTORE_OF_UNIT, FdStore};
+pub use table::{Passed, TableError};
 
 /// The name in the fd store of the configuration in force, which is kept also where no process
 /// outlives its supervisor.

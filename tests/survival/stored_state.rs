@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::harness::{Bed, Stopped, Supervisor, find, is_alive, kill, kill_together};
+use crate::harness::{Bed, Stopped, Supervisor, find, is_alive, kill, kill_together, text};
 use nix::sys::signal::Signal;
 use supervisord_rs::control::protocol::StatusReport;
 
@@ -123,6 +123,39 @@ fn unknown_descriptors_are_closed_and_named() {
     supervisor.wait_running();
     bed.wait_log("of-nobody");
     supervisor.stop();
+}
+
+/// What the table of passed descriptors names is taken as a whole or not at all.
+#[test]
+fn a_table_of_descriptors_that_is_torn_or_forged_is_refused_with_its_reason() {
+    let bed = Bed::new();
+    let file = bed.write("supervisord-rs.yaml", YAML);
+    let forged = bed.write("forged", "descriptors 1\n5 worker-a/board\n");
+    let program = bed.command(&[]).get_program().to_owned();
+    for (given, why) in [
+        (format!("exec 7<{}", forged.display()), "is neither sealed memory nor a pipe"),
+        ("exec 7<&-".into(), "SUPERVISORD_RS_TABLE is 7, which is no inherited descriptor"),
+        ("printf 'descriptors 2\n8 gate\n' |".into(), "is cut off: it has 1 of 2"),
+        ("printf '8 gate\n8 lock\n' |".into(), "names descriptor 8 twice"),
+        ("printf '8 gate\n9 lock\n' |".into(), "names descriptor 9 (lock), which is not open"),
+    ] {
+        let take = "exec sh -c 'LISTEN_PID=$$ SUPERVISORD_RS_TABLE=7 exec \"$@\"' sh \"$@\"";
+        let script = if given.ends_with('|') {
+            format!("{given} {{ exec 7<&0 8</dev/null 9<&-; {take}; }}")
+        } else {
+            format!("{given}; {take}")
+        };
+        let command = bed.command(&[]);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script, "sh"]).arg(&program).args(["run", "--no-guardian", "-c"]);
+        shell.arg(&file).env_remove("NOTIFY_SOCKET");
+        shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = shell.output().expect("a shell");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{given}: {said}");
+        assert!(said.contains(why) && said.contains("nothing was taken over"), "{given}: {said}");
+        assert!(!bed.path("run/control.sock").exists(), "{given}");
+    }
 }
 
 #[test]

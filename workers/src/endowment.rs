@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// One to hand over: its name, and what its giver keeps.
-pub type Given<'a> = (&'a str, BorrowedFd<'a>);
+pub type Named<'a> = (&'a str, BorrowedFd<'a>);
 
 /// Descriptors in one message; the kernel allows 253 (`SCM_MAX_FD`).
 pub const PIECE_MAX: usize = 250;
@@ -18,12 +18,12 @@ pub const PIECE_MAX: usize = 250;
 /// which `length` is asked. At least one, whatever its length.
 #[must_use]
 pub fn piece<'b, 'a>(
-    all: &'b [Given<'a>],
+    all: &'b [Named<'a>],
     room: usize,
     length: impl Fn(&str) -> usize,
-) -> (&'b [Given<'a>], &'b [Given<'a>]) {
+) -> (&'b [Named<'a>], &'b [Named<'a>]) {
     let mut used = 0;
-    let fits = |(name, _): &&Given<'_>| {
+    let fits = |(name, _): &&Named<'_>| {
         used += length(name);
         used <= room
     };
@@ -110,7 +110,7 @@ mod tests {
     fn a_piece_has_what_a_message_takes_and_never_nothing() {
         let file = File::open("/dev/null").unwrap();
         let names: Vec<String> = (0..600).map(|number| format!("n{number:03}")).collect();
-        let all: Vec<Given<'_>> = names.iter().map(|name| (name.as_str(), file.as_fd())).collect();
+        let all: Vec<Named<'_>> = names.iter().map(|name| (name.as_str(), file.as_fd())).collect();
         let sizes = |room| {
             let mut rest = &all[..];
             let mut sizes = Vec::new();

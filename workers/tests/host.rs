@@ -9,7 +9,7 @@ use std::process::Command;
 use nix::sys::eventfd::EventFd;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use workers::endowment::Given;
+use workers::endowment::Named;
 use workers::host::{BOARD, HostOrder, OUTPUT, WAKE};
 use workers::mapping::Mapping;
 use workers::run::OnPanic;
@@ -92,7 +92,7 @@ fn a_worker_claims_by_name_whatever_it_was_handed() {
         };
         (name.as_str(), file.as_fd())
     });
-    let given: Vec<Given<'_>> = usual.into_iter().chain(resources).collect();
+    let given: Vec<Named<'_>> = usual.into_iter().chain(resources).collect();
     let order = HostOrder {
         name: "w",
         kind: "claimer",

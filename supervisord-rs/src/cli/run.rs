@@ -55,7 +55,15 @@ pub(super) fn run(
     daemon::signals::hold();
     let _ = service_manager::program();
     // What is opened or closed before this would be in its way.
-    let mut heritage = Heritage::take();
+    let mut heritage = match Heritage::take() {
+        Ok(heritage) => heritage,
+        Err(error) => {
+            let source = std::error::Error::source(&error);
+            let source = source.map(|source| format!(": {source}")).unwrap_or_default();
+            eprintln!("supervisord-rs: {error}{source}; nothing was taken over or started");
+            return Exit::Failed.into();
+        }
+    };
     if let Err(errno) = past_limits::outlive_limits() {
         eprintln!(
             "supervisord-rs: cannot ignore XFSZ and XCPU, so a limit on the size of files or on \

@@ -17,7 +17,7 @@ use crate::held_signals::{GUARDIAN_GONE, HELD};
 use crate::isolation::exits::obituary::OBITUARIES;
 use crate::isolation::inherited;
 use crate::isolation::launch::{self, Child, Plan, advice, failure};
-use crate::service_manager::{self, OWN, Predecessor, SHUT_DOWN, environment, table, unescape};
+use crate::service_manager::{self, OWN, Passed, Predecessor, SHUT_DOWN, environment, unescape};
 
 /// What a supervisor is started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,23 +58,21 @@ impl Guardian {
             inherited::all().map(|(name, secret)| (name, secret.as_fd())).collect();
         let kept: Vec<(String, BorrowedFd<'_>)> =
             self.notify.store().iter().map(|(name, kept)| (unescape(name), kept.as_fd())).collect();
-        let all: Vec<(&str, BorrowedFd<'_>)> = kept
+        let given = kept
             .iter()
             .chain(&secrets)
             .map(|(name, descriptor)| (name.as_str(), *descriptor))
             .chain([(OBITUARIES, self.obituaries.reader()), (ORDERLY_END, self.orderly_end.page())])
             .collect();
-        let table = table::write(all.iter().copied()).map_err(|error| of_io(&error))?;
-        let own = self.variables(table.as_raw_fd(), predecessor, purpose);
+        let passed = Passed::new(given).map_err(|error| of_io(&error))?;
+        let own = self.variables(&passed, predecessor, purpose);
         let environment = environment::of_another(&own);
-        let passed: Vec<BorrowedFd<'_>> =
-            all.iter().map(|(_, descriptor)| *descriptor).chain([table.as_fd()]).collect();
         Plan::new(program.as_os_str(), &self.arguments, OsStr::new(""))?
             // Where we die meanwhile, our number leads nowhere.
             .or(OsStr::new(OWN))?
             .environment(environment::borrowed(&environment).collect())?
             .standard_streams()?
-            .pass(&passed)
+            .pass(&passed.descriptors())
             .listen_pid()
             // A supervisor without its guardian stops in order, and takes its workers along.
             .parent_death_signal(Some(GUARDIAN_GONE))
@@ -85,7 +83,7 @@ impl Guardian {
     /// Its variables of the environment; an empty one is left out.
     fn variables(
         &self,
-        table: i32,
+        passed: &Passed<'_>,
         predecessor: Option<Predecessor>,
         purpose: Purpose,
     ) -> Vec<(&'static str, OsString)> {
@@ -106,11 +104,8 @@ impl Guardian {
             ("WATCHDOG_USEC", micros.unwrap_or_default().into()),
             (hangup::NO_HANGUP, hangup::handed_on().into()),
             ("WATCHDOG_PID", OsString::new()),
-            (table::TABLE, table.to_string().into()),
-            ("LISTEN_FDS", OsString::new()),
-            ("LISTEN_FDNAMES", OsString::new()),
-            ("LISTEN_PID", OsString::new()),
         ];
+        variables.extend(passed.variables());
         variables.extend(launch::told());
         variables
     }

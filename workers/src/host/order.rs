@@ -16,7 +16,7 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::endowment::{Endowment, Given, PIECE_MAX, piece};
+use crate::endowment::{Endowment, Named, PIECE_MAX, piece};
 use crate::run::OnPanic;
 
 /// Largest packet, in bytes.
@@ -91,7 +91,7 @@ pub(super) struct Received {
 /// # Errors
 /// EAGAIN: the host reads no orders; EPIPE, ECONNRESET: it is gone; EMSGSIZE: the arguments are too
 /// large. Nothing of it is carried out then.
-pub fn send(socket: BorrowedFd<'_>, order: &HostOrder<'_>, given: &[Given<'_>]) -> io::Result<()> {
+pub fn send(socket: BorrowedFd<'_>, order: &HostOrder<'_>, given: &[Named<'_>]) -> io::Result<()> {
     let (mut part, mut rest) = piece(given, NAMES_MAX, str::len);
     let mut pieces = 0;
     while !rest.is_empty() {
@@ -109,11 +109,11 @@ pub fn send(socket: BorrowedFd<'_>, order: &HostOrder<'_>, given: &[Given<'_>]) 
     send_packet(socket, &text, part)
 }
 
-fn names<'a>(given: &[Given<'a>]) -> Vec<&'a str> {
+fn names<'a>(given: &[Named<'a>]) -> Vec<&'a str> {
     given.iter().map(|(name, _)| *name).collect()
 }
 
-fn send_packet(socket: BorrowedFd<'_>, text: &[u8], given: &[Given<'_>]) -> io::Result<()> {
+fn send_packet(socket: BorrowedFd<'_>, text: &[u8], given: &[Named<'_>]) -> io::Result<()> {
     let mut numbers = [0; PIECE_MAX];
     let numbers = &mut numbers[..given.len()];
     for (number, (_, descriptor)) in numbers.iter_mut().zip(given) {
@@ -250,7 +250,7 @@ mod tests {
         let file = File::open("/dev/null").unwrap();
         let names: Vec<String> = (0..600).map(|number| format!("resource/{number}")).collect();
         let usual = USUAL.iter().copied();
-        let all: Vec<Given<'_>> = usual
+        let all: Vec<Named<'_>> = usual
             .chain(names.iter().map(String::as_str))
             .map(|name| (name, file.as_fd()))
             .collect();

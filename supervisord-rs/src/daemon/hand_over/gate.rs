@@ -15,7 +15,7 @@
 //! hears.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -26,18 +26,17 @@ use nix::sys::socket::{
 
 use super::{DEADLINE, PAUSE, REST};
 use tokio::io::{AsyncReadExt, Interest};
+use workers::endowment::{Named, piece};
 
 use crate::isolation::datagram;
 use crate::process_table;
-use crate::service_manager::{self, Heritage};
+use crate::service_manager::{self, Heritage, escape, unescape};
 use crate::waiting::{Limit, until, within};
 
 /// Its name among what a successor inherits.
 pub(super) const GATE: &str = "gate";
 /// The name of that of a release that gives everything at the start, and waits for READY alone.
 const GATE_OF_ONE_STEP: &str = "hand-over";
-/// Descriptors in one piece; the kernel allows 253 (`SCM_MAX_FD`).
-pub(super) const PIECE_MAX: usize = 250;
 /// Bytes of a packet that fit into every socket's buffer.
 const PACKET_MAX: usize = 64 * 1024;
 
@@ -98,7 +97,7 @@ impl Gate {
             let text = String::from_utf8_lossy(packet.bytes.get(1..).unwrap_or_default());
             match packet.bytes.first() {
                 Some(&PIECE) => {
-                    let names: Vec<String> = text.lines().map(service_manager::unescape).collect();
+                    let names: Vec<String> = text.lines().map(unescape).collect();
                     let (named, come) = (names.len(), packet.descriptors.len());
                     if named != come || packet.has_more {
                         return Err(format!(
@@ -200,13 +199,13 @@ impl Giver {
     /// for with their names.
     pub(super) async fn give(
         &mut self,
-        all: &[(&str, BorrowedFd<'_>)],
+        all: &[Named<'_>],
         limit: &mut Limit,
     ) -> Result<(), String> {
         let mut rest = all;
         while !rest.is_empty() {
-            let (packet, count) = piece(rest);
-            let (piece, others) = rest.split_at(count);
+            let (piece, others) = piece(rest, PACKET_MAX - 1, |name| escape(name).len() + 1);
+            let packet = packet(piece);
             rest = others;
             let numbers: Vec<RawFd> =
                 piece.iter().map(|(_, descriptor)| descriptor.as_raw_fd()).collect();
@@ -267,20 +266,8 @@ impl Giver {
     }
 }
 
-/// A packet with the names of the first of them, and how many that are.
-fn piece(all: &[(&str, BorrowedFd<'_>)]) -> (Vec<u8>, usize) {
-    let mut packet = vec![PIECE];
-    let mut count = 0;
-    for (name, _) in all.iter().take(PIECE_MAX) {
-        let name = service_manager::escape(name);
-        if count > 0 && packet.len() + 1 + name.len() > PACKET_MAX {
-            break;
-        }
-        if count > 0 {
-            packet.push(b'\n');
-        }
-        packet.extend_from_slice(name.as_bytes());
-        count += 1;
-    }
-    (packet, count)
+/// A packet with their names.
+fn packet(piece: &[Named<'_>]) -> Vec<u8> {
+    let names: Vec<String> = piece.iter().map(|(name, _)| escape(name)).collect();
+    [&[PIECE], names.join("\n").as_bytes()].concat()
 }

@@ -2,7 +2,7 @@
 //! at once, passes all kept descriptors, and names the successor to the guardian or service
 //! manager. Each wait here ends after some seconds, and the loop answers meanwhile.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::TryRecvError;
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use workers::endowment::{Named, PIECE_MAX};
 
-use super::gate::PIECE_MAX;
 use super::{DEADLINE, OWN, Order, REST, Successor, in_words};
 use crate::control::protocol::{Done, Failure};
 use crate::control::request::Answer;
@@ -183,7 +183,7 @@ impl Daemon {
         let mut piece = self.kept_besides().map_err(|error| error.to_string())?;
         let mut last: Option<String> = None;
         loop {
-            let named: Vec<(&str, BorrowedFd<'_>)> = piece
+            let named: Vec<Named<'_>> = piece
                 .iter()
                 .map(|(name, descriptor)| (name.as_str(), descriptor.as_fd()))
                 .collect();

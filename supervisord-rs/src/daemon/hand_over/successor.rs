@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
@@ -16,7 +16,7 @@ use crate::isolation::Drivers;
 use crate::isolation::helper::{Helper, Summons};
 use crate::isolation::inherited;
 use crate::isolation::launch::{self, Attempt, Child, Plan, advice, failure};
-use crate::service_manager::{self, HAND_OVER, READ_ANEW, environment, table};
+use crate::service_manager::{self, HAND_OVER, Passed, READ_ANEW, environment};
 use crate::waiting::Limit;
 
 /// One that runs, and where it is heard. Dropped, it is killed, with whatever it has started: all
@@ -92,7 +92,7 @@ impl Start {
     fn launch(self, attempt: &Attempt) -> Result<Child, LaunchFailure> {
         let secrets: Vec<(String, BorrowedFd<'_>)> =
             inherited::all().map(|(name, secret)| (name, secret.as_fd())).collect();
-        let all: Vec<(&str, BorrowedFd<'_>)> = secrets
+        let given = secrets
             .iter()
             .map(|(name, secret)| (name.as_str(), *secret))
             .chain([(GATE, self.gate.as_fd())])
@@ -102,16 +102,14 @@ impl Start {
                 error.raw_os_error().map_or(nix::errno::Errno::EIO, nix::errno::Errno::from_raw);
             failure(LaunchStage::Descriptors, errno)
         };
-        let table = table::write(all.iter().copied()).map_err(no_table)?;
-        let passed: Vec<BorrowedFd<'_>> =
-            all.iter().map(|(_, descriptor)| *descriptor).chain([table.as_fd()]).collect();
-        let own = self.variables(table.as_raw_fd());
+        let passed = Passed::new(given).map_err(no_table)?;
+        let own = self.variables(&passed);
         let environment = environment::of_another(&own);
         let arguments: Vec<OsString> = std::env::args_os().collect();
         Plan::new(self.binary.as_os_str(), &arguments, OsStr::new(""))?
             .environment(environment::borrowed(&environment).collect())?
             .standard_streams()?
-            .pass(&passed)
+            .pass(&passed.descriptors())
             .listen_pid()
             // Until it stands alone: a supervisor that starts after this one's death then finds no
             // half-ready other.
@@ -121,20 +119,17 @@ impl Start {
     }
 
     /// What its environment tells it; an empty field is not there.
-    fn variables(&self, table: i32) -> Vec<(&'static str, OsString)> {
+    fn variables(&self, passed: &Passed<'_>) -> Vec<(&'static str, OsString)> {
         let read_anew = if self.is_anew { "1" } else { "" };
         let mut variables = vec![
-            (table::TABLE, table.to_string().into()),
             (HAND_OVER, std::process::id().to_string().into()),
             (service_manager::PREDECESSOR, OsString::new()),
             (service_manager::PROGRAM, place_of(&self.binary).into_os_string()),
             (READ_ANEW, read_anew.into()),
             (hangup::NO_HANGUP, hangup::handed_on().into()),
             (service_manager::PURPOSE, OsString::new()),
-            ("LISTEN_PID", OsString::new()),
-            ("LISTEN_FDS", OsString::new()),
-            ("LISTEN_FDNAMES", OsString::new()),
         ];
+        variables.extend(passed.variables());
         variables.extend(launch::told());
         variables
     }
