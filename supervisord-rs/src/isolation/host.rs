@@ -55,10 +55,15 @@ pub(super) fn order(
     sdk: &Sdk,
     output: BorrowedFd<'_>,
 ) -> Result<(), LaunchFailure> {
-    let Order { name, kind, generation, args, on_panic, .. } = *order;
+    let Order { name, kind, generation, args, on_panic, handed } = *order;
     let order = HostOrder { name, kind, generation, args, on_panic, single: is_single };
-    let handed = [(BOARD, sdk.page.mapping.fd()), (WAKE, sdk.wake.as_fd()), (OUTPUT, output)];
-    workers::host::send(way, &order, &handed).map_err(|error| from_io(LaunchStage::Cell, &error))
+    let usual = [(BOARD, sdk.page.mapping.fd()), (WAKE, sdk.wake.as_fd()), (OUTPUT, output)];
+    let sent = if handed.is_empty() {
+        workers::host::send(way, &order, &usual)
+    } else {
+        workers::host::send(way, &order, &[&usual, handed].concat())
+    };
+    sent.map_err(|error| from_io(LaunchStage::Cell, &error))
 }
 
 impl Host {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use supervision::{LaunchFailure, LaunchStage};
 use workers::Registry;
-use workers::endowment::Endowment;
+use workers::endowment::{Endowment, Named};
 use workers::run::{IncarnationPlan, OnPanic};
 
 use super::launch::{become_foreign, failure};
@@ -34,13 +34,24 @@ pub(super) fn launch(
         poke: Arc::clone(poke),
         wake,
         output,
-        endowment: Endowment::default(),
+        endowment: copies(order.handed)?,
         at_end: None,
     };
     become_foreign();
     workers::run::spawn(plan, registry)
         .map(drop)
         .map_err(|error| from_io(LaunchStage::Thread, &error))
+}
+
+/// A thread gets copies, as a process does.
+fn copies(handed: &[Named<'_>]) -> Result<Endowment, LaunchFailure> {
+    let mut endowment = Endowment::default();
+    for (name, descriptor) in handed {
+        let copy = descriptor.try_clone_to_owned();
+        let copy = copy.map_err(|error| from_io(LaunchStage::Descriptors, &error))?;
+        endowment.add((*name).to_owned(), copy);
+    }
+    Ok(endowment)
 }
 
 /// What SDK code is to run, and how: the same for thread, cell and process.
@@ -51,9 +62,62 @@ pub(super) struct Order<'a> {
     pub(super) generation: u64,
     pub(super) args: &'a serde_json::Value,
     pub(super) on_panic: OnPanic,
+    /// What it is handed besides its board, its wake and its output, by name.
+    pub(super) handed: &'a [Named<'a>],
 }
 
 /// An error of std as a failed stage.
 pub(super) fn from_io(stage: LaunchStage, error: &std::io::Error) -> LaunchFailure {
     failure(stage, error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{PipeReader, Read, Write, pipe};
+    use std::os::fd::AsFd;
+
+    use nix::sys::eventfd::EventFd;
+    use supervision::{Generation, Incarnation, WorkerId};
+    use workers::mapping::Mapping;
+    use workers::{Context, Worker, WorkerError};
+
+    use super::super::live::Page;
+    use super::*;
+
+    /// Answers on what it was handed.
+    struct Answerer;
+
+    impl Worker for Answerer {
+        fn run(&mut self, context: &Context) -> Result<(), WorkerError> {
+            let way = context.claim("answers").ok_or("not handed over")?;
+            Ok(File::from(way).write_all(b"claimed")?)
+        }
+    }
+
+    #[test]
+    fn a_thread_claims_what_it_was_handed_by_name() {
+        let mapping = Arc::new(Mapping::sealed("w").expect("a board"));
+        let incarnation = Incarnation { worker: WorkerId(0), generation: Generation(1) };
+        let sdk = Sdk::new(Page { mapping, number: 0 }, "w", incarnation).expect("a timer");
+        let answerer = |_: serde_json::Value| -> Result<Answerer, WorkerError> { Ok(Answerer) };
+        let registry = Registry::default().with("answerer", "", answerer);
+        let poke = Arc::new(OwnedFd::from(EventFd::new().expect("an eventfd")));
+        let output = File::create("/dev/null").expect("/dev/null");
+        let (mut reader, writer): (PipeReader, _) = pipe().expect("a pipe");
+        let order = Order {
+            name: "w",
+            kind: "answerer",
+            generation: 1,
+            args: &serde_json::Value::Null,
+            on_panic: OnPanic::Contain,
+            handed: &[("answers", writer.as_fd())],
+        };
+        launch(&sdk, &order, &registry, &poke, output.into()).expect("a thread");
+        drop(writer);
+        let mut text = String::new();
+        // The worker's copy is the last: it is closed with the worker.
+        reader.read_to_string(&mut text).expect("readable");
+        assert_eq!(text, "claimed");
+    }
 }

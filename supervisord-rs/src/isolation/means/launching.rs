@@ -446,6 +446,7 @@ fn order(launch: &Launch, incarnation: Incarnation) -> Order<'_> {
         generation: incarnation.generation.0,
         args,
         on_panic: launch.on_panic,
+        handed: &[],
     }
 }
 
