@@ -36,6 +36,19 @@ pub(crate) fn read_at(directory: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
     read_open(openat(directory, name, flags, Mode::empty())?.into())
 }
 
+/// One that may be longer, of short lines: mostly in one read.
+///
+/// # Errors
+/// The same.
+pub(crate) fn read_list(path: impl AsRef<Path>) -> io::Result<String> {
+    let content = read(&path)?;
+    // The kernel ends a read before a line that does not fit.
+    if content.len() < ROOM / 2 {
+        return Ok(String::from_utf8_lossy(&content).into_owned());
+    }
+    std::fs::read_to_string(path)
+}
+
 /// The same as text; what is no UTF-8 in it is replaced.
 ///
 /// # Errors

@@ -310,7 +310,7 @@ impl View<'_> {
             // The command before it had not ended in time either.
             Status::NotLaunched(LaunchFailure { stage, errno, .. }) => {
                 matches!(goal, Goal::Down { .. })
-                    && matches!(stage, LaunchStage::StartBefore { .. })
+                    && stage == LaunchStage::START_BEFORE
                     && errno == libc::ETIMEDOUT
             }
             _ => ending.cause == Cause::StopTimeout,

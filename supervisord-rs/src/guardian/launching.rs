@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use supervision::{LaunchFailure, LaunchStage};
+use supervision::LaunchFailure;
 
 use super::orderly_end::ORDERLY_END;
 use super::watchdog::Watchdog;
@@ -18,6 +18,7 @@ use crate::isolation::exits::obituary::OBITUARIES;
 use crate::isolation::inherited;
 use crate::isolation::launch::{self, Child, Plan, advice, failure};
 use crate::service_manager::{self, OWN, Passed, Predecessor, SHUT_DOWN, environment, unescape};
+use crate::stages;
 
 /// What a supervisor is started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,5 +130,5 @@ pub(super) fn spare() -> Vec<File> {
 }
 
 fn of_io(error: &io::Error) -> LaunchFailure {
-    failure(LaunchStage::Descriptors, Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+    failure(stages::DESCRIPTORS, Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
 }

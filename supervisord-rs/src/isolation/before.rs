@@ -3,7 +3,7 @@
 use supervision::Incarnation;
 use tokio::sync::oneshot;
 
-use super::surroundings::Result;
+use super::launch::failed::Result;
 
 /// How far the command of an incarnation is.
 #[derive(Debug)]

@@ -4,14 +4,14 @@
 use std::os::fd::OwnedFd;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use supervision::LaunchStage;
 
+use super::launch::failed::Result;
 use super::launch::failure;
 use super::outfit::Outfit;
 use super::sockets::Sockets;
-use super::surroundings::Result;
 use crate::config::probes::Ready;
 use crate::config::settings::Launch;
+use crate::stages;
 
 /// What a command gets beside its surroundings.
 pub(super) struct Means<'a> {
@@ -43,9 +43,9 @@ pub(super) fn equip(
     outfit.sockets = (!launch.sockets.is_empty()).then(|| means.sockets.clone());
     let Ready::Newline(number) = launch.ready else { return Ok(None) };
     let (ours, theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
-        .map_err(|errno| failure(LaunchStage::Pipes, errno))?;
+        .map_err(|errno| failure(stages::PIPES, errno))?;
     fcntl(&theirs, FcntlArg::F_SETFL(OFlag::empty()))
-        .map_err(|errno| failure(LaunchStage::Pipes, errno))?;
+        .map_err(|errno| failure(stages::PIPES, errno))?;
     outfit.descriptors.push((theirs, number));
     Ok(Some(ours))
 }

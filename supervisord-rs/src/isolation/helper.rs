@@ -7,15 +7,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, Weak};
 
 use nix::errno::Errno;
-use supervision::{LaunchFailure, LaunchStage, Status, WorkerId};
+use supervision::{LaunchFailure, Status, WorkerId};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
 use super::exits::reaper;
+use super::launch::failed::{Failed, Result as Launched};
 use super::launch::{Attempt, Child, LAUNCH_OPENS, advice, failure};
 use super::launcher::{Launchers, Queue};
-use super::surroundings::{Failed, Result as Launched};
+use crate::stages;
 use crate::waiting::{Limit, within};
 
 /// Their PIDs: the reaper of orphans leaves these alone.
@@ -99,7 +100,7 @@ impl Summons {
     pub(crate) async fn arrive(mut self, limit: &mut Limit) -> Result<Helper, NotLaunched> {
         let whole = limit.whole();
         let hangs = || NotLaunched {
-            failure: failure(LaunchStage::Exec, Errno::ETIMEDOUT),
+            failure: failure(stages::EXEC, Errno::ETIMEDOUT),
             message: format!("it could not be started within {whole:?}: it hangs"),
         };
         let answer = self.answer.as_mut().expect("it is taken when it has come");

@@ -7,13 +7,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
-use supervision::{LaunchFailure, LaunchStage};
+use supervision::LaunchFailure;
 use workers::host::{BOARD, HostOrder, OUTPUT, WAKE};
 
 use super::launch::{Child, failure};
 use super::live::Sdk;
 use super::thread::{Order, from_io};
 use crate::service_manager::OWN;
+use crate::stages;
 
 /// A child that runs SDK code.
 #[derive(Debug)]
@@ -35,14 +36,13 @@ pub(super) fn argv(title: &str) -> Vec<OsString> {
 pub(super) fn way() -> Result<(OwnedFd, OwnedFd), LaunchFailure> {
     let (ours, theirs) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-            .map_err(|errno| failure(LaunchStage::Cell, errno))?;
+            .map_err(|errno| failure(stages::CELL, errno))?;
     // Ours only: the loop never waits for a worker. The two ends have flags of their own.
     fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
-        .map_err(|errno| failure(LaunchStage::Cell, errno))?;
+        .map_err(|errno| failure(stages::CELL, errno))?;
     // Nothing comes back: what a worker sent would be closed with our end, and that can wait
     // (`SO_LINGER`).
-    shutdown(ours.as_raw_fd(), Shutdown::Read)
-        .map_err(|errno| failure(LaunchStage::Cell, errno))?;
+    shutdown(ours.as_raw_fd(), Shutdown::Read).map_err(|errno| failure(stages::CELL, errno))?;
     Ok((ours, theirs))
 }
 
@@ -63,7 +63,7 @@ pub(super) fn order(
     } else {
         workers::host::send(way, &order, &[&usual, handed].concat())
     };
-    sent.map_err(|error| from_io(LaunchStage::Cell, &error))
+    sent.map_err(|error| from_io(stages::CELL, &error))
 }
 
 impl Host {
@@ -81,5 +81,5 @@ impl Host {
 /// `/dev/null` as standard input: a worker that reads from the supervisor's terminal would fight it
 /// for the keys.
 pub(super) fn null() -> Result<File, LaunchFailure> {
-    File::open("/dev/null").map_err(|error| from_io(LaunchStage::Descriptors, &error))
+    File::open("/dev/null").map_err(|error| from_io(stages::DESCRIPTORS, &error))
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use supervision::{DomainId, Incarnation, LaunchFailure, LaunchStage};
+use supervision::{DomainId, Incarnation, LaunchFailure};
 use workers::board::{Board, Reading};
 use workers::mapping::Mapping;
 
 use super::launch::{Child, failure};
 use super::wake::Wake;
 use super::watch::Watched;
+use crate::stages;
 
 /// A page of shared memory that is one worker's board.
 #[derive(Clone, Debug)]
@@ -153,7 +154,7 @@ impl Sdk {
 pub(super) fn event_fd() -> Result<OwnedFd, LaunchFailure> {
     EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
         .map(OwnedFd::from)
-        .map_err(|errno| failure(LaunchStage::Board, errno))
+        .map_err(|errno| failure(stages::BOARD, errno))
 }
 
 /// Makes an eventfd readable. A full counter (EAGAIN) is readable already.

@@ -10,9 +10,10 @@ use nix::sys::signal::Signal;
 use supervision::LaunchFailure;
 
 use super::host::null;
+use super::launch::failed::Result;
 use super::launch::{Attempt, Child, Environment, Inherited, Plan};
 use super::sockets::Sockets;
-use super::surroundings::{self, Prepared, Result};
+use super::surroundings::{self, Prepared};
 use super::tree::cgroup::Leaf;
 use super::tree::family::{Family, MARK};
 use crate::config::Launch;

@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
-use supervision::LaunchStage;
 
+use super::launch::failed::{Failed, Result};
 use super::launch::{Attempt, binding};
-use super::surroundings::{Failed, Result};
 use super::thread::from_io;
 use crate::accounts;
 use crate::config::probes::Address;
 use crate::config::settings::{SocketKind, SocketSpec};
 use crate::pool::Pool;
 use crate::service_manager::{FdStore, Heritage};
+use crate::stages;
 use crate::unix_socket::Access;
 use crate::waiting::received;
 
@@ -117,7 +117,7 @@ impl Sockets {
                 let socket =
                     inherited.map_or_else(|| listen(spec, attempt), Ok).map_err(|error| {
                         let errno = error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw);
-                        Failed::about(LaunchStage::Socket, errno, spec.listen.clone())
+                        Failed::about(stages::SOCKET, errno, spec.listen.clone())
                     })?;
                 self.0.store.keep(&name(spec), &[socket.as_fd()]);
                 if let Address::Unix(path) = &spec.address {
@@ -129,7 +129,7 @@ impl Sockets {
         };
         let copy = socket.try_clone();
         *slot = Some(socket);
-        Ok(copy.map_err(|error| from_io(LaunchStage::Descriptors, &error))?)
+        Ok(copy.map_err(|error| from_io(stages::DESCRIPTORS, &error))?)
     }
 
     /// At the very end: the names of Unix sockets go with them. Where a file system does not

@@ -12,6 +12,7 @@ use workers::run::{IncarnationPlan, OnPanic};
 
 use super::launch::{become_foreign, failure};
 use super::live::Sdk;
+use crate::stages;
 
 /// Starts the thread. It ends by itself, when it stops; it is not joined, since one that hangs
 /// would hang us.
@@ -22,7 +23,7 @@ pub(super) fn launch(
     poke: &Arc<OwnedFd>,
     output: OwnedFd,
 ) -> Result<(), LaunchFailure> {
-    let wake = sdk.wake.copy().map_err(|error| from_io(LaunchStage::Board, &error))?;
+    let wake = sdk.wake.copy().map_err(|error| from_io(stages::BOARD, &error))?;
     let plan = IncarnationPlan {
         name: order.name.to_owned(),
         kind: order.kind.to_owned(),
@@ -38,9 +39,7 @@ pub(super) fn launch(
         at_end: None,
     };
     become_foreign();
-    workers::run::spawn(plan, registry)
-        .map(drop)
-        .map_err(|error| from_io(LaunchStage::Thread, &error))
+    workers::run::spawn(plan, registry).map(drop).map_err(|error| from_io(stages::THREAD, &error))
 }
 
 /// A thread gets copies, as a process does.
@@ -48,7 +47,7 @@ fn copies(handed: &[Named<'_>]) -> Result<Endowment, LaunchFailure> {
     let mut endowment = Endowment::default();
     for (name, descriptor) in handed {
         let copy = descriptor.try_clone_to_owned();
-        let copy = copy.map_err(|error| from_io(LaunchStage::Descriptors, &error))?;
+        let copy = copy.map_err(|error| from_io(stages::DESCRIPTORS, &error))?;
         endowment.add((*name).to_owned(), copy);
     }
     Ok(endowment)

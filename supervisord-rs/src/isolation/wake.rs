@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use nix::sys::timer::{Expiration, TimerSetTimeFlags};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
-use supervision::{LaunchFailure, LaunchStage};
+use supervision::LaunchFailure;
 
 use super::launch::failure;
+use crate::stages;
 
 /// The shortest time that there is: none would disarm it.
 const AT_ONCE: Duration = Duration::from_nanos(1);
@@ -25,7 +26,7 @@ impl Wake {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)
             .map(Self)
-            .map_err(|errno| failure(LaunchStage::Board, errno))
+            .map_err(|errno| failure(stages::BOARD, errno))
     }
 
     /// One that a predecessor had made.

@@ -210,12 +210,14 @@ mod tests {
 
     #[test]
     fn every_way_to_end_comes_back_as_it_was() {
-        let failed =
-            |stage, transient| Status::NotLaunched(LaunchFailure { stage, errno: 95, transient });
-        let not_launched =
-            numbers::STAGES.iter().flat_map(|&stage| [failed(stage, false), failed(stage, true)]);
+        let failed = |stage, transient, code| {
+            Status::NotLaunched(LaunchFailure { stage, errno: 95, transient, code })
+        };
+        let not_launched = crate::stages::ALL
+            .iter()
+            .flat_map(|&stage| [failed(stage, false, 0), failed(stage, true, 0)]);
         let other = [
-            failed(supervision::LaunchStage::StartBefore { code: 137 }, false),
+            failed(crate::stages::START_BEFORE, false, 137),
             Status::Exited(-1),
             Status::Signaled { signal: 64, core_dumped: false },
             Status::Returned,

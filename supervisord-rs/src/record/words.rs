@@ -2,10 +2,11 @@
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use supervision::{Cause, Ending, LaunchFailure, LaunchStage, Phase, Status};
+use supervision::{Cause, Ending, LaunchFailure, Phase, Status};
 use workers::board::Reading;
 
 use crate::control::protocol::EndingReport;
+use crate::stages;
 
 /// A phase, as in `status`.
 #[must_use]
@@ -117,8 +118,8 @@ pub fn status(status: Status) -> String {
 #[must_use]
 pub const fn exit_code(failure: LaunchFailure) -> i32 {
     match failure.stage {
-        LaunchStage::StartBefore { code } => code,
-        LaunchStage::Exec if failure.errno == Errno::ENOENT as i32 => 127,
+        stages::START_BEFORE => failure.code,
+        stages::EXEC if failure.errno == Errno::ENOENT as i32 => 127,
         _ => 126,
     }
 }
@@ -150,7 +151,7 @@ pub fn ending(ending: Ending, reading: Option<&Reading>, message: Option<&str>) 
         address: spoke
             .filter(|reading| reading.code > 0)
             .map(|reading| format!("{:#x}", reading.address)),
-        stage: not_launched(ending).map(|failure| stage(failure.stage).to_owned()),
+        stage: not_launched(ending).map(|failure| stages::name(failure.stage).to_owned()),
         errno: not_launched(ending)
             .filter(|failure| failure.errno != 0)
             .map(|failure| errno(failure.errno)),
@@ -176,37 +177,6 @@ fn errno(number: i32) -> String {
     match Errno::from_raw(number) {
         Errno::UnknownErrno => number.to_string(),
         errno => format!("{errno:?}"),
-    }
-}
-
-/// A step of a launch.
-#[must_use]
-pub const fn stage(stage: LaunchStage) -> &'static str {
-    match stage {
-        LaunchStage::StartBefore { .. } => "start-before",
-        LaunchStage::Board => "board",
-        LaunchStage::Pipes => "pipes",
-        LaunchStage::Clone => "clone",
-        LaunchStage::Thread => "thread",
-        LaunchStage::Socket => "socket",
-        LaunchStage::EnvFile => "env-file",
-        LaunchStage::Secret => "secret",
-        LaunchStage::Cgroup => "cgroup",
-        LaunchStage::CgroupLimits => "cgroup-limits",
-        LaunchStage::Session => "session",
-        LaunchStage::ParentDeathSignal => "parent-death-signal",
-        LaunchStage::Directory => "directory",
-        LaunchStage::Descriptors => "descriptors",
-        LaunchStage::Limits => "limits",
-        LaunchStage::Nice => "nice",
-        LaunchStage::IoPriority => "io-priority",
-        LaunchStage::OomScore => "oom-score",
-        LaunchStage::Affinity => "affinity",
-        LaunchStage::Group => "group",
-        LaunchStage::User => "user",
-        LaunchStage::Exec => "exec",
-        LaunchStage::Cell => "cell",
-        LaunchStage::Registration => "registration",
     }
 }
 

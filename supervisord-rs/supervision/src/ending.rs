@@ -136,66 +136,24 @@ pub struct LaunchFailure {
     /// Whether the machine was short of something (descriptors, processes, memory): the attempt
     /// does not count against the worker's limit, and is made again.
     pub transient: bool,
+    /// Of a command that runs before it: its exit code, as a shell has it (128 + n for signal n,
+    /// 127 and 126 for one that could not be started). 0 for any other step.
+    pub code: i32,
 }
 
 impl LaunchFailure {
     /// It was dropped before it began: its worker was asked to stop.
-    pub const NOT_BEGUN: Self = Self { stage: LaunchStage::Clone, errno: 0, transient: true };
+    pub const NOT_BEGUN: Self =
+        Self { stage: LaunchStage::CLONE, errno: 0, transient: true, code: 0 };
 }
 
-/// The steps of a launch, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LaunchStage {
+/// A step of a launch, by its number: the supervisor's catalogue has its name, and what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LaunchStage(pub u8);
+
+impl LaunchStage {
+    /// The process is to be created.
+    pub const CLONE: Self = Self(2);
     /// The command that runs before it.
-    StartBefore {
-        /// The exit code of that command, as a shell has it: 128 + n for signal n, 127 and 126 for
-        /// one that could not be started.
-        code: i32,
-    },
-    /// Creating the worker's board.
-    Board,
-    /// Creating the pipes that capture its output.
-    Pipes,
-    /// Creating the process (`clone`).
-    Clone,
-    /// Creating the thread.
-    Thread,
-    /// Opening its listening sockets.
-    Socket,
-    /// Reading its environment from a file.
-    EnvFile,
-    /// Reading a secret.
-    Secret,
-    /// Its own cgroup.
-    Cgroup,
-    /// The limits of its cgroup (`memory.max`, `cpu.max`, ...).
-    CgroupLimits,
-    /// A session or process group of its own (`setsid`, `setpgid`).
-    Session,
-    /// The signal that ends it with the supervisor (`PR_SET_PDEATHSIG`).
-    ParentDeathSignal,
-    /// The working directory (`chdir`).
-    Directory,
-    /// Its file descriptors (`dup2`).
-    Descriptors,
-    /// Its resource limits (`setrlimit`).
-    Limits,
-    /// Its scheduling priority (`setpriority`).
-    Nice,
-    /// Its I/O priority (`ioprio_set`).
-    IoPriority,
-    /// Its weight for the OOM killer (`/proc/self/oom_score_adj`).
-    OomScore,
-    /// Its processors (`sched_setaffinity`).
-    Affinity,
-    /// Its group and supplementary groups (`setgroups`, `setgid`).
-    Group,
-    /// Its user (`setuid`).
-    User,
-    /// The program itself (`execve`).
-    Exec,
-    /// Handing the launch order to the cell.
-    Cell,
-    /// The program started but does not know this worker (`worker:` not registered, bad `args:`).
-    Registration,
+    pub const START_BEFORE: Self = Self(23);
 }

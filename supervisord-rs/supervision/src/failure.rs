@@ -354,8 +354,10 @@ fn names(exits: &[Exit], ending: Ending) -> bool {
 /// started all the same, or it waited in line for its launch: both are done for one that was asked
 /// to stop meanwhile.
 fn was_not_started(ending: Ending) -> bool {
-    let before = [LaunchStage::StartBefore { code: 0 }, LaunchStage::Clone];
-    matches!(ending.status, Status::NotLaunched(failure) if before.contains(&failure.stage))
+    let Status::NotLaunched(failure) = ending.status else { return false };
+    // Its command was not ended by force.
+    let has_waited = failure.stage == LaunchStage::START_BEFORE && failure.code == 0;
+    has_waited || failure.stage == LaunchStage::CLONE
 }
 
 fn is_transient(ending: Ending) -> bool {

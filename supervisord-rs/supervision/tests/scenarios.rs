@@ -1122,7 +1122,7 @@ fn a_launch_that_hangs_is_withdrawn_when_its_time_to_start_is_over() {
 fn one_that_is_not_started_since_it_was_asked_to_stop_has_not_failed() {
     use supervision::LaunchStage;
     // Prepared, and waiting in line behind many others.
-    for stage in [LaunchStage::StartBefore { code: 0 }, LaunchStage::Clone] {
+    for stage in [LaunchStage::START_BEFORE, LaunchStage::CLONE] {
         let mut world = World::new(spec(&["a"]));
         let incarnation = world.present(0);
         world.questions.clear();

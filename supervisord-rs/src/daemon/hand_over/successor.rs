@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
-use supervision::{LaunchFailure, LaunchStage};
+use supervision::LaunchFailure;
 
 use super::OWN;
 use super::gate::{GATE, Giver};
@@ -17,6 +17,7 @@ use crate::isolation::helper::{Helper, Summons};
 use crate::isolation::inherited;
 use crate::isolation::launch::{self, Attempt, Child, Plan, advice, failure};
 use crate::service_manager::{self, HAND_OVER, Passed, READ_ANEW, environment};
+use crate::stages;
 use crate::waiting::Limit;
 
 /// One that runs, and where it is heard. Dropped, it is killed, with whatever it has started: all
@@ -100,7 +101,7 @@ impl Start {
         let no_table = |error: io::Error| {
             let errno =
                 error.raw_os_error().map_or(nix::errno::Errno::EIO, nix::errno::Errno::from_raw);
-            failure(LaunchStage::Descriptors, errno)
+            failure(stages::DESCRIPTORS, errno)
         };
         let passed = Passed::new(given).map_err(no_table)?;
         let own = self.variables(&passed);

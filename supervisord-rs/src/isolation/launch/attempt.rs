@@ -11,18 +11,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use supervision::LaunchStage;
 
 use crate::isolation::exits::reaper;
+use crate::stages;
 
 /// No descriptor.
 const NONE: RawFd = -1;
 
 /// The stages in which a launch may have to wait for a file system, in the order of the launch.
 const STAGES: [LaunchStage; 6] = [
-    LaunchStage::Clone,
-    LaunchStage::Socket,
-    LaunchStage::EnvFile,
-    LaunchStage::Secret,
-    LaunchStage::Directory,
-    LaunchStage::Exec,
+    stages::CLONE,
+    stages::SOCKET,
+    stages::ENV_FILE,
+    stages::SECRET,
+    stages::DIRECTORY,
+    stages::EXEC,
 ];
 
 /// A launch that is on its way.
@@ -84,7 +85,7 @@ impl Attempt {
     /// Where it is, or was when it was answered.
     #[must_use]
     pub fn stage(&self) -> LaunchStage {
-        STAGES.get(self.stage.load(Ordering::SeqCst)).copied().unwrap_or(LaunchStage::Clone)
+        STAGES.get(self.stage.load(Ordering::SeqCst)).copied().unwrap_or(stages::CLONE)
     }
 
     /// Notes where it is. Async-signal-safe.

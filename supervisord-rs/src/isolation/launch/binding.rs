@@ -11,9 +11,9 @@ use std::ptr;
 
 use nix::errno::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
-use supervision::LaunchStage;
 
 use super::{Attempt, birth};
+use crate::stages;
 use crate::unix_socket::Access;
 
 /// What the child is to do with a name.
@@ -85,7 +85,7 @@ pub(in crate::isolation) fn remove(path: &Path, attempt: &Attempt) -> nix::Resul
 }
 
 fn carry_out(task: Task, path: &Path, attempt: &Attempt) -> nix::Result<()> {
-    attempt.enter(LaunchStage::Socket);
+    attempt.enter(stages::SOCKET);
     let string = |text: &OsStr| CString::new(text.as_bytes()).map_err(|_| Errno::EINVAL);
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
     let directory = string(directory.unwrap_or(Path::new(".")).as_os_str())?;

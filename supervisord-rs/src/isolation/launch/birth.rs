@@ -7,11 +7,12 @@ use std::ptr;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
-use supervision::{LaunchFailure, LaunchStage};
+use supervision::LaunchFailure;
 
 use super::child::{Orders, child};
 use super::clone3::{Arguments, CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, clone3};
 use super::{Attempt, dispositions, failure};
+use crate::stages;
 
 /// Stack of the child until its `execve`; it makes some dozen system calls and calls nothing deep.
 const STACK_SIZE: usize = 64 * 1024;
@@ -36,7 +37,7 @@ pub(super) fn give(
         Some(cgroup) => in_cgroup(orders, cgroup),
         None => moving(orders),
     })
-    .map_err(|errno| failure(LaunchStage::Clone, errno))?
+    .map_err(|errno| failure(stages::CLONE, errno))?
 }
 
 fn in_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> Result<(i32, OwnedFd), LaunchFailure> {
@@ -45,11 +46,11 @@ fn in_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> Result<(i32, OwnedFd)
         // A sandbox that knows no clone3 (ENOSYS, EPERM), or an old kernel (E2BIG, EINVAL): it has
         // to move itself.
         Err(Errno::ENOSYS | Errno::EPERM | Errno::E2BIG | Errno::EINVAL) => {
-            let procs = procs_of(cgroup).map_err(|errno| failure(LaunchStage::Cgroup, errno))?;
-            orders.cgroup_procs = procs.as_raw_fd();
+            let procs = procs_of(cgroup).map_err(|errno| failure(stages::CGROUP, errno))?;
+            orders.newborn.cgroup_procs = procs.as_raw_fd();
             // That is not among the few that it would have a copy of.
             orders.own_end = -1;
-            orders.to_reset = dispositions::ALL;
+            orders.newborn.to_reset = dispositions::ALL;
             moving(orders)
         }
         // What clone3(2) says of the cgroup itself.
@@ -59,15 +60,15 @@ fn in_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> Result<(i32, OwnedFd)
             | Errno::EACCES
             | Errno::ENODEV
             | Errno::EBADF),
-        ) => Err(failure(LaunchStage::Cgroup, errno)),
-        Err(errno) => Err(failure(LaunchStage::Clone, errno)),
+        ) => Err(failure(stages::CGROUP, errno)),
+        Err(errno) => Err(failure(stages::CLONE, errno)),
     }
 }
 
 /// A child that moves to its cgroup itself, if it is to be in one.
 fn moving(orders: &mut Orders<'_>) -> Result<(i32, OwnedFd), LaunchFailure> {
-    plain(child, ptr::from_mut(orders).cast(), orders.attempt, flags(orders.own_end))
-        .map_err(|errno| failure(LaunchStage::Clone, errno))
+    plain(child, ptr::from_mut(orders).cast(), orders.newborn.attempt, flags(orders.own_end))
+        .map_err(|errno| failure(stages::CLONE, errno))
 }
 
 /// Makes a child that executes nothing, and waits until it has exited.
@@ -133,12 +134,12 @@ fn plain(
 fn into_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> nix::Result<(i32, OwnedFd)> {
     let mut stack = stack();
     // The kernel resets those that are handled.
-    orders.to_reset = dispositions::ignored();
+    orders.newborn.to_reset = dispositions::ignored();
     let arguments = Arguments {
         flags: u64::from(flags(orders.own_end).unsigned_abs())
             | CLONE_INTO_CGROUP
             | CLONE_CLEAR_SIGHAND,
-        pidfd: orders.attempt.pidfd() as u64,
+        pidfd: orders.newborn.attempt.pidfd() as u64,
         exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
         stack: stack.as_mut_ptr() as u64,
         stack_size: STACK_SIZE as u64,
@@ -151,5 +152,5 @@ fn into_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> nix::Result<(i32, O
     drop(stack);
     // SAFETY: clone3 succeeded, so the kernel stored a new descriptor there, which nothing else
     // owns.
-    Ok((pid, unsafe { OwnedFd::from_raw_fd(*orders.attempt.pidfd()) }))
+    Ok((pid, unsafe { OwnedFd::from_raw_fd(*orders.newborn.attempt.pidfd()) }))
 }

@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
 use nix::errno::Errno;
-use supervision::{LaunchFailure, LaunchStage};
+use supervision::LaunchFailure;
 
 use super::{TARGETS, copy_above, failure};
+use crate::stages;
 
 /// `/dev/null`, above the numbers that a child can be given. One is enough for all children.
 static NOTHING: OnceLock<OwnedFd> = OnceLock::new();
@@ -28,7 +29,7 @@ impl Given {
         }
         let opened = File::open("/dev/null").map_err(|error| {
             let errno = error.raw_os_error().map_or(Errno::EMFILE, Errno::from_raw);
-            failure(LaunchStage::Descriptors, errno)
+            failure(stages::DESCRIPTORS, errno)
         })?;
         match copy_above(opened.as_fd(), TARGETS) {
             Ok(high) => Ok(Self::Nothing(NOTHING.get_or_init(|| high))),

@@ -83,10 +83,11 @@ fn original(resource: Resource, name: &str) -> u64 {
     told.unwrap_or_else(|| getrlimit(resource).map_or(u64::MAX, |(soft, _)| soft))
 }
 
-/// By resource, the soft limits for what we launch; empty before we have raised ours.
-pub(super) fn originals() -> Vec<(u32, u64)> {
-    let all = ORIGINAL.get().into_iter().flatten();
-    all.zip(RAISED).map(|(soft, (resource, ..))| (resource as u32, *soft)).collect()
+/// By resource, the soft limits for what we launch; `None` before we have raised ours.
+/// Async-signal-safe.
+pub(super) fn originals() -> Option<[(u32, u64); RAISED.len()]> {
+    let soft = ORIGINAL.get()?;
+    Some(std::array::from_fn(|index| (RAISED[index].0 as u32, soft[index])))
 }
 
 /// The variables for another of our processes; one without a value is left out.

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use supervision::{LaunchFailure, LaunchStage};
 
 use super::{Attempt, birth, failure};
+use crate::stages;
 
 /// What the child reads and writes in our memory while we wait.
 struct Order<'a> {
@@ -54,7 +55,7 @@ pub(in crate::isolation) fn read(
     }
     let born = birth::borrowing(child, ptr::from_mut(&mut order).cast(), attempt);
     attempt.end();
-    let (_, pidfd) = born.map_err(|errno| failure(LaunchStage::Clone, errno))?;
+    let (_, pidfd) = born.map_err(|errno| failure(stages::CLONE, errno))?;
     crate::isolation::exits::reaper::discard(&pidfd);
     match order.result {
         Ok(count) if count <= most => {
@@ -121,7 +122,7 @@ mod tests {
         let file = directory.path().join("file");
         let attempt = Attempt::default();
         let read =
-            |most| read(LaunchStage::Secret, &file, most, &attempt).map_err(|failed| failed.errno);
+            |most| read(stages::SECRET, &file, most, &attempt).map_err(|failed| failed.errno);
         assert_eq!(read(4), Err(Errno::ENOENT as i32));
         std::fs::write(&file, "1234").unwrap();
         assert_eq!(read(4), Ok(b"1234".to_vec()));

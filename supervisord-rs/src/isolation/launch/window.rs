@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
-use supervision::{LaunchFailure, LaunchStage};
+use supervision::LaunchFailure;
 
 use super::{TARGETS, copy_above, failure};
+use crate::stages;
 
 /// Most workers get three descriptors, or five.
 const SLOTS: usize = 12;
@@ -83,7 +84,7 @@ pub(super) fn show(descriptors: &mut [(RawFd, RawFd)]) -> Result<Option<Shown>, 
         // Dropped on a failure.
         let mut shown = Shown { count: 0, end: window.end() };
         for ((source, _), slot) in descriptors.iter_mut().zip(&window.slots) {
-            replace(slot, *source).map_err(|errno| failure(LaunchStage::Descriptors, errno))?;
+            replace(slot, *source).map_err(|errno| failure(stages::DESCRIPTORS, errno))?;
             shown.count += 1;
             *source = slot.as_raw_fd();
         }

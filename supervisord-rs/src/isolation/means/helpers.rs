@@ -10,9 +10,9 @@ use supervision::{LaunchFailure, WorkerId};
 use super::Means;
 use crate::isolation::helper::{NotLaunched, Summons};
 use crate::isolation::host;
+use crate::isolation::launch::failed::{Failed, Result as Launched};
 use crate::isolation::launch::{Attempt, Child, Environment, Plan, advice};
 use crate::isolation::outfit::{self, Birthplace, Outfit};
-use crate::isolation::surroundings::{Failed, Result as Launched};
 
 impl Means {
     /// Starts a helper with the surroundings of a worker, in its family.

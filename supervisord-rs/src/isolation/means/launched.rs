@@ -20,13 +20,14 @@ use super::{Means, Process, Resident, Yields};
 use crate::isolation::domain::Expected;
 use crate::isolation::exits::reaper;
 use crate::isolation::host::Host;
+use crate::isolation::launch::failed::{Failed, Result};
 use crate::isolation::launch::{Attempt, Child, failure};
 use crate::isolation::launcher::{Launchers, Queue};
 use crate::isolation::live::{event_fd, hush, ring};
 use crate::isolation::outfit::Outfit;
-use crate::isolation::surroundings::{Failed, Result};
 use crate::isolation::tree::family::Family;
 use crate::isolation::watch::{Says, Token};
+use crate::stages;
 
 /// A launch that was withdrawn and is not over.
 #[derive(Debug)]
@@ -215,7 +216,7 @@ impl Means {
                 // What it may have started already is found when its family is looked at next.
                 let _ = family.kill(process.child());
                 reaper::discard(&process.child().pidfd);
-                return Err(failure(LaunchStage::Descriptors, errno).into());
+                return Err(failure(stages::DESCRIPTORS, errno).into());
             }
         };
         let resident = Resident::new(process, family);
@@ -236,7 +237,7 @@ impl Means {
             self.underway.deferred.swap_remove(position);
             let failed = self.failed_before(incarnation);
             let failed = failed.or_else(|| self.hanging(incarnation.worker));
-            let failed = failed.unwrap_or_else(|| late(LaunchStage::Clone).into());
+            let failed = failed.unwrap_or_else(|| late(stages::CLONE).into());
             self.fail_launch(incarnation, failed);
             return;
         }
@@ -250,7 +251,7 @@ impl Means {
         expected.members.retain(|member| *member != incarnation);
         let stage = expected.attempt.stage();
         // It was frozen after the launch had looked.
-        let frozen = expected.family.frozen().filter(|_| stage == LaunchStage::Clone);
+        let frozen = expected.family.frozen().filter(|_| stage == stages::CLONE);
         if expected.members.is_empty()
             && let Some(Expected { attempt, family, has_spoken, .. }) = slot.take()
         {
@@ -261,7 +262,7 @@ impl Means {
             }
         }
         // One that waited in line says nothing about its worker.
-        let transient = stage == LaunchStage::Clone;
+        let transient = stage == stages::CLONE;
         let failure = LaunchFailure { transient, ..late(stage) };
         let subject = self.subject(incarnation.worker, stage);
         self.fail_launch(incarnation, frozen.unwrap_or(Failed { failure, subject }));
@@ -271,14 +272,14 @@ impl Means {
     fn subject(&self, worker: WorkerId, stage: LaunchStage) -> Option<String> {
         let surroundings = &self.registry[worker].launch.surroundings;
         let files: Vec<String> = match stage {
-            LaunchStage::EnvFile => {
+            stages::ENV_FILE => {
                 surroundings.env_files.iter().map(|path| path.display().to_string()).collect()
             }
-            LaunchStage::Socket => {
+            stages::SOCKET => {
                 let sockets = self.registry[worker].launch.sockets.iter();
                 sockets.map(|socket| socket.listen.clone()).collect()
             }
-            LaunchStage::Secret => surroundings.secrets.keys().cloned().collect(),
+            stages::SECRET => surroundings.secrets.keys().cloned().collect(),
             _ => return None,
         };
         Some(files.join(", "))
@@ -303,7 +304,7 @@ impl Means {
         let withdrawn =
             self.underway.withdrawn.iter().find(|withdrawn| withdrawn.domain == domain)?;
         let stage = withdrawn.attempt.stage();
-        let frozen = withdrawn.family.frozen().filter(|_| stage == LaunchStage::Clone);
+        let frozen = withdrawn.family.frozen().filter(|_| stage == stages::CLONE);
         let subject = || self.subject(worker, stage);
         Some(frozen.unwrap_or_else(|| Failed { failure: late(stage), subject: subject() }))
     }
@@ -355,5 +356,5 @@ impl Means {
 /// A launch that takes too long. That is counted once: as long as it hangs, further attempts are
 /// not the worker's failure.
 pub(in crate::isolation) const fn late(stage: LaunchStage) -> LaunchFailure {
-    LaunchFailure { stage, errno: Errno::ETIMEDOUT as i32, transient: true }
+    LaunchFailure { stage, errno: Errno::ETIMEDOUT as i32, transient: true, code: 0 }
 }

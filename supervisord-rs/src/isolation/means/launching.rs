@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
-use supervision::{DomainId, Incarnation, LaunchFailure, LaunchStage, WorkerId};
+use supervision::{DomainId, Incarnation, LaunchFailure, WorkerId};
 use workers::board::monotonic_ns;
 use workers::mapping::Mapping;
 
@@ -16,16 +16,17 @@ use crate::config::probes::Ready;
 use crate::config::settings::{CgroupLimits, Limits, Surroundings};
 use crate::config::{Isolation, Launch, Program};
 use crate::isolation::domain::Expected;
+use crate::isolation::launch::failed::Result;
 use crate::isolation::launch::{self, LAUNCH_OPENS, failure};
 use crate::isolation::launcher::Queue;
 use crate::isolation::live::{Live, Page, Sdk, event_fd};
 use crate::isolation::notify::Notify;
 use crate::isolation::outfit::{Birthplace, Outfit, Surrounded};
-use crate::isolation::surroundings::Result;
 use crate::isolation::thread::{Order, from_io};
 use crate::isolation::tree::family::Family;
 use crate::isolation::watch::{Says, Token, Watched};
 use crate::isolation::{command, host, thread};
+use crate::stages;
 
 const STDOUT: i32 = 1;
 const STDERR: i32 = 2;
@@ -116,7 +117,7 @@ impl Means {
             live.newline = Some(
                 self.watch
                     .add(newline, token, Says::WhileReady)
-                    .map_err(|(_, errno)| failure(LaunchStage::Pipes, errno))?,
+                    .map_err(|(_, errno)| failure(stages::PIPES, errno))?,
             );
         }
         self.registry[worker].live = Some(live);
@@ -297,7 +298,7 @@ impl Means {
         }) && self.store.keep(&format!("cell-{name}/poke"), &[poke.as_fd()]);
         outfit.parent_death_signal = death_signal(is_kept);
         let (way, theirs) = host::way()?;
-        let same = output.try_clone().map_err(|error| from_io(LaunchStage::Pipes, &error))?;
+        let same = output.try_clone().map_err(|error| from_io(stages::PIPES, &error))?;
         outfit.descriptors.extend([(output, STDOUT), (same, STDERR)]);
         outfit.take_way(theirs, &poke)?;
         self.expect(domain, incarnation, outfit, family, Some(way));
@@ -319,7 +320,7 @@ impl Means {
             Some(page) => page.clone(),
             None => {
                 let mapping =
-                    Mapping::sealed(name).map_err(|error| from_io(LaunchStage::Board, &error))?;
+                    Mapping::sealed(name).map_err(|error| from_io(stages::BOARD, &error))?;
                 Page { mapping: Arc::new(mapping), number: 0 }
             }
         };
@@ -339,11 +340,11 @@ impl Means {
             }
             return Ok(());
         }
-        let notify = Notify::new().map_err(|error| from_io(LaunchStage::Descriptors, &error))?;
+        let notify = Notify::new().map_err(|error| from_io(stages::DESCRIPTORS, &error))?;
         let notify = self
             .watch
             .add(notify, Token::Notify { worker: worker.0 }, Says::WhileReady)
-            .map_err(|(_, errno)| failure(LaunchStage::Descriptors, errno))?;
+            .map_err(|(_, errno)| failure(stages::DESCRIPTORS, errno))?;
         self.registry[worker].notify = Some(notify);
         Ok(())
     }
@@ -380,7 +381,7 @@ impl Means {
         let poke = Arc::new(event_fd()?);
         self.registry[domain].poke = Some(
             self.watch_poke(Arc::clone(&poke), domain)
-                .map_err(|errno| failure(LaunchStage::Board, errno))?,
+                .map_err(|errno| failure(stages::BOARD, errno))?,
         );
         Ok(poke)
     }
@@ -414,7 +415,7 @@ impl Outfit {
     ) -> Result<()> {
         let Outputs { stdout, stderr } = outputs;
         let stderr = stderr.map_or_else(|| stdout.try_clone(), Ok);
-        let stderr = stderr.map_err(|error| from_io(LaunchStage::Pipes, &error))?;
+        let stderr = stderr.map_err(|error| from_io(stages::PIPES, &error))?;
         let is_captured = |wanted: &str| launch.captured().any(|(stream, _)| stream == wanted);
         let with_stdout = launch.logs.stderr.is_none();
         if is_captured("stdout") {
@@ -429,7 +430,7 @@ impl Outfit {
 
     /// Where a host's orders come from, and what it pokes.
     fn take_way(&mut self, way: OwnedFd, poke: &OwnedFd) -> Result<()> {
-        let poke = poke.try_clone().map_err(|error| from_io(LaunchStage::Descriptors, &error))?;
+        let poke = poke.try_clone().map_err(|error| from_io(stages::DESCRIPTORS, &error))?;
         self.descriptors.extend([(way, HOST_ORDERS), (poke, HOST_POKE)]);
         Ok(())
     }

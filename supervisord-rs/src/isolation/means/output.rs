@@ -4,17 +4,18 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use supervision::{DomainId, LaunchFailure, LaunchStage, WorkerId};
+use supervision::{DomainId, LaunchFailure, WorkerId};
 
 use super::Means;
 use super::adopting::stream_name;
 use crate::config::Launch;
 use crate::config::settings::{LineFormat, Rotate, Sink};
+use crate::isolation::launch::failed::{Failed, Result};
 use crate::isolation::launch::failure;
-use crate::isolation::surroundings::{Failed, Result};
 use crate::isolation::thread::from_io;
 use crate::record::black_box::Whose;
 use crate::record::logs::StreamPlan;
+use crate::stages;
 
 /// The descriptors that a worker's output goes to.
 pub(in crate::isolation) struct Outputs {
@@ -88,7 +89,7 @@ impl Means {
                         .ok_or_else(|| from_pipes(Errno::EMFILE).into());
                 }
             };
-            opened.map_err(|error| Failed::from(from_io(LaunchStage::Pipes, &error)))
+            opened.map_err(|error| Failed::from(from_io(stages::PIPES, &error)))
         };
         let stdout = target("stdout", &logs.stdout)?;
         let stderr = logs.stderr.as_ref().map(|sink| target("stderr", sink)).transpose()?;
@@ -126,5 +127,5 @@ impl Means {
 }
 
 fn from_pipes(errno: Errno) -> LaunchFailure {
-    failure(LaunchStage::Pipes, errno)
+    failure(stages::PIPES, errno)
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use supervision::{Incarnation, LaunchFailure, LaunchStage, Status, WorkerId};
+use supervision::{Incarnation, LaunchFailure, Status, WorkerId};
 use tokio::sync::oneshot;
 
 use super::launched::late;
@@ -18,8 +18,9 @@ use super::{Means, Process};
 use crate::isolation::before::{Before, Reins, State};
 use crate::isolation::helper::{self, Helper, NotLaunched, Summons};
 use crate::isolation::launch::Child;
-use crate::isolation::surroundings::{Failed, Result};
+use crate::isolation::launch::failed::{Failed, Result};
 use crate::record::words;
+use crate::stages;
 use crate::waiting::{Limit, within};
 
 /// The machine limits a launch; this is only longer than any such limit.
@@ -145,7 +146,7 @@ fn hangs(program: &str) -> Failed {
 }
 
 fn failed(code: i32, errno: i32, transient: bool, subject: String) -> Failed {
-    let failure = LaunchFailure { stage: LaunchStage::StartBefore { code }, errno, transient };
+    let failure = LaunchFailure { stage: stages::START_BEFORE, errno, transient, code };
     Failed { failure, subject: Some(subject) }
 }
 
@@ -165,7 +166,7 @@ impl Means {
         }
         // What the kernel holds is one process of a worker at most.
         if helper::stuck(Some(worker)) > 0 {
-            return Err(late(LaunchStage::StartBefore { code: KILLED }).into());
+            return Err(LaunchFailure { code: KILLED, ..late(stages::START_BEFORE) }.into());
         }
         let outputs = self.outputs(worker, &launch)?;
         let program = argv.first().cloned().unwrap_or_default();

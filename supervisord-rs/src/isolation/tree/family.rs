@@ -22,7 +22,7 @@ use super::cgroup::{Extent, Leaf, Members};
 use super::snapshot::{LIMIT_MARK, Mark, Snapshot, Standing, speaks_for};
 use crate::isolation::exits::reaper;
 use crate::isolation::launch::Child;
-use crate::isolation::surroundings::Failed;
+use crate::isolation::launch::failed::Failed;
 use crate::process_table::{self, stat};
 
 /// So many are signalled at once; for more there is a thread.

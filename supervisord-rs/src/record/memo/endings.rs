@@ -23,11 +23,8 @@ pub(in crate::record) fn ending(ending: Ending) -> (u64, u64) {
         Status::Panicked => (6, 0),
         Status::Abandoned => (7, 0),
         Status::NotLaunched(failure) => {
-            let stage = (numbers::stage(failure.stage) + 1) << STAGE_AT;
-            let code = match failure.stage {
-                LaunchStage::StartBefore { code } => (number(code) & BYTE) << CODE_AT,
-                _ => 0,
-            };
+            let stage = (u64::from(failure.stage.0) + 1) << STAGE_AT;
+            let code = (number(failure.code) & BYTE) << CODE_AT;
             ((8 + u64::from(failure.transient)) | stage | code, number(failure.errno))
         }
     };
@@ -38,16 +35,11 @@ pub(super) fn read_ending(word: u64, value: u64) -> Option<Ending> {
     let number = u32::try_from(value).ok()?.cast_signed();
     let stage = match word >> STAGE_AT & BYTE {
         0 => None,
-        stage => Some(match *numbers::STAGES.get(index(stage - 1))? {
-            LaunchStage::StartBefore { .. } => {
-                let code = i32::try_from(word >> CODE_AT & BYTE).ok()?;
-                LaunchStage::StartBefore { code }
-            }
-            stage => stage,
-        }),
+        stage => Some(LaunchStage(u8::try_from(stage - 1).ok()?)),
     };
+    let code = i32::try_from(word >> CODE_AT & BYTE).ok()?;
     let not_launched = |transient| match stage {
-        Some(stage) => Status::NotLaunched(LaunchFailure { stage, errno: number, transient }),
+        Some(stage) => Status::NotLaunched(LaunchFailure { stage, errno: number, transient, code }),
         None => Status::Unknown,
     };
     let status = match word & 0xff {

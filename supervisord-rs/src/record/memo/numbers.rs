@@ -2,7 +2,7 @@
 //! cannot be stored as something else, and in a list to read it back from. New ones go to the end
 //! of both.
 
-use supervision::{Cause, LaunchStage, Phase, Why};
+use supervision::{Cause, Phase, Why};
 
 pub(super) const fn phase(phase: Phase) -> u64 {
     match phase {
@@ -101,62 +101,6 @@ pub(super) const CAUSES: [Cause; 23] = [
     Cause::OutOfMemory,
 ];
 
-pub(super) const fn stage(stage: LaunchStage) -> u64 {
-    match stage {
-        LaunchStage::Board => 0,
-        LaunchStage::Pipes => 1,
-        LaunchStage::Clone => 2,
-        LaunchStage::Thread => 3,
-        LaunchStage::Socket => 4,
-        LaunchStage::EnvFile => 5,
-        LaunchStage::Secret => 6,
-        LaunchStage::Cgroup => 7,
-        LaunchStage::CgroupLimits => 8,
-        LaunchStage::Session => 9,
-        LaunchStage::ParentDeathSignal => 10,
-        LaunchStage::Directory => 11,
-        LaunchStage::Descriptors => 12,
-        LaunchStage::Limits => 13,
-        LaunchStage::Nice => 14,
-        LaunchStage::IoPriority => 15,
-        LaunchStage::OomScore => 16,
-        LaunchStage::Affinity => 17,
-        LaunchStage::Group => 18,
-        LaunchStage::User => 19,
-        LaunchStage::Exec => 20,
-        LaunchStage::Cell => 21,
-        LaunchStage::Registration => 22,
-        LaunchStage::StartBefore { .. } => 23,
-    }
-}
-pub(super) const STAGES: [LaunchStage; 24] = [
-    LaunchStage::Board,
-    LaunchStage::Pipes,
-    LaunchStage::Clone,
-    LaunchStage::Thread,
-    LaunchStage::Socket,
-    LaunchStage::EnvFile,
-    LaunchStage::Secret,
-    LaunchStage::Cgroup,
-    LaunchStage::CgroupLimits,
-    LaunchStage::Session,
-    LaunchStage::ParentDeathSignal,
-    LaunchStage::Directory,
-    LaunchStage::Descriptors,
-    LaunchStage::Limits,
-    LaunchStage::Nice,
-    LaunchStage::IoPriority,
-    LaunchStage::OomScore,
-    LaunchStage::Affinity,
-    LaunchStage::Group,
-    LaunchStage::User,
-    LaunchStage::Exec,
-    LaunchStage::Cell,
-    LaunchStage::Registration,
-    // Its exit code stands beside it.
-    LaunchStage::StartBefore { code: 0 },
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,7 +109,6 @@ mod tests {
     fn what_has_a_number_is_read_back_by_it() {
         assert_eq!(PHASES.map(phase), std::array::from_fn(|number| number as u64));
         assert_eq!(WHYS.map(why), std::array::from_fn(|number| number as u64));
-        assert_eq!(STAGES.map(stage), std::array::from_fn(|number| number as u64));
         assert_eq!(CAUSES.map(cause), std::array::from_fn(|number| number as u64));
     }
 }

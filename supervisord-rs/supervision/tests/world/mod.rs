@@ -664,7 +664,7 @@ pub fn memo() -> Memo {
 }
 
 pub fn launch_failure() -> LaunchFailure {
-    LaunchFailure { stage: LaunchStage::Exec, errno: 2, transient: false }
+    LaunchFailure { stage: LaunchStage(20), errno: 2, transient: false, code: 0 }
 }
 
 pub fn group(name: &str, strategy: Strategy, workers: &[u32]) -> GroupSpec {

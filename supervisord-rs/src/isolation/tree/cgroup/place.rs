@@ -22,6 +22,7 @@ use nix::errno::Errno;
 
 use super::delegation;
 use super::refusal::Refusal;
+use crate::kernel_file;
 use crate::process_table;
 use crate::service_manager;
 
@@ -191,7 +192,7 @@ fn words(file: &Path) -> Vec<String> {
 }
 
 pub(super) fn processes(cgroup: &Path) -> Vec<i32> {
-    let text = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    let text = kernel_file::read_list(cgroup.join("cgroup.procs")).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 

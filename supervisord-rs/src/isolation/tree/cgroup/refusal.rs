@@ -7,7 +7,8 @@ use std::path::Path;
 use nix::errno::Errno;
 use supervision::LaunchStage;
 
-use crate::isolation::surroundings::Failed;
+use crate::isolation::launch::failed::Failed;
+use crate::stages;
 
 /// What to do in most cases.
 const ADVICE: &str = "under systemd set `Delegate=yes` in the supervisor's unit; elsewhere start \
@@ -35,20 +36,20 @@ impl From<Refusal> for Failed {
 
 impl Refusal {
     fn new(errno: Errno, text: String) -> Self {
-        Self { stage: LaunchStage::CgroupLimits, errno, text }
+        Self { stage: stages::CGROUP_LIMITS, errno, text }
     }
 
     /// No limit is at stake, but the cgroup itself.
     pub(super) fn directory(path: &Path, error: &io::Error) -> Self {
         let errno = error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw);
         let text = format!("{}: {}: {ADVICE}", path.display(), errno.desc());
-        Self { stage: LaunchStage::Cgroup, errno, text }
+        Self { stage: stages::CGROUP, errno, text }
     }
 
     /// It passes when the cgroup is thawed, and says nothing about the worker.
     pub(super) fn frozen(path: &Path) -> Self {
         let text = format!("the cgroup {} is frozen: write 0 to its cgroup.freeze", path.display());
-        Self { stage: LaunchStage::Cgroup, errno: Errno::EAGAIN, text }
+        Self { stage: stages::CGROUP, errno: Errno::EAGAIN, text }
     }
 
     pub(super) fn switched_off(switch: &str) -> Self {

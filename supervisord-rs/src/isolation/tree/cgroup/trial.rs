@@ -10,10 +10,9 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use supervision::LaunchStage;
-
 use crate::isolation::exits::reaper;
 use crate::isolation::launch::{Attempt, Plan};
+use crate::stages;
 use crate::threads;
 
 /// A birth takes a millisecond. In a cgroup that is frozen it takes until that is thawed.
@@ -42,7 +41,7 @@ fn bear(birthplace: OwnedFd, attempt: &Attempt) -> bool {
     let plan = Plan::new(OsStr::new("/nonexistent/supervisord-rs"), &nothing, OsStr::new(""));
     match plan.and_then(|plan| plan.cgroup(Some(birthplace)).launch_as(attempt)) {
         // It lived until its exec failed.
-        Err(failed) => failed.stage == LaunchStage::Exec,
+        Err(failed) => failed.stage == stages::EXEC,
         Ok(killed) => {
             reaper::discard(&killed.pidfd);
             false
