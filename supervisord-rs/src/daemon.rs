@@ -293,7 +293,7 @@ impl Daemon {
                 Work::Request
             }
             () = self.upkeep.loss() => {
-                self.on_loss();
+                self.upkeep.on_loss(self.now());
                 Work::Beside
             }
             () = until(deadline) => {
