@@ -33,6 +33,7 @@ mod end;
 mod failures;
 mod fault_order;
 mod giving_up;
+mod goal;
 pub mod hand_over;
 mod histories;
 pub mod in_force;

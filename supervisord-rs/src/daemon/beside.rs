@@ -8,11 +8,10 @@ use supervision::{Event, Incarnation, IncidentId};
 use tokio::sync::mpsc;
 
 use super::Daemon;
-use super::hand_over::{Order, Successor};
-use crate::config::Settings;
+use super::hand_over;
+use super::upkeep::Found;
 use crate::config::probes::Check;
 use crate::config::settings::Hook;
-use crate::control::protocol::Failure;
 use crate::hooks;
 use crate::isolation::drivers::BeforeEnded;
 use crate::isolation::helper::{self, Helper, NotLaunched, Summons};
@@ -35,19 +34,7 @@ pub(super) enum Said {
         kind: Kind,
         good: Option<bool>,
     },
-    /// The binary that is to take over has checked the configuration; what we read in it ourselves.
-    Checked {
-        order: Order,
-        result: Result<Option<Box<Settings>>, Failure>,
-    },
-    /// A supervisor of that binary is ready to take over.
-    Prepared {
-        order: Order,
-        settings: Option<Box<Settings>>,
-        result: Result<Successor, String>,
-    },
-    /// A reload by signal came to nothing; why.
-    NotReloaded(Option<String>),
+    HandOver(Box<hand_over::News>),
     StopCommandEnded {
         incarnation: Incarnation,
         failure: Option<String>,
@@ -60,9 +47,22 @@ pub(super) enum Said {
         command: String,
         failure: Option<String>,
     },
-    Looked(Box<super::upkeep::Found>),
+    /// A look at what the supervisor stands on is over.
+    Looked(Box<Found>),
     /// An incident is on record.
     Recorded(IncidentId),
+}
+
+impl From<hand_over::News> for Said {
+    fn from(news: hand_over::News) -> Self {
+        Self::HandOver(Box::new(news))
+    }
+}
+
+impl From<Box<Found>> for Said {
+    fn from(found: Box<Found>) -> Self {
+        Self::Looked(found)
+    }
 }
 
 /// The channel. It holds no more than what runs at once, which is bounded.
@@ -87,20 +87,14 @@ impl Beside {
     }
 
     /// For what may be held by a file system. One that hangs does not hold up our end.
-    pub(super) fn spawn_thread(
+    pub(super) fn spawn_thread<T: Into<Said>>(
         &self,
         name: &str,
-        work: impl FnOnce() -> Said + Send + 'static,
+        work: impl FnOnce() -> T + Send + 'static,
     ) -> std::io::Result<()> {
         let sender = self.sender.clone();
         let thread = std::thread::Builder::new().name(name.into());
-        threads::spawn(thread, move || drop(sender.send(work()))).map(drop)
-    }
-
-    /// For code outside the loop's tasks: the function to call when that has happened.
-    pub(super) fn when(&self, said: Said) -> impl FnOnce() + Send + 'static {
-        let sender = self.sender.clone();
-        move || drop(sender.send(said))
+        threads::spawn(thread, move || drop(sender.send(work().into()))).map(drop)
     }
 
     /// What to call, from any thread, when an incident is on record.
@@ -114,10 +108,10 @@ impl Beside {
         self.receiver.try_recv().ok()
     }
 
-    pub(super) fn spawn(&self, task: impl Future<Output = Said> + Send + 'static) {
+    pub(super) fn spawn<T: Into<Said>>(&self, task: impl Future<Output = T> + Send + 'static) {
         let sender = self.sender.clone();
         tokio::spawn(async move {
-            let _ = sender.send(task.await);
+            let _ = sender.send(task.await.into());
         });
     }
 }
@@ -126,11 +120,7 @@ impl Daemon {
     pub(super) fn on_said(&mut self, said: Said) {
         match said {
             Said::Answer { incarnation, kind, good } => self.on_answer(incarnation, kind, good),
-            Said::Checked { order, result } => self.on_checked(order, result),
-            Said::Prepared { order, settings, result } => {
-                self.on_prepared(order, settings.as_deref(), result)
-            }
-            Said::NotReloaded(why) => self.on_not_reloaded(why),
+            Said::HandOver(news) => self.on_news(*news),
             Said::StopCommandEnded { incarnation, failure } => {
                 match failure {
                     None => self.drivers.signal_stop(incarnation),
@@ -249,9 +239,7 @@ impl Daemon {
                 Ok(Said::HookEnded { .. }) => self.observers.hooks.ended(),
                 Ok(
                     Said::Answer { .. }
-                    | Said::Checked { .. }
-                    | Said::Prepared { .. }
-                    | Said::NotReloaded(_)
+                    | Said::HandOver(_)
                     | Said::StopCommandEnded { .. }
                     | Said::BeforeEnded(_)
                     | Said::Looked(_)

@@ -2,14 +2,13 @@
 
 use std::time::SystemTime;
 
-use supervision::{Effect, Incarnation, Machine, Phase, Transition, WorkerId};
+use supervision::{Effect, Incarnation, Phase, Transition};
 use workers::board::monotonic_ns;
 
-use super::report::in_words;
+use super::naming::{fault_domain, in_words};
 use super::{Daemon, succession};
 use crate::process_table;
 use crate::record::event::What;
-use crate::record::incidents::Names;
 use crate::record::words;
 
 impl Daemon {
@@ -151,11 +150,6 @@ impl Daemon {
             }
         }
     }
-}
-
-/// The name of a worker's fault domain.
-pub(super) fn fault_domain<'a>(names: &'a Names, machine: &Machine, worker: WorkerId) -> &'a str {
-    &names.domains[machine.spec().workers[worker.index()].domain.index()]
 }
 
 /// The exit status of a supervisor that ends because of a critical worker is that worker's, as a

@@ -9,7 +9,6 @@ use supervision::{Incarnation, Incident, Outcome, Phase};
 use workers::board::monotonic_ns;
 
 use super::Daemon;
-use super::beside::Said;
 use super::drafts::Draft;
 use crate::control::protocol::IncidentRecord;
 use crate::record::event::What;
@@ -39,7 +38,7 @@ impl Daemon {
             opened.seen_at = died_at.unwrap_or(opened.seen_at);
         }
         let black_box = &self.around.black_box;
-        if let Some((who, work)) = began_with(incident).zip(opened.work.known()) {
+        if let Some((who, work)) = incident.begins_with().zip(opened.work.known()) {
             black_box.note(who.worker.index()).set_incident_work(incident.id.0, work);
         }
         black_box.set_last_incident(incident.id.0);
@@ -99,7 +98,7 @@ impl Daemon {
         };
         if self.observers.incidents.settled.has(incident.id) {
             // A predecessor wrote it, and was no more before it remembered that.
-            self.beside.when(Said::Recorded(incident.id))();
+            self.beside.on_recorded()(incident.id);
             return;
         }
         let is_live = |incarnation| drivers.is_live(incarnation);
@@ -147,9 +146,4 @@ impl Daemon {
         record.last_output = tail.get().cloned().unwrap_or_default();
         self.emit(culprit, What::IncidentSettled { record: &Arc::new(record), recovered });
     }
-}
-
-/// Under whom a successor finds what was lost with an incident.
-pub(super) fn began_with(incident: &Incident) -> Option<Incarnation> {
-    incident.culprit.or_else(|| incident.lost.first().map(|loss| loss.incarnation))
 }

@@ -30,7 +30,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::beside::Said;
 use super::{Daemon, OWN};
 use crate::config::Settings;
 use crate::control::protocol::{Done, Failure, ReexecRequest, ReloadReport};
@@ -40,7 +39,7 @@ use crate::service_manager;
 use crate::waiting::Limit;
 
 pub use gate::Gate;
-pub(super) use successor::Successor;
+use successor::Successor;
 
 /// The default deadline for a successor to be prepared.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -74,6 +73,17 @@ impl Order {
     }
 }
 
+/// Something of a hand-over has happened beside the loop.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The binary that is to take over has checked the configuration; what we read in it ourselves.
+    Checked { order: Order, result: Result<Option<Box<Settings>>, Failure> },
+    /// A supervisor of that binary is ready to take over.
+    Prepared { order: Order, settings: Option<Box<Settings>>, result: Result<Successor, String> },
+    /// A reload by signal came to nothing; why.
+    NotReloaded(Option<String>),
+}
+
 /// How far one has come.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -93,6 +103,16 @@ fn refused(message: String) -> Failure {
 }
 
 impl Daemon {
+    pub(super) fn on_news(&mut self, news: News) {
+        match news {
+            News::Checked { order, result } => self.on_checked(order, result),
+            News::Prepared { order, settings, result } => {
+                self.on_prepared(order, settings.as_deref(), result);
+            }
+            News::NotReloaded(why) => self.on_not_reloaded(why),
+        }
+    }
+
     /// Lets the new binary check the configuration, while the loop turns. It does no harm if the
     /// binary cannot even print its version, refuses the file, or never ends.
     pub(super) fn on_reexec(&mut self, request: ReexecRequest, peer: Peer, answer: Answer<Done>) {
@@ -155,16 +175,12 @@ impl Daemon {
                 Ok(read) => Ok(read.ok()),
                 Err(failure) => Err(failure),
             };
-            Said::Checked { order, result }
+            News::Checked { order, result }
         });
     }
 
     /// Whether it can take over; then one is prepared, beside the loop too.
-    pub(super) fn on_checked(
-        &mut self,
-        mut order: Order,
-        result: Result<Option<Box<Settings>>, Failure>,
-    ) {
+    fn on_checked(&mut self, mut order: Order, result: Result<Option<Box<Settings>>, Failure>) {
         let settings = match result {
             Ok(settings) => settings,
             Err(failure) => {
@@ -184,7 +200,7 @@ impl Daemon {
             Err(why) => self.give_up(order.answer, why),
             Ok(prepared) => self.beside.spawn(async move {
                 let result = prepared.await;
-                Said::Prepared { order, settings, result }
+                News::Prepared { order, settings, result }
             }),
         }
     }
@@ -196,7 +212,7 @@ impl Daemon {
 
     /// It runs, and waits for us; or it is gone, and nothing has happened. Then
     /// [`hand_over_if_prepared`](Self::hand_over_if_prepared) goes on.
-    pub(super) fn on_prepared(
+    fn on_prepared(
         &mut self,
         order: Order,
         settings: Option<&Settings>,
@@ -231,13 +247,13 @@ impl Daemon {
         self.on_reexec(request, peer, answer);
         // Where it succeeds we do not come to it: the successor says that the reload is over.
         self.beside.spawn(async move {
-            Said::NotReloaded(
+            News::NotReloaded(
                 result.await.ok().and_then(Result::err).map(|failure| failure.message),
             )
         });
     }
 
-    pub(super) fn on_not_reloaded(&self, why: Option<String>) {
+    fn on_not_reloaded(&self, why: Option<String>) {
         if let Some(why) = why {
             tracing::error!("the configuration is not reloaded: {why}");
         }

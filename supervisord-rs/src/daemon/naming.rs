@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use supervision::WorkerId;
+use supervision::{Machine, WorkerId};
 
 use super::view::View;
 use crate::control::protocol::Failure;
+use crate::isolation::tree::family::Member;
 use crate::record::incidents::Names;
 
 impl<'a> View<'a> {
@@ -143,4 +144,14 @@ fn unknown(what: &str, name: &str, known: &[String]) -> Failure {
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     let message = format!("no {what} is called {name}; there are: {known}");
     Failure::new("unknown-worker", message)
+}
+
+/// The name of a worker's fault domain.
+pub(super) fn fault_domain<'a>(names: &'a Names, machine: &Machine, worker: WorkerId) -> &'a str {
+    &names.domains[machine.spec().workers[worker.index()].domain.index()]
+}
+
+/// A process of a worker's family.
+pub(super) fn in_words(member: &Member) -> String {
+    format!("{} {} {}", member.pid, member.name, member.state)
 }

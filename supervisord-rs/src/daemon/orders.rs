@@ -3,9 +3,10 @@
 use supervision::{Command, Event, Phase, Refusal, RequestId, WorkerId};
 
 use super::Daemon;
+use super::goal::Goal;
 use super::unanswered::Pending;
 use super::view::View;
-use super::waiters::{Goal, Wait, limit};
+use super::waiters::{Wait, limit};
 use crate::control::protocol::{Done, Failure, WorkersRequest};
 use crate::control::request::{Answer, Found, Order, Peer, Request, Show};
 use crate::record::event::What;

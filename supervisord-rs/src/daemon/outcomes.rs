@@ -4,23 +4,11 @@
 use supervision::spec::{Readiness, RestartPolicy, WorkerSpec};
 use supervision::{Cause, LaunchFailure, LaunchStage, Phase, Status, WorkerId, WorkerView};
 
+use super::goal::{FirstFailure, Goal, Progress};
 use super::view::View;
-use super::waiters::{Goal, Waiter};
 use crate::config::settings::default;
 use crate::control::protocol::{OutcomeReport, WorkerStatus};
 use crate::record::words;
-
-/// How far a worker is from a goal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    Reached,
-    /// Where it is.
-    OnTheWay(String),
-    /// A later order wants something else; which.
-    Superseded(&'static str),
-    /// It will not get there by itself; why.
-    Failed(String),
-}
 
 /// The answer to an order that was carried out: what went along, and what needed force.
 pub(super) fn sentence(done: &str, outcomes: &[OutcomeReport]) -> String {
@@ -50,9 +38,14 @@ pub(super) fn sentence(done: &str, outcomes: &[OutcomeReport]) -> String {
 }
 
 impl View<'_> {
-    pub(super) fn progress(&self, waiter: &Waiter, worker: WorkerId, goal: Goal) -> Progress {
+    /// `failure`: the worker's first since the order.
+    pub(super) fn progress(
+        &self,
+        failure: Option<&FirstFailure>,
+        worker: WorkerId,
+        goal: Goal,
+    ) -> Progress {
         let Some(view) = self.machine.worker(worker) else { return Progress::Reached };
-        let failure = waiter.failures.get(&worker);
         let how = failure.map(|failure| format!("failed: {}", words::how(&failure.ending)));
         let progress = match goal {
             Goal::Dependent { returns: false, .. } => return Progress::Reached,
@@ -235,13 +228,12 @@ impl View<'_> {
 
     pub(super) fn report(
         &self,
-        waiter: &Waiter,
+        failure: Option<&FirstFailure>,
         (worker, status): (WorkerId, &WorkerStatus),
         goal: Goal,
         progress: &Progress,
     ) -> OutcomeReport {
         let is_dependent = matches!(goal, Goal::Dependent { .. });
-        let failure = waiter.failures.get(&worker);
         let is_up = status.phase == "running";
         let outcome = match progress {
             Progress::Failed(_) => "failed",

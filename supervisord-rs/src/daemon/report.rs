@@ -2,14 +2,13 @@
 
 use supervision::{Phase, Quarantine, WorkerId, WorkerView};
 
-use super::effects::fault_domain;
+use super::naming::{fault_domain, in_words};
 use super::view::View;
 use super::{Daemon, now};
 use crate::config::settings::CgroupLimits;
 use crate::control::protocol::{
     HealthReport, IoLimitReport, LimitsReport, StatusReport, SupervisorStatus, WorkerStatus,
 };
-use crate::isolation::tree::family::Member;
 use crate::probing::Kind;
 use crate::record::words;
 
@@ -159,11 +158,6 @@ impl View<'_> {
         }
         self.drivers.family_of(id).iter().map(in_words).collect()
     }
-}
-
-/// A process of a worker's family.
-pub(super) fn in_words(member: &Member) -> String {
-    format!("{} {} {}", member.pid, member.name, member.state)
 }
 
 /// Whether nothing is wrong with a worker: it runs, or it is a job that has done its work, between

@@ -6,8 +6,9 @@ use supervision::spec::DomainSpec;
 use supervision::{Command, DomainId, Event, Extension, FaultDomain, GroupId, WorkerId};
 
 use super::Daemon;
+use super::goal::Goal;
 use super::unanswered::Pending;
-use super::waiters::{Goal, Wait, limit};
+use super::waiters::{Wait, limit};
 use crate::config::Launch;
 use crate::config::instances::INSTANCES_MAX;
 use crate::control::protocol::{Done, Failure, ScaleRequest};

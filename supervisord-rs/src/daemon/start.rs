@@ -26,6 +26,7 @@ mod locked;
 mod patiently;
 mod published;
 mod recovered;
+mod spare;
 
 use std::io;
 use std::path::PathBuf;

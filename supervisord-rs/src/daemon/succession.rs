@@ -11,7 +11,7 @@ use supervision::{
 use workers::board::monotonic_ns;
 
 use super::naming::every;
-use super::{Daemon, failures, lapse};
+use super::{Daemon, lapse};
 use crate::config::{Launch, Scale, Settings};
 use crate::isolation::means::adopting::{Adopted, Past};
 use crate::record::event::What;
@@ -217,7 +217,7 @@ impl Daemon {
             };
             let tail =
                 incident.culprit.filter(is_last).and_then(|who| self.drivers.tail(who.worker));
-            let work = failures::began_with(incident).and_then(|who| {
+            let work = incident.begins_with().and_then(|who| {
                 let (id, work) = self.around.black_box.note(who.worker.index()).incident_work()?;
                 (id == incident.id.0).then_some(work)
             });

@@ -22,7 +22,6 @@ use look::{Control, Ground};
 use watch::Watch;
 
 use super::Daemon;
-use super::beside::Said;
 
 /// The socket in the runtime directory.
 pub(super) const THE_CONTROL_SOCKET: &str = "the control socket";
@@ -57,7 +56,7 @@ impl Daemon {
                 .misses(THE_RECORD)
                 .then(|| Arc::clone(self.observers.incidents.settled.path())),
         };
-        let look = move || Said::Looked(Box::new(ground.look()));
+        let look = move || Box::new(ground.look());
         if let Err(error) = self.beside.spawn_thread("upkeep", look) {
             tracing::warn!(%error,
                 "cannot start a thread that checks whether the runtime directory and the files in \

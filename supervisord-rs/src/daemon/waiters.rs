@@ -8,27 +8,13 @@ use std::time::Duration;
 use supervision::{Generation, Incarnation, WorkerId};
 
 use super::Daemon;
-use super::outcomes::Progress;
+use super::goal::{FirstFailure, Goal, Progress};
 use super::view::View;
 use crate::control::protocol::{
     AwaitRequest, Done, EndingReport, Failure, OutcomeReport, WAIT_DEFAULT, WorkerStatus,
 };
 use crate::control::request::Answer;
 use crate::record::logs::{TAIL_TIMEOUT, Tail};
-
-/// What a client wants of one worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Goal {
-    /// It runs, or has ended with success. A failure of a generation after this one counts.
-    Up { after: u64 },
-    /// The same, of a generation after this one.
-    Renewed { after: u64 },
-    /// It is down. `was_live`: whether there was anything to stop.
-    Down { was_live: bool },
-    /// It goes down with one that it depends on. `returns`: and comes back with it, which is waited
-    /// for as long as that one can come.
-    Dependent { generation: u64, was_live: bool, returns: bool },
-}
 
 /// What must hold before a client is answered.
 #[derive(Debug)]
@@ -41,32 +27,14 @@ pub(super) struct Wait {
 /// One client.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    pub(super) wait: Wait,
+    wait: Wait,
     /// One of the aims that was still open at the last look: mostly it still is.
     open_at: usize,
     until: Duration,
     message: String,
     answer: Answer<Done>,
     /// The first failure of each worker since the order.
-    pub(super) failures: BTreeMap<WorkerId, FirstFailure>,
-}
-
-/// How a worker failed while a client waited for it.
-#[derive(Debug)]
-pub(super) struct FirstFailure {
-    pub(super) ending: EndingReport,
-    pub(super) incident: Option<u64>,
-    /// Its last lines, as soon as they have been taken.
-    pub(super) tail: Tail,
-    /// How long they are waited for.
-    until: Duration,
-}
-
-impl FirstFailure {
-    /// Until when the answer waits for the last lines; `None`: they are there.
-    fn due(&self) -> Option<Duration> {
-        self.tail.get().is_none().then_some(self.until)
-    }
+    failures: BTreeMap<WorkerId, FirstFailure>,
 }
 
 /// All of them. Bounded by the number of connections.
@@ -180,7 +148,7 @@ impl Waiters {
                 .wait
                 .aims
                 .iter()
-                .map(|(worker, goal)| view.progress(&waiter, *worker, *goal))
+                .map(|(worker, goal)| view.progress(waiter.failures.get(worker), *worker, *goal))
                 .collect();
             if (waiter.is_open(&each) || !waiter.has_tails(now)) && waiter.until > now {
                 let is_open = |progress: &Progress| matches!(progress, Progress::OnTheWay(_));
@@ -200,7 +168,10 @@ impl Waiter {
     fn is_on_the_way(&self, view: View<'_>, aim: usize) -> bool {
         self.wait.aims.get(aim).is_some_and(|&(worker, goal)| {
             !matches!(goal, Goal::Dependent { .. })
-                && matches!(view.progress(self, worker, goal), Progress::OnTheWay(_))
+                && matches!(
+                    view.progress(self.failures.get(&worker), worker, goal),
+                    Progress::OnTheWay(_)
+                )
         })
     }
 
@@ -210,7 +181,8 @@ impl Waiter {
         let (workers, outcomes): (Vec<WorkerStatus>, Vec<OutcomeReport>) = aims
             .map(|(&(worker, goal), progress)| {
                 let status = view.worker_status(worker);
-                let outcome = view.report(self, (worker, &status), goal, progress);
+                let outcome =
+                    view.report(self.failures.get(&worker), (worker, &status), goal, progress);
                 (status, outcome)
             })
             .unzip();

@@ -36,6 +36,14 @@ pub struct Incident {
     pub lost: Vec<Loss>,
 }
 
+impl Incident {
+    /// The culprit; where it is unknown, the first that was lost.
+    #[must_use]
+    pub fn begins_with(&self) -> Option<Incarnation> {
+        self.culprit.or_else(|| self.lost.first().map(|loss| loss.incarnation))
+    }
+}
+
 /// One incarnation lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {

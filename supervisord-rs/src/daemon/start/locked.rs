@@ -9,7 +9,7 @@
 
 use super::StartError;
 use super::ground::{locks, make_directories};
-use super::recovered::spare;
+use super::spare::spare;
 use crate::config::Settings;
 use crate::daemon::hand_over::Gate;
 use crate::daemon::in_force::{self, Origin};

@@ -17,6 +17,7 @@ use super::StartError;
 use super::ground::settled;
 use super::left::Left;
 use super::locked::Locked;
+use super::spare::spare;
 use crate::config::settings::OnDeath;
 use crate::config::{Settings, SupervisorSettings};
 use crate::daemon::in_force::Origin;
@@ -27,9 +28,6 @@ use crate::record::incidents::Names;
 use crate::record::post_mortem::PostMortem;
 use crate::record::settled::Settled;
 use crate::service_manager::{self, BLACK_BOX, FdStore};
-
-/// Instances that can be added while the supervisor runs.
-const SPARE_PAGES: usize = 256;
 
 /// What a predecessor left, and where this supervisor writes its own.
 pub(super) struct Recovered {
@@ -121,11 +119,6 @@ fn names(settings: &Settings) -> Names {
             .collect(),
         domains: settings.spec.domains.iter().map(|domain| domain.name.clone()).collect(),
     }
-}
-
-/// Instances of which more can be added need room.
-pub(super) fn spare(settings: &Settings) -> usize {
-    if settings.templates.is_empty() { 0 } else { SPARE_PAGES }
 }
 
 fn create_black_box(
