@@ -16,7 +16,7 @@ use supervision::Phase;
 use crate::config::settings::{Hook, HookEvent};
 use crate::record::black_box::Counter;
 use crate::record::event::{Event, Observer, What};
-use crate::record::events::wall;
+use crate::record::wall_time::wall;
 
 /// Hooks that run at once.
 const AT_ONCE: usize = 8;

@@ -11,33 +11,11 @@ use std::time::Duration;
 
 use supervision::{Event, Incarnation, Phase, WorkerId};
 
+pub use crate::config::probes::Kind;
 use crate::config::probes::{Check, Health, Probe, Ready};
 
 /// Most questions that are open at a time.
 pub const AT_ONCE: usize = 32;
-
-/// What a probe decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Startup: whether the worker has started.
-    Startup,
-    /// Readiness: whether dependents may use it.
-    Readiness,
-    /// Liveness: whether it still works.
-    Liveness,
-}
-
-impl Kind {
-    /// Its name, as in the configuration.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Startup => "startup",
-            Self::Readiness => "readiness",
-            Self::Liveness => "liveness",
-        }
-    }
-}
 
 /// A question to ask now.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -45,7 +45,7 @@ impl LogFile {
     /// The time of its last write, in the format of lines; nothing when there is none.
     pub(super) fn modified(&self) -> String {
         let modified = std::fs::metadata(&self.path).and_then(|metadata| metadata.modified());
-        modified.map(crate::record::events::wall).unwrap_or_default()
+        modified.map(crate::record::wall_time::wall).unwrap_or_default()
     }
 
     /// The last lines, from rotated files too where the present one has fewer, and a sentence about

@@ -157,7 +157,7 @@ pub(super) fn run(options: &Options, client: &Client, afterwards: Afterwards<'_>
         has_names: files.found.len() > 1,
         since: options.since.map(|since| {
             let from = SystemTime::now().checked_sub(since).unwrap_or(SystemTime::UNIX_EPOCH);
-            crate::record::events::wall(from).into_bytes()
+            crate::record::wall_time::wall(from).into_bytes()
         }),
     };
     let mut shown: Vec<Shown> = files

@@ -34,6 +34,29 @@ pub struct Health {
     pub liveness: Option<Probe>,
 }
 
+/// What a probe decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Startup: whether the worker has started.
+    Startup,
+    /// Readiness: whether dependents may use it.
+    Readiness,
+    /// Liveness: whether it still works.
+    Liveness,
+}
+
+impl Kind {
+    /// Its name, as in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Startup => "startup",
+            Self::Readiness => "readiness",
+            Self::Liveness => "liveness",
+        }
+    }
+}
+
 /// A question that is asked again and again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {

@@ -69,7 +69,7 @@ impl View<'_> {
             restarts: view.restarts,
             progress: reading.as_ref().map(|reading| reading.progress),
             in_flight: pid.and(reading.as_ref().map(|reading| reading.in_flight)),
-            since: crate::record::events::wall(self.histories.since(id)),
+            since: crate::record::wall_time::wall(self.histories.since(id)),
             retry_in_ms: view
                 .retry_at
                 .map(|at| u64::try_from(at.saturating_sub(now).as_millis()).unwrap_or(u64::MAX)),

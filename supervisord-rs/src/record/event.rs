@@ -13,8 +13,8 @@ use std::sync::Arc;
 use supervision::{Incarnation, Incident, IncidentId, Phase};
 
 use super::incidents::Names;
+use crate::config::probes::Kind;
 use crate::control::protocol::{EndingReport, IncidentRecord};
-use crate::probing;
 
 /// Learns of everything that happens, in the order in which it happens. Called on the loop: it
 /// never waits.
@@ -112,7 +112,7 @@ pub enum What<'a> {
     /// A probe has changed its mind.
     Probe {
         /// What it decides.
-        kind: probing::Kind,
+        kind: Kind,
         /// What it says; `None`: nothing.
         good: Option<bool>,
         /// Whether the worker is not to be depended on from now on.

@@ -1,12 +1,13 @@
 //! Everything that happens, as a numbered stream. A reader that is too slow loses the oldest and
 //! learns how many.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use tokio::sync::broadcast;
 use workers::board::monotonic_ns;
 
 use super::event::{Event, Observer};
+use super::wall_time::wall;
 use crate::afterwards;
 use crate::control::protocol::EventRecord;
 
@@ -63,15 +64,4 @@ impl Observer for Events {
         let sender = self.sender.clone();
         afterwards::ring(move || drop(sender.send(record)));
     }
-}
-
-/// The last second of the year 9999, counted from 1970.
-const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
-
-/// Wall time as RFC 3339 in UTC, to the millisecond. RFC 3339 has four digits for a year, and a
-/// file system may give any time: one before 1970 or after 9999 becomes the nearest in between.
-#[must_use]
-pub fn wall(time: SystemTime) -> String {
-    let time = time.clamp(UNIX_EPOCH, UNIX_EPOCH + LAST_SECOND);
-    humantime::format_rfc3339_millis(time).to_string()
 }

@@ -11,10 +11,10 @@ use supervision::{Incarnation, Incident, IncidentId, Outcome, WorkerId};
 use workers::board::monotonic_ns;
 use workers::fault::Fault;
 
-use super::events::wall;
 use super::evidence::Evidence;
 use super::logs::Tail;
 use super::sentence::sentence;
+use super::wall_time::wall;
 use super::words;
 use crate::control::protocol::{EndingReport, FaultReport, IncidentRecord, WorkReport};
 

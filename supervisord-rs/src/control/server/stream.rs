@@ -43,7 +43,7 @@ pub(super) async fn events(State(requests): State<Requests>) -> Result<Response,
 fn lost_events(lost: u64) -> EventRecord {
     EventRecord {
         seq: 0,
-        at: crate::record::events::wall(std::time::SystemTime::now()),
+        at: crate::record::wall_time::wall(std::time::SystemTime::now()),
         monotonic_us: workers::board::monotonic_ns() / 1000,
         kind: "lost".into(),
         worker: None,

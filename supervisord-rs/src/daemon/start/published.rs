@@ -32,9 +32,9 @@ use crate::daemon::upkeep::{Troubles, Upkeep};
 use crate::hangup::Terminal;
 use crate::isolation::Drivers;
 use crate::record::black_box::BlackBox;
-use crate::record::events::wall;
 use crate::record::incidents::Names;
 use crate::record::settled::Settled;
+use crate::record::wall_time::wall;
 use crate::service_manager::{self, CONFIGURATION, ServiceManager};
 
 /// Everything that the loop needs.

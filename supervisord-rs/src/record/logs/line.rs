@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde_json::json;
 
 use crate::config::settings::LineFormat;
-use crate::record::events::wall;
+use crate::record::wall_time::wall;
 
 /// A line longer than this is cut into several.
 const LINE_MAX: usize = 64 * 1024;
