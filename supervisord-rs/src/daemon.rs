@@ -6,6 +6,7 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,10 @@ use crate::control::request::Request;
 use crate::held_signals::GUARDIAN_GONE;
 use crate::isolation::{Drivers, Wakeup};
 use crate::probing::Probing;
+use crate::record::black_box::BlackBox;
 use crate::record::incidents::{Incidents, Names};
 use crate::record::own_log;
+use crate::record::scribe::Scribe;
 use crate::service_manager::{self, Heritage, OWN};
 
 mod around;
@@ -148,6 +151,8 @@ struct Daemon {
     unanswered: unanswered::Unanswered,
     histories: histories::Histories,
     requests: mpsc::Receiver<Request>,
+    black_box: Rc<BlackBox>,
+    scribe: Scribe,
     around: around::Around,
     control: control_socket::ControlSocket,
     locks: locks::Locks,
@@ -172,8 +177,9 @@ impl Daemon {
     fn new(started: Published, turns: Arc<Turns>) -> Self {
         let count = started.names.workers.len();
         let beside = beside::Beside::new();
-        let (settings, around, settled) = (&started.settings, &started.around, started.settled);
-        let observers = Observers::new(settings, settled, around, &beside);
+        let (black_box, scribe) = (started.black_box, started.scribe);
+        let observers =
+            Observers::new(&started.settings, started.settled, &black_box, &scribe, &beside);
         Self {
             settings: started.settings,
             machine: started.machine,
@@ -185,6 +191,8 @@ impl Daemon {
             unanswered: unanswered::Unanswered::default(),
             histories: histories::Histories::new(count),
             requests: started.requests,
+            black_box,
+            scribe,
             around: started.around,
             control: started.control,
             locks: started.locks,
@@ -321,9 +329,11 @@ impl Daemon {
         self.turn_away("shutting-down", "the supervisor is shutting down");
         let listener = self.control.end(LAST_ANSWERS).await;
         self.around.end();
+        // This mark tells a clean end from a death.
+        self.black_box.mark_clean();
         self.control.clear_away(listener.as_ref());
         tracing::info!("stopped");
-        self.around.scribe.flush(LAST_RECORDS);
+        self.scribe.flush(LAST_RECORDS);
         is_all_gone
     }
 }

@@ -1,10 +1,8 @@
-//! The surroundings of the loop, which stay while it runs: guardian, service manager, store, black
-//! box.
+//! The surroundings of the loop, which stay while it runs: guardian, service manager, store.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +14,6 @@ use super::hand_over::Gate;
 use super::in_force;
 use crate::guardian::orderly_end::{self, ORDERLY_END};
 use crate::held_signals::GUARDIAN_GONE;
-use crate::record::black_box::BlackBox;
-use crate::record::scribe::Scribe;
 use crate::service_manager::{Custody, FdStore, ServiceManager, hand_over_from};
 
 /// For the manager to hear, at the very end, what it need not keep any more.
@@ -31,8 +27,6 @@ pub(super) struct Around {
     pub(super) guardian: Option<i32>,
     /// Whether a predecessor that cannot die is still our parent.
     pub(super) is_under_predecessor: bool,
-    pub(super) black_box: Rc<BlackBox>,
-    pub(super) scribe: Scribe,
     /// What the guardian is to know.
     pub(super) custody: Custody,
     pub(super) service_manager: Option<ServiceManager>,
@@ -162,13 +156,12 @@ impl Around {
         self.orderly_end.as_ref().map(|page| (ORDERLY_END, page.as_fd()))
     }
 
-    /// After the last worker: the mark that tells a clean end from a death.
+    /// After the last worker: a successor finds nothing to go on with.
     pub(super) fn end(&self) {
         self.announce_stopping();
         in_force::forget(&self.keeper);
         // Nothing is left: a successor would adopt what the manager still had.
         self.keeper.flush(LAST_WORDS);
-        self.black_box.mark_clean();
     }
 }
 

@@ -33,7 +33,7 @@ impl Daemon {
             Effect::Resume { incarnation } => drivers.resume(incarnation),
             Effect::ReportRemains { incarnation } => self.report_remains(incarnation),
             Effect::Inject { incarnation, fault } => {
-                let note = self.around.black_box.note(incarnation.worker.index());
+                let note = self.black_box.note(incarnation.worker.index());
                 note.set_fault_ordered(fault.code, fault.parameter, monotonic_ns());
                 drivers.inject(incarnation, fault);
                 let fault = workers::fault::Fault::from_code(fault.code)
@@ -72,7 +72,7 @@ impl Daemon {
     }
 
     fn launch(&mut self, incarnation: Incarnation) {
-        let note = self.around.black_box.note(incarnation.worker.index());
+        let note = self.black_box.note(incarnation.worker.index());
         note.begin_launch();
         let plan = || succession::plan(self.drivers.launch_of(incarnation.worker));
         note.set_plan(self.launches.plan(incarnation.worker, plan));
@@ -105,7 +105,7 @@ impl Daemon {
             if ending.cause.is_failure() {
                 self.note_failure(incarnation, &report);
             }
-            self.around.black_box.account(index).write(ending, &report);
+            self.black_box.account(index).write(ending, &report);
             self.histories.end(incarnation.worker, Some(report));
         }
         let has_succeeded = to == Phase::Finished && self.view().has_succeeded(incarnation.worker);
@@ -140,13 +140,13 @@ impl Daemon {
     /// Writes to the black box what a successor needs to go on from here: before anything is done,
     /// so that what is being done when we die is known.
     pub(super) fn remember(&mut self) {
-        self.around.black_box.set_stale_events(self.machine.stale_events());
+        self.black_box.set_stale_events(self.machine.stale_events());
         if self.machine.is_shutting_down() {
-            self.around.black_box.set_stopping();
+            self.black_box.set_stopping();
         }
         while let Some(worker) = self.machine.poll_changed() {
             if let Some(memo) = self.machine.memo(worker) {
-                self.around.black_box.note(worker.index()).remember(&memo);
+                self.black_box.note(worker.index()).remember(&memo);
             }
         }
     }

@@ -37,7 +37,7 @@ impl Daemon {
             let died_at = self.inherited.take_death().filter(|&at| at <= opened.seen_at);
             opened.seen_at = died_at.unwrap_or(opened.seen_at);
         }
-        let black_box = &self.around.black_box;
+        let black_box = &self.black_box;
         if let Some((who, work)) = incident.begins_with().zip(opened.work.known()) {
             black_box.note(who.worker.index()).set_incident_work(incident.id.0, work);
         }

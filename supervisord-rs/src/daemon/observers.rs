@@ -3,15 +3,15 @@
 use supervision::Incarnation;
 
 use super::Daemon;
-use super::around::Around;
 use super::beside::Beside;
 use crate::config::Settings;
 use crate::hooks::Hooks;
-use crate::record::black_box::Count;
+use crate::record::black_box::{BlackBox, Count};
 use crate::record::event::{Event, Observer, What, Who};
 use crate::record::events::Events;
 use crate::record::incidents::Names;
 use crate::record::log_lines::LogLines;
+use crate::record::scribe::Scribe;
 use crate::record::settled::{IncidentFile, Settled};
 
 /// All observers. Each is here once, and in [`tell`](Self::tell) once.
@@ -27,13 +27,14 @@ impl Observers {
     pub(super) fn new(
         settings: &Settings,
         settled: Settled,
-        around: &Around,
+        black_box: &BlackBox,
+        scribe: &Scribe,
         beside: &Beside,
     ) -> Self {
-        let dropped = around.black_box.counter(Count::DroppedHooks);
+        let dropped = black_box.counter(Count::DroppedHooks);
         let mut hooks = Hooks::new(settings.hooks.clone(), dropped);
         settings.launches.iter().for_each(|launch| hooks.add_worker(launch.hooks.clone()));
-        let incidents = IncidentFile::new(settled, around.scribe.clone(), beside.on_recorded());
+        let incidents = IncidentFile::new(settled, scribe.clone(), beside.on_recorded());
         Self { log: LogLines, incidents, stream: Events::default(), hooks }
     }
 

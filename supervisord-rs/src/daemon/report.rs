@@ -31,7 +31,7 @@ impl Daemon {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 fault_injection: self.machine.spec().fault_injection,
                 stale_events: self.machine.stale_events(),
-                lost_records: self.around.scribe.lost(),
+                lost_records: self.scribe.lost(),
                 lost_output: drivers.lost_output_total(),
                 dropped_hooks: self.observers.hooks.dropped(),
                 turns: self.turns.report(),

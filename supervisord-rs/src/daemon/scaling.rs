@@ -8,6 +8,7 @@ use supervision::{Command, DomainId, Event, Extension, FaultDomain, GroupId, Wor
 use super::Daemon;
 use super::goal::Goal;
 use super::unanswered::Pending;
+use super::view::View;
 use super::waiters::{Wait, limit};
 use crate::config::Launch;
 use crate::config::instances::INSTANCES_MAX;
@@ -24,8 +25,9 @@ impl Daemon {
         if self.machine.is_shutting_down() {
             return drop(answer.send(Err(super::orders::shutting_down())));
         }
-        let before = self.instances(base);
-        let added = match self.added(base, *wanted, &before) {
+        let before = self.view().instances(base);
+        let room = self.black_box.room(self.names.workers.len());
+        let added = match self.view().added(base, *wanted, &before, room) {
             Ok(added) => added,
             Err(failure) => return drop(answer.send(Err(failure))),
         };
@@ -60,13 +62,58 @@ impl Daemon {
         self.order(Command::Retire(surplus), pending);
     }
 
+    /// Tells everyone who has to know of the new ones, the machine last.
+    fn add(
+        &mut self,
+        base: &str,
+        added: Vec<(supervision::spec::WorkerSpec, Launch)>,
+    ) -> Vec<WorkerId> {
+        if added.is_empty() {
+            return Vec::new();
+        }
+        let sibling = self.view().instances(base).into_values().next();
+        let spec = self.machine.spec();
+        let group = sibling.and_then(|sibling| {
+            let position = spec.groups.iter().position(|group| group.workers.contains(&sibling))?;
+            Some((GroupId(u32::try_from(position).ok()?), spec.groups[position].name.clone()))
+        });
+        let mut extension = Extension::default();
+        let mut launches = Vec::new();
+        let mut ids = Vec::new();
+        for (mut spec, mut launch) in added {
+            let id = WorkerId(u32::try_from(self.names.workers.len()).unwrap_or(u32::MAX));
+            spec.domain = self.view().domain_for(&launch, &mut extension);
+            if let Some((group, name)) = &group {
+                extension.members.push((*group, id));
+                launch.group.clone_from(name);
+            }
+            self.black_box.add(id.index(), &launch.name);
+            self.names.workers.push(launch.name.clone());
+            self.names.isolations.push(launch.isolation.capabilities().label);
+            self.histories.add();
+            self.observers.hooks.add_worker(launch.hooks.clone());
+            // A wait for the others includes it.
+            extension.dependencies.extend(self.view().dependencies_on(sibling, id));
+            launches.push((spec.domain, launch));
+            extension.workers.push(spec);
+            ids.push(id);
+        }
+        self.names.domains.extend(extension.domains.iter().map(|domain| domain.name.clone()));
+        self.incidents.rename(self.names.clone());
+        self.drivers.extend(&launches, &extension.domains);
+        self.turn(Some(Event::Extend(extension)));
+        ids
+    }
+}
+
+impl View<'_> {
     /// All instances that there are or were.
     fn instances(&self, base: &str) -> Instances {
         let known = |id: WorkerId| {
             let launch = self.drivers.launch_of(id);
             (launch.base == base).then_some((launch.instance?, id))
         };
-        self.view().every_worker().filter_map(known).collect()
+        self.every_worker().filter_map(known).collect()
     }
 
     /// What is to be launched of those that there have not been yet.
@@ -75,10 +122,11 @@ impl Daemon {
         base: &str,
         wanted: u32,
         before: &Instances,
+        room: usize,
     ) -> Result<Vec<(supervision::spec::WorkerSpec, Launch)>, Failure> {
         let refused = |message: String| Failure::new("refused", message);
         let Some(template) = self.settings.templates.get(base) else {
-            let worker = self.view().resolve_one(base)?;
+            let worker = self.resolve_one(base)?;
             let launch = self.drivers.launch_of(worker);
             if launch.instance.is_some() {
                 let base = &launch.base;
@@ -99,7 +147,6 @@ impl Daemon {
         }
         let missing: Vec<u32> =
             (1..=wanted).filter(|number| !before.contains_key(number)).collect();
-        let room = self.around.black_box.room(self.names.workers.len());
         if missing.len() > room {
             return Err(refused(format!(
                 "there is room for {room} more instances in this run of the supervisor: \
@@ -113,7 +160,7 @@ impl Daemon {
 
     fn names_by_id(&self) -> BTreeMap<String, Vec<WorkerId>> {
         let mut names: BTreeMap<String, Vec<WorkerId>> = BTreeMap::new();
-        for id in self.view().every_worker() {
+        for id in self.every_worker() {
             let launch = self.drivers.launch_of(id);
             names.entry(launch.name.clone()).or_default().push(id);
             if launch.instance.is_some() {
@@ -121,49 +168,6 @@ impl Daemon {
             }
         }
         names
-    }
-
-    /// Tells everyone who has to know of the new ones, the machine last.
-    fn add(
-        &mut self,
-        base: &str,
-        added: Vec<(supervision::spec::WorkerSpec, Launch)>,
-    ) -> Vec<WorkerId> {
-        if added.is_empty() {
-            return Vec::new();
-        }
-        let sibling = self.instances(base).into_values().next();
-        let spec = self.machine.spec();
-        let group = sibling.and_then(|sibling| {
-            let position = spec.groups.iter().position(|group| group.workers.contains(&sibling))?;
-            Some((GroupId(u32::try_from(position).ok()?), spec.groups[position].name.clone()))
-        });
-        let mut extension = Extension::default();
-        let mut launches = Vec::new();
-        let mut ids = Vec::new();
-        for (mut spec, mut launch) in added {
-            let id = WorkerId(u32::try_from(self.names.workers.len()).unwrap_or(u32::MAX));
-            spec.domain = self.domain_for(&launch, &mut extension);
-            if let Some((group, name)) = &group {
-                extension.members.push((*group, id));
-                launch.group.clone_from(name);
-            }
-            self.around.black_box.add(id.index(), &launch.name);
-            self.names.workers.push(launch.name.clone());
-            self.names.isolations.push(launch.isolation.capabilities().label);
-            self.histories.add();
-            self.observers.hooks.add_worker(launch.hooks.clone());
-            // A wait for the others includes it.
-            extension.dependencies.extend(self.dependencies_on(sibling, id));
-            launches.push((spec.domain, launch));
-            extension.workers.push(spec);
-            ids.push(id);
-        }
-        self.names.domains.extend(extension.domains.iter().map(|domain| domain.name.clone()));
-        self.incidents.rename(self.names.clone());
-        self.drivers.extend(&launches, &extension.domains);
-        self.turn(Some(Event::Extend(extension)));
-        ids
     }
 
     fn domain_for(&self, launch: &Launch, extension: &mut Extension) -> DomainId {
@@ -193,7 +197,7 @@ impl Daemon {
         sibling: Option<WorkerId>,
         id: WorkerId,
     ) -> Vec<(WorkerId, supervision::spec::Dependency)> {
-        let workers = self.machine.spec().workers.iter().zip(self.view().every_worker());
+        let workers = self.machine.spec().workers.iter().zip(self.every_worker());
         workers
             .filter_map(|(spec, dependent)| {
                 let dependency =

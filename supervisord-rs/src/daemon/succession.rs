@@ -209,7 +209,7 @@ impl Daemon {
     /// and the last lines, where no other incarnation has written since.
     fn resume_incidents(&mut self) {
         for incident in self.machine.open_incidents() {
-            let account = |who: Incarnation| self.around.black_box.account(who.worker.index());
+            let account = |who: Incarnation| self.black_box.account(who.worker.index());
             let known = incident.culprit.and_then(|culprit| account(culprit).read(incident.ending));
             let is_last = |who: &Incarnation| {
                 let view = self.machine.worker(who.worker);
@@ -218,7 +218,7 @@ impl Daemon {
             let tail =
                 incident.culprit.filter(is_last).and_then(|who| self.drivers.tail(who.worker));
             let work = incident.begins_with().and_then(|who| {
-                let (id, work) = self.around.black_box.note(who.worker.index()).incident_work()?;
+                let (id, work) = self.black_box.note(who.worker.index()).incident_work()?;
                 (id == incident.id.0).then_some(work)
             });
             self.incidents.resume(incident, known, work, tail);
@@ -235,7 +235,7 @@ impl Daemon {
             let since = wall.checked_sub(now.saturating_sub(view.since)).unwrap_or(wall);
             self.histories.enter(worker, since);
             let ending = view.last_ending.map(|ending| {
-                let known = self.around.black_box.account(worker.index()).read(ending);
+                let known = self.black_box.account(worker.index()).read(ending);
                 known.unwrap_or_else(|| words::ending(ending, None, None))
             });
             self.histories.end(worker, ending);

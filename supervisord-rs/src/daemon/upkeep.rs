@@ -50,7 +50,7 @@ impl Daemon {
             socket: self.control.path().to_owned(),
             control: self.control.owner(),
             locks: self.locks.places(&self.settings.supervisor),
-            reserve: self.around.black_box.reserve(),
+            reserve: self.black_box.reserve(),
             record: self
                 .upkeep
                 .misses(THE_RECORD)

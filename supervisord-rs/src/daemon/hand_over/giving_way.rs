@@ -125,7 +125,7 @@ impl Daemon {
         tracing::error!("{}", failure.message);
         let _ = answer.send(Err(failure));
         self.hand_over.is_under_way = false;
-        self.around.black_box.give_way(false);
+        self.black_box.give_way(false);
         self.on_signal(GUARDIAN_GONE as i32);
     }
 
@@ -142,10 +142,10 @@ impl Daemon {
             tracing::warn!("a write hangs; the output of these may be late: {whose}");
         }
         self.write_settled(None);
-        let written = self.around.scribe.begin_flush();
+        let written = self.scribe.begin_flush();
         self.wait_until(signals, REST, |_| !matches!(written.try_recv(), Err(TryRecvError::Empty)))
             .await;
-        self.around.black_box.give_way(true);
+        self.black_box.give_way(true);
     }
 
     /// Gives a successor all that is kept, waits until it is ready, and lets it stand alone. Its

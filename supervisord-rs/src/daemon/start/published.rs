@@ -7,6 +7,7 @@
 //! store. After it, this one's counts: whatever happens then, a successor recovers from it.
 
 use std::io;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use supervision::Machine;
@@ -33,6 +34,7 @@ use crate::hangup::Terminal;
 use crate::isolation::Drivers;
 use crate::record::black_box::BlackBox;
 use crate::record::incidents::Names;
+use crate::record::scribe::Scribe;
 use crate::record::settled::Settled;
 use crate::record::wall_time::wall;
 use crate::service_manager::{self, CONFIGURATION, ServiceManager};
@@ -51,6 +53,8 @@ pub(in crate::daemon) struct Published {
     pub(in crate::daemon) lapse: Lapse,
     pub(in crate::daemon) signs: Signs,
     pub(in crate::daemon) inherited: Inherited,
+    pub(in crate::daemon) black_box: Rc<BlackBox>,
+    pub(in crate::daemon) scribe: Scribe,
     pub(in crate::daemon) control: ControlSocket,
     pub(in crate::daemon) locks: Locks,
 }
@@ -82,8 +86,6 @@ impl Adopted {
             started_at: wall(SystemTime::now()),
             guardian: service_manager::guardian_pid(),
             is_under_predecessor: false,
-            black_box,
-            scribe,
             custody: settings.supervisor.custody,
             service_manager: ServiceManager::from_env(),
             orderly_end,
@@ -106,6 +108,8 @@ impl Adopted {
             lapse,
             signs,
             inherited,
+            black_box,
+            scribe,
             control,
             locks,
         })
