@@ -1,30 +1,19 @@
-//! What follows an ending: an incident if it is a failure; then another attempt, quarantine, or
-//! rest.
+//! What follows an ending: an incident if it is a failure (`losses`); then another attempt,
+//! quarantine, or rest.
 
-use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::dependencies::ids;
-use crate::effect::{Effect, GivingUp};
+use crate::effect::GivingUp;
 use crate::ending::{Cause, Ending, LaunchStage, Status};
-use crate::id::{DomainId, FaultId, Incarnation, WorkerId};
-use crate::incident::{Incident, Loss, Outcome};
+use crate::id::{DomainId, Incarnation, WorkerId};
+use crate::incident::Outcome;
+use crate::losses::Failure;
 use crate::machine::Machine;
 use crate::restart::delay;
 use crate::spec::{Exit, RestartPolicy};
 use crate::timers::{Due, Timer};
 use crate::worker::{Phase, Quarantine, Why};
-
-/// What failed, and how: an incident without the workers that were lost.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Failure {
-    pub domain: DomainId,
-    pub supervisor_died: bool,
-    pub culprit: Option<Incarnation>,
-    pub ending: Ending,
-    pub injected: Option<FaultId>,
-}
 
 impl Machine {
     /// The present incarnation of a worker is over, alone.
@@ -39,26 +28,6 @@ impl Machine {
         }
         self.bury(worker, ending);
         self.follow(worker, ending, true);
-    }
-
-    /// One incident for each failure, but one for all launches in a row that fail in the same way:
-    /// trying it again says nothing new of what only an administrator can mend.
-    fn record(&mut self, incarnation: Incarnation, ending: Ending) {
-        let worker = incarnation.worker;
-        let open = self.workers[worker.index()].open_incident;
-        if let Some((id, count)) = open.and_then(|id| self.ledger.count_again(id, worker, ending)) {
-            // Each memo with a part of the incident has the count.
-            let parts = self.ledger.get(id).into_iter().flat_map(|incident| &incident.lost);
-            let parts: Vec<usize> = parts.map(|loss| loss.incarnation.worker.index()).collect();
-            parts.into_iter().for_each(|worker| self.workers.touch(worker));
-            self.effects.push_back(Effect::IncidentAgain { incident: id, incarnation, count });
-            return;
-        }
-        let domain = self.spec.workers[worker.index()].domain;
-        let injected = self.workers[worker.index()].injected;
-        let culprit = Some(incarnation);
-        let what = Failure { domain, supervisor_died: false, culprit, ending, injected };
-        self.open_incident(what, &[incarnation]);
     }
 
     /// A fault domain died with every worker in it: one incident, however many were lost.
@@ -264,72 +233,6 @@ impl Machine {
         if at.is_none() {
             let ending = ending.or(self.workers[worker.index()].last_ending);
             self.end_if_critical(worker, ending);
-        }
-    }
-
-    pub(crate) fn open_incident(&mut self, what: Failure, lost: &[Incarnation]) {
-        let Failure { domain, supervisor_died, culprit, ending, injected } = what;
-        let is_up = |worker: &WorkerId| self.workers[worker.index()].phase == Phase::Running;
-        let up = ids(self.workers.len()).filter(is_up).map(|worker| self.incarnation(worker));
-        let mut running: Vec<Incarnation> = up.chain(lost.iter().copied()).collect();
-        running.sort_unstable();
-        running.dedup();
-        let id = self.ledger.next_id();
-        for lost in lost {
-            self.settle_loss(lost.worker, Outcome::FailedAgain);
-            let state = &mut self.workers[lost.worker.index()];
-            state.note_loss(id);
-            state.last_incident = Some(id);
-        }
-        let loss = |lost: &Incarnation| Loss {
-            incarnation: *lost,
-            collateral: false,
-            outcome: Outcome::Pending,
-        };
-        let lost = lost.iter().map(loss).collect();
-        let incident = Incident {
-            id,
-            domain,
-            supervisor_died,
-            culprit,
-            ending,
-            injected,
-            count: 1,
-            opened: self.now,
-            closed: None,
-            running,
-            lost,
-        };
-        self.effects.push_back(Effect::IncidentOpened(incident.clone()));
-        self.ledger.open(incident);
-        // A death without lost workers is settled as soon as it is opened.
-        self.close_settled(vec![id]);
-    }
-
-    /// Says what became of a worker that was lost.
-    pub(crate) fn settle_loss(&mut self, worker: WorkerId, outcome: Outcome) {
-        let Some(id) = self.workers[worker.index()].open_incident else { return };
-        if self.ledger.settle(id, worker, outcome) {
-            self.workers[worker.index()].open_incident = None;
-            self.close_settled(vec![id]);
-        }
-    }
-
-    /// Those whose part in it was remembered need not remember it any more.
-    pub(crate) fn on_recorded(&mut self, incident: crate::id::IncidentId) {
-        for loss in self.ledger.forget(incident).iter().flat_map(|incident| &incident.lost) {
-            self.workers.touch(loss.incarnation.worker.index());
-        }
-    }
-
-    pub(crate) fn close_settled(&mut self, ids: Vec<crate::id::IncidentId>) {
-        for id in ids {
-            if let Some(incident) = self.ledger.close(id, self.now) {
-                for loss in &incident.lost {
-                    self.workers.touch(loss.incarnation.worker.index());
-                }
-                self.effects.push_back(Effect::IncidentClosed(incident));
-            }
         }
     }
 }

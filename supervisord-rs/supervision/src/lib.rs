@@ -10,7 +10,8 @@
 //! | `event`, `effect` | the inputs and outputs of the machine |
 //! | `ending`, `incident` | how an incarnation ended; the record of one failure |
 //! | `machine` | the API |
-//! | `succession` | what a machine remembers for its successor, and how that one goes on |
+//! | `memo` | what a machine remembers of each worker for its successor |
+//! | `succession` | how that one goes on |
 //! | `worker` | one worker: its phase, and all that is known of it |
 //! | `view` | what can be seen of it from outside |
 //! | `table` | what each signal means in each phase: the total life-cycle table |
@@ -18,6 +19,7 @@
 //! | `admission` | how many start at once, and who waits for a place |
 //! | `scaling` | workers that are added and taken away |
 //! | `failure` | what follows an ending: incident, backoff, quarantine, finish |
+//! | `losses` | incidents opened, and closed when each loss is settled |
 //! | `group` | strategies: who else is restarted, and when a group gives up |
 //! | `command` | what people want: start, stop, restart, signal, inject, shut down |
 //! | `injection` | faults on schedule |
@@ -44,7 +46,9 @@ mod injection;
 mod lapse;
 mod ledger;
 mod life_cycle;
+mod losses;
 pub mod machine;
+mod memo;
 mod order;
 mod prospects;
 mod restart;
@@ -66,10 +70,9 @@ pub use id::{
 };
 pub use incident::{Incident, Loss, Outcome};
 pub use machine::Machine;
+pub use memo::{InjectionMemo, Marks, Memo, OpenLoss};
 pub use spec::Spec;
-pub use succession::{
-    Fate, Inherited, InheritedDeath, InheritedWorker, InjectionMemo, Marks, Memo, OpenLoss,
-};
+pub use succession::{Fate, Inherited, InheritedDeath, InheritedWorker};
 pub use view::WorkerView;
 pub use worker::{Phase, Quarantine, Why};
 

@@ -975,7 +975,7 @@ fn a_schedule_continues_over_a_death_and_starts_again_with_a_new_run() {
         let mut spec = spec(&["a"]);
         spec.workers[0].injections.push(injection(50 * MS));
         spec.workers[0].injections[0].times = Some(1);
-        let committed = supervision::succession::InjectionMemo { draws: 1, times: 1, due: None };
+        let committed = supervision::InjectionMemo { draws: 1, times: 1, due: None };
         let memo = Memo { injections: vec![committed], ..world::memo() };
         let workers = vec![InheritedWorker { worker: A, memo, fate }];
         let mut world = World::inheriting(spec, Inherited { workers, ..Inherited::default() });

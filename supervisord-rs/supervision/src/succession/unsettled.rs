@@ -5,11 +5,12 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Fate, InheritedWorker, OpenLoss};
+use super::{Fate, InheritedWorker};
 use crate::ending::{Cause, Ending, Status};
 use crate::id::{DomainId, GroupId, Incarnation, IncidentId, WorkerId};
 use crate::incident::{Incident, Outcome};
 use crate::machine::Machine;
+use crate::memo::OpenLoss;
 use crate::restart::Window;
 use crate::worker::Phase;
 
@@ -31,7 +32,7 @@ impl Machine {
         (self.spec.groups[group.index()].workers.first() == Some(&worker)).then_some(group)
     }
 
-    pub(super) fn group_failures_of(&self, worker: WorkerId) -> Vec<Duration> {
+    pub(crate) fn group_failures_of(&self, worker: WorkerId) -> Vec<Duration> {
         let Some(group) = self.group_told_by(worker) else { return Vec::new() };
         let limit = self.spec.groups[group.index()].limit;
         let failures = &self.group_failures[group.index()];
@@ -45,7 +46,7 @@ impl Machine {
     }
 
     /// Its parts in incidents that are not on record.
-    pub(super) fn losses_of(&self, worker: WorkerId) -> Vec<OpenLoss> {
+    pub(crate) fn losses_of(&self, worker: WorkerId) -> Vec<OpenLoss> {
         let incidents = &self.workers[worker.index()].losses;
         incidents.iter().filter_map(|incident| self.loss_in(*incident, worker)).collect()
     }
