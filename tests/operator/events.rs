@@ -35,11 +35,15 @@ const VOLATILE: [&str; 9] = [
 const YAML: &str = "version: 1
 supervisor: { fault_injection: allow }
 defaults: { autostart: false }
-hooks: [ { on: quarantined, command: [sh, -c, exit 3] } ]
+hooks:
+  - { on: quarantined, command: [sh, -c, exit 3] }
+  - { on: [failed, recovered, quarantined, running, stopped, unready], command: [sh, -c, 'cat >> \
+    DIR/hooks.jsonl'] }
 workers:
   calm:
     command: [sleep, 1d]
     ready: { exec: [test, -e, DIR/ready], every: 20ms }
+    health: { readiness: { exec: [test, -e, DIR/ready], every: 20ms, failures: 1 } }
     stop: { command: [DIR/no-such-stop] }
   mortal: { worker: ticker, isolation: process, restart: { backoff: { initial: 20ms, jitter: 0 } } }
   missing:
@@ -95,6 +99,17 @@ fn read(socket: &Path) -> std::thread::JoinHandle<Vec<EventRecord>> {
     reader
 }
 
+/// What a hook read of this, as soon as it has run.
+fn hooked(bed: &Bed, event: &str, worker: &str) -> String {
+    let begin = format!("\"event\":\"{event}\"");
+    let whose = format!("\"worker\":\"{worker}\"}}");
+    bed.wait("a hook", || {
+        let text = std::fs::read_to_string(bed.path("hooks.jsonl")).ok()?;
+        let is_it = |line: &&str| line.contains(&begin) && line.ends_with(&whose);
+        text.lines().find(is_it).map(str::to_owned)
+    })
+}
+
 /// Makes happen what a user can make happen, one thing after the other.
 fn provoke(bed: &Bed) -> Vec<EventRecord> {
     let directory = bed.directory.path().to_str().expect("UTF-8");
@@ -106,6 +121,8 @@ fn provoke(bed: &Bed) -> Vec<EventRecord> {
     order("start", "calm");
     bed.write("ready", "");
     supervisor.wait_phase("calm", "running");
+    std::fs::remove_file(bed.path("ready")).expect("our file");
+    hooked(bed, "unready", "calm");
     supervisor.client.stop(&["calm".into()], true).expect("stopped");
     order("start", "mortal");
     supervisor.wait_phase("mortal", "running");
@@ -125,6 +142,18 @@ fn provoke(bed: &Bed) -> Vec<EventRecord> {
     // To start it is to try again what it depends on.
     bed.wait_log("follower cannot start");
     supervisor.wait_incident(2);
+    let hooks = [
+        ("running", "calm"),
+        ("unready", "calm"),
+        ("stopped", "calm"),
+        ("failed", "mortal"),
+        ("recovered", "mortal"),
+        ("failed", "missing"),
+        ("quarantined", "missing"),
+    ];
+    let directory = bed.directory.path().to_str().expect("UTF-8");
+    let lines = hooks.map(|(event, worker)| normal(&hooked(bed, event, worker), directory));
+    golden("events/hooks.jsonl", &(lines.join("\n") + "\n"));
     order("start", "last");
     let status = supervisor.wait_exit();
     assert_eq!(status.code(), Some(4), "{}", bed.log());
