@@ -59,8 +59,9 @@ fn quiet_clients_lock_no_other_client_out() {
     .concat();
     let status = b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2000);
     let half = b"POST /v1/stop HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{\"wor";
-    let crowds: [(&str, &[u8]); 5] = [
+    let crowds: [(&str, &[u8]); 6] = [
         ("readers of events that do not read", b"GET /v1/events HTTP/1.1\r\nhost: x\r\n\r\n"),
+        ("followers of logs", b"GET /v1/logs?follow=true HTTP/1.1\r\nhost: x\r\n\r\n"),
         ("orders that wait for their outcome", &order),
         ("connections that ask nothing", b""),
         ("requests that stay half", half),
@@ -267,6 +268,17 @@ fn a_member_gets_no_more_than_what_the_workers_may() {
         assert!(said.contains("a.log, the output of a: Permission denied"), "{said}");
         assert!(said.contains("as root or as the supervisor's own user"), "{said}");
     }
+    // Where the file lets the member read it, the supervisor does too, unless a directory is closed.
+    let set = |path: &str, mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(bed.path(path), mode).expect("ours");
+    };
+    set("logs/a.log", 0o644);
+    set("logs", 0o755);
+    assert_eq!(text(&verb_as(&bed, MEMBER, &["logs", "a"]).stdout), "line\n");
+    set("logs", 0o700);
+    let output = verb_as(&bed, MEMBER, &["logs", "a"]);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(4), ""));
     supervisor.stop();
 }
 

@@ -1,8 +1,10 @@
 //! `logs`: last lines and new ones, of workers, groups or all, in the order of their times, through
 //! every rotation.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Child, ChildStdout, Stdio};
+
+use supervisord_rs::control::protocol::{LogItem, LogLine, LogsRequest};
 
 use crate::harness::{Bed, join_in_time, read_in_time, text};
 
@@ -37,6 +39,11 @@ impl Drop for Follower {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The numbers of its lines `line N`.
+fn numbers(shown: &str) -> Vec<u32> {
+    shown.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect()
 }
 
 /// Prints a line each time that the file `WORKER.NUMBER` appears.
@@ -117,9 +124,6 @@ fn last_lines_reach_back_through_rotation_and_following_continues_through_it() {
             (text(&supervisor.bed.verb(&["logs", "w", "-n", "1"]).stdout) == "line 1000\n")
                 .then_some(())
         });
-        let numbers = |shown: &str| -> Vec<u32> {
-            shown.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect()
-        };
         let shown = text(&bed.verb(&["logs", "w", "-n", "900"]).stdout);
         assert_eq!(numbers(&shown), (101..=1000).collect::<Vec<_>>(), "compress: {compress}");
         let mut follower = Follower::new(&bed, &["logs", "-f", "w", "-n", "2"]);
@@ -253,5 +257,95 @@ fn a_terminal_obeys_nothing_that_a_worker_has_written() {
     assert!(status.contains("owned") && !status.contains(['\x1b', '\x07']), "{status:?}");
     let told = text(&bed.verb(&["incidents", &incident]).stdout);
     assert!(told.contains("\\x1b[2Jlast") && !told.contains('\x1b'), "{told:?}");
+    supervisor.stop();
+}
+
+/// A worker that prints `line N`, one after the other.
+const COUNTING: &str = "version: 1\nworkers:\n  w: { command: [sh, -c, 'i=0; while :; do \
+    i=$((i+1)); echo line $i; sleep 0.002; done'], ready: { after: 0s }, logs: { rotate: { size: \
+    4KiB, keep: 1000 } } }\n";
+
+#[test]
+fn a_follower_goes_on_with_each_successor_and_prints_each_line_once() {
+    let bed = Bed::new();
+    let mut supervisor = bed.start(COUNTING);
+    supervisor.wait_output("w", "line 9\n");
+    let mut follower = Follower::new(&bed, &["logs", "-f", "w", "-n", "1"]);
+    let more = |follower: &mut Follower, count: usize| {
+        let before = numbers(&text(&follower.seen)).len();
+        numbers(&follower.until(|seen| numbers(seen).len() >= before + count))
+    };
+    more(&mut follower, 100);
+    // A death, and a hand-over.
+    let pid = supervisor.status().supervisor.pid;
+    crate::harness::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    let successor = supervisor.wait_successor(pid).supervisor.pid;
+    more(&mut follower, 100);
+    assert_eq!(bed.verb(&["reload"]).status.code(), Some(0));
+    supervisor.wait_successor(successor);
+    let seen = more(&mut follower, 100);
+    assert!(seen.windows(2).all(|two| two[1] == two[0] + 1), "a hole, or one twice: {seen:?}");
+    assert_eq!(supervisor.worker("w").generation, 1);
+    // After an orderly end it goes on with the files.
+    assert_eq!(bed.verb(&["shutdown"]).status.code(), Some(0));
+    supervisor.wait_exit();
+    let log = std::fs::OpenOptions::new().append(true).open(bed.path("logs/w.log"));
+    log.expect("there").write_all(b"of another writer\n").expect("written");
+    follower.until(|seen| seen.contains("of another writer\n"));
+    drop(follower);
+    bed.wait_ended();
+}
+
+#[test]
+fn the_api_serves_lines_with_their_times_and_goes_on_where_an_answer_ended() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\ndefaults: {{ cwd: ., ready: {{ after: 0s }} }}\nworkers:\n  \
+         a: {{ command: {}, logs: {{ timestamps: true }} }}\n  \
+         b: {{ command: [printf, '\\377\\n'], restart: never }}\n",
+        on_demand("a"),
+    );
+    let supervisor = bed.start(&yaml);
+    let say = |number: u32| {
+        bed.write(&format!("a.{number}"), "");
+        supervisor.wait_output("a", &format!("a{number}\n"));
+    };
+    let answer = |request: &LogsRequest| -> Vec<LogItem> {
+        let parts = supervisor.client.logs(request).expect("an answer");
+        parts.collect::<Result<_, _>>().expect("all of it")
+    };
+    let lines = |items: &[LogItem]| -> Vec<LogLine> {
+        let line = |item: &LogItem| match item {
+            LogItem::Line(line) => Some(line.clone()),
+            LogItem::Note { .. } | LogItem::Positions { .. } => None,
+        };
+        items.iter().filter_map(line).collect()
+    };
+    say(1);
+    let mut request = LogsRequest { workers: vec!["a".into()], ..LogsRequest::default() };
+    let items = answer(&request);
+    let line = lines(&items).remove(0);
+    assert_eq!((line.message.as_str(), line.worker.as_deref()), ("a1", Some("a")));
+    assert_eq!(line.whole(), format!("{} a1", line.at.as_ref().expect("a time")).as_bytes());
+    let Some(LogItem::Positions { positions }) = items.last() else { panic!("{items:?}") };
+    say(2);
+    request.from.clone_from(positions);
+    request.follow = true;
+    let mut parts = supervisor.client.logs(&request).expect("an answer");
+    let mut next = || loop {
+        if let LogItem::Line(line) = parts.next().expect("a part").expect("of an answer") {
+            break line.message;
+        }
+    };
+    assert_eq!(next(), "a2", "what was written meanwhile, and nothing from before");
+    say(3);
+    assert_eq!(next(), "a3");
+    // Output need not be UTF-8.
+    let of_b = || lines(&answer(&LogsRequest { workers: vec!["b".into()], ..Default::default() }));
+    let found = supervisor.wait("the output of b", |_| of_b().pop());
+    assert_eq!((found.whole(), found.message.as_str()), (&b"\xff"[..], "\u{fffd}"));
+    let unknown = LogsRequest { workers: vec!["nobody".into()], ..Default::default() };
+    let error = supervisor.client.logs(&unknown).expect_err("there is no such worker");
+    assert!(error.to_string().contains("unknown worker or group nobody"), "{error}");
     supervisor.stop();
 }

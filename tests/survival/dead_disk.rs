@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::harness::dead_disk::DeadDisk;
@@ -286,4 +287,36 @@ fn a_dead_disk_mounted_over_its_directories_does_not_hold_a_running_supervisor()
         dead.heal();
         supervisor.stop();
     }
+}
+
+#[test]
+fn a_log_on_a_dead_disk_is_waited_for_by_its_reader_alone() {
+    let bed = Bed::new();
+    let Some((supervisor, mut dead, _)) = with_a_dead_log(&bed) else {
+        return;
+    };
+    // More than there are threads that read logs.
+    let mut readers: Vec<_> = (0..6)
+        .map(|_| bed.command(&["logs", "b"]).stdout(Stdio::piped()).spawn().expect("it runs"))
+        .collect();
+    let pid = supervisor.status().supervisor.pid;
+    let hanging = || {
+        let is_reader = |tid: &&i32| {
+            fs::read_to_string(format!("/proc/{pid}/task/{tid}/comm"))
+                .is_ok_and(|name| name.trim() == "log-reader")
+        };
+        threads(pid).iter().filter(is_reader).count()
+    };
+    supervisor.wait("all threads that read logs", |_| (hanging() == 4).then_some(()));
+    for _ in 0..10 {
+        let asked = Instant::now();
+        assert_eq!(supervisor.worker("b").phase, "running");
+        assert!(asked.elapsed() < Duration::from_secs(2), "after {:?}", asked.elapsed());
+    }
+    dead.heal();
+    for reader in readers.drain(..) {
+        let output = reader.wait_with_output().expect("our child");
+        assert!(crate::harness::text(&output.stdout).contains("L\n"), "{output:?}");
+    }
+    supervisor.stop();
 }

@@ -48,7 +48,7 @@ pub(super) fn follow(client: &Client, follower: &mut impl Follower) -> Exit {
             End::Closed => false,
             End::BrokenOff => true,
         };
-        stream = match successor(client, has_died) {
+        stream = match successor(|| client.events(), has_died) {
             Ok(Some(stream)) => stream,
             Ok(None) => return Exit::Done,
             Err(error) => return report(&error),
@@ -71,15 +71,18 @@ fn shown(stream: Events<'_>, follower: &mut impl Follower) -> End {
     End::Closed
 }
 
-/// The events of the next supervisor there; `None` when none follows one that ended in order: that
+/// What the next supervisor there answers; `None` when none follows one that ended in order: that
 /// one removes its socket.
-fn successor(client: &Client, has_died: bool) -> Result<Option<Events<'_>>, ClientError> {
+pub(super) fn successor<T>(
+    mut ask: impl FnMut() -> Result<T, ClientError>,
+    has_died: bool,
+) -> Result<Option<T>, ClientError> {
     let since = Instant::now();
     let mut ended_since = (!has_died).then_some(since);
     let mut has_spoken = false;
     loop {
-        match client.events() {
-            Ok(stream) => return Ok(Some(stream)),
+        match ask() {
+            Ok(answer) => return Ok(Some(answer)),
             Err(ClientError::NoSupervisor { source, .. })
                 if source.kind() == io::ErrorKind::NotFound =>
             {

@@ -1,27 +1,26 @@
-//! `logs`: the captured output of workers, from their files.
-//!
-//! inotify(7) reports new output: the verb sleeps while no worker writes. It sorts lines of several
-//! files by their times, as far as they have any.
+//! `logs`: the captured output of workers. The supervisor reads the files; where none runs, the
+//! same code reads those that the configuration names here.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod printing;
+
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Exit;
 use super::afterwards::Afterwards;
-use super::last_lines::Room;
-use super::log_file::LogFile;
-use super::log_lines::{Shown, Style, print};
-use super::names::{Named, is_meant};
+use super::exit::{of_failure, report};
+use super::following::successor;
+use super::orders::PAUSE;
 use super::output::say;
-use crate::config::{Launch, Settings};
-use crate::control::client::Client;
-use crate::control::protocol::{StatusReport, WorkerStatus};
-use crate::log_tail::{open_regular, own_name};
+use crate::control::client::{Client, ClientError, Parts};
+use crate::control::protocol::{Failure, LogItem, LogsRequest, StatusReport};
+use crate::record::reading::{Access, Reading, TOTAL_MAX, Writers};
+use printing::Printer;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -51,252 +50,165 @@ pub(super) struct Options {
     raw: bool,
 }
 
-/// The stream of a file that has both: only `format: json` tells them apart there, line by line.
-const BOTH: &str = "output";
-
-/// Lines to begin with by default.
-const LINES: usize = 10;
-
-/// Advice to a user who may not read a log: the API passes no output of workers on.
-const DENIED: &str =
-    "; read it as root or as the supervisor's own user, or let the group of the file in";
-
-/// Files to show, and messages about the others.
-#[derive(Default)]
-struct Files {
-    /// By their own names: who writes to each, and which stream.
-    found: BTreeMap<PathBuf, (BTreeSet<String>, &'static str)>,
-    elsewhere: Vec<String>,
-    unreadable: Vec<String>,
-    is_denied: bool,
+/// How an answer of the supervisor ended.
+enum End {
+    /// The reader of the output has gone.
+    Unread,
+    /// All of it came.
+    Closed,
+    /// The supervisor broke off: it has died, or gives way.
+    BrokenOff,
+    /// What came is no answer.
+    Invalid(ClientError),
 }
 
-/// One that writes: a worker of a supervisor, or of the configuration of one that has ended.
-struct Writer {
-    name: String,
-    base: String,
-    group: String,
-    stdout: String,
-    stderr: String,
-}
-
-/// Those that write, and the names of instances: also those that have none.
-struct Writers {
-    all: Vec<Writer>,
-    bases: BTreeSet<String>,
-}
-
-impl From<StatusReport> for Writers {
-    fn from(status: StatusReport) -> Self {
-        let writer = |worker: WorkerStatus| {
-            let WorkerStatus { name, base, group, stdout, stderr, .. } = worker;
-            Writer { name, base, group, stdout, stderr }
+impl Options {
+    fn request(&self) -> LogsRequest {
+        let since = |since| {
+            let from = SystemTime::now().checked_sub(since).unwrap_or(SystemTime::UNIX_EPOCH);
+            crate::record::wall_time::wall(from)
         };
-        let bases = status.supervisor.instances.into_keys().collect();
-        Self { all: status.workers.into_iter().map(writer).collect(), bases }
-    }
-}
-
-impl From<Settings> for Writers {
-    fn from(settings: Settings) -> Self {
-        let writer = |launch: Launch| Writer {
-            stdout: launch.logs.stdout.to_string(),
-            stderr: launch.logs.stderr.as_ref().unwrap_or(&launch.logs.stdout).to_string(),
-            name: launch.name,
-            base: launch.base,
-            group: launch.group,
-        };
-        let bases = settings.templates.into_keys().collect();
-        Self { all: settings.launches.into_iter().map(writer).collect(), bases }
-    }
-}
-
-impl Writers {
-    /// # Errors
-    /// The exit status; the reason has been printed.
-    fn of(client: &Client, afterwards: Afterwards<'_>) -> Result<Self, Exit> {
-        let error = match client.status() {
-            Ok(status) => return Ok(status.into()),
-            Err(error) => error,
-        };
-        let settings = afterwards.settings(&error)?;
-        say(&format!(
-            "no supervisor runs; these are the files of {}",
-            settings.source.file.display()
-        ));
-        Ok(settings.into())
+        LogsRequest {
+            workers: self.workers.clone(),
+            lines: self.lines,
+            since: self.since.map(since),
+            stderr: self.stderr,
+            follow: self.follow,
+            from: Vec::new(),
+        }
     }
 }
 
 pub(super) fn run(options: &Options, client: &Client, afterwards: Afterwards<'_>) -> Exit {
-    let writers = match Writers::of(client, afterwards) {
-        Ok(writers) => writers,
-        Err(exit) => return exit,
-    };
-    for name in &options.workers {
-        let base = name.strip_suffix(':').unwrap_or(name);
-        let is_empty = writers.bases.contains(base);
-        if !is_empty && !writers.all.iter().any(|worker| is_meant(worker, name)) {
-            if writers.all.iter().any(|worker| worker.group == *name) {
-                say(&format!("{name} is a group: `logs {name}:`"));
-            } else {
-                say(&format!("unknown worker or group {name}"));
-            }
-            return Exit::NoSuchWorker;
-        }
-    }
-    let files = Files::of(options, &writers.all);
-    files.elsewhere.iter().chain(&files.unreadable).for_each(|line| say(line));
-    if files.found.is_empty() && !files.unreadable.is_empty() {
-        return if files.is_denied { Exit::RefusedOrUnknown } else { Exit::Failed };
-    }
-    let style = Style {
-        // Another program gets the original bytes; a terminal would obey them.
-        is_raw: options.raw || !std::io::stdout().is_terminal(),
-        is_json: options.json,
-        has_names: files.found.len() > 1,
-        since: options.since.map(|since| {
-            let from = SystemTime::now().checked_sub(since).unwrap_or(SystemTime::UNIX_EPOCH);
-            crate::record::wall_time::wall(from).into_bytes()
-        }),
-    };
-    let mut shown: Vec<Shown> = files
-        .found
-        .into_iter()
-        .map(|(path, (names, stream))| Shown::new(LogFile::new(path), names, stream))
-        .collect();
-    // Before the first read, so that no line is missed.
-    let watch = options.follow.then(|| watch(&shown));
-    let default = if options.since.is_some() { usize::MAX } else { LINES };
-    let lines = options.lines.unwrap_or(default);
-    let room = Room::of(lines, shown.len());
-    let mut left_out = Vec::new();
-    let is_printed = print(&mut shown, &style, |file| {
-        let (bytes, notes) = file.last_lines(room);
-        left_out.extend(notes);
-        bytes
-    });
-    left_out.iter().for_each(|note| say(note));
-    if !is_printed {
-        return Exit::Done;
-    }
-    match watch {
-        None => Exit::Done,
-        Some(Ok(watch)) => follow(&watch, &mut shown, &style),
-        Some(Err(error)) => {
-            eprintln!("supervisord-rs: cannot follow: {error}");
-            Exit::Failed
-        }
-    }
-}
-
-impl Files {
-    fn of(options: &Options, writers: &[Writer]) -> Self {
-        let mut files = Self::default();
-        let is_named = !options.workers.is_empty();
-        for worker in writers {
-            if is_named && !options.workers.iter().any(|name| is_meant(worker, name)) {
-                continue;
-            }
-            let is_merged = worker.stdout == worker.stderr;
-            if options.stderr && is_merged {
-                files.elsewhere.push(format!(
-                    "{} writes both streams to one place; `logs: {{ stderr: FILE }}` keeps them \
-                     apart",
-                    worker.name
-                ));
-                continue;
-            }
-            if !options.stderr {
-                let stream = if is_merged { BOTH } else { "stdout" };
-                files.add(worker, &worker.stdout, stream, is_named);
-            }
-            if !is_merged {
-                files.add(worker, &worker.stderr, "stderr", is_named);
-            }
-        }
-        // Others may write to the same files.
-        for worker in writers {
-            for (target, stream) in [(&worker.stdout, "stdout"), (&worker.stderr, "stderr")] {
-                if let Some((names, known)) = files.found.get_mut(&own_name(target)) {
-                    names.insert(worker.name.clone());
-                    if *known != stream {
-                        *known = BOTH;
-                    }
-                }
-            }
-        }
-        files.elsewhere.dedup();
-        files.unreadable.dedup();
-        files
-    }
-
-    fn add(&mut self, worker: &Writer, target: &str, stream: &'static str, is_named: bool) {
-        // Such a name means another file in this process than in the supervisor.
-        let is_a_process = ["/dev/", "/proc/"].iter().any(|start| target.starts_with(start));
-        if !target.starts_with('/') || is_a_process {
-            if is_named {
-                self.elsewhere.push(format!("the output of {} goes to {target}", worker.name));
-            }
-            return;
-        }
-        let own = own_name(target);
-        match open_regular(&own) {
-            // A file that does not exist yet may appear.
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                self.is_denied |= error.kind() == std::io::ErrorKind::PermissionDenied;
-                // A link of another user says itself what is wrong.
-                let is_of_kernel = error.raw_os_error() == Some(libc::EACCES);
-                let advice = if is_of_kernel { DENIED } else { "" };
-                let name = &worker.name;
-                self.unreadable
-                    .push(format!("cannot show {target}, the output of {name}: {error}{advice}"));
-            }
-            Ok(_) | Err(_) => {
-                self.found.entry(own).or_insert_with(|| (BTreeSet::new(), stream));
-            }
-        }
-    }
-}
-
-impl Named for Writer {
-    fn names(&self) -> [&str; 3] {
-        [&self.name, &self.base, &self.group]
-    }
-}
-
-/// Watches the directories, since files in them come and go.
-fn watch(shown: &[Shown]) -> nix::Result<Inotify> {
-    let watch = Inotify::init(InitFlags::IN_CLOEXEC)?;
-    let flags = AddWatchFlags::IN_MODIFY
-        | AddWatchFlags::IN_CREATE
-        | AddWatchFlags::IN_MOVED_FROM
-        | AddWatchFlags::IN_MOVED_TO;
-    let mut directories: Vec<&Path> =
-        shown.iter().filter_map(|shown| shown.file.path().parent()).collect();
-    directories.sort_unstable();
-    directories.dedup();
-    for directory in directories {
-        watch.add_watch(directory, flags)?;
-    }
-    Ok(watch)
-}
-
-fn follow(watch: &Inotify, shown: &mut [Shown], style: &Style) -> Exit {
+    // Another program gets the original bytes; a terminal would obey them.
+    let is_raw = options.raw || !std::io::stdout().is_terminal();
+    let mut printer = Printer::new(is_raw, options.json);
+    let mut request = options.request();
+    let mut answer = client.logs(&request);
+    let mut last = None;
     loop {
-        // Repeats while there is more than one read returns.
-        while shown.iter_mut().any(|shown| shown.file.has_news()) {
-            if !print(shown, style, LogFile::news) {
+        let parts = match answer {
+            Ok(parts) => parts,
+            Err(ClientError::Failed(failure)) => return refused(&failure),
+            Err(error) => {
+                return match files(&error, last, afterwards) {
+                    Ok((writers, file)) => read_here(&writers, &file, &request, &mut printer),
+                    Err(exit) => exit,
+                };
+            }
+        };
+        if request.follow {
+            last = client.status().ok().or(last);
+        }
+        let has_died = match shown(parts, &request, &mut printer) {
+            End::Unread => return Exit::Done,
+            End::Invalid(error) => return report(&error),
+            End::Closed if !request.follow => return Exit::Done,
+            End::Closed => false,
+            End::BrokenOff => true,
+        };
+        printer.go_on(&mut request);
+        if !request.follow {
+            std::thread::sleep(PAUSE);
+            answer = client.logs(&request);
+            continue;
+        }
+        answer = match successor(|| client.logs(&request), has_died) {
+            Ok(Some(parts)) => Ok(parts),
+            // No supervisor follows: the files stay, and the next one writes to them.
+            Ok(None) => client.logs(&request),
+            Err(error) => Err(error),
+        };
+    }
+}
+
+/// Prints an answer.
+fn shown(mut parts: Parts<'_, LogItem>, request: &LogsRequest, printer: &mut Printer) -> End {
+    // A reader that stops does not hold up the supervisor.
+    if !request.follow
+        && let Err(error) = parts.receive_all()
+    {
+        return match error {
+            ClientError::BrokenOff(_) => End::BrokenOff,
+            error => End::Invalid(error),
+        };
+    }
+    for part in parts {
+        let is_printed = match part {
+            Ok(item) => printer.add(item),
+            Err(ClientError::BrokenOff(_)) => return End::BrokenOff,
+            Err(error) => return End::Invalid(error),
+        };
+        if !is_printed {
+            return End::Unread;
+        }
+    }
+    End::Closed
+}
+
+/// Who writes to which files, where no supervisor answers, and the configuration that says so: that
+/// of the supervisor that has answered last, or that of the command line.
+fn files(
+    error: &ClientError,
+    last: Option<StatusReport>,
+    afterwards: Afterwards<'_>,
+) -> Result<(Writers, String), Exit> {
+    if let (ClientError::NoSupervisor { .. }, Some(last)) = (error, last) {
+        let file = last.supervisor.config.clone();
+        return Ok((last.into(), file));
+    }
+    let settings = afterwards.settings(error)?;
+    let file = settings.source.file.display().to_string();
+    Ok((settings.into(), file))
+}
+
+/// Reads the files, where no supervisor does.
+fn read_here(writers: &Writers, file: &str, request: &LogsRequest, printer: &mut Printer) -> Exit {
+    say(&format!("no supervisor runs; these are the files of {file}"));
+    let (mut reading, notes) = match Reading::begin(request, writers, &Access::Own) {
+        Ok(begun) => begun,
+        Err(failure) => return refused(&failure),
+    };
+    notes.iter().for_each(|note| say(note));
+    let left_out = reading.first(TOTAL_MAX);
+    let is_printed = all(&mut reading, printer);
+    left_out.iter().for_each(|note| say(note));
+    let watch = reading.watch().filter(|_| is_printed);
+    while let Some(watch) = &watch {
+        // Repeats while there is more than is read at once.
+        while reading.news() {
+            if !all(&mut reading, printer) {
                 return Exit::Done;
             }
         }
-        // Waits.
-        match watch.read_events() {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(error) => {
-                eprintln!("supervisord-rs: cannot follow: {error}");
-                return Exit::Failed;
-            }
+        let mut waits = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+        let waited = match poll(&mut waits, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => watch.clear(),
+            Err(errno) => Err(errno.into()),
+        };
+        if let Err(error) = waited {
+            eprintln!("supervisord-rs: cannot follow: {error}");
+            return Exit::Failed;
         }
     }
+    Exit::Done
+}
+
+/// Prints all that was read. False when the reader of the output has gone.
+fn all(reading: &mut Reading, printer: &mut Printer) -> bool {
+    loop {
+        let items = reading.take(1 << 16);
+        if items.is_empty() {
+            return true;
+        }
+        if !items.into_iter().all(|item| printer.add(item)) {
+            return false;
+        }
+    }
+}
+
+/// Why nothing is shown, a line for each reason.
+fn refused(failure: &Failure) -> Exit {
+    failure.message.lines().for_each(say);
+    of_failure(failure)
 }

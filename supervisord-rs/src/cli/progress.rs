@@ -6,10 +6,9 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use super::harmless::harmless;
-use super::names::is_meant;
 use super::status::shown_phase;
 use crate::control::client::Client;
-use crate::control::protocol::WorkerStatus;
+use crate::control::protocol::{WorkerStatus, is_meant};
 
 /// An outcome that comes sooner needs no line.
 pub(super) const PATIENCE: Duration = Duration::from_millis(700);

@@ -9,14 +9,15 @@ use workers::board::monotonic_ns;
 use super::Exit;
 use super::following::{Follower, follow};
 use super::harmless::harmless;
-use super::names::is_meant;
 use super::orders::STOPPING;
 use super::output::{has_colour, json, line, say, terminal_width};
 use super::phase;
 use super::table::{Cell, Column, fit};
 use super::time;
 use crate::control::client::{Client, ClientError};
-use crate::control::protocol::{EventRecord, StatusReport, Usage, WAIT_DEFAULT, WorkerStatus};
+use crate::control::protocol::{
+    EventRecord, StatusReport, Usage, WAIT_DEFAULT, WorkerStatus, is_meant,
+};
 use crate::record::words;
 
 /// Workers that an error names at most.

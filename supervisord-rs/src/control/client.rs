@@ -4,6 +4,7 @@ mod error;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,13 +22,15 @@ pub use error::ClientError;
 use error::{broken, broken_off, refusal, unreachable};
 
 use super::protocol::{
-    AwaitRequest, Done, EventRecord, IncidentRecord, InjectRequest, ReexecRequest, ScaleRequest,
-    ShutdownRequest, SignalName, SignalRequest, StatusReport, UNKNOWN_INCIDENT, WAIT_DEFAULT,
-    WorkersRequest,
+    AwaitRequest, Done, EventRecord, IncidentRecord, InjectRequest, LogItem, LogsRequest,
+    ReexecRequest, ScaleRequest, ShutdownRequest, SignalName, SignalRequest, StatusReport,
+    UNKNOWN_INCIDENT, WAIT_DEFAULT, WorkersRequest,
 };
 
 /// For the answer to a question, and for the answer to an order beyond its own limit.
 const ANSWER: Duration = Duration::from_secs(15);
+/// For the first lines of logs: disks may take their time.
+const LOGS: Duration = Duration::from_secs(50);
 /// For a place in the queue of a socket that many connect to.
 const QUEUE: Duration = Duration::from_secs(5);
 /// Between two attempts to get there: connect(2) does not wait where it may not block.
@@ -249,16 +252,28 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn events(&self) -> Result<Events<'_>, ClientError> {
-        let body = self.runtime.block_on(async {
-            let (mut sender, _connection) = self.connect().await?;
-            let response = sender.send_request(request("GET", "/v1/events", Bytes::new())?).await;
-            let response = response.map_err(|error| broken_off(&error))?;
-            if response.status().is_success() {
-                return Ok(response.into_body());
-            }
-            Err(refusal(&whole(response).await?))
-        })?;
-        Ok(Events { client: self, body, buffer: Vec::new() })
+        self.runtime.block_on(self.stream("/v1/events"))
+    }
+
+    /// Captured output. It ends by itself unless it is followed.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn logs(&self, request: &LogsRequest) -> Result<Parts<'_, LogItem>, ClientError> {
+        let path = format!("/v1/logs?{}", request.to_query());
+        let timed = async { tokio::time::timeout(LOGS, asked_again(|| self.stream(&path))).await };
+        self.runtime.block_on(timed).unwrap_or(Err(ClientError::TimedOut(LOGS)))
+    }
+
+    async fn stream<T>(&self, path: &str) -> Result<Parts<'_, T>, ClientError> {
+        let (mut sender, _connection) = self.connect().await?;
+        let response = sender.send_request(request("GET", path, Bytes::new())?).await;
+        let response = response.map_err(|error| broken_off(&error))?;
+        if !response.status().is_success() {
+            return Err(refusal(&whole(response).await?));
+        }
+        let body = response.into_body();
+        Ok(Parts { client: self, body, buffer: Vec::new(), next: 0, of: PhantomData })
     }
 
     fn order(&self, workers: &[String], wait: bool) -> WorkersRequest {
@@ -302,16 +317,9 @@ impl Client {
             }
         };
         let call = async {
-            let end = Instant::now() + QUEUE;
-            loop {
-                match attempt().await {
-                    // A question changes nothing, so it is asked again: of the successor, or to
-                    // learn that no supervisor is there any more.
-                    Err(ClientError::BrokenOff(_)) if method == "GET" && Instant::now() < end => {
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                    outcome => return outcome,
-                }
+            match method {
+                "GET" => asked_again(attempt).await,
+                _ => attempt().await,
             }
         };
         let timed = async { tokio::time::timeout(limit, call).await };
@@ -321,14 +329,14 @@ impl Client {
     async fn connect(
         &self,
     ) -> Result<(SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>), ClientError> {
-        let stream = self.stream().await?;
+        let stream = self.connection().await?;
         let shaken = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(|error| broken_off(&error))?;
         Ok((sender, tokio::spawn(connection)))
     }
 
     /// A connection; a place in a full queue (EAGAIN, connect(2)) is waited for.
-    async fn stream(&self) -> Result<UnixStream, ClientError> {
+    async fn connection(&self) -> Result<UnixStream, ClientError> {
         let end = Instant::now() + QUEUE;
         loop {
             let socket = self.socket.clone();
@@ -344,24 +352,50 @@ impl Client {
     }
 }
 
-/// The stream of events; ends when the supervisor does, with [`ClientError::BrokenOff`] where it
-/// died.
+/// An answer that comes part by part, each a line of JSON; of events, it ends when the supervisor
+/// does. [`ClientError::BrokenOff`] where that died.
 #[derive(Debug)]
-pub struct Events<'a> {
+pub struct Parts<'a, T> {
     client: &'a Client,
     body: Incoming,
     buffer: Vec<u8>,
+    /// Where in it the next part begins.
+    next: usize,
+    of: PhantomData<fn() -> T>,
 }
 
-impl Iterator for Events<'_> {
-    type Item = Result<EventRecord, ClientError>;
+/// The stream of events.
+pub type Events<'a> = Parts<'a, EventRecord>;
+
+impl<T> Parts<'_, T> {
+    /// Takes all that is still to come, so that the supervisor has to keep none of it.
+    ///
+    /// # Errors
+    /// It broke off.
+    pub fn receive_all(&mut self) -> Result<(), ClientError> {
+        while let Some(frame) = self.client.runtime.block_on(self.body.frame()) {
+            let frame = frame.map_err(|error| broken_off(&error))?;
+            self.buffer.extend(frame.into_data().unwrap_or_default());
+        }
+        Ok(())
+    }
+}
+
+impl<T: DeserializeOwned> Iterator for Parts<'_, T> {
+    type Item = Result<T, ClientError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let mut searched = self.next;
         loop {
-            if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                return Some(serde_json::from_slice(&line).map_err(|error| broken(&error)));
+            if let Some(length) = self.buffer[searched..].iter().position(|&byte| byte == b'\n') {
+                let line = self.next..searched + length;
+                self.next = line.end + 1;
+                return Some(
+                    serde_json::from_slice(&self.buffer[line]).map_err(|error| broken(&error)),
+                );
             }
+            self.buffer.drain(..self.next);
+            (self.next, searched) = (0, self.buffer.len());
             match self.client.runtime.block_on(self.body.frame())? {
                 Ok(frame) => self.buffer.extend(frame.into_data().unwrap_or_default()),
                 Err(error) => return Some(Err(broken_off(&error))),
@@ -383,6 +417,22 @@ fn request(
         .header("content-type", "application/json")
         .body(Full::new(body))
         .map_err(|error| broken(&error))
+}
+
+/// A question changes nothing, so it is asked again where the supervisor breaks off: of the
+/// successor, or to learn that no supervisor is there any more.
+async fn asked_again<T>(
+    mut attempt: impl AsyncFnMut() -> Result<T, ClientError>,
+) -> Result<T, ClientError> {
+    let end = Instant::now() + QUEUE;
+    loop {
+        match attempt().await {
+            Err(ClientError::BrokenOff(_)) if Instant::now() < end => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// All of an answer.

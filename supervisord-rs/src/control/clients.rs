@@ -197,6 +197,11 @@ impl Client {
         Owed(self)
     }
 
+    /// Whether it is root or the supervisor's own user.
+    pub(super) fn is_owner(&self) -> bool {
+        self.is_owner
+    }
+
     /// Whether it reads events.
     pub(super) fn is_reading(&self) -> bool {
         self.is_reading.load(Ordering::Relaxed)

@@ -6,6 +6,8 @@ mod check;
 mod ending;
 mod event;
 mod incident;
+mod logs;
+mod names;
 mod order;
 mod outcome;
 mod reload;
@@ -18,6 +20,8 @@ pub use check::CheckReport;
 pub use ending::EndingReport;
 pub use event::EventRecord;
 pub use incident::{FaultReport, IncidentRecord, WorkReport};
+pub use logs::{LogItem, LogLine, LogPosition, LogsRequest};
+pub(crate) use names::{Named, is_meant};
 pub use order::{
     AwaitRequest, InjectRequest, ReexecRequest, ScaleRequest, ShutdownRequest, SignalName,
     SignalRequest, WorkersRequest,

@@ -2,6 +2,7 @@
 //! does, or leaves undone, disturbs the loop or another client.
 
 mod call;
+mod logs;
 mod ordered;
 mod refusal;
 mod routes;
@@ -24,6 +25,8 @@ use super::request::{Peer, Request};
 use super::socket::{Admission, Standing};
 use super::thread::ApiThread;
 use super::timed::Timed;
+use crate::isolation::peer;
+use crate::record::reading::Access;
 
 /// For the head of a request, and again for its body.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -158,13 +161,14 @@ async fn admit(stream: UnixStream, service: &Service) {
 async fn serve_client(stream: UnixStream, peer: Peer, client: Arc<Client>, service: Service) {
     let Service { requests, mut closed, .. } = service;
     let closed_for_streams = closed.clone();
+    let access = access(peer, &stream, &client);
     let stream = TokioIo::new(Timed::new(stream, Arc::clone(&client)));
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(READ_TIMEOUT)
         // One request a connection: the next one waits for its turn among all others.
         .keep_alive(false)
-        .serve_connection(stream, TowerToHyperService::new(routes::api(requests, peer)));
+        .serve_connection(stream, TowerToHyperService::new(routes::api(requests, peer, access)));
     let mut served = std::pin::pin!(served);
     let whole = async {
         let result = tokio::select! {
@@ -185,6 +189,15 @@ async fn serve_client(stream: UnixStream, peer: Peer, client: Arc<Client>, servi
         }
     };
     CLIENT.scope(Arc::clone(&client), CLOSED.scope(closed_for_streams, whole)).await;
+}
+
+/// What it may read of what the supervisor can read.
+fn access(peer: Peer, stream: &UnixStream, client: &Client) -> Access {
+    if client.is_owner() {
+        return Access::Own;
+    }
+    let groups = peer::groups(stream).unwrap_or_default();
+    Access::Of { uid: peer.uid, groups: groups.into_iter().chain([peer.gid]).collect() }
 }
 
 /// One answer to whatever it asks.

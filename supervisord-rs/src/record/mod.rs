@@ -14,6 +14,7 @@ pub mod own_log;
 pub mod past_limits;
 mod patient;
 pub mod post_mortem;
+pub mod reading;
 mod record_file;
 pub mod scribe;
 pub mod sentence;

@@ -7,20 +7,23 @@ use axum::routing::{MethodRouter, get, post};
 use serde::de::DeserializeOwned;
 
 use super::Requests;
+use super::logs::logs;
 use super::ordered::{BODY_MAX, order};
 use super::refusal::Refused;
 use super::shown::{incident, incidents, status};
 use super::stream::events;
 use crate::control::protocol::{Failure, VERSION};
 use crate::control::request::{Order, Peer};
+use crate::record::reading::Access;
 
 /// What those may ask who may control this supervisor.
-pub(super) fn api(requests: Requests, peer: Peer) -> Router {
+pub(super) fn api(requests: Requests, peer: Peer, access: Access) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/incidents", get(incidents))
         .route("/v1/incidents/{id}", get(incident))
         .route("/v1/events", get(events))
+        .route("/v1/logs", get(logs))
         .route("/v1/start", ordering(Order::Start))
         .route("/v1/stop", ordering(Order::Stop))
         .route("/v1/restart", ordering(Order::Restart))
@@ -42,6 +45,7 @@ pub(super) fn api(requests: Requests, peer: Peer) -> Router {
         })
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(Extension(peer))
+        .layer(Extension(access))
         .with_state(requests)
 }
 

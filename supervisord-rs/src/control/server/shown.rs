@@ -116,8 +116,17 @@ async fn read<T: Send + 'static>(
     limit: Duration,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
+    read_on(&READERS, limit, job).await
+}
+
+/// The same, on a thread of this pool.
+pub(super) async fn read_on<T: Send + 'static>(
+    pool: &'static Pool,
+    limit: Duration,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
     let (answer, answered) = oneshot::channel();
-    let is_there = READERS.run(move || drop(answer.send(job())));
+    let is_there = pool.run(move || drop(answer.send(job())));
     if !is_there {
         return None;
     }

@@ -1,9 +1,9 @@
-//! Which workers a name on the command line means.
+//! Which workers a name in a request or on the command line means.
 
-use crate::control::protocol::WorkerStatus;
+use super::WorkerStatus;
 
 /// What a worker can be named by.
-pub(super) trait Named {
+pub(crate) trait Named {
     /// Its own name, the one that its instances share, and its group.
     fn names(&self) -> [&str; 3];
 }
@@ -15,7 +15,7 @@ impl Named for WorkerStatus {
 }
 
 /// Its own name, the one that instances share, its group as `GROUP:`, or `all`.
-pub(super) fn is_meant(worker: &impl Named, asked: &str) -> bool {
+pub(crate) fn is_meant(worker: &impl Named, asked: &str) -> bool {
     let [name, base, group] = worker.names();
     asked == "all"
         || name == asked

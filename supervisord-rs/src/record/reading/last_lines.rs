@@ -10,8 +10,8 @@ use flate2::read::GzDecoder;
 
 use crate::log_tail::last;
 
-/// Bytes of all logs together. To sort them by time takes some times as much memory.
-const TOTAL_MAX: u64 = 64 << 20;
+/// Bytes of all logs together.
+pub(super) const TOTAL_MAX: u64 = 64 << 20;
 /// Bytes of one log, however many there are: rotation keeps a line of this length whole.
 const SHARE_MIN: u64 = 64 << 10;
 /// Bytes of a line, on average: what has fewer newlines is hardly text.
@@ -31,10 +31,10 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Of each of so many logs.
-    pub(super) fn of(lines: usize, logs: usize) -> Self {
+    /// Of each of so many logs, where all together have so many bytes.
+    pub(super) fn within(bytes: u64, lines: usize, logs: usize) -> Self {
         let asked = LINE_MAX.saturating_mul(lines as u64);
-        let share = TOTAL_MAX / logs.max(1) as u64;
+        let share = bytes / logs.max(1) as u64;
         Self { lines, bytes: asked.min(share.max(SHARE_MIN)), unpacked: UNPACKED_MAX }
     }
 }
@@ -233,11 +233,11 @@ mod tests {
     #[test]
     fn one_endless_line_takes_the_room_of_the_lines_that_were_asked_for() {
         let line = vec![b'x'; 3 << 20];
-        let (text, notes) = shown(Room::of(1, 1), b"", &line);
+        let (text, notes) = shown(Room::within(TOTAL_MAX, 1, 1), b"", &line);
         assert_eq!((text.len(), notes.len()), (1 << 20, 1));
-        let (text, _) = shown(Room::of(1, 10_000), b"", &line);
+        let (text, _) = shown(Room::within(TOTAL_MAX, 1, 10_000), b"", &line);
         assert_eq!(text.len(), 64 << 10);
-        let (text, notes) = shown(Room::of(1, 1), &line, b"");
+        let (text, notes) = shown(Room::within(TOTAL_MAX, 1, 1), &line, b"");
         assert_eq!((text.len(), notes.len()), (1 << 20, 1));
     }
 
@@ -246,7 +246,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("x.1.gz");
         std::fs::write(&path, "no gzip at all").expect("written");
-        let mut lines = LastLines::new(Room::of(9, 1));
+        let mut lines = LastLines::new(Room::within(TOTAL_MAX, 9, 1));
         lines.add_compressed(File::open(&path).expect("there"), &path);
         let (bytes, notes) = lines.finish();
         assert!(bytes.is_empty() && notes[0].contains("cannot decompress"), "{notes:?}");

@@ -9,8 +9,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::access::Access;
 use super::last_lines::{LastLines, Room};
-use crate::log_tail::{PIECE_MAX, open_regular};
+use crate::control::protocol::LogPosition;
+use crate::log_tail::PIECE_MAX;
+use crate::record::stable_hash::stable_hash;
 
 /// The number of looks, a millisecond apart, at files that are just being renamed. After that a
 /// missing number counts as the end.
@@ -19,6 +22,7 @@ const SHIFTING: u32 = 200;
 #[derive(Debug)]
 pub(super) struct LogFile {
     path: PathBuf,
+    access: Access,
     file: Option<File>,
     inode: u64,
 }
@@ -34,8 +38,8 @@ enum Found {
 }
 
 impl LogFile {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, file: None, inode: 0 }
+    pub(super) fn new(path: PathBuf, access: Access) -> Self {
+        Self { path, access, file: None, inode: 0 }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -68,14 +72,14 @@ impl LogFile {
                 break;
             }
             let (plain, packed) = (numbered(&self.path, number), compressed(&self.path, number));
-            match open_regular(&plain) {
+            match self.access.open(&plain) {
                 // A rotation has renamed it meanwhile.
                 Ok(file) if seen.contains(&inode(&file)) => {}
                 Ok(mut file) => {
                     seen.push(inode(&file));
                     lines.add(&mut file, &plain);
                 }
-                Err(_) => match open_regular(&packed) {
+                Err(_) => match self.access.open(&packed) {
                     Ok(file) => lines.add_compressed(file, &packed),
                     // During each rotation one number is missing for a moment.
                     Err(_) if is_there(&self.path, number + 1) => {}
@@ -84,6 +88,46 @@ impl LogFile {
             }
         }
         lines.finish()
+    }
+
+    /// Goes on where an earlier reading has come to in this file, wherever it lies now. One that
+    /// was not there then is read from its start.
+    pub(super) fn resume(&mut self, from: &[LogPosition]) {
+        let own = self.id();
+        let Some(position) = from.iter().find(|position| position.file == own) else { return };
+        for number in 0.. {
+            let name = match number {
+                0 => self.path.clone(),
+                number => numbered(&self.path, number),
+            };
+            match self.access.open(&name) {
+                Ok(mut file) if inode(&file) == position.inode => {
+                    // A shorter one was truncated, and is read from its start.
+                    let _ = file.seek(SeekFrom::Start(position.offset));
+                    self.inode = position.inode;
+                    self.file = Some(file);
+                    return;
+                }
+                Ok(_) => {}
+                // During each rotation one number is missing for a moment.
+                Err(_) if number == 0 || is_there(&self.path, number) => {}
+                Err(_) if is_there(&self.path, number + 1) => {}
+                // It was removed, or compressed: only the present one is left to read.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Where the reading has come to.
+    pub(super) fn position(&mut self) -> Option<LogPosition> {
+        let offset = self.file.as_mut()?.stream_position().ok()?;
+        Some(LogPosition { file: self.id(), inode: self.inode, offset })
+    }
+
+    /// What positions call it.
+    fn id(&self) -> String {
+        let path = self.path.as_os_str().as_encoded_bytes();
+        format!("{:016x}", stable_hash(path.iter().copied()))
     }
 
     /// Whether there is unread output.
@@ -116,7 +160,7 @@ impl LogFile {
 
     /// Opens a file at its start. False when there is none.
     fn open(&mut self, path: &Path) -> bool {
-        self.file = open_regular(path).ok();
+        self.file = self.access.open(path).ok();
         self.inode = self.file.as_ref().map_or(0, inode);
         self.file.is_some()
     }
@@ -133,18 +177,18 @@ impl LogFile {
             }
         }
         // It was removed, or compressed: only the present one is left to read.
-        open_regular(&self.path).ok()
+        self.access.open(&self.path).ok()
     }
 
     /// Searches from the present file on, towards greater numbers. Numbers only grow, and that of
     /// the open file grows first: the file found one number before it is its direct successor.
     fn successor(&self) -> Found {
-        let mut newer = match open_regular(&self.path) {
+        let mut newer = match self.access.open(&self.path) {
             Ok(file) if inode(&file) != self.inode => file,
             Ok(_) | Err(_) => return Found::Same,
         };
         for number in 1.. {
-            match open_regular(&numbered(&self.path, number)) {
+            match self.access.open(&numbered(&self.path, number)) {
                 Ok(file) if inode(&file) == self.inode => return Found::Next(newer),
                 Ok(file) => newer = file,
                 Err(_) if compressed(&self.path, number).exists() => {}
@@ -224,6 +268,7 @@ mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
+    use super::super::last_lines::TOTAL_MAX;
     use super::*;
 
     #[test]
@@ -241,7 +286,8 @@ mod tests {
         for (lines, expected) in
             [(1, "5\n"), (2, "4\n5\n"), (4, "2\n3\n4\n5\n"), (9, "1\n2\n3\n4\n5\n"), (0, "")]
         {
-            let (bytes, left_out) = LogFile::new(path.clone()).last_lines(Room::of(lines, 1));
+            let (bytes, left_out) = LogFile::new(path.clone(), Access::Own)
+                .last_lines(Room::within(TOTAL_MAX, lines, 1));
             assert_eq!((bytes.as_slice(), left_out.len()), (expected.as_bytes(), 0));
         }
     }
@@ -251,8 +297,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("x.log");
         std::fs::write(&path, "1\n").expect("written");
-        let mut file = LogFile::new(path.clone());
-        assert_eq!(file.last_lines(Room::of(10, 1)).0, b"1\n");
+        let mut file = LogFile::new(path.clone(), Access::Own);
+        assert_eq!(file.last_lines(Room::within(TOTAL_MAX, 10, 1)).0, b"1\n");
         assert!(!file.has_news());
         let append = |path: &Path, text: &str| {
             let mut file = File::options().append(true).create(true).open(path).expect("a file");
@@ -294,8 +340,8 @@ mod tests {
             std::fs::write(&path, next).expect("written");
         };
         std::fs::write(&path, "1\n").expect("written");
-        let mut file = LogFile::new(path.clone());
-        file.last_lines(Room::of(1, 1));
+        let mut file = LogFile::new(path.clone(), Access::Own);
+        file.last_lines(Room::within(TOTAL_MAX, 1, 1));
         rotate("2\n");
         rotate("3\n");
         let mut found = file.next_file().expect("a next one");
