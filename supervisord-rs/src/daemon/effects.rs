@@ -25,8 +25,9 @@ impl Daemon {
             Effect::StopLaunch { incarnation } => self.stop_launch(incarnation),
             Effect::Confirm { incarnation } => drivers.confirm(incarnation),
             Effect::Stop { incarnation } => drivers.stop(incarnation),
-            Effect::Kill { incarnation } => drivers.kill(incarnation),
-            Effect::Abandon { incarnation } => drivers.abandon(incarnation),
+            Effect::Kill { incarnation } | Effect::Abandon { incarnation } => {
+                drivers.kill(incarnation);
+            }
             Effect::Recycle { domain, culprit } => drivers.recycle(domain, culprit),
             Effect::ReadHeartbeat { incarnation } => drivers.read_heartbeat(incarnation),
             Effect::Pause { incarnation } => drivers.pause(incarnation),

@@ -13,7 +13,7 @@ use workers::board::monotonic_ns;
 use super::naming::every;
 use super::{Daemon, lapse};
 use crate::config::{Launch, Scale, Settings};
-use crate::isolation::means::adopting::{Adopted, Past};
+use crate::isolation::contract::means::adopting::{Adopted, Past};
 use crate::record::event::What;
 use crate::record::evidence::Evidence;
 use crate::record::post_mortem::{PastWorker, PostMortem};

@@ -13,6 +13,7 @@ use super::host::Host;
 use super::launch::{Attempt, Child};
 use super::tree::family::{Family, Relative};
 use super::watch::Watched;
+use crate::config::settings::Limits;
 use crate::record::logs::StreamId;
 use crate::waiting::Looks;
 
@@ -23,6 +24,8 @@ pub(super) struct Domain {
     pub(super) capabilities: &'static Capabilities,
     /// Who lives here, in the order of the file.
     pub(super) workers: Vec<WorkerId>,
+    /// What it may use, where it is shared and that is limited.
+    pub(super) limits: Option<Limits>,
     /// Why it lets others pass, if it does. It has one worker then.
     pub(super) yields: Option<Yields>,
     /// Written to by threads that want their boards looked at; made when first needed.
@@ -154,6 +157,7 @@ impl Domain {
             name: spec.name.clone(),
             capabilities: spec.capabilities,
             workers: Vec::new(),
+            limits: None,
             yields: None,
             poke: None,
             family: None,

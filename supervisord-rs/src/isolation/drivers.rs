@@ -25,18 +25,24 @@ use std::time::Duration;
 use supervision::spec::DomainSpec;
 use supervision::{DomainId, Event, FaultId, Incarnation, LaunchFailure, WorkerId};
 
+use super::cell::Cell;
+use super::contract::means::adopting::{Adopted, Past};
+pub use super::contract::means::{BeforeEnded, Keeping, Remark, StartBefore};
+use super::contract::{Driver, Means, Order};
 use super::exits::orphans;
 use super::helper::{NotLaunched, Summons};
 use super::launch::{Attempt, Child};
-use super::means::Means;
-use super::means::adopting::{Adopted, Past};
-pub use super::means::{BeforeEnded, Keeping, Remark, StartBefore};
+use super::process::{self, Process};
+use super::thread::{self, Thread};
 use super::watch::Token;
 use crate::config::{Launch, Settings};
 use crate::record::black_box::BlackBox;
 use crate::record::logs::Logs;
 use crate::service_manager::Heritage;
 use hooks::Hook;
+
+/// The drivers that there are. Another one is a line here.
+pub static STANDARD: [&dyn Driver; 3] = [&Thread, &Cell, &Process];
 
 /// Everything that runs, and the means to start and end it.
 #[derive(Debug)]
@@ -67,8 +73,24 @@ impl Drivers {
         black_box: Rc<BlackBox>,
         keeping: Keeping,
     ) -> io::Result<Self> {
+        Self::with(&STANDARD, settings, code, environment, logs, black_box, keeping)
+    }
+
+    /// The same with these drivers: every domain of the specification has the capabilities of one.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn with(
+        drivers: &'static [&'static dyn Driver],
+        settings: &Settings,
+        code: workers::Registry,
+        environment: BTreeMap<OsString, OsString>,
+        logs: Logs,
+        black_box: Rc<BlackBox>,
+        keeping: Keeping,
+    ) -> io::Result<Self> {
         Ok(Self {
-            means: Means::new(settings, code, environment, logs, black_box, keeping)?,
+            means: Means::new(drivers, settings, code, environment, logs, black_box, keeping)?,
             hooks: BTreeMap::new(),
             next_hook: 0,
             ready: VecDeque::new(),
@@ -130,32 +152,25 @@ impl Drivers {
         self.means.confirm(incarnation);
     }
 
-    /// Asks an incarnation to stop: SDK code through its board, a command by its stop command and
-    /// its stop signal.
+    /// Asks an incarnation to stop.
     pub fn stop(&mut self, incarnation: Incarnation) {
         self.means.stop(incarnation);
     }
 
     /// Sends the stop signal to all that belongs to a worker, or to its main process alone.
     pub fn signal_stop(&mut self, incarnation: Incarnation) {
-        self.means.signal_stop(incarnation);
+        process::signal_stop(&mut self.means, incarnation);
     }
 
     /// A stop command that could not be started: what would follow it comes at once.
     pub fn miss_stop_command(&mut self, incarnation: Incarnation, error: &str) {
-        self.means.miss_stop_command(incarnation, error);
+        process::miss_stop_command(&mut self.means, incarnation, error);
     }
 
-    /// Kills all that belongs to an incarnation.
+    /// Ends an incarnation without asking: alone, where it can be killed alone; else it is left
+    /// behind, or ends with its domain.
     pub fn kill(&mut self, incarnation: Incarnation) {
         self.means.kill(incarnation);
-    }
-
-    /// Forgets a thread. Its board goes to its successor: the SDK fences off a thread whose
-    /// generation is past. A cell into which no successor could be launched ends whole: it is
-    /// suspended, takes no orders, or is ending already.
-    pub fn abandon(&mut self, incarnation: Incarnation) {
-        self.means.abandon(incarnation);
     }
 
     /// Ends a domain whole. For the supervisor's own domain this does not return.
@@ -164,8 +179,8 @@ impl Drivers {
     }
 
     /// Suspends all that belongs to an incarnation.
-    pub fn pause(&self, incarnation: Incarnation) {
-        self.means.pause(incarnation);
+    pub fn pause(&mut self, incarnation: Incarnation) {
+        self.means.order(incarnation, Order::Pause);
     }
 
     /// Lets it go on.
@@ -187,7 +202,7 @@ impl Drivers {
     /// Sends a signal to the main process of an incarnation; a fault from outside in a thread
     /// strikes its domain's process.
     pub fn signal(&mut self, incarnation: Incarnation, signal: i32) {
-        self.means.signal(incarnation, signal);
+        self.means.order(incarnation, Order::Signal(signal));
     }
 
     /// A `start_before:` command has ended: the launch goes on, or has failed, as soon as nothing
@@ -235,7 +250,7 @@ impl Drivers {
     /// Asks the supervisor's own threads to stop, and waits for them, at most so long: another
     /// supervisor starts them again. False: some go on.
     pub fn stop_threads(&self, limit: Duration) -> bool {
-        self.means.stop_threads(limit)
+        thread::stop_all(&self.means, limit)
     }
 
     /// Ends every process that is left, and waits for it. For the very end: everything has been

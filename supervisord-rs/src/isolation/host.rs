@@ -7,12 +7,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
-use supervision::LaunchFailure;
+use supervision::{Incarnation, LaunchFailure};
+use workers::endowment::Named;
 use workers::host::{BOARD, HostOrder, OUTPUT, WAKE};
+use workers::run::OnPanic;
 
-use super::launch::{Child, failure};
+use super::launch::{Child, failure, from_io};
 use super::live::Sdk;
-use super::thread::{Order, from_io};
+use crate::config::{Launch, Program};
 use crate::service_manager::OWN;
 use crate::stages;
 
@@ -75,6 +77,38 @@ impl Host {
     /// Where orders go down.
     pub(super) fn way(&self) -> BorrowedFd<'_> {
         self.way.as_fd()
+    }
+}
+
+/// What SDK code is to run, and how: the same for thread, cell and process.
+#[derive(Debug)]
+pub(super) struct Order<'a> {
+    pub(super) name: &'a str,
+    pub(super) kind: &'a str,
+    pub(super) generation: u64,
+    pub(super) args: &'a serde_json::Value,
+    pub(super) on_panic: OnPanic,
+    /// What it is handed besides its board, its wake and its output, by name.
+    pub(super) handed: &'a [Named<'a>],
+}
+
+impl<'a> Order<'a> {
+    /// What this incarnation is to run.
+    ///
+    /// # Panics
+    /// It is a command.
+    pub(super) fn of(launch: &'a Launch, incarnation: Incarnation) -> Self {
+        let Program::Worker { kind, args } = &launch.program else {
+            unreachable!("a command is no SDK code: drivers tell them apart");
+        };
+        Self {
+            name: &launch.name,
+            kind,
+            generation: incarnation.generation.0,
+            args,
+            on_panic: launch.on_panic,
+            handed: &[],
+        }
     }
 }
 

@@ -39,7 +39,7 @@ mod clone3;
 mod dispositions;
 mod dumpable;
 mod environment;
-pub(super) mod failed;
+pub mod failed;
 mod given;
 mod own_limits;
 mod plan;
@@ -92,6 +92,11 @@ pub struct Child {
 pub const fn failure(stage: LaunchStage, errno: Errno) -> LaunchFailure {
     let transient = matches!(errno, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE);
     LaunchFailure { stage, errno: errno as i32, transient, code: 0 }
+}
+
+/// An error of std as a failed stage.
+pub(in crate::isolation) fn from_io(stage: LaunchStage, error: &std::io::Error) -> LaunchFailure {
+    failure(stage, error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }
 
 fn copy_above(fd: BorrowedFd<'_>, lowest: RawFd) -> Result<OwnedFd, LaunchFailure> {

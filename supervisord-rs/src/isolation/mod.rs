@@ -7,13 +7,12 @@
 //! | file | concept |
 //! |---|---|
 //! | `drivers` | what the daemon has of isolation: effects in, events out |
-//! | `means` | what drivers are lent for a call |
+//! | `contract` | a driver, and the means that it is lent for a call |
 //! | `registry`, `domain` | who lives where: the slots of workers, and fault domains |
 //! | `before` | the command that runs before a launch, as the loop has it |
 //! | `live` | one incarnation, while it lives |
-//! | `thread` | SDK code on a thread of the supervisor |
+//! | `thread`, `cell`, `process` | the drivers: a thread of the supervisor, of a child that workers share, a child of one worker |
 //! | `host` | SDK code in a child: a cell, or a worker's own process |
-//! | `command` | an executable in its own process |
 //! | `surroundings` | who a process is and what surrounds it, looked up before it exists |
 //! | `inherited` | secrets that came as descriptors |
 //! | `outfit` | what a process is launched with, as a launcher thread takes it |
@@ -29,8 +28,9 @@
 //! | `watch` | the one epoll set |
 
 mod before;
+mod cell;
 pub(crate) mod closer;
-mod command;
+pub mod contract;
 pub(crate) mod datagram;
 mod domain;
 pub mod drivers;
@@ -41,10 +41,10 @@ pub mod inherited;
 pub mod launch;
 mod launcher;
 mod live;
-pub mod means;
 mod notify;
 mod outfit;
 pub mod peer;
+mod process;
 mod registry;
 mod sockets;
 pub mod surroundings;

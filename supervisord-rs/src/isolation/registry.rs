@@ -1,6 +1,7 @@
 //! Who lives where: a slot for each worker, and the fault domains that workers live in. Nothing
 //! else has a list by worker or by domain, so that no two lists can disagree.
 
+use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::live::{Live, Page};
 use super::notify::Notify;
 use super::watch::Watched;
 use crate::config::Launch;
+use crate::config::settings::Limits;
 use crate::record::evidence::Evidence;
 use crate::record::logs::StreamId;
 
@@ -58,6 +60,13 @@ impl Registry {
             let worker = WorkerId(id(self.slots.len()));
             self[domain].workers.push(worker);
             self.slots.push(Slot::new(domain, launch));
+        }
+    }
+
+    /// What shared domains may use, by their names.
+    pub(super) fn limit(&mut self, limits: &BTreeMap<String, Limits>) {
+        for domain in self.domains.iter_mut().filter(|domain| domain.capabilities.is_shared()) {
+            domain.limits = limits.get(&domain.name).cloned();
         }
     }
 

@@ -13,8 +13,7 @@ use nix::errno::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::launch::failed::{Failed, Result};
-use super::launch::{Attempt, binding};
-use super::thread::from_io;
+use super::launch::{Attempt, binding, from_io};
 use crate::accounts;
 use crate::config::probes::Address;
 use crate::config::settings::{SocketKind, SocketSpec};

@@ -17,7 +17,7 @@ use crate::config::Settings;
 use crate::daemon::inherited::Inherited;
 use crate::daemon::lapse::Lapse;
 use crate::daemon::succession;
-use crate::isolation::means::adopting::Past;
+use crate::isolation::contract::means::adopting::Past;
 use crate::record::post_mortem::PostMortem;
 use crate::service_manager;
 

@@ -3,7 +3,8 @@
 //! | file | concept |
 //! |---|---|
 //! | `means` | what there is, and the effects that concern no other file |
-//! | `launching` | what an incarnation is launched with |
+//! | `launching` | what each launch begins with; the process of a domain |
+//! | `boards`, `speech` | boards; how workers tell that they are ready |
 //! | `launched` | what came of a launch; those that are withdrawn |
 //! | `unbegun` | launches that are not wanted any more |
 //! | `start_before` | the command that runs before a launch |
@@ -11,23 +12,26 @@
 //! | `keeping` | what a successor needs, into the fd store |
 //! | `helpers` | the supervisor's own small processes: probes, stop commands, hooks |
 //! | `stopping` | from asking it to stop to nothing being left |
-//! | `adopting` | taking over what a predecessor's workers left |
+//! | `adopting`, `adopted_process` | taking over what a predecessor's workers left |
 //! | `endings` | from an exit, or from what a board says, to an event |
 //! | `remains`, `looks` | what is left of a family whose main process is gone; when to look again |
 //! | `news`, `queue` | what the daemon is to hear, and in what order the machine hears of it |
 
+mod adopted_process;
 pub mod adopting;
+mod boards;
 mod endings;
 mod helpers;
 mod keeping;
-pub(super) mod launched;
-mod launching;
+mod launched;
+pub(in crate::isolation) mod launching;
 mod looks;
 mod news;
-mod output;
+pub(in crate::isolation) mod output;
 mod queue;
 mod remains;
-pub(super) mod start_before;
+mod speech;
+mod start_before;
 mod stopping;
 mod unbegun;
 
@@ -40,32 +44,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use supervision::{Cause, DomainId, Ending, Event, FaultId, Incarnation, Spec, Status, WorkerId};
-use workers::board::monotonic_ns;
+use workers::board::{LastWords, monotonic_ns};
 use workers::fault::Fault;
 
-use super::closer;
-use super::domain::{Process, Resident, Yields};
-use super::exits::adopted::Obituaries;
-use super::exits::reaper;
-use super::launch::failed::Failed;
-use super::launch::{Child, Inherited, advice};
-use super::live::event_fd;
-use super::registry::Registry;
-use super::sockets::Sockets;
-use super::tree::census::Census;
-use super::tree::cgroup::Cgroups;
-use super::tree::environs;
-use super::tree::family::house_of;
-use super::watch::{Token, Watch};
+use super::{Driver, Order, Progress};
 use crate::config::Settings;
-use crate::config::settings::Limits;
+use crate::isolation::closer;
+use crate::isolation::domain::{Process, Resident, Yields};
+use crate::isolation::exits::adopted::Obituaries;
+use crate::isolation::exits::reaper;
+use crate::isolation::launch::failed::Failed;
+use crate::isolation::launch::{Child, Inherited, advice};
+use crate::isolation::live::{Live, event_fd};
+use crate::isolation::registry::Registry;
+use crate::isolation::sockets::Sockets;
+use crate::isolation::tree::census::Census;
+use crate::isolation::tree::cgroup::Cgroups;
+use crate::isolation::tree::environs;
+use crate::isolation::tree::family::house_of;
+use crate::isolation::watch::{Token, Watch};
 use crate::record::black_box::BlackBox;
 use crate::record::event::What;
 use crate::record::evidence::Evidence;
 use crate::record::logs::Logs;
 use crate::service_manager::FdStore;
 use launched::Underway;
-use launching::Progress;
 use looks::Looks;
 use news::News;
 pub use news::Remark;
@@ -73,32 +76,32 @@ pub use start_before::{BeforeEnded, StartBefore};
 
 /// What is lent to a driver.
 #[derive(Debug)]
-pub(super) struct Means {
+pub struct Means {
+    drivers: &'static [&'static dyn Driver],
     /// Who lives where.
-    pub(super) registry: Registry,
-    pub(super) news: News,
-    pub(super) underway: Underway,
-    pub(super) looks: Looks,
+    pub(in crate::isolation) registry: Registry,
+    pub(in crate::isolation) news: News,
+    pub(in crate::isolation) underway: Underway,
+    pub(in crate::isolation) looks: Looks,
     /// What processes inherit.
-    pub(super) environment: Arc<Inherited>,
+    pub(in crate::isolation) environment: Arc<Inherited>,
     /// The code that is registered.
-    pub(super) code: workers::Registry,
-    pub(super) logs: Logs,
-    pub(super) sockets: Sockets,
-    pub(super) cgroups: Cgroups,
+    pub(in crate::isolation) code: workers::Registry,
+    pub(in crate::isolation) logs: Logs,
+    pub(in crate::isolation) sockets: Sockets,
+    pub(in crate::isolation) cgroups: Cgroups,
     /// What is kept for a successor.
-    pub(super) store: FdStore,
-    pub(super) obituaries: Obituaries,
+    pub(in crate::isolation) store: FdStore,
+    pub(in crate::isolation) obituaries: Obituaries,
     /// What tells our families from those of others.
-    pub(super) house: String,
+    pub(in crate::isolation) house: String,
     /// Looks at the process table, for families without a cgroup.
-    pub(super) census: Rc<Census>,
-    pub(super) cells: BTreeMap<String, Limits>,
-    pub(super) log_dir: std::path::PathBuf,
-    pub(super) black_box: Rc<BlackBox>,
-    pub(super) watch: Watch,
+    pub(in crate::isolation) census: Rc<Census>,
+    pub(in crate::isolation) log_dir: std::path::PathBuf,
+    pub(in crate::isolation) black_box: Rc<BlackBox>,
+    pub(in crate::isolation) watch: Watch,
     /// Threads ring it when they have taken datagrams that came with descriptors.
-    pub(super) bell: Arc<OwnedFd>,
+    pub(in crate::isolation) bell: Arc<OwnedFd>,
 }
 
 /// What outlives us, and what outlived our predecessor.
@@ -115,7 +118,8 @@ impl Means {
     ///
     /// # Errors
     /// EMFILE, ENFILE or ENOMEM from epoll_create1(2).
-    pub(super) fn new(
+    pub(in crate::isolation) fn new(
+        drivers: &'static [&'static dyn Driver],
         settings: &Settings,
         code: workers::Registry,
         environment: BTreeMap<OsString, OsString>,
@@ -138,11 +142,13 @@ impl Means {
         watch.add_for_ever(census.wakeup(), Token::Census)?;
         // Orphans of workers come to us: nothing that a worker started is out of sight (prctl(2)).
         nix::sys::prctl::set_child_subreaper(true)?;
-        super::launch::raise_limits();
+        crate::isolation::launch::raise_limits();
         let mut registry = Registry::default();
         let homes = workers.iter().map(|worker| worker.domain);
         registry.extend(homes.zip(&settings.launches), domains);
+        registry.limit(&settings.cells);
         Ok(Self {
+            drivers,
             registry,
             news: News::default(),
             underway,
@@ -156,7 +162,6 @@ impl Means {
             obituaries: Obituaries::new(obituaries),
             house: house_of(&settings.supervisor.runtime_dir),
             census,
-            cells: settings.cells.clone(),
             log_dir: settings.supervisor.log_dir.clone(),
             black_box,
             watch,
@@ -211,23 +216,6 @@ impl Means {
         }
     }
 
-    /// Suspends all that belongs to an incarnation.
-    pub(in crate::isolation) fn pause(&self, incarnation: Incarnation) {
-        if let Some(live) = self.registry.live(incarnation) {
-            self.signal_family(live.domain, &[libc::SIGSTOP]);
-        }
-    }
-
-    /// Lets it go on.
-    pub(in crate::isolation) fn resume(&mut self, incarnation: Incarnation) {
-        if let Some(live) = self.registry.live_mut(incarnation) {
-            live.said.alive_at = monotonic_ns();
-            live.asked_at = None;
-            let domain = live.domain;
-            self.signal_family(domain, &[libc::SIGCONT]);
-        }
-    }
-
     /// Reads the last sign of life. Answered by `Heartbeat`, by the ending of one that is gone
     /// without a word, or by that of its domain, which is dying.
     pub(in crate::isolation) fn read_heartbeat(&mut self, incarnation: Incarnation) {
@@ -238,7 +226,8 @@ impl Means {
             return;
         }
         let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
-        if reading.as_ref().is_some_and(|reading| self.is_thread_gone(live.domain, reading)) {
+        if reading.as_ref().is_some_and(|reading| self.is_thread_gone(incarnation.worker, reading))
+        {
             let ending = Ending { status: Status::Unknown, cause: Cause::Vanished };
             self.end(incarnation, ending);
             return;
@@ -246,7 +235,7 @@ impl Means {
         let Some(live) = self.registry.live_mut(incarnation) else { return };
         let last_beat = Duration::from_nanos(live.last_beat(reading.as_ref(), monotonic_ns()));
         let domain = live.domain;
-        let event = if self.is_suspended_cell(domain) {
+        let event = if self.is_suspended(domain) {
             Event::Suspended { incarnation, last_beat }
         } else {
             Event::Heartbeat { incarnation, last_beat }
@@ -263,24 +252,71 @@ impl Means {
             (_, Some(signal)) => {
                 live.struck_at = Some(monotonic_ns());
                 live.struck_by = Some(signal);
-                self.signal(incarnation, signal);
+                self.order(incarnation, Order::Signal(signal));
             }
             (None, None) => {}
         }
     }
 
-    /// Sends a signal to the main process of an incarnation; a fault from outside in a thread
-    /// strikes its domain's process.
-    pub(in crate::isolation) fn signal(&mut self, incarnation: Incarnation, signal: i32) {
+    /// Gives an order to the driver of an incarnation.
+    pub(in crate::isolation) fn order(&mut self, incarnation: Incarnation, order: Order) {
         let Some(live) = self.registry.live(incarnation) else { return };
-        if self.registry[live.domain].capabilities.is_of_supervisor() {
-            let own = nix::unistd::getpid();
-            if let Ok(signal) = nix::sys::signal::Signal::try_from(signal) {
-                let _ = nix::sys::signal::kill(own, signal);
-            }
-        } else if let Some(child) = self.registry.child(live.domain) {
-            let _ = reaper::signal(live.said.main.as_ref().unwrap_or(child), signal);
+        let driver = self.driver(live.domain);
+        driver.order(self, incarnation, order);
+    }
+
+    /// Lets one go on that was suspended.
+    pub(in crate::isolation) fn resume(&mut self, incarnation: Incarnation) {
+        if let Some(live) = self.registry.live_mut(incarnation) {
+            live.said.alive_at = monotonic_ns();
+            live.asked_at = None;
         }
+        self.order(incarnation, Order::Resume);
+    }
+
+    /// Asks an incarnation to stop.
+    pub(in crate::isolation) fn stop(&mut self, incarnation: Incarnation) {
+        let Some(live) = self.registry.live_mut(incarnation) else { return };
+        live.is_stopping = true;
+        let driver = self.driver_of(incarnation.worker);
+        driver.stop(self, incarnation);
+    }
+
+    /// Ends an incarnation without asking.
+    pub(in crate::isolation) fn kill(&mut self, incarnation: Incarnation) {
+        let Some(live) = self.registry.live(incarnation) else { return };
+        let driver = self.driver(live.domain);
+        driver.kill(self, incarnation);
+    }
+
+    /// Ends a domain whole, because of one of its workers, which hangs.
+    pub(in crate::isolation) fn recycle(&mut self, domain: DomainId, culprit: Incarnation) {
+        if let Some(live) = self.registry.live(culprit)
+            && let Some(sdk) = &live.sdk
+        {
+            sdk.board().write_last_words(LastWords::Hang, 0, 0, 0, 0);
+        }
+        let driver = self.driver(domain);
+        driver.recycle(self, domain, culprit);
+    }
+
+    /// The driver of a domain.
+    pub(in crate::isolation) fn driver(&self, domain: DomainId) -> &'static dyn Driver {
+        let wanted = self.registry[domain].capabilities;
+        let mut all = self.drivers.iter();
+        *all.find(|driver| driver.capabilities().label == wanted.label)
+            .expect("a domain has the capabilities of a driver, whose label is its own")
+    }
+
+    /// The driver of a worker.
+    pub(in crate::isolation) fn driver_of(&self, worker: WorkerId) -> &'static dyn Driver {
+        self.driver(self.registry[worker].domain)
+    }
+
+    /// An incarnation lives from now on, and runs no SDK code.
+    pub fn enter(&mut self, incarnation: Incarnation) {
+        let domain = self.registry[incarnation.worker].domain;
+        self.registry[incarnation.worker].live = Some(Live::new(incarnation, domain, None));
     }
 
     /// Something has happened to a worker. Those that share a process are heard of in order.

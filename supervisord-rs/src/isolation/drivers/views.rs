@@ -63,11 +63,7 @@ impl Drivers {
     /// The present process of a worker's incarnation; the supervisor's own for a thread.
     #[must_use]
     pub fn pid(&self, worker: WorkerId) -> Option<i32> {
-        let live = self.means.registry[worker].live.as_ref()?;
-        if self.means.registry[live.domain].capabilities.is_of_supervisor() {
-            return Some(nix::unistd::getpid().as_raw());
-        }
-        self.means.registry.child(live.domain).map(|child| child.pid)
+        self.means.driver_of(worker).describe(&self.means, worker).pid
     }
 
     /// The process that a worker calls its main one (`MAINPID=`), where that is another than ours.
@@ -97,7 +93,7 @@ impl Drivers {
     /// of the supervisor.
     #[must_use]
     pub fn limits_of(&self, worker: WorkerId) -> Option<&CgroupLimits> {
-        self.means.limits_of(worker)
+        self.means.driver_of(worker).describe(&self.means, worker).limits
     }
 
     /// Where that cgroup is.

@@ -7,15 +7,16 @@ use supervision::{LaunchFailure, LaunchStage};
 
 use super::failure;
 
-/// See above.
+/// A launch that failed.
 #[derive(Clone, Debug)]
-pub(in crate::isolation) struct Failed {
+pub struct Failed {
     pub(in crate::isolation) failure: LaunchFailure,
     /// `None`: the program.
     pub(in crate::isolation) subject: Option<String>,
 }
 
-pub(in crate::isolation) type Result<T> = std::result::Result<T, Failed>;
+/// What a step of a launch gives.
+pub type Result<T> = std::result::Result<T, Failed>;
 
 impl From<LaunchFailure> for Failed {
     fn from(failure: LaunchFailure) -> Self {

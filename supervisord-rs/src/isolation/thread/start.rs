@@ -1,17 +1,16 @@
-//! SDK code on a thread of the supervisor: it shares everything, and a fatal fault in it ends the
-//! supervisor.
+//! The thread itself.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use nix::errno::Errno;
-use supervision::{LaunchFailure, LaunchStage};
+use supervision::LaunchFailure;
 use workers::Registry;
 use workers::endowment::{Endowment, Named};
-use workers::run::{IncarnationPlan, OnPanic};
+use workers::run::IncarnationPlan;
 
-use super::launch::{become_foreign, failure};
-use super::live::Sdk;
+use crate::isolation::host::Order;
+use crate::isolation::launch::{become_foreign, from_io};
+use crate::isolation::live::Sdk;
 use crate::stages;
 
 /// Starts the thread. It ends by itself, when it stops; it is not joined, since one that hangs
@@ -53,23 +52,6 @@ fn copies(handed: &[Named<'_>]) -> Result<Endowment, LaunchFailure> {
     Ok(endowment)
 }
 
-/// What SDK code is to run, and how: the same for thread, cell and process.
-#[derive(Debug)]
-pub(super) struct Order<'a> {
-    pub(super) name: &'a str,
-    pub(super) kind: &'a str,
-    pub(super) generation: u64,
-    pub(super) args: &'a serde_json::Value,
-    pub(super) on_panic: OnPanic,
-    /// What it is handed besides its board, its wake and its output, by name.
-    pub(super) handed: &'a [Named<'a>],
-}
-
-/// An error of std as a failed stage.
-pub(super) fn from_io(stage: LaunchStage, error: &std::io::Error) -> LaunchFailure {
-    failure(stage, error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
@@ -79,10 +61,11 @@ mod tests {
     use nix::sys::eventfd::EventFd;
     use supervision::{Generation, Incarnation, WorkerId};
     use workers::mapping::Mapping;
+    use workers::run::OnPanic;
     use workers::{Context, Worker, WorkerError};
 
-    use super::super::live::Page;
     use super::*;
+    use crate::isolation::live::Page;
 
     /// Answers on what it was handed.
     struct Answerer;

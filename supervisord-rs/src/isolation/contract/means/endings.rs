@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use supervision::{Cause, DomainId, Ending, Event, FaultDomain, Incarnation, Status, WorkerId};
+use supervision::{Cause, DomainId, Ending, Event, Incarnation, Status, WorkerId};
 use workers::board::{Reading, State, monotonic_ns};
 
 use super::looks::LOOK_MAX;
 use super::{Means, Process};
+use crate::isolation::contract::Ended;
 use crate::isolation::exits::adopted::Look;
 use crate::isolation::exits::reaper;
 use crate::isolation::launch::Child;
@@ -83,13 +84,16 @@ impl Means {
         self.registry.lives_in(domain).map(|live| live.incarnation).collect()
     }
 
-    pub(in crate::isolation) fn end_domain(
-        &mut self,
-        domain: DomainId,
-        (status, was_oom_killed): (Status, bool),
-        members: Vec<Incarnation>,
-        recycled_for: Option<Incarnation>,
-    ) {
+    /// An incarnation has ended: what is known of it is kept, and the machine hears of it.
+    pub fn end(&mut self, incarnation: Incarnation, ending: Ending) {
+        self.note_end(incarnation, monotonic_ns());
+        self.release(incarnation.worker);
+        self.say(incarnation.worker, Event::Ended { incarnation, ending });
+    }
+
+    /// All that lived in a domain have ended with it, as one of them caused.
+    pub(in crate::isolation) fn end_domain(&mut self, ended: Ended) {
+        let Ended { domain, status, was_oom_killed, members, recycled_for } = ended;
         let now = monotonic_ns();
         let readings: Vec<(Incarnation, Reading)> = members
             .iter()
@@ -124,12 +128,6 @@ impl Means {
         self.news.events.push_for_all(Event::DomainEnded { domain, members, culprit, ending });
     }
 
-    pub(in crate::isolation) fn end(&mut self, incarnation: Incarnation, ending: Ending) {
-        self.note_end(incarnation, monotonic_ns());
-        self.release(incarnation.worker);
-        self.say(incarnation.worker, Event::Ended { incarnation, ending });
-    }
-
     /// Keeps what is known of an incarnation before its board goes to the next.
     pub(in crate::isolation) fn note_end(&mut self, incarnation: Incarnation, now: u64) {
         let Some(live) = self.registry.live(incarnation) else { return };
@@ -143,7 +141,11 @@ impl Means {
         if ending.cause != Cause::OutOfMemory {
             return;
         }
-        let limit = self.limits_of(incarnation.worker).and_then(|limits| limits.memory);
+        let limit = self
+            .driver_of(incarnation.worker)
+            .describe(self, incarnation.worker)
+            .limits
+            .and_then(|limits| limits.memory);
         let text = match limit {
             Some(limit) => format!("out of memory: its limit is {} KiB", limit / 1024),
             None => {
@@ -190,27 +192,14 @@ impl Means {
         }
     }
 
-    /// It has said that it is ready: once is enough.
-    pub(in crate::isolation) fn note_ready(&mut self, incarnation: Incarnation) {
-        self.black_box.note(incarnation.worker.index()).set_ready(incarnation.generation.0);
-        let Some(live) = self.registry.live_mut(incarnation) else { return };
-        if !std::mem::replace(&mut live.is_ready, true) {
-            self.say(incarnation.worker, Event::Ready { incarnation });
+    /// Whether the thread that the board names has ended silently (`pthread_exit`, `SYS_exit`). A
+    /// process that one worker has for itself lives: the machine kills what does not beat.
+    pub(in crate::isolation) fn is_thread_gone(&self, worker: WorkerId, reading: &Reading) -> bool {
+        if self.registry.home(worker).capabilities.is_alone() || reading.tid <= 0 {
+            return false;
         }
-    }
-
-    /// Whether the thread that the board names has ended silently (`pthread_exit`, `SYS_exit`).
-    pub(in crate::isolation) fn is_thread_gone(&self, domain: DomainId, reading: &Reading) -> bool {
-        let pid = match self.registry[domain].capabilities.fault_domain {
-            FaultDomain::Supervisor => nix::unistd::getpid().as_raw(),
-            FaultDomain::Shared => match self.registry.child(domain) {
-                Some(child) => child.pid,
-                None => return false,
-            },
-            // Its process lives: the machine kills what does not beat.
-            FaultDomain::Own => return false,
-        };
-        reading.tid > 0 && !process_table::has_thread(pid, reading.tid)
+        let pid = self.driver_of(worker).describe(self, worker).pid;
+        pid.is_some_and(|pid| !process_table::has_thread(pid, reading.tid))
     }
 }
 

@@ -185,13 +185,7 @@ impl Means {
         for incarnation in members {
             let begun = match &housed {
                 Err(failed) => Err(failed.clone()),
-                Ok(()) if self.registry[domain].capabilities.is_shared() => {
-                    self.enter_cell(domain, incarnation)
-                }
-                Ok(()) => {
-                    self.begin_alone(incarnation, is_kept);
-                    Ok(())
-                }
+                Ok(()) => self.driver(domain).begin(self, incarnation, is_kept),
             };
             match begun {
                 Ok(()) => self.say(incarnation.worker, Event::Launched { incarnation }),

@@ -23,7 +23,7 @@ pub struct Remark {
 pub(in crate::isolation) struct News {
     pub(super) events: Queue,
     pub(super) remarks: VecDeque<Remark>,
-    pub(super) stop_commands: VecDeque<(Incarnation, Summons)>,
+    stop_commands: VecDeque<(Incarnation, Summons)>,
     pub(super) starts_before: VecDeque<StartBefore>,
 }
 
@@ -48,7 +48,16 @@ impl News {
         self.remarks.pop_front()
     }
 
-    /// A stop command that has begun.
+    /// A stop command that has begun, to be waited for.
+    pub(in crate::isolation) fn await_stop_command(
+        &mut self,
+        incarnation: Incarnation,
+        command: Summons,
+    ) {
+        self.stop_commands.push_back((incarnation, command));
+    }
+
+    /// The next stop command that has begun.
     pub(in crate::isolation) fn next_stop_command(&mut self) -> Option<(Incarnation, Summons)> {
         self.stop_commands.pop_front()
     }

@@ -1,21 +1,25 @@
-//! Where the output of workers and cells goes.
+//! Where the output of workers goes.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use supervision::{DomainId, LaunchFailure, WorkerId};
+use supervision::{LaunchFailure, WorkerId};
 
 use super::Means;
 use super::adopting::stream_name;
 use crate::config::Launch;
-use crate::config::settings::{LineFormat, Rotate, Sink};
+use crate::config::settings::Sink;
 use crate::isolation::launch::failed::{Failed, Result};
 use crate::isolation::launch::failure;
-use crate::isolation::thread::from_io;
+use crate::isolation::launch::from_io;
+use crate::isolation::outfit::Outfit;
 use crate::record::black_box::Whose;
 use crate::record::logs::StreamPlan;
 use crate::stages;
+
+const STDOUT: i32 = 1;
+const STDERR: i32 = 2;
 
 /// The descriptors that a worker's output goes to.
 pub(in crate::isolation) struct Outputs {
@@ -95,37 +99,31 @@ impl Means {
         let stderr = logs.stderr.as_ref().map(|sink| target("stderr", sink)).transpose()?;
         Ok(Outputs { stdout, stderr })
     }
+}
 
-    /// The cell's own output, which belongs to none of its workers: `cell-NAME.log`.
-    pub(in crate::isolation) fn cell_output(
+impl Outfit {
+    /// Standard output and error.
+    pub(in crate::isolation) fn take_outputs(
         &mut self,
-        domain: DomainId,
-        name: &str,
-    ) -> Result<OwnedFd> {
-        let stream = match self.registry[domain].output {
-            Some(stream) => stream,
-            None => {
-                let directory = self.log_dir.clone();
-                let first = self.registry[domain].workers.first().map_or(0, |first| first.index());
-                let plan = StreamPlan {
-                    name: format!("cell-{name}/stdout"),
-                    worker: format!("cell {name}"),
-                    stream: "output",
-                    sink: Sink::File(directory.join(format!("cell-{name}.log"))),
-                    rotate: Rotate::default(),
-                    cap: None,
-                    line: LineFormat::default(),
-                    counted: Whose::Cell(first),
-                };
-                let stream = self.logs.open(&plan).map_err(from_pipes)?;
-                self.registry[domain].output = Some(stream);
-                stream
-            }
-        };
-        self.logs.writer(stream).ok_or_else(|| from_pipes(Errno::EMFILE).into())
+        launch: &Launch,
+        outputs: Outputs,
+    ) -> Result<()> {
+        let Outputs { stdout, stderr } = outputs;
+        let stderr = stderr.map_or_else(|| stdout.try_clone(), Ok);
+        let stderr = stderr.map_err(|error| from_io(stages::PIPES, &error))?;
+        let is_captured = |wanted: &str| launch.captured().any(|(stream, _)| stream == wanted);
+        let with_stdout = launch.logs.stderr.is_none();
+        if is_captured("stdout") {
+            self.pipes.push(STDOUT);
+        }
+        if is_captured(if with_stdout { "stdout" } else { "stderr" }) {
+            self.pipes.push(STDERR);
+        }
+        self.descriptors.extend([(stdout, STDOUT), (stderr, STDERR)]);
+        Ok(())
     }
 }
 
-fn from_pipes(errno: Errno) -> LaunchFailure {
+pub(in crate::isolation) fn from_pipes(errno: Errno) -> LaunchFailure {
     failure(stages::PIPES, errno)
 }

@@ -12,6 +12,7 @@ use supervision::{DomainId, Event, Incarnation, Status};
 use workers::board::monotonic_ns;
 
 use super::{Means, keeping};
+use crate::isolation::contract::Ended;
 use crate::isolation::exits::{reaper, wait};
 use crate::isolation::tree::family::Relative;
 use crate::isolation::tree::snapshot::Snapshot;
@@ -171,7 +172,9 @@ impl Means {
         keeping::forget(&self.store, &name, child.pid);
         let was_oom_killed = resident.family.take_oom_kill();
         let members = self.members(domain);
-        self.end_members(domain, (status, was_oom_killed), members, resident.recycled_for);
+        let recycled_for = resident.recycled_for;
+        let driver = self.driver(domain);
+        driver.end(self, Ended { domain, status, was_oom_killed, members, recycled_for });
         self.launch_deferred(domain);
     }
 

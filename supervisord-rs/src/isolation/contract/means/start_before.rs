@@ -13,9 +13,9 @@ use supervision::{Incarnation, LaunchFailure, Status, WorkerId};
 use tokio::sync::oneshot;
 
 use super::launched::late;
-use super::launching::Progress;
 use super::{Means, Process};
 use crate::isolation::before::{Before, Reins, State};
+use crate::isolation::contract::Progress;
 use crate::isolation::helper::{self, Helper, NotLaunched, Summons};
 use crate::isolation::launch::Child;
 use crate::isolation::launch::failed::{Failed, Result};

@@ -1,0 +1,110 @@
+//! SDK code on a thread of the supervisor: it shares everything, and a fatal fault in it ends the
+//! supervisor.
+
+mod start;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::getpid;
+use supervision::{Capabilities, Cause, DomainId, Ending, Incarnation, Status, WorkerId};
+
+use super::contract::{Adoption, Description, Driver, Ended, Means, Order, Progress};
+use super::host;
+use super::launch::failed::Result;
+use super::live::{Live, Sdk};
+use crate::record::{evidence, own_log};
+use crate::waiting::until;
+
+/// For the last lines of our own log before we abort.
+const LAST_LINES: Duration = Duration::from_millis(200);
+/// Between two looks at threads that are ending.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// The driver of threads.
+#[derive(Debug)]
+pub(super) struct Thread;
+
+impl Driver for Thread {
+    fn capabilities(&self) -> &'static Capabilities {
+        &Capabilities::THREAD
+    }
+
+    fn launch(&self, means: &mut Means, incarnation: Incarnation) -> Result<Progress> {
+        let worker = incarnation.worker;
+        let launch = Arc::clone(&means.registry[worker].launch);
+        let sdk = means.board_in_box(incarnation, &launch.name)?;
+        let outputs = means.outputs(worker, &launch)?;
+        let poke = means.poke(means.registry[worker].domain)?;
+        let order = host::Order::of(&launch, incarnation);
+        start::launch(&sdk, &order, &means.code, &poke, outputs.stdout)?;
+        means.settle(incarnation, sdk);
+        Ok(Progress::Launched)
+    }
+
+    /// It waits for no process.
+    fn begin(&self, _: &mut Means, _: Incarnation, _: bool) -> Result<()> {
+        Ok(())
+    }
+
+    /// A signal strikes the supervisor, which is its process. Alone it cannot be suspended.
+    fn order(&self, _: &mut Means, _: Incarnation, order: Order) {
+        match order {
+            Order::Signal(signal) => {
+                if let Ok(signal) = Signal::try_from(signal) {
+                    let _ = kill(getpid(), signal);
+                }
+            }
+            Order::Pause | Order::Resume => {}
+        }
+    }
+
+    fn stop(&self, means: &mut Means, incarnation: Incarnation) {
+        let sdk = means.registry.live(incarnation).and_then(|live| live.sdk.as_ref());
+        if let Some(sdk) = sdk {
+            sdk.order_stop();
+        }
+    }
+
+    /// Forgets it. Its board goes to its successor: the SDK fences off a thread whose generation is
+    /// past.
+    fn kill(&self, means: &mut Means, incarnation: Incarnation) {
+        means.end(incarnation, Ending { status: Status::Abandoned, cause: Cause::Hang });
+    }
+
+    /// Does not return.
+    fn recycle(&self, _: &mut Means, _: DomainId, _: Incarnation) {
+        tracing::error!("a thread of the supervisor hangs and `on_hang: recycle` is set: aborting");
+        own_log::flush(LAST_LINES);
+        std::process::abort();
+    }
+
+    fn end(&self, means: &mut Means, ended: Ended) {
+        means.end_domain(ended);
+    }
+
+    /// Threads end with their supervisor.
+    fn adopt(&self, _: &mut Means, _: Adoption<'_>) -> bool {
+        false
+    }
+
+    fn describe<'a>(&self, means: &'a Means, worker: WorkerId) -> Description<'a> {
+        let pid = means.registry.present(worker).map(|_| getpid().as_raw());
+        Description { pid, limits: None }
+    }
+}
+
+/// Asks the supervisor's own threads to stop, and waits for them, at most so long. False: some go
+/// on.
+pub(super) fn stop_all(means: &Means, limit: Duration) -> bool {
+    let registry = &means.registry;
+    let is_thread = |live: &&Live| registry[live.domain].capabilities.is_of_supervisor();
+    let threads: Vec<&Live> = registry.lives().filter(is_thread).collect();
+    threads.iter().filter_map(|live| live.sdk.as_ref()).for_each(Sdk::order_stop);
+    let lives = |live: &&Live| {
+        let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(live.incarnation));
+        reading.is_some_and(|reading| evidence::of_thread(reading.state).is_none())
+    };
+    until(limit, PAUSE, || (!threads.iter().any(lives)).then_some(())).is_some()
+}
