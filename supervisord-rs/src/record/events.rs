@@ -65,3 +65,26 @@ impl Observer for Events {
         afterwards::ring(move || drop(sender.send(record)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::What;
+    use super::*;
+
+    #[test]
+    fn events_are_numbered_whether_or_not_a_client_reads_them() {
+        let mut events = Events::default();
+        let tell = |events: &mut Events, fault| {
+            events.observe(&Event { who: None, what: What::Injected { fault } });
+        };
+        tell(&mut events, "panic");
+        let mut reader = events.subscribe();
+        tell(&mut events, "hang");
+        let record = reader.try_recv().expect("an event");
+        assert_eq!((record.seq, record.kind.as_str()), (2, "injected"));
+        assert_eq!(record.detail, serde_json::json!({ "fault": "hang" }));
+        assert!(record.worker.is_none() && reader.try_recv().is_err());
+        events.close();
+        assert!(matches!(reader.try_recv(), Err(broadcast::error::TryRecvError::Closed)));
+    }
+}
