@@ -34,41 +34,31 @@ mod drafts;
 mod effects;
 mod end;
 mod failures;
-mod fault_order;
 mod giving_up;
-mod goal;
 pub mod hand_over;
 mod histories;
 pub mod in_force;
 mod inherited;
-mod lapse;
 mod launches;
 mod locks;
 mod naming;
 mod observers;
 mod orders;
-mod outcomes;
-mod pace;
 mod report;
 pub mod runtime_lock;
-mod scaling;
-mod signal_order;
 pub mod signals;
-mod signs;
 mod start;
 mod succession;
 mod turn;
-mod turns;
-mod unanswered;
 mod upkeep;
 mod view;
-mod waiters;
 mod world;
 
 use observers::Observers;
+use orders::{Unanswered, Waiters};
 use start::Published;
-use turns::{Turns, Work};
-use waiters::Waiters;
+use turn::lapse::{self, Lapse};
+use turn::{Pace, Signs, Turns, Work};
 
 /// Requests of clients that wait for their turn; a client beyond that waits for a place.
 const REQUESTS: usize = 64;
@@ -148,7 +138,7 @@ struct Daemon {
     observers: Observers,
     incidents: Incidents,
     waiters: Waiters,
-    unanswered: unanswered::Unanswered,
+    unanswered: Unanswered,
     histories: histories::Histories,
     requests: mpsc::Receiver<Request>,
     black_box: Rc<BlackBox>,
@@ -164,10 +154,10 @@ struct Daemon {
     launches: launches::Launches,
     drafts: drafts::Drafts,
     inherited: inherited::Inherited,
-    pace: pace::Pace,
-    signs: signs::Signs,
+    pace: Pace,
+    signs: Signs,
     /// Whether the loop ran when it wanted to.
-    lapse: lapse::Lapse,
+    lapse: Lapse,
     /// How long the loop was held.
     turns: Arc<Turns>,
     end: end::End,
@@ -188,7 +178,7 @@ impl Daemon {
             names: started.names,
             observers,
             waiters: Waiters::default(),
-            unanswered: unanswered::Unanswered::default(),
+            unanswered: Unanswered::default(),
             histories: histories::Histories::new(count),
             requests: started.requests,
             black_box,
@@ -203,7 +193,7 @@ impl Daemon {
             launches: launches::Launches::default(),
             drafts: drafts::Drafts::default(),
             inherited: started.inherited,
-            pace: pace::Pace::default(),
+            pace: Pace::default(),
             signs: started.signs,
             lapse: started.lapse,
             turns,

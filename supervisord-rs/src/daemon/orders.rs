@@ -1,12 +1,23 @@
 //! Orders of clients: names become ids, the machine decides, the answer goes back.
 
+mod fault;
+mod goal;
+mod outcomes;
+mod scaling;
+mod signal;
+mod unanswered;
+mod waiters;
+
 use supervision::{Command, Event, Phase, Refusal, RequestId, WorkerId};
 
+use goal::Goal;
+use unanswered::Pending;
+pub(super) use unanswered::Unanswered;
+pub(super) use waiters::Waiters;
+use waiters::{Wait, limit};
+
 use super::Daemon;
-use super::goal::Goal;
-use super::unanswered::Pending;
 use super::view::View;
-use super::waiters::{Wait, limit};
 use crate::control::protocol::{Done, Failure, WorkersRequest};
 use crate::control::request::{Answer, Found, Order, Peer, Request, Show};
 use crate::record::event::What;

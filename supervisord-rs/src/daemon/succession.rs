@@ -10,8 +10,9 @@ use supervision::{
 };
 use workers::board::monotonic_ns;
 
+use super::Daemon;
 use super::naming::every;
-use super::{Daemon, lapse};
+use super::turn::lapse;
 use crate::config::{Launch, Scale, Settings};
 use crate::isolation::contract::means::adopting::{Adopted, Past};
 use crate::record::event::What;

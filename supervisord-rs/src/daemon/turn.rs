@@ -1,12 +1,20 @@
 //! One turn: the loop tells the machine what has come, and does what it wants. Bounded in time, so
 //! that other inputs get their chance.
 
+pub(super) mod lapse;
+mod pace;
+mod signs;
+mod turns;
+
 use std::time::Duration;
 
 use supervision::Event;
 
-use super::pace::Pace;
-use super::{Daemon, lapse};
+pub(super) use pace::Pace;
+pub(super) use signs::Signs;
+pub(super) use turns::{Turns, Work};
+
+use super::Daemon;
 use crate::afterwards;
 
 impl Daemon {

@@ -5,13 +5,13 @@ use supervision::spec::{Readiness, RestartPolicy, WorkerSpec};
 use supervision::{Cause, LaunchFailure, LaunchStage, Phase, Status, WorkerId, WorkerView};
 
 use super::goal::{FirstFailure, Goal, Progress};
-use super::view::View;
 use crate::config::settings::default;
 use crate::control::protocol::{OutcomeReport, WorkerStatus};
+use crate::daemon::view::View;
 use crate::record::words;
 
 /// The answer to an order that was carried out: what went along, and what needed force.
-pub(super) fn sentence(done: &str, outcomes: &[OutcomeReport]) -> String {
+pub(in crate::daemon) fn sentence(done: &str, outcomes: &[OutcomeReport]) -> String {
     let names = |chosen: &dyn Fn(&OutcomeReport) -> bool| {
         let those = outcomes.iter().filter(|report| chosen(report));
         those.map(|report| report.worker.as_str()).collect::<Vec<_>>().join(", ")
@@ -39,7 +39,7 @@ pub(super) fn sentence(done: &str, outcomes: &[OutcomeReport]) -> String {
 
 impl View<'_> {
     /// `failure`: the worker's first since the order.
-    pub(super) fn progress(
+    pub(in crate::daemon) fn progress(
         &self,
         failure: Option<&FirstFailure>,
         worker: WorkerId,
@@ -150,7 +150,7 @@ impl View<'_> {
     }
 
     /// Why one that depends on `on` cannot start.
-    pub(super) fn why_in_vain(&self, on: WorkerId) -> String {
+    pub(in crate::daemon) fn why_in_vain(&self, on: WorkerId) -> String {
         let name = self.names.worker(on);
         let has_succeeded = self.has_succeeded(on);
         let how = match self.histories.ending(on).map(words::how) {
@@ -162,7 +162,7 @@ impl View<'_> {
     }
 
     /// Why a dependency does not hold, as things stand.
-    pub(super) fn why_absent(&self, on: WorkerId) -> String {
+    pub(in crate::daemon) fn why_absent(&self, on: WorkerId) -> String {
         let name = self.names.worker(on);
         let Some(view) = self.machine.worker(on) else { return format!("{name} does not exist") };
         match view.phase {
@@ -191,12 +191,16 @@ impl View<'_> {
     }
 
     /// Whether it waits for what does not come without another order.
-    pub(super) fn is_blocked(&self, worker: WorkerId, view: &WorkerView) -> bool {
+    pub(in crate::daemon) fn is_blocked(&self, worker: WorkerId, view: &WorkerView) -> bool {
         view.in_vain.is_some() || self.machine.barred_by(worker).is_some()
     }
 
     /// What a worker in phase idle waits for, in words.
-    pub(super) fn why_waiting(&self, worker: WorkerId, view: &WorkerView) -> Option<String> {
+    pub(in crate::daemon) fn why_waiting(
+        &self,
+        worker: WorkerId,
+        view: &WorkerView,
+    ) -> Option<String> {
         if view.waits_for.is_empty() || view.in_vain.is_some() {
             return None;
         }
@@ -212,7 +216,7 @@ impl View<'_> {
     }
 
     /// Whether its last run did its work.
-    pub(super) fn has_succeeded(&self, id: WorkerId) -> bool {
+    pub(in crate::daemon) fn has_succeeded(&self, id: WorkerId) -> bool {
         let ending = self.machine.worker(id).and_then(|view| view.last_ending);
         ending.is_some_and(|ending| ending.cause == Cause::Finished)
             && !is_service(&self.machine.spec().workers[id.index()])
@@ -226,7 +230,7 @@ impl View<'_> {
         }
     }
 
-    pub(super) fn report(
+    pub(in crate::daemon) fn report(
         &self,
         failure: Option<&FirstFailure>,
         (worker, status): (WorkerId, &WorkerStatus),

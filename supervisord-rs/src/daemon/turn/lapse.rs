@@ -21,7 +21,7 @@ const LEAST: Duration = REAL;
 
 /// Where the loop is in its round.
 #[derive(Debug)]
-pub(super) struct Lapse {
+pub(in crate::daemon) struct Lapse {
     round: Round,
     /// What was lost and has not been told yet.
     lost: Duration,
@@ -37,13 +37,13 @@ enum Round {
 
 impl Lapse {
     /// The loop works from now on.
-    pub(super) fn new(now: Duration) -> Self {
+    pub(in crate::daemon) fn new(now: Duration) -> Self {
         Self { round: Round::Working { since: now, ran: processor_time() }, lost: Duration::ZERO }
     }
 
     /// The loop is about to wait. Where a judgement is due, it comes back sooner than that. When it
     /// comes back at the latest.
-    pub(super) fn begin_to_wait(
+    pub(in crate::daemon) fn begin_to_wait(
         &mut self,
         now: Duration,
         deadline: Option<Duration>,
@@ -60,7 +60,7 @@ impl Lapse {
 
     /// The loop works, and is about to act on what the time is: how much was lost until `now`,
     /// which is the time that it acts on. What is lost after that is not in it.
-    pub(super) fn until(&mut self, now: Duration) -> Option<Duration> {
+    pub(in crate::daemon) fn until(&mut self, now: Duration) -> Option<Duration> {
         self.count(now);
         let lost = std::mem::take(&mut self.lost);
         Some(granted(lost)).filter(|lost| !lost.is_zero())
@@ -83,12 +83,12 @@ impl Lapse {
 }
 
 /// The extra time of every worker for a given lost time.
-pub(super) fn granted(lost: Duration) -> Duration {
+pub(in crate::daemon) fn granted(lost: Duration) -> Duration {
     if is_real(lost) { lost.saturating_add(REAL) } else { lost }
 }
 
 /// Whether it is more than a busy machine.
-pub(super) fn is_real(lost: Duration) -> bool {
+pub(in crate::daemon) fn is_real(lost: Duration) -> bool {
     lost >= REAL
 }
 

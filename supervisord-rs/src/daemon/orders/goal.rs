@@ -7,7 +7,7 @@ use crate::record::logs::Tail;
 
 /// What a client wants of one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Goal {
+pub(in crate::daemon) enum Goal {
     /// It runs, or has ended with success. A failure of a generation after this one counts.
     Up { after: u64 },
     /// The same, of a generation after this one.
@@ -21,7 +21,7 @@ pub(super) enum Goal {
 
 /// How far a worker is from a goal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(in crate::daemon) enum Progress {
     Reached,
     /// Where it is.
     OnTheWay(String),
@@ -33,18 +33,18 @@ pub(super) enum Progress {
 
 /// How a worker failed while a client waited for it.
 #[derive(Debug)]
-pub(super) struct FirstFailure {
-    pub(super) ending: EndingReport,
-    pub(super) incident: Option<u64>,
+pub(in crate::daemon) struct FirstFailure {
+    pub(in crate::daemon) ending: EndingReport,
+    pub(in crate::daemon) incident: Option<u64>,
     /// Its last lines, as soon as they have been taken.
-    pub(super) tail: Tail,
+    pub(in crate::daemon) tail: Tail,
     /// How long they are waited for.
-    pub(super) until: Duration,
+    pub(in crate::daemon) until: Duration,
 }
 
 impl FirstFailure {
     /// Until when the answer waits for the last lines; `None`: they are there.
-    pub(super) fn due(&self) -> Option<Duration> {
+    pub(in crate::daemon) fn due(&self) -> Option<Duration> {
         self.tail.get().is_none().then_some(self.until)
     }
 }

@@ -5,25 +5,30 @@ use std::collections::BTreeMap;
 use supervision::spec::DomainSpec;
 use supervision::{Command, DomainId, Event, Extension, FaultDomain, GroupId, WorkerId};
 
-use super::Daemon;
 use super::goal::Goal;
 use super::unanswered::Pending;
-use super::view::View;
 use super::waiters::{Wait, limit};
 use crate::config::Launch;
 use crate::config::instances::INSTANCES_MAX;
 use crate::control::protocol::{Done, Failure, ScaleRequest};
 use crate::control::request::{Answer, Peer};
+use crate::daemon::Daemon;
+use crate::daemon::view::View;
 
 /// The instances of a worker, by number.
 type Instances = BTreeMap<u32, WorkerId>;
 
 impl Daemon {
-    pub(super) fn order_scale(&mut self, request: &ScaleRequest, peer: Peer, answer: Answer<Done>) {
+    pub(in crate::daemon) fn order_scale(
+        &mut self,
+        request: &ScaleRequest,
+        peer: Peer,
+        answer: Answer<Done>,
+    ) {
         let ScaleRequest { worker: base, instances: wanted, wait, timeout_ms } = request;
         // Before anything is added: what the machine refuses must not be there afterwards.
         if self.machine.is_shutting_down() {
-            return drop(answer.send(Err(super::orders::shutting_down())));
+            return drop(answer.send(Err(super::shutting_down())));
         }
         let before = self.view().instances(base);
         let room = self.black_box.room(self.names.workers.len());

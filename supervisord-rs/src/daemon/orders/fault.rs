@@ -5,17 +5,17 @@ use std::str::FromStr;
 use supervision::{Command, FaultId, WorkerId};
 use workers::fault::Fault;
 
-use super::Daemon;
 use super::unanswered::Pending;
-use super::view::View;
 use crate::config::Program;
 use crate::control::protocol::{Done, Failure, InjectRequest};
 use crate::control::request::{Answer, Peer};
+use crate::daemon::Daemon;
+use crate::daemon::view::View;
 use crate::process_table;
 use crate::record::words;
 
 impl Daemon {
-    pub(super) fn order_fault(
+    pub(in crate::daemon) fn order_fault(
         &mut self,
         request: &InjectRequest,
         peer: Peer,

@@ -11,7 +11,7 @@ const LAST_LOOKS: usize = 8;
 
 /// Where the loop is in its turn. Times are on the machine's clock.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(in crate::daemon) struct Pace {
     /// Whether a turn was broken off so that other inputs get their chance.
     has_more: bool,
     /// When the time of several turns that follow each other at once is over.
@@ -24,61 +24,61 @@ pub(super) struct Pace {
 
 impl Pace {
     /// Until when something that begins now may take.
-    pub(super) fn end(now: Duration) -> Duration {
+    pub(in crate::daemon) fn end(now: Duration) -> Duration {
         now.saturating_add(BUDGET)
     }
 
     /// A turn begins. Until when it may take.
-    pub(super) fn begin(&mut self, now: Duration) -> Duration {
+    pub(in crate::daemon) fn begin(&mut self, now: Duration) -> Duration {
         self.has_more = false;
         self.common_end.unwrap_or_else(|| Self::end(now))
     }
 
     /// Whether the time that several turns share is over: then the rest of this one waits.
-    pub(super) fn is_broken_off(&mut self, now: Duration) -> bool {
+    pub(in crate::daemon) fn is_broken_off(&mut self, now: Duration) -> bool {
         let is_over = self.common_end.is_some_and(|end| now > end);
         self.has_more |= is_over;
         is_over
     }
 
     /// The turns from now on share one budget, until [`share_no_more`](Self::share_no_more).
-    pub(super) fn share(&mut self, now: Duration) {
+    pub(in crate::daemon) fn share(&mut self, now: Duration) {
         self.common_end = Some(Self::end(now));
     }
 
-    pub(super) fn share_no_more(&mut self) {
+    pub(in crate::daemon) fn share_no_more(&mut self) {
         self.common_end = None;
     }
 
     /// The rest waits for the next turn.
-    pub(super) fn break_off(&mut self) {
+    pub(in crate::daemon) fn break_off(&mut self) {
         self.has_more = true;
     }
 
     /// Whether a turn was broken off. Then the next one comes at once.
-    pub(super) fn has_more(&self) -> bool {
+    pub(in crate::daemon) fn has_more(&self) -> bool {
         self.has_more
     }
 
     /// Whether the turn goes on. False: its time is over, and the rest has to wait.
-    pub(super) fn goes_on(&mut self, now: Duration, end: Duration) -> bool {
+    pub(in crate::daemon) fn goes_on(&mut self, now: Duration, end: Duration) -> bool {
         self.has_more = now > end;
         !self.has_more
     }
 
     /// One effect is carried out.
-    pub(super) fn count_effect(&mut self) {
+    pub(in crate::daemon) fn count_effect(&mut self) {
         self.to_settle = self.to_settle.saturating_sub(1);
     }
 
     /// Whether what the machine wanted before a judgement is carried out still.
-    pub(super) fn is_settling(&self) -> bool {
+    pub(in crate::daemon) fn is_settling(&self) -> bool {
         self.to_settle > 0
     }
 
     /// A look at all that has come is over. Whether the judgement that `is_due` may begin: when all
     /// is heard (`is_all`), or there were enough looks. Otherwise the loop comes back at once.
-    pub(super) fn may_judge(&mut self, is_due: bool, is_all: bool) -> bool {
+    pub(in crate::daemon) fn may_judge(&mut self, is_due: bool, is_all: bool) -> bool {
         if is_due && !is_all && self.looks < LAST_LOOKS {
             self.looks += 1;
             self.has_more = true;
@@ -89,12 +89,12 @@ impl Pace {
     }
 
     /// So many effects come before the judgement.
-    pub(super) fn settle(&mut self, effects: usize) {
+    pub(in crate::daemon) fn settle(&mut self, effects: usize) {
         self.to_settle = effects;
     }
 
     /// All that came before the judgement is carried out.
-    pub(super) fn settled(&mut self) {
+    pub(in crate::daemon) fn settled(&mut self) {
         self.to_settle = 0;
     }
 }

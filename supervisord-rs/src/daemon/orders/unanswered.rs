@@ -10,47 +10,51 @@ use crate::control::request::Answer;
 
 /// An order that the machine has not answered yet.
 #[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) answer: Answer<Done>,
-    pub(super) message: String,
+pub(in crate::daemon) struct Pending {
+    pub(in crate::daemon) answer: Answer<Done>,
+    pub(in crate::daemon) message: String,
     /// What must hold before the client is answered; `None`: acceptance is enough.
-    pub(super) wait: Option<Wait>,
+    pub(in crate::daemon) wait: Option<Wait>,
     /// Who asked for what, for the refusals' sentences.
-    pub(super) subject: String,
+    pub(in crate::daemon) subject: String,
     /// See [`Done::is_silent`].
-    pub(super) is_silent: bool,
+    pub(in crate::daemon) is_silent: bool,
 }
 
 impl Pending {
     /// One that is answered as soon as it is accepted.
-    pub(super) fn accepted(answer: Answer<Done>, message: String, subject: String) -> Self {
+    pub(in crate::daemon) fn accepted(
+        answer: Answer<Done>,
+        message: String,
+        subject: String,
+    ) -> Self {
         Self { answer, message, wait: None, subject, is_silent: false }
     }
 }
 
 /// All of them, by the numbers that the machine answers with.
 #[derive(Debug, Default)]
-pub(super) struct Unanswered {
+pub(in crate::daemon) struct Unanswered {
     pending: BTreeMap<RequestId, Pending>,
     last: u64,
 }
 
 impl Unanswered {
     /// A number for an order for whose answer no client waits.
-    pub(super) fn number(&mut self) -> RequestId {
+    pub(in crate::daemon) fn number(&mut self) -> RequestId {
         self.last += 1;
         RequestId(self.last)
     }
 
     /// A number for an order whose client waits for the machine's answer.
-    pub(super) fn expect(&mut self, pending: Pending) -> RequestId {
+    pub(in crate::daemon) fn expect(&mut self, pending: Pending) -> RequestId {
         let request = self.number();
         self.pending.insert(request, pending);
         request
     }
 
     /// The machine has answered. `None`: no client waits for it.
-    pub(super) fn take(&mut self, request: RequestId) -> Option<Pending> {
+    pub(in crate::daemon) fn take(&mut self, request: RequestId) -> Option<Pending> {
         self.pending.remove(&request)
     }
 }

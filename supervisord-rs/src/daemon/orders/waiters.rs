@@ -7,26 +7,26 @@ use std::time::Duration;
 
 use supervision::{Generation, Incarnation, WorkerId};
 
-use super::Daemon;
 use super::goal::{FirstFailure, Goal, Progress};
-use super::view::View;
 use crate::control::protocol::{
     AwaitRequest, Done, EndingReport, Failure, OutcomeReport, WAIT_DEFAULT, WorkerStatus,
 };
 use crate::control::request::Answer;
+use crate::daemon::Daemon;
+use crate::daemon::view::View;
 use crate::record::logs::{TAIL_TIMEOUT, Tail};
 
 /// What must hold before a client is answered.
 #[derive(Debug)]
-pub(super) struct Wait {
-    pub(super) aims: Vec<(WorkerId, Goal)>,
+pub(in crate::daemon) struct Wait {
+    pub(in crate::daemon) aims: Vec<(WorkerId, Goal)>,
     /// How long at most.
-    pub(super) limit: Duration,
+    pub(in crate::daemon) limit: Duration,
 }
 
 /// One client.
 #[derive(Debug)]
-pub(super) struct Waiter {
+pub(in crate::daemon) struct Waiter {
     wait: Wait,
     /// One of the aims that was still open at the last look: mostly it still is.
     open_at: usize,
@@ -39,10 +39,10 @@ pub(super) struct Waiter {
 
 /// All of them. Bounded by the number of connections.
 #[derive(Debug, Default)]
-pub(super) struct Waiters(Vec<Waiter>);
+pub(in crate::daemon) struct Waiters(Vec<Waiter>);
 
 /// How long a client that says nothing waits at most.
-pub(super) fn limit(timeout_ms: Option<u64>) -> Duration {
+pub(in crate::daemon) fn limit(timeout_ms: Option<u64>) -> Duration {
     timeout_ms.map_or(WAIT_DEFAULT, Duration::from_millis)
 }
 
@@ -83,14 +83,20 @@ impl Waiter {
 }
 
 impl Waiters {
-    pub(super) fn add(&mut self, wait: Wait, message: String, answer: Answer<Done>, now: Duration) {
+    pub(in crate::daemon) fn add(
+        &mut self,
+        wait: Wait,
+        message: String,
+        answer: Answer<Done>,
+        now: Duration,
+    ) {
         let until = now.saturating_add(wait.limit);
         let failures = BTreeMap::new();
         self.0.push(Waiter { wait, open_at: 0, until, message, answer, failures });
     }
 
     /// So much time counts for no client.
-    pub(super) fn on_time_lost(&mut self, by: Duration) {
+    pub(in crate::daemon) fn on_time_lost(&mut self, by: Duration) {
         for waiter in &mut self.0 {
             waiter.until = waiter.until.saturating_add(by);
             let failures = waiter.failures.values_mut();
@@ -99,14 +105,14 @@ impl Waiters {
     }
 
     /// When the first of them has to be looked at.
-    pub(super) fn next_due(&self) -> Option<Duration> {
+    pub(in crate::daemon) fn next_due(&self) -> Option<Duration> {
         self.0.iter().map(Waiter::due).min()
     }
 }
 
 impl Waiters {
     /// A run has failed: clients that wait for that worker learn of it, whatever happens later.
-    pub(super) fn note_failure(
+    pub(in crate::daemon) fn note_failure(
         &mut self,
         view: View<'_>,
         incarnation: Incarnation,
@@ -134,7 +140,7 @@ impl Waiters {
 
     /// Answers those who have an outcome for each worker, and whose time is over; forgets those who
     /// went away.
-    pub(super) fn answer(&mut self, view: View<'_>, now: Duration) {
+    pub(in crate::daemon) fn answer(&mut self, view: View<'_>, now: Duration) {
         let mut waiting = Vec::new();
         for mut waiter in std::mem::take(&mut self.0) {
             if waiter.answer.is_closed() {
@@ -212,7 +218,7 @@ impl Waiter {
 impl Daemon {
     /// A client waits for workers that were ordered to come up before it could ask, such as by a
     /// reload.
-    pub(super) fn on_await(&mut self, request: &AwaitRequest, answer: Answer<Done>) {
+    pub(in crate::daemon) fn on_await(&mut self, request: &AwaitRequest, answer: Answer<Done>) {
         let aims: Result<Vec<(WorkerId, Goal)>, Failure> = request
             .after
             .iter()
@@ -246,14 +252,18 @@ impl Daemon {
     }
 
     /// A run has failed: clients that wait for that worker learn of it, whatever happens later.
-    pub(super) fn note_failure(&mut self, incarnation: Incarnation, ending: &EndingReport) {
+    pub(in crate::daemon) fn note_failure(
+        &mut self,
+        incarnation: Incarnation,
+        ending: &EndingReport,
+    ) {
         let mut waiters = std::mem::take(&mut self.waiters);
         waiters.note_failure(self.view(), incarnation, ending, self.now());
         self.waiters = waiters;
     }
 
     /// Answers clients that have waited long enough.
-    pub(super) fn answer_waiters(&mut self) {
+    pub(in crate::daemon) fn answer_waiters(&mut self) {
         let mut waiters = std::mem::take(&mut self.waiters);
         waiters.answer(self.view(), self.now());
         self.waiters = waiters;

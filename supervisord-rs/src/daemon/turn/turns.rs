@@ -21,7 +21,7 @@ const EXACT: u64 = 4;
 /// What a turn was spent on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Work {
+pub(in crate::daemon) enum Work {
     /// What processes, boards, notify sockets and captured streams had to say.
     Workers,
     /// A signal.
@@ -54,7 +54,7 @@ impl Work {
 
 /// The record. One thread writes it; any may read.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(in crate::daemon) struct Turns {
     /// By the clock.
     by_clock: Lengths,
     /// By what the loop's thread ran.
@@ -82,19 +82,19 @@ impl Default for Turns {
 
 impl Turns {
     /// A turn begins: the loop has slept, or has not turned yet.
-    pub(super) fn begin(&self) {
+    pub(in crate::daemon) fn begin(&self) {
         self.by_clock.began.store(monotonic_ns(), Ordering::Relaxed);
         self.by_processor.began.store(processor_ns(), Ordering::Relaxed);
     }
 
     /// A turn is over, and the next one begins.
-    pub(super) fn end(&self, work: Work) {
+    pub(in crate::daemon) fn end(&self, work: Work) {
         self.by_clock.end(monotonic_ns(), work);
         self.by_processor.end(processor_ns(), work);
     }
 
     /// All turns since the start.
-    pub(super) fn report(&self) -> LoopReport {
+    pub(in crate::daemon) fn report(&self) -> LoopReport {
         let (by_clock, by_processor) = (self.by_clock.counts(), self.by_processor.counts());
         LoopReport {
             turns: by_clock.iter().sum(),

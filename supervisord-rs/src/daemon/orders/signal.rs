@@ -2,18 +2,18 @@
 
 use supervision::{Command, Phase, WorkerId};
 
-use super::Daemon;
 use super::unanswered::Pending;
-use super::view::View;
 use crate::control::protocol::{Done, Failure, SignalName, SignalRequest};
 use crate::control::request::{Answer, Peer};
+use crate::daemon::Daemon;
+use crate::daemon::view::View;
 use crate::record::words;
 
 /// Stands for each worker's own `reload_signal:`.
 const RELOAD: &str = "reload";
 
 impl Daemon {
-    pub(super) fn order_signal(
+    pub(in crate::daemon) fn order_signal(
         &mut self,
         request: &SignalRequest,
         peer: Peer,
