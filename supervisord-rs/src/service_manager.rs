@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `service_manager` | messages to the manager; who it is; how the predecessor ended |
 //! | `store` | descriptors that the manager keeps for a successor |
-//! | `sender` | how it hears of them, without anybody waiting |
+//! | `store::sender` | how it hears of them, without anybody waiting |
 //! | `names` | what they are called there |
 //! | `heritage` | descriptors that it hands over |
 //! | `table` | how one process of supervisord-rs hands them to another |
@@ -21,7 +21,6 @@ pub(crate) mod environment;
 mod heritage;
 mod names;
 mod program;
-mod sender;
 mod store;
 mod table;
 
@@ -39,13 +38,13 @@ use crate::append;
 
 pub use custody::{CUSTODY, Custody};
 pub use environment::{
-    FILE_SIZE, GUARDIAN, HAND_OVER, NOT_FOR_CHILDREN, NOTIFY_SOCKET, OPEN_FILES, PREDECESSOR,
-    PURPOSE, READ_ANEW, SHUT_DOWN, STACK,
+    FDSTORE, FDSTORE_OF_UNIT, FILE_SIZE, GUARDIAN, HAND_OVER, NOT_FOR_CHILDREN, NOTIFY_SOCKET,
+    OPEN_FILES, PREDECESSOR, PURPOSE, READ_ANEW, SHUT_DOWN, STACK,
 };
 pub use heritage::Heritage;
 pub use names::{escape, unescape};
 pub use program::{OWN, PROGRAM, program};
-pub use store::{Due, FDSTORE, FDSTORE_OF_UNIT, FdStore};
+pub use store::{Due, FdStore};
 pub use table::{Passed, TableError};
 
 /// The name in the fd store of the configuration in force, which is kept also where no process

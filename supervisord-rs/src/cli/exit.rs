@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::harmless::harmless;
-use super::output::say;
+use super::output::{say, unprinted};
 use crate::control::client::ClientError;
 use crate::control::protocol::{Failure, INVALID_CONFIGURATION};
 
@@ -54,6 +54,17 @@ pub(super) fn report(error: &ClientError) -> Exit {
         | ClientError::BrokenOff(_)
         | ClientError::Protocol(_) => Exit::Failed,
         ClientError::Failed(failure) => of_failure(failure),
+    }
+}
+
+/// How a verb ends: an answer that is not there has failed, whatever it would have said.
+pub(super) fn ended(exit: Exit) -> Exit {
+    match unprinted() {
+        Some(error) => {
+            eprintln!("supervisord-rs: cannot write to standard output: {error}");
+            Exit::Failed
+        }
+        None => exit,
     }
 }
 

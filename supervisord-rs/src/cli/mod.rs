@@ -241,7 +241,7 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
                 return Exit::Usage.into();
             }
             output::is_printed(error.print());
-            return output::ended(Exit::Done).into();
+            return exit::ended(Exit::Done).into();
         }
     };
     cli.color.choose();
@@ -285,5 +285,5 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
         Verb::Reload(options) => with_client(&|client| reload::run(&options, client)),
         Verb::Shutdown(options) => with_client(&|client| orders::shutdown(&options, client)),
     };
-    output::ended(exit).into()
+    exit::ended(exit).into()
 }

@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 
 use serde::Serialize;
 
-use super::exit::Exit;
 use super::harmless::{harmless, harmless_json};
 
 /// Prints text that may come from a worker, without colours. False when the reader has gone.
@@ -32,7 +31,7 @@ pub(super) fn bytes(bytes: &[u8]) -> bool {
 /// Why standard output did not take all that was printed.
 static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
 
-/// Whether it was printed. What went wrong is kept for the end of the verb: [`ended`]. A reader
+/// Whether it was printed. What went wrong is kept for the end of the verb: [`unprinted`]. A reader
 /// that has gone (`| head`) has what it wanted.
 pub(super) fn is_printed(result: io::Result<()>) -> bool {
     match result {
@@ -46,16 +45,10 @@ pub(super) fn is_printed(result: io::Result<()>) -> bool {
     }
 }
 
-/// How a verb ends: an answer that is not there has failed, whatever it would have said.
-pub(super) fn ended(exit: Exit) -> Exit {
+/// Why standard output did not take all that was printed, if it did not.
+pub(super) fn unprinted() -> Option<&'static io::Error> {
     is_printed(io::stdout().flush());
-    match UNPRINTED.get() {
-        Some(error) => {
-            eprintln!("supervisord-rs: cannot write to standard output: {error}");
-            Exit::Failed
-        }
-        None => exit,
-    }
+    UNPRINTED.get()
 }
 
 /// Prints a value as JSON.

@@ -3,9 +3,9 @@
 use serde_json::Value as Json;
 use workers::Registry;
 
-use super::diagnostics::Problem;
 use super::nearest::nearest;
 use super::node::{Entry, Value};
+use super::problem::Problem;
 use super::reader::{Cursor, join};
 
 /// The arguments of a registered worker as they are written.

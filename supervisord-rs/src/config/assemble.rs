@@ -9,13 +9,13 @@ use workers::Registry;
 
 use super::Scale;
 use super::cycles::Waiting;
-use super::diagnostics::Problem;
 use super::entries::{self, Entry};
 use super::foreign::Whose;
 use super::instances::{self, Template};
 use super::nearest::{nearest, one_of};
 use super::node::Node;
 use super::pattern::Patterns;
+use super::problem::Problem;
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
 use super::scalars::shortened;

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use supervision::spec::{Condition, RestartPolicy, WorkerSpec};
 
-use super::diagnostics::Problem;
 use super::entries::Entry;
 use super::node::Value;
+use super::problem::Problem;
 use super::problems::Problems;
 use super::settings::Launch;
 

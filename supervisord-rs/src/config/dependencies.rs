@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use supervision::WorkerId;
 use supervision::spec::{Condition, Dependency};
 
-use super::diagnostics::Problem;
 use super::foreign::Whose;
 use super::nearest::{nearest, one_of};
 use super::node::Value;
+use super::problem::Problem;
 use super::problems::At;
 use super::reader::{Cursor, Section};
 

@@ -6,8 +6,8 @@ use supervision::FaultId;
 use supervision::spec::InjectionSpec;
 use workers::fault::{Fault, Injection, InjectionError};
 
-use super::diagnostics::Problem;
 use super::nearest::nearest;
+use super::problem::Problem;
 use super::reader::{Cursor, Section};
 
 /// What decides which faults a worker may have.

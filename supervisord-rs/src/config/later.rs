@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::diagnostics::Problem;
+use super::problem::Problem;
 
 /// A key, and what to do without it.
 pub(super) type Later = (&'static str, &'static str);

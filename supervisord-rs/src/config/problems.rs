@@ -7,8 +7,8 @@ use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::diagnostics::Problem;
 use super::places;
+use super::problem::Problem;
 
 /// Problems that are kept and shown: a file with more has one reason for most of them.
 pub(super) const KEPT: usize = 100;

@@ -3,10 +3,10 @@
 use workers::Registry;
 
 use super::arguments::Arguments;
-use super::diagnostics::Problem;
 use super::later;
 use super::nearest::nearest;
 use super::node::Value;
+use super::problem::Problem;
 use super::reader::{Cursor, Section};
 use super::settings::{Isolation, Program};
 use super::world;

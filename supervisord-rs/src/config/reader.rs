@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::diagnostics::Problem;
 use super::foreign::{self, Whose};
 use super::later::{self, Later};
 use super::nearest::nearest;
 use super::node::{Entry, Node, Value};
+use super::problem::Problem;
 use super::problems::{At, Problems};
 use super::scalars::shortened;
 

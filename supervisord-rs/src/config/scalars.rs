@@ -60,7 +60,7 @@ impl Cursor<'_> {
             None => {
                 let problem = self.wrong("a size, such as 512KiB, 64MiB or 10GiB (units of 1024)");
                 let nearest = self.node.text().and_then(size_meant);
-                self.problems.push(super::diagnostics::Problem { nearest, ..problem });
+                self.problems.push(super::problem::Problem { nearest, ..problem });
                 None
             }
         }
@@ -105,7 +105,7 @@ impl Cursor<'_> {
         let bare = written.filter(|text| text.parse::<u32>().is_ok());
         self.problems.push(match bare {
             Some(number) => {
-                super::diagnostics::Problem { nearest: Some(format!("{number}s")), ..problem }
+                super::problem::Problem { nearest: Some(format!("{number}s")), ..problem }
             }
             None => problem,
         });
@@ -171,7 +171,7 @@ impl Cursor<'_> {
         }
         let all = Signal::iterator().filter_map(|signal| signal.as_str().strip_prefix("SIG"));
         let problem = self.at(()).problem(format!("unknown signal `{}`", shortened(&written)));
-        self.problems.push(super::diagnostics::Problem {
+        self.problems.push(super::problem::Problem {
             nearest: nearest(name, all),
             ..problem.expected("a name such as TERM, INT or QUIT")
         });

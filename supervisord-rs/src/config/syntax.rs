@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::diagnostics::Problem;
+use super::problem::Problem;
 
 /// A list or mapping that is still open where the parser stopped.
 #[derive(Clone, Debug)]

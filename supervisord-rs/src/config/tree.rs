@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::diagnostics::Problem;
 use super::node::{Entry, Node, Value};
+use super::problem::Problem;
 use super::problems::Problems;
 use super::syntax::{self, Open};
 

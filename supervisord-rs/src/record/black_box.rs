@@ -12,6 +12,7 @@
 //! | `account` | how a worker ended last, in words |
 //! | `bytes` | text in mapped memory |
 //! | `carried` | output between a pipe and its file |
+//! | `carriers` | what the threads that carry it use |
 //! | `losses`, `counts` | what is counted where it outlives us |
 //! | `room` | the file, and the room for the next one |
 //! | `fatal` | what the handler of a fatal signal writes |
@@ -20,6 +21,7 @@
 mod account;
 mod bytes;
 mod carried;
+mod carriers;
 mod counts;
 mod fatal;
 mod header;
@@ -42,15 +44,15 @@ use workers::mapping::Mapping;
 pub use account::Account;
 pub(super) use account::{in_page, page_of};
 pub(super) use bytes::load;
-pub use carried::{Begun, CARRIERS, Carried, Carriers};
+pub use carried::{Begun, CARRIERS, Carried, PastCarried};
+pub use carriers::Carriers;
 pub use counts::{Count, Counter, Counts};
 use fatal::PAGES;
 use header::header;
 pub(super) use header::{Header, MAGIC};
 pub(super) use identity::{binary, boot};
-pub(super) use losses::STREAMS;
 pub use losses::{Losses, Whose};
-pub(super) use note::NOTE;
+pub(super) use note::{NOTE, STREAMS};
 pub use note::{Note, ProcessMark};
 use note::{note, store_name};
 pub use room::{FILE, Reserve};

@@ -54,9 +54,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::config::settings::{LineFormat, Rotate, Sink};
+use crate::record::black_box::PastCarried;
 use crate::record::black_box::{Carriers, Whose};
 use crate::record::echo::Echo;
-use crate::record::post_mortem::PastCarried;
 use crate::service_manager::{FdStore, Heritage};
 use crate::waiting::received;
 pub use hands::{DESCRIPTORS, KEPT};

@@ -16,7 +16,7 @@ use supervision::{Cause, Ending, Status};
 use workers::board::{SIZE, monotonic_ns};
 
 use super::black_box::{
-    Account, Begun, Carried, Count, Counts, FILE, Header, MAGIC, binary, boot, in_page, page_of,
+    Account, Count, Counts, FILE, Header, MAGIC, PastCarried, binary, boot, in_page, page_of,
 };
 use super::evidence::{self, Suspect};
 use crate::append;
@@ -49,17 +49,6 @@ pub struct PostMortem {
     signal: i32,
     /// Whether it had become the one that counts; when its supervisor began.
     published: Option<u64>,
-}
-
-/// What a thread that carried output had in its hands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PastCarried {
-    /// Whose hands, as a number.
-    pub owner: u64,
-    /// Whose it is, as a number.
-    pub stream: u64,
-    /// The write to its file; `None`: that had not begun.
-    pub begun: Option<Begun>,
 }
 
 /// Why a black box tells nothing.
@@ -267,16 +256,6 @@ fn whole(descriptor: &OwnedFd) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
-}
-
-impl PastCarried {
-    fn read(carried: &Carried) -> Self {
-        Self {
-            owner: carried.owner.load(Ordering::Relaxed),
-            stream: carried.stream.load(Ordering::Relaxed),
-            begun: carried.begun(),
-        }
-    }
 }
 
 #[cfg(test)]

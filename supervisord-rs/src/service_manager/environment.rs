@@ -4,7 +4,6 @@
 use std::ffi::{OsStr, OsString};
 
 use super::program::PROGRAM;
-use super::store::{FDSTORE, FDSTORE_OF_UNIT};
 use super::table::TABLE;
 use crate::hangup::NO_HANGUP;
 
@@ -31,6 +30,13 @@ pub const FILE_SIZE: &str = "SUPERVISORD_RS_FILE_SIZE";
 
 /// The same for the stack of the main thread.
 pub const STACK: &str = "SUPERVISORD_RS_STACK";
+
+/// How many descriptors the service manager keeps for the supervisor; the guardian sets it, and
+/// systemd since version 254.
+pub const FDSTORE: &str = "FDSTORE";
+/// The same, for units of an older systemd, which does not set it: the unit sets it beside
+/// `FileDescriptorStoreMax=`.
+pub const FDSTORE_OF_UNIT: &str = "SUPERVISORD_RS_FDSTORE";
 
 /// The variables that no child of the supervisor may inherit: a worker that speaks sd_notify would
 /// otherwise speak to the supervisor's own manager, and a nested supervisor would believe that it

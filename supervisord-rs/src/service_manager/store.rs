@@ -9,8 +9,10 @@
 //! and never blocks the caller. So `keep` is a promise: the manager has the descriptors now, or
 //! gets them as soon as it has room. A launcher thread waits until the promise is fulfilled, before
 //! it creates a process that would otherwise be lost with the supervisor. Once the manager has
-//! accepted nothing for [`PATIENCE`](super::sender::PATIENCE), there are no promises: a process
+//! accepted nothing for [`PATIENCE`](sender::PATIENCE), there are no promises: a process
 //! that is launched then ends with the supervisor.
+
+mod sender;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -19,17 +21,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::names::{escape, unescape};
-use super::sender::{self, Line};
-use super::{NOTIFY_SOCKET, guardian_pid};
+use sender::Line;
+
+use super::{FDSTORE, FDSTORE_OF_UNIT, NOTIFY_SOCKET, guardian_pid};
 use crate::afterwards;
 use crate::waiting::until;
-
-/// How many descriptors the service manager keeps for the supervisor; the guardian sets it, and
-/// systemd since version 254.
-pub const FDSTORE: &str = "FDSTORE";
-/// The same, for units of an older systemd, which does not set it: the unit sets it beside
-/// `FileDescriptorStoreMax=`.
-pub const FDSTORE_OF_UNIT: &str = "SUPERVISORD_RS_FDSTORE";
 
 /// systemd passes all names together, with their separators, as one variable of the successor's
 /// environment, which the kernel limits to 128 KiB (`MAX_ARG_STRLEN`, execve(2)). What does not fit

@@ -10,7 +10,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use supervision::LaunchFailure;
 
 use super::child::{Orders, child};
-use super::clone3::{Arguments, CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, clone3};
+use super::clone3::{Arguments, CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, Child, clone3};
 use super::{Attempt, dispositions, failure};
 use crate::stages;
 
@@ -22,10 +22,6 @@ const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
 fn flags(own_end: RawFd) -> c_int {
     if own_end < 0 { FLAGS } else { FLAGS | libc::CLONE_FILES }
 }
-
-/// What the child runs. It makes async-signal-safe calls only, allocates nothing, and never
-/// returns.
-pub(super) type Child = extern "C" fn(*mut c_void) -> c_int;
 
 /// Makes the child and waits until it has executed or exited. It is born in `cgroup`, where the
 /// kernel can do that; else it moves there itself.

@@ -1,11 +1,13 @@
 //! clone3(2), which the C library does not wrap: the bare system call, by architecture.
 #![expect(unsafe_code, reason = "clone3(2) has no safe form, and no wrapper at all")]
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 
 use nix::errno::Errno;
 
-use super::birth::Child;
+/// What the child runs. It makes async-signal-safe calls only, allocates nothing, and never
+/// returns.
+pub(super) type Child = extern "C" fn(*mut c_void) -> c_int;
 
 /// Of linux/sched.h: `cgroup` names where the child is born.
 pub(super) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;

@@ -1,14 +1,6 @@
 //! What the threads that carry output have in their hands, where a successor reads it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use workers::mapping::Mapping;
-
-use super::counts::{Count, Counter};
-use super::header::header;
-use super::losses::{Losses, Whose};
-use crate::record::post_mortem::PastCarried;
 
 /// Threads that carry output at most.
 pub const CARRIERS: usize = 32;
@@ -77,41 +69,23 @@ pub struct Begun {
     pub is_text: bool,
 }
 
-/// The part of the black box that belongs to the threads that carry output.
-#[derive(Clone, Debug)]
-pub struct Carriers(pub(super) Arc<Mapping>);
+/// What a thread that carried output had in its hands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PastCarried {
+    /// Whose hands, as a number.
+    pub owner: u64,
+    /// Whose it is, as a number.
+    pub stream: u64,
+    /// The write to its file; `None`: that had not begun.
+    pub begun: Option<Begun>,
+}
 
-impl Carriers {
-    /// Where the losses of a stream are counted.
-    #[must_use]
-    pub fn losses(&self, whose: Whose) -> Losses {
-        Losses::new(&self.0, whose)
-    }
-
-    /// Where that is counted.
-    #[must_use]
-    pub fn counter(&self, count: Count) -> Counter {
-        Counter::new(&self.0, count)
-    }
-
-    /// The words of one of them.
-    #[must_use]
-    pub fn slot(&self, carrier: usize) -> Option<&Carried> {
-        header(&self.0).carried[..CARRIERS].get(carrier)
-    }
-
-    /// Passes on an entry of a predecessor's black box, for a successor that starts before the
-    /// output is written. False: there is no room.
-    pub fn pass_on(&self, past: &PastCarried) -> bool {
-        let free = header(&self.0).carried[CARRIERS..]
-            .iter()
-            .find(|slot| slot.owner.load(Ordering::Relaxed) == 0);
-        let Some(slot) = free else { return false };
-        slot.stream.store(past.stream, Ordering::Relaxed);
-        if let Some(begun) = past.begun {
-            slot.begin(begun);
+impl PastCarried {
+    pub(in crate::record) fn read(carried: &Carried) -> Self {
+        Self {
+            owner: carried.owner.load(Ordering::Relaxed),
+            stream: carried.stream.load(Ordering::Relaxed),
+            begun: carried.begun(),
         }
-        slot.owner.store(past.owner, Ordering::SeqCst);
-        true
     }
 }

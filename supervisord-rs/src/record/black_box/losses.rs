@@ -7,10 +7,6 @@ use workers::mapping::Mapping;
 
 use super::note::note;
 
-/// Streams that are counted in a worker's note: its own two, and those of the cell that it is the
-/// first member of.
-pub(in crate::record) const STREAMS: usize = 4;
-
 /// Whose losses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {

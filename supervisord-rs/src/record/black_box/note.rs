@@ -9,8 +9,11 @@ use workers::board::{Board, SIZE};
 use workers::mapping::Mapping;
 
 use super::bytes;
-use super::losses::STREAMS;
 use crate::record::memo::Words;
+
+/// Streams that are counted in a worker's note: its own two, and those of the cell that it is the
+/// first member of.
+pub(in crate::record) const STREAMS: usize = 4;
 
 /// Where a worker's note begins in its page.
 pub(in crate::record) const NOTE: usize = SIZE / 2;

@@ -14,8 +14,8 @@ use nix::unistd::pipe2;
 use super::file::LogFile;
 use super::hands::{CHUNK, PIPE, TEXT, drop_from, owner};
 use super::pipe::{read_all, waiting};
+use crate::record::black_box::PastCarried;
 use crate::record::black_box::{Begun, Carriers};
-use crate::record::post_mortem::PastCarried;
 use crate::service_manager::{FdStore, Heritage};
 
 /// How much behind the place where a write began is searched for it: what others append between a

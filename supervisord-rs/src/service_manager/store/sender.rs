@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-use super::store::{State, Way};
+use super::{State, Way};
 use crate::threads;
 use crate::waiting::Limit;
 
@@ -26,7 +26,7 @@ const ROOM_MS: u8 = 100;
 /// The line to the manager: a connected socket, since only such a socket reports whether its
 /// receiver has room (unix(7)).
 #[derive(Debug)]
-pub(super) struct Line {
+pub(in crate::service_manager) struct Line {
     socket: UnixDatagram,
     address: SocketAddr,
 }
@@ -34,7 +34,7 @@ pub(super) struct Line {
 impl Line {
     /// A line to a name in the form of `NOTIFY_SOCKET`; `None`: there is no such receiver.
     pub(super) fn to(name: &OsStr) -> Option<Self> {
-        let address = super::address(name).ok()?;
+        let address = crate::service_manager::address(name).ok()?;
         let socket = UnixDatagram::unbound().ok()?;
         socket.connect_addr(&address).ok()?;
         Some(Self { socket, address })
@@ -111,7 +111,7 @@ impl Keeper {
 /// Starts the thread. If that fails, the next change sends what is due.
 pub(super) fn start(way: &Arc<Way>) {
     let way = Arc::clone(way);
-    let keeper = match super::guardian_pid() {
+    let keeper = match crate::service_manager::guardian_pid() {
         Some(_) => Keeper::Guardian,
         None => Keeper::ServiceManager,
     };
@@ -182,7 +182,7 @@ mod tests {
 
     use std::os::linux::net::SocketAddrExt;
 
-    use super::super::store::FdStore;
+    use super::super::FdStore;
     use std::time::Instant;
 
     use super::*;
@@ -193,7 +193,7 @@ mod tests {
 
     /// A manager that does not read, and its store.
     fn slow() -> (UnixDatagram, FdStore) {
-        let name = format!("supervisord-rs-test-{}", super::super::unique().unwrap());
+        let name = format!("supervisord-rs-test-{}", crate::service_manager::unique().unwrap());
         let manager =
             UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         let line = Line::to(OsStr::new(&format!("@{name}"))).unwrap();
