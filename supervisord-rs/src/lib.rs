@@ -36,6 +36,7 @@ pub mod service_manager;
 #[path = "../../tests/harness/skip.rs"]
 #[allow(dead_code, unreachable_pub, reason = "these tests lack one thing only: root")]
 mod skip;
+pub mod stable_hash;
 mod stages;
 mod threads;
 mod unix_socket;

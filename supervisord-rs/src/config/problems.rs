@@ -3,12 +3,12 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::places;
 use super::problem::Problem;
+use crate::stable_hash::stable_hash;
 
 /// Problems that are kept and shown: a file with more has one reason for most of them.
 pub(super) const KEPT: usize = 100;
@@ -97,9 +97,9 @@ impl Found {
     }
 
     fn is_new(&mut self, problem: &Problem) -> bool {
-        let mut hash = std::hash::DefaultHasher::new();
-        (&problem.span, &problem.message).hash(&mut hash);
-        self.seen.insert(hash.finish())
+        let place = [problem.span.start, problem.span.end].map(usize::to_ne_bytes);
+        let bytes = place.as_flattened().iter().copied().chain(problem.message.bytes());
+        self.seen.insert(stable_hash(bytes))
     }
 }
 

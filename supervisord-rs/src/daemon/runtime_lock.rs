@@ -14,7 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::append;
 use crate::isolation::tree::cgroup;
 use crate::process_table;
-use crate::record::stable_hash::stable_hash;
+use crate::stable_hash::stable_hash;
 use crate::waiting::Limit;
 
 /// Why the runtime directory could not be taken.

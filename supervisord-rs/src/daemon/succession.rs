@@ -18,9 +18,9 @@ use crate::isolation::contract::means::adopting::{Adopted, Past};
 use crate::record::event::What;
 use crate::record::evidence::Evidence;
 use crate::record::post_mortem::{PastWorker, PostMortem};
-use crate::record::stable_hash::stable_hash;
 use crate::record::words;
 use crate::service_manager;
+use crate::stable_hash::stable_hash;
 
 /// The instances that the predecessor had been told to have, where they are more than the file
 /// says.

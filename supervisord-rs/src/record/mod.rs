@@ -19,6 +19,5 @@ mod record_file;
 pub mod scribe;
 pub mod sentence;
 pub mod settled;
-pub mod stable_hash;
 pub mod wall_time;
 pub mod words;

@@ -80,6 +80,7 @@ impl FileHasher {
             }
             Err(error) => return Err(error.into()),
         };
+        #[expect(clippy::disallowed_types, reason = "it is compared within one run")]
         let mut hasher = std::hash::DefaultHasher::new();
         let mut buffer = vec![0; self.args.chunk];
         loop {

@@ -1,6 +1,6 @@
 //! Which boot of the machine, and which binary.
 
-use crate::record::stable_hash::stable_hash;
+use crate::stable_hash::stable_hash;
 
 /// A number for this boot of the machine; 0 where the kernel does not tell.
 pub(in crate::record) fn boot() -> u64 {

@@ -24,7 +24,7 @@ use super::watched::Watched;
 use super::{Notice, StreamPlan, lock};
 use crate::record::black_box::Losses;
 use crate::record::echo::Echo;
-use crate::record::stable_hash::stable_hash;
+use crate::stable_hash::stable_hash;
 pub(super) use run::Run;
 use run::{Recent, last_of};
 

@@ -13,7 +13,7 @@ use super::access::Access;
 use super::last_lines::{LastLines, Room};
 use crate::control::protocol::LogPosition;
 use crate::log_tail::PIECE_MAX;
-use crate::record::stable_hash::stable_hash;
+use crate::stable_hash::stable_hash;
 
 /// The number of looks, a millisecond apart, at files that are just being renamed. After that a
 /// missing number counts as the end.
