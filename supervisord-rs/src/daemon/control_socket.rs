@@ -123,8 +123,8 @@ impl ControlSocket {
         )
     }
 
-    /// Clients get the answers that are on their way, for so long at most. The socket, which no task
-    /// serves any more.
+    /// Clients get the answers that are on their way, for so long at most. The socket, which no
+    /// task serves any more.
     pub(super) async fn end(&mut self, limit: Duration) -> Option<UnixListener> {
         match self.server.take() {
             Some(server) => server.end(limit).await,

@@ -1,4 +1,5 @@
-//! Incidents that are settled and wait for the last lines of their culprit, to be written with them.
+//! Incidents that are settled and wait for the last lines of their culprit, to be written with
+//! them.
 
 use std::time::Duration;
 

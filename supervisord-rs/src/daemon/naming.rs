@@ -11,7 +11,8 @@ use crate::isolation::tree::family::Member;
 use crate::record::incidents::Names;
 
 impl<'a> View<'a> {
-    /// The workers that these names in an order stand for: workers, bases of instances, groups, all.
+    /// The workers that these names in an order stand for: workers, bases of instances, groups,
+    /// all.
     pub(super) fn resolve(&self, verb: &str, names: &[String]) -> Result<Vec<WorkerId>, Failure> {
         let mut ids = Vec::new();
         let mut empty = None;

@@ -69,7 +69,7 @@ impl Daemon {
         now
     }
 
-    /// What has come is heard before anybody is judged for what has not.
+    /// What has come is heard before a worker is judged for what has not.
     pub(super) fn tell(&mut self, event: Event) {
         let now = if event == Event::Deadline {
             self.time_of_judgement()

@@ -1,6 +1,6 @@
-//! What is asked of the workers without changing anything: who is meant by a name, where each stands,
-//! and how that reads. The answers are in the files of their subjects (`naming`, `outcomes`,
-//! `report`, ...); none of them can reach anything else of the daemon.
+//! What is asked of the workers without changing anything: who is meant by a name, where each
+//! stands, and how that reads. The answers are in the files of their subjects (`naming`,
+//! `outcomes`, `report`, ...); none of them can reach anything else of the daemon.
 
 use supervision::Machine;
 

@@ -1,5 +1,5 @@
-//! How many start at once, and how soon after each other: who may be launched now, and who waits for
-//! a place.
+//! How many start at once, and how soon after each other: who may be launched now, and who waits
+//! for a place.
 
 use alloc::collections::BTreeSet;
 use core::time::Duration;

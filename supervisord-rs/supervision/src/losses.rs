@@ -1,5 +1,5 @@
-//! Incidents: opened by a failure, and closed when it is settled what became of each worker that was
-//! lost.
+//! Incidents: opened by a failure, and closed when it is settled what became of each worker that
+//! was lost.
 
 use alloc::vec;
 use alloc::vec::Vec;

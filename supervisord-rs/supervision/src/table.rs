@@ -1,5 +1,5 @@
-//! The total table of what each signal means in each phase of a worker's life. A signal has all that
-//! is known of what happened, and the table hands it on: nothing is looked up twice.
+//! The total table of what each signal means in each phase of a worker's life. A signal has all
+//! that is known of what happened, and the table hands it on: nothing is looked up twice.
 
 use core::time::Duration;
 
@@ -74,8 +74,8 @@ pub(crate) enum Reaction {
     Inject(usize),
     /// Launch it as soon as its dependencies allow.
     Launch,
-    /// There is no incarnation, nor will there be an attempt by itself: back to idle, and from there
-    /// up again if it is wanted.
+    /// There is no incarnation, nor will there be an attempt by itself: back to idle, and from
+    /// there up again if it is wanted.
     LayDown,
     /// It is up or coming up: withdraw an order to stop that waits.
     KeepUp,

@@ -1,6 +1,6 @@
 //! The word that says whose board it is, and what has become of that one: the generation, and its
-//! state in the lowest byte. It is changed by compare-exchange alone, so that a thread that was left
-//! behind changes nothing of its successor, and no late word hides an end.
+//! state in the lowest byte. It is changed by compare-exchange alone, so that a thread that was
+//! left behind changes nothing of its successor, and no late word hides an end.
 
 /// The state of the worker, as far as the host knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

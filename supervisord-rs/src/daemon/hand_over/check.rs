@@ -83,8 +83,7 @@ impl View<'_> {
         if !fixed.is_empty() {
             return Some(format!(
                 "{file} changes settings that a reload cannot change: {}; nothing was changed; \
-                    undo \
-                 these changes, or end the supervisor and start it again (supervisord-rs \
+                 undo these changes, or end the supervisor and start it again (supervisord-rs \
                  shutdown)",
                 fixed.join(", ")
             ));
@@ -94,8 +93,7 @@ impl View<'_> {
             let names = orphaned.join(" ");
             format!(
                 "these workers are running, but {file} does not have them any more: {names}; \
-                    nothing \
-                 was changed; stop them first (supervisord-rs stop {names})"
+                 nothing was changed; stop them first (supervisord-rs stop {names})"
             )
         })
     }

@@ -1,11 +1,11 @@
-//! The fourth stage: the drivers have the processes that go on, and the machine knows of each worker
-//! how it goes on.
+//! The fourth stage: the drivers have the processes that go on, and the machine knows of each
+//! worker how it goes on.
 //!
-//! *Can fail:* nothing as a whole. A worker that cannot be adopted is ended, and counts as lost; the
-//! log says why.
+//! *Can fail:* nothing as a whole. A worker that cannot be adopted is ended, and counts as lost;
+//! the log says why.
 //!
-//! *A death here leaves* the predecessor's black box as the one that counts, and the store as it was
-//! but for what belonged to workers that were not adopted: the next supervisor adopts again.
+//! *A death here leaves* the predecessor's black box as the one that counts, and the store as it
+//! was but for what belonged to workers that were not adopted: the next supervisor adopts again.
 
 use std::time::Duration;
 

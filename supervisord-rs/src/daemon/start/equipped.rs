@@ -1,11 +1,12 @@
-//! The third stage: what the loop works with is there. Clients reach the control socket, where their
-//! requests wait; nothing is launched, and no process of the predecessor is touched.
+//! The third stage: what the loop works with is there. Clients reach the control socket, where
+//! their requests wait; nothing is launched, and no process of the predecessor is touched.
 //!
 //! *Can fail:* the control socket of a first start (a successor goes on without it, and the upkeep
 //! makes it); threads, pipes and descriptors that the kernel does not give.
 //!
-//! *A failure leaves* what the second stage leaves. The control socket's path may have a socket that
-//! does not answer, which the next supervisor replaces; clients in its queue read an end of file.
+//! *A failure leaves* what the second stage leaves. The control socket's path may have a socket
+//! that does not answer, which the next supervisor replaces; clients in its queue read an end of
+//! file.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -1,5 +1,5 @@
-//! A look at what the supervisor stands on: what is missing is made again. On a thread, since a dead
-//! file system may block its caller.
+//! A look at what the supervisor stands on: what is missing is made again. On a thread, since a
+//! dead file system may block its caller.
 
 use std::fs::File;
 use std::io::{self, Read};
