@@ -14,6 +14,7 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::Line;
 use ratatui::widgets::{Cell, Paragraph, Row, Table, TableState};
 use ratatui::{DefaultTerminal, Frame};
+use supervision::{Capabilities, FaultDomain};
 
 use self::columns::{COLUMNS, NAME_LEAST, fitting};
 use super::Exit;
@@ -134,13 +135,10 @@ impl<'a> Top<'a> {
 
     /// By domain, the supervisor's own first; the order of the configuration within.
     fn sort(&mut self) {
-        self.report.workers.sort_by_key(|worker| {
-            let rank = match worker.isolation.as_str() {
-                "thread" => 0,
-                "cell" => 1,
-                _ => 2,
-            };
-            (rank, if rank == 1 { worker.domain.clone() } else { String::new() })
+        self.report.workers.sort_by_key(|worker| match domain_of(worker) {
+            FaultDomain::Supervisor => (0, String::new()),
+            FaultDomain::Shared => (1, worker.domain.clone()),
+            FaultDomain::Own => (2, String::new()),
         });
     }
 
@@ -254,10 +252,10 @@ impl<'a> Top<'a> {
         let (shown, names) = fitting(room, names, notes);
         let mut last = String::new();
         let rows = self.report.workers.iter().map(|worker| {
-            let domain = match worker.isolation.as_str() {
-                "thread" => "supervisor".to_owned(),
-                "cell" => format!("cell {}", worker.domain),
-                _ => String::new(),
+            let domain = match domain_of(worker) {
+                FaultDomain::Supervisor => "supervisor".to_owned(),
+                FaultDomain::Shared => format!("cell {}", worker.domain),
+                FaultDomain::Own => String::new(),
             };
             let first = if domain == last { String::new() } else { domain.clone() };
             last = domain;
@@ -329,6 +327,11 @@ fn colour(worker: &WorkerStatus) -> Color {
         Mood::OnTheWay => Color::Yellow,
         Mood::Bad => Color::Red,
     }
+}
+
+/// Who shares the domain of a worker.
+fn domain_of(worker: &WorkerStatus) -> FaultDomain {
+    Capabilities::named(&worker.isolation).map_or(FaultDomain::Own, |known| known.fault_domain)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use supervision::{Capabilities, FaultDomain};
+
 use super::words;
 use crate::control::protocol::IncidentRecord;
 
@@ -60,10 +62,11 @@ fn beginning(record: &IncidentRecord, state: &str) -> String {
     let (id, kind) = (record.id, &record.fault.kind);
     let mut text = format!("incident {id}{state}: ");
     if let Some(who) = &record.worker {
-        let place = match (record.isolation.as_deref(), record.domain.as_str()) {
-            (Some("thread"), _) => "thread of the supervisor".to_owned(),
-            (Some("cell"), cell) => format!("thread of cell {cell}"),
-            (Some(_) | None, _) => "process".to_owned(),
+        let known = record.isolation.as_deref().and_then(Capabilities::named);
+        let place = match known.map_or(FaultDomain::Own, |known| known.fault_domain) {
+            FaultDomain::Supervisor => "thread of the supervisor".to_owned(),
+            FaultDomain::Shared => format!("thread of cell {}", record.domain),
+            FaultDomain::Own => "process".to_owned(),
         };
         text.push_str(&format!("{kind} in {who} ({place}): "));
         if record.supervisor_died {

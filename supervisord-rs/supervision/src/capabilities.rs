@@ -66,6 +66,14 @@ impl Capabilities {
         has_limits: true,
     };
 
+    /// Those with this label, for readers of records and of the API.
+    #[must_use]
+    pub fn named(label: &str) -> Option<&'static Self> {
+        static ALL: [Capabilities; 3] =
+            [Capabilities::THREAD, Capabilities::CELL, Capabilities::PROCESS];
+        ALL.iter().find(|one| one.label == label)
+    }
+
     /// Whether a worker shares its domain with the supervisor, and ends with it.
     #[must_use]
     pub fn is_of_supervisor(&self) -> bool {
