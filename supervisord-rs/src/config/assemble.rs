@@ -18,10 +18,10 @@ use super::pattern::Patterns;
 use super::problem::Problem;
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
-use super::scalars::shortened;
 use super::settings::{Isolation, Launch, Limits, Settings};
 use super::sockets::Addresses;
 use super::source::Source;
+use super::words::shortened;
 use super::worker::{self, Context, Identity};
 use super::{dependencies, hooks, later, limits, logs, restart, supervisor};
 

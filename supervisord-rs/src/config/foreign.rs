@@ -1,7 +1,7 @@
 //! Keys of other supervisors, and what they are called here.
 
 use super::nearest::{nearest, plain};
-use super::scalars::{size, size_meant};
+use super::size::{size, size_meant};
 
 /// A job for a time of day.
 const BY_CRON: &str =

@@ -60,6 +60,7 @@ mod reader;
 mod restart;
 mod scalars;
 pub mod settings;
+mod size;
 mod sockets;
 mod source;
 mod stop;
@@ -67,6 +68,7 @@ mod supervisor;
 mod surroundings;
 mod syntax;
 mod tree;
+mod words;
 mod worker;
 mod world;
 

@@ -11,7 +11,7 @@ use super::nearest::nearest;
 use super::node::{Entry, Node, Value};
 use super::problem::Problem;
 use super::problems::{At, Problems};
-use super::scalars::shortened;
+use super::words::shortened;
 
 /// A node on its way to a typed value.
 #[derive(Clone, Debug)]

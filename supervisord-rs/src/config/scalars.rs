@@ -6,6 +6,8 @@ use super::nearest::nearest;
 use super::node::Value;
 use super::problems::At;
 use super::reader::Cursor;
+use super::size::{size, size_meant};
+use super::words::shortened;
 
 impl Cursor<'_> {
     /// Any scalar's text.
@@ -201,41 +203,7 @@ fn of_others(text: &str) -> Option<&'static str> {
     }
 }
 
-/// As much of a text as a person reads.
-pub(super) fn shortened(text: &str) -> String {
-    const SHOWN: usize = 80;
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 /// Thousandths as the fraction that they are.
 fn fraction(permille: u32) -> f64 {
     f64::from(permille) / 1000.0
-}
-
-/// Bytes of a size as written; units of 1024.
-pub(super) fn size(text: &str) -> Option<u64> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..digits].parse().ok()?;
-    let shift = match text[digits..].trim() {
-        "" | "B" => 0,
-        "K" | "KiB" => 10,
-        "M" | "MiB" => 20,
-        "G" | "GiB" => 30,
-        "T" | "TiB" => 40,
-        _ => return None,
-    };
-    number.checked_mul(1 << shift)
-}
-
-/// The size that another spelling of a unit most likely means: `2GB`, `64k`, `1Gi`.
-pub(super) fn size_meant(text: &str) -> Option<String> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit())?;
-    let number: u64 = text[..digits].parse().ok()?;
-    let unit = text[digits..].trim().to_ascii_uppercase();
-    let rest = unit.strip_prefix(['K', 'M', 'G', 'T'])?;
-    let prefix = unit.strip_suffix(rest)?;
-    ["", "B", "I", "IB"].contains(&rest).then(|| format!("{number}{prefix}iB"))
 }

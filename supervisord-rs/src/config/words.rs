@@ -1,0 +1,10 @@
+//! Text of a file in a message about it.
+
+/// As much of a text as a person reads.
+pub(super) fn shortened(text: &str) -> String {
+    const SHOWN: usize = 80;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
