@@ -99,6 +99,7 @@ fn conform(name: &str, yaml: &str) {
     world.can_be_launched_again();
     world.pauses_alone_where_it_can();
     world.ends_without_being_asked();
+    world.ends_with_its_domain();
     world.leaves_nothing_behind();
 }
 
@@ -161,6 +162,13 @@ impl World {
 
     fn note(&mut self, event: Event) {
         match event {
+            Event::DomainEnded { members, culprit, ending, .. } => {
+                assert_eq!(culprit, Some(run(ONE, 3)), "it was to end for that one");
+                for member in members {
+                    let before = self.ended.insert(member, (ending.status, ending.cause));
+                    assert_eq!(before, None, "{member:?} ended twice");
+                }
+            }
             Event::Launched { incarnation } => {
                 *self.launched.entry(incarnation).or_default() += 1;
             }
@@ -250,6 +258,18 @@ impl World {
             assert_eq!(status, Status::Abandoned, "it is left behind");
         }
         assert!(self.drivers.is_live(run(OTHER, 1)), "no other ends with it");
+    }
+
+    fn ends_with_its_domain(&mut self) {
+        // That would be the end of this process.
+        if self.capabilities.is_of_supervisor() {
+            return;
+        }
+        self.launch(run(ONE, 3));
+        self.drivers.recycle(self.drivers.domain_of(ONE), run(ONE, 3));
+        self.hear("recycled", |world| world.ended.contains_key(&run(ONE, 3)));
+        let is_shared = self.capabilities.is_shared();
+        assert_eq!(self.ended.contains_key(&run(OTHER, 1)), is_shared, "all of it, nothing else");
     }
 
     fn leaves_nothing_behind(mut self) {
