@@ -27,7 +27,7 @@ pub(super) struct File {
 struct Named {
     segments: Vec<String>,
     line: usize,
-    /// Of a `use`: what it is called here.
+    /// Of a `use`: its last name can be had from this file.
     is_use: bool,
 }
 
@@ -193,7 +193,7 @@ impl File {
     fn tree(&mut self, tokens: &[TokenTree], before: &[String], at: &[String], is_use: bool) {
         let mut segments = before.to_vec();
         let mut line = 0;
-        for (place, token) in tokens.iter().enumerate() {
+        for token in tokens {
             match token {
                 TokenTree::Ident(ident) if ident == "as" => break,
                 TokenTree::Ident(ident) => {
@@ -208,9 +208,7 @@ impl File {
                     }
                     return;
                 }
-                TokenTree::Punct(_) | TokenTree::Literal(_) => {
-                    debug_assert!(place < tokens.len());
-                }
+                TokenTree::Punct(_) | TokenTree::Literal(_) => {}
             }
         }
         if let Some(segments) = from_the_crate(segments, at, is_use) {
