@@ -219,7 +219,7 @@ impl World {
         self.drivers.stop(run(ONE, 1));
         self.hear("stopped", |world| world.ended.contains_key(&run(ONE, 1)));
         assert!(!self.drivers.is_live(run(ONE, 1)) && self.drivers.is_live(run(OTHER, 1)));
-        // A second order is for nobody.
+        // One that has ended takes no more orders.
         self.drivers.stop(run(ONE, 1));
         self.drivers.kill(run(ONE, 1));
     }

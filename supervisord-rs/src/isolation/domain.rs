@@ -84,7 +84,7 @@ pub(super) struct Expected {
 pub(super) struct Resident {
     pub(super) process: Watched<Process>,
     pub(super) family: Rc<Family>,
-    /// Who was last told to end it whole.
+    /// The worker for which it was last to end whole.
     pub(super) recycled_for: Option<Incarnation>,
     /// How the main process ended, when it is not known yet whether anything of its family is
     /// left, and whether that is news.
