@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use supervision::{Event, Incarnation, Phase, WorkerId};
 
-pub use crate::config::probes::Kind;
-use crate::config::probes::{Check, Health, Probe, Ready};
+pub use crate::config::settings::probes::Kind;
+use crate::config::settings::{Check, Health, Probe, Ready};
 
 /// Most questions that are open at a time.
 pub const AT_ONCE: usize = 32;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::isolation::Isolation;
 use super::node::{Entry, Node, Value};
-use super::settings::Isolation;
 
 /// The changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

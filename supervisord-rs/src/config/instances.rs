@@ -2,7 +2,6 @@
 //! runs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use supervision::WorkerId;
 use supervision::spec::WorkerSpec;
@@ -13,21 +12,11 @@ use super::node::Node;
 use super::pattern::Patterns;
 use super::problems::{Problems, World};
 use super::reader::Cursor;
-use super::settings::Launch;
+use super::settings::{Launch, Template};
 use super::worker::{self, Context, Identity};
 
 /// Most instances of one worker.
 pub const INSTANCES_MAX: u32 = 1000;
-
-/// How to make one more instance of a worker: its entry, with the defaults under it.
-#[derive(Clone, Debug)]
-pub struct Template {
-    base: String,
-    node: Node,
-    file: PathBuf,
-    log_dir: PathBuf,
-    fault_injection: bool,
-}
 
 impl Template {
     pub(super) fn new(base: &str, node: Node, context: Context<'_>) -> Self {

@@ -1,12 +1,10 @@
 //! `limits:` of a worker's process and of a cell: those of a process (setrlimit(2)), and those of
 //! its cgroup, which hold for it and all that it starts together.
 
-use std::path::PathBuf;
-
 use super::foreign::Whose;
 use super::problems::At;
 use super::reader::{Cursor, Section};
-use super::settings::ResourceLimit;
+use super::settings::{CgroupLimits, IoLimit, Limits, ResourceLimit};
 
 /// Resources by name; what they are counted in decides how they are written.
 const RESOURCES: &[(&str, u32, Unit)] = &[
@@ -35,54 +33,6 @@ enum Unit {
     Bytes,
     Seconds,
     Count,
-}
-
-/// `limits:`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Of a process; its children inherit them, each for itself.
-    pub resources: Vec<ResourceLimit>,
-    /// Of the cgroup.
-    pub cgroup: CgroupLimits,
-}
-
-/// What a cgroup (version 2) may use. `None` and empty: no limit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CgroupLimits {
-    /// Bytes beyond which it is ended whole, `memory.max`. It gets no swap either, which would put
-    /// that off.
-    pub memory: Option<u64>,
-    /// Bytes beyond which it is slowed down and its memory taken back, `memory.high`.
-    pub memory_high: Option<u64>,
-    /// Percent of one processor, `cpu.max`.
-    pub cpu: Option<u32>,
-    /// Processes and threads, `pids.max`.
-    pub pids: Option<u64>,
-    /// Of block devices, `io.max`.
-    pub io: Vec<IoLimit>,
-}
-
-/// What a cgroup may read and write of one block device in a second. `None`: no limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IoLimit {
-    /// The device; of a partition, its disk is meant.
-    pub device: PathBuf,
-    /// Bytes.
-    pub read_bytes: Option<u64>,
-    /// Bytes.
-    pub write_bytes: Option<u64>,
-    /// Operations.
-    pub read_operations: Option<u64>,
-    /// Operations.
-    pub write_operations: Option<u64>,
-}
-
-impl CgroupLimits {
-    /// Whether nothing is limited.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// `limits: { open_files: 4096, core: unlimited, stack: { soft: 8MiB, hard: 64MiB }, memory:

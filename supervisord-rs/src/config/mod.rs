@@ -3,6 +3,7 @@
 //!
 //! | file | concept |
 //! |---|---|
+//! | `checking` | from the text to settings |
 //! | `source` | the text, and where it came from |
 //! | `adaptation` | what a trial changes in it |
 //! | `tree`, `node` | the text as a tree with the place of everything; `defaults:` under it |
@@ -29,12 +30,13 @@
 //! | `places` | the default directories |
 //! | `world` | what is not there on this machine |
 //! | `env_file` | the text of an `env_file` |
-//! | `settings` | the result |
+//! | `settings`, `isolation` | the result: types that know none of those who read them |
 
 mod adaptation;
 mod arguments;
 mod assemble;
 mod by_kind;
+mod checking;
 mod cycles;
 mod dependencies;
 mod diagnostics;
@@ -44,14 +46,15 @@ mod foreign;
 mod hooks;
 mod injections;
 pub mod instances;
+mod isolation;
 mod later;
-pub mod limits;
+mod limits;
 mod logs;
 mod nearest;
 mod node;
 mod pattern;
 mod places;
-pub mod probes;
+mod probes;
 mod problem;
 mod problems;
 mod program;

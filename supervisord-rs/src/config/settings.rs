@@ -1,18 +1,24 @@
 //! What a valid configuration means: policy for the machine ([`Spec`]), launch data for the
 //! drivers.
 
+mod limits;
+mod logs;
+pub mod probes;
+mod template;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use supervision::{Capabilities, Spec};
+use supervision::Spec;
 use workers::run::OnPanic;
 
-pub use super::instances::Template;
-pub use super::limits::{CgroupLimits, IoLimit, Limits};
-pub use super::probes::{Address, Check, Health, Probe, Ready};
+pub use self::limits::{CgroupLimits, IoLimit, Limits, ResourceLimit};
+pub use self::logs::{LineFormat, Logs, Rotate, Sink};
+pub use self::probes::{Address, Check, Health, Probe, Ready};
+pub use self::template::Template;
+pub use super::isolation::Isolation;
 use super::source::Source;
 
 /// A whole, valid configuration.
@@ -149,38 +155,6 @@ impl SupervisorSettings {
     }
 }
 
-/// Where a worker runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Isolation {
-    /// A thread of the supervisor.
-    Thread,
-    /// A thread of the child process with this name.
-    Cell(String),
-    /// A child process of its own.
-    Process,
-}
-
-impl Isolation {
-    /// What is true of a worker there.
-    #[must_use]
-    pub const fn capabilities(&self) -> &'static Capabilities {
-        match self {
-            Self::Thread => &Capabilities::THREAD,
-            Self::Cell(_) => &Capabilities::CELL,
-            Self::Process => &Capabilities::PROCESS,
-        }
-    }
-
-    /// The name of the cell that it is in, if it is in one.
-    #[must_use]
-    pub fn cell(&self) -> Option<&str> {
-        match self {
-            Self::Cell(name) => Some(name),
-            Self::Thread | Self::Process => None,
-        }
-    }
-}
-
 /// What a worker runs.
 #[derive(Clone, Debug)]
 pub enum Program {
@@ -251,20 +225,6 @@ pub enum InheritEnv {
     Only(Vec<String>),
 }
 
-/// One resource limit, setrlimit(2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResourceLimit {
-    /// The kernel's number of the resource.
-    pub resource: u32,
-    /// What it is called in the configuration.
-    pub name: &'static str,
-    /// The soft limit; `u64::MAX` is none.
-    pub soft: u64,
-    /// The hard limit; `None`: as the soft one where that is higher than the present hard one, else
-    /// unchanged.
-    pub hard: Option<u64>,
-}
-
 /// How a `command:` is asked to stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StopMeans {
@@ -308,107 +268,6 @@ pub enum SocketKind {
     Datagram,
     /// Unix sequenced packets.
     Seqpacket,
-}
-
-/// Where the output of a worker goes, and what is done with it on the way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logs {
-    /// Standard output.
-    pub stdout: Sink,
-    /// Standard error; `None`: where standard output goes, in the order of writing.
-    pub stderr: Option<Sink>,
-    /// When files are rotated.
-    pub rotate: Rotate,
-    /// Most bytes that all files of one stream take, rotated ones included.
-    pub cap: Option<u64>,
-    /// What each line gets.
-    pub line: LineFormat,
-}
-
-impl Logs {
-    /// The streams that pass through the supervisor, and where they go.
-    pub fn captured(&self) -> impl Iterator<Item = (&'static str, &Sink)> {
-        let all =
-            [Some(("stdout", &self.stdout)), self.stderr.as_ref().map(|sink| ("stderr", sink))];
-        let is_captured = |(_, sink): &(&str, &Sink)| !matches!(sink, Sink::Null | Sink::Inherit);
-        all.into_iter().flatten().filter(is_captured)
-    }
-}
-
-impl std::fmt::Display for Sink {
-    /// A path, or the name that the configuration has for it.
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::File(path) => write!(formatter, "{}", path.display()),
-            Self::Terminal => formatter.write_str("terminal"),
-            Self::Journald => formatter.write_str("journald"),
-            Self::Syslog => formatter.write_str("syslog"),
-            Self::Null => formatter.write_str("null"),
-            Self::Inherit => formatter.write_str("inherit"),
-        }
-    }
-}
-
-/// Where a stream goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sink {
-    /// A file, rotated.
-    File(PathBuf),
-    /// The supervisor's own standard output, each line with the worker's name in front.
-    Terminal,
-    /// The journal of systemd, with the worker's name as a field.
-    Journald,
-    /// The local syslog, with the worker's name as the tag.
-    Syslog,
-    /// Nowhere.
-    Null,
-    /// The supervisor's own descriptor, directly: nothing is captured.
-    Inherit,
-}
-
-/// When a file is rotated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rotate {
-    /// When it has this many bytes; `None`: never for its size.
-    pub size: Option<u64>,
-    /// At each start of a period of this length (aligned to UTC); `None`: never for its age.
-    pub every: Option<Duration>,
-    /// Rotated files that are kept.
-    pub keep: u32,
-    /// Whether rotated files are compressed (gzip).
-    pub compress: bool,
-}
-
-impl Default for Rotate {
-    fn default() -> Self {
-        Self {
-            size: Some(default::ROTATE_SIZE),
-            every: None,
-            keep: default::ROTATE_KEEP,
-            compress: false,
-        }
-    }
-}
-
-/// What a line gets on its way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LineFormat {
-    /// The wall time in front, RFC 3339 in UTC.
-    pub timestamps: bool,
-    /// The worker's name in front.
-    pub prefix: bool,
-    /// A JSON object with time, worker, stream and text, instead of the line as it is.
-    pub json: bool,
-    /// Written whole, because other workers write to the same file.
-    pub whole: bool,
-}
-
-impl LineFormat {
-    /// Whether lines have to be looked at.
-    #[must_use]
-    pub fn changes_lines(self) -> bool {
-        self.timestamps || self.prefix || self.json || self.whole
-    }
 }
 
 /// A command that is run when something happens.

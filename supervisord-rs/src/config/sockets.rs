@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 
-use super::probes::Address;
 use super::problems::At;
 use super::reader::{Cursor, Section};
-use super::settings::{SocketKind, SocketSpec, default};
+use super::settings::{Address, SocketKind, SocketSpec, default};
 use super::world;
 use crate::accounts;
 

@@ -11,10 +11,10 @@ use workers::Registry;
 
 use super::foreign::Whose;
 use super::pattern::Patterns;
-use super::probes::{Health, READY_KEYS, Ready};
+use super::probes::READY_KEYS;
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
-use super::settings::{Isolation, Launch, default};
+use super::settings::{Health, Isolation, Launch, Ready, default};
 use super::{
     by_kind, dependencies, hooks, injections, later, logs, probes, program, restart, sockets, stop,
     surroundings, world,

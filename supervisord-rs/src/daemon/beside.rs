@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::Daemon;
 use super::hand_over;
 use super::upkeep::Found;
-use crate::config::probes::Check;
+use crate::config::settings::Check;
 use crate::config::settings::Hook;
 use crate::hooks;
 use crate::isolation::drivers::BeforeEnded;

@@ -15,7 +15,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::launch::failed::{Failed, Result};
 use super::launch::{Attempt, binding, from_io};
 use crate::accounts;
-use crate::config::probes::Address;
+use crate::config::settings::Address;
 use crate::config::settings::{SocketKind, SocketSpec};
 use crate::pool::Pool;
 use crate::service_manager::{FdStore, Heritage};

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::config::probes::{Address, Check};
+use crate::config::settings::{Address, Check};
 use crate::waiting::{Limit, within};
 
 /// Asks. True: a good answer within `limit`, of which time in which the supervisor did not run is

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use supervision::{Incarnation, Incident, IncidentId, Phase};
 
 use super::incidents::Names;
-use crate::config::probes::Kind;
+use crate::config::settings::probes::Kind;
 use crate::control::protocol::{EndingReport, IncidentRecord};
 
 /// Learns of everything that happens, in the order in which it happens. Called on the loop: it

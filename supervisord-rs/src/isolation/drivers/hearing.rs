@@ -7,7 +7,7 @@ use supervision::{DomainId, Event, Incarnation, WorkerId};
 use workers::board::monotonic_ns;
 
 use super::Drivers;
-use crate::config::probes::Ready;
+use crate::config::settings::Ready;
 use crate::isolation::exits::reaper;
 use crate::isolation::launch::Child;
 use crate::isolation::live::hush;

@@ -8,7 +8,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use supervision::Incarnation;
 
 use crate::config::Launch;
-use crate::config::probes::Ready;
+use crate::config::settings::Ready;
 use crate::isolation::contract::means::launching::death_signal;
 use crate::isolation::contract::{Means, Progress};
 use crate::isolation::launch::failed::Result;

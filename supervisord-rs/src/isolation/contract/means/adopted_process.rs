@@ -9,7 +9,7 @@ use supervision::{DomainId, Event, Phase, Status, WorkerId};
 use super::adopting::{Past, present};
 use super::{Means, Process, Resident};
 use crate::config::Program;
-use crate::config::probes::Ready;
+use crate::config::settings::Ready;
 use crate::isolation::contract::{Adoption, Ended};
 use crate::isolation::exits::reaper;
 use crate::isolation::host::Host;

@@ -4,7 +4,7 @@ use supervision::{DomainId, Event, Incarnation, WorkerId};
 
 use super::Means;
 use crate::config::Launch;
-use crate::config::probes::Ready;
+use crate::config::settings::Ready;
 use crate::isolation::launch::failed::Result;
 use crate::isolation::launch::{failure, from_io};
 use crate::isolation::notify::Notify;

@@ -1,0 +1,65 @@
+//! What a process may use, and what its cgroup may.
+
+use std::path::PathBuf;
+
+/// `limits:`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Of a process; its children inherit them, each for itself.
+    pub resources: Vec<ResourceLimit>,
+    /// Of the cgroup.
+    pub cgroup: CgroupLimits,
+}
+
+/// One resource limit, setrlimit(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResourceLimit {
+    /// The kernel's number of the resource.
+    pub resource: u32,
+    /// What it is called in the configuration.
+    pub name: &'static str,
+    /// The soft limit; `u64::MAX` is none.
+    pub soft: u64,
+    /// The hard limit; `None`: as the soft one where that is higher than the present hard one, else
+    /// unchanged.
+    pub hard: Option<u64>,
+}
+
+/// What a cgroup (version 2) may use. `None` and empty: no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CgroupLimits {
+    /// Bytes beyond which it is ended whole, `memory.max`. It gets no swap either, which would put
+    /// that off.
+    pub memory: Option<u64>,
+    /// Bytes beyond which it is slowed down and its memory taken back, `memory.high`.
+    pub memory_high: Option<u64>,
+    /// Percent of one processor, `cpu.max`.
+    pub cpu: Option<u32>,
+    /// Processes and threads, `pids.max`.
+    pub pids: Option<u64>,
+    /// Of block devices, `io.max`.
+    pub io: Vec<IoLimit>,
+}
+
+/// What a cgroup may read and write of one block device in a second. `None`: no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IoLimit {
+    /// The device; of a partition, its disk is meant.
+    pub device: PathBuf,
+    /// Bytes.
+    pub read_bytes: Option<u64>,
+    /// Bytes.
+    pub write_bytes: Option<u64>,
+    /// Operations.
+    pub read_operations: Option<u64>,
+    /// Operations.
+    pub write_operations: Option<u64>,
+}
+
+impl CgroupLimits {
+    /// Whether nothing is limited.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
