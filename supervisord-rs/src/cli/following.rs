@@ -2,17 +2,13 @@
 //! successor's events go on.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::exit::{Exit, report};
-use super::orders::PAUSE;
 use super::output::say;
-use super::progress::PATIENCE;
+use super::waits::{HAND_OVER, PATIENCE, PAUSE};
 use crate::control::client::{Client, ClientError, Events};
 use crate::control::protocol::EventRecord;
-
-/// After a supervisor has ended in order: a successor answers within this time, or none follows.
-pub(super) const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// What a verb does with events. Each answer: whether its reader is still there.
 pub(super) trait Follower {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::exit::{Exit, report};
-use super::orders::PAUSE;
 use super::outcomes::failed;
 use super::output::{json, words};
+use super::waits::PAUSE;
 use crate::control::client::{Client, ClientError, MANY_INCIDENTS};
 use crate::control::protocol::{IncidentRecord, WorkerStatus};
 use crate::process_table;

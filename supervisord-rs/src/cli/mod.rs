@@ -29,6 +29,7 @@ mod table;
 mod time;
 mod top;
 mod touched;
+mod waits;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

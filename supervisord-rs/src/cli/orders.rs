@@ -8,23 +8,13 @@ use clap::Args;
 use super::exit::{Exit, report};
 use super::outcomes::answer;
 use super::output::line;
+use super::phase::STOPPING;
 use super::progress::{Until, shown};
+use super::waits::{GIVING_WAY, PAUSE, REEXEC_TIMEOUT};
 use crate::config::instances::INSTANCES_MAX;
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Done, SignalName};
 use crate::waiting::until;
-
-/// Between two looks: short enough for people, long enough for the machine.
-pub(super) const PAUSE: Duration = Duration::from_millis(20);
-
-/// The phase of a supervisor that stops everything.
-pub(super) const STOPPING: &str = "stopping";
-
-/// The default deadline for a successor to be ready.
-pub(super) const REEXEC_TIMEOUT: Duration = crate::daemon::hand_over::DEADLINE;
-/// For one supervisor to come to rest, another to take over, or the old binary to do so in its
-/// place.
-pub(super) const GIVING_WAY: Duration = Duration::from_secs(60);
 
 /// Whether to wait for the outcome.
 #[derive(Args, Debug)]

@@ -3,12 +3,13 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::following::HAND_OVER;
-use super::orders::{PAUSE, STOPPING};
-use super::status::is_fine;
+use super::waits::{HAND_OVER, PAUSE};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::WorkerStatus;
 use crate::waiting::until;
+
+/// The phase of a supervisor that stops everything.
+pub(super) const STOPPING: &str = "stopping";
 
 /// The phases that can be waited for, and the two that a finished worker can have ended in.
 pub(super) const PHASES: [&str; 11] = [
@@ -155,4 +156,11 @@ fn is_at_rest(worker: &WorkerStatus) -> bool {
     let ended = ["quarantined", "finished"].contains(&worker.phase.as_str());
     let is_idle = worker.phase == "idle" && !worker.wanted;
     worker.blocked || is_idle || ended && worker.retry_in_ms.is_none()
+}
+
+/// Whether nothing is wrong with it. One that was never to start is missed only where it was asked
+/// about.
+pub(super) fn is_fine(worker: &WorkerStatus, is_named: bool) -> bool {
+    let is_at_rest = worker.phase == "idle" && !worker.wanted && !worker.stopped;
+    worker.ok || (is_at_rest && !is_named)
 }

@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::harmless::harmless;
 use super::status::shown_phase;
+use super::waits::PATIENCE;
 use crate::control::client::Client;
 use crate::control::protocol::{WorkerStatus, is_meant};
 
-/// An outcome that comes sooner needs no line.
-pub(super) const PATIENCE: Duration = Duration::from_millis(700);
 /// Between two looks.
 const EVERY: Duration = Duration::from_millis(300);
 /// Workers that are named; the others are counted.

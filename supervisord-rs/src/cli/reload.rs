@@ -8,11 +8,11 @@ use std::time::Duration;
 use clap::Args;
 
 use super::exit::{Exit, report};
-use super::orders::{GIVING_WAY, PAUSE, REEXEC_TIMEOUT};
 use super::outcomes::failed;
 use super::output::{json, say, words};
 use super::progress::{Until, shown};
 use super::touched::{not_running, touched, wait};
+use super::waits::{GIVING_WAY, PAUSE, REEXEC_TIMEOUT};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Done, Failure, ReloadReport, WAIT_DEFAULT, WorkerStatus};
 use crate::service_manager::OWN;

@@ -9,9 +9,8 @@ use workers::board::monotonic_ns;
 use super::Exit;
 use super::following::{Follower, follow};
 use super::harmless::harmless;
-use super::orders::STOPPING;
 use super::output::{has_colour, json, line, say, terminal_width};
-use super::phase;
+use super::phase::{self, STOPPING, is_fine};
 use super::table::{Cell, Column, fit};
 use super::time;
 use crate::control::client::{Client, ClientError};
@@ -167,13 +166,6 @@ fn show(options: &Options, client: &Client) -> Exit {
     } else {
         Exit::NotRunning
     }
-}
-
-/// Whether nothing is wrong with it. One that was never to start is missed only where it was asked
-/// about.
-pub(super) fn is_fine(worker: &WorkerStatus, is_named: bool) -> bool {
-    let is_at_rest = worker.phase == "idle" && !worker.wanted && !worker.stopped;
-    worker.ok || (is_at_rest && !is_named)
 }
 
 fn unreachable(error: &ClientError) -> Exit {

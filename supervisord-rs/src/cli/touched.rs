@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::orders::{GIVING_WAY, PAUSE};
+use super::waits::{GIVING_WAY, PAUSE};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Done, ReloadReport, WorkerStatus};
 use crate::record::words;
