@@ -24,11 +24,11 @@ use crate::probing::Probing;
 use crate::record::black_box::BlackBox;
 use crate::record::incidents::{Incidents, Names};
 use crate::record::own_log;
-use crate::record::scribe::Scribe;
-use crate::service_manager::{self, Heritage, OWN};
+use crate::record::record_writer::RecordWriter;
+use crate::service_manager::{self, InheritedDescriptors, OWN};
 
 mod around;
-mod beside;
+mod background;
 mod control_socket;
 mod drafts;
 mod effects;
@@ -38,17 +38,17 @@ mod giving_up;
 pub mod hand_over;
 mod histories;
 pub mod in_force;
-mod inherited;
 mod launches;
 mod locks;
 mod naming;
 mod observers;
 mod orders;
+mod predecessor;
+mod recovery;
 mod report;
 pub mod runtime_lock;
 pub mod signals;
 mod start;
-mod succession;
 mod turn;
 mod upkeep;
 mod view;
@@ -75,8 +75,8 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// Runs the supervisor until it has stopped everything, on this thread: it must be the main one,
 /// since a successor dies with the thread that launched it (`PR_SET_PDEATHSIG`, prctl(2)).
 ///
-/// `heritage`: the descriptors from the service manager, which the supervisor takes over; `gate`:
-/// the connection to a predecessor that waits.
+/// `inherited_descriptors`: the descriptors from the service manager, which the supervisor takes
+/// over; `gate`: the connection to a predecessor that waits.
 ///
 /// Exit status: 0 after an orderly shutdown; that of the critical worker because of which it ended
 /// (128 + n for a signal); 1 when a group escalated, the supervisor could not start, or processes
@@ -86,7 +86,7 @@ pub fn run(
     settings: Settings,
     origin: in_force::Origin,
     registry: Registry,
-    heritage: Heritage,
+    inherited: InheritedDescriptors,
     gate: Option<hand_over::Gate>,
 ) -> ExitCode {
     let rested_at = gate.as_ref().and_then(hand_over::Gate::rested_at);
@@ -108,7 +108,7 @@ pub fn run(
         // Before anything that takes time: an order to end that comes meanwhile is carried out
         // then.
         let signals = signals::Signals::new().map_err(start::StartError::Signals)?;
-        let started = start::start(settings, origin, registry, heritage, gate)?;
+        let started = start::start(settings, origin, registry, inherited, gate)?;
         turns.begin();
         let daemon = Daemon::new(started, turns);
         if origin == in_force::Origin::File {
@@ -142,7 +142,7 @@ struct Daemon {
     histories: histories::Histories,
     requests: mpsc::Receiver<Request>,
     black_box: Rc<BlackBox>,
-    scribe: Scribe,
+    record_writer: RecordWriter,
     around: around::Around,
     control: control_socket::ControlSocket,
     locks: locks::Locks,
@@ -150,10 +150,10 @@ struct Daemon {
     hand_over: hand_over::Progress,
     probing: Probing,
     /// What goes on beside the loop, and what it has to say.
-    beside: beside::Beside,
+    background: background::Background,
     launches: launches::Launches,
     drafts: drafts::Drafts,
-    inherited: inherited::Inherited,
+    predecessor: predecessor::Predecessor,
     pace: Pace,
     signs: Signs,
     /// Whether the loop ran when it wanted to.
@@ -166,10 +166,15 @@ struct Daemon {
 impl Daemon {
     fn new(started: Published, turns: Arc<Turns>) -> Self {
         let count = started.names.workers.len();
-        let beside = beside::Beside::new();
-        let (black_box, scribe) = (started.black_box, started.scribe);
-        let observers =
-            Observers::new(&started.settings, started.settled, &black_box, &scribe, &beside);
+        let background = background::Background::new();
+        let (black_box, record_writer) = (started.black_box, started.record_writer);
+        let observers = Observers::new(
+            &started.settings,
+            started.settled,
+            &black_box,
+            &record_writer,
+            &background,
+        );
         Self {
             settings: started.settings,
             machine: started.machine,
@@ -182,17 +187,17 @@ impl Daemon {
             histories: histories::Histories::new(count),
             requests: started.requests,
             black_box,
-            scribe,
+            record_writer,
             around: started.around,
             control: started.control,
             locks: started.locks,
             upkeep: started.upkeep,
             hand_over: hand_over::Progress::default(),
             probing: Probing::default(),
-            beside,
+            background,
             launches: launches::Launches::default(),
             drafts: drafts::Drafts::default(),
-            inherited: started.inherited,
+            predecessor: started.predecessor,
             pace: Pace::default(),
             signs: started.signs,
             lapse: started.lapse,
@@ -283,9 +288,9 @@ impl Daemon {
                 self.on_signal(signal);
                 Work::Signal
             }
-            said = self.beside.next() => {
-                self.on_said(said);
-                Work::Beside
+            said = self.background.next() => {
+                self.on_task_outcome(said);
+                Work::Background
             }
             Some(request) = self.requests.recv() => {
                 self.on_request(request);
@@ -293,7 +298,7 @@ impl Daemon {
             }
             () = self.upkeep.loss() => {
                 self.upkeep.on_loss(self.now());
-                Work::Beside
+                Work::Background
             }
             () = until(deadline) => {
                 self.on_deadline();
@@ -310,7 +315,7 @@ impl Daemon {
     /// processes do not die.
     async fn end(mut self) -> bool {
         self.around.say_last_steps();
-        self.end_beside().await;
+        self.end_background().await;
         let is_all_gone = self.drivers.end_all();
         self.write_settled(None);
         // Streams of events end with their source; everyone else gets the answer that is on its
@@ -323,7 +328,7 @@ impl Daemon {
         self.black_box.mark_clean();
         self.control.clear_away(listener.as_ref());
         tracing::info!("stopped");
-        self.scribe.flush(LAST_RECORDS);
+        self.record_writer.flush(LAST_RECORDS);
         is_all_gone
     }
 }

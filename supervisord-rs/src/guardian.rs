@@ -49,7 +49,7 @@ use workers::board::monotonic_ns;
 
 use crate::hangup::Terminal;
 use crate::held_signals::{GUARDIAN_GONE, HELD};
-use crate::isolation::exits::obituary::Obituaries;
+use crate::isolation::exits::exit_record::ExitRecords;
 use crate::isolation::exits::orphans::{self, Killed};
 use crate::isolation::launch::{Child, raise_limits};
 use crate::service_manager::{self, Custody, Ending, Predecessor, ServiceManager};
@@ -71,7 +71,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 const TRACER_LIMIT: Duration = Duration::from_millis(250);
 /// Between two looks at whether that has happened, in milliseconds.
 const LOOK_MS: u8 = 10;
-/// Between two tries to write down what the pipe of obituaries had no room for, in milliseconds.
+/// Between two tries to write down what the pipe of exit records had no room for, in milliseconds.
 const ROOM_AGAIN_MS: u16 = 50;
 
 /// Why the guardian itself cannot work.
@@ -112,7 +112,7 @@ struct Guardian {
     arguments: Vec<OsString>,
     signals: SignalFd,
     notify: Notify,
-    obituaries: Obituaries,
+    exit_records: ExitRecords,
     orderly_end: OrderlyEnd,
     /// The supervisor in whose place another one was named, as long as it lives.
     before: Option<Child>,
@@ -165,7 +165,7 @@ impl Guardian {
             arguments: arguments.to_vec(),
             signals: SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?,
             notify: Notify::new()?,
-            obituaries: Obituaries::new()?,
+            exit_records: ExitRecords::new()?,
             orderly_end: OrderlyEnd::new()?,
             before: None,
             unkillable: Unkillable::default(),
@@ -261,8 +261,8 @@ impl Guardian {
                 upstream.alive();
             }
             // Orphans that end meanwhile are reported.
-            let obituaries = &mut self.obituaries;
-            orphans::reap(|_| false, |status| obituaries.write(status), None);
+            let exit_records = &mut self.exit_records;
+            orphans::reap(|_| false, |status| exit_records.write(status), None);
             self.wait_for_signals(left.min(SIGN_OF_LIFE));
         }
     }

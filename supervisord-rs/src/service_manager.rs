@@ -8,7 +8,7 @@
 //! | `store` | descriptors that the manager keeps for a successor |
 //! | `store::sender` | how it hears of them, without anybody waiting |
 //! | `names` | what they are called there |
-//! | `heritage` | descriptors that it hands over |
+//! | `inherited_descriptors` | descriptors that it hands over |
 //! | `table` | how one process of supervisord-rs hands them to another |
 //! | `custody` | what the guardian is to do when we die or hang |
 //! | `program` | where our binary lies |
@@ -18,7 +18,7 @@
 
 mod custody;
 pub(crate) mod environment;
-mod heritage;
+mod inherited_descriptors;
 mod names;
 mod program;
 mod store;
@@ -41,7 +41,7 @@ pub use environment::{
     FDSTORE, FDSTORE_OF_UNIT, FILE_SIZE, GUARDIAN, HAND_OVER, NOT_FOR_CHILDREN, NOTIFY_SOCKET,
     OPEN_FILES, PREDECESSOR, PURPOSE, READ_ANEW, SHUT_DOWN, STACK,
 };
-pub use heritage::Heritage;
+pub use inherited_descriptors::InheritedDescriptors;
 pub use names::{escape, unescape};
 pub use program::{OWN, PROGRAM, program};
 pub use store::{Due, FdStore};

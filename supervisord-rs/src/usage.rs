@@ -102,7 +102,7 @@ fn process(pid: i32) -> Option<Usage> {
 }
 
 /// Of one that has ended and is not reaped nothing is left but the time that it took. That nothing
-/// is known of its memory must not hide what its family uses.
+/// is known of its memory must not hide what its process tree uses.
 fn of_zombie(stat: &Stat) -> Usage {
     Usage {
         cpu_us: microseconds(stat),

@@ -22,11 +22,11 @@ use supervisord_rs::config::{self, Settings};
 use supervisord_rs::isolation::Drivers;
 use supervisord_rs::isolation::contract::Driver;
 use supervisord_rs::isolation::contract::means::adopting::Past;
-use supervisord_rs::isolation::drivers::{Keeping, STANDARD};
+use supervisord_rs::isolation::drivers::{Persistence, STANDARD};
 use supervisord_rs::process_table;
 use supervisord_rs::record::black_box::BlackBox;
 use supervisord_rs::record::logs::{Logs, Surviving};
-use supervisord_rs::service_manager::{FdStore, Heritage};
+use supervisord_rs::service_manager::{FdStore, InheritedDescriptors};
 use workers::{Context, Registry, Worker, WorkerError};
 
 use harness::until;
@@ -138,10 +138,17 @@ impl World {
         let logs = Logs::start(None, None, surviving).expect("a thread");
         let environment: BTreeMap<OsString, OsString> =
             std::env::vars_os().filter(|(name, _)| name != CASE).collect();
-        let keeping = Keeping { store, obituaries: None };
-        let drivers =
-            Drivers::with(&DRIVERS, &settings, registry(), environment, logs, black_box, keeping)
-                .expect("descriptors");
+        let persistence = Persistence { store, exit_records: None };
+        let drivers = Drivers::with(
+            &DRIVERS,
+            &settings,
+            registry(),
+            environment,
+            logs,
+            black_box,
+            persistence,
+        )
+        .expect("descriptors");
         let (launched, ended) = (BTreeMap::new(), BTreeMap::new());
         Self { drivers, capabilities, directory, launched, ended }
     }
@@ -188,10 +195,10 @@ impl World {
     }
 
     fn takes_over_nothing_where_nothing_was_left(&mut self) {
-        let mut heritage = Heritage::default();
-        let adopted = self.drivers.adopt(&mut heritage, &Past::new());
+        let mut inherited = InheritedDescriptors::default();
+        let adopted = self.drivers.adopt(&mut inherited, &Past::new());
         assert!(adopted.fates.is_empty() && adopted.born.is_empty(), "{adopted:?}");
-        self.drivers.begin(&heritage);
+        self.drivers.begin(&inherited);
         assert!(!self.drivers.is_live(run(ONE, 1)));
         assert_eq!(self.drivers.next_event(), None);
     }

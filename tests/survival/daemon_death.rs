@@ -562,9 +562,9 @@ fn a_runtime_directory_that_is_deleted_after_a_hand_over_stays_taken() {
     // When deleted, the lock is made again: it refuses the second run below.
     std::fs::remove_file(&lock).expect("there");
     supervisor.wait("the lock to be made again", |_| {
-        let is_said =
+        let is_sent =
             bed.log().contains("the lock in the state directory was gone: it is made again");
-        (is_said && lock.exists()).then_some(())
+        (is_sent && lock.exists()).then_some(())
     });
     bed.wait("the directory to be gone", || std::fs::remove_dir_all(bed.path("run")).ok());
     let second =

@@ -1,7 +1,6 @@
 //! Workers: what they are launched with, how they run, stop and end, and who is lost with them.
 
 mod crash_injection;
-mod families;
 mod groups;
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -10,6 +9,7 @@ mod launch;
 mod life_cycle;
 mod limits;
 mod orders;
+mod process_trees;
 mod readiness;
 mod sockets;
 mod subgroups;

@@ -18,12 +18,12 @@ use crate::config::{Scale, Settings, Source};
 use crate::daemon::hand_over::Gate;
 use crate::daemon::in_force::{self, Origin};
 use crate::drill::orphan;
-use crate::isolation::inherited;
 use crate::isolation::launch::raise_limits;
+use crate::isolation::passed;
 use crate::record::journal::{self, Journal};
 use crate::record::own_log::OwnLog;
 use crate::record::past_limits;
-use crate::service_manager::{self, Heritage, ServiceManager};
+use crate::service_manager::{self, InheritedDescriptors, ServiceManager};
 use crate::{config, daemon, guardian};
 
 #[derive(Args, Debug)]
@@ -55,8 +55,8 @@ pub(super) fn run(
     daemon::signals::hold();
     let _ = service_manager::program();
     // What is opened or closed before this would be in its way.
-    let mut heritage = match Heritage::take() {
-        Ok(heritage) => heritage,
+    let mut inherited = match InheritedDescriptors::take() {
+        Ok(inherited) => inherited,
         Err(error) => {
             let source = std::error::Error::source(&error);
             let source = source.map(|source| format!(": {source}")).unwrap_or_default();
@@ -72,29 +72,29 @@ pub(super) fn run(
     }
     raise_limits();
     say_that_signals_can_come();
-    let mut gate = Gate::claim(&mut heritage);
+    let mut gate = Gate::claim(&mut inherited);
     // With a new configuration we have something to refuse before anything is given to us; one that
     // is in force comes with all the rest.
     let is_anew = in_force::is_to_be_read_anew();
-    if !is_anew && let Err(exit) = pass(gate.as_mut(), &mut heritage) {
+    if !is_anew && let Err(exit) = pass(gate.as_mut(), &mut inherited) {
         return exit.into();
     }
-    let (settings, origin) = match settings(&heritage, options, place, &registry) {
+    let (settings, origin) = match settings(&inherited, options, place, &registry) {
         Ok(read) => read,
         Err(exit) => return exit.into(),
     };
     // Before anything else opens descriptors.
-    if let Err(error) = inherited::adopt(&settings, &mut heritage) {
+    if let Err(error) = passed::adopt(&settings, &mut inherited) {
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         eprintln!("supervisord-rs: {error}: {source}");
         return Exit::Failed.into();
     }
-    if is_anew && let Err(exit) = pass(gate.as_mut(), &mut heritage) {
+    if is_anew && let Err(exit) = pass(gate.as_mut(), &mut inherited) {
         return exit.into();
     }
     if options.no_guardian || service_manager::is_managed() {
         start_log(options.log_json);
-        daemon::run(settings, origin, registry, heritage, gate)
+        daemon::run(settings, origin, registry, inherited, gate)
     } else {
         report_notify_socket_without_store();
         let guard = || guardian::run(arguments, options.storm, settings.supervisor.custody);
@@ -113,8 +113,8 @@ fn in_trial(file: &Path, compare: i32, guard: impl FnOnce() -> ExitCode) -> Exit
 }
 
 /// Takes what a predecessor that lives has to give.
-fn pass(gate: Option<&mut Gate>, heritage: &mut Heritage) -> Result<(), Exit> {
-    gate.map_or(Ok(()), |gate| gate.take(heritage)).map_err(|why| {
+fn pass(gate: Option<&mut Gate>, inherited: &mut InheritedDescriptors) -> Result<(), Exit> {
+    gate.map_or(Ok(()), |gate| gate.take(inherited)).map_err(|why| {
         eprintln!("supervisord-rs: the previous supervisor does not give way: {why}");
         Exit::Failed
     })
@@ -143,7 +143,7 @@ fn report_notify_socket_without_store() {
 /// The settings to run: those of a predecessor that died, otherwise those of the file. Prints all
 /// problems where neither is valid.
 fn settings(
-    heritage: &Heritage,
+    inherited: &InheritedDescriptors,
     options: &Options,
     place: &Place,
     registry: &Registry,
@@ -152,7 +152,7 @@ fn settings(
         eprintln!("{problems}");
         Exit::InvalidConfiguration
     };
-    match in_force::kept(heritage).map(|kept| kept.settings(registry, &Scale::new())) {
+    match in_force::kept(inherited).map(|kept| kept.settings(registry, &Scale::new())) {
         Some(Ok(settings)) => return Ok((settings, Origin::Predecessor)),
         Some(Err(problems)) => {
             // Only another binary reads the same text in another way.

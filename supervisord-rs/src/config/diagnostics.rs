@@ -41,7 +41,7 @@ pub struct Located {
     help: Option<String>,
     /// The other places, where there are some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    beside: Vec<Beside>,
+    beside: Vec<Background>,
 }
 
 impl Located {
@@ -58,7 +58,7 @@ impl Located {
 
 /// Another place of a problem, for machines.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Beside {
+struct Background {
     line: usize,
     column: usize,
     message: String,
@@ -131,9 +131,9 @@ impl Diagnostics {
         }
     }
 
-    fn locate_beside(&self, (span, message): &(Range<usize>, String)) -> Beside {
+    fn locate_beside(&self, (span, message): &(Range<usize>, String)) -> Background {
         let (line, column) = self.place(span.start);
-        Beside { line, column, message: message.clone() }
+        Background { line, column, message: message.clone() }
     }
 
     /// Line and column of a byte, from 1.

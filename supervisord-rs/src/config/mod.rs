@@ -19,7 +19,7 @@
 //! | `supervisor` | the supervisor's own part |
 //! | `hooks` | commands that run when something happens |
 //! | `worker` | one worker; the rows down to `by_kind` read its keys |
-//! | `program`, `arguments`, `surroundings` | what it runs, with which arguments, and where |
+//! | `program`, `arguments`, `execution` | what it runs, with which arguments, and where |
 //! | `limits`, `logs`, `sockets` | what it may use; its output; its sockets |
 //! | `dependencies`, `restart`, `stop` | what it waits for, when it comes back, how it ends |
 //! | `probes`, `injections` | readiness and health; faults |
@@ -42,6 +42,7 @@ mod dependencies;
 mod diagnostics;
 mod entries;
 pub(crate) mod env_file;
+mod execution;
 mod foreign;
 mod hooks;
 mod injections;
@@ -68,7 +69,6 @@ mod sockets;
 mod source;
 mod stop;
 mod supervisor;
-mod surroundings;
 mod syntax;
 mod tree;
 mod words;

@@ -111,7 +111,7 @@ pub struct Launch {
     /// What it runs.
     pub program: Program,
     /// Who it is and what surrounds it (processes only).
-    pub surroundings: Surroundings,
+    pub execution: ExecutionEnvironment,
     /// What a panic ends (threads of the SDK).
     pub on_panic: OnPanic,
     /// How a `command:` is asked to stop. SDK workers are asked through their board.
@@ -172,7 +172,7 @@ pub enum Program {
 
 /// Who a process is, and what surrounds it. `None` and empty: as the supervisor.
 #[derive(Clone, Debug, Default)]
-pub struct Surroundings {
+pub struct ExecutionEnvironment {
     /// Name or number of the user.
     pub user: Option<String>,
     /// Name or number of the group; the user's own where only a user is given.
@@ -230,8 +230,8 @@ pub enum InheritEnv {
 pub struct StopMeans {
     /// The signal.
     pub signal: i32,
-    /// Run first, with the worker's surroundings and `MAINPID`; the signal follows when it has
-    /// ended.
+    /// Run first, with the worker's execution environment and `MAINPID`; the signal follows when it
+    /// has ended.
     pub command: Option<Vec<String>>,
     /// Whether only the main process is asked, and its children are left to it until the time is
     /// over.

@@ -16,14 +16,15 @@ use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
 use super::settings::{Health, Isolation, Launch, Ready, default};
 use super::{
-    by_kind, dependencies, hooks, injections, later, logs, probes, program, restart, sockets, stop,
-    surroundings, world,
+    by_kind, dependencies, execution, hooks, injections, later, logs, probes, program, restart,
+    sockets, stop, world,
 };
 
 /// Longest name of a worker: it is the name of a file and of a thread too.
 const NAME_MAX: usize = 63;
 
-/// Keys of a worker besides those of its surroundings; `defaults:` has all but the first three.
+/// Keys of a worker besides those of its execution environment; `defaults:` has all but the first
+/// three.
 const KEYS: [&str; 22] = [
     "command",
     "worker",
@@ -53,7 +54,7 @@ const REPORTS_BY_ITSELF: &str = "a `worker:` reports by itself that it is ready"
 
 /// All keys that a worker can have.
 pub(super) fn known_keys() -> Vec<&'static str> {
-    KEYS.into_iter().chain(surroundings::KEYS).collect()
+    KEYS.into_iter().chain(execution::KEYS).collect()
 }
 
 /// The keys of `defaults:`; an unknown one is a problem even where there is no worker.
@@ -135,7 +136,7 @@ pub(super) fn read(
             },
         ),
     };
-    let surroundings = surroundings::read(section, is_process);
+    let execution = execution::read(section, is_process);
     let logs = logs::read(section, !is_sdk, &identity.name, context.log_dir);
     if matches!(ready, Ready::Log(_)) && logs.captured().next().is_none() {
         refuse_uncaptured(section);
@@ -143,7 +144,7 @@ pub(super) fn read(
     let launch = Launch {
         group: identity.base.clone(),
         isolation: isolation?,
-        surroundings,
+        execution,
         on_panic: by_kind::on_panic(section, is_sdk),
         stop: means,
         start_before: by_kind::start_before(section, is_process),

@@ -103,7 +103,7 @@ fn check_executable(worker: &Section<'_>, key: &str, words: &[String], launch: &
         }
         return;
     }
-    let own = launch.surroundings.env.get("PATH").cloned();
+    let own = launch.execution.env.get("PATH").cloned();
     let path = own.or_else(|| std::env::var("PATH").ok()).unwrap_or_else(|| "/bin:/usr/bin".into());
     let mut candidates = std::env::split_paths(&path).map(|directory| directory.join(program));
     if !is_line(program) && !candidates.any(|candidate| not_executable(&candidate).is_none()) {

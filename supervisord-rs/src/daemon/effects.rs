@@ -6,7 +6,7 @@ use supervision::{Effect, Incarnation, Phase, Transition};
 use workers::board::monotonic_ns;
 
 use super::naming::{fault_domain, in_words};
-use super::{Daemon, succession};
+use super::{Daemon, recovery};
 use crate::process_table;
 use crate::record::event::What;
 use crate::record::words;
@@ -75,7 +75,7 @@ impl Daemon {
     fn launch(&mut self, incarnation: Incarnation) {
         let note = self.black_box.note(incarnation.worker.index());
         note.begin_launch();
-        let plan = || succession::plan(self.drivers.launch_of(incarnation.worker));
+        let plan = || recovery::plan(self.drivers.launch_of(incarnation.worker));
         note.set_plan(self.launches.plan(incarnation.worker, plan));
         self.drivers.launch(incarnation, self.is_again(incarnation));
     }
@@ -126,7 +126,7 @@ impl Daemon {
 
     /// What was killed is still there: who, and in what state.
     pub(super) fn report_remains(&mut self, incarnation: Incarnation) {
-        let members = self.drivers.family_of(incarnation.worker);
+        let members = self.drivers.tree_of(incarnation.worker);
         let named: Vec<String> = members.iter().map(in_words).collect();
         let tracer = members.iter().find_map(|member| process_table::tracer(member.pid));
         let why = match tracer {
@@ -146,8 +146,8 @@ impl Daemon {
             self.black_box.set_stopping();
         }
         while let Some(worker) = self.machine.poll_changed() {
-            if let Some(memo) = self.machine.memo(worker) {
-                self.black_box.note(worker.index()).remember(&memo);
+            if let Some(checkpoint) = self.machine.checkpoint(worker) {
+                self.black_box.note(worker.index()).remember(&checkpoint);
             }
         }
     }

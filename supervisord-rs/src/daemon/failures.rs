@@ -34,7 +34,7 @@ impl Daemon {
         if incident.supervisor_died {
             // The guardian saw it; its delay before the next start is not part of the detection.
             // The death itself is not the moment of the fault: a supervisor that hung was ended.
-            let died_at = self.inherited.take_death().filter(|&at| at <= opened.seen_at);
+            let died_at = self.predecessor.take_death().filter(|&at| at <= opened.seen_at);
             opened.seen_at = died_at.unwrap_or(opened.seen_at);
         }
         let black_box = &self.black_box;
@@ -98,7 +98,7 @@ impl Daemon {
         };
         if self.observers.incidents.settled.has(incident.id) {
             // A predecessor wrote it, and was no more before it remembered that.
-            self.beside.on_recorded()(incident.id);
+            self.background.on_recorded()(incident.id);
             return;
         }
         let is_live = |incarnation| drivers.is_live(incarnation);

@@ -157,7 +157,7 @@ impl Daemon {
         // Our own binary reads the file as we do.
         let check = (!is_reload).then(|| self.drivers.launch_check(&order.binary, &argv, None));
         let registry = self.drivers.registry().clone();
-        self.beside.spawn(async move {
+        self.background.spawn(async move {
             let mut limit = Limit::new(order.limit.rest().min(CHECK));
             let checked = match check {
                 Some(Ok(summons)) => check::checked(summons, &mut limit, &file).await,
@@ -198,7 +198,7 @@ impl Daemon {
             .map(|settings| self.view().reload_report(settings));
         match Successor::prepare(&self.drivers, &order.binary, order.limit) {
             Err(why) => self.give_up(order.answer, why),
-            Ok(prepared) => self.beside.spawn(async move {
+            Ok(prepared) => self.background.spawn(async move {
                 let result = prepared.await;
                 News::Prepared { order, settings, result }
             }),
@@ -246,7 +246,7 @@ impl Daemon {
         let request = ReexecRequest { binary: Some(OWN.into()), timeout_ms: None };
         self.on_reexec(request, peer, answer);
         // Where it succeeds we do not come to it: the successor says that the reload is over.
-        self.beside.spawn(async move {
+        self.background.spawn(async move {
             News::NotReloaded(
                 result.await.ok().and_then(Result::err).map(|failure| failure.message),
             )

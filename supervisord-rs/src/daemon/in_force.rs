@@ -15,7 +15,7 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::config::{Source, SupervisorSettings};
-use crate::service_manager::{CONFIGURATION, FdStore, Heritage, READ_ANEW};
+use crate::service_manager::{CONFIGURATION, FdStore, InheritedDescriptors, READ_ANEW};
 
 /// Where a supervisor has its configuration from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub fn is_to_be_read_anew() -> bool {
 /// The predecessor's configuration, for its successor after a death. `None`: there was no
 /// predecessor, or a person wants the file to be read.
 #[must_use]
-pub fn kept(heritage: &Heritage) -> Option<Source> {
-    let kept = heritage.peek(CONFIGURATION)?.try_clone().ok()?;
+pub fn kept(inherited: &InheritedDescriptors) -> Option<Source> {
+    let kept = inherited.peek(CONFIGURATION)?.try_clone().ok()?;
     if is_to_be_read_anew() {
         return None;
     }

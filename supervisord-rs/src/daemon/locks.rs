@@ -29,11 +29,11 @@ impl Locks {
         &self,
         supervisor: &SupervisorSettings,
     ) -> Vec<(&'static str, Place, Option<File>)> {
-        let beside = Place::beside(&supervisor.state_dir, &supervisor.runtime_dir);
+        let background = Place::background(&supervisor.state_dir, &supervisor.runtime_dir);
         let held = |lock: &Option<RuntimeLock>| lock.as_ref().and_then(|lock| lock.file().ok());
         vec![
             (THE_LOCK, Place::within(&supervisor.runtime_dir), held(&self.of_runtime_dir)),
-            (THE_STATE_LOCK, beside, held(&self.of_state_dir)),
+            (THE_STATE_LOCK, background, held(&self.of_state_dir)),
         ]
     }
 

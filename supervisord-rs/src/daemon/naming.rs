@@ -7,7 +7,7 @@ use supervision::{Machine, WorkerId};
 
 use super::view::View;
 use crate::control::protocol::Failure;
-use crate::isolation::tree::family::Member;
+use crate::isolation::tree::process_tree::Member;
 use crate::record::incidents::Names;
 
 impl<'a> View<'a> {
@@ -152,7 +152,7 @@ pub(super) fn fault_domain<'a>(names: &'a Names, machine: &Machine, worker: Work
     &names.domains[machine.spec().workers[worker.index()].domain.index()]
 }
 
-/// A process of a worker's family.
+/// A process of a worker's process tree.
 pub(super) fn in_words(member: &Member) -> String {
     format!("{} {} {}", member.pid, member.name, member.state)
 }

@@ -3,7 +3,7 @@
 use supervision::Incarnation;
 
 use super::Daemon;
-use super::beside::Beside;
+use super::background::Background;
 use crate::config::Settings;
 use crate::hooks::Hooks;
 use crate::record::black_box::{BlackBox, Count};
@@ -11,7 +11,7 @@ use crate::record::event::{Event, Observer, What, Who};
 use crate::record::events::Events;
 use crate::record::incidents::Names;
 use crate::record::log_lines::LogLines;
-use crate::record::scribe::Scribe;
+use crate::record::record_writer::RecordWriter;
 use crate::record::settled::{IncidentFile, Settled};
 
 /// All observers. Each is here once, and in [`tell`](Self::tell) once.
@@ -28,13 +28,13 @@ impl Observers {
         settings: &Settings,
         settled: Settled,
         black_box: &BlackBox,
-        scribe: &Scribe,
-        beside: &Beside,
+        record_writer: &RecordWriter,
+        background: &Background,
     ) -> Self {
         let dropped = black_box.counter(Count::DroppedHooks);
         let mut hooks = Hooks::new(settings.hooks.clone(), dropped);
         settings.launches.iter().for_each(|launch| hooks.add_worker(launch.hooks.clone()));
-        let incidents = IncidentFile::new(settled, scribe.clone(), beside.on_recorded());
+        let incidents = IncidentFile::new(settled, record_writer.clone(), background.on_recorded());
         Self { log: LogLines, incidents, stream: Events::default(), hooks }
     }
 

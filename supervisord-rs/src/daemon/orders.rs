@@ -223,7 +223,7 @@ impl View<'_> {
     fn is_suspended(&self, id: WorkerId) -> bool {
         self.machine.worker(id).is_some_and(|view| view.paused)
             || self.is_process(id)
-                && self.drivers.family_of(id).iter().any(|member| member.state == 'T')
+                && self.drivers.tree_of(id).iter().any(|member| member.state == 'T')
     }
 
     fn generation(&self, id: WorkerId) -> u64 {

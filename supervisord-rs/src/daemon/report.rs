@@ -31,7 +31,7 @@ impl Daemon {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 fault_injection: self.machine.spec().fault_injection,
                 stale_events: self.machine.stale_events(),
-                lost_records: self.scribe.lost(),
+                lost_records: self.record_writer.lost(),
                 lost_output: drivers.lost_output_total(),
                 dropped_hooks: self.observers.hooks.dropped(),
                 turns: self.turns.report(),
@@ -156,7 +156,7 @@ impl View<'_> {
         if phase != Phase::Killing {
             return Vec::new();
         }
-        self.drivers.family_of(id).iter().map(in_words).collect()
+        self.drivers.tree_of(id).iter().map(in_words).collect()
     }
 }
 

@@ -73,7 +73,7 @@ impl Place {
 
     /// In a state directory, which several runtime directories may share.
     #[must_use]
-    pub fn beside(state_dir: &Path, runtime_dir: &Path) -> Self {
+    pub fn background(state_dir: &Path, runtime_dir: &Path) -> Self {
         // The path, not the directory itself: a directory that is made again has the same one.
         // Collected, it has no doubled slashes.
         let path: PathBuf = std::path::absolute(runtime_dir)

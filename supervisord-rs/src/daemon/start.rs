@@ -40,7 +40,7 @@ use super::hand_over::Gate;
 use super::in_force::Origin;
 use crate::config::Settings;
 use crate::daemon::runtime_lock::LockError;
-use crate::service_manager::Heritage;
+use crate::service_manager::InheritedDescriptors;
 
 /// Why the supervisor could not start. Nothing has been launched then.
 #[derive(Debug, thiserror::Error)]
@@ -71,10 +71,10 @@ pub(super) fn start(
     settings: Settings,
     origin: Origin,
     registry: Registry,
-    heritage: Heritage,
+    inherited: InheritedDescriptors,
     gate: Option<Gate>,
 ) -> Result<Published, StartError> {
-    let locked = Locked::lock(settings, origin, heritage, gate)?;
+    let locked = Locked::lock(settings, origin, inherited, gate)?;
     let recovered = locked.recover(&registry)?;
     let equipped = recovered.equip(registry)?;
     equipped.adopt().publish()

@@ -45,7 +45,7 @@ impl Daemon {
         while let Some(remark) = self.drivers.next_remark() {
             self.emit(remark.incarnation, remark.what);
         }
-        self.go_on_beside();
+        self.go_on_in_background();
         self.write_settled(Some(end));
         self.answer_waiters();
     }
@@ -166,8 +166,8 @@ impl Daemon {
         // The machine hears all of it, and one budget serves what follows from it: there may be
         // hundreds.
         self.pace.share(self.now());
-        while let Some(said) = self.beside.take() {
-            self.on_said(said);
+        while let Some(said) = self.background.take() {
+            self.on_task_outcome(said);
         }
         self.pace.share_no_more();
         let end = Pace::end(self.now());

@@ -57,7 +57,7 @@ impl Daemon {
                 .then(|| Arc::clone(self.observers.incidents.settled.path())),
         };
         let look = move || Box::new(ground.look());
-        if let Err(error) = self.beside.spawn_thread("upkeep", look) {
+        if let Err(error) = self.background.spawn_thread("upkeep", look) {
             tracing::warn!(%error,
                 "cannot start a thread that checks whether the runtime directory and the files in \
                  it are there: it is tried again");

@@ -95,7 +95,7 @@ impl Scenario {
     /// The supervisor can read a descriptor once, and each trial is a supervisor.
     fn refuse_what_is_passed_once(&self) -> Result<(), ScenarioError> {
         for launch in &self.settings.launches {
-            for (name, secret) in &launch.surroundings.secrets {
+            for (name, secret) in &launch.execution.secrets {
                 if let SecretSource::Descriptor(number) = secret {
                     return Err(ScenarioError::Refused(format!(
                         "`secrets: {{ {name}: \"fd:{number}\" }}` of {} can be read once, and \

@@ -23,7 +23,7 @@ const LAST_LINES: usize = 5;
 /// Why a trial could not be finished.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
-    /// The surroundings failed.
+    /// What it needs failed.
     #[error("cannot set up the trial: {0}")]
     Setup(#[from] io::Error),
     /// An expected condition did not come.

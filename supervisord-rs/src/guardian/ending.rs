@@ -41,8 +41,8 @@ impl Guardian {
     /// order.
     fn stop_what_is_left(&mut self) -> Killed {
         let asked = self.ask_all(|guardian| {
-            let obituaries = &mut guardian.obituaries;
-            orphans::reap(|_| false, |status| obituaries.write(status), None);
+            let exit_records = &mut guardian.exit_records;
+            orphans::reap(|_| false, |status| exit_records.write(status), None);
             // The children of those that have ended come to us, and are asked too.
             crate::process_table::children()
         });

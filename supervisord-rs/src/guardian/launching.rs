@@ -14,9 +14,9 @@ use super::watchdog::Watchdog;
 use super::{Guardian, now, store};
 use crate::hangup;
 use crate::held_signals::{GUARDIAN_GONE, HELD};
-use crate::isolation::exits::obituary::OBITUARIES;
-use crate::isolation::inherited;
+use crate::isolation::exits::exit_record::EXIT_RECORDS;
 use crate::isolation::launch::{self, Child, Plan, advice, failure};
+use crate::isolation::passed;
 use crate::service_manager::{self, OWN, Passed, Predecessor, SHUT_DOWN, environment, unescape};
 use crate::stages;
 
@@ -56,14 +56,17 @@ impl Guardian {
         purpose: Purpose,
     ) -> Result<Child, LaunchFailure> {
         let secrets: Vec<(String, BorrowedFd<'_>)> =
-            inherited::all().map(|(name, secret)| (name, secret.as_fd())).collect();
+            passed::all().map(|(name, secret)| (name, secret.as_fd())).collect();
         let kept: Vec<(String, BorrowedFd<'_>)> =
             self.notify.store().iter().map(|(name, kept)| (unescape(name), kept.as_fd())).collect();
         let given = kept
             .iter()
             .chain(&secrets)
             .map(|(name, descriptor)| (name.as_str(), *descriptor))
-            .chain([(OBITUARIES, self.obituaries.reader()), (ORDERLY_END, self.orderly_end.page())])
+            .chain([
+                (EXIT_RECORDS, self.exit_records.reader()),
+                (ORDERLY_END, self.orderly_end.page()),
+            ])
             .collect();
         let passed = Passed::new(given).map_err(|error| of_io(&error))?;
         let own = self.variables(&passed, predecessor, purpose);

@@ -58,9 +58,9 @@ impl Guardian {
             }
             self.pass_signals_on(&child);
             // The supervisor's status belongs to its watcher, who comes to it at once.
-            let obituaries = &mut self.obituaries;
-            obituaries.flush();
-            orphans::reap(|pid| pid == child.pid, |exit| obituaries.write(exit), None);
+            let exit_records = &mut self.exit_records;
+            exit_records.flush();
+            orphans::reap(|pid| pid == child.pid, |exit| exit_records.write(exit), None);
             self.judge(&child, looking_since);
             self.look_for_unkillable(&child);
             if self.unkillable.is_known(child.pid) && self.policy.ordered_to_end().is_some() {
@@ -81,7 +81,7 @@ impl Guardian {
         let timeout = match self.watchdog.due() {
             _ if is_kept_back => PollTimeout::from(LOOK_MS),
             // Obituaries that wait for room are tried again.
-            _ if self.obituaries.is_waiting() => PollTimeout::from(ROOM_AGAIN_MS),
+            _ if self.exit_records.is_waiting() => PollTimeout::from(ROOM_AGAIN_MS),
             // One that has been killed without being able to die wakes no one.
             due => {
                 due.into_iter().chain(self.unkillable.due()).min().map_or(PollTimeout::NONE, until)

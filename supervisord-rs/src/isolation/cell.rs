@@ -1,5 +1,5 @@
-//! SDK code on a thread of a child process that many workers share: a fatal fault in one of them ends
-//! them all, and the supervisor goes on.
+//! SDK code on a thread of a child process that many workers share: a fatal fault in one of them
+//! ends them all, and the supervisor goes on.
 
 mod launch;
 mod output;
@@ -64,7 +64,7 @@ impl Driver for Cell {
             means.end(incarnation, Ending { status: Status::Abandoned, cause: Cause::Hang });
             return;
         };
-        tracing::warn!(cell = means.family_name(domain), "{why}: the cell ends whole");
+        tracing::warn!(cell = means.domain_name(domain), "{why}: the cell ends whole");
         means.recycle(domain, incarnation);
         means.looks.soon(domain);
     }

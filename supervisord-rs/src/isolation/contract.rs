@@ -1,5 +1,5 @@
-//! The contract of a driver: how workers are launched in one kind of isolation, given orders, stopped,
-//! killed, taken over and described. All that drivers share is lent to them for a call.
+//! The contract of a driver: how workers are launched in one kind of isolation, given orders,
+//! stopped, killed, taken over and described. All that drivers share is lent to them for a call.
 //!
 //! A driver is a folder beside this one, and one line in the list of them (`drivers.rs`).
 
@@ -11,7 +11,7 @@ use supervision::{Capabilities, DomainId, Incarnation, Status, WorkerId};
 
 use crate::config::settings::CgroupLimits;
 use crate::isolation::launch::failed::Result;
-use crate::service_manager::Heritage;
+use crate::service_manager::InheritedDescriptors;
 pub use means::Means;
 use means::adopting::Past;
 
@@ -27,7 +27,8 @@ pub trait Driver: fmt::Debug + Sync {
     /// The step that failed, and what it was about. Nothing is left of the launch then.
     fn launch(&self, means: &mut Means, incarnation: Incarnation) -> Result<Progress>;
 
-    /// The process that an incarnation waits for has come. `is_kept`: it may outlive the supervisor.
+    /// The process that an incarnation waits for has come. `is_kept`: it may outlive the
+    /// supervisor.
     ///
     /// # Errors
     /// As for [`launch`](Self::launch).
@@ -99,7 +100,7 @@ pub struct Adoption<'a> {
     /// Its workers that had an incarnation; there may be none.
     pub members: &'a [WorkerId],
     /// The descriptors that were kept.
-    pub heritage: &'a mut Heritage,
+    pub inherited: &'a mut InheritedDescriptors,
     /// What the predecessor knew of the workers.
     pub past: &'a Past<'a>,
 }

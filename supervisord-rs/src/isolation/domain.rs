@@ -11,7 +11,7 @@ use workers::board::monotonic_ns;
 
 use super::host::Host;
 use super::launch::{Attempt, Child};
-use super::tree::family::{Family, Relative};
+use super::tree::process_tree::{ProcessTree, Relative};
 use super::watch::Watched;
 use crate::config::settings::Limits;
 use crate::record::logs::StreamId;
@@ -31,7 +31,7 @@ pub(super) struct Domain {
     /// Written to by threads that want their boards looked at; made when first needed.
     pub(super) poke: Option<Watched<Arc<OwnedFd>>>,
     /// Its process and all that it starts; made when first needed, since it may be a cgroup.
-    pub(super) family: Option<Rc<Family>>,
+    pub(super) process_tree: Option<Rc<ProcessTree>>,
     /// Where a cell's own output goes.
     pub(super) output: Option<StreamId>,
     /// Its process, as long as that is being launched.
@@ -70,7 +70,7 @@ impl Yields {
 #[derive(Debug)]
 pub(super) struct Expected {
     pub(super) attempt: Arc<Attempt>,
-    pub(super) family: Rc<Family>,
+    pub(super) process_tree: Rc<ProcessTree>,
     /// Where orders for a host go down; `None`: a command.
     pub(super) way: Option<OwnedFd>,
     /// Whose launches are answered with it.
@@ -83,29 +83,29 @@ pub(super) struct Expected {
 #[derive(Debug)]
 pub(super) struct Resident {
     pub(super) process: Watched<Process>,
-    pub(super) family: Rc<Family>,
+    pub(super) process_tree: Rc<ProcessTree>,
     /// The worker for which it was last to end whole.
     pub(super) recycled_for: Option<Incarnation>,
-    /// How the main process ended, when it is not known yet whether anything of its family is
+    /// How the main process ended, when it is not known yet whether anything of its process tree is
     /// left, and whether that is news.
     pub(super) gone: Option<(Status, bool)>,
-    /// How the main process ended, when something of its family is left.
+    /// How the main process ended, when something of its process tree is left.
     pub(super) exited: Option<Status>,
-    /// Who of its family was found by the last look, besides the main process.
+    /// Who of its process tree was found by the last look, besides the main process.
     pub(super) others: Vec<Relative>,
     /// Set when all of it is gone.
     pub(super) is_over: Arc<AtomicBool>,
-    /// Whether all of the family is to be killed, with those that are still born into it.
+    /// Whether all of the process tree is to be killed, with those that are still born into it.
     pub(super) is_killed: bool,
     /// For how long it is known that it has exited, and not how.
     pub(super) unsettled: Option<Looks>,
 }
 
 impl Resident {
-    pub(super) fn new(process: Watched<Process>, family: Rc<Family>) -> Self {
+    pub(super) fn new(process: Watched<Process>, process_tree: Rc<ProcessTree>) -> Self {
         Self {
             process,
-            family,
+            process_tree,
             recycled_for: None,
             gone: None,
             exited: None,
@@ -116,11 +116,11 @@ impl Resident {
         }
     }
 
-    /// Kills all of the family; who is born meanwhile is killed by the next look. False: a look
-    /// has to find all but the main process.
+    /// Kills all of the process tree; who is born meanwhile is killed by the next look. False: a
+    /// look has to find all but the main process.
     pub(super) fn kill(&mut self) -> bool {
         self.is_killed = true;
-        self.family.kill(self.process.child())
+        self.process_tree.kill(self.process.child())
     }
 }
 
@@ -160,7 +160,7 @@ impl Domain {
             limits: None,
             yields: None,
             poke: None,
-            family: None,
+            process_tree: None,
             output: None,
             expected: None,
             resident: None,

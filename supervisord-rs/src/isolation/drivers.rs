@@ -5,14 +5,14 @@
 //! |---|---|
 //! | `drivers` | the effects and the events |
 //! | `collecting` | what has happened since |
-//! | `hearing` | what workers say: notify sockets, readiness pipes, lines of output |
+//! | `input` | what workers say: notify sockets, readiness pipes, lines of output |
 //! | `hooks` | hooks, and what they leave behind |
-//! | `views` | what can be seen |
+//! | `status` | what can be seen |
 
 mod collecting;
-mod hearing;
 mod hooks;
-mod views;
+mod input;
+mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -27,7 +27,7 @@ use supervision::{DomainId, Event, FaultId, Incarnation, LaunchFailure, WorkerId
 
 use super::cell::Cell;
 use super::contract::means::adopting::{Adopted, Past};
-pub use super::contract::means::{BeforeEnded, Keeping, Remark, StartBefore};
+pub use super::contract::means::{BeforeEnded, Persistence, Remark, StartBefore};
 use super::contract::{Driver, Means, Order};
 use super::exits::orphans;
 use super::helper::{NotLaunched, Summons};
@@ -38,7 +38,7 @@ use super::watch::Token;
 use crate::config::{Launch, Settings};
 use crate::record::black_box::BlackBox;
 use crate::record::logs::Logs;
-use crate::service_manager::Heritage;
+use crate::service_manager::InheritedDescriptors;
 use hooks::Hook;
 
 /// The drivers that there are. Another one is a line here.
@@ -71,9 +71,9 @@ impl Drivers {
         environment: BTreeMap<OsString, OsString>,
         logs: Logs,
         black_box: Rc<BlackBox>,
-        keeping: Keeping,
+        persist: Persistence,
     ) -> io::Result<Self> {
-        Self::with(&STANDARD, settings, code, environment, logs, black_box, keeping)
+        Self::with(&STANDARD, settings, code, environment, logs, black_box, persist)
     }
 
     /// The same with these drivers: every domain of the specification has the capabilities of one.
@@ -87,10 +87,10 @@ impl Drivers {
         environment: BTreeMap<OsString, OsString>,
         logs: Logs,
         black_box: Rc<BlackBox>,
-        keeping: Keeping,
+        persist: Persistence,
     ) -> io::Result<Self> {
         Ok(Self {
-            means: Means::new(drivers, settings, code, environment, logs, black_box, keeping)?,
+            means: Means::new(drivers, settings, code, environment, logs, black_box, persist)?,
             hooks: BTreeMap::new(),
             next_hook: 0,
             ready: VecDeque::new(),
@@ -107,14 +107,14 @@ impl Drivers {
     }
 
     /// Takes over what can be, and ends the rest. Says what became of each worker.
-    pub fn adopt(&mut self, heritage: &mut Heritage, past: &Past<'_>) -> Adopted {
-        self.means.adopt(heritage, past)
+    pub fn adopt(&mut self, inherited: &mut InheritedDescriptors, past: &Past<'_>) -> Adopted {
+        self.means.adopt(inherited, past)
     }
 
     /// Completes the adoption: output is carried, and the store releases everything that no worker
     /// has claimed. Only when it is sure that no successor needs it any more.
-    pub fn begin(&mut self, heritage: &Heritage) {
-        self.means.begin(heritage);
+    pub fn begin(&mut self, inherited: &InheritedDescriptors) {
+        self.means.begin(inherited);
     }
 
     /// Launches an incarnation: at once where that waits for nothing, else on a launcher thread.
@@ -211,7 +211,7 @@ impl Drivers {
         self.means.go_on_after(ended);
     }
 
-    /// Starts a helper with the surroundings of a worker, in its family.
+    /// Starts a helper with the execution environment of a worker, in its process tree.
     ///
     /// # Errors
     /// What went wrong already.
@@ -276,8 +276,8 @@ impl Drivers {
 
     /// Where the guardian writes down how orphans ended.
     #[must_use]
-    pub fn obituaries(&self) -> Option<BorrowedFd<'_>> {
-        self.means.obituaries.pipe()
+    pub fn exit_records(&self) -> Option<BorrowedFd<'_>> {
+        self.means.exit_records.pipe()
     }
 
     /// The next event.

@@ -6,10 +6,10 @@
 //! | `wait` | waitid(2) as the kernel has it |
 //! | `orphans` | children that came to us because their parents are gone |
 //! | `adopted` | how a process ended that another supervisor had started |
-//! | `obituary` | how the guardian writes that down, and the supervisor reads it |
+//! | `exit_record` | how the guardian writes that down, and the supervisor reads it |
 
 pub(in crate::isolation) mod adopted;
-pub mod obituary;
+pub mod exit_record;
 pub mod orphans;
 pub mod reaper;
 pub(in crate::isolation) mod wait;

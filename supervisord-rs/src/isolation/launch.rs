@@ -14,9 +14,9 @@
 //! |---|---|
 //! | `plan` | what to execute, and with what: all that allocates is made before the child exists |
 //! | `room` | the descriptors that a launch needs, and those that it leaves free |
-//! | `birth` | how the child is made: in its cgroup, or moving there; sharing our descriptors, or not |
+//! | `spawn` | how the child is made: in its cgroup, or moving there; sharing our descriptors, or not |
 //! | `clone3` | the system call for that, by architecture |
-//! | `birthday` | when the child was born, without a look at the process table |
+//! | `spawn_time` | when the child was born, without a look at the process table |
 //! | `dispositions` | the signals that a child has to reset |
 //! | `environment` | the variables of a process to be |
 //! | `child` | the child: it takes one step after the other; async-signal-safe |
@@ -32,8 +32,6 @@
 
 mod attempt;
 pub(super) mod binding;
-mod birth;
-mod birthday;
 mod child;
 mod clone3;
 mod dispositions;
@@ -46,6 +44,8 @@ mod plan;
 pub(super) mod reading;
 pub(super) mod rights;
 mod room;
+mod spawn;
+mod spawn_time;
 mod steps;
 pub(super) mod window;
 
@@ -61,7 +61,7 @@ use crate::stages;
 
 pub use attempt::Attempt;
 pub(super) use dispositions::become_foreign;
-pub use environment::{Environment, Inherited};
+pub use environment::{BaseEnvironment, Environment};
 pub use own_limits::{file_size_limit, raise_file_size, raise_limits, raise_stack, told};
 pub use plan::Plan;
 pub use room::short_of_open_files;

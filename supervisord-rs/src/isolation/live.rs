@@ -49,19 +49,19 @@ pub(super) struct Live {
     /// The pipe on which it writes a newline when it is ready.
     pub(super) newline: Option<Watched<OwnedFd>>,
     /// What it said on its notify socket.
-    pub(super) said: Said,
+    pub(super) notify_state: NotifyState,
 }
 
 /// What a worker said on its notify socket, sd_notify(3).
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct NotifyState {
     /// Its last `STATUS`.
     pub(super) status: Option<String>,
     /// Between `RELOADING` and `READY`.
     pub(super) is_reloading: bool,
     /// Its last sign of life, in monotonic nanoseconds.
     pub(super) alive_at: u64,
-    /// The process that it calls its main one, which is one of its family.
+    /// The process that it calls its main one, which is one of its process tree.
     pub(super) main: Option<Child>,
     /// Datagrams that were refused.
     pub(super) refused: u64,
@@ -69,7 +69,8 @@ pub(super) struct Said {
 
 impl Live {
     pub(super) fn new(incarnation: Incarnation, domain: DomainId, sdk: Option<Sdk>) -> Self {
-        let said = Said { alive_at: workers::board::monotonic_ns(), ..Said::default() };
+        let notify_state =
+            NotifyState { alive_at: workers::board::monotonic_ns(), ..NotifyState::default() };
         Self {
             incarnation,
             domain,
@@ -81,7 +82,7 @@ impl Live {
             is_stopping: false,
             stop_was_ordered: false,
             newline: None,
-            said,
+            notify_state,
         }
     }
 }
@@ -91,7 +92,7 @@ impl Live {
     /// Threads that wait inside the SDK are asked: they count as alive until the next look, and
     /// then by their answer.
     pub(super) fn last_beat(&mut self, reading: Option<&Reading>, now: u64) -> u64 {
-        let Some(sdk) = &self.sdk else { return self.said.alive_at };
+        let Some(sdk) = &self.sdk else { return self.notify_state.alive_at };
         // Garbage on the board is no sign of life.
         let Some(reading) = reading else { return 0 };
         let waiting = reading.waiting.map(|waiting| match self.asked_at {

@@ -13,8 +13,8 @@
 //! | `live` | one incarnation, while it lives |
 //! | `thread`, `cell`, `process` | the drivers: a thread of the supervisor, of a child that workers share, a child of one worker |
 //! | `host` | SDK code in a child: a cell, or a worker's own process |
-//! | `surroundings` | who a process is and what surrounds it, looked up before it exists |
-//! | `inherited` | secrets that came as descriptors |
+//! | `execution` | who a process is and what surrounds it, looked up before it exists |
+//! | `passed` | secrets that came as descriptors |
 //! | `outfit` | what a process is launched with, as a launcher thread takes it |
 //! | `launcher` | the threads that launch, so that what a launch may wait for does not hold the loop |
 //! | `launch` | from a plan to a running process, or to (stage, errno) |
@@ -34,20 +34,20 @@ pub mod contract;
 pub(crate) mod datagram;
 mod domain;
 pub mod drivers;
+pub mod execution;
 pub mod exits;
 pub mod helper;
 mod host;
-pub mod inherited;
 pub mod launch;
 mod launcher;
 mod live;
 mod notify;
 mod outfit;
+pub mod passed;
 pub mod peer;
 mod process;
 mod registry;
 mod sockets;
-pub mod surroundings;
 mod thread;
 pub mod tree;
 mod wake;

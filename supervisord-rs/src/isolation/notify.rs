@@ -1,7 +1,7 @@
 //! What a worker says on its `NOTIFY_SOCKET`, sd_notify(3). Each worker has a socket of its own, so
 //! that its address tells for whom a message is; the kernel tells who sent it (`SO_PASSCRED`,
-//! unix(7)), and only the worker's family counts. Any process can send anything there: a thread
-//! that may wait receives what comes with descriptors.
+//! unix(7)), and only the worker's process tree counts. Any process can send anything there: a
+//! thread that may wait receives what comes with descriptors.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

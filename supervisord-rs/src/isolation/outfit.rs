@@ -9,25 +9,25 @@ use std::sync::Arc;
 use nix::sys::signal::Signal;
 use supervision::LaunchFailure;
 
+use super::execution::{self, Prepared};
 use super::host::null;
 use super::launch::failed::Result;
-use super::launch::{Attempt, Child, Environment, Inherited, Plan};
+use super::launch::{Attempt, BaseEnvironment, Child, Environment, Plan};
 use super::sockets::Sockets;
-use super::surroundings::{self, Prepared};
 use super::tree::cgroup::Leaf;
-use super::tree::family::{Family, MARK};
+use super::tree::process_tree::{MARK, ProcessTree};
 use crate::config::Launch;
-use crate::config::settings::Surroundings;
+use crate::config::settings::ExecutionEnvironment;
 
 /// The lowest number of a socket that is passed, sd_listen_fds(3).
 const FIRST_SOCKET: RawFd = 3;
 
-/// Whose surroundings it has.
-pub(super) enum Surrounded {
+/// Whose execution environment it has.
+pub(super) enum Whose {
     /// A worker's, with all that is to be looked up.
     Worker(Arc<Launch>),
     /// The supervisor's own, but for its limits: a cell.
-    Cell(Box<Surroundings>),
+    Cell(Box<ExecutionEnvironment>),
 }
 
 /// See above.
@@ -35,9 +35,9 @@ pub(super) struct Outfit {
     /// Looked up in the `PATH` of its own environment, unless it has a slash.
     pub(super) program: OsString,
     pub(super) argv: Vec<OsString>,
-    pub(super) surrounded: Surrounded,
+    pub(super) execution_of: Whose,
     /// What we have to pass on.
-    pub(super) environment: Arc<Inherited>,
+    pub(super) environment: Arc<BaseEnvironment>,
     /// What it gets besides.
     pub(super) variables: Vec<(String, String)>,
     /// By the numbers that they get in it; standard input is none of them, and is empty.
@@ -51,7 +51,7 @@ pub(super) struct Outfit {
     pub(super) parent_death_signal: Option<Signal>,
 }
 
-/// What makes a process one of a family.
+/// What makes a process one of a process tree.
 pub(super) struct Birthplace {
     mark: String,
     /// For one that is born in no cgroup.
@@ -61,9 +61,9 @@ pub(super) struct Birthplace {
 }
 
 impl Birthplace {
-    pub(super) fn of(family: &Family) -> Self {
-        let (mark, limit_mark) = (family.mark().to_owned(), family.limit_mark());
-        Self { mark, limit_mark, leaf: family.leaf() }
+    pub(super) fn of(process_tree: &ProcessTree) -> Self {
+        let (mark, limit_mark) = (process_tree.mark().to_owned(), process_tree.limit_mark());
+        Self { mark, limit_mark, leaf: process_tree.leaf() }
     }
 }
 
@@ -75,7 +75,7 @@ impl Birthplace {
         let cgroup = leaf.map(|leaf| leaf.directory()).transpose()?.flatten();
         let limit_mark = cgroup.is_none().then_some(limit_mark);
         environment.set(OsStr::new(MARK), OsStr::new(&mark));
-        Ok(plan.cgroup(cgroup).family_mark(limit_mark))
+        Ok(plan.cgroup(cgroup).tree_mark(limit_mark))
     }
 }
 
@@ -84,14 +84,14 @@ impl Outfit {
     pub(super) fn new(
         program: OsString,
         argv: Vec<OsString>,
-        surrounded: Surrounded,
-        environment: &Arc<Inherited>,
+        execution_of: Whose,
+        environment: &Arc<BaseEnvironment>,
         birthplace: Birthplace,
     ) -> Self {
         Self {
             program,
             argv,
-            surrounded,
+            execution_of,
             environment: Arc::clone(environment),
             variables: Vec::new(),
             descriptors: Vec::new(),
@@ -119,7 +119,7 @@ impl Outfit {
         for (name, value) in self.variables {
             prepared.environment.set(OsStr::new(&name), OsStr::new(&value));
         }
-        let plan = prepared.apply(plan, self.surrounded.surroundings())?;
+        let plan = prepared.apply(plan, self.execution_of.execution())?;
         Ok(plan.parent_death_signal(self.parent_death_signal))
     }
 
@@ -129,7 +129,7 @@ impl Outfit {
     }
 
     fn open_sockets(&mut self, attempt: &Attempt) -> Result<()> {
-        if let (Some(sockets), Surrounded::Worker(launch)) = (&self.sockets, &self.surrounded) {
+        if let (Some(sockets), Whose::Worker(launch)) = (&self.sockets, &self.execution_of) {
             let opened = sockets.open(&launch.sockets, attempt)?;
             self.descriptors.extend(opened.into_iter().zip(FIRST_SOCKET..));
         }
@@ -137,9 +137,9 @@ impl Outfit {
     }
 
     fn prepare(&self, attempt: &Attempt) -> Result<Prepared> {
-        match &self.surrounded {
-            Surrounded::Worker(launch) => surroundings::prepare(launch, &self.environment, attempt),
-            Surrounded::Cell(_) => Ok(Prepared::inherited(&self.environment)),
+        match &self.execution_of {
+            Whose::Worker(launch) => execution::prepare(launch, &self.environment, attempt),
+            Whose::Cell(_) => Ok(Prepared::inherited(&self.environment)),
         }
     }
 
@@ -151,11 +151,11 @@ impl Outfit {
     }
 }
 
-impl Surrounded {
-    fn surroundings(&self) -> &Surroundings {
+impl Whose {
+    fn execution(&self) -> &ExecutionEnvironment {
         match self {
-            Self::Worker(launch) => &launch.surroundings,
-            Self::Cell(surroundings) => surroundings,
+            Self::Worker(launch) => &launch.execution,
+            Self::Cell(execution) => execution,
         }
     }
 }

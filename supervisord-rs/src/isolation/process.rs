@@ -34,7 +34,7 @@ impl Driver for Process {
 
     fn begin(&self, means: &mut Means, incarnation: Incarnation, is_kept: bool) -> Result<()> {
         if let Some(live) = means.registry.live_mut(incarnation) {
-            live.said.alive_at = monotonic_ns();
+            live.notify_state.alive_at = monotonic_ns();
         }
         means.commit(incarnation, is_kept);
         Ok(())
@@ -44,8 +44,8 @@ impl Driver for Process {
         let domain = means.registry[incarnation.worker].domain;
         match order {
             Order::Signal(signal) => means.signal_main(incarnation, signal),
-            Order::Pause => means.signal_family(domain, &[libc::SIGSTOP]),
-            Order::Resume => means.signal_family(domain, &[libc::SIGCONT]),
+            Order::Pause => means.signal_tree(domain, &[libc::SIGSTOP]),
+            Order::Resume => means.signal_tree(domain, &[libc::SIGCONT]),
         }
     }
 
@@ -86,7 +86,7 @@ impl Driver for Process {
     fn describe<'a>(&self, means: &'a Means, worker: WorkerId) -> Description<'a> {
         let slot = &means.registry[worker];
         let child = slot.live.as_ref().and_then(|live| means.registry.child(live.domain));
-        let limits = Some(&slot.launch.surroundings.limits.cgroup);
+        let limits = Some(&slot.launch.execution.limits.cgroup);
         Description { pid: child.map(|child| child.pid), limits }
     }
 }

@@ -18,7 +18,7 @@ use crate::accounts;
 use crate::config::settings::Address;
 use crate::config::settings::{SocketKind, SocketSpec};
 use crate::pool::Pool;
-use crate::service_manager::{FdStore, Heritage};
+use crate::service_manager::{FdStore, InheritedDescriptors};
 use crate::stages;
 use crate::unix_socket::Access;
 use crate::waiting::received;
@@ -60,8 +60,8 @@ impl Sockets {
     }
 
     /// Takes over those of a predecessor: clients wait in their queues.
-    pub(super) fn adopt(&self, heritage: &mut Heritage) {
-        let found = heritage.claim_all(PREFIX).into_iter();
+    pub(super) fn adopt(&self, inherited: &mut InheritedDescriptors) {
+        let found = inherited.claim_all(PREFIX).into_iter();
         self.0.lock().inherited =
             found.map(|(name, socket)| (format!("{PREFIX}{name}"), socket)).collect();
     }
@@ -81,8 +81,8 @@ impl Sockets {
         }));
     }
 
-    /// How many descriptors [`open`](Self::open) needs for these: a copy of each for the worker, and
-    /// for one that is not open yet itself, and what the store keeps of it. Does not block.
+    /// How many descriptors [`open`](Self::open) needs for these: a copy of each for the worker,
+    /// and for one that is not open yet itself, and what the store keeps of it. Does not block.
     pub(super) fn to_open(&self, specs: &[SocketSpec]) -> usize {
         let state = self.0.lock();
         let is_open = |spec: &&SocketSpec| {

@@ -3,9 +3,9 @@
 //!
 //! | file | concept |
 //! |---|---|
-//! | `family` | a process and all that it started, by its cgroup or by marks in its environment |
-//! | `cgroup` | one cgroup for each family, where we may make any |
-//! | `snapshot` | one look at the process table, for all families that need one |
+//! | `process_tree` | a process and all that it started, by its cgroup or by marks in its environment |
+//! | `cgroup` | one cgroup for each process tree, where we may make any |
+//! | `snapshot` | one look at the process table, for all process trees that need one |
 //! | `census` | the thread that takes it, and signals whom it has found |
 //! | `environs` | reading the environments of others, which may wait for them |
 //! | `sweep` | what a predecessor left and no supervisor has taken over |
@@ -13,6 +13,6 @@
 pub(in crate::isolation) mod census;
 pub(crate) mod cgroup;
 pub(in crate::isolation) mod environs;
-pub mod family;
+pub mod process_tree;
 pub(in crate::isolation) mod snapshot;
 pub(in crate::isolation) mod sweep;

@@ -18,25 +18,25 @@
 //! | `jobs` | what they do besides carrying |
 //! | `stream` | one captured stream: pipe → bytes or lines → target |
 //! | `target` | where output goes: one for each thing that can hang |
-//! | `hands` | what a thread has taken and not written yet |
+//! | `staging_pipe` | what a thread has taken and not written yet |
 //! | `leftover` | what a predecessor's thread had in its hands, and how much of it is written |
 //! | `file` | a file that is appended to, rotated, capped, reopened, and may be full |
-//! | `aside` | rotated files: compressed, removed |
+//! | `rotated` | rotated files: compressed, removed |
 //! | `pipe` | the pipes in between |
 //! | `watched` | a line that is waited for |
 //! | `line` | what a line gets on its way |
 //! | `turn` | who may write to a target that several streams go to |
 //! | `syslog`, `journal` | the datagrams of those who collect logs |
 
-mod aside;
 mod file;
-mod hands;
 mod jobs;
 mod journal;
 mod leftover;
 mod line;
 mod pipe;
 mod pool;
+mod rotated;
+mod staging_pipe;
 mod stream;
 mod syslog;
 mod target;
@@ -57,12 +57,12 @@ use crate::config::settings::{LineFormat, Rotate, Sink};
 use crate::record::black_box::PastCarried;
 use crate::record::black_box::{Carriers, Whose};
 use crate::record::echo::Echo;
-use crate::service_manager::{FdStore, Heritage};
+use crate::service_manager::{FdStore, InheritedDescriptors};
 use crate::waiting::received;
-pub use hands::{DESCRIPTORS, KEPT};
 use jobs::Job;
 use leftover::Leftover;
 use pool::Pool;
+pub use staging_pipe::{DESCRIPTORS, KEPT};
 use stream::{Output, Past, Stream};
 
 /// One captured stream.
@@ -170,12 +170,12 @@ impl Logs {
 
     /// Takes over a predecessor's pipes, and what it had taken out of them and not written. They
     /// are carried on as their streams are opened.
-    pub fn adopt(&mut self, heritage: &mut Heritage) {
+    pub fn adopt(&mut self, inherited: &mut InheritedDescriptors) {
         self.leftovers =
-            leftover::leftovers(heritage, &self.carried, self.pool.carriers(), self.pool.store());
+            leftover::leftovers(inherited, &self.carried, self.pool.carriers(), self.pool.store());
         for prefix in ["worker-", "cell-"] {
             let is_pipe = |name: &str| name.ends_with("/stdout") || name.ends_with("/stderr");
-            self.pipes.extend(heritage.claim_some(prefix, is_pipe));
+            self.pipes.extend(inherited.claim_some(prefix, is_pipe));
         }
     }
 
@@ -200,7 +200,7 @@ impl Logs {
 
     /// Whether a predecessor's pipe with this name waits to be carried on.
     #[must_use]
-    pub fn has_heritage(&self, name: &str) -> bool {
+    pub fn has_inherited(&self, name: &str) -> bool {
         self.pipes.contains_key(name)
     }
 
@@ -211,7 +211,7 @@ impl Logs {
     }
 
     /// Releases the pipes of a predecessor's workers that no present worker has. Returns the names.
-    pub fn forget_heritage(&mut self) {
+    pub fn forget_inherited(&mut self) {
         self.pipes.clear();
         for leftover in self.leftovers.drain(..) {
             tracing::warn!(name = leftover.name(), "dropped output of a removed worker");

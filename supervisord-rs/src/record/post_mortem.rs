@@ -263,14 +263,14 @@ mod tests {
     use super::super::black_box::{BlackBox, ProcessMark};
     use std::time::Duration;
 
-    use supervision::{Generation, Memo, Phase};
+    use supervision::{Checkpoint, Generation, Phase};
     use workers::board::LastWords;
 
     use super::*;
 
     /// Of a worker that was never launched.
-    fn memo() -> Memo {
-        Memo {
+    fn checkpoint() -> Checkpoint {
+        Checkpoint {
             phase: Phase::Idle,
             generation: Generation(0),
             since: Duration::ZERO,
@@ -301,11 +301,11 @@ mod tests {
             note.begin_launch();
             note.set_process(7, ProcessMark { pid: 42, start_time: 5 }, None);
             let failures = [1, 2, 3].map(Duration::from_nanos).to_vec();
-            note.remember(&Memo {
+            note.remember(&Checkpoint {
                 phase: Phase::Running,
                 generation: Generation(7),
                 failures,
-                ..memo()
+                ..checkpoint()
             });
         }
         black_box.publish().unwrap();
@@ -324,10 +324,10 @@ mod tests {
         assert_eq!((story.pid, story.last_incident), (std::process::id() as i32, 5));
         let culprit = story.culprit(None).unwrap();
         assert_eq!(
-            (culprit.name.as_str(), culprit.memo.generation.0, culprit.progress),
+            (culprit.name.as_str(), culprit.checkpoint.generation.0, culprit.progress),
             ("b", 7, 41)
         );
-        assert_eq!(culprit.memo.failures, [1, 2, 3].map(Duration::from_nanos));
+        assert_eq!(culprit.checkpoint.failures, [1, 2, 3].map(Duration::from_nanos));
         assert_eq!(culprit.process, Some((ProcessMark { pid: 42, start_time: 5 }, None)));
         assert_eq!(story.ending(None).cause, Cause::Segfault);
     }
@@ -337,14 +337,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let black_box = BlackBox::create(directory.path(), &["ran", "was-not-begun"], 0).unwrap();
         for worker in 0..2 {
-            let memo = Memo { phase: Phase::Launching, generation: Generation(3), ..memo() };
-            black_box.note(worker).remember(&memo);
+            let checkpoint =
+                Checkpoint { phase: Phase::Launching, generation: Generation(3), ..checkpoint() };
+            black_box.note(worker).remember(&checkpoint);
             black_box.mapping().nth(black_box.page(worker)).begin("any", 3 - worker as u64);
         }
         black_box.publish().unwrap();
         black_box.mapping().nth(black_box.page(0)).write_last_words(LastWords::Panic, 0, 0, 0, 99);
         let story = PostMortem::read(directory.path()).unwrap().unwrap();
-        let phases: Vec<Phase> = story.workers.iter().map(|worker| worker.memo.phase).collect();
+        let phases: Vec<Phase> =
+            story.workers.iter().map(|worker| worker.checkpoint.phase).collect();
         assert_eq!(phases, [Phase::Starting, Phase::Launching]);
         assert_eq!(story.culprit(None).map(|culprit| culprit.name.as_str()), Some("ran"));
     }
@@ -356,7 +358,7 @@ mod tests {
         black_box.counter(Count::LostRecords).add(1);
         black_box.counter(Count::DroppedHooks).add(3);
         black_box.set_stale_events(7);
-        black_box.note(1).remember(&Memo { generation: Generation(7), ..memo() });
+        black_box.note(1).remember(&Checkpoint { generation: Generation(7), ..checkpoint() });
         black_box.note(1).set_incident_work(5, (40, 2));
         black_box.publish().unwrap();
         let story = PostMortem::read(directory.path()).unwrap().expect("a story");

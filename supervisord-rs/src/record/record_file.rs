@@ -48,7 +48,7 @@ impl RecordFile {
         let length = self.opened()?.metadata()?.len();
         if length > 0 && length + line.len() as u64 >= SIZE_MAX {
             self.open = None;
-            put_aside(&self.path)?;
+            rotate(&self.path)?;
         }
         self.opened()?.write_all(format!("{line}\n").as_bytes())
     }
@@ -87,7 +87,7 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     path.with_added_extension(number.to_string())
 }
 
-fn put_aside(path: &Path) -> io::Result<()> {
+fn rotate(path: &Path) -> io::Result<()> {
     let reached = Reached::of(path)?;
     let path = &reached.path();
     for number in (1..KEPT).rev() {

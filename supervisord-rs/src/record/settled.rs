@@ -12,7 +12,7 @@ use supervision::IncidentId;
 use super::event::{Event, Observer, What};
 use super::record_file::{self, Lines};
 pub use super::record_file::{LeftOut, READ_MAX};
-use super::scribe::Scribe;
+use super::record_writer::RecordWriter;
 use crate::control::protocol::IncidentRecord;
 
 /// Incidents kept in memory for `incidents`; older ones are read from the file. Each names everyone
@@ -89,7 +89,7 @@ impl Settled {
 pub struct IncidentFile {
     /// What the file has.
     pub settled: Settled,
-    writer: Scribe,
+    writer: RecordWriter,
     /// Is called when an incident is in the file, on the thread that wrote it.
     written: Arc<dyn Fn(IncidentId) + Send + Sync>,
 }
@@ -99,7 +99,7 @@ impl IncidentFile {
     #[must_use]
     pub fn new(
         settled: Settled,
-        writer: Scribe,
+        writer: RecordWriter,
         written: impl Fn(IncidentId) + Send + Sync + 'static,
     ) -> Self {
         Self { settled, writer, written: Arc::new(written) }

@@ -76,7 +76,7 @@ pub(super) struct State {
     count: usize,
     names: usize,
     /// The content that the manager has: by name, with the number of what is kept.
-    pub(super) said: BTreeMap<String, u64>,
+    pub(super) sent: BTreeMap<String, u64>,
     /// The names for which the two differ, each once, oldest first.
     pub(super) due: VecDeque<String>,
     pub(super) is_due: BTreeSet<String>,
@@ -136,7 +136,7 @@ impl FdStore {
         for (name, descriptors) in known {
             let name = escape(&name);
             let number = state.insert(&name, descriptors);
-            state.said.insert(name, number);
+            state.sent.insert(name, number);
         }
         let way = Way { line, most, names_max, state: Mutex::new(state), changed: Condvar::new() };
         let way = Arc::new(way);
@@ -167,7 +167,7 @@ impl FdStore {
     /// The same, before everything else that is due; waits until it is sent, for a while. Not for
     /// the loop.
     pub fn keep_at_once(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
-        self.keep_in(name, descriptors, When::First) && self.is_said(&self.due(name))
+        self.keep_in(name, descriptors, When::First) && self.is_sent(&self.due(name))
     }
 
     fn keep_in(&self, name: &str, descriptors: &[BorrowedFd<'_>], when: When) -> bool {
@@ -189,7 +189,7 @@ impl FdStore {
                 way.say_all(&mut state);
             }
         }
-        let is_promised = state.said.contains_key(&name) || !state.is_silent;
+        let is_promised = state.sent.contains_key(&name) || !state.is_silent;
         drop(state);
         if when == When::Afterwards {
             way.say_afterwards();
@@ -198,7 +198,7 @@ impl FdStore {
     }
 
     /// What is to be kept under names with this prefix and was not sent yet, for
-    /// [`is_said`](Self::is_said).
+    /// [`is_sent`](Self::is_sent).
     #[must_use]
     pub fn due(&self, prefix: &str) -> Due {
         let prefix = escape(prefix);
@@ -215,16 +215,16 @@ impl FdStore {
     /// Waits until all of that is sent, before other changes, at most half a second, and not for a
     /// manager that accepts nothing. False: it is not sent. Not for the loop.
     #[must_use]
-    pub fn is_said(&self, due: &Due) -> bool {
+    pub fn is_sent(&self, due: &Due) -> bool {
         let (Some(way), Some(last)) = (&self.0, &due.last) else { return true };
         // A launch waits for this; the changes of a hundred other workers must not delay it.
         way.state().hasten(&due.prefix);
-        let is_said = || {
+        let is_sent = || {
             let state = way.state();
             let is_due = state.is_due.contains(last);
             (!is_due || state.is_silent).then_some(!is_due)
         };
-        until(sender::PATIENCE, PAUSE, is_said).unwrap_or(false)
+        until(sender::PATIENCE, PAUSE, is_sent).unwrap_or(false)
     }
 
     /// Removes all descriptors under a name; the manager hears of it at the end of the turn. Never

@@ -12,7 +12,7 @@ use crate::incident::Outcome;
 use crate::machine::{Machine, Shutdown};
 use crate::table::Signal;
 use crate::timers::{Due, Timer};
-use crate::worker::{Phase, Why};
+use crate::worker::{Phase, StopReason};
 
 impl Machine {
     pub(crate) fn on_command(&mut self, request: RequestId, command: Command) {
@@ -157,7 +157,7 @@ impl Machine {
             }
             let state = &mut self.workers[worker.index()];
             if matches!(state.phase, Phase::Stopping | Phase::Killing) && state.order.is_none() {
-                state.order = Some(Why::Requested);
+                state.order = Some(StopReason::Requested);
             }
             if is_named {
                 // One that was to come and will not is waited for no longer.
@@ -286,12 +286,12 @@ impl Machine {
         for worker in ids(self.workers.len()).rev() {
             match self.workers[worker.index()].phase {
                 Phase::Starting | Phase::Running | Phase::Stopping => {
-                    self.workers[worker.index()].order = Some(Why::Requested);
+                    self.workers[worker.index()].order = Some(StopReason::Requested);
                     self.force(worker);
                 }
                 // Its launch is answered first.
                 Phase::Launching => {
-                    self.workers[worker.index()].order = Some(Why::Requested);
+                    self.workers[worker.index()].order = Some(StopReason::Requested);
                     self.stops.insert(worker);
                     self.limit_launch(worker);
                 }

@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::restart::delay;
 use crate::spec::{Exit, RestartPolicy};
 use crate::timers::{Due, Timer};
-use crate::worker::{Phase, Quarantine, Why};
+use crate::worker::{Phase, Quarantine, StopReason};
 
 impl Machine {
     /// The present incarnation of a worker is over, alone.
@@ -26,7 +26,7 @@ impl Machine {
         if ending.cause.is_failure() {
             self.record(incarnation, ending);
         }
-        self.bury(worker, ending);
+        self.finalize(worker, ending);
         self.follow(worker, ending, true);
     }
 
@@ -68,7 +68,7 @@ impl Machine {
         for &member in &lost {
             let is_innocent = culprit.is_some_and(|culprit| culprit != member);
             let cause = if is_innocent { Cause::DomainLost } else { ending.cause };
-            self.bury(member.worker, Ending { cause, ..ending });
+            self.finalize(member.worker, Ending { cause, ..ending });
         }
         for member in lost {
             let is_innocent = culprit.is_some_and(|culprit| culprit != member);
@@ -97,7 +97,7 @@ impl Machine {
             // asked it do not count.
             None if !is_forced && is_crash(observed.cause) => observed.cause,
             None if state.overdue && is_forced => Cause::StopTimeout,
-            None if why == Why::Collateral => Cause::Collateral,
+            None if why == StopReason::Collateral => Cause::Collateral,
             None => Cause::Requested,
         };
         Ending { cause, ..observed }
@@ -115,7 +115,7 @@ impl Machine {
 
     /// The incarnation is no more: what was its own is forgotten, and why it was to end is kept for
     /// what follows.
-    fn bury(&mut self, worker: WorkerId, ending: Ending) {
+    fn finalize(&mut self, worker: WorkerId, ending: Ending) {
         self.cancel_timers(worker);
         let stable = self.spec.workers[worker.index()].restart.reset_after;
         let state = &mut self.workers[worker.index()];
@@ -131,11 +131,11 @@ impl Machine {
         let order = self.workers[worker.index()].order;
         self.workers[worker.index()].forget_incarnation();
         let failed = ending.cause.is_failure();
-        if order == Some(Why::GroupQuarantine) {
+        if order == Some(StopReason::GroupQuarantine) {
             self.quarantine(worker, Some(ending), Quarantine::Group);
         } else if !self.workers[worker.index()].wanted || self.shutdown.is_some() {
             self.rest(worker, Phase::Idle, ending);
-        } else if matches!(order, Some(Why::Requested | Why::Collateral)) {
+        } else if matches!(order, Some(StopReason::Requested | StopReason::Collateral)) {
             // It was to end and to come back: at once, whatever its ending.
             self.enter(worker, Phase::Idle, Some(ending));
             self.launches.insert(worker);
@@ -268,12 +268,12 @@ fn is_transient(ending: Ending) -> bool {
 }
 
 /// The cause when the ending was the machine's own doing for a reason that is a failure.
-fn own_doing(why: Why) -> Option<Cause> {
+fn own_doing(why: StopReason) -> Option<Cause> {
     match why {
-        Why::Hang => Some(Cause::Hang),
-        Why::StartTimeout => Some(Cause::StartTimeout),
-        Why::Unhealthy => Some(Cause::Unhealthy),
-        Why::Requested | Why::Collateral | Why::GroupQuarantine => None,
+        StopReason::Hang => Some(Cause::Hang),
+        StopReason::StartTimeout => Some(Cause::StartTimeout),
+        StopReason::Unhealthy => Some(Cause::Unhealthy),
+        StopReason::Requested | StopReason::Collateral | StopReason::GroupQuarantine => None,
     }
 }
 

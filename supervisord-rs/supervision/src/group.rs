@@ -11,7 +11,7 @@ use crate::id::{GroupId, WorkerId};
 use crate::incident::Outcome;
 use crate::machine::Machine;
 use crate::spec::Strategy;
-use crate::worker::{Phase, Quarantine, Why};
+use crate::worker::{Phase, Quarantine, StopReason};
 
 impl Machine {
     /// A member has failed and will be tried again: does to the others what the strategy says.
@@ -20,7 +20,7 @@ impl Machine {
         let Some(group) = self.index.group(worker) else { return true };
         let spec = &self.spec.groups[group.index()];
         let (strategy, escalate) = (spec.strategy, spec.escalate);
-        // Its memo tells of the group's failures.
+        // Its checkpoint tells of the group's failures.
         if let Some(first) = spec.workers.first() {
             self.workers.touch(first.index());
         }
@@ -50,14 +50,14 @@ impl Machine {
             }
             if state.phase.is_live() {
                 if state.order.is_none() {
-                    state.order = Some(Why::Collateral);
+                    state.order = Some(StopReason::Collateral);
                 }
                 self.stops.insert(other);
                 let was_running = self.workers[other.index()].phase == Phase::Running;
                 if let Some(id) = incident.filter(|_| was_running) {
                     self.settle_loss(other, Outcome::FailedAgain);
                     let incarnation = self.incarnation(other);
-                    if self.ledger.add_collateral(id, incarnation) {
+                    if self.open_incidents.add_collateral(id, incarnation) {
                         self.workers[other.index()].note_loss(id);
                     }
                 }
@@ -122,11 +122,11 @@ impl Machine {
             };
             match state.phase {
                 Phase::Launching | Phase::Starting | Phase::Running => {
-                    state.order = Some(Why::GroupQuarantine);
+                    state.order = Some(StopReason::GroupQuarantine);
                     self.stops.insert(member);
                     self.limit_launch(member);
                 }
-                Phase::Stopping | Phase::Killing => state.order = Some(Why::GroupQuarantine),
+                Phase::Stopping | Phase::Killing => state.order = Some(StopReason::GroupQuarantine),
                 Phase::Idle if state.wanted => {
                     self.quarantine(member, None, Quarantine::Group);
                 }
@@ -140,7 +140,7 @@ impl Machine {
     /// waited for: the end has a bound, and is not in order then.
     pub(crate) fn end_if_over(&mut self) {
         let Some(shutdown) = self.shutdown.filter(|shutdown| !shutdown.is_over) else { return };
-        if self.workers.iter().any(|worker| worker.phase.is_live() && !worker.undead) {
+        if self.workers.iter().any(|worker| worker.phase.is_live() && !worker.unkillable) {
             return;
         }
         for worker in 0..self.workers.len() {

@@ -10,8 +10,8 @@
 //! | `event`, `effect` | the inputs and outputs of the machine |
 //! | `ending`, `incident` | how an incarnation ended; the record of one failure |
 //! | `machine` | the API |
-//! | `memo` | what a machine remembers of each worker for its successor |
-//! | `succession` | how that one goes on |
+//! | `checkpoint` | what a machine remembers of each worker for its successor |
+//! | `resume` | how that one goes on |
 //! | `worker` | one worker: its phase, and all that is known of it |
 //! | `view` | what can be seen of it from outside |
 //! | `table` | what each signal means in each phase: the total life-cycle table |
@@ -25,7 +25,7 @@
 //! | `injection` | faults on schedule |
 //! | `lapse` | time in which the machine heard no worker |
 //! | `dependencies` | who waits for whom |
-//! | `restart`, `timers`, `ledger`, `roster` | arithmetic of delays and windows; what falls due; open incidents; who has changed |
+//! | `restart`, `timers`, `open_incidents`, `worker_table` | arithmetic of delays and windows; what falls due; open incidents; who has changed |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -33,6 +33,7 @@ extern crate alloc;
 
 mod admission;
 pub mod capabilities;
+mod checkpoint;
 mod command;
 mod dependencies;
 pub mod effect;
@@ -44,24 +45,24 @@ pub mod id;
 pub mod incident;
 mod injection;
 mod lapse;
-mod ledger;
 mod life_cycle;
 mod losses;
 pub mod machine;
-mod memo;
+mod open_incidents;
 mod order;
 mod prospects;
 mod restart;
-mod roster;
+pub mod resume;
 mod scaling;
 pub mod spec;
-pub mod succession;
 mod table;
 mod timers;
 mod view;
 mod worker;
+mod worker_table;
 
 pub use capabilities::{Capabilities, FaultDomain};
+pub use checkpoint::{Checkpoint, InjectionMemo, Marks, OpenLoss};
 pub use effect::{Effect, GivingUp, Transition};
 pub use ending::{Cause, Ending, LaunchFailure, LaunchStage, Status};
 pub use event::{Command, Event, Extension, Refusal};
@@ -70,11 +71,10 @@ pub use id::{
 };
 pub use incident::{Incident, Loss, Outcome};
 pub use machine::Machine;
-pub use memo::{InjectionMemo, Marks, Memo, OpenLoss};
+pub use resume::{Fate, Recovered, RecoveredDeath, RecoveredWorker};
 pub use spec::Spec;
-pub use succession::{Fate, Inherited, InheritedDeath, InheritedWorker};
 pub use view::WorkerView;
-pub use worker::{Phase, Quarantine, Why};
+pub use worker::{Phase, Quarantine, StopReason};
 
 /// The code of the README compiles.
 #[cfg(doctest)]

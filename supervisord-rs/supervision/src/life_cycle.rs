@@ -9,7 +9,7 @@ use crate::machine::Machine;
 use crate::spec::{OnHang, Readiness};
 use crate::table::{Reaction, Signal, react};
 use crate::timers::{Due, Timer};
-use crate::worker::{Phase, Why};
+use crate::worker::{Phase, StopReason};
 
 /// For a launch of a worker whose readiness has no limit of its own. What takes longer hangs in the
 /// kernel.
@@ -44,7 +44,7 @@ impl Machine {
                 self.wake_dependents(worker);
             }
             Reaction::Extend { until } => self.extend_phase(worker, until),
-            Reaction::GiveUpOn => self.order_stop(worker, Why::Unhealthy),
+            Reaction::GiveUpOn => self.order_stop(worker, StopReason::Unhealthy),
             Reaction::ReportRemains => self.report_remains(worker),
             Reaction::EndStart => self.end_start(worker),
             Reaction::Escalate => {
@@ -63,7 +63,7 @@ impl Machine {
             Reaction::LayDown => self.lay_down(worker),
             Reaction::KeepUp => self.withdraw_order(worker),
             Reaction::OrderStop => {
-                self.order_stop(worker, Why::Requested);
+                self.order_stop(worker, StopReason::Requested);
                 self.limit_launch(worker);
             }
             Reaction::Stand | Reaction::Ignore => {}
@@ -72,7 +72,7 @@ impl Machine {
     }
 
     /// It shall end, for an earlier reason if there is one, as soon as its dependents are gone.
-    fn order_stop(&mut self, worker: WorkerId, why: Why) {
+    fn order_stop(&mut self, worker: WorkerId, why: StopReason) {
         self.workers[worker.index()].order.get_or_insert(why);
         self.stops.insert(worker);
     }
@@ -128,7 +128,7 @@ impl Machine {
         self.cancel_timers(worker);
         self.enter(worker, Phase::Starting, None);
         if self.is_forced() {
-            self.workers[worker.index()].order = Some(Why::Requested);
+            self.workers[worker.index()].order = Some(StopReason::Requested);
             self.force(worker);
         } else if self.workers[worker.index()].order.is_some() {
             self.stops.insert(worker);
@@ -189,7 +189,7 @@ impl Machine {
         match self.spec.workers[worker.index()].readiness {
             Readiness::After(_) => self.confirm(worker),
             Readiness::Notified { .. } => {
-                self.workers[worker.index()].order = Some(Why::StartTimeout);
+                self.workers[worker.index()].order = Some(StopReason::StartTimeout);
                 self.force(worker);
             }
         }
@@ -205,9 +205,9 @@ impl Machine {
             return;
         }
         let may = state.order.is_some() && matches!(state.phase, Phase::Starting | Phase::Running);
-        let is_leaned_on =
+        let has_dependents =
             || self.index.leaning(worker).any(|other| self.workers[other.index()].is_to_go());
-        if !may || is_leaned_on() || self.has_later_ending(worker) {
+        if !may || has_dependents() || self.has_later_ending(worker) {
             return;
         }
         let timeout = self.spec.workers[worker.index()].stop.timeout;
@@ -262,7 +262,7 @@ impl Machine {
     }
 
     fn report_remains(&mut self, worker: WorkerId) {
-        self.workers[worker.index()].undead = true;
+        self.workers[worker.index()].unkillable = true;
         self.wake_dependents(worker);
         let incarnation = self.incarnation(worker);
         self.effects.push_back(Effect::ReportRemains { incarnation });
@@ -297,7 +297,7 @@ impl Machine {
         if due > self.now {
             return self.set_timer(Timer::Worker(worker, Due::Heartbeat), due);
         }
-        self.workers[worker.index()].order = Some(Why::Hang);
+        self.workers[worker.index()].order = Some(StopReason::Hang);
         if is_suspended && self.spec.capabilities(worker).is_shared() {
             let domain = self.spec.workers[worker.index()].domain;
             let culprit = self.incarnation(worker);
@@ -337,7 +337,7 @@ impl Machine {
     /// An order to stop that was not carried out yet is void: the last command wins.
     fn withdraw_order(&mut self, worker: WorkerId) {
         let state = &mut self.workers[worker.index()];
-        if state.order == Some(Why::Requested) && self.shutdown.is_none() {
+        if state.order == Some(StopReason::Requested) && self.shutdown.is_none() {
             state.order = None;
             self.limit_launch(worker);
             self.wake_dependents(worker);

@@ -28,9 +28,11 @@ impl Machine {
     pub(crate) fn record(&mut self, incarnation: Incarnation, ending: Ending) {
         let worker = incarnation.worker;
         let open = self.workers[worker.index()].open_incident;
-        if let Some((id, count)) = open.and_then(|id| self.ledger.count_again(id, worker, ending)) {
-            // Each memo with a part of the incident has the count.
-            let parts = self.ledger.get(id).into_iter().flat_map(|incident| &incident.lost);
+        if let Some((id, count)) =
+            open.and_then(|id| self.open_incidents.count_again(id, worker, ending))
+        {
+            // Each checkpoint with a part of the incident has the count.
+            let parts = self.open_incidents.get(id).into_iter().flat_map(|incident| &incident.lost);
             let parts: Vec<usize> = parts.map(|loss| loss.incarnation.worker.index()).collect();
             parts.into_iter().for_each(|worker| self.workers.touch(worker));
             self.effects.push_back(Effect::IncidentAgain { incident: id, incarnation, count });
@@ -50,7 +52,7 @@ impl Machine {
         let mut running: Vec<Incarnation> = up.chain(lost.iter().copied()).collect();
         running.sort_unstable();
         running.dedup();
-        let id = self.ledger.next_id();
+        let id = self.open_incidents.next_id();
         for lost in lost {
             self.settle_loss(lost.worker, Outcome::FailedAgain);
             let state = &mut self.workers[lost.worker.index()];
@@ -77,7 +79,7 @@ impl Machine {
             lost,
         };
         self.effects.push_back(Effect::IncidentOpened(incident.clone()));
-        self.ledger.open(incident);
+        self.open_incidents.open(incident);
         // A death without lost workers is settled as soon as it is opened.
         self.close_settled(vec![id]);
     }
@@ -85,7 +87,7 @@ impl Machine {
     /// Says what became of a worker that was lost.
     pub(crate) fn settle_loss(&mut self, worker: WorkerId, outcome: Outcome) {
         let Some(id) = self.workers[worker.index()].open_incident else { return };
-        if self.ledger.settle(id, worker, outcome) {
+        if self.open_incidents.settle(id, worker, outcome) {
             self.workers[worker.index()].open_incident = None;
             self.close_settled(vec![id]);
         }
@@ -93,14 +95,15 @@ impl Machine {
 
     /// Those whose part in it was remembered need not remember it any more.
     pub(crate) fn on_recorded(&mut self, incident: IncidentId) {
-        for loss in self.ledger.forget(incident).iter().flat_map(|incident| &incident.lost) {
+        for loss in self.open_incidents.forget(incident).iter().flat_map(|incident| &incident.lost)
+        {
             self.workers.touch(loss.incarnation.worker.index());
         }
     }
 
     pub(crate) fn close_settled(&mut self, ids: Vec<IncidentId>) {
         for id in ids {
-            if let Some(incident) = self.ledger.close(id, self.now) {
+            if let Some(incident) = self.open_incidents.close(id, self.now) {
                 for loss in &incident.lost {
                     self.workers.touch(loss.incarnation.worker.index());
                 }

@@ -11,22 +11,22 @@ use crate::ending::{Cause, Ending, LaunchFailure};
 use crate::event::Event;
 use crate::id::{Incarnation, WorkerId};
 use crate::incident::Incident;
-use crate::ledger::Ledger;
-use crate::roster::Roster;
+use crate::open_incidents::OpenIncidents;
+use crate::resume::Recovered;
 use crate::spec::Spec;
-use crate::succession::Inherited;
 use crate::table::Signal;
 use crate::timers::{Due, Timer, Timers};
 use crate::worker::{Phase, Worker};
+use crate::worker_table::WorkerTable;
 
 /// The supervision machine.
 #[derive(Debug)]
 pub struct Machine {
     pub(crate) spec: Spec,
     pub(crate) index: Index,
-    pub(crate) workers: Roster,
+    pub(crate) workers: WorkerTable,
     pub(crate) timers: Timers,
-    pub(crate) ledger: Ledger,
+    pub(crate) open_incidents: OpenIncidents,
     /// Failures of each group within its window.
     pub(crate) group_failures: Vec<crate::restart::Window>,
     /// Workers that may be ready to be launched: looked at at the end of each turn.
@@ -62,7 +62,7 @@ impl Machine {
     /// Creates it, goes on with what is inherited, and starts every other worker with `autostart`.
     /// Effects wait in [`poll_effect`](Self::poll_effect).
     #[must_use]
-    pub fn new(spec: Spec, inherited: Inherited) -> Self {
+    pub fn new(spec: Spec, inherited: Recovered) -> Self {
         let workers =
             spec.workers.iter().map(|worker| Worker::new(worker.injections.len())).collect();
         let group_failures =
@@ -72,7 +72,7 @@ impl Machine {
             spec,
             workers,
             timers: Timers::default(),
-            ledger: Ledger::after(inherited.last_incident),
+            open_incidents: OpenIncidents::after(inherited.last_incident),
             group_failures,
             launches: BTreeSet::new(),
             stops: BTreeSet::new(),
@@ -108,9 +108,9 @@ impl Machine {
         }
     }
 
-    /// A worker whose [`memo`](Self::memo) may be another than it was; call until `None` after each
-    /// `handle`, and before the effects are carried out: what was ordered and not remembered would
-    /// be forgotten.
+    /// A worker whose [`checkpoint`](Self::checkpoint) may be another than it was; call until
+    /// `None` after each `handle`, and before the effects are carried out: what was ordered and not
+    /// remembered would be forgotten.
     pub fn poll_changed(&mut self) -> Option<WorkerId> {
         self.workers.take_touched()
     }
@@ -141,7 +141,7 @@ impl Machine {
 
     /// The incidents that are not settled yet, oldest first.
     pub fn open_incidents(&self) -> impl Iterator<Item = &Incident> {
-        self.ledger.all()
+        self.open_incidents.all()
     }
 
     /// Events about other than present incarnations, dropped so far, by this machine and those

@@ -23,7 +23,7 @@ pub(crate) fn has_no_prospect(worker: &Worker) -> bool {
         // Nothing limits how long its probe may say so.
         Phase::Running => worker.unready,
         // It may be there for ever.
-        Phase::Stopping | Phase::Killing => worker.undead,
+        Phase::Stopping | Phase::Killing => worker.unkillable,
         Phase::Launching | Phase::Starting => false,
     }
 }
@@ -62,7 +62,7 @@ impl Machine {
         let mut open = waiting;
         while let Some(worker) = open.pop() {
             let is_stranded = self.is_stranded(worker);
-            // A look is no change: the memo of each that is changed is written again.
+            // A look is no change: the checkpoint of each that is changed is written again.
             if self.workers[worker.index()].stranded == is_stranded {
                 continue;
             }

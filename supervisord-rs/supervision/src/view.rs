@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::ending::Ending;
 use crate::id::{Generation, IncidentId, WorkerId};
 use crate::machine::Machine;
-use crate::worker::{Phase, Quarantine, Why};
+use crate::worker::{Phase, Quarantine, StopReason};
 
 /// What can be seen of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct WorkerView {
     /// Whether a person stopped it.
     pub stopped: bool,
     /// Why its present incarnation shall end, if it shall.
-    pub order: Option<Why>,
+    pub order: Option<StopReason>,
     /// How its last incarnation ended.
     pub last_ending: Option<Ending>,
     /// Its last incident.

@@ -46,7 +46,7 @@ impl Phase {
 
 /// Why the machine ends an incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum StopReason {
     /// A person said so, or the shutdown.
     Requested,
     /// Its group is restarted.
@@ -92,11 +92,11 @@ pub(crate) struct Worker {
     pub(crate) held: bool,
     /// Why it shall end. In launching, starting and running: an order that waits (for the launch,
     /// or for dependents).
-    pub(crate) order: Option<Why>,
+    pub(crate) order: Option<StopReason>,
     /// Whether it was asked to stop and let the time pass.
     pub(crate) overdue: bool,
     /// Whether it was killed long ago and is still there.
-    pub(crate) undead: bool,
+    pub(crate) unkillable: bool,
     /// Whether its main process exited unasked, and what it left behind is being cleared away.
     pub(crate) exited: bool,
     /// Whether it is suspended.
@@ -120,7 +120,7 @@ pub(crate) struct Worker {
     /// The incident in which its loss is not settled yet.
     pub(crate) open_incident: Option<IncidentId>,
     /// The last ones in which it was lost, oldest first: what is not on record of them is in its
-    /// memo.
+    /// checkpoint.
     pub(crate) losses: Vec<IncidentId>,
     pub(crate) abandoned: u32,
     /// In phase idle: whose failure for good keeps it from starting.
@@ -161,7 +161,7 @@ impl Worker {
             held: false,
             order: None,
             overdue: false,
-            undead: false,
+            unkillable: false,
             exited: false,
             paused: false,
             unready: false,
@@ -196,7 +196,7 @@ impl Worker {
     pub(crate) fn forget_incarnation(&mut self) {
         self.order = None;
         self.overdue = false;
-        self.undead = false;
+        self.unkillable = false;
         self.exited = false;
         self.paused = false;
         self.unready = false;

@@ -361,7 +361,7 @@ fn command(world: &mut World, random: &mut Random, someone: u32, count: u64) {
 /// Whether a worker is up, or comes up without another attempt of any worker and without a person.
 fn may_come(world: &World, worker: WorkerId) -> bool {
     let view = world.view(worker.0);
-    let marks = world.machine.memo(worker).expect("it exists").marks;
+    let marks = world.machine.checkpoint(worker).expect("it exists").marks;
     match view.phase {
         Phase::Launching | Phase::Starting | Phase::Stopping | Phase::Killing => true,
         Phase::Running => view.ready,
@@ -379,10 +379,11 @@ fn no_worker_waits_without_a_reason(world: &World) {
     if world.exited.is_some() || world.machine.is_shutting_down() {
         return;
     }
-    let memo = |worker| world.machine.memo(worker).expect("it exists");
+    let checkpoint = |worker| world.machine.checkpoint(worker).expect("it exists");
     for index in 0..world.machine.spec().workers.len() as u32 {
-        let (view, memo_of) = (world.view(index), memo(WorkerId(index)));
-        let is_waiting = view.phase == Phase::Idle && memo_of.marks.wanted && !memo_of.marks.held;
+        let (view, checkpoint_of) = (world.view(index), checkpoint(WorkerId(index)));
+        let is_waiting =
+            view.phase == Phase::Idle && checkpoint_of.marks.wanted && !checkpoint_of.marks.held;
         let starts = world.machine.spec().start;
         if is_waiting && starts.concurrency.is_none() && starts.stagger.is_zero() {
             assert!(!view.waits_for.is_empty(), "worker {index} waits for none: {view:?}");
@@ -400,13 +401,13 @@ fn no_worker_waits_without_a_reason(world: &World) {
                 "worker {index} waits for {on:?}, which it can do without and which does not come: \
                  {:?}, {:?}",
                 world.view(on.0),
-                memo(on).marks,
+                checkpoint(on).marks,
             );
         }
         for on in
             view.waits_for.iter().filter(|on| dependencies.iter().all(|known| known.on != **on))
         {
-            let marks = memo(*on).marks;
+            let marks = checkpoint(*on).marks;
             assert!(
                 marks.wanted && !marks.retired,
                 "worker {index} waits for {on:?}, which does not come"

@@ -7,9 +7,9 @@ use supervision::spec::{
     Condition, DomainSpec, Exit, Limit, OnHang, Readiness, RestartPolicy, Strategy,
 };
 use supervision::{
-    Capabilities, Cause, Command, DomainId, Effect, Ending, Event, Fate, FaultId, GivingUp,
-    IncidentId, Inherited, InheritedDeath, InheritedWorker, LaunchFailure, Marks, Memo, Outcome,
-    Phase, Status, WorkerId,
+    Capabilities, Cause, Checkpoint, Command, DomainId, Effect, Ending, Event, Fate, FaultId,
+    GivingUp, IncidentId, LaunchFailure, Marks, Outcome, Phase, Recovered, RecoveredDeath,
+    RecoveredWorker, Status, WorkerId,
 };
 use world::{
     EXIT_1, FINISHED, MS, SEGFAULT, TERMINATED, World, depends, generation, group, injection, spec,
@@ -381,7 +381,8 @@ fn group_strategies_say_who_else_is_restarted() {
     }
 }
 
-/// A memo is written for each worker that changes: a thousand members must not cost a thousand.
+/// A checkpoint is written for each worker that changes: a thousand members must not cost a
+/// thousand.
 #[test]
 fn a_failure_in_a_group_changes_no_other_member() {
     let mut spec = spec(&["a", "b", "c", "d"]);
@@ -391,7 +392,7 @@ fn a_failure_in_a_group_changes_no_other_member() {
     world.crash(2);
     world.pass(100 * MS);
     assert_eq!(world.phase(2), Phase::Running);
-    // The memo of the first member has the failures of the group.
+    // The checkpoint of the first member has the failures of the group.
     assert_eq!(world.remembered.iter().copied().collect::<Vec<_>>(), [0, 2]);
 }
 
@@ -528,14 +529,14 @@ fn probability_is_decided_by_the_seed() {
 
 #[test]
 fn a_successor_opens_the_incident_of_its_predecessor_and_counts_on() {
-    let past = |worker, stopped| InheritedWorker {
+    let past = |worker, stopped| RecoveredWorker {
         worker,
-        memo: Memo {
+        checkpoint: Checkpoint {
             phase: if stopped { Phase::Idle } else { Phase::Running },
             generation: generation(7),
             restarts: 6,
             marks: Marks { stopped, wanted: !stopped, ..Marks::default() },
-            ..world::memo()
+            ..world::checkpoint()
         },
         fate: Fate::Lost,
     };
@@ -546,11 +547,11 @@ fn a_successor_opens_the_incident_of_its_predecessor_and_counts_on() {
         status: Status::Signaled { signal: 11, core_dumped: false },
         cause: Cause::Segfault,
     };
-    let inherited = Inherited {
+    let inherited = Recovered {
         now: MS - MS,
         unheard: MS - MS,
         workers: vec![past(A, false), past(B, false), past(WorkerId(2), true)],
-        death: Some(InheritedDeath { culprit: Some(lost(A)), ending, injected: None }),
+        death: Some(RecoveredDeath { culprit: Some(lost(A)), ending, injected: None }),
         last_incident: Some(IncidentId(41)),
         stale_events: 0,
     };
@@ -976,9 +977,9 @@ fn a_schedule_continues_over_a_death_and_starts_again_with_a_new_run() {
         spec.workers[0].injections.push(injection(50 * MS));
         spec.workers[0].injections[0].times = Some(1);
         let committed = supervision::InjectionMemo { draws: 1, times: 1, due: None };
-        let memo = Memo { injections: vec![committed], ..world::memo() };
-        let workers = vec![InheritedWorker { worker: A, memo, fate }];
-        let mut world = World::inheriting(spec, Inherited { workers, ..Inherited::default() });
+        let checkpoint = Checkpoint { injections: vec![committed], ..world::checkpoint() };
+        let workers = vec![RecoveredWorker { worker: A, checkpoint, fate }];
+        let mut world = World::inheriting(spec, Recovered { workers, ..Recovered::default() });
         world.pass(1000 * MS);
         let injected =
             world.log.iter().filter(|effect| matches!(effect, Effect::Inject { .. })).count();
@@ -1240,7 +1241,7 @@ fn an_incident_that_is_settled_and_not_written_at_a_death_is_closed_by_the_succe
     assert!(world.unwritten.is_empty(), "{:?}", world.unwritten);
 }
 
-/// What died stays the same, whatever the domains of the workers whose memos tell of it.
+/// What died stays the same, whatever the domains of the workers whose checkpoints tell of it.
 #[test]
 fn what_died_is_known_to_the_successor_of_a_successor() {
     let mut world = up(spec(&["a", "b"]));
@@ -1289,16 +1290,16 @@ fn the_failures_of_a_group_are_counted_over_a_death() {
 
 #[test]
 fn an_orderly_end_forgets_what_was_counted_and_a_new_run_is_no_restart() {
-    let memo = Memo {
+    let checkpoint = Checkpoint {
         phase: Phase::Quarantined,
         generation: generation(7),
         restarts: 6,
         attempt: 5,
         failures: vec![MS; 5],
-        ..world::memo()
+        ..world::checkpoint()
     };
-    let workers = vec![InheritedWorker { worker: A, memo, fate: Fate::Closed }];
-    let mut world = World::inheriting(spec(&["a"]), Inherited { workers, ..Inherited::default() });
+    let workers = vec![RecoveredWorker { worker: A, checkpoint, fate: Fate::Closed }];
+    let mut world = World::inheriting(spec(&["a"]), Recovered { workers, ..Recovered::default() });
     world.pass(1000 * MS);
     let view = world.view(0);
     assert_eq!((view.phase, view.generation, view.restarts), (Phase::Running, generation(8), 0));

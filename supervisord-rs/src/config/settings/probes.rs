@@ -85,7 +85,8 @@ pub enum Check {
         /// Path and query.
         path: String,
     },
-    /// Whether this command ends with exit status 0. It runs with the worker's surroundings.
+    /// Whether this command ends with exit status 0. It runs with the worker's execution
+    /// environment.
     Exec(Vec<String>),
 }
 

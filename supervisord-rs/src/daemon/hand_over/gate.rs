@@ -30,7 +30,7 @@ use workers::endowment::{Named, piece};
 
 use crate::isolation::datagram;
 use crate::process_table;
-use crate::service_manager::{self, Heritage, escape, unescape};
+use crate::service_manager::{self, InheritedDescriptors, escape, unescape};
 use crate::waiting::{Limit, until, within};
 
 /// Its name among what a successor inherits.
@@ -69,14 +69,14 @@ pub struct Gate {
 
 impl Gate {
     /// The inherited gate; `None`: there is no predecessor, or it died.
-    pub(crate) fn claim(heritage: &mut Heritage) -> Option<Self> {
+    pub(crate) fn claim(inherited: &mut InheritedDescriptors) -> Option<Self> {
         let of = |socket: OwnedFd, is_to_give| Self {
             socket: socket.into(),
             is_to_give,
             rested_at: None,
         };
-        let gate = heritage.claim(GATE).map(|socket| of(socket, true));
-        gate.or_else(|| heritage.claim(GATE_OF_ONE_STEP).map(|socket| of(socket, false)))
+        let gate = inherited.claim(GATE).map(|socket| of(socket, true));
+        gate.or_else(|| inherited.claim(GATE_OF_ONE_STEP).map(|socket| of(socket, false)))
     }
 
     /// Since when no supervisor runs, by `CLOCK_MONOTONIC`.
@@ -86,7 +86,7 @@ impl Gate {
 
     /// Says that we are prepared, waits for as long as the predecessor likes to go on, and takes
     /// what it then gives.
-    pub(crate) fn take(&mut self, heritage: &mut Heritage) -> Result<(), String> {
+    pub(crate) fn take(&mut self, inherited: &mut InheritedDescriptors) -> Result<(), String> {
         if !self.is_to_give {
             return Ok(());
         }
@@ -107,7 +107,7 @@ impl Gate {
                     names
                         .into_iter()
                         .zip(packet.descriptors)
-                        .for_each(|(name, one)| heritage.add(name, one));
+                        .for_each(|(name, one)| inherited.add(name, one));
                     self.say(&[TAKEN]).map_err(|error| error.to_string())?;
                 }
                 Some(&ALL) => {

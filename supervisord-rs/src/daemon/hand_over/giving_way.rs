@@ -18,7 +18,7 @@ use crate::control::request::Answer;
 use crate::daemon::signals::Signals;
 use crate::daemon::{Daemon, leave};
 use crate::held_signals::GUARDIAN_GONE;
-use crate::isolation::exits::obituary::OBITUARIES;
+use crate::isolation::exits::exit_record::EXIT_RECORDS;
 use crate::record::event::What;
 use crate::waiting::Limit;
 
@@ -142,7 +142,7 @@ impl Daemon {
             tracing::warn!("a write hangs; the output of these may be late: {whose}");
         }
         self.write_settled(None);
-        let written = self.scribe.begin_flush();
+        let written = self.record_writer.begin_flush();
         self.wait_until(signals, REST, |_| !matches!(written.try_recv(), Err(TryRecvError::Empty)))
             .await;
         self.black_box.give_way(true);
@@ -196,7 +196,7 @@ impl Daemon {
 
     /// What is not in the store: nothing perhaps, where neither lock could be had.
     fn kept_besides(&self) -> std::io::Result<Vec<(String, Arc<OwnedFd>)>> {
-        let all = self.drivers.obituaries().map(|pipe| (OBITUARIES, pipe)).into_iter();
+        let all = self.drivers.exit_records().map(|pipe| (EXIT_RECORDS, pipe)).into_iter();
         all.chain(self.control.of_unit())
             .chain(self.locks.passed())
             .chain(self.around.orderly_end())

@@ -7,7 +7,7 @@ use supervision::{DomainId, WorkerId};
 
 use crate::config::Settings;
 use crate::control::protocol::ReloadReport;
-use crate::daemon::succession;
+use crate::daemon::recovery;
 use crate::daemon::view::View;
 
 /// What a reload does to a worker.
@@ -50,7 +50,7 @@ impl View<'_> {
             if known.contains(launch.name.as_str()) {
                 continue;
             }
-            // What `scale` has taken away stays away: its memo says so to the successor.
+            // What `scale` has taken away stays away: its checkpoint says so to the successor.
             let is_scaled = launch.instance.is_some() && was_there.contains(&*launch.name);
             let fate = match spec.autostart {
                 _ if is_scaled => Fate::ScaledAway,
@@ -78,7 +78,7 @@ impl View<'_> {
         let ours = self.drivers.launch_of(worker);
         let theirs = &settings.launches[position];
         let is_live = self.is_live(worker);
-        let is_same_launch = succession::plan(ours) == succession::plan(theirs);
+        let is_same_launch = recovery::plan(ours) == recovery::plan(theirs);
         let policy = &self.machine.spec().workers[worker.index()];
         let is_same_policy = policy_of(policy, &self.machine.spec().workers)
             == policy_of(&settings.spec.workers[position], &settings.spec.workers);

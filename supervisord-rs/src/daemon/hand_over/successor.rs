@@ -14,8 +14,8 @@ use crate::hangup;
 use crate::held_signals::HELD;
 use crate::isolation::Drivers;
 use crate::isolation::helper::{Helper, Summons};
-use crate::isolation::inherited;
 use crate::isolation::launch::{self, Attempt, Child, Plan, advice, failure};
+use crate::isolation::passed;
 use crate::service_manager::{self, HAND_OVER, Passed, READ_ANEW, environment};
 use crate::stages;
 use crate::waiting::Limit;
@@ -92,7 +92,7 @@ impl Start {
 
     fn launch(self, attempt: &Attempt) -> Result<Child, LaunchFailure> {
         let secrets: Vec<(String, BorrowedFd<'_>)> =
-            inherited::all().map(|(name, secret)| (name, secret.as_fd())).collect();
+            passed::all().map(|(name, secret)| (name, secret.as_fd())).collect();
         let given = secrets
             .iter()
             .map(|(name, secret)| (name.as_str(), *secret))

@@ -14,8 +14,8 @@ use workers::board::monotonic_ns;
 
 use super::equipped::Equipped;
 use crate::config::Settings;
-use crate::daemon::inherited::Inherited;
-use crate::daemon::succession;
+use crate::daemon::predecessor::Predecessor;
+use crate::daemon::recovery;
 use crate::daemon::turn::lapse::Lapse;
 use crate::isolation::contract::means::adopting::Past;
 use crate::record::post_mortem::PostMortem;
@@ -27,7 +27,7 @@ pub(super) struct Adopted {
     pub(super) machine: Machine,
     /// Counts from the moment that the machine's first deadlines count from.
     pub(super) lapse: Lapse,
-    pub(super) inherited: Inherited,
+    pub(super) predecessor: Predecessor,
 }
 
 impl Equipped {
@@ -36,19 +36,19 @@ impl Equipped {
         // A pause that comes before the loop turns counts against no worker either.
         let lapse = Lapse::new(Duration::from_nanos(monotonic_ns()));
         let recovered = &mut self.recovered;
-        let (settings, heritage) = (&recovered.locked.settings, &mut recovered.locked.heritage);
+        let (settings, inherited) = (&recovered.locked.settings, &mut recovered.locked.inherited);
         let (story, seen) = (recovered.left.story.as_ref(), recovered.left.seen);
-        let past = succession::past(settings, story);
+        let past = recovery::past(settings, story);
         let to_adopt = if is_to_start_afresh(story) { Past::new() } else { past.clone() };
-        let adopted = self.drivers.adopt(heritage, &to_adopt);
+        let adopted = self.drivers.adopt(inherited, &to_adopt);
         let last_recorded = recovered.settled.last_id();
         let (inherited, evidence) =
-            succession::inherit(settings, story, seen, &past, &adopted, last_recorded);
+            recovery::inherit(settings, story, seen, &past, &adopted, last_recorded);
         self.drivers.adopt_evidence(evidence);
         let death = inherited.death.as_ref().and(seen).map(|seen| seen.died_at_ns);
         let machine = Machine::new(policy(settings), inherited);
-        let inherited = Inherited::new(death, succession::changed(settings, story, &past));
-        Adopted { equipped: self, machine, lapse, inherited }
+        let predecessor = Predecessor::new(death, recovery::changed(settings, story, &past));
+        Adopted { equipped: self, machine, lapse, predecessor }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::daemon::REQUESTS;
 use crate::daemon::control_socket::{CONTROL, ControlSocket};
 use crate::daemon::in_force::Origin;
 use crate::daemon::upkeep::{THE_CONTROL_SOCKET, Troubles};
-use crate::service_manager::{FdStore, Heritage};
+use crate::service_manager::{FdStore, InheritedDescriptors};
 
 /// The control socket, and the queue between it and the loop.
 pub(super) struct Control {
@@ -26,7 +26,7 @@ impl Control {
         settings: &Settings,
         origin: Origin,
         of_unit: Option<OwnedFd>,
-        heritage: &mut Heritage,
+        inherited: &mut InheritedDescriptors,
         store: &FdStore,
         troubles: &mut Troubles,
     ) -> Result<Self, StartError> {
@@ -34,7 +34,7 @@ impl Control {
         let path = settings.supervisor.runtime_dir.join("control.sock");
         let kept = of_unit.as_ref().map(OwnedFd::try_clone).transpose()?;
         let mut socket = ControlSocket::new(path, sender, kept);
-        let inherited = of_unit.or_else(|| heritage.claim(CONTROL));
+        let inherited = of_unit.or_else(|| inherited.claim(CONTROL));
         match socket.serve(&settings.supervisor, inherited, store) {
             Ok(()) => {}
             Err(error) if origin == Origin::Predecessor => {

@@ -20,19 +20,19 @@ use super::control::Control;
 use super::recovered::Recovered;
 use crate::config::Settings;
 use crate::isolation::Drivers;
-use crate::isolation::drivers::Keeping;
+use crate::isolation::drivers::Persistence;
 use crate::record::black_box::{BlackBox, Count};
 use crate::record::echo::{Echo, has_audience};
 use crate::record::logs::{Logs, Surviving};
 use crate::record::post_mortem::PostMortem;
-use crate::record::scribe::Scribe;
+use crate::record::record_writer::RecordWriter;
 use crate::service_manager;
 
 /// All that the loop works with, before it has any worker.
 pub(super) struct Equipped {
     pub(super) recovered: Recovered,
     pub(super) control: Control,
-    pub(super) scribe: Scribe,
+    pub(super) record_writer: RecordWriter,
     pub(super) drivers: Drivers,
 }
 
@@ -44,15 +44,16 @@ impl Recovered {
             &locked.settings,
             locked.origin,
             left.of_unit.take(),
-            &mut locked.heritage,
+            &mut locked.inherited,
             &self.store,
             &mut locked.troubles,
         )?;
-        let scribe = Scribe::start(self.black_box.counter(Count::LostRecords))?;
-        let keeping = Keeping { store: self.store.clone(), obituaries: left.obituaries.take() };
+        let record_writer = RecordWriter::start(self.black_box.counter(Count::LostRecords))?;
+        let persistence =
+            Persistence { store: self.store.clone(), exit_records: left.exit_records.take() };
         let story = left.story.as_ref();
-        let drivers = drivers(&locked.settings, registry, story, &self.black_box, keeping)?;
-        Ok(Equipped { recovered: self, control, scribe, drivers })
+        let drivers = drivers(&locked.settings, registry, story, &self.black_box, persistence)?;
+        Ok(Equipped { recovered: self, control, record_writer, drivers })
     }
 }
 
@@ -62,14 +63,14 @@ fn drivers(
     registry: Registry,
     story: Option<&PostMortem>,
     black_box: &Rc<BlackBox>,
-    keeping: Keeping,
+    persistence: Persistence,
 ) -> io::Result<Drivers> {
     let echo = has_audience(settings.supervisor.echo).then(Echo::start).transpose()?;
     let carried = story.map(|story| story.carried.clone()).unwrap_or_default();
-    let store = keeping.store.clone();
+    let store = persistence.store.clone();
     let surviving = Surviving { carriers: black_box.carriers(), carried, store };
     let logs = Logs::start(echo, settings.supervisor.log_cap, surviving)?;
-    Drivers::new(settings, registry, environment(), logs, Rc::clone(black_box), keeping)
+    Drivers::new(settings, registry, environment(), logs, Rc::clone(black_box), persistence)
 }
 
 /// What processes inherit: our environment without what was meant for us alone.

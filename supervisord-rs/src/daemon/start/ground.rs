@@ -13,7 +13,7 @@ use crate::daemon::locks::Locks;
 use crate::daemon::runtime_lock::{LockError, Place, RuntimeLock};
 use crate::daemon::upkeep::{self, Directory, THE_LOCK, THE_STATE_LOCK, Troubles};
 use crate::record::settled::Settled;
-use crate::service_manager::Heritage;
+use crate::service_manager::InheritedDescriptors;
 
 /// Makes the directories that are not there. Without them a first start is refused; a successor
 /// goes on. False: the state directory does not answer.
@@ -60,11 +60,11 @@ pub(super) fn make_directories(
 pub(super) fn locks(
     supervisor: &SupervisorSettings,
     (origin, answers): (Origin, bool),
-    heritage: &mut Heritage,
+    inherited: &mut InheritedDescriptors,
     troubles: &mut Troubles,
 ) -> Result<Locks, StartError> {
     let within = Place::within(&supervisor.runtime_dir);
-    let lock = match RuntimeLock::acquire(&within, heritage.claim(LOCK)) {
+    let lock = match RuntimeLock::acquire(&within, inherited.claim(LOCK)) {
         Ok(lock) => Some(lock),
         Err(error @ LockError::Io { .. }) if origin == Origin::Predecessor => {
             troubles.insert(THE_LOCK, error.to_string());
@@ -72,14 +72,14 @@ pub(super) fn locks(
         }
         Err(error) => return Err(error.into()),
     };
-    let beside = Place::beside(&supervisor.state_dir, &supervisor.runtime_dir);
-    let inherited = heritage.claim(STATE_LOCK);
+    let background = Place::background(&supervisor.state_dir, &supervisor.runtime_dir);
+    let inherited = inherited.claim(STATE_LOCK);
     let state_lock = match origin {
-        Origin::File => RuntimeLock::acquire(&beside, inherited),
+        Origin::File => RuntimeLock::acquire(&background, inherited),
         Origin::Predecessor => {
-            let place = beside.clone();
+            let place = background.clone();
             let asked = ask(move || Ok(RuntimeLock::acquire(&place, inherited)));
-            asked.answer(answers).unwrap_or_else(|error| Err(beside.trouble(error)))
+            asked.answer(answers).unwrap_or_else(|error| Err(background.trouble(error)))
         }
     };
     let state_lock = match state_lock {

@@ -7,14 +7,14 @@ use std::path::Path;
 
 use crate::daemon::control_socket::CONTROL_OF_UNIT;
 use crate::guardian::orderly_end::ORDERLY_END;
-use crate::isolation::exits::obituary::OBITUARIES;
+use crate::isolation::exits::exit_record::EXIT_RECORDS;
 use crate::record::post_mortem::PostMortem;
-use crate::service_manager::{self, BLACK_BOX, FdStore, Heritage};
+use crate::service_manager::{self, BLACK_BOX, FdStore, InheritedDescriptors};
 
 /// Each part is there if there was a predecessor, or our parent handed it over.
 pub(super) struct Left {
     /// Where the guardian reports the deaths that it sees.
-    pub(super) obituaries: Option<OwnedFd>,
+    pub(super) exit_records: Option<OwnedFd>,
     /// Where the guardian reads who ends in order.
     pub(super) orderly_end: Option<File>,
     /// The control socket of a socket unit.
@@ -31,23 +31,27 @@ pub(super) struct Left {
 
 impl Left {
     /// `waits`: whether the predecessor still lives, and waits until we are ready.
-    pub(super) fn claim(heritage: &mut Heritage, waits: bool, runtime_dir: &Path) -> Self {
+    pub(super) fn claim(
+        inherited: &mut InheritedDescriptors,
+        waits: bool,
+        runtime_dir: &Path,
+    ) -> Self {
         // Not of the store: they are handed over besides.
-        let obituaries = heritage.claim(OBITUARIES);
-        let orderly_end = heritage.claim(ORDERLY_END).map(File::from);
-        let of_unit = heritage.claim(CONTROL_OF_UNIT);
-        let keeper = FdStore::from_env(heritage.copies(), waits);
-        let black_boxes = black_boxes(heritage);
+        let exit_records = inherited.claim(EXIT_RECORDS);
+        let orderly_end = inherited.claim(ORDERLY_END).map(File::from);
+        let of_unit = inherited.claim(CONTROL_OF_UNIT);
+        let keeper = FdStore::from_env(inherited.copies(), waits);
+        let black_boxes = black_boxes(inherited);
         let story = predecessor(runtime_dir, &black_boxes);
         let seen = service_manager::predecessor(runtime_dir)
             .filter(|seen| story.as_ref().is_some_and(|story| story.pid == seen.pid));
-        Self { obituaries, orderly_end, of_unit, keeper, black_boxes, story, seen }
+        Self { exit_records, orderly_end, of_unit, keeper, black_boxes, story, seen }
     }
 }
 
 /// Those that were kept, by their names in the store.
-fn black_boxes(heritage: &mut Heritage) -> Vec<(String, OwnedFd)> {
-    let all = heritage.claim_all(BLACK_BOX).into_iter();
+fn black_boxes(inherited: &mut InheritedDescriptors) -> Vec<(String, OwnedFd)> {
+    let all = inherited.claim_all(BLACK_BOX).into_iter();
     all.map(|(rest, descriptor)| (format!("{BLACK_BOX}{rest}"), descriptor)).collect()
 }
 

@@ -17,13 +17,13 @@ use crate::daemon::locks::Locks;
 use crate::daemon::upkeep::Troubles;
 use crate::isolation::launch::file_size_limit;
 use crate::record::black_box::BlackBox;
-use crate::service_manager::Heritage;
+use crate::service_manager::InheritedDescriptors;
 
 /// The ground that the supervisor stands on, and what this process was started with.
 pub(super) struct Locked {
     pub(super) settings: Settings,
     pub(super) origin: Origin,
-    pub(super) heritage: Heritage,
+    pub(super) inherited: InheritedDescriptors,
     pub(super) gate: Option<Gate>,
     /// What a successor goes on without, for now.
     pub(super) troubles: Troubles,
@@ -37,7 +37,7 @@ impl Locked {
     pub(super) fn lock(
         settings: Settings,
         origin: Origin,
-        mut heritage: Heritage,
+        mut inherited: InheritedDescriptors,
         gate: Option<Gate>,
     ) -> Result<Self, StartError> {
         let mut troubles = Troubles::new();
@@ -46,8 +46,8 @@ impl Locked {
             check_file_size(&settings)?;
         }
         let whence = (origin, answers);
-        let locks = locks(&settings.supervisor, whence, &mut heritage, &mut troubles)?;
-        Ok(Self { settings, origin, heritage, gate, troubles, answers, locks })
+        let locks = locks(&settings.supervisor, whence, &mut inherited, &mut troubles)?;
+        Ok(Self { settings, origin, inherited, gate, troubles, answers, locks })
     }
 }
 

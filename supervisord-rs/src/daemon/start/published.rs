@@ -25,8 +25,8 @@ use crate::control::request::Request;
 use crate::daemon::around::Around;
 use crate::daemon::control_socket::ControlSocket;
 use crate::daemon::in_force::{self, Origin};
-use crate::daemon::inherited::Inherited;
 use crate::daemon::locks::Locks;
+use crate::daemon::predecessor::Predecessor;
 use crate::daemon::turn::Signs;
 use crate::daemon::turn::lapse::Lapse;
 use crate::daemon::upkeep::{Troubles, Upkeep};
@@ -34,7 +34,7 @@ use crate::hangup::Terminal;
 use crate::isolation::Drivers;
 use crate::record::black_box::BlackBox;
 use crate::record::incidents::Names;
-use crate::record::scribe::Scribe;
+use crate::record::record_writer::RecordWriter;
 use crate::record::settled::Settled;
 use crate::record::wall_time::wall;
 use crate::service_manager::{self, CONFIGURATION, ServiceManager};
@@ -52,9 +52,9 @@ pub(in crate::daemon) struct Published {
     /// Counts from the moment that the machine's first deadlines count from.
     pub(in crate::daemon) lapse: Lapse,
     pub(in crate::daemon) signs: Signs,
-    pub(in crate::daemon) inherited: Inherited,
+    pub(in crate::daemon) predecessor: Predecessor,
     pub(in crate::daemon) black_box: Rc<BlackBox>,
-    pub(in crate::daemon) scribe: Scribe,
+    pub(in crate::daemon) record_writer: RecordWriter,
     pub(in crate::daemon) control: ControlSocket,
     pub(in crate::daemon) locks: Locks,
 }
@@ -63,10 +63,10 @@ impl Adopted {
     /// Makes this supervisor's black box the one that counts, and lets go of what only the
     /// predecessor's needed.
     pub(super) fn publish(self) -> Result<Published, StartError> {
-        let Self { equipped, mut machine, lapse, inherited } = self;
-        let Equipped { recovered, control, scribe, mut drivers } = equipped;
+        let Self { equipped, mut machine, lapse, predecessor } = self;
+        let Equipped { recovered, control, record_writer, mut drivers } = equipped;
         let Recovered { locked, left, store, names, settled, black_box } = recovered;
-        let Locked { settings, origin, mut heritage, gate, mut troubles, locks, .. } = locked;
+        let Locked { settings, origin, mut inherited, gate, mut troubles, locks, .. } = locked;
         let Left { orderly_end, keeper, black_boxes, story, .. } = left;
         let Control { socket: control, requests } = control;
 
@@ -77,10 +77,10 @@ impl Adopted {
         })?;
         black_boxes.iter().for_each(|(name, _)| keeper.forget(name));
         // A predecessor's, which is in force, is kept already.
-        if heritage.claim(CONFIGURATION).is_none() || origin == Origin::File {
+        if inherited.claim(CONFIGURATION).is_none() || origin == Origin::File {
             in_force::keep(&settings.source, &keeper);
         }
-        drivers.begin(&heritage);
+        drivers.begin(&inherited);
         troubles.values().for_each(|trouble| tracing::error!("{trouble}"));
         let around = Around {
             started_at: wall(SystemTime::now()),
@@ -107,9 +107,9 @@ impl Adopted {
             upkeep,
             lapse,
             signs,
-            inherited,
+            predecessor,
             black_box,
-            scribe,
+            record_writer,
             control,
             locks,
         })
@@ -124,8 +124,8 @@ fn publish(
     troubles: &mut Troubles,
 ) -> io::Result<()> {
     while let Some(worker) = machine.poll_changed() {
-        if let Some(memo) = machine.memo(worker) {
-            black_box.note(worker.index()).remember(&memo);
+        if let Some(checkpoint) = machine.checkpoint(worker) {
+            black_box.note(worker.index()).remember(&checkpoint);
         }
     }
     if let Some(last) = last_incident {

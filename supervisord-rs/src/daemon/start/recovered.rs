@@ -21,7 +21,7 @@ use super::spare::spare;
 use crate::config::settings::OnDeath;
 use crate::config::{Settings, SupervisorSettings};
 use crate::daemon::in_force::Origin;
-use crate::daemon::succession;
+use crate::daemon::recovery;
 use crate::isolation::launch::short_of_open_files;
 use crate::record::black_box::BlackBox;
 use crate::record::incidents::Names;
@@ -45,7 +45,7 @@ impl Locked {
     /// Reads what a predecessor left, and goes on with its numbers.
     pub(super) fn recover(mut self, registry: &Registry) -> Result<Recovered, StartError> {
         let runtime_dir = &self.settings.supervisor.runtime_dir;
-        let left = Left::claim(&mut self.heritage, self.gate.is_some(), runtime_dir);
+        let left = Left::claim(&mut self.inherited, self.gate.is_some(), runtime_dir);
         let story = left.story.as_ref();
         self.settings = with_its_scale(self.settings, registry, story);
         let store = of_processes(&self.settings.supervisor, &left.keeper);
@@ -66,7 +66,7 @@ impl Locked {
 
 /// With as many instances as the predecessor had been told to have.
 fn with_its_scale(settings: Settings, registry: &Registry, story: Option<&PostMortem>) -> Settings {
-    let scale = story.map(|story| succession::scale(&settings, story)).unwrap_or_default();
+    let scale = story.map(|story| recovery::scale(&settings, story)).unwrap_or_default();
     if scale.is_empty() {
         return settings;
     }
@@ -147,7 +147,8 @@ fn create_black_box(
             if let Some((incident, work)) = worker.incident_work {
                 black_box.note(index).set_incident_work(incident, work);
             }
-            if let Some((ending, words)) = worker.memo.last_ending.zip(worker.ending.as_ref()) {
+            if let Some((ending, words)) = worker.checkpoint.last_ending.zip(worker.ending.as_ref())
+            {
                 black_box.account(index).write(ending, words);
             }
             if story.is_some_and(|story| !story.is_clean) {

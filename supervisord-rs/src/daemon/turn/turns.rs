@@ -27,7 +27,7 @@ pub(in crate::daemon) enum Work {
     /// A signal.
     Signal,
     /// What goes on beside the loop: probes, hooks, stop commands.
-    Beside,
+    Background,
     /// A request of a client.
     Request,
     /// What was due.
@@ -38,13 +38,13 @@ pub(in crate::daemon) enum Work {
 
 impl Work {
     const ALL: [Self; 6] =
-        [Self::Workers, Self::Signal, Self::Beside, Self::Request, Self::Deadline, Self::Tasks];
+        [Self::Workers, Self::Signal, Self::Background, Self::Request, Self::Deadline, Self::Tasks];
 
     fn name(self) -> &'static str {
         match self {
             Self::Workers => "workers",
             Self::Signal => "signal",
-            Self::Beside => "beside",
+            Self::Background => "background",
             Self::Request => "request",
             Self::Deadline => "deadline",
             Self::Tasks => "tasks",

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use supervision::{DomainId, Incarnation};
 
 use super::output;
-use crate::config::settings::Surroundings;
+use crate::config::settings::ExecutionEnvironment;
 use crate::isolation::contract::means::launching::death_signal;
 use crate::isolation::contract::{Means, Progress};
 use crate::isolation::domain::Process;
 use crate::isolation::host::{self, Order};
 use crate::isolation::launch::failed::Result;
 use crate::isolation::launch::from_io;
-use crate::isolation::outfit::{Birthplace, Outfit, Surrounded};
+use crate::isolation::outfit::{Birthplace, Outfit, Whose};
 use crate::stages;
 
 const STDOUT: i32 = 1;
@@ -39,7 +39,7 @@ pub(super) fn launch(means: &mut Means, incarnation: Incarnation) -> Result<Prog
     }
 }
 
-/// Hands a worker to its cell, which is up.
+/// StagingPipe a worker to its cell, which is up.
 pub(super) fn enter(means: &mut Means, incarnation: Incarnation) -> Result<()> {
     let domain = means.registry[incarnation.worker].domain;
     let launch = Arc::clone(&means.registry[incarnation.worker].launch);
@@ -64,14 +64,15 @@ fn bring_up(means: &mut Means, domain: DomainId, incarnation: Incarnation) -> Re
     let output = output::open(means, domain, &name)?;
     let poke = means.poke(domain)?;
     let limits = means.registry[domain].limits.clone().unwrap_or_default();
-    let family = means.family(domain, &limits)?;
-    // A cell has the supervisor's surroundings, but for its limits.
-    let surroundings = Surroundings { own_session: true, limits, ..Surroundings::default() };
-    let surrounded = Surrounded::Cell(Box::new(surroundings));
+    let process_tree = means.process_tree(domain, &limits)?;
+    // A cell has the supervisor's execution environment, but for its limits.
+    let execution =
+        ExecutionEnvironment { own_session: true, limits, ..ExecutionEnvironment::default() };
+    let execution_of = Whose::Cell(Box::new(execution));
     let argv = host::argv(&format!("cell {name}"));
-    let birthplace = Birthplace::of(&family);
+    let birthplace = Birthplace::of(&process_tree);
     let mut outfit =
-        Outfit::new(host::PROGRAM.into(), argv, surrounded, &means.environment, birthplace);
+        Outfit::new(host::PROGRAM.into(), argv, execution_of, &means.environment, birthplace);
     let is_kept = means.registry[domain].output.is_some_and(|output| {
         means.logs.keep(output, &format!("cell-{name}/stdout"), &means.store)
     }) && means.store.keep(&format!("cell-{name}/poke"), &[poke.as_fd()]);
@@ -80,6 +81,6 @@ fn bring_up(means: &mut Means, domain: DomainId, incarnation: Incarnation) -> Re
     let same = output.try_clone().map_err(|error| from_io(stages::PIPES, &error))?;
     outfit.descriptors.extend([(output, STDOUT), (same, STDERR)]);
     outfit.take_way(theirs, &poke)?;
-    means.expect(domain, incarnation, outfit, family, Some(way));
+    means.expect(domain, incarnation, outfit, process_tree, Some(way));
     Ok(Progress::OnItsWay)
 }

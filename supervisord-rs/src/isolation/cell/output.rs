@@ -40,7 +40,7 @@ pub(super) fn open(means: &mut Means, domain: DomainId, name: &str) -> Result<Ow
 /// What a predecessor's cell had written and was not carried yet.
 pub(super) fn adopt(means: &mut Means, domain: DomainId) {
     let name = means.registry[domain].name.clone();
-    if means.logs.has_heritage(&format!("cell-{name}/stdout")) {
+    if means.logs.has_inherited(&format!("cell-{name}/stdout")) {
         let _ = open(means, domain, &name);
     }
 }

@@ -9,12 +9,12 @@
 //! | `unbegun` | launches that are not wanted any more |
 //! | `start_before` | the command that runs before a launch |
 //! | `output` | where what it writes goes |
-//! | `keeping` | what a successor needs, into the fd store |
+//! | `persist` | what a successor needs, into the fd store |
 //! | `helpers` | the supervisor's own small processes: probes, stop commands, hooks |
 //! | `stopping` | from asking it to stop to nothing being left |
 //! | `adopting`, `adopted_process` | taking over what a predecessor's workers left |
 //! | `endings` | from an exit, or from what a board says, to an event |
-//! | `remains`, `looks` | what is left of a family whose main process is gone; when to look again |
+//! | `remains`, `looks` | what is left of a process tree whose main process is gone; when to look again |
 //! | `news`, `queue` | what the daemon is to hear, and in what order the machine hears of it |
 
 mod adopted_process;
@@ -22,12 +22,12 @@ pub mod adopting;
 mod boards;
 mod endings;
 mod helpers;
-mod keeping;
 mod launched;
 pub(in crate::isolation) mod launching;
 mod looks;
 mod news;
 pub(in crate::isolation) mod output;
+mod persist;
 mod queue;
 mod remains;
 mod speech;
@@ -51,17 +51,17 @@ use super::{Driver, Order, Progress};
 use crate::config::Settings;
 use crate::isolation::closer;
 use crate::isolation::domain::{Process, Resident, Yields};
-use crate::isolation::exits::adopted::Obituaries;
+use crate::isolation::exits::adopted::ExitRecords;
 use crate::isolation::exits::reaper;
 use crate::isolation::launch::failed::Failed;
-use crate::isolation::launch::{Child, Inherited, advice};
+use crate::isolation::launch::{BaseEnvironment, Child, advice};
 use crate::isolation::live::{Live, event_fd};
 use crate::isolation::registry::Registry;
 use crate::isolation::sockets::Sockets;
 use crate::isolation::tree::census::Census;
 use crate::isolation::tree::cgroup::Cgroups;
 use crate::isolation::tree::environs;
-use crate::isolation::tree::family::house_of;
+use crate::isolation::tree::process_tree::instance_id_of;
 use crate::isolation::watch::{Token, Watch};
 use crate::record::black_box::BlackBox;
 use crate::record::event::What;
@@ -84,7 +84,7 @@ pub struct Means {
     pub(in crate::isolation) underway: Underway,
     pub(in crate::isolation) looks: Looks,
     /// What processes inherit.
-    pub(in crate::isolation) environment: Arc<Inherited>,
+    pub(in crate::isolation) environment: Arc<BaseEnvironment>,
     /// The code that is registered.
     pub(in crate::isolation) code: workers::Registry,
     pub(in crate::isolation) logs: Logs,
@@ -92,10 +92,10 @@ pub struct Means {
     pub(in crate::isolation) cgroups: Cgroups,
     /// What is kept for a successor.
     pub(in crate::isolation) store: FdStore,
-    pub(in crate::isolation) obituaries: Obituaries,
-    /// What tells our families from those of others.
-    pub(in crate::isolation) house: String,
-    /// Looks at the process table, for families without a cgroup.
+    pub(in crate::isolation) exit_records: ExitRecords,
+    /// What tells our process trees from those of others.
+    pub(in crate::isolation) instance_id: String,
+    /// Looks at the process table, for process trees without a cgroup.
     pub(in crate::isolation) census: Rc<Census>,
     pub(in crate::isolation) log_dir: std::path::PathBuf,
     pub(in crate::isolation) black_box: Rc<BlackBox>,
@@ -106,11 +106,11 @@ pub struct Means {
 
 /// What outlives us, and what outlived our predecessor.
 #[derive(Debug)]
-pub struct Keeping {
+pub struct Persistence {
     /// Where descriptors are kept for a successor.
     pub store: FdStore,
     /// How orphans ended, as the guardian writes it down.
-    pub obituaries: Option<OwnedFd>,
+    pub exit_records: Option<OwnedFd>,
 }
 
 impl Means {
@@ -125,9 +125,9 @@ impl Means {
         environment: BTreeMap<OsString, OsString>,
         logs: Logs,
         black_box: Rc<BlackBox>,
-        keeping: Keeping,
+        persist: Persistence,
     ) -> io::Result<Self> {
-        let Keeping { store, obituaries } = keeping;
+        let Persistence { store, exit_records } = persist;
         let Spec { workers, domains, .. } = &settings.spec;
         let watch = Watch::new()?;
         watch.add_for_ever(logs.wakeup(), Token::Logs)?;
@@ -153,14 +153,14 @@ impl Means {
             news: News::default(),
             underway,
             looks: Looks::default(),
-            environment: Arc::new(Inherited::new(environment)),
+            environment: Arc::new(BaseEnvironment::new(environment)),
             code,
             logs,
             sockets: Sockets::new(store.clone()),
             cgroups: Cgroups::discover(&settings.supervisor.runtime_dir),
             store,
-            obituaries: Obituaries::new(obituaries),
-            house: house_of(&settings.supervisor.runtime_dir),
+            exit_records: ExitRecords::new(exit_records),
+            instance_id: instance_id_of(&settings.supervisor.runtime_dir),
             census,
             log_dir: settings.supervisor.log_dir.clone(),
             black_box,
@@ -268,7 +268,7 @@ impl Means {
     /// Lets one go on that was suspended.
     pub(in crate::isolation) fn resume(&mut self, incarnation: Incarnation) {
         if let Some(live) = self.registry.live_mut(incarnation) {
-            live.said.alive_at = monotonic_ns();
+            live.notify_state.alive_at = monotonic_ns();
             live.asked_at = None;
         }
         self.order(incarnation, Order::Resume);
@@ -339,10 +339,10 @@ impl Means {
         self.news.remark(Remark { incarnation, what });
     }
 
-    pub(in crate::isolation) fn signal_family(&self, domain: DomainId, signals: &[i32]) {
+    pub(in crate::isolation) fn signal_tree(&self, domain: DomainId, signals: &[i32]) {
         if let Some(resident) = self.registry.resident(domain) {
-            let Resident { process, family, is_over, .. } = resident;
-            family.signal(process.child(), signals, is_over);
+            let Resident { process, process_tree, is_over, .. } = resident;
+            process_tree.signal(process.child(), signals, is_over);
         }
     }
 }

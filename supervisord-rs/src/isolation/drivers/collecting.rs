@@ -110,7 +110,7 @@ impl Drivers {
             .means
             .registry
             .lives()
-            .filter_map(|live| Some(live.said.main.as_ref()?.pid))
+            .filter_map(|live| Some(live.notify_state.main.as_ref()?.pid))
             .collect();
         let is_ours = |pid: i32| {
             mains.contains(&pid)

@@ -1,5 +1,5 @@
-//! Hooks: each has a family of its own, as a worker has, and what it leaves behind ends with it, in
-//! whatever session that is.
+//! Hooks: each has a process tree of its own, as a worker has, and what it leaves behind ends with
+//! it, in whatever session that is.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -14,13 +14,13 @@ use crate::isolation::exits::reaper;
 use crate::isolation::helper::{Helper, Summons};
 use crate::isolation::launch::advice;
 use crate::isolation::outfit::Birthplace;
-use crate::isolation::tree::family::Family;
+use crate::isolation::tree::process_tree::ProcessTree;
 use crate::isolation::tree::snapshot::Snapshot;
 
 /// A hook that runs, or that has ended and has left something behind.
 #[derive(Debug)]
 pub(super) struct Hook {
-    family: Family,
+    process_tree: ProcessTree,
     /// It has ended. Its number, which is its group's, is its own until this is dropped.
     ended: Option<Helper>,
     is_over: Arc<AtomicBool>,
@@ -49,10 +49,11 @@ impl Drivers {
         self.next_hook = number.wrapping_add(1);
         let name = format!("hook-{number}");
         let leaf = self.means.cgroups.leaf(&name, &CgroupLimits::default()).ok().flatten();
-        let family = Family::new(leaf, &self.means.house, &name, &self.means.census);
-        let born = Some(Birthplace::of(&family));
+        let process_tree =
+            ProcessTree::new(leaf, &self.means.instance_id, &name, &self.means.census);
+        let born = Some(Birthplace::of(&process_tree));
         let (is_over, since) = (Arc::default(), None);
-        self.hooks.insert(number, Hook { family, ended: None, is_over, since });
+        self.hooks.insert(number, Hook { process_tree, ended: None, is_over, since });
         let argv = argv.iter().map(OsString::from).collect();
         let streams = (input.into(), None);
         Ok((
@@ -72,7 +73,7 @@ impl Drivers {
         let has_ended = helper.child().is_some_and(|child| reaper::has_exited(&child.pidfd));
         let is_sure = has_ended && !self.means.has_orphans();
         let Some(hook) = self.hooks.get_mut(&number) else { return };
-        if is_sure && !hook.family.has_cgroup() {
+        if is_sure && !hook.process_tree.has_cgroup() {
             self.hooks.remove(&number);
             return;
         }
@@ -91,11 +92,11 @@ impl Drivers {
         let (now, mut has_left) = (monotonic_ns(), false);
         self.hooks.retain(|_, hook| {
             let Some(child) = hook.ended.as_ref().and_then(Helper::child) else { return true };
-            let has_cgroup = hook.family.has_cgroup();
+            let has_cgroup = hook.process_tree.has_cgroup();
             let is_told = |look: &&Snapshot| hook.since.is_some_and(|since| look.begun() >= since);
             let others = match look.filter(is_told) {
-                _ if has_cgroup => hook.family.others_in_cgroup(child),
-                Some(look) => hook.family.others_in(look, child),
+                _ if has_cgroup => hook.process_tree.others_in_cgroup(child),
+                Some(look) => hook.process_tree.others_in(look, child),
                 None => {
                     if look.is_none() && hook.since.is_none() {
                         hook.since = Some(now);
@@ -107,7 +108,7 @@ impl Drivers {
             if others.is_empty() {
                 return false;
             }
-            hook.family.kill_these(child, &others, &hook.is_over);
+            hook.process_tree.kill_these(child, &others, &hook.is_over);
             hook.since = None;
             has_left = true;
             true

@@ -9,19 +9,19 @@ use std::time::Duration;
 use nix::errno::Errno;
 use supervision::Status;
 
-use super::obituary::{self, Obituary};
+use super::exit_record::{self, ExitRecord};
 use super::reaper;
 use crate::isolation::launch::Child;
 use crate::process_table;
 
-/// The most obituaries to keep: of orphans that belong to no worker, the oldest go.
+/// The most exit records to keep: of orphans that belong to no worker, the oldest go.
 const KEPT: usize = 16_384;
 
-/// The obituaries of processes that another process reaped.
+/// The exit records of processes that another process reaped.
 #[derive(Debug, Default)]
-pub(in crate::isolation) struct Obituaries {
+pub(in crate::isolation) struct ExitRecords {
     pipe: Option<OwnedFd>,
-    known: BTreeMap<i32, Obituary>,
+    known: BTreeMap<i32, ExitRecord>,
 }
 
 /// What can be said of an adopted process.
@@ -35,7 +35,7 @@ pub(in crate::isolation) enum Look {
     Unsettled,
 }
 
-impl Obituaries {
+impl ExitRecords {
     pub(in crate::isolation) fn new(pipe: Option<OwnedFd>) -> Self {
         Self { pipe, known: BTreeMap::new() }
     }
@@ -65,18 +65,21 @@ impl Obituaries {
         let by_table = zombie.and_then(|stat| stat.exit_status).map(reaper::from_raw);
         by_table
             .or_else(|| pidfd.and_then(exit_of).map(reaper::from_raw))
-            .or_else(|| self.by_obituary(pid, start_time))
+            .or_else(|| self.by_exit_record(pid, start_time))
     }
 
-    fn by_obituary(&mut self, pid: i32, start_time: u64) -> Option<Status> {
+    fn by_exit_record(&mut self, pid: i32, start_time: u64) -> Option<Status> {
         if let Some(pipe) = &self.pipe {
-            for obituary in obituary::read(pipe) {
-                self.known.insert(obituary.pid, obituary);
+            for exit_record in exit_record::read(pipe) {
+                self.known.insert(exit_record.pid, exit_record);
             }
         }
         while self.known.len() > KEPT {
-            let oldest =
-                self.known.values().min_by_key(|obituary| obituary.at).map(|obituary| obituary.pid);
+            let oldest = self
+                .known
+                .values()
+                .min_by_key(|exit_record| exit_record.at)
+                .map(|exit_record| exit_record.pid);
             oldest.and_then(|pid| self.known.remove(&pid));
         }
         // One of an earlier process with the same number is not meant.
@@ -129,10 +132,10 @@ mod tests {
         let pidfd = reaper::open(pid).unwrap();
         let start_time = process_table::start_time(pid).unwrap();
         let child = Child { pid, pidfd, start_time, is_adopted: true };
-        let mut obituaries = Obituaries::default();
+        let mut exit_records = ExitRecords::default();
         let end = std::time::Instant::now() + Duration::from_secs(20);
         let look = loop {
-            match obituaries.look(&child) {
+            match exit_records.look(&child) {
                 Look::Alive => assert!(std::time::Instant::now() < end, "it does not end"),
                 look => break look,
             }
@@ -140,14 +143,14 @@ mod tests {
         };
         assert_eq!(look, Look::Exited(Status::Exited(7)));
         spawned.wait().unwrap();
-        let known = Obituary { pid, status: Status::Exited(3), at: 1 };
-        obituaries.known.insert(pid, known);
+        let known = ExitRecord { pid, status: Status::Exited(3), at: 1 };
+        exit_records.known.insert(pid, known);
         assert_ne!(
-            obituaries.status(pid, start_time, None),
+            exit_records.status(pid, start_time, None),
             Some(Status::Exited(3)),
             "that was another process"
         );
-        obituaries.known.insert(pid, Obituary { at: u64::MAX, ..known });
-        assert_eq!(obituaries.status(pid, start_time, None), Some(Status::Exited(3)));
+        exit_records.known.insert(pid, ExitRecord { at: u64::MAX, ..known });
+        assert_eq!(exit_records.status(pid, start_time, None), Some(Status::Exited(3)));
     }
 }

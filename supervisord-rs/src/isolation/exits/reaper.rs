@@ -14,8 +14,8 @@ use crate::isolation::launch::Child;
 use crate::process_table;
 
 /// How `child` ended, if it has. The zombie stays: as long as it holds its number, neither a
-/// process nor a process group of strangers can have it (credentials(7)), so that its family can
-/// still be signalled. [`discard`] it at last.
+/// process nor a process group of strangers can have it (credentials(7)), so that its process tree
+/// can still be signalled. [`discard`] it at last.
 ///
 /// Does not block. `None`: it lives, or its tracer has not let go of it; [`has_exited`] tells
 /// which.

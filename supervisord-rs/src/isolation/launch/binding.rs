@@ -12,7 +12,7 @@ use std::ptr;
 use nix::errno::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{Attempt, birth};
+use super::{Attempt, spawn};
 use crate::stages;
 use crate::unix_socket::Access;
 
@@ -104,7 +104,7 @@ fn carry_out(task: Task, path: &Path, attempt: &Attempt) -> nix::Result<()> {
     if attempt.is_withdrawn() {
         return order.result;
     }
-    let born = birth::borrowing(child, ptr::from_mut(&mut order).cast(), attempt);
+    let born = spawn::borrowing(child, ptr::from_mut(&mut order).cast(), attempt);
     attempt.end();
     let (_, pidfd) = born?;
     crate::isolation::exits::reaper::discard(&pidfd);

@@ -31,7 +31,7 @@ pub(super) struct Orders<'a> {
 
 /// Where the child begins, and ends if a step fails.
 pub(super) extern "C" fn child(orders: *mut c_void) -> c_int {
-    // SAFETY: `birth` passes a valid `Orders` that nothing else uses while the child runs.
+    // SAFETY: `spawn` passes a valid `Orders` that nothing else uses while the child runs.
     let orders = unsafe { &mut *orders.cast::<Orders<'_>>() };
     // SAFETY: getpid has no effects. clock_gettime is listed in signal-safety(7), and stores into
     // `orders`.

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 /// What we have to pass on, as execve(2) takes it: by name, `NAME=VALUE`.
 #[derive(Debug, Default)]
-pub struct Inherited(BTreeMap<OsString, CString>);
+pub struct BaseEnvironment(BTreeMap<OsString, CString>);
 
-impl Inherited {
+impl BaseEnvironment {
     /// Variables that hold a NUL byte, which no process can have, are left out.
     #[must_use]
     pub fn new(variables: BTreeMap<OsString, OsString>) -> Self {
@@ -28,7 +28,7 @@ impl Inherited {
 /// See above.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
-    inherited: Arc<Inherited>,
+    inherited: Arc<BaseEnvironment>,
     /// The names of what is inherited; `None`: all of it is.
     only: Option<Vec<String>>,
     /// By name; they replace what is inherited.
@@ -39,13 +39,13 @@ pub struct Environment {
 impl Environment {
     /// All that is inherited.
     #[must_use]
-    pub fn of(inherited: &Arc<Inherited>) -> Self {
+    pub fn of(inherited: &Arc<BaseEnvironment>) -> Self {
         Self { inherited: Arc::clone(inherited), ..Self::default() }
     }
 
     /// What is inherited, where it has one of these names.
     #[must_use]
-    pub fn only(inherited: &Arc<Inherited>, names: &[String]) -> Self {
+    pub fn only(inherited: &Arc<BaseEnvironment>, names: &[String]) -> Self {
         Self { only: Some(names.to_vec()), ..Self::of(inherited) }
     }
 
@@ -111,9 +111,9 @@ fn value<'a>(word: &'a CString, name: &OsStr) -> &'a OsStr {
 mod tests {
     use super::*;
 
-    fn inherited() -> Arc<Inherited> {
+    fn inherited() -> Arc<BaseEnvironment> {
         let variables = [("A", "1"), ("B", "2"), ("C", "")];
-        Arc::new(Inherited::new(
+        Arc::new(BaseEnvironment::new(
             variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
         ))
     }

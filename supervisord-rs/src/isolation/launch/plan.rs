@@ -11,10 +11,10 @@ use supervision::LaunchFailure;
 use super::given::Given;
 use super::steps::{self, Credentials, Exec, Newborn, Steps, candidates};
 use super::{
-    Attempt, Child, Environment, birth, birthday, c_string, child, copy_above, dispositions,
-    dumpable, failed, failure, window,
+    Attempt, Child, Environment, c_string, child, copy_above, dispositions, dumpable, failed,
+    failure, spawn, spawn_time, window,
 };
-use crate::config::settings::Surroundings;
+use crate::config::settings::ExecutionEnvironment;
 use crate::isolation::exits::reaper;
 use crate::process_table;
 use crate::stages;
@@ -80,12 +80,12 @@ impl Plan {
     ///
     /// # Errors
     /// `Directory` with EINVAL when that has a NUL byte in it.
-    pub(in crate::isolation) fn surrounded(
+    pub(in crate::isolation) fn execution_of(
         mut self,
-        surroundings: &Surroundings,
+        execution: &ExecutionEnvironment,
         credentials: Credentials,
     ) -> failed::Result<Self> {
-        self.steps.prepare(surroundings)?;
+        self.steps.prepare(execution)?;
         self.steps.credentials = credentials;
         Ok(self)
     }
@@ -208,8 +208,8 @@ impl Plan {
     /// A limit of real-time processor time that limits nothing and tells whose it is, with all that
     /// it starts.
     #[must_use]
-    pub fn family_mark(mut self, mark: Option<u64>) -> Self {
-        self.steps.limits.family_mark = mark;
+    pub fn tree_mark(mut self, mark: Option<u64>) -> Self {
+        self.steps.limits.tree_mark = mark;
         self
     }
 
@@ -252,8 +252,8 @@ impl Plan {
             return Err(failure(attempt.stage(), Errno::ETIMEDOUT));
         }
         let changing = self.steps.credentials.are_others().then(dumpable::Changing::begin);
-        let asked_at = birthday::now();
-        let born = birth::give(&mut orders, self.cgroup.as_ref());
+        let asked_at = spawn_time::now();
+        let born = spawn::give(&mut orders, self.cgroup.as_ref());
         attempt.end();
         drop(changing);
         let (pid, pidfd) = born?;
@@ -261,7 +261,7 @@ impl Plan {
             None => Ok(Child {
                 pid,
                 pidfd,
-                start_time: birthday::between(asked_at, orders.ran_at.into())
+                start_time: spawn_time::between(asked_at, orders.ran_at.into())
                     .or_else(|| process_table::start_time(pid))
                     .unwrap_or(0),
                 is_adopted: false,

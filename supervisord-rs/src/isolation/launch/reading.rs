@@ -12,7 +12,7 @@ use std::ptr;
 use nix::errno::Errno;
 use supervision::{LaunchFailure, LaunchStage};
 
-use super::{Attempt, birth, failure};
+use super::{Attempt, failure, spawn};
 use crate::stages;
 
 /// What the child reads and writes in our memory while we wait.
@@ -53,7 +53,7 @@ pub(in crate::isolation) fn read(
     if attempt.is_withdrawn() {
         return Err(failure(stage, Errno::ETIMEDOUT));
     }
-    let born = birth::borrowing(child, ptr::from_mut(&mut order).cast(), attempt);
+    let born = spawn::borrowing(child, ptr::from_mut(&mut order).cast(), attempt);
     attempt.end();
     let (_, pidfd) = born.map_err(|errno| failure(stages::CLONE, errno))?;
     crate::isolation::exits::reaper::discard(&pidfd);

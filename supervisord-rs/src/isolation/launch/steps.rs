@@ -1,6 +1,6 @@
-//! The steps of a launch, a file for each: what it needs, looked up in the parent, where it may fail
-//! with advice; what the child does with that before its `execve`; and what people read when it
-//! fails.
+//! The steps of a launch, a file for each: what it needs, looked up in the parent, where it may
+//! fail with advice; what the child does with that before its `execve`; and what people read when
+//! it fails.
 //!
 //! A new step is a file here, a place in the list of [`Steps`], one in [`ABOUT`], and a number in
 //! `crate::stages`.
@@ -27,7 +27,7 @@ use supervision::{LaunchFailure, LaunchStage};
 
 use super::failed::Result;
 use super::{Attempt, failure};
-use crate::config::settings::Surroundings;
+use crate::config::settings::ExecutionEnvironment;
 
 pub(in crate::isolation) use credentials::Credentials;
 pub(super) use descriptors::Descriptors;
@@ -92,11 +92,11 @@ impl Steps {
 
     /// Looks up what the configuration asks for, but for what is a launch's own: descriptors, its
     /// cgroup, whose life it shares.
-    pub(super) fn prepare(&mut self, surroundings: &Surroundings) -> Result<()> {
-        self.session = session::Session::prepare(surroundings);
-        self.limits.prepare(surroundings);
-        self.priorities = priorities::Priorities::prepare(surroundings);
-        self.directory = directory::Directory::prepare(surroundings)?;
+    pub(super) fn prepare(&mut self, execution: &ExecutionEnvironment) -> Result<()> {
+        self.session = session::Session::prepare(execution);
+        self.limits.prepare(execution);
+        self.priorities = priorities::Priorities::prepare(execution);
+        self.directory = directory::Directory::prepare(execution)?;
         Ok(())
     }
 }

@@ -29,11 +29,11 @@ pub(super) fn launch(
     let domain = means.registry[worker].domain;
     let outputs = means.outputs(worker, launch)?;
     means.open_notify(worker, launch)?;
-    let family = means.family(domain, &launch.surroundings.limits)?;
+    let process_tree = means.process_tree(domain, &launch.execution.limits)?;
     let is_kept = means.is_kept(worker);
     let program = argv.first().cloned().unwrap_or_default();
     let argv = argv.iter().map(Into::into).collect();
-    let mut outfit = means.outfit(program.into(), argv, launch, &family);
+    let mut outfit = means.outfit(program.into(), argv, launch, &process_tree);
     outfit.parent_death_signal = death_signal(is_kept);
     outfit.take_outputs(launch, outputs)?;
     let given = Given {
@@ -58,11 +58,11 @@ pub(super) fn launch(
     means.registry[worker].live = Some(live);
     // What it writes right after its exec counts.
     means.watch_for_line(incarnation, launch);
-    means.expect(domain, incarnation, outfit, family, None);
+    means.expect(domain, incarnation, outfit, process_tree, None);
     Ok(Progress::OnItsWay)
 }
 
-/// What a command gets beside its surroundings.
+/// What a command gets beside its execution environment.
 struct Given<'a> {
     /// Those of the configuration are among them.
     sockets: &'a Sockets,

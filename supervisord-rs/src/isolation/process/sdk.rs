@@ -20,10 +20,11 @@ pub(super) fn launch(
     let sdk = means.own_board(incarnation, &launch.name)?;
     let outputs = means.outputs(incarnation.worker, launch)?;
     let poke = means.poke(domain)?;
-    let family = means.family(domain, &launch.surroundings.limits)?;
+    let process_tree = means.process_tree(domain, &launch.execution.limits)?;
     let is_kept =
         means.is_kept(incarnation.worker) && means.keep_wake(incarnation, &launch.name, &sdk);
-    let mut outfit = means.outfit(host::PROGRAM.into(), host::argv(&launch.name), launch, &family);
+    let mut outfit =
+        means.outfit(host::PROGRAM.into(), host::argv(&launch.name), launch, &process_tree);
     outfit.parent_death_signal = death_signal(is_kept);
     let (way, theirs) = host::way()?;
     host::order(way.as_fd(), &Order::of(launch, incarnation), true, &sdk, outputs.stdout.as_fd())?;
@@ -31,6 +32,6 @@ pub(super) fn launch(
     outfit.take_way(theirs, &poke)?;
     means.mirror(incarnation, &sdk);
     means.settle(incarnation, sdk);
-    means.expect(domain, incarnation, outfit, family, Some(way));
+    means.expect(domain, incarnation, outfit, process_tree, Some(way));
     Ok(Progress::OnItsWay)
 }

@@ -1,5 +1,5 @@
-//! How a process is asked to stop: SDK code through its board, a command by its stop command and its
-//! stop signal.
+//! How a process is asked to stop: SDK code through its board, a command by its stop command and
+//! its stop signal.
 
 use std::rc::Rc;
 
@@ -19,7 +19,7 @@ pub(super) fn stop(means: &mut Means, incarnation: Incarnation) {
         sdk.order_stop();
         let domain = live.domain;
         // One that is suspended reads no orders.
-        means.signal_family(domain, &[libc::SIGCONT]);
+        means.signal_tree(domain, &[libc::SIGCONT]);
         return;
     }
     match means.registry[incarnation.worker].launch.stop.command.clone() {
@@ -36,10 +36,10 @@ pub(super) fn stop(means: &mut Means, incarnation: Incarnation) {
 /// A frozen process keeps an order for later: it goes on, so that it can end.
 fn thaw(means: &mut Means, incarnation: Incarnation) {
     let domain = means.registry[incarnation.worker].domain;
-    if let Some(family) =
-        means.registry.resident(domain).map(|resident| Rc::clone(&resident.family))
+    if let Some(process_tree) =
+        means.registry.resident(domain).map(|resident| Rc::clone(&resident.process_tree))
     {
-        family.thaw();
+        process_tree.thaw();
     }
     means.note_frozen(incarnation);
 }
@@ -51,16 +51,16 @@ pub(in crate::isolation) fn signal_stop(means: &mut Means, incarnation: Incarnat
     // A stopped process keeps a signal for later: it goes on, so that it can end.
     if how.main_only {
         if let Some(child) = means.registry.child(live.domain) {
-            let main = live.said.main.as_ref().unwrap_or(child);
+            let main = live.notify_state.main.as_ref().unwrap_or(child);
             let _ = reaper::signal(main, how.signal);
         }
-        means.signal_family(live.domain, &[libc::SIGCONT]);
+        means.signal_tree(live.domain, &[libc::SIGCONT]);
     } else {
-        means.signal_family(live.domain, &[how.signal, libc::SIGCONT]);
+        means.signal_tree(live.domain, &[how.signal, libc::SIGCONT]);
     }
 }
 
-/// Runs the stop command; the stop signal follows when it has ended. It is one of the family:
+/// Runs the stop command; the stop signal follows when it has ended. It is one of the process tree:
 /// what kills the worker kills it too.
 fn run_stop_command(means: &mut Means, incarnation: Incarnation, command: &[String]) {
     let pid = means

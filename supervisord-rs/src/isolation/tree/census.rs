@@ -1,6 +1,6 @@
-//! The thread that looks at the whole process table, for families without a cgroup: a walk takes
-//! milliseconds for thousands of processes, and what is read of them may wait for them. One walk
-//! serves all who ask before it begins. It also signals those that a walk has found.
+//! The thread that looks at the whole process table, for process trees without a cgroup: a walk
+//! takes milliseconds for thousands of processes, and what is read of them may wait for them. One
+//! walk serves all who ask before it begins. It also signals those that a walk has found.
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::family::{Kin, Relative};
+use super::process_tree::{Kin, Relative};
 use super::snapshot::{Marks, Snapshot};
 use crate::isolation::live::{event_fd, hush, ring};
 use crate::threads;
@@ -59,14 +59,14 @@ enum Job {
     Read(i32, u64),
 }
 
-/// Signals for everyone of a family but those that have them already.
+/// Signals for everyone of a process tree but those that have them already.
 #[derive(Debug)]
 pub(in crate::isolation) struct Errand {
     pub(in crate::isolation) kin: Kin,
     pub(in crate::isolation) signals: Vec<i32>,
     /// Whether the process group of the main process has them already.
     pub(in crate::isolation) had_group: bool,
-    /// Set when the family is gone: its name may be another incarnation's then.
+    /// Set when the process tree is gone: its name may be another incarnation's then.
     pub(in crate::isolation) is_over: Arc<AtomicBool>,
     /// When it was asked for, in monotonic nanoseconds.
     pub(in crate::isolation) at: u64,
@@ -138,7 +138,7 @@ impl Census {
         waited.unwrap_or_else(PoisonError::into_inner).0.latest_since(at)
     }
 
-    /// Has everyone of a family signalled, by a look that many share.
+    /// Has everyone of a process tree signalled, by a look that many share.
     pub(in crate::isolation) fn signal(&self, errand: Errand) {
         self.put(Job::Signal(errand));
     }
@@ -258,7 +258,7 @@ impl Shared {
             let recent = self.lock().latest_since(since);
             recent.unwrap_or_else(|| self.walk())
         });
-        // A process found while the family was there is one of it.
+        // A process found while the process tree was there is one of it.
         if !errand.is_over.load(Ordering::SeqCst) {
             errand.kin.signal(found, &errand.signals, errand.had_group);
         }

@@ -2,9 +2,9 @@
 //! its parent, and cannot leave this.
 //!
 //! A leaf needs no controller, so this works wherever we may make directories below our own cgroup:
-//! as root, or where a service manager delegated it (`Delegate=yes`). Elsewhere `family` walks the
-//! process table. Limits need controllers: where those cannot be had, a worker with limits is not
-//! launched.
+//! as root, or where a service manager delegated it (`Delegate=yes`). Elsewhere `process_tree`
+//! walks the process table. Limits need controllers: where those cannot be had, a worker with
+//! limits is not launched.
 //!
 //! | file | concept |
 //! |---|---|
@@ -37,7 +37,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::family::house_of;
+use super::process_tree::instance_id_of;
 use crate::config::settings::CgroupLimits;
 use crate::isolation::exits::reaper;
 use crate::kernel_file;
@@ -153,18 +153,21 @@ impl Cgroups {
         Some(leaf)
     }
 
-    /// Ends everyone in leaves of a predecessor, but for those that are `kept`. The families that
-    /// had a process there.
+    /// Ends everyone in leaves of a predecessor, but for those that are `kept`. The process trees
+    /// that had a process there.
     pub(in crate::isolation) fn end_others(&self, kept: &[PathBuf]) -> BTreeSet<String> {
         let Ok(root) = &self.root else { return BTreeSet::new() };
         let mut others = tree::directories(&root.path);
         others.retain(|leaf| !kept.contains(leaf));
-        let family = |leaf: &PathBuf| {
+        let process_tree = |leaf: &PathBuf| {
             let name = leaf.file_name()?.to_str()?;
             Some(name.split(SERIAL).next()?.to_owned())
         };
-        let had =
-            others.iter().filter(|leaf| Events::of(leaf).populated).filter_map(family).collect();
+        let had = others
+            .iter()
+            .filter(|leaf| Events::of(leaf).populated)
+            .filter_map(process_tree)
+            .collect();
         for leaf in &others {
             let _ = fs::write(leaf.join("cgroup.kill"), "1");
         }
@@ -225,7 +228,7 @@ pub(crate) fn end_holders(runtime_dir: &Path, file: &Path) {
 
 impl Root {
     fn path(place: &Place, runtime_dir: &Path) -> PathBuf {
-        place.base().join(format!("supervisord-rs-{}", house_of(runtime_dir)))
+        place.base().join(format!("supervisord-rs-{}", instance_id_of(runtime_dir)))
     }
 
     fn discover(runtime_dir: &Path) -> Result<Self, Refusal> {
@@ -343,7 +346,7 @@ mod tests {
         assert!(!leaf.is_missing());
         assert!(leaf.directory().expect("it goes without").is_none());
         assert!(leaf.is_missing());
-        // It stays so: one that is born later is of the same family.
+        // It stays so: one that is born later is of the same process tree.
         fs::remove_file(&root.path).expect("removed");
         fs::create_dir(&root.path).expect("made");
         assert!(leaf.directory().expect("it goes without").is_none());

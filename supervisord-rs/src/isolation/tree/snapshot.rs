@@ -1,5 +1,5 @@
-//! One look at the whole process table: who is of which family, as far as that can be told. A walk
-//! costs milliseconds, however few of those that are found are of interest; `census` takes it.
+//! One look at the whole process table: who is of which process tree, as far as that can be told. A
+//! walk costs milliseconds, however few of those that are found are of interest; `census` takes it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use workers::board::monotonic_ns;
 
 use super::census::Census;
 use super::environs::{self, Held};
-use super::family::{MARK, Relative};
+use super::process_tree::{MARK, Relative};
 use crate::isolation::launch::Child;
 use crate::process_table::{self, Stat};
 use crate::service_manager;
@@ -20,7 +20,7 @@ const WALKS: usize = 3;
 /// For a process to let its environment be read.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The mark of a family: a variable, and a resource limit.
+/// The mark of a process tree: a variable, and a resource limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::isolation) struct Mark {
     pub(in crate::isolation) variable: String,
@@ -118,9 +118,9 @@ impl Snapshot {
         self.cost
     }
 
-    /// Everyone who lives of the family of `main`: who descends from it, is of its session or
+    /// Everyone who lives of the process tree of `main`: who descends from it, is of its session or
     /// group, or is an orphan with its mark, and who descends from those.
-    pub(in crate::isolation) fn family(&self, main: Relative, mark: &Mark) -> Vec<Relative> {
+    pub(in crate::isolation) fn process_tree(&self, main: Relative, mark: &Mark) -> Vec<Relative> {
         // An adopted one is reaped by its new parent, and its number may be a stranger's then; so
         // may its session. The kernel gives no process a number that is in use as a
         // session (credentials(7)).
@@ -190,7 +190,7 @@ const LIMIT: &str = "Max realtime timeout";
 /// no process.
 pub(in crate::isolation) const LIMIT_MARK: u64 = 1 << 62;
 
-/// Whether a process may speak in the name of a family.
+/// Whether a process may speak in the name of a process tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::isolation) enum Standing {
     /// It may.
@@ -207,9 +207,9 @@ impl From<bool> for Standing {
     }
 }
 
-/// Whether a process belongs to a family, told without a walk: by climbing from it. For one that
-/// speaks in its name: any process may bear a mark, so an orphan also has to have the user of its
-/// main process.
+/// Whether a process belongs to a process tree, told without a walk: by climbing from it. For one
+/// that speaks in its name: any process may bear a mark, so an orphan also has to have the user of
+/// its main process.
 pub(in crate::isolation) fn speaks_for(
     census: &Census,
     main: &Child,
@@ -241,7 +241,7 @@ pub(in crate::isolation) fn speaks_for(
     Standing::Stranger
 }
 
-/// How far up a family is climbed.
+/// How far up a process tree is climbed.
 const GENERATIONS: usize = 1024;
 
 /// Who inherits the orphans of workers: we, our guardian, or who is above us where there is none.
@@ -255,7 +255,7 @@ fn heirs() -> Vec<i32> {
 
 /// Whether an orphan with a mark has surely come from us: it is our child or our guardian's, which
 /// no process becomes that does not descend from us (prctl(2), `PR_SET_CHILD_SUBREAPER`). Where
-/// others leave their orphans too it has to be of the family's own user at least.
+/// others leave their orphans too it has to be of the process tree's own user at least.
 fn is_of_ours(pid: i32, parent: i32, user: Option<u32>) -> bool {
     let is_sure = parent == nix::unistd::getpid().as_raw()
         || service_manager::living_guardian_pid() == Some(parent);

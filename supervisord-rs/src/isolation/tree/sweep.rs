@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::environs::{self, Answer};
-use super::family::MARK;
+use super::process_tree::MARK;
 use crate::isolation::exits::reaper;
 use crate::process_table;
 use crate::service_manager;
@@ -20,26 +20,31 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LITTLE_PATIENCE: Duration = Duration::from_millis(250);
 /// For one that our predecessors can hardly have started: time for the reader to get a processor.
 const NO_PATIENCE: Duration = Duration::from_millis(100);
-/// How far up a family is climbed.
+/// How far up a process tree is climbed.
 const GENERATIONS: usize = 1024;
 
 /// What a sweep has found.
 pub(in crate::isolation) struct Swept {
     /// Processes that did not die within the limit.
     pub(in crate::isolation) left: Vec<i32>,
-    /// The families of all that were found.
-    pub(in crate::isolation) families: BTreeSet<String>,
+    /// The process trees of all that were found.
+    pub(in crate::isolation) process_trees: BTreeSet<String>,
 }
 
-/// Kills everyone who bears a mark of this house that is not among the `adopted`, and waits for it.
-pub(in crate::isolation) fn end_strays(house: &str, adopted: &[String], limit: Duration) -> Swept {
+/// Kills everyone who bears a mark of this instance that is not among the `adopted`, and waits for
+/// it.
+pub(in crate::isolation) fn end_strays(
+    instance_id: &str,
+    adopted: &[String],
+    limit: Duration,
+) -> Swept {
     let mut limit = Limit::new(limit);
     let mut sweep = Sweep {
-        house,
+        instance_id,
         adopted,
         held: BTreeMap::new(),
         killed: BTreeSet::new(),
-        families: BTreeSet::new(),
+        process_trees: BTreeSet::new(),
     };
     let left = loop {
         let strays = limit.look(|| sweep.strays());
@@ -50,17 +55,17 @@ pub(in crate::isolation) fn end_strays(house: &str, adopted: &[String], limit: D
         limit.sleep(PAUSE);
     };
     sweep.look_again();
-    Swept { left, families: sweep.families }
+    Swept { left, process_trees: sweep.process_trees }
 }
 
 struct Sweep<'a> {
-    house: &'a str,
+    instance_id: &'a str,
     adopted: &'a [String],
     /// Those that do not let their environment be read, by the time of their birth. They cannot be
     /// told from others' processes, and are asked once more at the end.
     held: BTreeMap<i32, Option<u64>>,
     killed: BTreeSet<i32>,
-    families: BTreeSet<String>,
+    process_trees: BTreeSet<String>,
 }
 
 impl Sweep<'_> {
@@ -93,12 +98,14 @@ impl Sweep<'_> {
         };
         let mark = mark.as_deref().and_then(|mark| std::str::from_utf8(mark).ok());
         let Some(mark) = mark else { return is_unfinished(pid) };
-        let of_house = mark.strip_prefix(self.house).and_then(|rest| rest.strip_prefix(':'));
-        let Some(family) = of_house.filter(|_| !self.adopted.iter().any(|known| known == mark))
+        let of_instance =
+            mark.strip_prefix(self.instance_id).and_then(|rest| rest.strip_prefix(':'));
+        let Some(process_tree) =
+            of_instance.filter(|_| !self.adopted.iter().any(|known| known == mark))
         else {
             return false;
         };
-        self.families.insert(family.to_owned());
+        self.process_trees.insert(process_tree.to_owned());
         true
     }
 

@@ -1,5 +1,5 @@
 //! How a worker's last incarnation ended, in the words of its record: its message and all else that
-//! two numbers in its memo cannot hold. The accounts of all workers follow their pages.
+//! two numbers in its checkpoint cannot hold. The accounts of all workers follow their pages.
 #![expect(unsafe_code, reason = "a mapped page has no type")]
 
 use std::ptr;
@@ -10,7 +10,7 @@ use workers::board::SIZE;
 
 use super::bytes;
 use crate::control::protocol::EndingReport;
-use crate::record::memo;
+use crate::record::checkpoint;
 
 /// Bytes of one.
 const ACCOUNT: usize = 1024;
@@ -27,7 +27,7 @@ pub struct Account {
     /// Stored last; 0: there are none.
     length: AtomicU32,
     _padding: AtomicU32,
-    /// The ending, as the memo has it.
+    /// The ending, as the checkpoint has it.
     about: [AtomicU64; 2],
     text: [AtomicU64; TEXT_MAX / 8],
 }
@@ -37,7 +37,7 @@ impl Account {
     pub fn write(&self, ending: Ending, report: &EndingReport) {
         self.length.store(0, Ordering::SeqCst);
         let Some(text) = fitting(report) else { return };
-        let (kind, value) = memo::ending(ending);
+        let (kind, value) = checkpoint::ending(ending);
         self.about[0].store(kind, Ordering::Relaxed);
         self.about[1].store(value, Ordering::Relaxed);
         let length = bytes::store(&self.text, &text);
@@ -49,7 +49,7 @@ impl Account {
     pub fn read(&self, ending: Ending) -> Option<EndingReport> {
         let length = usize::try_from(self.length.load(Ordering::SeqCst)).ok()?;
         let about = (self.about[0].load(Ordering::Relaxed), self.about[1].load(Ordering::Relaxed));
-        if length == 0 || length > TEXT_MAX || about != memo::ending(ending) {
+        if length == 0 || length > TEXT_MAX || about != checkpoint::ending(ending) {
             return None;
         }
         serde_json::from_slice(&bytes::load(&self.text, length)).ok()

@@ -4,12 +4,12 @@
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
-use supervision::Memo;
+use supervision::Checkpoint;
 use workers::board::{Board, SIZE};
 use workers::mapping::Mapping;
 
 use super::bytes;
-use crate::record::memo::Words;
+use crate::record::checkpoint::Words;
 
 /// Streams that are counted in a worker's note: its own two, and those of the cell that it is the
 /// first member of.
@@ -19,15 +19,15 @@ pub(in crate::record) const STREAMS: usize = 4;
 pub(in crate::record) const NOTE: usize = SIZE / 2;
 
 /// What a successor needs to know of a worker, beside its board. Each group of words is written so
-/// that a death at any instant leaves the old or the new: a memo is written beside the one that
-/// counts, and then counts; a process is erased, written, and then named by its generation.
+/// that a death at any instant leaves the old or the new: a checkpoint is written beside the one
+/// that counts, and then counts; a process is erased, written, and then named by its generation.
 #[repr(C, align(64))]
 pub struct Note {
     pub(in crate::record) name_length: AtomicU32,
-    /// Which of the memos counts.
+    /// Which of the checkpoints counts.
     pub(in crate::record) current: AtomicU32,
     pub(in crate::record) name: [AtomicU64; 8],
-    pub(in crate::record) memos: [Words; 2],
+    pub(in crate::record) checkpoints: [Words; 2],
     /// Of which generation the process below is; 0: of none. Stored last.
     pub(in crate::record) process_generation: AtomicU64,
     pub(in crate::record) pid: AtomicI32,
@@ -69,9 +69,9 @@ pub struct ProcessMark {
 
 impl Note {
     /// Remembers where the worker stands.
-    pub fn remember(&self, memo: &Memo) {
+    pub fn remember(&self, checkpoint: &Checkpoint) {
         let next = usize::from(self.current.load(Ordering::Relaxed) == 0);
-        self.memos[next].write(memo);
+        self.checkpoints[next].write(checkpoint);
         self.current.store(u32::from(next == 1), Ordering::SeqCst);
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use super::aside::{keep_to_cap, numbered, remove};
+use super::rotated::{keep_to_cap, numbered, remove};
 use crate::append;
 use crate::config::settings::Rotate;
 use crate::reach::Reached;
@@ -24,7 +24,7 @@ const OPEN_AGAIN: Duration = Duration::from_secs(1);
 /// The delay after a failed rotation.
 const ASIDE_AGAIN: Duration = Duration::from_secs(10);
 /// Most that is written at once.
-const PIECE: u64 = super::hands::CHUNK as u64;
+const PIECE: u64 = super::staging_pipe::CHUNK as u64;
 /// How much of the end of a rotated file is remembered.
 const BEFORE_MAX: u64 = 4096;
 
@@ -42,7 +42,7 @@ pub(super) struct LogFile {
     /// When it could not be opened, and why not.
     failed: Option<(SystemTime, io::ErrorKind, String)>,
     /// It must be rotated as soon as a line ends: all files together exceed the cap.
-    is_wanted_aside: bool,
+    is_to_rotate: bool,
     /// The time of the last failed rotation.
     stuck_at: Option<SystemTime>,
     /// The end of the last rotated file: the last lines of a worker may be there.
@@ -75,7 +75,7 @@ impl LogFile {
             open: None,
             patient: Patient::default(),
             failed: None,
-            is_wanted_aside: false,
+            is_to_rotate: false,
             stuck_at: None,
             before: Vec::new(),
         }
@@ -202,7 +202,7 @@ impl LogFile {
         let length = self.open.as_ref().map_or(0, |open| open.length);
         // Up to the end of the first line that ends beyond the size.
         let missing = self.largest().map_or(0, |size| size.saturating_sub(length));
-        let is_due_now = self.is_wanted_aside || self.is_of_the_past();
+        let is_due_now = self.is_to_rotate || self.is_of_the_past();
         let missing =
             if is_due_now { 1 } else { usize::try_from(missing).unwrap_or(usize::MAX).max(1) };
         let from = (missing - 1).min(bytes.len());
@@ -218,7 +218,7 @@ impl LogFile {
         let length = open.length.saturating_add(more as u64);
         let is_due = length > 0
             && (self.largest().is_some_and(|size| length >= size)
-                || self.is_wanted_aside
+                || self.is_to_rotate
                 || self.is_of_the_past());
         let is_never = self.rotate.size.is_none() && self.rotate.every.is_none();
         is_due && !is_never && !self.is_stuck()
@@ -260,7 +260,7 @@ impl LogFile {
         let real = open.real.clone();
         match self.begin_again() {
             Ok(()) => {
-                (self.stuck_at, self.is_wanted_aside) = (None, false);
+                (self.stuck_at, self.is_to_rotate) = (None, false);
                 if let Some(cap) = self.cap {
                     let own = self.largest().unwrap_or(0);
                     keep_to_cap(&[real], cap.saturating_sub(own));
@@ -276,8 +276,8 @@ impl LogFile {
 
     /// The same at the end of the present line, whether it is due or not; nothing where the
     /// configuration says that it is never rotated.
-    pub(super) fn put_aside(&mut self) -> io::Result<bool> {
-        self.is_wanted_aside = true;
+    pub(super) fn rotate(&mut self) -> io::Result<bool> {
+        self.is_to_rotate = true;
         self.rotate_if_due()
     }
 

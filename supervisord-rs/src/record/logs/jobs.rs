@@ -6,12 +6,12 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::hands::Hands;
 use super::pool::Pool;
+use super::staging_pipe::StagingPipe;
 use super::stream::{Run, Stream};
 use super::target::Target;
 use super::turn::Deferred;
-use super::{Tail, aside, lock};
+use super::{Tail, lock, rotated};
 
 /// How long the last lines of a worker wait for a target that another thread writes to.
 const TURN_WAIT: Duration = Duration::from_secs(1);
@@ -68,15 +68,17 @@ impl Job {
 }
 
 impl Pool {
-    pub(super) fn do_job(self: &Arc<Self>, job: Job, hands: &mut Hands) {
+    pub(super) fn do_job(self: &Arc<Self>, job: Job, staging: &mut StagingPipe) {
         match job {
-            Job::Tail { streams, lines, tail, end } => self.tail(streams, lines, tail, end, hands),
-            Job::Carry(id) => self.carry_past(id, hands),
-            Job::Close(id, end) => self.close(id, end, hands),
+            Job::Tail { streams, lines, tail, end } => {
+                self.tail(streams, lines, tail, end, staging)
+            }
+            Job::Carry(id) => self.carry_past(id, staging),
+            Job::Close(id, end) => self.close(id, end, staging),
             Job::Reopen => self.reopen(),
             Job::Compress(target) => self.compress(&target),
             Job::Weigh => self.keep_to_cap(),
-            Job::Flush { streams, done, end } => self.flush(streams, done, end, hands),
+            Job::Flush { streams, done, end } => self.flush(streams, done, end, staging),
         }
     }
 
@@ -99,11 +101,11 @@ impl Pool {
         mut lines: Vec<String>,
         tail: Tail,
         end: Instant,
-        hands: &mut Hands,
+        staging: &mut StagingPipe,
     ) {
         while let Some((run, stream)) = streams.first().cloned() {
             if let Some(last) =
-                self.carry_now(&stream, hands, |target| stream.last_lines(run, Some(target)))
+                self.carry_now(&stream, staging, |target| stream.last_lines(run, Some(target)))
             {
                 lines.extend(last);
             } else {
@@ -122,10 +124,10 @@ impl Pool {
     }
 
     /// Streams that waited for it, since it comes first, go on.
-    fn carry_past(self: &Arc<Self>, id: u32, hands: &mut Hands) {
+    fn carry_past(self: &Arc<Self>, id: u32, staging: &mut StagingPipe) {
         let Some(stream) = self.stream(id) else { return };
         let target = stream.target();
-        if self.carry_now(&stream, hands, |_| ()).is_none() {
+        if self.carry_now(&stream, staging, |_| ()).is_none() {
             self.has_to_do_without(&stream, Job::Carry(id), Instant::now() + FOR_EVER);
             return;
         }
@@ -137,9 +139,9 @@ impl Pool {
         }
     }
 
-    fn close(self: &Arc<Self>, id: u32, end: Instant, hands: &mut Hands) {
+    fn close(self: &Arc<Self>, id: u32, end: Instant, staging: &mut StagingPipe) {
         let Some(stream) = self.stream(id) else { return };
-        if self.carry_now(&stream, hands, |_| ()).is_none() {
+        if self.carry_now(&stream, staging, |_| ()).is_none() {
             if !self.has_to_do_without(&stream, Job::Close(id, end), end) {
                 return;
             }
@@ -159,12 +161,12 @@ impl Pool {
         streams: Vec<Arc<Stream>>,
         done: Sender<()>,
         end: Instant,
-        hands: &mut Hands,
+        staging: &mut StagingPipe,
     ) {
         // First all streams whose target is free: one that hangs must not cost others their last
         // lines.
         let mut rest = streams;
-        rest.retain(|stream| self.carry_now(stream, hands, |_| ()).is_none());
+        rest.retain(|stream| self.carry_now(stream, staging, |_| ()).is_none());
         while let Some(stream) = rest.first().cloned() {
             let job = Job::Flush { streams: rest.clone(), done: done.clone(), end };
             if !self.has_to_do_without(&stream, job, end) {
@@ -205,7 +207,7 @@ impl Pool {
         let path = target.path();
         target.has_plain.store(false, Ordering::SeqCst);
         let keep = target.compressed().unwrap_or(0);
-        let is_more = match aside::compress_oldest(&path, keep, &target.naming) {
+        let is_more = match rotated::compress_oldest(&path, keep, &target.naming) {
             Ok(None) => false,
             Ok(Some(packed)) => {
                 target.note_behind(packed, BEHIND_MAX, || self.writers(target));
@@ -242,12 +244,12 @@ impl Pool {
         };
         let mut present: Vec<_> = paths.iter().map(size).zip(&targets).collect();
         present.sort_by_key(|(size, _)| *size);
-        while aside::keep_to_cap(&paths, cap) > cap {
+        while rotated::keep_to_cap(&paths, cap) > cap {
             let Some((_, target)) = present.pop() else { break };
             // One that hangs is not waited for.
             if let Some(Ok(mut file)) = target.file.as_ref().map(|file| file.try_lock()) {
                 let _named = lock(&target.naming);
-                let _ = file.put_aside();
+                let _ = file.rotate();
             }
         }
         self.is_weighing.store(false, Ordering::SeqCst);

@@ -12,11 +12,11 @@ use nix::fcntl::{OFlag, SpliceFFlags, tee};
 use nix::unistd::pipe2;
 
 use super::file::LogFile;
-use super::hands::{CHUNK, PIPE, TEXT, drop_from, owner};
 use super::pipe::{read_all, waiting};
+use super::staging_pipe::{CHUNK, PIPE, TEXT, drop_from, owner};
 use crate::record::black_box::PastCarried;
 use crate::record::black_box::{Begun, Carriers};
-use crate::service_manager::{FdStore, Heritage};
+use crate::service_manager::{FdStore, InheritedDescriptors};
 
 /// How much behind the place where a write began is searched for it: what others append between a
 /// death and a start.
@@ -155,14 +155,14 @@ fn borders(text: &[u8]) -> Vec<usize> {
 /// All of them, also those that the predecessor had from its own; empty hands are let go. They are
 /// passed on at once, so that they are not forgotten if we die before they are written.
 pub(super) fn leftovers(
-    heritage: &mut Heritage,
+    inherited: &mut InheritedDescriptors,
     carried: &[PastCarried],
     carriers: &Carriers,
     store: &FdStore,
 ) -> Vec<Leftover> {
-    let mut texts: HashMap<String, OwnedFd> = heritage.claim_all(TEXT).into_iter().collect();
+    let mut texts: HashMap<String, OwnedFd> = inherited.claim_all(TEXT).into_iter().collect();
     let mut found = Vec::new();
-    for (rest, pipe) in heritage.claim_all(PIPE) {
+    for (rest, pipe) in inherited.claim_all(PIPE) {
         let name = format!("{PIPE}{rest}");
         let numbers = rest
             .split_once('/')

@@ -12,8 +12,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use workers::board::monotonic_ns;
 
-use super::hands::Hands;
 use super::jobs::Job;
+use super::staging_pipe::StagingPipe;
 use super::stream::Stream;
 use super::target::{Target, Targets};
 use super::{Notice, StreamId, lock};
@@ -63,8 +63,8 @@ pub(super) struct Pool {
     pub(super) is_weighing: AtomicBool,
     targets: Targets,
     pub(super) lost_by_closed: Counter,
-    /// Hands that no thread has at the moment, and how many there have been.
-    hands: Mutex<(Vec<Hands>, usize)>,
+    /// StagingPipe that no thread has at the moment, and how many there have been.
+    staging: Mutex<(Vec<StagingPipe>, usize)>,
     carriers: Carriers,
     store: FdStore,
     has_begun: AtomicBool,
@@ -93,7 +93,7 @@ impl Pool {
             is_weighing: AtomicBool::new(false),
             targets: Targets::new(),
             lost_by_closed: carriers.counter(Count::LostByClosed),
-            hands: Mutex::default(),
+            staging: Mutex::default(),
             carriers,
             store,
             has_begun: AtomicBool::new(false),
@@ -182,12 +182,12 @@ impl Pool {
         &self.carriers
     }
 
-    fn hands(&self) -> Hands {
-        let mut hands = lock(&self.hands);
-        hands.0.pop().unwrap_or_else(|| {
-            let slot = hands.1;
-            hands.1 += 1;
-            Hands::new(slot, self.carriers.clone(), &self.store)
+    fn staging(&self) -> StagingPipe {
+        let mut staging = lock(&self.staging);
+        staging.0.pop().unwrap_or_else(|| {
+            let slot = staging.1;
+            staging.1 += 1;
+            StagingPipe::new(slot, self.carriers.clone(), &self.store)
         })
     }
 
@@ -260,7 +260,7 @@ impl Pool {
     }
 
     fn work(self: Arc<Self>) {
-        let mut hands = self.hands();
+        let mut staging = self.staging();
         loop {
             let somebody_works =
                 self.threads.load(Ordering::SeqCst) > self.idle.load(Ordering::SeqCst);
@@ -277,21 +277,21 @@ impl Pool {
             self.relieve_if_due();
             match count {
                 // Jobs that were announced together with one that hangs.
-                Ok(0) => self.do_jobs(&mut hands),
+                Ok(0) => self.do_jobs(&mut staging),
                 Err(_) => {}
-                Ok(_) if events[0].data() == JOBS => self.do_jobs(&mut hands),
-                Ok(_) => self.serve(events[0].data(), &mut hands),
+                Ok(_) if events[0].data() == JOBS => self.do_jobs(&mut staging),
+                Ok(_) => self.serve(events[0].data(), &mut staging),
             }
             if self.idle.fetch_add(1, Ordering::SeqCst) >= THREADS_KEPT {
                 self.idle.fetch_sub(1, Ordering::SeqCst);
                 self.threads.fetch_sub(1, Ordering::SeqCst);
-                lock(&self.hands).0.push(hands);
+                lock(&self.staging).0.push(staging);
                 return;
             }
         }
     }
 
-    fn serve(self: &Arc<Self>, data: u64, hands: &mut Hands) {
+    fn serve(self: &Arc<Self>, data: u64, staging: &mut StagingPipe) {
         let Some((id, stream)) =
             u32::try_from(data).ok().and_then(|id| Some((id, self.stream(id)?)))
         else {
@@ -313,7 +313,7 @@ impl Pool {
             // A busy writer has more in a moment: waiting for it here costs less than waiting with
             // all the others, unless another stream wants to write to the target.
             let mut rounds = 0;
-            while stream.carry(&target, self, hands) >= MUCH
+            while stream.carry(&target, self, staging) >= MUCH
                 && rounds < ROUNDS
                 && !target.turn.is_wanted()
                 // It may have turned out to be another's file meanwhile.
@@ -345,7 +345,7 @@ impl Pool {
     pub(super) fn carry_now<T>(
         self: &Arc<Self>,
         stream: &Stream,
-        hands: &mut Hands,
+        staging: &mut StagingPipe,
         then: impl Fn(&Target) -> T,
     ) -> Option<T> {
         loop {
@@ -353,7 +353,7 @@ impl Pool {
             if !target.turn.take() {
                 return None;
             }
-            stream.carry(&target, self, hands);
+            stream.carry(&target, self, staging);
             // It may have turned out to be another's file.
             let is_there = Arc::ptr_eq(&target, &stream.target());
             let done = is_there.then(|| {
@@ -404,7 +404,7 @@ impl Pool {
         }
     }
 
-    fn do_jobs(self: &Arc<Self>, hands: &mut Hands) {
+    fn do_jobs(self: &Arc<Self>, staging: &mut StagingPipe) {
         // One at a time, so that another thread takes the next while this one hangs.
         loop {
             let mut jobs = lock(&self.jobs);
@@ -417,7 +417,7 @@ impl Pool {
                 let _ = self.has_jobs.write(1);
             }
             drop(jobs);
-            self.do_job(job, hands);
+            self.do_job(job, staging);
         }
     }
 }

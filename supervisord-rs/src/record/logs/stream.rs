@@ -14,11 +14,11 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::{pipe2, read};
 use workers::board::monotonic_ns;
 
-use super::hands::{CHUNK, Hands};
 use super::leftover::Leftover;
 use super::line::Formatter;
 use super::pipe::{other_end, waiting};
 use super::pool::Pool;
+use super::staging_pipe::{CHUNK, StagingPipe};
 use super::target::Target;
 use super::watched::Watched;
 use super::{Notice, StreamPlan, lock};
@@ -206,17 +206,22 @@ impl Stream {
 
     /// Carries what is there, at most so much that others get their turn. The caller has the
     /// target's turn. How many bytes; 0 where more are left than that.
-    pub(super) fn carry(&self, target: &Arc<Target>, pool: &Arc<Pool>, hands: &mut Hands) -> usize {
+    pub(super) fn carry(
+        &self,
+        target: &Arc<Target>,
+        pool: &Arc<Pool>,
+        staging: &mut StagingPipe,
+    ) -> usize {
         let mut carrier = lock(&self.carrier);
         self.busy_since.store(monotonic_ns().max(1), Ordering::Relaxed);
         let (mut carried, mut is_empty) = (0, false);
         // Reads nothing before its target is known.
         if pool.targets().settle(target) {
             if !carrier.leftovers.is_empty() {
-                self.carry_leftovers(&mut carrier, target, hands, pool);
+                self.carry_leftovers(&mut carrier, target, staging, pool);
             }
             for _ in 0..ROUNDS {
-                let count = self.carry_piece(&self.ours, &mut carrier, target, hands, pool);
+                let count = self.carry_piece(&self.ours, &mut carrier, target, staging, pool);
                 if count == 0 {
                     is_empty = true;
                     break;
@@ -241,7 +246,7 @@ impl Stream {
         &self,
         carrier: &mut Carrier,
         target: &Arc<Target>,
-        hands: &mut Hands,
+        staging: &mut StagingPipe,
         pool: &Arc<Pool>,
     ) {
         for mut leftover in std::mem::take(&mut carrier.leftovers) {
@@ -253,8 +258,9 @@ impl Stream {
             }
             // It reads the rest as it would have from the worker's pipe.
             while waiting(&leftover.pipe) > 0
-                && self.carry_piece(&leftover.pipe, carrier, target, hands, pool) > 0
-            {}
+                && self.carry_piece(&leftover.pipe, carrier, target, staging, pool) > 0
+            {
+            }
             leftover.forget(pool.store());
         }
         self.target.unfinished.fetch_sub(1, Ordering::SeqCst);
@@ -266,17 +272,17 @@ impl Stream {
         from: &OwnedFd,
         carrier: &mut Carrier,
         target: &Arc<Target>,
-        hands: &mut Hands,
+        staging: &mut StagingPipe,
         pool: &Arc<Pool>,
     ) -> usize {
         let mut taken = lock(&self.taken);
         let mut start = *taken;
         // What a predecessor had taken is not counted again.
         let is_own = std::ptr::eq(from, &self.ours);
-        let count = if hands.can_hold() {
-            hands.take(from, self.number)
+        let count = if staging.can_hold() {
+            staging.take(from, self.number)
         } else {
-            read(from, &mut hands.buffer).unwrap_or(0)
+            read(from, &mut staging.buffer).unwrap_or(0)
         };
         if is_own {
             *taken += count as u64;
@@ -287,15 +293,16 @@ impl Stream {
         drop(taken);
         let mut rest = count;
         while rest > 0 {
-            let (seen, is_held) = if hands.can_hold() { hands.look(rest) } else { (count, false) };
+            let (seen, is_held) =
+                if staging.can_hold() { staging.look(rest) } else { (count, false) };
             if seen == 0 {
                 break;
             }
             // The buffer is put back below: what is written from it is written by these very hands.
-            let buffer = std::mem::take(&mut hands.buffer);
+            let buffer = std::mem::take(&mut staging.buffer);
             self.show(&buffer[..seen], start, is_own, pool);
-            self.put(carrier, target, &buffer[..seen], is_held.then_some(rest), hands, pool);
-            hands.buffer = buffer;
+            self.put(carrier, target, &buffer[..seen], is_held.then_some(rest), staging, pool);
+            staging.buffer = buffer;
             rest -= seen;
             start += if is_own { seen as u64 } else { 0 };
         }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use super::aside::Packed;
 use super::file::{Identity, LogFile};
 use super::lock;
+use super::rotated::Packed;
 use super::turn::Turn;
 use crate::config::settings::Rotate;
 

@@ -1,6 +1,6 @@
 //! A line that is waited for in the output of a worker: `ready: { log: ... }`.
 
-use super::hands::CHUNK;
+use super::staging_pipe::CHUNK;
 
 /// A pattern that is waited for.
 #[derive(Debug)]

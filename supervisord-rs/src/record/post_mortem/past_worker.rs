@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use supervision::{FaultId, Memo, Phase};
+use supervision::{Checkpoint, FaultId, Phase};
 use workers::board::{Board, Reading, monotonic_ns};
 use workers::fault::Fault;
 
@@ -18,7 +18,7 @@ pub struct PastWorker {
     /// Its name.
     pub name: String,
     /// Where it stood.
-    pub memo: Memo,
+    pub checkpoint: Checkpoint,
     /// The process of its incarnation, and the one that it calls its main one; `None`: none is
     /// known.
     pub process: Option<(ProcessMark, Option<ProcessMark>)>,
@@ -56,9 +56,9 @@ impl PastWorker {
         };
         let now = monotonic_ns();
         let current = usize::from(note.current.load(Ordering::Relaxed) == 1);
-        let mut memo = note.memos[current].read(Duration::from_nanos(now))?;
+        let mut checkpoint = note.checkpoints[current].read(Duration::from_nanos(now))?;
         let name = load(&note.name, note.name_length.load(Ordering::Relaxed) as usize);
-        let generation = memo.generation.0;
+        let generation = checkpoint.generation.0;
         let is_present =
             |word: &AtomicU64| generation != 0 && word.load(Ordering::Relaxed) == generation;
         // The board is this incarnation's for threads of the supervisor; others have theirs
@@ -67,8 +67,8 @@ impl PastWorker {
             board.read().filter(|reading| reading.generation == generation && generation != 0);
         // Its launch was not answered any more, but it did run, and may have been our end: its
         // board is its own.
-        if memo.phase == Phase::Launching && reading.is_some() {
-            memo.phase = Phase::Starting;
+        if checkpoint.phase == Phase::Launching && reading.is_some() {
+            checkpoint.phase = Phase::Starting;
         }
         let mark = |pid: i32, start_time: u64| (pid > 0).then_some(ProcessMark { pid, start_time });
         let process =
@@ -94,8 +94,8 @@ impl PastWorker {
             said_ready: is_present(&note.ready_generation),
             stop_ordered: is_present(&note.stop_generation),
             plan: note.plan.load(Ordering::Relaxed),
-            ending: memo.last_ending.and_then(|ending| account?.read(ending)),
-            memo,
+            ending: checkpoint.last_ending.and_then(|ending| account?.read(ending)),
+            checkpoint,
             progress,
             in_flight,
             losses: std::array::from_fn(|stream| {
@@ -111,7 +111,7 @@ impl PastWorker {
     /// Whether it had been launched and had not ended.
     #[must_use]
     pub fn was_running(&self) -> bool {
-        match self.memo.phase {
+        match self.checkpoint.phase {
             Phase::Starting | Phase::Running | Phase::Stopping | Phase::Killing => true,
             Phase::Idle
             | Phase::Launching

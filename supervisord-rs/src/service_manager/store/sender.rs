@@ -74,17 +74,17 @@ pub(super) fn say_due(line: &Line, state: &mut State) -> nix::Result<()> {
     while let Some(name) = state.due.front() {
         let wanted = state.kept.get(name);
         let number = wanted.map(|kept| kept.number);
-        if state.said.get(name).is_some_and(|said| Some(*said) != number) {
+        if state.sent.get(name).is_some_and(|said| Some(*said) != number) {
             line.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[])?;
-            state.said.remove(name);
+            state.sent.remove(name);
         }
-        if let Some(kept) = wanted.filter(|_| !state.said.contains_key(name)) {
+        if let Some(kept) = wanted.filter(|_| !state.sent.contains_key(name)) {
             let descriptors: Vec<BorrowedFd<'_>> =
                 kept.descriptors.iter().map(AsFd::as_fd).collect();
             // Without FDPOLL=0 the manager drops a pipe, with the bytes in it, as soon as its other
             // end is closed.
             line.send(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), &descriptors)?;
-            state.said.insert(name.clone(), kept.number);
+            state.sent.insert(name.clone(), kept.number);
         }
         state.is_due.remove(name);
         state.due.pop_front();
@@ -277,14 +277,14 @@ mod tests {
             number += 1;
         }
         let due = store.due("worker-");
-        assert!(!store.is_said(&due), "there is no room, and it counts as sent");
+        assert!(!store.is_sent(&due), "there is no room, and it counts as sent");
         let last = format!("FDNAME=worker-{}", number - 1);
         let reader = std::thread::spawn(move || {
             read_until(&manager, &last);
             manager
         });
         let end = Instant::now() + Duration::from_secs(60);
-        while !store.is_said(&due) {
+        while !store.is_sent(&due) {
             assert!(Instant::now() < end, "it was read, and does not count");
         }
         let manager = reader.join().unwrap();

@@ -10,9 +10,9 @@ use supervision::spec::{
     Readiness, Restart, RestartPolicy, StartLimits, Stop, Strategy, WorkerSpec,
 };
 use supervision::{
-    Capabilities, Cause, Command, DomainId, Effect, Ending, Event, Fate, FaultId, Generation,
-    Incarnation, Incident, Inherited, InheritedDeath, InheritedWorker, LaunchFailure, LaunchStage,
-    Machine, Memo, Outcome, Phase, RequestId, Spec, Status, Transition, WorkerId,
+    Capabilities, Cause, Checkpoint, Command, DomainId, Effect, Ending, Event, Fate, FaultId,
+    Generation, Incarnation, Incident, LaunchFailure, LaunchStage, Machine, Outcome, Phase,
+    Recovered, RecoveredDeath, RecoveredWorker, RequestId, Spec, Status, Transition, WorkerId,
 };
 
 pub const MS: Duration = Duration::from_millis(1);
@@ -109,10 +109,10 @@ pub struct World {
     pub transitions: Vec<Transition>,
     pub log: Vec<Effect>,
     /// What was remembered of each worker when it last changed.
-    pub memos: BTreeMap<WorkerId, Memo>,
+    pub checkpoints: BTreeMap<WorkerId, Checkpoint>,
     /// Whether launches wait in line, and are dropped when their worker is to stop.
     pub drops: bool,
-    /// Whose memos were written since a test cleared this.
+    /// Whose checkpoints were written since a test cleared this.
     pub remembered: BTreeSet<u32>,
     pub exited: Option<bool>,
     /// Failures that the world told of: each must be one incident.
@@ -129,10 +129,10 @@ pub struct World {
 
 impl World {
     pub fn new(spec: Spec) -> Self {
-        Self::inheriting(spec, Inherited::default())
+        Self::inheriting(spec, Recovered::default())
     }
 
-    pub fn inheriting(spec: Spec, inherited: Inherited) -> Self {
+    pub fn inheriting(spec: Spec, inherited: Recovered) -> Self {
         let mut world = Self {
             machine: Machine::new(spec, inherited),
             now: Duration::ZERO,
@@ -151,7 +151,7 @@ impl World {
             unwritten: BTreeSet::new(),
             transitions: Vec::new(),
             log: Vec::new(),
-            memos: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
             drops: false,
             remembered: BTreeSet::new(),
             exited: None,
@@ -198,7 +198,7 @@ impl World {
 
     fn drain(&mut self) {
         while let Some(worker) = self.machine.poll_changed() {
-            self.memos.insert(worker, self.machine.memo(worker).expect("it exists"));
+            self.checkpoints.insert(worker, self.machine.checkpoint(worker).expect("it exists"));
             self.remembered.insert(worker.0);
         }
         while let Some(effect) = self.machine.poll_effect() {
@@ -302,7 +302,7 @@ impl World {
                 );
                 assert!(incident.closed >= Some(incident.opened), "{incident:?}");
                 let id = incident.id.0;
-                // An incident without lost workers is in no memo: it is written at once.
+                // An incident without lost workers is in no checkpoint: it is written at once.
                 if !incident.lost.is_empty() {
                     self.unwritten.insert(id);
                 }
@@ -359,7 +359,7 @@ impl World {
     /// A member is launched when no earlier one is on its way.
     fn check_order_of_start(&self, worker: WorkerId) {
         for other in self.fellows(worker, true) {
-            let marks = self.machine.memo(other).expect("it exists").marks;
+            let marks = self.machine.checkpoint(other).expect("it exists").marks;
             let view = self.view(other.0);
             // What has changed at this very moment may have done so after the launch.
             let is_new = view.since >= self.now;
@@ -391,11 +391,14 @@ impl World {
 
     /// What can be seen agrees with what is true.
     fn check(&self) {
-        for (worker, remembered) in &self.memos {
+        for (worker, remembered) in &self.checkpoints {
             // Failures leave the window as time passes.
-            let without =
-                |memo: Memo| Memo { failures: Vec::new(), group_failures: Vec::new(), ..memo };
-            let now = without(self.machine.memo(*worker).expect("it exists"));
+            let without = |checkpoint: Checkpoint| Checkpoint {
+                failures: Vec::new(),
+                group_failures: Vec::new(),
+                ..checkpoint
+            };
+            let now = without(self.machine.checkpoint(*worker).expect("it exists"));
             let remembered = without(remembered.clone());
             assert_eq!(
                 now, remembered,
@@ -659,8 +662,8 @@ impl World {
 }
 
 /// Of a worker that was never launched.
-pub fn memo() -> Memo {
-    Machine::new(spec(&["a"]), Inherited::default()).memo(WorkerId(0)).expect("it exists")
+pub fn checkpoint() -> Checkpoint {
+    Machine::new(spec(&["a"]), Recovered::default()).checkpoint(WorkerId(0)).expect("it exists")
 }
 
 pub fn launch_failure() -> LaunchFailure {
@@ -708,14 +711,14 @@ impl World {
         self.now += unheard;
         let spec = self.machine.spec().clone();
         self.questions.clear();
-        // Only the memos tell of them.
+        // Only the checkpoints tell of them.
         for unwritten in std::mem::take(&mut self.unwritten) {
             self.closed.remove(&unwritten);
         }
         let mut workers = Vec::new();
         let mut last_incident = self.opened.keys().next_back().copied();
-        for (&worker, memo) in &self.memos {
-            let present = Incarnation { worker, generation: memo.generation };
+        for (&worker, checkpoint) in &self.checkpoints {
+            let present = Incarnation { worker, generation: checkpoint.generation };
             let truth = self.truth.get(&present).copied();
             let fate = match truth {
                 Some(Truth::Alive) if survives(present) => Fate::Resumed,
@@ -725,19 +728,19 @@ impl World {
                 }
                 Some(Truth::Gone) | None => Fate::Resumed,
             };
-            workers.push(InheritedWorker { worker, memo: memo.clone(), fate });
+            workers.push(RecoveredWorker { worker, checkpoint: checkpoint.clone(), fate });
         }
         let ending = KILLED;
-        let death = is_death.then_some(InheritedDeath { culprit: None, ending, injected: None });
+        let death = is_death.then_some(RecoveredDeath { culprit: None, ending, injected: None });
         if is_death {
             self.failures_told += 1;
             last_incident = last_incident.max(Some(0));
         }
         let last_incident = last_incident.map(supervision::IncidentId);
-        self.memos.clear();
+        self.checkpoints.clear();
         self.machine = Machine::new(
             spec,
-            Inherited {
+            Recovered {
                 now: self.now,
                 unheard,
                 workers,

@@ -15,30 +15,30 @@ use crate::isolation::exits::reaper;
 use crate::isolation::host::Host;
 use crate::isolation::launch::Child;
 use crate::isolation::live::{Live, Sdk};
-use crate::isolation::tree::family::Family;
+use crate::isolation::tree::process_tree::ProcessTree;
 use crate::isolation::watch::{Says, Token};
 use crate::process_table;
 use crate::record::black_box::ProcessMark;
 use crate::record::event::What;
-use crate::service_manager::Heritage;
+use crate::service_manager::InheritedDescriptors;
 
 impl Means {
     /// One process and everyone in it. False: it is not ours to take over.
     pub(in crate::isolation) fn adopt_process(&mut self, adoption: Adoption<'_>) -> bool {
-        let Adoption { domain, members, heritage, past } = adoption;
+        let Adoption { domain, members, inherited, past } = adoption;
         let marks: Vec<_> = members.iter().map(|worker| past[worker].process).collect();
         let Some(Some((mark, main))) = marks.first().copied() else { return false };
         if marks.iter().any(|other| other.map(|(other, _)| other) != Some(mark)) {
             return false;
         }
-        let prefix = self.family_name(domain);
-        let kept = heritage.claim(&format!("{prefix}/process/{}", mark.pid));
+        let prefix = self.domain_name(domain);
+        let kept = inherited.claim(&format!("{prefix}/process/{}", mark.pid));
         let handle = self.handle_of(mark, kept.as_ref());
         let Some(pidfd) = handle else {
             return self.adopt_the_dead(domain, members, mark, kept.as_ref(), past);
         };
         let child = Child { pid: mark.pid, pidfd, start_time: mark.start_time, is_adopted: true };
-        match self.tie(domain, members, child, heritage, past) {
+        match self.tie(domain, members, child, inherited, past) {
             Ok(()) => {
                 self.adopt_main(domain, main);
                 true
@@ -84,7 +84,7 @@ impl Means {
             return false;
         }
         let status =
-            self.obituaries.status(mark.pid, mark.start_time, kept).unwrap_or(Status::Unknown);
+            self.exit_records.status(mark.pid, mark.start_time, kept).unwrap_or(Status::Unknown);
         // Where its handle was not kept, guardian and supervisor both died, and it may have been
         // killed with them: that is not a failure of the worker. An exit code of its own is.
         if kept.is_none() && !matches!(status, Status::Exited(_)) {
@@ -119,25 +119,26 @@ impl Means {
         domain: DomainId,
         members: &[WorkerId],
         child: Child,
-        heritage: &mut Heritage,
+        inherited: &mut InheritedDescriptors,
         past: &Past<'_>,
     ) -> Result<(), String> {
-        let prefix = self.family_name(domain);
+        let prefix = self.domain_name(domain);
         let limits = members
             .first()
             .and_then(|worker| self.driver(domain).describe(self, *worker).limits)
             .cloned()
             .unwrap_or_default();
         let leaf = self.cgroups.leaf_of(&prefix, child.pid, &limits);
-        let family = Rc::new(Family::new(leaf, &self.house, &prefix, &self.census));
+        let process_tree =
+            Rc::new(ProcessTree::new(leaf, &self.instance_id, &prefix, &self.census));
         let mut lives = Vec::new();
         for &worker in members {
-            lives.push(self.revive(domain, worker, heritage, past)?);
+            lives.push(self.revive(domain, worker, inherited, past)?);
         }
         let is_sdk = lives.iter().any(|live| live.sdk.is_some());
         let process = if is_sdk {
-            let socket = heritage.claim(&format!("{prefix}/host/{}", child.pid));
-            let poke = heritage.claim(&format!("{prefix}/poke"));
+            let socket = inherited.claim(&format!("{prefix}/host/{}", child.pid));
+            let poke = inherited.claim(&format!("{prefix}/poke"));
             let (Some(socket), Some(poke)) = (socket, poke) else {
                 return Err("its sockets are not in the store".into());
             };
@@ -151,8 +152,8 @@ impl Means {
         let watched = self.watch.add(process, Token::Exit { domain: domain.0 }, Says::WhileReady);
         let process = watched.map_err(|(_, errno)| errno.to_string())?;
         let slot = &mut self.registry[domain];
-        slot.family = Some(Rc::clone(&family));
-        slot.resident = Some(Resident::new(process, family));
+        slot.process_tree = Some(Rc::clone(&process_tree));
+        slot.resident = Some(Resident::new(process, process_tree));
         for live in lives {
             self.settle_adopted(live);
         }
@@ -164,7 +165,7 @@ impl Means {
         &mut self,
         domain: DomainId,
         worker: WorkerId,
-        heritage: &mut Heritage,
+        inherited: &mut InheritedDescriptors,
         past: &Past<'_>,
     ) -> Result<Live, String> {
         let launch = Arc::clone(&self.registry[worker].launch);
@@ -176,23 +177,23 @@ impl Means {
             return Err("the pipe of its output is not in the store".into());
         }
         let generation = incarnation.generation.0;
-        let wake = heritage.claim(&format!("worker-{name}/wake/{generation}"));
+        let wake = inherited.claim(&format!("worker-{name}/wake/{generation}"));
         let sdk = match launch.program {
             Program::Command(_) => None,
             Program::Worker { .. } => Some(self.revive_sdk(worker, wake)?),
         };
         let mut live = Live::new(incarnation, domain, sdk);
         self.black_box.note(worker.index()).set_plan(known.plan);
-        live.is_ready = known.said_ready || matches!(known.memo.phase, Phase::Running);
-        live.is_stopping = known.memo.phase == Phase::Stopping;
+        live.is_ready = known.said_ready || matches!(known.checkpoint.phase, Phase::Running);
+        live.is_stopping = known.checkpoint.phase == Phase::Stopping;
         live.stop_was_ordered = known.stop_ordered;
         if matches!(launch.ready, Ready::Newline(_)) && !live.is_ready {
-            let newline = heritage.claim(&format!("worker-{name}/newline/{generation}"));
+            let newline = inherited.claim(&format!("worker-{name}/newline/{generation}"));
             let token = Token::Newline { worker: worker.0 };
             live.newline =
                 newline.and_then(|newline| self.watch.add(newline, token, Says::WhileReady).ok());
         }
-        if known.said_ready && known.memo.phase == Phase::Starting {
+        if known.said_ready && known.checkpoint.phase == Phase::Starting {
             self.say(worker, Event::Ready { incarnation });
         }
         Ok(live)
@@ -226,7 +227,7 @@ impl Means {
         let Some(pidfd) = self.handle_of(main, None) else { return };
         let heir = Child { pid: main.pid, pidfd, start_time: main.start_time, is_adopted: true };
         if let Some(live) = self.registry.first_in(domain) {
-            live.said.main = Some(heir);
+            live.notify_state.main = Some(heir);
         }
     }
 }

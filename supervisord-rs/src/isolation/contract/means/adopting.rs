@@ -21,7 +21,7 @@ use crate::isolation::tree::sweep;
 use crate::isolation::watch::{Says, Token};
 use crate::record::black_box::ProcessMark;
 use crate::record::post_mortem::PastWorker;
-use crate::service_manager::Heritage;
+use crate::service_manager::InheritedDescriptors;
 
 /// For what the predecessor has left to die of SIGKILL.
 const SWEEP_LIMIT: Duration = Duration::from_secs(10);
@@ -42,12 +42,12 @@ impl Means {
     /// Takes over what can be, and ends the rest. Says what became of each worker.
     pub(in crate::isolation) fn adopt(
         &mut self,
-        heritage: &mut Heritage,
+        inherited: &mut InheritedDescriptors,
         past: &Past<'_>,
     ) -> Adopted {
-        self.sockets.adopt(heritage);
-        self.adopt_memory(heritage);
-        self.adopt_streams(heritage);
+        self.sockets.adopt(inherited);
+        self.adopt_memory(inherited);
+        self.adopt_streams(inherited);
         let mut fates = BTreeMap::new();
         for domain in self.registry.domain_ids() {
             let members: Vec<WorkerId> = past
@@ -59,24 +59,24 @@ impl Means {
             let known: Vec<WorkerId> = known.collect();
             let driver = self.driver(domain);
             let is_adopted =
-                driver.adopt(self, Adoption { domain, members: &known, heritage, past });
+                driver.adopt(self, Adoption { domain, members: &known, inherited, past });
             for worker in members {
-                let has_no_incarnation =
-                    !past[&worker].was_running() && past[&worker].memo.phase != Phase::Launching;
+                let has_no_incarnation = !past[&worker].was_running()
+                    && past[&worker].checkpoint.phase != Phase::Launching;
                 let fate =
                     if has_no_incarnation || is_adopted { Fate::Resumed } else { Fate::Lost };
                 fates.insert(worker, fate);
             }
         }
         // A launcher thread keeps what it has launched before the answer can be recorded.
-        let kept = heritage.unclaimed().into_iter();
+        let kept = inherited.unclaimed().into_iter();
         let mut found: BTreeSet<String> =
             kept.filter_map(|name| Some(name.split_once("/process/")?.0.to_owned())).collect();
         found.append(&mut self.end_the_rest());
         let was_born = |(worker, fate): (&WorkerId, &Fate)| {
-            let is_asked = *fate == Fate::Lost && past[worker].memo.phase == Phase::Launching;
-            let family = || self.family_name(self.registry[*worker].domain);
-            (is_asked && found.contains(&family())).then_some(*worker)
+            let is_asked = *fate == Fate::Lost && past[worker].checkpoint.phase == Phase::Launching;
+            let process_tree = || self.domain_name(self.registry[*worker].domain);
+            (is_asked && found.contains(&process_tree())).then_some(*worker)
         };
         let born = fates.iter().filter_map(was_born).collect();
         Adopted { fates, born }
@@ -84,9 +84,9 @@ impl Means {
 
     /// Completes the adoption: output is carried, and the store releases everything that no worker
     /// has claimed. Only when it is sure that no successor needs it any more.
-    pub(in crate::isolation) fn begin(&mut self, heritage: &Heritage) {
+    pub(in crate::isolation) fn begin(&mut self, inherited: &InheritedDescriptors) {
         self.logs.begin();
-        for name in heritage.unclaimed() {
+        for name in inherited.unclaimed() {
             if !is_name_of_ours(&name) {
                 tracing::warn!(
                     name,
@@ -97,7 +97,7 @@ impl Means {
         }
         let sockets = self.registry.slots().flat_map(|slot| &slot.launch.sockets);
         self.sockets.forget_inherited(sockets);
-        self.logs.forget_heritage();
+        self.logs.forget_inherited();
         let mut current: BTreeSet<String> = BTreeSet::new();
         for live in self.registry.lives() {
             let (name, generation) = (
@@ -108,9 +108,9 @@ impl Means {
                 ["wake", "newline"].map(|what| format!("worker-{name}/{what}/{generation}")),
             );
             if let Some(child) = self.registry.child(live.domain) {
-                let family = self.family_name(live.domain);
+                let process_tree = self.domain_name(live.domain);
                 current.extend(
-                    ["process", "host"].map(|what| format!("{family}/{what}/{}", child.pid)),
+                    ["process", "host"].map(|what| format!("{process_tree}/{what}/{}", child.pid)),
                 );
             }
         }
@@ -119,8 +119,8 @@ impl Means {
         let is_stale = |name: &str| match name.split('/').collect::<Vec<_>>()[..] {
             [_, "wake" | "newline" | "process" | "host", _] => !current.contains(name),
             // What belongs to workers that are no more.
-            [family, "board" | "notify" | "stdout" | "stderr"] => {
-                family.strip_prefix("worker-").is_some_and(|worker| !names.contains(worker))
+            [process_tree, "board" | "notify" | "stdout" | "stderr"] => {
+                process_tree.strip_prefix("worker-").is_some_and(|worker| !names.contains(worker))
             }
             _ => false,
         };
@@ -128,17 +128,17 @@ impl Means {
     }
 
     /// Boards and notify sockets belong to workers, not to incarnations.
-    fn adopt_memory(&mut self, heritage: &mut Heritage) {
+    fn adopt_memory(&mut self, inherited: &mut InheritedDescriptors) {
         for worker in self.registry.workers() {
             let name = self.registry[worker].launch.name.clone();
             let is_thread = self.registry.home(worker).capabilities.is_of_supervisor();
             if let Some(board) =
-                heritage.claim(&format!("worker-{name}/board")).filter(|_| !is_thread)
+                inherited.claim(&format!("worker-{name}/board")).filter(|_| !is_thread)
                 && let Ok(mapping) = Mapping::adopted(board)
             {
                 self.registry[worker].page = Some(Page { mapping: Arc::new(mapping), number: 0 });
             }
-            if let Some(socket) = heritage.claim(&format!("worker-{name}/notify"))
+            if let Some(socket) = inherited.claim(&format!("worker-{name}/notify"))
                 && let Ok(notify) = Notify::adopted(socket)
                 && let Ok(notify) =
                     self.watch.add(notify, Token::Notify { worker: worker.0 }, Says::WhileReady)
@@ -149,35 +149,38 @@ impl Means {
     }
 
     /// Pipes with what was written and not carried yet, also by those who are no more.
-    fn adopt_streams(&mut self, heritage: &mut Heritage) {
-        self.logs.adopt(heritage);
+    fn adopt_streams(&mut self, inherited: &mut InheritedDescriptors) {
+        self.logs.adopt(inherited);
         for worker in self.registry.workers() {
             let launch = Arc::clone(&self.registry[worker].launch);
             let mut captures = launch.captured().map(|(name, _)| stream_name(&launch.name, name));
             // Those that were not passed on are opened when they are needed.
-            if captures.any(|name| self.logs.has_heritage(&name)) {
+            if captures.any(|name| self.logs.has_inherited(&name)) {
                 let _ = self.open_streams(worker, &launch);
             }
         }
     }
 
-    /// Ends all processes of the predecessor that have not been adopted. Their families.
+    /// Ends all processes of the predecessor that have not been adopted. Their process trees.
     fn end_the_rest(&mut self) -> BTreeSet<String> {
         let adopted: Vec<String> = self
             .registry
             .domains()
             .filter(|domain| domain.resident.is_some())
-            .filter_map(|domain| domain.family.as_ref().map(|family| family.mark().to_owned()))
+            .filter_map(|domain| {
+                domain.process_tree.as_ref().map(|process_tree| process_tree.mark().to_owned())
+            })
             .collect();
-        let kept = self.registry.domains().filter_map(|domain| domain.family.as_ref()?.place());
-        let mut families = self.cgroups.end_others(&kept.collect::<Vec<_>>());
-        let mut swept = sweep::end_strays(&self.house, &adopted, SWEEP_LIMIT);
+        let kept =
+            self.registry.domains().filter_map(|domain| domain.process_tree.as_ref()?.place());
+        let mut process_trees = self.cgroups.end_others(&kept.collect::<Vec<_>>());
+        let mut swept = sweep::end_strays(&self.instance_id, &adopted, SWEEP_LIMIT);
         if !swept.left.is_empty() {
             tracing::error!(pids = ?swept.left,
                 "these processes of the predecessor do not die of SIGKILL");
         }
-        families.append(&mut swept.families);
-        families
+        process_trees.append(&mut swept.process_trees);
+        process_trees
     }
 
     /// Writes down which process a worker's incarnation has.
@@ -185,13 +188,13 @@ impl Means {
         let Some(live) = &self.registry[worker].live else { return };
         let Some(child) = self.registry.child(live.domain) else { return };
         let mark = |child: &Child| ProcessMark { pid: child.pid, start_time: child.start_time };
-        let main = live.said.main.as_ref().map(mark);
+        let main = live.notify_state.main.as_ref().map(mark);
         let note = self.black_box.note(worker.index());
         note.set_process(live.incarnation.generation.0, mark(child), main);
     }
 
-    /// The name of a domain's family.
-    pub(in crate::isolation) fn family_name(&self, domain: DomainId) -> String {
+    /// The name of a domain's process tree.
+    pub(in crate::isolation) fn domain_name(&self, domain: DomainId) -> String {
         let slot = &self.registry[domain];
         match slot.capabilities.fault_domain {
             FaultDomain::Shared => format!("cell-{}", slot.name),
@@ -201,7 +204,7 @@ impl Means {
 }
 
 pub(super) fn present(worker: WorkerId, past: &Past<'_>) -> Incarnation {
-    let generation = past.get(&worker).map_or(Generation(0), |past| past.memo.generation);
+    let generation = past.get(&worker).map_or(Generation(0), |past| past.checkpoint.generation);
     Incarnation { worker, generation }
 }
 
@@ -209,8 +212,8 @@ pub(super) fn present(worker: WorkerId, past: &Past<'_>) -> Incarnation {
 fn is_name_of_ours(name: &str) -> bool {
     let kinds =
         ["board", "notify", "poke", "stdout", "stderr", "wake", "newline", "process", "host"];
-    let is_family = name.starts_with("worker-") || name.starts_with("cell-");
-    is_family && name.split('/').nth(1).is_some_and(|kind| kinds.contains(&kind))
+    let is_tree = name.starts_with("worker-") || name.starts_with("cell-");
+    is_tree && name.split('/').nth(1).is_some_and(|kind| kinds.contains(&kind))
 }
 
 /// The name of a captured stream in the store.

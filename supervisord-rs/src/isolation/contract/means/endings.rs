@@ -1,5 +1,5 @@
 //! From an exit, or from what a board says, to an event: with the evidence kept before anything is
-//! given back. Whether anything else of a family is left is for `remains`.
+//! given back. Whether anything else of a process tree is left is for `remains`.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Means {
     pub(in crate::isolation) fn look_at_main(&mut self, domain: DomainId) -> Option<Status> {
         let resident = self.registry[domain].resident.as_mut()?;
         let main = resident.process.child();
-        let look = if main.is_adopted { self.obituaries.look(main) } else { look_at_child(main) };
+        let look = if main.is_adopted { self.exit_records.look(main) } else { look_at_child(main) };
         match look {
             Look::Alive => {
                 // What was taken for an exit was none: a thread that executes another program ends
@@ -57,13 +57,13 @@ impl Means {
 
     /// The main process has exited, and it had called another one its main process (`MAINPID=`,
     /// sd_notify(3)): that one is followed from now on, since we became its parent.
-    pub(in crate::isolation) fn hand_over(&mut self, domain: DomainId) -> bool {
+    pub(in crate::isolation) fn follow_main_pid(&mut self, domain: DomainId) -> bool {
         let Some(live) = self.registry.first_in(domain) else { return false };
         let is_heir = |main: &super::Child| !reaper::has_exited(&main.pidfd);
-        if !live.said.main.as_ref().is_some_and(is_heir) {
+        if !live.notify_state.main.as_ref().is_some_and(is_heir) {
             return false;
         }
-        let Some(heir) = live.said.main.take() else { return false };
+        let Some(heir) = live.notify_state.main.take() else { return false };
         let worker = live.incarnation.worker;
         let Some(resident) = &mut self.registry[domain].resident else { return false };
         let before = resident.process.child();

@@ -15,7 +15,7 @@ use crate::isolation::launch::{Attempt, Child, Environment, Plan, advice};
 use crate::isolation::outfit::{self, Birthplace, Outfit};
 
 impl Means {
-    /// Starts a helper with the surroundings of a worker, in its family.
+    /// Starts a helper with the execution environment of a worker, in its process tree.
     ///
     /// # Errors
     /// What went wrong already.
@@ -50,10 +50,11 @@ impl Means {
     ) -> Launched<Outfit> {
         self.has_room(0)?;
         let launch = Arc::clone(&self.registry[worker].launch);
-        let family = self.family(self.registry[worker].domain, &launch.surroundings.limits)?;
+        let process_tree =
+            self.process_tree(self.registry[worker].domain, &launch.execution.limits)?;
         let program = argv.first().cloned().unwrap_or_default();
         let argv = argv.iter().map(Into::into).collect();
-        let mut outfit = self.outfit(program.into(), argv, &launch, &family);
+        let mut outfit = self.outfit(program.into(), argv, &launch, &process_tree);
         outfit.variables.extend_from_slice(extra);
         outfit.descriptors = outfit::nulls([1, 2])?;
         Ok(outfit)

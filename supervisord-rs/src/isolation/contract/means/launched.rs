@@ -14,8 +14,8 @@ use nix::errno::Errno;
 use supervision::{DomainId, Event, Incarnation, LaunchFailure, LaunchStage, WorkerId};
 use workers::board::monotonic_ns;
 
-use super::keeping::{self, Pledge};
 use super::launching::death_signal;
+use super::persist::{self, Pledge};
 use super::{Means, Process, Resident, Yields};
 use crate::isolation::domain::Expected;
 use crate::isolation::exits::reaper;
@@ -25,7 +25,7 @@ use crate::isolation::launch::{Attempt, Child, failure};
 use crate::isolation::launcher::{Launchers, Queue};
 use crate::isolation::live::{event_fd, hush, ring};
 use crate::isolation::outfit::Outfit;
-use crate::isolation::tree::family::Family;
+use crate::isolation::tree::process_tree::ProcessTree;
 use crate::isolation::watch::{Says, Token};
 use crate::stages;
 
@@ -34,7 +34,7 @@ use crate::stages;
 struct Withdrawn {
     domain: DomainId,
     attempt: Arc<Attempt>,
-    family: Rc<Family>,
+    process_tree: Rc<ProcessTree>,
 }
 
 /// Launches that are not over.
@@ -117,7 +117,7 @@ impl Means {
         let (sender, wake) =
             (self.underway.answers.sender.clone(), Arc::clone(&self.underway.answers.wake));
         self.underway.launchers.submit(queue, opens, move |attempt| {
-            let pledge = pledge.filter(Pledge::is_said);
+            let pledge = pledge.filter(Pledge::is_sent);
             outfit.parent_death_signal = death_signal(pledge.is_some());
             let mut plan = outfit.plan(attempt);
             let result = match &mut plan {
@@ -168,7 +168,7 @@ impl Means {
         result: Result<Child>,
         is_kept: bool,
     ) {
-        let Expected { family, way, members, has_spoken, .. } = expected;
+        let Expected { process_tree, way, members, has_spoken, .. } = expected;
         if let Some(yields @ Yields::Until(_)) = &mut self.registry[domain].yields {
             *yields = Yields::until_proven();
         }
@@ -180,7 +180,7 @@ impl Means {
                 Some(way) => Process::Host(Host::new(child, way)),
                 None => Process::Command(child),
             };
-            self.house(domain, process, family)
+            self.instance_id(domain, process, process_tree)
         });
         for incarnation in members {
             let begun = match &housed {
@@ -196,24 +196,25 @@ impl Means {
 
     /// Gives a domain its process, and watches it. A process that cannot be watched is ended at
     /// once.
-    pub(in crate::isolation) fn house(
+    pub(in crate::isolation) fn instance_id(
         &mut self,
         domain: DomainId,
         process: Process,
-        family: Rc<Family>,
+        process_tree: Rc<ProcessTree>,
     ) -> Result<()> {
         let watched = self.watch.add(process, Token::Exit { domain: domain.0 }, Says::WhileReady);
         let process = match watched {
             Ok(process) => process,
             Err((process, errno)) => {
-                keeping::forget(&self.store, &self.family_name(domain), process.child().pid);
-                // What it may have started already is found when its family is looked at next.
-                let _ = family.kill(process.child());
+                persist::forget(&self.store, &self.domain_name(domain), process.child().pid);
+                // What it may have started already is found when its process tree is looked at
+                // next.
+                let _ = process_tree.kill(process.child());
                 reaper::discard(&process.child().pidfd);
                 return Err(failure(stages::DESCRIPTORS, errno).into());
             }
         };
-        let resident = Resident::new(process, family);
+        let resident = Resident::new(process, process_tree);
         self.registry[domain].resident = Some(resident);
         Ok(())
     }
@@ -245,12 +246,12 @@ impl Means {
         expected.members.retain(|member| *member != incarnation);
         let stage = expected.attempt.stage();
         // It was frozen after the launch had looked.
-        let frozen = expected.family.frozen().filter(|_| stage == stages::CLONE);
+        let frozen = expected.process_tree.frozen().filter(|_| stage == stages::CLONE);
         if expected.members.is_empty()
-            && let Some(Expected { attempt, family, has_spoken, .. }) = slot.take()
+            && let Some(Expected { attempt, process_tree, has_spoken, .. }) = slot.take()
         {
             attempt.withdraw();
-            self.underway.withdrawn.push(Withdrawn { domain, attempt, family });
+            self.underway.withdrawn.push(Withdrawn { domain, attempt, process_tree });
             if has_spoken {
                 self.listen(domain);
             }
@@ -264,16 +265,16 @@ impl Means {
 
     /// What a stage that hangs is about, where that is not the program.
     fn subject(&self, worker: WorkerId, stage: LaunchStage) -> Option<String> {
-        let surroundings = &self.registry[worker].launch.surroundings;
+        let execution = &self.registry[worker].launch.execution;
         let files: Vec<String> = match stage {
             stages::ENV_FILE => {
-                surroundings.env_files.iter().map(|path| path.display().to_string()).collect()
+                execution.env_files.iter().map(|path| path.display().to_string()).collect()
             }
             stages::SOCKET => {
                 let sockets = self.registry[worker].launch.sockets.iter();
                 sockets.map(|socket| socket.listen.clone()).collect()
             }
-            stages::SECRET => surroundings.secrets.keys().cloned().collect(),
+            stages::SECRET => execution.secrets.keys().cloned().collect(),
             _ => return None,
         };
         Some(files.join(", "))
@@ -298,7 +299,7 @@ impl Means {
         let withdrawn =
             self.underway.withdrawn.iter().find(|withdrawn| withdrawn.domain == domain)?;
         let stage = withdrawn.attempt.stage();
-        let frozen = withdrawn.family.frozen().filter(|_| stage == stages::CLONE);
+        let frozen = withdrawn.process_tree.frozen().filter(|_| stage == stages::CLONE);
         let subject = || self.subject(worker, stage);
         Some(frozen.unwrap_or_else(|| Failed { failure: late(stage), subject: subject() }))
     }
@@ -308,15 +309,15 @@ impl Means {
     fn forget_withdrawn(&mut self, attempt: &Arc<Attempt>, result: Result<Child>) {
         let position =
             self.underway.withdrawn.iter().position(|known| Arc::ptr_eq(&known.attempt, attempt));
-        let Some(Withdrawn { domain, family, .. }) =
+        let Some(Withdrawn { domain, process_tree, .. }) =
             position.map(|position| self.underway.withdrawn.swap_remove(position))
         else {
             return;
         };
         if let Ok(child) = &result {
-            keeping::forget(&self.store, &self.family_name(domain), child.pid);
-            // What it may have started already is found when its family is looked at next.
-            let _ = family.kill(child);
+            persist::forget(&self.store, &self.domain_name(domain), child.pid);
+            // What it may have started already is found when its process tree is looked at next.
+            let _ = process_tree.kill(child);
             // Otherwise its exit would be reported when the machine no longer expects it.
             if reaper::has_exited(&child.pidfd) {
                 reaper::discard(&child.pidfd);

@@ -17,8 +17,8 @@ use crate::isolation::launch::failed::Result;
 use crate::isolation::launch::from_io;
 use crate::isolation::launch::{self, LAUNCH_OPENS};
 use crate::isolation::launcher::Queue;
-use crate::isolation::outfit::{Birthplace, Outfit, Surrounded};
-use crate::isolation::tree::family::Family;
+use crate::isolation::outfit::{Birthplace, Outfit, Whose};
+use crate::isolation::tree::process_tree::ProcessTree;
 use crate::stages;
 
 /// As `workers::host` has them.
@@ -26,9 +26,9 @@ const HOST_ORDERS: i32 = 3;
 const HOST_POKE: i32 = 4;
 
 impl Means {
-    /// Whether there are descriptors for one more process, which needs so many of its `own`: besides
-    /// what is open, those count that launches under way and log files that nothing was written to
-    /// yet will take.
+    /// Whether there are descriptors for one more process, which needs so many of its `own`:
+    /// besides what is open, those count that launches under way and log files that nothing was
+    /// written to yet will take.
     ///
     /// # Errors
     /// `Descriptors` with EMFILE.
@@ -42,7 +42,7 @@ impl Means {
     /// How many descriptors its launch opens for its sockets and secrets.
     fn to_open(&self, incarnation: Incarnation) -> usize {
         let launch = &self.registry[incarnation.worker].launch;
-        self.sockets.to_open(&launch.sockets) + launch.surroundings.secrets.len()
+        self.sockets.to_open(&launch.sockets) + launch.execution.secrets.len()
     }
 
     /// Launches an incarnation, or has it wait for what is in its way.
@@ -62,16 +62,17 @@ impl Means {
         self.driver_of(incarnation.worker).launch(self, incarnation)
     }
 
-    /// With the surroundings of a worker, in its family, and without descriptors yet.
+    /// With the execution environment of a worker, in its process tree, and without descriptors
+    /// yet.
     pub(in crate::isolation) fn outfit(
         &self,
         program: std::ffi::OsString,
         argv: Vec<std::ffi::OsString>,
         launch: &Arc<Launch>,
-        family: &Family,
+        process_tree: &ProcessTree,
     ) -> Outfit {
-        let surrounded = Surrounded::Worker(Arc::clone(launch));
-        Outfit::new(program, argv, surrounded, &self.environment, Birthplace::of(family))
+        let execution_of = Whose::Worker(Arc::clone(launch));
+        Outfit::new(program, argv, execution_of, &self.environment, Birthplace::of(process_tree))
     }
 
     /// Has a launcher thread start the process of a domain, and waits for it.
@@ -80,7 +81,7 @@ impl Means {
         domain: DomainId,
         incarnation: Incarnation,
         outfit: Outfit,
-        family: Rc<Family>,
+        process_tree: Rc<ProcessTree>,
         way: Option<OwnedFd>,
     ) {
         let is_kept = outfit.parent_death_signal.is_none();
@@ -94,24 +95,24 @@ impl Means {
         let attempt =
             self.submit(domain, outfit, pledge, (queue, LAUNCH_OPENS + self.to_open(incarnation)));
         let members = vec![incarnation];
-        let expected = Expected { attempt, family, way, members, has_spoken: false };
+        let expected = Expected { attempt, process_tree, way, members, has_spoken: false };
         self.registry[domain].expected = Some(expected);
     }
 
-    /// The family of a domain, made when it is first needed.
-    pub(in crate::isolation) fn family(
+    /// The process tree of a domain, made when it is first needed.
+    pub(in crate::isolation) fn process_tree(
         &mut self,
         domain: DomainId,
         limits: &Limits,
-    ) -> Result<Rc<Family>> {
-        if let Some(family) = &self.registry[domain].family {
-            return Ok(Rc::clone(family));
+    ) -> Result<Rc<ProcessTree>> {
+        if let Some(process_tree) = &self.registry[domain].process_tree {
+            return Ok(Rc::clone(process_tree));
         }
-        let name = self.family_name(domain);
+        let name = self.domain_name(domain);
         let leaf = self.cgroups.leaf(&name, &limits.cgroup)?;
-        let family = Rc::new(Family::new(leaf, &self.house, &name, &self.census));
-        self.registry[domain].family = Some(Rc::clone(&family));
-        Ok(family)
+        let process_tree = Rc::new(ProcessTree::new(leaf, &self.instance_id, &name, &self.census));
+        self.registry[domain].process_tree = Some(Rc::clone(&process_tree));
+        Ok(process_tree)
     }
 
     pub(in crate::isolation) fn program(&self, worker: WorkerId) -> String {

@@ -1,5 +1,5 @@
-//! When to look again at what is ending: at families whose main process is gone, and who waits for
-//! a look at the process table.
+//! When to look again at what is ending: at process trees whose main process is gone, and who waits
+//! for a look at the process table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use supervision::DomainId;
 use workers::board::monotonic_ns;
 
-/// Between two looks at those whose main process is gone and whose family is not: at first, and at
-/// most.
+/// Between two looks at those whose main process is gone and whose process tree is not: at first,
+/// and at most.
 const LOOK_FIRST: Duration = Duration::from_millis(1);
 pub(in crate::isolation) const LOOK_MAX: Duration = Duration::from_millis(50);
 
 /// Who is to be looked at, and when.
 #[derive(Debug, Default)]
 pub(in crate::isolation) struct Looks {
-    /// Domains whose main process is gone and whose family is not, or may not be.
+    /// Domains whose main process is gone and whose process tree is not, or may not be.
     pub(super) remains: BTreeSet<DomainId>,
     /// When to look at them next, in monotonic nanoseconds.
     pub(super) next_look: Option<u64>,
@@ -26,7 +26,8 @@ pub(in crate::isolation) struct Looks {
     /// Domains of which only a look at the process table tells what is left, that was begun at
     /// this moment or later, in monotonic nanoseconds.
     pub(super) awaited: BTreeMap<DomainId, u64>,
-    /// Domains whose main process was just found to be gone, and whose family was not looked at.
+    /// Domains whose main process was just found to be gone, and whose process tree was not looked
+    /// at.
     pub(super) fresh: Vec<DomainId>,
 }
 

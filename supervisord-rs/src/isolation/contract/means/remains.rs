@@ -1,20 +1,20 @@
-//! What is left of a family whose main process is gone.
+//! What is left of a process tree whose main process is gone.
 //!
-//! A worker has ended when nothing of its family is left. Its main process stays a zombie until
-//! then, so that its number, which is its group's, cannot be another's. Where the family has a
-//! cgroup, that tells at once. Else the list of our own children does, as a rule: a process that
-//! outlives its parent in the family becomes our child, so that nothing is left where none has.
-//! Else the census looks at the process table, and its answer is an event.
+//! A worker has ended when nothing of its process tree is left. Its main process stays a zombie
+//! until then, so that its number, which is its group's, cannot be another's. Where the process
+//! tree has a cgroup, that tells at once. Else the list of our own children does, as a rule: a
+//! process that outlives its parent in the process tree becomes our child, so that nothing is left
+//! where none has. Else the census looks at the process table, and its answer is an event.
 
 use std::collections::HashSet;
 
 use supervision::{DomainId, Event, Incarnation, Status};
 use workers::board::monotonic_ns;
 
-use super::{Means, keeping};
+use super::{Means, persist};
 use crate::isolation::contract::Ended;
 use crate::isolation::exits::{reaper, wait};
-use crate::isolation::tree::family::Relative;
+use crate::isolation::tree::process_tree::Relative;
 use crate::isolation::tree::snapshot::Snapshot;
 use crate::process_table;
 
@@ -22,20 +22,20 @@ use crate::process_table;
 const BUDGET_NS: u64 = 1_000_000;
 
 impl Means {
-    /// Looks whether the main process of a domain has exited, and whether anything of its family is
-    /// left.
+    /// Looks whether the main process of a domain has exited, and whether anything of its process
+    /// tree is left.
     pub(in crate::isolation) fn reap(&mut self, domain: DomainId) {
         self.look_for_exit(domain);
         self.look_at_gone();
     }
 
-    /// Looks whether the main process of a domain has exited; where the family has a cgroup, also
-    /// whether anything of it is left. [`look_at_gone`](Self::look_at_gone) is to follow.
+    /// Looks whether the main process of a domain has exited; where the process tree has a cgroup,
+    /// also whether anything of it is left. [`look_at_gone`](Self::look_at_gone) is to follow.
     pub(in crate::isolation) fn look_for_exit(&mut self, domain: DomainId) {
         let Some((status, is_news)) = self.exit_of(domain) else { return };
         let Some(resident) = &mut self.registry[domain].resident else { return };
-        if resident.family.has_cgroup() {
-            let others = resident.family.others_in_cgroup(resident.process.child());
+        if resident.process_tree.has_cgroup() {
+            let others = resident.process_tree.others_in_cgroup(resident.process.child());
             return self.settle_exit(domain, (status, is_news), others);
         }
         resident.gone = Some((status, is_news));
@@ -54,10 +54,10 @@ impl Means {
             return Some((status, false));
         }
         let status = self.look_at_main(domain)?;
-        (!self.hand_over(domain)).then_some((status, true))
+        (!self.follow_main_pid(domain)).then_some((status, true))
     }
 
-    /// Of those whose main process was just found to be gone: those are over whose family no
+    /// Of those whose main process was just found to be gone: those are over whose process tree no
     /// process can have outlived. For the others the census looks at the process table.
     pub(in crate::isolation) fn look_at_gone(&mut self) {
         let fresh = std::mem::take(&mut self.looks.fresh);
@@ -100,7 +100,7 @@ impl Means {
         self.census.ask(at);
     }
 
-    /// Takes what the census has found of families.
+    /// Takes what the census has found of process trees.
     pub(in crate::isolation) fn heed(&mut self, look: &Snapshot) {
         self.looks.note_cost(look.cost());
         let end = monotonic_ns() + BUDGET_NS;
@@ -111,7 +111,7 @@ impl Means {
             }
             self.looks.awaited.remove(&domain);
             let Some(resident) = &mut self.registry[domain].resident else { continue };
-            let others = resident.family.others_in(look, resident.process.child());
+            let others = resident.process_tree.others_in(look, resident.process.child());
             match resident.gone.take() {
                 Some(exit) => self.settle_exit(domain, exit, others),
                 // It lives, and is to be killed.
@@ -127,7 +127,7 @@ impl Means {
         others: Vec<Relative>,
     ) {
         if others.is_empty() {
-            self.bury(domain, status);
+            self.finalize(domain, status);
             return;
         }
         self.note_others(domain, others);
@@ -142,7 +142,7 @@ impl Means {
         let Some(resident) = &mut self.registry[domain].resident else { return };
         if resident.is_killed && !others.is_empty() {
             let (main, is_over) = (resident.process.child(), &resident.is_over);
-            resident.family.kill_these(main, &others, is_over);
+            resident.process_tree.kill_these(main, &others, is_over);
         }
         resident.others = others;
     }
@@ -162,15 +162,15 @@ impl Means {
     }
 
     /// Nothing is left of a domain.
-    fn bury(&mut self, domain: DomainId, status: Status) {
+    fn finalize(&mut self, domain: DomainId, status: Status) {
         self.looks.awaited.remove(&domain);
         let slot = &mut self.registry[domain];
         let Some(resident) = slot.resident.take() else { return };
         let child = resident.process.child();
         reaper::forget(child);
-        let name = self.family_name(domain);
-        keeping::forget(&self.store, &name, child.pid);
-        let was_oom_killed = resident.family.take_oom_kill();
+        let name = self.domain_name(domain);
+        persist::forget(&self.store, &name, child.pid);
+        let was_oom_killed = resident.process_tree.take_oom_kill();
         let members = self.members(domain);
         let recycled_for = resident.recycled_for;
         let driver = self.driver(domain);

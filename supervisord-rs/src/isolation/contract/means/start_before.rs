@@ -1,9 +1,9 @@
 //! `start_before:`: a command that runs to its end before each launch of a worker, with the
-//! worker's surroundings and output, in its family. The loop does not wait for it: it is one of the
-//! helpers, whose statuses the reaper of orphans leaves alone.
+//! worker's execution environment and output, in its process tree. The loop does not wait for it:
+//! it is one of the helpers, whose statuses the reaper of orphans leaves alone.
 //!
-//! What it leaves behind ends with it, in whatever session that is: its family is cleared away
-//! like that of a worker (`remains`), and the launch goes on when nothing is left.
+//! What it leaves behind ends with it, in whatever session that is: its process tree is cleared
+//! away like that of a worker (`remains`), and the launch goes on when nothing is left.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -205,9 +205,9 @@ impl Means {
     /// Ends what a command that has ended left behind; then the launch that waits for that goes on.
     fn clear_away(&mut self, worker: WorkerId, command: Option<Child>) {
         let domain = self.registry[worker].domain;
-        let family = self.registry[domain].family.clone();
-        if let Some((command, family)) = command.zip(family)
-            && self.house(domain, Process::Command(command), family).is_ok()
+        let process_tree = self.registry[domain].process_tree.clone();
+        if let Some((command, process_tree)) = command.zip(process_tree)
+            && self.instance_id(domain, Process::Command(command), process_tree).is_ok()
             && let Some(resident) = &mut self.registry[domain].resident
         {
             resident.is_killed = true;

@@ -26,12 +26,14 @@ impl Means {
         })
     }
 
-    /// Says of one that is to stop what keeps it from that: what is above its own cgroup stays frozen,
-    /// since that holds others too.
+    /// Says of one that is to stop what keeps it from that: what is above its own cgroup stays
+    /// frozen, since that holds others too.
     pub(in crate::isolation) fn note_frozen(&mut self, incarnation: Incarnation) {
         let domain = self.registry[incarnation.worker].domain;
-        let family = self.registry.resident(domain).map(|resident| &resident.family);
-        let Some(frozen) = family.and_then(|family| family.frozen_above()) else { return };
+        let process_tree = self.registry.resident(domain).map(|resident| &resident.process_tree);
+        let Some(frozen) = process_tree.and_then(|process_tree| process_tree.frozen_above()) else {
+            return;
+        };
         self.remark(Some(incarnation), What::Frozen { why: frozen.into() });
     }
 
@@ -47,7 +49,7 @@ impl Means {
     pub(in crate::isolation) fn signal_main(&self, incarnation: Incarnation, signal: i32) {
         let Some(live) = self.registry.live(incarnation) else { return };
         if let Some(child) = self.registry.child(live.domain) {
-            let _ = reaper::signal(live.said.main.as_ref().unwrap_or(child), signal);
+            let _ = reaper::signal(live.notify_state.main.as_ref().unwrap_or(child), signal);
         }
     }
 
@@ -73,19 +75,19 @@ impl Means {
         // One that is stuck in the kernel is named below, and not waited for. One look serves all
         // of them.
         let _ = until(LAST_WAIT, PAUSE, || {
-            let needs_look = left.iter().any(|resident| !resident.family.has_cgroup());
+            let needs_look = left.iter().any(|resident| !resident.process_tree.has_cgroup());
             let look =
                 if needs_look { Some(self.census.wait(monotonic_ns(), LAST_WAIT)?) } else { None };
             left.retain(|resident| {
                 let child = resident.process.child();
                 let others = match &look {
-                    Some(look) if !resident.family.has_cgroup() => {
-                        resident.family.others_in(look, child)
+                    Some(look) if !resident.process_tree.has_cgroup() => {
+                        resident.process_tree.others_in(look, child)
                     }
-                    Some(_) | None => resident.family.others_in_cgroup(child),
+                    Some(_) | None => resident.process_tree.others_in_cgroup(child),
                 };
                 if !others.is_empty() {
-                    resident.family.kill_these(child, &others, &resident.is_over);
+                    resident.process_tree.kill_these(child, &others, &resident.is_over);
                 }
                 let is_gone = others.is_empty() && reaper::has_exited(&child.pidfd);
                 if is_gone {
@@ -96,7 +98,7 @@ impl Means {
             left.is_empty().then_some(())
         });
         drop(left);
-        self.registry.domains_mut().for_each(|domain| domain.family = None);
+        self.registry.domains_mut().for_each(|domain| domain.process_tree = None);
     }
 
     /// Ends every process that is left then. False: some do not die.

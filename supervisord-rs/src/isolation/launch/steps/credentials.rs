@@ -12,7 +12,7 @@ use supervision::LaunchFailure;
 
 use super::{About, Newborn, Step, Words, check};
 use crate::accounts;
-use crate::config::settings::Surroundings;
+use crate::config::settings::ExecutionEnvironment;
 use crate::isolation::launch::environment::Environment;
 use crate::isolation::launch::failed::{Failed, Result};
 use crate::isolation::launch::rights;
@@ -41,7 +41,7 @@ impl Credentials {
     /// # Errors
     /// ENOENT, with the name that means no account.
     pub(in crate::isolation) fn prepare(
-        surroundings: &Surroundings,
+        execution: &ExecutionEnvironment,
         environment: &mut Environment,
     ) -> Result<Self> {
         let group = |name: &String| {
@@ -49,7 +49,7 @@ impl Credentials {
                 .ok_or_else(|| Failed::about(stages::GROUP, Errno::ENOENT, name.clone()))
         };
         let mut credentials = Self::default();
-        if let Some(name) = &surroundings.user {
+        if let Some(name) = &execution.user {
             let user = accounts::user(name)
                 .ok_or_else(|| Failed::about(stages::USER, Errno::ENOENT, name.clone()))?;
             let mut set = |name: &str, value: &OsStr| environment.set(OsStr::new(name), value);
@@ -61,14 +61,14 @@ impl Credentials {
             credentials.gid = Some(user.gid);
             credentials.groups = Some(accounts::groups_of(&user));
         }
-        if let Some(name) = &surroundings.group {
+        if let Some(name) = &execution.group {
             credentials.gid = Some(group(name)?);
             credentials.groups.get_or_insert_default();
         }
-        if let Some(names) = &surroundings.groups {
+        if let Some(names) = &execution.groups {
             credentials.groups = Some(names.iter().map(group).collect::<Result<Vec<_>>>()?);
         }
-        Ok(credentials.only_what_changes(surroundings.groups.is_some()))
+        Ok(credentials.only_what_changes(execution.groups.is_some()))
     }
 
     /// Whether the child has another user or group than we have.

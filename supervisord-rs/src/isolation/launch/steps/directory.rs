@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use supervision::LaunchFailure;
 
 use super::{About, Newborn, Step, Words, check};
-use crate::config::settings::Surroundings;
+use crate::config::settings::ExecutionEnvironment;
 use crate::isolation::launch::failure;
 use crate::stages;
 
@@ -21,8 +21,8 @@ pub(in crate::isolation::launch) struct Directory(Option<CString>);
 impl Directory {
     /// # Errors
     /// EINVAL when it has a NUL byte in it.
-    pub(super) fn prepare(surroundings: &Surroundings) -> Result<Self, LaunchFailure> {
-        let Some(directory) = &surroundings.cwd else { return Ok(Self(None)) };
+    pub(super) fn prepare(execution: &ExecutionEnvironment) -> Result<Self, LaunchFailure> {
+        let Some(directory) = &execution.cwd else { return Ok(Self(None)) };
         let text = CString::new(directory.as_os_str().as_bytes());
         Ok(Self(Some(text.map_err(|_| failure(stages::DIRECTORY, Errno::EINVAL))?)))
     }

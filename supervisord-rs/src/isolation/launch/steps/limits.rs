@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use supervision::LaunchFailure;
 
 use super::{About, Newborn, Step, Words, check};
-use crate::config::settings::Surroundings;
+use crate::config::settings::ExecutionEnvironment;
 use crate::isolation::launch::{own_limits, rights};
 use crate::stages;
 
@@ -23,13 +23,13 @@ pub(in crate::isolation::launch) struct Limits {
     /// Whether its limits of open files, of their size and of the stack stay ours.
     pub(in crate::isolation::launch) stay_ours: bool,
     /// A limit of real-time processor time that limits nothing, and tells whose it is.
-    pub(in crate::isolation::launch) family_mark: Option<u64>,
+    pub(in crate::isolation::launch) tree_mark: Option<u64>,
     configured: Vec<Limit>,
 }
 
 impl Limits {
-    pub(super) fn prepare(&mut self, surroundings: &Surroundings) {
-        let resources = surroundings.limits.resources.iter();
+    pub(super) fn prepare(&mut self, execution: &ExecutionEnvironment) {
+        let resources = execution.limits.resources.iter();
         self.configured = resources.map(|limit| (limit.resource, limit.soft, limit.hard)).collect();
     }
 }
@@ -48,7 +48,7 @@ impl Step for Limits {
                 let _ = set(resource, |now| now.rlim_cur = soft);
             }
         }
-        if let Some(mark) = self.family_mark {
+        if let Some(mark) = self.tree_mark {
             let mark = libc::rlimit { rlim_cur: mark, rlim_max: mark };
             // Where ours is lower already, and we may not raise it, there is no mark.
             // SAFETY: setrlimit is the system call alone; the pointer is to a local.

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use supervision::LaunchFailure;
 
 use super::{About, Newborn, Step, Words, check};
-use crate::config::settings::Surroundings;
+use crate::config::settings::ExecutionEnvironment;
 use crate::isolation::launch::rights::{self, Capability};
 use crate::stages;
 
@@ -55,12 +55,12 @@ impl std::fmt::Debug for Priorities {
 }
 
 impl Priorities {
-    pub(super) fn prepare(surroundings: &Surroundings) -> Self {
-        let cpus = &surroundings.cpus;
+    pub(super) fn prepare(execution: &ExecutionEnvironment) -> Self {
+        let cpus = &execution.cpus;
         Self {
-            nice: surroundings.nice,
-            io: surroundings.io_priority,
-            oom_score_adj: surroundings.oom_score_adj.and_then(score),
+            nice: execution.nice,
+            io: execution.io_priority,
+            oom_score_adj: execution.oom_score_adj.and_then(score),
             processors: (!cpus.is_empty()).then(|| processors(cpus)),
         }
     }

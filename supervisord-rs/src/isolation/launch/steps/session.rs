@@ -4,7 +4,7 @@
 use supervision::LaunchFailure;
 
 use super::{About, Newborn, Step, Words, check};
-use crate::config::settings::Surroundings;
+use crate::config::settings::ExecutionEnvironment;
 use crate::stages;
 
 pub(super) const ABOUT: [About; 1] = [About {
@@ -26,8 +26,8 @@ impl Default for Session {
 }
 
 impl Session {
-    pub(super) fn prepare(surroundings: &Surroundings) -> Self {
-        Self { is_own: surroundings.own_session, umask: surroundings.umask }
+    pub(super) fn prepare(execution: &ExecutionEnvironment) -> Self {
+        Self { is_own: execution.own_session, umask: execution.umask }
     }
 }
 

@@ -32,7 +32,7 @@ pub(in crate::isolation) struct Leaf {
     /// Held while it is made: two processes may be born in it at once.
     making: Mutex<()>,
     /// Whether it could not be made for the first process, which was born elsewhere: then its
-    /// family is found without it.
+    /// process tree is found without it.
     is_missing: AtomicBool,
 }
 
@@ -110,7 +110,7 @@ impl Leaf {
         self.present().state = State::Spent;
     }
 
-    /// Whether its family is found without it.
+    /// Whether its process tree is found without it.
     pub(in crate::isolation) fn is_missing(&self) -> bool {
         self.is_missing.load(Ordering::SeqCst)
     }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Carrier, Output, Stream};
 use crate::record::logs::file::LogFile;
-use crate::record::logs::hands::Hands;
 use crate::record::logs::pool::Pool;
+use crate::record::logs::staging_pipe::StagingPipe;
 use crate::record::logs::target::Target;
 use crate::record::logs::{Notice, journal, lock, syslog};
 use crate::record::patient::Unwritten;
@@ -31,17 +31,17 @@ impl Stream {
         target: &Arc<Target>,
         bytes: &[u8],
         held: Option<usize>,
-        hands: &mut Hands,
+        staging: &mut StagingPipe,
         pool: &Arc<Pool>,
     ) {
         if !self.changes_lines {
-            return self.append_as_it_is(carrier, target, bytes, held, hands, pool);
+            return self.append_as_it_is(carrier, target, bytes, held, staging, pool);
         }
         let text = carrier.format.feed(bytes);
         let held = held.map(|all| Held { all, covered: bytes.len() });
         if text.is_empty() {
             // It waits for the end of its line.
-            held.into_iter().for_each(|held| hands.empty(held.covered));
+            held.into_iter().for_each(|held| staging.empty(held.covered));
             return;
         }
         match self.output {
@@ -50,11 +50,11 @@ impl Stream {
                 if let Some(file) = &target.file {
                     drop(self.present(file, target, pool));
                 }
-                self.append(carrier, target, &text, held, Some(hands), pool);
+                self.append(carrier, target, &text, held, Some(staging), pool);
             }
             Output::Terminal | Output::Journal | Output::Syslog => {
                 self.say(carrier, target, &text, pool);
-                held.into_iter().for_each(|held| hands.empty(held.covered));
+                held.into_iter().for_each(|held| staging.empty(held.covered));
             }
         }
     }
@@ -66,7 +66,7 @@ impl Stream {
         target: &Arc<Target>,
         bytes: &[u8],
         held: Option<usize>,
-        hands: &mut Hands,
+        staging: &mut StagingPipe,
         pool: &Arc<Pool>,
     ) {
         let mut rest = bytes;
@@ -75,7 +75,7 @@ impl Stream {
             let share = target.file.as_ref().map_or(rest.len(), share);
             let done = bytes.len() - rest.len();
             let held = held.map(|all| Held { all: all - done, covered: share });
-            self.append(carrier, target, &rest[..share], held, Some(hands), pool);
+            self.append(carrier, target, &rest[..share], held, Some(staging), pool);
             rest = &rest[share..];
         }
     }
@@ -104,7 +104,7 @@ impl Stream {
         target: &Arc<Target>,
         text: &[u8],
         held: Option<Held>,
-        mut hands: Option<&mut Hands>,
+        mut staging: Option<&mut StagingPipe>,
         pool: &Arc<Pool>,
     ) {
         let Some(file) = &target.file else { return };
@@ -113,16 +113,16 @@ impl Stream {
             .mark(&mut file)
             .map_err(|error| Unwritten { bytes: text.len(), error })
             .and_then(|()| {
-                if let (Some(hands), Some(held), Ok(Some(place))) =
-                    (&mut hands, held, file.length())
+                if let (Some(staging), Some(held), Ok(Some(place))) =
+                    (&mut staging, held, file.length())
                 {
                     let made = Some(text).filter(|_| self.changes_lines);
-                    hands.begin_write(place, held.all, held.covered, made);
+                    staging.begin_write(place, held.all, held.covered, made);
                 }
                 file.write(text)
             });
-        if let (Some(hands), Some(held)) = (hands, held) {
-            hands.empty(held.covered);
+        if let (Some(staging), Some(held)) = (staging, held) {
+            staging.empty(held.covered);
         }
         let (lost, error) = written.err().map_or((0, None), |it| (it.bytes, Some(it.error)));
         pool.wrote(text.len() - lost);

@@ -8,12 +8,12 @@ use crate::id::{FaultId, Generation, IncidentId, WorkerId};
 use crate::incident::Loss;
 use crate::machine::Machine;
 use crate::timers::{Due, Timer};
-use crate::worker::{Phase, Why};
+use crate::worker::{Phase, StopReason};
 
 /// All that is needed to go on with a worker where it stands. Small, and without references, so
 /// that it can be kept in memory that survives.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Memo {
+pub struct Checkpoint {
     /// Where it is in its life.
     pub phase: Phase,
     /// Its present or last generation.
@@ -29,7 +29,7 @@ pub struct Memo {
     /// When its failures within its limit's window were, oldest first.
     pub failures: Vec<Duration>,
     /// Why it is to end, if it is.
-    pub order: Option<Why>,
+    pub order: Option<StopReason>,
     /// What else is true of it.
     pub marks: Marks,
     /// Threads of it left behind.
@@ -61,7 +61,7 @@ pub struct OpenLoss {
     /// How many launches have failed in this way, one after the other.
     pub count: u64,
     /// Its incarnation that was lost, and what has become of the worker; the number of the worker
-    /// is the memo's.
+    /// is the checkpoint's.
     pub loss: Loss,
     /// Whether it was its doing.
     pub is_culprit: bool,
@@ -110,12 +110,12 @@ pub struct InjectionMemo {
 impl Machine {
     /// What a successor would have to know of a worker now; `None` when no worker has this id.
     #[must_use]
-    pub fn memo(&self, worker: WorkerId) -> Option<Memo> {
+    pub fn checkpoint(&self, worker: WorkerId) -> Option<Checkpoint> {
         let state = self.workers.get(worker.index())?;
         let limit = &self.spec.workers[worker.index()].restart.limit;
         let due = |position| self.timers.at(Timer::Worker(worker, Due::Injection(position)));
         let injections = state.injections.iter().enumerate();
-        Some(Memo {
+        Some(Checkpoint {
             phase: state.phase,
             generation: state.generation,
             since: state.since,

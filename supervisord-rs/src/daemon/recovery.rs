@@ -5,8 +5,8 @@ use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
 use supervision::{
-    Command, Event, Fate, Incarnation, IncidentId, Inherited, InheritedDeath, InheritedWorker,
-    Phase, WorkerId,
+    Command, Event, Fate, Incarnation, IncidentId, Phase, Recovered, RecoveredDeath,
+    RecoveredWorker, WorkerId,
 };
 use workers::board::monotonic_ns;
 
@@ -27,7 +27,7 @@ use crate::stable_hash::stable_hash;
 pub(super) fn scale(settings: &Settings, story: &PostMortem) -> Scale {
     let mut scale = Scale::new();
     for worker in
-        story.workers.iter().filter(|worker| !story.is_clean && !worker.memo.marks.retired)
+        story.workers.iter().filter(|worker| !story.is_clean && !worker.checkpoint.marks.retired)
     {
         let Some((base, number)) = worker.name.rsplit_once('.') else { continue };
         let Ok(number) = number.parse::<u32>() else { continue };
@@ -59,26 +59,26 @@ pub(super) fn inherit(
     past: &Past<'_>,
     Adopted { fates, born }: &Adopted,
     last_recorded: Option<u64>,
-) -> (Inherited, Vec<(Incarnation, Evidence)>) {
+) -> (Recovered, Vec<(Incarnation, Evidence)>) {
     let seen_at = monotonic_ns();
     let now = Duration::from_nanos(seen_at);
     let Some(story) = story else {
         let last_incident = last_recorded.map(IncidentId);
-        return (Inherited { now, last_incident, ..Inherited::default() }, Vec::new());
+        return (Recovered { now, last_incident, ..Recovered::default() }, Vec::new());
     };
     let incarnation = |worker: WorkerId, past: &PastWorker| Incarnation {
         worker,
-        generation: past.memo.generation,
+        generation: past.checkpoint.generation,
     };
     let raised = raised(settings, story);
     let workers = past.iter().map(|(&worker, past)| {
         let fate = fates.get(&worker).copied().unwrap_or(Fate::Lost);
-        let mut memo = past.memo.clone();
+        let mut checkpoint = past.checkpoint.clone();
         if born.contains(&worker) {
-            memo.phase = Phase::Starting;
+            checkpoint.phase = Phase::Starting;
         }
         let is_raised = raised.contains(settings.launches[worker.index()].base.as_str());
-        goes_on(settings, story, InheritedWorker { worker, memo, fate }, is_raised)
+        goes_on(settings, story, RecoveredWorker { worker, checkpoint, fate }, is_raised)
     });
     let last_incident = last_recorded
         .into_iter()
@@ -86,7 +86,7 @@ pub(super) fn inherit(
         .max();
     let id_of = |name: &str| past.iter().find(|(_, past)| past.name == name).map(|(id, _)| *id);
     let culprit = story.culprit(seen).and_then(|past| Some(incarnation(id_of(&past.name)?, past)));
-    let death = (!story.is_clean && !story.gave_way).then(|| InheritedDeath {
+    let death = (!story.is_clean && !story.gave_way).then(|| RecoveredDeath {
         culprit,
         ending: story.ending(seen),
         injected: story.culprit(seen).and_then(PastWorker::fault_ordered),
@@ -104,36 +104,36 @@ pub(super) fn inherit(
     });
     let workers = workers.collect();
     let stale_events = if story.is_clean { 0 } else { story.stale_events() };
-    let inherited = Inherited { now, unheard, workers, death, last_incident, stale_events };
+    let inherited = Recovered { now, unheard, workers, death, last_incident, stale_events };
     (inherited, evidence)
 }
 
-/// How a worker goes on, by its memo and by what the supervisor is started for. `is_raised`: the
-/// file has more instances of it than there ever were.
+/// How a worker goes on, by its checkpoint and by what the supervisor is started for. `is_raised`:
+/// the file has more instances of it than there ever were.
 fn goes_on(
     settings: &Settings,
     story: &PostMortem,
-    InheritedWorker { worker, mut memo, fate }: InheritedWorker,
+    RecoveredWorker { worker, mut checkpoint, fate }: RecoveredWorker,
     is_raised: bool,
-) -> InheritedWorker {
+) -> RecoveredWorker {
     let fate = if story.is_clean { Fate::Closed } else { fate };
     let autostart = settings.spec.workers[worker.index()].autostart;
     // An order to stop holds as long as there is a supervisor, and a new run starts what the file
     // says.
-    memo.marks.stopped &= !story.is_clean || settings.launches[worker.index()].remembers_stop;
+    checkpoint.marks.stopped &= !story.is_clean || settings.launches[worker.index()].remembers_stop;
     if story.was_stopping && !service_manager::is_to_shut_down() {
-        memo.marks.wanted = autostart && !memo.marks.stopped;
+        checkpoint.marks.wanted = autostart && !checkpoint.marks.stopped;
     }
-    if memo.marks.retired && is_raised {
-        memo.marks.retired = false;
-        memo.marks.stopped = false;
-        memo.marks.wanted = autostart;
+    if checkpoint.marks.retired && is_raised {
+        checkpoint.marks.retired = false;
+        checkpoint.marks.stopped = false;
+        checkpoint.marks.wanted = autostart;
     }
     if service_manager::is_to_shut_down() {
         // That launches no worker.
-        memo.marks.wanted &= fate == Fate::Resumed && memo.phase.is_live();
+        checkpoint.marks.wanted &= fate == Fate::Resumed && checkpoint.phase.is_live();
     }
-    InheritedWorker { worker, memo, fate }
+    RecoveredWorker { worker, checkpoint, fate }
 }
 
 /// Workers of which the file now has more instances than there ever were: their scaled number no
@@ -186,7 +186,7 @@ impl Daemon {
     /// Restarts workers whose configuration a reload has changed; names in the log those that go
     /// on with an earlier one.
     pub(super) fn apply_changes(&mut self) {
-        let Changed { workers, is_wanted } = self.inherited.take_changed();
+        let Changed { workers, is_wanted } = self.predecessor.take_changed();
         let is_up = |worker: &WorkerId| {
             self.machine.worker(*worker).is_some_and(|view| view.phase.is_live())
         };

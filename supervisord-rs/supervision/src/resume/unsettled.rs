@@ -1,16 +1,16 @@
 //! What several workers have in common, and was not settled at the death: the failures of a group,
-//! and incidents that are open. Each worker's memo has its part.
+//! and incidents that are open. Each worker's checkpoint has its part.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Fate, InheritedWorker};
+use super::{Fate, RecoveredWorker};
+use crate::checkpoint::OpenLoss;
 use crate::ending::{Cause, Ending, Status};
 use crate::id::{DomainId, GroupId, Incarnation, IncidentId, WorkerId};
 use crate::incident::{Incident, Outcome};
 use crate::machine::Machine;
-use crate::memo::OpenLoss;
 use crate::restart::Window;
 use crate::worker::Phase;
 
@@ -26,7 +26,7 @@ impl OpenLoss {
 }
 
 impl Machine {
-    /// The group whose failures stand in this worker's memo: the one that it is the first of.
+    /// The group whose failures stand in this worker's checkpoint: the one that it is the first of.
     fn group_told_by(&self, worker: WorkerId) -> Option<GroupId> {
         let group = self.index.group(worker)?;
         (self.spec.groups[group.index()].workers.first() == Some(&worker)).then_some(group)
@@ -52,7 +52,7 @@ impl Machine {
     }
 
     fn loss_in(&self, incident: IncidentId, worker: WorkerId) -> Option<OpenLoss> {
-        let incident = self.ledger.get(incident)?;
+        let incident = self.open_incidents.get(incident)?;
         let loss = *incident.lost.iter().rev().find(|loss| loss.incarnation.worker == worker)?;
         let is_culprit = incident.culprit.is_some_and(|culprit| culprit == loss.incarnation);
         let injected = incident.injected.filter(|_| is_culprit);
@@ -70,10 +70,10 @@ impl Machine {
 
     /// Incidents that were open are open again, each of the parts that are known. Those that were
     /// not written yet are closed again at once.
-    pub(super) fn reopen(&mut self, known: &[&InheritedWorker]) {
+    pub(super) fn reopen(&mut self, known: &[&RecoveredWorker]) {
         let mut parts: BTreeMap<IncidentId, Vec<(WorkerId, OpenLoss)>> = BTreeMap::new();
         for past in known.iter().filter(|past| past.fate != Fate::Closed) {
-            for loss in &past.memo.losses {
+            for loss in &past.checkpoint.losses {
                 parts.entry(loss.incident).or_default().push((past.worker, loss.of(past.worker)));
             }
         }
@@ -87,7 +87,7 @@ impl Machine {
                     state.open_incident = open;
                 }
             }
-            self.ledger.reopen(incident);
+            self.open_incidents.reopen(incident);
             self.close_settled(alloc::vec![id]);
         }
     }

@@ -1,15 +1,15 @@
 //! What this supervisor knows of its predecessor and uses once, in its first turns.
 
-use super::succession::Changed;
+use super::recovery::Changed;
 
 /// Each part is gone when it was taken.
 #[derive(Debug, Default)]
-pub(super) struct Inherited {
+pub(super) struct Predecessor {
     death: Option<u64>,
     changed: Changed,
 }
 
-impl Inherited {
+impl Predecessor {
     /// `death`: when the predecessor died, as its guardian saw it, if its death is the first
     /// incident; `changed`: workers that run with an earlier configuration.
     pub(super) fn new(death: Option<u64>, changed: Changed) -> Self {

@@ -1,10 +1,10 @@
-//! A worker's memo as words of shared memory, and back. What is read may be anything: it becomes a
-//! memo that makes sense, or none.
+//! A worker's checkpoint as words of shared memory, and back. What is read may be anything: it
+//! becomes a checkpoint that makes sense, or none.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use supervision::{FaultId, Generation, IncidentId, InjectionMemo, Marks, Memo};
+use supervision::{Checkpoint, FaultId, Generation, IncidentId, InjectionMemo, Marks};
 
 mod endings;
 mod losses;
@@ -12,7 +12,7 @@ mod numbers;
 
 pub(super) use endings::ending;
 use endings::read_ending;
-use numbers::{PHASES, WHYS, phase, why};
+use numbers::{PHASES, STOP_REASONS, phase, why};
 
 /// Failures that a successor hears of; the newest.
 pub(super) const FAILURES: usize = 16;
@@ -25,41 +25,43 @@ const GROUP: usize = FIXED + FAILURES + 3 * INJECTIONS;
 const OPEN: usize = GROUP + FAILURES;
 /// So many of them: as many as the machine remembers.
 const LOSSES: usize = 3;
-/// Words of a memo.
+/// Words of a checkpoint.
 const WORDS: usize = OPEN + LOSSES * losses::WORDS;
 /// Stands for "never".
 const NEVER: u64 = u64::MAX;
 
-/// A memo in memory.
+/// A checkpoint in memory.
 #[repr(C)]
 pub(super) struct Words([AtomicU64; WORDS]);
 
 impl Words {
-    /// Writes a memo. A concurrent reader looks at other words.
-    pub(super) fn write(&self, memo: &Memo) {
+    /// Writes a checkpoint. A concurrent reader looks at other words.
+    pub(super) fn write(&self, checkpoint: &Checkpoint) {
         let mut words = [0; WORDS];
-        let order = memo.order.map_or(0, |order| why(order) + 1);
-        words[0] = phase(memo.phase) | order << 8 | marks(memo.marks) << 16;
-        words[1] = memo.generation.0;
-        words[2] = nanos(memo.since);
-        words[3] = memo.due.map_or(NEVER, nanos);
-        words[4] = memo.restarts;
-        words[5] = u64::from(memo.attempt) | u64::from(memo.abandoned) << 32;
-        (words[6], words[7]) = memo.last_ending.map_or((NEVER, 0), ending);
-        words[8] = memo.last_incident.map_or(0, |id| id.0);
-        words[9] = memo.injected.map_or(0, |fault| u64::from(fault.code));
-        words[10] = memo.injected.map_or(0, |fault| fault.parameter);
-        for (start, failures) in [(FIXED, &memo.failures), (GROUP, &memo.group_failures)] {
+        let order = checkpoint.order.map_or(0, |order| why(order) + 1);
+        words[0] = phase(checkpoint.phase) | order << 8 | marks(checkpoint.marks) << 16;
+        words[1] = checkpoint.generation.0;
+        words[2] = nanos(checkpoint.since);
+        words[3] = checkpoint.due.map_or(NEVER, nanos);
+        words[4] = checkpoint.restarts;
+        words[5] = u64::from(checkpoint.attempt) | u64::from(checkpoint.abandoned) << 32;
+        (words[6], words[7]) = checkpoint.last_ending.map_or((NEVER, 0), ending);
+        words[8] = checkpoint.last_incident.map_or(0, |id| id.0);
+        words[9] = checkpoint.injected.map_or(0, |fault| u64::from(fault.code));
+        words[10] = checkpoint.injected.map_or(0, |fault| fault.parameter);
+        for (start, failures) in
+            [(FIXED, &checkpoint.failures), (GROUP, &checkpoint.group_failures)]
+        {
             let newest = failures.iter().rev().take(FAILURES);
             for (word, at) in words[start..].iter_mut().zip(newest) {
                 *word = nanos(*at).max(1);
             }
         }
-        for (place, open) in words[OPEN..].chunks_exact_mut(losses::WORDS).zip(&memo.losses) {
+        for (place, open) in words[OPEN..].chunks_exact_mut(losses::WORDS).zip(&checkpoint.losses) {
             place.copy_from_slice(&losses::write(*open));
         }
         for (three, injection) in
-            words[FIXED + FAILURES..GROUP].chunks_exact_mut(3).zip(&memo.injections)
+            words[FIXED + FAILURES..GROUP].chunks_exact_mut(3).zip(&checkpoint.injections)
         {
             three[0] = injection.draws;
             three[1] = u64::from(injection.times);
@@ -72,7 +74,7 @@ impl Words {
 
     /// Reads it back; `None` when it makes no sense. Times that lie after `now` are `now`, but for
     /// what is due.
-    pub(super) fn read(&self, now: Duration) -> Option<Memo> {
+    pub(super) fn read(&self, now: Duration) -> Option<Checkpoint> {
         let word = |index: usize| self.0.get(index).map_or(0, |word| word.load(Ordering::Relaxed));
         let time = |word: u64| Some(Duration::from_nanos(word)).filter(|_| word != NEVER);
         let code = u64::from(u32::try_from(word(9)).ok()?);
@@ -92,11 +94,11 @@ impl Words {
                 due: time(word(at + 2)).filter(|_| word(at + 2) != 0),
             }
         });
-        Some(Memo {
+        Some(Checkpoint {
             phase: *PHASES.get(index(word(0) & 0xff))?,
             order: match word(0) >> 8 & 0xff {
                 0 => None,
-                order => Some(*WHYS.get(index(order - 1))?),
+                order => Some(*STOP_REASONS.get(index(order - 1))?),
             },
             marks: read_marks(word(0) >> 16),
             generation: Generation(word(1)),
@@ -151,8 +153,8 @@ fn read_marks(word: u64) -> Marks {
 #[cfg(test)]
 mod tests {
     use supervision::{
-        Cause, Ending, Incarnation, LaunchFailure, Loss, OpenLoss, Outcome, Phase, Status, Why,
-        WorkerId,
+        Cause, Ending, Incarnation, LaunchFailure, Loss, OpenLoss, Outcome, Phase, Status,
+        StopReason, WorkerId,
     };
 
     use super::*;
@@ -164,7 +166,7 @@ mod tests {
     #[test]
     fn a_memo_comes_back_as_it_was() {
         let seconds = Duration::from_secs;
-        let memo = Memo {
+        let checkpoint = Checkpoint {
             phase: Phase::Stopping,
             generation: Generation(7),
             since: seconds(3),
@@ -172,7 +174,7 @@ mod tests {
             restarts: 6,
             attempt: 2,
             failures: vec![seconds(1), seconds(2)],
-            order: Some(Why::Collateral),
+            order: Some(StopReason::Collateral),
             marks: Marks { wanted: true, held: true, unready: true, ..Marks::default() },
             abandoned: 1,
             last_ending: Some(Ending {
@@ -204,8 +206,8 @@ mod tests {
             }],
         };
         let words = words();
-        words.write(&memo);
-        assert_eq!(words.read(seconds(10)), Some(memo));
+        words.write(&checkpoint);
+        assert_eq!(words.read(seconds(10)), Some(checkpoint));
     }
 
     #[test]
@@ -253,8 +255,11 @@ mod tests {
                     .rotate_left(position as u32 % 64);
                 word.store(mixed & (u64::MAX >> (seed % 64)), Ordering::Relaxed);
             }
-            if let Some(memo) = words.read(now) {
-                assert!(memo.since <= now && memo.failures.iter().all(|at| *at <= now), "{memo:?}");
+            if let Some(checkpoint) = words.read(now) {
+                assert!(
+                    checkpoint.since <= now && checkpoint.failures.iter().all(|at| *at <= now),
+                    "{checkpoint:?}"
+                );
             }
         }
         let fresh = words().read(now).expect("nothing happened yet");

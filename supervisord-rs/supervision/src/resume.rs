@@ -1,5 +1,5 @@
-//! From one supervisor to the next: how a machine goes on from what another remembered of each worker
-//! (`memo`). A supervisor that dies loses nothing but what died with it.
+//! From one supervisor to the next: how a machine goes on from what another remembered of each
+//! worker (`checkpoint`). A supervisor that dies loses nothing but what died with it.
 //!
 //! Times are those of the clock that both machines share: the daemon gives them the time since the
 //! machine booted.
@@ -9,6 +9,7 @@ mod unsettled;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::checkpoint::Checkpoint;
 use crate::dependencies::ids;
 use crate::effect::Effect;
 use crate::ending::{Cause, Ending};
@@ -16,7 +17,6 @@ use crate::id::{DomainId, FaultId, Incarnation, IncidentId, WorkerId};
 use crate::incident::Outcome;
 use crate::losses::Failure;
 use crate::machine::Machine;
-use crate::memo::Memo;
 use crate::restart::Window;
 use crate::spec::Readiness;
 use crate::timers::{Due, Timer};
@@ -24,15 +24,15 @@ use crate::worker::{Committed, Phase};
 
 /// What a new machine takes over from the supervisor before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Inherited {
+pub struct Recovered {
     /// The present moment.
     pub now: Duration,
     /// How long there was no supervisor until then: that time counts against no worker.
     pub unheard: Duration,
     /// One for each worker that both know.
-    pub workers: Vec<InheritedWorker>,
+    pub workers: Vec<RecoveredWorker>,
     /// The death, if it was not a clean shutdown, nor an upgrade.
-    pub death: Option<InheritedDeath>,
+    pub death: Option<RecoveredDeath>,
     /// The number of the last incident.
     pub last_incident: Option<IncidentId>,
     /// [Stale events](Machine::stale_events) so far.
@@ -41,11 +41,11 @@ pub struct Inherited {
 
 /// What is known of one worker of the predecessor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InheritedWorker {
+pub struct RecoveredWorker {
     /// Who.
     pub worker: WorkerId,
     /// What the predecessor remembered.
-    pub memo: Memo,
+    pub checkpoint: Checkpoint,
     /// What became of it.
     pub fate: Fate,
 }
@@ -67,7 +67,7 @@ pub enum Fate {
 /// The death of the predecessor: an incident that this machine opens first of all. Those with the
 /// fate [`Lost`](Fate::Lost) that had an incarnation were lost in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InheritedDeath {
+pub struct RecoveredDeath {
     /// Whose doing, as far as known. It counts as a failure of that worker, so that backoff and
     /// quarantine apply.
     pub culprit: Option<Incarnation>,
@@ -79,7 +79,7 @@ pub struct InheritedDeath {
 
 impl Machine {
     /// Takes over what the predecessor left, and wants up what is to be up.
-    pub(crate) fn inherit(&mut self, inherited: Inherited) {
+    pub(crate) fn inherit(&mut self, inherited: Recovered) {
         self.now = inherited.now;
         self.lapses.add(self.now, inherited.unheard);
         for worker in ids(self.workers.len()) {
@@ -87,16 +87,16 @@ impl Machine {
             state.since = self.now;
             state.wanted = self.spec.workers[worker.index()].autostart;
         }
-        let known = |past: &&InheritedWorker| past.worker.index() < self.spec.workers.len();
-        let known: Vec<&InheritedWorker> = inherited.workers.iter().filter(known).collect();
+        let known = |past: &&RecoveredWorker| past.worker.index() < self.spec.workers.len();
+        let known: Vec<&RecoveredWorker> = inherited.workers.iter().filter(known).collect();
         for past in &known {
             self.recall(past, inherited.unheard);
         }
         self.reopen(&known);
         let lost: Vec<Incarnation> = known
             .iter()
-            .filter(|past| past.fate == Fate::Lost && had_incarnation(past.memo.phase))
-            .map(|past| Incarnation { worker: past.worker, generation: past.memo.generation })
+            .filter(|past| past.fate == Fate::Lost && had_incarnation(past.checkpoint.phase))
+            .map(|past| Incarnation { worker: past.worker, generation: past.checkpoint.generation })
             .collect();
         for worker in ids(self.workers.len()) {
             let state = &self.workers[worker.index()];
@@ -105,7 +105,7 @@ impl Machine {
             }
         }
         if let Some(death) = inherited.death {
-            self.on_inherited_death(&death, &lost);
+            self.on_recovered_death(&death, &lost);
         }
         for worker in ids(self.workers.len()) {
             self.release_group(worker);
@@ -113,61 +113,62 @@ impl Machine {
     }
 
     /// What is remembered of one worker becomes true again, as far as it still is.
-    fn recall(&mut self, past: &InheritedWorker, unheard: Duration) {
-        let InheritedWorker { worker, memo, fate } = past;
+    fn recall(&mut self, past: &RecoveredWorker, unheard: Duration) {
+        let RecoveredWorker { worker, checkpoint, fate } = past;
         let worker = *worker;
         let autostart = self.spec.workers[worker.index()].autostart;
         let state = &mut self.workers[worker.index()];
-        state.generation = memo.generation;
-        state.stopped = memo.marks.stopped;
-        state.last_incident = memo.last_incident;
+        state.generation = checkpoint.generation;
+        state.stopped = checkpoint.marks.stopped;
+        state.last_incident = checkpoint.last_incident;
         if *fate == Fate::Closed {
-            state.before = memo.generation;
+            state.before = checkpoint.generation;
             state.wanted = autostart && !state.stopped;
             return;
         }
-        state.restarts = memo.restarts;
-        if memo.phase == Phase::Launching {
+        state.restarts = checkpoint.restarts;
+        if checkpoint.phase == Phase::Launching {
             // Nothing has run: the launch is repeated, and was counted.
-            state.before = memo.generation;
+            state.before = checkpoint.generation;
         }
-        state.attempt = memo.attempt;
-        state.failures = Window::of(&memo.failures);
-        for (done, past) in state.injections.iter_mut().zip(&memo.injections) {
+        state.attempt = checkpoint.attempt;
+        state.failures = Window::of(&checkpoint.failures);
+        for (done, past) in state.injections.iter_mut().zip(&checkpoint.injections) {
             *done = Committed { draws: past.draws, times: past.times };
         }
-        self.recall_group(worker, &memo.group_failures);
+        self.recall_group(worker, &checkpoint.group_failures);
         if *fate == Fate::Closed {
             return;
         }
         let state = &mut self.workers[worker.index()];
-        state.wanted = memo.marks.wanted;
-        state.held = memo.marks.held;
-        state.retired = memo.marks.retired;
-        state.last_ending = memo.last_ending;
+        state.wanted = checkpoint.marks.wanted;
+        state.held = checkpoint.marks.held;
+        state.retired = checkpoint.marks.retired;
+        state.last_ending = checkpoint.last_ending;
         if *fate == Fate::Resumed {
-            self.resume(worker, memo, unheard);
+            self.resume(worker, checkpoint, unheard);
         }
     }
 
-    fn resume(&mut self, worker: WorkerId, memo: &Memo, unheard: Duration) {
+    fn resume(&mut self, worker: WorkerId, checkpoint: &Checkpoint, unheard: Duration) {
         let state = &mut self.workers[worker.index()];
-        state.abandoned = memo.abandoned;
+        state.abandoned = checkpoint.abandoned;
         // The machine repeats a launch without an answer.
-        state.phase = if memo.phase == Phase::Launching { Phase::Idle } else { memo.phase };
-        state.since = memo.since.min(self.now);
+        state.phase =
+            if checkpoint.phase == Phase::Launching { Phase::Idle } else { checkpoint.phase };
+        state.since = checkpoint.since.min(self.now);
         if state.phase.is_live() {
-            state.order = memo.order;
-            state.overdue = memo.marks.overdue;
-            state.exited = memo.marks.exited;
-            state.paused = memo.marks.paused;
-            state.unready = memo.marks.unready;
-            state.injected = memo.injected;
+            state.order = checkpoint.order;
+            state.overdue = checkpoint.marks.overdue;
+            state.exited = checkpoint.marks.exited;
+            state.paused = checkpoint.marks.paused;
+            state.unready = checkpoint.marks.unready;
+            state.injected = checkpoint.injected;
         }
         let phase = state.phase;
         self.count_coming_up(Phase::Idle, phase);
         let phase_timer = Timer::Worker(worker, Due::Phase);
-        if let Some(due) = memo.due.filter(|_| memo.phase != Phase::Launching) {
+        if let Some(due) = checkpoint.due.filter(|_| checkpoint.phase != Phase::Launching) {
             let is_judgement = matches!(phase, Phase::Starting | Phase::Stopping);
             let later = if is_judgement { unheard } else { Duration::ZERO };
             self.set_timer(phase_timer, due.saturating_add(later));
@@ -176,38 +177,40 @@ impl Machine {
         match phase {
             Phase::Starting => {
                 let readiness = self.spec.workers[worker.index()].readiness;
-                if matches!(readiness, Readiness::After(_)) && memo.due.is_none() {
+                if matches!(readiness, Readiness::After(_)) && checkpoint.due.is_none() {
                     self.confirm(worker);
                 }
                 self.obey_order(worker);
             }
-            Phase::Running => self.resume_running(worker, memo),
+            Phase::Running => self.resume_running(worker, checkpoint),
             // It is unknown whether the order was carried out: the machine gives it again.
             Phase::Stopping => self.effects.push_back(Effect::Stop { incarnation }),
             Phase::Killing => {
                 self.effects.push_back(self.way_to_end(worker));
-                if memo.due.is_none() {
+                if checkpoint.due.is_none() {
                     self.set_timer(phase_timer, self.now);
                 }
             }
             // Its end was written down and not what followed: it is tried again at once.
-            Phase::Backoff if memo.due.is_none() => {
+            Phase::Backoff if checkpoint.due.is_none() => {
                 self.workers[worker.index()].phase = Phase::Idle;
             }
-            Phase::Backoff | Phase::Quarantined => self.workers[worker.index()].retry_at = memo.due,
+            Phase::Backoff | Phase::Quarantined => {
+                self.workers[worker.index()].retry_at = checkpoint.due
+            }
             Phase::Idle | Phase::Launching | Phase::Finished => {}
         }
     }
 
     /// Its schedules go on where they were; its heartbeat has its whole time again.
-    fn resume_running(&mut self, worker: WorkerId, memo: &Memo) {
+    fn resume_running(&mut self, worker: WorkerId, checkpoint: &Checkpoint) {
         if let Some(heartbeat) = self.heartbeat(worker) {
             let at = self.now.saturating_add(heartbeat);
             self.set_timer(Timer::Worker(worker, Due::Heartbeat), at);
         }
         if self.spec.fault_injection {
             let known = self.spec.workers[worker.index()].injections.len();
-            for (position, past) in memo.injections.iter().enumerate().take(known) {
+            for (position, past) in checkpoint.injections.iter().enumerate().take(known) {
                 if let Some(due) = past.due {
                     self.set_timer(Timer::Worker(worker, Due::Injection(position)), due);
                 }
@@ -224,7 +227,7 @@ impl Machine {
 
     /// The predecessor died: the first incident of all. Its culprit has failed; the others are
     /// launched as they were.
-    fn on_inherited_death(&mut self, death: &InheritedDeath, lost: &[Incarnation]) {
+    fn on_recovered_death(&mut self, death: &RecoveredDeath, lost: &[Incarnation]) {
         let culprit = death.culprit.filter(|culprit| lost.contains(culprit));
         let what = Failure {
             domain: DomainId(0),

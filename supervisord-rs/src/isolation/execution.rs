@@ -14,15 +14,15 @@ use nix::sys::stat::{Mode, fchmod, fstat};
 use nix::unistd::{Uid, fchown};
 use supervision::LaunchStage;
 
-use super::inherited::{self, SECRET_MAX, whole};
 use super::launch::failed::{Failed, Result};
-use super::launch::{Attempt, Credentials, Environment, Inherited, Plan, reading};
+use super::launch::{Attempt, BaseEnvironment, Credentials, Environment, Plan, reading};
+use super::passed::{self, SECRET_MAX, whole};
 use crate::config::env_file::{self, Wrong};
-use crate::config::settings::{InheritEnv, Launch, SecretSource, Surroundings};
+use crate::config::settings::{ExecutionEnvironment, InheritEnv, Launch, SecretSource};
 use crate::sealed::sealed;
 use crate::stages;
 
-/// Everything of a worker's surroundings that has been looked up.
+/// Everything of a worker's execution environment that has been looked up.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) environment: Environment,
@@ -35,15 +35,15 @@ pub(super) struct Prepared {
 /// network where the machine's accounts do: call it on a launcher thread.
 pub(super) fn prepare(
     launch: &Launch,
-    inherited: &Arc<Inherited>,
+    inherited: &Arc<BaseEnvironment>,
     attempt: &Attempt,
 ) -> Result<Prepared> {
-    let surroundings = &launch.surroundings;
-    let mut environment = match &surroundings.inherit_env {
+    let execution = &launch.execution;
+    let mut environment = match &execution.inherit_env {
         InheritEnv::All => Environment::of(inherited),
         InheritEnv::Only(names) => Environment::only(inherited, names),
     };
-    let credentials = Credentials::prepare(surroundings, &mut environment)?;
+    let credentials = Credentials::prepare(execution, &mut environment)?;
     let mut set = |name: &str, value: &OsStr| environment.set(OsStr::new(name), value);
     set("SUPERVISOR_ENABLED", OsStr::new("1"));
     set("SUPERVISOR_PROCESS_NAME", OsStr::new(&launch.name));
@@ -51,15 +51,15 @@ pub(super) fn prepare(
     if let Some(instance) = launch.instance {
         set("SUPERVISOR_INSTANCE", OsStr::new(&instance.to_string()));
     }
-    for path in &surroundings.env_files {
+    for path in &execution.env_files {
         for (name, value) in env_file(path, attempt)? {
             set(&name, OsStr::new(&value));
         }
     }
-    for (name, value) in &surroundings.env {
+    for (name, value) in &execution.env {
         set(name, OsStr::new(value));
     }
-    let secrets = surroundings
+    let secrets = execution
         .secrets
         .iter()
         .map(|(name, source)| Ok((name.clone(), secret(source, attempt)?)))
@@ -69,7 +69,7 @@ pub(super) fn prepare(
 
 impl Prepared {
     /// The supervisor's own, as cells have it.
-    pub(super) fn inherited(inherited: &Arc<Inherited>) -> Self {
+    pub(super) fn inherited(inherited: &Arc<BaseEnvironment>) -> Self {
         Self {
             environment: Environment::of(inherited),
             secrets: Vec::new(),
@@ -91,14 +91,18 @@ impl Prepared {
     }
 
     /// Puts everything but the descriptors 0 to 2, which the caller has given, into a plan.
-    pub(super) fn apply(mut self, mut plan: Plan, surroundings: &Surroundings) -> Result<Plan> {
+    pub(super) fn apply(
+        mut self,
+        mut plan: Plan,
+        execution: &ExecutionEnvironment,
+    ) -> Result<Plan> {
         for (name, content) in std::mem::take(&mut self.secrets) {
             let number = plan.next_descriptor();
             plan = plan.give(content, number)?;
             let path = format!("/dev/fd/{number}");
             self.environment.set(OsStr::new(&name), OsStr::new(&path));
         }
-        plan.environment(self.environment)?.surrounded(surroundings, self.credentials)
+        plan.environment(self.environment)?.execution_of(execution, self.credentials)
     }
 
     /// Where programs are looked up: the `PATH` of the worker's own environment, else that of
@@ -137,7 +141,7 @@ fn secret(source: &SecretSource, attempt: &Attempt) -> Result<OwnedFd> {
         SecretSource::File(path) => (path.clone(), read(stages::SECRET, path, attempt)?),
         SecretSource::Descriptor(number) => {
             let path = PathBuf::from(format!("fd:{number}"));
-            let content = inherited::open(*number).and_then(whole);
+            let content = passed::open(*number).and_then(whole);
             let content = content.map_err(|error| Failed::io(stages::SECRET, &error, &path))?;
             (path, content)
         }

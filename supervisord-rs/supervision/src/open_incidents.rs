@@ -13,13 +13,13 @@ const CLOSED_MAX: usize = 64;
 
 /// The open incidents, those that are closed and not on record, and the number of the last.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct OpenIncidents {
     open: BTreeMap<IncidentId, Incident>,
     closed: BTreeMap<IncidentId, Incident>,
     last: u64,
 }
 
-impl Ledger {
+impl OpenIncidents {
     /// Goes on counting after this one.
     pub(crate) fn after(last: Option<IncidentId>) -> Self {
         Self { open: BTreeMap::new(), closed: BTreeMap::new(), last: last.map_or(0, |id| id.0) }

@@ -27,12 +27,12 @@ enum Job {
 
 /// The hand that gives it work.
 #[derive(Clone, Debug)]
-pub struct Scribe {
+pub struct RecordWriter {
     jobs: SyncSender<Job>,
     lost: Counter,
 }
 
-impl Scribe {
+impl RecordWriter {
     /// Starts the thread. `lost`: where it is counted what is lost.
     ///
     /// # Errors
@@ -41,13 +41,13 @@ impl Scribe {
         let (jobs, queue) = sync_channel(QUEUE);
         let mut writer = Writer { files: HashMap::new(), is_in_trouble: false, lost: lost.clone() };
         // Not joined: a disk that hangs must not hang the end of the supervisor.
-        let thread = std::thread::Builder::new().name("scribe".into());
+        let thread = std::thread::Builder::new().name("records".into());
         threads::spawn(thread, move || writer.work(&queue))?;
         Ok(Self { jobs, lost })
     }
 
-    /// Hands over one line of a record; `written` is called when it is in its file. Does not block;
-    /// false when it was lost (and counted).
+    /// StagingPipe over one line of a record; `written` is called when it is in its file. Does not
+    /// block; false when it was lost (and counted).
     pub fn record(
         &self,
         path: &Arc<Path>,

@@ -10,7 +10,7 @@ use super::Drivers;
 use crate::config::settings::CgroupLimits;
 use crate::config::{Launch, Program};
 use crate::isolation::launch::Child;
-use crate::isolation::tree::family::Member;
+use crate::isolation::tree::process_tree::Member;
 use crate::record::evidence::Evidence;
 use crate::record::logs::Tail;
 
@@ -69,23 +69,29 @@ impl Drivers {
     /// The process that a worker calls its main one (`MAINPID=`), where that is another than ours.
     #[must_use]
     pub fn main_pid(&self, worker: WorkerId) -> Option<i32> {
-        self.means.registry[worker].live.as_ref()?.said.main.as_ref().map(|main: &Child| main.pid)
+        self.means.registry[worker]
+            .live
+            .as_ref()?
+            .notify_state
+            .main
+            .as_ref()
+            .map(|main: &Child| main.pid)
     }
 
     /// What a worker says of itself (`STATUS=`), and whether it is reloading.
     #[must_use]
     pub fn said(&self, worker: WorkerId) -> (Option<String>, bool) {
-        let said = self.means.registry[worker].live.as_ref().map(|live| &live.said);
+        let said = self.means.registry[worker].live.as_ref().map(|live| &live.notify_state);
         said.map_or((None, false), |said| (said.status.clone(), said.is_reloading))
     }
 
     /// Everyone who lives of a worker's process; none for a thread of the supervisor; as its
     /// cgroup has them, or the last look at the process table.
     #[must_use]
-    pub fn family_of(&self, worker: WorkerId) -> Vec<Member> {
+    pub fn tree_of(&self, worker: WorkerId) -> Vec<Member> {
         let domain = self.means.registry[worker].domain;
         self.means.registry.resident(domain).map_or_else(Vec::new, |resident| {
-            resident.family.describe(resident.process.child(), &resident.others)
+            resident.process_tree.describe(resident.process.child(), &resident.others)
         })
     }
 
@@ -100,7 +106,7 @@ impl Drivers {
     #[must_use]
     pub fn cgroup_of(&self, worker: WorkerId) -> Option<PathBuf> {
         let domain = &self.means.registry.home(worker);
-        domain.family.as_ref()?.place()
+        domain.process_tree.as_ref()?.place()
     }
 
     /// What stands on a worker's board now; `None` for a command, for one that never ran, and for

@@ -17,13 +17,13 @@ const FIRST: i32 = 3;
 
 /// What was passed, and what came in another way since.
 #[derive(Debug, Default)]
-pub struct Heritage {
+pub struct InheritedDescriptors {
     endowment: Endowment,
     /// The numbers that were passed.
     numbers: BTreeSet<RawFd>,
 }
 
-impl Heritage {
+impl InheritedDescriptors {
     /// Takes the descriptors that were passed to this process; none when they were meant for
     /// another (`LISTEN_PID`). Call it once, before any descriptor is opened or closed.
     ///
@@ -31,21 +31,21 @@ impl Heritage {
     /// The table of them is forged or torn. Nothing is taken then.
     pub fn take() -> Result<Self, TableError> {
         let number = |name: &str| std::env::var(name).ok()?.parse::<i32>().ok();
-        let mut heritage = Self::default();
+        let mut inherited = Self::default();
         if number("LISTEN_PID") != i32::try_from(std::process::id()).ok() {
-            return Ok(heritage);
+            return Ok(inherited);
         }
         let tabled = std::env::var(TABLE).ok().map(from_table).transpose()?.unwrap_or_default();
         let count = number("LISTEN_FDS").unwrap_or(0).clamp(0, i32::MAX - FIRST);
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
         for descriptor in FIRST..FIRST + count {
-            heritage.take_one(descriptor, names.next().map(unescape).unwrap_or_default());
+            inherited.take_one(descriptor, names.next().map(unescape).unwrap_or_default());
         }
         for (descriptor, name) in tabled {
-            heritage.take_one(descriptor, name);
+            inherited.take_one(descriptor, name);
         }
-        Ok(heritage)
+        Ok(inherited)
     }
 
     fn take_one(&mut self, number: RawFd, name: String) {
@@ -63,7 +63,7 @@ impl Heritage {
     }
 }
 
-impl Deref for Heritage {
+impl Deref for InheritedDescriptors {
     type Target = Endowment;
 
     fn deref(&self) -> &Endowment {
@@ -71,7 +71,7 @@ impl Deref for Heritage {
     }
 }
 
-impl DerefMut for Heritage {
+impl DerefMut for InheritedDescriptors {
     fn deref_mut(&mut self) -> &mut Endowment {
         &mut self.endowment
     }

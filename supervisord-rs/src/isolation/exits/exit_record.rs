@@ -13,7 +13,7 @@ use supervision::Status;
 use super::wait::Exit;
 
 /// The name of the reading end among what the supervisor inherits.
-pub const OBITUARIES: &str = "obituaries";
+pub const EXIT_RECORDS: &str = "exit-records";
 /// Bytes of one record: pid, what kind of status, its number, and when it was reaped.
 const RECORD: usize = 24;
 /// Records that wait for room at most: 1.5 MiB of them.
@@ -21,7 +21,7 @@ const WAITING_MAX: usize = 65_536;
 
 /// One process that has been reaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Obituary {
+pub struct ExitRecord {
     /// Its PID, which another process may have by now.
     pub pid: i32,
     /// How it ended.
@@ -32,14 +32,14 @@ pub struct Obituary {
 
 /// The guardian's end of the pipe.
 #[derive(Debug)]
-pub(crate) struct Obituaries {
+pub(crate) struct ExitRecords {
     reader: OwnedFd,
     writer: File,
     /// What the pipe had no room for, oldest first.
     waiting: VecDeque<[u8; RECORD]>,
 }
 
-impl Obituaries {
+impl ExitRecords {
     pub(crate) fn new() -> nix::Result<Self> {
         let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         // The limit of ordinary users (`pipe-max-size`, proc_sys_fs(5)); a smaller one will do.
@@ -94,7 +94,7 @@ impl Obituaries {
 }
 
 /// Takes what has been written.
-pub fn read(pipe: &OwnedFd) -> Vec<Obituary> {
+pub fn read(pipe: &OwnedFd) -> Vec<ExitRecord> {
     let Ok(handle) = pipe.try_clone() else { return Vec::new() };
     let mut file = File::from(handle);
     let mut bytes = vec![0; RECORD * 512];
@@ -108,7 +108,7 @@ pub fn read(pipe: &OwnedFd) -> Vec<Obituary> {
     found
 }
 
-fn parse(record: &[u8]) -> Option<Obituary> {
+fn parse(record: &[u8]) -> Option<ExitRecord> {
     let word = |at: usize| Some(i32::from_ne_bytes(record.get(at..at + 4)?.try_into().ok()?));
     let number = word(8)?;
     let status = match word(4)? {
@@ -117,7 +117,7 @@ fn parse(record: &[u8]) -> Option<Obituary> {
         2 => Status::Signaled { signal: number, core_dumped: true },
         _ => return None,
     };
-    Some(Obituary {
+    Some(ExitRecord {
         pid: word(0)?,
         status,
         at: u64::from_ne_bytes(record.get(16..24)?.try_into().ok()?),
@@ -138,16 +138,16 @@ mod tests {
 
     #[test]
     fn what_is_written_down_is_read_once() {
-        let mut obituaries = Obituaries::new().unwrap();
+        let mut exit_records = ExitRecords::new().unwrap();
         let core = Status::Signaled { signal: 11, core_dumped: true };
         let real_time = Status::Signaled { signal: 40, core_dumped: false };
         for (pid, status) in
             [(7, Status::Exited(3)), (6, Status::Unknown), (8, core), (9, real_time)]
         {
-            obituaries.write(&Exit { pid, status });
+            exit_records.write(&Exit { pid, status });
         }
         let read_them = || {
-            read(&obituaries.reader)
+            read(&exit_records.reader)
                 .into_iter()
                 .map(|one| (one.pid, one.status))
                 .collect::<Vec<_>>()
@@ -158,17 +158,17 @@ mod tests {
 
     #[test]
     fn what_has_no_room_is_there_when_somebody_has_read() {
-        let mut obituaries = Obituaries::new().unwrap();
+        let mut exit_records = ExitRecords::new().unwrap();
         let count = 60_000;
         for pid in 1..=count {
-            obituaries.write(&Exit { pid, status: Status::Exited(3) });
+            exit_records.write(&Exit { pid, status: Status::Exited(3) });
         }
         let mut read_pids = Vec::new();
         while read_pids.len() < count as usize {
-            let some = read(&obituaries.reader);
+            let some = read(&exit_records.reader);
             assert!(!some.is_empty(), "{} of {count}", read_pids.len());
             read_pids.extend(some.into_iter().map(|one| one.pid));
-            obituaries.flush();
+            exit_records.flush();
         }
         assert!(read_pids.into_iter().eq(1..=count), "each once, in order");
     }

@@ -21,7 +21,7 @@ use crate::service_manager::FdStore;
 /// Largest piece that is carried at once: the usual size of a pipe.
 pub(super) const CHUNK: usize = 64 * 1024;
 /// Begins the names of their pipes in the store.
-pub(super) const PIPE: &str = "hands/";
+pub(super) const PIPE: &str = "staging/";
 /// Begins the names of the texts that they write.
 pub(super) const TEXT: &str = "text/";
 
@@ -36,7 +36,7 @@ type Pipe = (OwnedFd, OwnedFd);
 
 /// The hands of one thread.
 #[derive(Debug)]
-pub(super) struct Hands {
+pub(super) struct StagingPipe {
     /// None where descriptors are short: bytes pass through memory then.
     pipe: Option<Pipe>,
     /// For a look at what is in the pipe without taking it.
@@ -52,7 +52,7 @@ pub(super) struct Hands {
     pub(super) buffer: Vec<u8>,
 }
 
-impl Hands {
+impl StagingPipe {
     /// The hands with this number; there are [`CARRIERS`].
     pub(super) fn new(slot: usize, carriers: Carriers, store: &FdStore) -> Self {
         let pipe = (slot < CARRIERS).then(|| pipe2(OFlag::O_CLOEXEC).ok()).flatten();

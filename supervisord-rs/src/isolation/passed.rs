@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::config::Settings;
 use crate::config::settings::SecretSource;
 use crate::sealed::sealed;
-use crate::service_manager::Heritage;
+use crate::service_manager::InheritedDescriptors;
 use crate::waiting::Limit;
 
 /// Largest `env_file` and secret.
@@ -47,8 +47,11 @@ const PREFIX: &str = "secret/";
 /// # Errors
 /// There is no such descriptor, it cannot be read, is larger than 1 MiB, or has no end within ten
 /// seconds.
-pub fn adopt(settings: &Settings, heritage: &mut Heritage) -> Result<(), MissingSecret> {
-    let sources = settings.launches.iter().flat_map(|launch| launch.surroundings.secrets.values());
+pub fn adopt(
+    settings: &Settings,
+    inherited: &mut InheritedDescriptors,
+) -> Result<(), MissingSecret> {
+    let sources = settings.launches.iter().flat_map(|launch| launch.execution.secrets.values());
     let numbers: BTreeSet<RawFd> = sources
         .filter_map(|source| match source {
             SecretSource::Descriptor(number) => Some(*number),
@@ -57,11 +60,11 @@ pub fn adopt(settings: &Settings, heritage: &mut Heritage) -> Result<(), Missing
         .collect();
     let mut secrets = BTreeMap::new();
     for number in numbers {
-        let handed_over = heritage.claim(&format!("{PREFIX}{number}"));
+        let handed_over = inherited.claim(&format!("{PREFIX}{number}"));
         let memory = match handed_over {
             Some(memory) => Ok(memory),
             None => {
-                take(number, heritage).and_then(|inherited| sealed(&read(File::from(inherited))?))
+                take(number, inherited).and_then(|inherited| sealed(&read(File::from(inherited))?))
             }
         };
         secrets.insert(number, memory.map_err(|source| MissingSecret { number, source })?);
@@ -72,10 +75,10 @@ pub fn adopt(settings: &Settings, heritage: &mut Heritage) -> Result<(), Missing
 
 /// What was inherited under a number that means nothing else.
 #[expect(unsafe_code, reason = "an inherited descriptor is a number, which nothing owns yet")]
-fn take(number: RawFd, heritage: &Heritage) -> io::Result<OwnedFd> {
+fn take(number: RawFd, inherited: &InheritedDescriptors) -> io::Result<OwnedFd> {
     // SAFETY: the call has no memory effects, and only asks.
     let is_open = unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;
-    if !is_open || heritage.covers(number) {
+    if !is_open || inherited.covers(number) {
         return Err(Errno::EBADF.into());
     }
     // SAFETY: it is open, as just checked; it was inherited, and nothing in this process owns it.

@@ -2,7 +2,7 @@
 //! cannot be stored as something else, and in a list to read it back from. New ones go to the end
 //! of both.
 
-use supervision::{Cause, Phase, Why};
+use supervision::{Cause, Phase, StopReason};
 
 pub(super) const fn phase(phase: Phase) -> u64 {
     match phase {
@@ -29,23 +29,23 @@ pub(super) const PHASES: [Phase; 9] = [
     Phase::Finished,
 ];
 
-pub(super) const fn why(why: Why) -> u64 {
+pub(super) const fn why(why: StopReason) -> u64 {
     match why {
-        Why::Requested => 0,
-        Why::Collateral => 1,
-        Why::GroupQuarantine => 2,
-        Why::Hang => 3,
-        Why::StartTimeout => 4,
-        Why::Unhealthy => 5,
+        StopReason::Requested => 0,
+        StopReason::Collateral => 1,
+        StopReason::GroupQuarantine => 2,
+        StopReason::Hang => 3,
+        StopReason::StartTimeout => 4,
+        StopReason::Unhealthy => 5,
     }
 }
-pub(super) const WHYS: [Why; 6] = [
-    Why::Requested,
-    Why::Collateral,
-    Why::GroupQuarantine,
-    Why::Hang,
-    Why::StartTimeout,
-    Why::Unhealthy,
+pub(super) const STOP_REASONS: [StopReason; 6] = [
+    StopReason::Requested,
+    StopReason::Collateral,
+    StopReason::GroupQuarantine,
+    StopReason::Hang,
+    StopReason::StartTimeout,
+    StopReason::Unhealthy,
 ];
 
 pub(super) const fn cause(cause: Cause) -> u64 {
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn what_has_a_number_is_read_back_by_it() {
         assert_eq!(PHASES.map(phase), std::array::from_fn(|number| number as u64));
-        assert_eq!(WHYS.map(why), std::array::from_fn(|number| number as u64));
+        assert_eq!(STOP_REASONS.map(why), std::array::from_fn(|number| number as u64));
         assert_eq!(CAUSES.map(cause), std::array::from_fn(|number| number as u64));
     }
 }

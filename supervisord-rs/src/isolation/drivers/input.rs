@@ -23,7 +23,7 @@ const DATAGRAMS: usize = 8;
 impl Drivers {
     /// Takes what was said on a worker's notify socket.
     pub(super) fn hear(&mut self, worker: WorkerId) {
-        // Its launch may have been answered since. Until it is, its family is unknown.
+        // Its launch may have been answered since. Until it is, its process tree is unknown.
         self.means.take_launched();
         if self.means.defer_words(self.means.registry[worker].domain) {
             if let Some(notify) = &mut self.means.registry[worker].notify {
@@ -94,7 +94,7 @@ impl Drivers {
 
     fn standing(&self, domain: DomainId, pid: i32) -> Standing {
         self.means.registry.resident(domain).map_or(Standing::Stranger, |resident| {
-            resident.family.standing(resident.process.child(), pid)
+            resident.process_tree.standing(resident.process.child(), pid)
         })
     }
 
@@ -136,8 +136,8 @@ impl Drivers {
     /// the log.
     fn refuse(&mut self, incarnation: Incarnation, sender: i32, why: &str) {
         let Some(live) = self.means.registry.live_mut(incarnation) else { return };
-        live.said.refused += 1;
-        if live.said.refused == 1 {
+        live.notify_state.refused += 1;
+        if live.notify_state.refused == 1 {
             let why = why.to_owned().into();
             self.means.remark(Some(incarnation), What::NotifyRefused { sender, why });
         }
@@ -148,17 +148,17 @@ impl Drivers {
             self.means.registry[incarnation.worker].launch.ready == Ready::Notify;
         let Some(live) = self.means.registry.live_mut(incarnation) else { return };
         let now = monotonic_ns();
-        live.said.alive_at = now;
+        live.notify_state.alive_at = now;
         match word {
             Word::Ready => {
-                live.said.is_reloading = false;
+                live.notify_state.is_reloading = false;
                 if waits_for_notify {
                     self.means.note_ready(incarnation);
                 }
             }
-            Word::Reloading => live.said.is_reloading = true,
-            Word::Stopping => live.said.status = Some("stopping".into()),
-            Word::Status(text) => live.said.status = Some(text),
+            Word::Reloading => live.notify_state.is_reloading = true,
+            Word::Stopping => live.notify_state.status = Some("stopping".into()),
+            Word::Status(text) => live.notify_state.status = Some(text),
             Word::Alive => {}
             Word::Trigger => self.means.say(incarnation.worker, Event::Unhealthy { incarnation }),
             Word::Extend(time) => {
@@ -169,22 +169,23 @@ impl Drivers {
         }
     }
 
-    /// Only a process of the family can be its main one. We take its handle first, so that the
-    /// number means it.
+    /// Only a process of the process tree can be its main one. We take its handle first, so that
+    /// the number means it.
     fn take_main_pid(&mut self, incarnation: Incarnation, pid: i32) {
         let domain = self.means.registry[incarnation.worker].domain;
         let Ok(pidfd) = reaper::open(pid) else { return };
         let Some(resident) = self.means.registry.resident(domain) else { return };
         let main = resident.process.child();
         let (main, is_adopted) = (main.pid, main.is_adopted);
-        let is_family = self.standing(domain, pid) == Standing::Member;
-        if !is_family {
+        let is_tree = self.standing(domain, pid) == Standing::Member;
+        if !is_tree {
             self.refuse(incarnation, pid, "its MAINPID is not one of its processes");
             return;
         }
         if let Some(live) = self.means.registry.live_mut(incarnation) {
             let start_time = process_table::start_time(pid).unwrap_or(0);
-            live.said.main = (pid != main).then_some(Child { pid, pidfd, start_time, is_adopted });
+            live.notify_state.main =
+                (pid != main).then_some(Child { pid, pidfd, start_time, is_adopted });
         }
         self.means.note_process(incarnation.worker);
     }

@@ -1,13 +1,13 @@
 //! The main process of a worker and all that it started, wherever that has gone.
 //!
-//! Where the worker has a cgroup, that is the family. Else it is found in the process table:
+//! Where the worker has a cgroup, that is the process tree. Else it is found in the process table:
 //! a process that descends from the main one, shares its session or process group, or has become an
-//! orphan and bears the mark of the family (we are a child subreaper, so that orphans come to us,
-//! prctl(2)): in its environment, or, where that was wiped, as a resource limit. A process that
+//! orphan and bears the mark of the process tree (we are a child subreaper, so that orphans come to
+//! us, prctl(2)): in its environment, or, where that was wiped, as a resource limit. A process that
 //! does away with all of these escapes the walk, not the cgroup.
 //!
 //! No number is signalled that could have a new owner: a pidfd is opened first, and then it is
-//! looked at once more whether the number is still in the family (pidfd_open(2)).
+//! looked at once more whether the number is still in the process tree (pidfd_open(2)).
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -32,14 +32,14 @@ const UNKNOWN: u64 = 0;
 /// So many are named to people.
 const NAMED: usize = 64;
 
-/// The variable that marks a family: `HASH-OF-THE-RUNTIME-DIRECTORY:DOMAIN`, the same for one
+/// The variable that marks a process tree: `HASH-OF-THE-RUNTIME-DIRECTORY:DOMAIN`, the same for one
 /// supervisor after the other.
 pub(in crate::isolation) const MARK: &str = "SUPERVISORD_RS_FAMILY";
 
-/// What tells the families of this supervisor and its successors from those of any other: a number
-/// for the runtime directory, which only one can have at a time (FNV-1a, the same in every
+/// What tells the process trees of this supervisor and its successors from those of any other: a
+/// number for the runtime directory, which only one can have at a time (FNV-1a, the same in every
 /// release).
-pub(in crate::isolation) fn house_of(runtime_dir: &Path) -> String {
+pub(in crate::isolation) fn instance_id_of(runtime_dir: &Path) -> String {
     format!("{:016x}", hash(runtime_dir.as_os_str().as_bytes()))
 }
 
@@ -48,9 +48,9 @@ fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
-/// A family.
+/// A process tree.
 #[derive(Debug)]
-pub(in crate::isolation) struct Family {
+pub(in crate::isolation) struct ProcessTree {
     leaf: Option<Arc<Leaf>>,
     /// As a variable, and as a resource limit, `RLIMIT_RTTIME`: environments are wiped (sudo, `env
     /// -i`), limits are inherited.
@@ -58,7 +58,7 @@ pub(in crate::isolation) struct Family {
     census: Rc<Census>,
 }
 
-/// One of a family: a number with its time of birth.
+/// One of a process tree: a number with its time of birth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::isolation) struct Relative {
     pid: i32,
@@ -101,7 +101,7 @@ fn group(pid: i32) -> Option<i32> {
     nix::unistd::getpgid(Some(pid)).ok().map(nix::unistd::Pid::as_raw)
 }
 
-/// By what a family is found, wherever the loop is.
+/// By what a process tree is found, wherever the loop is.
 #[derive(Clone, Debug)]
 pub(in crate::isolation) enum Kin {
     /// It is in a cgroup.
@@ -126,11 +126,11 @@ impl Kin {
     ) -> Vec<Relative> {
         match self {
             Self::Cgroup { members, .. } => with_birth(members.pids()),
-            Self::Table { main, mark } => look().family(*main, mark),
+            Self::Table { main, mark } => look().process_tree(*main, mark),
         }
     }
 
-    /// Kills everyone in the cgroup, and those that were found and still are of the family.
+    /// Kills everyone in the cgroup, and those that were found and still are of the process tree.
     pub(in crate::isolation) fn kill(&self, found: Vec<Relative>) {
         if let Self::Cgroup { members, .. } = self {
             // Those that a kernel without a usable file leaves are signalled one by one.
@@ -139,8 +139,8 @@ impl Kin {
         self.signal(found, &[libc::SIGKILL], false);
     }
 
-    /// Sends signals to those that were found and still are of the family, but for the main process
-    /// and, where they have them already, its group.
+    /// Sends signals to those that were found and still are of the process tree, but for the main
+    /// process and, where they have them already, its group.
     pub(in crate::isolation) fn signal(
         &self,
         found: Vec<Relative>,
@@ -175,15 +175,15 @@ pub struct Member {
     pub state: char,
 }
 
-impl Family {
-    /// `house` is what tells the families of one supervisor from those of another.
+impl ProcessTree {
+    /// `instance_id` tells the process trees of one supervisor from those of another.
     pub(in crate::isolation) fn new(
         leaf: Option<Leaf>,
-        house: &str,
+        instance_id: &str,
         domain: &str,
         census: &Rc<Census>,
     ) -> Self {
-        let variable = format!("{house}:{domain}");
+        let variable = format!("{instance_id}:{domain}");
         let limit = LIMIT_MARK | (hash(variable.as_bytes()) & (LIMIT_MARK - 1));
         Self { leaf: leaf.map(Arc::new), mark: Mark { variable, limit }, census: Rc::clone(census) }
     }
@@ -207,8 +207,8 @@ impl Family {
         self.leaf.as_ref().filter(|leaf| !leaf.is_missing())
     }
 
-    /// Whether the OOM killer has ended any of the family since this was last asked. Only a cgroup
-    /// counts that.
+    /// Whether the OOM killer has ended any of the process tree since this was last asked. Only a
+    /// cgroup counts that.
     pub(in crate::isolation) fn take_oom_kill(&self) -> bool {
         self.in_leaf().is_some_and(|leaf| leaf.take_oom_kill())
     }
@@ -262,7 +262,7 @@ impl Family {
         snapshot: &Snapshot,
         main: &Child,
     ) -> Vec<Relative> {
-        let found = snapshot.family(Relative::of(main), &self.mark).into_iter();
+        let found = snapshot.process_tree(Relative::of(main), &self.mark).into_iter();
         found.filter(|other| other.pid != main.pid).collect()
     }
 
@@ -279,7 +279,7 @@ impl Family {
 
     /// Sends signals to everyone, in their order: to the main process and its group at once, to
     /// others as soon as they are found. The main process must not have been waited for, unless it
-    /// is an adopted one: its number is its group's. `is_over`: set when the family is gone.
+    /// is an adopted one: its number is its group's. `is_over`: set when the process tree is gone.
     pub(in crate::isolation) fn signal(
         &self,
         main: &Child,

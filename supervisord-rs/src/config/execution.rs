@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::reader::{Cursor, Section};
-use super::settings::{InheritEnv, SecretSource, Surroundings};
+use super::settings::{ExecutionEnvironment, InheritEnv, SecretSource};
 use super::{limits, world};
 
 /// Keys that only a process can have.
@@ -33,7 +33,7 @@ pub(super) const KEYS: [&str; 16] = [
 const INHERITED: RangeInclusive<i32> = 3..=63;
 
 /// Reads them. `is_process`: whether this worker can have them at all.
-pub(super) fn read(worker: &Section<'_>, is_process: bool) -> Surroundings {
+pub(super) fn read(worker: &Section<'_>, is_process: bool) -> ExecutionEnvironment {
     let get = |key: &'static str| {
         let message = format!("a thread has the {} of its process, not its own", spoken(key));
         let expected = match key {
@@ -45,7 +45,7 @@ pub(super) fn read(worker: &Section<'_>, is_process: bool) -> Surroundings {
         worker.get_if(is_process, key, &message, expected)
     };
     let user = get("user").and_then(|cursor| user(&cursor));
-    Surroundings {
+    ExecutionEnvironment {
         user,
         group: get("group").and_then(|cursor| group(&cursor)),
         groups: get("groups")

@@ -1,5 +1,5 @@
-//! All workers, and which of them have changed since the last question: the memos of the others are
-//! still valid.
+//! All workers, and which of them have changed since the last question: the checkpoints of the
+//! others are still valid.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -10,12 +10,12 @@ use crate::worker::Worker;
 
 /// A list of workers that notices every access by which one could change.
 #[derive(Debug, Default)]
-pub(crate) struct Roster {
+pub(crate) struct WorkerTable {
     workers: Vec<Worker>,
     touched: BTreeSet<WorkerId>,
 }
 
-impl Roster {
+impl WorkerTable {
     /// One more, at the end.
     pub(crate) fn push(&mut self, worker: Worker) {
         self.workers.push(worker);
@@ -46,15 +46,15 @@ impl Roster {
     }
 }
 
-impl FromIterator<Worker> for Roster {
+impl FromIterator<Worker> for WorkerTable {
     fn from_iter<I: IntoIterator<Item = Worker>>(workers: I) -> Self {
-        let mut roster = Self::default();
-        workers.into_iter().for_each(|worker| roster.push(worker));
-        roster
+        let mut worker_table = Self::default();
+        workers.into_iter().for_each(|worker| worker_table.push(worker));
+        worker_table
     }
 }
 
-impl Deref for Roster {
+impl Deref for WorkerTable {
     type Target = [Worker];
 
     fn deref(&self) -> &[Worker] {
@@ -62,7 +62,7 @@ impl Deref for Roster {
     }
 }
 
-impl Index<usize> for Roster {
+impl Index<usize> for WorkerTable {
     type Output = Worker;
 
     fn index(&self, index: usize) -> &Worker {
@@ -70,7 +70,7 @@ impl Index<usize> for Roster {
     }
 }
 
-impl IndexMut<usize> for Roster {
+impl IndexMut<usize> for WorkerTable {
     fn index_mut(&mut self, index: usize) -> &mut Worker {
         self.touch(index);
         &mut self.workers[index]

@@ -28,7 +28,7 @@ const LAST_HOOKS: Duration = Duration::from_secs(5);
 
 /// Something that went on beside the loop is over.
 #[derive(Debug)]
-pub(super) enum Said {
+pub(super) enum TaskOutcome {
     Answer {
         incarnation: Incarnation,
         kind: Kind,
@@ -53,13 +53,13 @@ pub(super) enum Said {
     Recorded(IncidentId),
 }
 
-impl From<hand_over::News> for Said {
+impl From<hand_over::News> for TaskOutcome {
     fn from(news: hand_over::News) -> Self {
         Self::HandOver(Box::new(news))
     }
 }
 
-impl From<Box<Found>> for Said {
+impl From<Box<Found>> for TaskOutcome {
     fn from(found: Box<Found>) -> Self {
         Self::Looked(found)
     }
@@ -67,18 +67,18 @@ impl From<Box<Found>> for Said {
 
 /// The channel. It holds no more than what runs at once, which is bounded.
 #[derive(Debug)]
-pub(super) struct Beside {
-    sender: mpsc::UnboundedSender<Said>,
-    receiver: mpsc::UnboundedReceiver<Said>,
+pub(super) struct Background {
+    sender: mpsc::UnboundedSender<TaskOutcome>,
+    receiver: mpsc::UnboundedReceiver<TaskOutcome>,
 }
 
-impl Beside {
+impl Background {
     pub(super) fn new() -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         Self { sender, receiver }
     }
 
-    pub(super) async fn next(&mut self) -> Said {
+    pub(super) async fn next(&mut self) -> TaskOutcome {
         match self.receiver.recv().await {
             Some(said) => said,
             // Never: we hold a sender ourselves.
@@ -87,7 +87,7 @@ impl Beside {
     }
 
     /// For what may be held by a file system. One that hangs does not hold up our end.
-    pub(super) fn spawn_thread<T: Into<Said>>(
+    pub(super) fn spawn_thread<T: Into<TaskOutcome>>(
         &self,
         name: &str,
         work: impl FnOnce() -> T + Send + 'static,
@@ -100,15 +100,18 @@ impl Beside {
     /// What to call, from any thread, when an incident is on record.
     pub(super) fn on_recorded(&self) -> impl Fn(IncidentId) + Send + Sync + 'static {
         let sender = self.sender.clone();
-        move |incident| drop(sender.send(Said::Recorded(incident)))
+        move |incident| drop(sender.send(TaskOutcome::Recorded(incident)))
     }
 
     /// What has been said already.
-    pub(super) fn take(&mut self) -> Option<Said> {
+    pub(super) fn take(&mut self) -> Option<TaskOutcome> {
         self.receiver.try_recv().ok()
     }
 
-    pub(super) fn spawn<T: Into<Said>>(&self, task: impl Future<Output = T> + Send + 'static) {
+    pub(super) fn spawn<T: Into<TaskOutcome>>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) {
         let sender = self.sender.clone();
         tokio::spawn(async move {
             let _ = sender.send(task.await.into());
@@ -117,21 +120,23 @@ impl Beside {
 }
 
 impl Daemon {
-    pub(super) fn on_said(&mut self, said: Said) {
+    pub(super) fn on_task_outcome(&mut self, said: TaskOutcome) {
         match said {
-            Said::Answer { incarnation, kind, good } => self.on_answer(incarnation, kind, good),
-            Said::HandOver(news) => self.on_news(*news),
-            Said::StopCommandEnded { incarnation, failure } => {
+            TaskOutcome::Answer { incarnation, kind, good } => {
+                self.on_answer(incarnation, kind, good)
+            }
+            TaskOutcome::HandOver(news) => self.on_news(*news),
+            TaskOutcome::StopCommandEnded { incarnation, failure } => {
                 match failure {
                     None => self.drivers.signal_stop(incarnation),
                     Some(why) => self.drivers.miss_stop_command(incarnation, &why),
                 }
                 self.turn(None);
             }
-            Said::BeforeEnded(ended) => self.on_before_ended(ended),
-            Said::Looked(found) => self.on_looked(*found),
-            Said::Recorded(incident) => self.turn(Some(Event::Recorded { incident })),
-            Said::HookEnded { number, helper, command, failure } => {
+            TaskOutcome::BeforeEnded(ended) => self.on_before_ended(ended),
+            TaskOutcome::Looked(found) => self.on_looked(*found),
+            TaskOutcome::Recorded(incident) => self.turn(Some(Event::Recorded { incident })),
+            TaskOutcome::HookEnded { number, helper, command, failure } => {
                 self.observers.hooks.ended();
                 if let Some(number) = number {
                     self.drivers.clear_hook(number, helper);
@@ -158,23 +163,25 @@ impl Daemon {
     }
 
     /// Asks what is due, runs the hooks that have a place, and the stop commands that were ordered.
-    pub(super) fn go_on_beside(&mut self) {
+    pub(super) fn go_on_in_background(&mut self) {
         for question in self.probing.questions(self.now()) {
             let probing::Question { incarnation, kind, check, timeout } = question;
-            let answer = move |good| Said::Answer { incarnation, kind, good };
+            let answer = move |good| TaskOutcome::Answer { incarnation, kind, good };
             match check {
                 // The last one that was asked was killed and is still there: this is no better
                 // answer than its was.
                 Check::Exec(_) if helper::stuck(Some(incarnation.worker)) > 0 => {
-                    self.beside.spawn(async move { answer(Some(false)) });
+                    self.background.spawn(async move { answer(Some(false)) });
                 }
                 Check::Exec(command) => {
                     let worker = self.names.worker(incarnation.worker).to_owned();
                     let summons = self.drivers.launch_helper(incarnation.worker, &command, &[]);
-                    self.beside.spawn(async move { answer(exec(summons, timeout, &worker).await) });
+                    self.background
+                        .spawn(async move { answer(exec(summons, timeout, &worker).await) });
                 }
                 check @ (Check::Tcp(_) | Check::Http { .. }) => {
-                    self.beside.spawn(async move { answer(Some(ask::ask(&check, timeout).await)) });
+                    self.background
+                        .spawn(async move { answer(Some(ask::ask(&check, timeout).await)) });
                 }
             }
         }
@@ -182,19 +189,19 @@ impl Daemon {
             self.wait_for_stop_command(incarnation, summons);
         }
         while let Some(before) = self.drivers.next_start_before() {
-            self.beside.spawn(async move { Said::BeforeEnded(before.end().await) });
+            self.background.spawn(async move { TaskOutcome::BeforeEnded(before.end().await) });
         }
         while let Some((hook, record)) = self.next_hook() {
             let command = hook.command.join(" ");
             let summoned = hooks::input(&record)
                 .map_err(|error| error.to_string())
                 .and_then(|input| self.drivers.launch_hook(&hook.command, input));
-            self.beside.spawn(async move {
+            self.background.spawn(async move {
                 let (number, (helper, failure)) = match summoned {
                     Err(error) => (None, (None, Some(error))),
                     Ok((number, summons)) => (Some(number), run_hook(summons, hook.timeout).await),
                 };
-                Said::HookEnded { number, helper, command, failure }
+                TaskOutcome::HookEnded { number, helper, command, failure }
             });
         }
     }
@@ -218,7 +225,7 @@ impl Daemon {
     /// when its time to stop is over.
     fn wait_for_stop_command(&mut self, incarnation: Incarnation, summons: Summons) {
         let limit = self.machine.spec().workers[incarnation.worker.index()].stop.timeout;
-        self.beside.spawn(async move {
+        self.background.spawn(async move {
             let failure = match summons.arrive(&mut Limit::new(limit)).await {
                 Err(failed) => Some(failed.message),
                 Ok(helper) => {
@@ -226,24 +233,24 @@ impl Daemon {
                     None
                 }
             };
-            Said::StopCommandEnded { incarnation, failure }
+            TaskOutcome::StopCommandEnded { incarnation, failure }
         });
     }
 
     /// At the very end: hooks that run have a little time.
-    pub(super) async fn end_beside(&mut self) {
+    pub(super) async fn end_background(&mut self) {
         let end = tokio::time::Instant::now() + LAST_HOOKS;
         while !self.observers.hooks.are_over() {
-            self.go_on_beside();
-            match tokio::time::timeout_at(end, self.beside.next()).await {
-                Ok(Said::HookEnded { .. }) => self.observers.hooks.ended(),
+            self.go_on_in_background();
+            match tokio::time::timeout_at(end, self.background.next()).await {
+                Ok(TaskOutcome::HookEnded { .. }) => self.observers.hooks.ended(),
                 Ok(
-                    Said::Answer { .. }
-                    | Said::HandOver(_)
-                    | Said::StopCommandEnded { .. }
-                    | Said::BeforeEnded(_)
-                    | Said::Looked(_)
-                    | Said::Recorded(_),
+                    TaskOutcome::Answer { .. }
+                    | TaskOutcome::HandOver(_)
+                    | TaskOutcome::StopCommandEnded { .. }
+                    | TaskOutcome::BeforeEnded(_)
+                    | TaskOutcome::Looked(_)
+                    | TaskOutcome::Recorded(_),
                 ) => {}
                 Err(_) => return,
             }

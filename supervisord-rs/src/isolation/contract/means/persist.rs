@@ -16,47 +16,47 @@ pub(in crate::isolation) struct Pledge {
     store: FdStore,
     /// What was to be kept before the launch.
     due: Due,
-    family: String,
+    process_tree: String,
     /// Where orders for a host go down.
     way: Option<OwnedFd>,
 }
 
 impl Pledge {
     /// Before there is a process. False: nothing is promised, and it is to end with us.
-    pub(in crate::isolation) fn is_said(&self) -> bool {
-        self.store.is_said(&self.due)
+    pub(in crate::isolation) fn is_sent(&self) -> bool {
+        self.store.is_sent(&self.due)
     }
 
     /// Before any answer reports the worker: what a successor could not go on without.
     pub(in crate::isolation) fn keep(&self, child: &Child) {
         if let Some(way) = &self.way {
-            self.store.keep_at_once(&host_name(&self.family, child.pid), &[way.as_fd()]);
+            self.store.keep_at_once(&host_name(&self.process_tree, child.pid), &[way.as_fd()]);
         }
     }
 }
 
 /// Lets go of what was kept of a process.
-pub(in crate::isolation) fn forget(store: &FdStore, family: &str, pid: i32) {
-    store.forget(&process_name(family, pid));
-    store.forget(&host_name(family, pid));
+pub(in crate::isolation) fn forget(store: &FdStore, process_tree: &str, pid: i32) {
+    store.forget(&process_name(process_tree, pid));
+    store.forget(&host_name(process_tree, pid));
 }
 
-fn host_name(family: &str, pid: i32) -> String {
-    format!("{family}/host/{pid}")
+fn host_name(process_tree: &str, pid: i32) -> String {
+    format!("{process_tree}/host/{pid}")
 }
 
-fn process_name(family: &str, pid: i32) -> String {
-    format!("{family}/process/{pid}")
+fn process_name(process_tree: &str, pid: i32) -> String {
+    format!("{process_tree}/process/{pid}")
 }
 
 impl Means {
     /// For the launch of a process that is to outlive us.
     pub(in crate::isolation) fn pledge(&self, domain: DomainId, way: Option<&OwnedFd>) -> Pledge {
         let way = way.and_then(|way| way.try_clone().ok());
-        let family = self.family_name(domain);
+        let process_tree = self.domain_name(domain);
         // Only this worker's: a crowd that dies and comes back delays no other launch.
-        let due = self.store.due(&format!("{family}/"));
-        Pledge { store: self.store.clone(), due, family, way }
+        let due = self.store.due(&format!("{process_tree}/"));
+        Pledge { store: self.store.clone(), due, process_tree, way }
     }
 
     /// Whether a worker's process will be left to a successor: everything is kept that ties it to
@@ -71,7 +71,7 @@ impl Means {
         });
         let domain = self.registry[worker].domain;
         let is_poke_kept = self.registry[domain].poke.as_ref().is_none_or(|poke| {
-            self.store.keep(&format!("{}/poke", self.family_name(domain)), &[poke.as_fd()])
+            self.store.keep(&format!("{}/poke", self.domain_name(domain)), &[poke.as_fd()])
         });
         let streams = self.registry[worker].streams();
         let mut are_streams_kept = true;
@@ -95,7 +95,7 @@ impl Means {
     /// The last step of a launch: from now on a successor may take the process over.
     pub(in crate::isolation) fn commit(&mut self, incarnation: Incarnation, is_kept: bool) {
         let domain = self.registry[incarnation.worker].domain;
-        let name = self.family_name(domain);
+        let name = self.domain_name(domain);
         let Some(resident) = self.registry.resident(domain) else { return };
         let child = resident.process.child();
         let socket = match &*resident.process {
