@@ -10,11 +10,12 @@ use super::exit::Exit;
 use super::harmless::harmless;
 use super::output::{json, say, terminal_width, words};
 use super::place::Place;
-use crate::drill::compare::{self, Impossible, Plan, Progress};
-use crate::drill::expectation::{self, Expectation};
-use crate::drill::report;
+use crate::drill::expectation::Expectation;
+use crate::drill::plan::{self, Impossible, Plan};
+use crate::drill::progress::Progress;
 use crate::drill::scenario::{Scenario, ScenarioError};
 use crate::drill::setting::{Isolation, WrittenFault};
+use crate::drill::{compare, report};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -127,7 +128,7 @@ fn plan(options: Options, place: &Place, registry: &Registry) -> Result<Plan, Ex
         let (worker, isolation) = (plan.scenario.worker(), why.isolation.name());
         return Err(usage(&format!("isolation {isolation} for {worker}: {why}")));
     }
-    expectation::check(&plan).map_err(|why| usage(&why))?;
+    plan.check().map_err(|why| usage(&why))?;
     plan.scenario.check_addresses(registry).map_err(|error| of_scenario(&error))?;
     Ok(plan)
 }
@@ -160,9 +161,9 @@ fn scenario(options: &Options, place: &Place, registry: &Registry) -> Result<Sce
 fn faults(asked: Vec<WrittenFault>, scenario: &Scenario) -> Result<Vec<WrittenFault>, Exit> {
     if asked.is_empty() {
         let known = if scenario.is_command() {
-            &compare::DEFAULT_FAULTS_OF_COMMAND[..]
+            &plan::DEFAULT_FAULTS_OF_COMMAND[..]
         } else {
-            &compare::DEFAULT_FAULTS
+            &plan::DEFAULT_FAULTS
         };
         return Ok(known
             .iter()

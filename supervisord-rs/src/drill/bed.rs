@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use super::failure::TrialError;
 use super::interrupt;
 use super::scenario::Scenario;
 use super::setting::Setting;
-use super::trial::TrialError;
 use crate::config::settings::INCIDENTS;
 use crate::config::{Adaptation, SOCKET};
 use crate::control::client::{Client, MANY_INCIDENTS};

@@ -4,7 +4,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::compare::Plan;
 use super::outcome::Trial;
 use super::setting::Isolation;
 
@@ -39,40 +38,6 @@ impl std::fmt::Display for Expectation {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{}={}", self.isolation.name(), self.lost)
     }
-}
-
-/// Whether the expectations of a plan can be met.
-///
-/// # Errors
-/// One cannot: why, and what to write.
-pub fn check(plan: &Plan) -> Result<(), String> {
-    let workers = plan.scenario.size();
-    for (index, one) in plan.expectations.iter().enumerate() {
-        let name = one.isolation.name();
-        let isolations = plan.isolations();
-        if !isolations.contains(&one.isolation) {
-            let possible: Vec<String> =
-                isolations.iter().map(|isolation| format!("{}=COUNT", isolation.name())).collect();
-            let possible = possible.join(",");
-            let why = match plan.impossible.iter().find(|why| why.isolation == one.isolation) {
-                Some(why) => format!(" cannot be met by {}: {why}", plan.scenario.worker()),
-                None => format!(": there is no trial in isolation {name}"),
-            };
-            return Err(format!("`--expect {one}`{why}; write {possible}"));
-        }
-        if one.lost > workers {
-            return Err(format!(
-                "`--expect {one}`: there are {workers} workers; write {name}=0 to {name}={workers}"
-            ));
-        }
-        if let Some(other) = plan.expectations[..index]
-            .iter()
-            .find(|other| other.isolation == one.isolation && other.lost != one.lost)
-        {
-            return Err(format!("`--expect {other},{one}`: write one of the two"));
-        }
-    }
-    Ok(())
 }
 
 /// An expectation, and what was found.

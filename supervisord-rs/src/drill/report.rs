@@ -6,22 +6,12 @@ use workers::fault::Fault;
 use super::compare::Comparison;
 use super::outcome::Trial;
 use super::scenario::{Scenario, WATCHDOG};
-use super::setting::{Isolation, Setting};
+use super::setting::Isolation;
 use super::width;
 use crate::record::words::duration_us;
 
 /// Workers that the table names; the others are counted.
 const NAMED: usize = 8;
-
-/// `segfault in b of a b c d, isolation thread`.
-#[must_use]
-pub(super) fn describe(scenario: &Scenario, setting: &Setting) -> String {
-    let contained = if setting.contain { ", contained" } else { "" };
-    let whole =
-        scenario.file().map_or_else(|| "a b c d".to_owned(), |file| file.display().to_string());
-    let (fault, worker, isolation) = (&setting.fault, scenario.worker(), setting.isolation.name());
-    format!("{fault} in {worker} of {whole}, isolation {isolation}{contained}")
-}
 
 /// What runs for real, before it does. `None`: only the built-in workers.
 #[must_use]

@@ -127,6 +127,16 @@ impl Scenario {
         self.settings.launches.len()
     }
 
+    /// A trial of it: `segfault in b of a b c d, isolation thread`.
+    #[must_use]
+    pub(super) fn describe(&self, setting: &Setting) -> String {
+        let contained = if setting.contain { ", contained" } else { "" };
+        let whole =
+            self.file().map_or_else(|| "a b c d".to_owned(), |file| file.display().to_string());
+        let (fault, worker, isolation) = (&setting.fault, self.worker(), setting.isolation.name());
+        format!("{fault} in {worker} of {whole}, isolation {isolation}{contained}")
+    }
+
     /// Whether each worker makes progress all the time.
     #[must_use]
     pub const fn is_steady(&self) -> bool {

@@ -1,14 +1,13 @@
 //! One trial: a real supervisor runs the configuration, a fault strikes one worker, and the view
 //! from outside says who was lost.
 
-use std::io;
 use std::path::Path;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::bed::{Bed, last_lines};
-use super::compare::Progress;
+use super::failure::TrialError;
 use super::outcome::{self, Observed, Trial, state};
+use super::progress::Progress;
 use super::scenario::Scenario;
 use super::setting::Setting;
 use crate::control::client::{ClientError, MANY_INCIDENTS};
@@ -19,57 +18,6 @@ use crate::control::protocol::{StatusReport, WorkerStatus};
 const COMMIT: Duration = Duration::from_secs(3);
 /// Lines of a worker that does not start.
 const LAST_LINES: usize = 5;
-
-/// Why a trial could not be finished.
-#[derive(Debug, thiserror::Error)]
-pub enum TrialError {
-    /// What it needs failed.
-    #[error("cannot set up the trial: {0}")]
-    Setup(#[from] io::Error),
-    /// An expected condition did not come.
-    #[error("{what} did not happen within {} s; the supervisor's log:\n{log}", limit.as_secs())]
-    Timeout {
-        /// The condition.
-        what: String,
-        /// Its deadline.
-        limit: Duration,
-        /// The supervisor's own log.
-        log: String,
-    },
-    /// The supervisor ended before the fault.
-    #[error("the supervisor ended ({status}); its log:\n{log}")]
-    Ended {
-        /// How.
-        status: ExitStatus,
-        /// Its own log.
-        log: String,
-    },
-    /// A worker does not run, so that nothing can be said about it.
-    #[error("{worker} does not run in the copy of the configuration: {why}{lines}")]
-    NotUp {
-        /// The worker.
-        worker: String,
-        /// Why.
-        why: String,
-        /// What it wrote last.
-        lines: String,
-    },
-    /// The supervisor refused.
-    #[error("the supervisor refused: {0}")]
-    Refused(String),
-}
-
-impl TrialError {
-    /// Whether every other trial of this worker would fail in the same way: a worker that is not
-    /// moved does not start.
-    #[must_use]
-    pub fn is_of_every_trial(&self, victim: &str) -> bool {
-        match self {
-            Self::NotUp { worker, .. } => worker != victim,
-            Self::Setup(_) | Self::Timeout { .. } | Self::Ended { .. } | Self::Refused(_) => false,
-        }
-    }
-}
 
 /// Runs one trial in an empty directory, and leaves nothing.
 ///
