@@ -59,9 +59,10 @@ impl Token {
         }
     }
 
-    fn decode(data: u64) -> Self {
+    /// `None`: no token is encoded so.
+    fn decode(data: u64) -> Option<Self> {
         let index = u32::try_from(data & u64::from(u32::MAX)).expect("masked to 32 bits");
-        match data >> KIND_SHIFT {
+        Some(match data >> KIND_SHIFT {
             0 => Self::Exit { domain: index },
             1 => Self::Poke { domain: index },
             2 => Self::Newline { worker: index },
@@ -69,8 +70,9 @@ impl Token {
             4 => Self::Logs,
             5 => Self::Launched,
             6 => Self::Taken,
-            _ => Self::Census,
-        }
+            7 => Self::Census,
+            _ => return None,
+        })
     }
 }
 
@@ -166,7 +168,7 @@ impl Watch {
         let mut events = [EpollEvent::empty(); 256];
         let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
         let mut tokens: Vec<Token> =
-            events.iter().take(count).map(|event| Token::decode(event.data())).collect();
+            events.iter().take(count).filter_map(|event| Token::decode(event.data())).collect();
         tokens.sort_unstable();
         tokens
     }

@@ -69,8 +69,21 @@ pub fn of_process(status: Status, reading: Option<&Reading>) -> Ending {
         (Status::Exited(_), Some(State::Unregistered | State::NotStarted)) => Cause::LaunchFailure,
         // It failed, or it called exit() itself: its status may claim success, but the worker has
         // not returned, or that is unknown.
-        (Status::Exited(_), _) => Cause::Error,
-        _ => of_status(status, reading),
+        (
+            Status::Exited(_),
+            None
+            | Some(State::Empty | State::Launched | State::Ready | State::Returned | State::Failed),
+        ) => Cause::Error,
+        (
+            Status::Signaled { .. }
+            | Status::Returned
+            | Status::Failed
+            | Status::Panicked
+            | Status::Abandoned
+            | Status::NotLaunched(_)
+            | Status::Unknown,
+            _,
+        ) => of_status(status, reading),
     };
     Ending { status, cause }
 }

@@ -237,7 +237,14 @@ impl PostMortem {
         let reading = self.culprit(seen).and_then(|culprit| culprit.reading.as_ref());
         match status {
             Status::Unknown if reading.is_none() => Ending { status, cause: Cause::Unknown },
-            _ => evidence::of_domain(status, reading),
+            Status::Exited(_)
+            | Status::Signaled { .. }
+            | Status::Returned
+            | Status::Failed
+            | Status::Panicked
+            | Status::Abandoned
+            | Status::NotLaunched(_)
+            | Status::Unknown => evidence::of_domain(status, reading),
         }
     }
 }

@@ -50,7 +50,15 @@ impl Machine {
                     let awaited = self.unmet(worker).chain(self.earlier_coming(worker));
                     open.extend(awaited.filter(|on| seen.insert(*on)));
                 }
-                _ => {}
+                Phase::Idle
+                | Phase::Launching
+                | Phase::Starting
+                | Phase::Running
+                | Phase::Stopping
+                | Phase::Killing
+                | Phase::Backoff
+                | Phase::Quarantined
+                | Phase::Finished => {}
             }
         }
         None

@@ -309,7 +309,13 @@ impl View<'_> {
                     && stage == LaunchStage::START_BEFORE
                     && errno == libc::ETIMEDOUT
             }
-            _ => ending.cause == Cause::StopTimeout,
+            Status::Exited(_)
+            | Status::Signaled { .. }
+            | Status::Returned
+            | Status::Failed
+            | Status::Panicked
+            | Status::Abandoned
+            | Status::Unknown => ending.cause == Cause::StopTimeout,
         })
     }
 }
