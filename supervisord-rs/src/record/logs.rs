@@ -15,7 +15,7 @@
 //! |---|---|
 //! | `logs` | the handle: open, watch, tail, reopen, flush |
 //! | `pool` | the threads: always one that waits, never more than a few |
-//! | `jobs` | what they do besides carrying |
+//! | `pool/jobs` | what they do besides carrying |
 //! | `stream` | one captured stream: pipe → bytes or lines → target |
 //! | `target` | where output goes: one for each thing that can hang |
 //! | `staging_pipe` | what a thread has taken and not written yet |
@@ -29,7 +29,6 @@
 //! | `syslog`, `journal` | the datagrams of those who collect logs |
 
 mod file;
-mod jobs;
 mod journal;
 mod leftover;
 mod line;
@@ -59,11 +58,10 @@ use crate::record::black_box::{Carriers, Whose};
 use crate::record::echo::Echo;
 use crate::service_manager::{FdStore, InheritedDescriptors};
 use crate::waiting::received;
-use jobs::Job;
 use leftover::Leftover;
-use pool::Pool;
+use pool::{Job, Pool};
 pub use staging_pipe::{DESCRIPTORS, KEPT};
-use stream::{Output, Past, Stream};
+use stream::{Output, Past, Stream, Upkeep};
 
 /// One captured stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

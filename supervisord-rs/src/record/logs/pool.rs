@@ -1,5 +1,9 @@
 //! The threads: one always waits, so that a stream whose target hangs delays no other.
 
+mod jobs;
+mod parked;
+mod upkeep;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,9 +16,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use workers::board::monotonic_ns;
 
-use super::jobs::Job;
 use super::staging_pipe::StagingPipe;
-use super::stream::Stream;
+use super::stream::{Stream, Upkeep};
 use super::target::{Target, Targets};
 use super::{Notice, StreamId, lock};
 use crate::record::black_box::{CARRIERS, Carriers, Count, Counter};
@@ -22,6 +25,8 @@ use crate::record::patient::PATIENCE;
 use crate::service_manager::FdStore;
 use crate::waiting::until;
 use crate::{afterwards, threads};
+pub(super) use jobs::Job;
+use parked::Parked;
 
 /// Most threads: so many targets may hang at once before others have to wait. A thread that ends
 /// leaves its hands to the next one, with their descriptors: their number is that of the threads
@@ -51,6 +56,8 @@ pub(super) struct Pool {
     pub(super) epoll: Epoll,
     pub(super) streams: RwLock<Vec<Option<Arc<Stream>>>>,
     jobs: Mutex<Vec<Job>>,
+    /// Those that wait for the turn of a target.
+    parked: Parked,
     has_jobs: EventFd,
     notices: Mutex<Vec<Notice>>,
     /// Told to the loop.
@@ -83,6 +90,7 @@ impl Pool {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             streams: RwLock::default(),
             jobs: Mutex::default(),
+            parked: Parked::default(),
             has_jobs: EventFd::from_value_and_flags(0, flags)?,
             notices: Mutex::default(),
             wakeup: EventFd::from_value_and_flags(0, flags)?,
@@ -173,11 +181,6 @@ impl Pool {
         busy.map(|stream| format!("{} ({})", stream.worker, stream.target_name())).collect()
     }
 
-    /// Where pipes are kept for a successor.
-    pub(super) fn store(&self) -> &FdStore {
-        &self.store
-    }
-
     pub(super) fn carriers(&self) -> &Carriers {
         &self.carriers
     }
@@ -189,20 +192,6 @@ impl Pool {
             staging.1 += 1;
             StagingPipe::new(slot, self.carriers.clone(), &self.store)
         })
-    }
-
-    pub(super) fn targets(&self) -> &Targets {
-        &self.targets
-    }
-
-    /// So many bytes have gone into a file: now and then all of them are weighed.
-    pub(super) fn wrote(&self, bytes: usize) {
-        let Some(cap) = self.cap else { return };
-        let step = (cap / 16).max(1);
-        if self.unweighed.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64 >= step {
-            self.unweighed.store(0, Ordering::Relaxed);
-            self.give(Job::Weigh);
-        }
     }
 
     pub(super) fn lost(&self) -> u64 {
@@ -223,17 +212,15 @@ impl Pool {
         afterwards::ring(move || pool.announce());
     }
 
-    fn announce(&self) {
-        let _ = self.has_jobs.write(1);
+    /// One that has waited comes again.
+    fn give_parked(&self, number: u64) {
+        if let Some(job) = self.parked.take(number) {
+            self.give(job);
+        }
     }
 
-    pub(super) fn tell(&self, notice: Notice) {
-        let mut notices = lock(&self.notices);
-        if notices.len() < NOTICES_MAX {
-            notices.push(notice);
-        }
-        drop(notices);
-        let _ = self.wakeup.write(1);
+    fn announce(&self) {
+        let _ = self.has_jobs.write(1);
     }
 
     pub(super) fn take_notices(&self) -> Vec<Notice> {
@@ -313,7 +300,7 @@ impl Pool {
             // A busy writer has more in a moment: waiting for it here costs less than waiting with
             // all the others, unless another stream wants to write to the target.
             let mut rounds = 0;
-            while stream.carry(&target, self, staging) >= MUCH
+            while stream.carry(&target, &**self, staging) >= MUCH
                 && rounds < ROUNDS
                 && !target.turn.is_wanted()
                 // It may have turned out to be another's file meanwhile.
@@ -337,7 +324,7 @@ impl Pool {
                 self.arm(id, &waiting);
             }
         }
-        waiting.jobs.into_iter().for_each(|(_, job)| self.give(job));
+        waiting.jobs.into_iter().for_each(|(_, number)| self.give_parked(number));
     }
 
     /// Takes what a stream holds, outside of its turn in the epoll set, and does `then` before any
@@ -353,12 +340,12 @@ impl Pool {
             if !target.turn.take() {
                 return None;
             }
-            stream.carry(&target, self, staging);
+            stream.carry(&target, &**self, staging);
             // It may have turned out to be another's file.
             let is_there = Arc::ptr_eq(&target, &stream.target());
             let done = is_there.then(|| {
                 // The writer of a line without an end has gone, and will not finish it.
-                stream.finish(&target, self);
+                stream.finish(&target, &**self);
                 then(&target)
             });
             self.give_back(&target);
@@ -388,7 +375,8 @@ impl Pool {
     fn relieve_stalled(&self) {
         let now = monotonic_ns();
         for stream in self.all() {
-            stream.target().turn.overdue().into_iter().for_each(|job| self.give(job));
+            let overdue = stream.target().turn.overdue();
+            overdue.into_iter().for_each(|number| self.give_parked(number));
             let since = stream.busy_since.load(Ordering::Relaxed);
             let is_stalled = since > 0 && Duration::from_nanos(now.saturating_sub(since)) > STALL;
             if is_stalled

@@ -17,13 +17,13 @@ use workers::board::monotonic_ns;
 use super::leftover::Leftover;
 use super::line::Formatter;
 use super::pipe::{other_end, waiting};
-use super::pool::Pool;
 use super::staging_pipe::{CHUNK, StagingPipe};
-use super::target::Target;
+use super::target::{Target, Targets};
 use super::watched::Watched;
 use super::{Notice, StreamPlan, lock};
 use crate::record::black_box::Losses;
 use crate::record::echo::Echo;
+use crate::service_manager::FdStore;
 use crate::stable_hash::stable_hash;
 pub(super) use run::Run;
 use run::{Recent, last_of};
@@ -83,6 +83,20 @@ pub(super) struct Past {
     pub(super) pipe: Option<OwnedFd>,
     /// What it had taken out of it and not written.
     pub(super) leftovers: Vec<Leftover>,
+}
+
+/// What those who carry a stream do for it.
+pub(super) trait Upkeep {
+    /// All targets.
+    fn targets(&self) -> &Targets;
+    /// Where pipes are kept for a successor.
+    fn store(&self) -> &FdStore;
+    /// Something for the loop to learn.
+    fn tell(&self, notice: Notice);
+    /// So many bytes have gone into a file.
+    fn wrote(&self, bytes: usize);
+    /// A file was rotated: what that left to do.
+    fn after_rotation(&self, target: &Arc<Target>);
 }
 
 /// What only the thread that carries knows.
@@ -209,19 +223,19 @@ impl Stream {
     pub(super) fn carry(
         &self,
         target: &Arc<Target>,
-        pool: &Arc<Pool>,
+        upkeep: &dyn Upkeep,
         staging: &mut StagingPipe,
     ) -> usize {
         let mut carrier = lock(&self.carrier);
         self.busy_since.store(monotonic_ns().max(1), Ordering::Relaxed);
         let (mut carried, mut is_empty) = (0, false);
         // Reads nothing before its target is known.
-        if pool.targets().settle(target) {
+        if upkeep.targets().settle(target) {
             if !carrier.leftovers.is_empty() {
-                self.carry_leftovers(&mut carrier, target, staging, pool);
+                self.carry_leftovers(&mut carrier, target, staging, upkeep);
             }
             for _ in 0..ROUNDS {
-                let count = self.carry_piece(&self.ours, &mut carrier, target, staging, pool);
+                let count = self.carry_piece(&self.ours, &mut carrier, target, staging, upkeep);
                 if count == 0 {
                     is_empty = true;
                     break;
@@ -247,21 +261,21 @@ impl Stream {
         carrier: &mut Carrier,
         target: &Arc<Target>,
         staging: &mut StagingPipe,
-        pool: &Arc<Pool>,
+        upkeep: &dyn Upkeep,
     ) {
         for mut leftover in std::mem::take(&mut carrier.leftovers) {
             if let Some(file) = target.file.as_ref().filter(|_| self.output == Output::File) {
                 let completed = leftover.complete(&mut lock(file));
                 if let Err((lost, error)) = completed {
-                    self.account(carrier, lost, Some(error), pool);
+                    self.account(carrier, lost, Some(error), upkeep);
                 }
             }
             // It reads the rest as it would have from the worker's pipe.
             while waiting(&leftover.pipe) > 0
-                && self.carry_piece(&leftover.pipe, carrier, target, staging, pool) > 0
+                && self.carry_piece(&leftover.pipe, carrier, target, staging, upkeep) > 0
             {
             }
-            leftover.forget(pool.store());
+            leftover.forget(upkeep.store());
         }
         self.target.unfinished.fetch_sub(1, Ordering::SeqCst);
     }
@@ -273,7 +287,7 @@ impl Stream {
         carrier: &mut Carrier,
         target: &Arc<Target>,
         staging: &mut StagingPipe,
-        pool: &Arc<Pool>,
+        upkeep: &dyn Upkeep,
     ) -> usize {
         let mut taken = lock(&self.taken);
         let mut start = *taken;
@@ -300,8 +314,8 @@ impl Stream {
             }
             // The buffer is put back below: what is written from it is written by these very hands.
             let buffer = std::mem::take(&mut staging.buffer);
-            self.show(&buffer[..seen], start, is_own, pool);
-            self.put(carrier, target, &buffer[..seen], is_held.then_some(rest), staging, pool);
+            self.show(&buffer[..seen], start, is_own, upkeep);
+            self.put(carrier, target, &buffer[..seen], is_held.then_some(rest), staging, upkeep);
             staging.buffer = buffer;
             rest -= seen;
             start += if is_own { seen as u64 } else { 0 };
@@ -310,11 +324,11 @@ impl Stream {
     }
 
     /// To those who look at the output. `start`: how many bytes came before.
-    fn show(&self, bytes: &[u8], start: u64, is_own: bool, pool: &Arc<Pool>) {
+    fn show(&self, bytes: &[u8], start: u64, is_own: bool, upkeep: &dyn Upkeep) {
         let mut watched = lock(&self.watched);
         if let Some(token) = watched.as_mut().and_then(|watch| watch.look(bytes, start)) {
             *watched = None;
-            pool.tell(Notice::Matched(token));
+            upkeep.tell(Notice::Matched(token));
         }
         drop(watched);
         if let Some(echo) = &self.echo {

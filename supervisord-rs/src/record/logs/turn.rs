@@ -5,7 +5,6 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-use super::jobs::Job;
 use super::lock;
 
 /// Jobs that wait for one target at most. A worker that dies again and again leaves one with each
@@ -17,13 +16,14 @@ pub(super) struct Turn {
     state: Mutex<Waiting>,
 }
 
-/// Jobs that came while the turn was taken. Giving it back lets them come again.
+/// Streams and jobs that came while the turn was taken, by their numbers. Giving it back lets them
+/// come again.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     is_taken: bool,
     pub(super) streams: Vec<u32>,
     /// Each with the time at which it does without.
-    pub(super) jobs: Vec<(Instant, Job)>,
+    pub(super) jobs: Vec<(Instant, u64)>,
 }
 
 /// What becomes of a job whose target another thread has.
@@ -32,7 +32,7 @@ pub(super) enum Deferred {
     /// It comes again.
     Waits,
     /// The turn was given back meanwhile.
-    Again(Job),
+    Again,
     /// It has waited long enough, or too many wait: it does without the target.
     Without,
 }
@@ -59,11 +59,11 @@ impl Turn {
         !state.streams.is_empty() || !state.jobs.is_empty()
     }
 
-    /// Has a job wait, at most until `end`.
-    pub(super) fn defer(&self, job: Job, end: Instant) -> Deferred {
+    /// Has a job wait, by its number, at most until `end`.
+    pub(super) fn defer(&self, job: u64, end: Instant) -> Deferred {
         let mut state = lock(&self.state);
         if !state.is_taken {
-            return Deferred::Again(job);
+            return Deferred::Again;
         }
         if state.jobs.len() >= JOBS_MAX || end <= Instant::now() {
             return Deferred::Without;
@@ -73,7 +73,7 @@ impl Turn {
     }
 
     /// The jobs that have waited long enough.
-    pub(super) fn overdue(&self) -> Vec<Job> {
+    pub(super) fn overdue(&self) -> Vec<u64> {
         let mut state = lock(&self.state);
         let now = Instant::now();
         state.jobs.extract_if(.., |(end, _)| *end <= now).map(|(_, job)| job).collect()
@@ -107,17 +107,14 @@ mod tests {
     fn jobs_wait_in_a_bounded_list_and_not_for_ever() {
         let turn = Turn::default();
         let later = Instant::now() + Duration::from_secs(3600);
-        assert!(matches!(turn.defer(Job::Weigh, later), Deferred::Again(_)), "no thread has it");
+        assert!(matches!(turn.defer(0, later), Deferred::Again), "no thread has it");
         assert!(turn.take());
         let now = Instant::now();
-        assert!(
-            matches!(turn.defer(Job::Weigh, now), Deferred::Without),
-            "it does not want to wait"
-        );
+        assert!(matches!(turn.defer(0, now), Deferred::Without), "it does not want to wait");
         for _ in 0..JOBS_MAX {
-            assert!(matches!(turn.defer(Job::Weigh, later), Deferred::Waits));
+            assert!(matches!(turn.defer(0, later), Deferred::Waits));
         }
-        assert!(matches!(turn.defer(Job::Weigh, later), Deferred::Without), "too many wait");
+        assert!(matches!(turn.defer(0, later), Deferred::Without), "too many wait");
         assert!(turn.overdue().is_empty());
         assert_eq!(turn.give_back().jobs.len(), JOBS_MAX);
         assert!(turn.take());

@@ -5,9 +5,8 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Carrier, Output, Stream};
+use super::{Carrier, Output, Stream, Upkeep};
 use crate::record::logs::file::LogFile;
-use crate::record::logs::pool::Pool;
 use crate::record::logs::staging_pipe::StagingPipe;
 use crate::record::logs::target::Target;
 use crate::record::logs::{Notice, journal, lock, syslog};
@@ -32,10 +31,10 @@ impl Stream {
         bytes: &[u8],
         held: Option<usize>,
         staging: &mut StagingPipe,
-        pool: &Arc<Pool>,
+        upkeep: &dyn Upkeep,
     ) {
         if !self.changes_lines {
-            return self.append_as_it_is(carrier, target, bytes, held, staging, pool);
+            return self.append_as_it_is(carrier, target, bytes, held, staging, upkeep);
         }
         let text = carrier.format.feed(bytes);
         let held = held.map(|all| Held { all, covered: bytes.len() });
@@ -48,12 +47,12 @@ impl Stream {
             // All of it into one file, so that a successor finds it there.
             Output::File => {
                 if let Some(file) = &target.file {
-                    drop(self.present(file, target, pool));
+                    drop(self.present(file, target, upkeep));
                 }
-                self.append(carrier, target, &text, held, Some(staging), pool);
+                self.append(carrier, target, &text, held, Some(staging), upkeep);
             }
             Output::Terminal | Output::Journal | Output::Syslog => {
-                self.say(carrier, target, &text, pool);
+                self.say(carrier, target, &text, upkeep);
                 held.into_iter().for_each(|held| staging.empty(held.covered));
             }
         }
@@ -67,15 +66,15 @@ impl Stream {
         bytes: &[u8],
         held: Option<usize>,
         staging: &mut StagingPipe,
-        pool: &Arc<Pool>,
+        upkeep: &dyn Upkeep,
     ) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let share = |file| self.present(file, target, pool).share(rest).max(1);
+            let share = |file| self.present(file, target, upkeep).share(rest).max(1);
             let share = target.file.as_ref().map_or(rest.len(), share);
             let done = bytes.len() - rest.len();
             let held = held.map(|all| Held { all: all - done, covered: share });
-            self.append(carrier, target, &rest[..share], held, Some(staging), pool);
+            self.append(carrier, target, &rest[..share], held, Some(staging), upkeep);
             rest = &rest[share..];
         }
     }
@@ -85,12 +84,12 @@ impl Stream {
         &self,
         file: &'a Mutex<LogFile>,
         target: &Arc<Target>,
-        pool: &Arc<Pool>,
+        upkeep: &dyn Upkeep,
     ) -> MutexGuard<'a, LogFile> {
         let mut held = lock(file);
         held.look();
         if held.is_of_the_past() {
-            self.rotate(target, &mut held, pool);
+            self.rotate(target, &mut held, upkeep);
             held.look();
         }
         held
@@ -105,7 +104,7 @@ impl Stream {
         text: &[u8],
         held: Option<Held>,
         mut staging: Option<&mut StagingPipe>,
-        pool: &Arc<Pool>,
+        upkeep: &dyn Upkeep,
     ) {
         let Some(file) = &target.file else { return };
         let mut file = lock(file);
@@ -125,20 +124,20 @@ impl Stream {
             staging.empty(held.covered);
         }
         let (lost, error) = written.err().map_or((0, None), |it| (it.bytes, Some(it.error)));
-        pool.wrote(text.len() - lost);
-        self.account(carrier, lost as u64, error, pool);
-        self.rotate(target, &mut file, pool);
+        upkeep.wrote(text.len() - lost);
+        self.account(carrier, lost as u64, error, upkeep);
+        self.rotate(target, &mut file, upkeep);
     }
 
     /// Whole lines to those who collect them.
-    fn say(&self, carrier: &mut Carrier, target: &Arc<Target>, text: &[u8], pool: &Arc<Pool>) {
+    fn say(&self, carrier: &mut Carrier, target: &Arc<Target>, text: &[u8], upkeep: &dyn Upkeep) {
         if let Some(file) = &target.file {
             let mut file = lock(file);
             file.look();
             let written = file.write(text);
             drop(file);
             let (lost, error) = written.err().map_or((0, None), |it| (it.bytes, Some(it.error)));
-            return self.account(carrier, lost as u64, error, pool);
+            return self.account(carrier, lost as u64, error, upkeep);
         }
         let send = if self.output == Output::Journal { journal::send } else { syslog::send };
         let mut lost = 0;
@@ -149,12 +148,12 @@ impl Stream {
                 failed = Some(error);
             }
         }
-        self.account(carrier, lost, failed, pool);
+        self.account(carrier, lost, failed, upkeep);
     }
 
     /// Writes the unfinished line as it is, since it will not be finished. The caller has the
     /// target's turn.
-    pub(in crate::record::logs) fn finish(&self, target: &Arc<Target>, pool: &Arc<Pool>) {
+    pub(in crate::record::logs) fn finish(&self, target: &Arc<Target>, upkeep: &dyn Upkeep) {
         let mut carrier = lock(&self.carrier);
         let text = carrier.format.finish();
         if text.is_empty() {
@@ -163,12 +162,12 @@ impl Stream {
         match self.output {
             Output::File => {
                 if let Some(file) = &target.file {
-                    drop(self.present(file, target, pool));
+                    drop(self.present(file, target, upkeep));
                 }
-                self.append(&mut carrier, target, &text, None, None, pool);
+                self.append(&mut carrier, target, &text, None, None, upkeep);
             }
             Output::Terminal | Output::Journal | Output::Syslog => {
-                self.say(&mut carrier, target, &text, pool)
+                self.say(&mut carrier, target, &text, upkeep)
             }
         }
     }
@@ -190,7 +189,7 @@ impl Stream {
         carrier: &mut Carrier,
         lost: u64,
         error: Option<io::Error>,
-        pool: &Arc<Pool>,
+        upkeep: &dyn Upkeep,
     ) {
         self.losses.lost().fetch_add(lost, Ordering::Relaxed);
         self.losses.unmarked().fetch_add(lost, Ordering::Relaxed);
@@ -200,18 +199,18 @@ impl Stream {
             Some(error) if !carrier.in_trouble => {
                 carrier.in_trouble = true;
                 let target = self.target_name();
-                pool.tell(Notice::Trouble { worker, target, error: error.to_string() });
+                upkeep.tell(Notice::Trouble { worker, target, error: error.to_string() });
             }
             None if carrier.in_trouble => {
                 carrier.in_trouble = false;
                 let lost = std::mem::take(&mut carrier.lost_in_trouble);
-                pool.tell(Notice::Recovered { worker, target: self.target_name(), lost });
+                upkeep.tell(Notice::Recovered { worker, target: self.target_name(), lost });
             }
             Some(_) | None => {}
         }
     }
 
-    fn rotate(&self, target: &Arc<Target>, held: &mut LogFile, pool: &Arc<Pool>) {
+    fn rotate(&self, target: &Arc<Target>, held: &mut LogFile, upkeep: &dyn Upkeep) {
         if !held.is_due_within(0) {
             return;
         }
@@ -221,13 +220,13 @@ impl Stream {
         match result {
             Ok(false) => {}
             Ok(true) => {
-                pool.targets().settle_rotated(target, held);
-                pool.after_rotation(target);
+                upkeep.targets().settle_rotated(target, held);
+                upkeep.after_rotation(target);
             }
             Err(error) => {
                 let target = held.path().display().to_string();
                 let error = format!("cannot rotate: {error}");
-                pool.tell(Notice::Trouble { worker: self.worker.clone(), target, error });
+                upkeep.tell(Notice::Trouble { worker: self.worker.clone(), target, error });
             }
         }
     }

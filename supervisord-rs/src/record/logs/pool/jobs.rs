@@ -6,12 +6,12 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::pool::Pool;
-use super::staging_pipe::StagingPipe;
-use super::stream::{Run, Stream};
-use super::target::Target;
-use super::turn::Deferred;
-use super::{Tail, lock, rotated};
+use super::Pool;
+use crate::record::logs::staging_pipe::StagingPipe;
+use crate::record::logs::stream::{Run, Stream, Upkeep};
+use crate::record::logs::target::Target;
+use crate::record::logs::turn::Deferred;
+use crate::record::logs::{Tail, lock, rotated};
 
 /// How long the last lines of a worker wait for a target that another thread writes to.
 const TURN_WAIT: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ const BEHIND_MAX: usize = 3;
 
 /// Something to do.
 #[derive(Debug)]
-pub(super) enum Job {
+pub(in crate::record::logs) enum Job {
     /// The last lines of some streams; `lines`: of those that were looked at already.
     Tail {
         streams: Vec<(Run, Arc<Stream>)>,
@@ -54,15 +54,15 @@ impl Job {
         }
     }
 
-    pub(super) fn tail(streams: Vec<(Run, Arc<Stream>)>, tail: Tail) -> Self {
+    pub(in crate::record::logs) fn tail(streams: Vec<(Run, Arc<Stream>)>, tail: Tail) -> Self {
         Self::Tail { streams, lines: Vec::new(), tail, end: Instant::now() + TURN_WAIT }
     }
 
-    pub(super) fn close(id: u32) -> Self {
+    pub(in crate::record::logs) fn close(id: u32) -> Self {
         Self::Close(id, Instant::now() + TURN_WAIT)
     }
 
-    pub(super) fn flush(streams: Vec<Arc<Stream>>, done: Sender<()>) -> Self {
+    pub(in crate::record::logs) fn flush(streams: Vec<Arc<Stream>>, done: Sender<()>) -> Self {
         Self::Flush { streams, done, end: Instant::now() + TURN_WAIT }
     }
 }
@@ -84,13 +84,17 @@ impl Pool {
 
     /// Leaves a job with the target of a stream. True: it has to do without.
     fn has_to_do_without(&self, stream: &Stream, job: Job, end: Instant) -> bool {
-        match stream.target().turn.defer(job, end) {
+        let number = self.parked.keep(job);
+        match stream.target().turn.defer(number, end) {
             Deferred::Waits => false,
-            Deferred::Again(job) => {
-                self.give(job);
+            Deferred::Again => {
+                self.give_parked(number);
                 false
             }
-            Deferred::Without => true,
+            Deferred::Without => {
+                drop(self.parked.take(number));
+                true
+            }
         }
     }
 
@@ -187,17 +191,6 @@ impl Pool {
                 }
                 self.give_back(&target);
             }
-        }
-    }
-
-    /// After a rotation: what it left to do.
-    pub(super) fn after_rotation(&self, target: &Arc<Target>) {
-        target.has_plain.store(true, Ordering::SeqCst);
-        if target.compressed().is_some() && !target.is_compressing.swap(true, Ordering::SeqCst) {
-            self.give(Job::Compress(Arc::clone(target)));
-        }
-        if self.cap.is_some() {
-            self.give(Job::Weigh);
         }
     }
 
