@@ -20,7 +20,7 @@ impl Daemon {
         }
         let drivers = &mut self.drivers;
         match effect {
-            Effect::Launch { incarnation } => self.plan_launch(incarnation),
+            Effect::Launch { incarnation } => self.queue_launch(incarnation),
             Effect::Withdraw { incarnation } => drivers.withdraw(incarnation),
             Effect::StopLaunch { incarnation } => self.stop_launch(incarnation),
             Effect::Confirm { incarnation } => drivers.confirm(incarnation),
@@ -58,7 +58,7 @@ impl Daemon {
 
     /// A launch takes its time, and many may be wanted at once: what else is wanted goes first, and
     /// so does one that ran well and is down.
-    fn plan_launch(&mut self, incarnation: Incarnation) {
+    fn queue_launch(&mut self, incarnation: Incarnation) {
         let is_urgent = incarnation.generation.0 > 1 && !self.is_again(incarnation);
         self.launches.add(incarnation, is_urgent);
     }
@@ -75,8 +75,8 @@ impl Daemon {
     fn launch(&mut self, incarnation: Incarnation) {
         let note = self.black_box.note(incarnation.worker.index());
         note.begin_launch();
-        let plan = || recovery::plan(self.drivers.launch_of(incarnation.worker));
-        note.set_plan(self.launches.plan(incarnation.worker, plan));
+        let take = || recovery::fingerprint(self.drivers.launch_of(incarnation.worker));
+        note.set_fingerprint(self.launches.fingerprint(incarnation.worker, take));
         self.drivers.launch(incarnation, self.is_again(incarnation));
     }
 

@@ -10,7 +10,7 @@ use supervision::{Incarnation, WorkerId};
 pub(super) struct Launches {
     waiting: VecDeque<Incarnation>,
     /// How each worker that was launched is launched, as a number.
-    plans: BTreeMap<WorkerId, u64>,
+    fingerprints: BTreeMap<WorkerId, u64>,
 }
 
 impl Launches {
@@ -36,8 +36,8 @@ impl Launches {
     }
 
     /// How a worker is launched, as a number that is made once.
-    pub(super) fn plan(&mut self, worker: WorkerId, make: impl FnOnce() -> u64) -> u64 {
-        *self.plans.entry(worker).or_insert_with(make)
+    pub(super) fn fingerprint(&mut self, worker: WorkerId, make: impl FnOnce() -> u64) -> u64 {
+        *self.fingerprints.entry(worker).or_insert_with(make)
     }
 }
 
@@ -64,9 +64,9 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_made_once() {
+    fn a_fingerprint_is_taken_once() {
         let mut launches = Launches::default();
-        assert_eq!(launches.plan(WorkerId(0), || 7), 7);
-        assert_eq!(launches.plan(WorkerId(0), || unreachable!("it is known")), 7);
+        assert_eq!(launches.fingerprint(WorkerId(0), || 7), 7);
+        assert_eq!(launches.fingerprint(WorkerId(0), || unreachable!("it is known")), 7);
     }
 }

@@ -159,7 +159,7 @@ pub(super) struct Changed {
 }
 
 /// How a worker is launched, as a number: the same for the same configuration and the same binary.
-pub(super) fn plan(launch: &Launch) -> u64 {
+pub(super) fn fingerprint(launch: &Launch) -> u64 {
     // What holds at the start of a run, or depends on other entries, says nothing of how it is
     // launched.
     let mut launch = Launch { remembers_stop: false, group: String::new(), ..launch.clone() };
@@ -176,8 +176,9 @@ pub(super) fn changed(settings: &Settings, story: Option<&PostMortem>, past: &Pa
         return Changed::default();
     };
     let is_other = |(worker, past): (&WorkerId, &&PastWorker)| {
-        let plan = plan(&settings.launches[worker.index()]);
-        (past.was_running() && past.plan != 0 && past.plan != plan).then_some(*worker)
+        let fingerprint = fingerprint(&settings.launches[worker.index()]);
+        (past.was_running() && past.fingerprint != 0 && past.fingerprint != fingerprint)
+            .then_some(*worker)
     };
     Changed { workers: past.iter().filter_map(is_other).collect(), is_wanted: story.gave_way }
 }

@@ -78,7 +78,7 @@ impl View<'_> {
         let ours = self.drivers.launch_of(worker);
         let theirs = &settings.launches[position];
         let is_live = self.is_live(worker);
-        let is_same_launch = recovery::plan(ours) == recovery::plan(theirs);
+        let is_same_launch = recovery::fingerprint(ours) == recovery::fingerprint(theirs);
         let policy = &self.machine.spec().workers[worker.index()];
         let is_same_policy = policy_of(policy, &self.machine.spec().workers)
             == policy_of(&settings.spec.workers[position], &settings.spec.workers);

@@ -39,7 +39,7 @@ pub struct Note {
     pub(in crate::record) stop_generation: AtomicU64,
     /// How it is launched, as a number: another one, and its process is not what the configuration
     /// wants.
-    pub(in crate::record) plan: AtomicU64,
+    pub(in crate::record) fingerprint: AtomicU64,
     pub(in crate::record) fault: AtomicU32,
     pub(in crate::record) fault_parameter: AtomicU64,
     pub(in crate::record) fault_ordered_at: AtomicU64,
@@ -106,8 +106,8 @@ impl Note {
     }
 
     /// How it is launched, as a number.
-    pub fn set_plan(&self, plan: u64) {
-        self.plan.store(plan, Ordering::Relaxed);
+    pub fn set_fingerprint(&self, fingerprint: u64) {
+        self.fingerprint.store(fingerprint, Ordering::Relaxed);
     }
 
     /// What was lost with an incident: units done, and begun and not done.

@@ -27,7 +27,7 @@ pub struct PastWorker {
     /// Whether its incarnation had been asked to stop.
     pub stop_ordered: bool,
     /// How it was launched, as a number.
-    pub plan: u64,
+    pub fingerprint: u64,
     /// Units of work done.
     pub progress: u64,
     /// Units of work begun and not done.
@@ -93,7 +93,7 @@ impl PastWorker {
                 .map(|process| (process, main)),
             said_ready: is_present(&note.ready_generation),
             stop_ordered: is_present(&note.stop_generation),
-            plan: note.plan.load(Ordering::Relaxed),
+            fingerprint: note.fingerprint.load(Ordering::Relaxed),
             ending: checkpoint.last_ending.and_then(|ending| account?.read(ending)),
             checkpoint,
             progress,

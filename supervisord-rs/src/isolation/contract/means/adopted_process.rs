@@ -183,7 +183,7 @@ impl Means {
             Program::Worker { .. } => Some(self.revive_sdk(worker, wake)?),
         };
         let mut live = Live::new(incarnation, domain, sdk);
-        self.black_box.note(worker.index()).set_plan(known.plan);
+        self.black_box.note(worker.index()).set_fingerprint(known.fingerprint);
         live.is_ready = known.said_ready || matches!(known.checkpoint.phase, Phase::Running);
         live.is_stopping = known.checkpoint.phase == Phase::Stopping;
         live.stop_was_ordered = known.stop_ordered;
