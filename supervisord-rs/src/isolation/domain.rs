@@ -11,7 +11,8 @@ use workers::board::monotonic_ns;
 
 use super::host::Host;
 use super::launch::{Attempt, Child};
-use super::tree::process_tree::{ProcessTree, Relative};
+use super::tree::process_tree::ProcessTree;
+use super::tree::relative::Relative;
 use super::watch::Watched;
 use crate::config::settings::Limits;
 use crate::record::logs::StreamId;

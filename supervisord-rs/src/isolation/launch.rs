@@ -59,6 +59,7 @@ use supervision::{LaunchFailure, LaunchStage};
 
 use crate::stages;
 
+pub use super::child::Child;
 pub use attempt::Attempt;
 pub(super) use dispositions::become_foreign;
 pub use environment::{BaseEnvironment, Environment};
@@ -71,21 +72,6 @@ pub use steps::advice;
 
 /// Numbers of descriptors that a child can be given one by one lie below this.
 const TARGETS: RawFd = 64;
-
-/// A process that we have created, or taken over.
-#[derive(Debug)]
-pub struct Child {
-    /// Its number; also that of its process group, and mostly of its session.
-    pub pid: i32,
-    /// The handle to wait for it and to signal it.
-    pub pidfd: OwnedFd,
-    /// When it was born, in clock ticks since boot (proc_pid_stat(5)); with the number it means
-    /// this process for ever. 0: not known.
-    pub start_time: u64,
-    /// Whether another supervisor was its parent: then we cannot wait for it, and its number may
-    /// become another's as soon as it has exited.
-    pub is_adopted: bool,
-}
 
 /// A failed step. What the machine is short of now it may have later.
 #[must_use]

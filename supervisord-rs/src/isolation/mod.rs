@@ -10,6 +10,7 @@
 //! | `contract` | a driver, and the means that it is lent for a call |
 //! | `registry`, `domain` | who lives where: the slots of workers, and fault domains |
 //! | `before` | the command that runs before a launch, as the loop has it |
+//! | `child` | a process that we have created, or taken over |
 //! | `live` | one incarnation, while it lives |
 //! | `thread`, `cell`, `process` | the drivers: a thread of the supervisor, of a child that workers share, a child of one worker |
 //! | `host` | SDK code in a child: a cell, or a worker's own process |
@@ -29,6 +30,7 @@
 
 mod before;
 mod cell;
+pub mod child;
 pub(crate) mod closer;
 pub mod contract;
 pub(crate) mod datagram;

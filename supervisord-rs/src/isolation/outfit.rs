@@ -15,7 +15,8 @@ use super::launch::failed::Result;
 use super::launch::{Attempt, BaseEnvironment, Child, Environment, Plan};
 use super::sockets::Sockets;
 use super::tree::cgroup::Leaf;
-use super::tree::process_tree::{MARK, ProcessTree};
+use super::tree::marks::MARK;
+use super::tree::process_tree::ProcessTree;
 use crate::config::Launch;
 use crate::config::settings::ExecutionEnvironment;
 

@@ -61,7 +61,7 @@ use crate::isolation::sockets::Sockets;
 use crate::isolation::tree::census::Census;
 use crate::isolation::tree::cgroup::Cgroups;
 use crate::isolation::tree::environs;
-use crate::isolation::tree::process_tree::instance_id_of;
+use crate::isolation::tree::marks::instance_id_of;
 use crate::isolation::watch::{Token, Watch};
 use crate::record::black_box::BlackBox;
 use crate::record::event::What;

@@ -12,7 +12,7 @@ use crate::isolation::exits::reaper;
 use crate::isolation::launch::Child;
 use crate::isolation::live::hush;
 use crate::isolation::notify::{Datagram, Word};
-use crate::isolation::tree::snapshot::Standing;
+use crate::isolation::tree::standing::Standing;
 use crate::process_table;
 use crate::record::event::What;
 use crate::record::logs::Notice;

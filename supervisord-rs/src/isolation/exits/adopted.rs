@@ -11,7 +11,7 @@ use supervision::Status;
 
 use super::exit_record::{self, ExitRecord};
 use super::reaper;
-use crate::isolation::launch::Child;
+use crate::isolation::child::Child;
 use crate::process_table;
 
 /// The most exit records to keep: of orphans that belong to no worker, the oldest go.

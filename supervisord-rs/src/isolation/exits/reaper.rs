@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use supervision::Status;
 
 use super::wait::{self, Whom};
-use crate::isolation::launch::Child;
+use crate::isolation::child::Child;
 use crate::process_table;
 
 /// How `child` ended, if it has. The zombie stays: as long as it holds its number, neither a

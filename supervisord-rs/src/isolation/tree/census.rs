@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::process_tree::{Kin, Relative};
+use super::kin::Kin;
+use super::relative::Relative;
 use super::snapshot::{Marks, Snapshot};
 use crate::isolation::live::{event_fd, hush, ring};
 use crate::threads;

@@ -37,7 +37,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::process_tree::instance_id_of;
+use super::marks::instance_id_of;
 use crate::config::settings::CgroupLimits;
 use crate::isolation::exits::reaper;
 use crate::kernel_file;

@@ -9,8 +9,7 @@
 //! No number is signalled that could have a new owner: a pidfd is opened first, and then it is
 //! looked at once more whether the number is still in the process tree (pidfd_open(2)).
 
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -18,12 +17,16 @@ use std::sync::atomic::AtomicBool;
 use workers::board::monotonic_ns;
 
 use super::census::{Census, Errand};
-use super::cgroup::{Extent, Leaf, Members};
-use super::snapshot::{LIMIT_MARK, Mark, Snapshot, Standing, speaks_for};
+use super::cgroup::{Extent, Leaf};
+use super::kin::{Kin, with_birth};
+use super::marks::Mark;
+use super::relative::Relative;
+use super::snapshot::Snapshot;
+use super::standing::{Standing, speaks_for};
+use crate::isolation::child::Child;
 use crate::isolation::exits::reaper;
-use crate::isolation::launch::Child;
 use crate::isolation::launch::failed::Failed;
-use crate::process_table::{self, stat};
+use crate::process_table::stat;
 
 /// So many are signalled at once; for more there is a thread.
 const FEW: usize = 32;
@@ -31,22 +34,6 @@ const FEW: usize = 32;
 const UNKNOWN: u64 = 0;
 /// So many are named to people.
 const NAMED: usize = 64;
-
-/// The variable that marks a process tree: `HASH-OF-THE-RUNTIME-DIRECTORY:DOMAIN`, the same for one
-/// supervisor after the other.
-pub(in crate::isolation) const MARK: &str = "SUPERVISORD_RS_FAMILY";
-
-/// What tells the process trees of this supervisor and its successors from those of any other: a
-/// number for the runtime directory, which only one can have at a time (FNV-1a, the same in every
-/// release).
-pub(in crate::isolation) fn instance_id_of(runtime_dir: &Path) -> String {
-    format!("{:016x}", hash(runtime_dir.as_os_str().as_bytes()))
-}
-
-fn hash(bytes: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
-}
 
 /// A process tree.
 #[derive(Debug)]
@@ -56,112 +43,6 @@ pub(in crate::isolation) struct ProcessTree {
     /// -i`), limits are inherited.
     mark: Mark,
     census: Rc<Census>,
-}
-
-/// One of a process tree: a number with its time of birth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::isolation) struct Relative {
-    pid: i32,
-    start_time: u64,
-}
-
-impl Relative {
-    pub(in crate::isolation) const fn new(pid: i32, start_time: u64) -> Self {
-        Self { pid, start_time }
-    }
-
-    pub(in crate::isolation) const fn of(main: &Child) -> Self {
-        Self::new(main.pid, main.start_time)
-    }
-
-    pub(in crate::isolation) const fn pid(self) -> i32 {
-        self.pid
-    }
-
-    /// 0: not known.
-    pub(in crate::isolation) const fn start_time(self) -> u64 {
-        self.start_time
-    }
-
-    /// The handle first, and then once more whether the number means the same process.
-    pub(in crate::isolation) fn signal(self, signals: &[i32]) {
-        if let Ok(pidfd) = reaper::open(self.pid)
-            && process_table::start_time(self.pid) == Some(self.start_time)
-        {
-            for signal in signals {
-                let _ = reaper::signal_by(&pidfd, *signal);
-            }
-        }
-    }
-}
-
-/// The process group of a process.
-fn group(pid: i32) -> Option<i32> {
-    let pid = nix::unistd::Pid::from_raw(pid);
-    nix::unistd::getpgid(Some(pid)).ok().map(nix::unistd::Pid::as_raw)
-}
-
-/// By what a process tree is found, wherever the loop is.
-#[derive(Clone, Debug)]
-pub(in crate::isolation) enum Kin {
-    /// It is in a cgroup.
-    Cgroup { main: i32, members: Members },
-    /// It is in the process table.
-    Table { main: Relative, mark: Mark },
-}
-
-impl Kin {
-    /// The number of the main process.
-    pub(in crate::isolation) const fn main(&self) -> i32 {
-        match self {
-            Self::Cgroup { main, .. } => *main,
-            Self::Table { main, .. } => main.pid,
-        }
-    }
-
-    /// Everyone, by a look at the process table where that is needed.
-    pub(in crate::isolation) fn found(
-        &self,
-        look: impl FnOnce() -> Arc<Snapshot>,
-    ) -> Vec<Relative> {
-        match self {
-            Self::Cgroup { members, .. } => with_birth(members.pids()),
-            Self::Table { main, mark } => look().process_tree(*main, mark),
-        }
-    }
-
-    /// Kills everyone in the cgroup, and those that were found and still are of the process tree.
-    pub(in crate::isolation) fn kill(&self, found: Vec<Relative>) {
-        if let Self::Cgroup { members, .. } = self {
-            // Those that a kernel without a usable file leaves are signalled one by one.
-            let _ = members.kill();
-        }
-        self.signal(found, &[libc::SIGKILL], false);
-    }
-
-    /// Sends signals to those that were found and still are of the process tree, but for the main
-    /// process and, where they have them already, its group.
-    pub(in crate::isolation) fn signal(
-        &self,
-        found: Vec<Relative>,
-        signals: &[i32],
-        had_group: bool,
-    ) {
-        for other in found.into_iter().filter(|other| self.is_left(other.pid, had_group)) {
-            let is_there = match self {
-                Self::Cgroup { members, .. } => members.contain(other.pid),
-                Self::Table { .. } => true,
-            };
-            if is_there {
-                other.signal(signals);
-            }
-        }
-    }
-
-    /// Whether a process has not had the signals of the main process, and of its group.
-    fn is_left(&self, pid: i32, had_group: bool) -> bool {
-        pid != self.main() && !(had_group && group(pid) == Some(self.main()))
-    }
 }
 
 /// A member that would not die, for people.
@@ -183,9 +64,8 @@ impl ProcessTree {
         domain: &str,
         census: &Rc<Census>,
     ) -> Self {
-        let variable = format!("{instance_id}:{domain}");
-        let limit = LIMIT_MARK | (hash(variable.as_bytes()) & (LIMIT_MARK - 1));
-        Self { leaf: leaf.map(Arc::new), mark: Mark { variable, limit }, census: Rc::clone(census) }
+        let mark = Mark::new(instance_id, domain);
+        Self { leaf: leaf.map(Arc::new), mark, census: Rc::clone(census) }
     }
 
     /// The mark of its processes as a limit, where no cgroup identifies them.
@@ -193,7 +73,7 @@ impl ProcessTree {
         self.mark.limit
     }
 
-    /// The value of [`MARK`].
+    /// The value of `SUPERVISORD_RS_FAMILY`.
     pub(in crate::isolation) fn mark(&self) -> &str {
         &self.mark.variable
     }
@@ -263,7 +143,7 @@ impl ProcessTree {
         main: &Child,
     ) -> Vec<Relative> {
         let found = snapshot.process_tree(Relative::of(main), &self.mark).into_iter();
-        found.filter(|other| other.pid != main.pid).collect()
+        found.filter(|other| other.pid() != main.pid).collect()
     }
 
     /// Whether a process may speak for it. One that has exited and was reaped may not.
@@ -347,7 +227,7 @@ impl ProcessTree {
     pub(in crate::isolation) fn describe(&self, main: &Child, others: &[Relative]) -> Vec<Member> {
         let pids = match self.in_leaf() {
             Some(leaf) => leaf.some().0,
-            None => [main.pid].into_iter().chain(others.iter().map(|other| other.pid)).collect(),
+            None => [main.pid].into_iter().chain(others.iter().map(|other| other.pid())).collect(),
         };
         let alive = pids.into_iter().filter_map(|pid| {
             let stat = stat(pid).filter(|stat| !stat.is_dead())?;
@@ -355,13 +235,6 @@ impl ProcessTree {
         });
         alive.take(NAMED).collect()
     }
-}
-
-/// Those in a cgroup, with their time of birth: we ask for it after we saw them there, so that
-/// another process that has got the number meanwhile has to be in there too.
-fn with_birth(pids: Vec<i32>) -> Vec<Relative> {
-    let birth = |pid| Some(Relative { pid, start_time: process_table::start_time(pid)? });
-    pids.into_iter().filter_map(birth).collect()
 }
 
 /// Whether it has exited and may have been reaped.

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use workers::board::monotonic_ns;
 
-use super::census::Census;
 use super::environs::{self, Held};
-use super::process_tree::{MARK, Relative};
-use crate::isolation::launch::Child;
+use super::heirs::{heirs, is_of_ours};
+use super::marks::{LIMIT_MARK, MARK, Mark};
+use super::relative::Relative;
 use crate::process_table::{self, Stat};
-use crate::service_manager;
 
 /// Walks again when the numbers of processes began from the start meanwhile: so that a child with a
 /// lower number than the parent that it outlived is seen.
@@ -20,12 +19,8 @@ const WALKS: usize = 3;
 /// For a process to let its environment be read.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The mark of a process tree: a variable, and a resource limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::isolation) struct Mark {
-    pub(in crate::isolation) variable: String,
-    pub(in crate::isolation) limit: u64,
-}
+/// How the kernel calls the limit that is a mark (proc_pid_limits(5)).
+const LIMIT: &str = "Max realtime timeout";
 
 /// Everyone, as the kernel showed them one after the other.
 #[derive(Debug)]
@@ -125,7 +120,7 @@ impl Snapshot {
         // may its session. The kernel gives no process a number that is in use as a
         // session (credentials(7)).
         let pid = main.pid();
-        let is_taken = self.processes.get(&pid).is_some_and(|stat| is_stranger(main, stat));
+        let is_taken = self.processes.get(&pid).is_some_and(|stat| main.is_stranger(stat));
         let mut open: Vec<i32> = Vec::new();
         if !is_taken {
             open.push(pid);
@@ -178,91 +173,8 @@ impl Marks {
         Self { limits, ..Self::default() }
     }
 
-    fn bear(&self, mark: &Mark) -> bool {
+    pub(super) fn bear(&self, mark: &Mark) -> bool {
         self.limits.contains(&mark.limit)
             || self.variable.as_deref().is_some_and(|variable| variable == mark.variable.as_bytes())
     }
-}
-
-/// How the kernel calls the limit that is a mark.
-const LIMIT: &str = "Max realtime timeout";
-/// The least limit of real-time processor time that is a mark: 146 thousand years, which limits
-/// no process.
-pub(in crate::isolation) const LIMIT_MARK: u64 = 1 << 62;
-
-/// Whether a process may speak in the name of a process tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::isolation) enum Standing {
-    /// It may.
-    Member,
-    /// It may not.
-    Stranger,
-    /// It is being found out; the census rings then.
-    NotKnownYet,
-}
-
-impl From<bool> for Standing {
-    fn from(is_member: bool) -> Self {
-        if is_member { Self::Member } else { Self::Stranger }
-    }
-}
-
-/// Whether a process belongs to a process tree, told without a walk: by climbing from it. For one
-/// that speaks in its name: any process may bear a mark, so an orphan also has to have the user of
-/// its main process.
-pub(in crate::isolation) fn speaks_for(
-    census: &Census,
-    main: &Child,
-    mark: &Mark,
-    pid: i32,
-) -> Standing {
-    let relative = Relative::of(main);
-    let is_taken = process_table::stat(main.pid).is_some_and(|stat| is_stranger(relative, &stat));
-    let user = if is_taken { None } else { process_table::user(main.pid) };
-    let mut next = pid;
-    for _ in 0..GENERATIONS {
-        let Some(stat) = process_table::stat(next) else { return Standing::Stranger };
-        let is_of_group = stat.session == main.pid || stat.group == main.pid;
-        if !is_taken && (next == main.pid || is_of_group) {
-            return Standing::Member;
-        }
-        if heirs().contains(&stat.parent) {
-            let speaker = process_table::user(pid);
-            let is_like_us = is_of_ours(next, stat.parent, user)
-                && speaker.is_some_and(|speaker| speaker == 0 || user == Some(speaker));
-            if !is_like_us {
-                return Standing::Stranger;
-            }
-            let marks = census.marks(next, stat.start_time);
-            return marks.map_or(Standing::NotKnownYet, |marks| marks.bear(mark).into());
-        }
-        next = stat.parent;
-    }
-    Standing::Stranger
-}
-
-/// How far up a process tree is climbed.
-const GENERATIONS: usize = 1024;
-
-/// Who inherits the orphans of workers: we, our guardian, or who is above us where there is none.
-fn heirs() -> Vec<i32> {
-    let own = nix::unistd::getpid().as_raw();
-    match service_manager::living_guardian_pid() {
-        Some(guardian) => vec![own, guardian],
-        None => vec![own, nix::unistd::getppid().as_raw(), 1],
-    }
-}
-
-/// Whether an orphan with a mark has surely come from us: it is our child or our guardian's, which
-/// no process becomes that does not descend from us (prctl(2), `PR_SET_CHILD_SUBREAPER`). Where
-/// others leave their orphans too it has to be of the process tree's own user at least.
-fn is_of_ours(pid: i32, parent: i32, user: Option<u32>) -> bool {
-    let is_sure = parent == nix::unistd::getpid().as_raw()
-        || service_manager::living_guardian_pid() == Some(parent);
-    is_sure || (user.is_some() && process_table::user(pid) == user)
-}
-
-/// Whether another process has the number.
-fn is_stranger(main: Relative, stat: &Stat) -> bool {
-    main.start_time() != 0 && stat.start_time != main.start_time()
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::environs::{self, Answer};
-use super::process_tree::MARK;
+use super::marks::MARK;
 use crate::isolation::exits::reaper;
 use crate::process_table;
 use crate::service_manager;

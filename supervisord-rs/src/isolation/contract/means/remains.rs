@@ -14,7 +14,7 @@ use workers::board::monotonic_ns;
 use super::{Means, persist};
 use crate::isolation::contract::Ended;
 use crate::isolation::exits::{reaper, wait};
-use crate::isolation::tree::process_tree::Relative;
+use crate::isolation::tree::relative::Relative;
 use crate::isolation::tree::snapshot::Snapshot;
 use crate::process_table;
 
