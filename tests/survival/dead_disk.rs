@@ -206,10 +206,15 @@ fn with_a_dead_log(bed: &Bed) -> Option<(crate::harness::Supervisor<'_>, DeadDis
         "version: 1\nsupervisor: {{ watchdog: 3s, shutdown_timeout: 5s, log_dir: {} }}\n\
             workers:\n  \
          b: {{ command: [sh, -c, \"while :; do echo L; sleep 0.05; done\"], ready: {{ after: 0s \
-         }} }}\n",
-        logs.display()
+         }} }}\n  \
+         other: {{ command: [sh, -c, 'echo O; exec sleep 1d'], ready: {{ after: 0s }}, \
+         logs: {{ stdout: {} }} }}\n",
+        logs.display(),
+        bed.path("other.log").display()
     ));
     let before = supervisor.wait_running();
+    supervisor
+        .wait("a line", |_| fs::metadata(bed.path("other.log")).ok().filter(|log| log.len() > 0));
     let dead = DeadDisk::over(&logs)?;
     let pid = before.supervisor.pid;
     crate::harness::kill(pid, nix::sys::signal::Signal::SIGUSR2);
@@ -295,7 +300,6 @@ fn a_log_on_a_dead_disk_is_waited_for_by_its_reader_alone() {
     let Some((supervisor, mut dead, _)) = with_a_dead_log(&bed) else {
         return;
     };
-    // More than there are threads that read logs.
     let mut readers: Vec<_> = (0..6)
         .map(|_| bed.command(&["logs", "b"]).stdout(Stdio::piped()).spawn().expect("it runs"))
         .collect();
@@ -307,7 +311,11 @@ fn a_log_on_a_dead_disk_is_waited_for_by_its_reader_alone() {
         };
         threads(pid).iter().filter(is_reader).count()
     };
-    supervisor.wait("all threads that read logs", |_| (hanging() == 4).then_some(()));
+    supervisor.wait("a thread for each reader", |_| (hanging() >= 6).then_some(()));
+    let asked = Instant::now();
+    let other = bed.verb(&["logs", "other"]);
+    assert!(crate::harness::text(&other.stdout).contains("O\n"), "{other:?}");
+    assert!(asked.elapsed() < Duration::from_secs(5), "after {:?}", asked.elapsed());
     for _ in 0..10 {
         let asked = Instant::now();
         assert_eq!(supervisor.worker("b").phase, "running");

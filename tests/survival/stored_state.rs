@@ -103,6 +103,10 @@ fn a_reused_pid_is_neither_adopted_nor_signalled() {
 
 #[test]
 fn unknown_descriptors_are_closed_and_named() {
+    ["2", "2147483647"].into_iter().for_each(are_closed_and_named);
+}
+
+fn are_closed_and_named(count: &str) {
     let bed = Bed::new();
     let file = bed.write("supervisord-rs.yaml", YAML);
     // As a service manager would: two descriptors from 3 on, one of them unknown to the supervisor.
@@ -110,9 +114,11 @@ fn unknown_descriptors_are_closed_and_named() {
     let log = std::fs::File::create(bed.path("supervisor.log")).expect("a log");
     let mut command = bed.command(&[]);
     let mut shell = Command::new("sh");
-    let script = "exec 3</dev/null 4</dev/null; LISTEN_PID=$$ LISTEN_FDS=2 \
-        LISTEN_FDNAMES=of-nobody:worker-gone/board exec \"$@\"";
-    shell.args(["-c", script, "sh"]).arg(program).args(["run", "--no-guardian", "-c"]).arg(file);
+    let script = format!(
+        "exec 3</dev/null 4</dev/null; LISTEN_PID=$$ LISTEN_FDS={count} \
+            LISTEN_FDNAMES=of-nobody:worker-gone/board exec \"$@\""
+    );
+    shell.args(["-c", &script, "sh"]).arg(program).args(["run", "--no-guardian", "-c"]).arg(file);
     shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     for variable in ["NOTIFY_SOCKET", "INVOCATION_ID"] {
         shell.env_remove(variable);

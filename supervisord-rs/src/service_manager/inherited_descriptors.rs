@@ -36,7 +36,7 @@ impl InheritedDescriptors {
             return Ok(inherited);
         }
         let tabled = std::env::var(TABLE).ok().map(from_table).transpose()?.unwrap_or_default();
-        let count = number("LISTEN_FDS").unwrap_or(0).clamp(0, i32::MAX - FIRST);
+        let count = number("LISTEN_FDS").unwrap_or(0).clamp(0, highest().max(FIRST) + 1 - FIRST);
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
         for descriptor in FIRST..FIRST + count {
@@ -85,6 +85,14 @@ fn from_table(number: String) -> Result<Vec<(RawFd, String)>, TableError> {
         None => Ok(entries),
         Some((number, name)) => Err(TableError::Closed { number: *number, name: name.clone() }),
     }
+}
+
+/// The highest number that is open in this process (proc_pid_fd(5)); without procfs, one that most
+/// limits allow.
+fn highest() -> RawFd {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.max().unwrap_or(1 << 20)
 }
 
 #[expect(unsafe_code, reason = "inherited descriptors come as numbers")]

@@ -15,6 +15,10 @@ use crate::spec::{Exit, RestartPolicy};
 use crate::timers::{Due, Timer};
 use crate::worker::{Phase, Quarantine, StopReason};
 
+/// What the machine is short of does not come back sooner: also one that needs no backoff after its
+/// own failures waits as long for it.
+const RESPITE: Duration = Duration::from_millis(100);
+
 impl Machine {
     /// The present incarnation of a worker is over, alone.
     pub(crate) fn on_end(&mut self, worker: WorkerId, observed: Ending) {
@@ -187,7 +191,10 @@ impl Machine {
             self.quarantine(worker, Some(ending), Quarantine::Limit);
             return;
         }
-        let delay = delay(&backoff, worker, state.attempt);
+        let mut delay = delay(&backoff, worker, state.attempt);
+        if is_transient(ending) {
+            delay = delay.max(RESPITE);
+        }
         state.attempt = state.attempt.saturating_add(1);
         if failed && !self.restart_group(worker) {
             // The group has given up, and this worker with it.

@@ -2,6 +2,8 @@
 
 mod world;
 
+use std::time::Duration;
+
 use supervision::Extension;
 use supervision::spec::{
     Condition, DomainSpec, Exit, Limit, OnHang, Readiness, RestartPolicy, Strategy,
@@ -752,7 +754,17 @@ fn an_unready_dependency_delays_new_dependents_and_no_running_ones() {
 
 #[test]
 fn what_the_machine_lacks_is_no_failure_of_the_worker() {
-    let mut world = World::new(spec(&["a"]));
+    for needs_no_backoff in [false, true] {
+        what_the_machine_lacks(needs_no_backoff);
+    }
+}
+
+fn what_the_machine_lacks(needs_no_backoff: bool) {
+    let mut spec = spec(&["a"]);
+    if needs_no_backoff {
+        spec.workers[0].restart.backoff.initial = Duration::ZERO;
+    }
+    let mut world = World::new(spec);
     let failure = supervision::LaunchFailure { transient: true, ..world::launch_failure() };
     for _ in 0..20 {
         let incarnation = world.present(0);
@@ -761,7 +773,9 @@ fn what_the_machine_lacks_is_no_failure_of_the_worker() {
         world.failures_told += 1;
         world.tell(Event::LaunchFailed { incarnation, failure });
         assert_eq!(world.phase(0), Phase::Backoff, "never quarantined");
-        world.now = world.machine.next_deadline().expect("the next attempt");
+        let next = world.machine.next_deadline().expect("the next attempt");
+        assert!(next >= world.now + Duration::from_millis(100), "it is not there sooner");
+        world.now = next;
         world.tell(Event::Deadline);
     }
     world.settle();

@@ -25,7 +25,7 @@ use crate::pool::Pool;
 use crate::record::reading::{Access, Reading, TOTAL_MAX, Watch, Writers};
 
 /// Those who read logs: one that hangs in a disk delays no other kind of request.
-static READERS: Pool = Pool::new("log-reader", 4);
+static READERS: Pool = Pool::new("log-reader", 32);
 /// For the disks to answer: to decompress old logs takes seconds.
 const DISK: Duration = Duration::from_secs(30);
 /// Bytes that were read and are not sent yet, in KiB: of all clients.
@@ -67,17 +67,20 @@ pub(super) async fn logs(
         let message = format!("no more clients can follow: {CROWD}");
         return Err(Failure::new("busy", message).into());
     }
+    // One that waits for a disk here takes no room from others.
+    let begun =
+        read_on(&READERS, DISK, move || Reading::begin(&asked, &Writers::from(status), &access));
+    let (mut reading, notes) = begun.await.ok_or_else(no_answer)??;
     let most = u32::try_from(TOTAL_MAX >> 10).expect("some MiB");
     let room = room(most).await.ok_or_else(|| {
         let message = "other clients do not take the lines that were read for them; try again";
         Failure::new("busy", message.to_owned())
     })?;
-    let begun = read_on(&READERS, DISK, move || {
-        let (mut reading, notes) = Reading::begin(&asked, &Writers::from(status), &access)?;
+    let read = read_on(&READERS, DISK, move || {
         let left_out = reading.first(TOTAL_MAX);
-        Ok::<_, Failure>((reading, notes, left_out))
+        (reading, left_out)
     });
-    let (mut reading, notes, left_out) = begun.await.ok_or_else(no_answer)??;
+    let (mut reading, left_out) = read.await.ok_or_else(no_answer)?;
     let watch = reading.watch().map(Watch::registered).transpose();
     let watch = watch.map_err(|error| Failure::new("failed", format!("cannot follow: {error}")))?;
     let mut sending = Sending {

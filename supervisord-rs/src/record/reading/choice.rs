@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::access::Access;
 use crate::config::{Launch, Settings};
@@ -76,6 +76,8 @@ pub(super) struct Source {
 pub(super) struct Choice {
     /// By their own names.
     pub(super) found: BTreeMap<PathBuf, Source>,
+    /// The directories of these files, by each name.
+    places: BTreeSet<PathBuf>,
     elsewhere: Vec<String>,
     unreadable: Vec<String>,
     is_denied: bool,
@@ -134,10 +136,15 @@ impl Choice {
         choice
     }
 
-    /// Others may write to the same files.
+    /// Others may write to the same files. Only those in the same directories are looked up: the
+    /// disk of another worker's log may not answer.
     fn add_others(&mut self, writers: &[Writer]) {
         for worker in writers {
             for (target, stream) in [(&worker.stdout, "stdout"), (&worker.stderr, "stderr")] {
+                let place = Path::new(target).parent();
+                if !place.is_some_and(|place| self.places.contains(place)) {
+                    continue;
+                }
                 if let Some(source) = self.found.get_mut(&own_name(target)) {
                     source.names.insert(worker.name.clone());
                     if source.stream != stream {
@@ -165,6 +172,8 @@ impl Choice {
             return;
         }
         let own = own_name(target);
+        let places = [Path::new(target), &own].into_iter().filter_map(|path| path.parent());
+        self.places.extend(places.map(Path::to_path_buf));
         match access.open(&own) {
             // A file that does not exist yet may appear.
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -12,10 +12,15 @@ use crate::isolation::launch::given::Given;
 use crate::isolation::launch::{TARGETS, copy_above, failure, window};
 use crate::stages;
 
-pub(super) const ABOUT: [About; 1] = [About {
-    stage: stages::DESCRIPTORS,
-    words: |_, _| Words::plain("cannot hand over its file descriptors"),
-}];
+pub(super) const ABOUT: [About; 1] = [About { stage: stages::DESCRIPTORS, words }];
+
+fn words(errno: Errno, _: &str) -> Words {
+    let remedy = match errno {
+        Errno::EBADF => ": its limit of open files is lower than the numbers that it gets",
+        _ => "",
+    };
+    Words::Step("cannot hand over its file descriptors".into(), remedy.into())
+}
 
 /// See above.
 #[derive(Debug, Default)]

@@ -129,6 +129,12 @@ fn words(errno: Errno, subject: &str) -> Words {
         Errno::ENOENT if subject.contains('/') => ": correct its path",
         Errno::ENOENT => ": install it, or write its full path in `command:`",
         Errno::EACCES => ": it is not executable for this user; check its mode and its directory's",
+        Errno::E2BIG => {
+            ": its arguments and its environment are too large: the kernel allows 128 KiB for each \
+             of them, and a quarter of its limit of the stack for all (execve(2))"
+        }
+        Errno::ENOMEM => ": memory is short, or its `limits:` leave too little",
+        Errno::EINVAL => ": an argument or a variable of its environment has a NUL byte in it",
         Errno::ENOEXEC => ": it is neither a binary of this machine nor a script with `#!`",
         _ => "",
     };
