@@ -26,3 +26,4 @@ mod terminal;
 mod top;
 mod transcripts;
 mod verbs;
+mod walks;
