@@ -60,8 +60,8 @@ impl Mailbox {
     }
 
     /// Takes the next datagram off the queue, with all that came with it, after a
-    /// [`look`](Self::look). One that a stranger has sent, with descriptors, is for
-    /// [`take_elsewhere`](Self::take_elsewhere).
+    /// [`look`](Self::look). One that a stranger has sent, with descriptors, is not for
+    /// the loop: to close them may wait.
     pub(crate) fn take(&self, most: usize) -> Option<Datagram> {
         receive(&*self.socket, most, ALL, libc::MSG_DONTWAIT)
     }

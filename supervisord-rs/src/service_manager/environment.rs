@@ -12,13 +12,13 @@ pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// Set by the guardian to its own pid.
 pub const GUARDIAN: &str = "SUPERVISORD_RS_GUARDIAN";
 /// Set by the guardian for a supervisor that must take over what runs and stop it: see
-/// [`is_to_shut_down`].
+/// [`is_to_shut_down`](super::is_to_shut_down).
 pub const PURPOSE: &str = "SUPERVISORD_RS_PURPOSE";
 /// Its only value.
 pub const SHUT_DOWN: &str = "shut-down";
 /// Set by a supervisor that gives way to another, to its own pid.
 pub const HAND_OVER: &str = "SUPERVISORD_RS_HAND_OVER";
-/// Set by the guardian on a restart: see [`Predecessor`].
+/// Set by the guardian on a restart: see [`Predecessor`](super::Predecessor).
 pub const PREDECESSOR: &str = "SUPERVISORD_RS_PREDECESSOR";
 /// Set for a successor that is to read the file of the configuration.
 pub const READ_ANEW: &str = "SUPERVISORD_RS_READ_ANEW";

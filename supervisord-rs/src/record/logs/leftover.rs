@@ -152,7 +152,7 @@ fn borders(text: &[u8]) -> Vec<usize> {
     longest
 }
 
-/// All of them, also those that the predecessor had from its own; empty hands are let go. They are
+/// All of them, also those that the predecessor had from its own; empty pipes are let go. They are
 /// passed on at once, so that they are not forgotten if we die before they are written.
 pub(super) fn leftovers(
     inherited: &mut InheritedDescriptors,

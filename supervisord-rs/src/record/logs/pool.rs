@@ -29,8 +29,8 @@ pub(super) use jobs::Job;
 use parked::Parked;
 
 /// Most threads: so many targets may hang at once before others have to wait. A thread that ends
-/// leaves its hands to the next one, with their descriptors: their number is that of the threads
-/// that there were at once, and never falls.
+/// leaves its staging pipe to the next one, with its descriptors: there are as many as there were
+/// threads at once.
 const THREADS_MAX: usize = CARRIERS;
 /// Threads that stay when there is nothing to do: one that works and one that waits.
 const THREADS_KEPT: usize = 2;

@@ -25,16 +25,16 @@ pub(super) const PIPE: &str = "staging/";
 /// Begins the names of the texts that they write.
 pub(super) const TEXT: &str = "text/";
 
-/// The most descriptors of one thread's hands in the fd store: the pipe, and the text.
+/// The most descriptors of one thread in the fd store: the pipe, and the text.
 pub const KEPT: usize = 2;
-/// The descriptors of the hands of one thread at most: two pipes, the way out, the text, and the
+/// The descriptors of one thread at most: two pipes, the way out, the text, and the
 /// copies that the store makes of what is kept.
 pub const DESCRIPTORS: usize = 2 + 2 + 1 + 1 + KEPT;
 
 /// A pipe.
 type Pipe = (OwnedFd, OwnedFd);
 
-/// The hands of one thread.
+/// The staging pipe of one thread.
 #[derive(Debug)]
 pub(super) struct StagingPipe {
     /// None where descriptors are short: bytes pass through memory then.
@@ -53,7 +53,7 @@ pub(super) struct StagingPipe {
 }
 
 impl StagingPipe {
-    /// The hands with this number; there are [`CARRIERS`].
+    /// The one with this number; there are [`CARRIERS`].
     pub(super) fn new(slot: usize, carriers: Carriers, store: &FdStore) -> Self {
         let pipe = (slot < CARRIERS).then(|| pipe2(OFlag::O_CLOEXEC).ok()).flatten();
         if let Some(carried) = carriers.slot(slot) {
@@ -160,7 +160,7 @@ pub(super) fn drop_from(pipe: &OwnedFd, nowhere: Option<&File>, mut count: usize
     }
 }
 
-/// Stands for the hands of one thread of one supervisor.
+/// Stands for the staging pipe of one thread of one supervisor.
 pub(super) fn owner(pid: u64, slot: u64) -> u64 {
     pid << 16 | slot
 }
