@@ -76,7 +76,12 @@ impl Daemon {
         } else {
             self.before_judgement()
         };
+        let was_ending = self.machine.is_shutting_down();
         self.machine.handle(now, event);
+        if !was_ending && self.machine.is_shutting_down() {
+            // Hundreds may wait in line: none begins until each has been stopped.
+            self.drivers.close_launches();
+        }
     }
 
     /// Does what the machine wants; launches wait. False: the time is over, and the rest has to

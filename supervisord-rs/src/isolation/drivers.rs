@@ -141,6 +141,12 @@ impl Drivers {
         self.means.stop_launch(incarnation);
     }
 
+    /// No launch of a worker begins any more: everything ends. Each that waits in line is yet to be
+    /// [stopped](Self::stop_launch).
+    pub fn close_launches(&mut self) {
+        self.means.close_launches();
+    }
+
     /// Answers a launch that has not begun.
     pub fn drop_launch(&mut self, incarnation: Incarnation) {
         self.means.drop_launch(incarnation);

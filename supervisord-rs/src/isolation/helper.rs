@@ -85,7 +85,7 @@ impl Summons {
         launch: impl FnOnce(&Attempt) -> Launched<Child> + Send + 'static,
     ) -> Self {
         let (sender, answer) = oneshot::channel();
-        let attempt = launchers.submit(Queue::First, LAUNCH_OPENS, move |attempt| {
+        let attempt = launchers.submit(Queue::Helper, LAUNCH_OPENS, move |attempt| {
             let result = launch(attempt).map(|child| Helper::new(child, worker));
             // A helper without a waiter is dropped, which kills it.
             let _ = sender.send(result.map_err(|failed| NotLaunched::new(failed, &program)));

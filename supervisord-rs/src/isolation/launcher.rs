@@ -7,8 +7,9 @@
 //! that are started stay.
 //!
 //! Workers that fail again and again have a queue of their own, and so have those that are started
-//! again after they ran well. The threads take from all queues in turn: however many workers crash
-//! or start at once, one that is down waits for one launch of each kind at most.
+//! again after they ran well, and helpers. The threads take from all queues in turn: however many
+//! workers crash or start at once, one that is down waits for one launch of each kind at most. When
+//! everything ends, no thread takes a worker any more.
 
 use std::collections::VecDeque;
 use std::io;
@@ -34,12 +35,23 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// In which queue a launch waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Queue {
-    /// A first launch, a probe, a hook.
-    First,
-    /// Of a worker that ran, and has not failed since it was last stable.
-    Renewed,
     /// Of a worker that has failed since it was last stable.
     Again,
+    /// Of a worker that ran, and has not failed since it was last stable.
+    Renewed,
+    /// The first one of a worker.
+    First,
+    /// A probe, a hook, a command that stops a worker.
+    Helper,
+}
+
+impl Queue {
+    const ALL: [Self; 4] = [Self::Again, Self::Renewed, Self::First, Self::Helper];
+
+    /// Its turn, among [`ALL`](Self::ALL).
+    fn index(self) -> usize {
+        self as usize
+    }
 }
 
 /// The threads, and what waits for them.
@@ -54,11 +66,12 @@ struct Shared {
 
 #[derive(Debug)]
 struct Line {
-    first: VecDeque<Job>,
-    renewed: VecDeque<Job>,
-    again: VecDeque<Job>,
+    /// By the index of [`Queue`].
+    queues: [VecDeque<Job>; Queue::ALL.len()],
     /// From which queue the last job came.
     last: Queue,
+    /// Whether helpers alone are launched: everything ends.
+    is_closed: bool,
     threads: usize,
     idle: usize,
     /// When a thread last took a job, or another thread was started.
@@ -90,10 +103,9 @@ impl Launchers {
     /// EAGAIN when there can be none at all.
     pub(super) fn start() -> io::Result<Self> {
         let line = Line {
-            first: VecDeque::new(),
-            renewed: VecDeque::new(),
-            again: VecDeque::new(),
+            queues: Default::default(),
             last: Queue::Again,
+            is_closed: false,
             threads: 0,
             idle: 0,
             moved_at: Instant::now(),
@@ -131,7 +143,7 @@ impl Launchers {
         }
         line.attempts.retain(|(known, _)| known.strong_count() > 0);
         line.attempts.push((Arc::downgrade(&attempt), opens));
-        line.queue(queue).push_back(job);
+        line.queues[queue.index()].push_back(job);
         drop(line);
         self.0.job_came.notify_one();
         attempt
@@ -141,13 +153,24 @@ impl Launchers {
     pub(super) fn take_back(&self, attempt: &Arc<Attempt>) -> bool {
         let mut line = self.0.lock();
         let is_it = |job: &Job| Arc::ptr_eq(&job.attempt, attempt);
-        let job = [Queue::First, Queue::Renewed, Queue::Again].into_iter().find_map(|queue| {
-            let queue = line.queue(queue);
-            queue.remove(queue.iter().position(is_it)?)
-        });
+        let job = line
+            .queues
+            .iter_mut()
+            .find_map(|queue| queue.remove(queue.iter().position(is_it)?));
         drop(line);
         // What it was to be given is let go of without the lock.
         job.is_some()
+    }
+
+    /// From now on no thread begins with the launch of a worker: everything ends. Those that wait
+    /// are there to be [taken back](Self::take_back).
+    pub(super) fn close(&self) {
+        self.0.lock().is_closed = true;
+    }
+
+    /// Whether helpers alone are launched.
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.lock().is_closed
     }
 
     /// How many descriptors launches that are on their way may open.
@@ -183,7 +206,7 @@ impl Launchers {
             return;
         }
         line.moved_at = Instant::now();
-        let waiting = line.first.len() + line.renewed.len() + line.again.len();
+        let waiting: usize = line.open_queues().map(|queue| line.queues[queue.index()].len()).sum();
         let threads = line.threads;
         drop(line);
         match self.0.add(None) {
@@ -205,27 +228,22 @@ impl Launchers {
 }
 
 impl Line {
+    /// Whether nothing waits for a thread.
     fn is_empty(&self) -> bool {
-        self.first.is_empty() && self.renewed.is_empty() && self.again.is_empty()
+        self.open_queues().all(|queue| self.queues[queue.index()].is_empty())
     }
 
-    fn queue(&mut self, queue: Queue) -> &mut VecDeque<Job> {
-        match queue {
-            Queue::First => &mut self.first,
-            Queue::Renewed => &mut self.renewed,
-            Queue::Again => &mut self.again,
-        }
+    /// Those that threads take from, from the one whose turn it is.
+    fn open_queues(&self) -> impl Iterator<Item = Queue> + use<> {
+        let is_closed = self.is_closed;
+        let in_turn = Queue::ALL.into_iter().cycle().skip(self.last.index() + 1);
+        in_turn.take(Queue::ALL.len()).filter(move |queue| !is_closed || *queue == Queue::Helper)
     }
 
     /// The next job: from the queues in turn.
     fn take(&mut self) -> Option<Job> {
-        let next = match self.last {
-            Queue::First => [Queue::Again, Queue::Renewed, Queue::First],
-            Queue::Again => [Queue::Renewed, Queue::First, Queue::Again],
-            Queue::Renewed => [Queue::First, Queue::Again, Queue::Renewed],
-        };
-        next.into_iter().find_map(|queue| {
-            let job = self.queue(queue).pop_front()?;
+        self.open_queues().find_map(|queue| {
+            let job = self.queues[queue.index()].pop_front()?;
             self.last = queue;
             Some(job)
         })
@@ -311,10 +329,27 @@ mod tests {
         };
         (0..100).for_each(|_| submit(Queue::Again, "again"));
         (0..100).for_each(|_| submit(Queue::First, "first"));
+        (0..100).for_each(|_| submit(Queue::Helper, "helper"));
         submit(Queue::Renewed, "renewed");
         drop(held);
-        let place = (0..201).position(|_| order.recv().expect("a launch") == "renewed");
+        let place = (0..301).position(|_| order.recv().expect("a launch") == "renewed");
         let place = place.expect("it comes");
-        assert!(place <= 2 * THREADS, "it comes after {place} others");
+        assert!(place <= 3 * THREADS, "it comes after {place} others");
+    }
+
+    #[test]
+    fn when_everything_ends_helpers_alone_are_launched() {
+        let launchers = Launchers::start().expect("threads");
+        let (done, order) = channel();
+        launchers.close();
+        let submit = |queue, name| {
+            let done = done.clone();
+            launchers.submit(queue, 0, move |_| done.send(name).unwrap_or_default())
+        };
+        let worker = submit(Queue::First, "worker");
+        submit(Queue::Helper, "helper");
+        assert_eq!(order.recv(), Ok("helper"));
+        assert_eq!(launchers.relief_due(), None, "nothing waits for a thread");
+        assert!(launchers.take_back(&worker), "nothing has begun with it");
     }
 }

@@ -17,16 +17,27 @@ impl Means {
     pub(in crate::isolation) fn stop_launch(&mut self, incarnation: Incarnation) {
         self.ask_before(incarnation);
         let domain = self.registry[incarnation.worker].domain;
+        let launchers = &self.underway.launchers;
         let slot = &mut self.registry[domain].expected;
-        // A cell whose other members may still be wanted is launched.
-        let is_alone = slot.as_ref().filter(|expected| expected.members == [incarnation]);
-        if !is_alone.is_some_and(|expected| self.underway.launchers.take_back(&expected.attempt)) {
+        let Some(expected) = slot.take_if(|expected| {
+            // A cell whose other members may still be wanted is launched.
+            let is_wanted = expected.members != [incarnation] && !launchers.is_closed();
+            !is_wanted && launchers.take_back(&expected.attempt)
+        }) else {
             return;
-        }
-        if slot.take().is_some_and(|expected| expected.has_spoken) {
+        };
+        if expected.has_spoken {
             self.listen(domain);
         }
-        self.drop_launch(incarnation);
+        for member in expected.members {
+            self.drop_launch(member);
+        }
+    }
+
+    /// No launch of a worker begins any more: everything ends, and each of them is about to be
+    /// [stopped](Self::stop_launch).
+    pub(in crate::isolation) fn close_launches(&mut self) {
+        self.underway.launchers.close();
     }
 
     /// Answers a launch that has not begun.
