@@ -217,6 +217,50 @@ fn the_last_lines_are_those_of_the_incarnation_that_died() {
 }
 
 #[test]
+fn the_last_lines_of_an_adopted_worker_are_whole_whatever_form_they_have_in_the_file() {
+    let bed = Bed::new();
+    let worker = |name: &str, logs: &str| {
+        let script =
+            "seq -f \"line %.0f of $0\" 12; while [ ! -e go ]; do sleep 0.01; done; exit 3";
+        format!(
+            "  {name}: {{ command: [sh, -c, '{script}', {name}], cwd: ., restart: never, ready: {{ \
+             after: 0s }}, logs: {{ {logs} }} }}\n"
+        )
+    };
+    let workers = [
+        ("timed", "timestamps: true"),
+        ("prefixed", "timestamps: true, prefix: true, stdout: both.log"),
+        ("other", "prefix: true, timestamps: true, stdout: both.log"),
+        ("json", "format: json"),
+        ("rotated", "format: json, rotate: { size: 1KiB, keep: 9 }"),
+        ("raw", "rotate: { size: 100B, keep: 9 }"),
+    ];
+    let yaml = workers.map(|(name, logs)| worker(name, logs)).concat();
+    let supervisor = bed.start(&format!("version: 1\nworkers:\n{yaml}"));
+    for (name, _) in workers {
+        let last = format!("line 12 of {name}");
+        supervisor.wait("its last line", |supervisor| {
+            text(&supervisor.bed.verb(&["logs", "-n99", name]).stdout).contains(&last).then_some(())
+        });
+    }
+    let pid = supervisor.status().supervisor.pid;
+    crate::harness::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    supervisor.wait_successor(pid);
+    bed.write("go", "");
+    let incidents = supervisor.wait("an incident of each", |supervisor| {
+        let all = supervisor.incidents().into_iter();
+        let own: Vec<_> = all.filter(|one| !one.supervisor_died).collect();
+        (own.len() == workers.len()).then_some(own)
+    });
+    for incident in incidents {
+        let name = incident.worker.as_deref().expect("of a worker");
+        let lines: Vec<_> = (3..=12).map(|line| format!("line {line} of {name}")).collect();
+        assert_eq!(incident.last_output, lines);
+    }
+    supervisor.stop();
+}
+
+#[test]
 fn an_incident_shows_the_last_lines_of_its_culprit() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'seq 1 50; echo the very last >&2; \

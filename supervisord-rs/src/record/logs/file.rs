@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use super::rotated::{keep_to_cap, numbered, remove};
+use super::rotated::{end_of_newest, keep_to_cap, numbered, remove};
 use crate::append;
 use crate::config::settings::Rotate;
 use crate::reach::Reached;
@@ -181,10 +181,15 @@ impl LogFile {
             return self.before.clone();
         };
         let start = open.length.saturating_sub(most as u64);
-        let mut bytes = read_at(open, start, open.length - start).unwrap_or_default();
-        let missing = most.saturating_sub(bytes.len()).min(self.before.len());
-        bytes.splice(..0, self.before[self.before.len() - missing..].iter().copied());
-        bytes
+        let bytes = read_at(open, start, open.length - start).unwrap_or_default();
+        let missing = most.saturating_sub(bytes.len());
+        let before = if self.before.is_empty() {
+            // A predecessor may have rotated it.
+            end_of_newest(&open.real, missing).unwrap_or_default()
+        } else {
+            self.before[self.before.len().saturating_sub(missing)..].to_vec()
+        };
+        [before, bytes].concat()
     }
 
     /// Whether it was begun in an earlier span of time: what comes now belongs into the next one.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -28,6 +28,16 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// The last bytes of the newest rotated file, where it is not compressed.
+pub(super) fn end_of_newest(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let file = append::open_regular(&numbered(path, 1, false))?;
+    let length = file.metadata()?.len();
+    let start = length.saturating_sub(most as u64);
+    let mut end = vec![0; usize::try_from(length - start).unwrap_or(most)];
+    file.read_exact_at(&mut end, start)?;
+    Ok(end)
 }
 
 /// A rotated file that was compressed.

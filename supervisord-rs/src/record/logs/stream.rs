@@ -15,7 +15,7 @@ use nix::unistd::{pipe2, read};
 use workers::board::monotonic_ns;
 
 use super::leftover::Leftover;
-use super::line::Formatter;
+use super::line::{Form, Formatter};
 use super::pipe::{other_end, waiting};
 use super::staging_pipe::{CHUNK, StagingPipe};
 use super::target::{Target, Targets};
@@ -34,6 +34,8 @@ const ROUNDS: usize = 64;
 const MOMENT_MS: u8 = 1;
 /// Bytes of the end that are kept for incidents.
 const RECENT: usize = 4096;
+/// Bytes of the end of a file that has them with a form, and those of other streams between them.
+const FORMED: usize = 16 * RECENT;
 /// Last lines that an incident shows.
 const LAST_LINES: usize = 10;
 
@@ -66,6 +68,7 @@ pub(super) struct Stream {
     /// The last bytes that were taken. Beside the carrier, which a thread that hangs keeps locked.
     recent: Mutex<Recent>,
     watched: Mutex<Option<Watched>>,
+    form: Form,
     changes_lines: bool,
     echo: Option<Echo>,
     /// When its output began to be carried, or to wait for its turn, in monotonic nanoseconds; 0:
@@ -130,6 +133,7 @@ impl Stream {
         // blocking one.
         fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let by_line = output != Output::File;
+        let form = Form::new(&plan.worker, plan.stream, plan.line);
         if !leftovers.is_empty() {
             target.unfinished.fetch_add(1, Ordering::SeqCst);
         }
@@ -147,13 +151,14 @@ impl Stream {
                 ..Run::default()
             }),
             carrier: Mutex::new(Carrier {
-                format: Formatter::new(&plan.worker, plan.stream, plan.line, by_line),
+                format: Formatter::new(form.clone(), by_line),
                 in_trouble: false,
                 lost_in_trouble: 0,
                 leftovers,
             }),
             recent: Mutex::default(),
             watched: Mutex::new(None),
+            form,
             echo,
             busy_since: AtomicU64::new(0),
             said_stalled: AtomicBool::new(false),
@@ -364,8 +369,9 @@ impl Stream {
         match (file, run.in_file(taken)) {
             // A predecessor took what is in none of our memory.
             (Some(file), Some(own)) if lines.len() < LAST_LINES => {
-                let end = lock(file).end(own);
-                last_of(&end[end.len().saturating_sub(own)..])
+                // Lines with a form are longer there.
+                let most = if self.changes_lines { FORMED } else { own };
+                last_of(&self.form.written(&lock(file).end(most), own))
             }
             _ => lines,
         }
