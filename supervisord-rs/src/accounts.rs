@@ -40,6 +40,18 @@ pub fn group(name: &str) -> Option<u32> {
     lookup::group(name).or_else(|| name.parse().ok())
 }
 
+/// The name of the group with this number; the number where it has none.
+#[must_use]
+pub fn name_of_group(gid: u32) -> String {
+    lookup::name_of_group(gid).unwrap_or_else(|| gid.to_string())
+}
+
+/// The name of the user with this number; the number where it has none.
+#[must_use]
+pub fn name_of_user(uid: u32) -> String {
+    lookup::user_by_id(uid).map_or_else(|| uid.to_string(), |user| user.name)
+}
+
 /// All groups of a user, its own included.
 #[must_use]
 pub fn groups_of(user: &User) -> Vec<u32> {
@@ -63,6 +75,10 @@ mod lookup {
 
     pub(super) fn group(name: &str) -> Option<u32> {
         Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+    }
+
+    pub(super) fn name_of_group(gid: u32) -> Option<String> {
+        Group::from_gid(Gid::from_raw(gid)).ok().flatten().map(|group| group.name)
     }
 
     pub(super) fn groups_of(name: &CStr, gid: u32) -> Vec<u32> {
@@ -92,6 +108,14 @@ mod lookup {
         lines("/etc/group").find_map(|line| {
             let mut fields = line.split(':');
             (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
+        })
+    }
+
+    pub(super) fn name_of_group(gid: u32) -> Option<String> {
+        lines("/etc/group").find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1)?.parse() == Ok(gid)).then(|| name.to_owned())
         })
     }
 

@@ -720,7 +720,8 @@ fn only_those_who_may_can_reach_the_control_socket() {
     let answer = stranger.arg(bed.path("run/control.sock")).output().expect("it runs");
     let answer = text(&answer.stdout);
     assert!(
-        answer.starts_with("HTTP/1.1 403") && answer.contains("may not control this supervisor"),
+        answer.starts_with("HTTP/1.1 403")
+            && answer.contains("may not use the API of this supervisor"),
         "{answer}"
     );
     supervisor.stop();

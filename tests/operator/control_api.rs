@@ -218,7 +218,8 @@ fn members_of_the_group_may_use_the_api_and_others_may_not() {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(
-        said.contains("not permitted") && said.contains("members of its `control: { group: }`"),
+        said.contains(&format!("the user 4712 may not enter {}", bed.path("run").display()))
+            && said.contains(&format!("members of the group {GROUP} (`usermod -aG {GROUP} USER`")),
         "{said}"
     );
     assert!(!said.contains("start one"), "there is one: {said}");
@@ -228,6 +229,87 @@ fn members_of_the_group_may_use_the_api_and_others_may_not() {
         (verb_as(&bed, MEMBER, &["status", "a"]).status.code() == Some(0)).then_some(())
     });
     assert!(!bed.log().contains("cannot reach"), "{}", bed.log());
+    supervisor.stop();
+}
+
+#[test]
+fn one_who_may_not_learns_who_may_and_how() {
+    if crate::harness::skip::lacks_root() {
+        return;
+    }
+    let bed = Bed::new();
+    open(&bed);
+    let supervisor = bed.start(TWO);
+    let set = |path: &str, mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(bed.path(path), mode).expect("ours");
+    };
+    let group = "only root may; `supervisor: { control: { group: NAME } }` lets in the members of \
+                 a group too";
+    // Kept out by the socket, then by the supervisor.
+    for (mode, why) in [(0o600, "Permission denied"), (0o666, "user 4712 may not use the API")] {
+        set("run", 0o755);
+        set("run/control.sock", mode);
+        let output = verb_as(&bed, STRANGER, &["status"]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{said}");
+        assert!(said.contains(why) && said.contains(group), "{said}");
+    }
+    supervisor.stop();
+}
+
+/// An answer of the API: its status and its body.
+fn ask(bed: &Bed, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = UnixStream::connect(bed.path("run/control.sock")).expect("a connection");
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(format!("{head}{body}").as_bytes()).expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    (head[9..12].parse().expect("a status"), body.to_owned())
+}
+
+#[test]
+fn a_request_that_makes_no_sense_is_answered_with_what_is_wrong_and_what_is_right() {
+    let bed = Bed::new();
+    let supervisor = bed.start(TWO);
+    for (path, status, why) in [
+        ("status?usgae=true", 400, "usgae is no parameter of the query: this path has usage"),
+        ("status?usage=maybe", 400, "usage=maybe: it has to be true or false"),
+        ("status?usage", 400, "usage=: it has to be true or false"),
+        ("incidents?lst=3", 400, "lst is no parameter of the query: this path has last, open"),
+        ("incidents?last=-1", 400, "last=-1: it has to be a whole number from 0"),
+        ("incidents?last=1&last=2", 400, "last stands twice in the query"),
+        ("incidents/x", 400, "x is no number of an incident"),
+        ("incidents/7", 404, "no incident 7"),
+        ("incidents/7?last=1", 400, "last is no parameter of the query: this path has none"),
+        ("events?worker=a", 400, "worker is no parameter of the query: this path has none"),
+        ("logs?wroker=a", 400, "wroker is no parameter of the query: this path has worker, lines,"),
+        ("logs?lines=x", 400, "lines=x: it has to be a number of lines, from 0"),
+        ("logs?from=1", 400, "from=1: it has to be a JSON array of the `positions`"),
+        ("logs?worker=nope", 404, "no worker or group is called nope; there are: a, late"),
+        ("nope", 404, "there is no path /v1/nope"),
+        ("start", 405, "/v1/start takes no GET"),
+    ] {
+        let (found, answer) = ask(&bed, "GET", &format!("/v1/{path}"), "");
+        assert_eq!(found, status, "{path}: {answer}");
+        let failure: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+        let said = failure["message"].as_str().expect("a message");
+        assert!(said.starts_with(why), "{path}: {said}");
+    }
+    for (path, body, status, why) in [
+        ("start?wait=true", r#"{"workers":["a"]}"#, 400, "wait is no parameter of the query"),
+        ("start", r#"{"workers":["a"],"wiat":true}"#, 400, "the body has a key that this path"),
+        ("scale", r#"{"worker":"a","instances":"x"}"#, 400, "the value of `instances` does not"),
+        ("stop", r#"{"workers":["nope"]}"#, 404, "no worker is called nope"),
+    ] {
+        let (found, answer) = ask(&bed, "POST", &format!("/v1/{path}"), body);
+        assert_eq!(found, status, "{path}: {answer}");
+        let failure: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+        let said = failure["message"].as_str().expect("a message");
+        assert!(said.starts_with(why), "{path}: {said}");
+    }
     supervisor.stop();
 }
 
@@ -335,7 +417,7 @@ fn neither_members_nor_strangers_keep_the_owner_out() {
     // A stranger that reads the answer learns why it is refused.
     let output = verb_as(&bed, STRANGER, &["status"]);
     assert!(
-        text(&output.stderr).contains("may not control this supervisor"),
+        text(&output.stderr).contains("may not use the API of this supervisor"),
         "{}",
         text(&output.stderr)
     );

@@ -346,6 +346,46 @@ fn the_api_serves_lines_with_their_times_and_goes_on_where_an_answer_ended() {
     assert_eq!((found.whole(), found.message.as_str()), (&b"\xff"[..], "\u{fffd}"));
     let unknown = LogsRequest { workers: vec!["nobody".into()], ..Default::default() };
     let error = supervisor.client.logs(&unknown).expect_err("there is no such worker");
-    assert!(error.to_string().contains("unknown worker or group nobody"), "{error}");
+    assert!(error.to_string().contains("no worker or group is called nobody"), "{error}");
+    supervisor.stop();
+}
+
+#[test]
+fn an_answer_goes_on_where_an_earlier_one_has_come_to_also_without_following() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\nworkers:\n  a: {{ command: {}, cwd: ., logs: {{ rotate: {{ size: 4B, keep: \
+         9 }} }} }}\n",
+        on_demand("a")
+    );
+    let supervisor = bed.start(&yaml);
+    let said = |number: u32| {
+        bed.write(&format!("a.{number}"), "");
+        let line = format!("a{number}\n");
+        supervisor.wait("its line", |supervisor| {
+            text(&supervisor.bed.verb(&["logs"]).stdout).contains(&line).then_some(())
+        });
+    };
+    let mut request = LogsRequest::default();
+    let mut ask = || {
+        let mut lines = Vec::new();
+        for item in supervisor.client.logs(&request).expect("an answer") {
+            match item.expect("whole") {
+                LogItem::Line(line) => lines.push(line.message),
+                LogItem::Positions { positions } if !positions.is_empty() => {
+                    request.from = positions;
+                }
+                LogItem::Positions { .. } | LogItem::Note { .. } => {}
+            }
+        }
+        lines
+    };
+    said(1);
+    assert_eq!(ask(), ["a1"]);
+    assert_eq!(ask(), Vec::<String>::new());
+    said(2);
+    said(3);
+    assert_eq!(ask(), ["a2", "a3"]);
+    assert_eq!(ask(), Vec::<String>::new());
     supervisor.stop();
 }

@@ -173,14 +173,15 @@ fn read_here(writers: &Writers, file: &str, request: &LogsRequest, printer: &mut
     let left_out = reading.first(TOTAL_MAX);
     let is_printed = all(&mut reading, printer);
     left_out.iter().for_each(|note| say(note));
-    let watch = reading.watch().filter(|_| is_printed);
-    while let Some(watch) = &watch {
+    let watch = reading.watch();
+    while is_printed && (watch.is_some() || reading.begins_with_news()) {
         // Repeats while there is more than is read at once.
         while reading.news() {
             if !all(&mut reading, printer) {
                 return Exit::Done;
             }
         }
+        let Some(watch) = &watch else { break };
         let mut waits = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
         let waited = match poll(&mut waits, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => watch.clear(),

@@ -1,9 +1,11 @@
 //! HTTP → requests to the loop → answers. Bounded in clients, bytes and time: nothing that a client
 //! does, or leaves undone, disturbs the loop or another client.
 
+mod body;
 mod call;
 mod logs;
 mod ordered;
+mod query;
 mod refusal;
 mod routes;
 mod shown;
@@ -149,8 +151,13 @@ async fn admit(stream: UnixStream, service: &Service) {
         }
         Standing::Stranger => {
             if let Some(place) = service.places.for_a_stranger() {
+                let message = format!(
+                    "user {} may not use the API of this supervisor: {}",
+                    peer.uid,
+                    service.admission.who()
+                );
                 tokio::spawn(async move {
-                    let _ = timeout(STRANGER_TIMEOUT, serve_stranger(stream, peer)).await;
+                    let _ = timeout(STRANGER_TIMEOUT, serve_stranger(stream, message)).await;
                     drop(place);
                 });
             }
@@ -201,9 +208,9 @@ fn access(peer: Peer, stream: &UnixStream, client: &Client) -> Access {
 }
 
 /// One answer to whatever it asks.
-async fn serve_stranger(stream: UnixStream, peer: Peer) {
+async fn serve_stranger(stream: UnixStream, message: String) {
     let served = hyper::server::conn::http1::Builder::new()
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes::closed(peer)));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes::closed(message)));
     let _ = served.await;
 }

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::unistd::getuid;
 use socket2::{SockRef, Type};
@@ -31,13 +32,21 @@ pub enum Standing {
 }
 
 /// Who may use the API, besides root: the supervisor's own user, and members of this group.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Admission {
     owner: u32,
     group: Option<u32>,
+    /// For those who may not.
+    who: Arc<str>,
 }
 
 impl Admission {
+    /// Who may use the API, in words.
+    #[must_use]
+    pub fn who(&self) -> &str {
+        &self.who
+    }
+
     /// What this peer may. The mode of the socket has let it in already; this holds also where a
     /// socket's mode is ignored, and says so in words.
     ///
@@ -89,8 +98,27 @@ pub fn take_over(path: &Path, mode: u32, group: Option<&str>) -> io::Result<Admi
 /// # Errors
 /// `NotFound` for an unknown group.
 pub fn admission(group: Option<&str>) -> io::Result<Admission> {
-    let group = group.map(group_id).transpose()?;
-    Ok(Admission { owner: getuid().as_raw(), group })
+    let owner = getuid().as_raw();
+    let id = group.map(group_id).transpose()?;
+    Ok(Admission { owner, group: id, who: in_words(owner, group).into() })
+}
+
+/// Who may use the API of a supervisor of this user, and how others come to.
+pub(crate) fn in_words(owner: u32, group: Option<&str>) -> String {
+    let owner = match owner {
+        0 => String::new(),
+        owner => format!(" and the user {}", accounts::name_of_user(owner)),
+    };
+    match group {
+        Some(group) => format!(
+            "root{owner} may, and members of the group {group} (`usermod -aG {group} USER` makes \
+             one, from the next login on)"
+        ),
+        None => format!(
+            "only root{owner} may; `supervisor: {{ control: {{ group: NAME }} }}` lets in the \
+             members of a group too"
+        ),
+    }
 }
 
 /// Sends away who waits in the queue of this listening socket, and who comes. To close it is not

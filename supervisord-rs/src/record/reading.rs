@@ -48,6 +48,8 @@ pub struct Reading {
     owes_positions: bool,
     /// The file whose news come first.
     turn: usize,
+    /// Bytes of news that were read.
+    read: u64,
 }
 
 /// How a reading begins.
@@ -90,7 +92,9 @@ impl Reading {
         };
         let published = vec![None; files.len()];
         let lines = Lines::new(files, asked.since.as_deref());
-        Ok((Self { lines, watch, begins_with, published, owes_positions: true, turn: 0 }, notes))
+        let reading =
+            Self { lines, watch, begins_with, published, owes_positions: true, turn: 0, read: 0 };
+        Ok((reading, notes))
     }
 
     /// Reads what comes first, at most so many bytes of all files; a sentence about each thing that
@@ -118,6 +122,13 @@ impl Reading {
         self.lines.files.iter().map(Shown::held).sum()
     }
 
+    /// Whether [`news`](Self::news) has to be asked for: it is all that is read where an earlier
+    /// reading goes on, up to so many bytes.
+    #[must_use]
+    pub fn begins_with_news(&self) -> bool {
+        matches!(self.begins_with, Begin::From(_)) && self.read < TOTAL_MAX
+    }
+
     /// Reads new output, once all that was read before is taken. Whether there was any.
     pub fn news(&mut self) -> bool {
         let count = self.lines.files.len();
@@ -135,6 +146,7 @@ impl Reading {
                 break;
             }
         }
+        self.read += read as u64;
         read > 0
     }
 

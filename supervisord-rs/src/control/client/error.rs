@@ -1,10 +1,17 @@
 //! Why a supervisor has not answered as hoped.
 
+use std::fs::Metadata;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access, geteuid};
+
+use crate::accounts::{name_of_group, name_of_user};
 use crate::control::protocol::Failure;
+use crate::control::socket::in_words;
 
 /// Why a request was not answered as hoped.
 #[derive(Debug, thiserror::Error)]
@@ -20,11 +27,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// Its socket, or a directory on the way to it, does not let this user in.
-    #[error(
-        "not permitted to use {}: {source}; root may, the supervisor's own user, and members of \
-         its `control: {{ group: }}`",
-        socket.display()
-    )]
+    #[error("not permitted to use {}: {source}; {}", socket.display(), why_closed(socket))]
     NotPermitted {
         /// Where.
         socket: PathBuf,
@@ -69,6 +72,27 @@ pub(super) fn unreachable(socket: PathBuf, source: io::Error) -> ClientError {
     } else {
         ClientError::NoSupervisor { socket, source }
     }
+}
+
+/// What keeps this user out, and who may use the socket.
+fn why_closed(socket: &Path) -> String {
+    let closed = |directory: &&Path| access(*directory, AccessFlags::X_OK) == Err(Errno::EACCES);
+    let above: Vec<&Path> = socket.ancestors().skip(1).collect();
+    if let Some(directory) = above.into_iter().rev().find(closed) {
+        let (user, place) = (name_of_user(geteuid().as_raw()), directory.display());
+        let who = directory.metadata().map(|found| who_may(&found, 0o010));
+        return format!(
+            "the user {user} may not enter {place}: {}",
+            who.unwrap_or_else(|_| in_words(0, None))
+        );
+    }
+    socket.metadata().map_or_else(|_| in_words(0, None), |found| who_may(&found, 0o060))
+}
+
+/// Whom a file lets in, its group where it has these permission bits.
+fn who_may(found: &Metadata, bits: u32) -> String {
+    let group = (found.mode() & bits == bits).then(|| name_of_group(found.gid()));
+    in_words(found.uid(), group.as_deref())
 }
 
 /// It closed the connection, or died, before its answer was whole.

@@ -65,7 +65,8 @@ impl LogsRequest {
             match key.as_str() {
                 "worker" => request.workers.push(value),
                 "lines" => {
-                    request.lines = Some(value.parse().map_err(|_| wrong("a number of lines"))?);
+                    request.lines =
+                        Some(value.parse().map_err(|_| wrong("a number of lines, from 0"))?);
                 }
                 "since" => {
                     let time = humantime::parse_rfc3339(&value)
@@ -75,12 +76,14 @@ impl LogsRequest {
                 "stderr" => request.stderr = flag()?,
                 "follow" => request.follow = flag()?,
                 "from" => {
-                    request.from =
-                        serde_json::from_str(&value).map_err(|_| wrong("positions, as JSON"))?;
+                    request.from = serde_json::from_str(&value).map_err(|_| {
+                        wrong("a JSON array of the `positions` of an earlier answer")
+                    })?;
                 }
                 _ => {
                     return Err(format!(
-                        "{key} is no key: use worker, lines, since, stderr, follow or from"
+                        "{key} is no parameter of the query: this path has worker, lines, since, \
+                         stderr, follow, from"
                     ));
                 }
             }
@@ -198,8 +201,8 @@ mod tests {
             ("lines=many", "lines=many: it has to be a number of lines"),
             ("since=10m", "since=10m: it has to be a time"),
             ("follow=1", "follow=1: it has to be true or false"),
-            ("from=x", "positions, as JSON"),
-            ("tail=3", "tail is no key"),
+            ("from=x", "a JSON array of the `positions`"),
+            ("tail=3", "tail is no parameter of the query"),
         ] {
             let error = LogsRequest::from_pairs(pairs(query)).expect_err("no sense");
             assert!(error.contains(expected), "{error}");

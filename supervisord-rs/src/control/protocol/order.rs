@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// `POST /v1/start`, `/v1/stop`, `/v1/restart`
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WorkersRequest {
     /// Names; `all` alone means every worker; a group's name with a colon (`payments:`) means its
     /// workers.
@@ -22,6 +23,7 @@ pub struct WorkersRequest {
 
 /// `POST /v1/await`
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AwaitRequest {
     /// Workers, and for each the generation after which its outcome counts.
     pub after: BTreeMap<String, u64>,
@@ -32,6 +34,7 @@ pub struct AwaitRequest {
 
 /// `POST /v1/scale`
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ScaleRequest {
     /// A worker with `instances:`.
     pub worker: String,
@@ -47,6 +50,7 @@ pub struct ScaleRequest {
 
 /// `POST /v1/signal`
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SignalRequest {
     /// To whom: names, groups and instances as in [`WorkersRequest::workers`].
     #[serde(default)]
@@ -70,6 +74,7 @@ pub enum SignalName {
 
 /// `POST /v1/inject`
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct InjectRequest {
     /// In whom.
     pub worker: String,
@@ -92,6 +97,7 @@ pub struct ReexecRequest {
 
 /// `POST /v1/shutdown`
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ShutdownRequest {
     /// Kill instead of asking.
     #[serde(default)]

@@ -6,7 +6,6 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -15,6 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{sleep, timeout};
 
 use super::call::call;
+use super::query::Pairs;
 use super::refusal::Refused;
 use super::shown::read_on;
 use super::{CLIENT, CLOSED, CROWD, Requests, end};
@@ -56,9 +56,9 @@ struct Sending {
 pub(super) async fn logs(
     State(requests): State<Requests>,
     Extension(access): Extension<Access>,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    pairs: Pairs,
 ) -> Result<Response, Refused> {
-    let Query(pairs) = query?;
+    let Query(pairs) = pairs?;
     let asked = LogsRequest::from_pairs(pairs)
         .map_err(|why| Refused::invalid(StatusCode::BAD_REQUEST, why))?;
     let owed = CLIENT.get().is_owed();
@@ -116,7 +116,9 @@ impl Sending {
                 let notes = std::mem::take(&mut self.left_out).into_iter();
                 return Some((written(notes.map(|note| LogItem::Note { note })), Some(self)));
             }
-            self.watch.as_ref()?;
+            if self.watch.is_none() && !self.reading.begins_with_news() {
+                return None;
+            }
             let is_new;
             (self, is_new) = match self.news().await {
                 Ok(read) => read,
@@ -125,6 +127,8 @@ impl Sending {
                 }
             };
             if !is_new {
+                // Without it that was all.
+                self.watch.as_ref()?;
                 self.changes().await?;
             }
         }

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::body::understood;
 use super::call::call;
 use super::refusal::Refused;
 use super::{CLIENT, CROWD, READ_TIMEOUT, Requests};
@@ -29,11 +30,8 @@ pub(super) async fn order<B: DeserializeOwned>(
     becomes: fn(B) -> Order,
 ) -> Result<axum::Json<Done>, Refused> {
     let bytes = whole(body).await?;
-    let body = serde_json::from_slice(if bytes.is_empty() { b"{}" } else { &bytes });
-    let order = becomes(body.map_err(|error| {
-        let message = format!("the body does not fit this path: {error}");
-        Refused::invalid(StatusCode::BAD_REQUEST, message)
-    })?);
+    let body = understood(&bytes).map_err(|why| Refused::invalid(StatusCode::BAD_REQUEST, why))?;
+    let order = becomes(body);
     Ok(axum::Json(outcome(&requests, order, peer).await?))
 }
 

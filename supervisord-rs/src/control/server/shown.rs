@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use serde::Deserialize;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::call::call;
+use super::query::{Pairs, Parameters};
 use super::refusal::Refused;
 use super::{CLIENT, READ_TIMEOUT, Requests};
 use crate::control::protocol::{Failure, IncidentRecord, StatusReport, UNKNOWN_INCIDENT};
@@ -24,20 +25,11 @@ const LAST_DEFAULT: usize = 20;
 /// Those who read for answers: no request needs a thread that may not be to be had.
 pub(super) static READERS: Pool = Pool::new("reader", 4);
 
-/// What stands after the `?`, if it can be read.
-type Asked<T> = Result<Query<T>, QueryRejection>;
-
-#[derive(Deserialize)]
-pub(super) struct With {
-    #[serde(default)]
-    usage: bool,
-}
-
 pub(super) async fn status(
     State(requests): State<Requests>,
-    query: Asked<With>,
+    pairs: Pairs,
 ) -> Result<Json<StatusReport>, Refused> {
-    let Query(With { usage }) = query?;
+    let usage = Parameters::among(&["usage"], pairs)?.flag("usage")?;
     let _owed = CLIENT.get().is_owed();
     let report = call(&requests, |answer| Request::Show(Show::Status(answer))).await?;
     if !usage && report.workers.iter().all(|worker| worker.limits.is_none()) {
@@ -54,26 +46,24 @@ pub(super) async fn status(
     Ok(Json(filled.await.unwrap_or(report)))
 }
 
-#[derive(Deserialize)]
-pub(super) struct Last {
-    last: Option<usize>,
-    #[serde(default)]
-    open: bool,
-}
-
 pub(super) async fn incidents(
     State(requests): State<Requests>,
-    query: Asked<Last>,
+    pairs: Pairs,
 ) -> Result<Json<Vec<IncidentRecord>>, Refused> {
-    let Query(Last { last, open }) = query?;
+    let given = Parameters::among(&["last", "open"], pairs)?;
+    let (last, open) = (given.number("last")?, given.flag("open")?);
     Ok(Json(newest(&requests, last.unwrap_or(LAST_DEFAULT), open).await?))
 }
 
 pub(super) async fn incident(
     State(requests): State<Requests>,
-    path: Result<Path<u64>, PathRejection>,
+    path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Vec<IncidentRecord>>, Refused> {
     let Path(id) = path?;
+    let id: u64 = id.parse().map_err(|_| {
+        let message = format!("{id} is no number of an incident: /v1/incidents lists them");
+        Refused::invalid(StatusCode::BAD_REQUEST, message)
+    })?;
     let mut found = newest(&requests, usize::MAX, true).await?;
     found.retain(|record| record.id == id);
     if found.is_empty() {

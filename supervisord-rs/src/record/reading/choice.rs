@@ -204,7 +204,9 @@ fn check_names(names: &[String], writers: &Writers) -> Result<(), Failure> {
         let message = if writers.all.iter().any(|worker| worker.group == *name) {
             format!("{name} is a group: `logs {name}:`")
         } else {
-            format!("unknown worker or group {name}")
+            let known: Vec<&str> = writers.all.iter().map(|worker| worker.name.as_str()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            format!("no worker or group is called {name}; there are: {known}")
         };
         return Err(Failure::new("unknown-worker", message));
     }
