@@ -153,10 +153,8 @@ impl Launchers {
     pub(super) fn take_back(&self, attempt: &Arc<Attempt>) -> bool {
         let mut line = self.0.lock();
         let is_it = |job: &Job| Arc::ptr_eq(&job.attempt, attempt);
-        let job = line
-            .queues
-            .iter_mut()
-            .find_map(|queue| queue.remove(queue.iter().position(is_it)?));
+        let job =
+            line.queues.iter_mut().find_map(|queue| queue.remove(queue.iter().position(is_it)?));
         drop(line);
         // What it was to be given is let go of without the lock.
         job.is_some()
