@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use supervision::Capabilities;
-
+use crate::config::Kind;
 use crate::control::protocol::{StatusReport, Usage, WorkerStatus};
 use crate::isolation::tree::cgroup::memory;
 use crate::process_table::{self, Stat, field};
@@ -41,7 +40,7 @@ fn of_worker(
     children: &BTreeMap<i32, Vec<i32>>,
 ) -> Option<Usage> {
     let pid = worker.pid?;
-    if !Capabilities::named(&worker.isolation).is_some_and(Capabilities::is_alone) {
+    if !Kind::by_name(&worker.isolation).is_some_and(|kind| kind.capabilities.is_alone()) {
         return thread(pid, worker.tid?);
     }
     debug_assert_ne!(pid, supervisor, "a process worker has a process of its own");

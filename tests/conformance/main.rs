@@ -19,10 +19,10 @@ use supervision::{
     Capabilities, Cause, Event, FaultDomain, Generation, Incarnation, Status, WorkerId,
 };
 use supervisord_rs::config::{self, Settings};
-use supervisord_rs::isolation::Drivers;
 use supervisord_rs::isolation::contract::Driver;
 use supervisord_rs::isolation::contract::means::adopting::Past;
-use supervisord_rs::isolation::drivers::{Persistence, STANDARD};
+use supervisord_rs::isolation::drivers::Persistence;
+use supervisord_rs::isolation::{Drivers, STANDARD};
 use supervisord_rs::process_table;
 use supervisord_rs::record::black_box::BlackBox;
 use supervisord_rs::record::logs::{Logs, Surviving};
@@ -32,7 +32,10 @@ use workers::{Context, Registry, Worker, WorkerError};
 use harness::until;
 
 /// Those that there are, and the one of this test.
-static DRIVERS: [&dyn Driver; 4] = [STANDARD[0], STANDARD[1], STANDARD[2], &null::Null];
+fn drivers() -> &'static [&'static dyn Driver] {
+    let null: &dyn Driver = &null::Null;
+    Vec::leak(STANDARD.into_iter().chain([null]).collect())
+}
 
 /// Each with what its workers are in a configuration.
 const CASES: [(&str, &str); 5] = [
@@ -140,7 +143,7 @@ impl World {
             std::env::vars_os().filter(|(name, _)| name != CASE).collect();
         let persistence = Persistence { store, exit_records: None };
         let drivers = Drivers::with(
-            &DRIVERS,
+            drivers(),
             &settings,
             registry(),
             environment,

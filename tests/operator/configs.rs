@@ -1,6 +1,8 @@
 //! The configurations of the repository are valid, and the three that are compared differ in one
 //! line.
 
+use supervisord_rs::config::kinds;
+
 use crate::harness::{Bed, repository, text};
 
 #[test]
@@ -72,6 +74,25 @@ fn the_documented_faults_are_those_of_the_catalogue() {
         );
         assert!(text.contains(&row), "not in docs/faults.md:\n{row}");
     }
+}
+
+#[test]
+fn the_documented_isolations_are_those_of_the_table() {
+    let page = |name: &str| std::fs::read_to_string(repository(name)).expect(name);
+    let row = |page: &str, start: &str| {
+        let row = page.lines().find(|line| line.starts_with(start));
+        row.unwrap_or_else(|| panic!("no row {start}")).to_owned()
+    };
+    let keys = page("docs/configuration.md");
+    let key = row(&keys, &format!("| `isolation` | `{}` |", kinds::DEFAULT.word));
+    for kind in kinds::ALL {
+        assert!(key.contains(&format!("`{}`", kind.word)), "{} is not in {key}", kind.word);
+        let is_with_cell = key.contains("`cell`") || !kind.capabilities.is_shared();
+        assert!(is_with_cell, "{} needs `cell`: {key}", kind.name());
+    }
+    let compared = row(&page("docs/cli.md"), "| isolation of NAME |");
+    let names = kinds::names().join(", ");
+    assert!(compared.contains(&names), "`compare` tries {names}: {compared}");
 }
 
 #[test]

@@ -10,11 +10,12 @@ use super::exit::Exit;
 use super::harmless::harmless;
 use super::output::{json, say, terminal_width, words};
 use super::place::Place;
+use crate::config::{Kind, kinds};
 use crate::drill::expectation::Expectation;
 use crate::drill::plan::{self, Impossible, Plan};
 use crate::drill::progress::Progress;
 use crate::drill::scenario::{Scenario, ScenarioError};
-use crate::drill::setting::{Isolation, WrittenFault};
+use crate::drill::setting::WrittenFault;
 use crate::drill::{compare, report};
 
 #[derive(Args, Debug)]
@@ -27,10 +28,8 @@ pub(super) struct Options {
     /// signal-segv,signal-kill.
     #[arg(long, value_delimiter = ',')]
     fault: Vec<WrittenFault>,
-    /// Isolations, separated by commas: thread, cell, process. Default: all that the worker can
-    /// have.
-    #[arg(long, value_delimiter = ',', value_parser = isolation)]
-    isolation: Vec<Isolation>,
+    #[arg(long, value_delimiter = ',', value_parser = isolation, help = help_of_isolations())]
+    isolation: Vec<&'static Kind>,
     /// How many workers each fault costs in an isolation, the struck one included:
     /// `thread=4,process=1`. Exit status 1 if that is not so. It holds for every fault: name those
     /// that you mean with --fault. A hang costs no worker that has neither `heartbeat:` nor a
@@ -42,8 +41,13 @@ pub(super) struct Options {
     json: bool,
 }
 
-fn isolation(text: &str) -> Result<Isolation, String> {
-    Isolation::by_name(text).ok_or_else(|| "write thread, cell or process".to_owned())
+fn help_of_isolations() -> String {
+    let names = kinds::names().join(", ");
+    format!("Isolations, separated by commas: {names}. Default: all that the worker can have")
+}
+
+fn isolation(text: &str) -> Result<&'static Kind, String> {
+    Kind::by_name(text).ok_or_else(|| format!("write {}", kinds::choice()))
 }
 
 /// 0: every trial has finished, every incident agrees with the view from outside, and every
@@ -111,7 +115,7 @@ fn plan(options: Options, place: &Place, registry: &Registry) -> Result<Plan, Ex
     let scenario = scenario(&options, place, registry)?;
     let faults = faults(options.fault, &scenario)?;
     let is_asked = !options.isolation.is_empty();
-    let asked = if is_asked { options.isolation } else { Isolation::ALL.to_vec() };
+    let asked = if is_asked { options.isolation } else { kinds::ALL.to_vec() };
     let (mut isolations, mut impossible) = (Vec::new(), Vec::new());
     for isolation in asked {
         match scenario.obstacle(isolation, registry) {

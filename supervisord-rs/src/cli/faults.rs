@@ -1,11 +1,13 @@
 //! `faults`: the catalogue.
 
 use clap::Args;
-use workers::fault::Fault;
+use serde_json::{Map, Value};
+use workers::fault::{Entry, Fault};
 
 use super::Exit;
 use super::output::{json, line, terminal_width};
 use super::table::{Column, fit};
+use crate::config::{Kind, kinds};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -25,28 +27,27 @@ pub(super) fn run(options: &Options) -> Exit {
                     "parameter": entry.parameter,
                     "ending": entry.ending,
                     "from_outside": entry.fault.signal().is_some(),
-                    "lost": {
-                        "thread": entry.shared.word(),
-                        "thread_contain": entry.shared_contain.word(),
-                        "cell": entry.shared.word(),
-                        "cell_contain": entry.shared_contain.word(),
-                        "process": entry.process.word(),
-                    },
+                    "lost": lost(entry),
                 })
             })
             .collect();
         json(&list);
         return Exit::Done;
     }
+    let names = |has_own_memory| {
+        let kinds = kinds::ALL.into_iter();
+        let those = kinds.filter(|kind| kind.capabilities.has_own_memory == has_own_memory);
+        those.map(Kind::name).collect::<Vec<_>>().join(", ").to_uppercase()
+    };
+    let [shared, alone] = [false, true].map(names);
     let mut columns = [
-        ("FAULT", 0),
-        ("ENDING", 4),
-        ("LOST AS THREAD, CELL", 2),
-        ("on_panic: contain", 5),
-        ("AS PROCESS", 3),
-        ("WHAT", 1),
-    ]
-    .map(|(title, rank)| Column::new(title, rank));
+        Column::new("FAULT", 0),
+        Column::new("ENDING", 4),
+        Column::new(format!("LOST AS {shared}"), 2),
+        Column::new("on_panic: contain", 5),
+        Column::new(format!("AS {alone}"), 3),
+        Column::new("WHAT", 1),
+    ];
     for entry in entries {
         let cells = [
             entry.name,
@@ -70,4 +71,19 @@ pub(super) fn run(options: &Options) -> Exit {
         line(text);
     }
     Exit::Done
+}
+
+/// What it should destroy, by isolation; with `on_panic: contain` where that differs.
+fn lost(entry: &Entry) -> Map<String, Value> {
+    let mut lost = Map::new();
+    for kind in kinds::ALL {
+        let name = kind.name();
+        if kind.capabilities.has_own_memory {
+            lost.insert(name.to_owned(), entry.process.word().into());
+        } else {
+            lost.insert(name.to_owned(), entry.shared.word().into());
+            lost.insert(format!("{name}_contain"), entry.shared_contain.word().into());
+        }
+    }
+    lost
 }

@@ -21,7 +21,7 @@ const NAME_LEAST: usize = 8;
 /// One column.
 #[derive(Debug)]
 pub(super) struct Column {
-    pub(super) title: &'static str,
+    pub(super) title: String,
     /// The higher, the sooner it gives way; see [`NEVER`].
     pub(super) rank: u8,
     pub(super) cells: Vec<Cell>,
@@ -41,13 +41,13 @@ impl From<String> for Cell {
 }
 
 impl Column {
-    pub(super) fn new(title: &'static str, rank: u8) -> Self {
-        Self { title, rank, cells: Vec::new() }
+    pub(super) fn new(title: impl Into<String>, rank: u8) -> Self {
+        Self { title: title.into(), rank, cells: Vec::new() }
     }
 
     fn width(&self) -> usize {
         let cells = self.cells.iter().map(|cell| width(&cell.text));
-        cells.fold(width(self.title), usize::max)
+        cells.fold(width(&self.title), usize::max)
     }
 
     /// No cell of it has text.
@@ -77,7 +77,7 @@ pub(super) fn fit(mut columns: Vec<Column>, room: Option<usize>) -> String {
         cut_names(&mut widths, room);
     }
     let rows = columns.first().map_or(0, |column| column.cells.len());
-    let title = |column: &Column| Cell::from(column.title.to_owned());
+    let title = |column: &Column| Cell::from(column.title.clone());
     let mut lines = line(&columns, &widths, title);
     for row in 0..rows {
         lines.extend(line(&columns, &widths, |column| column.cells[row].clone()));

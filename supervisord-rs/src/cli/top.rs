@@ -14,7 +14,7 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::Line;
 use ratatui::widgets::{Cell, Paragraph, Row, Table, TableState};
 use ratatui::{DefaultTerminal, Frame};
-use supervision::{Capabilities, FaultDomain};
+use supervision::FaultDomain;
 
 use self::columns::{COLUMNS, NAME_LEAST, fitting};
 use super::Exit;
@@ -23,6 +23,7 @@ use super::harmless::harmless;
 use super::output::{has_colour, width};
 use super::status::{Mood, memory, mood, note, shown_phase};
 use super::table::{pack, wrap};
+use crate::config::Kind;
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Done, StatusReport, WorkerStatus};
 use crate::log_tail::{open_regular, tail};
@@ -331,7 +332,8 @@ fn colour(worker: &WorkerStatus) -> Color {
 
 /// Who shares the domain of a worker.
 fn domain_of(worker: &WorkerStatus) -> FaultDomain {
-    Capabilities::named(&worker.isolation).map_or(FaultDomain::Own, |known| known.fault_domain)
+    let kind = Kind::by_name(&worker.isolation);
+    kind.map_or(FaultDomain::Own, |kind| kind.capabilities.fault_domain)
 }
 
 #[cfg(test)]

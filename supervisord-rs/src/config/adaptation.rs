@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::isolation::Isolation;
+use super::kinds;
 use super::node::{Entry, Node, Value};
 
 /// The changes.
@@ -115,8 +116,8 @@ impl Adaptation {
 
     fn move_worker(&self, node: &mut Node) {
         let cell = self.isolation.cell();
-        let word = if cell.is_some() { "thread" } else { self.isolation.capabilities().label };
-        if node.get("isolation").and_then(Node::text).unwrap_or("process") != word {
+        let word = self.isolation.kind.word;
+        if node.get("isolation").and_then(Node::text).unwrap_or(kinds::DEFAULT.word) != word {
             let isolation = node.scalar_here(word, true);
             node.set("isolation", isolation);
         }

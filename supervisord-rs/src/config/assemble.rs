@@ -12,13 +12,14 @@ use super::cycles::Waiting;
 use super::entries::{self, Entry};
 use super::foreign::Whose;
 use super::instances;
+use super::kinds::Kind;
 use super::nearest::{nearest, one_of};
 use super::node::Node;
 use super::pattern::Patterns;
 use super::problem::Problem;
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
-use super::settings::{Isolation, Launch, Limits, Settings, Template};
+use super::settings::{Launch, Limits, Settings, Template};
 use super::sockets::Addresses;
 use super::source::Source;
 use super::words::shortened;
@@ -143,7 +144,7 @@ impl<'a> Assembly<'a> {
             launches: Vec::new(),
             domains: vec![DomainSpec {
                 name: "supervisor".into(),
-                capabilities: Isolation::Thread.capabilities(),
+                capabilities: &Kind::of_supervisor().capabilities,
             }],
             by_cell: BTreeMap::new(),
             templates: BTreeMap::new(),

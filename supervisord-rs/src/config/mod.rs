@@ -30,6 +30,7 @@
 //! | `places` | the default directories |
 //! | `world` | what is not there on this machine |
 //! | `env_file` | the text of an `env_file` |
+//! | `kinds` | the kinds of isolation |
 //! | `settings`, `isolation` | the result: types that know none of those who read them |
 
 mod adaptation;
@@ -48,6 +49,7 @@ mod hooks;
 mod injections;
 pub mod instances;
 mod isolation;
+pub mod kinds;
 mod later;
 mod limits;
 mod logs;
@@ -83,6 +85,7 @@ use std::path::{Path, PathBuf};
 
 pub use adaptation::{Adaptation, PrivateAddress};
 pub use diagnostics::{Diagnostics, Located};
+pub use kinds::Kind;
 pub use pattern::Pattern;
 pub use places::SYSTEM_FILE;
 pub use problem::Problem;

@@ -3,6 +3,7 @@
 use workers::Registry;
 
 use super::arguments::Arguments;
+use super::kinds::{self, Kind};
 use super::later;
 use super::nearest::nearest;
 use super::node::Value;
@@ -95,38 +96,53 @@ pub(super) fn isolation(section: &Section<'_>, name: &str, is_sdk: bool) -> Opti
         cursor.problems.push(later::no_sandbox(problem));
         return None;
     }
-    if let (Some(cursor), Some("cell")) = (&written, word) {
-        let problem = cursor.wrong("one of: thread, process");
-        let help = match &cell {
-            Some(_) => "write `isolation: thread`: `cell:` beside it names the process",
-            None => {
-                "write `isolation: thread` and `cell: NAME`: all threads of a cell share one child \
-                 process"
-            }
-        };
-        cursor.problems.push(problem.help(help));
+    if let (Some(cursor), Some(kind)) = (&written, word.and_then(not_a_word)) {
+        refuse_name(cursor, kind, cell.is_some());
         return None;
     }
-    let is_thread = match &written {
-        Some(cursor) => cursor.choice(&[("thread", true), ("process", false)])?.value,
-        None => false,
-    };
-    match (is_thread, cell) {
-        (true, _) if !is_sdk => {
-            // Where the key comes from `defaults:`, its place is there, and the worker's name says
-            // whom it is about.
-            written?.refuse(
-                format!("a command cannot run as a thread (worker `{name}`)"),
-                "`isolation: process` for a `command:`",
-            );
-            None
+    let word = match &written {
+        Some(cursor) => {
+            let words: Vec<_> = kinds::words().into_iter().map(|word| (word, word)).collect();
+            cursor.choice(&words)?.value
         }
-        (true, None) => Some(Isolation::Thread),
-        (true, Some(cell)) => Some(Isolation::Cell(cell.string()?.value)),
-        (false, Some(cell)) if !cell.node.is_default => {
+        None => kinds::DEFAULT.word,
+    };
+    let shared = cell.as_ref().and_then(|_| kinds::meant(word, true));
+    let kind = shared.or_else(|| kinds::meant(word, false)).expect("a test looks at each word");
+    if !is_sdk && !kind.runs_commands {
+        // Where the key comes from `defaults:`, its place is there, and the worker's name says
+        // whom it is about.
+        written?.refuse(
+            format!("a command cannot run as a {word} (worker `{name}`)"),
+            &format!("`isolation: {}` for a `command:`", kinds::words_of_commands().join("` or `")),
+        );
+        return None;
+    }
+    match (shared, cell) {
+        (Some(_), Some(cell)) => Some(Isolation { kind, cell: Some(cell.string()?.value) }),
+        (None, Some(cell)) if !cell.node.is_default => {
             cell.refuse_with("only threads live in a cell", "add `isolation: thread`");
             None
         }
-        (false, _) => Some(Isolation::Process),
+        _ => Some(Isolation { kind, cell: None }),
     }
+}
+
+/// The kind that has this name in tables, where something else stands for it in a file.
+fn not_a_word(name: &str) -> Option<&'static Kind> {
+    Kind::by_name(name).filter(|kind| kind.word != name)
+}
+
+fn refuse_name(cursor: &Cursor<'_>, kind: &Kind, has_cell: bool) {
+    let problem = cursor.wrong(&format!("one of: {}", kinds::words().join(", ")));
+    let word = kind.word;
+    let help = if has_cell {
+        format!("write `isolation: {word}`: `cell:` beside it names the process")
+    } else {
+        format!(
+            "write `isolation: {word}` and `cell: NAME`: all {word}s of a cell share one child \
+             process"
+        )
+    };
+    cursor.problems.push(problem.help(help));
 }

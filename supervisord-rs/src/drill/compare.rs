@@ -6,8 +6,8 @@ use super::expectation::{Expectation, Verdict, judge};
 use super::outcome::Trial;
 use super::plan::{Impossible, Plan};
 use super::progress::Progress;
-use super::setting::Isolation;
 use super::{interrupt, trial};
+use crate::config::Kind;
 
 /// `compare --json`, version 1.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct Comparison {
     pub worker: String,
     /// Its isolation in the user's file.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub written: Option<Isolation>,
+    pub written: Option<&'static Kind>,
     /// The machine: times depend on it, counts do not.
     pub machine: Machine,
     /// One for each fault and isolation.

@@ -5,13 +5,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::outcome::Trial;
-use super::setting::Isolation;
+use crate::config::{Kind, kinds};
 
 /// How many workers each fault costs in an isolation, the one that it strikes included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expectation {
     /// Where.
-    pub isolation: Isolation,
+    pub isolation: &'static Kind,
     /// How many.
     pub lost: usize,
 }
@@ -26,8 +26,8 @@ impl FromStr for Expectation {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (isolation, lost) = text.split_once('=').ok_or_else(|| Self::FORM.to_owned())?;
-        let isolation = Isolation::by_name(isolation).ok_or_else(|| {
-            format!("`{isolation}` is not an isolation: write thread, cell or process before `=`")
+        let isolation = Kind::by_name(isolation).ok_or_else(|| {
+            format!("`{isolation}` is not an isolation: write {} before `=`", kinds::choice())
         })?;
         let lost = lost.parse().map_err(|_| format!("`{lost}` is not a count: {}", Self::FORM))?;
         Ok(Self { isolation, lost })
@@ -46,7 +46,7 @@ pub struct Verdict {
     /// The fault.
     pub fault: String,
     /// Where.
-    pub isolation: Isolation,
+    pub isolation: &'static Kind,
     /// How many workers were to be lost.
     pub expected: usize,
     /// Those that were.

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use workers::fault::Fault;
 
 use super::scenario::Scenario;
-use super::setting::{Isolation, Setting};
+use super::setting::Setting;
+use crate::config::Kind;
 use crate::control::protocol::{IncidentRecord, StatusReport, WorkerStatus};
 use crate::record::words;
 
@@ -20,7 +21,7 @@ pub struct Trial {
     #[serde(skip)]
     pub(super) kind: Option<Fault>,
     /// The isolation of the worker that it struck.
-    pub isolation: Isolation,
+    pub isolation: &'static Kind,
     /// The cell, for isolation `cell` in a user's file.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cell: Option<String>,
@@ -125,7 +126,7 @@ impl Observed<'_> {
         let collateral = self.incidents.iter().flat_map(|one| &one.collateral);
         let collateral = lost.iter().filter(|name| collateral.clone().any(|one| one == *name));
         let is_contained = setting.contain || scenario.contains_panics();
-        let is_cell = setting.isolation == Isolation::Cell && scenario.file().is_some();
+        let is_cell = setting.isolation.capabilities.is_shared() && scenario.file().is_some();
         Trial {
             fault: setting.fault.to_string(),
             kind: Some(setting.fault.kind()),

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::expectation::Expectation;
 use super::scenario::Scenario;
-use super::setting::{Isolation, Setting, WrittenFault};
+use super::setting::{Setting, WrittenFault};
+use crate::config::{Kind, kinds};
 
 /// The faults of a comparison by default.
 pub const DEFAULT_FAULTS: [&str; 3] = ["panic", "segfault", "hang"];
@@ -30,7 +31,7 @@ pub struct Plan {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Impossible {
     /// Which.
-    pub isolation: Isolation,
+    pub isolation: &'static Kind,
     /// The fault, as written; `None`: each.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fault: Option<String>,
@@ -52,13 +53,13 @@ impl Plan {
     /// shared memory is also contained, since the answer differs; a user's file says itself what a
     /// panic ends.
     #[must_use]
-    pub fn new(scenario: Scenario, faults: &[WrittenFault], isolations: &[Isolation]) -> Self {
+    pub fn new(scenario: Scenario, faults: &[WrittenFault], isolations: &[&'static Kind]) -> Self {
         let mut settings: Vec<Setting> = Vec::new();
         for fault in faults {
             let setting = |isolation, contain| Setting { fault: fault.clone(), isolation, contain };
             settings.extend(isolations.iter().map(|&isolation| setting(isolation, false)));
             if fault.text() == "panic" && scenario.file().is_none() {
-                let shared = isolations.iter().filter(|one| !one.capabilities().has_own_memory);
+                let shared = isolations.iter().filter(|one| !one.capabilities.has_own_memory);
                 settings.extend(shared.map(|&isolation| setting(isolation, true)));
             }
         }
@@ -73,8 +74,8 @@ impl Plan {
 
     /// The isolations that there are trials in.
     #[must_use]
-    pub fn isolations(&self) -> Vec<Isolation> {
-        let mut isolations = Isolation::ALL.to_vec();
+    pub fn isolations(&self) -> Vec<&'static Kind> {
+        let mut isolations = kinds::ALL.to_vec();
         isolations.retain(|one| self.settings.iter().any(|setting| setting.isolation == *one));
         isolations
     }

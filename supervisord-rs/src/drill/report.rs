@@ -6,8 +6,8 @@ use workers::fault::Fault;
 use super::compare::Comparison;
 use super::outcome::Trial;
 use super::scenario::{Scenario, WATCHDOG};
-use super::setting::Isolation;
 use super::width;
+use crate::config::Kind;
 use crate::record::words::duration_us;
 
 /// Workers that the table names; the others are counted.
@@ -174,8 +174,8 @@ fn case(trial: &Trial, worker: &str) -> String {
     format!("{fault} in {worker} as {}", place(trial.isolation))
 }
 
-const fn place(isolation: Isolation) -> &'static str {
-    isolation.capabilities().place
+const fn place(isolation: &'static Kind) -> &'static str {
+    isolation.capabilities.place
 }
 
 /// A fault with its article.
@@ -204,7 +204,7 @@ fn why(trial: &Trial) -> String {
     if let Some(status) = trial.supervisor_ended {
         return format!(": the supervisor stopped everything and ended with exit status {status}");
     }
-    let is_shared = !trial.isolation.capabilities().has_own_memory
+    let is_shared = !trial.isolation.capabilities.has_own_memory
         && (trial.supervisor_died || trial.lost.len() > 1 + trial.collateral.len());
     let restarted = format!("the configuration restarts {} with it", trial.collateral.join(" "));
     let reasons = [
@@ -267,7 +267,7 @@ fn notes(comparison: &Comparison) -> Vec<String> {
             ));
         }
         if trial.kind == Some(Fault::SignalStop)
-            && trial.isolation.capabilities().is_of_supervisor()
+            && trial.isolation.capabilities.is_of_supervisor()
             && comparison.file.is_some()
         {
             notes.push(format!("{}: `watchdog: {WATCHDOG}` held in this trial.", case()));

@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use workers::Registry;
 
 use super::addresses;
-use super::setting::{Isolation, Setting};
+use super::setting::Setting;
 use crate::config::settings::SecretSource;
-use crate::config::{self, Adaptation, Diagnostics, Launch, Program, Scale, Settings, Source};
+use crate::config::{
+    Adaptation, Diagnostics, Isolation, Kind, Launch, Program, Scale, Settings, Source, kinds,
+};
 
 /// The configuration without a file: four workers.
 const BUILT_IN: &str = include_str!("built_in.yaml");
@@ -145,10 +147,8 @@ impl Scenario {
 
     /// The isolation that is written.
     #[must_use]
-    pub fn written(&self) -> Isolation {
-        let written = self.launch().isolation.capabilities();
-        let mut all = Isolation::ALL.into_iter();
-        all.find(|one| one.capabilities() == written).expect("each isolation can be tried")
+    pub fn written(&self) -> &'static Kind {
+        self.launch().isolation.kind
     }
 
     /// Whether the worker is a `command:`, and no code that could commit a fault itself.
@@ -178,13 +178,13 @@ impl Scenario {
 
     /// Why the worker cannot run there; `None`: it can.
     #[must_use]
-    pub fn obstacle(&self, isolation: Isolation, registry: &Registry) -> Option<String> {
+    pub fn obstacle(&self, kind: &'static Kind, registry: &Registry) -> Option<String> {
         if self.is_command() {
-            return (!isolation.capabilities().is_alone())
-                .then(|| "a `command:` can only be a process".to_owned());
+            return (!kind.runs_commands)
+                .then(|| format!("a `command:` can only be {}", places_of_commands()));
         }
         let adapted = self.source.clone().adapted(Adaptation {
-            isolation: self.isolation(isolation),
+            isolation: self.isolation(kind),
             ..self.adaptation(Path::new("/"))
         });
         let problems = adapted.settings(registry, &Scale::new()).err()?;
@@ -236,12 +236,9 @@ impl Scenario {
         }
     }
 
-    fn isolation(&self, isolation: Isolation) -> config::Isolation {
-        match isolation {
-            Isolation::Thread => config::Isolation::Thread,
-            Isolation::Cell => config::Isolation::Cell(self.cell().to_owned()),
-            Isolation::Process => config::Isolation::Process,
-        }
+    fn isolation(&self, kind: &'static Kind) -> Isolation {
+        let cell = kind.capabilities.is_shared().then(|| self.cell().to_owned());
+        Isolation { kind, cell }
     }
 
     /// The cell that the file gives it, else the first one that it gives anyone, else its own.
@@ -271,4 +268,10 @@ impl Scenario {
     pub(super) fn victim(&self) -> usize {
         self.victim
     }
+}
+
+/// What a `command:` can be.
+fn places_of_commands() -> String {
+    let those = kinds::ALL.into_iter().filter(|kind| kind.runs_commands);
+    those.map(|kind| kind.capabilities.place).collect::<Vec<_>>().join(" or ")
 }

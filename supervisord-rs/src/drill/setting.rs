@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-use supervision::Capabilities;
 use workers::fault::{Fault, Injection, InjectionError};
+
+use crate::config::Kind;
 
 /// A fault in an isolation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Setting {
     /// The fault.
     pub fault: WrittenFault,
     /// The isolation of the worker that it strikes.
-    pub isolation: Isolation,
+    pub isolation: &'static Kind,
     /// Whether panics are contained, whatever the configuration says.
     pub contain: bool,
 }
@@ -22,14 +22,14 @@ impl Setting {
     /// Why the fault is none there; `None`: it is one.
     #[must_use]
     pub fn obstacle(&self) -> Option<&'static str> {
-        (self.isolation.capabilities().is_of_supervisor() && self.fault.kind().is_order())
+        (self.isolation.capabilities.is_of_supervisor() && self.fault.kind().is_order())
             .then_some("to the supervisor's process it is an order to stop everything")
     }
 
     /// Whether it suspends the process of the supervisor.
     #[must_use]
     pub fn stops_supervisor(&self) -> bool {
-        self.isolation.capabilities().is_of_supervisor() && self.fault.kind() == Fault::SignalStop
+        self.isolation.capabilities.is_of_supervisor() && self.fault.kind() == Fault::SignalStop
     }
 }
 
@@ -65,44 +65,5 @@ impl FromStr for WrittenFault {
 impl fmt::Display for WrittenFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)
-    }
-}
-
-/// Where a worker runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Isolation {
-    /// A thread of the supervisor.
-    Thread,
-    /// A thread of a child process.
-    Cell,
-    /// A process of its own.
-    Process,
-}
-
-impl Isolation {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Thread, Self::Cell, Self::Process];
-
-    /// Its name on the command line and in tables.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        self.capabilities().label
-    }
-
-    /// What is true of a worker there.
-    #[must_use]
-    pub const fn capabilities(self) -> &'static Capabilities {
-        match self {
-            Self::Thread => &Capabilities::THREAD,
-            Self::Cell => &Capabilities::CELL,
-            Self::Process => &Capabilities::PROCESS,
-        }
-    }
-
-    /// The isolation with this name.
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|isolation| isolation.name() == name)
     }
 }

@@ -11,6 +11,7 @@ use workers::board::{State, monotonic_ns};
 
 use super::contract::{Adoption, Description, Driver, Ended, Means, Order, Progress};
 use super::launch::failed::Result;
+use crate::config::kinds;
 
 /// For a thread of a cell to begin: the host takes its order and starts it.
 const TO_BEGIN: Duration = Duration::from_secs(1);
@@ -21,7 +22,7 @@ pub(super) struct Cell;
 
 impl Driver for Cell {
     fn capabilities(&self) -> &'static Capabilities {
-        &Capabilities::CELL
+        &kinds::CELL.capabilities
     }
 
     fn launch(&self, means: &mut Means, incarnation: Incarnation) -> Result<Progress> {

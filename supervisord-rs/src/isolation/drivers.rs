@@ -25,24 +25,20 @@ use std::time::Duration;
 use supervision::spec::DomainSpec;
 use supervision::{DomainId, Event, FaultId, Incarnation, LaunchFailure, WorkerId};
 
-use super::cell::Cell;
+use super::STANDARD;
 use super::contract::means::adopting::{Adopted, Past};
 pub use super::contract::means::{BeforeEnded, Persistence, Remark, StartBefore};
 use super::contract::{Driver, Means, Order};
 use super::exits::orphans;
 use super::helper::{NotLaunched, Summons};
 use super::launch::{Attempt, Child};
-use super::process::{self, Process};
-use super::thread::{self, Thread};
 use super::watch::Token;
+use super::{process, thread};
 use crate::config::{Launch, Settings};
 use crate::record::black_box::BlackBox;
 use crate::record::logs::Logs;
 use crate::service_manager::InheritedDescriptors;
 use hooks::Hook;
-
-/// The drivers that there are. Another one is a line here.
-pub static STANDARD: [&dyn Driver; 3] = [&Thread, &Cell, &Process];
 
 /// Everything that runs, and the means to start and end it.
 #[derive(Debug)]

@@ -55,6 +55,30 @@ pub mod tree;
 mod wake;
 mod watch;
 
+use cell::Cell;
+use contract::Driver;
+use process::Process;
+use thread::Thread;
+
 pub use drivers::Drivers;
 pub use exits::wait::Exit;
 pub use watch::Wakeup;
+
+/// The drivers that there are: one for each kind that a file can name (`config/kinds.rs`). Another
+/// one is a line here.
+pub static STANDARD: [&dyn Driver; 3] = [&Thread, &Cell, &Process];
+
+#[cfg(test)]
+mod tests {
+    use super::STANDARD;
+    use crate::config::kinds;
+
+    #[test]
+    fn each_kind_of_the_table_has_its_driver() {
+        let mut drivers: Vec<&str> = STANDARD.iter().map(|one| one.capabilities().label).collect();
+        let mut kinds = kinds::names().to_vec();
+        drivers.sort_unstable();
+        kinds.sort_unstable();
+        assert_eq!(drivers, kinds);
+    }
+}

@@ -11,7 +11,7 @@ use workers::board::monotonic_ns;
 
 use super::contract::{Adoption, Description, Driver, Ended, Means, Order, Progress};
 use super::launch::failed::Result;
-use crate::config::Program;
+use crate::config::{Program, kinds};
 use crate::record::evidence;
 pub(super) use stop::{miss_stop_command, signal_stop};
 
@@ -21,7 +21,7 @@ pub(super) struct Process;
 
 impl Driver for Process {
     fn capabilities(&self) -> &'static Capabilities {
-        &Capabilities::PROCESS
+        &kinds::PROCESS.capabilities
     }
 
     fn launch(&self, means: &mut Means, incarnation: Incarnation) -> Result<Progress> {

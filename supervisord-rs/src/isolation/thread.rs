@@ -14,6 +14,7 @@ use super::contract::{Adoption, Description, Driver, Ended, Means, Order, Progre
 use super::host;
 use super::launch::failed::Result;
 use super::live::{Live, Sdk};
+use crate::config::kinds;
 use crate::record::{evidence, own_log};
 use crate::waiting::until;
 
@@ -28,7 +29,7 @@ pub(super) struct Thread;
 
 impl Driver for Thread {
     fn capabilities(&self) -> &'static Capabilities {
-        &Capabilities::THREAD
+        &kinds::THREAD.capabilities
     }
 
     fn launch(&self, means: &mut Means, incarnation: Incarnation) -> Result<Progress> {

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use supervision::{Capabilities, FaultDomain};
+use supervision::FaultDomain;
 
 use super::words;
+use crate::config::Kind;
 use crate::control::protocol::IncidentRecord;
 
 /// One that is settled.
@@ -62,8 +63,8 @@ fn beginning(record: &IncidentRecord, state: &str) -> String {
     let (id, kind) = (record.id, &record.fault.kind);
     let mut text = format!("incident {id}{state}: ");
     if let Some(who) = &record.worker {
-        let known = record.isolation.as_deref().and_then(Capabilities::named);
-        let place = match known.map_or(FaultDomain::Own, |known| known.fault_domain) {
+        let known = record.isolation.as_deref().and_then(Kind::by_name);
+        let place = match known.map_or(FaultDomain::Own, |known| known.capabilities.fault_domain) {
             FaultDomain::Supervisor => "thread of the supervisor".to_owned(),
             FaultDomain::Shared => format!("thread of cell {}", record.domain),
             FaultDomain::Own => "process".to_owned(),

@@ -33,47 +33,6 @@ pub enum FaultDomain {
 }
 
 impl Capabilities {
-    /// A thread of the supervisor.
-    pub const THREAD: Self = Self {
-        label: "thread",
-        place: "a thread of the supervisor",
-        fault_domain: FaultDomain::Supervisor,
-        can_be_killed_alone: false,
-        can_be_paused: false,
-        has_own_memory: false,
-        has_limits: false,
-    };
-
-    /// A thread of one child process, whose other threads are workers too.
-    pub const CELL: Self = Self {
-        label: "cell",
-        place: "a thread of a cell",
-        fault_domain: FaultDomain::Shared,
-        can_be_killed_alone: false,
-        can_be_paused: false,
-        has_own_memory: false,
-        has_limits: true,
-    };
-
-    /// One child process, one worker.
-    pub const PROCESS: Self = Self {
-        label: "process",
-        place: "a process",
-        fault_domain: FaultDomain::Own,
-        can_be_killed_alone: true,
-        can_be_paused: true,
-        has_own_memory: true,
-        has_limits: true,
-    };
-
-    /// Those with this label, for readers of records and of the API.
-    #[must_use]
-    pub fn named(label: &str) -> Option<&'static Self> {
-        static ALL: [Capabilities; 3] =
-            [Capabilities::THREAD, Capabilities::CELL, Capabilities::PROCESS];
-        ALL.iter().find(|one| one.label == label)
-    }
-
     /// Whether a worker shares its domain with the supervisor, and ends with it.
     #[must_use]
     pub fn is_of_supervisor(&self) -> bool {

@@ -11,12 +11,11 @@ use supervision::spec::{
     StartLimits, Strategy,
 };
 use supervision::{
-    Capabilities, Command, DomainId, Effect, Event, Extension, FaultId, Incarnation, Phase, Spec,
-    WorkerId,
+    Command, DomainId, Effect, Event, Extension, FaultId, Incarnation, Phase, Spec, WorkerId,
 };
 use world::{
-    EXIT_1, FINISHED, MS, SEGFAULT, TERMINATED, Truth, World, depends, generation, group,
-    injection, worker,
+    CELL, EXIT_1, FINISHED, MS, PROCESS, SEGFAULT, TERMINATED, THREAD, Truth, World, depends,
+    generation, group, injection, worker,
 };
 
 const SCHEDULES: u64 = 21_000;
@@ -60,8 +59,8 @@ impl Random {
 fn random_spec(random: &mut Random) -> Spec {
     let count = 1 + random.below(6) as u32;
     let mut domains = vec![
-        DomainSpec { name: "supervisor".into(), capabilities: &Capabilities::THREAD },
-        DomainSpec { name: "cell".into(), capabilities: &Capabilities::CELL },
+        DomainSpec { name: "supervisor".into(), capabilities: &THREAD },
+        DomainSpec { name: "cell".into(), capabilities: &CELL },
     ];
     let mut workers = Vec::new();
     for index in 0..count {
@@ -69,10 +68,7 @@ fn random_spec(random: &mut Random) -> Spec {
             0 => DomainId(0),
             1 => DomainId(1),
             _ => {
-                domains.push(DomainSpec {
-                    name: format!("w{index}"),
-                    capabilities: &Capabilities::PROCESS,
-                });
+                domains.push(DomainSpec { name: format!("w{index}"), capabilities: &PROCESS });
                 DomainId(domains.len() as u32 - 1)
             }
         };
@@ -275,7 +271,7 @@ fn extend(world: &mut World, random: &mut Random) {
     let mut extension = Extension::default();
     let domain = DomainId(spec.domains.len() as u32);
     let name = format!("x{}", domain.0);
-    extension.domains.push(DomainSpec { name: name.clone(), capabilities: &Capabilities::PROCESS });
+    extension.domains.push(DomainSpec { name: name.clone(), capabilities: &PROCESS });
     extension.workers.push(worker(&name, domain));
     let id = WorkerId(spec.workers.len() as u32);
     if !spec.groups.is_empty() && random.chance(50) {

@@ -14,7 +14,8 @@ use supervision::{
     RecoveredWorker, Status, WorkerId,
 };
 use world::{
-    EXIT_1, FINISHED, MS, SEGFAULT, TERMINATED, World, depends, generation, group, injection, spec,
+    CELL, EXIT_1, FINISHED, MS, PROCESS, SEGFAULT, TERMINATED, World, depends, generation, group,
+    injection, spec,
 };
 
 const A: WorkerId = WorkerId(0);
@@ -220,7 +221,7 @@ fn a_dependency_that_must_finish_is_waited_for() {
 #[test]
 fn a_cell_dies_as_one_incident_and_only_the_culprit_has_failed() {
     let mut spec = spec(&["a", "b", "c"]);
-    spec.domains.push(DomainSpec { name: "cell".into(), capabilities: &Capabilities::CELL });
+    spec.domains.push(DomainSpec { name: "cell".into(), capabilities: &CELL });
     let cell = DomainId(spec.domains.len() as u32 - 1);
     spec.workers[0].domain = cell;
     spec.workers[1].domain = cell;
@@ -267,12 +268,8 @@ fn a_hung_process_is_killed_and_a_hung_thread_is_abandoned() {
 #[test]
 fn what_can_be_done_to_a_worker_is_as_its_capabilities_say() {
     // Of no kind that there is: it cannot be suspended, and each of many can be killed.
-    static OTHER: Capabilities = Capabilities {
-        label: "other",
-        can_be_killed_alone: true,
-        can_be_paused: false,
-        ..Capabilities::CELL
-    };
+    static OTHER: Capabilities =
+        Capabilities { label: "other", can_be_killed_alone: true, can_be_paused: false, ..CELL };
     let mut spec = spec(&["a", "b"]);
     spec.domains.push(DomainSpec { name: "shared".into(), capabilities: &OTHER });
     spec.workers.iter_mut().for_each(|worker| worker.domain = DomainId(3));
@@ -289,7 +286,7 @@ fn what_can_be_done_to_a_worker_is_as_its_capabilities_say() {
 #[test]
 fn on_hang_recycle_ends_the_whole_domain() {
     let mut spec = spec(&["a", "b"]);
-    spec.domains.push(DomainSpec { name: "cell".into(), capabilities: &Capabilities::CELL });
+    spec.domains.push(DomainSpec { name: "cell".into(), capabilities: &CELL });
     for worker in &mut spec.workers {
         worker.domain = DomainId(3);
         worker.on_hang = OnHang::Recycle;
@@ -310,7 +307,7 @@ fn on_hang_recycle_ends_the_whole_domain() {
 #[test]
 fn a_domain_that_ends_for_a_silent_one_ends_by_its_hang_whoever_caused_it() {
     let mut spec = spec(&["a", "b"]);
-    spec.domains.push(DomainSpec { name: "cell".into(), capabilities: &Capabilities::CELL });
+    spec.domains.push(DomainSpec { name: "cell".into(), capabilities: &CELL });
     spec.workers.iter_mut().for_each(|worker| worker.domain = DomainId(3));
     spec.workers[0].heartbeat = Some(100 * MS);
     spec.fault_injection = true;
@@ -335,7 +332,7 @@ fn a_domain_that_ends_for_a_silent_one_ends_by_its_hang_whoever_caused_it() {
 #[test]
 fn a_thread_whose_domain_has_to_end_for_it_is_one_incident() {
     let mut spec = spec(&["a", "b"]);
-    spec.domains.push(DomainSpec { name: "cell".into(), capabilities: &Capabilities::CELL });
+    spec.domains.push(DomainSpec { name: "cell".into(), capabilities: &CELL });
     spec.workers.iter_mut().for_each(|worker| worker.domain = DomainId(3));
     spec.workers[0].heartbeat = Some(100 * MS);
     let mut world = up(spec);
@@ -836,7 +833,7 @@ fn workers_are_added_and_retired_and_no_worker_waits_for_the_retired() {
     let domain = DomainId(spec.domains.len() as u32);
     let extension = Extension {
         workers: vec![world::worker("c", domain)],
-        domains: vec![DomainSpec { name: "c".into(), capabilities: &Capabilities::PROCESS }],
+        domains: vec![DomainSpec { name: "c".into(), capabilities: &PROCESS }],
         ..Extension::default()
     };
     world.tell(Event::Extend(extension));

@@ -2,6 +2,8 @@
 //! every invariant after every step with a model of its own.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+mod kinds;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -10,21 +12,22 @@ use supervision::spec::{
     Readiness, Restart, RestartPolicy, StartLimits, Stop, Strategy, WorkerSpec,
 };
 use supervision::{
-    Capabilities, Cause, Checkpoint, Command, DomainId, Effect, Ending, Event, Fate, FaultId,
-    Generation, Incarnation, Incident, LaunchFailure, LaunchStage, Machine, Outcome, Phase,
-    Recovered, RecoveredDeath, RecoveredWorker, RequestId, Spec, Status, Transition, WorkerId,
+    Cause, Checkpoint, Command, DomainId, Effect, Ending, Event, Fate, FaultId, Generation,
+    Incarnation, Incident, LaunchFailure, LaunchStage, Machine, Outcome, Phase, Recovered,
+    RecoveredDeath, RecoveredWorker, RequestId, Spec, Status, Transition, WorkerId,
 };
+
+pub use kinds::{CELL, PROCESS, THREAD};
 
 pub const MS: Duration = Duration::from_millis(1);
 
 /// A specification of process workers with plain policies, to be changed by each test.
 pub fn spec(names: &[&str]) -> Spec {
-    let mut domains =
-        vec![DomainSpec { name: "supervisor".into(), capabilities: &Capabilities::THREAD }];
+    let mut domains = vec![DomainSpec { name: "supervisor".into(), capabilities: &THREAD }];
     let workers = names
         .iter()
         .map(|name| {
-            domains.push(DomainSpec { name: (*name).into(), capabilities: &Capabilities::PROCESS });
+            domains.push(DomainSpec { name: (*name).into(), capabilities: &PROCESS });
             worker(name, DomainId(domains.len() as u32 - 1))
         })
         .collect();
