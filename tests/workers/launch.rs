@@ -427,6 +427,57 @@ fn few_descriptors_are_enough() {
     supervisor.stop();
 }
 
+/// Fewer numbers than the supervisor has open itself.
+#[test]
+fn a_weight_needs_no_descriptor_of_the_workers_own_limit() {
+    let output = printed(
+        "    oom_score_adj: 321\n    limits: { open_files: 8 }\n",
+        "cat /proc/self/oom_score_adj; ulimit -n",
+    );
+    assert!(output.starts_with("321\n8\n"), "{output}");
+}
+
+/// Flags and locks are those of an open file (open(2), "open file descriptions").
+#[test]
+fn what_a_worker_does_to_its_empty_input_reaches_no_other() {
+    let bed = Bed::new();
+    let python = |what: &str| {
+        format!(
+            "[python3, -c, 'import fcntl, os, time; {what}; print(\"done\", flush=True); time.sleep(1e6)']"
+        )
+    };
+    let spoil =
+        python("fcntl.fcntl(0, fcntl.F_SETFL, os.O_NONBLOCK); fcntl.flock(0, fcntl.LOCK_EX)");
+    let supervisor = bed.start(&format!(
+        "version: 1\nworkers:\n  spoils: {{ command: {spoil}, ready: {{ after: 0s }} }}\n  \
+            other: {{ command: [sleep, 1d], ready: {{ after: 0s }}, depends_on: [spoils] }}\n"
+    ));
+    supervisor.wait_output("spoils", "done\n");
+    let flags = |worker: &str| {
+        let pid = supervisor.worker(worker).pid.expect("running");
+        let text = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/0")).expect("open");
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).expect("listed");
+        i32::from_str_radix(flags.trim(), 8).expect("octal")
+    };
+    supervisor.wait_phase("other", "running");
+    assert_ne!(flags("spoils") & libc::O_NONBLOCK, 0, "it has spoilt its own");
+    assert_eq!(flags("other") & libc::O_NONBLOCK, 0, "and that of another");
+    supervisor.stop();
+}
+
+/// sd_listen_fds(3) believes the first.
+#[test]
+fn a_worker_with_sockets_has_one_listen_pid() {
+    let bed = Bed::new();
+    let supervisor = bed.start(
+        "version: 1\nworkers:\n  w: { command: [sh, -c, 'env | grep -c ^LISTEN_PID=; test \
+            $LISTEN_PID = $$ && echo mine; exec sleep 1d'], env: { LISTEN_PID: '1' }, \
+            sockets: ['unix:./w.socket'], ready: { after: 0s } }\n",
+    );
+    supervisor.wait_output("w", "1\nmine\n");
+    supervisor.stop();
+}
+
 #[test]
 fn workers_with_many_sockets_leave_room_for_clients() {
     let bed = Bed::new();

@@ -1,5 +1,6 @@
 //! Workers: what they are launched with, how they run, stop and end, and who is lost with them.
 
+mod cgroups;
 mod crash_injection;
 mod groups;
 #[path = "../harness/mod.rs"]

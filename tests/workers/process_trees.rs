@@ -45,7 +45,7 @@ fn yaml(rest: &str) -> String {
 
 /// Reports that checks of cgroups are skipped, unless this run hides cgroups on purpose.
 #[track_caller]
-fn lacks_cgroup() {
+pub(crate) fn lacks_cgroup() {
     if !crate::harness::hides_cgroups() {
         skip(Lack::Cgroup2, "no cgroup of version 2 that we may write to");
     }
@@ -259,45 +259,6 @@ fn a_signal_to_a_thread_is_refused_and_every_suspended_worker_can_be_resumed() {
     let refused =
         supervisor.client.resume(&["w".into()]).expect_err("no worker is suspended").to_string();
     assert!(refused.contains("not running"), "{refused}");
-    supervisor.stop();
-}
-
-#[test]
-fn a_removed_cgroup_is_made_again() {
-    let bed = Bed::new();
-    let supervisor = start(
-        &bed,
-        "cgroup",
-        "version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s } }\n",
-    );
-    supervisor.wait_phase("w", "running");
-    let cgroup = |supervisor: &Supervisor<'_>| {
-        let pid = supervisor.worker("w").pid.expect("running");
-        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("readable");
-        text.lines().find_map(|line| line.strip_prefix("0::")).expect("version 2").to_owned()
-    };
-    let before = cgroup(&supervisor);
-    if !before.contains("/supervisord-rs-") {
-        lacks_cgroup();
-        supervisor.stop();
-        return;
-    }
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("readable");
-    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 ")).expect("version 2");
-    let mount = std::path::Path::new(mount.split(' ').nth(4).expect("a mount point"));
-    let leaf = mount.join(before.trim_start_matches('/'));
-    for parents_too in [false, true] {
-        supervisor.client.stop(&["w".into()], true).expect("stopped");
-        supervisor.bed.wait("the leaf to be empty", || {
-            std::fs::remove_dir(&leaf).ok().or((!leaf.exists()).then_some(()))
-        });
-        if parents_too {
-            std::fs::remove_dir(leaf.parent().expect("ours")).expect("empty");
-        }
-        supervisor.client.start(&["w".into()], true).expect("started");
-        assert_eq!(supervisor.worker("w").phase, "running");
-        assert!(cgroup(&supervisor).contains("/supervisord-rs-"), "in ours");
-    }
     supervisor.stop();
 }
 

@@ -16,6 +16,7 @@
 //! | `room` | the descriptors that a launch needs, and those that it leaves free |
 //! | `spawn` | how the child is made: in its cgroup, or moving there; sharing our descriptors, or not |
 //! | `clone3` | the system call for that, by architecture |
+//! | `into_cgroup` | the cgroup that it is born in, and another one if it is killed there |
 //! | `spawn_time` | when the child was born, without a look at the process table |
 //! | `dispositions` | the signals that a child has to reset |
 //! | `environment` | the variables of a process to be |
@@ -39,6 +40,7 @@ mod dumpable;
 mod environment;
 pub mod failed;
 mod given;
+pub(super) mod into_cgroup;
 mod own_limits;
 mod plan;
 pub(super) mod reading;

@@ -11,10 +11,11 @@ use supervision::LaunchFailure;
 
 use super::execution::{self, Prepared};
 use super::host::null;
-use super::launch::failed::Result;
+use super::launch::failed::{Failed, Result};
+use super::launch::into_cgroup::IntoCgroup;
 use super::launch::{Attempt, BaseEnvironment, Child, Environment, Plan};
 use super::sockets::Sockets;
-use super::tree::cgroup::Leaf;
+use super::tree::cgroup::{Leaf, Newcomer};
 use super::tree::marks::MARK;
 use super::tree::process_tree::ProcessTree;
 use crate::config::Launch;
@@ -59,12 +60,14 @@ pub(super) struct Birthplace {
     limit_mark: u64,
     /// To be born in it.
     leaf: Option<Arc<Leaf>>,
+    newcomer: Newcomer,
 }
 
 impl Birthplace {
-    pub(super) fn of(process_tree: &ProcessTree) -> Self {
+    /// In this process tree, where somebody lives already or not.
+    pub(super) fn of(process_tree: &ProcessTree, newcomer: Newcomer) -> Self {
         let (mark, limit_mark) = (process_tree.mark().to_owned(), process_tree.limit_mark());
-        Self { mark, limit_mark, leaf: process_tree.leaf() }
+        Self { mark, limit_mark, leaf: process_tree.leaf(), newcomer }
     }
 }
 
@@ -72,11 +75,21 @@ impl Birthplace {
     /// Has the child born there, with the marks that tell whose it is. May wait, as the making of
     /// its cgroup.
     pub(super) fn apply(self, plan: Plan, environment: &mut Environment) -> Result<Plan> {
-        let Self { mark, limit_mark, leaf } = self;
-        let cgroup = leaf.map(|leaf| leaf.directory()).transpose()?.flatten();
-        let limit_mark = cgroup.is_none().then_some(limit_mark);
+        let Self { mark, limit_mark, leaf, newcomer } = self;
         environment.set(OsStr::new(MARK), OsStr::new(&mark));
-        Ok(plan.cgroup(cgroup).tree_mark(limit_mark))
+        let Some(leaf) = leaf else { return Ok(plan.tree_mark(Some(limit_mark))) };
+        let directory = leaf.directory(newcomer)?;
+        let limit_mark = directory.is_none().then_some(limit_mark);
+        let another = move || {
+            leaf.spend();
+            leaf.directory(newcomer).map_err(|refusal| Failed::from(refusal).failure)
+        };
+        let cgroup = match newcomer {
+            Newcomer::First => IntoCgroup::with_another(directory, another),
+            // Those that live in it stay there.
+            Newcomer::Another => IntoCgroup::only(directory),
+        };
+        Ok(plan.born_in(cgroup).tree_mark(limit_mark))
     }
 }
 

@@ -70,7 +70,7 @@ fn bring_up(means: &mut Means, domain: DomainId, incarnation: Incarnation) -> Re
         ExecutionEnvironment { own_session: true, limits, ..ExecutionEnvironment::default() };
     let execution_of = Whose::Cell(Box::new(execution));
     let argv = host::argv(&format!("cell {name}"));
-    let birthplace = Birthplace::of(&process_tree);
+    let birthplace = Birthplace::of(&process_tree, means.newcomer(domain));
     let mut outfit =
         Outfit::new(host::PROGRAM.into(), argv, execution_of, &means.environment, birthplace);
     let is_kept = means.registry[domain].output.is_some_and(|output| {

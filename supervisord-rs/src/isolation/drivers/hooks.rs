@@ -14,6 +14,7 @@ use crate::isolation::exits::reaper;
 use crate::isolation::helper::{Helper, Summons};
 use crate::isolation::launch::advice;
 use crate::isolation::outfit::Birthplace;
+use crate::isolation::tree::cgroup::Newcomer;
 use crate::isolation::tree::process_tree::ProcessTree;
 use crate::isolation::tree::snapshot::Snapshot;
 
@@ -51,7 +52,7 @@ impl Drivers {
         let leaf = self.means.cgroups.leaf(&name, &CgroupLimits::default()).ok().flatten();
         let process_tree =
             ProcessTree::new(leaf, &self.means.instance_id, &name, &self.means.census);
-        let born = Some(Birthplace::of(&process_tree));
+        let born = Some(Birthplace::of(&process_tree, Newcomer::First));
         let (is_over, since) = (Arc::default(), None);
         self.hooks.insert(number, Hook { process_tree, ended: None, is_over, since });
         let argv = argv.iter().map(OsString::from).collect();

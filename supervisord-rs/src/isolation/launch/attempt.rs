@@ -100,6 +100,12 @@ impl Attempt {
         self.pid.store(pid, Ordering::SeqCst);
     }
 
+    /// Where the kernel stores the child's number, before the child runs: one that is killed as it
+    /// is born tells nothing of itself.
+    pub(super) fn number(&self) -> *mut i32 {
+        self.pid.as_ptr()
+    }
+
     /// Where the kernel stores the handle.
     pub(super) fn pidfd(&self) -> *mut RawFd {
         self.pidfd.as_ptr()

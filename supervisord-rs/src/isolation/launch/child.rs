@@ -29,6 +29,13 @@ pub(super) struct Orders<'a> {
     pub(super) failed: Option<LaunchFailure>,
 }
 
+impl Orders<'_> {
+    /// Whether the child was killed before its first step.
+    pub(super) fn has_never_run(&self) -> bool {
+        self.ran_at.tv_sec == 0 && self.ran_at.tv_nsec == 0
+    }
+}
+
 /// Where the child begins, and ends if a step fails.
 pub(super) extern "C" fn child(orders: *mut c_void) -> c_int {
     // SAFETY: `spawn` passes a valid `Orders` that nothing else uses while the child runs.

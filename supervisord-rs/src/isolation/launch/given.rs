@@ -10,7 +10,8 @@ use supervision::LaunchFailure;
 use super::{TARGETS, copy_above, failure};
 use crate::stages;
 
-/// `/dev/null`, above the numbers that a child can be given. One is enough for all children.
+/// `/dev/null`, above the numbers that a child can be given, for children that cannot open it
+/// themselves.
 static NOTHING: OnceLock<OwnedFd> = OnceLock::new();
 
 /// See above.
@@ -18,7 +19,7 @@ static NOTHING: OnceLock<OwnedFd> = OnceLock::new();
 pub(super) enum Given {
     /// Closed when the child has it.
     Own(OwnedFd),
-    /// That of all.
+    /// Opened by the child itself: what it does to it (`O_NONBLOCK`, a lock) is to reach no other.
     Nothing(&'static OwnedFd),
 }
 

@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use supervision::LaunchFailure;
 
 use super::given::Given;
+use super::into_cgroup::IntoCgroup;
 use super::steps::{self, Credentials, Exec, Newborn, Steps, candidates};
 use super::{
     Attempt, Child, Environment, c_string, child, copy_above, dispositions, dumpable, failed,
@@ -28,7 +29,7 @@ pub struct Plan {
     has_listen_pid: bool,
     steps: Steps,
     parent_death_signal: Option<Signal>,
-    cgroup: Option<OwnedFd>,
+    cgroup: IntoCgroup,
 }
 
 impl Plan {
@@ -52,7 +53,7 @@ impl Plan {
             has_listen_pid: false,
             steps: Steps::default(),
             parent_death_signal: Some(Signal::SIGKILL),
-            cgroup: None,
+            cgroup: IntoCgroup::default(),
         })
     }
 
@@ -198,10 +199,10 @@ impl Plan {
         self
     }
 
-    /// The directory of the cgroup (version 2) that it is born in.
+    /// The cgroup that it is born in.
     #[must_use]
-    pub fn cgroup(mut self, directory: Option<OwnedFd>) -> Self {
-        self.cgroup = directory;
+    pub(in crate::isolation) fn born_in(mut self, cgroup: IntoCgroup) -> Self {
+        self.cgroup = cgroup;
         self
     }
 
@@ -253,11 +254,19 @@ impl Plan {
         }
         let changing = self.steps.credentials.are_others().then(dumpable::Changing::begin);
         let asked_at = spawn_time::now();
-        let born = spawn::give(&mut orders, self.cgroup.as_ref());
+        let born = spawn::give(&mut orders, self.cgroup.directory());
         attempt.end();
         drop(changing);
         let (pid, pidfd) = born?;
         match orders.failed {
+            None if orders.has_never_run() && !attempt.is_withdrawn() => {
+                reaper::discard(&pidfd);
+                if !self.cgroup.take_another()? {
+                    return Err(failure(stages::CGROUP, Errno::ECANCELED));
+                }
+                self.steps.descriptors.unplace();
+                self.launch_as(attempt)
+            }
             None => Ok(Child {
                 pid,
                 pidfd,

@@ -133,9 +133,11 @@ fn into_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> nix::Result<(i32, O
     orders.newborn.to_reset = dispositions::ignored();
     let arguments = Arguments {
         flags: u64::from(flags(orders.own_end).unsigned_abs())
+            | u64::from(libc::CLONE_PARENT_SETTID.unsigned_abs())
             | CLONE_INTO_CGROUP
             | CLONE_CLEAR_SIGHAND,
         pidfd: orders.newborn.attempt.pidfd() as u64,
+        parent_tid: orders.newborn.attempt.number() as u64,
         exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
         stack: stack.as_mut_ptr() as u64,
         stack_size: STACK_SIZE as u64,

@@ -59,8 +59,8 @@ pub(super) struct Steps {
     pub(super) signals: signals::Dispositions,
     pub(super) cgroup: cgroup::Entry,
     pub(super) session: session::Session,
-    pub(super) limits: Limits,
     pub(super) priorities: priorities::Priorities,
+    pub(super) limits: Limits,
     pub(super) credentials: Credentials,
     pub(super) life: life::UntilExec,
     pub(super) descriptors: Descriptors,
@@ -77,8 +77,9 @@ impl Steps {
             &self.signals,
             &self.cgroup,
             &self.session,
-            &self.limits,
+            // It opens a file: before the limits, which may leave no number for that.
             &self.priorities,
+            &self.limits,
             &self.credentials,
             // After the change of user, which would untie it.
             &self.life,

@@ -33,7 +33,7 @@ pub(super) fn launch(
     let is_kept = means.is_kept(worker);
     let program = argv.first().cloned().unwrap_or_default();
     let argv = argv.iter().map(Into::into).collect();
-    let mut outfit = means.outfit(program.into(), argv, launch, &process_tree);
+    let mut outfit = means.outfit(program.into(), argv, launch, (domain, &process_tree));
     outfit.parent_death_signal = death_signal(is_kept);
     outfit.take_outputs(launch, outputs)?;
     let given = Given {

@@ -23,8 +23,12 @@ pub(super) fn launch(
     let process_tree = means.process_tree(domain, &launch.execution.limits)?;
     let is_kept =
         means.is_kept(incarnation.worker) && means.keep_wake(incarnation, &launch.name, &sdk);
-    let mut outfit =
-        means.outfit(host::PROGRAM.into(), host::argv(&launch.name), launch, &process_tree);
+    let mut outfit = means.outfit(
+        host::PROGRAM.into(),
+        host::argv(&launch.name),
+        launch,
+        (domain, &process_tree),
+    );
     outfit.parent_death_signal = death_signal(is_kept);
     let (way, theirs) = host::way()?;
     host::order(way.as_fd(), &Order::of(launch, incarnation), true, &sdk, outputs.stdout.as_fd())?;

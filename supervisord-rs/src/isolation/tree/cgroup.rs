@@ -46,7 +46,7 @@ use crate::process_table;
 use crate::waiting::until;
 use events::Events;
 use leaf::Present;
-pub(in crate::isolation) use leaf::{Leaf, Members};
+pub(in crate::isolation) use leaf::{Leaf, Members, Newcomer};
 pub(crate) use limits::memory;
 use place::Place;
 pub(in crate::isolation) use refusal::Refusal;
@@ -186,7 +186,7 @@ impl Cgroups {
             return true;
         }
         let Ok(Some(leaf)) = self.leaf("probe", &CgroupLimits::default()) else { return false };
-        match leaf.directory() {
+        match leaf.directory(Newcomer::First) {
             Ok(Some(birthplace)) => trial::lives(birthplace).unwrap_or(true),
             Ok(None) => false,
             Err(_) => is_frozen(),
@@ -320,18 +320,37 @@ mod tests {
         let leaf = plan("worker-a");
         assert!(!leaf.path().exists(), "the loop made it");
         assert!(leaf.is_empty() && leaf.members().pids().is_empty());
-        assert!(leaf.directory().expect("it is made").is_some());
+        assert!(leaf.directory(Newcomer::First).expect("it is made").is_some());
         assert_eq!(leaf.path(), root.path.join("worker-a"));
         assert!(leaf.path().exists());
         // A predecessor's, which was killed, and its own that was: another takes their place.
         fs::create_dir(root.path.join("worker-b")).expect("made");
         let leaf = plan("worker-b");
         for serial in 1..3 {
-            assert!(leaf.directory().expect("it is made").is_some());
+            assert!(leaf.directory(Newcomer::First).expect("it is made").is_some());
             assert_eq!(leaf.path(), root.path.join(format!("worker-b~{serial}")));
             assert!(leaf.path().exists() && !root.path.join("worker-b").exists());
             leaf.spend();
         }
+    }
+
+    #[test]
+    fn a_helper_is_born_where_its_worker_lives_and_never_moves_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = root(directory.path());
+        fs::create_dir(&root.path).expect("made");
+        let cgroups = Cgroups { root: Ok(Arc::clone(&root)) };
+        let leaf = cgroups.leaf("worker-a", &CgroupLimits::default()).expect("it is planned");
+        let leaf = leaf.expect("there are cgroups");
+        assert!(leaf.directory(Newcomer::First).expect("it is made").is_some());
+        let place = leaf.path();
+        // What lives below it keeps it from being as it was made.
+        fs::create_dir(place.join("below")).expect("made");
+        assert!(leaf.directory(Newcomer::Another).expect("it is there").is_some());
+        assert!(leaf.path() == place && place.join("below").exists());
+        leaf.spend();
+        assert!(leaf.directory(Newcomer::Another).is_err(), "its worker is being killed");
+        assert!(leaf.path() == place && place.exists(), "those that die in it are still found");
     }
 
     #[test]
@@ -344,16 +363,16 @@ mod tests {
         let leaf = cgroups.leaf("worker-a", &CgroupLimits::default()).expect("it is planned");
         let leaf = leaf.expect("there are cgroups");
         assert!(!leaf.is_missing());
-        assert!(leaf.directory().expect("it goes without").is_none());
+        assert!(leaf.directory(Newcomer::First).expect("it goes without").is_none());
         assert!(leaf.is_missing());
         // It stays so: one that is born later is of the same process tree.
         fs::remove_file(&root.path).expect("removed");
         fs::create_dir(&root.path).expect("made");
-        assert!(leaf.directory().expect("it goes without").is_none());
+        assert!(leaf.directory(Newcomer::First).expect("it goes without").is_none());
         let limits = CgroupLimits { pids: Some(1), ..CgroupLimits::default() };
         fs::remove_dir(&root.path).expect("removed");
         fs::write(&root.path, "").expect("written");
         let leaf = cgroups.leaf("worker-b", &limits).expect("it is planned").expect("a leaf");
-        assert!(leaf.directory().is_err(), "a limit is never passed over");
+        assert!(leaf.directory(Newcomer::First).is_err(), "a limit is never passed over");
     }
 }

@@ -50,11 +50,11 @@ impl Means {
     ) -> Launched<Outfit> {
         self.has_room(0)?;
         let launch = Arc::clone(&self.registry[worker].launch);
-        let process_tree =
-            self.process_tree(self.registry[worker].domain, &launch.execution.limits)?;
+        let domain = self.registry[worker].domain;
+        let process_tree = self.process_tree(domain, &launch.execution.limits)?;
         let program = argv.first().cloned().unwrap_or_default();
         let argv = argv.iter().map(Into::into).collect();
-        let mut outfit = self.outfit(program.into(), argv, &launch, &process_tree);
+        let mut outfit = self.outfit(program.into(), argv, &launch, (domain, &process_tree));
         outfit.variables.extend_from_slice(extra);
         outfit.descriptors = outfit::nulls([1, 2])?;
         Ok(outfit)

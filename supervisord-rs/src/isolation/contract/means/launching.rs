@@ -18,6 +18,7 @@ use crate::isolation::launch::from_io;
 use crate::isolation::launch::{self, LAUNCH_OPENS};
 use crate::isolation::launcher::Queue;
 use crate::isolation::outfit::{Birthplace, Outfit, Whose};
+use crate::isolation::tree::cgroup::Newcomer;
 use crate::isolation::tree::process_tree::ProcessTree;
 use crate::stages;
 
@@ -69,10 +70,18 @@ impl Means {
         program: std::ffi::OsString,
         argv: Vec<std::ffi::OsString>,
         launch: &Arc<Launch>,
-        process_tree: &ProcessTree,
+        (domain, process_tree): (DomainId, &ProcessTree),
     ) -> Outfit {
         let execution_of = Whose::Worker(Arc::clone(launch));
-        Outfit::new(program, argv, execution_of, &self.environment, Birthplace::of(process_tree))
+        let birthplace = Birthplace::of(process_tree, self.newcomer(domain));
+        Outfit::new(program, argv, execution_of, &self.environment, birthplace)
+    }
+
+    /// What a process that is launched now is for those of its domain.
+    pub(in crate::isolation) fn newcomer(&self, domain: DomainId) -> Newcomer {
+        let slot = &self.registry[domain];
+        let has_somebody = slot.resident.is_some() || slot.expected.is_some();
+        if has_somebody { Newcomer::Another } else { Newcomer::First }
     }
 
     /// Has a launcher thread start the process of a domain, and waits for it.

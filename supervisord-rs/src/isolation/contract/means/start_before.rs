@@ -221,9 +221,12 @@ impl Means {
     /// launch waits.
     pub(in crate::isolation) fn is_being_cleared(&self, worker: WorkerId) -> bool {
         let domain = &self.registry.home(worker);
+        let capabilities = domain.capabilities;
         let ends = |before: &Before| matches!(before.state, State::Ends);
         self.registry[worker].before.as_ref().is_some_and(ends)
-            || (domain.capabilities.is_alone() && domain.resident.is_some())
+            || (capabilities.is_alone() && domain.resident.is_some())
+            // Whatever is launched in there would be killed with it.
+            || (capabilities.is_shared() && self.is_dying(self.registry[worker].domain))
     }
 
     /// Asks the command of an incarnation to stop; a second time, nothing happens.

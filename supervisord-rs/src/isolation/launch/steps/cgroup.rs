@@ -24,7 +24,7 @@ impl Step for Entry {
     }
 }
 
-fn words(_: Errno, subject: &str) -> Words {
+fn words(errno: Errno, subject: &str) -> Words {
     // With a path: the cgroup itself could not be made, for a reason that stands there.
     if subject.starts_with('/') && subject.contains(": ") {
         return Words::Sentence(format!("cannot make its cgroup {subject}"));
@@ -33,5 +33,19 @@ fn words(_: Errno, subject: &str) -> Words {
     if subject.starts_with("the cgroup ") {
         return Words::Sentence(subject.to_owned());
     }
-    Words::plain("cannot create it in its cgroup")
+    let remedy = match errno {
+        Errno::ECANCELED => {
+            return Words::Sentence(
+                "it was killed as it was made, twice, before it ran: something writes to the \
+                 `cgroup.kill` of its cgroup, or of the supervisor's"
+                    .into(),
+            );
+        }
+        Errno::EOPNOTSUPP => {
+            ": its cgroup, or the supervisor's, is threaded, and takes no process (`cgroup.type`, \
+             cgroups(7)); start the supervisor in a cgroup of the type `domain`"
+        }
+        _ => "",
+    };
+    Words::Step("cannot create it in its cgroup".into(), remedy.into())
 }

@@ -31,6 +31,8 @@ pub(in crate::isolation::launch) struct Descriptors {
     passed: Vec<RawFd>,
     /// From our number to the child's, ascending by the child's.
     copies: Vec<(RawFd, RawFd)>,
+    /// By bit: the child's numbers that are a `/dev/null` of its own.
+    nothing: u64,
     /// Held as long as the child may want its copies.
     shown: Option<window::Shown>,
 }
@@ -73,6 +75,8 @@ impl Descriptors {
         let numbers = self.given.iter().map(|(source, target)| (source.number(), *target));
         self.copies = numbers.collect();
         self.copies.sort_unstable_by_key(|(_, target)| *target);
+        let nothing = self.given.iter().filter(|(given, _)| matches!(given, Given::Nothing(_)));
+        self.nothing = nothing.fold(0, |bits, (_, target)| bits | 1 << target);
         self.shown = if self.passed.is_empty() { window::show(&mut self.copies)? } else { None };
         Ok(self.shown.as_ref().map_or(-1, |shown| shown.end))
     }
@@ -107,10 +111,13 @@ impl Step for Descriptors {
         let mut next = 0;
         for &(source, target) in &self.copies {
             close(next, target - 1);
+            next = target + 1;
+            if self.nothing & 1 << target != 0 && open_nothing(target) {
+                continue;
+            }
             // SAFETY: dup2 is listed in signal-safety(7); the child's table of descriptors is its
             // own.
             check(stages::DESCRIPTORS, unsafe { libc::dup2(source, target) })?;
-            next = target + 1;
         }
         for &passed in &self.passed {
             close(next, passed - 1);
@@ -120,6 +127,23 @@ impl Step for Descriptors {
         }
         close(next, c_int::MAX);
         Ok(())
+    }
+}
+
+/// Opens `/dev/null` as this number, below which all is as it is to be. False: it is not as it
+/// usually is, or out of reach of this user.
+fn open_nothing(target: c_int) -> bool {
+    // The lowest that is free is at most the one that is free now (open(2)).
+    close(target, target);
+    // SAFETY: open, dup2 and close are listed in signal-safety(7); the path is a literal.
+    unsafe {
+        let opened = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY);
+        if opened < 0 || opened == target {
+            return opened == target;
+        }
+        let is_there = libc::dup2(opened, target) == target;
+        libc::close(opened);
+        is_there
     }
 }
 

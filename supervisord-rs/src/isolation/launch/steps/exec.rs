@@ -39,7 +39,11 @@ impl<'a> Exec<'a> {
     ) -> Self {
         let listen_pid = has_listen_pid.then(|| Box::new(LISTEN_PID.map(Cell::new)));
         let first = listen_pid.as_ref().map(|text| text.as_ptr().cast());
-        let environment = first.into_iter().chain(environment.words().map(|word| word.as_ptr()));
+        // One of these counts, and that is ours.
+        let is_other =
+            |word: &&CString| !has_listen_pid || !word.to_bytes().starts_with(b"LISTEN_PID=");
+        let others = environment.words().filter(is_other).map(|word| word.as_ptr());
+        let environment = first.into_iter().chain(others);
         Self {
             candidates,
             argv: argv.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect(),

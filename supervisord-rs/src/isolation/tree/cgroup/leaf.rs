@@ -7,18 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use workers::board::monotonic_ns;
-
 use super::events::Events;
 use super::refusal::Refusal;
-use super::tree::Extent;
+use super::tree::{Access, Extent};
 use super::{CHANGES, Root, SERIAL, frozen, limits, place, tree};
 use crate::config::settings::CgroupLimits;
 use crate::process_table;
 
-/// How long a look at one that was empty counts, in nanoseconds: whatever is done to it may be done
-/// right after a look, too.
-const FRESH_NS: u64 = 1_000_000;
 /// So many cgroups below a leaf are looked at in the loop.
 const AT_ONCE: usize = 32;
 
@@ -42,10 +37,10 @@ pub(super) struct Present {
     path: PathBuf,
     serial: u32,
     state: State,
+    /// How it was made; `None`: by a predecessor.
+    access: Option<Access>,
     /// The count of the OOM killer at the last question.
     oom_kills: u64,
-    /// When nothing was in it and it ran, in monotonic nanoseconds; 0: that is not known.
-    empty_at: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +52,17 @@ enum State {
     Spent,
 }
 
+/// Who is to be born in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::isolation) enum Newcomer {
+    /// One that comes when nothing is left of what was there before: another cgroup may take the
+    /// place of the present one for it.
+    First,
+    /// A helper of those that live in it. It never moves the leaf: those that live, or die, in the
+    /// present one would be lost sight of, and their successor would be started beside them.
+    Another,
+}
+
 /// Where the next process is to be born.
 struct Placed {
     birthplace: OwnedFd,
@@ -66,17 +72,11 @@ struct Placed {
 
 impl Present {
     pub(super) const fn planned(path: PathBuf) -> Self {
-        Self { path, serial: 0, state: State::Planned, oom_kills: 0, empty_at: 0 }
+        Self { path, serial: 0, state: State::Planned, access: None, oom_kills: 0 }
     }
 
     pub(super) const fn at(path: PathBuf, serial: u32) -> Self {
-        Self { path, serial, state: State::Made, oom_kills: 0, empty_at: 0 }
-    }
-
-    /// What the kernel tells of it, or has told just now.
-    fn events(&self) -> Events {
-        let age = monotonic_ns().saturating_sub(self.empty_at);
-        if age <= FRESH_NS { Events::EMPTY } else { Events::of(&self.path) }
+        Self { path, serial, state: State::Made, access: None, oom_kills: 0 }
     }
 }
 
@@ -118,12 +118,19 @@ impl Leaf {
     /// To be born in it, with its limits in force. One that was killed is empty by now, and another
     /// takes its place. `None`: it could not be made for the first process, and limits nothing. May
     /// wait: the kernel has one lock for changes of all cgroups.
-    pub(in crate::isolation) fn directory(&self) -> Result<Option<OwnedFd>, Refusal> {
+    ///
+    /// # Errors
+    /// What to do about it; for a [helper](Newcomer::Another) of those that are being killed, that
+    /// they are.
+    pub(in crate::isolation) fn directory(
+        &self,
+        newcomer: Newcomer,
+    ) -> Result<Option<OwnedFd>, Refusal> {
         let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_missing() {
             return Ok(None);
         }
-        let Placed { birthplace, runs } = match self.place() {
+        let Placed { birthplace, runs } = match self.place(newcomer) {
             Err(refusal) if self.limits.is_empty() && self.present().state == State::Planned => {
                 tracing::debug!(%refusal, path = %self.first.display(), "no cgroup");
                 self.is_missing.store(true, Ordering::SeqCst);
@@ -140,32 +147,41 @@ impl Leaf {
     }
 
     /// Where the next process is born.
-    fn place(&self) -> Result<Placed, Refusal> {
-        let present = self.present().clone();
-        if present.state == State::Made {
-            let events = present.events();
-            if events.populated {
-                // Helpers are born beside the worker, and that cgroup may just be freezing.
-                return Ok(Placed { birthplace: open(&present.path)?, runs: false });
+    fn place(&self, newcomer: Newcomer) -> Result<Placed, Refusal> {
+        let Present { path, serial, state, access, .. } = self.present().clone();
+        let beside = |path: &Path| Ok(Placed { birthplace: open(path)?, runs: false });
+        match (state, newcomer) {
+            (State::Made, Newcomer::Another) => return beside(&path),
+            (State::Spent, Newcomer::Another) => return Err(Refusal::dying(&path)),
+            (State::Made, Newcomer::First) => {
+                let events = Events::of(&path);
+                if events.populated {
+                    // A helper was born in it meanwhile, and that cgroup may just be freezing.
+                    return beside(&path);
+                }
+                // Of one that is empty the kernel tells whether it is frozen, by itself or from
+                // above.
+                if !events.frozen
+                    && let Ok(birthplace) = open(&path)
+                    && access.is_some_and(|access| {
+                        tree::is_as_made(&birthplace, access, self.root.passes_on())
+                    })
+                {
+                    return Ok(Placed { birthplace, runs: true });
+                }
+                // What one incarnation made below it is not for the next one to find. Also another
+                // process with the right may have removed an empty one.
+                if !tree::remove(&path) && Events::of(&path).populated {
+                    return beside(&path);
+                }
             }
-            // Of one that is empty the kernel tells whether it is frozen, by itself or from above.
-            if !events.frozen
-                && let Ok(birthplace) = open(&present.path)
-                && tree::is_as_made(&birthplace, self.root.passes_on())
-            {
-                return Ok(Placed { birthplace, runs: true });
-            }
+            (State::Planned | State::Spent, _) => {}
         }
-        let Present { path, serial, state, .. } = present;
-        let is_free = match state {
-            State::Planned => true,
-            // What one incarnation made below it is not for the next one to find. Also another
-            // process with the right may have removed an empty one.
-            State::Made => tree::remove(&path),
-            State::Spent => false,
+        let made = if state == State::Spent {
+            Err(io::ErrorKind::AlreadyExists.into())
+        } else {
+            self.root.make(&path)
         };
-        let taken = || io::ErrorKind::AlreadyExists.into();
-        let made = if is_free { self.root.make(&path) } else { Err(taken()) };
         let (path, serial) = match made {
             Ok(()) => (path, serial),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -178,10 +194,12 @@ impl Leaf {
         };
         // Nothing waits for a change of cgroups to learn where the present one is.
         *self.present() = Present::at(path.clone(), serial);
+        let birthplace = open(&path)?;
+        self.present().access = Access::of(&birthplace);
         // Below a frozen one the kernel makes it frozen (`cgroup_create` in kernel/cgroup/cgroup.c,
         // Linux 5.2).
         let runs = Events::of(&path) == Events::EMPTY;
-        Ok(Placed { birthplace: open(&path)?, runs })
+        Ok(Placed { birthplace, runs })
     }
 
     /// That nothing in it runs, and what to do.
@@ -254,10 +272,7 @@ impl Leaf {
 
     /// Whether it is empty. Cheap: mostly one small read.
     pub(in crate::isolation) fn is_empty(&self) -> bool {
-        let mut present = self.present();
-        let events = Events::of(&present.path);
-        present.empty_at = if events == Events::EMPTY { monotonic_ns() } else { 0 };
-        !events.populated
+        !Events::of(&self.path()).populated
     }
 
     /// Whether a process is in it, or below it. One small read, however many are.

@@ -52,6 +52,12 @@ impl Refusal {
         Self { stage: stages::CGROUP, errno: Errno::EAGAIN, text }
     }
 
+    /// It passes when they are gone.
+    pub(super) fn dying(path: &Path) -> Self {
+        let text = format!("the cgroup {} is being killed with its worker", path.display());
+        Self { stage: stages::CGROUP, errno: Errno::EAGAIN, text }
+    }
+
     pub(super) fn switched_off(switch: &str) -> Self {
         Self::new(
             Errno::EOPNOTSUPP,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::events::Events;
@@ -62,17 +62,37 @@ pub(super) fn birthplace(path: &Path) -> io::Result<OwnedFd> {
     Ok(nix::fcntl::open(path, flags, Mode::empty())?)
 }
 
+/// Whose a directory is, and who may do what there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Access {
+    mode: u32,
+    user: u32,
+    group: u32,
+}
+
+impl Access {
+    pub(super) fn of(directory: &OwnedFd) -> Option<Self> {
+        fstat(directory).ok().map(|found| Self::from(&found))
+    }
+
+    fn from(found: &FileStat) -> Self {
+        Self { mode: found.st_mode, user: found.st_uid, group: found.st_gid }
+    }
+}
+
 /// Whether an empty one that runs is as it was made: nothing is below it, and the processes that
-/// were in it have not changed how processes live there. `passes_on`: whether it has controllers,
-/// which it could pass on.
-pub(super) fn is_as_made(birthplace: &OwnedFd, passes_on: bool) -> bool {
+/// were in it have changed neither how processes live there nor who may change that. `passes_on`:
+/// whether it has controllers, which it could pass on.
+pub(super) fn is_as_made(birthplace: &OwnedFd, access: Access, passes_on: bool) -> bool {
     let says = |file: &str, wanted: &[u8]| {
         // A kernel that does not have the file cannot have changed it.
         let content = kernel_file::read_at(birthplace, file);
         content.map_or(true, |content| content.trim_ascii() == wanted)
     };
-    fstat(birthplace).is_ok_and(|found| found.st_nlink <= LINKS)
+    fstat(birthplace).is_ok_and(|found| found.st_nlink <= LINKS && Access::from(&found) == access)
         && says("cgroup.type", b"domain")
+        && says("cgroup.max.descendants", b"max")
+        && says("cgroup.max.depth", b"max")
         && (!passes_on || says("cgroup.subtree_control", b""))
 }
 

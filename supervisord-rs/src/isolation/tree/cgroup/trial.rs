@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::isolation::exits::reaper;
+use crate::isolation::launch::into_cgroup::IntoCgroup;
 use crate::isolation::launch::{Attempt, Plan};
 use crate::stages;
 use crate::threads;
@@ -39,7 +40,8 @@ pub(super) fn lives(birthplace: OwnedFd) -> Option<bool> {
 fn bear(birthplace: OwnedFd, attempt: &Attempt) -> bool {
     let nothing: [&str; 1] = ["nothing"];
     let plan = Plan::new(OsStr::new("/nonexistent/supervisord-rs"), &nothing, OsStr::new(""));
-    match plan.and_then(|plan| plan.cgroup(Some(birthplace)).launch_as(attempt)) {
+    match plan.and_then(|plan| plan.born_in(IntoCgroup::only(Some(birthplace))).launch_as(attempt))
+    {
         // It lived until its exec failed.
         Err(failed) => failed.stage == stages::EXEC,
         Ok(killed) => {
