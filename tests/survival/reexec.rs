@@ -347,6 +347,43 @@ fn a_reload_refuses_a_change_of_identity_before_anything_happens() {
     supervisor.stop();
 }
 
+/// Each version has its own way to tell whether a worker is configured as it was launched.
+#[test]
+fn a_reload_after_an_upgrade_restarts_what_is_changed_after_it_and_nothing_else() {
+    let bed = Bed::new();
+    let own = PathBuf::from(env!("CARGO_BIN_EXE_supervisord-rs"));
+    let other = bed.path("other");
+    std::fs::copy(own, &other).expect("a copy");
+    let yaml = |sleep: &str| {
+        format!(
+            "version: 1\nworkers:\n  w: {{ command: [sleep, {sleep}], ready: {{ after: 0s }} }}\n"
+        )
+    };
+    let supervisor = bed.start(&yaml("1d"));
+    let before = supervisor.wait_running();
+    let upgrade = |binary: &str| {
+        let done = bed.verb(&["reexec", "--binary", binary]);
+        assert_eq!(done.status.code(), Some(0), "{}{}", text(&done.stderr), bed.log());
+        supervisor.wait_running()
+    };
+    let reload = || {
+        let done = bed.verb(&["reload"]);
+        assert_eq!(done.status.code(), Some(0), "{}{}", text(&done.stderr), bed.log());
+        supervisor.wait_running()
+    };
+    let other = other.to_str().expect("UTF-8");
+    assert_eq!(processes(&upgrade(other)), processes(&before));
+    bed.write("supervisord-rs.yaml", &yaml("2d"));
+    let changed = reload();
+    assert_ne!(processes(&changed), processes(&before), "changed after the upgrade");
+    bed.write("supervisord-rs.yaml", &yaml("3d"));
+    let upgraded = upgrade(env!("CARGO_BIN_EXE_supervisord-rs"));
+    assert_eq!(processes(&upgraded), processes(&changed), "an upgrade restarts none");
+    bed.wait_log("changed together with the version of the supervisor");
+    assert_eq!(processes(&reload()), processes(&changed), "nor does a reload without a change");
+    supervisor.stop();
+}
+
 /// The path that started the supervisor counts: a link that was flipped, a file that was moved away
 /// and replaced.
 #[test]

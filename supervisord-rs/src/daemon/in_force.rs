@@ -38,10 +38,12 @@ pub fn is_to_be_read_anew() -> bool {
 /// predecessor, or a person wants the file to be read.
 #[must_use]
 pub fn kept(inherited: &InheritedDescriptors) -> Option<Source> {
+    if is_to_be_read_anew() { None } else { of_predecessor(inherited) }
+}
+
+/// The predecessor's configuration.
+pub(super) fn of_predecessor(inherited: &InheritedDescriptors) -> Option<Source> {
     let kept = inherited.peek(CONFIGURATION)?.try_clone().ok()?;
-    if is_to_be_read_anew() {
-        return None;
-    }
     let read = whole(&File::from(kept)).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
     // There is no log yet.
     read.inspect_err(|error| {

@@ -13,7 +13,7 @@ use workers::board::monotonic_ns;
 use super::Daemon;
 use super::naming::every;
 use super::turn::lapse;
-use crate::config::{Launch, Scale, Settings};
+use crate::config::{Launch, Scale, Settings, Source};
 use crate::isolation::contract::means::adopting::{Adopted, Past};
 use crate::record::event::What;
 use crate::record::evidence::Evidence;
@@ -169,10 +169,35 @@ pub(super) fn fingerprint(launch: &Launch) -> u64 {
     stable_hash(format!("{launch:?}").bytes())
 }
 
-/// Workers whose configuration has changed since their launch. Another binary may write the same
-/// differently: then none.
+/// Another binary writes the same configuration differently: its fingerprints are replaced by ours,
+/// where the workers are configured as they were; otherwise they tell nothing any more.
+pub(super) fn translate(story: &mut PostMortem, settings: &Settings, then: Option<&Source>) {
+    if story.is_same_binary {
+        return;
+    }
+    let is_as_it_was = then.is_some_and(|then| *then == *settings.source);
+    let ours: BTreeMap<&str, &Launch> =
+        settings.launches.iter().map(|launch| (launch.name.as_str(), launch)).collect();
+    let mut lost = Vec::new();
+    for worker in story.workers.iter_mut().filter(|worker| worker.fingerprint != 0) {
+        let launch = ours.get(worker.name.as_str()).filter(|_| is_as_it_was);
+        worker.fingerprint = launch.map_or(0, |launch| fingerprint(launch));
+        if launch.is_none() && worker.was_running() {
+            lost.push(worker.name.as_str());
+        }
+    }
+    if !lost.is_empty() {
+        tracing::warn!(
+            workers = ?lost,
+            "the configuration was changed together with the version of the supervisor: these \
+             workers go on as they were launched; restart those that it has changed"
+        );
+    }
+}
+
+/// Workers whose configuration has changed since their launch.
 pub(super) fn changed(settings: &Settings, story: Option<&PostMortem>, past: &Past<'_>) -> Changed {
-    let Some(story) = story.filter(|story| story.is_same_binary && !story.is_clean) else {
+    let Some(story) = story.filter(|story| !story.is_clean) else {
         return Changed::default();
     };
     let is_other = |(worker, past): (&WorkerId, &&PastWorker)| {

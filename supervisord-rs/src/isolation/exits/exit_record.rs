@@ -13,7 +13,7 @@ use supervision::Status;
 use super::wait::Exit;
 
 /// The name of the reading end among what the supervisor inherits.
-pub const EXIT_RECORDS: &str = "exit-records";
+pub const EXIT_RECORDS: &str = "obituaries";
 /// Bytes of one record: pid, what kind of status, its number, and when it was reaped.
 const RECORD: usize = 24;
 /// Records that wait for room at most: 1.5 MiB of them.

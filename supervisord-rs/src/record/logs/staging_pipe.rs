@@ -21,7 +21,7 @@ use crate::service_manager::FdStore;
 /// Largest piece that is carried at once: the usual size of a pipe.
 pub(super) const CHUNK: usize = 64 * 1024;
 /// Begins the names of their pipes in the store.
-pub(super) const PIPE: &str = "staging/";
+pub(super) const PIPE: &str = "hands/";
 /// Begins the names of the texts that they write.
 pub(super) const TEXT: &str = "text/";
 
