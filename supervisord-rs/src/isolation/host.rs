@@ -48,7 +48,7 @@ pub(super) fn way() -> Result<(OwnedFd, OwnedFd), LaunchFailure> {
     Ok((ours, theirs))
 }
 
-/// StagingPipe a worker to a host, which may not be there yet: it finds the order when it comes.
+/// Hands a worker to a host, which may not be there yet: it finds the order when it comes.
 /// Does not block: a host that reads no orders is a failed launch.
 pub(super) fn order(
     way: BorrowedFd<'_>,

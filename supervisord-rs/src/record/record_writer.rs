@@ -46,7 +46,7 @@ impl RecordWriter {
         Ok(Self { jobs, lost })
     }
 
-    /// StagingPipe over one line of a record; `written` is called when it is in its file. Does not
+    /// Hands over one line of a record; `written` is called when it is in its file. Does not
     /// block; false when it was lost (and counted).
     pub fn record(
         &self,

@@ -39,7 +39,7 @@ pub(super) fn launch(means: &mut Means, incarnation: Incarnation) -> Result<Prog
     }
 }
 
-/// StagingPipe a worker to its cell, which is up.
+/// Hands a worker to its cell, which is up.
 pub(super) fn enter(means: &mut Means, incarnation: Incarnation) -> Result<()> {
     let domain = means.registry[incarnation.worker].domain;
     let launch = Arc::clone(&means.registry[incarnation.worker].launch);

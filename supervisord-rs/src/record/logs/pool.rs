@@ -70,7 +70,7 @@ pub(super) struct Pool {
     pub(super) is_weighing: AtomicBool,
     targets: Targets,
     pub(super) lost_by_closed: Counter,
-    /// StagingPipe that no thread has at the moment, and how many there have been.
+    /// Staging pipes that no thread has at the moment, and how many there have been.
     staging: Mutex<(Vec<StagingPipe>, usize)>,
     carriers: Carriers,
     store: FdStore,

@@ -180,7 +180,7 @@ impl Means {
                 Some(way) => Process::Host(Host::new(child, way)),
                 None => Process::Command(child),
             };
-            self.instance_id(domain, process, process_tree)
+            self.give_process(domain, process, process_tree)
         });
         for incarnation in members {
             let begun = match &housed {
@@ -196,7 +196,7 @@ impl Means {
 
     /// Gives a domain its process, and watches it. A process that cannot be watched is ended at
     /// once.
-    pub(in crate::isolation) fn instance_id(
+    pub(in crate::isolation) fn give_process(
         &mut self,
         domain: DomainId,
         process: Process,

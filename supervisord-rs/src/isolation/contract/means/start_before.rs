@@ -207,7 +207,7 @@ impl Means {
         let domain = self.registry[worker].domain;
         let process_tree = self.registry[domain].process_tree.clone();
         if let Some((command, process_tree)) = command.zip(process_tree)
-            && self.instance_id(domain, Process::Command(command), process_tree).is_ok()
+            && self.give_process(domain, Process::Command(command), process_tree).is_ok()
             && let Some(resident) = &mut self.registry[domain].resident
         {
             resident.is_killed = true;
