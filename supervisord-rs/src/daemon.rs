@@ -149,7 +149,7 @@ struct Daemon {
     upkeep: upkeep::Upkeep,
     hand_over: hand_over::Progress,
     probing: Probing,
-    /// What goes on beside the loop, and what it has to say.
+    /// What goes on in the background, and what it has to say.
     background: background::Background,
     launches: launches::Launches,
     drafts: drafts::Drafts,
@@ -236,7 +236,7 @@ impl Daemon {
                 self.turns.end(Work::Request);
             }
             self.hand_over_if_prepared(&mut signals).await;
-            // The tasks beside the loop, and the kernel's news, have their turn.
+            // The tasks in the background, and the kernel's news, have their turn.
             tokio::task::yield_now().await;
         }
         let code = self.end.status().unwrap_or(1);

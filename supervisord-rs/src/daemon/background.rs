@@ -1,4 +1,4 @@
-//! What goes on beside the loop: probes that are asked, hooks and stop commands that run. Each is a
+//! What goes on in the background: probes that are asked, hooks and stop commands that run. Each is a
 //! task for as long as it takes, bounded in time and number; what it has to say comes back through
 //! one channel.
 
@@ -26,7 +26,7 @@ const A_DAY: Duration = Duration::from_secs(24 * 3600);
 /// For hooks that run when the supervisor ends.
 const LAST_HOOKS: Duration = Duration::from_secs(5);
 
-/// Something that went on beside the loop is over.
+/// Something that went on in the background is over.
 #[derive(Debug)]
 pub(super) enum TaskOutcome {
     Answer {

@@ -73,7 +73,7 @@ impl Order {
     }
 }
 
-/// Something of a hand-over has happened beside the loop.
+/// Something of a hand-over has happened in the background.
 #[derive(Debug)]
 pub(super) enum News {
     /// The binary that is to take over has checked the configuration; what we read in it ourselves.
@@ -179,7 +179,7 @@ impl Daemon {
         });
     }
 
-    /// Whether it can take over; then one is prepared, beside the loop too.
+    /// Whether it can take over; then one is prepared, in the background too.
     fn on_checked(&mut self, mut order: Order, result: Result<Option<Box<Settings>>, Failure>) {
         let settings = match result {
             Ok(settings) => settings,

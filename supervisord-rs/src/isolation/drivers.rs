@@ -292,7 +292,7 @@ impl Drivers {
         self.means.news.next_remark()
     }
 
-    /// A stop command that has begun, to be waited for beside the loop; then
+    /// A stop command that has begun, to be waited for in the background; then
     /// [`signal_stop`](Self::signal_stop).
     pub fn next_stop_command(&mut self) -> Option<(Incarnation, Summons)> {
         self.means.news.next_stop_command()

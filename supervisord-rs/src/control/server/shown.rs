@@ -1,4 +1,4 @@
-//! Requests that show something: the status and incidents. What takes long is read beside the loop.
+//! Requests that show something: the status and incidents. What takes long is read in the background.
 
 use std::time::Duration;
 

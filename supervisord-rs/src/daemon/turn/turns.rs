@@ -26,13 +26,13 @@ pub(in crate::daemon) enum Work {
     Workers,
     /// A signal.
     Signal,
-    /// What goes on beside the loop: probes, hooks, stop commands.
+    /// What goes on in the background: probes, hooks, stop commands.
     Background,
     /// A request of a client.
     Request,
     /// What was due.
     Deadline,
-    /// Tasks beside the loop on its thread.
+    /// Tasks in the background on its thread.
     Tasks,
 }
 

@@ -1,4 +1,4 @@
-//! What the daemon is to hear, and what it is to wait for beside the loop.
+//! What the daemon is to hear, and what it is to wait for in the background.
 
 use std::collections::VecDeque;
 

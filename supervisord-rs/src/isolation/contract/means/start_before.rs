@@ -30,7 +30,7 @@ const TO_DIE: Duration = Duration::from_secs(1);
 /// As a shell has it for one that was killed (128 + SIGKILL).
 const KILLED: i32 = 137;
 
-/// A command that has begun, to be waited for beside the loop.
+/// A command that has begun, to be waited for in the background.
 #[derive(Debug)]
 pub struct StartBefore {
     incarnation: Incarnation,
