@@ -188,13 +188,13 @@ fn podman_stops_it_in_order_as_root_as_an_ordinary_user_and_short_of_processes()
     }
     let user = ["--user", "4721:4721"];
     let few = ["--pids-limit", "24"];
-    let surroundings: [(&str, Vec<&str>); 4] = [
+    let settings: [(&str, Vec<&str>); 4] = [
         ("root", vec![]),
         ("an ordinary user", user.to_vec()),
         ("root, short of processes", few.to_vec()),
         ("a user, short of processes", [user, few].concat()),
     ];
-    for (what, options) in surroundings {
+    for (what, options) in settings {
         let bed = Bed::new();
         let container = Container::start(&bed, PLACES, &[&TMPFS[..], &options].concat());
         let app = find(&container.wait_running(1), "app");

@@ -269,7 +269,7 @@ fn a_line_that_cannot_be_seen_is_no_way_to_be_ready() {
 }
 
 #[test]
-fn a_thread_has_no_surroundings_for_a_command_before_its_start() {
+fn a_thread_has_no_execution_environment_for_a_command_before_its_start() {
     for isolation in ["isolation: thread", "isolation: thread, cell: c"] {
         refused(
             &format!(

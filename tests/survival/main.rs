@@ -1,6 +1,7 @@
-//! The supervisor survives: its own deaths and hand-overs, and surroundings that hang, lie or run
+//! The supervisor survives: its own deaths and hand-overs, and a machine that hangs, lies or runs
 //! short.
 
+mod bad_machine;
 mod beginnings;
 mod daemon_death;
 mod dead_disk;
@@ -13,4 +14,4 @@ mod hostile;
 mod reexec;
 mod stored_state;
 mod stuck;
-mod surroundings;
+

@@ -1,4 +1,5 @@
-//! A worker's identity and surroundings: the tests read each setting from inside the worker.
+//! A worker's identity and execution environment: the tests read each setting from inside the
+//! worker.
 
 use crate::harness::{Bed, is_root, kill, text};
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 use super::problems::Found;
-use super::quote::{Quote, SURROUNDINGS, with_columns};
+use super::quote::{Quote, CONTEXT, with_columns};
 
 /// Everything that is wrong with a file, or the first of it where that is much.
 #[derive(Debug)]
@@ -171,9 +171,9 @@ impl Diagnostics {
         // A span of many lines is marked at its first: the rest is noise.
         let end = self.clamp(span.end.max(start + 1)).min(self.end_of(line)).max(start);
         let whole = self.lines[line]..self.end_of(line);
-        let shown = if whole.len() > SURROUNDINGS * 3 {
-            let first = self.clamp(whole.start.max(start.saturating_sub(SURROUNDINGS)));
-            first..self.clamp(whole.end.min(start + SURROUNDINGS))
+        let shown = if whole.len() > CONTEXT * 3 {
+            let first = self.clamp(whole.start.max(start.saturating_sub(CONTEXT)));
+            first..self.clamp(whole.end.min(start + CONTEXT))
         } else {
             whole
         };

@@ -5,7 +5,7 @@ use std::ops::Range;
 use annotate_snippets::{Annotation, AnnotationKind, Group, Snippet};
 
 /// So many bytes of a long line are quoted on each side of a place: more than the renderer shows.
-pub(super) const SURROUNDINGS: usize = 256;
+pub(super) const CONTEXT: usize = 256;
 
 /// A line, or what surrounds the place in a long one.
 #[derive(Clone)]

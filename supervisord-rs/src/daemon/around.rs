@@ -1,4 +1,4 @@
-//! The surroundings of the loop, which stay while it runs: guardian, service manager, store.
+//! What is around the loop and stays while it runs: guardian, service manager, store.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

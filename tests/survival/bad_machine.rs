@@ -1,5 +1,5 @@
-//! The supervisor survives its surroundings: a machine short of descriptors or processes, clocks
-//! that jump, directories that vanish, a terminal that closes.
+//! The supervisor survives a bad machine: one short of descriptors or processes, clocks that jump,
+//! directories that vanish, a terminal that closes.
 
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
