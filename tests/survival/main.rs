@@ -14,4 +14,3 @@ mod hostile;
 mod reexec;
 mod stored_state;
 mod stuck;
-

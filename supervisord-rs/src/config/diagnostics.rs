@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 use super::problems::Found;
-use super::quote::{Quote, CONTEXT, with_columns};
+use super::quote::{CONTEXT, Quote, with_columns};
 
 /// Everything that is wrong with a file, or the first of it where that is much.
 #[derive(Debug)]

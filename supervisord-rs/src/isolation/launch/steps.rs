@@ -197,6 +197,14 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_the_worker_has_is_named_where_it_is_too_low() {
+        let full = advice(failure(stages::EXEC, Errno::EAGAIN), "web");
+        assert!(full.contains("`limits: { processes: }`"), "{full}");
+        let threaded = advice(failure(stages::CGROUP, Errno::EOPNOTSUPP), "web");
+        assert!(threaded.contains("`cgroup.type`"), "{threaded}");
+    }
+
+    #[test]
     fn what_a_later_version_has_stored_reads_as_a_launch_that_failed() {
         let failed = failure(LaunchStage(200), Errno::EMFILE);
         let advice = advice(failed, "a");

@@ -137,6 +137,11 @@ fn words(errno: Errno, subject: &str) -> Words {
             ": its arguments and its environment are too large: the kernel allows 128 KiB for each \
              of them, and a quarter of its limit of the stack for all (execve(2))"
         }
+        // Those of its user are counted as it executes (execve(2)).
+        Errno::EAGAIN => {
+            ": its user has more processes than its limit allows: raise `limits: { processes: }`, \
+             or what the supervisor has (`ulimit -u`, `LimitNPROC=`)"
+        }
         Errno::ENOMEM => ": memory is short, or its `limits:` leave too little",
         Errno::EINVAL => ": an argument or a variable of its environment has a NUL byte in it",
         Errno::ENOEXEC => ": it is neither a binary of this machine nor a script with `#!`",
