@@ -14,7 +14,7 @@ use supervisord_rs::control::client::Client;
 use supervisord_rs::control::protocol::{EndingReport, EventRecord, IncidentRecord};
 use supervisord_rs::probing::Kind;
 use supervisord_rs::record::event::What;
-use supervisord_rs::record::incidents::Names;
+use supervisord_rs::record::incidents::{Known, Names};
 
 use crate::harness::golden::golden;
 use crate::harness::{Bed, find};
@@ -235,8 +235,7 @@ impl Scene {
             lost: vec![Loss { incarnation, collateral: false, outcome: Outcome::Pending }],
         };
         let names = Names {
-            workers: vec!["api".into()],
-            isolations: vec!["cell"],
+            workers: vec![Known { name: "api".into(), isolation: "cell" }],
             domains: vec!["supervisor".into(), "batch".into()],
         };
         let record = Arc::new(IncidentRecord {

@@ -16,24 +16,38 @@ use super::logs::Tail;
 use super::sentence::sentence;
 use super::wall_time::wall;
 use super::words;
+use crate::config::Launch;
 use crate::control::protocol::{EndingReport, FaultReport, IncidentRecord, WorkReport};
 
 /// Names that records use.
 #[derive(Clone, Debug)]
 pub struct Names {
     /// By worker.
-    pub workers: Vec<String>,
-    /// By worker: `thread`, `cell` or `process`.
-    pub isolations: Vec<&'static str>,
+    pub workers: Vec<Known>,
     /// By domain.
     pub domains: Vec<String>,
+}
+
+/// What records say of a worker.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Its name.
+    pub name: String,
+    /// The label of its isolation, such as `thread`, `cell` or `process`.
+    pub isolation: &'static str,
+}
+
+impl From<&Launch> for Known {
+    fn from(launch: &Launch) -> Self {
+        Self { name: launch.name.clone(), isolation: launch.isolation.capabilities().label }
+    }
 }
 
 impl Names {
     /// A worker's name.
     #[must_use]
     pub fn worker(&self, worker: WorkerId) -> &str {
-        &self.workers[worker.index()]
+        &self.workers[worker.index()].name
     }
 }
 
@@ -197,7 +211,7 @@ impl Incidents {
         let survivors = incident.running.iter().copied();
         let survivors = survivors.filter(|one| !is_lost(one) && is_live(*one));
         let lost = incident.lost.iter();
-        let isolation = |culprit: Incarnation| self.names.isolations[culprit.worker.index()];
+        let isolation = |culprit: Incarnation| self.names.workers[culprit.worker.index()].isolation;
         IncidentRecord {
             id: incident.id.0,
             at: wall(opened.at),

@@ -93,8 +93,7 @@ impl Daemon {
                 launch.group.clone_from(name);
             }
             self.black_box.add(id.index(), &launch.name);
-            self.names.workers.push(launch.name.clone());
-            self.names.isolations.push(launch.isolation.capabilities().label);
+            self.names.workers.push((&launch).into());
             self.histories.add();
             self.observers.hooks.add_worker(launch.hooks.clone());
             // A wait for the others includes it.

@@ -24,7 +24,7 @@ use crate::daemon::in_force::Origin;
 use crate::daemon::recovery;
 use crate::isolation::launch::short_of_open_files;
 use crate::record::black_box::BlackBox;
-use crate::record::incidents::Names;
+use crate::record::incidents::{Known, Names};
 use crate::record::post_mortem::PostMortem;
 use crate::record::settled::Settled;
 use crate::service_manager::{self, BLACK_BOX, FdStore};
@@ -111,12 +111,7 @@ fn of_processes(supervisor: &SupervisorSettings, keeper: &FdStore) -> FdStore {
 
 fn names(settings: &Settings) -> Names {
     Names {
-        workers: settings.launches.iter().map(|launch| launch.name.clone()).collect(),
-        isolations: settings
-            .launches
-            .iter()
-            .map(|launch| launch.isolation.capabilities().label)
-            .collect(),
+        workers: settings.launches.iter().map(Known::from).collect(),
         domains: settings.spec.domains.iter().map(|domain| domain.name.clone()).collect(),
     }
 }
