@@ -40,7 +40,7 @@ fn of_worker(
     children: &BTreeMap<i32, Vec<i32>>,
 ) -> Option<Usage> {
     let pid = worker.pid?;
-    if !Kind::by_name(&worker.isolation).is_some_and(|kind| kind.capabilities.is_alone()) {
+    if !Kind::by_name(&worker.isolation).is_some_and(|kind| kind.capabilities.has_own_process) {
         return thread(pid, worker.tid?);
     }
     debug_assert_ne!(pid, supervisor, "a process worker has a process of its own");

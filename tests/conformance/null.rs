@@ -16,6 +16,8 @@ pub(super) static CAPABILITIES: Capabilities = Capabilities {
     can_be_paused: false,
     has_own_memory: true,
     has_limits: false,
+    has_own_process: false,
+    outlives_supervisor: false,
 };
 
 #[derive(Debug)]

@@ -5,11 +5,11 @@ use workers::run::OnPanic;
 
 use super::reader::Section;
 
-/// What becomes of a thread that hangs.
-pub(super) fn on_hang(section: &Section<'_>, is_process: bool) -> OnHang {
+/// What becomes of one that hangs and cannot be killed.
+pub(super) fn on_hang(section: &Section<'_>, can_be_killed: bool) -> OnHang {
     section
         .get_if(
-            !is_process,
+            !can_be_killed,
             "on_hang",
             "only threads have `on_hang:`: a process that hangs is killed",
             "no `on_hang:` here",

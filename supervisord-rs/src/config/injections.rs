@@ -15,8 +15,8 @@ use super::reader::{Cursor, Section};
 pub(super) struct Victim {
     /// It can commit faults itself.
     pub(super) is_sdk: bool,
-    /// It is a thread of the supervisor.
-    pub(super) is_thread: bool,
+    /// It lives in the supervisor's process.
+    pub(super) is_of_supervisor: bool,
     /// The configuration allows injection.
     pub(super) is_allowed: bool,
 }
@@ -49,7 +49,7 @@ fn injection(cursor: &Cursor<'_>, victim: Victim) -> Option<InjectionSpec> {
 }
 
 fn fault(cursor: &Cursor<'_>, section: &Section<'_>, victim: Victim) -> Option<FaultId> {
-    let Victim { is_sdk, is_thread, is_allowed } = victim;
+    let Victim { is_sdk, is_of_supervisor, is_allowed } = victim;
     let Some(written) = section.get("fault") else {
         cursor.refuse(
             "missing `fault:`",
@@ -85,7 +85,7 @@ fn fault(cursor: &Cursor<'_>, section: &Section<'_>, victim: Victim) -> Option<F
             &format!("a signal: {}", outside.collect::<Vec<_>>().join(", ")),
         );
     }
-    if is_thread && fault.fault.is_order() {
+    if is_of_supervisor && fault.fault.is_order() {
         written.refuse(
             format!("`{}` in a thread of the supervisor stops everything", fault.fault.name()),
             "another fault, or `isolation: process` or a cell for this worker",

@@ -40,6 +40,8 @@ pub static THREAD: Kind = Kind {
         can_be_paused: false,
         has_own_memory: false,
         has_limits: false,
+        has_own_process: false,
+        outlives_supervisor: false,
     },
 };
 
@@ -55,6 +57,8 @@ pub static CELL: Kind = Kind {
         can_be_paused: false,
         has_own_memory: false,
         has_limits: true,
+        has_own_process: false,
+        outlives_supervisor: true,
     },
 };
 
@@ -70,6 +74,8 @@ pub static PROCESS: Kind = Kind {
         can_be_paused: true,
         has_own_memory: true,
         has_limits: true,
+        has_own_process: true,
+        outlives_supervisor: true,
     },
 };
 

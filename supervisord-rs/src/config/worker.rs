@@ -111,7 +111,8 @@ pub(super) fn read(
     let program = program::read(cursor, section, context.registry);
     let isolation = program::isolation(section, &identity.name, is_sdk);
     let capabilities = isolation.as_ref().map(Isolation::capabilities);
-    let is_process = capabilities.is_none_or(Capabilities::is_alone);
+    let is_process = capabilities.is_none_or(|known| known.has_own_process);
+    let can_be_killed = capabilities.is_none_or(|known| known.can_be_killed_alone);
     let (readiness, ready, health) = readiness(section, is_sdk, context.patterns);
     let heartbeat = section.duration("heartbeat");
     let (stop, means) = stop::read(section, is_sdk);
@@ -126,12 +127,12 @@ pub(super) fn read(
         depends_on: dependencies::read(section, context.names),
         stop,
         heartbeat,
-        on_hang: by_kind::on_hang(section, is_process),
+        on_hang: by_kind::on_hang(section, can_be_killed),
         injections: injections::read(
             section,
             injections::Victim {
                 is_sdk,
-                is_thread: capabilities.is_some_and(Capabilities::is_of_supervisor),
+                is_of_supervisor: capabilities.is_some_and(Capabilities::is_of_supervisor),
                 is_allowed: context.fault_injection,
             },
         ),

@@ -75,9 +75,7 @@ fn is_name(name: &str) -> bool {
 
 /// Whether the programs of a worker's commands can be executed.
 pub(super) fn check_executables(worker: &Section<'_>, launch: &Launch) {
-    if let Program::Command(words) = &launch.program
-        && launch.isolation.capabilities().is_alone()
-    {
+    if let Program::Command(words) = &launch.program {
         check_executable(worker, "command", words, launch);
     }
     if let Some(words) = &launch.start_before {

@@ -127,10 +127,7 @@ impl Daemon {
             }
             TaskOutcome::HandOver(news) => self.on_news(*news),
             TaskOutcome::StopCommandEnded { incarnation, failure } => {
-                match failure {
-                    None => self.drivers.signal_stop(incarnation),
-                    Some(why) => self.drivers.miss_stop_command(incarnation, &why),
-                }
+                self.drivers.stop_command_ended(incarnation, failure.as_deref());
                 self.turn(None);
             }
             TaskOutcome::BeforeEnded(ended) => self.on_before_ended(ended),

@@ -216,7 +216,7 @@ impl View<'_> {
     }
 
     pub(super) fn is_process(&self, id: WorkerId) -> bool {
-        self.machine.spec().capabilities(id).is_alone()
+        self.machine.spec().capabilities(id).has_own_process
     }
 
     /// Whether it, or anything that it has started, is suspended.

@@ -40,6 +40,10 @@ pub trait Driver: fmt::Debug + Sync {
     /// Asks one that lives to stop. Its end answers, or [`kill`](Self::kill) follows.
     fn stop(&self, means: &mut Means, incarnation: Incarnation);
 
+    /// The stop command that [`stop`](Self::stop) has begun has ended, or could not be started:
+    /// goes on with what follows it. A driver that begins none never gets this.
+    fn stop_further(&self, _: &mut Means, _: Incarnation) {}
+
     /// Ends one that lives without asking: alone, where it can be killed alone; else it is left
     /// behind, or ends with its domain.
     fn kill(&self, means: &mut Means, incarnation: Incarnation);

@@ -33,7 +33,6 @@ use super::exits::orphans;
 use super::helper::{NotLaunched, Summons};
 use super::launch::{Attempt, Child};
 use super::watch::Token;
-use super::{process, thread};
 use crate::config::{Launch, Settings};
 use crate::record::black_box::BlackBox;
 use crate::record::logs::Logs;
@@ -159,14 +158,9 @@ impl Drivers {
         self.means.stop(incarnation);
     }
 
-    /// Sends the stop signal to all that belongs to a worker, or to its main process alone.
-    pub fn signal_stop(&mut self, incarnation: Incarnation) {
-        process::signal_stop(&mut self.means, incarnation);
-    }
-
-    /// A stop command that could not be started: what would follow it comes at once.
-    pub fn miss_stop_command(&mut self, incarnation: Incarnation, error: &str) {
-        process::miss_stop_command(&mut self.means, incarnation, error);
+    /// A stop command has ended, or could not be started: what follows it comes now.
+    pub fn stop_command_ended(&mut self, incarnation: Incarnation, error: Option<&str>) {
+        self.means.stop_command_ended(incarnation, error);
     }
 
     /// Ends an incarnation without asking: alone, where it can be killed alone; else it is left
@@ -249,10 +243,15 @@ impl Drivers {
         self.means.launch_successor(binary, launch)
     }
 
-    /// Asks the supervisor's own threads to stop, and waits for them, at most so long: another
-    /// supervisor starts them again. False: some go on.
-    pub fn stop_threads(&self, limit: Duration) -> bool {
-        thread::stop_all(&self.means, limit)
+    /// Asks those to stop that end with the supervisor: another supervisor starts them again.
+    pub fn stop_mortal(&mut self) {
+        self.means.stop_mortal();
+    }
+
+    /// Whether one of those has not ended yet.
+    #[must_use]
+    pub fn has_mortal(&self) -> bool {
+        self.means.has_mortal()
     }
 
     /// Ends every process that is left, and waits for it. For the very end: everything has been
@@ -293,7 +292,7 @@ impl Drivers {
     }
 
     /// A stop command that has begun, to be waited for in the background; then
-    /// [`signal_stop`](Self::signal_stop).
+    /// [`stop_command_ended`](Self::stop_command_ended).
     pub fn next_stop_command(&mut self) -> Option<(Incarnation, Summons)> {
         self.means.news.next_stop_command()
     }

@@ -13,7 +13,6 @@ use super::contract::{Adoption, Description, Driver, Ended, Means, Order, Progre
 use super::launch::failed::Result;
 use crate::config::{Program, kinds};
 use crate::record::evidence;
-pub(super) use stop::{miss_stop_command, signal_stop};
 
 /// The driver of processes.
 #[derive(Debug)]
@@ -51,6 +50,10 @@ impl Driver for Process {
 
     fn stop(&self, means: &mut Means, incarnation: Incarnation) {
         stop::stop(means, incarnation);
+    }
+
+    fn stop_further(&self, means: &mut Means, incarnation: Incarnation) {
+        stop::signal_stop(means, incarnation);
     }
 
     /// With all that it has started.

@@ -13,15 +13,11 @@ use supervision::{Capabilities, Cause, DomainId, Ending, Incarnation, Status, Wo
 use super::contract::{Adoption, Description, Driver, Ended, Means, Order, Progress};
 use super::host;
 use super::launch::failed::Result;
-use super::live::{Live, Sdk};
 use crate::config::kinds;
-use crate::record::{evidence, own_log};
-use crate::waiting::until;
+use crate::record::own_log;
 
 /// For the last lines of our own log before we abort.
 const LAST_LINES: Duration = Duration::from_millis(200);
-/// Between two looks at threads that are ending.
-const PAUSE: Duration = Duration::from_millis(1);
 
 /// The driver of threads.
 #[derive(Debug)]
@@ -94,18 +90,4 @@ impl Driver for Thread {
         let pid = means.registry.present(worker).map(|_| getpid().as_raw());
         Description { pid, limits: None }
     }
-}
-
-/// Asks the supervisor's own threads to stop, and waits for them, at most so long. False: some go
-/// on.
-pub(super) fn stop_all(means: &Means, limit: Duration) -> bool {
-    let registry = &means.registry;
-    let is_thread = |live: &&Live| registry[live.domain].capabilities.is_of_supervisor();
-    let threads: Vec<&Live> = registry.lives().filter(is_thread).collect();
-    threads.iter().filter_map(|live| live.sdk.as_ref()).for_each(Sdk::order_stop);
-    let lives = |live: &&Live| {
-        let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(live.incarnation));
-        reading.is_some_and(|reading| evidence::of_thread(reading.state).is_none())
-    };
-    until(limit, PAUSE, || (!threads.iter().any(lives)).then_some(())).is_some()
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use supervision::FaultDomain;
 
 use super::words;
-use crate::config::Kind;
+use crate::config::{Kind, kinds};
 use crate::control::protocol::IncidentRecord;
 
 /// One that is settled.
@@ -64,10 +64,13 @@ fn beginning(record: &IncidentRecord, state: &str) -> String {
     let mut text = format!("incident {id}{state}: ");
     if let Some(who) = &record.worker {
         let known = record.isolation.as_deref().and_then(Kind::by_name);
-        let place = match known.map_or(FaultDomain::Own, |known| known.capabilities.fault_domain) {
-            FaultDomain::Supervisor => "thread of the supervisor".to_owned(),
+        // Of a kind that this binary does not know, the record may have come from another one.
+        let known = &known.unwrap_or(kinds::DEFAULT).capabilities;
+        let place = match known.fault_domain {
             FaultDomain::Shared => format!("thread of cell {}", record.domain),
-            FaultDomain::Own => "process".to_owned(),
+            FaultDomain::Supervisor | FaultDomain::Own => {
+                known.place.strip_prefix("a ").unwrap_or(known.place).to_owned()
+            }
         };
         text.push_str(&format!("{kind} in {who} ({place}): "));
         if record.supervisor_died {

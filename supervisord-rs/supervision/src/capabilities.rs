@@ -19,6 +19,12 @@ pub struct Capabilities {
     pub has_own_memory: bool,
     /// Whether the kernel can limit what the domain uses.
     pub has_limits: bool,
+    /// Whether a worker is a process, which no other worker lives in: it has a user, an environment
+    /// and limits of its own, and can be sent signals.
+    pub has_own_process: bool,
+    /// Whether a worker goes on when the supervisor gives way or dies, for another one to take
+    /// over, where there is a place to keep it for that.
+    pub outlives_supervisor: bool,
 }
 
 /// Who shares a fault domain.

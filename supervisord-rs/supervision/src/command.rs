@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use crate::capabilities::Capabilities;
 use crate::dependencies::ids;
 use crate::effect::Effect;
 use crate::ending::Ending;
@@ -47,7 +48,8 @@ impl Machine {
             }
             Command::Signal { workers, signal } => {
                 self.known(&workers)?;
-                for worker in self.processes_up(&workers, Refusal::CannotSignal)? {
+                let can = |capabilities: &Capabilities| capabilities.has_own_process;
+                for worker in self.up(&workers, can, Refusal::CannotSignal)? {
                     let incarnation = self.incarnation(worker);
                     self.effects.push_back(Effect::Signal { incarnation, signal });
                 }
@@ -172,7 +174,7 @@ impl Machine {
         }
     }
 
-    /// All or none: a thread among them has the command refused.
+    /// All or none: one among them that cannot be suspended has the command refused.
     fn pause(&mut self, workers: &[WorkerId]) -> Result<(), Refusal> {
         if workers.iter().any(|worker| !self.spec.capabilities(*worker).can_be_paused) {
             return Err(Refusal::CannotPause);
@@ -188,30 +190,32 @@ impl Machine {
         Ok(())
     }
 
-    /// The named workers that are processes and up, no matter who suspended them. Refused where
-    /// there are none.
+    /// The named workers that can be suspended and are up, no matter who suspended them. Refused
+    /// where there are none.
     fn resume_any(&mut self, workers: &[WorkerId]) -> Result<(), Refusal> {
-        let up = self.processes_up(workers, Refusal::CannotPause)?;
+        let can = |capabilities: &Capabilities| capabilities.can_be_paused;
+        let up = self.up(workers, can, Refusal::CannotPause)?;
         self.let_go_on(&up);
         Ok(())
     }
 
-    /// Those that are processes and up. `threads_alone`: the refusal where none is a process; what
-    /// would reach a thread's process would reach all that lives there.
-    fn processes_up(
+    /// Those that the command can reach alone and that are up. `none_can`: the refusal where there
+    /// is none that it can.
+    fn up(
         &self,
         workers: &[WorkerId],
-        threads_alone: Refusal,
+        can: fn(&Capabilities) -> bool,
+        none_can: Refusal,
     ) -> Result<Vec<WorkerId>, Refusal> {
-        let mut processes = workers
+        let mut reached = workers
             .iter()
             .copied()
-            .filter(|worker| self.spec.capabilities(*worker).is_alone())
+            .filter(|worker| can(self.spec.capabilities(*worker)))
             .peekable();
-        if processes.peek().is_none() {
-            return Err(threads_alone);
+        if reached.peek().is_none() {
+            return Err(none_can);
         }
-        let up: Vec<WorkerId> = processes
+        let up: Vec<WorkerId> = reached
             .filter(|worker| {
                 let phase = self.workers[worker.index()].phase;
                 matches!(phase, Phase::Starting | Phase::Running | Phase::Stopping)

@@ -284,6 +284,37 @@ fn what_can_be_done_to_a_worker_is_as_its_capabilities_say() {
 }
 
 #[test]
+fn a_worker_alone_in_its_domain_without_a_process_gets_no_signal() {
+    // As a driver that runs nothing would say.
+    static NOTHING: Capabilities =
+        Capabilities { label: "nothing", can_be_paused: false, has_own_process: false, ..PROCESS };
+    let mut spec = spec(&["a", "b"]);
+    spec.domains[1].capabilities = &NOTHING;
+    let mut world = up(spec);
+    for command in [
+        Command::Signal { workers: vec![A], signal: 1 },
+        Command::Resume(vec![A]),
+        Command::Pause(vec![A, B]),
+    ] {
+        let before = world.log.len();
+        let asked = world.command(command.clone());
+        assert!(!world.replies[&asked], "refused: {command:?}");
+        assert_eq!(world.log.len(), before + 1, "nothing but the answer: {command:?}");
+    }
+    let asked = world.command(Command::Signal { workers: vec![A, B], signal: 1 });
+    assert!(world.replies[&asked], "the other one can get it");
+    let to: Vec<WorkerId> = world
+        .log
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Signal { incarnation, .. } => Some(incarnation.worker),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(to, [B]);
+}
+
+#[test]
 fn on_hang_recycle_ends_the_whole_domain() {
     let mut spec = spec(&["a", "b"]);
     spec.domains.push(DomainSpec { name: "cell".into(), capabilities: &CELL });

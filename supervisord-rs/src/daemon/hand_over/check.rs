@@ -109,7 +109,7 @@ impl View<'_> {
             let view = self.machine.worker(*worker);
             let launch = self.drivers.launch_of(*worker);
             view.is_some_and(|view| view.phase.is_live())
-                && !launch.isolation.capabilities().is_of_supervisor()
+                && launch.isolation.capabilities().outlives_supervisor
                 && !is_named(&launch.name, &launch.base)
         });
         ours.map(|worker| self.names.worker(worker).to_owned()).collect()

@@ -135,7 +135,8 @@ impl Daemon {
         while self.launch_next() {}
         // What is not launched by now is the successor's to launch.
         self.drivers.withdraw_all();
-        self.wait_until(signals, REST, |daemon| daemon.drivers.stop_threads(Duration::ZERO)).await;
+        self.drivers.stop_mortal();
+        self.wait_until(signals, REST, |daemon| !daemon.drivers.has_mortal()).await;
         if !self.wait_until(signals, REST, |daemon| daemon.drivers.hold_logs(Duration::ZERO)).await
         {
             let whose = self.drivers.logs_in_hand().join(", ");

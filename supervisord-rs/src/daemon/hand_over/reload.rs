@@ -84,7 +84,7 @@ impl View<'_> {
             == policy_of(&settings.spec.workers[position], &settings.spec.workers);
         if !is_same_launch && is_live {
             Fate::Restarted
-        } else if is_live && ours.isolation.capabilities().is_of_supervisor() {
+        } else if is_live && !ours.isolation.capabilities().outlives_supervisor {
             Fate::Thread
         } else if !is_same_launch
             || !is_same_policy

@@ -70,11 +70,13 @@ impl View<'_> {
                     .join(", "),
             )));
         }
-        if fault.fault.is_order() && self.machine.spec().capabilities(worker).is_of_supervisor() {
+        let capabilities = self.machine.spec().capabilities(worker);
+        if fault.fault.is_order() && capabilities.is_of_supervisor() {
             let (worker, fault) = (&request.worker, fault.fault.name());
             return Err(refused(format!(
-                "{worker} is a thread of the supervisor, for which {fault} is an order to stop \
-                 everything: `supervisord-rs shutdown` does that"
+                "{worker} is {}, for which {fault} is an order to stop everything: \
+                 `supervisord-rs shutdown` does that",
+                capabilities.place
             )));
         }
         Ok((worker, FaultId { code: fault.fault.code(), parameter: fault.parameter }))

@@ -19,7 +19,7 @@ use super::left::Left;
 use super::locked::Locked;
 use super::spare::spare;
 use crate::config::settings::OnDeath;
-use crate::config::{Settings, SupervisorSettings};
+use crate::config::{Launch, Settings, SupervisorSettings};
 use crate::daemon::in_force::Origin;
 use crate::daemon::recovery;
 use crate::isolation::launch::short_of_open_files;
@@ -83,9 +83,9 @@ fn with_its_scale(settings: Settings, registry: &Registry, story: Option<&PostMo
 
 /// Where the processes of this configuration need more descriptors than the limit allows.
 fn warn_of_open_files(settings: &Settings) {
-    let alone =
-        settings.launches.iter().filter(|launch| launch.isolation.capabilities().is_alone());
-    if let Some(warning) = short_of_open_files(alone.count()) {
+    let is_process = |launch: &&Launch| launch.isolation.capabilities().has_own_process;
+    let processes = settings.launches.iter().filter(is_process).count();
+    if let Some(warning) = short_of_open_files(processes) {
         tracing::warn!("{warning}");
     }
 }

@@ -8,7 +8,6 @@ use supervision::Incarnation;
 use crate::isolation::contract::Means;
 use crate::isolation::exits::reaper;
 use crate::isolation::helper::NotLaunched;
-use crate::record::event::What;
 
 /// Asks one that lives.
 pub(super) fn stop(means: &mut Means, incarnation: Incarnation) {
@@ -45,7 +44,7 @@ fn thaw(means: &mut Means, incarnation: Incarnation) {
 }
 
 /// Sends the stop signal to all that belongs to a worker, or to its main process alone.
-pub(in crate::isolation) fn signal_stop(means: &mut Means, incarnation: Incarnation) {
+pub(super) fn signal_stop(means: &mut Means, incarnation: Incarnation) {
     let how = &means.registry[incarnation.worker].launch.stop;
     let Some(live) = means.registry.live(incarnation) else { return };
     // A stopped process keeps a signal for later: it goes on, so that it can end.
@@ -70,17 +69,8 @@ fn run_stop_command(means: &mut Means, incarnation: Incarnation, command: &[Stri
     let extra = [("MAINPID".to_owned(), pid.to_string())];
     match means.launch_helper(incarnation.worker, command, &extra) {
         Ok(helper) => means.news.await_stop_command(incarnation, helper),
-        Err(NotLaunched { message, .. }) => miss_stop_command(means, incarnation, &message),
+        Err(NotLaunched { message, .. }) => {
+            means.stop_command_ended(incarnation, Some(&message));
+        }
     }
-}
-
-/// A stop command that could not be started: what would follow it comes at once.
-pub(in crate::isolation) fn miss_stop_command(
-    means: &mut Means,
-    incarnation: Incarnation,
-    error: &str,
-) {
-    let error = error.to_owned().into();
-    means.remark(Some(incarnation), What::StopCommandFailed { error });
-    signal_stop(means, incarnation);
 }

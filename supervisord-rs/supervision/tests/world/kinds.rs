@@ -11,6 +11,8 @@ pub static THREAD: Capabilities = Capabilities {
     can_be_paused: false,
     has_own_memory: false,
     has_limits: false,
+    has_own_process: false,
+    outlives_supervisor: false,
 };
 
 /// It shares everything with the workers of its domain.
@@ -19,6 +21,7 @@ pub static CELL: Capabilities = Capabilities {
     place: "a thread of a cell",
     fault_domain: FaultDomain::Shared,
     has_limits: true,
+    outlives_supervisor: true,
     ..THREAD
 };
 
@@ -31,4 +34,6 @@ pub static PROCESS: Capabilities = Capabilities {
     can_be_paused: true,
     has_own_memory: true,
     has_limits: true,
+    has_own_process: true,
+    outlives_supervisor: true,
 };

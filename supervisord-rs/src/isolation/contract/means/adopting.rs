@@ -131,9 +131,9 @@ impl Means {
     fn adopt_memory(&mut self, inherited: &mut InheritedDescriptors) {
         for worker in self.registry.workers() {
             let name = self.registry[worker].launch.name.clone();
-            let is_thread = self.registry.home(worker).capabilities.is_of_supervisor();
+            let outlives_us = self.registry.home(worker).capabilities.outlives_supervisor;
             if let Some(board) =
-                inherited.claim(&format!("worker-{name}/board")).filter(|_| !is_thread)
+                inherited.claim(&format!("worker-{name}/board")).filter(|_| outlives_us)
                 && let Ok(mapping) = Mapping::adopted(board)
             {
                 self.registry[worker].page = Some(Page { mapping: Arc::new(mapping), number: 0 });

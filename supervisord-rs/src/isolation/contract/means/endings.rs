@@ -171,7 +171,7 @@ impl Means {
 
     /// Takes from the boards of a domain what their workers have said since.
     pub(in crate::isolation) fn look_at_boards(&mut self, domain: DomainId) {
-        let is_process = self.registry[domain].capabilities.is_alone();
+        let is_process = self.registry[domain].capabilities.has_own_process;
         let said: Vec<(Incarnation, State)> = self
             .registry
             .lives_in(domain)
@@ -195,7 +195,7 @@ impl Means {
     /// Whether the thread that the board names has ended silently (`pthread_exit`, `SYS_exit`). A
     /// process that one worker has for itself lives: the machine kills what does not beat.
     pub(in crate::isolation) fn is_thread_gone(&self, worker: WorkerId, reading: &Reading) -> bool {
-        if self.registry.home(worker).capabilities.is_alone() || reading.tid <= 0 {
+        if self.registry.home(worker).capabilities.has_own_process || reading.tid <= 0 {
             return false;
         }
         let pid = self.driver_of(worker).describe(self, worker).pid;

@@ -5,10 +5,11 @@ use std::time::Duration;
 use supervision::{DomainId, Incarnation};
 use workers::board::monotonic_ns;
 
-use super::{Means, Resident};
+use super::{Live, Means, Resident};
 use crate::isolation::exits::{orphans, reaper};
 use crate::process_table;
 use crate::record::event::What;
+use crate::record::evidence;
 use crate::waiting::until;
 
 /// For what is left at the very end to die.
@@ -62,6 +63,41 @@ impl Means {
             .filter(|_| is_shared)
             .and_then(|host| process_table::stat(host.pid));
         stat.is_some_and(|stat| matches!(stat.state, 'T' | 't'))
+    }
+
+    /// The stop command of an incarnation has ended, or could not be started.
+    pub(in crate::isolation) fn stop_command_ended(
+        &mut self,
+        incarnation: Incarnation,
+        error: Option<&str>,
+    ) {
+        if let Some(error) = error {
+            let error = error.to_owned().into();
+            self.remark(Some(incarnation), What::StopCommandFailed { error });
+        }
+        let driver = self.driver_of(incarnation.worker);
+        driver.stop_further(self, incarnation);
+    }
+
+    /// Asks those to stop that end with the supervisor.
+    pub(in crate::isolation) fn stop_mortal(&mut self) {
+        let mortal: Vec<Incarnation> = self.mortal().map(|live| live.incarnation).collect();
+        for incarnation in mortal {
+            self.driver_of(incarnation.worker).stop(self, incarnation);
+        }
+    }
+
+    /// Whether one of those has not ended, as far as its board says.
+    pub(in crate::isolation) fn has_mortal(&self) -> bool {
+        let mut readings =
+            self.mortal().filter_map(|live| live.sdk.as_ref()?.reading(live.incarnation));
+        readings.any(|reading| evidence::of_thread(reading.state).is_none())
+    }
+
+    fn mortal(&self) -> impl Iterator<Item = &Live> {
+        let outlives_us =
+            |live: &&Live| self.registry[live.domain].capabilities.outlives_supervisor;
+        self.registry.lives().filter(move |live| !outlives_us(live))
     }
 
     /// Ends what lives in domains, and waits for it. For the very end.
