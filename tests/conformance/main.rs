@@ -2,8 +2,17 @@
 //! of them, as far as its capabilities say so. Each runs in a process of its own, whose children
 //! are all that the driver may leave behind.
 //!
+//! | file | concept |
+//! |---|---|
+//! | `main` | the cases; the life of two workers, from launch to end |
+//! | `failing` | a launch that fails |
+//! | `adoption` | workers that outlive their supervisor, and who does not: threads, and `null` |
+//! | `null` | the smallest driver |
+//!
 //! The workers belong to a separate program, which is this file: so it has its own `main`.
 
+mod adoption;
+mod failing;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod null;
@@ -37,17 +46,42 @@ fn drivers() -> &'static [&'static dyn Driver] {
     Vec::leak(STANDARD.into_iter().chain([null]).collect())
 }
 
-/// Each with what its workers are in a configuration.
-const CASES: [(&str, &str); 5] = [
-    ("thread", "{ worker: idler, isolation: thread }"),
-    ("cell", "{ worker: idler, isolation: thread, cell: shared }"),
-    ("process", "{ worker: idler }"),
-    ("process, a command", "{ command: [sleep, '1000'] }"),
-    ("null", "{ command: [sleep, '1000'] }"),
+/// A driver, and what it is tried with.
+#[derive(Debug)]
+struct Case {
+    name: &'static str,
+    /// What its workers are in a configuration.
+    worker: &'static str,
+    /// One that cannot be launched, and what its advice names. `None`: nothing that a worker says
+    /// has a launch of this driver fail.
+    broken: Option<(&'static str, &'static str)>,
+}
+
+/// At least one for each driver.
+const CASES: [Case; 5] = [
+    Case { name: "thread", worker: "{ worker: idler, isolation: thread }", broken: None },
+    Case {
+        name: "cell",
+        worker: "{ worker: idler, isolation: thread, cell: shared }",
+        broken: None,
+    },
+    Case {
+        name: "process",
+        worker: "{ worker: idler }",
+        broken: Some(("{ worker: idler, cwd: /no/such/directory }", "working directory")),
+    },
+    Case {
+        name: "process, a command",
+        worker: "{ command: [sleep, '1000'] }",
+        broken: Some(("{ command: [/no/such/program] }", "/no/such/program")),
+    },
+    Case { name: "null", worker: "{ command: [sleep, '1000'] }", broken: None },
 ];
 
 /// If this variable is set, the program is the suite for one driver.
 const CASE: &str = "CONFORMANCE_CASE";
+/// What no worker is to inherit of it.
+const OURS: [&str; 4] = [CASE, adoption::PREDECESSOR, "NOTIFY_SOCKET", "FDSTORE"];
 /// On a busy machine, too.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -73,14 +107,17 @@ fn main() -> ExitCode {
         workers::host::main(&registry());
     }
     if let Ok(name) = std::env::var(CASE) {
-        let (name, yaml) = CASES.into_iter().find(|(known, _)| *known == name).expect("a case");
-        conform(name, yaml);
+        let case = CASES.iter().find(|known| known.name == name).expect("a case");
+        match std::env::var_os(adoption::PREDECESSOR) {
+            Some(directory) => adoption::be_the_predecessor(case, directory.into()),
+            None => conform(case),
+        }
         return ExitCode::SUCCESS;
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let chosen = CASES.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter)));
+    let is_chosen = |name: &str| filter.is_none_or(|filter| name.contains(filter));
     let mut is_good = true;
-    for (name, _) in chosen {
+    for name in CASES.iter().map(|case| case.name).filter(|name| is_chosen(name)) {
         println!("test {name} ...");
         if arguments.iter().any(|argument| argument == "--list") {
             continue;
@@ -93,9 +130,11 @@ fn main() -> ExitCode {
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn conform(name: &str, yaml: &str) {
-    let mut world = World::new(name, yaml);
+fn conform(case: &Case) {
+    let mut world = World::begun(case, directory("one"), FdStore::none());
     world.takes_over_nothing_where_nothing_was_left();
+    world.fails_where_there_is_no_descriptor();
+    world.fails_by_what_is_missing(case.broken.map(|(_, missing)| missing));
     world.answers_a_launch_once();
     world.is_as_its_capabilities_say();
     world.ends_when_it_is_asked_to();
@@ -104,6 +143,14 @@ fn conform(name: &str, yaml: &str) {
     world.ends_without_being_asked();
     world.ends_with_its_domain();
     world.leaves_nothing_behind();
+    adoption::takes_over_what_outlived_its_supervisor(case);
+}
+
+/// A new one.
+fn directory(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("conformance-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&path).expect("a directory");
+    path
 }
 
 /// A driver with two workers, of which the second is to notice nothing.
@@ -111,7 +158,9 @@ struct World {
     drivers: Drivers,
     capabilities: &'static Capabilities,
     directory: PathBuf,
+    black_box: Rc<BlackBox>,
     launched: BTreeMap<Incarnation, usize>,
+    failed: BTreeMap<Incarnation, usize>,
     ended: BTreeMap<Incarnation, (Status, Cause)>,
 }
 
@@ -123,11 +172,10 @@ fn run(worker: WorkerId, generation: u64) -> Incarnation {
 }
 
 impl World {
-    fn new(name: &str, yaml: &str) -> Self {
-        let directory = std::env::temp_dir().join(format!("conformance-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a directory");
-        let mut settings = settings(yaml, &directory);
-        if name == "null" {
+    /// Nothing runs yet. `store`: what is kept for a successor.
+    fn begun(case: &Case, directory: PathBuf, store: FdStore) -> Self {
+        let mut settings = settings(case, &directory);
+        if case.name == "null" {
             for worker in &settings.spec.workers {
                 settings.spec.domains[worker.domain.index()].capabilities = &null::CAPABILITIES;
             }
@@ -135,12 +183,11 @@ impl World {
         let capabilities = settings.spec.capabilities(ONE);
         let names: Vec<&str> = settings.launches.iter().map(|one| one.name.as_str()).collect();
         let black_box = Rc::new(BlackBox::create(&directory, &names, 0).expect("a black box"));
-        let store = FdStore::none();
         let carriers = black_box.carriers();
         let surviving = Surviving { carriers, carried: Vec::new(), store: store.clone() };
         let logs = Logs::start(None, None, surviving).expect("a thread");
         let environment: BTreeMap<OsString, OsString> =
-            std::env::vars_os().filter(|(name, _)| name != CASE).collect();
+            std::env::vars_os().filter(|(name, _)| !OURS.iter().any(|ours| name == ours)).collect();
         let persistence = Persistence { store, exit_records: None };
         let drivers = Drivers::with(
             drivers(),
@@ -148,12 +195,12 @@ impl World {
             registry(),
             environment,
             logs,
-            black_box,
+            Rc::clone(&black_box),
             persistence,
         )
         .expect("descriptors");
-        let (launched, ended) = (BTreeMap::new(), BTreeMap::new());
-        Self { drivers, capabilities, directory, launched, ended }
+        let (launched, failed, ended) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { drivers, capabilities, directory, black_box, launched, failed, ended }
     }
 
     /// Hears what has happened until this is true.
@@ -181,6 +228,9 @@ impl World {
             }
             Event::Launched { incarnation } => {
                 *self.launched.entry(incarnation).or_default() += 1;
+            }
+            Event::LaunchFailed { incarnation, .. } => {
+                *self.failed.entry(incarnation).or_default() += 1;
             }
             Event::Ended { incarnation, ending } => {
                 let before = self.ended.insert(incarnation, (ending.status, ending.cause));
@@ -223,6 +273,8 @@ impl World {
         }
         assert_eq!(is_same_domain, self.capabilities.fault_domain != FaultDomain::Own);
         assert!(self.capabilities.has_limits || self.drivers.limits_of(ONE).is_none());
+        let is_a_process = one.is_some() && one != other && one != Some(own);
+        assert_eq!(self.capabilities.has_own_process, is_a_process);
     }
 
     fn ends_when_it_is_asked_to(&mut self) {
@@ -285,20 +337,27 @@ impl World {
     fn leaves_nothing_behind(mut self) {
         self.drivers.stop(run(OTHER, 1));
         self.hear("stopped", |world| world.ended.contains_key(&run(OTHER, 1)));
+        self.holds_nothing();
+    }
+
+    /// All have ended, and that is the end.
+    fn holds_nothing(mut self) {
         assert!(self.drivers.end_all(), "all processes die");
         drop(self.drivers);
         assert_eq!(process_table::children(), Vec::<i32>::new(), "no process is left");
-        let answers = self.launched.values().all(|answers| *answers == 1);
-        assert!(answers, "each launch is answered once: {:?}", self.launched);
+        let answers = [&self.launched, &self.failed];
+        let is_once = answers.iter().all(|answers| answers.values().all(|count| *count == 1));
+        assert!(is_once, "each launch is answered once: {answers:?}");
         std::fs::remove_dir_all(&self.directory).expect("it is ours");
     }
 }
 
-fn settings(yaml: &str, directory: &Path) -> Settings {
-    let at = directory.display();
+fn settings(case: &Case, directory: &Path) -> Settings {
+    let (at, yaml) = (directory.display(), case.worker);
+    let broken = case.broken.map_or(yaml, |(broken, _)| broken);
     let text = format!(
         "version: 1\nsupervisor: {{ runtime_dir: {at}, state_dir: {at}, log_dir: {at} }}\n\
-         workers:\n  one: {yaml}\n  other: {yaml}\n"
+         workers:\n  one: {yaml}\n  other: {yaml}\n  broken: {broken}\n"
     );
     let parsed = config::parse(&text, &directory.join("c.yaml"), &registry());
     parsed.unwrap_or_else(|problems| panic!("{text}: {problems}"))
