@@ -4,82 +4,129 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use supervision::LaunchStage;
+
 use super::reader::{Cursor, Section};
 use super::settings::{ExecutionEnvironment, InheritEnv, SecretSource};
 use super::{limits, world};
+use crate::stages;
 
-/// Keys that only a process can have.
-pub(super) const KEYS: [&str; 16] = [
-    "user",
-    "group",
-    "groups",
-    "cwd",
-    "umask",
-    "inherit_env",
-    "env_file",
-    "env",
-    "secrets",
-    "limits",
-    "nice",
-    "io_priority",
-    "oom_score_adj",
-    "cpus",
-    "session",
-    "shell",
+/// A key that only a process can have.
+struct Key {
+    name: &'static str,
+    /// What a thread has in common with its process.
+    noun: &'static str,
+    read: fn(&Cursor<'_>, &mut ExecutionEnvironment),
+    /// What the step that it is for is called where it fails, if that is none of [`stages`]. Nothing
+    /// else has its number, which goes on from theirs: black boxes store it.
+    stage: Option<Stage>,
+}
+
+/// By number and name.
+type Stage = (LaunchStage, &'static str);
+
+const fn key(
+    name: &'static str,
+    noun: &'static str,
+    read: fn(&Cursor<'_>, &mut ExecutionEnvironment),
+) -> Key {
+    Key { name, noun, read, stage: None }
+}
+
+/// What one step of a launch alone acts on has a type below, by which that step finds it.
+const KEYS: &[Key] = &[
+    key("user", "user", |cursor, to| to.user = user(cursor)),
+    key("group", "group", |cursor, to| to.group = group(cursor)),
+    key("groups", "groups", |cursor, to| {
+        to.groups = cursor.list().map(|all| all.iter().filter_map(group).collect());
+    }),
+    key("cwd", "working directory", |cursor, to| to.for_steps.set(directory(cursor).map(Cwd))),
+    key("umask", "umask", |cursor, to| {
+        to.for_steps.set(cursor.mode().map(|mode| Umask(mode.value)));
+    }),
+    key("inherit_env", "environment", |cursor, to| to.inherit_env = inherit_env(cursor)),
+    key("env_file", "environment", |cursor, to| {
+        let files = cursor.one_or_more().unwrap_or_default();
+        to.env_files = files.iter().filter_map(env_file).collect();
+    }),
+    key("env", "environment", |cursor, to| to.env = environment(cursor)),
+    key("secrets", "environment", |cursor, to| to.secrets = secrets(cursor)),
+    key("limits", "limits", |cursor, to| to.limits = limits::read(cursor)),
+    key("nice", "priority", |cursor, to| to.for_steps.set(small(cursor, -20, 19).map(Nice))),
+    key("io_priority", "priority", |cursor, to| {
+        to.for_steps.set(io_priority(cursor).map(IoPriority));
+    }),
+    key("oom_score_adj", "OOM score", |cursor, to| {
+        to.for_steps.set(small(cursor, -1000, 1000).map(OomScoreAdj));
+    }),
+    key("cpus", "processors", |cursor, to| {
+        to.for_steps.set(Some(Cpus(cpus(cursor))).filter(|Cpus(cpus)| !cpus.is_empty()));
+    }),
+    key("session", "session", |cursor, to| {
+        to.own_session = cursor.boolean().is_none_or(|own| own.value);
+    }),
 ];
+
+/// Working directory.
+#[derive(Debug)]
+pub(crate) struct Cwd(pub(crate) PathBuf);
+
+/// File mode creation mask.
+#[derive(Debug)]
+pub(crate) struct Umask(pub(crate) u32);
+
+/// −20 to 19, getpriority(2).
+#[derive(Debug)]
+pub(crate) struct Nice(pub(crate) i32);
+
+/// I/O priority as ioprio_set(2) takes it: class and level.
+#[derive(Debug)]
+pub(crate) struct IoPriority(pub(crate) i32);
+
+/// −1000 to 1000, proc_pid_oom_score_adj(5).
+#[derive(Debug)]
+pub(crate) struct OomScoreAdj(pub(crate) i32);
+
+/// Processors that it may run on; one at least.
+#[derive(Debug)]
+pub(crate) struct Cpus(pub(crate) Vec<usize>);
 
 /// Descriptors that can be handed to the supervisor with a secret: those above its own three, as
 /// far as it passes any.
 const INHERITED: RangeInclusive<i32> = 3..=63;
 
+/// The names of all; `shell:` is read with the `command:` that it belongs to.
+pub(super) fn keys() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|key| key.name).chain(["shell"])
+}
+
+/// Stages that a key here brings.
+pub(crate) fn stages() -> impl Iterator<Item = Stage> {
+    KEYS.iter().filter_map(|key| key.stage)
+}
+
+/// The name of a stage, whoever brings it. `unknown`: a later version has stored it.
+pub(crate) fn stage_name(stage: LaunchStage) -> &'static str {
+    let mut own = stages();
+    own.find(|(number, _)| *number == stage).map_or_else(|| stages::name(stage), |(_, name)| name)
+}
+
 /// Reads them. `is_process`: whether this worker can have them at all.
 pub(super) fn read(worker: &Section<'_>, is_process: bool) -> ExecutionEnvironment {
-    let get = |key: &'static str| {
-        let message = format!("a thread has the {} of its process, not its own", spoken(key));
-        let expected = match key {
+    let mut execution = ExecutionEnvironment { own_session: true, ..Default::default() };
+    for key in KEYS {
+        let message = format!("a thread has the {} of its process, not its own", key.noun);
+        let expected = match key.name {
             "limits" => {
                 "`isolation: process`, or limits of its cell: `cells: { NAME: { limits: ... } }`"
             }
             _ => "`isolation: process`, or no such key",
         };
-        worker.get_if(is_process, key, &message, expected)
-    };
-    let user = get("user").and_then(|cursor| user(&cursor));
-    ExecutionEnvironment {
-        user,
-        group: get("group").and_then(|cursor| group(&cursor)),
-        groups: get("groups")
-            .and_then(|cursor| Some(cursor.list()?.iter().filter_map(group).collect::<Vec<_>>())),
-        cwd: get("cwd").and_then(|cursor| directory(&cursor)),
-        umask: get("umask").and_then(|cursor| cursor.mode()).map(|mode| mode.value),
-        inherit_env: get("inherit_env").map_or(InheritEnv::All, |cursor| inherit_env(&cursor)),
-        env_files: get("env_file")
-            .and_then(|cursor| cursor.one_or_more())
-            .unwrap_or_default()
-            .iter()
-            .filter_map(env_file)
-            .collect(),
-        env: get("env").map(|cursor| environment(&cursor)).unwrap_or_default(),
-        secrets: get("secrets").map(|cursor| secrets(&cursor)).unwrap_or_default(),
-        limits: get("limits").map(|cursor| limits::read(&cursor)).unwrap_or_default(),
-        nice: get("nice").and_then(|cursor| small(&cursor, -20, 19)),
-        io_priority: get("io_priority").and_then(|cursor| io_priority(&cursor)),
-        oom_score_adj: get("oom_score_adj").and_then(|cursor| small(&cursor, -1000, 1000)),
-        cpus: get("cpus").map(|cursor| cpus(&cursor)).unwrap_or_default(),
-        own_session: get("session").and_then(|cursor| cursor.boolean()).is_none_or(|own| own.value),
+        if let Some(cursor) = worker.get_if(is_process, key.name, &message, expected) {
+            (key.read)(&cursor, &mut execution);
+        }
     }
-}
-
-fn spoken(key: &str) -> &str {
-    match key {
-        "cwd" => "working directory",
-        "env" | "inherit_env" | "env_file" | "secrets" => "environment",
-        "limits" => "limits",
-        "nice" | "io_priority" => "priority",
-        "oom_score_adj" => "OOM score",
-        "cpus" => "processors",
-        other => other,
-    }
+    execution
 }
 
 fn directory(cursor: &Cursor<'_>) -> Option<PathBuf> {

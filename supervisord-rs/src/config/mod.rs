@@ -43,7 +43,7 @@ mod dependencies;
 mod diagnostics;
 mod entries;
 pub(crate) mod env_file;
-mod execution;
+pub(crate) mod execution;
 mod foreign;
 mod hooks;
 mod injections;

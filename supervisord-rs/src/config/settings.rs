@@ -1,6 +1,7 @@
 //! What a valid configuration means: policy for the machine ([`Spec`]), launch data for the
 //! drivers.
 
+mod for_steps;
 mod limits;
 mod logs;
 pub mod probes;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use supervision::Spec;
 use workers::run::OnPanic;
 
+pub use self::for_steps::ForSteps;
 pub use self::limits::{CgroupLimits, IoLimit, Limits, ResourceLimit};
 pub use self::logs::{LineFormat, Logs, Rotate, Sink};
 pub use self::probes::{Address, Check, Health, Probe, Ready};
@@ -179,10 +181,6 @@ pub struct ExecutionEnvironment {
     pub group: Option<String>,
     /// Supplementary groups; those that the user is in where only a user is given.
     pub groups: Option<Vec<String>>,
-    /// Working directory.
-    pub cwd: Option<PathBuf>,
-    /// File mode creation mask.
-    pub umask: Option<u32>,
     /// What of the supervisor's environment it inherits.
     pub inherit_env: InheritEnv,
     /// Files of `NAME=value` lines, read at each launch; later ones win.
@@ -194,16 +192,10 @@ pub struct ExecutionEnvironment {
     pub secrets: BTreeMap<String, SecretSource>,
     /// Limits of its process, and of the cgroup that it and its descendants share.
     pub limits: Limits,
-    /// −20 to 19, getpriority(2).
-    pub nice: Option<i32>,
-    /// I/O priority as ioprio_set(2) takes it: class and level.
-    pub io_priority: Option<i32>,
-    /// −1000 to 1000, proc_pid_oom_score_adj(5).
-    pub oom_score_adj: Option<i32>,
-    /// Processors that it may run on.
-    pub cpus: Vec<usize>,
     /// Whether it leads a session of its own, or only a process group of its own.
     pub own_session: bool,
+    /// What one step of its launch alone acts on: directory, priorities, ...
+    pub for_steps: ForSteps,
 }
 
 /// Where a secret comes from.

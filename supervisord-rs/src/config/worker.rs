@@ -54,7 +54,7 @@ const REPORTS_BY_ITSELF: &str = "a `worker:` reports by itself that it is ready"
 
 /// All keys that a worker can have.
 pub(super) fn known_keys() -> Vec<&'static str> {
-    KEYS.into_iter().chain(execution::KEYS).collect()
+    KEYS.into_iter().chain(execution::keys()).collect()
 }
 
 /// The keys of `defaults:`; an unknown one is a problem even where there is no worker.

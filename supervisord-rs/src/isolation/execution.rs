@@ -43,7 +43,7 @@ pub(super) fn prepare(
         InheritEnv::All => Environment::of(inherited),
         InheritEnv::Only(names) => Environment::only(inherited, names),
     };
-    let credentials = Credentials::prepare(execution, &mut environment)?;
+    let credentials = Credentials::look_up(execution, &mut environment)?;
     let mut set = |name: &str, value: &OsStr| environment.set(OsStr::new(name), value);
     set("SUPERVISOR_ENABLED", OsStr::new("1"));
     set("SUPERVISOR_PROCESS_NAME", OsStr::new(&launch.name));

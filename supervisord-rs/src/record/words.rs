@@ -5,6 +5,7 @@ use nix::sys::signal::Signal;
 use supervision::{Cause, Ending, LaunchFailure, Phase, Status};
 use workers::board::Reading;
 
+use crate::config::execution::stage_name;
 use crate::control::protocol::EndingReport;
 use crate::stages;
 
@@ -151,7 +152,7 @@ pub fn ending(ending: Ending, reading: Option<&Reading>, message: Option<&str>) 
         address: spoke
             .filter(|reading| reading.code > 0)
             .map(|reading| format!("{:#x}", reading.address)),
-        stage: not_launched(ending).map(|failure| stages::name(failure.stage).to_owned()),
+        stage: not_launched(ending).map(|failure| stage_name(failure.stage).to_owned()),
         errno: not_launched(ending)
             .filter(|failure| failure.errno != 0)
             .map(|failure| errno(failure.errno)),

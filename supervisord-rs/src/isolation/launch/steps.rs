@@ -2,8 +2,8 @@
 //! fail with advice; what the child does with that before its `execve`; and what people read when
 //! it fails.
 //!
-//! A new step is a file here, a place in the list of [`Steps`], one in [`ABOUT`], and a number in
-//! `crate::stages`.
+//! A new step is a file here and a line in the list of [`Steps`]. One that may fail has a number: in
+//! `crate::stages`, or beside the key of the file that asks for it (`config::execution`).
 
 mod cgroup;
 mod credentials;
@@ -16,6 +16,7 @@ mod limits;
 mod priorities;
 mod session;
 mod signals;
+mod umask;
 
 use std::borrow::Cow;
 use std::ffi::c_int;
@@ -47,59 +48,74 @@ pub(super) struct Newborn<'a> {
 
 /// One thing that the child does before its `execve`, with what it needs for that.
 pub(super) trait Step: Debug {
+    /// Looks up, in the parent, what a worker's configuration asks for. What is a launch's own comes
+    /// in other ways: descriptors, its cgroup, whose life it shares.
+    fn prepare(&mut self, _: &ExecutionEnvironment) -> Result<()> {
+        Ok(())
+    }
+
     /// In the child, which borrows our memory: system calls that signal-safety(7) lists, or bare
     /// ones, on what was prepared. Nothing is allocated, and nothing is touched that the C library
     /// keeps for all threads.
     fn execute(&self, newborn: &Newborn<'_>) -> std::result::Result<(), LaunchFailure>;
+
+    /// What people read where it fails: none where it cannot, or another step has its words.
+    fn about() -> &'static [About]
+    where
+        Self: Sized,
+    {
+        &[]
+    }
 }
 
-/// What the child does, in its order.
-#[derive(Debug, Default)]
-pub(super) struct Steps {
-    pub(super) signals: signals::Dispositions,
-    pub(super) cgroup: cgroup::Entry,
-    pub(super) session: session::Session,
-    pub(super) priorities: priorities::Priorities,
-    pub(super) limits: Limits,
-    pub(super) credentials: Credentials,
-    pub(super) life: life::UntilExec,
-    pub(super) descriptors: Descriptors,
-    pub(super) directory: directory::Directory,
-    pub(super) mask: signals::Mask,
-    pub(super) last: life::FromExec,
+macro_rules! steps {
+    ($($name:ident: $step:ty,)+) => {
+        /// What the child does before it executes its program.
+        #[derive(Debug, Default)]
+        pub(super) struct Steps {
+            $(pub(super) $name: $step,)+
+        }
+
+        const COUNT: usize = [$(stringify!($name)),+].len();
+
+        impl Steps {
+            /// All that the child does; the program comes last.
+            pub(super) fn in_order<'a>(&'a self, exec: &'a Exec<'a>) -> [&'a dyn Step; COUNT + 1] {
+                [$(&self.$name,)+ exec]
+            }
+
+            /// Looks up what the configuration asks for.
+            pub(super) fn prepare(&mut self, execution: &ExecutionEnvironment) -> Result<()> {
+                $(self.$name.prepare(execution)?;)+
+                Ok(())
+            }
+        }
+
+        /// What people read of every step.
+        fn about() -> impl Iterator<Item = &'static About> {
+            let of_child = [$(<$step>::about(),)+ Exec::about()];
+            in_parent::ABOUT.iter().chain(of_child.into_iter().flatten())
+        }
+    };
 }
 
-impl Steps {
-    /// What needs our rights comes before they are given up. What may hang comes last: a child that
-    /// hangs then blocks nothing else.
-    pub(super) fn in_order<'a>(&'a self, exec: &'a Exec<'a>) -> [&'a dyn Step; 12] {
-        [
-            &self.signals,
-            &self.cgroup,
-            &self.session,
-            // It opens a file: before the limits, which may leave no number for that.
-            &self.priorities,
-            &self.limits,
-            &self.credentials,
-            // After the change of user, which would untie it.
-            &self.life,
-            &self.descriptors,
-            &self.directory,
-            &self.mask,
-            &self.last,
-            exec,
-        ]
-    }
-
-    /// Looks up what the configuration asks for, but for what is a launch's own: descriptors, its
-    /// cgroup, whose life it shares.
-    pub(super) fn prepare(&mut self, execution: &ExecutionEnvironment) -> Result<()> {
-        self.session = session::Session::prepare(execution);
-        self.limits.prepare(execution);
-        self.priorities = priorities::Priorities::prepare(execution);
-        self.directory = directory::Directory::prepare(execution)?;
-        Ok(())
-    }
+// In the order in which the child takes them. What needs our rights comes before they are given up.
+// What may hang comes last: a child that hangs then blocks nothing else.
+steps! {
+    signals: signals::Dispositions,
+    cgroup: cgroup::Entry,
+    session: session::Session,
+    umask: umask::Mask,
+    // It opens a file: before the limits, which may leave no number for that.
+    priorities: priorities::Priorities,
+    limits: Limits,
+    credentials: Credentials,
+    // After the change of user, which would untie it.
+    life: life::UntilExec,
+    descriptors: Descriptors,
+    directory: directory::Directory,
+    mask: signals::Mask,
+    last: life::FromExec,
 }
 
 /// What people read of a step that failed.
@@ -125,26 +141,12 @@ impl Words {
     }
 }
 
-/// Every step.
-const ABOUT: &[&[About]] = &[
-    &in_parent::ABOUT,
-    &cgroup::ABOUT,
-    &session::ABOUT,
-    &limits::ABOUT,
-    &priorities::ABOUT,
-    &credentials::ABOUT,
-    &life::ABOUT,
-    &descriptors::ABOUT,
-    &directory::ABOUT,
-    &exec::ABOUT,
-];
-
 /// What to do about a launch that failed, in a sentence; `subject` is what was to be executed, or
 /// the file, socket or account that the failed step was about.
 #[must_use]
 pub fn advice(failed: LaunchFailure, subject: &str) -> String {
     let errno = Errno::from_raw(failed.errno);
-    let about = ABOUT.iter().copied().flatten().find(|about| about.stage == failed.stage);
+    let about = about().find(|about| about.stage == failed.stage);
     let words = about
         .map_or_else(|| Words::plain("cannot launch it"), |about| (about.words)(errno, subject));
     match words {
@@ -183,17 +185,19 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::config::execution;
     use crate::stages;
 
     #[test]
     fn each_step_has_its_words_once() {
-        let known: Vec<LaunchStage> =
-            ABOUT.iter().copied().flatten().map(|about| about.stage).collect();
-        assert_eq!(known.len(), stages::ALL.len());
-        assert_eq!(
-            known.into_iter().collect::<BTreeSet<_>>(),
-            stages::ALL.iter().copied().collect()
-        );
+        let known: Vec<LaunchStage> = about().map(|about| about.stage).collect();
+        let all: BTreeSet<LaunchStage> = stages::ALL
+            .iter()
+            .copied()
+            .chain(execution::stages().map(|(stage, _)| stage))
+            .collect();
+        assert_eq!(known.len(), all.len());
+        assert_eq!(known.into_iter().collect::<BTreeSet<_>>(), all);
     }
 
     #[test]

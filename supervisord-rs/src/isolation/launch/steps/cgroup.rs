@@ -7,7 +7,7 @@ use supervision::LaunchFailure;
 use super::{About, Newborn, Step, Words, check};
 use crate::stages;
 
-pub(super) const ABOUT: [About; 1] = [About { stage: stages::CGROUP, words }];
+const ABOUT: [About; 1] = [About { stage: stages::CGROUP, words }];
 
 /// Where it moves to is known when it is born: [`Newborn::cgroup_procs`].
 #[derive(Debug, Default)]
@@ -21,6 +21,10 @@ impl Step for Entry {
         // SAFETY: write is listed in signal-safety(7); the text is a literal.
         let written = unsafe { libc::write(newborn.cgroup_procs, c"0".as_ptr().cast(), 1) };
         check(stages::CGROUP, if written == 1 { 0 } else { -1 })
+    }
+
+    fn about() -> &'static [About] {
+        &ABOUT
     }
 }
 

@@ -18,7 +18,7 @@ use crate::isolation::launch::failed::{Failed, Result};
 use crate::isolation::launch::rights;
 use crate::stages;
 
-pub(super) const ABOUT: [About; 2] = [
+const ABOUT: [About; 2] = [
     About { stage: stages::USER, words: user_words },
     About { stage: stages::GROUP, words: group_words },
 ];
@@ -40,7 +40,7 @@ impl Credentials {
     ///
     /// # Errors
     /// ENOENT, with the name that means no account.
-    pub(in crate::isolation) fn prepare(
+    pub(in crate::isolation) fn look_up(
         execution: &ExecutionEnvironment,
         environment: &mut Environment,
     ) -> Result<Self> {
@@ -121,6 +121,10 @@ impl Step for Credentials {
             }
         }
         Ok(())
+    }
+
+    fn about() -> &'static [About] {
+        &ABOUT
     }
 }
 

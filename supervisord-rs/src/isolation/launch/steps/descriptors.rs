@@ -12,7 +12,7 @@ use crate::isolation::launch::given::Given;
 use crate::isolation::launch::{TARGETS, copy_above, failure, window};
 use crate::stages;
 
-pub(super) const ABOUT: [About; 1] = [About { stage: stages::DESCRIPTORS, words }];
+const ABOUT: [About; 1] = [About { stage: stages::DESCRIPTORS, words }];
 
 fn words(errno: Errno, _: &str) -> Words {
     let remedy = match errno {
@@ -127,6 +127,10 @@ impl Step for Descriptors {
         }
         close(next, c_int::MAX);
         Ok(())
+    }
+
+    fn about() -> &'static [About] {
+        &ABOUT
     }
 }
 

@@ -8,32 +8,35 @@ use nix::errno::Errno;
 use supervision::LaunchFailure;
 
 use super::{About, Newborn, Step, Words, check};
+use crate::config::execution::Cwd;
 use crate::config::settings::ExecutionEnvironment;
-use crate::isolation::launch::failure;
+use crate::isolation::launch::{failed, failure};
 use crate::stages;
 
-pub(super) const ABOUT: [About; 1] = [About { stage: stages::DIRECTORY, words }];
+const ABOUT: [About; 1] = [About { stage: stages::DIRECTORY, words }];
 
 /// `None`: ours.
 #[derive(Debug, Default)]
 pub(in crate::isolation::launch) struct Directory(Option<CString>);
 
-impl Directory {
-    /// # Errors
-    /// EINVAL when it has a NUL byte in it.
-    pub(super) fn prepare(execution: &ExecutionEnvironment) -> Result<Self, LaunchFailure> {
-        let Some(directory) = &execution.cwd else { return Ok(Self(None)) };
-        let text = CString::new(directory.as_os_str().as_bytes());
-        Ok(Self(Some(text.map_err(|_| failure(stages::DIRECTORY, Errno::EINVAL))?)))
-    }
-}
-
 impl Step for Directory {
+    /// EINVAL when it has a NUL byte in it.
+    fn prepare(&mut self, execution: &ExecutionEnvironment) -> failed::Result<()> {
+        let directory =
+            execution.for_steps.get().map(|Cwd(path)| CString::new(path.as_os_str().as_bytes()));
+        self.0 = directory.transpose().map_err(|_| failure(stages::DIRECTORY, Errno::EINVAL))?;
+        Ok(())
+    }
+
     fn execute(&self, newborn: &Newborn<'_>) -> Result<(), LaunchFailure> {
         let Some(directory) = &self.0 else { return Ok(()) };
         newborn.attempt.enter(stages::DIRECTORY);
         // SAFETY: chdir is listed in signal-safety(7); the path is a C string.
         check(stages::DIRECTORY, unsafe { libc::chdir(directory.as_ptr()) })
+    }
+
+    fn about() -> &'static [About] {
+        &ABOUT
     }
 }
 

@@ -15,7 +15,7 @@ use crate::isolation::launch::environment::Environment;
 use crate::isolation::launch::{c_string, failure};
 use crate::stages;
 
-pub(super) const ABOUT: [About; 1] = [About { stage: stages::EXEC, words }];
+const ABOUT: [About; 1] = [About { stage: stages::EXEC, words }];
 
 /// `LISTEN_PID=` with room for ten digits, which hold every number of a process, and a NUL.
 const LISTEN_PID: [u8; 22] = *b"LISTEN_PID=0\0\0\0\0\0\0\0\0\0\0";
@@ -103,6 +103,10 @@ impl Step for Exec<'_> {
             }
         }
         Err(failure(stages::EXEC, worst))
+    }
+
+    fn about() -> &'static [About] {
+        &ABOUT
     }
 }
 

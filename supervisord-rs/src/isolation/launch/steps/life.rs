@@ -11,7 +11,7 @@ use super::{About, Newborn, Step, Words, check};
 use crate::isolation::launch::failure;
 use crate::stages;
 
-pub(super) const ABOUT: [About; 1] = [About {
+const ABOUT: [About; 1] = [About {
     stage: stages::PARENT_DEATH_SIGNAL,
     words: |_, _| Words::plain("cannot tie its life to the supervisor's"),
 }];
@@ -55,6 +55,10 @@ impl Step for UntilExec {
     fn execute(&self, newborn: &Newborn<'_>) -> Result<(), LaunchFailure> {
         tie(self.signal)?;
         is_wanted(newborn, self.outlives)
+    }
+
+    fn about() -> &'static [About] {
+        &ABOUT
     }
 }
 

@@ -7,10 +7,10 @@ use supervision::LaunchFailure;
 
 use super::{About, Newborn, Step, Words, check};
 use crate::config::settings::ExecutionEnvironment;
-use crate::isolation::launch::{own_limits, rights};
+use crate::isolation::launch::{failed, own_limits, rights};
 use crate::stages;
 
-pub(super) const ABOUT: [About; 1] = [About { stage: stages::LIMITS, words }];
+const ABOUT: [About; 1] = [About { stage: stages::LIMITS, words }];
 
 /// A resource limit: number, soft, hard.
 type Limit = (u32, u64, Option<u64>);
@@ -27,14 +27,13 @@ pub(in crate::isolation::launch) struct Limits {
     configured: Vec<Limit>,
 }
 
-impl Limits {
-    pub(super) fn prepare(&mut self, execution: &ExecutionEnvironment) {
+impl Step for Limits {
+    fn prepare(&mut self, execution: &ExecutionEnvironment) -> failed::Result<()> {
         let resources = execution.limits.resources.iter();
         self.configured = resources.map(|limit| (limit.resource, limit.soft, limit.hard)).collect();
+        Ok(())
     }
-}
 
-impl Step for Limits {
     fn execute(&self, _: &Newborn<'_>) -> Result<(), LaunchFailure> {
         if !self.dumps_core && get(libc::RLIMIT_CORE).is_some_and(|now| now.rlim_cur != 0) {
             set(libc::RLIMIT_CORE, |now| now.rlim_cur = 0)?;
@@ -61,6 +60,10 @@ impl Step for Limits {
             })?;
         }
         Ok(())
+    }
+
+    fn about() -> &'static [About] {
+        &ABOUT
     }
 }
 

@@ -8,11 +8,13 @@ use nix::errno::Errno;
 use supervision::LaunchFailure;
 
 use super::{About, Newborn, Step, Words, check};
+use crate::config::execution::{Cpus, IoPriority, Nice, OomScoreAdj};
 use crate::config::settings::ExecutionEnvironment;
+use crate::isolation::launch::failed;
 use crate::isolation::launch::rights::{self, Capability};
 use crate::stages;
 
-pub(super) const ABOUT: [About; 4] = [
+const ABOUT: [About; 4] = [
     About {
         stage: stages::NICE,
         words: |errno, _| {
@@ -55,16 +57,6 @@ impl std::fmt::Debug for Priorities {
 }
 
 impl Priorities {
-    pub(super) fn prepare(execution: &ExecutionEnvironment) -> Self {
-        let cpus = &execution.cpus;
-        Self {
-            nice: execution.nice,
-            io: execution.io_priority,
-            oom_score_adj: execution.oom_score_adj.and_then(score),
-            processors: (!cpus.is_empty()).then(|| processors(cpus)),
-        }
-    }
-
     /// Its weight for the OOM killer, -1000 to 1000.
     pub(in crate::isolation::launch) fn weigh(&mut self, oom_score_adj: Option<i32>) {
         self.oom_score_adj = oom_score_adj.and_then(score);
@@ -72,6 +64,15 @@ impl Priorities {
 }
 
 impl Step for Priorities {
+    fn prepare(&mut self, execution: &ExecutionEnvironment) -> failed::Result<()> {
+        let told = &execution.for_steps;
+        self.nice = told.get().map(|&Nice(nice)| nice);
+        self.io = told.get().map(|&IoPriority(priority)| priority);
+        self.weigh(told.get().map(|&OomScoreAdj(score)| score));
+        self.processors = told.get().map(|Cpus(cpus)| processors(cpus));
+        Ok(())
+    }
+
     fn execute(&self, _: &Newborn<'_>) -> Result<(), LaunchFailure> {
         if let Some(nice) = self.nice {
             // SAFETY: the C library's setpriority is the system call alone.
@@ -93,6 +94,10 @@ impl Step for Priorities {
             check(stages::AFFINITY, unsafe { libc::sched_setaffinity(0, size, processors) })?;
         }
         Ok(())
+    }
+
+    fn about() -> &'static [About] {
+        &ABOUT
     }
 }
 
