@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 use super::Daemon;
 use super::hand_over;
 use super::upkeep::Found;
-use crate::config::settings::Check;
 use crate::config::settings::Hook;
 use crate::hooks;
 use crate::isolation::drivers::BeforeEnded;
@@ -164,19 +163,19 @@ impl Daemon {
         for question in self.probing.questions(self.now()) {
             let probing::Question { incarnation, kind, check, timeout } = question;
             let answer = move |good| TaskOutcome::Answer { incarnation, kind, good };
-            match check {
+            match check.command() {
                 // The last one that was asked was killed and is still there: this is no better
                 // answer than its was.
-                Check::Exec(_) if helper::stuck(Some(incarnation.worker)) > 0 => {
+                Some(_) if helper::stuck(Some(incarnation.worker)) > 0 => {
                     self.background.spawn(async move { answer(Some(false)) });
                 }
-                Check::Exec(command) => {
+                Some(command) => {
                     let worker = self.names.worker(incarnation.worker).to_owned();
-                    let summons = self.drivers.launch_helper(incarnation.worker, &command, &[]);
+                    let summons = self.drivers.launch_helper(incarnation.worker, command, &[]);
                     self.background
                         .spawn(async move { answer(exec(summons, timeout, &worker).await) });
                 }
-                check @ (Check::Tcp(_) | Check::Http { .. }) => {
+                None => {
                     self.background
                         .spawn(async move { answer(Some(ask::ask(&check, timeout).await)) });
                 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::config::settings::{Address, Check, Ready, SocketKind, SocketSpec};
+use crate::config::settings::{Address, Ready, SocketKind, SocketSpec};
 use crate::config::{Launch, PrivateAddress, Settings};
 use crate::unix_socket::is_served;
 
@@ -130,14 +130,7 @@ fn asked(launch: &Launch) -> Vec<&Address> {
         Ready::ByItself | Ready::Notify | Ready::Newline(_) | Ready::Log(_) => None,
     };
     let probes = [ready, launch.health.readiness.as_ref(), launch.health.liveness.as_ref()];
-    probes
-        .into_iter()
-        .flatten()
-        .filter_map(|probe| match &probe.check {
-            Check::Tcp(address) | Check::Http { address, .. } => Some(address),
-            Check::Exec(_) => None,
-        })
-        .collect()
+    probes.into_iter().flatten().filter_map(|probe| probe.check.address()).collect()
 }
 
 /// Whether a server of this machine has it.

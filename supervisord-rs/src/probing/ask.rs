@@ -13,7 +13,7 @@ use crate::config::settings::{Address, Check};
 use crate::waiting::{Limit, within};
 
 /// Asks. True: a good answer within `limit`, of which time in which the supervisor did not run is
-/// no part. A `Check::Exec` is not asked here, and is never good.
+/// no part. One that has a [command](Check::command) is not asked here, and is never good.
 pub async fn ask(check: &Check, limit: Duration) -> bool {
     let answer = async {
         match check {

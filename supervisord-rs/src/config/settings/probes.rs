@@ -90,6 +90,27 @@ pub enum Check {
     Exec(Vec<String>),
 }
 
+impl Check {
+    /// The server that is asked, which a second one of the same configuration would ask too.
+    #[must_use]
+    pub const fn address(&self) -> Option<&Address> {
+        match self {
+            Self::Tcp(address) | Self::Http { address, .. } => Some(address),
+            Self::Exec(_) => None,
+        }
+    }
+
+    /// What is run to ask, with the worker's execution environment; `None`: the supervisor asks by
+    /// itself.
+    #[must_use]
+    pub fn command(&self) -> Option<&[String]> {
+        match self {
+            Self::Exec(command) => Some(command),
+            Self::Tcp(_) | Self::Http { .. } => None,
+        }
+    }
+}
+
 /// The address of a server. Names are not looked up: a resolver that hangs would hang the probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
