@@ -106,6 +106,35 @@ fn top_shows_workers_by_domain_and_its_keys_act() {
 }
 
 #[test]
+fn top_shows_the_last_lines_as_the_supervisor_reads_them() {
+    let bed = Bed::new();
+    // Each file has some five lines.
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'for i in $(seq 40); do echo line $i; \
+        echo error $i >&2; sleep 0.01; done; exec sleep 1d'], ready: { after: 0s }, logs: { stdout: \
+        w.log, stderr: w.err, rotate: { size: 40, keep: 100 } } }\n";
+    let mut supervisor = bed.start(yaml);
+    let log = || std::fs::read_to_string(bed.path("logs/w.log")).unwrap_or_default();
+    supervisor.wait("the last line", |_| log().contains("line 40\n").then_some(()));
+    assert!(log().lines().count() < 12, "the last twelve are in several files: {}", log());
+    let mut screen = Screen::start(bed.command(&["top", "--interval", "0.1"]), 40, 160);
+    screen.wait("1 of 1 running");
+    screen.press("l");
+    for words in ["w.log ──", "line 29", "line 40"] {
+        screen.wait(words);
+    }
+    screen.wait_gone("line 28");
+    screen.wait_gone("error");
+    // They stay while no supervisor answers.
+    supervisor.client.shutdown(false).expect("an order");
+    assert!(supervisor.wait_exit().success());
+    screen.wait("no supervisor answers");
+    screen.wait("line 40");
+    screen.press("q");
+    assert!(screen.end().0.success());
+    bed.wait_ended();
+}
+
+#[test]
 fn top_tells_success_from_failure_by_word_and_by_colour() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  up: { command: [sleep, 1d], ready: { after: 0s } }\n  \

@@ -1,10 +1,10 @@
 //! `top`: workers by fault domain, alive, with what they use, and keys to act on them.
 
 mod columns;
+mod log;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -17,6 +17,7 @@ use ratatui::{DefaultTerminal, Frame};
 use supervision::FaultDomain;
 
 use self::columns::{COLUMNS, NAME_LEAST, fitting};
+use self::log::Log;
 use super::Exit;
 use super::exit::report;
 use super::harmless::harmless;
@@ -26,15 +27,11 @@ use super::table::{pack, wrap};
 use crate::config::Kind;
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Done, StatusReport, WorkerStatus};
-use crate::log_tail::{open_regular, tail};
 
 /// The keys and what they do.
 const KEYS: [&str; 6] = ["s start", "x stop", "r restart", "p pause", "l logs", "q quit"];
 /// One more while there is something to close.
 const CLOSE: &str = "Esc close";
-
-/// Lines of a log that are shown below.
-const LOG_LINES: usize = 12;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -86,7 +83,8 @@ struct Top<'a> {
     message: String,
     /// Why the last look shows nothing new.
     trouble: String,
-    shows_log: bool,
+    /// What the chosen worker has written, where it is shown.
+    log: Option<Log>,
 }
 
 impl<'a> Top<'a> {
@@ -100,7 +98,7 @@ impl<'a> Top<'a> {
             state: TableState::default().with_selected(0),
             message: String::new(),
             trouble: String::new(),
-            shows_log: false,
+            log: None,
         };
         top.sort();
         Ok(top)
@@ -108,6 +106,7 @@ impl<'a> Top<'a> {
 
     fn show(&mut self, terminal: &mut DefaultTerminal, interval: Duration) -> std::io::Result<()> {
         loop {
+            self.read_log();
             terminal.draw(|frame| self.draw(frame))?;
             if event::poll(interval)? {
                 match event::read()? {
@@ -169,12 +168,12 @@ impl<'a> Top<'a> {
             return false;
         }
         match key.code {
-            KeyCode::Esc if self.shows_log => self.shows_log = false,
+            KeyCode::Esc if self.log.is_some() => self.log = None,
             KeyCode::Esc if !self.message.is_empty() => self.message.clear(),
             KeyCode::Char('q') => return false,
             KeyCode::Down | KeyCode::Char('j') => self.state.select_next(),
             KeyCode::Up | KeyCode::Char('k') => self.state.select_previous(),
-            KeyCode::Char('l') => self.shows_log = !self.shows_log,
+            KeyCode::Char('l') => self.log = self.log.is_none().then(Log::default),
             KeyCode::Char('s') => self.order(|client, worker| client.start(worker, false)),
             KeyCode::Char('x') => self.order(|client, worker| client.stop(worker, false)),
             KeyCode::Char('r') => self.order(|client, worker| client.restart(worker, false)),
@@ -196,8 +195,7 @@ impl<'a> Top<'a> {
     }
 
     fn draw(&mut self, frame: &mut Frame<'_>) {
-        let log_height =
-            if self.shows_log { u16::try_from(LOG_LINES + 1).unwrap_or(13) } else { 0 };
+        let log_height = self.log.as_ref().map_or(0, |_| log::HEIGHT);
         let foot_lines = self.foot(frame.area().width.into());
         let [head, body, log, foot] = Layout::vertical([
             Constraint::Length(1),
@@ -209,8 +207,8 @@ impl<'a> Top<'a> {
         frame.render_widget(Paragraph::new(self.headline()), head);
         let table = self.table(body.width);
         frame.render_stateful_widget(table, body, &mut self.state);
-        if self.shows_log {
-            frame.render_widget(Paragraph::new(self.log()), log);
+        if let Some(shown) = &self.log {
+            frame.render_widget(Paragraph::new(shown.lines()), log);
         }
         let foot_lines: Vec<Line<'_>> =
             foot_lines.into_iter().map(|line| Line::from(line.dim())).collect();
@@ -219,7 +217,7 @@ impl<'a> Top<'a> {
 
     /// The keys, and below them why there is nothing new, and the last message, whole.
     fn foot(&self, room: usize) -> Vec<String> {
-        let is_open = self.shows_log || !self.message.is_empty();
+        let is_open = self.log.is_some() || !self.message.is_empty();
         let keys = KEYS.into_iter().chain(is_open.then_some(CLOSE));
         let mut lines = pack(keys.map(str::to_owned), "  ", room);
         let said = [&self.trouble, &self.message];
@@ -300,21 +298,11 @@ impl<'a> Top<'a> {
         ]
     }
 
-    /// The last lines of the chosen worker.
-    fn log(&self) -> Vec<Line<'static>> {
-        let Some(worker) = self.chosen() else { return Vec::new() };
-        let mut lines = vec![Line::from(format!("── {} ──", worker.stdout)).bold()];
-        let text =
-            open_regular(Path::new(&worker.stdout)).and_then(|mut file| tail(&mut file, LOG_LINES));
-        match text {
-            Ok(bytes) => {
-                let text = String::from_utf8_lossy(&bytes);
-                let shown = |line: &str| Line::from(harmless(line).replace('\t', " "));
-                lines.extend(text.lines().map(shown));
-            }
-            Err(error) => lines.push(Line::from(error.to_string())),
+    fn read_log(&mut self) {
+        let chosen = self.state.selected().and_then(|row| self.report.workers.get(row));
+        if let (Some(log), Some(worker)) = (&mut self.log, chosen) {
+            log.read(self.client, worker);
         }
-        lines
     }
 }
 
