@@ -2,6 +2,7 @@
 //! the drivers of this one take them over, where their capabilities say that they can be.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
@@ -19,7 +20,7 @@ use supervisord_rs::process_table;
 use supervisord_rs::record::post_mortem::PostMortem;
 use supervisord_rs::service_manager::{FdStore, InheritedDescriptors};
 
-use super::{CASE, Case, LIMIT, ONE, OTHER, World, run};
+use super::{CASE, Case, LIMIT, ONE, OTHER, World, run, signatures};
 use crate::harness::until;
 
 /// If this variable is set beside [`CASE`], the program is the supervisor that dies: its directory.
@@ -82,6 +83,9 @@ pub(super) fn takes_over_what_outlived_its_supervisor(case: &Case) {
     let story = PostMortem::read(&directory).expect("it can be read").expect("a black box");
     let past: Past<'_> = (0..).map(WorkerId).zip(&story.workers).take(2).collect();
     let mut world = World::begun(case, directory, FdStore::none());
+    let handed = inherited.peek("worker-one/handed/signed");
+    let handed = handed.map(|one| File::from(one.try_clone().expect("a copy")));
+    assert_eq!(handed.is_some(), world.is_sdk, "what a worker was handed is kept");
     let adopted = world.drivers.adopt(&mut inherited, &past);
     let outlives = world.capabilities.outlives_supervisor;
     for worker in [ONE, OTHER] {
@@ -99,6 +103,9 @@ pub(super) fn takes_over_what_outlived_its_supervisor(case: &Case) {
         world.ends_when_it_is_asked_to();
         // Its next run is launched by us.
         world.launch(run(ONE, 2));
+        if let Some(handed) = &handed {
+            world.hear("signed again", |_| signatures(handed) == 2);
+        }
         world.drivers.stop(run(ONE, 2));
         world.hear("stopped", |world| world.ended.contains_key(&run(ONE, 2)));
         world.leaves_nothing_behind();

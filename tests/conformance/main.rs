@@ -19,18 +19,24 @@ mod null;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::rc::Rc;
+use std::sync::Mutex;
 use std::time::Duration;
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use supervision::{
     Capabilities, Cause, Event, FaultDomain, Generation, Incarnation, Status, WorkerId,
 };
-use supervisord_rs::config::{self, Settings};
+use supervisord_rs::config::{self, Launch, Settings};
 use supervisord_rs::isolation::contract::Driver;
 use supervisord_rs::isolation::contract::means::adopting::Past;
 use supervisord_rs::isolation::drivers::Persistence;
+use supervisord_rs::isolation::resources::Resource;
 use supervisord_rs::isolation::{Drivers, STANDARD};
 use supervisord_rs::process_table;
 use supervisord_rs::record::black_box::BlackBox;
@@ -85,14 +91,44 @@ const OURS: [&str; 4] = [CASE, adoption::PREDECESSOR, "NOTIFY_SOCKET", "FDSTORE"
 /// On a busy machine, too.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Lives until it is asked to stop.
+/// Signs what it was handed, and lives until it is asked to stop.
 struct Idler;
 
 impl Worker for Idler {
     fn run(&mut self, context: &Context) -> Result<(), WorkerError> {
+        let handed = context.claim(HANDED).ok_or("not handed over")?;
+        File::from(handed).write_all(b"signed\n")?;
         context.ready();
         context.wait_for_stop();
         Ok(())
+    }
+}
+
+/// By which it claims what it is handed.
+const HANDED: &str = "signed";
+
+/// Memory of a worker's own.
+#[derive(Debug)]
+struct Memory;
+
+/// What was made, by worker: once for each.
+static MADE: Mutex<BTreeMap<String, File>> = Mutex::new(BTreeMap::new());
+
+impl Resource for Memory {
+    fn name(&self) -> &'static str {
+        HANDED
+    }
+
+    fn is_for(&self, _: &Launch) -> bool {
+        true
+    }
+
+    fn make(&self, launch: &Launch) -> io::Result<OwnedFd> {
+        let memory = File::from(memfd_create(c"signed", MFdFlags::MFD_CLOEXEC)?);
+        let given = memory.try_clone()?;
+        let before = MADE.lock().expect("not poisoned").insert(launch.name.clone(), memory);
+        assert!(before.is_none(), "{} was made twice", launch.name);
+        Ok(given.into())
     }
 }
 
@@ -136,9 +172,11 @@ fn conform(case: &Case) {
     world.fails_where_there_is_no_descriptor();
     world.fails_by_what_is_missing(case.broken.map(|(_, missing)| missing));
     world.answers_a_launch_once();
+    world.hands_registered_code_what_is_its_own();
     world.is_as_its_capabilities_say();
     world.ends_when_it_is_asked_to();
     world.can_be_launched_again();
+    world.hands_the_next_one_the_same();
     world.pauses_alone_where_it_can();
     world.ends_without_being_asked();
     world.ends_with_its_domain();
@@ -159,6 +197,8 @@ struct World {
     capabilities: &'static Capabilities,
     directory: PathBuf,
     black_box: Rc<BlackBox>,
+    /// Whether its workers are registered code.
+    is_sdk: bool,
     launched: BTreeMap<Incarnation, usize>,
     failed: BTreeMap<Incarnation, usize>,
     ended: BTreeMap<Incarnation, (Status, Cause)>,
@@ -189,7 +229,7 @@ impl World {
         let environment: BTreeMap<OsString, OsString> =
             std::env::vars_os().filter(|(name, _)| !OURS.iter().any(|ours| name == ours)).collect();
         let persistence = Persistence { store, exit_records: None };
-        let drivers = Drivers::with(
+        let mut drivers = Drivers::with(
             drivers(),
             &settings,
             registry(),
@@ -199,8 +239,10 @@ impl World {
             persistence,
         )
         .expect("descriptors");
+        drivers.hand(&[&Memory]);
         let (launched, failed, ended) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { drivers, capabilities, directory, black_box, launched, failed, ended }
+        let is_sdk = case.worker.contains("worker:");
+        Self { drivers, capabilities, directory, black_box, is_sdk, launched, failed, ended }
     }
 
     /// Hears what has happened until this is true.
@@ -260,6 +302,24 @@ impl World {
         self.launch(run(ONE, 1));
         self.launch(run(OTHER, 1));
         assert!(self.launched.values().all(|answers| *answers == 1), "{:?}", self.launched);
+    }
+
+    fn hands_registered_code_what_is_its_own(&mut self) {
+        self.hear("signed", |world| {
+            world.signed() == if world.is_sdk { vec![1, 1] } else { vec![] }
+        });
+    }
+
+    fn hands_the_next_one_the_same(&mut self) {
+        self.hear("signed", |world| {
+            world.signed() == if world.is_sdk { vec![2, 1] } else { vec![] }
+        });
+    }
+
+    /// How often what each worker is handed was signed.
+    fn signed(&self) -> Vec<usize> {
+        let made = MADE.lock().expect("not poisoned");
+        ["one", "other"].iter().filter_map(|name| made.get(*name)).map(signatures).collect()
     }
 
     fn is_as_its_capabilities_say(&mut self) {
@@ -350,6 +410,12 @@ impl World {
         assert!(is_once, "each launch is answered once: {answers:?}");
         std::fs::remove_dir_all(&self.directory).expect("it is ours");
     }
+}
+
+/// How often something was signed.
+fn signatures(memory: &File) -> usize {
+    let length = memory.metadata().expect("open").len();
+    usize::try_from(length).expect("short") / "signed\n".len()
 }
 
 fn settings(case: &Case, directory: &Path) -> Settings {

@@ -32,6 +32,7 @@ use super::contract::{Driver, Means, Order};
 use super::exits::orphans;
 use super::helper::{NotLaunched, Summons};
 use super::launch::{Attempt, Child};
+use super::resources::Resources;
 use super::watch::Token;
 use crate::config::{Launch, Settings};
 use crate::record::black_box::BlackBox;
@@ -93,6 +94,11 @@ impl Drivers {
             may_have_dead: false,
             patience: orphans::Patience::default(),
         })
+    }
+
+    /// Workers are handed these resources, and not the standard ones. Call it before any other.
+    pub fn hand(&mut self, resources: Resources) {
+        self.means.resources = resources;
     }
 
     /// More workers, each with what it is launched with. Their domains are appended likewise.

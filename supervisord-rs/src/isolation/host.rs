@@ -57,13 +57,13 @@ pub(super) fn order(
     sdk: &Sdk,
     output: BorrowedFd<'_>,
 ) -> Result<(), LaunchFailure> {
-    let Order { name, kind, generation, args, on_panic, handed } = *order;
+    let &Order { name, kind, generation, args, on_panic, ref handed } = order;
     let order = HostOrder { name, kind, generation, args, on_panic, single: is_single };
     let usual = [(BOARD, sdk.page.mapping.fd()), (WAKE, sdk.wake.as_fd()), (OUTPUT, output)];
     let sent = if handed.is_empty() {
         workers::host::send(way, &order, &usual)
     } else {
-        workers::host::send(way, &order, &[&usual, handed].concat())
+        workers::host::send(way, &order, &[&usual[..], handed].concat())
     };
     sent.map_err(|error| from_io(stages::CELL, &error))
 }
@@ -89,7 +89,7 @@ pub(super) struct Order<'a> {
     pub(super) args: &'a serde_json::Value,
     pub(super) on_panic: OnPanic,
     /// What it is handed besides its board, its wake and its output, by name.
-    pub(super) handed: &'a [Named<'a>],
+    pub(super) handed: Vec<Named<'a>>,
 }
 
 impl<'a> Order<'a> {
@@ -97,7 +97,7 @@ impl<'a> Order<'a> {
     ///
     /// # Panics
     /// It is a command.
-    pub(super) fn of(launch: &'a Launch, incarnation: Incarnation) -> Self {
+    pub(super) fn of(launch: &'a Launch, incarnation: Incarnation, handed: Vec<Named<'a>>) -> Self {
         let Program::Worker { kind, args } = &launch.program else {
             unreachable!("a command is no SDK code: drivers tell them apart");
         };
@@ -107,7 +107,7 @@ impl<'a> Order<'a> {
             generation: incarnation.generation.0,
             args,
             on_panic: launch.on_panic,
-            handed: &[],
+            handed,
         }
     }
 }

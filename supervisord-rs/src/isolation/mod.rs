@@ -13,6 +13,7 @@
 //! | `child` | a process that we have created, or taken over |
 //! | `live` | one incarnation, while it lives |
 //! | `thread`, `cell`, `process` | the drivers: a thread of the supervisor, of a child that workers share, a child of one worker |
+//! | `resources` | what a worker is handed that is its own, and stays for all its incarnations |
 //! | `host` | SDK code in a child: a cell, or a worker's own process |
 //! | `execution` | who a process is and what surrounds it, looked up before it exists |
 //! | `passed` | secrets that came as descriptors |
@@ -49,6 +50,7 @@ pub mod passed;
 pub mod peer;
 mod process;
 mod registry;
+pub mod resources;
 mod sockets;
 mod thread;
 pub mod tree;

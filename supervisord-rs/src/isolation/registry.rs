@@ -10,9 +10,11 @@ use supervision::{DomainId, Incarnation, WorkerId};
 
 use super::before::Before;
 use super::domain::{Domain, Resident};
+use super::host::Order;
 use super::launch::Child;
 use super::live::{Live, Page};
 use super::notify::Notify;
+use super::resources::Handed;
 use super::watch::Watched;
 use crate::config::Launch;
 use crate::config::settings::Limits;
@@ -28,6 +30,8 @@ pub(super) struct Slot {
     pub(super) live: Option<Live>,
     /// The memory of its board, kept from one incarnation to the next so that progress goes on.
     pub(super) page: Option<Page>,
+    /// What it is handed besides, kept likewise.
+    pub(super) handed: Handed,
     /// Its captured streams, kept likewise.
     pub(super) streams: Option<Vec<StreamId>>,
     /// Its notify socket, made when first needed.
@@ -155,12 +159,21 @@ impl Slot {
             domain,
             live: None,
             page: None,
+            handed: Handed::default(),
             streams: None,
             notify: None,
             evidence: None,
             before: None,
             is_failing: false,
         }
+    }
+
+    /// What an incarnation is to run, and is handed.
+    ///
+    /// # Panics
+    /// It is a command.
+    pub(super) fn order(&self, incarnation: Incarnation) -> Order<'_> {
+        Order::of(&self.launch, incarnation, self.handed.named())
     }
 
     /// Its captured streams.

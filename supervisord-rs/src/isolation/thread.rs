@@ -11,7 +11,6 @@ use nix::unistd::getpid;
 use supervision::{Capabilities, Cause, DomainId, Ending, Incarnation, Status, WorkerId};
 
 use super::contract::{Adoption, Description, Driver, Ended, Means, Order, Progress};
-use super::host;
 use super::launch::failed::Result;
 use crate::config::kinds;
 use crate::record::own_log;
@@ -34,7 +33,7 @@ impl Driver for Thread {
         let sdk = means.board_in_box(incarnation, &launch.name)?;
         let outputs = means.outputs(worker, &launch)?;
         let poke = means.poke(means.registry[worker].domain)?;
-        let order = host::Order::of(&launch, incarnation);
+        let order = means.registry[worker].order(incarnation);
         start::launch(&sdk, &order, &means.code, &poke, outputs.stdout)?;
         means.settle(incarnation, sdk);
         Ok(Progress::Launched)

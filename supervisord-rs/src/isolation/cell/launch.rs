@@ -10,7 +10,7 @@ use crate::config::settings::ExecutionEnvironment;
 use crate::isolation::contract::means::launching::death_signal;
 use crate::isolation::contract::{Means, Progress};
 use crate::isolation::domain::Process;
-use crate::isolation::host::{self, Order};
+use crate::isolation::host;
 use crate::isolation::launch::failed::Result;
 use crate::isolation::launch::from_io;
 use crate::isolation::outfit::{Birthplace, Outfit, Whose};
@@ -49,7 +49,8 @@ pub(super) fn enter(means: &mut Means, incarnation: Incarnation) -> Result<()> {
     let Process::Host(host) = &*resident.process else {
         unreachable!("a cell's process is a host: `bring_up` makes no other");
     };
-    host::order(host.way(), &Order::of(&launch, incarnation), false, &sdk, outputs.stdout.as_fd())?;
+    let order = means.registry[incarnation.worker].order(incarnation);
+    host::order(host.way(), &order, false, &sdk, outputs.stdout.as_fd())?;
     let is_kept =
         means.is_kept(incarnation.worker) && means.keep_wake(incarnation, &launch.name, &sdk);
     means.mirror(incarnation, &sdk);

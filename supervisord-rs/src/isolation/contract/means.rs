@@ -57,6 +57,7 @@ use crate::isolation::launch::failed::Failed;
 use crate::isolation::launch::{BaseEnvironment, Child, advice};
 use crate::isolation::live::{Live, event_fd};
 use crate::isolation::registry::Registry;
+use crate::isolation::resources::{self, Resources};
 use crate::isolation::sockets::Sockets;
 use crate::isolation::tree::census::Census;
 use crate::isolation::tree::cgroup::Cgroups;
@@ -89,6 +90,7 @@ pub struct Means {
     pub(in crate::isolation) code: workers::Registry,
     pub(in crate::isolation) logs: Logs,
     pub(in crate::isolation) sockets: Sockets,
+    pub(in crate::isolation) resources: Resources,
     pub(in crate::isolation) cgroups: Cgroups,
     /// What is kept for a successor.
     pub(in crate::isolation) store: FdStore,
@@ -157,6 +159,7 @@ impl Means {
             code,
             logs,
             sockets: Sockets::new(store.clone()),
+            resources: resources::STANDARD,
             cgroups: Cgroups::discover(&settings.supervisor.runtime_dir),
             store,
             exit_records: ExitRecords::new(exit_records),

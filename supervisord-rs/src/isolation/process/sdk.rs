@@ -8,7 +8,7 @@ use supervision::Incarnation;
 use crate::config::Launch;
 use crate::isolation::contract::means::launching::death_signal;
 use crate::isolation::contract::{Means, Progress};
-use crate::isolation::host::{self, Order};
+use crate::isolation::host;
 use crate::isolation::launch::failed::Result;
 
 pub(super) fn launch(
@@ -31,7 +31,8 @@ pub(super) fn launch(
     );
     outfit.parent_death_signal = death_signal(is_kept);
     let (way, theirs) = host::way()?;
-    host::order(way.as_fd(), &Order::of(launch, incarnation), true, &sdk, outputs.stdout.as_fd())?;
+    let order = means.registry[incarnation.worker].order(incarnation);
+    host::order(way.as_fd(), &order, true, &sdk, outputs.stdout.as_fd())?;
     outfit.take_outputs(launch, outputs)?;
     outfit.take_way(theirs, &poke)?;
     means.mirror(incarnation, &sdk);

@@ -34,7 +34,7 @@ pub(super) fn launch(
         poke: Arc::clone(poke),
         wake,
         output,
-        endowment: copies(order.handed)?,
+        endowment: copies(&order.handed)?,
         at_end: None,
     };
     become_foreign();
@@ -93,7 +93,7 @@ mod tests {
             generation: 1,
             args: &serde_json::Value::Null,
             on_panic: OnPanic::Contain,
-            handed: &[("answers", writer.as_fd())],
+            handed: vec![("answers", writer.as_fd())],
         };
         launch(&sdk, &order, &registry, &poke, output.into()).expect("a thread");
         drop(writer);

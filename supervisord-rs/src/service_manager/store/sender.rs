@@ -191,13 +191,15 @@ mod tests {
         OwnedFd::from(std::fs::File::open("/dev/null").unwrap())
     }
 
-    /// A manager that does not read, and its store.
-    fn slow() -> (UnixDatagram, FdStore) {
-        let name = format!("supervisord-rs-test-{}", crate::service_manager::unique().unwrap());
-        let manager =
-            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-        let line = Line::to(OsStr::new(&format!("@{name}"))).unwrap();
-        (manager, FdStore::new(line, (100_000, usize::MAX), BTreeMap::new(), false))
+    impl FdStore {
+        /// A manager that does not read, and its store.
+        pub(crate) fn unread() -> (UnixDatagram, Self) {
+            let name = format!("supervisord-rs-test-{}", crate::service_manager::unique().unwrap());
+            let manager =
+                UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+            let line = Line::to(OsStr::new(&format!("@{name}"))).unwrap();
+            (manager, Self::new(line, (100_000, usize::MAX), BTreeMap::new(), false))
+        }
     }
 
     /// The datagrams up to this one.
@@ -218,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_manager_that_reads_nothing_blocks_no_caller_and_gets_only_the_newest_state() {
-        let (manager, store) = slow();
+        let (manager, store) = FdStore::unread();
         let file = any();
         let begun = Instant::now();
         let mut unsaid = 0;
@@ -244,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_manager_that_accepts_nothing_is_no_promise_until_it_does() {
-        let (manager, store) = slow();
+        let (manager, store) = FdStore::unread();
         let file = any();
         let mut number = 0;
         let mut keep = || {
@@ -268,7 +270,7 @@ mod tests {
 
     #[test]
     fn descriptors_of_a_launch_are_sent_before_there_is_a_process_or_are_no_promise() {
-        let (manager, store) = slow();
+        let (manager, store) = FdStore::unread();
         let file = any();
         let mut number = 0;
         // The queue of a datagram socket holds a few (net.unix.max_dgram_qlen).
@@ -303,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_replaced_name_is_first_removed() {
-        let (manager, store) = slow();
+        let (manager, store) = FdStore::unread();
         let file = any();
         store.keep("a", &[file.as_fd()]);
         store.forget("a");

@@ -17,6 +17,7 @@ use crate::isolation::contract::Adoption;
 use crate::isolation::launch::Child;
 use crate::isolation::live::Page;
 use crate::isolation::notify::Notify;
+use crate::isolation::resources::{Handed, KEPT};
 use crate::isolation::tree::sweep;
 use crate::isolation::watch::{Says, Token};
 use crate::record::black_box::ProcessMark;
@@ -119,7 +120,7 @@ impl Means {
         let is_stale = |name: &str| match name.split('/').collect::<Vec<_>>()[..] {
             [_, "wake" | "newline" | "process" | "host", _] => !current.contains(name),
             // What belongs to workers that are no more.
-            [process_tree, "board" | "notify" | "stdout" | "stderr"] => {
+            [process_tree, "board" | "notify" | "stdout" | "stderr"] | [process_tree, KEPT, _] => {
                 process_tree.strip_prefix("worker-").is_some_and(|worker| !names.contains(worker))
             }
             _ => false,
@@ -127,10 +128,12 @@ impl Means {
         self.store.forget_all(is_stale);
     }
 
-    /// Boards and notify sockets belong to workers, not to incarnations.
+    /// Boards, notify sockets and resources belong to workers, not to incarnations.
     fn adopt_memory(&mut self, inherited: &mut InheritedDescriptors) {
         for worker in self.registry.workers() {
-            let name = self.registry[worker].launch.name.clone();
+            let slot = &mut self.registry[worker];
+            slot.handed = Handed::adopted(self.resources, &slot.launch, inherited);
+            let name = slot.launch.name.clone();
             let outlives_us = self.registry.home(worker).capabilities.outlives_supervisor;
             if let Some(board) =
                 inherited.claim(&format!("worker-{name}/board")).filter(|_| outlives_us)
@@ -211,7 +214,7 @@ pub(super) fn present(worker: WorkerId, past: &Past<'_>) -> Incarnation {
 /// Whether it is the name of something that a supervisor keeps.
 fn is_name_of_ours(name: &str) -> bool {
     let kinds =
-        ["board", "notify", "poke", "stdout", "stderr", "wake", "newline", "process", "host"];
+        ["board", "notify", "poke", "stdout", "stderr", "wake", "newline", "process", "host", KEPT];
     let is_tree = name.starts_with("worker-") || name.starts_with("cell-");
     is_tree && name.split('/').nth(1).is_some_and(|kind| kinds.contains(&kind))
 }

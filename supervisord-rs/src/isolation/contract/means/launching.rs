@@ -40,10 +40,22 @@ impl Means {
         launch::has_room(own, || self.underway.launchers.to_open() + self.logs.files_to_open())
     }
 
-    /// How many descriptors its launch opens for its sockets and secrets.
+    /// How many descriptors its launch opens for its sockets, secrets and resources.
     fn to_open(&self, incarnation: Incarnation) -> usize {
-        let launch = &self.registry[incarnation.worker].launch;
-        self.sockets.to_open(&launch.sockets) + launch.execution.secrets.len()
+        let slot = &self.registry[incarnation.worker];
+        let launch = &slot.launch;
+        self.sockets.to_open(&launch.sockets)
+            + launch.execution.secrets.len()
+            + slot.handed.missing(self.resources, launch)
+    }
+
+    /// Makes what a worker is handed besides, where it has not got it yet.
+    fn make_resources(&mut self, worker: WorkerId) -> Result<()> {
+        let slot = &mut self.registry[worker];
+        slot.handed.complete(self.resources, &slot.launch)?;
+        // For threads too: their worker has them again from a successor.
+        let _ = slot.handed.keep(&slot.launch.name, &self.store);
+        Ok(())
     }
 
     /// Launches an incarnation, or has it wait for what is in its way.
@@ -60,6 +72,7 @@ impl Means {
         if let Some(progress) = self.begin_before(incarnation)? {
             return Ok(progress);
         }
+        self.make_resources(incarnation.worker)?;
         self.driver_of(incarnation.worker).launch(self, incarnation)
     }
 

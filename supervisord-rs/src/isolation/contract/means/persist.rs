@@ -73,13 +73,15 @@ impl Means {
         let is_poke_kept = self.registry[domain].poke.as_ref().is_none_or(|poke| {
             self.store.keep(&format!("{}/poke", self.domain_name(domain)), &[poke.as_fd()])
         });
+        let are_resources_kept = self.registry[worker].handed.keep(&launch.name, &self.store);
         let streams = self.registry[worker].streams();
         let mut are_streams_kept = true;
         for ((stream, _), id) in launch.captured().zip(streams) {
             are_streams_kept &=
                 self.logs.keep(*id, &stream_name(&launch.name, stream), &self.store);
         }
-        self.store.is_there() && is_notify_kept && is_board_kept && is_poke_kept && are_streams_kept
+        let is_there = self.store.is_there() && are_resources_kept && are_streams_kept;
+        is_there && is_notify_kept && is_board_kept && is_poke_kept
     }
 
     pub(in crate::isolation) fn keep_wake(
