@@ -7,7 +7,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use supervision::{Incarnation, WorkerId};
 use supervisord_rs::process_table;
 
-use super::{World, run};
+use super::{LIMIT, World, run};
+use crate::harness::until;
 
 /// Another worker: what is wrong with it, if anything, is in the table of cases.
 const BROKEN: WorkerId = WorkerId(2);
@@ -46,7 +47,13 @@ impl World {
         });
         assert!(!self.launched.contains_key(&incarnation), "it cannot run");
         assert!(!self.drivers.is_live(incarnation), "it does not live");
-        self.hear("no process of it is left", |_| process_table::children().is_empty());
+        let is_gone = until(LIMIT, || {
+            // A child that is still dying when its launch is answered is an orphan; the daemon
+            // hears of it by SIGCHLD.
+            self.drivers.reap_orphans();
+            process_table::children().is_empty().then_some(())
+        });
+        assert!(is_gone.is_some(), "no process of it is left");
         // It takes no orders.
         self.drivers.stop(incarnation);
         self.drivers.kill(incarnation);
