@@ -105,7 +105,7 @@ fn begin(mut order: Received, poke: &Arc<OwnedFd>, registry: &Registry) -> io::R
 fn end_process(end: State) {
     exit(match end {
         State::Returned => 0,
-        State::Failed | State::Empty | State::Launched | State::Ready => 1,
+        State::Failed | State::FailedForGood | State::Empty | State::Launched | State::Ready => 1,
         State::Panicked => EXIT_PANICKED,
         State::Unregistered | State::NotStarted => EXIT_UNREGISTERED,
     });

@@ -26,6 +26,7 @@ pub mod builtin;
 pub mod context;
 pub mod crash;
 pub mod endowment;
+mod error;
 pub mod fault;
 pub mod host;
 pub mod mapping;
@@ -35,8 +36,9 @@ mod seat;
 pub mod worker;
 
 pub use context::Context;
+pub use error::WorkerError;
 pub use registry::Registry;
-pub use worker::{Worker, WorkerError};
+pub use worker::Worker;
 
 /// The code of the README compiles.
 #[cfg(doctest)]

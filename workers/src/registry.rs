@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::worker::{Worker, WorkerError};
+use crate::error::WorkerError;
+use crate::worker::Worker;
 
 type Make = dyn Fn(&Value) -> Result<Box<dyn Worker>, WorkerError> + Send + Sync;
 

@@ -129,7 +129,10 @@ fn live(
     let context = Context::new(Arc::clone(shared));
     // Unwind safety: nothing of the worker is used after a panic, it is dropped inside.
     let result = catch_unwind(AssertUnwindSafe(|| match registry.create(kind, args) {
-        Ok(mut worker) => worker.run(&context).map_err(|error| (State::Failed, error)),
+        Ok(mut worker) => worker.run(&context).map_err(|error| {
+            let state = if error.is_permanent() { State::FailedForGood } else { State::Failed };
+            (state, error)
+        }),
         Err(error) => Err((State::Unregistered, error)),
     }));
     CURRENT.with(|current| current.borrow_mut().take());

@@ -121,6 +121,7 @@ impl View<'_> {
                 format!("{} {restarts} in {within}", limit.restarts)
             }
             Some(Quarantine::NeverOn) => "`never_on` names its ending".to_owned(),
+            Some(Quarantine::PermanentError) => "its error is permanent".to_owned(),
             Some(Quarantine::Group) => format!("group {group} failed too often"),
             None => "failed too often".to_owned(),
         };

@@ -66,6 +66,7 @@ pub fn of_process(status: Status, reading: Option<&Reading>) -> Ending {
     let cause = match (status, reading.map(|reading| reading.state)) {
         (Status::Exited(0), Some(State::Returned)) => Cause::Finished,
         (Status::Exited(_), Some(State::Panicked)) => Cause::Panic,
+        (Status::Exited(_), Some(State::FailedForGood)) => Cause::PermanentError,
         (Status::Exited(_), Some(State::Unregistered | State::NotStarted)) => Cause::LaunchFailure,
         // It failed, or it called exit() itself: its status may claim success, but the worker has
         // not returned, or that is unknown.
@@ -123,6 +124,7 @@ pub fn of_thread(state: State) -> Option<Ending> {
         State::Empty | State::Launched | State::Ready => return None,
         State::Returned => (Status::Returned, Cause::Finished),
         State::Failed => (Status::Failed, Cause::Error),
+        State::FailedForGood => (Status::Failed, Cause::PermanentError),
         State::Panicked => (Status::Panicked, Cause::Panic),
         State::Unregistered | State::NotStarted => (Status::Failed, Cause::LaunchFailure),
     };

@@ -32,6 +32,7 @@ pub const fn cause(cause: Cause) -> &'static str {
         Cause::Finished => "finished",
         Cause::Requested => "requested",
         Cause::Error => "error",
+        Cause::PermanentError => "permanent-error",
         Cause::Panic => "panic",
         Cause::PanicNoUnwind => "panic-no-unwind",
         Cause::Segfault => "segfault",

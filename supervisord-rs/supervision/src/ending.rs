@@ -53,6 +53,8 @@ pub enum Cause {
     Requested,
     /// A non-zero exit code, or `Err`.
     Error,
+    /// An `Err` that says of itself that no restart mends it.
+    PermanentError,
     /// A panic.
     Panic,
     /// A panic while panicking, or one that could not unwind.
@@ -104,6 +106,7 @@ impl Cause {
         match self {
             Self::Finished | Self::Requested | Self::StopTimeout | Self::Collateral => false,
             Self::Error
+            | Self::PermanentError
             | Self::Panic
             | Self::PanicNoUnwind
             | Self::Segfault

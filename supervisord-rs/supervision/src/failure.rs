@@ -180,9 +180,12 @@ impl Machine {
     fn try_again(&mut self, worker: WorkerId, ending: Ending, failed: bool) {
         let restart = &self.spec.workers[worker.index()].restart;
         let (limit, backoff) = (restart.limit, restart.backoff);
-        let is_vain = names(&restart.never_on, ending);
-        if is_vain {
-            self.set_aside(worker, Some(ending), None, Quarantine::NeverOn);
+        let in_vain = match ending.cause {
+            Cause::PermanentError => Some(Quarantine::PermanentError),
+            _ => names(&restart.never_on, ending).then_some(Quarantine::NeverOn),
+        };
+        if let Some(why) = in_vain {
+            self.set_aside(worker, Some(ending), None, why);
             return;
         }
         let state = &mut self.workers[worker.index()];
@@ -300,6 +303,7 @@ const fn is_crash(cause: Cause) -> bool {
         Cause::Finished
         | Cause::Requested
         | Cause::Error
+        | Cause::PermanentError
         | Cause::Hang
         | Cause::StartTimeout
         | Cause::Unhealthy

@@ -68,6 +68,8 @@ pub enum Quarantine {
     Limit,
     /// Its policy names its ending as one after which another attempt is of no use.
     NeverOn,
+    /// Its error says of itself that no restart mends it.
+    PermanentError,
     /// Its group failed more often than the group's limit allows.
     Group,
 }

@@ -22,6 +22,8 @@ pub enum State {
     Unregistered = 6,
     /// The host could not create the thread.
     NotStarted = 7,
+    /// It returned an error that no restart mends; the text says which.
+    FailedForGood = 8,
 }
 
 /// The state takes the lowest byte.
@@ -39,6 +41,7 @@ impl State {
             5 => Self::Panicked,
             6 => Self::Unregistered,
             7 => Self::NotStarted,
+            8 => Self::FailedForGood,
             _ => return None,
         })
     }
@@ -51,6 +54,7 @@ impl State {
             Self::Ready => 2,
             Self::Returned
             | Self::Failed
+            | Self::FailedForGood
             | Self::Panicked
             | Self::Unregistered
             | Self::NotStarted => 3,

@@ -5,7 +5,8 @@ use std::hint::black_box;
 use serde::Deserialize;
 
 use crate::context::Context;
-use crate::worker::{Worker, WorkerError};
+use crate::error::WorkerError;
+use crate::worker::Worker;
 
 /// `args:` of a cpu-burner.
 #[derive(Debug, Deserialize)]

@@ -7,7 +7,8 @@ use std::os::fd::AsFd;
 use serde::Deserialize;
 
 use crate::context::Context;
-use crate::worker::{Worker, WorkerError};
+use crate::error::WorkerError;
+use crate::worker::Worker;
 
 /// `args:` of an echo-server.
 #[derive(Debug, Deserialize)]

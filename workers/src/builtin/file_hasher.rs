@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::context::Context;
-use crate::worker::{Worker, WorkerError};
+use crate::error::WorkerError;
+use crate::worker::Worker;
 
 /// `args:` of a file-hasher.
 #[derive(Debug, Deserialize)]

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 
 use crate::context::Context;
-use crate::worker::{Worker, WorkerError};
+use crate::error::WorkerError;
+use crate::worker::Worker;
 
 /// `args:` of a sleeper: none.
 #[derive(Debug, Deserialize)]

@@ -54,6 +54,7 @@ pub(super) const fn cause(cause: Cause) -> u64 {
         Cause::Finished => 1,
         Cause::Requested => 2,
         Cause::Error => 3,
+        Cause::PermanentError => 23,
         Cause::Panic => 4,
         Cause::PanicNoUnwind => 5,
         Cause::Segfault => 6,
@@ -75,7 +76,7 @@ pub(super) const fn cause(cause: Cause) -> u64 {
         Cause::OutOfMemory => 22,
     }
 }
-pub(super) const CAUSES: [Cause; 23] = [
+pub(super) const CAUSES: [Cause; 24] = [
     Cause::Unknown,
     Cause::Finished,
     Cause::Requested,
@@ -99,6 +100,7 @@ pub(super) const CAUSES: [Cause; 23] = [
     Cause::Collateral,
     Cause::Vanished,
     Cause::OutOfMemory,
+    Cause::PermanentError,
 ];
 
 #[cfg(test)]
