@@ -318,3 +318,35 @@ fn fish_completes_workers() {
     second.stop();
     supervisor.stop();
 }
+
+#[test]
+fn what_has_nothing_to_show_says_so_beside_an_empty_answer() {
+    let bed = Bed::new();
+    let supervisor = bed.start(
+        "version: 1\nworkers:\n  w: { command: [sleep, 1d], ready: { after: 0s }, instances: 1 }\n",
+    );
+    let said = |arguments: &[&str], stdout: &str, stderr: &str| {
+        let output = bed.verb(arguments);
+        let shown = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(shown.0, stdout, "{arguments:?}");
+        assert!(shown.1.contains(stderr), "{arguments:?}: {shown:?}");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+    };
+    said(&["incidents"], "", "there is no incident\n");
+    said(&["incidents", "--json"], "[]\n", "there is no incident\n");
+    said(&["logs"], "", "there is no output yet\n");
+    said(&["logs", "w", "--json"], "", "there is no output of w yet\n");
+    said(&["logs", "--since", "1m"], "", "there is no output of the last 1m\n");
+    supervisor.client.scale("w", 0, true).expect("none is left");
+    said(&["status"], "w: no instances\n", "");
+    bed.write("supervisord-rs.yaml", "version: 1\nworkers: {}\n");
+    assert_eq!(bed.verb(&["reload"]).status.code(), Some(0));
+    said(&["status"], "", "there are no workers: ");
+    let orders = text(&bed.verb(&["stop", "all"]).stderr);
+    assert!(orders.contains("there are no workers"), "{orders}");
+    supervisor.stop();
+    let file = bed.path("supervisord-rs.yaml");
+    let file = file.to_str().expect("UTF-8");
+    said(&["incidents", "-c", file, "--json"], "[]\n", "has no incidents\n");
+    said(&["logs", "-c", file], "", "there is no output yet\n");
+}

@@ -47,20 +47,26 @@ impl Afterwards<'_> {
     ) -> Result<Vec<IncidentRecord>, Exit> {
         let path = self.settings(error)?.supervisor.incidents();
         let most = if id.is_some() { usize::MAX } else { last };
+        let has_none =
+            || say(&format!("no supervisor runs, and {} has no incidents", path.display()));
         if matches!(path.try_exists(), Ok(false)) {
             // The first incident makes the file; the first run makes its directory.
             if !path.parent().is_some_and(Path::is_dir) {
                 return Err(report(error));
             }
-            say(&format!("no supervisor runs, and {} has no incidents", path.display()));
+            has_none();
             return Ok(Vec::new());
         }
         let (mut records, left_out) =
             read_last(&path, most).map_err(|error| cannot_read(&path, &error))?;
         records.retain(|record| id.is_none_or(|id| record.id == id));
         records.sort_by_key(|record| record.id);
-        let shown = path.display();
-        say(&format!("no supervisor runs; these are the incidents in {shown}"));
+        if records.is_empty() && id.is_none() && most > 0 {
+            has_none();
+        } else {
+            let shown = path.display();
+            say(&format!("no supervisor runs; these are the incidents in {shown}"));
+        }
         if left_out.long_lines > 0 {
             let count = left_out.long_lines;
             say(&format!("lines that are too long for an incident are left out: {count}"));

@@ -8,7 +8,7 @@ use super::afterwards::Afterwards;
 use super::exit::Exit;
 use super::following::{Follower, follow};
 use super::harmless::harmless_json;
-use super::output::{json, line, words};
+use super::output::{json, line, say, words};
 use super::time;
 use crate::control::client::{Client, MANY_INCIDENTS};
 use crate::control::protocol::{EventRecord, IncidentRecord};
@@ -45,7 +45,12 @@ pub(super) fn run(options: &Options, client: &Client, afterwards: Afterwards<'_>
         None => client.incidents_and_open(options.last),
     };
     let records: Vec<IncidentRecord> = match found {
-        Ok(records) => records,
+        Ok(records) => {
+            if records.is_empty() && options.id.is_none() && options.last > 0 {
+                say(nothing(options.follow));
+            }
+            records
+        }
         Err(error) => match afterwards.incidents(&error, options.last, options.id) {
             Ok(records) => records,
             Err(exit) => return exit,
@@ -73,6 +78,15 @@ pub(super) fn run(options: &Options, client: &Client, afterwards: Afterwards<'_>
     let shown = records.iter().filter(|record| !record.open).map(|record| record.id);
     known.extend(shown);
     follow(client, &mut New { client, known, as_json: options.json, utc: options.utc })
+}
+
+/// Nobody takes an empty answer for one that is missing.
+fn nothing(follow: bool) -> &'static str {
+    if follow {
+        "there is no incident yet; those that come are shown"
+    } else {
+        "there is no incident"
+    }
 }
 
 /// Prints a line. False when the reader has gone.

@@ -79,10 +79,28 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Nobody takes an empty answer for one that is missing.
+    fn nothing(&self) -> String {
+        let mut text = "there is no output".to_owned();
+        if self.stderr {
+            text.push_str(" on standard error");
+        }
+        if !self.workers.is_empty() && self.workers != ["all"] {
+            text = format!("{text} of {}", self.workers.join(", "));
+        }
+        text += &match self.since {
+            Some(since) => format!(" of the last {}", humantime::format_duration(since)),
+            None => " yet".to_owned(),
+        };
+        if self.follow { text + "; new lines are shown as they come" } else { text }
+    }
+}
+
 pub(super) fn run(options: &Options, client: &Client, afterwards: Afterwards<'_>) -> Exit {
     // Another program gets the original bytes; a terminal would obey them.
     let is_raw = options.raw || !std::io::stdout().is_terminal();
-    let mut printer = Printer::new(is_raw, options.json);
+    let mut printer = Printer::new(is_raw, options.json, options.nothing());
     let mut request = options.request();
     let mut answer = client.logs(&request);
     let mut last = None;
@@ -169,9 +187,10 @@ fn read_here(writers: &Writers, file: &str, request: &LogsRequest, printer: &mut
         Ok(begun) => begun,
         Err(failure) => return refused(&failure),
     };
-    notes.iter().for_each(|note| say(note));
     let left_out = reading.first(TOTAL_MAX);
-    let is_printed = all(&mut reading, printer);
+    let notes = notes.into_iter().map(|note| LogItem::Note { note });
+    let is_printed =
+        notes.map(|note| printer.add(note)).all(|is_read| is_read) && all(&mut reading, printer);
     left_out.iter().for_each(|note| say(note));
     let watch = reading.watch();
     while is_printed && (watch.is_some() || reading.begins_with_news()) {

@@ -134,15 +134,23 @@ fn show(options: &Options, client: &Client) -> Exit {
     let is_unknown = |name: &&String| {
         !is_empty(name) && !report.workers.iter().any(|worker| is_meant(worker, name))
     };
-    let empty: Vec<&String> = options.workers.iter().filter(is_empty).collect();
+    let bases: Vec<String> = report.supervisor.instances.keys().cloned().collect();
+    let asked = if options.workers.is_empty() { &bases } else { &options.workers };
+    let empty: Vec<&String> = asked.iter().filter(is_empty).collect();
     let unknown: Vec<&String> = options.workers.iter().filter(is_unknown).collect();
     if !options.workers.is_empty() {
         report.workers.retain(|worker| options.workers.iter().any(|name| is_meant(worker, name)));
     }
     if options.json {
         json(&report);
-    } else if !report.workers.is_empty() || unknown.is_empty() && empty.is_empty() {
-        line(&text(&report, terminal_width(), options.utc, SystemTime::now()));
+    } else {
+        let shown = text(&report, terminal_width(), options.utc, SystemTime::now());
+        if !shown.is_empty() {
+            line(&shown);
+        }
+    }
+    if report.workers.is_empty() && empty.is_empty() && unknown.is_empty() {
+        say(&format!("there are no workers: {} has none", report.supervisor.config));
     }
     for name in empty.iter().filter(|_| !options.json) {
         line(&format!("{name}: no instances"));
@@ -240,7 +248,9 @@ pub(super) fn text(
     let supervisor = &report.supervisor;
     let ends = (supervisor.phase == STOPPING).then(|| "the supervisor is shutting down".to_owned());
     let said = ends.iter().chain(&supervisor.troubles).chain(&supervisor.config_differs);
-    said.fold(fit(columns.into(), room), |text, said| format!("{text}\n{said}"))
+    let table = (!report.workers.is_empty()).then(|| fit(columns.into(), room));
+    let lines: Vec<String> = table.into_iter().chain(said.cloned()).collect();
+    lines.join("\n")
 }
 
 fn row(worker: &WorkerStatus, utc: bool, now: SystemTime) -> [Cell; 15] {

@@ -47,6 +47,9 @@ impl<'a> View<'a> {
                 format!("{name} has no instances; `supervisord-rs scale {name} 1` starts one");
             return Err(Failure::new("refused", message));
         }
+        if names.iter().any(|name| name == "all") && ids.is_empty() {
+            return Err(Failure::new("refused", "there are no workers".to_owned()));
+        }
         if ids.is_empty() {
             let message = "name at least one worker, a group as `GROUP:`, or `all`".into();
             return Err(Failure::new("invalid", message));

@@ -24,24 +24,29 @@ pub(super) struct Printer {
     waiting: Vec<u8>,
     /// Whether any were printed, or are known not to be there.
     has_begun: bool,
+    /// What is said where there is nothing to show at first, until something was shown or said.
+    nothing: Option<String>,
     /// Where the reading has come to, by file.
     positions: BTreeMap<String, LogPosition>,
 }
 
 impl Printer {
-    pub(super) fn new(is_raw: bool, is_json: bool) -> Self {
+    /// `nothing`: what to say where there is nothing to show.
+    pub(super) fn new(is_raw: bool, is_json: bool, nothing: String) -> Self {
         let (waiting, has_begun, positions) = Default::default();
-        Self { is_raw, is_json, waiting, has_begun, positions }
+        Self { is_raw, is_json, waiting, has_begun, nothing: Some(nothing), positions }
     }
 
     /// Takes a part of an answer. False when the reader of the output has gone.
     pub(super) fn add(&mut self, item: LogItem) -> bool {
         match item {
             LogItem::Line(line) => {
+                self.nothing = None;
                 self.write(&line);
                 true
             }
             LogItem::Note { note } => {
+                self.nothing = None;
                 say(&note);
                 true
             }
@@ -49,6 +54,7 @@ impl Printer {
                 let positions = positions.into_iter().map(|one| (one.file.clone(), one));
                 self.positions.extend(positions);
                 self.has_begun = true;
+                self.nothing.take().iter().for_each(|nothing| say(nothing));
                 let lines = std::mem::take(&mut self.waiting);
                 let mut stdout = std::io::stdout().lock();
                 is_printed(stdout.write_all(&lines).and_then(|()| stdout.flush()))
@@ -115,7 +121,7 @@ mod tests {
     #[test]
     fn a_line_is_printed_as_it_was_written_or_as_an_object() {
         let printed = |is_raw, is_json, line| {
-            let mut printer = Printer::new(is_raw, is_json);
+            let mut printer = Printer::new(is_raw, is_json, String::new());
             printer.write(&line);
             String::from_utf8_lossy(&printer.waiting).into_owned()
         };
@@ -131,7 +137,7 @@ mod tests {
 
     #[test]
     fn what_was_not_printed_is_asked_for_again() {
-        let mut printer = Printer::new(true, false);
+        let mut printer = Printer::new(true, false, String::new());
         let mut request = LogsRequest { lines: Some(3), ..LogsRequest::default() };
         printer.add(LogItem::Line(line("lost on its way")));
         printer.go_on(&mut request);

@@ -198,7 +198,7 @@ fn check_names(names: &[String], writers: &Writers) -> Result<(), Failure> {
     for name in names {
         let base = name.strip_suffix(':').unwrap_or(name);
         let is_empty = writers.bases.contains(base);
-        if is_empty || writers.all.iter().any(|worker| is_meant(worker, name)) {
+        if is_empty || name == "all" || writers.all.iter().any(|worker| is_meant(worker, name)) {
             continue;
         }
         let message = if writers.all.iter().any(|worker| worker.group == *name) {
