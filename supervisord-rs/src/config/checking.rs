@@ -6,7 +6,7 @@ use super::diagnostics::Diagnostics;
 use super::problems::{Problems, World};
 use super::settings::Settings;
 use super::source::Source;
-use super::{Scale, assemble, tree};
+use super::{Scale, assemble, remainder};
 
 impl Source {
     /// Checks it. `scale`: how many instances there are to be at least, whatever it says.
@@ -35,7 +35,7 @@ impl Source {
             return Err(Diagnostics::unusable(&self.file, message, help));
         }
         let problems = Problems::new(&path, world);
-        let tree = tree::parse(self.text(), &problems);
+        let tree = remainder::parse(self.text(), &problems);
         let tree = match self.adaptation() {
             Some(adaptation) => tree.map(|tree| adaptation.of_file(tree)),
             None => tree,

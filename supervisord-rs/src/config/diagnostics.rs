@@ -240,6 +240,7 @@ impl fmt::Display for Diagnostics {
             let expected = problem.expected.as_deref().unwrap_or_default();
             let mapping = problem.path.rsplit_once('.').map_or("", |(mapping, _)| mapping);
             let shows = expected.len() <= SHORT
+                || !expected.starts_with(LIST)
                 || !problem.has_suggestion() && shown.insert((mapping, expected));
             writeln!(formatter, "{}\n", self.render(&level, problem, shows))?;
         }
@@ -258,6 +259,8 @@ impl fmt::Display for Diagnostics {
     }
 }
 
+/// How a list of what could stand there begins.
+const LIST: &str = "one of: ";
 /// Bytes of what is always shown.
 const SHORT: usize = 80;
 

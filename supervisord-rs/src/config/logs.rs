@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::node::Node;
-
+use super::problem::Problem;
 use super::reader::{Cursor, Section};
 use super::settings::{Launch, LineFormat, Logs, Rotate, Sink};
+use super::world;
 
 /// Reads them; `name` is the worker's, whose file is `NAME.log` by default.
 pub(super) fn read(worker: &Section<'_>, is_command: bool, name: &str, log_dir: &Path) -> Logs {
@@ -68,7 +69,28 @@ fn sink(cursor: &Cursor<'_>, log_dir: &Path) -> Option<Sink> {
         "syslog" => Sink::Syslog,
         "null" => Sink::Null,
         "inherit" => Sink::Inherit,
-        path => Sink::File(log_dir.join(path)),
+        stream if let Some(problem) = no_stream(cursor, stream) => {
+            cursor.problems.push(problem);
+            return None;
+        }
+        path => {
+            world::warn_of_variable(cursor, "write the name itself");
+            Sink::File(log_dir.join(path))
+        }
+    })
+}
+
+/// A stream in the place of a target: it would be the name of a file.
+fn no_stream(cursor: &Cursor<'_>, written: &str) -> Option<Problem> {
+    let plain = written.trim_start_matches(['2', '1', '>', '&']);
+    let is_stream = plain.is_empty() || ["stdout", "stderr"].contains(&plain);
+    is_stream.then(|| {
+        let message = format!("`{written}` is a stream, and no target");
+        cursor.at(()).problem(message).help(
+            "leave `stderr:` out: both streams go to the target of `stdout:` then, in the order \
+             in which they were written; `/dev/stdout` is that of the supervisor, and `./stdout` \
+             a file of this name",
+        )
     })
 }
 

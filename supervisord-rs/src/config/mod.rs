@@ -7,6 +7,7 @@
 //! | `source` | the text, and where it came from |
 //! | `adaptation` | what a trial changes in it |
 //! | `tree`, `node` | the text as a tree with the place of everything; `defaults:` under it |
+//! | `remainder` | a file with an error of syntax, without the entry that has it |
 //! | `syntax` | what the YAML parser objects to, in plain words |
 //! | `problems` | where reading collects what it finds |
 //! | `diagnostics` | problems, for people and for machines |
@@ -63,6 +64,7 @@ mod problems;
 mod program;
 mod quote;
 mod reader;
+mod remainder;
 mod restart;
 mod scalars;
 pub mod settings;

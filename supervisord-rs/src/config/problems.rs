@@ -44,6 +44,7 @@ pub(super) struct Found {
     /// What is wrong under `defaults:` is wrong for every worker, and is one problem; so is what
     /// all instances share.
     seen: HashSet<u64>,
+    passed_over: Vec<Range<usize>>,
 }
 
 impl Problems {
@@ -54,6 +55,12 @@ impl Problems {
     /// A path as the file means it: relative to the directory that the file is in.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
         places::relative_to(&self.file, Path::new(path))
+    }
+
+    /// From now on nothing is a problem in these parts of the text: what is wrong with them is
+    /// known.
+    pub(super) fn pass_over(&self, parts: Vec<Range<usize>>) {
+        self.found.borrow_mut().passed_over = parts;
     }
 
     /// An error.
@@ -97,6 +104,9 @@ impl Found {
     }
 
     fn is_new(&mut self, problem: &Problem) -> bool {
+        if self.passed_over.iter().any(|part| part.contains(&problem.span.start)) {
+            return false;
+        }
         let place = [problem.span.start, problem.span.end].map(usize::to_ne_bytes);
         let bytes = place.as_flattened().iter().copied().chain(problem.message.bytes());
         self.seen.insert(stable_hash(bytes))

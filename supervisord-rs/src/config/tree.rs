@@ -19,6 +19,17 @@ const NODES_MAX: usize = 200_000;
 
 /// Parses one document. `None` when there is no tree at all: a syntax error, or nothing.
 pub(super) fn parse(text: &str, problems: &Problems) -> Option<Node> {
+    try_parse(text, problems).unwrap_or_else(|syntax| {
+        problems.push(*syntax);
+        None
+    })
+}
+
+/// The same, without the error of syntax among the problems.
+///
+/// # Errors
+/// The first error of syntax.
+pub(super) fn try_parse(text: &str, problems: &Problems) -> Result<Option<Node>, Box<Problem>> {
     let mut builder = Builder {
         text,
         bytes: if text.is_ascii() { Vec::new() } else { bytes_of_characters(text) },
@@ -34,7 +45,7 @@ pub(super) fn parse(text: &str, problems: &Problems) -> Option<Node> {
             Problem::new(String::new(), span, "a second document begins here")
                 .help("write one document: remove this line, and what the two have in common"),
         );
-        return None;
+        return Ok(None);
     }
     let mut events = events
         .into_iter()
@@ -52,9 +63,9 @@ pub(super) fn parse(text: &str, problems: &Problems) -> Option<Node> {
     if events.peek().is_none() {
         let problem = Problem::new(String::new(), 0..1, "the file is empty");
         problems.push(problem.expected("`version: 1` and `workers:`"));
-        return None;
+        return Ok(None);
     }
-    builder.node(&mut events, 0)
+    Ok(builder.node(&mut events, 0))
 }
 
 /// Where the second document begins.
@@ -105,8 +116,8 @@ impl<'a> Builder<'a> {
         if self.path.is_empty() { key.to_owned() } else { format!(".{key}") }
     }
 
-    /// All events; `None` where the text is no YAML.
-    fn events(&self) -> Option<Vec<(Event<'a>, Span)>> {
+    /// All events; where the text is no YAML, what is wrong with it.
+    fn events(&self) -> Result<Vec<(Event<'a>, Span)>, Box<Problem>> {
         let mut events = Vec::new();
         let mut open: Vec<Open> = Vec::new();
         for event in Parser::new_from_str(self.text) {
@@ -114,8 +125,7 @@ impl<'a> Builder<'a> {
                 Ok(found) => found,
                 Err(error) => {
                     let at = self.byte(error.marker().index());
-                    self.problems.push(syntax::problem(error.info(), self.text, at, &open));
-                    return None;
+                    return Err(syntax::problem(error.info(), self.text, at, &open).into());
                 }
             };
             match event {
@@ -134,7 +144,7 @@ impl<'a> Builder<'a> {
             }
             events.push((event, span));
         }
-        Some(events)
+        Ok(events)
     }
 
     /// The next node with everything in it; `None` after a problem that leaves no tree.

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{AccessFlags, access};
 
 use super::env_file::Wrong;
+use super::nearest::nearest;
+use super::problem::Problem;
 use super::reader::{Cursor, Section};
 use super::settings::{Launch, Program};
 use super::{SOCKET, env_file};
@@ -25,12 +27,22 @@ pub(super) fn warn_of_variable(cursor: &Cursor<'_>, help: &str) {
         return;
     }
     let Some(variable) = text.and_then(variable) else { return };
-    let message = if ["${instance}", "${name}"].contains(&variable) {
-        format!("`{variable}` stands for nothing without `instances:`")
-    } else {
-        format!("`{variable}` stays as it is: the file has no variables")
+    if ["${instance}", "${name}"].contains(&variable) {
+        let message = format!("`{variable}` stands for nothing without `instances:`");
+        return cursor.warn(message, help);
+    }
+    let name = variable.trim_matches(['$', '{', '}']);
+    let meant = nearest(name, ["instance", "name"]).map(|name| format!("${{{name}}}"));
+    let message = match meant {
+        Some(_) => format!("`{variable}` stays as it is: it stands for nothing"),
+        None => format!("`{variable}` stays as it is: the file has no variables"),
     };
-    cursor.warn(message, help);
+    let problem = cursor.at(()).problem(message);
+    let problem = match &meant {
+        Some(_) => problem.help("`${instance}` and `${name}` are all there are, with `instances:`"),
+        None => problem.help(help),
+    };
+    cursor.problems.warn(Problem { nearest: meant, ..problem });
 }
 
 /// Whether a shell would put the home directory in.
