@@ -188,9 +188,8 @@ fn read_here(writers: &Writers, file: &str, request: &LogsRequest, printer: &mut
         Err(failure) => return refused(&failure),
     };
     let left_out = reading.first(TOTAL_MAX);
-    let notes = notes.into_iter().map(|note| LogItem::Note { note });
-    let is_printed =
-        notes.map(|note| printer.add(note)).all(|is_read| is_read) && all(&mut reading, printer);
+    let mut notes = notes.into_iter().map(|note| LogItem::Note { note });
+    let is_printed = notes.all(|note| printer.add(note)) && all(&mut reading, printer);
     left_out.iter().for_each(|note| say(note));
     let watch = reading.watch();
     while is_printed && (watch.is_some() || reading.begins_with_news()) {
