@@ -389,3 +389,21 @@ fn an_answer_goes_on_where_an_earlier_one_has_come_to_also_without_following() {
     assert_eq!(ask(), Vec::<String>::new());
     supervisor.stop();
 }
+
+#[test]
+fn a_follower_outlives_an_orderly_end_and_shows_what_the_next_run_writes() {
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  a: { command: [sh, -c, 'echo x >> runs; echo run $(wc -l < \
+                runs); exec sleep 1d'], cwd: . }\n";
+    let supervisor = bed.start(yaml);
+    let file = bed.path("supervisord-rs.yaml");
+    let mut follower = Follower::new(&bed, &["logs", "-f", "-c", file.to_str().expect("UTF-8")]);
+    follower.until(|shown| shown == "run 1\n");
+    supervisor.stop();
+    let supervisor = bed.start(yaml);
+    follower.until(|shown| shown == "run 1\nrun 2\n");
+    supervisor.stop();
+    let supervisor = bed.start(yaml);
+    follower.until(|shown| shown == "run 1\nrun 2\nrun 3\n");
+    supervisor.stop();
+}

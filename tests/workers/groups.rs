@@ -61,6 +61,13 @@ fn scaling_touches_only_the_difference() {
     for name in ["api.1", "lb", "single"] {
         assert_eq!(find(&fewer, name).pid, find(&before, name).pid, "{name} was touched");
     }
+    // Those that are gone are nowhere: neither in the table nor among the logs.
+    for verb in ["status", "logs"] {
+        let output = bed.verb(&[verb, "api.2"]);
+        assert!(text(&output.stderr).contains("called api.2; there are: api.1, lb"), "{output:?}");
+        let shown = text(&bed.verb(&[verb]).stdout);
+        assert!(!shown.contains("api.2"), "{shown}");
+    }
     // Without any, it is still known.
     supervisor.client.scale("api", 0, true).expect("scaled");
     let output = bed.verb(&["status", "api"]);

@@ -399,3 +399,29 @@ fn unlimited_cancels_a_limit_of_the_defaults() {
     supervisor.wait_phase("thread", "running");
     supervisor.stop();
 }
+
+#[test]
+fn an_end_at_once_under_limits_that_are_too_small_is_said_to_be_theirs() {
+    let bed = Bed::new();
+    let supervisor = bed.start(
+        "version: 1\ndefaults: { restart: never, ready: { after: 1h } }\nworkers:\n  \
+         small: { command: [sleep, 1d], limits: { stack: 4KiB } }\n  \
+         full: { command: [sh, -c, 'head -c 9000 /dev/zero > file'], cwd: ., limits: { file_size: \
+         1KiB } }\n  \
+         other: { command: [sh, -c, 'exit 127'], limits: { stack: 8MiB } }\n",
+    );
+    for (name, why) in [
+        ("small", Some("most likely its `limits: { stack: 4KiB }` are too small to start it")),
+        ("full", Some("it has used up its limit `file_size`")),
+        ("other", None),
+    ] {
+        supervisor.wait_phase(name, "finished");
+        let ending = supervisor.worker(name).ending.expect("it has ended");
+        assert_eq!(ending.message.as_deref(), why, "{name}: {ending:?}");
+    }
+    let incident =
+        supervisor.incidents().into_iter().find(|it| it.worker.as_deref() == Some("small"));
+    let sentence = incident.expect("of it").sentence;
+    assert!(sentence.contains("limits: { stack: 4KiB }"), "{sentence}");
+    supervisor.stop();
+}

@@ -53,7 +53,9 @@ fn resource_limit(
 ) -> Option<ResourceLimit> {
     let cursor = section.get(name)?;
     if cursor.is_scalar() {
-        return Some(ResourceLimit { resource, name, soft: amount(&cursor, unit)?, hard: None });
+        let limit = ResourceLimit { resource, name, soft: amount(&cursor, unit)?, hard: None };
+        warn_of_small(&cursor, limit);
+        return Some(limit);
     }
     let both = cursor.section(&["soft", "hard"], &[])?;
     let hard = both.get("hard").and_then(|cursor| amount(&cursor, unit));
@@ -61,7 +63,18 @@ fn resource_limit(
     if hard.is_some_and(|hard| soft > hard) {
         cursor.refuse("the soft limit is above the hard one", "`soft` no higher than `hard`");
     }
-    Some(ResourceLimit { resource, name, soft, hard })
+    let limit = ResourceLimit { resource, name, soft, hard };
+    warn_of_small(&cursor, limit);
+    Some(limit)
+}
+
+/// The kernel takes any number, and the program ends as it begins.
+fn warn_of_small(cursor: &Cursor<'_>, limit: ResourceLimit) {
+    if let Some(needed) = limit.needed() {
+        let (name, soft, needed) = (limit.name, limit.written(limit.soft), limit.written(needed));
+        let message = format!("`{name}: {soft}` may be too little for a program to start");
+        cursor.warn(message, &format!("few programs start with less than {needed}"));
+    }
 }
 
 fn amount(cursor: &Cursor<'_>, unit: Unit) -> Option<u64> {

@@ -99,8 +99,8 @@ impl<'a> Builder<'a> {
         self.byte(span.start.index())..self.byte(span.end.index())
     }
 
-    fn problem(&self, span: Range<usize>, message: impl Into<String>) {
-        self.problems.push(Problem::new(self.path.concat(), span, message));
+    fn problem(&self, span: Range<usize>, message: &str, help: &str) {
+        self.problems.push(Problem::new(self.path.concat(), span, message).help(help));
     }
 
     /// What stands below that step of the path.
@@ -195,7 +195,12 @@ impl<'a> Builder<'a> {
             Event::Alias(anchor) => {
                 let node = self.anchors.get(&anchor).cloned();
                 let Some(node) = node else {
-                    self.problem(range, "no anchor of this name stands before this alias");
+                    self.problem(
+                        range,
+                        "no anchor of this name stands before this alias",
+                        "write `&NAME` before the value that `*NAME` stands for, or put a text that \
+                         begins with `*` into quotes",
+                    );
                     return None;
                 };
                 self.nodes += size(&node);
@@ -253,7 +258,8 @@ impl<'a> Builder<'a> {
             let step = self.step(key.text().unwrap_or_default());
             let value = self.below(step, |it| it.node(events, depth + 1))?;
             let Some(text) = key.text().map(str::to_owned) else {
-                self.problem(key.span, "a key must be a single word");
+                let help = "write `WORD: VALUE`; `{{ NAME }}` of a template needs quotes";
+                self.problem(key.span, "a key must be a single word", help);
                 continue;
             };
             let value = value.marked_at(&key.span);

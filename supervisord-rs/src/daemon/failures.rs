@@ -75,6 +75,10 @@ impl Daemon {
                 format!("waits for {}", names.collect::<Vec<_>>().join(", "))
             }
             (Phase::Idle, None) => "starts again".to_owned(),
+            (Phase::Quarantined, None) => {
+                let name = who.map(|who| self.names.worker(who.worker)).unwrap_or_default();
+                format!("now quarantined: `supervisord-rs start {name}` starts it")
+            }
             (phase, None) => format!("now {}", words::phase(phase)),
         });
         record.sentence = open_sentence(&record, next.as_deref());

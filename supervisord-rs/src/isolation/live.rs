@@ -34,6 +34,9 @@ pub(super) struct Live {
     pub(super) domain: DomainId,
     /// `None` for a `command:`.
     pub(super) sdk: Option<Sdk>,
+    /// When this supervisor had launched it, in monotonic nanoseconds; `None`: a predecessor did,
+    /// or it is not known yet that it runs.
+    pub(super) begun_at: Option<u64>,
     /// When the supervisor committed a fault by a signal.
     pub(super) struck_at: Option<u64>,
     /// The signal with which we struck it.
@@ -75,6 +78,7 @@ impl Live {
             incarnation,
             domain,
             sdk,
+            begun_at: None,
             struck_at: None,
             struck_by: None,
             asked_at: None,

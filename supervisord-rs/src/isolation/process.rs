@@ -33,7 +33,8 @@ impl Driver for Process {
 
     fn begin(&self, means: &mut Means, incarnation: Incarnation, is_kept: bool) -> Result<()> {
         if let Some(live) = means.registry.live_mut(incarnation) {
-            live.notify_state.alive_at = monotonic_ns();
+            let now = monotonic_ns();
+            (live.begun_at, live.notify_state.alive_at) = (Some(now), now);
         }
         means.commit(incarnation, is_kept);
         Ok(())
@@ -77,8 +78,10 @@ impl Driver for Process {
                 None => evidence::of_command(ended.status),
             };
             let ending = evidence::with_memory(ending, ended.was_oom_killed);
+            let is_young = means.is_young(incarnation);
             means.end(incarnation, ending);
             means.explain(incarnation, ending);
+            means.blame_limit(incarnation, ended.status, is_young);
         }
     }
 

@@ -42,7 +42,7 @@ impl Observer for LogLines {
                 tracing::error!(worker, ?processes, "killed, and still there: {why}");
             }
             What::Probe { good: Some(false), kind, is_unready: _ } => {
-                tracing::warn!(worker, probe = ?kind, "its liveness probe failed");
+                tracing::warn!(worker, probe = ?kind, "its {} probe failed", kind.name());
             }
             What::Probe { good: Some(true) | None, .. } => {}
             What::HookFailed { command, why } => {
@@ -114,7 +114,14 @@ fn phase(who: Option<Who<'_>>, from: Phase, to: Phase, fault_domain: &str, has_s
     let (from, is_quarantined) = (words::phase(from), to == Phase::Quarantined);
     let to = words::phase(to);
     if is_quarantined {
-        tracing::error!(worker, generation, fault_domain, from, to, "{worker} {verb} {state}");
+        tracing::error!(
+            worker,
+            generation,
+            fault_domain,
+            from,
+            to,
+            "{worker} {verb} {state}; `supervisord-rs start {worker}` starts it again"
+        );
     } else {
         tracing::info!(
             target: "phase", worker, generation, fault_domain, from, to, "{worker} {verb} {state}"

@@ -25,6 +25,34 @@ pub struct ResourceLimit {
     pub hard: Option<u64>,
 }
 
+/// What programs need to begin: the name of a limit, and the amount below which few do.
+const NEEDED: [(&str, u64); 4] =
+    [("stack", 128 << 10), ("data", 1 << 20), ("address_space", 16 << 20), ("open_files", 8)];
+
+impl ResourceLimit {
+    /// How much few programs begin without, where the limit is lower.
+    #[must_use]
+    pub fn needed(&self) -> Option<u64> {
+        let (_, needed) = NEEDED.into_iter().find(|(name, _)| *name == self.name)?;
+        (self.soft < needed).then_some(needed)
+    }
+
+    /// An amount of it, as it is written in the configuration.
+    #[must_use]
+    pub fn written(&self, amount: u64) -> String {
+        match amount {
+            count if self.name == "open_files" => count.to_string(),
+            bytes if bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) => {
+                format!("{}MiB", bytes >> 20)
+            }
+            bytes if bytes >= 1 << 10 && bytes.is_multiple_of(1 << 10) => {
+                format!("{}KiB", bytes >> 10)
+            }
+            bytes => bytes.to_string(),
+        }
+    }
+}
+
 /// What a cgroup (version 2) may use. `None` and empty: no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CgroupLimits {

@@ -223,10 +223,14 @@ impl View<'_> {
     }
 
     fn why_down(&self, id: WorkerId, view: &WorkerView) -> String {
-        let phase = words::phase(view.phase);
+        let phase = match view.phase {
+            Phase::Quarantined => "is in quarantine".to_owned(),
+            Phase::Backoff => "is in backoff".to_owned(),
+            phase => format!("is {}", words::phase(phase)),
+        };
         match self.histories.ending(id) {
-            Some(ending) => format!("is in {phase}: {}", words::how(ending)),
-            None => format!("is in {phase}"),
+            Some(ending) => format!("{phase}: {}", words::how(ending)),
+            None => phase,
         }
     }
 

@@ -14,6 +14,7 @@
 //! | `stopping` | from asking it to stop to nothing being left |
 //! | `adopting`, `adopted_process` | taking over what a predecessor's workers left |
 //! | `endings` | from an exit, or from what a board says, to an event |
+//! | `likely_limit` | which of its limits has most likely ended it |
 //! | `remains`, `looks` | what is left of a process tree whose main process is gone; when to look again |
 //! | `news`, `queue` | what the daemon is to hear, and in what order the machine hears of it |
 
@@ -24,6 +25,7 @@ mod endings;
 mod helpers;
 mod launched;
 pub(in crate::isolation) mod launching;
+mod likely_limit;
 mod looks;
 mod news;
 pub(in crate::isolation) mod output;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use supervision::{Cause, DomainId, Ending, Event, Incarnation, Status, WorkerId};
 use workers::board::{Reading, State, monotonic_ns};
 
+use super::likely_limit::likely_limit;
 use super::looks::LOOK_MAX;
 use super::{Means, Process};
 use crate::isolation::contract::Ended;
@@ -19,6 +20,9 @@ use crate::waiting::Looks;
 
 /// The time for the guardian to report how an adopted process ended, and for a tracer to detach.
 const SETTLED_LIMIT: Duration = Duration::from_millis(250);
+
+/// So long a program has hardly begun, in nanoseconds.
+const BEGINNING: u64 = 2_000_000_000;
 
 impl Means {
     /// How the main process of a domain ended, if it has. What is not known at once is looked for a
@@ -134,6 +138,31 @@ impl Means {
         let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
         let evidence = Evidence::new(reading, now, live.struck_at);
         self.registry[incarnation.worker].evidence = Some((incarnation, evidence));
+    }
+
+    /// Adds to what is known of one that has ended alone which of its limits is likely the reason.
+    /// `is_young`: it had hardly begun.
+    pub(in crate::isolation) fn blame_limit(
+        &mut self,
+        incarnation: Incarnation,
+        status: Status,
+        is_young: bool,
+    ) {
+        let slot = &mut self.registry[incarnation.worker];
+        let limits = &slot.launch.execution.limits.resources;
+        if let Some(text) = likely_limit(limits, status, is_young)
+            && let Some((_, evidence)) = &mut slot.evidence
+        {
+            evidence.message.get_or_insert(text);
+        }
+    }
+
+    /// Whether one that ends has hardly begun, and nothing else has struck it.
+    pub(in crate::isolation) fn is_young(&self, incarnation: Incarnation) -> bool {
+        let Some(live) = self.registry.live(incarnation) else { return false };
+        let age = |begun_at| monotonic_ns().saturating_sub(begun_at);
+        let has_hardly_begun = live.begun_at.is_some_and(|begun_at| age(begun_at) < BEGINNING);
+        has_hardly_begun && live.struck_by.is_none() && !live.is_stopping
     }
 
     /// Adds to what is known of one that ran out of memory how much it may have.
