@@ -395,15 +395,18 @@ fn a_follower_outlives_an_orderly_end_and_shows_what_the_next_run_writes() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  a: { command: [sh, -c, 'echo x >> runs; echo run $(wc -l < \
                 runs); exec sleep 1d'], cwd: . }\n";
-    let supervisor = bed.start(yaml);
+    let mut supervisors = vec![bed.start(yaml)];
     let file = bed.path("supervisord-rs.yaml");
     let mut follower = Follower::new(&bed, &["logs", "-f", "-c", file.to_str().expect("UTF-8")]);
     follower.until(|shown| shown == "run 1\n");
-    supervisor.stop();
-    let supervisor = bed.start(yaml);
-    follower.until(|shown| shown == "run 1\nrun 2\n");
-    supervisor.stop();
-    let supervisor = bed.start(yaml);
-    follower.until(|shown| shown == "run 1\nrun 2\nrun 3\n");
-    supervisor.stop();
+    for lines in ["run 1\nrun 2\n", "run 1\nrun 2\nrun 3\n"] {
+        assert_eq!(bed.verb(&["shutdown"]).status.code(), Some(0));
+        supervisors.last_mut().expect("one").wait_exit();
+        supervisors.push(bed.start(yaml));
+        follower.until(|shown| shown == lines);
+    }
+    assert_eq!(bed.verb(&["shutdown"]).status.code(), Some(0));
+    // It is a process of this test too.
+    drop(follower);
+    drop(supervisors);
 }

@@ -191,7 +191,7 @@ impl Diagnostics {
         }
     }
 
-    fn render(&self, level: &Level<'_>, problem: &Problem, shows_expected: bool) -> String {
+    fn render(&self, level: &Level<'_>, problem: &Problem, expected: Option<&str>) -> String {
         let place = self.file.display().to_string();
         let title = if problem.path.is_empty() {
             problem.message.clone()
@@ -214,7 +214,7 @@ impl Diagnostics {
                 quotes.push(other);
             }
         }
-        if let Some(expected) = problem.expected.as_ref().filter(|_| shows_expected) {
+        if let Some(expected) = expected {
             group = group.element(Level::NOTE.message(wrapped(&format!("expected {expected}"))));
         }
         if let Some(nearest) = &problem.nearest {
@@ -228,8 +228,8 @@ impl Diagnostics {
 }
 
 impl fmt::Display for Diagnostics {
-    /// A long list of what could stand there is shown once for each mapping, and not where a
-    /// suggestion says more.
+    /// A long list of what could stand there is shown once for each mapping, and pointed to then;
+    /// not where a suggestion says more.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut all: Vec<(&Problem, Level<'_>)> = Vec::new();
         all.extend(self.problems.iter().map(|problem| (problem, Level::ERROR)));
@@ -237,12 +237,15 @@ impl fmt::Display for Diagnostics {
         all.sort_by_key(|(problem, _)| problem.span.start);
         let mut shown: HashSet<(&str, &str)> = HashSet::new();
         for (problem, level) in all {
-            let expected = problem.expected.as_deref().unwrap_or_default();
             let mapping = problem.path.rsplit_once('.').map_or("", |(mapping, _)| mapping);
-            let shows = expected.len() <= SHORT
-                || !expected.starts_with(LIST)
-                || !problem.has_suggestion() && shown.insert((mapping, expected));
-            writeln!(formatter, "{}\n", self.render(&level, problem, shows))?;
+            let is_long = |text: &&str| text.len() > SHORT && text.starts_with(LIST);
+            let expected = problem.expected.as_deref();
+            let expected = match expected.filter(is_long) {
+                Some(_) if problem.has_suggestion() => None,
+                Some(list) if !shown.insert((mapping, list)) => Some(LISTED),
+                Some(_) | None => expected,
+            };
+            writeln!(formatter, "{}\n", self.render(&level, problem, expected))?;
         }
         let count = self.count;
         if count > self.problems.len() {
@@ -261,6 +264,8 @@ impl fmt::Display for Diagnostics {
 
 /// How a list of what could stand there begins.
 const LIST: &str = "one of: ";
+/// What stands for such a list that is there already.
+const LISTED: &str = "one of those that are listed above, for the first such error";
 /// Bytes of what is always shown.
 const SHORT: usize = 80;
 
