@@ -14,7 +14,7 @@ use crate::harness::until;
 const BROKEN: WorkerId = WorkerId(2);
 
 impl World {
-    /// Of a descriptor each driver needs one at least.
+    /// A launch that would find no descriptor does not begin, whatever its driver needs.
     pub(super) fn fails_where_there_is_no_descriptor(&mut self) {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
         let next = File::open("/dev/null").expect("a descriptor").as_raw_fd();

@@ -249,6 +249,8 @@ impl World {
     fn hear(&mut self, what: &str, mut is_true: impl FnMut(&Self) -> bool) {
         let heard = until(LIMIT, || {
             self.drivers.collect();
+            // As at each SIGCHLD.
+            self.drivers.reap_orphans();
             self.drivers.look_at_remains();
             while let Some(event) = self.drivers.next_event() {
                 self.note(event);
