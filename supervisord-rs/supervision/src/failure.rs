@@ -85,7 +85,7 @@ impl Machine {
     fn judge(&self, worker: WorkerId, observed: Ending) -> Ending {
         let state = &self.workers[worker.index()];
         // An order that is void by now had the launch dropped.
-        let was_dropped = observed.cause == Cause::Requested;
+        let was_dropped = observed.cause == Cause::Requested || has_waited(observed);
         if (state.order.is_some() || was_dropped) && was_not_started(observed) {
             return Ending { cause: Cause::Requested, ..observed };
         }
@@ -139,8 +139,11 @@ impl Machine {
             self.quarantine(worker, Some(ending), Quarantine::Group);
         } else if !self.workers[worker.index()].wanted || self.shutdown.is_some() {
             self.rest(worker, Phase::Idle, ending);
-        } else if matches!(order, Some(StopReason::Requested | StopReason::Collateral)) {
-            // It was to end and to come back: at once, whatever its ending.
+        } else if matches!(order, Some(StopReason::Requested | StopReason::Collateral))
+            || (ending.cause == Cause::Requested && was_not_started(ending))
+        {
+            // It was to end and to come back: at once, whatever its ending. The order that had its
+            // launch dropped may be void by now.
             self.enter(worker, Phase::Idle, Some(ending));
             self.launches.insert(worker);
         } else {
@@ -263,14 +266,19 @@ fn names(exits: &[Exit], ending: Ending) -> bool {
     exits.contains(&exit)
 }
 
+/// Whether there was no process yet, since the worker was asked to stop while the command before
+/// its start ran. That was not ended by force.
+fn has_waited(ending: Ending) -> bool {
+    let Status::NotLaunched(failure) = ending.status else { return false };
+    failure.stage == LaunchStage::START_BEFORE && failure.code == 0
+}
+
 /// Whether there was no process yet. The command before its start ended well, and it was not
 /// started all the same, or it waited in line for its launch: both are done for one that was asked
 /// to stop meanwhile.
 fn was_not_started(ending: Ending) -> bool {
     let Status::NotLaunched(failure) = ending.status else { return false };
-    // Its command was not ended by force.
-    let has_waited = failure.stage == LaunchStage::START_BEFORE && failure.code == 0;
-    has_waited || failure.stage == LaunchStage::CLONE
+    has_waited(ending) || failure.stage == LaunchStage::CLONE
 }
 
 fn is_transient(ending: Ending) -> bool {

@@ -1177,6 +1177,18 @@ fn one_that_is_not_started_since_it_was_asked_to_stop_has_not_failed() {
         world.settle();
         assert_eq!((world.phase(0), world.opened.len()), (Phase::Idle, 0), "{stage:?}");
     }
+    // The order was void before it was known.
+    let mut world = World::new(spec(&["a"]));
+    let incarnation = world.present(0);
+    world.questions.clear();
+    world.command(Command::Stop(vec![A]));
+    world.command(Command::Start(vec![A]));
+    let stage = LaunchStage::START_BEFORE;
+    let failure = supervision::LaunchFailure { stage, transient: true, ..world::launch_failure() };
+    world.truth.insert(incarnation, world::Truth::Gone);
+    world.tell(Event::LaunchFailed { incarnation, failure });
+    world.settle();
+    assert_eq!((world.phase(0), world.opened.len()), (Phase::Running, 0));
 }
 
 #[test]
@@ -1199,6 +1211,18 @@ fn launches_that_wait_in_line_are_dropped_when_their_workers_are_to_stop() {
     world.command(Command::Start(vec![B]));
     world.settle();
     assert_eq!((world.phase(1), world.opened.len()), (Phase::Running, 0));
+    // Whatever its policy makes of one that has ended, this one has not begun.
+    for policy in [RestartPolicy::Never, RestartPolicy::OnFailure] {
+        let mut spec = spec(&["a"]);
+        spec.workers[0].restart.policy = policy;
+        spec.workers[0].critical = true;
+        let mut world = World::new(spec);
+        world.drops = true;
+        world.command(Command::Stop(vec![A]));
+        world.command(Command::Start(vec![A]));
+        world.settle();
+        assert_eq!((world.phase(0), world.exited), (Phase::Running, None), "{policy:?}");
+    }
     // The same at the end.
     let mut world = World::new(spec(&["a", "b", "c"]));
     world.drops = true;
