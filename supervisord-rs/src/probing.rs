@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use supervision::{Event, Incarnation, Phase, WorkerId};
+use tokio::sync::oneshot;
 
 pub use crate::config::settings::probes::Kind;
 use crate::config::settings::{Check, Health, Probe, Ready};
@@ -18,7 +19,7 @@ use crate::config::settings::{Check, Health, Probe, Ready};
 pub const AT_ONCE: usize = 32;
 
 /// A question to ask now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Question {
     /// The worker.
     pub incarnation: Incarnation,
@@ -28,6 +29,8 @@ pub struct Question {
     pub check: Check,
     /// The timeout of the answer.
     pub timeout: Duration,
+    /// Ends when the answer has no meaning any more: the worker is to stop, or has ended.
+    pub is_void: oneshot::Receiver<()>,
 }
 
 /// All probes of all running workers.
@@ -45,6 +48,8 @@ struct Slot {
     begun: Duration,
     /// The time of the next question; `None` while one is open.
     next: Option<Duration>,
+    /// Dropped with the slot, which makes the open question void.
+    open: Option<oneshot::Sender<()>>,
     good: u32,
     bad: u32,
     verdict: Option<bool>,
@@ -103,6 +108,7 @@ impl Probing {
             probe: probe.clone(),
             begun: now,
             next: Some(first),
+            open: None,
             good: 0,
             bad: 0,
             verdict: None,
@@ -133,13 +139,15 @@ impl Probing {
         {
             self.due.pop_first();
             let Some(slot) = self.slots.get_mut(&(worker, kind)) else { continue };
-            slot.next = None;
+            let (open, is_void) = oneshot::channel();
+            (slot.next, slot.open) = (None, Some(open));
             self.open += 1;
             questions.push(Question {
                 incarnation: slot.incarnation,
                 kind,
                 check: slot.probe.check.clone(),
                 timeout: slot.probe.timeout,
+                is_void,
             });
         }
         questions
@@ -167,7 +175,7 @@ impl Probing {
             .get_mut(&key)
             .filter(|slot| slot.incarnation == incarnation && slot.next.is_none())?;
         let next = now + slot.probe.every;
-        slot.next = Some(next);
+        (slot.next, slot.open) = (Some(next), None);
         self.due.insert((next, key.0, key.1));
         match good {
             Some(true) => (slot.good, slot.bad) = (slot.good.saturating_add(1), 0),
@@ -284,6 +292,17 @@ mod tests {
         probing.on_phase(who(1), Phase::Backoff, &ready, &Health::default(), S);
         probing.on_phase(who(2), Phase::Starting, &ready, &Health::default(), S);
         assert_eq!(probing.answer(old.incarnation, old.kind, Some(true), S), None);
+    }
+
+    #[test]
+    fn a_question_about_one_that_is_to_stop_is_void() {
+        let mut probing = Probing::default();
+        let ready = Ready::Probe(probe(1, None, Duration::ZERO));
+        probing.on_phase(who(1), Phase::Starting, &ready, &Health::default(), Duration::ZERO);
+        let mut asked = probing.questions(Duration::ZERO).remove(0);
+        assert_eq!(asked.is_void.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        probing.on_phase(who(1), Phase::Stopping, &ready, &Health::default(), S);
+        assert_eq!(asked.is_void.try_recv(), Err(oneshot::error::TryRecvError::Closed));
     }
 
     #[test]

@@ -378,9 +378,13 @@ fn a_reload_after_an_upgrade_restarts_what_is_changed_after_it_and_nothing_else(
     assert_ne!(processes(&changed), processes(&before), "changed after the upgrade");
     bed.write("supervisord-rs.yaml", &yaml("3d"));
     let upgraded = upgrade(env!("CARGO_BIN_EXE_supervisord-rs"));
-    assert_eq!(processes(&upgraded), processes(&changed), "an upgrade restarts none");
-    bed.wait_log("changed together with the version of the supervisor");
-    assert_eq!(processes(&reload()), processes(&changed), "nor does a reload without a change");
+    assert_ne!(processes(&upgraded), processes(&changed), "changed with the version");
+    assert_eq!(processes(&reload()), processes(&upgraded), "and nothing since");
+    let yaml = format!("{}# a comment\n", yaml("3d"));
+    bed.write("supervisord-rs.yaml", &yaml);
+    assert_eq!(processes(&upgrade(other)), processes(&upgraded), "no entry of it is another");
+    bed.write("supervisord-rs.yaml", &yaml.replace("3d", "4d"));
+    assert_ne!(processes(&reload()), processes(&upgraded), "and the next change counts");
     supervisor.stop();
 }
 

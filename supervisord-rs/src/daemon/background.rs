@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use supervision::{Event, Incarnation, IncidentId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Daemon;
 use super::hand_over;
@@ -17,6 +17,7 @@ use crate::isolation::helper::{self, Helper, NotLaunched, Summons};
 use crate::probing::{self, Kind, ask};
 use crate::record::event::What;
 use crate::record::words;
+use crate::stages;
 use crate::threads;
 use crate::waiting::{Limit, within};
 
@@ -161,7 +162,7 @@ impl Daemon {
     /// Asks what is due, runs the hooks that have a place, and the stop commands that were ordered.
     pub(super) fn go_on_in_background(&mut self) {
         for question in self.probing.questions(self.now()) {
-            let probing::Question { incarnation, kind, check, timeout } = question;
+            let probing::Question { incarnation, kind, check, timeout, is_void } = question;
             let answer = move |good| TaskOutcome::Answer { incarnation, kind, good };
             match check.command() {
                 // The last one that was asked was killed and is still there: this is no better
@@ -172,12 +173,15 @@ impl Daemon {
                 Some(command) => {
                     let worker = self.names.worker(incarnation.worker).to_owned();
                     let summons = self.drivers.launch_helper(incarnation.worker, command, &[]);
-                    self.background
-                        .spawn(async move { answer(exec(summons, timeout, &worker).await) });
+                    self.background.spawn(async move {
+                        answer(unless_void(is_void, exec(summons, timeout, &worker)).await)
+                    });
                 }
                 None => {
-                    self.background
-                        .spawn(async move { answer(Some(ask::ask(&check, timeout).await)) });
+                    self.background.spawn(async move {
+                        let asked = async { Some(ask::ask(&check, timeout).await) };
+                        answer(unless_void(is_void, asked).await)
+                    });
                 }
             }
         }
@@ -254,6 +258,18 @@ impl Daemon {
     }
 }
 
+/// What a question says; `None`: it has become void, and what asks is dropped. A command is killed.
+async fn unless_void(
+    is_void: oneshot::Receiver<()>,
+    asked: impl Future<Output = Option<bool>>,
+) -> Option<bool> {
+    tokio::select! {
+        biased;
+        _ = is_void => None,
+        good = asked => good,
+    }
+}
+
 /// What an exec probe says; `None`: nothing about the worker.
 async fn exec(
     summons: Result<Summons, NotLaunched>,
@@ -269,8 +285,10 @@ async fn exec(
         Ok(helper) => Some(helper.wait(limit).await == Some(supervision::Status::Exited(0))),
         Err(failed) => {
             tracing::warn!(worker, "its probe: {}", failed.message);
-            // What the machine is short of says nothing about the worker; a missing program does.
-            (!failed.failure.transient).then_some(false)
+            // What the machine is short of, and what happens to a cgroup, says nothing about the
+            // worker; a missing program does.
+            let is_program = failed.failure.stage == stages::EXEC && !failed.failure.transient;
+            is_program.then_some(false)
         }
     }
 }

@@ -13,7 +13,7 @@ use workers::board::monotonic_ns;
 use super::Daemon;
 use super::naming::every;
 use super::turn::lapse;
-use crate::config::{Launch, Scale, Settings, Source};
+use crate::config::{Launch, Scale, Settings};
 use crate::isolation::contract::means::adopting::{Adopted, Past};
 use crate::record::event::What;
 use crate::record::evidence::Evidence;
@@ -169,28 +169,23 @@ pub(super) fn fingerprint(launch: &Launch) -> u64 {
     stable_hash(format!("{launch:?}").bytes())
 }
 
-/// Another binary writes the same configuration differently: its fingerprints are replaced by ours,
-/// where the workers are configured as they were; otherwise they tell nothing any more.
-pub(super) fn translate(story: &mut PostMortem, settings: &Settings, then: Option<&Source>) {
+/// Another binary writes the same configuration differently, so its fingerprints are replaced by
+/// ours, of the configuration that was in force `then`. Where that cannot be known, workers count
+/// as launched as they are configured now.
+pub(super) fn translate(story: &mut PostMortem, then: Option<&Settings>, now: &Settings) {
     if story.is_same_binary {
         return;
     }
-    let is_as_it_was = then.is_some_and(|then| *then == *settings.source);
-    let ours: BTreeMap<&str, &Launch> =
-        settings.launches.iter().map(|launch| (launch.name.as_str(), launch)).collect();
-    let mut lost = Vec::new();
+    let known: BTreeMap<&str, &Launch> =
+        then.unwrap_or(now).launches.iter().map(|launch| (launch.name.as_str(), launch)).collect();
     for worker in story.workers.iter_mut().filter(|worker| worker.fingerprint != 0) {
-        let launch = ours.get(worker.name.as_str()).filter(|_| is_as_it_was);
-        worker.fingerprint = launch.map_or(0, |launch| fingerprint(launch));
-        if launch.is_none() && worker.was_running() {
-            lost.push(worker.name.as_str());
-        }
+        worker.fingerprint =
+            known.get(worker.name.as_str()).map_or(0, |launch| fingerprint(launch));
     }
-    if !lost.is_empty() {
+    if then.is_none() && !story.is_clean {
         tracing::warn!(
-            workers = ?lost,
-            "the configuration was changed together with the version of the supervisor: these \
-             workers go on as they were launched; restart those that it has changed"
+            "the configuration of the version before cannot be read: workers that the file has \
+             changed since go on as they were launched; restart them"
         );
     }
 }

@@ -6,20 +6,23 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use supervision::LaunchFailure;
 
 use super::execution::{self, Prepared};
+use super::exits::reaper;
 use super::host::null;
 use super::launch::failed::{Failed, Result};
 use super::launch::into_cgroup::IntoCgroup;
-use super::launch::{Attempt, BaseEnvironment, Child, Environment, Plan};
+use super::launch::{Attempt, BaseEnvironment, Child, Environment, Plan, failure};
 use super::sockets::Sockets;
 use super::tree::cgroup::{Leaf, Newcomer};
 use super::tree::marks::MARK;
 use super::tree::process_tree::ProcessTree;
 use crate::config::Launch;
 use crate::config::settings::ExecutionEnvironment;
+use crate::stages;
 
 /// The lowest number of a socket that is passed, sd_listen_fds(3).
 const FIRST_SOCKET: RawFd = 3;
@@ -72,6 +75,11 @@ impl Birthplace {
 }
 
 impl Birthplace {
+    /// Where others live already.
+    fn guest_of(&self) -> Option<Arc<Leaf>> {
+        self.leaf.clone().filter(|leaf| self.newcomer == Newcomer::Another && !leaf.is_missing())
+    }
+
     /// Has the child born there, with the marks that tell whose it is. May wait, as the making of
     /// its cgroup.
     pub(super) fn apply(self, plan: Plan, environment: &mut Environment) -> Result<Plan> {
@@ -139,7 +147,14 @@ impl Outfit {
 
     /// Looks up what is to be looked up, and starts it. May block.
     pub(super) fn launch(self, attempt: &Attempt) -> Result<Child> {
-        Ok(self.plan(attempt)?.launch_as(attempt)?)
+        let guest_of = self.birthplace.guest_of();
+        let child = self.plan(attempt)?.launch_as(attempt)?;
+        if guest_of.is_some_and(|leaf| leaf.end_latecomers()) {
+            let _ = reaper::signal(&child, libc::SIGKILL);
+            reaper::discard(&child.pidfd);
+            return Err(failure(stages::CGROUP, Errno::EAGAIN).into());
+        }
+        Ok(child)
     }
 
     fn open_sockets(&mut self, attempt: &Attempt) -> Result<()> {

@@ -14,7 +14,6 @@ use workers::board::monotonic_ns;
 
 use super::equipped::Equipped;
 use crate::config::Settings;
-use crate::daemon::in_force;
 use crate::daemon::predecessor::Predecessor;
 use crate::daemon::recovery;
 use crate::daemon::turn::lapse::Lapse;
@@ -37,10 +36,6 @@ impl Equipped {
         // A pause that comes before the loop turns counts against no worker either.
         let lapse = Lapse::new(Duration::from_nanos(monotonic_ns()));
         let recovered = &mut self.recovered;
-        if let Some(story) = &mut recovered.left.story {
-            let then = in_force::of_predecessor(&recovered.locked.inherited);
-            recovery::translate(story, &recovered.locked.settings, then.as_ref());
-        }
         let (settings, inherited) = (&recovered.locked.settings, &mut recovered.locked.inherited);
         let (story, seen) = (recovered.left.story.as_ref(), recovered.left.seen);
         let past = recovery::past(settings, story);

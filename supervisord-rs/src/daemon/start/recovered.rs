@@ -19,8 +19,8 @@ use super::left::Left;
 use super::locked::Locked;
 use super::spare::spare;
 use crate::config::settings::OnDeath;
-use crate::config::{Launch, Settings, SupervisorSettings};
-use crate::daemon::in_force::Origin;
+use crate::config::{Launch, Scale, Settings, SupervisorSettings};
+use crate::daemon::in_force::{self, Origin};
 use crate::daemon::recovery;
 use crate::isolation::launch::short_of_open_files;
 use crate::record::black_box::BlackBox;
@@ -45,9 +45,14 @@ impl Locked {
     /// Reads what a predecessor left, and goes on with its numbers.
     pub(super) fn recover(mut self, registry: &Registry) -> Result<Recovered, StartError> {
         let runtime_dir = &self.settings.supervisor.runtime_dir;
-        let left = Left::claim(&mut self.inherited, self.gate.is_some(), runtime_dir);
+        let mut left = Left::claim(&mut self.inherited, self.gate.is_some(), runtime_dir);
         let story = left.story.as_ref();
         self.settings = with_its_scale(self.settings, registry, story);
+        let then = self.in_force_before(registry, story);
+        if let Some(story) = &mut left.story {
+            recovery::translate(story, then.as_ref(), &self.settings);
+        }
+        let story = left.story.as_ref();
         let store = of_processes(&self.settings.supervisor, &left.keeper);
         warn_of_open_files(&self.settings);
 
@@ -61,6 +66,14 @@ impl Locked {
         workers::crash::on_fatal(BlackBox::on_fatal);
         workers::crash::install()?;
         Ok(Recovered { locked: self, left, store, names, settled, black_box })
+    }
+
+    /// What a predecessor of another version was configured with, as this version reads it.
+    fn in_force_before(&self, registry: &Registry, story: Option<&PostMortem>) -> Option<Settings> {
+        let story = story.filter(|story| !story.is_same_binary)?;
+        let source = in_force::of_predecessor(&self.inherited)?;
+        let settings = source.settings(registry, &Scale::new()).ok()?;
+        Some(with_its_scale(settings, registry, Some(story)))
     }
 }
 

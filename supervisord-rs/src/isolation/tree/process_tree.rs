@@ -216,6 +216,13 @@ impl ProcessTree {
         }
     }
 
+    /// Nothing is left of it.
+    pub(in crate::isolation) fn vacate(&self) {
+        if let Some(leaf) = self.in_leaf() {
+            leaf.vacate();
+        }
+    }
+
     fn kin(&self, main: &Child) -> Kin {
         match self.in_leaf() {
             Some(leaf) => Kin::Cgroup { main: main.pid, members: leaf.members() },

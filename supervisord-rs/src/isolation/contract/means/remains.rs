@@ -166,6 +166,7 @@ impl Means {
         self.looks.awaited.remove(&domain);
         let slot = &mut self.registry[domain];
         let Some(resident) = slot.resident.take() else { return };
+        resident.process_tree.vacate();
         let child = resident.process.child();
         reaper::forget(child);
         let name = self.domain_name(domain);

@@ -48,6 +48,8 @@ enum State {
     /// It is not made yet. One that is there is a predecessor's, which was killed.
     Planned,
     Made,
+    /// Those who lived in it are gone.
+    Vacant,
     /// It was killed: no process can start in it any more (see `trial`).
     Spent,
 }
@@ -110,6 +112,28 @@ impl Leaf {
         self.present().state = State::Spent;
     }
 
+    /// Those who lived in it are gone: the next one that is born there is the first again.
+    pub(in crate::isolation) fn vacate(&self) {
+        let mut present = self.present();
+        if present.state == State::Made {
+            present.state = State::Vacant;
+        }
+    }
+
+    /// Ends all that was born in it with a [helper](Newcomer::Another) after those who lived there
+    /// were gone: where that was seen too late for the helper, this sees the helper. False: they
+    /// still live. May wait, as [`directory`](Self::directory).
+    pub(in crate::isolation) fn end_latecomers(&self) -> bool {
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.present().state;
+        let are_late = matches!(state, State::Vacant | State::Spent);
+        if are_late {
+            self.spend();
+            let _ = self.members().kill();
+        }
+        are_late
+    }
+
     /// Whether its process tree is found without it.
     pub(in crate::isolation) fn is_missing(&self) -> bool {
         self.is_missing.load(Ordering::SeqCst)
@@ -152,8 +176,11 @@ impl Leaf {
         let beside = |path: &Path| Ok(Placed { birthplace: open(path)?, runs: false });
         match (state, newcomer) {
             (State::Made, Newcomer::Another) => return beside(&path),
-            (State::Spent, Newcomer::Another) => return Err(Refusal::dying(&path)),
-            (State::Made, Newcomer::First) => {
+            (State::Vacant | State::Spent, Newcomer::Another) => {
+                return Err(Refusal::dying(&path));
+            }
+            (State::Made | State::Vacant, Newcomer::First) => {
+                self.present().state = State::Made;
                 let events = Events::of(&path);
                 if events.populated {
                     // A helper was born in it meanwhile, and that cgroup may just be freezing.
@@ -185,7 +212,7 @@ impl Leaf {
         let (path, serial) = match made {
             Ok(()) => (path, serial),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if state == State::Made || !tree::remove(&path) {
+                if matches!(state, State::Made | State::Vacant) || !tree::remove(&path) {
                     remove_elsewhere(path);
                 }
                 self.make_next(serial)?
