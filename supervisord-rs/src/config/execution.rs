@@ -17,8 +17,8 @@ struct Key {
     /// What a thread has in common with its process.
     noun: &'static str,
     read: fn(&Cursor<'_>, &mut ExecutionEnvironment),
-    /// What the step that it is for is called where it fails, if that is none of [`stages`]. Nothing
-    /// else has its number, which goes on from theirs: black boxes store it.
+    /// What the step that it is for is called where it fails, if that is none of `crate::stages`.
+    /// Nothing else has its number, which goes on from theirs: black boxes store it.
     stage: Option<Stage>,
 }
 

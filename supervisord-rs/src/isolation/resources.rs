@@ -143,8 +143,8 @@ mod tests {
     static TWO: Resources = &[&Memory("one"), &Memory("two")];
 
     fn launches() -> Vec<Launch> {
-        let text = "version: 1\nworkers:\n  w: { worker: ticker }\n  without: { worker: ticker }\n  \
-                    c: { command: [sleep, 1d] }\n";
+        let text = "version: 1\nworkers:\n  w: { worker: ticker }\n  \
+                    without: { worker: ticker }\n  c: { command: [sleep, 1d] }\n";
         let registry = workers::builtin::registry();
         config::parse(text, Path::new("/c.yaml"), &registry).expect("valid").launches
     }

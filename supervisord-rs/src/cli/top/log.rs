@@ -23,8 +23,8 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Asks for the lines of now. Where no supervisor answers, those that were there stay: it may be
-    /// on its way back.
+    /// Asks for the lines of now. Where no supervisor answers, those that were there stay: it may
+    /// be on its way back.
     pub(super) fn read(&mut self, client: &Client, worker: &WorkerStatus) {
         let workers = vec![worker.name.clone()];
         let request = LogsRequest { workers, lines: Some(LINES), ..LogsRequest::default() };

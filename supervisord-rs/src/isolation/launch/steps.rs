@@ -2,8 +2,8 @@
 //! fail with advice; what the child does with that before its `execve`; and what people read when
 //! it fails.
 //!
-//! A new step is a file here and a line in the list of [`Steps`]. One that may fail has a number: in
-//! `crate::stages`, or beside the key of the file that asks for it (`config::execution`).
+//! A new step is a file here and a line in the list of [`Steps`]. One that may fail has a number:
+//! in `crate::stages`, or beside the key of the file that asks for it (`config::execution`).
 
 mod cgroup;
 mod credentials;
@@ -48,8 +48,8 @@ pub(super) struct Newborn<'a> {
 
 /// One thing that the child does before its `execve`, with what it needs for that.
 pub(super) trait Step: Debug {
-    /// Looks up, in the parent, what a worker's configuration asks for. What is a launch's own comes
-    /// in other ways: descriptors, its cgroup, whose life it shares.
+    /// Looks up, in the parent, what a worker's configuration asks for. What is a launch's own
+    /// comes in other ways: descriptors, its cgroup, whose life it shares.
     fn prepare(&mut self, _: &ExecutionEnvironment) -> Result<()> {
         Ok(())
     }
