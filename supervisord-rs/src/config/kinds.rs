@@ -12,8 +12,10 @@ pub struct Kind {
     /// What stands at `isolation:`. Two kinds may have one word: that which is shared has `cell:`
     /// beside it.
     pub word: &'static str,
-    /// Whether a `command:` can be one; else registered code alone.
+    /// Whether a `command:` can be one.
     pub runs_commands: bool,
+    /// Whether registered code can be one.
+    pub runs_code: bool,
     /// What is true of its workers.
     pub capabilities: Capabilities,
 }
@@ -32,6 +34,7 @@ pub static DEFAULT: &Kind = &PROCESS;
 pub static THREAD: Kind = Kind {
     word: "thread",
     runs_commands: false,
+    runs_code: true,
     capabilities: Capabilities {
         label: "thread",
         place: "a thread of the supervisor",
@@ -49,6 +52,7 @@ pub static THREAD: Kind = Kind {
 pub static CELL: Kind = Kind {
     word: "thread",
     runs_commands: false,
+    runs_code: true,
     capabilities: Capabilities {
         label: "cell",
         place: "a thread of a cell",
@@ -66,6 +70,7 @@ pub static CELL: Kind = Kind {
 pub static PROCESS: Kind = Kind {
     word: "process",
     runs_commands: true,
+    runs_code: true,
     capabilities: Capabilities {
         label: "process",
         place: "a process",
@@ -84,6 +89,12 @@ impl Kind {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.capabilities.label
+    }
+
+    /// Whether a worker can be one: registered code, or a command.
+    #[must_use]
+    pub const fn runs(&self, is_code: bool) -> bool {
+        if is_code { self.runs_code } else { self.runs_commands }
     }
 
     /// The one with this name.
@@ -125,9 +136,10 @@ pub(super) fn words() -> Vec<&'static str> {
     words
 }
 
-/// What stands at `isolation:` for a `command:`.
-pub(super) fn words_of_commands() -> Vec<&'static str> {
-    ALL.into_iter().filter(|kind| kind.runs_commands).map(|kind| kind.word).collect()
+/// What can stand at `isolation:` for registered code, or for a command.
+pub(super) fn words_for(is_code: bool) -> Vec<&'static str> {
+    let runs = |word: &&str| meant(word, false).is_some_and(|kind| kind.runs(is_code));
+    words().into_iter().filter(runs).collect()
 }
 
 /// The kind that a word means, with or without `cell:` beside it; `None`: it has none like that.
@@ -165,6 +177,8 @@ mod tests {
             assert!(meant(kind.word, false).is_some(), "`{}` alone says where", kind.word);
         }
         assert_eq!(meant(DEFAULT.word, false), Some(DEFAULT));
+        assert!(DEFAULT.runs_commands && DEFAULT.runs_code, "nobody has chosen it");
+        assert_eq!([words_for(false), words_for(true)], [vec!["process"], words()]);
     }
 
     #[test]

@@ -109,12 +109,13 @@ pub(super) fn isolation(section: &Section<'_>, name: &str, is_sdk: bool) -> Opti
     };
     let shared = cell.as_ref().and_then(|_| kinds::meant(word, true));
     let kind = shared.or_else(|| kinds::meant(word, false)).expect("a test looks at each word");
-    if !is_sdk && !kind.runs_commands {
+    if !kind.runs(is_sdk) {
+        let (what, words) = (if is_sdk { "worker" } else { "command" }, kinds::words_for(is_sdk));
         // Where the key comes from `defaults:`, its place is there, and the worker's name says
         // whom it is about.
         written?.refuse(
-            format!("a command cannot run as a {word} (worker `{name}`)"),
-            &format!("`isolation: {}` for a `command:`", kinds::words_of_commands().join("` or `")),
+            format!("a {what} cannot run as a {word} (worker `{name}`)"),
+            &format!("`isolation: {}` for a `{what}:`", words.join("` or `")),
         );
         return None;
     }

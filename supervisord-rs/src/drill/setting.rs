@@ -22,7 +22,11 @@ impl Setting {
     /// Why the fault is none there; `None`: it is one.
     #[must_use]
     pub fn obstacle(&self) -> Option<&'static str> {
-        (self.isolation.capabilities.is_of_supervisor() && self.fault.kind().is_order())
+        let (fault, capabilities) = (self.fault.kind(), &self.isolation.capabilities);
+        if fault.signal().is_some() && !capabilities.has_process() {
+            return Some("it has no process that a signal could strike");
+        }
+        (capabilities.is_of_supervisor() && fault.is_order())
             .then_some("to the supervisor's process it is an order to stop everything")
     }
 
@@ -65,5 +69,44 @@ impl FromStr for WrittenFault {
 impl fmt::Display for WrittenFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use supervision::{Capabilities, FaultDomain};
+
+    use super::*;
+    use crate::config::kinds::PROCESS;
+
+    #[test]
+    fn a_signal_is_no_fault_where_there_is_no_process() {
+        // As a driver that runs nothing would be written in the table.
+        static NOTHING: Kind = Kind {
+            word: "nothing",
+            runs_commands: true,
+            runs_code: false,
+            capabilities: Capabilities {
+                label: "nothing",
+                place: "nothing",
+                fault_domain: FaultDomain::Own,
+                can_be_killed_alone: true,
+                can_be_paused: false,
+                has_own_memory: true,
+                has_limits: false,
+                has_own_process: false,
+                outlives_supervisor: false,
+            },
+        };
+        let obstacle = |isolation, fault: &str| {
+            let fault = fault.parse().expect("it is in the catalogue");
+            Setting { fault, isolation, contain: false }.obstacle()
+        };
+        assert!(obstacle(&NOTHING, "signal-kill").is_some_and(|why| why.contains("no process")));
+        assert_eq!(obstacle(&NOTHING, "panic"), None);
+        for kind in crate::config::kinds::ALL {
+            assert_eq!(obstacle(kind, "signal-kill"), None, "{}", kind.name());
+        }
+        assert_eq!(obstacle(&PROCESS, "signal-term"), None);
     }
 }

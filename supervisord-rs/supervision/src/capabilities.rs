@@ -45,6 +45,12 @@ impl Capabilities {
         self.fault_domain == FaultDomain::Supervisor
     }
 
+    /// Whether a worker runs in a process, its own or that of others too, which a signal strikes.
+    #[must_use]
+    pub fn has_process(&self) -> bool {
+        self.has_own_process || !self.is_alone()
+    }
+
     /// Whether workers share the domain with each other, and not with the supervisor.
     #[must_use]
     pub fn is_shared(&self) -> bool {

@@ -71,6 +71,10 @@ impl View<'_> {
             )));
         }
         let capabilities = self.machine.spec().capabilities(worker);
+        if fault.fault.signal().is_some() && !capabilities.has_process() {
+            let worker = &request.worker;
+            return Err(refused(format!("{worker} has no process that a signal could strike")));
+        }
         if fault.fault.is_order() && capabilities.is_of_supervisor() {
             let (worker, fault) = (&request.worker, fault.fault.name());
             return Err(refused(format!(
