@@ -23,6 +23,9 @@ pub use self::template::Template;
 pub use super::isolation::Isolation;
 use super::source::Source;
 
+/// The lowest number of a socket that a worker is passed, sd_listen_fds(3).
+pub const FIRST_SOCKET: i32 = 3;
+
 /// A whole, valid configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -14,7 +14,7 @@ use super::pattern::Patterns;
 use super::probes::READY_KEYS;
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
-use super::settings::{Health, Isolation, Launch, Ready, default};
+use super::settings::{FIRST_SOCKET, Health, Isolation, Launch, Ready, default};
 use super::{
     by_kind, dependencies, execution, hooks, injections, later, logs, probes, program, restart,
     sockets, stop, world,
@@ -142,6 +142,12 @@ pub(super) fn read(
     if matches!(ready, Ready::Log(_)) && logs.captured().next().is_none() {
         refuse_uncaptured(section);
     }
+    let sockets = sockets::read(section, is_process && !is_sdk);
+    if let Ready::Newline(number) = ready
+        && (FIRST_SOCKET..).zip(&sockets).any(|(taken, _)| taken == number)
+    {
+        refuse_taken(section, sockets.len());
+    }
     let launch = Launch {
         group: identity.base.clone(),
         isolation: isolation?,
@@ -152,7 +158,7 @@ pub(super) fn read(
         reload_signal: by_kind::reload_signal(section, is_sdk),
         ready,
         health,
-        sockets: sockets::read(section, is_process && !is_sdk),
+        sockets,
         logs,
         hooks: hooks::read(section),
         watchdog: heartbeat.filter(|_| !is_sdk),
@@ -179,6 +185,16 @@ fn refuse_uncaptured(section: &Section<'_>) {
         "`ready: { log: }` needs captured output, and this worker has none",
         "`logs:` with a `stdout:` or `stderr:` other than `null` and `inherit`, or another \
          `ready:`",
+    );
+}
+
+/// It would have two meanings.
+fn refuse_taken(section: &Section<'_>, sockets: usize) {
+    let Some(cursor) = section.get("ready") else { return };
+    let free = i32::try_from(sockets).map_or(63, |count| FIRST_SOCKET.saturating_add(count));
+    cursor.refuse(
+        "`ready: { fd: }` is the number of one of its `sockets:`, which begin with 3",
+        &format!("another number, such as `fd: {free}`"),
     );
 }
 

@@ -21,11 +21,8 @@ use super::tree::cgroup::{Leaf, Newcomer};
 use super::tree::marks::MARK;
 use super::tree::process_tree::ProcessTree;
 use crate::config::Launch;
-use crate::config::settings::ExecutionEnvironment;
+use crate::config::settings::{ExecutionEnvironment, FIRST_SOCKET};
 use crate::stages;
-
-/// The lowest number of a socket that is passed, sd_listen_fds(3).
-const FIRST_SOCKET: RawFd = 3;
 
 /// Whose execution environment it has.
 pub(super) enum Whose {

@@ -1,5 +1,5 @@
 //! One cgroup (version 2) for each process that we launch: what it starts can leave its session and
-//! its parent, and cannot leave this.
+//! its parent, and without the right to change cgroups it cannot leave this.
 //!
 //! A leaf needs no controller, so this works wherever we may make directories below our own cgroup:
 //! as root, or where a service manager delegated it (`Delegate=yes`). Elsewhere `process_tree`

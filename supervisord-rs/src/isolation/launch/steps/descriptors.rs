@@ -137,11 +137,21 @@ impl Step for Descriptors {
 /// Opens `/dev/null` as this number, below which all is as it is to be. False: it is not as it
 /// usually is, or out of reach of this user.
 fn open_nothing(target: c_int) -> bool {
-    // The lowest that is free is at most the one that is free now (open(2)).
-    close(target, target);
-    // SAFETY: open, dup2 and close are listed in signal-safety(7); the path is a literal.
+    let path = c"/dev/null".as_ptr();
+    // SAFETY: stat, open, dup2 and close are listed in signal-safety(7); the path is a literal, the
+    // pointer is to a local.
     unsafe {
-        let opened = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY);
+        // Anything else may hold up who opens it.
+        let mut found: libc::stat = std::mem::zeroed();
+        let is_it = libc::stat(path, &raw mut found) == 0
+            && found.st_mode & libc::S_IFMT == libc::S_IFCHR
+            && found.st_rdev == libc::makedev(1, 3);
+        if !is_it {
+            return false;
+        }
+        // The lowest that is free is at most the one that is free now (open(2)).
+        close(target, target);
+        let opened = libc::open(path, libc::O_RDONLY);
         if opened < 0 || opened == target {
             return opened == target;
         }

@@ -26,6 +26,8 @@ pub(in crate::isolation) struct Leaf {
     present: Mutex<Present>,
     /// Held while it is made: two processes may be born in it at once.
     making: Mutex<()>,
+    /// Those that were given up, and are still there: one that is dying holds a cgroup.
+    given_up: GivenUp,
     /// Whether it could not be made for the first process, which was born elsewhere: then its
     /// process tree is found without it.
     is_missing: AtomicBool,
@@ -95,6 +97,7 @@ impl Leaf {
             first,
             present: Mutex::new(present),
             making: Mutex::default(),
+            given_up: GivenUp::default(),
             is_missing: AtomicBool::new(false),
         }
     }
@@ -213,7 +216,7 @@ impl Leaf {
             Ok(()) => (path, serial),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if matches!(state, State::Made | State::Vacant) || !tree::remove(&path) {
-                    remove_elsewhere(path);
+                    self.given_up.remove_elsewhere(path);
                 }
                 self.make_next(serial)?
             }
@@ -346,7 +349,7 @@ impl Members {
 impl Drop for Leaf {
     /// Elsewhere: that may wait, as [`Leaf::directory`].
     fn drop(&mut self) {
-        remove_elsewhere(self.path());
+        self.given_up.remove_elsewhere(self.path());
     }
 }
 
@@ -354,9 +357,23 @@ fn open(path: &Path) -> Result<OwnedFd, Refusal> {
     tree::birthplace(path).map_err(|error| Refusal::directory(path, &error))
 }
 
-/// On another thread: it may be much, and the kernel has one lock for changes of all cgroups.
-fn remove_elsewhere(path: PathBuf) {
-    CHANGES.run(move || {
-        tree::remove(&path);
-    });
+/// Cgroups to be removed, tried again with each other one.
+#[derive(Clone, Debug, Default)]
+struct GivenUp(Arc<Mutex<Vec<PathBuf>>>);
+
+impl GivenUp {
+    /// On another thread: it may be much, and the kernel has one lock for changes of all cgroups.
+    fn remove_elsewhere(&self, path: PathBuf) {
+        let left = Self::clone(self);
+        left.lock().push(path);
+        CHANGES.run(move || {
+            let all = std::mem::take(&mut *left.lock());
+            let are_left = all.into_iter().filter(|path| !tree::remove(path)).collect::<Vec<_>>();
+            left.lock().extend(are_left);
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
