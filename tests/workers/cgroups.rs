@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::harness::{Bed, Supervisor};
-use crate::process_trees::lacks_cgroup;
+use crate::process_trees::{lacks_cgroup, sleepers};
 
 /// The directory of the cgroup that a worker lives in; `None`: not one of ours.
 fn leaf(supervisor: &Supervisor<'_>, worker: &str) -> Option<PathBuf> {
@@ -133,21 +133,13 @@ os.kill(os.getpid(), signal.SIGKILL)
         bed.path("worker.py").display()
     );
     let supervisor = bed.start(&yaml);
-    let sleepers = || {
-        let processes = std::fs::read_dir("/proc").expect("procfs").flatten();
-        let is_one = |process: &std::fs::DirEntry| {
-            std::fs::read(process.path().join("cmdline"))
-                .is_ok_and(|line| line == b"sleep\x0030303\0")
-        };
-        processes.filter(is_one).count()
-    };
     let most = std::cell::Cell::new(0);
     supervisor.wait("fifty incarnations", |supervisor| {
-        most.set(most.get().max(sleepers()));
+        most.set(most.get().max(sleepers("30303")));
         (supervisor.worker("w").generation >= 50).then_some(())
     });
     supervisor.client.stop(&["w".into()], true).expect("stopped");
-    assert_eq!(sleepers(), 0, "one outlives its incarnation");
+    assert_eq!(sleepers("30303"), 0, "one outlives its incarnation");
     assert_eq!(most.get(), 1, "two incarnations at once");
     supervisor.stop();
 }

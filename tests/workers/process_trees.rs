@@ -151,6 +151,43 @@ fn one_that_exits_with_children_left_is_never_shown_running() {
     supervisor.stop();
 }
 
+/// A probe has a child in another session, and is just born when its worker ends.
+#[test]
+fn a_stop_leaves_no_probe_and_nothing_that_a_probe_has_started() {
+    for (how, bed) in families() {
+        let supervisor = start(
+            &bed,
+            how,
+            "version: 1\nworkers:\n  w:\n    command: [sleep, '0.05']\n    instances: 8\n    \
+             health: { liveness: { exec: [sh, -c, 'setsid sleep 40404 & exec sleep 40404'], \
+             every: 1ms, timeout: 10s } }\n    \
+             restart: { policy: always, backoff: { initial: 1ms, max: 1ms }, \
+             limit: { restarts: 100000, within: 1s } }\n",
+        );
+        for round in 1..6 {
+            supervisor.wait("a few incarnations", |supervisor| {
+                let status = supervisor.client.status().ok()?;
+                status.workers.iter().all(|one| one.generation >= 5 * round).then_some(())
+            });
+            supervisor.client.stop(&["all".into()], true).expect("stopped");
+            // What the kernel has killed takes a moment to go.
+            supervisor.wait("nothing of a probe", |_| (sleepers("40404") == 0).then_some(()));
+            supervisor.client.start(&["all".into()], false).expect("started");
+        }
+        supervisor.stop();
+    }
+}
+
+/// How many `sleep` there are with this argument.
+pub(crate) fn sleepers(argument: &str) -> usize {
+    let wanted = format!("sleep\0{argument}\0").into_bytes();
+    let processes = std::fs::read_dir("/proc").expect("procfs").flatten();
+    let is_one = |process: &std::fs::DirEntry| {
+        std::fs::read(process.path().join("cmdline")).is_ok_and(|line| line == wanted)
+    };
+    processes.filter(is_one).count()
+}
+
 #[test]
 fn an_orderly_main_process_leaves_its_children_the_rest_of_the_grace_period() {
     let bed = Bed::new();
