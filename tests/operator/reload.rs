@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::answers::outcome;
-use crate::harness::{Bed, text};
+use crate::harness::{Bed, find, text};
 
 #[test]
 fn a_reload_removes_what_did_not_run_and_says_how_to_reach_an_older_socket() {
@@ -77,6 +77,62 @@ fn a_reload_reports_like_a_start() {
     let output = bed.verb(&["reload", "--json"]);
     let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON of a refusal");
     assert_eq!((output.status.code(), &answer["error"]), (Some(4), &"refused".into()), "{answer}");
+    supervisor.stop();
+}
+
+/// `restart` names them; so does a reload, and waits for them.
+#[test]
+fn a_reload_names_the_dependents_that_it_restarts() {
+    let bed = Bed::new();
+    let yaml = |database: &str| {
+        format!(
+            "version: 1\ndefaults: {{ ready: {{ after: 0s }} }}\nworkers:\n  \
+             db: {{ command: [sleep, {database}] }}\n  \
+             api: {{ command: [sleep, 1d], depends_on: {{ db: ready }} }}\n  \
+             page: {{ command: [sleep, 1d], depends_on: [api] }}\n  \
+             idle: {{ command: [sleep, 1d], depends_on: [db], autostart: false }}\n  \
+             late: {{ command: [sleep, 1d], depends_on: {{ db: {{ is: ready, soft: true }} \
+             }} }}\n"
+        )
+    };
+    let supervisor = bed.start(&yaml("1d"));
+    for name in ["page", "late"] {
+        supervisor.wait_phase(name, "running");
+    }
+    let before = supervisor.status();
+    bed.write("supervisord-rs.yaml", &yaml("2d"));
+    let output = bed.verb(&["reload"]);
+    let said = text(&output.stdout);
+    for words in
+        ["  restarted  db\n", "  restarted  api page (as dependents)\n", "  kept       idle late\n"]
+    {
+        assert!(said.contains(words), "no `{words}` in: {output:?}");
+    }
+    let after = supervisor.status();
+    for name in ["db", "api", "page", "late"] {
+        let is_same = find(&before, name).pid == find(&after, name).pid;
+        assert_eq!(is_same, name == "late", "{name}: {after:?}");
+    }
+    supervisor.stop();
+}
+
+/// More than there ever were, so that all of them come.
+#[test]
+fn a_reload_that_raises_a_scaled_number_says_that_all_come_back() {
+    let bed = Bed::new();
+    let yaml = |count: u32| {
+        format!(
+            "version: 1\nworkers:\n  w: {{ command: [sleep, 1d], ready: {{ after: 0s }}, \
+             instances: {count} }}\n"
+        )
+    };
+    let supervisor = bed.start(&yaml(3));
+    supervisor.wait_running();
+    assert_eq!(bed.verb(&["scale", "w", "2"]).status.code(), Some(0));
+    bed.write("supervisord-rs.yaml", &yaml(4));
+    let said = text(&bed.verb(&["reload"]).stdout);
+    assert!(said.contains("  started    w.3 w.4\n") && !said.contains("not there"), "{said}");
+    supervisor.wait_phase("w.3", "running");
     supervisor.stop();
 }
 

@@ -18,7 +18,8 @@ pub(super) fn touched(
     plan: &ReloadReport,
     before: &BTreeMap<String, u64>,
 ) -> BTreeMap<String, u64> {
-    let names = [&plan.started, &plan.restarted, &plan.threads].into_iter().flatten();
+    let lists = [&plan.started, &plan.restarted, &plan.dependents, &plan.threads];
+    let names = lists.into_iter().flatten();
     names.map(|name| (name.clone(), before.get(name).copied().unwrap_or(0))).collect()
 }
 

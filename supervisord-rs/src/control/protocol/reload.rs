@@ -16,6 +16,10 @@ pub struct ReloadReport {
     pub removed: Vec<String>,
     /// Their entry has changed in what they are launched with.
     pub restarted: Vec<String>,
+    /// They depend on one that is restarted, and are restarted with it, whether their entry has
+    /// changed or not.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub dependents: Vec<String>,
     /// Unchanged threads of the supervisor: they are restarted, since another process takes its
     /// place.
     pub threads: Vec<String>,
@@ -31,13 +35,14 @@ pub struct ReloadReport {
 
 impl ReloadReport {
     /// The lists: what is done to the workers, their names, and why, where that is not obvious.
-    pub fn lists(&self) -> [(&'static str, &[String], &'static str); 8] {
+    pub fn lists(&self) -> [(&'static str, &[String], &'static str); 9] {
         let threads = "threads of the supervisor, whose process is replaced";
         [
             ("started", &self.started, ""),
             ("stopped", &self.stopped, ""),
             ("removed", &self.removed, ""),
             ("restarted", &self.restarted, ""),
+            ("restarted", &self.dependents, "as dependents"),
             ("restarted", &self.threads, threads),
             ("changed", &self.changed, ""),
             ("kept", &self.kept, ""),

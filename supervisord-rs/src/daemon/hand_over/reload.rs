@@ -46,12 +46,19 @@ impl View<'_> {
         }
         let was_there: BTreeSet<&str> =
             self.every_worker().map(|worker| self.names.worker(worker)).collect();
+        // A file with more instances than there ever were brings all of them (see `recovery`).
+        let is_raised = |base: &str| {
+            let ours = settings.launches.iter().filter(|launch| launch.base == base);
+            ours.into_iter().any(|launch| !was_there.contains(&*launch.name))
+        };
         for (launch, spec) in settings.launches.iter().zip(&settings.spec.workers) {
             if known.contains(launch.name.as_str()) {
                 continue;
             }
             // What `scale` has taken away stays away: its checkpoint says so to the successor.
-            let is_scaled = launch.instance.is_some() && was_there.contains(&*launch.name);
+            let is_scaled = launch.instance.is_some()
+                && was_there.contains(&*launch.name)
+                && !is_raised(&launch.base);
             let fate = match spec.autostart {
                 _ if is_scaled => Fate::ScaledAway,
                 true => Fate::Started,
@@ -59,7 +66,40 @@ impl View<'_> {
             };
             list_of(&mut report, fate).push(launch.name.clone());
         }
+        self.name_dependents(&mut report, settings);
         report
+    }
+
+    /// Those that live and need one that is restarted, directly or by another, are restarted with
+    /// it.
+    fn name_dependents(&self, report: &mut ReloadReport, settings: &Settings) {
+        let all = &settings.spec.workers;
+        let mut with_them: BTreeSet<&str> = report.restarted.iter().map(String::as_str).collect();
+        let needs_one = |spec: &WorkerSpec, with_them: &BTreeSet<&str>| {
+            let mut needed = spec.depends_on.iter().filter(|dependency| {
+                !dependency.soft && dependency.condition != Condition::Finished
+            });
+            needed.any(|dependency| with_them.contains(&*all[dependency.on.index()].name))
+        };
+        loop {
+            let more: Vec<&WorkerSpec> = all
+                .iter()
+                .filter(|spec| !with_them.contains(&*spec.name) && needs_one(spec, &with_them))
+                .collect();
+            if more.is_empty() {
+                break;
+            }
+            with_them.extend(more.into_iter().map(|spec| spec.name.as_str()));
+        }
+        let is_live: BTreeSet<&str> = self
+            .all_workers()
+            .filter(|worker| self.is_live(*worker))
+            .map(|worker| self.names.worker(worker))
+            .collect();
+        let goes_along = |name: &String| with_them.contains(&**name) && is_live.contains(&**name);
+        for list in [&mut report.kept, &mut report.changed] {
+            report.dependents.extend(list.extract_if(.., |name| goes_along(name)));
+        }
     }
 
     /// Of one that the file does not name. Of a worker with instances, those beyond the number in
