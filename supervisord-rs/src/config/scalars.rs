@@ -158,7 +158,7 @@ impl Cursor<'_> {
             .and_then(|text| u32::from_str_radix(text.trim_start_matches("0o"), 8).ok());
         match bits.filter(|bits| *bits <= 0o777) {
             Some(bits) => Some(self.at(bits)),
-            None => self.refuse_value("permission bits in octal, such as \"0660\""),
+            None => self.refuse_value("permission bits in octal, such as \"0022\" or \"0660\""),
         }
     }
 

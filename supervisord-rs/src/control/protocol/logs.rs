@@ -82,7 +82,7 @@ impl LogsRequest {
                 }
                 _ => {
                     return Err(format!(
-                        "{key} is no parameter of the query: this path has worker, lines, since, \
+                        "unknown parameter `{key}`: allowed are worker, lines, since, \
                          stderr, follow, from"
                     ));
                 }
@@ -202,7 +202,7 @@ mod tests {
             ("since=10m", "since=10m: it has to be a time"),
             ("follow=1", "follow=1: it has to be true or false"),
             ("from=x", "a JSON array of the `positions`"),
-            ("tail=3", "tail is no parameter of the query"),
+            ("tail=3", "unknown parameter `tail`"),
         ] {
             let error = LogsRequest::from_pairs(pairs(query)).expect_err("no sense");
             assert!(error.contains(expected), "{error}");

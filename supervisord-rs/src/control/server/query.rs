@@ -68,10 +68,10 @@ pub(super) async fn none(request: Request, next: Next) -> Result<Response, Refus
 
 fn unknown(name: &str, known: &[&str]) -> Refused {
     let advice = match known {
-        [] => "this path has none; what an order needs stands in its body, as JSON".to_owned(),
-        known => format!("this path has {}", known.join(", ")),
+        [] => "there are none here; what an order needs stands in its body, as JSON".to_owned(),
+        known => format!("allowed are {}", known.join(", ")),
     };
-    invalid(format!("{name} is no parameter of the query: {advice}"))
+    invalid(format!("unknown parameter `{name}`: {advice}"))
 }
 
 fn invalid(message: String) -> Refused {
