@@ -133,6 +133,11 @@ fn a_reload_that_raises_a_scaled_number_says_that_all_come_back() {
     let said = text(&bed.verb(&["reload"]).stdout);
     assert!(said.contains("  started    w.3 w.4\n") && !said.contains("not there"), "{said}");
     supervisor.wait_phase("w.3", "running");
+    // Those beyond the number in the file are made of the same entry.
+    assert_eq!(bed.verb(&["scale", "w", "5"]).status.code(), Some(0));
+    bed.write("supervisord-rs.yaml", &yaml(4).replace("1d", "2d"));
+    let said = text(&bed.verb(&["reload"]).stdout);
+    assert!(said.contains("  restarted  w.1 w.2 w.3 w.4 w.5\n"), "{said}");
     supervisor.stop();
 }
 

@@ -340,6 +340,16 @@ fn the_api_serves_lines_with_their_times_and_goes_on_where_an_answer_ended() {
     assert_eq!(next(), "a2", "what was written meanwhile, and nothing from before");
     say(3);
     assert_eq!(next(), "a3");
+    // The file with the place where an answer ended is not there any more.
+    request.follow = false;
+    request.from.clone_from(positions);
+    request.from[0].inode += 1_000_000;
+    let note = answer(&request).into_iter().find_map(|item| match item {
+        LogItem::Note { note } => Some(note),
+        LogItem::Line(_) | LogItem::Positions { .. } => None,
+    });
+    let note = note.expect("lines may be lost");
+    assert!(note.contains("has been removed or compressed since"), "{note}");
     // Output need not be UTF-8.
     let of_b = || lines(&answer(&LogsRequest { workers: vec!["b".into()], ..Default::default() }));
     let found = supervisor.wait("the output of b", |_| of_b().pop());

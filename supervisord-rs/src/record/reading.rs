@@ -105,7 +105,7 @@ impl Reading {
             let count = self.lines.files.len();
             let file = &mut self.lines.files[index].file;
             match &self.begins_with {
-                Begin::From(positions) => file.resume(positions),
+                Begin::From(positions) => left_out.extend(file.resume(positions)),
                 Begin::Lines(lines) => {
                     let (bytes, notes) = file.last_lines(Room::within(most, *lines, count));
                     left_out.extend(notes);

@@ -27,7 +27,7 @@ pub struct ResourceLimit {
 
 /// What programs need to begin: the name of a limit, and the amount below which few do.
 const NEEDED: [(&str, u64); 4] =
-    [("stack", 128 << 10), ("data", 1 << 20), ("address_space", 16 << 20), ("open_files", 8)];
+    [("stack", 128 << 10), ("data", 2 << 20), ("address_space", 16 << 20), ("open_files", 8)];
 
 impl ResourceLimit {
     /// How much few programs begin without, where the limit is lower.

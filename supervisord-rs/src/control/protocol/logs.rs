@@ -1,5 +1,6 @@
 //! The captured output of workers: the question, and the parts of the answer, one in each line.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -59,7 +60,11 @@ impl LogsRequest {
     /// A sentence about the pair that makes no sense.
     pub fn from_pairs(pairs: Vec<(String, String)>) -> Result<Self, String> {
         let mut request = Self::default();
+        let mut seen = BTreeSet::new();
         for (key, value) in pairs {
+            if key != "worker" && !seen.insert(key.clone()) {
+                return Err(format!("{key} stands twice in the query: give it once"));
+            }
             let wrong = |expected: &str| format!("{key}={value}: it has to be {expected}");
             let flag = || value.parse().map_err(|_| wrong("true or false"));
             match key.as_str() {
@@ -203,6 +208,7 @@ mod tests {
             ("follow=1", "follow=1: it has to be true or false"),
             ("from=x", "a JSON array of the `positions`"),
             ("tail=3", "unknown parameter `tail`"),
+            ("lines=1&lines=2", "lines stands twice in the query: give it once"),
         ] {
             let error = LogsRequest::from_pairs(pairs(query)).expect_err("no sense");
             assert!(error.contains(expected), "{error}");

@@ -105,8 +105,20 @@ impl View<'_> {
     /// Of one that the file does not name. Of a worker with instances, those beyond the number in
     /// the file stay.
     fn fate_of_unnamed(&self, worker: WorkerId, settings: &Settings) -> Fate {
-        let is_scaled = settings.templates.contains_key(&self.drivers.launch_of(worker).base);
+        let base = &self.drivers.launch_of(worker).base;
+        let is_scaled = settings.templates.contains_key(base);
+        // All of them are made of one entry: what another one of them tells, this one does too.
+        let other =
+            settings.launches.iter().find(|launch| launch.base == *base).and_then(|theirs| {
+                let mut all = self.all_workers().map(|worker| self.drivers.launch_of(worker));
+                Some((all.find(|ours| ours.name == theirs.name)?, theirs))
+            });
+        let has_changed = other.is_some_and(|(ours, theirs)| {
+            recovery::fingerprint(ours) != recovery::fingerprint(theirs)
+        });
         match (is_scaled, self.is_live(worker)) {
+            (true, true) if has_changed => Fate::Restarted,
+            (true, false) if has_changed => Fate::Changed,
             (true, _) => Fate::Kept,
             (false, true) => Fate::Stopped,
             (false, false) => Fate::Removed,

@@ -91,10 +91,10 @@ impl LogFile {
     }
 
     /// Goes on where an earlier reading has come to in this file, wherever it lies now. One that
-    /// was not there then is read from its start.
-    pub(super) fn resume(&mut self, from: &[LogPosition]) {
+    /// was not there then is read from its start. What to say of lines that are lost to it.
+    pub(super) fn resume(&mut self, from: &[LogPosition]) -> Option<String> {
         let own = self.id();
-        let Some(position) = from.iter().find(|position| position.file == own) else { return };
+        let position = from.iter().find(|position| position.file == own)?;
         for number in 0.. {
             let name = match number {
                 0 => self.path.clone(),
@@ -106,16 +106,23 @@ impl LogFile {
                     let _ = file.seek(SeekFrom::Start(position.offset));
                     self.inode = position.inode;
                     self.file = Some(file);
-                    return;
+                    return None;
                 }
                 Ok(_) => {}
                 // During each rotation one number is missing for a moment.
                 Err(_) if number == 0 || is_there(&self.path, number) => {}
                 Err(_) if is_there(&self.path, number + 1) => {}
                 // It was removed, or compressed: only the present one is left to read.
-                Err(_) => return,
+                Err(_) => {
+                    return Some(format!(
+                        "{}: the file that was read before has been removed or compressed since; \
+                         what came after that place in it is not shown",
+                        self.path.display()
+                    ));
+                }
             }
         }
+        None
     }
 
     /// Where the reading has come to.

@@ -17,7 +17,8 @@ pub(super) fn likely_limit(
     let signal = match status {
         Status::Signaled { signal, .. } => signal,
         Status::Exited(code) if code > 128 => code - 128,
-        Status::Exited(126 | 127) => 0,
+        // What a loader says that finds no room.
+        Status::Exited(127) => 0,
         _ => return None,
     };
     let used_up = match signal {
