@@ -166,7 +166,8 @@ impl Incidents {
         record.recovered_us = incident
             .closed
             .filter(|_| recovered && !incident.lost.is_empty())
-            .map(|closed| nanos(closed).saturating_sub(origin) / 1000);
+            // The machine hears of what has come at a moment before its next judgement.
+            .map(|closed| nanos(closed).max(opened.seen_at).saturating_sub(origin) / 1000);
         let missing = incident.lost.iter();
         record.missing = missing
             .filter(|loss| !matches!(loss.outcome, Outcome::Recovered { .. }))
