@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::harness::{Bed, Supervisor};
 use crate::process_trees::{lacks_cgroup, sleepers};
 
-/// The directory of the cgroup that a worker lives in; `None`: not one of ours.
+/// The directory of the cgroup that a worker lives in; `None`: not one of the supervisor's.
 fn leaf(supervisor: &Supervisor<'_>, worker: &str) -> Option<PathBuf> {
     let pid = supervisor.worker(worker).pid.expect("running");
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("readable");

@@ -29,7 +29,8 @@ pub struct WorkerError {
 }
 
 impl WorkerError {
-    /// One that no restart mends: the worker is quarantined at once, as by `restart: { never_on: }`.
+    /// One that no restart mends: the supervisor quarantines the worker at once, as by `restart: {
+    /// never_on: }`.
     #[must_use]
     pub fn permanent(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { error: error.into(), is_permanent: true }

@@ -80,7 +80,7 @@ pub(super) fn run(options: &Options, client: &Client, afterwards: Afterwards<'_>
     follow(client, &mut New { client, known, as_json: options.json, utc: options.utc })
 }
 
-/// Nobody takes an empty answer for one that is missing.
+/// So an empty answer does not pass for one that is missing.
 fn nothing(follow: bool) -> &'static str {
     if follow {
         "there is no incident yet; those that come are shown"

@@ -80,7 +80,7 @@ impl Options {
 }
 
 impl Options {
-    /// Nobody takes an empty answer for one that is missing.
+    /// So an empty answer does not pass for one that is missing.
     fn nothing(&self) -> String {
         let mut text = "there is no output".to_owned();
         if self.stderr {

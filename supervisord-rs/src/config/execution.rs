@@ -105,7 +105,7 @@ pub(crate) fn stages() -> impl Iterator<Item = Stage> {
     KEYS.iter().filter_map(|key| key.stage)
 }
 
-/// The name of a stage, whoever brings it. `unknown`: a later version has stored it.
+/// The name of a stage, of a step or of a key. `unknown`: a later version has stored it.
 pub(crate) fn stage_name(stage: LaunchStage) -> &'static str {
     let mut own = stages();
     own.find(|(number, _)| *number == stage).map_or_else(|| stages::name(stage), |(_, name)| name)

@@ -177,7 +177,7 @@ mod tests {
             assert!(meant(kind.word, false).is_some(), "`{}` alone says where", kind.word);
         }
         assert_eq!(meant(DEFAULT.word, false), Some(DEFAULT));
-        assert!(DEFAULT.runs_commands && DEFAULT.runs_code, "nobody has chosen it");
+        assert!(DEFAULT.runs_commands && DEFAULT.runs_code, "no file has chosen it");
         assert_eq!([words_for(false), words_for(true)], [vec!["process"], words()]);
     }
 

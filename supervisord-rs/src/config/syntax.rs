@@ -59,7 +59,7 @@ pub(super) fn other_format(text: &str) -> Option<Problem> {
     };
     let message = format!("this is an INI file, such as {whose}, and not YAML");
     Some(Problem::new(String::new(), span, message).help(
-        "write it anew in YAML: `[program:api]` with `command=/usr/bin/api -v` becomes `workers:` \
+        "write it in YAML: `[program:api]` with `command=/usr/bin/api -v` becomes `workers:` \
          with `api: { command: [/usr/bin/api, -v] }` below it, indented; `check` knows most keys \
          of both and says what they are called here",
     ))

@@ -1,6 +1,6 @@
-//! What goes on in the background: probes that are asked, hooks and stop commands that run. Each is a
-//! task for as long as it takes, bounded in time and number; what it has to say comes back through
-//! one channel.
+//! What goes on in the background: probes that are asked, hooks and stop commands that run. Each is
+//! a task for as long as it takes, bounded in time and number; what it has to say comes back
+//! through one channel.
 
 use std::time::Duration;
 

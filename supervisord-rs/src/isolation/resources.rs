@@ -1,6 +1,6 @@
 //! What registered code is handed besides its board, its wake and its output: descriptors of its
 //! worker's own, which it [claims](workers::Context::claim) by name, in every isolation. They are
-//! made for the first incarnation and stay for all that follow, whoever supervises them: the fd
+//! made for the first incarnation and stay for all that follow, under each supervisor: the fd
 //! store keeps them for a successor.
 //!
 //! A new one is a file in `resources/`, and a line in [`STANDARD`].

@@ -129,7 +129,8 @@ impl fmt::Debug for IncidentFile {
 
 /// Reads settled incidents from the files that are not among the `known` numbers: the last `most`
 /// that were written, in the order in which they were settled, which is not that of their numbers.
-/// Skips a line that is not an incident. Reads nothing older. Blocks; for a thread in the background.
+/// Skips a line that is not an incident. Reads nothing older. Blocks; for a thread in the
+/// background.
 ///
 /// # Errors
 /// When a file is there and cannot be read.

@@ -24,7 +24,7 @@ pub(super) struct Printer {
     waiting: Vec<u8>,
     /// Whether any were printed, or are known not to be there.
     has_begun: bool,
-    /// What is said where there is nothing to show at first, until something was shown or said.
+    /// The words where there is nothing to show at first, until something was shown or said.
     nothing: Option<String>,
     /// Where the reading has come to, by file.
     positions: BTreeMap<String, LogPosition>,

@@ -1,4 +1,5 @@
-//! Requests that show something: the status and incidents. What takes long is read in the background.
+//! Requests that show something: the status and incidents. What takes long is read in the
+//! background.
 
 use std::time::Duration;
 
