@@ -11,7 +11,7 @@ struct Greeter {
 impl Worker for Greeter {
     fn run(&mut self, context: &Context) -> Result<(), WorkerError> {
         while context.sleep(Duration::from_millis(100)) {
-            context.say(format!("hello, {}", self.whom));
+            context.log_line(format!("hello, {}", self.whom));
             context.progress(1);
         }
         Ok(())

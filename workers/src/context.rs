@@ -1,20 +1,33 @@
 //! A worker's link to the supervisor: signs of life out, orders in. The same in every isolation.
 //!
-//! Every method is a *checkpoint*: it commits an injected fault; nothing else does.
+//! Every method is a *checkpoint*: it commits an injected fault; nothing else does. Those of a task
+//! are none: its fault would end the task alone.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+mod in_flight;
+mod output;
+mod own_threads;
+mod resources;
+mod shared;
+mod sockets;
+mod talk;
+mod waiting;
 
-use nix::errno::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
-use crate::awaiting::Awaiting;
-use crate::board::{BREADCRUMB_FAULT, Board, State, monotonic_ns};
-use crate::endowment::Endowment;
-use crate::fault::Fault;
-use crate::mapping::Mapping;
-use crate::seat::Seat;
+pub use in_flight::InFlight;
+pub(crate) use in_flight::lose_dropped_units;
+pub use own_threads::{Entered, OwnThread};
+pub use resources::Attached;
+pub(crate) use shared::{Parts, Shared, ring};
+pub use waiting::Readiness;
+
+use crate::fault::{Fault, Scene};
+use crate::runtime::board::{BREADCRUMB_FAULT, Board, State, add, monotonic_ns};
+use crate::runtime::seat::Seat;
+use crate::runtime::{forked, handlers, member};
 
 /// One incarnation's link to the supervisor. Cheap to clone, so that each of a worker's threads can
 /// have one.
@@ -25,68 +38,74 @@ use crate::seat::Seat;
 #[derive(Debug)]
 pub struct Context {
     shared: Arc<Shared>,
-    seat: Seat,
+    seat: Arc<Seat>,
+    /// Whether the seat is freed with it.
+    is_owner: bool,
 }
 
 impl Clone for Context {
     fn clone(&self) -> Self {
+        self.shared.is_shared.store(true, Ordering::Release);
         Self::new(Arc::clone(&self.shared))
     }
 }
 
 impl Drop for Context {
     fn drop(&mut self) {
-        self.seat.leave(self.board());
-    }
-}
-
-/// The parts that an incarnation shares with the supervisor.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) name: String,
-    pub(crate) generation: u64,
-    pub(crate) mapping: Arc<Mapping>,
-    pub(crate) page: usize,
-    /// Makes the supervisor look at the boards of this fault domain.
-    pub(crate) poke: Arc<OwnedFd>,
-    /// Readable when there is an order.
-    pub(crate) wake: OwnedFd,
-    /// The output, which the supervisor captures.
-    pub(crate) output: OwnedFd,
-    /// What it is handed besides.
-    pub(crate) endowment: Mutex<Endowment>,
-    /// Whether it has reported that it is ready.
-    pub(crate) is_ready: AtomicBool,
-}
-
-impl Shared {
-    pub(crate) fn board(&self) -> &Board {
-        self.mapping.nth(self.page)
-    }
-
-    /// False for a thread that was abandoned: its board belongs to its successor now, and it must
-    /// not touch it.
-    pub(crate) fn is_current(&self) -> bool {
-        self.board().generation() == self.generation
-    }
-
-    pub(crate) fn poke(&self) {
-        ring(self.poke.as_fd());
+        // A child that was forked has a copy of it, whose place is that of the original.
+        if !self.is_owner {
+            self.shared.lent.fetch_sub(1, Ordering::AcqRel);
+        } else if forked::is_original() {
+            self.seat.leave(self.board());
+        }
     }
 }
 
 impl Context {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, seat: Seat::default() }
+        Self { shared, seat: Arc::default(), is_owner: true }
+    }
+
+    /// That of the thread that runs the worker.
+    pub(crate) fn first(shared: Arc<Shared>) -> Self {
+        Self { shared, seat: Arc::new(Seat::first()), is_owner: true }
+    }
+
+    /// The same context for a part that outlives a borrow of it: its signs of life are those of
+    /// this one, and none once this one is dropped.
+    pub(crate) fn companion(&self) -> Self {
+        self.shared.lent.fetch_add(1, Ordering::AcqRel);
+        let (shared, seat) = (Arc::clone(&self.shared), Arc::clone(&self.seat));
+        Self { shared, seat, is_owner: false }
     }
 
     /// The worker's name in the configuration.
+    ///
+    /// ```
+    /// # use workers::{Context, WorkerError};
+    /// fn run(context: &Context) -> Result<(), WorkerError> {
+    ///     // A directory for each worker of this kind.
+    ///     std::fs::create_dir_all(format!("/var/cache/shop/{}", context.name()))?;
+    ///     context.wait_for_stop();
+    ///     Ok(())
+    /// }
+    /// ```
     #[must_use]
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
     /// Which run of the worker this is, from 1.
+    ///
+    /// ```
+    /// # use workers::{Context, WorkerError};
+    /// fn run(context: &Context) -> Result<(), WorkerError> {
+    ///     if context.generation() > 1 {
+    ///         context.log_line("goes on after another run");
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.shared.generation
@@ -94,6 +113,18 @@ impl Context {
 
     /// Reports that the worker is ready. The first sign of life reports it too; call this when that
     /// would come late. Further calls change nothing. Does not block.
+    ///
+    /// ```
+    /// # use std::{os::fd::AsFd, net::TcpListener};
+    /// # use workers::{Context, WorkerError};
+    /// fn run(context: &Context) -> Result<(), WorkerError> {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     // Those that depend on this worker may start: clients find its socket.
+    ///     context.ready();
+    ///     context.wait_readable(listener.as_fd(), None)?;
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn ready(&self) {
         if self.shared.is_current()
             && !self.shared.is_ready.swap(true, Ordering::AcqRel)
@@ -106,36 +137,75 @@ impl Context {
 
     /// A sign of life: a few atomic stores, no system call. Call it at least twice within
     /// `heartbeat:`, on each thread that has a clone of this context. Does not block.
+    ///
+    /// ```
+    /// # use workers::{Context, WorkerError};
+    /// fn run(context: &Context) -> Result<(), WorkerError> {
+    ///     let mut sum = 0_u64;
+    ///     for number in 0..1_000_000 {
+    ///         sum = sum.wrapping_add(number);
+    ///         if number % 1000 == 0 {
+    ///             context.tick();
+    ///         }
+    ///     }
+    ///     context.log_line(format!("{sum}"));
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn tick(&self) {
-        if self.shared.is_current() {
+        self.note_thread();
+        // One that goes on although a thread of it has failed is no longer alive.
+        if self.shared.is_current() && !self.shared.has_failed() {
             self.board().beat();
             self.seat.sign(self.board(), self.shared.generation);
         }
         self.ready();
     }
 
-    /// Counts units of work done, in whatever unit the worker works; the count goes on over its
-    /// incarnations. A sign of life. Does not block.
-    pub fn progress(&self, units: u64) {
-        if self.shared.is_current() {
-            self.board().progress.fetch_add(units, Ordering::Relaxed);
-        }
+    /// A sign of life of one that goes on with its work: the units that it has dropped before have
+    /// not ended it. A destructor that writes a line gives no such sign.
+    pub(crate) fn go_on(&self) {
+        in_flight::go_on();
         self.tick();
     }
 
-    /// Counts units of work begun; they are done when the guard is dropped in order, and lost when
-    /// the worker dies before. Dropping it by a panic leaves them lost.
-    #[must_use]
-    pub fn begin(&self, units: u64) -> InFlight<'_> {
+    /// Counts units of work done, in whatever unit the worker works; the count goes on over its
+    /// incarnations. A sign of life. Does not block.
+    ///
+    /// ```
+    /// # use workers::{Context, WorkerError};
+    /// # fn rows() -> Vec<String> { Vec::new() }
+    /// fn run(context: &Context) -> Result<(), WorkerError> {
+    ///     for row in rows() {
+    ///         context.log_line(row);
+    ///         context.progress(1);
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn progress(&self, units: u64) {
         if self.shared.is_current() {
-            self.board().in_flight.fetch_add(units, Ordering::Relaxed);
+            add(&self.board().progress, units);
         }
-        self.tick();
-        InFlight { context: self, units }
+        self.go_on();
     }
 
     /// Leaves a breadcrumb: the number of the next operation, which an incident shows even after
     /// SIGKILL. The highest bit is the SDK's own, so it keeps 31 bits. Does not block.
+    ///
+    /// ```
+    /// # use workers::{Context, WorkerError, testing::Harness};
+    /// fn run(context: &Context, (): ()) -> Result<(), WorkerError> {
+    ///     for order in [17, 18, 19] {
+    ///         context.breadcrumb(order);
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// let registry = workers::Registry::default().function("shop", "takes orders; no args", run);
+    /// let shop = Harness::new(&registry, "shop", serde_json::Value::Null).start();
+    /// assert_eq!(shop.wait_for("last order", |state| state.ending.is_some()).breadcrumb, 19);
+    /// ```
     pub fn breadcrumb(&self, operation: u32) {
         if self.shared.is_current() {
             self.board().breadcrumb.store(operation & !BREADCRUMB_FAULT, Ordering::Relaxed);
@@ -143,130 +213,107 @@ impl Context {
     }
 
     /// A descriptor that the supervisor handed to this incarnation under this name, besides its
-    /// board and its output: whoever claims it first has it. `None`: there is none, or it was
-    /// claimed. Does not block.
+    /// board and its output: the first call has it. `None`: there is none, or it was claimed. Does
+    /// not block.
+    ///
+    /// ```
+    /// # use workers::{Context, WorkerError};
+    /// fn run(context: &Context) -> Result<(), WorkerError> {
+    ///     let memory = context.claim("shared").ok_or("no memory was handed over")?;
+    ///     let length = std::fs::File::from(memory).metadata()?.len();
+    ///     context.log_line(format!("{length} bytes"));
+    ///     Ok(())
+    /// }
+    /// ```
     #[must_use]
     pub fn claim(&self, name: &str) -> Option<OwnedFd> {
         self.shared.endowment.lock().unwrap_or_else(PoisonError::into_inner).claim(name)
     }
 
-    /// Whether the worker should return soon: it has an order to stop, or another incarnation has
-    /// taken its place. Does not block.
+    /// Whether the worker should return soon, and each of its threads: it has an order to stop, a
+    /// thread of it has panicked, it has returned itself, or another incarnation has taken its
+    /// place. Does not block.
+    ///
+    /// ```
+    /// # use workers::{Context, WorkerError};
+    /// fn run(context: &Context) -> Result<(), WorkerError> {
+    ///     while !context.stop_requested() {
+    ///         // A piece of work that takes less than `heartbeat:`.
+    ///         context.progress(1);
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     #[must_use]
     pub fn stop_requested(&self) -> bool {
-        !self.shared.is_current() || self.board().stop_requested()
-    }
-
-    /// Sleeps, unless an order to stop comes. True: continue; false: return soon.
-    ///
-    /// A worker that sleeps here is not hung, however long it sleeps: it answers when the
-    /// supervisor asks, once in each `heartbeat:`.
-    #[must_use]
-    pub fn sleep(&self, duration: Duration) -> bool {
-        self.wait(None, Some(duration));
-        !self.stop_requested()
-    }
-
-    /// Waits for the order to stop, however long it takes, as [`sleep`](Self::sleep) does.
-    pub fn wait_for_stop(&self) {
-        while !self.stop_requested() {
-            self.wait(None, None);
+        self.note_thread();
+        if !self.shared.is_current() {
+            return true;
         }
-    }
-
-    /// Waits until `fd` can be read (or has hung up), at most `timeout` of monotonic time; without
-    /// one as long as it takes. True: it can; false: an order came or the time is up. For workers
-    /// that wait for sockets or pipes.
-    #[must_use]
-    pub fn wait_readable(&self, fd: BorrowedFd<'_>, timeout: Option<Duration>) -> bool {
-        self.wait(Some(fd), timeout) && !self.stop_requested()
-    }
-
-    /// Writes a line to the worker's captured output. A reader that has gone is not an error.
-    /// Blocks while the pipe is full, as long as the supervisor has not read it.
-    pub fn say(&self, line: impl AsRef<str>) {
-        let mut text = line.as_ref().to_owned();
-        text.push('\n');
-        let mut rest = text.as_bytes();
-        while !rest.is_empty() {
-            match nix::unistd::write(&self.shared.output, rest) {
-                Ok(written) => rest = &rest[written..],
-                Err(Errno::EINTR) => {}
-                Err(_) => break,
-            }
+        let is_to_stop = self.shared.is_ending() || self.shared.hears_stop();
+        if is_to_stop {
+            self.shared.offspring.stop_is_heard();
         }
-        self.tick();
+        is_to_stop
+    }
+
+    /// Notes it when a thread uses this context that is none of the worker's: it may borrow from
+    /// one that is.
+    fn note_thread(&self) {
+        let is_known = |member: &member::Member| ptr::eq(&*member.shared, &*self.shared);
+        if !self.shared.is_shared.load(Ordering::Relaxed)
+            && !member::current().is_some_and(is_known)
+        {
+            self.shared.is_shared.store(true, Ordering::Release);
+        }
     }
 
     fn board(&self) -> &Board {
         self.shared.board()
     }
 
-    /// Waits for `fd`, the time, or orders, and commits a fault that is ordered meanwhile. True
-    /// when `fd` is readable.
-    fn wait(&self, fd: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> bool {
-        let end = timeout.map(|timeout| Instant::now() + timeout);
-        self.tick();
-        let awaiting = Awaiting::new(self.shared.wake.as_fd(), fd);
-        loop {
-            if self.stop_requested() {
-                return false;
-            }
-            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            self.seat.begin_to_wait(self.board(), self.shared.generation);
-            let is_readable = awaiting.wait(left);
-            self.seat.end_to_wait(self.board(), self.shared.generation);
-            // This answers the supervisor's question for a sign of life.
-            self.tick();
-            if is_readable {
-                return true;
-            }
-            if left == Some(Duration::ZERO) {
-                return false;
-            }
-        }
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Commits the fault that is ordered, if any.
-    fn checkpoint(&self) {
-        if self.board().fault.load(Ordering::Acquire) == 0 || !self.shared.is_current() {
+    ///
+    /// It strikes the worker: a companion may be in a task, whose runtime would catch a panic.
+    pub(crate) fn checkpoint(&self) {
+        if let Some(changed) = handlers::keep_if_due()
+            && self.board().note_changed_signals(changed)
+        {
+            self.shared.poke();
+        }
+        if !self.is_owner
+            || self.board().fault.load(Ordering::Acquire) == 0
+            || !self.shared.is_current()
+        {
             return;
         }
         let Some((code, parameter)) = self.board().take_fault() else { return };
         let Some(fault) = Fault::from_code(code) else { return };
-        self.board().breadcrumb.store(BREADCRUMB_FAULT | code, Ordering::Relaxed);
-        self.board().fault_at.store(monotonic_ns(), Ordering::Release);
-        fault.commit_and_beat(parameter, &|| self.tick());
-        // It is over, and what ends the process from now on is not its doing.
-        if self.shared.is_current() {
+        self.note_fault(code);
+        let scene = Scene { context: Some(self), output: self.shared.output.as_fd() };
+        fault.commit_in(parameter, &scene);
+        // It is over, and what ends the process from now on is not its doing, unless the worker has
+        // failed by a thread.
+        if self.shared.is_current() && !self.shared.has_failed() {
             self.board().fault_at.store(0, Ordering::Release);
         }
     }
-}
 
-/// Units of work begun, see [`Context::begin`].
-#[derive(Debug)]
-pub struct InFlight<'a> {
-    context: &'a Context,
-    units: u64,
-}
-
-impl InFlight<'_> {
-    /// The units are done, and count as progress.
-    pub fn done(self) {
-        self.context.progress(self.units);
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        if !std::thread::panicking() && self.context.shared.is_current() {
-            self.context.board().end_units(self.units);
+    /// Commits what was ordered for the time when the worker stops. Called on its own thread, when
+    /// its `run` has returned.
+    pub(crate) fn checkpoint_at_stop(&self) {
+        if self.shared.panics_now() {
+            self.note_fault(Fault::PanicWhileStopping.code());
+            panic!("injected panic while stopping");
         }
     }
-}
 
-/// Makes an eventfd readable. Async-signal-safe: one write(2). A full counter is readable already.
-pub(crate) fn ring(fd: BorrowedFd<'_>) {
-    let _ = nix::unistd::write(fd, &1_u64.to_ne_bytes());
+    fn note_fault(&self, code: u32) {
+        self.board().breadcrumb.store(BREADCRUMB_FAULT | code, Ordering::Relaxed);
+        self.board().fault_at.store(monotonic_ns(), Ordering::Release);
+    }
 }

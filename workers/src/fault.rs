@@ -5,16 +5,20 @@
 
 mod catalogue;
 mod commit;
+mod injection;
+mod scene;
 
-use std::fmt;
-use std::str::FromStr;
+use std::os::fd::AsFd;
 
 pub use catalogue::{Blast, Entry};
+pub use injection::{Injection, InjectionError};
+pub(crate) use scene::Scene;
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $variant:ident = $code:literal),* $(,)?) => {
         /// A way to fail. Codes are stable: boards and black boxes contain them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
         #[repr(u32)]
         pub enum Fault { $($(#[$doc])* $variant = $code),* }
 
@@ -33,6 +37,16 @@ faults! {
     PanicExternC = 3,
     /// A panic that poisons a lock.
     PanicHoldingLock = 4,
+    /// A panic in the destructor of a thread local.
+    PanicInDestructor = 5,
+    /// A write that a full disk refuses, and whose error nothing handles.
+    DiskFull = 6,
+    /// A panic in a thread that its worker has started.
+    ThreadPanic = 7,
+    /// A panic that goes on without the panic hook, as that of a pool does.
+    ResumeUnwind = 8,
+    /// A panic after another panic hook was installed.
+    PanicForeignHook = 9,
     /// A read through a null pointer.
     SegfaultRead = 10,
     /// A write to read-only memory.
@@ -55,6 +69,14 @@ faults! {
     HeapCorruption = 19,
     /// SIGKILL to its own process.
     KillSelf = 20,
+    /// An allocation that fails.
+    AllocError = 21,
+    /// A write to a pipe without a reader, with SIGPIPE as the kernel has it.
+    BrokenPipe = 22,
+    /// A read through a null pointer, in a thread that its worker has started.
+    ThreadSegfault = 23,
+    /// Endless recursion, in a thread that its worker has started.
+    ThreadStackOverflow = 24,
     /// A lock taken twice.
     Hang = 30,
     /// An endless loop.
@@ -63,6 +85,42 @@ faults! {
     Vanish = 32,
     /// Memory kept and touched, up to a cap.
     Leak = 33,
+    /// Signs of life without work, whatever is ordered.
+    Livelock = 34,
+    /// No descriptor is free, for a while.
+    Descriptors = 35,
+    /// Hundreds of threads, for a while.
+    Threads = 36,
+    /// Megabytes of output at once.
+    Flood = 37,
+    /// A fork without an exec.
+    Fork = 38,
+    /// SIGTERM ignored.
+    IgnoreTerm = 39,
+    /// Another working directory, and a mask that closes every new file.
+    Wander = 40,
+    /// The order to stop ignored.
+    IgnoreStop = 41,
+    /// A panic while it stops.
+    PanicWhileStopping = 42,
+    /// A panic before it has begun.
+    PanicAtLaunch = 43,
+    /// SIGKILL to its own process, with a mutex that others use too.
+    DieWithLock = 60,
+    /// The same within a change of what the mutex guards.
+    DieWithinChange = 61,
+    /// SIGKILL to its own process, with a message that was taken and not acknowledged.
+    DieWithMessage = 62,
+    /// SIGKILL to its own process while it sends a message.
+    DieSending = 63,
+    /// SIGKILL to its own process while it waits for a condition.
+    DieWaiting = 64,
+    /// An attempt to make shared memory shorter.
+    TruncateRegion = 65,
+    /// A queue written over, with its indices.
+    ScribbleQueue = 66,
+    /// A mutex that is never released.
+    KeepLock = 67,
     /// SIGSEGV from outside.
     SignalSegv = 50,
     /// SIGABRT from outside.
@@ -112,6 +170,18 @@ impl Fault {
         matches!(self, Self::SignalTerm)
     }
 
+    /// When a worker commits it.
+    #[must_use]
+    pub const fn moment(self) -> Moment {
+        if matches!(self, Self::PanicWhileStopping) {
+            Moment::Stop
+        } else if matches!(self, Self::PanicAtLaunch) {
+            Moment::Launch
+        } else {
+            Moment::Now
+        }
+    }
+
     /// The signal that commits it from outside; `None`: SDK code commits it itself.
     #[must_use]
     pub const fn signal(self) -> Option<i32> {
@@ -142,7 +212,34 @@ impl Fault {
             | Self::Hang
             | Self::BusyLoop
             | Self::Vanish
-            | Self::Leak => None,
+            | Self::Leak
+            | Self::PanicInDestructor
+            | Self::DiskFull
+            | Self::AllocError
+            | Self::BrokenPipe
+            | Self::Livelock
+            | Self::Descriptors
+            | Self::Threads
+            | Self::Flood
+            | Self::Fork
+            | Self::IgnoreTerm
+            | Self::Wander
+            | Self::ThreadPanic
+            | Self::ResumeUnwind
+            | Self::PanicForeignHook
+            | Self::ThreadSegfault
+            | Self::ThreadStackOverflow
+            | Self::IgnoreStop
+            | Self::PanicWhileStopping
+            | Self::PanicAtLaunch
+            | Self::DieWithLock
+            | Self::DieWithinChange
+            | Self::DieWithMessage
+            | Self::DieSending
+            | Self::DieWaiting
+            | Self::TruncateRegion
+            | Self::ScribbleQueue
+            | Self::KeepLock => None,
         }
     }
 
@@ -156,97 +253,30 @@ impl Fault {
     }
 
     /// Commits it immediately, on this thread. Returns only from faults that leave their worker
-    /// alive ([`Fault::Leak`], and those from outside, which this does not commit). `parameter`:
+    /// alive ([`Blast::Silent`], and those from outside, which this does not commit). `parameter`:
     /// see [`Entry::parameter`].
     pub fn commit(self, parameter: u64) {
-        commit::commit(self, parameter, &|| {});
+        let output = std::io::stdout();
+        let scene = Scene { context: None, output: output.as_fd() };
+        commit::commit(self, parameter, &scene);
     }
 
-    /// The same; a fault that leaves its worker alive calls `beat` every few milliseconds.
-    pub(crate) fn commit_and_beat(self, parameter: u64, beat: &dyn Fn()) {
-        commit::commit(self, parameter, beat);
+    /// The same, in a worker.
+    pub(crate) fn commit_in(self, parameter: u64, scene: &Scene<'_>) {
+        commit::commit(self, parameter, scene);
     }
 }
 
-/// A fault as written: `segfault`, `exit:3`, `leak:64MiB`.
+/// When a worker commits a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Injection {
-    /// The fault.
-    pub fault: Fault,
-    /// Its parameter, 0 where it takes none.
-    pub parameter: u64,
-}
-
-/// Why a text does not name a fault.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InjectionError {
-    /// No fault has this name.
-    #[error("unknown fault `{name}`; `supervisord-rs faults` lists them: {known}")]
-    Unknown {
-        /// As written.
-        name: String,
-        /// All names.
-        known: String,
-    },
-    /// The fault does not take this parameter.
-    #[error("invalid parameter `{text}` of {name}: expected {expected}")]
-    Parameter {
-        /// As written.
-        text: String,
-        /// The fault.
-        name: &'static str,
-        /// The parameter that it takes.
-        expected: &'static str,
-    },
-}
-
-impl FromStr for Injection {
-    type Err = InjectionError;
-
-    fn from_str(text: &str) -> Result<Self, InjectionError> {
-        let (name, parameter) = match text.split_once(':') {
-            Some((name, parameter)) => (name, Some(parameter)),
-            None => (text, None),
-        };
-        let fault = catalogue::by_name(name).ok_or_else(|| InjectionError::Unknown {
-            name: name.to_owned(),
-            known: Fault::all().map(Fault::name).collect::<Vec<_>>().join(", "),
-        })?;
-        let wrong = |expected| InjectionError::Parameter {
-            text: parameter.unwrap_or_default().to_owned(),
-            name: fault.name(),
-            expected,
-        };
-        let parameter = match (fault, parameter) {
-            (Fault::Exit, None) => 0,
-            (Fault::Exit, Some(code)) => code
-                .parse::<u8>()
-                .map(u64::from)
-                .map_err(|_| wrong("an exit code from 0 to 255"))?,
-            (Fault::Leak, None) => catalogue::LEAK_CAP,
-            (Fault::Leak, Some(size)) => {
-                mebibytes(size).ok_or_else(|| wrong("a size such as 64MiB"))?
-            }
-            (_, None) => 0,
-            (_, Some(_)) => return Err(wrong("none")),
-        };
-        Ok(Self { fault, parameter })
-    }
-}
-
-impl fmt::Display for Injection {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.fault {
-            Fault::Exit => write!(formatter, "exit:{}", self.parameter),
-            Fault::Leak => write!(formatter, "leak:{}MiB", self.parameter >> 20),
-            fault => formatter.write_str(fault.name()),
-        }
-    }
-}
-
-fn mebibytes(size: &str) -> Option<u64> {
-    let number: u64 = size.strip_suffix("MiB")?.parse().ok()?;
-    number.checked_mul(1 << 20)
+#[non_exhaustive]
+pub enum Moment {
+    /// At its next checkpoint.
+    Now,
+    /// When it is to stop next, after its `run` has returned.
+    Stop,
+    /// When it is launched next, before it is made.
+    Launch,
 }
 
 #[cfg(test)]
@@ -261,15 +291,6 @@ mod tests {
                 fault.name().parse::<Injection>().map(|injection| injection.fault),
                 Ok(fault)
             );
-        }
-    }
-
-    #[test]
-    fn parameters_are_read_and_wrong_ones_refused() {
-        assert_eq!("exit:3".parse(), Ok(Injection { fault: Fault::Exit, parameter: 3 }));
-        assert_eq!("leak:8MiB".parse(), Ok(Injection { fault: Fault::Leak, parameter: 8 << 20 }));
-        for wrong in ["exit:256", "leak:8", "panic:1", "segfalt", ""] {
-            assert!(wrong.parse::<Injection>().is_err(), "{wrong}");
         }
     }
 }

@@ -12,7 +12,10 @@
 //! enough for its `heartbeat:`, waits through the context and not by itself, and returns soon after
 //! [`Context::stop_requested`] has become true.
 //!
-//! This crate knows nothing of the supervisor: they share the [`board`].
+//! Tests run workers without a supervisor, and break them: [`testing`]. Workers whose work is a
+//! future are `AsyncWorker`s, with the feature `tokio`.
+//!
+//! This crate knows nothing of the supervisor: they share a page of memory, the *board*.
 
 #[cfg(panic = "abort")]
 compile_error!(
@@ -20,25 +23,26 @@ compile_error!(
      worker could be contained"
 );
 
-mod awaiting;
-pub mod board;
+#[cfg(feature = "tokio")]
+mod asynchronous;
 pub mod builtin;
-pub mod context;
-pub mod crash;
-pub mod endowment;
+mod context;
 mod error;
 pub mod fault;
-pub mod host;
-pub mod mapping;
-pub mod registry;
-pub mod run;
-mod seat;
-pub mod worker;
+mod registry;
+#[doc(hidden)]
+pub mod runtime;
+pub mod shared;
+pub mod testing;
+mod worker;
 
-pub use context::Context;
+#[cfg(feature = "tokio")]
+pub use asynchronous::{AsyncContext, AsyncWorker, IntoWorker};
+pub use context::{Attached, Context, Entered, InFlight, OwnThread, Readiness};
 pub use error::WorkerError;
 pub use registry::Registry;
-pub use worker::Worker;
+pub use runtime::briefing::PreviousEnding;
+pub use worker::{Outcome, Worker};
 
 /// The code of the README compiles.
 #[cfg(doctest)]

@@ -4,14 +4,18 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::EventFd;
-use workers::board::{Board, LastWords, NAME_MAX, Reading, SIZE, State, TEXT_MAX, monotonic_ns};
-use workers::endowment::Endowment;
-use workers::mapping::Mapping;
-use workers::run::{IncarnationPlan, OnPanic};
+use workers::runtime::board::{
+    Board, LastWords, NAME_MAX, Reading, SIZE, State, TEXT_MAX, monotonic_ns,
+};
+use workers::runtime::briefing::Briefing;
+use workers::runtime::endowment::Endowment;
+use workers::runtime::mapping::Mapping;
+use workers::runtime::run::{IncarnationPlan, OnPanic};
+use workers::runtime::scheduling::Scheduling;
+use workers::runtime::threads::Started;
 use workers::{Context, Registry, Worker, WorkerError};
 
 fn board() -> Mapping {
@@ -38,7 +42,11 @@ fn garbage_reads_as_nothing_or_as_something_well_formed() {
             state ^= state >> 7;
             state ^= state << 17;
             // Half of the rounds keep the first word, so that the reader checks the rest.
-            if index == 0 && round % 2 == 0 { workers::board::MAGIC } else { state >> (round % 60) }
+            if index == 0 && round % 2 == 0 {
+                workers::runtime::board::MAGIC
+            } else {
+                state >> (round % 60)
+            }
         });
         if let Some(reading) = mapping.board().read() {
             let now = monotonic_ns();
@@ -149,7 +157,7 @@ fn a_board_of_another_version_is_not_read() {
     let mapping = board();
     mapping.board().begin("a", 1);
     assert!(mapping.board().is_known());
-    let first = workers::board::MAGIC + 1;
+    let first = workers::runtime::board::MAGIC + 1;
     scribble(&mapping, |index| if index == 0 { first } else { 0 });
     assert!(!mapping.board().is_known());
     assert_eq!(mapping.board().read(), None);
@@ -188,7 +196,7 @@ impl Worker for Crowd {
 struct Live {
     mapping: Arc<Mapping>,
     wake: EventFd,
-    thread: JoinHandle<()>,
+    thread: Started,
 }
 
 impl Live {
@@ -211,15 +219,17 @@ impl Live {
             generation: 1,
             args: serde_json::Value::Null,
             on_panic: OnPanic::Contain,
+            scheduling: Scheduling::INHERITED,
             mapping: Arc::clone(&mapping),
             page: 0,
             poke: Arc::new(OwnedFd::from(EventFd::new().expect("an eventfd"))),
             wake: wake.as_fd().try_clone_to_owned().expect("a copy"),
             output: std::fs::File::create("/dev/null").expect("/dev/null").into(),
             endowment: Endowment::default(),
+            briefing: Briefing::default(),
             at_end: None,
         };
-        let thread = workers::run::spawn(plan, &registry).expect("a thread");
+        let thread = workers::runtime::run::spawn(plan, &registry).expect("a thread");
         Self { mapping, wake, thread }
     }
 
@@ -307,7 +317,7 @@ fn a_late_ready_hides_no_end() {
             std::thread::spawn(move || {
                 late.wait_for_stop();
                 // Its first sign of life, after the end.
-                late.ready();
+                late.tick();
             });
             Ok(())
         }

@@ -9,10 +9,12 @@ use std::process::Command;
 use nix::sys::eventfd::EventFd;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use workers::endowment::Named;
-use workers::host::{BOARD, HostOrder, OUTPUT, WAKE};
-use workers::mapping::Mapping;
-use workers::run::OnPanic;
+use workers::runtime::briefing::Briefing;
+use workers::runtime::endowment::Named;
+use workers::runtime::host::{BOARD, HostOrder, OUTPUT, WAKE};
+use workers::runtime::mapping::Mapping;
+use workers::runtime::run::OnPanic;
+use workers::runtime::scheduling::Scheduling;
 use workers::{Context, Registry, Worker, WorkerError};
 
 /// Makes this test program the host.
@@ -42,7 +44,7 @@ impl Worker for Claimer {
 fn become_host() {
     if std::env::var_os(HOST).is_some() {
         let claimer = |_: serde_json::Value| -> Result<Claimer, WorkerError> { Ok(Claimer) };
-        workers::host::main(&Registry::default().with("claimer", "", claimer));
+        workers::runtime::host::main(&Registry::default().with("claimer", "", claimer));
     }
 }
 
@@ -100,8 +102,10 @@ fn a_worker_claims_by_name_whatever_it_was_handed() {
         args: &serde_json::Value::Null,
         on_panic: OnPanic::Abort,
         single: true,
+        scheduling: &Scheduling::INHERITED,
+        briefing: &Briefing::NONE,
     };
-    workers::host::send(ours.as_fd(), &order, &given).expect("sent");
+    workers::runtime::host::send(ours.as_fd(), &order, &given).expect("sent");
     let status = child.wait().expect("a child of this test");
     let said = mapping.board().read().map(|reading| reading.text);
     assert_eq!(status.code(), Some(0), "{said:?}");

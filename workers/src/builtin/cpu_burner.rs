@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::error::WorkerError;
@@ -20,6 +21,13 @@ impl Default for Args {
     fn default() -> Self {
         Self { chunk: 1000 }
     }
+}
+
+/// For [`Registry::schema`](crate::Registry::schema).
+pub(super) fn schema() -> Value {
+    json!({ "properties": { "chunk": {
+        "description": "numbers tried in one unit of work, 1 to 1 000 000", "default": 1000,
+    } } })
 }
 
 /// Numbers tried between two signs of life: about a millisecond on an idle processor. Beside a
@@ -58,7 +66,7 @@ impl Worker for CpuBurner {
             unit.done();
             // Back to the start before a single chunk would outlast a heartbeat.
             if next > 10_000_000 {
-                context.say(format!("{primes} primes below {next}"));
+                context.log_line(format!("{primes} primes below {next}"));
                 (primes, next) = (0, 2);
             }
         }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use crate::context::Context;
+use crate::context::{Context, InFlight};
 use crate::error::WorkerError;
 use crate::worker::Worker;
 
@@ -30,6 +31,21 @@ impl Default for Args {
     fn default() -> Self {
         Self { directory: "/etc".into(), every: Duration::from_millis(100), chunk: 4096 }
     }
+}
+
+/// For [`Registry::schema`](crate::Registry::schema).
+pub(super) fn schema() -> Value {
+    json!({ "properties": {
+        "directory": {
+            "description": "the directory of the files, without sub-directories",
+            "default": "/etc",
+        },
+        "every": { "description": "pause after each round", "default": "100ms" },
+        "chunk": {
+            "description": "bytes read at once, between two signs of life; 1 to 1 048 576",
+            "default": 4096,
+        },
+    } })
 }
 
 /// See [`Args`]. A file is a unit of work.
@@ -59,6 +75,8 @@ impl FileHasher {
         let mut units: Vec<_> = files.iter().map(|_| context.begin(1)).collect();
         for path in &files {
             if context.stop_requested() {
+                // The next round hashes them.
+                units.into_iter().for_each(InFlight::give_back);
                 return Ok(false);
             }
             if let Some(hash) = self.hash(path, context)? {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::error::WorkerError;
@@ -25,6 +26,16 @@ impl Default for Args {
     }
 }
 
+/// For [`Registry::schema`](crate::Registry::schema).
+pub(super) fn schema() -> Value {
+    json!({ "properties": {
+        "interval": { "description": "the time between two units of work", "default": "10ms" },
+        "say": {
+            "description": "a line to print at each unit; `{n}` is its number in this incarnation",
+        },
+    } })
+}
+
 /// See [`Args`].
 #[derive(Debug)]
 pub(super) struct Ticker {
@@ -44,7 +55,7 @@ impl Worker for Ticker {
         while context.sleep(self.args.interval) {
             number += 1;
             if let Some(line) = &self.args.say {
-                context.say(line.replace("{n}", &number.to_string()));
+                context.log_line(line.replace("{n}", &number.to_string()));
             }
             context.progress(1);
         }

@@ -1,13 +1,19 @@
 //! How each fault is committed. The optimiser must not see through any of them: volatile accesses,
 //! opaque values, assembly.
 
+mod exhaustion;
+mod neighbours;
+mod sharing;
+mod threads;
+
 use std::arch::asm;
 use std::hint::black_box;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
-use super::Fault;
+use super::{Fault, Scene};
 
-pub(super) fn commit(fault: Fault, parameter: u64, beat: &dyn Fn()) {
+pub(super) fn commit(fault: Fault, parameter: u64, scene: &Scene<'_>) {
     match fault {
         Fault::Panic => panic!("injected panic"),
         Fault::DoublePanic => double_panic(),
@@ -27,7 +33,34 @@ pub(super) fn commit(fault: Fault, parameter: u64, beat: &dyn Fn()) {
         Fault::Hang => hang(),
         Fault::BusyLoop => busy_loop(),
         Fault::Vanish => vanish(),
-        Fault::Leak => leak(parameter, beat),
+        Fault::Leak => exhaustion::leak(parameter, scene),
+        Fault::PanicInDestructor => threads::elsewhere(scene, panic_in_destructor),
+        Fault::DiskFull => exhaustion::disk_full(),
+        Fault::AllocError => threads::elsewhere(scene, exhaustion::alloc_error),
+        Fault::BrokenPipe => neighbours::broken_pipe(),
+        Fault::Livelock => livelock(scene),
+        Fault::Descriptors => exhaustion::descriptors(scene),
+        Fault::Threads => exhaustion::threads(scene),
+        Fault::Flood => exhaustion::flood(scene),
+        Fault::Fork => neighbours::fork(),
+        Fault::IgnoreTerm => neighbours::ignore_term(),
+        Fault::Wander => neighbours::wander(),
+        Fault::ThreadPanic => threads::commit(Fault::Panic, scene),
+        Fault::ThreadSegfault => threads::commit(Fault::SegfaultRead, scene),
+        Fault::ThreadStackOverflow => threads::commit(Fault::StackOverflow, scene),
+        Fault::ResumeUnwind => std::panic::resume_unwind(Box::new("injected panic, resumed")),
+        Fault::PanicForeignHook => neighbours::panic_with_foreign_hook(),
+        Fault::IgnoreStop => ignore_stop(scene),
+        Fault::PanicWhileStopping => panic_while_stopping(scene),
+        Fault::PanicAtLaunch => panic!("injected panic at launch"),
+        Fault::DieWithLock => sharing::die_with_lock(scene, false),
+        Fault::DieWithinChange => sharing::die_with_lock(scene, true),
+        Fault::DieWithMessage => sharing::die_with_message(scene),
+        Fault::DieSending => sharing::die_sending(scene),
+        Fault::DieWaiting => sharing::die_waiting(scene),
+        Fault::TruncateRegion => sharing::truncate_region(scene),
+        Fault::ScribbleQueue => sharing::scribble_queue(scene),
+        Fault::KeepLock => sharing::keep_lock(scene),
         // The supervisor sends these.
         Fault::SignalSegv
         | Fault::SignalAbrt
@@ -188,12 +221,38 @@ fn vanish() {
     unsafe { libc::syscall(libc::SYS_exit, 0) };
 }
 
-/// Its worker goes on: on a busy machine this takes longer than a heartbeat may.
-fn leak(cap: u64, beat: &dyn Fn()) {
-    const CHUNK: usize = 1 << 20;
-    for _ in 0..cap / CHUNK as u64 {
-        beat();
-        // Written, so that the kernel really allocates it.
-        black_box(vec![1_u8; CHUNK].leak());
+/// So long it does nothing but beat.
+const LIVELOCK: Duration = Duration::from_secs(2);
+
+/// A busy loop that a heartbeat does not find: it beats.
+fn livelock(scene: &Scene<'_>) {
+    let end = Instant::now() + LIVELOCK;
+    while Instant::now() < end {
+        scene.beat();
+        black_box(());
     }
+}
+
+/// Its worker never hears of an order to stop.
+fn ignore_stop(scene: &Scene<'_>) {
+    if let Some(context) = scene.context {
+        context.shared().ignore_stop();
+    }
+}
+
+/// Its worker panics when `run` has returned by an order to stop.
+fn panic_while_stopping(scene: &Scene<'_>) {
+    if let Some(context) = scene.context {
+        context.shared().panic_at_stop();
+    }
+}
+
+/// std ends the process of a thread whose thread local panics as it is dropped.
+fn panic_in_destructor() {
+    thread_local! {
+        static BAD: PanicsWhenDropped = const { PanicsWhenDropped };
+    }
+    BAD.with(|bad| {
+        black_box(bad);
+    });
 }

@@ -1,0 +1,49 @@
+//! The word of a lock, lock-free, so that a death at any instruction leaves nothing that survivors
+//! cannot finish.
+//!
+//! It is 0, or its owner: to get the lock and to say who has it are one compare-exchange, and so
+//! are to leave it and to say so. A [`Holder`] is told from all that had or will have its number,
+//! and the dead write no more: a word that names a dead one is a lock that no thread has.
+//!
+//! ```text
+//!   0 ──take──▶ owner ──release──▶ 0
+//!                 │ dead: one that waits sees it
+//!                 ├────────────────────────────▶ next owner, who is told
+//!                 │ dead: a supervisor sees it        ▲
+//!                 └──mark──▶ owner, fallen ───────────┘
+//! ```
+//!
+//! No pointer and no index lies beside it. Whatever is written over it names a living thread, and
+//! others wait for that one as long as their own limits say, or it names none, and is a lock of a
+//! dead owner.
+
+use crate::shared::atomics::Word;
+use crate::shared::holder::Holder;
+
+/// Takes a free lock.
+///
+/// # Errors
+/// The word, if it is not free.
+#[inline]
+pub(super) fn take(word: &impl Word<u64>, own: Holder) -> Result<(), u64> {
+    word.replace(0, own.to_bits()).map(drop)
+}
+
+/// Takes the lock of a dead owner, which the word was of when the caller saw it.
+pub(super) fn take_over(word: &impl Word<u64>, seen: u64, own: Holder) -> bool {
+    word.replace(seen, own.to_bits()).is_ok()
+}
+
+/// Leaves it. Returns the word, which names the caller. As of [`Word::swap_fenced`].
+#[inline]
+pub(super) fn release(word: &impl Word<u64>) -> u64 {
+    word.swap_fenced(0)
+}
+
+/// Marks its owner as dead, for those who cannot tell.
+pub(super) fn mark(word: &impl Word<u64>, dead: Holder) -> bool {
+    word.replace(dead.to_bits(), dead.fallen().to_bits()).is_ok()
+}
+
+#[cfg(test)]
+mod tests;
