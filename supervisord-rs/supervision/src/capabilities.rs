@@ -1,5 +1,5 @@
-//! What a kind of isolation gives a worker, and what can be done to one that runs in it. The machine
-//! and the daemon decide by this, and not by which kind it is: a driver brings its own.
+//! What a kind of isolation gives a worker, and what can be done to one that runs in it. The
+//! machine and the daemon decide by this, and not by which kind it is: a driver brings its own.
 
 /// What is true of every worker in a fault domain of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -59,7 +59,7 @@ pub enum Event {
         /// Who was in it.
         members: Vec<Incarnation>,
         /// Whose doing it was, as far as the evidence says.
-        culprit: Option<Incarnation>,
+        culprit: Culprit,
         /// How.
         ending: Ending,
     },
@@ -121,6 +121,25 @@ pub enum Event {
     },
     /// Nothing happened but time.
     Deadline,
+}
+
+/// Whose doing the death of a fault domain was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Culprit {
+    /// Nothing tells: each that was lost may have done it, and has failed.
+    Unknown,
+    /// A run of this worker: one that was lost, or an earlier one, by a thread that it has left
+    /// behind. That is a failure of the worker and of no other.
+    Run(Incarnation),
+    /// None of the runs that this machine has had, as of a worker that is not in the specification
+    /// any more: none of those that were lost has failed.
+    Outsider,
+}
+
+impl From<Option<Incarnation>> for Culprit {
+    fn from(run: Option<Incarnation>) -> Self {
+        run.map_or(Self::Unknown, Self::Run)
+    }
 }
 
 /// Workers that are added to a machine that runs.

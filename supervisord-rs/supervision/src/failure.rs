@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use crate::effect::GivingUp;
 use crate::ending::{Cause, Ending, LaunchStage, Status};
+use crate::event::Culprit;
 use crate::id::{DomainId, Incarnation, WorkerId};
 use crate::incident::Outcome;
 use crate::losses::Failure;
@@ -39,7 +40,7 @@ impl Machine {
         &mut self,
         domain: DomainId,
         members: &[Incarnation],
-        culprit: Option<Incarnation>,
+        culprit: Culprit,
         observed: Ending,
     ) {
         let mut lost: Vec<Incarnation> = Vec::new();
@@ -56,7 +57,8 @@ impl Machine {
         if lost.is_empty() {
             return;
         }
-        let culprit = culprit.filter(|culprit| lost.contains(culprit));
+        let blame = self.blame(culprit, &lost);
+        let culprit = blame.lost(&lost);
         let doing =
             |member: Incarnation| self.workers[member.worker.index()].order.and_then(own_doing);
         // Where one that was silent had its domain killed, and another was the reason, the silence
@@ -67,18 +69,32 @@ impl Machine {
         });
         let ending = Ending { cause: recycled.unwrap_or(observed.cause), ..observed };
         let injected = culprit.and_then(|culprit| self.workers[culprit.worker.index()].injected);
+        let culprit = blame.run();
         let what = Failure { domain, supervisor_died: false, culprit, ending, injected };
         self.open_incident(what, &lost);
         for &member in &lost {
-            let is_innocent = culprit.is_some_and(|culprit| culprit != member);
-            let cause = if is_innocent { Cause::DomainLost } else { ending.cause };
+            let cause = if blame.spares(member) { Cause::DomainLost } else { ending.cause };
             self.finalize(member.worker, Ending { cause, ..ending });
         }
         for member in lost {
-            let is_innocent = culprit.is_some_and(|culprit| culprit != member);
             let ending = self.workers[member.worker.index()].last_ending.unwrap_or(ending);
-            self.follow(member.worker, ending, !is_innocent);
+            self.follow(member.worker, ending, blame.counts_for(member.worker));
         }
+    }
+
+    /// What is believed of whose doing it was: a run that this machine has had.
+    pub(crate) fn blame(&self, culprit: Culprit, lost: &[Incarnation]) -> Culprit {
+        match culprit {
+            Culprit::Run(run) if !lost.contains(&run) && !self.is_over(run) => Culprit::Unknown,
+            Culprit::Run(_) | Culprit::Outsider | Culprit::Unknown => culprit,
+        }
+    }
+
+    /// Whether a run of a worker has been, and is no more.
+    fn is_over(&self, run: Incarnation) -> bool {
+        let Some(state) = self.workers.get(run.worker.index()) else { return false };
+        run.generation < state.generation
+            || (run.generation == state.generation && !state.phase.is_live())
     }
 
     /// What an ending was, knowing what we ordered.
@@ -246,6 +262,39 @@ impl Machine {
         if at.is_none() {
             let ending = ending.or(self.workers[worker.index()].last_ending);
             self.end_if_critical(worker, ending);
+        }
+    }
+}
+
+impl Culprit {
+    /// The run that did it, if it is known.
+    pub(crate) fn run(self) -> Option<Incarnation> {
+        match self {
+            Self::Run(run) => Some(run),
+            Self::Unknown | Self::Outsider => None,
+        }
+    }
+
+    /// The same, if it was lost by that.
+    fn lost(self, lost: &[Incarnation]) -> Option<Incarnation> {
+        self.run().filter(|run| lost.contains(run))
+    }
+
+    /// Whether this run was lost by what another did.
+    pub(crate) fn spares(self, member: Incarnation) -> bool {
+        match self {
+            Self::Run(run) => run != member,
+            Self::Outsider => true,
+            Self::Unknown => false,
+        }
+    }
+
+    /// Whether it is a failure of this worker.
+    pub(crate) fn counts_for(self, worker: WorkerId) -> bool {
+        match self {
+            Self::Run(run) => run.worker == worker,
+            Self::Outsider => false,
+            Self::Unknown => true,
         }
     }
 }

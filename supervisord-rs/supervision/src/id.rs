@@ -68,4 +68,6 @@ pub struct FaultId {
     pub code: u32,
     /// The fault's parameter (an exit code, a cap in bytes, ...); 0 where it takes none.
     pub parameter: u64,
+    /// Whether it is for the next incarnation of its worker, which has it from its beginning.
+    pub at_launch: bool,
 }

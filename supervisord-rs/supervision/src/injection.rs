@@ -52,8 +52,12 @@ impl Machine {
     }
 
     /// Orders a fault in the present incarnation, and remembers it for the incident that will come
-    /// of it.
+    /// of it; one for the next launch waits for that, as long as this supervisor runs.
     pub(crate) fn commit(&mut self, worker: WorkerId, fault: FaultId) {
+        if fault.at_launch {
+            self.workers[worker.index()].at_launch = Some(fault);
+            return;
+        }
         self.workers[worker.index()].injected = Some(fault);
         let incarnation = self.incarnation(worker);
         self.effects.push_back(Effect::Inject { incarnation, fault });

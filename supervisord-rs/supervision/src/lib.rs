@@ -65,7 +65,7 @@ pub use capabilities::{Capabilities, FaultDomain};
 pub use checkpoint::{Checkpoint, InjectionMemo, Marks, OpenLoss};
 pub use effect::{Effect, GivingUp, Transition};
 pub use ending::{Cause, Ending, LaunchFailure, LaunchStage, Status};
-pub use event::{Command, Event, Extension, Refusal};
+pub use event::{Command, Culprit, Event, Extension, Refusal};
 pub use id::{
     DomainId, FaultId, Generation, GroupId, Incarnation, IncidentId, RequestId, WorkerId,
 };

@@ -100,6 +100,11 @@ impl Machine {
         let incarnation = self.incarnation(worker);
         self.enter(worker, Phase::Launching, None);
         self.tell_what_is_missing(worker);
+        if let Some(fault) = self.workers[worker.index()].at_launch.take() {
+            self.workers[worker.index()].injected = Some(fault);
+            // First: it has it when it begins.
+            self.effects.push_back(Effect::Inject { incarnation, fault });
+        }
         self.effects.push_back(Effect::Launch { incarnation });
         self.limit_launch(worker);
     }

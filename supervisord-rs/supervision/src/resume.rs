@@ -13,6 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::dependencies::ids;
 use crate::effect::Effect;
 use crate::ending::{Cause, Ending};
+use crate::event::Culprit;
 use crate::id::{DomainId, FaultId, Incarnation, IncidentId, WorkerId};
 use crate::incident::Outcome;
 use crate::losses::Failure;
@@ -70,7 +71,7 @@ pub enum Fate {
 pub struct RecoveredDeath {
     /// Whose doing, as far as known. It counts as a failure of that worker, so that backoff and
     /// quarantine apply.
-    pub culprit: Option<Incarnation>,
+    pub culprit: Culprit,
     /// How the supervisor ended.
     pub ending: Ending,
     /// The fault ordered for the culprit, if any.
@@ -228,7 +229,8 @@ impl Machine {
     /// The predecessor died: the first incident of all. Its culprit has failed; the others are
     /// launched as they were.
     fn on_recovered_death(&mut self, death: &RecoveredDeath, lost: &[Incarnation]) {
-        let culprit = death.culprit.filter(|culprit| lost.contains(culprit));
+        let blame = self.blame(death.culprit, lost);
+        let culprit = blame.run();
         let what = Failure {
             domain: DomainId(0),
             supervisor_died: true,
@@ -238,14 +240,15 @@ impl Machine {
         };
         self.open_incident(what, lost);
         for &lost in lost {
-            let is_innocent = culprit != Some(lost);
+            // Without one that is known, the others are launched as they were.
+            let is_innocent = blame.spares(lost) || blame == Culprit::Unknown;
             let cause = if is_innocent { Cause::DomainLost } else { death.ending.cause };
             let ending = Ending { cause, ..death.ending };
             let state = &mut self.workers[lost.worker.index()];
             state.last_ending = Some(ending);
             if !state.wanted {
                 self.settle_loss(lost.worker, Outcome::Down);
-            } else if !is_innocent {
+            } else if blame != Culprit::Unknown && blame.counts_for(lost.worker) {
                 self.launches.remove(&lost.worker);
                 self.follow(lost.worker, ending, true);
             }

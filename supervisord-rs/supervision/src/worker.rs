@@ -115,6 +115,8 @@ pub(crate) struct Worker {
     pub(crate) listening: bool,
     /// The last fault ordered for this incarnation.
     pub(crate) injected: Option<FaultId>,
+    /// The fault that its next incarnation is to have.
+    pub(crate) at_launch: Option<FaultId>,
     /// One for each injection of its specification.
     pub(crate) injections: Vec<Committed>,
     pub(crate) last_ending: Option<Ending>,
@@ -172,6 +174,7 @@ impl Worker {
             said_ready: false,
             listening: false,
             injected: None,
+            at_launch: None,
             injections: alloc::vec![Committed::default(); injections],
             last_ending: None,
             last_incident: None,

@@ -337,7 +337,7 @@ fn command(world: &mut World, random: &mut Random, someone: u32, count: u64) {
     if random.chance(20) {
         workers.push(WorkerId(random.below(count) as u32));
     }
-    let fault = FaultId { code: 1, parameter: 0 };
+    let fault = FaultId { code: 1, parameter: 0, at_launch: false };
     let worker = WorkerId(someone);
     let command = match random.below(24) {
         0..=5 => Command::Start(workers),

@@ -9,8 +9,8 @@ use supervision::spec::{
     Condition, DomainSpec, Exit, Limit, OnHang, Readiness, RestartPolicy, Strategy,
 };
 use supervision::{
-    Capabilities, Cause, Checkpoint, Command, DomainId, Effect, Ending, Event, Fate, FaultId,
-    GivingUp, IncidentId, LaunchFailure, Marks, Outcome, Phase, Recovered, RecoveredDeath,
+    Capabilities, Cause, Checkpoint, Command, Culprit, DomainId, Effect, Ending, Event, Fate,
+    FaultId, GivingUp, IncidentId, LaunchFailure, Marks, Outcome, Phase, Recovered, RecoveredDeath,
     RecoveredWorker, Status, WorkerId,
 };
 use world::{
@@ -240,6 +240,56 @@ fn a_cell_dies_as_one_incident_and_only_the_culprit_has_failed() {
 }
 
 #[test]
+fn a_thread_that_an_earlier_run_left_behind_is_a_failure_of_its_worker_and_of_no_other() {
+    let cell_of_two = || {
+        let mut spec = spec(&["a", "b"]);
+        spec.domains.push(DomainSpec { name: "cell".into(), capabilities: &CELL });
+        let cell = DomainId(spec.domains.len() as u32 - 1);
+        spec.workers[0].domain = cell;
+        spec.workers[1].domain = cell;
+        (spec, cell)
+    };
+    let failures = |world: &World| [world.view(0).failures.len(), world.view(1).failures.len()];
+    // Its next run is lost with the others.
+    let (spec, cell) = cell_of_two();
+    let mut world = up(spec);
+    let earlier = world.present(1);
+    world.end(earlier, SEGFAULT);
+    world.pass(1000 * MS);
+    assert_eq!((world.view(1).generation, failures(&world)), (generation(2), [0, 1]));
+    world.end_domain(cell, Some(earlier), SEGFAULT);
+    let incident = &world.opened[&2];
+    assert_eq!((incident.culprit, incident.lost.len()), (Some(earlier), 2));
+    assert_eq!(failures(&world), [0, 2]);
+    let causes = [0, 1].map(|worker| world.view(worker).last_ending.map(|ending| ending.cause));
+    assert_eq!(causes, [Some(Cause::DomainLost); 2], "neither run has done it");
+    // It has none.
+    let (spec, cell) = cell_of_two();
+    let mut world = up(spec);
+    let earlier = world.present(1);
+    world.end(earlier, FINISHED);
+    world.settle();
+    assert_eq!(world.phase(1), Phase::Finished);
+    world.end_domain(cell, Some(earlier), SEGFAULT);
+    let incident = &world.opened[&1];
+    assert_eq!((incident.culprit, incident.lost.len()), (Some(earlier), 1));
+    world.settle();
+    assert_eq!((world.phase(0), failures(&world)), (Phase::Running, [0, 0]));
+    assert_eq!(world.phase(1), Phase::Finished, "it stays what it was");
+    // It is not known any more.
+    let (spec, cell) = cell_of_two();
+    let mut world = up(spec);
+    world.end_domain(cell, Culprit::Outsider, SEGFAULT);
+    assert_eq!((world.opened[&1].culprit, failures(&world)), (None, [0, 0]));
+    // A run that has never been is none.
+    let mut never = world.present(1);
+    never.generation.0 += 7;
+    world.settle();
+    world.end_domain(cell, Some(never), SEGFAULT);
+    assert_eq!((world.opened[&2].culprit, failures(&world)), (None, [1, 1]));
+}
+
+#[test]
 fn a_hung_process_is_killed_and_a_hung_thread_is_abandoned() {
     for thread in [false, true] {
         let mut spec = spec(&["a"]);
@@ -343,7 +393,7 @@ fn a_domain_that_ends_for_a_silent_one_ends_by_its_hang_whoever_caused_it() {
     spec.workers[0].heartbeat = Some(100 * MS);
     spec.fault_injection = true;
     let mut world = up(spec);
-    let fault = supervision::FaultId { code: 53, parameter: 0 };
+    let fault = supervision::FaultId { code: 53, parameter: 0, at_launch: false };
     world.command(Command::Inject { worker: WorkerId(1), fault });
     world.now = 100 * MS;
     world.tell(Event::Deadline);
@@ -533,7 +583,7 @@ fn injections_come_on_schedule_and_never_when_they_are_denied() {
         let injected =
             world.log.iter().filter(|effect| matches!(effect, Effect::Inject { .. })).count();
         assert_eq!(injected, if allowed { 3 } else { 0 });
-        let fault = FaultId { code: 1, parameter: 0 };
+        let fault = FaultId { code: 1, parameter: 0, at_launch: false };
         let request = world.command(Command::Inject { worker: A, fault });
         assert_eq!(world.replies[&request], allowed);
     }
@@ -581,7 +631,7 @@ fn a_successor_opens_the_incident_of_its_predecessor_and_counts_on() {
         now: MS - MS,
         unheard: MS - MS,
         workers: vec![past(A, false), past(B, false), past(WorkerId(2), true)],
-        death: Some(RecoveredDeath { culprit: Some(lost(A)), ending, injected: None }),
+        death: Some(RecoveredDeath { culprit: Some(lost(A)).into(), ending, injected: None }),
         last_incident: Some(IncidentId(41)),
         stale_events: 0,
     };
@@ -1051,12 +1101,40 @@ fn a_restart_starts_what_is_needed_and_leaves_alone_what_is_up() {
 }
 
 #[test]
+fn a_fault_for_the_next_launch_is_ordered_once_and_before_that() {
+    let mut world = up(spec(&["a"]));
+    let fault = FaultId { code: 43, parameter: 0, at_launch: true };
+    let request = world.command(Command::Inject { worker: A, fault });
+    assert!(world.replies[&request], "accepted");
+    let ordered = |world: &World| {
+        let is_it =
+            |effect: &&Effect| matches!(effect, Effect::Inject { .. } | Effect::Launch { .. });
+        world.log.iter().filter(is_it).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(ordered(&world).len(), 1, "its first launch, and no fault yet");
+    for _ in 0..2 {
+        world.command(Command::Restart(vec![A]));
+        world.settle();
+    }
+    let ordered = ordered(&world);
+    let of = |number| supervision::Incarnation { worker: A, generation: generation(number) };
+    assert_eq!(
+        ordered[1..],
+        [
+            Effect::Inject { incarnation: of(2), fault },
+            Effect::Launch { incarnation: of(2) },
+            Effect::Launch { incarnation: of(3) },
+        ]
+    );
+}
+
+#[test]
 fn no_fault_strikes_a_suspended_worker_later() {
     let mut spec = spec(&["a"]);
     spec.workers[0].injections.push(injection(50 * MS));
     let mut world = up(spec);
     world.command(Command::Pause(vec![A]));
-    let fault = FaultId { code: 1, parameter: 0 };
+    let fault = FaultId { code: 1, parameter: 0, at_launch: false };
     let request = world.command(Command::Inject { worker: A, fault });
     assert!(!world.replies[&request], "refused");
     world.pass(100 * MS);

@@ -12,9 +12,9 @@ use supervision::spec::{
     Readiness, Restart, RestartPolicy, StartLimits, Stop, Strategy, WorkerSpec,
 };
 use supervision::{
-    Cause, Checkpoint, Command, DomainId, Effect, Ending, Event, Fate, FaultId, Generation,
-    Incarnation, Incident, LaunchFailure, LaunchStage, Machine, Outcome, Phase, Recovered,
-    RecoveredDeath, RecoveredWorker, RequestId, Spec, Status, Transition, WorkerId,
+    Cause, Checkpoint, Command, Culprit, DomainId, Effect, Ending, Event, Fate, FaultId,
+    Generation, Incarnation, Incident, LaunchFailure, LaunchStage, Machine, Outcome, Phase,
+    Recovered, RecoveredDeath, RecoveredWorker, RequestId, Spec, Status, Transition, WorkerId,
 };
 
 pub use kinds::{CELL, PROCESS, THREAD};
@@ -253,13 +253,11 @@ impl World {
                 );
                 self.questions.push_back(effect);
             }
-            Effect::Inject { incarnation, .. } => {
+            Effect::Inject { incarnation, fault } => {
                 assert!(self.machine.spec().fault_injection, "injected though it is denied");
-                assert_eq!(
-                    self.truth.get(&incarnation),
-                    Some(&Truth::Alive),
-                    "injected into the dead"
-                );
+                // One for a launch comes before that.
+                let expected = (!fault.at_launch).then_some(&Truth::Alive);
+                assert_eq!(self.truth.get(&incarnation), expected, "injected into the dead");
             }
             Effect::ReportRemains { incarnation } => drop(self.named.insert(incarnation)),
             Effect::Signal { incarnation, .. }
@@ -609,7 +607,8 @@ impl World {
     }
 
     /// A whole domain dies with everyone who lives in it.
-    pub fn end_domain(&mut self, domain: DomainId, culprit: Option<Incarnation>, ending: Ending) {
+    pub fn end_domain(&mut self, domain: DomainId, culprit: impl Into<Culprit>, ending: Ending) {
+        let culprit = culprit.into();
         let spec = self.machine.spec();
         let members: Vec<Incarnation> = self
             .truth
@@ -626,8 +625,8 @@ impl World {
             // The machine has named those that are left, and no machine is left to get the event.
             return;
         }
-        let is_given_up = culprit
-            .is_some_and(|culprit| members.contains(&culprit) && self.given_up.contains(&culprit));
+        let is_given_up = matches!(culprit, Culprit::Run(culprit)
+            if self.given_up.contains(&culprit));
         self.failures_told += u64::from(!members.is_empty() && !is_given_up);
         self.tell(Event::DomainEnded { domain, members, culprit, ending });
     }
@@ -684,7 +683,7 @@ pub fn depends(on: u32, condition: Condition) -> Dependency {
 
 pub fn injection(after: Duration) -> InjectionSpec {
     InjectionSpec {
-        fault: FaultId { code: 10, parameter: 0 },
+        fault: FaultId { code: 10, parameter: 0, at_launch: false },
         after,
         every: None,
         times: None,
@@ -734,7 +733,11 @@ impl World {
             workers.push(RecoveredWorker { worker, checkpoint: checkpoint.clone(), fate });
         }
         let ending = KILLED;
-        let death = is_death.then_some(RecoveredDeath { culprit: None, ending, injected: None });
+        let death = is_death.then_some(RecoveredDeath {
+            culprit: Culprit::Unknown,
+            ending,
+            injected: None,
+        });
         if is_death {
             self.failures_told += 1;
             last_incident = last_incident.max(Some(0));
