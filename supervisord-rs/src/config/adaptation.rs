@@ -1,5 +1,5 @@
-//! What a trial changes in a configuration before it runs it: directories, addresses, and where
-//! some workers run. Everything else stays as it is written.
+//! What a trial changes in a configuration before it runs it: directories and addresses; in a
+//! comparison also where some workers run. Everything else stays as it is written.
 //!
 //! It changes the tree and not the text, so that paths stay relative to the user's file, and a
 //! change that the file does not allow is a problem at its place there.
@@ -17,16 +17,23 @@ use super::node::{Entry, Node, Value};
 pub struct Adaptation {
     /// Everything that the supervisor writes is below it.
     pub directory: PathBuf,
+    /// What a comparison changes besides; `None`: a scenario, which runs the workers as written.
+    pub compared: Option<Compared>,
+    /// `supervisor.watchdog:`, if not as written.
+    pub watchdog: Option<String>,
+    /// In place of the addresses of `sockets:`.
+    pub addresses: Vec<PrivateAddress>,
+}
+
+/// What a comparison changes: the fault that it orders is allowed, and the only one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compared {
     /// Entries of `workers:` that run in `isolation`.
     pub moved: Vec<String>,
     /// Where they run.
     pub isolation: Isolation,
     /// Whether their panics are contained, whatever is written.
     pub contain: bool,
-    /// `supervisor.watchdog:`, if not as written.
-    pub watchdog: Option<String>,
-    /// In place of the addresses of `sockets:`.
-    pub addresses: Vec<PrivateAddress>,
 }
 
 /// What stands in place of an address of `sockets:`.
@@ -45,6 +52,12 @@ impl Adaptation {
     #[must_use]
     pub fn runtime_dir(directory: &Path) -> PathBuf {
         directory.join("run")
+    }
+
+    /// What the supervisor of a trial reads instead of a file, in the trial's directory.
+    #[must_use]
+    pub fn configuration(directory: &Path) -> PathBuf {
+        directory.join("configuration.json")
     }
 
     /// The directory of incidents in a trial's directory.
@@ -68,12 +81,23 @@ impl Adaptation {
         set("state_dir", &Self::state_dir(&self.directory).to_string_lossy());
         set("log_dir", &self.directory.join("logs").to_string_lossy());
         set("echo", "never");
-        set("fault_injection", "allow");
+        if self.compared.is_some() {
+            set("fault_injection", "allow");
+        }
         if let Some(watchdog) = &self.watchdog {
             set("watchdog", watchdog);
         }
         tree.set("supervisor", supervisor);
-        if let Some(cell) = self.isolation.cell()
+        if self.compared.is_some()
+            && let Some(resources) = value_of(&mut tree, "resources")
+            && let Value::Map(resources) = &mut resources.value
+        {
+            // Where its users run is the trial's choice.
+            for resource in resources {
+                let _ = resource.value.remove("scope");
+            }
+        }
+        if let Some(cell) = self.compared.as_ref().and_then(|compared| compared.isolation.cell())
             && let Some(mut cells) = tree.remove("cells")
         {
             if cells.is_null() {
@@ -90,8 +114,6 @@ impl Adaptation {
 
     /// An entry of `workers:`, with `defaults:` under it.
     pub(super) fn of_worker(&self, name: &str, mut node: Node) -> Node {
-        // The trial's fault is the only one.
-        let _ = node.remove("inject");
         if let Some(logs) = value_of(&mut node, "logs") {
             for stream in ["stdout", "stderr"] {
                 change(value_of(logs, stream), &private_sink);
@@ -108,12 +130,29 @@ impl Adaptation {
                 change(written, &|text| self.listen(text));
             }
         }
-        if self.moved.iter().any(|moved| moved == name) {
-            self.move_worker(&mut node);
+        if let Some(compared) = &self.compared {
+            let _ = node.remove("inject");
+            if compared.moved.iter().any(|moved| moved == name) {
+                compared.move_worker(&mut node);
+            }
         }
         node
     }
 
+    fn listen(&self, text: &str) -> String {
+        let known = self.addresses.iter().find(|address| address.written == text);
+        known.map_or_else(|| text.to_owned(), |address| address.private.clone())
+    }
+
+    /// A text in which each address of `sockets:` is the private one.
+    #[must_use]
+    pub fn text(&self, text: &str) -> String {
+        let mentions = self.addresses.iter().flat_map(|address| &address.mentions);
+        mentions.fold(text.to_owned(), |text, (from, to)| replace_whole(&text, from, to))
+    }
+}
+
+impl Compared {
     fn move_worker(&self, node: &mut Node) {
         let cell = self.isolation.cell();
         let word = self.isolation.kind.word;
@@ -136,16 +175,6 @@ impl Adaptation {
             let contain = node.scalar_here("contain", true);
             node.set("on_panic", contain);
         }
-    }
-
-    fn listen(&self, text: &str) -> String {
-        let known = self.addresses.iter().find(|address| address.written == text);
-        known.map_or_else(|| text.to_owned(), |address| address.private.clone())
-    }
-
-    fn text(&self, text: &str) -> String {
-        let mentions = self.addresses.iter().flat_map(|address| &address.mentions);
-        mentions.fold(text.to_owned(), |text, (from, to)| replace_whole(&text, from, to))
     }
 }
 

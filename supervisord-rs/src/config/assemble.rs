@@ -2,12 +2,13 @@
 //! contradictions are found.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use supervision::spec::{DomainSpec, GroupSpec, Strategy, WorkerSpec};
 use supervision::{Capabilities, DomainId, FaultDomain, Spec, WorkerId};
-use workers::Registry;
 
 use super::Scale;
+use super::code::Code;
 use super::cycles::Waiting;
 use super::entries::{self, Entry};
 use super::foreign::Whose;
@@ -22,41 +23,47 @@ use super::reader::{Cursor, Section};
 use super::settings::{Launch, Limits, Settings, Template};
 use super::sockets::Addresses;
 use super::source::Source;
+use super::users::Users;
 use super::words::shortened;
 use super::worker::{self, Context, Identity};
-use super::{dependencies, hooks, later, limits, logs, restart, supervisor};
+use super::{dependencies, hooks, later, limits, logs, resources, restart, supervisor};
 
 /// Reads the whole tree. `None` when it is no mapping; else the problems say what is wrong.
 pub(super) fn assemble(
     tree: &Node,
     source: &Source,
-    registry: &Registry,
+    code: &Code<'_>,
     scale: &Scale,
     problems: &Problems,
 ) -> Option<Settings> {
     let file = &source.path();
     let top = Cursor { node: tree, path: String::new(), problems };
-    let known = ["version", "supervisor", "defaults", "cells", "groups", "workers", "hooks"];
+    let known =
+        ["version", "supervisor", "defaults", "cells", "resources", "groups", "workers", "hooks"];
     let section = top.section_of(Whose::Top, &known, &later::TOP)?;
     version(&section, tree, problems);
     let supervisor = supervisor::read(&section);
     let entries = entries::read(&section, source, scale, problems);
     entries::keep_names_apart(&entries, problems);
     let names = entries::names(&entries);
+    let resources = resources::read(&section, problems);
+    let known_resources = Arc::new(resources::known(&resources));
     let patterns = Patterns::default();
     let context = Context {
         file,
-        registry,
+        code,
         log_dir: &supervisor.settings.log_dir,
         fault_injection: supervisor.fault_injection,
         patterns: &patterns,
         names: &names,
+        resources: &known_resources,
     };
     let mut assembly = Assembly::new(&section, problems);
     for entry in &entries {
         assembly.entry(entry, context);
     }
-    let groups = assembly.groups(&section, &names);
+    let mut groups = assembly.groups(&section, &names);
+    let mut declared = Vec::new();
     // With problems before, ids may not be positions: the names are not complete.
     if assembly.workers.len()
         == entries.iter().map(|entry| entry.count.unwrap_or(1) as usize).sum::<usize>()
@@ -64,6 +71,10 @@ pub(super) fn assemble(
         let all = Waiting::new(&entries, &assembly.workers, &assembly.launches);
         all.report_cycles(problems);
         all.warn_of_endless(problems);
+        let (workers, launches) = (&assembly.workers, &assembly.launches);
+        let users = Users { entries: &entries, workers, launches, problems };
+        declared = users.check(&resources);
+        groups.extend(users.groups(&resources, &groups));
     }
     let Assembly { workers, mut launches, domains, templates, cell_limits, .. } = assembly;
     let spec = Spec {
@@ -84,10 +95,12 @@ pub(super) fn assemble(
         cells: cell_limits,
         templates,
         hooks,
+        resources: declared,
     })
 }
 
-fn version(section: &Section<'_>, tree: &Node, problems: &Problems) {
+/// `version: 1`, of a configuration or of a scenario.
+pub(super) fn version(section: &Section<'_>, tree: &Node, problems: &Problems) {
     match section.get("version") {
         Some(cursor) => {
             let expected = "`version: 1`, the only one that this program reads";

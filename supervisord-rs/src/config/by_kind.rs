@@ -1,9 +1,13 @@
 //! Keys that one kind of worker alone has: threads, processes, registered code or commands.
 
 use supervision::spec::OnHang;
-use workers::run::OnPanic;
+use workers::runtime::run::OnPanic;
 
 use super::reader::Section;
+
+/// Below that a thread dies of the stack that the standard library needs, in a panic for example;
+/// beyond it every thread takes address space that others need.
+const STACK_SIZES: std::ops::RangeInclusive<u64> = (64 << 10)..=(1 << 30);
 
 /// What becomes of one that hangs and cannot be killed.
 pub(super) fn on_hang(section: &Section<'_>, can_be_killed: bool) -> OnHang {
@@ -34,6 +38,22 @@ pub(super) fn on_panic(section: &Section<'_>, is_sdk: bool) -> OnPanic {
         })
         .map(|choice| choice.value)
         .unwrap_or_default()
+}
+
+/// The stack of the thread that registered code runs on.
+pub(super) fn stack_size(section: &Section<'_>, is_sdk: bool) -> Option<usize> {
+    let cursor = section.get_if(
+        is_sdk,
+        "stack_size",
+        "only a `worker:` has `stack_size:`: it is that of its thread",
+        "`limits: { stack: SIZE }` for a command",
+    )?;
+    let size = cursor.size()?.value;
+    if !STACK_SIZES.contains(&size) {
+        cursor.refuse(format!("a stack of {size} bytes"), "from 64KiB to 1GiB");
+        return None;
+    }
+    usize::try_from(size).ok()
 }
 
 /// What runs before each start of a process, as its user and within its limits.

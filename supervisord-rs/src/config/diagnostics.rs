@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::problem::Problem;
 use super::problems::Found;
 use super::quote::{CONTEXT, Quote, with_columns};
+use crate::called::as_typed;
 
 /// Everything that is wrong with a file, or the first of it where that is much.
 #[derive(Debug)]
@@ -245,7 +246,8 @@ impl fmt::Display for Diagnostics {
                 Some(list) if !shown.insert((mapping, list)) => Some(LISTED),
                 Some(_) | None => expected,
             };
-            writeln!(formatter, "{}\n", self.render(&level, problem, expected))?;
+            let text = self.render(&level, problem, expected);
+            writeln!(formatter, "{}\n", as_typed(&text))?;
         }
         let count = self.count;
         if count > self.problems.len() {

@@ -52,15 +52,11 @@ const KEYS: &[Key] = &[
     key("env", "environment", |cursor, to| to.env = environment(cursor)),
     key("secrets", "environment", |cursor, to| to.secrets = secrets(cursor)),
     key("limits", "limits", |cursor, to| to.limits = limits::read(cursor)),
-    key("nice", "priority", |cursor, to| to.for_steps.set(small(cursor, -20, 19).map(Nice))),
     key("io_priority", "priority", |cursor, to| {
         to.for_steps.set(io_priority(cursor).map(IoPriority));
     }),
     key("oom_score_adj", "OOM score", |cursor, to| {
         to.for_steps.set(small(cursor, -1000, 1000).map(OomScoreAdj));
-    }),
-    key("cpus", "processors", |cursor, to| {
-        to.for_steps.set(Some(Cpus(cpus(cursor))).filter(|Cpus(cpus)| !cpus.is_empty()));
     }),
     key("session", "session", |cursor, to| {
         to.own_session = cursor.boolean().is_none_or(|own| own.value);
@@ -75,10 +71,6 @@ pub(crate) struct Cwd(pub(crate) PathBuf);
 #[derive(Debug)]
 pub(crate) struct Umask(pub(crate) u32);
 
-/// −20 to 19, getpriority(2).
-#[derive(Debug)]
-pub(crate) struct Nice(pub(crate) i32);
-
 /// I/O priority as ioprio_set(2) takes it: class and level.
 #[derive(Debug)]
 pub(crate) struct IoPriority(pub(crate) i32);
@@ -86,10 +78,6 @@ pub(crate) struct IoPriority(pub(crate) i32);
 /// −1000 to 1000, proc_pid_oom_score_adj(5).
 #[derive(Debug)]
 pub(crate) struct OomScoreAdj(pub(crate) i32);
-
-/// Processors that it may run on; one at least.
-#[derive(Debug)]
-pub(crate) struct Cpus(pub(crate) Vec<usize>);
 
 /// Descriptors that can be handed to the supervisor with a secret: those above its own three, as
 /// far as it passes any.
@@ -226,23 +214,4 @@ fn io_priority(cursor: &Cursor<'_>) -> Option<i32> {
     let class = section.choice("class", &CLASSES)?;
     let level = section.get("level").and_then(|cursor| small(&cursor, 0, 7)).unwrap_or(4);
     Some(class << CLASS_SHIFT | level)
-}
-
-/// `[0, 2-3]`, `0`, `0-3`.
-fn cpus(cursor: &Cursor<'_>) -> Vec<usize> {
-    let mut found = Vec::new();
-    for item in cursor.one_or_more().unwrap_or_default() {
-        let known = found.len();
-        let text = item.node.text().unwrap_or_default();
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        match (first.trim().parse::<usize>(), last.trim().parse::<usize>()) {
-            (Ok(first), Ok(last)) if first <= last && last < 1024 => found.extend(first..=last),
-            _ => item.refuse(
-                format!("`{text}` is not a processor"),
-                "numbers and ranges, such as [0, 2-3]",
-            ),
-        }
-        world::check_processors(&item, &found[known..]);
-    }
-    found
 }

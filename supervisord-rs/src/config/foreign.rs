@@ -36,6 +36,11 @@ const WORKER: &[(&str, &str, &str)] = &[
     ("after", "systemd", "`depends_on: { <NAME>: { is: ready, soft: true } }`"),
     ("cpuaffinity", "systemd", "`cpus: [LIST]`"),
     ("cpuquota", "systemd", "`limits: { cpu: <PERCENT> }`"),
+    ("cpuschedulingpolicy=rr", "systemd", "`scheduler: { policy: round-robin, priority: 1 }`"),
+    ("cpuschedulingpolicy=other", "systemd", "`scheduler: normal`"),
+    ("cpuschedulingpolicy", "systemd", "`scheduler: { policy: <NAME> }`"),
+    ("cpuschedulingpriority", "systemd", "`scheduler: { policy: fifo, priority: <COUNT> }`"),
+    ("cpuweight", "systemd", "`limits: { cpu_weight: <COUNT> }`"),
     ("environmentfile", "systemd", "`env_file:`"),
     ("execreload", "systemd", "`reload_signal: SIGNAL`"),
     ("execstart", "systemd", "`command: [PROGRAM, ARGUMENT]`"),
@@ -108,6 +113,11 @@ const WORKER: &[(&str, &str, &str)] = &[
     ("outfile", "PM2", "`logs: { stdout: FILE }`"),
     ("waitready", "PM2", "`ready: notify`, or another way to be ready"),
     ("script", "PM2", "`command:`"),
+    (
+        "stack",
+        "limits.conf",
+        "`stack_size: <SIZE>` for a `worker:`, `limits: { stack: <SIZE> }` for a command",
+    ),
     ("cron", "other programs", BY_CRON),
     ("schedule", "other programs", BY_CRON),
     ("timeout", "other programs", "`stop: { timeout: DURATION }`, or the same in `ready:`"),
@@ -119,6 +129,11 @@ const WORKER: &[(&str, &str, &str)] = &[
 
 /// The same at the top of the file.
 const TOP: &[(&str, &str, &str)] = &[
+    (
+        "scenario",
+        "scenarios",
+        "nothing: `supervisord-rs drill list FILE` checks a scenario, `drill run FILE` runs it",
+    ),
     ("eventlisteners", "supervisord", "`hooks:`"),
     ("jobs", "other programs", "`workers:`"),
     ("processes", "other programs", "`workers:`"),
@@ -276,6 +291,8 @@ mod tests {
             let advice = said(key, value);
             assert!(advice.ends_with(words), "{key}: {value}: {advice}");
         }
+        let scenario = exactly(Whose::Top, "scenario", Some("a crash")).expect("it has advice");
+        assert!(scenario.contains("`supervisord-rs drill list FILE` checks"), "{scenario}");
     }
 
     #[test]

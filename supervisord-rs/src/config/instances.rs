@@ -2,11 +2,13 @@
 //! runs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use supervision::WorkerId;
 use supervision::spec::WorkerSpec;
 use workers::Registry;
 
+use super::code::Code;
 use super::logs;
 use super::node::Node;
 use super::pattern::Patterns;
@@ -26,6 +28,7 @@ impl Template {
             file: context.file.to_owned(),
             log_dir: context.log_dir.to_owned(),
             fault_injection: context.fault_injection,
+            resources: Arc::clone(context.resources),
         }
     }
 
@@ -43,11 +46,13 @@ impl Template {
         let problems = Problems::new(&self.file, World::Ignored);
         let context = Context {
             file: &self.file,
-            registry,
+            // On the loop.
+            code: &Code::believed(registry),
             log_dir: &self.log_dir,
             fault_injection: self.fault_injection,
             patterns: &Patterns::default(),
             names,
+            resources: &self.resources,
         };
         let read = read(&self.base, index, &self.node, context, &problems);
         let problems = problems.take();

@@ -9,16 +9,13 @@ use super::problem::Problem;
 pub(super) type Later = (&'static str, &'static str);
 
 /// Of the whole file.
-pub(super) const TOP: [Later; 2] = [
-    ("include", "write everything into one file, or run a supervisor for each file"),
-    ("resources", "share files, or one socket by `sockets:` and `instances:`"),
-];
+pub(super) const TOP: [Later; 1] =
+    [("include", "write everything into one file, or run a supervisor for each file")];
 
 /// Of a worker.
-pub(super) const WORKER: [Later; 3] = [
+pub(super) const WORKER: [Later; 2] = [
     ("plugin", "run a program by `command:`, or build the code in and name it by `worker:`"),
     ("sandbox", SANDBOX),
-    ("uses", "share files, or one socket by `sockets:` and `instances:`"),
 ];
 
 const SANDBOX: &str =

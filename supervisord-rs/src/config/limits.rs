@@ -22,11 +22,13 @@ const RESOURCES: &[(&str, u32, Unit)] = &[
     ("stack", libc::RLIMIT_STACK, Unit::Bytes),
 ];
 /// Those of the cgroup.
-const CGROUP: [&str; 5] = ["memory", "memory_high", "cpu", "pids", "io"];
+const CGROUP: [&str; 6] = ["memory", "memory_high", "cpu", "cpu_weight", "pids", "io"];
 /// No program lives in less, and `memory: 256` is a unit forgotten.
 const MEMORY_MIN: u64 = 1024 * 1024;
 /// A thousand processors.
 const CPU_MAX: u32 = 100_000;
+/// The greatest weight that the kernel takes; the least is 1, and 100 is that of all others.
+const WEIGHT_MAX: i64 = 10_000;
 
 #[derive(Clone, Copy)]
 enum Unit {
@@ -102,6 +104,7 @@ fn cgroup(section: &Section<'_>) -> CgroupLimits {
         memory: memory.as_ref().and_then(bytes),
         memory_high: high.as_ref().and_then(bytes),
         cpu: get("cpu").and_then(|cursor| percent(&cursor)),
+        cpu_weight: get("cpu_weight").and_then(|cursor| weight(&cursor)),
         pids: get("pids").and_then(|cursor| count(&cursor)),
         io: get("io").map(|cursor| io(&cursor)).unwrap_or_default(),
     };
@@ -137,6 +140,10 @@ fn percent(cursor: &Cursor<'_>) -> Option<u32> {
         cursor.refuse_value::<()>("whole percent of one processor, such as 50% or 150%");
     }
     number
+}
+
+fn weight(cursor: &Cursor<'_>) -> Option<u32> {
+    cursor.integer(1, WEIGHT_MAX).and_then(|weight| u32::try_from(weight.value).ok())
 }
 
 fn count(cursor: &Cursor<'_>) -> Option<u64> {

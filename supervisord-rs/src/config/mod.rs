@@ -20,9 +20,14 @@
 //! | `supervisor` | the supervisor's own part |
 //! | `hooks` | commands that run when something happens |
 //! | `worker` | one worker; the rows down to `by_kind` read its keys |
-//! | `program`, `arguments`, `execution` | what it runs, with which arguments, and where |
+//! | `program`, `arguments`, `code` | what it runs, with which arguments; what code says of them |
+//! | `made`, `maker`, `caught` | what comes of asking it; in a process; where it panics |
+//! | `execution` | as whom, where, with what around it |
+//! | `taken` | the arguments that registered code takes, for people |
 //! | `limits`, `logs`, `sockets` | what it may use; its output; its sockets |
+//! | `scheduler` | when its threads get a processor, and which |
 //! | `dependencies`, `restart`, `stop` | what it waits for, when it comes back, how it ends |
+//! | `resources`, `uses`, `users` | what workers share; what one gets of it; whether all can |
 //! | `probes`, `injections` | readiness and health; faults |
 //! | `by_kind` | keys that only one kind of worker has |
 //! | `instances` | one entry, several workers |
@@ -32,13 +37,16 @@
 //! | `world` | what is not there on this machine |
 //! | `env_file` | the text of an `env_file` |
 //! | `kinds` | the kinds of isolation |
+//! | `scenario` | what a drill does to a configuration, and expects of it |
 //! | `settings`, `isolation` | the result: types that know none of those who read them |
 
 mod adaptation;
 mod arguments;
 mod assemble;
 mod by_kind;
+mod caught;
 mod checking;
+mod code;
 mod cycles;
 mod dependencies;
 mod diagnostics;
@@ -54,6 +62,10 @@ pub mod kinds;
 mod later;
 mod limits;
 mod logs;
+mod made;
+pub(crate) mod maker;
+mod mechanism;
+pub(crate) mod memory;
 mod nearest;
 mod node;
 mod pattern;
@@ -65,8 +77,11 @@ mod program;
 mod quote;
 mod reader;
 mod remainder;
+pub(crate) mod resources;
 mod restart;
 mod scalars;
+pub mod scenario;
+mod scheduler;
 pub mod settings;
 mod size;
 mod sockets;
@@ -74,7 +89,11 @@ mod source;
 mod stop;
 mod supervisor;
 mod syntax;
+mod taken;
 mod tree;
+mod users;
+mod uses;
+mod variant;
 mod words;
 mod worker;
 mod world;
@@ -85,8 +104,9 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-pub use adaptation::{Adaptation, PrivateAddress};
+pub use adaptation::{Adaptation, Compared, PrivateAddress};
 pub use diagnostics::{Diagnostics, Located};
+pub(crate) use injections::id_of;
 pub use kinds::Kind;
 pub use pattern::Pattern;
 pub use places::SYSTEM_FILE;
@@ -94,6 +114,8 @@ pub use problem::Problem;
 pub use problems::World;
 pub use settings::{Isolation, Launch, Program, Settings, SupervisorSettings, default};
 pub use source::Source;
+pub use taken::{Argument, taken};
+pub(crate) use uses::missing_for;
 use workers::Registry;
 
 /// Reads and checks a configuration file.
@@ -102,6 +124,14 @@ use workers::Registry;
 /// Everything that is wrong with it, or why it cannot be read.
 pub fn load(path: &Path, registry: &Registry) -> Result<Settings, Diagnostics> {
     Source::read(path)?.settings(registry, &Scale::new())
+}
+
+/// The same without making its workers to see whether they can be made.
+///
+/// # Errors
+/// All that is wrong with it but the arguments of workers.
+pub fn load_believed(path: &Path, registry: &Registry) -> Result<Settings, Diagnostics> {
+    Source::read(path)?.believed(registry)
 }
 
 /// How many instances there are to be at least, by the name that stands in the file, whatever the

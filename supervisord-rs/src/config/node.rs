@@ -58,6 +58,11 @@ impl Node {
         Self { value, span: self.span.clone(), is_default: false }
     }
 
+    /// A text that stands at this place, such as a key of this.
+    pub(super) fn scalar_at(&self, span: &Range<usize>, text: &str) -> Self {
+        Self { span: span.clone(), ..self.scalar_here(text, false) }
+    }
+
     /// A scalar's text.
     pub(super) fn text(&self) -> Option<&str> {
         match &self.value {

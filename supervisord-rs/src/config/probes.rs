@@ -121,7 +121,8 @@ fn pace(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Probe> {
     Some(probe)
 }
 
-fn check(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Check> {
+/// The one question that is written.
+pub(super) fn check(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Check> {
     let mut checks = Vec::new();
     if let Some(at) = section.string("tcp") {
         match Address::in_file(&at.value, false, cursor.problems) {
@@ -147,7 +148,8 @@ fn check(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Check> {
     checks.pop()
 }
 
-fn http(url: &str) -> Option<Check> {
+/// A URL of this machine, or of an IP address.
+pub(super) fn http(url: &str) -> Option<Check> {
     let rest = url.strip_prefix("http://")?;
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let path = if path.is_empty() { "/" } else { path };

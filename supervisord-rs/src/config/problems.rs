@@ -82,6 +82,16 @@ impl Problems {
         }
     }
 
+    /// The same of what is true of this machine, wherever it matters: it is shown at the first
+    /// place.
+    pub(super) fn warn_once(&self, problem: Problem) {
+        let is_known = |warning: &Problem| warning.message == problem.message;
+        let is_new = !self.found.borrow().warnings.iter().any(is_known);
+        if is_new {
+            self.warn(problem);
+        }
+    }
+
     /// Whether further errors are only counted: their suggestions need not be worked out.
     pub(super) fn is_full(&self) -> bool {
         self.found.borrow().kept.len() >= KEPT
@@ -101,6 +111,15 @@ impl Found {
     /// One error and nothing else.
     pub(super) fn only(problem: Problem) -> Self {
         Self { kept: vec![problem], count: 1, ..Self::default() }
+    }
+
+    /// The same of what stands below a key of the file.
+    pub(super) fn below(mut self, key: &str) -> Self {
+        for problem in self.kept.iter_mut().chain(&mut self.warnings) {
+            let between = if problem.path.is_empty() { "" } else { "." };
+            problem.path = format!("{key}{between}{}", problem.path);
+        }
+        self
     }
 
     fn is_new(&mut self, problem: &Problem) -> bool {

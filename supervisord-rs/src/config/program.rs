@@ -1,8 +1,7 @@
 //! `command:`, `shell:`, `worker:`, `args:`, `isolation:`, `cell:`: what a worker runs, and where.
 
-use workers::Registry;
-
 use super::arguments::Arguments;
+use super::code::Code;
 use super::kinds::{self, Kind};
 use super::later;
 use super::nearest::nearest;
@@ -13,11 +12,7 @@ use super::settings::{Isolation, Program};
 use super::world;
 
 /// What it runs. `None` after a problem.
-pub(super) fn read(
-    cursor: &Cursor<'_>,
-    section: &Section<'_>,
-    registry: &Registry,
-) -> Option<Program> {
+pub(super) fn read(cursor: &Cursor<'_>, section: &Section<'_>, code: &Code<'_>) -> Option<Program> {
     match (section.get("command"), section.get("worker")) {
         (Some(command), None) => {
             if let Some(args) = section.get("args") {
@@ -26,7 +21,7 @@ pub(super) fn read(
             }
             command_of(&command, section)
         }
-        (None, Some(kind)) => registered(section, &kind, registry),
+        (None, Some(kind)) => registered(section, &kind, code),
         (Some(command), Some(kind)) => {
             let problem = kind.at(()).problem("a worker runs either a `command:` or a `worker:`");
             let command = section.key_span("command").unwrap_or(command.node.span.clone());
@@ -68,21 +63,26 @@ fn command_of(command: &Cursor<'_>, section: &Section<'_>) -> Option<Program> {
     Some(Program::Command(vec!["/bin/sh".into(), "-c".into(), text]))
 }
 
-fn registered(section: &Section<'_>, kind: &Cursor<'_>, registry: &Registry) -> Option<Program> {
+fn registered(section: &Section<'_>, kind: &Cursor<'_>, code: &Code<'_>) -> Option<Program> {
     let name = kind.string()?;
-    let known: Vec<&str> = registry.names().map(|(name, _)| name).collect();
-    if !registry.has(&name.value) {
-        let problem = name
-            .problem(format!("this program has no worker `{}`", name.value))
-            .expected(format!("one of: {}", known.join(", ")));
+    let known = code.names();
+    if !known.contains(&name.value.as_str()) {
+        let problem = name.problem(format!("this program has no worker `{}`", name.value));
+        let problem = match known.as_slice() {
+            [] => problem.help(
+                "it has none: add yours to its `Registry`, or begin with `workers::builtin::registry()`, \
+                 which has those of the examples",
+            ),
+            known => problem.expected(format!("one of: {}", known.join(", "))),
+        };
         let nearest = nearest(&name.value, known.iter().copied());
         kind.problems.push(Problem { nearest, ..problem });
         return None;
     }
     let written = section.get("args");
     let args = written.as_ref().map_or_else(|| serde_json::json!({}), Cursor::json);
-    let at = written.as_ref().unwrap_or(kind);
-    Arguments { written: at, kind: &name.value, registry }.check(&args);
+    let (at, are_written) = (written.as_ref().unwrap_or(kind), written.is_some());
+    Arguments { at, are_written, kind: &name.value, code }.check();
     Some(Program::Worker { kind: name.value, args })
 }
 

@@ -190,7 +190,7 @@ fn as_boolean(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Words of Compose and systemd, and what they are called here.
+/// Words of Compose, systemd and chrt(1), and what they are called here.
 fn of_others(text: &str) -> Option<&'static str> {
     match text {
         "unless-stopped" => Some("always"),
@@ -198,6 +198,8 @@ fn of_others(text: &str) -> Option<&'static str> {
         "on-abnormal" | "on-abort" | "on-watchdog" => Some("on-failure"),
         "healthy" | "service_healthy" | "running" => Some("ready"),
         "service_started" => Some("started"),
+        "rr" => Some("round-robin"),
+        "other" => Some("normal"),
         "completed" | "service_completed_successfully" => Some("finished"),
         _ => None,
     }

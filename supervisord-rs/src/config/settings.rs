@@ -5,6 +5,7 @@ mod for_steps;
 mod limits;
 mod logs;
 pub mod probes;
+mod resources;
 mod template;
 
 use std::collections::BTreeMap;
@@ -13,18 +14,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use supervision::Spec;
-use workers::run::OnPanic;
+use workers::runtime::run::OnPanic;
+use workers::runtime::scheduling::Scheduling;
 
 pub use self::for_steps::ForSteps;
 pub use self::limits::{CgroupLimits, IoLimit, Limits, ResourceLimit};
 pub use self::logs::{LineFormat, Logs, Rotate, Sink};
 pub use self::probes::{Address, Check, Health, Probe, Ready};
+pub(super) use self::resources::ResourcesByName;
+pub use self::resources::{
+    Carrier, Declared, LOCK_READERS, Mechanism, OnOwnerDeath, QUEUE_USERS, Resource, ResourceKind,
+    Scope,
+};
 pub use self::template::Template;
 pub use super::isolation::Isolation;
 use super::source::Source;
 
 /// The lowest number of a socket that a worker is passed, sd_listen_fds(3).
 pub const FIRST_SOCKET: i32 = 3;
+/// The numbers of all descriptors that a command is handed lie below this.
+pub const COMMAND_NUMBERS: i32 = 64;
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug)]
@@ -43,6 +52,8 @@ pub struct Settings {
     pub templates: BTreeMap<String, Template>,
     /// Commands that are run when something happens to any worker.
     pub hooks: Vec<Hook>,
+    /// What workers share.
+    pub resources: Vec<Declared>,
 }
 
 /// `supervisor:`
@@ -117,6 +128,8 @@ pub struct Launch {
     pub program: Program,
     /// Who it is and what surrounds it (processes only).
     pub execution: ExecutionEnvironment,
+    /// What the thread sets that runs registered code, where it does not inherit it.
+    pub scheduling: Scheduling,
     /// What a panic ends (threads of the SDK).
     pub on_panic: OnPanic,
     /// How a `command:` is asked to stop. SDK workers are asked through their board.
@@ -138,8 +151,13 @@ pub struct Launch {
     /// Whether it stays down in a new run when a person stopped it in the last one (`autostart:
     /// remember`).
     pub remembers_stop: bool,
-    /// The limit of its heartbeat, which a `command:` gets as `WATCHDOG_USEC`.
+    /// Bytes of the stack of its thread (registered code only); `None`: the default of std.
+    pub stack_size: Option<usize>,
+    /// The limit of its heartbeat: a `command:` gets it as `WATCHDOG_USEC`, registered code asks
+    /// for it.
     pub watchdog: Option<Duration>,
+    /// What it shares with others, and is handed.
+    pub uses: Vec<Arc<Resource>>,
 }
 
 impl Launch {
@@ -197,7 +215,9 @@ pub struct ExecutionEnvironment {
     pub limits: Limits,
     /// Whether it leads a session of its own, or only a process group of its own.
     pub own_session: bool,
-    /// What one step of its launch alone acts on: directory, priorities, ...
+    /// When it gets a processor, and which, from its birth on; its threads inherit it.
+    pub scheduling: Scheduling,
+    /// What one step of its launch alone acts on: directory, I/O priority, ...
     pub for_steps: ForSteps,
 }
 

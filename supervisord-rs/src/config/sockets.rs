@@ -10,6 +10,10 @@ use super::settings::{Address, SocketKind, SocketSpec, default};
 use super::world;
 use crate::accounts;
 
+/// The name of a socket without one, as sd_listen_fds_with_names(3) has it.
+const UNNAMED: &str = "unknown";
+const NAMELESS: &str = "a `worker:` asks for its sockets by name, and this one has none";
+
 /// Where a worker's sockets listen, and where that is written.
 #[derive(Debug)]
 struct Listening {
@@ -103,15 +107,21 @@ fn overlap(one: &Address, other: &Address) -> bool {
 }
 
 /// Reads them.
-pub(super) fn read(worker: &Section<'_>, is_command: bool) -> Vec<SocketSpec> {
-    let cursor = worker.get_if(
-        is_command,
-        "sockets",
-        "a `worker:` opens its own sockets",
-        "`sockets:` for a `command:` only",
-    );
-    let list = cursor.and_then(|cursor| cursor.list()).unwrap_or_default();
-    list.iter().filter_map(socket).collect()
+pub(super) fn read(worker: &Section<'_>, is_sdk: bool) -> Vec<SocketSpec> {
+    let list = worker.get("sockets").and_then(|cursor| cursor.list()).unwrap_or_default();
+    let named = |cursor: &Cursor<'_>| {
+        let spec = socket(cursor)?;
+        if !is_sdk || spec.name != UNNAMED {
+            return Some(spec);
+        }
+        // `defaults:` may be for commands.
+        if !cursor.node.is_default {
+            let expected = format!("`{{ listen: \"{}\", name: http }}`", spec.listen);
+            cursor.refuse(NAMELESS, &expected);
+        }
+        None
+    };
+    list.iter().filter_map(named).collect()
 }
 
 fn socket(cursor: &Cursor<'_>) -> Option<SocketSpec> {
@@ -172,7 +182,7 @@ fn spec(cursor: &Cursor<'_>, listen: String, section: Option<&Section<'_>>) -> O
         section.get_if(is_unix, "mode", "only a Unix socket has a mode", "no `mode:` here")?.mode()
     });
     let name = section.and_then(|section| section.string("name")).map_or_else(
-        || "unknown".to_owned(),
+        || UNNAMED.to_owned(),
         |name| {
             // sd_listen_fds_with_names(3): the names stand in one variable, separated by colons.
             if name.value.contains(':') || name.value.is_empty() {

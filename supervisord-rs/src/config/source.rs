@@ -16,6 +16,9 @@ pub struct Source {
     /// The working directory then, where the name is relative to it.
     directory: PathBuf,
     text: String,
+    /// The key below which the configuration stands in it; `None`: it is the whole text.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    part: Option<String>,
     /// What a trial changes in it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     adaptation: Option<Adaptation>,
@@ -31,12 +34,34 @@ impl Source {
         Ok(Self::of(file, text))
     }
 
+    /// What a reload reads: the file once more, or what a trial has been given instead.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn again(&self) -> Result<Self, Diagnostics> {
+        let Some(adaptation) = &self.adaptation else { return Self::read(&self.file) };
+        let given = Adaptation::configuration(&adaptation.directory);
+        let read = std::fs::read(&given).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        read.map_err(|error| Diagnostics::unreadable(&given, &error.to_string()))
+    }
+
     /// A text as if it had been read from a file, here.
     #[must_use]
     pub fn of(file: &Path, text: String) -> Self {
         let here = || std::env::current_dir().unwrap_or_default();
         let directory = if file.is_absolute() { PathBuf::new() } else { here() };
-        Self { file: file.into(), directory, text, adaptation: None }
+        Self { file: file.into(), directory, text, part: None, adaptation: None }
+    }
+
+    /// The configuration that stands below this key of the text, such as in a scenario.
+    #[must_use]
+    pub fn part(self, key: &str) -> Self {
+        Self { part: Some(key.to_owned()), ..self }
+    }
+
+    /// The key below which the configuration stands.
+    pub(super) fn key(&self) -> Option<&str> {
+        self.part.as_deref()
     }
 
     /// This, as it runs in a trial.

@@ -3,21 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use supervision::Capabilities;
 use supervision::spec::{Readiness, WorkerSpec};
 use supervision::{DomainId, WorkerId};
-use workers::Registry;
 
+use super::code::Code;
 use super::foreign::Whose;
 use super::pattern::Patterns;
 use super::probes::READY_KEYS;
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
-use super::settings::{FIRST_SOCKET, Health, Isolation, Launch, Ready, default};
+use super::settings::{FIRST_SOCKET, Health, Isolation, Launch, Ready, ResourcesByName, default};
 use super::{
     by_kind, dependencies, execution, hooks, injections, later, logs, probes, program, restart,
-    sockets, stop, world,
+    scheduler, sockets, stop, uses, world,
 };
 
 /// Longest name of a worker: it is the name of a file and of a thread too.
@@ -25,7 +26,7 @@ const NAME_MAX: usize = 63;
 
 /// Keys of a worker besides those of its execution environment; `defaults:` has all but the first
 /// three.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 24] = [
     "command",
     "worker",
     "args",
@@ -34,6 +35,7 @@ const KEYS: [&str; 22] = [
     "cell",
     "on_panic",
     "on_hang",
+    "stack_size",
     "autostart",
     "critical",
     "restart",
@@ -45,6 +47,7 @@ const KEYS: [&str; 22] = [
     "stop",
     "reload_signal",
     "sockets",
+    "uses",
     "logs",
     "inject",
     "hooks",
@@ -54,7 +57,7 @@ const REPORTS_BY_ITSELF: &str = "a `worker:` reports by itself that it is ready"
 
 /// All keys that a worker can have.
 pub(super) fn known_keys() -> Vec<&'static str> {
-    KEYS.into_iter().chain(execution::keys()).collect()
+    KEYS.into_iter().chain(execution::keys()).chain(scheduler::KEYS).collect()
 }
 
 /// The keys of `defaults:`; an unknown one is a problem even where there is no worker.
@@ -67,16 +70,18 @@ pub(super) fn check_defaults(defaults: &Cursor<'_>) {
 }
 
 /// What a worker is read with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
     pub(super) file: &'a Path,
-    pub(super) registry: &'a Registry,
+    pub(super) code: &'a Code<'a>,
     pub(super) log_dir: &'a Path,
     pub(super) fault_injection: bool,
     pub(super) patterns: &'a Patterns,
     /// Every name that a worker can be depended on by: its own, and the one that its instances
     /// share.
     pub(super) names: &'a BTreeMap<String, Vec<WorkerId>>,
+    /// What it may use.
+    pub(super) resources: &'a Arc<ResourcesByName>,
 }
 
 /// Who a worker is among those of the file.
@@ -108,13 +113,14 @@ pub(super) fn read(
     let section = &section;
     // Everything is looked at before anything is given up: all problems at once.
     let is_sdk = section.get("worker").is_some();
-    let program = program::read(cursor, section, context.registry);
+    let program = program::read(cursor, section, context.code);
     let isolation = program::isolation(section, &identity.name, is_sdk);
     let capabilities = isolation.as_ref().map(Isolation::capabilities);
     let is_process = capabilities.is_none_or(|known| known.has_own_process);
     let can_be_killed = capabilities.is_none_or(|known| known.can_be_killed_alone);
     let (readiness, ready, health) = readiness(section, is_sdk, context.patterns);
     let heartbeat = section.duration("heartbeat");
+    let uses = uses::read(section, context.resources);
     let (stop, means) = stop::read(section, is_sdk);
     let (autostart, remembers_stop) = autostart(section);
     let spec = WorkerSpec {
@@ -134,24 +140,32 @@ pub(super) fn read(
                 is_sdk,
                 is_of_supervisor: capabilities.is_some_and(Capabilities::is_of_supervisor),
                 is_allowed: context.fault_injection,
+                uses: &uses,
             },
         ),
     };
-    let execution = execution::read(section, is_process);
+    let (of_process, of_thread) = scheduler::placed(scheduler::read(section), is_process, is_sdk);
+    let mut execution = execution::read(section, is_process);
+    execution.scheduling = of_process;
     let logs = logs::read(section, !is_sdk, &identity.name, context.log_dir);
     if matches!(ready, Ready::Log(_)) && logs.captured().next().is_none() {
         refuse_uncaptured(section);
     }
-    let sockets = sockets::read(section, is_process && !is_sdk);
+    let sockets = sockets::read(section, is_sdk);
     if let Ready::Newline(number) = ready
         && (FIRST_SOCKET..).zip(&sockets).any(|(taken, _)| taken == number)
     {
         refuse_taken(section, sockets.len());
     }
+    if !is_sdk {
+        let newline = usize::from(matches!(ready, Ready::Newline(_)));
+        uses::check_numbers(section, &uses, sockets.len() + newline);
+    }
     let launch = Launch {
         group: identity.base.clone(),
         isolation: isolation?,
         execution,
+        scheduling: of_thread,
         on_panic: by_kind::on_panic(section, is_sdk),
         stop: means,
         start_before: by_kind::start_before(section, is_process),
@@ -159,9 +173,11 @@ pub(super) fn read(
         ready,
         health,
         sockets,
+        uses,
         logs,
         hooks: hooks::read(section),
-        watchdog: heartbeat.filter(|_| !is_sdk),
+        stack_size: by_kind::stack_size(section, is_sdk),
+        watchdog: heartbeat,
         program: program?,
         remembers_stop,
         name: identity.name,
@@ -232,7 +248,8 @@ fn readiness(
         health.refuse(REPORTS_BY_ITSELF, "`ready: { timeout: ... }`");
     }
     let mut timeout = default::READY_TIMEOUT;
-    let own = section.get("ready").filter(|ready| !ready.node.is_default);
+    // Of defaults it takes the timeout; how commands say that they are ready is not for it.
+    let own = section.get("ready").filter(|ready| !(ready.node.is_default && ready.is_scalar()));
     if let Some(ready) = own.and_then(|ready| ready.section(&READY_KEYS, &[])) {
         for key in READY_KEYS.into_iter().filter(|key| *key != "timeout") {
             let _ = ready.get_if(false, key, REPORTS_BY_ITSELF, "`ready: { timeout: ... }`");

@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
 
@@ -15,6 +16,7 @@ use super::reader::{Cursor, Section};
 use super::settings::{Launch, Program};
 use super::{SOCKET, env_file};
 use crate::accounts;
+use workers::runtime::scheduling;
 
 /// Longest name of a Unix socket, unix(7): 108 bytes with the zero at its end.
 const SOCKET_NAME_MAX: usize = 107;
@@ -232,6 +234,18 @@ pub(super) fn check_processors(cursor: &Cursor<'_>, processors: &[usize]) {
     if let Some(missing) = processors.iter().find(|processor| !is_there(processor)) {
         let help = format!("this machine has {}", online.trim());
         cursor.warn(format!("no processor {missing} on this machine"), &help);
+    }
+}
+
+/// Whether the kernel ends slices that are so short, of threads that compute.
+pub(super) fn check_slice(cursor: &Cursor<'_>, slice: Duration) {
+    let Some(tick) = scheduling::tick().filter(|_| cursor.problems.sees_world()) else { return };
+    if slice < tick {
+        let tick = humantime::format_duration(tick);
+        let message = format!("this slice is shorter than the tick of this kernel, {tick}");
+        let help = "a thread that computes runs to the next tick; the slice still decides how soon \
+                    it has its turn";
+        cursor.problems.warn_once(cursor.at(()).problem(message).help(help));
     }
 }
 

@@ -63,6 +63,8 @@ pub struct CgroupLimits {
     pub memory_high: Option<u64>,
     /// Percent of one processor, `cpu.max`.
     pub cpu: Option<u32>,
+    /// Its share where others want the same processor, beside their weights: `cpu.weight`.
+    pub cpu_weight: Option<u32>,
     /// Processes and threads, `pids.max`.
     pub pids: Option<u64>,
     /// Of block devices, `io.max`.

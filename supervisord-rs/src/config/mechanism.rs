@@ -1,0 +1,93 @@
+//! `by:` of a resource, and what the file asks of it: what a mechanism cannot promise is refused,
+//! also where the file asks for it by saying nothing.
+
+use super::reader::{Cursor, Section};
+use super::settings::{Carrier, Mechanism};
+
+/// What has the permits of a semaphore. `None`: that is wrong.
+pub(super) fn of_semaphore(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Mechanism> {
+    let written = section.get("on_owner_death");
+    let words = [("release", false), ("lose", true)];
+    let loses = match &written {
+        Some(written) => written.choice(&words)?.value,
+        None => false,
+    };
+    let by = mechanism(section, "tracked")?;
+    let place = written.as_ref().unwrap_or(cursor);
+    match (by, loses) {
+        (Mechanism::Own, false) | (Mechanism::Posix, true) => {}
+        (Mechanism::Own, true) => place.refuse_with(
+            "`by: tracked` gives back the permits of a dead holder",
+            "leave `on_owner_death:` out, or write `by: posix`",
+        ),
+        (Mechanism::Posix, false) => place.refuse_with(
+            "`by: posix` cannot give back the permit of a dead holder: it is lost with it",
+            "write `on_owner_death: lose`, or leave `by:` out",
+        ),
+    }
+    Some(by)
+}
+
+/// What has the bytes of a region. `None`: that is wrong.
+pub(super) fn of_region(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Mechanism> {
+    let written = section.get("sealed");
+    let is_sealed = match &written {
+        Some(written) => written.boolean()?.value,
+        None => true,
+    };
+    let by = mechanism(section, "memfd")?;
+    let place = written.as_ref().unwrap_or(cursor);
+    match (by, is_sealed) {
+        (Mechanism::Own, true) | (Mechanism::Posix, false) => {}
+        (Mechanism::Own, false) => place.refuse_with(
+            "`by: memfd` is sealed: nothing can shrink it",
+            "leave `sealed:` out, or write `by: posix`",
+        ),
+        (Mechanism::Posix, true) => place.refuse_with(
+            "`by: posix` cannot be sealed: a user that shrinks it ends all of them (SIGBUS)",
+            "write `sealed: false`, or leave `by:` out",
+        ),
+    }
+    Some(by)
+}
+
+fn mechanism(section: &Section<'_>, own: &str) -> Option<Mechanism> {
+    let Some(cursor) = section.get("by") else { return Some(Mechanism::Own) };
+    Some(cursor.choice(&[(own, Mechanism::Own), ("posix", Mechanism::Posix)])?.value)
+}
+
+/// What carries a queue. `None`: that is wrong, or more is asked of it than it can promise.
+pub(super) fn of_queue(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Carrier> {
+    let by = carrier(section);
+    delivery(section, cursor, by);
+    by
+}
+
+fn carrier(section: &Section<'_>) -> Option<Carrier> {
+    let Some(cursor) = section.get("by") else { return Some(Carrier::Ring) };
+    let all = [Carrier::Ring, Carrier::Pipe, Carrier::Socket, Carrier::Mqueue];
+    Some(cursor.choice(&all.map(|one| (one.word(), one)))?.value)
+}
+
+/// What the carrier cannot promise is not asked for, also not by saying nothing.
+fn delivery(section: &Section<'_>, cursor: &Cursor<'_>, by: Option<Carrier>) {
+    let written = section.get("delivery");
+    let words = [("at-least-once", true), ("at-most-once", false)];
+    let again = written.as_ref().and_then(|written| written.choice(&words));
+    let is_wrong = written.is_some() && again.is_none();
+    let again = again.is_none_or(|again| again.value);
+    let Some(by) = by.filter(|_| !is_wrong) else { return };
+    let place = written.as_ref().unwrap_or(cursor);
+    if by == Carrier::Ring && !again {
+        place.refuse_with(
+            "`by: ring` delivers at least once: again what a dead taker had",
+            "leave `delivery:` out, or write `by: pipe`, `by: socket` or `by: mqueue`",
+        );
+    } else if by != Carrier::Ring && again {
+        let message = format!(
+            "`by: {}` cannot deliver again what a dead taker had: it is lost with it",
+            by.word()
+        );
+        place.refuse_with(message, "write `delivery: at-most-once`, or leave `by:` out");
+    }
+}

@@ -1,0 +1,332 @@
+//! `resources:`: what workers share, by name.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use workers::shared::{CAPACITY_MAX, MESSAGE_MAX, PERMITS_MAX, REGION_MAX, lives};
+
+use super::mechanism;
+use super::memory::{self, shown};
+use super::nearest::nearest;
+use super::problem::Problem;
+use super::problems::{At, Problems};
+use super::reader::{Cursor, Section};
+use super::settings::{Carrier, OnOwnerDeath, Resource, ResourceKind, ResourcesByName, Scope};
+use super::worker;
+
+/// Messages of a queue, and bytes of one, where nothing is written.
+const CAPACITY: usize = 1024;
+const MESSAGE: usize = 4096;
+
+/// The kinds, as they are written.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Queue,
+    Semaphore,
+    Region,
+    Mutex,
+    Condition,
+    RwLock,
+    Topic,
+}
+
+const KINDS: [(&str, Kind); 7] = [
+    ("queue", Kind::Queue),
+    ("semaphore", Kind::Semaphore),
+    ("region", Kind::Region),
+    ("mutex", Kind::Mutex),
+    ("condition", Kind::Condition),
+    ("rw-lock", Kind::RwLock),
+    ("topic", Kind::Topic),
+];
+
+/// One entry, and where it is written.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) name: At<String>,
+    pub(super) scope: Option<At<Scope>>,
+    /// The name of the other one that it needs.
+    pub(super) needs: Option<At<String>>,
+    pub(super) on_owner_death: Option<At<OnOwnerDeath>>,
+    /// `None`: something is wrong with it.
+    pub(super) resource: Option<Arc<Resource>>,
+}
+
+/// Reads them.
+pub(super) fn read(top: &Section<'_>, problems: &Problems) -> Vec<Written> {
+    let entries = top.get("resources").and_then(|cursor| cursor.entries()).unwrap_or_default();
+    let all: Vec<Written> = entries
+        .iter()
+        .map(|(name, cursor)| {
+            worker::check_name(name, problems);
+            one(name, cursor)
+        })
+        .collect();
+    let known = known(&all);
+    for written in &all {
+        check_needs(written, &known, problems);
+    }
+    check_memory(&all, problems);
+    warn_of_lives(top, &all, problems);
+    all
+}
+
+/// Where only the numbers can be known of those who live, what the dead had may not come back.
+fn warn_of_lives(top: &Section<'_>, all: &[Written], problems: &Problems) {
+    if all.is_empty() || !problems.sees_world() || lives::are_known() {
+        return;
+    }
+    if let Some(cursor) = top.get("resources") {
+        cursor.warn(
+            "`/proc` is of another PID namespace: what the dead had comes back only while no other \
+             has their number",
+            "mount the own one (`unshare --mount-proc`, proc(5))",
+        );
+    }
+}
+
+/// By name.
+pub(super) fn known(all: &[Written]) -> ResourcesByName {
+    all.iter().map(|one| (one.name.value.clone(), one.resource.clone())).collect()
+}
+
+fn one(name: &At<String>, cursor: &Cursor<'_>) -> Written {
+    let nothing = Written {
+        name: name.clone(),
+        scope: None,
+        needs: None,
+        on_owner_death: None,
+        resource: None,
+    };
+    let Some(kind) = kind(cursor) else { return nothing };
+    let Some(section) = cursor.section(keys(kind), &[]) else { return nothing };
+    let section = &section;
+    let scopes = [("process", Scope::Process), ("machine", Scope::Machine)];
+    let scope = section.get("scope").and_then(|cursor| cursor.choice(&scopes));
+    let needs = section.string(if matches!(kind, Kind::Region) { "guarded_by" } else { "mutex" });
+    let on_owner_death = match kind {
+        Kind::Mutex | Kind::RwLock => on_owner_death(section),
+        Kind::Queue | Kind::Semaphore | Kind::Region | Kind::Condition | Kind::Topic => None,
+    };
+    let kind = what(kind, cursor, section, on_owner_death.as_ref().map(|written| written.value));
+    let resource = kind.map(|kind| Resource { name: name.value.clone(), kind });
+    Written { scope, needs, on_owner_death, resource: resource.map(Arc::new), ..nothing }
+}
+
+fn kind(cursor: &Cursor<'_>) -> Option<Kind> {
+    let missing = || {
+        let words = KINDS.map(|(word, _)| word).join(", ");
+        cursor.refuse("missing `kind:`", &format!("one of: {words}"));
+        None
+    };
+    if cursor.node.is_null() {
+        return missing();
+    }
+    // A list or a text is reported as such.
+    let Some(node) = cursor.node.get("kind") else {
+        return match cursor.section(&["kind"], &[]) {
+            Some(_) => missing(),
+            None => None,
+        };
+    };
+    let path = format!("{}.kind", cursor.path);
+    Some(Cursor { node, path, problems: cursor.problems }.choice(&KINDS)?.value)
+}
+
+fn keys(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Queue => &["kind", "capacity", "message", "scope", "by", "delivery"],
+        Kind::Semaphore => &["kind", "permits", "on_owner_death", "scope", "by"],
+        Kind::Region => &["kind", "size", "guarded_by", "sealed", "scope", "by"],
+        Kind::Mutex | Kind::RwLock => &["kind", "on_owner_death", "scope"],
+        Kind::Condition => &["kind", "mutex", "scope"],
+        Kind::Topic => &["kind", "message", "scope"],
+    }
+}
+
+/// What it is made with. `None`: that is wrong, or missing.
+fn what(
+    kind: Kind,
+    cursor: &Cursor<'_>,
+    section: &Section<'_>,
+    on_owner_death: Option<OnOwnerDeath>,
+) -> Option<ResourceKind> {
+    let on_owner_death = on_owner_death.unwrap_or_default();
+    let message = || match section.get("message") {
+        Some(message) => bytes(&message, "a message", 1..=MESSAGE_MAX),
+        None => Some(MESSAGE),
+    };
+    Some(match kind {
+        Kind::Queue => {
+            let by = mechanism::of_queue(section, cursor);
+            let bounds = Bounds::of(by);
+            let capacity = match section.get("capacity") {
+                Some(written) if bounds.capacity_max == 0 => {
+                    written.refuse_with(
+                        "`by: socket` has no `capacity:`",
+                        "leave it out: the kernel decides how much a socket holds",
+                    );
+                    None
+                }
+                Some(written) => number_of(&written, bounds.capacity_max),
+                None => Some(bounds.capacity),
+            };
+            let message = match section.get("message") {
+                Some(written) => bytes(&written, "a message", 1..=bounds.message_max),
+                None => Some(MESSAGE),
+            };
+            ResourceKind::Queue { capacity: capacity?, message: message?, by: by? }
+        }
+        Kind::Semaphore => {
+            let by = mechanism::of_semaphore(section, cursor);
+            let permits = needed(cursor, section, "permits", "`permits: 4`")?;
+            ResourceKind::Semaphore { permits: number_of(&permits, PERMITS_MAX)?, by: by? }
+        }
+        Kind::Region => {
+            let by = mechanism::of_region(section, cursor);
+            let size = needed(cursor, section, "size", "`size: 64MiB`")?;
+            let guarded_by = section.get("guarded_by").and_then(|cursor| cursor.string());
+            ResourceKind::Region {
+                size: bytes(&size, "a region", 1..=REGION_MAX)?,
+                guarded_by: guarded_by.map(|name| name.value),
+                by: by?,
+            }
+        }
+        Kind::Mutex => ResourceKind::Mutex { on_owner_death },
+        Kind::RwLock => ResourceKind::RwLock { on_owner_death },
+        Kind::Condition => {
+            let mutex = needed(cursor, section, "mutex", "`mutex: NAME` of the one it goes with")?;
+            ResourceKind::Condition { mutex: mutex.string()?.value }
+        }
+        Kind::Topic => ResourceKind::Topic { message: message()? },
+    })
+}
+
+/// What a queue can be made with.
+struct Bounds {
+    /// Where none is written.
+    capacity: usize,
+    /// 0: it has none.
+    capacity_max: usize,
+    message_max: usize,
+}
+
+impl Bounds {
+    fn of(by: Option<Carrier>) -> Self {
+        let (capacity, capacity_max, message_max) = match by.unwrap_or_default() {
+            Carrier::Ring => (CAPACITY, CAPACITY_MAX, MESSAGE_MAX),
+            // A packet of a pipe is a page at most (PIPE_BUF), and a pipe of an ordinary user 1 MiB
+            // (pipe(7)).
+            Carrier::Pipe => (64, 256, 4096),
+            Carrier::Socket => (1, 0, 64 << 10),
+            // What the kernel allows without rights (mq_overview(7)); the launch says where a
+            // machine allows less.
+            Carrier::Mqueue => (10, 65_536, MESSAGE_MAX),
+        };
+        Self { capacity, capacity_max, message_max }
+    }
+}
+
+/// A key without a default.
+fn needed<'a>(
+    cursor: &Cursor<'a>,
+    section: &Section<'a>,
+    key: &str,
+    expected: &str,
+) -> Option<Cursor<'a>> {
+    let found = section.get(key);
+    if found.is_none() && !section.means(key) {
+        cursor.refuse(format!("missing `{key}:`"), expected);
+    }
+    found
+}
+
+fn number_of(cursor: &Cursor<'_>, most: usize) -> Option<usize> {
+    let number = cursor.integer(1, i64::try_from(most).unwrap_or(i64::MAX))?;
+    usize::try_from(number.value).ok()
+}
+
+fn bytes(cursor: &Cursor<'_>, what: &str, range: RangeInclusive<usize>) -> Option<usize> {
+    let size = cursor.size()?.value;
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    if range.contains(&size) {
+        return Some(size);
+    }
+    let expected = format!("from 1 to {}", shown(*range.end() as u64));
+    cursor.refuse(format!("{what} of {size} bytes"), &expected);
+    None
+}
+
+fn on_owner_death(section: &Section<'_>) -> Option<At<OnOwnerDeath>> {
+    let words = [
+        ("repair", OnOwnerDeath::Repair),
+        ("poison", OnOwnerDeath::Poison),
+        ("continue", OnOwnerDeath::Continue),
+        ("restart-users", OnOwnerDeath::RestartUsers),
+    ];
+    section.get("on_owner_death")?.choice(&words)
+}
+
+/// What they may all take must be there: the kernel ends a process that finds that it is not. It
+/// is checked again when each is made.
+fn check_memory(all: &[Written], problems: &Problems) {
+    let Some(bound) = memory::limit().filter(|_| problems.sees_world()) else { return };
+    let made = all.iter().filter_map(|one| Some((one, one.resource.as_ref()?.bytes())));
+    let sum = made.clone().fold(0_u64, |sum, (_, bytes)| sum.saturating_add(bytes));
+    let Some((largest, bytes)) = made.max_by_key(|(_, bytes)| *bytes) else { return };
+    if sum <= bound.bytes {
+        return;
+    }
+    let rest =
+        if bytes == sum { String::new() } else { format!(", and all together {}", size(sum)) };
+    let message = format!("it may take {} of memory{rest}, and {bound}", size(bytes));
+    let help =
+        "make it, or others, smaller: what does not fit is not made, and its users do not start";
+    problems.warn(largest.name.problem(message).help(help));
+}
+
+/// Whole MiB, where it is more than one.
+fn size(bytes: u64) -> String {
+    shown(if bytes >> 20 == 0 { bytes } else { bytes >> 20 << 20 })
+}
+
+/// The other one that it needs is there, and of a kind that can be it.
+fn check_needs(written: &Written, known: &ResourcesByName, problems: &Problems) {
+    let (Some(needs), Some(resource)) = (&written.needs, &written.resource) else { return };
+    let is_region = matches!(resource.kind, ResourceKind::Region { .. });
+    let fits = |kind: &ResourceKind| match kind {
+        ResourceKind::Mutex { .. } => true,
+        ResourceKind::RwLock { .. } => is_region,
+        ResourceKind::Queue { .. }
+        | ResourceKind::Semaphore { .. }
+        | ResourceKind::Region { .. }
+        | ResourceKind::Condition { .. }
+        | ResourceKind::Topic { .. } => false,
+    };
+    let wanted = if is_region { "a mutex or rw-lock" } else { "a mutex" };
+    match known.get(&needs.value) {
+        Some(Some(other)) if !fits(&other.kind) => {
+            let message =
+                format!("`{}` is a {}, where {wanted} is needed", needs.value, other.word());
+            problems.push(needs.problem(message).expected(format!("the name of {wanted}")));
+        }
+        Some(_) => {}
+        None => {
+            let fitting = || {
+                let fits =
+                    |one: &Option<Arc<Resource>>| one.as_ref().is_none_or(|one| fits(&one.kind));
+                known.iter().filter(move |(_, one)| fits(one)).map(|(name, _)| name.as_str())
+            };
+            let nearest = nearest(&needs.value, fitting());
+            let help = nearest.is_none().then(|| {
+                format!("define it: `{}: {{ kind: mutex }}` in `resources:`", needs.value)
+            });
+            let problem = needs.problem(format!("no resource `{}`", needs.value));
+            problems.push(Problem {
+                nearest,
+                help,
+                ..problem.expected(format!("the name of {wanted}"))
+            });
+        }
+    }
+}

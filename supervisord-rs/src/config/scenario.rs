@@ -1,0 +1,249 @@
+//! A scenario: a file that says what a drill does to a configuration, and what is to come of it.
+//!
+//! It is read like a configuration, and all that is wrong with it comes at once; so does what is
+//! wrong with the configurations that it names.
+
+mod expecting;
+pub(crate) mod extent;
+pub(crate) mod people;
+pub(crate) mod radius;
+pub mod script;
+mod sometimes;
+mod steps;
+pub mod storm;
+mod storming;
+
+use std::path::Path;
+
+use workers::Registry;
+
+use super::Scale;
+use super::assemble;
+use super::code::Code;
+use super::diagnostics::Diagnostics;
+use super::node::{Node, Value};
+use super::pattern::Patterns;
+use super::problem::Problem;
+use super::problems::{Problems, World};
+use super::reader::{Cursor, Section};
+use super::remainder;
+use super::settings::Settings;
+use super::source::Source;
+use people::People;
+use script::{Configuration, Scenario};
+pub use storming::SEED_MAX;
+pub(crate) use storming::lasts;
+
+/// The key of the configuration, which may stand below it.
+const CONFIGURATION: &str = "configuration";
+/// The keys of a scenario.
+const KEYS: [&str; 8] = [
+    "version",
+    "scenario",
+    CONFIGURATION,
+    "repeat",
+    "already_broken",
+    "steps",
+    "sometimes",
+    "finally",
+];
+/// Most runs of one scenario.
+pub const REPEAT_MAX: u32 = 10_000;
+
+/// What the readers of steps share.
+struct Reading<'a> {
+    text: &'a str,
+    registry: &'a Registry,
+    problems: &'a Problems,
+    patterns: Patterns,
+    /// What the scenario names, as far as it is valid.
+    configurations: Vec<Configuration>,
+    /// What is wrong with the others.
+    invalid: Vec<Diagnostics>,
+    /// The configuration in force at this step; `None`: it is not valid.
+    in_force: Option<usize>,
+    /// The marks so far.
+    marks: Vec<String>,
+    /// Storms so far.
+    storms: usize,
+}
+
+/// Whether a file is a scenario and no configuration that lies beside one: what has `workers:` and
+/// neither `scenario:` nor `steps:` is a configuration.
+///
+/// # Errors
+/// It cannot be read.
+pub fn is_one(file: &Path) -> Result<bool, Diagnostics> {
+    let source = Source::read(file)?;
+    let problems = Problems::new(&source.path(), World::Ignored);
+    let tree = remainder::parse(source.text(), &problems);
+    let has = |key: &str| tree.as_ref().is_some_and(|tree| tree.get(key).is_some());
+    Ok(!has("workers") || has("scenario") || has("steps"))
+}
+
+impl Scenario {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, and with the configurations that it names, by file.
+    pub fn read(file: &Path, registry: &Registry) -> Result<Self, Vec<Diagnostics>> {
+        let source = Source::read(file).map_err(|unreadable| vec![unreadable])?;
+        let problems = Problems::new(&source.path(), World::Ignored);
+        let tree = remainder::parse(source.text(), &problems);
+        let mut reading = Reading {
+            text: source.text(),
+            registry,
+            problems: &problems,
+            patterns: Patterns::default(),
+            configurations: Vec::new(),
+            invalid: Vec::new(),
+            in_force: None,
+            marks: Vec::new(),
+            storms: 0,
+        };
+        let read = tree.and_then(|tree| reading.scenario(&tree, &source));
+        let Reading { configurations, invalid, .. } = reading;
+        let own = Diagnostics::new(file, source.text(), problems.take());
+        let all: Vec<Diagnostics> =
+            [own].into_iter().chain(invalid).filter(|one| one.count() > 0).collect();
+        match read {
+            Some(scenario) if all.is_empty() => Ok(Self { configurations, ..scenario }),
+            _ => Err(all),
+        }
+    }
+}
+
+impl Reading<'_> {
+    /// All of it, without the configurations.
+    fn scenario(&mut self, tree: &Node, source: &Source) -> Option<Scenario> {
+        let top = Cursor { node: tree, path: String::new(), problems: self.problems };
+        let section = top.section(&KEYS, &[])?;
+        assemble::version(&section, tree, self.problems);
+        let name = self.name(&section, tree);
+        self.first_configuration(&section, tree, source);
+        let repeat = section.get("repeat").and_then(|cursor| cursor.integer(1, REPEAT_MAX.into()));
+        let already_broken = section.get("already_broken").and_then(|cursor| {
+            let names = cursor.one_or_more()?;
+            Some(self.people().all(&names))
+        });
+        let steps = section.get("steps");
+        if steps.is_none() && !section.means("steps") {
+            self.missing(tree, "missing `steps:`", "`steps: [wait: { running: all }, ...]`");
+        }
+        let steps = steps.and_then(|cursor| self.steps(&cursor)).unwrap_or_default();
+        let sometimes = section.get("sometimes");
+        let sometimes = sometimes.and_then(|cursor| self.sometimes(&cursor, &steps));
+        finally(&section);
+        Some(Scenario {
+            name: name.unwrap_or_default(),
+            file: source.file.clone(),
+            configurations: Vec::new(),
+            repeat: repeat.map_or(1, |repeat| u32::try_from(repeat.value).unwrap_or(1)),
+            already_broken: already_broken.unwrap_or_default(),
+            steps,
+            sometimes: sometimes.unwrap_or_default(),
+            text: source.text().to_owned(),
+            name_key: section.key_span("scenario").unwrap_or_default(),
+            sometimes_key: section.key_span("sometimes"),
+        })
+    }
+
+    fn name(&self, section: &Section<'_>, tree: &Node) -> Option<String> {
+        let Some(written) = section.get("scenario") else {
+            if !section.means("scenario") {
+                let expected = "`scenario: NAME`, a name in a few words";
+                self.missing(tree, "missing `scenario:`", expected);
+            }
+            return None;
+        };
+        let name = written.string()?;
+        if name.value.trim().is_empty() || name.value.chars().any(char::is_control) {
+            return written.refuse_value("a name in a few words, in one line");
+        }
+        Some(name.value)
+    }
+
+    /// `configuration:`, a file or the thing itself.
+    fn first_configuration(&mut self, section: &Section<'_>, tree: &Node, source: &Source) {
+        let Some(cursor) = section.get(CONFIGURATION) else {
+            if !section.means(CONFIGURATION) {
+                let expected = "`configuration: FILE`, or `workers:` and the rest below it";
+                self.missing(tree, "missing `configuration:`", expected);
+            }
+            return;
+        };
+        self.in_force = match &cursor.node.value {
+            Value::Map(_) => {
+                let source = source.clone().part(CONFIGURATION);
+                // What is wrong with the tree itself is known.
+                let problems = Problems::new(&source.path(), World::Ignored);
+                let whole = Some(tree.clone());
+                let read =
+                    source.checked_tree(whole, &Code::new(self.registry), &Scale::new(), &problems);
+                self.configuration(source, read.map(|(settings, _)| settings))
+            }
+            Value::Scalar { .. } => self.file(&cursor),
+            Value::List(_) => cursor.refuse_value("a file, or `workers:` and the rest below it"),
+        };
+    }
+
+    /// The configuration in a file that is named here.
+    fn file(&mut self, cursor: &Cursor<'_>) -> Option<usize> {
+        let written = cursor.path()?;
+        let path = self.problems.resolve(&written.value);
+        match super::read(&path) {
+            Ok(text) => {
+                let source = Source::of(&path, text);
+                let read = source.settings(self.registry, &Scale::new());
+                self.configuration(source, read)
+            }
+            Err(why) => {
+                let message = format!("cannot read {}: {why}", written.value);
+                cursor.refuse(message, "a configuration that this user may read");
+                None
+            }
+        }
+    }
+
+    /// Keeps it, or what is wrong with it. Its number, if it is valid.
+    fn configuration(
+        &mut self,
+        source: Source,
+        read: Result<Settings, Diagnostics>,
+    ) -> Option<usize> {
+        match read {
+            Ok(settings) => {
+                self.configurations.push(Configuration { source, settings });
+                Some(self.configurations.len() - 1)
+            }
+            Err(diagnostics) => {
+                self.invalid.push(diagnostics);
+                None
+            }
+        }
+    }
+
+    /// Whom names mean, here.
+    fn people(&self) -> People<'_> {
+        let known = self.in_force.map(|_| self.configurations.as_slice());
+        People { known }
+    }
+
+    fn missing(&self, tree: &Node, message: &str, expected: &str) {
+        let first = tree.span.start..tree.span.start + 1;
+        self.problems.push(Problem::new(String::new(), first, message).expected(expected));
+    }
+
+    /// The line of a byte, from 1.
+    fn line(&self, byte: usize) -> usize {
+        let before = &self.text.as_bytes()[..byte.min(self.text.len())];
+        before.iter().filter(|&&byte| byte == b'\n').count() + 1
+    }
+}
+
+/// `finally: { left_behind: nothing }`, which holds whether it is written or not.
+fn finally(section: &Section<'_>) {
+    let finally = section.get("finally").and_then(|cursor| cursor.section(&["left_behind"], &[]));
+    let left = finally.and_then(|finally| finally.get("left_behind"));
+    let _ = left.and_then(|cursor| cursor.choice(&[("nothing", ())]));
+}
